@@ -1,0 +1,1 @@
+"""A SIP-to-WebRTC gateway: browser softphones and desk phones in one call."""

@@ -1,0 +1,1 @@
+"""The back-to-back user agent: two legs, one media session, one state table."""

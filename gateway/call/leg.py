@@ -1,0 +1,140 @@
+"""One side of a call, whatever it speaks: what the call asks of it, and what it tells the call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.call.status import Cause
+from gateway.media.engine import Party
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Who is at the far end of a leg."""
+
+    uri: str
+    """SIP URI ("sip:1001@gateway.example"), also for web users: the identity map gives them one."""
+    display_name: str = ""
+
+    @property
+    def user(self) -> str:
+        """The part before the @, without scheme."""
+        return self.uri.partition(":")[2].partition("@")[0] or self.uri
+
+
+@dataclass(frozen=True, slots=True)
+class LegEvent:
+    """Something the far end of a leg did; subclasses say what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ringing(LegEvent):
+    """The callee is being alerted; `sdp` is its early answer when it sent one (183)."""
+
+    sdp: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answered(LegEvent):
+    """The callee accepted; `sdp` is its answer, or None when the early one stands."""
+
+    sdp: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected(LegEvent):
+    """The callee will not take the call."""
+
+    cause: Cause
+
+
+@dataclass(frozen=True, slots=True)
+class HungUp(LegEvent):
+    """The far end ended the call, gave up (CANCEL), or was lost."""
+
+    cause: Cause = Cause.NORMAL
+
+
+@dataclass(frozen=True, slots=True)
+class Reoffered(LegEvent):
+    """The far end wants to change the session (re-INVITE, UPDATE); answered by `Leg.update_answer`."""
+
+    sdp: str
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateAnswered(LegEvent):
+    """The far end answered our `Leg.update`; `sdp` None means that it refused and all stays as it was."""
+
+    sdp: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateAdded(LegEvent):
+    """A trickled ICE candidate of the far end; "" ends the list (RFC 8840)."""
+
+    candidate: str
+    mid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DigitPressed(LegEvent):
+    """A DTMF digit that came by signalling (SIP INFO, JSON-RPC), not in the media."""
+
+    digit: str
+    duration_ms: int = 160
+
+
+LegListener = Callable[["Leg", LegEvent], None]
+
+
+class Leg(Protocol):
+    """One side of a call. Methods never raise for what the far end does; they report events.
+
+    Every method returns at once in spirit: what takes time on the wire happens behind it and
+    comes back as an event. Events are delivered in the event loop, in order, after `listen`.
+    """
+
+    @property
+    def party(self) -> Party:
+        """What the media engine is to know of this side; `party.tag` is the leg's id."""
+
+    @property
+    def address(self) -> Address:
+        """The far end: the caller's own address, or the callee that was dialled."""
+
+    @property
+    def can_update(self) -> bool:
+        """Whether `update` reaches the far end (a bare HTTP session cannot be re-offered)."""
+
+    def listen(self, listener: LegListener) -> None:
+        """Have events delivered to `listener`; one listener, events before it are kept."""
+
+    async def invite(self, sdp: str, caller: Address) -> None:
+        """Callee legs: ask the far end, with our offer and who is calling."""
+
+    async def ring(self, sdp: str | None) -> None:
+        """Caller legs: the callee rings; `sdp` is an answer for early media."""
+
+    async def answer(self, sdp: str) -> None:
+        """Caller legs: the callee accepted; `sdp` is the final answer."""
+
+    async def early_answer(self, sdp: str) -> None:
+        """Caller legs: here is the answer before the callee rings, if the front end can carry one."""
+
+    async def update(self, sdp: str) -> None:
+        """Answered legs: re-offer the session; the outcome is an UpdateAnswered event."""
+
+    async def update_answer(self, sdp: str | None, cause: Cause = Cause.NOT_ACCEPTABLE) -> None:
+        """Answer the last Reoffered event; None refuses it with `cause`."""
+
+    async def candidate(self, candidate: str, mid: str | None) -> None:
+        """Pass one of our ICE candidates on, where the front end trickles."""
+
+    async def digit(self, digit: str, duration_ms: int) -> bool:
+        """Pass a digit on by signalling; False when this leg wants it in the media (RFC 4733)."""
+
+    async def end(self, cause: Cause) -> None:
+        """Reject, cancel or hang up, as the leg's own state wants it; idempotent."""

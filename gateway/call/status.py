@@ -1,0 +1,79 @@
+"""Why a call ended, said once for both worlds: SIP status, Q.850 cause and a word for the page."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Cause(Enum):
+    """One reason for the end of a call attempt or a call.
+
+    The value is (word, SIP status, Q.850 cause, sentence). The word is what front ends send and
+    the page translates; the SIP status is what a caller on the SIP side is answered.
+    """
+
+    NORMAL = ("normal", 200, 16, "The call ended.")
+    CANCELLED = ("cancelled", 487, 16, "The caller gave up.")
+    NOT_FOUND = ("not-found", 404, 1, "There is nobody of that name or number.")
+    UNAVAILABLE = ("unavailable", 480, 20, "Not reachable at the moment.")
+    BUSY = ("busy", 486, 17, "Busy.")
+    DECLINED = ("declined", 603, 21, "The call was declined.")
+    NO_ANSWER = ("no-answer", 408, 19, "Nobody answered.")
+    NOT_ACCEPTABLE = ("not-acceptable", 488, 88, "The two sides have no codec or transport in common.")
+    FORBIDDEN = ("forbidden", 403, 21, "This call is not allowed.")
+    MEDIA_FAILED = ("media-failed", 500, 41, "The audio connection could not be made.")
+    MEDIA_TIMEOUT = ("media-timeout", 500, 41, "The audio connection was lost.")
+    OVERLOADED = ("overloaded", 503, 42, "Too many calls at the moment.")
+    ERROR = ("error", 500, 41, "Something went wrong in the gateway.")
+
+    def __init__(self, word: str, status: int, q850: int, sentence: str) -> None:
+        self.word = word
+        self.status = status
+        self.q850 = q850
+        self.sentence = sentence
+
+
+_BY_WORD = {cause.word: cause for cause in Cause}
+
+_BY_STATUS = {
+    400: Cause.ERROR,
+    401: Cause.FORBIDDEN,
+    403: Cause.FORBIDDEN,
+    404: Cause.NOT_FOUND,
+    405: Cause.NOT_ACCEPTABLE,
+    406: Cause.NOT_ACCEPTABLE,
+    407: Cause.FORBIDDEN,
+    408: Cause.NO_ANSWER,
+    410: Cause.NOT_FOUND,
+    415: Cause.NOT_ACCEPTABLE,
+    480: Cause.UNAVAILABLE,
+    481: Cause.NORMAL,
+    484: Cause.NOT_FOUND,
+    485: Cause.NOT_FOUND,
+    486: Cause.BUSY,
+    487: Cause.CANCELLED,
+    488: Cause.NOT_ACCEPTABLE,
+    503: Cause.UNAVAILABLE,
+    504: Cause.NO_ANSWER,
+    600: Cause.BUSY,
+    603: Cause.DECLINED,
+    604: Cause.NOT_FOUND,
+    606: Cause.NOT_ACCEPTABLE,
+}
+
+
+def cause_of_status(status: int) -> Cause:
+    """The cause a final SIP response stands for (RFC 3261 section 21); unknown codes by class."""
+    known = _BY_STATUS.get(status)
+    if known is not None:
+        return known
+    if 200 <= status < 300:
+        return Cause.NORMAL
+    if 300 <= status < 500:
+        return Cause.UNAVAILABLE
+    return Cause.DECLINED if status >= 600 else Cause.ERROR
+
+
+def cause_of_word(word: str | None, default: Cause = Cause.NORMAL) -> Cause:
+    """The cause a front end named; an unknown word is `default`."""
+    return _BY_WORD.get(word or "", default)

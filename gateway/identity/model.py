@@ -1,0 +1,59 @@
+"""Who is who: web users, SIP accounts, registered contacts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """One person or device the gateway knows by name."""
+
+    id: str
+    """Web user id and default SIP user part: "alice", "1001"."""
+    display_name: str = ""
+    aliases: tuple[str, ...] = ()
+    """Further SIP URIs or bare user parts that mean this user: "sip:alice@example.com", "2001"."""
+    sip: bool = False
+    """A SIP account: may REGISTER and call with digest authentication."""
+    web: bool = False
+    """A web account: may announce itself on the page."""
+    may_call: tuple[str, ...] = ("*",)
+    """Patterns of what this user may dial (fnmatch on the dialled user part or URI)."""
+    max_calls: int = 10
+    """Calls at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """One registered contact of an address of record (RFC 3261 section 10)."""
+
+    aor: str
+    """Canonical "sip:user@domain"."""
+    contact: str
+    """The Contact URI as it was registered."""
+    expires_at: float
+    """Unix time in seconds."""
+    call_id: str = ""
+    cseq: int = 0
+    q: float = 1.0
+    instance: str | None = None
+    """+sip.instance (RFC 5626), without the angle brackets."""
+    reg_id: int | None = None
+    path: tuple[str, ...] = ()
+    """Path header values in order (RFC 3327)."""
+    received: str | None = None
+    """"udp:192.0.2.7:5060": where the REGISTER came from; requests go there (RFC 3581)."""
+    user_agent: str = ""
+    codecs: tuple[str, ...] = ()
+    """Codec names (lower case) its last answer preferred; the early answer is built from them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A digest secret: HA1 values of (username, realm), never the password (RFC 8760)."""
+
+    username: str
+    realm: str
+    ha1: dict[str, str] = field(default_factory=dict, repr=False)
+    """Algorithm ("MD5", "SHA-256") -> hex digest."""

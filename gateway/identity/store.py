@@ -1,0 +1,41 @@
+"""What the gateway asks of a store of identities; memory, SQLite and Redis keep the same contract."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from gateway.errors import GatewayError
+from gateway.identity.model import Binding, Credential
+
+
+class StoreError(GatewayError):
+    """The store cannot be reached or refused the change."""
+
+
+class IdentityStore(Protocol):
+    """Bindings and credentials. Times are Unix seconds and come in as arguments."""
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def bindings(self, aor: str, now: float) -> Sequence[Binding]:
+        """The live bindings of `aor`, highest q first, then most recent first."""
+
+    async def put_binding(self, binding: Binding, now: float, limit: int) -> None:
+        """Add or refresh a binding (same contact, or same instance and reg-id).
+
+        Raises StoreError when `aor` would hold more than `limit` live bindings.
+        """
+
+    async def remove_binding(self, aor: str, contact: str) -> None: ...
+
+    async def remove_all(self, aor: str) -> None: ...
+
+    async def expire(self, now: float) -> int:
+        """Drop what has expired; returns how many."""
+
+    async def credential(self, username: str, realm: str) -> Credential | None: ...
+
+    async def put_credential(self, credential: Credential) -> None: ...

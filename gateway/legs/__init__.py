@@ -1,0 +1,1 @@
+"""The two kinds of leg a call joins."""

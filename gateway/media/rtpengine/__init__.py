@@ -1,0 +1,1 @@
+"""The engine beside this process: rtpengine over its ng protocol."""

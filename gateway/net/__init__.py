@@ -1,0 +1,1 @@
+"""asyncio shell of the SIP core: sockets, resolver, user agent."""

@@ -1,0 +1,1 @@
+"""Public test doubles: manual clock, lossy network, scripted peers, fake engine."""

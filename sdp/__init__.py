@@ -1,0 +1,1 @@
+"""Session descriptions: text to values to decisions, with nothing but the standard library."""
