@@ -1,0 +1,173 @@
+"""The lines other than a=, typed: m=, o=, c=, b=, t=, r=, z=, k= (RFC 8866 section 5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Self
+
+from sdp.errors import SdpSyntaxError
+from sdp.grammar import Grammar
+
+_TOKEN: Final = r"[!#-'*+\-.0-9A-Z^-~]+"
+_MEDIA: Final = Grammar(
+    ("a media type", rf"(?P<kind>{_TOKEN})"),
+    ("a space and a port", r" (?P<port>[0-9]{1,5})"),
+    ("a port count", r"(?:/(?P<count>[0-9]{1,5}))?"),
+    ("a space and a protocol", rf" (?P<protocol>{_TOKEN}(?:/{_TOKEN})*)"),
+    ("a space and formats", r"(?P<formats>(?: [^ ]+)*) *"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MediaLine:
+    """m= (RFC 8866 section 5.14). No format at all is read, since rejected sections are seen without."""
+
+    kind: str
+    """audio, video, text, application, message, image."""
+    port: int
+    """0 to 65535; 0 rejects or disables the section (RFC 3264 section 6)."""
+    protocol: str
+    """As "UDP/TLS/RTP/SAVPF"."""
+    formats: tuple[str, ...] = ()
+    """Payload types, or what the protocol names, as text."""
+    port_count: int = 1
+
+    @classmethod
+    def parse(cls, value: str) -> Self:
+        """Read what stands after m=; SdpSyntaxError (line 0) otherwise."""
+        match = _MEDIA.match(value)
+        port = int(match["port"])
+        if port > 65535:
+            raise SdpSyntaxError(0, match.start("port") + 1, "a port of at most 65535")
+        return cls(match["kind"], port, match["protocol"], tuple(match["formats"].split()), int(match["count"] or 1))
+
+    def __str__(self) -> str:
+        count = f"/{self.port_count}" if self.port_count != 1 else ""
+        return " ".join((self.kind, f"{self.port}{count}", self.protocol, *self.formats))
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """o= (RFC 8866 section 5.2)."""
+
+    username: str
+    session_id: str
+    """Digits, up to what 64 bits hold; kept as text since leading zeros identify too."""
+    session_version: int
+    address: str
+    address_type: str = "IP4"
+    network_type: str = "IN"
+
+    @classmethod
+    def parse(cls, value: str) -> Self:
+        """Read what stands after o=; SdpSyntaxError (line 0) otherwise."""
+        match = _ORIGIN.match(value)
+        return cls(
+            match["username"],
+            match["session_id"],
+            int(match["version"]),
+            match["address"],
+            match["type"],
+            match["network"],
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"{self.username} {self.session_id} {self.session_version} "
+            f"{self.network_type} {self.address_type} {self.address}"
+        )
+
+
+_ORIGIN: Final = Grammar(
+    ("a username", r"(?P<username>[^ ]+)"),
+    ("a space and a session id", r" (?P<session_id>[0-9]{1,40})"),
+    ("a space and a session version", r" (?P<version>[0-9]{1,40})"),
+    ("a space and a network type", rf" (?P<network>{_TOKEN})"),
+    ("a space and an address type", rf" (?P<type>{_TOKEN})"),
+    ("a space and an address", r" (?P<address>[^ ]+) *"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """c= (RFC 8866 section 5.7)."""
+
+    address: str
+    """An IP address or a host name."""
+    address_type: str = "IP4"
+    network_type: str = "IN"
+    ttl: int | None = None
+    """Hops of an IPv4 multicast address."""
+    address_count: int = 1
+    """Contiguous multicast addresses."""
+
+    @classmethod
+    def parse(cls, value: str) -> Self:
+        """Read what stands after c=; SdpSyntaxError (line 0) otherwise."""
+        match = _CONNECTION.match(value)
+        numbers = [int(number) for number in match["numbers"].split("/")[1:]]
+        ttl = numbers.pop(0) if numbers and match["type"] != "IP6" else None
+        count = numbers.pop(0) if numbers else 1
+        if numbers:
+            raise SdpSyntaxError(0, match.start("numbers") + 1, "at most one more number after the address")
+        return cls(match["address"], match["type"], match["network"], ttl, count)
+
+    def __str__(self) -> str:
+        ttl = f"/{self.ttl}" if self.ttl is not None else ""
+        count = f"/{self.address_count}" if self.address_count != 1 else ""
+        return f"{self.network_type} {self.address_type} {self.address}{ttl}{count}"
+
+
+_CONNECTION: Final = Grammar(
+    ("a network type", rf"(?P<network>{_TOKEN})"),
+    ("a space and an address type", rf" (?P<type>{_TOKEN})"),
+    ("a space and an address", r" (?P<address>[^ /]+)"),
+    ("TTL or address count", r"(?P<numbers>(?:/[0-9]{1,5}){0,2}) *"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Bandwidth:
+    """b= (RFC 8866 section 5.8; RFC 3556 RS and RR; RFC 3890 TIAS)."""
+
+    type: str
+    value: int
+    """Kilobits per second for CT and AS, bits per second for TIAS, RS and RR."""
+
+    @classmethod
+    def parse(cls, value: str) -> Self:
+        """Read what stands after b=; SdpSyntaxError (line 0) otherwise."""
+        match = _BANDWIDTH.match(value)
+        return cls(match["type"], int(match["value"]))
+
+    def __str__(self) -> str:
+        return f"{self.type}:{self.value}"
+
+
+_BANDWIDTH: Final = Grammar(
+    ("a bandwidth type", rf"(?P<type>{_TOKEN})"),
+    ("a colon and a number", r":(?P<value>[0-9]{1,18}) *"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """t= (RFC 8866 section 5.9): seconds since 1900, 0 0 for a session without bounds."""
+
+    start: int = 0
+    stop: int = 0
+
+    @classmethod
+    def parse(cls, value: str) -> Self:
+        """Read what stands after t=; SdpSyntaxError (line 0) otherwise."""
+        match = _TIMING.match(value)
+        return cls(int(match["start"]), int(match["stop"]))
+
+    def __str__(self) -> str:
+        return f"{self.start} {self.stop}"
+
+
+_TIMING: Final = Grammar(
+    ("a start time", r"(?P<start>[0-9]{1,20})"),
+    ("a space and a stop time", r" (?P<stop>[0-9]{1,20}) *"),
+)

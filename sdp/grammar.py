@@ -1,0 +1,148 @@
+"""The text level of RFC 8866: limits, lines and sections, and the small grammars of single values.
+
+Reading a description costs a handful of passes that run inside the interpreter's own C code
+(replace, split, one regular expression); nothing looks at lines one by one until a view asks.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+from sdp.errors import SdpSyntaxError
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much a stranger may send before it is refused; the defaults fit the largest browser offers."""
+
+    size: int = 65536
+    """Bytes of the whole description (UTF-8)."""
+    lines: int = 4096
+    """Lines of the whole description."""
+    line_length: int = 8192
+    """Characters of one line, its end not counted."""
+    media: int = 64
+    """Media sections (m= lines)."""
+    section_lines: int = 1024
+    """Lines of one section: the session part or one media section, so also its attributes."""
+
+
+DEFAULT_LIMITS: Final = Limits()
+
+_LINES: Final = re.compile(r"(?:[a-z]=.*+\n)*+")
+
+
+def decode(text: str | bytes, limits: Limits) -> tuple[str, str]:
+    """`text` as a string with the charset its bytes were in: "utf-8", or "latin-1" where they are not UTF-8.
+
+    Raises SdpSyntaxError when it is too long or holds what no charset can write (lone surrogates).
+    """
+    if len(text) > limits.size:
+        raise SdpSyntaxError(1, 1, f"at most {limits.size} bytes")
+    if isinstance(text, bytes):
+        try:
+            return text.decode(), "utf-8"
+        except UnicodeDecodeError:
+            return text.decode("latin-1"), "latin-1"
+    if not text.isascii():
+        try:
+            size = len(text.encode())
+        except UnicodeEncodeError as error:
+            raise _error_at(text, error.start, "a Unicode character, not half of a surrogate pair") from None
+        if size > limits.size:
+            raise SdpSyntaxError(1, 1, f"at most {limits.size} bytes")
+    return text, "utf-8"
+
+
+def split_sections(text: str, limits: Limits) -> list[list[str]]:
+    """The lines of the session part and of each media section, line ends taken off.
+
+    CRLF and LF end a line, also mixed; empty lines after the last one are dropped.
+    Raises SdpSyntaxError for what is not `type=value` lines that begin with `v=0`, and beyond `limits`.
+    """
+    plain = text.replace("\r\n", "\n").rstrip("\n") + "\n"
+    if not plain.startswith("v=0\n"):
+        raise SdpSyntaxError(1, 1, '"v=0"')
+    if _LINES.fullmatch(plain) is None or "\r" in plain or "\0" in plain:
+        _refuse_lines(plain)
+    if plain.count("\n") > limits.lines:
+        raise SdpSyntaxError(limits.lines + 1, 1, f"at most {limits.lines} lines")
+    parts = plain[:-1].split("\nm=")
+    if len(parts) - 1 > limits.media:
+        line = 1 + sum(part.count("\n") + 1 for part in parts[: limits.media + 1])
+        raise SdpSyntaxError(line, 1, f"at most {limits.media} media sections")
+    sections = [parts[0].split("\n")]
+    sections += [("m=" + part).split("\n") for part in parts[1:]]
+    _check_sections(sections, limits)
+    return sections
+
+
+def _check_sections(sections: list[list[str]], limits: Limits) -> None:
+    line = 1
+    for lines in sections:
+        if len(lines) > limits.section_lines:
+            raise SdpSyntaxError(line + limits.section_lines, 1, f"at most {limits.section_lines} lines in a section")
+        if max(map(len, lines)) > limits.line_length:
+            long = next(number for number, text in enumerate(lines) if len(text) > limits.line_length)
+            raise SdpSyntaxError(line + long, limits.line_length + 1, f"at most {limits.line_length} characters")
+        line += len(lines)
+
+
+def _refuse_lines(plain: str) -> NoReturn:
+    """Say which line is the first that is no line of a description."""
+    bad = len(plain)
+    for character in "\r\0":
+        found = plain.find(character)
+        bad = found if 0 <= found < bad else bad
+    good = _LINES.match(plain)
+    end = good.end() if good else 0
+    if end >= bad:
+        raise _error_at(plain, bad, "a character other than NUL and CR")
+    column = 1 if "a" <= plain[end] <= "z" else 0
+    raise _error_at(plain, end + column, '"="' if column else "a lower-case type letter")
+
+
+def _error_at(text: str, position: int, expected: str) -> SdpSyntaxError:
+    start = text.rfind("\n", 0, position) + 1
+    return SdpSyntaxError(text.count("\n", 0, position) + 1, position - start + 1, expected)
+
+
+def check_lines(lines: tuple[str, ...]) -> None:
+    """Refuse lines from a program that would not read back as the same lines (smuggled line ends)."""
+    joined = "\n".join(lines) + "\n"
+    if _LINES.fullmatch(joined) is None or joined.count("\n") != len(lines) or "\r" in joined or "\0" in joined:
+        raise SdpSyntaxError(0, 1, "lines of the form type=value, without line ends")
+
+
+class Grammar:
+    """What the value of one attribute looks like: named parts, each a regular expression.
+
+    The parts joined are the whole; when a value does not fit, the longest run of parts that does
+    tells the column and which part was expected there.
+    """
+
+    __slots__ = ("_fullmatch", "_parts")
+
+    def __init__(self, *parts: tuple[str, str]) -> None:
+        self._parts = parts
+        self._fullmatch = re.compile("".join(pattern for _, pattern in parts)).fullmatch
+
+    def match(self, value: str) -> re.Match[str]:
+        """The match of all of `value`; SdpSyntaxError with its column otherwise."""
+        match = self._fullmatch(value)
+        if match is None:
+            raise self._error(value)
+        return match
+
+    def _error(self, value: str) -> SdpSyntaxError:
+        pattern = ""
+        column = 1
+        for what, part in self._parts:
+            pattern += part
+            match = re.match(pattern, value)
+            if match is None:
+                return SdpSyntaxError(0, column, what)
+            column = match.end() + 1
+        return SdpSyntaxError(0, column, "the end of the line")
