@@ -1,1 +1,33 @@
-"""The transaction machines of RFC 3261 section 17 with RFC 6026."""
+"""The four transaction machines, one file per figure of RFC 3261 section 17."""
+
+from __future__ import annotations
+
+from gateway.sip.transactions.invite_client import InviteClientTransaction
+from gateway.sip.transactions.invite_server import InviteServerTransaction
+from gateway.sip.transactions.machine import (
+    Input,
+    Reason,
+    State,
+    Timers,
+    Transaction,
+    TransactionLayer,
+    input_of_status,
+)
+from gateway.sip.transactions.non_invite_client import NonInviteClientTransaction
+from gateway.sip.transactions.non_invite_server import NonInviteServerTransaction
+from gateway.sip.transactions.timer_queue import TimerQueue
+
+__all__ = [
+    "Input",
+    "InviteClientTransaction",
+    "InviteServerTransaction",
+    "NonInviteClientTransaction",
+    "NonInviteServerTransaction",
+    "Reason",
+    "State",
+    "TimerQueue",
+    "Timers",
+    "Transaction",
+    "TransactionLayer",
+    "input_of_status",
+]

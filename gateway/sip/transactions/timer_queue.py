@@ -1,0 +1,58 @@
+"""Many timers, one deadline: a heap whose cancelled entries are skipped, and swept when they pile up."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+K = TypeVar("K")
+
+SWEEP_FLOOR = 1024
+"""Below this many entries a sweep is not worth its time."""
+
+
+class TimerQueue(Generic[K]):
+    """Entries (deadline, key) in order of their deadline, seconds of the caller's monotonic clock.
+
+    Cancelling is the key owner's business: `live(key, deadline)` says whether an entry still counts.
+    Memory is at most a small multiple of the live entries: dead ones are swept when the heap has doubled.
+    """
+
+    __slots__ = ("_count", "_heap", "_limit", "_live")
+
+    def __init__(self, live: Callable[[K, float], bool]) -> None:
+        self._heap: list[tuple[float, int, K]] = []
+        self._count = 0
+        self._limit = SWEEP_FLOOR
+        self._live = live
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def push(self, deadline: float, key: K) -> None:
+        """Add an entry, due at `deadline`."""
+        self._count += 1
+        heapq.heappush(self._heap, (deadline, self._count, key))
+        if len(self._heap) > self._limit:
+            self._heap = [entry for entry in self._heap if self._live(entry[2], entry[0])]
+            heapq.heapify(self._heap)
+            self._limit = max(SWEEP_FLOOR, 2 * len(self._heap))
+
+    def deadline(self) -> float | None:
+        """When the earliest live entry is due, or None."""
+        heap = self._heap
+        while heap:
+            deadline, _, key = heap[0]
+            if self._live(key, deadline):
+                return deadline
+            heapq.heappop(heap)
+        return None
+
+    def pop_due(self, now: float) -> tuple[float, K] | None:
+        """Take the earliest live entry that is due at `now`, or None."""
+        deadline = self.deadline()
+        if deadline is None or deadline > now:
+            return None
+        due, _, key = heapq.heappop(self._heap)
+        return due, key
