@@ -112,18 +112,6 @@ class Leg(Protocol):
     def listen(self, listener: LegListener) -> None:
         """Have events delivered to `listener`; one listener, events before it are kept."""
 
-    async def invite(self, sdp: str, caller: Address) -> None:
-        """Callee legs: ask the far end, with our offer and who is calling."""
-
-    async def ring(self, sdp: str | None) -> None:
-        """Caller legs: the callee rings; `sdp` is an answer for early media."""
-
-    async def answer(self, sdp: str) -> None:
-        """Caller legs: the callee accepted; `sdp` is the final answer."""
-
-    async def early_answer(self, sdp: str) -> None:
-        """Caller legs: here is the answer before the callee rings, if the front end can carry one."""
-
     async def update(self, sdp: str) -> None:
         """Answered legs: re-offer the session; the outcome is an UpdateAnswered event."""
 
@@ -138,3 +126,23 @@ class Leg(Protocol):
 
     async def end(self, cause: Cause) -> None:
         """Reject, cancel or hang up, as the leg's own state wants it; idempotent."""
+
+
+class CallerLeg(Leg, Protocol):
+    """The side that dialled: its offer came with the call, we answer it."""
+
+    async def early_answer(self, sdp: str) -> None:
+        """Here is the answer before the callee rings, if the front end can carry one."""
+
+    async def ring(self, sdp: str | None) -> None:
+        """The callee rings; `sdp` is an answer for early media."""
+
+    async def answer(self, sdp: str) -> None:
+        """The callee accepted; `sdp` is the final answer."""
+
+
+class CalleeLeg(Leg, Protocol):
+    """A side that is asked; several may be, one answers."""
+
+    async def invite(self, sdp: str, caller: Address) -> None:
+        """Ask the far end, with our offer and who is calling."""

@@ -14,6 +14,7 @@ class Cause(Enum):
 
     NORMAL = ("normal", 200, 16, "The call ended.")
     CANCELLED = ("cancelled", 487, 16, "The caller gave up.")
+    ELSEWHERE = ("elsewhere", 487, 26, "Answered on another device.")
     NOT_FOUND = ("not-found", 404, 1, "There is nobody of that name or number.")
     UNAVAILABLE = ("unavailable", 480, 20, "Not reachable at the moment.")
     BUSY = ("busy", 486, 17, "Busy.")
@@ -23,6 +24,7 @@ class Cause(Enum):
     FORBIDDEN = ("forbidden", 403, 21, "This call is not allowed.")
     MEDIA_FAILED = ("media-failed", 500, 41, "The audio connection could not be made.")
     MEDIA_TIMEOUT = ("media-timeout", 500, 41, "The audio connection was lost.")
+    GLARE = ("glare", 491, 41, "Both sides changed the call at the same moment.")
     OVERLOADED = ("overloaded", 503, 42, "Too many calls at the moment.")
     ERROR = ("error", 500, 41, "Something went wrong in the gateway.")
 
@@ -53,6 +55,7 @@ _BY_STATUS = {
     486: Cause.BUSY,
     487: Cause.CANCELLED,
     488: Cause.NOT_ACCEPTABLE,
+    491: Cause.GLARE,
     503: Cause.UNAVAILABLE,
     504: Cause.NO_ANSWER,
     600: Cause.BUSY,

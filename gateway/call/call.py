@@ -1,0 +1,433 @@
+"""One call: a caller, one or more callees, one media session, run by the table in state.py."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from gateway.call.leg import (
+    Answered,
+    CalleeLeg,
+    CallerLeg,
+    CandidateAdded,
+    DigitPressed,
+    HungUp,
+    Leg,
+    LegEvent,
+    Rejected,
+    Reoffered,
+    Ringing,
+    UpdateAnswered,
+)
+from gateway.call.preference import audio_codecs
+from gateway.call.record import CallRecord, CallSettings, Step
+from gateway.call.state import BEFORE_ANSWER, TABLE, Action, Input, State
+from gateway.call.status import Cause
+from gateway.call.timers import Timer, Timers
+from gateway.media.engine import (
+    Connected,
+    DtmfReceived,
+    FirstMedia,
+    Kind,
+    MediaEngine,
+    MediaError,
+    MediaEvent,
+    MediaFailed,
+    MediaTimeout,
+)
+
+log = structlog.get_logger(__name__)
+
+_HISTORY_LIMIT = 100
+"""Steps kept of one call."""
+_PENDING_LIMIT = 200
+"""Inputs a call may have waiting; a peer that floods one call hurts that call only."""
+
+_REASON_ORDER = (
+    Cause.DECLINED,
+    Cause.BUSY,
+    Cause.FORBIDDEN,
+    Cause.NOT_ACCEPTABLE,
+    Cause.NO_ANSWER,
+    Cause.UNAVAILABLE,
+    Cause.NOT_FOUND,
+)
+"""Which of several refusals the caller is told, most telling first (RFC 3261 section 16.7 step 6)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """One input with what came along."""
+
+    input: Input
+    leg: Leg | None = None
+    event: LegEvent | MediaEvent | None = None
+    cause: Cause | None = None
+
+
+class Call:
+    """Two sides and the media between them.
+
+    Everything that happens is queued and handled one at a time, in order, so that no event
+    overtakes the media engine's answer to the one before it.
+    """
+
+    def __init__(
+        self,
+        call_id: str,
+        caller: CallerLeg,
+        callees: Sequence[CalleeLeg],
+        offer: str,
+        *,
+        dialled: str,
+        engine: MediaEngine,
+        timers: Timers,
+        settings: CallSettings | None = None,
+        on_change: Callable[[Call], None] | None = None,
+        on_preference: Callable[[Leg, tuple[str, ...]], None] | None = None,
+    ) -> None:
+        self.id = call_id
+        self.state = State.NEW
+        self.caller = caller
+        self.callees: list[CalleeLeg] = list(callees)
+        self.callee: CalleeLeg | None = None
+        """The one that answered."""
+        self.settings = settings or CallSettings()
+        self.record = CallRecord(call_id, caller.address, dialled, timers.time())
+        self.history: deque[Step] = deque(maxlen=_HISTORY_LIMIT)
+        self.unexpected: Counter[tuple[State, Input]] = Counter()
+        self.cause = Cause.NORMAL
+        """Why the call ended, once it has."""
+        self._engine = engine
+        self._timers = timers
+        self._on_change = on_change
+        self._on_preference = on_preference
+        self._offer = offer
+        self._offers: list[tuple[CalleeLeg, str]] = []
+        self._answer_sdp: str | None = None
+        self._refusals: list[Cause] = []
+        self._updating: Leg | None = None
+        self._media_up: set[str] = set()
+        self._pending: deque[Happening] = deque()
+        self._pump: asyncio.Task[None] | None = None
+        self._timer: Timer | None = None
+        self._finished = asyncio.Event()
+
+    # -- what drives it ------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin: offer the media, invite the callees, listen to every leg."""
+        for leg in (self.caller, *self.callees):
+            leg.listen(self.leg_event)
+        self._arm(self.settings.ring_timeout, Input.RING_TIMEOUT, Cause.NO_ANSWER)
+        self.post(Happening(Input.START))
+
+    def stop(self, cause: Cause = Cause.NORMAL) -> None:
+        """End the call from the gateway's side."""
+        self.post(Happening(Input.STOP, cause=cause))
+
+    async def finished(self) -> None:
+        """Wait until the call has ended and its media is gone."""
+        await self._finished.wait()
+
+    def leg_event(self, leg: Leg, event: LegEvent) -> None:
+        """Take one event of one of our legs."""
+        happening = self._classify(leg, event)
+        if happening is not None:
+            self.post(happening)
+
+    def media_event(self, event: MediaEvent) -> None:
+        """Take one event of the media engine about this call."""
+        leg = self._leg(event.tag)
+        match event:
+            case Connected() | FirstMedia():
+                self.post(Happening(Input.MEDIA_CONNECTED, leg, event))
+            case MediaTimeout():
+                self.post(Happening(Input.MEDIA_TIMEOUT, leg, event, Cause.MEDIA_TIMEOUT))
+            case MediaFailed():
+                self.post(Happening(Input.MEDIA_FAILED, leg, event, Cause.MEDIA_FAILED))
+            case DtmfReceived():
+                # The engine has already passed the digit on in the media.
+                log.debug("digit in media", call_id=self.id, tag=event.tag)
+
+    # -- the machine ---------------------------------------------------------------
+
+    def _classify(self, leg: Leg, event: LegEvent) -> Happening | None:
+        from_caller = leg is self.caller
+        if not from_caller and leg not in self.callees:
+            return None
+        match event:
+            case Ringing(sdp=None):
+                what = Input.CALLEE_RINGING
+            case Ringing():
+                what = Input.CALLEE_EARLY_MEDIA
+            case Answered():
+                what = Input.CALLEE_ANSWERED
+            case Rejected(cause=cause):
+                return Happening(Input.CALLEE_REJECTED, leg, event, cause)
+            case HungUp(cause=cause):
+                hung_up = Input.CALLER_HUNG_UP if from_caller else Input.CALLEE_HUNG_UP
+                return Happening(hung_up, leg, event, cause)
+            case Reoffered():
+                what = Input.REOFFERED
+            case UpdateAnswered():
+                what = Input.UPDATE_ANSWERED
+            case CandidateAdded():
+                what = Input.CANDIDATE
+            case DigitPressed():
+                what = Input.DIGIT
+            case _:
+                return None
+        return Happening(what, leg, event)
+
+    def post(self, happening: Happening) -> None:
+        """Queue one input; what comes after the end is nobody's business any more."""
+        if self.state is State.ENDED:
+            return
+        if len(self._pending) >= _PENDING_LIMIT:
+            self._pending.clear()
+            happening = Happening(Input.FAULT, cause=Cause.OVERLOADED)
+        self._pending.append(happening)
+        if self._pump is None:
+            self._pump = asyncio.get_running_loop().create_task(self._run())
+
+    async def _run(self) -> None:
+        try:
+            while self._pending and self.state is not State.ENDED:
+                await self._handle(self._pending.popleft())
+        finally:
+            self._pump = None
+            if self.state is State.ENDED:
+                self._pending.clear()
+                self._finished.set()
+
+    async def _handle(self, happening: Happening) -> None:
+        row = TABLE.get((self.state, happening.input))
+        if row is None:
+            self.unexpected[self.state, happening.input] += 1
+            log.debug("unexpected", call_id=self.id, state=self.state.value, input=happening.input.value)
+            return
+        actions, target = row
+        if target is State.ENDED:
+            self._settle_cause(happening)
+        try:
+            for action in actions:
+                await _ACTIONS[action](self, happening)
+        except MediaError as error:
+            log.info("media refused", call_id=self.id, reason=error.reason, status=error.status)
+            await self._fault(_cause_of_media(error))
+            return
+        except Exception:
+            log.exception("call step failed", call_id=self.id, input=happening.input.value)
+            await self._fault(Cause.ERROR)
+            return
+        self._enter(target, happening.input)
+
+    async def _fault(self, cause: Cause) -> None:
+        self.cause = cause
+        for action in (Action.END_LEGS, Action.DELETE_MEDIA):
+            try:
+                await _ACTIONS[action](self, Happening(Input.FAULT, cause=cause))
+            except Exception:
+                log.exception("call clean-up failed", call_id=self.id)
+        self._enter(State.ENDED, Input.FAULT)
+
+    def _enter(self, state: State, what: Input) -> None:
+        now = self._timers.time()
+        elapsed = now - self.record.started_at
+        self.history.append(Step(elapsed, what, state))
+        if state is self.state:
+            return
+        self.state = state
+        record = self.record
+        if state in (State.RINGING, State.EARLY) and record.ringing_after_ms is None:
+            record.ringing_after_ms = elapsed * 1000
+        elif state is State.CONNECTED and record.answered_after_ms is None:
+            record.answered_after_ms = elapsed * 1000
+            self._arm(self.settings.max_duration, Input.MAX_DURATION, Cause.NORMAL)
+        elif state is State.ENDED:
+            record.ended_after_ms = elapsed * 1000
+            record.cause = self.cause
+            self._disarm()
+        log.info("call", call_id=self.id, state=state.value, after_ms=round(elapsed * 1000))
+        if self._on_change is not None:
+            self._on_change(self)
+
+    def _settle_cause(self, happening: Happening) -> None:
+        if happening.input is Input.CALLER_HUNG_UP and self.state in (State.NEW, *BEFORE_ANSWER):
+            self.cause = Cause.CANCELLED
+        elif happening.cause is not None:
+            self.cause = happening.cause
+
+    def _arm(self, delay: float, what: Input, cause: Cause) -> None:
+        self._disarm()
+        self._timer = self._timers.call_later(delay, lambda: self.post(Happening(what, cause=cause)))
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # -- actions -------------------------------------------------------------------
+
+    async def _offer_media(self, _: Happening) -> None:
+        self._offers = [
+            (leg, await self._engine.offer(self.id, self.caller.party, leg.party, self._offer)) for leg in self.callees
+        ]
+
+    async def _accept_early(self, _: Happening) -> None:
+        if self.caller.party.kind is not Kind.WEBRTC or not self._engine.capabilities.early_answer:
+            return
+        if any(leg.party.kind is Kind.SERVICE for leg in self.callees):
+            return  # a service answers in the same breath; an early answer would only come twice
+        sdp = await self._engine.accept(self.id, self.caller.party)
+        await self.caller.early_answer(sdp)
+
+    async def _invite_callees(self, _: Happening) -> None:
+        offers, self._offers = self._offers, []
+        for leg, sdp in offers:
+            await leg.invite(sdp, self.caller.address)
+
+    async def _ring_caller(self, _: Happening) -> None:
+        await self.caller.ring(None)
+
+    async def _early_media(self, happening: Happening) -> None:
+        assert isinstance(happening.event, Ringing)
+        assert happening.leg is not None
+        assert happening.event.sdp is not None
+        self._answer_sdp = await self._answer_for(self.caller, happening.leg, happening.event.sdp)
+        await self.caller.ring(self._answer_sdp)
+
+    async def _choose_callee(self, happening: Happening) -> None:
+        self.callee = next((leg for leg in self.callees if leg is happening.leg), None)
+        others = [leg for leg in self.callees if leg is not happening.leg]
+        self.callees = [leg for leg in self.callees if leg is happening.leg]
+        for leg in others:
+            await leg.end(Cause.CANCELLED)
+
+    async def _answer_media(self, happening: Happening) -> None:
+        assert isinstance(happening.event, Answered)
+        assert happening.leg is not None
+        if happening.event.sdp is not None:
+            self._answer_sdp = await self._answer_for(self.caller, happening.leg, happening.event.sdp)
+            self._learn(happening.leg, happening.event.sdp)
+        if self._answer_sdp is None:
+            raise MediaError("the callee accepted without a session description", 488)
+
+    async def _answer_for(self, target: Leg, source: Leg, sdp: str) -> str:
+        return await self._engine.answer(self.id, source.party, target.party, sdp)
+
+    async def _answer_caller(self, _: Happening) -> None:
+        assert self._answer_sdp is not None
+        await self.caller.answer(self._answer_sdp)
+
+    async def _drop_callee(self, happening: Happening) -> None:
+        assert happening.leg is not None
+        self.callees = [leg for leg in self.callees if leg is not happening.leg]
+        self._refusals.append(happening.cause or Cause.UNAVAILABLE)
+        if not self.callees:
+            ranked = [cause for cause in _REASON_ORDER if cause in self._refusals]
+            cause = ranked[0] if ranked else self._refusals[-1]
+            self._pending.appendleft(Happening(Input.ALL_REJECTED, cause=cause))
+
+    async def _reoffer(self, happening: Happening) -> None:
+        assert isinstance(happening.event, Reoffered)
+        source, other = happening.leg, self._other(happening.leg)
+        assert source is not None
+        try:
+            sdp = await self._engine.offer(self.id, source.party, other.party, happening.event.sdp)
+            if other.can_update:
+                self._updating = source
+                await other.update(sdp)
+                return
+            await source.update_answer(await self._engine.accept(self.id, source.party))
+        except MediaError as error:
+            log.info("re-offer refused", call_id=self.id, reason=error.reason)
+            await source.update_answer(None, Cause.NOT_ACCEPTABLE)
+        self._updating = None
+        self._pending.appendleft(Happening(Input.UPDATE_ANSWERED))
+
+    async def _refuse_glare(self, happening: Happening) -> None:
+        assert happening.leg is not None
+        await happening.leg.update_answer(None, Cause.GLARE)
+
+    async def _answer_reoffer(self, happening: Happening) -> None:
+        source, self._updating = self._updating, None
+        if source is None or not isinstance(happening.event, UpdateAnswered):
+            return
+        if happening.event.sdp is None:
+            await source.update_answer(None, Cause.NOT_ACCEPTABLE)
+            return
+        try:
+            sdp = await self._answer_for(source, self._other(source), happening.event.sdp)
+        except MediaError as error:
+            log.info("answer to re-offer refused", call_id=self.id, reason=error.reason)
+            await source.update_answer(None, Cause.NOT_ACCEPTABLE)
+            return
+        await source.update_answer(sdp)
+
+    async def _add_candidate(self, happening: Happening) -> None:
+        assert isinstance(happening.event, CandidateAdded)
+        assert happening.leg is not None
+        try:
+            await self._engine.trickle(self.id, happening.leg.party.tag, happening.event.candidate, happening.event.mid)
+        except MediaError as error:
+            log.debug("candidate refused", call_id=self.id, reason=error.reason)
+
+    async def _pass_digit(self, happening: Happening) -> None:
+        assert isinstance(happening.event, DigitPressed)
+        other = self._other(happening.leg)
+        if await other.digit(happening.event.digit, happening.event.duration_ms):
+            return
+        try:
+            await self._engine.send_dtmf(self.id, other.party.tag, happening.event.digit, happening.event.duration_ms)
+        except MediaError as error:
+            log.info("digit lost", call_id=self.id, reason=error.reason)
+
+    async def _note_media(self, happening: Happening) -> None:
+        if happening.leg is None or self.record.media_after_ms is not None:
+            return
+        self._media_up.add(happening.leg.party.tag)
+        needed = {leg.party.tag for leg in (self.caller, *self.callees) if leg.party.kind is not Kind.SERVICE}
+        if needed <= self._media_up:
+            self.record.media_after_ms = (self._timers.time() - self.record.started_at) * 1000
+
+    async def _end_legs(self, happening: Happening) -> None:
+        gone = happening.leg if isinstance(happening.event, HungUp) else None
+        for leg in (self.caller, *self.callees):
+            if leg is not gone:
+                await leg.end(self.cause)
+
+    async def _delete_media(self, _: Happening) -> None:
+        self.record.statistics = await self._engine.delete(self.id)
+
+    # -- help ----------------------------------------------------------------------
+
+    def _other(self, leg: Leg | None) -> Leg:
+        if leg is not self.caller:
+            return self.caller
+        return self.callee or self.callees[0]
+
+    def _leg(self, tag: str) -> Leg | None:
+        return next((leg for leg in (self.caller, *self.callees) if leg.party.tag == tag), None)
+
+    def _learn(self, leg: Leg, sdp: str) -> None:
+        """Tell who keeps preferences which codecs the callee chose, best first."""
+        if self._on_preference is None:
+            return
+        codecs = audio_codecs(sdp)
+        if codecs:
+            self._on_preference(leg, codecs)
+
+
+def _cause_of_media(error: MediaError) -> Cause:
+    return {400: Cause.NOT_ACCEPTABLE, 488: Cause.NOT_ACCEPTABLE, 503: Cause.OVERLOADED}.get(error.status, Cause.ERROR)
+
+
+_ACTIONS: dict[Action, Callable[[Call, Happening], Awaitable[None]]] = {
+    action: getattr(Call, f"_{action.value}") for action in Action
+}

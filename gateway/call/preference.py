@@ -1,0 +1,31 @@
+"""Which codecs an answer prefers: what the next early answer to that callee is built from."""
+
+from __future__ import annotations
+
+from sdp.description import SessionDescription
+from sdp.errors import SdpSyntaxError
+
+_STATIC = {"0": "pcmu", "8": "pcma", "9": "g722"}
+"""Payload types that need no rtpmap (RFC 3551 section 6)."""
+_NOT_SPEECH = frozenset({"telephone-event", "cn", "red"})
+
+
+def audio_codecs(text: str) -> tuple[str, ...]:
+    """Names (lower case) of the audio codecs of an answer, best first; () where there are none."""
+    try:
+        media = SessionDescription.parse(text).media
+    except SdpSyntaxError:
+        return ()
+    for section in media:
+        if section.kind == "audio" and section.port:
+            return _names(section.formats, section.values("rtpmap"))
+    return ()
+
+
+def _names(formats: tuple[str, ...], rtpmaps: tuple[str, ...]) -> tuple[str, ...]:
+    named = dict(_STATIC)
+    for rtpmap in rtpmaps:
+        payload_type, _, encoding = rtpmap.partition(" ")
+        named[payload_type] = encoding.partition("/")[0].strip().lower()
+    names = (named.get(payload_type) for payload_type in formats)
+    return tuple(dict.fromkeys(name for name in names if name and name not in _NOT_SPEECH))

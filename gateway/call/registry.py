@@ -1,0 +1,171 @@
+"""All calls of this gateway: made here, counted here, ended here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from gateway.call.call import Call
+from gateway.call.leg import CalleeLeg, CallerLeg, Leg
+from gateway.call.record import CallRecord, CallSettings
+from gateway.call.routing import Caller, RouteError, Router, Target
+from gateway.call.state import State
+from gateway.call.status import Cause
+from gateway.call.timers import Timers
+from gateway.media.engine import MediaEngine, MediaEvent
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class CallLimits:
+    """Bounds on what callers can ask of the gateway."""
+
+    max_calls: int = 500
+    calls_per_second: float = 50.0
+    """New calls, averaged over one second; a burst of as many is let through."""
+    max_calls_per_caller: int = 10
+    history: int = 1000
+    """Records of ended calls kept in memory."""
+
+
+class Dialer(Protocol):
+    """Makes the legs that stand for a target; the composition root knows the concrete ones."""
+
+    async def legs(self, target: Target, call_id: str) -> Sequence[CalleeLeg]:
+        """Callee legs for `target`; an empty list when nobody stands for it at the moment."""
+
+
+class Calls:
+    """The registry: `place` makes a call of a caller's leg and what it dialled."""
+
+    def __init__(
+        self,
+        engine: MediaEngine,
+        router: Router,
+        dialer: Dialer,
+        timers: Timers,
+        *,
+        settings: CallSettings | None = None,
+        limits: CallLimits | None = None,
+        new_id: Callable[[], str],
+        on_preference: Callable[[Leg, tuple[str, ...]], None] | None = None,
+    ) -> None:
+        self._engine = engine
+        self._router = router
+        self._dialer = dialer
+        self._timers = timers
+        self._settings = settings or CallSettings()
+        self._limits = limits or CallLimits()
+        self._new_id = new_id
+        self._on_preference = on_preference
+        self._calls: dict[str, Call] = {}
+        self._per_caller: Counter[str] = Counter()
+        self._tokens = self._limits.calls_per_second
+        self._refilled_at = timers.time()
+        self._observers: list[Callable[[Call], None]] = []
+        self._closing = False
+        self.ended: deque[CallRecord] = deque(maxlen=self._limits.history)
+        """Records of the calls that are over, oldest first."""
+        self.refused: Counter[Cause] = Counter()
+        engine.subscribe(self._media_event)
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def __iter__(self) -> Iterator[Call]:
+        return iter(list(self._calls.values()))
+
+    def get(self, call_id: str) -> Call | None:
+        return self._calls.get(call_id)
+
+    def observe(self, observer: Callable[[Call], None]) -> None:
+        """Have `observer` called at every change of state of every call."""
+        self._observers.append(observer)
+
+    async def place(
+        self, leg: CallerLeg, caller: Caller, dialled: str, offer: str, max_calls: int | None = None
+    ) -> Call:
+        """Route what `caller` dialled and start the call.
+
+        Raises RouteError whose cause is what the front end answers; `leg` is then untouched.
+        """
+        try:
+            target = self._admit(caller, dialled, max_calls)
+            call_id = self._new_id()
+            self._per_caller[caller.id] += 1
+            try:
+                callees = await self._dialer.legs(target, call_id)
+                if not callees:
+                    raise RouteError(Cause.UNAVAILABLE, f"{dialled} is not reachable at the moment")
+            except BaseException:
+                self._release(caller.id)
+                raise
+        except RouteError as error:
+            self.refused[error.cause] += 1
+            log.info("call refused", caller=caller.id, dialled=dialled[:80], cause=error.cause.word)
+            raise
+        call = Call(
+            call_id,
+            leg,
+            callees,
+            offer,
+            dialled=dialled,
+            engine=self._engine,
+            timers=self._timers,
+            settings=self._settings,
+            on_change=lambda changed: self._changed(changed, caller.id),
+            on_preference=self._on_preference,
+        )
+        self._calls[call_id] = call
+        log.info("call", call_id=call_id, state="new", caller=caller.id, dialled=dialled[:80])
+        call.start()
+        return call
+
+    async def close(self, timeout: float = 5.0) -> None:
+        """Refuse new calls and end every live one, waiting at most `timeout` seconds."""
+        self._closing = True
+        live = list(self._calls.values())
+        for call in live:
+            call.stop(Cause.NORMAL)
+        if live:
+            waits = [asyncio.ensure_future(call.finished()) for call in live]
+            _, pending = await asyncio.wait(waits, timeout=timeout)
+            for wait in pending:
+                wait.cancel()
+
+    def _admit(self, caller: Caller, dialled: str, max_calls: int | None) -> Target:
+        target = self._router.route(dialled, caller)
+        now = self._timers.time()
+        rate = self._limits.calls_per_second
+        self._tokens = min(rate, self._tokens + (now - self._refilled_at) * rate)
+        self._refilled_at = now
+        if self._closing or len(self._calls) >= self._limits.max_calls or self._tokens < 1:
+            raise RouteError(Cause.OVERLOADED, "the gateway has as many calls as it takes")
+        own = self._limits.max_calls_per_caller if max_calls is None else max_calls
+        if self._per_caller[caller.id] >= own:
+            raise RouteError(Cause.OVERLOADED, f"{caller.id} has as many calls as it may")
+        self._tokens -= 1
+        return target
+
+    def _release(self, caller_id: str) -> None:
+        self._per_caller[caller_id] -= 1
+        if self._per_caller[caller_id] <= 0:
+            del self._per_caller[caller_id]
+
+    def _changed(self, call: Call, caller_id: str) -> None:
+        if call.state is State.ENDED and self._calls.pop(call.id, None) is not None:
+            self._release(caller_id)
+            self.ended.append(call.record)
+        for observer in self._observers:
+            observer(call)
+
+    def _media_event(self, event: MediaEvent) -> None:
+        call = self._calls.get(event.call_id)
+        if call is not None:
+            call.media_event(event)

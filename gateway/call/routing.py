@@ -1,0 +1,153 @@
+"""Who is meant by what was dialled: an ordered list of routes, then the users, then nobody.
+
+Pure decisions: the directory and the routes come in as values, nothing is looked up on the wire.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Protocol
+
+from gateway.call.status import Cause
+from gateway.errors import GatewayError
+from gateway.identity.model import User
+
+_DIALLED_LIMIT = 256
+_DIAL_STRING = re.compile(r"(?:(?:sips?|tel):)?[^\s<>\"\x00-\x20\x7f]+", re.IGNORECASE)
+_ORNAMENT = str.maketrans("", "", " -.()/")
+
+
+class RouteError(GatewayError):
+    """The call goes nowhere; `cause` says why, in both worlds' words."""
+
+    def __init__(self, cause: Cause, reason: str) -> None:
+        super().__init__(reason)
+        self.cause = cause
+
+
+@dataclass(frozen=True, slots=True)
+class UserTarget:
+    """A user of ours: every web page and every phone that stands for it rings."""
+
+    user: User
+
+
+@dataclass(frozen=True, slots=True)
+class SipTarget:
+    """A SIP URI elsewhere, through a trunk when one is named."""
+
+    uri: str
+    trunk: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceTarget:
+    """A built-in service of the media engine: "echo" or "tone"."""
+
+    service: str
+
+
+Target = UserTarget | SipTarget | ServiceTarget
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One row: dialled user parts or whole URIs that match `match` go to `to`."""
+
+    match: str
+    """fnmatch pattern, "9*" or "sip:*@example.com"; tried on the user part and on the URI."""
+    to: str
+    """"service:echo", "user:alice", "trunk:NAME" or a "sip:" URI; "{user}" stands for what was dialled."""
+    strip: int = 0
+    """Leading characters of the user part that are not sent on ("9" for an outside line)."""
+    prefix: str = ""
+    """Put before the user part after stripping."""
+
+
+class Directory(Protocol):
+    """The identity map as routing sees it."""
+
+    def find(self, uri_or_user: str) -> User | None:
+        """The user that a SIP URI, an alias or a bare user part means."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who dials, and what that one may dial."""
+
+    id: str
+    """User id, trunk name, or a guest's peer id."""
+    may_call: tuple[str, ...]
+
+
+class Router:
+    """Dialled string and caller in, one target out."""
+
+    def __init__(
+        self, directory: Directory, routes: Sequence[Route], domains: Sequence[str], trunks: Sequence[str] = ()
+    ) -> None:
+        self._directory = directory
+        self._routes = tuple(routes)
+        self._domains = frozenset(domain.lower() for domain in domains)
+        self._trunks = frozenset(trunks)
+
+    def route(self, dialled: str, caller: Caller) -> Target:
+        """Where a call goes.
+
+        Raises RouteError: NOT_FOUND for nobody, FORBIDDEN for what the caller may not dial.
+        """
+        user, uri = self._read(dialled)
+        if not any(fnmatchcase(user, pattern) or fnmatchcase(uri, pattern) for pattern in caller.may_call):
+            raise RouteError(Cause.FORBIDDEN, f"{caller.id} may not call {user}")
+        for route in self._routes:
+            if fnmatchcase(user, route.match) or fnmatchcase(uri, route.match):
+                return self._follow(route, user)
+        found = self._directory.find(uri)
+        if found is None and self._is_ours(uri):
+            found = self._directory.find(user)
+        if found is not None:
+            return UserTarget(found)
+        raise RouteError(Cause.NOT_FOUND, f"nobody answers to {user}")
+
+    def _read(self, dialled: str) -> tuple[str, str]:
+        """The user part and the URI of what was dialled, both free of parameters."""
+        text = dialled.strip()
+        if len(text) <= _DIALLED_LIMIT and re.fullmatch(r"\+?[\d #*().\-/]+", text):
+            text = text.translate(_ORNAMENT)
+        if len(text) > _DIALLED_LIMIT or not _DIAL_STRING.fullmatch(text):
+            raise RouteError(Cause.NOT_FOUND, "what was dialled is neither a number nor a SIP URI")
+        scheme, colon, rest = text.partition(":")
+        if not colon or scheme.lower() not in ("sip", "sips", "tel"):
+            scheme, rest = "sip", text
+        rest = rest.partition(";")[0].partition("?")[0]
+        user, at, host = rest.rpartition("@")
+        if not at:
+            user, host = rest, ""
+        user = user.partition(":")[0]  # a password in a URI is nobody's business (RFC 3261 section 19.1.1)
+        if not user:
+            raise RouteError(Cause.NOT_FOUND, "the URI that was dialled names no user")
+        return user, f"{scheme.lower()}:{user}@{host.lower()}" if host else f"{scheme.lower()}:{user}"
+
+    def _is_ours(self, uri: str) -> bool:
+        host = uri.rpartition("@")[2] if "@" in uri else ""
+        return not host or host in self._domains or host.partition(":")[0] in self._domains
+
+    def _follow(self, route: Route, user: str) -> Target:
+        dialled = route.prefix + user[route.strip :]
+        kind, _, name = route.to.partition(":")
+        name = name.replace("{user}", dialled)
+        if kind == "service":
+            return ServiceTarget(name)
+        if kind == "user":
+            found = self._directory.find(name)
+            if found is None:
+                raise RouteError(Cause.NOT_FOUND, f"the route for {user} leads to a user that does not exist")
+            return UserTarget(found)
+        if kind == "trunk":
+            if name not in self._trunks:
+                raise RouteError(Cause.UNAVAILABLE, f"the route for {user} leads to a trunk that does not exist")
+            return SipTarget(dialled, trunk=name)
+        return SipTarget(route.to.replace("{user}", dialled))

@@ -1,0 +1,64 @@
+"""What every leg does the same way: who it is, and how its events reach the call."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+
+from gateway.call.leg import Address, LegEvent, LegListener
+from gateway.call.status import Cause
+from gateway.media.engine import Party
+
+_KEPT_EVENTS = 32
+
+
+class LegBase(ABC):
+    """Party, address and event delivery; what happens before `listen` is kept, within bounds."""
+
+    def __init__(self, party: Party, address: Address) -> None:
+        self._party = party
+        self._address = address
+        self._over = False
+        """Nothing more is told to the far end, nor heard from it."""
+        self._listener: LegListener | None = None
+        self._kept: deque[LegEvent] = deque(maxlen=_KEPT_EVENTS)
+
+    @property
+    def party(self) -> Party:
+        return self._party
+
+    @property
+    def address(self) -> Address:
+        return self._address
+
+    @property
+    def can_update(self) -> bool:
+        return True
+
+    def listen(self, listener: LegListener) -> None:
+        self._listener = listener
+        while self._kept:
+            listener(self, self._kept.popleft())
+
+    def _deliver(self, event: LegEvent) -> None:
+        if self._listener is None:
+            self._kept.append(event)
+        else:
+            self._listener(self, event)
+
+    async def candidate(self, candidate: str, mid: str | None) -> None:
+        """Most front ends have nothing to carry a candidate with; all of ours are in the SDP."""
+        return
+
+    async def digit(self, digit: str, duration_ms: int) -> bool:
+        """Digits go into the media unless a leg says otherwise."""
+        return False
+
+    @abstractmethod
+    async def update(self, sdp: str) -> None: ...
+
+    @abstractmethod
+    async def update_answer(self, sdp: str | None, cause: Cause = Cause.NOT_ACCEPTABLE) -> None: ...
+
+    @abstractmethod
+    async def end(self, cause: Cause) -> None: ...

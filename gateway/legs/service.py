@@ -1,0 +1,36 @@
+"""The leg of a built-in service: it answers at once, the media engine does the rest."""
+
+from __future__ import annotations
+
+from gateway.call.leg import Address, Answered, LegEvent, UpdateAnswered
+from gateway.call.status import Cause
+from gateway.legs.base import LegBase
+from gateway.media.engine import Kind, Party
+
+
+class ServiceLeg(LegBase):
+    """Echo or tone: accepts every offer with the description the engine made for it."""
+
+    def __init__(self, tag: str, service: str) -> None:
+        party = Party(tag, Kind.SERVICE, service=service)
+        super().__init__(party, Address(f"sip:{service}@service.invalid", service.capitalize()))
+
+    async def invite(self, sdp: str, caller: Address) -> None:
+        self._tell(Answered(sdp))
+
+    async def update(self, sdp: str) -> None:
+        self._tell(UpdateAnswered(sdp))
+
+    async def update_answer(self, sdp: str | None, cause: Cause = Cause.NOT_ACCEPTABLE) -> None:
+        """A service never re-offers, so there is nothing to answer."""
+
+    async def digit(self, digit: str, duration_ms: int) -> bool:
+        """Digits signalled to a service have nowhere to go."""
+        return True
+
+    async def end(self, cause: Cause) -> None:
+        self._over = True
+
+    def _tell(self, event: LegEvent) -> None:
+        if not self._over:
+            self._deliver(event)

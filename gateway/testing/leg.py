@@ -1,0 +1,57 @@
+"""A leg without a far end: it remembers what it was told, and says what the test makes it say."""
+
+from __future__ import annotations
+
+from gateway.call.leg import Address, LegEvent
+from gateway.call.status import Cause
+from gateway.legs.base import LegBase
+from gateway.media.engine import Kind, Party
+
+
+class FakeLeg(LegBase):
+    """Both roles at once; `told` is everything the call asked of it, in order."""
+
+    def __init__(self, tag: str, kind: Kind = Kind.RTP, *, can_update: bool = True) -> None:
+        super().__init__(Party(tag, kind), Address(f"sip:{tag}@example.test", tag))
+        self.told: list[tuple[str, object]] = []
+        self._can_update = can_update
+
+    @property
+    def can_update(self) -> bool:
+        return self._can_update
+
+    @property
+    def verbs(self) -> list[str]:
+        """What was asked, without the arguments."""
+        return [verb for verb, _ in self.told]
+
+    def says(self, event: LegEvent) -> None:
+        """Make the far end do something."""
+        self._deliver(event)
+
+    async def invite(self, sdp: str, caller: Address) -> None:
+        self.told.append(("invite", sdp))
+
+    async def early_answer(self, sdp: str) -> None:
+        self.told.append(("early_answer", sdp))
+
+    async def ring(self, sdp: str | None) -> None:
+        self.told.append(("ring", sdp))
+
+    async def answer(self, sdp: str) -> None:
+        self.told.append(("answer", sdp))
+
+    async def update(self, sdp: str) -> None:
+        self.told.append(("update", sdp))
+
+    async def update_answer(self, sdp: str | None, cause: Cause = Cause.NOT_ACCEPTABLE) -> None:
+        self.told.append(("update_answer", cause if sdp is None else sdp))
+
+    async def digit(self, digit: str, duration_ms: int) -> bool:
+        self.told.append(("digit", digit))
+        return False
+
+    async def end(self, cause: Cause) -> None:
+        if not self._over:
+            self._over = True
+            self.told.append(("end", cause))
