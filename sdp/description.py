@@ -12,6 +12,10 @@ from typing import Any, Final, Protocol, Self, TypeVar
 
 from sdp.attributes.base import Attribute, attribute_line
 from sdp.attributes.direction import Direction
+from sdp.attributes.ice import Candidate
+from sdp.attributes.payload import Fmtp, RtpMap
+from sdp.attributes.security import Crypto, Fingerprint, Setup, SetupRole
+from sdp.attributes.source import Mid
 from sdp.errors import SdpSyntaxError
 from sdp.fields import Bandwidth, Connection, MediaLine, Origin, Timing
 from sdp.grammar import DEFAULT_LIMITS, Limits, check_lines, decode, split_sections
@@ -131,6 +135,17 @@ class Section:
         found = [name for name in _DIRECTIONS if name in index]
         return min(found, key=lambda name: index[name][0]) if found else None
 
+    @property
+    def fingerprints(self) -> tuple[Fingerprint, ...]:
+        """The a=fingerprint lines of this level."""
+        return self.all(Fingerprint)
+
+    @property
+    def setup(self) -> SetupRole | None:
+        """The role of a=setup at this level."""
+        found = self.first(Setup)
+        return found.role if found else None
+
     # Editing: every helper returns a new value
 
     def with_lines(self, lines: Iterable[str]) -> Self:
@@ -227,6 +242,37 @@ class MediaDescription(Section):
     def formats(self) -> tuple[str, ...]:
         """Payload types, or what the protocol names, as text."""
         return self.media_line.formats
+
+    @property
+    def mid(self) -> str | None:
+        """The section's identification (RFC 5888)."""
+        found = self.first(Mid)
+        return found.value if found else None
+
+    @property
+    def rtpmaps(self) -> tuple[RtpMap, ...]:
+        """The a=rtpmap lines."""
+        return self.all(RtpMap)
+
+    @property
+    def fmtps(self) -> tuple[Fmtp, ...]:
+        """The a=fmtp lines."""
+        return self.all(Fmtp)
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """The a=candidate lines."""
+        return self.all(Candidate)
+
+    @property
+    def cryptos(self) -> tuple[Crypto, ...]:
+        """The a=crypto lines."""
+        return self.all(Crypto)
+
+    @property
+    def rtcp_mux(self) -> bool:
+        """Whether a=rtcp-mux is here (RFC 5761)."""
+        return self.has("rtcp-mux")
 
     def with_media_line(self, media_line: MediaLine) -> Self:
         """With another m= line."""
