@@ -1,0 +1,137 @@
+"""Configuration keys set by environment: GATEWAY_SIP__RING_TIMEOUT=30 is sip.ring_timeout."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+
+from gateway.config import shape, yamlfile
+from gateway.config.explain import unknown_key
+from gateway.config.yamlfile import KeyPath
+from gateway.errors import ConfigError
+
+PREFIX = "GATEWAY_"
+DELIMITER = "__"
+
+OTHER_VARIABLES = ("GATEWAY_CONFIG",)
+"""Variables of the prefix that are no keys: where the file is (read by the command line)."""
+
+# Kubernetes sets these in every container beside a service that is called "gateway".
+_SERVICE_LINK = re.compile(r"GATEWAY_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
+
+
+class EnvironmentSource(PydanticBaseSettingsSource):
+    """The environment laid over the values of the file.
+
+    Lists are written as YAML or JSON, or separated by commas; one entry is reached by its number or by
+    its id or name: GATEWAY_USERS__ALICE__PASSWORD.
+    """
+
+    def __init__(self, settings: type[BaseSettings], environ: Mapping[str, str], data: dict[str, Any]) -> None:
+        super().__init__(settings)
+        self._environ = environ
+        self._data = data
+        self.origins: dict[KeyPath, str] = {}
+        """Key path -> the variable that set it."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Part of the library's interface; values come from `__call__` only."""
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """The values of the file with those of the environment in their place; raises ConfigError."""
+        data = copy.deepcopy(self._data)
+        # Shorter names first, so that GATEWAY_USERS does not undo GATEWAY_USERS__0__PASSWORD.
+        for name in sorted(self._environ, key=lambda name: (name.count(DELIMITER), name)):
+            if name.upper().startswith(PREFIX) and not self._foreign(name.upper()):
+                parts = name[len(PREFIX) :].lower().split(DELIMITER)
+                self._place(data, self.settings_cls, parts, name)
+        return data
+
+    @staticmethod
+    def _foreign(name: str) -> bool:
+        return name in OTHER_VARIABLES or _SERVICE_LINK.fullmatch(name) is not None
+
+    def _place(self, data: dict[str, Any], root: type[BaseModel], parts: list[str], name: str) -> None:
+        holder: Any = data
+        annotation: Any = root
+        path: KeyPath = ()
+        for depth, part in enumerate(parts):
+            step, inner = self._step(annotation, holder, part, path, name)
+            path = (*path, step)
+            if depth == len(parts) - 1:
+                _assign(holder, step, _read(self._environ[name], inner, path, name))
+                self.origins[path] = name
+                return
+            annotation, holder = inner, self._descend(holder, step, inner, path)
+            if holder is None:
+                raise ConfigError(".".join(map(str, path)), f"is one value and has no keys ({name})")
+
+    def _step(self, annotation: Any, holder: Any, part: str, path: KeyPath, name: str) -> tuple[str | int, Any]:
+        """The key or index that `part` means, and the annotation of what is there."""
+        inside = shape.section(annotation)
+        if inside is not None:
+            field = shape.keys(inside).get(part)
+            if field is None:
+                raise unknown_key(self.settings_cls, (*path, part), f"{name} in the environment")
+            return part, field.annotation
+        index = _index(holder, part)
+        if index is None:
+            dotted = ".".join(map(str, path))
+            raise ConfigError(f"{dotted}.{part}", f"there is no such entry in {dotted} ({name})")
+        return index, shape.item(annotation)
+
+    def _descend(self, holder: Any, step: Any, inner: Any, path: KeyPath) -> Any:
+        """The container below, made when the file has none, starting from the default for lists."""
+        if shape.section(inner) is None and shape.item(inner) is None:
+            return None
+        present = holder[step] if isinstance(holder, list) and step < len(holder) else None
+        if isinstance(holder, dict):
+            present = holder.get(step)
+        if not isinstance(present, dict | list):
+            present = {} if shape.section(inner) is not None else self._default_list(path)
+            _assign(holder, step, present)
+        return present
+
+    def _default_list(self, path: KeyPath) -> list[Any]:
+        found: Any = self.settings_cls.model_construct().model_dump(mode="json", by_alias=True)
+        for part in path:
+            found = found.get(part) if isinstance(found, dict) else None
+        return list(found or ())
+
+
+def _assign(holder: Any, step: Any, value: Any) -> None:
+    if isinstance(holder, list) and step == len(holder):
+        holder.append(value)
+    else:
+        holder[step] = value
+
+
+def _index(entries: list[Any], part: str) -> int | None:
+    """The place an entry has or would have: by id or name first, since ids may be numbers, then by position."""
+    for index, entry in enumerate(entries):
+        if isinstance(entry, dict) and str(entry.get("id", entry.get("name", ""))).lower() == part:
+            return index
+    if part.isascii() and part.isdigit() and len(part) < 6 and int(part) <= len(entries):
+        return int(part)
+    return None
+
+
+def _read(text: str, annotation: Any, path: KeyPath, name: str) -> Any:
+    """A variable's text as the value its key wants; single values stay text for the models to read."""
+    item = shape.item(annotation)
+    if item is None and shape.section(annotation) is None:
+        return text
+    try:
+        value = yamlfile.value(text)
+    except ValueError as error:
+        raise ConfigError(".".join(map(str, path)), f"{error} ({name})") from None
+    if item is not None and shape.section(item) is None and not isinstance(value, list):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    return value

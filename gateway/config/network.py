@@ -1,0 +1,313 @@
+"""Configuration of the sides that face the network: SIP, web, WebRTC, RTP.
+
+Durations are in seconds, sizes in bytes, rates per second.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from gateway.config.values import (
+    AdvertisedValue,
+    HostPort,
+    HostPortValue,
+    HostValue,
+    LocalAddress,
+    PortRange,
+    PortRangeValue,
+    Section,
+    SipListen,
+    SipListenValue,
+    Text,
+)
+
+Method = Literal["INVITE", "ACK", "CANCEL", "BYE", "INFO", "OPTIONS", "REGISTER", "UPDATE", "PRACK", "REFER", "NOTIFY"]
+SrtpPolicy = Literal["off", "optional", "required"]
+
+
+class SipTimers(Section):
+    """RFC 3261 section 17.1.1.1, table 4."""
+
+    t1: float = Field(default=0.5, ge=0.01, le=10)
+    """T1, the estimate of a round trip: the first retransmission comes after it (s)."""
+    t2: float = Field(default=4.0, ge=0.01, le=60)
+    """T2, the longest pause between retransmissions of a request other than INVITE (s)."""
+    t4: float = Field(default=5.0, ge=0.01, le=60)
+    """T4, how long a message may linger in the network (s)."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> SipTimers:
+        if self.t2 < self.t1:
+            raise ValueError("t2 must not be shorter than t1")
+        return self
+
+
+class SipLimits(Section):
+    """What one source, or all of them, may make the SIP side hold."""
+
+    max_transactions: int = Field(default=10_000, ge=1)
+    """Transactions at once; above it new requests are answered 503."""
+    max_dialogs: int = Field(default=5_000, ge=1)
+    """Dialogs at once."""
+    requests_per_second: float = Field(default=50.0, gt=0)
+    """Requests a second from one source address; above it they are dropped."""
+    burst: int = Field(default=100, ge=1)
+    """Requests one source may send at once before the rate counts."""
+    max_message_size: int = Field(default=65_535, ge=1_300, le=1_048_576)
+    """Largest SIP message (bytes)."""
+
+
+class SipRegistration(Section):
+    """How long and how often a phone may register (RFC 3261 section 10)."""
+
+    min_expires: int = Field(default=60, ge=1)
+    """Shorter registrations are answered 423 (s)."""
+    default_expires: int = Field(default=3_600, ge=1)
+    """When the phone asks for no time of its own (s)."""
+    max_expires: int = Field(default=7_200, ge=1)
+    """Longer registrations are shortened to it (s)."""
+    max_contacts: int = Field(default=10, ge=1)
+    """Contacts registered at once for one address of record."""
+    nonce_lifetime: int = Field(default=300, ge=1)
+    """How long a digest nonce is good (s)."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> SipRegistration:
+        if not self.min_expires <= self.default_expires <= self.max_expires:
+            raise ValueError("min_expires, default_expires and max_expires must rise in this order")
+        return self
+
+
+class SipSessionTimer(Section):
+    """Session timer (RFC 4028): notices calls whose other end has vanished."""
+
+    enabled: bool = True
+    """Offer and accept session timers."""
+    expires: int = Field(default=1_800, ge=90)
+    """Session-Expires that is asked for (s)."""
+    min_se: int = Field(default=90, ge=90)
+    """Min-SE: shorter intervals are answered 422 (s)."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> SipSessionTimer:
+        if self.expires < self.min_se:
+            raise ValueError("expires must not be shorter than min_se")
+        return self
+
+
+class SipConfig(Section):
+    """The side of phones, PBX and trunks."""
+
+    listen: tuple[SipListenValue, ...] = Field(default=(SipListen("udp", "127.0.0.1", 5060),), min_length=1)
+    """Transports and addresses SIP listens on; "udp:0.0.0.0:5060" opens it to the network."""
+    advertised: AdvertisedValue | None = None
+    """Host or host:port put into Via and Contact; default: the listen address, or for 0.0.0.0 the
+    address of the interface that has the default route."""
+    realm: Text | None = Field(default=None, min_length=1)
+    """Digest realm; default: the domain."""
+    user_agent: Text = "sip-webrtc-gateway"
+    """User-Agent and Server header; empty sends none."""
+    allowed_methods: tuple[Method, ...] = (
+        "INVITE",
+        "ACK",
+        "CANCEL",
+        "BYE",
+        "INFO",
+        "OPTIONS",
+        "REGISTER",
+        "UPDATE",
+    )
+    """Methods that are taken; others are answered 405 with this list in Allow."""
+    ring_timeout: float = Field(default=60.0, ge=1, le=600)
+    """How long a callee may ring before the call ends as not answered (s)."""
+    timers: SipTimers = SipTimers()
+    limits: SipLimits = SipLimits()
+    registration: SipRegistration = SipRegistration()
+    session_timer: SipSessionTimer = SipSessionTimer()
+
+    @field_validator("allowed_methods")
+    @classmethod
+    def _call_methods(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
+        missing = [method for method in ("INVITE", "ACK", "CANCEL", "BYE") if method not in methods]
+        if missing:
+            raise ValueError(f"calls cannot work without {', '.join(missing)}")
+        return methods
+
+
+class WebLimits(Section):
+    """What one browser, or all of them, may make the web side hold."""
+
+    max_message_size: int = Field(default=65_536, ge=1_024, le=1_048_576)
+    """Largest HTTP body and WebSocket message (bytes)."""
+    max_sessions: int = Field(default=1_000, ge=1)
+    """WebRTC sessions at once."""
+    max_sessions_per_source: int = Field(default=50, ge=1)
+    """WebRTC sessions at once from one source address."""
+    max_connections: int = Field(default=2_000, ge=1)
+    """WebSocket connections at once."""
+    max_connections_per_source: int = Field(default=50, ge=1)
+    """WebSocket connections at once from one source address."""
+    requests_per_second: float = Field(default=20.0, gt=0)
+    """HTTP requests or messages a second from one source address or connection."""
+    burst: int = Field(default=100, ge=1)
+    """Requests one source may send at once before the rate counts."""
+    max_batch: int = Field(default=20, ge=1)
+    """Requests in one JSON-RPC batch."""
+    send_queue: int = Field(default=256, ge=1)
+    """Messages waiting for one slow reader before its connection is closed."""
+    ping_interval: float = Field(default=20.0, ge=1)
+    """Time between WebSocket pings (s)."""
+    ping_timeout: float = Field(default=20.0, ge=1)
+    """How long a WebSocket ping may stay unanswered (s)."""
+    announce_timeout: float = Field(default=30.0, ge=1)
+    """How long a connection may stay without having announced itself (s)."""
+    failed_logins: int = Field(default=10, ge=1)
+    """Wrong passwords from one source address before it has to wait."""
+    login_penalty: float = Field(default=60.0, ge=0)
+    """How long that wait is (s)."""
+
+
+class WebTls(Section):
+    """HTTPS: certificate and key, both or neither."""
+
+    cert: Path | None = None
+    """Certificate chain, PEM file."""
+    key: Path | None = None
+    """Private key, PEM file."""
+
+    @model_validator(mode="after")
+    def _both(self) -> WebTls:
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("cert and key belong together: give both or neither")
+        return self
+
+
+class IceServer(Section):
+    """A STUN or TURN server that browsers are told of."""
+
+    urls: tuple[Text, ...] = Field(min_length=1)
+    """"stun:host:port", "turn:host:port?transport=udp", "turns:..."."""
+    username: Text | None = None
+    """TURN user name."""
+    credential: SecretStr | None = None
+    """TURN password."""
+
+    @field_validator("urls", mode="before")
+    @classmethod
+    def _one_or_many(cls, urls: object) -> object:
+        return (urls,) if isinstance(urls, str) else urls
+
+    @field_validator("urls")
+    @classmethod
+    def _known_schemes(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        for url in urls:
+            if url.partition(":")[0] not in ("stun", "stuns", "turn", "turns") or not url.partition(":")[2]:
+                raise ValueError(f"{url!r} must begin with stun:, stuns:, turn: or turns:")
+        return urls
+
+
+class WebConfig(Section):
+    """The side of browsers: the page, HTTP and WebSocket."""
+
+    listen: HostPortValue = HostPort("127.0.0.1", 8080)
+    """Address and port of HTTP; browsers give the microphone only to localhost or HTTPS pages."""
+    public_url: Text | None = None
+    """The page's URL as people type it ("https://phone.example.com"); default: made from `listen`."""
+    allowed_origins: tuple[Text, ...] = ()
+    """Origins of other sites whose pages may use the gateway; its own page always may."""
+    guests: bool = True
+    """Let people without an account call from the page."""
+    guests_may_call: tuple[Text, ...] = ("600", "601")
+    """Patterns of what a guest may dial (* stands for anything)."""
+    ice_servers: tuple[IceServer, ...] = ()
+    """STUN and TURN servers that browsers are told of; with ICE-lite none is needed."""
+    tls: WebTls = WebTls()
+    limits: WebLimits = WebLimits()
+
+    @field_validator("public_url")
+    @classmethod
+    def _url(cls, url: str | None) -> str | None:
+        if url is not None and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
+            raise ValueError(f"{url!r} must be a URL that begins with http:// or https://")
+        return url.rstrip("/") if url else None
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            parts = urlsplit(origin)
+            if parts.scheme not in ("http", "https") or not parts.hostname or parts.path or parts.query:
+                raise ValueError(f"{origin!r} must be an origin, as in https://intranet.example.com, without a path")
+        return origins
+
+
+SrtpProfile = Literal[
+    "SRTP_AEAD_AES_256_GCM",
+    "SRTP_AEAD_AES_128_GCM",
+    "SRTP_AES128_CM_HMAC_SHA1_80",
+    "SRTP_AES128_CM_HMAC_SHA1_32",
+]
+
+
+class WebRtcConfig(Section):
+    """Media of browsers: ICE, DTLS-SRTP, one UDP port for all of them."""
+
+    listen: HostPortValue = HostPort("127.0.0.1", 40000)
+    """Address and UDP port of all browsers' media."""
+    advertised: tuple[AdvertisedValue, ...] = ()
+    """Addresses put into the ICE candidates, best first, each a host or host:port; default: the
+    listen address, or for 0.0.0.0 the address of the interface that has the default route."""
+    ice: Literal["lite", "full"] = "lite"
+    """"lite" where browsers can reach the gateway's port; "full" gathers and uses STUN and TURN."""
+    setup_timeout: float = Field(default=15.0, ge=1, le=120)
+    """How long ICE and DTLS may take together before the call fails (s)."""
+    consent_timeout: float = Field(default=30.0, ge=5, le=300)
+    """Without a valid STUN check for so long the browser counts as gone (s, RFC 7675)."""
+    max_candidates: int = Field(default=32, ge=1, le=1_000)
+    """Remote ICE candidates that are looked at for one browser."""
+    srtp_profiles: tuple[SrtpProfile, ...] = Field(
+        default=("SRTP_AEAD_AES_128_GCM", "SRTP_AEAD_AES_256_GCM", "SRTP_AES128_CM_HMAC_SHA1_80"), min_length=1
+    )
+    """DTLS-SRTP protection profiles, best first (RFC 5764, RFC 7714)."""
+
+
+class RtpConfig(Section):
+    """Media of phones: plain RTP or SDES-SRTP, two UDP ports a call side."""
+
+    listen: LocalAddress = "127.0.0.1"
+    """IP address RTP listens on; "0.0.0.0" opens it to the network."""
+    advertised: HostValue | None = None
+    """Address put into the SDP toward phones; default: the listen address, or for 0.0.0.0 the
+    address of the interface that has the default route."""
+    ports: PortRangeValue = PortRange(10_000, 19_999)
+    """UDP ports, an even one for RTP and the next for RTCP."""
+    media_timeout: float = Field(default=60.0, ge=0)
+    """A call whose phone sends nothing for so long ends; 0 never (s)."""
+    held_timeout: float = Field(default=3_600.0, ge=0)
+    """The same while the call is on hold; 0 never (s)."""
+    latching: Literal["off", "auto", "on"] = "auto"
+    """Answer to where RTP really comes from: "auto" when the phone's SDP names a private address, "on" always."""
+    srtp: SrtpPolicy = "optional"
+    """SDES-SRTP toward phones: "optional" takes it when the phone offers it, "required" refuses plain RTP."""
+    max_packets_per_second: int = Field(default=500, ge=50)
+    """Packets a second that are taken from one source; the rest is dropped and counted."""
+
+
+__all__ = [
+    "IceServer",
+    "RtpConfig",
+    "SipConfig",
+    "SipLimits",
+    "SipRegistration",
+    "SipSessionTimer",
+    "SipTimers",
+    "SrtpPolicy",
+    "WebConfig",
+    "WebLimits",
+    "WebRtcConfig",
+    "WebTls",
+]

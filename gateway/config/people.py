@@ -1,0 +1,211 @@
+"""Configuration of who is who and who reaches whom: users, identity rules, routes, trunks."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
+
+from gateway.config.network import SrtpPolicy
+from gateway.config.values import Section, Text
+from gateway.identity.model import User
+
+Codec = Literal["opus", "g722", "pcmu", "pcma"]
+
+SERVICES = ("echo", "tone")
+"""Built-in services a route can lead to."""
+
+_ID = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9._+-]{0,63}")
+_SIP_URI = re.compile(r"sips?:(?:[^\s<>\"@]+@)?[^\s<>\"@]+", re.IGNORECASE)
+
+
+def _sip_uri(uri: str) -> str:
+    if not _SIP_URI.fullmatch(uri):
+        raise ValueError(f"{uri!r} is not a SIP URI, as in sip:pbx.example.com:5060")
+    return uri
+
+
+def _captures(pattern: str) -> list[str]:
+    return re.findall(r"\{(\w+)\}", pattern)
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text, strict=False))
+    except ValueError:
+        raise ValueError(f"{text!r} is not an IP address or network, as in 192.0.2.0/24") from None
+
+
+class UserConfig(Section):
+    """A person or a device."""
+
+    id: Text
+    """Web user id and SIP user part: "alice", "1001". Letters, digits and . _ + -"""
+    display_name: Text = ""
+    """Name shown to the called party."""
+    aliases: tuple[Text, ...] = ()
+    """Further user parts or SIP URIs that mean this user: "2001", "sip:alice@example.com"."""
+    web: bool = False
+    """May sign in on the page."""
+    sip: bool = False
+    """May register a SIP phone."""
+    password: SecretStr | None = SecretStr("auto")
+    """"auto" makes one at the first start and keeps it in the state directory; a chosen one is better set by
+    environment than here."""
+    may_call: tuple[Text, ...] = ("*",)
+    """Patterns of what the user may dial (* stands for anything)."""
+    max_calls: int = Field(default=10, ge=1)
+    """Calls at once."""
+
+    @field_validator("id")
+    @classmethod
+    def _plain_id(cls, text: str) -> str:
+        if not _ID.fullmatch(text):
+            raise ValueError(f"{text!r} must be 1 to 64 letters, digits or . _ + - and begin with a letter or digit")
+        return text
+
+    @field_validator("password")
+    @classmethod
+    def _long_enough(cls, password: SecretStr | None) -> SecretStr | None:
+        if password is not None and not password.get_secret_value():
+            raise ValueError('must not be empty; "auto" makes a good one')
+        return password
+
+    @model_validator(mode="after")
+    def _some_way_in(self) -> UserConfig:
+        if not self.web and not self.sip:
+            raise ValueError("neither web nor sip is true, so nobody could ever be this user")
+        return self
+
+    def user(self) -> User:
+        """The same as the identity room's value."""
+        return User(
+            id=self.id,
+            display_name=self.display_name,
+            aliases=self.aliases,
+            sip=self.sip,
+            web=self.web,
+            may_call=self.may_call,
+            max_calls=self.max_calls,
+        )
+
+
+class IdentityRule(Section):
+    """A pattern that ties SIP URIs to web users, read in both directions."""
+
+    sip: Text
+    """SIP side: "sip:1{user}@*". {name} stands for characters other than @ and ., * for any."""
+    web: Text
+    """Web side: "{user}"."""
+
+
+class IdentityConfig(Section):
+    """SIP URI to web user and back; an exact id comes before an alias, an alias before the rules."""
+
+    rules: tuple[IdentityRule, ...] = ()
+    """Pattern rules, the first that fits counts."""
+    store: Text = "sqlite:gateway.sqlite"
+    """Where registrations are kept: "memory", "sqlite:FILE" (in the state directory) or "redis://host:6379/0"."""
+
+    @field_validator("store")
+    @classmethod
+    def _known(cls, store: str) -> str:
+        scheme, _, rest = store.partition(":")
+        if store == "memory" or (scheme == "sqlite" and rest):
+            return store
+        if scheme in ("redis", "rediss", "unix") and rest.startswith("//") and len(rest) > 2:
+            return store
+        # The URL may hold a password, so it is not repeated.
+        raise ValueError('must be "memory", "sqlite:FILE" or "redis://HOST:PORT/DATABASE"')
+
+
+class Route(Section):
+    """Where a dialled number leads; the first route that matches counts."""
+
+    match: Text = Field(min_length=1)
+    """What was dialled: "600", "0{number}", "+49*", or a whole URI pattern "sip:*@example.com"."""
+    to: Text
+    """"user:ID", "trunk:NAME", "service:echo", "service:tone" or a SIP URI; {name} is what `match` captured."""
+    rewrite: Text | None = None
+    """The number to dial there instead: "+49{number}"; default: as dialled."""
+
+    @field_validator("match")
+    @classmethod
+    def _captures_once(cls, match: str) -> str:
+        names = _captures(match)
+        if len(names) != len(set(names)):
+            raise ValueError(f"{match!r} names the same braces twice")
+        return match
+
+    @field_validator("to")
+    @classmethod
+    def _known_target(cls, to: str) -> str:
+        kind, _, target = to.partition(":")
+        if kind not in ("user", "trunk", "service", "sip", "sips") or not target:
+            raise ValueError(f"{to!r} must begin with user:, trunk:, service: or sip:")
+        if kind == "service" and target not in SERVICES:
+            raise ValueError(f"there is no service {target!r}; there are {', '.join(SERVICES)}")
+        return to
+
+    @field_validator("to", "rewrite")
+    @classmethod
+    def _captured(cls, text: str | None, info: ValidationInfo) -> str | None:
+        match = info.data.get("match")
+        for name in _captures(text or ""):
+            if match is not None and name not in _captures(match):
+                raise ValueError(f"{{{name}}} does not appear in match {match!r}")
+        return text
+
+
+class Trunk(Section):
+    """A PBX or provider that calls go to and come from."""
+
+    name: Text
+    """What routes call it."""
+    uri: Text
+    """Where it is: "sip:pbx.example.com" or "sip:192.0.2.10:5060;transport=udp"."""
+    username: Text | None = None
+    """Digest user name at the trunk; default: none, no digest is answered."""
+    password: SecretStr | None = None
+    """Digest password; better set it by environment than here."""
+    register_account: bool = Field(default=False, alias="register")
+    """Register there, so that the trunk can call in."""
+    register_expires: int = Field(default=300, ge=30)
+    """Expires asked for when registering (s)."""
+    from_user: Text | None = None
+    """User part of From toward the trunk; default: the caller's own."""
+    sources: tuple[Text, ...] = ()
+    """IP addresses or networks that may call in as this trunk without digest: "192.0.2.10", "192.0.2.0/24"."""
+    codecs: tuple[Codec, ...] = ()
+    """Codecs it prefers, best first; default: the order of codecs.rtp."""
+    srtp: SrtpPolicy | None = None
+    """Overrides rtp.srtp for this trunk."""
+    max_calls: int = Field(default=100, ge=1)
+    """Calls at once through it."""
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, name: str) -> str:
+        if not _ID.fullmatch(name):
+            raise ValueError(f"{name!r} must be 1 to 64 letters, digits or . _ + -")
+        return name
+
+    @field_validator("uri")
+    @classmethod
+    def _is_uri(cls, uri: str) -> str:
+        return _sip_uri(uri)
+
+    @field_validator("sources")
+    @classmethod
+    def _are_networks(cls, sources: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_network(source) for source in sources)
+
+    @model_validator(mode="after")
+    def _can_register(self) -> Trunk:
+        if self.register_account and self.username is None:
+            raise ValueError("register needs a username")
+        if self.password is not None and self.username is None:
+            raise ValueError("password needs a username")
+        return self

@@ -1,0 +1,243 @@
+"""The whole configuration, and the rules that reach across its sections."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from gateway.config.network import RtpConfig, SipConfig, WebConfig, WebRtcConfig
+from gateway.config.people import Codec, IdentityConfig, Route, Trunk, UserConfig
+from gateway.config.values import HostPort, Section, Text, host, port, without_empty
+from gateway.errors import ConfigError
+from gateway.identity.model import User
+
+ENGINES = ("embedded", "rtpengine")
+
+
+class OpusConfig(Section):
+    """How Opus is encoded where a call is transcoded."""
+
+    complexity: int = Field(default=5, ge=0, le=10)
+    """Effort of the encoder: 0 costs least, 10 sounds best."""
+    bitrate: int = Field(default=24_000, ge=6_000, le=510_000)
+    """Bits a second."""
+
+
+class CodecsConfig(Section):
+    """Codecs offered to each side, best first; one both sides know is passed through untouched."""
+
+    webrtc: tuple[Codec, ...] = Field(default=("opus", "g722", "pcmu", "pcma"), min_length=1)
+    """Toward browsers."""
+    rtp: tuple[Codec, ...] = Field(default=("opus", "g722", "pcmu", "pcma"), min_length=1)
+    """Toward phones and trunks."""
+    telephone_event: bool = True
+    """Offer DTMF digits as RFC 4733 events."""
+    transcode: bool = True
+    """Turn one codec into the other where no codec is common; false refuses such calls with 488."""
+    opus: OpusConfig = OpusConfig()
+
+    @field_validator("webrtc", "rtp")
+    @classmethod
+    def _once_each(cls, codecs: tuple[str, ...]) -> tuple[str, ...]:
+        if len(codecs) != len(set(codecs)):
+            raise ValueError("names a codec twice")
+        return codecs
+
+
+class LimitsConfig(Section):
+    """What the gateway carries at most; above it calls are refused with 503."""
+
+    max_calls: int = Field(default=500, ge=1)
+    """Calls at once."""
+    calls_per_second: float = Field(default=50.0, gt=0)
+    """New calls a second."""
+    max_call_duration: float = Field(default=14_400.0, ge=0)
+    """A call ends after so long; 0 never (s)."""
+    history_size: int = Field(default=1_000, ge=0)
+    """Ended calls that are remembered."""
+
+
+class LogConfig(Section):
+    """What is logged; passwords, keys and tokens never are."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least important messages that are written."""
+    format: Literal["console", "json"] = "console"
+    """"console" for people, "json" for machines, one object a line."""
+    file: Path | None = None
+    """File to append to; default: standard error."""
+    max_line_length: int = Field(default=8_192, ge=256)
+    """Longer lines are cut (characters)."""
+
+    @field_validator("level", mode="before")
+    @classmethod
+    def _any_case(cls, level: Any) -> Any:
+        return level.lower() if isinstance(level, str) else level
+
+
+class MetricsConfig(Section):
+    """Figures for Prometheus."""
+
+    enabled: bool = False
+    """Serve /metrics on the web address, to everybody who can reach it."""
+
+
+class ToneConfig(Section):
+    """The built-in tone, service:tone."""
+
+    frequency: float = Field(default=440.0, ge=50, le=3_400)
+    """Frequency (Hz)."""
+    level: float = Field(default=-16.0, ge=-60, le=0)
+    """Level (dBm0)."""
+
+
+class EchoConfig(Section):
+    """The built-in echo, service:echo."""
+
+    delay: float = Field(default=0.0, ge=0, le=5)
+    """How much later the caller hears its own voice (s)."""
+
+
+class MediaConfig(Section):
+    """Who carries the media."""
+
+    engine: Text = "embedded"
+    """"embedded", or "rtpengine:HOST:PORT" to drive an rtpengine by its ng protocol."""
+    service_max_duration: float = Field(default=600.0, ge=0)
+    """A call to a built-in service ends after so long; 0 never (s)."""
+    echo: EchoConfig = EchoConfig()
+    tone: ToneConfig = ToneConfig()
+
+    @field_validator("engine")
+    @classmethod
+    def _known(cls, engine: str) -> str:
+        name, _, address = engine.partition(":")
+        if engine == "embedded":
+            return engine
+        if name != "rtpengine" or not address:
+            raise ValueError(f'{engine!r} must be "embedded" or "rtpengine:HOST:PORT"')
+        target, _, number = address.rpartition(":")
+        host(target)
+        port(number)
+        return engine
+
+    @property
+    def rtpengine(self) -> tuple[str, int] | None:
+        """Host and port of the rtpengine, None for the embedded engine."""
+        if self.engine == "embedded":
+            return None
+        target, _, number = self.engine.partition(":")[2].rpartition(":")
+        return target.strip("[]"), int(number)
+
+
+class Config(BaseSettings):
+    """Everything that can be set. `Config()` is the built-in default; `load` reads a file and the environment."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True
+    )
+
+    domain: Text = "gateway.local"
+    """SIP domain of the gateway: its users are sip:USER@DOMAIN."""
+    state_dir: Path = Path(".gateway")
+    """Folder of what the gateway keeps: the store and generated passwords; relative to the working directory."""
+    sip: SipConfig = SipConfig()
+    web: WebConfig = WebConfig()
+    webrtc: WebRtcConfig = WebRtcConfig()
+    rtp: RtpConfig = RtpConfig()
+    codecs: CodecsConfig = CodecsConfig()
+    users: tuple[UserConfig, ...] = ()
+    """People and devices."""
+    identity: IdentityConfig = IdentityConfig()
+    routes: tuple[Route, ...] = (
+        Route(match="600", to="service:echo"),
+        Route(match="601", to="service:tone"),
+    )
+    """Where dialled numbers lead, the first that matches counts; what none matches is looked up among the users."""
+    trunks: tuple[Trunk, ...] = ()
+    """PBXs and providers."""
+    limits: LimitsConfig = LimitsConfig()
+    log: LogConfig = LogConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    media: MediaConfig = MediaConfig()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Nothing is read behind the caller's back: `load` brings the environment in."""
+        return (init_settings,)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_default(cls, data: Any) -> Any:
+        return without_empty(data)
+
+    @field_validator("domain")
+    @classmethod
+    def _host_name(cls, domain: str) -> str:
+        return host(domain)
+
+    def check(self) -> Self:
+        """The rules that reach across sections; raises ConfigError."""
+        _unique("users", "id", [user.id for user in self.users])
+        _unique("trunks", "name", [trunk.name for trunk in self.trunks])
+        trunks = {trunk.name for trunk in self.trunks}
+        users = {user.id for user in self.users}
+        for index, route in enumerate(self.routes):
+            kind, _, target = route.to.partition(":")
+            known = {"trunk": trunks, "user": users}.get(kind)
+            if known is not None and "{" not in target and target not in known:
+                raise ConfigError(f"routes.{index}.to", f"there is no {kind} {target!r} in {kind}s")
+        self._check_sockets()
+        return self
+
+    def _check_sockets(self) -> None:
+        """No two UDP sockets of our own may want the same port."""
+        taken: list[tuple[str, HostPort, str]] = [("webrtc.listen", self.webrtc.listen, "udp")]
+        taken.append(("web.listen", self.web.listen, "tcp"))
+        for index, listen in enumerate(self.sip.listen):
+            protocol = "udp" if listen.transport == "udp" else "tcp"
+            taken.append((f"sip.listen.{index}", HostPort(listen.host, listen.port), protocol))
+        for index, (key, address, protocol) in enumerate(taken):
+            for other, theirs, their_protocol in taken[:index]:
+                if protocol == their_protocol and address.port == theirs.port and _overlap(address.host, theirs.host):
+                    raise ConfigError(key, f"port {address.port} is already taken by {other}")
+            if protocol == "udp" and address.port in self.rtp.ports and _overlap(address.host, self.rtp.listen):
+                raise ConfigError(key, f"port {address.port} lies within rtp.ports {self.rtp.ports}")
+
+    @property
+    def realm(self) -> str:
+        """Digest realm."""
+        return self.sip.realm or self.domain
+
+    @property
+    def sqlite_path(self) -> Path | None:
+        """File of the SQLite store, None when the store is another."""
+        scheme, _, name = self.identity.store.partition(":")
+        return self.state_dir / name if scheme == "sqlite" else None
+
+    def identity_users(self) -> tuple[User, ...]:
+        """The users as the identity room's values."""
+        return tuple(user.user() for user in self.users)
+
+
+def _unique(section: str, key: str, names: list[str]) -> None:
+    seen: set[str] = set()
+    for index, name in enumerate(names):
+        if name in seen:
+            raise ConfigError(f"{section}.{index}.{key}", f"{name!r} is there twice")
+        seen.add(name)
+
+
+def _overlap(one: str, other: str) -> bool:
+    wildcards = ("0.0.0.0", "::")
+    return one == other or one in wildcards or other in wildcards

@@ -1,0 +1,192 @@
+"""The values configuration keys are made of: addresses, port ranges, plain text."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, InstanceOf, PlainSerializer, model_validator
+
+SIP_TRANSPORTS = ("udp", "tcp", "tls")
+
+_HOST_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?(?:\.[A-Za-z0-9_-]{1,63})*\.?")
+
+
+class Section(BaseModel):
+    """One section of the file: frozen, unknown keys refused, an empty section means its defaults."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_default(cls, data: Any) -> Any:
+        return without_empty(data)
+
+
+def without_empty(data: Any) -> Any:
+    """A section whose keys are all commented out reads as None in YAML; both mean the defaults."""
+    if data is None:
+        return {}
+    if isinstance(data, dict):
+        return {key: value for key, value in data.items() if value is not None}
+    return data
+
+
+def host(text: str) -> str:
+    """An IP address or a host name; raises ValueError."""
+    bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    try:
+        return str(ipaddress.ip_address(bare))
+    except ValueError:
+        # A name of digits and dots only is a mistyped address, not a name.
+        if bare != text or not _HOST_NAME.fullmatch(text) or re.fullmatch(r"[\d.]+", text):
+            raise ValueError(f"{text!r} is neither an IP address nor a host name") from None
+        return text.lower()
+
+
+def local_address(text: str) -> str:
+    """An IP address to listen on ("localhost" is 127.0.0.1); raises ValueError."""
+    if text == "localhost":
+        return "127.0.0.1"
+    try:
+        return str(ipaddress.ip_address(text.strip("[]")))
+    except ValueError:
+        raise ValueError(f"{text!r} is not an IP address to listen on") from None
+
+
+def port(text: str) -> int:
+    """A port number from 1 to 65535; raises ValueError."""
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= 65535:
+        raise ValueError(f"{text!r} is not a port number from 1 to 65535")
+    return int(text)
+
+
+def _split(text: str) -> tuple[str, str | None]:
+    """Host and port text of "host", "host:port", "[v6]:port" or a bare IPv6 address."""
+    if text.startswith("["):
+        address, bracket, rest = text.partition("]")
+        if not bracket or (rest and not rest.startswith(":")):
+            raise ValueError(f"{text!r} is not written as [address]:port")
+        return address[1:], rest[1:] if rest else None
+    if text.count(":") > 1:
+        return text, None
+    name, colon, number = text.partition(":")
+    return name, number if colon else None
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+@dataclass(frozen=True, slots=True)
+class HostPort:
+    """An address to listen on, written "127.0.0.1:8080" or "[::1]:8080"."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> HostPort:
+        """Raises ValueError with a sentence."""
+        address, number = _split(text)
+        if number is None:
+            raise ValueError(f"{text!r} lacks the port, as in 127.0.0.1:8080")
+        return cls(local_address(address), port(number))
+
+    def __str__(self) -> str:
+        return f"{_bracketed(self.host)}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class SipListen:
+    """A SIP transport and where it listens, written "udp:127.0.0.1:5060"."""
+
+    transport: str
+    """One of SIP_TRANSPORTS."""
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> SipListen:
+        """Raises ValueError with a sentence."""
+        transport, colon, rest = text.partition(":")
+        if not colon or transport.lower() not in SIP_TRANSPORTS:
+            raise ValueError(f"{text!r} must begin with one of {', '.join(SIP_TRANSPORTS)}, as in udp:127.0.0.1:5060")
+        address = HostPort.parse(rest)
+        return cls(transport.lower(), address.host, address.port)
+
+    def __str__(self) -> str:
+        return f"{self.transport}:{_bracketed(self.host)}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Advertised:
+    """What peers are told to send to, written "host" or "host:port"; no port: the one listened on."""
+
+    host: str
+    port: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Advertised:
+        """Raises ValueError with a sentence."""
+        name, number = _split(text)
+        return cls(host(name), None if number is None else port(number))
+
+    def __str__(self) -> str:
+        return _bracketed(self.host) if self.port is None else f"{_bracketed(self.host)}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class PortRange:
+    """Ports from `first` to `last`, both included, written "10000-19999"."""
+
+    first: int
+    last: int
+
+    @classmethod
+    def parse(cls, text: str) -> PortRange:
+        """Raises ValueError with a sentence."""
+        low, dash, high = text.partition("-")
+        if not dash:
+            raise ValueError(f"{text!r} is not a range, as in 10000-19999")
+        span = cls(port(low.strip()), port(high.strip()))
+        # An even port for RTP and the odd one above it for RTCP (RFC 3550 section 11).
+        if span.last < span.first + 1:
+            raise ValueError(f"{text!r} must hold at least two ports, the lower first")
+        return span
+
+    def __contains__(self, number: object) -> bool:
+        return isinstance(number, int) and self.first <= number <= self.last
+
+    def __str__(self) -> str:
+        return f"{self.first}-{self.last}"
+
+
+def _parsed(parse: Callable[[str], Any]) -> BeforeValidator:
+    def validate(value: Any) -> Any:
+        return parse(value.strip()) if isinstance(value, str) else value
+
+    return BeforeValidator(validate)
+
+
+def _text(value: Any) -> Any:
+    # YAML reads an unquoted 1001 as a number, but extensions and ids are text.
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if isinstance(value, str) and any(ord(char) < 32 or ord(char) == 127 for char in value):
+        raise ValueError("must not contain control characters")
+    return value
+
+
+Text = Annotated[str, BeforeValidator(_text)]
+"""Text without control characters; a bare number in the file is taken as its digits."""
+
+HostPortValue = Annotated[InstanceOf[HostPort], _parsed(HostPort.parse), PlainSerializer(str)]
+SipListenValue = Annotated[InstanceOf[SipListen], _parsed(SipListen.parse), PlainSerializer(str)]
+AdvertisedValue = Annotated[InstanceOf[Advertised], _parsed(Advertised.parse), PlainSerializer(str)]
+PortRangeValue = Annotated[InstanceOf[PortRange], _parsed(PortRange.parse), PlainSerializer(str)]
+LocalAddress = Annotated[str, _parsed(local_address)]
+HostValue = Annotated[str, _parsed(host)]
