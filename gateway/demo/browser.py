@@ -1,0 +1,184 @@
+"""A real Chromium on the softphone page, with a tone for a microphone and an ear on what it plays."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from playwright.async_api import Browser, BrowserContext, Page, Playwright, async_playwright
+
+from gateway.demo.tones import loudest_frequency, rms, sine, write_wav
+from gateway.errors import GatewayError
+
+RATE = 48000
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+_QUIET = (
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-quic",
+    "--mute-audio",
+    "--autoplay-policy=no-user-gesture-required",
+    "--use-fake-ui-for-media-stream",
+    "--use-fake-device-for-media-stream",
+)
+
+_EAR = """
+(() => {
+  const ear = { stream: null, analyser: null, firstSound: null };
+  window.__ear = ear;
+  let context = null, samples = null;
+  const attach = (stream) => {
+    context ??= new AudioContext();
+    samples ??= new Float32Array(512);
+    ear.stream = stream;
+    ear.firstSound = null;
+    ear.analyser = context.createAnalyser();
+    ear.analyser.fftSize = 16384;
+    context.createMediaStreamSource(stream).connect(ear.analyser);
+  };
+  setInterval(() => {
+    const stream = document.getElementById("remote")?.srcObject ?? null;
+    if (stream !== ear.stream) {
+      if (stream && stream.getAudioTracks().length) attach(stream);
+      else if (!stream) ear.stream = ear.analyser = null;
+    }
+    if (!ear.analyser || ear.firstSound !== null) return;
+    ear.analyser.getFloatTimeDomainData(samples);
+    let power = 0;
+    for (const sample of samples) power += sample * sample;
+    if (Math.sqrt(power / samples.length) > 0.01) ear.firstSound = performance.timeOrigin + performance.now();
+  }, 4);
+  ear.samples = () => {
+    if (!ear.analyser) return [];
+    const all = new Float32Array(ear.analyser.fftSize);
+    ear.analyser.getFloatTimeDomainData(all);
+    return Array.from(all);
+  };
+})();
+"""
+
+
+class BrowserError(GatewayError):
+    """The page did not do in time what was expected of it."""
+
+
+def find_chromium() -> str | None:
+    """Path of an installed Chromium, or None."""
+    return next((path for name in NAMES if (path := shutil.which(name))), None)
+
+
+class SoftphoneBrowser:
+    """The page in a browser of its own; an async context manager."""
+
+    def __init__(self, executable: str, hz: int, *, microphone: bool = True) -> None:
+        self._executable = executable
+        self._hz = hz
+        self._microphone = microphone
+        self._folder = tempfile.TemporaryDirectory(prefix="gateway-demo-")
+        self._playwright: Playwright | None = None
+        self._browser: Browser | None = None
+        self._context: BrowserContext | None = None
+        self.page: Page
+        self.console: list[str] = []
+        """What the page wrote to its console, for error messages."""
+
+    async def __aenter__(self) -> SoftphoneBrowser:
+        wav = Path(self._folder.name) / "microphone.wav"
+        write_wav(wav, sine(self._hz, 10.0, RATE), RATE)
+        self._playwright = await async_playwright().start()
+        self._browser = await self._playwright.chromium.launch(
+            executable_path=self._executable,
+            headless=True,
+            chromium_sandbox=False,
+            args=[*_QUIET, f"--use-file-for-fake-audio-capture={wav}"],
+            ignore_default_args=["--mute-audio"],
+        )
+        self._context = await self._browser.new_context()
+        if self._microphone:
+            await self._context.grant_permissions(["microphone"])
+        self.page = await self._context.new_page()
+        self.page.on("console", lambda message: self.console.append(message.text))
+        self.page.on("pageerror", lambda error: self.console.append(str(error)))
+        await self.page.add_init_script(_EAR)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for part in (self._context, self._browser):
+            if part is not None:
+                await part.close()
+        if self._playwright is not None:
+            await self._playwright.stop()
+        self._folder.cleanup()
+
+    async def open(self, url: str, timeout: float = 10.0) -> None:
+        """Load the page (its URL names the account) and wait until it is ready to call."""
+        await self.page.goto(url)
+        await self.status("ready", timeout)
+
+    async def status(self, *wanted: str, timeout: float = 10.0) -> str:
+        """Wait until the page's state is one of `wanted`; raises BrowserError with what it says instead."""
+        try:
+            async with asyncio.timeout(timeout):
+                while True:
+                    state = await self.page.locator("body").get_attribute("data-state")
+                    if state in wanted:
+                        return state or ""
+                    await asyncio.sleep(0.005)
+        except TimeoutError:
+            words = await self.page.locator("#status").inner_text()
+            raise BrowserError(
+                f"the page never became {' or '.join(wanted)}; it says: {words!r}; console: {self.console[-5:]}"
+            ) from None
+
+    async def dial(self, number: str) -> None:
+        await self.page.fill("#dial", number)
+        await self.page.click("#call")
+
+    async def accept(self) -> None:
+        await self.page.click("#accept")
+
+    async def hang_up(self) -> None:
+        await self.page.click("#hangup")
+
+    async def first_sound(self, timeout: float = 10.0) -> float:
+        """When the page first played something audible, in seconds of time.monotonic()."""
+        found = await self._poll("window.__ear.firstSound", timeout, "no sound was heard on the page")
+        return float(found) / 1000 - time.time() + time.monotonic()
+
+    async def tone(self, hz: float, timeout: float = 10.0) -> float:
+        """Wait until a clean tone within 15 Hz of `hz` is heard; returns its frequency."""
+        heard = 0.0
+        try:
+            async with asyncio.timeout(timeout):
+                while True:
+                    samples = np.array(await self.page.evaluate("window.__ear.samples()"), dtype=np.float64)
+                    pcm = (samples * 32767).astype(np.int16)
+                    if rms(pcm) > 0.01:
+                        heard, share = loudest_frequency(pcm, RATE)
+                        if abs(heard - hz) <= 15 and share > 0.8:
+                            return heard
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise BrowserError(f"the page never heard {hz:g} Hz, the loudest it heard was {heard:.0f} Hz") from None
+
+    async def _poll(self, script: str, timeout: float, failure: str) -> Any:
+        try:
+            async with asyncio.timeout(timeout):
+                while True:
+                    found = await self.page.evaluate(script)
+                    if found is not None:
+                        return found
+                    await asyncio.sleep(0.005)
+        except TimeoutError:
+            raise BrowserError(f"{failure}; console: {self.console[-5:]}") from None

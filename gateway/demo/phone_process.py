@@ -1,0 +1,282 @@
+"""A desk phone in a process of its own: pjsua2 driven by JSON lines on standard input.
+
+Run as `python -m gateway.demo.phone_process`. Commands come as {"do": ...}, events go out as
+{"event": ..., "at": monotonic seconds}. pjsua2 is GPL: it is only ever spoken to through this pipe.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import sys
+import time
+from typing import Any
+
+import numpy as np
+import pjsua2 as pj
+
+from gateway.demo.tones import Listener
+
+RATE = 16000
+FRAME = 320
+"""Samples in 20 ms."""
+
+STATES = {
+    pj.PJSIP_INV_STATE_CALLING: "calling",
+    pj.PJSIP_INV_STATE_INCOMING: "incoming",
+    pj.PJSIP_INV_STATE_EARLY: "ringing",
+    pj.PJSIP_INV_STATE_CONNECTING: "connecting",
+    pj.PJSIP_INV_STATE_CONFIRMED: "answered",
+    pj.PJSIP_INV_STATE_DISCONNECTED: "ended",
+}
+
+
+_OUT = os.dup(sys.stdout.fileno()) if __name__ == "__main__" else sys.stdout.fileno()
+"""Our own line to the parent: pjlib prints its banner on standard output before it can be told not to."""
+
+
+def say(event: str, **details: Any) -> None:
+    """Write one event line; a parent that is gone ends us at the next read."""
+    line = json.dumps({"event": event, "at": time.monotonic(), **details})
+    os.write(_OUT, (line + "\n").encode())
+
+
+class Ear(pj.AudioMediaPort):  # type: ignore[misc]  # pjsua2 ships no types
+    """Hears what the far end sends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listener = Listener(RATE)
+        self._told_sound = False
+        self._told_tone = False
+        form = pj.MediaFormatAudio()
+        form.init(pj.PJMEDIA_FORMAT_PCM, RATE, 1, 20000, 16)
+        self.createPort("ear", form)
+
+    def onFrameReceived(self, frame: Any) -> None:
+        """pjmedia's clock thread delivers 20 ms."""
+        if not frame.size:
+            return
+        now = time.monotonic()
+        samples = np.frombuffer(bytes(bytearray(frame.buf)), dtype=np.int16)
+        self.listener.hear(samples, now)
+        if self.listener.first_sound is not None and not self._told_sound:
+            self._told_sound = True
+            say("sound")
+        if not self._told_tone and (hz := self.listener.tone()) is not None:
+            self._told_tone = True
+            say("tone", hz=hz)
+
+    def forget(self) -> None:
+        self.listener.forget()
+        self._told_sound = self._told_tone = False
+
+
+class PhoneCall(pj.Call):  # type: ignore[misc]  # pjsua2 ships no types
+    """One call of the phone, in either direction."""
+
+    def __init__(self, phone: Phone, call_id: int = pj.PJSUA_INVALID_ID) -> None:
+        super().__init__(phone.account, call_id)
+        self.phone = phone
+
+    def onCallState(self, prm: Any) -> None:
+        info = self.getInfo()
+        say("state", state=STATES.get(info.state, "other"), code=info.lastStatusCode, reason=info.lastReason)
+        if info.state == pj.PJSIP_INV_STATE_DISCONNECTED:
+            self.phone.over.append(self)
+            if self.phone.call is self:
+                self.phone.call = None
+
+    def onCallMediaState(self, prm: Any) -> None:
+        info = self.getInfo()
+        for index, media in enumerate(info.media):
+            if media.type != pj.PJMEDIA_TYPE_AUDIO or media.status != pj.PJSUA_CALL_MEDIA_ACTIVE:
+                continue
+            audio = self.getAudioMedia(index)
+            self.phone.mouth.startTransmit(audio)
+            audio.startTransmit(self.phone.ear)
+            say("media", codec=self.getStreamInfo(index).codecName)
+
+    def onDtmfDigit(self, prm: Any) -> None:
+        say("digit", digit=prm.digit)
+
+
+class PhoneAccount(pj.Account):  # type: ignore[misc]  # pjsua2 ships no types
+    """The phone's registration, and where calls come in."""
+
+    def __init__(self, phone: Phone) -> None:
+        super().__init__()
+        self.phone = phone
+
+    def onRegState(self, prm: Any) -> None:
+        say("registration", code=prm.code, reason=prm.reason, expires=prm.expiration)
+
+    def onIncomingCall(self, prm: Any) -> None:
+        call = PhoneCall(self.phone, prm.callId)
+        remote = call.getInfo().remoteUri
+        if self.phone.call is not None:
+            self.phone.reply(call, 486)
+            return
+        self.phone.call = call
+        self.phone.ear.forget()
+        say("incoming", uri=remote)
+        code = self.phone.answer_with
+        if code:
+            self.phone.reply(call, 180)
+            self.phone.reply(call, code)
+
+
+class Phone:
+    """The endpoint with one account, one ear, one mouth."""
+
+    def __init__(self, port: int) -> None:
+        self.call: PhoneCall | None = None
+        self.over: list[PhoneCall] = []
+        self.registered = False
+        self.answer_with = 200
+        """Status an incoming call is answered with at once; 0 lets it ring until told."""
+        self.endpoint = pj.Endpoint()
+        self.endpoint.libCreate()
+        config = pj.EpConfig()
+        config.uaConfig.threadCnt = 0
+        config.uaConfig.mainThreadOnly = True
+        config.uaConfig.userAgent = "pjsua2 desk phone"
+        config.logConfig.level = int(os.environ.get("PHONE_LOG_LEVEL", "0"))
+        config.logConfig.consoleLevel = config.logConfig.level
+        config.medConfig.clockRate = RATE
+        config.medConfig.noVad = True
+        config.medConfig.ecTailLen = 0
+        self.endpoint.libInit(config)
+        transport = pj.TransportConfig()
+        transport.port = port
+        transport.boundAddress = "127.0.0.1"
+        self.endpoint.transportCreate(pj.PJSIP_TRANSPORT_UDP, transport)
+        self.endpoint.libStart()
+        self.endpoint.audDevManager().setNullDev()
+        self.account = PhoneAccount(self)
+        self.ear = Ear()
+        self.mouth = pj.ToneGenerator()
+        self.mouth.createToneGenerator(RATE, 1)
+
+    def register(self, user: str, domain: str, registrar: str = "", password: str = "", expires: int = 300) -> None:
+        """Set up the one account; without a registrar ("host:port") it only makes and takes direct calls."""
+        config = pj.AccountConfig()
+        config.idUri = f"sip:{user}@{domain}"
+        if registrar:
+            config.regConfig.registrarUri = f"sip:{domain}"
+            config.regConfig.timeoutSec = expires
+            config.sipConfig.proxies.append(f"sip:{registrar};lr")
+            config.sipConfig.authCreds.append(pj.AuthCredInfo("digest", "*", user, 0, password))
+        config.mediaConfig.transportConfig.boundAddress = "127.0.0.1"
+        config.mediaConfig.transportConfig.port = 0
+        self.account.create(config)
+        self.registered = True
+        say("account", user=user)
+
+    def unregister(self) -> None:
+        self.account.setRegistration(False)
+
+    def speak(self, hz: int) -> None:
+        """Say a steady tone into every call from now on."""
+        self.mouth.stop()
+        tone = pj.ToneDesc()
+        tone.freq1, tone.freq2, tone.on_msec, tone.off_msec = hz, 0, 1000, 0
+        tones = pj.ToneDescVector()
+        tones.append(tone)
+        self.mouth.play(tones, True)
+
+    def codecs(self, names: list[str]) -> None:
+        """Use only these codecs, best first ("PCMU", "PCMA", "G722", "opus")."""
+        for codec in self.endpoint.codecEnum2():
+            name = codec.codecId.partition("/")[0].lower()
+            wanted = [wish.lower() for wish in names]
+            self.endpoint.codecSetPriority(codec.codecId, 250 - wanted.index(name) if name in wanted else 0)
+
+    def dial(self, uri: str) -> None:
+        self.ear.forget()
+        self.call = PhoneCall(self)
+        self.call.makeCall(uri, pj.CallOpParam(True))
+
+    def reply(self, call: PhoneCall, code: int) -> None:
+        prm = pj.CallOpParam()
+        prm.statusCode = code
+        call.answer(prm)
+
+    def answer(self, code: int = 200) -> None:
+        if self.call is not None:
+            self.reply(self.call, code)
+
+    def hangup(self) -> None:
+        if self.call is not None:
+            self.call.hangup(pj.CallOpParam())
+
+    def hold(self) -> None:
+        if self.call is not None:
+            self.call.setHold(pj.CallOpParam())
+
+    def unhold(self) -> None:
+        if self.call is not None:
+            prm = pj.CallOpParam(True)
+            prm.opt.flag = pj.PJSUA_CALL_UNHOLD
+            self.call.reinvite(prm)
+
+    def digits(self, digits: str) -> None:
+        if self.call is not None:
+            self.call.dialDtmf(digits)
+
+    def incoming(self, code: int) -> None:
+        self.answer_with = code
+
+    def close(self) -> None:
+        self.endpoint.hangupAllCalls()
+        self.over.clear()
+        self.call = None
+        self.endpoint.libDestroy()
+
+
+COMMANDS = frozenset(
+    ("register", "unregister", "speak", "codecs", "dial", "answer", "hangup", "hold", "unhold", "digits", "incoming")
+)
+
+
+def obey(phone: Phone, line: bytes) -> bool:
+    """Do one command; False at "quit". A command pjsua2 refuses is reported, not fatal."""
+    command = json.loads(line)
+    verb = command.pop("do")
+    if verb == "quit":
+        return False
+    if verb not in COMMANDS or (verb == "dial" and not phone.registered):
+        say("refused", verb=verb, reason="unknown command, or no account yet")
+        return True
+    try:
+        getattr(phone, verb)(**command)
+    except pj.Error as error:
+        say("refused", verb=verb, reason=error.reason)
+    return True
+
+
+def main() -> None:
+    """Serve commands until "quit" or the end of standard input."""
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    phone = Phone(port=int(sys.argv[1]) if len(sys.argv) > 1 else 0)
+    say("ready")
+    source, pending, running = sys.stdin.fileno(), b"", True
+    while running:
+        phone.endpoint.libHandleEvents(5)
+        phone.over.clear()
+        if not select.select([source], [], [], 0)[0]:
+            continue
+        chunk = os.read(source, 65536)
+        if not chunk:
+            break
+        *lines, pending = (pending + chunk).split(b"\n")
+        for line in filter(None, lines):
+            running = running and obey(phone, line)
+    phone.close()
+    # pjlib's own atexit handlers crash in some builds once everything is destroyed.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""Who may import whom: the table of docs/architecture.md, walked over every import of the tree."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+STDLIB = frozenset(sys.stdlib_module_names)
+NO_IO = frozenset({"asyncio", "socket", "ssl", "select", "selectors", "threading", "time", "random", "secrets"})
+
+
+@dataclass(frozen=True)
+class Room:
+    """One folder or file, and what its imports may begin with."""
+
+    path: str
+    may: tuple[str, ...]
+    never: frozenset[str] = frozenset()
+
+
+ROOMS = (
+    Room("sdp", ("sdp",), NO_IO),
+    Room("gateway/sip", ("gateway.sip", "gateway.errors"), NO_IO),
+    Room("gateway/net", ("gateway.net", "gateway.sip", "gateway.errors", "dns", "structlog", "websockets")),
+    Room("gateway/media/engine.py", ("sdp",), NO_IO),
+    Room(
+        "gateway/media/embedded",
+        ("gateway.media.embedded", "gateway.media.engine", "sdp", "numpy", "structlog")
+        + ("aiortc", "aioice", "pylibsrtp", "av", "OpenSSL", "cryptography"),
+    ),
+    Room("gateway/media/rtpengine", ("gateway.media.rtpengine", "gateway.media.engine", "sdp", "structlog")),
+    Room("gateway/identity", ("gateway.identity", "gateway.errors", "structlog", "redis")),
+    Room(
+        "gateway/call",
+        ("gateway.call", "gateway.media.engine", "gateway.identity.model", "gateway.identity.store")
+        + ("gateway.errors", "sdp", "structlog"),
+    ),
+    Room("gateway/legs/base.py", ("gateway.call", "gateway.media.engine")),
+    Room("gateway/legs/service.py", ("gateway.legs.base", "gateway.call", "gateway.media.engine")),
+    Room("gateway/legs/web.py", ("gateway.legs.base", "gateway.call", "gateway.media.engine", "gateway.web")),
+    Room(
+        "gateway/legs/sip.py",
+        ("gateway.legs.base", "gateway.call", "gateway.media.engine", "gateway.net", "gateway.sip", "structlog"),
+    ),
+    Room(
+        "gateway/legs/registrar.py",
+        ("gateway.net", "gateway.sip", "gateway.identity", "gateway.errors", "structlog"),
+    ),
+    Room(
+        "gateway/web",
+        ("gateway.web", "gateway.call", "gateway.identity.model", "gateway.errors")
+        + ("fastapi", "starlette", "uvicorn", "pydantic", "structlog", "websockets", "prometheus_client"),
+    ),
+)
+
+ONE_FILE_EACH = {
+    "aiortc": "dtls.py",
+    "aioice": "ice.py",
+    "pylibsrtp": "srtp.py",
+    "av": None,
+    "OpenSSL": "dtls.py",
+}
+"""Libraries of the embedded engine and the one file that knows each (None: any one file)."""
+
+OTHERS_OF_CALL = ("gateway.call.call", "gateway.call.registry")
+"""Front ends see the calls through the facade, not the machine itself."""
+
+
+def modules_of(path: Path) -> Iterator[Path]:
+    yield from sorted(path.rglob("*.py")) if path.is_dir() else [path]
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module is not None
+            yield from (
+                f"{node.module}.{name.name}" if is_module(node.module, name.name) else node.module
+                for name in node.names
+            )
+
+
+def is_module(package: str, name: str) -> bool:
+    base = ROOT.joinpath(*package.split("."))
+    return (base / f"{name}.py").exists() or (base / name / "__init__.py").exists()
+
+
+def begins(module: str, prefix: str) -> bool:
+    return module == prefix or module.startswith(prefix + ".")
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.path)
+def test_a_room_imports_only_what_the_table_lets_it(room: Room) -> None:
+    """Arrows go down only."""
+    place = ROOT / room.path
+    assert place.exists(), f"{room.path} is in the table but not in the tree"
+    for path in modules_of(place):
+        for module in imports_of(path):
+            top = module.partition(".")[0]
+            assert top not in room.never, f"{path}: {module} does I/O or reads a clock"
+            if top not in STDLIB:
+                assert any(begins(module, prefix) for prefix in room.may), f"{path}: {module}"
+
+
+def test_each_library_of_the_packet_path_is_known_to_one_file() -> None:
+    """aiortc, aioice, pylibsrtp and PyAV can each be replaced by changing one file."""
+    users: dict[str, set[str]] = {}
+    for path in modules_of(ROOT / "gateway"):
+        for module in imports_of(path):
+            users.setdefault(module.partition(".")[0], set()).add(path.name)
+    for library, owner in ONE_FILE_EACH.items():
+        known_to = {name for name in users.get(library, set()) if name not in DEMO_FILES}
+        assert len(known_to) <= 1, f"{library} is imported by {sorted(known_to)}"
+        assert owner is None or known_to <= {owner}, f"{library} belongs into {owner}"
+
+
+DEMO_FILES = frozenset({"aiortc_browser.py"})
+"""The demo's stand-in for a browser is an independent peer, so it uses aiortc as anybody would."""
+
+
+def test_web_sees_calls_only_through_the_facade() -> None:
+    """No front end touches the call machine or the registry."""
+    for path in modules_of(ROOT / "gateway" / "web"):
+        for module in imports_of(path):
+            assert not any(begins(module, other) for other in OTHERS_OF_CALL), f"{path}: {module}"
+
+
+def test_only_the_composition_root_knows_every_room() -> None:
+    """No module but gateway/app*.py imports both a front end and an engine."""
+    for path in modules_of(ROOT / "gateway"):
+        if path.name.startswith("app") or "commands" in path.parts or "demo" in path.parts or path.name == "cli.py":
+            continue
+        modules = set(imports_of(path))
+        sides = {
+            side
+            for side in ("gateway.web", "gateway.net", "gateway.media.embedded", "gateway.media.rtpengine")
+            if any(begins(module, side) for module in modules)
+        }
+        assert len(sides) <= 1, f"{path} knows {sorted(sides)}"
+
+
+def test_files_stay_readable() -> None:
+    """No file of the product is longer than 500 lines, no function longer than 60."""
+    for place in ("sdp", "gateway"):
+        for path in modules_of(ROOT / place):
+            text = path.read_text()
+            assert len(text.splitlines()) <= 500, f"{path} is too long"
+            for node in ast.walk(ast.parse(text)):
+                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None:
+                    length = node.end_lineno - node.lineno + 1
+                    assert length <= 60, f"{path}:{node.lineno} {node.name} has {length} lines"
