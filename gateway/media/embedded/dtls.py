@@ -1,0 +1,335 @@
+"""DTLS for SRTP keys (RFC 5763, 5764): a handshake driven by datagrams and `now`, nothing awaited.
+
+OpenSSL does the cryptography through memory buffers; the first retransmissions are ours, so
+that they obey the clock that comes in as an argument and start before OpenSSL's one second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Any
+
+from OpenSSL import SSL
+
+from gateway.media.embedded.certificate import DtlsCertificate, fingerprint
+from gateway.media.embedded.srtp import SrtpKey, SrtpProfile, split_exported_keys
+from gateway.media.embedded.webrtc_config import WebRtcConfig
+
+DTLS_1_2 = 0xFEFD
+CIPHERS = (
+    b"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305"
+    b":ECDHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-CHACHA20-POLY1305"
+)
+"""Forward secrecy and authenticated encryption only; the RSA ones for peers with RSA certificates."""
+PROFILES = (SrtpProfile.AEAD_AES_128_GCM, SrtpProfile.AEAD_AES_256_GCM, SrtpProfile.AES_CM_128_HMAC_SHA1_80)
+"""Offered in use_srtp, the cheapest first."""
+EXPORTER_LABEL = b"EXTRACTOR-dtls_srtp"
+
+RECORD_HEADER = 13
+ALERT = 21
+HANDSHAKE_BYTES = 65_536
+"""Most bytes read in one handshake, certificates included."""
+LONGEST_RETRANSMIT = 2.0
+READ_SIZE = 65_536
+
+
+class DtlsRole(StrEnum):
+    """Which side of the handshake this is (RFC 5763 section 5)."""
+
+    ACTIVE = "active"
+    """The client: sends the ClientHello."""
+    PASSIVE = "passive"
+    """The server: waits for it."""
+
+
+class DtlsState(StrEnum):
+    """How far the association is."""
+
+    HANDSHAKE = "handshake"
+    CONNECTED = "connected"
+    FAILED = "failed"
+    CLOSED = "closed"
+
+
+def split_records(data: bytes) -> Iterator[bytes]:
+    """The DTLS records of `data` (RFC 6347 section 4.1); a truncated last one is left out."""
+    position = 0
+    while position + RECORD_HEADER <= len(data):
+        end = position + RECORD_HEADER + int.from_bytes(data[position + 11 : position + 13])
+        if end > len(data):
+            return
+        yield data[position:end]
+        position = end
+
+
+def is_plaintext_alert(record: bytes) -> bool:
+    """Whether anybody could have written this alert: it belongs to epoch 0."""
+    return record[0] == ALERT and record[3:5] == b"\0\0"
+
+
+class DtlsContext:
+    """The certificate and the rules, shared by every association of the process."""
+
+    def __init__(self, certificate: DtlsCertificate) -> None:
+        context = SSL.Context(SSL.DTLS_METHOD)
+        context.set_min_proto_version(DTLS_1_2)
+        context.set_max_proto_version(DTLS_1_2)
+        context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_QUERY_MTU | SSL.OP_NO_RENEGOTIATION)
+        context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+        context.set_cipher_list(CIPHERS)
+        context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _verify)
+        context.use_certificate(certificate.certificate)
+        context.use_privatekey(certificate.key)
+        context.set_tlsext_use_srtp(b":".join(profile.openssl_name.encode() for profile in PROFILES))
+        self._context = context
+        self.fingerprints = (("sha-256", certificate.fingerprint("sha-256")),)
+
+    def connection(self, role: DtlsRole, mtu: int) -> SSL.Connection:
+        connection = SSL.Connection(self._context)
+        connection.set_ciphertext_mtu(mtu)
+        if role is DtlsRole.ACTIVE:
+            connection.set_connect_state()
+        else:
+            connection.set_accept_state()
+        return connection
+
+
+def _verify(connection: SSL.Connection, certificate: Any, _error: int, depth: int, _ok: int) -> bool:
+    """Trust is the fingerprint's alone (RFC 8122 section 6); chains and dates say nothing here."""
+    association = connection.get_app_data()
+    return depth > 0 or association.accepts(certificate.to_cryptography())
+
+
+class DtlsAssociation:
+    """One handshake with one peer, and the little that follows it.
+
+    Feed `receive` and `handle_timer`, then send what `datagrams_to_send` drains, and be
+    back at `deadline`. Keys are there once `state` is CONNECTED.
+    """
+
+    def __init__(
+        self,
+        context: DtlsContext,
+        role: DtlsRole,
+        fingerprints: tuple[tuple[str, str], ...],
+        config: WebRtcConfig,
+    ) -> None:
+        self.role = role
+        self.fingerprints = fingerprints
+        self.state = DtlsState.HANDSHAKE
+        self.failure = ""
+        """One sentence once `state` is FAILED."""
+        self.deadline: float | None = None
+        """When `handle_timer` wants to be called, None while nothing is pending."""
+        self.send_key: SrtpKey | None = None
+        self.receive_key: SrtpKey | None = None
+        self.resets = 0
+        self.ignored = 0
+        """Records ignored: plaintext alerts, and whatever broke a handshake or came too late."""
+        self._context = context
+        self._config = config
+        self._mismatch = False
+        self._bytes_read = 0
+        self._flight: list[bytes] = []
+        self._pending: list[bytes] = []
+        self._interval = config.dtls_retransmit
+        self._retransmit_at: float | None = None
+        self._alert: str = ""
+        self._alert_deadline: float | None = None
+        self._connection = self._new_connection()
+
+    def start(self, now: float) -> None:
+        """Send the ClientHello when active; a passive side has nothing to say yet."""
+        if self.role is DtlsRole.ACTIVE:
+            self._advance(now)
+
+    def receive(self, datagram: bytes, now: float) -> None:
+        """Take one datagram from the *validated* address of the peer."""
+        if self.state is DtlsState.HANDSHAKE:
+            self._receive_handshake(datagram, now)
+        elif self.state is DtlsState.CONNECTED:
+            self._receive_connected(datagram)
+
+    def handle_timer(self, now: float) -> None:
+        """Retransmit the last flight or believe an alert, if `now` is late enough."""
+        if self.state is not DtlsState.HANDSHAKE:
+            return
+        if self._alert_deadline is not None and now >= self._alert_deadline:
+            self._fail(f"the peer sent the alert {self._alert}")
+        elif self._retransmit_at is not None and now >= self._retransmit_at:
+            # Repeating the very records is enough while they were lost; a peer that had them drops them as
+            # replays, and then only OpenSSL, once its own second has passed, can write fresh ones.
+            self._flight = self._fresh_flight() or self._flight
+            self._pending.extend(self._flight)
+            self._interval = min(2 * self._interval, LONGEST_RETRANSMIT)
+            self._retransmit_at = now + self._interval
+            self._set_deadline()
+
+    def datagrams_to_send(self) -> list[bytes]:
+        """Drain what is to be sent to the peer, each item one datagram of at most `mtu` bytes."""
+        pending, self._pending = self._pending, []
+        return pending
+
+    def close(self) -> None:
+        """Say close_notify if there is anybody to hear it, and forget the keys; idempotent."""
+        if self.state is DtlsState.CONNECTED:
+            try:
+                self._connection.shutdown()
+            except SSL.Error:
+                self.ignored += 1
+            self._pending.extend(self._read_output())
+        if self.state is not DtlsState.FAILED:
+            self.state = DtlsState.CLOSED
+        self._forget()
+
+    def accepts(self, certificate: Any) -> bool:
+        """Whether the certificate is the one signalling promised."""
+        algorithm = self.fingerprints[0][0] if self.fingerprints else ""
+        self._mismatch = not algorithm or (algorithm, fingerprint(certificate, algorithm)) not in self.fingerprints
+        return not self._mismatch
+
+    def _new_connection(self) -> SSL.Connection:
+        connection = self._context.connection(self.role, self._config.mtu)
+        connection.set_app_data(self)
+        return connection
+
+    def _receive_handshake(self, datagram: bytes, now: float) -> None:
+        records = []
+        for record in split_records(datagram):
+            if is_plaintext_alert(record):
+                self._note_alert(record, now)
+            else:
+                records.append(record)
+        if not records:
+            return
+        self._bytes_read += len(datagram)
+        if self._bytes_read > HANDSHAKE_BYTES:
+            self._fail("the DTLS handshake is too long")
+            return
+        self._connection.bio_write(b"".join(records))
+        self._advance(now)
+
+    def _note_alert(self, record: bytes, now: float) -> None:
+        # Anybody on the path could have written it, so it only counts when the handshake stays stuck.
+        self.ignored += 1
+        if len(record) == RECORD_HEADER + 2 and record[13] == 2 and self._alert_deadline is None:
+            self._alert = str(record[14])
+            self._alert_deadline = now + self._config.dtls_alert_grace
+            self._set_deadline()
+
+    def _advance(self, now: float) -> None:
+        try:
+            self._connection.do_handshake()
+        except SSL.WantReadError:
+            self._flush(now)
+        except SSL.Error as error:
+            self._broken(error, now)
+        else:
+            self._finish()
+
+    def _flush(self, now: float) -> None:
+        output = self._read_output()
+        if not output:
+            return
+        self._pending.extend(output)
+        self._flight = output
+        self._interval = self._config.dtls_retransmit
+        self._retransmit_at = now + self._interval
+        self._alert_deadline = None
+        self._set_deadline()
+
+    def _fresh_flight(self) -> list[bytes]:
+        try:
+            self._connection.DTLSv1_handle_timeout()
+        except SSL.Error:
+            self.ignored += 1
+        return self._read_output()
+
+    def _set_deadline(self) -> None:
+        times = [time for time in (self._retransmit_at, self._alert_deadline) if time is not None]
+        self.deadline = min(times, default=None)
+
+    def _broken(self, error: SSL.Error, now: float) -> None:
+        if self._mismatch:
+            self._pending.extend(self._read_output())
+            self._fail("the peer's certificate does not match its fingerprint")
+            return
+        self.ignored += 1
+        self.resets += 1
+        if self.resets > self._config.dtls_resets:
+            self._fail(f"the DTLS handshake failed: {_describe(error)}")
+            return
+        # The alert OpenSSL has ready is thrown away: it would end the handshake of the true peer.
+        self._connection = self._new_connection()
+        self._flight = []
+        self._retransmit_at = None
+        self._set_deadline()
+        if self.role is DtlsRole.ACTIVE:
+            self._advance(now)
+
+    def _finish(self) -> None:
+        self._pending.extend(self._read_output())
+        certificate = self._connection.get_peer_certificate(as_cryptography=True)
+        if certificate is None or not self.accepts(certificate):
+            self._fail("the peer's certificate does not match its fingerprint")
+            return
+        profile = SrtpProfile.from_openssl(self._connection.get_selected_srtp_profile().decode())
+        if profile is None or profile not in PROFILES:
+            self._fail("the peer agreed to no SRTP profile")
+            return
+        exported = self._connection.export_keying_material(
+            EXPORTER_LABEL, 2 * (profile.key_length + profile.salt_length)
+        )
+        client, server = split_exported_keys(profile, exported)
+        self.send_key, self.receive_key = (client, server) if self.role is DtlsRole.ACTIVE else (server, client)
+        self.state = DtlsState.CONNECTED
+        self.deadline = self._retransmit_at = self._alert_deadline = None
+
+    def _receive_connected(self, datagram: bytes) -> None:
+        """A repeated Finished draws our last flight again; close_notify ends it; data is not for us."""
+        self._connection.bio_write(datagram)
+        try:
+            while self._connection.recv(READ_SIZE):
+                self.ignored += 1
+        except SSL.WantReadError:
+            pass
+        except SSL.ZeroReturnError:
+            self.state = DtlsState.CLOSED
+        except SSL.Error:
+            self.ignored += 1
+        self._pending.extend(self._read_output())
+        if self.state is DtlsState.CLOSED:
+            self._forget()
+
+    def _read_output(self) -> list[bytes]:
+        """What OpenSSL wrote, cut at record borders and packed into datagrams."""
+        written = b""
+        while True:
+            try:
+                written += self._connection.bio_read(READ_SIZE)
+            except SSL.Error:
+                break
+        datagrams: list[bytes] = []
+        for record in split_records(written):
+            if datagrams and len(datagrams[-1]) + len(record) <= self._config.mtu:
+                datagrams[-1] += record
+            else:
+                datagrams.append(record)
+        return datagrams
+
+    def _fail(self, reason: str) -> None:
+        self.state = DtlsState.FAILED
+        self.failure = reason
+        self._forget()
+
+    def _forget(self) -> None:
+        self.deadline = self._retransmit_at = self._alert_deadline = None
+        self.send_key = self.receive_key = None
+        self._flight = []
+
+
+def _describe(error: SSL.Error) -> str:
+    """OpenSSL's last reason text, which names no secret."""
+    entries = error.args[0] if error.args and isinstance(error.args[0], list) else []
+    return str(entries[-1][2]) if entries else type(error).__name__

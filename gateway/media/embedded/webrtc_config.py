@@ -1,0 +1,53 @@
+"""Settings of the WebRTC side of the embedded engine; every limit has a safe default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class WebRtcConfig:
+    """Where the one UDP port listens, what it advertises, how long and how much it bears."""
+
+    listen: tuple[str, ...] = ("0.0.0.0",)
+    """IP addresses to bind, IPv4 or IPv6, all on the same port number."""
+    port: int = 0
+    """UDP port; 0 lets the system choose."""
+    advertised: tuple[str, ...] = ()
+    """IP addresses offered as host candidates, best first; empty: the addresses listened on."""
+    advertised_port: int | None = None
+    """Port offered in the candidates when a port mapping in front differs; None: the bound port."""
+    receive_buffer: int = 4 * 1024 * 1024
+    """SO_RCVBUF in bytes; the kernel may grant less."""
+    send_buffer: int = 4 * 1024 * 1024
+    """SO_SNDBUF in bytes; the kernel may grant less."""
+    mtu: int = 1200
+    """Largest DTLS datagram sent, bytes of UDP payload."""
+
+    setup_timeout: float = 15.0
+    """Seconds from the first remote description to `connected`, then the leg fails."""
+    liveness_timeout: float = 30.0
+    """Seconds without a valid check or an authenticated packet, then the leg fails."""
+    dtls_retransmit: float = 0.15
+    """Seconds before the first DTLS retransmission; doubles each time up to 2 s (RFC 6347 section 4.2.4.1)."""
+    dtls_alert_grace: float = 3.0
+    """Seconds a handshake may go on after an unauthenticated fatal alert before the alert is believed."""
+    dtls_resets: int = 8
+    """How often a handshake broken by a bad record starts afresh before the leg fails."""
+    address_hold: float = 15.0
+    """Seconds since its last check during which an address cannot be claimed by another leg."""
+    certificate_days: int = 365
+    """Validity of the DTLS certificate, days."""
+
+    max_legs: int = 10_000
+    """Legs open at a time."""
+    max_pairs: int = 16
+    """Addresses a leg may have proved at a time."""
+    max_ssrcs: int = 32
+    """RTP sources a peer may use on a leg."""
+    error_responses_per_second: float = 5.0
+    """STUN error responses a source IP address may draw, each second."""
+    error_sources: int = 1024
+    """Source IP addresses remembered for that rate."""
+    max_stun_bytes: int = 1280
+    """Longest STUN message read."""

@@ -1,0 +1,93 @@
+"""The leg against aiortc over loopback: an independent ICE, DTLS and SRTP implementation."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc.mediastreams import AudioStreamTrack
+
+from gateway.media.embedded.port import WebRtcPort
+from gateway.media.embedded.webrtc_config import WebRtcConfig
+from gateway.media.embedded.webrtc_leg import LegState, WebRtcLeg
+from tests.media.webrtc_support import answer_for, remote_of, rtp
+
+
+class FirstPackets:
+    """A sink that tells when `wanted` RTP packets have come."""
+
+    def __init__(self, wanted: int) -> None:
+        self.rtp: list[bytes] = []
+        self.rtcp: list[bytes] = []
+        self.wanted = wanted
+        self.enough = asyncio.Event()
+
+    def receive_rtp(self, packet: bytes, now: float) -> None:
+        self.rtp.append(packet)
+        if len(self.rtp) >= self.wanted:
+            self.enough.set()
+
+    def receive_rtcp(self, packet: bytes, now: float) -> None:
+        self.rtcp.append(packet)
+
+
+Call = tuple[WebRtcPort, WebRtcLeg, RTCPeerConnection, dict[LegState, asyncio.Event]]
+
+
+async def call(setup: str) -> Call:
+    """An aiortc peer connection that has offered to a leg and been answered, and the leg's states as they come."""
+    port = WebRtcPort(WebRtcConfig(listen=("127.0.0.1",)))
+    await port.start()
+    reached = {state: asyncio.Event() for state in LegState}
+    leg = port.open_leg(lambda state, reason: reached[state].set())
+    peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    peer.addTrack(AudioStreamTrack())
+    await peer.setLocalDescription(await peer.createOffer())
+    offer = peer.localDescription.sdp
+    leg.set_remote(*remote_of(offer), setup)
+    await peer.setRemoteDescription(RTCSessionDescription(answer_for(offer, port, leg, setup), "answer"))
+    return port, leg, peer, reached
+
+
+@pytest.mark.parametrize("setup", ["passive", "active"])
+async def test_aiortc_connects_and_media_flows_both_ways(setup: str) -> None:
+    """In either DTLS role, aiortc's audio arrives decrypted and ours is counted by aiortc."""
+    port, leg, peer, reached = await call(setup)
+    try:
+        sink = FirstPackets(10)
+        leg.sink = sink
+        await asyncio.wait_for(reached[LegState.CONNECTED].wait(), 10)
+        await asyncio.wait_for(sink.enough.wait(), 10)
+        assert all(packet[0] == 0x80 or packet[0] == 0x90 for packet in sink.rtp)
+        assert {packet[1] & 0x7F for packet in sink.rtp} == {0}
+        assert leg.ready
+        received = 0
+        async with asyncio.timeout(10):
+            for sequence in range(1, 500):
+                leg.send_rtp(rtp(sequence, ssrc=305419896))
+                await asyncio.sleep(0.02)
+                stats = await peer.getStats()
+                received = next((s.packetsReceived for s in stats.values() if s.type == "inbound-rtp"), 0)
+                if received >= 10:
+                    break
+        assert received >= 10
+        assert leg.connected_after_ms is not None
+    finally:
+        await peer.close()
+        leg.close()
+        port.close()
+
+
+async def test_a_peer_that_closes_ends_the_leg_at_once() -> None:
+    """aiortc's close_notify reaches the leg as a failure, long before the liveness timer."""
+    port, leg, peer, reached = await call("passive")
+    try:
+        sink = FirstPackets(1)
+        leg.sink = sink
+        await asyncio.wait_for(sink.enough.wait(), 10)
+        await peer.close()
+        await asyncio.wait_for(reached[LegState.FAILED].wait(), 5)
+        assert not leg.ready
+    finally:
+        port.close()
