@@ -20,42 +20,39 @@ class Room:
     """One folder or file, and what its imports may begin with."""
 
     path: str
-    may: tuple[str, ...]
+    may: str
+    """Packages, separated by spaces."""
     never: frozenset[str] = frozenset()
 
 
 ROOMS = (
-    Room("sdp", ("sdp",), NO_IO),
-    Room("gateway/sip", ("gateway.sip", "gateway.errors"), NO_IO),
-    Room("gateway/net", ("gateway.net", "gateway.sip", "gateway.errors", "dns", "structlog", "websockets")),
-    Room("gateway/media/engine.py", ("sdp",), NO_IO),
+    Room("sdp", "sdp", NO_IO),
+    Room("gateway/sip", "gateway.sip gateway.errors", NO_IO),
+    Room("gateway/net", "gateway.net gateway.sip gateway.errors dns structlog websockets"),
+    Room("gateway/media/engine.py", "sdp", NO_IO),
     Room(
         "gateway/media/embedded",
-        ("gateway.media.embedded", "gateway.media.engine", "sdp", "numpy", "structlog")
-        + ("aiortc", "aioice", "pylibsrtp", "av", "OpenSSL", "cryptography"),
+        "gateway.media.embedded gateway.media.engine sdp numpy structlog "
+        "aiortc aioice pylibsrtp av OpenSSL cryptography",
     ),
-    Room("gateway/media/rtpengine", ("gateway.media.rtpengine", "gateway.media.engine", "sdp", "structlog")),
-    Room("gateway/identity", ("gateway.identity", "gateway.errors", "structlog", "redis")),
+    Room("gateway/media/rtpengine", "gateway.media.rtpengine gateway.media.engine sdp structlog"),
+    Room("gateway/identity", "gateway.identity gateway.errors structlog redis"),
     Room(
         "gateway/call",
-        ("gateway.call", "gateway.media.engine", "gateway.identity.model", "gateway.identity.store")
-        + ("gateway.errors", "sdp", "structlog"),
+        "gateway.call gateway.media.engine gateway.identity.model gateway.identity.store gateway.errors sdp structlog",
     ),
-    Room("gateway/legs/base.py", ("gateway.call", "gateway.media.engine")),
-    Room("gateway/legs/service.py", ("gateway.legs.base", "gateway.call", "gateway.media.engine")),
-    Room("gateway/legs/web.py", ("gateway.legs.base", "gateway.call", "gateway.media.engine", "gateway.web")),
+    Room("gateway/legs/base.py", "gateway.call gateway.media.engine"),
+    Room("gateway/legs/service.py", "gateway.legs.base gateway.call gateway.media.engine"),
+    Room("gateway/legs/web.py", "gateway.legs.base gateway.call gateway.media.engine gateway.web"),
     Room(
         "gateway/legs/sip.py",
-        ("gateway.legs.base", "gateway.call", "gateway.media.engine", "gateway.net", "gateway.sip", "structlog"),
+        "gateway.legs.base gateway.call gateway.media.engine gateway.net gateway.sip structlog",
     ),
-    Room(
-        "gateway/legs/registrar.py",
-        ("gateway.net", "gateway.sip", "gateway.identity", "gateway.errors", "structlog"),
-    ),
+    Room("gateway/legs/registrar.py", "gateway.net gateway.sip gateway.identity gateway.errors structlog"),
     Room(
         "gateway/web",
-        ("gateway.web", "gateway.call", "gateway.identity.model", "gateway.errors")
-        + ("fastapi", "starlette", "uvicorn", "pydantic", "structlog", "websockets", "prometheus_client"),
+        "gateway.web gateway.call gateway.identity.model gateway.errors "
+        "fastapi starlette uvicorn pydantic structlog websockets prometheus_client",
     ),
 )
 
@@ -108,7 +105,7 @@ def test_a_room_imports_only_what_the_table_lets_it(room: Room) -> None:
             top = module.partition(".")[0]
             assert top not in room.never, f"{path}: {module} does I/O or reads a clock"
             if top not in STDLIB:
-                assert any(begins(module, prefix) for prefix in room.may), f"{path}: {module}"
+                assert any(begins(module, prefix) for prefix in room.may.split()), f"{path}: {module}"
 
 
 def test_each_library_of_the_packet_path_is_known_to_one_file() -> None:

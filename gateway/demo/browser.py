@@ -124,7 +124,7 @@ class SoftphoneBrowser:
     async def open(self, url: str, timeout: float = 10.0) -> None:
         """Load the page (its URL names the account) and wait until it is ready to call."""
         await self.page.goto(url)
-        await self.status("ready", timeout)
+        await self.status("ready", timeout=timeout)
 
     async def status(self, *wanted: str, timeout: float = 10.0) -> str:
         """Wait until the page's state is one of `wanted`; raises BrowserError with what it says instead."""
