@@ -133,6 +133,18 @@ def content_length(message: Message) -> int | None:
         _refuse(message, error.reason, "Content-Length")
 
 
+def skim_content_length(head: bytes, limits: Limits = DEFAULT_LIMITS) -> int | None:
+    """The Content-Length of a head that is otherwise broken, None unless it is there once and a number."""
+    items, failure = _read_headers(_decode(head).split("\r\n"), limits)
+    values = [value for key, _, value in items if key == "content-length"]
+    if len(values) != 1 or (failure is not None and failure.status == 513):
+        return None
+    try:
+        return number(values[0], "Content-Length", 0xFFFFFFFF)
+    except SipSyntaxError:
+        return None
+
+
 def _refuse(message: Message, reason: str, header: str) -> NoReturn:
     answerable = isinstance(message, Request) and message.method != "ACK"
     raise SipSyntaxError(reason, status=400 if answerable else None, header=header, partial=Fragment.of(message))
