@@ -6,10 +6,11 @@ Nothing is lost: a section *is* its lines, in order, known or not. A view (`medi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol, Self, TypeVar
 
+from sdp import json_form
 from sdp.attributes.base import Attribute, attribute_line
 from sdp.attributes.direction import Direction
 from sdp.attributes.ice import Candidate
@@ -79,6 +80,10 @@ class Section:
     def field_values(self, letter: str) -> tuple[str, ...]:
         """What stands after `letter=` of each line of that type other than a=, in order."""
         return tuple([self.lines[number][2:] for number in self._indexed().get(letter + "=", ())])
+
+    def line_numbers(self, name: str) -> tuple[int, ...]:
+        """Line numbers, in the text it was read from, of the attributes of that name ("m=" for m= lines)."""
+        return tuple([self.first_line + number for number in self._indexed().get(name, ())])
 
     # Typed reading
 
@@ -335,6 +340,18 @@ class SessionDescription(Section):
 
     def __bytes__(self) -> bytes:
         return str(self).encode(self.charset)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The description as plain dictionaries in sdp-transform's shape (see `sdp.json_form`)."""
+        return json_form.to_dict(self.lines, (section.lines for section in self.media))
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], limits: Limits = DEFAULT_LIMITS) -> Self:
+        """Read what `to_dict` or sdp-transform made; SdpSyntaxError where it is not of that shape."""
+        session, media = json_form.from_dict(data)
+        lines = session + [line for section in media for line in section]
+        check_lines(tuple(lines))
+        return cls.parse("\r\n".join(lines), limits)
 
     @property
     def origin(self) -> Origin | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final, Self
 
 from sdp.errors import SdpSyntaxError
@@ -171,3 +172,98 @@ _TIMING: Final = Grammar(
     ("a start time", r"(?P<start>[0-9]{1,20})"),
     ("a space and a stop time", r" (?P<stop>[0-9]{1,20}) *"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """r= (RFC 8866 section 5.10): how often a session of t= comes again, in seconds."""
+
+    interval: int
+    duration: int
+    offsets: tuple[int, ...]
+
+    @classmethod
+    def parse(cls, value: str) -> Self:
+        """Read what stands after r=, with d, h, m and s units; SdpSyntaxError (line 0) otherwise."""
+        match = _REPEAT.match(value)
+        offsets = tuple(_seconds(text) for text in match["offsets"].split())
+        return cls(_seconds(match["interval"]), _seconds(match["duration"]), offsets)
+
+    def __str__(self) -> str:
+        return " ".join(map(str, (self.interval, self.duration, *self.offsets)))
+
+
+_TIME: Final = r"-?[0-9]{1,20}[dhms]?"
+_UNITS: Final = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+_REPEAT: Final = Grammar(
+    ("a repeat interval", rf"(?P<interval>{_TIME})"),
+    ("a space and a duration", rf" (?P<duration>{_TIME})"),
+    ("a space and offsets", rf"(?P<offsets>(?: {_TIME})++) *"),
+)
+
+
+def _seconds(text: str) -> int:
+    return int(text[:-1]) * _UNITS[text[-1]] if text[-1] in _UNITS else int(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Zones:
+    """z= (RFC 8866 section 5.11): when the time zone's offset changes."""
+
+    adjustments: tuple[tuple[int, int], ...]
+    """Pairs of a time (seconds since 1900) and the offset from then on (seconds)."""
+
+    @classmethod
+    def parse(cls, value: str) -> Self:
+        """Read what stands after z=; SdpSyntaxError (line 0) otherwise."""
+        _ZONES.match(value)
+        parts = value.split()
+        times, offsets = map(int, parts[::2]), map(_seconds, parts[1::2])
+        return cls(tuple(zip(times, offsets, strict=True)))
+
+    def __str__(self) -> str:
+        return " ".join(f"{time} {offset}" for time, offset in self.adjustments)
+
+
+_ZONES: Final = Grammar(
+    ("a time and an offset", rf"[0-9]{{1,20}} {_TIME}"),
+    ("more times and offsets", rf"(?: [0-9]{{1,20}} {_TIME})*+ *"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """k= (RFC 8866 section 5.12): obsolete, read to be known and never to be used."""
+
+    method: str
+    """prompt, clear, base64 or uri."""
+    key: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def parse(cls, value: str) -> Self:
+        """Read what stands after k=; SdpSyntaxError (line 0) otherwise."""
+        match = _KEY.match(value)
+        return cls(match["method"], match["key"])
+
+    def __str__(self) -> str:
+        return self.method if self.key is None else f"{self.method}:{self.key}"
+
+
+_KEY: Final = Grammar(
+    ("a method", rf"(?P<method>{_TOKEN})"),
+    ("a colon and a key", r"(?::(?P<key>.*))?"),
+)
+
+FIELDS: Final = MappingProxyType(
+    {
+        "m": MediaLine,
+        "o": Origin,
+        "c": Connection,
+        "b": Bandwidth,
+        "t": Timing,
+        "r": Repeat,
+        "z": Zones,
+        "k": Key,
+    }
+)
+"""Every typed line by its letter."""

@@ -1,0 +1,201 @@
+"""A description as plain dictionaries in the shape of the sdp-transform family, and back.
+
+That shape keeps what its table knows and every other attribute as text (under "invalid"); it does
+not keep the order of lines, lines of unknown types and k=, nor all but the last of c=, r= and most
+attributes. Where sdp-transform (Python 1.1.0) itself misreads a line this module reads it right:
+
+- numbers: only text that a number writes back the same becomes one, so that an ICE password 0042,
+  a phone number +1 or a session name 1_0 is not turned into 42, 1 or 10;
+- `tcptype` of candidates is read (its table looks for a misspelt name), and what follows it;
+- an attribute is taken by its whole name, so `rtcp-mux-only` is not taken for `rtcp-mux`;
+- `m=audio 49170/2 ...` gives type, port, protocol and payloads, and `numPorts` 2, instead of nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from sdp.errors import SdpSyntaxError
+from sdp.json_shape import ATTRIBUTE_ROWS, LINES, MEDIA_ORDER, SESSION_ORDER, Piece, Row
+
+Json = dict[str, Any]
+
+_DIRECTIONS: Final = ("sendrecv", "recvonly", "sendonly", "inactive")
+_INVALID: Final = "invalid"
+_MOST_DIGITS: Final = 400
+
+
+class _Codec:
+    """One row of the table, made ready to read and write."""
+
+    __slots__ = ("fields", "match", "name", "pieces", "row")
+
+    def __init__(self, name: str, row: Row) -> None:
+        self.name = name.partition(" ")[0]
+        self.row = row
+        self.match = row.pattern().match
+        self.fields = row.fields()
+        self.pieces = row.pieces()
+
+    def read(self, value: str, target: Json) -> bool:
+        """Put the value into `target`; False where it does not fit the row."""
+        match = self.match(value)
+        if match is None:
+            return False
+        found = {key: _number(text) for key, text in zip(self.fields, match.groups(), strict=True) if text is not None}
+        row = self.row
+        if row.single:
+            target[row.key] = found[self.fields[0]] if self.fields else self.name
+        elif row.many:
+            target.setdefault(row.key, []).append(found)
+        elif row.key:
+            target.setdefault(row.key, {}).update(found)
+        else:
+            target.update(found)
+        return True
+
+    def write(self, source: Mapping[str, Any], path: str) -> Iterable[str]:
+        """The values that `source` holds for this row, as they stand on the wire."""
+        row = self.row
+        if not row.key:
+            yield self._value(source, path)
+            return
+        found = source.get(row.key)
+        if found is None or row.read_only:
+            return
+        path = f"{path}{row.key}"
+        if row.single:
+            yield self._value({self.fields[0]: found}, path) if self.fields else ""
+        elif row.many:
+            for number, element in enumerate(_list(found, path)):
+                yield self._value(_mapping(element, f"{path}[{number}]"), f"{path}[{number}]")
+        else:
+            yield self._value(_mapping(found, path), path)
+
+    def _value(self, source: Mapping[str, Any], path: str) -> str:
+        return _write(self.pieces, source, path)
+
+
+_LINE_CODECS: Final = {letter: _Codec(letter, row) for letter, row in LINES.items()}
+_ATTRIBUTE_CODECS: Final[dict[str, list[_Codec]]] = {}
+for _name, _row in ATTRIBUTE_ROWS.items():
+    _codec = _Codec(_name, _row)
+    _ATTRIBUTE_CODECS.setdefault(_codec.name, []).append(_codec)
+
+_CANONICAL: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+
+
+def _number(text: str) -> str | int | float:
+    """A number where its own text is this very text."""
+    match = _CANONICAL.fullmatch(text)
+    if match is None or len(text) > _MOST_DIGITS:
+        return text
+    number = float(text) if match[1] else int(text)
+    return number if str(number) == text else text
+
+
+def section_to_dict(lines: Iterable[str], target: Json) -> Json:
+    """Read the lines of one section into `target` and return it."""
+    for line in lines:
+        letter, value = line[0], line[2:]
+        if letter == "a":
+            _read_attribute(value, target)
+        elif letter in _LINE_CODECS:
+            _LINE_CODECS[letter].read(value, target)
+    return target
+
+
+def _read_attribute(text: str, target: Json) -> None:
+    name, _, value = text.partition(":")
+    if name in _DIRECTIONS:
+        target["direction"] = name
+        return
+    for codec in _ATTRIBUTE_CODECS.get(name, ()):
+        if codec.read(value, target):
+            return
+    target.setdefault(_INVALID, []).append({"value": _number(text)})
+
+
+def to_dict(session: Iterable[str], media: Iterable[Iterable[str]]) -> Json:
+    """The dictionary of a description's session lines and of the lines of each media section."""
+    found = section_to_dict(session, {})
+    found["media"] = [section_to_dict(lines, {"rtp": [], "fmtp": []}) for lines in media]
+    return found
+
+
+def from_dict(data: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """The session lines and the lines of each media section of a dictionary in that shape.
+
+    Keys outside the table are ignored. Raises SdpSyntaxError (line 0), naming the key, where a value
+    is of the wrong type or a needed one is missing.
+    """
+    _mapping(data, "the description")
+    session = {"version": 0, "name": "-", **{key: value for key, value in data.items() if value is not None}}
+    lines = list(_section_lines(session, SESSION_ORDER, ""))
+    media = []
+    for number, section in enumerate(_list(data.get("media") or [], "media")):
+        path = f"media[{number}]"
+        media.append(list(_section_lines(_mapping(section, path), MEDIA_ORDER, path + ".")))
+    return lines, media
+
+
+def _section_lines(source: Mapping[str, Any], order: Iterable[str], path: str) -> Iterable[str]:
+    for letter in order:
+        for value in _LINE_CODECS[letter].write(source, path):
+            yield f"{letter}={value}"
+    for codecs in _ATTRIBUTE_CODECS.values():
+        for codec in codecs:
+            for value in codec.write(source, path):
+                yield f"a={codec.name}:{value}" if codec.fields else f"a={codec.name}"
+    direction = source.get("direction")
+    if direction is not None:
+        if direction not in _DIRECTIONS:
+            raise SdpSyntaxError(0, 1, f"a direction at {path}direction")
+        yield f"a={direction}"
+    for number, element in enumerate(_list(source.get(_INVALID) or [], path + _INVALID)):
+        where = f"{path}{_INVALID}[{number}]"
+        yield f"a={_text(_mapping(element, where).get('value'), where)}"
+
+
+def _write(pieces: list[Piece], source: Mapping[str, Any], path: str) -> str:
+    parts = []
+    for piece in pieces:
+        if isinstance(piece, str):
+            parts.append(piece)
+        elif isinstance(piece, tuple):
+            parts.append(_text(source.get(piece[0]), f"{path}.{piece[0]}"))
+        elif _present(piece, source):
+            parts.append(_write(piece, source, path))
+    return "".join(parts)
+
+
+def _present(pieces: list[Piece], source: Mapping[str, Any]) -> bool:
+    """Whether an optional run is to be written: it has a field that is there; bare text always is."""
+    fields = [piece[0] for piece in pieces if isinstance(piece, tuple)]
+    return not fields or any(source.get(key) is not None for key in fields)
+
+
+def _text(value: object, path: str) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+        try:
+            return str(value)
+        except ValueError:
+            pass
+    raise SdpSyntaxError(0, 1, f"text or a number at {path}")
+
+
+def _mapping(value: object, path: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise SdpSyntaxError(0, 1, f"an object at {path}")
+    return value
+
+
+def _list(value: object, path: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise SdpSyntaxError(0, 1, f"a list at {path}")
+    return value

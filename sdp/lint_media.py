@@ -1,0 +1,280 @@
+"""Lint rules about media sections: addresses, formats, codecs, keys, header extensions."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from sdp.attributes import (
+    Crypto,
+    ExtMap,
+    Fingerprint,
+    Fmtp,
+    MaxPtime,
+    Ptime,
+    RtcpFb,
+    RtpMap,
+    Ssrc,
+    SsrcGroup,
+)
+from sdp.description import MediaDescription
+from sdp.lint_reading import Hit, Reading, in_use
+
+_FIRST_DYNAMIC: Final = 35
+_DIRECTIONS: Final = ("sendrecv", "sendonly", "recvonly", "inactive")
+_BROKEN_HASHES: Final = ("md2", "md5")
+_DIGEST_OCTETS: Final = {"sha-1": 20, "sha-224": 28, "sha-256": 32, "sha-384": 48, "sha-512": 64, "md5": 16, "md2": 16}
+_KEY_OCTETS: Final = {
+    "AES_CM_128_HMAC_SHA1_80": 30,
+    "AES_CM_128_HMAC_SHA1_32": 30,
+    "F8_128_HMAC_SHA1_80": 30,
+    "AES_192_CM_HMAC_SHA1_80": 38,
+    "AES_192_CM_HMAC_SHA1_32": 38,
+    "AES_256_CM_HMAC_SHA1_80": 46,
+    "AES_256_CM_HMAC_SHA1_32": 46,
+    "AEAD_AES_128_GCM": 28,
+    "AEAD_AES_256_GCM": 44,
+}
+_HOST_NAME: Final = re.compile(r"[^:]*[A-Za-z][^:]*")
+
+
+def no_connection(reading: Reading) -> Iterator[Hit]:
+    if reading.description.field_values("c"):
+        return
+    for section in reading.media:
+        if in_use(section) and not section.field_values("c"):
+            yield Hit(section.first_line)
+
+
+def no_formats(reading: Reading) -> Iterator[Hit]:
+    return (Hit(section.first_line) for section in reading.media if not section.formats)
+
+
+def format_twice(reading: Reading) -> Iterator[Hit]:
+    for section in reading.media:
+        for name in sorted({name for name in section.formats if section.formats.count(name) > 1}):
+            yield Hit(section.first_line, name)
+
+
+def _mapped(reading: Reading, section: MediaDescription) -> dict[str, RtpMap]:
+    return {str(rtpmap.payload_type): rtpmap for _, rtpmap in reading.all(section, RtpMap)}
+
+
+def no_rtpmap(reading: Reading) -> Iterator[Hit]:
+    for section in reading.rtp():
+        # One finding a line: a malformed rtpmap is told as such
+        mapped = {value.partition(" ")[0] for value in section.values("rtpmap")}
+        for name in section.formats:
+            if name.isdecimal() and int(name) >= _FIRST_DYNAMIC and name not in mapped and in_use(section):
+                yield Hit(section.first_line, name)
+
+
+def rtpmap_twice(reading: Reading) -> Iterator[Hit]:
+    for section in reading.media:
+        seen: set[int] = set()
+        for number, rtpmap in reading.all(section, RtpMap):
+            if rtpmap.payload_type in seen:
+                yield Hit(number, rtpmap.payload_type)
+            seen.add(rtpmap.payload_type)
+
+
+def stray_rtpmap(reading: Reading) -> Iterator[Hit]:
+    for section in reading.rtp():
+        formats = set(section.formats)
+        for number, rtpmap in reading.all(section, RtpMap):
+            if str(rtpmap.payload_type) not in formats:
+                yield Hit(number, f"payload type {rtpmap.payload_type}")
+
+
+def stray_fmtp(reading: Reading) -> Iterator[Hit]:
+    for section in reading.media:
+        formats = set(section.formats)
+        for number, fmtp in reading.all(section, Fmtp):
+            if fmtp.format not in formats:
+                yield Hit(number, f"format {fmtp.format}")
+
+
+def direction_twice(reading: Reading) -> Iterator[Hit]:
+    for section in (reading.description, *reading.media):
+        numbers = sorted(number for name in _DIRECTIONS for number in section.line_numbers(name))
+        yield from (Hit(number) for number in numbers[1:])
+
+
+def ptime_above_maxptime(reading: Reading) -> Iterator[Hit]:
+    for section in reading.media:
+        for _, most in reading.all(section, MaxPtime)[:1]:
+            for number, ptime in reading.all(section, Ptime):
+                if ptime.value > most.value:
+                    yield Hit(number, str(most))
+
+
+def _codec(
+    name: str, wrong: Callable[[RtpMap], bool], detail: Callable[[RtpMap], str | int] = lambda _: ""
+) -> Callable[[Reading], Iterator[Hit]]:
+    """A rule about the rtpmap lines of one codec."""
+
+    def check(reading: Reading) -> Iterator[Hit]:
+        for section in reading.media:
+            for number, rtpmap in reading.all(section, RtpMap):
+                if rtpmap.encoding.lower() == name and wrong(rtpmap):
+                    yield Hit(number, detail(rtpmap))
+
+    return check
+
+
+opus_rtpmap = _codec("opus", lambda rtpmap: (rtpmap.clock_rate, rtpmap.parameters) != (48000, "2"))
+g722_rtpmap = _codec("g722", lambda rtpmap: rtpmap.clock_rate != 8000)
+
+
+def event_clock(reading: Reading) -> Iterator[Hit]:
+    for section in reading.rtp():
+        rtpmaps = reading.all(section, RtpMap)
+        beside = {
+            rtpmap.clock_rate for _, rtpmap in rtpmaps if rtpmap.encoding.lower() not in ("telephone-event", "cn")
+        }
+        if any(name.isdecimal() and int(name) < _FIRST_DYNAMIC for name in section.formats):
+            beside.add(8000)
+        for number, rtpmap in rtpmaps:
+            if rtpmap.encoding.lower() == "telephone-event" and rtpmap.clock_rate not in beside:
+                yield Hit(number, rtpmap.clock_rate)
+
+
+def rtx_without_apt(reading: Reading) -> Iterator[Hit]:
+    for section in reading.rtp():
+        formats = set(section.formats)
+        repeated = {fmtp.format: fmtp.parameters.get("apt") for _, fmtp in reading.all(section, Fmtp)}
+        for number, rtpmap in reading.all(section, RtpMap):
+            if rtpmap.encoding.lower() == "rtx" and repeated.get(str(rtpmap.payload_type)) not in formats:
+                yield Hit(number, rtpmap.payload_type)
+
+
+def h264_profile(reading: Reading) -> Iterator[Hit]:
+    for section in reading.rtp():
+        told = {fmtp.format for _, fmtp in reading.all(section, Fmtp) if "profile-level-id" in fmtp.parameters}
+        for number, rtpmap in reading.all(section, RtpMap):
+            if rtpmap.encoding.lower() == "h264" and str(rtpmap.payload_type) not in told:
+                yield Hit(number, rtpmap.payload_type)
+
+
+def _fingerprints(reading: Reading) -> Iterator[tuple[int, Fingerprint]]:
+    for section in (reading.description, *reading.media):
+        yield from reading.all(section, Fingerprint)
+
+
+def fingerprint_hash(reading: Reading) -> Iterator[Hit]:
+    for number, fingerprint in _fingerprints(reading):
+        if fingerprint.algorithm in _BROKEN_HASHES:
+            yield Hit(number, fingerprint.algorithm)
+
+
+def fingerprint_sha1(reading: Reading) -> Iterator[Hit]:
+    return (Hit(number) for number, fingerprint in _fingerprints(reading) if fingerprint.algorithm == "sha-1")
+
+
+def fingerprint_length(reading: Reading) -> Iterator[Hit]:
+    for number, fingerprint in _fingerprints(reading):
+        octets = len(fingerprint.octets)
+        if _DIGEST_OCTETS.get(fingerprint.algorithm, octets) != octets:
+            yield Hit(number, fingerprint.algorithm)
+
+
+def extmap_twice(reading: Reading) -> Iterator[Hit]:
+    for section in reading.media:
+        seen: set[int] = set()
+        for number, extmap in reading.all(section, ExtMap):
+            if extmap.id in seen:
+                yield Hit(number, extmap.id)
+            seen.add(extmap.id)
+
+
+def extmap_id(reading: Reading) -> Iterator[Hit]:
+    for section in (reading.description, *reading.media):
+        for number, extmap in reading.all(section, ExtMap):
+            if extmap.id in (0, 15) or 255 < extmap.id < 4096:
+                yield Hit(number, extmap.id)
+
+
+def crypto_tag_twice(reading: Reading) -> Iterator[Hit]:
+    for section in reading.media:
+        seen: set[int] = set()
+        for number, crypto in reading.all(section, Crypto):
+            if crypto.tag in seen:
+                yield Hit(number, crypto.tag)
+            seen.add(crypto.tag)
+
+
+def crypto_key_length(reading: Reading) -> Iterator[Hit]:
+    for section in reading.media:
+        for number, crypto in reading.all(section, Crypto):
+            octets = _KEY_OCTETS.get(crypto.suite)
+            if octets is not None and any(len(key.key_and_salt) != octets for key in crypto.keys):
+                yield Hit(number, crypto.suite)
+
+
+def crypto_suite(reading: Reading) -> Iterator[Hit]:
+    for section in reading.media:
+        for number, crypto in reading.all(section, Crypto):
+            if crypto.suite not in _KEY_OCTETS:
+                yield Hit(number, crypto.suite)
+
+
+def crypto_mki(reading: Reading) -> Iterator[Hit]:
+    for section in reading.media:
+        for number, crypto in reading.all(section, Crypto):
+            if any(key.mki is not None for key in crypto.keys):
+                yield Hit(number)
+
+
+def ssrc_group_of_strangers(reading: Reading) -> Iterator[Hit]:
+    for section in reading.media:
+        declared = {ssrc.ssrc for _, ssrc in reading.all(section, Ssrc)}
+        for number, group in reading.all(section, SsrcGroup):
+            yield from (Hit(number, ssrc) for ssrc in group.ssrcs if ssrc not in declared)
+
+
+def no_keys(reading: Reading) -> Iterator[Hit]:
+    for section in reading.phone():
+        keyed = section.has("crypto") or section.has("fingerprint") or reading.description.has("fingerprint")
+        if "SAVP" in section.protocol.upper() and not keyed:
+            yield Hit(section.first_line, section.protocol)
+
+
+def crypto_without_srtp(reading: Reading) -> Iterator[Hit]:
+    for section in reading.phone():
+        if "SAVP" not in section.protocol.upper():
+            yield from map(Hit, section.line_numbers("crypto")[:1])
+
+
+def feedback_without_avpf(reading: Reading) -> Iterator[Hit]:
+    for section in reading.phone():
+        if not section.protocol.upper().endswith("AVPF"):
+            yield from (Hit(number) for number, _ in reading.all(section, RtcpFb)[:1])
+
+
+def _addresses(reading: Reading) -> Iterator[tuple[int, str]]:
+    """The c= lines that phone sections use."""
+    sections = list(reading.phone())
+    if any(not section.field_values("c") for section in sections):
+        yield from ((number, line.address) for number, line in reading.fields(reading.description, "c"))
+    for section in sections:
+        yield from ((number, line.address) for number, line in reading.fields(section, "c"))
+
+
+def old_hold(reading: Reading) -> Iterator[Hit]:
+    return (Hit(number) for number, address in _addresses(reading) if address == "0.0.0.0")
+
+
+def private_address(reading: Reading) -> Iterator[Hit]:
+    for number, address in _addresses(reading):
+        try:
+            parsed = ipaddress.ip_address(address)
+        except ValueError:
+            continue
+        if parsed.is_private and not parsed.is_unspecified:
+            yield Hit(number, address)
+
+
+def host_name(reading: Reading) -> Iterator[Hit]:
+    return (Hit(number, address) for number, address in _addresses(reading) if _HOST_NAME.fullmatch(address))

@@ -1,0 +1,99 @@
+"""A description as the lint rules see it: every value with its line, malformed ones set apart."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from sdp.attributes import ATTRIBUTES, Attribute
+from sdp.description import MediaDescription, Section, SessionDescription
+from sdp.errors import SdpSyntaxError
+from sdp.fields import FIELDS
+
+A = TypeVar("A", bound=Attribute)
+
+_RFC: Final = re.compile(r"RFC \d+(?: section [\d.]*\d)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A line that breaks a rule."""
+
+    line: int
+    detail: str | int = ""
+    reference: str = ""
+
+
+def reference_of(view: type[Any]) -> str:
+    """The first RFC and section that the documentation of a view names."""
+    found = _RFC.search(view.__doc__ or "")
+    return found[0] if found else "RFC 8866 section 6"
+
+
+class Reading:
+    """A description with the values of each section read once, errors collected."""
+
+    def __init__(self, description: SessionDescription) -> None:
+        self.description = description
+        self.media = description.media
+        self.malformed: list[Hit] = []
+        self._values: dict[tuple[int, str], list[tuple[int, Any]]] = {}
+        for section in (description, *description.media):
+            self._read(section)
+
+    def _read(self, section: Section) -> None:
+        for number, line in enumerate(section.lines, section.first_line):
+            if line[0] == "a":
+                name, _, value = line[2:].partition(":")
+                view: type[Any] | None = ATTRIBUTES.get(name)
+                what, skip = f"a={name}", len(name) + 3
+            else:
+                name, value = line[:2], line[2:]
+                view = FIELDS.get(line[0])
+                what, skip = name, 2
+            if view is None:
+                continue
+            try:
+                found = view.parse(value)
+            except SdpSyntaxError as error:
+                detail = f"{what} is malformed: column {error.column + skip}, expected {error.expected}"
+                self.malformed.append(Hit(number, detail, reference_of(view)))
+            else:
+                self._values.setdefault((section.first_line, name), []).append((number, found))
+
+    def all(self, section: Section, view: type[A]) -> list[tuple[int, A]]:
+        """The well-formed attributes of that type in the section, with their line numbers."""
+        return self._values.get((section.first_line, view.NAME), [])
+
+    def effective(self, section: Section, view: type[A]) -> list[tuple[int, A]]:
+        """Those of the section, else those of the session."""
+        return self.all(section, view) or self.all(self.description, view)
+
+    def fields(self, section: Section, letter: str) -> list[tuple[int, Any]]:
+        """The well-formed lines of another type in the section, with their line numbers."""
+        return self._values.get((section.first_line, letter + "="), [])
+
+    def rtp(self) -> Iterator[MediaDescription]:
+        """The sections that carry RTP."""
+        return (section for section in self.media if "RTP/" in section.protocol.upper())
+
+    def webrtc(self) -> Iterator[MediaDescription]:
+        """The sections in use that speak WebRTC."""
+        return (section for section in self.media if speaks_webrtc(section) and in_use(section))
+
+    def phone(self) -> Iterator[MediaDescription]:
+        """The RTP sections in use that do not speak WebRTC."""
+        return (section for section in self.rtp() if not speaks_webrtc(section) and in_use(section))
+
+
+def speaks_webrtc(section: MediaDescription) -> bool:
+    """DTLS-SRTP with feedback, or data channels (RFC 8829 section 5.1.2 names the spellings)."""
+    protocol = section.protocol.upper()
+    return protocol.endswith(("TLS/RTP/SAVPF", "DTLS/SCTP"))
+
+
+def in_use(section: MediaDescription) -> bool:
+    """Neither rejected nor disabled; bundle-only sections have port 0 and are in use."""
+    return section.port != 0 or section.has("bundle-only")

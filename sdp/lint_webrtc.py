@@ -1,0 +1,143 @@
+"""Lint rules about what browsers demand of a section that speaks WebRTC."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Hashable, Iterator
+from typing import Final, TypeVar
+
+from sdp.attributes import (
+    Attribute,
+    Candidate,
+    ExtMap,
+    Group,
+    IcePwd,
+    IceUfrag,
+    Mid,
+    Rid,
+    RtpMap,
+    Simulcast,
+)
+from sdp.description import MediaDescription
+from sdp.lint_reading import Hit, Reading
+
+A = TypeVar("A", bound=Attribute)
+
+_SHORTEST: Final[tuple[tuple[type[IceUfrag] | type[IcePwd], int], ...]] = ((IceUfrag, 4), (IcePwd, 22))
+_ICE_CHARACTERS: Final = re.compile(r"[A-Za-z0-9+/]*")
+
+
+def _mid(reading: Reading, section: MediaDescription) -> str | None:
+    found = reading.all(section, Mid)
+    return found[0][1].value if found else None
+
+
+def _bundled_elsewhere(reading: Reading, section: MediaDescription) -> bool:
+    """Whether the section's transport is that of another one (RFC 8843 section 7.1.3)."""
+    return section.has("bundle-only") or any(
+        group.semantics == "BUNDLE" and _mid(reading, section) in group.mids[1:]
+        for _, group in reading.all(reading.description, Group)
+    )
+
+
+def _lacking(reading: Reading, name: str) -> Iterator[MediaDescription]:
+    """The sections with a transport of their own for which no attribute of that name holds."""
+    for section in reading.webrtc():
+        if not section.has(name) and not reading.description.has(name) and not _bundled_elsewhere(reading, section):
+            yield section
+
+
+def no_ice(reading: Reading) -> Iterator[Hit]:
+    for name in ("ice-ufrag", "ice-pwd"):
+        yield from (Hit(section.first_line, "a=" + name) for section in _lacking(reading, name))
+
+
+def no_fingerprint(reading: Reading) -> Iterator[Hit]:
+    return (Hit(section.first_line) for section in _lacking(reading, "fingerprint"))
+
+
+def no_setup(reading: Reading) -> Iterator[Hit]:
+    return (Hit(section.first_line) for section in _lacking(reading, "setup"))
+
+
+def _credentials(reading: Reading) -> Iterator[tuple[int, str, str, int]]:
+    for section in (reading.description, *reading.media):
+        for view, shortest in _SHORTEST:
+            yield from ((number, view.NAME, found.value, shortest) for number, found in reading.all(section, view))
+
+
+def short_ice(reading: Reading) -> Iterator[Hit]:
+    return (Hit(number, name) for number, name, value, shortest in _credentials(reading) if len(value) < shortest)
+
+
+def ice_characters(reading: Reading) -> Iterator[Hit]:
+    return (
+        Hit(number, name) for number, name, value, _ in _credentials(reading) if not _ICE_CHARACTERS.fullmatch(value)
+    )
+
+
+def sdes(reading: Reading) -> Iterator[Hit]:
+    for section in reading.webrtc():
+        yield from map(Hit, section.line_numbers("crypto")[:1])
+
+
+def no_rtcp_mux(reading: Reading) -> Iterator[Hit]:
+    for section in reading.webrtc():
+        if "RTP/" in section.protocol.upper() and not section.has("rtcp-mux"):
+            yield Hit(section.first_line)
+
+
+def no_mid(reading: Reading) -> Iterator[Hit]:
+    return (Hit(section.first_line) for section in reading.webrtc() if not section.has("mid"))
+
+
+def _bundles(reading: Reading) -> Iterator[list[MediaDescription]]:
+    for _, group in reading.all(reading.description, Group):
+        if group.semantics == "BUNDLE":
+            yield [section for section in reading.webrtc() if _mid(reading, section) in group.mids]
+
+
+def _clashes(reading: Reading, view: type[A], identity: Callable[[A], tuple[int, Hashable]]) -> Iterator[Hit]:
+    """Where a number means one thing in one section of a bundle and another in the next."""
+    for sections in _bundles(reading):
+        meanings: dict[int, Hashable] = {}
+        for section in sections:
+            for line, found in reading.all(section, view):
+                number, meaning = identity(found)
+                if meanings.setdefault(number, meaning) != meaning:
+                    yield Hit(line, number)
+
+
+def bundle_payload_types(reading: Reading) -> Iterator[Hit]:
+    return _clashes(reading, RtpMap, lambda found: (found.payload_type, (found.encoding.lower(), found.clock_rate)))
+
+
+def bundle_extensions(reading: Reading) -> Iterator[Hit]:
+    return _clashes(reading, ExtMap, lambda found: (found.id, (found.uri, found.attributes)))
+
+
+def bundle_only_port(reading: Reading) -> Iterator[Hit]:
+    for section in reading.media:
+        if section.has("bundle-only") and section.port != 0:
+            yield Hit(section.first_line)
+
+
+def mdns_candidate(reading: Reading) -> Iterator[Hit]:
+    for section in reading.media:
+        for number, candidate in reading.all(section, Candidate):
+            if candidate.address.lower().endswith(".local"):
+                yield Hit(number)
+
+
+def no_sctp_port(reading: Reading) -> Iterator[Hit]:
+    for section in reading.webrtc():
+        if section.protocol.upper().endswith("SCTP") and not (section.has("sctp-port") or section.has("sctpmap")):
+            yield Hit(section.first_line)
+
+
+def simulcast_of_strangers(reading: Reading) -> Iterator[Hit]:
+    for section in reading.media:
+        declared = {rid.id for _, rid in reading.all(section, Rid)}
+        for number, simulcast in reading.all(section, Simulcast):
+            for alternatives in (*simulcast.send, *simulcast.recv):
+                yield from (Hit(number, stream.id) for stream in alternatives if stream.id not in declared)
