@@ -234,9 +234,7 @@ class WebRtcPort:
             self.count("stun_bad_integrity")
             self._refuse(error_response(request, 401 if request.signed else 400), len(data), path, source, now)
             return
-        response = leg.receive_check(request, key, path, source, now)
-        if response is not None and not path.send(response, source):
-            self.count("socket_error")
+        leg.receive_check(request, key, path, source, now)
 
     def _refuse(self, response: bytes, request_length: int, path: Path, source: Address, now: float) -> None:
         # Never more bytes out than came in: the source may be forged.

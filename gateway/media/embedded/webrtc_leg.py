@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Protocol
 
 from gateway.media.embedded.certificate import usable_fingerprints
@@ -13,58 +11,10 @@ from gateway.media.embedded.ice import Address, BindingRequest, IceAgent, IceCre
 from gateway.media.embedded.leg import PacketSink
 from gateway.media.embedded.srtp import SrtpSession
 from gateway.media.embedded.webrtc_config import WebRtcConfig
+from gateway.media.embedded.webrtc_states import TRANSITIONS, LegInput, LegState, LegStatistics, StateHandler
 from gateway.media.engine import MediaError
 
-
-class LegState(StrEnum):
-    """How far a leg is; `connected` means that media can flow."""
-
-    NEW = "new"
-    CHECKING = "checking"
-    """The remote description is known, no valid check has come yet."""
-    CONNECTING = "connecting"
-    """An address is proved; DTLS is under way."""
-    CONNECTED = "connected"
-    FAILED = "failed"
-    CLOSED = "closed"
-
-
-class LegInput(StrEnum):
-    """What can happen to a leg."""
-
-    REMOTE = "remote description"
-    PAIR = "address proved"
-    PAIR_KEYED = "address proved, keys kept"
-    KEYS = "DTLS up"
-    REKEY = "new fingerprint"
-    RESTART = "ICE restart"
-    TIMEOUT = "set-up timer"
-    SILENCE = "liveness timer"
-    DTLS_FAILED = "DTLS failed"
-    CLOSE = "close"
-
-
-_S, _I = LegState, LegInput
-TRANSITIONS: dict[tuple[LegState, LegInput], LegState] = {
-    (_S.NEW, _I.REMOTE): _S.CHECKING,
-    (_S.CHECKING, _I.PAIR): _S.CONNECTING,
-    (_S.CHECKING, _I.PAIR_KEYED): _S.CONNECTED,
-    (_S.CHECKING, _I.TIMEOUT): _S.FAILED,
-    (_S.CONNECTING, _I.KEYS): _S.CONNECTED,
-    (_S.CONNECTING, _I.TIMEOUT): _S.FAILED,
-    (_S.CONNECTING, _I.DTLS_FAILED): _S.FAILED,
-    (_S.CONNECTING, _I.REKEY): _S.CHECKING,
-    (_S.CONNECTED, _I.SILENCE): _S.FAILED,
-    (_S.CONNECTED, _I.DTLS_FAILED): _S.FAILED,
-    (_S.CONNECTED, _I.REKEY): _S.CHECKING,
-    (_S.FAILED, _I.RESTART): _S.CHECKING,
-    (_S.FAILED, _I.REKEY): _S.CHECKING,
-    **{(state, _I.CLOSE): _S.CLOSED for state in LegState if state is not LegState.CLOSED},
-}
-"""(state, input) -> state; an input that is not here changes nothing."""
-
-StateHandler = Callable[[LegState, str], None]
-"""Called with the new state and, when it failed, one sentence that says why."""
+__all__ = ["LegHost", "LegState", "LegStatistics", "StateHandler", "Timer", "WebRtcLeg", "is_well_formed_rtp"]
 
 
 class Timer(Protocol):
@@ -97,18 +47,6 @@ class LegHost(Protocol):
     def forget_leg(self, leg: WebRtcLeg) -> None: ...
 
     def call_at(self, when: float, callback: Callable[[], None]) -> Timer: ...
-
-
-@dataclass(frozen=True, slots=True)
-class LegStatistics:
-    """Counters since the leg was opened; bytes are those of plain RTP and RTCP packets."""
-
-    packets_received: int = 0
-    bytes_received: int = 0
-    packets_sent: int = 0
-    bytes_sent: int = 0
-    discarded: dict[str, int] = field(default_factory=dict)
-    """Packets dropped, by reason, in both directions."""
 
 
 def is_well_formed_rtp(packet: bytes) -> bool:
@@ -339,20 +277,20 @@ class WebRtcLeg:
         """The integrity key behind one of this leg's ufrags."""
         return self._ice.key_for(ufrag)
 
-    def receive_check(
-        self, request: BindingRequest, key: bytes, path: Path, source: Address, now: float
-    ) -> bytes | None:
-        """Take an authentic check; returns the response, None to stay silent."""
+    def receive_check(self, request: BindingRequest, key: bytes, path: Path, source: Address, now: float) -> None:
+        """Take and answer an authentic check; a failed leg, or an address in use elsewhere, gets silence."""
         if self.state is LegState.FAILED:
-            return None
+            return
         if not request.controlled and not request.unknown and not self._host.claim_address(self, path, source, now):
             self.count("address_in_use")
-            return None
+            return
         response = self._ice.receive_check(request, key, path, source, now)
+        # The response goes first: a browser has no use for a ClientHello on a pair not yet proved to it.
+        if not path.send(response, source):
+            self.count("socket")
         self._last_heard = now
         self._follow_pairs()
         self._proceed(now)
-        return response
 
     def last_heard_from(self, path: Path, address: Address) -> float | None:
         """When the last check came from that address, None when it is not one of ours."""

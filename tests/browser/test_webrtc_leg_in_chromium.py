@@ -1,0 +1,224 @@
+"""The leg against a real Chromium: connected, audio decrypted, audio back counted by getStats."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from gateway.media.embedded.port import WebRtcPort
+from gateway.media.embedded.webrtc_config import WebRtcConfig
+from gateway.media.embedded.webrtc_leg import LegState, WebRtcLeg
+from tests.media.webrtc_support import answer_for, remote_of, rtp
+
+pytestmark = pytest.mark.browser
+
+FLAGS = [
+    "--no-sandbox",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+    "--disable-background-networking",
+    "--no-first-run",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-quic",
+]
+ORIGIN = "http://localhost/"
+
+OFFER = """async () => {
+  const media = await navigator.mediaDevices.getUserMedia({audio: true});
+  window.pc = new RTCPeerConnection();
+  pc.addTrack(media.getTracks()[0], media);
+  pc.states = [];
+  pc.onconnectionstatechange = () => { pc.states.push(pc.connectionState); if (pc.waiting) pc.waiting(); };
+  await pc.setLocalDescription(await pc.createOffer());
+  return pc.localDescription.sdp;
+}"""
+ANSWER = """async (sdp) => {
+  const began = performance.now();
+  await pc.setRemoteDescription({type: 'answer', sdp});
+  while (pc.connectionState !== 'connected') {
+    if (pc.connectionState === 'failed') throw new Error('failed');
+    await new Promise(done => { pc.waiting = done; });
+  }
+  return performance.now() - began;
+}"""
+RESTART = """async () => {
+  await pc.setLocalDescription(await pc.createOffer({iceRestart: true}));
+  return pc.localDescription.sdp;
+}"""
+PAIR = """async () => {
+  const report = await pc.getStats();
+  let found = null;
+  report.forEach(s => { if (s.type === 'transport') found = s.selectedCandidatePairId; });
+  return found;
+}"""
+RECEIVED = """async () => {
+  const report = await pc.getStats();
+  let found = 0;
+  report.forEach(s => { if (s.type === 'inbound-rtp') found = s.packetsReceived; });
+  return found;
+}"""
+
+
+class CountingSink:
+    """Counts what comes, and keeps the last packet."""
+
+    def __init__(self) -> None:
+        self.packets = 0
+        self.last = b""
+
+    def receive_rtp(self, packet: bytes, now: float) -> None:
+        self.packets += 1
+        self.last = packet
+
+    def receive_rtcp(self, packet: bytes, now: float) -> None:
+        pass
+
+
+def missing(package: str) -> None:
+    """A skip that names the package; in CI a failure."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{package} is not installed")
+    pytest.skip(f"{package} is not installed")
+
+
+@pytest.fixture
+async def page() -> AsyncIterator[Any]:
+    """A page of a headless Chromium on a secure origin that needs no server."""
+    executable = shutil.which("chromium")
+    if executable is None:
+        missing("the system package chromium")
+    try:
+        from playwright.async_api import async_playwright
+    except ImportError:
+        missing("the Python package playwright")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        try:
+            page = await browser.new_page()
+            await page.route("**/*", lambda route: route.fulfill(body="<!doctype html>", content_type="text/html"))
+            await page.goto(ORIGIN)
+            yield page
+        finally:
+            await browser.close()
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[WebRtcPort]:
+    """The gateway's port on loopback."""
+    port = WebRtcPort(WebRtcConfig(listen=("127.0.0.1",)))
+    await port.start()
+    yield port
+    port.close()
+
+
+async def connect(page: Any, port: WebRtcPort, setup: str) -> tuple[WebRtcLeg, CountingSink, float]:
+    """Offer, answer, connected; returns the leg, its sink and the browser's milliseconds."""
+    up = asyncio.Event()
+    leg = port.open_leg(lambda state, reason: up.set() if state is LegState.CONNECTED else None)
+    leg.sink = sink = CountingSink()
+    offer = await page.evaluate(OFFER)
+    leg.set_remote(*remote_of(offer), setup)
+    elapsed = await page.evaluate(ANSWER, answer_for(offer, port, leg, setup, "111 opus/48000/2"))
+    await asyncio.wait_for(up.wait(), 10)
+    return leg, sink, elapsed
+
+
+async def until(condition: Any, seconds: float = 10) -> None:
+    """Wait for a condition that only polling can see."""
+    async with asyncio.timeout(seconds):
+        while not await condition():  # noqa: ASYNC110  # getStats has no event to wait for
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("setup", ["passive", "active"])
+async def test_chromium_connects_quickly_and_media_flows_both_ways(page: Any, port: WebRtcPort, setup: str) -> None:
+    """In either DTLS role Chromium is connected well under a second, and audio passes both ways."""
+    leg, sink, elapsed = await connect(page, port, setup)
+    print(f"setup:{setup} connected {elapsed:.0f} ms after setRemoteDescription (leg: {leg.connected_after_ms:.0f} ms)")  # noqa: T201
+    assert elapsed < 1000
+    before = sink.packets
+
+    async def heard() -> bool:
+        return sink.packets >= before + 25
+
+    await until(heard)
+    assert sink.last[1] & 0x7F == 111
+
+    sequence = 0
+
+    async def counted() -> bool:
+        nonlocal sequence
+        sequence += 1
+        leg.send_rtp(rtp(sequence, b"\xf8\xff\xfe", ssrc=305419896, payload_type=111))
+        return int(await page.evaluate(RECEIVED)) >= 10
+
+    await until(counted)
+    leg.close()
+
+
+async def test_an_ice_restart_keeps_media_flowing(page: Any, port: WebRtcPort) -> None:
+    """Chromium restarts ICE: new credentials on both sides, same DTLS keys, the state stays connected."""
+    leg, sink, _ = await connect(page, port, "passive")
+    old_ufrag = leg.local_ufrag
+    old_pair = await page.evaluate(PAIR)
+    began = time.monotonic()
+    offer = await page.evaluate(RESTART)
+    leg.set_remote(*remote_of(offer), "passive")
+    assert leg.local_ufrag != old_ufrag
+    answer = answer_for(offer, port, leg, "passive", "111 opus/48000/2")
+    await page.evaluate("async (sdp) => await pc.setRemoteDescription({type: 'answer', sdp})", answer)
+
+    async def moved() -> bool:
+        return bool(await page.evaluate(PAIR) != old_pair) and port.table_sizes["ufrags"] == 1
+
+    await until(moved)
+    before = sink.packets
+
+    async def heard() -> bool:
+        return sink.packets >= before + 25
+
+    await until(heard)
+    assert time.monotonic() - began < 10
+    assert leg.state is LegState.CONNECTED
+    leg.close()
+
+
+async def test_closing_the_peer_connection_ends_the_leg(page: Any, port: WebRtcPort) -> None:
+    """Chromium's close_notify is seen at once; nobody waits for the liveness timer."""
+    leg, _, _ = await connect(page, port, "passive")
+    await page.evaluate("() => pc.close()")
+
+    async def failed() -> bool:
+        return leg.state is LegState.FAILED
+
+    await until(failed, 5)
+
+
+async def test_a_wrong_fingerprint_never_connects(page: Any, port: WebRtcPort) -> None:
+    """A certificate other than the one signalling promised fails the leg, and no media is decrypted."""
+    failures: list[str] = []
+    failed = asyncio.Event()
+
+    def on_state(state: LegState, reason: str) -> None:
+        if state is LegState.FAILED:
+            failures.append(reason)
+            failed.set()
+
+    leg = port.open_leg(on_state)
+    leg.sink = sink = CountingSink()
+    offer = await page.evaluate(OFFER)
+    ufrag, password, _ = remote_of(offer)
+    leg.set_remote(ufrag, password, (("sha-256", ":".join(["AB"] * 32)),), "passive")
+    answer = answer_for(offer, port, leg, "passive", "111 opus/48000/2")
+    await page.evaluate("async (sdp) => await pc.setRemoteDescription({type: 'answer', sdp})", answer)
+    await asyncio.wait_for(failed.wait(), 10)
+    assert failures == ["the peer's certificate does not match its fingerprint"]
+    assert sink.packets == 0
+    assert not leg.ready
