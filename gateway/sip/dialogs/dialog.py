@@ -1,0 +1,358 @@
+"""A dialog: the peer-to-peer relation two user agents keep by Call-ID and two tags (RFC 3261 section 12)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from gateway.sip import build
+from gateway.sip.errors import DialogError
+from gateway.sip.headers_values import NameAddr
+from gateway.sip.message import Message, Request, Response
+from gateway.sip.uri import Uri
+
+TARGET_REFRESH = frozenset(("INVITE", "UPDATE", "SUBSCRIBE", "NOTIFY", "REFER"))
+"""Methods whose Contact moves the remote target (RFC 3261 12.2, 3311, 6665, 3515)."""
+MAX_CSEQ = 0x7FFFFFFF
+MAX_ROUTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class DialogId:
+    """What names a dialog at one side (RFC 3261 12); a peer of RFC 2543 may have no tag: ""."""
+
+    call_id: str
+    local_tag: str
+    remote_tag: str
+
+    @classmethod
+    def of_request(cls, request: Request) -> DialogId:
+        """The dialog a received request belongs to: the To tag is ours."""
+        return cls(request.call_id, request.to_tag or "", request.from_tag or "")
+
+    @classmethod
+    def of_response(cls, response: Response) -> DialogId:
+        """The dialog a received response belongs to: the From tag is ours."""
+        return cls(response.call_id, response.from_tag or "", response.to_tag or "")
+
+
+class DialogState(Enum):
+    """RFC 3261 12: early until a 2xx, then confirmed."""
+
+    EARLY = "early"
+    CONFIRMED = "confirmed"
+    TERMINATED = "terminated"
+
+
+class Dialog:
+    """One dialog's state and the requests made in it.
+
+    Nothing here knows transactions: `request` and `ack` give requests without Via, `receive` judges those that
+    came. All text that reaches a message goes through the checked builders.
+    """
+
+    __slots__ = (
+        "contact",
+        "id",
+        "is_initiator",
+        "local",
+        "local_cseq",
+        "remote",
+        "remote_cseq",
+        "remote_target",
+        "route_set",
+        "secure",
+        "state",
+    )
+
+    def __init__(
+        self,
+        *,
+        id: DialogId,
+        local: NameAddr,
+        remote: NameAddr,
+        remote_target: Uri,
+        route_set: tuple[NameAddr, ...],
+        local_cseq: int | None,
+        remote_cseq: int | None,
+        is_initiator: bool,
+        contact: NameAddr | None,
+        secure: bool,
+        state: DialogState,
+    ) -> None:
+        if len(route_set) > MAX_ROUTES:
+            raise DialogError("too many Record-Route values", status=400)
+        self.id = id
+        self.local = local
+        self.remote = remote
+        self.remote_target = remote_target
+        self.route_set = route_set
+        self.local_cseq = local_cseq
+        self.remote_cseq = remote_cseq
+        self.is_initiator = is_initiator
+        """Whether we sent the request that made the dialog; that side owns the Call-ID (RFC 3261 14.1)."""
+        self.contact = contact
+        """Our own Contact, written into target refresh requests."""
+        self.secure = secure
+        self.state = state
+
+    @classmethod
+    def of_uac(cls, request: Request, response: Response) -> Dialog:
+        """The dialog that a 101-299 to our request makes (RFC 3261 12.1.2).
+
+        Raises DialogError where it makes none (no To tag, no Contact), SipSyntaxError for malformed headers.
+        """
+        if not 100 < response.status < 300:
+            raise DialogError("only 101 to 299 make a dialog")
+        contact = response.contact
+        tag = response.to_tag
+        if contact is None:
+            raise DialogError("response has no Contact")
+        if tag is None and response.status < 200:
+            raise DialogError("provisional response has no To tag")
+        return cls(
+            id=DialogId(request.call_id, request.from_tag or "", tag or ""),
+            local=request.from_,
+            remote=response.to,
+            remote_target=contact.uri,
+            route_set=tuple(reversed(response.record_route)),
+            local_cseq=request.cseq.number,
+            remote_cseq=None,
+            is_initiator=True,
+            contact=request.contact,
+            secure=request.uri.scheme == "sips",
+            state=DialogState.CONFIRMED if response.is_success else DialogState.EARLY,
+        )
+
+    @classmethod
+    def of_uas(cls, request: Request, local_tag: str, contact: NameAddr | None = None) -> Dialog:
+        """The early dialog that our 101-299 to a request makes (RFC 3261 12.1.1); `confirm` it with the 2xx.
+
+        Raises DialogError (400) when the request has no usable Contact, SipSyntaxError for malformed headers.
+        """
+        target = request.contact
+        if target is None or not target.uri.is_sip:
+            raise DialogError("request has no SIP Contact", status=400)
+        if len(request.contacts) != 1:
+            raise DialogError("request has more than one Contact", status=400)
+        return cls(
+            id=DialogId(request.call_id, local_tag, request.from_tag or ""),
+            local=request.to.with_tag(local_tag),
+            remote=request.from_,
+            remote_target=target.uri,
+            route_set=request.record_route,
+            local_cseq=None,
+            remote_cseq=request.cseq.number,
+            is_initiator=False,
+            contact=contact,
+            secure=request.uri.scheme == "sips",
+            state=DialogState.EARLY,
+        )
+
+    def __repr__(self) -> str:
+        return f"Dialog({self.state.value}, {'initiator' if self.is_initiator else 'callee'})"
+
+    def confirm(self, response: Response | None = None) -> None:
+        """The 2xx came (UAC, with the response) or was sent (UAS): confirmed.
+
+        A UAC takes the route set and the remote target from the 2xx again (RFC 3261 13.2.2.4).
+        """
+        if self.state is DialogState.TERMINATED:
+            raise DialogError("dialog is over", status=481)
+        if response is not None and self.is_initiator and self.state is DialogState.EARLY:
+            routes = tuple(reversed(response.record_route))
+            if len(routes) > MAX_ROUTES:
+                raise DialogError("too many Record-Route values")
+            self.route_set = routes
+            self.refresh_target(response)
+        self.state = DialogState.CONFIRMED
+
+    def terminate(self) -> None:
+        """BYE, a failure of the first INVITE, 481 or 408 (RFC 3261 12.2.1.2, 12.3)."""
+        self.state = DialogState.TERMINATED
+
+    def refresh_target(self, message: Message) -> None:
+        """Move the remote target to the Contact of a target refresh that succeeded (RFC 6141 section 4).
+
+        For a received request call it when the 2xx is sent, for a received 2xx at once. A Contact that is
+        missing or no SIP URI leaves the target where it is.
+        """
+        contact = message.contact
+        if contact is not None and contact.uri.is_sip:
+            self.remote_target = contact.uri
+
+    def request(
+        self,
+        method: str,
+        *,
+        headers: build.Fields = (),
+        body: bytes = b"",
+        content_type: str | None = None,
+    ) -> Request:
+        """The next request in the dialog, its CSeq one higher (RFC 3261 12.2.1.1); not for ACK and CANCEL.
+
+        Raises DialogError once the dialog is over.
+        """
+        if self.state is DialogState.TERMINATED:
+            raise DialogError("dialog is over", status=481)
+        if method in ("ACK", "CANCEL"):
+            raise DialogError(f"{method} takes the number of its INVITE")
+        if self.local_cseq is None:
+            # Any start below 2**31 is lawful (12.1.1 leaves it open); one that follows the peer's is easy to read.
+            self.local_cseq = 0
+        if self.local_cseq >= MAX_CSEQ:
+            raise DialogError("CSeq is used up")
+        self.local_cseq += 1
+        return self._build(method, self.local_cseq, headers, body, content_type)
+
+    def ack(
+        self,
+        cseq: int,
+        *,
+        headers: build.Fields = (),
+        body: bytes = b"",
+        content_type: str | None = None,
+    ) -> Request:
+        """The ACK of a 2xx (RFC 3261 13.2.2.4); `cseq` is the INVITE's, credentials go into `headers`."""
+        return self._build("ACK", cseq, headers, body, content_type)
+
+    def _build(self, method: str, cseq: int, headers: build.Fields, body: bytes, content_type: str | None) -> Request:
+        uri, route = self.route()
+        return build.request(
+            method,
+            uri,
+            from_=self.local,
+            to=self.remote,
+            call_id=self.id.call_id,
+            cseq=cseq,
+            route=route,
+            contact=self.contact if method in TARGET_REFRESH else None,
+            headers=headers,
+            body=body,
+            content_type=content_type,
+        )
+
+    def route(self) -> tuple[Uri, tuple[NameAddr, ...]]:
+        """Request-URI and Route of requests in the dialog, loose or strict (RFC 3261 12.2.1.1)."""
+        if not self.route_set:
+            return self.remote_target, ()
+        first = self.route_set[0].uri
+        if first.is_loose_router:
+            return self.remote_target, self.route_set
+        return first.without_headers(), (*self.route_set[1:], NameAddr(self.remote_target))
+
+    def receive(self, request: Request) -> None:
+        """Judge a request that matches this dialog; raises DialogError with the status that answers it.
+
+        481 once the dialog is over, 500 for a CSeq that does not rise (RFC 3261 12.2.2). ACK and CANCEL carry
+        the number of their INVITE and are not judged here.
+        """
+        if self.state is DialogState.TERMINATED:
+            raise DialogError("dialog is over", status=481)
+        if request.method in ("ACK", "CANCEL"):
+            return
+        number = request.cseq.number
+        if self.remote_cseq is not None and number <= self.remote_cseq:
+            raise DialogError("CSeq does not rise", status=500)
+        self.remote_cseq = number
+
+    def matches(self, message: Request | Response) -> bool:
+        """Whether a received message belongs to this dialog: Call-ID and both tags."""
+        if isinstance(message, Request):
+            return DialogId.of_request(message) == self.id
+        return DialogId.of_response(message) == self.id
+
+
+class DialogTable:
+    """All dialogs of one user agent, by identifier; never holds more than `limit`."""
+
+    __slots__ = ("_dialogs", "_limit")
+
+    def __init__(self, limit: int = 20_000) -> None:
+        self._dialogs: dict[DialogId, Dialog] = {}
+        self._limit = limit
+
+    def __len__(self) -> int:
+        return len(self._dialogs)
+
+    def __iter__(self) -> Iterator[Dialog]:
+        """A snapshot: dialogs may be added and removed while it is walked."""
+        return iter(list(self._dialogs.values()))
+
+    def add(self, dialog: Dialog) -> None:
+        """Keep a dialog; raises DialogError (503) when the table is full."""
+        if dialog.id not in self._dialogs and len(self._dialogs) >= self._limit:
+            raise DialogError("too many dialogs", status=503)
+        self._dialogs[dialog.id] = dialog
+
+    def remove(self, dialog: Dialog) -> None:
+        """Forget a dialog; one that is not there is no error."""
+        self._dialogs.pop(dialog.id, None)
+
+    def find(self, message: Request | Response) -> Dialog | None:
+        """The dialog that a received message belongs to, None when there is none.
+
+        A request with a To tag that finds none is answered 481, an ACK is dropped (RFC 3261 12.2.2).
+        """
+        if isinstance(message, Request):
+            return self._dialogs.get(DialogId.of_request(message))
+        return self._dialogs.get(DialogId.of_response(message))
+
+    def get(self, call_id: str, local_tag: str, remote_tag: str) -> Dialog | None:
+        """The dialog of that name (Replaces: `to_tag` is the local one, RFC 3891 section 3)."""
+        return self._dialogs.get(DialogId(call_id, local_tag, remote_tag))
+
+
+class ForkedDialogs:
+    """The dialogs that one outgoing INVITE makes as proxies fork it (RFC 3261 13.2.2.4).
+
+    Each To tag is a dialog of its own. The first 2xx wins; a 2xx of another branch is to be acknowledged
+    and ended with BYE. `limit` bounds how many branches are looked at.
+    """
+
+    __slots__ = ("_by_tag", "_limit", "_request", "confirmed")
+
+    def __init__(self, request: Request, limit: int = 16) -> None:
+        self._request = request
+        self._by_tag: dict[str, Dialog] = {}
+        self._limit = limit
+        self.confirmed: Dialog | None = None
+        """The dialog of the first 2xx."""
+
+    @property
+    def early(self) -> tuple[Dialog, ...]:
+        """Dialogs that are not confirmed yet, oldest first."""
+        return tuple(dialog for dialog in self._by_tag.values() if dialog.state is DialogState.EARLY)
+
+    def receive(self, response: Response) -> Dialog | None:
+        """The dialog of a 101-299, made or confirmed as needed; None for one that makes none.
+
+        Raises DialogError beyond the limit or for a 2xx without Contact, SipSyntaxError for malformed headers.
+        """
+        if not 100 < response.status < 300:
+            return None
+        tag = response.to_tag
+        if not response.is_success and (tag is None or response.contact is None):
+            return None
+        dialog = self._by_tag.get(tag or "")
+        if dialog is None:
+            if len(self._by_tag) >= self._limit:
+                raise DialogError("too many branches")
+            dialog = Dialog.of_uac(self._request, response)
+            self._by_tag[tag or ""] = dialog
+        elif response.is_success:
+            if dialog.state is DialogState.EARLY:
+                dialog.confirm(response)
+        else:
+            dialog.refresh_target(response)
+        if response.is_success and self.confirmed is None:
+            self.confirmed = dialog
+        return dialog
+
+    def give_up(self) -> tuple[Dialog, ...]:
+        """The INVITE failed or another branch won: terminate and return the early dialogs (RFC 3261 12.3, 13.2.2.4)."""
+        ended = self.early
+        for dialog in ended:
+            dialog.terminate()
+        return ended
