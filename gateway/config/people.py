@@ -6,7 +6,7 @@ import ipaddress
 import re
 from typing import Literal
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from gateway.config.network import SrtpPolicy
 from gateway.config.values import Section, Text
@@ -25,10 +25,6 @@ def _sip_uri(uri: str) -> str:
     if not _SIP_URI.fullmatch(uri):
         raise ValueError(f"{uri!r} is not a SIP URI, as in sip:pbx.example.com:5060")
     return uri
-
-
-def _captures(pattern: str) -> list[str]:
-    return re.findall(r"\{(\w+)\}", pattern)
 
 
 def _network(text: str) -> str:
@@ -125,19 +121,13 @@ class Route(Section):
     """Where a dialled number leads; the first route that matches counts."""
 
     match: Text = Field(min_length=1)
-    """What was dialled: "600", "0{number}", "+49*", or a whole URI pattern "sip:*@example.com"."""
+    """Pattern of what was dialled, the number or the whole URI: "600", "0*", "+49*", "sip:*@example.com"."""
     to: Text
-    """"user:ID", "trunk:NAME", "service:echo", "service:tone" or a SIP URI; {name} is what `match` captured."""
-    rewrite: Text | None = None
-    """The number to dial there instead: "+49{number}"; default: as dialled."""
-
-    @field_validator("match")
-    @classmethod
-    def _captures_once(cls, match: str) -> str:
-        names = _captures(match)
-        if len(names) != len(set(names)):
-            raise ValueError(f"{match!r} names the same braces twice")
-        return match
+    """"user:ID", "trunk:NAME", "service:echo", "service:tone" or a SIP URI; {user} is the number to dial there."""
+    strip: int = Field(default=0, ge=0, le=64)
+    """Leading characters of the number that are not sent on: 1 drops the 0 of an outside line."""
+    prefix: Text = ""
+    """Put before the number after stripping: "+49"."""
 
     @field_validator("to")
     @classmethod
@@ -147,16 +137,10 @@ class Route(Section):
             raise ValueError(f"{to!r} must begin with user:, trunk:, service: or sip:")
         if kind == "service" and target not in SERVICES:
             raise ValueError(f"there is no service {target!r}; there are {', '.join(SERVICES)}")
+        for name in re.findall(r"\{(.*?)\}", to):
+            if name != "user":
+                raise ValueError(f"{{{name}}} is not known; {{user}} stands for the number to dial")
         return to
-
-    @field_validator("to", "rewrite")
-    @classmethod
-    def _captured(cls, text: str | None, info: ValidationInfo) -> str | None:
-        match = info.data.get("match")
-        for name in _captures(text or ""):
-            if match is not None and name not in _captures(match):
-                raise ValueError(f"{{{name}}} does not appear in match {match!r}")
-        return text
 
 
 class Trunk(Section):

@@ -1,0 +1,318 @@
+"""SIP URI to web user and back: exact ids, aliases, then pattern rules in their order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import quote, unquote
+
+from gateway.errors import ConfigError
+from gateway.identity.model import User
+
+MAX_URI_LENGTH = 512
+"""Longer URIs (characters) mean nobody."""
+
+_USER_SAFE = "-_.!~*'()&=+$,;?/"  # "unreserved" and "user-unreserved" of RFC 3261 section 25.1
+_SCHEME = re.compile(r"(sips?|tel):", re.IGNORECASE)
+_VISUAL_SEPARATORS = str.maketrans("", "", "-.()")  # RFC 3966 section 3
+_TOKEN = re.compile(r"\{([A-Za-z_]\w*)\}|(\*)|([^{}*]+)|(.)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Ties SIP URIs to web users, read in both directions."""
+
+    sip: str
+    """"sip:1{user}@*": {name} stands for one or more characters other than @ and ., * for any, or none."""
+    web: str
+    """"{user}": the user id, made of what `sip` captured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """The two parts of a URI that identity looks at, in the form RFC 3261 section 19.1.4 compares."""
+
+    user: str
+    """Escapes decoded; upper and lower case differ."""
+    host: str | None
+    """Lower case, without port; None for a bare user part or a telephone number."""
+
+
+def read_address(text: str) -> Address | None:
+    """A SIP, SIPS or tel URI or a bare user part; None for what cannot be any of them."""
+    if not text or len(text) > MAX_URI_LENGTH:
+        return None
+    scheme = _SCHEME.match(text)
+    rest = text[scheme.end() :] if scheme else text
+    if scheme and scheme.group(1).lower() == "tel":
+        return _address(rest.partition(";")[0].translate(_VISUAL_SEPARATORS), None)
+    user, at, host = rest.partition("@")
+    if not at:
+        return _address(re.split("[;?]", rest, maxsplit=1)[0] if scheme else rest, None)
+    host = re.split("[;?]", host, maxsplit=1)[0]
+    if not host or "@" in host:
+        return None
+    return _address(user.partition(":")[0], _without_port(host).lower())
+
+
+def _address(user: str, host: str | None) -> Address | None:
+    try:
+        user = unquote(user, errors="strict")
+    except UnicodeDecodeError:
+        return None
+    # A decoded line break or NUL is never part of a name, only of an attack on what prints it.
+    if not user or any(ord(char) < 32 or ord(char) == 127 for char in user):
+        return None
+    return Address(user, host)
+
+
+def _without_port(host: str) -> str:
+    if host.startswith("["):
+        return host.partition("]")[0] + "]"
+    return host.partition(":")[0]
+
+
+class IdentityMap:
+    """Who a SIP URI means, and which SIP URI stands for a web user. Every look-up takes linear time."""
+
+    def __init__(self, users: Sequence[User], rules: Sequence[Rule], domain: str) -> None:
+        """Raises ConfigError where two entries claim the same name, or a rule cannot be read."""
+        self._domain = domain.lower()
+        self._users = {user.id: user for user in users}
+        if len(self._users) < len(users):
+            ids = [user.id for user in users]
+            twice = next(index for index, name in enumerate(ids) if name in ids[:index])
+            raise ConfigError(f"users.{twice}.id", f"{ids[twice]!r} is there twice")
+        self._aliases = self._read_aliases(users)
+        self._rules = tuple(_compile(rule, index) for index, rule in enumerate(rules))
+        self._check_rules(users)
+
+    @property
+    def domain(self) -> str:
+        return self._domain
+
+    @property
+    def users(self) -> tuple[User, ...]:
+        """All users, in the order of the configuration."""
+        return tuple(self._users.values())
+
+    def by_id(self, user_id: str) -> User | None:
+        """The user of exactly this id."""
+        return self._users.get(user_id)
+
+    def find(self, uri_or_user: str) -> User | None:
+        """The user that a SIP URI, a telephone number, an alias or a bare user part means.
+
+        An exact id of our domain comes before an alias, an alias before the rules; of the rules the
+        first that matches and names a user counts.
+        """
+        address = read_address(uri_or_user)
+        return None if address is None else self._find(address)
+
+    def _find(self, address: Address) -> User | None:
+        host = self._domain if address.host is None else address.host
+        if host == self._domain and address.user in self._users:
+            return self._users[address.user]
+        alias = self._aliases.get(Address(address.user, host))
+        if alias is not None:
+            return alias
+        for rule in self._rules:
+            captured = rule.match(address.user, host)
+            if captured is not None:
+                user = self._users.get(rule.web.fill(captured, ""))
+                if user is not None:
+                    return user
+        return None
+
+    def web_user(self, uri: str) -> str | None:
+        """The id of the web user a SIP URI means; None when there is none or it has no web account."""
+        user = self.find(uri)
+        return user.id if user is not None and user.web else None
+
+    def aor(self, user: User) -> str:
+        """The address of record a user registers as: "sip:ID@domain"."""
+        return self._own_uri(user.id)
+
+    def sip_uri(self, user_id: str) -> str:
+        """The SIP URI that stands for a web user, which `find` leads back to it.
+
+        The first rule whose web side fits makes it; a user with a SIP account of its own, and one that no
+        rule fits, is "sip:ID@domain". Ids of nobody we know (guests) are escaped into the same form.
+        """
+        user = self._users.get(user_id)
+        if user is not None and not user.sip:
+            for rule in self._rules:
+                uri = rule.reverse(user_id, self._domain)
+                if uri is not None:
+                    return uri
+        return self._own_uri(user_id)
+
+    def _own_uri(self, user_id: str) -> str:
+        return f"sip:{quote(user_id, safe=_USER_SAFE)}@{self._domain}"
+
+    def _read_aliases(self, users: Sequence[User]) -> dict[Address, User]:
+        aliases: dict[Address, User] = {}
+        for index, user in enumerate(users):
+            for place, alias in enumerate(user.aliases):
+                key = f"users.{index}.aliases.{place}"
+                address = read_address(alias)
+                if address is None:
+                    raise ConfigError(key, f"{alias!r} is neither a SIP URI nor a user part")
+                address = Address(address.user, self._domain if address.host is None else address.host)
+                owner = self._users.get(address.user) if address.host == self._domain else None
+                owner = owner or aliases.get(address)
+                if owner is not None and owner.id != user.id:
+                    raise ConfigError(key, f"{alias!r} already means user {owner.id!r}")
+                aliases[address] = user
+        return aliases
+
+    def _check_rules(self, users: Sequence[User]) -> None:
+        for index, rule in enumerate(self._rules):
+            for earlier, other in enumerate(self._rules[:index]):
+                if rule.shape == other.shape:
+                    raise ConfigError(f"identity.rules.{index}.sip", f"matches the same URIs as rule {earlier}")
+        for user in users:
+            if user.sip or not user.web:
+                continue
+            for index, rule in enumerate(self._rules):
+                uri = rule.reverse(user.id, self._domain)
+                if uri is None:
+                    continue
+                found = self.find(uri)
+                if found is None or found.id != user.id:
+                    other_id = "nobody" if found is None else f"user {found.id!r}"
+                    raise ConfigError(
+                        f"identity.rules.{index}", f"makes {uri} of web user {user.id!r}, but that means {other_id}"
+                    )
+                break
+
+
+class _Pattern:
+    """Literal text, {captures} and * in a row, matched from left to right without going back.
+
+    Every capture and * takes as little as lets the text after it follow.
+    """
+
+    __slots__ = ("tokens",)
+
+    def __init__(self, text: str) -> None:
+        """Raises ValueError with a sentence."""
+        self.tokens: list[tuple[str, str]] = []
+        for match in _TOKEN.finditer(text):
+            name, star, literal, stray = match.groups()
+            if stray is not None:
+                raise ValueError(f"{text!r} has a brace that is not part of a {{name}}")
+            kind = "literal" if literal is not None else "star" if star else "capture"
+            if kind != "literal" and self.tokens and self.tokens[-1][0] != "literal":
+                raise ValueError(f"{text!r} is ambiguous: between two placeholders there must be some text")
+            self.tokens.append((kind, literal or star or name))
+        names = self.names
+        if len(names) != len(set(names)):
+            raise ValueError(f"{text!r} uses a placeholder twice")
+
+    @property
+    def names(self) -> list[str]:
+        return [text for kind, text in self.tokens if kind == "capture"]
+
+    @property
+    def shape(self) -> tuple[tuple[str, str], ...]:
+        """Equal for patterns that match the same texts: names do not count."""
+        return tuple((kind, text if kind == "literal" else "") for kind, text in self.tokens)
+
+    def match(self, text: str) -> dict[str, str] | None:
+        captured: dict[str, str] = {}
+        position = 0
+        open_token: tuple[str, str] | None = None
+        for index, token in enumerate(self.tokens):
+            if token[0] != "literal":
+                open_token = token
+                continue
+            start = self._locate(text, token[1], position, open_token, index == len(self.tokens) - 1)
+            if start < 0 or not _take(open_token, text[position:start], captured):
+                return None
+            position, open_token = start + len(token[1]), None
+        return captured if _take(open_token, text[position:], captured) else None
+
+    @staticmethod
+    def _locate(text: str, literal: str, position: int, open_token: tuple[str, str] | None, last: bool) -> int:
+        """Where the literal stands, -1 when it does not: at once, or as soon, or for the last one at the end."""
+        if open_token is None:
+            return position if text.startswith(literal, position) else -1
+        earliest = position + (1 if open_token[0] == "capture" else 0)
+        if last:
+            end = len(text) - len(literal)
+            return end if end >= earliest and text.endswith(literal) else -1
+        return text.find(literal, earliest)
+
+    def fill(self, values: dict[str, str], star: str) -> str:
+        """The text with the captures put in and * replaced."""
+        put = (text if kind == "literal" else star if kind == "star" else values[text] for kind, text in self.tokens)
+        return "".join(put)
+
+
+def _take(token: tuple[str, str] | None, text: str, captured: dict[str, str]) -> bool:
+    """Whether `text` fits an open placeholder (None: there is none, so nothing may be left)."""
+    if token is None:
+        return not text
+    if token[0] == "capture":
+        if not text or "@" in text or "." in text:
+            return False
+        captured[token[1]] = text
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class _CompiledRule:
+    user: _Pattern
+    host: _Pattern
+    web: _Pattern
+
+    @property
+    def shape(self) -> object:
+        return self.user.shape, self.host.shape
+
+    def match(self, user: str, host: str) -> dict[str, str] | None:
+        in_user = self.user.match(user)
+        in_host = self.host.match(host) if in_user is not None else None
+        return None if in_user is None or in_host is None else in_user | in_host
+
+    def reverse(self, user_id: str, domain: str) -> str | None:
+        """The SIP URI of a web user; None when the web side does not fit or the SIP side is not determined by it."""
+        captured = self.web.match(user_id)
+        wanted = {*self.user.names, *self.host.names}
+        if captured is None or wanted - captured.keys() or any(kind == "star" for kind, _ in self.user.tokens):
+            return None
+        alone = self.host.tokens == [("star", "*")]
+        if not alone and any(kind == "star" for kind, _ in self.host.tokens):
+            return None
+        host = domain if alone else self.host.fill(captured, "")
+        return f"sip:{quote(self.user.fill(captured, ''), safe=_USER_SAFE)}@{host.lower()}"
+
+
+def _compile(rule: Rule, index: int) -> _CompiledRule:
+    key = f"identity.rules.{index}.sip"
+    scheme = re.match(r"sips?:", rule.sip, re.IGNORECASE)
+    user, at, host = rule.sip[scheme.end() :].partition("@") if scheme else ("", "", "")
+    if not at or not user or not host or "@" in host:
+        raise ConfigError(key, f"{rule.sip!r} must be written sip:USER@HOST, as in sip:1{{user}}@*")
+    try:
+        # Only the literal text of the host is lower-cased; names in braces stay as they are.
+        host = re.sub(r"[^{}]+(?![^{]*\})", lambda match: match.group().lower(), host)
+        patterns = _Pattern(unquote(user)), _Pattern(host)
+        names = patterns[0].names + patterns[1].names
+        if len(names) != len(set(names)):
+            raise ValueError(f"{rule.sip!r} uses a placeholder twice")
+    except ValueError as error:
+        raise ConfigError(key, str(error)) from None
+    key = f"identity.rules.{index}.web"
+    try:
+        web = _Pattern(rule.web)
+    except ValueError as error:
+        raise ConfigError(key, str(error)) from None
+    if any(kind == "star" for kind, _ in web.tokens) or not web.tokens:
+        raise ConfigError(key, f"{rule.web!r} must name one user, so it cannot contain *")
+    for name in web.names:
+        if name not in names:
+            raise ConfigError(key, f"{{{name}}} does not appear in {rule.sip!r}")
+    return _CompiledRule(*patterns, web)

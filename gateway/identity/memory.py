@@ -1,0 +1,85 @@
+"""Identities kept in this process: gone when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gateway.identity.model import Binding, Credential
+from gateway.identity.store import StoreError
+
+
+def same_registration(one: Binding, other: Binding) -> bool:
+    """Whether one replaces the other: the same contact, or the same instance and reg-id (RFC 5626 section 6)."""
+    if one.contact == other.contact:
+        return True
+    return (
+        one.instance is not None
+        and one.reg_id is not None
+        and (one.instance, one.reg_id)
+        == (
+            other.instance,
+            other.reg_id,
+        )
+    )
+
+
+class MemoryStore:
+    """The IdentityStore contract over dictionaries."""
+
+    def __init__(self) -> None:
+        # Oldest first: a refreshed binding is taken out and put at the end.
+        self._bindings: dict[str, list[Binding]] = {}
+        self._credentials: dict[tuple[str, str], Credential] = {}
+
+    async def open(self) -> None:
+        """Nothing to do."""
+
+    async def close(self) -> None:
+        """Nothing to do; what was kept stays until the object goes."""
+
+    async def bindings(self, aor: str, now: float) -> Sequence[Binding]:
+        live = [binding for binding in reversed(self._bindings.get(aor, ())) if binding.expires_at > now]
+        return sorted(live, key=lambda binding: -binding.q)
+
+    async def put_binding(self, binding: Binding, now: float, limit: int) -> None:
+        others = [
+            other
+            for other in self._bindings.get(binding.aor, ())
+            if other.expires_at > now and not same_registration(binding, other)
+        ]
+        if binding.expires_at > now:
+            if len(others) >= limit:
+                raise StoreError(f"more than {limit} contacts are not kept for one address")
+            others.append(binding)
+        self._keep(binding.aor, others)
+
+    async def remove_binding(self, aor: str, contact: str) -> None:
+        self._keep(aor, [binding for binding in self._bindings.get(aor, ()) if binding.contact != contact])
+
+    async def remove_all(self, aor: str) -> None:
+        self._keep(aor, [])
+
+    async def expire(self, now: float) -> int:
+        dropped = 0
+        for aor, bindings in list(self._bindings.items()):
+            live = [binding for binding in bindings if binding.expires_at > now]
+            dropped += len(bindings) - len(live)
+            self._keep(aor, live)
+        return dropped
+
+    async def credential(self, username: str, realm: str) -> Credential | None:
+        return self._credentials.get((username, realm))
+
+    async def put_credential(self, credential: Credential) -> None:
+        """A credential without any HA1 takes the old one away."""
+        key = (credential.username, credential.realm)
+        if credential.ha1:
+            self._credentials[key] = credential
+        else:
+            self._credentials.pop(key, None)
+
+    def _keep(self, aor: str, bindings: list[Binding]) -> None:
+        if bindings:
+            self._bindings[aor] = bindings
+        else:
+            self._bindings.pop(aor, None)

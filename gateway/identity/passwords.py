@@ -1,0 +1,140 @@
+"""Passwords made once and kept, and the digest values that stores hold in their place."""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import hashlib
+import hmac
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gateway.errors import ConfigError
+from gateway.identity.model import Credential
+from gateway.identity.store import IdentityStore
+
+AUTO = "auto"
+"""The password that asks for one to be made."""
+
+FILE_NAME = "secrets.json"
+
+_RANDOM_BYTES = 10  # 80 bits, 16 characters that can be typed on a desk phone
+
+
+@dataclass(frozen=True, slots=True)
+class Passwords:
+    """The passwords in force at this start."""
+
+    values: dict[str, str] = field(repr=False)
+    """User id -> password; users without one are absent."""
+    generated: frozenset[str] = frozenset()
+    """Ids whose password the gateway made."""
+    retired: tuple[str, ...] = ()
+    """Ids that had a password at an earlier start and have none now."""
+
+
+def resolve(wanted: Mapping[str, str | None], state_dir: Path, random: Callable[[int], bytes]) -> Passwords:
+    """The password of every user id in `wanted`: as it says, none, or for "auto" the one made for that id.
+
+    A new one comes from `random` (n bytes for n) and is written to `state_dir`/secrets.json, readable by this
+    user only; at the next start it is the same. Raises ConfigError when that file cannot be used.
+    """
+    path = state_dir / FILE_NAME
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _locked(state_dir):
+            kept = _read(path)
+            made: dict[str, str] = dict(kept["passwords"])
+            values = {name: word for name, word in wanted.items() if word is not None and word != AUTO}
+            for name in (name for name, word in wanted.items() if word == AUTO):
+                values[name] = made.setdefault(name, _new(random))
+            state = {"version": 1, "passwords": made, "provisioned": sorted(values)}
+            if state != kept:
+                _write(path, state)
+    except OSError as error:
+        raise ConfigError("state_dir", f"{path} cannot be used: {error.strerror}") from None
+    return Passwords(
+        values={name: values[name] for name in wanted if name in values},
+        generated=frozenset(name for name, word in wanted.items() if word == AUTO),
+        retired=tuple(name for name in kept["provisioned"] if name not in values),
+    )
+
+
+async def provision(store: IdentityStore, passwords: Passwords, realm: str) -> None:
+    """Put the HA1 values of every user into the store, and take away those of users that are gone."""
+    for name, password in passwords.values.items():
+        await store.put_credential(Credential(name, realm, ha1(name, realm, password)))
+    for name in passwords.retired:
+        await store.put_credential(Credential(name, realm))
+
+
+def ha1(username: str, realm: str, password: str) -> dict[str, str]:
+    """Algorithm -> H(username:realm:password) in hex (RFC 8760, RFC 7616 section 3.4.2)."""
+    secret = f"{username}:{realm}:{password}".encode()
+    return {
+        "MD5": hashlib.md5(secret, usedforsecurity=False).hexdigest(),
+        "SHA-256": hashlib.sha256(secret).hexdigest(),
+    }
+
+
+def check(credential: Credential | None, password: str) -> bool:
+    """Whether `password` is the credential's; takes as long for a wrong password as for an unknown user."""
+    known = credential if credential is not None else Credential("", "")
+    try:
+        given = ha1(known.username, known.realm, password)["SHA-256"]
+    except UnicodeEncodeError:
+        return False
+    return hmac.compare_digest(given, known.ha1.get("SHA-256", "")) and credential is not None
+
+
+def _new(random: Callable[[int], bytes]) -> str:
+    return base64.b32encode(random(_RANDOM_BYTES)).decode("ascii").lower()
+
+
+@contextmanager
+def _locked(state_dir: Path) -> Iterator[None]:
+    """Two gateways that start at once make one password, not two."""
+    descriptor = os.open(state_dir / (FILE_NAME + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {"version": 1, "passwords": {}, "provisioned": []}
+    except UnicodeDecodeError:
+        raise ConfigError("state_dir", f"{path} is damaged; remove it to have new passwords made") from None
+    path.chmod(0o600)
+    try:
+        state = json.loads(text)
+        passwords, provisioned = state["passwords"], state["provisioned"]
+        if not all(isinstance(word, str) and word for pair in passwords.items() for word in pair):
+            raise ValueError
+        if not all(isinstance(name, str) for name in provisioned):
+            raise ValueError
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise ConfigError("state_dir", f"{path} is damaged; remove it to have new passwords made") from None
+    return {"version": 1, "passwords": passwords, "provisioned": provisioned}
+
+
+def _write(path: Path, state: dict[str, Any]) -> None:
+    """Whole or not at all, and never readable by others, not even for a moment."""
+    draft = path.with_suffix(".new")
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(state, file, indent=2)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)

@@ -1,0 +1,207 @@
+"""Identities kept in Redis: several gateways share them, and Redis itself drops what has expired.
+
+An address of record is one hash, its fields the contacts. What must be atomic over several gateways (the
+limit, replacing a binding) is a script inside Redis. A field is a line "sequence expires identity" that the
+scripts read, and the binding as JSON that they do not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Awaitable, Sequence
+from dataclasses import asdict
+from typing import Any, cast
+
+import redis.asyncio as redis
+from redis.exceptions import RedisError
+
+from gateway.identity.model import Binding, Credential
+from gateway.identity.store import StoreError
+
+_EXPIRE_BATCH = 500
+
+# KEYS: hash, expiry index, sequence. ARGV: aor, contact, now, limit, expires_at, identity, JSON.
+_PUT = """
+local now, expires = tonumber(ARGV[3]), tonumber(ARGV[5])
+local entries = redis.call('HGETALL', KEYS[1])
+local gone, live, last = {}, 0, expires
+for i = 1, #entries, 2 do
+  local _, at, identity = string.match(entries[i + 1], '^(%d+) (%S+) (%S+)\\n')
+  at = tonumber(at)
+  if at <= now or entries[i] == ARGV[2] or (ARGV[6] ~= '-' and identity == ARGV[6]) then
+    gone[#gone + 1] = entries[i]
+  else
+    live = live + 1
+    if at > last then last = at end
+  end
+end
+if expires > now and live >= tonumber(ARGV[4]) then return 0 end
+for _, contact in ipairs(gone) do
+  redis.call('HDEL', KEYS[1], contact)
+  redis.call('ZREM', KEYS[2], ARGV[1] .. '\\n' .. contact)
+end
+if expires > now then
+  local head = redis.call('INCR', KEYS[3]) .. ' ' .. ARGV[5] .. ' ' .. ARGV[6] .. '\\n'
+  redis.call('HSET', KEYS[1], ARGV[2], head .. ARGV[7])
+  redis.call('ZADD', KEYS[2], ARGV[5], ARGV[1] .. '\\n' .. ARGV[2])
+  redis.call('PEXPIRE', KEYS[1], math.ceil((last - now) * 1000))
+end
+return 1
+"""
+
+# KEYS: hash, expiry index. ARGV: aor, then the contacts; no contact means all.
+_REMOVE = """
+local contacts = {}
+for i = 2, #ARGV do contacts[#contacts + 1] = ARGV[i] end
+if #contacts == 0 then contacts = redis.call('HKEYS', KEYS[1]) end
+for _, contact in ipairs(contacts) do
+  redis.call('HDEL', KEYS[1], contact)
+  redis.call('ZREM', KEYS[2], ARGV[1] .. '\\n' .. contact)
+end
+return #contacts
+"""
+
+# KEYS: expiry index. ARGV: prefix of the hashes, now, how many at once.
+_EXPIRE = """
+local members = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[2], 'LIMIT', 0, ARGV[3])
+for _, member in ipairs(members) do
+  local aor, contact = string.match(member, '^([^\\n]*)\\n(.*)$')
+  redis.call('HDEL', ARGV[1] .. aor, contact)
+  redis.call('ZREM', KEYS[1], member)
+end
+return #members
+"""
+
+
+class RedisStore:
+    """The IdentityStore contract over one Redis database (not a cluster)."""
+
+    def __init__(self, url: str, prefix: str = "gateway:", timeout: float = 2.0) -> None:
+        """`url` is "redis://host:port/database"; all keys begin with `prefix`; `timeout` bounds every command (s)."""
+        self._url = url
+        self._prefix = prefix
+        self._timeout = timeout
+        self._client: redis.Redis | None = None
+
+    async def open(self) -> None:
+        if self._client is not None:
+            return
+        try:
+            client = redis.Redis.from_url(
+                self._url,
+                decode_responses=True,
+                socket_timeout=self._timeout,
+                socket_connect_timeout=self._timeout,
+            )
+        except (RedisError, ValueError):
+            # The library's sentence repeats the URL, which may hold a password.
+            raise StoreError("the URL of the Redis store cannot be read") from None
+        try:
+            await _answered(client.ping())
+        except BaseException:
+            await client.aclose()
+            raise
+        self._client = client
+        self._put = client.register_script(_PUT)
+        self._remove = client.register_script(_REMOVE)
+        self._expire = client.register_script(_EXPIRE)
+
+    async def close(self) -> None:
+        if self._client is not None:
+            client, self._client = self._client, None
+            await _answered(client.aclose())
+
+    async def bindings(self, aor: str, now: float) -> Sequence[Binding]:
+        entries: list[str] = await _answered(self._opened().hvals(self._hash(aor)))
+        found = [_parse(entry) for entry in entries]
+        live = [(sequence, binding) for sequence, binding in found if binding.expires_at > now]
+        return [binding for _, binding in sorted(live, key=lambda pair: (-pair[1].q, -pair[0]))]
+
+    async def put_binding(self, binding: Binding, now: float, limit: int) -> None:
+        self._opened()
+        stored = await _answered(
+            self._put(
+                keys=[self._hash(binding.aor), self._index, f"{self._prefix}sequence"],
+                args=[
+                    binding.aor,
+                    binding.contact,
+                    repr(float(now)),
+                    limit,
+                    repr(float(binding.expires_at)),
+                    _identity(binding),
+                    json.dumps(asdict(binding)),
+                ],
+            )
+        )
+        if not stored:
+            raise StoreError(f"more than {limit} contacts are not kept for one address")
+
+    async def remove_binding(self, aor: str, contact: str) -> None:
+        self._opened()
+        await _answered(self._remove(keys=[self._hash(aor), self._index], args=[aor, contact]))
+
+    async def remove_all(self, aor: str) -> None:
+        self._opened()
+        await _answered(self._remove(keys=[self._hash(aor), self._index], args=[aor]))
+
+    async def expire(self, now: float) -> int:
+        self._opened()
+        dropped = 0
+        while True:
+            args = [f"{self._prefix}bindings:", repr(float(now)), str(_EXPIRE_BATCH)]
+            batch: int = await _answered(self._expire(keys=[self._index], args=args))
+            dropped += batch
+            if batch < _EXPIRE_BATCH:
+                return dropped
+
+    async def credential(self, username: str, realm: str) -> Credential | None:
+        text: str | None = await _answered(self._opened().hget(self._credentials(realm), username))
+        return None if text is None else Credential(username, realm, json.loads(text))
+
+    async def put_credential(self, credential: Credential) -> None:
+        """A credential without any HA1 takes the old one away."""
+        client, key = self._opened(), self._credentials(credential.realm)
+        if credential.ha1:
+            await _answered(client.hset(key, credential.username, json.dumps(credential.ha1)))
+        else:
+            await _answered(client.hdel(key, credential.username))
+
+    def _opened(self) -> redis.Redis:
+        if self._client is None:
+            raise StoreError("the identity store is not open")
+        return self._client
+
+    @property
+    def _index(self) -> str:
+        return f"{self._prefix}expiry"
+
+    def _hash(self, aor: str) -> str:
+        return f"{self._prefix}bindings:{aor}"
+
+    def _credentials(self, realm: str) -> str:
+        return f"{self._prefix}credentials:{realm}"
+
+
+async def _answered(command: Any) -> Any:
+    """The answer to a command; whatever keeps Redis from giving it is a StoreError."""
+    try:
+        return await cast("Awaitable[Any]", command)
+    except (RedisError, OSError, UnicodeError) as error:
+        raise StoreError(f"the Redis store failed ({type(error).__name__})") from None
+
+
+def _identity(binding: Binding) -> str:
+    """Instance and reg-id as one word, "-" when the binding has no such pair (RFC 5626)."""
+    if binding.instance is None or binding.reg_id is None:
+        return "-"
+    return hashlib.sha256(f"{binding.reg_id} {binding.instance}".encode()).hexdigest()
+
+
+def _parse(entry: str) -> tuple[int, Binding]:
+    """A hash field: its sequence number and the binding."""
+    head, _, text = entry.partition("\n")
+    values = json.loads(text)
+    values["path"] = tuple(values["path"])
+    values["codecs"] = tuple(values["codecs"])
+    return int(head.partition(" ")[0]), Binding(**values)
