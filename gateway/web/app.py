@@ -1,0 +1,105 @@
+"""The web application: every front end on one FastAPI, with the headers and limits they share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from importlib import metadata
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.datastructures import MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.web import http_errors, jsonrpc, sdp_api, statics
+from gateway.web.auth import Doorkeeper
+from gateway.web.facade import Gateway
+from gateway.web.server import WebServer, serve
+from gateway.web.settings import WebSettings
+from gateway.web.sockets import SocketGate
+
+__all__ = ["WebServer", "WebSettings", "create_app", "serve"]
+
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self' blob:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
+}
+
+
+class SecurityHeaders:
+    """ASGI middleware that puts the same headers on every HTTP response."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+def _version() -> str:
+    try:
+        return metadata.version("sip-webrtc-gateway")
+    except metadata.PackageNotFoundError:
+        return "0"
+
+
+def create_app(
+    gateway: Gateway, settings: WebSettings | None = None, clock: Callable[[], float] = time.monotonic
+) -> FastAPI:
+    """All HTTP and WebSocket front ends of `gateway`.
+
+    `app.state.close_sockets()` closes every WebSocket with 1001 and ends the HTTP sessions.
+    """
+    settings = settings or WebSettings()
+    version, started = _version(), clock()
+    app = FastAPI(title="SIP to WebRTC gateway", version=version, docs_url=None, redoc_url=None)
+    http_errors.install(app)
+    door = Doorkeeper(gateway, settings)
+    gate = SocketGate(settings)
+    api = sdp_api.SdpApi(gateway, door, settings)
+
+    @app.get("/healthz", tags=["operation"])
+    async def healthz() -> Response:
+        """Whether the gateway works, since when, and with how many calls."""
+        body: dict[str, Any] = {"status": "ok", "uptime_seconds": int(clock() - started), "version": version}
+        body |= {"active_calls": 0} | gateway.health()
+        return JSONResponse(body, 200 if body["status"] == "ok" else 503)
+
+    app.include_router(sdp_api.create_router(api, gateway, settings))
+    app.include_router(jsonrpc.create_router(gateway, door, gate, settings))
+    app.include_router(statics.create_router())
+    if settings.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.allowed_origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type"],
+        )
+    app.add_middleware(SecurityHeaders)
+
+    def close_sockets() -> None:
+        gate.close_all()
+        api.sessions.close_all()
+
+    app.state.close_sockets = close_sockets
+    return app

@@ -1,0 +1,95 @@
+"""What the web front ends ask of the gateway, and what the gateway tells them.
+
+A *channel* is one front end's way to one browser: a JSON-RPC peer or an HTTP session.
+A *call* is the handle the gateway gives it. Both directions are synchronous and never block;
+what takes time comes back as a later call of the other side.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from gateway.call.status import Cause
+from gateway.errors import GatewayError
+from gateway.identity.model import User
+
+
+class PlaceError(GatewayError):
+    """A call that could not be placed: nobody there, not allowed, nothing in common, no room."""
+
+    def __init__(self, cause: Cause, reason: str = "", status: int | None = None) -> None:
+        super().__init__(reason or cause.sentence)
+        self.cause = cause
+        self.status = cause.status if status is None else status
+        """The cause's SIP status, or 400 for a description that cannot be read."""
+
+
+class WebCall(Protocol):
+    """One call as its channel sees it. Every method may be called at any time; late ones do nothing."""
+
+    @property
+    def id(self) -> str: ...
+
+    def ring(self) -> None: ...
+
+    def answer(self, sdp: str) -> None: ...
+
+    def reject(self, cause: Cause) -> None: ...
+
+    def hangup(self, cause: Cause = Cause.NORMAL) -> None: ...
+
+    def candidate(self, candidate: str, mid: str | None) -> None: ...
+
+    def digit(self, digit: str, duration_ms: int = 160) -> None: ...
+
+    def update(self, sdp: str) -> None: ...
+
+    def update_answer(self, sdp: str | None) -> None: ...
+
+
+class WebChannel(Protocol):
+    """Implemented here, called by the gateway's web leg; tolerates being called after its socket has gone."""
+
+    @property
+    def can_update(self) -> bool: ...
+
+    def incoming(self, call: WebCall, caller_uri: str, caller_name: str, sdp: str) -> None:
+        """Callee role: an offer for this user."""
+
+    def early_answer(self, call: WebCall, sdp: str) -> None:
+        """Caller role: the answer, before the callee rings."""
+
+    def ringing(self, call: WebCall, sdp: str | None) -> None: ...
+
+    def answered(self, call: WebCall, sdp: str | None) -> None:
+        """Caller role: accepted; `sdp` None means that the early answer stands."""
+
+    def updated(self, call: WebCall, sdp: str | None, kind: str) -> None:
+        """`kind` "offer": answer it with `update_answer`; "answer": of `update`, None when refused."""
+
+    def candidate(self, call: WebCall, candidate: str, mid: str | None) -> None: ...
+
+    def ended(self, call: WebCall, cause: Cause) -> None: ...
+
+
+class Gateway(Protocol):
+    """What front ends ask for."""
+
+    async def authenticate(self, user: str, secret: str | None) -> User | None:
+        """Who that is; None: refused. Unknown ids are guests where guests are allowed."""
+
+    def is_configured(self, user_id: str) -> bool:
+        """Whether the id belongs to somebody (user, alias): nobody else may announce it."""
+
+    def connect(self, user_id: str, channel: WebChannel) -> None: ...
+
+    def disconnect(self, user_id: str, channel: WebChannel) -> None: ...
+
+    async def place(self, channel: WebChannel, caller: User, to: str, sdp: str) -> WebCall:
+        """Call `to`. Raises PlaceError. Channel events may come before it returns; cancelling abandons."""
+
+    def ice_servers(self, client: str) -> list[dict[str, Any]]:
+        """RTCIceServer objects for the client at that IP address."""
+
+    def health(self) -> dict[str, Any]:
+        """`active_calls` at least; `status` other than "ok" makes /healthz a 503."""

@@ -1,0 +1,129 @@
+"""HTTP errors of the API: always {error, code, session_id?, cause?}, and bodies read within their limit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from gateway.web.auth import origin_allowed
+from gateway.web.checks import BadJson, is_identifier, load_json
+from gateway.web.settings import WebSettings
+
+
+class ApiError(HTTPException):
+    """Answered as {error, code, session_id?, cause?}."""
+
+    def __init__(
+        self, code: int, error: str, session_id: str | None = None, cause: str | None = None, retry: bool = False
+    ) -> None:
+        super().__init__(code, error, headers={"Retry-After": "1"} if retry else None)
+        self.session_id = session_id
+        self.cause = cause
+
+
+def _body(code: int, error: str, session_id: str | None = None, cause: str | None = None) -> dict[str, Any]:
+    body: dict[str, Any] = {"error": error, "code": code}
+    if session_id is not None:
+        body["session_id"] = session_id
+    if cause is not None:
+        body["cause"] = cause
+    return body
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    session_id = getattr(error, "session_id", None)
+    body = _body(error.status_code, str(error.detail), session_id, getattr(error, "cause", None))
+    return JSONResponse(body, error.status_code, error.headers)
+
+
+async def _on_invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    body = error.body if isinstance(error.body, dict) else {}
+    session_id = body.get("session_id")
+    return JSONResponse(
+        _body(400, _first_problem(error), session_id if is_identifier(session_id) else None), status_code=400
+    )
+
+
+def _first_problem(error: RequestValidationError) -> str:
+    """One sentence that names the field, and nothing of what was sent."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"][1:] if isinstance(part, str | int))
+    if len(where) > 80 or not where.isprintable():
+        where = ""
+    message = str(first["msg"]).removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message
+
+
+async def _on_crash(request: Request, error: Exception) -> Response:
+    return JSONResponse(_body(500, "Internal error"), 500)
+
+
+def install(app: FastAPI) -> None:
+    """Have every error of `app` answered in the API's shape."""
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(Exception, _on_crash)
+
+
+class _BoundedRequest(Request):
+    limit = 0
+    depth = 0
+
+    async def body(self) -> bytes:
+        if not hasattr(self, "_body"):
+            chunks: list[bytes] = []
+            size = 0
+            async for chunk in self.stream():
+                size += len(chunk)
+                if size > self.limit:
+                    raise ApiError(413, f"The body is larger than {self.limit} bytes")
+                chunks.append(chunk)
+            self._body = b"".join(chunks)
+        return self._body
+
+    async def json(self) -> Any:
+        try:
+            return load_json(await self.body(), self.depth)
+        except BadJson as error:
+            raise ApiError(400, str(error)) from None
+
+
+def bounded_route(settings: WebSettings) -> type[APIRoute]:
+    """A route class that checks Origin, content type and size before the endpoint sees the body."""
+
+    class BoundedRoute(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handler = super().get_route_handler()
+
+            async def handle(request: Request) -> Response:
+                headers = request.headers
+                if not origin_allowed(headers.get("origin"), headers.get("host"), settings):
+                    raise ApiError(403, "This origin may not use the API")
+                if request.method == "POST":
+                    _check_headers(request, settings.max_body)
+                bounded = _BoundedRequest(request.scope, request.receive)
+                bounded.limit, bounded.depth = settings.max_body, settings.max_depth
+                return await handler(bounded)
+
+            return handle
+
+    return BoundedRoute
+
+
+def _check_headers(request: Request, limit: int) -> None:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        # Any other type could be sent from a foreign page without asking first (CORS "simple" requests).
+        raise ApiError(400, "The content type must be application/json")
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length[:20]) > limit:
+        raise ApiError(413, f"The body is larger than {limit} bytes")

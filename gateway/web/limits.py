@@ -1,0 +1,95 @@
+"""Token buckets: how much of something one sender may do."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class TokenBucket:
+    """`rate` tokens a second flow in, at most `burst` are kept; `now` is monotonic seconds."""
+
+    rate: float
+    burst: float
+    tokens: float
+    updated: float
+
+    def _fill(self, now: float) -> None:
+        self.tokens = min(self.burst, self.tokens + max(0.0, now - self.updated) * self.rate)
+        self.updated = now
+
+    def take(self, now: float) -> bool:
+        """Take one token; False when there is none."""
+        self._fill(now)
+        if self.tokens < 1.0:
+            return False
+        self.tokens -= 1.0
+        return True
+
+    def empty(self, now: float) -> bool:
+        """Whether `take` would fail."""
+        self._fill(now)
+        return self.tokens < 1.0
+
+
+class KeyedBuckets:
+    """One bucket for each key; the keys not seen for longest are forgotten beyond `max_keys`."""
+
+    def __init__(self, rate: float, burst: float, clock: Callable[[], float], max_keys: int = 4_096) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._clock = clock
+        self._max_keys = max_keys
+        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
+
+    def take(self, key: str) -> bool:
+        """Take one of the key's tokens; False when it has none."""
+        return self._bucket(key).take(self._clock())
+
+    def empty(self, key: str) -> bool:
+        """Whether the key has no token left; takes none and remembers nothing."""
+        bucket = self._buckets.get(key)
+        return bucket is not None and bucket.empty(self._clock())
+
+    def _bucket(self, key: str) -> TokenBucket:
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            bucket = self._buckets[key] = TokenBucket(self._rate, self._burst, self._burst, self._clock())
+            if len(self._buckets) > self._max_keys:
+                self._buckets.popitem(last=False)
+        else:
+            self._buckets.move_to_end(key)
+        return bucket
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+
+class ConnectionCounter:
+    """How many sockets are open, in all and for each address."""
+
+    def __init__(self, limit: int, limit_per_address: int) -> None:
+        self._limit = limit
+        self._limit_per_address = limit_per_address
+        self._by_address: dict[str, int] = {}
+        self.total = 0
+
+    def enter(self, address: str) -> bool:
+        """Count one more; False, and nothing counted, when there is no room."""
+        count = self._by_address.get(address, 0)
+        if self.total >= self._limit or count >= self._limit_per_address:
+            return False
+        self._by_address[address] = count + 1
+        self.total += 1
+        return True
+
+    def leave(self, address: str) -> None:
+        """Count one fewer."""
+        self.total -= 1
+        count = self._by_address[address] - 1
+        if count:
+            self._by_address[address] = count
+        else:
+            del self._by_address[address]

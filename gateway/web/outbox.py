@@ -1,0 +1,128 @@
+"""The way out of a WebSocket: a bounded queue, one writer, and a socket dropped when its reader is too slow."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from enum import IntEnum
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from gateway.web.limits import TokenBucket
+from gateway.web.settings import WebSettings
+
+_FLUSH_SECONDS = 2.0
+ABORT_EXTENSION = "gateway.abort"
+"""ASGI scope extension: a callable that drops the connection without flushing (see `server`)."""
+
+
+class Close(IntEnum):
+    """WebSocket close codes (RFC 6455 section 7.4.1; 4000 and up are ours)."""
+
+    NORMAL = 1000
+    GOING_AWAY = 1001
+    UNSUPPORTED_DATA = 1003
+    POLICY = 1008
+    REPLACED = 4001
+
+
+class Outbox:
+    """What waits to be sent to one client; `send` never blocks and never raises."""
+
+    def __init__(self, max_messages: int, max_bytes: int) -> None:
+        self._max_messages = max_messages
+        self._max_bytes = max_bytes
+        self._queue: deque[str] = deque()
+        self._bytes = 0
+        self._wake = asyncio.Event()
+        self._closing: tuple[int, str] | None = None
+        self.overflowed = asyncio.Event()
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more will be sent."""
+        return self._closing is not None
+
+    def send(self, text: str) -> None:
+        """Queue one message; beyond the limits the connection ends."""
+        if self.closed:
+            return
+        if len(self._queue) >= self._max_messages or self._bytes + len(text) > self._max_bytes:
+            self._queue.clear()
+            self.close(Close.POLICY, "too slow")
+            self.overflowed.set()
+            return
+        self._queue.append(text)
+        self._bytes += len(text)
+        self._wake.set()
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Close the socket after what is queued; the first call decides."""
+        if self._closing is None:
+            self._closing = (code, reason)
+            self._wake.set()
+
+    async def drain(self, websocket: WebSocket) -> None:
+        """Send until closed, then close the socket."""
+        while True:
+            while self._queue:
+                text = self._queue.popleft()
+                self._bytes -= len(text)
+                await websocket.send_text(text)
+            if self._closing is not None:
+                code, reason = self._closing
+                await websocket.close(code, reason)
+                return
+            self._wake.clear()
+            await self._wake.wait()
+
+
+async def _read(
+    websocket: WebSocket, outbox: Outbox, settings: WebSettings, on_text: Callable[[str], Awaitable[None]]
+) -> None:
+    bucket = TokenBucket(settings.messages_per_second, settings.message_burst, settings.message_burst, time.monotonic())
+    while not outbox.closed:
+        message = await websocket.receive()
+        if message["type"] == "websocket.disconnect":
+            return None
+        text = message.get("text")
+        if text is None:
+            return outbox.close(Close.UNSUPPORTED_DATA, "text only")
+        if not bucket.take(time.monotonic()):
+            return outbox.close(Close.POLICY, "too many messages")
+        await on_text(text)
+    return None
+
+
+async def converse(
+    websocket: WebSocket, outbox: Outbox, settings: WebSettings, on_text: Callable[[str], Awaitable[None]]
+) -> None:
+    """Run an accepted socket until either side ends it: messages to `on_text` in order, `outbox` to the client."""
+    reader = asyncio.create_task(_read(websocket, outbox, settings, on_text))
+    writer = asyncio.create_task(outbox.drain(websocket))
+    overflow = asyncio.create_task(outbox.overflowed.wait())
+    tasks: list[asyncio.Task[object]] = [reader, writer, overflow]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if outbox.closed and not writer.done():
+            # Its close frame (or the answer to the last message) may still be on the way.
+            await asyncio.wait([writer], timeout=0 if outbox.overflowed.is_set() else _FLUSH_SECONDS)
+        if not writer.done() and outbox.closed:
+            abort(websocket)
+    finally:
+        outbox.close(Close.NORMAL)
+        for task in tasks:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    for result in results:
+        if isinstance(result, Exception) and not isinstance(result, WebSocketDisconnect | RuntimeError):
+            raise result
+
+
+def abort(websocket: WebSocket) -> None:
+    """Drop the connection at once, if the server offers a way."""
+    drop = (websocket.scope.get("extensions") or {}).get(ABORT_EXTENSION)
+    if drop is not None:
+        drop()

@@ -1,0 +1,265 @@
+"""The calls of one JSON-RPC connection: the gateway's events to notifications, the client's words to the gateway."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from gateway.call.status import Cause, cause_of_word
+from gateway.web.facade import WebCall
+from gateway.web.settings import WebSettings
+
+
+class State(StrEnum):
+    """How far a call is."""
+
+    CALLING = "calling"
+    RINGING = "ringing"
+    ANSWERED = "answered"
+    ENDED = "ended"
+
+
+class CallEnded(Exception):
+    """The call ended before it could be answered."""
+
+    def __init__(self, cause: Cause) -> None:
+        super().__init__(cause.sentence)
+        self.cause = cause
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """One call of the connection."""
+
+    call: WebCall
+    peer_id: str
+    """Whom the client knows it by: what it dialled, or the caller's URI."""
+    outgoing: bool
+    state: State
+    offer_id: str
+    caller_name: str = ""
+    inline: asyncio.Future[str] | None = None
+    """Set when the answer goes into the result of the request instead of a notification."""
+    described: bool = False
+    """The client has our answer; one offer takes one (RFC 3264)."""
+    updating: str = ""
+    """Whose offer waits for an answer in the middle of the call: "", "ours" or "theirs"."""
+    candidates: int = 0
+    held: list[Callable[[], None]] | None = field(default_factory=list)
+    """Events that came before the client was told of the call; None once it was."""
+
+
+class Speaker(Protocol):
+    """Puts what happened into the dialect of the client."""
+
+    def tell_offer(self, entry: Entry, sdp: str) -> None: ...
+
+    def tell_answer(self, entry: Entry, sdp: str | None) -> None:
+        """`sdp` None: the client's re-offer was refused, it rolls back (RFC 8829 section 4.1.10.2)."""
+
+    def tell_candidate(self, entry: Entry, candidate: str, mid: str | None) -> None: ...
+
+    def tell_state(self, entry: Entry, cause: Cause | None) -> None: ...
+
+    def tell_disconnected(self, entry: Entry, cause: Cause) -> None: ...
+
+
+class Calls:
+    """A WebChannel (see `facade`) for as many calls as the settings allow."""
+
+    can_update = True
+
+    def __init__(self, speaker: Speaker, settings: WebSettings, later: Callable[[Callable[[], None]], object]) -> None:
+        self._speaker = speaker
+        self._settings = settings
+        self._later = later
+        self._entries: dict[str, Entry] = {}
+        self._early: dict[str, list[Callable[[], None]]] = {}
+        self._placing = 0
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._entries) + self._placing
+
+    @property
+    def full(self) -> bool:
+        """Whether no further call fits on this connection."""
+        return len(self) >= self._settings.max_calls_per_connection
+
+    def find(self, peer_id: str, call_id: str | None = None) -> Entry | None:
+        """The call with that peer, the latest one unless `call_id` says which."""
+        if call_id is not None:
+            entry = self._entries.get(call_id)
+            return entry if entry is not None and entry.peer_id == peer_id else None
+        for entry in reversed(self._entries.values()):
+            if entry.peer_id == peer_id:
+                return entry
+        return None
+
+    # What the client does.
+
+    def placing(self) -> None:
+        """An offer is on its way to the gateway: its events may come before its handle."""
+        self._placing += 1
+
+    def not_placed(self) -> None:
+        """The gateway did not take the offer."""
+        self._placing -= 1
+        if not self._placing:
+            self._early.clear()
+
+    def placed(self, call: WebCall, peer_id: str, offer_id: str, inline: asyncio.Future[str] | None) -> Entry:
+        """The gateway took it; events are held until `release`."""
+        entry = Entry(call, peer_id, True, State.CALLING, offer_id, inline=inline)
+        entry.held = self._early.pop(call.id, [])
+        self._entries[call.id] = entry
+        self.not_placed()
+        if self._closed:
+            call.hangup(Cause.CANCELLED)
+        return entry
+
+    def release(self, entry: Entry) -> None:
+        """The client knows of the call: tell it what happened meanwhile."""
+        held, entry.held = entry.held or [], None
+        self._speaker.tell_state(entry, None)
+        for event in held:
+            event()
+
+    def accept(self, entry: Entry, sdp: str | None) -> bool:
+        """The client answers an offer of ours, None refuses a re-offer; False when none waits."""
+        if entry.updating == "theirs":
+            entry.updating = ""
+            entry.call.update_answer(sdp)
+            return True
+        if entry.outgoing or entry.state is not State.RINGING or sdp is None:
+            return False
+        entry.call.answer(sdp)
+        if entry.state is State.RINGING:
+            self._advance(entry, State.ANSWERED)
+        return True
+
+    def reoffer(self, entry: Entry, sdp: str) -> bool:
+        """The client changes a call; False when it is not answered yet or another change is under way."""
+        if entry.state is not State.ANSWERED or entry.updating:
+            return False
+        entry.updating = "ours"
+        entry.call.update(sdp)
+        return True
+
+    def trickle(self, entry: Entry, candidate: str, mid: str | None) -> bool:
+        """One more candidate of the client; False when there were too many."""
+        entry.candidates += 1
+        if entry.candidates > self._settings.max_candidates:
+            return False
+        entry.call.candidate(candidate, mid)
+        return True
+
+    def hang_up(self, entry: Entry, reason: str | None) -> None:
+        """The client ends the call, gives up, or refuses it with "declined" or "busy"."""
+        del self._entries[entry.call.id]
+        ringing = not entry.outgoing and entry.state is State.RINGING
+        if ringing:
+            cause = cause_of_word(reason, Cause.DECLINED)
+            cause = cause if cause in (Cause.BUSY, Cause.UNAVAILABLE) else Cause.DECLINED
+            entry.call.reject(cause)
+        else:
+            cause = Cause.NORMAL if entry.state is State.ANSWERED else Cause.CANCELLED
+            entry.call.hangup(cause)
+        self._finish(entry, cause)
+
+    def close(self) -> None:
+        """The socket has gone, and its calls with it."""
+        self._closed = True
+        entries, self._entries = list(self._entries.values()), {}
+        for entry in entries:
+            if entry.inline is not None:
+                entry.inline.cancel()
+            if not entry.outgoing and entry.state is State.RINGING:
+                entry.call.reject(Cause.UNAVAILABLE)
+            else:
+                entry.call.hangup(Cause.NORMAL if entry.state is State.ANSWERED else Cause.CANCELLED)
+
+    # What the gateway tells (WebChannel).
+
+    def incoming(self, call: WebCall, caller_uri: str, caller_name: str, sdp: str) -> None:
+        if self._closed or self.full:
+            call.reject(Cause.UNAVAILABLE if self._closed else Cause.BUSY)
+            return
+        entry = Entry(call, caller_uri, False, State.RINGING, call.id, caller_name, held=None)
+        self._entries[call.id] = entry
+        self._speaker.tell_offer(entry, sdp)
+        self._later(call.ring)
+
+    def early_answer(self, call: WebCall, sdp: str) -> None:
+        self._on(call, lambda entry: self._describe(entry, sdp))
+
+    def ringing(self, call: WebCall, sdp: str | None) -> None:
+        def handle(entry: Entry) -> None:
+            self._describe(entry, sdp)
+            if entry.state is State.CALLING:
+                self._advance(entry, State.RINGING)
+
+        self._on(call, handle)
+
+    def answered(self, call: WebCall, sdp: str | None) -> None:
+        def handle(entry: Entry) -> None:
+            self._describe(entry, sdp)
+            if entry.state is not State.ANSWERED:
+                self._advance(entry, State.ANSWERED)
+
+        self._on(call, handle)
+
+    def updated(self, call: WebCall, sdp: str | None, kind: str) -> None:
+        def handle(entry: Entry) -> None:
+            if kind == "offer" and sdp is not None:
+                entry.updating = "theirs"
+                self._speaker.tell_offer(entry, sdp)
+            elif entry.updating == "ours":
+                entry.updating = ""
+                self._speaker.tell_answer(entry, sdp)
+
+        self._on(call, handle)
+
+    def candidate(self, call: WebCall, candidate: str, mid: str | None) -> None:
+        self._on(call, lambda entry: self._speaker.tell_candidate(entry, candidate, mid))
+
+    def ended(self, call: WebCall, cause: Cause) -> None:
+        def handle(entry: Entry) -> None:
+            del self._entries[call.id]
+            self._finish(entry, cause)
+            self._speaker.tell_disconnected(entry, cause)
+
+        self._on(call, handle)
+
+    def _on(self, call: WebCall, handle: Callable[[Entry], None]) -> None:
+        entry = self._entries.get(call.id)
+        if entry is None:
+            if self._placing:
+                self._early.setdefault(call.id, []).append(lambda: self._on(call, handle))
+            return
+        if entry.held is not None:
+            entry.held.append(lambda: self._on(call, handle))
+        else:
+            handle(entry)
+
+    def _describe(self, entry: Entry, sdp: str | None) -> None:
+        if sdp is None or entry.described:
+            return
+        entry.described = True
+        if entry.inline is None:
+            self._speaker.tell_answer(entry, sdp)
+        elif not entry.inline.done():
+            entry.inline.set_result(sdp)
+
+    def _advance(self, entry: Entry, state: State) -> None:
+        entry.state = state
+        self._speaker.tell_state(entry, None)
+
+    def _finish(self, entry: Entry, cause: Cause) -> None:
+        if entry.inline is not None and not entry.inline.done():
+            entry.inline.set_exception(CallEnded(cause))
+        entry.state = State.ENDED
+        self._speaker.tell_state(entry, cause)

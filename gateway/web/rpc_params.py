@@ -1,0 +1,132 @@
+"""The parameters of a JSON-RPC request, checked one by one; every failure is -32602 and names the parameter."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.web import checks
+from gateway.web.rpc_codec import INVALID_PARAMS, RpcError
+
+_DIGIT = re.compile(r"[0-9*#A-Da-d]")
+_MAX_TOKEN = 256
+_MAX_CAPABILITIES = 2_048
+_MAX_REASON = 128
+
+
+def invalid(name: str, expected: str) -> RpcError:
+    """The error for one parameter."""
+    return RpcError(INVALID_PARAMS, f"{name}: {expected}")
+
+
+@dataclass(frozen=True, slots=True)
+class Params:
+    """Typed access to `raw`; every method raises RpcError (-32602)."""
+
+    raw: dict[str, Any]
+
+    def __contains__(self, name: str) -> bool:
+        return self.raw.get(name) is not None
+
+    def identifier(self, name: str) -> str:
+        """A peer's id, 1 to 128 printable characters."""
+        value = self.raw.get(name)
+        if not checks.is_identifier(value):
+            raise invalid(name, "required, 1 to 128 printable characters")
+        return str(value)
+
+    def target(self, name: str) -> str:
+        """A peer's id, or what can be dialled."""
+        value = self.raw.get(name)
+        if not checks.is_identifier(value, checks.MAX_TARGET):
+            raise invalid(name, "required, 1 to 256 printable characters")
+        return str(value)
+
+    def sdp(self, name: str = "sdp") -> str:
+        """A session description, not yet parsed."""
+        value = self.raw.get(name)
+        if not checks.is_description(value):
+            raise invalid(name, "required, the text of a session description")
+        return str(value)
+
+    def kind(self, default: str, allowed: tuple[str, ...]) -> str:
+        """The `type` of a description."""
+        value = self.raw.get("type", default)
+        if value not in allowed:
+            raise invalid("type", " or ".join(allowed))
+        return str(value)
+
+    def candidate(self) -> str:
+        """An ICE candidate; "" ends the list."""
+        value = self.raw.get("candidate")
+        if not checks.is_candidate(value):
+            raise invalid("candidate", 'required, one candidate line or "" for the end of the candidates')
+        return str(value)
+
+    def mid(self) -> str | None:
+        """`sdp_mid`, if any."""
+        value = self.raw.get("sdp_mid")
+        if not checks.is_label(value):
+            raise invalid("sdp_mid", "a short string or null")
+        return value
+
+    def line_index(self, name: str) -> int | None:
+        """The m-line's index, if any."""
+        value = self.raw.get(name)
+        if not checks.is_line_index(value):
+            raise invalid(name, "an integer from 0 to 65535 or null")
+        return value
+
+    def token(self) -> str | None:
+        """The secret that proves an id, if any."""
+        value = self.raw.get("token")
+        if value is None:
+            return None
+        if not isinstance(value, str) or not 0 < len(value) <= _MAX_TOKEN:
+            raise invalid("token", "a string of 1 to 256 characters")
+        return value
+
+    def call_id(self) -> str | None:
+        """Which of several calls with one peer is meant, if said."""
+        return self.identifier("call_id") if "call_id" in self else None
+
+    def reason(self) -> str | None:
+        """A word or a sentence, if any."""
+        value = self.raw.get("reason")
+        if value is not None and not checks.is_identifier(value, _MAX_REASON):
+            raise invalid("reason", "up to 128 printable characters")
+        return value
+
+    def small_object(self, name: str) -> dict[str, Any]:
+        """An object that the other peers are told, {} when absent."""
+        value = self.raw.get(name)
+        if value is None:
+            return {}
+        if not isinstance(value, dict) or not checks.is_small(value, _MAX_CAPABILITIES):
+            raise invalid(name, "an object of at most 2048 characters")
+        return value
+
+    def small_list(self, name: str) -> list[str]:
+        """Words that the other peers are told, [] when absent."""
+        value = self.raw.get(name)
+        if value is None:
+            return []
+        words = isinstance(value, list) and all(checks.is_identifier(item) for item in value)
+        if not words or not checks.is_small(value, _MAX_CAPABILITIES):
+            raise invalid(name, "a list of words, 2048 characters in all")
+        return list(value)
+
+    def digit(self) -> str:
+        """One DTMF digit (RFC 4733): 0-9 * # A-D."""
+        value = self.raw.get("digit")
+        if not isinstance(value, str) or not _DIGIT.fullmatch(value):
+            raise invalid("digit", "required, one of 0-9, *, #, A-D")
+        return value.upper()
+
+    def duration(self) -> int:
+        """Milliseconds a digit lasts, 160 unless said."""
+        value = self.raw.get("duration", 160)
+        if isinstance(value, bool) or not isinstance(value, int) or not 40 <= value <= 5_000:
+            raise invalid("duration", "milliseconds from 40 to 5000")
+        return value

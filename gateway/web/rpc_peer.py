@@ -1,0 +1,231 @@
+"""One JSON-RPC connection: who it is, what it is told, what it may do. The dialects' methods work on it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.call.status import Cause
+from gateway.identity.model import User
+from gateway.web import rpc_codec
+from gateway.web.auth import Doorkeeper, TooManyFailures
+from gateway.web.checks import is_target
+from gateway.web.facade import Gateway, PlaceError
+from gateway.web.outbox import Close, Outbox
+from gateway.web.rpc_calls import Calls, Entry
+from gateway.web.rpc_dialects import Dialect, Notice, PlainDialect, Problem, connection_state, problem_of
+from gateway.web.rpc_hub import Device, Hub
+from gateway.web.settings import WebSettings
+
+_MAX_RELAYED = 64
+_MAX_REFUSALS = 5
+_KNOWN_AFTER_END = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Office:
+    """What all connections share."""
+
+    gateway: Gateway
+    hub: Hub
+    door: Doorkeeper
+    settings: WebSettings
+
+
+class Peer:
+    """A Device of the hub, a Speaker of its calls."""
+
+    def __init__(self, office: Office, outbox: Outbox, address: str) -> None:
+        self.office = office
+        self.dialect: Dialect = PlainDialect()
+        self.calls = Calls(self, office.settings, asyncio.get_running_loop().call_soon)
+        self.user: User | None = None
+        self.peer_id = ""
+        self.is_guest = True
+        self.listing: dict[str, Any] = {"capabilities": {}, "metadata": {}, "connected_at": 0}
+        self._outbox = outbox
+        self._address = address
+        self._relayed: OrderedDict[str, None] = OrderedDict()
+        self._states: OrderedDict[str, str] = OrderedDict()
+        self._refusals = 0
+        self.local_address = ""
+        """IP address the client reached us at, if known."""
+
+    # Who it is.
+
+    async def announce(
+        self, dialect: Dialect, peer_id: str, token: str | None, capabilities: Any, metadata: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Take an id: a configured user's with its secret, any other as a guest. The result dialects 1 and 2 share."""
+        if self.user is not None:
+            raise dialect.error(Problem.ALREADY_ANNOUNCED, f"Already announced as {self.peer_id}")
+        user = await self._identify(dialect, peer_id, token)
+        self.dialect = dialect
+        self.peer_id = user.id
+        self.is_guest = not self.office.gateway.is_configured(user.id)
+        now_ms = int(time.time() * 1000)
+        self.listing = {"capabilities": capabilities, "metadata": metadata, "connected_at": now_ms}
+        if not self.office.hub.join(self):
+            self.peer_id = ""
+            raise dialect.error(Problem.ALREADY_ANNOUNCED, f"Peer already announced: {peer_id}")
+        self.user = user
+        self.office.gateway.connect(user.id, self.calls)
+        return {
+            "peer_id": user.id,
+            "peers_count": len(self.office.hub),
+            "other_peers": self.office.hub.others(user.id),
+        }
+
+    async def _identify(self, dialect: Dialect, peer_id: str, token: str | None) -> User:
+        try:
+            if token is None:
+                user = await self.office.door.guest(peer_id)
+            else:
+                user = await self.office.door.user(peer_id, token, self._address)
+        except TooManyFailures:
+            raise dialect.error(Problem.AUTHENTICATION, "Too many attempts, try again later") from None
+        if user is None:
+            self._refusals += 1
+            if self._refusals >= _MAX_REFUSALS:
+                self._outbox.close(Close.POLICY, "authentication failed")
+            raise dialect.error(Problem.AUTHENTICATION, "Authentication required")
+        return user
+
+    def announced(self) -> User:
+        """The user behind the connection; the dialect's error when it has not announced itself."""
+        if self.user is None:
+            raise self.dialect.error(Problem.NOT_ANNOUNCED, "Not announced: call announce first")
+        return self.user
+
+    def gone(self) -> None:
+        """The socket is closed: end its calls, tell the others."""
+        self.calls.close()
+        if self.user is not None:
+            self.office.gateway.disconnect(self.user.id, self.calls)
+            self.office.hub.leave(self)
+
+    # Calls.
+
+    async def place(self, to: str, sdp: str, caller: User | None = None, inline: bool = False) -> Entry:
+        """Call `to` through the gateway. With `inline`, the answer comes in the entry's future."""
+        caller = caller or self.announced()
+        if not is_target(to):
+            raise self.not_found(to)
+        if self.calls.full:
+            raise self.dialect.error(Problem.LIMIT, "Too many calls on this connection")
+        future = asyncio.get_running_loop().create_future() if inline else None
+        self.calls.placing()
+        try:
+            async with asyncio.timeout(self.office.settings.setup_timeout):
+                call = await self.office.gateway.place(self.calls, caller, to, sdp)
+        except PlaceError as error:
+            self.calls.not_placed()
+            raise self.place_error(to, error) from None
+        except TimeoutError:
+            self.calls.not_placed()
+            raise self.dialect.error(Problem.TIMEOUT, Cause.NO_ANSWER.sentence, _cause_data(Cause.NO_ANSWER)) from None
+        except BaseException:
+            self.calls.not_placed()
+            raise
+        return self.calls.placed(call, to, f"{caller.id}_{to}_{int(time.time() * 1000)}", future)
+
+    async def passing_guest(self) -> User:
+        """The caller of an offer without an announcement: the announced user, or a guest for this call."""
+        if self.user is not None:
+            return self.user
+        guest = await self.office.door.guest(f"guest-{uuid.uuid4().hex[:12]}")
+        if guest is None:
+            raise self.dialect.error(Problem.AUTHENTICATION, "Authentication required")
+        return guest
+
+    def place_error(self, to: str, error: PlaceError) -> rpc_codec.RpcError:
+        """What the client is told of a call that the gateway did not take."""
+        if error.cause is Cause.NOT_FOUND:
+            return self.not_found(to)
+        data = {"cause": error.cause.word, "status": error.status, "reason": error.cause.sentence}
+        return self.dialect.error(problem_of(error.cause, error.status), str(error), data)
+
+    def not_found(self, peer_id: str) -> rpc_codec.RpcError:
+        """Nobody of that id: neither announced nor in a call with this client, nor known to the gateway."""
+        return self.dialect.error(Problem.NOT_FOUND, f"Peer not found: {peer_id}", _cause_data(Cause.NOT_FOUND))
+
+    # Relayed sessions, peer to peer.
+
+    def knows(self, peer_id: str) -> bool:
+        return peer_id in self._relayed
+
+    def relay_to(self, peer_id: str) -> Device | None:
+        """The announced peer that an answer, a candidate or a farewell is relayed to."""
+        target = self.office.hub.partner(peer_id, self.peer_id)
+        if target is not None:
+            self._remember(peer_id)
+        return target
+
+    def _remember(self, peer_id: str) -> None:
+        self._relayed[peer_id] = None
+        self._relayed.move_to_end(peer_id)
+        if len(self._relayed) > _MAX_RELAYED:
+            self._relayed.popitem(last=False)
+
+    def guest_called(self, peer_id: str) -> Device | None:
+        """The guest an offer is relayed to; from now on it may answer this connection."""
+        target = self.office.hub.guest(peer_id)
+        if target is not None:
+            self._remember(peer_id)
+        return target
+
+    def relay_offer(self, source: str, offer_id: str, sdp: str, kind: str) -> None:
+        self._remember(source)
+        self._notify(self.dialect.offer(self.peer_id, source, offer_id, sdp, kind))
+
+    def relay_answer(self, source: str, sdp: str, kind: str) -> None:
+        self._notify(self.dialect.answer(self.peer_id, source, sdp, kind))
+
+    def relay_candidate(self, source: str, candidate: str, mid: str | None, index: int | None) -> None:
+        self._notify(self.dialect.candidate(self.peer_id, source, candidate, mid, index))
+
+    def relay_disconnect(self, source: str, reason: str | None) -> None:
+        self._notify(self.dialect.disconnected(source, reason))
+
+    def notify_joined(self, device: Device) -> None:
+        self._notify(self.dialect.joined(device.peer_id, device.listing))
+
+    def notify_left(self, peer_id: str) -> None:
+        self._notify(self.dialect.left(peer_id))
+
+    # Speaker: what its calls tell.
+
+    def tell_offer(self, entry: Entry, sdp: str) -> None:
+        notice = self.dialect.offer(self.peer_id, entry.peer_id, entry.offer_id, sdp, "offer")
+        self._notify(notice, call_id=entry.call.id, from_name=entry.caller_name, update=entry.updating == "theirs")
+
+    def tell_answer(self, entry: Entry, sdp: str | None) -> None:
+        kind = "rollback" if sdp is None else "answer"
+        self._notify(self.dialect.answer(self.peer_id, entry.peer_id, sdp, kind), call_id=entry.call.id)
+
+    def tell_candidate(self, entry: Entry, candidate: str, mid: str | None) -> None:
+        notice = self.dialect.candidate(self.peer_id, entry.peer_id, candidate, mid, None if not candidate else 0)
+        self._notify(notice, call_id=entry.call.id)
+
+    def tell_state(self, entry: Entry, cause: Cause | None) -> None:
+        previous = self._states.get(entry.call.id, "")
+        self._states[entry.call.id] = connection_state(entry, cause)
+        if len(self._states) > _KNOWN_AFTER_END:
+            self._states.popitem(last=False)
+        notice = self.dialect.call_state(entry, cause, previous, int(time.time() * 1000))
+        self._notify(notice, call_id=entry.call.id)
+
+    def tell_disconnected(self, entry: Entry, cause: Cause) -> None:
+        self._notify(self.dialect.disconnected(entry.peer_id, cause.word), call_id=entry.call.id)
+
+    def _notify(self, notice: Notice, **extra: Any) -> None:
+        method, params = notice
+        self._outbox.send(rpc_codec.notification(method, params | extra))
+
+
+def _cause_data(cause: Cause) -> dict[str, Any]:
+    return {"cause": cause.word, "status": cause.status, "reason": cause.sentence}

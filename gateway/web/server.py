@@ -1,0 +1,126 @@
+"""uvicorn inside a loop that is already running: no signal handlers, real ports, hard limits."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Callable, Generator
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
+
+from gateway.web.outbox import ABORT_EXTENSION
+from gateway.web.settings import WebSettings
+
+_MAX_FRAGMENTS = 64
+_MAX_UNREAD_PONGS = 262_144
+_STOP_SECONDS = 3
+_BACKLOG = 1_024
+
+
+class _WebSocketProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket, with a cap on fragments and on unread pongs, and a way to drop a slow reader."""
+
+    async def run_asgi(self) -> None:
+        extensions: dict[str, Any] = self.scope["extensions"]
+        extensions[ABORT_EXTENSION] = self.transport.abort
+        await super().run_asgi()
+
+    def handle_cont(self, event: Frame) -> None:
+        if len(self.frames) >= _MAX_FRAGMENTS:
+            self.conn.fail(1009, "too many fragments")
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": 1009})
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.close_sent = True
+            self.transport.close()
+            return
+        super().handle_cont(event)
+
+    def handle_ping(self) -> None:
+        if self.transport.get_write_buffer_size() > _MAX_UNREAD_PONGS:
+            self.transport.abort()
+            return
+        super().handle_ping()
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield  # signals belong to the process that runs the gateway, not to one of its front ends
+
+
+class WebServer:
+    """One listening web server; made by `serve`."""
+
+    def __init__(self, server: uvicorn.Server, listener: socket.socket, before_stop: Callable[[], None]) -> None:
+        self._server = server
+        self._listener = listener
+        self._before_stop = before_stop
+        self._task = asyncio.create_task(server.serve(sockets=[listener]))
+        self.address: tuple[str, int] = listener.getsockname()[:2]
+        """Host and port it really listens on."""
+
+    @property
+    def port(self) -> int:
+        """The port, also when port 0 was asked for."""
+        return self.address[1]
+
+    async def started(self) -> None:
+        """Wait until connections are accepted; raises what went wrong instead."""
+        while not self._server.started:
+            if self._task.done():
+                self._task.result()
+                raise OSError("the web server did not start")
+            await asyncio.sleep(0)
+
+    async def stop(self) -> None:
+        """Close sockets with 1001, let answers under way finish for a moment, release the port; idempotent."""
+        self._before_stop()
+        await asyncio.sleep(0)
+        self._server.should_exit = True
+        await asyncio.wait([self._task])
+        self._listener.close()
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    return socket.create_server((address[0], port), family=family, backlog=_BACKLOG)
+
+
+async def serve(
+    app: ASGIApp, host: str, port: int, tls: ssl.SSLContext | None = None, settings: WebSettings | None = None
+) -> WebServer:
+    """Listen on `host`:`port` (0: any free one) and serve `app` in the running loop.
+
+    `tls` is a ready server context, or None for plain HTTP. Raises OSError when the address cannot be bound.
+    """
+    settings = settings or WebSettings()
+    listener = await asyncio.to_thread(_bind, host, port)
+    config = uvicorn.Config(
+        app,
+        ws=_WebSocketProtocol,
+        http="httptools",
+        ws_max_size=settings.max_message,
+        ws_per_message_deflate=False,
+        ws_ping_interval=settings.ping_interval,
+        ws_ping_timeout=settings.ping_timeout,
+        limit_concurrency=settings.max_connections + settings.max_sessions,
+        timeout_keep_alive=10,
+        timeout_graceful_shutdown=_STOP_SECONDS,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+    )
+    config.load()
+    config.ssl = tls
+    state = getattr(app, "state", None)
+    before_stop: Callable[[], None] = getattr(state, "close_sockets", lambda: None)
+    server = WebServer(_Server(config), listener, before_stop)
+    await server.started()
+    return server

@@ -1,0 +1,48 @@
+"""Every limit of the web front ends, with its safe default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class WebSettings:
+    """Sizes are bytes, times are seconds."""
+
+    allowed_origins: tuple[str, ...] = ()
+    """Web origins ("https://app.example.com") that may use the API besides the page's own; "*" is any."""
+    require_origin: bool = False
+    """Refuse clients that send no Origin header at all, that is everything but browsers."""
+    default_callee: str = "600"
+    """Who is called when an offer names nobody: the built-in echo."""
+    max_body: int = 65_536
+    max_message: int = 65_536
+    max_batch: int = 20
+    max_depth: int = 16
+    """JSON arrays and objects within each other."""
+    max_connections: int = 1_000
+    """WebSockets at once, all front ends together."""
+    max_connections_per_address: int = 200
+    messages_per_second: float = 50.0
+    message_burst: int = 200
+    send_queue_messages: int = 512
+    send_queue_bytes: int = 1_048_576
+    """What may wait for a slow reader before its socket is dropped."""
+    ping_interval: float = 20.0
+    ping_timeout: float = 20.0
+    max_calls_per_connection: int = 8
+    max_candidates: int = 64
+    """Trickled ICE candidates of one call."""
+    setup_timeout: float = 25.0
+    """From an offer over HTTP to its answer; below the 30 s of the usual client."""
+    max_sessions: int = 500
+    """Live sessions of the HTTP front end."""
+    session_lifetime: float = 14_400.0
+    offers_per_second: float = 10.0
+    """HTTP offers, for each client address."""
+    offer_burst: int = 50
+    failures_per_second: float = 0.2
+    """Wrong passwords, for each client address."""
+    failure_burst: int = 10
+    max_rooms: int = 1_000
+    max_room_peers: int = 50

@@ -1,0 +1,74 @@
+"""The door every WebSocket passes: Origin, how many are open, and a tidy end when the gateway stops."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from starlette.responses import JSONResponse
+from starlette.websockets import WebSocket
+
+from gateway.web.auth import client_address, origin_allowed
+from gateway.web.limits import ConnectionCounter
+from gateway.web.outbox import Close, Outbox, converse
+from gateway.web.settings import WebSettings
+
+
+class Socket:
+    """One accepted WebSocket."""
+
+    def __init__(self, websocket: WebSocket, outbox: Outbox, address: str, settings: WebSettings) -> None:
+        self.outbox = outbox
+        self.address = address
+        self._websocket = websocket
+        self._settings = settings
+
+    async def converse(self, on_text: Callable[[str], Awaitable[None]]) -> None:
+        """See `outbox.converse`."""
+        await converse(self._websocket, self.outbox, self._settings, on_text)
+
+
+class SocketGate:
+    """Accepts or refuses; remembers who is inside."""
+
+    def __init__(self, settings: WebSettings) -> None:
+        self._settings = settings
+        self._counter = ConnectionCounter(settings.max_connections, settings.max_connections_per_address)
+        self._outboxes: set[Outbox] = set()
+
+    def __len__(self) -> int:
+        return self._counter.total
+
+    @asynccontextmanager
+    async def entered(self, websocket: WebSocket) -> AsyncIterator[Socket | None]:
+        """Accept the socket, or answer its handshake 403 or 503 and give None."""
+        address = client_address(websocket)
+        headers = websocket.headers
+        if not origin_allowed(headers.get("origin"), headers.get("host"), self._settings):
+            await _refuse(websocket, 403, "This origin may not connect.")
+            yield None
+            return
+        if not self._counter.enter(address):
+            await _refuse(websocket, 503, "Too many connections.")
+            yield None
+            return
+        outbox = Outbox(self._settings.send_queue_messages, self._settings.send_queue_bytes)
+        self._outboxes.add(outbox)
+        try:
+            await websocket.accept()
+            yield Socket(websocket, outbox, address, self._settings)
+        finally:
+            self._outboxes.discard(outbox)
+            self._counter.leave(address)
+
+    def close_all(self) -> None:
+        """The gateway stops: every socket is closed with 1001."""
+        for outbox in list(self._outboxes):
+            outbox.close(Close.GOING_AWAY, "the gateway stops")
+
+
+async def _refuse(websocket: WebSocket, status: int, reason: str) -> None:
+    if "websocket.http.response" in (websocket.scope.get("extensions") or {}):
+        await websocket.send_denial_response(JSONResponse({"error": reason, "code": status}, status))
+    else:
+        await websocket.close()

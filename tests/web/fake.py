@@ -1,0 +1,227 @@
+"""A scripted gateway for the web room's tests: it records what it is asked and says what the test wants."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection, connect
+
+from gateway.call.status import Cause
+from gateway.identity.model import User
+from gateway.web.app import WebServer, WebSettings, create_app, serve
+from gateway.web.facade import PlaceError, WebChannel
+
+SDP = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\n"
+ANSWER = SDP.replace("- 1 1", "- 2 2")
+
+
+@dataclass(eq=False)
+class FakeCall:
+    """Records what the channel does with it; `log` holds (method, arguments)."""
+
+    id: str
+    channel: WebChannel
+    to: str = ""
+    caller: User | None = None
+    offer: str = ""
+    log: list[tuple[Any, ...]] = field(default_factory=list)
+    on_event: Callable[[FakeCall, tuple[Any, ...]], None] | None = None
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def _note(self, *event: Any) -> None:
+        self.log.append(event)
+        self.changed.set()
+        if self.on_event is not None:
+            self.on_event(self, event)
+
+    def ring(self) -> None:
+        self._note("ring")
+
+    def answer(self, sdp: str) -> None:
+        self._note("answer", sdp)
+
+    def reject(self, cause: Cause) -> None:
+        self._note("reject", cause)
+
+    def hangup(self, cause: Cause = Cause.NORMAL) -> None:
+        self._note("hangup", cause)
+
+    def candidate(self, candidate: str, mid: str | None) -> None:
+        self._note("candidate", candidate, mid)
+
+    def digit(self, digit: str, duration_ms: int = 160) -> None:
+        self._note("digit", digit, duration_ms)
+
+    def update(self, sdp: str) -> None:
+        self._note("update", sdp)
+
+    def update_answer(self, sdp: str | None) -> None:
+        self._note("update_answer", sdp)
+
+    async def happens(self, *event: Any) -> None:
+        """Wait until the channel has done that."""
+        async with asyncio.timeout(5):
+            while event not in self.log:
+                self.changed.clear()
+                await self.changed.wait()
+
+
+Script = Callable[[FakeCall], Any]
+
+
+class FakeGateway:
+    """Users alice (wonder) and bob (builder); `script` says what becomes of a placed call."""
+
+    def __init__(self) -> None:
+        self.secrets = {"alice": "wonder", "bob": "builder"}
+        self.guests_allowed = True
+        self.channels: dict[str, list[WebChannel]] = {}
+        self.calls: list[FakeCall] = []
+        self.script: Script = lambda call: call.channel.early_answer(call, ANSWER)
+        self.active = 0
+        self.attempts = 0
+        self.status = "ok"
+        self.placed = asyncio.Event()
+
+    async def authenticate(self, user: str, secret: str | None) -> User | None:
+        self.attempts += 1
+        if user == "" and secret == "token-of-alice":
+            user, secret = "alice", "wonder"
+        if user in self.secrets:
+            return User(user, web=True) if self.secrets[user] == secret else None
+        return User(user) if self.guests_allowed and secret is None else None
+
+    def is_configured(self, user_id: str) -> bool:
+        return user_id in self.secrets
+
+    def connect(self, user_id: str, channel: WebChannel) -> None:
+        self.channels.setdefault(user_id, []).append(channel)
+
+    def disconnect(self, user_id: str, channel: WebChannel) -> None:
+        self.channels[user_id].remove(channel)
+
+    async def place(self, channel: WebChannel, caller: User, to: str, sdp: str) -> FakeCall:
+        if to == "nobody":
+            raise PlaceError(Cause.NOT_FOUND)
+        if to == "forbidden":
+            raise PlaceError(Cause.FORBIDDEN)
+        if to == "full":
+            raise PlaceError(Cause.OVERLOADED)
+        if to == "malformed":
+            raise PlaceError(Cause.ERROR, "SDP line 1: no version", 400)
+        if to == "codec":
+            raise PlaceError(Cause.NOT_ACCEPTABLE)
+        if to == "crash":
+            raise KeyError("secret detail")
+        call = FakeCall(f"call-{len(self.calls) + 1}", channel, to, caller, sdp)
+        self.calls.append(call)
+        self.placed.set()
+        result = self.script(call)
+        if asyncio.iscoroutine(result):
+            await result
+        return call
+
+    def ring_user(self, user_id: str, caller: str = "sip:1001@gateway.example", name: str = "Desk") -> FakeCall:
+        """An incoming call for the user's last channel."""
+        channel = self.channels[user_id][-1]
+        call = FakeCall(f"call-{len(self.calls) + 1}", channel)
+        self.calls.append(call)
+        channel.incoming(call, caller, name, SDP)
+        return call
+
+    def ice_servers(self, client: str) -> list[dict[str, Any]]:
+        return [{"urls": ["stun:stun.example.com:3478"]}, {"urls": ["turn:t"], "username": "u", "credential": "c"}]
+
+    def health(self) -> dict[str, Any]:
+        return {"active_calls": self.active, "status": self.status}
+
+
+@contextlib.asynccontextmanager
+async def running(gateway: FakeGateway, settings: WebSettings | None = None) -> AsyncIterator[WebServer]:
+    """The front ends of `gateway` on a free port of loopback."""
+    server = await serve(create_app(gateway, settings), "127.0.0.1", 0, settings=settings)
+    try:
+        yield server
+    finally:
+        await server.stop()
+
+
+class RpcClient:
+    """A JSON-RPC client: responses by id, notifications in order."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self.socket = socket
+        self.inbox: list[dict[str, Any]] = []
+        self._ids = 0
+
+    async def frame(self) -> Any:
+        """The next frame as it comes."""
+        async with asyncio.timeout(5):
+            return json.loads(await self.socket.recv())
+
+    async def request(self, method: str, **params: Any) -> dict[str, Any]:
+        """Send a request and wait for its response; what comes before goes to `inbox`."""
+        self._ids += 1
+        await self.send({"jsonrpc": "2.0", "method": method, "params": params, "id": self._ids})
+        while True:
+            frame: dict[str, Any] = await self.frame()
+            if isinstance(frame, dict) and "method" not in frame:
+                assert frame["id"] == self._ids
+                return frame
+            self.inbox.append(frame)
+
+    async def ok(self, method: str, **params: Any) -> dict[str, Any]:
+        """The result of a request that succeeds."""
+        response = await self.request(method, **params)
+        assert "result" in response, response
+        result: dict[str, Any] = response["result"]
+        return result
+
+    async def fails(self, method: str, **params: Any) -> dict[str, Any]:
+        """The error of a request that fails."""
+        response = await self.request(method, **params)
+        assert "error" in response, response
+        error: dict[str, Any] = response["error"]
+        return error
+
+    async def notify(self, method: str, **params: Any) -> None:
+        """Send a notification."""
+        await self.send({"jsonrpc": "2.0", "method": method, "params": params})
+
+    async def send(self, value: Any) -> None:
+        """Send any JSON."""
+        await self.socket.send(json.dumps(value))
+
+    async def notified(self, method: str, **match: Any) -> dict[str, Any]:
+        """The next notification of that method (with those members), others before it are dropped."""
+        while True:
+            frame = self.inbox.pop(0) if self.inbox else await self.frame()
+            if frame.get("method") == method and match.items() <= frame["params"].items():
+                params: dict[str, Any] = frame["params"]
+                return params
+
+    async def next_notice(self) -> tuple[str, dict[str, Any]]:
+        """The next notification, whatever it is."""
+        frame = self.inbox.pop(0) if self.inbox else await self.frame()
+        return frame["method"], frame["params"]
+
+    async def silent(self) -> None:
+        """Nothing waits: a request is answered first."""
+        assert self.inbox == []
+        await self.request("server.info")
+        assert self.inbox == []
+
+
+@contextlib.asynccontextmanager
+async def rpc(server: WebServer, peer_id: str | None = None, **params: Any) -> AsyncIterator[RpcClient]:
+    """A client on /rpc, announced as `peer_id` if given."""
+    async with connect(f"ws://127.0.0.1:{server.port}/rpc", compression=None) as socket:
+        client = RpcClient(socket)
+        if peer_id is not None:
+            await client.ok("announce", peer_id=peer_id, **params)
+        yield client
