@@ -103,10 +103,8 @@ class SessionTimer:
         if asked is not None and self._policy.interval:
             wanted = min(wanted, self._policy.interval)
         interval = max(wanted, floor)
-        if not supported:
-            refresher = "uas"
-        else:
-            refresher = (asked.refresher if asked is not None else None) or "uac"
+        asked_refresher = asked.refresher if asked is not None else None
+        refresher = asked_refresher or "uac" if supported else "uas"
         self._start(interval, refresher == "uas", now)
         fields: list[tuple[str, object]] = [("Session-Expires", SessionExpires(interval, refresher))]
         if refresher == "uac":
