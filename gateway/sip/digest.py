@@ -14,9 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from gateway.sip.errors import SipBuildError
+from gateway.sip.errors import SipBuildError, SipSyntaxError
 from gateway.sip.headers_more import AuthValue
 from gateway.sip.message import Request
+from gateway.sip.uri import Uri
 
 _HASHES: Mapping[str, Callable[[bytes], str]] = {
     "SHA-512-256": lambda data: hashlib.new("sha512_256", data).hexdigest(),
@@ -84,7 +85,8 @@ class NoncePolicy:
     lifetime: float = 300.0
     """Seconds after which a nonce is stale."""
     remembered: int = 50_000
-    """How many used nonces are remembered against replay; the oldest is forgotten first, and counts as stale."""
+    """How many used nonces are remembered against replay; the oldest is forgotten first, and it and all that are
+    older count as stale from then on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,20 +151,21 @@ Ha1Lookup = Callable[[str, str], Mapping[str, str] | None]
 class DigestServer:
     """Challenges and checks requests for one realm."""
 
-    __slots__ = ("_algorithms", "_nonces", "_policy", "_seen", "realm")
+    __slots__ = ("_algorithms", "_forgotten", "_nonces", "_policy", "_seen", "realm")
 
     def __init__(
         self,
         realm: str,
         secret: bytes,
         algorithms: Sequence[str] = ("SHA-256", "MD5"),
-        policy: NoncePolicy = NoncePolicy(),  # noqa: B008  a frozen value
+        policy: NoncePolicy = NoncePolicy(),
     ) -> None:
         self.realm = realm
         self._algorithms = tuple(algorithms)
         self._policy = policy
         self._nonces = Nonces(secret, realm)
-        self._seen: OrderedDict[str, _Window] = OrderedDict()
+        self._seen: OrderedDict[tuple[str, str], _Window] = OrderedDict()
+        self._forgotten = float("-inf")
 
     def challenges(self, now: float, *, stale: bool = False, salt: bytes = b"") -> list[AuthValue]:
         """One WWW-Authenticate or Proxy-Authenticate value per algorithm, the preferred first (RFC 8760 2.4)."""
@@ -194,34 +197,43 @@ class DigestServer:
         right = hmac.compare_digest(response_of(ha1, given).encode(), (mine.get("response") or "").lower().encode())
         if not right or known is None or _base(algorithm) not in known:
             return Checked(Verdict.WRONG, username)
-        return Checked(Verdict.OK if self._fresh(given, now) else Verdict.STALE, username)
+        return Checked(Verdict.OK if self._fresh(given, username, now) else Verdict.STALE, username)
 
     def _read(self, value: AuthValue, request: Request, algorithm: str) -> DigestInput | None:
         qop, nc = value.get("qop"), value.get("nc") or ""
         nonce, uri, cnonce = value.get("nonce"), value.get("uri"), value.get("cnonce") or ""
         if not nonce or not uri or value.get("response") is None or algorithm.upper() not in self._accepted():
             return None
-        # We always offer qop, so a client that leaves it out is one of RFC 2069: no replay check would be possible.
-        if qop is None or qop.lower() not in ("auth", "auth-int") or not cnonce or not _is_count(nc):
+        if qop is not None and (qop.lower() not in ("auth", "auth-int") or not cnonce or not _is_count(nc)):
             return None
-        if not _names_request(uri, request):
+        if not _names_request(uri, request.uri):
             return None
-        return DigestInput(algorithm, nonce, request.method, uri, qop.lower(), cnonce, nc, request.body)
+        return DigestInput(
+            algorithm, nonce, request.method, uri, qop.lower() if qop else None, cnonce, nc, request.body
+        )
 
     def _accepted(self) -> set[str]:
         plain = {algorithm.upper() for algorithm in self._algorithms}
         return plain | {f"{algorithm}-SESS" for algorithm in plain}
 
-    def _fresh(self, given: DigestInput, now: float) -> bool:
+    def _fresh(self, given: DigestInput, username: str, now: float) -> bool:
         issued = self._nonces.issued_at(given.nonce)
         if issued is None or not -1.0 <= now - issued <= self._policy.lifetime:
             return False
-        window = self._seen.get(given.nonce)
+        key = (given.nonce, username)
+        window = self._seen.get(key)
         if window is None:
-            window = self._seen[given.nonce] = _Window()
-            if len(self._seen) > self._policy.remembered:
-                self._seen.popitem(last=False)
-        return window.take(int(given.nc, 16))
+            if issued <= self._forgotten:
+                return False
+            window = self._seen[key] = _Window()
+            self._bound()
+        # A client of RFC 2069 sends no count: its nonce is good for one request (RFC 3261 22.4 wants it served).
+        return window.take(int(given.nc, 16) if given.qop else 1)
+
+    def _bound(self) -> None:
+        while len(self._seen) > self._policy.remembered:
+            (nonce, _), _ = self._seen.popitem(last=False)
+            self._forgotten = max(self._forgotten, self._nonces.issued_at(nonce) or self._forgotten)
 
 
 class _Window:
@@ -253,19 +265,13 @@ def _is_count(text: str) -> bool:
     return len(text) == 8 and all(character in "0123456789abcdefABCDEF" for character in text) and int(text, 16) > 0
 
 
-def _names_request(uri: str, request: Request) -> bool:
+def _names_request(text: str, uri: Uri) -> bool:
     # The digest's uri must be the Request-URI (RFC 3261 22.4 item 7). Proxies and phones rewrite parameters and
     # ports on the way, so only the parts that say who is called must agree.
-    if uri == str(request.uri):
+    if text == str(uri):
         return True
-    return _who(uri) == _who(str(request.uri))
-
-
-def _who(uri: str) -> str:
-    scheme, _, rest = uri.partition(":")
-    user, at, host = rest.partition("@")
-    if not at:
-        user, host = "", rest
-    for mark in (";", "?", ":"):
-        host = host.partition(mark)[0] if not host.startswith("[") else host
-    return f"{scheme.lower()}:{user}@{host.lower()}"
+    try:
+        named = Uri.parse(text)
+    except SipSyntaxError:
+        return False
+    return named.is_sip and uri.is_sip and named.user == uri.user and named.host.lower() == uri.host.lower()

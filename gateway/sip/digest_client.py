@@ -44,18 +44,22 @@ class _Session:
     proxy: bool
     credentials: ClientCredentials
     used: int = 0
-    tried: int = 0
+    """Requests signed with this nonce."""
+    proven: bool = False
+    """A request signed with it was taken, so that a new challenge means no more than an old nonce."""
+    rounds: int = 0
+    """Challenges in a row that said stale=true."""
 
 
 class DigestClient:
     """One account's authentication towards one peer: remembers the nonce and its count for later requests."""
 
-    __slots__ = ("_credentials", "_max_tries", "_sessions")
+    __slots__ = ("_credentials", "_max_stale", "_sessions")
 
-    def __init__(self, credentials: ClientCredentials, max_tries: int = 2) -> None:
-        """`max_tries` bounds answers in a row to challenges that are not stale=true."""
+    def __init__(self, credentials: ClientCredentials, max_stale: int = 4) -> None:
+        """`max_stale` bounds answers in a row to challenges that say stale=true."""
         self._credentials = credentials
-        self._max_tries = max_tries
+        self._max_stale = max_stale
         self._sessions: dict[tuple[bool, str], _Session] = {}
 
     def challenged(self, response: Response, peer: str) -> bool:
@@ -95,26 +99,24 @@ class DigestClient:
 
     def _take(self, challenge: AuthValue, proxy: bool, realm: str) -> bool:
         before = self._sessions.get((proxy, realm))
-        stale = (challenge.get("stale") or "").lower() == "true"
-        if before is None or not before.used:
-            tried = 0
-        elif stale:
-            # A server that calls every nonce stale would keep us busy for ever.
-            tried = before.tried + 1
-        else:
-            tried = before.tried + 1
-            if challenge.get("nonce") == before.challenge.get("nonce"):
-                tried = self._max_tries
-        if before is not None and before.used and tried >= (4 * self._max_tries if stale else self._max_tries):
-            return False
-        self._sessions[proxy, realm] = _Session(challenge, proxy, self._credentials, 0, tried)
+        rounds = 0
+        if before is not None and before.used:
+            if (challenge.get("stale") or "").lower() == "true":
+                # A server that calls every nonce stale would keep us busy for ever.
+                rounds = before.rounds + 1
+                if rounds > self._max_stale:
+                    return False
+            elif not before.proven:
+                return False
+        self._sessions[proxy, realm] = _Session(challenge, proxy, self._credentials, rounds=rounds)
         return True
 
     def accepted(self, peer: str) -> None:
-        """A request with our credentials was taken: later challenges may be answered again."""
+        """A request with our credentials got another final response than 401 or 407: the secret is right, and a
+        later challenge may be answered even when the server does not say stale=true."""
         if peer == self._credentials.peer:
             for key, session in self._sessions.items():
-                self._sessions[key] = replace(session, tried=0)
+                self._sessions[key] = replace(session, proven=session.used > 0, rounds=0)
 
     def authorize(self, request: Request, peer: str, cnonce: str) -> Request:
         """`request` with credentials for every realm that has challenged us, if it goes to the bound peer.
