@@ -1,0 +1,294 @@
+"""Codecs as the values that offers and answers are about: what they are, and when two are the same.
+
+A payload type is only a number that one side chose; a codec's identity is its name, clock rate and
+channels, and for some codecs a few format parameters (RFC 3264 section 6.1, RFC 8829 section 5.3.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Final
+
+from sdp.description import MediaDescription
+
+DYNAMIC: Final = (*range(96, 128), *range(35, 64))
+"""Payload types for codecs without a number of their own, in the order they are given out (RFC 3551 section 3)."""
+
+STATIC: Final[dict[int, str]] = {
+    0: "PCMU/8000",
+    3: "GSM/8000",
+    4: "G723/8000",
+    5: "DVI4/8000",
+    6: "DVI4/16000",
+    7: "LPC/8000",
+    8: "PCMA/8000",
+    9: "G722/8000",
+    10: "L16/44100/2",
+    11: "L16/44100",
+    12: "QCELP/8000",
+    13: "CN/8000",
+    14: "MPA/90000",
+    15: "G728/8000",
+    16: "DVI4/11025",
+    17: "DVI4/22050",
+    18: "G729/8000",
+    25: "CelB/90000",
+    26: "JPEG/90000",
+    28: "nv/90000",
+    31: "H261/90000",
+    32: "MPV/90000",
+    33: "MP2T/90000",
+    34: "H263/90000",
+}
+"""What a payload type means where no rtpmap says it (RFC 3551 section 6); G722 samples at 16000, its clock is 8000."""
+
+EVENT: Final = "telephone-event"
+REPAIR: Final = frozenset({"rtx", "red", "ulpfec", "flexfec", "flexfec-03", "parityfec", "raptorfec"})
+"""Formats that repeat or protect another format: no codec of their own."""
+NOISE: Final = "cn"
+AUXILIARY: Final = REPAIR | {EVENT, NOISE}
+"""Formats that make no section usable by themselves."""
+
+_COMPARED: Final[dict[str, dict[str, str]]] = {
+    "h264": {"packetization-mode": "0"},
+    "vp9": {"profile-id": "0"},
+    "av1": {"profile": "0"},
+    "h265": {"profile-id": "1", "tier-flag": "0", "tx-mode": "srst"},
+    "amr": {"octet-align": "0"},
+    "amr-wb": {"octet-align": "0"},
+    "g7221": {"bitrate": ""},
+}
+"""Parameters that must be equal for two codecs of that name to be the same, and what they are when left out."""
+
+_H264_PROFILES: Final = (
+    ("42", "x1xx0000", "CB"),
+    ("4D", "1xxx0000", "CB"),
+    ("58", "11xx0000", "CB"),
+    ("42", "x0xx0000", "B"),
+    ("58", "10xx0000", "B"),
+    ("4D", "0x0x0000", "M"),
+    ("64", "00000000", "H"),
+    ("64", "00001100", "CH"),
+    ("6E", "0xxxxxxx", "H10"),
+    ("7A", "0xxxxxxx", "H422"),
+    ("F4", "0xxxxxxx", "H444"),
+)
+"""profile_idc, constraint bits (x: either), and the profile both make (RFC 6184 table 5)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """One format of an RTP section."""
+
+    name: str
+    """As its rtpmap spells it ("opus", "PCMU"); compared without case."""
+    clock_rate: int
+    """RTP clock, Hz."""
+    channels: int = 1
+    payload_type: int | None = None
+    """0 to 127; None for a codec that nobody has numbered yet."""
+    fmtp: str = ""
+    """Format parameters as written, without the payload type."""
+    feedback: tuple[str, ...] = ()
+    """RTCP feedback for this format ("nack pli"; RFC 4585), without the payload type."""
+    key: tuple[str, int, int] = field(init=False, repr=False, compare=False)
+    """Name in lower case, clock rate, channels: equal for the same codec, but see `matches`."""
+    traits: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    """The values of the parameters that belong to its identity."""
+
+    def __post_init__(self) -> None:
+        name = self.name.lower()
+        object.__setattr__(self, "key", (name, self.clock_rate, self.channels))
+        object.__setattr__(self, "traits", _traits(name, self.fmtp) if name in _COMPARED else ())
+
+    @property
+    def is_event(self) -> bool:
+        """Whether it carries DTMF (RFC 4733)."""
+        return self.key[0] == EVENT
+
+    @property
+    def is_media(self) -> bool:
+        """Whether a section can run on it alone: not digits, comfort noise, repair or redundancy."""
+        return self.key[0] not in AUXILIARY
+
+    @property
+    def rtpmap(self) -> str:
+        """What stands in its rtpmap after the payload type."""
+        name, rate, channels = self.name, self.clock_rate, self.channels
+        return f"{name}/{rate}" if channels == 1 else f"{name}/{rate}/{channels}"
+
+    def matches(self, other: Codec) -> bool:
+        """Whether both are the same codec: what one encodes the other decodes, whatever their numbers."""
+        return self.key == other.key and self.traits == other.traits
+
+    def numbered(self, payload_type: int | None) -> Codec:
+        """The same codec under another payload type."""
+        return self if payload_type == self.payload_type else replace(self, payload_type=payload_type)
+
+
+def parameters(fmtp: str) -> dict[str, str]:
+    """Format parameters "a=1;b=2" by name, lower case; what has no "=" is a name with an empty value."""
+    found = {}
+    for part in fmtp.split(";"):
+        name, _, value = part.strip().partition("=")
+        if name:
+            found[name.strip().lower()] = value.strip()
+    return found
+
+
+def _traits(name: str, fmtp: str) -> tuple[str, ...]:
+    given = parameters(fmtp)
+    traits = tuple([given.get(parameter, default).lower() for parameter, default in _COMPARED[name].items()])
+    return (*traits, _h264_profile(given.get("profile-level-id", "420010"))) if name == "h264" else traits
+
+
+def _h264_profile(profile_level_id: str) -> str:
+    """The profile that six hexadecimal digits name; themselves where they name none (RFC 6184 section 8.1)."""
+    text = profile_level_id.upper()
+    try:
+        bits = f"{int(text[2:4], 16):08b}"
+    except ValueError:
+        return text
+    for idc, pattern, profile in _H264_PROFILES:
+        if text[:2] == idc and all(want in ("x", bit) for want, bit in zip(pattern, bits, strict=False)):
+            return profile
+    return text[:4]
+
+
+@lru_cache(maxsize=512)
+def _read_rtpmap(rtpmap: str) -> tuple[str, int, int] | None:
+    """Name, clock rate and channels; None where it is not of that form (RFC 8866 section 6.6)."""
+    name, _, rest = rtpmap.strip().partition("/")
+    rate, _, channels = rest.partition("/")
+    if not (name and rate.isascii() and rate.isdigit() and len(rate) < 10):
+        return None
+    usable = channels.isascii() and channels.isdigit() and 0 < int(channels[:3]) < 256 and len(channels) < 4
+    return name, int(rate), int(channels) if usable else 1
+
+
+def _read_codec(payload_type: int, rtpmap: str, fmtp: str, feedback: tuple[str, ...]) -> Codec | None:
+    read = _read_rtpmap(rtpmap)
+    if read is None or not read[1]:
+        return None
+    name, rate, channels = read
+    return Codec(name, rate, channels, payload_type, fmtp, feedback)
+
+
+_read_codec_cached = lru_cache(maxsize=2048)(_read_codec)
+_CACHED_LENGTH: Final = 200
+"""Longest fmtp or rtpmap that is worth remembering, so that strangers cannot fill memory."""
+
+
+def read_codecs(media: MediaDescription) -> tuple[Codec, ...]:
+    """The codecs of an RTP section, best first, with their payload types.
+
+    A format that is no payload type, has no usable rtpmap and no static meaning, or comes twice is left
+    out: what it is cannot be known, and the rest of the section is still good.
+    """
+    maps = _by_payload_type(media.values("rtpmap"))
+    parameters_of = _by_payload_type(media.values("fmtp"))
+    feedback = _feedback(media.values("rtcp-fb"))
+    to_all = feedback.get("*", ())
+    codecs: dict[int, Codec] = {}
+    for text in media.formats:
+        payload_type = payload_number(text)
+        if payload_type is None or payload_type in codecs:
+            continue
+        rtpmap = maps.get(text) or STATIC.get(payload_type)
+        if rtpmap is None:
+            continue
+        fmtp = parameters_of.get(text, "")
+        said = feedback.get(text, ())
+        said = (*to_all, *said) if to_all else said
+        read = _read_codec_cached if len(fmtp) + len(rtpmap) < _CACHED_LENGTH and len(said) < 10 else _read_codec
+        codec = read(payload_type, rtpmap, fmtp, said)
+        if codec is not None:
+            codecs[payload_type] = codec
+    return tuple(codecs.values())
+
+
+def payload_number(text: str) -> int | None:
+    """A format as a payload type, 0 to 127; None for anything else."""
+    if text.isascii() and text.isdigit() and len(text) < 4:
+        number = int(text)
+        return number if number < 128 else None
+    return None
+
+
+def _by_payload_type(values: Iterable[str]) -> dict[str, str]:
+    """The first value of each payload type ("111 opus/48000/2")."""
+    found: dict[str, str] = {}
+    for value in values:
+        payload_type, _, rest = value.partition(" ")
+        if payload_type not in found:
+            found[payload_type] = rest.strip()
+    return found
+
+
+def _feedback(values: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    grouped: dict[str, list[str]] = {}
+    for value in values:
+        payload_type, _, rest = value.partition(" ")
+        grouped.setdefault(payload_type, []).append(rest.strip())
+    for payload_type, rest_of in grouped.items():
+        found[payload_type] = tuple(rest_of)
+    return found
+
+
+def find_match(codec: Codec, among: Iterable[Codec]) -> Codec | None:
+    """The first of `among` that is the same codec as `codec`.
+
+    Where none is, one of the same name, rate and number counts: some phones echo a payload type and
+    leave out the parameters that would make it the same.
+    """
+    key, traits = codec.key, codec.traits
+    echoed = None
+    for other in among:
+        if other.key == key:
+            if other.traits == traits:
+                return other
+            if other.payload_type == codec.payload_type and codec.payload_type is not None:
+                echoed = other
+    return echoed
+
+
+def common_codecs(ours: Iterable[Codec], theirs: Iterable[Codec]) -> tuple[Codec, ...]:
+    """The codecs of `ours` that are also among `theirs`, as `ours` has them and in its order.
+
+    Repair formats (rtx, red, fec) are kept only where what they repair is kept.
+    """
+    others = tuple(theirs)
+    found = [codec for codec in ours if find_match(codec, others) is not None]
+    return keep_repair(found)
+
+
+def keep_repair(codecs: Iterable[Codec]) -> tuple[Codec, ...]:
+    """The same codecs without retransmission formats whose codec is not among them (RFC 4588 section 8.6)."""
+    kept = tuple(codecs)
+    numbers = {str(codec.payload_type) for codec in kept if codec.is_media}
+    return tuple([codec for codec in kept if codec.key[0] != "rtx" or parameters(codec.fmtp).get("apt") in numbers])
+
+
+def payload_map(receive: Iterable[Codec], send: Iterable[Codec]) -> dict[int, int]:
+    """How a relay renumbers packets: payload type received on one side -> payload type to send on the other.
+
+    `receive` is what one agreement says arrives, `send` what the other says may be sent; formats that
+    only one of them knows are absent, so their packets need transcoding or are dropped.
+    """
+    targets = tuple(send)
+    renumbered: dict[int, int] = {}
+    for codec in receive:
+        target = find_match(codec, targets)
+        if codec.payload_type is not None and target is not None and target.payload_type is not None:
+            renumbered[codec.payload_type] = target.payload_type
+    return renumbered
+
+
+def event_map(codecs: Iterable[Codec]) -> dict[int, int]:
+    """Payload types of telephone-event by clock rate in Hz, which is the audio codec's own (RFC 4733)."""
+    return {
+        codec.clock_rate: codec.payload_type for codec in codecs if codec.is_event and codec.payload_type is not None
+    }

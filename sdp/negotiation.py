@@ -1,0 +1,223 @@
+"""What an offer and its answer agreed on, seen from one side (RFC 3264, RFC 8829, RFC 9143)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from sdp.attributes import Crypto, Direction, MaxPtime, Ptime, SetupRole
+from sdp.codecs import Codec, common_codecs, event_map, read_codecs
+from sdp.description import MediaDescription, SessionDescription
+from sdp.errors import SdpNegotiationError
+from sdp.fields import Bandwidth
+from sdp.pairing import group_alternatives
+from sdp.transport import RemoteTransport, bundle_groups, is_held, read_transport, setup_of
+
+Side = Literal["offerer", "answerer"]
+
+
+@dataclass(frozen=True, slots=True)
+class MediaAgreement:
+    """One media section as both sides left it. Directions and payload types are from the local view."""
+
+    index: int
+    """Position of its m= line, from 0."""
+    kind: str
+    """audio, video, application ..."""
+    mid: str | None
+    accepted: bool
+    """False: rejected by either side, or nothing in common; then nothing flows and the rest is empty."""
+    profile: str
+    """The protocol of its m= lines."""
+    direction: Direction = Direction.INACTIVE
+    """Whether we send and whether we receive, hold in both spellings counted in."""
+    send: tuple[Codec, ...] = ()
+    """What we may send, best first, under the payload types the remote side gave them."""
+    receive: tuple[Codec, ...] = ()
+    """What may arrive, best first, under the payload types we gave them."""
+    send_events: dict[int, int] = field(default_factory=dict)
+    """telephone-event payload types to send, by clock rate in Hz."""
+    receive_events: dict[int, int] = field(default_factory=dict)
+    """telephone-event payload types that may arrive, by clock rate in Hz."""
+    ptime: float | None = None
+    """Milliseconds of media a packet that the remote side wants to receive."""
+    maxptime: float | None = None
+    """Most milliseconds a packet that it can receive."""
+    bandwidths: tuple[Bandwidth, ...] = ()
+    """What the remote side wants to receive at most."""
+    remote: RemoteTransport | None = None
+    """None where not accepted."""
+    dtls_role: Literal["active", "passive"] | None = None
+    """Ours; the active side sends the ClientHello. None without DTLS."""
+    crypto_local: Crypto | None = None
+    """The SDES key that we protect our packets with."""
+    bundle: int | None = None
+    """Index of the section whose transport this one shares; None where it has its own."""
+
+    @property
+    def held(self) -> bool:
+        """Whether the remote side does not want to hear us (hold)."""
+        return self.accepted and not self.direction.sends
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What an offer and its answer agreed on."""
+
+    local: Side
+    media: tuple[MediaAgreement, ...]
+
+    @property
+    def accepted(self) -> bool:
+        """Whether any section was accepted."""
+        return any(media.accepted for media in self.media)
+
+    def first(self, kind: str) -> MediaAgreement | None:
+        """The first accepted section of that kind."""
+        return next((media for media in self.media if media.accepted and media.kind == kind), None)
+
+
+def negotiate(offer: SessionDescription, answer: SessionDescription, *, local: Side) -> Agreement:
+    """What `offer` and `answer` agreed on, seen by the side that wrote one of them.
+
+    Raises SdpNegotiationError where the answer breaks a rule that leaves its meaning open (other sections
+    than offered), SdpSyntaxError for malformed lines.
+    """
+    if len(answer.media) != len(offer.media):
+        raise SdpNegotiationError(f"the answer has {len(answer.media)} media sections, the offer {len(offer.media)}")
+    bundled = _bundled(offer, answer)
+    return Agreement(
+        local, tuple([_agree(_Pair(offer, answer, index, local), bundled) for index in range(len(offer.media))])
+    )
+
+
+def _bundled(offer: SessionDescription, answer: SessionDescription) -> dict[str, str]:
+    """The tagged mid (the first, whose transport is used) of every mid that both bundled (RFC 9143 section 7.3)."""
+    answered = bundle_groups(answer)
+    if not answered:
+        return {}
+    offered = {mid: number for number, mids in enumerate(bundle_groups(offer)) for mid in mids}
+    tagged: dict[str, str] = {}
+    for mids in answered:
+        for mid in mids:
+            if mid not in offered or offered[mid] != offered.get(mids[0]):
+                raise SdpNegotiationError("the answer bundles sections that the offer did not")
+            tagged[mid] = mids[0]
+    return tagged
+
+
+class _Pair:
+    """One section in both descriptions."""
+
+    __slots__ = ("answer", "answered", "index", "local", "mine", "offer", "offered", "ours", "remote", "theirs")
+
+    def __init__(self, offer: SessionDescription, answer: SessionDescription, index: int, local: Side) -> None:
+        self.offer, self.answer, self.index, self.local = offer, answer, index, local
+        self.offered, self.answered = offer.media[index], answer.media[index]
+        mine, remote = (offer, answer) if local == "offerer" else (answer, offer)
+        self.ours, self.theirs = mine, remote
+        self.mine, self.remote = mine.media[index], remote.media[index]
+
+
+def _agree(pair: _Pair, bundled: dict[str, str]) -> MediaAgreement:
+    offered, answered, index = pair.offered, pair.answered, pair.index
+    mid = offered.value("mid")
+    if offered.kind != answered.kind:
+        raise SdpNegotiationError(f"the answer's section {index} is {answered.kind}, the offer's {offered.kind}")
+    if (answered.value("mid") or mid) != mid:
+        raise SdpNegotiationError(f"the answer's section {index} has another mid than the offer's")
+    tagged = bundled.get(mid) if mid is not None else None
+    agreement = MediaAgreement(index, offered.kind, mid, False, answered.protocol)
+    live = answered.port and (offered.port or (tagged is not None and offered.has("bundle-only")))
+    if not live:
+        return agreement
+    send: tuple[Codec, ...] = ()
+    receive: tuple[Codec, ...] = ()
+    if "RTP/" in offered.protocol:
+        mine, theirs = read_codecs(pair.mine), read_codecs(pair.remote)
+        send, receive = common_codecs(theirs, mine), common_codecs(mine, theirs)
+        if not any(codec.is_media for codec in send) and not (send and offered.kind == "audio"):
+            return agreement
+    return _accepted(pair, replace(agreement, accepted=True, send=send, receive=receive), tagged)
+
+
+def _accepted(pair: _Pair, agreement: MediaAgreement, tagged: str | None) -> MediaAgreement:
+    bundle = None
+    theirs = pair.remote
+    if tagged is not None:
+        bundle = next(n for n, media in enumerate(pair.offer.media) if media.value("mid") == tagged)
+        theirs = pair.theirs.media[bundle]
+    mux = tagged is not None or (pair.offered.has("rtcp-mux") and pair.answered.has("rtcp-mux"))
+    remote = read_transport(pair.theirs, theirs, rtcp_mux=mux)
+    local_crypto, remote_crypto = _agreed_crypto(pair)
+    ptime, maxptime = pair.remote.first(Ptime), pair.remote.first(MaxPtime)
+    return replace(
+        agreement,
+        direction=agreed_direction(pair.ours, pair.mine, pair.theirs, pair.remote),
+        send_events=event_map(agreement.send),
+        receive_events=event_map(agreement.receive),
+        ptime=ptime.value if ptime is not None else None,
+        maxptime=maxptime.value if maxptime is not None else None,
+        bandwidths=pair.remote.bandwidths or pair.theirs.bandwidths,
+        remote=replace(remote, crypto=remote_crypto) if remote_crypto is not None else remote,
+        dtls_role=_dtls_role(pair) if remote.fingerprints else None,
+        crypto_local=local_crypto,
+        bundle=bundle if bundle != agreement.index else None,
+    )
+
+
+def said_direction(description: SessionDescription, media: MediaDescription) -> Direction:
+    """The direction that its writer says, an address of 0.0.0.0 without ICE read as hold (RFC 3264 section 8.4)."""
+    said = description.direction_of(media)
+    return said.limited_to(Direction.SENDONLY) if is_held(description, media) else said
+
+
+def agreed_direction(
+    ours: SessionDescription, mine: MediaDescription, theirs: SessionDescription, remote: MediaDescription
+) -> Direction:
+    """What flows from our view: only what both sides said (RFC 3264 section 6.1)."""
+    return said_direction(ours, mine).limited_to(said_direction(theirs, remote).reversed())
+
+
+def _dtls_role(pair: _Pair) -> Literal["active", "passive"]:
+    """Our role (RFC 5763 section 5): the answer decides; what it leaves out or may not say follows from the offer."""
+    answered = setup_of(pair.answer, pair.answered)
+    if answered in (SetupRole.ACTIVE, SetupRole.PASSIVE):
+        answerer_active = answered is SetupRole.ACTIVE
+    else:
+        answerer_active = setup_of(pair.offer, pair.offered) is not SetupRole.ACTIVE
+    return "active" if answerer_active == (pair.local == "answerer") else "passive"
+
+
+def _agreed_crypto(pair: _Pair) -> tuple[Crypto | None, Crypto | None]:
+    """The local and the remote SDES key: the answer's, and the offer's of the same tag (RFC 4568 section 5.1.3)."""
+    answered = pair.answered.first(Crypto)
+    if answered is None:
+        return None, None
+    offered = next((crypto for crypto in pair.offered.all(Crypto) if crypto.tag == answered.tag), None)
+    if offered is None or offered.suite != answered.suite:
+        raise SdpNegotiationError(f"the answer's section {pair.index} has a key for a suite that was not offered")
+    return (offered, answered) if pair.local == "offerer" else (answered, offered)
+
+
+def pair_media(first: Agreement, second: Agreement) -> tuple[tuple[MediaAgreement, MediaAgreement], ...]:
+    """The accepted sections of two sides of a call that belong together: the n-th of a kind and the n-th.
+
+    Rejected sections count, and alternatives (best-effort SRTP) count once, as `translate` has it.
+    """
+    rest = _by_kind(second)
+    pairs = []
+    for kind, ours in _by_kind(first).items():
+        for one, other in zip(ours, rest.get(kind, ()), strict=False):
+            if one.accepted and other.accepted:
+                pairs.append((one, other))
+    return tuple(pairs)
+
+
+def _by_kind(agreement: Agreement) -> dict[str, list[MediaAgreement]]:
+    found: dict[str, list[MediaAgreement]] = {}
+    media = agreement.media
+    for slot in group_alternatives([(section.kind, section.profile, section.mid) for section in media]):
+        chosen = next((index for index in slot if media[index].accepted), slot[0])
+        found.setdefault(media[slot[0]].kind, []).append(media[chosen])
+    return found

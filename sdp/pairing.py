@@ -1,0 +1,98 @@
+"""Which section of one side of a call stands for which of the other, and what protection a section speaks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal
+
+from sdp.attributes import Direction
+from sdp.description import MediaDescription, SessionDescription
+
+Family = Literal["plain", "sdes", "dtls", "sctp"]
+
+_RTP_PROFILES: Final = frozenset({"RTP/AVP", "RTP/AVPF", "RTP/SAVP", "RTP/SAVPF"})
+_DTLS_PROFILES: Final = frozenset({"UDP/TLS/RTP/SAVP", "UDP/TLS/RTP/SAVPF"})
+_BEST_EFFORT: Final = (frozenset({"RTP/SAVP", "RTP/AVP"}), frozenset({"RTP/SAVPF", "RTP/AVPF"}))
+_SCTP_PROFILES: Final = frozenset({"UDP/DTLS/SCTP", "TCP/DTLS/SCTP", "DTLS/SCTP"})
+
+
+def families(description: SessionDescription, media: MediaDescription) -> tuple[Family, ...]:
+    """How a section can be protected, the strongest first; () where its protocol is none of ours.
+
+    RTP/SAVPF with a fingerprint is what browsers wrote before RFC 5764's profiles; RTP/AVP with keys is
+    opportunistic (RFC 8643).
+    """
+    protocol = media.protocol
+    if protocol in _DTLS_PROFILES:
+        return ("dtls",)
+    if protocol in _SCTP_PROFILES:
+        return ("sctp",)
+    if protocol not in _RTP_PROFILES:
+        return ()
+    found: list[Family] = []
+    if media.has("fingerprint") or description.has("fingerprint"):
+        found.append("dtls")
+    if media.has("crypto"):
+        found.append("sdes")
+    if "SAVP" not in protocol:
+        found.append("plain")
+    return tuple(found)
+
+
+def is_live(media: MediaDescription, offer: bool = True) -> bool:
+    """Whether a section is not rejected; a port of 0 is no refusal in an offer that only bundles it (RFC 9143)."""
+    return media.port != 0 or (offer and media.has("bundle-only"))
+
+
+def slots(media: Sequence[MediaDescription]) -> list[tuple[int, ...]]:
+    """The indices of the sections, those that are alternatives of one another together.
+
+    Two sections of one kind that stand together, one of a secure profile and one of the plain profile
+    to it, are one stream offered twice: best-effort SRTP as phones did it before RFC 8643.
+    """
+    return group_alternatives([(section.kind, section.protocol, section.value("mid")) for section in media])
+
+
+def group_alternatives(sections: Sequence[tuple[str, str, str | None]]) -> list[tuple[int, ...]]:
+    """`slots` of sections given as kind, protocol and mid."""
+    found: list[tuple[int, ...]] = []
+    index = 0
+    while index < len(sections):
+        if index + 1 < len(sections) and _alternatives(sections[index], sections[index + 1]):
+            found.append((index, index + 1))
+        else:
+            found.append((index,))
+        index += len(found[-1])
+    return found
+
+
+def _alternatives(first: tuple[str, str, str | None], second: tuple[str, str, str | None]) -> bool:
+    return (
+        first[0] == second[0]
+        and frozenset((first[1], second[1])) in _BEST_EFFORT
+        and first[2] is None
+        and second[2] is None
+    )
+
+
+def partners(
+    ours: Sequence[MediaDescription], theirs: Sequence[MediaDescription]
+) -> dict[int, MediaDescription | None]:
+    """For each of our slots (by its first index) the section of theirs that stands for it: the n-th of its kind.
+
+    Rejected sections count, since they keep their place for ever; of alternatives the live one is taken.
+    """
+    by_kind: dict[str, list[MediaDescription]] = {}
+    for slot in slots(theirs):
+        chosen = next((index for index in slot if theirs[index].port), slot[0])
+        by_kind.setdefault(theirs[slot[0]].kind, []).append(theirs[chosen])
+    found: dict[int, MediaDescription | None] = {}
+    for slot in slots(ours):
+        rest = by_kind.get(ours[slot[0]].kind)
+        found[slot[0]] = rest.pop(0) if rest else None
+    return found
+
+
+def opposite(direction: Direction, limit: Direction) -> Direction:
+    """The most that may be answered to `direction`, within `limit`."""
+    return direction.reversed().limited_to(limit)

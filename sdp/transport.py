@@ -1,0 +1,135 @@
+"""Where the far end of a section is, and how its packets are protected, read from its description."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Final
+
+from sdp.attributes import Crypto, Fingerprint, Rtcp, Setup, SetupRole
+from sdp.description import MediaDescription, SessionDescription
+
+UNSPECIFIED: Final = ("0.0.0.0", "::")
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteTransport:
+    """Where to send one section's packets, and what to expect of its sender."""
+
+    address: str
+    """IP address or name of its c= line; "" where it has none."""
+    port: int
+    """RTP port."""
+    rtcp_address: str
+    rtcp_port: int
+    """Equal to `port` with rtcp-mux, else a=rtcp (RFC 3605) or one above `port`; 0 where there is no port."""
+    rtcp_mux: bool = False
+    """Whether both sides agreed to it."""
+    ice_ufrag: str | None = None
+    ice_pwd: str | None = field(default=None, repr=False)
+    ice_options: tuple[str, ...] = ()
+    ice_lite: bool = False
+    candidates: tuple[str, ...] = ()
+    """As "candidate:..." (RFC 8839)."""
+    end_of_candidates: bool = False
+    fingerprints: tuple[Fingerprint, ...] = ()
+    setup: SetupRole | None = None
+    tls_id: str | None = None
+    crypto: Crypto | None = None
+    """The SDES key its packets are protected with, once agreed."""
+    private: bool = False
+    """Its address cannot be sent to from elsewhere (private, unspecified, a name): latch to where packets come from."""
+    held: bool = False
+    """Its address is 0.0.0.0 or ::, which in a peer without ICE means: send nothing (RFC 3264 section 8.4)."""
+
+    @property
+    def ice(self) -> bool:
+        """Whether the peer does ICE."""
+        return self.ice_ufrag is not None
+
+
+@lru_cache(maxsize=1024)
+def is_private(address: str) -> bool:
+    """Whether packets sent to `address` from another network would not arrive (complaint C1).
+
+    True for private, shared, loopback, link-local, unspecified, multicast and reserved addresses, and for
+    names (a browser's mDNS name among them), which nothing here resolves.
+    """
+    try:
+        parsed: IPv4Address | IPv6Address = ip_address(address)
+    except ValueError:
+        return True
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    usable: IPv4Address | IPv6Address = mapped or parsed
+    return not usable.is_global or usable.is_multicast
+
+
+def address_of(description: SessionDescription, media: MediaDescription) -> str:
+    """The address of its c= line, its own or the session's; "" where there is none."""
+    connection = description.connection_of(media)
+    return connection.address if connection is not None else ""
+
+
+def has_ice(description: SessionDescription, media: MediaDescription) -> bool:
+    """Whether the section's writer does ICE."""
+    return media.has("ice-ufrag") or description.has("ice-ufrag")
+
+
+def is_held(description: SessionDescription, media: MediaDescription) -> bool:
+    """Whether the section is on hold the old way, by an address of 0.0.0.0 (RFC 3264 section 8.4)."""
+    return address_of(description, media) in UNSPECIFIED and not has_ice(description, media)
+
+
+def setup_of(description: SessionDescription, media: MediaDescription) -> SetupRole | None:
+    """The DTLS role it says, in the section or for the session."""
+    setup = description.first_of(media, Setup)
+    return setup.role if setup is not None else None
+
+
+def read_transport(description: SessionDescription, media: MediaDescription, *, rtcp_mux: bool) -> RemoteTransport:
+    """What `media` says of its own end; `rtcp_mux` is what both agreed. SdpSyntaxError for malformed lines."""
+    address = address_of(description, media)
+    port = media.port
+    rtcp = media.first(Rtcp)
+    if rtcp_mux or not port:
+        rtcp_address, rtcp_port = address, port
+    elif rtcp is not None:
+        rtcp_address, rtcp_port = rtcp.address or address, rtcp.port
+    else:
+        rtcp_address, rtcp_port = address, port + 1 if port < 65535 else 0
+    options = media.value("ice-options") or description.value("ice-options")
+    ufrag = media.value("ice-ufrag") or description.value("ice-ufrag")
+    return RemoteTransport(
+        address=address,
+        port=port,
+        rtcp_address=rtcp_address,
+        rtcp_port=rtcp_port,
+        rtcp_mux=rtcp_mux,
+        ice_ufrag=ufrag,
+        ice_pwd=media.value("ice-pwd") or description.value("ice-pwd"),
+        ice_options=tuple(options.split()) if options else (),
+        ice_lite=description.has("ice-lite"),
+        candidates=tuple(["candidate:" + value for value in media.values("candidate")]),
+        end_of_candidates=media.has("end-of-candidates") or description.has("end-of-candidates"),
+        fingerprints=description.all_of(media, Fingerprint),
+        setup=setup_of(description, media),
+        tls_id=media.value("tls-id") or description.value("tls-id"),
+        private=is_private(address),
+        held=address in UNSPECIFIED and ufrag is None,
+    )
+
+
+def restarts_ice(before: RemoteTransport, after: RemoteTransport) -> bool:
+    """Whether the peer began a new ICE session, which new credentials say (RFC 8839 section 4.4.3.1.1)."""
+    return after.ice and (before.ice_ufrag, before.ice_pwd) != (after.ice_ufrag, after.ice_pwd)
+
+
+def bundle_groups(description: SessionDescription) -> tuple[tuple[str, ...], ...]:
+    """The mids of each BUNDLE group (RFC 9143)."""
+    groups = []
+    for value in description.values("group"):
+        words = value.split()
+        if words and words[0] == "BUNDLE":
+            groups.append(tuple(words[1:]))
+    return tuple(groups)
