@@ -27,6 +27,7 @@ BINDING_INDICATION = 0x0011
 BINDING_SUCCESS = 0x0101
 BINDING_ERROR = 0x0111
 FINGERPRINT_XOR = 0x5354554E
+FINGERPRINT_HEADER = b"\x80\x28\x00\x04"
 
 UFRAG_BYTES = 6
 PASSWORD_BYTES = 18
@@ -120,12 +121,12 @@ def parse_binding_request(data: bytes, limit: int = 1280) -> BindingRequest:
     kind, _, cookie = struct.unpack_from("!HHI", data)
     if kind != BINDING_REQUEST or cookie != MAGIC_COOKIE:
         raise StunError("not a Binding request")
+    if data[-8:-4] != FINGERPRINT_HEADER:
+        raise StunError("FINGERPRINT is not the last attribute")
     try:
         message = stun.parse_message(data)
     except (ValueError, struct.error, KeyError, IndexError, TypeError, OverflowError) as error:
         raise StunError("malformed STUN attributes") from error
-    if "FINGERPRINT" not in message.attributes:
-        raise StunError("FINGERPRINT is missing")
     return BindingRequest(message, _unknown_attributes(data))
 
 
