@@ -91,7 +91,7 @@ class Doorkeeper:
 
         Numbers and URIs are never guests': a guest called "1001" would catch the calls of extension 1001.
         """
-        number = all(char in "+0123456789*#-." for char in name)
+        number = not any(char.isalpha() for char in name)
         if number or "@" in name or ":" in name or self._gateway.is_configured(name):
             return None
         return await self._gateway.authenticate(name, None)

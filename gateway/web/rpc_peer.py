@@ -91,7 +91,8 @@ class Peer:
         if user is None:
             self._refusals += 1
             if self._refusals >= _MAX_REFUSALS:
-                self._outbox.close(Close.POLICY, "authentication failed")
+                # Later: the error itself is still to be sent.
+                asyncio.get_running_loop().call_soon(self._outbox.close, Close.POLICY, "authentication failed")
             raise dialect.error(Problem.AUTHENTICATION, "Authentication required")
         return user
 

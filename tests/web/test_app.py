@@ -1,0 +1,132 @@
+"""The application around the front ends: health, page, headers, server."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import ssl
+import subprocess
+from pathlib import Path
+
+import httpx
+import pytest
+from websockets.asyncio.client import connect
+
+from gateway.web.app import create_app, serve
+from tests.web.fake import FakeGateway, RpcClient, running
+from tests.web.test_sdp_api import client_of
+
+
+async def test_health_says_status_uptime_version_and_calls() -> None:
+    """503 when the gateway says that it is not well."""
+    gateway = FakeGateway()
+    gateway.active = 3
+    now = [100.0]
+    transport = httpx.ASGITransport(create_app(gateway, clock=lambda: now[0]))
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway.example") as http:
+        now[0] = 142.5
+        response = await http.get("/healthz")
+        body = response.json()
+        assert response.status_code == 200
+        assert {**body, "version": ""} == {"status": "ok", "uptime_seconds": 42, "version": "", "active_calls": 3}
+        assert body["version"]
+        gateway.status = "draining"
+        assert (await http.get("/healthz")).status_code == 503
+
+
+async def test_the_page_and_its_files_are_served_from_a_fixed_table() -> None:
+    """Right types, revalidation by ETag, and nothing else of the disk."""
+    async with client_of(FakeGateway()) as http:
+        page = await http.get("/")
+        assert page.headers["content-type"] == "text/html; charset=utf-8"
+        assert (await http.get("/", headers={"If-None-Match": page.headers["etag"]})).status_code == 304
+        assert "javascript" in (await http.get("/static/softphone.js")).headers["content-type"]
+        for path in ("/static/../app.py", "/static/..%2fapp.py", "/static/%2e%2e/app.py", "/static/", "/static/index"):
+            response = await http.get(path)
+            assert (response.status_code, response.json()["code"]) == (404, 404)
+        assert (await http.post("/")).json()["code"] == 405
+
+
+async def test_every_response_has_the_security_headers() -> None:
+    """No inline script, no framing, no sniffing; errors too."""
+    async with client_of(FakeGateway()) as http:
+        for path in ("/", "/healthz", "/nothing", "/static/softphone.css"):
+            headers = (await http.get(path)).headers
+            assert "script-src 'self'" in headers["content-security-policy"]
+            assert "unsafe-inline" not in headers["content-security-policy"]
+            assert "frame-ancestors 'none'" in headers["content-security-policy"]
+            assert headers["x-content-type-options"] == "nosniff"
+
+
+async def test_the_page_has_no_inline_script_or_style() -> None:
+    """The policy would block them."""
+    async with client_of(FakeGateway()) as http:
+        html = (await http.get("/")).text
+    assert "style=" not in html
+    assert " onclick" not in html
+    assert html.count("<script") == html.count('<script type="module" src=')
+
+
+async def test_the_api_describes_itself() -> None:
+    """OpenAPI names the endpoints and the error shape; no page that loads scripts from elsewhere."""
+    async with client_of(FakeGateway()) as http:
+        api = (await http.get("/openapi.json")).json()
+        assert set(api["paths"]) >= {
+            "/webrtc/offer",
+            "/webrtc/ice-candidate",
+            "/webrtc/close",
+            "/iceservers",
+            "/healthz",
+        }
+        assert set(api["components"]["schemas"]["ErrorResponse"]["properties"]) >= {"error", "code", "session_id"}
+        assert (await http.get("/docs")).status_code == 404
+
+
+async def test_serve_takes_a_free_port_and_leaves_the_signals_alone() -> None:
+    """Port 0 becomes a real one; it is free again after stop."""
+    handler = signal.getsignal(signal.SIGTERM)
+    async with running(FakeGateway()) as server:
+        assert server.port > 0
+        assert signal.getsignal(signal.SIGTERM) is handler
+        async with httpx.AsyncClient() as http:
+            response = await http.get(f"http://127.0.0.1:{server.port}/healthz")
+        assert response.status_code == 200
+        assert "server" not in response.headers
+    with socket.create_server(("127.0.0.1", server.port)):
+        pass
+
+
+async def test_a_port_in_use_is_an_oserror() -> None:
+    """The composition root turns it into a message; the process is not ended from below."""
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError):
+        await serve(create_app(FakeGateway()), "127.0.0.1", taken.getsockname()[1])
+
+
+async def test_compression_is_off_even_when_the_client_asks() -> None:
+    """No deflate bombs."""
+    async with running(FakeGateway()) as server, connect(f"ws://127.0.0.1:{server.port}/rpc") as websocket:
+        assert websocket.protocol.extensions == []
+
+
+def _self_signed(folder: Path) -> tuple[Path, Path]:
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost"
+    where = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*command.split(), *where], check=True, capture_output=True)
+    return certificate, key
+
+
+async def test_serve_speaks_tls(tmp_path: Path) -> None:
+    """HTTPS and WSS on the context that is given."""
+    certificate, key = _self_signed(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    trust = ssl.create_default_context(cafile=str(certificate))
+    server = await serve(create_app(FakeGateway()), "127.0.0.1", 0, context)
+    try:
+        async with httpx.AsyncClient(verify=trust) as http:
+            assert (await http.get(f"https://127.0.0.1:{server.port}/healthz")).status_code == 200
+        async with connect(f"wss://127.0.0.1:{server.port}/rpc", ssl=trust) as websocket:
+            await RpcClient(websocket).ok("announce", peer_id="ann")
+    finally:
+        await server.stop()
