@@ -1,0 +1,120 @@
+"""What must not be read in a log is masked: by the name of the field, and by its shape inside any text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+MASK = "[redacted]"
+
+MAX_DEPTH = 4
+MAX_ITEMS = 64
+"""Deeper values, and further items of a list or mapping, are left out."""
+
+_SECRET_WORDS = (
+    *("password", "passwd", "passphrase", "secret", "token", "authorization", "credential", "cookie", "ha1"),
+    *("icepwd", "crypto", "inline", "privatekey", "masterkey", "apikey", "digestresponse"),
+)
+_SECRET_NAMES = frozenset({"nonce", "cnonce", "pwd", "a1"})
+
+# Bounded repetitions only, and no two that can match the same text: the time is linear in the text.
+_NAMED = (
+    r"[\w-]{0,32}?(?:password|passwd|passphrase|secret|token|credential|api[_-]?key|ice[_-]?pwd)s?"
+    r"|pwd|ha1(?:_md5|_sha256)?|response|c?nonce|nextnonce|rspauth"
+)
+_HEADER = r"(?:proxy-)?authorization|(?:set-)?cookie"
+_VALUE = r"\\*(?:\"(?:[^\"\\]|\\.)*\"?|'(?:[^'\\]|\\.)*'?|[^\s\"'&]+)"
+_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
+    # Whole header lines with their folded continuations.
+    (re.compile(rf"({_HEADER})([\"']?\s*[:=]\s*)[^\r\n]+(?:\r?\n[ \t][^\r\n]*)*", re.I), rf"\1\2{MASK}"),
+    # "Digest realm=..." without its header name; "bearer" only before what is no plain word.
+    (re.compile(r"\b(digest)[ \t]+\w+=[^\r\n]*", re.I), rf"\1 {MASK}"),
+    (re.compile(r"\b(bearer|basic)[ \t]+(?=\S{0,256}[\d=+/._-])\S+", re.I), rf"\1 {MASK}"),
+    # SDES keys (RFC 4568): the parameters after the suite, wherever they stand.
+    (re.compile(r"(inline:)[^\s\"']+", re.I), rf"\1{MASK}"),
+    (re.compile(r"(a=(?:crypto|3ge2ae|key-mgmt|k)[:=])[^\r\n]*", re.I), rf"\1{MASK}"),
+    (re.compile(rf"(?<![\w-])((?:{_NAMED})\\*[\"']?\s{{0,8}}[:=]\s{{0,8}}){_VALUE}", re.I), rf"\1{MASK}"),
+    # user:password@ in URLs and SIP URIs.
+    (re.compile(r"(\b[a-z][a-z0-9+.-]{1,15}:(?://)?[^\s:@/\"'<>]{0,128}):[^\s@/\"'<>]{1,256}@", re.I), rf"\1:{MASK}@"),
+    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"), MASK),
+)
+
+# C0, DEL, C1, line and paragraph separators, bidirectional overrides, lone surrogates.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
+
+
+def redact_text(text: str) -> str:
+    """The text with everything masked that looks like a secret of SIP, SDP, HTTP or JSON."""
+    for pattern, replacement in _PATTERNS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def escape(text: str) -> str:
+    """Control characters as \\xNN or \\uNNNN, so that one value stays on one line and paints nothing."""
+    return _CONTROL.sub(_escaped, text)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match.group())
+    named = {9: r"\t", 10: r"\n", 13: r"\r"}.get(code)
+    return named or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
+
+
+def shorten(text: str, limit: int) -> str:
+    """At most `limit` characters, cut between words so that no half of a secret escapes its pattern."""
+    if len(text) <= limit:
+        return text
+    head = text[:limit].rsplit(None, 1)
+    return f"{head[0] if len(head) > 1 else ''} [{len(text)} characters]"
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a field of this name is masked whatever it holds."""
+    plain = name.lower().replace("_", "").replace("-", "")
+    return plain in _SECRET_NAMES or any(word in plain for word in _SECRET_WORDS)
+
+
+def clean(value: Any, limit: int, depth: int = 0) -> Any:
+    """A value fit for the log: texts redacted, escaped and bounded, containers bounded, the rest as its repr."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        if depth >= MAX_DEPTH:
+            return "{...}"
+        return _clean_mapping(value, limit, depth)
+    if isinstance(value, list | tuple | set | frozenset):
+        if depth >= MAX_DEPTH:
+            return "[...]"
+        items = [clean(item, limit, depth + 1) for item, _ in zip(value, range(MAX_ITEMS), strict=False)]
+        return items if len(value) <= MAX_ITEMS else [*items, f"... {len(value) - MAX_ITEMS} more"]
+    return clean_text(_text(value), limit)
+
+
+def _clean_mapping(value: Mapping[Any, Any], limit: int, depth: int) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key, item in value.items():
+        if len(result) >= MAX_ITEMS:
+            result["..."] = f"{len(value) - MAX_ITEMS} more"
+            break
+        name = clean_text(str(key), 128)
+        result[name] = MASK if is_secret_name(name) and item is not None else clean(item, limit, depth + 1)
+    return result
+
+
+def clean_text(text: str, limit: int) -> str:
+    """A text redacted, then escaped; bounded before, so that a huge one costs no more than a long one."""
+    return escape(redact_text(shorten(text, limit)))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value).decode("utf-8", "backslashreplace")
+    try:
+        return str(value)
+    except Exception:
+        # What cannot be shown must not end the call that wanted it logged.
+        return f"<{type(value).__name__}>"
