@@ -14,7 +14,6 @@ from gateway.config.explain import explain, origin, unknown_key
 from gateway.config.settings import Config
 from gateway.config.yamlfile import KeyPath
 from gateway.errors import ConfigError
-from gateway.identity.mapping import IdentityMap, Rule
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Config:
@@ -34,10 +33,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
     source = EnvironmentSource(Config, environ, data)
     values = source()
     try:
-        config = Config(**values).check()
-        rules = [Rule(rule.sip, rule.web) for rule in config.identity.rules]
-        IdentityMap(config.identity_users(), rules, config.domain)
-        return config
+        return Config(**values).check()
     except ValidationError as error:
         raise explain(error, Config, lines, source.origins, name) from None
     except ConfigError as error:

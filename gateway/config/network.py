@@ -25,7 +25,7 @@ from gateway.config.values import (
     Text,
 )
 
-Method = Literal["INVITE", "ACK", "CANCEL", "BYE", "INFO", "OPTIONS", "REGISTER", "UPDATE", "PRACK", "REFER", "NOTIFY"]
+Method = Literal["INVITE", "ACK", "CANCEL", "BYE", "INFO", "OPTIONS", "REGISTER", "UPDATE"]
 SrtpPolicy = Literal["off", "optional", "required"]
 
 

@@ -102,7 +102,7 @@ class IdentityConfig(Section):
 
     rules: tuple[IdentityRule, ...] = ()
     """Pattern rules, the first that fits counts."""
-    store: Text = "sqlite:gateway.sqlite"
+    store: Text = Field(default="sqlite:gateway.sqlite", repr=False)
     """Where registrations are kept: "memory", "sqlite:FILE" (in the state directory) or "redis://host:6379/0"."""
 
     @field_validator("store")

@@ -37,6 +37,9 @@ def check_ports(config: Config) -> None:
         kind = socket.SOCK_DGRAM if listen.transport == "udp" else socket.SOCK_STREAM
         _try(f"sip.listen.{index}", listen.host, listen.port, kind)
     _try("web.listen", config.web.listen.host, config.web.listen.port, socket.SOCK_STREAM)
+    if config.media.rtpengine is not None:
+        # Media ports are rtpengine's then, perhaps on another machine.
+        return
     _try("webrtc.listen", config.webrtc.listen.host, config.webrtc.listen.port, socket.SOCK_DGRAM)
     # Ports of the range are taken call by call and a busy one is passed over, so only the address is tried.
     _try("rtp.listen", config.rtp.listen, 0, socket.SOCK_DGRAM)

@@ -12,6 +12,7 @@ from gateway.config.network import RtpConfig, SipConfig, WebConfig, WebRtcConfig
 from gateway.config.people import Codec, IdentityConfig, Route, Trunk, UserConfig
 from gateway.config.values import HostPort, Section, Text, host, port, without_empty
 from gateway.errors import ConfigError
+from gateway.identity.mapping import IdentityMap, Rule
 from gateway.identity.model import User
 
 ENGINES = ("embedded", "rtpengine")
@@ -137,7 +138,7 @@ class Config(BaseSettings):
     """Everything that can be set. `Config()` is the built-in default; `load` reads a file and the environment."""
 
     model_config = SettingsConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True
+        extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True, allow_inf_nan=False
     )
 
     domain: Text = "gateway.local"
@@ -198,6 +199,7 @@ class Config(BaseSettings):
             if known is not None and "{" not in target and target not in known:
                 raise ConfigError(f"routes.{index}.to", f"there is no {kind} {target!r} in {kind}s")
         self._check_sockets()
+        self.identity_map()
         return self
 
     def _check_sockets(self) -> None:
@@ -228,6 +230,16 @@ class Config(BaseSettings):
     def identity_users(self) -> tuple[User, ...]:
         """The users as the identity room's values."""
         return tuple(user.user() for user in self.users)
+
+    def identity_map(self) -> IdentityMap:
+        """Users and rules as one map; raises ConfigError where they contradict each other."""
+        rules = [Rule(rule.sip, rule.web) for rule in self.identity.rules]
+        return IdentityMap(self.identity_users(), rules, self.domain)
+
+    def passwords_wanted(self) -> dict[str, str | None]:
+        """User id -> what the configuration says of the password: itself, "auto", or None for none."""
+        secrets = {user.id: user.password for user in self.users}
+        return {name: None if secret is None else secret.get_secret_value() for name, secret in secrets.items()}
 
 
 def _unique(section: str, key: str, names: list[str]) -> None:

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, InstanceOf, PlainSerializer, model_validator
 
-SIP_TRANSPORTS = ("udp", "tcp", "tls")
+SIP_TRANSPORTS = ("udp",)
+"""Transports a listen address may begin with; WebSocket is the web side's."""
 
 _HOST_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?(?:\.[A-Za-z0-9_-]{1,63})*\.?")
 
@@ -18,7 +19,9 @@ _HOST_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_
 class Section(BaseModel):
     """One section of the file: frozen, unknown keys refused, an empty section means its defaults."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True, allow_inf_nan=False
+    )
 
     @model_validator(mode="before")
     @classmethod
