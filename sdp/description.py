@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Final, Self, TypeVar
 
 from sdp import json_form
 from sdp.attributes.base import Attribute, attribute_line
@@ -18,18 +18,11 @@ from sdp.attributes.payload import Fmtp, RtpMap
 from sdp.attributes.security import Crypto, Fingerprint, Setup, SetupRole
 from sdp.attributes.source import Mid
 from sdp.errors import SdpSyntaxError
-from sdp.fields import Bandwidth, Connection, MediaLine, Origin, Timing
+from sdp.fields import Bandwidth, Connection, Field, MediaLine, Origin, Timing
 from sdp.grammar import DEFAULT_LIMITS, Limits, check_lines, decode, split_sections
 
 A = TypeVar("A", bound=Attribute)
-
-
-class _Field(Protocol):
-    @classmethod
-    def parse(cls, value: str) -> Self: ...
-
-
-F = TypeVar("F", bound=_Field)
+F = TypeVar("F", bound=Field)
 
 _ORDER: Final = {letter: rank for rank, letter in enumerate("mvosiuepcbtrzka")}
 _DIRECTIONS: Final = tuple(Direction)
@@ -39,6 +32,7 @@ _DIRECTIONS: Final = tuple(Direction)
 class Section:
     """The lines of one level: the session part or one media section."""
 
+    _FIRST: ClassVar[str] = ""
     lines: tuple[str, ...]
     """Raw lines, `type=value`, without line ends."""
     first_line: int = field(default=1, kw_only=True, compare=False, repr=False)
@@ -47,7 +41,7 @@ class Section:
     _views: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        check_lines(self.lines)
+        check_lines(self.lines, self._FIRST)
 
     # Raw reading
 
@@ -199,9 +193,25 @@ class Section:
         return self.with_lines((*before, *new, *after))
 
 
+S = TypeVar("S", bound=Section)
+
+
+def _unchecked(kind: type[S], lines: list[str], first_line: int) -> S:
+    """A section of lines that the reader has already checked."""
+    section = object.__new__(kind)
+    put = object.__setattr__
+    put(section, "lines", tuple(lines))
+    put(section, "first_line", first_line)
+    put(section, "_index", {})
+    put(section, "_views", {})
+    return section
+
+
 @dataclass(frozen=True, slots=True)
 class MediaDescription(Section):
     """One media section: its m= line and what follows (RFC 8866 section 5.14)."""
+
+    _FIRST: ClassVar[str] = "m="
 
     @classmethod
     def build(
@@ -226,7 +236,14 @@ class MediaDescription(Section):
     @property
     def media_line(self) -> MediaLine:
         """The m= line, typed."""
-        return self._fields("m", MediaLine)[0]
+        found: MediaLine | None = self._views.get(MediaLine)
+        if found is None:
+            try:
+                found = MediaLine.parse(self.lines[0][2:])
+            except SdpSyntaxError as error:
+                raise error.at(self.first_line, 2) from None
+            self._views[MediaLine] = found
+        return found
 
     @property
     def kind(self) -> str:
@@ -288,6 +305,8 @@ class MediaDescription(Section):
 class SessionDescription(Section):
     """A whole description: the session part (its `lines`) and the media sections."""
 
+    _FIRST: ClassVar[str] = "v=0\n"
+
     media: tuple[MediaDescription, ...] = ()
     charset: str = field(default="utf-8", kw_only=True, compare=False, repr=False)
     """What its bytes were in: "utf-8", or "latin-1" where they were not UTF-8."""
@@ -304,11 +323,14 @@ class SessionDescription(Section):
         number = 1 + len(sections[0])
         media = []
         for lines in sections[1:]:
-            section = MediaDescription(tuple(lines), first_line=number)
+            section = _unchecked(MediaDescription, lines, number)
             section.media_line  # noqa: B018
             media.append(section)
             number += len(lines)
-        return cls(tuple(sections[0]), tuple(media), charset=charset)
+        description = _unchecked(cls, sections[0], 1)
+        object.__setattr__(description, "media", tuple(media))
+        object.__setattr__(description, "charset", charset)
+        return description
 
     @classmethod
     def build(
@@ -350,7 +372,8 @@ class SessionDescription(Section):
         """Read what `to_dict` or sdp-transform made; SdpSyntaxError where it is not of that shape."""
         session, media = json_form.from_dict(data)
         lines = session + [line for section in media for line in section]
-        check_lines(tuple(lines))
+        if any("\n" in line or "\r" in line for line in lines):
+            raise SdpSyntaxError(0, 1, "values without line ends")
         return cls.parse("\r\n".join(lines), limits)
 
     @property

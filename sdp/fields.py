@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 from sdp.errors import SdpSyntaxError
 from sdp.grammar import Grammar
+
+
+class Field(Protocol):
+    """One line other than a=, as a value; `parse` and `str` are of what stands after "=" and round-trip."""
+
+    @classmethod
+    def parse(cls, value: str) -> Self:
+        """The value read; SdpSyntaxError (line 0) where it is not of that form."""
+        ...
+
 
 _TOKEN: Final = r"[!#-'*+\-.0-9A-Z^-~]+"
 _MEDIA: Final = Grammar(
@@ -15,7 +26,7 @@ _MEDIA: Final = Grammar(
     ("a space and a port", r" (?P<port>[0-9]{1,5})"),
     ("a port count", r"(?:/(?P<count>[0-9]{1,5}))?"),
     ("a space and a protocol", rf" (?P<protocol>{_TOKEN}(?:/{_TOKEN})*)"),
-    ("a space and formats", r"(?P<formats>(?: [^ ]+)*) *"),
+    ("a space and formats", r"(?P<formats>(?: +[^ ]+)*+) *"),
 )
 
 
@@ -254,7 +265,7 @@ _KEY: Final = Grammar(
     ("a colon and a key", r"(?::(?P<key>.*))?"),
 )
 
-FIELDS: Final = MappingProxyType(
+FIELDS: Final[Mapping[str, type[Field]]] = MappingProxyType(
     {
         "m": MediaLine,
         "o": Origin,

@@ -109,11 +109,16 @@ def _error_at(text: str, position: int, expected: str) -> SdpSyntaxError:
     return SdpSyntaxError(text.count("\n", 0, position) + 1, position - start + 1, expected)
 
 
-def check_lines(lines: tuple[str, ...]) -> None:
-    """Refuse lines from a program that would not read back as the same lines (smuggled line ends)."""
+def check_lines(lines: tuple[str, ...], first: str) -> None:
+    """Refuse lines from a program that would not read back as the same section (smuggled line ends).
+
+    `first` is what the section begins with; an m= line may stand nowhere else.
+    """
     joined = "\n".join(lines) + "\n"
     if _LINES.fullmatch(joined) is None or joined.count("\n") != len(lines) or "\r" in joined or "\0" in joined:
         raise SdpSyntaxError(0, 1, "lines of the form type=value, without line ends")
+    if not joined.startswith(first) or "\nm=" in joined:
+        raise SdpSyntaxError(0, 1, f"a section that begins with {first.rstrip()} and has no other m= line")
 
 
 class Grammar:

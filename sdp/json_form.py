@@ -61,7 +61,7 @@ class _Codec:
         """The values that `source` holds for this row, as they stand on the wire."""
         row = self.row
         if not row.key:
-            yield self._value(source, path)
+            yield self._value(source, path.rstrip("."))
             return
         found = source.get(row.key)
         if found is None or row.read_only:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -37,6 +38,12 @@ _KEY_OCTETS: Final = {
     "AEAD_AES_128_GCM": 28,
     "AEAD_AES_256_GCM": 44,
 }
+_PRIVATE: Final = tuple(
+    map(
+        ipaddress.ip_network,
+        ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "fc00::/7", "fe80::/10"),
+    )
+)
 _HOST_NAME: Final = re.compile(r"[^:]*[A-Za-z][^:]*")
 
 
@@ -54,8 +61,9 @@ def no_formats(reading: Reading) -> Iterator[Hit]:
 
 def format_twice(reading: Reading) -> Iterator[Hit]:
     for section in reading.media:
-        for name in sorted({name for name in section.formats if section.formats.count(name) > 1}):
-            yield Hit(section.first_line, name)
+        for name, count in Counter(section.formats).items():
+            if count > 1:
+                yield Hit(section.first_line, name)
 
 
 def _mapped(reading: Reading, section: MediaDescription) -> dict[str, RtpMap]:
@@ -272,7 +280,7 @@ def private_address(reading: Reading) -> Iterator[Hit]:
             parsed = ipaddress.ip_address(address)
         except ValueError:
             continue
-        if parsed.is_private and not parsed.is_unspecified:
+        if any(parsed in network for network in _PRIVATE):
             yield Hit(number, address)
 
 

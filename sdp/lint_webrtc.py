@@ -27,6 +27,10 @@ _SHORTEST: Final[tuple[tuple[type[IceUfrag] | type[IcePwd], int], ...]] = ((IceU
 _ICE_CHARACTERS: Final = re.compile(r"[A-Za-z0-9+/]*")
 
 
+def _groups(reading: Reading) -> list[tuple[int, Group]]:
+    return reading.all(reading.description, Group)
+
+
 def _mid(reading: Reading, section: MediaDescription) -> str | None:
     found = reading.all(section, Mid)
     return found[0][1].value if found else None
@@ -34,10 +38,10 @@ def _mid(reading: Reading, section: MediaDescription) -> str | None:
 
 def _bundled_elsewhere(reading: Reading, section: MediaDescription) -> bool:
     """Whether the section's transport is that of another one (RFC 8843 section 7.1.3)."""
-    return section.has("bundle-only") or any(
-        group.semantics == "BUNDLE" and _mid(reading, section) in group.mids[1:]
-        for _, group in reading.all(reading.description, Group)
-    )
+    if section.has("bundle-only"):
+        return True
+    mid = _mid(reading, section)
+    return any(group.semantics == "BUNDLE" and mid in group.mids[1:] for _, group in _groups(reading))
 
 
 def _lacking(reading: Reading, name: str) -> Iterator[MediaDescription]:
@@ -82,8 +86,8 @@ def sdes(reading: Reading) -> Iterator[Hit]:
 
 
 def no_rtcp_mux(reading: Reading) -> Iterator[Hit]:
-    for section in reading.webrtc():
-        if "RTP/" in section.protocol.upper() and not section.has("rtcp-mux"):
+    for section in _lacking(reading, "rtcp-mux"):
+        if "RTP/" in section.protocol.upper():
             yield Hit(section.first_line)
 
 
@@ -92,9 +96,10 @@ def no_mid(reading: Reading) -> Iterator[Hit]:
 
 
 def _bundles(reading: Reading) -> Iterator[list[MediaDescription]]:
-    for _, group in reading.all(reading.description, Group):
+    for _, group in _groups(reading):
         if group.semantics == "BUNDLE":
-            yield [section for section in reading.webrtc() if _mid(reading, section) in group.mids]
+            mids = set(group.mids)
+            yield [section for section in reading.webrtc() if _mid(reading, section) in mids]
 
 
 def _clashes(reading: Reading, view: type[A], identity: Callable[[A], tuple[int, Hashable]]) -> Iterator[Hit]:

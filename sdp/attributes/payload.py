@@ -142,14 +142,14 @@ class RtcpFb:
 _RTCP_FB: Final = Grammar(
     ('a payload type or "*"', r"(?P<format>\*|[0-9]{1,3})"),
     ("a space and a feedback type", rf" +(?P<type>{TOKEN})"),
-    ("a space and parameters", r"(?: +(?P<parameters>[^ ].*?))? *"),
+    ("a space and parameters", r"(?: +(?P<parameters>.*))?"),
 )
 
 
 @remember
 def _read_rtcp_fb(value: str) -> RtcpFb:
     match = _RTCP_FB.match(value)
-    return RtcpFb(match["format"], match["type"], match["parameters"])
+    return RtcpFb(match["format"], match["type"], (match["parameters"] or "").rstrip(" ") or None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -300,14 +300,15 @@ _EXTMAP: Final = Grammar(
     ("an id", r"(?P<id>[0-9]{1,5})"),
     ("a slash and a direction", r"(?:/(?P<direction>sendrecv|sendonly|recvonly|inactive))?"),
     ("a space and a URI", r" +(?P<uri>[^ ]+)"),
-    ("a space and attributes", r"(?: +(?P<attributes>[^ ].*?))? *"),
+    ("a space and attributes", r"(?: +(?P<attributes>.*))?"),
 )
 
 
 @remember
 def _read_extmap(value: str) -> ExtMap:
     match = _EXTMAP.match(value)
-    return ExtMap(int(match["id"]), match["uri"], match["direction"], match["attributes"])
+    attributes = (match["attributes"] or "").rstrip(" ") or None
+    return ExtMap(int(match["id"]), match["uri"], match["direction"], attributes)
 
 
 @dataclass(frozen=True, slots=True)
