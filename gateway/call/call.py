@@ -26,7 +26,7 @@ from gateway.call.leg import (
 from gateway.call.preference import audio_codecs
 from gateway.call.record import CallRecord, CallSettings, Step
 from gateway.call.state import BEFORE_ANSWER, TABLE, Action, Input, State
-from gateway.call.status import Cause
+from gateway.call.status import Cause, most_telling
 from gateway.call.timers import Timer, Timers
 from gateway.media.engine import (
     Connected,
@@ -46,17 +46,6 @@ _HISTORY_LIMIT = 100
 """Steps kept of one call."""
 _PENDING_LIMIT = 200
 """Inputs a call may have waiting; a peer that floods one call hurts that call only."""
-
-_REASON_ORDER = (
-    Cause.DECLINED,
-    Cause.BUSY,
-    Cause.FORBIDDEN,
-    Cause.NOT_ACCEPTABLE,
-    Cause.NO_ANSWER,
-    Cause.UNAVAILABLE,
-    Cause.NOT_FOUND,
-)
-"""Which of several refusals the caller is told, most telling first (RFC 3261 section 16.7 step 6)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,9 +319,7 @@ class Call:
         self.callees = [leg for leg in self.callees if leg is not happening.leg]
         self._refusals.append(happening.cause or Cause.UNAVAILABLE)
         if not self.callees:
-            ranked = [cause for cause in _REASON_ORDER if cause in self._refusals]
-            cause = ranked[0] if ranked else self._refusals[-1]
-            self._pending.appendleft(Happening(Input.ALL_REJECTED, cause=cause))
+            self._pending.appendleft(Happening(Input.ALL_REJECTED, cause=most_telling(self._refusals)))
 
     async def _reoffer(self, happening: Happening) -> None:
         assert isinstance(happening.event, Reoffered)

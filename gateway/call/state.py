@@ -137,3 +137,9 @@ def diagram() -> str:
         lines.append(f"    {state.value} --> {target.value}: {', '.join(sorted(inputs))}")
     lines.append(f"    {State.ENDED.value} --> [*]")
     return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(diagram())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 
 
@@ -80,3 +81,19 @@ def cause_of_status(status: int) -> Cause:
 def cause_of_word(word: str | None, default: Cause = Cause.NORMAL) -> Cause:
     """The cause a front end named; an unknown word is `default`."""
     return _BY_WORD.get(word or "", default)
+
+
+_MOST_TELLING = (
+    Cause.DECLINED,
+    Cause.BUSY,
+    Cause.FORBIDDEN,
+    Cause.NOT_ACCEPTABLE,
+    Cause.NO_ANSWER,
+    Cause.UNAVAILABLE,
+    Cause.NOT_FOUND,
+)
+
+
+def most_telling(causes: Sequence[Cause]) -> Cause:
+    """Which of several refusals the caller is told (RFC 3261 section 16.7 step 6); the last when none ranks."""
+    return next((cause for cause in _MOST_TELLING if cause in causes), causes[-1])

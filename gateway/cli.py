@@ -1,0 +1,108 @@
+"""The `gateway` command: run, check-config, demo, sdp."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from gateway.commands.sdp import sdp_app
+from gateway.config import Config, check_ports, load
+from gateway.errors import ConfigError, GatewayError
+
+DEFAULT_CONFIG = Path("gateway.yaml")
+USAGE_ERROR = 2
+"""Exit status for a configuration or an argument that cannot be used."""
+
+app = typer.Typer(
+    name="gateway",
+    help="A SIP-to-WebRTC gateway: browser softphones reach a PBX, desk phones call web users.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(sdp_app, name="sdp")
+errors = Console(stderr=True, highlight=False)
+output = Console(highlight=False)
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        help="Configuration file; default: gateway.yaml here if there is one, else the built-in defaults. "
+        "Every key can also be set by environment: GATEWAY_SIP__USER_AGENT=... for sip.user_agent.",
+        show_default=False,
+    ),
+]
+
+
+def read_config(path: Path | None) -> Config:
+    """The configuration, or a clear word and status 2."""
+    if path is None and DEFAULT_CONFIG.exists():
+        path = DEFAULT_CONFIG
+    try:
+        return load(path, os.environ)
+    except ConfigError as error:
+        raise fail(error) from None
+
+
+def fail(error: GatewayError) -> typer.Exit:
+    """Say what is wrong; the exit to raise."""
+    errors.print(f"[bold red]gateway:[/] {error}", soft_wrap=True)
+    return typer.Exit(USAGE_ERROR)
+
+
+@app.command()
+def run(config: ConfigOption = None) -> None:
+    """Start the gateway; Ctrl-C or SIGTERM ends every call and stops it."""
+    from gateway.commands.run import run_gateway
+
+    settings = read_config(config)
+    try:
+        run_gateway(settings, output)
+    except ConfigError as error:
+        raise fail(error) from None
+
+
+@app.command("check-config")
+def check_config(config: ConfigOption = None) -> None:
+    """Read the configuration, try its ports, and say what is wrong with it (status 2) or that all is well."""
+    settings = read_config(config)
+    try:
+        check_ports(settings)
+    except ConfigError as error:
+        raise fail(error) from None
+    output.print(f"[green]The configuration is good.[/] Domain {settings.domain}, {len(settings.users)} users.")
+
+
+@app.command()
+def demo(
+    browser: Annotated[str, typer.Option(help="auto, chromium or aiortc: what plays the browser.")] = "auto",
+    rounds: Annotated[
+        int, typer.Option(min=1, max=50, help="How often each call is made; the table shows medians.")
+    ] = 3,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the gateway's log as well.")] = False,
+) -> None:
+    """Prove both directions with a real desk phone and a real browser: tones found by frequency, PASS or FAIL."""
+    from gateway.commands.demo import run_demo
+
+    try:
+        passed = run_demo(browser, rounds, output, verbose=verbose)
+    except GatewayError as error:
+        raise fail(error) from None
+    raise typer.Exit(0 if passed else 1)
+
+
+def main() -> None:
+    """Entry point of the `gateway` script."""
+    try:
+        app()
+    except BrokenPipeError:
+        # The reader of our output has gone; that is no fault worth a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None

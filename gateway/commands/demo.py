@@ -1,0 +1,23 @@
+"""`gateway demo`: the main job done once for all to see, with real peers and no microphone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import structlog
+from rich.console import Console
+
+from gateway.demo.report import print_report
+from gateway.demo.runner import Demo, DemoOptions
+
+
+def run_demo(browser: str, rounds: int, output: Console, *, verbose: bool = False) -> bool:
+    """Run the demo and print its table; True when every step passed."""
+    if not verbose:
+        logging.disable(logging.CRITICAL)
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    demo = Demo(DemoOptions(browser=browser, rounds=rounds), progress=lambda text: output.print(f"[dim]{text}[/]"))
+    report = asyncio.run(demo.run())
+    print_report(report, output)
+    return report.passed

@@ -1,0 +1,65 @@
+"""`gateway run`: start, say where everything is, wait for a signal, stop tidily."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+from gateway.app import GatewayApp
+from gateway.config import Config, check_ports
+from gateway.log import configure as configure_log
+
+
+def run_gateway(config: Config, output: Console) -> None:
+    """Run until SIGINT or SIGTERM. Raises ConfigError for a port in use."""
+    configure_log(config.log)
+    check_ports(config)
+    uvloop.run(_serve(config, output))
+
+
+async def _serve(config: Config, output: Console) -> None:
+    app = GatewayApp(config)
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        if stopped.is_set():
+            sys.exit(130)  # a second Ctrl-C does not wait for anybody
+        stopped.set()
+
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signum, stop)
+    try:
+        await app.start()
+        print_welcome(app, output)
+        await stopped.wait()
+        if len(app.calls):
+            output.print(f"Ending {len(app.calls)} calls …")
+    finally:
+        await app.stop()
+    output.print("Stopped.")
+
+
+def print_welcome(app: GatewayApp, output: Console) -> None:
+    """Where the page and the SIP side are, and the accounts to use them with."""
+    output.print()
+    output.print(f"[bold]Page[/]  {app.page_url}")
+    for address in app.sip_addresses:
+        output.print(f"[bold]SIP[/]   {address}   (domain {app.config.domain})")
+    if app.accounts:
+        table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False)
+        for heading in ("Account", "Password", "Use it"):
+            table.add_column(heading)
+        for account in app.accounts:
+            table.add_row(account.user, account.password or "as configured", account.use)
+        output.print()
+        output.print(table)
+    signed_in = next((account.link for account in app.accounts if account.link), None)
+    if signed_in:
+        output.print(f"\nSigned in with one click:\n{signed_in}", soft_wrap=True)
+    output.print("\nDial [bold]600[/] for the echo, [bold]601[/] for a tone. Ctrl-C stops the gateway.\n")

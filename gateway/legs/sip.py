@@ -1,0 +1,266 @@
+"""Legs whose far end speaks SIP: one for a caller's INVITE, one for the phones we INVITE."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from gateway.call.leg import (
+    Address,
+    Answered,
+    DigitPressed,
+    HungUp,
+    Rejected,
+    Reoffered,
+    Ringing,
+    UpdateAnswered,
+)
+from gateway.call.status import Cause, cause_of_status, most_telling
+from gateway.legs.base import LegBase
+from gateway.legs.sip_bodies import cause_of_q850, digits_of, kind_of, reason_of, text_of
+from gateway.media.engine import Kind, Party
+from gateway.sip.digest_client import ClientCredentials
+from gateway.sip.headers_values import NameAddr
+from gateway.sip.uri import Uri
+from gateway.sip.user_agent import events
+
+_GLOBAL_FAILURE = 600
+
+
+class Session(Protocol):
+    """One INVITE usage as the legs drive it (gateway.sip.user_agent)."""
+
+    @property
+    def request(self) -> Any: ...
+
+    def listen(self, handler: Callable[[events.SessionEvent], None]) -> None: ...
+
+    def ring(self, status: int = 180, reason: str | None = None, body: bytes | None = None) -> None: ...
+
+    def answer(self, body: bytes) -> None: ...
+
+    def reject(self, status: int, reason: str | None = None, headers: Sequence[tuple[str, str]] = ()) -> None: ...
+
+    def hangup(self, reason_header: str | None = None) -> None: ...
+
+    def reoffer(self, body: bytes) -> None: ...
+
+    def accept_reoffer(self, body: bytes) -> None: ...
+
+    def reject_reoffer(self, status: int) -> None: ...
+
+
+class Inviter(Protocol):
+    """What sends INVITEs (gateway.net.user_agent.UserAgent)."""
+
+    def invite(
+        self,
+        target: Uri | str,
+        *,
+        caller: NameAddr | str,
+        body: bytes,
+        route: Sequence[str] = (),
+        received: str | None = None,
+        credentials: ClientCredentials | None = None,
+        timeout: float,
+    ) -> Session: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """One place to send an INVITE to: a registered contact, or a URI behind a trunk."""
+
+    uri: str
+    """Request-URI."""
+    route: tuple[str, ...] = ()
+    """Route set to preload: Path of the registration, or the trunk's outbound proxy."""
+    received: str | None = None
+    """Flow the registration came over, "udp:192.0.2.7:5060"."""
+    source: str | None = None
+    """IP address of that flow; private media addresses may be latched to it."""
+    credentials: ClientCredentials | None = field(default=None, repr=False)
+    caller: NameAddr | None = None
+    """From value that the far end wants to see instead of the caller's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class CalleeSettings:
+    """What a callee leg is told besides where."""
+
+    kind: Kind = Kind.RTP
+    prefer: tuple[str, ...] = ()
+    """Codecs the callee is known to prefer, best first."""
+    no_answer: float = 180.0
+    """Seconds until SIP itself gives up a callee that neither answers nor refuses; longer than the call's own."""
+
+
+class _SipLeg(LegBase):
+    """What both roles do with the session that has the call."""
+
+    def __init__(self, party: Party, address: Address) -> None:
+        super().__init__(party, address)
+        self._session: Session | None = None
+
+    async def update(self, sdp: str) -> None:
+        if self._session is not None:
+            self._session.reoffer(sdp.encode())
+
+    async def update_answer(self, sdp: str | None, cause: Cause = Cause.NOT_ACCEPTABLE) -> None:
+        if self._session is None:
+            return
+        if sdp is None:
+            self._session.reject_reoffer(cause.status)
+        else:
+            self._session.accept_reoffer(sdp.encode())
+
+    def _in_dialog(self, event: events.SessionEvent) -> None:
+        """What either side of a call may do once there is a dialog."""
+        match event:
+            case events.Ended():
+                self._over = True
+                self._deliver(HungUp(_cause_of_end(event)))
+            case events.Reoffer(body=body) if body:
+                self._deliver(Reoffered(text_of(body)))
+            case events.Reoffer():
+                # A re-INVITE without an offer asks for ours; what stands is offered by nobody here yet.
+                if self._session is not None:
+                    self._session.reject_reoffer(Cause.NOT_ACCEPTABLE.status)
+            case events.ReofferAnswered(status=status, body=body):
+                self._deliver(UpdateAnswered(text_of(body) if body and 200 <= status < 300 else None))
+            case events.InfoReceived(content_type=content_type, body=body):
+                for digit, duration_ms in digits_of(content_type, body):
+                    self._deliver(DigitPressed(digit, duration_ms))
+
+
+def _cause_of_end(event: events.Ended) -> Cause:
+    """Why a dialog ended, from its Reason header when it has one (RFC 3326)."""
+    if event.q850 is not None:
+        return cause_of_q850(event.q850)
+    if event.cause is not None and event.cause >= 300:
+        return cause_of_status(event.cause)
+    return Cause.NORMAL if event.by in ("remote", "local") else Cause.MEDIA_TIMEOUT
+
+
+class SipCallerLeg(_SipLeg):
+    """A phone that called us: the user agent server side of an INVITE."""
+
+    def __init__(self, tag: str, session: Session, address: Address, source: str | None) -> None:
+        self.offer = text_of(session.request.body)
+        super().__init__(Party(tag, kind_of(self.offer), private_source=source), address)
+        self._caller: Session = session
+        self._session = session
+        self._answered = False
+        session.listen(self._happened)
+
+    def _happened(self, event: events.SessionEvent) -> None:
+        if not self._over:
+            self._in_dialog(event)
+
+    async def early_answer(self, sdp: str) -> None:
+        """A browser behind SIP over WebSocket gets its answer in a 183."""
+        self._caller.ring(183, body=sdp.encode())
+
+    async def ring(self, sdp: str | None) -> None:
+        if sdp is None:
+            self._caller.ring(180)
+        else:
+            self._caller.ring(183, body=sdp.encode())
+
+    async def answer(self, sdp: str) -> None:
+        self._answered = True
+        self._caller.answer(sdp.encode())
+
+    async def end(self, cause: Cause) -> None:
+        if self._over:
+            return
+        self._over = True
+        if self._answered:
+            self._caller.hangup(reason_of(cause))
+        else:
+            status = cause.status if cause.status >= 300 else Cause.UNAVAILABLE.status
+            self._caller.reject(status, headers=(("Reason", reason_of(cause)),))
+
+
+class SipCalleeLeg(_SipLeg):
+    """The phones of one callee: all are sent the same offer, the first to accept has the call."""
+
+    def __init__(
+        self,
+        tag: str,
+        inviter: Inviter,
+        address: Address,
+        destinations: Sequence[Destination],
+        settings: CalleeSettings,
+    ) -> None:
+        # Media of one phone may be latched to where it registered from; of several nobody knows which will answer.
+        source = destinations[0].source if len(destinations) == 1 else None
+        super().__init__(Party(tag, settings.kind, prefer=settings.prefer, private_source=source), address)
+        self._inviter = inviter
+        self._destinations = tuple(destinations)
+        self._settings = settings
+        self._alerted: dict[int, Session] = {}
+        self._refusals: list[Cause] = []
+        self.chosen: Destination | None = None
+        """Where the call was answered."""
+
+    async def invite(self, sdp: str, caller: Address) -> None:
+        for number, destination in enumerate(self._destinations):
+            self._alerted[number] = self._inviter.invite(
+                destination.uri,
+                caller=destination.caller or NameAddr(Uri.parse(caller.uri), caller.display_name),
+                body=sdp.encode(),
+                route=destination.route,
+                received=destination.received,
+                credentials=destination.credentials,
+                timeout=self._settings.no_answer,
+            )
+        for number, session in list(self._alerted.items()):
+            session.listen(self._handler(number))
+
+    def _handler(self, number: int) -> Callable[[events.SessionEvent], None]:
+        return lambda event: self._happened(number, event)
+
+    def _happened(self, number: int, event: events.SessionEvent) -> None:
+        if self._over:
+            return
+        if self._session is not None:
+            if self._destinations[number] is self.chosen:
+                self._in_dialog(event)
+            return
+        match event:
+            case events.Provisional(status=status, body=body):
+                if body:
+                    self._deliver(Ringing(text_of(body)))
+                elif status in (180, 183):
+                    self._deliver(Ringing())
+            case events.Answered(body=body):
+                self._session, self.chosen = self._alerted.pop(number), self._destinations[number]
+                self._silence(Cause.ELSEWHERE)
+                self._deliver(Answered(text_of(body) if body else None))
+            case events.Failed(status=status):
+                self._refused(number, status)
+            case events.Ended():
+                self._refused(number, event.cause or 480)
+
+    def _refused(self, number: int, status: int) -> None:
+        del self._alerted[number]
+        self._refusals.append(cause_of_status(status))
+        if status >= _GLOBAL_FAILURE:
+            self._silence(Cause.CANCELLED)  # a 6xx speaks for every phone of that person (RFC 3261 section 16.7)
+        if not self._alerted:
+            self._over = True
+            self._deliver(Rejected(most_telling(self._refusals)))
+
+    def _silence(self, cause: Cause) -> None:
+        alerted, self._alerted = self._alerted, {}
+        for session in alerted.values():
+            session.hangup(reason_of(cause))
+
+    async def end(self, cause: Cause) -> None:
+        if self._over:
+            return
+        self._over = True
+        if self._session is not None:
+            self._session.hangup(reason_of(cause))
+        self._silence(cause)

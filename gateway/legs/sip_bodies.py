@@ -1,0 +1,70 @@
+"""What SIP bodies and headers mean to a leg: descriptions, digits, reasons."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from gateway.call.status import Cause
+from gateway.media.engine import Kind
+
+_AUDIO = re.compile(r"^m=audio [0-9/]+ ([A-Z/]+)", re.MULTILINE)
+_SIGNAL = re.compile(r"^\s*Signal\s*=\s*([0-9A-D*#])\s*$", re.MULTILINE | re.IGNORECASE)
+_DURATION = re.compile(r"^\s*Duration\s*=\s*([0-9]{1,5})\s*$", re.MULTILINE | re.IGNORECASE)
+_DIGITS = "0123456789ABCD*#"
+_DEFAULT_MS, _LONGEST_MS = 160, 5000
+
+
+def text_of(body: bytes | None) -> str:
+    """A body as text; bytes that are not UTF-8 stay distinguishable for the SDP parser to refuse."""
+    return (body or b"").decode("utf-8", "replace")
+
+
+def kind_of(sdp: str) -> Kind:
+    """What the first audio line of a description speaks; nonsense counts as plain RTP and is refused later."""
+    found = _AUDIO.search(sdp)
+    protocol = found[1] if found else ""
+    if protocol.startswith("UDP/TLS/"):
+        return Kind.WEBRTC
+    return Kind.SDES if protocol.startswith("RTP/SAVP") else Kind.RTP
+
+
+def digits_of(content_type: str, body: bytes) -> Iterator[tuple[str, int]]:
+    """(digit, milliseconds) of an INFO body: application/dtmf-relay ("Signal=5") or application/dtmf ("5")."""
+    essence = content_type.partition(";")[0].strip().lower()
+    text = body[:256].decode("ascii", "replace")
+    if essence == "application/dtmf-relay":
+        signal, duration = _SIGNAL.search(text), _DURATION.search(text)
+        if signal:
+            wanted = int(duration[1]) if duration else _DEFAULT_MS
+            yield signal[1].upper(), min(max(wanted, 40), _LONGEST_MS)
+    elif essence == "application/dtmf":
+        digit = text.strip().upper()
+        if len(digit) == 1 and digit in _DIGITS:
+            yield digit, _DEFAULT_MS
+
+
+def reason_of(cause: Cause) -> str:
+    """Value of a Reason header (RFC 3326); "elsewhere" is its section 3.1's SIP status 200."""
+    if cause is Cause.ELSEWHERE:
+        return 'SIP;cause=200;text="Call completed elsewhere"'
+    return f'Q.850;cause={cause.q850};text="{cause.word}"'
+
+
+_BY_Q850 = {
+    1: Cause.NOT_FOUND,
+    16: Cause.NORMAL,
+    17: Cause.BUSY,
+    18: Cause.NO_ANSWER,
+    19: Cause.NO_ANSWER,
+    20: Cause.UNAVAILABLE,
+    21: Cause.DECLINED,
+    26: Cause.ELSEWHERE,
+    42: Cause.OVERLOADED,
+    88: Cause.NOT_ACCEPTABLE,
+}
+
+
+def cause_of_q850(cause: int) -> Cause:
+    """The cause a Q.850 number stands for; numbers nobody needs to tell apart are a normal end."""
+    return _BY_Q850.get(cause, Cause.NORMAL)

@@ -1,0 +1,280 @@
+"""SIP legs over scripted sessions: statuses, forks, reasons, digits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from gateway.call.leg import (
+    Address,
+    Answered,
+    DigitPressed,
+    HungUp,
+    Leg,
+    LegEvent,
+    Rejected,
+    Reoffered,
+    Ringing,
+    UpdateAnswered,
+)
+from gateway.call.status import Cause
+from gateway.legs.sip import CalleeSettings, Destination, SipCalleeLeg, SipCallerLeg
+from gateway.legs.sip_bodies import cause_of_q850, digits_of, kind_of, reason_of
+from gateway.media.engine import Kind
+from gateway.sip.headers import Headers
+from gateway.sip.user_agent import events
+
+PHONE = Address("sip:1001@gw.test", "Phone")
+ALICE = Address("sip:alice@gw.test", "Alice")
+SDP = b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
+
+
+class FakeSession:
+    """An INVITE session that does nothing but remember."""
+
+    def __init__(self, body: bytes = SDP) -> None:
+        self.request: Any = SimpleNamespace(body=body)
+        self.told: list[tuple[object, ...]] = []
+        self.says: Callable[[events.SessionEvent], None]
+
+    def listen(self, handler: Callable[[events.SessionEvent], None]) -> None:
+        self.says = handler
+
+    def ring(self, status: int = 180, reason: str | None = None, body: bytes | None = None) -> None:
+        self.told.append(("ring", status, body))
+
+    def answer(self, body: bytes) -> None:
+        self.told.append(("answer", body))
+
+    def reject(self, status: int, reason: str | None = None, headers: Sequence[tuple[str, str]] = ()) -> None:
+        self.told.append(("reject", status, dict(headers).get("Reason")))
+
+    def hangup(self, reason_header: str | None = None) -> None:
+        self.told.append(("hangup", reason_header))
+
+    def reoffer(self, body: bytes) -> None:
+        self.told.append(("reoffer", body))
+
+    def accept_reoffer(self, body: bytes) -> None:
+        self.told.append(("accept_reoffer", body))
+
+    def reject_reoffer(self, status: int) -> None:
+        self.told.append(("reject_reoffer", status))
+
+
+class FakeInviter:
+    """Hands out fake sessions and remembers where they went."""
+
+    def __init__(self) -> None:
+        self.sessions: list[FakeSession] = []
+        self.invites: list[tuple[str, dict[str, Any]]] = []
+
+    def invite(self, target: Any, **arguments: Any) -> FakeSession:
+        self.invites.append((str(target), arguments))
+        self.sessions.append(FakeSession())
+        return self.sessions[-1]
+
+
+def listened(leg: SipCallerLeg | SipCalleeLeg) -> list[LegEvent]:
+    heard: list[LegEvent] = []
+
+    def hear(_: Leg, event: LegEvent) -> None:
+        heard.append(event)
+
+    leg.listen(hear)
+    return heard
+
+
+def caller() -> tuple[SipCallerLeg, FakeSession, list[LegEvent]]:
+    session = FakeSession()
+    leg = SipCallerLeg("t1", session, PHONE, "192.0.2.7")
+    return leg, session, listened(leg)
+
+
+async def callee(*contacts: str) -> tuple[SipCalleeLeg, list[FakeSession], list[LegEvent]]:
+    inviter = FakeInviter()
+    destinations = [Destination(contact) for contact in contacts or ("sip:1001@192.0.2.1",)]
+    leg = SipCalleeLeg("t2", inviter, PHONE, destinations, CalleeSettings())
+    heard = listened(leg)
+    await leg.invite("offer", ALICE)
+    return leg, inviter.sessions, heard
+
+
+async def test_ringing_and_answer_are_180_183_and_200() -> None:
+    """Ringing without a description is 180, with one it is 183."""
+    leg, session, _ = caller()
+    await leg.ring(None)
+    await leg.ring("early")
+    await leg.answer("answer")
+    assert session.told == [("ring", 180, None), ("ring", 183, b"early"), ("answer", b"answer")]
+    assert leg.offer == SDP.decode()
+
+
+@pytest.mark.parametrize(
+    ("cause", "status"),
+    [
+        (Cause.NOT_FOUND, 404),
+        (Cause.UNAVAILABLE, 480),
+        (Cause.BUSY, 486),
+        (Cause.CANCELLED, 487),
+        (Cause.NOT_ACCEPTABLE, 488),
+        (Cause.DECLINED, 603),
+        (Cause.NO_ANSWER, 408),
+        (Cause.NORMAL, 480),
+    ],
+)
+async def test_before_the_answer_the_end_is_the_status_of_its_cause(cause: Cause, status: int) -> None:
+    """The caller's phone shows what happened; a 2xx status would not be a refusal."""
+    leg, session, _ = caller()
+    await leg.end(cause)
+    await leg.end(cause)
+    assert session.told == [("reject", status, reason_of(cause))]
+
+
+async def test_after_the_answer_the_end_is_a_bye_with_its_reason() -> None:
+    """RFC 3326: the BYE says why."""
+    leg, session, _ = caller()
+    await leg.answer("answer")
+    await leg.end(Cause.MEDIA_TIMEOUT)
+    assert session.told[-1] == ("hangup", 'Q.850;cause=41;text="media-timeout"')
+
+
+@pytest.mark.parametrize(
+    ("event", "heard"),
+    [
+        (events.Ended("remote"), HungUp(Cause.NORMAL)),
+        (events.Ended("remote", q850=17), HungUp(Cause.BUSY)),
+        (events.Ended("remote", cause=486), HungUp(Cause.BUSY)),
+        (events.Ended("timeout", cause=408), HungUp(Cause.NO_ANSWER)),
+        (events.Ended("error"), HungUp(Cause.MEDIA_TIMEOUT)),
+        (events.Reoffer(b"hold"), Reoffered("hold")),
+        (events.ReofferAnswered(200, b"held"), UpdateAnswered("held")),
+        (events.ReofferAnswered(488, None), UpdateAnswered(None)),
+        (events.InfoReceived("application/dtmf-relay", b"Signal=5\r\nDuration=200\r\n"), DigitPressed("5", 200)),
+    ],
+)
+async def test_what_the_phone_does_in_the_dialog_reaches_the_call(event: events.SessionEvent, heard: LegEvent) -> None:
+    """BYE, re-INVITE, the outcome of ours, and digits in INFO."""
+    _, session, ear = caller()
+    session.says(event)
+    assert ear == [heard]
+
+
+async def test_a_reinvite_without_an_offer_is_refused_and_the_call_goes_on() -> None:
+    """There is no standing offer to make, and silence would hang the phone."""
+    _, session, ear = caller()
+    session.says(events.Reoffer(b""))
+    assert session.told == [("reject_reoffer", 488)]
+    assert ear == []
+
+
+async def test_holds_pass_both_ways() -> None:
+    """update and update_answer are the re-INVITE's two sides."""
+    leg, session, _ = caller()
+    await leg.update("hold")
+    await leg.update_answer("held")
+    await leg.update_answer(None, Cause.GLARE)
+    assert session.told == [("reoffer", b"hold"), ("accept_reoffer", b"held"), ("reject_reoffer", 491)]
+
+
+async def test_every_contact_is_invited_with_the_caller_in_from() -> None:
+    """All phones of a user get the same offer."""
+    inviter = FakeInviter()
+    destinations = [Destination("sip:a@192.0.2.1", received="udp:192.0.2.1:5062"), Destination("sip:b@192.0.2.2")]
+    leg = SipCalleeLeg("t", inviter, PHONE, destinations, CalleeSettings())
+    await leg.invite("offer", ALICE)
+    assert [target for target, _ in inviter.invites] == ["sip:a@192.0.2.1", "sip:b@192.0.2.2"]
+    assert inviter.invites[0][1]["received"] == "udp:192.0.2.1:5062"
+    assert all(str(arguments["caller"]) == '"Alice" <sip:alice@gw.test>' for _, arguments in inviter.invites)
+
+
+async def test_provisionals_are_ringing_with_or_without_early_media() -> None:
+    """181 and 182 say nothing to the caller; 183 without a body is ringing (C9)."""
+    _, (session,), heard = await callee()
+    session.says(events.Provisional(181, "Forwarded"))
+    session.says(events.Provisional(180, "Ringing"))
+    session.says(events.Provisional(183, "Progress"))
+    session.says(events.Provisional(183, "Progress", b"early"))
+    assert heard == [Ringing(), Ringing(), Ringing("early")]
+
+
+async def test_the_first_phone_to_answer_has_the_call() -> None:
+    """The others are cancelled with "completed elsewhere", and their late events are ignored."""
+    leg, (first, second), heard = await callee("sip:a@192.0.2.1", "sip:b@192.0.2.2")
+    second.says(events.Answered(b"answer"))
+    assert first.told == [("hangup", 'SIP;cause=200;text="Call completed elsewhere"')]
+    first.says(events.Failed(487, "Request Terminated", Headers()))
+    assert heard == [Answered("answer")]
+    assert leg.chosen is not None
+    assert leg.chosen.uri == "sip:b@192.0.2.2"
+    second.says(events.Ended("remote"))
+    assert heard[-1] == HungUp(Cause.NORMAL)
+
+
+async def test_only_when_all_phones_refuse_is_the_call_refused() -> None:
+    """One phone that is off does not end the ringing of the other."""
+    _, (first, second), heard = await callee("sip:a@192.0.2.1", "sip:b@192.0.2.2")
+    first.says(events.Failed(480, "Away", Headers()))
+    assert heard == []
+    second.says(events.Failed(486, "Busy", Headers()))
+    assert heard == [Rejected(Cause.BUSY)]
+
+
+async def test_a_global_refusal_ends_every_phone_at_once() -> None:
+    """603 speaks for the person, not the device (RFC 3261 section 16.7)."""
+    _, (first, second), heard = await callee("sip:a@192.0.2.1", "sip:b@192.0.2.2")
+    first.says(events.Failed(603, "Decline", Headers()))
+    assert second.told[-1][0] == "hangup"
+    assert heard == [Rejected(Cause.DECLINED)]
+
+
+async def test_giving_up_cancels_every_phone() -> None:
+    """Each session is told, once."""
+    leg, sessions, _ = await callee("sip:a@192.0.2.1", "sip:b@192.0.2.2")
+    await leg.end(Cause.CANCELLED)
+    await leg.end(Cause.CANCELLED)
+    assert [session.told for session in sessions] == [[("hangup", reason_of(Cause.CANCELLED))]] * 2
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "digits"),
+    [
+        ("application/dtmf-relay", b"Signal=#\r\nDuration=160", [("#", 160)]),
+        ("application/dtmf-relay; charset=utf-8", b"Signal = a\nDuration = 99999", [("A", 5000)]),
+        ("application/dtmf-relay", b"Signal=55", []),
+        ("application/dtmf-relay", b"Duration=100", []),
+        ("application/dtmf", b" 7\r\n", [("7", 160)]),
+        ("application/dtmf", b"77", []),
+        ("application/json", b'{"digit": 5}', []),
+        ("application/dtmf", b"\xff\xfe", []),
+    ],
+)
+def test_digits_in_info_bodies(content_type: str, body: bytes, digits: list[tuple[str, int]]) -> None:
+    """Both spellings phones use; everything else is no digit."""
+    assert list(digits_of(content_type, body)) == digits
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("m=audio 9 UDP/TLS/RTP/SAVPF 111", Kind.WEBRTC),
+        ("m=audio 9 RTP/SAVP 0", Kind.SDES),
+        ("m=audio 9 RTP/SAVPF 0", Kind.SDES),
+        ("m=audio 9 RTP/AVP 0", Kind.RTP),
+        ("m=audio 9 RTP/AVPF 0", Kind.RTP),
+        ("nonsense", Kind.RTP),
+    ],
+)
+def test_the_kind_of_an_offer_is_its_audio_profile(line: str, kind: Kind) -> None:
+    """Browsers behind SIP are recognised by what they offer."""
+    assert kind_of(f"v=0\r\n{line}\r\n") is kind
+
+
+def test_q850_causes_mean_what_our_own_say() -> None:
+    """What we send in Reason is understood when it comes back."""
+    for cause in (Cause.BUSY, Cause.DECLINED, Cause.NO_ANSWER, Cause.NOT_FOUND, Cause.NOT_ACCEPTABLE):
+        assert cause_of_q850(cause.q850) is cause
+    assert cause_of_q850(127) is Cause.NORMAL

@@ -1,0 +1,201 @@
+"""Browser legs: one answer for one offer, the first page has the call."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.call.leg import (
+    Address,
+    Answered,
+    CandidateAdded,
+    DigitPressed,
+    HungUp,
+    Leg,
+    LegEvent,
+    Rejected,
+    Reoffered,
+    Ringing,
+    UpdateAnswered,
+)
+from gateway.call.status import Cause
+from gateway.legs.web import WebCalleeLeg, WebCallerLeg, WebHandle
+from gateway.media.engine import Kind
+
+ALICE = Address("sip:alice@gw.test", "Alice")
+BOB = Address("sip:bob@gw.test", "Bob")
+
+
+class Page:
+    """A channel that remembers what it was told, with the handle it was told by."""
+
+    def __init__(self, can_update: bool = True) -> None:
+        self.can_update = can_update
+        self.told: list[tuple[object, ...]] = []
+        self.handle: WebHandle
+
+    def _note(self, call: WebHandle, *what: object) -> None:
+        self.handle = call
+        self.told.append(what)
+
+    def incoming(self, call: WebHandle, caller_uri: str, caller_name: str, sdp: str) -> None:
+        self._note(call, "incoming", caller_uri, caller_name, sdp)
+
+    def early_answer(self, call: WebHandle, sdp: str) -> None:
+        self._note(call, "early_answer", sdp)
+
+    def ringing(self, call: WebHandle, sdp: str | None) -> None:
+        self._note(call, "ringing", sdp)
+
+    def answered(self, call: WebHandle, sdp: str | None) -> None:
+        self._note(call, "answered", sdp)
+
+    def updated(self, call: WebHandle, sdp: str | None, kind: str) -> None:
+        self._note(call, "updated", sdp, kind)
+
+    def candidate(self, call: WebHandle, candidate: str, mid: str | None) -> None:
+        self._note(call, "candidate", candidate, mid)
+
+    def ended(self, call: WebHandle, cause: Cause) -> None:
+        self._note(call, "ended", cause)
+
+
+class Ear:
+    """A call's listener."""
+
+    def __init__(self, leg: WebCallerLeg | WebCalleeLeg) -> None:
+        self.heard: list[LegEvent] = []
+        leg.listen(self._hear)
+
+    def _hear(self, leg: Leg, event: LegEvent) -> None:
+        self.heard.append(event)
+
+
+def caller() -> tuple[WebCallerLeg, Page, Ear]:
+    page = Page()
+    leg = WebCallerLeg("t1", ALICE, page)
+    return leg, page, Ear(leg)
+
+
+async def callee(pages: int = 2) -> tuple[WebCalleeLeg, list[Page], Ear]:
+    channels = [Page() for _ in range(pages)]
+    leg = WebCalleeLeg("t2", BOB, channels)
+    ear = Ear(leg)
+    await leg.invite("offer", ALICE)
+    return leg, channels, ear
+
+
+async def test_an_offer_takes_one_answer_however_often_the_call_repeats_it() -> None:
+    """After the early answer, ringing and the final answer carry no description."""
+    leg, page, _ = caller()
+    await leg.early_answer("early")
+    await leg.ring("early")
+    await leg.answer("early")
+    assert page.told == [("early_answer", "early"), ("ringing", None), ("answered", None)]
+
+
+async def test_without_an_early_answer_the_first_description_counts() -> None:
+    """Early media in a 183 is the answer; the 200 adds nothing."""
+    leg, page, _ = caller()
+    await leg.ring("183")
+    await leg.answer("200")
+    assert page.told == [("ringing", "183"), ("answered", None)]
+
+
+@pytest.mark.parametrize(
+    ("act", "event"),
+    [
+        (lambda handle: handle.hangup(), HungUp(Cause.NORMAL)),
+        (lambda handle: handle.candidate("c", "0"), CandidateAdded("c", "0")),
+        (lambda handle: handle.digit("5", 200), DigitPressed("5", 200)),
+        (lambda handle: handle.update("new"), Reoffered("new")),
+        (lambda handle: handle.update_answer("new"), UpdateAnswered("new")),
+    ],
+)
+async def test_what_the_page_does_reaches_the_call(act: object, event: LegEvent) -> None:
+    """Each method of the handle is one event of the leg."""
+    leg, _, ear = caller()
+    assert callable(act)
+    act(leg.handle)
+    assert ear.heard == [event]
+
+
+async def test_the_end_is_told_once() -> None:
+    """Whoever ends first, the page hears it once and nothing comes after it."""
+    leg, page, ear = caller()
+    await leg.end(Cause.BUSY)
+    await leg.end(Cause.NORMAL)
+    leg.handle.hangup()
+    leg.handle.digit("1")
+    assert page.told == [("ended", Cause.BUSY)]
+    assert ear.heard == []
+
+
+async def test_events_before_the_call_listens_are_kept() -> None:
+    """A page that hangs up while the call is still being made is not forgotten."""
+    leg = WebCallerLeg("t1", ALICE, Page())
+    leg.handle.hangup()
+    assert Ear(leg).heard == [HungUp(Cause.NORMAL)]
+
+
+async def test_every_page_of_a_user_rings() -> None:
+    """All get the same offer, and the call hears ringing once."""
+    leg, pages, ear = await callee(3)
+    assert all(page.told == [("incoming", ALICE.uri, "Alice", "offer")] for page in pages)
+    assert ear.heard == [Ringing()]
+    assert leg.party.kind is Kind.WEBRTC
+
+
+async def test_the_first_page_to_accept_has_the_call_and_the_others_hear_why() -> None:
+    """The others end with "elsewhere", and what they still do is ignored."""
+    leg, (first, second), ear = await callee()
+    second.handle.answer("answer")
+    assert first.told[-1] == ("ended", Cause.ELSEWHERE)
+    assert ear.heard == [Ringing(), Answered("answer")]
+    first.handle.answer("late")
+    first.handle.hangup()
+    assert ear.heard == [Ringing(), Answered("answer")]
+    second.handle.hangup()
+    assert ear.heard[-1] == HungUp(Cause.NORMAL)
+    await leg.end(Cause.NORMAL)
+    assert second.told[-1] == ("ended", Cause.NORMAL)
+    assert second.told.count(("ended", Cause.NORMAL)) == 1
+
+
+@pytest.mark.parametrize("cause", [Cause.DECLINED, Cause.BUSY])
+async def test_a_person_who_declines_declines_on_every_page(cause: Cause) -> None:
+    """The refusal is the person's, so nothing rings on."""
+    _, (first, second), ear = await callee()
+    first.handle.reject(cause)
+    assert second.told[-1] == ("ended", cause)
+    assert ear.heard[-1] == Rejected(cause)
+
+
+async def test_a_page_that_goes_away_leaves_the_others_ringing() -> None:
+    """Only when the last one is gone is the user unavailable."""
+    _, (first, second), ear = await callee()
+    first.handle.hangup(Cause.UNAVAILABLE)
+    assert ear.heard == [Ringing()]
+    second.handle.hangup(Cause.UNAVAILABLE)
+    assert ear.heard[-1] == Rejected(Cause.UNAVAILABLE)
+
+
+async def test_a_caller_who_gives_up_stops_every_page() -> None:
+    """All pages hear the cancellation."""
+    leg, pages, _ = await callee(3)
+    await leg.end(Cause.CANCELLED)
+    assert all(page.told[-1] == ("ended", Cause.CANCELLED) for page in pages)
+
+
+async def test_updates_go_to_the_page_that_has_the_call() -> None:
+    """Hold is an offer to that page, and its answer comes back."""
+    leg, (first, second), ear = await callee()
+    updatable = [leg.can_update]
+    first.handle.answer("answer")
+    assert [*updatable, leg.can_update] == [False, True]
+    await leg.update("hold")
+    assert first.told[-1] == ("updated", "hold", "offer")
+    await leg.update_answer(None)
+    assert first.told[-1] == ("updated", None, "answer")
+    first.handle.update_answer("held")
+    assert ear.heard[-1] == UpdateAnswered("held")
+    assert second.told[-1] == ("ended", Cause.ELSEWHERE)

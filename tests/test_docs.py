@@ -1,0 +1,33 @@
+"""Documentation that is made from the code says what the code says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from gateway.call.state import diagram
+from gateway.call.status import Cause
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_diagram_in_docs_is_the_table() -> None:
+    """docs/calls.md shows what `python -m gateway.call.state` prints."""
+    text = (ROOT / "docs" / "calls.md").read_text()
+    assert f"```mermaid\n{diagram()}```" in text
+
+
+@pytest.mark.parametrize("cause", list(Cause), ids=lambda cause: cause.word)
+def test_every_cause_is_documented(cause: Cause) -> None:
+    """docs/calls.md has a row for each cause with its numbers."""
+    text = (ROOT / "docs" / "calls.md").read_text()
+    assert f"| {cause.word} | {cause.status} | {cause.q850} | {cause.sentence} |" in text
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    """Every relative link of the README and of docs names a file that exists."""
+    for document in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name} links to {target}"
