@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from gateway.sip.errors import SipBuildError, SipSyntaxError
 from gateway.sip.grammar import require_clean, require_token
@@ -211,3 +212,17 @@ def cancel(invite: Request, headers: Fields = ()) -> Request:
         *Headers([("CSeq", CSeq(invite.cseq.number, "CANCEL")), *headers]).items,
     )
     return Request("CANCEL", invite.uri, Headers.from_items(items))
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A final response that is decided but not built yet."""
+
+    status: int
+    reason: str = ""
+    """Reason phrase; "" takes the usual one."""
+    headers: tuple[tuple[str, object], ...] = ()
+
+    def response(self, to_request: Request | Fragment, to_tag: str | None = None) -> Response:
+        """The response to a request."""
+        return response(to_request, self.status, self.reason or None, to_tag=to_tag, headers=self.headers)

@@ -242,6 +242,11 @@ class Dialog:
             return self.remote_target, self.route_set
         return first.without_headers(), (*self.route_set[1:], NameAddr(self.remote_target))
 
+    @property
+    def next_hop(self) -> Uri:
+        """Where requests of this dialog are sent: the first route, strict or loose, else the remote target."""
+        return self.route_set[0].uri if self.route_set else self.remote_target
+
     def receive(self, request: Request) -> None:
         """Judge a request that matches this dialog; raises DialogError with the status that answers it.
 
