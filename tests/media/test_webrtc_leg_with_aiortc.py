@@ -32,28 +32,33 @@ class FirstPackets:
         self.rtcp.append(packet)
 
 
-Call = tuple[WebRtcPort, WebRtcLeg, RTCPeerConnection, dict[LegState, asyncio.Event]]
+Reached = dict[LegState, asyncio.Event]
 
 
-async def call(setup: str) -> Call:
-    """An aiortc peer connection that has offered to a leg and been answered, and the leg's states as they come."""
+async def open_call() -> tuple[WebRtcPort, WebRtcLeg, Reached]:
+    """A port on loopback with one leg, and its states as they come."""
     port = WebRtcPort(WebRtcConfig(listen=("127.0.0.1",)))
     await port.start()
     reached = {state: asyncio.Event() for state in LegState}
-    leg = port.open_leg(lambda state, reason: reached[state].set())
+    return port, port.open_leg(lambda state, reason: reached[state].set()), reached
+
+
+async def offer_from_aiortc(port: WebRtcPort, leg: WebRtcLeg, setup: str) -> RTCPeerConnection:
+    """An aiortc peer connection that has offered to the leg and been answered."""
     peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
     peer.addTrack(AudioStreamTrack())
     await peer.setLocalDescription(await peer.createOffer())
     offer = peer.localDescription.sdp
     leg.set_remote(*remote_of(offer), setup)
     await peer.setRemoteDescription(RTCSessionDescription(answer_for(offer, port, leg, setup), "answer"))
-    return port, leg, peer, reached
+    return peer
 
 
 @pytest.mark.parametrize("setup", ["passive", "active"])
 async def test_aiortc_connects_and_media_flows_both_ways(setup: str) -> None:
     """In either DTLS role, aiortc's audio arrives decrypted and ours is counted by aiortc."""
-    port, leg, peer, reached = await call(setup)
+    port, leg, reached = await open_call()
+    peer = await offer_from_aiortc(port, leg, setup)
     try:
         sink = FirstPackets(10)
         leg.sink = sink
@@ -81,7 +86,8 @@ async def test_aiortc_connects_and_media_flows_both_ways(setup: str) -> None:
 
 async def test_a_peer_that_closes_ends_the_leg_at_once() -> None:
     """aiortc's close_notify reaches the leg as a failure, long before the liveness timer."""
-    port, leg, peer, reached = await call("passive")
+    port, leg, reached = await open_call()
+    peer = await offer_from_aiortc(port, leg, "passive")
     try:
         sink = FirstPackets(1)
         leg.sink = sink

@@ -257,10 +257,6 @@ class IceAgent:
         self.pairs.clear()
         self.selected = None
 
-    def last_check(self) -> float | None:
-        """When the newest check came, None before the first."""
-        return max((pair.last_check for pair in self.pairs.values()), default=None)
-
     def _admit(self, pair: Pair) -> None:
         if len(self.pairs) >= self._max_pairs:
             oldest = min((p for p in self.pairs.values() if p is not self.selected), key=lambda p: p.last_check)
