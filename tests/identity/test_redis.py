@@ -1,0 +1,95 @@
+"""What only the Redis store has to keep: expiry inside Redis, several gateways, errors without secrets."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from dataclasses import replace
+
+import pytest
+import redis.asyncio
+
+from gateway.identity.model import Binding
+from gateway.identity.redis import RedisStore
+from gateway.identity.store import StoreError
+
+NOW = 1_700_000_000.0
+AOR = "sip:1001@gateway.local"
+
+
+def binding(contact: str, expires_in: float = 60.0) -> Binding:
+    return Binding(aor=AOR, contact=contact, expires_at=NOW + expires_in)
+
+
+async def test_redis_drops_an_address_after_its_last_binding(redis_url: str) -> None:
+    """The key of an address lives as long as its longest binding, so nothing is left if all gateways die."""
+    store = RedisStore(redis_url, prefix="ttl:")
+    await store.open()
+    await store.put_binding(binding("sip:a@h", 100), NOW, 10)
+    await store.put_binding(binding("sip:b@h", 50), NOW, 10)
+    client = redis.asyncio.Redis.from_url(redis_url)
+    remaining = await client.pttl(f"ttl:bindings:{AOR}")
+    await client.aclose()
+    assert 90_000 < remaining <= 100_000
+    await store.close()
+
+
+async def test_two_gateways_share_bindings_and_limit(redis_url: str) -> None:
+    """What one gateway registers the other finds, and the limit holds over both together."""
+    one, two = RedisStore(redis_url, prefix="shared:"), RedisStore(redis_url, prefix="shared:")
+    await one.open()
+    await two.open()
+    attempts = [
+        store.put_binding(binding(f"sip:{number}{name}@h"), NOW, 7)
+        for number in range(10)
+        for name, store in (("a", one), ("b", two))
+    ]
+    results = await asyncio.gather(*attempts, return_exceptions=True)
+    assert sum(result is None for result in results) == 7
+    assert await one.bindings(AOR, NOW) == await two.bindings(AOR, NOW)
+    assert len(await two.bindings(AOR, NOW)) == 7
+    await one.close()
+    await two.close()
+
+
+async def test_expire_works_through_more_than_one_batch(redis_url: str) -> None:
+    """More bindings than one script takes are all dropped and counted."""
+    store = RedisStore(redis_url, prefix="many:")
+    await store.open()
+    for number in range(0, 1_100, 100):
+        await asyncio.gather(
+            *(
+                store.put_binding(replace(binding("sip:a@h"), aor=f"sip:{number + index}@h"), NOW, 1)
+                for index in range(100)
+            )
+        )
+    assert await store.expire(NOW + 100) == 1_100
+    await store.close()
+
+
+async def test_unreachable_server_is_a_store_error_without_its_password() -> None:
+    """Nothing of the URL, least of all the password, is in the sentence."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        store = RedisStore(f"redis://user:hunter2@127.0.0.1:{probe.getsockname()[1]}/0", timeout=0.5)
+        with pytest.raises(StoreError) as caught:
+            await store.open()
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__suppress_context__
+    await store.close()
+
+
+async def test_url_that_cannot_be_read_is_a_store_error() -> None:
+    """A URL of another scheme is refused without being repeated."""
+    with pytest.raises(StoreError, match="cannot be read") as caught:
+        await RedisStore("http://hunter2@127.0.0.1").open()
+    assert "hunter2" not in str(caught.value)
+
+
+async def test_closed_store_says_so(redis_url: str) -> None:
+    """Use before open is a StoreError."""
+    store = RedisStore(redis_url)
+    with pytest.raises(StoreError, match="not open"):
+        await store.bindings(AOR, NOW)
+    with pytest.raises(StoreError, match="not open"):
+        await store.put_binding(binding("sip:a@h"), NOW, 1)

@@ -1,0 +1,167 @@
+"""What only the SQLite store has to keep: files, restarts, several processes, migrations."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import sqlite3
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from gateway.identity.model import Binding, Credential
+from gateway.identity.sqlite import MIGRATIONS, SqliteStore
+from gateway.identity.store import StoreError
+
+NOW = 1_700_000_000.0
+AOR = "sip:1001@gateway.local"
+
+
+def binding(contact: str) -> Binding:
+    return Binding(aor=AOR, contact=contact, expires_at=NOW + 60)
+
+
+async def test_bindings_survive_a_restart(tmp_path: Path) -> None:
+    """A second store over the same file finds what the first one kept."""
+    first = SqliteStore(tmp_path / "identity.sqlite")
+    await first.open()
+    await first.put_binding(binding("sip:a@h"), NOW, 10)
+    await first.put_credential(Credential("1001", "gateway.local", {"MD5": "aa"}))
+    await first.close()
+    second = SqliteStore(tmp_path / "identity.sqlite")
+    await second.open()
+    assert await second.bindings(AOR, NOW) == [binding("sip:a@h")]
+    assert await second.credential("1001", "gateway.local") == Credential("1001", "gateway.local", {"MD5": "aa"})
+    await second.close()
+
+
+async def test_files_are_private(tmp_path: Path) -> None:
+    """The folder, the file and SQLite's files beside it can be read by their owner only."""
+    store = SqliteStore(tmp_path / "state" / "identity.sqlite")
+    await store.open()
+    await store.put_binding(binding("sip:a@h"), NOW, 10)
+    files = list((tmp_path / "state").iterdir())
+    assert {file.name for file in files} >= {"identity.sqlite", "identity.sqlite-wal"}
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+    assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
+    await store.close()
+
+
+async def test_event_loop_goes_on_while_the_file_is_locked(tmp_path: Path) -> None:
+    """A write that has to wait for another process's lock holds neither the loop nor other tasks."""
+    path = tmp_path / "identity.sqlite"
+    store = SqliteStore(path)
+    await store.open()
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    waiting = asyncio.create_task(store.put_binding(binding("sip:a@h"), NOW, 10))
+    ticks = 0
+    for _ in range(100):
+        await asyncio.sleep(0)
+        ticks += 1
+    assert ticks == 100
+    assert not waiting.done()
+    other.execute("COMMIT")
+    other.close()
+    await waiting
+    assert len(await store.bindings(AOR, NOW)) == 1
+    await store.close()
+
+
+async def test_no_sql_runs_in_the_event_loop_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every connection is made in the store's own thread, and SQLite itself refuses any other."""
+    seen: list[int] = []
+    connect = sqlite3.connect
+
+    def watched(*args: object, **options: object) -> sqlite3.Connection:
+        seen.append(threading.get_ident())
+        return connect(*args, **options)  # type: ignore[call-overload, no-any-return]  # passed on as it came
+
+    monkeypatch.setattr("gateway.identity.sqlite.sqlite3.connect", watched)
+    store = SqliteStore(tmp_path / "identity.sqlite")
+    await store.open()
+    assert len(seen) == 1
+    assert seen[0] != threading.get_ident()
+    await store.close()
+
+
+def _register(path: Path, name: str) -> None:
+    async def run() -> None:
+        store = SqliteStore(path)
+        await store.open()
+        for number in range(10):
+            try:
+                await store.put_binding(binding(f"sip:{name}{number}@h"), NOW, 12)
+            except StoreError as error:
+                if "more than 12" not in str(error):
+                    raise
+        await store.close()
+
+    asyncio.run(run())
+
+
+async def test_several_processes_keep_one_limit(tmp_path: Path) -> None:
+    """Three processes that register at once neither fail nor pass the limit together."""
+    path = tmp_path / "identity.sqlite"
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_register, args=(path, name)) for name in "abc"]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(40)
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    store = SqliteStore(path)
+    await store.open()
+    assert len(await store.bindings(AOR, NOW)) == 12
+    await store.close()
+
+
+async def test_schema_version_is_recorded(tmp_path: Path) -> None:
+    """user_version tells how many migrations a file has seen."""
+    path = tmp_path / "identity.sqlite"
+    store = SqliteStore(path)
+    await store.open()
+    await store.close()
+    with sqlite3.connect(path) as plain:
+        assert plain.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
+    plain.close()
+
+
+async def test_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    """A file that a later gateway wrote is left alone with a clear sentence."""
+    path = tmp_path / "identity.sqlite"
+    plain = sqlite3.connect(path)
+    plain.execute("PRAGMA user_version = 99")
+    plain.close()
+    store = SqliteStore(path)
+    with pytest.raises(StoreError, match="newer version"):
+        await store.open()
+    await store.close()
+
+
+async def test_damaged_file_is_a_store_error(tmp_path: Path) -> None:
+    """What is no database ends in a StoreError that names the file, not in a traceback of the driver."""
+    path = tmp_path / "identity.sqlite"
+    path.write_bytes(b"not a database at all" * 100)
+    with pytest.raises(StoreError, match=r"identity\.sqlite"):
+        await SqliteStore(path).open()
+
+
+async def test_folder_that_cannot_be_made_is_a_store_error(tmp_path: Path) -> None:
+    """A path below a plain file is refused."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError):
+        await SqliteStore(tmp_path / "file" / "identity.sqlite").open()
+
+
+async def test_closed_store_says_so(tmp_path: Path) -> None:
+    """Use before open and after close is a StoreError."""
+    store = SqliteStore(tmp_path / "identity.sqlite")
+    with pytest.raises(StoreError, match="not open"):
+        await store.bindings(AOR, NOW)
+    await store.open()
+    await store.close()
+    with pytest.raises(StoreError, match="not open"):
+        await store.expire(NOW)

@@ -1,0 +1,214 @@
+"""One contract over every store: memory, SQLite, and a real Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from gateway.identity.model import Binding, Credential
+from gateway.identity.store import IdentityStore, StoreError
+
+NOW = 1_700_000_000.0
+AOR = "sip:1001@gateway.local"
+
+
+def binding(contact: str = "sip:1001@192.0.2.7", *, expires_in: float = 60.0, q: float = 1.0) -> Binding:
+    return Binding(aor=AOR, contact=contact, expires_at=NOW + expires_in, q=q)
+
+
+async def contacts(store: IdentityStore, now: float = NOW) -> list[str]:
+    return [found.contact for found in await store.bindings(AOR, now)]
+
+
+async def test_binding_comes_back_with_every_field(store: IdentityStore) -> None:
+    """What was put in comes out equal, none of its fields lost or changed."""
+    full = Binding(
+        aor=AOR,
+        contact='sip:1001@[2001:db8::7]:5060;ob?x="ü\n\x00',
+        expires_at=NOW + 60.123456789,
+        call_id="a84b4c76e66710@pc33",
+        cseq=2_147_483_647,
+        q=0.3,
+        instance="urn:uuid:00000000-0000-1000-8000-000a95a0e128",
+        reg_id=1,
+        path=("<sip:p1.example.com;lr>", "<sip:p2.example.com;lr>"),
+        received="udp:192.0.2.7:5060",
+        user_agent='Phone "7" \\ 雪',
+        codecs=("pcma", "opus"),
+    )
+    await store.put_binding(full, NOW, 10)
+    assert await store.bindings(AOR, NOW) == [full]
+    plain = binding("sip:plain@192.0.2.8")
+    await store.put_binding(plain, NOW, 10)
+    assert plain in await store.bindings(AOR, NOW)
+
+
+async def test_unknown_address_has_no_bindings(store: IdentityStore) -> None:
+    """An address of record nobody registered is empty, and its removal is no error."""
+    await store.remove_binding("sip:nobody@gateway.local", "sip:x@y")
+    await store.remove_all("sip:nobody@gateway.local")
+    assert list(await store.bindings("sip:nobody@gateway.local", NOW)) == []
+
+
+async def test_addresses_are_kept_apart(store: IdentityStore) -> None:
+    """A binding of one address is never seen at, or removed with, another."""
+    other = replace(binding(), aor="sip:1002@gateway.local")
+    await store.put_binding(binding(), NOW, 1)
+    await store.put_binding(other, NOW, 1)
+    await store.remove_all(AOR)
+    assert await contacts(store) == []
+    assert list(await store.bindings(other.aor, NOW)) == [other]
+
+
+async def test_highest_q_first_then_most_recent(store: IdentityStore) -> None:
+    """Bindings are ordered by q, equal ones by how lately they were put or refreshed."""
+    for contact, q in (("sip:a@h", 0.5), ("sip:b@h", 1.0), ("sip:c@h", 0.5), ("sip:d@h", 0.5)):
+        await store.put_binding(binding(contact, q=q), NOW, 10)
+    assert await contacts(store) == ["sip:b@h", "sip:d@h", "sip:c@h", "sip:a@h"]
+    await store.put_binding(binding("sip:a@h", q=0.5), NOW, 10)
+    assert await contacts(store) == ["sip:b@h", "sip:a@h", "sip:d@h", "sip:c@h"]
+
+
+async def test_same_contact_is_refreshed(store: IdentityStore) -> None:
+    """A contact put again replaces its binding and does not count against the limit."""
+    await store.put_binding(binding(), NOW, 1)
+    later = replace(binding(expires_in=600), cseq=2)
+    await store.put_binding(later, NOW + 1, 1)
+    assert await store.bindings(AOR, NOW + 1) == [later]
+
+
+async def test_same_instance_and_reg_id_is_refreshed(store: IdentityStore) -> None:
+    """A phone that comes back from another address replaces its old contact (RFC 5626)."""
+    old = replace(binding("sip:1001@192.0.2.7"), instance="urn:uuid:1", reg_id=1)
+    new = replace(binding("sip:1001@198.51.100.9"), instance="urn:uuid:1", reg_id=1)
+    await store.put_binding(old, NOW, 1)
+    await store.put_binding(new, NOW, 1)
+    assert await store.bindings(AOR, NOW) == [new]
+
+
+async def test_other_flow_of_an_instance_is_kept(store: IdentityStore) -> None:
+    """Another reg-id, or an instance without one, is another binding."""
+    first = replace(binding("sip:a@h"), instance="urn:uuid:1", reg_id=1)
+    second = replace(binding("sip:b@h"), instance="urn:uuid:1", reg_id=2)
+    third = replace(binding("sip:c@h"), instance="urn:uuid:1")
+    fourth = replace(binding("sip:d@h"), instance="urn:uuid:1")
+    for each in (first, second, third, fourth):
+        await store.put_binding(each, NOW, 10)
+    assert await store.bindings(AOR, NOW) == [fourth, third, second, first]
+
+
+async def test_refresh_may_replace_two_bindings(store: IdentityStore) -> None:
+    """One that has the contact of one binding and the instance of another takes the place of both."""
+    await store.put_binding(binding("sip:a@h"), NOW, 2)
+    await store.put_binding(replace(binding("sip:b@h"), instance="urn:uuid:1", reg_id=1), NOW, 2)
+    both = replace(binding("sip:a@h"), instance="urn:uuid:1", reg_id=1)
+    await store.put_binding(both, NOW, 2)
+    assert await store.bindings(AOR, NOW) == [both]
+
+
+async def test_expired_binding_is_never_returned(store: IdentityStore) -> None:
+    """A binding is live until its time and not at it, whether or not anybody called expire."""
+    await store.put_binding(binding(expires_in=60), NOW, 10)
+    assert len(await store.bindings(AOR, NOW + 59.999)) == 1
+    assert list(await store.bindings(AOR, NOW + 60)) == []
+
+
+async def test_put_of_an_expired_binding_removes_it(store: IdentityStore) -> None:
+    """A registration of zero seconds leaves nothing behind."""
+    await store.put_binding(binding(), NOW, 1)
+    await store.put_binding(binding(expires_in=0), NOW, 1)
+    assert await contacts(store) == []
+    assert await store.expire(NOW + 1_000) == 0
+
+
+async def test_limit_refuses_one_contact_more(store: IdentityStore) -> None:
+    """Over the limit StoreError is raised and everything stays as it was."""
+    for name in ("a", "b"):
+        await store.put_binding(binding(f"sip:{name}@h"), NOW, 2)
+    before = await store.bindings(AOR, NOW)
+    with pytest.raises(StoreError, match="more than 2"):
+        await store.put_binding(binding("sip:c@h"), NOW, 2)
+    assert await store.bindings(AOR, NOW) == before
+
+
+async def test_limit_counts_only_live_bindings(store: IdentityStore) -> None:
+    """An expired contact makes room for a new one."""
+    await store.put_binding(binding("sip:a@h", expires_in=10), NOW, 1)
+    await store.put_binding(binding("sip:b@h", expires_in=60), NOW + 10, 1)
+    assert await contacts(store, NOW + 10) == ["sip:b@h"]
+
+
+async def test_limit_is_atomic(store: IdentityStore) -> None:
+    """Of twenty contacts that come at once exactly the limit is kept, and the others are told."""
+    attempts = [store.put_binding(binding(f"sip:{number}@h"), NOW, 5) for number in range(20)]
+    results = await asyncio.gather(*attempts, return_exceptions=True)
+    assert sum(isinstance(result, StoreError) for result in results) == 15
+    assert sum(result is None for result in results) == 5
+    assert len(await contacts(store)) == 5
+
+
+async def test_remove_binding_takes_one_contact(store: IdentityStore) -> None:
+    """Only the named contact goes, and it may be removed twice."""
+    await store.put_binding(binding("sip:a@h"), NOW, 10)
+    await store.put_binding(binding("sip:b@h"), NOW, 10)
+    await store.remove_binding(AOR, "sip:a@h")
+    await store.remove_binding(AOR, "sip:a@h")
+    assert await contacts(store) == ["sip:b@h"]
+
+
+async def test_expire_drops_and_counts(store: IdentityStore) -> None:
+    """expire says how many went, and spares the live ones."""
+    for number in range(7):
+        each = replace(binding(expires_in=10 * (number + 1)), aor=f"sip:{number}@gateway.local")
+        await store.put_binding(each, NOW, 10)
+    assert await store.expire(NOW + 30) == 3
+    assert await store.expire(NOW + 30) == 0
+    assert len(await store.bindings("sip:3@gateway.local", NOW + 30)) == 1
+    assert list(await store.bindings("sip:2@gateway.local", NOW)) == []
+
+
+async def test_expire_does_not_drop_what_was_refreshed(store: IdentityStore) -> None:
+    """A refresh moves the time of the end."""
+    await store.put_binding(binding(expires_in=10), NOW, 10)
+    await store.put_binding(binding(expires_in=100), NOW, 10)
+    assert await store.expire(NOW + 50) == 0
+    assert len(await contacts(store, NOW + 50)) == 1
+
+
+async def test_credential_comes_back(store: IdentityStore) -> None:
+    """Credentials are found by username and realm together, and the last one put counts."""
+    await store.put_credential(Credential("1001", "gateway.local", {"MD5": "aa", "SHA-256": "bb"}))
+    await store.put_credential(Credential("1001", "other", {"MD5": "cc"}))
+    await store.put_credential(Credential("1001", "gateway.local", {"MD5": "dd"}))
+    assert await store.credential("1001", "gateway.local") == Credential("1001", "gateway.local", {"MD5": "dd"})
+    assert await store.credential("1001", "other") == Credential("1001", "other", {"MD5": "cc"})
+    assert await store.credential("1002", "gateway.local") is None
+
+
+async def test_credential_without_ha1_is_removed(store: IdentityStore) -> None:
+    """Putting an empty credential takes the old one away."""
+    await store.put_credential(Credential("1001", "gateway.local", {"MD5": "aa"}))
+    await store.put_credential(Credential("1001", "gateway.local"))
+    assert await store.credential("1001", "gateway.local") is None
+
+
+async def test_text_that_is_not_unicode_harms_nothing(store: IdentityStore) -> None:
+    """A value with half a surrogate pair is kept or refused by StoreError, and the store works on."""
+    try:
+        await store.put_binding(replace(binding("sip:a@h"), user_agent="\udc80"), NOW, 10)
+    except StoreError:
+        pass
+    await store.put_binding(binding("sip:b@h"), NOW, 10)
+    assert "sip:b@h" in await contacts(store)
+
+
+async def test_opening_and_closing_twice_is_harmless(store: IdentityStore) -> None:
+    """open and close may be repeated, and a store can be opened again after it was closed."""
+    await store.open()
+    await store.close()
+    await store.close()
+    await store.open()
+    await store.put_binding(binding(), NOW, 1)
+    assert len(await contacts(store)) == 1
