@@ -78,7 +78,9 @@ def parse_message(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Request | Res
     """
     if len(data) > limits.message:
         raise SipSyntaxError("message is too large", status=513)
-    if data[:2] == b"\r\n":
+    if data[:1] in (b"", b"\r", b"\x00"):
+        if keepalive(data) is not None:
+            raise SipSyntaxError("a keep-alive is no message", status=None)
         data = data.lstrip(b"\r\n")
     head, separator, body = data.partition(b"\r\n\r\n")
     message = parse_head(head, limits, complete=bool(separator))
