@@ -157,6 +157,8 @@ _DCMAP_OPTION: Final = Grammar(
 
 
 def _dcmap_options(text: str, column: int) -> list[tuple[str, str]]:
+    if text.count('"') % 2:
+        raise SdpSyntaxError(0, column + len(text) + 1, "a closing quotation mark")
     options = []
     for part in _split_unquoted(text):
         stripped = part.strip(" ")
