@@ -129,6 +129,7 @@ class Transaction:
         "layer",
         "now",
         "reliable",
+        "request",
         "state",
         "timers",
         "user",
@@ -152,6 +153,8 @@ class Transaction:
         """The present retransmission interval (timers A, E, G), in seconds."""
         self.last: bytes | None = None
         """What a retransmission sends."""
+        self.request: Any = None
+        """The request it carries, for the layers above."""
         self.user: Any = None
         """The transaction user's own object."""
         self.now = 0.0

@@ -1,0 +1,50 @@
+"""Settings of the SIP user agent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from gateway.net.resolver import ResolverConfig
+from gateway.net.udp import UdpLimits
+from gateway.sip.dialogs.session_timer import TimerPolicy
+from gateway.sip.stack import StackConfig
+from gateway.sip.user_agent.config import CoreConfig
+
+
+@dataclass(frozen=True, slots=True)
+class UserAgentConfig:
+    """Everything a UserAgent is told; each limit has a safe default."""
+
+    listen: tuple[tuple[str, int], ...] = (("127.0.0.1", 5060),)
+    """UDP addresses; port 0 takes any free one."""
+    advertised: tuple[str, int | None] | None = None
+    """Host and port that peers outside this machine are told; port None is the listener's."""
+    domains: tuple[str, ...] = ()
+    """Our own domains; the first one stands in From where a caller is given as a bare user."""
+    user_agent: str = "sip-webrtc-gateway"
+    stack: StackConfig = field(default_factory=StackConfig)
+    """Transaction timers, parser limits, rate limits."""
+    session_timer: TimerPolicy = field(default_factory=TimerPolicy)
+    sessions: int = 5_000
+    """INVITE sessions at once."""
+    longest_ringing: float = 300.0
+    """Seconds."""
+    symmetric: bool = True
+    """Requests to a caller behind NAT go where its INVITE came from."""
+    hook_timeout: float = 10.0
+    """Seconds that `Hooks.authenticate` and `Hooks.register` may take; then 503."""
+    close_timeout: float = 2.0
+    """Seconds that `close` waits for BYE and CANCEL to be answered."""
+    resolver: ResolverConfig = field(default_factory=ResolverConfig)
+    udp: UdpLimits = field(default_factory=UdpLimits)
+
+    def core(self) -> CoreConfig:
+        """The part that the sans-IO core is told."""
+        return CoreConfig(
+            stack=self.stack,
+            user_agent=self.user_agent,
+            session_timer=self.session_timer,
+            sessions=self.sessions,
+            longest_ringing=self.longest_ringing,
+            symmetric=self.symmetric,
+        )

@@ -1,0 +1,207 @@
+"""From a SIP URI to addresses: NAPTR, SRV, A and AAAA (RFC 3263), cached and bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import dns.asyncresolver
+import dns.exception
+import dns.rdatatype
+import dns.resolver
+from dns.rdtypes.IN.NAPTR import NAPTR
+from dns.rdtypes.IN.SRV import SRV
+
+from gateway.sip.flow import DEFAULT_PORTS, Flow, is_ip_address
+from gateway.sip.uri import Uri
+
+logger = logging.getLogger(__name__)
+
+_SERVICES = {"SIP+D2U": "udp", "SIP+D2T": "tcp", "SIPS+D2T": "tls", "SIP+D2W": "ws", "SIPS+D2W": "wss"}
+_SRV_NAMES = {"udp": "_sip._udp", "tcp": "_sip._tcp", "tls": "_sips._tcp"}
+
+
+@dataclass(frozen=True, slots=True)
+class ResolverConfig:
+    """Where names are looked up, and how much of it."""
+
+    nameservers: tuple[str, ...] = ()
+    """IP addresses; () takes the system's."""
+    timeout: float = 3.0
+    """Seconds for one question, all servers together."""
+    cache_entries: int = 1024
+    longest_ttl: float = 3600.0
+    """Seconds; answers are kept for their TTL, at most this."""
+    negative_ttl: float = 30.0
+    """Seconds that a name without answer is not asked for again."""
+    records: int = 16
+    """Records looked at per answer, and flows per URI."""
+    transports: tuple[str, ...] = ("udp",)
+    """Transports that we can use, preferred first."""
+    hosts: tuple[tuple[str, tuple[str, ...]], ...] = field(default=())
+    """(name, addresses) pairs that need no DNS, like a hosts file; "localhost" is always known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One SRV target or NAPTR replacement in the order it is to be tried."""
+
+    target: str
+    port: int
+    transport: str
+
+
+Question = tuple[str, str]
+
+
+class Resolver:
+    """Answers come from a bounded cache where they can; equal questions under way are asked once.
+
+    `now` gives monotonic seconds, `random` a number in [0, 1) for the weights of SRV.
+    """
+
+    def __init__(self, config: ResolverConfig, *, now: Callable[[], float], random: Callable[[], float]) -> None:
+        self._config = config
+        self._now = now
+        self._random = random
+        self._cache: OrderedDict[Question, tuple[float, tuple[object, ...]]] = OrderedDict()
+        self._asking: dict[Question, asyncio.Task[tuple[object, ...]]] = {}
+        self._hosts = {name.lower(): addresses for name, addresses in config.hosts}
+        self._hosts.setdefault("localhost", ("127.0.0.1", "::1"))
+        self._dns: dns.asyncresolver.Resolver | None = None
+
+    async def resolve(self, uri: Uri) -> tuple[Flow, ...]:
+        """The next hops of a SIP URI, best first; () when there is none that we can reach (RFC 3263 section 4)."""
+        host = (uri.param("maddr") or uri.host).strip("[]")
+        if is_ip_address(host):
+            transport = self._transport_of(uri)
+            return (Flow(transport, host, uri.port or DEFAULT_PORTS[transport]),) if transport else ()
+        host = host.rstrip(".").lower()
+        if uri.port is not None or host in self._hosts:
+            transport = self._transport_of(uri)
+            return await self._addresses(host, uri.port or DEFAULT_PORTS[transport], transport) if transport else ()
+        return await self._by_service(uri, host)
+
+    def _transport_of(self, uri: Uri) -> str | None:
+        """The transport of a URI that leaves no choice to DNS (RFC 3263 4.1), None if we do not speak it."""
+        wanted = uri.transport or "udp"
+        if uri.scheme == "sips":
+            wanted = {"udp": "tls", "tcp": "tls", "ws": "wss"}.get(wanted, wanted)
+        return wanted if wanted in self._config.transports and wanted in DEFAULT_PORTS else None
+
+    async def _by_service(self, uri: Uri, host: str) -> tuple[Flow, ...]:
+        usable = self._usable(uri)
+        services: list[tuple[str, str]] = []
+        if uri.transport is None:
+            services = [(r.target, r.transport) for r in await self._naptr(host) if r.transport in usable]
+        if not services:
+            services = [(f"{_SRV_NAMES[t]}.{host}", t) for t in usable if t in _SRV_NAMES]
+        flows: list[Flow] = []
+        for name, transport in services:
+            for record in await self._srv(name, transport):
+                flows += await self._addresses(record.target, record.port, transport)
+                if len(flows) >= self._config.records:
+                    return tuple(flows[: self._config.records])
+        if flows:
+            return tuple(flows)
+        transport = self._transport_of(uri) or ""
+        return await self._addresses(host, DEFAULT_PORTS[transport], transport) if transport else ()
+
+    def _usable(self, uri: Uri) -> list[str]:
+        if uri.transport is not None:
+            transport = self._transport_of(uri)
+            return [transport] if transport else []
+        secure = uri.scheme == "sips"
+        return [t for t in self._config.transports if t in _SRV_NAMES and (t == "tls" or not secure)]
+
+    async def _naptr(self, host: str) -> list[Record]:
+        found = [one for one in await self._ask(host, "NAPTR") if isinstance(one, NAPTR)]
+        found.sort(key=lambda one: (one.order, one.preference))
+        records = []
+        for one in found[: self._config.records]:
+            transport = _SERVICES.get(one.service.decode("ascii", "replace").upper())
+            if transport is not None and one.flags.lower() == b"s":
+                records.append(Record(one.replacement.to_text(omit_final_dot=True), 0, transport))
+        return records
+
+    async def _srv(self, name: str, transport: str) -> list[Record]:
+        found = [one for one in await self._ask(name, "SRV") if isinstance(one, SRV)][: self._config.records]
+        records = []
+        for priority in sorted({one.priority for one in found}):
+            group = [one for one in found if one.priority == priority]
+            while group:
+                chosen = self._weighted(group)
+                group.remove(chosen)
+                target = chosen.target.to_text(omit_final_dot=True)
+                if target not in ("", "@"):
+                    records.append(Record(target, chosen.port, transport))
+        return records
+
+    def _weighted(self, group: Sequence[SRV]) -> SRV:
+        """One record of a priority, by the weights of RFC 2782."""
+        mark = self._random() * sum(one.weight for one in group)
+        for one in group:
+            mark -= one.weight
+            if mark < 0:
+                return one
+        return group[0]
+
+    async def _addresses(self, host: str, port: int, transport: str) -> tuple[Flow, ...]:
+        known = self._hosts.get(host.lower())
+        if known is None:
+            four, six = await asyncio.gather(self._ask(host, "A"), self._ask(host, "AAAA"))
+            known = tuple(str(getattr(one, "address", "")) for one in (*four, *six))
+        return tuple(Flow(transport, address, port) for address in known[: self._config.records] if address)
+
+    async def _ask(self, name: str, kind: str) -> tuple[object, ...]:
+        question = (name.lower(), kind)
+        cached = self._cache.get(question)
+        if cached is not None and cached[0] > self._now():
+            self._cache.move_to_end(question)
+            return cached[1]
+        task = self._asking.get(question)
+        if task is None:
+            task = asyncio.ensure_future(self._look_up(question))
+            self._asking[question] = task
+            task.add_done_callback(lambda _: self._asking.pop(question, None))
+        return await asyncio.shield(task)
+
+    async def _look_up(self, question: Question) -> tuple[object, ...]:
+        records, ttl = await self._query(*question)
+        self._cache[question] = (self._now() + ttl, records)
+        self._cache.move_to_end(question)
+        if len(self._cache) > self._config.cache_entries:
+            self._cache.popitem(last=False)
+        return records
+
+    async def _query(self, name: str, kind: str) -> tuple[tuple[object, ...], float]:
+        """Records of one question and how long they may be kept; no answer of any kind is ()."""
+        config = self._config
+        try:
+            answer = await self._client().resolve(
+                name, kind, lifetime=config.timeout, raise_on_no_answer=False, search=False
+            )
+        except (dns.exception.DNSException, OSError, ValueError) as error:
+            logger.info("no %s record: %s", kind, type(error).__name__)
+            return (), config.negative_ttl
+        if answer.rrset is None:
+            return (), config.negative_ttl
+        return tuple(answer.rrset)[: config.records], min(float(answer.rrset.ttl), config.longest_ttl)
+
+    def _client(self) -> dns.asyncresolver.Resolver:
+        if self._dns is None:
+            servers = self._config.nameservers
+            self._dns = dns.asyncresolver.Resolver(configure=not servers)
+            if servers:
+                self._dns.nameservers = list(servers)
+        return self._dns
+
+    async def close(self) -> None:
+        """Stop asking."""
+        tasks = list(self._asking.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

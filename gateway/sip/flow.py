@@ -1,0 +1,53 @@
+"""Where a message came from or goes to: transport, far end, and which socket or connection of ours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.sip.errors import SipSyntaxError
+
+RELIABLE = frozenset(("tcp", "tls", "ws", "wss"))
+DEFAULT_PORTS = {"udp": 5060, "tcp": 5060, "tls": 5061, "ws": 80, "wss": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """One path between us and a peer; `str()` is "udp:192.0.2.7:5060", which `parse` reads back without `local`."""
+
+    transport: str
+    """Lower case: "udp", "tcp", "tls", "ws", "wss"."""
+    host: str
+    """IP address of the far end, IPv6 without brackets."""
+    port: int
+    local: str = ""
+    """Which socket or connection of ours; "" leaves the choice to the endpoint."""
+
+    @property
+    def reliable(self) -> bool:
+        """Whether the transport retransmits by itself (RFC 3261 section 17)."""
+        return self.transport in RELIABLE
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.transport}:{host}:{self.port}"
+
+    @classmethod
+    def parse(cls, text: str) -> Flow:
+        """Read "udp:192.0.2.7:5060" or "udp:[2001:db8::1]:5060"; raises SipSyntaxError."""
+        transport, _, rest = text.partition(":")
+        host, _, port = rest.rpartition(":")
+        if transport not in DEFAULT_PORTS or not host or not (port.isascii() and port.isdigit()):
+            raise SipSyntaxError("flow is not transport:host:port", status=None)
+        number = int(port)
+        if not 0 < number < 65536:
+            raise SipSyntaxError("port of the flow is out of range", status=None)
+        return cls(transport, host.removeprefix("[").removesuffix("]"), number)
+
+
+def is_ip_address(host: str) -> bool:
+    """Whether `host` is an IPv4 address or an IPv6 address, with or without brackets."""
+    bare = host.removeprefix("[").removesuffix("]")
+    if ":" in bare:
+        return True
+    parts = bare.split(".")
+    return len(parts) == 4 and all(part.isascii() and part.isdigit() and int(part) < 256 for part in parts)
