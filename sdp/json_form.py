@@ -26,6 +26,7 @@ Json = dict[str, Any]
 _DIRECTIONS: Final = ("sendrecv", "recvonly", "sendonly", "inactive")
 _INVALID: Final = "invalid"
 _MOST_DIGITS: Final = 400
+_LARGEST: Final = 10**_MOST_DIGITS
 
 
 class _Codec:
@@ -68,7 +69,7 @@ class _Codec:
             return
         path = f"{path}{row.key}"
         if row.single:
-            yield self._value({self.fields[0]: found}, path) if self.fields else ""
+            yield _text(found, path) if self.fields else ""
         elif row.many:
             for number, element in enumerate(_list(found, path)):
                 yield self._value(_mapping(element, f"{path}[{number}]"), f"{path}[{number}]")
@@ -181,11 +182,10 @@ def _present(pieces: list[Piece], source: Mapping[str, Any]) -> bool:
 def _text(value: object, path: str) -> str:
     if isinstance(value, str):
         return value
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
-        try:
-            return str(value)
-        except ValueError:
-            pass
+    if isinstance(value, float) and math.isfinite(value):
+        return str(value)
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < _LARGEST:
+        return str(value)
     raise SdpSyntaxError(0, 1, f"text or a number at {path}")
 
 
