@@ -163,6 +163,26 @@ async def test_chromium_connects_quickly_and_media_flows_both_ways(page: Any, po
     leg.close()
 
 
+async def test_a_description_that_comes_late_costs_no_back_off(page: Any, port: WebRtcPort) -> None:
+    """Chromium's ClientHello, two datagrams long, waits at its proved address for set_remote."""
+    up = asyncio.Event()
+    leg = port.open_leg(lambda state, reason: up.set() if state is LegState.CONNECTED else None)
+    offer = await page.evaluate(OFFER)
+    answer = answer_for(offer, port, leg, "passive", "111 opus/48000/2")
+    await page.evaluate("async (sdp) => await pc.setRemoteDescription({type: 'answer', sdp})", answer)
+
+    async def proved() -> bool:
+        return leg.statistics.discarded.get("early", 0) >= 8
+
+    await until(proved)
+    leg.set_remote(*remote_of(offer), "passive")
+    await asyncio.wait_for(up.wait(), 5)
+    assert leg.connected_after_ms is not None
+    print(f"late description: connected {leg.connected_after_ms:.0f} ms after set_remote")  # noqa: T201
+    assert leg.connected_after_ms < 250
+    leg.close()
+
+
 async def test_an_ice_restart_keeps_media_flowing(page: Any, port: WebRtcPort) -> None:
     """Chromium restarts ICE: new credentials on both sides, same DTLS keys, the state stays connected."""
     leg, sink, _ = await connect(page, port, "passive")

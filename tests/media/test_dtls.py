@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -339,13 +340,33 @@ def test_noise_never_raises_and_never_yields_keys(datagrams: list[bytes]) -> Non
     assert server.send_key is None
 
 
-def test_a_handshake_that_never_ends_is_cut_off() -> None:
-    """64 KiB of handshake, and the association fails."""
-    _, server = pair()
-    record = bytes.fromhex("16fefd000000000000000004b0") + bytes(1200)
-    for _ in range(60):
-        server.receive(record, 0)
-    assert server.state is DtlsState.FAILED
+def test_application_data_is_ignored() -> None:
+    """Data channels are not for this engine; their packets are counted."""
+    client, server = pair()
+    client.start(0)
+    exchange(client, server)
+    for _ in range(10):
+        client._connection.send(b"sctp")
+        server.receive(client._connection.bio_read(2000), 0)
+    assert server.ignored == 10
+    assert server.state is DtlsState.CONNECTED
+
+
+def test_a_connected_association_outlives_noise_of_its_own_epoch() -> None:
+    """Forged records of epoch 1, of every type: dropped, answered with silence."""
+    client, server = pair()
+    client.start(0)
+    exchange(client, server)
+    noise = random.Random(3)
+    for kind in (20, 21, 22, 23, 24, 25, 63):
+        for sequence in range(50):
+            record = bytes([kind]) + b"\xfe\xfd\0\1" + sequence.to_bytes(6) + b"\0\x30" + noise.randbytes(48)
+            server.receive(record, 0)
+    assert server.state is DtlsState.CONNECTED
+    assert server.datagrams_to_send() == []
+    client._connection.send(b"still here")
+    server.receive(client._connection.bio_read(2000), 0)
+    assert server.ignored == 1
 
 
 def test_dtls_1_0_is_refused() -> None:

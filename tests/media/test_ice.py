@@ -238,6 +238,18 @@ def test_a_peer_in_the_controlled_role_gets_487_and_proves_nothing() -> None:
     assert ice.selected is None
 
 
+def test_a_check_with_an_unknown_required_attribute_proves_nothing() -> None:
+    """It is answered 420, signed, and its USE-CANDIDATE counts for nothing."""
+    ice = agent()
+    message = HEADER + struct.pack("!HH", 6, 5) + b"local" + bytes(3) + struct.pack("!HHHH", 0x7777, 0, 0x25, 0)
+    response = stun.parse_message(
+        ice.receive_check(parse_binding_request(with_fingerprint(message)), KEY, WIFI, HERE, 1)
+    )
+    assert response.error_code == 420
+    assert response.check_message_integrity(KEY)
+    assert ice.pairs == {}
+
+
 def test_pairs_are_bounded_and_the_selected_one_is_never_evicted() -> None:
     """The pair not checked for longest goes."""
     ice = agent(max_pairs=3)

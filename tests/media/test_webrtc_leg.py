@@ -81,7 +81,7 @@ def test_a_check_before_the_description_is_answered_and_not_forgotten() -> None:
 
 
 def test_a_client_hello_before_the_description_costs_no_back_off() -> None:
-    """One datagram from the proved address is kept, and the handshake goes on from it."""
+    """It is kept, being from the proved address, and the handshake goes on from it."""
     bench = Bench()
     leg = bench.open_leg()
     peer = Peer(bench, leg, DtlsRole.ACTIVE)
@@ -92,6 +92,21 @@ def test_a_client_hello_before_the_description_costs_no_back_off() -> None:
     peer.pump()
     assert bench.states[-1] == (LegState.CONNECTED, "")
     assert leg.connected_after_ms == 0
+
+
+def test_a_bounded_number_of_early_datagrams_is_kept() -> None:
+    """The first four of a thousand; the rest is counted."""
+    bench = Bench()
+    leg = bench.open_leg()
+    peer = Peer(bench, leg, DtlsRole.ACTIVE)
+    peer.check()
+    peer.start()
+    for _ in range(999):
+        bench.deliver(b"\x16\xfe\xfd" + bytes(1000))
+    assert leg.statistics.discarded == {"early": 996}
+    leg.set_remote("peer", PASSWORD, PEER_CONTEXT.fingerprints, "passive")
+    peer.pump()
+    assert bench.states[-1] == (LegState.CONNECTED, "")
 
 
 def test_the_answer_to_a_check_goes_out_before_the_client_hello() -> None:
@@ -329,6 +344,23 @@ def test_a_new_fingerprint_means_new_keys() -> None:
     assert bench.states[-1] == (LegState.CONNECTED, "")
     second.send_rtp(rtp(9))
     assert sink.rtp == [rtp(1), rtp(9)]
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_new_end_is_not_greeted_at_the_old_ends_address(ours: bool) -> None:
+    """New ufrag and new fingerprint: the old address and its checks are forgotten, whoever restarted."""
+    bench, leg, _ = connected(role="active")
+    old_ufrag, old_password = leg.local_ufrag, leg.local_password
+    if ours:
+        leg.restart_ice()
+    leg.set_remote("peer2", PASSWORD, (("sha-512", "AB:" * 63 + "AB"),), "active")
+    assert leg.remote_address is None
+    bench.deliver(binding_request(leg, username=f"{old_ufrag}:peer", password=old_password))
+    bench.clock.advance(1)
+    assert bench.socket.take() == []
+    assert bench.port.table_sizes == {"legs": 1, "ufrags": 1, "addresses": 0, "error_sources": 0}
+    bench.deliver(binding_request(leg), ELSEWHERE)
+    assert [datagram[0] for datagram in bench.socket.take()] == [1, 22]
 
 
 def test_nomination_moves_media_to_the_new_address() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+import uvloop
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import AudioStreamTrack
 
@@ -82,6 +83,12 @@ async def test_aiortc_connects_and_media_flows_both_ways(setup: str) -> None:
         await peer.close()
         leg.close()
         port.close()
+
+
+def test_the_same_holds_on_uvloop() -> None:
+    """The gateway runs on uvloop; sockets, timers and shutdown behave there too."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(test_aiortc_connects_and_media_flows_both_ways("passive"))
 
 
 async def test_a_peer_that_closes_ends_the_leg_at_once() -> None:

@@ -28,8 +28,6 @@ EXPORTER_LABEL = b"EXTRACTOR-dtls_srtp"
 
 RECORD_HEADER = 13
 ALERT = 21
-HANDSHAKE_BYTES = 65_536
-"""Most bytes read in one handshake, certificates included."""
 LONGEST_RETRANSMIT = 2.0
 READ_SIZE = 65_536
 
@@ -130,7 +128,6 @@ class DtlsAssociation:
         self._context = context
         self._config = config
         self._mismatch = False
-        self._bytes_read = 0
         self._flight: list[bytes] = []
         self._pending: list[bytes] = []
         self._interval = config.dtls_retransmit
@@ -202,10 +199,6 @@ class DtlsAssociation:
             else:
                 records.append(record)
         if not records:
-            return
-        self._bytes_read += len(datagram)
-        if self._bytes_read > HANDSHAKE_BYTES:
-            self._fail("the DTLS handshake is too long")
             return
         self._connection.bio_write(b"".join(records))
         self._advance(now)
@@ -296,11 +289,11 @@ class DtlsAssociation:
             pass
         except SSL.ZeroReturnError:
             self.state = DtlsState.CLOSED
-        except SSL.Error:
-            self.ignored += 1
-        self._pending.extend(self._read_output())
-        if self.state is DtlsState.CLOSED:
             self._forget()
+        except SSL.Error as error:
+            # Past the handshake OpenSSL drops whatever is not authentic, so this is the peer's own fatal alert.
+            self._fail(f"DTLS ended: {_describe(error)}")
+        self._pending.extend(self._read_output())
 
     def _read_output(self) -> list[bytes]:
         """What OpenSSL wrote, cut at record borders and packed into datagrams."""

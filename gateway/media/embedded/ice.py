@@ -242,6 +242,12 @@ class IceAgent:
         """Our ufrags that are in force: the current one, and the one before it during a restart."""
         return {self.credentials.ufrag} | ({self.previous.ufrag} if self.previous is not None else set())
 
+    def retire_older_generations(self) -> None:
+        """Answer only the current credentials, and give up the pairs that only older ones proved."""
+        self.previous = None
+        for old in [pair for pair in self.pairs.values() if pair.generation < self.generation]:
+            self.forget_pair(old.path, old.address)
+
     def forget_pair(self, path: Path, address: Address) -> None:
         """Give one proved address up; the best of the others takes over."""
         pair = self.pairs.get((path, address))
@@ -272,17 +278,10 @@ class IceAgent:
         if use_candidate and (selected is None or pair.generation >= selected.generation):
             pair.nominated = True
             self.selected = pair
-            if pair.generation == self.generation:
-                self._retire_older_generations()
+            if self.previous is not None and pair.generation == self.generation:
+                self.retire_older_generations()
         elif selected is None:
             self.selected = pair
-
-    def _retire_older_generations(self) -> None:
-        if self.previous is None:
-            return
-        self.previous = None
-        for old in [p for p in self.pairs.values() if p.generation < self.generation]:
-            self._drop(old)
 
 
 def host_candidate(index: int, address: str, port: int) -> str:

@@ -38,6 +38,7 @@ logger = logging.getLogger("gateway.media.webrtc")
 SHORTEST_SRTP = 12
 """Bytes; an SRTCP header with its index, or an RTP header."""
 INTERNAL_ERRORS_LOGGED = 20
+BINDING_REQUEST = b"\x00\x01"
 
 Schedule = Callable[[float, Callable[[], None]], Timer]
 """Calls back at a time of the port's clock."""
@@ -219,6 +220,9 @@ class WebRtcPort:
 
     def receive_stun(self, data: bytes, path: Path, source: Address, now: float) -> None:
         """Answer a check for one of our legs; a stranger gets silence, a wrong password a few 401."""
+        if data[:2] != BINDING_REQUEST:
+            self.count("stun_not_request")
+            return
         try:
             request = parse_binding_request(data, self.config.max_stun_bytes)
         except StunError:

@@ -43,6 +43,8 @@ class WebRtcConfig:
     """Legs open at a time."""
     max_pairs: int = 16
     """Addresses a leg may have proved at a time."""
+    max_early_datagrams: int = 4
+    """DTLS datagrams kept from a proved address until the remote description is known."""
     max_ssrcs: int = 32
     """RTP sources a peer may use on a leg."""
     error_responses_per_second: float = 5.0

@@ -86,7 +86,7 @@ class WebRtcLeg:
         self._fingerprints: tuple[tuple[str, str], ...] = ()
         self._role = DtlsRole.PASSIVE
         self._dtls: DtlsAssociation | None = None
-        self._early: bytes | None = None
+        self._early: list[bytes] = []
         self._srtp: SrtpSession | None = None
         self._path: Path | None = None
         self._address: Address = ("", 0)
@@ -163,6 +163,10 @@ class WebRtcLeg:
             self._fingerprints, self._role = usable, role
         if rekeyed:
             self._drop_keys()
+            if restarted:
+                # Another end altogether: nothing of the new handshake may reach the old one.
+                self._ice.retire_older_generations()
+                self._follow_pairs()
             self._enter(LegInput.REKEY, now)
         elif restarted:
             self._enter(LegInput.RESTART, now)
@@ -267,8 +271,12 @@ class WebRtcLeg:
     def receive_dtls(self, data: bytes, now: float) -> None:
         """One DTLS datagram from a proved address."""
         if self._dtls is None:
-            # The ClientHello may overtake the description it belongs to; keeping one saves its back-off.
-            self._early = data
+            # A ClientHello may overtake the description it belongs to, in two datagrams where its key share
+            # is post-quantum; keeping the first few saves the peer's back-off.
+            if len(self._early) < self._host.config.max_early_datagrams:
+                self._early.append(data)
+            else:
+                self.count("early")
             return
         self._dtls.receive(data, now)
         self._follow_dtls(now)
@@ -319,9 +327,9 @@ class WebRtcLeg:
     def _start_dtls(self, now: float) -> None:
         self._dtls = DtlsAssociation(self._host.dtls, self._role, self._fingerprints, self._host.config)
         self._dtls.start(now)
-        early, self._early = self._early, None
-        if early is not None:
-            self._dtls.receive(early, now)
+        early, self._early = self._early, []
+        for datagram in early:
+            self._dtls.receive(datagram, now)
         self._follow_dtls(now)
 
     def _follow_dtls(self, now: float) -> None:
@@ -383,7 +391,7 @@ class WebRtcLeg:
                 self._old_srtp_discarded[reason] = self._old_srtp_discarded.get(reason, 0) + count
         self._srtp = None
         self._dtls = None
-        self._early = None
+        self._early = []
 
     def _enter(self, event: LegInput, now: float, reason: str = "") -> None:
         """Apply one row of the table, and tell the engine."""
