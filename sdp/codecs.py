@@ -6,7 +6,7 @@ channels, and for some codecs a few format parameters (RFC 3264 section 6.1, RFC
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final
@@ -187,6 +187,13 @@ def read_codecs(media: MediaDescription) -> tuple[Codec, ...]:
     A format that is no payload type, has no usable rtpmap and no static meaning, or comes twice is left
     out: what it is cannot be known, and the rest of the section is still good.
     """
+    found: tuple[Codec, ...] | None = media._views.get(read_codecs)
+    if found is None:
+        found = media._views[read_codecs] = _read_codecs(media)
+    return found
+
+
+def _read_codecs(media: MediaDescription) -> tuple[Codec, ...]:
     maps = _by_payload_type(media.values("rtpmap"))
     parameters_of = _by_payload_type(media.values("fmtp"))
     feedback = _feedback(media.values("rtcp-fb"))
@@ -255,21 +262,57 @@ def find_match(codec: Codec, among: Iterable[Codec]) -> Codec | None:
     return echoed
 
 
-def common_codecs(ours: Iterable[Codec], theirs: Iterable[Codec]) -> tuple[Codec, ...]:
-    """The codecs of `ours` that are also among `theirs`, as `ours` has them and in its order.
+def renumbered(codec: Codec, numbers: Mapping[int | None, int | None]) -> Codec | None:
+    """A repair format whose parameters name payload types (rtx, red), naming those of `numbers` instead.
 
-    Repair formats (rtx, red, fec) are kept only where what they repair is kept.
+    None where one of them has no successor. Other formats are returned as they are.
     """
-    others = tuple(theirs)
-    found = [codec for codec in ours if find_match(codec, others) is not None]
-    return keep_repair(found)
+    if codec.key[0] == "rtx":
+        target = numbers.get(payload_number(parameters(codec.fmtp).get("apt", "")))
+        return replace(codec, fmtp=f"apt={target}") if target is not None else None
+    if codec.key[0] == "red" and codec.fmtp:
+        levels = [numbers.get(payload_number(level)) for level in codec.fmtp.split("/")]
+        if None in levels:
+            return None
+        return replace(codec, fmtp="/".join(map(str, levels)))
+    return codec
 
 
-def keep_repair(codecs: Iterable[Codec]) -> tuple[Codec, ...]:
-    """The same codecs without retransmission formats whose codec is not among them (RFC 4588 section 8.6)."""
-    kept = tuple(codecs)
-    numbers = {str(codec.payload_type) for codec in kept if codec.is_media}
-    return tuple([codec for codec in kept if codec.key[0] != "rtx" or parameters(codec.fmtp).get("apt") in numbers])
+def matched_codecs(ours: Iterable[Codec], theirs: Iterable[Codec]) -> list[tuple[Codec, Codec]]:
+    """Each of `ours` that is also among `theirs`, in the order of `ours`, with its counterpart.
+
+    A repair format is the same only where what it repairs is (RFC 4588 section 8.6).
+    """
+    theirs = tuple(theirs)
+    found: list[tuple[Codec, Codec]] = []
+    repair: list[tuple[int, Codec]] = []
+    numbers: dict[int | None, int | None] = {}
+    for codec in ours:
+        if codec.key[0] in REPAIR:
+            repair.append((len(found) + len(repair), codec))
+        elif (other := find_match(codec, theirs)) is not None:
+            found.append((codec, other))
+            numbers[codec.payload_type] = other.payload_type
+    for place, codec in repair:
+        pointed = renumbered(codec, numbers)
+        if pointed is not None and (other := _same_repair(pointed, theirs)) is not None:
+            found.insert(place, (codec, other))
+            numbers[codec.payload_type] = other.payload_type
+    return found
+
+
+def _same_repair(pointed: Codec, theirs: Iterable[Codec]) -> Codec | None:
+    exact = pointed.key[0] == "rtx"
+    return next((c for c in theirs if c.key == pointed.key and (not exact or _apt(c) == _apt(pointed))), None)
+
+
+def _apt(codec: Codec) -> str:
+    return parameters(codec.fmtp).get("apt", "")
+
+
+def common_codecs(ours: Iterable[Codec], theirs: Iterable[Codec]) -> tuple[Codec, ...]:
+    """The codecs of `ours` that are also among `theirs`, as `ours` has them and in its order."""
+    return tuple([codec for codec, _ in matched_codecs(ours, theirs)])
 
 
 def payload_map(receive: Iterable[Codec], send: Iterable[Codec]) -> dict[int, int]:
@@ -278,17 +321,17 @@ def payload_map(receive: Iterable[Codec], send: Iterable[Codec]) -> dict[int, in
     `receive` is what one agreement says arrives, `send` what the other says may be sent; formats that
     only one of them knows are absent, so their packets need transcoding or are dropped.
     """
-    targets = tuple(send)
-    renumbered: dict[int, int] = {}
-    for codec in receive:
-        target = find_match(codec, targets)
-        if codec.payload_type is not None and target is not None and target.payload_type is not None:
-            renumbered[codec.payload_type] = target.payload_type
-    return renumbered
+    return {
+        codec.payload_type: target.payload_type
+        for codec, target in matched_codecs(receive, send)
+        if codec.payload_type is not None and target.payload_type is not None
+    }
 
 
 def event_map(codecs: Iterable[Codec]) -> dict[int, int]:
     """Payload types of telephone-event by clock rate in Hz, which is the audio codec's own (RFC 4733)."""
-    return {
-        codec.clock_rate: codec.payload_type for codec in codecs if codec.is_event and codec.payload_type is not None
-    }
+    found: dict[int, int] = {}
+    for codec in codecs:
+        if codec.is_event and codec.payload_type is not None:
+            found.setdefault(codec.clock_rate, codec.payload_type)
+    return found

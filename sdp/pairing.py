@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Literal
 
-from sdp.attributes import Direction
 from sdp.description import MediaDescription, SessionDescription
 
 Family = Literal["plain", "sdes", "dtls", "sctp"]
+
+PLAN_FAMILIES: Final[dict[str, tuple[Family, ...]]] = {
+    "webrtc": ("dtls",),
+    "dtls": ("dtls",),
+    "rtp": ("plain",),
+    "avpf": ("plain",),
+    "sdes": ("sdes",),
+    "best-effort": ("sdes", "plain"),
+}
+"""How each kind of plan protects its media, what it likes best first."""
 
 _RTP_PROFILES: Final = frozenset({"RTP/AVP", "RTP/AVPF", "RTP/SAVP", "RTP/SAVPF"})
 _DTLS_PROFILES: Final = frozenset({"UDP/TLS/RTP/SAVP", "UDP/TLS/RTP/SAVPF"})
@@ -91,8 +100,3 @@ def partners(
         rest = by_kind.get(ours[slot[0]].kind)
         found[slot[0]] = rest.pop(0) if rest else None
     return found
-
-
-def opposite(direction: Direction, limit: Direction) -> Direction:
-    """The most that may be answered to `direction`, within `limit`."""
-    return direction.reversed().limited_to(limit)

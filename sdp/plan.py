@@ -56,7 +56,7 @@ class TransportPlan:
     ice: IceParameters | None = None
     fingerprints: tuple[Fingerprint, ...] = ()
     setup: SetupRole = SetupRole.PASSIVE
-    """Our DTLS role where the peer leaves it to us; offers say actpass unless this is ACTIVE before any answer."""
+    """Our DTLS role where the peer leaves it to us; offers always say actpass (RFC 8829 section 5.2.1)."""
     tls_id: str | None = None
     crypto: tuple[Crypto, ...] = ()
     """Our SDES keys, one a suite, best first (RFC 4568)."""

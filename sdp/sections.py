@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sdp.attributes import Direction, SetupRole
-from sdp.codecs import STATIC, Codec
-from sdp.description import MediaDescription
-from sdp.fields import Connection
+from sdp.codecs import Codec
+from sdp.description import MediaDescription, SessionDescription
+from sdp.fields import Connection, Origin
 from sdp.pairing import Family
-from sdp.plan import Plan, TransportPlan
+from sdp.passing import kept_bandwidths
+from sdp.plan import DataChannelPlan, IceParameters, Plan, TransportPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,20 +22,21 @@ class SectionPlan:
     profile: str
     family: Family
     transport: TransportPlan
-    direction: Direction
-    codecs: tuple[Codec, ...]
     mid: str | None
-    rtcp_mux: bool
-    setup: SetupRole | None
+    setup: SetupRole
+    """Our DTLS role, written where the family has one."""
     ice: bool
     """Whether the peer does ICE, so that our parameters may be named."""
-    ssrc: int | None
+    direction: Direction = Direction.SENDRECV
+    codecs: tuple[Codec, ...] = ()
+    rtcp_mux: bool = False
+    ssrc: int | None = None
+    bandwidths: tuple[str, ...] = ()
+    """Whole b= lines."""
     lines: tuple[str, ...] = ()
-    """Whole lines that pass from the other side: b= first, then a=."""
+    """Whole a= lines, written last."""
     formats: tuple[str, ...] = ()
     """Formats of a section that is not RTP."""
-    connection: bool = True
-    """Write a c= line here."""
 
 
 def connection_of(address: str) -> Connection:
@@ -47,77 +49,115 @@ def write_section(section: SectionPlan, plan: Plan) -> MediaDescription:
     transport = section.transport
     formats = section.formats or [str(codec.payload_type) for codec in section.codecs]
     lines = [f"m={section.kind} {transport.port} {section.profile} {' '.join(formats)}"]
-    if section.connection:
+    if plan.is_webrtc or transport.address != session_address(plan):
         lines.append(f"c={connection_of(transport.address)}")
-    lines += [line for line in section.lines if line.startswith("b=")]
+    lines += section.bandwidths
     if section.mid is not None:
         lines.append(f"a=mid:{section.mid}")
     if section.family != "sctp":
         lines.append(f"a={section.direction}")
-    _write_transport(lines, section)
-    if section.codecs:
-        _write_source(lines, section, plan)
-        _write_codecs(lines, section.codecs, "AVPF" in section.profile or "SAVPF" in section.profile)
-    lines += [line for line in section.lines if not line.startswith("b=")]
-    return MediaDescription(tuple(lines))
-
-
-def _write_transport(lines: list[str], section: SectionPlan) -> None:
-    transport = section.transport
-    if section.family != "sctp":
-        if section.rtcp_mux:
-            lines.append("a=rtcp-mux")
-        if transport.rtcp_port not in (None, transport.port + 1) and not (section.rtcp_mux and section.ice):
-            lines.append(f"a=rtcp:{transport.rtcp_port}")
+        _write_rtcp(lines, section)
     if section.ice and transport.ice is not None:
-        ice = transport.ice
-        lines += [f"a=ice-ufrag:{ice.ufrag}", f"a=ice-pwd:{ice.password}"]
-        if ice.options:
-            lines.append(f"a=ice-options:{' '.join(ice.options)}")
-        lines += [f"a=candidate:{candidate.removeprefix('candidate:')}" for candidate in ice.candidates]
-        if ice.complete:
-            lines.append("a=end-of-candidates")
+        _write_ice(lines, transport.ice)
     if section.family in ("dtls", "sctp"):
         lines += [f"a=fingerprint:{fingerprint}" for fingerprint in transport.fingerprints]
-        if section.setup is not None:
-            lines.append(f"a=setup:{section.setup}")
+        lines.append(f"a=setup:{section.setup}")
         if transport.tls_id is not None:
             lines.append(f"a=tls-id:{transport.tls_id}")
     elif section.family == "sdes":
         lines += [f"a=crypto:{crypto}" for crypto in transport.crypto]
-
-
-def _write_source(lines: list[str], section: SectionPlan, plan: Plan) -> None:
-    if not plan.is_webrtc or not section.direction.sends:
-        return
-    if section.ssrc is not None:
-        track = f"{section.kind}-{section.ssrc}"
-        lines.append(f"a=msid:{plan.stream or '-'} {track}")
+    if plan.is_webrtc and section.ssrc is not None and section.direction.sends:
+        lines.append(f"a=msid:{plan.stream or '-'} {section.kind}-{section.ssrc}")
         if plan.cname:
             lines.append(f"a=ssrc:{section.ssrc} cname:{plan.cname}")
+    _write_codecs(lines, section.codecs, feedback="AVPF" in section.profile)
+    lines += section.lines
+    return MediaDescription(tuple(lines))
 
 
-def _write_codecs(lines: list[str], codecs: Iterable[Codec], feedback: bool) -> None:
+def _write_rtcp(lines: list[str], section: SectionPlan) -> None:
+    port, rtcp_port = section.transport.port, section.transport.rtcp_port
+    if section.rtcp_mux:
+        lines.append("a=rtcp-mux")
+    elif rtcp_port is not None and rtcp_port != port + 1:
+        lines.append(f"a=rtcp:{rtcp_port}")
+
+
+def _write_ice(lines: list[str], ice: IceParameters) -> None:
+    lines += [f"a=ice-ufrag:{ice.ufrag}", f"a=ice-pwd:{ice.password}"]
+    if ice.options:
+        lines.append(f"a=ice-options:{' '.join(ice.options)}")
+    lines += [f"a=candidate:{candidate.removeprefix('candidate:')}" for candidate in ice.candidates]
+    if ice.complete:
+        lines.append("a=end-of-candidates")
+
+
+def _write_codecs(lines: list[str], codecs: Iterable[Codec], *, feedback: bool) -> None:
     for codec in codecs:
         number = codec.payload_type
-        rtpmap = codec.rtpmap
-        lines.append(f"a=rtpmap:{number} {rtpmap}")
+        lines.append(f"a=rtpmap:{number} {codec.rtpmap}")
         if feedback:
             lines += [f"a=rtcp-fb:{number} {said}" for said in codec.feedback]
         if codec.fmtp:
             lines.append(f"a=fmtp:{number} {codec.fmtp}")
 
 
+def channel_plan(
+    plan: Plan, transport: TransportPlan, profile: str, setup: SetupRole, mid: str | None, ice: bool
+) -> SectionPlan:
+    """The section of our data channels (RFC 8841)."""
+    channel = plan.data_channel or DataChannelPlan()
+    return SectionPlan(
+        kind="application",
+        profile=profile,
+        family="sctp",
+        transport=transport,
+        mid=mid,
+        setup=setup,
+        ice=ice,
+        lines=(f"a=sctp-port:{channel.sctp_port}", f"a=max-message-size:{channel.max_message_size}"),
+        formats=("webrtc-datachannel",),
+    )
+
+
 def refused_section(media: MediaDescription) -> MediaDescription:
     """The same m= line with port 0 (RFC 3264 section 6), its mid kept (RFC 8829 section 5.3.1)."""
     line = media.media_line
-    formats = " ".join(line.formats) or "0"
+    lines = [f"m={line.kind} 0 {line.protocol} {' '.join(line.formats) or '0'}"]
     mid = media.value("mid")
-    lines = [f"m={line.kind} 0 {line.protocol} {formats}", "c=IN IP4 0.0.0.0"]
     if mid is not None:
-        lines.append(f"a=mid:{mid}")
+        lines += ["c=IN IP4 0.0.0.0", f"a=mid:{mid}"]
     lines.append("a=inactive")
     return MediaDescription(tuple(lines))
 
 
-__all__ = ["STATIC", "SectionPlan", "connection_of", "refused_section", "write_section"]
+def session_address(plan: Plan) -> str:
+    """The address of the c= line that phones get for the whole session."""
+    return plan.transports[0].address if plan.transports else plan.address
+
+
+def write_session(
+    sections: list[MediaDescription], plan: Plan, other: SessionDescription | None, bundle: tuple[str, ...], timing: str
+) -> SessionDescription:
+    """The whole description; its version rises only where the text differs from what was sent before."""
+    previous = plan.previous
+    origin = previous.origin if previous is not None else None
+    if origin is None:
+        address_type = "IP6" if ":" in plan.address else "IP4"
+        origin = Origin("-", str(plan.session_id), plan.session_version, plan.address, address_type)
+    lines = ["v=0", f"o={origin}", "s=-"]
+    if not plan.is_webrtc:
+        lines.append(f"c={connection_of(session_address(plan))}")
+    if other is not None:
+        lines += kept_bandwidths(other)
+    lines.append(f"t={timing}")
+    if bundle:
+        lines.append("a=group:BUNDLE " + " ".join(bundle))
+    lite = any(transport.ice is not None and transport.ice.lite for transport in plan.transports)
+    if lite and any(section.has("ice-ufrag") for section in sections):
+        lines.append("a=ice-lite")
+    described = SessionDescription(tuple(lines), tuple(sections))
+    if previous is None or described == previous:
+        return described
+    lines[1] = f"o={replace(origin, session_version=origin.session_version + 1)}"
+    return described.with_lines(lines)

@@ -14,12 +14,15 @@ from sdp.codecs import (
     STATIC,
     Codec,
     find_match,
-    parameters,
+    matched_codecs,
+    renumbered,
 )
 from sdp.plan import CodecPolicy, Plan
 
 _STATIC_NUMBERS: Final = {text.lower(): number for number, text in STATIC.items()}
 _EVENTS: Final = "0-15"
+_LONGEST_FOR_PHONES: Final = 400
+"""Characters of parameters that no phone's codec needs (complaint C21)."""
 
 
 class Numbering:
@@ -68,7 +71,9 @@ def allowed(codec: Codec, kind: str, plan: Plan) -> bool:
     """Whether the policy lets this side be told of the codec at all."""
     name = codec.key[0]
     policy = plan.codecs
-    if name in policy.drop or (name in REPAIR and not plan.is_webrtc):
+    if name in policy.drop:
+        return False
+    if not plan.is_webrtc and ((name in REPAIR and kind != "text") or len(codec.fmtp) > _LONGEST_FOR_PHONES):
         return False
     return not (policy.only and kind == "audio" and codec.is_media and name not in policy.only)
 
@@ -86,12 +91,17 @@ def offered_codecs(source: tuple[Codec, ...], kind: str, plan: Plan, numbering: 
         media += _ordered([codec for codec in more if allowed(codec, kind, plan)], policy)
     if kind == "video" and not plan.is_webrtc:
         media = _one_of_each(media)
-    if not media:
-        return ()
-    chosen = numbering.give_all(media)
-    repair = _offered_repair(kept, media, chosen, numbering)
+    if not media and kind == "audio":
+        media = _digits_alone(kept)
+    given = [(codec, number) for codec in media if (number := numbering.give(codec)) is not None]
+    repair = _offered_repair(kept, {old.payload_type: new.payload_type for old, new in given}, numbering)
     side = numbering.give_all(_side_formats(kept, media, policy)) if kind == "audio" else []
-    return (*chosen, *side, *repair)
+    return (*[codec for _, codec in given], *side, *repair)
+
+
+def _digits_alone(codecs: list[Codec]) -> list[Codec]:
+    """The digits of a section that has nothing else (RFC 4317 section 2.5); () where it has."""
+    return [] if any(codec.is_media for codec in codecs) else [codec for codec in codecs if codec.is_event]
 
 
 def _ordered(media: list[Codec], policy: CodecPolicy) -> list[Codec]:
@@ -121,31 +131,17 @@ def _side_formats(kept: list[Codec], media: list[Codec], policy: CodecPolicy) ->
     return noise + [events[rate] for rate in rates if rate in events]
 
 
-def _offered_repair(kept: list[Codec], media: list[Codec], chosen: list[Codec], numbering: Numbering) -> list[Codec]:
+def _offered_repair(kept: list[Codec], numbers: dict[int | None, int | None], numbering: Numbering) -> list[Codec]:
     """Retransmission, redundancy and FEC of the codecs that stayed, pointing at their new numbers."""
-    renumbered = {str(old.payload_type): new for old, new in zip(media, chosen, strict=False)}
     repair = []
     for codec in kept:
-        name = codec.key[0]
-        if name not in REPAIR:
-            continue
-        pointed = renumber_fmtp(codec, {old: str(new.payload_type) for old, new in renumbered.items()})
-        given = numbering.give(pointed) if pointed is not None else None
-        if given is not None:
-            repair.append(given)
-            renumbered[str(codec.payload_type)] = given
+        if codec.key[0] in REPAIR:
+            pointed = renumbered(codec, numbers)
+            given = numbering.give(pointed) if pointed is not None else None
+            if given is not None:
+                repair.append(given)
+                numbers[codec.payload_type] = given.payload_type
     return repair
-
-
-def renumber_fmtp(codec: Codec, numbers: dict[str, str]) -> Codec | None:
-    """A repair format whose parameters name other payload types, with those of `numbers`; None where one is gone."""
-    if codec.key[0] == "rtx":
-        apt = numbers.get(parameters(codec.fmtp).get("apt", ""))
-        return replace(codec, fmtp=f"apt={apt}") if apt is not None else None
-    if codec.key[0] == "red" and codec.fmtp:
-        levels = [numbers.get(level) for level in codec.fmtp.split("/")]
-        return replace(codec, fmtp="/".join(level for level in levels if level)) if all(levels) else None
-    return codec
 
 
 def answered_codecs(
@@ -158,70 +154,43 @@ def answered_codecs(
     """
     policy = plan.codecs
     usable = [codec for codec in offered if allowed(codec, kind, plan)]
-    media = [codec for codec in usable if codec.is_media]
-    chosen, partners = _chosen(media, other, policy)
+    common = [(codec, theirs) for theirs, codec in matched_codecs(other or (), usable)]
+    chosen = [_declaring(codec, theirs) for codec, theirs in common if codec.is_media]
+    if not chosen:
+        common = []
+        media = [codec for codec in usable if codec.is_media]
+        if other is None:
+            chosen = _ordered(_convertible(media, policy) if policy.offer_also else media, policy)
+        elif any(find_match(theirs, policy.offer_also) for theirs in other):
+            chosen = _ordered(_convertible(media, policy), policy)
+    if not chosen and kind == "audio" and (other is None or not any(codec.is_media for codec in other)):
+        chosen = _digits_alone(usable)
     if not chosen:
         return ()
-    side = _answered_side(usable, chosen, other, policy) if kind == "audio" else []
-    repair = _answered_repair(usable, chosen, partners, other or ())
-    return (*chosen, *side, *repair)
+    rest = [codec for codec, _ in common if not codec.is_media and not codec.is_event]
+    if kind == "audio" and (policy.events or any(codec.is_event for codec in other or ())):
+        rest += _events_for(chosen, usable)
+    return _once((*chosen, *rest))
 
 
-def _chosen(
-    media: list[Codec], other: tuple[Codec, ...] | None, policy: CodecPolicy
-) -> tuple[list[Codec], dict[int | None, Codec]]:
-    """The accepted codecs, best first, and the other side's codec for each payload type."""
-    convertible = [codec for codec in media if find_match(codec, policy.offer_also)]
-    if other is None:
-        return _ordered(convertible if policy.offer_also else media, policy), {}
-    chosen: list[Codec] = []
-    partners: dict[int | None, Codec] = {}
-    for theirs in other:
-        codec = find_match(theirs, media) if theirs.is_media else None
-        if codec is not None and codec.payload_type not in partners:
-            chosen.append(replace(codec, fmtp=theirs.fmtp) if _declares(codec, theirs) else codec)
-            partners[codec.payload_type] = theirs
-    if chosen:
-        return chosen, partners
-    if any(find_match(theirs, policy.offer_also) for theirs in other):
-        return _ordered(convertible, policy), {}
-    return [], {}
+def _once(codecs: tuple[Codec, ...]) -> tuple[Codec, ...]:
+    """Each payload type once: two codecs of the other side may have met in one of the offer."""
+    found: dict[int | None, Codec] = {}
+    for codec in codecs:
+        found.setdefault(codec.payload_type, codec)
+    return tuple(found.values())
 
 
-def _declares(codec: Codec, theirs: Codec) -> bool:
-    """Whether the parameters only say what their writer wants to receive, so that the other side's hold for us."""
-    return codec.key[0] == "opus" and bool(theirs.fmtp)
+def _convertible(media: list[Codec], policy: CodecPolicy) -> list[Codec]:
+    return [codec for codec in media if find_match(codec, policy.offer_also)]
 
 
-def _answered_side(
-    usable: list[Codec], chosen: list[Codec], other: tuple[Codec, ...] | None, policy: CodecPolicy
-) -> list[Codec]:
-    rates = dict.fromkeys(codec.clock_rate for codec in chosen)
-    side = [codec for codec in usable if codec.key[0] == NOISE and other and find_match(codec, other)]
-    if policy.events or (other and any(codec.is_event for codec in other)):
-        events = {codec.clock_rate: codec for codec in reversed(usable) if codec.is_event}
-        side += [events[rate] for rate in rates if rate in events]
-    return side
+def _declaring(codec: Codec, theirs: Codec) -> Codec:
+    """The codec of the offer; for Opus with the other side's wishes, which its parameters only declare (RFC 7587)."""
+    return replace(codec, fmtp=theirs.fmtp) if codec.key[0] == "opus" and theirs.fmtp else codec
 
 
-def _answered_repair(
-    usable: list[Codec], chosen: list[Codec], partners: dict[int | None, Codec], other: tuple[Codec, ...]
-) -> list[Codec]:
-    """Repair formats of the offer that the other side has too, for the codecs that stayed."""
-    ours = {str(codec.payload_type): str(codec.payload_type) for codec in chosen}
-    theirs = {str(codec.payload_type): str(pt) for pt, codec in partners.items()}
-    has = set()
-    for codec in other:
-        if codec.key[0] in REPAIR:
-            pointed = renumber_fmtp(codec, theirs)
-            if pointed is not None:
-                has.add((pointed.key, pointed.fmtp if codec.key[0] == "rtx" else ""))
-                theirs[str(codec.payload_type)] = str(codec.payload_type)
-    repair = []
-    for codec in usable:
-        if codec.key[0] in REPAIR and renumber_fmtp(codec, ours) is not None:
-            fmtp = f"apt={parameters(codec.fmtp).get('apt', '')}" if codec.key[0] == "rtx" else ""
-            if (codec.key, fmtp) in has:
-                repair.append(codec)
-                ours[str(codec.payload_type)] = str(codec.payload_type)
-    return repair
+def _events_for(chosen: list[Codec], usable: list[Codec]) -> list[Codec]:
+    """The offer's digits at the clock rates of the chosen codecs (RFC 4733)."""
+    events = {codec.clock_rate: codec for codec in reversed(usable) if codec.is_event}
+    return [events[rate] for rate in dict.fromkeys(codec.clock_rate for codec in chosen) if rate in events]

@@ -1,0 +1,161 @@
+"""Making the answer to what one side of a call offered, from the other side's answer or from the offer alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from sdp.attributes import Crypto, Direction, SetupRole
+from sdp.codecs import read_codecs
+from sdp.description import MediaDescription, SessionDescription
+from sdp.errors import SdpNegotiationError
+from sdp.negotiation import said_direction
+from sdp.pairing import PLAN_FAMILIES, Family, families, is_live, partners, slots
+from sdp.passing import answered_feedback, extensions, kept_bandwidths, packet_times
+from sdp.plan import Plan, TransportPlan
+from sdp.sections import SectionPlan, channel_plan, refused_section, write_section, write_session
+from sdp.selection import answered_codecs
+from sdp.transport import bundle_groups, has_ice, setup_of
+
+
+class Answerer:
+    """Makes one answer: a section for each of the offer's, saying no more than was offered."""
+
+    def __init__(self, offer: SessionDescription, plan: Plan, other: SessionDescription | None) -> None:
+        self._offer = offer
+        self._plan = plan
+        self._other = other
+        self._bundle = bundle_groups(offer) if plan.bundle and plan.is_webrtc else ()
+        self._tagged: str | None = None
+        self._bundled: list[str] = []
+
+    def build(self) -> SessionDescription:
+        offer, plan = self._offer, self._plan
+        media = offer.media
+        found = partners(media, self._other.media) if self._other is not None else {}
+        built: dict[int, MediaDescription] = {}
+        carried = 0
+        for slot in slots(media):
+            kind = media[slot[0]].kind
+            if kind in plan.media or (kind == "application" and plan.data_channel is not None):
+                self._accept(slot, found.get(slot[0]), carried, built)
+                carried += 1
+        if not built and any(is_live(section) for section in media):
+            raise SdpNegotiationError("the offer and this side have no media in common")
+        sections = [built.get(index) or refused_section(section) for index, section in enumerate(media)]
+        return write_session(sections, plan, self._other, tuple(self._bundled), _timing(offer))
+
+    def _accept(
+        self, slot: tuple[int, ...], partner: MediaDescription | None, place: int, built: dict[int, MediaDescription]
+    ) -> None:
+        """Accept one of the slot's sections if any can be."""
+        if self._other is not None and (partner is None or not partner.port):
+            return
+        wanted: tuple[Family, ...] = ("sctp",) if self._offer.media[slot[0]].kind == "application" else ()
+        for family in wanted or PLAN_FAMILIES[self._plan.kind]:
+            for index in slot:
+                media = self._offer.media[index]
+                if is_live(media) and family in families(self._offer, media):
+                    made = self._made(index, family, partner, place)
+                    if made is not None:
+                        built[index] = made
+                        return
+
+    def _made(
+        self, index: int, family: Family, partner: MediaDescription | None, place: int
+    ) -> MediaDescription | None:
+        """The section that accepts the offer's; None where it cannot be accepted in this family."""
+        offer, plan = self._offer, self._plan
+        media = offer.media[index]
+        bundled = self._joins(media)
+        transport = self._transport_for(media, family, 0 if bundled else place)
+        if transport is None or not (media.port or bundled):
+            return None
+        section = SectionPlan(
+            kind=media.kind,
+            profile=media.protocol,
+            family=family,
+            transport=transport,
+            mid=media.value("mid"),
+            setup=self._setup(index, transport),
+            ice=transport.ice is not None and has_ice(offer, media),
+            ssrc=plan.ssrcs[place] if place < len(plan.ssrcs) else None,
+        )
+        if family == "sctp":
+            section = channel_plan(plan, transport, section.profile, section.setup, section.mid, section.ice)
+        else:
+            other = read_codecs(partner) if partner is not None else None
+            codecs = answered_codecs(read_codecs(media), other, media.kind, plan)
+            if not codecs:
+                return None
+            mux = transport.rtcp_mux if transport.rtcp_mux is not None else plan.is_webrtc
+            section = replace(
+                section,
+                direction=self._direction(media, partner),
+                codecs=answered_feedback(codecs, media.kind, plan, other),
+                rtcp_mux=bundled or (mux and media.has("rtcp-mux")),
+                bandwidths=kept_bandwidths(partner) if partner is not None else (),
+                lines=(*packet_times(partner, plan), *extensions(media, plan)),
+            )
+        self._join(media, bundled)
+        return write_section(section, plan)
+
+    def _direction(self, media: MediaDescription, partner: MediaDescription | None) -> Direction:
+        """No more than the offer, the plan and the other side's answer say (RFC 3264 section 6.1)."""
+        direction = said_direction(self._offer, media).reversed().limited_to(self._plan.direction)
+        if partner is not None and self._other is not None:
+            direction = direction.limited_to(said_direction(self._other, partner))
+        return direction
+
+    def _transport_for(self, media: MediaDescription, family: Family, place: int) -> TransportPlan | None:
+        """Our transport of that place, with the one key that answers; None where there is none for the family."""
+        if place >= len(self._plan.transports):
+            return None
+        transport = self._plan.transports[place]
+        if family in ("dtls", "sctp"):
+            return transport if transport.fingerprints else None
+        if family == "sdes":
+            crypto = _agreed_key(media.all(Crypto), transport.crypto)
+            return replace(transport, crypto=(crypto,)) if crypto is not None else None
+        return transport
+
+    def _joins(self, media: MediaDescription) -> bool:
+        """Whether the section shares the transport of the first one accepted of its BUNDLE group."""
+        mid = media.value("mid")
+        group = next((mids for mids in self._bundle if mid in mids), None)
+        return group is not None and (self._tagged is None or self._tagged in group)
+
+    def _join(self, media: MediaDescription, bundled: bool) -> None:
+        mid = media.value("mid")
+        if bundled and mid is not None:
+            self._tagged = self._tagged or mid
+            self._bundled.append(mid)
+
+    def _setup(self, index: int, transport: TransportPlan) -> SetupRole:
+        """Our role: the complement of what the offer says, else what it was (complaint C7), else the plan's."""
+        offered = setup_of(self._offer, self._offer.media[index])
+        if offered is SetupRole.ACTIVE:
+            return SetupRole.PASSIVE
+        if offered is SetupRole.PASSIVE:
+            return SetupRole.ACTIVE
+        previous = self._plan.previous
+        if previous is not None and index < len(previous.media):
+            role = setup_of(previous, previous.media[index])
+            if role in (SetupRole.ACTIVE, SetupRole.PASSIVE):
+                return role
+        return SetupRole.ACTIVE if transport.setup is SetupRole.ACTIVE else SetupRole.PASSIVE
+
+
+def _agreed_key(offered: Iterable[Crypto], ours: Sequence[Crypto]) -> Crypto | None:
+    """Our key for the first offered suite that we have, under the offer's tag (RFC 4568 section 5.1.2)."""
+    by_suite = {crypto.suite: crypto for crypto in reversed(ours)}
+    for crypto in offered:
+        if crypto.suite in by_suite and not crypto.session_parameters:
+            return replace(by_suite[crypto.suite], tag=crypto.tag)
+    return None
+
+
+def _timing(offer: SessionDescription) -> str:
+    """An answer repeats the offer's t= (RFC 3264 section 6)."""
+    values = offer.field_values("t")
+    return values[0] if values else "0 0"

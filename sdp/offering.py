@@ -1,0 +1,181 @@
+"""Making the offer that one side of a call is told when the other side has said something."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Final
+
+from sdp.attributes import SetupRole
+from sdp.codecs import Codec, read_codecs
+from sdp.description import MediaDescription, SessionDescription
+from sdp.errors import SdpNegotiationError
+from sdp.negotiation import said_direction
+from sdp.pairing import PLAN_FAMILIES, families, is_live, partners, slots
+from sdp.passing import extensions, kept_bandwidths, offered_feedback, packet_times
+from sdp.plan import DATAGRAM, PROFILES, Plan, TransportPlan
+from sdp.sections import SectionPlan, channel_plan, refused_section, write_section, write_session
+from sdp.selection import Numbering, offered_codecs
+
+_PLAIN: Final = {"RTP/SAVP": "RTP/AVP", "RTP/SAVPF": "RTP/AVPF"}
+
+
+class Offerer:
+    """Makes one offer; every section that was ever there keeps its place (complaint C6)."""
+
+    def __init__(self, source: SessionDescription, plan: Plan) -> None:
+        self._source = source
+        self._plan = plan
+        self._bundled = plan.is_webrtc and plan.bundle
+        self._previous: Sequence[MediaDescription] = plan.previous.media if plan.previous is not None else ()
+
+    def build(self) -> SessionDescription:
+        most = 128
+        limit = self._limit()
+        while True:
+            sections = self._sections(most)
+            if not any(section.port for section in sections) and any(is_live(media) for media in self._source.media):
+                raise SdpNegotiationError("nothing of the offer can be offered to the other side")
+            built = write_session(sections, self._plan, self._source, self._group(sections), "0 0")
+            if limit is None or most == 1 or len(str(built)) <= limit:
+                return built
+            most = min(most, max(len(section.formats) for section in sections))
+            most = most - 1 if most <= 8 else most // 2
+
+    def _limit(self) -> int | None:
+        plan = self._plan
+        return plan.size_limit if plan.size_limit is not None or plan.is_webrtc else DATAGRAM
+
+    def _group(self, sections: Iterable[MediaDescription]) -> tuple[str, ...]:
+        if not self._bundled:
+            return ()
+        return tuple([mid for section in sections if section.port and (mid := section.value("mid")) is not None])
+
+    def _sections(self, most: int) -> list[MediaDescription]:
+        """The sections there were, then new ones; at most `most` codecs in each beside digits and noise."""
+        self._most = most
+        self._carried = 0
+        kept = [codec for media in self._previous for codec in read_codecs(media)]
+        self._numbering = Numbering(kept)
+        self._mids = {mid for media in self._previous if (mid := media.value("mid")) is not None}
+        source = self._source.media
+        built: list[MediaDescription] = []
+        seen: set[int] = set()
+        found = partners(self._previous, source)
+        for slot in slots(self._previous):
+            partner = found[slot[0]]
+            if partner is not None:
+                seen.add(id(partner))
+            built += self._again(slot, partner)
+        live_after = {media.kind: index for index, media in enumerate(source) if is_live(media)}
+        for new in _unseen(source, seen):
+            made = self._made(source[new], None) if is_live(source[new]) else []
+            if not made and live_after.get(source[new].kind, -1) > new and source[new].kind in self._plan.media:
+                made = [refused_section(source[new].without("mid"))]
+            built += made
+        return built
+
+    def _again(self, slot: tuple[int, ...], source: MediaDescription | None) -> list[MediaDescription]:
+        """The sections of one slot of the earlier description, in the same places."""
+        earlier = [self._previous[index] for index in slot]
+        made = self._made(source, earlier[0]) if source is not None else self._skip(earlier[0].kind)
+        by_protocol = {section.protocol: section for section in made if source is not None and is_live(source)}
+        if len(slot) == 1:
+            return list(by_protocol.values())[:1] or [refused_section(earlier[0])]
+        return [by_protocol.get(section.protocol) or refused_section(section) for section in earlier]
+
+    def _skip(self, kind: str) -> list[MediaDescription]:
+        self._transport(kind)
+        return []
+
+    def _transport(self, kind: str) -> TransportPlan | None:
+        """The transport of the next section of a carried kind; each section keeps its own, rejected or not."""
+        plan = self._plan
+        if kind not in plan.media and not (kind == "application" and plan.data_channel is not None):
+            return None
+        place = 0 if self._bundled else self._carried
+        self._place = self._carried
+        self._carried += 1
+        return plan.transports[place] if place < len(plan.transports) else None
+
+    def _made(self, source: MediaDescription, earlier: MediaDescription | None) -> list[MediaDescription]:
+        """The section (best-effort: the two) that offers what `source` does; none where nothing can be offered."""
+        plan = self._plan
+        transport = self._transport(source.kind)
+        if transport is None:
+            return []
+        if source.kind == "application":
+            return self._made_channel(source, transport, earlier)
+        numbering = self._numbering if self._bundled else Numbering(read_codecs(earlier) if earlier is not None else ())
+        codecs = _at_most(offered_codecs(_rtp_codecs(source), source.kind, plan, numbering), self._most)
+        if not codecs:
+            return []
+        section = SectionPlan(
+            kind=source.kind,
+            profile=self._profile(transport, earlier),
+            family=PLAN_FAMILIES[plan.kind][0],
+            transport=transport,
+            direction=said_direction(self._source, source).limited_to(plan.direction),
+            codecs=offered_feedback(codecs, source.kind, plan),
+            mid=self._mid(earlier),
+            rtcp_mux=transport.rtcp_mux if transport.rtcp_mux is not None else plan.is_webrtc,
+            setup=SetupRole.ACTPASS,
+            ice=transport.ice is not None,
+            ssrc=plan.ssrcs[self._place] if self._place < len(plan.ssrcs) else None,
+            bandwidths=kept_bandwidths(source),
+            lines=(*packet_times(source, plan), *extensions(source, plan)),
+        )
+        made = [write_section(section, plan)]
+        if plan.kind == "best-effort":
+            plain = replace(section, profile=_PLAIN.get(section.profile, "RTP/AVP"), family="plain")
+            made.append(write_section(plain, plan))
+        return made
+
+    def _profile(self, transport: TransportPlan, earlier: MediaDescription | None) -> str:
+        """The profile agreed before, if it still protects as the plan wants; else the plan's."""
+        kind, previous = self._plan.kind, self._plan.previous
+        if previous is not None and earlier is not None and earlier.port and kind != "best-effort":
+            agreed = PLAN_FAMILIES[kind][0] in families(previous, earlier)
+            return earlier.protocol if agreed else PROFILES[kind]
+        return transport.profile or PROFILES[kind]
+
+    def _made_channel(
+        self, source: MediaDescription, transport: TransportPlan, earlier: MediaDescription | None
+    ) -> list[MediaDescription]:
+        if "sctp" not in families(self._source, source) or not transport.fingerprints:
+            return []
+        mid, ice = self._mid(earlier), transport.ice is not None
+        section = channel_plan(self._plan, transport, "UDP/DTLS/SCTP", SetupRole.ACTPASS, mid, ice)
+        return [write_section(section, self._plan)]
+
+    def _mid(self, earlier: MediaDescription | None) -> str | None:
+        if earlier is not None and (mid := earlier.value("mid")) is not None:
+            return mid
+        if not self._plan.is_webrtc:
+            return None
+        mid = next(text for number in range(len(self._mids) + 1) if (text := str(number)) not in self._mids)
+        self._mids.add(mid)
+        return mid
+
+
+def _unseen(source: Sequence[MediaDescription], seen: set[int]) -> list[int]:
+    """One index for each slot of `source` that no earlier section stands for: of alternatives the live one."""
+    return [
+        next((index for index in slot if source[index].port), slot[0])
+        for slot in slots(source)
+        if not any(id(source[index]) in seen for index in slot)
+    ]
+
+
+def _rtp_codecs(source: MediaDescription) -> tuple[Codec, ...]:
+    return read_codecs(source) if "RTP/" in source.protocol else ()
+
+
+def _at_most(codecs: tuple[Codec, ...], most: int) -> tuple[Codec, ...]:
+    """The first `most` codecs, with the noise and digits at their rates; the numbers stay."""
+    media = [codec for codec in codecs if codec.is_media]
+    if len(media) <= most:
+        return codecs
+    kept = media[:most]
+    rates = {codec.clock_rate for codec in kept}
+    return (*kept, *[codec for codec in codecs if codec.is_event and codec.clock_rate in rates])

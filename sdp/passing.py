@@ -1,0 +1,75 @@
+"""What passes through from one side of a call to the other besides codecs: feedback, bandwidth, packet times."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from sdp.attributes import MaxPtime, Ptime
+from sdp.codecs import Codec
+from sdp.description import MediaDescription, SessionDescription
+from sdp.plan import Plan
+
+_KEPT_BANDWIDTHS: Final = ("AS", "CT", "TIAS")
+
+
+def offered_feedback(codecs: tuple[Codec, ...], kind: str, plan: Plan) -> tuple[Codec, ...]:
+    """The codecs with the RTCP feedback of the other side, and what we understand ourselves (RFC 4585)."""
+    ours = plan.codecs.feedback if kind == "video" else ()
+    result = []
+    for codec in codecs:
+        if codec.is_media:
+            passing = [said for said in codec.feedback if _passes(said, plan) and said not in ours]
+            codec = _saying(codec, (*passing, *ours))
+        result.append(codec)
+    return tuple(result)
+
+
+def answered_feedback(
+    codecs: tuple[Codec, ...], kind: str, plan: Plan, other: tuple[Codec, ...] | None
+) -> tuple[Codec, ...]:
+    """The codecs with what the offer said of RTCP feedback, where the other side or we can do it."""
+    can = {said for codec in other or () for said in codec.feedback if _passes(said, plan)}
+    if kind == "video":
+        can.update(plan.codecs.feedback)
+    return tuple([_saying(codec, tuple([said for said in codec.feedback if said in can])) for codec in codecs])
+
+
+def _saying(codec: Codec, feedback: tuple[str, ...]) -> Codec:
+    return codec if feedback == codec.feedback else replace(codec, feedback=feedback)
+
+
+def _passes(feedback: str, plan: Plan) -> bool:
+    """Transport-wide feedback means nothing without the header extension that it counts."""
+    return feedback != "transport-cc" or any("transport-wide-cc" in uri for uri in plan.extensions)
+
+
+def kept_bandwidths(source: SessionDescription | MediaDescription) -> tuple[str, ...]:
+    """The b= lines of one level that say the same on the other side."""
+    return tuple([f"b={bandwidth}" for bandwidth in source.bandwidths if bandwidth.type in _KEPT_BANDWIDTHS])
+
+
+def packet_times(source: MediaDescription | None, plan: Plan) -> tuple[str, ...]:
+    """The a= lines about packet times: the other side's, unless the plan asks for another ptime."""
+    lines = []
+    longest = source.first(MaxPtime) if source is not None else None
+    if longest is not None:
+        lines.append(f"a=maxptime:{longest}")
+    wanted = source.first(Ptime) if source is not None else None
+    if plan.ptime is not None:
+        lines.append(f"a=ptime:{plan.ptime}")
+    elif wanted is not None:
+        lines.append(f"a=ptime:{wanted}")
+    return tuple(lines)
+
+
+def extensions(media: MediaDescription, plan: Plan) -> tuple[str, ...]:
+    """The header extensions of a section that may pass, under their own ids."""
+    if not plan.extensions or not plan.is_webrtc:
+        return ()
+    found = []
+    for value in media.values("extmap"):
+        words = value.split()
+        if len(words) > 1 and words[1] in plan.extensions:
+            found.append(f"a=extmap:{words[0]} {words[1]}")
+    return tuple(found)
