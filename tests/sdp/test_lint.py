@@ -1,0 +1,297 @@
+"""Lint: each rule finds what it is for, on its line, and a clean description has no finding."""
+
+from __future__ import annotations
+
+import pytest
+
+from sdp import Limits, SessionDescription
+from sdp.lint import RULES, Severity, Stumbles, lint
+from sdp.lint_reading import reference_of
+from tests.sdp import corpus
+
+KEY = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5"
+SHA256 = ":".join(["AB"] * 32)
+
+PHONE = """v=0
+o=- 1 1 IN IP4 203.0.113.5
+s=-
+c=IN IP4 203.0.113.5
+t=0 0
+m=audio 4000 RTP/AVP 0 101
+a=rtpmap:0 PCMU/8000
+a=rtpmap:101 telephone-event/8000
+a=fmtp:101 0-15
+a=ptime:20
+a=maxptime:60
+a=sendrecv
+"""
+
+BROWSER = f"""v=0
+o=- 1 1 IN IP4 127.0.0.1
+s=-
+t=0 0
+a=group:BUNDLE 0 1 2
+m=audio 9 UDP/TLS/RTP/SAVPF 111
+c=IN IP4 0.0.0.0
+a=ice-ufrag:abcd
+a=ice-pwd:abcdefghijklmnopqrstuv
+a=fingerprint:sha-256 {SHA256}
+a=setup:actpass
+a=mid:0
+a=extmap:1 urn:ietf:params:rtp-hdrext:sdes:mid
+a=rtcp-mux
+a=rtpmap:111 opus/48000/2
+a=candidate:1 1 udp 1 203.0.113.5 9 typ host
+m=video 9 UDP/TLS/RTP/SAVPF 96 97
+c=IN IP4 0.0.0.0
+a=mid:1
+a=extmap:1 urn:ietf:params:rtp-hdrext:sdes:mid
+a=rtcp-mux
+a=rtpmap:96 VP8/90000
+a=rtcp-fb:96 nack pli
+a=rtpmap:97 rtx/90000
+a=fmtp:97 apt=96
+a=ssrc-group:FID 1 2
+a=ssrc:1 cname:x
+a=ssrc:2 cname:x
+a=rid:h send
+a=simulcast:send h
+m=application 9 UDP/DTLS/SCTP webrtc-datachannel
+c=IN IP4 0.0.0.0
+a=mid:2
+a=sctp-port:5000
+"""
+
+
+def found(text: str | bytes) -> list[tuple[str, int]]:
+    return [(finding.code, finding.line) for finding in lint(text)]
+
+
+def test_clean_descriptions_have_no_findings() -> None:
+    """Neither the phone's nor the browser's."""
+    assert found(PHONE) == []
+    assert found(BROWSER) == []
+
+
+CASES: list[tuple[str, str, str, str, int]] = [
+    ("no-origin", PHONE, "o=- 1 1 IN IP4 203.0.113.5\n", "", 1),
+    ("no-name", PHONE, "s=-\n", "", 1),
+    ("no-timing", PHONE, "t=0 0\n", "", 1),
+    ("twice", PHONE, "s=-\n", "s=-\ns=-\n", 4),
+    ("unknown-line", PHONE, "t=0 0\n", "t=0 0\ny=1\n", 6),
+    ("unknown-line", PHONE, "a=sendrecv\n", "a=sendrecv\nt=0 0\n", 13),
+    ("line-order", PHONE, "c=IN IP4 203.0.113.5\nt=0 0\n", "t=0 0\nc=IN IP4 203.0.113.5\n", 5),
+    ("line-order", PHONE, "a=sendrecv\n", "a=sendrecv\nb=AS:64\n", 13),
+    ("malformed", PHONE, "a=ptime:20", "a=ptime:fast", 10),
+    ("malformed", PHONE, "t=0 0", "t=now", 5),
+    ("wrong-level", PHONE, "t=0 0\n", "t=0 0\na=ptime:20\n", 6),
+    ("wrong-level", PHONE, "a=sendrecv\n", "a=sendrecv\na=ice-lite\n", 13),
+    ("no-connection", PHONE, "c=IN IP4 203.0.113.5\n", "", 5),
+    ("no-formats", PHONE, "a=sendrecv\n", "a=sendrecv\nm=video 0 RTP/AVP\n", 13),
+    ("format-twice", PHONE, "RTP/AVP 0 101", "RTP/AVP 0 101 0", 6),
+    ("no-rtpmap", PHONE, "RTP/AVP 0 101", "RTP/AVP 0 101 96", 6),
+    ("rtpmap-twice", PHONE, "a=fmtp:101", "a=rtpmap:0 PCMU/8000\na=fmtp:101", 9),
+    ("stray-rtpmap", PHONE, "a=fmtp:101", "a=rtpmap:8 PCMA/8000\na=fmtp:101", 9),
+    ("stray-fmtp", PHONE, "a=fmtp:101", "a=fmtp:102", 9),
+    ("direction-twice", PHONE, "a=sendrecv\n", "a=sendrecv\na=recvonly\n", 13),
+    ("ptime-above-maxptime", PHONE, "a=maxptime:60", "a=maxptime:10", 10),
+    ("opus-rtpmap", BROWSER, "opus/48000/2", "opus/48000", 15),
+    ("opus-rtpmap", BROWSER, "opus/48000/2", "OPUS/16000/2", 15),
+    ("g722-rtpmap", PHONE, "RTP/AVP 0 101\n", "RTP/AVP 0 101 9\na=rtpmap:9 G722/16000\n", 7),
+    ("event-clock", PHONE, "telephone-event/8000", "telephone-event/16000", 8),
+    ("rtx-without-apt", BROWSER, "a=fmtp:97 apt=96\n", "", 24),
+    ("rtx-without-apt", BROWSER, "apt=96", "apt=95", 24),
+    ("h264-profile", BROWSER, "VP8", "H264", 22),
+    ("fingerprint-hash", BROWSER, f"sha-256 {SHA256}", "md5 " + SHA256[:47], 10),
+    ("fingerprint-length", BROWSER, SHA256, SHA256[3:], 10),
+    ("fingerprint-sha1", BROWSER, f"sha-256 {SHA256}", "sha-1 " + SHA256[:59], 10),
+    (
+        "extmap-twice", BROWSER, "a=rtcp-mux\na=rtpmap:111",
+        "a=extmap:1 urn:ietf:params:rtp-hdrext:sdes:mid\na=rtcp-mux\na=rtpmap:111", 14,
+    ),
+    ("extmap-id", BROWSER, "a=rtcp-mux\na=rtpmap:111", "a=extmap:15 urn:x\na=rtcp-mux\na=rtpmap:111", 14),
+    ("extmap-id", BROWSER, "a=group", "a=extmap:300 urn:x\na=group", 5),
+    ("mid-twice", BROWSER, "a=mid:2\n", "a=mid:2\na=mid:2\n", 34),
+    ("group-of-strangers", BROWSER, "BUNDLE 0 1 2", "BUNDLE 0 1 2 3", 5),
+    ("ssrc-group-of-strangers", BROWSER, "FID 1 2", "FID 1 3", 26),
+    ("no-keys", PHONE, "RTP/AVP", "RTP/SAVP", 6),
+    ("crypto-without-srtp", PHONE, "a=ptime", f"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}\na=ptime", 10),
+    ("feedback-without-avpf", PHONE, "a=ptime", "a=rtcp-fb:* nack\na=ptime", 10),
+    ("old-hold", PHONE, "c=IN IP4 203.0.113.5", "c=IN IP4 0.0.0.0", 4),
+    ("private-address", PHONE, "c=IN IP4 203.0.113.5", "c=IN IP4 192.168.1.9", 4),
+    ("private-address", PHONE, "a=rtpmap:0", "c=IN IP4 10.0.0.1\na=rtpmap:0", 7),
+    ("host-name", PHONE, "c=IN IP4 203.0.113.5", "c=IN IP4 phone.example.com", 4),
+    ("no-ice", BROWSER, "a=ice-ufrag:abcd\n", "", 6),
+    ("short-ice", BROWSER, "a=ice-ufrag:abcd", "a=ice-ufrag:abc", 8),
+    ("short-ice", BROWSER, "a=ice-pwd:abc", "a=ice-pwd:", 9),
+    ("ice-characters", BROWSER, "a=ice-ufrag:abcd", "a=ice-ufrag:ab-d", 8),
+    ("no-fingerprint", BROWSER, f"a=fingerprint:sha-256 {SHA256}\n", "", 6),
+    ("no-setup", BROWSER, "a=setup:actpass\n", "", 6),
+    ("sdes-in-webrtc", BROWSER, "a=mid:0\n", f"a=mid:0\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}\n", 13),
+    ("no-rtcp-mux", BROWSER, "a=rtcp-mux\na=rtpmap:111", "a=rtpmap:111", 6),
+    (
+        "bundle-extensions", BROWSER, "a=mid:1\na=extmap:1 urn:ietf:params:rtp-hdrext:sdes:mid",
+        "a=mid:1\na=extmap:1 urn:x", 20,
+    ),
+    ("bundle-only-port", BROWSER, "a=mid:1\n", "a=mid:1\na=bundle-only\n", 17),
+    ("mdns-candidate", BROWSER, "1 203.0.113.5 9", "1 a-b.local 9", 16),
+    ("no-sctp-port", BROWSER, "a=sctp-port:5000\n", "", 31),
+    ("simulcast-of-strangers", BROWSER, "a=simulcast:send h", "a=simulcast:send h;l", 30),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "text", "old", "new", "line"), CASES, ids=[f"{case[0]} {case[4]}" for case in CASES])
+def test_each_rule_finds_what_it_is_for_and_nothing_else(code: str, text: str, old: str, new: str, line: int) -> None:
+    """One thing wrong in a clean description is one finding on that line."""
+    assert text.count(old) == 1
+    assert found(text.replace(old, new)) == [(code, line)]
+
+
+SRTP = PHONE.replace("RTP/AVP", "RTP/SAVP")
+
+
+@pytest.mark.parametrize(
+    ("code", "crypto"),
+    [
+        ("crypto-tag-twice", f"1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}"),
+        ("crypto-key-length", f"2 AEAD_AES_256_GCM inline:{KEY}"),
+        ("crypto-suite", f"2 AES_CM_128_NULL_AUTH inline:{KEY}"),
+        ("crypto-mki", f"2 AES_CM_128_HMAC_SHA1_80 inline:{KEY}|1:4"),
+    ],
+)
+def test_keys_are_looked_at(code: str, crypto: str) -> None:
+    """What is wrong with a second a=crypto line beside a good one."""
+    good = f"{SRTP}a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}\n"
+    assert found(good) == []
+    assert found(f"{good}a=crypto:{crypto}\n") == [(code, 14)]
+
+
+def test_a_bundle_shares_one_payload_type_space() -> None:
+    """The same number for two codecs in bundled sections (RFC 8843 section 9.1)."""
+    text = BROWSER.replace("SAVPF 96 97\n", "SAVPF 96 97 111\n").replace(
+        "a=rtcp-fb:96", "a=rtpmap:111 VP9/90000\na=rtcp-fb:96"
+    )
+    assert found(text) == [("bundle-payload-types", 23)]
+    assert found(text.replace("a=group:BUNDLE 0 1 2", "a=group:LS 0 1 2"))[-1] != ("bundle-payload-types", 23)
+
+
+def test_sections_without_a_bundle_each_need_their_transport() -> None:
+    """Without BUNDLE no section borrows ICE, DTLS or mux from another; bundle-only ones do."""
+    text = BROWSER.replace("a=group:BUNDLE 0 1 2\n", "")
+    expected = [(code, line) for line in (16, 30) for code in ("no-ice", "no-ice", "no-fingerprint", "no-setup")]
+    assert found(text) == expected
+    assert found(text.replace("m=application 9", "m=application 0").replace("m=video 9", "m=video 0")) == []
+    bundled = text.replace("a=mid:1", "a=mid:1\na=bundle-only").replace("m=video 9", "m=video 0")
+    assert {line for _, line in found(bundled)} == {31}
+
+
+def test_a_browser_section_without_mid_stumbles() -> None:
+    """It still has its own transport."""
+    text = BROWSER.replace("a=mid:0\n", "").replace("BUNDLE 0 1 2", "BUNDLE 1 2")
+    assert ("no-mid", 6) in found(text)
+
+
+def test_session_level_credentials_hold() -> None:
+    """Firefox's fingerprint and aiortc's ICE credentials stand at session level."""
+    lines = (
+        "a=ice-ufrag:abcd\n",
+        "a=ice-pwd:abcdefghijklmnopqrstuv\n",
+        f"a=fingerprint:sha-256 {SHA256}\n",
+        "a=setup:actpass\n",
+    )
+    text = BROWSER
+    for line in lines:
+        text = text.replace(line, "").replace("m=audio", line + "m=audio")
+    assert found(text) == []
+
+
+def test_a_secure_phone_section_may_have_a_fingerprint() -> None:
+    """DTLS-SRTP without ICE needs no a=crypto."""
+    dtls = PHONE.replace("RTP/AVP", "UDP/TLS/RTP/SAVP")
+    assert found(dtls) == [("no-keys", 6)]
+    assert found(dtls + f"a=fingerprint:sha-256 {SHA256}\n") == []
+    assert found(dtls.replace("t=0 0\n", f"t=0 0\na=fingerprint:sha-256 {SHA256}\n")) == []
+
+
+def test_connection_lines_that_no_phone_section_uses_are_not_judged() -> None:
+    """A session address that every section replaces does not matter, nor does a rejected section's."""
+    text = PHONE.replace("c=IN IP4 203.0.113.5", "c=IN IP4 10.0.0.1").replace(
+        "a=rtpmap:0", "c=IN IP4 203.0.113.5\na=rtpmap:0"
+    )
+    assert found(text) == []
+    assert found(PHONE + "m=video 0 RTP/AVP 31\nc=IN IP4 10.0.0.1\n") == []
+
+
+def test_lengthy_phone_descriptions_are_warned_about() -> None:
+    """RFC 3261 section 18.1.1: a request over 1300 bytes is not for UDP; browsers do not care."""
+    long = "a=x-long:" + "x" * 1300 + "\n"
+    assert found(PHONE + long) == [("too-long-for-udp", 1)]
+    assert found(BROWSER + long) == []
+
+
+def test_a_description_without_media_is_told() -> None:
+    """Nothing can come of it."""
+    assert found(PHONE.partition("m=")[0]) == [("no-media", 1)]
+
+
+def test_what_cannot_be_read_is_one_error() -> None:
+    """With the line, and what was expected there; limits hold."""
+    (finding,) = lint("v=0\nnonsense\n")
+    assert (finding.severity, finding.line, finding.code) == (Severity.ERROR, 2, "unreadable")
+    assert finding.message == 'column 2: expected "="'
+    assert finding.reference == "RFC 8866 section 9"
+    assert [finding.code for finding in lint(PHONE, Limits(size=10))] == ["unreadable"]
+
+
+def test_built_descriptions_have_line_numbers_too() -> None:
+    """A description made by a program is linted as it would be written."""
+    description = SessionDescription.parse(PHONE)
+    edited = description.with_media([description.media[0].with_attribute("recvonly")])
+    assert [(finding.code, finding.line) for finding in lint(edited)] == [("direction-twice", 13)]
+
+
+def test_findings_are_for_machines_too() -> None:
+    """Plain values under plain names."""
+    (finding,) = lint(PHONE.replace("a=maxptime:60", "a=maxptime:10"))
+    assert finding.to_dict() == {
+        "severity": "warning",
+        "line": 10,
+        "code": "ptime-above-maxptime",
+        "stumbles": "browser and phone",
+        "message": "ptime is above maxptime 10",
+        "reference": "RFC 8866 section 6.5",
+    }
+    assert finding.stumbles is Stumbles.BOTH
+
+
+def test_every_rule_is_tested_and_named_once() -> None:
+    """No rule without its case here."""
+    codes = [rule.code for rule in RULES]
+    assert len(codes) == len(set(codes))
+    named = {case[0] for case in CASES} | {
+        "no-mid",
+        "bundle-payload-types",
+        "crypto-tag-twice",
+        "crypto-key-length",
+        "crypto-suite",
+        "crypto-mki",
+        "no-media",
+        "too-long-for-udp",
+    }
+    assert named == set(codes)
+
+
+def test_references_come_from_the_views() -> None:
+    """A malformed value is told with the RFC of its view; without documentation RFC 8866 stands."""
+    (finding,) = lint(PHONE.replace("a=ptime:20", "a=candidate:1"))
+    assert finding.reference == "RFC 8839 section 5.1"
+    assert reference_of(type("Bare", (), {"__doc__": None})) == "RFC 8866 section 6"
+
+
+def test_what_products_send_is_not_refused() -> None:
+    """None of our products' descriptions has an error, only warnings."""
+    for path in corpus.own():
+        errors = {
+            (finding.code, finding.line) for finding in lint(path.read_bytes()) if finding.severity is Severity.ERROR
+        }
+        assert errors == set(), path.name
