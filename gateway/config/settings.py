@@ -204,11 +204,11 @@ class Config(BaseSettings):
 
     def _check_sockets(self) -> None:
         """No two UDP sockets of our own may want the same port."""
-        taken: list[tuple[str, HostPort, str]] = [("webrtc.listen", self.webrtc.listen, "udp")]
-        taken.append(("web.listen", self.web.listen, "tcp"))
+        taken: list[tuple[str, HostPort, str]] = []
         for index, listen in enumerate(self.sip.listen):
             protocol = "udp" if listen.transport == "udp" else "tcp"
             taken.append((f"sip.listen.{index}", HostPort(listen.host, listen.port), protocol))
+        taken += [("web.listen", self.web.listen, "tcp"), ("webrtc.listen", self.webrtc.listen, "udp")]
         for index, (key, address, protocol) in enumerate(taken):
             for other, theirs, their_protocol in taken[:index]:
                 if protocol == their_protocol and address.port == theirs.port and _overlap(address.host, theirs.host):
