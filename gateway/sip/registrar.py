@@ -35,6 +35,8 @@ class RegistrarPolicy:
     were reloaded leave such behind), "refuse" answers 403."""
     domains: frozenset[str] = frozenset()
     """Domains served, lower case; empty serves any."""
+    schemes: frozenset[str] = frozenset(("sip", "sips"))
+    """Schemes of contacts that are stored; any other is refused with 400, since no call could reach it."""
     own: frozenset[tuple[str, int]] = frozenset()
     """(host in lower case, port) pairs that are ourselves: a contact there would loop and is refused with 403."""
 
@@ -168,8 +170,8 @@ class _Update:
 
     def _one(self, contact: NameAddr) -> Refusal | None:
         uri = contact.uri
-        if not uri.is_sip:
-            return Refusal(400, "Contact Is No SIP URI")
+        if uri.scheme not in self._policy.schemes:
+            return Refusal(400, "Contact Scheme Not Served")
         seconds = self._seconds(contact)
         if 0 < seconds < self._policy.min_expires:
             return Refusal(423, headers=(("Min-Expires", self._policy.min_expires),))

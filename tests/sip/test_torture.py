@@ -48,7 +48,7 @@ DROPPED = ("scalarlg", "bigcode")
 INSPECTED = {"unkscm": 416, "novelsc": 416, "bext01": 420, "invut": 415, "sdp01": 406, "intmeth": 501, "esc02": 501}
 """Requests that are read and then refused by what they ask of a user agent."""
 
-ACCEPTED = [
+ACCEPTED = (
     "wsinv",
     "esc01",
     "escnull",
@@ -71,7 +71,7 @@ ACCEPTED = [
     "cparam02",
     "regescrt",
     "inv2543",
-]
+)
 """Messages that are read; what becomes of them is in the tests below."""
 
 
