@@ -280,6 +280,17 @@ def test_the_old_pair_carries_media_until_the_new_generation_nominates() -> None
     assert ice.key_for("local") is None
 
 
+def test_an_old_nomination_does_not_take_media_back_from_the_new_generation() -> None:
+    """The old address was lost during a restart; a late check for the old ufrag proves it, no more."""
+    ice = agent()
+    ice.receive_check(request(nominate=True), KEY, WIFI, HERE, 1)
+    ice.restart(IceCredentials("fresh", "f" * 24))
+    ice.forget_pair(WIFI, HERE)
+    ice.receive_check(request("fresh"), b"f" * 24, CELLULAR, THERE, 2)
+    ice.receive_check(request(nominate=True), KEY, WIFI, HERE, 3)
+    assert ice.selected is ice.pairs[CELLULAR, THERE]
+
+
 def test_a_restart_over_the_same_address_keeps_the_address() -> None:
     """The usual restart: nothing moved, so nothing is dropped."""
     ice = agent()

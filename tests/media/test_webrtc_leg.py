@@ -313,6 +313,36 @@ def test_an_ice_restart_of_ours_changes_credentials_once() -> None:
     assert bench.port.table_sizes["ufrags"] == 1
 
 
+def test_a_restart_by_the_peer_after_one_of_ours_draws_credentials_again() -> None:
+    """Each restart changes both ends' credentials (RFC 8445 section 9)."""
+    _, leg, _ = connected()
+    leg.restart_ice()
+    leg.set_remote("peer2", PASSWORD, PEER_CONTEXT.fingerprints, "passive")
+    answered = leg.local_ufrag
+    leg.set_remote("peer3", PASSWORD, PEER_CONTEXT.fingerprints, "passive")
+    assert leg.local_ufrag != answered
+
+
+def test_a_leg_that_failed_half_way_through_dtls_begins_it_afresh_after_a_restart() -> None:
+    """The peer has given the first handshake up, too."""
+    bench = Bench()
+    leg = bench.open_leg()
+    leg.set_remote("peer", PASSWORD, PEER_CONTEXT.fingerprints, "passive")
+    lost = Peer(bench, leg, DtlsRole.ACTIVE)
+    bench.deliver(binding_request(leg))
+    lost.dtls.start(0)
+    for hello in lost.dtls.datagrams_to_send():
+        bench.deliver(hello)
+    bench.clock.advance(16)
+    assert bench.states[-1] == (LegState.FAILED, "DTLS did not finish within 15 s")
+    bench.socket.take()
+    leg.set_remote("peer2", PASSWORD, PEER_CONTEXT.fingerprints, "passive")
+    peer = Peer(bench, leg, DtlsRole.ACTIVE)
+    peer.check()
+    peer.start()
+    assert bench.states[-1] == (LegState.CONNECTED, "")
+
+
 def test_a_failed_leg_comes_back_with_an_ice_restart_and_its_old_keys() -> None:
     """A browser that was away longer than the liveness timer needs no new handshake."""
     bench, leg, peer = connected()
