@@ -103,18 +103,13 @@ class Section:
         numbers = self._indexed().get(key)
         if not numbers:
             return ()
-        lines = self.lines
-        number = 0
-        try:
-            return tuple([parse(lines[number][skip:]) for number in numbers])
-        except SdpSyntaxError:
-            pass
+        found = []
         for number in numbers:
             try:
-                parse(lines[number][skip:])
+                found.append(parse(self.lines[number][skip:]))
             except SdpSyntaxError as error:
                 raise error.at(self.first_line + number, skip) from None
-        return ()
+        return tuple(found)
 
     @property
     def connection(self) -> Connection | None:

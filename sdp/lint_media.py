@@ -20,7 +20,6 @@ from sdp.attributes import (
     Ssrc,
     SsrcGroup,
 )
-from sdp.description import MediaDescription
 from sdp.lint_reading import Hit, Reading, in_use
 
 _FIRST_DYNAMIC: Final = 35
@@ -64,10 +63,6 @@ def format_twice(reading: Reading) -> Iterator[Hit]:
         for name, count in Counter(section.formats).items():
             if count > 1:
                 yield Hit(section.first_line, name)
-
-
-def _mapped(reading: Reading, section: MediaDescription) -> dict[str, RtpMap]:
-    return {str(rtpmap.payload_type): rtpmap for _, rtpmap in reading.all(section, RtpMap)}
 
 
 def no_rtpmap(reading: Reading) -> Iterator[Hit]:

@@ -67,10 +67,6 @@ class Reading:
         """The well-formed attributes of that type in the section, with their line numbers."""
         return self._values.get((section.first_line, view.NAME), [])
 
-    def effective(self, section: Section, view: type[A]) -> list[tuple[int, A]]:
-        """Those of the section, else those of the session."""
-        return self.all(section, view) or self.all(self.description, view)
-
     def fields(self, section: Section, letter: str) -> list[tuple[int, Any]]:
         """The well-formed lines of another type in the section, with their line numbers."""
         return self._values.get((section.first_line, letter + "="), [])

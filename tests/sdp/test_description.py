@@ -201,6 +201,7 @@ def test_views_are_read_once() -> None:
     section = SessionDescription.parse(OFFER).media[0]
     assert section.all(RtpMap) is section.all(RtpMap)
     assert section.media_line is section.media_line
+    assert section.bandwidths is section.bandwidths
 
 
 @pytest.mark.parametrize(
