@@ -57,10 +57,11 @@ class _Server(uvicorn.Server):
 class WebServer:
     """One listening web server; made by `serve`."""
 
-    def __init__(self, server: uvicorn.Server, listener: socket.socket, before_stop: Callable[[], None]) -> None:
+    def __init__(self, server: uvicorn.Server, listener: socket.socket, close_sockets: Callable[[], None]) -> None:
         self._server = server
         self._listener = listener
-        self._before_stop = before_stop
+        self.close_sockets = close_sockets
+        """Closes every WebSocket with 1001 and ends the HTTP sessions."""
         self._task = asyncio.create_task(server.serve(sockets=[listener]))
         self.address: tuple[str, int] = listener.getsockname()[:2]
         """Host and port it really listens on."""
@@ -80,7 +81,7 @@ class WebServer:
 
     async def stop(self) -> None:
         """Close sockets with 1001, let answers under way finish for a moment, release the port; idempotent."""
-        self._before_stop()
+        self.close_sockets()
         await asyncio.sleep(0)
         self._server.should_exit = True
         await asyncio.wait([self._task])
@@ -120,7 +121,7 @@ async def serve(
     config.load()
     config.ssl = tls
     state = getattr(app, "state", None)
-    before_stop: Callable[[], None] = getattr(state, "close_sockets", lambda: None)
-    server = WebServer(_Server(config), listener, before_stop)
+    close_sockets: Callable[[], None] = getattr(state, "close_sockets", lambda: None)
+    server = WebServer(_Server(config), listener, close_sockets)
     await server.started()
     return server

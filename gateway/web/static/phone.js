@@ -1,0 +1,307 @@
+// One telephone line: its call, its microphone, its RTCPeerConnection. Knows /rpc, knows nothing of the page.
+
+import { MicrophoneError } from "./words.js";
+
+const ICE_SERVERS_MS = 300_000;
+
+/** Events: "change" when the call changes, "end" with detail {call, cause, reason}, "trouble" with detail Error. */
+export class Phone extends EventTarget {
+  #rpc;
+  #audio;
+  #iceServers = null;
+  #microphone;
+
+  /** The call of the moment: {peer, name, incoming, state, answeredAt, muted}; state "calling", "ringing", "incoming", "talking". */
+  call = null;
+
+  /** `raw` leaves the microphone as it is: no echo cancelling, no noise suppression (music, measurements). */
+  constructor(rpc, audio, { raw = false } = {}) {
+    super();
+    this.#rpc = rpc;
+    this.#audio = audio;
+    this.#microphone = { echoCancellation: !raw, noiseSuppression: !raw, autoGainControl: !raw };
+    rpc.addEventListener("notification", ({ detail }) => this.#notified(detail.method, detail.params ?? {}));
+    rpc.addEventListener("close", () => this.call && this.#finish(this.call, "connection-lost"));
+  }
+
+  /** Call a number, a name or a SIP address. */
+  async dial(peer) {
+    if (this.call) return;
+    const call = (this.call = newCall(peer, false));
+    this.#changed();
+    try {
+      const stream = await this.#openMicrophone(call);
+      const connection = await this.#connect(call, stream);
+      await connection.setLocalDescription(await connection.createOffer());
+      const { sdp, type } = connection.localDescription;
+      const { call_id: id } = await this.#rpc.request("offer", { to_peer_id: peer, sdp, type });
+      call.id = id;
+      if (call.over) this.#tell("disconnect", call, "peer_id");
+      else this.#flushLocal(call);
+    } catch (error) {
+      this.#failed(call, error);
+    }
+  }
+
+  /** Take the ringing call. Without a microphone it rings on, and "trouble" says why. */
+  async accept() {
+    const call = this.call;
+    if (call?.state !== "incoming" || call.accepting) return;
+    call.accepting = true;
+    try {
+      const stream = await this.#openMicrophone(call);
+      const connection = await this.#connect(call, stream, call.offer);
+      await connection.setLocalDescription(await connection.createAnswer());
+      const { sdp, type } = connection.localDescription;
+      await this.#rpc.request("answer", { ...addressed(call, "to_peer_id"), sdp, type });
+      this.#flushLocal(call);
+      this.#talk(call);
+    } catch (error) {
+      call.accepting = false;
+      this.#failed(call, error);
+    }
+  }
+
+  /** End, cancel or decline, whichever fits. */
+  hangUp(cause) {
+    const call = this.call;
+    if (!call) return;
+    const reason = call.state === "incoming" ? "declined" : cause;
+    if (call.incoming || call.id || call.sent) this.#tell("disconnect", call, "peer_id", reason && { reason });
+    this.#finish(call, cause ?? { incoming: "declined", talking: "normal" }[call.state] ?? "cancelled", { byUs: true });
+  }
+
+  toggleMute() {
+    const call = this.call;
+    if (!call?.stream) return;
+    call.muted = !call.muted;
+    for (const track of call.stream.getAudioTracks()) track.enabled = !call.muted;
+    this.#changed();
+  }
+
+  /** Send a key tone: in the media where the other side takes it (RFC 4733), else by signalling. */
+  digit(digit) {
+    const call = this.call;
+    if (!call || call.state === "incoming") return;
+    const sender = call.connection?.getSenders().find(({ dtmf }) => dtmf?.canInsertDTMF)?.dtmf;
+    if (sender) sender.insertDTMF(sender.toneBuffer + digit, 160, 70);
+    else if (call.id) this.#tell("dtmf", call, "peer_id", { digit });
+  }
+
+  async #openMicrophone(call) {
+    if (!navigator.mediaDevices) throw new MicrophoneError("InsecureContext");
+    let stream;
+    try {
+      stream = await navigator.mediaDevices.getUserMedia({ audio: this.#microphone });
+    } catch (error) {
+      throw new MicrophoneError(error.name);
+    }
+    if (call.over) {
+      stop(stream);
+      throw new CallOver();
+    }
+    return (call.stream = stream);
+  }
+
+  async #connect(call, stream, offer) {
+    const connection = new RTCPeerConnection({ iceServers: await this.#servers(), bundlePolicy: "max-bundle" });
+    if (call.over) {
+      connection.close();
+      throw new CallOver();
+    }
+    call.connection = connection;
+    connection.addEventListener("icecandidate", ({ candidate }) => this.#localCandidate(call, candidate));
+    connection.addEventListener("track", ({ track }) => this.#hear(call, track));
+    connection.addEventListener("connectionstatechange", () => {
+      if (connection.connectionState === "failed" && this.call === call) this.hangUp("media-failed");
+    });
+    if (offer) await connection.setRemoteDescription({ type: "offer", sdp: offer });
+    for (const track of stream.getAudioTracks()) connection.addTrack(track, stream);
+    if (offer) this.#flushRemote(call);
+    return connection;
+  }
+
+  async #servers() {
+    if (!this.#iceServers || Date.now() - this.#iceServers.at > ICE_SERVERS_MS) {
+      const servers = await fetch("iceservers")
+        .then((response) => (response.ok ? response.json() : []))
+        .catch(() => []);
+      this.#iceServers = { at: Date.now(), servers };
+    }
+    return this.#iceServers.servers;
+  }
+
+  #hear(call, track) {
+    call.remoteTrack = track;
+    this.#audio.srcObject = new MediaStream([track]);
+    this.#audio.play().catch(() => {});
+    // The first packet: whatever the far end plays replaces our own ringback.
+    track.addEventListener("unmute", () => this.#changed());
+  }
+
+  // ICE candidates, ours and theirs, each held until the other side can use them.
+
+  #localCandidate(call, candidate) {
+    const line = { candidate: candidate?.candidate ?? "", sdp_mid: candidate?.sdpMid ?? null, sdp_mline_index: candidate?.sdpMLineIndex ?? null };
+    if (call.localCandidates) call.localCandidates.push(line);
+    else this.#tell("ice_candidate", call, "to_peer_id", line);
+  }
+
+  #flushLocal(call) {
+    const lines = call.localCandidates ?? [];
+    call.localCandidates = null;
+    call.sent = true;
+    for (const line of lines) this.#tell("ice_candidate", call, "to_peer_id", line);
+  }
+
+  #remoteCandidate(call, { candidate, sdp_mid: sdpMid, sdp_mline_index: sdpMLineIndex }) {
+    if (!call.connection?.remoteDescription) {
+      call.remoteCandidates.push({ candidate, sdp_mid: sdpMid, sdp_mline_index: sdpMLineIndex });
+      return;
+    }
+    const known = sdpMid !== null || sdpMLineIndex !== null;
+    const line = candidate || known ? { candidate, sdpMid, sdpMLineIndex } : null;
+    // One unusable candidate (an unknown kind, a .local name) must not end the call.
+    call.connection.addIceCandidate(line).catch(() => {});
+  }
+
+  #flushRemote(call) {
+    for (const line of call.remoteCandidates.splice(0)) this.#remoteCandidate(call, line);
+  }
+
+  // What the gateway and other peers tell.
+
+  #notified(method, params) {
+    if (method === "offer") {
+      this.#offered(params);
+      return;
+    }
+    const call = this.call;
+    const peer = params.from_peer_id ?? params.peer_id;
+    const ours = call && (params.call_id ? params.call_id === call.id : !call.id && peer === call.peer);
+    if (!ours) return;
+    const handlers = {
+      answer: () => this.#answered(call, params),
+      ice_candidate: () => this.#remoteCandidate(call, params),
+      call_state: () => this.#stateChanged(call, params),
+      peer_disconnected: () => this.#finish(call, params.reason ?? "normal"),
+      peer_left: () => this.#finish(call, "connection-lost"),
+    };
+    handlers[method]?.();
+  }
+
+  #offered({ from_peer_id: peer, call_id: id, from_name: name, sdp, update }) {
+    const call = this.call;
+    if (call && (id ? call.id === id : call.state === "talking" && call.peer === peer)) {
+      this.#updated(call, sdp);
+      return;
+    }
+    if (update) return;
+    if (call) {
+      this.#rpc.notify("disconnect", { peer_id: peer, call_id: id, reason: "busy" });
+      return;
+    }
+    this.call = Object.assign(newCall(peer, true), { id, name: name || "", offer: sdp });
+    this.#changed();
+  }
+
+  async #answered(call, { sdp, type }) {
+    try {
+      await call.connection.setRemoteDescription(type === "rollback" ? { type } : { type: "answer", sdp });
+      this.#flushRemote(call);
+      if (!call.id) this.#talk(call);
+    } catch (error) {
+      this.#failed(call, error);
+    }
+  }
+
+  /** The far end changes the session: hold, another codec, another device. */
+  async #updated(call, offer) {
+    const answer = (description) => this.#tell("answer", call, "to_peer_id", description);
+    try {
+      await call.connection.setRemoteDescription({ type: "offer", sdp: offer });
+      await call.connection.setLocalDescription(await call.connection.createAnswer());
+      const { sdp, type } = call.connection.localDescription;
+      answer({ sdp, type });
+    } catch {
+      if (call.connection?.signalingState === "have-remote-offer") {
+        await call.connection.setRemoteDescription({ type: "rollback" }).catch(() => {});
+      }
+      answer({ type: "rollback" });
+    }
+  }
+
+  #stateChanged(call, { state, cause, reason }) {
+    if (state === "ringing" && call.state === "calling") {
+      call.state = "ringing";
+      this.#changed();
+    } else if (state === "answered") {
+      this.#talk(call);
+    } else if (state === "ended") {
+      this.#finish(call, call.state === "incoming" && cause === "cancelled" ? "missed" : cause, { reason });
+    }
+  }
+
+  #talk(call) {
+    if (call.state === "talking" || call.over) return;
+    call.state = "talking";
+    call.answeredAt = Date.now();
+    this.#changed();
+  }
+
+  #failed(call, error) {
+    if (call.over || error instanceof CallOver) return;
+    if (error instanceof MicrophoneError) {
+      if (call.state === "incoming") this.dispatchEvent(new CustomEvent("trouble", { detail: error }));
+      else this.#finish(call, "microphone", { reason: error.message });
+      return;
+    }
+    if (call.id || call.incoming) this.#tell("disconnect", call, "peer_id");
+    this.#finish(call, error.data?.cause ?? "error", { reason: error.data?.reason });
+  }
+
+  #finish(call, cause, { reason, byUs = false } = {}) {
+    if (call.over) return;
+    call.over = true;
+    this.call = null;
+    call.connection?.close();
+    if (call.stream) stop(call.stream);
+    this.#audio.srcObject = null;
+    this.dispatchEvent(new CustomEvent("end", { detail: { call, cause, reason, byUs } }));
+    this.#changed();
+  }
+
+  #tell(method, call, name, extra) {
+    this.#rpc.notify(method, { ...addressed(call, name), ...extra });
+  }
+
+  #changed() {
+    this.dispatchEvent(new Event("change"));
+  }
+}
+
+class CallOver extends Error {}
+
+function newCall(peer, incoming) {
+  return {
+    peer,
+    name: "",
+    incoming,
+    state: incoming ? "incoming" : "calling",
+    startedAt: Date.now(),
+    answeredAt: 0,
+    muted: false,
+    over: false,
+    localCandidates: [],
+    remoteCandidates: [],
+  };
+}
+
+/** The parameters that say which call is meant. */
+function addressed(call, name) {
+  return call.id ? { [name]: call.peer, call_id: call.id } : { [name]: call.peer };
+}
+
+function stop(stream) {
+  for (const track of stream.getTracks()) track.stop();
+}

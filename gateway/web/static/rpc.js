@@ -1,0 +1,117 @@
+// JSON-RPC 2.0 over WebSocket: requests as promises, notifications as events, reconnecting by itself.
+
+const REQUEST_MS = 30_000;
+const FIRST_DELAY_MS = 400;
+const LAST_DELAY_MS = 10_000;
+
+export class RpcError extends Error {
+  constructor({ code, message, data }) {
+    super(message);
+    this.code = code;
+    this.data = data ?? {};
+  }
+}
+
+/** Events: "open", "close", and "notification" with detail {method, params}. */
+export class RpcSocket extends EventTarget {
+  #url;
+  #socket = null;
+  #wanted = false;
+  #delay = FIRST_DELAY_MS;
+  #timer = 0;
+  #id = 0;
+  #pending = new Map();
+
+  constructor(url) {
+    super();
+    this.#url = url;
+    // Do not sit out the delay when the network is back.
+    addEventListener("online", () => this.#wanted && !this.#socket && this.#connect());
+  }
+
+  open() {
+    this.#wanted = true;
+    if (!this.#socket) this.#connect();
+  }
+
+  close() {
+    this.#wanted = false;
+    clearTimeout(this.#timer);
+    const socket = this.#socket;
+    if (!socket) return;
+    socket.close(1000);
+    this.#lost(socket);
+  }
+
+  get isOpen() {
+    return this.#socket?.readyState === WebSocket.OPEN;
+  }
+
+  /** The connection is good: the next loss is retried quickly again. */
+  settled() {
+    this.#delay = FIRST_DELAY_MS;
+  }
+
+  /** Drop the connection and try again after the usual, growing delay. */
+  retry() {
+    this.#socket?.close(1000);
+  }
+
+  request(method, params = {}) {
+    if (!this.isOpen) return Promise.reject(new RpcError({ code: 0, message: "Not connected" }));
+    const id = ++this.#id;
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => this.#settle(id, { error: { code: 0, message: "No response in time" } }), REQUEST_MS);
+      this.#pending.set(id, { resolve, reject, timer });
+      this.#socket.send(JSON.stringify({ jsonrpc: "2.0", method, params, id }));
+    });
+  }
+
+  notify(method, params = {}) {
+    if (this.isOpen) this.#socket.send(JSON.stringify({ jsonrpc: "2.0", method, params }));
+  }
+
+  #connect() {
+    clearTimeout(this.#timer);
+    const socket = new WebSocket(this.#url);
+    this.#socket = socket;
+    socket.addEventListener("open", () => this.dispatchEvent(new Event("open")));
+    socket.addEventListener("message", (event) => this.#receive(event.data));
+    socket.addEventListener("close", () => this.#lost(socket));
+  }
+
+  #receive(text) {
+    let message;
+    try {
+      message = JSON.parse(text);
+    } catch {
+      return;
+    }
+    if (message.method) {
+      this.dispatchEvent(new CustomEvent("notification", { detail: message }));
+    } else {
+      this.#settle(message.id, message);
+    }
+  }
+
+  #settle(id, { result, error }) {
+    const waiting = this.#pending.get(id);
+    if (!waiting) return;
+    this.#pending.delete(id);
+    clearTimeout(waiting.timer);
+    if (error) waiting.reject(new RpcError(error));
+    else waiting.resolve(result);
+  }
+
+  #lost(socket) {
+    if (socket !== this.#socket) return;
+    this.#socket = null;
+    for (const id of [...this.#pending.keys()]) {
+      this.#settle(id, { error: { code: 0, message: "Connection lost" } });
+    }
+    this.dispatchEvent(new Event("close"));
+    if (!this.#wanted) return;
+    this.#timer = setTimeout(() => this.#connect(), this.#delay * (0.7 + Math.random() * 0.6));
+    this.#delay = Math.min(this.#delay * 2, LAST_DELAY_MS);
+  }
+}

@@ -1,0 +1,259 @@
+// The page: log in, dial, ring, talk. Signalling is rpc.js, media is phone.js, looks are ui.js.
+
+import { Phone } from "./phone.js";
+import { RpcSocket } from "./rpc.js";
+import { Sounds } from "./sounds.js";
+import * as ui from "./ui.js";
+import { isHarmless, sentenceFor, shortName } from "./words.js";
+
+const STORED = "softphone.login";
+const $ = (id) => document.getElementById(id);
+
+const endpoint = new URL("rpc", location.href);
+endpoint.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+endpoint.hash = endpoint.search = "";
+
+const rpc = new RpcSocket(endpoint.href);
+const sounds = new Sounds();
+const phone = new Phone(rpc, $("remote"), { raw: /[#&]raw=1/.test(location.hash) });
+
+let login = null;
+let online = false;
+let wasOnline = false; // this name is ours, perhaps on an earlier connection
+let ticking = 0;
+let view = "login";
+
+// Logging in.
+
+function start(user, token) {
+  login = { user, token };
+  ui.showConnection("connecting");
+  ui.say("Connecting…");
+  rpc.open();
+}
+
+function logOut(message = "Log in to make and take calls.", tone = "") {
+  phone.hangUp();
+  login = null;
+  online = wasOnline = false;
+  sessionStorage.removeItem(STORED);
+  rpc.close();
+  ui.showUser("");
+  ui.showConnection("offline");
+  show("login");
+  ui.say(message, tone);
+}
+
+async function announce() {
+  const { user, token } = login;
+  try {
+    await rpc.request("announce", { peer_id: user, capabilities: { audio: true, video: false, data: false }, ...(token && { token }) });
+  } catch (error) {
+    refused(error, token);
+    return;
+  }
+  online = wasOnline = true;
+  rpc.settled();
+  sessionStorage.setItem(STORED, JSON.stringify(login));
+  ui.fields.password.value = "";
+  ui.showUser(user);
+  ui.showConnection("online");
+  if (view === "login") show("idle");
+  ui.say("Ready.");
+}
+
+function refused(error, token) {
+  if (!error.code || !login) return;
+  const taken = /already announced/i.test(error.message);
+  if (taken && wasOnline) {
+    // Our own earlier connection has not been missed yet.
+    rpc.retry();
+    return;
+  }
+  const asked = /authentication/i.test(error.message);
+  const wrong = token ? "Name or password is wrong." : "This name needs a password.";
+  logOut(asked ? wrong : taken ? "Somebody uses this name already." : `${error.message}.`, "bad");
+  ui.focusOn(asked ? "password" : "user");
+}
+
+rpc.addEventListener("open", announce);
+rpc.addEventListener("close", () => {
+  if (!login) return;
+  online = false;
+  ui.showConnection("connecting");
+  if (!phone.call) ui.say("No connection to the gateway. Trying again…", "bad");
+});
+
+$("login").addEventListener("submit", (event) => {
+  event.preventDefault();
+  sounds.unlock();
+  const user = ui.fields.user.value.trim();
+  if (user) start(user, ui.fields.password.value);
+  else {
+    ui.say("Your name, please.", "bad");
+    ui.focusOn("user");
+  }
+});
+$("guest").addEventListener("click", () => {
+  sounds.unlock();
+  start(`guest-${crypto.getRandomValues(new Uint32Array(1))[0].toString(36)}`, "");
+});
+$("logout").addEventListener("click", () => logOut());
+
+// Calling.
+
+function dial(peer) {
+  // People write +49 (30) 12-34; a name or an address stays as it is.
+  const number = peer.trim();
+  const target = /^[-+()\d\s./*#]+$/.test(number) ? number.replace(/[-()\s./]/g, "") : number.replace(/\s+/g, "");
+  if (!target || phone.call) return;
+  if (!online) {
+    ui.say("No connection to the gateway. Trying again…", "bad");
+    return;
+  }
+  sounds.unlock();
+  ui.fields.dial.value = number;
+  phone.dial(target);
+}
+
+function key(digit) {
+  ui.pressKey(digit);
+  sounds.unlock();
+  sounds.key(digit);
+  if (phone.call) phone.digit(digit);
+  else ui.typeKey(digit);
+}
+
+$("dialler").addEventListener("submit", (event) => {
+  event.preventDefault();
+  dial(ui.fields.dial.value);
+});
+$("erase").addEventListener("click", () => {
+  ui.fields.dial.value = ui.fields.dial.value.slice(0, -1);
+  ui.focusOn("dial");
+});
+$("pad").addEventListener("click", ({ target }) => {
+  const digit = target.closest("[data-key]")?.dataset.key;
+  if (digit) key(digit);
+});
+for (const button of document.querySelectorAll("[data-number]")) {
+  button.addEventListener("click", () => dial(button.dataset.number));
+}
+$("accept").addEventListener("click", () => {
+  sounds.unlock();
+  phone.accept();
+});
+$("decline").addEventListener("click", () => phone.hangUp());
+$("hangup").addEventListener("click", () => phone.hangUp());
+$("mute").addEventListener("click", () => phone.toggleMute());
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || view === "login") return;
+  const typing = event.target === ui.fields.dial;
+  // Enter dials, then the focus is on Hang up: a key held a little too long must not press that.
+  if (event.key === "Enter" && event.repeat) event.preventDefault();
+  if (event.key === "Escape") {
+    if (phone.call) phone.hangUp();
+    else ui.fields.dial.value = "";
+  } else if (/^[0-9*#]$/.test(event.key) && !typing && !event.repeat) {
+    event.preventDefault();
+    key(event.key);
+    if (!phone.call) ui.focusOn("dial");
+  } else if (event.key.toLowerCase() === "m" && phone.call?.state === "talking" && !event.repeat) {
+    phone.toggleMute();
+  }
+});
+
+// Showing what happens.
+
+function show(next) {
+  if (next === view) return;
+  view = next;
+  ui.showView(view);
+  ui.focusOn({ login: "user", idle: "dial", incoming: "accept", call: "hangup" }[view]);
+}
+
+function describe(call) {
+  const name = call.name || shortName(call.peer);
+  switch (call.state) {
+    case "incoming":
+      return `${name} is calling.`;
+    case "calling":
+      return `Calling ${name}…`;
+    case "ringing":
+      return `Ringing ${name}…`;
+    default:
+      return call.muted ? "Connected, your microphone is muted." : "Connected.";
+  }
+}
+
+function ring(call) {
+  sounds.silence();
+  if (call?.state === "incoming") sounds.ringtone();
+  else if (call?.state === "ringing" && call.remoteTrack?.muted !== false) sounds.ringback();
+}
+
+let rung = "";
+phone.addEventListener("change", () => {
+  const { call } = phone;
+  ui.showCall(call);
+  const ringing = call ? `${call.state} ${call.remoteTrack?.muted}` : "";
+  if (ringing !== rung) ring(call);
+  rung = ringing;
+  clearInterval(ticking);
+  if (!call) {
+    if (login) show("idle");
+    return;
+  }
+  show(call.state === "incoming" ? "incoming" : "call");
+  ui.say(describe(call));
+  if (call.state === "talking") {
+    const tick = () => ui.showTime(Date.now() - call.answeredAt);
+    tick();
+    ticking = setInterval(tick, 250);
+  }
+});
+
+phone.addEventListener("end", ({ detail: { call, cause, reason, byUs } }) => {
+  sounds.silence();
+  if (!byUs) sounds.ended();
+  ui.addRecent(call, dial);
+  if (call.answeredAt || isHarmless(cause)) ui.fields.dial.value = "";
+  if (byUs && cause === "declined") ui.say("You declined the call.");
+  else ui.say(sentenceFor(cause, reason), isHarmless(cause) ? "" : "bad");
+});
+
+phone.addEventListener("trouble", ({ detail }) => ui.say(detail.message, "bad"));
+
+addEventListener("pagehide", () => phone.hangUp());
+
+// Whoever comes with a name in the address is logged in at once; the address bar forgets it.
+
+function stored() {
+  try {
+    return JSON.parse(sessionStorage.getItem(STORED));
+  } catch {
+    return null;
+  }
+}
+
+function fromAddress() {
+  const given = new URLSearchParams(location.hash.slice(1));
+  if (location.hash) history.replaceState(null, "", location.pathname + location.search);
+  return given.get("user") ? { user: given.get("user"), token: given.get("token") ?? "" } : null;
+}
+
+addEventListener("hashchange", () => {
+  const given = fromAddress();
+  if (!given) return;
+  if (login) logOut();
+  start(given.user, given.token);
+});
+
+ui.showConnection("offline");
+ui.showCall(null);
+const given = fromAddress();
+const known = given ?? stored();
+wasOnline = Boolean(known && !given);
+if (known?.user) start(known.user, known.token);
+else ui.focusOn("user");

@@ -1,0 +1,77 @@
+// Ringtone, ringback and key tones, made on the spot: no audio files.
+
+const KEYS = {
+  1: [697, 1209], 2: [697, 1336], 3: [697, 1477],
+  4: [770, 1209], 5: [770, 1336], 6: [770, 1477],
+  7: [852, 1209], 8: [852, 1336], 9: [852, 1477],
+  "*": [941, 1209], 0: [941, 1336], "#": [941, 1477],
+};
+
+export class Sounds {
+  #context = null;
+  #loop = null;
+  #timer = 0;
+
+  /** Browsers let a page make sounds after the first click or key only. */
+  unlock() {
+    this.#context ??= new AudioContext();
+    this.#context.resume().catch(() => {});
+  }
+
+  key(digit) {
+    this.#play(KEYS[digit] ?? [], 0, 0.12, 0.05);
+  }
+
+  ringtone() {
+    this.#repeat(2600, () => {
+      [523.25, 659.25, 783.99, 1046.5].forEach((pitch, step) => {
+        this.#play([pitch, pitch * 2.01], step * 0.16, 0.5, 0.07);
+        this.#play([pitch], 0.8 + step * 0.16, 0.5, 0.05);
+      });
+    });
+  }
+
+  ringback() {
+    this.#repeat(4000, () => this.#play([425], 0, 1, 0.05));
+  }
+
+  ended() {
+    this.#play([392], 0, 0.12, 0.06);
+    this.#play([311], 0.14, 0.18, 0.06);
+  }
+
+  silence() {
+    clearInterval(this.#timer);
+    this.#timer = 0;
+    this.#loop?.disconnect();
+    this.#loop = null;
+  }
+
+  #repeat(milliseconds, play) {
+    this.silence();
+    if (!this.#context) return;
+    this.#loop = this.#context.createGain();
+    this.#loop.connect(this.#context.destination);
+    play();
+    this.#timer = setInterval(play, milliseconds);
+  }
+
+  #play(pitches, delay, duration, level) {
+    const context = this.#context;
+    if (!context || context.state !== "running") return;
+    const start = context.currentTime + delay;
+    const gain = context.createGain();
+    gain.gain.setValueAtTime(0, start);
+    gain.gain.linearRampToValueAtTime(level, start + 0.01);
+    gain.gain.setValueAtTime(level, start + duration * 0.6);
+    gain.gain.linearRampToValueAtTime(0, start + duration);
+    gain.connect(this.#loop ?? context.destination);
+    for (const pitch of pitches) {
+      const tone = context.createOscillator();
+      tone.frequency.value = pitch;
+      tone.connect(gain);
+      tone.start(start);
+      tone.stop(start + duration);
+    }
+  }
+}

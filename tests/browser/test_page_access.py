@@ -1,0 +1,162 @@
+"""The softphone page for everybody: keyboard only, phone width, no microphone, no connection."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.async_api import Page
+
+from gateway.call.status import Cause
+from tests.web.browser import ALLOWED, answering, stage
+
+pytestmark = pytest.mark.browser
+
+_OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+async def _focused(page: Page) -> str:
+    return str(await page.evaluate("document.activeElement.id"))
+
+
+async def test_everything_works_by_keyboard_alone() -> None:
+    """Log in, dial, send digits, mute, hang up, accept and decline without a mouse."""
+    async with stage() as it:
+        await it.page.goto(it.url)
+        press = it.page.keyboard.press
+        await it.page.keyboard.type("alice")
+        await press("Tab")
+        await it.page.keyboard.type("wonder")
+        await press("Enter")
+        await it.view("idle")
+        assert await _focused(it.page) == "dial"
+        answering(it.phone)
+        await it.page.keyboard.type("1001")
+        await press("Enter")
+        await it.status("Connected.")
+        assert await _focused(it.page) == "hangup"
+        await press("m")
+        await it.status("microphone is muted")
+        await press("5")
+        await it.gateway.calls[0].happens("digit", "5", 160)
+        await press("Escape")
+        await it.gateway.calls[0].happens("hangup", Cause.NORMAL)
+        await it.view("idle")
+        assert await _focused(it.page) == "dial"
+        await press("Tab")
+        await press("7")
+        assert await it.page.input_value("#dial") == "7"
+        ringing = it.gateway.ring_user("alice")
+        await it.view("incoming")
+        assert await _focused(it.page) == "accept"
+        await press("Escape")
+        await ringing.happens("reject", Cause.DECLINED)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+async def test_the_page_fits_360_pixels(dark: bool) -> None:
+    """No view scrolls sideways, and every button is at least 40 pixels high."""
+    async with stage(width=360, height=740, dark=dark) as it:
+        await it.page.goto(it.url)
+        assert await it.page.evaluate(_OVERFLOW) <= 0
+        await it.log_in()
+        await it.page.fill("#dial", "a-name-that-is-much-longer-than-the-field@somewhere.example")
+        assert await it.page.evaluate(_OVERFLOW) <= 0
+        await it.page.screenshot(path=f"/tmp/softphone-360-{'dark' if dark else 'light'}.png")
+        await it.page.fill("#dial", "")
+        call = await it.phone.call("alice", "A caller with a rather long display name, as some have")
+        await it.view("incoming")
+        assert await it.page.evaluate(_OVERFLOW) <= 0
+        await it.page.click("#accept")
+        await it.phone.accepted(call)
+        await it.status("Connected.")
+        assert await it.page.evaluate(_OVERFLOW) <= 0
+        heights = await it.page.eval_on_selector_all(
+            "#pad button, .actions button", "all => all.map((b) => b.offsetHeight).filter((height) => height)"
+        )
+        assert heights
+        assert min(heights) >= 40
+
+
+async def test_a_refused_microphone_is_said_and_an_incoming_call_rings_on() -> None:
+    """No offer goes out; the caller is not declined behind the user's back."""
+    async with stage("--deny-permission-prompts") as it:
+        await it.log_in()
+        await it.page.fill("#dial", "1001")
+        await it.page.press("#dial", "Enter")
+        await it.status("The microphone is blocked.")
+        await it.view("idle")
+        assert it.gateway.calls == []
+        ringing = it.gateway.ring_user("alice")
+        await it.view("incoming")
+        await it.page.click("#accept")
+        await it.status("The microphone is blocked.")
+        assert await it.page.evaluate("document.body.dataset.view") == "incoming"
+        assert ringing.log == [("ring",)]
+
+
+async def test_a_missing_microphone_is_said() -> None:
+    """Nothing to plug in, nothing to call with."""
+    async with stage(ALLOWED, "--use-fake-device-for-media-stream=device-count=0") as it:
+        await it.log_in()
+        await it.page.evaluate(
+            """() => { navigator.mediaDevices.getUserMedia =
+               () => Promise.reject(new DOMException("Requested device not found", "NotFoundError")); }"""
+        )
+        await it.page.fill("#dial", "1001")
+        await it.page.press("#dial", "Enter")
+        await it.status("No microphone was found.")
+
+
+async def test_a_wrong_password_is_said_and_can_be_corrected() -> None:
+    """The focus is where the mistake is."""
+    async with stage() as it:
+        await it.page.goto(it.url)
+        await it.page.fill("#user", "alice")
+        await it.page.fill("#password", "wrong")
+        await it.page.click("#enter")
+        await it.status("Name or password is wrong.")
+        assert await _focused(it.page) == "password"
+        await it.page.fill("#password", "wonder")
+        await it.page.click("#enter")
+        await it.view("idle")
+        assert await it.page.input_value("#password") == ""
+
+
+async def test_a_lost_connection_ends_the_call_and_comes_back_by_itself() -> None:
+    """The page says so, announces itself again and can call."""
+    async with stage() as it:
+        await it.log_in()
+        answering(it.phone)
+        await it.page.fill("#dial", "1001")
+        await it.page.press("#dial", "Enter")
+        await it.status("Connected.")
+        it.server.close_sockets()
+        await it.page.wait_for_selector("#connection[data-state=connecting]")
+        assert await it.page.is_disabled("#call")
+        await it.page.wait_for_selector("#connection[data-state=online]", timeout=10_000)
+        await it.status("Ready.")
+        assert len(it.gateway.channels["alice"]) == 1
+
+
+async def test_a_reload_keeps_the_login_and_logging_out_forgets_it() -> None:
+    """For this tab only; the address bar never shows the password."""
+    async with stage() as it:
+        await it.log_in()
+        assert "wonder" not in await it.page.evaluate("location.href")
+        await it.page.reload()
+        await it.view("idle")
+        await it.page.click("#logout")
+        await it.view("login")
+        await it.page.reload()
+        await it.view("login")
+
+
+async def test_a_guest_gets_in_with_one_click_and_hears_the_echo() -> None:
+    """The newcomer's way."""
+    async with stage() as it:
+        await it.page.goto(it.url)
+        await it.page.click("#guest")
+        await it.view("idle")
+        answering(it.phone)
+        await it.page.click("[data-number='600']")
+        await it.status("Connected.")
+        assert it.gateway.calls[0].to == "600"

@@ -1,0 +1,229 @@
+"""Chromium on the page, and an aiortc peer that answers its media; for tests/browser/test_page*.py."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fractions
+import os
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import av
+import numpy as np
+import pytest
+from aiortc import MediaStreamTrack, RTCPeerConnection, RTCSessionDescription
+from aiortc.mediastreams import MediaStreamError
+from playwright.async_api import Browser, Page, async_playwright
+
+from gateway.call.status import Cause
+from gateway.web.app import WebServer
+from tests.web.fake import FakeCall, FakeGateway, running
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--use-fake-device-for-media-stream",
+    "--disable-background-networking",
+    "--no-first-run",
+    "--disable-component-update",
+    "--disable-sync",
+]
+ALLOWED = "--use-fake-ui-for-media-stream"
+RATE = 48_000
+
+
+@contextlib.asynccontextmanager
+async def chromium(*arguments: str) -> AsyncIterator[Browser]:
+    """The system's Chromium, headless; skips without it, fails in CI."""
+    executable = shutil.which("chromium")
+    if executable is None:
+        message = "Chromium is missing: install the package chromium"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=executable, args=[*ARGUMENTS, *arguments])
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
+class Tone(MediaStreamTrack):
+    """A sine wave of `frequency` Hz in 20 ms frames, paced by the clock."""
+
+    kind = "audio"
+
+    def __init__(self, frequency: int) -> None:
+        super().__init__()
+        self._frequency = frequency
+        self._sample = 0
+        self._started = 0.0
+
+    async def recv(self) -> av.AudioFrame:
+        if self.readyState != "live":
+            raise MediaStreamError
+        loop = asyncio.get_running_loop()
+        self._started = self._started or loop.time()
+        await asyncio.sleep(max(0.0, self._started + self._sample / RATE - loop.time()))
+        count = RATE // 50
+        times = (np.arange(count) + self._sample) / RATE
+        samples = (np.sin(2 * np.pi * self._frequency * times) * 12_000).astype(np.int16)
+        frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="s16", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = RATE, self._sample, fractions.Fraction(1, RATE)
+        self._sample += count
+        return frame
+
+
+@dataclass(eq=False)
+class Phone:
+    """The far end of one call: an aiortc peer that plays a tone and listens."""
+
+    gateway: FakeGateway
+    frequency: int = 440
+    connection: RTCPeerConnection = field(default_factory=RTCPeerConnection)
+    heard: list[np.ndarray] = field(default_factory=list)
+    sound: asyncio.Event = field(default_factory=asyncio.Event)
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.connection.on("track", self._on_track)
+
+    def _on_track(self, track: MediaStreamTrack) -> None:
+        self.tasks.append(asyncio.create_task(self._listen(track)))
+
+    async def _listen(self, track: MediaStreamTrack) -> None:
+        with contextlib.suppress(MediaStreamError):
+            while True:
+                frame = await track.recv()
+                assert isinstance(frame, av.AudioFrame)
+                samples = frame.to_ndarray().astype(float).ravel()
+                self.heard.append(samples)
+                if np.abs(samples).max() > 300:
+                    self.sound.set()
+
+    async def answer(self, call: FakeCall) -> str:
+        """Take the browser's offer, give the answer."""
+        await self.connection.setRemoteDescription(RTCSessionDescription(call.offer, "offer"))
+        self.connection.addTrack(Tone(self.frequency))
+        await self.connection.setLocalDescription(await self.connection.createAnswer())
+        return str(self.connection.localDescription.sdp)
+
+    async def call(self, user: str, name: str = "Reception") -> FakeCall:
+        """Ring the browser, take its answer when it comes."""
+        self.connection.addTrack(Tone(self.frequency))
+        await self.connection.setLocalDescription(await self.connection.createOffer())
+        call = FakeCall(f"in-{id(self)}", self.gateway.channels[user][-1])
+        call.channel.incoming(call, "sip:1001@gateway.example", name, str(self.connection.localDescription.sdp))
+        return call
+
+    async def accepted(self, call: FakeCall) -> None:
+        """Wait for the browser's answer and connect."""
+        async with asyncio.timeout(10):
+            while not any(event[0] == "answer" for event in call.log):
+                call.changed.clear()
+                await call.changed.wait()
+        sdp = next(event[1] for event in call.log if event[0] == "answer")
+        await self.connection.setRemoteDescription(RTCSessionDescription(sdp, "answer"))
+
+    async def close(self) -> None:
+        """End the media."""
+        await self.connection.close()
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+
+
+@dataclass
+class Stage:
+    """A gateway, its server, a page in a browser and the far end."""
+
+    gateway: FakeGateway
+    server: WebServer
+    page: Page
+    phone: Phone
+    errors: list[str]
+
+    @property
+    def url(self) -> str:
+        """The page's address."""
+        return f"http://127.0.0.1:{self.server.port}/"
+
+    async def log_in(self, user: str = "alice", token: str = "wonder") -> None:
+        """By the fragment, as a link would."""
+        await self.page.goto(f"{self.url}#user={user}&token={token}")
+        await self.page.wait_for_selector("body[data-view=idle]")
+
+    async def status(self, text: str) -> None:
+        """Wait until the live region says `text`."""
+        await self.page.locator("#status", has_text=text).wait_for(timeout=10_000)
+
+    async def until(self, condition: str) -> None:
+        """Wait until a JavaScript expression is true (the page's policy forbids wait_for_function)."""
+        loop = f"async () => {{ while (!({condition})) await new Promise((done) => setTimeout(done, 20)); }}"
+        await asyncio.wait_for(self.page.evaluate(loop), 10)
+
+    async def view(self, name: str) -> None:
+        """Wait for a view."""
+        await self.page.wait_for_selector(f"body[data-view={name}]", timeout=10_000)
+
+    async def loudest_frequency(self) -> float:
+        """What the page's audio element plays, in Hz."""
+        return float(await self.page.evaluate(_LISTEN))
+
+
+_LISTEN = """async () => {
+  const context = new AudioContext();
+  await context.resume();
+  const source = context.createMediaStreamSource(document.getElementById("remote").srcObject);
+  const analyser = new AnalyserNode(context, { fftSize: 8192, smoothingTimeConstant: 0 });
+  source.connect(analyser);
+  const bins = new Float32Array(analyser.frequencyBinCount);
+  for (let i = 0; i < 100; i++) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    analyser.getFloatFrequencyData(bins);
+    const loudest = bins.indexOf(Math.max(...bins));
+    if (bins[loudest] > -45) {
+      const { sampleRate } = context;
+      await context.close();
+      return (loudest * sampleRate) / analyser.fftSize;
+    }
+  }
+  return 0;
+}"""
+
+
+def answering(phone: Phone) -> None:
+    """Script the gateway: early answer, ringing, then answered."""
+
+    async def script(call: FakeCall) -> None:
+        call.channel.early_answer(call, await phone.answer(call))
+        call.channel.ringing(call, None)
+        call.channel.answered(call, None)
+
+    phone.gateway.script = script
+
+
+def refusing(gateway: FakeGateway, cause: Cause) -> None:
+    """Script the gateway: the call ends at once."""
+    gateway.script = lambda call: call.channel.ended(call, cause)
+
+
+@contextlib.asynccontextmanager
+async def stage(*arguments: str, width: int = 1280, height: int = 860, dark: bool = False) -> AsyncIterator[Stage]:
+    """Everything up; page errors fail the test at the end."""
+    gateway = FakeGateway()
+    async with running(gateway) as server, chromium(*(arguments or (ALLOWED,))) as browser:
+        page = await browser.new_page(
+            viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
+        )
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        phone = Phone(gateway)
+        try:
+            yield Stage(gateway, server, page, phone, errors)
+        finally:
+            await phone.close()
+        assert errors == []
