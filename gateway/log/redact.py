@@ -24,7 +24,8 @@ _NAMED = (
     r"|pwd|ha1(?:_md5|_sha256)?|response|c?nonce|nextnonce|rspauth"
 )
 _HEADER = r"(?:proxy-)?authorization|(?:set-)?cookie"
-_VALUE = r"\\*(?:\"(?:[^\"\\]|\\.)*\"?|'(?:[^'\\]|\\.)*'?|[^\s\"'&]+)"
+# A quote after any number of backslashes does not end a value: text may have been escaped more than once.
+_VALUE = r"\\*(?:\"(?:[^\"\\]|\\+[^\\])*\"?|'(?:[^'\\]|\\+[^\\])*'?|[^\s\"'&]+)"
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     # Whole header lines with their folded continuations.
     (re.compile(rf"({_HEADER})([\"']?\s*[:=]\s*)[^\r\n]+(?:\r?\n[ \t][^\r\n]*)*", re.I), rf"\1\2{MASK}"),

@@ -21,6 +21,9 @@ from gateway.log.redact import clean, clean_text
 QUEUE_LENGTH = 10_000
 """Lines that may wait for a slow disk or terminal; further ones are dropped and counted."""
 
+CLOSE_TIMEOUT = 5.0
+"""How long closing waits for a writer that hangs (s)."""
+
 _COLOURS = {"debug": "\033[2m", "warning": "\033[33m", "error": "\033[31m", "critical": "\033[31m"}
 _RESET = "\033[0m"
 
@@ -42,18 +45,22 @@ def configure(
     out = stream or sys.stderr
     render = _Json(max_line_length) if format == "json" else _Console(max_line_length, file is None and out.isatty())
     handler = _Handler(_formatter(render, max_line_length))
-    listener = QueueListener(handler.queue, target)
+    listener = _Listener(handler.queue, target)
     restore = _take_over(handler, level.upper())
     _configure_structlog(level.upper(), max_line_length)
     listener.start()
 
     def close() -> None:
         restore()
-        listener.stop()
+        structlog.reset_defaults()
+        try:
+            listener.stop()
+        except queue.Full:
+            # The writer hangs for good; its thread is a daemon and must not hold up the end.
+            return
         handler.close()
         if file is not None:
             target.close()
-        structlog.reset_defaults()
 
     return close
 
@@ -148,6 +155,17 @@ class _Handler(QueueHandler):
     def handleError(self, record: logging.LogRecord) -> None:
         """A line that cannot be formatted is dropped: the standard's way prints it unredacted."""
         self._dropped += 1
+
+
+class _Listener(QueueListener):
+    """Waits for room when it is told to stop: a full queue is no reason to lose what it holds."""
+
+    def __init__(self, waiting: queue.Queue[Any], target: logging.Handler) -> None:
+        super().__init__(waiting, target)
+        self._waiting = waiting
+
+    def enqueue_sentinel(self) -> None:
+        self._waiting.put(None, timeout=CLOSE_TIMEOUT)
 
 
 class _Redactor:
