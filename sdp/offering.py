@@ -59,6 +59,8 @@ class Offerer:
         self._numbering = Numbering(kept)
         self._mids = {mid for media in self._previous if (mid := media.value("mid")) is not None}
         source = self._source.media
+        if self._bundled:
+            self._numbering.wish(codec for media in source for codec in read_codecs(media))
         built: list[MediaDescription] = []
         seen: set[int] = set()
         found = partners(self._previous, source)
@@ -67,12 +69,14 @@ class Offerer:
             if partner is not None:
                 seen.add(id(partner))
             built += self._again(slot, partner)
-        live_after = {media.kind: index for index, media in enumerate(source) if is_live(media)}
+        last_live = {media.kind: index for index, media in enumerate(source) if is_live(media)}
         for new in _unseen(source, seen):
-            made = self._made(source[new], None) if is_live(source[new]) else []
-            if not made and live_after.get(source[new].kind, -1) > new and source[new].kind in self._plan.media:
-                made = [refused_section(source[new].without("mid"))]
-            built += made
+            media = source[new]
+            if is_live(media):
+                built += self._made(media, None)
+            elif last_live.get(media.kind, -1) > new and media.kind in self._plan.media:
+                self._skip(media.kind)
+                built.append(refused_section(media.without("mid")))
         return built
 
     def _again(self, slot: tuple[int, ...], source: MediaDescription | None) -> list[MediaDescription]:

@@ -28,11 +28,16 @@ _LONGEST_FOR_PHONES: Final = 400
 class Numbering:
     """Payload types given out for one description: kept from what was sent before, never used for two codecs."""
 
-    __slots__ = ("_kept", "_taken")
+    __slots__ = ("_kept", "_taken", "_wished")
 
     def __init__(self, kept: Iterable[Codec] = ()) -> None:
         self._kept = tuple(kept)
+        self._wished: set[int | None] = set()
         self._taken = {codec.payload_type: codec for codec in self._kept if codec.payload_type is not None}
+
+    def wish(self, codecs: Iterable[Codec]) -> None:
+        """Keep the numbers of these for themselves while others are free."""
+        self._wished.update(codec.payload_type for codec in codecs)
 
     def give(self, codec: Codec) -> Codec | None:
         """The codec under its earlier number, its static one, the other side's if free, or the next free one.
@@ -58,7 +63,8 @@ class Numbering:
         wanted, taken = codec.payload_type, self._taken
         if wanted is not None and wanted in DYNAMIC and (wanted not in taken or _same(taken[wanted], codec)):
             return wanted
-        return next((number for number in DYNAMIC if number not in taken), None)
+        free = [number for number in DYNAMIC if number not in taken]
+        return next((number for number in free if number not in self._wished), free[0] if free else None)
 
 
 def _same(one: Codec, other: Codec) -> bool:
@@ -93,6 +99,7 @@ def offered_codecs(source: tuple[Codec, ...], kind: str, plan: Plan, numbering: 
         media = _one_of_each(media)
     if not media and kind == "audio":
         media = _digits_alone(kept)
+    numbering.wish(kept)
     given = [(codec, number) for codec in media if (number := numbering.give(codec)) is not None]
     repair = _offered_repair(kept, {old.payload_type: new.payload_type for old, new in given}, numbering)
     side = numbering.give_all(_side_formats(kept, media, policy)) if kind == "audio" else []
