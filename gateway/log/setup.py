@@ -175,7 +175,7 @@ class _Redactor:
         self._limit = limit
 
     def __call__(self, logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
-        trusted = {key: event.pop(key) for key in ("_record", "_from_structlog") if key in event}
+        trusted = {key: event.pop(key) for key in ("_record", "_from_structlog", "timestamp", "level") if key in event}
         for key in ("exception", "stack"):
             text = event.pop(key, None)
             if text:
