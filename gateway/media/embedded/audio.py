@@ -1,0 +1,286 @@
+"""Audio codecs as small synchronous objects: payload to PCM and back. The only file that knows PyAV.
+
+PCM is a one-dimensional numpy array of int16 samples, mono.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any, Protocol
+
+import av
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+Pcm = NDArray[np.int16]
+Floats = NDArray[np.float32]
+
+LONGEST_MS = 120
+"""More audio than this in one packet is refused (RFC 6716: 120 ms is the most Opus can hold)."""
+_TAPS = 20
+"""Taps of each phase of the resamplers."""
+
+
+class AudioError(Exception):
+    """A payload that the codec cannot decode, or a codec that does not exist here."""
+
+
+class Decoder(Protocol):
+    """Payloads of one stream, in order."""
+
+    rate: int
+    """Hz of the PCM it gives."""
+
+    def decode(self, payload: bytes) -> Pcm:
+        """One packet's payload; raises AudioError."""
+
+
+class Encoder(Protocol):
+    """Frames of one stream, in order."""
+
+    rate: int
+    """Hz of the PCM it takes."""
+    frame: int
+    """Samples it takes at a time."""
+
+    def encode(self, pcm: Pcm) -> bytes:
+        """One frame of exactly `frame` samples."""
+
+
+def _ulaw_decode_table() -> Pcm:
+    """G.711 mu-law, table 2a: every octet is sent inverted."""
+    code = ~np.arange(256, dtype=np.uint8)
+    exponent = (code >> 4 & 0x07).astype(np.int32)
+    mantissa = (code & 0x0F).astype(np.int32)
+    magnitude = ((mantissa << 3) + 0x84 << exponent) - 0x84
+    return np.where(code & 0x80, -magnitude, magnitude).astype(np.int16)
+
+
+def _alaw_decode_table() -> Pcm:
+    """G.711 A-law, table 1a: every even bit is sent inverted."""
+    code = np.arange(256, dtype=np.uint8) ^ 0x55
+    exponent = (code >> 4 & 0x07).astype(np.int32)
+    mantissa = (code & 0x0F).astype(np.int32)
+    low = (mantissa << 4) + 8
+    magnitude = np.where(exponent == 0, low, (low + 0x100) << np.maximum(exponent - 1, 0))
+    return np.where(code & 0x80, magnitude, -magnitude).astype(np.int16)
+
+
+def _encode_table(decoded: Pcm) -> NDArray[np.uint8]:
+    """For every 16-bit sample (as unsigned index) the code whose value is nearest."""
+    order = np.argsort(decoded, kind="stable")
+    values = decoded[order].astype(np.int32)
+    samples = np.arange(65536, dtype=np.int32)
+    samples = np.where(samples < 32768, samples, samples - 65536)
+    above = np.clip(np.searchsorted(values, samples), 1, 255)
+    nearer_below = samples - values[above - 1] <= values[above] - samples
+    found: NDArray[np.uint8] = order[np.where(nearer_below, above - 1, above)].astype(np.uint8)
+    return found
+
+
+_ULAW = _ulaw_decode_table()
+_ALAW = _alaw_decode_table()
+_ULAW_CODES = _encode_table(_ULAW)
+_ALAW_CODES = _encode_table(_ALAW)
+
+
+class G711Decoder:
+    """PCMU or PCMA by a table."""
+
+    rate = 8000
+
+    def __init__(self, table: Pcm) -> None:
+        self._table = table
+
+    def decode(self, payload: bytes) -> Pcm:
+        return self._table[np.frombuffer(payload, dtype=np.uint8)]
+
+
+class G711Encoder:
+    """PCMU or PCMA by a table."""
+
+    rate = 8000
+
+    def __init__(self, table: NDArray[np.uint8], frame_ms: int) -> None:
+        self.frame = self.rate * frame_ms // 1000
+        self._table = table
+
+    def encode(self, pcm: Pcm) -> bytes:
+        return self._table[pcm.view(np.uint16)].tobytes()
+
+
+class LibraryDecoder:
+    """G.722 or Opus through PyAV."""
+
+    def __init__(self, name: str, rate: int) -> None:
+        self.rate = rate
+        self._name = name
+        self._longest = rate * LONGEST_MS // 1000
+        self._context: Any = self._open()
+
+    def _open(self) -> Any:
+        context: Any = av.CodecContext.create(self._name, "r")
+        context.sample_rate = self.rate
+        context.layout = "mono"
+        return context
+
+    def decode(self, payload: bytes) -> Pcm:
+        # An empty packet is the library's end of stream: nothing could be decoded after it.
+        if not payload:
+            raise AudioError("empty payload")
+        try:
+            frames = self._context.decode(av.Packet(payload))
+            parts = [frame.to_ndarray().reshape(-1) for frame in frames]
+        except (av.FFmpegError, ValueError, MemoryError) as error:
+            self._context = self._open()
+            raise AudioError(f"{self._name}: {type(error).__name__}") from None
+        pcm = parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else np.zeros(0, np.int16)
+        if pcm.dtype != np.int16 or len(pcm) > self._longest:
+            raise AudioError(f"{self._name}: more audio than a packet holds")
+        return pcm
+
+
+class LibraryEncoder:
+    """G.722 or Opus through PyAV."""
+
+    def __init__(self, name: str, rate: int, frame_ms: int, options: dict[str, str], bit_rate: int = 0) -> None:
+        self.rate = rate
+        self.frame = rate * frame_ms // 1000
+        self._name = name
+        context: Any = av.CodecContext.create(name, "w")
+        context.sample_rate = rate
+        context.layout = "mono"
+        context.format = "s16"
+        context.time_base = Fraction(1, rate)
+        context.options = options
+        if bit_rate:
+            context.bit_rate = bit_rate
+        context.open()
+        self._context = context
+        self._pts = 0
+
+    def encode(self, pcm: Pcm) -> bytes:
+        frame: Any = av.AudioFrame(format="s16", layout="mono", samples=self.frame)
+        frame.planes[0].update(pcm.tobytes())
+        frame.sample_rate = self.rate
+        frame.pts = self._pts
+        self._pts += self.frame
+        try:
+            packets = self._context.encode(frame)
+        except (av.FFmpegError, ValueError) as error:
+            raise AudioError(f"{self._name}: {type(error).__name__}") from None
+        return b"".join(bytes(packet) for packet in packets)
+
+
+@lru_cache(maxsize=8)
+def _low_pass(factor: int) -> Floats:
+    """A windowed sinc that passes a bit less than 1/factor of the band, unit gain at 0 Hz."""
+    length = _TAPS * factor
+    centre = np.arange(length) - (length - 1) / 2
+    taps = np.sinc(centre * 0.92 / factor) * np.kaiser(length, 6.0)
+    scaled: Floats = (taps / taps.sum()).astype(np.float32)
+    return scaled
+
+
+def _to_int16(samples: Floats) -> Pcm:
+    return np.clip(np.rint(samples), -32768, 32767).astype(np.int16)
+
+
+class Decimator:
+    """Keeps every `factor`th sample after a low-pass; the filter's history carries over packet borders."""
+
+    def __init__(self, factor: int) -> None:
+        self._factor = factor
+        self._taps = _low_pass(factor)
+        self._history = np.zeros(len(self._taps) - 1, np.float32)
+
+    def process(self, pcm: Pcm) -> Pcm:
+        """A multiple of `factor` samples in, one `factor`th of them out."""
+        line = np.concatenate((self._history, pcm.astype(np.float32)))
+        self._history = line[len(pcm) :]
+        return _to_int16(sliding_window_view(line, len(self._taps))[:: self._factor] @ self._taps)
+
+
+class Interpolator:
+    """Puts `factor - 1` samples between each two; the filter's history carries over packet borders."""
+
+    def __init__(self, factor: int) -> None:
+        self._factor = factor
+        phases = (_low_pass(factor) * factor).reshape(_TAPS, factor)
+        self._phases = np.ascontiguousarray(phases[::-1])
+        self._history = np.zeros(_TAPS - 1, np.float32)
+
+    def process(self, pcm: Pcm) -> Pcm:
+        """`factor` times as many samples out as in."""
+        line = np.concatenate((self._history, pcm.astype(np.float32)))
+        self._history = line[len(pcm) :]
+        return _to_int16((sliding_window_view(line, _TAPS) @ self._phases).reshape(-1))
+
+
+class Resampler(Protocol):
+    """Changes the rate of a stream."""
+
+    def process(self, pcm: Pcm) -> Pcm: ...
+
+
+def make_resampler(rate_in: int, rate_out: int) -> Resampler | None:
+    """None where the rates are equal; raises AudioError where neither is a multiple of the other."""
+    if rate_in == rate_out:
+        return None
+    if rate_in % rate_out == 0:
+        return Decimator(rate_in // rate_out)
+    if rate_out % rate_in == 0:
+        return Interpolator(rate_out // rate_in)
+    raise AudioError("these rates are not multiples of each other")
+
+
+def make_decoder(name: str) -> Decoder:
+    """A decoder for "opus", "g722", "pcmu" or "pcma"; raises AudioError for others."""
+    if name == "pcmu":
+        return G711Decoder(_ULAW)
+    if name == "pcma":
+        return G711Decoder(_ALAW)
+    if name == "g722":
+        return LibraryDecoder("g722", 16000)
+    if name == "opus":
+        return LibraryDecoder("libopus", 48000)
+    raise AudioError("no such codec")
+
+
+def make_encoder(name: str, rate: int, frame_ms: int, *, complexity: int = 5, bit_rate: int = 24000) -> Encoder:
+    """An encoder; `rate` in Hz matters to Opus only (8000, 16000 or 48000). Raises AudioError for other names."""
+    if name == "pcmu":
+        return G711Encoder(_ULAW_CODES, frame_ms)
+    if name == "pcma":
+        return G711Encoder(_ALAW_CODES, frame_ms)
+    if name == "g722":
+        return LibraryEncoder("g722", 16000, frame_ms, {})
+    if name == "opus":
+        options = {
+            "application": "voip",
+            "compression_level": str(complexity),
+            "frame_duration": str(frame_ms),
+            "vbr": "on",
+            "fec": "1",
+            "packet_loss": "5",
+        }
+        return LibraryEncoder("libopus", rate, frame_ms, options, bit_rate)
+    raise AudioError("no such codec")
+
+
+def narrowest_rate(decoder_name: str, encoder_name: str) -> int:
+    """Hz at which audio between these codecs is coded: no more than the poorer of both can carry."""
+    return min(_BANDWIDTH[decoder_name], _BANDWIDTH[encoder_name])
+
+
+_BANDWIDTH = {"pcmu": 8000, "pcma": 8000, "g722": 16000, "opus": 48000}
+CODECS = frozenset(_BANDWIDTH)
+"""Names of the codecs that can be turned into each other."""
+
+
+def tone(frequency: float, level_dbm0: float, rate: int, seconds: float) -> Pcm:
+    """A sine; 0 dBm0 is 3.17 dB below the loudest sample (ITU-T G.711)."""
+    amplitude = 32767 * 10 ** ((level_dbm0 - 3.17) / 20)
+    return _to_int16((amplitude * np.sin(2 * np.pi * frequency * np.arange(int(rate * seconds)) / rate)).astype("f4"))

@@ -1,0 +1,160 @@
+"""Our own side of each party's descriptions: plans for the `sdp` library, and what services say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import TypeVar
+
+from gateway.media.embedded.audio import CODECS
+from gateway.media.embedded.settings import EmbeddedConfig
+from gateway.media.embedded.srtp import SrtpKey, SrtpProfile
+from gateway.media.engine import Kind, MediaError, Party
+from sdp import Codec, CodecPolicy, IceParameters, Plan, SessionDescription, TransportPlan
+from sdp.attributes import Crypto, CryptoKey, Fingerprint, SetupRole
+from sdp.errors import SdpError
+
+T = TypeVar("T")
+
+FORMATS = {
+    "opus": Codec("opus", 48000, 2, 111, "minptime=10;useinbandfec=1"),
+    "g722": Codec("G722", 8000, 1, 9),
+    "pcmu": Codec("PCMU", 8000, 1, 0),
+    "pcma": Codec("PCMA", 8000, 1, 8),
+}
+"""What this engine encodes and decodes itself, under the payload types it likes best."""
+
+SERVICE_DESCRIPTION = "".join(
+    f"{line}\r\n"
+    for line in (
+        "v=0",
+        "o=- 1 1 IN IP4 192.0.2.1",
+        "s=-",
+        "c=IN IP4 192.0.2.1",
+        "t=0 0",
+        "m=audio 9 RTP/AVP 111 9 0 8 110 101",
+        "a=rtpmap:111 opus/48000/2",
+        "a=rtpmap:9 G722/8000",
+        "a=rtpmap:0 PCMU/8000",
+        "a=rtpmap:8 PCMA/8000",
+        "a=rtpmap:110 telephone-event/48000",
+        "a=rtpmap:101 telephone-event/8000",
+        "a=sendrecv",
+    )
+)
+"""A SERVICE party's side of every exchange: a plain RTP/AVP description of all that services speak.
+
+The address is one for documentation (RFC 5737): nothing is ever sent there, since the engine itself is the
+peer. `offer` gives this text for a SERVICE target, its leg hands it back as its answer, and a leg that offers
+on behalf of a service offers it.
+"""
+
+
+@dataclass(slots=True)
+class Identity:
+    """What stays the same in all descriptions for one party."""
+
+    session_id: int
+    ssrc: int
+    stream: str
+    keys: tuple[SrtpKey, ...] = field(repr=False)
+    """Our SDES keys, one a suite."""
+
+    @classmethod
+    def generate(cls, config: EmbeddedConfig, kind: Kind, random: Random) -> Identity:
+        """Draw one; `random` must be good enough for keys."""
+
+        def random_bytes(count: int) -> bytes:
+            return random.getrandbits(8 * count).to_bytes(count, "big")
+
+        keys: tuple[SrtpKey, ...] = ()
+        if kind is Kind.SDES:
+            profiles = [SrtpProfile.from_suite(suite) for suite in config.srtp_suites]
+            keys = tuple([SrtpKey.generate(profile, random_bytes) for profile in profiles if profile is not None])
+        return cls(random.getrandbits(62), random.getrandbits(32), f"{random.getrandbits(64):016x}", keys)
+
+    @property
+    def cname(self) -> str:
+        """Name in our RTCP and a=ssrc; tells nothing (RFC 7022)."""
+        return self.stream
+
+
+def parse(config: EmbeddedConfig, text: str) -> SessionDescription:
+    """A stranger's description; raises MediaError 400."""
+    return checked(lambda: SessionDescription.parse(text, config.sdp_limits))
+
+
+def checked(step: Callable[[], T]) -> T:
+    """Run one step of the `sdp` library; its errors become MediaError 400 or 488."""
+    try:
+        return step()
+    except SdpError as error:
+        raise MediaError(str(error), error.status) from None
+
+
+def codec_policy(config: EmbeddedConfig, kind: Kind, prefer: tuple[str, ...]) -> CodecPolicy:
+    """Which codecs a side may be told about; `prefer` comes before the configured order."""
+    configured = config.webrtc_codecs if kind is Kind.WEBRTC else config.rtp_codecs
+    order = tuple(dict.fromkeys((*[name for name in prefer if name in configured], *configured)))
+    convertible = tuple([FORMATS[name] for name in order if name in CODECS]) if config.transcode else ()
+    drop = () if config.telephone_event else ("telephone-event",)
+    return CodecPolicy(order=order, offer_also=convertible, only=configured, drop=drop, events=config.telephone_event)
+
+
+@dataclass(frozen=True, slots=True)
+class WebRtcSide:
+    """Our ICE agent and certificate as a description shows them."""
+
+    ufrag: str
+    password: str = field(repr=False)
+    candidates: tuple[str, ...]
+    fingerprints: tuple[tuple[str, str], ...]
+
+
+def webrtc_plan(side: WebRtcSide, identity: Identity, policy: CodecPolicy, previous: SessionDescription | None) -> Plan:
+    """What browsers are told."""
+    words = side.candidates[0].split()
+    transport = TransportPlan(
+        address=words[4],
+        port=int(words[5]),
+        rtcp_mux=True,
+        ice=IceParameters(side.ufrag, side.password, side.candidates, lite=True),
+        fingerprints=tuple([Fingerprint(algorithm, digest) for algorithm, digest in side.fingerprints]),
+        setup=SetupRole.PASSIVE,
+    )
+    return Plan(
+        kind="webrtc",
+        transports=(transport,),
+        address=words[4],
+        session_id=identity.session_id,
+        media=("audio",),
+        codecs=policy,
+        previous=previous,
+        cname=identity.cname,
+        stream=identity.stream,
+        ssrcs=(identity.ssrc,),
+    )
+
+
+def rtp_plan(
+    kind: Kind, address: str, port: int, identity: Identity, policy: CodecPolicy, previous: SessionDescription | None
+) -> Plan:
+    """What phones are told."""
+    crypto = tuple(
+        [Crypto(tag, key.profile.suite, (CryptoKey(key.material),)) for tag, key in enumerate(identity.keys, start=1)]
+    )
+    return Plan(
+        kind="sdes" if kind is Kind.SDES else "rtp",
+        transports=(TransportPlan(address=address, port=port, rtcp_port=port + 1, crypto=crypto),),
+        address=address,
+        session_id=identity.session_id,
+        media=("audio",),
+        codecs=policy,
+        previous=previous,
+    )
+
+
+def service_of(party: Party) -> str | None:
+    """The name of the service, None for a party with a peer of its own."""
+    return (party.service or "") if party.kind is Kind.SERVICE else None

@@ -1,0 +1,196 @@
+"""The media engine inside the gateway: browsers on one UDP port, phones on port pairs, packets relayed between."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from random import Random, SystemRandom
+
+from gateway.media.embedded.audio import CODECS
+from gateway.media.embedded.party import Workshop
+from gateway.media.embedded.port import WebRtcPort
+from gateway.media.embedded.ports import PortPool
+from gateway.media.embedded.services import SERVICES, Pacer
+from gateway.media.embedded.session import Session
+from gateway.media.embedded.settings import EmbeddedConfig, advertised_address
+from gateway.media.engine import CallStatistics, Capabilities, EventHandler, MediaError, MediaEvent, Party
+
+logger = logging.getLogger("gateway.media")
+
+SWEEP = 0.5
+"""Seconds between two looks at what is due."""
+LONGEST_CANDIDATE = 1024
+"""Characters."""
+
+
+class EmbeddedEngine:
+    """`gateway.media.engine.MediaEngine` in this process. All methods raise MediaError only."""
+
+    def __init__(
+        self,
+        config: EmbeddedConfig | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        random: Random | None = None,
+    ) -> None:
+        """`clock` gives monotonic seconds; `random` draws keys, so it must be a SystemRandom outside tests."""
+        self.config = config or EmbeddedConfig()
+        self._clock = clock
+        self._random = random or SystemRandom()
+        self._handlers: list[EventHandler] = []
+        self._events: deque[MediaEvent] = deque()
+        self._delivery: asyncio.Handle | None = None
+        self._sessions: dict[str, Session] = {}
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._port: WebRtcPort | None = None
+        self._shop: Workshop | None = None
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(True, SERVICES, CODECS if self.config.transcode else frozenset())
+
+    @property
+    def sessions(self) -> int:
+        """Calls that have not been deleted."""
+        return len(self._sessions)
+
+    @property
+    def port(self) -> WebRtcPort:
+        """The one port of all browsers; raises MediaError before `start`."""
+        return self._workshop().port
+
+    def subscribe(self, handler: EventHandler) -> None:
+        self._handlers.append(handler)
+
+    async def start(self) -> None:
+        """Bind the browsers' port; raises MediaError 503 that names the address that would not."""
+        if self._shop is not None:
+            return
+        config = self.config
+        port = WebRtcPort(config.webrtc, clock=self._clock)
+        await port.start()
+        low, high = config.rtp_ports
+        pool = PortPool(config.rtp_host, low, high, random=self._random, clock=self._clock, rest=config.port_rest)
+        address = config.rtp_advertised or advertised_address(config.rtp_host)
+        self._shop = Workshop(config, port, pool, Pacer(self._clock), self._clock, self._random, address, self._emit)
+        self._arm()
+
+    async def close(self) -> None:
+        shop, self._shop = self._shop, None
+        if shop is None:
+            return
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+        for session in tuple(self._sessions.values()):
+            session.close()
+        self._sessions.clear()
+        shop.pacer.close()
+        shop.port.close()
+        # Transports close their sockets in the loop's next round.
+        await asyncio.sleep(0)
+
+    async def offer(self, call_id: str, source: Party, target: Party, sdp: str) -> str:
+        shop = self._workshop()
+        session = self._sessions.get(call_id)
+        new = session is None
+        if session is None:
+            if len(self._sessions) >= self.config.max_sessions:
+                raise MediaError("no room for another call", 503)
+            session = self._sessions[call_id] = Session(shop, call_id)
+        async with session.lock:
+            self._still_open(session)
+            try:
+                return await session.offer(source, target, sdp)
+            except MediaError:
+                if new:
+                    self._drop(call_id)
+                raise
+
+    async def accept(self, call_id: str, source: Party) -> str:
+        session = self._session(call_id)
+        async with session.lock:
+            self._still_open(session)
+            return session.accept(source)
+
+    async def answer(self, call_id: str, source: Party, target: Party, sdp: str) -> str:
+        session = self._session(call_id)
+        async with session.lock:
+            self._still_open(session)
+            return session.answer(source, target, sdp)
+
+    async def trickle(self, call_id: str, tag: str, candidate: str, mid: str | None) -> None:
+        """Checked and ignored: a lite agent learns addresses from the checks themselves."""
+        if len(candidate) > LONGEST_CANDIDATE:
+            raise MediaError("the candidate is too long", 400)
+        self._session(call_id).trickle(tag)
+
+    async def send_dtmf(self, call_id: str, tag: str, digit: str, duration_ms: int = 160) -> None:
+        self._session(call_id).send_dtmf(tag, digit, duration_ms)
+
+    async def delete(self, call_id: str) -> CallStatistics:
+        session = self._sessions.get(call_id)
+        if session is None:
+            return CallStatistics()
+        async with session.lock:
+            statistics = session.statistics()
+            self._drop(call_id)
+        return statistics
+
+    async def query(self, call_id: str) -> CallStatistics:
+        return self._session(call_id).statistics()
+
+    def _workshop(self) -> Workshop:
+        if self._shop is None:
+            raise MediaError("the media engine is not running", 503)
+        return self._shop
+
+    def _session(self, call_id: str) -> Session:
+        self._workshop()
+        session = self._sessions.get(call_id)
+        if session is None:
+            raise MediaError("unknown call", 481)
+        return session
+
+    @staticmethod
+    def _still_open(session: Session) -> None:
+        if session.closed:
+            raise MediaError("the call has ended", 481)
+
+    def _drop(self, call_id: str) -> None:
+        session = self._sessions.pop(call_id, None)
+        if session is not None:
+            session.close()
+
+    def _emit(self, event: MediaEvent) -> None:
+        """Queue an event; it is delivered from the event loop, never from within a request or a packet."""
+        if not self._handlers:
+            return
+        self._events.append(event)
+        if self._delivery is None:
+            self._delivery = asyncio.get_running_loop().call_soon(self._deliver)
+
+    def _deliver(self) -> None:
+        self._delivery = None
+        for _ in range(len(self._events)):
+            event = self._events.popleft()
+            for handler in tuple(self._handlers):
+                try:
+                    handler(event)
+                except Exception:
+                    logger.exception("a handler of media events failed")
+
+    def _arm(self) -> None:
+        self._sweeper = asyncio.get_running_loop().call_later(SWEEP, self._sweep)
+
+    def _sweep(self) -> None:
+        now = self._clock()
+        for session in tuple(self._sessions.values()):
+            try:
+                session.sweep(now)
+            except Exception:
+                logger.exception("a call's timers failed")
+        self._arm()

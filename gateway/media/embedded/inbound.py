@@ -1,0 +1,190 @@
+"""The stream that comes in: one source at a time, its order, its statistics (RFC 3550 appendix A)."""
+
+from __future__ import annotations
+
+MAX_DROPOUT = 3000
+MAX_MISORDER = 100
+"""Packets ahead and behind that are still the same run (RFC 3550 appendix A.1)."""
+MIN_SEQUENTIAL = 2
+"""Packets in a row that prove a new run or a new source."""
+SOURCE_SILENCE = 0.1
+"""Seconds the present source must have been silent before another SSRC may take its place."""
+_SEEN = (1 << MAX_MISORDER) - 1
+
+
+class Inbound:
+    """Which packets of one party count. One SSRC is listened to; another must wait until it falls silent.
+
+    `generation` counts the runs: when it changes, sequence numbers and timestamps start afresh.
+    """
+
+    __slots__ = (
+        "_base",
+        "_candidate",
+        "_candidate_next",
+        "_candidate_run",
+        "_cycles",
+        "_expected_before",
+        "_lost_before",
+        "_received_before",
+        "_resync",
+        "_seen",
+        "_transit",
+        "arrived",
+        "clock_rate",
+        "discarded",
+        "generation",
+        "highest",
+        "jitter",
+        "octets",
+        "received",
+        "run_received",
+        "ssrc",
+    )
+
+    def __init__(self) -> None:
+        self.ssrc: int | None = None
+        self.highest = 0
+        """Highest sequence number of this run."""
+        self.generation = 0
+        self.received = 0
+        """Packets accepted, over all runs."""
+        self.octets = 0
+        """Octets of the packets accepted."""
+        self.discarded = 0
+        self.jitter = 0.0
+        """Interarrival jitter in seconds (RFC 3550 section 6.4.1)."""
+        self.arrived = float("-inf")
+        """When the last packet was accepted."""
+        self.run_received = 0
+        self.clock_rate = 8000
+        """RTP clock of the audio that came last, Hz."""
+        self._cycles = 0
+        self._base = 0
+        self._seen = 0
+        self._transit: float | None = None
+        self._candidate: int | None = None
+        self._candidate_next = 0
+        self._candidate_run = 0
+        self._resync = True
+        self._lost_before = 0
+        self._expected_before = 0
+        self._received_before = 0
+
+    def expect_new_source(self) -> None:
+        """A new description: the next packet may come from another source without waiting."""
+        self._resync = True
+
+    def forget_source(self, ssrc: int) -> None:
+        """The source said BYE: another one may take its place at once."""
+        if ssrc == self.ssrc:
+            self._resync = True
+
+    def admit(self, ssrc: int, sequence_number: int, timestamp: int, size: int, clock_rate: int, now: float) -> bool:
+        """Whether the packet counts. `clock_rate` in Hz, 0 leaves jitter alone (events, comfort noise)."""
+        if ssrc != self.ssrc:
+            if not self._may_replace(ssrc, sequence_number, now):
+                self.discarded += 1
+                return False
+            self._begin(ssrc, sequence_number)
+        else:
+            ahead = (sequence_number - self.highest) & 0xFFFF
+            if ahead == 1:
+                self._seen = (self._seen << 1 | 1) & _SEEN
+                if not sequence_number:
+                    self._cycles += 1
+                self.highest = sequence_number
+            elif not self._out_of_order(sequence_number, ahead, now):
+                self.discarded += 1
+                return False
+        self.received += 1
+        self.run_received += 1
+        self.octets += size
+        self.arrived = now
+        if clock_rate:
+            self.clock_rate = clock_rate
+            transit = now - timestamp / clock_rate
+            if self._transit is not None:
+                # Half the timestamp's range away it has wrapped, or the sender changed its clock: no jitter.
+                moved = abs(transit - self._transit)
+                if moved < 5.0:
+                    self.jitter += (moved - self.jitter) / 16
+            self._transit = transit
+        return True
+
+    def _may_replace(self, ssrc: int, sequence_number: int, now: float) -> bool:
+        if self.ssrc is None or self._resync:
+            return True
+        if ssrc == self._candidate and sequence_number == self._candidate_next:
+            self._candidate_run += 1
+        else:
+            self._candidate, self._candidate_run = ssrc, 1
+        self._candidate_next = (sequence_number + 1) & 0xFFFF
+        return self._candidate_run >= MIN_SEQUENTIAL and now - self.arrived >= SOURCE_SILENCE
+
+    def _begin(self, ssrc: int, sequence_number: int) -> None:
+        self._lost_before = self.lost
+        self.ssrc = ssrc
+        self.generation += 1
+        self.highest = self._base = sequence_number
+        self._cycles = 0
+        self._seen = 1
+        self.run_received = 0
+        self._expected_before = self._received_before = 0
+        self._transit = None
+        self._candidate = None
+        self._resync = False
+
+    def _out_of_order(self, sequence_number: int, ahead: int, now: float) -> bool:
+        """A packet that is not the next: after a loss, late, repeated, or of a new run."""
+        if 0 < ahead < MAX_DROPOUT:
+            self._seen = (self._seen << ahead | 1) & _SEEN
+            if sequence_number < self.highest:
+                self._cycles += 1
+            self.highest = sequence_number
+            return True
+        behind = 0x10000 - ahead if ahead else 0
+        if behind < MAX_MISORDER:
+            bit = 1 << behind
+            if self._seen & bit:
+                return False
+            self._seen |= bit
+            return True
+        ssrc = self.ssrc
+        if ssrc is None:
+            return False
+        if self._resync:
+            self._begin(ssrc, sequence_number)
+            return True
+        # The same source far off its run: it restarted, if the next packet agrees (appendix A.1).
+        if self._candidate == ssrc and sequence_number == self._candidate_next:
+            self._begin(ssrc, sequence_number)
+            return True
+        self._candidate, self._candidate_run = ssrc, 1
+        self._candidate_next = (sequence_number + 1) & 0xFFFF
+        return False
+
+    @property
+    def extended_highest(self) -> int:
+        """Highest sequence number with its cycles, 32 bits."""
+        return (self._cycles << 16 | self.highest) & 0xFFFFFFFF
+
+    @property
+    def expected(self) -> int:
+        """Packets this run should have had."""
+        if self.ssrc is None:
+            return 0
+        return (self._cycles << 16) + self.highest - self._base + 1
+
+    @property
+    def lost(self) -> int:
+        """Packets lost, cumulative over all runs."""
+        return self._lost_before + max(0, self.expected - self.run_received)
+
+    def fraction_lost(self) -> int:
+        """Share of packets lost since the last call, in 256ths (RFC 3550 appendix A.3)."""
+        expected, received = self.expected, self.run_received
+        due = expected - self._expected_before
+        lost = due - (received - self._received_before)
+        self._expected_before, self._received_before = expected, received
+        return min(255, (lost << 8) // due) if due > 0 and lost > 0 else 0

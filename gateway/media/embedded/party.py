@@ -1,0 +1,374 @@
+"""One side of a call's media: its transport, what was agreed with it, the stream it gets."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+from gateway.media.embedded.describe import Identity, WebRtcSide, checked, codec_policy, rtp_plan, webrtc_plan
+from gateway.media.embedded.dtmf import DigitSender
+from gateway.media.embedded.inbound import Inbound
+from gateway.media.embedded.leg import MediaTransport
+from gateway.media.embedded.port import WebRtcPort
+from gateway.media.embedded.ports import PortPool
+from gateway.media.embedded.relay import Handler, Relay
+from gateway.media.embedded.reports import Reporter
+from gateway.media.embedded.rtp import RtpError
+from gateway.media.embedded.rtp_leg import RtpLeg
+from gateway.media.embedded.services import LoopPlayer, Nowhere, Pacer, loop_frames
+from gateway.media.embedded.settings import EmbeddedConfig
+from gateway.media.embedded.srtp import SrtpKey, SrtpKeyError, SrtpProfile, SrtpSession
+from gateway.media.embedded.transcode import TranscodeHandler
+from gateway.media.embedded.webrtc_leg import WebRtcLeg
+from gateway.media.embedded.webrtc_states import LegState
+from gateway.media.engine import (
+    Connected,
+    DtmfReceived,
+    FirstMedia,
+    Kind,
+    MediaError,
+    MediaEvent,
+    MediaFailed,
+    MediaTimeout,
+    Party,
+)
+from sdp import Codec, MediaAgreement, Plan, SessionDescription, negotiate
+from sdp.attributes import Crypto
+
+MAXIMUM_DIGITS = 64
+"""Digits waiting to be sent to one party."""
+DIGIT_GAP_TICKS = 4
+"""Ticks of 20 ms between two digits (RFC 4733 has no rule; receivers need 40 ms)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What all parties share: the engine's sockets, clock, randomness and timers."""
+
+    config: EmbeddedConfig
+    port: WebRtcPort
+    pool: PortPool
+    pacer: Pacer
+    clock: Callable[[], float]
+    random: Random
+    rtp_address: str
+    """Address toward phones."""
+    emit: Callable[[MediaEvent], None]
+
+
+class PartyMedia:
+    """What the session holds of one party."""
+
+    def __init__(self, shop: Workshop, call_id: str, party: Party) -> None:
+        """Opens the transport; raises MediaError 503 when there is no room."""
+        self.party = party
+        self.inbound = Inbound()
+        self.agreement: MediaAgreement | None = None
+        self.sent: SessionDescription | None = None
+        """The last description the peer was given."""
+        self.offered: SessionDescription | None = None
+        """The offer of the peer that is to be answered."""
+        self.our_offer: SessionDescription | None = None
+        """Our offer that the peer is to answer."""
+        self.answered_early = False
+        self.handlers: dict[tuple[object, ...], Handler] = {}
+        """Transcoders in use, kept over re-offers."""
+        self.connected_after: float | None = None
+        self._shop = shop
+        self._call_id = call_id
+        self._since = shop.clock()
+        self._identity = Identity.generate(shop.config, party.kind, shop.random)
+        self._keys: tuple[Crypto, Crypto] | None = None
+        self._heard = self._agreed = shop.clock()
+        self._timed_out = False
+        self._digits: deque[tuple[str, int]] = deque()
+        self._digit: DigitSender | None = None
+        self._gap = 0
+        self._players: dict[str, int] = {}
+        self.webrtc: WebRtcLeg | None = None
+        self.rtp: RtpLeg | None = None
+        self.leg: MediaTransport = Nowhere()
+        if party.kind is Kind.WEBRTC:
+            self.leg = self.webrtc = shop.port.open_leg(self._leg_state)
+        elif party.kind is not Kind.SERVICE:
+            config = shop.config
+            self.leg = self.rtp = RtpLeg(
+                shop.pool,
+                clock=shop.clock,
+                rules=config.latching,
+                secure=party.kind is Kind.SDES,
+                max_packets_per_second=config.max_packets_per_second,
+            )
+        self.out = self.new_relay(Inbound(), self.leg)
+        self.reporter = Reporter(self._identity.ssrc, self._identity.cname, shop.random, shop.config.report_interval)
+
+    async def open(self) -> None:
+        """Start to read the sockets of the transport."""
+        if self.rtp is not None:
+            await self.rtp.open()
+
+    def close(self) -> None:
+        """Release everything; idempotent."""
+        for number in self._players.values():
+            self._shop.pacer.remove(number)
+        self._players.clear()
+        if self.leg.ready and self.agreement is not None and self.out.packets:
+            self.leg.send_rtcp(self.reporter.goodbye(self.out, self.inbound, self._shop.clock()))
+        self.leg.sink = None
+        self.leg.close()
+
+    # Streams
+
+    def new_relay(self, inbound: Inbound, target: MediaTransport) -> Relay:
+        """A stream to this party's peer (or, for services, to nowhere) out of what `inbound` admits."""
+        random = self._shop.random
+        return Relay(inbound, target, self._identity.ssrc, random.getrandbits(16), random.getrandbits(32))
+
+    def feed(self, inbound: Inbound) -> Relay:
+        """Have this party hear what `inbound` admits; the same stream goes on."""
+        if self.out.inbound is not inbound:
+            self.out.set_source(inbound)
+        return self.out
+
+    def listen(self, relay: Relay) -> None:
+        """Have what this party sends go through `relay`."""
+        relay.on_rtcp, relay.on_run = self._rtcp, self._run_began
+        self.leg.sink = relay
+
+    def send_codec(self) -> Codec | None:
+        """The codec that the peer wants best."""
+        if self.agreement is None:
+            return None
+        return next((codec for codec in self.agreement.send if codec.is_media), None)
+
+    def receive_codec(self) -> str | None:
+        """Name of the codec that came last, before anything has the one that is expected."""
+        if self.agreement is None:
+            return None
+        sink = self.leg.sink
+        number = sink.media_payload_type if isinstance(sink, Relay) else -1
+        media = [codec for codec in self.agreement.receive if codec.is_media]
+        return next((codec.key[0] for codec in media if codec.payload_type == number), media[0].key[0])
+
+    @property
+    def transcodes(self) -> bool:
+        """Whether anything this party sent was turned into another codec."""
+        return any(isinstance(handler, TranscodeHandler) and handler.frames for handler in self.handlers.values())
+
+    @property
+    def transport_discarded(self) -> int:
+        """Packets that the transport dropped."""
+        if self.webrtc is not None:
+            return sum(self.webrtc.statistics.discarded.values())
+        return sum(self.rtp.discarded.values()) if self.rtp is not None else 0
+
+    # Descriptions
+
+    def plan(self, prefer: tuple[str, ...] = ()) -> Plan:
+        """Our side of the next description for the peer."""
+        shop, identity = self._shop, self._identity
+        policy = codec_policy(shop.config, self.party.kind, (*prefer, *self.party.prefer))
+        if self.webrtc is not None:
+            side = WebRtcSide(
+                self.webrtc.local_ufrag, self.webrtc.local_password, shop.port.candidates(), shop.port.fingerprints
+            )
+            return webrtc_plan(side, identity, policy, self.sent)
+        port = self.rtp.port if self.rtp is not None else 9
+        return rtp_plan(self.party.kind, shop.rtp_address, port, identity, policy, self.sent)
+
+    def take_answer(self, answer: SessionDescription) -> None:
+        """The peer answered our offer; raises MediaError."""
+        if self.party.kind is Kind.SERVICE:
+            return
+        offer = self.our_offer
+        if offer is None:
+            raise MediaError("no offer to this party is waiting for an answer", 481)
+        self._agree(checked(lambda: negotiate(offer, answer, local="offerer")).first("audio"))
+
+    def give_answer(self, make: Callable[[Plan], SessionDescription], prefer: tuple[str, ...] = ()) -> None:
+        """Answer the peer's offer with what `make` makes of our plan; raises MediaError."""
+        offer = self.offered
+        if offer is None:
+            raise MediaError("no offer of this party is waiting for an answer", 481)
+        before = self._local_secret()
+        answer = checked(lambda: make(self.plan(prefer)))
+        self._agree(checked(lambda: negotiate(offer, answer, local="answerer")).first("audio"))
+        if self._local_secret() != before:
+            # The peer restarted ICE, and so did our leg when it heard of it: the answer carries the new credentials.
+            answer = checked(lambda: make(self.plan(prefer)))
+        self.sent = answer
+
+    def _local_secret(self) -> str | None:
+        return self.webrtc.local_password if self.webrtc is not None else None
+
+    def _agree(self, agreement: MediaAgreement | None) -> None:
+        """Take over what was agreed about audio, and tell the transport."""
+        if agreement is None or not any(codec.is_media for codec in agreement.send):
+            raise MediaError("no audio codec in common", 488)
+        remote = agreement.remote
+        if remote is None:
+            raise MediaError("the description does not say where its media goes", 488)
+        if self.webrtc is not None:
+            fingerprints = tuple([(each.algorithm, each.digest) for each in remote.fingerprints])
+            if not remote.ice_ufrag or not remote.ice_pwd or agreement.dtls_role is None:
+                raise MediaError("the description has no ICE credentials or no fingerprint", 488)
+            self.webrtc.set_remote(remote.ice_ufrag, remote.ice_pwd, fingerprints, agreement.dtls_role)
+        elif self.rtp is not None:
+            self._agree_keys(self.rtp, agreement)
+            named = (remote.address, remote.port)
+            rtcp = (remote.rtcp_address or remote.address, remote.rtcp_port)
+            self.rtp.set_remote(
+                None if remote.held else named,
+                None if remote.held or not remote.rtcp_port else rtcp,
+                mux=remote.rtcp_mux,
+                private_source=self.party.private_source,
+                accepts=frozenset(
+                    [codec.payload_type for codec in agreement.receive if codec.payload_type is not None]
+                ),
+            )
+        self.agreement = agreement
+        self.inbound.expect_new_source()
+        self._heard = self._agreed = self._shop.clock()
+        self._timed_out = False
+
+    def _agree_keys(self, leg: RtpLeg, agreement: MediaAgreement) -> None:
+        local = agreement.crypto_local
+        remote = agreement.remote.crypto if agreement.remote is not None else None
+        if self.party.kind is not Kind.SDES:
+            return
+        if local is None or remote is None:
+            raise MediaError("the description has no SRTP key", 488)
+        if (local, remote) == self._keys:
+            # A session begun anew would forget its roll-over counter.
+            return
+        try:
+            send, receive = _srtp_key(local), _srtp_key(remote)
+        except SrtpKeyError as error:
+            raise MediaError(f"the SRTP key cannot be used: {error}", 488) from None
+        leg.set_keys(SrtpSession(send, receive))
+        self._keys = (local, remote)
+
+    # Digits, silence and tones
+
+    def send_digit(self, digit: str, duration_ms: int) -> None:
+        """Queue one digit for the peer; raises MediaError 488 where it takes none."""
+        codec = self.send_codec()
+        if codec is None or self.agreement is None or not self.agreement.send_events:
+            raise MediaError("this party takes no telephone-events", 488)
+        if len(self._digits) >= MAXIMUM_DIGITS:
+            raise MediaError("too many digits are waiting", 503)
+        self._new_digit(digit, duration_ms)
+        self._digits.append((digit, duration_ms))
+        if "digits" not in self._players:
+            self._players["digits"] = self._shop.pacer.add(self._digit_tick)
+
+    def _new_digit(self, digit: str, duration_ms: int) -> DigitSender | None:
+        events = self.agreement.send_events if self.agreement is not None else {}
+        rate = self.out.rate_out if self.out.rate_out in events else next(iter(events), 0)
+        if not rate:
+            return None
+        try:
+            return DigitSender(self.out, events[rate], rate, digit, duration_ms)
+        except RtpError as error:
+            raise MediaError(str(error), 400) from None
+
+    def _digit_tick(self, now: float) -> bool:
+        if self._gap:
+            self._gap -= 1
+        elif self._digit is not None:
+            if not self._digit.tick(now):
+                self._digit, self._gap = None, DIGIT_GAP_TICKS
+        elif self._digits:
+            self._digit = self._new_digit(*self._digits.popleft())
+            return self._digit_tick(now) if self._digit is not None else True
+        else:
+            del self._players["digits"]
+            return False
+        return True
+
+    def play_tone(self) -> None:
+        """Play the tone to the peer from now on, in the codec it wants best."""
+        config = self._shop.config
+        self._play("tone", config.tone_frequency, yields=False)
+
+    def _play(self, name: str, frequency: int, *, yields: bool) -> None:
+        codec = self.send_codec()
+        self._shop.pacer.remove(self._players.pop(name, None))
+        if codec is None or codec.payload_type is None or codec.key[0] not in ("opus", "g722", "pcmu", "pcma"):
+            return
+        frames = loop_frames(codec.key[0], frequency, self._shop.config.tone_level if frequency else 0.0)
+        player = LoopPlayer(self.out, codec.payload_type, codec.clock_rate, frames, yields=yields)
+
+        def tick(now: float) -> bool:
+            going = player(now)
+            if not going:
+                self._players.pop(name, None)
+            return going
+
+        self._players[name] = self._shop.pacer.add(tick)
+
+    # Events and time
+
+    def _leg_state(self, state: LegState, reason: str) -> None:
+        if state is LegState.CONNECTED:
+            self._connected()
+        elif state is LegState.FAILED:
+            self._shop.emit(MediaFailed(self._call_id, self.party.tag, reason))
+
+    def _connected(self) -> None:
+        if self.connected_after is None:
+            self.connected_after = self._shop.clock() - self._since
+            self._shop.emit(Connected(self._call_id, self.party.tag))
+
+    def _run_began(self, now: float) -> None:
+        if self.inbound.generation == 1:
+            self._connected()
+            self._shop.emit(FirstMedia(self._call_id, self.party.tag))
+
+    def _rtcp(self, packet: bytes, now: float) -> None:
+        self._heard = now
+        self.reporter.receive(packet, now, self.out, self.inbound)
+
+    def digit_received(self, digit: str, duration_ms: int) -> None:
+        """A telephone-event of the peer ended."""
+        self._shop.emit(DtmfReceived(self._call_id, self.party.tag, digit, duration_ms))
+
+    def sweep(self, now: float) -> None:
+        """Everything that is due: reports, silence toward a phone that hears nothing, the media timer."""
+        agreement = self.agreement
+        if agreement is None or self.party.kind is Kind.SERVICE:
+            return
+        if self.leg.ready:
+            report = self.reporter.due(now, self.out, self.inbound)
+            if report is not None:
+                self.leg.send_rtcp(report)
+        if self.rtp is None:
+            # A browser's life is its STUN consent, which its own leg watches.
+            return
+        after = self._shop.config.silence_after
+        quiet = now - max(self.out.last_sent, self._agreed)
+        if after and self.out.open and quiet >= after and "silence" not in self._players and not self._digits:
+            self._play("silence", 0, yields=True)
+        self._watch(now, agreement)
+
+    def _watch(self, now: float, agreement: MediaAgreement) -> None:
+        config = self._shop.config
+        limit = config.media_timeout if agreement.direction.receives else config.held_timeout
+        silent = now - max(self._heard, self.inbound.arrived)
+        if not limit or silent < limit:
+            self._timed_out = False
+        elif not self._timed_out:
+            self._timed_out = True
+            self._shop.emit(MediaTimeout(self._call_id, self.party.tag, round(silent, 1)))
+
+
+def _srtp_key(crypto: Crypto) -> SrtpKey:
+    """The first key of an a=crypto; raises SrtpKeyError."""
+    profile = SrtpProfile.from_suite(crypto.suite)
+    if profile is None:
+        raise SrtpKeyError("unsupported crypto suite")
+    if crypto.session_parameters or len(crypto.keys) != 1 or crypto.keys[0].mki is not None:
+        raise SrtpKeyError("session parameters, several keys and master key identifiers are not supported")
+    return SrtpKey(profile, crypto.keys[0].key_and_salt)

@@ -1,0 +1,161 @@
+"""What the engine plays itself: a pace for all, steady tones, silence for phones that would hear nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+
+from gateway.media.embedded.audio import make_encoder, narrowest_rate, tone
+from gateway.media.embedded.leg import PacketSink
+from gateway.media.embedded.relay import Relay
+
+logger = logging.getLogger("gateway.media.services")
+
+SERVICES = frozenset({"echo", "tone"})
+TICK_MS = 20
+LOOP_SECONDS = 1
+"""A whole number of Hz has whole periods in it, so its end joins its beginning."""
+_CATCH_UP = 5
+"""Ticks made up for after a stall; what is older is left out."""
+
+Player = Callable[[float], bool]
+"""Called each tick with the time in s; False when it has nothing more to play."""
+
+
+class Pacer:
+    """One timer for everything that is played, on a grid of 20 ms that does not drift."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._players: dict[int, Player] = {}
+        self._next_id = 0
+        self._due = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._players)
+
+    def add(self, player: Player) -> int:
+        """Have `player` called from the next tick on; gives the number to `remove` it by."""
+        self._next_id += 1
+        self._players[self._next_id] = player
+        if self._timer is None:
+            self._due = self._clock()
+            self._arm()
+        return self._next_id
+
+    def remove(self, number: int | None) -> None:
+        """Call it no more; unknown numbers are ignored."""
+        if number is not None:
+            self._players.pop(number, None)
+
+    def close(self) -> None:
+        """Stop everything."""
+        self._players.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def tick(self, now: float) -> None:
+        """Play one frame of everything."""
+        for number, player in tuple(self._players.items()):
+            try:
+                if not player(now):
+                    self._players.pop(number, None)
+            except Exception:
+                # One call's player must not silence the others.
+                self._players.pop(number, None)
+                logger.exception("a player failed")
+
+    def _arm(self) -> None:
+        self._due += TICK_MS / 1000
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(max(0.0, self._due - self._clock()), self._run)
+
+    def _run(self) -> None:
+        self._timer = None
+        now = self._clock()
+        late = int((now - self._due) * 1000 // TICK_MS)
+        if late > _CATCH_UP:
+            self._due += (late - _CATCH_UP) * TICK_MS / 1000
+            late = _CATCH_UP
+        self.tick(now)
+        for _ in range(late):
+            self._due += TICK_MS / 1000
+            self.tick(now)
+        if self._players:
+            self._arm()
+
+
+@lru_cache(maxsize=64)
+def loop_frames(codec: str, frequency: int, level_dbm0: float) -> tuple[bytes, ...]:
+    """One second of a tone in frames of 20 ms, made to be repeated; frequency 0 is silence.
+
+    The second of two encoded seconds is taken, so that a codec with memory meets its own end again.
+    """
+    rate = narrowest_rate(codec, codec) if codec != "opus" else 16000
+    encoder = make_encoder(codec, rate, TICK_MS, complexity=10)
+    seconds = 2 * LOOP_SECONDS
+    if frequency:
+        pcm = tone(frequency, level_dbm0, encoder.rate, seconds)
+    else:
+        pcm = np.zeros(encoder.rate * seconds, np.int16)
+    frames = [encoder.encode(pcm[start : start + encoder.frame]) for start in range(0, len(pcm), encoder.frame)]
+    return tuple(frames[len(frames) // 2 :])
+
+
+class LoopPlayer:
+    """Plays a loop on a relay's outgoing stream; a `Player`."""
+
+    __slots__ = ("_frames", "_index", "_payload_type", "_relay", "_step", "_timestamp", "_yields")
+
+    def __init__(
+        self, relay: Relay, payload_type: int, clock_rate: int, frames: tuple[bytes, ...], *, yields: bool = False
+    ) -> None:
+        """`yields`: stop for good as soon as another packet goes out on the relay."""
+        self._relay = relay
+        self._payload_type = payload_type
+        self._step = clock_rate * TICK_MS // 1000
+        self._frames = frames
+        self._index = 0
+        self._timestamp = 0
+        self._yields = yields
+
+    def __call__(self, now: float) -> bool:
+        relay = self._relay
+        if self._yields and self._index and relay.last_timestamp != self._timestamp:
+            return False
+        if not relay.open:
+            self._index = 0
+            return not self._yields
+        marker = 0
+        if not self._index:
+            self._timestamp = relay.timestamp_at(now)
+            marker = 0x80
+        else:
+            self._timestamp = (self._timestamp + self._step) & 0xFFFFFFFF
+        relay.emit(self._payload_type | marker, self._frames[self._index % len(self._frames)], self._timestamp, now)
+        self._index += 1
+        return True
+
+
+class Nowhere:
+    """The transport of a service that listens to nobody; a `MediaTransport`."""
+
+    ready = True
+
+    def __init__(self) -> None:
+        self.sink: PacketSink | None = None
+
+    def send_rtp(self, packet: bytes) -> None:
+        """Heard by nobody."""
+
+    def send_rtcp(self, packet: bytes) -> None:
+        """Heard by nobody."""
+
+    def close(self) -> None:
+        """Holds nothing."""

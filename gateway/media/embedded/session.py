@@ -1,0 +1,273 @@
+"""One call's media: two parties, and the streams between them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from gateway.media.embedded.audio import CODECS
+from gateway.media.embedded.describe import SERVICE_DESCRIPTION, checked, parse, service_of
+from gateway.media.embedded.dtmf import EventHandler
+from gateway.media.embedded.inbound import Inbound
+from gateway.media.embedded.party import PartyMedia, Workshop
+from gateway.media.embedded.relay import Handler, Relay, Route
+from gateway.media.embedded.services import SERVICES, Nowhere
+from gateway.media.embedded.transcode import TranscodeHandler, Transcoder
+from gateway.media.engine import CallStatistics, MediaError, Party, PartyStatistics, StreamStatistics
+from sdp import Codec, SessionDescription, answer, payload_map, translate
+from sdp.codecs import NOISE
+
+PTIMES = (10, 20, 40, 60)
+"""Milliseconds a packet that every codec here can make."""
+
+
+class Session:
+    """The media of one call; the engine calls its methods one at a time, under `lock`."""
+
+    def __init__(self, shop: Workshop, call_id: str) -> None:
+        self.call_id = call_id
+        self.lock = asyncio.Lock()
+        self.closed = False
+        self._shop = shop
+        self._parties: dict[str, PartyMedia] = {}
+
+    # Requests
+
+    async def offer(self, source: Party, target: Party, sdp: str) -> str:
+        """`source`'s offer in, the offer for `target` out; raises MediaError."""
+        description = parse(self._shop.config, sdp)
+        caller, callee = await self._join(source, target)
+        if service_of(target) is not None:
+            offer = parse(self._shop.config, SERVICE_DESCRIPTION)
+        else:
+            plan = callee.plan(source.prefer)
+            offer = checked(lambda: translate(description, plan))
+        caller.offered, caller.our_offer, caller.answered_early = description, None, False
+        callee.our_offer = callee.sent = offer
+        callee.offered = None
+        return str(offer)
+
+    def accept(self, source: Party) -> str:
+        """Answer `source`'s pending offer without its peer; raises MediaError."""
+        caller = self._party(source.tag)
+        offer = caller.offered
+        if offer is None:
+            raise MediaError("no offer of this party is waiting for an answer", 481)
+        if not caller.answered_early:
+            peer = self._peer(caller)
+            caller.give_answer(lambda plan: answer(offer, plan), peer.party.prefer)
+            caller.answered_early = True
+            self._connect()
+        return str(caller.sent)
+
+    def answer(self, source: Party, target: Party, sdp: str) -> str:
+        """`source`'s answer in, the answer for `target` out; raises MediaError."""
+        description = parse(self._shop.config, sdp)
+        callee, caller = self._party(source.tag), self._party(target.tag)
+        if callee is caller:
+            raise MediaError("a party cannot answer itself", 500)
+        callee.party, caller.party = source, target
+        callee.take_answer(description)
+        offer = caller.offered
+        if service_of(target) is not None:
+            caller.offered = None
+        elif not caller.answered_early:
+            if offer is None:
+                raise MediaError("no offer of this party is waiting for an answer", 481)
+            served = service_of(source) is not None
+            caller.give_answer(_answerer(offer, None if served else description), source.prefer)
+        self._connect()
+        return SERVICE_DESCRIPTION if service_of(target) is not None else str(caller.sent)
+
+    def trickle(self, tag: str) -> None:
+        """A lite agent needs no candidates; the party must be known all the same."""
+        self._party(tag)
+
+    def send_dtmf(self, tag: str, digit: str, duration_ms: int) -> None:
+        """Send a digit to the party; raises MediaError."""
+        self._party(tag).send_digit(digit, duration_ms)
+
+    def close(self) -> None:
+        """Release everything; idempotent."""
+        self.closed = True
+        for party in self._parties.values():
+            party.close()
+
+    def sweep(self, now: float) -> None:
+        """Everything that is due."""
+        for party in self._parties.values():
+            party.sweep(now)
+
+    # Parties
+
+    async def _join(self, source: Party, target: Party) -> tuple[PartyMedia, PartyMedia]:
+        for party in (source, target):
+            service = service_of(party)
+            if service is not None and service not in SERVICES:
+                raise MediaError("no such service", 488)
+        if source.tag == target.tag or (service_of(source) is not None and service_of(target) is not None):
+            raise MediaError("a call needs two parties, one of them with a peer", 488)
+        wanted = {source.tag, target.tag}
+        if self._parties and set(self._parties) != wanted:
+            raise MediaError("the call has other parties", 500)
+        for party in (source, target):
+            known = self._parties.get(party.tag)
+            if known is not None and known.party.kind is party.kind:
+                known.party = party
+                continue
+            if known is not None:
+                raise MediaError("a party cannot change what it speaks", 500)
+            made = self._parties[party.tag] = PartyMedia(self._shop, self.call_id, party)
+            await made.open()
+        return self._parties[source.tag], self._parties[target.tag]
+
+    def _party(self, tag: str) -> PartyMedia:
+        party = self._parties.get(tag)
+        if party is None:
+            raise MediaError("unknown party", 481)
+        return party
+
+    def _peer(self, party: PartyMedia) -> PartyMedia:
+        for other in self._parties.values():
+            if other is not party:
+                return other
+        raise MediaError("the call has one party only", 500)
+
+    # Streams
+
+    def _connect(self) -> None:
+        """Join the parties as what was agreed with each allows."""
+        first, second = self._parties.values()
+        for speaker, listener in ((first, second), (second, first)):
+            if service_of(listener.party) == "echo":
+                self._route(speaker, speaker)
+            elif service_of(listener.party) == "tone":
+                self._serve_tone(speaker)
+            elif service_of(speaker.party) is None and speaker.agreement is not None:
+                self._route(speaker, listener)
+
+    def _route(self, speaker: PartyMedia, listener: PartyMedia) -> None:
+        """What `speaker` sends goes to `listener`, when the listener has agreed to something."""
+        heard, told = speaker.agreement, listener.agreement
+        if heard is None:
+            return
+        relay = listener.feed(speaker.inbound)
+        codec = listener.send_codec()
+        rate_out = codec.clock_rate if codec is not None else 8000
+        relay.route(self._routes(speaker, listener, codec), rate_out)
+        relay.active = told is not None and told.direction.sends and heard.direction.receives
+        speaker.listen(relay)
+
+    def _serve_tone(self, listener: PartyMedia) -> None:
+        agreement, codec = listener.agreement, listener.send_codec()
+        if agreement is None or codec is None:
+            return
+        deaf = Relay(listener.inbound, Nowhere(), 0, 0, 0)
+        deaf.route(self._routes(listener, None, None), codec.clock_rate)
+        listener.listen(deaf)
+        listener.feed(Inbound())
+        listener.out.route({}, codec.clock_rate)
+        listener.out.active = agreement.direction.sends
+        listener.play_tone()
+
+    def _routes(self, speaker: PartyMedia, listener: PartyMedia | None, target: Codec | None) -> dict[int, Route]:
+        """What becomes of each payload type the speaker may send."""
+        heard = speaker.agreement
+        told = listener.agreement if listener is not None else None
+        if heard is None:
+            return {}
+        forward = payload_map(heard.receive, told.send) if told is not None else {}
+        events = told.send_events if told is not None else {}
+        rate_out = target.clock_rate if target is not None else 8000
+        routes: dict[int, Route] = {}
+        for codec in heard.receive:
+            number = codec.payload_type
+            if number is None:
+                continue
+            if codec.is_event:
+                clock_out = rate_out if rate_out in events else next(iter(events), codec.clock_rate)
+                if codec.clock_rate in events and number in forward and not _converts(heard.receive, forward):
+                    clock_out = codec.clock_rate
+                handler = EventHandler(codec.clock_rate, events.get(clock_out), clock_out, speaker.digit_received)
+                routes[number] = Route(0, handler=handler)
+            elif number in forward:
+                routes[number] = Route(codec.clock_rate if codec.is_media else 0, forward[number])
+            elif codec.key[0] == NOISE:
+                routes[number] = Route(0, handler=_SKIP)
+            else:
+                routes[number] = self._converted(speaker, listener, codec, target)
+        return routes
+
+    def _converted(self, speaker: PartyMedia, listener: PartyMedia | None, codec: Codec, target: Codec | None) -> Route:
+        """A route through a transcoder, the same one as before where nothing changed."""
+        names = codec.key[0], target.key[0] if target is not None else ""
+        usable = self._shop.config.transcode and codec.is_media and CODECS.issuperset(names)
+        if not usable or target is None or target.payload_type is None or listener is None:
+            return Route(codec.clock_rate, handler=_SKIP)
+        frame_ms = _frame_ms(listener)
+        key = (names, target.payload_type, frame_ms)
+        handler = speaker.handlers.get(key)
+        if handler is None:
+            transcoder = Transcoder(*names, frame_ms, self._shop.config.opus)
+            handler = speaker.handlers[key] = TranscodeHandler(transcoder, target.payload_type)
+        return Route(codec.clock_rate, handler=handler, rate_out=target.clock_rate)
+
+    # Figures
+
+    def statistics(self) -> CallStatistics:
+        """Both parties as they stand."""
+        parties = {tag: _statistics(party) for tag, party in self._parties.items()}
+        return CallStatistics(parties, any(party.transcodes for party in self._parties.values()))
+
+
+class _Skip:
+    """Takes packets that have nothing to go out for them."""
+
+    def handle(
+        self, relay: Relay, packet: bytes, marker: int, sequence_number: int, timestamp: int, now: float
+    ) -> None:
+        relay.skip()
+
+
+_SKIP: Handler = _Skip()
+
+
+def _answerer(offer: SessionDescription, description: SessionDescription | None) -> Callable[..., SessionDescription]:
+    if description is None:
+        return lambda plan: answer(offer, plan)
+    return lambda plan: translate(description, plan, offer=offer)
+
+
+def _converts(codecs: tuple[Codec, ...], forward: dict[int, int]) -> bool:
+    """Whether some audio of the speaker is turned into another codec."""
+    return any(codec.is_media and codec.payload_type not in forward for codec in codecs)
+
+
+def _frame_ms(listener: PartyMedia) -> int:
+    """Milliseconds a packet that the listener asked for, as near as a codec frame can be."""
+    wanted = listener.agreement.ptime if listener.agreement is not None else None
+    longest = listener.agreement.maxptime if listener.agreement is not None else None
+    usable = [ptime for ptime in PTIMES if longest is None or ptime <= longest] or [PTIMES[0]]
+    return min(usable, key=lambda ptime: abs(ptime - (wanted or 20)))
+
+
+def _statistics(party: PartyMedia) -> PartyStatistics:
+    inbound, out, reporter = party.inbound, party.out, party.reporter
+    codec, heard = party.send_codec(), party.receive_codec()
+    discarded = inbound.discarded + party.transport_discarded
+    received = StreamStatistics(
+        inbound.received, inbound.octets, inbound.lost, round(inbound.jitter * 1000, 3), discarded, heard
+    )
+    sent = StreamStatistics(
+        out.packets,
+        out.octets,
+        reporter.lost or 0,
+        round((reporter.jitter or 0.0) * 1000, 3),
+        codec=codec.key[0] if codec is not None else None,
+    )
+    return PartyStatistics(
+        received,
+        sent,
+        None if reporter.rtt is None else round(reporter.rtt * 1000, 3),
+        None if party.connected_after is None else round(party.connected_after * 1000, 3),
+    )

@@ -1,0 +1,75 @@
+"""Settings of the embedded engine; every limit has a safe default."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+
+from gateway.media.embedded.latching import LatchRules
+from gateway.media.embedded.transcode import OpusSettings
+from gateway.media.embedded.webrtc_config import WebRtcConfig
+from sdp import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedConfig:
+    """Where the engine listens, what it says of itself, how long and how much it bears."""
+
+    webrtc: WebRtcConfig = field(default_factory=WebRtcConfig)
+    """The one port of all browsers."""
+    rtp_host: str = "127.0.0.1"
+    """IP address that RTP toward phones is bound to."""
+    rtp_advertised: str | None = None
+    """Address put into descriptions for phones; None: `rtp_host`, or what its wildcard stands for."""
+    rtp_ports: tuple[int, int] = (10_000, 19_999)
+    """First and last UDP port, an even one for RTP and the next for RTCP; (0, 0): any that is free."""
+    port_rest: float = 10.0
+    """Seconds before a pair of ports is used again."""
+    latching: LatchRules = field(default_factory=LatchRules)
+    max_packets_per_second: int = 500
+    """Packets taken from one phone; the rest is dropped and counted."""
+
+    webrtc_codecs: tuple[str, ...] = ("opus", "g722", "pcmu", "pcma")
+    """Toward browsers, lower case, best first."""
+    rtp_codecs: tuple[str, ...] = ("opus", "g722", "pcmu", "pcma")
+    """Toward phones, lower case, best first."""
+    telephone_event: bool = True
+    transcode: bool = True
+    """Turn one codec into the other where none is common; otherwise such calls are refused with 488."""
+    opus: OpusSettings = field(default_factory=OpusSettings)
+    srtp_suites: tuple[str, ...] = ("AEAD_AES_128_GCM", "AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32")
+    """Toward phones with SDES, best first."""
+
+    max_sessions: int = 1000
+    """Calls at once; more are refused with 503."""
+    media_timeout: float = 60.0
+    """Seconds without RTP or RTCP from a phone before MediaTimeout; 0: never."""
+    held_timeout: float = 3600.0
+    """The same while the phone has no reason to send; 0: never."""
+    silence_after: float = 1.0
+    """Seconds without anything to send to a phone before it gets silence instead; 0: never (complaint C23)."""
+    tone_frequency: int = 440
+    """Hz of the tone service."""
+    tone_level: float = -16.0
+    """dBm0 of the tone service."""
+    report_interval: float = 5.0
+    """Seconds between RTCP reports, each drawn between half and one and a half of it (RFC 3550 section 6.2)."""
+    sdp_limits: Limits = field(default_factory=lambda: Limits(size=32768, lines=1024, media=16, section_lines=512))
+    """What a stranger's description may be at most."""
+
+
+def advertised_address(host: str) -> str:
+    """`host`, or for a wildcard the address this machine would send from, loopback where it has no route."""
+    address = ip_address(host)
+    if not address.is_unspecified:
+        return host
+    six = address.version == 6
+    with socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            # Connecting a UDP socket sends nothing; it only asks the routing table.
+            probe.connect(("2001:db8::1" if six else "192.0.2.1", 9))
+        except OSError:
+            return "::1" if six else "127.0.0.1"
+        found: str = probe.getsockname()[0]
+        return found
