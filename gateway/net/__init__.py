@@ -23,6 +23,7 @@ from gateway.net.invite_session import (
     SessionHandler,
     Verdict,
 )
+from gateway.net.registration import Registration, RegistrationPolicy
 from gateway.net.user_agent import Hooks, UserAgent
 from gateway.sip.flow import Flow
 
@@ -41,6 +42,8 @@ __all__ = [
     "OutgoingSession",
     "Provisional",
     "Refused",
+    "Registration",
+    "RegistrationPolicy",
     "Reoffer",
     "ReofferAnswered",
     "Reply",

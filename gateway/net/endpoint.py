@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from collections.abc import Callable
 
 from gateway.net.udp import UdpLimits, UdpListener, open_udp
@@ -10,6 +11,10 @@ from gateway.sip.flow import Flow
 
 Bound = tuple[str, str, int]
 """(transport, host, port)."""
+
+
+MAX_ROUTES = 4096
+"""Peers whose way out is remembered."""
 
 
 class Endpoint:
@@ -28,6 +33,7 @@ class Endpoint:
         self._udp_limits = udp_limits
         self._udp: list[UdpListener] = []
         self._by_local: dict[str, UdpListener] = {}
+        self._routes: dict[str, str] = {}
 
     async def open(self, listen: tuple[tuple[str, int], ...]) -> None:
         """Bind every (host, port); raises OSError, and closes what was bound, when one is not to be had."""
@@ -76,8 +82,17 @@ class Endpoint:
         if self._advertised is not None and not _is_loopback(flow.host):
             return self._advertised[0], self._advertised[1] or port
         if host in ("0.0.0.0", "::"):
-            host = "127.0.0.1" if host == "0.0.0.0" else "::1"
+            host = self._own_address(flow.host, host)
         return host, port
+
+    def _own_address(self, peer: str, bound: str) -> str:
+        """Which of our addresses the kernel would reach `peer` from; asking it sends nothing."""
+        known = self._routes.get(peer)
+        if known is None:
+            if len(self._routes) >= MAX_ROUTES:
+                self._routes.clear()
+            known = self._routes[peer] = _address_toward(peer, bound)
+        return known
 
     def close(self) -> None:
         """Close every socket."""
@@ -85,6 +100,18 @@ class Endpoint:
             listener.close()
         self._udp.clear()
         self._by_local.clear()
+
+
+def _address_toward(peer: str, bound: str) -> str:
+    family = socket.AF_INET6 if bound == "::" else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            ipaddress.ip_address(peer)
+            probe.connect((peer, 9))
+            address: str = probe.getsockname()[0]
+        except (OSError, ValueError):
+            return "::1" if family == socket.AF_INET6 else "127.0.0.1"
+    return address
 
 
 def _is_loopback(host: str) -> bool:

@@ -410,8 +410,9 @@ class Stack:
     def _send_once(self, response: Response, flow: Flow, size: int) -> None:
         data = response.write()
         if not flow.reliable and len(data) > size:
-            data = trimmed(response).write()
-            if len(data) > size * self.config.amplification:
+            limit = int(size * self.config.amplification)
+            data = trimmed(response, limit).write()
+            if len(data) > limit:
                 self.counts["answer would amplify"] += 1
                 return
         self._out.append((data, flow))

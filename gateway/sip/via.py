@@ -23,6 +23,8 @@ _COMPACT = {
     "retry-after": "Retry-After",
 }
 
+_CHALLENGES = ("www-authenticate", "proxy-authenticate")
+
 
 def stamp(headers: Headers, source: Flow) -> Headers:
     """`headers` of a request with `received` and `rport` of its source in the top Via.
@@ -83,7 +85,16 @@ def client_key(branch: str, method: str) -> tuple[str, str]:
     return branch, method
 
 
-def trimmed(response: Response) -> Response:
-    """`response` with only what its reader cannot do without, in compact form and without a body."""
+def trimmed(response: Response, size: int) -> Response:
+    """`response` with only what its reader cannot do without, in compact form, without a body.
+
+    Of several challenges as many as fit into `size` bytes are kept, the last one always: servers put the
+    strongest first, and the last is the one that every phone knows.
+    """
     items = [(key, _COMPACT[key], value) for key, _, value in response.headers.items if key in _COMPACT]
-    return Response(response.status, response.phrase, Headers.from_items(items))
+    challenges = [item for item in items if item[0] in _CHALLENGES]
+    made = Response(response.status, response.phrase, Headers.from_items(items))
+    while len(challenges) > 1 and len(made.write()) > size:
+        items.remove(challenges.pop(0))
+        made = Response(response.status, response.phrase, Headers.from_items(items))
+    return made

@@ -50,6 +50,8 @@ class UserAgentCore:
         self.config = config
         self.surroundings = surroundings
         self.allow = ", ".join(config.allow)
+        self._can = rules.capabilities_of(config)
+        self._capabilities = self._can.headers()
         self.stack = Stack(config.stack, token=surroundings.token, sent_by=surroundings.sent_by)
         self.counts: Counter[str] = self.stack.counts
         self.sessions: set[InviteSession] = set()
@@ -142,7 +144,7 @@ class UserAgentCore:
 
     def capabilities(self) -> build.Fields:
         """Allow, Accept, Supported."""
-        return rules.capabilities(self.config)
+        return self._capabilities
 
     def contact(self, flow: Flow, user: str | None) -> NameAddr:
         """Our Contact as a peer on `flow` is to use it; `user` is escaped text of a URI or None."""
@@ -272,7 +274,7 @@ class UserAgentCore:
             self.counts["request in an unknown dialog"] += 1
             pending.refuse(Refused(481))
             return
-        refusal = rules.check(request, self.config)
+        refusal = rules.check(request, self._can)
         if refusal is not None:
             pending.refuse(refusal)
             return
@@ -281,7 +283,7 @@ class UserAgentCore:
 
     def _outside_dialog(self, pending: Pending) -> None:
         request = pending.request
-        refusal = rules.check(request, self.config)
+        refusal = rules.check(request, self._can)
         if refusal is None and request.method not in self._handlers:
             refusal = Refused(481)
         if refusal is not None:

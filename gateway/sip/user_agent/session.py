@@ -22,6 +22,7 @@ from gateway.sip.user_agent.authenticator import Authenticator
 from gateway.sip.user_agent.client_request import ClientRequest
 from gateway.sip.user_agent.events import Ended, InfoReceived, SessionEvent, SessionHandler
 from gateway.sip.user_agent.reoffers import Reoffers
+from gateway.sip.user_agent.rules import description_of
 
 if TYPE_CHECKING:
     from gateway.sip.user_agent.core import UserAgentCore
@@ -89,6 +90,11 @@ class InviteSession:
         return f"{type(self).__name__}({self.machine.state.name})"
 
     # ---- the application's side
+
+    @property
+    def offer(self) -> bytes:
+        """The session description of the initial INVITE, b"" without one."""
+        return description_of(self.request)
 
     def listen(self, handler: SessionHandler) -> None:
         """Have events delivered to `handler`, those kept so far first."""

@@ -18,6 +18,7 @@ from gateway.sip.user_agent.alarms import Alarm
 from gateway.sip.user_agent.authenticator import Authenticator
 from gateway.sip.user_agent.client_request import ClientRequest
 from gateway.sip.user_agent.events import Answered, Ended, Failed, Provisional
+from gateway.sip.user_agent.rules import SDP, description_of
 from gateway.sip.user_agent.session import Context, InviteSession
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SDP = "application/sdp"
 OFFER_PATIENCE = 20.0
 """Seconds that `acknowledge` may take after a 2xx with an offer, before the call is ended."""
 
@@ -159,11 +159,11 @@ class OutgoingSession(InviteSession):
     def _tell_ringing(self, context: Context) -> None:
         response = context.response
         if response is not None and response.status > 100:
-            self.emit(Provisional(response.status, response.phrase, response.body))
+            self.emit(Provisional(response.status, response.phrase, description_of(response)))
 
     def _tell_answered(self, context: Context) -> None:
         assert context.response is not None
-        body = context.response.body
+        body = description_of(context.response)
         if not self._acked_by_user:
             self._stop_alarm()
             self._alarm = self.core.at(self.core.now() + OFFER_PATIENCE, self._not_acknowledged)

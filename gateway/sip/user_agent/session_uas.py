@@ -14,6 +14,7 @@ from gateway.sip.transactions import Transaction
 from gateway.sip.user_agent.alarms import Alarm
 from gateway.sip.user_agent.events import Confirmed, Ended
 from gateway.sip.user_agent.reliable import ReliableProvisionals
+from gateway.sip.user_agent.rules import SDP, description_of
 from gateway.sip.user_agent.session import Context, InviteSession, ended_by_peer
 from gateway.sip.user_agent.success import Success
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SDP = "application/sdp"
 KEEP_RINGING = 60.0
 """Seconds after which a provisional response is repeated, so that proxies keep the INVITE alive (13.3.1.1)."""
 
@@ -182,7 +182,7 @@ class IncomingSession(InviteSession):
             return
         if success.pending:
             success.acknowledge()
-            self.step(SessionInput.ACKNOWLEDGED, Context(body=ack.body))
+            self.step(SessionInput.ACKNOWLEDGED, Context(body=description_of(ack)))
 
     def on_cancel(self, transaction: Transaction, cancel: Request) -> None:
         if transaction is self._transaction:

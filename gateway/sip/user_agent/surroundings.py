@@ -9,7 +9,7 @@ from gateway.sip.flow import Flow
 from gateway.sip.message import Request
 from gateway.sip.uri import Uri
 from gateway.sip.user_agent.events import Reply, Verdict
-from gateway.sip.user_agent.session import InviteSession
+from gateway.sip.user_agent.session_uas import IncomingSession
 
 
 class Surroundings(Protocol):
@@ -33,7 +33,7 @@ class Surroundings(Protocol):
     def authenticate(self, request: Request, source: Flow, done: Callable[[Verdict], None]) -> None:
         """Ask the application who sent a request outside any dialog."""
 
-    def invited(self, session: InviteSession, identity: str | None) -> None:
+    def invited(self, session: IncomingSession, identity: str | None) -> None:
         """A call came in and was let in."""
 
     def register(self, request: Request, source: Flow, identity: str | None, done: Callable[[Reply], None]) -> None:

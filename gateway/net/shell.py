@@ -1,0 +1,189 @@
+"""The asyncio shell around the sans-IO core: sockets, one timer, names, randomness, and the application's hooks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
+
+from gateway.net.config import UserAgentConfig
+from gateway.net.endpoint import Endpoint
+from gateway.net.resolver import Resolver
+from gateway.sip.flow import Flow
+from gateway.sip.message import Request
+from gateway.sip.uri import Uri
+from gateway.sip.user_agent.core import UserAgentCore
+from gateway.sip.user_agent.events import Refused, Reply, Verdict
+from gateway.sip.user_agent.session_uas import IncomingSession
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Hooks(Protocol):
+    """The application's side of the user agent."""
+
+    async def authenticate(self, request: Request, source: Flow) -> Verdict:
+        """Who sent this request? Called for every request outside a dialog except ACK and CANCEL."""
+
+    def invited(self, session: IncomingSession, identity: str | None) -> None:
+        """A call came in and was let in; `session` waits for `ring`, `answer` or `reject`."""
+
+    async def register(self, request: Request, source: Flow, identity: str | None) -> Reply:
+        """Answer a REGISTER that was let in."""
+
+
+class Shell:
+    """Feeds the core, drains it, sends, and keeps one timer armed; the core's `Surroundings`."""
+
+    def __init__(self, config: UserAgentConfig, hooks: Hooks) -> None:
+        self._config = config
+        self._hooks = hooks
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._woken = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._quiet: asyncio.Future[None] | None = None
+        self.endpoint = Endpoint(self._receive, self._send_failed, config.advertised, config.udp)
+        self._resolver = Resolver(config.resolver, now=self.now, random=lambda: secrets.randbelow(1 << 30) / (1 << 30))
+        self.core = UserAgentCore(config.core(), self)
+
+    async def open(self) -> None:
+        """Bind the listening addresses; raises OSError when one is not to be had."""
+        self._loop = asyncio.get_running_loop()
+        await self.endpoint.open(self._config.listen)
+
+    @property
+    def is_open(self) -> bool:
+        """Between `open` and `close`."""
+        return self._loop is not None
+
+    async def quiet(self) -> None:
+        """Wait until no call and no unanswered BYE is left."""
+        self._drain()
+        while self.core.has_calls and self._loop is not None:
+            self._quiet = self._loop.create_future()
+            await self._quiet
+
+    async def close(self) -> None:
+        """Close the sockets and stop whatever waits for a hook or a name."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._resolver.close()
+        self.endpoint.close()
+        self._loop = None
+
+    # ---- Surroundings
+
+    def now(self) -> float:
+        """Monotonic seconds of the event loop."""
+        return self._loop.time() if self._loop is not None else 0.0
+
+    def token(self) -> str:
+        """96 random bits as hex."""
+        return secrets.token_hex(12)
+
+    def wake(self) -> None:
+        """Drain the core soon, once for all that is done until then."""
+        if not self._woken and self._loop is not None:
+            self._woken = True
+            self._loop.call_soon(self._drain)
+
+    def sent_by(self, flow: Flow) -> tuple[str, int | None]:
+        """Our address as a peer on `flow` is to see it."""
+        return self.endpoint.sent_by(flow)
+
+    def resolve(self, uri: Uri, done: Callable[[tuple[Flow, ...]], None]) -> None:
+        """Look a name up."""
+
+        def resolved(flows: tuple[Flow, ...] | None) -> None:
+            done(flows or ())
+            self.wake()
+
+        self._spawn(self._resolver.resolve(uri), resolved)
+
+    def authenticate(self, request: Request, source: Flow, done: Callable[[Verdict], None]) -> None:
+        """Ask the hooks; a hook that fails or dawdles is a 503."""
+        hook = asyncio.wait_for(self._hooks.authenticate(request, source), self._config.hook_timeout)
+        self._spawn(hook, lambda verdict: done(verdict if verdict is not None else Refused(503)))
+
+    def invited(self, session: IncomingSession, identity: str | None) -> None:
+        """Tell the hooks; a hook that fails ends the call with 500."""
+        try:
+            self._hooks.invited(session, identity)
+        except Exception:
+            logger.exception("the hook for a new call failed")
+            session.hangup()
+
+    def register(self, request: Request, source: Flow, identity: str | None, done: Callable[[Reply], None]) -> None:
+        """Ask the hooks; a hook that fails or dawdles is a 503."""
+        hook = asyncio.wait_for(self._hooks.register(request, source, identity), self._config.hook_timeout)
+        self._spawn(hook, lambda reply: done(reply if reply is not None else Reply(503)))
+
+    def _spawn(self, work: Awaitable[T], done: Callable[[T | None], None]) -> None:
+        """Run `work` and give its result to `done`, None where it failed; cancelled work says nothing."""
+
+        async def run() -> None:
+            result: T | None = None
+            try:
+                result = await work
+            except TimeoutError:
+                logger.warning("a hook took too long")
+            except Exception:
+                logger.exception("a hook failed")
+            done(result)
+
+        task = asyncio.ensure_future(run())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # ---- the shell proper
+
+    def _receive(self, data: bytes, flow: Flow) -> None:
+        self.core.receive(data, flow)
+        self._drain()
+
+    def _send_failed(self, flow: Flow) -> None:
+        # Not from inside a send: the core would be entered twice.
+        if self._loop is not None:
+            self._loop.call_soon(self._report_failure, flow)
+
+    def _report_failure(self, flow: Flow) -> None:
+        self.core.transport_failed(flow)
+        self._drain()
+
+    def _drain(self) -> None:
+        self._woken = False
+        send = self.endpoint.send
+        for data, flow in self.core.datagrams():
+            send(data, flow)
+        self._arm()
+        if self._quiet is not None and not self._quiet.done() and not self.core.has_calls:
+            self._quiet.set_result(None)
+
+    def _arm(self) -> None:
+        """Keep one timer armed for the core's deadline; a later deadline is met by the timer already set."""
+        deadline = self.core.deadline()
+        loop = self._loop
+        if deadline is None or loop is None:
+            return
+        if self._timer is not None:
+            if self._timer_at <= deadline:
+                return
+            self._timer.cancel()
+        self._timer_at = deadline
+        self._timer = loop.call_at(deadline, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self.core.handle_timer()
+        self._drain()

@@ -1,0 +1,154 @@
+"""SIP peers for the in-memory network: a whole user agent core, and a puppet that sends what the test writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gateway.sip.flow import Flow
+from gateway.sip.message import Request, Response
+from gateway.sip.parser import parse_message
+from gateway.sip.uri import Uri
+from gateway.sip.user_agent.config import CoreConfig
+from gateway.sip.user_agent.core import UserAgentCore
+from gateway.sip.user_agent.events import Accepted, Reply, SessionEvent, Verdict
+from gateway.sip.user_agent.session import InviteSession
+from gateway.testing.clock import ManualClock
+from gateway.testing.network import Address, LossyNetwork
+
+
+class SessionLog:
+    """Listens to a session and keeps its events; `react` may answer them."""
+
+    def __init__(self, session: InviteSession, react: Callable[[SessionEvent], None] | None = None) -> None:
+        self.session = session
+        self.events: list[SessionEvent] = []
+        self._react = react
+        session.listen(self._take)
+
+    def _take(self, event: SessionEvent) -> None:
+        self.events.append(event)
+        if self._react is not None:
+            self._react(event)
+
+    def of(self, kind: type[SessionEvent]) -> list[SessionEvent]:
+        """The events of one kind."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+    @property
+    def kinds(self) -> list[str]:
+        """The events' class names, in order."""
+        return [type(event).__name__ for event in self.events]
+
+
+class AgentNode:
+    """A user agent core at one address of a `LossyNetwork`; lets everybody in unless told otherwise."""
+
+    def __init__(self, network: LossyNetwork, address: Address, config: CoreConfig | None = None) -> None:
+        self.network = network
+        self.address = address
+        self.clock: ManualClock = network.clock
+        self.on_call: Callable[[InviteSession, SessionLog], None] | None = None
+        self.verdict: Callable[[Request, Flow], Verdict | None] = lambda request, source: Accepted("tester")
+        """Gives the verdict at once, or None to leave it to `open_verdicts`."""
+        self.open_verdicts: list[Callable[[Verdict], None]] = []
+        self.reply: Callable[[Request], Reply] = lambda request: Reply(200)
+        self.names: dict[str, tuple[Flow, ...]] = {}
+        self.calls: list[SessionLog] = []
+        self._tokens = 0
+        self.core = UserAgentCore(config or CoreConfig(), self)
+        network.attach(address, self)
+
+    # Node
+
+    def receive(self, data: bytes, source: Address, now: float) -> None:
+        self.core.receive(data, Flow("udp", source[0], source[1], "here"))
+
+    def handle_timer(self, now: float) -> None:
+        self.core.handle_timer()
+
+    def deadline(self) -> float | None:
+        return self.core.deadline()
+
+    def drain(self) -> list[tuple[bytes, Address]]:
+        return [(data, (flow.host, flow.port)) for data, flow in self.core.datagrams()]
+
+    # Surroundings
+
+    def now(self) -> float:
+        return self.clock.now
+
+    def token(self) -> str:
+        self._tokens += 1
+        return f"{self.address[1]:x}t{self._tokens:012x}{self.network.random.getrandbits(32):08x}"
+
+    def wake(self) -> None:
+        """The network drains every node by itself."""
+
+    def sent_by(self, flow: Flow) -> tuple[str, int | None]:
+        return self.address
+
+    def resolve(self, uri: Uri, done: Callable[[tuple[Flow, ...]], None]) -> None:
+        done(self.names.get(uri.host, ()))
+
+    def authenticate(self, request: Request, source: Flow, done: Callable[[Verdict], None]) -> None:
+        verdict = self.verdict(request, source)
+        if verdict is None:
+            self.open_verdicts.append(done)
+        else:
+            done(verdict)
+
+    def invited(self, session: InviteSession, identity: str | None) -> None:
+        log = SessionLog(session)
+        self.calls.append(log)
+        if self.on_call is not None:
+            self.on_call(session, log)
+
+    def register(self, request: Request, source: Flow, identity: str | None, done: Callable[[Reply], None]) -> None:
+        done(self.reply(request))
+
+
+class Puppet:
+    """A peer without a mind: keeps what it gets as parsed messages, sends exactly what it is given."""
+
+    def __init__(self, network: LossyNetwork, address: Address) -> None:
+        self.network = network
+        self.address = address
+        self.received: list[Request | Response] = []
+        self.raw: list[bytes] = []
+        self.react: Callable[[Request | Response], None] | None = None
+        self._out: list[tuple[bytes, Address]] = []
+        network.attach(address, self)
+
+    def receive(self, data: bytes, source: Address, now: float) -> None:
+        message = parse_message(data)
+        self.raw.append(data)
+        self.received.append(message)
+        if self.react is not None:
+            self.react(message)
+
+    def handle_timer(self, now: float) -> None:
+        """A puppet has no timers."""
+
+    def deadline(self) -> float | None:
+        return None
+
+    def drain(self) -> list[tuple[bytes, Address]]:
+        out, self._out = self._out, []
+        return out
+
+    def send(self, message: Request | Response | bytes | str, destination: Address) -> None:
+        """Send a message; text has its line ends made CRLF."""
+        if isinstance(message, str):
+            data = message.replace("\r\n", "\n").replace("\n", "\r\n").encode()
+        else:
+            data = message if isinstance(message, bytes) else message.write()
+        self._out.append((data, destination))
+
+    def take(self) -> list[Request | Response]:
+        """What came since the last take."""
+        received, self.received = self.received, []
+        return received
+
+    def statuses(self) -> list[int]:
+        """The status codes among what came since the last take; takes it."""
+        return [message.status for message in self.take() if isinstance(message, Response)]
