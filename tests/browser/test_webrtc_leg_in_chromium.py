@@ -14,6 +14,7 @@ import pytest
 from gateway.media.embedded.port import WebRtcPort
 from gateway.media.embedded.webrtc_config import WebRtcConfig
 from gateway.media.embedded.webrtc_leg import LegState, WebRtcLeg
+from tests.media.test_webrtc_leg_attacks import arsenal, spraying
 from tests.media.webrtc_support import answer_for, remote_of, rtp
 
 pytestmark = pytest.mark.browser
@@ -219,6 +220,25 @@ async def test_closing_the_peer_connection_ends_the_leg(page: Any, port: WebRtcP
         return leg.state is LegState.FAILED
 
     await until(failed, 5)
+
+
+async def test_chromium_connects_and_is_heard_under_a_spray(page: Any, port: WebRtcPort) -> None:
+    """ClientHello, alerts, forged media and bad STUN from four other sockets, from before the offer to the end."""
+    decoy = port.open_leg(lambda state, reason: None)
+    async with spraying(port.addresses[0], arsenal(decoy)) as counts:
+        await asyncio.sleep(0.1)
+        leg, sink, elapsed = await connect(page, port, "passive")
+        before = sink.packets
+
+        async def heard() -> bool:
+            return sink.packets >= before + 50
+
+        await until(heard)
+    print(f"under a spray of {counts['sent']} datagrams: connected {elapsed:.0f} ms after setRemoteDescription")  # noqa: T201
+    assert counts["sent"] > 500
+    assert leg.state is LegState.CONNECTED
+    assert leg.statistics.discarded == {}
+    assert "internal_error" not in port.counters
 
 
 async def test_a_wrong_fingerprint_never_connects(page: Any, port: WebRtcPort) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import time
+import weakref
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,7 +15,7 @@ from OpenSSL import SSL
 
 from gateway.media.embedded.certificate import DtlsCertificate, usable_fingerprints
 from gateway.media.embedded.dtls import DtlsAssociation, DtlsContext, DtlsRole, DtlsState, split_records
-from gateway.media.embedded.srtp import SrtpProfile
+from gateway.media.embedded.srtp import SrtpKeyError, SrtpProfile
 from gateway.media.embedded.webrtc_config import WebRtcConfig
 from tests.media.webrtc_support import CERTIFICATE, CONTEXT, PEER_CERTIFICATE, PEER_CONTEXT
 
@@ -83,6 +85,26 @@ def test_both_ends_come_to_the_same_keys() -> None:
     assert client.send_key != client.receive_key
     assert client.send_key.profile is SrtpProfile.AEAD_AES_128_GCM
     assert client.deadline is server.deadline is None
+
+
+@pytest.mark.parametrize("profile", list(SrtpProfile))
+def test_the_settings_decide_which_srtp_profile_is_agreed_on(profile: SrtpProfile) -> None:
+    """A gateway that takes one profile only gets that one from a peer that offers all."""
+    everything = DtlsContext(PEER_CERTIFICATE, tuple(each.dtls_name for each in SrtpProfile))
+    one = DtlsContext(CERTIFICATE, (profile.dtls_name,))
+    client = DtlsAssociation(everything, DtlsRole.ACTIVE, one.fingerprints, CONFIG)
+    server = DtlsAssociation(one, DtlsRole.PASSIVE, everything.fingerprints, CONFIG)
+    client.start(0)
+    exchange(client, server)
+    assert client.send_key == server.receive_key
+    assert client.send_key is not None
+    assert client.send_key.profile is profile
+
+
+def test_an_unknown_profile_in_the_settings_is_refused() -> None:
+    """Nothing starts with a profile that could never be agreed on."""
+    with pytest.raises(SrtpKeyError):
+        DtlsContext(CERTIFICATE, ("SRTP_NULL_HMAC_SHA1_80",))
 
 
 def test_every_datagram_stays_within_the_mtu() -> None:
@@ -311,6 +333,28 @@ def test_close_notify_reaches_the_other_end() -> None:
     assert client.send_key is server.send_key is None
 
 
+@pytest.mark.parametrize("end", ["close", "fail", "peer closes"])
+def test_an_ended_association_is_freed_at_once(end: str) -> None:
+    """Its buffers do not wait for the cycle collector."""
+    client, server = pair()
+    client.start(0)
+    if end == "fail":
+        for _ in range(CONFIG.dtls_resets + 1):
+            server.receive(CLIENT_HELLO_NULL_CIPHER, 0)
+    else:
+        exchange(client, server)
+        (client if end == "peer closes" else server).close()
+        exchange(client, server)
+    assert server.send_key is None
+    connection = weakref.ref(server._connection)
+    gc.disable()
+    try:
+        del server
+        assert connection() is None
+    finally:
+        gc.enable()
+
+
 @pytest.mark.parametrize("junk", [FATAL_ALERT, CLOSE_NOTIFY, CLIENT_HELLO_NULL_CIPHER, b"\x17" * 60])
 def test_junk_after_the_handshake_changes_nothing(junk: bytes) -> None:
     """Epoch 0 means nothing any more."""
@@ -392,4 +436,4 @@ def test_the_certificate_is_p256_and_valid_long_enough() -> None:
     assert made.certificate.not_valid_before_utc <= now - timedelta(hours=23)
     assert made.certificate.not_valid_after_utc >= now + timedelta(days=364)
     assert "key" not in repr(made)
-    assert DtlsContext(made).fingerprints == (("sha-256", made.fingerprint()),)
+    assert DtlsContext(made, CONFIG.srtp_profiles).fingerprints == (("sha-256", made.fingerprint()),)

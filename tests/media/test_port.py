@@ -254,10 +254,14 @@ async def test_candidates_name_the_advertised_addresses_and_the_bound_port() -> 
 
 
 async def test_a_port_mapping_is_advertised_in_place_of_the_bound_port() -> None:
-    """advertised_port is for a gateway behind a one-to-one mapping."""
-    port = WebRtcPort(WebRtcConfig(listen=("127.0.0.1",), advertised_port=30000), certificate=CERTIFICATE)
+    """An address may come with a port of its own, for a gateway behind a one-to-one mapping."""
+    config = WebRtcConfig(listen=("127.0.0.1",), advertised=(("203.0.113.1", 30000), "192.0.2.1"))
+    port = WebRtcPort(config, certificate=CERTIFICATE)
     await port.start()
-    assert port.candidates() == ("1 1 udp 2130706431 127.0.0.1 30000 typ host",)
+    assert port.candidates() == (
+        "1 1 udp 2130706431 203.0.113.1 30000 typ host",
+        f"2 1 udp 2130706175 192.0.2.1 {port.addresses[0][1]} typ host",
+    )
     port.close()
 
 

@@ -22,8 +22,8 @@ from gateway.media.embedded.webrtc_leg import LegState, WebRtcLeg
 BROWSER: Address = ("192.0.2.10", 50000)
 CERTIFICATE = DtlsCertificate.generate(datetime.now(UTC), timedelta(days=30), "gateway")
 PEER_CERTIFICATE = DtlsCertificate.generate(datetime.now(UTC), timedelta(days=30), "browser")
-PEER_CONTEXT = DtlsContext(PEER_CERTIFICATE)
-CONTEXT = DtlsContext(CERTIFICATE)
+PEER_CONTEXT = DtlsContext(PEER_CERTIFICATE, WebRtcConfig().srtp_profiles)
+CONTEXT = DtlsContext(CERTIFICATE, WebRtcConfig().srtp_profiles)
 
 
 class ManualTimer:

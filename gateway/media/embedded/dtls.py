@@ -22,8 +22,6 @@ CIPHERS = (
     b":ECDHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-CHACHA20-POLY1305"
 )
 """Forward secrecy and authenticated encryption only; the RSA ones for peers with RSA certificates."""
-PROFILES = (SrtpProfile.AEAD_AES_128_GCM, SrtpProfile.AEAD_AES_256_GCM, SrtpProfile.AES_CM_128_HMAC_SHA1_80)
-"""Offered in use_srtp, the cheapest first."""
 EXPORTER_LABEL = b"EXTRACTOR-dtls_srtp"
 
 RECORD_HEADER = 13
@@ -67,9 +65,14 @@ def is_plaintext_alert(record: bytes) -> bool:
 
 
 class DtlsContext:
-    """The certificate and the rules, shared by every association of the process."""
+    """The certificate and the rules, shared by every association of the process.
 
-    def __init__(self, certificate: DtlsCertificate) -> None:
+    `profiles` are DTLS-SRTP profile names; raises SrtpKeyError for one that is not supported.
+    """
+
+    def __init__(self, certificate: DtlsCertificate, profiles: tuple[str, ...]) -> None:
+        self.profiles = tuple([SrtpProfile.from_dtls_name(name) for name in profiles])
+        """Offered and taken in use_srtp, best first."""
         context = SSL.Context(SSL.DTLS_METHOD)
         context.set_min_proto_version(DTLS_1_2)
         context.set_max_proto_version(DTLS_1_2)
@@ -79,7 +82,7 @@ class DtlsContext:
         context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _verify)
         context.use_certificate(certificate.certificate)
         context.use_privatekey(certificate.key)
-        context.set_tlsext_use_srtp(b":".join(profile.openssl_name.encode() for profile in PROFILES))
+        context.set_tlsext_use_srtp(b":".join(profile.openssl_name.encode() for profile in self.profiles))
         self._context = context
         self.fingerprints = (("sha-256", certificate.fingerprint("sha-256")),)
 
@@ -268,7 +271,7 @@ class DtlsAssociation:
             self._fail("the peer's certificate does not match its fingerprint")
             return
         profile = SrtpProfile.from_openssl(self._connection.get_selected_srtp_profile().decode())
-        if profile is None or profile not in PROFILES:
+        if profile is None or profile not in self._context.profiles:
             self._fail("the peer agreed to no SRTP profile")
             return
         exported = self._connection.export_keying_material(
@@ -320,6 +323,8 @@ class DtlsAssociation:
         self.deadline = self._retransmit_at = self._alert_deadline = None
         self.send_key = self.receive_key = None
         self._flight = []
+        # OpenSSL's buffers are freed with the last reference, not whenever the cycle collector comes by.
+        self._connection.set_app_data(None)
 
 
 def _describe(error: SSL.Error) -> str:

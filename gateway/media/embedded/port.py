@@ -141,7 +141,7 @@ class WebRtcPort:
         self.clock = clock
         self._random_bytes = random_bytes
         self._schedule = schedule
-        self.dtls = DtlsContext(certificate or self._new_certificate())
+        self.dtls = DtlsContext(certificate or self._new_certificate(), self.config.srtp_profiles)
         self._paths: list[PortPath] = []
         self._legs_by_path: dict[Path, dict[Address, WebRtcLeg]] = {}
         self._legs: set[WebRtcLeg] = set()
@@ -207,11 +207,10 @@ class WebRtcPort:
 
     def candidates(self) -> tuple[str, ...]:
         """Values of `a=candidate` (RFC 8839 section 5.1), best first, without the "candidate:" before them."""
-        port = self.config.advertised_port
-        addresses = [(host, port or self._bound_port()) for host in self.config.advertised]
-        if not addresses:
-            addresses = [(_reachable(host), port or number) for host, number in self._bound]
-        return tuple(host_candidate(index, host, number) for index, (host, number) in enumerate(addresses))
+        addresses = [
+            (each, self._bound_port()) if isinstance(each, str) else each for each in self.config.advertised
+        ] or [(_reachable(host), number) for host, number in self._bound]
+        return tuple([host_candidate(index, host, number) for index, (host, number) in enumerate(addresses)])
 
     def _bound_port(self) -> int:
         return self._bound[0][1] if self._bound else self.config.port

@@ -27,12 +27,27 @@ class SrtpKeyError(Exception):
 
 
 class SrtpProfile(Enum):
-    """A protection profile: SDES suite name, OpenSSL's name, lengths in bytes, libsrtp's number."""
+    """A protection profile: its names in SDES, in DTLS and in OpenSSL, lengths in bytes, libsrtp's number."""
 
-    AEAD_AES_128_GCM = ("AEAD_AES_128_GCM", "SRTP_AEAD_AES_128_GCM", 16, 12, Policy.SRTP_PROFILE_AEAD_AES_128_GCM)
-    AEAD_AES_256_GCM = ("AEAD_AES_256_GCM", "SRTP_AEAD_AES_256_GCM", 32, 12, Policy.SRTP_PROFILE_AEAD_AES_256_GCM)
+    AEAD_AES_128_GCM = (
+        "AEAD_AES_128_GCM",
+        "SRTP_AEAD_AES_128_GCM",
+        "SRTP_AEAD_AES_128_GCM",
+        16,
+        12,
+        Policy.SRTP_PROFILE_AEAD_AES_128_GCM,
+    )
+    AEAD_AES_256_GCM = (
+        "AEAD_AES_256_GCM",
+        "SRTP_AEAD_AES_256_GCM",
+        "SRTP_AEAD_AES_256_GCM",
+        32,
+        12,
+        Policy.SRTP_PROFILE_AEAD_AES_256_GCM,
+    )
     AES_CM_128_HMAC_SHA1_80 = (
         "AES_CM_128_HMAC_SHA1_80",
+        "SRTP_AES128_CM_HMAC_SHA1_80",
         "SRTP_AES128_CM_SHA1_80",
         16,
         14,
@@ -40,17 +55,22 @@ class SrtpProfile(Enum):
     )
     AES_CM_128_HMAC_SHA1_32 = (
         "AES_CM_128_HMAC_SHA1_32",
+        "SRTP_AES128_CM_HMAC_SHA1_32",
         "SRTP_AES128_CM_SHA1_32",
         16,
         14,
         Policy.SRTP_PROFILE_AES128_CM_SHA1_32,
     )
 
-    def __init__(self, suite: str, openssl_name: str, key_length: int, salt_length: int, library: int) -> None:
+    def __init__(
+        self, suite: str, dtls_name: str, openssl_name: str, key_length: int, salt_length: int, library: int
+    ) -> None:
         self.suite = suite
         """Name in `a=crypto` (RFC 4568 section 6.2, RFC 7714 section 14.2)."""
+        self.dtls_name = dtls_name
+        """Name in the registry of DTLS-SRTP protection profiles (RFC 5764 section 4.1.2)."""
         self.openssl_name = openssl_name
-        """Name in the use_srtp extension's configuration (RFC 5764 section 4.1.2)."""
+        """What OpenSSL calls it."""
         self.key_length = key_length
         self.salt_length = salt_length
         self.library = library
@@ -61,12 +81,21 @@ class SrtpProfile(Enum):
         return _BY_SUITE.get(suite.strip().upper())
 
     @classmethod
+    def from_dtls_name(cls, name: str) -> SrtpProfile:
+        """The profile with that name in the DTLS-SRTP registry; raises SrtpKeyError for any other."""
+        profile = _BY_DTLS_NAME.get(name)
+        if profile is None:
+            raise SrtpKeyError("unsupported DTLS-SRTP protection profile")
+        return profile
+
+    @classmethod
     def from_openssl(cls, name: str) -> SrtpProfile | None:
         """The profile that use_srtp agreed on, None when it is not supported."""
         return _BY_OPENSSL.get(name)
 
 
 _BY_SUITE = {profile.suite: profile for profile in SrtpProfile}
+_BY_DTLS_NAME = {profile.dtls_name: profile for profile in SrtpProfile}
 _BY_OPENSSL = {profile.openssl_name: profile for profile in SrtpProfile}
 
 

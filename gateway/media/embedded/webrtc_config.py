@@ -9,14 +9,14 @@ from dataclasses import dataclass
 class WebRtcConfig:
     """Where the one UDP port listens, what it advertises, how long and how much it bears."""
 
-    listen: tuple[str, ...] = ("0.0.0.0",)
-    """IP addresses to bind, IPv4 or IPv6, all on the same port number."""
+    listen: tuple[str, ...] = ("127.0.0.1",)
+    """IP addresses to bind, IPv4 or IPv6, all on the same port number. On a host with several
+    addresses name them one by one: from a wildcard the system picks the address that answers."""
     port: int = 0
     """UDP port; 0 lets the system choose."""
-    advertised: tuple[str, ...] = ()
-    """IP addresses offered as host candidates, best first; empty: the addresses listened on."""
-    advertised_port: int | None = None
-    """Port offered in the candidates when a port mapping in front differs; None: the bound port."""
+    advertised: tuple[str | tuple[str, int], ...] = ()
+    """Addresses offered as host candidates, best first, each with the port of a mapping in front
+    where that differs from the bound one; empty: the addresses listened on."""
     receive_buffer: int = 4 * 1024 * 1024
     """SO_RCVBUF in bytes; the kernel may grant less."""
     send_buffer: int = 4 * 1024 * 1024
@@ -24,6 +24,12 @@ class WebRtcConfig:
     mtu: int = 1200
     """Largest DTLS datagram sent, bytes of UDP payload."""
 
+    srtp_profiles: tuple[str, ...] = (
+        "SRTP_AEAD_AES_128_GCM",
+        "SRTP_AEAD_AES_256_GCM",
+        "SRTP_AES128_CM_HMAC_SHA1_80",
+    )
+    """DTLS-SRTP protection profiles, best first, by their registered names (RFC 5764, RFC 7714)."""
     setup_timeout: float = 15.0
     """Seconds from the first remote description to `connected`, then the leg fails."""
     liveness_timeout: float = 30.0

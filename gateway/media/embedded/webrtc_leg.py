@@ -390,8 +390,13 @@ class WebRtcLeg:
             for reason, count in self._srtp.discarded.items():
                 self._old_srtp_discarded[reason] = self._old_srtp_discarded.get(reason, 0) + count
         self._srtp = None
-        self._dtls = None
         self._early = []
+        self._drop_dtls()
+
+    def _drop_dtls(self) -> None:
+        if self._dtls is not None:
+            self._dtls.close()
+            self._dtls = None
 
     def _enter(self, event: LegInput, now: float, reason: str = "") -> None:
         """Apply one row of the table, and tell the engine."""
@@ -409,7 +414,7 @@ class WebRtcLeg:
         elif state is LegState.FAILED:
             self._setup_deadline = None
             if self._srtp is None:
-                self._dtls = None
+                self._drop_dtls()
             self._ice.forget_pairs()
             self._follow_pairs()
         self._on_state(state, reason)
