@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -76,6 +77,12 @@ def test_commented_examples_are_valid(tmp_path: Path) -> None:
 def test_reference_is_up_to_date() -> None:
     """docs/configuration.md is what the models say: make it with `python -m gateway.config`."""
     assert (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8") == markdown()
+
+
+def test_reference_is_written_by_the_module(capsys: pytest.CaptureFixture[str]) -> None:
+    """`python -m gateway.config` writes it to standard output."""
+    runpy.run_module("gateway.config", run_name="__main__")
+    assert capsys.readouterr().out == markdown()
 
 
 def _described(model: type[BaseModel], path: str = "") -> list[str]:

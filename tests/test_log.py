@@ -381,6 +381,82 @@ def test_slow_reader_never_holds_the_caller(monkeypatch: pytest.MonkeyPatch) -> 
     assert 10 <= written <= 12
 
 
+def test_writer_that_hangs_for_good_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing gives up after its time; the writing thread is a daemon."""
+    monkeypatch.setattr("gateway.log.setup.QUEUE_LENGTH", 2)
+    monkeypatch.setattr("gateway.log.setup.CLOSE_TIMEOUT", 0.05)
+    gate, entered = threading.Event(), threading.Event()
+
+    class Stuck(io.StringIO):
+        def write(self, text: str) -> int:
+            entered.set()
+            gate.wait(30)
+            return super().write(text)
+
+    close = configure("info", stream=Stuck())
+    for number in range(10):
+        logging.getLogger("test").info("line %d", number)
+    assert entered.wait(30)
+    logging.getLogger("test").info("one more, for the place of the line that is being written")
+    started = time.monotonic()
+    close()
+    gate.set()
+    assert time.monotonic() - started < 5
+
+
+def test_dropped_lines_are_counted_in_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once there is room again, the log says how many lines are missing."""
+    monkeypatch.setattr("gateway.log.setup.QUEUE_LENGTH", 4)
+    gate, drained = threading.Event(), threading.Event()
+
+    class Stuck(io.StringIO):
+        def write(self, text: str) -> int:
+            gate.wait(30)
+            if "last" in text:
+                drained.set()
+            return super().write(text)
+
+    stream = Stuck()
+    close = configure("info", stream=stream)
+    logger = logging.getLogger("test")
+    for number in range(20):
+        logger.info("line %d", number)
+    gate.set()
+    deadline = time.monotonic() + 30
+    while not drained.is_set():
+        logger.info("last")
+        drained.wait(0.01)
+        assert time.monotonic() < deadline
+    logger.info("after")
+    close()
+    dropped = [int(count) for count in re.findall(r"log lines dropped: (\d+)", stream.getvalue())]
+    assert sum(dropped) >= 20 - 4 - 1
+    written = sum(stream.getvalue().count(f"line {number}\n") for number in range(20))
+    assert 4 <= written <= 5
+
+
+def test_terminal_gets_colours_and_nothing_else_does() -> None:
+    """Colours are ours alone, and only where a person looks on."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    for stream, coloured in ((Terminal(), True), (io.StringIO(), False)):
+        close = configure("info", stream=stream)
+        structlog.get_logger("test").error("bad \x1b[31m")
+        close()
+        assert (stream.getvalue().count("\x1b") == 2) is coloured
+
+
+def test_deep_mapping_is_cut() -> None:
+    """A mapping deeper than the bound is left out."""
+    deep: dict[str, Any] = {}
+    for _ in range(10):
+        deep = {"x": deep}
+    assert "{...}" in json.dumps(clean(deep, 100))
+
+
 def test_hostile_text_is_redacted_in_linear_time() -> None:
     """A text made to send the patterns astray costs no more than a few times a plain one of its length."""
     shapes = ("a:", "password", "sip:a:", 'x="', "a=crypto:", " ", "-", "password=", "authorization\n ", "digest a=b,")

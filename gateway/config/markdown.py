@@ -20,7 +20,7 @@ _INTRODUCTION = """\
 <!-- Made from the models by `python -m gateway.config > docs/configuration.md`; a test checks it. -->
 
 The gateway reads one YAML file, `gateway.yaml` unless told otherwise, and the environment. Every key has a
-default; the file in the repository shows them all. `gateway check-config FILE` checks a file and the listening
+default; the file in the repository shows them all. `gateway check-config --config FILE` checks a file and the listening
 ports, names the key that is wrong, and ends with status 2 when there is one.
 
 - **Environment**: `GATEWAY_`, then the path of the key in capitals with two underscores between its parts:

@@ -149,6 +149,15 @@ def test_web_user_needs_a_web_account() -> None:
     assert identities.web_user("sip:nobody@gateway.local") is None
 
 
+def test_map_lists_its_users() -> None:
+    """Users come in the order they were given, and are reached by their exact id only."""
+    identities = IdentityMap((BOB, ALICE), (), "Gateway.Local")
+    assert identities.users == (BOB, ALICE)
+    assert identities.by_id("alice") == ALICE
+    assert identities.by_id("2001") is None
+    assert identities.domain == DOMAIN
+
+
 def test_sip_uri_without_rules_is_the_id() -> None:
     """Without rules a user is sip:ID@domain, and a guest's id is escaped into that form."""
     identities = IdentityMap((ALICE,), (), "Gateway.Local")

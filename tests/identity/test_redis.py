@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import redis.asyncio
@@ -12,6 +13,7 @@ import redis.asyncio
 from gateway.identity.model import Binding
 from gateway.identity.redis import RedisStore
 from gateway.identity.store import StoreError
+from tests.identity.conftest import free_port, redis_server
 
 NOW = 1_700_000_000.0
 AOR = "sip:1001@gateway.local"
@@ -65,6 +67,25 @@ async def test_expire_works_through_more_than_one_batch(redis_url: str) -> None:
         )
     assert await store.expire(NOW + 100) == 1_100
     await store.close()
+
+
+async def test_restart_of_the_server_is_survived(tmp_path: Path) -> None:
+    """While Redis is away every operation is a StoreError; when it is back the store works on by itself."""
+    port = free_port()
+    store = RedisStore(f"redis://127.0.0.1:{port}/0", timeout=1.0)
+    with redis_server(port, tmp_path):
+        await store.open()
+        await store.put_binding(binding("sip:a@h"), NOW, 10)
+    for _ in range(3):
+        with pytest.raises(StoreError):
+            await store.bindings(AOR, NOW)
+        with pytest.raises(StoreError):
+            await store.put_binding(binding("sip:b@h"), NOW, 10)
+    with redis_server(port, tmp_path):
+        # The server has forgotten the scripts as well as the data.
+        await store.put_binding(binding("sip:c@h"), NOW, 10)
+        assert [found.contact for found in await store.bindings(AOR, NOW)] == ["sip:c@h"]
+        await store.close()
 
 
 async def test_unreachable_server_is_a_store_error_without_its_password() -> None:
