@@ -60,7 +60,6 @@ async def test_the_page_fits_360_pixels(dark: bool) -> None:
         await it.log_in()
         await it.page.fill("#dial", "a-name-that-is-much-longer-than-the-field@somewhere.example")
         assert await it.page.evaluate(_OVERFLOW) <= 0
-        await it.page.screenshot(path=f"/tmp/softphone-360-{'dark' if dark else 'light'}.png")
         await it.page.fill("#dial", "")
         call = await it.phone.call("alice", "A caller with a rather long display name, as some have")
         await it.view("incoming")
@@ -74,6 +73,24 @@ async def test_the_page_fits_360_pixels(dark: bool) -> None:
         )
         assert heights
         assert min(heights) >= 40
+
+
+async def test_each_view_shows_its_own_parts_only() -> None:
+    """What a view does not need is neither seen nor reached by Tab."""
+    parts = ["user", "dial", "pad", "call", "mute", "hangup", "accept", "decline"]
+    visible = "ids => ids.filter((id) => document.getElementById(id).checkVisibility())"
+    async with stage() as it:
+        await it.page.goto(it.url)
+        assert await it.page.evaluate(visible, parts) == ["user"]
+        await it.log_in()
+        assert await it.page.evaluate(visible, parts) == ["dial", "pad", "call"]
+        call = await it.phone.call("alice")
+        await it.view("incoming")
+        assert await it.page.evaluate(visible, parts) == ["accept", "decline"]
+        await it.page.click("#accept")
+        await it.phone.accepted(call)
+        await it.status("Connected.")
+        assert await it.page.evaluate(visible, parts) == ["pad", "mute", "hangup"]
 
 
 async def test_a_refused_microphone_is_said_and_an_incoming_call_rings_on() -> None:

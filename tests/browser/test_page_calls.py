@@ -68,8 +68,20 @@ async def test_a_caller_who_gives_up_leaves_a_missed_call() -> None:
         await it.view("incoming")
         call.channel.ended(call, Cause.CANCELLED)
         await it.status("You missed the call.")
+        it.gateway.script = lambda call: None
         await it.page.click("#recent button")
         await it.view("call")
+
+
+async def test_a_call_answered_elsewhere_is_not_missed() -> None:
+    """Another device of the same user took it."""
+    async with stage() as it:
+        await it.log_in()
+        call = await it.phone.call("alice")
+        await it.view("incoming")
+        call.channel.ended(call, Cause.ELSEWHERE)
+        await it.status("Answered on another device.")
+        assert await it.page.locator("#recent .missed").count() == 0
 
 
 async def test_a_second_incoming_call_hears_busy() -> None:

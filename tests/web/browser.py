@@ -215,9 +215,10 @@ async def stage(*arguments: str, width: int = 1280, height: int = 860, dark: boo
     """Everything up; page errors fail the test at the end."""
     gateway = FakeGateway()
     async with running(gateway) as server, chromium(*(arguments or (ALLOWED,))) as browser:
-        page = await browser.new_page(
+        context = await browser.new_context(
             viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
         )
+        page = await context.new_page()
         errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)

@@ -217,7 +217,7 @@ phone.addEventListener("change", () => {
 phone.addEventListener("end", ({ detail: { call, cause, reason, byUs } }) => {
   sounds.silence();
   if (!byUs) sounds.ended();
-  ui.addRecent(call, dial);
+  ui.addRecent(call, call.incoming && !call.answeredAt && !["declined", "elsewhere"].includes(cause), dial);
   if (call.answeredAt || isHarmless(cause)) ui.fields.dial.value = "";
   if (byUs && cause === "declined") ui.say("You declined the call.");
   else ui.say(sentenceFor(cause, reason), isHarmless(cause) ? "" : "bad");

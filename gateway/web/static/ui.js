@@ -79,11 +79,10 @@ export function typeKey(key) {
   dial.scrollLeft = dial.scrollWidth;
 }
 
-/** Put a call on top of the list; a click on it dials again. */
-export function addRecent(call, dialAgain) {
+/** Put a call on top of the list, `missed` ones in red; a click on it dials again. */
+export function addRecent(call, missed, dialAgain) {
   const list = $("recent");
   list.querySelector(".none")?.remove();
-  const missed = call.incoming && !call.answeredAt;
   const item = document.createElement("li");
   const button = document.createElement("button");
   button.type = "button";
