@@ -81,6 +81,8 @@ class Caller:
     id: str
     """User id, trunk name, or a guest's peer id."""
     may_call: tuple[str, ...]
+    transit: bool = True
+    """Whether its calls may leave the gateway again; a trunk's may not, or strangers would dial out on our bill."""
 
 
 class Router:
@@ -104,7 +106,10 @@ class Router:
             raise RouteError(Cause.FORBIDDEN, f"{caller.id} may not call {user}")
         for route in self._routes:
             if fnmatchcase(user, route.match) or fnmatchcase(uri, route.match):
-                return self._follow(route, user)
+                target = self._follow(route, user)
+                if isinstance(target, SipTarget) and not caller.transit:
+                    raise RouteError(Cause.FORBIDDEN, f"{caller.id} may not be sent on to {route.to}")
+                return target
         found = self._directory.find(uri)
         if found is None and self._is_ours(uri):
             found = self._directory.find(user)

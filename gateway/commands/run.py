@@ -17,9 +17,13 @@ from gateway.log import configure as configure_log
 
 def run_gateway(config: Config, output: Console) -> None:
     """Run until SIGINT or SIGTERM. Raises ConfigError for a port in use."""
-    configure_log(config.log)
-    check_ports(config)
-    uvloop.run(_serve(config, output))
+    log = config.log
+    close_log = configure_log(log.level, log.format, log.file, log.max_line_length)
+    try:
+        check_ports(config)
+        uvloop.run(_serve(config, output))
+    finally:
+        close_log()
 
 
 async def _serve(config: Config, output: Console) -> None:

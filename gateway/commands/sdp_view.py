@@ -27,6 +27,7 @@ from sdp.attributes import (
     RtcpFb,
     RtpMap,
 )
+from sdp.codecs import STATIC
 from sdp.description import Section
 from sdp.lint import Finding, Severity
 
@@ -122,6 +123,8 @@ def _codecs(media: MediaDescription, trouble: list[SdpSyntaxError]) -> Table:
     everyone = feedback.get("*", [])
     for name in media.formats:
         rtpmap = rtpmaps.get(name)
+        if rtpmap is None and name.isdecimal() and int(name) in STATIC and "RTP/" in media.protocol:
+            rtpmap = RtpMap.parse(f"{name} {STATIC[int(name)]}")
         codec = (rtpmap.encoding, str(rtpmap.clock_rate), str(rtpmap.channels)) if rtpmap is not None else ("", "", "")
         row = (name, *codec, fmtps.get(name, ""), ", ".join([*feedback.get(name, []), *everyone]))
         table.add_row(*map(clean, row))

@@ -63,6 +63,7 @@ class AiortcBrowser:
         self._offer: dict[str, Any] | None = None
         self._connection: RTCPeerConnection | None = None
         self._ear = Listener(RATE)
+        self._sound = asyncio.Event()
         self._listening: asyncio.Task[None] | None = None
         self._offered_at: float | None = None
 
@@ -129,10 +130,10 @@ class AiortcBrowser:
     async def first_sound(self, timeout: float = 10.0) -> float:
         try:
             async with asyncio.timeout(timeout):
-                while self._ear.first_sound is None:
-                    await asyncio.sleep(0.005)
+                await self._sound.wait()
         except TimeoutError:
             raise BrowserError("no sound was heard") from None
+        assert self._ear.first_sound is not None
         return self._ear.first_sound
 
     async def tone(self, hz: float, timeout: float = 10.0) -> float:
@@ -149,6 +150,7 @@ class AiortcBrowser:
 
     def _new_connection(self) -> RTCPeerConnection:
         self._ear.forget()
+        self._sound.clear()
         connection = self._connection = RTCPeerConnection()
         connection.addTrack(ToneTrack(self._hz))
 
@@ -168,14 +170,14 @@ class AiortcBrowser:
             assert isinstance(frame, av.AudioFrame)
             for mono in resampler.resample(frame):
                 self._ear.hear(mono.to_ndarray()[0].astype(np.int16), time.monotonic())
+                if self._ear.first_sound is not None:
+                    self._sound.set()
 
     async def _ask(self, method: str, **params: Any) -> Any:
         assert self._socket is not None
         self._ids += 1
         reply = self._replies[self._ids] = asyncio.get_running_loop().create_future()
-        await self._socket.send(
-            json.dumps({"jsonrpc": "2.0", "id": self._ids, "method": method, "params": params})
-        )
+        await self._socket.send(json.dumps({"jsonrpc": "2.0", "id": self._ids, "method": method, "params": params}))
         return await asyncio.wait_for(reply, 10)
 
     async def _read(self) -> None:

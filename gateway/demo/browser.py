@@ -31,14 +31,25 @@ _QUIET = (
     "--use-fake-device-for-media-stream",
 )
 
+_STATE = """() => {
+  const view = document.body.dataset.view;
+  if (view === "call") return document.getElementById("timer").hidden ? "calling" : "talking";
+  return { idle: "ready", incoming: "ringing" }[view] ?? view ?? "";
+}"""
+
 _EAR = """
 (() => {
-  const ear = { stream: null, analyser: null, firstSound: null };
+  const ear = { stream: null, analyser: null, firstSound: null, offeredAt: null };
   window.__ear = ear;
-  let context = null, samples = null;
+  const setLocal = RTCPeerConnection.prototype.setLocalDescription;
+  RTCPeerConnection.prototype.setLocalDescription = function (description) {
+    if (description?.type === "offer") ear.offeredAt = performance.timeOrigin + performance.now();
+    return setLocal.apply(this, arguments);
+  };
+  // Made before any call: opening an audio device takes longer than setting one up.
+  const context = new AudioContext({ sampleRate: 48000, latencyHint: "interactive" });
+  const samples = new Float32Array(512);
   const attach = (stream) => {
-    context ??= new AudioContext();
-    samples ??= new Float32Array(512);
     ear.stream = stream;
     ear.firstSound = null;
     ear.analyser = context.createAnalyser();
@@ -121,9 +132,15 @@ class SoftphoneBrowser:
             await self._playwright.stop()
         self._folder.cleanup()
 
+    @property
+    def name(self) -> str:
+        """What it is, for the report."""
+        return f"Chromium {self._browser.version}" if self._browser is not None else "Chromium"
+
     async def open(self, url: str, timeout: float = 10.0) -> None:
         """Load the page (its URL names the account) and wait until it is ready to call."""
-        await self.page.goto(url)
+        # raw=1: the page leaves the microphone as it is; noise suppression would take a steady tone for noise.
+        await self.page.goto(url + "&raw=1")
         await self.status("ready", timeout=timeout)
 
     async def status(self, *wanted: str, timeout: float = 10.0) -> str:
@@ -131,9 +148,9 @@ class SoftphoneBrowser:
         try:
             async with asyncio.timeout(timeout):
                 while True:
-                    state = await self.page.locator("body").get_attribute("data-state")
+                    state = str(await self.page.evaluate(_STATE))
                     if state in wanted:
-                        return state or ""
+                        return state
                     await asyncio.sleep(0.005)
         except TimeoutError:
             words = await self.page.locator("#status").inner_text()
@@ -151,10 +168,23 @@ class SoftphoneBrowser:
     async def hang_up(self) -> None:
         await self.page.click("#hangup")
 
+    async def reset(self) -> None:
+        """Back to rest, whatever state the page is in."""
+        await self.page.keyboard.press("Escape")
+
+    async def offered_at(self) -> float | None:
+        """When the page last made an offer, in seconds of time.monotonic()."""
+        found = await self.page.evaluate("window.__ear.offeredAt")
+        return None if found is None else self._here(found)
+
+    def _here(self, milliseconds: float) -> float:
+        """A time of the page (ms since 1970) on our monotonic clock."""
+        return milliseconds / 1000 - time.time() + time.monotonic()
+
     async def first_sound(self, timeout: float = 10.0) -> float:
         """When the page first played something audible, in seconds of time.monotonic()."""
         found = await self._poll("window.__ear.firstSound", timeout, "no sound was heard on the page")
-        return float(found) / 1000 - time.time() + time.monotonic()
+        return self._here(float(found))
 
     async def tone(self, hz: float, timeout: float = 10.0) -> float:
         """Wait until a clean tone within 15 Hz of `hz` is heard; returns its frequency."""

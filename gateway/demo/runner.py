@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -189,5 +188,4 @@ class Demo:
             raise GatewayError(f"the phone heard {heard:.0f} Hz instead of {TONE_HZ} Hz")
         self._phone.hangup()
         await self._phone.expect("state", state="ended")
-        await asyncio.sleep(0)
         step.words = f"phone heard {heard:.0f} Hz"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
+
+import structlog
 
 from gateway.call.leg import (
     Address,
@@ -20,27 +22,22 @@ from gateway.call.status import Cause, cause_of_status, most_telling
 from gateway.legs.base import LegBase
 from gateway.legs.sip_bodies import cause_of_q850, digits_of, kind_of, reason_of, text_of
 from gateway.media.engine import Kind, Party
-from gateway.sip.digest_client import ClientCredentials
+from gateway.sip.errors import SipError
 from gateway.sip.headers_values import NameAddr
+from gateway.sip.message import Request
 from gateway.sip.uri import Uri
 from gateway.sip.user_agent import events
+from gateway.sip.user_agent.authenticator import Credentials
+
+log = structlog.get_logger(__name__)
 
 _GLOBAL_FAILURE = 600
 
 
 class Session(Protocol):
-    """One INVITE usage as the legs drive it (gateway.sip.user_agent)."""
-
-    @property
-    def request(self) -> Any: ...
+    """One INVITE usage as the legs drive it in either role (gateway.sip.user_agent)."""
 
     def listen(self, handler: Callable[[events.SessionEvent], None]) -> None: ...
-
-    def ring(self, status: int = 180, reason: str | None = None, body: bytes | None = None) -> None: ...
-
-    def answer(self, body: bytes) -> None: ...
-
-    def reject(self, status: int, reason: str | None = None, headers: Sequence[tuple[str, str]] = ()) -> None: ...
 
     def hangup(self, reason_header: str | None = None) -> None: ...
 
@@ -48,7 +45,19 @@ class Session(Protocol):
 
     def accept_reoffer(self, body: bytes) -> None: ...
 
-    def reject_reoffer(self, status: int) -> None: ...
+    def reject_reoffer(self, status: int = 488) -> None: ...
+
+
+class CallerSession(Session, Protocol):
+    """The server side of an INVITE."""
+
+    request: Request
+
+    def ring(self, status: int = 180, reason: str | None = None, body: bytes | None = None) -> None: ...
+
+    def answer(self, body: bytes) -> None: ...
+
+    def reject(self, status: int, reason: str | None = None, headers: Iterable[tuple[str, object]] = ()) -> None: ...
 
 
 class Inviter(Protocol):
@@ -62,8 +71,8 @@ class Inviter(Protocol):
         body: bytes,
         route: Sequence[str] = (),
         received: str | None = None,
-        credentials: ClientCredentials | None = None,
-        timeout: float,
+        credentials: Credentials | None = None,
+        timeout: float = 0.0,
     ) -> Session: ...
 
 
@@ -79,7 +88,7 @@ class Destination:
     """Flow the registration came over, "udp:192.0.2.7:5060"."""
     source: str | None = None
     """IP address of that flow; private media addresses may be latched to it."""
-    credentials: ClientCredentials | None = field(default=None, repr=False)
+    credentials: Credentials | None = field(default=None, repr=False)
     caller: NameAddr | None = None
     """From value that the far end wants to see instead of the caller's own."""
 
@@ -145,10 +154,11 @@ def _cause_of_end(event: events.Ended) -> Cause:
 class SipCallerLeg(_SipLeg):
     """A phone that called us: the user agent server side of an INVITE."""
 
-    def __init__(self, tag: str, session: Session, address: Address, source: str | None) -> None:
+    def __init__(self, tag: str, session: CallerSession, address: Address, source: str | None) -> None:
         self.offer = text_of(session.request.body)
+        """The description the INVITE brought."""
         super().__init__(Party(tag, kind_of(self.offer), private_source=source), address)
-        self._caller: Session = session
+        self._caller = session
         self._session = session
         self._answered = False
         session.listen(self._happened)
@@ -206,17 +216,27 @@ class SipCalleeLeg(_SipLeg):
 
     async def invite(self, sdp: str, caller: Address) -> None:
         for number, destination in enumerate(self._destinations):
-            self._alerted[number] = self._inviter.invite(
-                destination.uri,
-                caller=destination.caller or NameAddr(Uri.parse(caller.uri), caller.display_name),
-                body=sdp.encode(),
-                route=destination.route,
-                received=destination.received,
-                credentials=destination.credentials,
-                timeout=self._settings.no_answer,
-            )
+            try:
+                self._alerted[number] = self._send(destination, sdp.encode(), caller)
+            except SipError as error:
+                log.warning("a contact cannot be invited", reason=str(error))
+                self._refusals.append(Cause.UNAVAILABLE)
         for number, session in list(self._alerted.items()):
             session.listen(self._handler(number))
+        if not self._alerted and not self._over and self._session is None:
+            self._over = True
+            self._deliver(Rejected(most_telling(self._refusals)))
+
+    def _send(self, destination: Destination, body: bytes, caller: Address) -> Session:
+        return self._inviter.invite(
+            destination.uri,
+            caller=destination.caller or NameAddr(Uri.parse(caller.uri), caller.display_name),
+            body=body,
+            route=destination.route,
+            received=destination.received,
+            credentials=destination.credentials,
+            timeout=self._settings.no_answer,
+        )
 
     def _handler(self, number: int) -> Callable[[events.SessionEvent], None]:
         return lambda event: self._happened(number, event)

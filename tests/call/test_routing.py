@@ -90,6 +90,17 @@ def test_a_guest_reaches_only_what_guests_may_call() -> None:
         assert refusal.value.cause is Cause.FORBIDDEN
 
 
+def test_a_trunk_reaches_our_users_but_never_another_trunk() -> None:
+    """Calls from outside do not leave again on our bill."""
+    trunk = Caller("trunk:pbx", ("*",), transit=False)
+    assert router().route("alice", trunk) == UserTarget(ALICE)
+    assert router().route("600", trunk) == ServiceTarget("echo")
+    for dialled in ("00123", "5512"):
+        with pytest.raises(RouteError) as refusal:
+            router().route(dialled, trunk)
+        assert refusal.value.cause is Cause.FORBIDDEN
+
+
 @given(st.text(max_size=300))
 def test_nothing_that_can_be_dialled_breaks_the_router(dialled: str) -> None:
     """Any text is routed or refused, never a crash, and never smuggles a line."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import Any
 
@@ -49,7 +49,7 @@ class FakeSession:
     def answer(self, body: bytes) -> None:
         self.told.append(("answer", body))
 
-    def reject(self, status: int, reason: str | None = None, headers: Sequence[tuple[str, str]] = ()) -> None:
+    def reject(self, status: int, reason: str | None = None, headers: Iterable[tuple[str, object]] = ()) -> None:
         self.told.append(("reject", status, dict(headers).get("Reason")))
 
     def hangup(self, reason_header: str | None = None) -> None:
@@ -61,7 +61,7 @@ class FakeSession:
     def accept_reoffer(self, body: bytes) -> None:
         self.told.append(("accept_reoffer", body))
 
-    def reject_reoffer(self, status: int) -> None:
+    def reject_reoffer(self, status: int = 488) -> None:
         self.told.append(("reject_reoffer", status))
 
 

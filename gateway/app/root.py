@@ -1,0 +1,243 @@
+"""The composition root: makes every room from the configuration, starts and stops them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TypeVar
+from urllib.parse import urlencode
+
+import structlog
+
+from gateway.app import settings
+from gateway.app.dialer import GatewayDialer
+from gateway.app.presence import Presence
+from gateway.app.sip_front import SipFront
+from gateway.app.web_front import WebFront
+from gateway.call.registry import Calls
+from gateway.call.routing import Router
+from gateway.config import Config
+from gateway.errors import ConfigError
+from gateway.identity import passwords
+from gateway.identity.factory import store_named
+from gateway.identity.mapping import IdentityMap, Rule
+from gateway.identity.model import Credential
+from gateway.legs.registrar import Gatekeeper, Registrar
+from gateway.media.engine import MediaError
+from gateway.net.registration import RegistrationPolicy
+from gateway.net.user_agent import UserAgent
+from gateway.sip.digest import DigestServer
+from gateway.sip.headers_values import NameAddr
+from gateway.sip.uri import Uri
+from gateway.sip.user_agent.authenticator import Credentials
+from gateway.web.app import create_app, serve
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+_EXPIRY_SECONDS = 60.0
+"""How often bindings that ran out are swept from the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One configured user, as `gateway run` shows it."""
+
+    user: str
+    password: str | None
+    """Only when the gateway made it; a password that was configured is not shown again."""
+    use: str
+    link: str | None = None
+    """The page, signed in, for web users with a generated password."""
+
+
+class GatewayApp:
+    """A whole gateway in one object; nothing happens before `start`."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        random: Callable[[int], bytes] = os.urandom,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.config = config
+        self.calls: Calls
+        self._random = random
+        self._wall_clock = wall_clock
+        self._passwords: passwords.Passwords
+        self._credentials: dict[str, Credential] = {}
+        self._user_agent: UserAgent
+        self._web_port = config.web.listen.port
+        self._stack = AsyncExitStack()
+
+    # -- life ----------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open the store, the media port, SIP, and the web side, in this order; all or nothing.
+
+        Raises ConfigError for what cannot be opened.
+        """
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+
+    async def stop(self) -> None:
+        """End every call, say goodbye to every peer, close everything; idempotent."""
+        await self._stack.aclose()
+
+    async def _start(self) -> None:
+        config, loop = self.config, asyncio.get_running_loop()
+        identity = IdentityMap(
+            config.identity_users(), [Rule(rule.sip, rule.web) for rule in config.identity.rules], config.domain
+        )
+        wanted = {user.id: settings.secret(user.password) for user in config.users}
+        self._passwords = passwords.resolve(wanted, config.state_dir, self._random)
+        self._credentials = {
+            name: Credential(name, config.realm, passwords.ha1(name, config.realm, word))
+            for name, word in self._passwords.values.items()
+        }
+        store = store_named(config.identity.store, config.state_dir)
+        await store.open()
+        self._stack.push_async_callback(store.close)
+        await passwords.provision(store, self._passwords, config.realm)
+
+        engine = settings.engine(config, loop.time)
+        await self._open("webrtc.listen", engine.start())
+        self._stack.push_async_callback(engine.close)
+
+        presence = Presence()
+        domains = settings.own_names(config)
+        dialer = GatewayDialer(config, identity, store, presence, self._wall_clock)
+        self.calls = Calls(
+            engine,
+            Router(identity, settings.routes(config), domains, [trunk.name for trunk in config.trunks]),
+            dialer,
+            loop,
+            settings=settings.call_settings(config),
+            limits=settings.call_limits(config),
+            new_id=self._token,
+            on_preference=dialer.learn,
+        )
+        digest = DigestServer(config.realm, self._random(32), policy=settings.nonce_policy(config))
+        gatekeeper = Gatekeeper(
+            identity, store, digest, domains, settings.trunk_sources(config), self._wall_clock, self._random
+        )
+        registrar = Registrar(identity, store, settings.registrar_policy(config), self._wall_clock)
+        front = SipFront(
+            identity, self.calls, gatekeeper, registrar, {trunk.name: trunk for trunk in config.trunks}, self._token
+        )
+        self._user_agent = dialer.inviter = UserAgent(settings.user_agent(config), front)
+        await self._open("sip.listen", self._user_agent.start())
+        self._stack.push_async_callback(self._user_agent.close)
+        self._register_trunks()
+
+        web_front = WebFront(config, identity, presence, self.calls, self._check_password, self._token)
+        await self._start_web(web_front)
+        self._stack.push_async_callback(self.calls.close)
+        sweeper = asyncio.create_task(self._sweep(store.expire))
+        self._stack.callback(sweeper.cancel)
+
+    async def _start_web(self, front: WebFront) -> None:
+        web = self.config.web
+        web_settings = settings.web(self.config)
+        tls = None
+        if web.tls.cert is not None and web.tls.key is not None:
+            tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            tls.minimum_version = ssl.TLSVersion.TLSv1_2
+            try:
+                tls.load_cert_chain(web.tls.cert, web.tls.key)
+            except (OSError, ssl.SSLError) as error:
+                raise ConfigError("web.tls", f"the certificate or its key cannot be used: {error}") from None
+        application = create_app(front, web_settings)
+        server = await self._open("web.listen", serve(application, web.listen.host, web.listen.port, tls, web_settings))
+        self._web_port = server.port
+        self._stack.push_async_callback(server.stop)
+
+    async def _open(self, key: str, opening: Awaitable[T]) -> T:
+        try:
+            return await opening
+        except (OSError, MediaError) as error:
+            raise ConfigError(key, f"cannot be opened: {getattr(error, 'strerror', None) or error}") from None
+
+    def _register_trunks(self) -> None:
+        """Begin every wanted registration; a trunk that is away must not keep the gateway from starting."""
+        for trunk in self.config.trunks:
+            if trunk.register_account and trunk.username is not None:
+                host = Uri.parse(trunk.uri)
+                registering = self._user_agent.register(
+                    trunk.uri,
+                    aor=NameAddr(Uri.of(trunk.username, host.host, host.port)),
+                    credentials=Credentials(trunk.username, settings.secret(trunk.password)),
+                    policy=RegistrationPolicy(expires=trunk.register_expires),
+                )
+                task = asyncio.ensure_future(registering)
+                self._stack.callback(task.cancel)
+
+    async def _sweep(self, expire: Callable[[float], Awaitable[int]]) -> None:
+        while True:
+            await asyncio.sleep(_EXPIRY_SECONDS)
+            try:
+                await expire(self._wall_clock())
+            except Exception:
+                log.exception("sweeping expired bindings failed")
+
+    # -- what others are told ------------------------------------------------------
+
+    def _token(self) -> str:
+        return self._random(10).hex()
+
+    def _check_password(self, user_id: str, secret: str) -> bool:
+        return passwords.check(self._credentials.get(user_id), secret)
+
+    def password(self, user_id: str) -> str:
+        """The password in force; for the demo and the tests, which play the users."""
+        return self._passwords.values[user_id]
+
+    @property
+    def page_url(self) -> str:
+        """Where people find the page."""
+        web = self.config.web
+        if web.public_url is not None:
+            return web.public_url + "/"
+        scheme = "https" if web.tls.cert is not None else "http"
+        host = settings.reachable(web.listen.host)
+        return f"{scheme}://{host}:{self._web_port}/"
+
+    def signed_in_url(self, user_id: str) -> str:
+        """The page with an account in its fragment, which never leaves the browser."""
+        return f"{self.page_url}#{urlencode({'user': user_id, 'token': self.password(user_id)})}"
+
+    @property
+    def sip_addresses(self) -> tuple[str, ...]:
+        """Where phones register, "udp:192.0.2.1:5060"."""
+        return tuple(
+            f"{transport}:{settings.reachable(host)}:{port}" for transport, host, port in self._user_agent.listening
+        )
+
+    @property
+    def sip_hostport(self) -> str:
+        """Host and port of the first SIP address."""
+        return self.sip_addresses[0].partition(":")[2]
+
+    @property
+    def accounts(self) -> tuple[Account, ...]:
+        """Every configured user, with the password when the gateway made it."""
+        found = []
+        for user in self.config.users:
+            ways = [
+                way for way, wanted in (("sign in on the page", user.web), ("register a phone", user.sip)) if wanted
+            ]
+            made = user.id in self._passwords.generated
+            password = self.password(user.id) if made else None
+            link = self.signed_in_url(user.id) if made and user.web else None
+            found.append(Account(user.id, password, ", ".join(ways), link))
+        return tuple(found)

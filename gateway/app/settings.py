@@ -1,0 +1,190 @@
+"""The configuration, in the words of each room: no room reads gateway.config itself."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+
+from pydantic import SecretStr
+
+from gateway.call.record import CallSettings
+from gateway.call.registry import CallLimits
+from gateway.call.routing import Route
+from gateway.config import Config, advertised
+from gateway.legs.registrar import TrunkSource
+from gateway.media.embedded.engine import EmbeddedEngine
+from gateway.media.embedded.latching import Latching, LatchRules
+from gateway.media.embedded.settings import EmbeddedConfig
+from gateway.media.embedded.transcode import OpusSettings
+from gateway.media.embedded.webrtc_config import WebRtcConfig
+from gateway.media.engine import MediaEngine
+from gateway.net.config import UserAgentConfig
+from gateway.sip.admission import AdmissionLimits
+from gateway.sip.dialogs.session_timer import TimerPolicy
+from gateway.sip.digest import NoncePolicy
+from gateway.sip.parser import Limits
+from gateway.sip.registrar import RegistrarPolicy
+from gateway.sip.stack import StackConfig
+from gateway.sip.transactions import Timers
+from gateway.web.settings import WebSettings
+
+_NEVER = 10.0 * 365 * 86_400
+"""Seconds that stand for "no limit"."""
+
+
+def secret(value: SecretStr | None) -> str | None:
+    """The text of a secret."""
+    return None if value is None else value.get_secret_value()
+
+
+def reachable(host: str) -> str:
+    """`host` as others can use it: the wildcard becomes our address on the default route, IPv6 gets brackets."""
+    address = advertised(host, 1).host
+    return f"[{address}]" if ":" in address else address
+
+
+def own_names(config: Config) -> tuple[str, ...]:
+    """Hosts that mean this gateway in a SIP URI: the domain, and every address phones may have been given."""
+    names = [config.domain]
+    for listen in config.sip.listen:
+        names += [
+            advertised(listen.host, listen.port).host,
+            advertised(listen.host, listen.port, config.sip.advertised).host,
+        ]
+    return tuple(dict.fromkeys(names))
+
+
+def routes(config: Config) -> tuple[Route, ...]:
+    return tuple(Route(route.match, route.to, route.strip, route.prefix) for route in config.routes)
+
+
+def call_settings(config: Config) -> CallSettings:
+    return CallSettings(config.sip.ring_timeout, config.limits.max_call_duration or _NEVER)
+
+
+def call_limits(config: Config) -> CallLimits:
+    limits = config.limits
+    return CallLimits(limits.max_calls, limits.calls_per_second, history=limits.history_size)
+
+
+def nonce_policy(config: Config) -> NoncePolicy:
+    return NoncePolicy(lifetime=config.sip.registration.nonce_lifetime)
+
+
+def registrar_policy(config: Config) -> RegistrarPolicy:
+    registration = config.sip.registration
+    own = {
+        (place.host.lower(), place.port)
+        for listen in config.sip.listen
+        for place in (
+            advertised(listen.host, listen.port),
+            advertised(listen.host, listen.port, config.sip.advertised),
+        )
+    }
+    return RegistrarPolicy(
+        registration.min_expires,
+        registration.max_expires,
+        registration.default_expires,
+        registration.max_contacts,
+        domains=frozenset(name.lower() for name in own_names(config)),
+        own=frozenset(own),
+    )
+
+
+def trunk_sources(config: Config) -> tuple[TrunkSource, ...]:
+    return tuple(
+        TrunkSource(trunk.name, tuple(ipaddress.ip_network(source) for source in trunk.sources))
+        for trunk in config.trunks
+        if trunk.sources
+    )
+
+
+def web(config: Config) -> WebSettings:
+    limits = config.web.limits
+    return WebSettings(
+        allowed_origins=config.web.allowed_origins,
+        max_body=limits.max_message_size,
+        max_message=limits.max_message_size,
+        max_batch=limits.max_batch,
+        max_connections=limits.max_connections,
+        max_connections_per_address=limits.max_connections_per_source,
+        messages_per_second=limits.requests_per_second,
+        message_burst=limits.burst,
+        send_queue_messages=limits.send_queue,
+        ping_interval=limits.ping_interval,
+        ping_timeout=limits.ping_timeout,
+        max_sessions=limits.max_sessions,
+        failures_per_second=limits.failed_logins / max(limits.login_penalty, 1.0),
+        failure_burst=limits.failed_logins,
+    )
+
+
+def user_agent(config: Config) -> UserAgentConfig:
+    sip = config.sip
+    told = sip.advertised
+    return UserAgentConfig(
+        listen=tuple((listen.host, listen.port) for listen in sip.listen if listen.transport == "udp"),
+        advertised=None if told is None else (told.host, told.port),
+        domains=own_names(config),
+        user_agent=sip.user_agent,
+        stack=StackConfig(
+            timers=Timers(sip.timers.t1, sip.timers.t2, sip.timers.t4),
+            parser=Limits(message=sip.limits.max_message_size),
+            admission=AdmissionLimits(
+                rate=sip.limits.requests_per_second,
+                burst=sip.limits.burst,
+                trusted=_single_addresses(config),
+            ),
+            transactions=sip.limits.max_transactions,
+        ),
+        session_timer=TimerPolicy(
+            sip.session_timer.expires if sip.session_timer.enabled else 0, sip.session_timer.min_se
+        ),
+        sessions=sip.limits.max_dialogs,
+        longest_ringing=sip.ring_timeout + 60,
+    )
+
+
+def _single_addresses(config: Config) -> frozenset[str]:
+    """Trunks named by one address each are not rate-limited as strangers are."""
+    networks = [ipaddress.ip_network(source) for trunk in config.trunks for source in trunk.sources]
+    return frozenset(str(network.network_address) for network in networks if network.num_addresses == 1)
+
+
+def engine(config: Config, clock: Callable[[], float]) -> MediaEngine:
+    """The media engine the configuration names; not started yet."""
+    return EmbeddedEngine(_embedded(config), clock=clock)
+
+
+def _embedded(config: Config) -> EmbeddedConfig:
+    rtp, codecs = config.rtp, config.codecs
+    return EmbeddedConfig(
+        webrtc=_webrtc(config),
+        rtp_host=rtp.listen,
+        rtp_advertised=rtp.advertised,
+        rtp_ports=(rtp.ports.first, rtp.ports.last),
+        latching=LatchRules(mode=Latching(rtp.latching)),
+        max_packets_per_second=rtp.max_packets_per_second,
+        webrtc_codecs=codecs.webrtc,
+        rtp_codecs=codecs.rtp,
+        telephone_event=codecs.telephone_event,
+        transcode=codecs.transcode,
+        opus=OpusSettings(codecs.opus.complexity, codecs.opus.bitrate),
+        max_sessions=config.limits.max_calls,
+        media_timeout=rtp.media_timeout,
+        held_timeout=rtp.held_timeout,
+        tone_frequency=round(config.media.tone.frequency),
+        tone_level=config.media.tone.level,
+    )
+
+
+def _webrtc(config: Config) -> WebRtcConfig:
+    webrtc = config.webrtc
+    return WebRtcConfig(
+        listen=(webrtc.listen.host,),
+        port=webrtc.listen.port,
+        advertised=tuple(place.host if place.port is None else (place.host, place.port) for place in webrtc.advertised),
+        srtp_profiles=webrtc.srtp_profiles,
+        setup_timeout=webrtc.setup_timeout,
+        liveness_timeout=webrtc.consent_timeout,
+    )

@@ -1,0 +1,84 @@
+"""The gateway as the web front ends see it (gateway.web.facade.Gateway)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from gateway.app.presence import Presence
+from gateway.call.leg import Address
+from gateway.call.registry import Calls
+from gateway.call.routing import Caller, RouteError
+from gateway.call.status import Cause
+from gateway.config import Config
+from gateway.identity.mapping import IdentityMap
+from gateway.identity.model import User
+from gateway.legs.web import WebCallerLeg
+from gateway.web.facade import PlaceError, WebCall, WebChannel
+from sdp import SdpSyntaxError, SessionDescription
+
+
+class WebFront:
+    """Authenticates web users, knows who is there, places their calls."""
+
+    def __init__(
+        self,
+        config: Config,
+        identity: IdentityMap,
+        presence: Presence,
+        calls: Calls,
+        check_password: Callable[[str, str], bool],
+        new_tag: Callable[[], str],
+    ) -> None:
+        self._config = config
+        self._identity = identity
+        self._presence = presence
+        self._calls = calls
+        self._check_password = check_password
+        self._new_tag = new_tag
+
+    async def authenticate(self, user: str, secret: str | None) -> User | None:
+        known = self._identity.find(user)
+        if known is None:
+            if not self._config.web.guests or secret:
+                return None
+            return User(user, web=True, may_call=self._config.web.guests_may_call)
+        if not known.web or secret is None or not self._check_password(known.id, secret):
+            return None
+        return known
+
+    def is_configured(self, user_id: str) -> bool:
+        return self._identity.find(user_id) is not None
+
+    def connect(self, user_id: str, channel: WebChannel) -> None:
+        self._presence.connect(user_id, channel)
+
+    def disconnect(self, user_id: str, channel: WebChannel) -> None:
+        self._presence.disconnect(user_id, channel)
+
+    async def place(self, channel: WebChannel, caller: User, to: str, sdp: str) -> WebCall:
+        try:
+            SessionDescription.parse(sdp)
+        except SdpSyntaxError as error:
+            raise PlaceError(Cause.NOT_ACCEPTABLE, f"the offer is not a session description: {error}", 400) from None
+        address = Address(self._identity.sip_uri(caller.id), caller.display_name or caller.id)
+        leg = WebCallerLeg(self._new_tag(), address, channel)
+        try:
+            await self._calls.place(leg, Caller(caller.id, caller.may_call), to, sdp, caller.max_calls)
+        except RouteError as error:
+            raise PlaceError(error.cause, str(error)) from None
+        return leg.handle
+
+    def ice_servers(self, client: str) -> list[dict[str, Any]]:
+        servers: list[dict[str, Any]] = []
+        for server in self._config.web.ice_servers:
+            entry: dict[str, Any] = {"urls": list(server.urls)}
+            if server.username is not None:
+                entry["username"] = server.username
+            if server.credential is not None:
+                entry["credential"] = server.credential.get_secret_value()
+            servers.append(entry)
+        return servers
+
+    def health(self) -> dict[str, Any]:
+        return {"active_calls": len(self._calls), "web_users": len(self._presence)}
