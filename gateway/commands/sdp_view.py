@@ -38,6 +38,11 @@ _SECRET = ("ice-pwd", "crypto")
 _HIDDEN = "(not shown)"
 
 
+def plain(text: object) -> Text:
+    """Text for the terminal, taken literally."""
+    return Text(clean(text))
+
+
 def clean(text: object) -> str:
     """Text with every character that could steer a terminal replaced."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(text))
@@ -46,6 +51,7 @@ def clean(text: object) -> str:
 def shown(description: SessionDescription) -> Iterator[RenderableType]:
     """A description, part by part."""
     trouble: list[SdpSyntaxError] = []
+    yield Text("Session", style="bold")
     yield _session(description, trouble)
     for index, media in enumerate(description.media):
         yield Text()
@@ -57,7 +63,7 @@ def shown(description: SessionDescription) -> Iterator[RenderableType]:
 
 
 def _session(description: SessionDescription, trouble: list[SdpSyntaxError]) -> Table:
-    table = _plain_table("Session")
+    table = _plain_table()
     for letter, name in (
         ("o", "origin"),
         ("s", "name"),
@@ -67,9 +73,9 @@ def _session(description: SessionDescription, trouble: list[SdpSyntaxError]) -> 
         ("t", "time"),
     ):
         for value in description.field_values(letter):
-            table.add_row(name, clean(value))
+            table.add_row(name, plain(value))
     for group in _readable(description, Group, trouble):
-        table.add_row(f"group {clean(group.semantics)}", clean(" ".join(group.mids)))
+        table.add_row(plain(f"group {group.semantics}"), plain(" ".join(group.mids)))
     _add_attributes(table, description, ("group",), trouble)
     return table
 
@@ -85,10 +91,11 @@ def _media(
         title += "  rejected"
     else:
         title += f"  {description.direction_of(media)}"
-    table = _plain_table(clean(title))
+    yield Text(clean(title), style="bold")
+    table = _plain_table()
     for letter, name in (("i", "about"), ("c", "connection"), ("b", "bandwidth")):
         for value in media.field_values(letter):
-            table.add_row(name, clean(value))
+            table.add_row(name, plain(value))
     _add_attributes(table, media, _TABLED, trouble)
     yield table
     for part in (
@@ -107,7 +114,7 @@ def _add_attributes(table: Table, section: Section, besides: Iterable[str], trou
         name, _, value = line[2:].partition(":")
         if line[0] != "a" or name in besides:
             continue
-        table.add_row(clean(name), _HIDDEN if name in _SECRET else clean(value))
+        table.add_row(plain(name), _HIDDEN if name in _SECRET else plain(value))
     for name, view in ATTRIBUTES.items():
         if name not in besides:
             _readable(section, view, trouble)
@@ -127,7 +134,7 @@ def _codecs(media: MediaDescription, trouble: list[SdpSyntaxError]) -> Table:
             rtpmap = RtpMap.parse(f"{name} {STATIC[int(name)]}")
         codec = (rtpmap.encoding, str(rtpmap.clock_rate), str(rtpmap.channels)) if rtpmap is not None else ("", "", "")
         row = (name, *codec, fmtps.get(name, ""), ", ".join([*feedback.get(name, []), *everyone]))
-        table.add_row(*map(clean, row))
+        table.add_row(*map(plain, row))
     return table
 
 
@@ -137,7 +144,7 @@ def _candidates(media: MediaDescription, trouble: list[SdpSyntaxError]) -> Table
         related = f"{found.related_address} {found.related_port}" if found.related_address is not None else ""
         more = " ".join(f"{name} {value}" for name, value in found.extensions)
         row = (found.type, found.component, found.transport, found.address, found.port, found.priority, related, more)
-        table.add_row(*map(clean, row))
+        table.add_row(*map(plain, row))
     return table
 
 
@@ -145,14 +152,14 @@ def _keys(media: MediaDescription, trouble: list[SdpSyntaxError]) -> Table:
     table = _table("key", "suite", "octets", "session parameters")
     for crypto in _readable(media, Crypto, trouble):
         octets = " ".join(str(len(key.key_and_salt)) for key in crypto.keys)
-        table.add_row(*map(clean, (crypto.tag, crypto.suite, octets, " ".join(crypto.session_parameters))))
+        table.add_row(*map(plain, (crypto.tag, crypto.suite, octets, " ".join(crypto.session_parameters))))
     return table
 
 
 def _extensions(media: MediaDescription, trouble: list[SdpSyntaxError]) -> Table:
     table = _table("extension", "URI", "direction", "attributes")
     for extmap in _readable(media, ExtMap, trouble):
-        table.add_row(*map(clean, (extmap.id, extmap.uri, extmap.direction or "", extmap.attributes or "")))
+        table.add_row(*map(plain, (extmap.id, extmap.uri, extmap.direction or "", extmap.attributes or "")))
     return table
 
 
@@ -165,10 +172,8 @@ def _readable(section: Section, view: type[Any], trouble: list[SdpSyntaxError]) 
         return ()
 
 
-def _plain_table(title: str) -> Table:
-    table = Table(
-        title=Text(title, style="bold"), title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 2)
-    )
+def _plain_table() -> Table:
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 2))
     table.add_column(style="cyan", no_wrap=True)
     table.add_column(overflow="fold")
     return table
@@ -189,7 +194,7 @@ def findings_table(findings: Iterable[Finding]) -> Table:
             str(finding.line),
             Text(finding.severity.value, style=_COLOURS[finding.severity]),
             finding.stumbles.value,
-            Text(clean(finding.message)),
+            plain(finding.message),
             finding.reference,
         )
     return table
