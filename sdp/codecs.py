@@ -125,7 +125,15 @@ class Codec:
 
     def numbered(self, payload_type: int | None) -> Codec:
         """The same codec under another payload type."""
-        return self if payload_type == self.payload_type else replace(self, payload_type=payload_type)
+        if payload_type == self.payload_type:
+            return self
+        return _codec(self.name, self.clock_rate, self.channels, payload_type, self.fmtp, self.feedback)
+
+    def saying(self, feedback: tuple[str, ...]) -> Codec:
+        """The same codec with this RTCP feedback."""
+        if feedback == self.feedback:
+            return self
+        return _codec(self.name, self.clock_rate, self.channels, self.payload_type, self.fmtp, feedback)
 
 
 def parameters(fmtp: str) -> dict[str, str]:
@@ -157,28 +165,27 @@ def _h264_profile(profile_level_id: str) -> str:
     return text[:4]
 
 
-@lru_cache(maxsize=512)
 def _read_rtpmap(rtpmap: str) -> tuple[str, int, int] | None:
     """Name, clock rate and channels; None where it is not of that form (RFC 8866 section 6.6)."""
     name, _, rest = rtpmap.strip().partition("/")
     rate, _, channels = rest.partition("/")
-    if not (name and rate.isascii() and rate.isdigit() and len(rate) < 10):
+    if not (name and rate.isascii() and rate.isdigit() and len(rate) < 10 and int(rate)):
         return None
     usable = channels.isascii() and channels.isdigit() and 0 < int(channels[:3]) < 256 and len(channels) < 4
     return name, int(rate), int(channels) if usable else 1
 
 
-def _read_codec(payload_type: int, rtpmap: str, fmtp: str, feedback: tuple[str, ...]) -> Codec | None:
-    read = _read_rtpmap(rtpmap)
-    if read is None or not read[1]:
-        return None
-    name, rate, channels = read
-    return Codec(name, rate, channels, payload_type, fmtp, feedback)
+_LONGEST_REMEMBERED: Final = 200
+"""Characters of parameters that are worth remembering, so that strangers cannot fill memory."""
+_remembered_codec = lru_cache(maxsize=2048)(Codec)
 
 
-_read_codec_cached = lru_cache(maxsize=2048)(_read_codec)
-_CACHED_LENGTH: Final = 200
-"""Longest fmtp or rtpmap that is worth remembering, so that strangers cannot fill memory."""
+def _codec(
+    name: str, clock_rate: int, channels: int, payload_type: int | None, fmtp: str, feedback: tuple[str, ...]
+) -> Codec:
+    """The value, the one made before where it is short: every call of one browser needs the same."""
+    short = len(fmtp) + len(name) < _LONGEST_REMEMBERED and len(feedback) < 10 and sum(map(len, feedback)) < 400
+    return (_remembered_codec if short else Codec)(name, clock_rate, channels, payload_type, fmtp, feedback)
 
 
 def read_codecs(media: MediaDescription) -> tuple[Codec, ...]:
@@ -189,31 +196,35 @@ def read_codecs(media: MediaDescription) -> tuple[Codec, ...]:
     """
     found: tuple[Codec, ...] | None = media._views.get(read_codecs)
     if found is None:
-        found = media._views[read_codecs] = _read_codecs(media)
+        maps, fmtps, feedback = media.values("rtpmap"), media.values("fmtp"), media.values("rtcp-fb")
+        length = sum(map(len, maps)) + sum(map(len, fmtps)) + sum(map(len, feedback))
+        read = _remembered_codecs if length < _LONGEST_SECTION_REMEMBERED else _read_codecs
+        found = media._views[read_codecs] = read(media.formats, maps, fmtps, feedback)
     return found
 
 
-def _read_codecs(media: MediaDescription) -> tuple[Codec, ...]:
-    maps = _by_payload_type(media.values("rtpmap"))
-    parameters_of = _by_payload_type(media.values("fmtp"))
-    feedback = _feedback(media.values("rtcp-fb"))
+def _read_codecs(
+    formats: tuple[str, ...], maps: tuple[str, ...], fmtps: tuple[str, ...], feedbacks: tuple[str, ...]
+) -> tuple[Codec, ...]:
+    rtpmaps = _by_payload_type(maps)
+    parameters_of = _by_payload_type(fmtps)
+    feedback = _feedback(feedbacks)
     to_all = feedback.get("*", ())
     codecs: dict[int, Codec] = {}
-    for text in media.formats:
+    for text in formats:
         payload_type = payload_number(text)
         if payload_type is None or payload_type in codecs:
             continue
-        rtpmap = maps.get(text) or STATIC.get(payload_type)
-        if rtpmap is None:
-            continue
-        fmtp = parameters_of.get(text, "")
-        said = feedback.get(text, ())
-        said = (*to_all, *said) if to_all else said
-        read = _read_codec_cached if len(fmtp) + len(rtpmap) < _CACHED_LENGTH and len(said) < 10 else _read_codec
-        codec = read(payload_type, rtpmap, fmtp, said)
-        if codec is not None:
-            codecs[payload_type] = codec
+        rtpmap = _read_rtpmap(rtpmaps.get(text) or STATIC.get(payload_type, ""))
+        if rtpmap is not None:
+            said = (*to_all, *feedback.get(text, ()))
+            codecs[payload_type] = _codec(*rtpmap, payload_type, parameters_of.get(text, ""), said)
     return tuple(codecs.values())
+
+
+_remembered_codecs = lru_cache(maxsize=128)(_read_codecs)
+_LONGEST_SECTION_REMEMBERED: Final = 8192
+"""Characters of a section's codec lines: every call of one browser brings the same."""
 
 
 def payload_number(text: str) -> int | None:

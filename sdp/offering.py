@@ -63,7 +63,7 @@ class Offerer:
             self._numbering.wish(codec for media in source for codec in read_codecs(media))
         built: list[MediaDescription] = []
         seen: set[int] = set()
-        found = partners(self._previous, source)
+        found = partners(self._previous, source) if self._previous else {}
         for slot in slots(self._previous):
             partner = found[slot[0]]
             if partner is not None:
@@ -114,13 +114,14 @@ class Offerer:
         codecs = _at_most(offered_codecs(_rtp_codecs(source), source.kind, plan, numbering), self._most)
         if not codecs:
             return []
+        profile = self._profile(transport, earlier)
         section = SectionPlan(
             kind=source.kind,
-            profile=self._profile(transport, earlier),
+            profile=profile,
             family=PLAN_FAMILIES[plan.kind][0],
             transport=transport,
             direction=said_direction(self._source, source).limited_to(plan.direction),
-            codecs=offered_feedback(codecs, source.kind, plan),
+            codecs=offered_feedback(codecs, source.kind, plan) if "AVPF" in profile else codecs,
             mid=self._mid(earlier),
             rtcp_mux=transport.rtcp_mux if transport.rtcp_mux is not None else plan.is_webrtc,
             setup=SetupRole.ACTPASS,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from sdp.attributes import MaxPtime, Ptime
@@ -20,7 +19,7 @@ def offered_feedback(codecs: tuple[Codec, ...], kind: str, plan: Plan) -> tuple[
     for codec in codecs:
         if codec.is_media:
             passing = [said for said in codec.feedback if _passes(said, plan) and said not in ours]
-            codec = _saying(codec, (*passing, *ours))
+            codec = codec.saying((*passing, *ours))
         result.append(codec)
     return tuple(result)
 
@@ -32,11 +31,7 @@ def answered_feedback(
     can = {said for codec in other or () for said in codec.feedback if _passes(said, plan)}
     if kind == "video":
         can.update(plan.codecs.feedback)
-    return tuple([_saying(codec, tuple([said for said in codec.feedback if said in can])) for codec in codecs])
-
-
-def _saying(codec: Codec, feedback: tuple[str, ...]) -> Codec:
-    return codec if feedback == codec.feedback else replace(codec, feedback=feedback)
+    return tuple([codec.saying(tuple([said for said in codec.feedback if said in can])) for codec in codecs])
 
 
 def _passes(feedback: str, plan: Plan) -> bool:

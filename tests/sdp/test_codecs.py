@@ -80,8 +80,10 @@ def test_feedback_for_all_formats_is_feedback_for_each() -> None:
 
 def test_long_parameters_are_read_but_not_remembered() -> None:
     """Strangers cannot fill the cache with large values."""
-    (codec,) = codecs_of(f"m=audio 4000 RTP/AVP 96|a=rtpmap:96 opus/48000/2|a=fmtp:96 x={'y' * 300}")
-    assert codec.fmtp == "x=" + "y" * 300
+    for length in (300, 8000):
+        long = f"|a=fmtp:96 x={'y' * length}|a=rtcp-fb:96 {'z' * 500}"
+        (codec,) = codecs_of("m=audio 4000 RTP/AVP 96|a=rtpmap:96 opus/48000/2" + long)
+        assert codec.fmtp == "x=" + "y" * length
 
 
 def test_codecs_of_a_section_are_read_once() -> None:
