@@ -236,7 +236,7 @@ def test_an_alert_is_believed_when_the_handshake_stays_stuck() -> None:
     assert client.failure == ""
     client.handle_timer(4)
     assert client.state is DtlsState.FAILED
-    assert client.failure == "the peer sent the alert 40"
+    assert client.failure == "the peer sent the alert handshake_failure"
 
 
 def test_a_certificate_signalling_did_not_promise_fails_both_ends() -> None:

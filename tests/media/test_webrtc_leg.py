@@ -9,6 +9,7 @@ from gateway.media.embedded.webrtc_config import WebRtcConfig
 from gateway.media.embedded.webrtc_leg import LegState, is_well_formed_rtp
 from gateway.media.embedded.webrtc_states import TRANSITIONS, LegInput
 from gateway.media.engine import MediaError
+from tests.media.test_dtls import client_hello
 from tests.media.webrtc_support import (
     BROWSER,
     CONTEXT,
@@ -194,6 +195,17 @@ def test_set_up_fails_after_15_seconds_without_dtls() -> None:
         bench.clock.advance(2)
     assert bench.states[-1] == (LegState.FAILED, "DTLS did not finish within 15 s")
     assert bench.port.table_sizes["addresses"] == 0
+
+
+def test_a_time_out_says_what_went_wrong_in_dtls() -> None:
+    """A peer with no cipher in common is told apart from one that stays silent."""
+    bench = Bench()
+    leg = bench.open_leg()
+    leg.set_remote("peer", PASSWORD, PEER_CONTEXT.fingerprints, "passive")
+    bench.deliver(binding_request(leg))
+    bench.deliver(client_hello(b"\0\0"))
+    bench.clock.advance(15)
+    assert bench.states[-1] == (LegState.FAILED, "DTLS did not finish within 15 s: no shared cipher")
 
 
 def test_an_active_leg_repeats_its_client_hello_by_the_clock() -> None:

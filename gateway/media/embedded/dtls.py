@@ -24,6 +24,21 @@ CIPHERS = (
 """Forward secrecy and authenticated encryption only; the RSA ones for peers with RSA certificates."""
 EXPORTER_LABEL = b"EXTRACTOR-dtls_srtp"
 
+ALERTS = {
+    0: "close_notify",
+    10: "unexpected_message",
+    20: "bad_record_mac",
+    40: "handshake_failure",
+    42: "bad_certificate",
+    43: "unsupported_certificate",
+    46: "certificate_unknown",
+    47: "illegal_parameter",
+    51: "decrypt_error",
+    70: "protocol_version",
+    71: "insufficient_security",
+    80: "internal_error",
+}
+"""Names of the alerts a handshake may meet (RFC 5246 section 7.2)."""
 RECORD_HEADER = 13
 ALERT = 21
 LONGEST_RETRANSMIT = 2.0
@@ -121,6 +136,8 @@ class DtlsAssociation:
         self.state = DtlsState.HANDSHAKE
         self.failure = ""
         """One sentence once `state` is FAILED."""
+        self.trouble = ""
+        """What last went wrong, be it a stranger's doing, while the handshake goes on."""
         self.deadline: float | None = None
         """When `handle_timer` wants to be called, None while nothing is pending."""
         self.send_key: SrtpKey | None = None
@@ -210,7 +227,8 @@ class DtlsAssociation:
         # Anybody on the path could have written it, so it only counts when the handshake stays stuck.
         self.ignored += 1
         if len(record) == RECORD_HEADER + 2 and record[13] == 2 and self._alert_deadline is None:
-            self._alert = str(record[14])
+            self._alert = ALERTS.get(record[14], str(record[14]))
+            self.trouble = f"an alert said {self._alert}"
             self._alert_deadline = now + self._config.dtls_alert_grace
             self._set_deadline()
 
@@ -260,6 +278,7 @@ class DtlsAssociation:
         self._connection = self._new_connection()
         self._flight = []
         self._retransmit_at = None
+        self.trouble = _describe(error)
         self._set_deadline()
         if self.role is DtlsRole.ACTIVE:
             self._advance(now)

@@ -454,7 +454,8 @@ class WebRtcLeg:
         config = self._host.config
         if self._setup_deadline is not None and now >= self._setup_deadline:
             missing = "no valid ICE check came" if self.state is LegState.CHECKING else "DTLS did not finish"
-            self._enter(LegInput.TIMEOUT, now, f"{missing} within {config.setup_timeout:g} s")
+            trouble = f": {self._dtls.trouble}" if self._dtls is not None and self._dtls.trouble else ""
+            self._enter(LegInput.TIMEOUT, now, f"{missing} within {config.setup_timeout:g} s{trouble}")
         elif self.state is LegState.CONNECTED and now >= self._last_heard + config.liveness_timeout:
             self._enter(LegInput.SILENCE, now, f"nothing was heard from the peer for {config.liveness_timeout:g} s")
         elif self._dtls is not None:
