@@ -226,12 +226,13 @@ def test_words_of_the_file_stay_words(tmp_path: Path) -> None:
     """off is not false, 0044 is not 36, +49 keeps its plus, and a bare 1001 is the extension."""
     text = (
         "rtp: {srtp: off, latching: on}\n"
-        "users: [{id: 1001, sip: true, aliases: [0044, +4989]}]\n"
+        "users: [{id: 1001, sip: true, aliases: [0044, +4989], password: 8675309}]\n"
         "routes: [{match: 0044, to: 'user:1001', prefix: +49}]\nweb: {guests: no, guests_may_call: [600]}"
     )
     config = load_text(tmp_path, text)
     assert (config.rtp.srtp, config.rtp.latching) == ("off", "on")
     assert config.users[0].aliases == ("0044", "+4989")
+    assert config.users[0].password == SecretStr("8675309")
     assert (config.routes[0].match, config.routes[0].prefix) == ("0044", "+49")
     assert config.web.guests is False
     assert config.web.guests_may_call == ("600",)

@@ -188,6 +188,9 @@ def test_errors_never_repeat_a_secret(tmp_path: Path) -> None:
         "users: [{id: alice, web: true, password: [hunter2]}]",
         "users: [{id: alice, web: true, password: {hunter2: hunter2}}]",
         "users: [{id: alice, password: hunter2}]",
+        "users: [{id: alice, web: true, password: 86753.09}]",
+        "users: [{id: alice, web: true, password: true}]",
+        "users: [{id: alice, web: true, password: 'hunter2\\n'}]".replace("'", '"'),
         "trunks: [{name: a, uri: 'sip:pbx', password: hunter2}]",
         "web: {ice_servers: [{urls: x, credential: hunter2}]}",
         "identity: {store: 'redis+x://:hunter2@h'}",
@@ -195,6 +198,8 @@ def test_errors_never_repeat_a_secret(tmp_path: Path) -> None:
         with pytest.raises(ConfigError) as caught:
             load_text(tmp_path, text)
         assert "hunter2" not in str(caught.value)
+        assert "86753" not in str(caught.value)
+        assert "True" not in str(caught.value)
         assert caught.value.__suppress_context__
 
 

@@ -258,6 +258,16 @@ def test_long_lines_are_cut(log: Callable[..., Log], format: Format) -> None:
         assert format == "console" or json.loads(line)["timestamp"]
 
 
+def test_traceback_longer_than_a_line_is_kept(log: Callable[..., Log]) -> None:
+    """The limit is for each line of a traceback, not for all of it together."""
+    written = log(max_line_length=300)
+    try:
+        raise ValueError("\n".join(f"reason {number}" for number in range(40)))
+    except ValueError:
+        structlog.get_logger("test").exception("failed")
+    assert "    | reason 39" in written.lines()
+
+
 def test_secret_on_the_edge_of_a_cut_is_not_halved(log: Callable[..., Log]) -> None:
     """Where a value is cut, the beginning of a secret without its end is cut away too."""
     written = log(max_line_length=300)

