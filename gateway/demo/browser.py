@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from playwright.async_api import Browser, BrowserContext, Page, Playwright, async_playwright
 
-from gateway.demo.tones import loudest_frequency, rms, sine, write_wav
+from gateway.demo.tones import AUDIBLE, loudest_frequency, rms, sine, write_wav
 from gateway.errors import GatewayError
 
 RATE = 48000
@@ -39,41 +39,49 @@ _STATE = """() => {
 
 _EAR = """
 (() => {
-  const ear = { stream: null, analyser: null, firstSound: null, offeredAt: null };
+  // Hears the samples of the remote track as they are decoded; what an output device adds is not the gateway's.
+  const ear = { stream: null, rate: 0, recent: [], kept: 0, firstSound: null, offeredAt: null };
   window.__ear = ear;
+  const now = () => performance.timeOrigin + performance.now();
   const setLocal = RTCPeerConnection.prototype.setLocalDescription;
   RTCPeerConnection.prototype.setLocalDescription = function (description) {
-    if (description?.type === "offer") ear.offeredAt = performance.timeOrigin + performance.now();
+    if (description?.type === "offer") ear.offeredAt = now();
     return setLocal.apply(this, arguments);
   };
-  // Made before any call: opening an audio device takes longer than setting one up.
-  const context = new AudioContext({ sampleRate: 48000, latencyHint: "interactive" });
-  const samples = new Float32Array(512);
-  const attach = (stream) => {
-    ear.stream = stream;
-    ear.firstSound = null;
-    ear.analyser = context.createAnalyser();
-    ear.analyser.fftSize = 16384;
-    context.createMediaStreamSource(stream).connect(ear.analyser);
+  const hear = (data) => {
+    const samples = new Float32Array(data.numberOfFrames);
+    data.copyTo(samples, { planeIndex: 0, format: "f32-planar" });
+    ear.rate = data.sampleRate;
+    data.close();
+    if (ear.firstSound === null) {
+      let power = 0;
+      for (const sample of samples) power += sample * sample;
+      if (Math.sqrt(power / samples.length) < 0.01) return;
+      ear.firstSound = now();
+    }
+    ear.recent.push(samples);
+    ear.kept += samples.length;
+    while (ear.kept - ear.recent[0].length > ear.rate * 0.3) ear.kept -= ear.recent.shift().length;
+  };
+  const listen = async (stream) => {
+    Object.assign(ear, { stream, recent: [], kept: 0, firstSound: null });
+    const reader = new MediaStreamTrackProcessor({ track: stream.getAudioTracks()[0] }).readable.getReader();
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done || ear.stream !== stream) {
+        value?.close();
+        return reader.cancel();
+      }
+      hear(value);
+    }
   };
   setInterval(() => {
     const stream = document.getElementById("remote")?.srcObject ?? null;
-    if (stream !== ear.stream) {
-      if (stream && stream.getAudioTracks().length) attach(stream);
-      else if (!stream) ear.stream = ear.analyser = null;
-    }
-    if (!ear.analyser || ear.firstSound !== null) return;
-    ear.analyser.getFloatTimeDomainData(samples);
-    let power = 0;
-    for (const sample of samples) power += sample * sample;
-    if (Math.sqrt(power / samples.length) > 0.01) ear.firstSound = performance.timeOrigin + performance.now();
-  }, 4);
-  ear.samples = () => {
-    if (!ear.analyser) return [];
-    const all = new Float32Array(ear.analyser.fftSize);
-    ear.analyser.getFloatTimeDomainData(all);
-    return Array.from(all);
-  };
+    if (stream === ear.stream) return;
+    if (stream?.getAudioTracks().length) listen(stream);
+    else ear.stream = null;
+  }, 1);
+  ear.samples = () => ({ rate: ear.rate, samples: ear.recent.flatMap((part) => Array.from(part)) });
 })();
 """
 
@@ -192,10 +200,11 @@ class SoftphoneBrowser:
         try:
             async with asyncio.timeout(timeout):
                 while True:
-                    samples = np.array(await self.page.evaluate("window.__ear.samples()"), dtype=np.float64)
-                    pcm = (samples * 32767).astype(np.int16)
-                    if rms(pcm) > 0.01:
-                        heard, share = loudest_frequency(pcm, RATE)
+                    found = await self.page.evaluate("window.__ear.samples()")
+                    pcm = (np.array(found["samples"], dtype=np.float64) * 32767).astype(np.int16)
+                    rate = int(found["rate"])
+                    if rate and pcm.size > rate // 4 and rms(pcm) > AUDIBLE:
+                        heard, share = loudest_frequency(pcm, rate)
                         if abs(heard - hz) <= 15 and share > 0.8:
                             return heard
                     await asyncio.sleep(0.05)

@@ -89,13 +89,13 @@ class Demo:
         return AiortcBrowser(BROWSER_HZ)
 
     async def _steps(self, report: DemoReport) -> None:
-        for number in range(1, self._options.rounds + 1):
-            suffix = f" ({number} of {self._options.rounds})" if self._options.rounds > 1 else ""
-            await self._step(report, "browser calls phone" + suffix, self._browser_to_phone)
-            await self._step(report, "phone calls browser" + suffix, self._phone_to_browser)
-        await self._step(report, "browser dials 600, the echo", self._browser_to_echo)
-        await self._step(report, "browser dials 601, the tone", self._browser_to_tone)
-        await self._step(report, "phone dials 601, the tone", self._phone_to_tone)
+        for _ in range(self._options.rounds):
+            await self._step(report, "browser calls phone", self._browser_to_phone)
+            await self._step(report, "phone calls browser", self._phone_to_browser)
+        await self._step(report, "browser dials 600", self._browser_to_echo)
+        await self._step(report, "browser dials 601", self._browser_to_tone)
+        await self._step(report, "phone dials 600", self._phone_to_echo)
+        await self._step(report, "phone dials 601", self._phone_to_tone)
 
     async def _step(self, report: DemoReport, name: str, action: Callable[[StepResult], Awaitable[None]]) -> None:
         self._progress(f"{name} …")
@@ -154,7 +154,7 @@ class Demo:
         if abs(heard - BROWSER_HZ) > TOLERANCE_HZ:
             raise GatewayError(f"the phone heard {heard:.0f} Hz instead of {BROWSER_HZ} Hz")
         other = await self._browser.tone(PHONE_HZ)
-        step.words = f"phone heard {heard:.0f} Hz, browser heard {other:.0f} Hz"
+        step.words = f"{heard:.0f} Hz at the phone, {other:.0f} Hz in the browser"
 
     async def _since_offer(self, step: StepResult, dialled: float) -> float | None:
         offered = await self._browser.offered_at()
@@ -167,7 +167,7 @@ class Demo:
         step.answered = (time.monotonic() - dialled) * 1000
         step.audible = (await self._browser.first_sound() - dialled) * 1000
         heard = await self._browser.tone(hz)
-        step.words = f"browser heard {heard:.0f} Hz"
+        step.words = f"{heard:.0f} Hz in the browser"
         await self._browser.hang_up()
         await self._browser.status("ready")
 
@@ -177,15 +177,21 @@ class Demo:
     async def _browser_to_tone(self, step: StepResult) -> None:
         await self._browser_to_service(step, "601", TONE_HZ)
 
-    async def _phone_to_tone(self, step: StepResult) -> None:
+    async def _phone_to_service(self, step: StepResult, number: str, hz: float) -> None:
         dialled = time.monotonic()
-        self._phone.dial(f"sip:601@{self._app.config.domain}")
+        self._phone.dial(f"sip:{number}@{self._app.config.domain}")
         answered = await self._phone.expect("state", state="answered")
         step.answered = (answered.at - dialled) * 1000
         step.audible = ((await self._phone.expect("sound")).at - dialled) * 1000
         heard = float((await self._phone.expect("tone")).details["hz"])
-        if abs(heard - TONE_HZ) > TOLERANCE_HZ:
-            raise GatewayError(f"the phone heard {heard:.0f} Hz instead of {TONE_HZ} Hz")
+        if abs(heard - hz) > TOLERANCE_HZ:
+            raise GatewayError(f"the phone heard {heard:.0f} Hz instead of {hz} Hz")
         self._phone.hangup()
         await self._phone.expect("state", state="ended")
-        step.words = f"phone heard {heard:.0f} Hz"
+        step.words = f"{heard:.0f} Hz at the phone"
+
+    async def _phone_to_echo(self, step: StepResult) -> None:
+        await self._phone_to_service(step, "600", PHONE_HZ)
+
+    async def _phone_to_tone(self, step: StepResult) -> None:
+        await self._phone_to_service(step, "601", TONE_HZ)
