@@ -6,6 +6,7 @@ Nothing is lost: a section *is* its lines, in order, known or not. A view (`medi
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Final, Self, TypeVar
@@ -25,7 +26,7 @@ A = TypeVar("A", bound=Attribute)
 F = TypeVar("F", bound=Field)
 
 _ORDER: Final = {letter: rank for rank, letter in enumerate("mvosiuepcbtrzka")}
-_DIRECTIONS: Final = tuple(Direction)
+_DIRECTION_KEYS: Final = {f"a={direction}": direction for direction in Direction}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,29 +47,27 @@ class Section:
     # Raw reading
 
     def _indexed(self) -> dict[str, list[int]]:
-        """Positions of lines by attribute name, and of other lines by "type="."""
+        """Positions of lines by "a=name", and of other lines by "type="."""
         index = self._index
         if not index:
+            found: defaultdict[str, list[int]] = defaultdict(list)
             for number, line in enumerate(self.lines):
-                name = line[2:].partition(":")[0] if line[0] == "a" else line[:2]
-                if name in index:
-                    index[name].append(number)
-                else:
-                    index[name] = [number]
+                found[line.partition(":")[0] if line[0] == "a" else line[:2]].append(number)
+            index.update(found)
         return index
 
     def has(self, name: str) -> bool:
         """Whether an attribute of that name is here, with or without a value."""
-        return name in self._indexed()
+        return "a=" + name in self._indexed()
 
     def values(self, name: str) -> tuple[str, ...]:
         """What stands after the colon of each `a=name` line, in order; "" where there is no colon."""
         skip = len(name) + 3
-        return tuple([self.lines[number][skip:] for number in self._indexed().get(name, ())])
+        return tuple([self.lines[number][skip:] for number in self._indexed().get("a=" + name, ())])
 
     def value(self, name: str) -> str | None:
         """The first of `values(name)`, or None."""
-        found = self._indexed().get(name)
+        found = self._indexed().get("a=" + name)
         return self.lines[found[0]][len(name) + 3 :] if found else None
 
     def field_values(self, letter: str) -> tuple[str, ...]:
@@ -77,7 +76,8 @@ class Section:
 
     def line_numbers(self, name: str) -> tuple[int, ...]:
         """Line numbers, in the text it was read from, of the attributes of that name ("m=" for m= lines)."""
-        return tuple([self.first_line + number for number in self._indexed().get(name, ())])
+        key = name if name.endswith("=") else "a=" + name
+        return tuple([self.first_line + number for number in self._indexed().get(key, ())])
 
     # Typed reading
 
@@ -85,7 +85,7 @@ class Section:
         """Every attribute of that type, in order; SdpSyntaxError naming the first line that is malformed."""
         found: tuple[A, ...] | None = self._views.get(view)
         if found is None:
-            found = self._views[view] = self._read(view.NAME, len(view.NAME) + 3, view.parse)
+            found = self._views[view] = self._read("a=" + view.NAME, len(view.NAME) + 3, view.parse)
         return found
 
     def first(self, view: type[A]) -> A | None:
@@ -126,8 +126,8 @@ class Section:
     def direction(self) -> Direction | None:
         """The direction attribute of this level; None where there is none (RFC 8866: then sendrecv)."""
         index = self._indexed()
-        found = [name for name in _DIRECTIONS if name in index]
-        return min(found, key=lambda name: index[name][0]) if found else None
+        found = [name for name in _DIRECTION_KEYS if name in index]
+        return _DIRECTION_KEYS[min(found, key=lambda name: index[name][0])] if found else None
 
     @property
     def fingerprints(self) -> tuple[Fingerprint, ...]:
@@ -153,7 +153,7 @@ class Section:
     def without(self, *names: str) -> Self:
         """Without the attributes of these names."""
         index = self._indexed()
-        drop = {number for name in names for number in index.get(name, ())}
+        drop = {number for name in names for number in index.get("a=" + name, ())}
         if not drop:
             return self
         return self.with_lines(line for number, line in enumerate(self.lines) if number not in drop)
@@ -161,13 +161,12 @@ class Section:
     def replace_attribute(self, *attributes: Attribute | str) -> Self:
         """With these (of one name) where the first of that name stood, at the end if none; the others dropped."""
         new = [attribute_line(attribute) for attribute in attributes]
-        name = new[0][2:].partition(":")[0]
-        return self._replaced(self._indexed().get(name, ()), new, len(self.lines))
+        return self._replaced(self._indexed().get(new[0].partition(":")[0], ()), new, len(self.lines))
 
     def with_direction(self, direction: Direction) -> Self:
         """With this direction in place of any that is here."""
         index = self._indexed()
-        old = sorted(number for name in _DIRECTIONS for number in index.get(name, ()))
+        old = sorted(number for name in _DIRECTION_KEYS for number in index.get(name, ()))
         return self._replaced(old, [f"a={direction}"], len(self.lines))
 
     def replace_field(self, letter: str, *values: object) -> Self:

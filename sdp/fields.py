@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final, Protocol, Self
+from typing import Final, Protocol, Self, final
 
 from sdp.errors import SdpSyntaxError
-from sdp.grammar import Grammar
+from sdp.grammar import Grammar, remember
 
 
 class Field(Protocol):
@@ -30,6 +30,7 @@ _MEDIA: Final = Grammar(
 )
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class MediaLine:
     """m= (RFC 8866 section 5.14). No format at all is read, since rejected sections are seen without."""
@@ -45,17 +46,23 @@ class MediaLine:
     port_count: int = 1
 
     @classmethod
-    def parse(cls, value: str) -> Self:
+    def parse(cls, value: str) -> MediaLine:
         """Read what stands after m=; SdpSyntaxError (line 0) otherwise."""
-        match = _MEDIA.match(value)
-        port = int(match["port"])
-        if port > 65535:
-            raise SdpSyntaxError(0, match.start("port") + 1, "a port of at most 65535")
-        return cls(match["kind"], port, match["protocol"], tuple(match["formats"].split()), int(match["count"] or 1))
+        return _read_media_line(value)
 
     def __str__(self) -> str:
         count = f"/{self.port_count}" if self.port_count != 1 else ""
         return " ".join((self.kind, f"{self.port}{count}", self.protocol, *self.formats))
+
+
+@remember
+def _read_media_line(value: str) -> MediaLine:
+    match = _MEDIA.match(value)
+    port = int(match["port"])
+    if port > 65535:
+        raise SdpSyntaxError(0, match.start("port") + 1, "a port of at most 65535")
+    formats = tuple(match["formats"].split())
+    return MediaLine(match["kind"], port, match["protocol"], formats, int(match["count"] or 1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,10 @@ Reading a description costs a handful of passes that run inside the interpreter'
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, NoReturn
+from functools import lru_cache
+from typing import Final, NoReturn, TypeVar
 
 from sdp.errors import SdpSyntaxError
 
@@ -29,8 +31,12 @@ class Limits:
     """Lines of one section: the session part or one media section, so also its attributes."""
 
 
+T = TypeVar("T")
+
 DEFAULT_LIMITS: Final = Limits()
 
+_LONGEST_REMEMBERED: Final = 256
+_REMEMBERED: Final = 1024
 _LINES: Final = re.compile(r"(?:[a-z]=.*+\n)*+")
 
 
@@ -75,16 +81,17 @@ def split_sections(text: str, limits: Limits) -> list[list[str]]:
         raise SdpSyntaxError(line, 1, f"at most {limits.media} media sections")
     sections = [parts[0].split("\n")]
     sections += [("m=" + part).split("\n") for part in parts[1:]]
-    _check_sections(sections, limits)
+    _check_sections(sections, limits, len(plain) > limits.line_length)
     return sections
 
 
-def _check_sections(sections: list[list[str]], limits: Limits) -> None:
+def _check_sections(sections: list[list[str]], limits: Limits, looked_at: bool) -> None:
+    """Refuse sections of too many lines and, where the text is long enough to hold one, too long lines."""
     line = 1
     for lines in sections:
         if len(lines) > limits.section_lines:
             raise SdpSyntaxError(line + limits.section_lines, 1, f"at most {limits.section_lines} lines in a section")
-        if max(map(len, lines)) > limits.line_length:
+        if looked_at and max(map(len, lines)) > limits.line_length:
             long = next(number for number, text in enumerate(lines) if len(text) > limits.line_length)
             raise SdpSyntaxError(line + long, limits.line_length + 1, f"at most {limits.line_length} characters")
         line += len(lines)
@@ -151,3 +158,16 @@ class Grammar:
                 return SdpSyntaxError(0, column, what)
             column = match.end() + 1
         return SdpSyntaxError(0, column, "the end of the line")
+
+
+def remember(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """Keep the last thousand short values read: every call of one browser brings the same codec lines.
+
+    Only for lines that hold no secret, and whose values are frozen.
+    """
+    remembered = lru_cache(maxsize=_REMEMBERED)(parse)
+
+    def read(value: str) -> T:
+        return remembered(value) if len(value) <= _LONGEST_REMEMBERED else parse(value)
+
+    return read

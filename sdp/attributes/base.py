@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import ClassVar, Final, Protocol, Self, TypeVar
+from typing import ClassVar, Final, Protocol, Self
 
 from sdp.errors import SdpSyntaxError
 from sdp.grammar import Grammar
 
-T = TypeVar("T")
-
 TOKEN: Final = r"[!#-'*+\-.0-9A-Z^-~]+"
 """RFC 8866 section 9, token."""
-
-_LONGEST_REMEMBERED: Final = 256
-_REMEMBERED: Final = 1024
 
 
 class Attribute(Protocol):
@@ -37,19 +30,6 @@ def attribute_line(attribute: Attribute | str) -> str:
         return "a=" + attribute
     value = str(attribute)
     return f"a={attribute.NAME}:{value}" if value else "a=" + attribute.NAME
-
-
-def remember(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """Keep the last thousand short values read: every call of one browser brings the same codec lines.
-
-    Only for attributes that hold no secret, and whose values are frozen.
-    """
-    remembered = lru_cache(maxsize=_REMEMBERED)(parse)
-
-    def read(value: str) -> T:
-        return remembered(value) if len(value) <= _LONGEST_REMEMBERED else parse(value)
-
-    return read
 
 
 @dataclass(frozen=True, slots=True)

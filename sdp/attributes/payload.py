@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar, Final, Self, final
 
-from sdp.attributes.base import TOKEN, Decimal, remember
+from sdp.attributes.base import TOKEN, Decimal
 from sdp.errors import SdpSyntaxError
-from sdp.grammar import Grammar
+from sdp.grammar import Grammar, remember
 
 
 @final

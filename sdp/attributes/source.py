@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar, Final, Self, final
 
-from sdp.attributes.base import TOKEN, Flag, Text, remember, words
+from sdp.attributes.base import TOKEN, Flag, Text, words
 from sdp.errors import SdpSyntaxError
-from sdp.grammar import Grammar
+from sdp.grammar import Grammar, remember
 
 _TOKEN_ONLY: Final = Grammar(("a token", rf"(?P<value>{TOKEN}) *"))
 
