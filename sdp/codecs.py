@@ -97,21 +97,17 @@ class Codec:
     """Name in lower case, clock rate, channels: equal for the same codec, but see `matches`."""
     traits: tuple[str, ...] = field(init=False, repr=False, compare=False)
     """The values of the parameters that belong to its identity."""
+    is_event: bool = field(init=False, repr=False, compare=False)
+    """Whether it carries DTMF (RFC 4733)."""
+    is_media: bool = field(init=False, repr=False, compare=False)
+    """Whether a section can run on it alone: not digits, comfort noise, repair or redundancy."""
 
     def __post_init__(self) -> None:
         name = self.name.lower()
+        object.__setattr__(self, "is_event", name == EVENT)
+        object.__setattr__(self, "is_media", name not in AUXILIARY)
         object.__setattr__(self, "key", (name, self.clock_rate, self.channels))
         object.__setattr__(self, "traits", _traits(name, self.fmtp) if name in _COMPARED else ())
-
-    @property
-    def is_event(self) -> bool:
-        """Whether it carries DTMF (RFC 4733)."""
-        return self.key[0] == EVENT
-
-    @property
-    def is_media(self) -> bool:
-        """Whether a section can run on it alone: not digits, comfort noise, repair or redundancy."""
-        return self.key[0] not in AUXILIARY
 
     @property
     def rtpmap(self) -> str:

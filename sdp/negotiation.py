@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 from sdp.attributes import Crypto, Direction, MaxPtime, Ptime, SetupRole
-from sdp.codecs import Codec, common_codecs, event_map, read_codecs
+from sdp.codecs import Codec, event_map, matched_codecs, read_codecs
 from sdp.description import MediaDescription, SessionDescription
 from sdp.errors import SdpNegotiationError
-from sdp.fields import Bandwidth
+from sdp.fields import Bandwidth, MediaLine
 from sdp.pairing import group_alternatives
 from sdp.transport import RemoteTransport, bundle_groups, is_held, read_transport, setup_of
 
@@ -109,60 +109,72 @@ def _bundled(offer: SessionDescription, answer: SessionDescription) -> dict[str,
 class _Pair:
     """One section in both descriptions."""
 
-    __slots__ = ("answer", "answered", "index", "local", "mine", "offer", "offered", "ours", "remote", "theirs")
+    __slots__ = ("answer", "answered", "index", "local", "mid", "mine", "offer", "offered", "ours", "remote", "theirs")
 
     def __init__(self, offer: SessionDescription, answer: SessionDescription, index: int, local: Side) -> None:
         self.offer, self.answer, self.index, self.local = offer, answer, index, local
         self.offered, self.answered = offer.media[index], answer.media[index]
-        mine, remote = (offer, answer) if local == "offerer" else (answer, offer)
-        self.ours, self.theirs = mine, remote
-        self.mine, self.remote = mine.media[index], remote.media[index]
+        self.mid = self.offered.value("mid")
+        self.ours, self.theirs = (offer, answer) if local == "offerer" else (answer, offer)
+        self.mine, self.remote = self.ours.media[index], self.theirs.media[index]
 
 
 def _agree(pair: _Pair, bundled: dict[str, str]) -> MediaAgreement:
-    offered, answered, index = pair.offered, pair.answered, pair.index
-    mid = offered.value("mid")
+    offered, answered = pair.offered.media_line, pair.answered.media_line
     if offered.kind != answered.kind:
-        raise SdpNegotiationError(f"the answer's section {index} is {answered.kind}, the offer's {offered.kind}")
-    if (answered.value("mid") or mid) != mid:
-        raise SdpNegotiationError(f"the answer's section {index} has another mid than the offer's")
+        raise SdpNegotiationError(f"the answer's section {pair.index} is {answered.kind}, the offer's {offered.kind}")
+    mid = pair.mid
+    if (pair.answered.value("mid") or mid) != mid:
+        raise SdpNegotiationError(f"the answer's section {pair.index} has another mid than the offer's")
     tagged = bundled.get(mid) if mid is not None else None
-    agreement = MediaAgreement(index, offered.kind, mid, False, answered.protocol)
-    live = answered.port and (offered.port or (tagged is not None and offered.has("bundle-only")))
-    if not live:
-        return agreement
+    live = answered.port != 0 and (offered.port != 0 or (tagged is not None and pair.offered.has("bundle-only")))
     send: tuple[Codec, ...] = ()
     receive: tuple[Codec, ...] = ()
-    if "RTP/" in offered.protocol:
-        mine, theirs = read_codecs(pair.mine), read_codecs(pair.remote)
-        send, receive = common_codecs(theirs, mine), common_codecs(mine, theirs)
-        if not any(codec.is_media for codec in send) and not (send and offered.kind == "audio"):
-            return agreement
-    return _accepted(pair, replace(agreement, accepted=True, send=send, receive=receive), tagged)
+    if live and "RTP/" in offered.protocol:
+        send, receive = _agreed_codecs(read_codecs(pair.mine), read_codecs(pair.remote))
+        live = any(codec.is_media for codec in send) or bool(send and offered.kind == "audio")
+    if not live:
+        return MediaAgreement(pair.index, offered.kind, mid, False, answered.protocol)
+    return _accepted(pair, answered, send, receive, tagged)
 
 
-def _accepted(pair: _Pair, agreement: MediaAgreement, tagged: str | None) -> MediaAgreement:
+def _agreed_codecs(mine: tuple[Codec, ...], theirs: tuple[Codec, ...]) -> tuple[tuple[Codec, ...], tuple[Codec, ...]]:
+    """What both have: as they number it and like it, and as we do."""
+    matched = matched_codecs(theirs, mine)
+    ours = {our.payload_type for _, our in matched}
+    return tuple([their for their, _ in matched]), tuple([codec for codec in mine if codec.payload_type in ours])
+
+
+def _accepted(
+    pair: _Pair, line: MediaLine, send: tuple[Codec, ...], receive: tuple[Codec, ...], tagged: str | None
+) -> MediaAgreement:
     bundle = None
     theirs = pair.remote
     if tagged is not None:
         bundle = next(n for n, media in enumerate(pair.offer.media) if media.value("mid") == tagged)
         theirs = pair.theirs.media[bundle]
     mux = tagged is not None or (pair.offered.has("rtcp-mux") and pair.answered.has("rtcp-mux"))
-    remote = read_transport(pair.theirs, theirs, rtcp_mux=mux)
     local_crypto, remote_crypto = _agreed_crypto(pair)
+    remote = read_transport(pair.theirs, theirs, rtcp_mux=mux, crypto=remote_crypto)
     ptime, maxptime = pair.remote.first(Ptime), pair.remote.first(MaxPtime)
-    return replace(
-        agreement,
+    return MediaAgreement(
+        index=pair.index,
+        kind=line.kind,
+        mid=pair.mid,
+        accepted=True,
+        profile=line.protocol,
         direction=agreed_direction(pair.ours, pair.mine, pair.theirs, pair.remote),
-        send_events=event_map(agreement.send),
-        receive_events=event_map(agreement.receive),
+        send=send,
+        receive=receive,
+        send_events=event_map(send),
+        receive_events=event_map(receive),
         ptime=ptime.value if ptime is not None else None,
         maxptime=maxptime.value if maxptime is not None else None,
         bandwidths=pair.remote.bandwidths or pair.theirs.bandwidths,
-        remote=replace(remote, crypto=remote_crypto) if remote_crypto is not None else remote,
+        remote=remote,
         dtls_role=_dtls_role(pair) if remote.fingerprints else None,
         crypto_local=local_crypto,
-        bundle=bundle if bundle != agreement.index else None,
+        bundle=bundle if bundle != pair.index else None,
     )
 
 

@@ -73,15 +73,19 @@ def _same(one: Codec, other: Codec) -> bool:
     return one.matches(other)
 
 
-def allowed(codec: Codec, kind: str, plan: Plan) -> bool:
-    """Whether the policy lets this side be told of the codec at all."""
-    name = codec.key[0]
+def _allowed(codecs: tuple[Codec, ...], kind: str, plan: Plan) -> list[Codec]:
+    """Those that the policy lets this side be told of at all."""
     policy = plan.codecs
-    if name in policy.drop:
-        return False
-    if not plan.is_webrtc and ((name in REPAIR and kind != "text") or len(codec.fmtp) > _LONGEST_FOR_PHONES):
-        return False
-    return not (policy.only and kind == "audio" and codec.is_media and name not in policy.only)
+    kept = list(codecs)
+    if policy.drop:
+        kept = [codec for codec in kept if codec.key[0] not in policy.drop]
+    if not plan.is_webrtc:
+        kept = [codec for codec in kept if len(codec.fmtp) <= _LONGEST_FOR_PHONES]
+        if kind != "text":
+            kept = [codec for codec in kept if codec.key[0] not in REPAIR]
+    if policy.only and kind == "audio":
+        kept = [codec for codec in kept if not codec.is_media or codec.key[0] in policy.only]
+    return kept
 
 
 def offered_codecs(source: tuple[Codec, ...], kind: str, plan: Plan, numbering: Numbering) -> tuple[Codec, ...]:
@@ -90,11 +94,11 @@ def offered_codecs(source: tuple[Codec, ...], kind: str, plan: Plan, numbering: 
     The other side's own codecs come first, since packets of a common codec are forwarded as they are.
     """
     policy = plan.codecs
-    kept = [codec for codec in source if allowed(codec, kind, plan)]
+    kept = _allowed(source, kind, plan)
     media = _ordered([codec for codec in kept if codec.is_media], policy)
     if kind == "audio" and any(find_match(codec, policy.offer_also) for codec in source if codec.is_media):
-        more = [codec for codec in policy.offer_also if find_match(codec, media) is None]
-        media += _ordered([codec for codec in more if allowed(codec, kind, plan)], policy)
+        more = [codec for codec in _allowed(policy.offer_also, kind, plan) if find_match(codec, media) is None]
+        media += _ordered(more, policy)
     if kind == "video" and not plan.is_webrtc:
         media = _one_of_each(media)
     if not media and kind == "audio":
@@ -160,7 +164,7 @@ def answered_codecs(
     answered yet, or we are the far end), those of `offer_also` are taken in the policy's order.
     """
     policy = plan.codecs
-    usable = [codec for codec in offered if allowed(codec, kind, plan)]
+    usable = _allowed(offered, kind, plan)
     common = [(codec, theirs) for theirs, codec in matched_codecs(other or (), usable)]
     chosen = [_declaring(codec, theirs) for codec, theirs in common if codec.is_media]
     if not chosen:

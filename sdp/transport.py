@@ -87,8 +87,13 @@ def setup_of(description: SessionDescription, media: MediaDescription) -> SetupR
     return setup.role if setup is not None else None
 
 
-def read_transport(description: SessionDescription, media: MediaDescription, *, rtcp_mux: bool) -> RemoteTransport:
-    """What `media` says of its own end; `rtcp_mux` is what both agreed. SdpSyntaxError for malformed lines."""
+def read_transport(
+    description: SessionDescription, media: MediaDescription, *, rtcp_mux: bool, crypto: Crypto | None = None
+) -> RemoteTransport:
+    """What `media` says of its own end; `rtcp_mux` and `crypto` are what both agreed.
+
+    Raises SdpSyntaxError for malformed lines.
+    """
     address = address_of(description, media)
     port = media.port
     rtcp = media.first(Rtcp)
@@ -114,6 +119,7 @@ def read_transport(description: SessionDescription, media: MediaDescription, *, 
         end_of_candidates=media.has("end-of-candidates") or description.has("end-of-candidates"),
         fingerprints=description.all_of(media, Fingerprint),
         setup=setup_of(description, media),
+        crypto=crypto,
         tls_id=media.value("tls-id") or description.value("tls-id"),
         private=is_private(address),
         held=address in UNSPECIFIED and ufrag is None,
