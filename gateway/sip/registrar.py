@@ -107,8 +107,6 @@ def decide(
         return _remove_all(request, aor, live)
     contacts = request.contacts
     if not contacts:
-        if any("*" in value for value in request.headers.all("Contact")):
-            return Refusal(400)
         return Changes(aor, after=tuple(live))
     if len(contacts) > 2 * policy.max_contacts:
         return Refusal(403, "Too Many Contacts")

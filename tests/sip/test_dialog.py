@@ -1,0 +1,305 @@
+"""Dialogs: how they are made, what they send, what they take, and how forks are kept apart."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.sip import build
+from gateway.sip.dialogs.dialog import MAX_CSEQ, Dialog, DialogId, DialogState, DialogTable, ForkedDialogs
+from gateway.sip.errors import DialogError
+from gateway.sip.headers_values import NameAddr
+from gateway.sip.message import Request, Response
+from gateway.sip.uri import Uri
+
+ALICE = NameAddr(Uri.of("alice", "a.example"))
+BOB = NameAddr(Uri.of("bob", "b.example"))
+ALICE_CONTACT = NameAddr(Uri.of("alice", "192.0.2.1"))
+BOB_CONTACT = NameAddr(Uri.of("bob", "192.0.2.2"))
+
+
+def invite(cseq: int = 5, *, contact: NameAddr | None = ALICE_CONTACT, routes: tuple[str, ...] = ()) -> Request:
+    return build.request(
+        "INVITE",
+        BOB.uri,
+        from_=ALICE.with_tag("a1"),
+        to=BOB,
+        call_id="call-1",
+        cseq=cseq,
+        contact=contact,
+        headers=[("Record-Route", route) for route in routes],
+    )
+
+
+def answer(
+    request: Request, status: int = 200, tag: str | None = "b1", contact: NameAddr | None = BOB_CONTACT
+) -> Response:
+    return build.response(request, status, to_tag=tag, contact=contact)
+
+
+def pair(*routes: str) -> tuple[Dialog, Dialog]:
+    """The two sides of one confirmed dialog; `routes` as Record-Route of the INVITE at the callee."""
+    request = invite(routes=routes)
+    response = answer(request)
+    caller, callee = Dialog.of_uac(request, response), Dialog.of_uas(request, "b1", BOB_CONTACT)
+    callee.confirm()
+    return caller, callee
+
+
+def in_dialog(sender: Dialog, method: str = "INFO", cseq: int | None = None) -> Request:
+    if cseq is not None:
+        sender.local_cseq = cseq - 1
+    return sender.request(method)
+
+
+def test_both_sides_make_the_same_dialog() -> None:
+    """Call-ID and tags mirror each other, the remote targets are the Contacts (RFC 3261 12.1)."""
+    caller, callee = pair()
+    assert caller.id == DialogId("call-1", "a1", "b1")
+    assert callee.id == DialogId("call-1", "b1", "a1")
+    assert (caller.remote_target, callee.remote_target) == (BOB_CONTACT.uri, ALICE_CONTACT.uri)
+    assert (caller.is_initiator, callee.is_initiator) == (True, False)
+    assert (caller.local_cseq, caller.remote_cseq, callee.local_cseq, callee.remote_cseq) == (5, None, None, 5)
+    assert caller.state is callee.state is DialogState.CONFIRMED
+    assert "a1" not in repr(caller)
+
+
+def test_the_route_set_is_reversed_at_the_caller() -> None:
+    """RFC 3261 12.1.1 and 12.1.2."""
+    caller, callee = pair("<sip:p2;lr>", "<sip:p1;lr>")
+    assert [str(hop.uri) for hop in caller.route_set] == ["sip:p1;lr", "sip:p2;lr"]
+    assert [str(hop.uri) for hop in callee.route_set] == ["sip:p2;lr", "sip:p1;lr"]
+
+
+def test_loose_routes_leave_the_target_in_the_request_uri() -> None:
+    """RFC 3261 12.2.1.1, first route with lr."""
+    caller, _ = pair("<sip:p2;lr>", "<sip:p1;lr>")
+    bye = caller.request("BYE")
+    assert bye.uri == BOB_CONTACT.uri
+    assert [str(hop.uri) for hop in bye.route] == ["sip:p1;lr", "sip:p2;lr"]
+    assert str(caller.next_hop) == "sip:p1;lr"
+
+
+def test_a_strict_first_route_goes_into_the_request_uri() -> None:
+    """RFC 3261 12.2.1.1, first route without lr: the target moves to the end of Route."""
+    caller, _ = pair("<sip:p2;lr>", "<sip:p1;method=INVITE?x=y>")
+    bye = caller.request("BYE")
+    assert str(bye.uri) == "sip:p1"
+    assert [str(hop.uri) for hop in bye.route] == ["sip:p2;lr", str(BOB_CONTACT.uri)]
+
+
+def test_without_routes_the_target_is_the_next_hop() -> None:
+    """No Record-Route, no Route."""
+    caller, _ = pair()
+    assert caller.request("BYE").route == ()
+    assert caller.next_hop == BOB_CONTACT.uri
+
+
+def test_cseq_rises_by_one_and_the_ack_keeps_its_own() -> None:
+    """RFC 3261 12.2.1.1 and 13.2.2.4."""
+    caller, callee = pair()
+    assert [caller.request("INFO").cseq.number for _ in range(3)] == [6, 7, 8]
+    ack = caller.ack(5, headers=[("Authorization", "Digest x=1")])
+    assert (ack.cseq.number, ack.cseq.method, ack.method) == (5, "ACK", "ACK")
+    assert ack.headers.get("Authorization") == "Digest x=1"
+    assert callee.request("BYE").cseq.number == 1
+    for method in ("ACK", "CANCEL"):
+        with pytest.raises(DialogError):
+            caller.request(method)
+    caller.local_cseq = MAX_CSEQ
+    with pytest.raises(DialogError):
+        caller.request("INFO")
+
+
+def test_a_target_refresh_request_carries_our_contact() -> None:
+    """INVITE and UPDATE have a Contact, BYE and INFO need none."""
+    caller, _ = pair()
+    assert caller.request("UPDATE").contact == ALICE_CONTACT
+    assert caller.request("INFO").contact is None
+
+
+def test_requests_of_one_side_are_taken_by_the_other() -> None:
+    """What a dialog sends matches its peer's dialog, and nobody else's."""
+    caller, callee = pair()
+    request = in_dialog(caller)
+    assert callee.matches(request)
+    assert not caller.matches(request)
+    callee.receive(request)
+    reply = build.response(request, 200)
+    assert caller.matches(reply)
+    assert not callee.matches(reply)
+
+
+def test_a_number_that_does_not_rise_is_refused_with_500() -> None:
+    """RFC 3261 12.2.2; gaps are lawful, ACK and CANCEL carry their INVITE's."""
+    caller, callee = pair()
+    callee.receive(in_dialog(caller, cseq=90))
+    for old in (90, 89, 5, 1):
+        with pytest.raises(DialogError) as caught:
+            callee.receive(in_dialog(caller, cseq=old))
+        assert caught.value.status == 500
+    callee.receive(caller.ack(5))
+    callee.receive(in_dialog(caller, cseq=91))
+    assert callee.remote_cseq == 91
+    assert caller.remote_cseq is None
+    caller.receive(callee.request("INFO"))
+    assert caller.remote_cseq == 1
+
+
+def test_a_dialog_that_is_over_takes_and_sends_nothing() -> None:
+    """481 for what still comes."""
+    caller, callee = pair()
+    request = caller.request("INFO")
+    caller.terminate()
+    callee.terminate()
+    with pytest.raises(DialogError) as caught:
+        callee.receive(request)
+    assert caught.value.status == 481
+    with pytest.raises(DialogError):
+        caller.request("BYE")
+    with pytest.raises(DialogError):
+        caller.confirm()
+
+
+def test_a_refresh_moves_the_target_and_a_bad_one_does_not() -> None:
+    """The Contact of a target refresh counts, a missing or foreign one changes nothing."""
+    caller, callee = pair()
+    update = caller.request("UPDATE").with_header("Contact", "<sip:alice@192.0.2.9>")
+    callee.refresh_target(update)
+    assert str(callee.remote_target) == "sip:alice@192.0.2.9"
+    callee.refresh_target(update.with_header("Contact"))
+    callee.refresh_target(update.with_header("Contact", "<tel:+1>"))
+    assert str(callee.remote_target) == "sip:alice@192.0.2.9"
+
+
+@pytest.mark.parametrize("contact", ["", "*", "<tel:+1>", "<sip:a@b>, <sip:c@d>"])
+def test_an_invite_without_one_sip_contact_makes_no_dialog(contact: str) -> None:
+    """There is nowhere to send requests to (RFC 3261 12.1.1): 400."""
+    request = invite(contact=None)
+    with pytest.raises(DialogError) as caught:
+        Dialog.of_uas(request.with_header("Contact", contact) if contact else request, "b1")
+    assert caught.value.status == 400
+
+
+def test_responses_that_make_no_dialog() -> None:
+    """100, failures, a provisional without tag, anything without Contact (RFC 3261 12.1)."""
+    request = invite()
+    for status, tag, contact in (
+        (100, "b1", BOB_CONTACT),
+        (486, "b1", BOB_CONTACT),
+        (180, None, BOB_CONTACT),
+        (200, "b1", None),
+    ):
+        with pytest.raises(DialogError):
+            Dialog.of_uac(request, answer(request, status, tag, contact))
+
+
+def test_a_2xx_takes_the_route_set_again() -> None:
+    """A proxy that was in the 180's way and not in the 200's drops out (RFC 3261 13.2.2.4)."""
+    request = invite()
+    early = answer(request, 180).with_header("Record-Route", "<sip:p1;lr>, <sip:p2;lr>")
+    dialog = Dialog.of_uac(request, early)
+    assert (dialog.state, len(dialog.route_set)) == (DialogState.EARLY, 2)
+    final = answer(request, contact=NameAddr(Uri.of("bob", "192.0.2.7"))).with_header("Record-Route", "<sip:p2;lr>")
+    dialog.confirm(final)
+    assert [str(hop.uri) for hop in dialog.route_set] == ["sip:p2;lr"]
+    assert str(dialog.remote_target) == "sip:bob@192.0.2.7"
+
+
+def test_the_route_set_is_bounded() -> None:
+    """A peer cannot make every request of a dialog grow without end."""
+    routes = tuple("<sip:p;lr>" for _ in range(40))
+    with pytest.raises(DialogError):
+        Dialog.of_uas(invite(routes=routes), "b1")
+    request = invite()
+    dialog = Dialog.of_uac(request, answer(request, 180))
+    with pytest.raises(DialogError):
+        dialog.confirm(answer(invite(routes=routes)))
+
+
+def test_a_table_finds_by_call_id_and_both_tags() -> None:
+    """One wrong tag and it is another dialog, hence 481 (security: dialog hijack)."""
+    caller, callee = pair()
+    table = DialogTable()
+    table.add(callee)
+    table.add(callee)
+    request = caller.request("BYE")
+    assert table.find(request) is callee
+    wrong = [
+        request.with_header("From", request.from_.with_tag("x")),
+        request.with_header("To", request.to.with_tag("x")),
+        request.with_header("To", request.to.with_tag(None)),
+        request.with_header("From", request.from_.with_tag(None)),
+        request.with_header("Call-ID", "other"),
+    ]
+    assert [table.find(one) for one in wrong] == [None] * 5
+    assert table.find(build.response(callee.request("INFO"), 200)) is callee
+    assert table.get("call-1", "b1", "a1") is callee
+    assert list(table) == [callee]
+    table.remove(callee)
+    table.remove(callee)
+    assert (len(table), table.find(request)) == (0, None)
+
+
+def test_a_table_is_bounded() -> None:
+    """One dialog too many is 503."""
+    caller, callee = pair()
+    table = DialogTable(limit=1)
+    table.add(caller)
+    with pytest.raises(DialogError) as caught:
+        table.add(callee)
+    assert caught.value.status == 503
+
+
+def test_forks_are_dialogs_of_their_own() -> None:
+    """Each To tag of a forked INVITE is a dialog; the first 2xx wins, the others end (RFC 3261 13.2.2.4)."""
+    request = invite()
+    forked = ForkedDialogs(request)
+    assert forked.receive(answer(request, 100)) is None
+    assert forked.receive(answer(request, 180, None)) is None
+    assert forked.receive(answer(request, 180, "b1", None)) is None
+    first = forked.receive(answer(request, 180, "b1"))
+    second = forked.receive(answer(request, 183, "b2"))
+    assert forked.receive(answer(request, 183, "b1")) is first
+    assert forked.early == (first, second)
+    won = forked.receive(answer(request, 200, "b2"))
+    assert won is second is forked.confirmed
+    assert forked.receive(answer(request, 200, "b2")) is won
+    late = forked.receive(answer(request, 200, "b3"))
+    assert late is not None
+    assert late is not forked.confirmed
+    assert late.ack(5).to_tag == "b3"
+    assert late.request("BYE").to_tag == "b3"
+    assert forked.receive(answer(request, 486, "b1")) is None
+    assert forked.give_up() == (first,)
+    assert first is not None
+    assert first.state is DialogState.TERMINATED
+    assert len(forked.early) == 0
+
+
+def test_forks_are_bounded() -> None:
+    """A peer cannot make dialogs without end out of one INVITE."""
+    request = invite()
+    forked = ForkedDialogs(request, limit=2)
+    forked.receive(answer(request, 180, "b1"))
+    forked.receive(answer(request, 180, "b2"))
+    with pytest.raises(DialogError):
+        forked.receive(answer(request, 180, "b3"))
+
+
+def test_a_peer_of_rfc_2543_needs_no_tags() -> None:
+    """An absent tag is the empty one (RFC 3261 12.1.1, 12.1.2)."""
+    request = invite().with_header("From", ALICE)
+    callee = Dialog.of_uas(request, "b1")
+    assert callee.id == DialogId("call-1", "b1", "")
+    old = answer(invite(), 200, None)
+    caller = Dialog.of_uac(invite(), old)
+    assert caller.id.remote_tag == ""
+    assert caller.request("BYE").to_tag is None
+
+
+def test_a_secure_request_makes_a_secure_dialog() -> None:
+    """A sips Request-URI is remembered (RFC 3261 12.1.1)."""
+    request = invite().with_uri(Uri.parse("sips:bob@b.example"))
+    assert Dialog.of_uas(request, "b1").secure
+    assert Dialog.of_uac(request, answer(request)).secure
+    assert not pair()[0].secure
