@@ -13,7 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.web import http_errors, jsonrpc, sdp_api, statics
+from gateway.web import http_errors, jsonrpc, rooms, sdp_api, signaling, statics
 from gateway.web.auth import Doorkeeper
 from gateway.web.facade import Gateway
 from gateway.web.server import WebServer, serve
@@ -31,7 +31,7 @@ _HEADERS = {
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
-    "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
+    "Permissions-Policy": "microphone=(self), camera=(self), geolocation=()",
 }
 
 
@@ -87,7 +87,10 @@ def create_app(
 
     app.include_router(sdp_api.create_router(api, gateway, settings))
     app.include_router(jsonrpc.create_router(gateway, door, gate, settings))
-    app.include_router(statics.create_router())
+    app.include_router(statics.create_router(with_rooms=settings.open_rooms))
+    if settings.open_rooms:
+        app.include_router(rooms.create_router(gate, settings))
+        app.include_router(signaling.create_router(gate, settings))
     if settings.allowed_origins:
         app.add_middleware(
             CORSMiddleware,

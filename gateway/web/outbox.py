@@ -19,13 +19,13 @@ ABORT_EXTENSION = "gateway.abort"
 
 
 class Close(IntEnum):
-    """WebSocket close codes (RFC 6455 section 7.4.1; 4000 and up are ours)."""
+    """WebSocket close codes (RFC 6455 section 7.4.1 and its registry)."""
 
     NORMAL = 1000
     GOING_AWAY = 1001
     UNSUPPORTED_DATA = 1003
     POLICY = 1008
-    REPLACED = 4001
+    TRY_LATER = 1013
 
 
 class Outbox:

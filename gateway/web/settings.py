@@ -44,5 +44,7 @@ class WebSettings:
     failures_per_second: float = 0.2
     """Wrong passwords, for each client address."""
     failure_burst: int = 10
+    open_rooms: bool = True
+    """Offer the room front ends at all: whoever knows a room's name may join it."""
     max_rooms: int = 1_000
     max_room_peers: int = 50

@@ -18,6 +18,9 @@ _TYPES = {
     "words.js": "text/javascript; charset=utf-8",
     "sounds.js": "text/javascript; charset=utf-8",
     "webrtc-client.js": "text/javascript; charset=utf-8",
+    "rooms.html": "text/html; charset=utf-8",
+    "rooms.css": "text/css; charset=utf-8",
+    "rooms.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
 
@@ -38,12 +41,14 @@ class StaticFile:
         return Response(self.content, media_type=self.media_type, headers=headers)
 
 
-def create_router() -> APIRouter:
-    """GET / and GET /static/NAME for each file of the table."""
+def create_router(with_rooms: bool) -> APIRouter:
+    """GET / and GET /static/NAME for each file of the table; the room client where there are rooms."""
     router = APIRouter(include_in_schema=False)
     files = {name: StaticFile(name) for name in _TYPES}
     routes = {"/": "index.html", "/favicon.ico": "icon.svg", "/webrtc-client.js": "webrtc-client.js"}
-    routes |= {f"/static/{name}": name for name in files if name != "index.html"}
+    routes |= {f"/static/{name}": name for name in files if not name.endswith(".html")}
+    if with_rooms:
+        routes["/webrtc/client"] = "rooms.html"
     for path, name in routes.items():
         router.add_api_route(path, files[name].response, methods=["GET", "HEAD"])
     return router

@@ -46,8 +46,9 @@ function logOut(message = "Log in to make and take calls.", tone = "") {
 
 async function announce() {
   const { user, token } = login;
+  let name = user;
   try {
-    await rpc.request("announce", { peer_id: user, capabilities: { audio: true, video: false, data: false }, ...(token && { token }) });
+    ({ peer_id: name } = await rpc.request("announce", { peer_id: user, capabilities: { audio: true, video: false, data: false }, ...(token && { token }) }));
   } catch (error) {
     refused(error, token);
     return;
@@ -56,7 +57,7 @@ async function announce() {
   rpc.settled();
   sessionStorage.setItem(STORED, JSON.stringify(login));
   ui.fields.password.value = "";
-  ui.showUser(user);
+  ui.showUser(name);
   ui.showConnection("online");
   if (view === "login") show("idle");
   ui.say("Ready.");

@@ -1,0 +1,131 @@
+// A mesh of connections in one room: one RTCPeerConnection for every other peer.
+
+const $ = (id) => document.getElementById(id);
+const links = new Map();
+let socket = null;
+let stream = null;
+let iceServers = [];
+
+const say = (text) => ($("status").textContent = text);
+const send = (message) => socket?.readyState === WebSocket.OPEN && socket.send(JSON.stringify(message));
+
+class Link {
+  #queue = [];
+
+  constructor(peer) {
+    this.peer = peer;
+    this.connection = new RTCPeerConnection({ iceServers });
+    this.item = document.createElement("li");
+    this.video = Object.assign(document.createElement("video"), { autoplay: true, playsInline: true });
+    this.name = Object.assign(document.createElement("b"), { textContent: peer });
+    this.state = Object.assign(document.createElement("span"), { textContent: "connecting" });
+    this.item.append(this.video, this.name, this.state);
+    $("peers").append(this.item);
+    for (const track of stream.getTracks()) this.connection.addTrack(track, stream);
+    this.connection.addEventListener("track", ({ streams }) => (this.video.srcObject = streams[0]));
+    this.connection.addEventListener("icecandidate", ({ candidate }) => {
+      if (candidate) send({ type: "ice_candidate", candidate: candidate.toJSON(), target_peer_id: peer });
+    });
+    this.connection.addEventListener("connectionstatechange", () => {
+      this.state.textContent = this.connection.connectionState;
+    });
+  }
+
+  async offer() {
+    await this.connection.setLocalDescription();
+    send({ type: "offer", offer: this.connection.localDescription, target_peer_id: this.peer });
+  }
+
+  async answer(offer) {
+    await this.#accept(offer);
+    await this.connection.setLocalDescription();
+    send({ type: "answer", answer: this.connection.localDescription, target_peer_id: this.peer });
+  }
+
+  answered(answer) {
+    return this.#accept(answer);
+  }
+
+  /** Candidates may come before the description they belong to. */
+  async candidate(candidate) {
+    if (!this.connection.remoteDescription) this.#queue.push(candidate);
+    else await this.connection.addIceCandidate(candidate).catch(() => {});
+  }
+
+  async #accept(description) {
+    await this.connection.setRemoteDescription(description);
+    for (const candidate of this.#queue.splice(0)) await this.candidate(candidate);
+  }
+
+  close() {
+    this.connection.close();
+    this.item.remove();
+  }
+}
+
+function link(peer) {
+  if (!links.has(peer)) links.set(peer, new Link(peer));
+  return links.get(peer);
+}
+
+function drop(peer) {
+  links.get(peer)?.close();
+  links.delete(peer);
+}
+
+const handlers = {
+  // The newcomer calls everybody who is there; they wait for its offer.
+  existing_peers: ({ peers }) => Promise.all(peers.map((peer) => link(peer).offer())),
+  peer_joined: ({ peer_id: peer }) => say(`${peer} has joined.`),
+  peer_left: ({ peer_id: peer }) => {
+    drop(peer);
+    say(`${peer} has left.`);
+  },
+  offer: ({ offer, from_peer_id: peer }) => link(peer).answer(offer),
+  answer: ({ answer, from_peer_id: peer }) => links.get(peer)?.answered(answer),
+  ice_candidate: ({ candidate, from_peer_id: peer }) => link(peer).candidate(candidate),
+  error: ({ message }) => say(message),
+};
+
+async function join() {
+  const room = encodeURIComponent($("room").value.trim());
+  const peer = encodeURIComponent($("peer").value.trim());
+  try {
+    stream = await navigator.mediaDevices.getUserMedia({ audio: true, video: $("camera").checked });
+  } catch (error) {
+    say(`No microphone or camera: ${error.message}.`);
+    return;
+  }
+  iceServers = await fetch("../iceservers").then((response) => response.json()).catch(() => []);
+  const url = new URL(`signaling/${room}/${peer}`, location.href);
+  url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+  socket = new WebSocket(url);
+  socket.addEventListener("open", () => say("You are in. Others can join with the same room."));
+  socket.addEventListener("message", async ({ data }) => {
+    const message = JSON.parse(data);
+    try {
+      await handlers[message.type]?.(message);
+    } catch (error) {
+      say(`${message.from_peer_id ?? "A peer"}: ${error.message}`);
+    }
+  });
+  socket.addEventListener("close", ({ reason }) => left(reason || "You have left the room."));
+  $("enter").hidden = true;
+  $("leave").hidden = false;
+}
+
+function left(message) {
+  for (const peer of [...links.keys()]) drop(peer);
+  for (const track of stream?.getTracks() ?? []) track.stop();
+  socket = stream = null;
+  $("enter").hidden = false;
+  $("leave").hidden = true;
+  say(message);
+}
+
+$("join").addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (!socket) join();
+});
+$("leave").addEventListener("click", () => socket?.close());
+$("peer").value = `peer-${crypto.getRandomValues(new Uint16Array(1))[0].toString(36)}`;

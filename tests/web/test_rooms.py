@@ -1,0 +1,202 @@
+"""The two room protocols: /webrtc/signaling and /rtc/signal."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from gateway.web.app import WebServer, WebSettings
+from tests.web.fake import SDP, FakeGateway, running
+from tests.web.test_sdp_api import client_of
+
+
+class Peer:
+    """A client of either protocol."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self.socket = socket
+
+    async def send(self, **message: Any) -> None:
+        """Send one message."""
+        await self.socket.send(json.dumps(message))
+
+    async def next(self) -> Any:
+        """The next message."""
+        return json.loads(await asyncio.wait_for(self.socket.recv(), 5))
+
+    async def ends(self) -> tuple[int, str]:
+        """How the server closes the connection."""
+        with pytest.raises(ConnectionClosed) as closed:
+            await self.next()
+        assert closed.value.rcvd is not None
+        return closed.value.rcvd.code, closed.value.rcvd.reason
+
+
+@contextlib.asynccontextmanager
+async def joined(server: WebServer, path: str) -> AsyncIterator[Peer]:
+    """A peer on that path."""
+    async with connect(f"ws://127.0.0.1:{server.port}{path}", compression=None) as socket:
+        yield Peer(socket)
+
+
+async def _rest(server: WebServer, path: str) -> Any:
+    async with httpx.AsyncClient() as http:
+        return (await http.get(f"http://127.0.0.1:{server.port}{path}")).json()
+
+
+ROOM = "/webrtc/signaling/room1"
+
+
+async def test_a_room_tells_who_is_there_who_comes_and_who_goes() -> None:
+    """The newcomer hears of the others only if there are any."""
+    async with running(FakeGateway()) as server, joined(server, f"{ROOM}/one") as one:
+        async with joined(server, f"{ROOM}/two") as two:
+            assert await one.next() == {"type": "peer_joined", "peer_id": "two"}
+            assert await two.next() == {"type": "existing_peers", "peers": ["one"]}
+            assert await _rest(server, "/webrtc/rooms") == {"rooms": ["room1"], "total_rooms": 1}
+            peers = await _rest(server, "/webrtc/rooms/room1/peers")
+            assert peers == {"peers": ["one", "two"], "total_peers": 2}
+        assert await one.next() == {"type": "peer_left", "peer_id": "two"}
+    async with running(FakeGateway()) as server:
+        assert await _rest(server, "/webrtc/rooms") == {"rooms": [], "total_rooms": 0}
+        assert await _rest(server, "/webrtc/rooms/gone/peers") == {"peers": [], "total_peers": 0}
+
+
+async def test_messages_are_relayed_with_the_sender_and_without_the_target() -> None:
+    """Offers, answers and candidates keep their content, whatever its shape."""
+    async with (
+        running(FakeGateway()) as server,
+        joined(server, f"{ROOM}/one") as one,
+        joined(server, f"{ROOM}/two") as two,
+    ):
+        await one.next()
+        await two.next()
+        for kind, member, content in (
+            ("offer", "offer", {"type": "offer", "sdp": SDP}),
+            ("answer", "answer", "bare"),
+            ("ice_candidate", "candidate", None),
+        ):
+            await two.send(type=kind, target_peer_id="one", extra="dropped", **{member: content})
+            assert await one.next() == {"type": kind, member: content, "from_peer_id": "two"}
+
+
+async def test_rooms_do_not_leak_into_each_other() -> None:
+    """The same peer id may be in two rooms; a target in another room is not found."""
+    async with (
+        running(FakeGateway()) as server,
+        joined(server, f"{ROOM}/one") as one,
+        joined(server, "/webrtc/signaling/room2/one") as other,
+        joined(server, "/webrtc/signaling/room2/two") as two,
+    ):
+        assert await other.next() == {"type": "peer_joined", "peer_id": "two"}
+        await two.next()
+        await one.send(type="offer", offer="x", target_peer_id="two")
+        assert (await one.next())["code"] == "peer-not-found"
+        await two.send(type="offer", offer="x", target_peer_id="one")
+        assert (await other.next())["from_peer_id"] == "two"
+
+
+async def test_a_taken_peer_id_is_refused_and_its_owner_stays() -> None:
+    """1008 with the reason."""
+    async with running(FakeGateway()) as server, joined(server, f"{ROOM}/one") as one:
+        async with joined(server, f"{ROOM}/one") as thief:
+            assert await thief.ends() == (1008, "this peer id is taken in this room")
+        await one.send(type="offer", offer="x", target_peer_id="one")
+        assert (await one.next())["type"] == "offer"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("{", "bad-json"),
+        ("[" * 3000, "bad-json"),
+        ("[]", "bad-message"),
+        ('{"type": 7}', "bad-message"),
+        ('{"type": ["offer"]}', "bad-message"),
+        ('{"type": "offer"}', "bad-message"),
+        ('{"type": "peer_joined", "peer_id": "x"}', "bad-message"),
+        ('{"type": "offer", "offer": "x"}', "peer-not-found"),
+        ('{"type": "offer", "offer": "x", "target_peer_id": {}}', "peer-not-found"),
+    ],
+)
+async def test_a_bad_message_is_answered_and_drops_nobody(text: str, code: str) -> None:
+    """An error says what is wrong; the connection goes on."""
+    async with running(FakeGateway()) as server, joined(server, f"{ROOM}/one") as one:
+        await one.socket.send(text)
+        error = await one.next()
+        assert (error["type"], error["code"]) == ("error", code)
+        await one.send(type="offer", offer="x", target_peer_id="one")
+        assert (await one.next())["type"] == "offer"
+
+
+async def test_rooms_and_peers_are_limited_and_ids_checked() -> None:
+    """1013 when there is no room left, 1008 for unusable ids."""
+    settings = WebSettings(max_rooms=1, max_room_peers=1)
+    async with running(FakeGateway(), settings) as server, joined(server, f"{ROOM}/one"):
+        for path, code in ((f"{ROOM}/two", 1013), ("/webrtc/signaling/room2/one", 1013), (f"{ROOM}/%0d%0a", 1008)):
+            async with joined(server, path) as peer:
+                assert (await peer.ends())[0] == code
+        async with joined(server, "/rtc/signal?room=%00") as peer:
+            assert (await peer.ends())[0] == 1008
+
+
+async def test_the_relay_gives_ids_and_counts_what_it_carries() -> None:
+    """registered, peers, peer-joined, peer-left; offers and answers are bare strings."""
+    async with running(FakeGateway()) as server, joined(server, "/rtc/signal?room=r") as one:
+        first = (await one.next())["peer_id"]
+        assert await one.next() == {"type": "peers", "peers": []}
+        async with joined(server, "/rtc/signal?room=r") as two, joined(server, "/rtc/signal") as elsewhere:
+            second = (await two.next())["peer_id"]
+            assert await two.next() == {"type": "peers", "peers": [first]}
+            assert await one.next() == {"type": "peer-joined", "peer_id": second}
+            await two.send(type="offer", target=first, sdp=SDP)
+            assert await one.next() == {"type": "offer", "from": second, "sdp": SDP}
+            await one.send(type="answer", target=second, sdp=SDP)
+            assert await two.next() == {"type": "answer", "from": first, "sdp": SDP}
+            for candidate in ("candidate:1", {"candidate": "candidate:1", "sdpMid": "0"}):
+                await one.send(type="ice-candidate", target=second, candidate=candidate)
+                assert await two.next() == {"type": "ice-candidate", "from": first, "candidate": candidate}
+            await elsewhere.next()
+            await elsewhere.next()
+            await elsewhere.send(type="offer", target=first, sdp=SDP)
+            assert (await elsewhere.next())["type"] == "error"
+            assert await _rest(server, "/rtc/stats") == {
+                "total_peers": 3,
+                "active_rooms": 2,
+                "offers_relayed": 1,
+                "answers_relayed": 1,
+                "ice_candidates_relayed": 2,
+            }
+        assert await one.next() == {"type": "peer-left", "peer_id": second}
+        for text in ("{", "7", '{"type":"offer","target":"x","sdp":7}', '{"type":"bye","target":"x"}'):
+            await one.socket.send(text)
+            assert (await one.next())["type"] == "error"
+
+
+async def test_rooms_check_the_origin() -> None:
+    """403 for a page of somebody else, for sockets and lists alike."""
+    evil = {"Origin": "https://evil.example"}
+    async with running(FakeGateway()) as server:
+        for path in (f"{ROOM}/one", "/rtc/signal"):
+            with pytest.raises(InvalidStatus):
+                async with connect(f"ws://127.0.0.1:{server.port}{path}", additional_headers=evil):
+                    pass
+    async with client_of(FakeGateway()) as http:
+        assert (await http.get("/webrtc/rooms", headers=evil)).status_code == 403
+
+
+async def test_rooms_can_be_turned_off() -> None:
+    """Then there is neither list nor client."""
+    async with client_of(FakeGateway()) as http:
+        assert (await http.get("/webrtc/client")).headers["content-type"].startswith("text/html")
+    async with client_of(FakeGateway(), WebSettings(open_rooms=False)) as http:
+        for path in ("/webrtc/rooms", "/webrtc/client", "/rtc/stats"):
+            assert (await http.get(path)).status_code == 404
