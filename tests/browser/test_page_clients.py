@@ -1,0 +1,91 @@
+"""The other things a browser loads from us: the room client and webrtc-client.js."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.call.status import Cause
+from tests.web.browser import Phone, stage
+from tests.web.fake import FakeCall
+
+pytestmark = pytest.mark.browser
+
+
+async def test_three_peers_meet_in_a_room() -> None:
+    """Each is connected with both others; who leaves is gone from their pages."""
+    async with stage() as it:
+        pages = [it.page, await it.page.context.new_page(), await it.page.context.new_page()]
+        for number, page in enumerate(pages):
+            await page.goto(f"{it.url}webrtc/client")
+            await page.fill("#peer", f"peer-{number}")
+            await page.click("#enter")
+            await page.locator("#status", has_text="You are in.").wait_for()
+        for page in pages:
+            await page.locator("#peers span", has_text="connected").nth(1).wait_for(timeout=15_000)
+        await pages[2].click("#leave")
+        for page in pages[:2]:
+            await page.locator("#peers li", has_text="peer-2").wait_for(state="detached")
+            assert await page.locator("#peers li").count() == 1
+
+
+async def test_webrtc_client_sets_up_and_closes_sessions() -> None:
+    """The class of the guide: offers, metadata, candidates, errors with code and session id, clean-up."""
+    async with stage() as it:
+        phones: list[Phone] = []
+
+        async def script(call: FakeCall) -> None:
+            phones.append(Phone(it.gateway))
+            call.channel.early_answer(call, await phones[-1].answer(call))
+
+        it.gateway.script = script
+        await it.page.goto(it.url)
+        await it.page.add_script_tag(url=f"{it.url}webrtc-client.js")
+        outcome = await it.page.evaluate(
+            """async (base) => {
+                const client = new WebRTCSDPClient(base);
+                const examples = new WebRTCSDPExamples(client);
+                const basic = await examples.basicPeerConnection();
+                await new Promise((done) => {
+                    const look = () => basic.pc.connectionState === "connected" && done();
+                    basic.pc.addEventListener("connectionstatechange", look);
+                    look();
+                });
+                const advanced = await examples.advancedPeerConnection();
+                const several = await examples.concurrentSessions();
+                await client.sendIceCandidate(basic.sessionId, { candidate: "", sdpMid: "0", sdpMLineIndex: 0 });
+                const ids = [basic, advanced, ...several].map(({ sessionId }) => sessionId);
+                await examples.cleanup([basic, advanced, ...several]);
+                const ice = await client.getIceServers();
+                return { ids, ice, several: several.length };
+            }""",
+            it.url,
+        )
+        assert len(set(outcome["ids"])) == 5
+        assert outcome["ice"] == it.gateway.ice_servers("")
+        assert [call.log[-1] for call in it.gateway.calls] == [("hangup", Cause.NORMAL)] * 5
+        assert ("candidate", "", "0") in it.gateway.calls[0].log
+        for phone in phones:
+            await phone.close()
+
+
+async def test_webrtc_client_reports_errors_with_code_and_session_id() -> None:
+    """And a server that does not answer in time is a request timeout."""
+    async with stage() as it:
+        await it.page.goto(it.url)
+        await it.page.add_script_tag(url=f"{it.url}webrtc-client.js")
+        it.gateway.script = lambda call: None
+        errors = await it.page.evaluate(
+            """async (base) => {
+                const report = ({ message, code, sessionId }) => ({ message, code, sessionId });
+                const client = new WebRTCSDPClient(base);
+                const missing = await client.closeSession("gone", "bye").catch(report);
+                const empty = await client.sendOffer(" ", "mine").catch(report);
+                const hurried = await new WebRTCSDPClient(base, { timeout: 100 }).sendOffer("v=0").catch(report);
+                return [missing, empty, hurried];
+            }""",
+            it.url,
+        )
+        assert errors[0] == {"message": "Session not found", "code": 404, "sessionId": "gone"}
+        assert (errors[1]["code"], errors[1]["sessionId"]) == (400, "mine")
+        assert errors[2]["message"] == "Request timeout"
+        it.errors[:] = [line for line in it.errors if "status of 40" not in line]
