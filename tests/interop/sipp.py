@@ -1,0 +1,95 @@
+"""Runs sipp, an independent SIP peer, as caller or callee on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+
+SCENARIOS = Path(__file__).parent / "sipp"
+PACKAGE = "sip-tester"
+
+
+def require_sipp() -> str:
+    """The sipp binary; without it the test is skipped, or fails where CI is set."""
+    binary = shutil.which("sipp")
+    if binary is None:
+        reason = f"sipp is not installed (Debian package {PACKAGE})"
+        if os.environ.get("CI", "").lower() in ("1", "true"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return binary
+
+
+def free_port() -> int:
+    """A UDP port that was free a moment ago."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Sipp:
+    """One sipp process; leave the context to have it ended, `finish` to learn how it went."""
+
+    def __init__(self, *arguments: str, port: int | None = None, calls: int = 1, seconds: int = 20) -> None:
+        self.port = port or free_port()
+        self._arguments = [
+            *arguments,
+            *("-i", "127.0.0.1", "-p", str(self.port), "-m", str(calls)),
+            *("-timeout", f"{seconds}s", "-timeout_error", "-nostdin", "-t", "u1"),
+        ]
+        self._seconds = seconds
+        self._process: asyncio.subprocess.Process | None = None
+
+    @classmethod
+    def uac(cls, scenario: str, target: tuple[str, int], *arguments: str, calls: int = 1) -> Sipp:
+        """A caller that runs scenario file `scenario` against `target`."""
+        return cls(f"{target[0]}:{target[1]}", "-sf", str(SCENARIOS / f"{scenario}.xml"), *arguments, calls=calls)
+
+    @classmethod
+    def uas(cls, scenario: str, *arguments: str, calls: int = 1) -> Sipp:
+        """A callee that runs scenario file `scenario`."""
+        return cls("-sf", str(SCENARIOS / f"{scenario}.xml"), *arguments, calls=calls)
+
+    async def __aenter__(self) -> Sipp:
+        self._process = await asyncio.create_subprocess_exec(
+            require_sipp(),
+            *self._arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env={**os.environ, "TERM": "dumb"},
+        )
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        process = self._process
+        if process is not None and process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+    async def bound(self) -> None:
+        """Wait until a callee has its port, by the kernel's own table; TimeoutError after 5 s."""
+        assert self._process is not None
+        wanted = f":{self.port:04X} "
+        async with asyncio.timeout(5):
+            # The kernel gives no event for a port that another process binds.
+            while not any(wanted in line for line in _udp_table()):  # noqa: ASYNC110
+                if self._process.returncode is not None:
+                    await self.finish()
+                await asyncio.sleep(0.01)
+
+    async def finish(self) -> None:
+        """Wait for the end; AssertionError with what sipp said unless every call went as the scenario says."""
+        assert self._process is not None
+        output, _ = await asyncio.wait_for(self._process.communicate(), self._seconds + 10)
+        assert self._process.returncode == 0, output.decode("utf-8", "replace")[-6000:]
+
+
+def _udp_table() -> list[str]:
+    return Path("/proc/net/udp").read_text().splitlines()
