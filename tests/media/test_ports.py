@@ -1,0 +1,119 @@
+"""Port pairs: even and odd, random order, rested before they are used again."""
+
+from __future__ import annotations
+
+import socket
+from random import Random
+
+import pytest
+
+from gateway.media.embedded.ports import PortPair, PortPool
+from gateway.media.engine import MediaError
+from tests.media.rtp_support import ManualClock
+
+
+def free_range(pairs: int) -> tuple[int, int]:
+    """A run of ports nobody has right now."""
+    for base in range(42000, 60000, 2 * pairs):
+        opened = []
+        try:
+            for port in range(base, base + 2 * pairs):
+                made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                opened.append(made)
+                made.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        finally:
+            for made in opened:
+                made.close()
+        return base, base + 2 * pairs - 1
+    raise AssertionError("no free ports on this machine")
+
+
+def pool_of(pairs: int, clock: ManualClock, seed: int = 1) -> PortPool:
+    low, high = free_range(pairs)
+    return PortPool("127.0.0.1", low, high, random=Random(seed), clock=clock, rest=10.0)
+
+
+def give_back(pool: PortPool, pair: PortPair) -> None:
+    pair.close()
+    pool.release(pair)
+
+
+def test_a_pair_is_an_even_port_and_the_next() -> None:
+    """RFC 3550 section 11."""
+    pool = pool_of(4, ManualClock())
+    pair = pool.acquire()
+    assert pair.port % 2 == 0
+    assert pair.rtp.getsockname()[1] == pair.port
+    assert pair.rtcp.getsockname()[1] == pair.port + 1
+    give_back(pool, pair)
+
+
+def test_an_exhausted_range_is_503() -> None:
+    """The caller is told to come later."""
+    pool = pool_of(3, ManualClock())
+    pairs = [pool.acquire() for _ in range(3)]
+    with pytest.raises(MediaError) as raised:
+        pool.acquire()
+    assert raised.value.status == 503
+    assert pool.in_use == 3
+    for pair in pairs:
+        give_back(pool, pair)
+    assert pool.in_use == 0
+
+
+def test_a_released_pair_rests_before_it_is_used_again() -> None:
+    """Late packets of the last call must not reach the next one."""
+    clock = ManualClock()
+    pool = pool_of(1, clock)
+    give_back(pool, pool.acquire())
+    with pytest.raises(MediaError):
+        pool.acquire()
+    clock.advance(9.9)
+    assert pool.free == 0
+    clock.advance(0.2)
+    give_back(pool, pool.acquire())
+
+
+def test_a_port_that_somebody_else_has_is_passed_over() -> None:
+    """Another program in the range costs one pair, not the call; neither half is left bound."""
+    clock = ManualClock()
+    low, high = free_range(2)
+    pool = PortPool("127.0.0.1", low, high, random=Random(3), clock=clock)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", low + 1))
+        pair = pool.acquire()
+        assert pair.port == low + 2
+        with pytest.raises(MediaError):
+            pool.acquire()
+    give_back(pool, pair)
+
+
+def test_the_order_is_random() -> None:
+    """Two seeds give two orders, so that ports cannot be guessed."""
+    low, high = free_range(8)
+    orders = []
+    for seed in (1, 2):
+        pool = PortPool("127.0.0.1", low, high, random=Random(seed), clock=ManualClock())
+        pairs = [pool.acquire() for _ in range(8)]
+        orders.append([pair.port for pair in pairs])
+        for pair in pairs:
+            pair.close()
+    assert orders[0] != orders[1]
+    assert sorted(orders[0]) == sorted(orders[1])
+
+
+def test_an_address_that_is_not_ours_is_an_error_of_its_own() -> None:
+    """Not taken for an exhausted range."""
+    pool = PortPool("192.0.2.1", 42000, 42010, random=Random(1), clock=ManualClock())
+    with pytest.raises(MediaError) as raised:
+        pool.acquire()
+    assert raised.value.status == 500
+    assert "192.0.2.1" in raised.value.reason
+
+
+def test_an_odd_first_port_is_not_used() -> None:
+    """The first pair begins at the next even port."""
+    pool = PortPool("127.0.0.1", 42001, 42004, random=Random(1), clock=ManualClock())
+    assert pool.free == 1

@@ -1,0 +1,292 @@
+"""The RTP leg over loopback, with time turned by hand: strangers, bad packets, SDES, RTCP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator
+from random import Random
+from typing import Any
+
+import pytest
+
+from gateway.media.embedded.latching import LatchRules
+from gateway.media.embedded.ports import PortPool
+from gateway.media.embedded.rtcp import Bye, ReceiverReport
+from gateway.media.embedded.rtp import RtpPacket
+from gateway.media.embedded.rtp_leg import RtpLeg
+from gateway.media.embedded.srtp import SrtpKey, SrtpProfile, SrtpSession
+from tests.media.engine_support import until
+from tests.media.rtp_support import ManualClock, Recorder
+
+
+class Peer(asyncio.DatagramProtocol):
+    """A UDP socket."""
+
+    def __init__(self) -> None:
+        self.received: list[bytes] = []
+        self.transport: Any = None
+
+    @classmethod
+    async def open(cls, host: str = "127.0.0.1") -> Peer:
+        made = cls()
+        made.transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+            lambda: made, local_addr=(host, 0)
+        )
+        return made
+
+    @property
+    def address(self) -> tuple[str, int]:
+        name: tuple[str, int] = self.transport.get_extra_info("sockname")
+        return name
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self.received.append(data)
+
+    def send(self, data: bytes, port: int) -> None:
+        self.transport.sendto(data, ("127.0.0.1", port))
+
+
+Scene = tuple[RtpLeg, Recorder, ManualClock, Peer, Peer]
+
+
+@contextlib.asynccontextmanager
+async def leg_with_peers(secure: bool = False, limit: int = 500) -> AsyncIterator[Scene]:
+    """A leg that expects `phone`, and a third socket."""
+    clock = ManualClock()
+    pool = PortPool("127.0.0.1", 0, 0, random=Random(1), clock=clock)
+    leg = RtpLeg(pool, clock=clock, rules=LatchRules(), secure=secure, max_packets_per_second=limit)
+    sink = Recorder()
+    leg.sink = sink
+    await leg.open()
+    phone, stranger = await Peer.open(), await Peer.open()
+    try:
+        yield leg, sink, clock, phone, stranger
+    finally:
+        leg.close()
+        phone.transport.close()
+        stranger.transport.close()
+        await asyncio.sleep(0)
+
+
+def packet(sequence_number: int, payload: bytes = 4 * b"voice", payload_type: int = 0, ssrc: int = 7) -> bytes:
+    return bytes(RtpPacket(payload_type, sequence_number, sequence_number * 160, ssrc, payload))
+
+
+def dropped(leg: RtpLeg) -> int:
+    return sum(leg.discarded.values())
+
+
+async def test_a_third_socket_injects_nothing_and_hears_nothing_before_the_phone_speaks() -> None:
+    """RTP bleed (CVE-2017-14099, CVE-2025-53399): a spray during set-up."""
+    async with leg_with_peers() as (leg, sink, _clock, phone, stranger):
+        leg.set_remote(phone.address, None, accepts=frozenset({0}))
+        for batch in range(4):
+            for number in range(50):
+                stranger.send(packet(number, b"bleed"), leg.port)
+            await until(lambda batch=batch: dropped(leg) == 50 * (batch + 1))
+        leg.send_rtp(packet(1, b"secret"))
+        phone.send(packet(1), leg.port)
+        await until(lambda: len(sink.rtp) == 1)
+        leg.send_rtp(packet(2, b"secret"))
+        await until(lambda: len(phone.received) == 2)
+        assert sink.rtp == [packet(1)]
+        assert stranger.received == []
+
+
+async def test_a_third_socket_injects_nothing_in_mid_call() -> None:
+    """The same SSRC, the right sequence numbers: the source decides."""
+    async with leg_with_peers() as (leg, sink, clock, phone, stranger):
+        leg.set_remote(phone.address, None, accepts=frozenset({0}))
+        for number in range(300):
+            clock.advance(0.02)
+            phone.send(packet(number), leg.port)
+            stranger.send(packet(number + 1, b"bleed"), leg.port)
+            if number % 50 == 49:
+                await until(lambda sent=number + 1: len(sink.rtp) + dropped(leg) == 2 * sent)
+        assert len(sink.rtp) == 300
+        assert all(each.endswith(b"voice") for each in sink.rtp)
+        assert leg.discarded == {"wrong_source": 300}
+        leg.send_rtp(packet(5, b"secret"))
+        await until(lambda: phone.received == [packet(5, b"secret")])
+        assert stranger.received == []
+
+
+async def test_a_phone_behind_nat_is_learned_from_the_host_of_its_signalling() -> None:
+    """The SDP's address is private and elsewhere; another host's packets teach nothing."""
+    async with leg_with_peers() as (leg, sink, _clock, phone, stranger):
+        leg.set_remote(("192.168.77.5", 4000), None, private_source="127.0.0.1", accepts=frozenset({0}))
+        far = await Peer.open("127.0.0.2")
+        try:
+            far.send(packet(1, b"bleed"), leg.port)
+            await until(lambda: dropped(leg) == 1)
+            phone.send(packet(1), leg.port)
+            await until(lambda: len(sink.rtp) == 1)
+            stranger.send(packet(2, b"bleed"), leg.port)
+            await until(lambda: dropped(leg) == 2)
+        finally:
+            far.transport.close()
+        assert leg.learned
+        assert leg.remote_address == phone.address
+
+
+async def test_a_payload_type_nobody_agreed_to_teaches_no_address() -> None:
+    """What is not this call's media does not move it."""
+    async with leg_with_peers() as (leg, _sink, _clock, _phone, stranger):
+        leg.set_remote(("192.168.77.5", 4000), None, private_source="127.0.0.1", accepts=frozenset({0}))
+        stranger.send(packet(1, payload_type=96), leg.port)
+        await until(lambda: dropped(leg) == 1)
+        assert not leg.learned
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"\x80", "malformed"),
+        (bytes(20), "malformed"),
+        (b"\xb0\x00" + bytes(10), "malformed"),
+        (b"\x80\xc8" + bytes(26), "unexpected_rtcp"),
+        (b"\x80\x00" + bytes(1600), "malformed"),
+    ],
+)
+async def test_a_malformed_packet_is_dropped_and_counted(data: bytes, reason: str) -> None:
+    """It meets no sink, and the next good one does."""
+    async with leg_with_peers() as (leg, sink, _clock, phone, _):
+        leg.set_remote(phone.address, None)
+        phone.send(packet(1), leg.port)
+        phone.send(data, leg.port)
+        phone.send(packet(2), leg.port)
+        await until(lambda: len(sink.rtp) == 2)
+        assert leg.discarded == {reason: 1}
+
+
+async def test_a_flood_from_the_source_is_cut_at_the_rate() -> None:
+    """The rest of the second is dropped, the next second is heard again."""
+    async with leg_with_peers(limit=100) as (leg, sink, clock, phone, _):
+        leg.set_remote(phone.address, None)
+        phone.send(packet(0), leg.port)
+        for number in range(1, 151):
+            phone.send(packet(number), leg.port)
+        await until(lambda: len(sink.rtp) + dropped(leg) == 151)
+        assert leg.discarded == {"rate": 50}
+        clock.advance(1.0)
+        phone.send(packet(200), leg.port)
+        await until(lambda: len(sink.rtp) == 102)
+
+
+async def test_a_sink_that_raises_costs_one_packet(caplog: pytest.LogCaptureFixture) -> None:
+    """Our own errors are logged and counted; the socket lives on."""
+
+    class Broken(Recorder):
+        def receive_rtp(self, packet: bytes, now: float) -> None:
+            super().receive_rtp(packet, now)
+            if len(self.rtp) == 1:
+                raise RuntimeError("broken")
+
+    async with leg_with_peers() as (leg, _, _clock, phone, _unused):
+        sink = Broken()
+        leg.sink = sink
+        leg.set_remote(phone.address, None)
+        phone.send(packet(1), leg.port)
+        phone.send(packet(2), leg.port)
+        await until(lambda: len(sink.rtp) == 2)
+        assert leg.discarded == {"internal_error": 1}
+    assert "error of our own" in caplog.text
+
+
+async def test_rtcp_is_taken_from_where_the_description_says_only() -> None:
+    """A BYE, a 4-byte packet or any other RTCP of a stranger meets nobody (ES2017-04)."""
+    async with leg_with_peers() as (leg, sink, _clock, phone, stranger):
+        rtcp = await Peer.open()
+        try:
+            leg.set_remote(phone.address, rtcp.address)
+            stranger.send(bytes(Bye((7,))), leg.port + 1)
+            rtcp.send(b"\x80\xc9\x00\x00", leg.port + 1)
+            await until(lambda: dropped(leg) == 2)
+            rtcp.send(bytes(ReceiverReport(7)), leg.port + 1)
+            await until(lambda: sink.rtcp == [bytes(ReceiverReport(7))])
+            leg.send_rtcp(bytes(ReceiverReport(9)))
+            await until(lambda: rtcp.received == [bytes(ReceiverReport(9))])
+        finally:
+            rtcp.transport.close()
+        assert leg.discarded == {"wrong_source": 1, "malformed": 1}
+
+
+async def test_rtcp_shares_the_port_where_both_agreed_to() -> None:
+    """RFC 5761: told apart by the second octet, both ways."""
+    async with leg_with_peers() as (leg, sink, _clock, phone, _):
+        leg.set_remote(phone.address, phone.address, mux=True)
+        phone.send(packet(1), leg.port)
+        phone.send(bytes(ReceiverReport(7)), leg.port)
+        await until(lambda: len(sink.rtp) == 1 and len(sink.rtcp) == 1)
+        leg.send_rtcp(bytes(ReceiverReport(9)))
+        await until(lambda: phone.received == [bytes(ReceiverReport(9))])
+
+
+def sessions() -> tuple[SrtpSession, SrtpSession]:
+    """Both ends of one SDES association."""
+    profile = SrtpProfile.AES_CM_128_HMAC_SHA1_80
+    ours, theirs = SrtpKey.generate(profile, os.urandom), SrtpKey.generate(profile, os.urandom)
+    return SrtpSession(ours, theirs), SrtpSession(theirs, ours)
+
+
+async def test_srtp_authenticates_before_an_address_is_learned() -> None:
+    """Forged packets and replays from elsewhere move nothing; an authentic one does, once."""
+    async with leg_with_peers(secure=True) as (leg, sink, _clock, phone, stranger):
+        local, remote = sessions()
+        leg.set_keys(local)
+        leg.set_remote(("9.9.9.7", 4000), None)
+        for number in range(100):
+            stranger.send(packet(number), leg.port)
+        await until(lambda: local.discarded.get("authentication", 0) == 100)
+        assert not leg.learned
+        protected = remote.protect(packet(1))
+        assert protected is not None
+        phone.send(protected, leg.port)
+        await until(lambda: sink.rtp == [packet(1)])
+        assert leg.remote_address == phone.address
+        stranger.send(protected, leg.port)
+        await until(lambda: leg.discarded.get("wrong_source") == 1)
+        assert len(sink.rtp) == 1
+
+
+async def test_a_thousand_forged_packets_do_not_end_the_call() -> None:
+    """CVE-2021-41105: what fails authentication is ignored."""
+    async with leg_with_peers(secure=True, limit=5000) as (leg, sink, _clock, phone, _):
+        local, remote = sessions()
+        leg.set_keys(local)
+        leg.set_remote(phone.address, None)
+        for batch in range(10):
+            for number in range(100):
+                phone.send(packet(batch * 100 + number), leg.port)
+            await until(lambda batch=batch: local.discarded.get("authentication", 0) == 100 * (batch + 1))
+        protected = remote.protect(packet(1))
+        assert protected is not None
+        phone.send(protected, leg.port)
+        await until(lambda: sink.rtp == [packet(1)])
+
+
+async def test_a_secure_leg_takes_and_sends_nothing_in_the_clear() -> None:
+    """Before the keys are there, nothing flows."""
+    async with leg_with_peers(secure=True) as (leg, sink, _clock, phone, _):
+        leg.set_remote(phone.address, phone.address)
+        assert not leg.ready
+        leg.send_rtp(packet(1))
+        leg.send_rtcp(bytes(ReceiverReport(1)))
+        phone.send(packet(1), leg.port)
+        await until(lambda: dropped(leg) == 3)
+        assert sink.rtp == []
+        assert phone.received == []
+
+
+async def test_closing_is_idempotent_and_gives_the_ports_back() -> None:
+    """Nothing is sent after it."""
+    async with leg_with_peers() as (leg, _sink, _clock, phone, _):
+        leg.set_remote(phone.address, phone.address)
+        leg.close()
+        leg.close()
+        assert not leg.ready
+        leg.send_rtp(packet(1))
+        leg.send_rtcp(bytes(ReceiverReport(1)))
+        assert leg.discarded == {"not_ready": 2}
