@@ -83,7 +83,8 @@ class DigestClient:
         return progressed
 
     def _usable(self, values: Iterable[AuthValue]) -> list[AuthValue]:
-        # Stable sort: the strongest algorithm first, the server's own order among equals (RFC 8760 2.4).
+        # RFC 8760 2.4 takes the server's first unless local policy says otherwise. Ours does: the strongest first,
+        # so that reordering a challenge on its way gains nothing; among equals the server's order stands.
         found = [v for v in values if self._can_answer(v)]
         return sorted(found, key=lambda v: PREFERENCE.index(_algorithm(v).upper().removesuffix("-SESS")))
 

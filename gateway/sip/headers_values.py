@@ -28,9 +28,9 @@ MAX_LIST = 128
 MAX_TAG = 256
 MAX_BRANCH = 512
 
-_NAME_ADDR = re.compile(
-    rf"[ \t]*+(?:({QUOTED})[ \t]*+|((?:[{TOKEN_CHARS}\u0080-\U0010ffff]++[ \t]*+)*+))<([^<>]*+)>[ \t]*+"
-)
+# The grammar wants tokens as unquoted display name; whatever is unmistakable is taken ("AT&T <sip:...>"), and
+# written in quotes.
+_NAME_ADDR = re.compile(rf"[ \t]*+(?:({QUOTED})[ \t]*+|((?:[^\s\"<>,;:\\]++[ \t]*+)*+))<([^<>]*+)>[ \t]*+")
 _ADDR_SPEC = re.compile(r'[ \t]*+([^\s<>",;?]++)[ \t]*+')
 _COMMA = re.compile(r"[ \t]*+,[ \t]*+")
 _VIA = re.compile(

@@ -51,7 +51,7 @@ class Lazy(Generic[T]):
         except SipSyntaxError as error:
             raise SipSyntaxError(
                 error.reason,
-                status=error.status if isinstance(message, Request) else None,
+                status=error.status if isinstance(message, Request) and message.method != "ACK" else None,
                 header=self._name,
                 partial=Fragment.of(message),
             ) from None

@@ -42,7 +42,8 @@ class Limits:
 
 DEFAULT_LIMITS = Limits()
 
-_STATUS_LINE = re.compile(r"SIP/2\.0 ([1-6][0-9][0-9]) (.*)", re.DOTALL)
+# The space after the code is due even before an empty phrase; peers that leave both out are understood.
+_STATUS_LINE = re.compile(r"SIP/2\.0 ([1-6][0-9][0-9])(?: (.*))?", re.DOTALL)
 _VERSION = re.compile(r"SIP/[0-9]+\.[0-9]+", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _ESCAPED_CONTROL = re.compile(r"\\(?:([\x00-\x08\x0b\x0c\x0e-\x1f\x7f])|(.))", re.DOTALL)
@@ -234,9 +235,10 @@ def _response(line: str, items: list[Item]) -> Response:
     match = _STATUS_LINE.fullmatch(line)
     if match is None:
         raise SipSyntaxError("status line is malformed", line=1)
-    if has_control(match[2]):
+    phrase = match[2] or ""
+    if has_control(phrase):
         raise SipSyntaxError("reason phrase holds a control byte", line=1)
-    return Response.from_wire(int(match[1]), match[2], items, b"")
+    return Response.from_wire(int(match[1]), phrase, items, b"")
 
 
 def _request(line: str, items: list[Item], limits: Limits) -> Request:

@@ -91,6 +91,7 @@ def test_a_name_that_is_no_token_is_not_built(name: str) -> None:
         ('<sip:a@b>;x="q;,>"', "", "sip:a@b", (("x", '"q;,>"'),)),
         ("<sip:a@b?Route=%3Csip:c%3E>", "", "sip:a@b?Route=%3Csip:c%3E", ()),
         ("<sip:a@b>;tag=abc==", "", "sip:a@b", (("tag", "abc=="),)),
+        ("AT&T (main) #1 <sip:a@b>", "AT&T (main) #1", "sip:a@b", ()),
         ("tel:+1201;tag=1", "", "tel:+1201", (("tag", "1"),)),
     ],
 )

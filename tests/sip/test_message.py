@@ -184,6 +184,44 @@ def test_every_refusal_names_its_status_and_can_be_answered(old: bytes, new: byt
     assert [name for name, _ in answer.headers] == ["Via", "From", "To", "Call-ID", "CSeq"]
 
 
+@pytest.mark.parametrize(
+    ("long", "short"), [(b"Content-Length", b"l"), (b"From", b"f"), (b"To", b"T"), (b"Call-ID", b"I")]
+)
+def test_a_compact_form_beside_the_long_one_is_a_repetition(long: bytes, short: bytes) -> None:
+    """Two spellings of one header cannot carry two values past a reader that knows only one of them."""
+    line = next(line for line in invite().split(b"\r\n") if line.startswith(long + b":"))
+    error = refusal(invite((line, line + b"\r\n" + line.replace(long, short + b" ", 1))))
+    assert (error.status, error.header) == (400, long.decode())
+
+
+def test_a_lazy_header_of_an_ack_or_a_response_asks_for_silence() -> None:
+    """Neither is ever answered, whatever is wrong with it."""
+    ack = invite((b"INVITE sip", b"ACK sip"), (b"CSeq: 1 INVITE", b"CSeq: 1 ACK"), (b"Contact: <", b"Contact: <<"))
+    reply = invite((b"INVITE sip:bob@biloxi.example.com SIP/2.0", b"SIP/2.0 200"), (b"Contact: <", b"Contact: <<"))
+    for data in (ack, reply):
+        message = parse_message(data)
+        with pytest.raises(SipSyntaxError) as caught:
+            _ = message.contacts
+        assert caught.value.status is None
+        assert error_response(caught.value) is None
+
+
+def test_a_status_line_without_phrase_is_read() -> None:
+    """Some peers leave out the space that is due before an empty phrase; statuses outside 1xx to 6xx are dropped."""
+    message = parse_message(invite((b"INVITE sip:bob@biloxi.example.com SIP/2.0", b"SIP/2.0 200")))
+    assert isinstance(message, Response)
+    assert (message.status, message.phrase, message.is_final, message.is_success) == (200, "", True, True)
+    for bad in (
+        b"SIP/2.0 700 x",
+        b"SIP/2.0 099 x",
+        b"SIP/2.0 20 x",
+        b"SIP/2.0 200x",
+        b"SIP/2.0 200 a\x07",
+        b"SIP/3.0 200 x",
+    ):
+        assert refusal(invite((b"INVITE sip:bob@biloxi.example.com SIP/2.0", bad))).status is None
+
+
 def test_headers_beyond_the_head_limit_are_513() -> None:
     """The head's size is bounded as a whole."""
     error = refusal(invite((b"User-Agent: Desk/1.0", b"\r\n".join([b"X: " + b"1" * 4000] * 10))))
