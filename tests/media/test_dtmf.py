@@ -1,0 +1,190 @@
+"""Telephone-events: parsed, reported once, renumbered for another clock, made on a running stream."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.media.embedded.dtmf import DIGITS, DigitSender, EventHandler, TelephoneEvent
+from gateway.media.embedded.inbound import Inbound
+from gateway.media.embedded.relay import Relay, Route
+from gateway.media.embedded.rtp import RtpError, RtpPacket, timestamp_delta
+from tests.media.rtp_support import ManualClock, Recorder
+
+
+class Digits:
+    """A relay with audio (payload type 0 or 111) and events (101) that collects digits."""
+
+    def __init__(self, clock_in: int = 8000, payload_type: int | None = 99, clock_out: int = 8000) -> None:
+        self.clock = ManualClock()
+        self.target = Recorder()
+        self.digits: list[tuple[str, int]] = []
+        self.relay = Relay(Inbound(), self.target, 5, 100, 9000)
+        handler = EventHandler(clock_in, payload_type, clock_out, lambda digit, ms: self.digits.append((digit, ms)))
+        self.relay.route({0: Route(8000, 0), 101: Route(0, handler=handler)}, 8000)
+        self.relay.active = True
+        self.number = 0
+
+    def receive(self, payload: bytes, timestamp: int, *, payload_type: int = 101, marker: bool = False) -> None:
+        self.number += 1
+        packet = RtpPacket(payload_type, self.number, timestamp, 1, payload, marker)
+        self.relay.receive_rtp(bytes(packet), self.clock.advance(0.02))
+
+    def press(self, code: int, timestamp: int, *, packets: int = 4, step: int = 160, ends: int = 3) -> None:
+        for index in range(packets):
+            event = TelephoneEvent(code, False, 10, (index + 1) * step)
+            self.receive(bytes(event), timestamp, marker=index == 0)
+        for _ in range(ends):
+            self.receive(bytes(TelephoneEvent(code, True, 10, (packets + 1) * step)), timestamp)
+
+    @property
+    def sent(self) -> list[RtpPacket]:
+        return self.target.sent
+
+
+@given(st.integers(0, 255), st.booleans(), st.integers(0, 63), st.integers(0, 0xFFFF))
+def test_an_event_round_trips(code: int, end: bool, volume: int, duration: int) -> None:
+    """RFC 4733 section 2.3."""
+    event = TelephoneEvent(code, end, volume, duration)
+    assert TelephoneEvent.parse(bytes(event)) == event
+
+
+@given(st.binary(max_size=12))
+def test_a_strangers_payload_raises_rtp_error_only(payload: bytes) -> None:
+    """Four octets make an event, fewer are refused."""
+    if len(payload) >= 4:
+        TelephoneEvent.parse(payload)
+    else:
+        with pytest.raises(RtpError):
+            TelephoneEvent.parse(payload)
+
+
+@pytest.mark.parametrize("code", range(16))
+def test_each_digit_is_reported_once_with_its_duration(code: int) -> None:
+    """Three end packets are one digit."""
+    path = Digits()
+    path.press(code, 4000)
+    assert path.digits == [(DIGITS[code], 100)]
+
+
+def test_a_digit_whose_end_is_lost_is_reported_by_the_next() -> None:
+    """Another timestamp means another event."""
+    path = Digits()
+    path.press(1, 4000, ends=0)
+    assert path.digits == []
+    path.press(1, 9000)
+    assert path.digits == [("1", 80), ("1", 100)]
+
+
+def test_events_that_are_no_digits_pass_but_are_not_reported() -> None:
+    """Code 16 is a flash."""
+    path = Digits()
+    path.press(16, 4000)
+    assert path.digits == []
+    assert len(path.sent) == 7
+
+
+def test_an_event_keeps_its_marker_and_one_timestamp() -> None:
+    """Some receivers want the marker (complaint C10)."""
+    path = Digits()
+    path.receive(b"v", 3840, payload_type=0)
+    path.press(5, 4000)
+    events = [packet for packet in path.sent if packet.payload_type == 99]
+    assert [packet.marker for packet in events] == [True] + [False] * 6
+    assert len({packet.timestamp for packet in events}) == 1
+    assert timestamp_delta(events[0].timestamp, path.sent[0].timestamp) == 160
+
+
+def test_a_peer_without_events_gets_none_but_the_digit_is_reported() -> None:
+    """The call sends it by signalling then; audio goes on without a gap."""
+    path = Digits(payload_type=None)
+    path.receive(b"v", 3840, payload_type=0)
+    path.press(5, 4000)
+    path.receive(b"v", 4000 + 8 * 160, payload_type=0)
+    assert path.digits == [("5", 100)]
+    first, second = path.sent
+    assert (second.sequence_number - first.sequence_number) & 0xFFFF == 1
+
+
+def test_a_malformed_event_is_dropped_and_counted() -> None:
+    """Too short for an event."""
+    path = Digits()
+    path.receive(b"\x01", 4000)
+    assert path.sent == []
+    assert path.relay.inbound.discarded == 1
+
+
+@pytest.mark.parametrize(("clock_in", "clock_out"), [(48000, 8000), (8000, 48000)])
+def test_durations_are_converted_between_clocks(clock_in: int, clock_out: int) -> None:
+    """100 ms stay 100 ms; the event keeps one timestamp, where the audio was."""
+    path = Digits(clock_in, 99, clock_out)
+    path.receive(b"v", 3840, payload_type=0)
+    path.press(7, 70000, step=clock_in // 50)
+    events = [packet for packet in path.sent if packet.payload_type == 99]
+    assert TelephoneEvent.parse(events[-1].payload).duration == clock_out // 10
+    assert len({packet.timestamp for packet in events}) == 1
+    assert events[0].marker
+    assert not any(packet.marker for packet in events[1:])
+    assert path.digits == [("7", 100)]
+
+
+def test_a_duration_that_no_longer_fits_is_held_at_the_most() -> None:
+    """65535 units of 8 kHz are more than 16 bits of 48 kHz."""
+    path = Digits(8000, 99, 48000)
+    path.receive(bytes(TelephoneEvent(1, True, 10, 60000)), 4000)
+    assert TelephoneEvent.parse(path.sent[0].payload).duration == 0xFFFF
+
+
+def stream() -> tuple[Relay, Recorder, ManualClock]:
+    clock, target = ManualClock(), Recorder()
+    relay = Relay(Inbound(), target, 5, 100, 9000)
+    relay.route({0: Route(8000, 0)}, 8000)
+    relay.active = True
+    relay.receive_rtp(bytes(RtpPacket(0, 1, 160, 1, b"v")), clock.now)
+    return relay, target, clock
+
+
+def test_a_digit_of_ours_has_a_marker_rising_durations_and_three_ends() -> None:
+    """RFC 4733 section 2.5.1; audio that comes meanwhile is left out, then goes on without a gap."""
+    relay, target, clock = stream()
+    sender = DigitSender(relay, 101, 8000, "#", 100)
+    number = 1
+    while sender.tick(clock.advance(0.02)):
+        number += 1
+        relay.receive_rtp(bytes(RtpPacket(0, number, number * 160, 1, b"during")), clock.now)
+    clock.advance(0.02)
+    relay.receive_rtp(bytes(RtpPacket(0, number + 1, (number + 1) * 160, 1, b"after")), clock.now)
+    events = [packet for packet in target.sent if packet.payload_type == 101]
+    parsed = [TelephoneEvent.parse(packet.payload) for packet in events]
+    assert [event.duration for event in parsed] == [160, 320, 480, 640, 800, 800, 800]
+    assert [event.end for event in parsed] == [False] * 4 + [True] * 3
+    assert {event.event for event in parsed} == {11}
+    assert [packet.marker for packet in events] == [True] + [False] * 6
+    assert len({packet.timestamp for packet in events}) == 1
+    numbers = [packet.sequence_number for packet in target.sent]
+    assert numbers == list(range(100, 100 + len(numbers)))
+    assert [packet.payload for packet in target.sent if packet.payload_type == 0] == [b"v", b"after"]
+
+
+def test_a_digit_longer_than_its_field_goes_on_in_segments() -> None:
+    """5 s at 48 kHz need four (RFC 4733 section 2.5.1.3)."""
+    relay, target, clock = stream()
+    sender = DigitSender(relay, 101, 48000, "1", 5000)
+    while sender.tick(clock.advance(0.02)):
+        pass
+    events = [packet for packet in target.sent if packet.payload_type == 101]
+    starts = list(dict.fromkeys(packet.timestamp for packet in events))
+    assert len(starts) == 4
+    last = TelephoneEvent.parse(events[-1].payload)
+    assert last.end
+    assert timestamp_delta(starts[-1], starts[0]) + last.duration == 240_000
+    assert len(events) == 250 + 2
+
+
+@pytest.mark.parametrize("digit", ["", "12", "x", "é", "\r\n"])
+def test_what_is_no_digit_is_refused(digit: str) -> None:
+    """Before anything is sent."""
+    relay, _, _ = stream()
+    with pytest.raises(RtpError):
+        DigitSender(relay, 101, 8000, digit, 100)

@@ -1,0 +1,301 @@
+"""The packet path with a clock turned by hand: renumbering, runs, holds, losses."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.media.embedded.inbound import Inbound
+from gateway.media.embedded.relay import Relay, Route
+from gateway.media.embedded.rtp import RtpPacket, sequence_delta, timestamp_delta
+from tests.media.rtp_support import ManualClock, Recorder
+
+OUT_SSRC = 0xABCD
+
+
+class Direction:
+    """A relay from a source under test to a recorder."""
+
+    def __init__(self, routes: dict[int, Route] | None = None, sequence_number: int = 5000) -> None:
+        self.clock = ManualClock()
+        self.target = Recorder()
+        self.relay = Relay(Inbound(), self.target, OUT_SSRC, sequence_number, 777)
+        self.relay.route(routes or {0: Route(8000, 0), 111: Route(48000, 96), 13: Route(0, 13)}, 8000)
+        self.relay.active = True
+        self.runs = 0
+        self.relay.on_run = self._count
+
+    def _count(self, now: float) -> None:
+        self.runs += 1
+
+    def receive(
+        self,
+        sequence_number: int,
+        timestamp: int | None = None,
+        *,
+        ssrc: int = 1,
+        payload_type: int = 0,
+        payload: bytes = b"v",
+        marker: bool = False,
+        after: float = 0.02,
+    ) -> None:
+        self.clock.advance(after)
+        when = sequence_number * 160 if timestamp is None else timestamp
+        packet = RtpPacket(payload_type, sequence_number & 0xFFFF, when & 0xFFFFFFFF, ssrc, payload, marker)
+        self.relay.receive_rtp(bytes(packet), self.clock.now)
+
+    @property
+    def sent(self) -> list[RtpPacket]:
+        return self.target.sent
+
+    def numbers(self) -> list[int]:
+        """Sequence numbers sent, from the first."""
+        first = self.sent[0].sequence_number
+        return [sequence_delta(packet.sequence_number, first) for packet in self.sent]
+
+
+def test_a_packet_is_renumbered_and_its_payload_kept() -> None:
+    """Payload type, SSRC, sequence number and timestamp are ours; payload and marker are theirs."""
+    path = Direction()
+    path.receive(10, payload_type=111, payload=b"opus", marker=True)
+    path.receive(11, payload_type=111, payload=b"more", timestamp=10 * 160 + 960)
+    first, second = path.sent
+    assert (first.payload_type, first.ssrc, first.sequence_number, first.timestamp) == (96, OUT_SSRC, 5000, 777)
+    assert (first.payload, first.marker) == (b"opus", True)
+    assert (second.sequence_number, second.timestamp, second.marker) == (5001, 777 + 960, False)
+
+
+def test_extension_csrc_and_padding_stay_behind() -> None:
+    """Phones get the twelve octets and the payload."""
+    path = Direction()
+    header = bytes(RtpPacket(0, 1, 160, 1))
+    packet = bytes([0xB1]) + header[1:] + b"\x00\x00\x00\x09" + b"\xbe\xde\x00\x01abcd" + b"voice" + b"\x00\x00\x03"
+    path.relay.receive_rtp(packet, path.clock.advance(0.02))
+    assert path.target.rtp[0][0] == 0x80
+    assert path.sent[0].payload == b"voice"
+
+
+def test_a_loss_stays_a_loss() -> None:
+    """The listener conceals it; no number is invented."""
+    path = Direction()
+    for number in (1, 2, 5, 6):
+        path.receive(number)
+    assert path.numbers() == [0, 1, 4, 5]
+    assert path.relay.inbound.lost == 2
+
+
+def test_a_late_packet_finds_its_place_and_a_repeated_one_is_dropped() -> None:
+    """Reordering is passed on, duplicates are not: SRTP must never send one index twice."""
+    path = Direction()
+    for number in (1, 3, 2, 2, 3, 4):
+        path.receive(number)
+    assert path.numbers() == [0, 2, 1, 3]
+    assert path.relay.inbound.discarded == 2
+
+
+def test_numbers_wrap_together() -> None:
+    """Sequence numbers over 65535 and timestamps over 2**32 on both sides."""
+    path = Direction(sequence_number=65534)
+    start = 0xFFFFFF00
+    for step in range(5):
+        path.receive(65533 + step, start + 160 * step)
+    assert path.numbers() == [0, 1, 2, 3, 4]
+    gaps = [
+        timestamp_delta(after.timestamp, before.timestamp)
+        for before, after in zip(path.sent, path.sent[1:], strict=False)
+    ]
+    assert gaps == [160] * 4
+
+
+def test_a_new_source_goes_on_where_the_old_one_ended() -> None:
+    """Another SSRC after a silence: same outgoing SSRC, next number, later timestamp, marker (C8)."""
+    path = Direction()
+    path.receive(1)
+    path.receive(2)
+    path.receive(30000, 5, ssrc=2, after=0.5)
+    path.receive(30001, 165, ssrc=2)
+    path.receive(30002, 325, ssrc=2)
+    assert path.numbers() == [0, 1, 2, 3]
+    assert {packet.ssrc for packet in path.sent} == {OUT_SSRC}
+    assert path.sent[2].marker
+    assert timestamp_delta(path.sent[2].timestamp, path.sent[1].timestamp) == round(0.52 * 8000)
+    assert path.runs == 2
+
+
+def test_a_second_source_beside_a_live_one_is_not_heard() -> None:
+    """Injected packets of another SSRC change nothing, however many and however well numbered."""
+    path = Direction()
+    for number in range(1, 50):
+        path.receive(number)
+        path.receive(number, ssrc=666, payload=b"x", after=0.0)
+    assert all(packet.payload == b"v" for packet in path.sent)
+    assert path.numbers() == list(range(49))
+
+
+def test_a_new_description_lets_a_new_source_in_at_once() -> None:
+    """After a re-INVITE nobody waits for silence."""
+    path = Direction()
+    path.receive(1)
+    path.relay.inbound.expect_new_source()
+    path.receive(500, ssrc=2)
+    assert path.numbers() == [0, 1]
+
+
+def test_a_source_that_says_bye_makes_room() -> None:
+    """RFC 3550 section 6.6."""
+    path = Direction()
+    path.receive(1)
+    path.relay.inbound.forget_source(1)
+    path.receive(500, ssrc=2)
+    assert path.numbers() == [0, 1]
+
+
+def test_a_wild_jump_counts_only_when_the_next_packet_agrees() -> None:
+    """RFC 3550 appendix A.1: one stray packet moves nothing, two in a row are a restart."""
+    path = Direction()
+    path.receive(1)
+    path.receive(40000)
+    path.receive(2)
+    assert path.numbers() == [0, 1]
+    path.receive(40000)
+    path.receive(40001)
+    path.receive(40002)
+    assert path.numbers() == [0, 1, 2, 3]
+
+
+def test_a_hold_leaves_no_gap_and_time_goes_on() -> None:
+    """Eleven minutes of hold: next number, timestamp by the wall clock, marker not needed (C8)."""
+    path = Direction()
+    path.receive(1)
+    path.relay.active = False
+    for number in range(2, 100):
+        path.receive(number)
+    path.relay.active = True
+    path.receive(100, 100 * 160)
+    assert path.numbers() == [0, 1]
+    assert timestamp_delta(path.sent[1].timestamp, path.sent[0].timestamp) == 99 * 160
+
+
+def test_a_timeline_that_restarts_behind_is_joined_after_what_was_sent() -> None:
+    """The same source and numbering, but its clock fell back: ours never does."""
+    path = Direction()
+    path.receive(1, 1_000_000)
+    path.receive(2, 1_000_160)
+    path.receive(3, 400)
+    path.receive(4, 560)
+    stamps = [packet.timestamp for packet in path.sent]
+    assert stamps == sorted(stamps)
+    assert timestamp_delta(stamps[2], stamps[1]) == 160
+    assert timestamp_delta(stamps[3], stamps[2]) == 160
+
+
+def test_a_late_packet_from_before_a_packet_of_ours_is_dropped() -> None:
+    """Its number has been given to another packet by now."""
+    path = Direction()
+    path.receive(1)
+    path.receive(3)
+    path.relay.emit(0, b"ours", path.relay.timestamp_at(path.clock.now), path.clock.now)
+    path.receive(4)
+    path.receive(2)
+    assert path.numbers() == [0, 2, 3, 4]
+    numbers = [packet.sequence_number for packet in path.sent]
+    assert len(set(numbers)) == len(numbers)
+
+
+def test_packets_of_ours_take_numbers_and_the_source_goes_on_after_them() -> None:
+    """The peer sees one stream."""
+    path = Direction()
+    path.receive(1)
+    for _ in range(3):
+        now = path.clock.advance(0.02)
+        path.relay.emit(0, b"ours", path.relay.timestamp_at(now), now)
+    path.receive(2, 5 * 160)
+    assert path.numbers() == [0, 1, 2, 3, 4]
+    assert timestamp_delta(path.sent[-1].timestamp, path.sent[0].timestamp) == 640
+
+
+def test_an_unknown_payload_type_is_dropped_without_a_gap() -> None:
+    """And it cannot become the source."""
+    path = Direction()
+    path.receive(1)
+    path.receive(2, payload_type=77)
+    path.receive(3)
+    assert path.numbers() == [0, 1]
+    assert path.relay.inbound.discarded == 1
+
+
+def test_comfort_noise_passes_and_leaves_jitter_alone() -> None:
+    """Payload type 13 where both know it (RFC 3389)."""
+    path = Direction()
+    path.receive(1)
+    path.receive(2, payload_type=13)
+    path.receive(3)
+    assert [packet.payload_type for packet in path.sent] == [0, 13, 0]
+
+
+def test_a_change_of_codec_to_another_clock_keeps_time_going_forward() -> None:
+    """From Opus at 48 kHz to PCMU at 8 kHz in one stream."""
+    path = Direction()
+    path.receive(1, 3_000_000, payload_type=111)
+    path.receive(2, 3_000_960, payload_type=111)
+    path.receive(3, 500_000, payload_type=0)
+    path.receive(4, 500_160, payload_type=0)
+    stamps = [packet.timestamp for packet in path.sent]
+    assert timestamp_delta(stamps[2], stamps[1]) == 160
+    assert timestamp_delta(stamps[3], stamps[2]) == 160
+    assert path.numbers() == [0, 1, 2, 3]
+
+
+def test_jitter_follows_rfc_3550() -> None:
+    """A packet that is 16 ms late moves the estimate by a sixteenth of that."""
+    path = Direction()
+    path.receive(1)
+    path.receive(2)
+    assert path.relay.inbound.jitter == pytest.approx(0.0, abs=1e-9)
+    path.receive(3, after=0.036)
+    assert path.relay.inbound.jitter == pytest.approx(0.001)
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["next", "lose", "late", "repeat", "jump", "source", "hold", "resume", "ours", "rewind"]),
+        st.integers(1, 60),
+    ),
+    max_size=60,
+)
+
+
+@given(STEPS, st.integers(0, 0xFFFF), st.integers(0, 0xFFFFFFFF))
+def test_the_outgoing_stream_never_repeats_a_number(steps: list[tuple[str, int]], first: int, clock: int) -> None:
+    """Whatever a source does, no sequence number goes out twice, and progress is in small steps."""
+    path = Direction(sequence_number=first)
+    number, stamp, ssrc = first, clock, 1
+    path.receive(number, stamp)
+    for step, amount in steps:
+        if step in ("hold", "resume"):
+            path.relay.active = step == "resume"
+            continue
+        if step == "ours":
+            path.relay.emit(0, b"o", path.relay.timestamp_at(path.clock.now), path.clock.now)
+            continue
+        if step in ("late", "repeat"):
+            path.receive(number - (amount if step == "late" else 0), stamp - 160 * amount)
+            continue
+        number += {"lose": amount, "jump": 20000}.get(step, 1)
+        stamp += -16000 * amount if step == "rewind" else 160
+        if step == "source":
+            ssrc, number = ssrc + 1, amount * 1000
+        path.receive(number, stamp, ssrc=ssrc, after=0.2 if step == "source" else 0.02)
+    numbers = [packet.sequence_number for packet in path.sent]
+    assert len(set(numbers)) == len(numbers)
+    assert max(path.numbers()) <= 61 * len(numbers)
+
+
+@given(st.lists(st.binary(min_size=12, max_size=60), max_size=20))
+def test_no_packet_that_is_well_formed_breaks_the_relay(packets: list[bytes]) -> None:
+    """Header octets as they come, behind a well-formed first octet."""
+    path = Direction()
+    for data in packets:
+        path.relay.receive_rtp(b"\x80" + data[1:], path.clock.advance(0.02))
+    assert all(packet.ssrc == OUT_SSRC for packet in path.sent)
