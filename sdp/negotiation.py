@@ -124,7 +124,7 @@ def _agree(pair: _Pair, bundled: dict[str, str]) -> MediaAgreement:
     if offered.kind != answered.kind:
         raise SdpNegotiationError(f"the answer's section {pair.index} is {answered.kind}, the offer's {offered.kind}")
     mid = pair.mid
-    if (pair.answered.value("mid") or mid) != mid:
+    if mid is not None and pair.answered.value("mid") not in (None, mid):
         raise SdpNegotiationError(f"the answer's section {pair.index} has another mid than the offer's")
     tagged = bundled.get(mid) if mid is not None else None
     live = answered.port != 0 and (offered.port != 0 or (tagged is not None and pair.offered.has("bundle-only")))

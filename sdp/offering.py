@@ -76,7 +76,8 @@ class Offerer:
                 built += self._made(media, None)
             elif last_live.get(media.kind, -1) > new and media.kind in self._plan.media:
                 self._skip(media.kind)
-                built.append(refused_section(media.without("mid")))
+                profile = PROFILES[self._plan.kind]
+                built.append(refused_section(media.without("mid"), mid=self._mid(None), profile=profile))
         return built
 
     def _again(self, slot: tuple[int, ...], source: MediaDescription | None) -> list[MediaDescription]:

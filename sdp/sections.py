@@ -120,11 +120,14 @@ def channel_plan(
     )
 
 
-def refused_section(media: MediaDescription) -> MediaDescription:
-    """The same m= line with port 0 (RFC 3264 section 6), its mid kept (RFC 8829 section 5.3.1)."""
+def refused_section(media: MediaDescription, *, mid: str | None = None, profile: str = "") -> MediaDescription:
+    """The same m= line with port 0 (RFC 3264 section 6), its mid kept (RFC 8829 section 5.3.1).
+
+    `mid` and `profile` stand in where a section of the other side is refused in advance.
+    """
     line = media.media_line
-    lines = [f"m={line.kind} 0 {line.protocol} {' '.join(line.formats) or '0'}"]
-    mid = media.value("mid")
+    lines = [f"m={line.kind} 0 {profile or line.protocol} {' '.join(line.formats) or '0'}"]
+    mid = mid or media.value("mid")
     if mid is not None:
         lines += ["c=IN IP4 0.0.0.0", f"a=mid:{mid}"]
     lines.append("a=inactive")

@@ -162,6 +162,7 @@ def test_an_answer_may_leave_the_mid_out() -> None:
     """Phones that do not know a=mid answer in order, and that is enough."""
     offer = described(PHONE_AUDIO + "|a=mid:audio")
     assert one(negotiate(offer, described(ANSWER), local="offerer")).mid == "audio"
+    assert one(negotiate(described(PHONE_AUDIO), described(ANSWER + "|a=mid:x"), local="offerer")).mid is None
 
 
 def test_malformed_lines_are_syntax_errors() -> None:
