@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from gateway.commands.sdp import sdp_app
 from gateway.config import Config, check_ports, load
@@ -53,7 +54,7 @@ def read_config(path: Path | None) -> Config:
 
 def fail(error: GatewayError) -> typer.Exit:
     """Say what is wrong; the exit to raise."""
-    errors.print(f"[bold red]gateway:[/] {error}", soft_wrap=True)
+    errors.print(f"[bold red]gateway:[/] {escape(str(error))}", soft_wrap=True)
     return typer.Exit(USAGE_ERROR)
 
 

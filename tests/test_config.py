@@ -119,7 +119,6 @@ def _other(path: tuple[str, ...], field: FieldInfo) -> str:
     special = {
         "sip.listen": "udp:127.0.0.1:5070,udp:[::1]:5070",
         "sip.advertised": "sip.example.com:5099",
-        "sip.allowed_methods": "INVITE,ACK,CANCEL,BYE",
         "web.listen": "[::1]:8081",
         "web.public_url": "https://phone.example.com",
         "web.allowed_origins": "https://a.example,https://b.example",

@@ -63,7 +63,6 @@ CASES = [
     ("sip: {timers: {t1: 2, t2: 1}}", "sip.timers", "t2 must not be shorter"),
     ("sip: {registration: {min_expires: 9000}}", "sip.registration", "must rise"),
     ("sip: {session_timer: {expires: 90, min_se: 120}}", "sip.session_timer", "not be shorter than min_se"),
-    ("sip: {allowed_methods: [INVITE, ACK]}", "sip.allowed_methods", "cannot work without CANCEL, BYE"),
     ('users: [{id: alice, web: true, display_name: "a\\r\\nVia: x"}]', "users.0.display_name", "control characters"),
     ("users: [{id: 'a b', web: true}]", "users.0.id", "letters, digits"),
     ("users: [{id: alice}]", "users.0", "neither web nor sip"),

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import asyncio
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import structlog
 
 from gateway.app.presence import Presence
+from gateway.call.call import Call
 from gateway.call.leg import Address, CalleeLeg, Leg
-from gateway.call.routing import ServiceTarget, SipTarget, Target, UserTarget
+from gateway.call.routing import RouteError, ServiceTarget, SipTarget, Target, UserTarget
+from gateway.call.state import State
+from gateway.call.status import Cause
 from gateway.config import Config
+from gateway.config.network import SrtpPolicy
 from gateway.config.people import Trunk
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import Binding, User
-from gateway.identity.store import IdentityStore
+from gateway.identity.store import IdentityStore, StoreError
 from gateway.legs.service import ServiceLeg
 from gateway.legs.sip import CalleeSettings, Destination, Inviter, SipCalleeLeg
 from gateway.legs.web import WebCalleeLeg
@@ -21,6 +29,8 @@ from gateway.sip.flow import Flow
 from gateway.sip.headers_values import NameAddr
 from gateway.sip.uri import Uri
 from gateway.sip.user_agent.authenticator import Credentials
+
+log = structlog.get_logger(__name__)
 
 _REMEMBERED_PREFERENCES = 10_000
 
@@ -45,6 +55,9 @@ class GatewayDialer:
         self._wall_clock = wall_clock
         self._trunks = {trunk.name: trunk for trunk in config.trunks}
         self._preferences: OrderedDict[str, tuple[str, ...]] = OrderedDict()
+        self._keeping: set[asyncio.Task[None]] = set()
+        self._trunk_load: Counter[str] = Counter()
+        self._trunk_calls: dict[str, str] = {}
 
     async def legs(self, target: Target, call_id: str) -> Sequence[CalleeLeg]:
         """The legs that stand for `target` now; none when nobody is there."""
@@ -57,12 +70,36 @@ class GatewayDialer:
                 return [self._outside_leg(target, call_id)]
 
     def learn(self, leg: Leg, codecs: tuple[str, ...]) -> None:
-        """Keep what a callee chose, for the early answer of the next call to it."""
+        """Keep what a callee chose: the early answer of the next call to it is made of that."""
         uri = leg.address.uri
+        if self._preferences.get(uri) == codecs:
+            return
         self._preferences.pop(uri, None)
         self._preferences[uri] = codecs
         if len(self._preferences) > _REMEMBERED_PREFERENCES:
             self._preferences.popitem(last=False)
+        if isinstance(leg, SipCalleeLeg) and leg.chosen is not None and leg.chosen.aor is not None:
+            task = asyncio.get_running_loop().create_task(self._keep(leg.chosen.aor, leg.chosen.uri, codecs))
+            self._keeping.add(task)
+            task.add_done_callback(self._keeping.discard)
+
+    async def _keep(self, aor: str, contact: str, codecs: tuple[str, ...]) -> None:
+        """Write the preference into the binding, so that it outlives a restart."""
+        now = self._wall_clock()
+        try:
+            for binding in await self._store.bindings(aor, now):
+                if binding.contact == contact:
+                    limit = self._config.sip.registration.max_contacts
+                    await self._store.put_binding(replace(binding, codecs=codecs), now, limit)
+        except StoreError as error:
+            log.warning("a codec preference was not kept", reason=str(error))
+
+    def call_changed(self, call: Call) -> None:
+        """Give a trunk's place back when its call is over."""
+        if call.state is State.ENDED:
+            trunk = self._trunk_calls.pop(call.id, None)
+            if trunk is not None:
+                self._trunk_load[trunk] -= 1
 
     async def _user_legs(self, user: User, call_id: str) -> Sequence[CalleeLeg]:
         uri = self._identity.sip_uri(user.id)
@@ -73,36 +110,43 @@ class GatewayDialer:
             legs.append(WebCalleeLeg(f"{call_id}-web", address, channels))
         bindings = await self._store.bindings(self._identity.aor(user), self._wall_clock())
         if bindings:
-            settings = self._settings(uri, bindings[0].codecs)
+            settings = self._settings(uri, bindings[0].codecs, self._config.rtp.srtp)
             destinations = [_destination(binding) for binding in bindings]
             legs.append(SipCalleeLeg(f"{call_id}-sip", self.inviter, address, destinations, settings))
         return legs
 
     def _outside_leg(self, target: SipTarget, call_id: str) -> CalleeLeg:
         trunk = self._trunks.get(target.trunk) if target.trunk is not None else None
-        destination = Destination(target.uri) if trunk is None else _trunk_destination(trunk, target.uri)
-        settings = self._settings(destination.uri, trunk.codecs if trunk is not None else ())
+        if trunk is None:
+            settings = self._settings(target.uri, (), self._config.rtp.srtp)
+            destination = Destination(target.uri)
+        else:
+            if self._trunk_load[trunk.name] >= trunk.max_calls:
+                raise RouteError(Cause.OVERLOADED, f"trunk {trunk.name} has as many calls as it may")
+            self._trunk_load[trunk.name] += 1
+            self._trunk_calls[call_id] = trunk.name
+            destination = _trunk_destination(trunk, target.uri)
+            settings = self._settings(destination.uri, trunk.codecs, trunk.srtp or self._config.rtp.srtp)
         return SipCalleeLeg(f"{call_id}-sip", self.inviter, Address(destination.uri), [destination], settings)
 
-    def _settings(self, uri: str, prefer: tuple[str, ...]) -> CalleeSettings:
-        kind = Kind.SDES if self._config.rtp.srtp == "required" else Kind.RTP
+    def _settings(self, uri: str, prefer: tuple[str, ...], srtp: SrtpPolicy) -> CalleeSettings:
+        kind = Kind.SDES if srtp == "required" else Kind.RTP
         known = self._preferences.get(uri, prefer)
+        # The call gives up first and says so; SIP's own limit only catches what the call has forgotten.
         return CalleeSettings(kind, known, no_answer=self._config.sip.ring_timeout + 30)
 
 
 def _destination(binding: Binding) -> Destination:
     source = Flow.parse(binding.received).host if binding.received else None
-    return Destination(binding.contact, binding.path, binding.received, source)
+    return Destination(binding.contact, binding.path, binding.received, source, aor=binding.aor)
 
 
 def _trunk_destination(trunk: Trunk, dialled: str) -> Destination:
     """Where a dialled number goes through a trunk, with the trunk's own name and secret."""
-    host = str(trunk.uri)
-    uri = Uri.parse(host)
+    uri = Uri.parse(trunk.uri)
+    target = Uri.of(dialled, uri.host, uri.port, scheme=uri.scheme, params=uri.params)
     credentials = None
     if trunk.username is not None and trunk.password is not None:
         credentials = Credentials(trunk.username, trunk.password.get_secret_value())
-    caller = None
-    if trunk.from_user:
-        caller = NameAddr(Uri.parse(f"sip:{trunk.from_user}@{uri.host}"))
-    return Destination(f"sip:{dialled}@{uri.host}", credentials=credentials, caller=caller)
+    caller = NameAddr(Uri.of(trunk.from_user, uri.host)) if trunk.from_user else None
+    return Destination(str(target), credentials=credentials, caller=caller)

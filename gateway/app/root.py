@@ -25,7 +25,6 @@ from gateway.config import Config
 from gateway.errors import ConfigError
 from gateway.identity import passwords
 from gateway.identity.factory import store_named
-from gateway.identity.mapping import IdentityMap, Rule
 from gateway.identity.model import Credential
 from gateway.legs.registrar import Gatekeeper, Registrar
 from gateway.media.engine import MediaError
@@ -96,11 +95,8 @@ class GatewayApp:
 
     async def _start(self) -> None:
         config, loop = self.config, asyncio.get_running_loop()
-        identity = IdentityMap(
-            config.identity_users(), [Rule(rule.sip, rule.web) for rule in config.identity.rules], config.domain
-        )
-        wanted = {user.id: settings.secret(user.password) for user in config.users}
-        self._passwords = passwords.resolve(wanted, config.state_dir, self._random)
+        identity = config.identity_map()
+        self._passwords = passwords.resolve(config.passwords_wanted(), config.state_dir, self._random)
         self._credentials = {
             name: Credential(name, config.realm, passwords.ha1(name, config.realm, word))
             for name, word in self._passwords.values.items()
@@ -132,9 +128,9 @@ class GatewayApp:
             identity, store, digest, domains, settings.trunk_sources(config), self._wall_clock, self._random
         )
         registrar = Registrar(identity, store, settings.registrar_policy(config), self._wall_clock)
-        front = SipFront(
-            identity, self.calls, gatekeeper, registrar, {trunk.name: trunk for trunk in config.trunks}, self._token
-        )
+        trunks = {trunk.name: trunk for trunk in config.trunks}
+        front = SipFront(identity, self.calls, gatekeeper, registrar, trunks, config.rtp.srtp, self._token)
+        self.calls.observe(dialer.call_changed)
         self._user_agent = dialer.inviter = UserAgent(settings.user_agent(config), front)
         await self._open("sip.listen", self._user_agent.start())
         self._stack.push_async_callback(self._user_agent.close)

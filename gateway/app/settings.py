@@ -59,7 +59,11 @@ def routes(config: Config) -> tuple[Route, ...]:
 
 
 def call_settings(config: Config) -> CallSettings:
-    return CallSettings(config.sip.ring_timeout, config.limits.max_call_duration or _NEVER)
+    return CallSettings(
+        config.sip.ring_timeout,
+        config.limits.max_call_duration or _NEVER,
+        config.media.service_max_duration or _NEVER,
+    )
 
 
 def call_limits(config: Config) -> CallLimits:

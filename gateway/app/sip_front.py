@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -11,10 +11,12 @@ from gateway.call.leg import Address
 from gateway.call.registry import Calls
 from gateway.call.routing import Caller, RouteError
 from gateway.call.status import Cause
+from gateway.config.network import SrtpPolicy
 from gateway.config.people import Trunk
 from gateway.identity.mapping import IdentityMap
 from gateway.legs.registrar import TRUNK, Gatekeeper, Registrar
 from gateway.legs.sip import SipCallerLeg
+from gateway.media.engine import Kind
 from gateway.sip.flow import Flow
 from gateway.sip.message import Request
 from gateway.sip.user_agent import events
@@ -32,7 +34,8 @@ class SipFront:
         calls: Calls,
         gatekeeper: Gatekeeper,
         registrar: Registrar,
-        trunks: dict[str, Trunk],
+        trunks: Mapping[str, Trunk],
+        srtp: SrtpPolicy,
         new_tag: Callable[[], str],
     ) -> None:
         self._identity = identity
@@ -40,6 +43,7 @@ class SipFront:
         self._gatekeeper = gatekeeper
         self._registrar = registrar
         self._trunks = trunks
+        self._srtp = srtp
         self._new_tag = new_tag
         self._placing: set[asyncio.Task[None]] = set()
 
@@ -66,6 +70,9 @@ class SipFront:
             session.reject(403)
             return
         leg = SipCallerLeg(self._new_tag(), session, address, session.source.host)
+        if not self._srtp_fits(leg.party.kind, identity):
+            await leg.end(Cause.NOT_ACCEPTABLE)
+            return
         try:
             await self._calls.place(leg, caller, str(request.uri), leg.offer, limit)
         except RouteError as error:
@@ -73,6 +80,13 @@ class SipFront:
         except Exception:
             log.exception("call could not be placed")
             await leg.end(Cause.ERROR)
+
+    def _srtp_fits(self, kind: Kind, identity: str | None) -> bool:
+        """Whether the offer keeps the SRTP policy of its trunk, or the general one."""
+        policy = self._srtp
+        if identity is not None and identity.startswith(TRUNK):
+            policy = self._trunks[identity.removeprefix(TRUNK)].srtp or policy
+        return not ((policy == "required" and kind is Kind.RTP) or (policy == "off" and kind is Kind.SDES))
 
     def _caller(self, request: Request, identity: str | None) -> tuple[Caller | None, Address, int | None]:
         """Who calls, as the callee is told: users by the identity map, trunks by what they say in From."""

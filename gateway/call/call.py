@@ -237,7 +237,7 @@ class Call:
             record.ringing_after_ms = elapsed * 1000
         elif state is State.CONNECTED and record.answered_after_ms is None:
             record.answered_after_ms = elapsed * 1000
-            self._arm(self.settings.max_duration, Input.MAX_DURATION, Cause.NORMAL)
+            self._arm(self._longest(), Input.MAX_DURATION, Cause.NORMAL)
         elif state is State.ENDED:
             record.ended_after_ms = elapsed * 1000
             record.cause = self.cause
@@ -398,6 +398,11 @@ class Call:
         if leg is not self.caller:
             return self.caller
         return self.callee or self.callees[0]
+
+    def _longest(self) -> float:
+        if any(leg.party.kind is Kind.SERVICE for leg in self.callees):
+            return self.settings.service_max_duration
+        return self.settings.max_duration
 
     def _leg(self, tag: str) -> Leg | None:
         return next((leg for leg in (self.caller, *self.callees) if leg.party.tag == tag), None)

@@ -16,6 +16,8 @@ class CallSettings:
 
     ring_timeout: float = 60.0
     max_duration: float = 4 * 3600.0
+    service_max_duration: float = 600.0
+    """The same for a call to a built-in service, which nobody would end who has forgotten it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,6 @@ from gateway.config.values import (
     Text,
 )
 
-Method = Literal["INVITE", "ACK", "CANCEL", "BYE", "INFO", "OPTIONS", "REGISTER", "UPDATE"]
 SrtpPolicy = Literal["off", "optional", "required"]
 
 
@@ -112,31 +111,12 @@ class SipConfig(Section):
     """Digest realm; default: the domain."""
     user_agent: Text = "sip-webrtc-gateway"
     """User-Agent and Server header; empty sends none."""
-    allowed_methods: tuple[Method, ...] = (
-        "INVITE",
-        "ACK",
-        "CANCEL",
-        "BYE",
-        "INFO",
-        "OPTIONS",
-        "REGISTER",
-        "UPDATE",
-    )
-    """Methods that are taken; others are answered 405 with this list in Allow."""
     ring_timeout: float = Field(default=60.0, ge=1, le=600)
     """How long a callee may ring before the call ends as not answered (s)."""
     timers: SipTimers = SipTimers()
     limits: SipLimits = SipLimits()
     registration: SipRegistration = SipRegistration()
     session_timer: SipSessionTimer = SipSessionTimer()
-
-    @field_validator("allowed_methods")
-    @classmethod
-    def _call_methods(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
-        missing = [method for method in ("INVITE", "ACK", "CANCEL", "BYE") if method not in methods]
-        if missing:
-            raise ValueError(f"calls cannot work without {', '.join(missing)}")
-        return methods
 
 
 class WebLimits(Section):
@@ -146,8 +126,6 @@ class WebLimits(Section):
     """Largest HTTP body and WebSocket message (bytes)."""
     max_sessions: int = Field(default=1_000, ge=1)
     """WebRTC sessions at once."""
-    max_sessions_per_source: int = Field(default=50, ge=1)
-    """WebRTC sessions at once from one source address."""
     max_connections: int = Field(default=2_000, ge=1)
     """WebSocket connections at once."""
     max_connections_per_source: int = Field(default=50, ge=1)
@@ -164,8 +142,6 @@ class WebLimits(Section):
     """Time between WebSocket pings (s)."""
     ping_timeout: float = Field(default=20.0, ge=1)
     """How long a WebSocket ping may stay unanswered (s)."""
-    announce_timeout: float = Field(default=30.0, ge=1)
-    """How long a connection may stay without having announced itself (s)."""
     failed_logins: int = Field(default=10, ge=1)
     """Wrong passwords from one source address before it has to wait."""
     login_penalty: float = Field(default=60.0, ge=0)
@@ -262,14 +238,10 @@ class WebRtcConfig(Section):
     advertised: tuple[AdvertisedValue, ...] = ()
     """Addresses put into the ICE candidates, best first, each a host or host:port; default: the
     listen address, or for 0.0.0.0 the address of the interface that has the default route."""
-    ice: Literal["lite", "full"] = "lite"
-    """"lite" where browsers can reach the gateway's port; "full" gathers and uses STUN and TURN."""
     setup_timeout: float = Field(default=15.0, ge=1, le=120)
     """How long ICE and DTLS may take together before the call fails (s)."""
     consent_timeout: float = Field(default=30.0, ge=5, le=300)
     """Without a valid STUN check for so long the browser counts as gone (s, RFC 7675)."""
-    max_candidates: int = Field(default=32, ge=1, le=1_000)
-    """Remote ICE candidates that are looked at for one browser."""
     srtp_profiles: tuple[SrtpProfile, ...] = Field(
         default=("SRTP_AEAD_AES_128_GCM", "SRTP_AEAD_AES_256_GCM", "SRTP_AES128_CM_HMAC_SHA1_80"), min_length=1
     )

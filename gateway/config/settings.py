@@ -95,13 +95,6 @@ class ToneConfig(Section):
     """Level (dBm0)."""
 
 
-class EchoConfig(Section):
-    """The built-in echo, service:echo."""
-
-    delay: float = Field(default=0.0, ge=0, le=5)
-    """How much later the caller hears its own voice (s)."""
-
-
 class MediaConfig(Section):
     """Who carries the media."""
 
@@ -109,7 +102,6 @@ class MediaConfig(Section):
     """"embedded", or "rtpengine:HOST:PORT" to drive an rtpengine by its ng protocol."""
     service_max_duration: float = Field(default=600.0, ge=0)
     """A call to a built-in service ends after so long; 0 never (s)."""
-    echo: EchoConfig = EchoConfig()
     tone: ToneConfig = ToneConfig()
 
     @field_validator("engine")

@@ -89,6 +89,8 @@ class Destination:
     source: str | None = None
     """IP address of that flow; private media addresses may be latched to it."""
     credentials: Credentials | None = field(default=None, repr=False)
+    aor: str | None = None
+    """Address of record this contact is registered for, None behind a trunk."""
     caller: NameAddr | None = None
     """From value that the far end wants to see instead of the caller's own."""
 
