@@ -280,7 +280,7 @@ def test_the_outgoing_stream_never_repeats_a_number(steps: list[tuple[str, int]]
             path.relay.emit(0, b"o", path.relay.timestamp_at(path.clock.now), path.clock.now)
             continue
         if step in ("late", "repeat"):
-            path.receive(number - (amount if step == "late" else 0), stamp - 160 * amount)
+            path.receive(number - (amount if step == "late" else 0), stamp - 160 * amount, ssrc=ssrc)
             continue
         number += {"lose": amount, "jump": 20000}.get(step, 1)
         stamp += -16000 * amount if step == "rewind" else 160
