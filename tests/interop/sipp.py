@@ -79,7 +79,7 @@ class Sipp:
         wanted = f":{self.port:04X} "
         async with asyncio.timeout(5):
             # The kernel gives no event for a port that another process binds.
-            while not any(wanted in line for line in _udp_table()):  # noqa: ASYNC110
+            while not any(wanted in line for line in _udp_table()):
                 if self._process.returncode is not None:
                     await self.finish()
                 await asyncio.sleep(0.01)
