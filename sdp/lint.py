@@ -84,11 +84,15 @@ RULES: Final = (
     Rule("twice", _E, _BOTH, "RFC 8866 section 5", "a second {}= line", lint_session.twice),
     Rule("unknown-line", _E, _BOTH, "RFC 8866 section 5", "{}= is no line type", lint_session.unknown_line),
     Rule(
-        "line-order", _W, _BOTH, "RFC 8866 section 5",
-        "{}= stands after a line it belongs before", lint_session.order,
+        "session-order", _E, _BROWSER, "RFC 8866 section 5",
+        "{}= stands after a line it belongs before", lint_session.session_order,
+    ),
+    Rule(
+        "media-order", _W, _BOTH, "RFC 8866 section 5",
+        "{}= stands after a line it belongs before", lint_session.media_order,
     ),
     Rule("malformed", _E, _BOTH, "", "{}", lint_session.malformed),
-    Rule("wrong-level", _E, _BOTH, "", "a={} does not belong at this level", lint_session.wrong_level),
+    Rule("wrong-level", _W, _BOTH, "", "a={} does not belong at this level", lint_session.wrong_level),
     Rule("no-media", _W, _BOTH, "RFC 3264 section 5", "there is no media section", lint_session.no_media),
     Rule(
         "too-long-for-udp", _W, _PHONE, "RFC 3261 section 18.1.1",
@@ -96,18 +100,19 @@ RULES: Final = (
     ),
     # Every media section
     Rule(
-        "no-connection", _E, _BOTH, "RFC 8866 section 5.7",
+        "no-connection", _E, _PHONE, "RFC 8866 section 5.7",
         "no c= line holds for this section", lint_media.no_connection,
     ),
     Rule("no-formats", _E, _BOTH, "RFC 8866 section 5.14", "the m= line names no format", lint_media.no_formats),
-    Rule("format-twice", _E, _BROWSER, "RFC 8866 section 5.14", "format {} is named twice", lint_media.format_twice),
+    Rule("format-twice", _W, _BROWSER, "RFC 8866 section 5.14", "format {} is named twice", lint_media.format_twice),
     Rule(
-        "no-rtpmap", _E, _BOTH, "RFC 8866 section 6.6",
+        "no-rtpmap", _W, _BOTH, "RFC 8866 section 6.6",
         "payload type {} is dynamic and has no rtpmap", lint_media.no_rtpmap,
     ),
-    Rule("rtpmap-twice", _E, _BOTH, "RFC 8866 section 6.6", "payload type {} is mapped twice", lint_media.rtpmap_twice),
+    Rule("rtpmap-twice", _W, _BOTH, "RFC 8866 section 6.6", "payload type {} is mapped twice", lint_media.rtpmap_twice),
+    Rule("rtpmap-clash", _E, _BOTH, "RFC 8866 section 6.6", "payload type {} is two codecs", lint_media.rtpmap_clash),
     Rule("stray-rtpmap", _W, _BOTH, "RFC 8866 section 6.6", "the m= line does not name {}", lint_media.stray_rtpmap),
-    Rule("stray-fmtp", _W, _BOTH, "RFC 8866 section 6.15", "the m= line does not name {}", lint_media.stray_fmtp),
+    Rule("stray-fmtp", _W, _PHONE, "RFC 8866 section 6.15", "the m= line does not name {}", lint_media.stray_fmtp),
     Rule(
         "direction-twice", _W, _BOTH, "RFC 8866 section 6.7",
         "a second direction; the first holds", lint_media.direction_twice,
@@ -120,7 +125,7 @@ RULES: Final = (
         "opus-rtpmap", _E, _BOTH, "RFC 7587 section 7",
         "Opus is written opus/48000/2, whatever it carries", lint_media.opus_rtpmap,
     ),
-    Rule("g722-rtpmap", _E, _BOTH, "RFC 3551 section 4.5.2", "the RTP clock of G.722 is 8000", lint_media.g722_rtpmap),
+    Rule("g722-rtpmap", _W, _BOTH, "RFC 3551 section 4.5.2", "the RTP clock of G.722 is 8000", lint_media.g722_rtpmap),
     Rule(
         "event-clock", _W, _PHONE, "RFC 4733 section 2.2",
         "telephone-event/{} has no codec of its clock rate beside it", lint_media.event_clock,
@@ -145,8 +150,8 @@ RULES: Final = (
         "fingerprint-sha1", _W, _BOTH, "RFC 8122 section 5",
         "SHA-1 fingerprints are on their way out", lint_media.fingerprint_sha1,
     ),
-    Rule("extmap-twice", _E, _BOTH, "RFC 8285 section 5", "extension id {} is used twice", lint_media.extmap_twice),
-    Rule("extmap-id", _W, _BOTH, "RFC 8285 section 4", "extension id {} is reserved", lint_media.extmap_id),
+    Rule("extmap-twice", _W, _BOTH, "RFC 8285 section 5", "extension id {} is used twice", lint_media.extmap_twice),
+    Rule("extmap-id", _W, _BOTH, "RFC 8285 section 4.2", "extension id {} is reserved", lint_media.extmap_id),
     Rule("crypto-tag-twice", _E, _PHONE, "RFC 4568 section 4.1", "tag {} is used twice", lint_media.crypto_tag_twice),
     Rule(
         "crypto-key-length", _E, _PHONE, "RFC 4568 section 6.2",
@@ -166,7 +171,7 @@ RULES: Final = (
         "no section has mid {}", lint_session.group_of_strangers,
     ),
     Rule(
-        "ssrc-group-of-strangers", _W, _BOTH, "RFC 5576 section 4.2",
+        "ssrc-group-of-strangers", _E, _BROWSER, "RFC 5576 section 4.2",
         "no a=ssrc line declares {}", lint_media.ssrc_group_of_strangers,
     ),
     # What phones speak
@@ -189,6 +194,18 @@ RULES: Final = (
     ),
     Rule("host-name", _W, _PHONE, "RFC 8866 section 5.7", "few phones look up the name {}", lint_media.host_name),
     # What browsers demand
+    Rule(
+        "stray-parameters", _E, _BROWSER, "RFC 8866 section 6.15",
+        "the m= line does not name {}", lint_webrtc.stray_fmtp,
+    ),
+    Rule(
+        "extmap-range", _E, _BROWSER, "RFC 8285 section 5",
+        "browsers take extension ids from 1 to 255, not {}", lint_webrtc.extmap_range,
+    ),
+    Rule(
+        "simulcast-without-extension", _E, _BROWSER, "RFC 8852 section 4",
+        "simulcast needs the header extension sdes:rtp-stream-id", lint_webrtc.simulcast_without_extension,
+    ),
     Rule("no-ice", _E, _BROWSER, "RFC 8839 section 5.4", "no {} holds for this section", lint_webrtc.no_ice),
     Rule("short-ice", _E, _BROWSER, "RFC 8839 section 5.4", "a={} is too short", lint_webrtc.short_ice),
     Rule(
@@ -199,12 +216,12 @@ RULES: Final = (
         "no-fingerprint", _E, _BROWSER, "RFC 8827 section 6.5",
         "no a=fingerprint holds for this section", lint_webrtc.no_fingerprint,
     ),
-    Rule("no-setup", _E, _BROWSER, "RFC 8842 section 5.1", "no a=setup holds for this section", lint_webrtc.no_setup),
-    Rule("sdes-in-webrtc", _E, _BROWSER, "RFC 8827 section 6.5", "browsers take no SDES keys", lint_webrtc.sdes),
+    Rule("no-setup", _W, _BROWSER, "RFC 8842 section 5.1", "no a=setup holds for this section", lint_webrtc.no_setup),
+    Rule("sdes-in-webrtc", _W, _BROWSER, "RFC 8827 section 6.5", "browsers take no SDES keys", lint_webrtc.sdes),
     Rule("no-rtcp-mux", _E, _BROWSER, "RFC 8829 section 4.1.1", "browsers demand a=rtcp-mux", lint_webrtc.no_rtcp_mux),
     Rule("no-mid", _W, _BROWSER, "RFC 8829 section 5.2.1", "the section has no a=mid", lint_webrtc.no_mid),
     Rule(
-        "bundle-payload-types", _E, _BROWSER, "RFC 8843 section 9.1",
+        "bundle-payload-types", _W, _BROWSER, "RFC 8843 section 9.1",
         "payload type {} means another codec in the same bundle", lint_webrtc.bundle_payload_types,
     ),
     Rule(
@@ -212,7 +229,7 @@ RULES: Final = (
         "extension id {} means another URI in the same bundle", lint_webrtc.bundle_extensions,
     ),
     Rule(
-        "bundle-only-port", _E, _BROWSER, "RFC 8843 section 6",
+        "bundle-only-port", _W, _BROWSER, "RFC 8843 section 6",
         "a=bundle-only goes with port 0", lint_webrtc.bundle_only_port,
     ),
     Rule(
@@ -220,11 +237,11 @@ RULES: Final = (
         "a .local name is resolved only in its own network", lint_webrtc.mdns_candidate,
     ),
     Rule(
-        "no-sctp-port", _E, _BROWSER, "RFC 8841 section 5",
+        "no-sctp-port", _W, _BROWSER, "RFC 8841 section 5",
         "the section has neither a=sctp-port nor a=sctpmap", lint_webrtc.no_sctp_port,
     ),
     Rule(
-        "simulcast-of-strangers", _E, _BROWSER, "RFC 8853 section 5.2",
+        "simulcast-of-strangers", _W, _BROWSER, "RFC 8853 section 5.2",
         "no a=rid line declares {}", lint_webrtc.simulcast_of_strangers,
     ),
 )  # fmt: skip

@@ -20,7 +20,8 @@ from sdp.attributes import (
     Ssrc,
     SsrcGroup,
 )
-from sdp.lint_reading import Hit, Reading, in_use
+from sdp.description import MediaDescription
+from sdp.lint_reading import Hit, Reading, in_use, speaks_webrtc
 
 _FIRST_DYNAMIC: Final = 35
 _DIRECTIONS: Final = ("sendrecv", "sendonly", "recvonly", "inactive")
@@ -50,7 +51,7 @@ def no_connection(reading: Reading) -> Iterator[Hit]:
     if reading.description.field_values("c"):
         return
     for section in reading.media:
-        if in_use(section) and not section.field_values("c"):
+        if in_use(section) and not speaks_webrtc(section) and not section.field_values("c"):
             yield Hit(section.first_line)
 
 
@@ -74,13 +75,24 @@ def no_rtpmap(reading: Reading) -> Iterator[Hit]:
                 yield Hit(section.first_line, name)
 
 
+def _repeated(reading: Reading, section: MediaDescription) -> Iterator[tuple[int, RtpMap, RtpMap]]:
+    """Lines that map a payload type again, with the new and the first meaning."""
+    first: dict[int, RtpMap] = {}
+    for number, rtpmap in reading.all(section, RtpMap):
+        if rtpmap.payload_type in first:
+            yield number, rtpmap, first[rtpmap.payload_type]
+        else:
+            first[rtpmap.payload_type] = rtpmap
+
+
 def rtpmap_twice(reading: Reading) -> Iterator[Hit]:
     for section in reading.media:
-        seen: set[int] = set()
-        for number, rtpmap in reading.all(section, RtpMap):
-            if rtpmap.payload_type in seen:
-                yield Hit(number, rtpmap.payload_type)
-            seen.add(rtpmap.payload_type)
+        yield from (Hit(number, new.payload_type) for number, new, old in _repeated(reading, section) if new == old)
+
+
+def rtpmap_clash(reading: Reading) -> Iterator[Hit]:
+    for section in reading.media:
+        yield from (Hit(number, new.payload_type) for number, new, old in _repeated(reading, section) if new != old)
 
 
 def stray_rtpmap(reading: Reading) -> Iterator[Hit]:
@@ -92,11 +104,16 @@ def stray_rtpmap(reading: Reading) -> Iterator[Hit]:
 
 
 def stray_fmtp(reading: Reading) -> Iterator[Hit]:
-    for section in reading.media:
-        formats = set(section.formats)
-        for number, fmtp in reading.all(section, Fmtp):
-            if fmtp.format not in formats:
-                yield Hit(number, f"format {fmtp.format}")
+    for section in reading.phone():
+        yield from stray_parameters(reading, section)
+
+
+def stray_parameters(reading: Reading, section: MediaDescription) -> Iterator[Hit]:
+    """fmtp lines of formats that the m= line does not name."""
+    formats = set(section.formats)
+    for number, fmtp in reading.all(section, Fmtp):
+        if fmtp.format not in formats:
+            yield Hit(number, f"format {fmtp.format}")
 
 
 def direction_twice(reading: Reading) -> Iterator[Hit]:
@@ -195,7 +212,7 @@ def extmap_twice(reading: Reading) -> Iterator[Hit]:
 def extmap_id(reading: Reading) -> Iterator[Hit]:
     for section in (reading.description, *reading.media):
         for number, extmap in reading.all(section, ExtMap):
-            if extmap.id in (0, 15) or 255 < extmap.id < 4096:
+            if extmap.id == 15:
                 yield Hit(number, extmap.id)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from sdp.attributes import Group, Mid
+from sdp.description import Section
 from sdp.lint_reading import Hit, Reading, speaks_webrtc
 
 _SESSION_ORDER: Final = "vosiuepcbtrzka"
@@ -67,16 +68,23 @@ def unknown_line(reading: Reading) -> Iterator[Hit]:
                 yield Hit(number, line[0])
 
 
-def order(reading: Reading) -> Iterator[Hit]:
-    for section, known in ((reading.description, _SESSION_ORDER), *((media, _MEDIA_ORDER) for media in reading.media)):
-        reached = 0
-        for number, line in enumerate(section.lines, section.first_line):
-            rank = known.find(line[0])
-            # t=, r= and z= lines may take turns
-            rank = known.find("t") if line[0] in "rz" and rank >= 0 else rank
-            if 0 <= rank < reached:
-                yield Hit(number, line[0])
-            reached = max(reached, rank)
+def _out_of_order(section: Section, known: str) -> Iterator[Hit]:
+    reached = 0
+    for number, line in enumerate(section.lines, section.first_line):
+        # t=, r= and z= lines may take turns
+        rank = known.find("t" if line[0] in "rz" else line[0])
+        if 0 <= rank < reached:
+            yield Hit(number, line[0])
+        reached = max(reached, rank)
+
+
+def session_order(reading: Reading) -> Iterator[Hit]:
+    return _out_of_order(reading.description, _SESSION_ORDER)
+
+
+def media_order(reading: Reading) -> Iterator[Hit]:
+    for section in reading.media:
+        yield from _out_of_order(section, _MEDIA_ORDER)
 
 
 def malformed(reading: Reading) -> Iterator[Hit]:

@@ -18,7 +18,9 @@ from sdp.attributes import (
     RtpMap,
     Simulcast,
 )
+from sdp.attributes.source import SDES_RTP_STREAM_ID
 from sdp.description import MediaDescription
+from sdp.lint_media import stray_parameters
 from sdp.lint_reading import Hit, Reading
 
 A = TypeVar("A", bound=Attribute)
@@ -86,9 +88,28 @@ def sdes(reading: Reading) -> Iterator[Hit]:
 
 
 def no_rtcp_mux(reading: Reading) -> Iterator[Hit]:
-    for section in _lacking(reading, "rtcp-mux"):
-        if "RTP/" in section.protocol.upper():
+    # RFC 8829 section 5.2.1 leaves it out of bundled sections; Chromium refuses them without
+    for section in reading.webrtc():
+        if "RTP/" in section.protocol.upper() and not section.has("rtcp-mux"):
             yield Hit(section.first_line)
+
+
+def stray_fmtp(reading: Reading) -> Iterator[Hit]:
+    for section in reading.webrtc():
+        yield from stray_parameters(reading, section)
+
+
+def extmap_range(reading: Reading) -> Iterator[Hit]:
+    for section in (reading.description, *reading.webrtc()):
+        for number, extmap in reading.all(section, ExtMap):
+            if not 1 <= extmap.id <= 255:
+                yield Hit(number, extmap.id)
+
+
+def simulcast_without_extension(reading: Reading) -> Iterator[Hit]:
+    for section in reading.webrtc():
+        if not any(extmap.uri == SDES_RTP_STREAM_ID for _, extmap in reading.all(section, ExtMap)):
+            yield from (Hit(number) for number, _ in reading.all(section, Simulcast))
 
 
 def no_mid(reading: Reading) -> Iterator[Hit]:
@@ -103,14 +124,17 @@ def _bundles(reading: Reading) -> Iterator[list[MediaDescription]]:
 
 
 def _clashes(reading: Reading, view: type[A], identity: Callable[[A], tuple[int, Hashable]]) -> Iterator[Hit]:
-    """Where a number means one thing in one section of a bundle and another in the next."""
+    """Where a number means one thing in one section of a bundle and another in a later one."""
     for sections in _bundles(reading):
         meanings: dict[int, Hashable] = {}
         for section in sections:
+            here: dict[int, Hashable] = {}
             for line, found in reading.all(section, view):
                 number, meaning = identity(found)
-                if meanings.setdefault(number, meaning) != meaning:
+                if meanings.get(number, meaning) != meaning:
                     yield Hit(line, number)
+                here.setdefault(number, meaning)
+            meanings = here | meanings
 
 
 def bundle_payload_types(reading: Reading) -> Iterator[Hit]:

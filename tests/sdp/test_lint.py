@@ -46,6 +46,7 @@ m=video 9 UDP/TLS/RTP/SAVPF 96 97
 c=IN IP4 0.0.0.0
 a=mid:1
 a=extmap:1 urn:ietf:params:rtp-hdrext:sdes:mid
+a=extmap:2 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id
 a=rtcp-mux
 a=rtpmap:96 VP8/90000
 a=rtcp-fb:96 nack pli
@@ -80,8 +81,8 @@ CASES: list[tuple[str, str, str, str, int]] = [
     ("twice", PHONE, "s=-\n", "s=-\ns=-\n", 4),
     ("unknown-line", PHONE, "t=0 0\n", "t=0 0\ny=1\n", 6),
     ("unknown-line", PHONE, "a=sendrecv\n", "a=sendrecv\nt=0 0\n", 13),
-    ("line-order", PHONE, "c=IN IP4 203.0.113.5\nt=0 0\n", "t=0 0\nc=IN IP4 203.0.113.5\n", 5),
-    ("line-order", PHONE, "a=sendrecv\n", "a=sendrecv\nb=AS:64\n", 13),
+    ("session-order", PHONE, "c=IN IP4 203.0.113.5\nt=0 0\n", "t=0 0\nc=IN IP4 203.0.113.5\n", 5),
+    ("media-order", PHONE, "a=sendrecv\n", "a=sendrecv\nb=AS:64\n", 13),
     ("malformed", PHONE, "a=ptime:20", "a=ptime:fast", 10),
     ("malformed", PHONE, "t=0 0", "t=now", 5),
     ("wrong-level", PHONE, "t=0 0\n", "t=0 0\na=ptime:20\n", 6),
@@ -91,6 +92,7 @@ CASES: list[tuple[str, str, str, str, int]] = [
     ("format-twice", PHONE, "RTP/AVP 0 101", "RTP/AVP 0 101 0", 6),
     ("no-rtpmap", PHONE, "RTP/AVP 0 101", "RTP/AVP 0 101 96", 6),
     ("rtpmap-twice", PHONE, "a=fmtp:101", "a=rtpmap:0 PCMU/8000\na=fmtp:101", 9),
+    ("rtpmap-clash", PHONE, "a=fmtp:101", "a=rtpmap:0 PCMA/8000\na=fmtp:101", 9),
     ("stray-rtpmap", PHONE, "a=fmtp:101", "a=rtpmap:8 PCMA/8000\na=fmtp:101", 9),
     ("stray-fmtp", PHONE, "a=fmtp:101", "a=fmtp:102", 9),
     ("direction-twice", PHONE, "a=sendrecv\n", "a=sendrecv\na=recvonly\n", 13),
@@ -99,9 +101,9 @@ CASES: list[tuple[str, str, str, str, int]] = [
     ("opus-rtpmap", BROWSER, "opus/48000/2", "OPUS/16000/2", 15),
     ("g722-rtpmap", PHONE, "RTP/AVP 0 101\n", "RTP/AVP 0 101 9\na=rtpmap:9 G722/16000\n", 7),
     ("event-clock", PHONE, "telephone-event/8000", "telephone-event/16000", 8),
-    ("rtx-without-apt", BROWSER, "a=fmtp:97 apt=96\n", "", 24),
-    ("rtx-without-apt", BROWSER, "apt=96", "apt=95", 24),
-    ("h264-profile", BROWSER, "VP8", "H264", 22),
+    ("rtx-without-apt", BROWSER, "a=fmtp:97 apt=96\n", "", 25),
+    ("rtx-without-apt", BROWSER, "apt=96", "apt=95", 25),
+    ("h264-profile", BROWSER, "VP8", "H264", 23),
     ("fingerprint-hash", BROWSER, f"sha-256 {SHA256}", "md5 " + SHA256[:47], 10),
     ("fingerprint-length", BROWSER, SHA256, SHA256[3:], 10),
     ("fingerprint-sha1", BROWSER, f"sha-256 {SHA256}", "sha-1 " + SHA256[:59], 10),
@@ -110,10 +112,26 @@ CASES: list[tuple[str, str, str, str, int]] = [
         "a=extmap:1 urn:ietf:params:rtp-hdrext:sdes:mid\na=rtcp-mux\na=rtpmap:111", 14,
     ),
     ("extmap-id", BROWSER, "a=rtcp-mux\na=rtpmap:111", "a=extmap:15 urn:x\na=rtcp-mux\na=rtpmap:111", 14),
-    ("extmap-id", BROWSER, "a=group", "a=extmap:300 urn:x\na=group", 5),
-    ("mid-twice", BROWSER, "a=mid:2\n", "a=mid:2\na=mid:2\n", 34),
+    ("extmap-range", BROWSER, "a=group", "a=extmap:300 urn:x\na=group", 5),
+    ("extmap-range", BROWSER, "a=rtcp-mux\na=rtpmap:111", "a=extmap:0 urn:x\na=rtcp-mux\na=rtpmap:111", 14),
+    ("stray-parameters", BROWSER, "a=fmtp:97 apt=96\n", "a=fmtp:97 apt=96\na=fmtp:98 x=1\n", 27),
+    ("simulcast-without-extension", BROWSER, "a=extmap:2 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\n", "", 30),
+    ("session-order", BROWSER, "s=-\nt=0 0\n", "t=0 0\ns=-\n", 4),
+    ("no-origin", BROWSER, "o=- 1 1 IN IP4 127.0.0.1\n", "", 1),
+    ("no-timing", BROWSER, "t=0 0\n", "", 1),
+    ("unknown-line", BROWSER, "t=0 0\n", "t=0 0\ny=1\n", 5),
+    ("malformed", BROWSER, "a=setup:actpass", "a=setup:both", 11),
+    ("malformed", BROWSER, "1 203.0.113.5 9 typ", "1 203.0.113.5 typ", 16),
+    ("rtpmap-clash", BROWSER, "a=candidate", "a=rtpmap:111 PCMU/8000\na=candidate", 16),
+    ("format-twice", BROWSER, "SAVPF 111\n", "SAVPF 111 111\n", 6),
+    ("no-rtpmap", BROWSER, "SAVPF 111\n", "SAVPF 111 112\n", 6),
+    ("direction-twice", BROWSER, "a=mid:0\n", "a=mid:0\na=sendrecv\na=recvonly\n", 14),
+    ("wrong-level", BROWSER, "t=0 0\n", "t=0 0\na=ptime:20\n", 5),
+    ("mid-twice", BROWSER, "a=mid:2\n", "a=mid:2\na=mid:1\n", 35),
+    ("no-rtcp-mux", BROWSER, "a=rtcp-mux\na=rtpmap:96", "a=rtpmap:96", 17),
+    ("mid-twice", BROWSER, "a=mid:2\n", "a=mid:2\na=mid:2\n", 35),
     ("group-of-strangers", BROWSER, "BUNDLE 0 1 2", "BUNDLE 0 1 2 3", 5),
-    ("ssrc-group-of-strangers", BROWSER, "FID 1 2", "FID 1 3", 26),
+    ("ssrc-group-of-strangers", BROWSER, "FID 1 2", "FID 1 3", 27),
     ("no-keys", PHONE, "RTP/AVP", "RTP/SAVP", 6),
     ("crypto-without-srtp", PHONE, "a=ptime", f"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}\na=ptime", 10),
     ("feedback-without-avpf", PHONE, "a=ptime", "a=rtcp-fb:* nack\na=ptime", 10),
@@ -135,8 +153,8 @@ CASES: list[tuple[str, str, str, str, int]] = [
     ),
     ("bundle-only-port", BROWSER, "a=mid:1\n", "a=mid:1\na=bundle-only\n", 17),
     ("mdns-candidate", BROWSER, "1 203.0.113.5 9", "1 a-b.local 9", 16),
-    ("no-sctp-port", BROWSER, "a=sctp-port:5000\n", "", 31),
-    ("simulcast-of-strangers", BROWSER, "a=simulcast:send h", "a=simulcast:send h;l", 30),
+    ("no-sctp-port", BROWSER, "a=sctp-port:5000\n", "", 32),
+    ("simulcast-of-strangers", BROWSER, "a=simulcast:send h", "a=simulcast:send h;l", 31),
 ]  # fmt: skip
 
 
@@ -171,18 +189,18 @@ def test_a_bundle_shares_one_payload_type_space() -> None:
     text = BROWSER.replace("SAVPF 96 97\n", "SAVPF 96 97 111\n").replace(
         "a=rtcp-fb:96", "a=rtpmap:111 VP9/90000\na=rtcp-fb:96"
     )
-    assert found(text) == [("bundle-payload-types", 23)]
-    assert found(text.replace("a=group:BUNDLE 0 1 2", "a=group:LS 0 1 2"))[-1] != ("bundle-payload-types", 23)
+    assert found(text) == [("bundle-payload-types", 24)]
+    assert found(text.replace("a=group:BUNDLE 0 1 2", "a=group:LS 0 1 2"))[-1] != ("bundle-payload-types", 24)
 
 
 def test_sections_without_a_bundle_each_need_their_transport() -> None:
     """Without BUNDLE no section borrows ICE, DTLS or mux from another; bundle-only ones do."""
     text = BROWSER.replace("a=group:BUNDLE 0 1 2\n", "")
-    expected = [(code, line) for line in (16, 30) for code in ("no-ice", "no-ice", "no-fingerprint", "no-setup")]
+    expected = [(code, line) for line in (16, 31) for code in ("no-ice", "no-ice", "no-fingerprint", "no-setup")]
     assert found(text) == expected
     assert found(text.replace("m=application 9", "m=application 0").replace("m=video 9", "m=video 0")) == []
     bundled = text.replace("a=mid:1", "a=mid:1\na=bundle-only").replace("m=video 9", "m=video 0")
-    assert {line for _, line in found(bundled)} == {31}
+    assert {line for _, line in found(bundled)} == {32}
 
 
 def test_a_browser_section_without_mid_stumbles() -> None:
@@ -288,10 +306,15 @@ def test_references_come_from_the_views() -> None:
     assert reference_of(type("Bare", (), {"__doc__": None})) == "RFC 8866 section 6"
 
 
+REFUSED = {
+    "rfc8829-simple-offer": {"no-rtcp-mux"},
+    "rfc8829-simple-answer": {"no-rtcp-mux"},
+}
+"""RFC 8829 leaves a=rtcp-mux out of bundled sections; Chromium refuses them without."""
+
+
 def test_what_products_send_is_not_refused() -> None:
     """None of our products' descriptions has an error, only warnings."""
     for path in corpus.own():
-        errors = {
-            (finding.code, finding.line) for finding in lint(path.read_bytes()) if finding.severity is Severity.ERROR
-        }
-        assert errors == set(), path.name
+        errors = {finding.code for finding in lint(path.read_bytes()) if finding.severity is Severity.ERROR}
+        assert errors == REFUSED.get(path.stem, set()), path.name
