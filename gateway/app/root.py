@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import ssl
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -16,6 +15,7 @@ import structlog
 
 from gateway.app import settings
 from gateway.app.dialer import GatewayDialer
+from gateway.app.metrics import Metrics
 from gateway.app.presence import Presence
 from gateway.app.sip_front import SipFront
 from gateway.app.web_front import WebFront
@@ -25,9 +25,11 @@ from gateway.config import Config
 from gateway.errors import ConfigError
 from gateway.identity import passwords
 from gateway.identity.factory import store_named
+from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import Credential
+from gateway.identity.store import IdentityStore
 from gateway.legs.registrar import Gatekeeper, Registrar
-from gateway.media.engine import MediaError
+from gateway.media.engine import MediaEngine, MediaError
 from gateway.net.registration import RegistrationPolicy
 from gateway.net.user_agent import UserAgent
 from gateway.sip.digest import DigestServer
@@ -94,8 +96,20 @@ class GatewayApp:
         await self._stack.aclose()
 
     async def _start(self) -> None:
-        config, loop = self.config, asyncio.get_running_loop()
-        identity = config.identity_map()
+        identity = self.config.identity_map()
+        store = await self._open_store()
+        engine = await self._open_media()
+        presence = Presence()
+        dialer = GatewayDialer(self.config, identity, store, presence, self._wall_clock)
+        self.calls = self._make_calls(engine, identity, dialer)
+        self._user_agent = dialer.inviter = await self._open_sip(identity, store)
+        self._register_trunks()
+        await self._open_web(identity, presence)
+        # Stopped first, before what carries the goodbyes: everything above is closed after it, in reverse order.
+        self._stack.push_async_callback(self.calls.close)
+
+    async def _open_store(self) -> IdentityStore:
+        config = self.config
         self._passwords = passwords.resolve(config.passwords_wanted(), config.state_dir, self._random)
         self._credentials = {
             name: Credential(name, config.realm, passwords.ha1(name, config.realm, word))
@@ -105,60 +119,68 @@ class GatewayApp:
         await store.open()
         self._stack.push_async_callback(store.close)
         await passwords.provision(store, self._passwords, config.realm)
+        sweeper = asyncio.create_task(self._sweep(store.expire))
+        self._stack.callback(sweeper.cancel)
+        return store
 
-        engine = settings.engine(config, loop.time)
-        await self._open("webrtc.listen", engine.start())
+    async def _open_media(self) -> MediaEngine:
+        engine = settings.engine(self.config, asyncio.get_running_loop().time)
+        await self._opened("webrtc.listen", engine.start())
         self._stack.push_async_callback(engine.close)
+        return engine
 
-        presence = Presence()
-        domains = settings.own_names(config)
-        dialer = GatewayDialer(config, identity, store, presence, self._wall_clock)
-        self.calls = Calls(
+    def _make_calls(self, engine: MediaEngine, identity: IdentityMap, dialer: GatewayDialer) -> Calls:
+        config = self.config
+        trunks = [trunk.name for trunk in config.trunks]
+        calls = Calls(
             engine,
-            Router(identity, settings.routes(config), domains, [trunk.name for trunk in config.trunks]),
+            Router(identity, settings.routes(config), settings.own_names(config), trunks),
             dialer,
-            loop,
+            asyncio.get_running_loop(),
             settings=settings.call_settings(config),
             limits=settings.call_limits(config),
             new_id=self._token,
             on_preference=dialer.learn,
         )
-        digest = DigestServer(config.realm, self._random(32), policy=settings.nonce_policy(config))
+        calls.observe(dialer.call_changed)
+        return calls
+
+    async def _open_sip(self, identity: IdentityMap, store: IdentityStore) -> UserAgent:
+        config = self.config
         gatekeeper = Gatekeeper(
-            identity, store, digest, domains, settings.trunk_sources(config), self._wall_clock, self._random
+            identity,
+            store,
+            DigestServer(config.realm, self._random(32), policy=settings.nonce_policy(config)),
+            settings.own_names(config),
+            settings.trunk_sources(config),
+            self._wall_clock,
+            self._random,
         )
         registrar = Registrar(identity, store, settings.registrar_policy(config), self._wall_clock)
         trunks = {trunk.name: trunk for trunk in config.trunks}
         front = SipFront(identity, self.calls, gatekeeper, registrar, trunks, config.rtp.srtp, self._token)
-        self.calls.observe(dialer.call_changed)
-        self._user_agent = dialer.inviter = UserAgent(settings.user_agent(config), front)
-        await self._open("sip.listen", self._user_agent.start())
-        self._stack.push_async_callback(self._user_agent.close)
-        self._register_trunks()
+        user_agent = UserAgent(settings.user_agent(config), front)
+        await self._opened("sip.listen", user_agent.start())
+        self._stack.push_async_callback(user_agent.close)
+        return user_agent
 
-        web_front = WebFront(config, identity, presence, self.calls, self._check_password, self._token)
-        await self._start_web(web_front)
-        self._stack.push_async_callback(self.calls.close)
-        sweeper = asyncio.create_task(self._sweep(store.expire))
-        self._stack.callback(sweeper.cancel)
-
-    async def _start_web(self, front: WebFront) -> None:
-        web = self.config.web
-        web_settings = settings.web(self.config)
-        tls = None
-        if web.tls.cert is not None and web.tls.key is not None:
-            tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-            tls.minimum_version = ssl.TLSVersion.TLSv1_2
-            try:
-                tls.load_cert_chain(web.tls.cert, web.tls.key)
-            except (OSError, ssl.SSLError) as error:
-                raise ConfigError("web.tls", f"the certificate or its key cannot be used: {error}") from None
+    async def _open_web(self, identity: IdentityMap, presence: Presence) -> None:
+        config = self.config
+        front = WebFront(config, identity, presence, self.calls, self._check_password, self._token)
+        web_settings = settings.web(config)
         application = create_app(front, web_settings)
-        server = await self._open("web.listen", serve(application, web.listen.host, web.listen.port, tls, web_settings))
+        if config.metrics.enabled:
+            metrics = Metrics(self.calls, lambda: len(presence), lambda: self._user_agent.counts)
+            self.calls.observe(metrics.observe)
+            application.add_route("/metrics", metrics.endpoint)
+        listen = config.web.listen
+        serving = serve(application, listen.host, listen.port, settings.tls(config), web_settings)
+        server = await self._opened("web.listen", serving)
         self._web_port = server.port
         self._stack.push_async_callback(server.stop)
 
-    async def _open(self, key: str, opening: Awaitable[T]) -> T:
+    async def _opened(self, key: str, opening: Awaitable[T]) -> T:
+        """The result of `opening`; what the system refuses is a ConfigError of `key`."""
         try:
             return await opening
         except (OSError, MediaError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import ssl
 from collections.abc import Callable
 
 from pydantic import SecretStr
@@ -11,6 +12,7 @@ from gateway.call.record import CallSettings
 from gateway.call.registry import CallLimits
 from gateway.call.routing import Route
 from gateway.config import Config, advertised
+from gateway.errors import ConfigError
 from gateway.legs.registrar import TrunkSource
 from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.embedded.latching import Latching, LatchRules
@@ -192,3 +194,17 @@ def _webrtc(config: Config) -> WebRtcConfig:
         setup_timeout=webrtc.setup_timeout,
         liveness_timeout=webrtc.consent_timeout,
     )
+
+
+def tls(config: Config) -> ssl.SSLContext | None:
+    """The HTTPS context, None for plain HTTP; raises ConfigError for files that cannot be used."""
+    files = config.web.tls
+    if files.cert is None or files.key is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(files.cert, files.key)
+    except OSError as error:
+        raise ConfigError("web.tls", f"the certificate or its key cannot be used: {error}") from None
+    return context

@@ -1,0 +1,76 @@
+"""Figures for Prometheus: what calls do, how long they take to set up, what was refused and dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.call.call import Call
+from gateway.call.registry import Calls
+from gateway.call.state import State
+
+_SETUP_SECONDS = (0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10, 30, 60)
+_MEDIA_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5)
+
+
+class _Live(Collector):
+    """What is read off the rooms at the moment somebody asks."""
+
+    def __init__(self, calls: Calls, web_users: Callable[[], int], sip_counts: Callable[[], Mapping[str, int]]) -> None:
+        self._calls = calls
+        self._web_users = web_users
+        self._sip_counts = sip_counts
+
+    def collect(self) -> Iterable[Metric]:
+        yield GaugeMetricFamily("gateway_calls_active", "Calls at the moment.", value=len(self._calls))
+        yield GaugeMetricFamily("gateway_web_users", "Web users with a page open.", value=self._web_users())
+        refused = CounterMetricFamily("gateway_calls_refused", "Calls never placed, by cause.", labels=["cause"])
+        for cause, count in self._calls.refused.items():
+            refused.add_metric([cause.word], count)
+        yield refused
+        sip = CounterMetricFamily("gateway_sip_incidents", "What SIP dropped, refused or wondered at.", labels=["what"])
+        for what, count in self._sip_counts().items():
+            sip.add_metric([what], count)
+        yield sip
+
+
+class Metrics:
+    """Registry of one gateway; `observe` is told of every change of a call."""
+
+    def __init__(self, calls: Calls, web_users: Callable[[], int], sip_counts: Callable[[], Mapping[str, int]]) -> None:
+        self.registry = CollectorRegistry()
+        self.registry.register(_Live(calls, web_users, sip_counts))
+        self._ended = Counter("gateway_calls", "Calls that are over, by cause.", ["cause"], registry=self.registry)
+        self._answer = Histogram(
+            "gateway_call_answer_seconds",
+            "From the start of a call to its answer.",
+            buckets=_SETUP_SECONDS,
+            registry=self.registry,
+        )
+        self._media = Histogram(
+            "gateway_call_media_seconds",
+            "From the start of a call to media on both sides.",
+            buckets=_MEDIA_SECONDS,
+            registry=self.registry,
+        )
+
+    def observe(self, call: Call) -> None:
+        """Count a call when it is over."""
+        if call.state is not State.ENDED:
+            return
+        record = call.record
+        self._ended.labels(call.cause.word).inc()
+        if record.answered_after_ms is not None:
+            self._answer.observe(record.answered_after_ms / 1000)
+        if record.media_after_ms is not None:
+            self._media.observe(record.media_after_ms / 1000)
+
+    async def endpoint(self, request: Request) -> Response:
+        """GET /metrics."""
+        return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)
