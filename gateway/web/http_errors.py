@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -16,14 +17,25 @@ from gateway.web.auth import origin_allowed
 from gateway.web.checks import BadJson, is_identifier, load_json
 from gateway.web.settings import WebSettings
 
+RETRY = {"Retry-After": "1"}
+_DISCARDED = 1_048_576
+"""Bytes of a body too large that are read and dropped, so that a client still sending sees the answer."""
+_CLOSE = {"Connection": "close"}
+"""For errors that leave a part of the body unread."""
+
 
 class ApiError(HTTPException):
     """Answered as {error, code, session_id?, cause?}."""
 
     def __init__(
-        self, code: int, error: str, session_id: str | None = None, cause: str | None = None, retry: bool = False
+        self,
+        code: int,
+        error: str,
+        session_id: str | None = None,
+        cause: str | None = None,
+        headers: dict[str, str] | None = None,
     ) -> None:
-        super().__init__(code, error, headers={"Retry-After": "1"} if retry else None)
+        super().__init__(code, error, headers=headers)
         self.session_id = session_id
         self.cause = cause
 
@@ -77,18 +89,29 @@ def install(app: FastAPI) -> None:
 class _BoundedRequest(Request):
     limit = 0
     depth = 0
+    seconds = 0.0
 
     async def body(self) -> bytes:
         if not hasattr(self, "_body"):
-            chunks: list[bytes] = []
-            size = 0
-            async for chunk in self.stream():
-                size += len(chunk)
-                if size > self.limit:
-                    raise ApiError(413, f"The body is larger than {self.limit} bytes")
-                chunks.append(chunk)
-            self._body = b"".join(chunks)
+            try:
+                async with asyncio.timeout(self.seconds):
+                    self._body = await self._bounded()
+            except TimeoutError:
+                raise ApiError(408, "The body did not come in time", headers=_CLOSE) from None
         return self._body
+
+    async def _bounded(self) -> bytes:
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in self.stream():
+            size += len(chunk)
+            if size > _DISCARDED:
+                raise ApiError(413, f"The body is larger than {self.limit} bytes", headers=_CLOSE)
+            if size <= self.limit:
+                chunks.append(chunk)
+        if size > self.limit:
+            raise ApiError(413, f"The body is larger than {self.limit} bytes")
+        return b"".join(chunks)
 
     async def json(self) -> Any:
         try:
@@ -112,6 +135,7 @@ def bounded_route(settings: WebSettings) -> type[APIRoute]:
                     _check_headers(request, settings.max_body)
                 bounded = _BoundedRequest(request.scope, request.receive)
                 bounded.limit, bounded.depth = settings.max_body, settings.max_depth
+                bounded.seconds = settings.request_timeout
                 return await handler(bounded)
 
             return handle
@@ -125,5 +149,5 @@ def _check_headers(request: Request, limit: int) -> None:
         # Any other type could be sent from a foreign page without asking first (CORS "simple" requests).
         raise ApiError(400, "The content type must be application/json")
     length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length[:20]) > limit:
-        raise ApiError(413, f"The body is larger than {limit} bytes")
+    if length.isdecimal() and int(length[:20]) > _DISCARDED:
+        raise ApiError(413, f"The body is larger than {limit} bytes", headers=_CLOSE)

@@ -12,7 +12,7 @@ from starlette.websockets import WebSocket
 from gateway.web import rpc_methods, rpc_remotemedia
 from gateway.web.auth import Doorkeeper
 from gateway.web.facade import Gateway
-from gateway.web.outbox import Outbox
+from gateway.web.outbox import Close, Outbox
 from gateway.web.rpc_codec import (
     INTERNAL_ERROR,
     METHOD_NOT_FOUND,
@@ -53,6 +53,19 @@ class Connection:
         self._outbox = outbox
         self._settings = settings
         self._tasks: set[asyncio.Task[None]] = set()
+        self._expect_announce()
+
+    def _expect_announce(self) -> None:
+        delay = self._settings.announce_timeout
+        self._timer = asyncio.get_running_loop().call_later(delay, self._check_announced)
+
+    def _check_announced(self) -> None:
+        if self._peer.user is not None:
+            return
+        if len(self._peer.calls):
+            self._expect_announce()
+        else:
+            self._outbox.close(Close.POLICY, "announce first")
 
     async def on_text(self, text: str) -> None:
         """Handle one message."""
@@ -128,6 +141,7 @@ class Connection:
 
     def close(self) -> None:
         """The socket has gone."""
+        self._timer.cancel()
         for task in self._tasks:
             task.cancel()
         self._peer.gone()

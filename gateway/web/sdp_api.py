@@ -16,7 +16,7 @@ from gateway.identity.model import User
 from gateway.web import checks
 from gateway.web.auth import Doorkeeper, TooManyFailures, client_address, credentials
 from gateway.web.facade import Gateway, PlaceError
-from gateway.web.http_errors import ApiError, bounded_route
+from gateway.web.http_errors import RETRY, ApiError, bounded_route
 from gateway.web.limits import KeyedBuckets
 from gateway.web.sessions import Session, SessionEnded, SessionTable
 from gateway.web.settings import WebSettings
@@ -182,12 +182,12 @@ class SdpApi:
         """Place the call and wait for its answer. Raises ApiError."""
         session_id = body.session_id or str(uuid.uuid4())
         if not self._offers.take(client_address(request)):
-            raise ApiError(503, "Too many offers, try again later", body.session_id, retry=True)
+            raise ApiError(503, "Too many offers, try again later", body.session_id, headers=RETRY)
         caller, owner = await self._caller(request, body.session_id)
         if self.sessions.get(session_id) is not None:
             raise ApiError(409, "A live session has this id", session_id)
         if self.sessions.full:
-            raise ApiError(503, "Too many sessions", session_id, Cause.OVERLOADED.word, retry=True)
+            raise ApiError(503, "Too many sessions", session_id, Cause.OVERLOADED.word, headers=RETRY)
         session = self.sessions.open(session_id, owner)
         try:
             async with asyncio.timeout(self._settings.setup_timeout):
@@ -243,7 +243,7 @@ class SdpApi:
         try:
             user = await self._door.user(*given, client_address(request)) if given else None
         except TooManyFailures:
-            raise ApiError(503, "Too many attempts, try again later", session_id, retry=True) from None
+            raise ApiError(503, "Too many attempts, try again later", session_id, headers=RETRY) from None
         if user is None:
             raise ApiError(401, "The credentials are not valid", session_id)
         return user

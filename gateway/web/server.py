@@ -11,6 +11,7 @@ from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 
@@ -19,6 +20,8 @@ from gateway.web.settings import WebSettings
 
 _MAX_FRAGMENTS = 64
 _MAX_UNREAD_PONGS = 262_144
+_MAX_HEAD = 32_768
+_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _STOP_SECONDS = 3
 _BACKLOG = 1_024
 
@@ -46,6 +49,44 @@ class _WebSocketProtocol(WebSocketsSansIOProtocol):
             self.transport.abort()
             return
         super().handle_ping()
+
+
+class _HttpProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP, with a limit on the size of a request's head and on the time it may take."""
+
+    head_seconds = 10.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn's own
+        super().connection_made(transport)
+        self._begin_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_timer.cancel()
+        super().connection_lost(exc)
+
+    def _begin_head(self) -> None:
+        self._in_head = True
+        self._head_size = 0
+        self._head_timer = self.loop.call_later(self.head_seconds, self.transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if not self._in_head:
+            return
+        self._head_size += len(data)
+        if self._head_size > _MAX_HEAD:
+            self.transport.write(_TOO_LARGE)
+            self.transport.close()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if not self._in_head:
+            self._begin_head()
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._head_timer.cancel()
+        super().on_headers_complete()
 
 
 class _Server(uvicorn.Server):
@@ -105,7 +146,7 @@ async def serve(
     config = uvicorn.Config(
         app,
         ws=_WebSocketProtocol,
-        http="httptools",
+        http=type("HttpProtocol", (_HttpProtocol,), {"head_seconds": settings.request_timeout}),
         ws_max_size=settings.max_message,
         ws_per_message_deflate=False,
         ws_ping_interval=settings.ping_interval,

@@ -16,6 +16,8 @@ class WebSettings:
     default_callee: str = "600"
     """Who is called when an offer names nobody: the built-in echo."""
     max_body: int = 65_536
+    request_timeout: float = 10.0
+    """For the head of an HTTP request, and again for its body."""
     max_message: int = 65_536
     max_batch: int = 20
     max_depth: int = 16
@@ -28,6 +30,8 @@ class WebSettings:
     send_queue_messages: int = 512
     send_queue_bytes: int = 1_048_576
     """What may wait for a slow reader before its socket is dropped."""
+    announce_timeout: float = 30.0
+    """After which a JSON-RPC connection that is neither announced nor in a call is closed."""
     ping_interval: float = 20.0
     ping_timeout: float = 20.0
     max_calls_per_connection: int = 8

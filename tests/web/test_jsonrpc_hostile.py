@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from gateway.call.status import Cause
 from gateway.web.app import WebServer, WebSettings
 from gateway.web.rpc_codec import Frame, Refused, Request, RpcError, encode, failure, parse
 from tests.web.fake import SDP, FakeGateway, RpcClient, rpc, running
@@ -285,3 +286,19 @@ async def test_connections_are_limited_for_each_address() -> None:
                         return
                 except InvalidStatus:
                     await asyncio.sleep(0)
+
+
+async def test_a_connection_that_never_announces_itself_is_closed() -> None:
+    """Unless it is in a call, as the courtesy form is."""
+    gateway = FakeGateway()
+    async with (
+        running(gateway, WebSettings(announce_timeout=0.2)) as server,
+        rpc(server) as caller,
+        rpc(server) as idle,
+    ):
+        await caller.ok("offer", sdp=SDP)
+        assert await _ends(idle) == 1008
+        await caller.ok("server.info")
+        call = gateway.calls[0]
+        call.channel.ended(call, Cause.NORMAL)
+        assert await _ends(caller) == 1008

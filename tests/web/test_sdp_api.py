@@ -138,7 +138,7 @@ async def test_a_body_beyond_the_limit_is_413(gateway: FakeGateway) -> None:
 
     headers = {"Content-Type": "application/json"}
     async with running(gateway) as server, httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as http:
-        for content in (b"x" * 65_537, chunks()):
+        for content in (b"x" * 65_537, b"x" * 500_000, chunks()):
             response = await http.post("/webrtc/offer", content=content, headers=headers)
             assert response.status_code == 413
             assert response.json()["code"] == 413

@@ -1,0 +1,85 @@
+"""HTTP clients that send slowly, endlessly or nonsense."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import httpx
+import pytest
+
+from gateway.web.app import WebServer, WebSettings
+from tests.web.fake import FakeGateway, running
+
+HURRIED = WebSettings(request_timeout=0.2)
+
+
+async def _exchange(server: WebServer, *parts: bytes) -> bytes:
+    """Send the parts; all that comes back until the server closes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    received = b""
+    try:
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+        async with asyncio.timeout(5):
+            while chunk := await reader.read(65_536):
+                received += chunk
+    except ConnectionError:
+        pass
+    finally:
+        writer.close()
+    return received
+
+
+@pytest.mark.parametrize("start", [b"", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: "])
+async def test_a_head_that_does_not_come_in_time_closes_the_connection(start: bytes) -> None:
+    """Idle sockets and slow headers hold nothing for long."""
+    async with running(FakeGateway(), HURRIED) as server:
+        begun = time.monotonic()
+        assert await _exchange(server, start) == b""
+        assert time.monotonic() - begun < 3
+
+
+async def test_a_second_slow_head_on_one_connection_is_closed_too() -> None:
+    """Keep-alive opens no way around the limit."""
+    async with running(FakeGateway(), HURRIED) as server:
+        answer = await _exchange(server, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /healthz HTTP/1.1\r\nX-")
+        assert answer.count(b"HTTP/1.1 200") == 1
+
+
+async def test_a_head_beyond_the_limit_is_431() -> None:
+    """One endless header, or endless headers."""
+    async with running(FakeGateway()) as server:
+        for filler in (b"X-A: " + b"a" * 40_000, b"X-A: a\r\n" * 5_000):
+            assert b" 431 " in await _exchange(server, b"GET / HTTP/1.1\r\n" + filler)
+
+
+async def test_a_body_that_does_not_come_in_time_is_408() -> None:
+    """Byte by byte is not enough."""
+    head = b"POST /webrtc/close HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+    async with running(FakeGateway(), WebSettings(request_timeout=0.2)) as server:
+        answer = await _exchange(server, head)
+        assert b" 408 " in answer
+        assert b'"code":408' in answer
+
+
+async def test_a_body_without_end_is_cut_off() -> None:
+    """413 and the connection closed, by the declared length or once a mebibyte has been dropped."""
+    head = b"POST /webrtc/close HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    chunk = b"8000\r\n" + b"x" * 0x8000 + b"\r\n"
+    async with running(FakeGateway()) as server:
+        assert b" 413 " in await _exchange(server, head + b"Content-Length: 99999999999\r\n\r\n{")
+        await _exchange(server, head + b"Transfer-Encoding: chunked\r\n\r\n", *[chunk] * 200)
+        async with httpx.AsyncClient() as http:
+            assert (await http.get(f"http://127.0.0.1:{server.port}/healthz")).status_code == 200
+
+
+@pytest.mark.parametrize("garbage", [b"\x16\x03\x01\x02\x00\x01\x00", b"GET\r\n\r\n", b"INVITE sip:a SIP/2.0\r\n\r\n"])
+async def test_what_is_not_http_is_refused_and_the_server_goes_on(garbage: bytes) -> None:
+    """A TLS hello, a broken line, another protocol."""
+    async with running(FakeGateway(), HURRIED) as server:
+        answer = await _exchange(server, garbage)
+        assert answer == b"" or b" 400 " in answer
+        async with httpx.AsyncClient() as http:
+            assert (await http.get(f"http://127.0.0.1:{server.port}/healthz")).status_code == 200

@@ -1,0 +1,138 @@
+"""Token buckets, connection counts, checks and credentials: small rules, by a manual clock."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.web import checks
+from gateway.web.auth import credentials, origin_allowed
+from gateway.web.limits import ConnectionCounter, KeyedBuckets, TokenBucket
+from gateway.web.settings import WebSettings
+
+
+def test_a_bucket_gives_its_burst_then_its_rate() -> None:
+    """Never more than the burst, however long the pause; a clock that steps back takes nothing away."""
+    bucket = TokenBucket(rate=2, burst=3, tokens=3, updated=0)
+    assert [bucket.take(0) for _ in range(4)] == [True, True, True, False]
+    assert [bucket.take(0.5), bucket.take(0.5)] == [True, False]
+    assert [bucket.take(100) for _ in range(4)] == [True, True, True, False]
+    assert bucket.take(99) is False
+
+
+def test_keys_have_their_own_buckets_and_the_oldest_is_forgotten() -> None:
+    """Memory is bounded whoever asks."""
+    buckets = KeyedBuckets(rate=0.001, burst=1, clock=lambda: 0.0, max_keys=2)
+    assert buckets.empty("a") is False
+    assert [buckets.take("a"), buckets.take("a"), buckets.take("b")] == [True, False, True]
+    assert buckets.empty("a") is True
+    buckets.take("a")
+    buckets.take("c")
+    assert len(buckets) == 2
+    assert buckets.empty("b") is False
+
+
+def test_connections_are_counted_in_all_and_for_each_address() -> None:
+    """What leaves makes room."""
+    counter = ConnectionCounter(limit=2, limit_per_address=1)
+    assert [counter.enter("a"), counter.enter("a"), counter.enter("b"), counter.enter("c")] == [
+        True,
+        False,
+        True,
+        False,
+    ]
+    counter.leave("a")
+    assert counter.enter("c") is True
+    assert counter.total == 2
+
+
+@given(st.text(max_size=300))
+def test_what_can_be_dialled_holds_nothing_that_could_break_a_header(text: str) -> None:
+    """No blank, quote, bracket or control character; never more than 256 characters."""
+    if checks.is_target(text):
+        assert 0 < len(text) <= 256
+        assert not set(text) & set(' \r\n\t\0"<>\\')
+        assert text.isprintable()
+
+
+@given(st.text() | st.integers() | st.none() | st.lists(st.text()))
+def test_checks_never_raise(value: object) -> None:
+    """Every check is a plain yes or no for any value."""
+    every = (checks.is_identifier, checks.is_target, checks.is_description, checks.is_candidate, checks.is_label)
+    assert all(isinstance(check(value), bool) for check in (*every, checks.is_line_index))
+
+
+@given(st.binary() | st.text())
+def test_json_is_a_value_or_bad_json(text: str | bytes) -> None:
+    """No other error, whatever the bytes are."""
+    message = ""
+    try:
+        checks.load_json(text, 16)
+    except checks.BadJson as error:
+        message = str(error)
+    assert len(message) < 60
+
+
+@pytest.mark.parametrize(("depth", "good"), [(15, True), (16, True), (17, False), (900, False), (60_000, False)])
+def test_json_is_limited_in_depth(depth: int, good: bool) -> None:
+    """Sixteen levels are enough for anybody."""
+    text = "[" * depth + "]" * depth
+    if good:
+        checks.load_json(text, 16)
+    else:
+        with pytest.raises(checks.BadJson):
+            checks.load_json(text, 16)
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("Bearer alice:wonder", ("alice", "wonder")),
+        ("bearer alice:a:b", ("alice", "a:b")),
+        ("Bearer token", ("", "token")),
+        ("Basic " + base64.b64encode("älice:ö".encode()).decode(), ("älice", "ö")),
+        ("Basic " + base64.b64encode(b"\xff:\xff").decode(), None),
+        ("Basic ?", None),
+        ("Bearer", None),
+        ("Bearer alice:", None),
+        ("Digest x", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_credentials_are_read_from_bearer_and_basic(header: str | None, expected: tuple[str, str] | None) -> None:
+    """What cannot be read is no credential, never an error."""
+    assert credentials(header) == expected
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "allowed"),
+    [
+        (None, "pbx.example", True),
+        ("https://pbx.example", "pbx.example", True),
+        ("https://pbx.example:443", "pbx.example", True),
+        ("http://pbx.example:8080", "pbx.example:8080", True),
+        ("http://[::1]:8080", "[::1]:8080", True),
+        ("https://PBX.example", "pbx.example", True),
+        ("https://pbx.example.evil.example", "pbx.example", False),
+        ("https://evil.example", "pbx.example", False),
+        ("https://pbx.example:8443", "pbx.example", False),
+        ("https://pbx.example:x", "pbx.example", False),
+        ("null", "pbx.example", False),
+        ("", "pbx.example", False),
+        ("https://", "", False),
+        ("https://pbx.example", None, False),
+        ("chrome-extension://pbx.example", "pbx.example", False),
+    ],
+)
+def test_only_our_own_origin_is_allowed_unless_listed(origin: str | None, host: str | None, allowed: bool) -> None:
+    """The port counts, with the scheme's default."""
+    assert origin_allowed(origin, host, WebSettings()) is allowed
+
+
+def test_any_origin_can_be_allowed_on_purpose() -> None:
+    """By the star, as in CORS."""
+    assert origin_allowed("https://evil.example", "pbx.example", WebSettings(allowed_origins=("*",))) is True
