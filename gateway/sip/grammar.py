@@ -12,6 +12,9 @@ from gateway.sip.errors import SipBuildError, SipSyntaxError
 Params = tuple[tuple[str, str | None], ...]
 """Parameters in order: (name as written, raw value with its quotes, or None for a flag)."""
 
+MAX_PARAMS = 128
+"""How many parameters one value may have."""
+
 TOKEN_CHARS = r"A-Za-z0-9\-.!%*_+`'~"
 QUOTED = r'"(?:[^"\\]++|\\.)*+"'
 _TOKEN = re.compile(f"[{TOKEN_CHARS}]+")
@@ -109,6 +112,8 @@ def read_params(text: str, position: int) -> tuple[Params, int]:
     found: list[tuple[str, str | None]] = []
     match = _PARAM.match(text, position)
     while match is not None:
+        if len(found) >= MAX_PARAMS:
+            raise SipSyntaxError("too many parameters")
         found.append((match[1], match[2]))
         position = match.end()
         match = _PARAM.match(text, position)

@@ -227,7 +227,7 @@ def _fold(items: list[Item], line: str, folds: int, limits: Limits) -> tuple[int
     text = line.strip(" \t")
     if len(value) + len(text) > limits.header_value:
         return 513, "header is too long"
-    items[-1] = (key, name, f"{value} {text}" if value else text)
+    items[-1] = (key, name, f"{value} {text}" if value and text else value or text)
     return None
 
 

@@ -115,6 +115,7 @@ def test_an_address_is_read_in_every_form(text: str, display: str, uri: str, par
         "<sip:a@b>;tag=",
         "<sip:a@b> x",
         "<sip:a@b>,<sip:c@d>",
+        "<sip:a@b>" + ";a" * 200,
         "*",
     ],
 )

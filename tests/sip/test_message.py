@@ -86,7 +86,7 @@ def test_compact_forms_and_odd_case_are_the_long_names() -> None:
 
 def test_folded_lines_become_one_value() -> None:
     """A continuation line is joined by one space (RFC 3261 7.3.1)."""
-    message = parse_request(invite((b"User-Agent: Desk/1.0", b"User-Agent: Desk/1.0\r\n \t (build\r\n 7)")))
+    message = parse_request(invite((b"User-Agent: Desk/1.0", b"User-Agent: Desk/1.0\r\n \t (build\r\n 7)\r\n ")))
     assert message.user_agent == "Desk/1.0 (build 7)"
 
 
