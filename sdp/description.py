@@ -19,7 +19,7 @@ from sdp.attributes.payload import Fmtp, RtpMap
 from sdp.attributes.security import Crypto, Fingerprint, Setup, SetupRole
 from sdp.attributes.source import Mid
 from sdp.errors import SdpSyntaxError
-from sdp.fields import Bandwidth, Connection, Field, MediaLine, Origin, Timing
+from sdp.fields import Bandwidth, Connection, Field, Key, MediaLine, Origin, Repeat, Timing, Zones
 from sdp.grammar import DEFAULT_LIMITS, Limits, check_lines, decode, split_sections
 
 A = TypeVar("A", bound=Attribute)
@@ -115,6 +115,12 @@ class Section:
     def connection(self) -> Connection | None:
         """The first c= line of this level."""
         found = self._fields("c", Connection)
+        return found[0] if found else None
+
+    @property
+    def key(self) -> Key | None:
+        """The k= line of this level, obsolete (RFC 8866 section 5.12)."""
+        found = self._fields("k", Key)
         return found[0] if found else None
 
     @property
@@ -374,6 +380,22 @@ class SessionDescription(Section):
     def origin(self) -> Origin | None:
         """The o= line."""
         found = self._fields("o", Origin)
+        return found[0] if found else None
+
+    @property
+    def timings(self) -> tuple[Timing, ...]:
+        """The t= lines."""
+        return self._fields("t", Timing)
+
+    @property
+    def repeats(self) -> tuple[Repeat, ...]:
+        """The r= lines."""
+        return self._fields("r", Repeat)
+
+    @property
+    def zones(self) -> Zones | None:
+        """The z= line."""
+        found = self._fields("z", Zones)
         return found[0] if found else None
 
     @property

@@ -115,10 +115,9 @@ def too_long_for_udp(reading: Reading) -> Iterator[Hit]:
 def mid_twice(reading: Reading) -> Iterator[Hit]:
     seen: set[str] = set()
     for section in reading.media:
-        for number, mid in reading.all(section, Mid):
-            if mid.value in seen:
-                yield Hit(number, mid.value)
-            seen.add(mid.value)
+        mids = reading.all(section, Mid)
+        yield from (Hit(number, mid.value) for number, mid in mids if mid.value in seen)
+        seen.update(mid.value for _, mid in mids)
 
 
 def group_of_strangers(reading: Reading) -> Iterator[Hit]:

@@ -140,6 +140,13 @@ class IceLite(Flag):
 
 
 @dataclass(frozen=True, slots=True)
+class IceMismatch(Flag):
+    """a=ice-mismatch (RFC 8839 section 5.3): the default destination is none of the candidates."""
+
+    NAME: ClassVar[str] = "ice-mismatch"
+
+
+@dataclass(frozen=True, slots=True)
 class IceOptions:
     """a=ice-options (RFC 8839 section 5.6): trickle, ice2, renomination."""
 

@@ -30,7 +30,7 @@ from sdp.attributes import (
     SetupRole,
     Ssrc,
 )
-from sdp.fields import FIELDS
+from sdp.fields import FIELDS, Key, Repeat, Timing, Zones
 from tests.sdp import corpus
 
 MALFORMED = {
@@ -149,6 +149,18 @@ def test_media_fields_are_typed() -> None:
     assert video.direction is Direction.INACTIVE
 
 
+def test_times_zones_and_keys_are_typed() -> None:
+    """t=, r=, z=, k= of a session that nobody calls but some announce."""
+    description = SessionDescription.parse((corpus.OWN / "multicast-session.sdp").read_bytes())
+    assert description.timings[0] == Timing(3724394400, 3724398000)
+    assert len(description.timings) == 2
+    assert description.repeats == (Repeat(604800, 3600, (0, 90000)),)
+    assert description.zones == Zones(((3730928400, -3600), (3749680800, 0)))
+    assert description.key == Key("prompt")
+    assert description.media[0].key == Key("clear", "no secret at all")
+    assert description.media[1].key is None
+
+
 def test_what_is_absent_is_none() -> None:
     """An empty description has no origin, name or connection."""
     empty = SessionDescription.parse("v=0\n")
@@ -156,6 +168,8 @@ def test_what_is_absent_is_none() -> None:
     assert empty.name is None
     assert empty.connection is None
     assert empty.direction is None
+    assert empty.zones is None
+    assert empty.repeats == ()
     assert empty.media == ()
 
 

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from time import perf_counter
 
 import pytest
+import sdp_transform
 
 from sdp import Limits, SdpError, SdpSyntaxError, SessionDescription
 from sdp.attributes import ATTRIBUTES
 from sdp.fields import FIELDS
 from sdp.lint import lint
+from tests.sdp import corpus
 
 HEAD = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nt=0 0\r\n"
 SECTION = "m=audio 9 RTP/AVP 0\r\n"
@@ -77,6 +79,14 @@ def every_view(text: str) -> None:
         for view in ATTRIBUTES.values():
             section.all(view)
     description.to_dict()
+
+
+def test_a_browser_offer_is_read_ten_times_as_fast_as_by_sdp_transform() -> None:
+    """Measured side by side on Chrome's audio and video offer; in truth it is about thirty times."""
+    text = (corpus.OWN / "chrome-audio-video-offer.sdp").read_bytes().decode()
+    theirs = fastest(lambda: sdp_transform.parse(text), 20)
+    ours = fastest(lambda: SessionDescription.parse(text), 100)
+    assert theirs / ours > 10
 
 
 FULL = {

@@ -129,7 +129,6 @@ CASES: list[tuple[str, str, str, str, int]] = [
     ("wrong-level", BROWSER, "t=0 0\n", "t=0 0\na=ptime:20\n", 5),
     ("mid-twice", BROWSER, "a=mid:2\n", "a=mid:2\na=mid:1\n", 35),
     ("no-rtcp-mux", BROWSER, "a=rtcp-mux\na=rtpmap:96", "a=rtpmap:96", 17),
-    ("mid-twice", BROWSER, "a=mid:2\n", "a=mid:2\na=mid:2\n", 35),
     ("group-of-strangers", BROWSER, "BUNDLE 0 1 2", "BUNDLE 0 1 2 3", 5),
     ("ssrc-group-of-strangers", BROWSER, "FID 1 2", "FID 1 3", 27),
     ("no-keys", PHONE, "RTP/AVP", "RTP/SAVP", 6),
