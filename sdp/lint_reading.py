@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from sdp.attributes import ATTRIBUTES, Attribute
-from sdp.description import MediaDescription, Section, SessionDescription
+from sdp.description import MediaDescription, SessionDescription
 from sdp.errors import SdpSyntaxError
 from sdp.fields import FIELDS
+from sdp.lines import Section
 
 A = TypeVar("A", bound=Attribute)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from sdp.attributes import Group, Mid
-from sdp.description import Section
+from sdp.lines import Section
 from sdp.lint_reading import Hit, Reading, speaks_webrtc
 
 _SESSION_ORDER: Final = "vosiuepcbtrzka"

@@ -28,7 +28,7 @@ from sdp.attributes import (
     RtpMap,
 )
 from sdp.codecs import STATIC
-from sdp.description import Section
+from sdp.lines import Section
 from sdp.lint import Finding, Severity
 
 _COLOURS = {Severity.ERROR: "bold red", Severity.WARNING: "yellow"}

@@ -1,0 +1,203 @@
+"""One level of a description as a frozen section of raw lines, with typed views made when asked for.
+
+Nothing is lost: a section *is* its lines, in order, known or not. A view (`section.all(RtpMap)`,
+`section.setup`) reads the lines of one name, once, and is kept. Editing returns a new value.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Final, Self, TypeVar
+
+from sdp.attributes.base import Attribute, attribute_line
+from sdp.attributes.direction import Direction
+from sdp.attributes.security import Fingerprint, Setup, SetupRole
+from sdp.errors import SdpSyntaxError
+from sdp.fields import Bandwidth, Connection, Field, Key
+from sdp.grammar import check_lines
+
+A = TypeVar("A", bound=Attribute)
+F = TypeVar("F", bound=Field)
+
+_ORDER: Final = {letter: rank for rank, letter in enumerate("mvosiuepcbtrzka")}
+_DIRECTION_KEYS: Final = {f"a={direction}": direction for direction in Direction}
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """The lines of one level: the session part or one media section."""
+
+    _FIRST: ClassVar[str] = ""
+    lines: tuple[str, ...]
+    """Raw lines, `type=value`, without line ends."""
+    first_line: int = field(default=1, kw_only=True, compare=False, repr=False)
+    """Line number of lines[0] in the text it was read from."""
+    _index: dict[str, list[int]] = field(default_factory=dict, init=False, compare=False, repr=False)
+    _views: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        check_lines(self.lines, self._FIRST)
+
+    # Raw reading
+
+    def _indexed(self) -> dict[str, list[int]]:
+        """Positions of lines by "a=name", and of other lines by "type="."""
+        index = self._index
+        if not index:
+            found: defaultdict[str, list[int]] = defaultdict(list)
+            for number, line in enumerate(self.lines):
+                found[line.partition(":")[0] if line[0] == "a" else line[:2]].append(number)
+            index.update(found)
+        return index
+
+    def has(self, name: str) -> bool:
+        """Whether an attribute of that name is here, with or without a value."""
+        return "a=" + name in self._indexed()
+
+    def values(self, name: str) -> tuple[str, ...]:
+        """What stands after the colon of each `a=name` line, in order; "" where there is no colon."""
+        skip = len(name) + 3
+        return tuple([self.lines[number][skip:] for number in self._indexed().get("a=" + name, ())])
+
+    def value(self, name: str) -> str | None:
+        """The first of `values(name)`, or None."""
+        found = self._indexed().get("a=" + name)
+        return self.lines[found[0]][len(name) + 3 :] if found else None
+
+    def field_values(self, letter: str) -> tuple[str, ...]:
+        """What stands after `letter=` of each line of that type other than a=, in order."""
+        return tuple([self.lines[number][2:] for number in self._indexed().get(letter + "=", ())])
+
+    def line_numbers(self, name: str) -> tuple[int, ...]:
+        """Line numbers, in the text it was read from, of the attributes of that name ("m=" for m= lines)."""
+        key = name if name.endswith("=") else "a=" + name
+        return tuple([self.first_line + number for number in self._indexed().get(key, ())])
+
+    # Typed reading
+
+    def all(self, view: type[A]) -> tuple[A, ...]:
+        """Every attribute of that type, in order; SdpSyntaxError naming the first line that is malformed."""
+        found: tuple[A, ...] | None = self._views.get(view)
+        if found is None:
+            found = self._views[view] = self._read("a=" + view.NAME, len(view.NAME) + 3, view.parse)
+        return found
+
+    def first(self, view: type[A]) -> A | None:
+        """The first attribute of that type, or None; SdpSyntaxError like `all`."""
+        found = self.all(view)
+        return found[0] if found else None
+
+    def _fields(self, letter: str, view: type[F]) -> tuple[F, ...]:
+        found: tuple[F, ...] | None = self._views.get(view)
+        if found is None:
+            found = self._views[view] = self._read(letter + "=", 2, view.parse)
+        return found
+
+    def _read(self, key: str, skip: int, parse: Callable[[str], Any]) -> tuple[Any, ...]:
+        numbers = self._indexed().get(key)
+        if not numbers:
+            return ()
+        found = []
+        for number in numbers:
+            try:
+                found.append(parse(self.lines[number][skip:]))
+            except SdpSyntaxError as error:
+                raise error.at(self.first_line + number, skip) from None
+        return tuple(found)
+
+    @property
+    def connection(self) -> Connection | None:
+        """The first c= line of this level."""
+        found = self._fields("c", Connection)
+        return found[0] if found else None
+
+    @property
+    def key(self) -> Key | None:
+        """The k= line of this level, obsolete (RFC 8866 section 5.12)."""
+        found = self._fields("k", Key)
+        return found[0] if found else None
+
+    @property
+    def bandwidths(self) -> tuple[Bandwidth, ...]:
+        """The b= lines of this level."""
+        return self._fields("b", Bandwidth)
+
+    @property
+    def direction(self) -> Direction | None:
+        """The direction attribute of this level; None where there is none (RFC 8866: then sendrecv)."""
+        index = self._indexed()
+        found = [name for name in _DIRECTION_KEYS if name in index]
+        return _DIRECTION_KEYS[min(found, key=lambda name: index[name][0])] if found else None
+
+    @property
+    def fingerprints(self) -> tuple[Fingerprint, ...]:
+        """The a=fingerprint lines of this level."""
+        return self.all(Fingerprint)
+
+    @property
+    def setup(self) -> SetupRole | None:
+        """The role of a=setup at this level."""
+        found = self.first(Setup)
+        return found.role if found else None
+
+    # Editing: every helper returns a new value
+
+    def with_lines(self, lines: Iterable[str]) -> Self:
+        """The same section made of other lines."""
+        return replace(self, lines=tuple(lines))
+
+    def with_attribute(self, *attributes: Attribute | str) -> Self:
+        """With these added at the end, typed or as text without `a=`."""
+        return self.with_lines((*self.lines, *map(attribute_line, attributes)))
+
+    def without(self, *names: str) -> Self:
+        """Without the attributes of these names."""
+        index = self._indexed()
+        drop = {number for name in names for number in index.get("a=" + name, ())}
+        if not drop:
+            return self
+        return self.with_lines(line for number, line in enumerate(self.lines) if number not in drop)
+
+    def replace_attribute(self, *attributes: Attribute | str) -> Self:
+        """With these (of one name) where the first of that name stood, at the end if none; the others dropped."""
+        new = [attribute_line(attribute) for attribute in attributes]
+        return self._replaced(self._indexed().get(new[0].partition(":")[0], ()), new, len(self.lines))
+
+    def with_direction(self, direction: Direction) -> Self:
+        """With this direction in place of any that is here."""
+        index = self._indexed()
+        old = sorted(number for name in _DIRECTION_KEYS for number in index.get(name, ()))
+        return self._replaced(old, [f"a={direction}"], len(self.lines))
+
+    def replace_field(self, letter: str, *values: object) -> Self:
+        """With these `letter=` lines (none: removed) where the first stood, else where RFC 8866 puts them."""
+        rank = _ORDER.get(letter, len(_ORDER))
+        place = next(
+            (number for number, line in enumerate(self.lines) if _ORDER.get(line[0], 0) > rank), len(self.lines)
+        )
+        new = [f"{letter}={value}" for value in values]
+        return self._replaced(self._indexed().get(letter + "=", ()), new, place)
+
+    def _replaced(self, old: Iterable[int], new: list[str], place: int) -> Self:
+        drop = sorted(old)
+        place = drop[0] if drop else place
+        dropped = set(drop)
+        before = [line for number, line in enumerate(self.lines[:place]) if number not in dropped]
+        after = [line for number, line in enumerate(self.lines[place:], place) if number not in dropped]
+        return self.with_lines((*before, *new, *after))
+
+
+S = TypeVar("S", bound=Section)
+
+
+def unchecked(kind: type[S], lines: list[str], first_line: int) -> S:
+    """A section of lines that the reader has already checked."""
+    section = object.__new__(kind)
+    put = object.__setattr__
+    put(section, "lines", tuple(lines))
+    put(section, "first_line", first_line)
+    put(section, "_index", {})
+    put(section, "_views", {})
+    return section
