@@ -42,12 +42,32 @@ class MediaType:
     @classmethod
     def parse(cls, text: str) -> MediaType:
         """Read one media type; raises SipSyntaxError."""
-        match = _MEDIA_TYPE.match(text)
+        value, end = cls._read(text, 0)
+        expect_end(text, end, "media type")
+        return value
+
+    @classmethod
+    def parse_list(cls, text: str, limit: int = 128) -> list[MediaType]:
+        """Read a comma list; an empty one is lawful (RFC 3261 20.1). Raises SipSyntaxError, also beyond `limit`."""
+        if not text:
+            return []
+        value, end = cls._read(text, 0)
+        found = [value]
+        while end < len(text) and text[end] == ",":
+            value, end = cls._read(text, end + 1)
+            found.append(value)
+            if len(found) > limit:
+                raise SipSyntaxError("too many media ranges")
+        expect_end(text, end, "media type")
+        return found
+
+    @classmethod
+    def _read(cls, text: str, position: int) -> tuple[MediaType, int]:
+        match = _MEDIA_TYPE.match(text, position)
         if match is None:
             raise SipSyntaxError("media type is malformed")
         params, end = read_params(text, match.end())
-        expect_end(text, end, "media type")
-        return cls(match[1].lower(), match[2].lower(), params)
+        return cls(match[1].lower(), match[2].lower(), params), end
 
     def __str__(self) -> str:
         return f"{self.type}/{self.subtype}{write_params(self.params)}"

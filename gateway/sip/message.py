@@ -109,10 +109,6 @@ def _auth(values: list[str]) -> tuple[AuthValue, ...]:
     return _many(lambda text: [AuthValue.parse(text)])(values)
 
 
-def _media_ranges(text: str) -> list[MediaType]:
-    return [MediaType.parse(part) for part in text.split(",") if part.strip(" \t")]
-
-
 def _call_id(text: str) -> str:
     if not text or " " in text or "\t" in text:
         raise SipSyntaxError("Call-ID is malformed")
@@ -123,8 +119,9 @@ def _seconds(what: str) -> Callable[[str], int]:
     return lambda text: delta_seconds(text, what)
 
 
-def _plain(text: str) -> str:
-    return text
+def _first(values: list[str]) -> str | None:
+    # Nothing depends on these, so a second one is no reason to refuse the message.
+    return values[0] if values else None
 
 
 class Message:
@@ -160,7 +157,7 @@ class Message:
     content_type = Lazy("Content-Type", _optional(MediaType.parse), "Type of the body, None when absent.")
     content_disposition = Lazy("Content-Disposition", _optional(TokenParams.parse), "What the body is for.")
     content_encoding = Lazy("Content-Encoding", _tokens("Content-Encoding"), "Codings of the body.")
-    accept = Lazy("Accept", _many(_media_ranges), "Media ranges that the sender takes.")
+    accept = Lazy("Accept", _many(MediaType.parse_list), "Media ranges that the sender takes.")
     authorization = Lazy("Authorization", _auth, "Credentials for user agents and registrars.")
     proxy_authorization = Lazy("Proxy-Authorization", _auth, "Credentials for proxies.")
     www_authenticate = Lazy("WWW-Authenticate", _auth, "Challenges of a 401, in the server's order.")
@@ -181,9 +178,9 @@ class Message:
     event = Lazy("Event", _optional(TokenParams.parse), "Event package (RFC 6665).")
     subscription_state = Lazy("Subscription-State", _optional(TokenParams.parse), "State of a subscription.")
     retry_after = Lazy("Retry-After", _optional(retry_after), "Seconds to wait, None when absent.")
-    user_agent = Lazy("User-Agent", _optional(_plain), "Product of a UAC.")
-    server = Lazy("Server", _optional(_plain), "Product of a UAS.")
-    subject = Lazy("Subject", _optional(_plain), "What the call is about.")
+    user_agent = Lazy("User-Agent", _first, "Product of a UAC.")
+    server = Lazy("Server", _first, "Product of a UAS.")
+    subject = Lazy("Subject", _first, "What the call is about.")
 
     def _start_line(self) -> str:
         raise SipBuildError("a message is a request or a response")

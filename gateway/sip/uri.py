@@ -166,7 +166,7 @@ class Uri:
 
     @property
     def username(self) -> str:
-        """The user part with its escapes undone; "" when there is none."""
+        """The user part with its escapes undone, "" when there is none; control characters may be in it."""
         return unescape(self.user) if self.user else ""
 
     def param(self, name: str) -> str | None:

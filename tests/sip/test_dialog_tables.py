@@ -222,68 +222,68 @@ def test_glare_waits_are_those_of_the_rfc(random: float) -> None:
     assert 0 <= overlap_delay(random) <= 10
 
 
-I, T = SessionInput, SessionAction  # noqa: E741
+In, Do = SessionInput, SessionAction
 
 STORIES: dict[str, list[tuple[SessionInput, tuple[SessionAction, ...]]]] = {
     "call, ring, answer, we hang up": [
-        (I.CALL, (T.SEND_INVITE,)),
-        (I.PROVISIONAL, (T.TELL_RINGING,)),
-        (I.SUCCESS, (T.SEND_ACK, T.TELL_ANSWERED)),
-        (I.SUCCESS, (T.SEND_ACK,)),
-        (I.HANG_UP, (T.SEND_BYE, T.TELL_ENDED)),
-        (I.BYE, (T.ANSWER_BYE,)),
+        (In.CALL, (Do.SEND_INVITE,)),
+        (In.PROVISIONAL, (Do.TELL_RINGING,)),
+        (In.SUCCESS, (Do.SEND_ACK, Do.TELL_ANSWERED)),
+        (In.SUCCESS, (Do.SEND_ACK,)),
+        (In.HANG_UP, (Do.SEND_BYE, Do.TELL_ENDED)),
+        (In.BYE, (Do.ANSWER_BYE,)),
     ],
     "given up before anything is heard": [
-        (I.CALL, (T.SEND_INVITE,)),
-        (I.HANG_UP, ()),
-        (I.PROVISIONAL, (T.SEND_CANCEL,)),
-        (I.PROVISIONAL, ()),
-        (I.FAILURE, (T.TELL_ENDED,)),
+        (In.CALL, (Do.SEND_INVITE,)),
+        (In.HANG_UP, ()),
+        (In.PROVISIONAL, (Do.SEND_CANCEL,)),
+        (In.PROVISIONAL, ()),
+        (In.FAILURE, (Do.TELL_ENDED,)),
     ],
     "given up and answered without a 1xx": [
-        (I.CALL, (T.SEND_INVITE,)),
-        (I.HANG_UP, ()),
-        (I.SUCCESS, (T.SEND_ACK, T.SEND_BYE, T.TELL_ENDED)),
+        (In.CALL, (Do.SEND_INVITE,)),
+        (In.HANG_UP, ()),
+        (In.SUCCESS, (Do.SEND_ACK, Do.SEND_BYE, Do.TELL_ENDED)),
     ],
     "CANCEL and 2xx cross": [
-        (I.CALL, (T.SEND_INVITE,)),
-        (I.PROVISIONAL, (T.TELL_RINGING,)),
-        (I.HANG_UP, (T.SEND_CANCEL,)),
-        (I.SUCCESS, (T.SEND_ACK, T.SEND_BYE, T.TELL_ENDED)),
-        (I.LATER_SUCCESS, (T.END_BRANCH,)),
+        (In.CALL, (Do.SEND_INVITE,)),
+        (In.PROVISIONAL, (Do.TELL_RINGING,)),
+        (In.HANG_UP, (Do.SEND_CANCEL,)),
+        (In.SUCCESS, (Do.SEND_ACK, Do.SEND_BYE, Do.TELL_ENDED)),
+        (In.LATER_SUCCESS, (Do.END_BRANCH,)),
     ],
     "two branches answer": [
-        (I.CALL, (T.SEND_INVITE,)),
-        (I.SUCCESS, (T.SEND_ACK, T.TELL_ANSWERED)),
-        (I.LATER_SUCCESS, (T.END_BRANCH,)),
-        (I.BYE, (T.ANSWER_BYE, T.TELL_ENDED)),
+        (In.CALL, (Do.SEND_INVITE,)),
+        (In.SUCCESS, (Do.SEND_ACK, Do.TELL_ANSWERED)),
+        (In.LATER_SUCCESS, (Do.END_BRANCH,)),
+        (In.BYE, (Do.ANSWER_BYE, Do.TELL_ENDED)),
     ],
     "called, accepted, acknowledged": [
-        (I.INVITED, ()),
-        (I.RING, (T.SEND_PROVISIONAL,)),
-        (I.ACCEPT, (T.SEND_SUCCESS,)),
-        (I.CANCELLED, ()),
-        (I.ACKNOWLEDGED, (T.TELL_ESTABLISHED,)),
-        (I.ACKNOWLEDGED, ()),
-        (I.LOST, (T.SEND_BYE, T.TELL_ENDED)),
+        (In.INVITED, ()),
+        (In.RING, (Do.SEND_PROVISIONAL,)),
+        (In.ACCEPT, (Do.SEND_SUCCESS,)),
+        (In.CANCELLED, ()),
+        (In.ACKNOWLEDGED, (Do.TELL_ESTABLISHED,)),
+        (In.ACKNOWLEDGED, ()),
+        (In.LOST, (Do.SEND_BYE, Do.TELL_ENDED)),
     ],
     "the caller gives up": [
-        (I.INVITED, ()),
-        (I.RING, (T.SEND_PROVISIONAL,)),
-        (I.CANCELLED, (T.SEND_TERMINATED, T.TELL_ENDED)),
+        (In.INVITED, ()),
+        (In.RING, (Do.SEND_PROVISIONAL,)),
+        (In.CANCELLED, (Do.SEND_TERMINATED, Do.TELL_ENDED)),
     ],
     "BYE waits for the ACK": [
-        (I.INVITED, ()),
-        (I.ACCEPT, (T.SEND_SUCCESS,)),
-        (I.HANG_UP, ()),
-        (I.ACKNOWLEDGED, (T.SEND_BYE, T.TELL_ENDED)),
+        (In.INVITED, ()),
+        (In.ACCEPT, (Do.SEND_SUCCESS,)),
+        (In.HANG_UP, ()),
+        (In.ACKNOWLEDGED, (Do.SEND_BYE, Do.TELL_ENDED)),
     ],
     "no ACK ever": [
-        (I.INVITED, ()),
-        (I.ACCEPT, (T.SEND_SUCCESS,)),
-        (I.NOT_ACKNOWLEDGED, (T.SEND_BYE, T.TELL_ENDED)),
+        (In.INVITED, ()),
+        (In.ACCEPT, (Do.SEND_SUCCESS,)),
+        (In.NOT_ACKNOWLEDGED, (Do.SEND_BYE, Do.TELL_ENDED)),
     ],
-    "rejected": [(I.INVITED, ()), (I.REJECT, (T.SEND_FAILURE,))],
+    "rejected": [(In.INVITED, ()), (In.REJECT, (Do.SEND_FAILURE,))],
 }
 
 
@@ -309,24 +309,24 @@ def test_every_pair_of_the_session_table_is_a_row_or_ignored(state: SessionState
         return
     assert (actions, machine.state) == row
     ends_by_peer = machine.is_over and state is not SessionState.ENDED
-    ours = T.SEND_FAILURE in actions
-    assert (T.TELL_ENDED in actions) == (ends_by_peer and not (ours and what is not I.LOST))
+    ours = Do.SEND_FAILURE in actions
+    assert (Do.TELL_ENDED in actions) == (ends_by_peer and not (ours and what is not In.LOST))
 
 
 @given(st.lists(st.sampled_from(SessionInput), max_size=20))
 def test_a_2xx_is_always_acknowledged_and_a_bye_always_answered(steps: list[SessionInput]) -> None:
     """Whatever happened before, once the INVITE was sent or received."""
-    for start in (I.CALL, I.INVITED):
+    for start in (In.CALL, In.INVITED):
         machine = InviteSession()
         machine.step(start)
         for what in steps:
             before = machine.state
             actions = machine.step(what)
-            if what is I.SUCCESS and start is I.CALL:
-                assert T.SEND_ACK in actions
-            if what is I.BYE and before is not SessionState.CALLING and before is not SessionState.GIVING_UP:
-                assert T.ANSWER_BYE in actions
-            assert actions.count(T.TELL_ENDED) <= 1
+            if what is In.SUCCESS and start is In.CALL:
+                assert Do.SEND_ACK in actions
+            if what is In.BYE and before is not SessionState.CALLING and before is not SessionState.GIVING_UP:
+                assert Do.ANSWER_BYE in actions
+            assert actions.count(Do.TELL_ENDED) <= 1
 
 
 def test_a_glare_is_tried_again_after_its_wait() -> None:

@@ -254,6 +254,22 @@ def test_media_types_compare_in_lower_case_and_by_range() -> None:
     for bad in ("", "text", "text/", "text/plain x"):
         with pytest.raises(SipSyntaxError):
             MediaType.parse(bad)
+    ranges = MediaType.parse_list('text/plain;x="a,b" , application/sdp;q=0.5')
+    assert [one.essence for one in ranges] == ["text/plain", "application/sdp"]
+    assert MediaType.parse_list("") == []
+    for bad in ("a/b,", "a/b c", ",".join(["a/b"] * 200)):
+        with pytest.raises(SipSyntaxError):
+            MediaType.parse_list(bad)
+
+
+def test_a_second_cosmetic_header_is_passed_over() -> None:
+    """Two User-Agent fields refuse no call; two Session-Expires are a 400 for whoever reads them."""
+    doubled = b"User-Agent: Desk/1.0\r\nUser-Agent: Other\r\nx: 90"
+    message = parse_message(invite((b"User-Agent: Desk/1.0", doubled)))
+    assert message.user_agent == "Desk/1.0"
+    with pytest.raises(SipSyntaxError) as caught:
+        _ = message.session_expires
+    assert (caught.value.status, caught.value.header) == (400, "Session-Expires")
 
 
 def test_authentication_values_keep_their_quotes() -> None:
