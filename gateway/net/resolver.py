@@ -30,6 +30,8 @@ class ResolverConfig:
 
     nameservers: tuple[str, ...] = ()
     """IP addresses; () takes the system's."""
+    port: int = 53
+    """UDP and TCP port of the name servers."""
     timeout: float = 3.0
     """Seconds for one question, all servers together."""
     cache_entries: int = 1024
@@ -100,12 +102,15 @@ class Resolver:
         if not services:
             services = [(f"{_SRV_NAMES[t]}.{host}", t) for t in usable if t in _SRV_NAMES]
         flows: list[Flow] = []
+        offered = False
         for name, transport in services:
+            # The one target "." says that there is no such service (RFC 2782): that is an answer, too.
+            offered = offered or bool(await self._ask(name, "SRV"))
             for record in await self._srv(name, transport):
                 flows += await self._addresses(record.target, record.port, transport)
                 if len(flows) >= self._config.records:
                     return tuple(flows[: self._config.records])
-        if flows:
+        if offered:
             return tuple(flows)
         transport = self._transport_of(uri) or ""
         return await self._addresses(host, DEFAULT_PORTS[transport], transport) if transport else ()
@@ -131,12 +136,12 @@ class Resolver:
         found = [one for one in await self._ask(name, "SRV") if isinstance(one, SRV)][: self._config.records]
         records = []
         for priority in sorted({one.priority for one in found}):
-            group = [one for one in found if one.priority == priority]
+            group = sorted((one for one in found if one.priority == priority), key=lambda one: one.weight)
             while group:
                 chosen = self._weighted(group)
                 group.remove(chosen)
                 target = chosen.target.to_text(omit_final_dot=True)
-                if target not in ("", "@"):
+                if target != ".":
                     records.append(Record(target, chosen.port, transport))
         return records
 
@@ -197,6 +202,7 @@ class Resolver:
             self._dns = dns.asyncresolver.Resolver(configure=not servers)
             if servers:
                 self._dns.nameservers = list(servers)
+            self._dns.port = self._config.port
         return self._dns
 
     async def close(self) -> None:

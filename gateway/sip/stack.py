@@ -344,7 +344,7 @@ class Stack:
             self.counts["over rate"] += 1
             return
         answer_to = response_flow(request.top_via, flow)
-        stamped = request.with_headers(stamp(request.headers, flow))
+        stamped = _stamped(request, flow)
         if len(self) >= self.config.transactions:
             self._refuse_new(stamped, 503, answer_to, size, (("Retry-After", self.config.retry_after),))
         elif request.method == "CANCEL":
@@ -420,6 +420,17 @@ class Stack:
     def _answer_ping(self, ping: KeepAlive, flow: Flow) -> None:
         if ping is KeepAlive.PING and flow.reliable:
             self._out.append((KeepAlive.PONG.value, flow))
+
+
+def _stamped(request: Request, source: Flow) -> Request:
+    """`request` with its top Via stamped; what was parsed of the other headers is kept."""
+    headers = stamp(request.headers, source)
+    if headers is request.headers:
+        return request
+    made = request.with_headers(headers)
+    made.cache.update(request.cache)
+    made.cache.pop(Request.via, None)
+    return made
 
 
 def _is_armed(key: tuple[Transaction, Input], deadline: float) -> bool:

@@ -1,0 +1,212 @@
+"""RFC 3263 against a name server of our own on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rdatatype
+import dns.rrset
+import pytest
+
+from gateway.net.resolver import Resolver, ResolverConfig
+from gateway.sip.uri import Uri
+from gateway.testing.clock import ManualClock
+
+Zone = dict[tuple[str, str], list[str]]
+
+ZONE: Zone = {
+    ("pbx.example.", "A"): ["192.0.2.1", "192.0.2.2"],
+    ("pbx.example.", "AAAA"): ["2001:db8::1"],
+    ("trunk.example.", "NAPTR"): [
+        '20 0 "s" "SIP+D2T" "" _sip._tcp.trunk.example.',
+        '10 0 "s" "SIP+D2U" "" udp.trunk.example.',
+    ],
+    ("udp.trunk.example.", "SRV"): ["20 0 5070 backup.example.", "10 0 5062 first.example."],
+    ("_sip._tcp.trunk.example.", "SRV"): ["10 0 5063 first.example."],
+    ("first.example.", "A"): ["192.0.2.11"],
+    ("backup.example.", "A"): ["192.0.2.12"],
+    ("srv.example.", "A"): ["192.0.2.99"],
+    ("_sip._udp.srv.example.", "SRV"): ["10 10 5064 first.example.", "10 90 5065 backup.example."],
+    ("many.example.", "A"): [f"192.0.2.{number}" for number in range(1, 101)],
+    ("off.example.", "A"): ["192.0.2.5"],
+    ("_sip._udp.off.example.", "SRV"): ["0 0 0 ."],
+}
+
+
+class NameServer(asyncio.DatagramProtocol):
+    """Answers from a zone and counts the questions."""
+
+    def __init__(self, zone: Zone) -> None:
+        self.zone = zone
+        self.asked: list[tuple[str, str]] = []
+        self.silent = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        query = dns.message.from_wire(data)
+        name, kind = query.question[0].name, query.question[0].rdtype
+        key = (name.to_text().lower(), dns.rdatatype.to_text(kind))
+        self.asked.append(key)
+        if self.silent:
+            return
+        response = dns.message.make_response(query)
+        response.flags |= dns.flags.RA | dns.flags.AA
+        records = self.zone.get(key)
+        if records:
+            response.answer.append(dns.rrset.from_text(name, 60, "IN", key[1], *records))
+        elif not any(known == key[0] for known, _ in self.zone):
+            response.set_rcode(dns.rcode.NXDOMAIN)
+        self.transport.sendto(response.to_wire(), addr)  # type: ignore[attr-defined]
+
+
+class Setup:
+    def __init__(self, server: NameServer, resolver: Resolver, clock: ManualClock) -> None:
+        self.server = server
+        self.resolver = resolver
+        self.clock = clock
+
+    async def flows(self, uri: str) -> list[str]:
+        return [str(flow) for flow in await self.resolver.resolve(Uri.parse(uri))]
+
+
+@asynccontextmanager
+async def resolving(
+    zone: Zone = ZONE,
+    *,
+    transports: tuple[str, ...] = ("udp",),
+    random: float = 0.0,
+    timeout: float = 2.0,
+    cache_entries: int = 100,
+) -> AsyncIterator[Setup]:
+    loop = asyncio.get_running_loop()
+    transport, server = await loop.create_datagram_endpoint(lambda: NameServer(zone), local_addr=("127.0.0.1", 0))
+    port = transport.get_extra_info("sockname")[1]
+    clock = ManualClock()
+    config = ResolverConfig(
+        nameservers=("127.0.0.1",), port=port, timeout=timeout, transports=transports, cache_entries=cache_entries
+    )
+    resolver = Resolver(config, now=clock, random=lambda: random)
+    try:
+        yield Setup(server, resolver, clock)
+    finally:
+        await resolver.close()
+        transport.close()
+
+
+@pytest.mark.parametrize(
+    ("uri", "flows"),
+    [
+        ("sip:a@192.0.2.7", ["udp:192.0.2.7:5060"]),
+        ("sip:a@192.0.2.7:5099", ["udp:192.0.2.7:5099"]),
+        ("sip:a@[2001:db8::7]", ["udp:[2001:db8::7]:5060"]),
+        ("sip:a@localhost:5070", ["udp:127.0.0.1:5070", "udp:[::1]:5070"]),
+        ("sip:a@x.example;maddr=192.0.2.8", ["udp:192.0.2.8:5060"]),
+        ("sip:a@192.0.2.7;transport=tcp", []),
+        ("sips:a@192.0.2.7", []),
+    ],
+)
+async def test_what_needs_no_name_server_asks_none(uri: str, flows: list[str]) -> None:
+    """Addresses and the hosts table; a transport that we do not speak gives nothing (RFC 3263 4.1, 4.2)."""
+    async with resolving() as setup:
+        assert await setup.flows(uri) == flows
+        assert setup.server.asked == []
+
+
+async def test_a_port_in_the_uri_goes_straight_to_addresses() -> None:
+    """No SRV then (RFC 3263 4.2); IPv4 before IPv6."""
+    async with resolving() as setup:
+        *four, six = await setup.flows("sip:a@pbx.example:5080")
+        # Addresses of a family stay as the server, or its shuffling, gave them.
+        assert sorted(four) == ["udp:192.0.2.1:5080", "udp:192.0.2.2:5080"]
+        assert six == "udp:[2001:db8::1]:5080"
+        assert {kind for _, kind in setup.server.asked} == {"A", "AAAA"}
+
+
+async def test_naptr_chooses_the_service_and_srv_the_order() -> None:
+    """The NAPTR of a transport that we speak, then SRV by priority."""
+    async with resolving() as setup:
+        assert await setup.flows("sip:a@trunk.example") == ["udp:192.0.2.11:5062", "udp:192.0.2.12:5070"]
+
+
+async def test_naptr_offers_every_transport_that_we_speak_in_its_order() -> None:
+    """UDP first by preference, then TCP."""
+    async with resolving(transports=("udp", "tcp")) as setup:
+        assert await setup.flows("sip:a@trunk.example") == [
+            "udp:192.0.2.11:5062",
+            "udp:192.0.2.12:5070",
+            "tcp:192.0.2.11:5063",
+        ]
+
+
+@pytest.mark.parametrize(("random", "first"), [(0.0, 5064), (0.09, 5064), (0.5, 5065), (0.99, 5065)])
+async def test_srv_weights_share_the_load(random: float, first: int) -> None:
+    """Weight 10 against 90 (RFC 2782)."""
+    async with resolving(random=random) as setup:
+        flows = await setup.flows("sip:a@srv.example")
+        assert flows[0].endswith(f":{first}")
+        assert len(flows) == 2
+
+
+async def test_without_srv_the_addresses_of_the_name_are_used() -> None:
+    """Default port 5060."""
+    async with resolving() as setup:
+        assert "udp:192.0.2.1:5060" in await setup.flows("sip:a@pbx.example")
+
+
+async def test_answers_are_kept_for_their_ttl() -> None:
+    """A second look asks nothing; after 60 s it asks again."""
+    async with resolving() as setup:
+        await setup.flows("sip:a@pbx.example:5080")
+        asked = len(setup.server.asked)
+        await setup.flows("sip:a@pbx.example:5080")
+        assert len(setup.server.asked) == asked
+        setup.clock.advance(61)
+        await setup.flows("sip:a@pbx.example:5080")
+        assert len(setup.server.asked) == 2 * asked
+
+
+async def test_a_name_that_does_not_exist_is_remembered_too() -> None:
+    """() twice, one round of questions."""
+    async with resolving() as setup:
+        assert await setup.flows("sip:a@nobody.example") == []
+        asked = len(setup.server.asked)
+        assert await setup.flows("sip:a@nobody.example") == []
+        assert len(setup.server.asked) == asked
+
+
+async def test_equal_questions_at_once_are_asked_once() -> None:
+    """A hundred calls to one trunk are one look-up."""
+    async with resolving() as setup:
+        results = await asyncio.gather(*[setup.flows("sip:a@pbx.example:5080") for _ in range(100)])
+        assert all(result == results[0] for result in results)
+        assert len(setup.server.asked) == 2
+
+
+async def test_a_silent_name_server_ends_in_nothing() -> None:
+    """No exception, no flows, within the time-out."""
+    async with resolving(timeout=0.2) as setup:
+        setup.server.silent = True
+        assert await setup.flows("sip:a@pbx.example:5080") == []
+
+
+async def test_answers_and_cache_are_bounded() -> None:
+    """100 addresses give 16 flows; the cache holds no more than it may."""
+    async with resolving(cache_entries=4) as setup:
+        assert len(await setup.flows("sip:a@many.example:5060")) == 16
+        for number in range(10):
+            await setup.flows(f"sip:a@n{number}.example:5060")
+        assert len(setup.resolver._cache) == 4
+
+
+async def test_a_srv_target_of_root_says_that_there_is_no_service() -> None:
+    """Neither "." nor the name's own addresses are tried then (RFC 2782)."""
+    async with resolving() as setup:
+        assert await setup.flows("sip:a@off.example") == []
+        assert (".", "A") not in setup.server.asked
