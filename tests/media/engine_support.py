@@ -33,9 +33,9 @@ MAPS = {
 }
 
 
-def config(**changes: Any) -> EmbeddedConfig:
+def config(*, port: int = 0, **changes: Any) -> EmbeddedConfig:
     """Loopback, any free ports."""
-    return EmbeddedConfig(webrtc=WebRtcConfig(listen=("127.0.0.1",)), rtp_ports=(0, 0), **changes)
+    return EmbeddedConfig(webrtc=WebRtcConfig(listen=("127.0.0.1",), port=port), rtp_ports=(0, 0), **changes)
 
 
 @contextlib.asynccontextmanager
@@ -283,3 +283,58 @@ async def until(condition: Any, seconds: float = 10.0) -> None:
 
     look()
     await asyncio.wait_for(reached, seconds)
+
+
+def browser_sdp(
+    *,
+    ufrag: str = "abcd",
+    setup: str = "actpass",
+    direction: str = "sendrecv",
+    codecs: Iterable[str] = ("opus", "pcmu"),
+) -> str:
+    """A description as a browser writes it, with audio only."""
+    maps = {"opus": "111 opus/48000/2", "pcmu": "0 PCMU/8000", "pcma": "8 PCMA/8000", "g722": "9 G722/8000"}
+    named = [maps[name] for name in codecs] + ["110 telephone-event/48000", "126 telephone-event/8000"]
+    lines = [
+        "v=0",
+        "o=- 46117317 2 IN IP4 127.0.0.1",
+        "s=-",
+        "t=0 0",
+        "a=group:BUNDLE 0",
+        "m=audio 9 UDP/TLS/RTP/SAVPF " + " ".join(each.split()[0] for each in named),
+        "c=IN IP4 0.0.0.0",
+        "a=rtcp:9 IN IP4 0.0.0.0",
+        f"a=ice-ufrag:{ufrag}",
+        "a=ice-pwd:" + 6 * "pass",
+        "a=ice-options:trickle",
+        "a=fingerprint:sha-256 " + ":".join(["AB"] * 32),
+        f"a=setup:{setup}",
+        "a=mid:0",
+        f"a={direction}",
+        "a=rtcp-mux",
+        *[f"a=rtpmap:{each}" for each in named],
+    ]
+    return "".join(f"{line}\r\n" for line in lines)
+
+
+def phone_sdp(
+    *,
+    host: str = "127.0.0.1",
+    port: int = 41000,
+    codecs: Iterable[str] = ("pcmu", "event"),
+    direction: str = "sendrecv",
+    version: int = 1,
+) -> str:
+    """A description as a desk phone writes it."""
+    maps = [MAPS[name] for name in codecs]
+    lines = [
+        "v=0",
+        f"o=phone 1 {version} IN IP4 {host}",
+        "s=-",
+        f"c=IN IP4 {host}",
+        "t=0 0",
+        f"m=audio {port} RTP/AVP " + " ".join(each.split()[0] for each in maps),
+        *[f"a=rtpmap:{each}" for each in maps],
+        f"a={direction}",
+    ]
+    return "".join(f"{line}\r\n" for line in lines)

@@ -58,6 +58,20 @@ class EmbeddedEngine:
         return len(self._sessions)
 
     @property
+    def ports_in_use(self) -> int:
+        """Pairs of RTP ports."""
+        return self._shop.pool.in_use if self._shop is not None else 0
+
+    @property
+    def players(self) -> int:
+        """Tones, silences and digits being played."""
+        return len(self._shop.pacer) if self._shop is not None else 0
+
+    def reports_received(self, call_id: str, tag: str) -> int:
+        """RTCP packets read from a party; raises MediaError 481."""
+        return self._session(call_id).party(tag).reporter.received
+
+    @property
     def port(self) -> WebRtcPort:
         """The one port of all browsers; raises MediaError before `start`."""
         return self._workshop().port
@@ -184,13 +198,17 @@ class EmbeddedEngine:
                     logger.exception("a handler of media events failed")
 
     def _arm(self) -> None:
-        self._sweeper = asyncio.get_running_loop().call_later(SWEEP, self._sweep)
+        self._sweeper = asyncio.get_running_loop().call_later(SWEEP, self._on_timer)
 
-    def _sweep(self) -> None:
+    def _on_timer(self) -> None:
+        self.sweep()
+        self._arm()
+
+    def sweep(self) -> None:
+        """Do everything that is due; the engine's own timer calls it, tests may."""
         now = self._clock()
         for session in tuple(self._sessions.values()):
             try:
                 session.sweep(now)
             except Exception:
                 logger.exception("a call's timers failed")
-        self._arm()

@@ -14,7 +14,7 @@ from gateway.media.embedded.relay import Handler, Relay, Route
 from gateway.media.embedded.services import SERVICES, Nowhere
 from gateway.media.embedded.transcode import TranscodeHandler, Transcoder
 from gateway.media.engine import CallStatistics, MediaError, Party, PartyStatistics, StreamStatistics
-from sdp import Codec, SessionDescription, answer, payload_map, translate
+from sdp import Codec, SessionDescription, answer, payload_map, read_codecs, translate
 from sdp.codecs import NOISE
 
 PTIMES = (10, 20, 40, 60)
@@ -36,6 +36,8 @@ class Session:
     async def offer(self, source: Party, target: Party, sdp: str) -> str:
         """`source`'s offer in, the offer for `target` out; raises MediaError."""
         description = parse(self._shop.config, sdp)
+        if not checked(lambda: _offers_audio(description)):
+            raise MediaError("the offer has no audio", 488)
         caller, callee = await self._join(source, target)
         if service_of(target) is not None:
             offer = parse(self._shop.config, SERVICE_DESCRIPTION)
@@ -49,7 +51,7 @@ class Session:
 
     def accept(self, source: Party) -> str:
         """Answer `source`'s pending offer without its peer; raises MediaError."""
-        caller = self._party(source.tag)
+        caller = self.party(source.tag)
         offer = caller.offered
         if offer is None:
             raise MediaError("no offer of this party is waiting for an answer", 481)
@@ -63,7 +65,7 @@ class Session:
     def answer(self, source: Party, target: Party, sdp: str) -> str:
         """`source`'s answer in, the answer for `target` out; raises MediaError."""
         description = parse(self._shop.config, sdp)
-        callee, caller = self._party(source.tag), self._party(target.tag)
+        callee, caller = self.party(source.tag), self.party(target.tag)
         if callee is caller:
             raise MediaError("a party cannot answer itself", 500)
         callee.party, caller.party = source, target
@@ -81,11 +83,11 @@ class Session:
 
     def trickle(self, tag: str) -> None:
         """A lite agent needs no candidates; the party must be known all the same."""
-        self._party(tag)
+        self.party(tag)
 
     def send_dtmf(self, tag: str, digit: str, duration_ms: int) -> None:
         """Send a digit to the party; raises MediaError."""
-        self._party(tag).send_digit(digit, duration_ms)
+        self.party(tag).send_digit(digit, duration_ms)
 
     def close(self) -> None:
         """Release everything; idempotent."""
@@ -121,7 +123,8 @@ class Session:
             await made.open()
         return self._parties[source.tag], self._parties[target.tag]
 
-    def _party(self, tag: str) -> PartyMedia:
+    def party(self, tag: str) -> PartyMedia:
+        """A party by its tag; raises MediaError 481."""
         party = self._parties.get(tag)
         if party is None:
             raise MediaError("unknown party", 481)
@@ -230,6 +233,14 @@ class _Skip:
 
 
 _SKIP: Handler = _Skip()
+
+
+def _offers_audio(description: SessionDescription) -> bool:
+    """Whether an offer has a section that could carry a voice."""
+    return any(
+        media.kind == "audio" and media.port and any(codec.is_media for codec in read_codecs(media))
+        for media in description.media
+    )
 
 
 def _answerer(offer: SessionDescription, description: SessionDescription | None) -> Callable[..., SessionDescription]:

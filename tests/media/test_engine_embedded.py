@@ -1,0 +1,419 @@
+"""What the embedded engine does beyond the contract: limits, timers, events, digits, holds, other codecs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from itertools import pairwise
+from random import Random
+
+import pytest
+
+from gateway.media.embedded.dtmf import TelephoneEvent
+from gateway.media.embedded.engine import EmbeddedEngine
+from gateway.media.embedded.rtcp import Bye, ReceiverReport, SenderReport, SourceDescription, parse_compound
+from gateway.media.embedded.rtp import RtpPacket
+from gateway.media.embedded.srtp import SrtpKey, SrtpProfile, SrtpSession
+from gateway.media.engine import (
+    Connected,
+    DtmfReceived,
+    FirstMedia,
+    Kind,
+    MediaError,
+    MediaEvent,
+    MediaTimeout,
+    Party,
+)
+from sdp import SessionDescription
+from sdp.attributes import Crypto
+from tests.media.engine_support import Phone, browser_sdp, config, frequency_of, phone_sdp, running, until
+from tests.media.rtp_support import ManualClock
+
+BROWSER = Party("browser", Kind.WEBRTC)
+LEFT = Party("left", Kind.RTP, private_source="127.0.0.1")
+RIGHT = Party("right", Kind.RTP, private_source="127.0.0.1")
+VOICE = bytes(160)
+
+
+class Call:
+    """Two phones joined by an engine."""
+
+    def __init__(self, engine: EmbeddedEngine, events: list[MediaEvent], left: Phone, right: Phone) -> None:
+        self.engine, self.events, self.left, self.right = engine, events, left, right
+
+    async def set_up(self) -> None:
+        self.right.take(await self.engine.offer("call", LEFT, RIGHT, self.left.sdp()))
+        self.left.take(await self.engine.answer("call", RIGHT, LEFT, self.right.sdp()))
+
+    async def close(self) -> None:
+        await self.left.close()
+        await self.right.close()
+
+
+async def call(engine: EmbeddedEngine, events: list[MediaEvent], *codecs: tuple[str, ...]) -> Call:
+    """A call that is up, between phones that speak those codecs."""
+    left, right = codecs or (("pcmu", "event"), ("pcmu", "event"))
+    made = Call(engine, events, await Phone(left, ssrc=1).open(), await Phone(right, ssrc=2).open())
+    await made.set_up()
+    return made
+
+
+def parsed(phone: Phone) -> list[RtpPacket]:
+    return [RtpPacket.parse(data) for data, _ in phone.packets]
+
+
+async def _outcome(request: Awaitable[None]) -> int | None:
+    """The status a request is refused with, None where it is not."""
+    try:
+        await request
+    except MediaError as error:
+        return error.status
+    return None
+
+
+async def test_packets_of_a_common_codec_pass_untouched() -> None:
+    """Payload for payload, in order, both ways."""
+    async with running() as (engine, events):
+        made = await call(engine, events)
+        try:
+            for number in range(20):
+                made.left.send(bytes([number]) * 160, 0)
+                made.right.send(bytes([100 + number]) * 160, 0)
+            await until(lambda: len(made.left.packets) == len(made.right.packets) == 20)
+            assert [packet.payload[0] for packet in parsed(made.right)] == list(range(20))
+            assert [packet.payload[0] for packet in parsed(made.left)] == list(range(100, 120))
+            statistics = await engine.delete("call")
+        finally:
+            await made.close()
+    assert not statistics.transcoding
+    for party in statistics.parties.values():
+        assert (party.received.packets, party.sent.packets, party.received.lost) == (20, 20, 0)
+        assert party.received.codec == party.sent.codec == "pcmu"
+        assert party.connected_after_ms is not None
+
+
+async def test_events_come_in_order_and_never_from_within_a_request() -> None:
+    """Connected before FirstMedia, once each, to every subscriber; a handler may call the engine."""
+    async with running() as (engine, events):
+        nested: list[object] = []
+
+        def handler(event: MediaEvent) -> None:
+            if isinstance(event, FirstMedia):
+                nested.append(asyncio.ensure_future(engine.query(event.call_id)))
+
+        def broken(event: MediaEvent) -> None:
+            raise RuntimeError("a subscriber's own fault")
+
+        engine.subscribe(broken)
+        engine.subscribe(handler)
+        made = await call(engine, events)
+        try:
+            made.left.send(VOICE, 0)
+            made.left.send(VOICE, 0)
+            await until(lambda: len(made.right.packets) == 2 and len(nested) == 1)
+            assert events == [Connected("call", "left"), FirstMedia("call", "left")]
+        finally:
+            await made.close()
+
+
+async def test_a_digit_in_the_media_is_reported_and_passed_on() -> None:
+    """From the left phone's keys to the right phone, once."""
+    async with running() as (engine, events):
+        made = await call(engine, events)
+        try:
+            for duration, end in ((160, False), (320, False), (480, True), (480, True), (480, True)):
+                made.left.send(bytes(TelephoneEvent(5, end, 10, duration)), 101, step=0)
+            await until(lambda: len(made.right.packets) == 5)
+            await until(lambda: DtmfReceived("call", "left", "5", 60) in events)
+            assert sum(isinstance(event, DtmfReceived) for event in events) == 1
+        finally:
+            await made.close()
+
+
+async def test_digits_are_sent_one_after_the_other() -> None:
+    """Two digits asked for at once arrive as two events, each with three ends."""
+    async with running() as (engine, events):
+        made = await call(engine, events)
+        try:
+            await engine.send_dtmf("call", "right", "1", 60)
+            await engine.send_dtmf("call", "right", "2", 60)
+            await until(lambda: sum(packet.payload_type == 101 for packet in parsed(made.right)) == 10)
+            sent = [packet for packet in parsed(made.right) if packet.payload_type == 101]
+            digits = [TelephoneEvent.parse(packet.payload).digit for packet in sent]
+            assert digits == ["1"] * 5 + ["2"] * 5
+            assert sum(TelephoneEvent.parse(packet.payload).end for packet in sent) == 6
+            outcomes = [await _outcome(engine.send_dtmf("call", "right", "3", 60)) for _ in range(100)]
+            assert outcomes[0] is None
+            assert outcomes[-1] == 503
+        finally:
+            await made.close()
+
+
+async def test_a_party_without_events_is_488_for_digits() -> None:
+    """The call then sends them by signalling."""
+    async with running() as (engine, events):
+        made = await call(engine, events, ("pcmu",), ("pcmu",))
+        try:
+            with pytest.raises(MediaError) as raised:
+                await engine.send_dtmf("call", "right", "1")
+            assert raised.value.status == 488
+        finally:
+            await made.close()
+
+
+async def test_a_held_phone_hears_nothing_and_then_the_stream_goes_on() -> None:
+    """Hold by re-offer and resume: same source, next number (C8)."""
+    async with running(config(silence_after=0.0)) as (engine, events):
+        made = await call(engine, events)
+        try:
+            made.left.send(VOICE, 0)
+            await until(lambda: len(made.right.packets) == 1)
+            offer = await engine.offer("call", RIGHT, LEFT, made.right.sdp(direction="sendonly"))
+            assert "a=sendonly" in offer
+            await engine.answer("call", LEFT, RIGHT, made.left.sdp(direction="recvonly"))
+            for _ in range(5):
+                made.left.send(VOICE, 0)
+            made.right.send(VOICE, 0)
+            await until(lambda: len(made.left.packets) == 1)
+            await engine.offer("call", RIGHT, LEFT, made.right.sdp())
+            await engine.answer("call", LEFT, RIGHT, made.left.sdp())
+            made.left.send(VOICE, 0)
+            await until(lambda: len(made.right.packets) == 2)
+            first, second = parsed(made.right)
+            assert (second.sequence_number - first.sequence_number) & 0xFFFF == 1
+            assert second.ssrc == first.ssrc
+        finally:
+            await made.close()
+
+
+async def test_a_phone_that_moves_by_re_offer_is_followed() -> None:
+    """The new socket is heard and fed at once, the old one no more."""
+    async with running(config(silence_after=0.0)) as (engine, events):
+        made = await call(engine, events)
+        moved = await Phone(("pcmu", "event"), ssrc=9).open()
+        try:
+            made.left.send(VOICE, 0)
+            await until(lambda: len(made.right.packets) == 1)
+            moved.version = 7
+            await engine.offer("call", LEFT, RIGHT, moved.sdp())
+            moved.take(await engine.answer("call", RIGHT, LEFT, made.right.sdp()))
+            made.right.send(VOICE, 0)
+            await until(lambda: len(moved.packets) == 1)
+            made.left.send(VOICE, 0)
+            moved.send(VOICE, 0)
+            await until(lambda: len(made.right.packets) == 2)
+            assert made.left.packets == []
+        finally:
+            await moved.close()
+            await made.close()
+
+
+async def test_sdes_protects_a_call_to_a_plain_phone() -> None:
+    """Keys from a=crypto, both ways; forged packets reach nobody."""
+    secure = Party("left", Kind.SDES, private_source="127.0.0.1")
+    profile = SrtpProfile.AES_CM_128_HMAC_SHA1_80
+    key = SrtpKey.generate(profile, Random(1).randbytes)
+    async with running() as (engine, _):
+        left, right = await Phone(ssrc=1).open(), await Phone(ssrc=2).open()
+        try:
+            offer = left.sdp(extra=[f"a=crypto:1 {profile.suite} {key.to_inline()}"]).replace("RTP/AVP", "RTP/SAVP")
+            right.take(await engine.offer("call", secure, RIGHT, offer))
+            answer = await engine.answer("call", RIGHT, secure, right.sdp())
+            left.take(answer)
+            crypto = SessionDescription.parse(answer).media[0].first(Crypto)
+            assert crypto is not None
+            theirs = SrtpSession(key, SrtpKey(profile, crypto.keys[0].key_and_salt))
+            plain = bytes(RtpPacket(0, 1, 160, 1, VOICE))
+            protected = theirs.protect(plain)
+            assert protected is not None
+            left.send_raw(plain)
+            left.send_raw(protected)
+            await until(lambda: len(right.packets) == 1)
+            right.send(b"back" * 40, 0)
+            await until(lambda: len(left.packets) == 1)
+            back = theirs.unprotect(left.packets[0][0])
+            assert back is not None
+            assert RtpPacket.parse(back).payload == b"back" * 40
+        finally:
+            await left.close()
+            await right.close()
+
+
+async def test_a_muted_browser_leaves_the_phone_in_silence_not_in_nothing() -> None:
+    """A phone gets silence in its codec while its peer sends nothing, and real media takes over (C23)."""
+    async with running(config(silence_after=0.2)) as (engine, events):
+        made = await call(engine, events)
+        try:
+            await until(lambda: len(made.right.packets) >= 10)
+            pcm, _ = made.right.heard("pcmu")
+            assert abs(pcm.astype(int)).max() <= 8
+            made.left.play(1000.0)
+            await until(lambda: abs(frequency_of(*made.right.heard("pcmu")) - 1000.0) < 8)
+            numbers = [packet.sequence_number for packet in parsed(made.right)]
+            assert all((after - before) & 0xFFFF == 1 for before, after in pairwise(numbers))
+            stamps = [packet.timestamp for packet in parsed(made.right)]
+            assert all(0 < (b - a) & 0xFFFFFFFF < 8000 for a, b in pairwise(stamps))
+        finally:
+            await made.close()
+
+
+async def test_both_phones_hear_each_other_through_different_codecs() -> None:
+    """A-law on one side, G.722 on the other, and the ptime that each asked for."""
+    async with running(config(silence_after=0.0)) as (engine, _):
+        left, right = await Phone(("pcma",)).open(), await Phone(("g722",)).open()
+        try:
+            right.take(await engine.offer("call", LEFT, RIGHT, left.sdp(extra=["a=ptime:40"])))
+            left.take(await engine.answer("call", RIGHT, LEFT, right.sdp()))
+            left.play(800.0, "pcma")
+            right.play(1200.0, "g722")
+            await until(lambda: abs(frequency_of(*right.heard("g722")) - 800.0) < 8)
+            await until(lambda: abs(frequency_of(*left.heard("pcma")) - 1200.0) < 8)
+            assert {len(packet.payload) for packet in parsed(left)} == {320}
+            assert {len(packet.payload) for packet in parsed(right)} == {160}
+            assert (await engine.query("call")).transcoding
+        finally:
+            await left.close()
+            await right.close()
+
+
+async def test_without_transcoding_a_call_with_nothing_in_common_is_488() -> None:
+    """As configured."""
+    async with running(config(transcode=False)) as (engine, _):
+        offer = await engine.offer("call", LEFT, RIGHT, phone_sdp(codecs=("pcma", "event")))
+        assert "PCMU" not in offer
+        with pytest.raises(MediaError) as raised:
+            await engine.answer("call", RIGHT, LEFT, phone_sdp(codecs=("pcmu", "event")))
+        assert raised.value.status == 488
+
+
+async def test_the_early_answer_prefers_what_the_callee_is_known_to_prefer() -> None:
+    """The phone that likes G.711 gets it without transcoding."""
+    async with running() as (engine, _):
+        phone = Party("phone", Kind.RTP, prefer=("pcmu",))
+        await engine.offer("call", BROWSER, phone, browser_sdp(codecs=("opus", "pcmu")))
+        early = SessionDescription.parse(await engine.accept("call", BROWSER))
+        assert early.media[0].formats[0] == "0"
+
+
+async def test_too_many_calls_are_503_and_room_comes_back() -> None:
+    """The limit is a setting; a failed offer takes no room."""
+    async with running(config(max_sessions=2)) as (engine, _):
+        for name in ("one", "two"):
+            await engine.offer(name, LEFT, RIGHT, phone_sdp())
+        with pytest.raises(MediaError) as raised:
+            await engine.offer("three", LEFT, RIGHT, phone_sdp())
+        assert raised.value.status == 503
+        await engine.delete("one")
+        with pytest.raises(MediaError):
+            await engine.offer("bad", LEFT, RIGHT, "nonsense")
+        await engine.offer("three", LEFT, RIGHT, phone_sdp())
+        assert engine.sessions == 2
+
+
+async def test_a_deleted_call_gives_back_everything() -> None:
+    """Ports, ufrags, players: a hundred calls leave nothing."""
+    tone = Party("tone", Kind.SERVICE, service="tone")
+    async with running() as (engine, _):
+        for index in range(100):
+            text = await engine.offer(f"call{index}", BROWSER, tone, browser_sdp())
+            await engine.answer(f"call{index}", tone, BROWSER, text)
+            await engine.delete(f"call{index}")
+            await engine.offer(f"plain{index}", LEFT, RIGHT, phone_sdp())
+            await engine.delete(f"plain{index}")
+        assert engine.sessions == 0
+        assert engine.ports_in_use == 0
+        assert engine.players == 0
+        assert engine.port.table_sizes["legs"] == engine.port.table_sizes["ufrags"] == 0
+
+
+async def test_requests_of_one_call_wait_for_each_other() -> None:
+    """An offer and a delete at the same time: whichever comes second finds the call whole or gone."""
+    async with running() as (engine, _):
+        outcomes = await asyncio.gather(
+            engine.offer("call", LEFT, RIGHT, phone_sdp()),
+            engine.delete("call"),
+            engine.offer("call", LEFT, RIGHT, phone_sdp(version=2)),
+            return_exceptions=True,
+        )
+        assert all(not isinstance(outcome, BaseException) or isinstance(outcome, MediaError) for outcome in outcomes)
+        await engine.delete("call")
+        assert engine.sessions == engine.ports_in_use == 0
+
+
+async def test_a_silent_phone_times_out_once_and_a_held_one_later() -> None:
+    """RTP or RTCP is life; the timer starts with the answer."""
+    clock = ManualClock()
+    engine = EmbeddedEngine(config(media_timeout=30.0, held_timeout=300.0, silence_after=0.0), clock=clock)
+    events: list[MediaEvent] = []
+    engine.subscribe(events.append)
+    await engine.start()
+    made = await call(engine, events)
+    try:
+        made.left.send(VOICE, 0)
+        await until(lambda: len(made.right.packets) == 1)
+        clock.advance(20.0)
+        made.left.send_rtcp(bytes(ReceiverReport(1)))
+        await until(lambda: engine.reports_received("call", "left") == 1)
+        clock.advance(15.0)
+        engine.sweep()
+        await until(lambda: MediaTimeout("call", "right", 35.0) in events)
+        engine.sweep()
+        assert not any(isinstance(event, MediaTimeout) and event.tag == "left" for event in events)
+        await engine.offer("call", LEFT, RIGHT, made.left.sdp(direction="sendonly"))
+        await engine.answer("call", RIGHT, LEFT, made.right.sdp(direction="recvonly"))
+        clock.advance(100.0)
+        made.left.send(VOICE, 0)
+        await until(lambda: len(made.right.packets) == 2)
+        engine.sweep()
+        clock.advance(205.0)
+        engine.sweep()
+        await until(lambda: MediaTimeout("call", "right", 305.0) in events)
+        assert sum(isinstance(event, MediaTimeout) for event in events if event.tag == "right") == 2
+    finally:
+        await made.close()
+        await engine.close()
+
+
+async def test_each_party_gets_our_reports_and_never_its_peers() -> None:
+    """SR and CNAME of our own, BYE at the end; the peer's CNAME and BYE go nowhere."""
+    clock = ManualClock()
+    engine = EmbeddedEngine(config(silence_after=0.0), clock=clock)
+    await engine.start()
+    made = await call(engine, [])
+    try:
+        made.left.send(VOICE, 0)
+        made.left.send_rtcp(bytes(ReceiverReport(1)) + bytes(SourceDescription(1, "browser-secret")))
+        await until(lambda: len(made.right.packets) == 1 and engine.reports_received("call", "left") == 1)
+        for _ in range(20):
+            clock.advance(0.5)
+            engine.sweep()
+        await until(lambda: bool(made.right.rtcp) and bool(made.left.rtcp))
+        read = parse_compound(made.right.rtcp[0])
+        assert isinstance(read[0], SenderReport)
+        assert read[0].packets == 1
+        await engine.delete("call")
+        await until(lambda: isinstance(parse_compound(made.right.rtcp[-1])[-1], Bye))
+        assert not any(b"browser-secret" in data for data in made.right.rtcp)
+    finally:
+        await made.close()
+        await engine.close()
+
+
+async def test_a_port_in_use_is_503_with_its_address() -> None:
+    """Starting twice on one port."""
+    async with running() as (engine, _):
+        host, number = engine.port.addresses[0]
+        second = EmbeddedEngine(config(port=number))
+        with pytest.raises(MediaError) as raised:
+            await second.start()
+        assert raised.value.status == 503
+        assert str(number) in raised.value.reason
+        assert host in raised.value.reason
+
+
+async def test_before_start_everything_is_refused() -> None:
+    """And after close."""
+    engine = EmbeddedEngine(config())
+    with pytest.raises(MediaError) as raised:
+        await engine.offer("call", LEFT, RIGHT, phone_sdp())
+    assert raised.value.status == 503
