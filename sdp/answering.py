@@ -27,6 +27,7 @@ class Answerer:
         self._other = other
         self._bundle = bundle_groups(offer) if plan.bundle and plan.is_webrtc else ()
         self._tagged: str | None = None
+        self._role: SetupRole | None = None
         self._bundled: list[str] = []
 
     def build(self) -> SessionDescription:
@@ -77,7 +78,7 @@ class Answerer:
             family=family,
             transport=transport,
             mid=media.value("mid"),
-            setup=self._setup(index, transport),
+            setup=self._role if bundled and self._role is not None else self._setup(index, transport),
             ice=transport.ice is not None and has_ice(offer, media),
             ssrc=plan.ssrcs[place] if place < len(plan.ssrcs) else None,
         )
@@ -97,7 +98,7 @@ class Answerer:
                 bandwidths=kept_bandwidths(partner) if partner is not None else (),
                 lines=(*packet_times(partner, plan), *extensions(media, plan)),
             )
-        self._join(media, bundled)
+        self._join(section, bundled)
         return write_section(section, plan)
 
     def _direction(self, media: MediaDescription, partner: MediaDescription | None) -> Direction:
@@ -125,11 +126,12 @@ class Answerer:
         group = next((mids for mids in self._bundle if mid in mids), None)
         return group is not None and (self._tagged is None or self._tagged in group)
 
-    def _join(self, media: MediaDescription, bundled: bool) -> None:
-        mid = media.value("mid")
-        if bundled and mid is not None:
-            self._tagged = self._tagged or mid
-            self._bundled.append(mid)
+    def _join(self, section: SectionPlan, bundled: bool) -> None:
+        """Bundle an accepted section; the first of the group says the DTLS role of all (RFC 9143 section 7.3)."""
+        if bundled and section.mid is not None:
+            self._tagged = self._tagged or section.mid
+            self._role = self._role or section.setup
+            self._bundled.append(section.mid)
 
     def _setup(self, index: int, transport: TransportPlan) -> SetupRole:
         """Our role: the complement of what the offer says, else what it was (complaint C7), else the plan's."""

@@ -172,7 +172,7 @@ def _accepted(
         maxptime=maxptime.value if maxptime is not None else None,
         bandwidths=pair.remote.bandwidths or pair.theirs.bandwidths,
         remote=remote,
-        dtls_role=_dtls_role(pair) if remote.fingerprints else None,
+        dtls_role=_dtls_role(pair, pair.index if bundle is None else bundle) if remote.fingerprints else None,
         crypto_local=local_crypto,
         bundle=bundle if bundle != pair.index else None,
     )
@@ -191,13 +191,13 @@ def agreed_direction(
     return said_direction(ours, mine).limited_to(said_direction(theirs, remote).reversed())
 
 
-def _dtls_role(pair: _Pair) -> Literal["active", "passive"]:
+def _dtls_role(pair: _Pair, index: int) -> Literal["active", "passive"]:
     """Our role (RFC 5763 section 5): the answer decides; what it leaves out or may not say follows from the offer."""
-    answered = setup_of(pair.answer, pair.answered)
+    answered = setup_of(pair.answer, pair.answer.media[index])
     if answered in (SetupRole.ACTIVE, SetupRole.PASSIVE):
         answerer_active = answered is SetupRole.ACTIVE
     else:
-        answerer_active = setup_of(pair.offer, pair.offered) is not SetupRole.ACTIVE
+        answerer_active = setup_of(pair.offer, pair.offer.media[index]) is not SetupRole.ACTIVE
     return "active" if answerer_active == (pair.local == "answerer") else "passive"
 
 

@@ -73,7 +73,10 @@ class Offerer:
         for new in _unseen(source, seen):
             media = source[new]
             if is_live(media):
-                built += self._made(media, None)
+                before = self._carried
+                made = self._made(media, None)
+                built += made
+                self._carried = self._carried if made else before
             elif last_live.get(media.kind, -1) > new and media.kind in self._plan.media:
                 self._skip(media.kind)
                 profile = PROFILES[self._plan.kind]
@@ -111,7 +114,9 @@ class Offerer:
             return []
         if source.kind == "application":
             return self._made_channel(source, transport, earlier)
-        numbering = self._numbering if self._bundled else Numbering(read_codecs(earlier) if earlier is not None else ())
+        before = read_codecs(earlier) if earlier is not None else ()
+        numbering = self._numbering if self._bundled else Numbering(before)
+        numbering.begin(before)
         codecs = _at_most(offered_codecs(_rtp_codecs(source), source.kind, plan, numbering), self._most)
         if not codecs:
             return []

@@ -26,32 +26,41 @@ _LONGEST_FOR_PHONES: Final = 400
 
 
 class Numbering:
-    """Payload types given out for one description: kept from what was sent before, never used for two codecs."""
+    """Payload types given out for one description: kept from what was sent before, never used for two codecs.
 
-    __slots__ = ("_kept", "_taken", "_wished")
+    Sections that are bundled share one Numbering, and so one number for a codec that says the same in each
+    (RFC 9143 section 10.1.1); `begin` comes before each section.
+    """
 
-    def __init__(self, kept: Iterable[Codec] = ()) -> None:
-        self._kept = tuple(kept)
+    __slots__ = ("_earlier", "_taken", "_used", "_wished")
+
+    def __init__(self, sent: Iterable[Codec] = ()) -> None:
+        self._taken = {codec.payload_type: codec for codec in sent}
         self._wished: set[int | None] = set()
-        self._taken = {codec.payload_type: codec for codec in self._kept if codec.payload_type is not None}
+        self.begin(())
 
     def wish(self, codecs: Iterable[Codec]) -> None:
         """Keep the numbers of these for themselves while others are free."""
         self._wished.update(codec.payload_type for codec in codecs)
 
+    def begin(self, earlier: tuple[Codec, ...]) -> None:
+        """Start a section that named `earlier` when it was last sent."""
+        self._earlier = earlier
+        self._used: set[int] = set()
+
     def give(self, codec: Codec) -> Codec | None:
         """The codec under its earlier number, its static one, the other side's if free, or the next free one.
 
-        None once all are used up.
+        None once all are used up, or for the second of two codecs with one static number.
         """
-        for kept in self._kept:
-            if _same(kept, codec):
-                return codec.numbered(kept.payload_type)
-        number = _STATIC_NUMBERS.get(codec.rtpmap.lower())
+        number = self._known(codec)
+        if number is None:
+            number = _STATIC_NUMBERS.get(codec.rtpmap.lower())
         if number is None:
             number = self._dynamic(codec)
-        if number is None:
+        if number is None or number in self._used:
             return None
+        self._used.add(number)
         self._taken.setdefault(number, codec)
         return codec.numbered(number)
 
@@ -59,9 +68,20 @@ class Numbering:
         """Each codec with its number; those that found none left out."""
         return [given for given in map(self.give, codecs) if given is not None]
 
+    def _known(self, codec: Codec) -> int | None:
+        """Its number in this section before, else that of the same codec elsewhere in the description."""
+        used = self._used
+        for earlier in self._earlier:
+            if _same(earlier, codec) and earlier.payload_type not in used:
+                return earlier.payload_type
+        for number, other in self._taken.items():
+            if other.key == codec.key and other.fmtp == codec.fmtp and number not in used:
+                return number
+        return None
+
     def _dynamic(self, codec: Codec) -> int | None:
         wanted, taken = codec.payload_type, self._taken
-        if wanted is not None and wanted in DYNAMIC and (wanted not in taken or _same(taken[wanted], codec)):
+        if wanted is not None and wanted in DYNAMIC and wanted not in taken:
             return wanted
         free = [number for number in DYNAMIC if number not in taken]
         return next((number for number in free if number not in self._wished), free[0] if free else None)
@@ -101,13 +121,13 @@ def offered_codecs(source: tuple[Codec, ...], kind: str, plan: Plan, numbering: 
         media += _ordered(more, policy)
     if kind == "video" and not plan.is_webrtc:
         media = _one_of_each(media)
-    if not media and kind == "audio":
-        media = _digits_alone(kept)
+    side = _side_formats(kept, media, policy) if kind == "audio" else []
     numbering.wish(kept)
+    if not media:
+        return tuple(numbering.give_all(side))
     given = [(codec, number) for codec in media if (number := numbering.give(codec)) is not None]
     repair = _offered_repair(kept, {old.payload_type: new.payload_type for old, new in given}, numbering)
-    side = numbering.give_all(_side_formats(kept, media, policy)) if kind == "audio" else []
-    return (*[codec for _, codec in given], *side, *repair)
+    return (*[codec for _, codec in given], *numbering.give_all(side), *repair)
 
 
 def _digits_alone(codecs: list[Codec]) -> list[Codec]:
@@ -133,6 +153,8 @@ def _one_of_each(media: list[Codec]) -> list[Codec]:
 
 def _side_formats(kept: list[Codec], media: list[Codec], policy: CodecPolicy) -> list[Codec]:
     """Comfort noise and digits at the clock rates of the audio codecs (RFC 3389, RFC 4733), noise first."""
+    if not media:
+        return _digits_alone(kept)
     rates = dict.fromkeys(codec.clock_rate for codec in media)
     noise = [codec for codec in kept if codec.key[0] == NOISE and codec.clock_rate in rates]
     events = {codec.clock_rate: codec for codec in reversed(kept) if codec.is_event}

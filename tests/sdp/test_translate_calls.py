@@ -453,3 +453,15 @@ def test_private_addresses_never_pass() -> None:
     source = described(PHONE_AUDIO, address="192.168.1.50")
     for plan in (phone_plan(), browser_plan()):
         assert "192.168" not in str(translate(source, plan))
+
+
+def test_bundled_sections_share_the_number_of_a_codec() -> None:
+    """RFC 9143 section 10.1.1: the same codec, said the same way; a section never has one number twice."""
+    made = translate(described(PHONE_AUDIO, PHONE_AUDIO), browser_plan())
+    first, second = (read_codecs(media) for media in made.media)
+    assert first == second
+    twice = "m=audio 4000 RTP/AVP 0 96 97 98|a=rtpmap:96 pcmu/8000|a=rtpmap:97 opus/48000/2|a=rtpmap:98 opus/48000/2"
+    plan = browser_plan(codecs=CodecPolicy(events=False))
+    once = translate(described(twice), plan)
+    assert [codec.payload_type for codec in read_codecs(once.media[0])] == [0, 97, 98]
+    assert translate(described(twice), replace(plan, previous=once)) == once
