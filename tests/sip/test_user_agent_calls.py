@@ -686,3 +686,72 @@ def test_events_before_anybody_listens_are_kept() -> None:
     seen: list[object] = []
     session.listen(seen.append)
     assert [type(event).__name__ for event in seen] == ["InfoReceived", "Ended"]
+
+
+# ---- what must not break a call
+
+
+MULTIPART = "multipart/mixed;boundary=b"
+
+
+def test_a_description_inside_a_multipart_is_found() -> None:
+    """RFC 5621: the SDP part is the offer."""
+    stage = Stage()
+    stage.agent.on_call = lambda session, log: session.answer(ANSWER)  # type: ignore[attr-defined]
+    body = (
+        b"--b\r\nContent-Type: application/sdp\r\n\r\n" + OFFER + b"\r\n--b\r\nContent-Type: x/y\r\n\r\nz\r\n--b--\r\n"
+    )
+    caller = PuppetCall(stage)
+    stage.puppet.take()
+    caller.call_id, caller.remote = "multi", NameAddr(Uri.of("alice", *ALICE))
+    stage.send(caller.make("INVITE", body=body, kind=MULTIPART))
+    assert stage.agent.calls[1].session.offer.startswith(b"v=0")
+
+
+def test_a_broken_multipart_is_400_and_leaves_the_call_as_it_was() -> None:
+    """A later re-INVITE still works."""
+    stage = Stage()
+    caller, _, log = answered_call(stage)
+    caller.next("INVITE", body=b"no boundary in sight", kind=MULTIPART)
+    assert stage.puppet.statuses() == [400]
+    caller.next("INVITE", body=OFFER)
+    assert log.events[1:] == [Reoffer(OFFER)]
+
+
+def test_a_reason_with_control_bytes_still_ends_the_call() -> None:
+    """Header smuggling by the words of a page: the BYE goes out without them."""
+    stage = Stage()
+    _, session, _ = answered_call(stage)
+    session.hangup('SIP;cause=200;text="x"\r\nX-Evil: 1')
+    stage.run()
+    [bye] = stage.requests("BYE")
+    assert "Reason" not in bye.headers
+    assert "X-Evil" not in bye.headers
+
+
+def test_a_rejection_that_cannot_be_written_still_rejects() -> None:
+    """The status goes out, the unusable words do not."""
+    stage = Stage()
+    stage.agent.on_call = lambda session, log: session.reject(486, "a\r\nX-Evil: 1")  # type: ignore[attr-defined]
+    PuppetCall(stage)
+    [response] = [one for one in stage.puppet.take() if isinstance(one, Response)]
+    assert (response.status, response.phrase, "X-Evil" in response.headers) == (486, "Busy Here", False)
+
+
+def test_many_branches_do_not_end_the_call_that_one_has() -> None:
+    """More 2xx than anybody forks to are counted, the first keeps the call."""
+    stage, log, session, invite = stage_with_invite()
+    for number in range(40):
+        stage.send(answer(invite, 200, tag=f"branch{number}", body=ANSWER))
+    assert log.events == [Answered(ANSWER)]
+    session.hangup()
+    stage.run()
+    assert log.events[-1] == Ended("local")
+
+
+def test_a_2xx_with_a_broken_body_is_still_answered() -> None:
+    """The application hears of it, without a description."""
+    stage, log, _, invite = stage_with_invite()
+    ok = answer(invite, 200, body=ANSWER).with_header("Content-Type", MULTIPART)
+    stage.send(ok)
+    assert log.events == [Answered(b"")]

@@ -16,7 +16,7 @@ class CoreConfig:
     user_agent: str = "sip-webrtc-gateway"
     """User-Agent and Server; "" leaves both out."""
     allow: tuple[str, ...] = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "UPDATE", "PRACK", "REGISTER")
-    supported: tuple[str, ...] = ("100rel", "timer", "replaces", "path", "outbound", "gruu")
+    supported: tuple[str, ...] = ("100rel", "timer", "path", "outbound")
     """Option tags taken in Require, lower case."""
     advertised_options: tuple[str, ...] = ("100rel", "timer")
     """Option tags written into Supported of our INVITEs."""

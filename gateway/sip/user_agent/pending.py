@@ -71,7 +71,11 @@ class Pending:
     def respond(self, status: int, headers: build.Fields = (), reason: str | None = None) -> None:
         """Answer in the transaction."""
         self._done = True
-        response = self._response(status, headers, reason)
+        try:
+            response = self._response(status, headers, reason)
+        except SipBuildError as error:
+            self._core.log_own_mistake(error)
+            response = self._response(500, (), None)
         self._core.stack.respond(self.transaction, response, self._core.now())
 
     def _response(self, status: int, headers: build.Fields, reason: str | None) -> Response:

@@ -14,7 +14,7 @@ from gateway.sip.transactions import Transaction
 from gateway.sip.user_agent.alarms import Alarm
 from gateway.sip.user_agent.client_request import ClientRequest
 from gateway.sip.user_agent.events import Confirmed, Reoffer, ReofferAnswered
-from gateway.sip.user_agent.rules import SDP, description_of
+from gateway.sip.user_agent.rules import SDP, description_of, description_or_nothing
 from gateway.sip.user_agent.success import Success
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Reoffers:
                 self._alarm = self._core.at(self._machine.deadline, self._waited)
             elif action is ReinviteAction.TELL_CHANGED:
                 assert response is not None
-                self._tell(response.status, description_of(response))
+                self._tell(response.status, description_or_nothing(response))
             elif action is ReinviteAction.TELL_UNCHANGED:
                 self._tell(response.status if response is not None else 500, None)
             elif action is ReinviteAction.END:
@@ -186,10 +186,11 @@ class Reoffers:
     def _offered(self, transaction: Transaction, request: Request) -> None:
         session = self._session
         session.timer.check(request)
+        offer = description_of(request)
         actions = self._step(ReinviteInput.RECEIVED)
         if ReinviteAction.ASK_USER in actions:
             self._incoming = transaction
-            session.emit(Reoffer(description_of(request)))
+            session.emit(Reoffer(offer))
         elif ReinviteAction.REFUSE_OVERLAP in actions:
             session.respond(transaction, 500, headers=self._overlap())
         else:
@@ -246,7 +247,7 @@ class Reoffers:
         if success is None or not success.pending or ack.cseq.number != success.cseq:
             return
         success.acknowledge()
-        self._session.emit(Confirmed(description_of(ack)))
+        self._session.emit(Confirmed(description_or_nothing(ack)))
         self._run(self._step(ReinviteInput.SETTLED), None)
 
     def on_cancel(self, transaction: Transaction) -> None:

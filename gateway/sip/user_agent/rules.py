@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.sip import uas
+from gateway.sip.errors import SipSyntaxError
 from gateway.sip.message import Message, Request
 from gateway.sip.multipart import find_part
 from gateway.sip.user_agent.config import CoreConfig
@@ -37,3 +38,11 @@ def description_of(message: Message) -> bytes:
     if kind is None or kind.essence == SDP:
         return message.body
     return find_part(message, SDP) or b"" if kind.type == "multipart" else b""
+
+
+def description_or_nothing(message: Message) -> bytes:
+    """The same for messages that nobody can refuse (responses, ACK): a broken body counts as none."""
+    try:
+        return description_of(message)
+    except SipSyntaxError:
+        return b""

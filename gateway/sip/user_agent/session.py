@@ -14,6 +14,7 @@ from gateway.sip.dialogs.session import SessionAction, SessionInput, SessionStat
 from gateway.sip.dialogs.session_timer import SessionTimer, TimerAction
 from gateway.sip.errors import DialogError, SipError
 from gateway.sip.flow import Flow
+from gateway.sip.grammar import has_control
 from gateway.sip.headers_values import NameAddr
 from gateway.sip.message import Request, Response
 from gateway.sip.transactions import Reason, Transaction
@@ -118,7 +119,9 @@ class InviteSession:
 
         `reason_header` is the value of a Reason field, e.g. 'Q.850;cause=16;text="Normal"'.
         """
-        headers: build.Fields = (("Reason", reason_header),) if reason_header else ()
+        # Words of a web page may end up here; the call must end whatever they hold.
+        usable = reason_header and not has_control(reason_header)
+        headers: build.Fields = (("Reason", reason_header),) if usable else ()
         self.step(SessionInput.HANG_UP, Context(status=480, headers=headers))
         self.core.wake()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gateway.sip.dialogs.dialog import Dialog, ForkedDialogs
 from gateway.sip.dialogs.session import SessionAction, SessionInput, SessionState
-from gateway.sip.errors import DialogError, SipError
+from gateway.sip.errors import SipError
 from gateway.sip.flow import Flow
 from gateway.sip.headers import Headers
 from gateway.sip.headers_values import NameAddr
@@ -18,7 +18,7 @@ from gateway.sip.user_agent.alarms import Alarm
 from gateway.sip.user_agent.authenticator import Authenticator
 from gateway.sip.user_agent.client_request import ClientRequest
 from gateway.sip.user_agent.events import Answered, Ended, Failed, Provisional
-from gateway.sip.user_agent.rules import SDP, description_of
+from gateway.sip.user_agent.rules import SDP, description_or_nothing
 from gateway.sip.user_agent.session import Context, InviteSession
 
 if TYPE_CHECKING:
@@ -159,11 +159,11 @@ class OutgoingSession(InviteSession):
     def _tell_ringing(self, context: Context) -> None:
         response = context.response
         if response is not None and response.status > 100:
-            self.emit(Provisional(response.status, response.phrase, description_of(response)))
+            self.emit(Provisional(response.status, response.phrase, description_or_nothing(response)))
 
     def _tell_answered(self, context: Context) -> None:
         assert context.response is not None
-        body = description_of(context.response)
+        body = description_or_nothing(context.response)
         if not self._acked_by_user:
             self._stop_alarm()
             self._alarm = self.core.at(self.core.now() + OFFER_PATIENCE, self._not_acknowledged)
@@ -263,7 +263,10 @@ class OutgoingSession(InviteSession):
     def _success(self, response: Response) -> None:
         try:
             dialog = self._forks.receive(response)
-        except DialogError as error:
+        except SipError as error:
+            if self._forks.confirmed is not None:
+                self.core.counts["2xx of too many branches"] += 1
+                return
             # Without a Contact nobody could be sent an ACK.
             logger.info("2xx makes no dialog: %s", error)
             self._cause = Failed(502, "Bad Gateway", Headers())

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from gateway.sip import build
 from gateway.sip.dialogs.dialog import Dialog
 from gateway.sip.dialogs.session import SessionAction, SessionInput, SessionState
+from gateway.sip.errors import SipBuildError
 from gateway.sip.flow import Flow, is_ip_address
 from gateway.sip.message import Request, Response
 from gateway.sip.transactions import Transaction
 from gateway.sip.user_agent.alarms import Alarm
 from gateway.sip.user_agent.events import Confirmed, Ended
 from gateway.sip.user_agent.reliable import ReliableProvisionals
-from gateway.sip.user_agent.rules import SDP, description_of
+from gateway.sip.user_agent.rules import SDP, description_of, description_or_nothing
 from gateway.sip.user_agent.session import Context, InviteSession, ended_by_peer
 from gateway.sip.user_agent.success import Success
 
@@ -35,6 +36,7 @@ class IncomingSession(InviteSession):
     def __init__(
         self, core: UserAgentCore, transaction: Transaction, request: Request, source: Flow, identity: str | None
     ) -> None:
+        description_of(request)
         tag = core.token()
         dialog = Dialog.of_uas(request, tag, core.contact(source, request.uri.user))
         super().__init__(core, request, dialog.local, dialog.remote, source)
@@ -139,7 +141,11 @@ class IncomingSession(InviteSession):
 
     def _fail(self, context: Context, status: int) -> None:
         self._stop_ringing()
-        response = self._response(context, status, headers=context.headers)
+        try:
+            response = self._response(context, status, headers=context.headers)
+        except SipBuildError as error:
+            self.core.log_own_mistake(error)
+            response = self._response(Context(), status)
         self.core.stack.respond(self._transaction, response, self.core.now())
         if self.dialog is not None:
             self.dialog.terminate()
@@ -182,7 +188,7 @@ class IncomingSession(InviteSession):
             return
         if success.pending:
             success.acknowledge()
-            self.step(SessionInput.ACKNOWLEDGED, Context(body=description_of(ack)))
+            self.step(SessionInput.ACKNOWLEDGED, Context(body=description_or_nothing(ack)))
 
     def on_cancel(self, transaction: Transaction, cancel: Request) -> None:
         if transaction is self._transaction:
