@@ -33,6 +33,8 @@ from gateway.sip.user_agent.authenticator import Credentials
 log = structlog.get_logger(__name__)
 
 _REMEMBERED_PREFERENCES = 10_000
+_LIKELY = ("g722", "pcmu", "pcma")
+"""What a phone nobody has called yet most likely chooses: few desk phones speak Opus, most that do prefer these."""
 
 
 class GatewayDialer:
@@ -131,7 +133,7 @@ class GatewayDialer:
 
     def _settings(self, uri: str, prefer: tuple[str, ...], srtp: SrtpPolicy) -> CalleeSettings:
         kind = Kind.SDES if srtp == "required" else Kind.RTP
-        known = self._preferences.get(uri, prefer)
+        known = self._preferences.get(uri) or prefer or _LIKELY
         # The call gives up first and says so; SIP's own limit only catches what the call has forgotten.
         return CalleeSettings(kind, known, no_answer=self._config.sip.ring_timeout + 30)
 

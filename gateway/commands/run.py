@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import sys
 
@@ -19,6 +20,7 @@ def run_gateway(config: Config, output: Console) -> None:
     """Run until SIGINT or SIGTERM. Raises ConfigError for a port in use."""
     log = config.log
     close_log = configure_log(log.level, log.format, log.file, log.max_line_length)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # its start and stop are ours to tell
     try:
         check_ports(config)
         uvloop.run(_serve(config, output))

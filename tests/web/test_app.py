@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 import ssl
+import statistics
 import subprocess
+import time
 from pathlib import Path
 
 import httpx
@@ -130,3 +133,18 @@ async def test_serve_speaks_tls(tmp_path: Path) -> None:
             await RpcClient(websocket).ok("announce", peer_id="ann")
     finally:
         await server.stop()
+
+
+async def test_an_answer_does_not_wait_for_the_clients_delayed_ack() -> None:
+    """On a kept connection head and body arrive together: without TCP_NODELAY each answer takes 40 ms."""
+    async with running(FakeGateway()) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        taken = []
+        for _ in range(9):
+            began = time.perf_counter()
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: gateway.example\r\n\r\n")
+            head = await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0]))
+            taken.append(time.perf_counter() - began)
+        writer.close()
+        assert statistics.median(taken) < 0.02
