@@ -72,15 +72,15 @@ class Offerer:
         last_live = {media.kind: index for index, media in enumerate(source) if is_live(media)}
         for new in _unseen(source, seen):
             media = source[new]
-            if is_live(media):
-                before = self._carried
-                made = self._made(media, None)
-                built += made
-                self._carried = self._carried if made else before
-            elif last_live.get(media.kind, -1) > new and media.kind in self._plan.media:
-                self._skip(media.kind)
-                profile = PROFILES[self._plan.kind]
-                built.append(refused_section(media.without("mid"), mid=self._mid(None), profile=profile))
+            carried = self._carried
+            made = self._made(media, None) if is_live(media) else self._skip(media.kind)
+            if not made and self._carried > carried:
+                if last_live.get(media.kind, -1) > new:
+                    profile = PROFILES[self._plan.kind]
+                    made = [refused_section(media.without("mid"), mid=self._mid(None), profile=profile)]
+                else:
+                    self._carried = carried
+            built += made
         return built
 
     def _again(self, slot: tuple[int, ...], source: MediaDescription | None) -> list[MediaDescription]:
