@@ -7,7 +7,7 @@ import fractions
 import json
 import time
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 import av
@@ -67,7 +67,7 @@ class AiortcBrowser:
         self._listening: asyncio.Task[None] | None = None
         self._offered_at: float | None = None
 
-    async def __aenter__(self) -> AiortcBrowser:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(

@@ -23,7 +23,7 @@ class PhoneEvent:
     """One line the phone wrote."""
 
     name: str
-    """ready, registration, incoming, state, media, sound, tone, digit, refused."""
+    """ready, registration, incoming, state, media, listening, sound, tone, digit, refused."""
     at: float
     """Monotonic seconds, the same clock as time.monotonic() here."""
     details: dict[str, Any]
@@ -133,16 +133,21 @@ class DeskPhone:
     def unhold(self) -> None:
         self._do("unhold")
 
+    async def listen(self) -> None:
+        """Forget what was heard: the next `sound` and `tone` are of now."""
+        self._do("listen")
+        await self.expect("listening")
+
     def digits(self, digits: str) -> None:
         """Press digits, as RFC 4733 telephone-events."""
         self._do("digits", digits=digits)
 
-    async def close(self) -> None:
-        """Hang up, unregister and end the process; it is killed when it takes more than 5 s."""
+    async def close(self, patience: float = 5.0) -> None:
+        """Hang up, unregister and end the process; it is killed when it takes more than `patience` seconds."""
         if self._process.returncode is None:
             try:
                 self._do("quit")
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(patience):
                     await self._process.wait()
             except (TimeoutError, ConnectionError):
                 self._process.kill()

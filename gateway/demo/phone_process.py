@@ -225,6 +225,10 @@ class Phone:
         if self.call is not None:
             self.call.dialDtmf(digits)
 
+    def listen(self) -> None:
+        self.ear.forget()
+        say("listening")
+
     def incoming(self, code: int) -> None:
         self.answer_with = code
 
@@ -236,7 +240,8 @@ class Phone:
 
 
 COMMANDS = frozenset(
-    ("register", "unregister", "speak", "codecs", "dial", "answer", "hangup", "hold", "unhold", "digits", "incoming")
+    ("register", "unregister", "speak", "codecs", "listen", "digits")
+    + ("dial", "incoming", "answer", "hangup", "hold", "unhold")
 )
 
 

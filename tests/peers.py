@@ -1,0 +1,52 @@
+"""Real peers that tests call: each is found here, or its absence told with the name of what to install."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from typing import NoReturn
+
+import pytest
+
+from gateway.demo.browser import find_chromium
+
+
+def missing(what: str, remedy: str) -> NoReturn:
+    """Skip the test, or fail it where CI is set: there every peer has to be present."""
+    message = f"{what} is not here: install {remedy}"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+def program(name: str, package: str) -> str:
+    """Path of an executable of Debian package `package`."""
+    found = shutil.which(name)
+    if found is None:
+        missing(name, f"the Debian package {package}")
+    return found
+
+
+def baresip() -> str:
+    """Path of baresip, the independent softphone."""
+    return program("baresip", "baresip")
+
+
+def sipp() -> str:
+    """Path of sipp, the scripted SIP peer."""
+    return program("sipp", "sip-tester")
+
+
+def chromium() -> str:
+    """Path of a Chromium, under any of its names."""
+    found = find_chromium()
+    if found is None:
+        missing("Chromium", "the Debian package chromium")
+    return found
+
+
+def pjsua2() -> None:
+    """Make sure that the desk phone can be started."""
+    if importlib.util.find_spec("pjsua2") is None:
+        missing("pjsua2", "the extra phone (pip install -e '.[phone]')")
