@@ -64,7 +64,12 @@ async function announce() {
 }
 
 function refused(error, token) {
-  if (!error.code || !login) return;
+  if (!login) return;
+  if (!error.code) {
+    // No response at all: the connection is not what it seems.
+    rpc.retry();
+    return;
+  }
   const taken = /already announced/i.test(error.message);
   if (taken && wasOnline) {
     // Our own earlier connection has not been missed yet.
