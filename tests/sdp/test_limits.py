@@ -25,7 +25,6 @@ def fastest(work: Callable[[], object], repeat: int = 5) -> float:
     Processor time and no garbage collection, so that neither other processes nor other tests' objects count.
     """
     times = []
-    gc.collect()
     gc.disable()
     try:
         for _ in range(repeat):
