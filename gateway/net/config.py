@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import ssl
+from dataclasses import dataclass, field, replace
 
+from gateway.net.connections import StreamLimits
 from gateway.net.resolver import ResolverConfig
 from gateway.net.udp import UdpLimits
 from gateway.sip.dialogs.session_timer import TimerPolicy
@@ -17,6 +19,16 @@ class UserAgentConfig:
 
     listen: tuple[tuple[str, int], ...] = (("127.0.0.1", 5060),)
     """UDP addresses; port 0 takes any free one."""
+    listen_tcp: tuple[tuple[str, int], ...] = ()
+    """TCP addresses; empty switches TCP off."""
+    listen_tls: tuple[tuple[str, int], ...] = ()
+    """TLS addresses; empty switches TLS off, also for calls of ours."""
+    tls_server: ssl.SSLContext | None = None
+    """Certificate and policy of our listeners; needed where `listen_tls` is not empty."""
+    tls_client: ssl.SSLContext | None = None
+    """How certificates of peers are verified; None takes the system's authorities, TLS 1.2 and later."""
+    streams: StreamLimits = field(default_factory=StreamLimits)
+    """Limits of TCP, TLS and WebSocket connections."""
     advertised: tuple[str, int | None] | None = None
     """Host and port that peers outside this machine are told; port None is the listener's."""
     domains: tuple[str, ...] = ()
@@ -37,6 +49,16 @@ class UserAgentConfig:
     """Seconds that `close` waits for BYE and CANCEL to be answered."""
     resolver: ResolverConfig = field(default_factory=ResolverConfig)
     udp: UdpLimits = field(default_factory=UdpLimits)
+
+    @property
+    def transports(self) -> tuple[str, ...]:
+        """What we can call by, preferred first."""
+        there = (("udp", self.listen), ("tcp", self.listen_tcp), ("tls", self.listen_tls))
+        return tuple(name for name, listening in there if listening)
+
+    def names(self) -> ResolverConfig:
+        """The resolver's settings, with the transports that we have."""
+        return replace(self.resolver, transports=self.transports)
 
     def core(self) -> CoreConfig:
         """The part that the sans-IO core is told."""

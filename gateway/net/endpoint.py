@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import socket
+import ssl
 from collections.abc import Callable
+from typing import Protocol
 
-from gateway.net.udp import UdpLimits, UdpListener, open_udp
+from gateway.errors import ConfigError
+from gateway.net.config import UserAgentConfig
+from gateway.net.connections import Connections
+from gateway.net.stream import Receiver, StreamTransport
+from gateway.net.udp import UdpListener, open_udp
 from gateway.sip.flow import Flow
 
 Bound = tuple[str, str, int]
@@ -17,39 +24,71 @@ MAX_ROUTES = 4096
 """Peers whose way out is remembered."""
 
 
-class Endpoint:
-    """All transports behind one `send`; `receive` gets each datagram with its flow."""
+class Inbox(Receiver, Protocol):
+    """Where everything that comes goes."""
 
-    def __init__(
-        self,
-        receive: Callable[[bytes, Flow], None],
-        send_failed: Callable[[Flow], None],
-        advertised: tuple[str, int | None] | None = None,
-        udp_limits: UdpLimits | None = None,
-    ) -> None:
-        self._receive = receive
+    def datagram(self, data: bytes, flow: Flow) -> None:
+        """One datagram, or one message of a WebSocket."""
+
+
+class Endpoint:
+    """All transports behind one `send`; messages go to `inbox`, dead flows to `send_failed`."""
+
+    def __init__(self, config: UserAgentConfig, inbox: Inbox, send_failed: Callable[[Flow], None]) -> None:
+        self._config = config
+        self._inbox = inbox
         self._send_failed = send_failed
-        self._advertised = advertised
-        self._udp_limits = udp_limits
         self._udp: list[UdpListener] = []
         self._by_local: dict[str, UdpListener] = {}
         self._routes: dict[str, str] = {}
+        self._sweeper: asyncio.TimerHandle | None = None
+        self.connections = Connections(config.streams, send_failed)
+        # Reading the system's authorities takes a while; only who speaks TLS needs them.
+        client = config.tls_client or (ssl.create_default_context() if config.listen_tls else None)
+        self._streams = {"tcp": self._stream("tcp"), "tls": self._stream("tls", config.tls_server, client)}
 
-    async def open(self, listen: tuple[tuple[str, int], ...]) -> None:
-        """Bind every (host, port); raises OSError, and closes what was bound, when one is not to be had."""
+    def _stream(
+        self, kind: str, server: ssl.SSLContext | None = None, client: ssl.SSLContext | None = None
+    ) -> StreamTransport:
+        return StreamTransport(
+            kind,
+            self.connections,
+            self._inbox,
+            self._config.stack.parser,
+            server_context=server,
+            client_context=client,
+            failed=self._send_failed,
+        )
+
+    async def open(self) -> None:
+        """Bind every configured address; raises OSError, and closes what was bound, when one is not to be had."""
+        config = self._config
+        if config.listen_tls and config.tls_server is None:
+            raise ConfigError("listen_tls", "needs a certificate")
         try:
-            for host, port in listen:
-                listener = await open_udp(host, port, self._receive, self._send_failed, self._udp_limits)
+            for host, port in config.listen:
+                listener = await open_udp(host, port, self._inbox.datagram, self._send_failed, config.udp)
                 self._udp.append(listener)
                 self._by_local[listener.local] = listener
+            for kind, addresses in (("tcp", config.listen_tcp), ("tls", config.listen_tls)):
+                for host, port in addresses:
+                    await self._streams[kind].open(host, port)
         except OSError:
-            self.close()
+            await self.close()
             raise
+        self._sweep()
+
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.connections.sweep(loop.time())
+        self._sweeper = loop.call_later(1.0, self._sweep)
 
     @property
     def listening(self) -> tuple[Bound, ...]:
         """What is bound, with real ports."""
-        return tuple(("udp", listener.host, listener.port) for listener in self._udp)
+        udp = [("udp", listener.host, listener.port) for listener in self._udp]
+        streams = [(kind, host, port) for kind, one in self._streams.items() for host, port in one.listening]
+        return (*udp, *streams)
 
     @property
     def dropped(self) -> int:
@@ -57,15 +96,25 @@ class Endpoint:
         return sum(listener.dropped for listener in self._udp)
 
     def send(self, data: bytes, flow: Flow) -> None:
-        """Send to a flow; one without `local` goes out by the first listener of its address family."""
-        listener = self._by_local.get(flow.local) or self._choose(flow)
-        if listener is None:
-            self._send_failed(flow)
-            return
-        listener.send(data, flow)
+        """Send to a flow; one without `local` goes out by the first listener of its family, or a new connection."""
+        transport = flow.transport
+        if transport == "udp":
+            listener = self._by_local.get(flow.local) or self._choose(flow)
+            if listener is None:
+                self._send_failed(flow)
+            else:
+                listener.send(data, flow)
+        elif transport in self._config.transports:
+            self._streams[transport].send(data, flow)
+        else:
+            connection = self.connections.find(flow)
+            if connection is None:
+                self._send_failed(flow)
+            else:
+                connection.send(data)
 
-    def _choose(self, flow: Flow) -> UdpListener | None:
-        if flow.transport != "udp":
+    def _choose(self, flow: Flow, *, any_transport: bool = False) -> UdpListener | None:
+        if flow.transport != "udp" and not any_transport:
             return None
         six = ":" in flow.host
         candidates = [listener for listener in self._udp if (":" in listener.host) == six]
@@ -77,13 +126,24 @@ class Endpoint:
 
     def sent_by(self, flow: Flow) -> tuple[str, int | None]:
         """Our (host, port) for a peer on `flow`: the advertised address, else the listener's own."""
-        listener = self._by_local.get(flow.local) or self._choose(flow)
-        host, port = (listener.host, listener.port) if listener is not None else ("127.0.0.1", 5060)
-        if self._advertised is not None and not _is_loopback(flow.host):
-            return self._advertised[0], self._advertised[1] or port
+        host, port = self._listener_of(flow)
+        advertised = self._config.advertised
+        if advertised is not None and not _is_loopback(flow.host):
+            # The advertised port is the one of UDP; streams have their own.
+            return advertised[0], (advertised[1] or port) if flow.transport == "udp" else port
         if host in ("0.0.0.0", "::"):
             host = self._own_address(flow.host, host)
         return host, port
+
+    def _listener_of(self, flow: Flow) -> tuple[str, int | None]:
+        if flow.transport in self._streams:
+            listening = self._streams[flow.transport].listening
+            if listening:
+                return listening[0]
+        listener = self._by_local.get(flow.local) or self._choose(flow, any_transport=True)
+        if listener is None:
+            return "127.0.0.1", None
+        return listener.host, listener.port if flow.transport == "udp" else None
 
     def _own_address(self, peer: str, bound: str) -> str:
         """Which of our addresses the kernel would reach `peer` from; asking it sends nothing."""
@@ -94,10 +154,16 @@ class Endpoint:
             known = self._routes[peer] = _address_toward(peer, bound)
         return known
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close every socket."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
         for listener in self._udp:
             listener.close()
+        for stream in self._streams.values():
+            await stream.close()
+        self.connections.close()
         self._udp.clear()
         self._by_local.clear()
 

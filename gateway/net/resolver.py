@@ -159,7 +159,7 @@ class Resolver:
         if known is None:
             four, six = await asyncio.gather(self._ask(host, "A"), self._ask(host, "AAAA"))
             known = tuple(str(getattr(one, "address", "")) for one in (*four, *six))
-        return tuple(Flow(transport, address, port) for address in known[: self._config.records] if address)
+        return tuple(Flow(transport, address, port, name=host) for address in known[: self._config.records] if address)
 
     async def _ask(self, name: str, kind: str) -> tuple[object, ...]:
         question = (name.lower(), kind)

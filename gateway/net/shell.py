@@ -11,8 +11,9 @@ from typing import Protocol, TypeVar
 from gateway.net.config import UserAgentConfig
 from gateway.net.endpoint import Endpoint
 from gateway.net.resolver import Resolver
+from gateway.sip.errors import SipSyntaxError
 from gateway.sip.flow import Flow
-from gateway.sip.message import Request
+from gateway.sip.message import Request, Response
 from gateway.sip.uri import Uri
 from gateway.sip.user_agent.core import UserAgentCore
 from gateway.sip.user_agent.events import Refused, Reply, Verdict
@@ -48,14 +49,14 @@ class Shell:
         self._woken = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._quiet: asyncio.Future[None] | None = None
-        self.endpoint = Endpoint(self._receive, self._send_failed, config.advertised, config.udp)
-        self._resolver = Resolver(config.resolver, now=self.now, random=lambda: secrets.randbelow(1 << 30) / (1 << 30))
+        self.endpoint = Endpoint(config, self, self._send_failed)
+        self._resolver = Resolver(config.names(), now=self.now, random=lambda: secrets.randbelow(1 << 30) / (1 << 30))
         self.core = UserAgentCore(config.core(), self)
 
     async def open(self) -> None:
         """Bind the listening addresses; raises OSError when one is not to be had."""
         self._loop = asyncio.get_running_loop()
-        await self.endpoint.open(self._config.listen)
+        await self.endpoint.open()
 
     @property
     def is_open(self) -> bool:
@@ -79,7 +80,7 @@ class Shell:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._resolver.close()
-        self.endpoint.close()
+        await self.endpoint.close()
         self._loop = None
 
     # ---- Surroundings
@@ -148,8 +149,19 @@ class Shell:
 
     # ---- the shell proper
 
-    def _receive(self, data: bytes, flow: Flow) -> None:
+    def datagram(self, data: bytes, flow: Flow) -> None:
+        """One datagram came, or one message of a WebSocket."""
         self.core.receive(data, flow)
+        self._drain()
+
+    def message(self, message: Request | Response, flow: Flow, size: int) -> None:
+        """One message of a stream came."""
+        self.core.receive_message(message, flow, size)
+        self._drain()
+
+    def broken(self, error: SipSyntaxError, flow: Flow, size: int) -> None:
+        """A stream brought a message that cannot be used."""
+        self.core.receive_broken(error, flow, size)
         self._drain()
 
     def _send_failed(self, flow: Flow) -> None:

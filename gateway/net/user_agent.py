@@ -10,6 +10,7 @@ from gateway.net.config import UserAgentConfig
 from gateway.net.endpoint import Bound
 from gateway.net.registration import Registration, RegistrationPolicy
 from gateway.net.shell import Hooks, Shell
+from gateway.net.ws import WebSocketConnection
 from gateway.sip import build
 from gateway.sip.flow import Flow
 from gateway.sip.headers_values import NameAddr
@@ -72,6 +73,19 @@ class UserAgent:
     def calls(self) -> int:
         """How many INVITE sessions are alive."""
         return len(self._core.sessions)
+
+    def websocket(
+        self, transport: str, peer: tuple[str, int], write: Callable[[bytes], None], shut: Callable[[], None]
+    ) -> WebSocketConnection | None:
+        """Take a browser's WebSocket ("ws" or "wss", subprotocol "sip") into use; None beyond the limits.
+
+        The web server feeds `received` and `lost` of what it gets, see there for `write` and `shut`.
+        """
+        connections = self._shell.endpoint.connections
+        if not connections.may_add(peer[0]):
+            return None
+        flow = Flow(transport, peer[0], peer[1], connections.name())
+        return WebSocketConnection(connections, flow, self._shell.datagram, write, shut, self._shell.now)
 
     # ---- placing requests
 
@@ -240,7 +254,10 @@ class UserAgent:
         return route[0].uri if route else uri
 
     def _flow_for_contact(self, hop: Uri | Flow) -> Flow:
-        return hop if isinstance(hop, Flow) else Flow("udp", hop.host.strip("[]"), hop.port or 5060)
+        if isinstance(hop, Flow):
+            return hop
+        transport = "tls" if hop.scheme == "sips" else hop.transport or "udp"
+        return Flow(transport, hop.host.strip("[]"), hop.port or 5060)
 
 
 def _uri(text: Uri | str) -> Uri:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.sip.errors import SipSyntaxError
 
@@ -21,6 +21,8 @@ class Flow:
     port: int
     local: str = ""
     """Which socket or connection of ours; "" leaves the choice to the endpoint."""
+    name: str = field(default="", compare=False)
+    """Host name that led here, for the certificate of a TLS peer; no part of what the flow is."""
 
     @property
     def reliable(self) -> bool:

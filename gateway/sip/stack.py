@@ -165,6 +165,10 @@ class Stack:
         except SipSyntaxError as error:
             self._answer_broken(error, flow, size, now)
 
+    def receive_broken(self, error: SipSyntaxError, flow: Flow, now: float, size: int) -> None:
+        """A stream brought a message that cannot be used: answer what could be read of it."""
+        self._answer_broken(error, flow, size, now)
+
     def handle_timer(self, now: float) -> None:
         """Fire every timer that is due at `now`."""
         while (due := self._timers.pop_due(now)) is not None:
@@ -240,7 +244,7 @@ class Stack:
     def transport_failed(self, flow: Flow, now: float) -> None:
         """A send to `flow` failed or its connection is gone: tell the transactions that use it."""
         for table in (self._clients, self._servers):
-            for transaction in [one for one in table.values() if one.flow == flow]:
+            for transaction in [one for one in table.values() if _same_way(one.flow, flow)]:
                 transaction.step(Input.TRANSPORT_ERROR, now)
 
     # ---- TransactionLayer
@@ -431,6 +435,13 @@ def _stamped(request: Request, source: Flow) -> Request:
     made.cache.update(request.cache)
     made.cache.pop(Request.via, None)
     return made
+
+
+def _same_way(used: Flow, failed: Flow) -> bool:
+    """Whether what was sent to `used` went by `failed`; a flow without `local` goes by any to that far end."""
+    if used.local and failed.local:
+        return used == failed
+    return (used.transport, used.host, used.port) == (failed.transport, failed.host, failed.port)
 
 
 def _is_armed(key: tuple[Transaction, Input], deadline: float) -> bool:

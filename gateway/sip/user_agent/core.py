@@ -78,6 +78,10 @@ class UserAgentCore:
         self.stack.receive_message(message, flow, self.now(), size)
         self._dispatch()
 
+    def receive_broken(self, error: SipSyntaxError, flow: Flow, size: int) -> None:
+        """Take a message of a stream that cannot be used."""
+        self.stack.receive_broken(error, flow, self.now(), size)
+
     def handle_timer(self) -> None:
         """Do what is due."""
         now = self.now()

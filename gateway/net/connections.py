@@ -1,0 +1,113 @@
+"""Connections of stream transports and WebSockets: found by flow, bounded in number, idle time and backlog."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.sip.flow import Flow
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLimits:
+    """What peers may hold of us; sizes in bytes, times in seconds."""
+
+    connections: int = 2048
+    """At once, incoming and outgoing together."""
+    per_host: int = 64
+    """Incoming ones of one address; several phones may sit behind it."""
+    idle: float = 1800.0
+    """A connection that brought nothing for so long is closed."""
+    message: float = 10.0
+    """A message that was begun has to be complete by then."""
+    backlog: int = 256 * 1024
+    """Bytes that a slow reader may leave unread; then it is cut off."""
+    connect: float = 5.0
+    """For a connection, and its TLS handshake, to come up."""
+
+
+class Connection(Protocol):
+    """One open connection."""
+
+    flow: Flow
+    incoming: bool
+
+    def send(self, data: bytes) -> None:
+        """Write one message; a connection that cannot take it closes itself."""
+
+    def close(self) -> None:
+        """Close it; what was written is still sent where that is possible."""
+
+    def overdue(self, now: float, limits: StreamLimits) -> bool:
+        """Whether it has been idle, or in the middle of a message, for too long."""
+
+
+class Connections:
+    """Every open connection, by our name for it and by the far end."""
+
+    def __init__(self, limits: StreamLimits, lost: Callable[[Flow], None]) -> None:
+        self.limits = limits
+        self.refused = 0
+        """Connections that were over a limit."""
+        self._lost = lost
+        self._count = 0
+        self._by_local: dict[str, Connection] = {}
+        self._by_peer: dict[tuple[str, str, int], Connection] = {}
+        self._hosts: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._by_local)
+
+    def name(self) -> str:
+        """A `Flow.local` for the next connection."""
+        self._count += 1
+        return f"connection {self._count}"
+
+    def may_add(self, host: str) -> bool:
+        """Whether one more incoming connection of this address is within the limits."""
+        limits = self.limits
+        if len(self._by_local) >= limits.connections or self._hosts[host] >= limits.per_host:
+            self.refused += 1
+            return False
+        return True
+
+    def add(self, connection: Connection) -> None:
+        """Keep a connection that is up."""
+        flow = connection.flow
+        self._by_local[flow.local] = connection
+        self._by_peer[flow.transport, flow.host, flow.port] = connection
+        if connection.incoming:
+            self._hosts[flow.host] += 1
+
+    def remove(self, connection: Connection) -> None:
+        """Forget a connection that is gone, and tell the transactions that used it."""
+        flow = connection.flow
+        if self._by_local.pop(flow.local, None) is None:
+            return
+        peer = (flow.transport, flow.host, flow.port)
+        if self._by_peer.get(peer) is connection:
+            del self._by_peer[peer]
+        if connection.incoming:
+            self._hosts[flow.host] -= 1
+            if not self._hosts[flow.host]:
+                del self._hosts[flow.host]
+        self._lost(flow)
+
+    def find(self, flow: Flow) -> Connection | None:
+        """The connection of a flow: the very one, or, for a flow without `local`, one to the same far end."""
+        if flow.local:
+            return self._by_local.get(flow.local)
+        return self._by_peer.get((flow.transport, flow.host, flow.port))
+
+    def sweep(self, now: float) -> None:
+        """Close what is overdue."""
+        for connection in list(self._by_local.values()):
+            if connection.overdue(now, self.limits):
+                connection.close()
+
+    def close(self) -> None:
+        """Close everything."""
+        for connection in list(self._by_local.values()):
+            connection.close()

@@ -1,0 +1,214 @@
+"""SIP over TCP and TLS: connections of both directions, one framer each (RFC 3261 18)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable
+from typing import Protocol, cast
+
+from gateway.net.connections import Connections
+from gateway.sip.errors import SipSyntaxError
+from gateway.sip.flow import Flow
+from gateway.sip.framing import Broken, StreamFramer
+from gateway.sip.message import Request, Response
+from gateway.sip.parser import KeepAlive, Limits
+
+logger = logging.getLogger(__name__)
+
+
+class Receiver(Protocol):
+    """Where the messages of a stream go."""
+
+    def message(self, message: Request | Response, flow: Flow, size: int) -> None:
+        """A whole message."""
+
+    def broken(self, error: SipSyntaxError, flow: Flow, size: int) -> None:
+        """A message that cannot be used; answer it where the error says so."""
+
+
+class StreamConnection(asyncio.Protocol):
+    """One TCP or TLS connection."""
+
+    def __init__(
+        self,
+        connections: Connections,
+        receiver: Receiver,
+        limits: Limits,
+        kind: str,
+        *,
+        incoming: bool,
+        peer: Flow | None = None,
+        ready: Callable[[StreamConnection], None] | None = None,
+    ) -> None:
+        self._connections = connections
+        self._receiver = receiver
+        self._framer = StreamFramer(limits)
+        self._kind = kind
+        self._ready = ready
+        self._peer = peer
+        self._transport: asyncio.Transport | None = None
+        self._now = asyncio.get_running_loop().time
+        self._heard = self._now()
+        self._begun: float | None = None
+        self.incoming = incoming
+        self.flow = Flow(kind, "", 0)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        name = transport.get_extra_info("peername")
+        if name is None:
+            self._transport.abort()
+            return
+        host, port = name[0].partition("%")[0], name[1]
+        if self.incoming and not self._connections.may_add(host):
+            self._transport.abort()
+            return
+        self.flow = Flow(self._kind, host, port, self._connections.name())
+        self._transport.set_write_buffer_limits(high=self._connections.limits.backlog)
+        self._connections.add(self)
+        if self._ready is not None:
+            self._ready(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = self._now()
+        for frame in self._framer.feed(data):
+            if isinstance(frame, KeepAlive):
+                if frame is KeepAlive.PING:
+                    self.send(KeepAlive.PONG.value)
+            elif isinstance(frame, Broken):
+                self._receiver.broken(frame.error, self.flow, len(data))
+                if frame.closes:
+                    self.close()
+            else:
+                self._receiver.message(frame, self.flow, len(frame.body) + 512)
+        if not self._framer.unfinished:
+            self._begun = None
+        elif self._begun is None:
+            self._begun = self._heard
+
+    def pause_writing(self) -> None:
+        """A reader that leaves so much unread will not catch up; its calls' transactions hear of it."""
+        logger.info("slow reader on %s is cut off", self.flow)
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connections.remove(self)
+
+    def send(self, data: bytes) -> None:
+        """Write one message."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Close after what was written."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def overdue(self, now: float, limits: object) -> bool:
+        """Whether it has been idle, or in the middle of a message, for too long."""
+        bounds = self._connections.limits
+        if self._begun is not None and now - self._begun > bounds.message:
+            return True
+        return now - self._heard > bounds.idle
+
+
+MAX_WAITING = 64
+"""Messages that wait for one connection to come up."""
+
+
+class StreamTransport:
+    """Listens for and makes TCP ("tcp") or TLS ("tls") connections."""
+
+    def __init__(
+        self,
+        kind: str,
+        connections: Connections,
+        receiver: Receiver,
+        limits: Limits,
+        *,
+        server_context: ssl.SSLContext | None = None,
+        client_context: ssl.SSLContext | None = None,
+        failed: Callable[[Flow], None],
+    ) -> None:
+        self._kind = kind
+        self._connections = connections
+        self._receiver = receiver
+        self._limits = limits
+        self._server_context = server_context
+        self._client_context = client_context
+        self._failed = failed
+        self._servers: list[asyncio.Server] = []
+        self._dialling: dict[tuple[str, int], list[bytes]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def open(self, host: str, port: int) -> None:
+        """Bind one more address; raises OSError when it is not to be had."""
+        server = await asyncio.get_running_loop().create_server(
+            lambda: self._connection(incoming=True), host, port, ssl=self._server_context
+        )
+        self._servers.append(server)
+
+    def _connection(self, *, incoming: bool) -> StreamConnection:
+        return StreamConnection(self._connections, self._receiver, self._limits, self._kind, incoming=incoming)
+
+    @property
+    def listening(self) -> list[tuple[str, int]]:
+        """(host, port) of what is bound."""
+        return [server.sockets[0].getsockname()[:2] for server in self._servers if server.sockets]
+
+    def send(self, data: bytes, flow: Flow) -> None:
+        """Send by the flow's connection, or by a new one where the flow names none."""
+        connection = self._connections.find(flow)
+        if connection is not None:
+            connection.send(data)
+        elif flow.local:
+            self._failed(flow)
+        else:
+            self._dial(data, flow)
+
+    def _dial(self, data: bytes, flow: Flow) -> None:
+        waiting = self._dialling.get((flow.host, flow.port))
+        if waiting is not None:
+            if len(waiting) < MAX_WAITING:
+                waiting.append(data)
+            return
+        if len(self._connections) >= self._connections.limits.connections:
+            self._failed(flow)
+            return
+        self._dialling[flow.host, flow.port] = [data]
+        task = asyncio.ensure_future(self._connect(flow))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _connect(self, flow: Flow) -> None:
+        loop = asyncio.get_running_loop()
+        context = self._client_context if self._kind == "tls" else None
+        try:
+            async with asyncio.timeout(self._connections.limits.connect):
+                _, connection = await loop.create_connection(
+                    lambda: self._connection(incoming=False),
+                    flow.host,
+                    flow.port,
+                    ssl=context,
+                    server_hostname=(flow.name or flow.host) if context is not None else None,
+                )
+        except (OSError, TimeoutError, ssl.SSLError) as error:
+            logger.info("no %s connection to %s: %s", self._kind, flow, type(error).__name__)
+            self._dialling.pop((flow.host, flow.port), None)
+            self._failed(flow)
+            return
+        for data in self._dialling.pop((flow.host, flow.port), []):
+            connection.send(data)
+
+    async def close(self) -> None:
+        """Stop listening and dialling."""
+        for server in self._servers:
+            server.close()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._servers.clear()
