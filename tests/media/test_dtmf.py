@@ -188,3 +188,16 @@ def test_what_is_no_digit_is_refused(digit: str) -> None:
     relay, _, _ = stream()
     with pytest.raises(RtpError):
         DigitSender(relay, 101, 8000, digit, 100)
+
+
+def test_a_digit_whose_end_never_comes_is_reported_after_a_while() -> None:
+    """Half a second without a packet of it, not before, and once."""
+    path = Digits()
+    handler = EventHandler(8000, 99, 8000, lambda digit, ms: path.digits.append((digit, ms)))
+    path.relay.route({101: Route(0, handler=handler)}, 8000)
+    path.press(3, 4000, ends=0)
+    handler.flush(path.clock.now + 0.4)
+    assert path.digits == []
+    handler.flush(path.clock.now + 0.6)
+    handler.flush(path.clock.now + 0.7)
+    assert path.digits == [("3", 80)]

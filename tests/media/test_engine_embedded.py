@@ -417,3 +417,99 @@ async def test_before_start_everything_is_refused() -> None:
     with pytest.raises(MediaError) as raised:
         await engine.offer("call", LEFT, RIGHT, phone_sdp())
     assert raised.value.status == 503
+
+
+async def test_a_second_answer_to_the_same_offer_moves_the_media() -> None:
+    """183 from a ringback server, 200 from the phone itself: another address, another codec."""
+    async with running(config(silence_after=0.0)) as (engine, _):
+        left = await Phone(("pcmu", "pcma"), ssrc=1).open()
+        ringback, phone = await Phone(("pcmu",), ssrc=2).open(), await Phone(("pcma",), ssrc=3).open()
+        try:
+            offer = await engine.offer("call", LEFT, RIGHT, left.sdp())
+            ringback.take(offer)
+            phone.take(offer)
+            left.take(await engine.answer("call", RIGHT, LEFT, ringback.sdp()))
+            ringback.play(400.0)
+            await until(lambda: abs(frequency_of(*left.heard("pcmu")) - 400.0) < 8)
+            left.take(await engine.answer("call", RIGHT, LEFT, phone.sdp()))
+            phone.play(900.0, "pcma")
+            await until(lambda: abs(frequency_of(*left.heard("pcma")) - 900.0) < 8)
+            left.send(b"to the phone" * 13, 8)
+            await until(lambda: len(phone.packets) == 1)
+        finally:
+            for each in (left, ringback, phone):
+                await each.close()
+
+
+async def test_a_digit_under_way_during_a_re_offer_is_reported_once() -> None:
+    """The detector outlives the new agreement."""
+    async with running(config(silence_after=0.0)) as (engine, events):
+        made = await call(engine, events)
+        try:
+            made.left.send(bytes(TelephoneEvent(7, True, 10, 480)), 101, step=0)
+            await until(lambda: DtmfReceived("call", "left", "7", 60) in events)
+            await made.set_up()
+            made.left.send(bytes(TelephoneEvent(7, True, 10, 480)), 101, step=0)
+            made.left.send(VOICE, 0)
+            await until(lambda: any(packet.payload_type == 0 for packet in parsed(made.right)))
+            assert sum(isinstance(event, DtmfReceived) for event in events) == 1
+        finally:
+            await made.close()
+
+
+async def test_many_re_offers_leave_one_transcoder_a_direction() -> None:
+    """A stranger who renumbers his codecs a hundred times costs no more than the last time."""
+    async with running(config(silence_after=0.0)) as (engine, _):
+        for number in range(96, 126):
+            offer = phone_sdp(codecs=("opus",), version=number).replace("107", str(number))
+            await engine.offer("call", LEFT, RIGHT, offer)
+            await engine.answer("call", RIGHT, LEFT, phone_sdp(codecs=("pcmu",), version=number))
+        assert engine.handlers_of("call") == {"left": 1, "right": 1}
+
+
+async def test_a_fault_of_ours_is_a_500_and_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever breaks inside, callers get MediaError, and its text stays in the log."""
+
+    async def broken(*_: object) -> str:
+        raise KeyError("secret")
+
+    async with running() as (engine, _):
+        monkeypatch.setattr("gateway.media.embedded.session.Session.offer", broken)
+        with pytest.raises(MediaError) as raised:
+            await engine.offer("call", LEFT, RIGHT, phone_sdp())
+        assert raised.value.status == 500
+        assert "secret" not in raised.value.reason
+        assert engine.sessions == engine.ports_in_use == 0
+    assert "error of our own" in caplog.text
+
+
+async def test_a_cancelled_offer_leaves_nothing() -> None:
+    """The caller hung up while the sockets were being opened."""
+    async with running() as (engine, _):
+        request = asyncio.ensure_future(engine.offer("call", LEFT, RIGHT, phone_sdp()))
+        await asyncio.sleep(0)
+        request.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+        assert engine.sessions == engine.ports_in_use == 0
+
+
+async def test_media_over_ipv6() -> None:
+    """c=IN IP6, both ways."""
+    async with running(config(rtp_host="::1")) as (engine, _):
+        left, right = await Phone(ssrc=1).open("::1"), await Phone(ssrc=2).open("::1")
+        try:
+            offer = left.sdp().replace("IP4", "IP6")
+            told = await engine.offer("call", Party("left", Kind.RTP), Party("right", Kind.RTP), offer)
+            assert "c=IN IP6 ::1" in told
+            right.take(told)
+            answer = right.sdp().replace("IP4", "IP6")
+            left.take(await engine.answer("call", Party("right", Kind.RTP), Party("left", Kind.RTP), answer))
+            left.send(VOICE, 0)
+            right.send(VOICE, 0)
+            await until(lambda: len(left.packets) == len(right.packets) == 1)
+        finally:
+            await left.close()
+            await right.close()

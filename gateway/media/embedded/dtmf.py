@@ -18,6 +18,8 @@ END_PACKETS = 3
 SHORTEST_MS, LONGEST_MS = 40, 5000
 _EVENT = struct.Struct("!BBH")
 _END = 0x80
+LOST_AFTER = 0.5
+"""Seconds without a packet of an event after which its end is taken to be lost."""
 _LONGEST_UNITS = 0xFFFF
 
 
@@ -85,7 +87,7 @@ class DigitDetector:
 class EventHandler:
     """Routes telephone-events of one incoming payload type; a `relay.Handler`."""
 
-    __slots__ = ("_clock_in", "_clock_out", "_detector", "_payload_type", "_start_in", "_start_out")
+    __slots__ = ("_clock_in", "_clock_out", "_detector", "_heard", "_payload_type", "_start_in", "_start_out")
 
     def __init__(
         self, clock_in: int, payload_type: int | None, clock_out: int, on_digit: Callable[[str, int], None]
@@ -95,6 +97,7 @@ class EventHandler:
         self._clock_out = clock_out
         self._payload_type = payload_type
         self._detector = DigitDetector(clock_in, on_digit)
+        self._heard = 0.0
         self._start_in: int | None = None
         self._start_out = 0
 
@@ -109,6 +112,7 @@ class EventHandler:
             relay.inbound.discarded += 1
             relay.skip()
             return
+        self._heard = now
         self._detector.receive(event, timestamp)
         if self._payload_type is None or not relay.open:
             relay.skip()
@@ -125,6 +129,11 @@ class EventHandler:
             self._start_in, self._start_out = timestamp, relay.timestamp_at(now)
             marker = MARKER
         relay.emit(self._payload_type | marker, payload, self._start_out, now)
+
+    def flush(self, now: float) -> None:
+        """Report a digit whose end never came."""
+        if now - self._heard >= LOST_AFTER:
+            self._detector.finish()
 
 
 class DigitSender:

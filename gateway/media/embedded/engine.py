@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from random import Random, SystemRandom
 
 from gateway.media.embedded.audio import CODECS
 from gateway.media.embedded.party import Workshop
 from gateway.media.embedded.port import WebRtcPort
 from gateway.media.embedded.ports import PortPool
-from gateway.media.embedded.services import SERVICES, Pacer
+from gateway.media.embedded.services import SERVICES, Pacer, prepare_loops
 from gateway.media.embedded.session import Session
 from gateway.media.embedded.settings import EmbeddedConfig, advertised_address
 from gateway.media.engine import CallStatistics, Capabilities, EventHandler, MediaError, MediaEvent, Party
@@ -71,6 +72,10 @@ class EmbeddedEngine:
         """RTCP packets read from a party; raises MediaError 481."""
         return self._session(call_id).party(tag).reporter.received
 
+    def handlers_of(self, call_id: str) -> dict[str, int]:
+        """Transcoders and event readers each party needs; raises MediaError 481."""
+        return self._session(call_id).handlers()
+
     @property
     def port(self) -> WebRtcPort:
         """The one port of all browsers; raises MediaError before `start`."""
@@ -84,6 +89,8 @@ class EmbeddedEngine:
         if self._shop is not None:
             return
         config = self.config
+        # Encoded once, beside the loop: later the first tone of a codec would hold up every call's packets.
+        await asyncio.to_thread(prepare_loops, config.tone_frequency, config.tone_level)
         port = WebRtcPort(config.webrtc, clock=self._clock)
         await port.start()
         low, high = config.rtp_ports
@@ -118,8 +125,10 @@ class EmbeddedEngine:
         async with session.lock:
             self._still_open(session)
             try:
-                return await session.offer(source, target, sdp)
-            except MediaError:
+                with _own_faults():
+                    return await session.offer(source, target, sdp)
+            except BaseException:
+                # Also when the request was cancelled: nothing may be left behind.
                 if new:
                     self._drop(call_id)
                 raise
@@ -128,13 +137,15 @@ class EmbeddedEngine:
         session = self._session(call_id)
         async with session.lock:
             self._still_open(session)
-            return session.accept(source)
+            with _own_faults():
+                return session.accept(source)
 
     async def answer(self, call_id: str, source: Party, target: Party, sdp: str) -> str:
         session = self._session(call_id)
         async with session.lock:
             self._still_open(session)
-            return session.answer(source, target, sdp)
+            with _own_faults():
+                return session.answer(source, target, sdp)
 
     async def trickle(self, call_id: str, tag: str, candidate: str, mid: str | None) -> None:
         """Checked and ignored: a lite agent learns addresses from the checks themselves."""
@@ -212,3 +223,15 @@ class EmbeddedEngine:
                 session.sweep(now)
             except Exception:
                 logger.exception("a call's timers failed")
+
+
+@contextlib.contextmanager
+def _own_faults() -> Iterator[None]:
+    """A fault of ours is logged and becomes MediaError 500, which does not repeat its text."""
+    try:
+        yield
+    except MediaError:
+        raise
+    except Exception as error:
+        logger.exception("a request met an error of our own")
+        raise MediaError("internal error of the media engine", 500) from error

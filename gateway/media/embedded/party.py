@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
 from gateway.media.embedded.describe import Identity, WebRtcSide, checked, codec_policy, rtp_plan, webrtc_plan
-from gateway.media.embedded.dtmf import DigitSender
+from gateway.media.embedded.dtmf import EventHandler
 from gateway.media.embedded.inbound import Inbound
 from gateway.media.embedded.leg import MediaTransport
+from gateway.media.embedded.playing import Playing
 from gateway.media.embedded.port import WebRtcPort
 from gateway.media.embedded.ports import PortPool
 from gateway.media.embedded.relay import Handler, Relay
 from gateway.media.embedded.reports import Reporter
-from gateway.media.embedded.rtp import RtpError
 from gateway.media.embedded.rtp_leg import RtpLeg
-from gateway.media.embedded.services import LoopPlayer, Nowhere, Pacer, loop_frames
+from gateway.media.embedded.services import Nowhere, Pacer
 from gateway.media.embedded.settings import EmbeddedConfig
 from gateway.media.embedded.srtp import SrtpKey, SrtpKeyError, SrtpProfile, SrtpSession
 from gateway.media.embedded.transcode import TranscodeHandler
@@ -37,11 +36,6 @@ from gateway.media.engine import (
 from sdp import Codec, MediaAgreement, Plan, SessionDescription, negotiate
 from sdp.attributes import Crypto
 
-MAXIMUM_DIGITS = 64
-"""Digits waiting to be sent to one party."""
-DIGIT_GAP_TICKS = 4
-"""Ticks of 20 ms between two digits (RFC 4733 has no rule; receivers need 40 ms)."""
-
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
@@ -56,6 +50,10 @@ class Workshop:
     rtp_address: str
     """Address toward phones."""
     emit: Callable[[MediaEvent], None]
+
+
+_OF_SENDING = frozenset({"not_ready", "socket", "send"})
+"""Reasons for which transports drop packets on their way out."""
 
 
 class PartyMedia:
@@ -73,8 +71,9 @@ class PartyMedia:
         self.our_offer: SessionDescription | None = None
         """Our offer that the peer is to answer."""
         self.answered_early = False
-        self.handlers: dict[tuple[object, ...], Handler] = {}
-        """Transcoders in use, kept over re-offers."""
+        self._handlers: dict[tuple[object, ...], Handler] = {}
+        self._used: set[tuple[object, ...]] = set()
+        self._transcoded = False
         self.connected_after: float | None = None
         self._shop = shop
         self._call_id = call_id
@@ -83,10 +82,6 @@ class PartyMedia:
         self._keys: tuple[Crypto, Crypto] | None = None
         self._heard = self._agreed = shop.clock()
         self._timed_out = False
-        self._digits: deque[tuple[str, int]] = deque()
-        self._digit: DigitSender | None = None
-        self._gap = 0
-        self._players: dict[str, int] = {}
         self.webrtc: WebRtcLeg | None = None
         self.rtp: RtpLeg | None = None
         self.leg: MediaTransport = Nowhere()
@@ -102,6 +97,7 @@ class PartyMedia:
                 max_packets_per_second=config.max_packets_per_second,
             )
         self.out = self.new_relay(Inbound(), self.leg)
+        self.playing = Playing(shop.pacer, self.out)
         self.reporter = Reporter(self._identity.ssrc, self._identity.cname, shop.random, shop.config.report_interval)
 
     async def open(self) -> None:
@@ -111,9 +107,7 @@ class PartyMedia:
 
     def close(self) -> None:
         """Release everything; idempotent."""
-        for number in self._players.values():
-            self._shop.pacer.remove(number)
-        self._players.clear()
+        self.playing.close()
         if self.leg.ready and self.agreement is not None and self.out.packets:
             self.leg.send_rtcp(self.reporter.goodbye(self.out, self.inbound, self._shop.clock()))
         self.leg.sink = None
@@ -137,6 +131,33 @@ class PartyMedia:
         relay.on_rtcp, relay.on_run = self._rtcp, self._run_began
         self.leg.sink = relay
 
+    def handler(self, key: tuple[object, ...], make: Callable[[], Handler]) -> Handler:
+        """What takes some of this party's packets: made once, kept over re-offers that do not change it."""
+        self._used.add(key)
+        if key not in self._handlers:
+            self._handlers[key] = make()
+        return self._handlers[key]
+
+    @property
+    def handlers(self) -> int:
+        """How many there are."""
+        return len(self._handlers)
+
+    def begin_handlers(self) -> None:
+        """The streams are about to be joined afresh."""
+        self._transcoded = self.transcodes
+        self._used = set()
+
+    def keep_used_handlers(self) -> None:
+        """The streams are joined: what was not asked for is no longer needed."""
+        self._handlers = {key: handler for key, handler in self._handlers.items() if key in self._used}
+
+    def describe_again(self, party: Party) -> None:
+        """Take what signalling says of the same party now; raises MediaError 500 where it is another."""
+        if party.kind is not self.party.kind or party.service != self.party.service:
+            raise MediaError("a party cannot change what it speaks", 500)
+        self.party = party
+
     def send_codec(self) -> Codec | None:
         """The codec that the peer wants best."""
         if self.agreement is None:
@@ -155,14 +176,19 @@ class PartyMedia:
     @property
     def transcodes(self) -> bool:
         """Whether anything this party sent was turned into another codec."""
-        return any(isinstance(handler, TranscodeHandler) and handler.frames for handler in self.handlers.values())
+        return self._transcoded or any(
+            isinstance(handler, TranscodeHandler) and handler.frames for handler in self._handlers.values()
+        )
 
     @property
     def transport_discarded(self) -> int:
-        """Packets that the transport dropped."""
+        """Received packets that the transport dropped."""
+        reasons: dict[str, int] = {}
         if self.webrtc is not None:
-            return sum(self.webrtc.statistics.discarded.values())
-        return sum(self.rtp.discarded.values()) if self.rtp is not None else 0
+            reasons = self.webrtc.statistics.discarded
+        elif self.rtp is not None:
+            reasons = self.rtp.all_discarded
+        return sum(count for reason, count in reasons.items() if reason not in _OF_SENDING)
 
     # Descriptions
 
@@ -250,65 +276,6 @@ class PartyMedia:
         leg.set_keys(SrtpSession(send, receive))
         self._keys = (local, remote)
 
-    # Digits, silence and tones
-
-    def send_digit(self, digit: str, duration_ms: int) -> None:
-        """Queue one digit for the peer; raises MediaError 488 where it takes none."""
-        codec = self.send_codec()
-        if codec is None or self.agreement is None or not self.agreement.send_events:
-            raise MediaError("this party takes no telephone-events", 488)
-        if len(self._digits) >= MAXIMUM_DIGITS:
-            raise MediaError("too many digits are waiting", 503)
-        self._new_digit(digit, duration_ms)
-        self._digits.append((digit, duration_ms))
-        if "digits" not in self._players:
-            self._players["digits"] = self._shop.pacer.add(self._digit_tick)
-
-    def _new_digit(self, digit: str, duration_ms: int) -> DigitSender | None:
-        events = self.agreement.send_events if self.agreement is not None else {}
-        rate = self.out.rate_out if self.out.rate_out in events else next(iter(events), 0)
-        if not rate:
-            return None
-        try:
-            return DigitSender(self.out, events[rate], rate, digit, duration_ms)
-        except RtpError as error:
-            raise MediaError(str(error), 400) from None
-
-    def _digit_tick(self, now: float) -> bool:
-        if self._gap:
-            self._gap -= 1
-        elif self._digit is not None:
-            if not self._digit.tick(now):
-                self._digit, self._gap = None, DIGIT_GAP_TICKS
-        elif self._digits:
-            self._digit = self._new_digit(*self._digits.popleft())
-            return self._digit_tick(now) if self._digit is not None else True
-        else:
-            del self._players["digits"]
-            return False
-        return True
-
-    def play_tone(self) -> None:
-        """Play the tone to the peer from now on, in the codec it wants best."""
-        config = self._shop.config
-        self._play("tone", config.tone_frequency, yields=False)
-
-    def _play(self, name: str, frequency: int, *, yields: bool) -> None:
-        codec = self.send_codec()
-        self._shop.pacer.remove(self._players.pop(name, None))
-        if codec is None or codec.payload_type is None or codec.key[0] not in ("opus", "g722", "pcmu", "pcma"):
-            return
-        frames = loop_frames(codec.key[0], frequency, self._shop.config.tone_level if frequency else 0.0)
-        player = LoopPlayer(self.out, codec.payload_type, codec.clock_rate, frames, yields=yields)
-
-        def tick(now: float) -> bool:
-            going = player(now)
-            if not going:
-                self._players.pop(name, None)
-            return going
-
-        self._players[name] = self._shop.pacer.add(tick)
-
     # Events and time
 
     def _leg_state(self, state: LegState, reason: str) -> None:
@@ -340,6 +307,9 @@ class PartyMedia:
         agreement = self.agreement
         if agreement is None or self.party.kind is Kind.SERVICE:
             return
+        for handler in self._handlers.values():
+            if isinstance(handler, EventHandler):
+                handler.flush(now)
         if self.leg.ready:
             report = self.reporter.due(now, self.out, self.inbound)
             if report is not None:
@@ -347,10 +317,10 @@ class PartyMedia:
         if self.rtp is None:
             # A browser's life is its STUN consent, which its own leg watches.
             return
-        after = self._shop.config.silence_after
-        quiet = now - max(self.out.last_sent, self._agreed)
-        if after and self.out.open and quiet >= after and "silence" not in self._players and not self._digits:
-            self._play("silence", 0, yields=True)
+        after, codec = self._shop.config.silence_after, self.send_codec()
+        quiet = now - max(self.out.last_sent, self._agreed) >= after
+        if after and quiet and codec is not None and self.leg.ready and self.out.open:
+            self.playing.silence(codec)
         self._watch(now, agreement)
 
     def _watch(self, now: float, agreement: MediaAgreement) -> None:

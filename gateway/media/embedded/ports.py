@@ -109,17 +109,20 @@ class PortPool:
         return self._bind(port)
 
     def _bind(self, port: int) -> PortPair | None:
-        rtp, rtcp = self._socket(), self._socket()
+        opened: list[socket.socket] = []
         try:
-            rtp.bind((self._host, port))
-            rtcp.bind((self._host, port + 1))
+            for number in (port, port + 1):
+                opened.append(self._socket())
+                opened[-1].bind((self._host, number))
         except OSError as error:
-            rtp.close()
-            rtcp.close()
+            for each in opened:
+                each.close()
             if error.errno in BUSY:
                 return None
-            raise MediaError(f"cannot bind RTP ports on {self._host}: {error.strerror}", 500) from error
-        return PortPair(port, rtp, rtcp)
+            full = error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS)
+            reason = f"cannot bind RTP ports on {self._host}: {error.strerror}"
+            raise MediaError(reason, 503 if full else 500) from error
+        return PortPair(port, *opened)
 
     def _socket(self) -> socket.socket:
         made = socket.socket(self._family, socket.SOCK_DGRAM)

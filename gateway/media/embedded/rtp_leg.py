@@ -124,6 +124,14 @@ class RtpLeg:
         return self._latch.destination
 
     @property
+    def all_discarded(self) -> dict[str, int]:
+        """`discarded` with what SRTP refused."""
+        counts = dict(self.discarded)
+        for reason, count in (self._srtp.discarded if self._srtp is not None else {}).items():
+            counts[reason] = counts.get(reason, 0) + count
+        return counts
+
+    @property
     def learned(self) -> bool:
         """Whether media goes to another address than the description named."""
         return self._latch.learned

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from gateway.media.embedded.audio import make_encoder, narrowest_rate, tone
+from gateway.media.embedded.audio import CODECS, make_encoder, narrowest_rate, tone
 from gateway.media.embedded.leg import PacketSink
 from gateway.media.embedded.relay import Relay
 
@@ -108,6 +108,13 @@ def loop_frames(codec: str, frequency: int, level_dbm0: float) -> tuple[bytes, .
     return tuple(frames[len(frames) // 2 :])
 
 
+def prepare_loops(frequency: int, level_dbm0: float) -> None:
+    """Encode the tone and the silence of every codec; takes some tens of ms once a process."""
+    for codec in sorted(CODECS):
+        loop_frames(codec, frequency, level_dbm0)
+        loop_frames(codec, 0, 0.0)
+
+
 class LoopPlayer:
     """Plays a loop on a relay's outgoing stream; a `Player`."""
 
@@ -129,7 +136,7 @@ class LoopPlayer:
         relay = self._relay
         if self._yields and self._index and relay.last_timestamp != self._timestamp:
             return False
-        if not relay.open:
+        if not relay.open or not relay.target.ready:
             self._index = 0
             return not self._yields
         marker = 0

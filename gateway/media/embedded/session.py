@@ -68,7 +68,8 @@ class Session:
         callee, caller = self.party(source.tag), self.party(target.tag)
         if callee is caller:
             raise MediaError("a party cannot answer itself", 500)
-        callee.party, caller.party = source, target
+        for media, party in ((callee, source), (caller, target)):
+            media.describe_again(party)
         callee.take_answer(description)
         offer = caller.offered
         if service_of(target) is not None:
@@ -87,7 +88,9 @@ class Session:
 
     def send_dtmf(self, tag: str, digit: str, duration_ms: int) -> None:
         """Send a digit to the party; raises MediaError."""
-        self.party(tag).send_digit(digit, duration_ms)
+        party = self.party(tag)
+        events = party.agreement.send_events if party.agreement is not None else {}
+        party.playing.digit(digit, duration_ms, events)
 
     def close(self) -> None:
         """Release everything; idempotent."""
@@ -114,11 +117,9 @@ class Session:
             raise MediaError("the call has other parties", 500)
         for party in (source, target):
             known = self._parties.get(party.tag)
-            if known is not None and known.party.kind is party.kind:
-                known.party = party
-                continue
             if known is not None:
-                raise MediaError("a party cannot change what it speaks", 500)
+                known.describe_again(party)
+                continue
             made = self._parties[party.tag] = PartyMedia(self._shop, self.call_id, party)
             await made.open()
         return self._parties[source.tag], self._parties[target.tag]
@@ -141,6 +142,8 @@ class Session:
     def _connect(self) -> None:
         """Join the parties as what was agreed with each allows."""
         first, second = self._parties.values()
+        for party in (first, second):
+            party.begin_handlers()
         for speaker, listener in ((first, second), (second, first)):
             if service_of(listener.party) == "echo":
                 self._route(speaker, speaker)
@@ -148,6 +151,8 @@ class Session:
                 self._serve_tone(speaker)
             elif service_of(speaker.party) is None and speaker.agreement is not None:
                 self._route(speaker, listener)
+        for party in (first, second):
+            party.keep_used_handlers()
 
     def _route(self, speaker: PartyMedia, listener: PartyMedia) -> None:
         """What `speaker` sends goes to `listener`, when the listener has agreed to something."""
@@ -171,7 +176,8 @@ class Session:
         listener.feed(Inbound())
         listener.out.route({}, codec.clock_rate)
         listener.out.active = agreement.direction.sends
-        listener.play_tone()
+        config = self._shop.config
+        listener.playing.tone(codec, config.tone_frequency, config.tone_level)
 
     def _routes(self, speaker: PartyMedia, listener: PartyMedia | None, target: Codec | None) -> dict[int, Route]:
         """What becomes of each payload type the speaker may send."""
@@ -191,8 +197,7 @@ class Session:
                 clock_out = rate_out if rate_out in events else next(iter(events), codec.clock_rate)
                 if codec.clock_rate in events and number in forward and not _converts(heard.receive, forward):
                     clock_out = codec.clock_rate
-                handler = EventHandler(codec.clock_rate, events.get(clock_out), clock_out, speaker.digit_received)
-                routes[number] = Route(0, handler=handler)
+                routes[number] = Route(0, handler=self._event_handler(speaker, codec, events.get(clock_out), clock_out))
             elif number in forward:
                 routes[number] = Route(codec.clock_rate if codec.is_media else 0, forward[number])
             elif codec.key[0] == NOISE:
@@ -208,14 +213,26 @@ class Session:
         if not usable or target is None or target.payload_type is None or listener is None:
             return Route(codec.clock_rate, handler=_SKIP)
         frame_ms = _frame_ms(listener)
-        key = (names, target.payload_type, frame_ms)
-        handler = speaker.handlers.get(key)
-        if handler is None:
-            transcoder = Transcoder(*names, frame_ms, self._shop.config.opus)
-            handler = speaker.handlers[key] = TranscodeHandler(transcoder, target.payload_type)
+        number = target.payload_type
+        handler = speaker.handler(
+            (names, number, frame_ms),
+            lambda: TranscodeHandler(Transcoder(*names, frame_ms, self._shop.config.opus), number),
+        )
         return Route(codec.clock_rate, handler=handler, rate_out=target.clock_rate)
 
+    @staticmethod
+    def _event_handler(speaker: PartyMedia, codec: Codec, number: int | None, clock_out: int) -> Handler:
+        """The same one as before where nothing changed, so that a digit under way is reported once."""
+        return speaker.handler(
+            (codec.payload_type, codec.clock_rate, number, clock_out),
+            lambda: EventHandler(codec.clock_rate, number, clock_out, speaker.digit_received),
+        )
+
     # Figures
+
+    def handlers(self) -> dict[str, int]:
+        """Transcoders and event readers in use by each party's packets."""
+        return {tag: party.handlers for tag, party in self._parties.items()}
 
     def statistics(self) -> CallStatistics:
         """Both parties as they stand."""
