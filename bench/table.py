@@ -54,8 +54,14 @@ def faster(name: str, seconds: float, peer: str, peer_seconds: float, goal: str 
     return Result(name, seconds * 1e6, "µs", goal, peer, peer_seconds * 1e6, peer_seconds / seconds)
 
 
-def medians(calls: Mapping[str, Callable[[], object]], repeats: int = 200, warm: int = 20) -> dict[str, float]:
-    """The median seconds of each call, taken in turns so that the machine's moods fall on all alike."""
+def medians(
+    calls: Mapping[str, Callable[[], object]], repeats: int = 100, warm: int = 20, batch: int = 5
+) -> dict[str, float]:
+    """The median seconds of CPU of each call, taken in turns so that the machine's moods fall on all alike.
+
+    A turn is `batch` calls, so that what ran before it in another's turn has left the caches; CPU time,
+    so that other processes on the machine do not count. For calls that only compute.
+    """
     for call in calls.values():
         for _ in range(warm):
             call()
@@ -66,9 +72,10 @@ def medians(calls: Mapping[str, Callable[[], object]], repeats: int = 200, warm:
     try:
         for _ in range(repeats):
             for name, call in calls.items():
-                start = time.perf_counter()
-                call()
-                seconds[name].append(time.perf_counter() - start)
+                start = time.thread_time()
+                for _ in range(batch):
+                    call()
+                seconds[name].append((time.thread_time() - start) / batch)
     finally:
         if enabled:
             gc.enable()

@@ -72,29 +72,28 @@ class Answerer:
         transport = self._transport_for(media, family, 0 if bundled else place)
         if transport is None or not (media.port or bundled):
             return None
-        section = SectionPlan(
-            kind=media.kind,
-            profile=media.protocol,
-            family=family,
-            transport=transport,
-            mid=media.value("mid"),
-            setup=self._role if bundled and self._role is not None else self._setup(index, transport),
-            ice=transport.ice is not None and has_ice(offer, media),
-            ssrc=plan.ssrcs[place] if place < len(plan.ssrcs) else None,
-        )
+        setup = self._role if bundled and self._role is not None else self._setup(index, transport)
+        ice = transport.ice is not None and has_ice(offer, media)
         if family == "sctp":
-            section = channel_plan(plan, transport, section.profile, section.setup, section.mid, section.ice)
+            section = channel_plan(plan, transport, media.protocol, setup, media.value("mid"), ice)
         else:
             other = read_codecs(partner) if partner is not None else None
             codecs = answered_codecs(read_codecs(media), other, media.kind, plan)
             if not codecs:
                 return None
             mux = transport.rtcp_mux if transport.rtcp_mux is not None else plan.is_webrtc
-            section = replace(
-                section,
+            section = SectionPlan(
+                kind=media.kind,
+                profile=media.protocol,
+                family=family,
+                transport=transport,
+                mid=media.value("mid"),
+                setup=setup,
+                ice=ice,
                 direction=self._direction(media, partner),
                 codecs=answered_feedback(codecs, media.kind, plan, other),
                 rtcp_mux=bundled or (mux and media.has("rtcp-mux")),
+                ssrc=plan.ssrcs[place] if place < len(plan.ssrcs) else None,
                 bandwidths=kept_bandwidths(partner) if partner is not None else (),
                 lines=(*packet_times(partner, plan), *extensions(media, plan)),
             )

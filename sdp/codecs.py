@@ -288,18 +288,25 @@ def renumbered(codec: Codec, numbers: Mapping[int | None, int | None]) -> Codec 
 def matched_codecs(ours: Iterable[Codec], theirs: Iterable[Codec]) -> list[tuple[Codec, Codec]]:
     """Each of `ours` that is also among `theirs`, in the order of `ours`, with its counterpart.
 
+    Of several counterparts the one under the same payload type is taken, else the first.
     A repair format is the same only where what it repairs is (RFC 4588 section 8.6).
     """
     theirs = tuple(theirs)
+    by_number = {codec.payload_type: codec for codec in theirs}
     found: list[tuple[Codec, Codec]] = []
     repair: list[tuple[int, Codec]] = []
     numbers: dict[int | None, int | None] = {}
     for codec in ours:
         if codec.key[0] in REPAIR:
             repair.append((len(found) + len(repair), codec))
-        elif (other := find_match(codec, theirs)) is not None:
+            continue
+        number = codec.payload_type
+        other = by_number.get(number)
+        if other is None or other.key != codec.key or other.traits != codec.traits:
+            other = find_match(codec, theirs)
+        if other is not None:
             found.append((codec, other))
-            numbers[codec.payload_type] = other.payload_type
+            numbers[number] = other.payload_type
     for place, codec in repair:
         pointed = renumbered(codec, numbers)
         if pointed is not None and (other := _same_repair(pointed, theirs)) is not None:

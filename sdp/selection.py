@@ -116,7 +116,7 @@ def offered_codecs(source: tuple[Codec, ...], kind: str, plan: Plan, numbering: 
     policy = plan.codecs
     kept = _allowed(source, kind, plan)
     media = _ordered([codec for codec in kept if codec.is_media], policy)
-    if kind == "audio" and any(find_match(codec, policy.offer_also) for codec in source if codec.is_media):
+    if _convertible(source, kind, policy):
         more = [codec for codec in _allowed(policy.offer_also, kind, plan) if find_match(codec, media) is None]
         media += _ordered(more, policy)
     if kind == "video" and not plan.is_webrtc:
@@ -187,15 +187,15 @@ def answered_codecs(
     """
     policy = plan.codecs
     usable = _allowed(offered, kind, plan)
-    common = [(codec, theirs) for theirs, codec in matched_codecs(other or (), usable)]
+    common = [(codec, theirs) for theirs, codec in matched_codecs(other, usable)] if other else []
     chosen = [_declaring(codec, theirs) for codec, theirs in common if codec.is_media]
     if not chosen:
         common = []
         media = [codec for codec in usable if codec.is_media]
         if other is None:
-            chosen = _ordered(_convertible(media, policy) if policy.offer_also else media, policy)
-        elif any(find_match(theirs, policy.offer_also) for theirs in other):
-            chosen = _ordered(_convertible(media, policy), policy)
+            chosen = _ordered(_convertible(media, kind, policy) if policy.offer_also else media, policy)
+        elif _convertible(other, kind, policy):
+            chosen = _ordered(_convertible(media, kind, policy), policy)
     if not chosen and kind == "audio" and (other is None or not any(codec.is_media for codec in other)):
         chosen = _digits_alone(usable)
     if not chosen:
@@ -214,8 +214,11 @@ def _once(codecs: tuple[Codec, ...]) -> tuple[Codec, ...]:
     return tuple(found.values())
 
 
-def _convertible(media: list[Codec], policy: CodecPolicy) -> list[Codec]:
-    return [codec for codec in media if find_match(codec, policy.offer_also)]
+def _convertible(codecs: Iterable[Codec], kind: str, policy: CodecPolicy) -> list[Codec]:
+    """Those that we can turn into others: audio only."""
+    if kind != "audio":
+        return []
+    return [codec for codec in codecs if codec.is_media and find_match(codec, policy.offer_also)]
 
 
 def _declaring(codec: Codec, theirs: Codec) -> Codec:

@@ -78,7 +78,7 @@ def has_ice(description: SessionDescription, media: MediaDescription) -> bool:
 
 def is_held(description: SessionDescription, media: MediaDescription) -> bool:
     """Whether the section is on hold the old way, by an address of 0.0.0.0 (RFC 3264 section 8.4)."""
-    return address_of(description, media) in UNSPECIFIED and not has_ice(description, media)
+    return not has_ice(description, media) and address_of(description, media) in UNSPECIFIED
 
 
 def setup_of(description: SessionDescription, media: MediaDescription) -> SetupRole | None:
