@@ -36,20 +36,31 @@ def free_port() -> int:
 class Sipp:
     """One sipp process; leave the context to have it ended, `finish` to learn how it went."""
 
-    def __init__(self, *arguments: str, port: int | None = None, calls: int = 1, seconds: int = 20) -> None:
+    def __init__(
+        self, *arguments: str, port: int | None = None, calls: int = 1, seconds: int = 20, transport: str = "u1"
+    ) -> None:
         self.port = port or free_port()
         self._arguments = [
             *arguments,
             *("-i", "127.0.0.1", "-p", str(self.port), "-m", str(calls)),
-            *("-timeout", f"{seconds}s", "-timeout_error", "-nostdin", "-t", "u1"),
+            *("-timeout", f"{seconds}s", "-timeout_error", "-nostdin", "-t", transport),
         ]
         self._seconds = seconds
         self._process: asyncio.subprocess.Process | None = None
 
     @classmethod
-    def uac(cls, scenario: str, target: tuple[str, int], *arguments: str, calls: int = 1) -> Sipp:
+    def uac(
+        cls, scenario: str, target: tuple[str, int], *arguments: str, calls: int = 1, transport: str = "u1"
+    ) -> Sipp:
         """A caller that runs scenario file `scenario` against `target`."""
-        return cls(f"{target[0]}:{target[1]}", "-sf", str(SCENARIOS / f"{scenario}.xml"), *arguments, calls=calls)
+        return cls(
+            f"{target[0]}:{target[1]}",
+            "-sf",
+            str(SCENARIOS / f"{scenario}.xml"),
+            *arguments,
+            calls=calls,
+            transport=transport,
+        )
 
     @classmethod
     def uas(cls, scenario: str, *arguments: str, calls: int = 1) -> Sipp:

@@ -152,3 +152,16 @@ async def test_strange_requests_get_the_error_that_the_rfc_names() -> None:
     application = Application(answering)
     await run("uac_strange", application)
     assert application.calls.qsize() == 0
+
+
+async def test_a_caller_over_tcp_is_served_like_one_over_udp() -> None:
+    """The plain call by one TCP connection."""
+    application = Application(answering)
+    agent = await started(application, listen_tcp=(("127.0.0.1", 0),))
+    port = next(port for kind, _, port in agent.listening if kind == "tcp")
+    try:
+        async with Sipp.uac("uac_basic", ("127.0.0.1", port), transport="t1") as sipp:
+            await sipp.finish()
+    finally:
+        await agent.close()
+    assert application.calls.get_nowait().events == [Confirmed(), Ended("remote")]
