@@ -77,6 +77,8 @@ class Answerer:
         if family == "sctp":
             section = channel_plan(plan, transport, media.protocol, setup, media.value("mid"), ice)
         else:
+            if self._other is None and plan.codecs.offer_also and media.kind != "audio":
+                return None  # nobody else would be its far end, and we convert audio only
             other = read_codecs(partner) if partner is not None else None
             codecs = answered_codecs(read_codecs(media), other, media.kind, plan)
             if not codecs:

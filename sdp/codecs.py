@@ -132,6 +132,14 @@ class Codec:
         return _codec(self.name, self.clock_rate, self.channels, self.payload_type, self.fmtp, feedback)
 
 
+STATIC_CODECS: Final = {
+    number: Codec(name, int(rate), int(channels or 1), number)
+    for number, (name, _, rest) in [(number, text.partition("/")) for number, text in STATIC.items()]
+    for rate, _, channels in [rest.partition("/")]
+}
+"""The codecs with a number of their own."""
+
+
 def parameters(fmtp: str) -> dict[str, str]:
     """Format parameters "a=1;b=2" by name, lower case; what has no "=" is a name with an empty value."""
     found = {}

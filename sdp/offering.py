@@ -184,6 +184,8 @@ def _rtp_codecs(source: MediaDescription) -> tuple[Codec, ...]:
 
 def _at_most(codecs: tuple[Codec, ...], most: int) -> tuple[Codec, ...]:
     """The first `most` codecs, with the noise and digits at their rates; the numbers stay."""
+    if len(codecs) <= most:
+        return codecs
     media = [codec for codec in codecs if codec.is_media]
     if len(media) <= most:
         return codecs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -11,7 +11,7 @@ from sdp.codecs import (
     EVENT,
     NOISE,
     REPAIR,
-    STATIC,
+    STATIC_CODECS,
     Codec,
     find_match,
     matched_codecs,
@@ -19,7 +19,8 @@ from sdp.codecs import (
 )
 from sdp.plan import CodecPolicy, Plan
 
-_STATIC_NUMBERS: Final = {text.lower(): number for number, text in STATIC.items()}
+_STATIC_NUMBERS: Final = {codec.key: number for number, codec in STATIC_CODECS.items()}
+_DYNAMIC_SET: Final = frozenset(DYNAMIC)
 _EVENTS: Final = "0-15"
 _LONGEST_FOR_PHONES: Final = 400
 """Characters of parameters that no phone's codec needs (complaint C21)."""
@@ -55,7 +56,7 @@ class Numbering:
         """
         number = self._known(codec)
         if number is None:
-            number = _STATIC_NUMBERS.get(codec.rtpmap.lower())
+            number = _STATIC_NUMBERS.get(codec.key)
         if number is None:
             number = self._dynamic(codec)
         if number is None or number in self._used:
@@ -81,7 +82,7 @@ class Numbering:
 
     def _dynamic(self, codec: Codec) -> int | None:
         wanted, taken = codec.payload_type, self._taken
-        if wanted is not None and wanted in DYNAMIC and wanted not in taken:
+        if wanted in _DYNAMIC_SET and wanted not in taken:
             return wanted
         free = [number for number in DYNAMIC if number not in taken]
         return next((number for number in free if number not in self._wished), free[0] if free else None)
@@ -100,9 +101,8 @@ def _allowed(codecs: tuple[Codec, ...], kind: str, plan: Plan) -> list[Codec]:
     if policy.drop:
         kept = [codec for codec in kept if codec.key[0] not in policy.drop]
     if not plan.is_webrtc:
-        kept = [codec for codec in kept if len(codec.fmtp) <= _LONGEST_FOR_PHONES]
-        if kind != "text":
-            kept = [codec for codec in kept if codec.key[0] not in REPAIR]
+        never = REPAIR if kind != "text" else frozenset()
+        kept = [c for c in kept if c.key[0] not in never and len(c.fmtp) <= _LONGEST_FOR_PHONES]
     if policy.only and kind == "audio":
         kept = [codec for codec in kept if not codec.is_media or codec.key[0] in policy.only]
     return kept
@@ -116,7 +116,7 @@ def offered_codecs(source: tuple[Codec, ...], kind: str, plan: Plan, numbering: 
     policy = plan.codecs
     kept = _allowed(source, kind, plan)
     media = _ordered([codec for codec in kept if codec.is_media], policy)
-    if _convertible(source, kind, policy):
+    if any(_convertible(source, kind, policy)):
         more = [codec for codec in _allowed(policy.offer_also, kind, plan) if find_match(codec, media) is None]
         media += _ordered(more, policy)
     if kind == "video" and not plan.is_webrtc:
@@ -193,9 +193,9 @@ def answered_codecs(
         common = []
         media = [codec for codec in usable if codec.is_media]
         if other is None:
-            chosen = _ordered(_convertible(media, kind, policy) if policy.offer_also else media, policy)
-        elif _convertible(other, kind, policy):
-            chosen = _ordered(_convertible(media, kind, policy), policy)
+            chosen = _ordered(list(_convertible(media, kind, policy)) if policy.offer_also else media, policy)
+        elif any(_convertible(other, kind, policy)):
+            chosen = _ordered(list(_convertible(media, kind, policy)), policy)
     if not chosen and kind == "audio" and (other is None or not any(codec.is_media for codec in other)):
         chosen = _digits_alone(usable)
     if not chosen:
@@ -214,11 +214,12 @@ def _once(codecs: tuple[Codec, ...]) -> tuple[Codec, ...]:
     return tuple(found.values())
 
 
-def _convertible(codecs: Iterable[Codec], kind: str, policy: CodecPolicy) -> list[Codec]:
+def _convertible(codecs: Iterable[Codec], kind: str, policy: CodecPolicy) -> Iterator[Codec]:
     """Those that we can turn into others: audio only."""
-    if kind != "audio":
-        return []
-    return [codec for codec in codecs if codec.is_media and find_match(codec, policy.offer_also)]
+    if kind == "audio":
+        for codec in codecs:
+            if codec.is_media and find_match(codec, policy.offer_also):
+                yield codec
 
 
 def _declaring(codec: Codec, theirs: Codec) -> Codec:
