@@ -207,6 +207,11 @@ def read_codecs(media: MediaDescription) -> tuple[Codec, ...]:
     return found
 
 
+def know_codecs(media: MediaDescription, codecs: tuple[Codec, ...]) -> None:
+    """Spare `read_codecs` the reading of a section that was written from just these, feedback included."""
+    media._views[read_codecs] = codecs
+
+
 def _read_codecs(
     formats: tuple[str, ...], maps: tuple[str, ...], fmtps: tuple[str, ...], feedbacks: tuple[str, ...]
 ) -> tuple[Codec, ...]:

@@ -54,16 +54,19 @@ class Section:
 
     def has(self, name: str) -> bool:
         """Whether an attribute of that name is here, with or without a value."""
-        return "a=" + name in self._indexed()
+        return "a=" + name in (self._index or self._indexed())
 
     def values(self, name: str) -> tuple[str, ...]:
         """What stands after the colon of each `a=name` line, in order; "" where there is no colon."""
-        skip = len(name) + 3
-        return tuple([self.lines[number][skip:] for number in self._indexed().get("a=" + name, ())])
+        numbers = (self._index or self._indexed()).get("a=" + name)
+        if not numbers:
+            return ()
+        lines, skip = self.lines, len(name) + 3
+        return tuple([lines[number][skip:] for number in numbers])
 
     def value(self, name: str) -> str | None:
         """The first of `values(name)`, or None."""
-        found = self._indexed().get("a=" + name)
+        found = (self._index or self._indexed()).get("a=" + name)
         return self.lines[found[0]][len(name) + 3 :] if found else None
 
     def field_values(self, letter: str) -> tuple[str, ...]:
@@ -96,7 +99,7 @@ class Section:
         return found
 
     def _read(self, key: str, skip: int, parse: Callable[[str], Any]) -> tuple[Any, ...]:
-        numbers = self._indexed().get(key)
+        numbers = (self._index or self._indexed()).get(key)
         if not numbers:
             return ()
         found = []

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from sdp.attributes import Direction, SetupRole
-from sdp.codecs import Codec
+from sdp.codecs import Codec, know_codecs
 from sdp.description import MediaDescription, SessionDescription
 from sdp.fields import Connection, Origin
 from sdp.pairing import Family
@@ -72,7 +72,10 @@ def write_section(section: SectionPlan, plan: Plan) -> MediaDescription:
             lines.append(f"a=ssrc:{section.ssrc} cname:{plan.cname}")
     _write_codecs(lines, section.codecs, feedback="AVPF" in section.profile)
     lines += section.lines
-    return MediaDescription(tuple(lines))
+    written = MediaDescription(tuple(lines))
+    if section.codecs and "AVPF" in section.profile:
+        know_codecs(written, section.codecs)
+    return written
 
 
 def _write_rtcp(lines: list[str], section: SectionPlan) -> None:

@@ -213,3 +213,17 @@ def test_no_fragment_raises_anything_but_our_error(text: str | bytes) -> None:
     except SdpSyntaxError:
         return
     assert TrickleFragment.parse(str(fragment)) == fragment
+
+
+@settings(deadline=None)
+@given(CALLS)
+def test_what_is_written_reads_as_it_was_meant(call: tuple[str, SessionDescription, str]) -> None:
+    """The codecs known of a written section are those that its text says."""
+    kind, offer, other = call
+    for make, plan in ((translate, plan_for(other)), (answer, plan_for(kind))):
+        try:
+            made = make(offer, plan)
+        except SdpNegotiationError:
+            continue
+        again = SessionDescription.parse(str(made))
+        assert [read_codecs(media) for media in made.media] == [read_codecs(media) for media in again.media]
