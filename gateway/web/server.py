@@ -11,15 +11,21 @@ from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn._types import ASGIReceiveEvent
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 
+from gateway.web.limits import TokenBucket
 from gateway.web.outbox import ABORT_EXTENSION
 from gateway.web.settings import WebSettings
 
 _MAX_FRAGMENTS = 64
 _MAX_UNREAD_PONGS = 262_144
+_PINGS_PER_SECOND = 10.0
+_PING_BURST = 50.0
+_BITE = 2_048
+_MAX_AFTER_CLOSE = 65_536
 _MAX_HEAD = 32_768
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _STOP_SECONDS = 3
@@ -27,7 +33,52 @@ _BACKLOG = 1_024
 
 
 class _WebSocketProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket, with a cap on fragments and on unread pongs, and a way to drop a slow reader."""
+    """uvicorn's WebSocket for strangers: small bites, a cap on fragments and on unread pongs, a way to drop it.
+
+    One read can hold tens of thousands of tiny frames, a second's work: they are parsed a bite at a
+    time, and not before the application has taken the messages of the bite before.
+    """
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._backlog = bytearray()
+        self._feeding = False
+        self._after_close = 0
+        self._pings = TokenBucket(_PINGS_PER_SECOND, _PING_BURST, _PING_BURST, self.loop.time())
+
+    def data_received(self, data: bytes) -> None:
+        if self.close_sent:
+            self._after_close += len(data)
+            if self._after_close > _MAX_AFTER_CLOSE:
+                self.transport.abort()
+                return
+        self._backlog += data
+        if not self._feeding:
+            self._feed()
+
+    def _feed(self) -> None:
+        self._feeding = False
+        bite = bytes(self._backlog[:_BITE])
+        del self._backlog[:_BITE]
+        super().data_received(bite)
+        self._feed_later()
+
+    def _feed_later(self) -> None:
+        if self.transport.is_closing():
+            self._backlog.clear()
+        elif self._backlog:
+            # Nothing more is read from the network meanwhile: what waits here stays below one read.
+            self.transport.pause_reading()
+            if not self._feeding and not self.read_paused:
+                self._feeding = True
+                self.loop.call_soon(self._feed)
+        elif not self.read_paused:
+            self.transport.resume_reading()
+
+    async def receive(self) -> ASGIReceiveEvent:
+        message = await super().receive()
+        self._feed_later()
+        return message
 
     async def run_asgi(self) -> None:
         extensions: dict[str, Any] = self.scope["extensions"]
@@ -35,6 +86,8 @@ class _WebSocketProtocol(WebSocketsSansIOProtocol):
         await super().run_asgi()
 
     def handle_cont(self, event: Frame) -> None:
+        if self.close_sent:
+            return
         if len(self.frames) >= _MAX_FRAGMENTS:
             self.conn.fail(1009, "too many fragments")
             self.queue.put_nowait({"type": "websocket.disconnect", "code": 1009})
@@ -45,7 +98,8 @@ class _WebSocketProtocol(WebSocketsSansIOProtocol):
         super().handle_cont(event)
 
     def handle_ping(self) -> None:
-        if self.transport.get_write_buffer_size() > _MAX_UNREAD_PONGS:
+        unread = self.transport.get_write_buffer_size()
+        if unread > _MAX_UNREAD_PONGS or not self._pings.take(self.loop.time()):
             self.transport.abort()
             return
         super().handle_ping()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket as sockets
+import time
 from typing import Any
 
 import pytest
@@ -237,6 +238,40 @@ async def test_pings_of_a_client_that_does_not_read_do_not_fill_the_memory() -> 
 
         with pytest.raises(ConnectionError):
             await asyncio.wait_for(flood(), 10)
+        raw.close()
+
+
+async def _longest_pause(done: asyncio.Event) -> float:
+    longest, before = 0.0, time.perf_counter()
+    while not done.is_set():
+        await asyncio.sleep(0)
+        now = time.perf_counter()
+        longest, before = max(longest, now - before), now
+    return longest
+
+
+@pytest.mark.parametrize("opcode", [0, 1, 9])
+async def test_a_storm_of_tiny_frames_does_not_stop_the_loop(opcode: int) -> None:
+    """Fragments, messages or pings: the connection ends, and no step on the way takes 100 ms."""
+    settings = WebSettings(message_burst=100, messages_per_second=1)
+    async with running(FakeGateway(), settings) as server:
+        raw = await _raw_socket(server)
+        loop = asyncio.get_running_loop()
+        done = asyncio.Event()
+        watch = asyncio.create_task(_longest_pause(done))
+        # An unfinished text message, then continuation frames; or whole messages; or pings: all empty, all masked.
+        first = bytes([0x01, 0x80, 0, 0, 0, 0]) if opcode == 0 else b""
+        frame = bytes([opcode if opcode == 0 else 0x80 | opcode, 0x80, 0, 0, 0, 0])
+
+        async def storm() -> None:
+            await loop.sock_sendall(raw, first)
+            for _ in range(100):
+                await loop.sock_sendall(raw, frame * 10_000)
+
+        with pytest.raises(ConnectionError):
+            await asyncio.wait_for(storm(), 20)
+        done.set()
+        assert await watch < 0.1
         raw.close()
 
 
