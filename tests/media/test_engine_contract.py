@@ -202,9 +202,10 @@ async def test_an_ice_restart_of_the_browser_changes_our_credentials(real: Media
         ("v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n", 488),
         (phone_sdp(codecs=("event",)), 488),
         (phone_sdp().replace("m=audio", "m=image"), 488),
+        (phone_sdp(port=0), 488),
         ("v=0\r\n" + 100_000 * "a=ssrc:1 cname:x\r\n", 400),
     ],
-    ids=["empty", "nonsense", "cut", "port", "no-media", "events-only", "image", "bomb"],
+    ids=["empty", "nonsense", "cut", "port", "no-media", "events-only", "image", "port-0", "bomb"],
 )
 async def test_a_strangers_description_is_refused_with_its_status(real: MediaEngine, text: str, status: int) -> None:
     """400 for what cannot be read, 488 for what cannot be had; nothing of the call remains."""
@@ -212,6 +213,14 @@ async def test_a_strangers_description_is_refused_with_its_status(real: MediaEng
         await real.offer("call", PHONE, BROWSER, text)
     assert raised.value.status == status
     assert await real.delete("call") == CallStatistics()
+
+
+@pytest.mark.parametrize("attribute", ["ice-ufrag", "ice-pwd", "fingerprint"])
+async def test_a_browser_without_keys_is_refused_before_anybody_rings(real: MediaEngine, attribute: str) -> None:
+    """488 to the offer, not to the answer."""
+    with pytest.raises(MediaError) as raised:
+        await real.offer("call", BROWSER, PHONE, browser_sdp().replace(f"a={attribute}", f"a=x-{attribute}"))
+    assert raised.value.status == 488
 
 
 @pytest.mark.parametrize(
@@ -259,3 +268,63 @@ async def test_a_candidate_of_the_browser_is_taken(real: MediaEngine) -> None:
         await real.trickle("call", "browser", "candidate:" + 5000 * "1", "0")
     with pytest.raises(MediaError):
         await real.trickle("call", "stranger", "", None)
+
+
+@pytest.mark.parametrize(
+    "crypto",
+    [
+        "",
+        "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:" + 40 * "A" + "|1:4\r\n",
+        "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:AAAA\r\n",
+        "a=crypto:1 F8_128_HMAC_SHA1_80 inline:" + 40 * "A" + "\r\n",
+    ],
+    ids=["none", "master-key-identifier", "short", "suite"],
+)
+async def test_a_key_that_cannot_be_used_is_refused_without_being_quoted(real: MediaEngine, crypto: str) -> None:
+    """400 or 488, whichever the key deserves."""
+    offer = phone_sdp().replace("RTP/AVP", "RTP/SAVP") + crypto
+    with pytest.raises(MediaError) as raised:
+        await real.offer("call", SDES, BROWSER, offer)
+    assert raised.value.status in (400, 488)
+    assert "AAAA" not in raised.value.reason
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        (PHONE, PHONE),
+        (ECHO, Party("tone", Kind.SERVICE, service="tone")),
+        (PHONE, Party("other", Kind.SERVICE, service="music")),
+        (PHONE, Party("other", Kind.SERVICE)),
+    ],
+    ids=["one-tag", "two-services", "unknown-service", "no-service"],
+)
+async def test_parties_that_make_no_call_are_refused(real: MediaEngine, source: Party, target: Party) -> None:
+    """488, and nothing remains."""
+    with pytest.raises(MediaError) as raised:
+        await real.offer("call", source, target, phone_sdp())
+    assert raised.value.status == 488
+    assert await real.delete("call") == CallStatistics()
+
+
+async def test_a_call_keeps_its_parties_and_what_they_speak(real: MediaEngine) -> None:
+    """A third tag, or another kind under a known tag, is refused; the call lives on."""
+    await real.offer("call", BROWSER, PHONE, browser_sdp())
+    for source, target in ((BROWSER, SDES), (BROWSER, Party("phone", Kind.SDES))):
+        with pytest.raises(MediaError):
+            await real.offer("call", source, target, browser_sdp())
+    assert description(await real.answer("call", PHONE, BROWSER, phone_sdp())).media[0].port
+
+
+async def test_a_re_offer_of_the_callee_is_answered_through_the_caller(real: MediaEngine) -> None:
+    """Roles change with each exchange; versions rise, ports stay."""
+    first = description(await real.offer("call", BROWSER, PHONE, browser_sdp()))
+    await real.answer("call", PHONE, BROWSER, phone_sdp())
+    await real.offer("call", PHONE, BROWSER, phone_sdp(direction="inactive", version=2))
+    second = description(await real.answer("call", BROWSER, PHONE, browser_sdp(setup="active", direction="inactive")))
+    assert second.media[0].port == first.media[0].port
+    assert second.direction_of(second.media[0]) == "inactive"
+    assert first.origin is not None
+    assert second.origin is not None
+    assert second.origin.session_id == first.origin.session_id
+    assert second.origin.session_version > first.origin.session_version

@@ -513,3 +513,22 @@ async def test_media_over_ipv6() -> None:
         finally:
             await left.close()
             await right.close()
+
+
+async def test_the_echo_can_be_late() -> None:
+    """As late as configured, and in order."""
+    echo = Party("echo", Kind.SERVICE, service="echo")
+    async with running(config(echo_delay=0.2, silence_after=0.0)) as (engine, _):
+        phone = await Phone().open()
+        try:
+            text = await engine.offer("call", LEFT, echo, phone.sdp())
+            phone.take(await engine.answer("call", echo, LEFT, text))
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            for number in range(3):
+                phone.send(bytes([number]) * 160, 0)
+            await until(lambda: len(phone.packets) == 3)
+            assert loop.time() - began >= 0.19
+            assert [packet.payload[0] for packet in parsed(phone)] == [0, 1, 2]
+        finally:
+            await phone.close()

@@ -290,3 +290,91 @@ async def test_closing_is_idempotent_and_gives_the_ports_back() -> None:
         leg.send_rtp(packet(1))
         leg.send_rtcp(bytes(ReceiverReport(1)))
         assert leg.discarded == {"not_ready": 2}
+
+
+async def test_srtcp_is_protected_both_ways_and_forged_rtcp_is_dropped() -> None:
+    """SDES covers RTCP as well."""
+    async with leg_with_peers(secure=True) as (leg, sink, _, phone, _unused):
+        local, remote = sessions()
+        rtcp = await Peer.open()
+        try:
+            leg.set_keys(local)
+            leg.set_remote(phone.address, rtcp.address)
+            rtcp.send(bytes(ReceiverReport(7)) + bytes(14), leg.port + 1)
+            await until(lambda: sum(local.discarded.values()) == 1)
+            protected = remote.protect_rtcp(bytes(ReceiverReport(7)))
+            assert protected is not None
+            rtcp.send(protected, leg.port + 1)
+            await until(lambda: sink.rtcp == [bytes(ReceiverReport(7))])
+            leg.send_rtcp(bytes(ReceiverReport(9)))
+            await until(lambda: len(rtcp.received) == 1)
+            assert remote.unprotect_rtcp(rtcp.received[0]) == bytes(ReceiverReport(9))
+            leg.send_rtp(packet(3))
+            await until(lambda: len(phone.received) == 1)
+            assert remote.unprotect(phone.received[0]) == packet(3)
+        finally:
+            rtcp.transport.close()
+        assert sum(leg.all_discarded.values()) == 1
+
+
+async def test_rtcp_follows_a_learned_source() -> None:
+    """From beside the media it is taken once and then strictly; until then it goes to the next port."""
+    async with leg_with_peers() as (leg, sink, _, phone, stranger):
+        rtcp = await Peer.open()
+        try:
+            leg.set_remote(("192.168.77.5", 4000), ("192.168.77.5", 4001), private_source="127.0.0.1")
+            rtcp.send(bytes(ReceiverReport(6)), leg.port + 1)
+            await until(lambda: dropped(leg) == 1)
+            phone.send(packet(1), leg.port)
+            await until(lambda: len(sink.rtp) == 1)
+            rtcp.send(bytes(ReceiverReport(7)), leg.port + 1)
+            await until(lambda: sink.rtcp == [bytes(ReceiverReport(7))])
+            stranger.send(bytes(ReceiverReport(8)), leg.port + 1)
+            await until(lambda: dropped(leg) == 2)
+            leg.send_rtcp(bytes(ReceiverReport(9)))
+            await until(lambda: rtcp.received == [bytes(ReceiverReport(9))])
+        finally:
+            rtcp.transport.close()
+        assert stranger.received == []
+
+
+async def test_a_short_rtcp_packet_on_a_muxed_port_is_dropped() -> None:
+    """Eight octets are the least; four once switched SSRC checks off elsewhere (ES2017-04)."""
+    async with leg_with_peers() as (leg, sink, _, phone, _unused):
+        leg.set_remote(phone.address, phone.address, mux=True)
+        phone.send(packet(1), leg.port)
+        phone.send(b"\x80\xc9\x00\x00", leg.port)
+        phone.send(bytes(ReceiverReport(7)), leg.port)
+        await until(lambda: len(sink.rtcp) == 1)
+        assert leg.discarded == {"malformed": 1}
+
+
+async def test_a_phone_on_hold_by_0000_keeps_its_source() -> None:
+    """No address to send to is no new address."""
+    async with leg_with_peers() as (leg, sink, _, phone, _unused):
+        leg.set_remote(phone.address, None)
+        phone.send(packet(1), leg.port)
+        await until(lambda: len(sink.rtp) == 1)
+        leg.set_remote(None, None)
+        assert leg.remote_address == phone.address
+        phone.send(packet(2), leg.port)
+        await until(lambda: len(sink.rtp) == 2)
+
+
+async def test_packets_before_anybody_listens_are_counted() -> None:
+    """Without a sink they go nowhere."""
+    async with leg_with_peers() as (leg, sink, _, phone, _unused):
+        leg.sink = None
+        leg.set_remote(phone.address, phone.address, mux=True)
+        phone.send(packet(1), leg.port)
+        phone.send(bytes(ReceiverReport(7)), leg.port)
+        await until(lambda: leg.discarded == {"no_sink": 2})
+        assert sink.rtp == sink.rtcp == []
+
+
+async def test_a_leg_that_never_opened_gives_its_ports_back() -> None:
+    """The call failed before its sockets were read."""
+    pool = PortPool("127.0.0.1", 0, 0, random=Random(1), clock=ManualClock())
+    leg = RtpLeg(pool, clock=ManualClock())
+    leg.close()
+    assert pool.in_use == 0

@@ -8,10 +8,11 @@ from random import Random
 from typing import TypeVar
 
 from gateway.media.embedded.audio import CODECS
+from gateway.media.embedded.certificate import usable_fingerprints
 from gateway.media.embedded.settings import EmbeddedConfig
-from gateway.media.embedded.srtp import SrtpKey, SrtpProfile
+from gateway.media.embedded.srtp import SrtpKey, SrtpKeyError, SrtpProfile
 from gateway.media.engine import Kind, MediaError, Party
-from sdp import Codec, CodecPolicy, IceParameters, Plan, SessionDescription, TransportPlan
+from sdp import Codec, CodecPolicy, IceParameters, Plan, SessionDescription, TransportPlan, read_codecs
 from sdp.attributes import Crypto, CryptoKey, Fingerprint, SetupRole
 from sdp.errors import SdpError
 
@@ -158,3 +159,41 @@ def rtp_plan(
 def service_of(party: Party) -> str | None:
     """The name of the service, None for a party with a peer of its own."""
     return (party.service or "") if party.kind is Kind.SERVICE else None
+
+
+def require_usable(config: EmbeddedConfig, kind: Kind, offer: SessionDescription) -> None:
+    """Refuse an offer at once, before anybody rings, that no answer could make into a call; raises MediaError."""
+    audio = [media for media in offer.media if media.kind == "audio" and (media.port or media.has("bundle-only"))]
+    if not any(codec.is_media for media in audio for codec in read_codecs(media)):
+        raise MediaError("the offer has no audio", 488)
+    if kind is Kind.WEBRTC:
+        for media in audio:
+            for name in ("ice-ufrag", "ice-pwd"):
+                if not (media.has(name) or offer.has(name)):
+                    raise MediaError(f"the offer has no a={name}", 488)
+            offered = tuple([(each.algorithm, each.digest) for each in offer.all_of(media, Fingerprint)])
+            if not usable_fingerprints(offered):
+                raise MediaError("the offer has no usable a=fingerprint", 488)
+    elif kind is Kind.SDES:
+        keys = [crypto for media in audio for crypto in media.all(Crypto)]
+        if not any(crypto.suite in config.srtp_suites and is_usable(crypto) for crypto in keys):
+            raise MediaError("the offer has no a=crypto that can be used", 488)
+
+
+def srtp_key(crypto: Crypto) -> SrtpKey:
+    """The key of an a=crypto; raises SrtpKeyError."""
+    profile = SrtpProfile.from_suite(crypto.suite)
+    if profile is None:
+        raise SrtpKeyError("unsupported crypto suite")
+    if crypto.session_parameters or len(crypto.keys) != 1 or crypto.keys[0].mki is not None:
+        raise SrtpKeyError("session parameters, several keys and master key identifiers are not supported")
+    return SrtpKey(profile, crypto.keys[0].key_and_salt)
+
+
+def is_usable(crypto: Crypto) -> bool:
+    """Whether packets protected with that key could be read."""
+    try:
+        srtp_key(crypto)
+    except SrtpKeyError:
+        return False
+    return True

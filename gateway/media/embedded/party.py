@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from gateway.media.embedded.describe import Identity, WebRtcSide, checked, codec_policy, rtp_plan, webrtc_plan
+from gateway.media.embedded.describe import Identity, WebRtcSide, checked, codec_policy, rtp_plan, srtp_key, webrtc_plan
 from gateway.media.embedded.dtmf import EventHandler
 from gateway.media.embedded.inbound import Inbound
 from gateway.media.embedded.leg import MediaTransport
@@ -18,7 +18,7 @@ from gateway.media.embedded.reports import Reporter
 from gateway.media.embedded.rtp_leg import RtpLeg
 from gateway.media.embedded.services import Nowhere, Pacer
 from gateway.media.embedded.settings import EmbeddedConfig
-from gateway.media.embedded.srtp import SrtpKey, SrtpKeyError, SrtpProfile, SrtpSession
+from gateway.media.embedded.srtp import SrtpKeyError, SrtpSession
 from gateway.media.embedded.transcode import TranscodeHandler
 from gateway.media.embedded.webrtc_leg import WebRtcLeg
 from gateway.media.embedded.webrtc_states import LegState
@@ -270,7 +270,7 @@ class PartyMedia:
             # A session begun anew would forget its roll-over counter.
             return
         try:
-            send, receive = _srtp_key(local), _srtp_key(remote)
+            send, receive = srtp_key(local), srtp_key(remote)
         except SrtpKeyError as error:
             raise MediaError(f"the SRTP key cannot be used: {error}", 488) from None
         leg.set_keys(SrtpSession(send, receive))
@@ -332,13 +332,3 @@ class PartyMedia:
         elif not self._timed_out:
             self._timed_out = True
             self._shop.emit(MediaTimeout(self._call_id, self.party.tag, round(silent, 1)))
-
-
-def _srtp_key(crypto: Crypto) -> SrtpKey:
-    """The first key of an a=crypto; raises SrtpKeyError."""
-    profile = SrtpProfile.from_suite(crypto.suite)
-    if profile is None:
-        raise SrtpKeyError("unsupported crypto suite")
-    if crypto.session_parameters or len(crypto.keys) != 1 or crypto.keys[0].mki is not None:
-        raise SrtpKeyError("session parameters, several keys and master key identifiers are not supported")
-    return SrtpKey(profile, crypto.keys[0].key_and_salt)

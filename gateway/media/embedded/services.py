@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 
 from gateway.media.embedded.audio import CODECS, make_encoder, narrowest_rate, tone
-from gateway.media.embedded.leg import PacketSink
+from gateway.media.embedded.leg import MediaTransport, PacketSink
 from gateway.media.embedded.relay import Relay
 
 logger = logging.getLogger("gateway.media.services")
@@ -148,6 +148,35 @@ class LoopPlayer:
         relay.emit(self._payload_type | marker, self._frames[self._index % len(self._frames)], self._timestamp, now)
         self._index += 1
         return True
+
+
+class Delayed:
+    """Sends RTP a while later, so that callers can tell the echo from their own voice; a `MediaTransport`.
+
+    What waits is bounded by the packet rate a leg accepts.
+    """
+
+    def __init__(self, transport: MediaTransport, delay: float) -> None:
+        """`delay` in s."""
+        self.sink: PacketSink | None = None
+        self._transport = transport
+        self._delay = delay
+
+    @property
+    def ready(self) -> bool:
+        """Whether the transport behind is."""
+        return self._transport.ready
+
+    def send_rtp(self, packet: bytes) -> None:
+        """Send after the delay; dropped there when the call has ended meanwhile."""
+        asyncio.get_running_loop().call_later(self._delay, self._transport.send_rtp, packet)
+
+    def send_rtcp(self, packet: bytes) -> None:
+        """Send at once."""
+        self._transport.send_rtcp(packet)
+
+    def close(self) -> None:
+        """The transport behind is closed by whoever made it."""
 
 
 class Nowhere:

@@ -6,15 +6,15 @@ import asyncio
 from collections.abc import Callable
 
 from gateway.media.embedded.audio import CODECS
-from gateway.media.embedded.describe import SERVICE_DESCRIPTION, checked, parse, service_of
+from gateway.media.embedded.describe import SERVICE_DESCRIPTION, checked, parse, require_usable, service_of
 from gateway.media.embedded.dtmf import EventHandler
 from gateway.media.embedded.inbound import Inbound
 from gateway.media.embedded.party import PartyMedia, Workshop
 from gateway.media.embedded.relay import Handler, Relay, Route
-from gateway.media.embedded.services import SERVICES, Nowhere
+from gateway.media.embedded.services import SERVICES, Delayed, Nowhere
 from gateway.media.embedded.transcode import TranscodeHandler, Transcoder
 from gateway.media.engine import CallStatistics, MediaError, Party, PartyStatistics, StreamStatistics
-from sdp import Codec, SessionDescription, answer, payload_map, read_codecs, translate
+from sdp import Codec, SessionDescription, answer, payload_map, translate
 from sdp.codecs import NOISE
 
 PTIMES = (10, 20, 40, 60)
@@ -36,8 +36,7 @@ class Session:
     async def offer(self, source: Party, target: Party, sdp: str) -> str:
         """`source`'s offer in, the offer for `target` out; raises MediaError."""
         description = parse(self._shop.config, sdp)
-        if not checked(lambda: _offers_audio(description)):
-            raise MediaError("the offer has no audio", 488)
+        checked(lambda: require_usable(self._shop.config, source.kind, description))
         caller, callee = await self._join(source, target)
         if service_of(target) is not None:
             offer = parse(self._shop.config, SERVICE_DESCRIPTION)
@@ -147,6 +146,8 @@ class Session:
         for speaker, listener in ((first, second), (second, first)):
             if service_of(listener.party) == "echo":
                 self._route(speaker, speaker)
+                if self._shop.config.echo_delay:
+                    speaker.out.target = Delayed(speaker.leg, self._shop.config.echo_delay)
             elif service_of(listener.party) == "tone":
                 self._serve_tone(speaker)
             elif service_of(speaker.party) is None and speaker.agreement is not None:
@@ -250,14 +251,6 @@ class _Skip:
 
 
 _SKIP: Handler = _Skip()
-
-
-def _offers_audio(description: SessionDescription) -> bool:
-    """Whether an offer has a section that could carry a voice."""
-    return any(
-        media.kind == "audio" and media.port and any(codec.is_media for codec in read_codecs(media))
-        for media in description.media
-    )
 
 
 def _answerer(offer: SessionDescription, description: SessionDescription | None) -> Callable[..., SessionDescription]:

@@ -53,6 +53,8 @@ class EmbeddedConfig:
     """Hz of the tone service."""
     tone_level: float = -16.0
     """dBm0 of the tone service."""
+    echo_delay: float = 0.0
+    """Seconds by which the echo service speaks later."""
     report_interval: float = 5.0
     """Seconds between RTCP reports, each drawn between half and one and a half of it (RFC 3550 section 6.2)."""
     sdp_limits: Limits = field(default_factory=lambda: Limits(size=32768, lines=1024, media=16, section_lines=512))
