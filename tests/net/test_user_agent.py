@@ -315,3 +315,97 @@ async def test_a_wrong_password_is_not_tried_again_at_once() -> None:
     assert (registration.registered, registration.status, trunk.registered) == (False, 401, [])
     await agent.close()
     await upstream.close()
+
+
+async def test_a_registrar_that_wants_a_longer_time_gets_it() -> None:
+    """423 with Min-Expires is obeyed at once (RFC 3261 10.2.8)."""
+
+    class Patient(Upstream):
+        async def register(self, request: Request, source: Flow, identity: str | None) -> Reply:
+            await super().register(request, source, identity)
+            if (request.expires or 0) < 600:
+                return Reply(423, headers=(("Min-Expires", "600"),))
+            return Reply(200, headers=(("Expires", "600"),))
+
+    trunk = Patient()
+    upstream, agent = await started(trunk), await started(Application())
+    registration = await agent.register(
+        address(upstream).replace("bob@", ""),
+        aor="sip:acct@trunk.example",
+        credentials=Credentials("acct", "pw"),
+        policy=RegistrationPolicy(expires=60),
+    )
+    assert (registration.registered, registration.expires) == (True, 600)
+    assert [request.expires for request in trunk.registered] == [60, 600]
+    await agent.close()
+    await upstream.close()
+
+
+async def test_a_refused_registration_is_tried_again_after_the_pause() -> None:
+    """First failure, pause, success: the listener hears of both."""
+    trunk = Upstream()
+    trunk.status, trunk.expires = 500, "600"
+    upstream, agent = await started(trunk), await started(Application())
+    changes: list[tuple[bool, int]] = []
+    up = asyncio.Event()
+
+    def changed(one: Registration) -> None:
+        changes.append((one.registered, one.status))
+        if one.registered:
+            up.set()
+
+    await agent.register(
+        address(upstream).replace("bob@", ""),
+        aor="sip:acct@trunk.example",
+        credentials=Credentials("acct", "pw"),
+        policy=RegistrationPolicy(retry_first=0.05),
+        changed=changed,
+    )
+    trunk.status = 200
+    async with asyncio.timeout(5):
+        await up.wait()
+    assert changes == [(False, 500), (True, 200)]
+    await agent.close()
+    await upstream.close()
+
+
+async def test_a_flood_of_registers_holds_nothing_and_does_not_keep_a_call_out() -> None:
+    """20,000 requests of one address: no transaction is left, and another address still gets its call in a second."""
+    application = Application(answering)
+    bob = await started(application)
+    _, host, port = bob.listening[0]
+    loop = asyncio.get_running_loop()
+
+    def flood(noise: socket.socket, numbers: range) -> None:
+        for number in numbers:
+            noise.sendto(_register(number), (host, port))
+
+    alice = UserAgent(UserAgentConfig(listen=(("127.0.0.2", 0),)), Application())
+    await alice.start()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as noise:
+        noise.bind(("127.0.0.3", 0))
+        application.verdict = Refused(401, headers=(("WWW-Authenticate", 'Digest realm="r", nonce="n"'),))
+        for start in range(0, 10_000, 100):
+            flood(noise, range(start, start + 100))
+            await asyncio.sleep(0)
+        application.verdict = Accepted("tester")
+        begun = loop.time()
+        recorder = Recorder(alice.invite(address(bob), caller="alice", body=OFFER))
+        for start in range(10_000, 20_000, 100):
+            flood(noise, range(start, start + 100))
+            await asyncio.sleep(0)
+        await recorder.wait(Answered)
+        assert loop.time() - begun < 1.0
+    assert bob.counts["over rate"] > 1000
+    assert len(bob._shell.core.stack) < 200
+    await alice.close()
+    await bob.close()
+
+
+def _register(number: int) -> bytes:
+    return (
+        "REGISTER sip:127.0.0.1 SIP/2.0\r\n"
+        f"Via: SIP/2.0/UDP 127.0.0.3:5060;rport;branch=z9hG4bK{number}\r\n"
+        f"From: <sip:{number}@127.0.0.1>;tag={number}\r\nTo: <sip:{number}@127.0.0.1>\r\n"
+        f"Call-ID: {number}\r\nCSeq: 1 REGISTER\r\nContact: <sip:{number}@127.0.0.3>\r\nContent-Length: 0\r\n\r\n"
+    ).encode()

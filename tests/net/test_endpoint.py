@@ -1,0 +1,134 @@
+"""What peers are told of our address, and which socket reaches them."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+
+from gateway.errors import ConfigError
+from gateway.net.config import UserAgentConfig
+from gateway.net.endpoint import Endpoint
+from gateway.sip.errors import SipSyntaxError
+from gateway.sip.flow import Flow, is_ip_address
+from gateway.sip.message import Request, Response
+
+
+class Inbox:
+    def __init__(self) -> None:
+        self.datagrams: list[tuple[bytes, Flow]] = []
+        self.news = asyncio.Event()
+
+    def datagram(self, data: bytes, flow: Flow) -> None:
+        self.datagrams.append((data, flow))
+        self.news.set()
+
+    def message(self, message: Request | Response, flow: Flow, size: int) -> None:
+        raise AssertionError("no stream is used here")
+
+    def broken(self, error: SipSyntaxError, flow: Flow, size: int) -> None:
+        raise AssertionError("no stream is used here")
+
+
+def endpoint_of(config: UserAgentConfig, failed: list[Flow] | None = None) -> tuple[Endpoint, Inbox]:
+    inbox = Inbox()
+    return Endpoint(config, inbox, (failed if failed is not None else []).append), inbox
+
+
+async def test_peers_outside_are_told_the_advertised_address() -> None:
+    """A peer on this machine is told the real one."""
+    endpoint, _ = endpoint_of(UserAgentConfig(listen=(("127.0.0.1", 0),), advertised=("198.51.100.1", None)))
+    await endpoint.open()
+    port = endpoint.listening[0][2]
+    assert endpoint.sent_by(Flow("udp", "192.0.2.1", 5060)) == ("198.51.100.1", port)
+    assert endpoint.sent_by(Flow("udp", "127.0.0.1", 5060)) == ("127.0.0.1", port)
+    await endpoint.close()
+
+
+async def test_an_advertised_port_is_the_one_of_udp() -> None:
+    """A stream keeps its own port."""
+    loopback = (("127.0.0.1", 0),)
+    endpoint, _ = endpoint_of(UserAgentConfig(listen=loopback, listen_tcp=loopback, advertised=("198.51.100.1", 15060)))
+    await endpoint.open()
+    tcp = next(port for kind, _, port in endpoint.listening if kind == "tcp")
+    assert endpoint.sent_by(Flow("udp", "192.0.2.1", 5060)) == ("198.51.100.1", 15060)
+    assert endpoint.sent_by(Flow("tcp", "192.0.2.1", 5060)) == ("198.51.100.1", tcp)
+    await endpoint.close()
+
+
+async def test_a_wildcard_listener_names_the_address_that_reaches_the_peer() -> None:
+    """0.0.0.0 is never written into a message."""
+    endpoint, _ = endpoint_of(UserAgentConfig(listen=(("0.0.0.0", 0),)))
+    await endpoint.open()
+    port = endpoint.listening[0][2]
+    assert endpoint.sent_by(Flow("udp", "127.0.0.1", 5060)) == ("127.0.0.1", port)
+    assert endpoint.sent_by(Flow("udp", "not.resolved.example", 5060)) == ("127.0.0.1", port)
+    await endpoint.close()
+
+
+async def test_each_family_goes_out_by_its_own_socket() -> None:
+    """An IPv6 peer is not sent to by an IPv4 socket, and is answered by the socket it came to."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        pytest.skip("this machine has no IPv6 loopback")
+    failed: list[Flow] = []
+    endpoint, inbox = endpoint_of(UserAgentConfig(listen=(("127.0.0.1", 0), ("::1", 0))), failed)
+    await endpoint.open()
+    four, six = (port for _, _, port in endpoint.listening)
+    endpoint.send(b"to six", Flow("udp", "::1", six))
+    endpoint.send(b"to four", Flow("udp", "127.0.0.1", four))
+    async with asyncio.timeout(5):
+        while len(inbox.datagrams) < 2:
+            inbox.news.clear()
+            await inbox.news.wait()
+    assert {data: (flow.host, flow.port) for data, flow in inbox.datagrams} == {
+        b"to six": ("::1", six),
+        b"to four": ("127.0.0.1", four),
+    }
+    assert {flow.local for _, flow in inbox.datagrams} == {f"udp:127.0.0.1:{four}", f"udp:[::1]:{six}"}
+    assert failed == []
+    await endpoint.close()
+
+
+@pytest.mark.parametrize(
+    "flow", [Flow("udp", "::1", 5060), Flow("tcp", "127.0.0.1", 5060), Flow("wss", "192.0.2.1", 4433)]
+)
+async def test_a_flow_that_nothing_of_ours_reaches_is_reported(flow: Flow) -> None:
+    """No IPv6 socket, TCP switched off, a WebSocket that is gone."""
+    failed: list[Flow] = []
+    endpoint, _ = endpoint_of(UserAgentConfig(listen=(("127.0.0.1", 0),)), failed)
+    await endpoint.open()
+    endpoint.send(b"x", flow)
+    assert failed == [flow]
+    await endpoint.close()
+
+
+async def test_tls_without_a_certificate_is_a_configuration_error() -> None:
+    """The key is named."""
+    endpoint, _ = endpoint_of(UserAgentConfig(listen_tls=(("127.0.0.1", 0),)))
+    with pytest.raises(ConfigError, match="listen_tls"):
+        await endpoint.open()
+
+
+@pytest.mark.parametrize("text", ["udp:192.0.2.7:5060", "tcp:[2001:db8::1]:5061", "wss:192.0.2.1:1"])
+def test_a_flow_reads_what_it_writes(text: str) -> None:
+    """The form that registrations keep."""
+    assert str(Flow.parse(text)) == text
+
+
+@pytest.mark.parametrize("text", ["", "udp:", "udp:h", "udp:h:0", "udp:h:65536", "x:h:1", "udp::5", "udp:h:-1"])
+def test_what_is_no_flow_is_a_syntax_error(text: str) -> None:
+    """Never anything else."""
+    with pytest.raises(SipSyntaxError):
+        Flow.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("host", "yes"), [("192.0.2.1", True), ("[::1]", True), ("::1", True), ("1.2.3", False), ("256.1.1.1", False)]
+)
+def test_addresses_are_told_from_names(host: str, yes: bool) -> None:
+    """Only names are looked up."""
+    assert is_ip_address(host) is yes
