@@ -52,7 +52,8 @@ class StackConfig:
     parser: Limits = field(default_factory=Limits)
     admission: AdmissionLimits = field(default_factory=AdmissionLimits)
     transactions: int = 20_000
-    """Client and server transactions together; beyond it strangers get 503 without any state."""
+    """Client and server transactions together; beyond it new calls get 503 without any state. A finished one
+    stays for 32 s, so that this many allow about a sixty-fourth as many calls a second for ever."""
     retry_after: int = 5
     """Seconds that such a 503 asks to wait."""
     amplification: float = 1.5
@@ -200,7 +201,7 @@ class Stack:
 
         Raises StackFullError at the configured number of transactions, SipBuildError for a bad request.
         """
-        if len(self) >= self.config.transactions:
+        if len(self) >= self._room_for(request):
             raise StackFullError("too many transactions")
         branch = COOKIE + self._token()
         return self._begin_client(build.with_via(request, self._via(flow, branch)), branch, flow, now)
@@ -349,7 +350,7 @@ class Stack:
             return
         answer_to = response_flow(request.top_via, flow)
         stamped = _stamped(request, flow)
-        if len(self) >= self.config.transactions:
+        if len(self) >= self._room_for(request):
             self._refuse_new(stamped, 503, answer_to, size, (("Retry-After", self.config.retry_after),))
         elif request.method == "CANCEL":
             self._receive_cancel(stamped, key, flow, answer_to, now, size)
@@ -359,6 +360,11 @@ class Stack:
         else:
             transaction = self._begin_server(stamped, key, answer_to, now)
             self._events.append(RequestReceived(transaction, stamped, flow, size))
+
+    def _room_for(self, request: Request) -> int:
+        """How many transactions there may be before this one; what ends or keeps a call has a quarter more."""
+        limit = self.config.transactions
+        return limit if request.to_tag is None and request.method != "CANCEL" else limit + limit // 4
 
     def _receive_cancel(
         self, cancel: Request, key: ServerKey, source: Flow, answer_to: Flow, now: float, size: int

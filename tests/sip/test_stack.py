@@ -200,10 +200,12 @@ def test_no_source_gets_more_than_its_burst_and_rate(arrivals: list[tuple[str, f
 
 def test_remembered_sources_are_bounded() -> None:
     """A million addresses do not fill the memory, and trusted ones are not limited at all."""
-    admission = Admission(AdmissionLimits(rate=1, burst=1, sources=100, trusted=frozenset(("trunk",))))
-    assert all(admission.admit(str(number), 0.0) for number in range(1000))
+    trusted = frozenset(("198.51.100.0/24", "2001:db8::1"))
+    admission = Admission(AdmissionLimits(rate=1, burst=1, sources=100, trusted=trusted))
+    assert all(admission.admit(f"10.0.{number // 250}.{number % 250}", 0.0) for number in range(1000))
     assert len(admission) == 100
-    assert all(admission.admit("trunk", 0.0) for _ in range(100))
+    assert all(admission.admit(trunk, 0.0) for trunk in ("198.51.100.7", "2001:db8::1") for _ in range(100))
+    assert [admission.admit("2001:db8::2", 0.0) for _ in range(2)] == [True, False]
 
 
 def test_an_answer_to_a_stranger_is_hardly_larger_than_the_request() -> None:
@@ -250,6 +252,18 @@ def test_a_stranger_hears_the_same_tag_each_time() -> None:
         tags |= {parse_message(data).to_tag for data, _ in node.drain()}
     assert len(tags) == 1
     assert None not in tags
+
+
+def test_a_full_table_still_lets_calls_end() -> None:
+    """A quarter of the room is kept for requests in dialogs; new ones are refused long before."""
+    stack = stack_of(StackConfig(admission=AdmissionLimits(rate=0), transactions=8))
+    for number in range(20):
+        stack.receive(text(branch=f"z9hG4bK{number}", call_id=str(number)), SOURCE, 0.0)
+    assert len(stack) == 8
+    for number in range(5):
+        stack.receive(text("BYE", branch=f"z9hG4bKb{number}", call_id=f"b{number}", to_tag="ours"), SOURCE, 0.0)
+    assert len(stack) == 10
+    assert [event.request.method for event in stack.events()[8:]] == ["BYE", "BYE"]  # type: ignore[union-attr]
 
 
 # ---- bad input
