@@ -152,7 +152,10 @@ def _one_of_each(media: list[Codec]) -> list[Codec]:
 
 
 def _side_formats(kept: list[Codec], media: list[Codec], policy: CodecPolicy) -> list[Codec]:
-    """Comfort noise and digits at the clock rates of the audio codecs (RFC 3389, RFC 4733), noise first."""
+    """Comfort noise and digits at the clock rates of the audio codecs (RFC 3389, RFC 4733), noise first.
+
+    Digits 0-15 are said even where the other side leaves them to the default: some phones want to read it.
+    """
     if not media:
         return _digits_alone(kept)
     rates = dict.fromkeys(codec.clock_rate for codec in media)
@@ -161,7 +164,8 @@ def _side_formats(kept: list[Codec], media: list[Codec], policy: CodecPolicy) ->
     if policy.events and EVENT not in policy.drop:
         for rate in rates:
             events.setdefault(rate, Codec(EVENT, rate, fmtp=_EVENTS))
-    return noise + [events[rate] for rate in rates if rate in events]
+    digits = [events[rate] for rate in rates if rate in events]
+    return noise + [codec if codec.fmtp else replace(codec, fmtp=_EVENTS) for codec in digits]
 
 
 def _offered_repair(kept: list[Codec], numbers: dict[int | None, int | None], numbering: Numbering) -> list[Codec]:
