@@ -354,12 +354,20 @@ class Stack:
             self._refuse_new(stamped, 503, answer_to, size, (("Retry-After", self.config.retry_after),))
         elif request.method == "CANCEL":
             self._receive_cancel(stamped, key, flow, answer_to, now, size)
-        elif request.to_tag is None and _merge_key(request) in self._merged:
-            # RFC 3261 8.2.2.2: the same request by another way.
+        elif request.to_tag is None and self._is_merged(request):
             self._refuse_new(stamped, 482, answer_to, size)
         else:
             transaction = self._begin_server(stamped, key, answer_to, now)
             self._events.append(RequestReceived(transaction, stamped, flow, size))
+
+    def _is_merged(self, request: Request) -> bool:
+        """Whether it is the same request by another way (RFC 3261 8.2.2.2).
+
+        Other requests than INVITE count only until they are answered: there are phones whose OPTIONS that keep
+        a NAT open always have the same Call-ID, tag and number.
+        """
+        first = self._servers.get(self._merged.get(_merge_key(request)))
+        return first is not None and (request.method == "INVITE" or first.state is not State.COMPLETED)
 
     def _room_for(self, request: Request) -> int:
         """How many transactions there may be before this one; what ends or keeps a call has a quarter more."""

@@ -129,6 +129,14 @@ def test_the_same_request_may_come_again_when_the_first_is_forgotten() -> None:
     assert len(stack.events()) == 1
 
 
+def test_a_phone_whose_pings_are_all_alike_is_answered_each_time() -> None:
+    """The same OPTIONS under another branch is a new one as soon as the first is answered."""
+    node = agent()
+    for branch in ("z9hG4bKa", "z9hG4bKb", "z9hG4bKc"):
+        node.receive(text(branch=branch), ("192.0.2.9", 5070), 0.0)
+        assert [int(data.split(b" ")[1]) for data, _ in node.drain()] == [200]
+
+
 # ---- the way back
 
 
