@@ -1,0 +1,132 @@
+"""One call at rtpengine: what was said of it, and what was last heard of it. No I/O."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from gateway.media.engine import (
+    CallStatistics,
+    Connected,
+    FirstMedia,
+    MediaEvent,
+    MediaFailed,
+    MediaTimeout,
+    Party,
+    PartyStatistics,
+    StreamStatistics,
+)
+from gateway.media.rtpengine.client import NgHost
+from gateway.media.rtpengine.ng import Request
+from gateway.media.rtpengine.statistics import Heard
+from sdp import MediaDescription
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long silence is borne, in seconds; 0: for ever."""
+
+    setup: float = 15.0
+    """From the answer to the first packet of a browser."""
+    media: float = 60.0
+    """Without a packet of a party that may send."""
+    held: float = 3600.0
+    """Without a packet of a party that has no reason to send."""
+
+
+@dataclass(slots=True)
+class PartyState:
+    """One side."""
+
+    party: Party
+    since: float
+    """Monotonic seconds when it was first named."""
+    heard: Heard = field(default_factory=Heard)
+    heard_at: float | None = None
+    """When its packets were last seen to have grown."""
+    connected_after: float | None = None
+    codec: str | None = None
+    warned: bool = False
+    """MediaTimeout was said and nothing came since."""
+    failed: bool = False
+
+
+@dataclass(slots=True)
+class CallState:
+    """The two sides, the daemon that has them, and the requests that made the call what it is."""
+
+    call_id: str
+    host: NgHost
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    parties: dict[str, PartyState] = field(default_factory=dict)
+    offers: dict[tuple[str, str], tuple[MediaDescription, MediaDescription]] = field(default_factory=dict)
+    """By source and target: its offer, and what was made of it, until it is answered."""
+    exchange: tuple[Request, ...] = ()
+    """The last offer and its answer, to be said again with another flag."""
+    offer: Request | None = None
+    answered_at: float | None = None
+    digits: bool = False
+    """The daemon has been told to be ready for digits of ours."""
+    closed: bool = False
+
+    def party(self, party: Party, now: float) -> PartyState:
+        """The state of a party, begun when it is new."""
+        state = self.parties.get(party.tag)
+        if state is None:
+            state = self.parties[party.tag] = PartyState(party, now)
+        state.party = party
+        return state
+
+    def peers(self, tag: str) -> list[str]:
+        """Tags of the others."""
+        return [other for other in self.parties if other != tag]
+
+    def take(self, heard: Mapping[str, Heard], now: float, patience: Patience) -> list[MediaEvent]:
+        """What a query's reply means now, as events."""
+        events: list[MediaEvent] = []
+        for tag, state in self.parties.items():
+            latest = heard.get(tag)
+            if latest is None:
+                continue
+            before, state.heard = state.heard, latest
+            if latest.packets + latest.control > before.packets + before.control:
+                self._alive(state, now, events.append)
+            elif self.answered_at is not None:
+                self._silent(state, now, patience, events.append)
+        return events
+
+    def _alive(self, state: PartyState, now: float, emit: Callable[[MediaEvent], None]) -> None:
+        state.heard_at, state.warned = now, False
+        if state.connected_after is None and state.heard.packets:
+            state.connected_after = now - state.since
+            emit(Connected(self.call_id, state.party.tag))
+            emit(FirstMedia(self.call_id, state.party.tag))
+
+    def _silent(self, state: PartyState, now: float, patience: Patience, emit: Callable[[MediaEvent], None]) -> None:
+        assert self.answered_at is not None
+        tag = state.party.tag
+        silence = now - max(self.answered_at, state.heard_at or 0.0)
+        never = state.heard_at is None and state.party.kind.value == "webrtc"
+        if never and 0 < patience.setup <= silence:
+            if not state.failed:
+                state.failed = True
+                emit(MediaFailed(self.call_id, tag, "the browser's media did not connect"))
+            return
+        limit = patience.media if state.heard.expected else patience.held
+        if 0 < limit <= silence and not state.warned:
+            state.warned = True
+            emit(MediaTimeout(self.call_id, tag, silence))
+
+    def statistics(self) -> CallStatistics:
+        """From what was last heard; what a party was sent is what its peer was heard saying."""
+        parties = {}
+        for tag, state in self.parties.items():
+            others = [self.parties[other] for other in self.peers(tag)]
+            talking = max(others, key=lambda other: other.heard.packets, default=None)
+            sent = StreamStatistics()
+            if talking is not None:
+                sent = StreamStatistics(talking.heard.packets, talking.heard.bytes, codec=state.codec)
+            after = None if state.connected_after is None else state.connected_after * 1000
+            parties[tag] = PartyStatistics(state.heard.stream(state.codec), sent, state.heard.rtt_ms, after)
+        return CallStatistics(parties, any(state.heard.transcoding for state in self.parties.values()))

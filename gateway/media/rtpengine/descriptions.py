@@ -1,0 +1,107 @@
+"""Descriptions on their way to and from rtpengine: checked before, tidied after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from gateway.media.engine import Kind, MediaError
+from sdp import Codec, Limits, MediaDescription, SdpError, SessionDescription, read_codecs
+
+LIMITS = Limits(size=32768, lines=1024, media=16, section_lines=512)
+"""What a stranger's description may be at most."""
+
+_BROWSERS_OWN = frozenset(
+    {
+        *("end-of-candidates", "ice-options", "mid", "group", "rtcp-mux", "rtcp-mux-only", "rtcp-rsize"),
+        *("extmap", "extmap-allow-mixed", "rtcp-fb", "rid", "simulcast", "ssrc", "ssrc-group", "msid"),
+        *("msid-semantic", "fingerprint", "setup", "tls-id"),
+    }
+)
+"""Attributes that say something to a browser only; rtpengine passes on what it does not know."""
+_PHONES_OWN = frozenset({"crypto", "end-of-candidates", "group", "msid-semantic"})
+"""Attributes of the other side that would mislead a browser."""
+
+
+def read(text: str) -> SessionDescription:
+    """A party's description; raises MediaError 400 where it cannot be read."""
+    try:
+        description = SessionDescription.parse(text, LIMITS)
+        for section in description.media:
+            _ = section.media_line
+            if description.connection_of(section) is None:
+                raise MediaError(f"no address for the section of line {section.first_line}", 400)
+    except SdpError as error:
+        raise MediaError(f"the session description cannot be read: {error}", 400) from None
+    return description
+
+
+def audio_of(description: SessionDescription) -> MediaDescription | None:
+    """The first audio section that is wanted and can carry speech."""
+    return next((section for section in description.media if _usable(description, section)), None)
+
+
+def codecs_of(section: MediaDescription | None) -> tuple[Codec, ...]:
+    """Its formats, none for no section; raises MediaError 400 where they cannot be read."""
+    if section is None:
+        return ()
+    try:
+        return read_codecs(section)
+    except SdpError as error:
+        raise MediaError(f"the codecs cannot be read: {error}", 400) from None
+
+
+def addresses_of(description: SessionDescription) -> list[str]:
+    """The connection addresses of every section."""
+    found = [description.connection_of(section) for section in description.media]
+    return [connection.address for connection in found if connection is not None]
+
+
+def only_audio(description: SessionDescription) -> str:
+    """The description with every section refused but the first usable audio one; raises MediaError 488 for none."""
+    audio = audio_of(description)
+    if audio is None:
+        raise MediaError("no audio that could be carried", 488)
+    return str(
+        description.with_media(section if section is audio else _refused(section) for section in description.media)
+    )
+
+
+def tidied(text: str, kind: Kind) -> SessionDescription:
+    """What rtpengine wrote for a party of that kind, without what only the other side understands.
+
+    Raises MediaError 500 where it cannot be read.
+    """
+    unwanted = _PHONES_OWN if kind is Kind.WEBRTC else _BROWSERS_OWN
+    try:
+        description = SessionDescription.parse(text, LIMITS)
+    except SdpError:
+        raise MediaError("rtpengine wrote a description that cannot be read", 500) from None
+    media = [section.with_lines(_without(section.lines, unwanted)) for section in description.media]
+    return description.with_lines(_without(description.lines, unwanted)).with_media(media)
+
+
+def fits(answer: MediaDescription, offer: MediaDescription) -> bool:
+    """Whether the two speak the same profile and share a codec that carries speech."""
+    if answer.protocol.upper() != offer.protocol.upper():
+        return False
+    told = [codec for codec in codecs_of(offer) if codec.is_media]
+    return any(codec.is_media and any(codec.key == each.key for each in told) for codec in codecs_of(answer))
+
+
+def _usable(description: SessionDescription, section: MediaDescription) -> bool:
+    if section.kind != "audio" or not section.port or "RTP/" not in section.protocol.upper():
+        return False
+    if "TLS" in section.protocol.upper() and not (section.has("fingerprint") or description.has("fingerprint")):
+        return False
+    return any(codec.is_media for codec in codecs_of(section))
+
+
+def _refused(section: MediaDescription) -> MediaDescription:
+    return section.with_media_line(replace(section.media_line, port=0))
+
+
+def _without(lines: Iterable[str], names: frozenset[str]) -> Iterable[str]:
+    for line in lines:
+        if not line.startswith("a=") or line[2:].partition(":")[0].lower() not in names:
+            yield line

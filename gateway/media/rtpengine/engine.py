@@ -1,0 +1,430 @@
+"""A rtpengine, or several, as the gateway's media engine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import structlog
+
+from gateway.media.engine import (
+    CallStatistics,
+    Capabilities,
+    EventHandler,
+    Kind,
+    MediaError,
+    MediaEvent,
+    MediaFailed,
+    Party,
+)
+from gateway.media.rtpengine import descriptions
+from gateway.media.rtpengine.bencode import Encodable
+from gateway.media.rtpengine.call import CallState, Patience
+from gateway.media.rtpengine.client import Address, ClientConfig, NgHost, NgHosts, Unreachable
+from gateway.media.rtpengine.ng import Reply, Request
+from gateway.media.rtpengine.profiles import Policy, flags, offer_flags
+from gateway.media.rtpengine.statistics import heard
+from gateway.media.rtpengine.watch import Rhythm, Watch
+from sdp import MediaDescription, SessionDescription
+
+log = structlog.get_logger(__name__)
+
+LONGEST_CANDIDATE = 1024
+"""Characters."""
+LONGEST_CALL_ID = 256
+"""Characters, of a call id and of a tag."""
+DIGITS = frozenset("0123456789*#ABCD")
+_UNKNOWN_CALL = "unknown call"
+
+
+@dataclass(frozen=True, slots=True)
+class RtpengineConfig:
+    """Where the daemons are, what they are told, how long and how much is borne."""
+
+    hosts: tuple[Address, ...]
+    """Host and UDP port of the ng protocol of each daemon."""
+    policy: Policy = field(default_factory=Policy)
+    client: ClientConfig = field(default_factory=ClientConfig)
+    rhythm: Rhythm = field(default_factory=Rhythm)
+    patience: Patience = field(default_factory=Patience)
+    max_sessions: int = 1000
+    """Calls at once; more are refused with 503."""
+
+
+class RtpengineEngine:
+    """`gateway.media.engine.MediaEngine` by rtpengine's ng protocol. All methods raise MediaError only.
+
+    What rtpengine 10.5 cannot do: answer before the other side has, and built-in services.
+    """
+
+    def __init__(
+        self,
+        config: RtpengineConfig,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        """`clock` gives monotonic seconds; `random(n)` n unguessable bytes."""
+        self.config = config
+        self._clock = clock
+        self._hosts = NgHosts(config.hosts, config.client, clock, random)
+        self._calls: dict[str, CallState] = {}
+        self._watch = Watch(config.rhythm, clock, self._look)
+        self._handlers: list[EventHandler] = []
+        self._events: deque[MediaEvent] = deque()
+        self._delivery: asyncio.Handle | None = None
+        self._running = False
+
+    @property
+    def capabilities(self) -> Capabilities:
+        policy = self.config.policy
+        codecs = frozenset((*policy.webrtc_codecs, *policy.rtp_codecs)) if policy.transcode else frozenset[str]()
+        return Capabilities(early_answer=False, services=frozenset(), transcodes=codecs)
+
+    @property
+    def sessions(self) -> int:
+        """Calls that have not been deleted."""
+        return len(self._calls)
+
+    def subscribe(self, handler: EventHandler) -> None:
+        self._handlers.append(handler)
+
+    async def start(self) -> None:
+        """Ask every daemon whether it is there; raises MediaError 503, with the addresses, where none is."""
+        if self._running:
+            return
+        await self._hosts.open()
+        self._watch.start()
+        self._running = True
+
+    async def close(self) -> None:
+        """Delete every call and release every socket; a daemon that is gone is not waited for long."""
+        if not self._running:
+            return
+        self._running = False
+        await self._watch.stop()
+        await asyncio.gather(*[self._end(call) for call in self._calls.values()])
+        self._calls.clear()
+        self._hosts.close()
+        await asyncio.sleep(0)
+
+    async def offer(self, call_id: str, source: Party, target: Party, sdp: str) -> str:
+        self._check(call_id, source, target)
+        description = descriptions.read(sdp)
+        audio = descriptions.audio_of(description)
+        text = descriptions.only_audio(description)
+        call = self._calls.get(call_id)
+        if call is not None:
+            async with call.lock:
+                self._still_open(call)
+                return await self._offer(call, source, target, description, audio, text)
+        if len(self._calls) >= self.config.max_sessions:
+            raise MediaError("no room for another call", 503)
+        return await self._first_offer(call_id, source, target, description, audio, text)
+
+    async def accept(self, call_id: str, source: Party) -> str:
+        self._call(call_id)
+        raise MediaError("rtpengine cannot answer an offer before the other side has", 500)
+
+    async def answer(self, call_id: str, source: Party, target: Party, sdp: str) -> str:
+        call = self._call(call_id)
+        async with call.lock:
+            self._still_open(call)
+            offered, told = self._pending(call, target.tag, source.tag)
+            description = descriptions.read(sdp)
+            audio = descriptions.audio_of(description)
+            if audio is None or not descriptions.fits(audio, told):
+                raise MediaError("the answer has no audio in common with the offer", 488)
+            request: dict[str, Encodable] = {
+                "command": "answer",
+                "call-id": call_id,
+                "from-tag": target.tag,
+                "to-tag": source.tag,
+                "sdp": descriptions.only_audio(description),
+                **flags(self.config.policy, source, target, descriptions.addresses_of(description)),
+            }
+            answer = await self._described(call.host, request, target)
+            if len(answer.media) < 1 or not descriptions.fits(answer.media[_index(description, audio)], offered):
+                raise MediaError("nothing in common that rtpengine could carry", 488)
+            self._answered(call, source, target, request, audio, answer)
+            return str(answer)
+
+    async def trickle(self, call_id: str, tag: str, candidate: str, mid: str | None) -> None:
+        """Checked and ignored: rtpengine learns the browser's addresses from the checks it is sent."""
+        if len(candidate) > LONGEST_CANDIDATE:
+            raise MediaError("the candidate is too long", 400)
+        self._party(self._call(call_id), tag)
+
+    async def send_dtmf(self, call_id: str, tag: str, digit: str, duration_ms: int = 160) -> None:
+        if len(digit) != 1 or digit.upper() not in DIGITS:
+            raise MediaError("not a digit", 400)
+        call = self._call(call_id)
+        async with call.lock:
+            self._still_open(call)
+            self._party(call, tag)
+            speaker = next(iter(call.peers(tag)), None)
+            if speaker is None or call.answered_at is None:
+                raise MediaError("the call has not been answered", 481)
+            await self._ready_for_digits(call)
+            request: Request = {
+                "command": "play DTMF",
+                "call-id": call_id,
+                "from-tag": speaker,
+                "code": digit.upper(),
+                "duration": min(max(duration_ms, 100), 5000),
+            }
+            await self._ask(call.host, request)
+
+    async def delete(self, call_id: str) -> CallStatistics:
+        call = self._calls.get(call_id)
+        if call is None:
+            return CallStatistics()
+        async with call.lock:
+            if call.closed:
+                return CallStatistics()
+            await self._end(call)
+            self._calls.pop(call_id, None)
+        return call.statistics()
+
+    async def query(self, call_id: str) -> CallStatistics:
+        call = self._call(call_id)
+        await self._refresh(call)
+        return call.statistics()
+
+    # Offers
+
+    async def _first_offer(
+        self,
+        call_id: str,
+        source: Party,
+        target: Party,
+        description: SessionDescription,
+        audio: MediaDescription | None,
+        text: str,
+    ) -> str:
+        """Give a new call to the first daemon that takes it; it stays there."""
+        hosts = self._hosts.candidates()
+        call = self._calls[call_id] = CallState(call_id, hosts[0])
+        async with call.lock:
+            try:
+                for place, call.host in enumerate(hosts):
+                    try:
+                        return await self._offer(call, source, target, description, audio, text)
+                    except Unreachable:
+                        # It may have heard us though we did not hear it: its ports must not stay taken.
+                        call.host.forget(_delete(call_id))
+                        if place == len(hosts) - 1 or not self._running:
+                            raise
+                raise Unreachable("there is no rtpengine")
+            except MediaError:
+                call.closed = True
+                self._calls.pop(call_id, None)
+                raise
+
+    async def _offer(
+        self,
+        call: CallState,
+        source: Party,
+        target: Party,
+        description: SessionDescription,
+        audio: MediaDescription | None,
+        text: str,
+    ) -> str:
+        offered = [codec.key[0] for codec in descriptions.codecs_of(audio)]
+        addresses = descriptions.addresses_of(description)
+        request: dict[str, Encodable] = {
+            "command": "offer",
+            "call-id": call.call_id,
+            "from-tag": source.tag,
+            "to-tag": target.tag,
+            "sdp": text,
+            **offer_flags(self.config.policy, source, target, addresses, offered),
+        }
+        for party in (source, target):
+            known = call.parties.get(party.tag)
+            if known is not None and known.party.kind is not party.kind:
+                raise MediaError("a party cannot change what it speaks", 500)
+        told = await self._described(call.host, request, target)
+        assert audio is not None
+        section = told.media[_index(description, audio)]
+        if not any(codec.is_media for codec in descriptions.codecs_of(section)):
+            raise MediaError("nothing that rtpengine could offer", 488)
+        now = self._clock()
+        for party in (source, target):
+            call.party(party, now)
+        call.offer = request
+        call.offers[source.tag, target.tag] = (audio, section)
+        return str(told)
+
+    async def _described(self, host: NgHost, request: Request, target: Party) -> SessionDescription:
+        reply = await self._ask(host, request)
+        text = reply.get("sdp")
+        if not isinstance(text, str):
+            raise MediaError("rtpengine gave no description", 500)
+        return descriptions.tidied(text, target.kind)
+
+    def _answered(
+        self,
+        call: CallState,
+        source: Party,
+        target: Party,
+        request: Request,
+        audio: MediaDescription,
+        answer: SessionDescription,
+    ) -> None:
+        now = self._clock()
+        del call.offers[target.tag, source.tag]
+        if call.offer is not None:
+            call.exchange = (call.offer, request)
+        call.digits = False
+        call.answered_at = call.answered_at or now
+        call.party(source, now).codec = _first_codec(audio)
+        call.party(target, now).codec = next((_first_codec(each) for each in answer.media if each.port), None)
+        self._watch.see(call.call_id)
+
+    async def _ready_for_digits(self, call: CallState) -> None:
+        """Say the last offer and answer again, ready for digits now.
+
+        The flag takes the audio through rtpengine's transcoding path, so it is kept for calls that need it. The same
+        descriptions give the same ports and keys; nobody outside notices.
+        """
+        if call.digits:
+            return
+        for request in call.exchange:
+            wanted = request["flags"]
+            assert isinstance(wanted, list)
+            await self._ask(call.host, {**request, "flags": [*wanted, "inject-DTMF"]})
+        call.digits = True
+
+    # Requests
+
+    async def _ask(self, host: NgHost, request: Request) -> Reply:
+        """The daemon's reply; its refusals become MediaError."""
+        reply = await host.ask(request)
+        if reply.get("result") == "ok":
+            return reply
+        reason = reply.get("error-reason")
+        raise _refusal(str(reason) if isinstance(reason, str) else "")
+
+    async def _refresh(self, call: CallState) -> None:
+        """Ask how the call is, and take what comes of it; raises MediaError."""
+        reply = await self._ask(call.host, {"command": "query", "call-id": call.call_id})
+        if not call.closed:
+            for event in call.take(heard(reply), self._clock(), self.config.patience):
+                self._emit(event)
+
+    async def _end(self, call: CallState) -> None:
+        """Delete at the daemon; what it last said is kept. A daemon that is gone frees the call by itself in time."""
+        try:
+            await self._refresh(call)
+            call.closed = True
+            await self._ask(call.host, _delete(call.call_id))
+        except MediaError as error:
+            call.closed = True
+            if error.status != 481:
+                log.warning("call may linger at rtpengine", call_id=call.call_id, reason=error.reason)
+
+    async def _look(self, call_id: str) -> bool | None:
+        """The watch's turn for one call."""
+        call = self._calls.get(call_id)
+        if call is None or call.closed:
+            return None
+        try:
+            await self._refresh(call)
+        except MediaError as error:
+            if error.status != 481:
+                return False
+            if not call.closed:
+                tag = next(iter(call.parties), "")
+                self._emit(MediaFailed(call_id, tag, "rtpengine does not know the call any more"))
+            return None
+        return any(state.connected_after is None for state in call.parties.values())
+
+    # Small things
+
+    def _check(self, call_id: str, *parties: Party) -> None:
+        if not self._running:
+            raise MediaError("the media engine is not running", 503)
+        for text in (call_id, *(party.tag for party in parties)):
+            if not 0 < len(text) <= LONGEST_CALL_ID:
+                raise MediaError("a call id or tag that cannot be used", 500)
+        if any(party.kind is Kind.SERVICE for party in parties):
+            raise MediaError("rtpengine has no built-in services", 488)
+        if len({party.tag for party in parties}) < len(parties):
+            raise MediaError("a call needs two parties", 488)
+
+    def _call(self, call_id: str) -> CallState:
+        if not self._running:
+            raise MediaError("the media engine is not running", 503)
+        call = self._calls.get(call_id)
+        if call is None:
+            raise MediaError(_UNKNOWN_CALL, 481)
+        return call
+
+    @staticmethod
+    def _party(call: CallState, tag: str) -> None:
+        if tag not in call.parties:
+            raise MediaError("unknown party", 481)
+
+    @staticmethod
+    def _pending(call: CallState, source: str, target: str) -> tuple[MediaDescription, MediaDescription]:
+        found = call.offers.get((source, target))
+        if found is None:
+            raise MediaError("no offer of this party is waiting for an answer", 481)
+        return found
+
+    @staticmethod
+    def _still_open(call: CallState) -> None:
+        if call.closed:
+            raise MediaError("the call has ended", 481)
+
+    def _emit(self, event: MediaEvent) -> None:
+        """Queue an event; it is delivered from the event loop, never from within a request."""
+        self._events.append(event)
+        if self._delivery is None:
+            self._delivery = asyncio.get_running_loop().call_soon(self._deliver)
+
+    def _deliver(self) -> None:
+        self._delivery = None
+        for _ in range(len(self._events)):
+            event = self._events.popleft()
+            for handler in tuple(self._handlers):
+                try:
+                    handler(event)
+                except Exception:
+                    log.exception("a handler of media events failed")
+
+
+def _delete(call_id: str) -> Mapping[str, Encodable]:
+    return {"command": "delete", "call-id": call_id, "delete delay": 0}
+
+
+_REFUSALS = (
+    ("unknown call", 481),
+    ("parse sdp", 400),
+    ("ports", 503),
+    ("port", 503),
+    ("limit", 503),
+    ("load", 503),
+    ("sessions", 503),
+    ("unknown", 481),
+)
+"""What an error-reason contains, and the status that says so; the first that fits."""
+
+
+def _refusal(reason: str) -> MediaError:
+    lowered = reason.lower()
+    status = next((status for words, status in _REFUSALS if words in lowered), 500)
+    return MediaError(f"rtpengine refused: {reason[:200] or 'no reason given'}", status)
+
+
+def _index(description: SessionDescription, section: MediaDescription) -> int:
+    return next(place for place, each in enumerate(description.media) if each is section)
+
+
+def _first_codec(section: MediaDescription) -> str | None:
+    return next((codec.key[0] for codec in descriptions.codecs_of(section) if codec.is_media), None)

@@ -1,0 +1,132 @@
+"""What rtpengine is to be told: our words for a party as the flags of an offer or an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from gateway.media.engine import Kind, Party
+from gateway.media.rtpengine.bencode import Encodable
+from sdp import is_private
+
+NAMES = {"opus": "opus", "g722": "G722", "pcmu": "PCMU", "pcma": "PCMA"}
+"""Codecs by the names rtpengine knows them by; others in capitals."""
+
+Flags = dict[str, Encodable]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What holds for every call."""
+
+    webrtc_codecs: tuple[str, ...] = ("opus", "g722", "pcmu", "pcma")
+    """Toward browsers, lower case, best first."""
+    rtp_codecs: tuple[str, ...] = ("opus", "g722", "pcmu", "pcma")
+    """Toward phones, lower case, best first."""
+    telephone_event: bool = True
+    transcode: bool = True
+    """Turn one codec into the other where none is common."""
+    srtp_suites: tuple[str, ...] = ("AEAD_AES_128_GCM", "AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32")
+    """Toward phones with SDES."""
+    strict_source: bool = True
+    """Drop packets from another address than the one a party was found at; off for media that moves."""
+    webrtc_interface: str | None = None
+    """Name of the daemon's interface for browsers; None: its first one."""
+    rtp_interface: str | None = None
+    """The same for phones."""
+
+
+_TOWARD: dict[Kind, Flags] = {
+    Kind.WEBRTC: {
+        "transport-protocol": "UDP/TLS/RTP/SAVPF",
+        "ICE": "force",
+        "DTLS": "passive",
+        "rtcp-mux": ["accept", "offer", "require"],
+    },
+    Kind.RTP: {"transport-protocol": "RTP/AVP", "ICE": "remove", "rtcp-mux": ["demux"]},
+    Kind.SDES: {"transport-protocol": "RTP/SAVP", "ICE": "remove", "rtcp-mux": ["demux"]},
+}
+"""What the description that comes back is to be, by the kind of who gets it."""
+
+_OTHER_SUITES = (
+    "AEAD_AES_256_GCM",
+    "AEAD_AES_128_GCM",
+    "AES_256_CM_HMAC_SHA1_80",
+    "AES_256_CM_HMAC_SHA1_32",
+    "AES_192_CM_HMAC_SHA1_80",
+    "AES_192_CM_HMAC_SHA1_32",
+    "AES_CM_128_HMAC_SHA1_80",
+    "AES_CM_128_HMAC_SHA1_32",
+    "F8_128_HMAC_SHA1_80",
+    "F8_128_HMAC_SHA1_32",
+    "NULL_HMAC_SHA1_80",
+    "NULL_HMAC_SHA1_32",
+)
+"""Every suite rtpengine may offer."""
+
+
+def flags(policy: Policy, source: Party, target: Party, addresses: Iterable[str]) -> Flags:
+    """What offer and answer have in common; `addresses` are those of `source`'s description."""
+    wanted = ["trust-address", "generate mid", "strip extmap"]
+    told = dict(_TOWARD[target.kind])
+    if policy.strict_source:
+        wanted.append("strict-source")
+    hidden = hidden_source(source, addresses)
+    if hidden is not None:
+        wanted[0] = "SIP-source-address"
+        told["received-from"] = ["IP6" if ":" in hidden else "IP4", hidden]
+    if source.kind is Kind.WEBRTC:
+        told["DTLS-reverse"] = "passive"
+    if target.kind is Kind.SDES:
+        told["SDES"] = [f"no-{suite}" for suite in _OTHER_SUITES if suite not in policy.srtp_suites]
+    told["flags"] = wanted
+    told["replace"] = ["origin", "session-connection", "SDP-version"]
+    return told
+
+
+def offer_flags(
+    policy: Policy, source: Party, target: Party, addresses: Iterable[str], offered: Iterable[str]
+) -> Flags:
+    """For an offer of `source`, which names the codecs `offered` (lower case)."""
+    told = flags(policy, source, target, addresses)
+    names = [NAMES.get(name, name.upper()) for name in preferred(policy, target, offered)]
+    if policy.telephone_event:
+        names.append("telephone-event")
+    if policy.transcode:
+        told["codec"] = {"mask": ["all"], "transcode": names}
+    else:
+        told["codec"] = {"strip": ["all"], "offer": names}
+    sides = [_interface(policy, party) for party in (source, target)]
+    if all(sides):
+        told["direction"] = [side for side in sides if side is not None]
+    return told
+
+
+def preferred(policy: Policy, target: Party, offered: Iterable[str]) -> list[str]:
+    """The codecs `target` may be offered, best first: what it likes, then what needs no transcoding, then the rest."""
+    allowed = policy.webrtc_codecs if target.kind is Kind.WEBRTC else policy.rtp_codecs
+    known = frozenset(offered)
+    likes = target.prefer
+
+    def rank(name: str) -> tuple[int, bool]:
+        return (likes.index(name) if name in likes else len(likes), name not in known)
+
+    return sorted(allowed, key=rank)
+
+
+def hidden_source(source: Party, addresses: Iterable[str]) -> str | None:
+    """The public address signalling came from, where the description has only addresses that nobody can reach."""
+    if source.kind is Kind.WEBRTC or source.private_source is None:
+        return None
+    try:
+        ip_address(source.private_source)
+    except ValueError:
+        return None
+    if is_private(source.private_source) or not all(is_private(address) for address in addresses):
+        return None
+    return source.private_source
+
+
+def _interface(policy: Policy, party: Party) -> str | None:
+    return policy.webrtc_interface if party.kind is Kind.WEBRTC else policy.rtp_interface
