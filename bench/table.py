@@ -6,6 +6,7 @@ import gc
 import json
 import re
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -87,7 +88,7 @@ def report(name: str, results: Sequence[Result], console: Console | None = None)
     RESULTS.mkdir(exist_ok=True)
     text = json.dumps([asdict(result) for result in results], indent=2, ensure_ascii=False)
     (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
-    (console or Console()).print(_table(name, results))
+    (console or Console(width=None if sys.stdout.isatty() else 140)).print(_table(name, results))
     return all(result.met is not False for result in results)
 
 
