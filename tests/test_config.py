@@ -123,6 +123,7 @@ def _other(path: tuple[str, ...], field: FieldInfo) -> str:
         "web.public_url": "https://phone.example.com",
         "web.allowed_origins": "https://a.example,https://b.example",
         "web.ice_servers": '[{"urls": "stun:stun.example.com"}]',
+        "sip.registration.digest_algorithms": "SHA-256, MD5",
         "webrtc.listen": "127.0.0.1:40001",
         "webrtc.advertised": "203.0.113.1,203.0.113.2:4000",
         "webrtc.srtp_profiles": "SRTP_AES128_CM_HMAC_SHA1_80",

@@ -32,7 +32,6 @@ from gateway.legs.registrar import Gatekeeper, Registrar
 from gateway.media.engine import MediaEngine, MediaError
 from gateway.net.registration import RegistrationPolicy
 from gateway.net.user_agent import UserAgent
-from gateway.sip.digest import DigestServer
 from gateway.sip.headers_values import NameAddr
 from gateway.sip.uri import Uri
 from gateway.sip.user_agent.authenticator import Credentials
@@ -100,7 +99,9 @@ class GatewayApp:
         store = await self._open_store()
         engine = await self._open_media()
         presence = Presence()
-        dialer = GatewayDialer(self.config, identity, store, presence, self._wall_clock)
+        dialer = GatewayDialer(
+            self.config, identity, store, presence, engine.capabilities.services, self._wall_clock
+        )
         self.calls = self._make_calls(engine, identity, dialer)
         self._user_agent = dialer.inviter = await self._open_sip(identity, store)
         self._register_trunks()
@@ -150,7 +151,7 @@ class GatewayApp:
         gatekeeper = Gatekeeper(
             identity,
             store,
-            DigestServer(config.realm, self._random(32), policy=settings.nonce_policy(config)),
+            settings.digest(config, self._random(32)),
             settings.own_names(config),
             settings.trunk_sources(config),
             self._wall_clock,

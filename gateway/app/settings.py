@@ -20,10 +20,13 @@ from gateway.media.embedded.settings import EmbeddedConfig
 from gateway.media.embedded.transcode import OpusSettings
 from gateway.media.embedded.webrtc_config import WebRtcConfig
 from gateway.media.engine import MediaEngine
+from gateway.media.rtpengine.call import Patience
+from gateway.media.rtpengine.engine import RtpengineConfig, RtpengineEngine
+from gateway.media.rtpengine.profiles import Policy
 from gateway.net.config import UserAgentConfig
 from gateway.sip.admission import AdmissionLimits
 from gateway.sip.dialogs.session_timer import TimerPolicy
-from gateway.sip.digest import NoncePolicy
+from gateway.sip.digest import DigestServer, NoncePolicy
 from gateway.sip.parser import Limits
 from gateway.sip.registrar import RegistrarPolicy
 from gateway.sip.stack import StackConfig
@@ -73,8 +76,11 @@ def call_limits(config: Config) -> CallLimits:
     return CallLimits(limits.max_calls, limits.calls_per_second, history=limits.history_size)
 
 
-def nonce_policy(config: Config) -> NoncePolicy:
-    return NoncePolicy(lifetime=config.sip.registration.nonce_lifetime)
+def digest(config: Config, secret: bytes) -> DigestServer:
+    """The challenges for phones; `secret` signs the nonces."""
+    registration = config.sip.registration
+    policy = NoncePolicy(lifetime=registration.nonce_lifetime)
+    return DigestServer(config.realm, secret, registration.digest_algorithms, policy)
 
 
 def registrar_policy(config: Config) -> RegistrarPolicy:
@@ -159,7 +165,30 @@ def _single_addresses(config: Config) -> frozenset[str]:
 
 def engine(config: Config, clock: Callable[[], float]) -> MediaEngine:
     """The media engine the configuration names; not started yet."""
+    address = config.media.rtpengine
+    if address is not None:
+        return RtpengineEngine(_rtpengine(config, address), clock=clock)
     return EmbeddedEngine(_embedded(config), clock=clock)
+
+
+def engine_key(config: Config) -> str:
+    """The setting to look at when the media engine does not start."""
+    return "webrtc.listen" if config.media.rtpengine is None else "media.engine"
+
+
+def _rtpengine(config: Config, address: tuple[str, int]) -> RtpengineConfig:
+    rtp, codecs = config.rtp, config.codecs
+    return RtpengineConfig(
+        hosts=(address,),
+        policy=Policy(
+            webrtc_codecs=codecs.webrtc,
+            rtp_codecs=codecs.rtp,
+            telephone_event=codecs.telephone_event,
+            transcode=codecs.transcode,
+        ),
+        patience=Patience(config.webrtc.setup_timeout, rtp.media_timeout, rtp.held_timeout),
+        max_sessions=config.limits.max_calls,
+    )
 
 
 def _embedded(config: Config) -> EmbeddedConfig:

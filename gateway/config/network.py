@@ -27,6 +27,7 @@ from gateway.config.values import (
 )
 
 SrtpPolicy = Literal["off", "optional", "required"]
+DigestAlgorithm = Literal["SHA-256", "MD5"]
 
 
 class SipTimers(Section):
@@ -74,6 +75,8 @@ class SipRegistration(Section):
     """Contacts registered at once for one address of record."""
     nonce_lifetime: int = Field(default=300, ge=1)
     """How long a digest nonce is good (s)."""
+    digest_algorithms: tuple[DigestAlgorithm, ...] = Field(default=("MD5",), min_length=1)
+    """Digest algorithms phones are asked for, best first (RFC 8760); phones exist that refuse more than MD5."""
 
     @model_validator(mode="after")
     def _in_order(self) -> SipRegistration:

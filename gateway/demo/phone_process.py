@@ -239,10 +239,10 @@ class Phone:
         self.endpoint.libDestroy()
 
 
-COMMANDS = frozenset(
-    ("register", "unregister", "speak", "codecs", "listen", "digits")
-    + ("dial", "incoming", "answer", "hangup", "hold", "unhold")
-)
+_REGISTRATION = ("register", "unregister", "incoming")
+_CALL = ("dial", "answer", "hangup", "hold", "unhold", "digits")
+_SOUND = ("speak", "codecs", "listen")
+COMMANDS = frozenset((*_REGISTRATION, *_CALL, *_SOUND))
 
 
 def obey(phone: Phone, line: bytes) -> bool:
