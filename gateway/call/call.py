@@ -97,6 +97,8 @@ class Call:
         self._on_preference = on_preference
         self._offer = offer
         self._offers: list[tuple[CalleeLeg, str]] = []
+        self._early: dict[str, str] = {}
+        """Early descriptions of callees, by tag."""
         self._answer_sdp: str | None = None
         self._refusals: list[Cause] = []
         self._updating: Leg | None = None
@@ -152,8 +154,10 @@ class Call:
         match event:
             case Ringing(sdp=None):
                 what = Input.CALLEE_RINGING
-            case Ringing():
-                what = Input.CALLEE_EARLY_MEDIA
+            case Ringing(sdp=str(sdp)):
+                self._early[leg.party.tag] = sdp
+                # Early media of one would silence the others, so with several callees it waits for the answer.
+                what = Input.CALLEE_EARLY_MEDIA if len(self.callees) == 1 else Input.CALLEE_RINGING
             case Answered():
                 what = Input.CALLEE_ANSWERED
             case Rejected(cause=cause):
@@ -301,9 +305,12 @@ class Call:
     async def _answer_media(self, happening: Happening) -> None:
         assert isinstance(happening.event, Answered)
         assert happening.leg is not None
-        if happening.event.sdp is not None:
-            self._answer_sdp = await self._answer_for(self.caller, happening.leg, happening.event.sdp)
-            self._learn(happening.leg, happening.event.sdp)
+        sdp = happening.event.sdp
+        if sdp is None and self._answer_sdp is None:
+            sdp = self._early.get(happening.leg.party.tag)
+        if sdp is not None:
+            self._answer_sdp = await self._answer_for(self.caller, happening.leg, sdp)
+            self._learn(happening.leg, sdp)
         if self._answer_sdp is None:
             raise MediaError("the callee accepted without a session description", 488)
 

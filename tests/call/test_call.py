@@ -198,6 +198,18 @@ async def test_the_first_of_several_callees_to_answer_has_the_call() -> None:
     assert rig.callees[1].told[-1] == ("end", Cause.NORMAL)
 
 
+async def test_early_media_of_one_of_several_callees_waits_for_its_answer() -> None:
+    """The others ring on; a 200 without a body makes the early description the answer."""
+    rig = await Rig(callees=2, caller_kind=Kind.RTP).started()
+    await rig.hears(rig.callees[0], Ringing(ANSWER))
+    assert rig.caller.told == [("ring", None)]
+    assert "answer" not in rig.engine.verbs("c1")
+    await rig.hears(rig.callees[0], Answered(None))
+    rig.expect(State.CONNECTED)
+    assert rig.engine.requests[-1].sdp == ANSWER
+    assert rig.callees[1].told[-1] == ("end", Cause.CANCELLED)
+
+
 async def test_of_several_refusals_the_most_telling_is_passed_on() -> None:
     """Busy says more than unreachable, whichever came first."""
     rig = await Rig(callees=3).started()
