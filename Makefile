@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CONFIG ?= gateway.yaml
-APT_PACKAGES := chromium sip-tester baresip redis-server
+APT_PACKAGES := chromium sip-tester baresip redis-server rtpengine-daemon
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo test check bench format install-test system-packages clean

@@ -46,12 +46,15 @@ class GatewayDialer:
         identity: IdentityMap,
         store: IdentityStore,
         presence: Presence,
+        services: frozenset[str],
         wall_clock: Callable[[], float],
     ) -> None:
+        """`services` are the built-in services that the media engine has; calls to others find nobody."""
         self._config = config
         self._identity = identity
         self._store = store
         self._presence = presence
+        self._services = services
         self.inviter: Inviter
         """The SIP user agent; set once it is made, which needs the calls, which need this dialer."""
         self._wall_clock = wall_clock
@@ -65,7 +68,7 @@ class GatewayDialer:
         """The legs that stand for `target` now; none when nobody is there."""
         match target:
             case ServiceTarget(service=service):
-                return [ServiceLeg(f"{call_id}-service", service)]
+                return [ServiceLeg(f"{call_id}-service", service)] if service in self._services else []
             case UserTarget(user=user):
                 return await self._user_legs(user, call_id)
             case SipTarget():

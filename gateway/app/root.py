@@ -99,9 +99,7 @@ class GatewayApp:
         store = await self._open_store()
         engine = await self._open_media()
         presence = Presence()
-        dialer = GatewayDialer(
-            self.config, identity, store, presence, engine.capabilities.services, self._wall_clock
-        )
+        dialer = GatewayDialer(self.config, identity, store, presence, engine.capabilities.services, self._wall_clock)
         self.calls = self._make_calls(engine, identity, dialer)
         self._user_agent = dialer.inviter = await self._open_sip(identity, store)
         self._register_trunks()
@@ -126,7 +124,7 @@ class GatewayApp:
 
     async def _open_media(self) -> MediaEngine:
         engine = settings.engine(self.config, asyncio.get_running_loop().time)
-        await self._opened("webrtc.listen", engine.start())
+        await self._opened(settings.engine_key(self.config), engine.start())
         self._stack.push_async_callback(engine.close)
         return engine
 
