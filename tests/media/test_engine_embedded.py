@@ -234,6 +234,14 @@ async def test_sdes_protects_a_call_to_a_plain_phone() -> None:
             back = theirs.unprotect(left.packets[0][0])
             assert back is not None
             assert RtpPacket.parse(back).payload == b"back" * 40
+            await engine.offer("call", secure, RIGHT, offer)
+            assert await engine.answer("call", RIGHT, secure, right.sdp()) == answer
+            left.send_raw(protected)
+            again = theirs.protect(bytes(RtpPacket(0, 2, 320, 1, VOICE)))
+            assert again is not None
+            left.send_raw(again)
+            await until(lambda: len(right.packets) == 2)
+            assert (await engine.query("call")).parties["left"].received.discarded == 2
         finally:
             await left.close()
             await right.close()

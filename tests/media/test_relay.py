@@ -94,6 +94,14 @@ def test_a_late_packet_finds_its_place_and_a_repeated_one_is_dropped() -> None:
     assert path.relay.inbound.discarded == 2
 
 
+def test_a_packet_repeated_after_a_loss_is_dropped() -> None:
+    """What came before the gap is remembered."""
+    path = Direction()
+    for number in (1, 2, 5, 2, 4, 4):
+        path.receive(number)
+    assert path.numbers() == [0, 1, 4, 3]
+
+
 def test_numbers_wrap_together() -> None:
     """Sequence numbers over 65535 and timestamps over 2**32 on both sides."""
     path = Direction(sequence_number=65534)

@@ -209,6 +209,17 @@ def test_a_decoder_survives_what_it_cannot_decode(codec: str) -> None:
     assert frequency_of(pcm, rate) == pytest.approx(1000.0, abs=2.0)
 
 
+def test_garbage_between_good_packets_does_not_stop_opus() -> None:
+    """What the library refuses is dropped and counted; the next packet is heard."""
+    path = Path("opus", "pcmu")
+    parts = payloads("opus", 1000.0, 1.5)
+    for number, payload in enumerate(parts):
+        path.receive(number, bytes([0xFF]) * 7 if number % 10 == 5 and number < 40 else payload)
+    assert path.relay.inbound.discarded == 4
+    pcm, rate = decoded("pcmu", [packet.payload for packet in path.sent])
+    assert frequency_of(pcm, rate) == pytest.approx(1000.0, abs=2.0)
+
+
 @pytest.mark.parametrize("codec", sorted(CODECS))
 @given(st.lists(st.binary(max_size=300), min_size=1, max_size=4))
 @settings(max_examples=60, deadline=None)

@@ -118,13 +118,10 @@ class LibraryDecoder:
         self.rate = rate
         self._name = name
         self._longest = rate * LONGEST_MS // 1000
-        self._context: Any = self._open()
-
-    def _open(self) -> Any:
-        context: Any = av.CodecContext.create(self._name, "r")
-        context.sample_rate = self.rate
+        context: Any = av.CodecContext.create(name, "r")
+        context.sample_rate = rate
         context.layout = "mono"
-        return context
+        self._context = context
 
     def decode(self, payload: bytes) -> Pcm:
         # An empty packet is the library's end of stream: nothing could be decoded after it.
@@ -134,7 +131,6 @@ class LibraryDecoder:
             frames = self._context.decode(av.Packet(payload))
             parts = [frame.to_ndarray().reshape(-1) for frame in frames]
         except (av.FFmpegError, ValueError, MemoryError) as error:
-            self._context = self._open()
             raise AudioError(f"{self._name}: {type(error).__name__}") from None
         pcm = parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else np.zeros(0, np.int16)
         if pcm.dtype != np.int16 or len(pcm) > self._longest:
