@@ -46,7 +46,7 @@ CASES = [
     # values that make no sense
     ("domain: 'not a host'", "domain", "neither an IP address nor a host name"),
     ("domain: 1.2.3.400", "domain", "neither"),
-    ("sip: {listen: ['tcp:127.0.0.1:5060']}", "sip.listen.0", "must begin with one of udp"),
+    ("sip: {listen: ['sctp:127.0.0.1:5060']}", "sip.listen.0", "must begin with one of udp, tcp"),
     ("sip: {listen: ['udp:127.0.0.1']}", "sip.listen.0", "lacks the port"),
     ("sip: {listen: ['udp:example.com:5060']}", "sip.listen.0", "not an IP address to listen on"),
     ("sip: {listen: ['udp:127.0.0.1:70000']}", "sip.listen.0", "not a port number"),

@@ -135,7 +135,8 @@ def user_agent(config: Config) -> UserAgentConfig:
     sip = config.sip
     told = sip.advertised
     return UserAgentConfig(
-        listen=tuple((listen.host, listen.port) for listen in sip.listen if listen.transport == "udp"),
+        listen=_listeners(config, "udp"),
+        listen_tcp=_listeners(config, "tcp"),
         advertised=None if told is None else (told.host, told.port),
         domains=own_names(config),
         user_agent=sip.user_agent,
@@ -145,7 +146,7 @@ def user_agent(config: Config) -> UserAgentConfig:
             admission=AdmissionLimits(
                 rate=sip.limits.requests_per_second,
                 burst=sip.limits.burst,
-                trusted=_single_addresses(config),
+                trusted=tuple(source for trunk in config.trunks for source in trunk.sources),
             ),
             transactions=sip.limits.max_transactions,
         ),
@@ -157,10 +158,8 @@ def user_agent(config: Config) -> UserAgentConfig:
     )
 
 
-def _single_addresses(config: Config) -> frozenset[str]:
-    """Trunks named by one address each are not rate-limited as strangers are."""
-    networks = [ipaddress.ip_network(source) for trunk in config.trunks for source in trunk.sources]
-    return frozenset(str(network.network_address) for network in networks if network.num_addresses == 1)
+def _listeners(config: Config, transport: str) -> tuple[tuple[str, int], ...]:
+    return tuple((listen.host, listen.port) for listen in config.sip.listen if listen.transport == transport)
 
 
 def engine(config: Config, clock: Callable[[], float]) -> MediaEngine:

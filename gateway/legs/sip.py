@@ -24,7 +24,6 @@ from gateway.legs.sip_bodies import cause_of_q850, digits_of, kind_of, reason_of
 from gateway.media.engine import Kind, Party
 from gateway.sip.errors import SipError
 from gateway.sip.headers_values import NameAddr
-from gateway.sip.message import Request
 from gateway.sip.uri import Uri
 from gateway.sip.user_agent import events
 from gateway.sip.user_agent.authenticator import Credentials
@@ -51,7 +50,9 @@ class Session(Protocol):
 class CallerSession(Session, Protocol):
     """The server side of an INVITE."""
 
-    request: Request
+    @property
+    def offer(self) -> bytes:
+        """The description the INVITE brought, also out of a multipart body."""
 
     def ring(self, status: int = 180, reason: str | None = None, body: bytes | None = None) -> None: ...
 
@@ -157,7 +158,7 @@ class SipCallerLeg(_SipLeg):
     """A phone that called us: the user agent server side of an INVITE."""
 
     def __init__(self, tag: str, session: CallerSession, address: Address, source: str | None) -> None:
-        self.offer = text_of(session.request.body)
+        self.offer = text_of(session.offer)
         """The description the INVITE brought."""
         super().__init__(Party(tag, kind_of(self.offer), private_source=source), address)
         self._caller = session

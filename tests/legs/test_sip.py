@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -36,7 +35,7 @@ class FakeSession:
     """An INVITE session that does nothing but remember."""
 
     def __init__(self, body: bytes = SDP) -> None:
-        self.request: Any = SimpleNamespace(body=body)
+        self.offer = body
         self.told: list[tuple[object, ...]] = []
         self.says: Callable[[events.SessionEvent], None]
 
