@@ -132,7 +132,9 @@ class Section:
         """The direction attribute of this level; None where there is none (RFC 8866: then sendrecv)."""
         index = self._indexed()
         found = [name for name in _DIRECTION_KEYS if name in index]
-        return _DIRECTION_KEYS[min(found, key=lambda name: index[name][0])] if found else None
+        if len(found) > 1:
+            found.sort(key=lambda name: index[name][0])
+        return _DIRECTION_KEYS[found[0]] if found else None
 
     @property
     def fingerprints(self) -> tuple[Fingerprint, ...]:

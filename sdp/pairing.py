@@ -20,6 +20,7 @@ PLAN_FAMILIES: Final[dict[str, tuple[Family, ...]]] = {
 """How each kind of plan protects its media, what it likes best first."""
 
 _RTP_PROFILES: Final = frozenset({"RTP/AVP", "RTP/AVPF", "RTP/SAVP", "RTP/SAVPF"})
+_SDES_PROFILES: Final = frozenset({"RTP/SAVP", "RTP/SAVPF"})
 _DTLS_PROFILES: Final = frozenset({"UDP/TLS/RTP/SAVP", "UDP/TLS/RTP/SAVPF"})
 _BEST_EFFORT: Final = (frozenset({"RTP/SAVP", "RTP/AVP"}), frozenset({"RTP/SAVPF", "RTP/AVPF"}))
 _SCTP_PROFILES: Final = frozenset({"UDP/DTLS/SCTP", "TCP/DTLS/SCTP", "DTLS/SCTP"})
@@ -59,6 +60,8 @@ def slots(media: Sequence[MediaDescription]) -> list[tuple[int, ...]]:
     Two sections of one kind that stand together, one of a secure profile and one of the plain profile
     to it, are one stream offered twice: best-effort SRTP as phones did it before RFC 8643.
     """
+    if not any(section.protocol in _SDES_PROFILES for section in media):
+        return [(index,) for index in range(len(media))]
     return group_alternatives([(section.kind, section.protocol, section.value("mid")) for section in media])
 
 

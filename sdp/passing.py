@@ -31,6 +31,8 @@ def answered_feedback(
     can = {said for codec in other or () for said in codec.feedback if _passes(said, plan)}
     if kind == "video":
         can.update(plan.codecs.feedback)
+    if not can:
+        return tuple([codec.saying(()) for codec in codecs])
     return tuple([codec.saying(tuple([said for said in codec.feedback if said in can])) for codec in codecs])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 
 class Direction(StrEnum):
@@ -13,27 +14,30 @@ class Direction(StrEnum):
     RECVONLY = "recvonly"
     INACTIVE = "inactive"
 
-    @property
-    def sends(self) -> bool:
-        """Whether the writer sends."""
-        return self in (Direction.SENDRECV, Direction.SENDONLY)
+    sends: bool
+    """Whether the writer sends."""
+    receives: bool
+    """Whether the writer receives."""
 
-    @property
-    def receives(self) -> bool:
-        """Whether the writer receives."""
-        return self in (Direction.SENDRECV, Direction.RECVONLY)
+    def __init__(self, value: str) -> None:
+        self.sends = value in ("sendrecv", "sendonly")
+        self.receives = value in ("sendrecv", "recvonly")
 
     @classmethod
     def of(cls, sends: bool, receives: bool) -> Direction:
         """The direction of a writer that sends and receives as told."""
-        if sends:
-            return cls.SENDRECV if receives else cls.SENDONLY
-        return cls.RECVONLY if receives else cls.INACTIVE
+        return _BY_FLOW[bool(sends)][bool(receives)]
 
     def reversed(self) -> Direction:
         """The same flow seen from the other side."""
-        return Direction.of(self.receives, self.sends)
+        return _BY_FLOW[self.receives][self.sends]
 
     def limited_to(self, other: Direction) -> Direction:
         """What both this and `other`, seen from the same side, allow."""
-        return Direction.of(self.sends and other.sends, self.receives and other.receives)
+        return _BY_FLOW[self.sends and other.sends][self.receives and other.receives]
+
+
+_BY_FLOW: Final = (
+    (Direction.INACTIVE, Direction.RECVONLY),
+    (Direction.SENDONLY, Direction.SENDRECV),
+)

@@ -73,6 +73,13 @@ def test_only_what_both_said_flows(offered: str | None, answered: str | None, fl
     assert theirs.direction == ours.direction.reversed()
 
 
+def test_a_direction_is_made_of_two_flows() -> None:
+    """Sending and receiving, each there or not."""
+    for direction in Direction:
+        assert Direction.of(direction.sends, direction.receives) is direction
+        assert direction.reversed().reversed() is direction
+
+
 def test_a_session_level_direction_holds_for_all_sections() -> None:
     """RFC 8866 section 6.7."""
     offer = described(PHONE_AUDIO, session="a=sendonly")
