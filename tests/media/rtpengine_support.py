@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import shutil
@@ -75,6 +76,18 @@ def rtpengine(*options: str) -> Iterator[Daemon]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def shared() -> Daemon:
+    """The daemon that all tests of this run may use together, started for the first of them and ended with Python."""
+    if not _shared:
+        stack = contextlib.ExitStack()
+        _shared.append(stack.enter_context(rtpengine()))
+        atexit.register(stack.close)
+    return _shared[0]
+
+
+_shared: list[Daemon] = []
 
 
 def config(*addresses: Address, **changes: object) -> RtpengineConfig:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from gateway.media.engine import Kind, MediaError
 from sdp import Codec, Limits, MediaDescription, SdpError, SessionDescription, read_codecs
+from sdp.attributes import Crypto
 
 LIMITS = Limits(size=32768, lines=1024, media=16, section_lines=512)
 """What a stranger's description may be at most."""
@@ -23,6 +24,19 @@ _PHONES_OWN = frozenset({"crypto", "end-of-candidates", "group", "msid-semantic"
 """Attributes of the other side that would mislead a browser."""
 
 
+KEY_LENGTHS = {
+    "AEAD_AES_256_GCM": 44,
+    "AEAD_AES_128_GCM": 28,
+    "AES_256_CM_HMAC_SHA1_80": 46,
+    "AES_256_CM_HMAC_SHA1_32": 46,
+    "AES_192_CM_HMAC_SHA1_80": 38,
+    "AES_192_CM_HMAC_SHA1_32": 38,
+    "AES_CM_128_HMAC_SHA1_80": 30,
+    "AES_CM_128_HMAC_SHA1_32": 30,
+}
+"""Octets of master key and salt by suite (RFC 4568 section 6.2, RFC 6188, RFC 7714)."""
+
+
 def read(text: str) -> SessionDescription:
     """A party's description; raises MediaError 400 where it cannot be read."""
     try:
@@ -36,9 +50,12 @@ def read(text: str) -> SessionDescription:
     return description
 
 
-def audio_of(description: SessionDescription) -> MediaDescription | None:
-    """The first audio section that is wanted and can carry speech."""
-    return next((section for section in description.media if _usable(description, section)), None)
+def audio_of(description: SessionDescription, kind: Kind, suites: Collection[str]) -> MediaDescription | None:
+    """The first audio section that is wanted, can carry speech, and has the keys a party of that kind must have."""
+    for section in description.media:
+        if _usable(description, section) and _keyed(description, section, kind, suites):
+            return section
+    return None
 
 
 def codecs_of(section: MediaDescription | None) -> tuple[Codec, ...]:
@@ -57,14 +74,16 @@ def addresses_of(description: SessionDescription) -> list[str]:
     return [connection.address for connection in found if connection is not None]
 
 
-def only_audio(description: SessionDescription) -> str:
-    """The description with every section refused but the first usable audio one; raises MediaError 488 for none."""
-    audio = audio_of(description)
+def only(description: SessionDescription, audio: MediaDescription | None, suites: Collection[str]) -> str:
+    """The description with every section refused but that one, and only keys that can be used in it.
+
+    Raises MediaError 488 where there is none.
+    """
     if audio is None:
         raise MediaError("no audio that could be carried", 488)
-    return str(
-        description.with_media(section if section is audio else _refused(section) for section in description.media)
-    )
+    keyed = audio.with_lines(line for line in audio.lines if not line.startswith("a=crypto:") or _key(line, suites))
+    media = [keyed if section is audio else _refused(section) for section in description.media]
+    return str(description.with_media(media))
 
 
 def tidied(text: str, kind: Kind) -> SessionDescription:
@@ -92,9 +111,28 @@ def fits(answer: MediaDescription, offer: MediaDescription) -> bool:
 def _usable(description: SessionDescription, section: MediaDescription) -> bool:
     if section.kind != "audio" or not section.port or "RTP/" not in section.protocol.upper():
         return False
-    if "TLS" in section.protocol.upper() and not (section.has("fingerprint") or description.has("fingerprint")):
-        return False
     return any(codec.is_media for codec in codecs_of(section))
+
+
+def _keyed(description: SessionDescription, section: MediaDescription, kind: Kind, suites: Collection[str]) -> bool:
+    if kind is Kind.WEBRTC:
+        needed = ("fingerprint", "ice-ufrag", "ice-pwd")
+        secure = "TLS/" in section.protocol.upper()
+        return secure and all(section.has(name) or description.has(name) for name in needed)
+    if "RTP/SAVP" not in section.protocol.upper():
+        return kind is Kind.RTP
+    return any(_key(line, suites) for line in section.lines if line.startswith("a=crypto:"))
+
+
+def _key(line: str, suites: Collection[str]) -> bool:
+    """Whether a crypto line has one key of a suite that is wanted; what is wrong with it is not said, nor shown."""
+    try:
+        crypto = Crypto.parse(line.partition(":")[2])
+    except SdpError:
+        return False
+    if crypto.suite not in suites or len(crypto.keys) != 1 or crypto.keys[0].mki is not None:
+        return False
+    return len(crypto.keys[0].key_and_salt) == KEY_LENGTHS.get(crypto.suite)
 
 
 def _refused(section: MediaDescription) -> MediaDescription:

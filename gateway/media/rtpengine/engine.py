@@ -115,8 +115,9 @@ class RtpengineEngine:
     async def offer(self, call_id: str, source: Party, target: Party, sdp: str) -> str:
         self._check(call_id, source, target)
         description = descriptions.read(sdp)
-        audio = descriptions.audio_of(description)
-        text = descriptions.only_audio(description)
+        suites = self.config.policy.srtp_suites
+        audio = descriptions.audio_of(description, source.kind, suites)
+        text = descriptions.only(description, audio, suites)
         call = self._calls.get(call_id)
         if call is not None:
             async with call.lock:
@@ -136,7 +137,8 @@ class RtpengineEngine:
             self._still_open(call)
             offered, told = self._pending(call, target.tag, source.tag)
             description = descriptions.read(sdp)
-            audio = descriptions.audio_of(description)
+            suites = self.config.policy.srtp_suites
+            audio = descriptions.audio_of(description, source.kind, suites)
             if audio is None or not descriptions.fits(audio, told):
                 raise MediaError("the answer has no audio in common with the offer", 488)
             request: dict[str, Encodable] = {
@@ -144,7 +146,7 @@ class RtpengineEngine:
                 "call-id": call_id,
                 "from-tag": target.tag,
                 "to-tag": source.tag,
-                "sdp": descriptions.only_audio(description),
+                "sdp": descriptions.only(description, audio, suites),
                 **flags(self.config.policy, source, target, descriptions.addresses_of(description)),
             }
             answer = await self._described(call.host, request, target)

@@ -8,6 +8,7 @@ from ipaddress import ip_address
 
 from gateway.media.engine import Kind, Party
 from gateway.media.rtpengine.bencode import Encodable
+from gateway.media.rtpengine.descriptions import KEY_LENGTHS
 from sdp import is_private
 
 NAMES = {"opus": "opus", "g722": "G722", "pcmu": "PCMU", "pcma": "PCMA"}
@@ -49,21 +50,8 @@ _TOWARD: dict[Kind, Flags] = {
 }
 """What the description that comes back is to be, by the kind of who gets it."""
 
-_OTHER_SUITES = (
-    "AEAD_AES_256_GCM",
-    "AEAD_AES_128_GCM",
-    "AES_256_CM_HMAC_SHA1_80",
-    "AES_256_CM_HMAC_SHA1_32",
-    "AES_192_CM_HMAC_SHA1_80",
-    "AES_192_CM_HMAC_SHA1_32",
-    "AES_CM_128_HMAC_SHA1_80",
-    "AES_CM_128_HMAC_SHA1_32",
-    "F8_128_HMAC_SHA1_80",
-    "F8_128_HMAC_SHA1_32",
-    "NULL_HMAC_SHA1_80",
-    "NULL_HMAC_SHA1_32",
-)
-"""Every suite rtpengine may offer."""
+_EVERY_SUITE = (*KEY_LENGTHS, "F8_128_HMAC_SHA1_80", "F8_128_HMAC_SHA1_32", "NULL_HMAC_SHA1_80", "NULL_HMAC_SHA1_32")
+"""What rtpengine may offer unless told not to."""
 
 
 def flags(policy: Policy, source: Party, target: Party, addresses: Iterable[str]) -> Flags:
@@ -79,7 +67,7 @@ def flags(policy: Policy, source: Party, target: Party, addresses: Iterable[str]
     if source.kind is Kind.WEBRTC:
         told["DTLS-reverse"] = "passive"
     if target.kind is Kind.SDES:
-        told["SDES"] = [f"no-{suite}" for suite in _OTHER_SUITES if suite not in policy.srtp_suites]
+        told["SDES"] = [f"no-{suite}" for suite in _EVERY_SUITE if suite not in policy.srtp_suites]
     told["flags"] = wanted
     told["replace"] = ["origin", "session-connection", "SDP-version"]
     return told
