@@ -25,7 +25,7 @@ from gateway.call.leg import (
 )
 from gateway.call.preference import audio_codecs
 from gateway.call.record import CallRecord, CallSettings, Step
-from gateway.call.state import BEFORE_ANSWER, TABLE, Action, Input, State
+from gateway.call.state import BEFORE_ANSWER, ENDS_UNANSWERED, TABLE, Action, Input, State
 from gateway.call.status import Cause, most_telling
 from gateway.call.timers import Timer, Timers
 from gateway.media.engine import (
@@ -106,16 +106,18 @@ class Call:
         self._pending: deque[Happening] = deque()
         self._pump: asyncio.Task[None] | None = None
         self._timer: Timer | None = None
+        self._update_timer: Timer | None = None
         self._finished = asyncio.Event()
 
     # -- what drives it ------------------------------------------------------------
 
     def start(self) -> None:
         """Begin: offer the media, invite the callees, listen to every leg."""
+        # First of all inputs: what the legs have kept (candidates, a hang-up) comes after it.
+        self.post(Happening(Input.START))
         for leg in (self.caller, *self.callees):
             leg.listen(self.leg_event)
         self._arm(self.settings.ring_timeout, Input.RING_TIMEOUT, Cause.NO_ANSWER)
-        self.post(Happening(Input.START))
 
     def stop(self, cause: Cause = Cause.NORMAL) -> None:
         """End the call from the gateway's side."""
@@ -134,6 +136,8 @@ class Call:
     def media_event(self, event: MediaEvent) -> None:
         """Take one event of the media engine about this call."""
         leg = self._leg(event.tag)
+        if leg is None:
+            return  # a callee that lost; what becomes of its media is not this call's end
         match event:
             case Connected() | FirstMedia():
                 self.post(Happening(Input.MEDIA_CONNECTED, leg, event))
@@ -151,6 +155,8 @@ class Call:
         from_caller = leg is self.caller
         if not from_caller and leg not in self.callees:
             return None
+        if from_caller and isinstance(event, Ringing | Answered | Rejected):
+            return None  # only who is called can say that
         match event:
             case Ringing(sdp=None):
                 what = Input.CALLEE_RINGING
@@ -200,7 +206,7 @@ class Call:
 
     async def _handle(self, happening: Happening) -> None:
         row = TABLE.get((self.state, happening.input))
-        if row is None:
+        if row is None or self._is_stale(happening):
             self.unexpected[self.state, happening.input] += 1
             log.debug("unexpected", call_id=self.id, state=self.state.value, input=happening.input.value)
             return
@@ -219,6 +225,15 @@ class Call:
             await self._fault(Cause.ERROR)
             return
         self._enter(target, happening.input)
+
+    def _is_stale(self, happening: Happening) -> bool:
+        """Whether it was queued before its leg lost the call, or answers a re-offer its own side made."""
+        leg = happening.leg
+        if leg is None:
+            return False
+        if happening.input is Input.UPDATE_ANSWERED:
+            return self._updating is None or leg is not self._other(self._updating)
+        return leg is not self.caller and leg not in self.callees
 
     async def _fault(self, cause: Cause) -> None:
         self.cause = cause
@@ -246,6 +261,7 @@ class Call:
             record.ended_after_ms = elapsed * 1000
             record.cause = self.cause
             self._disarm()
+            self._stop_waiting_for_update()
         log.info("call", call_id=self.id, state=state.value, after_ms=round(elapsed * 1000))
         if self._on_change is not None:
             self._on_change(self)
@@ -282,6 +298,8 @@ class Call:
 
     async def _invite_callees(self, _: Happening) -> None:
         offers, self._offers = self._offers, []
+        if any(waiting.input in ENDS_UNANSWERED for waiting in self._pending):
+            return  # given up while the engine worked: no phone needs to ring for that
         for leg, sdp in offers:
             await leg.invite(sdp, self.caller.address)
 
@@ -300,7 +318,7 @@ class Call:
         others = [leg for leg in self.callees if leg is not happening.leg]
         self.callees = [leg for leg in self.callees if leg is happening.leg]
         for leg in others:
-            await leg.end(Cause.CANCELLED)
+            await self._end_leg(leg, Cause.CANCELLED)
 
     async def _answer_media(self, happening: Happening) -> None:
         assert isinstance(happening.event, Answered)
@@ -336,6 +354,9 @@ class Call:
             sdp = await self._engine.offer(self.id, source.party, other.party, happening.event.sdp)
             if other.can_update:
                 self._updating = source
+                self._update_timer = self._timers.call_later(
+                    self.settings.update_timeout, lambda: self.post(Happening(Input.UPDATE_TIMEOUT))
+                )
                 await other.update(sdp)
                 return
             await source.update_answer(await self._engine.accept(self.id, source.party))
@@ -350,7 +371,7 @@ class Call:
         await happening.leg.update_answer(None, Cause.GLARE)
 
     async def _answer_reoffer(self, happening: Happening) -> None:
-        source, self._updating = self._updating, None
+        source = self._stop_waiting_for_update()
         if source is None or not isinstance(happening.event, UpdateAnswered):
             return
         if happening.event.sdp is None:
@@ -363,6 +384,19 @@ class Call:
             await source.update_answer(None, Cause.NOT_ACCEPTABLE)
             return
         await source.update_answer(sdp)
+
+    async def _give_up_reoffer(self, _: Happening) -> None:
+        source = self._stop_waiting_for_update()
+        if source is not None:
+            await source.update_answer(None, Cause.NOT_ACCEPTABLE)
+
+    def _stop_waiting_for_update(self) -> Leg | None:
+        """The side whose re-offer was with the other side, which is asked no longer."""
+        source, self._updating = self._updating, None
+        if self._update_timer is not None:
+            self._update_timer.cancel()
+            self._update_timer = None
+        return source
 
     async def _add_candidate(self, happening: Happening) -> None:
         assert isinstance(happening.event, CandidateAdded)
@@ -394,10 +428,21 @@ class Call:
         gone = happening.leg if isinstance(happening.event, HungUp) else None
         for leg in (self.caller, *self.callees):
             if leg is not gone:
-                await leg.end(self.cause)
+                await self._end_leg(leg, self.cause)
+
+    async def _end_leg(self, leg: Leg, cause: Cause) -> None:
+        try:
+            await leg.end(cause)
+        except Exception:
+            # The other legs must hear of the end all the same.
+            log.exception("leg could not be ended", call_id=self.id, tag=leg.party.tag)
 
     async def _delete_media(self, _: Happening) -> None:
-        self.record.statistics = await self._engine.delete(self.id)
+        try:
+            self.record.statistics = await self._engine.delete(self.id)
+        except MediaError as error:
+            # The call is over for its reason, whatever becomes of the media.
+            log.warning("media not deleted", call_id=self.id, reason=error.reason)
 
     # -- help ----------------------------------------------------------------------
 

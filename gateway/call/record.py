@@ -16,6 +16,8 @@ class CallSettings:
 
     ring_timeout: float = 60.0
     max_duration: float = 4 * 3600.0
+    update_timeout: float = 35.0
+    """How long one side may take to answer the other's re-offer; SIP's own limit is 32 (RFC 3261 timer B)."""
     service_max_duration: float = 600.0
     """The same for a call to a built-in service, which nobody would end who has forgotten it."""
 

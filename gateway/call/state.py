@@ -37,6 +37,7 @@ class Input(Enum):
     CALLEE_HUNG_UP = "callee-hung-up"
     REOFFERED = "reoffered"
     UPDATE_ANSWERED = "update-answered"
+    UPDATE_TIMEOUT = "update-timeout"
     CANDIDATE = "candidate"
     DIGIT = "digit"
     MEDIA_CONNECTED = "media-connected"
@@ -66,6 +67,8 @@ class Action(Enum):
     REOFFER = "reoffer"
     REFUSE_GLARE = "refuse_glare"
     ANSWER_REOFFER = "answer_reoffer"
+    GIVE_UP_REOFFER = "give_up_reoffer"
+    """The other side never answered: refuse it to the one who asked, all stays as it was."""
     ADD_CANDIDATE = "add_candidate"
     PASS_DIGIT = "pass_digit"
     NOTE_MEDIA = "note_media"
@@ -100,6 +103,9 @@ def _table() -> dict[tuple[State, Input], Row]:
         (State.CONNECTED, Input.REOFFERED): ((Action.REOFFER,), State.UPDATING),
         (State.UPDATING, Input.REOFFERED): ((Action.REFUSE_GLARE,), State.UPDATING),
         (State.UPDATING, Input.UPDATE_ANSWERED): ((Action.ANSWER_REOFFER,), State.CONNECTED),
+        (State.UPDATING, Input.UPDATE_TIMEOUT): ((Action.GIVE_UP_REOFFER,), State.CONNECTED),
+        # Announcements before the answer may ask for digits.
+        (State.EARLY, Input.DIGIT): ((Action.PASS_DIGIT,), State.EARLY),
     }
     for state in BEFORE_ANSWER:
         rows[state, Input.CALLEE_ANSWERED] = (_ANSWER, State.CONNECTED)
@@ -107,6 +113,8 @@ def _table() -> dict[tuple[State, Input], Row]:
         rows[state, Input.CALLEE_HUNG_UP] = ((Action.DROP_CALLEE,), state)
         rows[state, Input.ALL_REJECTED] = (_FINISH, State.ENDED)
         rows[state, Input.RING_TIMEOUT] = (_FINISH, State.ENDED)
+        # The first offer is still open: a second one is refused (RFC 3311 section 5.2).
+        rows[state, Input.REOFFERED] = ((Action.REFUSE_GLARE,), state)
     for state in ANSWERED:
         rows[state, Input.CALLEE_HUNG_UP] = (_FINISH, State.ENDED)
         rows[state, Input.MEDIA_TIMEOUT] = (_FINISH, State.ENDED)
@@ -124,6 +132,11 @@ def _table() -> dict[tuple[State, Input], Row]:
 
 
 TABLE = _table()
+
+ENDS_UNANSWERED = frozenset(
+    what for (state, what), (_, target) in TABLE.items() if state is State.CALLING and target is State.ENDED
+)
+"""Inputs that end a call whose callee has not answered yet."""
 
 
 def diagram() -> str:
