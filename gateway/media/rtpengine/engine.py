@@ -97,7 +97,11 @@ class RtpengineEngine:
         """Ask every daemon whether it is there; raises MediaError 503, with the addresses, where none is."""
         if self._running:
             return
-        await self._hosts.open()
+        try:
+            await self._hosts.open()
+        except MediaError:
+            await _closed_sockets()
+            raise
         self._watch.start()
         self._running = True
 
@@ -110,7 +114,7 @@ class RtpengineEngine:
         await asyncio.gather(*[self._end(call) for call in self._calls.values()])
         self._calls.clear()
         self._hosts.close()
-        await asyncio.sleep(0)
+        await _closed_sockets()
 
     async def offer(self, call_id: str, source: Party, target: Party, sdp: str) -> str:
         self._check(call_id, source, target)
@@ -149,8 +153,8 @@ class RtpengineEngine:
                 "sdp": descriptions.only(description, audio, suites),
                 **flags(self.config.policy, source, target, descriptions.addresses_of(description)),
             }
-            answer = await self._described(call.host, request, target)
-            if len(answer.media) < 1 or not descriptions.fits(answer.media[_index(description, audio)], offered):
+            answer = await self._described(call.host, request, target, len(description.media))
+            if not descriptions.fits(answer.media[_index(description, audio)], offered):
                 raise MediaError("nothing in common that rtpengine could carry", 488)
             self._answered(call, source, target, request, audio, answer)
             return str(answer)
@@ -250,7 +254,7 @@ class RtpengineEngine:
             known = call.parties.get(party.tag)
             if known is not None and known.party.kind is not party.kind:
                 raise MediaError("a party cannot change what it speaks", 500)
-        told = await self._described(call.host, request, target)
+        told = await self._described(call.host, request, target, len(description.media))
         assert audio is not None
         section = told.media[_index(description, audio)]
         if not any(codec.is_media for codec in descriptions.codecs_of(section)):
@@ -262,12 +266,15 @@ class RtpengineEngine:
         call.offers[source.tag, target.tag] = (audio, section)
         return str(told)
 
-    async def _described(self, host: NgHost, request: Request, target: Party) -> SessionDescription:
+    async def _described(self, host: NgHost, request: Request, target: Party, sections: int) -> SessionDescription:
         reply = await self._ask(host, request)
         text = reply.get("sdp")
         if not isinstance(text, str):
             raise MediaError("rtpengine gave no description", 500)
-        return descriptions.tidied(text, target.kind)
+        description = descriptions.tidied(text, target.kind)
+        if len(description.media) != sections:
+            raise MediaError("rtpengine gave a description with other sections", 500)
+        return description
 
     def _answered(
         self,
@@ -399,6 +406,11 @@ class RtpengineEngine:
                     handler(event)
                 except Exception:
                     log.exception("a handler of media events failed")
+
+
+async def _closed_sockets() -> None:
+    """Transports close their sockets in the loop's next round."""
+    await asyncio.sleep(0)
 
 
 def _delete(call_id: str) -> Mapping[str, Encodable]:

@@ -1,0 +1,292 @@
+"""The ng client against a scripted daemon on loopback: losses, silence, several daemons."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from gateway.media.engine import Kind, MediaError, Party
+from gateway.media.rtpengine.bencode import Encodable, encode
+from gateway.media.rtpengine.client import Address, ClientConfig, NgHost, Unreachable
+from gateway.media.rtpengine.engine import RtpengineConfig, RtpengineEngine
+from gateway.media.rtpengine.ng import Retries, parse
+from tests.media.engine_support import browser_sdp, phone_sdp, until
+
+QUICK = Retries((0.02, 0.06), 0.15)
+BROWSER, PHONE = Party("browser", Kind.WEBRTC), Party("phone", Kind.RTP)
+Answer = Callable[[dict[str, Any]], Encodable | None]
+
+
+class Daemon(asyncio.DatagramProtocol):
+    """Answers with what `answer` gives (None: not at all), after losing the first `lose` copies of each request."""
+
+    def __init__(self, answer: Answer, lose: int = 0) -> None:
+        self.answer = answer
+        self.lose = lose
+        self.cookies: list[str] = []
+        self.requests: list[dict[str, Any]] = []
+        """Carried out, each cookie once."""
+        self.most_at_once = 0
+        self._cache: dict[str, bytes] = {}
+        self._transport: Any = None
+
+    async def open(self) -> Address:
+        loop = asyncio.get_running_loop()
+        self._transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", 0))
+        host, port = self._transport.get_extra_info("sockname")
+        return host, port
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        cookie, request = parse(data)
+        self.cookies.append(cookie)
+        if self.cookies.count(cookie) <= self.lose:
+            return
+        if cookie not in self._cache:
+            self.requests.append(request)
+            reply = self.answer(request)
+            if reply is None:
+                return
+            self._cache[cookie] = cookie.encode() + b" " + encode(reply)
+        self._transport.sendto(self._cache[cookie], addr)
+
+    def commands(self) -> list[str]:
+        """Without the pings, which come when they like."""
+        return [request["command"] for request in self.requests if request["command"] != "ping"]
+
+
+def friendly(request: dict[str, Any]) -> Encodable:
+    """A daemon that finds everything well and rewrites nothing."""
+    if request["command"] == "ping":
+        return {"result": "pong"}
+    if request["command"] == "offer":
+        return {"result": "ok", "sdp": phone_sdp()}
+    return {"result": "ok", "tags": {}}
+
+
+@contextlib.asynccontextmanager
+async def daemon(answer: Answer = friendly, lose: int = 0) -> AsyncIterator[tuple[Daemon, Address]]:
+    made = Daemon(answer, lose)
+    address = await made.open()
+    try:
+        yield made, address
+    finally:
+        made.close()
+        await asyncio.sleep(0)
+
+
+@contextlib.asynccontextmanager
+async def host(address: Address, **limits: Any) -> AsyncIterator[NgHost]:
+    made = NgHost(address, ClientConfig(QUICK, **limits), time.monotonic, os.urandom)
+    await made.open()
+    try:
+        yield made
+    finally:
+        made.close()
+        await asyncio.sleep(0)
+
+
+@contextlib.asynccontextmanager
+async def engine(*addresses: Address) -> AsyncIterator[RtpengineEngine]:
+    made = RtpengineEngine(RtpengineConfig(addresses, client=ClientConfig(QUICK, ping_interval=0.05)))
+    await made.start()
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+async def test_a_lost_request_is_answered_after_it_was_sent_again() -> None:
+    """The copies have one cookie, and the daemon carries the request out once."""
+    async with daemon(lose=2) as (peer, address), host(address) as client:
+        assert await client.ask({"command": "ping"}) == {"result": "pong"}
+    assert len(peer.cookies) == 3
+    assert len(set(peer.cookies)) == 1
+    assert len(peer.requests) == 1
+
+
+async def test_cookies_are_never_the_same() -> None:
+    """And drawn from the random source, so that nobody can answer in the daemon's place."""
+    async with daemon() as (peer, address), host(address) as client:
+        for _ in range(20):
+            await client.ask({"command": "ping"})
+    assert len(set(peer.cookies)) == 20
+    assert all(len(cookie) == 24 for cookie in peer.cookies)
+
+
+async def test_a_silent_daemon_is_given_up_at_the_deadline() -> None:
+    """503, with its address in words, and the host counts as gone until it answers."""
+    silent = True
+    async with daemon(lambda request: None if silent else friendly(request)) as (_, address), host(address) as client:
+        with pytest.raises(Unreachable) as raised:
+            await client.ask({"command": "ping"})
+        assert raised.value.status == 503
+        assert f"127.0.0.1:{address[1]}" in raised.value.reason
+        assert not client.alive
+        silent = False
+        await client.ask({"command": "ping"})
+        assert client.alive
+
+
+async def test_a_port_where_nobody_listens_is_told_at_once() -> None:
+    """The kernel's word is taken; there is no waiting for the deadline."""
+    async with daemon() as (_, address):
+        pass
+    patient = ClientConfig(Retries((), 60.0))
+    client = NgHost(address, patient, time.monotonic, os.urandom)
+    await client.open()
+    with pytest.raises(Unreachable):
+        await asyncio.wait_for(client.ask({"command": "ping"}), 5)
+    client.close()
+    await asyncio.sleep(0)
+
+
+async def test_a_name_that_means_no_address_is_unreachable() -> None:
+    """Said with the name."""
+    client = NgHost(("no-such-host.invalid", 2223), ClientConfig(QUICK), time.monotonic, os.urandom)
+    with pytest.raises(Unreachable, match=r"no-such-host\.invalid"):
+        await client.open()
+
+
+async def test_only_so_many_requests_are_under_way_and_only_so_many_wait() -> None:
+    """The daemon sees `in_flight` at once; past `waiting` more, requests are refused with 503."""
+    async with daemon(lambda _: None) as (peer, address), host(address, in_flight=2, waiting=3) as client:
+        tasks = [asyncio.create_task(client.ask({"command": "ping"})) for _ in range(6)]
+        await until(lambda: len(peer.requests) >= 2)
+        assert len(set(peer.cookies)) == 2
+        with pytest.raises(MediaError, match="too many") as raised:
+            await tasks[5]
+        assert raised.value.status == 503
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(outcome, MediaError) for outcome in outcomes)
+
+
+async def test_a_cancelled_request_leaves_nothing_behind() -> None:
+    """Its reply is a stray then, and its turn goes to the next."""
+    async with daemon(lambda _: None) as (peer, address), host(address, in_flight=1) as client:
+        task = asyncio.create_task(client.ask({"command": "ping"}))
+        await until(lambda: bool(peer.requests))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        peer.answer = friendly
+        assert await client.ask({"command": "ping"}) == {"result": "pong"}
+
+
+async def test_strangers_replies_are_ignored() -> None:
+    """Wrong cookies and noise before the true reply."""
+    async with daemon() as (peer, address), host(address) as client:
+        client.datagram_received(b"deadbeef d6:result5:errore", None)
+        client.datagram_received(b"\xff\x00", None)
+        assert await client.ask({"command": "ping"}) == {"result": "pong"}
+    assert len(peer.requests) == 1
+
+
+async def test_an_engine_without_any_daemon_does_not_start() -> None:
+    """The error names every address that was tried."""
+    async with daemon() as (_, one), daemon() as (_, two):
+        pass
+    made = RtpengineEngine(RtpengineConfig((one, two), client=ClientConfig(QUICK)))
+    with pytest.raises(MediaError) as raised:
+        await made.start()
+    assert raised.value.status == 503
+    assert str(one[1]) in raised.value.reason
+    assert str(two[1]) in raised.value.reason
+    with pytest.raises(MediaError):
+        await made.offer("call", BROWSER, PHONE, browser_sdp())
+
+
+async def test_calls_are_shared_out_and_stay_where_they_began() -> None:
+    """Every request of a call goes to the daemon that took its offer."""
+    async with daemon() as (one, first), daemon() as (two, second), engine(first, second) as made:
+        for number in range(4):
+            await made.offer(f"call{number}", BROWSER, PHONE, browser_sdp())
+        for number in range(4):
+            await made.delete(f"call{number}")
+    for peer in (one, two):
+        calls = [request["call-id"] for request in peer.requests if request["command"] == "offer"]
+        ends = [request["call-id"] for request in peer.requests if request["command"] == "delete"]
+        assert len(calls) == 2
+        assert calls == ends
+
+
+async def test_a_new_call_goes_to_another_daemon_when_the_first_is_silent() -> None:
+    """Within one request of the engine's user; the silent one is asked to forget the call."""
+    mute = False
+
+    def moody(request: dict[str, Any]) -> Encodable | None:
+        return None if mute else friendly(request)
+
+    async with daemon(moody) as (one, first), daemon() as (two, second), engine(first, second) as made:
+        mute = True
+        for number in range(2):
+            assert await made.offer(f"call{number}", BROWSER, PHONE, browser_sdp())
+        assert two.commands() == ["offer", "offer"]
+        tried = [request["call-id"] for request in one.requests if request["command"] == "offer"]
+        await until(lambda: one.commands().count("delete") >= len(tried))
+
+
+async def test_a_refusal_is_not_carried_to_another_daemon() -> None:
+    """It would refuse as well, and the caller wants the status."""
+    refuse = {"result": "error", "error-reason": "Failed to parse SDP"}
+
+    def strict(request: dict[str, Any]) -> Encodable:
+        return friendly(request) if request["command"] == "ping" else refuse
+
+    async with daemon(strict) as (one, first), daemon(strict) as (two, second), engine(first, second) as made:
+        with pytest.raises(MediaError) as raised:
+            await made.offer("call", BROWSER, PHONE, browser_sdp())
+        assert raised.value.status == 400
+        assert made.sessions == 0
+    assert len(one.commands() + two.commands()) == 1
+
+
+@pytest.mark.parametrize(
+    ("reply", "status"),
+    [
+        ({"result": "error", "error-reason": "Unknown call-id"}, 481),
+        ({"result": "error", "error-reason": "Ran out of ports"}, 503),
+        ({"result": "error", "error-reason": "Parallel session limit reached"}, 503),
+        ({"result": "error", "error-reason": "something new"}, 500),
+        ({"result": "error"}, 500),
+        ({"result": ["ok"]}, 500),
+        ({}, 500),
+        ({"result": "ok"}, 500),
+        ({"result": "ok", "sdp": 7}, 500),
+        ({"result": "ok", "sdp": "nonsense"}, 500),
+        ({"result": "ok", "sdp": "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n"}, 500),
+    ],
+)
+async def test_whatever_the_daemon_says_becomes_a_status(reply: Encodable, status: int) -> None:
+    """Its refusals by their meaning, its nonsense as 500."""
+    answers = itertools.chain([{"result": "pong"}], itertools.repeat(reply))
+    async with daemon(lambda _: next(answers)) as (_, address):
+        made = RtpengineEngine(RtpengineConfig((address,), client=ClientConfig(QUICK, ping_interval=60)))
+        await made.start()
+        try:
+            with pytest.raises(MediaError) as raised:
+                await made.offer("call", BROWSER, PHONE, browser_sdp())
+        finally:
+            await made.close()
+    assert raised.value.status == status
+
+
+async def test_closing_does_not_wait_long_for_a_daemon_that_is_gone() -> None:
+    """Its calls are counted as ended; the daemon lets them go by itself."""
+    async with daemon() as (peer, address):
+        made = RtpengineEngine(RtpengineConfig((address,), client=ClientConfig(QUICK)))
+        await made.start()
+        for number in range(3):
+            await made.offer(f"call{number}", BROWSER, PHONE, browser_sdp())
+        peer.answer = lambda _: None
+        await asyncio.wait_for(made.close(), 5)
+        assert made.sessions == 0
