@@ -540,3 +540,80 @@ async def test_the_echo_can_be_late() -> None:
             assert [packet.payload[0] for packet in parsed(phone)] == [0, 1, 2]
         finally:
             await phone.close()
+
+
+async def test_a_call_may_be_offered_to_several_and_the_one_that_answers_talks() -> None:
+    """Forking: early media of one, then the answer of another; the loser neither hears nor is heard."""
+    parties = [Party(f"phone{number}", Kind.RTP, private_source="127.0.0.1") for number in range(3)]
+    async with running(config(silence_after=0.0, unanswered_kept=60.0)) as (engine, _):
+        left = await Phone(ssrc=1).open()
+        phones = [await Phone(ssrc=2 + number).open() for number in range(3)]
+        try:
+            offer = left.sdp()
+            for party, phone in zip(parties, phones, strict=True):
+                phone.take(await engine.offer("call", LEFT, party, offer))
+            assert len({phone.remote for phone in phones}) == 3
+            left.take(await engine.answer("call", parties[0], LEFT, phones[0].sdp()))
+            phones[0].play(400.0)
+            await until(lambda: abs(frequency_of(*left.heard("pcmu")) - 400.0) < 8)
+            left.take(await engine.answer("call", parties[2], LEFT, phones[2].sdp()))
+            phones[2].play(900.0)
+            await until(lambda: abs(frequency_of(*left.heard("pcmu")) - 900.0) < 8)
+            heard = len(phones[0].packets)
+            left.send(VOICE, 0)
+            await until(lambda: len(phones[2].packets) == 1)
+            assert len(phones[0].packets) == heard == 0
+            assert phones[1].packets == []
+            numbers = [packet.sequence_number for packet in parsed(left)]
+            assert all((after - before) & 0xFFFF == 1 for before, after in pairwise(numbers))
+            assert set((await engine.query("call")).parties) == {"left", "phone2"}
+        finally:
+            for phone in (left, *phones):
+                await phone.close()
+
+
+async def test_an_early_answer_stays_when_the_offer_goes_to_one_more() -> None:
+    """Serial forking after accept: the browser has its answer already."""
+    async with running() as (engine, _):
+        offer = browser_sdp()
+        await engine.offer("call", BROWSER, LEFT, offer)
+        early = await engine.accept("call", BROWSER)
+        await engine.offer("call", BROWSER, RIGHT, offer)
+        assert await engine.accept("call", BROWSER) == early
+        assert await engine.answer("call", RIGHT, BROWSER, phone_sdp()) == early
+
+
+async def test_callees_that_did_not_answer_are_let_go_in_time_and_bounded_in_number() -> None:
+    """Their ports come back without the call's end; a call cannot take all ports."""
+    clock = ManualClock()
+    engine = EmbeddedEngine(config(max_callees=3, unanswered_kept=60.0, media_timeout=0.0), clock=clock)
+    await engine.start()
+    try:
+        for number in range(3):
+            await engine.offer("call", LEFT, Party(f"phone{number}", Kind.RTP), phone_sdp())
+        with pytest.raises(MediaError) as raised:
+            await engine.offer("call", LEFT, Party("phone3", Kind.RTP), phone_sdp())
+        assert raised.value.status == 503
+        assert engine.ports_in_use == 4
+        await engine.answer("call", Party("phone1", Kind.RTP), LEFT, phone_sdp())
+        engine.sweep()
+        assert engine.ports_in_use == 4
+        clock.advance(61.0)
+        engine.sweep()
+        assert engine.ports_in_use == 2
+        with pytest.raises(MediaError) as raised:
+            await engine.answer("call", Party("phone0", Kind.RTP), LEFT, phone_sdp())
+        assert raised.value.status == 481
+    finally:
+        await engine.close()
+
+
+async def test_a_target_that_cannot_be_offered_to_leaves_the_others() -> None:
+    """Its ports are given back, the call lives on."""
+    async with running(config(rtp_codecs=("pcmu",), transcode=False)) as (engine, _):
+        await engine.offer("call", BROWSER, LEFT, browser_sdp())
+        before = engine.ports_in_use
+        with pytest.raises(MediaError):
+            await engine.offer("call", BROWSER, RIGHT, browser_sdp(codecs=("opus",)))
+        assert engine.ports_in_use == before
+        assert await engine.answer("call", LEFT, BROWSER, phone_sdp())

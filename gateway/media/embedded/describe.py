@@ -12,7 +12,16 @@ from gateway.media.embedded.certificate import usable_fingerprints
 from gateway.media.embedded.settings import EmbeddedConfig
 from gateway.media.embedded.srtp import SrtpKey, SrtpKeyError, SrtpProfile
 from gateway.media.engine import Kind, MediaError, Party
-from sdp import Codec, CodecPolicy, IceParameters, Plan, SessionDescription, TransportPlan, read_codecs
+from sdp import (
+    Codec,
+    CodecPolicy,
+    IceParameters,
+    MediaDescription,
+    Plan,
+    SessionDescription,
+    TransportPlan,
+    read_codecs,
+)
 from sdp.attributes import Crypto, CryptoKey, Fingerprint, SetupRole
 from sdp.errors import SdpError
 
@@ -161,10 +170,19 @@ def service_of(party: Party) -> str | None:
     return (party.service or "") if party.kind is Kind.SERVICE else None
 
 
+def has_audio(offer: SessionDescription) -> bool:
+    """Whether a section could carry a voice, and not digits alone."""
+    return any(codec.is_media for media in _audio_of(offer) for codec in read_codecs(media))
+
+
+def _audio_of(offer: SessionDescription) -> list[MediaDescription]:
+    return [media for media in offer.media if media.kind == "audio" and (media.port or media.has("bundle-only"))]
+
+
 def require_usable(config: EmbeddedConfig, kind: Kind, offer: SessionDescription) -> None:
     """Refuse an offer at once, before anybody rings, that no answer could make into a call; raises MediaError."""
-    audio = [media for media in offer.media if media.kind == "audio" and (media.port or media.has("bundle-only"))]
-    if not any(codec.is_media for media in audio for codec in read_codecs(media)):
+    audio = _audio_of(offer)
+    if not has_audio(offer):
         raise MediaError("the offer has no audio", 488)
     if kind is Kind.WEBRTC:
         for media in audio:

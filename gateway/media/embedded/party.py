@@ -113,6 +113,13 @@ class PartyMedia:
         self.leg.sink = None
         self.leg.close()
 
+    def leave(self) -> None:
+        """Another callee has answered instead: hear and say nothing until this one answers again."""
+        self.playing.close()
+        self.leg.sink = None
+        self.out.active = False
+        self.agreement = None
+
     # Streams
 
     def new_relay(self, inbound: Inbound, target: MediaTransport) -> Relay:

@@ -1,4 +1,4 @@
-"""One call's media: two parties, and the streams between them."""
+"""One call's media: a caller, whoever it is offered to, and the streams between the two that talk."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from gateway.media.embedded.audio import CODECS
-from gateway.media.embedded.describe import SERVICE_DESCRIPTION, checked, parse, require_usable, service_of
+from gateway.media.embedded.describe import SERVICE_DESCRIPTION, checked, has_audio, parse, require_usable, service_of
 from gateway.media.embedded.dtmf import EventHandler
 from gateway.media.embedded.inbound import Inbound
 from gateway.media.embedded.party import PartyMedia, Workshop
@@ -30,20 +30,35 @@ class Session:
         self.closed = False
         self._shop = shop
         self._parties: dict[str, PartyMedia] = {}
+        self._pair: tuple[PartyMedia, PartyMedia] | None = None
+        """Who talks: the caller and the callee that answered last (a 183 of one, the 200 of another)."""
+        self._paired_at = 0.0
 
     # Requests
 
     async def offer(self, source: Party, target: Party, sdp: str) -> str:
-        """`source`'s offer in, the offer for `target` out; raises MediaError."""
+        """`source`'s offer in, the offer for `target` out; raises MediaError.
+
+        The same offer may go to several targets (forking); the one whose answer comes last is joined.
+        """
         description = parse(self._shop.config, sdp)
         checked(lambda: require_usable(self._shop.config, source.kind, description))
-        caller, callee = await self._join(source, target)
-        if service_of(target) is not None:
-            offer = parse(self._shop.config, SERVICE_DESCRIPTION)
-        else:
-            plan = callee.plan(source.prefer)
-            offer = checked(lambda: translate(description, plan))
-        caller.offered, caller.our_offer, caller.answered_early = description, None, False
+        made: list[PartyMedia] = []
+        try:
+            caller, callee = await self._join(source, target, made)
+            if service_of(target) is not None:
+                offer = parse(self._shop.config, SERVICE_DESCRIPTION)
+            else:
+                plan = callee.plan(source.prefer)
+                offer = checked(lambda: translate(description, plan))
+                if not checked(lambda: has_audio(offer)):
+                    raise MediaError("no codec of the offer can be offered to the other side", 488)
+        except BaseException:
+            for party in made:
+                self._drop(party)
+            raise
+        if callee not in made or caller.offered != description:
+            caller.offered, caller.our_offer, caller.answered_early = description, None, False
         callee.our_offer = callee.sent = offer
         callee.offered = None
         return str(offer)
@@ -55,10 +70,12 @@ class Session:
         if offer is None:
             raise MediaError("no offer of this party is waiting for an answer", 481)
         if not caller.answered_early:
-            peer = self._peer(caller)
-            caller.give_answer(lambda plan: answer(offer, plan), peer.party.prefer)
+            others = [other.party for other in self._parties.values() if other is not caller]
+            prefer = tuple([name for party in others for name in party.prefer])
+            caller.give_answer(lambda plan: answer(offer, plan), prefer)
             caller.answered_early = True
-            self._connect()
+            if self._pair is not None and caller in self._pair:
+                self._connect(*self._pair)
         return str(caller.sent)
 
     def answer(self, source: Party, target: Party, sdp: str) -> str:
@@ -78,7 +95,7 @@ class Session:
                 raise MediaError("no offer of this party is waiting for an answer", 481)
             served = service_of(source) is not None
             caller.give_answer(_answerer(offer, None if served else description), source.prefer)
-        self._connect()
+        self._join_streams(caller, callee)
         return SERVICE_DESCRIPTION if service_of(target) is not None else str(caller.sent)
 
     def trickle(self, tag: str) -> None:
@@ -101,26 +118,32 @@ class Session:
         """Everything that is due."""
         for party in self._parties.values():
             party.sweep(now)
+        if self._pair is not None and now - self._paired_at > self._shop.config.unanswered_kept:
+            for party in [each for each in self._parties.values() if each not in self._pair]:
+                self._drop(party)
 
     # Parties
 
-    async def _join(self, source: Party, target: Party) -> tuple[PartyMedia, PartyMedia]:
+    async def _join(self, source: Party, target: Party, made: list[PartyMedia]) -> tuple[PartyMedia, PartyMedia]:
+        """Both parties, opened where they are new; those are added to `made`."""
         for party in (source, target):
             service = service_of(party)
             if service is not None and service not in SERVICES:
                 raise MediaError("no such service", 488)
         if source.tag == target.tag or (service_of(source) is not None and service_of(target) is not None):
             raise MediaError("a call needs two parties, one of them with a peer", 488)
-        wanted = {source.tag, target.tag}
-        if self._parties and set(self._parties) != wanted:
+        if self._parties and source.tag not in self._parties:
             raise MediaError("the call has other parties", 500)
+        if target.tag not in self._parties and len(self._parties) > self._shop.config.max_callees:
+            raise MediaError("the call is offered to too many", 503)
         for party in (source, target):
             known = self._parties.get(party.tag)
             if known is not None:
                 known.describe_again(party)
                 continue
-            made = self._parties[party.tag] = PartyMedia(self._shop, self.call_id, party)
-            await made.open()
+            new = self._parties[party.tag] = PartyMedia(self._shop, self.call_id, party)
+            made.append(new)
+            await new.open()
         return self._parties[source.tag], self._parties[target.tag]
 
     def party(self, tag: str) -> PartyMedia:
@@ -130,17 +153,22 @@ class Session:
             raise MediaError("unknown party", 481)
         return party
 
-    def _peer(self, party: PartyMedia) -> PartyMedia:
-        for other in self._parties.values():
-            if other is not party:
-                return other
-        raise MediaError("the call has one party only", 500)
+    def _drop(self, party: PartyMedia) -> None:
+        del self._parties[party.party.tag]
+        party.close()
 
     # Streams
 
-    def _connect(self) -> None:
+    def _join_streams(self, caller: PartyMedia, callee: PartyMedia) -> None:
+        """These two talk from now on, and nobody else."""
+        for party in self._pair or ():
+            if party is not caller and party is not callee:
+                party.leave()
+        self._pair, self._paired_at = (caller, callee), self._shop.clock()
+        self._connect(caller, callee)
+
+    def _connect(self, first: PartyMedia, second: PartyMedia) -> None:
         """Join the parties as what was agreed with each allows."""
-        first, second = self._parties.values()
         for party in (first, second):
             party.begin_handlers()
         for speaker, listener in ((first, second), (second, first)):
@@ -236,8 +264,8 @@ class Session:
         return {tag: party.handlers for tag, party in self._parties.items()}
 
     def statistics(self) -> CallStatistics:
-        """Both parties as they stand."""
-        parties = {tag: _statistics(party) for tag, party in self._parties.items()}
+        """The parties that talk as they stand; all of them while nobody has answered."""
+        parties = {party.party.tag: _statistics(party) for party in self._pair or self._parties.values()}
         return CallStatistics(parties, any(party.transcodes for party in self._parties.values()))
 
 

@@ -43,6 +43,10 @@ class EmbeddedConfig:
 
     max_sessions: int = 1000
     """Calls at once; more are refused with 503."""
+    max_callees: int = 16
+    """Parties one call may be offered to at once."""
+    unanswered_kept: float = 300.0
+    """Seconds that a callee is kept after another one of the same call has answered."""
     media_timeout: float = 60.0
     """Seconds without RTP or RTCP from a phone before MediaTimeout; 0: never."""
     held_timeout: float = 3600.0
