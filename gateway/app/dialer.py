@@ -128,10 +128,10 @@ class GatewayDialer:
         else:
             if self._trunk_load[trunk.name] >= trunk.max_calls:
                 raise RouteError(Cause.OVERLOADED, f"trunk {trunk.name} has as many calls as it may")
-            self._trunk_load[trunk.name] += 1
-            self._trunk_calls[call_id] = trunk.name
             destination = _trunk_destination(trunk, target.uri)
             settings = self._settings(destination.uri, trunk.codecs, trunk.srtp or self._config.rtp.srtp)
+            self._trunk_load[trunk.name] += 1
+            self._trunk_calls[call_id] = trunk.name
         return SipCalleeLeg(f"{call_id}-sip", self.inviter, Address(destination.uri), [destination], settings)
 
     def _settings(self, uri: str, prefer: tuple[str, ...], srtp: SrtpPolicy) -> CalleeSettings:

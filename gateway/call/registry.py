@@ -101,6 +101,8 @@ class Calls:
             self._per_caller[caller.id] += 1
             try:
                 callees = await self._dialer.legs(target, call_id)
+                if self._closing:
+                    raise RouteError(Cause.OVERLOADED, "the gateway is closing")
                 if not callees:
                     raise RouteError(Cause.UNAVAILABLE, f"{dialled} is not reachable at the moment")
             except BaseException:
@@ -145,7 +147,8 @@ class Calls:
         rate = self._limits.calls_per_second
         self._tokens = min(rate, self._tokens + (now - self._refilled_at) * rate)
         self._refilled_at = now
-        if self._closing or len(self._calls) >= self._limits.max_calls or self._tokens < 1:
+        # Those that are still being placed count too: a burst would slip past while the store is asked.
+        if self._closing or self._per_caller.total() >= self._limits.max_calls or self._tokens < 1:
             raise RouteError(Cause.OVERLOADED, "the gateway has as many calls as it takes")
         own = self._limits.max_calls_per_caller if max_calls is None else max_calls
         if self._per_caller[caller.id] >= own:
@@ -163,7 +166,10 @@ class Calls:
             self._release(caller_id)
             self.ended.append(call.record)
         for observer in self._observers:
-            observer(call)
+            try:
+                observer(call)
+            except Exception:
+                log.exception("observer of calls failed", call_id=call.id)
 
     def _media_event(self, event: MediaEvent) -> None:
         call = self._calls.get(event.call_id)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Protocol
+from urllib.parse import quote, unquote
 
 from gateway.call.status import Cause
 from gateway.errors import GatewayError
@@ -17,7 +18,9 @@ from gateway.identity.model import User
 
 _DIALLED_LIMIT = 256
 _DIAL_STRING = re.compile(r"(?:(?:sips?|tel):)?[^\s<>\"\x00-\x20\x7f]+", re.IGNORECASE)
+_NUMBER = re.compile(r"\+?[0-9 #*().\-/]+")
 _ORNAMENT = str.maketrans("", "", " -.()/")
+_USER_SAFE = "-_.!~*'()&=+$,;?/"  # "unreserved" and "user-unreserved" of RFC 3261 section 25.1
 
 
 class RouteError(GatewayError):
@@ -101,40 +104,21 @@ class Router:
 
         Raises RouteError: NOT_FOUND for nobody, FORBIDDEN for what the caller may not dial.
         """
-        user, uri = self._read(dialled)
-        if not any(fnmatchcase(user, pattern) or fnmatchcase(uri, pattern) for pattern in caller.may_call):
-            raise RouteError(Cause.FORBIDDEN, f"{caller.id} may not call {user}")
+        meant = _read(dialled)
+        if not any(meant.matches(pattern) for pattern in caller.may_call):
+            raise RouteError(Cause.FORBIDDEN, f"{caller.id} may not call {meant.user}")
         for route in self._routes:
-            if fnmatchcase(user, route.match) or fnmatchcase(uri, route.match):
-                target = self._follow(route, user)
+            if meant.matches(route.match):
+                target = self._follow(route, meant.user)
                 if isinstance(target, SipTarget) and not caller.transit:
                     raise RouteError(Cause.FORBIDDEN, f"{caller.id} may not be sent on to {route.to}")
                 return target
-        found = self._directory.find(uri)
-        if found is None and self._is_ours(uri):
-            found = self._directory.find(user)
+        found = self._directory.find(meant.written)
+        if found is None and self._is_ours(meant.written):
+            found = self._directory.find(_escaped(meant.user))
         if found is not None:
             return UserTarget(found)
-        raise RouteError(Cause.NOT_FOUND, f"nobody answers to {user}")
-
-    def _read(self, dialled: str) -> tuple[str, str]:
-        """The user part and the URI of what was dialled, both free of parameters."""
-        text = dialled.strip()
-        if len(text) <= _DIALLED_LIMIT and re.fullmatch(r"\+?[\d #*().\-/]+", text):
-            text = text.translate(_ORNAMENT)
-        if len(text) > _DIALLED_LIMIT or not _DIAL_STRING.fullmatch(text):
-            raise RouteError(Cause.NOT_FOUND, "what was dialled is neither a number nor a SIP URI")
-        scheme, colon, rest = text.partition(":")
-        if not colon or scheme.lower() not in ("sip", "sips", "tel"):
-            scheme, rest = "sip", text
-        rest = rest.partition(";")[0].partition("?")[0]
-        user, at, host = rest.rpartition("@")
-        if not at:
-            user, host = rest, ""
-        user = user.partition(":")[0]  # a password in a URI is nobody's business (RFC 3261 section 19.1.1)
-        if not user:
-            raise RouteError(Cause.NOT_FOUND, "the URI that was dialled names no user")
-        return user, f"{scheme.lower()}:{user}@{host.lower()}" if host else f"{scheme.lower()}:{user}"
+        raise RouteError(Cause.NOT_FOUND, f"nobody answers to {meant.user}")
 
     def _is_ours(self, uri: str) -> bool:
         host = uri.rpartition("@")[2] if "@" in uri else ""
@@ -142,8 +126,10 @@ class Router:
 
     def _follow(self, route: Route, user: str) -> Target:
         dialled = route.prefix + user[route.strip :]
+        if not dialled:
+            raise RouteError(Cause.NOT_FOUND, f"nothing is left of {user} to send on")
         kind, _, name = route.to.partition(":")
-        name = name.replace("{user}", dialled)
+        name = name.replace("{user}", _escaped(dialled))
         if kind == "service":
             return ServiceTarget(name)
         if kind == "user":
@@ -155,4 +141,54 @@ class Router:
             if name not in self._trunks:
                 raise RouteError(Cause.UNAVAILABLE, f"the route for {user} leads to a trunk that does not exist")
             return SipTarget(dialled, trunk=name)
-        return SipTarget(route.to.replace("{user}", dialled))
+        return SipTarget(route.to.replace("{user}", _escaped(dialled)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Dialled:
+    """One dialled string in the one form that patterns are held against, however it was written."""
+
+    user: str
+    """Unescaped, a number without visual separators."""
+    uri: str
+    """Scheme, `user` and host, without parameters."""
+    written: str
+    """The same with the separators, which may belong to a user's name."""
+
+    def matches(self, pattern: str) -> bool:
+        return fnmatchcase(self.user, pattern) or fnmatchcase(self.uri, pattern)
+
+
+def _read(dialled: str) -> _Dialled:
+    """What was dialled, free of parameters, passwords and needless escapes (RFC 3261 section 19.1.4).
+
+    Escapes and separators must not lead past a pattern: "%300" and "0-0" are "00".
+    """
+    text = dialled.strip()
+    if len(text) <= _DIALLED_LIMIT and _NUMBER.fullmatch(text):
+        text = text.translate(_ORNAMENT)
+    if len(text) > _DIALLED_LIMIT or not _DIAL_STRING.fullmatch(text):
+        raise RouteError(Cause.NOT_FOUND, "what was dialled is neither a number nor a SIP URI")
+    scheme, colon, rest = text.partition(":")
+    if not colon or scheme.lower() not in ("sip", "sips", "tel"):
+        scheme, rest = "sip", text
+    name, _, place = rest.partition("@")
+    host = re.split("[;?]", place, maxsplit=1)[0].lower()
+    user = _unescaped(re.split("[;?]", name, maxsplit=1)[0].partition(":")[0])
+    plain = user.translate(_ORNAMENT) if _NUMBER.fullmatch(user) else user
+    if not plain or "@" in host or not user.isprintable():
+        raise RouteError(Cause.NOT_FOUND, "the URI that was dialled names no user")
+    at_host = f"@{host}" if host else ""
+    scheme = scheme.lower()
+    return _Dialled(plain, f"{scheme}:{_escaped(plain)}{at_host}", f"{scheme}:{_escaped(user)}{at_host}")
+
+
+def _unescaped(user: str) -> str:
+    try:
+        return unquote(user, errors="strict")
+    except UnicodeDecodeError:
+        return ""
+
+
+def _escaped(user: str) -> str:
+    return quote(user, safe=_USER_SAFE)

@@ -34,9 +34,12 @@ class Dialer:
 
     def __init__(self) -> None:
         self.absent = False
+        self.ready = asyncio.Event()
+        self.ready.set()
         self.made: list[FakeLeg] = []
 
     async def legs(self, target: Target, call_id: str) -> Sequence[CalleeLeg]:
+        await self.ready.wait()
         if self.absent:
             return []
         self.made.append(FakeLeg(f"{call_id}-callee"))
@@ -131,3 +134,45 @@ async def test_closing_ends_every_call_and_refuses_new_ones() -> None:
     assert rig.engine.calls == frozenset()
     with pytest.raises(RouteError):
         await rig.place()
+
+
+async def test_calls_that_are_still_being_placed_count() -> None:
+    """A burst does not slip past the limit while the store is asked where the callees are."""
+    rig = Rig(max_calls=2, max_calls_per_caller=5)
+    rig.dialer.ready.clear()
+    placing = [asyncio.ensure_future(rig.place()) for _ in range(5)]
+    await rig.settle()
+    rig.dialer.ready.set()
+    outcomes = await asyncio.gather(*placing, return_exceptions=True)
+    assert [isinstance(outcome, RouteError) for outcome in outcomes] == [False, False, True, True, True]
+
+
+async def test_a_call_that_is_being_placed_at_the_close_is_refused() -> None:
+    """Nothing begins after the last call was ended."""
+    rig = Rig()
+    rig.dialer.ready.clear()
+    placing = asyncio.ensure_future(rig.place())
+    await rig.settle()
+    await rig.calls.close(timeout=1)
+    rig.dialer.ready.set()
+    with pytest.raises(RouteError):
+        await placing
+    assert len(rig.calls) == 0
+
+
+async def test_an_observer_that_breaks_keeps_nobody_else_from_hearing() -> None:
+    """Metrics are not worth a call."""
+    rig = Rig()
+    seen: list[State] = []
+
+    def broken(call: Call) -> None:
+        raise RuntimeError("bug")
+
+    rig.calls.observe(broken)
+    rig.calls.observe(lambda call: seen.append(call.state))
+    call, leg = await rig.place()
+    leg.says(HungUp())
+    await rig.settle()
+    assert seen == [State.CALLING, State.ENDED]
+    assert len(rig.calls) == 0
+    await asyncio.wait_for(call.finished(), 1)

@@ -50,6 +50,14 @@ def router() -> Router:
         ("10-01", UserTarget(PHONE)),
         ("0 49 (30) 123", SipTarget("4930123", trunk="pbx")),
         ("5512", SipTarget("sip:+5512@pbx.test")),
+        ("sip:%30%349%30@gw.test", SipTarget("490", trunk="pbx")),
+        ("tel:0-49-30", SipTarget("4930", trunk="pbx")),
+        ("sip:0-4.9@gw.test", SipTarget("49", trunk="pbx")),
+        ("sip:049;phone-context=49@gw.test", SipTarget("49", trunk="pbx")),
+        ("sip:55%40evil.test%3b@gw.test", SipTarget("sip:+55%40evil.test;@pbx.test")),
+        ("sip:alice:secret@gw.test", UserTarget(ALICE)),
+        ("sip:alice;day=tuesday@gw.test", UserTarget(ALICE)),
+        ("sip:%61lice@gw.test", UserTarget(ALICE)),
         ("700", UserTarget(ALICE)),
     ],
 )
@@ -65,12 +73,19 @@ def test_what_is_dialled_goes_where_the_first_matching_row_says(dialled: str, ta
         ("sip:alice@elsewhere.test", Cause.NOT_FOUND),
         ("701", Cause.NOT_FOUND),
         ("800", Cause.UNAVAILABLE),
+        ("0", Cause.NOT_FOUND),
         ("", Cause.NOT_FOUND),
         ("sip:", Cause.NOT_FOUND),
         ("a b c", Cause.NOT_FOUND),
         ("alice\r\nVia: x", Cause.NOT_FOUND),
         ("sip:alice@gw.test>;x", Cause.NOT_FOUND),
         ("9" * 300, Cause.NOT_FOUND),
+        ("sip:5512@gw.test@elsewhere.test", Cause.NOT_FOUND),
+        ("sip:alice;x@elsewhere.test", Cause.NOT_FOUND),
+        ("sip:%00@gw.test", Cause.NOT_FOUND),
+        ("sip:alice%0d%0aVia@gw.test", Cause.NOT_FOUND),
+        ("sip:%ff@gw.test", Cause.NOT_FOUND),
+        ("sip:%2561lice@gw.test", Cause.NOT_FOUND),
     ],
 )
 def test_what_leads_nowhere_says_why(dialled: str, cause: Cause) -> None:
@@ -78,6 +93,22 @@ def test_what_leads_nowhere_says_why(dialled: str, cause: Cause) -> None:
     with pytest.raises(RouteError) as refusal:
         router().route(dialled, ANYONE)
     assert refusal.value.cause is cause
+
+
+@pytest.mark.parametrize("dialled", ["00123", "sip:%300123@gw.test", "tel:0-0123", "sip:0.0123@gw.test", "0 0 1 2 3"])
+def test_a_row_that_bars_numbers_is_not_walked_round(dialled: str) -> None:
+    """However a number is written, the first row that means it decides (RFC 3261 section 19.1.4)."""
+    barred = Router(Directory(), [Route("00*", "service:barred"), Route("*", "trunk:pbx")], ["gw.test"], ["pbx"])
+    assert barred.route(dialled, ANYONE) == ServiceTarget("barred")
+
+
+@pytest.mark.parametrize("dialled", ["\u0660\u0660123", "sip:\u0660\u06601@gw.test"])
+def test_digits_of_other_scripts_are_not_digits(dialled: str) -> None:
+    """Only 0 to 9 are dialled; anything else is a name, escaped on its way out."""
+    outward = Router(Directory(), [Route("*", "sip:{user}@pbx.test")], ["gw.test"])
+    target = outward.route(dialled, ANYONE)
+    assert isinstance(target, SipTarget)
+    assert target.uri.startswith("sip:%D9%A0%D9%A0")
 
 
 def test_a_guest_reaches_only_what_guests_may_call() -> None:
