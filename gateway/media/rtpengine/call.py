@@ -10,6 +10,7 @@ from gateway.media.engine import (
     CallStatistics,
     Connected,
     FirstMedia,
+    Kind,
     MediaEvent,
     MediaFailed,
     MediaTimeout,
@@ -107,9 +108,8 @@ class CallState:
         assert self.answered_at is not None
         tag = state.party.tag
         silence = now - max(self.answered_at, state.heard_at or 0.0)
-        never = state.heard_at is None and state.party.kind.value == "webrtc"
-        if never and 0 < patience.setup <= silence:
-            if not state.failed:
+        if state.heard_at is None and state.party.kind is Kind.WEBRTC and patience.setup:
+            if silence >= patience.setup and not state.failed:
                 state.failed = True
                 emit(MediaFailed(self.call_id, tag, "the browser's media did not connect"))
             return
