@@ -62,11 +62,11 @@ export class Phone extends EventTarget {
     }
   }
 
-  /** End, cancel or decline, whichever fits. */
+  /** End, cancel or decline, whichever fits; `cause` says why where it was not the person's wish. */
   hangUp(cause) {
     const call = this.call;
     if (!call) return;
-    const reason = call.state === "incoming" ? "declined" : cause;
+    const reason = cause ?? (call.state === "incoming" ? "declined" : undefined);
     if (call.incoming || call.id || call.sent) this.#tell("disconnect", call, "peer_id", reason && { reason });
     this.#finish(call, cause ?? { incoming: "declined", talking: "normal" }[call.state] ?? "cancelled", { byUs: true });
   }

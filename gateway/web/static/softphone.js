@@ -33,7 +33,7 @@ function start(user, token) {
 }
 
 function logOut(message = "Log in to make and take calls.", tone = "") {
-  phone.hangUp();
+  leave();
   login = null;
   online = wasOnline = false;
   sessionStorage.removeItem(STORED);
@@ -231,7 +231,9 @@ phone.addEventListener("end", ({ detail: { call, cause, reason, byUs } }) => {
 
 phone.addEventListener("trouble", ({ detail }) => ui.say(detail.message, "bad"));
 
-addEventListener("pagehide", () => phone.hangUp());
+// A page that goes has not declined: the person's other devices ring on.
+const leave = () => phone.hangUp(phone.call?.state === "incoming" ? "unavailable" : undefined);
+addEventListener("pagehide", leave);
 
 // Whoever comes with a name in the address is logged in at once; the address bar forgets it.
 

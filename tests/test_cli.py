@@ -1,0 +1,276 @@
+"""The `gateway` command as people use it: a process with arguments, output, signals and a status."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from gateway import cli
+from gateway.demo.phone import DeskPhone
+from gateway.demo.ports import free_ports
+from gateway.errors import ConfigError
+from tests import peers
+
+ROOT = Path(__file__).parent.parent
+SCRIPT = Path(sys.executable).with_name("gateway")
+
+
+def environment(folder: Path, **changes: str) -> dict[str, str]:
+    """Free ports and a store in memory, by GATEWAY_ variables."""
+    web, sip, webrtc, rtp = free_ports(4)
+    wanted = {
+        "WEB__LISTEN": f"127.0.0.1:{web}",
+        "SIP__LISTEN": f"udp:127.0.0.1:{sip}",
+        "WEBRTC__LISTEN": f"127.0.0.1:{webrtc}",
+        "RTP__PORTS": f"{rtp}-{rtp + 99}",
+        "IDENTITY__STORE": "memory",
+        "STATE_DIR": str(folder / "state"),
+        **changes,
+    }
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("GATEWAY_")}
+    return {**kept, **{f"GATEWAY_{key}": value for key, value in wanted.items()}, "COLUMNS": "120"}
+
+
+Finished = subprocess.CompletedProcess[str]
+
+
+def gateway(folder: Path, *arguments: str, environ: Mapping[str, str] | None = None) -> Finished:
+    """Run the command to its end, in a folder without gateway.yaml."""
+    return subprocess.run(
+        [str(SCRIPT), *arguments],
+        cwd=folder,
+        env=dict(environ if environ is not None else environment(folder)),
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
+def test_help_names_every_command(tmp_path: Path) -> None:
+    """And says what the program is."""
+    result = gateway(tmp_path, "--help")
+    assert result.returncode == 0
+    assert "SIP-to-WebRTC gateway" in result.stdout
+    for command in ("run", "check-config", "demo", "sdp"):
+        assert re.search(rf"^\W*{command} +\w", result.stdout, re.MULTILINE), command
+
+
+@pytest.mark.parametrize("command", [("run",), ("check-config",), ("demo",), ("sdp", "translate")])
+def test_each_command_has_help(command: tuple[str, ...]) -> None:
+    """Status 0 and its own usage line."""
+    result = CliRunner().invoke(cli.app, [*command, "--help"])
+    assert result.exit_code == 0
+    assert " ".join(command) in result.output
+
+
+def test_the_module_is_the_command(tmp_path: Path) -> None:
+    """`python -m gateway` does what `gateway` does."""
+    result = subprocess.run(
+        [sys.executable, "-m", "gateway", "check-config"],
+        cwd=tmp_path,
+        env={**environment(tmp_path), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "The configuration is good." in result.stdout
+
+
+def test_the_shipped_configuration_is_good(tmp_path: Path) -> None:
+    """gateway.yaml passes its own check."""
+    result = gateway(tmp_path, "check-config", "--config", str(ROOT / "gateway.yaml"))
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("sip:\n  ring_timeout: never\n", "sip.ring_timeout"),
+        ("sip:\n  ring_timeuot: 3\n", "sip.ring_timeuot"),
+        ("no such section: 3\n", "no such section"),
+        ("web:\n  listen: 127.0.0.1:eighty\n", "web.listen"),
+        ("users:\n  - id: alice\n", "users.0"),
+        ("sip: [unclosed\n", "line"),
+    ],
+)
+def test_a_bad_configuration_names_the_key_and_ends_with_2(tmp_path: Path, text: str, words: str) -> None:
+    """One line on standard error, no traceback, nothing on standard output."""
+    file = tmp_path / "bad.yaml"
+    file.write_text(text)
+    environ = {key: value for key, value in os.environ.items() if not key.startswith("GATEWAY_")}
+    for command in ("check-config", "run"):
+        result = gateway(tmp_path, command, "--config", str(file), environ=environ)
+        assert result.returncode == 2
+        assert words in result.stderr
+        assert "bad.yaml" in result.stderr
+        assert "Traceback" not in result.stderr
+        assert result.stdout == ""
+
+
+def test_a_configuration_that_is_not_there_is_said(tmp_path: Path) -> None:
+    """Status 2 and the file's name."""
+    result = gateway(tmp_path, "check-config", "-c", "nowhere.yaml")
+    assert result.returncode == 2
+    assert "nowhere.yaml" in result.stderr
+
+
+def test_what_is_wrong_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """Brackets of a value are no markup: neither swallowed, nor a crash."""
+    stop = cli.fail(ConfigError("codecs.rtp", "the value [opus] is not [/a list]"))
+    assert stop.exit_code == cli.USAGE_ERROR
+    assert "codecs.rtp: the value [opus] is not [/a list]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("key", "variable", "kind"),
+    [
+        ("sip.listen", "SIP__LISTEN", socket.SOCK_DGRAM),
+        ("web.listen", "WEB__LISTEN", socket.SOCK_STREAM),
+        ("webrtc.listen", "WEBRTC__LISTEN", socket.SOCK_DGRAM),
+    ],
+)
+@pytest.mark.parametrize("command", ["check-config", "run"])
+def test_a_taken_port_names_its_key_and_ends_with_2(
+    tmp_path: Path, command: str, key: str, variable: str, kind: socket.SocketKind
+) -> None:
+    """Who holds it keeps it; we say which key to change."""
+    with socket.socket(socket.AF_INET, kind) as holder:
+        holder.bind(("127.0.0.1", 0))
+        if kind == socket.SOCK_STREAM:
+            holder.listen(1)
+        place = f"127.0.0.1:{holder.getsockname()[1]}"
+        value = f"udp:{place}" if variable.startswith("SIP") else place
+        result = gateway(tmp_path, command, environ=environment(tmp_path, **{variable: value}))
+    assert result.returncode == 2
+    assert key in result.stderr
+    assert "already in use" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+class Running:
+    """A `gateway run` process and what it said on its way up."""
+
+    def __init__(self, process: asyncio.subprocess.Process, environ: Mapping[str, str]) -> None:
+        self.process = process
+        self.environ = environ
+        self.welcome = ""
+
+    async def up(self) -> None:
+        """Read its output up to the last line of the welcome."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(20):
+            while "stops the gateway" not in self.welcome:
+                line = await self.process.stdout.readline()
+                assert line, f"it ended: {self.welcome} {await self.errors()}"
+                self.welcome += line.decode()
+
+    async def errors(self) -> str:
+        assert self.process.stderr is not None
+        return (await self.process.stderr.read()).decode()
+
+    async def end(self, number: signal.Signals, within: float = 5.0) -> tuple[int, str, str]:
+        """Send the signal; status, the rest of its output, its log."""
+        self.process.send_signal(number)
+        output, log = await asyncio.wait_for(self.process.communicate(), within)
+        assert self.process.returncode is not None
+        return self.process.returncode, output.decode(), log.decode()
+
+
+@contextlib.asynccontextmanager
+async def running(folder: Path, **changes: str) -> AsyncIterator[Running]:
+    """Start `gateway run` on free ports and wait until it is up; what still runs at the end is killed."""
+    environ = environment(folder, **changes)
+    process = await asyncio.create_subprocess_exec(
+        str(SCRIPT),
+        "run",
+        "--config",
+        str(ROOT / "gateway.yaml"),
+        cwd=folder,
+        env=environ,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    started = Running(process, environ)
+    try:
+        await started.up()
+        yield started
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_run_says_where_everything_is_and_ends_tidily(tmp_path: Path, number: signal.Signals) -> None:
+    """Page, SIP address, both accounts with passwords; after the signal status 0, no complaint, no traceback."""
+    async with running(tmp_path) as gateway:
+        web, sip = gateway.environ["GATEWAY_WEB__LISTEN"], gateway.environ["GATEWAY_SIP__LISTEN"]
+        assert f"http://{web}/" in gateway.welcome
+        assert sip in gateway.welcome
+        assert re.search(r"^ *alice +\S{8,} +sign in on the page", gateway.welcome, re.MULTILINE)
+        assert re.search(r"^ *1001 +\S{8,} +register a phone", gateway.welcome, re.MULTILINE)
+        assert f"http://{web}/#user=alice&token=" in gateway.welcome
+        status, output, log = await gateway.end(number)
+    assert status == 0
+    assert output.strip().endswith("Stopped.")
+    assert "Traceback" not in log
+
+
+async def test_passwords_that_were_configured_are_not_shown(tmp_path: Path) -> None:
+    """Neither on the screen nor in the log."""
+    async with running(
+        tmp_path, USERS__ALICE__PASSWORD="Chosen-By-Me-1", USERS__1001__PASSWORD="Chosen-By-Me-2"
+    ) as gateway:
+        assert "Chosen-By-Me" not in gateway.welcome
+        assert "as configured" in gateway.welcome
+        _, output, log = await gateway.end(signal.SIGTERM)
+    assert "Chosen-By-Me" not in output + log
+
+
+@pytest.mark.peer
+async def test_sigterm_hangs_up_a_call_in_progress(tmp_path: Path) -> None:
+    """The phone gets a BYE, and the process ends with 0 within seconds."""
+    peers.pjsua2()
+    async with running(tmp_path, USERS__1001__PASSWORD="a-secret-of-1001") as gateway:
+        registrar = gateway.environ["GATEWAY_SIP__LISTEN"].removeprefix("udp:")
+        phone = await DeskPhone.start()
+        try:
+            await phone.register("1001", "a-secret-of-1001", "gateway.local", registrar)
+            phone.dial("sip:601@gateway.local")
+            await phone.expect("tone")
+            status, output, log = await gateway.end(signal.SIGTERM)
+            ended = await phone.expect("state", state="ended", timeout=2)
+        finally:
+            await phone.close(patience=0.5)
+    assert ended.details["code"] == 200
+    assert status == 0
+    assert "Ending 1 call" in output
+    assert "a-secret-of-1001" not in output + log
+    assert "Traceback" not in log
+
+
+def test_two_gateways_on_one_address_cannot_start(tmp_path: Path) -> None:
+    """The second says which key to change, and the first is not disturbed."""
+
+    async def scenario() -> Finished:
+        async with running(tmp_path) as first:
+            second = await asyncio.to_thread(gateway, tmp_path, "run", environ=first.environ)
+            status, _, _ = await first.end(signal.SIGTERM)
+            assert status == 0
+            return second
+
+    second = asyncio.run(scenario())
+    assert second.returncode == 2
+    assert "sip.listen" in second.stderr

@@ -1,0 +1,64 @@
+"""`gateway demo` itself: the main job, proved by real peers."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from gateway.cli import app
+from gateway.demo.report import SETUP_GOAL_MS, DemoReport, StepResult, print_report
+from gateway.demo.runner import Demo, DemoOptions
+from tests import peers
+
+STEPS = [
+    "browser calls phone",
+    "phone calls browser",
+    "browser dials 600",
+    "browser dials 601",
+    "phone dials 600",
+    "phone dials 601",
+]
+
+
+@pytest.mark.peer
+@pytest.mark.browser
+@pytest.mark.parametrize("browser", ["chromium", "aiortc"])
+async def test_every_step_of_the_demo_passes(browser: str) -> None:
+    """Both directions and both services, with tones found by frequency, set up within the goal."""
+    peers.pjsua2()
+    if browser == "chromium":
+        peers.chromium()
+    report = await Demo(DemoOptions(browser, rounds=1), lambda _: None).run()
+    assert [(step.name, step.passed, step.words) for step in report.steps if not step.passed] == []
+    assert [step.name for step in report.steps] == STEPS
+    assert report.setup_ms is not None
+    assert report.setup_ms < SETUP_GOAL_MS
+
+
+def test_a_failed_step_fails_the_demo_and_is_told() -> None:
+    """FAIL, and the words of the step that failed rather than of one that went well."""
+    report = DemoReport("Chromium", [StepResult("a call", True, "fine"), StepResult("a call", False, "nothing heard")])
+    output = io.StringIO()
+    print_report(report, Console(file=output, width=120))
+    text = output.getvalue()
+    assert not report.passed
+    assert "FAIL" in text
+    assert "1 of 2" in text
+    assert "nothing heard" in text
+
+
+def test_a_demo_without_steps_has_not_passed() -> None:
+    """Nothing proved is nothing passed."""
+    assert not DemoReport("Chromium").passed
+
+
+def test_the_demo_without_the_chromium_it_was_asked_for_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Status 2 and the package's name, no traceback."""
+    peers.pjsua2()
+    monkeypatch.setattr("gateway.demo.runner.find_chromium", lambda: None)
+    result = CliRunner().invoke(app, ["demo", "--browser", "chromium", "--verbose"])
+    assert result.exit_code == 2
+    assert "install the package chromium" in result.output
