@@ -318,7 +318,7 @@ class Call:
         others = [leg for leg in self.callees if leg is not happening.leg]
         self.callees = [leg for leg in self.callees if leg is happening.leg]
         for leg in others:
-            await self._end_leg(leg, Cause.CANCELLED)
+            await self._end_leg(leg, Cause.ELSEWHERE)
 
     async def _answer_media(self, happening: Happening) -> None:
         assert isinstance(happening.event, Answered)

@@ -140,7 +140,10 @@ class Capabilities:
 
 
 class MediaEngine(Protocol):
-    """One media session a call, two parties a session. All methods raise MediaError only."""
+    """One media session a call: a caller and one callee, or several until one has answered.
+
+    All methods raise MediaError only.
+    """
 
     @property
     def capabilities(self) -> Capabilities: ...

@@ -189,8 +189,8 @@ async def test_the_first_of_several_callees_to_answer_has_the_call() -> None:
     rig = await Rig(callees=3).started()
     await rig.hears(rig.callees[1], Ringing())
     await rig.hears(rig.callees[1], Answered(ANSWER))
-    assert rig.callees[0].told[-1] == ("end", Cause.CANCELLED)
-    assert rig.callees[2].told[-1] == ("end", Cause.CANCELLED)
+    assert rig.callees[0].told[-1] == ("end", Cause.ELSEWHERE)
+    assert rig.callees[2].told[-1] == ("end", Cause.ELSEWHERE)
     await rig.hears(rig.callees[2], Rejected(Cause.BUSY))
     await rig.hears(rig.callees[0], Answered(ANSWER))
     rig.expect(State.CONNECTED)
@@ -207,7 +207,7 @@ async def test_early_media_of_one_of_several_callees_waits_for_its_answer() -> N
     await rig.hears(rig.callees[0], Answered(None))
     rig.expect(State.CONNECTED)
     assert rig.engine.requests[-1].sdp == ANSWER
-    assert rig.callees[1].told[-1] == ("end", Cause.CANCELLED)
+    assert rig.callees[1].told[-1] == ("end", Cause.ELSEWHERE)
 
 
 async def test_of_several_refusals_the_most_telling_is_passed_on() -> None:
@@ -363,7 +363,7 @@ async def test_what_a_losing_callee_had_said_already_does_not_end_the_call() -> 
     rig.callees[1].says(Answered(ANSWER))
     await rig.hears(rig.callees[1], HungUp())
     rig.expect(State.CONNECTED)
-    assert rig.callees[1].told[-1] == ("end", Cause.CANCELLED)
+    assert rig.callees[1].told[-1] == ("end", Cause.ELSEWHERE)
     assert rig.callees[0].verbs == ["invite"]
 
 
