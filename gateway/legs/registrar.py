@@ -112,7 +112,9 @@ class Gatekeeper:
         mine = next((value for value in request.authorization if value.get("realm") == realm), None)
         name = mine.get("username") if mine is not None else None
         known = await self._store.credential(name, realm) if name else None
-        checked = self._digest.check(request, lambda *_: known.ha1 if known is not None else None, now)
+        checked = self._digest.check(
+            request, lambda *_: known.ha1 if known is not None else None, now, source=source.host
+        )
         if checked.verdict is Verdict.OK and checked.username is not None:
             self._guesses.succeeded(source.host)
             return self._as_claimed(request, checked.username)
@@ -121,7 +123,7 @@ class Gatekeeper:
         if checked.verdict is Verdict.WRONG:
             self._guesses.failed(source.host, now)
             log.warning("wrong password", user=checked.username, source=source.host)
-        challenges = self._digest.challenges(now, stale=checked.stale, salt=self._random(4))
+        challenges = self._digest.challenges(now, stale=checked.stale, salt=self._random(4), source=source.host)
         return events.Refused(401, None, tuple(("WWW-Authenticate", str(value)) for value in challenges))
 
     def _as_claimed(self, request: Request, username: str) -> events.Verdict:

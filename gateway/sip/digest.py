@@ -91,7 +91,7 @@ class NoncePolicy:
 
 @dataclass(frozen=True, slots=True)
 class Nonces:
-    """Makes and reads nonces: hex time stamp in ms, salt, HMAC over both and the realm."""
+    """Makes and reads nonces: hex time stamp in ms, salt, HMAC over both, the realm and whom it was given to."""
 
     secret: bytes = field(repr=False)
     """At least 16 random bytes, the same in all processes that share a realm."""
@@ -101,23 +101,28 @@ class Nonces:
         if len(self.secret) < 16:
             raise SipBuildError("nonce secret is shorter than 16 bytes")
 
-    def make(self, now: float, salt: bytes = b"") -> str:
+    def make(self, now: float, salt: bytes = b"", source: str = "") -> str:
         """A nonce of `now` (seconds, the same clock as `issued_at`); `salt` keeps two of one moment apart."""
         stamp = f"{int(now * 1000):012x}{salt.hex()[:16]}"
-        return f"{stamp}.{self._seal(stamp)}"
+        return f"{stamp}.{self._seal(stamp, source)}"
 
-    def issued_at(self, nonce: str) -> float | None:
-        """When we made `nonce`, None when we did not."""
+    def issued_at(self, nonce: str, source: str = "") -> float | None:
+        """When we made `nonce` for `source`, None when we did not."""
         stamp, dot, seal = nonce.partition(".")
         if not dot or len(nonce) > 128 or len(stamp) < 12 or not nonce.isascii():
             return None
-        if not hmac.compare_digest(seal, self._seal(stamp)):
+        if not hmac.compare_digest(seal, self._seal(stamp, source)):
             return None
-        return int(stamp[:12], 16) / 1000
+        return _time_of(nonce)
 
-    def _seal(self, stamp: str) -> str:
-        text = f"{stamp}\x00{self.realm}"
+    def _seal(self, stamp: str, source: str) -> str:
+        text = f"{stamp}\x00{self.realm}\x00{source}"
         return hmac.new(self.secret, text.encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def _time_of(nonce: str) -> float:
+    """The time stamp of a nonce that is known to be ours."""
+    return int(nonce[:12], 16) / 1000
 
 
 class Verdict(Enum):
@@ -125,7 +130,7 @@ class Verdict(Enum):
 
     OK = "ok"
     MISSING = "no credentials for this realm"
-    STALE = "right secret, but the nonce is old or its count was used"
+    STALE = "the nonce is not ours for this source, or the secret is right but the nonce is old or its count was used"
     WRONG = "wrong user, secret or digest"
     MALFORMED = "credentials that cannot be read"
 
@@ -167,9 +172,13 @@ class DigestServer:
         self._seen: OrderedDict[tuple[str, str], _Window] = OrderedDict()
         self._forgotten = float("-inf")
 
-    def challenges(self, now: float, *, stale: bool = False, salt: bytes = b"") -> list[AuthValue]:
-        """One WWW-Authenticate or Proxy-Authenticate value per algorithm, the preferred first (RFC 8760 2.4)."""
-        nonce = self._nonces.make(now, salt)
+    def challenges(self, now: float, *, stale: bool = False, salt: bytes = b"", source: str = "") -> list[AuthValue]:
+        """One WWW-Authenticate or Proxy-Authenticate value per algorithm, the preferred first (RFC 8760 2.4).
+
+        The nonce is good for requests from `source` only (RFC 7616 3.3), so that nobody can fail, or lock
+        out, in the name of an address that is not its own.
+        """
+        nonce = self._nonces.make(now, salt, source)
         found: list[AuthValue] = []
         for algorithm in self._algorithms:
             params = [("realm", self.realm), ("nonce", nonce), ("algorithm", algorithm), ("qop", "auth")]
@@ -178,7 +187,9 @@ class DigestServer:
             found.append(AuthValue("Digest", tuple(params), _QUOTED | {"qop"}))
         return found
 
-    def check(self, request: Request, lookup: Ha1Lookup, now: float, *, proxy: bool = False) -> Checked:
+    def check(
+        self, request: Request, lookup: Ha1Lookup, now: float, *, proxy: bool = False, source: str = ""
+    ) -> Checked:
         """Judge the credentials of a request for this realm; each digest comparison takes constant time.
 
         Raises SipSyntaxError for credentials that break the grammar. Costs at most one lookup.
@@ -191,13 +202,17 @@ class DigestServer:
         given = self._read(mine, request, algorithm)
         if username is None or given is None:
             return Checked(Verdict.MALFORMED, username)
+        issued = self._nonces.issued_at(given.nonce, source)
+        if issued is None:
+            # Said before the secret is looked at: a guess with a nonce of one's own making learns nothing.
+            return Checked(Verdict.STALE, username)
         known = lookup(username, self.realm)
         # An unknown user costs the same work as a wrong password, so that time tells nothing.
         ha1 = (known or {}).get(_base(algorithm)) or "0" * 64
         right = hmac.compare_digest(response_of(ha1, given).encode(), (mine.get("response") or "").lower().encode())
         if not right or known is None or _base(algorithm) not in known:
             return Checked(Verdict.WRONG, username)
-        return Checked(Verdict.OK if self._fresh(given, username, now) else Verdict.STALE, username)
+        return Checked(Verdict.OK if self._fresh(given, issued, username, now) else Verdict.STALE, username)
 
     def _read(self, value: AuthValue, request: Request, algorithm: str) -> DigestInput | None:
         qop, nc = value.get("qop"), value.get("nc") or ""
@@ -216,9 +231,8 @@ class DigestServer:
         plain = {algorithm.upper() for algorithm in self._algorithms}
         return plain | {f"{algorithm}-SESS" for algorithm in plain}
 
-    def _fresh(self, given: DigestInput, username: str, now: float) -> bool:
-        issued = self._nonces.issued_at(given.nonce)
-        if issued is None or not -1.0 <= now - issued <= self._policy.lifetime:
+    def _fresh(self, given: DigestInput, issued: float, username: str, now: float) -> bool:
+        if not -1.0 <= now - issued <= self._policy.lifetime:
             return False
         key = (given.nonce, username)
         window = self._seen.get(key)
@@ -233,7 +247,7 @@ class DigestServer:
     def _bound(self) -> None:
         while len(self._seen) > self._policy.remembered:
             (nonce, _), _ = self._seen.popitem(last=False)
-            self._forgotten = max(self._forgotten, self._nonces.issued_at(nonce) or self._forgotten)
+            self._forgotten = max(self._forgotten, _time_of(nonce))
 
 
 class _Window:

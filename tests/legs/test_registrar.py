@@ -1,0 +1,238 @@
+"""Who may speak SIP to us, and who may register what."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+
+import pytest
+
+from gateway.identity import passwords
+from gateway.identity.mapping import IdentityMap
+from gateway.identity.memory import MemoryStore
+from gateway.identity.model import Credential, User
+from gateway.identity.store import StoreError
+from gateway.legs.registrar import Gatekeeper, LockOut, Registrar, TrunkSource
+from gateway.sip.digest import DigestInput, DigestServer, response_of
+from gateway.sip.flow import Flow
+from gateway.sip.message import Request
+from gateway.sip.parser import parse_message
+from gateway.sip.registrar import RegistrarPolicy
+from gateway.sip.user_agent import events
+
+REALM = "gw.test"
+PHONE = Flow("udp", "192.0.2.7", 5060)
+OTHER = Flow("udp", "198.51.100.9", 5060)
+TRUNK = Flow("udp", "203.0.113.5", 5060)
+PASSWORD = "correct horse"
+
+
+class BrokenStore(MemoryStore):
+    """A store whose server is away."""
+
+    async def credential(self, username: str, realm: str) -> Credential | None:
+        raise StoreError("no connection")
+
+
+class Door:
+    """One gatekeeper with two phones, a web user and a trunk behind it."""
+
+    def __init__(self, store: MemoryStore | None = None) -> None:
+        users = [User("1001", sip=True, aliases=("2001",)), User("1002", sip=True), User("alice", web=True)]
+        self.now = 1_000_000.0
+        self.store = store or MemoryStore()
+        self.identity = IdentityMap(users, [], REALM)
+        self.keeper = Gatekeeper(
+            self.identity,
+            self.store,
+            DigestServer(REALM, bytes(32), ("MD5",)),
+            [REALM, "192.0.2.1"],
+            [TrunkSource("provider", (ipaddress.ip_network("203.0.113.0/29"),))],
+            lambda: self.now,
+            lambda count: bytes(count),
+            LockOut(failures=3, seconds=60),
+        )
+
+    async def opened(self) -> Door:
+        for name in ("1001", "1002", "alice"):
+            await self.store.put_credential(Credential(name, REALM, passwords.ha1(name, REALM, PASSWORD)))
+        return self
+
+    async def asked(self, request: Request, source: Flow = PHONE) -> events.Verdict:
+        return await self.keeper.authenticate(request, source)
+
+    async def nonce(self, source: Flow = PHONE) -> str:
+        verdict = await self.asked(request("REGISTER"), source)
+        assert isinstance(verdict, events.Refused)
+        return str(verdict.headers[0][1]).partition('nonce="')[2].partition('"')[0]
+
+    async def signed(
+        self, method: str, user: str, source: Flow = PHONE, *, password: str = PASSWORD, **parts: str
+    ) -> events.Verdict:
+        """What a request signed with a nonce that was given to `source` is answered."""
+        nonce = await self.nonce(source)
+        return await self.asked(request(method, credentials(method, user, nonce, password), **parts), source)
+
+
+def credentials(method: str, user: str, nonce: str, password: str = PASSWORD, nc: str = "00000001") -> str:
+    ha1 = hashlib.md5(f"{user}:{REALM}:{password}".encode(), usedforsecurity=False).hexdigest()
+    uri = f"sip:{REALM}"
+    response = response_of(ha1, DigestInput("MD5", nonce, method, uri, "auth", "c", nc))
+    return (
+        f'Digest username="{user}", realm="{REALM}", nonce="{nonce}", uri="{uri}", response="{response}", '
+        f'algorithm=MD5, qop=auth, nc={nc}, cnonce="c"'
+    )
+
+
+def request(method: str, authorization: str = "", sender: str = "1001", to: str = "1001", host: str = REALM) -> Request:
+    lines = [
+        f"{method} sip:{REALM} SIP/2.0",
+        "Via: SIP/2.0/UDP 192.0.2.7;branch=z9hG4bK1",
+        f"From: <sip:{sender}@{host}>;tag=1",
+        f"To: <sip:{to}@{host}>",
+        "Call-ID: c",
+        f"CSeq: 1 {method}",
+        f"Contact: <sip:{to}@192.0.2.7>",
+        *([f"Authorization: {authorization}"] if authorization else []),
+    ]
+    message = parse_message(("\r\n".join(lines) + "\r\n\r\n").encode())
+    assert isinstance(message, Request)
+    return message
+
+
+def status(verdict: events.Verdict) -> int:
+    """200 for what is let in, else the status of the refusal."""
+    return verdict.status if isinstance(verdict, events.Refused) else 200
+
+
+@pytest.mark.parametrize("method", ["INVITE", "REGISTER", "MESSAGE", "SUBSCRIBE", "REFER", "INFO"])
+async def test_every_request_that_begins_something_is_challenged(method: str) -> None:
+    """No method gets in without a secret (CVE-2021-37624, CVE-2021-41157)."""
+    assert status(await (await Door().opened()).asked(request(method))) == 401
+
+
+async def test_options_is_answered_to_anybody_as_nobody() -> None:
+    """PBXs ask whether we live; being asked admits nobody."""
+    assert await (await Door().opened()).asked(request("OPTIONS")) == events.Accepted(None)
+
+
+@pytest.mark.parametrize("host", [REALM, "192.0.2.1"])
+@pytest.mark.parametrize("method", ["INVITE", "REGISTER"])
+async def test_a_user_speaks_for_itself(method: str, host: str) -> None:
+    """The right secret and its own name, with the domain or our address behind the @."""
+    assert await (await Door().opened()).signed(method, "1001", host=host) == events.Accepted("1001")
+
+
+async def test_an_alias_is_its_own_name_too() -> None:
+    """From may say any name that means the user."""
+    assert await (await Door().opened()).signed("INVITE", "1001", sender="2001") == events.Accepted("1001")
+
+
+@pytest.mark.parametrize(
+    ("method", "parts"),
+    [
+        ("INVITE", {"sender": "1002"}),
+        ("INVITE", {"sender": "alice"}),
+        ("INVITE", {"host": "elsewhere.test"}),
+        ("REGISTER", {"to": "1002"}),
+        ("REGISTER", {"to": "alice"}),
+        ("REGISTER", {"host": "elsewhere.test"}),
+    ],
+)
+async def test_a_user_does_not_speak_for_another(method: str, parts: dict[str, str]) -> None:
+    """A From, or a To that is registered, of somebody else is 403 (CVE-2025-47779)."""
+    assert status(await (await Door().opened()).signed(method, "1001", PHONE, **parts)) == 403
+
+
+async def test_a_web_account_is_no_sip_account() -> None:
+    """The password of the page registers no phone."""
+    assert status(await (await Door().opened()).signed("REGISTER", "alice", to="alice")) == 403
+
+
+async def test_a_trunk_is_known_by_its_address_and_registers_nothing() -> None:
+    """Calls come in from its networks without digest; REGISTER needs an account as from anywhere."""
+    door = await Door().opened()
+    assert await door.asked(request("INVITE"), TRUNK) == events.Accepted("trunk:provider")
+    assert status(await door.asked(request("REGISTER"), TRUNK)) == 401
+    assert status(await door.asked(request("INVITE"), OTHER)) == 401
+
+
+async def test_credentials_of_one_method_are_no_good_for_another() -> None:
+    """What signed a REGISTER signs no INVITE (RFC 7616 section 3.4.3)."""
+    door = await Door().opened()
+    signed = credentials("REGISTER", "1001", await door.nonce())
+    assert status(await door.asked(request("REGISTER", signed))) == 200
+    assert status(await door.asked(request("INVITE", signed))) == 401
+
+
+async def test_credentials_are_good_once_and_from_one_address() -> None:
+    """Who listens in can neither replay a request nor send it from elsewhere."""
+    door = await Door().opened()
+    signed = request("REGISTER", credentials("REGISTER", "1001", await door.nonce()))
+    elsewhere = await door.asked(signed, OTHER)
+    assert isinstance(elsewhere, events.Refused)
+    assert "stale=true" in str(elsewhere.headers[0][1])
+    assert status(await door.asked(signed)) == 200
+    assert status(await door.asked(signed)) == 401
+
+
+async def test_wrong_passwords_lock_an_address_for_a_while_and_no_other() -> None:
+    """Three guesses, then even the right one waits; a phone elsewhere notices nothing."""
+    door = await Door().opened()
+    for guess in ("a", "b", "c"):
+        assert status(await door.signed("REGISTER", "1001", OTHER, password=guess)) == 401
+    nonce = credentials("REGISTER", "1001", "any")
+    assert status(await door.asked(request("REGISTER", nonce), OTHER)) == 403
+    assert status(await door.signed("REGISTER", "1001")) == 200
+    door.now += 61
+    assert status(await door.signed("REGISTER", "1001", OTHER)) == 200
+
+
+async def test_nobody_is_locked_out_by_forged_source_addresses() -> None:
+    """A guess counts only with a nonce that was sent to the address it comes from."""
+    door = await Door().opened()
+    theirs = await door.nonce(OTHER)
+    for nonce in ("made-up", theirs) * 5:
+        forged = request("REGISTER", credentials("REGISTER", "1001", nonce, "guess"))
+        assert status(await door.asked(forged, PHONE)) == 401
+    assert status(await door.signed("REGISTER", "1001")) == 200
+
+
+async def test_a_guess_with_a_made_up_nonce_learns_nothing() -> None:
+    """Right and wrong secrets are answered alike when the nonce is not ours."""
+    door = await Door().opened()
+    answers = {
+        repr(await door.asked(request("REGISTER", credentials("REGISTER", "1001", "made-up", word))))
+        for word in (PASSWORD, "wrong")
+    }
+    assert len(answers) == 1
+
+
+async def test_a_store_that_is_away_is_503() -> None:
+    """A phone tries again later instead of asking its owner for a password."""
+    door = Door(BrokenStore())
+    assert status(await door.signed("REGISTER", "1001")) == 503
+
+
+async def test_several_contacts_of_one_register_all_belong_to_the_user() -> None:
+    """Whatever stands in Contact is bound to the account that signed, and the answer lists it."""
+    door = await Door().opened()
+    registrar = Registrar(door.identity, door.store, RegistrarPolicy(domains=frozenset({REALM})), lambda: door.now)
+    asked = request("REGISTER")
+    two = asked.with_headers(asked.headers.add("Contact", "<sip:1002@192.0.2.8>"))
+    reply = await registrar.register(two, PHONE, "1001")
+    assert reply.status == 200
+    assert [name for name, _ in reply.headers] == ["Contact", "Contact"]
+    assert {binding.contact for binding in await door.store.bindings("sip:1001@gw.test", door.now)} == {
+        "sip:1001@192.0.2.7",
+        "sip:1002@192.0.2.8",
+    }
+    assert not await door.store.bindings("sip:1002@gw.test", door.now)
+
+
+async def test_who_is_nobody_registers_nothing() -> None:
+    """A trunk or an anonymous peer that was let in has no address of record."""
+    door = await Door().opened()
+    registrar = Registrar(door.identity, door.store, RegistrarPolicy(), lambda: door.now)
+    for identity in (None, "trunk:provider", "nobody"):
+        assert (await registrar.register(request("REGISTER"), PHONE, identity)).status == 403
