@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import os
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -20,21 +18,10 @@ from gateway.media.rtpengine.bencode import encode
 from gateway.media.rtpengine.client import Address, ClientConfig
 from gateway.media.rtpengine.engine import RtpengineConfig
 from gateway.media.rtpengine.ng import Retries
+from tests import peers
 
-PACKAGE = "rtpengine-daemon"
 _RANGE = 400
 """Ports for RTP, as many as one test file's calls may hold at once."""
-
-
-def rtpengine_binary() -> str:
-    """Its path; skips the test, or fails it in CI, where the package is not installed."""
-    found = shutil.which("rtpengine")
-    if found is not None:
-        return found
-    reason = f"no rtpengine here: install the package {PACKAGE}"
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @dataclass
@@ -52,8 +39,8 @@ class Daemon:
 
 @contextlib.contextmanager
 def rtpengine(*options: str) -> Iterator[Daemon]:
-    """One daemon, ended with the context."""
-    binary = rtpengine_binary()
+    """One daemon, ended with the context; skips the test, or fails it in CI, where the package is not installed."""
+    binary = peers.program("rtpengine", "rtpengine-daemon")
     control, media = _free_port(), _free_range()
     with tempfile.TemporaryDirectory(prefix="rtpengine-") as folder:
         log = Path(folder) / "log"

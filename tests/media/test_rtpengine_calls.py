@@ -192,6 +192,37 @@ async def test_a_held_call_goes_on_where_it_was() -> None:
             await phone.close()
 
 
+async def test_a_hold_is_answered_for_a_browser_that_cannot_be_asked() -> None:
+    """From what the browser last said, in the offer's direction; ports stay, resuming brings the tone back."""
+    async with running() as (engine, _):
+        browser, phone = Browser(600.0, ("pcmu",)), await Phone(("pcmu",)).open()
+        try:
+            phone.take(await engine.offer("call", BROWSER, PHONE, await browser.offer()))
+            phone.play(900.0)
+            await browser.take_answer(await engine.answer("call", PHONE, BROWSER, phone.sdp()))
+            await until(lambda: near(browser.heard(), 900.0))
+            for direction, mirrored in (("sendonly", "recvonly"), ("inactive", "inactive"), ("sendrecv", "sendrecv")):
+                await engine.offer("call", PHONE, BROWSER, phone.sdp(direction=direction))
+                answer = SessionDescription.parse(await engine.accept("call", PHONE))
+                assert answer.direction_of(answer.media[0]) == mirrored
+                assert phone.remote[1] == answer.media[0].port
+            browser.frames.clear()
+            phone.packets.clear()
+            await until(lambda: near(browser.heard(), 900.0))
+            await until(lambda: near(frequency_of(*phone.heard("pcmu")), 600.0))
+        finally:
+            await browser.close()
+            await phone.close()
+
+
+async def test_an_offer_may_be_answered_early_and_again() -> None:
+    """183 and 200 carry the same description, and give the same answer."""
+    async with running() as (engine, _):
+        await engine.offer("call", PHONE, OTHER, phone_sdp())
+        early = await engine.answer("call", OTHER, PHONE, phone_sdp(port=42000))
+        assert await engine.answer("call", OTHER, PHONE, phone_sdp(port=42000)) == early
+
+
 async def test_a_silent_phone_and_a_browser_that_never_connects_are_told() -> None:
     """Once each: MediaTimeout for the phone that stopped, MediaFailed for the browser."""
     patience = Patience(setup=0.6, media=0.5)

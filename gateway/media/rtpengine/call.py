@@ -21,7 +21,7 @@ from gateway.media.engine import (
 from gateway.media.rtpengine.client import NgHost
 from gateway.media.rtpengine.ng import Request
 from gateway.media.rtpengine.statistics import Heard
-from sdp import MediaDescription
+from sdp import MediaDescription, SessionDescription
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,20 @@ class Patience:
     """Without a packet of a party that has no reason to send."""
 
 
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One offer that was made through the daemon; it may be answered more than once, as 183 and 200 do."""
+
+    request: Request
+    theirs: MediaDescription
+    """What the offerer said."""
+    ours: MediaDescription
+    """What the other side was told."""
+    sections: int
+    place: int
+    """Which section it is."""
+
+
 @dataclass(slots=True)
 class PartyState:
     """One side."""
@@ -48,6 +62,8 @@ class PartyState:
     """When its packets were last seen to have grown."""
     connected_after: float | None = None
     codec: str | None = None
+    said: SessionDescription | None = None
+    """Its last description that was agreed on."""
     warned: bool = False
     """MediaTimeout was said and nothing came since."""
     failed: bool = False
@@ -61,11 +77,10 @@ class CallState:
     host: NgHost
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     parties: dict[str, PartyState] = field(default_factory=dict)
-    offers: dict[tuple[str, str], tuple[MediaDescription, MediaDescription]] = field(default_factory=dict)
-    """By source and target: its offer, and what was made of it, until it is answered."""
+    offers: dict[tuple[str, str], Offer] = field(default_factory=dict)
+    """By source and target, until one of them offers anew."""
     exchange: tuple[Request, ...] = ()
     """The last offer and its answer, to be said again with another flag."""
-    offer: Request | None = None
     answered_at: float | None = None
     digits: bool = False
     """The daemon has been told to be ready for digits of ours."""
@@ -78,6 +93,13 @@ class CallState:
             state = self.parties[party.tag] = PartyState(party, now)
         state.party = party
         return state
+
+    def offered(self, source: Party, target: Party, offer: Offer, now: float) -> None:
+        """Note an offer; it takes the place of any between the same two."""
+        for party in (source, target):
+            self.party(party, now)
+        self.offers.pop((target.tag, source.tag), None)
+        self.offers[source.tag, target.tag] = offer
 
     def peers(self, tag: str) -> list[str]:
         """Tags of the others."""

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from gateway.media.engine import Kind, MediaError
-from sdp import Codec, Limits, MediaDescription, SdpError, SessionDescription, read_codecs
+from sdp import Codec, Direction, Limits, MediaDescription, SdpError, SessionDescription, read_codecs
 from sdp.attributes import Crypto
 
 LIMITS = Limits(size=32768, lines=1024, media=16, section_lines=512)
@@ -98,6 +98,21 @@ def tidied(text: str, kind: Kind) -> SessionDescription:
         raise MediaError("rtpengine wrote a description that cannot be read", 500) from None
     media = [section.with_lines(_without(section.lines, unwanted)) for section in description.media]
     return description.with_lines(_without(description.lines, unwanted)).with_media(media)
+
+
+def repeated(said: SessionDescription, offer: MediaDescription) -> str:
+    """What a party said before, as its answer to a new offer: it sends and receives what the offer lets it.
+
+    A browser is the active side of DTLS, since rtpengine is told to be the passive one.
+    """
+    media = []
+    for section in said.media:
+        wanted = (offer.direction or Direction.SENDRECV).reversed()
+        now = (section.direction or said.direction or Direction.SENDRECV).limited_to(wanted)
+        section = section.without(*Direction, "setup")
+        added = ["setup:active"] if "TLS/" in section.protocol.upper() else []
+        media.append(section.with_attribute(str(now), *added))
+    return str(said.without(*Direction, "setup").with_media(media))
 
 
 def fits(answer: MediaDescription, offer: MediaDescription) -> bool:

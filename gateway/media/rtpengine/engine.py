@@ -23,7 +23,7 @@ from gateway.media.engine import (
 )
 from gateway.media.rtpengine import descriptions
 from gateway.media.rtpengine.bencode import Encodable
-from gateway.media.rtpengine.call import CallState, Patience
+from gateway.media.rtpengine.call import CallState, Offer, Patience
 from gateway.media.rtpengine.client import Address, ClientConfig, NgHost, NgHosts, Unreachable
 from gateway.media.rtpengine.ng import Reply, Request
 from gateway.media.rtpengine.profiles import Policy, flags, offer_flags
@@ -132,32 +132,25 @@ class RtpengineEngine:
         return await self._first_offer(call_id, source, target, description, audio, text)
 
     async def accept(self, call_id: str, source: Party) -> str:
-        self._call(call_id)
-        raise MediaError("rtpengine cannot answer an offer before the other side has", 500)
+        """Answer a re-offer of `source` from what its peer last said; the first offer of a call is not answered so."""
+        call = self._call(call_id)
+        async with call.lock:
+            self._still_open(call)
+            self._party(call, source.tag)
+            for peer in call.peers(source.tag):
+                offer, state = call.offers.get((source.tag, peer)), call.parties[peer]
+                if offer is not None and state.said is not None:
+                    said = state.said
+                    answer = await self._answer(call, state.party, source, descriptions.repeated(said, offer.theirs))
+                    state.said = said
+                    return answer
+            raise MediaError("rtpengine cannot answer an offer before the other side has", 500)
 
     async def answer(self, call_id: str, source: Party, target: Party, sdp: str) -> str:
         call = self._call(call_id)
         async with call.lock:
             self._still_open(call)
-            offered, told = self._pending(call, target.tag, source.tag)
-            description = descriptions.read(sdp)
-            suites = self.config.policy.srtp_suites
-            audio = descriptions.audio_of(description, source.kind, suites)
-            if audio is None or not descriptions.fits(audio, told):
-                raise MediaError("the answer has no audio in common with the offer", 488)
-            request: dict[str, Encodable] = {
-                "command": "answer",
-                "call-id": call_id,
-                "from-tag": target.tag,
-                "to-tag": source.tag,
-                "sdp": descriptions.only(description, audio, suites),
-                **flags(self.config.policy, source, target, descriptions.addresses_of(description)),
-            }
-            answer = await self._described(call.host, request, target, len(description.media))
-            if not descriptions.fits(answer.media[_index(description, audio)], offered):
-                raise MediaError("nothing in common that rtpengine could carry", 488)
-            self._answered(call, source, target, request, audio, answer)
-            return str(answer)
+            return await self._answer(call, source, target, sdp)
 
     async def trickle(self, call_id: str, tag: str, candidate: str, mid: str | None) -> None:
         """Checked and ignored: rtpengine learns the browser's addresses from the checks it is sent."""
@@ -256,15 +249,46 @@ class RtpengineEngine:
                 raise MediaError("a party cannot change what it speaks", 500)
         told = await self._described(call.host, request, target, len(description.media))
         assert audio is not None
-        section = told.media[_index(description, audio)]
+        place = _index(description, audio)
+        section = told.media[place]
         if not any(codec.is_media for codec in descriptions.codecs_of(section)):
             raise MediaError("nothing that rtpengine could offer", 488)
-        now = self._clock()
-        for party in (source, target):
-            call.party(party, now)
-        call.offer = request
-        call.offers[source.tag, target.tag] = (audio, section)
+        call.offered(source, target, Offer(request, audio, section, len(told.media), place), self._clock())
         return str(told)
+
+    async def _answer(self, call: CallState, source: Party, target: Party, sdp: str) -> str:
+        offer = call.offers.get((target.tag, source.tag))
+        if offer is None:
+            raise MediaError("no offer of this party is waiting for an answer", 481)
+        description = descriptions.read(sdp)
+        suites = self.config.policy.srtp_suites
+        audio = descriptions.audio_of(description, source.kind, suites)
+        if audio is None or not descriptions.fits(audio, offer.ours):
+            raise MediaError("the answer has no audio in common with the offer", 488)
+        if len(description.media) != offer.sections or _index(description, audio) != offer.place:
+            raise MediaError("the answer has other sections than the offer", 488)
+        request: dict[str, Encodable] = {
+            "command": "answer",
+            "call-id": call.call_id,
+            "from-tag": target.tag,
+            "to-tag": source.tag,
+            "sdp": descriptions.only(description, audio, suites),
+            **flags(self.config.policy, source, target, descriptions.addresses_of(description)),
+        }
+        answer = await self._described(call.host, request, target, offer.sections)
+        if not descriptions.fits(answer.media[offer.place], offer.theirs):
+            raise MediaError("nothing in common that rtpengine could carry", 488)
+        now = self._clock()
+        call.exchange, call.digits = (offer.request, request), False
+        call.answered_at = call.answered_at or now
+        for party, said, section in (
+            (source, description, audio),
+            (target, SessionDescription.parse(str(offer.request["sdp"])), answer.media[offer.place]),
+        ):
+            state = call.party(party, now)
+            state.said, state.codec = said, _first_codec(section)
+        self._watch.see(call.call_id)
+        return str(answer)
 
     async def _described(self, host: NgHost, request: Request, target: Party, sections: int) -> SessionDescription:
         reply = await self._ask(host, request)
@@ -275,25 +299,6 @@ class RtpengineEngine:
         if len(description.media) != sections:
             raise MediaError("rtpengine gave a description with other sections", 500)
         return description
-
-    def _answered(
-        self,
-        call: CallState,
-        source: Party,
-        target: Party,
-        request: Request,
-        audio: MediaDescription,
-        answer: SessionDescription,
-    ) -> None:
-        now = self._clock()
-        del call.offers[target.tag, source.tag]
-        if call.offer is not None:
-            call.exchange = (call.offer, request)
-        call.digits = False
-        call.answered_at = call.answered_at or now
-        call.party(source, now).codec = _first_codec(audio)
-        call.party(target, now).codec = next((_first_codec(each) for each in answer.media if each.port), None)
-        self._watch.see(call.call_id)
 
     async def _ready_for_digits(self, call: CallState) -> None:
         """Say the last offer and answer again, ready for digits now.
@@ -378,13 +383,6 @@ class RtpengineEngine:
     def _party(call: CallState, tag: str) -> None:
         if tag not in call.parties:
             raise MediaError("unknown party", 481)
-
-    @staticmethod
-    def _pending(call: CallState, source: str, target: str) -> tuple[MediaDescription, MediaDescription]:
-        found = call.offers.get((source, target))
-        if found is None:
-            raise MediaError("no offer of this party is waiting for an answer", 481)
-        return found
 
     @staticmethod
     def _still_open(call: CallState) -> None:

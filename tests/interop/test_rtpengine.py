@@ -1,0 +1,91 @@
+"""A whole gateway whose media a real rtpengine carries, between an aiortc browser and the pjsua2 phone."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from gateway.app import GatewayApp
+from gateway.errors import ConfigError
+from tests.interop.gateway import (
+    Gateway,
+    RpcBrowser,
+    config_on_free_ports,
+    gateway_with,
+    hear_each_other,
+)
+from tests.media.rtpengine_support import rtpengine
+
+pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="module")]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
+    """A gateway that drives a daemon of its own."""
+    folder = tmp_path_factory.mktemp("rtpengine")
+    with rtpengine() as daemon:
+        engine = f"rtpengine:{daemon.address[0]}:{daemon.address[1]}"
+        config = config_on_free_ports(folder, MEDIA__ENGINE=engine)
+        async with gateway_with(config, folder / "gateway.log") as running:
+            yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser(gateway: Gateway) -> RpcBrowser:
+    """Alice."""
+    return await gateway.browser("alice")
+
+
+async def test_a_browser_calls_a_phone_and_hangs_up(gateway: Gateway, browser: RpcBrowser) -> None:
+    """Tones both ways, the phone is told, the media is gone, and its statistics are in the record."""
+    phone = await gateway.phone("1001")
+    phone.on_incoming(200)
+    await browser.dial("1001")
+    await browser.status("talking")
+    await hear_each_other(browser, phone)
+    call = next(iter(gateway.app.calls))
+    await browser.hang_up()
+    await phone.expect("state", state="ended")
+    await gateway.idle()
+    statistics = call.record.statistics
+    assert statistics is not None
+    assert len(statistics.parties) == 2
+    assert min(party.received.packets for party in statistics.parties.values()) > 10, statistics
+    assert call.record.media_after_ms is not None
+    await phone.close()
+
+
+async def test_a_phone_calls_a_browser_and_hangs_up(gateway: Gateway, browser: RpcBrowser) -> None:
+    """The daemon writes the browser's offer."""
+    phone = await gateway.phone("1002")
+    phone.dial(gateway.uri("alice"))
+    await browser.status("ringing")
+    await browser.accept()
+    await phone.expect("state", state="answered")
+    await hear_each_other(browser, phone)
+    phone.hangup()
+    await browser.status("ready")
+    await gateway.idle()
+    await phone.close()
+
+
+async def test_a_service_the_engine_does_not_have_is_unavailable(gateway: Gateway, browser: RpcBrowser) -> None:
+    """Said to the caller as that, and not as a fault; the next call works."""
+    said = await browser.refused("600")
+    assert said is not None
+    assert "not reachable" in said or said == "unavailable"
+
+
+async def test_a_gateway_whose_rtpengine_is_away_says_which_setting(tmp_path: Path) -> None:
+    """It does not start; the error names the key and the address."""
+    with rtpengine() as daemon:
+        host, port = daemon.address
+    app = GatewayApp(config_on_free_ports(tmp_path, MEDIA__ENGINE=f"rtpengine:{host}:{port}"))
+    with pytest.raises(ConfigError) as raised:
+        await app.start()
+    await app.stop()
+    assert "media.engine" in str(raised.value)
+    assert f"{host}:{port}" in str(raised.value)
