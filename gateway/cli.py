@@ -1,9 +1,10 @@
-"""The `gateway` command: run, check-config, demo, sdp."""
+"""The `gateway` command: run, check-config, example-config, demo, sdp."""
 
 from __future__ import annotations
 
 import os
 import sys
+from importlib import metadata, resources
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +22,6 @@ USAGE_ERROR = 2
 
 app = typer.Typer(
     name="gateway",
-    help="A SIP-to-WebRTC gateway: browser softphones reach a PBX, desk phones call web users.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -40,6 +40,22 @@ ConfigOption = Annotated[
         show_default=False,
     ),
 ]
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version that is installed and stop."""
+    if wanted:
+        typer.echo(f"gateway {metadata.version('sip-webrtc-gateway')}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """A SIP-to-WebRTC gateway: browser softphones reach a PBX, desk phones call web users."""
 
 
 def read_config(path: Path | None) -> Config:
@@ -79,6 +95,15 @@ def check_config(config: ConfigOption = None) -> None:
     except ConfigError as error:
         raise fail(error) from None
     output.print(f"[green]The configuration is good.[/] Domain {settings.domain}, {len(settings.users)} users.")
+
+
+@app.command("example-config")
+def example_config() -> None:
+    """Print a configuration to start from: every key with its default, commented, and two accounts.
+
+    gateway example-config > gateway.yaml
+    """
+    typer.echo((resources.files("gateway.config") / "gateway.yaml").read_text(encoding="utf-8"), nl=False)
 
 
 @app.command()

@@ -6,12 +6,14 @@ import asyncio
 import logging
 import signal
 import sys
+from collections.abc import Sequence
 
 import uvloop
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from gateway.app import GatewayApp
+from gateway.app import Account, GatewayApp
 from gateway.config import Config, check_ports
 from gateway.log import configure as configure_log
 
@@ -58,14 +60,33 @@ def print_welcome(app: GatewayApp, output: Console) -> None:
     for address in app.sip_addresses:
         output.print(f"[bold]SIP[/]   {address}   (domain {app.config.domain})")
     if app.accounts:
-        table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False)
-        for heading in ("Account", "Password", "Use it"):
-            table.add_column(heading)
-        for account in app.accounts:
-            table.add_row(account.user, account.password or "as configured", account.use)
         output.print()
-        output.print(table)
+        output.print(_accounts(app.accounts))
     signed_in = next((account.link for account in app.accounts if account.link), None)
     if signed_in:
         output.print(f"\nSigned in with one click:\n{signed_in}", soft_wrap=True)
-    output.print("\nDial [bold]600[/] for the echo, [bold]601[/] for a tone. Ctrl-C stops the gateway.\n")
+    if not app.accounts:
+        output.print(
+            "\nThere are no accounts yet. For two of them, and every key with its default, stop this and begin with\n"
+            "    gateway example-config > gateway.yaml"
+        )
+    services = _services(app.config)
+    output.print(f"\n{services}Ctrl-C stops the gateway.\n")
+
+
+def _accounts(accounts: Sequence[Account]) -> Table:
+    """One line for each user."""
+    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False)
+    for heading in ("Account", "Password", "Use it"):
+        table.add_column(heading)
+    for account in accounts:
+        table.add_row(account.user, account.password or "as configured", account.use)
+    return table
+
+
+def _services(config: Config) -> str:
+    """What can be dialled without anybody else at hand."""
+    words = {"service:echo": "the echo", "service:tone": "a tone"}
+    numbers = {route.to: route.match for route in reversed(config.routes) if "*" not in route.match}
+    found = [f"[bold]{escape(numbers[to])}[/] for {word}" for to, word in words.items() if to in numbers]
+    return f"Dial {', '.join(found)}. " if found else ""
