@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import uvloop
 from rich.console import Console
@@ -15,6 +16,7 @@ from rich.table import Table
 
 from gateway.app import Account, GatewayApp
 from gateway.config import Config, check_ports
+from gateway.identity.passwords import FILE_NAME
 from gateway.log import configure as configure_log
 
 
@@ -44,7 +46,7 @@ async def _serve(config: Config, output: Console) -> None:
         loop.add_signal_handler(signum, stop)
     try:
         await app.start()
-        print_welcome(app, output)
+        print_welcome(app, output, secrets=not _kept_by_the_journal(output, os.environ))
         await stopped.wait()
         if len(app.calls):
             output.print(f"Ending {len(app.calls)} calls …")
@@ -53,17 +55,27 @@ async def _serve(config: Config, output: Console) -> None:
     output.print("Stopped.")
 
 
-def print_welcome(app: GatewayApp, output: Console) -> None:
-    """Where the page and the SIP side are, and the accounts to use them with."""
+def _kept_by_the_journal(output: Console, environ: Mapping[str, str]) -> bool:
+    """Whether systemd writes our output to its journal, where no password may stand (systemd.exec, JOURNAL_STREAM)."""
+    try:
+        status = os.fstat(output.file.fileno())
+    except (OSError, ValueError):
+        return False
+    return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
+def print_welcome(app: GatewayApp, output: Console, *, secrets: bool = True) -> None:
+    """Where the page and the SIP side are, and the accounts to use them with; passwords only with `secrets`."""
     output.print()
     output.print(f"[bold]Page[/]  {app.page_url}")
     for address in app.sip_addresses:
         output.print(f"[bold]SIP[/]   {address}   (domain {app.config.domain})")
     if app.accounts:
         output.print()
-        output.print(_accounts(app.accounts))
+        made = None if secrets else f"in {app.config.state_dir / FILE_NAME}"
+        output.print(_accounts(app.accounts, made))
     signed_in = next((account.link for account in app.accounts if account.link), None)
-    if signed_in:
+    if signed_in and secrets:
         output.print(f"\nSigned in with one click:\n{signed_in}", soft_wrap=True)
     if not app.accounts:
         output.print(
@@ -74,13 +86,14 @@ def print_welcome(app: GatewayApp, output: Console) -> None:
     output.print(f"\n{services}Ctrl-C stops the gateway.\n")
 
 
-def _accounts(accounts: Sequence[Account]) -> Table:
-    """One line for each user."""
+def _accounts(accounts: Sequence[Account], made: str | None) -> Table:
+    """One line for each user; `made` stands for the passwords that the gateway made, None shows them."""
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False)
     for heading in ("Account", "Password", "Use it"):
         table.add_column(heading)
     for account in accounts:
-        table.add_row(account.user, account.password or "as configured", account.use)
+        password = "as configured" if account.password is None else made or account.password
+        table.add_row(account.user, password, account.use)
     return table
 
 
