@@ -21,7 +21,7 @@ from sdp.lines import Section, unchecked
 A = TypeVar("A", bound=Attribute)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class MediaDescription(Section):
     """One media section: its m= line and what follows (RFC 8866 section 5.14)."""
 
@@ -115,7 +115,7 @@ class MediaDescription(Section):
         return self.with_lines((f"m={media_line}", *self.lines[1:]))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class SessionDescription(Section):
     """A whole description: the session part (its `lines`) and the media sections."""
 
@@ -173,6 +173,9 @@ class SessionDescription(Section):
             lines += section.lines
         lines.append("")
         return "\r\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"{Section.__repr__(self)[:-1]}, media={list(self.media)!r})"
 
     def __bytes__(self) -> bytes:
         return str(self).encode(self.charset)

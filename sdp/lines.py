@@ -6,6 +6,7 @@ Nothing is lost: a section *is* its lines, in order, known or not. A view (`sect
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -23,9 +24,10 @@ F = TypeVar("F", bound=Field)
 
 _ORDER: Final = {letter: rank for rank, letter in enumerate("mvosiuepcbtrzka")}
 _DIRECTION_KEYS: Final = {f"a={direction}": direction for direction in Direction}
+_SECRET: Final = re.compile(r"(a=(?:ice-pwd|crypto):|k=).+", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Section:
     """The lines of one level: the session part or one media section."""
 
@@ -39,6 +41,11 @@ class Section:
 
     def __post_init__(self) -> None:
         check_lines(self.lines, self._FIRST)
+
+    def __repr__(self) -> str:
+        # Descriptions end up in tracebacks and logs; their keys and passwords must not.
+        shown = ", ".join([repr(_SECRET.sub(r"\1***", line)) for line in self.lines])
+        return f"{type(self).__name__}([{shown}])"
 
     # Raw reading
 

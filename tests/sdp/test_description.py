@@ -267,6 +267,21 @@ def test_secrets_stay_out_of_views_repr() -> None:
     assert "topsecret" not in repr(FIELDS["k"].parse("clear:topsecret"))
 
 
+@pytest.mark.parametrize("line", ["a=ice-pwd:topsecret", "a=crypto:1 SUITE inline:topsecret", "k=clear:topsecret"])
+def test_secrets_stay_out_of_the_repr_of_descriptions(line: str) -> None:
+    """A description in a traceback or a log shows all but its keys, on either level."""
+    text = f"v=0\n{line}\nm=audio 1 RTP/SAVP 0\n{line}\na=mid:0\n"
+    description = SessionDescription.parse(text)
+    assert "topsecret" in str(description)
+    assert "topsecret" not in repr(description)
+    assert "topsecret" not in repr(description.media[0])
+    assert repr(description).endswith(
+        "media=[MediaDescription(['m=audio 1 RTP/SAVP 0', '{}***', 'a=mid:0'])])".format(
+            line[: line.index(":") + 1] if line[0] == "a" else "k="
+        )
+    )
+
+
 def test_build_writes_the_order_of_the_rfc() -> None:
     """From values to text in RFC 8866's order, typed attributes and plain text mixed."""
     audio = MediaDescription.build(
