@@ -158,6 +158,8 @@ class WebCalleeLeg(_BrowserLeg):
 
     async def invite(self, sdp: str, caller: Address) -> None:
         for handle, channel in list(self._ringing.items()):
+            if handle not in self._ringing:
+                break  # the page before refused for all of them
             channel.incoming(handle, caller.uri, caller.display_name, sdp)
         if self._ringing:
             self._deliver(Ringing())

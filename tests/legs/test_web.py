@@ -198,3 +198,19 @@ async def test_updates_go_to_the_page_that_has_the_call() -> None:
     first.handle.update_answer("held")
     assert ear.heard[-1] == UpdateAnswered("held")
     assert second.told[-1] == ("ended", Cause.ELSEWHERE)
+
+
+async def test_a_page_that_refuses_at_once_leaves_no_other_page_ringing() -> None:
+    """Busy on the first page ends the call for all before the others have heard of it."""
+
+    class Busy(Page):
+        def incoming(self, call: WebHandle, caller_uri: str, caller_name: str, sdp: str) -> None:
+            super().incoming(call, caller_uri, caller_name, sdp)
+            call.reject(Cause.BUSY)
+
+    pages = [Busy(), Page()]
+    leg = WebCalleeLeg("t2", BOB, pages)
+    ear = Ear(leg)
+    await leg.invite("offer", ALICE)
+    assert ear.heard == [Rejected(Cause.BUSY)]
+    assert pages[1].told in ([], [("ended", Cause.BUSY)])
