@@ -114,13 +114,13 @@ class PhoneAccount(pj.Account):  # type: ignore[misc]  # pjsua2 ships no types
 
     def onIncomingCall(self, prm: Any) -> None:
         call = PhoneCall(self.phone, prm.callId)
-        remote = call.getInfo().remoteUri
+        info = call.getInfo()
         if self.phone.call is not None:
             self.phone.reply(call, 486)
             return
         self.phone.call = call
         self.phone.ear.forget()
-        say("incoming", uri=remote)
+        say("incoming", uri=info.remoteUri, call_id=info.callIdString)
         code = self.phone.answer_with
         if code:
             self.phone.reply(call, 180)
