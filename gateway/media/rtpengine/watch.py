@@ -7,6 +7,10 @@ import heapq
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+import structlog
+
+log = structlog.get_logger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Rhythm:
@@ -81,10 +85,18 @@ class Watch:
         calls: list[str] = []
         while self._due and self._due[0][0] <= now and len(calls) < self._rhythm.at_once:
             calls.append(heapq.heappop(self._due)[1])
-        for call_id, awaited in zip(calls, await asyncio.gather(*map(self._look, calls)), strict=True):
+        for call_id, awaited in zip(calls, await asyncio.gather(*map(self._safely, calls)), strict=True):
             if awaited is None:
                 self._since.pop(call_id, None)
                 continue
             now = self._clock()
             eager = awaited and now - self._since.get(call_id, now) < self._rhythm.impatience
             heapq.heappush(self._due, (now + (self._rhythm.soon if eager else self._rhythm.steady), call_id))
+
+    async def _safely(self, call_id: str) -> bool | None:
+        """One look; what goes wrong with one call must not blind us to the others."""
+        try:
+            return await self._look(call_id)
+        except Exception:
+            log.exception("looking at a call failed", call_id=call_id)
+            return False

@@ -1,0 +1,106 @@
+"""The one task that looks at every call: how often, how many at a time, and until when."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+from gateway.media.rtpengine.watch import Rhythm, Watch
+from tests.media.engine_support import until
+
+
+class Looks:
+    """Counts looks, and how many are under way; `outcomes` says what a look at a call gives."""
+
+    def __init__(self) -> None:
+        self.count: Counter[str] = Counter()
+        self.outcomes: dict[str, bool | Exception | None] = {}
+        self.under_way = 0
+        self.most = 0
+
+    async def __call__(self, call_id: str) -> bool | None:
+        self.count[call_id] += 1
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        await asyncio.sleep(0)
+        self.under_way -= 1
+        outcome = self.outcomes.get(call_id, True)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+
+def watch(looks: Looks, rhythm: Rhythm) -> Watch:
+    return Watch(rhythm, asyncio.get_running_loop().time, looks)
+
+
+async def test_every_call_is_looked_at_with_so_many_looks_at_a_time() -> None:
+    """However many calls there are."""
+    looks = Looks()
+    watching = watch(looks, Rhythm(soon=0.001, steady=0.001, at_once=3))
+    watching.start()
+    for number in range(20):
+        watching.see(f"call{number}")
+    await until(lambda: len(looks.count) == 20 and min(looks.count.values()) >= 3)
+    await watching.stop()
+    assert looks.most <= 3
+
+
+async def test_awaited_calls_are_looked_at_soon_and_others_steadily() -> None:
+    """Here the steady ones are due after the test."""
+    looks = Looks()
+    looks.outcomes = {"awaited": True, "heard": False}
+    watching = watch(looks, Rhythm(soon=0.001, steady=60.0))
+    watching.start()
+    watching.see("awaited")
+    watching.see("heard")
+    await until(lambda: looks.count["awaited"] >= 10)
+    await watching.stop()
+    assert looks.count["heard"] == 1
+
+
+async def test_patience_with_a_call_that_is_never_heard_ends() -> None:
+    """It is looked at like any other then, until it is seen again."""
+    looks = Looks()
+    watching = watch(looks, Rhythm(soon=0.001, steady=60.0, impatience=0.0))
+    watching.start()
+    watching.see("call")
+    await until(lambda: looks.count["call"] == 1)
+    watching.see("call")
+    watching.see("other")
+    await until(lambda: looks.count["other"] == 1)
+    await watching.stop()
+    assert looks.count["call"] == 1
+
+
+async def test_a_call_that_is_gone_is_forgotten() -> None:
+    """And nothing of it is kept."""
+    looks = Looks()
+    looks.outcomes = {"gone": None}
+    watching = watch(looks, Rhythm(soon=0.001, steady=0.001))
+    watching.start()
+    watching.see("gone")
+    await until(lambda: not len(watching))
+    await watching.stop()
+    assert looks.count["gone"] == 1
+
+
+async def test_a_look_that_fails_stops_neither_that_call_nor_the_others() -> None:
+    """It is tried again at the steady pace."""
+    looks = Looks()
+    looks.outcomes = {"broken": RuntimeError("a fault of ours")}
+    watching = watch(looks, Rhythm(soon=0.001, steady=0.001))
+    watching.start()
+    watching.see("broken")
+    watching.see("fine")
+    await until(lambda: looks.count["broken"] >= 3 and looks.count["fine"] >= 3)
+    await watching.stop()
+
+
+async def test_stopping_is_idempotent() -> None:
+    """Also before the start."""
+    watching = watch(Looks(), Rhythm())
+    await watching.stop()
+    watching.start()
+    await watching.stop()
+    await watching.stop()
