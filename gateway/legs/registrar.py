@@ -110,7 +110,9 @@ class Gatekeeper:
     async def _by_digest(self, request: Request, source: Flow, now: float) -> events.Verdict:
         realm = self._digest.realm
         mine = next((value for value in request.authorization if value.get("realm") == realm), None)
-        name = mine.get("username") if mine is not None else None
+        # A flood of made-up credentials must not reach the store.
+        earned = mine is not None and self._digest.gave(mine.get("nonce"), source.host)
+        name = mine.get("username") if mine is not None and earned else None
         known = await self._store.credential(name, realm) if name else None
         checked = self._digest.check(
             request, lambda *_: known.ha1 if known is not None else None, now, source=source.host

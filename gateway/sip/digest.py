@@ -187,6 +187,10 @@ class DigestServer:
             found.append(AuthValue("Digest", tuple(params), _QUOTED | {"qop"}))
         return found
 
+    def gave(self, nonce: str | None, source: str = "") -> bool:
+        """Whether we gave `nonce` to `source`, at whatever time; without that no secret need be looked up."""
+        return nonce is not None and self._nonces.issued_at(nonce, source) is not None
+
     def check(
         self, request: Request, lookup: Ha1Lookup, now: float, *, proxy: bool = False, source: str = ""
     ) -> Checked:

@@ -214,6 +214,12 @@ async def test_a_store_that_is_away_is_503() -> None:
     assert status(await door.signed("REGISTER", "1001")) == 503
 
 
+async def test_made_up_credentials_do_not_reach_the_store() -> None:
+    """The store is asked only about nonces that were earned; a flood of others costs no look-up."""
+    door = Door(BrokenStore())
+    assert status(await door.asked(request("REGISTER", credentials("REGISTER", "1001", "made-up")))) == 401
+
+
 async def test_several_contacts_of_one_register_all_belong_to_the_user() -> None:
     """Whatever stands in Contact is bound to the account that signed, and the answer lists it."""
     door = await Door().opened()
