@@ -33,7 +33,7 @@ def call(clock: ManualClock) -> CallState:
     state = CallState("call", NgHost(("127.0.0.1", 1), ClientConfig(), clock, os.urandom))
     for party in (BROWSER, PHONE):
         state.party(party, clock())
-    state.answered_at = clock()
+    state.answered_at, state.joined = clock(), frozenset(state.parties)
     return state
 
 
@@ -175,13 +175,23 @@ def test_a_browser_that_never_connects_fails_once_and_a_call_that_rings_does_not
     """The time begins with the answer."""
     clock = ManualClock()
     state, patience = call(clock), Patience(setup=15)
-    state.answered_at = None
+    state.joined = frozenset()
     assert not state.take({"webrtc": Heard()}, clock.advance(100), patience)
-    state.answered_at = clock()
+    state.answered_at, state.joined = clock(), frozenset({"webrtc", "rtp"})
     assert not state.take({"webrtc": Heard()}, clock.advance(14.9), patience)
     events = state.take({"webrtc": Heard()}, clock.advance(0.2), patience)
     assert [type(event) for event in events] == [MediaFailed]
     assert not state.take({"webrtc": Heard()}, clock.advance(100), patience)
+
+
+def test_where_a_call_only_rang_nothing_is_awaited() -> None:
+    """A browser that did not answer never connects, and that is no failure of the call."""
+    clock = ManualClock()
+    state = call(clock)
+    state.party(Party("other", Kind.WEBRTC), clock())
+    assert not state.take({"other": Heard()}, clock.advance(1000), Patience())
+    state.take({"rtp": Heard(packets=1), "webrtc": Heard(packets=1)}, clock(), Patience())
+    assert not state.awaited
 
 
 def test_descriptions_stay_parseable_after_tidying() -> None:

@@ -81,6 +81,8 @@ class CallState:
     """By source and target, until one of them offers anew."""
     exchange: tuple[Request, ...] = ()
     """The last offer and its answer, to be said again with another flag."""
+    joined: frozenset[str] = frozenset()
+    """Tags of the two that last agreed; of others where the call rang too nothing is awaited."""
     answered_at: float | None = None
     digits: bool = False
     """The daemon has been told to be ready for digits of ours."""
@@ -101,6 +103,11 @@ class CallState:
         self.offers.pop((target.tag, source.tag), None)
         self.offers[source.tag, target.tag] = offer
 
+    @property
+    def awaited(self) -> bool:
+        """Whether one of the two has not been heard yet."""
+        return any(self.parties[tag].connected_after is None for tag in self.joined)
+
     def peers(self, tag: str) -> list[str]:
         """Tags of the others."""
         return [other for other in self.parties if other != tag]
@@ -115,7 +122,7 @@ class CallState:
             before, state.heard = state.heard, latest
             if latest.packets + latest.control > before.packets + before.control:
                 self._alive(state, now, events.append)
-            elif self.answered_at is not None:
+            elif tag in self.joined:
                 self._silent(state, now, patience, events.append)
         return events
 

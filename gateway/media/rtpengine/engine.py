@@ -165,8 +165,8 @@ class RtpengineEngine:
         async with call.lock:
             self._still_open(call)
             self._party(call, tag)
-            speaker = next(iter(call.peers(tag)), None)
-            if speaker is None or call.answered_at is None:
+            speaker = next((peer for peer in call.peers(tag) if peer in call.joined), None)
+            if speaker is None or tag not in call.joined:
                 raise MediaError("the call has not been answered", 481)
             await self._ready_for_digits(call)
             request: Request = {
@@ -281,6 +281,7 @@ class RtpengineEngine:
         now = self._clock()
         call.exchange, call.digits = (offer.request, request), False
         call.answered_at = call.answered_at or now
+        call.joined = frozenset((source.tag, target.tag))
         for party, said, section in (
             (source, description, audio),
             (target, SessionDescription.parse(str(offer.request["sdp"])), answer.media[offer.place]),
@@ -356,7 +357,7 @@ class RtpengineEngine:
                 tag = next(iter(call.parties), "")
                 self._emit(MediaFailed(call_id, tag, "rtpengine does not know the call any more"))
             return None
-        return any(state.connected_after is None for state in call.parties.values())
+        return call.awaited
 
     # Small things
 
