@@ -1,0 +1,105 @@
+"""sipp, whose every message is written down in its scenario, calls the gateway and is called by it."""
+
+from __future__ import annotations
+
+import pytest
+import pytest_asyncio
+
+from tests.interop.gateway import PASSWORDS, Gateway, RpcBrowser
+from tests.interop.sipp import SCENARIOS, Sipp, free_port
+
+pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="module")]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def alice(gateway: Gateway) -> RpcBrowser:
+    """A browser that calls sipp, or is called by it."""
+    return await gateway.browser("alice")
+
+
+def caller(gateway: Gateway, scenario: str, number: str, *arguments: str, calls: int = 1) -> Sipp:
+    """sipp as phone 1002, dialling `number`."""
+    account = ("-s", number, "-au", "1002", "-ap", PASSWORDS["1002"], "-auth_uri", f"{number}@{gateway.config.domain}")
+    return Sipp.uac(scenario, gateway.sip, *account, *arguments, calls=calls)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def port(gateway: Gateway) -> int:
+    """A port that sipp has registered as phone 1002; what listens there is up to each test."""
+    port = free_port()
+    account = ("-au", "1002", "-ap", PASSWORDS["1002"], "-auth_uri", gateway.config.domain)
+    target = "{}:{}".format(*gateway.sip)
+    async with Sipp(target, "-sf", str(SCENARIOS / "gateway_register.xml"), *account, port=port) as phone:
+        await phone.finish()
+    return port
+
+
+def callee(scenario: str, port: int) -> Sipp:
+    """sipp on the port that was registered."""
+    return Sipp("-sf", str(SCENARIOS / f"{scenario}.xml"), port=port)
+
+
+@pytest.mark.parametrize("number", ["600", "601"])
+async def test_sipp_calls_a_service(gateway: Gateway, number: str) -> None:
+    """Five calls in a row: challenged, answered, ended; none is left over."""
+    async with caller(gateway, "gateway_call", number, "-r", "10", calls=5) as phone:
+        await phone.finish()
+    await gateway.idle()
+
+
+async def test_sipp_calls_a_browser(gateway: Gateway, alice: RpcBrowser) -> None:
+    """The page rings and accepts; sipp's BYE ends the call there."""
+    async with caller(gateway, "gateway_call", "alice") as phone:
+        await alice.status("ringing")
+        await alice.accept()
+        await phone.finish()
+    await alice.status("ready")
+    await gateway.idle()
+
+
+async def test_sipp_is_told_that_a_browser_declined(gateway: Gateway, alice: RpcBrowser) -> None:
+    """603."""
+    async with caller(gateway, "gateway_declined", "alice") as phone:
+        await alice.status("ringing")
+        await alice.decline()
+        await phone.finish()
+
+
+@pytest.mark.parametrize(("number", "scenario"), [("4711", "gateway_not_found"), ("bob", "gateway_unavailable")])
+async def test_sipp_is_told_who_cannot_be_reached(gateway: Gateway, number: str, scenario: str) -> None:
+    """404 for nobody, 480 for a web user without a page."""
+    async with caller(gateway, scenario, number) as phone:
+        await phone.finish()
+
+
+@pytest.mark.parametrize("scenario", ["uas_basic", "uas_slow"])
+async def test_a_browser_calls_a_phone_that_sipp_plays(
+    gateway: Gateway, alice: RpcBrowser, port: int, scenario: str
+) -> None:
+    """One that rings at once, one whose first response takes longer than our first retransmission."""
+    async with callee(scenario, port) as phone:
+        await phone.bound()
+        await alice.dial("1002")
+        await alice.status("talking")
+        await alice.hang_up()
+        await phone.finish()
+    await gateway.idle()
+
+
+async def test_a_browser_calls_a_busy_phone(alice: RpcBrowser, port: int) -> None:
+    """Its 486 is acknowledged, and the page is told that it is busy."""
+    async with callee("uas_busy", port) as phone:
+        await phone.bound()
+        assert await alice.refused("1002") == "busy"
+        await phone.finish()
+
+
+async def test_a_phone_that_hangs_up_ends_the_call_of_the_browser(alice: RpcBrowser, port: int) -> None:
+    """sipp sends the BYE."""
+    async with callee("uas_hangup", port) as phone:
+        await phone.bound()
+        alice.told.clear()
+        await alice.dial("1002")
+        await alice.status("ready")
+        assert ("call_state", "answered") in [(method, params.get("state")) for method, params in alice.told]
+        await phone.finish()
