@@ -166,7 +166,7 @@ def _read(dialled: str) -> _Dialled:
     """
     text = dialled.strip()
     if len(text) <= _DIALLED_LIMIT and _NUMBER.fullmatch(text):
-        text = text.translate(_ORNAMENT)
+        text = text.replace(" ", "")
     if len(text) > _DIALLED_LIMIT or not _DIAL_STRING.fullmatch(text):
         raise RouteError(Cause.NOT_FOUND, "what was dialled is neither a number nor a SIP URI")
     scheme, colon, rest = text.partition(":")

@@ -140,6 +140,11 @@ class Route(Section):
         for name in re.findall(r"\{(.*?)\}", to):
             if name != "user":
                 raise ValueError(f"{{{name}}} is not known; {{user}} stands for the number to dial")
+        if kind in ("sip", "sips"):
+            _sip_uri(to.replace("{user}", "0"))
+            if "{user}" in (to.partition("@")[2] if "@" in to else to):
+                # Else whoever dials would choose the host that is called.
+                raise ValueError(f"{to!r} may have {{user}} before the @ only, as in sip:{{user}}@pbx.example.com")
         return to
 
 

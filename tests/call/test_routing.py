@@ -12,6 +12,7 @@ from gateway.identity.model import User
 
 ALICE = User("alice", web=True)
 PHONE = User("1001", sip=True)
+DASHED = User("20-01", sip=True)
 ANYONE = Caller("bob", ("*",))
 
 
@@ -20,7 +21,7 @@ class Directory:
 
     def find(self, uri_or_user: str) -> User | None:
         name = uri_or_user.removeprefix("sip:").removesuffix("@gw.test")
-        return {"alice": ALICE, "1001": PHONE}.get(name)
+        return {"alice": ALICE, "1001": PHONE, "20-01": DASHED}.get(name)
 
 
 ROUTES = (
@@ -48,6 +49,8 @@ def router() -> Router:
         ("SIP:1001@gw.test:5060", UserTarget(PHONE)),
         ("tel:1001", UserTarget(PHONE)),
         ("10-01", UserTarget(PHONE)),
+        ("20-01", UserTarget(DASHED)),
+        ("sip:20-01@gw.test", UserTarget(DASHED)),
         ("0 49 (30) 123", SipTarget("4930123", trunk="pbx")),
         ("5512", SipTarget("sip:+5512@pbx.test")),
         ("sip:%30%349%30@gw.test", SipTarget("490", trunk="pbx")),
