@@ -43,6 +43,8 @@ check: $(VENV)/.test ## Lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@echo "$(BIN)/mypy on each program of examples/"
+	@for program in examples/*/*.py; do $(BIN)/mypy --no-error-summary $$program || exit; done
 
 format: $(VENV)/.test ## Rewrite the sources in the house format
 	$(BIN)/ruff check --fix .
