@@ -49,4 +49,6 @@ def chromium() -> str:
 def pjsua2() -> None:
     """Make sure that the desk phone can be started."""
     if importlib.util.find_spec("pjsua2") is None:
-        missing("pjsua2", "the extra phone (pip install -e '.[phone]')")
+        missing(
+            "pjsua2", "the extra phone (pip install -e '.[phone]'; on PyPI for Python 3.11 and 3.12 on x86-64 Linux)"
+        )

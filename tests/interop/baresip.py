@@ -110,31 +110,46 @@ async def baresip(
 
     `source` is a baresip audio source: "ausine,660" for a tone, "aubridge,ear" for whatever it hears.
     """
-    executable = peers.baresip()
-    control = _prepare(folder, codec, source)
     # The account comes by command, so that no event about it is missed.
     account = (
         f"<sip:{user}@{domain}>;auth_user={user};auth_pass={password};answermode=auto;regint=300"
         f';outbound="sip:{registrar[0]}:{registrar[1]}";audio_codecs={codec};audio_source={source};ptime=20'
     )
-    with (folder / "output").open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            executable, "-f", str(folder), stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output
-        )
-    phone: Baresip | None = None
+    process, phone = await _start(folder, codec, source)
     try:
-        phone = await _connect(control, process, folder / "output")
         phone.command("uanew", account)
         yield phone
     finally:
-        if phone is not None:
-            phone.command("quit")
-            await phone.close()
+        phone.command("quit")
+        await phone.close()
         try:
             await asyncio.wait_for(process.wait(), 5)
         except TimeoutError:
             process.kill()
             await process.wait()
+
+
+async def _start(folder: Path, codec: str, source: str) -> tuple[asyncio.subprocess.Process, Baresip]:
+    """A baresip that is up; again with other ports when somebody has taken one of its meanwhile.
+
+    It opens the port above its SIP port too, for TLS, and that one nobody has held free.
+    """
+    executable = peers.baresip()
+    for attempts_left in (2, 1, 0):
+        control = _prepare(folder, codec, source)
+        with (folder / "output").open("wb") as output:
+            process = await asyncio.create_subprocess_exec(
+                executable, "-f", str(folder), stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output
+            )
+        try:
+            return process, await _connect(control, process, folder / "output")
+        except BaseException as error:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+            if not attempts_left or not isinstance(error, BaresipError) or "already in use" not in str(error):
+                raise
+    raise AssertionError("the last attempt returns or raises")
 
 
 async def _connect(port: int, process: asyncio.subprocess.Process, output: Path) -> Baresip:
