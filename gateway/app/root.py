@@ -154,6 +154,7 @@ class GatewayApp:
             settings.trunk_sources(config),
             self._wall_clock,
             self._random,
+            settings.lock_out(config),
         )
         registrar = Registrar(identity, store, settings.registrar_policy(config), self._wall_clock)
         trunks = {trunk.name: trunk for trunk in config.trunks}

@@ -13,7 +13,7 @@ from gateway.call.registry import CallLimits
 from gateway.call.routing import Route
 from gateway.config import Config, advertised
 from gateway.errors import ConfigError
-from gateway.legs.registrar import TrunkSource
+from gateway.legs.registrar import LockOut, TrunkSource
 from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.embedded.latching import Latching, LatchRules
 from gateway.media.embedded.settings import EmbeddedConfig
@@ -101,6 +101,10 @@ def registrar_policy(config: Config) -> RegistrarPolicy:
         domains=frozenset(name.lower() for name in own_names(config)),
         own=frozenset(own),
     )
+
+
+def lock_out(config: Config) -> LockOut:
+    return LockOut(config.sip.limits.failed_logins, config.sip.limits.login_penalty)
 
 
 def trunk_sources(config: Config) -> tuple[TrunkSource, ...]:

@@ -60,6 +60,10 @@ class SipLimits(Section):
     """Requests one source may send at once before the rate counts."""
     max_message_size: int = Field(default=65_535, ge=1_300, le=1_048_576)
     """Largest SIP message (bytes)."""
+    failed_logins: int = Field(default=10, ge=1)
+    """Wrong passwords from one source address before it has to wait."""
+    login_penalty: float = Field(default=60.0, ge=0)
+    """How long that wait is (s)."""
 
 
 class SipRegistration(Section):
