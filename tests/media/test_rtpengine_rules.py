@@ -115,12 +115,13 @@ def test_media_goes_where_signalling_came_from_when_the_description_is_private(
 
 
 def test_nothing_of_the_browser_reaches_the_phone() -> None:
-    """What rtpengine passes on because it does not know it is taken out."""
+    """What rtpengine passes on because it does not know it is taken out, as is a phone's SSRC for a browser."""
     added = ("msid:a b", "ssrc:1 cname:x", "mid:0", "end-of-candidates", "extmap:1 urn:x", "ptime:20")
     text = phone_sdp() + "".join(f"a={line}\r\n" for line in added)
     lines = tidied(text, Kind.RTP).media[0].lines
     assert [line for line in lines if line.startswith(("a=msid", "a=ssrc", "a=mid", "a=end", "a=extmap"))] == []
     assert "a=ptime:20" in lines
+    assert "a=ssrc:1 cname:x" not in tidied(text, Kind.WEBRTC).media[0].lines
     assert "a=mid:0" in tidied(browser_sdp(), Kind.WEBRTC).media[0].lines
 
 

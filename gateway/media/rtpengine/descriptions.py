@@ -20,7 +20,7 @@ _BROWSERS_OWN = frozenset(
     }
 )
 """Attributes that say something to a browser only; rtpengine passes on what it does not know."""
-_PHONES_OWN = frozenset({"crypto", "end-of-candidates", "group", "msid-semantic"})
+_PHONES_OWN = frozenset({"crypto", "end-of-candidates", "group", "msid-semantic", "ssrc", "ssrc-group"})
 """Attributes of the other side that would mislead a browser."""
 
 
