@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.demo.phone import DeskPhone, PhoneError
 from gateway.demo.ports import free_ports
 
 ROOT = Path(__file__).parent.parent
@@ -92,6 +93,13 @@ def test_pjsua2_comes_with_the_extras_alone() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert not [name for name in project["dependencies"] if "pjsua2" in name]
     assert [name for name in project["optional-dependencies"]["phone"] if "pjsua2" in name]
+
+
+async def test_a_demo_without_pjsua2_says_where_it_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, and before any process is started."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(PhoneError, match=r"extra `phone`.*Python 3\.11 and 3\.12"):
+        await DeskPhone.start()
 
 
 def test_the_example_configuration_comes_with_the_wheel(installed: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import os
 import sys
@@ -12,6 +13,10 @@ from typing import Any
 from gateway.errors import GatewayError
 
 _START_SECONDS = 20.0
+_NOT_INSTALLED = (
+    "the desk phone, pjsua2, is not installed: install the extra `phone`; "
+    "PyPI has it for Python 3.11 and 3.12 on x86-64 Linux"
+)
 
 
 class PhoneError(GatewayError):
@@ -42,6 +47,8 @@ class DeskPhone:
     @classmethod
     async def start(cls, port: int = 0) -> DeskPhone:
         """Start the process; raises PhoneError when pjsua2 is not installed or does not come up."""
+        if importlib.util.find_spec("pjsua2") is None:
+            raise PhoneError(_NOT_INSTALLED)
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "gateway.demo.phone_process", str(port)),
@@ -54,7 +61,7 @@ class DeskPhone:
             await phone.expect("ready", timeout=_START_SECONDS)
         except PhoneError:
             await phone.close()
-            raise PhoneError("the desk phone did not start; is the extra `phone` (pjsua2-python) installed?") from None
+            raise PhoneError(f"the desk phone (pjsua2) did not start within {_START_SECONDS:g} s") from None
         return phone
 
     async def _read(self) -> None:
