@@ -1,0 +1,147 @@
+"""The registrar against a store: what a REGISTER adds, refreshes, removes, lists, and when it fails."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.identity.mapping import IdentityMap
+from gateway.identity.memory import MemoryStore
+from gateway.identity.model import Binding, User
+from gateway.identity.store import StoreError
+from gateway.legs.registrar import Registrar
+from gateway.sip.flow import Flow
+from gateway.sip.message import Request
+from gateway.sip.parser import parse_message
+from gateway.sip.registrar import OVERFLOW_REFUSE, RegistrarPolicy
+from gateway.sip.user_agent import events
+
+REALM = "gw.test"
+AOR = f"sip:1001@{REALM}"
+PHONE = Flow("udp", "192.0.2.7", 5060)
+
+
+class BrokenStore(MemoryStore):
+    """A store whose server went away."""
+
+    async def bindings(self, aor: str, now: float) -> list[Binding]:
+        raise StoreError("no connection")
+
+
+class Desk:
+    """A registrar for phone 1001, with a clock turned by hand."""
+
+    def __init__(self, store: MemoryStore | None = None, policy: RegistrarPolicy | None = None) -> None:
+        self.now = 1_000_000.0
+        self.store = store or MemoryStore()
+        identity = IdentityMap([User("1001", sip=True)], [], REALM)
+        self.registrar = Registrar(identity, self.store, policy or RegistrarPolicy(), lambda: self.now)
+        self._cseq = 0
+
+    async def sent(self, *contacts: str, expires: int | None = 300, call_id: str = "c") -> events.Reply:
+        """What a REGISTER with these contacts is answered."""
+        self._cseq += 1
+        lines = [
+            f"REGISTER sip:{REALM} SIP/2.0",
+            "Via: SIP/2.0/UDP 192.0.2.7;branch=z9hG4bK1",
+            f"From: <{AOR}>;tag=1",
+            f"To: <{AOR}>",
+            f"Call-ID: {call_id}",
+            f"CSeq: {self._cseq} REGISTER",
+            *(f"Contact: {contact}" for contact in contacts),
+            *([f"Expires: {expires}"] if expires is not None else []),
+        ]
+        message = parse_message(("\r\n".join(lines) + "\r\n\r\n").encode())
+        assert isinstance(message, Request)
+        return await self.registrar.register(message, PHONE, "1001")
+
+    async def contacts(self) -> set[str]:
+        return {binding.contact for binding in await self.store.bindings(AOR, self.now)}
+
+
+ONE, TWO = "sip:1001@192.0.2.7:5060", "sip:1001@192.0.2.8:5060"
+
+
+async def test_a_contact_is_added_with_its_flow_and_its_time() -> None:
+    """Calls go where the REGISTER came from (RFC 3581), for as long as was granted."""
+    desk = Desk()
+    reply = await desk.sent(f"<{ONE}>")
+    (binding,) = await desk.store.bindings(AOR, desk.now)
+    assert reply.status == 200
+    assert (binding.contact, binding.received, binding.expires_at) == (ONE, "udp:192.0.2.7:5060", desk.now + 300)
+    assert any(name == "Contact" and "expires=300" in str(value) for name, value in reply.headers)
+
+
+async def test_a_refresh_prolongs_and_keeps_what_is_known_of_the_phone() -> None:
+    """The codecs its last answer preferred are not forgotten every few minutes."""
+    desk = Desk()
+    await desk.sent(f"<{ONE}>")
+    (binding,) = await desk.store.bindings(AOR, desk.now)
+    known = Binding(AOR, ONE, binding.expires_at, binding.call_id, binding.cseq, received="x", codecs=("pcma",))
+    await desk.store.put_binding(known, desk.now, 10)
+    desk.now += 200
+    await desk.sent(f"<{ONE}>")
+    (binding,) = await desk.store.bindings(AOR, desk.now)
+    assert binding.expires_at == desk.now + 300
+    assert binding.codecs == ("pcma",)
+
+
+async def test_what_is_not_refreshed_is_gone() -> None:
+    """At its time, without a sweep."""
+    desk = Desk()
+    await desk.sent(f"<{ONE}>", expires=60)
+    desk.now += 61
+    assert await desk.contacts() == set()
+
+
+async def test_a_contact_is_removed_by_expires_0_and_all_by_the_star() -> None:
+    """RFC 3261 section 10.2.2."""
+    desk = Desk()
+    await desk.sent(f"<{ONE}>")
+    await desk.sent(f"<{TWO}>")
+    await desk.sent(f"<{ONE}>;expires=0")
+    assert await desk.contacts() == {TWO}
+    assert (await desk.sent("*", expires=0)).status == 200
+    assert await desk.contacts() == set()
+
+
+async def test_a_register_without_contact_lists_and_changes_nothing() -> None:
+    """RFC 3261 section 10.2.3."""
+    desk = Desk()
+    await desk.sent(f"<{ONE}>")
+    reply = await desk.sent(expires=None)
+    assert [str(value).partition(">")[0] for name, value in reply.headers if name == "Contact"] == [f"<{ONE}"]
+    assert await desk.contacts() == {ONE}
+
+
+async def test_too_short_a_time_is_423_with_the_least_that_is_granted() -> None:
+    """And nothing is stored."""
+    desk = Desk()
+    reply = await desk.sent(f"<{ONE}>", expires=5)
+    assert (reply.status, [str(value) for name, value in reply.headers if name == "Min-Expires"]) == (423, ["60"])
+    assert await desk.contacts() == set()
+
+
+async def test_one_contact_too_many_replaces_the_oldest_or_is_refused() -> None:
+    """Reloaded pages leave contacts behind; a strict policy says 403 instead."""
+    desk = Desk(policy=RegistrarPolicy(max_contacts=2))
+    for number in (1, 2, 3):
+        assert (await desk.sent(f"<sip:1001@192.0.2.{number}>", call_id=f"c{number}")).status == 200
+        desk.now += 1
+    assert await desk.contacts() == {"sip:1001@192.0.2.2", "sip:1001@192.0.2.3"}
+    strict = Desk(policy=RegistrarPolicy(max_contacts=1, overflow=OVERFLOW_REFUSE))
+    await strict.sent(f"<{ONE}>")
+    assert (await strict.sent(f"<{TWO}>", call_id="other")).status == 403
+    assert await strict.contacts() == {ONE}
+
+
+@pytest.mark.parametrize("contact", ["<sip:", "<mailto:x@y>", "*"])
+async def test_a_contact_that_no_call_can_reach_is_400(contact: str) -> None:
+    """Nonsense, another scheme, and a star that is not about removing."""
+    desk = Desk()
+    assert (await desk.sent(contact)).status == 400
+    assert await desk.contacts() == set()
+
+
+async def test_a_store_that_is_away_is_503() -> None:
+    """The phone tries again later."""
+    assert (await Desk(BrokenStore()).sent(f"<{ONE}>")).status == 503
