@@ -113,12 +113,22 @@ class GatewayDialer:
         channels = self._presence.channels(user.id)
         if channels:
             legs.append(WebCalleeLeg(f"{call_id}-web", address, channels))
-        bindings = await self._store.bindings(self._identity.aor(user), self._wall_clock())
+        bindings = await self._bindings(user, bool(legs))
         if bindings:
             settings = self._settings(uri, bindings[0].codecs, self._config.rtp.srtp)
             destinations = [_destination(binding) for binding in bindings]
             legs.append(SipCalleeLeg(f"{call_id}-sip", self.inviter, address, destinations, settings))
         return legs
+
+    async def _bindings(self, user: User, has_page: bool) -> Sequence[Binding]:
+        """The phones of `user`; while the store is away pages ring alone, and without one the caller tries later."""
+        try:
+            return await self._store.bindings(self._identity.aor(user), self._wall_clock())
+        except StoreError as error:
+            log.error("registrations cannot be read", user=user.id, reason=str(error))
+            if has_page:
+                return ()
+            raise RouteError(Cause.OVERLOADED, "the registrations cannot be read at the moment") from None
 
     def _outside_leg(self, target: SipTarget, call_id: str) -> CalleeLeg:
         trunk = self._trunks.get(target.trunk) if target.trunk is not None else None

@@ -1,0 +1,187 @@
+"""Targets become legs: pages, phones, trunks, services."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import pytest
+
+from gateway.app.dialer import GatewayDialer
+from gateway.app.presence import Presence
+from gateway.call.routing import RouteError, ServiceTarget, SipTarget, UserTarget
+from gateway.call.status import Cause
+from gateway.config import load
+from gateway.identity.mapping import IdentityMap
+from gateway.identity.memory import MemoryStore
+from gateway.identity.model import Binding
+from gateway.identity.store import StoreError
+from gateway.legs.sip import Session, SipCalleeLeg
+from gateway.legs.web import WebCalleeLeg
+from gateway.media.engine import Kind
+from gateway.web.facade import WebChannel
+
+NOW = 1_000_000.0
+
+
+class Inviter:
+    """Remembers what would have been sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[dict[str, Any]] = []
+
+    def invite(self, target: object, **details: Any) -> Session:
+        self.sent.append({"target": str(target), **details})
+        return cast(Session, _Silent())
+
+
+class _Silent:
+    def listen(self, handler: object) -> None: ...
+
+
+class Rig:
+    """A dialer for alice (a page), 1001 (a phone) and a trunk `office`."""
+
+    def __init__(self, store: MemoryStore | None = None, **environ: str) -> None:
+        self.config = load(
+            None,
+            {
+                "GATEWAY_USERS": '[{"id": "alice", "web": true, "sip": true}, {"id": "1001", "sip": true}]',
+                "GATEWAY_TRUNKS": '[{"name": "office", "uri": "sip:pbx.test:5070", "username": "gw",'
+                ' "password": "trunk-secret", "from_user": "4989", "codecs": ["pcma"], "max_calls": 1}]',
+                **{f"GATEWAY_{key}": value for key, value in environ.items()},
+            },
+        )
+        self.store, self.presence, self.inviter = store or MemoryStore(), Presence(), Inviter()
+        self.identity = IdentityMap(self.config.identity_users(), [], self.config.domain)
+        self.dialer = GatewayDialer(
+            self.config, self.identity, self.store, self.presence, frozenset({"echo"}), lambda: NOW
+        )
+        self.dialer.inviter = self.inviter
+
+    def user(self, name: str) -> UserTarget:
+        found = self.identity.by_id(name)
+        assert found is not None
+        return UserTarget(found)
+
+    async def bind(self, user: str, contact: str, **details: Any) -> None:
+        aor = f"sip:{user}@{self.config.domain}"
+        await self.store.put_binding(Binding(aor, contact, NOW + 60, **details), NOW, 10)
+
+    async def invited(self, legs: Sequence[Any]) -> dict[str, Any]:
+        """What the one SIP leg sends."""
+        (leg,) = legs
+        await leg.invite("v=0\r\n", leg.address)
+        return self.inviter.sent[-1]
+
+
+async def test_nobody_there_is_no_leg() -> None:
+    """Neither a page nor a phone."""
+    rig = Rig()
+    assert await rig.dialer.legs(rig.user("alice"), "c") == []
+
+
+async def test_a_user_with_page_and_phones_rings_on_all() -> None:
+    """One leg for the pages, one for the phones."""
+    rig = Rig()
+    rig.presence.connect("alice", cast(WebChannel, object()))
+    await rig.bind("alice", "sip:alice@192.0.2.7")
+    await rig.bind("alice", "sip:alice@192.0.2.8")
+    kinds = [type(leg) for leg in await rig.dialer.legs(rig.user("alice"), "c")]
+    assert kinds == [WebCalleeLeg, SipCalleeLeg]
+
+
+async def test_a_phone_is_called_where_it_registered_from() -> None:
+    """The INVITE takes the flow and the Path of the registration; media may be latched to that address."""
+    rig = Rig()
+    await rig.bind("1001", "sip:1001@10.0.0.5:5060", received="udp:192.0.2.7:4444", path=("<sip:edge.test;lr>",))
+    (leg,) = await rig.dialer.legs(rig.user("1001"), "c")
+    assert leg.party.private_source == "192.0.2.7"
+    sent = await rig.invited([leg])
+    assert (sent["target"], sent["received"], sent["route"]) == (
+        "sip:1001@10.0.0.5:5060",
+        "udp:192.0.2.7:4444",
+        ("<sip:edge.test;lr>",),
+    )
+
+
+class AwayStore(MemoryStore):
+    """A store whose server went away."""
+
+    async def bindings(self, aor: str, now: float) -> Sequence[Binding]:
+        raise StoreError("no connection")
+
+
+async def test_while_the_store_is_away_pages_still_ring() -> None:
+    """A page needs no registration; who has only a phone is answered 503 instead of a fault."""
+    rig = Rig(AwayStore())
+    rig.presence.connect("alice", cast(WebChannel, object()))
+    assert [type(leg) for leg in await rig.dialer.legs(rig.user("alice"), "c")] == [WebCalleeLeg]
+    with pytest.raises(RouteError) as refused:
+        await rig.dialer.legs(rig.user("1001"), "c")
+    assert refused.value.cause is Cause.OVERLOADED
+
+
+async def test_an_expired_registration_is_not_called() -> None:
+    """Even before the sweep."""
+    rig = Rig()
+    await rig.store.put_binding(Binding(f"sip:1001@{rig.config.domain}", "sip:x@192.0.2.7", NOW - 1), NOW - 60, 10)
+    assert await rig.dialer.legs(rig.user("1001"), "c") == []
+
+
+async def test_a_trunk_gets_its_own_name_and_secret_and_the_number() -> None:
+    """To its host and port, From what it wants to see, its codecs first."""
+    rig = Rig()
+    legs = await rig.dialer.legs(SipTarget("+491234", trunk="office"), "c")
+    assert legs[0].party.prefer == ("pcma",)
+    sent = await rig.invited(legs)
+    assert sent["target"] == "sip:+491234@pbx.test:5070"
+    assert "sip:4989@pbx.test" in str(sent["caller"])
+    assert sent["credentials"].username == "gw"
+    assert "trunk-secret" not in repr(sent["credentials"])
+
+
+@pytest.mark.parametrize("number", ["12@evil.test", "12;maddr=evil.test", "12?X-Evil=1", "12>", "12 34", "1%0d%0a2"])
+async def test_a_number_cannot_lead_a_trunk_call_elsewhere(number: str) -> None:
+    """Whatever was dialled stays in the user part, escaped."""
+    rig = Rig()
+    sent = await rig.invited(await rig.dialer.legs(SipTarget(number, trunk="office"), "c"))
+    user, _, rest = sent["target"].partition("@")
+    assert rest == "pbx.test:5070"
+    assert user.startswith("sip:")
+    assert not set(user) & set("@<> \r\n")
+
+
+async def test_a_full_trunk_refuses() -> None:
+    """Its second call at once is 503."""
+    rig = Rig()
+    await rig.dialer.legs(SipTarget("1", trunk="office"), "c1")
+    with pytest.raises(RouteError) as refused:
+        await rig.dialer.legs(SipTarget("2", trunk="office"), "c2")
+    assert refused.value.cause is Cause.OVERLOADED
+
+
+async def test_only_the_services_of_the_engine_are_there() -> None:
+    """rtpengine has no tone of ours."""
+    rig = Rig()
+    assert [leg.party.service for leg in await rig.dialer.legs(ServiceTarget("echo"), "c")] == ["echo"]
+    assert await rig.dialer.legs(ServiceTarget("tone"), "c") == []
+
+
+async def test_what_a_phone_chose_is_remembered_for_its_next_call() -> None:
+    """In memory at once, and it wins over what is likely."""
+    rig = Rig()
+    await rig.bind("1001", "sip:1001@192.0.2.7")
+    (leg,) = await rig.dialer.legs(rig.user("1001"), "c1")
+    rig.dialer.learn(leg, ("pcmu",))
+    (again,) = await rig.dialer.legs(rig.user("1001"), "c2")
+    assert (leg.party.prefer[0], again.party.prefer) == ("g722", ("pcmu",))
+
+
+@pytest.mark.parametrize(("policy", "kind"), [("required", Kind.SDES), ("optional", Kind.RTP), ("off", Kind.RTP)])
+async def test_the_srtp_policy_says_what_a_phone_is_offered(policy: str, kind: Kind) -> None:
+    """SDES where it is required."""
+    rig = Rig(RTP__SRTP=policy)
+    await rig.bind("1001", "sip:1001@192.0.2.7")
+    (leg,) = await rig.dialer.legs(rig.user("1001"), "c")
+    assert leg.party.kind is kind

@@ -1,0 +1,169 @@
+"""What SIP and the web ask of the gateway: who may come in, as whom, and what a refusal is called."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from itertools import count
+from typing import Any, cast
+
+import pytest
+
+from gateway.app.presence import Presence
+from gateway.app.web_front import WebFront
+from gateway.call.leg import CalleeLeg
+from gateway.call.registry import CallLimits, Calls
+from gateway.call.routing import Route, RouteError, Router, Target
+from gateway.call.status import Cause
+from gateway.config import Config, load
+from gateway.identity.mapping import IdentityMap
+from gateway.identity.model import User
+from gateway.testing.engine import FakeEngine
+from gateway.testing.leg import FakeLeg
+from gateway.testing.timers import ManualTimers
+from gateway.web.facade import PlaceError, WebChannel
+
+OFFER = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\n"
+
+
+class Dialer:
+    """One leg for everything, nobody, or nobody reachable now."""
+
+    def __init__(self) -> None:
+        self.legs_given: list[FakeLeg] | None = []
+        self.asked: list[Target] = []
+
+    async def legs(self, target: Target, call_id: str) -> Iterable[CalleeLeg]:
+        self.asked.append(target)
+        if self.legs_given is None:
+            raise RouteError(Cause.OVERLOADED, "the registrations cannot be read at the moment")
+        return list(self.legs_given)
+
+
+class Rig:
+    """A web front over a registry with a fake engine."""
+
+    def __init__(self, **environ: str) -> None:
+        self.config: Config = load(
+            None,
+            {
+                "GATEWAY_USERS": '[{"id": "alice", "display_name": "Alice", "web": true, "may_call": ["1*"]},'
+                ' {"id": "1001", "sip": true}]',
+                **{f"GATEWAY_{key}": value for key, value in environ.items()},
+            },
+        )
+        numbers = count(1)
+        self.identity = IdentityMap(self.config.identity_users(), [], self.config.domain)
+        self.dialer, self.presence = Dialer(), Presence()
+        self.calls = Calls(
+            FakeEngine(),
+            Router(self.identity, [Route("6*", "service:echo")], [self.config.domain]),
+            cast(Any, self.dialer),
+            ManualTimers(),
+            limits=CallLimits(),
+            new_id=lambda: f"call-{next(numbers)}",
+        )
+        self.front = WebFront(
+            self.config, self.identity, self.presence, self.calls, lambda user, word: word == "right", lambda: "tag"
+        )
+
+    async def place(self, caller: User, to: str, sdp: str = OFFER) -> str:
+        return (await self.front.place(cast(WebChannel, _Page()), caller, to, sdp)).id
+
+    def alice(self) -> User:
+        found = self.identity.by_id("alice")
+        assert found is not None
+        return found
+
+
+class _Page:
+    can_update = True
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_: None
+
+
+@pytest.mark.parametrize(
+    ("user", "secret", "let_in"),
+    [
+        ("alice", "right", True),
+        ("alice", "wrong", False),
+        ("alice", None, False),
+        ("1001", "right", False),
+        ("guest-7", None, True),
+        ("guest-7", "right", False),
+    ],
+)
+async def test_who_may_sign_in_on_the_page(user: str, secret: str | None, let_in: bool) -> None:
+    """Web users with their password; guests with none at all; a phone's account is not for the page."""
+    assert (await Rig().front.authenticate(user, secret) is not None) is let_in
+
+
+async def test_without_guests_nobody_unknown_comes_in() -> None:
+    """web.guests: false."""
+    assert await Rig(WEB__GUESTS="false").front.authenticate("guest-7", None) is None
+
+
+async def test_a_guest_may_call_what_guests_may() -> None:
+    """And nothing else: no toll fraud."""
+    rig = Rig()
+    guest = await rig.front.authenticate("guest-7", None)
+    assert guest is not None
+    rig.dialer.legs_given = [FakeLeg("callee")]
+    assert await rig.place(guest, "600")
+    with pytest.raises(PlaceError) as refused:
+        await rig.place(guest, "1001")
+    assert refused.value.cause is Cause.FORBIDDEN
+    assert len(rig.dialer.asked) == 1
+    await rig.calls.close()
+
+
+@pytest.mark.parametrize(
+    ("to", "cause"),
+    [("1999", Cause.NOT_FOUND), ("0049", Cause.FORBIDDEN), ("1001", Cause.UNAVAILABLE), ("1\r\n", Cause.NOT_FOUND)],
+)
+async def test_a_call_that_cannot_be_placed_says_why(to: str, cause: Cause) -> None:
+    """Nobody of that number, not allowed, nobody there."""
+    rig = Rig()
+    with pytest.raises(PlaceError) as refused:
+        await rig.place(rig.alice(), to.strip() if to == "1\r\n" else to)
+    assert refused.value.cause is cause
+    assert len(rig.calls) == 0
+
+
+@pytest.mark.parametrize("sdp", ["", "hello", "v=1\r\n", "v=0\r\nx"])
+async def test_an_offer_that_is_no_sdp_is_400(sdp: str) -> None:
+    """Before anybody is looked up."""
+    rig = Rig()
+    with pytest.raises(PlaceError) as refused:
+        await rig.place(rig.alice(), "1001", sdp)
+    assert (refused.value.status, rig.dialer.asked) == (400, [])
+
+
+async def test_calls_that_were_refused_take_no_place() -> None:
+    """However many a user tries, the next good one is placed."""
+    rig = Rig()
+    rig.dialer.legs_given = None
+    for _ in range(rig.alice().max_calls + 1):
+        with pytest.raises(PlaceError) as refused:
+            await rig.place(rig.alice(), "1001")
+        assert refused.value.cause is Cause.OVERLOADED
+    rig.dialer.legs_given = [FakeLeg("callee")]
+    assert await rig.place(rig.alice(), "1001")
+    await asyncio.wait_for(rig.calls.close(), 5)
+
+
+def test_ice_servers_are_told_as_configured() -> None:
+    """With credentials only where there are some."""
+    rig = Rig(WEB__ICE_SERVERS='[{"urls": "stun:s.test"}, {"urls": "turn:t.test", "username": "u", "credential": "c"}]')
+    assert rig.front.ice_servers("192.0.2.1") == [
+        {"urls": ["stun:s.test"]},
+        {"urls": ["turn:t.test"], "username": "u", "credential": "c"},
+    ]
+
+
+def test_health_counts_calls_and_people() -> None:
+    """What /healthz shows."""
+    rig = Rig()
+    rig.front.connect("alice", cast(WebChannel, _Page()))
+    assert rig.front.health() == {"active_calls": 0, "web_users": 1}
