@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from gateway.sip.errors import SipSyntaxError
 from gateway.sip.grammar import (
@@ -31,6 +33,22 @@ _CALL_ID = re.compile(r"[^\s;,]++")
 MAX_AUTH_PARAMS = 32
 
 
+T = TypeVar("T")
+
+
+def _read_list(text: str, read: Callable[[str, int], tuple[T, int]], limit: int, what: str) -> list[T]:
+    """A comma list of one value or more, each as `read` finds it; at most `limit`."""
+    value, end = read(text, 0)
+    found = [value]
+    while end < len(text) and text[end] == ",":
+        value, end = read(text, end + 1)
+        found.append(value)
+        if len(found) > limit:
+            raise SipSyntaxError(f"too many of {what} in one header")
+    expect_end(text, end, what)
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class MediaType:
     """A Content-Type or one Accept range (RFC 3261 20.15); type and subtype in lower case."""
@@ -51,15 +69,7 @@ class MediaType:
         """Read a comma list; an empty one is lawful (RFC 3261 20.1). Raises SipSyntaxError, also beyond `limit`."""
         if not text:
             return []
-        value, end = cls._read(text, 0)
-        found = [value]
-        while end < len(text) and text[end] == ",":
-            value, end = cls._read(text, end + 1)
-            found.append(value)
-            if len(found) > limit:
-                raise SipSyntaxError("too many media ranges")
-        expect_end(text, end, "media type")
-        return found
+        return _read_list(text, cls._read, limit, "media type")
 
     @classmethod
     def _read(cls, text: str, position: int) -> tuple[MediaType, int]:
@@ -197,15 +207,7 @@ class TokenParams:
     @classmethod
     def parse_list(cls, text: str, limit: int = 32) -> list[TokenParams]:
         """Read a comma list; raises SipSyntaxError, also beyond `limit` values."""
-        value, end = cls._read(text, 0)
-        found = [value]
-        while end < len(text) and text[end] == ",":
-            value, end = cls._read(text, end + 1)
-            found.append(value)
-            if len(found) > limit:
-                raise SipSyntaxError("too many values in one header")
-        expect_end(text, end, "header value")
-        return found
+        return _read_list(text, cls._read, limit, "header value")
 
     @classmethod
     def _read(cls, text: str, position: int) -> tuple[TokenParams, int]:

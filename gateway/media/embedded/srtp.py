@@ -206,27 +206,17 @@ class SrtpSession:
 
     def unprotect(self, packet: bytes) -> bytes | None:
         """One SRTP packet in, one RTP packet out; None when it is forged, replayed or malformed."""
-        ssrc = packet[8:12]
-        if ssrc not in self._ssrcs and not self._room_for_ssrc():
-            return None
-        try:
-            plain: bytes = self._inbound.unprotect(packet)
-        except LibraryError as error:
-            self._discard(_DISCARD_REASONS.get(str(error), "malformed"))
-            return None
-        except ValueError:
-            self._discard("too_long")
-            return None
-        self._ssrcs.add(ssrc)
-        return plain
+        return self._opened(self._inbound.unprotect, packet, packet[8:12])
 
     def unprotect_rtcp(self, packet: bytes) -> bytes | None:
         """One SRTCP packet in, one compound RTCP packet out; None when it is refused."""
-        ssrc = packet[4:8]
+        return self._opened(self._inbound.unprotect_rtcp, packet, packet[4:8])
+
+    def _opened(self, unprotect: Callable[[bytes], bytes], packet: bytes, ssrc: bytes) -> bytes | None:
         if ssrc not in self._ssrcs and not self._room_for_ssrc():
             return None
         try:
-            plain: bytes = self._inbound.unprotect_rtcp(packet)
+            plain = unprotect(packet)
         except LibraryError as error:
             self._discard(_DISCARD_REASONS.get(str(error), "malformed"))
             return None
