@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 
-
 RANGE = 100
 """Ports from the last one on that `free_ports` keeps clear of its others."""
 
