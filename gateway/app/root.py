@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import structlog
@@ -119,7 +119,7 @@ class GatewayApp:
         self._stack.push_async_callback(store.close)
         await passwords.provision(store, self._passwords, config.realm)
         sweeper = asyncio.create_task(self._sweep(store.expire))
-        self._stack.callback(sweeper.cancel)
+        self._stack.push_async_callback(_ended, sweeper)
         return store
 
     async def _open_media(self) -> MediaEngine:
@@ -198,7 +198,7 @@ class GatewayApp:
                     policy=RegistrationPolicy(expires=trunk.register_expires),
                 )
                 task = asyncio.ensure_future(registering)
-                self._stack.callback(task.cancel)
+                self._stack.push_async_callback(_ended, task)
 
     async def _sweep(self, expire: Callable[[float], Awaitable[int]]) -> None:
         while True:
@@ -259,3 +259,9 @@ class GatewayApp:
             link = self.signed_in_url(user.id) if made and user.web else None
             found.append(Account(user.id, password, ", ".join(ways), link))
         return tuple(found)
+
+
+async def _ended(task: asyncio.Future[Any]) -> None:
+    """Cancel `task` and wait until it has let go of what it used."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
