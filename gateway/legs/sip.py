@@ -261,6 +261,9 @@ class SipCalleeLeg(_SipLeg):
                 self._session, self.chosen = self._alerted.pop(number), self._destinations[number]
                 self._silence(Cause.ELSEWHERE)
                 self._deliver(Answered(text_of(body) if body else None))
+            case events.Reoffer():
+                # An UPDATE in an early dialog, while our offer is still open (RFC 3311 section 5.2).
+                self._alerted[number].reject_reoffer(Cause.GLARE.status)
             case events.Failed(status=status):
                 self._refused(number, status)
             case events.Ended():

@@ -277,3 +277,11 @@ def test_q850_causes_mean_what_our_own_say() -> None:
     for cause in (Cause.BUSY, Cause.DECLINED, Cause.NO_ANSWER, Cause.NOT_FOUND, Cause.NOT_ACCEPTABLE):
         assert cause_of_q850(cause.q850) is cause
     assert cause_of_q850(127) is Cause.NORMAL
+
+
+async def test_an_update_of_a_phone_that_still_rings_is_refused() -> None:
+    """Our offer is open (RFC 3311 section 5.2); left without a response it would hold a transaction for ever."""
+    _, (session,), heard = await callee()
+    session.says(events.Reoffer(SDP))
+    assert session.told == [("reject_reoffer", 491)]
+    assert heard == []
