@@ -1,0 +1,66 @@
+"""The configuration in the words of each room: what a key says arrives where it counts."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from gateway.app import settings
+from gateway.config import Config, load
+
+
+def config(**environ: str) -> Config:
+    return load(None, {f"GATEWAY_{key}": value for key, value in environ.items()})
+
+
+def test_own_names_are_the_domain_and_every_address_phones_may_have_been_given() -> None:
+    """Listening and advertised; each once."""
+    made = config(DOMAIN="gw.test", SIP__LISTEN='["udp:127.0.0.1:5060"]', SIP__ADVERTISED="203.0.113.10:5070")
+    assert settings.own_names(made) == ("gw.test", "127.0.0.1", "203.0.113.10")
+
+
+def test_a_contact_that_is_ourselves_would_loop() -> None:
+    """The registrar is told our places, advertised port included."""
+    made = config(SIP__LISTEN='["udp:127.0.0.1:5060"]', SIP__ADVERTISED="203.0.113.10:5070")
+    assert settings.registrar_policy(made).own == {("127.0.0.1", 5060), ("203.0.113.10", 5070)}
+
+
+def test_zero_means_no_limit_to_a_call() -> None:
+    """limits.max_call_duration and media.service_max_duration: 0 is never, not at once."""
+    made = settings.call_settings(config(LIMITS__MAX_CALL_DURATION="0", MEDIA__SERVICE_MAX_DURATION="0"))
+    assert made.max_duration > 365 * 86_400
+
+
+def test_trunks_come_in_from_their_networks_only() -> None:
+    """A trunk without sources calls in from nowhere."""
+    made = config(
+        TRUNKS='[{"name": "a", "uri": "sip:a.test", "sources": ["192.0.2.10", "198.51.100.0/24"]},'
+        ' {"name": "b", "uri": "sip:b.test"}]'
+    )
+    (source,) = settings.trunk_sources(made)
+    assert source.name == "a"
+    assert source.networks == (ipaddress.ip_network("192.0.2.10"), ipaddress.ip_network("198.51.100.0/24"))
+
+
+def test_phones_are_challenged_with_the_configured_algorithms() -> None:
+    """MD5 alone unless it says otherwise: phones exist that give up at a challenge they do not know (libre 1)."""
+    for value, wanted in (("", ["MD5"]), ("SHA-256, MD5", ["SHA-256", "MD5"])):
+        made = config(**({"SIP__REGISTRATION__DIGEST_ALGORITHMS": value} if value else {}))
+        challenges = settings.digest(made, bytes(32)).challenges(0.0, source="192.0.2.7")
+        assert [challenge.get("algorithm") for challenge in challenges] == wanted
+
+
+def test_an_address_others_can_use() -> None:
+    """Brackets for IPv6; the wildcard is not told to anybody."""
+    assert settings.reachable("127.0.0.1") == "127.0.0.1"
+    assert settings.reachable("::1") == "[::1]"
+    assert settings.reachable("0.0.0.0") != "0.0.0.0"
+
+
+def test_the_user_agent_listens_and_limits_as_configured() -> None:
+    """Listening places, limits, timers."""
+    made = settings.user_agent(
+        config(SIP__LISTEN='["udp:127.0.0.1:5066"]', SIP__LIMITS__REQUESTS_PER_SECOND="7", SIP__TIMERS__T1="0.25")
+    )
+    assert [tuple(place)[-2:] for place in made.listen] == [("127.0.0.1", 5066)]
+    assert made.stack.admission.rate == 7
+    assert made.stack.timers.t1 == 0.25

@@ -1,0 +1,87 @@
+"""Calls that phones and trunks make: who is said to call, and how a refusal is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from gateway.app import GatewayApp
+from tests.interop.gateway import PASSWORDS, config_on_free_ports
+from tests.interop.stranger import SDP, Stranger, authorization, status_of, stranger
+
+
+class Rig:
+    """A gateway, and a phone or a trunk played by hand."""
+
+    def __init__(self, app: GatewayApp, far: Stranger) -> None:
+        self.app, self.far = app, far
+        host, _, port = app.sip_hostport.rpartition(":")
+        self.sip = (host, int(port))
+
+    async def invite(self, number: str, *, user: str = "1001", body: str | None = None, signed: bool = True) -> bytes:
+        """The final response to an INVITE from this user, whose challenge is answered."""
+        uri = f"sip:{number}@{self.app.config.domain}"
+        sdp = SDP.format(host=self.far.place[0]) if body is None else body
+
+        def request(cseq: int, *headers: str) -> bytes:
+            call_id = f"front-{number}-{user}"
+            return self.far.request("INVITE", uri, user=user, body=sdp, call_id=call_id, cseq=cseq, headers=headers)
+
+        first = await self.far.ask(request(1), self.sip, timeout=5)
+        if not signed:
+            return first
+        header = authorization(first, "INVITE", uri, user, PASSWORDS[user])
+        return await self.far.ask(request(2, header), self.sip, timeout=5)
+
+
+@pytest.mark.parametrize(
+    ("number", "body", "status"),
+    [
+        ("4711", None, 404),
+        ("alice", None, 480),
+        ("600", "", 488),
+        ("600", "v=0\r\nnonsense", 488),
+        ("600", "not a description at all", 488),
+        ("600", None, 200),
+    ],
+)
+async def test_a_phones_call_is_answered_by_its_outcome(
+    tmp_path: Path, number: str, body: str | None, status: int
+) -> None:
+    """Nobody, nobody there, no offer, no SDP, and the echo."""
+    app = GatewayApp(config_on_free_ports(tmp_path))
+    await app.start()
+    try:
+        async with stranger("127.0.0.1") as far:
+            assert status_of(await Rig(app, far).invite(number, body=body)) == status
+    finally:
+        await app.stop()
+
+
+@pytest.mark.parametrize(("number", "status"), [("600", 200), ("0049", 403), ("1002", 480)])
+async def test_a_trunk_calls_in_without_digest_and_not_out_again(tmp_path: Path, number: str, status: int) -> None:
+    """By its address it reaches users and services, but no trunk: strangers would dial out on our bill."""
+    trunk = {"name": "office", "uri": "sip:127.0.0.77:5099", "sources": ["127.0.0.77"]}
+    routes = [{"match": "600", "to": "service:echo"}, {"match": "0*", "to": "trunk:office"}]
+    app = GatewayApp(config_on_free_ports(tmp_path, TRUNKS=json.dumps([trunk]), ROUTES=json.dumps(routes)))
+    await app.start()
+    try:
+        async with stranger("127.0.0.77") as far:
+            assert status_of(await Rig(app, far).invite(number, user="anybody", signed=False)) == status
+    finally:
+        await asyncio.wait_for(app.stop(), 10)
+
+
+@pytest.mark.parametrize(("policy", "status"), [("required", 488), ("optional", 200), ("off", 200)])
+async def test_plain_rtp_is_refused_where_srtp_is_required(tmp_path: Path, policy: str, status: int) -> None:
+    """rtp.srtp holds for calls that come in as well."""
+    app = GatewayApp(config_on_free_ports(tmp_path, RTP__SRTP=policy))
+    await app.start()
+    try:
+        async with stranger("127.0.0.1") as far:
+            assert status_of(await Rig(app, far).invite("600")) == status
+    finally:
+        await app.stop()
