@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import sys
 
+from wire import Wire
+
 from gateway import net
 from gateway.sip.dialogs.dialog import Dialog
-from gateway.sip.message import Request, Response
-from gateway.sip.parser import parse_message
+from gateway.sip.message import Request
 
 OFFER = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
 ANSWER = OFFER.replace(b"4000", b"5000")
@@ -19,34 +20,6 @@ def check(condition: bool, words: str) -> None:
     if not condition:
         sys.exit(f"FAIL: {words}")
     print(f"  ok: {words}")
-
-
-class Wire(asyncio.DatagramProtocol):
-    """One UDP socket between Alice and Bob: passes every datagram on unchanged, and prints it as a step of a ladder."""
-
-    transport: asyncio.DatagramTransport
-    alice: tuple[str, int]
-    bob: tuple[str, int]
-
-    def __init__(self) -> None:
-        self.messages: list[Request | Response] = []
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        message = parse_message(data)
-        self.messages.append(message)
-        label = message.method if isinstance(message, Request) else f"{message.status} {message.phrase}"
-        step = f" {label} (CSeq {message.cseq}) "
-        print(f"  Alice |{step:->36}->| Bob" if addr == self.alice else f"  Alice |<-{step:-<36}| Bob")
-        self.transport.sendto(data, self.bob if addr == self.alice else self.alice)
-
-    async def carried(self, *steps: str) -> None:
-        """Wait until all of these have gone by, and nothing else (repetitions of a slow moment do not count)."""
-        for _ in range(500):
-            seen = {m.method if isinstance(m, Request) else f"{m.status} {m.cseq.method}" for m in self.messages}
-            if seen >= set(steps):
-                break
-            await asyncio.sleep(0.01)
-        check(seen == set(steps), f"the whole ladder: {', '.join(steps)}")
 
 
 class Phone:
@@ -145,7 +118,8 @@ async def main() -> None:
         print("1. Alice calls Bob")
         call(alice, bob, place)
         await answered(alice, bob)
-        await wire.carried("INVITE", "180 INVITE", "200 INVITE", "ACK", "BYE", "200 BYE")
+        ladder = "INVITE, 180 INVITE, 200 INVITE, ACK, BYE, 200 BYE"
+        check(await wire.carried(ladder), f"the whole ladder: {ladder}")
         sent = {m.method: m for m in wire.messages if isinstance(m, Request)}
         invite, ack, bye = sent["INVITE"], sent["ACK"], sent["BYE"]
         check((invite.cseq.number, ack.cseq.number, bye.cseq.number) == (1, 1, 2), "the ACK has the INVITE's number")
@@ -155,7 +129,8 @@ async def main() -> None:
         wire.messages.clear()
         call(alice, bob, place)
         await cancelled(alice, bob)
-        await wire.carried("INVITE", "180 INVITE", "CANCEL", "200 CANCEL", "487 INVITE", "ACK")
+        ladder = "INVITE, 180 INVITE, CANCEL, 200 CANCEL, 487 INVITE, ACK"
+        check(await wire.carried(ladder), f"the whole ladder: {ladder}")
 
         print("5. A BYE for a dialog that nobody has")
         answer = await alice.agent.request("BYE", bye.uri, caller=bye.from_, callee=bye.to, call_id="gone")

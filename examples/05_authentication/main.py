@@ -1,0 +1,148 @@
+"""Example 5: digest authentication by hand, with a clock turned by hand, and then over UDP at a small registrar."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+
+from registrar import Registrar
+
+from gateway import net
+from gateway.sip import build
+from gateway.sip.digest import DigestServer, NoncePolicy, Verdict, ha1_of
+from gateway.sip.digest_client import ClientCredentials, DigestClient
+from gateway.sip.headers_values import NameAddr
+from gateway.sip.message import Request
+from gateway.sip.uri import Uri
+from gateway.testing.clock import ManualClock
+
+REALM = "example.com"
+SERVER = "udp:192.0.2.10:5060"
+ALICE = NameAddr(Uri.of("alice", REALM))
+# What a server keeps is HA1, a hash of user, realm and password, never the password.
+ACCOUNTS = {"alice": {name: ha1_of(name, "alice", REALM, "wonderland") for name in ("SHA-256", "MD5")}}
+
+
+def check(condition: bool, words: str) -> None:
+    """Print what holds; where it does not hold, say so and end the program with status 1."""
+    if not condition:
+        sys.exit(f"FAIL: {words}")
+    print(f"  ok: {words}")
+
+
+def register(cseq: int) -> Request:
+    """A REGISTER without credentials."""
+    registrar = Uri.of(None, REALM)
+    return build.request("REGISTER", registrar, from_=ALICE.with_tag("1"), to=ALICE, call_id="reg-1", cseq=cseq)
+
+
+class Exchange:
+    """A digest server and one client of it, without a network between them."""
+
+    def __init__(self, algorithm: str, password: str = "wonderland") -> None:
+        self.clock = ManualClock()
+        self.server = DigestServer(REALM, os.urandom(32), (algorithm,), NoncePolicy(lifetime=60))
+        self.client = DigestClient(ClientCredentials("alice", SERVER, password=password))
+        self.cseq = 0
+
+    def challenge(self, stale: bool = False, peer: str = SERVER) -> bool:
+        """The server's 401, said to come from `peer`; whether the client thinks that another try is worth it."""
+        challenges = self.server.challenges(self.clock(), stale=stale, salt=os.urandom(4))
+        fields = [("WWW-Authenticate", value) for value in challenges]
+        return self.client.challenged(build.response(register(1), 401, headers=fields), peer)
+
+    def signed(self) -> Request:
+        """The next REGISTER, signed; each one counts the nonce up."""
+        self.cseq += 1
+        return self.client.authorize(register(self.cseq), SERVER, cnonce=os.urandom(8).hex())
+
+    def verdict(self, request: Request) -> Verdict:
+        """What the server says to it."""
+        return self.server.check(request, lambda user, realm: ACCOUNTS.get(user), self.clock()).verdict
+
+
+def challenge_and_answer(algorithm: str) -> Exchange:
+    """401, credentials, 200."""
+    print(f"1. A challenge and its answer: {algorithm}")
+    exchange = Exchange(algorithm)
+    check(exchange.verdict(register(1)) is Verdict.MISSING, "without credentials the answer is 401")
+    check(exchange.challenge(), "the client knows how to answer the challenge")
+    request = exchange.signed()
+    credentials = request.authorization[0]
+    for name in ("username", "algorithm", "qop", "nc", "uri", "response"):
+        print(f"  {name}: {credentials.get(name)}")
+    check(b"wonderland" not in request.write(), "the password is not in it")
+    check(exchange.verdict(request) is Verdict.OK, "the server is content")
+    return exchange
+
+
+def replay(exchange: Exchange) -> None:
+    """Credentials are good for one request; the nonce is good for more."""
+    print("2. Replay")
+    request = exchange.signed()
+    check(exchange.verdict(request) is Verdict.OK, "a second request is signed with the same nonce, counted up")
+    check(request.authorization[0].get("nc") == "00000002", "nc=00000002")
+    check(exchange.verdict(request) is Verdict.STALE, "the very same request once more is refused: its count was used")
+    moved = exchange.signed().with_uri(Uri.of(None, "elsewhere.example.net"))
+    check(exchange.verdict(moved) is Verdict.MALFORMED, "credentials for another Request-URI are no good")
+
+
+def lifetime(exchange: Exchange) -> None:
+    """Nonces grow old; the clock of this example is turned by hand."""
+    print("3. The life of a nonce")
+    exchange.clock.advance(61)
+    check(exchange.verdict(exchange.signed()) is Verdict.STALE, "after a minute the nonce is old")
+    check(exchange.challenge(stale=True), "stale=true: the secret was right, so the client tries again")
+    check(exchange.verdict(exchange.signed()) is Verdict.OK, "with the new nonce it is let in")
+
+
+def wrong_password() -> None:
+    """A client stops where another try cannot help, and answers nobody but its own server."""
+    print("4. A wrong password, and a stranger")
+    guess = Exchange("SHA-256", "looking-glass")
+    guess.challenge()
+    check(guess.verdict(guess.signed()) is Verdict.WRONG, "a wrong password is seen")
+    check(not guess.challenge(), "a second challenge tells the client to stop: the same answer would not help")
+    honest = Exchange("SHA-256")
+    check(not honest.challenge(peer="udp:203.0.113.66:5060"), "a challenge from elsewhere gets no digest to crack")
+
+
+async def over_udp() -> None:
+    """The same between two user agents: the client's does all of it by itself."""
+    print("5. A registrar over UDP")
+    place = net.UserAgentConfig(listen=(("127.0.0.1", 0),))
+    registrar = Registrar(REALM, ACCOUNTS)
+    server, phone = net.UserAgent(place, registrar), net.UserAgent(place, Registrar(REALM, ACCOUNTS))
+    await server.start()
+    await phone.start()
+    try:
+        _, host, port = server.listening[0]
+        target = f"sip:{host}:{port}"
+        secret = net.Credentials("alice", "wonderland")
+        kept = await phone.register(target, aor=f"<{ALICE.uri}>", credentials=secret)
+        check(kept.registered and kept.status == 200, f"registered for {kept.expires} s, refreshed by itself")
+        check(registrar.challenged == 1, "it took one challenge")
+        for binding in registrar.bindings:
+            print(f"  {binding.aor} is at {binding.contact}, which came from {binding.received}")
+        check(len(registrar.bindings) == 1, "one binding")
+        other = await phone.register(target, aor=f"<sip:bob@{REALM}>", credentials=secret)
+        check(other.status == 403, "alice's password does not register bob")
+        wrong = await phone.register(target, aor=f"<{ALICE.uri}>", credentials=net.Credentials("alice", "guess"))
+        check(wrong.status == 401, "a wrong password ends with the second 401")
+        await kept.unregister()
+        check(not registrar.bindings, "unregistered: nothing is left")
+    finally:
+        await asyncio.gather(phone.close(), server.close())
+
+
+if __name__ == "__main__":
+    logging.disable(logging.WARNING)  # The library warns of refused registrations; here they are the lesson.
+    challenge_and_answer("MD5")
+    shown = challenge_and_answer("SHA-256")
+    replay(shown)
+    lifetime(shown)
+    wrong_password()
+    asyncio.run(over_udp())
+    print("PASS")

@@ -1,0 +1,46 @@
+"""A registrar as the hooks of a user agent: who sent this, and what does it change?"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from gateway import net
+from gateway.sip.digest import DigestServer, Verdict
+from gateway.sip.message import Request
+from gateway.sip.registrar import Changes, Registered, RegistrarPolicy, decide, ok_response
+
+
+class Registrar:
+    """Challenges everybody, keeps bindings of one account."""
+
+    def __init__(self, realm: str, accounts: dict[str, dict[str, str]]) -> None:
+        self.digest = DigestServer(realm, os.urandom(32), ("SHA-256", "MD5"))
+        self.accounts = accounts
+        """HA1 by user and algorithm."""
+        self.bindings: tuple[Registered, ...] = ()
+        self.challenged = 0
+
+    async def authenticate(self, request: Request, source: net.Flow) -> net.Verdict:
+        checked = self.digest.check(
+            request, lambda user, realm: self.accounts.get(user), time.time(), source=source.host
+        )
+        if checked.verdict is Verdict.OK:
+            return net.Accepted(checked.username)
+        self.challenged += 1
+        challenges = self.digest.challenges(time.time(), stale=checked.stale, source=source.host)
+        return net.Refused(401, headers=tuple(("WWW-Authenticate", str(value)) for value in challenges))
+
+    def invited(self, session: net.IncomingSession, identity: str | None) -> None:
+        session.reject(501)
+
+    async def register(self, request: Request, source: net.Flow, identity: str | None) -> net.Reply:
+        if request.to.uri.username != identity:
+            return net.Reply(403)  # A good password is no leave to register somebody else.
+        now = time.time()
+        changes = decide(request, self.bindings, RegistrarPolicy(), now, received=str(source))
+        if not isinstance(changes, Changes):
+            return net.Reply(changes.status)
+        self.bindings = changes.after
+        contacts = ok_response(request, self.bindings, now, to_tag="-").headers.all("Contact")
+        return net.Reply(200, headers=tuple(("Contact", contact) for contact in contacts))
