@@ -34,6 +34,8 @@ async def test_every_step_of_the_demo_passes(browser: str) -> None:
     report = await Demo(DemoOptions(browser, rounds=1), lambda _: None).run()
     assert [(step.name, step.passed, step.words) for step in report.steps if not step.passed] == []
     assert [step.name for step in report.steps] == STEPS
+    # Sound that is older than the call would be the sound of the call before.
+    assert [(step.name, step.audible) for step in report.steps if step.audible is None or step.audible <= 0] == []
     assert report.setup_ms is not None
     assert report.setup_ms < SETUP_GOAL_MS
 

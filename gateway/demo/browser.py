@@ -168,10 +168,16 @@ class SoftphoneBrowser:
 
     async def dial(self, number: str) -> None:
         await self.page.fill("#dial", number)
+        await self._forget_sound()
         await self.page.click("#call")
 
     async def accept(self) -> None:
+        await self._forget_sound()
         await self.page.click("#accept")
+
+    async def _forget_sound(self) -> None:
+        """The first sound of the call before must not be taken for one of the next."""
+        await self.page.evaluate("window.__ear.firstSound = null")
 
     async def hang_up(self) -> None:
         await self.page.click("#hangup")
