@@ -21,6 +21,9 @@ ABBREVIATED = ("9.3_incoming_call_and_proxy_crash", "9.4_re-registration", "9.5_
 
 FLOWS = sorted(path.relative_to(CORPORA / "rfc-flows").as_posix() for path in CORPORA.glob("rfc-flows/*/*.yaml"))
 
+ABSENT = "corpus absent"
+"""Stands for the flows where the corpus is not beside the repository, so that the tests say so when they skip."""
+
 
 def texts(flow: str) -> list[str]:
     loaded = yaml.safe_load((corpus("rfc-flows") / flow).read_text(encoding="utf-8"))
@@ -50,7 +53,7 @@ def test_the_corpus_is_whole() -> None:
     assert len(FLOWS) == 28
 
 
-@pytest.mark.parametrize("flow", [flow for flow in FLOWS if not is_abbreviated(flow)])
+@pytest.mark.parametrize("flow", [flow for flow in FLOWS if not is_abbreviated(flow)] or [ABSENT])
 def test_every_message_is_read_and_written(flow: str) -> None:
     """A round trip loses nothing, and every typed header that is there can be read."""
     for message in read(flow):
@@ -63,7 +66,7 @@ def test_every_message_is_read_and_written(flow: str) -> None:
             assert (message.refer_to is None) == ("Refer-To" not in message.headers)
 
 
-@pytest.mark.parametrize("flow", [flow for flow in FLOWS if is_abbreviated(flow)])
+@pytest.mark.parametrize("flow", [flow for flow in FLOWS if is_abbreviated(flow)] or [ABSENT])
 def test_an_abbreviated_message_lacks_its_via(flow: str) -> None:
     """The parser says what is missing; with a Via in place the message is read."""
     for text in texts(flow):
@@ -121,7 +124,7 @@ def where(request: Request, flow: str) -> str:
     return text.replace("client.biloxi", "client.chicago") if "3.07_" in flow else text
 
 
-@pytest.mark.parametrize("flow", CONFIRMED)
+@pytest.mark.parametrize("flow", CONFIRMED or [ABSENT])
 def test_the_callers_dialog_sends_what_the_rfc_shows(flow: str) -> None:
     """Request-URI, Route, tags and CSeq of the caller's ACK and later requests come out of the dialog core."""
     messages = read(flow)
@@ -156,7 +159,7 @@ def test_the_callers_dialog_sends_what_the_rfc_shows(flow: str) -> None:
         assert (ours.from_tag, ours.to_tag) == (request.from_tag, request.to_tag)
 
 
-@pytest.mark.parametrize("flow", CONFIRMED)
+@pytest.mark.parametrize("flow", CONFIRMED or [ABSENT])
 def test_the_callees_dialog_takes_and_sends_what_the_rfc_shows(flow: str) -> None:
     """The callee's requests match the flow's, and it takes the caller's requests as they arrive."""
     messages = read(flow)
