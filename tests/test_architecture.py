@@ -30,12 +30,15 @@ ROOMS = (
     Room("gateway/sip", "gateway.sip gateway.errors", NO_IO),
     Room("gateway/net", "gateway.net gateway.sip gateway.errors dns structlog websockets"),
     Room("gateway/media/engine.py", "sdp", NO_IO),
+    Room("gateway/media/delivery.py", "gateway.media.engine"),
     Room(
         "gateway/media/embedded",
-        "gateway.media.embedded gateway.media.engine sdp numpy structlog "
+        "gateway.media.embedded gateway.media.engine gateway.media.delivery sdp numpy structlog "
         "aiortc aioice pylibsrtp av OpenSSL cryptography",
     ),
-    Room("gateway/media/rtpengine", "gateway.media.rtpengine gateway.media.engine sdp structlog"),
+    Room(
+        "gateway/media/rtpengine", "gateway.media.rtpengine gateway.media.engine gateway.media.delivery sdp structlog"
+    ),
     Room("gateway/identity", "gateway.identity gateway.errors structlog redis"),
     Room(
         "gateway/call",

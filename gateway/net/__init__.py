@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from gateway.net.config import UserAgentConfig
-from gateway.net.invite_session import (
+from gateway.net.registration import Registration, RegistrationPolicy
+from gateway.net.user_agent import Hooks, UserAgent
+from gateway.sip.flow import Flow
+from gateway.sip.user_agent.authenticator import Credentials
+from gateway.sip.user_agent.events import (
     Accepted,
     Answered,
     Confirmed,
-    Credentials,
     Ended,
     Failed,
-    IncomingSession,
     InfoReceived,
-    InviteSession,
-    OutgoingSession,
     Provisional,
     Refused,
     Reoffer,
@@ -23,9 +23,9 @@ from gateway.net.invite_session import (
     SessionHandler,
     Verdict,
 )
-from gateway.net.registration import Registration, RegistrationPolicy
-from gateway.net.user_agent import Hooks, UserAgent
-from gateway.sip.flow import Flow
+from gateway.sip.user_agent.session import InviteSession
+from gateway.sip.user_agent.session_uac import OutgoingSession
+from gateway.sip.user_agent.session_uas import IncomingSession
 
 __all__ = [
     "Accepted",

@@ -6,10 +6,10 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from random import Random, SystemRandom
 
+from gateway.media.delivery import EventDelivery
 from gateway.media.embedded.audio import CODECS
 from gateway.media.embedded.party import Workshop
 from gateway.media.embedded.port import WebRtcPort
@@ -17,7 +17,7 @@ from gateway.media.embedded.ports import PortPool
 from gateway.media.embedded.services import SERVICES, Pacer, prepare_loops
 from gateway.media.embedded.session import Session
 from gateway.media.embedded.settings import EmbeddedConfig, advertised_address
-from gateway.media.engine import CallStatistics, Capabilities, EventHandler, MediaError, MediaEvent, Party
+from gateway.media.engine import CallStatistics, Capabilities, EventHandler, MediaError, Party
 
 logger = logging.getLogger("gateway.media")
 
@@ -41,9 +41,7 @@ class EmbeddedEngine:
         self.config = config or EmbeddedConfig()
         self._clock = clock
         self._random = random or SystemRandom()
-        self._handlers: list[EventHandler] = []
-        self._events: deque[MediaEvent] = deque()
-        self._delivery: asyncio.Handle | None = None
+        self._delivery = EventDelivery()
         self._sessions: dict[str, Session] = {}
         self._sweeper: asyncio.TimerHandle | None = None
         self._port: WebRtcPort | None = None
@@ -82,7 +80,7 @@ class EmbeddedEngine:
         return self._workshop().port
 
     def subscribe(self, handler: EventHandler) -> None:
-        self._handlers.append(handler)
+        self._delivery.subscribe(handler)
 
     async def start(self) -> None:
         """Bind the browsers' port; raises MediaError 503 that names the address that would not."""
@@ -96,7 +94,9 @@ class EmbeddedEngine:
         low, high = config.rtp_ports
         pool = PortPool(config.rtp_host, low, high, random=self._random, clock=self._clock, rest=config.port_rest)
         address = config.rtp_advertised or advertised_address(config.rtp_host)
-        self._shop = Workshop(config, port, pool, Pacer(self._clock), self._clock, self._random, address, self._emit)
+        self._shop = Workshop(
+            config, port, pool, Pacer(self._clock), self._clock, self._random, address, self._delivery.emit
+        )
         self._arm()
 
     async def close(self) -> None:
@@ -189,24 +189,6 @@ class EmbeddedEngine:
         session = self._sessions.pop(call_id, None)
         if session is not None:
             session.close()
-
-    def _emit(self, event: MediaEvent) -> None:
-        """Queue an event; it is delivered from the event loop, never from within a request or a packet."""
-        if not self._handlers:
-            return
-        self._events.append(event)
-        if self._delivery is None:
-            self._delivery = asyncio.get_running_loop().call_soon(self._deliver)
-
-    def _deliver(self) -> None:
-        self._delivery = None
-        for _ in range(len(self._events)):
-            event = self._events.popleft()
-            for handler in tuple(self._handlers):
-                try:
-                    handler(event)
-                except Exception:
-                    logger.exception("a handler of media events failed")
 
     def _arm(self) -> None:
         self._sweeper = asyncio.get_running_loop().call_later(SWEEP, self._on_timer)

@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import structlog
 
+from gateway.media.delivery import EventDelivery
 from gateway.media.engine import (
     CallStatistics,
     Capabilities,
     EventHandler,
     Kind,
     MediaError,
-    MediaEvent,
     MediaFailed,
     Party,
 )
@@ -74,9 +73,7 @@ class RtpengineEngine:
         self._hosts = NgHosts(config.hosts, config.client, clock, random)
         self._calls: dict[str, CallState] = {}
         self._watch = Watch(config.rhythm, clock, self._look)
-        self._handlers: list[EventHandler] = []
-        self._events: deque[MediaEvent] = deque()
-        self._delivery: asyncio.Handle | None = None
+        self._delivery = EventDelivery()
         self._running = False
 
     @property
@@ -91,7 +88,7 @@ class RtpengineEngine:
         return len(self._calls)
 
     def subscribe(self, handler: EventHandler) -> None:
-        self._handlers.append(handler)
+        self._delivery.subscribe(handler)
 
     async def start(self) -> None:
         """Ask every daemon whether it is there; raises MediaError 503, with the addresses, where none is."""
@@ -330,7 +327,7 @@ class RtpengineEngine:
         reply = await self._ask(call.host, {"command": "query", "call-id": call.call_id})
         if not call.closed:
             for event in call.take(heard(reply), self._clock(), self.config.patience):
-                self._emit(event)
+                self._delivery.emit(event)
 
     async def _end(self, call: CallState) -> None:
         """Delete at the daemon; what it last said is kept. A daemon that is gone frees the call by itself in time."""
@@ -355,7 +352,7 @@ class RtpengineEngine:
                 return False
             if not call.closed:
                 tag = next(iter(call.parties), "")
-                self._emit(MediaFailed(call_id, tag, "rtpengine does not know the call any more"))
+                self._delivery.emit(MediaFailed(call_id, tag, "rtpengine does not know the call any more"))
             return None
         return call.awaited
 
@@ -389,22 +386,6 @@ class RtpengineEngine:
     def _still_open(call: CallState) -> None:
         if call.closed:
             raise MediaError("the call has ended", 481)
-
-    def _emit(self, event: MediaEvent) -> None:
-        """Queue an event; it is delivered from the event loop, never from within a request."""
-        self._events.append(event)
-        if self._delivery is None:
-            self._delivery = asyncio.get_running_loop().call_soon(self._deliver)
-
-    def _deliver(self) -> None:
-        self._delivery = None
-        for _ in range(len(self._events)):
-            event = self._events.popleft()
-            for handler in tuple(self._handlers):
-                try:
-                    handler(event)
-                except Exception:
-                    log.exception("a handler of media events failed")
 
 
 async def _closed_sockets() -> None:
