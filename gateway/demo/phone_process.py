@@ -11,6 +11,7 @@ import os
 import select
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -113,6 +114,8 @@ class PhoneAccount(pj.Account):  # type: ignore[misc]  # pjsua2 ships no types
         say("registration", code=prm.code, reason=prm.reason, expires=prm.expiration)
 
     def onIncomingCall(self, prm: Any) -> None:
+        # What we were told before somebody was told to call us comes first.
+        self.phone.catch_up()
         call = PhoneCall(self.phone, prm.callId)
         info = call.getInfo()
         if self.phone.call is not None:
@@ -133,6 +136,8 @@ class Phone:
     def __init__(self, port: int) -> None:
         self.call: PhoneCall | None = None
         self.over: list[PhoneCall] = []
+        self.catch_up: Callable[[], object] = lambda: None
+        """Obeys the commands that have come already; set by what reads them."""
         self.registered = False
         self.answer_with = 200
         """Status an incoming call is answered with at once; 0 lets it ring until told."""
@@ -261,23 +266,37 @@ def obey(phone: Phone, line: bytes) -> bool:
     return True
 
 
+class Commands:
+    """The lines on standard input, obeyed as they come."""
+
+    def __init__(self, phone: Phone) -> None:
+        self.running = True
+        self._phone = phone
+        self._pending = b""
+        phone.catch_up = self.obey_pending
+
+    def obey_pending(self) -> None:
+        """Do everything that has come so far; never waits."""
+        source = sys.stdin.fileno()
+        while self.running and select.select([source], [], [], 0)[0]:
+            chunk = os.read(source, 65536)
+            if not chunk:
+                self.running = False
+            *lines, self._pending = (self._pending + chunk).split(b"\n")
+            for line in filter(None, lines):
+                self.running = self.running and obey(self._phone, line)
+
+
 def main() -> None:
     """Serve commands until "quit" or the end of standard input."""
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     phone = Phone(port=int(sys.argv[1]) if len(sys.argv) > 1 else 0)
+    commands = Commands(phone)
     say("ready")
-    source, pending, running = sys.stdin.fileno(), b"", True
-    while running:
+    while commands.running:
         phone.endpoint.libHandleEvents(5)
         phone.over.clear()
-        if not select.select([source], [], [], 0)[0]:
-            continue
-        chunk = os.read(source, 65536)
-        if not chunk:
-            break
-        *lines, pending = (pending + chunk).split(b"\n")
-        for line in filter(None, lines):
-            running = running and obey(phone, line)
+        commands.obey_pending()
     phone.close()
     # pjlib's own atexit handlers crash in some builds once everything is destroyed.
     os._exit(0)
