@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -30,7 +31,7 @@ from gateway.identity.model import Credential
 from gateway.identity.store import IdentityStore
 from gateway.legs.registrar import Gatekeeper, Registrar
 from gateway.media.engine import MediaEngine, MediaError
-from gateway.net.registration import RegistrationPolicy
+from gateway.net.registration import Registration, RegistrationPolicy
 from gateway.net.user_agent import UserAgent
 from gateway.sip.headers_values import NameAddr
 from gateway.sip.uri import Uri
@@ -198,6 +199,7 @@ class GatewayApp:
                     policy=RegistrationPolicy(expires=trunk.register_expires),
                 )
                 task = asyncio.ensure_future(registering)
+                task.add_done_callback(partial(_registered, trunk.name))
                 self._stack.push_async_callback(_ended, task)
 
     async def _sweep(self, expire: Callable[[float], Awaitable[int]]) -> None:
@@ -259,6 +261,17 @@ class GatewayApp:
             link = self.signed_in_url(user.id) if made and user.web else None
             found.append(Account(user.id, password, ", ".join(ways), link))
         return tuple(found)
+
+
+def _registered(trunk: str, task: asyncio.Future[Registration]) -> None:
+    """Say how the first REGISTER went; later ones are the registration's own to tell."""
+    if task.cancelled():
+        return
+    error = task.exception()
+    if error is not None:
+        log.error("trunk cannot be registered", trunk=trunk, reason=str(error))
+    else:
+        log.info("trunk", trunk=trunk, registered=task.result().registered, status=task.result().status)
 
 
 async def _ended(task: asyncio.Future[Any]) -> None:

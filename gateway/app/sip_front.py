@@ -70,10 +70,9 @@ class SipFront:
             session.reject(403)
             return
         leg = SipCallerLeg(self._new_tag(), session, address, session.source.host)
-        if not self._srtp_fits(leg.party.kind, identity):
-            await leg.end(Cause.NOT_ACCEPTABLE)
-            return
         try:
+            if not self._srtp_fits(leg.party.kind, identity):
+                raise RouteError(Cause.NOT_ACCEPTABLE, "the SRTP policy does not allow this offer")
             await self._calls.place(leg, caller, str(request.uri), leg.offer, limit)
         except RouteError as error:
             await leg.end(error.cause)

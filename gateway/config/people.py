@@ -166,7 +166,8 @@ class Trunk(Section):
     from_user: Text | None = None
     """User part of From toward the trunk; default: the caller's own."""
     sources: tuple[Text, ...] = ()
-    """IP addresses or networks that may call in as this trunk without digest: "192.0.2.10", "192.0.2.0/24"."""
+    """IP addresses or networks that may call in as this trunk without digest: "192.0.2.10", "192.0.2.0/24".
+    Over UDP an address can be forged: such a call rings users, but never leaves through a trunk again."""
     codecs: tuple[Codec, ...] = ()
     """Codecs it prefers, best first; default: the order of codecs.rtp."""
     srtp: SrtpPolicy | None = None

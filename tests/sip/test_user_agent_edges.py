@@ -270,3 +270,17 @@ def test_a_closing_gateway_takes_no_new_calls() -> None:
     stage.send(caller.make("OPTIONS", call_id="other"))
     assert set(stage.puppet.statuses()) == {503}
     assert stage.agent.calls == []
+
+
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
+def test_a_reoffer_that_crosses_our_bye_is_answered_481(method: str) -> None:
+    """Nobody is left to answer it, and a transaction without an answer would stay for ever."""
+    stage = Stage()
+    caller, session, _ = answered_call(stage)
+    session.hangup()
+    stage.run()
+    stage.puppet.take()
+    caller.next(method, body=OFFER)
+    assert stage.puppet.statuses()[-1] == 481
+    stage.run(70.0)
+    assert stage.agent.core.is_idle

@@ -164,6 +164,10 @@ class Reoffers:
     def on_reinvite(self, transaction: Transaction, request: Request) -> None:
         """A re-INVITE came."""
         session = self._session
+        if session.is_over:
+            # Nobody is left to ask; the dialog only waits for the answer to its BYE (RFC 3261 15.1.2).
+            session.respond(transaction, 481)
+            return
         if not session.is_confirmed:
             # The first INVITE is not settled yet (RFC 3261 14.2).
             status = 491 if session.role == "uac" else 500
@@ -173,10 +177,13 @@ class Reoffers:
 
     def on_update(self, transaction: Transaction, request: Request) -> None:
         """An UPDATE came; without a body it only refreshes the session."""
+        session = self._session
+        if session.is_over:
+            session.respond(transaction, 481)
+            return
         if request.body:
             self._offered(transaction, request)
             return
-        session = self._session
         session.timer.check(request)
         fields = session.timer.accept(request, self._core.now())
         session.arm_timer()
