@@ -1,0 +1,155 @@
+"""Example 7: several bodies in one message, a dialog named in a URI, and bounds on what is looked at."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import sdp
+from gateway.sip import build
+from gateway.sip.dialogs.dialog import Dialog
+from gateway.sip.errors import SipBuildError, SipSyntaxError
+from gateway.sip.headers import Headers
+from gateway.sip.headers_more import MediaType, Replaces
+from gateway.sip.headers_values import NameAddr
+from gateway.sip.message import Request
+from gateway.sip.multipart import BodyLimits, Part, find_part, parts_of, write_multipart
+from gateway.sip.parser import parse_message
+from gateway.sip.uri import Uri
+
+ALICE = NameAddr(Uri.of("alice", "atlanta.example.com"))
+BOB = NameAddr(Uri.of("bob", "biloxi.example.com"))
+CAROL = NameAddr(Uri.of("carol", "chicago.example.com"))
+OFFER = b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
+
+
+def check(condition: bool, words: str) -> None:
+    """Print what holds; where it does not hold, say so and end the program with status 1."""
+    if not condition:
+        sys.exit(f"FAIL: {words}")
+    print(f"  ok: {words}")
+
+
+def part(content_type: str, body: bytes, *fields: tuple[str, object]) -> Part:
+    """One part with its own header fields."""
+    return Part(MediaType.parse(content_type), body, Headers(fields))
+
+
+def invite(content_type: str, body: bytes) -> Request:
+    """Alice's INVITE to Bob with that body, as Bob reads it from the wire."""
+    made = build.request(
+        "INVITE", BOB.uri, from_=ALICE.with_tag("a"), to=BOB, call_id="multi", cseq=1, contact=ALICE,
+        headers=[("Via", "SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1")], body=body, content_type=content_type,
+    )  # fmt: skip
+    read = parse_message(made.write())
+    assert isinstance(read, Request)
+    return read
+
+
+def mixed() -> None:
+    """multipart/mixed: independent things that travel together."""
+    print("1. An offer and a customer's record in one INVITE")
+    record = json.dumps({"customer": 4711, "waiting": 12}).encode()
+    optional = ("Content-Disposition", "render;handling=optional")
+    parts = [part("application/sdp", OFFER), part("application/json", record, optional)]
+    request = invite(*write_multipart(parts, boundary="kiosk-7"))
+    for line in request.body.decode().splitlines():
+        print(f"  | {line}")
+    found = parts_of(request)
+    check([one.content_type.essence for one in found] == ["application/sdp", "application/json"], "two parts, in order")
+    offer = sdp.SessionDescription.parse(find_part(request, "application/sdp") or b"")
+    check(offer.media[0].port == 4000, "the part that is an offer can be answered")
+    check(json.loads(found[1].body)["customer"] == 4711, "the record can be shown")
+    check(
+        "handling=optional" in (found[1].headers.get("Content-Disposition") or ""), "who does not know it may pass on"
+    )
+    check(find_part(request, "application/pidf+xml") is None, "what is not there is None")
+    check(len(parts_of(invite("application/sdp", OFFER))) == 1, "a body that is no multipart is its one part")
+
+
+def alternative() -> None:
+    """multipart/alternative: the same thing said several ways, the best last."""
+    print("2. The same offer as SDP and as JSON")
+    as_json = json.dumps(sdp.SessionDescription.parse(OFFER).to_dict()).encode()
+    ways = [part("application/sdp", OFFER), part("application/json", as_json)]
+    request = invite(*write_multipart(ways, boundary="either", subtype="alternative"))
+    known = {"application/sdp", "application/json"}
+    best = [one for one in parts_of(request) if one.content_type.essence in known][-1]
+    check(best.content_type.essence == "application/json", "who knows both takes the last")
+    again = sdp.SessionDescription.from_dict(json.loads(best.body))
+    check(again == sdp.SessionDescription.parse(OFFER), "and reads the same description from it")
+
+
+def nested() -> None:
+    """Multiparts may hold multiparts; leaves are what counts."""
+    print("3. One within the other")
+    text = part("text/plain", "schöne Grüße".encode())
+    kind, body = write_multipart([text, part("text/html", b"<b>hello</b>")], "inner", "alternative")
+    request = invite(*write_multipart([part("application/sdp", OFFER), part(kind, body)], "outer"))
+    kinds = [one.content_type.essence for one in parts_of(request)]
+    check(kinds == ["application/sdp", "text/plain", "text/html"], f"leaves: {', '.join(kinds)}")
+
+
+def replacing() -> None:
+    """Alice has Bob on one call and Carol on another, and joins the two: REFER with Replaces in the URI."""
+    print("4. REFER with Replaces")
+    first = build.request(
+        "INVITE", CAROL.uri, from_=ALICE.with_tag("a2"), to=CAROL, call_id="c2", cseq=1, contact=ALICE
+    )
+    dialog = Dialog.of_uac(first, build.response(first, 200, to_tag="carol-1", contact=CAROL))
+    named = Replaces(dialog.id.call_id, to_tag=dialog.id.remote_tag, from_tag=dialog.id.local_tag)
+    target = CAROL.uri.with_header("Replaces", str(named))
+    refer = build.request(
+        "REFER", BOB.uri, from_=ALICE.with_tag("a"), to=BOB.with_tag("b"), call_id="multi", cseq=2, contact=ALICE,
+        headers=[("Refer-To", NameAddr(target)), ("Referred-By", ALICE),
+                 ("Via", "SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK2")],
+    )  # fmt: skip
+    print(f"  Refer-To: {refer.headers.get('Refer-To')}")
+    read = parse_message(refer.write())
+    assert read.refer_to is not None
+    inside = Replaces.parse(read.refer_to.uri.header("Replaces") or "")
+    check(inside == named, "Bob reads which of Carol's calls he is to take the place of")
+    to_carol = build.request(
+        "INVITE", read.refer_to.uri, from_=BOB.with_tag("b3"), to=CAROL, call_id="c3", cseq=1, contact=BOB,
+        headers=[("Replaces", inside)],
+    )  # fmt: skip
+    check(to_carol.uri == CAROL.uri, "headers of a URI never stay in a Request-URI")
+    check(to_carol.replaces == named, "they become headers of Bob's INVITE to Carol")
+
+
+def bounds() -> None:
+    """A stranger may nest without end; we look only so far."""
+    print("5. Bounds")
+    kind, body = write_multipart([part("text/plain", b"deep")], "b0")
+    for level in range(1, 4):
+        kind, body = write_multipart([part(kind, body)], f"b{level}")
+    broken = {
+        "four multiparts within each other": (kind, body),
+        "seventeen parts": write_multipart([part("text/plain", b"x")] * 17, "many"),
+        "a boundary that never comes": ("multipart/mixed;boundary=lost", b"--other\r\n\r\nx\r\n--other--\r\n"),
+        "no boundary at all": ("multipart/mixed", b"--\r\n\r\nx\r\n----\r\n"),
+    }
+    for name, (content_type, text) in broken.items():
+        try:
+            parts_of(invite(content_type, text))
+        except SipSyntaxError as error:
+            check(error.status == 400, f"{name}: 400, {error}")
+        else:
+            sys.exit(f"FAIL: {name} went through")
+    generous = BodyLimits(depth=4)
+    check(parts_of(invite(kind, body), generous)[0].body == b"deep", "limits are settings: with depth=4 it is read")
+    try:
+        write_multipart([part("text/plain", b"a\r\n--mark\r\nb")], "mark")
+    except SipBuildError as error:
+        check(True, f"we write none that would be read differently: {error}")
+    else:
+        sys.exit("FAIL: a boundary within a part was written")
+
+
+if __name__ == "__main__":
+    mixed()
+    alternative()
+    nested()
+    replacing()
+    bounds()
+    print("PASS")

@@ -1,0 +1,90 @@
+"""Example 8: two SIP clients register at a gateway, hear its tone, call each other, and go."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+
+from client import Call, CallError, SipClient
+from loopback import gateway_config
+
+from gateway import log, net
+from gateway.app import GatewayApp
+
+
+def check(condition: bool, words: str) -> None:
+    """Print what holds; where it does not hold, say so and end the program with status 1."""
+    if not condition:
+        sys.exit(f"FAIL: {words}")
+    print(f"  ok: {words}")
+
+
+def near(heard: float, hz: float) -> bool:
+    """Whether a frequency that was heard is the one that was said."""
+    return abs(heard - hz) <= 15
+
+
+async def hear_the_tone(client: SipClient) -> None:
+    print("2. 1001 dials 601, the gateway's steady tone")
+    call = client.dial("601")
+    await call.expect(net.Answered)
+    heard = await call.sound.tone()
+    check(near(heard, 440), f"heard {heard:.0f} Hz, 440 expected")
+    call.hangup()
+    check((await call.expect(net.Ended)).by == "local", "1001 hung up")
+
+
+async def call_each_other(caller: SipClient, callee: SipClient) -> None:
+    print("3. 1002 calls 1001")
+    outgoing = caller.dial("1001")
+    check((await outgoing.expect(net.Provisional)).status == 180, "1002 hears it ring")
+    incoming: Call = await asyncio.wait_for(callee.calls.get(), 5)
+    check(incoming.session.remote.uri.username == "1002", "1001 sees who calls")
+    incoming.answer()
+    await outgoing.expect(net.Answered)
+    there, here = await asyncio.gather(incoming.sound.tone(), outgoing.sound.tone())
+    check(near(there, caller.hz), f"1001 hears {there:.0f} Hz, which 1002 says")
+    check(near(here, callee.hz), f"1002 hears {here:.0f} Hz, which 1001 says")
+    incoming.hangup()
+    check((await outgoing.expect(net.Ended)).by == "remote", "1001 hangs up, and 1002 is told")
+
+
+async def not_there(caller: SipClient, number: str, status: int) -> None:
+    call = caller.dial(number)
+    failed = await call.expect(net.Failed)
+    check(failed.status == status, f"{number}: {failed.status} {failed.reason}")
+
+
+async def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        app = GatewayApp(gateway_config(folder, [{"id": "1001", "sip": True}, {"id": "1002", "sip": True}]))
+        await app.start()
+        domain, place = app.config.domain, app.sip_hostport
+        try:
+            async with (
+                SipClient("1001", app.password("1001"), domain, place, hz=523) as first,
+                SipClient("1002", app.password("1002"), domain, place, hz=784) as second,
+                SipClient("1001", "a guess", domain, place, hz=1000) as guesser,
+            ):
+                print(f"1. Registering at {place}")
+                registrations = await asyncio.gather(first.sign_in(), second.sign_in())
+                check(all(one.registered for one in registrations), f"for {registrations[0].expires} s each")
+                check((await guesser.sign_in()).status == 401, "not with a wrong password")
+                await hear_the_tone(first)
+                await call_each_other(second, first)
+                print("4. Who is not there")
+                await not_there(second, "999", 404)
+                await registrations[0].unregister()
+                await not_there(second, "1001", 480)
+        except (CallError, TimeoutError) as error:
+            sys.exit(f"FAIL: {error or 'it took too long'}")
+        finally:
+            await app.stop()
+
+
+if __name__ == "__main__":
+    finish_log = log.configure("info" if "--verbose" in sys.argv else "error")
+    asyncio.run(main())
+    finish_log()
+    print("PASS")
