@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import re
 import struct
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 import pytest_asyncio
 import websockets
 
-from gateway.demo.phone import DeskPhone
 from tests.interop.gateway import (
     PASSWORDS,
-    TONE_HZ,
-    Gateway,
     RpcBrowser,
-    check_log,
-    config_on_free_ports,
-    gateway_with,
     hear_each_other,
 )
 from tests.interop.stranger import (
@@ -33,60 +24,23 @@ from tests.interop.stranger import (
     SDP,
     Stranger,
     authorization,
-    longest_step,
     own_udp_ports,
     status_of,
     stranger,
 )
+from tests.interop.talk import Talk, ask, rpc_url, talking
 
 pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="module")]
 
 CORPUS = Path(__file__).parents[2].parent / "shared" / "corpora" / "rfc4475"
 SEED = 20_260_101
-LAG_MS = 50.0
-
-
-@dataclass
-class Talk:
-    """Alice and the desk phone in a call, Bob at hand for another one, and a trunk that should hear nothing."""
-
-    gateway: Gateway
-    alice: RpcBrowser
-    bob: RpcBrowser
-    phone: DeskPhone
-    call_id: str
-    """Of the dialog between gateway and phone, which a listener on the wire may have learnt."""
-    trunk: Stranger
-
-    async def goes_on(self) -> None:
-        """Both tones still flow, another call can be made, and nothing unseemly was logged."""
-        await hear_each_other(self.alice, self.phone)
-        self.bob.listen_anew()
-        await self.bob.dial("601")
-        await self.bob.status("talking")
-        await self.bob.tone(TONE_HZ)
-        await self.bob.hang_up()
-        check_log(await self.gateway.journal.text())
-        assert len(self.gateway.app.calls) >= 1
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def talk(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Talk]:
     """The call that every test of this module tries to disturb."""
-    folder = tmp_path_factory.mktemp("strangers")
-    async with stranger("127.0.0.1") as trunk:
-        config = config_on_free_ports(
-            folder,
-            TRUNKS=json.dumps([{"name": "office", "uri": "sip:{}:{}".format(*trunk.place)}]),
-            ROUTES='[{"match": "600", "to": "service:echo"}, {"match": "601", "to": "service:tone"},'
-            ' {"match": "0*", "to": "trunk:office", "strip": 1}]',
-        )
-        async with gateway_with(config, folder / "gateway.log") as gateway:
-            phone, alice, bob = await gateway.phone(), await gateway.browser("alice"), await gateway.browser("bob")
-            await alice.dial("1001")
-            incoming = await phone.expect("incoming")
-            await alice.status("talking")
-            yield Talk(gateway, alice, bob, phone, incoming.details["call_id"], trunk)
+    async with talking(tmp_path_factory.mktemp("strangers")) as call:
+        yield call
 
 
 @pytest_asyncio.fixture(autouse=True, loop_scope="module")
@@ -416,23 +370,6 @@ async def test_control_bytes_in_any_field_of_rpc_go_nowhere(talk: Talk, field: s
             await ask(socket, method, **{"peer_id": "601", "to_peer_id": "601", "sdp": evil, "digit": "1", field: evil})
 
 
-# -- HTTP and WebSocket -------------------------------------------------------------
-
-
-def rpc_url(talk: Talk) -> str:
-    return talk.gateway.web.replace("http", "ws", 1) + "/rpc"
-
-
-async def ask(socket: websockets.ClientConnection, method: str, **params: object) -> dict[str, object]:
-    """One request and its reply."""
-    await socket.send(json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}))
-    async with asyncio.timeout(5):
-        while True:
-            reply = json.loads(await socket.recv())
-            if "id" in reply:
-                return dict(reply)
-
-
 async def _offer_of(browser: RpcBrowser) -> str:
     """A good offer."""
     connection = browser._new_connection()
@@ -440,145 +377,3 @@ async def _offer_of(browser: RpcBrowser) -> str:
     sdp = str(connection.localDescription.sdp)
     await browser._finish()
     return sdp
-
-
-BODIES: list[tuple[bytes, set[int]]] = [
-    (b"", {400, 422}),
-    (b"{", {400, 422}),
-    (b"\xff\xfe\x00", {400, 422}),
-    (b"[]", {400, 422}),
-    (b"null", {400, 422}),
-    (b'"text"', {400, 422}),
-    (b"{" * 20_000, {400, 422}),
-    (b"[" * 60_000, {400, 422}),
-    (b'{"sdp": 5}', {400, 422}),
-    (b'{"sdp": {"type": null, "sdp": null}}', {400, 422}),
-    (b'{"sdp": {"type": "offer", "sdp": "v=0"}}', {400, 422, 488}),
-    (b'{"sdp": {"type": "offer", "sdp": "not sdp"}}', {400, 422}),
-    (b'{"sdp": {"type": "bogus", "sdp": "v=0\\r\\n"}}', {400, 422}),
-    (b'{"sdp": {"type": "offer", "sdp": "' + b"a=x\\r\\n" * 9_000 + b'"}}', {400, 413, 422}),
-    (b'{"n": ' + b"9" * 5_000 + b"}", {400, 422}),
-    (b"x" * 2_000_000, {413}),
-]
-
-
-async def test_strange_bodies_get_the_error_of_the_contract(talk: Talk) -> None:
-    """{"error", "code"} and a 4xx, whatever was posted wherever."""
-    async with httpx.AsyncClient(base_url=talk.gateway.web, timeout=10) as client:
-        for body, statuses in BODIES:
-            for path in ("/webrtc/offer", "/webrtc/ice-candidate", "/webrtc/close"):
-                answer = await client.post(path, content=body, headers={"Content-Type": "application/json"})
-                assert answer.status_code in statuses, (path, body[:80], answer.text)
-                assert answer.json()["code"] == answer.status_code
-                assert isinstance(answer.json()["error"], str)
-
-
-FRAMES = [
-    "",
-    "{",
-    "null",
-    "[]",
-    "[" * 30_000,
-    '{"jsonrpc": "2.0"}',
-    '{"jsonrpc": "1.0", "id": 1, "method": "announce"}',
-    '{"jsonrpc": "2.0", "id": {}, "method": "announce", "params": {}}',
-    '{"jsonrpc": "2.0", "id": 1, "method": 5}',
-    '{"jsonrpc": "2.0", "id": 1, "method": "announce", "params": {"peer_id": []}}',
-    '{"jsonrpc": "2.0", "id": 1, "method": "offer", "params": {"to_peer_id": 601, "sdp": "v=0"}}',
-    '{"jsonrpc": "2.0", "id": 1, "method": "offer", "params": {"to_peer_id": "601", "sdp": {}}}',
-    '{"jsonrpc": "2.0", "id": 1e400, "method": "list_peers"}',
-    '{"jsonrpc": "2.0", "id": "\\ud800", "method": "list_peers"}',
-]
-
-
-async def test_strange_frames_at_rpc_are_errors_of_json_rpc(talk: Talk) -> None:
-    """An error with a code, or the socket is closed; never a traceback, never a result."""
-    for text in FRAMES:
-        async with websockets.connect(rpc_url(talk)) as socket:
-            await socket.send(text)
-            reply = await _reply_or_close(socket)
-            if isinstance(reply, int):
-                assert reply in (1002, 1003, 1007, 1008, 1009), text[:80]
-            else:
-                assert reply["error"]["code"] < 0, text[:80]
-
-
-async def _reply_or_close(socket: websockets.ClientConnection) -> int | dict[str, Any]:
-    """What the socket says next: a JSON object, or the close code."""
-    try:
-        async with asyncio.timeout(5):
-            return dict(json.loads(await socket.recv()))
-    except websockets.ConnectionClosed:
-        return socket.close_code or 0
-
-
-async def test_a_message_too_big_for_rpc_closes_that_socket_only(talk: Talk) -> None:
-    """1009."""
-    async with websockets.connect(rpc_url(talk)) as socket:
-        await socket.send("x" * 200_000)
-        assert await _reply_or_close(socket) == 1009
-
-
-async def test_a_password_never_reaches_the_log_whatever_the_frame_looks_like(talk: Talk) -> None:
-    """The first words of a frame are what a debug log shows: here they are the password (held after the test)."""
-    secret = PASSWORDS["alice"]
-    async with websockets.connect(rpc_url(talk)) as socket:
-        rest = ',"peer_id":"alice","capabilities":{}},"id":1,"method":"announce","jsonrpc":"2.0"}'
-        await socket.send('{"params":{"token":' + json.dumps(secret) + rest)
-        assert "result" in json.loads(await socket.recv())
-        await socket.send('{"token": ' + json.dumps(secret))
-        assert "error" in json.loads(await socket.recv())
-    async with httpx.AsyncClient(base_url=talk.gateway.web) as client:
-        await client.get("/healthz", headers={"Authorization": f"Bearer {secret}"}, params={"token": secret})
-        await client.post("/webrtc/offer", json={"sdp": {"type": "offer", "sdp": ""}, "token": secret})
-
-
-# -- bombs --------------------------------------------------------------------------
-
-
-def _bombs() -> dict[str, str]:
-    start = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n"
-    audio = "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\na=rtpmap:111 opus/48000/2\r\n"
-    return {
-        "ssrc lines": start + audio + "".join(f"a=ssrc:{n} cname:x\r\n" for n in range(20_000)),
-        "candidates": start + audio + "".join(f"a=candidate:{n} 1 udp 1 10.0.0.1 9 typ host\r\n" for n in range(9_000)),
-        "sections": start + audio * 5_000,
-        "codecs": start
-        + f"m=audio 9 RTP/AVP {' '.join(['96'] * 60_000)}\r\n"
-        + "".join(f"a=rtpmap:96 x{n}/8000\r\n" for n in range(10_000)),
-        "one long line": start + audio + "a=fmtp:111 " + "x" * 430_000 + "\r\n",
-    }
-
-
-@pytest.mark.parametrize("name", list(_bombs()))
-@pytest.mark.parametrize("size", [430_000, 60_000])
-async def test_an_sdp_bomb_is_refused_without_holding_up_anybody(
-    talk: Talk, mallory: Stranger, name: str, size: int
-) -> None:
-    """By HTTP, /rpc and, as far as it fits a datagram, SIP: no step of the event loop takes 50 ms."""
-    bomb = _bombs()[name][:size]
-    loop = asyncio.get_running_loop()
-    body = json.dumps({"sdp": {"type": "offer", "sdp": bomb}}).encode()
-    frame = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "offer", "params": {"to_peer_id": "600", "sdp": bomb}})
-    request = mallory.request("INVITE", talk.gateway.uri("600"), user="1002", body=bomb[:60_000])
-    async with httpx.AsyncClient(base_url=talk.gateway.web) as client, websockets.connect(rpc_url(talk)) as socket:
-        await ask(socket, "announce", peer_id="guest-3", capabilities={"audio": True})
-        async with longest_step() as worst:
-            began = loop.time()
-            answer = await client.post("/webrtc/offer", content=body, headers={"Content-Type": "application/json"})
-            assert 400 <= answer.status_code < 500
-            await socket.send(frame)
-            await _refusal(socket)
-            mallory.send(request, talk.gateway.sip)
-            await mallory.ask(mallory.request("OPTIONS", f"sip:{talk.gateway.config.domain}"), talk.gateway.sip)
-            assert loop.time() - began < 2.0
-    assert worst[0] < LAG_MS
-
-
-async def _refusal(socket: websockets.ClientConnection) -> None:
-    """An error, or the socket closed for a message too big."""
-    while isinstance(reply := await _reply_or_close(socket), dict):
-        assert "result" not in reply
-        if "error" in reply:
-            return
-    assert reply == 1009
