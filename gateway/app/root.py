@@ -75,6 +75,7 @@ class GatewayApp:
         self._passwords: passwords.Passwords
         self._credentials: dict[str, Credential] = {}
         self._user_agent: UserAgent
+        self._registrations: dict[str, Registration] = {}
         self._web_port = config.web.listen.port
         self._stack = AsyncExitStack()
 
@@ -199,8 +200,19 @@ class GatewayApp:
                     policy=RegistrationPolicy(expires=trunk.register_expires),
                 )
                 task = asyncio.ensure_future(registering)
-                task.add_done_callback(partial(_registered, trunk.name))
+                task.add_done_callback(partial(self._trunk_registered, trunk.name))
                 self._stack.push_async_callback(_ended, task)
+
+    def _trunk_registered(self, trunk: str, task: asyncio.Future[Registration]) -> None:
+        """Say how the first REGISTER went; later ones are the registration's own to tell."""
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None:
+            log.error("trunk cannot be registered", trunk=trunk, reason=str(error))
+            return
+        registration = self._registrations[trunk] = task.result()
+        log.info("trunk", trunk=trunk, registered=registration.registered, status=registration.status)
 
     async def _sweep(self, expire: Callable[[float], Awaitable[int]]) -> None:
         while True:
@@ -221,6 +233,11 @@ class GatewayApp:
     def password(self, user_id: str) -> str:
         """The password in force; for the demo and the tests, which play the users."""
         return self._passwords.values[user_id]
+
+    @property
+    def registered_trunks(self) -> frozenset[str]:
+        """Names of the trunks we are registered at now."""
+        return frozenset(name for name, made in self._registrations.items() if made.registered)
 
     @property
     def page_url(self) -> str:
@@ -261,17 +278,6 @@ class GatewayApp:
             link = self.signed_in_url(user.id) if made and user.web else None
             found.append(Account(user.id, password, ", ".join(ways), link))
         return tuple(found)
-
-
-def _registered(trunk: str, task: asyncio.Future[Registration]) -> None:
-    """Say how the first REGISTER went; later ones are the registration's own to tell."""
-    if task.cancelled():
-        return
-    error = task.exception()
-    if error is not None:
-        log.error("trunk cannot be registered", trunk=trunk, reason=str(error))
-    else:
-        log.info("trunk", trunk=trunk, registered=task.result().registered, status=task.result().status)
 
 
 async def _ended(task: asyncio.Future[Any]) -> None:

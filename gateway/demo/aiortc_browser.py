@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import av
 import numpy as np
 import websockets
-from aiortc import MediaStreamTrack, RTCPeerConnection, RTCSessionDescription
+from aiortc import InvalidStateError, MediaStreamTrack, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError
 
 from gateway.demo.browser import BrowserError
@@ -66,6 +66,8 @@ class AiortcBrowser:
         self._sound = asyncio.Event()
         self._listening: asyncio.Task[None] | None = None
         self._offered_at: float | None = None
+        self.troubles: list[str] = []
+        """What went wrong on this side, for error messages."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -173,6 +175,11 @@ class AiortcBrowser:
                 if self._ear.first_sound is not None:
                     self._sound.set()
 
+    async def _tell(self, method: str, **params: Any) -> None:
+        """A notification: from within the reader nobody could wait for the reply."""
+        assert self._socket is not None
+        await self._socket.send(json.dumps({"jsonrpc": "2.0", "method": method, "params": params}))
+
     async def _ask(self, method: str, **params: Any) -> Any:
         assert self._socket is not None
         self._ids += 1
@@ -196,6 +203,8 @@ class AiortcBrowser:
 
     async def _heard(self, method: str, params: dict[str, Any]) -> None:
         match method:
+            case "offer" if params.get("update"):
+                await self._update(params)
             case "offer":
                 self._offer, self._peer = params, params["from_peer_id"]
                 await self._become("ringing")
@@ -205,6 +214,18 @@ class AiortcBrowser:
                 await self._become("talking")
             case "peer_disconnected":
                 await self._finish()
+
+    async def _update(self, params: dict[str, Any]) -> None:
+        """Answer a re-offer of the call there is (hold, another codec); what aiortc cannot do is refused."""
+        description: dict[str, Any] = {"type": "rollback"}
+        if self._connection is not None:
+            try:
+                await self._connection.setRemoteDescription(RTCSessionDescription(params["sdp"], "offer"))
+                await self._connection.setLocalDescription(await self._connection.createAnswer())
+                description = {"type": "answer", "sdp": self._connection.localDescription.sdp}
+            except (ValueError, InvalidStateError) as error:
+                self.troubles.append(f"a re-offer was refused: {error}")
+        await self._tell("answer", to_peer_id=params["from_peer_id"], call_id=params.get("call_id"), **description)
 
     async def _finish(self) -> None:
         self._peer = self._offer = None
