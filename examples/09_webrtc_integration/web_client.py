@@ -9,6 +9,7 @@ import json
 from types import TracebackType
 from typing import Any, Self
 
+import aioice.ice
 import av
 import numpy as np
 import websockets
@@ -20,6 +21,16 @@ from gateway.demo.tones import Listener, sine
 RATE = 48000
 FRAME = 960
 """Samples in 20 ms."""
+
+
+def loopback_only(use_ipv4: bool, use_ipv6: bool) -> list[str]:
+    """The addresses that ICE gathers candidates on."""
+    return ["127.0.0.1"]
+
+
+# ICE leaves loopback out (RFC 8445 section 5.1.1.1). Here it is all there shall be: the example runs without a network,
+# and nobody outside reaches its sockets.
+aioice.ice.get_host_addresses = loopback_only
 
 
 class WebError(Exception):
