@@ -19,8 +19,8 @@ from aiortc import RTCPeerConnection, RTCSessionDescription
 
 from bench.table import Result, report
 from gateway.app import GatewayApp
-from gateway.demo.aiortc_browser import ToneTrack
-from gateway.demo.browser import find_chromium
+from gateway.demo.aiortc_browser import LOCAL, ToneTrack
+from gateway.demo.chromium import find_chromium
 from gateway.demo.runner import Demo, DemoOptions, demo_config
 
 ROUNDS = 15
@@ -50,7 +50,7 @@ async def _first_frame(connection: RTCPeerConnection) -> asyncio.Event:
 
 
 async def _offering() -> tuple[RTCPeerConnection, asyncio.Event]:
-    connection = RTCPeerConnection()
+    connection = RTCPeerConnection(LOCAL)
     connection.addTrack(ToneTrack(523))
     heard = await _first_frame(connection)
     await connection.setLocalDescription(await connection.createOffer())
@@ -69,7 +69,7 @@ async def _exchange_here(client: httpx.AsyncClient, sdp: str) -> float:
 
 async def _exchange_aiortc(sdp: str) -> float:
     """The same offer answered by aiortc in this process, without HTTP."""
-    connection = RTCPeerConnection()
+    connection = RTCPeerConnection(LOCAL)
     began = time.perf_counter()
     await connection.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
     connection.addTrack(ToneTrack(440))
@@ -96,7 +96,7 @@ async def _hear_gateway(client: httpx.AsyncClient) -> float:
 async def _hear_aiortc() -> float:
     """The same with another aiortc connection that sends a tone."""
     connection, heard = await _offering()
-    other = RTCPeerConnection()
+    other = RTCPeerConnection(LOCAL)
     began = time.perf_counter()
     await other.setRemoteDescription(connection.localDescription)
     other.addTrack(ToneTrack(440))
@@ -111,7 +111,7 @@ async def _hear_aiortc() -> float:
 
 async def _with_gateway() -> list[Result]:
     with tempfile.TemporaryDirectory() as folder:
-        app = GatewayApp(demo_config(folder))
+        app = GatewayApp(demo_config(folder, GATEWAY_LIMITS__CALLS_PER_SECOND="10000"))
         await app.start()
         try:
             async with httpx.AsyncClient(base_url=app.page_url) as client:

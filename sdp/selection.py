@@ -121,7 +121,7 @@ def offered_codecs(source: tuple[Codec, ...], kind: str, plan: Plan, numbering: 
         media += _ordered(more, policy)
     if kind == "video" and not plan.is_webrtc:
         media = _one_of_each(media)
-    side = _side_formats(kept, media, policy) if kind == "audio" else []
+    side = _side_formats(source, kept, media, policy) if kind == "audio" else []
     numbering.wish(kept)
     if not media:
         return tuple(numbering.give_all(side))
@@ -130,9 +130,12 @@ def offered_codecs(source: tuple[Codec, ...], kind: str, plan: Plan, numbering: 
     return (*[codec for _, codec in given], *numbering.give_all(side), *repair)
 
 
-def _digits_alone(codecs: list[Codec]) -> list[Codec]:
-    """The digits of a section that has nothing else (RFC 4317 section 2.5); () where it has."""
-    return [] if any(codec.is_media for codec in codecs) else [codec for codec in codecs if codec.is_event]
+def _digits_alone(said: tuple[Codec, ...], kept: list[Codec]) -> list[Codec]:
+    """The digits of a section that has nothing else (RFC 4317 section 2.5).
+
+    None where voice was said and the policy took it away: digits alone would be no call.
+    """
+    return [] if any(codec.is_media for codec in said) else [codec for codec in kept if codec.is_event]
 
 
 def _ordered(media: list[Codec], policy: CodecPolicy) -> list[Codec]:
@@ -151,13 +154,13 @@ def _one_of_each(media: list[Codec]) -> list[Codec]:
     return list(seen.values())
 
 
-def _side_formats(kept: list[Codec], media: list[Codec], policy: CodecPolicy) -> list[Codec]:
+def _side_formats(said: tuple[Codec, ...], kept: list[Codec], media: list[Codec], policy: CodecPolicy) -> list[Codec]:
     """Comfort noise and digits at the clock rates of the audio codecs (RFC 3389, RFC 4733), noise first.
 
     Digits 0-15 are said even where the other side leaves them to the default: some phones want to read it.
     """
     if not media:
-        return _digits_alone(kept)
+        return _digits_alone(said, kept)
     rates = dict.fromkeys(codec.clock_rate for codec in media)
     noise = [codec for codec in kept if codec.key[0] == NOISE and codec.clock_rate in rates]
     events = {codec.clock_rate: codec for codec in reversed(kept) if codec.is_event}
@@ -201,7 +204,7 @@ def answered_codecs(
         elif any(_convertible(other, kind, policy)):
             chosen = _ordered(list(_convertible(media, kind, policy)), policy)
     if not chosen and kind == "audio" and (other is None or not any(codec.is_media for codec in other)):
-        chosen = _digits_alone(usable)
+        chosen = _digits_alone(offered, usable)
     if not chosen:
         return ()
     rest = [codec for codec, _ in common if not codec.is_media and not codec.is_event]

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import pytest
 
-from gateway.demo.browser import find_chromium
+from gateway.demo.chromium import find_chromium
 
 
 def missing(what: str, remedy: str) -> NoReturn:

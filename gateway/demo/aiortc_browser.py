@@ -13,15 +13,23 @@ from urllib.parse import parse_qs, urlsplit
 import av
 import numpy as np
 import websockets
-from aiortc import InvalidStateError, MediaStreamTrack, RTCPeerConnection, RTCSessionDescription
+from aiortc import (
+    InvalidStateError,
+    MediaStreamTrack,
+    RTCConfiguration,
+    RTCPeerConnection,
+    RTCSessionDescription,
+)
 from aiortc.mediastreams import MediaStreamError
 
-from gateway.demo.browser import BrowserError
+from gateway.demo.chromium import BrowserError
 from gateway.demo.tones import Listener, sine
 
 RATE = 48000
 FRAME = 960
 """Samples in 20 ms."""
+LOCAL = RTCConfiguration(iceServers=[])
+"""Without it aiortc asks a public STUN server, and a demonstration has nothing to say to anybody outside."""
 
 
 class ToneTrack(MediaStreamTrack):
@@ -153,7 +161,7 @@ class AiortcBrowser:
     def _new_connection(self) -> RTCPeerConnection:
         self._ear.forget()
         self._sound.clear()
-        connection = self._connection = RTCPeerConnection()
+        connection = self._connection = RTCPeerConnection(LOCAL)
         connection.addTrack(ToneTrack(self._hz))
 
         @connection.on("track")

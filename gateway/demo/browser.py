@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -13,11 +12,10 @@ from typing import Any
 import numpy as np
 from playwright.async_api import Browser, BrowserContext, Page, Playwright, async_playwright
 
+from gateway.demo.chromium import BrowserError
 from gateway.demo.tones import AUDIBLE, loudest_frequency, rms, sine, write_wav
-from gateway.errors import GatewayError
 
 RATE = 48000
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 _QUIET = (
     "--no-first-run",
@@ -84,15 +82,6 @@ _EAR = """
   ear.samples = () => ({ rate: ear.rate, samples: ear.recent.flatMap((part) => Array.from(part)) });
 })();
 """
-
-
-class BrowserError(GatewayError):
-    """The page did not do in time what was expected of it."""
-
-
-def find_chromium() -> str | None:
-    """Path of an installed Chromium, or None."""
-    return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
 class SoftphoneBrowser:

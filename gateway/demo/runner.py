@@ -7,15 +7,19 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from gateway.app import GatewayApp
 from gateway.config import Config, load
 from gateway.demo.aiortc_browser import AiortcBrowser
-from gateway.demo.browser import SoftphoneBrowser, find_chromium
+from gateway.demo.chromium import find_chromium
 from gateway.demo.phone import DeskPhone
 from gateway.demo.ports import free_ports
 from gateway.demo.report import DemoReport, StepResult
 from gateway.errors import GatewayError
+
+if TYPE_CHECKING:
+    from gateway.demo.browser import SoftphoneBrowser
 
 BROWSER_HZ = 523
 PHONE_HZ = 784
@@ -32,8 +36,8 @@ class DemoOptions:
     rounds: int = 3
 
 
-def demo_config(folder: str) -> Config:
-    """A gateway on free loopback ports, with the two ready-made accounts and nothing kept."""
+def demo_config(folder: str, **changes: str) -> Config:
+    """A gateway on free loopback ports, with the two ready-made accounts and nothing kept; `changes` are variables."""
     web, sip, webrtc, rtp = free_ports(4)
     environ = {
         "GATEWAY_WEB__LISTEN": f"127.0.0.1:{web}",
@@ -45,7 +49,7 @@ def demo_config(folder: str) -> Config:
         "GATEWAY_USERS": '[{"id": "alice", "display_name": "Alice", "web": true},'
         ' {"id": "1001", "display_name": "Desk phone", "sip": true}]',
     }
-    return load(None, environ)
+    return load(None, environ | changes)
 
 
 class Demo:
@@ -81,11 +85,16 @@ class Demo:
     def _choose_browser(self) -> SoftphoneBrowser | AiortcBrowser:
         executable = find_chromium() if self._options.browser != "aiortc" else None
         if executable is not None:
+            from gateway.demo.browser import SoftphoneBrowser  # only where playwright is installed
+
             self._progress(f"Starting {executable} with a tone of {BROWSER_HZ} Hz for a microphone …")
             return SoftphoneBrowser(executable, BROWSER_HZ)
         if self._options.browser == "chromium":
-            raise GatewayError("there is no Chromium here; install the package chromium, or use --browser aiortc")
-        self._progress("There is no Chromium here: an aiortc peer plays the browser.")
+            raise GatewayError(
+                "there is no Chromium to drive; install the package chromium and the extra `browser` (playwright), "
+                "or use --browser aiortc"
+            )
+        self._progress("There is no Chromium to drive here: an aiortc peer plays the browser.")
         return AiortcBrowser(BROWSER_HZ)
 
     async def _steps(self, report: DemoReport) -> None:

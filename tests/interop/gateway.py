@@ -19,7 +19,7 @@ from aiortc import RTCPeerConnection, RTCRtpSender
 from gateway.app import GatewayApp
 from gateway.config import Config, load
 from gateway.demo.aiortc_browser import AiortcBrowser
-from gateway.demo.browser import BrowserError
+from gateway.demo.chromium import BrowserError
 from gateway.demo.phone import DeskPhone
 from gateway.demo.ports import free_ports
 from gateway.log import configure

@@ -14,6 +14,7 @@ from aiortc import RTCPeerConnection, RTCRtpSender, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamTrack
 from numpy.typing import NDArray
 
+from gateway.demo.aiortc_browser import LOCAL
 from gateway.media.embedded.audio import Pcm, make_decoder, make_encoder, tone
 from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.embedded.rtp import RtpPacket, is_rtcp
@@ -215,7 +216,7 @@ class Browser:
     """aiortc as a browser with a microphone that hums."""
 
     def __init__(self, frequency: float = 600.0, codecs: Iterable[str] = ("opus",)) -> None:
-        self.peer = RTCPeerConnection()
+        self.peer = RTCPeerConnection(LOCAL)
         self.frames: list[NDArray[Any]] = []
         self.rate = 48000
         self._codecs = {name.lower() for name in codecs}

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from sdp import (
     CodecPolicy,
     MediaDescription,
+    SdpNegotiationError,
     SessionDescription,
     answer,
     read_codecs,
@@ -113,6 +116,16 @@ def test_a_section_of_digits_alone_passes() -> None:
     result = translate(answer(passed, phone_plan()), phone_plan(), offer=offer)
     assert [section.port for section in result.media] == [20000, 20002]
     assert result.media[1].direction == "recvonly"
+
+
+@pytest.mark.parametrize("policy", [CodecPolicy(only=("g729",)), CodecPolicy(drop=("pcmu", "pcma", "g722", "opus"))])
+def test_digits_alone_are_no_call_where_the_policy_takes_the_voice_away(policy: CodecPolicy) -> None:
+    """Neither an answer nor an offer keeps a section for telephone-event when its codecs are not wanted."""
+    offer = described(PHONE_AUDIO)
+    with pytest.raises(SdpNegotiationError):
+        answer(offer, phone_plan(codecs=policy))
+    with pytest.raises(SdpNegotiationError):
+        translate(offer, phone_plan(codecs=policy))
 
 
 def test_noise_passes_where_both_have_it() -> None:
