@@ -141,6 +141,14 @@ class WebLimits(Section):
     """HTTP requests or messages a second from one source address or connection."""
     burst: int = Field(default=100, ge=1)
     """Requests one source may send at once before the rate counts."""
+    offers_per_second: float = Field(default=10.0, gt=0)
+    """HTTP offers (POST /webrtc/offer) a second from one source address."""
+    offer_burst: int = Field(default=50, ge=1)
+    """HTTP offers one source may make at once before the rate counts."""
+    setup_timeout: float = Field(default=25.0, ge=1)
+    """How long an HTTP offer waits for its answer (s)."""
+    session_lifetime: float = Field(default=14_400.0, ge=60)
+    """A session of the HTTP API ends after so long (s)."""
     max_batch: int = Field(default=20, ge=1)
     """Requests in one JSON-RPC batch."""
     send_queue: int = Field(default=256, ge=1)
