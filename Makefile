@@ -44,7 +44,8 @@ check: $(VENV)/.test ## Lint, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	@echo "$(BIN)/mypy on each program of examples/"
-	@for program in examples/*/*.py; do $(BIN)/mypy --no-error-summary $$program || exit; done
+	@for program in examples/*/*.py; do \
+	  MYPYPATH=examples/08_sip_client $(BIN)/mypy --no-error-summary $$program || exit; done  # 09 speaks with the phone of 08
 
 format: $(VENV)/.test ## Rewrite the sources in the house format
 	$(BIN)/ruff check --fix .
