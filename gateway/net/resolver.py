@@ -5,22 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 import dns.asyncresolver
 import dns.exception
+import dns.name
 import dns.rdatatype
 import dns.resolver
 from dns.rdtypes.IN.NAPTR import NAPTR
 from dns.rdtypes.IN.SRV import SRV
 
 from gateway.sip.flow import DEFAULT_PORTS, Flow, is_ip_address
+from gateway.sip.routing import NAPTR_SERVICES, NaptrRecord, SrvLookup, SrvRecord, order_srv, srv_of_naptr
 from gateway.sip.uri import Uri
 
 logger = logging.getLogger(__name__)
 
-_SERVICES = {"SIP+D2U": "udp", "SIP+D2T": "tcp", "SIPS+D2T": "tls", "SIP+D2W": "ws", "SIPS+D2W": "wss"}
 _SRV_NAMES = {"udp": "_sip._udp", "tcp": "_sip._tcp", "tls": "_sips._tcp"}
 
 
@@ -45,15 +46,6 @@ class ResolverConfig:
     """Transports that we can use, preferred first."""
     hosts: tuple[tuple[str, tuple[str, ...]], ...] = field(default=())
     """(name, addresses) pairs that need no DNS, like a hosts file; "localhost" is always known."""
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One SRV target or NAPTR replacement in the order it is to be tried."""
-
-    target: str
-    port: int
-    transport: str
 
 
 Question = tuple[str, str]
@@ -98,7 +90,7 @@ class Resolver:
         usable = self._usable(uri)
         services: list[tuple[str, str]] = []
         if uri.transport is None:
-            services = [(r.target, r.transport) for r in await self._naptr(host) if r.transport in usable]
+            services = [(lookup.name, lookup.transport) for lookup in await self._naptr(host, usable)]
         if not services:
             services = [(f"{_SRV_NAMES[t]}.{host}", t) for t in usable if t in _SRV_NAMES]
         flows: list[Flow] = []
@@ -106,7 +98,7 @@ class Resolver:
         for name, transport in services:
             # The one target "." says that there is no such service (RFC 2782): that is an answer, too.
             offered = offered or bool(await self._ask(name, "SRV"))
-            for record in await self._srv(name, transport):
+            for record in await self._srv(name):
                 flows += await self._addresses(record.target, record.port, transport)
                 if len(flows) >= self._config.records:
                     return tuple(flows[: self._config.records])
@@ -122,37 +114,25 @@ class Resolver:
         secure = uri.scheme == "sips"
         return [t for t in self._config.transports if t in _SRV_NAMES and (t == "tls" or not secure)]
 
-    async def _naptr(self, host: str) -> list[Record]:
-        found = [one for one in await self._ask(host, "NAPTR") if isinstance(one, NAPTR)]
-        found.sort(key=lambda one: (one.order, one.preference))
-        records = []
-        for one in found[: self._config.records]:
-            transport = _SERVICES.get(one.service.decode("ascii", "replace").upper())
-            if transport is not None and one.flags.lower() == b"s":
-                records.append(Record(one.replacement.to_text(omit_final_dot=True), 0, transport))
-        return records
+    async def _naptr(self, host: str, usable: Collection[str]) -> list[SrvLookup]:
+        records = [
+            NaptrRecord(
+                one.order,
+                one.preference,
+                one.flags.decode("ascii", "replace"),
+                one.service.decode("ascii", "replace"),
+                one.replacement.to_text(),
+            )
+            for one in await self._ask(host, "NAPTR")
+            if isinstance(one, NAPTR)
+        ]
+        services = {service for service, transport in NAPTR_SERVICES.items() if transport in usable}
+        return srv_of_naptr(records, services)[: self._config.records]
 
-    async def _srv(self, name: str, transport: str) -> list[Record]:
+    async def _srv(self, name: str) -> list[SrvRecord]:
         found = [one for one in await self._ask(name, "SRV") if isinstance(one, SRV)][: self._config.records]
-        records = []
-        for priority in sorted({one.priority for one in found}):
-            group = sorted((one for one in found if one.priority == priority), key=lambda one: one.weight)
-            while group:
-                chosen = self._weighted(group)
-                group.remove(chosen)
-                target = chosen.target.to_text(omit_final_dot=True)
-                if target != ".":
-                    records.append(Record(target, chosen.port, transport))
-        return records
-
-    def _weighted(self, group: Sequence[SRV]) -> SRV:
-        """One record of a priority, by the weights of RFC 2782."""
-        mark = self._random() * sum(one.weight for one in group)
-        for one in group:
-            mark -= one.weight
-            if mark < 0:
-                return one
-        return group[0]
+        records = [SrvRecord(one.priority, one.weight, one.port, _name(one.target)) for one in found]
+        return order_srv(records, iter(self._random, None))
 
     async def _addresses(self, host: str, port: int, transport: str) -> tuple[Flow, ...]:
         known = self._hosts.get(host.lower())
@@ -211,3 +191,8 @@ class Resolver:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _name(name: dns.name.Name) -> str:
+    """Without its last dot; the root, which says that there is no such service, stays "."."""
+    return name.to_text(omit_final_dot=True)

@@ -20,6 +20,7 @@ from gateway.sip.flow import Flow
 from gateway.sip.headers_values import Via
 from gateway.sip.message import Fragment, Request, Response
 from gateway.sip.parser import KeepAlive, Limits, keepalive, parse_message
+from gateway.sip.routing import merged_key
 from gateway.sip.transactions import (
     Input,
     InviteClientTransaction,
@@ -272,7 +273,7 @@ class Stack:
             self._clients.pop(key, None)
             return
         self._servers.pop(key, None)
-        merged = _merge_key(transaction.request)
+        merged = merged_key(transaction.request)
         if self._merged.get(merged) == key:
             del self._merged[merged]
 
@@ -366,7 +367,7 @@ class Stack:
         Other requests than INVITE count only until they are answered: there are phones whose OPTIONS that keep
         a NAT open always have the same Call-ID, tag and number.
         """
-        first = self._servers.get(self._merged.get(_merge_key(request)))
+        first = self._servers.get(self._merged.get(merged_key(request)))
         return first is not None and (request.method == "INVITE" or first.state is not State.COMPLETED)
 
     def _room_for(self, request: Request) -> int:
@@ -398,7 +399,7 @@ class Stack:
         transaction.request = request
         self._servers[key] = transaction
         if request.to_tag is None and request.method != "CANCEL":
-            self._merged[_merge_key(request)] = key
+            self._merged[merged_key(request)] = key
         transaction.step(Input.START, now)
         return transaction
 
@@ -460,10 +461,6 @@ def _same_way(used: Flow, failed: Flow) -> bool:
 
 def _is_armed(key: tuple[Transaction, Input], deadline: float) -> bool:
     return key[0].armed.get(key[1]) == deadline
-
-
-def _merge_key(request: Request) -> tuple[object, ...]:
-    return request.call_id, request.from_tag, request.cseq.number, request.method
 
 
 def _answers(response: Response, request: Request) -> bool:
