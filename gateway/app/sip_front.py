@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import structlog
 
@@ -17,8 +18,10 @@ from gateway.identity.mapping import IdentityMap
 from gateway.legs.registrar import TRUNK, Gatekeeper, Registrar
 from gateway.legs.sip import SipCallerLeg
 from gateway.media.engine import Kind
+from gateway.sip.build import Refusal
 from gateway.sip.flow import Flow
 from gateway.sip.message import Request
+from gateway.sip.routing import forward_limit
 from gateway.sip.user_agent import events
 from gateway.sip.user_agent.session_uas import IncomingSession
 
@@ -65,7 +68,12 @@ class SipFront:
             # An INVITE without an offer wants ours (RFC 3264 section 5), which no caller of ours can make yet.
             session.reject(488, "Offer Wanted")
             return
+        hops = forward_limit(request)
+        if isinstance(hops, Refusal):
+            session.reject(hops.status)
+            return
         caller, address, limit = self._caller(request, identity)
+        address = replace(address, hops=hops)
         if caller is None:
             session.reject(403)
             return

@@ -17,6 +17,8 @@ class Address:
     uri: str
     """SIP URI ("sip:1001@gateway.example"), also for web users: the identity map gives them one."""
     display_name: str = ""
+    hops: int = 70
+    """How often the call may still be passed on, so that a loop of gateways ends (RFC 3261 section 8.1.1.6)."""
 
     @property
     def user(self) -> str:

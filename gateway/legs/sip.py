@@ -74,6 +74,7 @@ class Inviter(Protocol):
         received: str | None = None,
         credentials: Credentials | None = None,
         timeout: float = 0.0,
+        max_forwards: int = 70,
     ) -> Session: ...
 
 
@@ -239,6 +240,7 @@ class SipCalleeLeg(_SipLeg):
             received=destination.received,
             credentials=destination.credentials,
             timeout=self._settings.no_answer,
+            max_forwards=caller.hops,
         )
 
     def _handler(self, number: int) -> Callable[[events.SessionEvent], None]:

@@ -102,11 +102,13 @@ class UserAgent:
         received: str | Flow | None = None,
         credentials: Credentials | None = None,
         timeout: float = 0.0,
+        max_forwards: int = build.MAX_FORWARDS,
     ) -> OutgoingSession:
         """Call `target` (the Request-URI); outcomes are events of the session.
 
         `received` ("udp:192.0.2.7:5060") sends everything to that flow, as to a registered phone behind NAT.
-        `timeout` is how long it may ring, in seconds, 0 for as long as the far end likes. Raises SipSyntaxError
+        `timeout` is how long it may ring, in seconds, 0 for as long as the far end likes. `max_forwards` is what a
+        call that is passed on has left of its own. Raises SipSyntaxError
         for a text that is no URI, SipBuildError for one that cannot be written.
         """
         uri = _uri(target)
@@ -126,6 +128,7 @@ class UserAgent:
             headers=[*fields, *self._core.common_fields()],
             body=body,
             content_type=content_type if body else None,
+            max_forwards=max_forwards,
         )
         return self._core.invite(request, hop, credentials=credentials, timeout=timeout)
 

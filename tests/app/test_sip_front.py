@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from pathlib import Path
 
 import pytest
 
 from gateway.app import GatewayApp
+from gateway.sip import build
+from gateway.sip.message import Request
+from gateway.sip.parser import parse_message
 from tests.interop.gateway import PASSWORDS, config_on_free_ports
 from tests.interop.stranger import SDP, Stranger, authorization, status_of, stranger
 
@@ -16,8 +20,8 @@ from tests.interop.stranger import SDP, Stranger, authorization, status_of, stra
 class Rig:
     """A gateway, and a phone or a trunk played by hand."""
 
-    def __init__(self, app: GatewayApp, far: Stranger) -> None:
-        self.app, self.far = app, far
+    def __init__(self, app: GatewayApp, far: Stranger, hops: int = 70) -> None:
+        self.app, self.far, self.hops = app, far, hops
         host, _, port = app.sip_hostport.rpartition(":")
         self.sip = (host, int(port))
 
@@ -28,7 +32,8 @@ class Rig:
 
         def request(cseq: int, *headers: str) -> bytes:
             call_id = f"front-{number}-{user}"
-            return self.far.request("INVITE", uri, user=user, body=sdp, call_id=call_id, cseq=cseq, headers=headers)
+            made = self.far.request("INVITE", uri, user=user, body=sdp, call_id=call_id, cseq=cseq, headers=headers)
+            return made.replace(b"Max-Forwards: 70", b"Max-Forwards: %d" % self.hops)
 
         first = await self.far.ask(request(1), self.sip, timeout=5)
         if not signed:
@@ -85,3 +90,30 @@ async def test_plain_rtp_is_refused_where_srtp_is_required(tmp_path: Path, polic
             assert status_of(await Rig(app, far).invite("600")) == status
     finally:
         await app.stop()
+
+
+@pytest.mark.parametrize(("hops", "passed_on"), [(70, 69), (2, 1), (0, None)])
+async def test_a_call_that_is_passed_on_counts_its_hops(tmp_path: Path, hops: int, passed_on: int | None) -> None:
+    """Two gateways that route to each other would otherwise call each other without end (RFC 3261 section 16.3)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as next_hop:
+        next_hop.bind(("127.0.0.1", 0))
+        next_hop.setblocking(False)
+        routes = [{"match": "7*", "to": f"sip:{{user}}@127.0.0.1:{next_hop.getsockname()[1]}"}]
+        app = GatewayApp(config_on_free_ports(tmp_path, ROUTES=json.dumps(routes)))
+        await app.start()
+        try:
+            async with stranger("127.0.0.1") as far:
+                rig = Rig(app, far, hops)
+                if passed_on is None:
+                    assert status_of(await rig.invite("77", signed=False)) == 483
+                    return
+                calling = asyncio.ensure_future(rig.invite("77"))
+                async with asyncio.timeout(5):
+                    data, source = await asyncio.get_running_loop().sock_recvfrom(next_hop, 65536)
+                invite = parse_message(data)
+                assert isinstance(invite, Request)
+                next_hop.sendto(build.response(invite, 486, to_tag="busy").write(), source)
+                assert invite.max_forwards == passed_on
+                assert status_of(await calling) == 486
+        finally:
+            await app.stop()
