@@ -337,11 +337,6 @@ def _apt(codec: Codec) -> str:
     return parameters(codec.fmtp).get("apt", "")
 
 
-def common_codecs(ours: Iterable[Codec], theirs: Iterable[Codec]) -> tuple[Codec, ...]:
-    """The codecs of `ours` that are also among `theirs`, as `ours` has them and in its order."""
-    return tuple([codec for codec, _ in matched_codecs(ours, theirs)])
-
-
 def payload_map(receive: Iterable[Codec], send: Iterable[Codec]) -> dict[int, int]:
     """How a relay renumbers packets: payload type received on one side -> payload type to send on the other.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from gateway.sip.build import Refusal
 from gateway.sip.errors import SipBuildError
@@ -237,8 +237,3 @@ def _is_own(hop: NameAddr, own: Collection[tuple[str, int]]) -> bool:
     transport = hop.uri.transport or ("tls" if hop.uri.scheme == "sips" else "udp")
     port = hop.uri.port or DEFAULT_PORTS.get(transport, 5060)
     return (hop.uri.host.strip("[]").lower(), port) in own
-
-
-def with_received(target: Target, received: str | None, port: int | None) -> Target:
-    """`target` sent to the address that a registration came from, for contacts behind NAT."""
-    return target if received is None else replace(target, host=received, port=port)

@@ -26,7 +26,6 @@ from gateway.sip.routing import (
     strip_own_route,
     target_of,
     visits,
-    with_received,
 )
 from gateway.sip.uas import Capabilities, inspect
 from gateway.sip.uri import Uri
@@ -190,13 +189,6 @@ def test_a_route_to_ourselves_is_taken_off() -> None:
     for foreign in ("<sip:p2;lr>", "<sips:192.0.2.100;lr>", "<tel:+1>"):
         message = request(("Route", foreign))
         assert strip_own_route(message, OWN) is message
-
-
-def test_a_registered_source_overrides_the_contact() -> None:
-    """Contacts behind NAT are reached where their REGISTER came from."""
-    target = Target("10.0.0.5", 5060, "udp")
-    assert with_received(target, "192.0.2.7", 40000) == Target("192.0.2.7", 40000, "udp")
-    assert with_received(target, None, None) is target
 
 
 CAN = Capabilities(extensions=("timer", "replaces"))
