@@ -22,13 +22,13 @@ from bench.table import Result, faster, medians, report
 from gateway.demo.ports import free_ports
 from gateway.net.config import UserAgentConfig
 from gateway.net.user_agent import UserAgent
-from gateway.sip.admission import AdmissionLimits
 from gateway.sip.flow import Flow
-from gateway.sip.message import Request, Response
-from gateway.sip.parser import parse_message
-from gateway.sip.stack import StackConfig
-from gateway.sip.user_agent.events import Accepted, Reply, Verdict
-from gateway.sip.user_agent.session_uas import IncomingSession
+from gateway.sip.invite.events import Accepted, Reply, Verdict
+from gateway.sip.invite.incoming import IncomingSession
+from gateway.sip.message.message import Request, Response
+from gateway.sip.message.parser import parse_message
+from gateway.sip.transactions.admission import AdmissionLimits
+from gateway.sip.transactions.layer import StackConfig
 
 CALLS = 2000
 RATE = 250

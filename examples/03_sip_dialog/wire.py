@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.sip.message import Request, Response
-from gateway.sip.parser import parse_message
+from gateway.sip.message.message import Request, Response
+from gateway.sip.message.parser import parse_message
 
 
 class Wire(asyncio.DatagramProtocol):

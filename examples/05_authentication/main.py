@@ -10,12 +10,12 @@ import sys
 from registrar import Registrar
 
 from gateway import net
-from gateway.sip import build
-from gateway.sip.digest import DigestServer, NoncePolicy, Verdict, ha1_of
-from gateway.sip.digest_client import ClientCredentials, DigestClient
-from gateway.sip.headers_values import NameAddr
-from gateway.sip.message import Request
-from gateway.sip.uri import Uri
+from gateway.sip.auth.client import ClientCredentials, DigestClient
+from gateway.sip.auth.server import DigestServer, NoncePolicy, Verdict, ha1_of
+from gateway.sip.message import build
+from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.message import Request
+from gateway.sip.message.uri import Uri
 from gateway.testing.clock import ManualClock
 
 REALM = "example.com"

@@ -6,9 +6,9 @@ import os
 import time
 
 from gateway import net
-from gateway.sip.digest import DigestServer, Verdict
-from gateway.sip.message import Request
-from gateway.sip.registrar import Changes, Registered, RegistrarPolicy, decide, ok_response
+from gateway.sip.auth.server import DigestServer, Verdict
+from gateway.sip.message.message import Request
+from gateway.sip.registration.registrar import Changes, Registered, RegistrarPolicy, decide, ok_response
 
 
 class Registrar:

@@ -9,11 +9,12 @@ from probe import probe
 from proxy import Proxy
 
 from gateway import net
-from gateway.sip import build, routing
+from gateway.sip import locate as routing
 from gateway.sip.dialogs.dialog import Dialog
-from gateway.sip.headers_values import NameAddr
-from gateway.sip.message import Request
-from gateway.sip.uri import Uri
+from gateway.sip.message import build
+from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.message import Request
+from gateway.sip.message.uri import Uri
 
 OFFER = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
 LOOPBACK = (("127.0.0.1", 0),)

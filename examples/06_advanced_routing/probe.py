@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 
-from gateway.sip import build
-from gateway.sip.headers_values import NameAddr, Via
-from gateway.sip.message import Response
-from gateway.sip.parser import parse_message
-from gateway.sip.uri import Uri
-from gateway.sip.via import COOKIE
+from gateway.sip.message import build
+from gateway.sip.message.addresses import NameAddr, Via
+from gateway.sip.message.message import Response
+from gateway.sip.message.parser import parse_message
+from gateway.sip.message.uri import Uri
+from gateway.sip.transactions.via import COOKIE
 
 
 async def probe(target: str, way: tuple[NameAddr, ...], max_forwards: int) -> Response:

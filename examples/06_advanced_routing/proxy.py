@@ -6,12 +6,13 @@ import asyncio
 import hashlib
 
 from gateway.net import Flow
-from gateway.sip import build, routing
-from gateway.sip.headers_values import NameAddr, Via
-from gateway.sip.message import Request
-from gateway.sip.parser import parse_message
-from gateway.sip.uri import Uri
-from gateway.sip.via import COOKIE, stamp
+from gateway.sip import locate as routing
+from gateway.sip.message import build
+from gateway.sip.message.addresses import NameAddr, Via
+from gateway.sip.message.message import Request
+from gateway.sip.message.parser import parse_message
+from gateway.sip.message.uri import Uri
+from gateway.sip.transactions.via import COOKIE, stamp
 
 
 class Proxy(asyncio.DatagramProtocol):

@@ -25,10 +25,10 @@ from gateway.legs.service import ServiceLeg
 from gateway.legs.sip import CalleeSettings, Destination, Inviter, SipCalleeLeg
 from gateway.legs.web import WebCalleeLeg
 from gateway.media.engine import Kind
+from gateway.sip.auth.account import Credentials
 from gateway.sip.flow import Flow
-from gateway.sip.headers_values import NameAddr
-from gateway.sip.uri import Uri
-from gateway.sip.user_agent.authenticator import Credentials
+from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.uri import Uri
 
 log = structlog.get_logger(__name__)
 

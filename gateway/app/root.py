@@ -33,9 +33,9 @@ from gateway.legs.registrar import Gatekeeper, Registrar
 from gateway.media.engine import MediaEngine, MediaError
 from gateway.net.registration import Registration, RegistrationPolicy
 from gateway.net.user_agent import UserAgent
-from gateway.sip.headers_values import NameAddr
-from gateway.sip.uri import Uri
-from gateway.sip.user_agent.authenticator import Credentials
+from gateway.sip.auth.account import Credentials
+from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.uri import Uri
 from gateway.web.app import create_app, serve
 
 log = structlog.get_logger(__name__)

@@ -24,13 +24,13 @@ from gateway.media.rtpengine.call import Patience
 from gateway.media.rtpengine.engine import RtpengineConfig, RtpengineEngine
 from gateway.media.rtpengine.profiles import Policy
 from gateway.net.config import UserAgentConfig
-from gateway.sip.admission import AdmissionLimits
-from gateway.sip.dialogs.session_timer import TimerPolicy
-from gateway.sip.digest import DigestServer, NoncePolicy
-from gateway.sip.parser import Limits
-from gateway.sip.registrar import RegistrarPolicy
-from gateway.sip.stack import StackConfig
+from gateway.sip.auth.server import DigestServer, NoncePolicy
+from gateway.sip.invite.session_timer import TimerPolicy
+from gateway.sip.message.parser import Limits
+from gateway.sip.registration.registrar import RegistrarPolicy
 from gateway.sip.transactions import Timers
+from gateway.sip.transactions.admission import AdmissionLimits
+from gateway.sip.transactions.layer import StackConfig
 from gateway.web.settings import WebSettings
 
 _NEVER = 10.0 * 365 * 86_400

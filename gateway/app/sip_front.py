@@ -18,12 +18,12 @@ from gateway.identity.mapping import IdentityMap
 from gateway.legs.registrar import TRUNK, Gatekeeper, Registrar
 from gateway.legs.sip import SipCallerLeg
 from gateway.media.engine import Kind
-from gateway.sip.build import Refusal
 from gateway.sip.flow import Flow
-from gateway.sip.message import Request
-from gateway.sip.routing import forward_limit
-from gateway.sip.user_agent import events
-from gateway.sip.user_agent.session_uas import IncomingSession
+from gateway.sip.invite import events
+from gateway.sip.invite.incoming import IncomingSession
+from gateway.sip.locate import forward_limit
+from gateway.sip.message.build import Refusal
+from gateway.sip.message.message import Request
 
 log = structlog.get_logger(__name__)
 

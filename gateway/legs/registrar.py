@@ -12,14 +12,14 @@ import structlog
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import Binding, User
 from gateway.identity.store import IdentityStore, StoreError
-from gateway.sip import registrar
-from gateway.sip.build import Refusal
-from gateway.sip.digest import DigestServer, Verdict
+from gateway.sip.auth.server import DigestServer, Verdict
 from gateway.sip.errors import SipSyntaxError
 from gateway.sip.flow import Flow
-from gateway.sip.message import Request
-from gateway.sip.uri import Uri
-from gateway.sip.user_agent import events
+from gateway.sip.invite import events
+from gateway.sip.message.build import Refusal
+from gateway.sip.message.message import Request
+from gateway.sip.message.uri import Uri
+from gateway.sip.registration import registrar
 
 log = structlog.get_logger(__name__)
 

@@ -22,11 +22,11 @@ from gateway.call.status import Cause, cause_of_status, most_telling
 from gateway.legs.base import LegBase
 from gateway.legs.sip_bodies import cause_of_q850, digits_of, kind_of, reason_of, text_of
 from gateway.media.engine import Kind, Party
+from gateway.sip.auth.account import Credentials
 from gateway.sip.errors import SipError
-from gateway.sip.headers_values import NameAddr
-from gateway.sip.uri import Uri
-from gateway.sip.user_agent import events
-from gateway.sip.user_agent.authenticator import Credentials
+from gateway.sip.invite import events
+from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.uri import Uri
 
 log = structlog.get_logger(__name__)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from gateway.net.config import UserAgentConfig
 from gateway.net.registration import Registration, RegistrationPolicy
 from gateway.net.user_agent import Hooks, UserAgent
+from gateway.sip.auth.account import Credentials
 from gateway.sip.flow import Flow
-from gateway.sip.user_agent.authenticator import Credentials
-from gateway.sip.user_agent.events import (
+from gateway.sip.invite.events import (
     Accepted,
     Answered,
     Confirmed,
@@ -23,9 +23,9 @@ from gateway.sip.user_agent.events import (
     SessionHandler,
     Verdict,
 )
-from gateway.sip.user_agent.session import InviteSession
-from gateway.sip.user_agent.session_uac import OutgoingSession
-from gateway.sip.user_agent.session_uas import IncomingSession
+from gateway.sip.invite.incoming import IncomingSession
+from gateway.sip.invite.outgoing import OutgoingSession
+from gateway.sip.invite.session import InviteSession
 
 __all__ = [
     "Accepted",

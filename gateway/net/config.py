@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from gateway.net.connections import StreamLimits
 from gateway.net.resolver import ResolverConfig
 from gateway.net.udp import UdpLimits
-from gateway.sip.dialogs.session_timer import TimerPolicy
-from gateway.sip.stack import StackConfig
-from gateway.sip.user_agent.config import CoreConfig
+from gateway.sip.config import CoreConfig
+from gateway.sip.invite.session_timer import TimerPolicy
+from gateway.sip.transactions.layer import StackConfig
 
 
 @dataclass(frozen=True, slots=True)

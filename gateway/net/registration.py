@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gateway.sip.auth.account import Authenticator
 from gateway.sip.errors import SipError
 from gateway.sip.flow import Flow
-from gateway.sip.headers_values import NameAddr
-from gateway.sip.message import Response
-from gateway.sip.uri import Uri
-from gateway.sip.user_agent.authenticator import Authenticator
+from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.message import Response
+from gateway.sip.message.uri import Uri
 
 if TYPE_CHECKING:
     from gateway.net.user_agent import UserAgent

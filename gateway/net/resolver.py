@@ -17,8 +17,8 @@ from dns.rdtypes.IN.NAPTR import NAPTR
 from dns.rdtypes.IN.SRV import SRV
 
 from gateway.sip.flow import DEFAULT_PORTS, Flow, is_ip_address
-from gateway.sip.routing import NAPTR_SERVICES, NaptrRecord, SrvLookup, SrvRecord, order_srv, srv_of_naptr
-from gateway.sip.uri import Uri
+from gateway.sip.locate import NAPTR_SERVICES, NaptrRecord, SrvLookup, SrvRecord, order_srv, srv_of_naptr
+from gateway.sip.message.uri import Uri
 
 logger = logging.getLogger(__name__)
 

@@ -13,11 +13,11 @@ from gateway.net.endpoint import Endpoint
 from gateway.net.resolver import Resolver
 from gateway.sip.errors import SipSyntaxError
 from gateway.sip.flow import Flow
-from gateway.sip.message import Request, Response
-from gateway.sip.uri import Uri
-from gateway.sip.user_agent.core import UserAgentCore
-from gateway.sip.user_agent.events import Refused, Reply, Verdict
-from gateway.sip.user_agent.session_uas import IncomingSession
+from gateway.sip.invite.events import Refused, Reply, Verdict
+from gateway.sip.invite.incoming import IncomingSession
+from gateway.sip.message.message import Request, Response
+from gateway.sip.message.uri import Uri
+from gateway.sip.user_agent import UserAgentCore
 
 logger = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from typing import Protocol, cast
 from gateway.net.connections import Connections
 from gateway.sip.errors import SipSyntaxError
 from gateway.sip.flow import Flow
-from gateway.sip.framing import Broken, StreamFramer
-from gateway.sip.message import Request, Response
-from gateway.sip.parser import KeepAlive, Limits
+from gateway.sip.message.framing import Broken, StreamFramer
+from gateway.sip.message.message import Request, Response
+from gateway.sip.message.parser import KeepAlive, Limits
 
 logger = logging.getLogger(__name__)
 

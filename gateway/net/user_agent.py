@@ -11,13 +11,13 @@ from gateway.net.endpoint import Bound
 from gateway.net.registration import Registration, RegistrationPolicy
 from gateway.net.shell import Hooks, Shell
 from gateway.net.ws import WebSocketConnection
-from gateway.sip import build
+from gateway.sip.auth.account import Authenticator, Credentials
 from gateway.sip.flow import Flow
-from gateway.sip.headers_values import NameAddr
-from gateway.sip.message import Request, Response
-from gateway.sip.uri import Uri
-from gateway.sip.user_agent.authenticator import Authenticator, Credentials
-from gateway.sip.user_agent.session_uac import OutgoingSession
+from gateway.sip.invite.outgoing import OutgoingSession
+from gateway.sip.message import build
+from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.message import Request, Response
+from gateway.sip.message.uri import Uri
 
 logger = logging.getLogger(__name__)
 

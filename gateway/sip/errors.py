@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
-    from gateway.sip.message import Fragment
+    from gateway.sip.message.message import Fragment
 
 
 class SipError(GatewayError):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from gateway.sip.config import CoreConfig
 from gateway.sip.flow import Flow
-from gateway.sip.message import Request, Response
-from gateway.sip.parser import parse_message
-from gateway.sip.uri import Uri
-from gateway.sip.user_agent.config import CoreConfig
-from gateway.sip.user_agent.core import UserAgentCore
-from gateway.sip.user_agent.events import Accepted, Reply, SessionEvent, Verdict
-from gateway.sip.user_agent.session import InviteSession
+from gateway.sip.invite.events import Accepted, Reply, SessionEvent, Verdict
+from gateway.sip.invite.session import InviteSession
+from gateway.sip.message.message import Request, Response
+from gateway.sip.message.parser import parse_message
+from gateway.sip.message.uri import Uri
+from gateway.sip.user_agent import UserAgentCore
 from gateway.testing.clock import ManualClock
 from gateway.testing.network import Address, LossyNetwork
 

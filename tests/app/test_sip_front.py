@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from gateway.app import GatewayApp
-from gateway.sip import build
-from gateway.sip.message import Request
-from gateway.sip.parser import parse_message
+from gateway.sip.message import build
+from gateway.sip.message.message import Request
+from gateway.sip.message.parser import parse_message
 from tests.interop.gateway import PASSWORDS, config_on_free_ports
 from tests.interop.stranger import SDP, Stranger, authorization, status_of, stranger
 

@@ -19,9 +19,9 @@ from gateway.net import (
     UserAgent,
     Verdict,
 )
-from gateway.sip.digest import DigestServer, ha1_of
-from gateway.sip.digest import Verdict as DigestVerdict
-from gateway.sip.message import Request
+from gateway.sip.auth.server import DigestServer, ha1_of
+from gateway.sip.auth.server import Verdict as DigestVerdict
+from gateway.sip.message.message import Request
 from tests.interop.sipp import Sipp
 from tests.net.peers import ANSWER, Application, Recorder, started
 

@@ -13,12 +13,12 @@ from gateway.identity.memory import MemoryStore
 from gateway.identity.model import Credential, User
 from gateway.identity.store import StoreError
 from gateway.legs.registrar import Gatekeeper, LockOut, Registrar, TrunkSource
-from gateway.sip.digest import DigestInput, DigestServer, response_of
+from gateway.sip.auth.server import DigestInput, DigestServer, response_of
 from gateway.sip.flow import Flow
-from gateway.sip.message import Request
-from gateway.sip.parser import parse_message
-from gateway.sip.registrar import RegistrarPolicy
-from gateway.sip.user_agent import events
+from gateway.sip.invite import events
+from gateway.sip.message.message import Request
+from gateway.sip.message.parser import parse_message
+from gateway.sip.registration.registrar import RegistrarPolicy
 
 REALM = "gw.test"
 PHONE = Flow("udp", "192.0.2.7", 5060)

@@ -10,10 +10,10 @@ from gateway.identity.model import Binding, User
 from gateway.identity.store import StoreError
 from gateway.legs.registrar import Registrar
 from gateway.sip.flow import Flow
-from gateway.sip.message import Request
-from gateway.sip.parser import parse_message
-from gateway.sip.registrar import OVERFLOW_REFUSE, RegistrarPolicy
-from gateway.sip.user_agent import events
+from gateway.sip.invite import events
+from gateway.sip.message.message import Request
+from gateway.sip.message.parser import parse_message
+from gateway.sip.registration.registrar import OVERFLOW_REFUSE, RegistrarPolicy
 
 REALM = "gw.test"
 AOR = f"sip:1001@{REALM}"

@@ -23,8 +23,8 @@ from gateway.call.status import Cause
 from gateway.legs.sip import CalleeSettings, Destination, SipCalleeLeg, SipCallerLeg
 from gateway.legs.sip_bodies import cause_of_q850, digits_of, kind_of, reason_of
 from gateway.media.engine import Kind
-from gateway.sip.headers import Headers
-from gateway.sip.user_agent import events
+from gateway.sip.invite import events
+from gateway.sip.message.fields import Headers
 
 PHONE = Address("sip:1001@gw.test", "Phone")
 ALICE = Address("sip:alice@gw.test", "Alice")

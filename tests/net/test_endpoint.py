@@ -12,7 +12,7 @@ from gateway.net.config import UserAgentConfig
 from gateway.net.endpoint import Endpoint
 from gateway.sip.errors import SipSyntaxError
 from gateway.sip.flow import Flow, is_ip_address
-from gateway.sip.message import Request, Response
+from gateway.sip.message.message import Request, Response
 
 
 class Inbox:

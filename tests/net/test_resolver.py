@@ -14,7 +14,7 @@ import dns.rrset
 import pytest
 
 from gateway.net.resolver import Resolver, ResolverConfig
-from gateway.sip.uri import Uri
+from gateway.sip.message.uri import Uri
 from gateway.testing.clock import ManualClock
 
 Zone = dict[tuple[str, str], list[str]]

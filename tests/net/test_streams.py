@@ -11,12 +11,12 @@ from gateway.net import Answered, Confirmed, Ended, Failed, IncomingSession, Use
 from gateway.net.connections import StreamLimits
 from gateway.net.resolver import ResolverConfig
 from gateway.net.ws import WebSocketConnection
-from gateway.sip import build
-from gateway.sip.framing import StreamFramer
-from gateway.sip.headers_values import NameAddr
-from gateway.sip.message import Request, Response
-from gateway.sip.parser import KeepAlive, parse_message
-from gateway.sip.uri import Uri
+from gateway.sip.message import build
+from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.framing import StreamFramer
+from gateway.sip.message.message import Request, Response
+from gateway.sip.message.parser import KeepAlive, parse_message
+from gateway.sip.message.uri import Uri
 from tests.net.certificates import contexts
 from tests.net.peers import ANSWER, OFFER, Application, Recorder
 

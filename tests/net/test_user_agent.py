@@ -31,11 +31,11 @@ from gateway.net import (
     Verdict,
 )
 from gateway.net.resolver import ResolverConfig
-from gateway.sip.digest import DigestServer, ha1_of
-from gateway.sip.digest import Verdict as DigestVerdict
-from gateway.sip.message import Request
-from gateway.sip.stack import StackConfig
+from gateway.sip.auth.server import DigestServer, ha1_of
+from gateway.sip.auth.server import Verdict as DigestVerdict
+from gateway.sip.message.message import Request
 from gateway.sip.transactions import Timers
+from gateway.sip.transactions.layer import StackConfig
 from tests.net.peers import ANSWER, OFFER, Application, Recorder, address, started
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from gateway.sip import build
+from gateway.sip.auth.account import Credentials
+from gateway.sip.config import CoreConfig
 from gateway.sip.flow import Flow
-from gateway.sip.headers_values import NameAddr
-from gateway.sip.uri import Uri
-from gateway.sip.user_agent.authenticator import Credentials
-from gateway.sip.user_agent.config import CoreConfig
-from gateway.sip.user_agent.session_uac import OutgoingSession
+from gateway.sip.invite.outgoing import OutgoingSession
+from gateway.sip.message import build
+from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.uri import Uri
 from gateway.testing.clock import ManualClock
 from gateway.testing.network import LossyNetwork, Weather
 from gateway.testing.sip_peer import AgentNode, SessionLog

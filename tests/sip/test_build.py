@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.sip import build
 from gateway.sip.errors import SipBuildError, SipSyntaxError
-from gateway.sip.headers_values import NameAddr, Via
-from gateway.sip.message import Message, Request
-from gateway.sip.parser import parse_message
-from gateway.sip.uri import Uri
+from gateway.sip.message import build
+from gateway.sip.message.addresses import NameAddr, Via
+from gateway.sip.message.message import Message, Request
+from gateway.sip.message.parser import parse_message
+from gateway.sip.message.uri import Uri
 from tests.sip.corpora import invite
 
 ALICE = NameAddr(Uri.of("alice", "example.com"), "Alice").with_tag("a1")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.sip import build
 from gateway.sip.dialogs.dialog import MAX_CSEQ, Dialog, DialogId, DialogState, DialogTable, ForkedDialogs
 from gateway.sip.errors import DialogError
-from gateway.sip.headers_values import NameAddr
-from gateway.sip.message import Request, Response
-from gateway.sip.uri import Uri
+from gateway.sip.message import build
+from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.message import Request, Response
+from gateway.sip.message.uri import Uri
 
 ALICE = NameAddr(Uri.of("alice", "a.example"))
 BOB = NameAddr(Uri.of("bob", "b.example"))

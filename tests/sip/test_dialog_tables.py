@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.sip import build
-from gateway.sip.dialogs import offer_answer, reinvite, session
-from gateway.sip.dialogs.offer_answer import (
+from gateway.sip.errors import DialogError
+from gateway.sip.invite import offer_answer, reinvite
+from gateway.sip.invite import states as session
+from gateway.sip.invite.offer_answer import (
     Carrier,
     Exchange,
     Meaning,
@@ -20,14 +21,14 @@ from gateway.sip.dialogs.offer_answer import (
     glare_delay,
     overlap_delay,
 )
-from gateway.sip.dialogs.reinvite import Reinvite, ReinviteAction, ReinviteInput, ReinviteState
-from gateway.sip.dialogs.session import InviteSession, SessionAction, SessionInput, SessionState
-from gateway.sip.dialogs.session_timer import SessionTimer, TimerAction, TimerPolicy, supports_timer
-from gateway.sip.errors import DialogError
-from gateway.sip.headers_more import SessionExpires
-from gateway.sip.headers_values import NameAddr
-from gateway.sip.message import Request, Response
-from gateway.sip.uri import Uri
+from gateway.sip.invite.reinvite import Reinvite, ReinviteAction, ReinviteInput, ReinviteState
+from gateway.sip.invite.session_timer import SessionTimer, TimerAction, TimerPolicy, supports_timer
+from gateway.sip.invite.states import InviteSession, SessionAction, SessionInput, SessionState
+from gateway.sip.message import build
+from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.message import Request, Response
+from gateway.sip.message.uri import Uri
+from gateway.sip.message.values import SessionExpires
 
 A = NameAddr(Uri.of("a", "h")).with_tag("1")
 

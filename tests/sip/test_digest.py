@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.sip.build import response
-from gateway.sip.digest import (
+from gateway.sip.auth.client import ClientCredentials, DigestClient
+from gateway.sip.auth.server import (
     DigestInput,
     DigestServer,
     NoncePolicy,
@@ -17,11 +17,11 @@ from gateway.sip.digest import (
     hash_of,
     response_of,
 )
-from gateway.sip.digest_client import ClientCredentials, DigestClient
 from gateway.sip.errors import SipBuildError, SipSyntaxError
-from gateway.sip.headers_more import AuthValue
-from gateway.sip.message import Request, Response
-from gateway.sip.parser import parse_message
+from gateway.sip.message.build import response
+from gateway.sip.message.message import Request, Response
+from gateway.sip.message.parser import parse_message
+from gateway.sip.message.values import AuthValue
 
 REALM = "gateway.example"
 SECRET = bytes(range(32))

@@ -11,9 +11,9 @@ import yaml
 
 from gateway.sip.dialogs.dialog import Dialog, DialogState, ForkedDialogs
 from gateway.sip.errors import SipSyntaxError
-from gateway.sip.message import Request, Response
-from gateway.sip.parser import parse_message
-from gateway.sip.registrar import Changes, Registered, RegistrarPolicy, decide, ok_response
+from gateway.sip.message.message import Request, Response
+from gateway.sip.message.parser import parse_message
+from gateway.sip.registration.registrar import Changes, Registered, RegistrarPolicy, decide, ok_response
 from tests.sip.corpora import CORPORA, corpus
 
 ABBREVIATED = ("9.3_incoming_call_and_proxy_crash", "9.4_re-registration", "9.5_outgoing_call")

@@ -7,9 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.sip.errors import SipBuildError, SipSyntaxError
-from gateway.sip.grammar import param_value, quote, read_tokens, unquote
-from gateway.sip.headers import COMPACT_FORMS, Headers
-from gateway.sip.headers_more import (
+from gateway.sip.message.addresses import CSeq, NameAddr, Via
+from gateway.sip.message.fields import COMPACT_FORMS, Headers
+from gateway.sip.message.grammar import param_value, quote, read_tokens, unquote
+from gateway.sip.message.message import Request
+from gateway.sip.message.parser import parse_message
+from gateway.sip.message.uri import Uri
+from gateway.sip.message.values import (
     AuthValue,
     MediaType,
     RAck,
@@ -18,10 +22,6 @@ from gateway.sip.headers_more import (
     TokenParams,
     retry_after,
 )
-from gateway.sip.headers_values import CSeq, NameAddr, Via
-from gateway.sip.message import Request
-from gateway.sip.parser import parse_message
-from gateway.sip.uri import Uri
 from tests.sip.corpora import invite
 
 

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.sip.build import error_response
 from gateway.sip.errors import SipBuildError, SipSyntaxError
-from gateway.sip.headers import Headers
-from gateway.sip.message import Request, Response
-from gateway.sip.parser import KeepAlive, Limits, keepalive, parse_message
-from gateway.sip.uri import Uri
+from gateway.sip.message.build import error_response
+from gateway.sip.message.fields import Headers
+from gateway.sip.message.message import Request, Response
+from gateway.sip.message.parser import KeepAlive, Limits, keepalive, parse_message
+from gateway.sip.message.uri import Uri
 from tests.sip.corpora import invite
 
 BODY_LENGTH = len(invite().partition(b"\r\n\r\n")[2])

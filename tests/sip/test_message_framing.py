@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.sip.framing import Broken, StreamFramer
-from gateway.sip.message import Request
-from gateway.sip.parser import KeepAlive, Limits, parse_message
+from gateway.sip.message.framing import Broken, StreamFramer
+from gateway.sip.message.message import Request
+from gateway.sip.message.parser import KeepAlive, Limits, parse_message
 from tests.sip.corpora import invite
 
 GOOD = invite()

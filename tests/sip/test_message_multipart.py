@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.sip.errors import SipBuildError, SipSyntaxError
-from gateway.sip.headers import Headers
-from gateway.sip.headers_more import MediaType
-from gateway.sip.message import Request
-from gateway.sip.multipart import BodyLimits, Part, find_part, parts_of, write_multipart
-from gateway.sip.uri import Uri
+from gateway.sip.message.fields import Headers
+from gateway.sip.message.message import Request
+from gateway.sip.message.multipart import BodyLimits, Part, find_part, parts_of, write_multipart
+from gateway.sip.message.uri import Uri
+from gateway.sip.message.values import MediaType
 
 SDP = MediaType("application", "sdp")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from gateway.sip.dialogs.dialog import Dialog
-from gateway.sip.message import Request
-from gateway.sip.parser import parse_message
-from gateway.sip.registrar import Changes, RegistrarPolicy, decide
-from gateway.sip.routing import target_of
+from gateway.sip.locate import target_of
+from gateway.sip.message.message import Request
+from gateway.sip.message.parser import parse_message
+from gateway.sip.registration.registrar import Changes, RegistrarPolicy, decide
 
 INSTANCE = "urn:uuid:5d8a3b1e-7c0f-4e55-9f5c-0f8a6b1c2d3e"
 

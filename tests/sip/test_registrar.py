@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.sip.build import Refusal
 from gateway.sip.errors import SipSyntaxError
-from gateway.sip.message import Request
-from gateway.sip.parser import parse_message
-from gateway.sip.registrar import (
+from gateway.sip.message.build import Refusal
+from gateway.sip.message.message import Request
+from gateway.sip.message.parser import parse_message
+from gateway.sip.registration.registrar import (
     OVERFLOW_REFUSE,
     Changes,
     Registered,

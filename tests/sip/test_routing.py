@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.sip import build
-from gateway.sip.build import Refusal
 from gateway.sip.errors import SipBuildError
-from gateway.sip.headers_values import NameAddr, Via
-from gateway.sip.message import Request
-from gateway.sip.routing import (
+from gateway.sip.locate import (
     AddressLookup,
     NaptrLookup,
     NaptrRecord,
@@ -27,8 +23,12 @@ from gateway.sip.routing import (
     target_of,
     visits,
 )
-from gateway.sip.uas import Capabilities, inspect
-from gateway.sip.uri import Uri
+from gateway.sip.message import build
+from gateway.sip.message.addresses import NameAddr, Via
+from gateway.sip.message.build import Refusal
+from gateway.sip.message.message import Request
+from gateway.sip.message.uri import Uri
+from gateway.sip.requests.checks import Capabilities, inspect
 
 A = NameAddr(Uri.of("a", "h")).with_tag("1")
 OWN = {("192.0.2.100", 5060)}

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.sip.admission import Admission, AdmissionLimits
+from gateway.sip.config import CoreConfig
 from gateway.sip.flow import Flow
-from gateway.sip.message import Response
-from gateway.sip.parser import parse_message
-from gateway.sip.stack import RequestReceived, Stack, StackConfig, StackFullError
-from gateway.sip.user_agent.config import CoreConfig
-from gateway.sip.user_agent.events import Refused
+from gateway.sip.invite.events import Refused
+from gateway.sip.message.message import Response
+from gateway.sip.message.parser import parse_message
+from gateway.sip.transactions.admission import Admission, AdmissionLimits
+from gateway.sip.transactions.layer import RequestReceived, Stack, StackConfig, StackFullError
 from gateway.testing.clock import ManualClock
 from gateway.testing.network import LossyNetwork
 from gateway.testing.sip_peer import AgentNode

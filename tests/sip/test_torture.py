@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from gateway.sip.build import Refusal, error_response, response
 from gateway.sip.errors import SipSyntaxError
-from gateway.sip.framing import Broken, StreamFramer
-from gateway.sip.message import Request, Response
-from gateway.sip.parser import parse_message
-from gateway.sip.registrar import Changes, RegistrarPolicy, decide
-from gateway.sip.routing import forward_limit
-from gateway.sip.uas import Capabilities, inspect
-from gateway.sip.uri import Uri
+from gateway.sip.locate import forward_limit
+from gateway.sip.message.build import Refusal, error_response, response
+from gateway.sip.message.framing import Broken, StreamFramer
+from gateway.sip.message.message import Request, Response
+from gateway.sip.message.parser import parse_message
+from gateway.sip.message.uri import Uri
+from gateway.sip.registration.registrar import Changes, RegistrarPolicy, decide
+from gateway.sip.requests.checks import Capabilities, inspect
 from tests.sip.corpora import corpus
 
 UAS = Capabilities()
@@ -227,7 +227,7 @@ def test_transports_unknown_ones_are_kept() -> None:
 
 def test_mpart01_a_binary_part_is_kept() -> None:
     """3.1.1.11: the parts of a multipart are bytes."""
-    from gateway.sip.multipart import parts_of
+    from gateway.sip.message.multipart import parts_of
 
     text, binary = parts_of(read("mpart01"))
     assert (text.content_type.essence, text.body) == ("text/plain", b"Hello")
@@ -272,7 +272,7 @@ def test_unksm2_foreign_schemes_are_read_and_not_registered() -> None:
 
 def test_regaut01_an_unknown_scheme_counts_as_no_credentials() -> None:
     """3.3.7: answered 401 with a challenge that is supported."""
-    from gateway.sip.digest import DigestServer, Verdict
+    from gateway.sip.auth.server import DigestServer, Verdict
 
     server = DigestServer("example.com", bytes(16))
     request = read("regaut01")

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.sip.timer_queue import SWEEP_FLOOR
 from gateway.sip.transactions import Input, Reason, State, TimerQueue, Transaction
-from gateway.sip.transactions.timer_queue import SWEEP_FLOOR
 from tests.sip.transaction_harness import (
     Maker,
     RecordingLayer,

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.sip.errors import SipBuildError, SipSyntaxError
-from gateway.sip.uri import Uri
+from gateway.sip.message.uri import Uri
 
 
 @pytest.mark.parametrize(

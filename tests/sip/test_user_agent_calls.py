@@ -6,14 +6,10 @@ from typing import Any
 
 import pytest
 
-from gateway.sip import build
+from gateway.sip.auth.account import Credentials
+from gateway.sip.config import CoreConfig
 from gateway.sip.flow import Flow
-from gateway.sip.headers_values import NameAddr
-from gateway.sip.message import Request, Response
-from gateway.sip.uri import Uri
-from gateway.sip.user_agent.authenticator import Credentials
-from gateway.sip.user_agent.config import CoreConfig
-from gateway.sip.user_agent.events import (
+from gateway.sip.invite.events import (
     Accepted,
     Answered,
     Confirmed,
@@ -25,7 +21,11 @@ from gateway.sip.user_agent.events import (
     Reoffer,
     ReofferAnswered,
 )
-from gateway.sip.user_agent.session_uas import IncomingSession
+from gateway.sip.invite.incoming import IncomingSession
+from gateway.sip.message import build
+from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.message import Request, Response
+from gateway.sip.message.uri import Uri
 from gateway.testing.clock import ManualClock
 from gateway.testing.network import LossyNetwork
 from gateway.testing.sip_peer import AgentNode, Puppet, SessionLog

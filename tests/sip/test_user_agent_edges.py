@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.sip import build
+from gateway.sip.config import CoreConfig
 from gateway.sip.flow import Flow
-from gateway.sip.message import Request, Response
-from gateway.sip.uri import Uri
-from gateway.sip.user_agent.config import CoreConfig
-from gateway.sip.user_agent.events import Answered, Confirmed, Ended, Failed, Reoffer, ReofferAnswered
-from gateway.sip.user_agent.session_uas import IncomingSession
+from gateway.sip.invite.events import Answered, Confirmed, Ended, Failed, Reoffer, ReofferAnswered
+from gateway.sip.invite.incoming import IncomingSession
+from gateway.sip.message import build
+from gateway.sip.message.message import Request, Response
+from gateway.sip.message.uri import Uri
 from gateway.testing.network import Weather
 from tests.sip.agents import ANSWER, OFFER, Pair, call
 from tests.sip.test_user_agent_calls import PuppetCall, Stage, answer, answered_call, stage_with_invite

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.sip.user_agent.config import CoreConfig
-from gateway.sip.user_agent.events import InfoReceived, Reoffer
-from gateway.sip.user_agent.session import InviteSession
-from gateway.sip.user_agent.session_uac import OutgoingSession
-from gateway.sip.user_agent.session_uas import IncomingSession
+from gateway.sip.config import CoreConfig
+from gateway.sip.invite.events import InfoReceived, Reoffer
+from gateway.sip.invite.incoming import IncomingSession
+from gateway.sip.invite.outgoing import OutgoingSession
+from gateway.sip.invite.session import InviteSession
 from gateway.testing.network import Weather
 from gateway.testing.sip_peer import SessionLog
 from tests.sip.agents import ANSWER, OFFER, Pair, call

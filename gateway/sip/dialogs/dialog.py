@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from gateway.sip import build
 from gateway.sip.errors import DialogError
-from gateway.sip.headers_values import NameAddr
-from gateway.sip.message import Message, Request, Response
-from gateway.sip.uri import Uri
+from gateway.sip.message import build
+from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.message import Message, Request, Response
+from gateway.sip.message.uri import Uri
 
 TARGET_REFRESH = frozenset(("INVITE", "UPDATE", "SUBSCRIBE", "NOTIFY", "REFER"))
 """Methods whose Contact moves the remote target (RFC 3261 12.2, 3311, 6665, 3515)."""

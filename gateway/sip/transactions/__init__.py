@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway.sip.timer_queue import TimerQueue
 from gateway.sip.transactions.invite_client import InviteClientTransaction
 from gateway.sip.transactions.invite_server import InviteServerTransaction
 from gateway.sip.transactions.machine import (
@@ -15,7 +16,6 @@ from gateway.sip.transactions.machine import (
 )
 from gateway.sip.transactions.non_invite_client import NonInviteClientTransaction
 from gateway.sip.transactions.non_invite_server import NonInviteServerTransaction
-from gateway.sip.transactions.timer_queue import TimerQueue
 
 __all__ = [
     "Input",

@@ -1,0 +1,1 @@
+"""Digest authentication in both roles (RFC 7616, RFC 8760)."""

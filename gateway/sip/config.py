@@ -1,0 +1,29 @@
+"""Settings of the user agent core."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from gateway.sip.invite.session_timer import TimerPolicy
+from gateway.sip.transactions.layer import StackConfig
+
+
+@dataclass(frozen=True, slots=True)
+class CoreConfig:
+    """What the core says of itself, and its limits."""
+
+    stack: StackConfig = field(default_factory=StackConfig)
+    user_agent: str = "sip-webrtc-gateway"
+    """User-Agent and Server; "" leaves both out."""
+    allow: tuple[str, ...] = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "UPDATE", "PRACK", "REGISTER")
+    supported: tuple[str, ...] = ("100rel", "timer", "path", "outbound")
+    """Option tags taken in Require, lower case."""
+    advertised_options: tuple[str, ...] = ("100rel", "timer")
+    """Option tags written into Supported of our INVITEs."""
+    session_timer: TimerPolicy = field(default_factory=TimerPolicy)
+    sessions: int = 5_000
+    """INVITE sessions at once; more are answered 503."""
+    longest_ringing: float = 300.0
+    """Seconds after which a call that nobody answers or rejects is answered 480; 0 for never."""
+    symmetric: bool = True
+    """Whether requests to a caller behind NAT go to where its INVITE came from rather than to its Contact."""

@@ -1,0 +1,1 @@
+"""The INVITE usage of a dialog: from the first request to BYE."""

@@ -1,0 +1,157 @@
+"""Session timers: a call whose peer has vanished ends by itself (RFC 4028)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from gateway.sip.errors import DialogError
+from gateway.sip.message.build import Fields
+from gateway.sip.message.message import Message, Request, Response
+from gateway.sip.message.values import SessionExpires
+
+OPTION = "timer"
+SMALLEST = 90
+"""No Min-SE may be below it, in seconds (RFC 4028 section 5)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimerPolicy:
+    """What we want of session timers; all in seconds."""
+
+    interval: int = 1800
+    """Session-Expires that we ask for; 0 switches session timers off on our side."""
+    minimum: int = SMALLEST
+    """Smallest interval that we take; requests below it get 422."""
+
+    def __post_init__(self) -> None:
+        if self.minimum < SMALLEST or (self.interval and self.interval < self.minimum):
+            raise ValueError("session interval needs interval >= minimum >= 90")
+
+
+class TimerAction(Enum):
+    """What a due timer asks for."""
+
+    REFRESH = "send a re-INVITE or UPDATE"
+    EXPIRED = "send BYE with Reason: SIP;cause=408"
+
+
+class SessionTimer:
+    """The timer of one dialog: feed it every 2xx of INVITE and UPDATE, ask `deadline`, call `tick`.
+
+    The refresher acts at half the interval; the other side gives up min(32 s, a third) before the end
+    (section 10).
+    """
+
+    __slots__ = ("_expires_at", "_minimum", "_policy", "_refresh_at", "_refreshing", "interval", "is_refresher")
+
+    def __init__(self, policy: TimerPolicy) -> None:
+        self._policy = policy
+        self._minimum = policy.minimum
+        self._refresh_at: float | None = None
+        self._expires_at: float | None = None
+        self._refreshing = False
+        self.interval = 0
+        """Agreed interval in seconds; 0 while the session has no timer."""
+        self.is_refresher = False
+
+    def request_headers(self) -> Fields:
+        """Fields of our INVITE, re-INVITE and UPDATE (section 7.1, 7.4); Supported is the caller's to merge."""
+        if not self._policy.interval and not self.interval:
+            return []
+        wanted = self.interval or max(self._policy.interval, self._minimum)
+        # In a refresh the roles stay: the transaction's UAC is whoever sends it.
+        refresher = None if not self.interval else ("uac" if self.is_refresher else "uas")
+        fields: list[tuple[str, object]] = [("Session-Expires", SessionExpires(max(wanted, self._minimum), refresher))]
+        if self._minimum > SMALLEST:
+            fields.append(("Min-SE", self._minimum))
+        return fields
+
+    def too_small(self, response: Response) -> bool:
+        """Take the Min-SE of a 422; True when the request is worth trying again with `request_headers`."""
+        min_se = response.min_se
+        if min_se is None or min_se.seconds <= max(self._minimum, self.interval):
+            return False
+        self._minimum = min_se.seconds
+        if self.interval:
+            self.interval = max(self.interval, min_se.seconds)
+        return True
+
+    def check(self, request: Request) -> None:
+        """Judge a received INVITE or UPDATE; raises DialogError(422) for an interval below our minimum.
+
+        Answer that with `min_se_header`. Only peers that know session timers are refused (section 8.1).
+        """
+        asked = request.session_expires
+        if asked is not None and asked.seconds < self._policy.minimum and OPTION in request.supported:
+            raise DialogError("session interval is too small", status=422)
+
+    def min_se_header(self) -> Fields:
+        """The field that a 422 carries."""
+        return [("Min-SE", self._policy.minimum)]
+
+    def accept(self, request: Request, now: float) -> Fields:
+        """Take the interval of a request we answer 2xx, start the timer; returns the fields of the 2xx (section 9)."""
+        asked = request.session_expires
+        supported = OPTION in request.supported
+        floor = max(request.min_se.seconds if request.min_se else 0, self._policy.minimum)
+        if asked is None and (not self._policy.interval or not supported):
+            # Neither side asks, or the peer cannot refresh and we would not gain: no timer.
+            self.stop()
+            return []
+        wanted = asked.seconds if asked is not None else self._policy.interval
+        if asked is not None and self._policy.interval:
+            wanted = min(wanted, self._policy.interval)
+        interval = max(wanted, floor)
+        asked_refresher = asked.refresher if asked is not None else None
+        refresher = asked_refresher or "uac" if supported else "uas"
+        self._start(interval, refresher == "uas", now)
+        fields: list[tuple[str, object]] = [("Session-Expires", SessionExpires(interval, refresher))]
+        if refresher == "uac":
+            fields.append(("Require", OPTION))
+        return fields
+
+    def accepted(self, response: Response, now: float) -> None:
+        """Take the interval of a 2xx to our request (section 7.2); none means that nobody but us would refresh."""
+        agreed = response.session_expires
+        if agreed is not None:
+            interval = max(agreed.seconds, SMALLEST)
+            self._start(interval, agreed.refresher != "uas", now)
+        elif self._policy.interval:
+            self._start(max(self._policy.interval, self._minimum), True, now)
+        else:
+            self.stop()
+
+    def _start(self, interval: int, is_refresher: bool, now: float) -> None:
+        self.interval = interval
+        self.is_refresher = is_refresher
+        self._refreshing = False
+        self._refresh_at = now + interval / 2 if is_refresher else None
+        self._expires_at = now + interval - min(32.0, interval / 3)
+
+    def stop(self) -> None:
+        """The session is over, or goes on without a timer."""
+        self.interval = 0
+        self._refresh_at = self._expires_at = None
+
+    @property
+    def deadline(self) -> float | None:
+        """When `tick` has something to do, in the caller's seconds."""
+        if self._refresh_at is not None and not self._refreshing:
+            return self._refresh_at
+        return self._expires_at
+
+    def tick(self, now: float) -> TimerAction | None:
+        """What is due now; REFRESH comes once, the next 2xx arms it again. A refused refresh ends in EXPIRED."""
+        if self._expires_at is not None and now >= self._expires_at:
+            self.stop()
+            return TimerAction.EXPIRED
+        if self._refresh_at is not None and not self._refreshing and now >= self._refresh_at:
+            self._refreshing = True
+            return TimerAction.REFRESH
+        return None
+
+
+def supports_timer(message: Message) -> bool:
+    """Whether the sender knows session timers."""
+    return OPTION in message.supported

@@ -1,0 +1,55 @@
+"""A 2xx of ours to an INVITE, sent again until its ACK comes (RFC 3261 13.3.1.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gateway.sip.alarms import Alarm
+from gateway.sip.message.message import Response
+from gateway.sip.transactions import Transaction
+
+if TYPE_CHECKING:
+    from gateway.sip.user_agent import UserAgentCore
+
+
+class Success:
+    """Sends the 2xx at once, then after T1, doubling up to T2, until `acknowledge`; after 64*T1 calls `lost`."""
+
+    __slots__ = ("_alarm", "_core", "_data", "_deadline", "_flow", "_interval", "_lost", "cseq")
+
+    def __init__(
+        self, core: UserAgentCore, transaction: Transaction, response: Response, lost: Callable[[], None]
+    ) -> None:
+        now = core.now()
+        timers = core.config.stack.timers
+        self._core = core
+        self._lost = lost
+        self._flow = transaction.flow
+        self._interval = timers.t1
+        self._deadline = now + timers.timeout
+        self._data = core.stack.respond(transaction, response, now)
+        self._alarm: Alarm | None = core.at(now + self._interval, self._again)
+        self.cseq: int = transaction.request.cseq.number
+        """Number of the INVITE, which its ACK carries."""
+
+    @property
+    def pending(self) -> bool:
+        """Whether the ACK is still missing."""
+        return self._alarm is not None
+
+    def acknowledge(self) -> None:
+        """The ACK came, or nobody waits for it any more."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
+    def _again(self) -> None:
+        now = self._core.now()
+        if now >= self._deadline:
+            self._alarm = None
+            self._lost()
+            return
+        self._core.stack.send(self._data, self._flow)
+        self._interval = min(2 * self._interval, self._core.config.stack.timers.t2)
+        self._alarm = self._core.at(min(now + self._interval, self._deadline), self._again)

@@ -1,0 +1,239 @@
+"""Where a message goes next, as pure decisions; looking names up is the shell's (RFC 3261 8.1.2, RFC 3263)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from gateway.sip.errors import SipBuildError
+from gateway.sip.flow import DEFAULT_PORTS, is_ip_address
+from gateway.sip.message.addresses import NameAddr, Via
+from gateway.sip.message.build import Refusal
+from gateway.sip.message.fields import Headers
+from gateway.sip.message.message import Request
+from gateway.sip.message.uri import Uri
+
+SRV_PREFIX = {"udp": "_sip._udp", "tcp": "_sip._tcp", "tls": "_sips._tcp", "ws": "_ws._tcp", "wss": "_wss._tcp"}
+NAPTR_SERVICES = {"SIP+D2U": "udp", "SIP+D2T": "tcp", "SIPS+D2T": "tls", "SIP+D2W": "ws", "SIPS+D2W": "wss"}
+_SECURE = frozenset(("tls", "wss"))
+_TRANSPORT = re.compile(r"[a-z0-9\-]{1,16}")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The next hop as a URI states it, before any name is looked up."""
+
+    host: str
+    """Name or IP address, IPv6 without brackets."""
+    port: int | None = None
+    transport: str | None = None
+    """Lower case; None leaves the choice to RFC 3263."""
+    secure: bool = False
+    """A sips URI: only TLS or WSS will do."""
+
+
+@dataclass(frozen=True, slots=True)
+class AddressLookup:
+    """Look up A and AAAA of `host` (or take it as it is, when it is an address)."""
+
+    host: str
+    port: int
+    transport: str
+    is_address: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SrvLookup:
+    """Look up SRV records of `name`; each gives an AddressLookup over `transport`."""
+
+    name: str
+    transport: str
+
+
+@dataclass(frozen=True, slots=True)
+class NaptrLookup:
+    """Look up NAPTR records of `domain` and take those of `services`, see `srv_of_naptr`."""
+
+    domain: str
+    services: tuple[str, ...]
+
+
+Step = AddressLookup | SrvLookup | NaptrLookup
+
+
+@dataclass(frozen=True, slots=True)
+class NaptrRecord:
+    """The fields of a NAPTR record that matter here."""
+
+    order: int
+    preference: int
+    flags: str
+    service: str
+    replacement: str
+
+
+@dataclass(frozen=True, slots=True)
+class SrvRecord:
+    """An SRV record (RFC 2782)."""
+
+    priority: int
+    weight: int
+    port: int
+    target: str
+
+
+def next_hop(request: Request) -> Uri:
+    """The URI that says where a request goes: the top Route, else the Request-URI (RFC 3261 8.1.2, 16.6).
+
+    In a dialog ask `Dialog.next_hop`: behind a strict router the Request-URI already is the hop, which the
+    message alone does not show. Raises SipSyntaxError for a malformed Route.
+    """
+    route = request.route
+    return route[0].uri if route and route[0].uri.is_loose_router else request.uri
+
+
+def target_of(uri: Uri) -> Target:
+    """Host, port and transport that a SIP URI asks for, `maddr` before the host (RFC 3263 section 4).
+
+    Raises SipBuildError for a scheme that names no host.
+    """
+    if not uri.is_sip:
+        raise SipBuildError("URI names no SIP host")
+    secure = uri.scheme == "sips"
+    transport = uri.transport
+    if transport is not None and _TRANSPORT.fullmatch(transport) is None:
+        raise SipBuildError("URI names no usable transport")
+    if secure and transport is not None and transport not in _SECURE:
+        # sips with transport=tcp means TLS over TCP (RFC 3261 26.2.2), with ws it means WSS (RFC 7118 5.2).
+        transport = {"tcp": "tls", "ws": "wss"}.get(transport)
+    host = uri.param("maddr") or uri.host
+    return Target(host.removeprefix("[").removesuffix("]"), uri.port, transport, secure)
+
+
+def plan(target: Target, transports: Sequence[str] = ("udp", "tcp", "tls")) -> tuple[Step, ...]:
+    """The lookups for a target in the order of RFC 3263 4.1 and 4.2: the first that yields anything counts.
+
+    `transports` are ours, the preferred first. An empty plan: we speak no transport that it asks for.
+    """
+    usable = [one for one in transports if not target.secure or one in _SECURE]
+    if target.transport is not None:
+        usable = [one for one in usable if one == target.transport]
+    if not usable:
+        return ()
+    fallback = _default_transport(target, usable)
+    port = target.port or DEFAULT_PORTS[fallback]
+    is_address = is_ip_address(target.host)
+    last = AddressLookup(target.host, port, fallback, is_address)
+    if is_address or target.port is not None:
+        return (last,)
+    steps: list[Step] = []
+    if target.transport is None:
+        services = tuple(service for service, one in NAPTR_SERVICES.items() if one in usable)
+        steps.append(NaptrLookup(target.host, services))
+    steps += [SrvLookup(f"{SRV_PREFIX[one]}.{target.host}", one) for one in usable]
+    return (*steps, last)
+
+
+def _default_transport(target: Target, usable: Sequence[str]) -> str:
+    if target.transport is not None:
+        return target.transport
+    preferred = "tls" if target.secure else "udp"
+    return preferred if preferred in usable else usable[0]
+
+
+def srv_of_naptr(records: Iterable[NaptrRecord], services: Collection[str]) -> list[SrvLookup]:
+    """The SRV lookups that NAPTR records lead to, lowest order and preference first (RFC 3263 4.1)."""
+    fitting = [r for r in records if r.flags.lower() == "s" and r.service.upper() in services]
+    fitting.sort(key=lambda record: (record.order, record.preference))
+    return [SrvLookup(r.replacement.rstrip("."), NAPTR_SERVICES[r.service.upper()]) for r in fitting]
+
+
+def order_srv(records: Iterable[SrvRecord], randoms: Iterable[float]) -> list[SrvRecord]:
+    """SRV records in the order to be tried: by priority, and within one by weighted chance (RFC 2782).
+
+    `randoms` gives numbers in [0, 1), at least one per record. A lone target "." means no service: [].
+    """
+    pool = [record for record in records if record.target not in ("", ".")]
+    source = iter(randoms)
+    ordered: list[SrvRecord] = []
+    for priority in sorted({record.priority for record in pool}):
+        group = sorted((r for r in pool if r.priority == priority), key=lambda record: record.weight)
+        while group:
+            total = sum(record.weight for record in group)
+            point = next(source) * (total + 1)
+            running = 0
+            for index, record in enumerate(group):
+                running += record.weight
+                if running >= point or index == len(group) - 1:
+                    ordered.append(group.pop(index))
+                    break
+    return ordered
+
+
+def response_targets(via: Via) -> tuple[Target, ...]:
+    """Where a response goes by its top Via once the connection it came by is gone (RFC 3261 18.2.2, RFC 3581 4).
+
+    First the address the server saw, with rport or the sent-by port; then sent-by itself (RFC 3263 section 5).
+    `maddr` is not followed: it would let a stranger aim our responses at a third party.
+    """
+    transport = via.transport.lower()
+    secure = transport in _SECURE
+    port = via.port or DEFAULT_PORTS.get(transport, 5060)
+    sent_by = Target(via.host.removeprefix("[").removesuffix("]"), via.port, transport, secure)
+    if via.received is None:
+        return (sent_by,)
+    seen = Target(via.received, via.rport or port, transport, secure)
+    return (seen,) if transport == "udp" else (seen, sent_by)
+
+
+def forward_limit(request: Request, default: int = 70) -> int | Refusal:
+    """Max-Forwards for the request that goes on from this one (RFC 3261 16.3 item 3), 483 when none is left.
+
+    A B2BUA that starts every leg at 70 turns a loop of two gateways into an endless call, so ours counts on.
+    """
+    left = request.max_forwards
+    if left is None:
+        return default
+    return left - 1 if left > 0 else Refusal(483)
+
+
+def visits(request: Request, own: Collection[tuple[str, int]]) -> int:
+    """How many Vias of a request are ours, by (host in lower case, port): above 0 it has been here before.
+
+    A spiral is lawful, so the caller sets how many are too many and answers 482 (RFC 3261 16.3 item 4).
+    """
+    found = 0
+    for via in request.via:
+        port = via.port or DEFAULT_PORTS.get(via.transport.lower(), 5060)
+        if (via.host.strip("[]").lower(), port) in own:
+            found += 1
+    return found
+
+
+def merged_key(request: Request) -> tuple[str, str | None, int, str] | None:
+    """What two copies of one request have in common that came by different ways; None inside a dialog.
+
+    A second one in another transaction is answered 482 (RFC 3261 8.2.2.2).
+    """
+    if request.to_tag is not None:
+        return None
+    cseq = request.cseq
+    return request.call_id, request.from_tag, cseq.number, cseq.method
+
+
+def strip_own_route(request: Request, own: Collection[tuple[str, int]]) -> Request:
+    """`request` without a top Route that names ourselves, as preloaded routes do (RFC 3261 16.4)."""
+    route = request.route
+    if not route or not _is_own(route[0], own):
+        return request
+    headers = Headers.from_items(request.headers.items).with_("Route", *route[1:])
+    return request.with_headers(headers)
+
+
+def _is_own(hop: NameAddr, own: Collection[tuple[str, int]]) -> bool:
+    if not hop.uri.is_sip:
+        return False
+    transport = hop.uri.transport or ("tls" if hop.uri.scheme == "sips" else "udp")
+    port = hop.uri.port or DEFAULT_PORTS.get(transport, 5060)
+    return (hop.uri.host.strip("[]").lower(), port) in own

@@ -1,0 +1,261 @@
+"""The header values that routing and dialogs live on: name-addr, Via, CSeq (RFC 3261 section 20)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from gateway.sip.errors import SipBuildError, SipSyntaxError
+from gateway.sip.message.grammar import (
+    QUOTED,
+    TOKEN_CHARS,
+    Params,
+    drop_param,
+    expect_end,
+    find_param,
+    number,
+    quote,
+    read_params,
+    require_token,
+    set_param,
+    unquote,
+    write_params,
+)
+from gateway.sip.message.uri import Uri, check_writable
+
+MAX_LIST = 128
+"""How many values one comma list, or all fields of one name together, may hold."""
+MAX_TAG = 256
+MAX_BRANCH = 512
+
+# The grammar wants tokens as unquoted display name; whatever is unmistakable is taken ("AT&T <sip:...>"), and
+# written in quotes.
+_NAME_ADDR = re.compile(rf"[ \t]*+(?:({QUOTED})[ \t]*+|((?:[^\s\"<>,;:\\]++[ \t]*+)*+))<([^<>]*+)>[ \t]*+")
+_ADDR_SPEC = re.compile(r'[ \t]*+([^\s<>",;?]++)[ \t]*+')
+_COMMA = re.compile(r"[ \t]*+,[ \t]*+")
+_VIA = re.compile(
+    rf"[ \t]*+([{TOKEN_CHARS}]++)[ \t]*+/[ \t]*+([{TOKEN_CHARS}]++)[ \t]*+/[ \t]*+([{TOKEN_CHARS}]++)[ \t]++"
+    r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9_][A-Za-z0-9_.\-]*+)(?:[ \t]*+:[ \t]*+([0-9]{1,5}))?+[ \t]*+"
+)
+_CSEQ = re.compile(rf"[ \t]*+([0-9]++)[ \t]++([{TOKEN_CHARS}]++)[ \t]*+")
+_QVALUE = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
+
+
+@dataclass(frozen=True, slots=True)
+class NameAddr:
+    """One address with display name and header parameters: From, To, Contact, Route, Refer-To and their kin."""
+
+    uri: Uri
+    display_name: str = ""
+    """Unquoted text."""
+    params: Params = ()
+    """Header parameters (those after the ">"), values raw."""
+
+    @classmethod
+    def parse(cls, text: str) -> NameAddr:
+        """Read exactly one address; raises SipSyntaxError."""
+        value, position = cls.read(text, 0)
+        expect_end(text, position, "address")
+        return value
+
+    @classmethod
+    def parse_list(cls, text: str, limit: int = MAX_LIST) -> list[NameAddr]:
+        """Read a comma list of addresses; raises SipSyntaxError, also beyond `limit` values."""
+        found: list[NameAddr] = []
+        position = 0
+        while True:
+            value, position = cls.read(text, position)
+            found.append(value)
+            if len(found) > limit:
+                raise SipSyntaxError("too many addresses in one header")
+            match = _COMMA.match(text, position)
+            if match is None:
+                break
+            position = match.end()
+        expect_end(text, position, "address")
+        return found
+
+    @classmethod
+    def read(cls, text: str, position: int) -> tuple[NameAddr, int]:
+        """Read one address from `position`; returns it and where it ends."""
+        match = _NAME_ADDR.match(text, position)
+        if match is not None:
+            quoted, plain, uri_text = match.groups()
+            display = unquote(quoted) if quoted else (plain or "").strip(" \t")
+        else:
+            match = _ADDR_SPEC.match(text, position)
+            if match is None:
+                raise SipSyntaxError("address is malformed")
+            uri_text, display = match[1], ""
+        uri = Uri.parse(uri_text)
+        params, end = read_params(text, match.end())
+        return cls(uri, display, params), end
+
+    def __str__(self) -> str:
+        uri = check_writable(str(self.uri))
+        params = write_params(self.params) if self.params else ""
+        return f"{quote(self.display_name)} <{uri}>{params}" if self.display_name else f"<{uri}>{params}"
+
+    @property
+    def tag(self) -> str | None:
+        """The tag parameter, None when it is absent or empty."""
+        return find_param(self.params, "tag") or None
+
+    def param(self, name: str) -> str | None:
+        """The unquoted value of a header parameter; "" for a flag, None when it is absent."""
+        return find_param(self.params, name)
+
+    def with_param(self, name: str, value: str | None = None) -> NameAddr:
+        """This address with one header parameter set, quoted as needed."""
+        return replace(self, params=set_param(self.params, name, value))
+
+    def without_param(self, name: str) -> NameAddr:
+        """This address without one header parameter."""
+        return replace(self, params=drop_param(self.params, name))
+
+    def with_tag(self, tag: str | None) -> NameAddr:
+        """This address with its tag set, or without one."""
+        return self.without_param("tag") if tag is None else self.with_param("tag", require_token(tag, "tag"))
+
+    @property
+    def q(self) -> float:
+        """The preference of a contact, 0.0 to 1.0; 1.0 when it is not given (RFC 3261 20.10)."""
+        text = find_param(self.params, "q")
+        if text is None:
+            return 1.0
+        if _QVALUE.fullmatch(text) is None:
+            raise SipSyntaxError("q is not between 0 and 1", header="contact")
+        return float(text)
+
+    @property
+    def expires(self) -> int | None:
+        """The expires parameter in seconds, None when it is absent; a malformed one counts as 3600 (RFC 3261 10.3)."""
+        text = find_param(self.params, "expires")
+        if text is None:
+            return None
+        if not (text.isascii() and text.isdigit()):
+            return 3600
+        return min(int(text), 0xFFFFFFFF) if len(text) < 20 else 0xFFFFFFFF
+
+    @property
+    def instance(self) -> str | None:
+        """+sip.instance without its angle brackets (RFC 5626 4.1)."""
+        text = find_param(self.params, "+sip.instance")
+        return text.removeprefix("<").removesuffix(">") if text else None
+
+    @property
+    def reg_id(self) -> int | None:
+        """reg-id, 1 to 2**31 - 1 (RFC 5626 4.2), None when it is absent."""
+        text = find_param(self.params, "reg-id")
+        return None if text is None else number(text, "reg-id", 0x7FFFFFFF)
+
+
+@dataclass(frozen=True, slots=True)
+class Via:
+    """One hop of the way back (RFC 3261 20.42)."""
+
+    transport: str
+    """Upper case: "UDP", "TCP", "TLS", "WS", "WSS" or another."""
+    host: str
+    """sent-by host: name, IPv4 address or "[IPv6]"."""
+    port: int | None = None
+    params: Params = ()
+    protocol: str = "SIP/2.0"
+
+    @classmethod
+    def parse(cls, text: str) -> Via:
+        """Read exactly one Via value; raises SipSyntaxError."""
+        value, position = cls.read(text, 0)
+        expect_end(text, position, "Via")
+        return value
+
+    @classmethod
+    def parse_list(cls, text: str, limit: int = MAX_LIST) -> list[Via]:
+        """Read a comma list of Via values; raises SipSyntaxError, also beyond `limit` values."""
+        value, position = cls.read(text, 0)
+        found = [value]
+        while (match := _COMMA.match(text, position)) is not None:
+            value, position = cls.read(text, match.end())
+            found.append(value)
+            if len(found) > limit:
+                raise SipSyntaxError("too many Via values")
+        expect_end(text, position, "Via")
+        return found
+
+    @classmethod
+    def read(cls, text: str, position: int) -> tuple[Via, int]:
+        """Read one Via value from `position`; returns it and where it ends."""
+        match = _VIA.match(text, position)
+        if match is None:
+            raise SipSyntaxError("Via is malformed")
+        name, version, transport, host, port_text = match.groups()
+        port = None
+        if port_text is not None:
+            port = int(port_text)
+            if port > 65535:
+                raise SipSyntaxError("port of the Via is out of range")
+        params, end = read_params(text, match.end())
+        return cls(transport.upper(), host, port, params, f"{name}/{version}".upper()), end
+
+    def __str__(self) -> str:
+        port = "" if self.port is None else f":{self.port}"
+        return f"{self.protocol}/{self.transport} {self.host}{port}{write_params(self.params)}"
+
+    def param(self, name: str) -> str | None:
+        """The unquoted value of a parameter; "" for a flag, None when it is absent."""
+        return find_param(self.params, name)
+
+    def with_param(self, name: str, value: str | None = None) -> Via:
+        """This Via with one parameter set."""
+        return replace(self, params=set_param(self.params, name, value))
+
+    @property
+    def branch(self) -> str | None:
+        """The transaction's branch, None when it is absent or empty."""
+        return find_param(self.params, "branch") or None
+
+    @property
+    def received(self) -> str | None:
+        """The source address that the server saw, IPv6 without brackets; None when it is absent."""
+        text = find_param(self.params, "received")
+        return text.strip("[]") if text else None
+
+    @property
+    def maddr(self) -> str | None:
+        """The multicast or override address, None when it is absent."""
+        return find_param(self.params, "maddr") or None
+
+    @property
+    def wants_rport(self) -> bool:
+        """Whether `rport` is there, with or without a value (RFC 3581 3)."""
+        return find_param(self.params, "rport") is not None
+
+    @property
+    def rport(self) -> int | None:
+        """The source port that the server saw, None when it is absent, empty or not a port."""
+        text = find_param(self.params, "rport")
+        if not text or not (text.isascii() and text.isdigit()) or len(text) > 5:
+            return None
+        port = int(text)
+        return port if 0 < port <= 65535 else None
+
+
+@dataclass(frozen=True, slots=True)
+class CSeq:
+    """Sequence number (below 2**31) and method (RFC 3261 20.16, 8.1.1.5)."""
+
+    number: int
+    method: str
+
+    @classmethod
+    def parse(cls, text: str) -> CSeq:
+        """Read a CSeq value; raises SipSyntaxError."""
+        match = _CSEQ.fullmatch(text)
+        if match is None:
+            raise SipSyntaxError("CSeq is malformed")
+        return cls(number(match[1], "CSeq", 0x7FFFFFFF), match[2])
+
+    def __str__(self) -> str:
+        if not 0 <= self.number <= 0x7FFFFFFF:
+            raise SipBuildError("CSeq is out of range")
+        return f"{self.number} {require_token(self.method, 'method')}"

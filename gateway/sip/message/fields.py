@@ -1,0 +1,265 @@
+"""Header fields as an ordered, case-insensitive, immutable list (RFC 3261 7.3), and the names we know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from gateway.sip.errors import SipBuildError
+from gateway.sip.message.grammar import is_token, require_clean
+
+_LONG_NAMES = (
+    "Accept",
+    "Accept-Contact",
+    "Accept-Encoding",
+    "Accept-Language",
+    "Alert-Info",
+    "Allow",
+    "Allow-Events",
+    "Authentication-Info",
+    "Authorization",
+    "Call-ID",
+    "Call-Info",
+    "Contact",
+    "Content-Disposition",
+    "Content-Encoding",
+    "Content-ID",
+    "Content-Language",
+    "Content-Length",
+    "Content-Transfer-Encoding",
+    "Content-Type",
+    "CSeq",
+    "Date",
+    "Diversion",
+    "Error-Info",
+    "Event",
+    "Expires",
+    "Flow-Timer",
+    "From",
+    "Geolocation",
+    "History-Info",
+    "Identity",
+    "In-Reply-To",
+    "Info-Package",
+    "Join",
+    "Max-Breadth",
+    "Max-Forwards",
+    "MIME-Version",
+    "Min-Expires",
+    "Min-SE",
+    "Organization",
+    "P-Access-Network-Info",
+    "P-Asserted-Identity",
+    "P-Called-Party-ID",
+    "P-Charging-Vector",
+    "P-Early-Media",
+    "P-Preferred-Identity",
+    "Path",
+    "Priority",
+    "Privacy",
+    "Proxy-Authenticate",
+    "Proxy-Authorization",
+    "Proxy-Require",
+    "RAck",
+    "Reason",
+    "Record-Route",
+    "Recv-Info",
+    "Refer-Sub",
+    "Refer-To",
+    "Referred-By",
+    "Reject-Contact",
+    "Remote-Party-ID",
+    "Replaces",
+    "Reply-To",
+    "Request-Disposition",
+    "Require",
+    "Retry-After",
+    "Route",
+    "RSeq",
+    "Server",
+    "Service-Route",
+    "Session-Expires",
+    "SIP-ETag",
+    "SIP-If-Match",
+    "Subject",
+    "Subscription-State",
+    "Supported",
+    "Target-Dialog",
+    "Timestamp",
+    "To",
+    "Unsupported",
+    "User-Agent",
+    "Via",
+    "Warning",
+    "WWW-Authenticate",
+)
+
+COMPACT_FORMS = {
+    "a": "Accept-Contact",
+    "b": "Referred-By",
+    "c": "Content-Type",
+    "d": "Request-Disposition",
+    "e": "Content-Encoding",
+    "f": "From",
+    "i": "Call-ID",
+    "j": "Reject-Contact",
+    "k": "Supported",
+    "l": "Content-Length",
+    "m": "Contact",
+    "o": "Event",
+    "r": "Refer-To",
+    "s": "Subject",
+    "t": "To",
+    "u": "Allow-Events",
+    "v": "Via",
+    "x": "Session-Expires",
+    "y": "Identity",
+}
+"""One-letter header names (RFC 3261 7.3.3 and the later registrations)."""
+
+Item = tuple[str, str, str]
+"""(key, name, value): the key is the long name in lower case, the name is how it is written."""
+
+_NAMES: dict[str, tuple[str, str]] = {}
+for _name in _LONG_NAMES:
+    for _spelling in (_name, _name.lower(), _name.upper()):
+        _NAMES[_spelling] = (_name.lower(), _name)
+for _letter, _name in COMPACT_FORMS.items():
+    for _spelling in (_letter, _letter.upper()):
+        _NAMES[_spelling] = (_name.lower(), _name)
+
+known_spelling = _NAMES.get
+"""(key, canonical name) of a usual spelling of a known header, else None; the parser's quick way."""
+
+
+_NONE: list[str] = []
+
+
+def resolve_name(name: str) -> tuple[str, str]:
+    """(key, name to write) of any header name; known names get their usual spelling."""
+    known = _NAMES.get(name)
+    if known is not None:
+        return known
+    lowered = name.lower()
+    known = _NAMES.get(lowered)
+    return known if known is not None else (lowered, name)
+
+
+def _item(name: str, value: object) -> Item:
+    if not is_token(name):
+        raise SipBuildError("header name is not a token")
+    key, written = resolve_name(name)
+    text = require_clean(str(value), f"{written} header").strip(" \t")
+    return key, written, text
+
+
+class Headers:
+    """Ordered header fields; names compare without case, compact forms are their long names.
+
+    Immutable: `with_`, `add`, `prepend`, `without` give new values that share the strings. Every value that
+    comes in through these is checked; CR, LF, NUL and other control bytes raise SipBuildError.
+    """
+
+    __slots__ = ("_index", "_items")
+
+    def __init__(self, fields: Iterable[tuple[str, object]] = ()) -> None:
+        self._items: tuple[Item, ...] = tuple([_item(name, value) for name, value in fields])
+        self._index: dict[str, list[str]] | None = None
+
+    @classmethod
+    def from_items(cls, items: Iterable[Item]) -> Headers:
+        """Headers from items that are known to be clean (the parser's way in)."""
+        made = cls.__new__(cls)
+        made._items = tuple(items)
+        made._index = None
+        return made
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """All fields in order."""
+        return self._items
+
+    def _values(self) -> dict[str, list[str]]:
+        index = self._index
+        if index is None:
+            index = {}
+            for key, _, value in self._items:
+                if key in index:
+                    index[key].append(value)
+                else:
+                    index[key] = [value]
+            self._index = index
+        return index
+
+    def get(self, name: str) -> str | None:
+        """The first value of a header, None when it is absent."""
+        values = self._values().get(resolve_name(name)[0])
+        return values[0] if values else None
+
+    def all(self, name: str) -> list[str]:
+        """Every value of a header in order, comma lists unsplit; [] when it is absent."""
+        return list(self._values().get(resolve_name(name)[0], ()))
+
+    def values_of(self, key: str) -> list[str]:
+        """As `all` for a key that is already a long name in lower case; the list is shared, do not change it."""
+        return self._values().get(key, _NONE)
+
+    def count(self, name: str) -> int:
+        """How many fields of that name there are."""
+        return len(self._values().get(resolve_name(name)[0], ()))
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and resolve_name(name)[0] in self._values()
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        """(name, value) pairs in order."""
+        return iter([(name, value) for _, name, value in self._items])
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Headers):
+            return NotImplemented
+        return [(key, value) for key, _, value in self._items] == [(key, value) for key, _, value in other._items]
+
+    def __hash__(self) -> int:
+        return hash(tuple([(key, value) for key, _, value in self._items]))
+
+    def __repr__(self) -> str:
+        return f"Headers({', '.join(name for _, name, _ in self._items)})"
+
+    def add(self, name: str, *values: object) -> Headers:
+        """These headers with fields appended."""
+        return Headers.from_items(self._items + tuple([_item(name, value) for value in values]))
+
+    def prepend(self, name: str, *values: object) -> Headers:
+        """These headers with fields put before all others (a new top Via)."""
+        return Headers.from_items(tuple([_item(name, value) for value in values]) + self._items)
+
+    def with_(self, name: str, *values: object) -> Headers:
+        """These headers with `name` replaced by `values`, at its first place if it had one; no values removes it."""
+        key = resolve_name(name)[0]
+        fresh = [_item(name, value) for value in values]
+        result: list[Item] = []
+        placed = False
+        for item in self._items:
+            if item[0] != key:
+                result.append(item)
+            elif not placed:
+                result += fresh
+                placed = True
+        return Headers.from_items(result if placed else result + fresh)
+
+    def without(self, *names: str) -> Headers:
+        """These headers without all fields of those names."""
+        keys = {resolve_name(name)[0] for name in names}
+        return Headers.from_items([item for item in self._items if item[0] not in keys])
+
+    def only(self, *names: str) -> Headers:
+        """The fields of those names, in order."""
+        keys = {resolve_name(name)[0] for name in names}
+        return Headers.from_items([item for item in self._items if item[0] in keys])
+
+    def write(self) -> str:
+        """The fields as they go on the wire, each line ended by CRLF."""
+        return "".join([f"{name}: {value}\r\n" for _, name, value in self._items])

@@ -1,0 +1,148 @@
+"""Cuts a byte stream (TCP, TLS) into SIP messages by their Content-Length (RFC 3261 18.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.sip.errors import SipSyntaxError
+from gateway.sip.message.message import Fragment, Request, Response
+from gateway.sip.message.parser import (
+    DEFAULT_LIMITS,
+    KeepAlive,
+    Limits,
+    content_length,
+    parse_head,
+    skim_content_length,
+)
+
+_END = b"\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A message of the stream that cannot be used."""
+
+    error: SipSyntaxError
+    closes: bool
+    """Whether the place of the next message is lost: answer if the error allows it, then close the stream."""
+
+
+Frame = Request | Response | KeepAlive | Broken
+
+
+class StreamFramer:
+    """One stream's framer: feed bytes, get what is complete; holds at most one unfinished message.
+
+    After a frame with `closes` the framer is `closed` and passes over everything that follows.
+    """
+
+    __slots__ = ("_body_left", "_buffer", "_half_ping", "_limits", "_pending", "_scanned", "closed")
+
+    def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
+        self._limits = limits
+        self._buffer = bytearray()
+        self._scanned = 0
+        self._pending: Request | Response | Broken | None = None
+        self._body_left = 0
+        self._half_ping = False
+        self.closed = False
+
+    @property
+    def unfinished(self) -> int:
+        """Bytes of a message that is not complete yet; the shell bounds how long it may stay above 0."""
+        return len(self._buffer) + (1 if self._pending is not None else 0)
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """Take bytes in the order they came; returns frames in order. Never raises for what a peer sent."""
+        frames: list[Frame] = []
+        if self.closed:
+            return frames
+        self._buffer += data
+        while not self.closed and self._step(frames):
+            pass
+        return frames
+
+    def _step(self, frames: list[Frame]) -> bool:
+        if self._pending is not None:
+            return self._finish_body(frames)
+        if self._buffer[:2] == b"\r\n":
+            self._keepalive(frames)
+            return True
+        return self._find_head(frames)
+
+    def _keepalive(self, frames: list[Frame]) -> None:
+        # One CRLF is a pong, or the first half of a ping whose second half is still on its way; telling a
+        # server of a pong it never asked for is harmless. Runs become one frame, so that a flood costs little.
+        del self._buffer[:2]
+        kind = KeepAlive.PING if self._half_ping else KeepAlive.PONG
+        self._half_ping = not self._half_ping
+        if kind is KeepAlive.PING and frames and frames[-1] is KeepAlive.PONG:
+            frames.pop()
+        if not frames or frames[-1] is not kind:
+            frames.append(kind)
+
+    def _find_head(self, frames: list[Frame]) -> bool:
+        buffer, limits = self._buffer, self._limits
+        end = buffer.find(_END, max(0, self._scanned - 3))
+        if end < 0:
+            self._scanned = len(buffer)
+            if len(buffer) > limits.head:
+                self._break(frames, SipSyntaxError("headers are too large", status=513))
+            return False
+        head = bytes(buffer[:end])
+        del buffer[: end + 4]
+        self._scanned = 0
+        self._half_ping = False
+        try:
+            message = parse_head(head, limits)
+            length = content_length(message)
+            if length is None:
+                raise SipSyntaxError("Content-Length is missing", header="Content-Length")
+        except SipSyntaxError as error:
+            return self._after_bad_head(frames, error, head)
+        return self._expect_body(frames, message, length, len(head))
+
+    def _after_bad_head(self, frames: list[Frame], error: SipSyntaxError, head: bytes) -> bool:
+        # One bad message on a trunk's connection must not end the other calls on it: as long as the length
+        # is beyond doubt, the body is passed over and the stream goes on.
+        length = skim_content_length(head, self._limits)
+        if length is None:
+            self._break(frames, error)
+            return False
+        return self._expect_body(frames, Broken(error, closes=False), length, len(head))
+
+    def _expect_body(self, frames: list[Frame], pending: Request | Response | Broken, length: int, head: int) -> bool:
+        if head + 4 + length > self._limits.message:
+            error = pending.error if isinstance(pending, Broken) else _too_large(pending)
+            self._break(frames, error)
+            return False
+        self._pending, self._body_left = pending, length
+        return True
+
+    def _finish_body(self, frames: list[Frame]) -> bool:
+        length = self._body_left
+        pending = self._pending
+        if pending is None or len(self._buffer) < length:
+            return False
+        if not isinstance(pending, Broken):
+            pending.body = bytes(self._buffer[:length])
+        del self._buffer[:length]
+        self._pending = None
+        frames.append(pending)
+        return bool(self._buffer)
+
+    def _break(self, frames: list[Frame], error: SipSyntaxError) -> None:
+        self.closed = True
+        self._buffer.clear()
+        frames.append(Broken(error, closes=True))
+
+
+def _too_large(message: Request | Response) -> SipSyntaxError:
+    """The error for a message whose body goes beyond the limit, with what is needed to answer 513."""
+    answerable = isinstance(message, Request) and message.method != "ACK"
+    return SipSyntaxError(
+        "message is too large",
+        status=513 if answerable else None,
+        header="Content-Length",
+        partial=Fragment.of(message),
+    )

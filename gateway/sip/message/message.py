@@ -1,0 +1,381 @@
+"""SIP requests and responses as immutable values with lazily parsed, cached headers (RFC 3261 section 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, TypeVar, cast, overload
+
+from gateway.sip.errors import SipBuildError, SipSyntaxError
+from gateway.sip.message.addresses import MAX_LIST, CSeq, NameAddr, Via
+from gateway.sip.message.fields import Headers, Item
+from gateway.sip.message.grammar import delta_seconds, number, read_tokens, require_clean, require_token
+from gateway.sip.message.uri import Uri, check_writable
+from gateway.sip.message.values import (
+    AuthValue,
+    MediaType,
+    RAck,
+    Replaces,
+    SessionExpires,
+    TokenParams,
+    retry_after,
+)
+
+T = TypeVar("T")
+M = TypeVar("M", bound="Message")
+
+ANSWER_HEADERS = ("Via", "From", "To", "Call-ID", "CSeq")
+"""What a response copies from its request (RFC 3261 8.2.6.2)."""
+
+
+class Lazy(Generic[T]):
+    """A typed view of one header: parsed at first use, kept with the message."""
+
+    def __init__(self, name: str, read: Callable[[list[str]], T], doc: str) -> None:
+        self._name = name
+        self._key = name.lower()
+        self._read = read
+        self.__doc__ = doc
+
+    @overload
+    def __get__(self, message: None, owner: type) -> Lazy[T]: ...
+    @overload
+    def __get__(self, message: Message, owner: type) -> T: ...
+    def __get__(self, message: Message | None, owner: type) -> T | Lazy[T]:
+        if message is None:
+            return self
+        cache = message.cache
+        if self in cache:
+            return cast(T, cache[self])
+        try:
+            value = self._read(message.headers.values_of(self._key))
+        except SipSyntaxError as error:
+            raise SipSyntaxError(
+                error.reason,
+                status=error.status if isinstance(message, Request) and message.method != "ACK" else None,
+                header=self._name,
+                partial=Fragment.of(message),
+            ) from None
+        cache[self] = value
+        return value
+
+
+def _optional(parse: Callable[[str], T]) -> Callable[[list[str]], T | None]:
+    def read(values: list[str]) -> T | None:
+        if len(values) > 1:
+            raise SipSyntaxError("header may be there only once")
+        return parse(values[0]) if values else None
+
+    return read
+
+
+def _required(parse: Callable[[str], T]) -> Callable[[list[str]], T]:
+    def read(values: list[str]) -> T:
+        if len(values) != 1:
+            raise SipSyntaxError("header is missing" if not values else "header may be there only once")
+        return parse(values[0])
+
+    return read
+
+
+def _many(parse_list: Callable[[str], list[T]]) -> Callable[[list[str]], tuple[T, ...]]:
+    def read(values: list[str]) -> tuple[T, ...]:
+        if len(values) > MAX_LIST:
+            raise SipSyntaxError("header is there too often")
+        found: list[T] = []
+        for value in values:
+            found += parse_list(value)
+            if len(found) > MAX_LIST:
+                raise SipSyntaxError("too many values")
+        return tuple(found)
+
+    return read
+
+
+def _vias(values: list[str]) -> tuple[Via, ...]:
+    if not values:
+        raise SipSyntaxError("header is missing")
+    return _many(Via.parse_list)(values)
+
+
+def _contacts(values: list[str]) -> tuple[NameAddr, ...]:
+    return () if values == ["*"] else _many(NameAddr.parse_list)(values)
+
+
+def _tokens(what: str) -> Callable[[list[str]], tuple[str, ...]]:
+    return _many(lambda text: read_tokens(text, what))
+
+
+def _auth(values: list[str]) -> tuple[AuthValue, ...]:
+    return _many(lambda text: [AuthValue.parse(text)])(values)
+
+
+def _call_id(text: str) -> str:
+    if not text or " " in text or "\t" in text:
+        raise SipSyntaxError("Call-ID is malformed")
+    return text
+
+
+def _seconds(what: str) -> Callable[[str], int]:
+    return lambda text: delta_seconds(text, what)
+
+
+def _first(values: list[str]) -> str | None:
+    # Nothing depends on these, so a second one is no reason to refuse the message.
+    return values[0] if values else None
+
+
+class Message:
+    """What requests and responses have in common. Immutable; `str()` is not the wire form, `write` is."""
+
+    __slots__ = ("body", "cache", "headers")
+
+    headers: Headers
+    body: bytes
+    cache: dict[object, Any]
+
+    via = Lazy("Via", _vias, "Every Via, the top one first.")
+    from_ = Lazy("From", _required(NameAddr.parse), "Who sent the request.")
+    to = Lazy("To", _required(NameAddr.parse), "Who the request was meant for.")
+    call_id = Lazy("Call-ID", _required(_call_id), "The call's identifier.")
+    cseq = Lazy("CSeq", _required(CSeq.parse), "Sequence number and method.")
+    contacts = Lazy("Contact", _contacts, "Every Contact; () for `*` (see `contact_is_star`).")
+    route = Lazy("Route", _many(NameAddr.parse_list), "Hops that the request is still to visit.")
+    record_route = Lazy("Record-Route", _many(NameAddr.parse_list), "Proxies that stay in the dialog's path.")
+    path = Lazy("Path", _many(NameAddr.parse_list), "Proxies before a registrar (RFC 3327).")
+    service_route = Lazy("Service-Route", _many(NameAddr.parse_list), "Route of outgoing requests (RFC 3608).")
+    max_forwards = Lazy(
+        "Max-Forwards", _optional(lambda text: number(text, "Max-Forwards", 255)), "Hops left, None when absent."
+    )
+    expires = Lazy("Expires", _optional(_seconds("Expires")), "Seconds, None when absent.")
+    min_expires = Lazy("Min-Expires", _optional(_seconds("Min-Expires")), "Seconds, None when absent.")
+    allow = Lazy("Allow", _tokens("Allow"), "Methods that the sender takes.")
+    allow_events = Lazy("Allow-Events", _tokens("Allow-Events"), "Event packages that the sender takes.")
+    supported = Lazy("Supported", _tokens("Supported"), "Option tags that the sender knows.")
+    require = Lazy("Require", _tokens("Require"), "Option tags that the sender insists on.")
+    proxy_require = Lazy("Proxy-Require", _tokens("Proxy-Require"), "Option tags that proxies must know.")
+    unsupported = Lazy("Unsupported", _tokens("Unsupported"), "Option tags that were refused.")
+    content_type = Lazy("Content-Type", _optional(MediaType.parse), "Type of the body, None when absent.")
+    content_disposition = Lazy("Content-Disposition", _optional(TokenParams.parse), "What the body is for.")
+    content_encoding = Lazy("Content-Encoding", _tokens("Content-Encoding"), "Codings of the body.")
+    accept = Lazy("Accept", _many(MediaType.parse_list), "Media ranges that the sender takes.")
+    authorization = Lazy("Authorization", _auth, "Credentials for user agents and registrars.")
+    proxy_authorization = Lazy("Proxy-Authorization", _auth, "Credentials for proxies.")
+    www_authenticate = Lazy("WWW-Authenticate", _auth, "Challenges of a 401, in the server's order.")
+    proxy_authenticate = Lazy("Proxy-Authenticate", _auth, "Challenges of a 407, in the server's order.")
+    reason = Lazy("Reason", _many(TokenParams.parse_list), "Why a request was sent (RFC 3326).")
+    replaces = Lazy("Replaces", _optional(Replaces.parse), "The dialog to replace (RFC 3891).")
+    refer_to = Lazy("Refer-To", _optional(NameAddr.parse), "Where to go (RFC 3515).")
+    referred_by = Lazy("Referred-By", _optional(NameAddr.parse), "Who referred (RFC 3892).")
+    reply_to = Lazy("Reply-To", _optional(NameAddr.parse), "Where to return a call.")
+    asserted_identity = Lazy(
+        "P-Asserted-Identity", _many(NameAddr.parse_list), "Who the trusted network says it is (RFC 3325)."
+    )
+    diversion = Lazy("Diversion", _many(NameAddr.parse_list), "Who diverted the call (RFC 5806).")
+    session_expires = Lazy("Session-Expires", _optional(SessionExpires.parse), "Session timer (RFC 4028).")
+    min_se = Lazy("Min-SE", _optional(SessionExpires.parse), "Smallest session interval (RFC 4028).")
+    rseq = Lazy("RSeq", _optional(lambda text: number(text, "RSeq", 0xFFFFFFFF)), "Number of a reliable 1xx.")
+    rack = Lazy("RAck", _optional(RAck.parse), "What a PRACK acknowledges.")
+    event = Lazy("Event", _optional(TokenParams.parse), "Event package (RFC 6665).")
+    subscription_state = Lazy("Subscription-State", _optional(TokenParams.parse), "State of a subscription.")
+    retry_after = Lazy("Retry-After", _optional(retry_after), "Seconds to wait, None when absent.")
+    user_agent = Lazy("User-Agent", _first, "Product of a UAC.")
+    server = Lazy("Server", _first, "Product of a UAS.")
+    subject = Lazy("Subject", _first, "What the call is about.")
+
+    def _start_line(self) -> str:
+        raise SipBuildError("a message is a request or a response")
+
+    @property
+    def top_via(self) -> Via:
+        """The first Via; raises SipSyntaxError when there is none."""
+        return self.via[0]
+
+    @property
+    def contact(self) -> NameAddr | None:
+        """The first Contact, None when there is none or it is `*`."""
+        contacts = self.contacts
+        return contacts[0] if contacts else None
+
+    @property
+    def contact_is_star(self) -> bool:
+        """Whether the one Contact is `*` (RFC 3261 10.2.2)."""
+        return self.headers.values_of("contact") == ["*"]
+
+    @property
+    def from_tag(self) -> str | None:
+        """The From tag, None when it is absent."""
+        return self.from_.tag
+
+    @property
+    def to_tag(self) -> str | None:
+        """The To tag, None when it is absent."""
+        return self.to.tag
+
+    def write(self) -> bytes:
+        """The message as it goes on the wire; Content-Length is always set from the body."""
+        head = [self._start_line(), "\r\n"]
+        for key, name, value in self.headers.items:
+            if key != "content-length":
+                head.append(f"{name}: {value}\r\n")
+        head.append(f"Content-Length: {len(self.body)}\r\n\r\n")
+        return "".join(head).encode() + self.body
+
+    def _with(self: M, headers: Headers, body: bytes) -> M:
+        made = self.__class__.__new__(self.__class__)
+        for slot in self._own_slots():
+            setattr(made, slot, getattr(self, slot))
+        made.headers, made.body, made.cache = headers, body, {}
+        return made
+
+    @classmethod
+    def _own_slots(cls) -> tuple[str, ...]:
+        return ()
+
+    def with_headers(self: M, headers: Headers) -> M:
+        """This message with other headers."""
+        return self._with(headers, self.body)
+
+    def with_header(self: M, name: str, *values: object) -> M:
+        """This message with one header replaced (see `Headers.with_`)."""
+        return self._with(self.headers.with_(name, *values), self.body)
+
+    def with_body(self: M, body: bytes, content_type: str | None) -> M:
+        """This message with another body; None removes Content-Type."""
+        headers = self.headers.with_("Content-Type", content_type) if content_type else self.headers
+        return self._with(headers if content_type else headers.without("Content-Type"), body)
+
+
+def _as_headers(headers: Headers | Iterable[tuple[str, object]]) -> Headers:
+    return headers if isinstance(headers, Headers) else Headers(headers)
+
+
+class Request(Message):
+    """A request (RFC 3261 7.1); two are equal when they say the same on the wire."""
+
+    __slots__ = ("method", "uri")
+
+    def __init__(
+        self, method: str, uri: Uri, headers: Headers | Iterable[tuple[str, object]] = (), body: bytes = b""
+    ) -> None:
+        """Raises SipBuildError for a method that is no token or a URI that cannot stand in a start line."""
+        self.method = require_token(method, "method")
+        check_writable(str(uri))
+        self.uri = uri
+        self.headers = _as_headers(headers)
+        self.body = body
+        self.cache = {}
+
+    @classmethod
+    def from_wire(cls, method: str, uri: Uri, items: list[Item], body: bytes) -> Request:
+        """A request from parts that the parser has checked."""
+        made = cls.__new__(cls)
+        made.method, made.uri, made.headers, made.body, made.cache = method, uri, Headers.from_items(items), body, {}
+        return made
+
+    def _start_line(self) -> str:
+        return f"{self.method} {self.uri} SIP/2.0"
+
+    @classmethod
+    def _own_slots(cls) -> tuple[str, ...]:
+        return ("method", "uri")
+
+    def with_uri(self, uri: Uri) -> Request:
+        """This request with another Request-URI."""
+        return Request(self.method, uri, self.headers, self.body)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Request) and self.write() == other.write()
+
+    def __hash__(self) -> int:
+        return hash(self.write())
+
+    def __repr__(self) -> str:
+        return f"Request({self.method})"
+
+
+class Response(Message):
+    """A response (RFC 3261 7.2); two are equal when they say the same on the wire."""
+
+    __slots__ = ("phrase", "status")
+
+    def __init__(
+        self,
+        status: int,
+        phrase: str = "",
+        headers: Headers | Iterable[tuple[str, object]] = (),
+        body: bytes = b"",
+    ) -> None:
+        """Raises SipBuildError for a status outside 100..699 or a phrase with control bytes."""
+        if not 100 <= status <= 699:
+            raise SipBuildError("status is not between 100 and 699")
+        self.status = status
+        self.phrase = require_clean(phrase, "reason phrase")
+        self.headers = _as_headers(headers)
+        self.body = body
+        self.cache = {}
+
+    @classmethod
+    def from_wire(cls, status: int, phrase: str, items: list[Item], body: bytes) -> Response:
+        """A response from parts that the parser has checked."""
+        made = cls.__new__(cls)
+        made.status, made.phrase, made.headers, made.body, made.cache = (
+            status,
+            phrase,
+            Headers.from_items(items),
+            body,
+            {},
+        )
+        return made
+
+    def _start_line(self) -> str:
+        return f"SIP/2.0 {self.status} {self.phrase}"
+
+    @classmethod
+    def _own_slots(cls) -> tuple[str, ...]:
+        return ("phrase", "status")
+
+    @property
+    def is_provisional(self) -> bool:
+        """1xx."""
+        return self.status < 200
+
+    @property
+    def is_success(self) -> bool:
+        """2xx."""
+        return 200 <= self.status < 300
+
+    @property
+    def is_final(self) -> bool:
+        """2xx to 6xx."""
+        return self.status >= 200
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Response) and self.write() == other.write()
+
+    def __hash__(self) -> int:
+        return hash(self.write())
+
+    def __repr__(self) -> str:
+        return f"Response({self.status})"
+
+
+class Fragment:
+    """What could be read of a broken message: enough to answer a request (RFC 3261 8.2.6), nothing more."""
+
+    __slots__ = ("headers", "is_request", "method")
+
+    def __init__(self, is_request: bool, method: str | None, headers: Headers) -> None:
+        self.is_request = is_request
+        self.method = method
+        self.headers = headers
+
+    @classmethod
+    def of(cls, message: Message) -> Fragment:
+        """The answerable part of a message that was parsed."""
+        method = message.method if isinstance(message, Request) else None
+        return cls(isinstance(message, Request), method, message.headers.only(*ANSWER_HEADERS))
+
+    @property
+    def is_answerable(self) -> bool:
+        """Whether a response may be sent: a request other than ACK that says by Via where it came from."""
+        return self.is_request and self.method not in (None, "ACK") and "Via" in self.headers

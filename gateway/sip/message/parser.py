@@ -1,0 +1,294 @@
+"""Bytes of one message to a Request or Response (RFC 3261 sections 7 and 25), strictly and in linear time.
+
+Strict where leniency has hurt others: only SP and HTAB before a header's colon, no bare CR or LF, no control
+byte in the head, every header that identifies a transaction readable and there exactly once.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from typing import NoReturn
+
+from gateway.sip.errors import SipSyntaxError
+from gateway.sip.message.addresses import MAX_BRANCH, MAX_TAG
+from gateway.sip.message.fields import Headers, Item, known_spelling, resolve_name
+from gateway.sip.message.grammar import has_control, is_token, number
+from gateway.sip.message.message import ANSWER_HEADERS, Fragment, Message, Request, Response
+from gateway.sip.message.uri import Uri
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much of a stranger's message is looked at; sizes in bytes, or in characters once decoded."""
+
+    message: int = 65_536
+    """Whole message; more is answered 513."""
+    head: int = 32_768
+    """Start line and headers together."""
+    start_line: int = 8_192
+    headers: int = 200
+    """How many header fields, folded lines counted once."""
+    header_name: int = 128
+    header_value: int = 8_192
+    """One field, unfolded."""
+    fold_lines: int = 64
+    """Continuation lines of one field."""
+    call_id: int = 512
+    tag: int = MAX_TAG
+    branch: int = MAX_BRANCH
+
+
+DEFAULT_LIMITS = Limits()
+
+# The space after the code is due even before an empty phrase; peers that leave both out are understood.
+_STATUS_LINE = re.compile(r"SIP/2\.0 ([1-6][0-9][0-9])(?: (.*))?", re.DOTALL)
+_VERSION = re.compile(r"SIP/[0-9]+\.[0-9]+", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_ESCAPED_CONTROL = re.compile(r"\\(?:([\x00-\x08\x0b\x0c\x0e-\x1f\x7f])|(.))", re.DOTALL)
+_SINGLE = frozenset(
+    ("from", "to", "call-id", "cseq", "max-forwards", "content-length", "content-type", "expires", "replaces")
+)
+
+
+class KeepAlive(Enum):
+    """Datagrams or stream bytes that only keep a path open (RFC 5626 4.4.1, RFC 3261 7.5)."""
+
+    PING = b"\r\n\r\n"
+    """Two CRLFs; on a stream it is answered with PONG."""
+    PONG = b"\r\n"
+    """One CRLF, the answer."""
+    NOISE = b"\x00"
+    """NUL bytes or any other run of CRLFs; never answered."""
+
+
+def keepalive(data: bytes) -> KeepAlive | None:
+    """What kind of keep-alive a datagram is, None when it is something else."""
+    if data == b"\r\n\r\n":
+        return KeepAlive.PING
+    if data == b"\r\n":
+        return KeepAlive.PONG
+    return KeepAlive.NOISE if not data.strip(b"\r\n\x00") else None
+
+
+def parse_message(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Request | Response:
+    """Read one datagram; raises SipSyntaxError and nothing else.
+
+    A Content-Length below the bytes that are there cuts the body, one above them is a 400 (RFC 3261 18.3).
+    """
+    if len(data) > limits.message:
+        raise SipSyntaxError("message is too large", status=513)
+    if data[:1] in (b"", b"\r", b"\x00"):
+        if keepalive(data) is not None:
+            raise SipSyntaxError("a keep-alive is no message", status=None)
+        data = data.lstrip(b"\r\n")
+    head, separator, body = data.partition(b"\r\n\r\n")
+    message = parse_head(head, limits, complete=bool(separator))
+    length = content_length(message)
+    if length is None or length == len(body):
+        message.body = body
+    elif length < len(body):
+        message.body = body[:length]
+    else:
+        _refuse(message, "Content-Length is larger than the body", "Content-Length")
+    return message
+
+
+def parse_head(head: bytes, limits: Limits = DEFAULT_LIMITS, *, complete: bool = True) -> Request | Response:
+    """Read start line and headers (without the empty line); the body is empty. Raises SipSyntaxError."""
+    if not head:
+        raise SipSyntaxError("message is empty", status=None)
+    if len(head) > limits.head:
+        raise SipSyntaxError("headers are too large", status=513)
+    lines = _decode(head.removesuffix(b"\r\n")).split("\r\n")
+    is_response = lines[0].startswith("SIP/")
+    items, failure = _read_headers(lines, limits)
+    try:
+        if failure is not None:
+            raise failure
+        if is_response:
+            message: Request | Response = _response(lines[0], items)
+        else:
+            message = _request(lines[0], items, limits)
+        _check_identity(message, items, limits)
+        if not complete:
+            raise SipSyntaxError("headers are not ended by an empty line")
+    except SipSyntaxError as error:
+        raise SipSyntaxError(
+            error.reason,
+            status=None if is_response or lines[0].startswith("ACK ") else error.status,
+            line=error.line,
+            header=error.header,
+            partial=_fragment(lines[0], items),
+        ) from None
+    return message
+
+
+def content_length(message: Message) -> int | None:
+    """The Content-Length that came with a parsed head, None when there was none; raises SipSyntaxError."""
+    values = message.headers.values_of("content-length")
+    if not values:
+        return None
+    try:
+        return number(values[0], "Content-Length", 0xFFFFFFFF)
+    except SipSyntaxError as error:
+        _refuse(message, error.reason, "Content-Length")
+
+
+def skim_content_length(head: bytes, limits: Limits = DEFAULT_LIMITS) -> int | None:
+    """The Content-Length of a head that is otherwise broken, None unless it is there once and a number."""
+    items, failure = _read_headers(_decode(head).split("\r\n"), limits)
+    values = [value for key, _, value in items if key == "content-length"]
+    if len(values) != 1 or (failure is not None and failure.status == 513):
+        return None
+    try:
+        return number(values[0], "Content-Length", 0xFFFFFFFF)
+    except SipSyntaxError:
+        return None
+
+
+def _refuse(message: Message, reason: str, header: str) -> NoReturn:
+    answerable = isinstance(message, Request) and message.method != "ACK"
+    raise SipSyntaxError(reason, status=400 if answerable else None, header=header, partial=Fragment.of(message))
+
+
+def _decode(head: bytes) -> str:
+    """UTF-8 text of the head; lines that are no UTF-8 are read as Latin-1, as old phones write names."""
+    try:
+        text = head.decode()
+    except UnicodeDecodeError:
+        text = "\r\n".join([_decode_line(line) for line in head.split(b"\r\n")])
+    if _CONTROL.search(text) is not None:
+        text = _ESCAPED_CONTROL.sub(_soften, text)
+    return text
+
+
+def _decode_line(line: bytes) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        return "".join([c if not "\x80" <= c <= "\x9f" else "\ufffd" for c in line.decode("latin-1")])
+
+
+def _soften(match: re.Match[str]) -> str:
+    # A quoted-pair may hold any control byte (RFC 3261 25.1). None goes past this point, so that no display
+    # name can carry one into a log, a terminal or a message we write: it becomes U+FFFD.
+    return "\ufffd" if match[1] else match[0]
+
+
+def _read_headers(lines: list[str], limits: Limits) -> tuple[list[Item], SipSyntaxError | None]:
+    """The header fields and the first thing that is wrong with them; reading goes on behind a bad line."""
+    items: list[Item] = []
+    failure: SipSyntaxError | None = None
+    folds = 0
+    for index in range(1, len(lines)):
+        line = lines[index]
+        if line[:1] in (" ", "\t"):
+            folds += 1
+            problem = _fold(items, line, folds, limits)
+        else:
+            folds = 0
+            problem = _read_line(items, line, limits)
+        if problem is not None and failure is None:
+            failure = SipSyntaxError(problem[1], status=problem[0], line=index + 1)
+        if len(items) > limits.headers:
+            return items[: limits.headers], SipSyntaxError("too many headers", status=513, line=index + 1)
+    return items, failure
+
+
+def _read_line(items: list[Item], line: str, limits: Limits) -> tuple[int, str] | None:
+    name, colon, value = line.partition(":")
+    known = known_spelling(name)
+    if known is None:
+        name = name.rstrip(" \t")
+        if not colon or len(name) > limits.header_name or not is_token(name):
+            return 400, "header name is malformed" if colon else "header line has no colon"
+        known = resolve_name(name)
+    if len(value) > limits.header_value:
+        return 513, "header is too long"
+    if not colon:
+        return 400, "header line has no colon"
+    items.append((known[0], known[1], value.strip(" \t")))
+    if not line.isprintable() and has_control(line):
+        items.pop()
+        return 400, "header holds a control byte"
+    return None
+
+
+def _fold(items: list[Item], line: str, folds: int, limits: Limits) -> tuple[int, str] | None:
+    if not items:
+        return 400, "message starts with a folded line"
+    if folds > limits.fold_lines:
+        return 513, "header is folded too often"
+    if has_control(line):
+        return 400, "header holds a control byte"
+    key, name, value = items[-1]
+    text = line.strip(" \t")
+    if len(value) + len(text) > limits.header_value:
+        return 513, "header is too long"
+    items[-1] = (key, name, f"{value} {text}" if value and text else value or text)
+    return None
+
+
+def _response(line: str, items: list[Item]) -> Response:
+    match = _STATUS_LINE.fullmatch(line)
+    if match is None:
+        raise SipSyntaxError("status line is malformed", line=1)
+    phrase = match[2] or ""
+    if has_control(phrase):
+        raise SipSyntaxError("reason phrase holds a control byte", line=1)
+    return Response.from_wire(int(match[1]), phrase, items, b"")
+
+
+def _request(line: str, items: list[Item], limits: Limits) -> Request:
+    if len(line) > limits.start_line:
+        raise SipSyntaxError("Request-URI is too long", status=414, line=1)
+    parts = line.split(" ")
+    if len(parts) != 3:
+        raise SipSyntaxError("request line is not method, URI and version", line=1)
+    method, uri_text, version = parts
+    if not is_token(method):
+        raise SipSyntaxError("method is not a token", line=1)
+    if version != "SIP/2.0" and version.upper() != "SIP/2.0":
+        known = _VERSION.fullmatch(version) is not None
+        raise SipSyntaxError("version is not SIP/2.0", status=505 if known else 400, line=1)
+    try:
+        uri = Uri.parse(uri_text)
+    except SipSyntaxError as error:
+        raise SipSyntaxError(f"Request-URI: {error.reason}", status=error.status, line=1) from None
+    if uri.headers:
+        raise SipSyntaxError("Request-URI may not hold headers", line=1)
+    return Request.from_wire(method, uri, items, b"")
+
+
+def _check_identity(message: Request | Response, items: list[Item], limits: Limits) -> None:
+    """Read what identifies the transaction; one wrong byte there and no answer would reach the right place."""
+    seen: set[str] = set()
+    for key, name, _ in items:
+        if key in _SINGLE:
+            if key in seen:
+                raise SipSyntaxError("header may be there only once", header=name)
+            seen.add(key)
+    if len(message.call_id) > limits.call_id:
+        raise SipSyntaxError("Call-ID is too long", header="Call-ID")
+    cseq = message.cseq
+    if isinstance(message, Request) and cseq.method != message.method:
+        raise SipSyntaxError("CSeq names another method", header="CSeq")
+    for name, address in (("From", message.from_), ("To", message.to)):
+        if len(address.tag or "") > limits.tag:
+            raise SipSyntaxError("tag is too long", header=name)
+    via = message.top_via
+    if len(via.branch or "") > limits.branch:
+        raise SipSyntaxError("branch is too long", header="Via")
+
+
+def _fragment(start_line: str, items: list[Item]) -> Fragment:
+    method = start_line.partition(" ")[0]
+    is_request = not start_line.startswith("SIP/")
+    headers = Headers.from_items(items).only(*ANSWER_HEADERS)
+    for name in ("From", "To", "Call-ID", "CSeq"):
+        values = headers.all(name)
+        if len(values) > 1:
+            headers = headers.with_(name, values[0])
+    return Fragment(is_request, method if is_request and is_token(method) else None, headers)

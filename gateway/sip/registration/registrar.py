@@ -1,0 +1,264 @@
+"""A registrar's decisions as pure functions over values (RFC 3261 10.3, RFC 3327, RFC 5626).
+
+The caller authenticates, hands in the live bindings of the address of record, stores what `decide` says and
+answers with `ok_response`. Nothing is changed unless the whole request is good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from gateway.sip.errors import SipSyntaxError
+from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.build import Refusal, response
+from gateway.sip.message.message import Request, Response
+from gateway.sip.message.uri import Uri
+
+OVERFLOW_REFUSE, OVERFLOW_REPLACE = "refuse", "replace"
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrarPolicy:
+    """Limits of a registrar; times in seconds."""
+
+    min_expires: int = 60
+    """Shorter wishes are refused with 423."""
+    max_expires: int = 7200
+    """Longer wishes are shortened."""
+    default_expires: int = 3600
+    """Taken where the request names no time."""
+    max_contacts: int = 10
+    """Live bindings of one address of record."""
+    overflow: str = OVERFLOW_REPLACE
+    """What one contact too many does: "replace" drops the binding that was refreshed longest ago (browsers that
+    were reloaded leave such behind), "refuse" answers 403."""
+    domains: frozenset[str] = frozenset()
+    """Domains served, lower case; empty serves any."""
+    schemes: frozenset[str] = frozenset(("sip", "sips"))
+    """Schemes of contacts that are stored; any other is refused with 400, since no call could reach it."""
+    own: frozenset[tuple[str, int]] = frozenset()
+    """(host in lower case, port) pairs that are ourselves: a contact there would loop and is refused with 403."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """One binding of an address of record."""
+
+    aor: str
+    contact: str
+    """Contact URI as registered."""
+    expires_at: float
+    """Seconds on the caller's clock."""
+    call_id: str = ""
+    cseq: int = 0
+    q: float = 1.0
+    instance: str | None = None
+    """+sip.instance without angle brackets."""
+    reg_id: int | None = None
+    path: tuple[str, ...] = ()
+    received: str | None = None
+    """"udp:192.0.2.7:5060": where the REGISTER came from."""
+    user_agent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What to store for a good REGISTER, removals first, and what then stands."""
+
+    aor: str
+    put: tuple[Registered, ...] = ()
+    """Bindings added or refreshed."""
+    removed: tuple[Registered, ...] = ()
+    after: tuple[Registered, ...] = ()
+    """All live bindings once the changes are made."""
+
+    @property
+    def is_query(self) -> bool:
+        """Whether nothing changes."""
+        return not self.put and not self.removed
+
+
+def aor_of(request: Request, policy: RegistrarPolicy) -> str | Refusal:
+    """The address of record a REGISTER is for (RFC 3261 10.3 step 5), 404 for one that is not served here."""
+    uri = request.to.uri
+    if not uri.is_sip or not uri.user or (policy.domains and uri.host.lower() not in policy.domains):
+        return Refusal(404)
+    return uri.aor
+
+
+def decide(
+    request: Request,
+    current: Sequence[Registered],
+    policy: RegistrarPolicy,
+    now: float,
+    received: str | None = None,
+) -> Changes | Refusal:
+    """What a REGISTER changes (RFC 3261 10.3 steps 5 to 8).
+
+    `current` are the bindings of its address of record; those that have expired are passed over. Raises
+    SipSyntaxError for malformed Contact, Expires or Path headers; nothing else.
+    """
+    aor = aor_of(request, policy)
+    if isinstance(aor, Refusal):
+        return aor
+    live = [binding for binding in current if binding.expires_at > now]
+    if request.contact_is_star:
+        return _remove_all(request, aor, live)
+    contacts = request.contacts
+    if not contacts:
+        return Changes(aor, after=tuple(live))
+    if len(contacts) > 2 * policy.max_contacts:
+        return Refusal(403, "Too Many Contacts")
+    return _Update(request, aor, live, policy, now, received).run(contacts)
+
+
+def _remove_all(request: Request, aor: str, live: list[Registered]) -> Changes | Refusal:
+    if request.expires != 0:
+        return Refusal(400, "Contact * Needs Expires 0")
+    for binding in live:
+        if _is_out_of_order(request, binding):
+            return Refusal(500, "CSeq Does Not Rise")
+    return Changes(aor, removed=tuple(live))
+
+
+def _is_out_of_order(request: Request, binding: Registered) -> bool:
+    return binding.call_id == request.call_id and request.cseq.number <= binding.cseq
+
+
+class _Update:
+    """One REGISTER with contacts, worked through one by one."""
+
+    __slots__ = ("_aor", "_live", "_now", "_path", "_policy", "_put", "_received", "_removed", "_request")
+
+    def __init__(
+        self,
+        request: Request,
+        aor: str,
+        live: list[Registered],
+        policy: RegistrarPolicy,
+        now: float,
+        received: str | None,
+    ) -> None:
+        self._request = request
+        self._aor = aor
+        self._live = [(binding, _uri_of(binding)) for binding in live]
+        self._policy = policy
+        self._now = now
+        self._received = received
+        self._path = tuple(str(hop) for hop in request.path)
+        self._put: list[Registered] = []
+        self._removed: list[Registered] = []
+
+    def run(self, contacts: Sequence[NameAddr]) -> Changes | Refusal:
+        for contact in contacts:
+            refusal = self._one(contact)
+            if refusal is not None:
+                return refusal
+        while len(self._live) > self._policy.max_contacts:
+            if self._policy.overflow != OVERFLOW_REPLACE:
+                return Refusal(403, "Too Many Contacts")
+            oldest = min((b for b, _ in self._live if b not in self._put), key=lambda b: b.expires_at, default=None)
+            if oldest is None:
+                return Refusal(403, "Too Many Contacts")
+            self._removed.append(oldest)
+            self._live = [pair for pair in self._live if pair[0] is not oldest]
+        after = tuple(binding for binding, _ in self._live)
+        return Changes(self._aor, tuple(self._put), tuple(self._removed), after)
+
+    def _one(self, contact: NameAddr) -> Refusal | None:
+        uri = contact.uri
+        if uri.scheme not in self._policy.schemes:
+            return Refusal(400, "Contact Scheme Not Served")
+        seconds = self._seconds(contact)
+        if 0 < seconds < self._policy.min_expires:
+            return Refusal(423, headers=(("Min-Expires", self._policy.min_expires),))
+        if seconds and (uri.host.strip("[]").lower(), uri.port or 5060) in self._policy.own:
+            return Refusal(403, "Contact Points Here")
+        instance = contact.instance
+        reg_id = contact.reg_id if instance is not None else None
+        fresh = Registered(
+            self._aor,
+            str(uri),
+            self._now + min(seconds, self._policy.max_expires),
+            self._request.call_id,
+            self._request.cseq.number,
+            contact.q,
+            instance,
+            reg_id,
+            self._path,
+            self._received,
+            self._request.user_agent or "",
+        )
+        old = self._find(uri, instance, reg_id)
+        if any(_is_out_of_order(self._request, binding) for binding in old if binding not in self._put):
+            return Refusal(500, "CSeq Does Not Rise")
+        self._live = [pair for pair in self._live if pair[0] not in old]
+        self._put = [binding for binding in self._put if binding not in old]
+        if seconds == 0:
+            self._removed += old
+            return None
+        # A flow that is registered again under another URI leaves the old URI behind (RFC 5626 section 6).
+        self._removed += [binding for binding in old if binding.contact != fresh.contact]
+        self._put.append(fresh)
+        self._live.append((fresh, uri))
+        return None
+
+    def _seconds(self, contact: NameAddr) -> int:
+        seconds = contact.expires
+        if seconds is None:
+            seconds = self._request.expires
+        return self._policy.default_expires if seconds is None else seconds
+
+    def _find(self, uri: Uri, instance: str | None, reg_id: int | None) -> list[Registered]:
+        """The bindings that a contact stands for: the same flow, or an equivalent URI (RFC 5626 6, RFC 3261 10.3)."""
+        return [
+            binding
+            for binding, its_uri in self._live
+            if its_uri.matches(uri)
+            or (instance is not None and (binding.instance, binding.reg_id) == (instance, reg_id))
+        ]
+
+
+def _uri_of(binding: Registered) -> Uri:
+    try:
+        return Uri.parse(binding.contact)
+    except SipSyntaxError:
+        return Uri("unreadable", opaque="-")
+
+
+def ok_response(
+    request: Request,
+    bindings: Sequence[Registered],
+    now: float,
+    *,
+    to_tag: str,
+    headers: tuple[tuple[str, object], ...] = (),
+) -> Response:
+    """The 200 with every live binding and the seconds it has left (RFC 3261 10.3 step 8, RFC 3327 5.3)."""
+    fields: list[tuple[str, object]] = [
+        ("Contact", _contact_value(binding, now)) for binding in bindings if binding.expires_at > now
+    ]
+    supported = {tag.lower() for tag in request.supported}
+    if "path" in supported:
+        fields += [("Path", hop) for hop in request.path]
+    if "outbound" in supported and any(b.reg_id is not None and b.call_id == request.call_id for b in bindings):
+        fields.append(("Require", "outbound"))
+    return response(request, 200, to_tag=to_tag, headers=(*fields, *headers))
+
+
+def _contact_value(binding: Registered, now: float) -> NameAddr:
+    value = NameAddr(Uri.parse(binding.contact))
+    if binding.q != 1.0:
+        value = value.with_param("q", f"{binding.q:.3f}".rstrip("0").rstrip("."))
+    value = value.with_param("expires", str(max(1, round(binding.expires_at - now))))
+    if binding.instance is not None:
+        value = value.with_param("+sip.instance", f"<{binding.instance}>")
+    if binding.reg_id is not None:
+        value = value.with_param("reg-id", str(binding.reg_id))
+    return value
+
+
+def refreshed(binding: Registered, now: float, seconds: int) -> Registered:
+    """`binding` with a new end, for callers that keep a binding alive by other means (a WebSocket that stays open)."""
+    return replace(binding, expires_at=now + seconds)

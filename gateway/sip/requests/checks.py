@@ -1,0 +1,101 @@
+"""What a user agent server looks at before anything else in a request, in the RFC's order (RFC 3261 8.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.sip.message.build import Refusal
+from gateway.sip.message.message import Request
+
+KNOWN_METHODS = frozenset(
+    (
+        "ACK",
+        "BYE",
+        "CANCEL",
+        "INFO",
+        "INVITE",
+        "MESSAGE",
+        "NOTIFY",
+        "OPTIONS",
+        "PRACK",
+        "PUBLISH",
+        "REFER",
+        "REGISTER",
+        "SUBSCRIBE",
+        "UPDATE",
+    )
+)
+"""Registered methods; one of them that we do not take is 405, any other 501."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a user agent takes; all names in the case they are written in, media types in lower case."""
+
+    methods: tuple[str, ...] = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "UPDATE")
+    extensions: tuple[str, ...] = ()
+    """Option tags for Require and Supported."""
+    schemes: tuple[str, ...] = ("sip", "sips")
+    content_types: tuple[str, ...] = ("application/sdp",)
+    """Bodies of INVITE, UPDATE and ACK."""
+    other_content_types: tuple[str, ...] = (
+        "application/dtmf-relay",
+        "application/dtmf",
+        "application/trickle-ice-sdpfrag",
+    )
+    """Bodies of other requests (INFO)."""
+
+    def headers(self) -> tuple[tuple[str, object], ...]:
+        """Allow, Accept and Supported of an OPTIONS answer or an INVITE (RFC 3261 11.2, 13.2.1)."""
+        fields: list[tuple[str, object]] = [
+            ("Allow", ", ".join(self.methods)),
+            ("Accept", ", ".join(self.content_types)),
+        ]
+        if self.extensions:
+            fields.append(("Supported", ", ".join(self.extensions)))
+        return tuple(fields)
+
+
+def inspect(request: Request, can: Capabilities) -> Refusal | None:
+    """The refusal of a request that we cannot serve, None for one that may go on.
+
+    Never call it for ACK and CANCEL: they are not answered by these rules. Raises SipSyntaxError for a
+    malformed header that has to be read here.
+    """
+    if request.method not in can.methods:
+        allow = (("Allow", ", ".join(can.methods)),)
+        return Refusal(405 if request.method in KNOWN_METHODS else 501, headers=allow)
+    if request.uri.scheme not in can.schemes:
+        return Refusal(416)
+    missing = [tag for tag in request.require if tag.lower() not in {known.lower() for known in can.extensions}]
+    if missing:
+        return Refusal(420, headers=(("Unsupported", ", ".join(missing)),))
+    return _inspect_body(request, can) or _inspect_accept(request, can)
+
+
+def _inspect_body(request: Request, can: Capabilities) -> Refusal | None:
+    if not request.body:
+        return None
+    disposition = request.content_disposition
+    if disposition is not None and (disposition.param("handling") or "").lower() == "optional":
+        return None
+    takes = can.content_types if request.method in ("INVITE", "UPDATE", "PRACK") else can.other_content_types
+    kind = request.content_type
+    if any(coding.lower() != "identity" for coding in request.content_encoding):
+        return Refusal(415, headers=(("Accept-Encoding", "identity"),))
+    if request.method not in ("INVITE", "UPDATE", "PRACK", "INFO"):
+        return None
+    if kind is None or (kind.essence not in takes and kind.type != "multipart"):
+        return Refusal(415, headers=(("Accept", ", ".join(takes)),))
+    return None
+
+
+def _inspect_accept(request: Request, can: Capabilities) -> Refusal | None:
+    # Without Accept an INVITE's answer is application/sdp (RFC 3261 20.1); with one that leaves it out there is
+    # nothing that we could say.
+    if request.method not in ("INVITE", "UPDATE") or "Accept" not in request.headers:
+        return None
+    ranges = request.accept
+    if any(one.accepts(essence) for one in ranges for essence in can.content_types):
+        return None
+    return Refusal(406)

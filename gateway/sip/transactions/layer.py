@@ -1,0 +1,472 @@
+"""The transaction layer as a sans-IO stack: datagrams and the time in; datagrams, events and one deadline out.
+
+The shell calls `receive` and `handle_timer`, then drains `datagrams` and `events`; whatever a stranger sends
+is answered, delivered or counted, never raised.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.sip.errors import SipError, SipSyntaxError
+from gateway.sip.flow import Flow
+from gateway.sip.locate import merged_key
+from gateway.sip.message import build
+from gateway.sip.message.addresses import Via
+from gateway.sip.message.message import Fragment, Request, Response
+from gateway.sip.message.parser import KeepAlive, Limits, keepalive, parse_message
+from gateway.sip.transactions import (
+    Input,
+    InviteClientTransaction,
+    InviteServerTransaction,
+    NonInviteClientTransaction,
+    NonInviteServerTransaction,
+    Reason,
+    State,
+    TimerQueue,
+    Timers,
+    Transaction,
+    input_of_status,
+)
+from gateway.sip.transactions.admission import Admission, AdmissionLimits
+from gateway.sip.transactions.via import COOKIE, client_key, response_flow, server_key, stamp, trimmed
+
+logger = logging.getLogger(__name__)
+
+ServerKey = tuple[object, ...]
+
+
+class StackFullError(SipError):
+    """Our own side asked for a transaction beyond the configured number."""
+
+
+@dataclass(frozen=True, slots=True)
+class StackConfig:
+    """Timers and limits of one stack."""
+
+    timers: Timers = field(default_factory=Timers)
+    parser: Limits = field(default_factory=Limits)
+    admission: AdmissionLimits = field(default_factory=AdmissionLimits)
+    transactions: int = 20_000
+    """Client and server transactions together; beyond it new calls get 503 without any state. A finished one
+    stays for 32 s, so that this many allow about a sixty-fourth as many calls a second for ever."""
+    retry_after: int = 5
+    """Seconds that such a 503 asks to wait."""
+    amplification: float = 1.5
+    """Most bytes out per byte in to a source that is not known yet; a larger answer is trimmed, then dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestReceived:
+    """A new request; answer it with `Stack.respond` or `Stack.refuse`. Never ACK or CANCEL."""
+
+    transaction: Transaction
+    request: Request
+    source: Flow
+    size: int
+    """Length of the datagram in bytes, for `Stack.refuse`."""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelReceived:
+    """The client gave the INVITE of `transaction` up (the CANCEL itself has been answered 200)."""
+
+    transaction: Transaction
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class AckReceived:
+    """An ACK that belongs to no failure response: it acknowledges a 2xx, or nothing."""
+
+    request: Request
+    source: Flow
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseReceived:
+    """A response to a request of ours; absorbed retransmissions do not appear, except of a 2xx to INVITE."""
+
+    transaction: Transaction
+    response: Response
+    source: Flow
+
+
+@dataclass(frozen=True, slots=True)
+class StrayResponse:
+    """A 2xx to an INVITE for which no transaction is left (a very late fork)."""
+
+    response: Response
+    source: Flow
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionFailed:
+    """Nobody answered (client), no ACK came (server), or the transport failed."""
+
+    transaction: Transaction
+    reason: Reason
+
+
+StackEvent = RequestReceived | CancelReceived | AckReceived | ResponseReceived | StrayResponse | TransactionFailed
+
+
+class Stack:
+    """Transport matching (RFC 3261 section 18) and transactions (section 17) over any number of flows.
+
+    `token` gives a fresh random word of at least 64 bits; `sent_by` says which (host, port) of ours a peer is
+    to answer to on a flow. Counters of what was dropped are in `counts`.
+    """
+
+    def __init__(
+        self,
+        config: StackConfig,
+        *,
+        token: Callable[[], str],
+        sent_by: Callable[[Flow], tuple[str, int | None]],
+    ) -> None:
+        self.config = config
+        self.counts: Counter[str] = Counter()
+        self._token = token
+        self._sent_by = sent_by
+        self._secret = token().encode()
+        self._admission = Admission(config.admission)
+        self._clients: dict[object, Transaction] = {}
+        self._servers: dict[object, Transaction] = {}
+        self._merged: dict[object, object] = {}
+        self._timers: TimerQueue[tuple[Transaction, Input]] = TimerQueue(_is_armed)
+        self._out: list[tuple[bytes, Flow]] = []
+        self._events: list[StackEvent] = []
+        self._source: Flow | None = None
+
+    def receive(self, data: bytes, flow: Flow, now: float) -> None:
+        """Take one datagram (or one message of a stream) that came by `flow` at `now` (monotonic seconds)."""
+        ping = keepalive(data)
+        if ping is not None:
+            self._answer_ping(ping, flow)
+            return
+        try:
+            message = parse_message(data, self.config.parser)
+        except SipSyntaxError as error:
+            self._answer_broken(error, flow, len(data), now)
+            return
+        self.receive_message(message, flow, now, len(data))
+
+    def receive_message(self, message: Request | Response, flow: Flow, now: float, size: int) -> None:
+        """Take one message that was read from `size` bytes."""
+        try:
+            if isinstance(message, Response):
+                self._receive_response(message, flow, now)
+            else:
+                self._receive_request(message, flow, now, size)
+        except SipSyntaxError as error:
+            self._answer_broken(error, flow, size, now)
+
+    def receive_broken(self, error: SipSyntaxError, flow: Flow, now: float, size: int) -> None:
+        """A stream brought a message that cannot be used: answer what could be read of it."""
+        self._answer_broken(error, flow, size, now)
+
+    def handle_timer(self, now: float) -> None:
+        """Fire every timer that is due at `now`."""
+        while (due := self._timers.pop_due(now)) is not None:
+            deadline, (transaction, timer) = due
+            transaction.due(timer, deadline, now)
+
+    def deadline(self) -> float | None:
+        """When `handle_timer` is to be called next, or None."""
+        return self._timers.deadline()
+
+    def datagrams(self) -> list[tuple[bytes, Flow]]:
+        """Drain what is to be sent."""
+        out, self._out = self._out, []
+        return out
+
+    def events(self) -> list[StackEvent]:
+        """Drain what happened."""
+        events, self._events = self._events, []
+        return events
+
+    def __len__(self) -> int:
+        """How many transactions are alive."""
+        return len(self._clients) + len(self._servers)
+
+    # ---- the transaction user's side
+
+    def send_request(self, request: Request, flow: Flow, now: float) -> Transaction:
+        """Put our Via on `request` and begin its client transaction to `flow`.
+
+        Raises StackFullError at the configured number of transactions, SipBuildError for a bad request.
+        """
+        if len(self) >= self._room_for(request):
+            raise StackFullError("too many transactions")
+        branch = COOKIE + self._token()
+        return self._begin_client(build.with_via(request, self._via(flow, branch)), branch, flow, now)
+
+    def send_ack(self, ack: Request, flow: Flow) -> bytes:
+        """Send the ACK of a 2xx, which is a transaction of its own without state (RFC 3261 17.1.1.3)."""
+        data = build.with_via(ack, self._via(flow, COOKIE + self._token())).write()
+        self.send(data, flow)
+        return data
+
+    def send_cancel(self, invite: Transaction, headers: build.Fields, now: float) -> Transaction:
+        """Begin the CANCEL of a pending INVITE, by the INVITE's own way (RFC 3261 9.1)."""
+        cancel = build.cancel(invite.request, headers)
+        return self._begin_client(cancel, cancel.top_via.branch or "", invite.flow, now)
+
+    def respond(self, transaction: Transaction, response: Response, now: float) -> bytes:
+        """Give a server transaction its response; the bytes that were (or would be) sent."""
+        data = response.write()
+        transaction.step(input_of_status(response.status), now, data)
+        return data
+
+    def refuse(self, transaction: Transaction, response: Response, size: int) -> None:
+        """Answer a stranger's request once and forget it: no state, no retransmission, no amplification.
+
+        `size` is the request's length in bytes. The To tag must not vary (see `stateless_tag`).
+        """
+        transaction.armed.clear()
+        transaction.state = State.TERMINATED
+        self.terminated(transaction)
+        self._send_once(response, transaction.flow, size)
+
+    def stateless_tag(self, headers: Request | Fragment) -> str:
+        """A To tag that is the same for every copy of a request (RFC 3261 8.2.7), unpredictable to others."""
+        seed = "\n".join([*headers.headers.all("Call-ID"), *headers.headers.all("CSeq"), *headers.headers.all("From")])
+        return hashlib.blake2s(seed.encode("utf-8", "replace"), key=self._secret[:32], digest_size=10).hexdigest()
+
+    def send(self, data: bytes, flow: Flow) -> None:
+        """Send bytes outside any transaction (a 2xx again, an ACK again)."""
+        self._out.append((data, flow))
+
+    def transport_failed(self, flow: Flow, now: float) -> None:
+        """A send to `flow` failed or its connection is gone: tell the transactions that use it."""
+        for table in (self._clients, self._servers):
+            for transaction in [one for one in table.values() if _same_way(one.flow, flow)]:
+                transaction.step(Input.TRANSPORT_ERROR, now)
+
+    # ---- TransactionLayer
+
+    def transmit(self, transaction: Transaction, data: bytes) -> None:
+        self._out.append((data, transaction.flow))
+
+    def deliver(self, transaction: Transaction, message: Any) -> None:
+        source = self._source or transaction.flow
+        if isinstance(message, Response):
+            self._events.append(ResponseReceived(transaction, message, source))
+        else:
+            self._events.append(AckReceived(message, source))
+
+    def failed(self, transaction: Transaction, reason: Reason) -> None:
+        self._events.append(TransactionFailed(transaction, reason))
+
+    def arm(self, transaction: Transaction, timer: Input, deadline: float) -> None:
+        self._timers.push(deadline, (transaction, timer))
+
+    def terminated(self, transaction: Transaction) -> None:
+        key = transaction.key
+        if isinstance(transaction, InviteClientTransaction | NonInviteClientTransaction):
+            self._clients.pop(key, None)
+            return
+        self._servers.pop(key, None)
+        merged = merged_key(transaction.request)
+        if self._merged.get(merged) == key:
+            del self._merged[merged]
+
+    def ignored(self, transaction: Transaction, state: State, what: Input) -> None:
+        self.counts[f"{type(transaction).__name__} {state.value} {what.value}"] += 1
+
+    # ---- inside
+
+    def _via(self, flow: Flow, branch: str) -> Via:
+        host, port = self._sent_by(flow)
+        host = f"[{host}]" if ":" in host and not host.startswith("[") else host
+        params: tuple[tuple[str, str | None], ...] = (("rport", None), ("branch", branch))
+        return Via(flow.transport.upper(), host, port, params)
+
+    def _begin_client(self, request: Request, branch: str, flow: Flow, now: float) -> Transaction:
+        key = client_key(branch, request.method)
+        data = request.write()
+        timers, reliable = self.config.timers, flow.reliable
+        transaction: Transaction
+        if request.method == "INVITE":
+            transaction = InviteClientTransaction(
+                self,
+                timers,
+                reliable=reliable,
+                key=key,
+                flow=flow,
+                invite=data,
+                acknowledge=lambda failure: build.ack_for_failure(request, failure).write(),
+            )
+        else:
+            transaction = NonInviteClientTransaction(self, timers, reliable=reliable, key=key, flow=flow, request=data)
+        transaction.request = request
+        self._clients[key] = transaction
+        transaction.step(Input.START, now)
+        return transaction
+
+    def _receive_response(self, response: Response, flow: Flow, now: float) -> None:
+        vias = response.via
+        transaction = self._clients.get(client_key(vias[0].branch or "", response.cseq.method))
+        # RFC 3261 8.1.3.3: more than one Via means that it was meant for somebody behind us.
+        if len(vias) != 1 or (transaction is not None and not _answers(response, transaction.request)):
+            self.counts["foreign response"] += 1
+            return
+        if transaction is None:
+            self.counts["stray response"] += 1
+            if response.is_success and response.cseq.method == "INVITE":
+                self._events.append(StrayResponse(response, flow))
+            return
+        self._source = flow
+        transaction.step(input_of_status(response.status), now, response)
+
+    def _receive_request(self, request: Request, flow: Flow, now: float, size: int) -> None:
+        if request.headers.count("Via") == 0:
+            self.counts["request without Via"] += 1
+            return
+        key = server_key(request)
+        transaction = self._servers.get(key)
+        if request.method == "ACK":
+            self._receive_ack(transaction, request, flow, now)
+        elif transaction is not None:
+            transaction.step(Input.REQUEST, now)
+        else:
+            self._receive_new(request, key, flow, now, size)
+
+    def _receive_ack(self, transaction: Transaction | None, ack: Request, flow: Flow, now: float) -> None:
+        if transaction is None:
+            self._events.append(AckReceived(ack, flow))
+            return
+        self._source = flow
+        transaction.step(Input.ACK, now, ack)
+
+    def _receive_new(self, request: Request, key: ServerKey, flow: Flow, now: float, size: int) -> None:
+        if not self._admission.admit(flow.host, now):
+            self.counts["over rate"] += 1
+            return
+        answer_to = response_flow(request.top_via, flow)
+        stamped = _stamped(request, flow)
+        if len(self) >= self._room_for(request):
+            self._refuse_new(stamped, 503, answer_to, size, (("Retry-After", self.config.retry_after),))
+        elif request.method == "CANCEL":
+            self._receive_cancel(stamped, key, flow, answer_to, now, size)
+        elif request.to_tag is None and self._is_merged(request):
+            self._refuse_new(stamped, 482, answer_to, size)
+        else:
+            transaction = self._begin_server(stamped, key, answer_to, now)
+            self._events.append(RequestReceived(transaction, stamped, flow, size))
+
+    def _is_merged(self, request: Request) -> bool:
+        """Whether it is the same request by another way (RFC 3261 8.2.2.2).
+
+        Other requests than INVITE count only until they are answered: there are phones whose OPTIONS that keep
+        a NAT open always have the same Call-ID, tag and number.
+        """
+        first = self._servers.get(self._merged.get(merged_key(request)))
+        return first is not None and (request.method == "INVITE" or first.state is not State.COMPLETED)
+
+    def _room_for(self, request: Request) -> int:
+        """How many transactions there may be before this one; what ends or keeps a call has a quarter more."""
+        limit = self.config.transactions
+        return limit if request.to_tag is None and request.method != "CANCEL" else limit + limit // 4
+
+    def _receive_cancel(
+        self, cancel: Request, key: ServerKey, source: Flow, answer_to: Flow, now: float, size: int
+    ) -> None:
+        """RFC 3261 9.2, and only from where the INVITE came: a guessed branch ends nobody else's call."""
+        invite = self._servers.get(server_key(cancel, "INVITE"))
+        if invite is None or invite.flow.host != answer_to.host or invite.flow.local != source.local:
+            self.counts["stray CANCEL"] += 1
+            self._refuse_new(cancel, 481, answer_to, size)
+            return
+        transaction = self._begin_server(cancel, key, answer_to, now)
+        self.respond(transaction, build.response(cancel, 200, to_tag=self.stateless_tag(cancel)), now)
+        self._events.append(CancelReceived(invite, cancel))
+
+    def _begin_server(self, request: Request, key: ServerKey, flow: Flow, now: float) -> Transaction:
+        timers, reliable = self.config.timers, flow.reliable
+        transaction: Transaction
+        if request.method == "INVITE":
+            trying = build.response(request, 100).write()
+            transaction = InviteServerTransaction(self, timers, reliable=reliable, key=key, flow=flow, trying=trying)
+        else:
+            transaction = NonInviteServerTransaction(self, timers, reliable=reliable, key=key, flow=flow)
+        transaction.request = request
+        self._servers[key] = transaction
+        if request.to_tag is None and request.method != "CANCEL":
+            self._merged[merged_key(request)] = key
+        transaction.step(Input.START, now)
+        return transaction
+
+    def _refuse_new(self, request: Request, status: int, flow: Flow, size: int, headers: build.Fields = ()) -> None:
+        self.counts[f"refused {status}"] += 1
+        response = build.response(request, status, to_tag=self.stateless_tag(request), headers=headers)
+        self._send_once(response, flow, size)
+
+    def _answer_broken(self, error: SipSyntaxError, flow: Flow, size: int, now: float) -> None:
+        """Answer what could be read of a broken request, without state; silence for everything else."""
+        self.counts["malformed"] += 1
+        partial = error.partial
+        if error.status is None or partial is None or not partial.is_answerable:
+            return
+        if not self._admission.admit(flow.host, now):
+            return
+        try:
+            via = Via.read(partial.headers.all("Via")[0], 0)[0]
+            stamped = Fragment(partial.is_request, partial.method, stamp(partial.headers, flow))
+            answer = SipSyntaxError(error.reason, status=error.status, header=error.header, partial=stamped)
+            response = build.error_response(answer, self.stateless_tag(stamped))
+        except SipError:
+            return
+        if response is not None:
+            self._send_once(response, response_flow(via, flow), size)
+
+    def _send_once(self, response: Response, flow: Flow, size: int) -> None:
+        data = response.write()
+        if not flow.reliable and len(data) > size:
+            limit = int(size * self.config.amplification)
+            data = trimmed(response, limit).write()
+            if len(data) > limit:
+                self.counts["answer would amplify"] += 1
+                return
+        self._out.append((data, flow))
+
+    def _answer_ping(self, ping: KeepAlive, flow: Flow) -> None:
+        if ping is KeepAlive.PING and flow.reliable:
+            self._out.append((KeepAlive.PONG.value, flow))
+
+
+def _stamped(request: Request, source: Flow) -> Request:
+    """`request` with its top Via stamped; what was parsed of the other headers is kept."""
+    headers = stamp(request.headers, source)
+    if headers is request.headers:
+        return request
+    made = request.with_headers(headers)
+    made.cache.update(request.cache)
+    made.cache.pop(Request.via, None)
+    return made
+
+
+def _same_way(used: Flow, failed: Flow) -> bool:
+    """Whether what was sent to `used` went by `failed`; a flow without `local` goes by any to that far end."""
+    if used.local and failed.local:
+        return used == failed
+    return (used.transport, used.host, used.port) == (failed.transport, failed.host, failed.port)
+
+
+def _is_armed(key: tuple[Transaction, Input], deadline: float) -> bool:
+    return key[0].armed.get(key[1]) == deadline
+
+
+def _answers(response: Response, request: Request) -> bool:
+    """Whether a response with the right branch is really about our request."""
+    return (
+        response.call_id == request.call_id
+        and response.cseq.number == request.cseq.number
+        and response.from_tag == request.from_tag
+    )

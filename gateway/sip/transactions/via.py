@@ -1,0 +1,100 @@
+"""The way back: what a server writes into a Via, and where a response goes by it (RFC 3261 18.2, RFC 3581)."""
+
+from __future__ import annotations
+
+from gateway.sip.errors import SipSyntaxError
+from gateway.sip.flow import DEFAULT_PORTS, Flow
+from gateway.sip.message.addresses import Via
+from gateway.sip.message.fields import Headers
+from gateway.sip.message.message import Request, Response
+
+COOKIE = "z9hG4bK"
+"""Begins every branch that is unique by itself (RFC 3261 8.1.1.7)."""
+
+_COMPACT = {
+    "via": "v",
+    "from": "f",
+    "to": "t",
+    "call-id": "i",
+    "cseq": "CSeq",
+    "www-authenticate": "WWW-Authenticate",
+    "proxy-authenticate": "Proxy-Authenticate",
+    "unsupported": "Unsupported",
+    "retry-after": "Retry-After",
+}
+
+_CHALLENGES = ("www-authenticate", "proxy-authenticate")
+
+
+def stamp(headers: Headers, source: Flow) -> Headers:
+    """`headers` of a request with `received` and `rport` of its source in the top Via.
+
+    `received` is always written where it differs from sent-by or rport was asked for (RFC 3581 section 4).
+    Raises SipSyntaxError when there is no readable Via.
+    """
+    for position, (key, name, value) in enumerate(headers.items):
+        if key != "via":
+            continue
+        via, end = Via.read(value, 0)
+        stamped = _stamped(via, source)
+        if stamped is via:
+            return headers
+        items = list(headers.items)
+        items[position] = (key, name, f"{stamped}{value[end:]}")
+        return Headers.from_items(items)
+    raise SipSyntaxError("Via is missing")
+
+
+def _stamped(via: Via, source: Flow) -> Via:
+    if via.wants_rport:
+        return via.with_param("rport", str(source.port)).with_param("received", source.host)
+    if via.host.strip("[]") != source.host:
+        return via.with_param("received", source.host)
+    return via
+
+
+def response_flow(via: Via, source: Flow) -> Flow:
+    """Where responses to a request with this top Via go.
+
+    Over a stream, the connection it came by. Over UDP, the source address, and the source port if rport was
+    asked for, else the port of sent-by. `maddr` is not followed: it would let a stranger aim our answers.
+    """
+    if source.reliable or via.wants_rport:
+        return source
+    port = via.port or DEFAULT_PORTS["udp"]
+    return source if port == source.port else Flow(source.transport, source.host, port, source.local)
+
+
+def server_key(request: Request, method: str | None = None) -> tuple[object, ...]:
+    """What identifies a server transaction (RFC 3261 17.2.3); an ACK has the key of its INVITE.
+
+    Without the cookie in the branch the rules of RFC 2543 apply; the To tag is left out of them, since
+    Call-ID, From tag, CSeq number and Via already tell apart what one client may send.
+    """
+    method = method or ("INVITE" if request.method == "ACK" else request.method)
+    via = request.top_via
+    branch = via.branch
+    if branch is not None and len(branch) > len(COOKIE) and branch.startswith(COOKIE):
+        return branch, via.host.lower(), via.port, method
+    sent_by = (via.host.lower(), via.port, branch)
+    return "2543", request.call_id, request.from_tag, request.cseq.number, sent_by, str(request.uri), method
+
+
+def client_key(branch: str, method: str) -> tuple[str, str]:
+    """What identifies a client transaction (RFC 3261 17.1.3)."""
+    return branch, method
+
+
+def trimmed(response: Response, size: int) -> Response:
+    """`response` with only what its reader cannot do without, in compact form, without a body.
+
+    Of several challenges as many as fit into `size` bytes are kept, the last one always: servers put the
+    strongest first, and the last is the one that every phone knows.
+    """
+    items = [(key, _COMPACT[key], value) for key, _, value in response.headers.items if key in _COMPACT]
+    challenges = [item for item in items if item[0] in _CHALLENGES]
+    made = Response(response.status, response.phrase, Headers.from_items(items))
+    while len(challenges) > 1 and len(made.write()) > size:
+        items.remove(challenges.pop(0))
+        made = Response(response.status, response.phrase, Headers.from_items(items))
+    return made

@@ -1,0 +1,326 @@
+"""The user agent core: which session or hook a message belongs to, and what is answered without them."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+
+from gateway.sip.alarms import Alarm, Alarms
+from gateway.sip.auth.account import Authenticator, Credentials
+from gateway.sip.config import CoreConfig
+from gateway.sip.dialogs.dialog import Dialog, DialogId
+from gateway.sip.errors import DialogError, SipError, SipSyntaxError
+from gateway.sip.flow import DEFAULT_PORTS, Flow, is_ip_address
+from gateway.sip.invite.events import Refused, Reply, Verdict
+from gateway.sip.invite.incoming import IncomingSession
+from gateway.sip.invite.outgoing import OutgoingSession
+from gateway.sip.invite.session import InviteSession
+from gateway.sip.message import build
+from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.message import Request, Response
+from gateway.sip.message.uri import Uri
+from gateway.sip.requests import bodies as rules
+from gateway.sip.requests.client import ClientRequest
+from gateway.sip.requests.server import Pending
+from gateway.sip.surroundings import Surroundings
+from gateway.sip.transactions.layer import (
+    AckReceived,
+    CancelReceived,
+    RequestReceived,
+    ResponseReceived,
+    Stack,
+    StackEvent,
+    StrayResponse,
+    TransactionFailed,
+)
+
+logger = logging.getLogger(__name__)
+
+Hop = Uri | Flow
+
+
+class UserAgentCore:
+    """Sans-IO: feed `receive` and `handle_timer`, then drain `datagrams`; everything else is callbacks.
+
+    Counters of what was dropped or strange are in `counts`.
+    """
+
+    def __init__(self, config: CoreConfig, surroundings: Surroundings) -> None:
+        self.config = config
+        self.surroundings = surroundings
+        self.allow = ", ".join(config.allow)
+        self._can = rules.capabilities_of(config)
+        self._capabilities = self._can.headers()
+        self.stack = Stack(config.stack, token=surroundings.token, sent_by=surroundings.sent_by)
+        self.counts: Counter[str] = self.stack.counts
+        self.sessions: set[InviteSession] = set()
+        """Sessions that are not over."""
+        self.refusing = False
+        """Whether new calls get 503 (the gateway is closing)."""
+        self._alarms = Alarms()
+        self._dialogs: dict[DialogId, tuple[InviteSession, Dialog]] = {}
+        self._handlers: dict[str, Callable[[Pending, str | None], None]] = {
+            "INVITE": self._invited,
+            "OPTIONS": self._options,
+            "REGISTER": self._register,
+        }
+
+    # ---- the shell's side
+
+    def receive(self, data: bytes, flow: Flow) -> None:
+        """Take one datagram."""
+        self.stack.receive(data, flow, self.now())
+        self._dispatch()
+
+    def receive_message(self, message: Request | Response, flow: Flow, size: int) -> None:
+        """Take one message of a stream, read from `size` bytes."""
+        self.stack.receive_message(message, flow, self.now(), size)
+        self._dispatch()
+
+    def receive_broken(self, error: SipSyntaxError, flow: Flow, size: int) -> None:
+        """Take a message of a stream that cannot be used."""
+        self.stack.receive_broken(error, flow, self.now(), size)
+
+    def handle_timer(self) -> None:
+        """Do what is due."""
+        now = self.now()
+        self.stack.handle_timer(now)
+        self._dispatch()
+        self._alarms.run(now)
+        self._dispatch()
+
+    def deadline(self) -> float | None:
+        """When `handle_timer` is to be called next, or None."""
+        first, second = self.stack.deadline(), self._alarms.deadline()
+        if first is None or second is None:
+            return second if first is None else first
+        return min(first, second)
+
+    def transport_failed(self, flow: Flow) -> None:
+        """A send to `flow` failed."""
+        self.stack.transport_failed(flow, self.now())
+        self._dispatch()
+
+    def datagrams(self) -> list[tuple[bytes, Flow]]:
+        """Drain what is to be sent."""
+        return self.stack.datagrams()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no transaction, session or dialog is left."""
+        return not len(self.stack) and not self.sessions and not self._dialogs
+
+    @property
+    def has_calls(self) -> bool:
+        """Whether a session is alive or a BYE is not answered yet."""
+        return bool(self.sessions or self._dialogs)
+
+    # ---- what sessions need
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return self.surroundings.now()
+
+    def token(self) -> str:
+        """A fresh random word."""
+        return self.surroundings.token()
+
+    def random(self) -> float:
+        """A number in [0, 1) made of a fresh random word."""
+        return int.from_bytes(self.token().encode()[-6:], "big") % 9973 / 9973
+
+    def wake(self) -> None:
+        """Have the shell drain us."""
+        self.surroundings.wake()
+
+    def at(self, deadline: float, callback: Callable[[], None]) -> Alarm:
+        """Have `callback` called at `deadline`."""
+        return self._alarms.at(deadline, callback)
+
+    def server_fields(self) -> build.Fields:
+        """What every response of ours carries."""
+        return (("Server", self.config.user_agent),) if self.config.user_agent else ()
+
+    def common_fields(self) -> build.Fields:
+        """What every request of ours carries."""
+        return (("User-Agent", self.config.user_agent),) if self.config.user_agent else ()
+
+    def capabilities(self) -> build.Fields:
+        """Allow, Accept, Supported."""
+        return self._capabilities
+
+    def contact(self, flow: Flow, user: str | None) -> NameAddr:
+        """Our Contact as a peer on `flow` is to use it; `user` is escaped text of a URI or None."""
+        host, port = self.surroundings.sent_by(flow)
+        host = f"[{host}]" if ":" in host and not host.startswith("[") else host
+        uri = Uri("sip", user, host, port)
+        return NameAddr(uri if flow.transport == "udp" else uri.with_param("transport", flow.transport))
+
+    def hop_of(self, route: tuple[Uri, tuple[NameAddr, ...]]) -> Uri:
+        """The URI that decides where a request with this Request-URI and Route goes (RFC 3261 8.1.2)."""
+        uri, hops = route
+        return hops[0].uri if hops and hops[0].uri.is_loose_router else uri
+
+    def locate(self, hop: Hop, done: Callable[[tuple[Flow, ...]], None]) -> None:
+        """The flows to a hop, at once where no name has to be looked up."""
+        if isinstance(hop, Flow):
+            done((hop,))
+        elif not hop.is_sip:
+            done(())
+        elif is_ip_address(hop.param("maddr") or hop.host):
+            transport = "tls" if hop.scheme == "sips" else hop.transport or "udp"
+            host = (hop.param("maddr") or hop.host).strip("[]")
+            port = hop.port or DEFAULT_PORTS.get(transport, 5060)
+            done((Flow(transport, host, port),) if transport in DEFAULT_PORTS else ())
+        else:
+            self.surroundings.resolve(hop, done)
+
+    def begin_at(self, request: ClientRequest, hop: Hop) -> None:
+        """Begin a request to a hop."""
+        self.locate(hop, request.begin)
+
+    def add_dialog(self, dialog: Dialog, session: InviteSession) -> None:
+        """Have requests in `dialog` go to `session`."""
+        self._dialogs[dialog.id] = (session, dialog)
+
+    def forget_dialog(self, dialog: Dialog) -> None:
+        """Answer 481 in `dialog` from now on."""
+        self._dialogs.pop(dialog.id, None)
+
+    def session_over(self, session: InviteSession) -> None:
+        """A session has told its last event."""
+        self.sessions.discard(session)
+
+    def log_own_mistake(self, error: SipError) -> None:
+        """A request of ours could not be built; it counts as not sent."""
+        self.counts["request not built"] += 1
+        logger.warning("request could not be built: %s", error)
+
+    # ---- requests of ours
+
+    def invite(
+        self,
+        invite: Request,
+        target: Hop,
+        *,
+        credentials: Credentials | None = None,
+        timeout: float = 0.0,
+    ) -> OutgoingSession:
+        """Begin a call with this INVITE (no Via, CSeq as it is to go out); events tell the rest."""
+        authenticator = Authenticator(credentials, self.token) if credentials is not None else None
+        session = OutgoingSession(self, invite, target, authenticator=authenticator, timeout=timeout)
+        self.sessions.add(session)
+        session.begin()
+        self.wake()
+        return session
+
+    def request(
+        self,
+        make: Callable[[], Request],
+        target: Hop,
+        done: Callable[[Response], None],
+        *,
+        authenticator: Authenticator | None = None,
+    ) -> ClientRequest:
+        """Begin a request outside any dialog; `done` gets its final response."""
+        request = ClientRequest(self, make, done, authenticator=authenticator)
+        self.begin_at(request, target)
+        self.wake()
+        return request
+
+    # ---- what the stack reports
+
+    def _dispatch(self) -> None:
+        while events := self.stack.events():
+            for event in events:
+                try:
+                    self._on_event(event)
+                except SipError as error:
+                    self.counts["event not understood"] += 1
+                    logger.info("%s: %s", type(event).__name__, error)
+
+    def _on_event(self, event: StackEvent) -> None:
+        if isinstance(event, RequestReceived):
+            self._on_request(event)
+        elif isinstance(event, ResponseReceived):
+            if event.transaction.user is not None:
+                event.transaction.user.on_response(event.response, event.source)
+        elif isinstance(event, AckReceived):
+            found = self._dialogs.get(DialogId.of_request(event.request))
+            if found is not None:
+                found[0].on_ack(event.request)
+            else:
+                self.counts["stray ACK"] += 1
+        elif isinstance(event, CancelReceived):
+            if event.transaction.user is not None:
+                event.transaction.user.on_cancel(event.transaction, event.request)
+        elif isinstance(event, TransactionFailed):
+            if event.transaction.user is not None:
+                event.transaction.user.on_failed(event.reason)
+        elif isinstance(event, StrayResponse):
+            self.counts["stray 2xx"] += 1
+
+    def _on_request(self, event: RequestReceived) -> None:
+        pending = Pending(self, event.transaction, event.request, event.source, event.size)
+        try:
+            if event.request.to_tag is not None:
+                self._in_dialog(pending)
+            else:
+                self._outside_dialog(pending)
+        except (SipSyntaxError, DialogError) as error:
+            pending.refuse_for(error)
+
+    def _in_dialog(self, pending: Pending) -> None:
+        request = pending.request
+        found = self._dialogs.get(DialogId.of_request(request))
+        if found is None:
+            self.counts["request in an unknown dialog"] += 1
+            pending.refuse(Refused(481))
+            return
+        refusal = rules.check(request, self._can)
+        if refusal is not None:
+            pending.refuse(refusal)
+            return
+        session, dialog = found
+        session.on_request(pending.transaction, request, pending.source, dialog)
+
+    def _outside_dialog(self, pending: Pending) -> None:
+        request = pending.request
+        refusal = rules.check(request, self._can)
+        if refusal is None and request.method not in self._handlers:
+            refusal = Refused(481)
+        if refusal is not None:
+            pending.refuse(refusal)
+            return
+        pending.transaction.user = pending
+
+        def judged(verdict: Verdict) -> None:
+            pending.judged(verdict, self._handlers[request.method])
+            self.wake()
+
+        self.surroundings.authenticate(request, pending.source, judged)
+
+    def _invited(self, pending: Pending, identity: str | None) -> None:
+        if self.refusing or len(self.sessions) >= self.config.sessions:
+            self.counts["call over the limit"] += 1
+            pending.respond(503, (("Retry-After", self.config.stack.retry_after),))
+            return
+        session = IncomingSession(self, pending.transaction, pending.request, pending.source, identity)
+        try:
+            session.timer.check(pending.request)
+        except DialogError:
+            session.reject(422, headers=session.timer.min_se_header())
+            return
+        self.sessions.add(session)
+        self.surroundings.invited(session, identity)
+
+    def _options(self, pending: Pending, identity: str | None) -> None:
+        pending.respond(503 if self.refusing else 200, self.capabilities())
+
+    def _register(self, pending: Pending, identity: str | None) -> None:
+        def answered(reply: Reply) -> None:
+            pending.respond(reply.status, reply.headers, reply.reason)
+            self.wake()
+
+        self.surroundings.register(pending.request, pending.source, identity, answered)
