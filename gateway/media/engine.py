@@ -49,7 +49,8 @@ class MediaError(Exception):
         self.reason = reason
         """One sentence for people and logs, free of secrets."""
         self.status = status
-        """400 malformed SDP, 488 nothing in common, 481 unknown call, 503 no port left, 500 other."""
+        """400 malformed SDP, 488 nothing in common, 481 unknown call or party, 503 no port left,
+        501 this engine cannot do that at all (`Capabilities` says so beforehand), 500 other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,12 @@ class StreamStatistics:
     discarded: int = 0
     """Packets dropped: wrong source, failed authentication, replay, malformed, unknown payload type."""
     codec: str | None = None
+    burst_loss: float | None = None
+    """Share (0 to 1) of the packets of bursts that were lost (RFC 3611 section 4.7.2); None: not measured."""
+    r_factor: float | None = None
+    """Quality of this direction, 0 to 100 (ITU-T G.107); None: not measured."""
+    mos: float | None = None
+    """The same as a mean opinion score, 1 to 4.5 (ITU-T G.107 annex B); None: not measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +135,7 @@ class DtmfReceived(MediaEvent):
 EventHandler = Callable[[MediaEvent], None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
     """What a concrete engine can do; the call table asks before it relies on it."""
 
@@ -137,12 +144,19 @@ class Capabilities:
     services: frozenset[str]
     transcodes: frozenset[str]
     """Codec names (lower case) it can turn into each other."""
+    create_offer: bool = False
+    """`create_offer` works: INVITEs without an offer and re-offers of our own can be served."""
+    join: bool = False
+    """`join`, `isolate`, `release` and `adopt` work: a party can change its peer and be without one."""
 
 
 class MediaEngine(Protocol):
-    """One media session a call: a caller and one callee, or several until one has answered.
+    """One media session a call: parties that each have an agreement with us, and routes between two of them.
 
-    All methods raise MediaError only.
+    Two parties come to be joined in one of two ways: `offer` and `answer` pass one exchange through
+    (the answer joins them), or each has its own exchange, made by `create_offer`, and `join` follows.
+    A call id that no session has is made by `offer` and `create_offer`, unknown to all the others.
+    All methods raise MediaError only; one that raises has changed nothing.
     """
 
     @property
@@ -166,11 +180,50 @@ class MediaEngine(Protocol):
     async def accept(self, call_id: str, source: Party) -> str:
         """Answer the pending offer of `source` now, before its peer has answered."""
 
-    async def answer(self, call_id: str, source: Party, target: Party, sdp: str) -> str:
+    async def create_offer(self, call_id: str, target: Party, peer: Party | None = None) -> str:
+        """An offer for `target` made by the engine itself (RFC 3264 section 5).
+
+        For INVITEs and re-INVITEs that brought none, a new peer after a transfer, a re-offer after an
+        answer that changed. Codecs stand in the order of what `peer` speaks. For a target that has an
+        agreement it is a re-offer: ports, keys, mids and payload types stay what they were, the
+        version of o= goes up. It is answered by `answer` with target None; a later offer of any kind
+        for this target, or `release`, gives it up.
+        """
+
+    async def answer(self, call_id: str, source: Party, target: Party | None, sdp: str) -> str:
         """Take `source`'s answer and return the answer for `target`.
 
         After `accept` the description returned is the one already given, when the media can
         run on it as it stands; a different one means that the target must be re-offered.
+        With target None it is the answer to our `create_offer`: it is committed, "" is returned, and
+        `source` stays joined to whom it was joined (nobody, if it is new).
+        """
+
+    async def join(self, call_id: str, a: str, b: str) -> None:
+        """Let the media of the parties with these two tags flow between each other.
+
+        Each must have an agreement. Packets of a common codec are forwarded, others transcoded; what
+        either of them was joined to before hears silence. MediaError 481 for an unknown tag,
+        488 where no codec is common and none can be turned into the other.
+        """
+
+    async def isolate(self, call_id: str, tag: str) -> None:
+        """Let this party hear silence and be heard by nobody until it is joined again.
+
+        Its peer is away or gone. No MediaTimeout is said of a party that nobody is joined to.
+        """
+
+    async def release(self, call_id: str, tag: str) -> None:
+        """Forget one party and close its ports; the others stay, who was joined to it is isolated.
+
+        An unknown tag is nothing to forget.
+        """
+
+    async def adopt(self, call_id: str, other_call_id: str, tag: str) -> None:
+        """Move the party `tag` of another call into this one with its live transport, isolated.
+
+        Ports, keys and payload types stay; events name this call from now on. MediaError 481 for an
+        unknown call or tag, 500 where this call has the tag already. The other call stays, without it.
         """
 
     async def trickle(self, call_id: str, tag: str, candidate: str, mid: str | None) -> None:

@@ -34,21 +34,39 @@ class Request:
     """One request the engine was given, in the order of arrival."""
 
     verb: str
-    """offer, accept, answer, trickle, send_dtmf, delete, query, start or close."""
+    """The method's name: offer, accept, create_offer, answer, join, isolate and so on."""
     call_id: str = ""
     source: str = ""
     """Tag of the party the request is about."""
     target: str = ""
     sdp: str = ""
     detail: tuple[object, ...] = ()
-    """trickle: (candidate, mid); send_dtmf: (digit, duration_ms)."""
+    """trickle: (candidate, mid); send_dtmf: (digit, duration_ms); adopt: (other call id,)."""
 
 
 @dataclass(slots=True)
 class _Call:
     parties: dict[str, Party] = field(default_factory=dict)
     accepted: dict[str, str] = field(default_factory=dict)
+    created: set[str] = field(default_factory=set)
+    """Tags with an offer of our own that is not answered yet."""
+    agreed: set[str] = field(default_factory=set)
+    """Tags with an agreement."""
+    joined: dict[str, str] = field(default_factory=dict)
+    """Tag to tag, both ways."""
     version: int = 0
+
+    def part(self, tag: str) -> None:
+        """Nobody is joined to `tag`."""
+        peer = self.joined.pop(tag, None)
+        if peer is not None and self.joined.get(peer) == tag:
+            del self.joined[peer]
+
+    def join(self, a: str, b: str) -> None:
+        """These two, and nobody else, are joined to each other."""
+        self.part(a)
+        self.part(b)
+        self.joined |= {a: b, b: a}
 
 
 class FakeEngine:
@@ -59,11 +77,24 @@ class FakeEngine:
     description the target already has, as a real engine does while the media can run on it.
     """
 
-    def __init__(self, *, early_answer: bool = True, services: frozenset[str] = frozenset({"echo", "tone"})) -> None:
+    def __init__(
+        self,
+        *,
+        early_answer: bool = True,
+        services: frozenset[str] = frozenset({"echo", "tone"}),
+        movable: bool = True,
+    ) -> None:
+        """`movable` False is an engine that can neither make offers nor join parties anew."""
         self.requests: list[Request] = []
         """Everything asked of the engine."""
         self.started = False
-        self._capabilities = Capabilities(early_answer, services, frozenset({"opus", "g722", "pcmu", "pcma"}))
+        self._capabilities = Capabilities(
+            early_answer=early_answer,
+            services=services,
+            transcodes=frozenset({"opus", "g722", "pcmu", "pcma"}),
+            create_offer=movable,
+            join=movable,
+        )
         self._handlers: list[EventHandler] = []
         self._calls: dict[str, _Call] = {}
         self._script: dict[str, deque[str | MediaError]] = {}
@@ -76,6 +107,14 @@ class FakeEngine:
     def calls(self) -> frozenset[str]:
         """Ids of the calls that have not been deleted."""
         return frozenset(self._calls)
+
+    def joined(self, call_id: str, tag: str) -> str | None:
+        """The tag of who hears this party now; None: nobody."""
+        return self._calls[call_id].joined.get(tag)
+
+    def parties(self, call_id: str) -> frozenset[str]:
+        """Tags of the parties that a call has."""
+        return frozenset(self._calls[call_id].parties)
 
     def script(self, verb: str, *outcomes: str | MediaError) -> None:
         """Queue what the next requests of `verb` give: an SDP to return, or an error to raise."""
@@ -108,6 +147,7 @@ class FakeEngine:
         call = self._calls.setdefault(call_id, _Call())
         call.parties |= {source.tag: source, target.tag: target}
         call.accepted.pop(source.tag, None)
+        call.created -= {source.tag, target.tag}
         return scripted or self._describe("offer", call_id, source.tag, target.tag)
 
     async def accept(self, call_id: str, source: Party) -> str:
@@ -119,12 +159,71 @@ class FakeEngine:
         call.accepted[source.tag] = scripted or self._describe("accept", call_id, source.tag, source.tag)
         return call.accepted[source.tag]
 
-    async def answer(self, call_id: str, source: Party, target: Party, sdp: str) -> str:
-        self.requests.append(Request("answer", call_id, source.tag, target.tag, sdp))
+    async def create_offer(self, call_id: str, target: Party, peer: Party | None = None) -> str:
+        self.requests.append(Request("create_offer", call_id, target.tag, "" if peer is None else peer.tag))
+        scripted = self._scripted("create_offer")
+        self._must_be_movable()
+        call = self._calls.setdefault(call_id, _Call())
+        call.parties[target.tag] = target
+        call.created.add(target.tag)
+        return scripted or self._describe("create_offer", call_id, target.tag, target.tag)
+
+    async def answer(self, call_id: str, source: Party, target: Party | None, sdp: str) -> str:
+        self.requests.append(Request("answer", call_id, source.tag, "" if target is None else target.tag, sdp))
         scripted = self._scripted("answer")
         call = self._known(call_id)
+        if target is None:
+            if source.tag not in call.created:
+                raise MediaError("no offer of ours is open", 481)
+            call.created.discard(source.tag)
+            call.agreed.add(source.tag)
+            return ""
+        call.agreed |= {source.tag, target.tag}
+        call.join(source.tag, target.tag)
         given = call.accepted.get(target.tag)
         return scripted or given or self._describe("answer", call_id, source.tag, target.tag)
+
+    async def join(self, call_id: str, a: str, b: str) -> None:
+        self.requests.append(Request("join", call_id, a, b))
+        self._scripted("join")
+        self._must_be_movable()
+        call = self._known(call_id)
+        if not {a, b} <= call.agreed:
+            raise MediaError("a party that is to be joined has no agreement", 481)
+        call.join(a, b)
+
+    async def isolate(self, call_id: str, tag: str) -> None:
+        self.requests.append(Request("isolate", call_id, tag))
+        self._scripted("isolate")
+        self._must_be_movable()
+        call = self._known(call_id)
+        if tag not in call.parties:
+            raise MediaError("unknown party", 481)
+        call.part(tag)
+
+    async def release(self, call_id: str, tag: str) -> None:
+        self.requests.append(Request("release", call_id, tag))
+        self._scripted("release")
+        self._must_be_movable()
+        call = self._known(call_id)
+        call.part(tag)
+        call.parties.pop(tag, None)
+        call.created.discard(tag)
+        call.agreed.discard(tag)
+
+    async def adopt(self, call_id: str, other_call_id: str, tag: str) -> None:
+        self.requests.append(Request("adopt", call_id, tag, detail=(other_call_id,)))
+        self._scripted("adopt")
+        self._must_be_movable()
+        call, other = self._known(call_id), self._known(other_call_id)
+        if tag not in other.agreed:
+            raise MediaError("unknown party", 481)
+        if tag in call.parties:
+            raise MediaError("the call has a party of that tag", 500)
+        other.part(tag)
+        other.agreed.discard(tag)
+        call.parties[tag] = other.parties.pop(tag)
+        call.agreed.add(tag)
 
     async def trickle(self, call_id: str, tag: str, candidate: str, mid: str | None) -> None:
         self.requests.append(Request("trickle", call_id, tag, detail=(candidate, mid)))
@@ -155,6 +254,10 @@ class FakeEngine:
         if isinstance(outcome, MediaError):
             raise outcome
         return outcome
+
+    def _must_be_movable(self) -> None:
+        if not self._capabilities.join:
+            raise MediaError("this engine cannot move parties", 501)
 
     def _known(self, call_id: str) -> _Call:
         call = self._calls.get(call_id)

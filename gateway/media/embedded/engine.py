@@ -49,7 +49,9 @@ class EmbeddedEngine:
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(True, SERVICES, CODECS if self.config.transcode else frozenset())
+        return Capabilities(
+            early_answer=True, services=SERVICES, transcodes=CODECS if self.config.transcode else frozenset()
+        )
 
     @property
     def sessions(self) -> int:
@@ -140,12 +142,29 @@ class EmbeddedEngine:
             with _own_faults():
                 return session.accept(source)
 
-    async def answer(self, call_id: str, source: Party, target: Party, sdp: str) -> str:
+    async def answer(self, call_id: str, source: Party, target: Party | None, sdp: str) -> str:
+        if target is None:
+            raise _cannot()
         session = self._session(call_id)
         async with session.lock:
             self._still_open(session)
             with _own_faults():
                 return session.answer(source, target, sdp)
+
+    async def create_offer(self, call_id: str, target: Party, peer: Party | None = None) -> str:
+        raise _cannot()
+
+    async def join(self, call_id: str, a: str, b: str) -> None:
+        raise _cannot()
+
+    async def isolate(self, call_id: str, tag: str) -> None:
+        raise _cannot()
+
+    async def release(self, call_id: str, tag: str) -> None:
+        raise _cannot()
+
+    async def adopt(self, call_id: str, other_call_id: str, tag: str) -> None:
+        raise _cannot()
 
     async def trickle(self, call_id: str, tag: str, candidate: str, mid: str | None) -> None:
         """Checked and ignored: a lite agent learns addresses from the checks themselves."""
@@ -217,3 +236,7 @@ def _own_faults() -> Iterator[None]:
     except Exception as error:
         logger.exception("a request met an error of our own")
         raise MediaError("internal error of the media engine", 500) from error
+
+
+def _cannot() -> MediaError:
+    return MediaError("this media engine cannot move parties", 501)

@@ -143,11 +143,28 @@ class RtpengineEngine:
                     return answer
             raise MediaError("rtpengine cannot answer an offer before the other side has", 500)
 
-    async def answer(self, call_id: str, source: Party, target: Party, sdp: str) -> str:
+    async def answer(self, call_id: str, source: Party, target: Party | None, sdp: str) -> str:
+        if target is None:
+            raise _cannot()
         call = self._call(call_id)
         async with call.lock:
             self._still_open(call)
             return await self._answer(call, source, target, sdp)
+
+    async def create_offer(self, call_id: str, target: Party, peer: Party | None = None) -> str:
+        raise _cannot()
+
+    async def join(self, call_id: str, a: str, b: str) -> None:
+        raise _cannot()
+
+    async def isolate(self, call_id: str, tag: str) -> None:
+        raise _cannot()
+
+    async def release(self, call_id: str, tag: str) -> None:
+        raise _cannot()
+
+    async def adopt(self, call_id: str, other_call_id: str, tag: str) -> None:
+        raise _cannot()
 
     async def trickle(self, call_id: str, tag: str, candidate: str, mid: str | None) -> None:
         """Checked and ignored: rtpengine learns the browser's addresses from the checks it is sent."""
@@ -422,3 +439,7 @@ def _index(description: SessionDescription, section: MediaDescription) -> int:
 
 def _first_codec(section: MediaDescription) -> str | None:
     return next((codec.key[0] for codec in descriptions.codecs_of(section) if codec.is_media), None)
+
+
+def _cannot() -> MediaError:
+    return MediaError("this media engine cannot move parties", 501)
