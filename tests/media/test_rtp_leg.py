@@ -224,22 +224,22 @@ async def test_rtcp_shares_the_port_where_both_agreed_to() -> None:
         await until(lambda: phone.received == [bytes(ReceiverReport(9))])
 
 
-def sessions() -> tuple[SrtpSession, SrtpSession]:
-    """Both ends of one SDES association."""
+def secured(leg: RtpLeg) -> SrtpSession:
+    """Give the leg keys; what its peer protects with."""
     profile = SrtpProfile.AES_CM_128_HMAC_SHA1_80
     ours, theirs = SrtpKey.generate(profile, os.urandom), SrtpKey.generate(profile, os.urandom)
-    return SrtpSession(ours, theirs), SrtpSession(theirs, ours)
+    leg.set_keys(ours, theirs)
+    return SrtpSession(theirs, ours)
 
 
 async def test_srtp_authenticates_before_an_address_is_learned() -> None:
     """Forged packets and replays from elsewhere move nothing; an authentic one does, once."""
     async with leg_with_peers(secure=True) as (leg, sink, _clock, phone, stranger):
-        local, remote = sessions()
-        leg.set_keys(local)
+        remote = secured(leg)
         leg.set_remote(("9.9.9.7", 4000), None)
         for number in range(100):
             stranger.send(packet(number), leg.port)
-        await until(lambda: local.discarded.get("authentication", 0) == 100)
+        await until(lambda: leg.all_discarded.get("authentication", 0) == 100)
         assert not leg.learned
         protected = remote.protect(packet(1))
         assert protected is not None
@@ -254,13 +254,12 @@ async def test_srtp_authenticates_before_an_address_is_learned() -> None:
 async def test_a_thousand_forged_packets_do_not_end_the_call() -> None:
     """CVE-2021-41105: what fails authentication is ignored."""
     async with leg_with_peers(secure=True, limit=5000) as (leg, sink, _clock, phone, _):
-        local, remote = sessions()
-        leg.set_keys(local)
+        remote = secured(leg)
         leg.set_remote(phone.address, None)
         for batch in range(10):
             for number in range(100):
                 phone.send(packet(batch * 100 + number), leg.port)
-            await until(lambda batch=batch: local.discarded.get("authentication", 0) == 100 * (batch + 1))
+            await until(lambda batch=batch: leg.all_discarded.get("authentication", 0) == 100 * (batch + 1))
         protected = remote.protect(packet(1))
         assert protected is not None
         phone.send(protected, leg.port)
@@ -295,13 +294,12 @@ async def test_closing_is_idempotent_and_gives_the_ports_back() -> None:
 async def test_srtcp_is_protected_both_ways_and_forged_rtcp_is_dropped() -> None:
     """SDES covers RTCP as well."""
     async with leg_with_peers(secure=True) as (leg, sink, _, phone, _unused):
-        local, remote = sessions()
         rtcp = await Peer.open()
         try:
-            leg.set_keys(local)
+            remote = secured(leg)
             leg.set_remote(phone.address, rtcp.address)
             rtcp.send(bytes(ReceiverReport(7)) + bytes(14), leg.port + 1)
-            await until(lambda: sum(local.discarded.values()) == 1)
+            await until(lambda: sum(leg.all_discarded.values()) == 1)
             protected = remote.protect_rtcp(bytes(ReceiverReport(7)))
             assert protected is not None
             rtcp.send(protected, leg.port + 1)

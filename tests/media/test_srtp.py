@@ -100,19 +100,45 @@ def test_packets_longer_than_the_library_buffer_are_refused() -> None:
     assert here.protect(rtp(1, bytes(1344))) is not None
 
 
-def test_a_peer_may_use_only_so_many_sources() -> None:
-    """Every authenticated SSRC costs the library a stream, so there is a limit; known ones go on."""
+def test_a_peer_may_go_on_to_new_sources_for_ever() -> None:
+    """Only so many are remembered at a time, each at the price of a stream; the oldest makes room (M2)."""
     here, there = sessions(SrtpProfile.AEAD_AES_128_GCM, max_ssrcs=3)
-    results = []
-    for ssrc in range(1, 6):
+    for ssrc in range(1, 100):
         data = here.protect(rtp(1, ssrc=ssrc))
         assert data is not None
-        results.append(there.unprotect(data) is not None)
-    again = here.protect(rtp(2, ssrc=1))
-    assert again is not None
-    assert results == [True, True, True, False, False]
-    assert there.unprotect(again) is not None
-    assert there.discarded == {"too_many_ssrcs": 2}
+        assert there.unprotect(data) == rtp(1, ssrc=ssrc)
+    assert there.discarded == {}
+
+
+def test_a_peers_new_key_leaves_our_own_roll_over_counter_alone() -> None:
+    """Past 65,536 packets the other end still reads us after it changed its own key (M1)."""
+    profile = SrtpProfile.AEAD_AES_128_GCM
+    ours, old, new = key(profile, 1), key(profile, 2), key(profile, 3)
+    here, there = SrtpSession(ours, old), SrtpSession(old, ours)
+    for number in range(30_000, 65_536 + 100):
+        data = here.protect(rtp(number & 0xFFFF))
+        assert data is not None
+        there.unprotect(data)
+    here.rekey(ours, new)
+    data = here.protect(rtp(100))
+    assert data is not None
+    assert there.unprotect(data) == rtp(100)
+    assert here.protect(rtp(99)) is None
+    there.rekey(new, ours)
+    fresh = there.protect(rtp(1))
+    assert fresh is not None
+    assert here.unprotect(fresh) == rtp(1)
+
+
+def test_a_key_of_ours_that_comes_back_protects_no_index_twice() -> None:
+    """A suite left and taken up again goes on counting where it was."""
+    first, second, theirs = (key(SrtpProfile.AEAD_AES_128_GCM, seed) for seed in (1, 2, 3))
+    here = SrtpSession(first, theirs)
+    assert here.protect(rtp(1)) is not None
+    here.rekey(second, theirs)
+    assert here.protect(rtp(1)) is not None
+    here.rekey(first, theirs)
+    assert here.protect(rtp(1, b"\x02" * 160)) is None
 
 
 def test_forged_sources_do_not_use_the_limit_up() -> None:

@@ -18,7 +18,7 @@ from gateway.media.embedded.reports import Reporter
 from gateway.media.embedded.rtp_leg import RtpLeg
 from gateway.media.embedded.services import Nowhere, Pacer
 from gateway.media.embedded.settings import EmbeddedConfig
-from gateway.media.embedded.srtp import SrtpKeyError, SrtpSession
+from gateway.media.embedded.srtp import SrtpKeyError
 from gateway.media.embedded.transcode import TranscodeHandler
 from gateway.media.embedded.webrtc_leg import WebRtcLeg
 from gateway.media.embedded.webrtc_states import LegState
@@ -34,7 +34,6 @@ from gateway.media.engine import (
     Party,
 )
 from sdp import Codec, MediaAgreement, Plan, SessionDescription, negotiate
-from sdp.attributes import Crypto
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +78,6 @@ class PartyMedia:
         self._call_id = call_id
         self._since = shop.clock()
         self._identity = Identity.generate(shop.config, party.kind, shop.random)
-        self._keys: tuple[Crypto, Crypto] | None = None
         self._heard = self._agreed = shop.clock()
         self._timed_out = False
         self.webrtc: WebRtcLeg | None = None
@@ -125,7 +123,7 @@ class PartyMedia:
     def new_relay(self, inbound: Inbound, target: MediaTransport) -> Relay:
         """A stream to this party's peer (or, for services, to nowhere) out of what `inbound` admits."""
         random = self._shop.random
-        return Relay(inbound, target, self._identity.ssrc, random.getrandbits(16), random.getrandbits(32))
+        return Relay(inbound, target, self._identity.ssrc, random.getrandbits(15), random.getrandbits(32))
 
     def feed(self, inbound: Inbound) -> Relay:
         """Have this party hear what `inbound` admits; the same stream goes on."""
@@ -273,15 +271,11 @@ class PartyMedia:
             return
         if local is None or remote is None:
             raise MediaError("the description has no SRTP key", 488)
-        if (local, remote) == self._keys:
-            # A session begun anew would forget its roll-over counter.
-            return
         try:
             send, receive = srtp_key(local), srtp_key(remote)
         except SrtpKeyError as error:
             raise MediaError(f"the SRTP key cannot be used: {error}", 488) from None
-        leg.set_keys(SrtpSession(send, receive))
-        self._keys = (local, remote)
+        leg.set_keys(send, receive)
 
     # Events and time
 

@@ -11,7 +11,7 @@ from gateway.media.embedded.latching import Address, Latch, LatchRules, may_send
 from gateway.media.embedded.leg import PacketSink
 from gateway.media.embedded.ports import PortPair, PortPool
 from gateway.media.embedded.rtp import HEADER_SIZE, MAXIMUM_SIZE, is_rtcp, is_well_formed
-from gateway.media.embedded.srtp import SrtpSession
+from gateway.media.embedded.srtp import SrtpKey, SrtpSession
 from gateway.media.engine import MediaError
 
 logger = logging.getLogger("gateway.media.rtp")
@@ -113,9 +113,12 @@ class RtpLeg:
         self._mux = mux
         self._accepts = accepts
 
-    def set_keys(self, srtp: SrtpSession) -> None:
-        """Protect everything from here on."""
-        self._srtp = srtp
+    def set_keys(self, send: SrtpKey, receive: SrtpKey) -> None:
+        """Protect everything from here on; what a key that stays has counted is not forgotten."""
+        if self._srtp is None:
+            self._srtp = SrtpSession(send, receive)
+        else:
+            self._srtp.rekey(send, receive)
         self.secure = True
 
     @property

@@ -171,16 +171,37 @@ def _session(key: SrtpKey, direction: int) -> Session:
 class SrtpSession:
     """Both directions of one peer's media, whatever SSRCs it uses, up to a limit."""
 
-    __slots__ = ("_inbound", "_max_ssrcs", "_outbound", "_ssrcs", "discarded", "profile")
+    __slots__ = ("_inbound", "_max_ssrcs", "_outbound", "_outbounds", "_receive", "_ssrcs", "discarded", "profile")
 
     def __init__(self, send: SrtpKey, receive: SrtpKey, max_ssrcs: int = 32) -> None:
         self.profile = receive.profile
         self.discarded: dict[str, int] = {}
-        """Packets refused, by reason: authentication, replay, malformed, too_long, too_many_ssrcs, send."""
-        self._outbound = _session(send, Policy.SSRC_ANY_OUTBOUND)
+        """Packets refused, by reason: authentication, replay, malformed, too_long, send."""
+        self._outbounds: dict[SrtpKey, Session] = {}
+        self._outbound = self._outbound_of(send)
+        self._receive = receive
         self._inbound = _session(receive, Policy.SSRC_ANY_INBOUND)
-        self._ssrcs: set[bytes] = set()
+        self._ssrcs: dict[bytes, None] = {}
         self._max_ssrcs = max_ssrcs
+
+    def rekey(self, send: SrtpKey, receive: SrtpKey) -> None:
+        """Take the keys of a new description; a direction whose key is the same goes on as it is.
+
+        Begun anew under its old key, a context would count its roll-overs from zero again and protect other
+        packets under indices already used, which gives GCM's key stream away. For the same reason a sending
+        context is kept for as long as its key may come back.
+        """
+        self._outbound = self._outbound_of(send)
+        if receive != self._receive:
+            self._inbound = _session(receive, Policy.SSRC_ANY_INBOUND)
+            self._receive, self.profile = receive, receive.profile
+            self._ssrcs.clear()
+
+    def _outbound_of(self, key: SrtpKey) -> Session:
+        session = self._outbounds.get(key)
+        if session is None:
+            session = self._outbounds[key] = _session(key, Policy.SSRC_ANY_OUTBOUND)
+        return session
 
     def protect(self, packet: bytes) -> bytes | None:
         """One RTP packet in, one SRTP packet out; None when it is too long, malformed or repeated."""
@@ -213,8 +234,6 @@ class SrtpSession:
         return self._opened(self._inbound.unprotect_rtcp, packet, packet[4:8])
 
     def _opened(self, unprotect: Callable[[bytes], bytes], packet: bytes, ssrc: bytes) -> bytes | None:
-        if ssrc not in self._ssrcs and not self._room_for_ssrc():
-            return None
         try:
             plain = unprotect(packet)
         except LibraryError as error:
@@ -223,15 +242,17 @@ class SrtpSession:
         except ValueError:
             self._discard("too_long")
             return None
-        self._ssrcs.add(ssrc)
+        if ssrc not in self._ssrcs:
+            self._know(ssrc)
         return plain
 
-    def _room_for_ssrc(self) -> bool:
-        # libsrtp keeps a stream, with its keys and replay window, for every source ever authenticated.
-        if len(self._ssrcs) < self._max_ssrcs:
-            return True
-        self._discard("too_many_ssrcs")
-        return False
+    def _know(self, ssrc: bytes) -> None:
+        """Keep room for a new source: libsrtp holds a stream, with its replay window, for each one ever heard."""
+        if len(self._ssrcs) >= self._max_ssrcs:
+            oldest = next(iter(self._ssrcs))
+            del self._ssrcs[oldest]
+            self._inbound.remove_stream(int.from_bytes(oldest, "big"))
+        self._ssrcs[ssrc] = None
 
     def _discard(self, reason: str) -> None:
         self.discarded[reason] = self.discarded.get(reason, 0) + 1
