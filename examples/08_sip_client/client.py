@@ -37,8 +37,8 @@ class Call:
         match event:
             case net.Provisional(body=body) | net.Answered(body=body) if body and self._offer is not None:
                 self._talk(self._offer, sdp.SessionDescription.parse(body), "offerer")
-            case net.Reoffer(body=body) if body:
-                self.session.accept_reoffer(self._answer_to(body))
+            case net.Offered(exchange=exchange, body=body) if body:
+                self.session.answer_offer(exchange, self._answer_to(body))
             case net.Failed() | net.Ended():
                 self.sound.close()
         self._news.put_nowait(event)

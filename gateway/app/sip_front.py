@@ -64,7 +64,7 @@ class SipFront:
 
     async def _place(self, session: IncomingSession, identity: str | None) -> None:
         request = session.request
-        if not session.offer:
+        if not session.initial_offer:
             # An INVITE without an offer wants ours (RFC 3264 section 5), which no caller of ours can make yet.
             session.reject(488, "Offer Wanted")
             return

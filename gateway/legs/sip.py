@@ -40,18 +40,18 @@ class Session(Protocol):
 
     def hangup(self, reason_header: str | None = None) -> None: ...
 
-    def reoffer(self, body: bytes) -> None: ...
+    def offer(self, body: bytes) -> int: ...
 
-    def accept_reoffer(self, body: bytes) -> None: ...
+    def answer_offer(self, exchange: int, body: bytes) -> None: ...
 
-    def reject_reoffer(self, status: int = 488) -> None: ...
+    def refuse_offer(self, exchange: int, status: int = 488) -> None: ...
 
 
 class CallerSession(Session, Protocol):
     """The server side of an INVITE."""
 
     @property
-    def offer(self) -> bytes:
+    def initial_offer(self) -> bytes:
         """The description the INVITE brought, also out of a multipart body."""
 
     def ring(self, status: int = 180, reason: str | None = None, body: bytes | None = None) -> None: ...
@@ -114,18 +114,19 @@ class _SipLeg(LegBase):
     def __init__(self, party: Party, address: Address) -> None:
         super().__init__(party, address)
         self._session: Session | None = None
+        self._exchange = 0
 
     async def update(self, sdp: str) -> None:
         if self._session is not None:
-            self._session.reoffer(sdp.encode())
+            self._session.offer(sdp.encode())
 
     async def update_answer(self, sdp: str | None, cause: Cause = Cause.NOT_ACCEPTABLE) -> None:
         if self._session is None:
             return
         if sdp is None:
-            self._session.reject_reoffer(cause.status)
+            self._session.refuse_offer(self._exchange, cause.status)
         else:
-            self._session.accept_reoffer(sdp.encode())
+            self._session.answer_offer(self._exchange, sdp.encode())
 
     def _in_dialog(self, event: events.SessionEvent) -> None:
         """What either side of a call may do once there is a dialog."""
@@ -133,13 +134,14 @@ class _SipLeg(LegBase):
             case events.Ended():
                 self._over = True
                 self._deliver(HungUp(_cause_of_end(event)))
-            case events.Reoffer(body=body) if body:
+            case events.Offered(exchange=exchange, body=body) if body:
+                self._exchange = exchange
                 self._deliver(Reoffered(text_of(body)))
-            case events.Reoffer():
+            case events.Offered(exchange=exchange):
                 # A re-INVITE without an offer asks for ours; what stands is offered by nobody here yet.
                 if self._session is not None:
-                    self._session.reject_reoffer(Cause.NOT_ACCEPTABLE.status)
-            case events.ReofferAnswered(status=status, body=body):
+                    self._session.refuse_offer(exchange, Cause.NOT_ACCEPTABLE.status)
+            case events.OfferAnswered(status=status, body=body):
                 self._deliver(UpdateAnswered(text_of(body) if body and 200 <= status < 300 else None))
             case events.InfoReceived(content_type=content_type, body=body):
                 for digit, duration_ms in digits_of(content_type, body):
@@ -159,7 +161,7 @@ class SipCallerLeg(_SipLeg):
     """A phone that called us: the user agent server side of an INVITE."""
 
     def __init__(self, tag: str, session: CallerSession, address: Address, source: str | None) -> None:
-        self.offer = text_of(session.offer)
+        self.offer = text_of(session.initial_offer)
         """The description the INVITE brought."""
         super().__init__(Party(tag, kind_of(self.offer), private_source=source), address)
         self._caller = session
@@ -263,9 +265,9 @@ class SipCalleeLeg(_SipLeg):
                 self._session, self.chosen = self._alerted.pop(number), self._destinations[number]
                 self._silence(Cause.ELSEWHERE)
                 self._deliver(Answered(text_of(body) if body else None))
-            case events.Reoffer():
+            case events.Offered(exchange=exchange):
                 # An UPDATE in an early dialog, while our offer is still open (RFC 3311 section 5.2).
-                self._alerted[number].reject_reoffer(Cause.GLARE.status)
+                self._alerted[number].refuse_offer(exchange, Cause.GLARE.status)
             case events.Failed(status=status):
                 self._refused(number, status)
             case events.Ended():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from gateway.sip.config import CoreConfig
 from gateway.sip.flow import Flow
@@ -14,6 +15,8 @@ from gateway.sip.message.uri import Uri
 from gateway.sip.user_agent import UserAgentCore
 from gateway.testing.clock import ManualClock
 from gateway.testing.network import Address, LossyNetwork
+
+E = TypeVar("E", bound=SessionEvent)
 
 
 class SessionLog:
@@ -30,7 +33,7 @@ class SessionLog:
         if self._react is not None:
             self._react(event)
 
-    def of(self, kind: type[SessionEvent]) -> list[SessionEvent]:
+    def of(self, kind: type[E]) -> list[E]:
         """The events of one kind."""
         return [event for event in self.events if isinstance(event, kind)]
 

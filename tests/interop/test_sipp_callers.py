@@ -13,8 +13,8 @@ from gateway.net import (
     Flow,
     IncomingSession,
     InfoReceived,
+    Offered,
     Refused,
-    Reoffer,
     SessionEvent,
     UserAgent,
     Verdict,
@@ -89,19 +89,18 @@ async def test_a_caller_changes_the_session_and_sends_digits() -> None:
 
     def happened(session: IncomingSession, event: SessionEvent) -> None:
         seen.append(event)
-        if isinstance(event, Reoffer):
-            session.accept_reoffer(ANSWER)
+        if isinstance(event, Offered):
+            session.answer_offer(event.exchange, ANSWER)
 
     await run("uac_reinvite", Application(on_call))
     assert [type(event).__name__ for event in seen] == [
         "Confirmed",
-        "Reoffer",
-        "Confirmed",
+        "Offered",
         "InfoReceived",
-        "Reoffer",
+        "Offered",
         "Ended",
     ]
-    assert isinstance(seen[1], Reoffer)
+    assert isinstance(seen[1], Offered)
     assert b"a=sendonly" in seen[1].body
     assert isinstance(seen[3], InfoReceived)
     assert (seen[3].content_type, seen[3].body.split()[0]) == ("application/dtmf-relay", b"Signal=5")

@@ -35,7 +35,7 @@ class FakeSession:
     """An INVITE session that does nothing but remember."""
 
     def __init__(self, body: bytes = SDP) -> None:
-        self.offer = body
+        self.initial_offer = body
         self.told: list[tuple[object, ...]] = []
         self.says: Callable[[events.SessionEvent], None]
 
@@ -54,14 +54,15 @@ class FakeSession:
     def hangup(self, reason_header: str | None = None) -> None:
         self.told.append(("hangup", reason_header))
 
-    def reoffer(self, body: bytes) -> None:
-        self.told.append(("reoffer", body))
+    def offer(self, body: bytes) -> int:
+        self.told.append(("offer", body))
+        return 2
 
-    def accept_reoffer(self, body: bytes) -> None:
-        self.told.append(("accept_reoffer", body))
+    def answer_offer(self, exchange: int, body: bytes) -> None:
+        self.told.append(("answer_offer", exchange, body))
 
-    def reject_reoffer(self, status: int = 488) -> None:
-        self.told.append(("reject_reoffer", status))
+    def refuse_offer(self, exchange: int, status: int = 488) -> None:
+        self.told.append(("refuse_offer", exchange, status))
 
 
 class FakeInviter:
@@ -149,9 +150,9 @@ async def test_after_the_answer_the_end_is_a_bye_with_its_reason() -> None:
         (events.Ended("remote", cause=486), HungUp(Cause.BUSY)),
         (events.Ended("timeout", cause=408), HungUp(Cause.NO_ANSWER)),
         (events.Ended("error"), HungUp(Cause.MEDIA_TIMEOUT)),
-        (events.Reoffer(b"hold"), Reoffered("hold")),
-        (events.ReofferAnswered(200, b"held"), UpdateAnswered("held")),
-        (events.ReofferAnswered(488, None), UpdateAnswered(None)),
+        (events.Offered(2, b"hold"), Reoffered("hold")),
+        (events.OfferAnswered(2, 200, b"held"), UpdateAnswered("held")),
+        (events.OfferAnswered(2, 488, None), UpdateAnswered(None)),
         (events.InfoReceived("application/dtmf-relay", b"Signal=5\r\nDuration=200\r\n"), DigitPressed("5", 200)),
     ],
 )
@@ -165,18 +166,19 @@ async def test_what_the_phone_does_in_the_dialog_reaches_the_call(event: events.
 async def test_a_reinvite_without_an_offer_is_refused_and_the_call_goes_on() -> None:
     """There is no standing offer to make, and silence would hang the phone."""
     _, session, ear = caller()
-    session.says(events.Reoffer(b""))
-    assert session.told == [("reject_reoffer", 488)]
+    session.says(events.Offered(3, b""))
+    assert session.told == [("refuse_offer", 3, 488)]
     assert ear == []
 
 
 async def test_holds_pass_both_ways() -> None:
     """update and update_answer are the re-INVITE's two sides."""
     leg, session, _ = caller()
+    session.says(events.Offered(5, b"hold"))
     await leg.update("hold")
     await leg.update_answer("held")
     await leg.update_answer(None, Cause.GLARE)
-    assert session.told == [("reoffer", b"hold"), ("accept_reoffer", b"held"), ("reject_reoffer", 491)]
+    assert session.told == [("offer", b"hold"), ("answer_offer", 5, b"held"), ("refuse_offer", 5, 491)]
 
 
 async def test_every_contact_is_invited_with_the_caller_in_from() -> None:
@@ -282,6 +284,6 @@ def test_q850_causes_mean_what_our_own_say() -> None:
 async def test_an_update_of_a_phone_that_still_rings_is_refused() -> None:
     """Our offer is open (RFC 3311 section 5.2); left without a response it would hold a transaction for ever."""
     _, (session,), heard = await callee()
-    session.says(events.Reoffer(SDP))
-    assert session.told == [("reject_reoffer", 491)]
+    session.says(events.Offered(4, SDP))
+    assert session.told == [("refuse_offer", 4, 491)]
     assert heard == []

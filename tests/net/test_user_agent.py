@@ -19,12 +19,12 @@ from gateway.net import (
     IncomingSession,
     InfoReceived,
     InviteSession,
+    OfferAnswered,
+    Offered,
     Provisional,
     Refused,
     Registration,
     RegistrationPolicy,
-    Reoffer,
-    ReofferAnswered,
     Reply,
     UserAgent,
     UserAgentConfig,
@@ -51,17 +51,17 @@ async def whole_call() -> None:
     try:
         session = alice.invite(address(bob), caller="alice", body=OFFER)
         ours = Recorder(session)
-        assert await ours.wait(Answered) == Answered(ANSWER)
+        assert await ours.wait(Answered) == Answered(ANSWER, 1)
         theirs = application.calls.get_nowait()
         assert isinstance(theirs.session, IncomingSession)
-        assert (theirs.session.offer, theirs.session.identity) == (OFFER, "tester")
+        assert (theirs.session.initial_offer, theirs.session.identity) == (OFFER, "tester")
         await theirs.wait(Confirmed)
         session.info("application/dtmf-relay", b"Signal=5\r\n")
         assert await theirs.wait(InfoReceived) == InfoReceived("application/dtmf-relay", b"Signal=5\r\n")
-        theirs.session.reoffer(ANSWER)
-        assert await ours.wait(Reoffer) == Reoffer(ANSWER)
-        session.accept_reoffer(OFFER)
-        assert await theirs.wait(ReofferAnswered) == ReofferAnswered(200, OFFER)
+        theirs.session.offer(ANSWER)
+        assert await ours.wait(Offered) == Offered(2, ANSWER)
+        session.answer_offer(2, OFFER)
+        assert await theirs.wait(OfferAnswered) == OfferAnswered(2, 200, OFFER)
         theirs.session.hangup('Q.850;cause=16;text="bye"')
         assert await ours.wait(Ended) == Ended("remote", None, 16, "bye")
         await theirs.wait(Ended)

@@ -16,10 +16,10 @@ from gateway.sip.invite.events import (
     Ended,
     Failed,
     InfoReceived,
+    OfferAnswered,
+    Offered,
     Provisional,
     Refused,
-    Reoffer,
-    ReofferAnswered,
 )
 from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.message import build
@@ -157,7 +157,7 @@ def test_each_2xx_is_acknowledged_and_the_call_answered_once() -> None:
     assert len(acks) == 3
     assert {ack.cseq.number for ack in acks} == {invite.cseq.number}
     assert {str(ack.uri) for ack in acks} == {"sip:puppet@192.0.2.2:5060"}
-    assert log.events == [Answered(ANSWER)]
+    assert log.events == [Answered(ANSWER, 1)]
 
 
 def test_cancel_waits_for_a_provisional_response() -> None:
@@ -198,7 +198,7 @@ def test_a_second_branch_that_answers_is_acknowledged_and_ended() -> None:
     stage.send(answer(invite, 200, tag="two", body=ANSWER))
     seen = [(one.method, one.to_tag) for one in stage.puppet.take() if isinstance(one, Request)]
     assert seen == [("ACK", "two"), ("BYE", "two"), ("ACK", "two")]
-    assert log.events == [Answered(ANSWER)]
+    assert log.events == [Answered(ANSWER, 1)]
 
 
 def test_early_media_and_ringing_are_reported_in_order() -> None:
@@ -207,7 +207,7 @@ def test_early_media_and_ringing_are_reported_in_order() -> None:
     stage.send(answer(invite, 100))
     stage.send(answer(invite, 180))
     stage.send(answer(invite, 183, body=ANSWER))
-    assert log.events == [Provisional(180, "Ringing"), Provisional(183, "Session Progress", ANSWER)]
+    assert log.events == [Provisional(180, "Ringing"), Provisional(183, "Session Progress", ANSWER, 1)]
 
 
 @pytest.mark.parametrize("status", [302, 404, 486, 500, 603])
@@ -304,7 +304,7 @@ def test_the_next_address_is_tried_when_the_first_is_dead() -> None:
     assert again.top_via.branch != first.top_via.branch
     second.send(answer(again, 200, body=ANSWER), ALICE)
     stage.run()
-    assert log.events == [Answered(ANSWER)]
+    assert log.events == [Answered(ANSWER, 1)]
 
 
 def test_a_name_that_does_not_resolve_fails_the_call_with_503() -> None:
@@ -340,9 +340,9 @@ def test_an_offerless_call_answers_in_the_ack() -> None:
     stage, log, session, invite = stage_with_invite(body=b"")
     assert invite.body == b""
     stage.send(answer(invite, 200, body=OFFER))
-    assert log.events == [Answered(OFFER)]
+    assert log.events == [Answered(OFFER, 1, True)]
     assert stage.requests("ACK") == []
-    session.acknowledge(ANSWER)
+    session.answer_offer(1, ANSWER)
     stage.run()
     stage.send(answer(invite, 200, body=OFFER))
     assert [ack.body for ack in stage.requests("ACK")] == [ANSWER, ANSWER]
@@ -557,7 +557,7 @@ def test_glare_is_491_and_our_offer_is_made_again() -> None:
     """Both sides re-INVITE at once: 491 each, ours comes again after 0 to 2 s (RFC 3261 14.1)."""
     stage = Stage()
     caller, session, log = answered_call(stage)
-    session.reoffer(OFFER)
+    session.offer(OFFER)
     stage.run()
     [ours] = stage.requests("INVITE")
     caller.next("INVITE", body=OFFER)
@@ -568,7 +568,7 @@ def test_glare_is_491_and_our_offer_is_made_again() -> None:
     again = stage.requests("INVITE")[0]
     assert again.cseq.number == ours.cseq.number + 1
     stage.send(answer(again, 200, body=ANSWER))
-    assert log.events[-1] == ReofferAnswered(200, ANSWER)
+    assert log.events[-1] == OfferAnswered(2, 200, ANSWER)
 
 
 def test_a_second_reinvite_before_the_first_is_answered_is_500() -> None:
@@ -581,7 +581,7 @@ def test_a_second_reinvite_before_the_first_is_answered_is_500() -> None:
     [refused] = [one for one in stage.puppet.take() if isinstance(one, Response) and one.status == 500]
     assert refused.retry_after is not None
     assert 0 <= refused.retry_after <= 10
-    assert log.kinds == ["Confirmed", "Reoffer"]
+    assert log.kinds == ["Confirmed", "Offered"]
 
 
 def test_a_refused_reoffer_leaves_the_session_as_it_was() -> None:
@@ -589,13 +589,13 @@ def test_a_refused_reoffer_leaves_the_session_as_it_was() -> None:
     stage = Stage()
     caller, session, log = answered_call(stage)
     caller.next("INVITE", body=OFFER)
-    session.reject_reoffer(488)
+    session.refuse_offer(2, 488)
     stage.run()
     assert 488 in stage.puppet.statuses()
-    session.reoffer(OFFER)
+    session.offer(OFFER)
     stage.run()
     stage.send(answer(stage.requests("INVITE")[0], 488))
-    assert log.events[1:] == [Reoffer(OFFER), ReofferAnswered(488, None)]
+    assert log.events[1:] == [Offered(2, OFFER), OfferAnswered(3, 488, None)]
     assert session.is_confirmed
 
 
@@ -603,10 +603,10 @@ def test_481_to_our_reinvite_ends_the_call() -> None:
     """The peer has forgotten the dialog (RFC 3261 12.2.1.2)."""
     stage = Stage()
     _, session, log = answered_call(stage)
-    session.reoffer(OFFER)
+    session.offer(OFFER)
     stage.run()
     stage.send(answer(stage.requests("INVITE")[0], 481))
-    assert log.kinds == ["Confirmed", "ReofferAnswered", "Ended"]
+    assert log.kinds == ["Confirmed", "OfferAnswered", "Ended"]
     assert log.events[-1] == Ended("error", 481, text="Call/Transaction Does Not Exist")
 
 
@@ -705,7 +705,7 @@ def test_a_description_inside_a_multipart_is_found() -> None:
     stage.puppet.take()
     caller.call_id, caller.remote = "multi", NameAddr(Uri.of("alice", *ALICE))
     stage.send(caller.make("INVITE", body=body, kind=MULTIPART))
-    assert stage.agent.calls[1].session.offer.startswith(b"v=0")
+    assert stage.agent.calls[1].session.initial_offer.startswith(b"v=0")  # type: ignore[attr-defined]
 
 
 def test_a_broken_multipart_is_400_and_leaves_the_call_as_it_was() -> None:
@@ -715,7 +715,7 @@ def test_a_broken_multipart_is_400_and_leaves_the_call_as_it_was() -> None:
     caller.next("INVITE", body=b"no boundary in sight", kind=MULTIPART)
     assert stage.puppet.statuses() == [400]
     caller.next("INVITE", body=OFFER)
-    assert log.events[1:] == [Reoffer(OFFER)]
+    assert log.events[1:] == [Offered(2, OFFER)]
 
 
 def test_a_reason_with_control_bytes_still_ends_the_call() -> None:
@@ -743,7 +743,7 @@ def test_many_branches_do_not_end_the_call_that_one_has() -> None:
     stage, log, session, invite = stage_with_invite()
     for number in range(40):
         stage.send(answer(invite, 200, tag=f"branch{number}", body=ANSWER))
-    assert log.events == [Answered(ANSWER)]
+    assert log.events == [Answered(ANSWER, 1)]
     session.hangup()
     stage.run()
     assert log.events[-1] == Ended("local")
@@ -754,4 +754,4 @@ def test_a_2xx_with_a_broken_body_is_still_answered() -> None:
     stage, log, _, invite = stage_with_invite()
     ok = answer(invite, 200, body=ANSWER).with_header("Content-Type", MULTIPART)
     stage.send(ok)
-    assert log.events == [Answered(b"")]
+    assert log.events == [Answered(b"", 1)]

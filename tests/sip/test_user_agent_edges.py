@@ -8,7 +8,7 @@ import pytest
 
 from gateway.sip.config import CoreConfig
 from gateway.sip.flow import Flow
-from gateway.sip.invite.events import Answered, Confirmed, Ended, Failed, Reoffer, ReofferAnswered
+from gateway.sip.invite.events import Answered, Ended, Failed, OfferAnswered, Offered
 from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.message import build
 from gateway.sip.message.message import Request, Response
@@ -33,17 +33,17 @@ def test_glare_is_settled_on_both_sides(seed: int) -> None:
     session, log = call(pair.alice)
     pair.run(1.0)
     [callee] = pair.bob.calls
-    callee.session.reoffer(ANSWER + b"a=sendonly\r\n")
-    session.reoffer(OFFER + b"a=sendonly\r\n")
+    callee.session.offer(ANSWER + b"a=sendonly\r\n")
+    session.offer(OFFER + b"a=sendonly\r\n")
     accepted = {log: 0, callee: 0}
     for _ in range(40):
         pair.run(0.5)
         for one, reply in ((log, OFFER), (callee, ANSWER)):
-            if len(one.of(Reoffer)) > accepted[one]:
+            if len(one.of(Offered)) > accepted[one]:
                 accepted[one] += 1
-                one.session.accept_reoffer(reply)
-    assert log.of(ReofferAnswered) == [ReofferAnswered(200, ANSWER)]
-    assert callee.of(ReofferAnswered) == [ReofferAnswered(200, OFFER)]
+                one.session.answer_offer(one.of(Offered)[-1].exchange, reply)  # type: ignore[attr-defined]
+    assert [(one.status, one.body) for one in log.of(OfferAnswered)] == [(200, ANSWER)]
+    assert [(one.status, one.body) for one in callee.of(OfferAnswered)] == [(200, OFFER)]
     session.hangup()
     pair.run(1.0)
     assert (log.kinds[-1], callee.kinds[-1]) == ("Ended", "Ended")
@@ -78,7 +78,7 @@ def test_a_reinvite_2xx_without_ack_ends_the_call() -> None:
     stage = Stage()
     caller, session, log = answered_call(stage)
     caller.next("INVITE", body=OFFER)
-    session.accept_reoffer(ANSWER)
+    session.answer_offer(2, ANSWER)
     stage.run(33.0)
     assert log.events[-1] == Ended("timeout", 408, text="Request Timeout")
     assert stage.requests("BYE") != []
@@ -102,19 +102,19 @@ def test_a_bye_answers_a_reinvite_that_still_waits_with_487() -> None:
     stage.puppet.take()
     caller.next("BYE")
     assert sorted(set(stage.puppet.statuses())) == [200, 487]
-    assert log.kinds == ["Confirmed", "Reoffer", "Ended"]
+    assert log.kinds == ["Confirmed", "Offered", "Ended"]
 
 
 def test_an_offerless_reinvite_gets_our_offer_and_its_answer_in_the_ack() -> None:
-    """Reoffer with no body, then Confirmed with the answer."""
+    """Offered with no body, then Confirmed with the answer."""
     stage = Stage()
     caller, session, log = answered_call(stage)
     caller.next("INVITE")
-    session.accept_reoffer(OFFER)
+    session.answer_offer(2, OFFER)
     stage.run()
     stage.puppet.take()
     stage.send(caller.make("ACK", body=ANSWER))
-    assert log.events[1:] == [Reoffer(b""), Confirmed(ANSWER)]
+    assert log.events[1:] == [Offered(2, b""), OfferAnswered(2, 200, ANSWER)]
 
 
 def test_calls_that_the_state_does_not_allow_do_nothing() -> None:
@@ -122,8 +122,8 @@ def test_calls_that_the_state_does_not_allow_do_nothing() -> None:
     stage = Stage()
     caller, session, log = answered_call(stage)
     session.answer(ANSWER)
-    session.accept_reoffer(ANSWER)
-    session.reject_reoffer()
+    session.answer_offer(2, ANSWER)
+    session.refuse_offer(2)
     session.ring()
     stage.run()
     assert stage.puppet.take() == []
@@ -131,7 +131,7 @@ def test_calls_that_the_state_does_not_allow_do_nothing() -> None:
     stage.puppet.take()
     session.hangup()
     session.info("text/plain", b"x")
-    session.reoffer(OFFER)
+    session.offer(OFFER)
     stage.run()
     assert stage.puppet.take() == []
     assert log.kinds == ["Confirmed", "Ended"]
@@ -198,7 +198,7 @@ def test_an_offer_that_is_never_acknowledged_ends_the_call() -> None:
     stage.run(21.0)
     methods = [one.method for one in stage.puppet.take() if isinstance(one, Request)]
     assert methods[-2:] == ["ACK", "BYE"] or "BYE" in methods
-    assert log.events == [Answered(OFFER), Ended("error", 500)]
+    assert log.events == [Answered(OFFER, 1, True), Ended("error", 500)]
 
 
 def test_hanging_up_before_the_name_is_resolved_sends_nothing() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.sip.config import CoreConfig
-from gateway.sip.invite.events import InfoReceived, Reoffer
+from gateway.sip.invite.events import InfoReceived, Offered
 from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.invite.outgoing import OutgoingSession
 from gateway.sip.invite.session import InviteSession
@@ -70,18 +70,18 @@ def test_a_session_changes_both_ways_at_30_percent_loss(seed: int) -> None:
     pair.run(40.0)
     [callee] = pair.bob.calls
     peer = callee.session
-    session.reoffer(OFFER + b"a=sendonly\r\n")
+    session.offer(OFFER + b"a=sendonly\r\n")
     pair.run(40.0)
-    [offered] = callee.of(Reoffer)
-    assert offered == Reoffer(OFFER + b"a=sendonly\r\n")
-    peer.accept_reoffer(ANSWER)
+    [offered] = callee.of(Offered)
+    assert offered == Offered(2, OFFER + b"a=sendonly\r\n")
+    peer.answer_offer(2, ANSWER)
     pair.run(40.0)
-    assert log.kinds.count("ReofferAnswered") == 1
-    peer.reoffer(ANSWER + b"a=inactive\r\n")
+    assert log.kinds.count("OfferAnswered") == 1
+    peer.offer(ANSWER + b"a=inactive\r\n")
     pair.run(40.0)
-    session.accept_reoffer(OFFER)
+    session.answer_offer(3, OFFER)
     pair.run(40.0)
-    assert callee.kinds.count("ReofferAnswered") == 1
+    assert callee.kinds.count("OfferAnswered") == 1
     session.info("application/dtmf-relay", b"Signal=1\r\n")
     pair.run(40.0)
     assert callee.of(InfoReceived) == [InfoReceived("application/dtmf-relay", b"Signal=1\r\n")]

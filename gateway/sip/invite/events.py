@@ -21,18 +21,30 @@ class SessionEvent:
 
 @dataclass(frozen=True, slots=True)
 class Provisional(SessionEvent):
-    """UAC: a 101-199 came; `body` is its session description, b"" without one."""
+    """UAC: a 101-199 came; `body` is its session description, b"" without one.
+
+    `is_offer`: the INVITE had no offer and this reliable 1xx brings one, to be answered with
+    `answer_offer(exchange, body)`; the answer goes out in its PRACK (RFC 3262 section 5).
+    """
 
     status: int
     reason: str
     body: bytes = b""
+    exchange: int | None = None
+    is_offer: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Answered(SessionEvent):
-    """UAC: the first 2xx came. `body` is the answer, or the offer when the INVITE had none (then `acknowledge`)."""
+    """UAC: the first 2xx came; `body` is the answer to our offer, b"" where a reliable 1xx had given it.
+
+    `is_offer`: the INVITE had no offer and `body` is the peer's; `answer_offer(exchange, body)` puts the answer
+    into the ACK, which waits for it.
+    """
 
     body: bytes = b""
+    exchange: int | None = None
+    is_offer: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +58,10 @@ class Failed(SessionEvent):
 
 @dataclass(frozen=True, slots=True)
 class Confirmed(SessionEvent):
-    """UAS: the ACK of our 2xx came; `body` is the answer when the INVITE or re-INVITE had no offer, else b""."""
+    """UAS: the ACK of our 2xx came; `body` is the answer to the offer our 2xx made where the INVITE had none."""
 
     body: bytes = b""
+    exchange: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,26 +80,52 @@ class Ended(SessionEvent):
 
 
 @dataclass(frozen=True, slots=True)
-class Reoffer(SessionEvent):
-    """The far end wants to change the session; `body` is its offer, b"" when it asks for ours."""
+class Offered(SessionEvent):
+    """The peer wants to change the session (re-INVITE, UPDATE, an offer in PRACK).
 
+    `body` is its offer, b"" when it asks for ours. Reply once, with `answer_offer` or `refuse_offer` and this
+    `exchange`.
+    """
+
+    exchange: int
     body: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
-class ReofferAnswered(SessionEvent):
-    """The outcome of our `reoffer`: `body` is the answer of a 2xx, None when it was refused."""
+class OfferAnswered(SessionEvent):
+    """The outcome of our `offer`, exactly one for each: `body` is the peer's answer, None when it was refused.
 
+    `status` is the final response, 408 or 503 where none came, 481 where the dialog ended before. The answer in
+    the ACK of a re-INVITE that asked for our offer comes as this, too, under the number of its `Offered`.
+    """
+
+    exchange: int
     status: int
     body: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
+class OfferCancelled(SessionEvent):
+    """The `Offered` of that number needs no reply any more: its sender took it back."""
+
+    exchange: int
+
+
+@dataclass(frozen=True, slots=True)
+class FlowLost(SessionEvent):
+    """The connection to the peer is gone; the dialog stays and requests of ours look for another way."""
+
+
+@dataclass(frozen=True, slots=True)
 class InfoReceived(SessionEvent):
-    """An INFO came and has been answered 200; `content_type` without parameters, in lower case."""
+    """An INFO came and has been answered 200; `content_type` without parameters, in lower case.
+
+    `package` is its Info-Package (RFC 6086), None for an INFO of the older kind (RFC 2976).
+    """
 
     content_type: str
     body: bytes
+    package: str | None = None
 
 
 SessionHandler = Callable[[SessionEvent], None]

@@ -62,6 +62,11 @@ class IncomingSession(InviteSession):
 
     # ---- the application's side
 
+    @property
+    def initial_offer(self) -> bytes:
+        """The session description of the INVITE, b"" where it asks for ours."""
+        return description_of(self.request)
+
     def ring(self, status: int = 180, reason: str | None = None, body: bytes | None = None) -> None:
         """Send a 101-199, reliably where the caller wants that or a body goes with it; ValueError for others."""
         if not 100 < status < 200:
@@ -152,7 +157,7 @@ class IncomingSession(InviteSession):
             self.core.forget_dialog(self.dialog)
 
     def _tell_established(self, context: Context) -> None:
-        self.emit(Confirmed(context.body))
+        self.emit(Confirmed(context.body, 1 if context.body else None))
 
     def _end(self, context: Context) -> None:
         if self._success is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gateway.sip.alarms import Alarm
 from gateway.sip.errors import DialogError
-from gateway.sip.invite.events import Confirmed, Reoffer, ReofferAnswered
+from gateway.sip.invite.events import OfferAnswered, OfferCancelled, Offered
 from gateway.sip.invite.offer_answer import overlap_delay
 from gateway.sip.invite.reinvite import Reinvite, ReinviteAction, ReinviteInput
 from gateway.sip.invite.success import Success
@@ -37,6 +37,12 @@ class Reoffers:
         self._ack: tuple[Transaction, bytes] | None = None
         self._incoming: Transaction | None = None
         self._success: Success | None = None
+        self._exchanges = 1
+        self._ours = self._theirs = 0
+
+    def _number(self) -> int:
+        self._exchanges += 1
+        return self._exchanges
 
     def _step(self, what: ReinviteInput) -> tuple[ReinviteAction, ...]:
         if self._machine is None:
@@ -56,15 +62,17 @@ class Reoffers:
 
     # ---- ours
 
-    def want(self, body: bytes) -> None:
+    def want(self, body: bytes) -> int:
         """Offer `body` as soon as nothing else is under way."""
+        self._ours = self._number()
         if self._session.dialog is None or self._session.is_over:
             logger.info("re-offer outside a dialog is not sent")
-            self._session.emit(ReofferAnswered(481))
-            return
+            self._session.emit(OfferAnswered(self._ours, 481))
+            return self._ours
         self._wanted = body
         self._is_refresh = False
         self._run(self._step(ReinviteInput.WANTED), None)
+        return self._ours
 
     def refresh(self) -> None:
         """Keep the session alive (RFC 4028 section 7.4): UPDATE where the peer takes it, else re-INVITE."""
@@ -105,7 +113,7 @@ class Reoffers:
 
     def _tell(self, status: int, body: bytes | None) -> None:
         if not self._is_refresh:
-            self._session.emit(ReofferAnswered(status, body))
+            self._session.emit(OfferAnswered(self._ours, status, body))
 
     def _waited(self) -> None:
         self._run(self._step(ReinviteInput.TIMER), None)
@@ -197,7 +205,8 @@ class Reoffers:
         actions = self._step(ReinviteInput.RECEIVED)
         if ReinviteAction.ASK_USER in actions:
             self._incoming = transaction
-            session.emit(Reoffer(offer))
+            self._theirs = self._number()
+            session.emit(Offered(self._theirs, offer))
         elif ReinviteAction.REFUSE_OVERLAP in actions:
             session.respond(transaction, 500, headers=self._overlap())
         else:
@@ -214,8 +223,11 @@ class Reoffers:
         if self._session.dialog is not None:
             self._session.dialog.refresh_target(request)
 
-    def accept(self, body: bytes) -> None:
+    def accept(self, exchange: int, body: bytes) -> None:
         """Answer the peer's offer, or make ours where it asked for one."""
+        if exchange != self._theirs:
+            logger.info("answer to an offer that is not open")
+            return
         transaction, self._incoming = self._incoming, None
         if transaction is None:
             logger.info("no re-offer waits for an answer")
@@ -239,8 +251,11 @@ class Reoffers:
         else:
             self._success = Success(self._core, transaction, response, self._unacknowledged)
 
-    def reject(self, status: int) -> None:
+    def reject(self, exchange: int, status: int) -> None:
         """Refuse the peer's offer with a 300-699."""
+        if exchange != self._theirs:
+            logger.info("refusal of an offer that is not open")
+            return
         transaction, self._incoming = self._incoming, None
         if transaction is None:
             logger.info("no re-offer waits for an answer")
@@ -254,13 +269,16 @@ class Reoffers:
         if success is None or not success.pending or ack.cseq.number != success.cseq:
             return
         success.acknowledge()
-        self._session.emit(Confirmed(description_or_nothing(ack)))
+        request: Request = success.request
+        if not request.body:
+            self._session.emit(OfferAnswered(self._theirs, 200, description_or_nothing(ack) or None))
         self._run(self._step(ReinviteInput.SETTLED), None)
 
     def on_cancel(self, transaction: Transaction) -> None:
         """The peer gave its re-INVITE up."""
         if transaction is self._incoming:
-            self.reject(487)
+            self.reject(self._theirs, 487)
+            self._session.emit(OfferCancelled(self._theirs))
 
     def _unacknowledged(self) -> None:
         self._session.lost(408)

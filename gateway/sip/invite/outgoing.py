@@ -66,8 +66,14 @@ class OutgoingSession(InviteSession):
         """Send the INVITE."""
         self.step(SessionInput.CALL)
 
-    def acknowledge(self, body: bytes) -> None:
-        """Answer the offer of a 2xx to an INVITE that had none; the answer goes out in the ACK."""
+    def answer_offer(self, exchange: int, body: bytes) -> None:
+        """Answer the peer's offer; to that of the 2xx to an INVITE without one the answer goes out in the ACK."""
+        if exchange == 1:
+            self._acknowledge(body)
+        else:
+            super().answer_offer(exchange, body)
+
+    def _acknowledge(self, body: bytes) -> None:
         dialog = self.dialog
         if self._acked_by_user or dialog is None or self.is_over:
             logger.info("no 2xx waits for an answer")
@@ -159,7 +165,8 @@ class OutgoingSession(InviteSession):
     def _tell_ringing(self, context: Context) -> None:
         response = context.response
         if response is not None and response.status > 100:
-            self.emit(Provisional(response.status, response.phrase, description_or_nothing(response)))
+            body = description_or_nothing(response)
+            self.emit(Provisional(response.status, response.phrase, body, 1 if body else None))
 
     def _tell_answered(self, context: Context) -> None:
         assert context.response is not None
@@ -167,7 +174,7 @@ class OutgoingSession(InviteSession):
         if not self._acked_by_user:
             self._stop_alarm()
             self._alarm = self.core.at(self.core.now() + OFFER_PATIENCE, self._not_acknowledged)
-        self.emit(Answered(body))
+        self.emit(Answered(body, 1, not self._acked_by_user))
 
     def tell_ended(self, context: Context) -> None:
         """TELL_ENDED: `Failed` for a call that never was, `Ended` where we hung up or it was answered."""

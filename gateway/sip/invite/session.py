@@ -21,7 +21,6 @@ from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.grammar import has_control
 from gateway.sip.message.message import Request, Response
-from gateway.sip.requests.bodies import description_of
 from gateway.sip.requests.client import ClientRequest
 from gateway.sip.transactions import Reason, Transaction
 
@@ -92,11 +91,6 @@ class InviteSession:
 
     # ---- the application's side
 
-    @property
-    def offer(self) -> bytes:
-        """The session description of the initial INVITE, b"" without one."""
-        return description_of(self.request)
-
     def listen(self, handler: SessionHandler) -> None:
         """Have events delivered to `handler`, those kept so far first."""
         self._handler = handler
@@ -125,27 +119,32 @@ class InviteSession:
         self.step(SessionInput.HANG_UP, Context(status=480, headers=headers))
         self.core.wake()
 
-    def reoffer(self, body: bytes) -> None:
-        """Change the session by re-INVITE (UPDATE before the answer); the outcome is a ReofferAnswered event."""
-        self.reoffers.want(body)
+    def offer(self, body: bytes) -> int:
+        """Change the session: an offer of ours, sent as soon as no other is open; `OfferAnswered` tells the outcome.
+
+        Returns the number of the exchange.
+        """
+        exchange = self.reoffers.want(body)
+        self.core.wake()
+        return exchange
+
+    def answer_offer(self, exchange: int, body: bytes) -> None:
+        """Answer the `Offered` event of that number; b"" is no answer."""
+        self.reoffers.accept(exchange, body)
         self.core.wake()
 
-    def accept_reoffer(self, body: bytes) -> None:
-        """Answer the last Reoffer event."""
-        self.reoffers.accept(body)
+    def refuse_offer(self, exchange: int, status: int = 488) -> None:
+        """Refuse the `Offered` event of that number; the session stays as it was."""
+        self.reoffers.reject(exchange, status)
         self.core.wake()
 
-    def reject_reoffer(self, status: int = 488) -> None:
-        """Refuse the last Reoffer event; the session stays as it was."""
-        self.reoffers.reject(status)
-        self.core.wake()
-
-    def info(self, content_type: str, body: bytes) -> None:
+    def info(self, content_type: str, body: bytes, *, package: str | None = None) -> None:
         """Send an INFO (RFC 6086) in the dialog; its outcome is not reported."""
         if self.dialog is None or self._over:
             logger.info("INFO outside a dialog is not sent")
             return
-        self.send_in_dialog("INFO", self._ignore, body=body, content_type=content_type)
+        headers = (("Info-Package", package),) if package else ()
+        self.send_in_dialog("INFO", self._ignore, headers=headers, body=body, content_type=content_type)
         self.core.wake()
 
     # ---- events
@@ -280,7 +279,8 @@ class InviteSession:
         kind = request.content_type
         self.respond(transaction, 200)
         if request.body:
-            self.emit(InfoReceived(kind.essence if kind else "", request.body))
+            package = request.headers.get("Info-Package")
+            self.emit(InfoReceived(kind.essence if kind else "", request.body, package))
 
     def _on_invite(self, transaction: Transaction, request: Request, dialog: Dialog) -> None:
         self.reoffers.on_reinvite(transaction, request)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Success:
     """Sends the 2xx at once, then after T1, doubling up to T2, until `acknowledge`; after 64*T1 calls `lost`."""
 
-    __slots__ = ("_alarm", "_core", "_data", "_deadline", "_flow", "_interval", "_lost", "cseq")
+    __slots__ = ("_alarm", "_core", "_data", "_deadline", "_flow", "_interval", "_lost", "cseq", "request")
 
     def __init__(
         self, core: UserAgentCore, transaction: Transaction, response: Response, lost: Callable[[], None]
@@ -30,6 +30,7 @@ class Success:
         self._deadline = now + timers.timeout
         self._data = core.stack.respond(transaction, response, now)
         self._alarm: Alarm | None = core.at(now + self._interval, self._again)
+        self.request = transaction.request
         self.cseq: int = transaction.request.cseq.number
         """Number of the INVITE, which its ACK carries."""
 
