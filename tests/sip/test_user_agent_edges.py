@@ -41,7 +41,7 @@ def test_glare_is_settled_on_both_sides(seed: int) -> None:
         for one, reply in ((log, OFFER), (callee, ANSWER)):
             if len(one.of(Offered)) > accepted[one]:
                 accepted[one] += 1
-                one.session.answer_offer(one.of(Offered)[-1].exchange, reply)  # type: ignore[attr-defined]
+                one.session.answer_offer(one.of(Offered)[-1].exchange, reply)
     assert [(one.status, one.body) for one in log.of(OfferAnswered)] == [(200, ANSWER)]
     assert [(one.status, one.body) for one in callee.of(OfferAnswered)] == [(200, OFFER)]
     session.hangup()
