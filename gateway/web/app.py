@@ -13,9 +13,12 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.web import http_errors, jsonrpc, rooms, sdp_api, signaling, statics
-from gateway.web.auth import Doorkeeper
+from gateway.web import statics
+from gateway.web.auth.authenticator import Authenticator
 from gateway.web.facade import Gateway
+from gateway.web.http import errors, sdp_api
+from gateway.web.rooms import relay, rooms
+from gateway.web.rpc import connection
 from gateway.web.server import WebServer, serve
 from gateway.web.settings import WebSettings
 from gateway.web.sockets import SocketGate
@@ -73,10 +76,10 @@ def create_app(
     settings = settings or WebSettings()
     version, started = _version(), clock()
     app = FastAPI(title="SIP to WebRTC gateway", version=version, docs_url=None, redoc_url=None)
-    http_errors.install(app)
-    door = Doorkeeper(gateway, settings)
+    errors.install(app)
+    authenticator = Authenticator(gateway, settings)
     gate = SocketGate(settings)
-    api = sdp_api.SdpApi(gateway, door, settings)
+    api = sdp_api.SdpApi(gateway, authenticator, settings)
 
     @app.get("/healthz", tags=["operation"])
     async def healthz() -> Response:
@@ -86,11 +89,11 @@ def create_app(
         return JSONResponse(body, 200 if body["status"] == "ok" else 503)
 
     app.include_router(sdp_api.create_router(api, gateway, settings))
-    app.include_router(jsonrpc.create_router(gateway, door, gate, settings))
+    app.include_router(connection.create_router(gateway, authenticator, gate, settings))
     app.include_router(statics.create_router(with_rooms=settings.open_rooms))
     if settings.open_rooms:
         app.include_router(rooms.create_router(gate, settings))
-        app.include_router(signaling.create_router(gate, settings))
+        app.include_router(relay.create_router(gate, settings))
     if settings.allowed_origins:
         app.add_middleware(
             CORSMiddleware,

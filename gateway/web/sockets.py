@@ -1,4 +1,4 @@
-"""The door every WebSocket passes: Origin, how many are open, and a tidy end when the gateway stops."""
+"""The authenticator every WebSocket passes: Origin, how many are open, and a tidy end when the gateway stops."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket
 
-from gateway.web.auth import client_address, origin_allowed
+from gateway.web.auth.authenticator import client_address, origin_allowed
 from gateway.web.limits import ConnectionCounter
 from gateway.web.outbox import Close, Outbox, converse
 from gateway.web.settings import WebSettings

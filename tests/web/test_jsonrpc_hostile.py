@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from gateway.call.status import Cause
 from gateway.web.app import WebServer, WebSettings
-from gateway.web.rpc_codec import Frame, Refused, Request, RpcError, encode, failure, parse
+from gateway.web.rpc.codec import Frame, Refused, Request, RpcError, encode, failure, parse
 from tests.web.fake import SDP, FakeGateway, RpcClient, rpc, running
 
 

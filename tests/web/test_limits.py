@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.web import checks
-from gateway.web.auth import credentials, origin_allowed
+from gateway.web.auth.authenticator import credentials, origin_allowed
 from gateway.web.limits import ConnectionCounter, KeyedBuckets, TokenBucket
 from gateway.web.settings import WebSettings
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.call.status import Cause
-from gateway.web.rpc_dialects import SERVER_PEER
+from gateway.web.rpc.dialects import SERVER_PEER
 from tests.web.fake import ANSWER, SDP, FakeGateway, RpcClient, rpc, running
 
 

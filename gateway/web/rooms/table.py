@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.web.outbox import Outbox
-from gateway.web.rpc_codec import encode
+from gateway.web.rpc.codec import encode
 from gateway.web.settings import WebSettings
 
 

@@ -14,11 +14,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictStr
 from gateway.call.status import Cause
 from gateway.identity.model import User
 from gateway.web import checks
-from gateway.web.auth import Doorkeeper, TooManyFailures, client_address, credentials
+from gateway.web.auth.authenticator import Authenticator, TooManyFailures, client_address, credentials
 from gateway.web.facade import Gateway, PlaceError
-from gateway.web.http_errors import RETRY, ApiError, bounded_route
+from gateway.web.http.errors import RETRY, ApiError, bounded_route
+from gateway.web.http.sessions import Session, SessionEnded, SessionTable
 from gateway.web.limits import KeyedBuckets
-from gateway.web.sessions import Session, SessionEnded, SessionTable
 from gateway.web.settings import WebSettings
 
 log = logging.getLogger(__name__)
@@ -171,10 +171,10 @@ def _failed(cause: Cause, status: int, reason: str, session_id: str) -> ApiError
 class SdpApi:
     """The endpoints' work, on one table of sessions."""
 
-    def __init__(self, gateway: Gateway, door: Doorkeeper, settings: WebSettings) -> None:
+    def __init__(self, gateway: Gateway, authenticator: Authenticator, settings: WebSettings) -> None:
         self.sessions = SessionTable(settings)
         self._gateway = gateway
-        self._door = door
+        self._authenticator = authenticator
         self._settings = settings
         self._offers = KeyedBuckets(settings.offers_per_second, settings.offer_burst, time.monotonic)
 
@@ -231,7 +231,7 @@ class SdpApi:
         """Who calls, and as whose property the session is kept."""
         header = request.headers.get("authorization")
         if header is None:
-            guest = await self._door.guest(f"guest-{uuid.uuid4().hex[:12]}")
+            guest = await self._authenticator.guest(f"guest-{uuid.uuid4().hex[:12]}")
             if guest is None:
                 raise ApiError(401, "Authentication required", session_id)
             return guest, None
@@ -241,7 +241,7 @@ class SdpApi:
     async def _authenticated(self, header: str, request: Request, session_id: str | None) -> User:
         given = credentials(header)
         try:
-            user = await self._door.user(*given, client_address(request)) if given else None
+            user = await self._authenticator.user(*given, client_address(request)) if given else None
         except TooManyFailures:
             raise ApiError(503, "Too many attempts, try again later", session_id, headers=RETRY) from None
         if user is None:

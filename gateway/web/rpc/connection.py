@@ -9,11 +9,11 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.websockets import WebSocket
 
-from gateway.web import rpc_methods, rpc_remotemedia
-from gateway.web.auth import Doorkeeper
+from gateway.web.auth.authenticator import Authenticator
 from gateway.web.facade import Gateway
 from gateway.web.outbox import Close, Outbox
-from gateway.web.rpc_codec import (
+from gateway.web.rpc import methods, remotemedia
+from gateway.web.rpc.codec import (
     INTERNAL_ERROR,
     METHOD_NOT_FOUND,
     Frame,
@@ -25,11 +25,11 @@ from gateway.web.rpc_codec import (
     parse,
     result,
 )
-from gateway.web.rpc_dialects import RemoteMediaDialect
-from gateway.web.rpc_hub import Hub
-from gateway.web.rpc_methods import Handler, Reply
-from gateway.web.rpc_params import Params
-from gateway.web.rpc_peer import Office, Peer
+from gateway.web.rpc.dialects import RemoteMediaDialect
+from gateway.web.rpc.hub import Hub
+from gateway.web.rpc.methods import Handler, Reply
+from gateway.web.rpc.params import Params
+from gateway.web.rpc.peer import Context, Peer
 from gateway.web.settings import WebSettings
 from gateway.web.sockets import SocketGate
 
@@ -39,10 +39,10 @@ log = logging.getLogger(__name__)
 async def _list_peers(peer: Peer, params: Params) -> Reply:
     """list_peers{}: in the shape of the dialect the peer announced itself in."""
     second = isinstance(peer.dialect, RemoteMediaDialect)
-    return await (rpc_remotemedia.peer_list if second else rpc_methods.list_peers)(peer, params)
+    return await (remotemedia.peer_list if second else methods.list_peers)(peer, params)
 
 
-METHODS: dict[str, Handler] = {**rpc_methods.METHODS, **rpc_remotemedia.METHODS, "list_peers": _list_peers}
+METHODS: dict[str, Handler] = {**methods.METHODS, **remotemedia.METHODS, "list_peers": _list_peers}
 
 
 class Connection:
@@ -156,17 +156,17 @@ def _response(entry: Request | Refused, outcome: Reply | RpcError) -> dict[str, 
     return result(entry.id, outcome.value)
 
 
-def create_router(gateway: Gateway, door: Doorkeeper, gate: SocketGate, settings: WebSettings) -> APIRouter:
+def create_router(gateway: Gateway, authenticator: Authenticator, gate: SocketGate, settings: WebSettings) -> APIRouter:
     """The WebSocket route /rpc."""
     router = APIRouter()
-    office = Office(gateway, Hub(), door, settings)
+    context = Context(gateway, Hub(), authenticator, settings)
 
     @router.websocket("/rpc")
     async def rpc(websocket: WebSocket) -> None:
         async with gate.entered(websocket) as socket:
             if socket is None:
                 return
-            peer = Peer(office, socket.outbox, socket.address)
+            peer = Peer(context, socket.outbox, socket.address)
             peer.local_address = (websocket.scope.get("server") or ("",))[0]
             connection = Connection(peer, socket.outbox, settings)
             try:

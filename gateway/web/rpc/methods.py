@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.web.rpc_calls import CallEnded, Entry
-from gateway.web.rpc_dialects import PlainDialect, Problem, flags, problem_of
-from gateway.web.rpc_params import Params, invalid
-from gateway.web.rpc_peer import Peer
+from gateway.web.rpc.calls import CallEnded, Entry
+from gateway.web.rpc.dialects import PlainDialect, Problem, flags, problem_of
+from gateway.web.rpc.params import Params, invalid
+from gateway.web.rpc.peer import Peer
 
 PLAIN = PlainDialect()
 
@@ -42,7 +42,7 @@ async def offer(peer: Peer, params: Params) -> Reply:
     kind = params.kind("offer", ("offer",))
     sdp = params.sdp()
     if "to_peer_id" not in params:
-        return await offer_to_server(peer, peer.office.settings.default_callee, sdp, _courtesy_result)
+        return await offer_to_server(peer, peer.context.settings.default_callee, sdp, _courtesy_result)
     peer.announced()
     to = params.target("to_peer_id")
     entry = peer.calls.find(to, params.call_id())
@@ -78,7 +78,7 @@ async def offer_to_server(
 
     async def result() -> dict[str, Any]:
         try:
-            async with asyncio.timeout(peer.office.settings.setup_timeout):
+            async with asyncio.timeout(peer.context.settings.setup_timeout):
                 return shape(entry, await answer)
         except CallEnded as ended:
             data = {"cause": ended.cause.word, "status": ended.cause.status, "reason": ended.cause.sentence}
@@ -131,7 +131,7 @@ async def ice_candidate(peer: Peer, params: Params) -> Reply:
     index = params.line_index("sdp_mline_index")
     if "to_peer_id" in params:
         return await give_candidate(peer, params, params.target("to_peer_id"), index, {})
-    return await give_candidate(peer, params, peer.office.settings.default_callee, index, {})
+    return await give_candidate(peer, params, peer.context.settings.default_callee, index, {})
 
 
 async def give_candidate(peer: Peer, params: Params, to: str, index: int | None, extra: dict[str, Any]) -> Reply:
@@ -175,7 +175,7 @@ async def list_peers(peer: Peer, params: Params) -> Reply:
     peer.announced()
     peers = [
         {"peer_id": peer_id, "capabilities": flags(listing["capabilities"]), "state": "available"}
-        for peer_id, listing in peer.office.hub.listing()
+        for peer_id, listing in peer.context.hub.listing()
     ]
     return Reply({"peers": peers, "count": len(peers)})
 

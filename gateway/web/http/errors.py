@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from gateway.web.auth import origin_allowed
+from gateway.web.auth.authenticator import origin_allowed
 from gateway.web.checks import BadJson, is_identifier, load_json
 from gateway.web.settings import WebSettings
 

@@ -68,7 +68,7 @@ class TooManyFailures(Exception):
     """This address has guessed too often; ask again later."""
 
 
-class Doorkeeper:
+class Authenticator:
     """Authentication in front of the gateway's own, with a limit on guessing for each address."""
 
     def __init__(self, gateway: Gateway, settings: WebSettings, clock: Callable[[], float] = time.monotonic) -> None:

@@ -8,10 +8,10 @@ from fastapi import APIRouter
 from starlette.websockets import WebSocket
 
 from gateway.web.checks import BadJson, is_identifier, load_json
-from gateway.web.http_errors import bounded_route
+from gateway.web.http.errors import bounded_route
 from gateway.web.outbox import Close, Outbox
-from gateway.web.room_table import PeerTaken, RoomFull, RoomTable
-from gateway.web.rpc_codec import encode
+from gateway.web.rooms.table import PeerTaken, RoomFull, RoomTable
+from gateway.web.rpc.codec import encode
 from gateway.web.settings import WebSettings
 from gateway.web.sockets import SocketGate
 

@@ -8,11 +8,11 @@ import time
 from functools import partial
 from typing import Any
 
-from gateway.web.rpc_calls import Entry
-from gateway.web.rpc_dialects import SERVER_PEER, Problem, RemoteMediaDialect, words
-from gateway.web.rpc_methods import Handler, Reply, give_answer, give_candidate, offer_to_server, part
-from gateway.web.rpc_params import Params, invalid
-from gateway.web.rpc_peer import Peer
+from gateway.web.rpc.calls import Entry
+from gateway.web.rpc.dialects import SERVER_PEER, Problem, RemoteMediaDialect, words
+from gateway.web.rpc.methods import Handler, Reply, give_answer, give_candidate, offer_to_server, part
+from gateway.web.rpc.params import Params, invalid
+from gateway.web.rpc.peer import Peer
 
 REMOTEMEDIA = RemoteMediaDialect()
 _SUCCESS = {"success": True}
@@ -60,7 +60,7 @@ async def _offer_to_echo(peer: Peer, sdp: str) -> Reply:
     def shape(entry: Entry, answer: str) -> dict[str, Any]:
         return {"type": "answer", "sdp": answer, "from": SERVER_PEER, "to": peer.peer_id}
 
-    reply = await offer_to_server(peer, peer.office.settings.default_callee, sdp, shape, SERVER_PEER)
+    reply = await offer_to_server(peer, peer.context.settings.default_callee, sdp, shape, SERVER_PEER)
     placed = peer.calls.find(SERVER_PEER)
 
     def no_more_candidates() -> None:
@@ -100,7 +100,7 @@ async def peer_list(peer: Peer, params: Params) -> Reply:
             "metadata": listing["metadata"],
             "connected_at": listing["connected_at"],
         }
-        for peer_id, listing in peer.office.hub.listing()
+        for peer_id, listing in peer.context.hub.listing()
     ]
     return Reply({"peers": peers, "count": len(peers)})
 

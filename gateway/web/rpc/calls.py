@@ -52,7 +52,7 @@ class Entry:
     """Events that came before the client was told of the call; None once it was."""
 
 
-class Speaker(Protocol):
+class CallListener(Protocol):
     """Puts what happened into the dialect of the client."""
 
     def tell_offer(self, entry: Entry, sdp: str) -> None: ...
@@ -72,8 +72,10 @@ class Calls:
 
     can_update = True
 
-    def __init__(self, speaker: Speaker, settings: WebSettings, later: Callable[[Callable[[], None]], object]) -> None:
-        self._speaker = speaker
+    def __init__(
+        self, listener: CallListener, settings: WebSettings, later: Callable[[Callable[[], None]], object]
+    ) -> None:
+        self._listener = listener
         self._settings = settings
         self._later = later
         self._entries: dict[str, Entry] = {}
@@ -124,7 +126,7 @@ class Calls:
     def release(self, entry: Entry) -> None:
         """The client knows of the call: tell it what happened meanwhile."""
         held, entry.held = entry.held or [], None
-        self._speaker.tell_state(entry, None)
+        self._listener.tell_state(entry, None)
         for event in held:
             event()
 
@@ -190,7 +192,7 @@ class Calls:
             return
         entry = Entry(call, caller_uri, False, State.RINGING, call.id, caller_name, held=None)
         self._entries[call.id] = entry
-        self._speaker.tell_offer(entry, sdp)
+        self._listener.tell_offer(entry, sdp)
         self._later(call.ring)
 
     def early_answer(self, call: WebCall, sdp: str) -> None:
@@ -216,21 +218,21 @@ class Calls:
         def handle(entry: Entry) -> None:
             if kind == "offer" and sdp is not None:
                 entry.updating = "theirs"
-                self._speaker.tell_offer(entry, sdp)
+                self._listener.tell_offer(entry, sdp)
             elif entry.updating == "ours":
                 entry.updating = ""
-                self._speaker.tell_answer(entry, sdp)
+                self._listener.tell_answer(entry, sdp)
 
         self._on(call, handle)
 
     def candidate(self, call: WebCall, candidate: str, mid: str | None) -> None:
-        self._on(call, lambda entry: self._speaker.tell_candidate(entry, candidate, mid))
+        self._on(call, lambda entry: self._listener.tell_candidate(entry, candidate, mid))
 
     def ended(self, call: WebCall, cause: Cause) -> None:
         def handle(entry: Entry) -> None:
             del self._entries[call.id]
             self._finish(entry, cause)
-            self._speaker.tell_disconnected(entry, cause)
+            self._listener.tell_disconnected(entry, cause)
 
         self._on(call, handle)
 
@@ -250,16 +252,16 @@ class Calls:
             return
         entry.described = True
         if entry.inline is None:
-            self._speaker.tell_answer(entry, sdp)
+            self._listener.tell_answer(entry, sdp)
         elif not entry.inline.done():
             entry.inline.set_result(sdp)
 
     def _advance(self, entry: Entry, state: State) -> None:
         entry.state = state
-        self._speaker.tell_state(entry, None)
+        self._listener.tell_state(entry, None)
 
     def _finish(self, entry: Entry, cause: Cause) -> None:
         if entry.inline is not None and not entry.inline.done():
             entry.inline.set_exception(CallEnded(cause))
         entry.state = State.ENDED
-        self._speaker.tell_state(entry, cause)
+        self._listener.tell_state(entry, cause)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.web import checks
-from gateway.web.rpc_codec import INVALID_PARAMS, RpcError
+from gateway.web.rpc.codec import INVALID_PARAMS, RpcError
 
 _DIGIT = re.compile(r"[0-9*#A-Da-d]")
 _MAX_TOKEN = 256

@@ -11,14 +11,14 @@ from typing import Any
 
 from gateway.call.status import Cause
 from gateway.identity.model import User
-from gateway.web import rpc_codec
-from gateway.web.auth import Doorkeeper, TooManyFailures
+from gateway.web.auth.authenticator import Authenticator, TooManyFailures
 from gateway.web.checks import is_target
 from gateway.web.facade import Gateway, PlaceError
 from gateway.web.outbox import Close, Outbox
-from gateway.web.rpc_calls import Calls, Entry
-from gateway.web.rpc_dialects import Dialect, Notice, PlainDialect, Problem, connection_state, problem_of
-from gateway.web.rpc_hub import Device, Hub
+from gateway.web.rpc import codec
+from gateway.web.rpc.calls import Calls, Entry
+from gateway.web.rpc.dialects import Dialect, Notice, PlainDialect, Problem, connection_state, problem_of
+from gateway.web.rpc.hub import Device, Hub
 from gateway.web.settings import WebSettings
 
 _MAX_RELAYED = 64
@@ -27,22 +27,22 @@ _KNOWN_AFTER_END = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Office:
+class Context:
     """What all connections share."""
 
     gateway: Gateway
     hub: Hub
-    door: Doorkeeper
+    authenticator: Authenticator
     settings: WebSettings
 
 
 class Peer:
-    """A Device of the hub, a Speaker of its calls."""
+    """A Device of the hub, a CallListener of its calls."""
 
-    def __init__(self, office: Office, outbox: Outbox, address: str) -> None:
-        self.office = office
+    def __init__(self, context: Context, outbox: Outbox, address: str) -> None:
+        self.context = context
         self.dialect: Dialect = PlainDialect()
-        self.calls = Calls(self, office.settings, asyncio.get_running_loop().call_soon)
+        self.calls = Calls(self, context.settings, asyncio.get_running_loop().call_soon)
         self.user: User | None = None
         self.peer_id = ""
         self.is_guest = True
@@ -66,26 +66,26 @@ class Peer:
         user = await self._identify(dialect, peer_id, token)
         self.dialect = dialect
         self.peer_id = user.id
-        self.is_guest = not self.office.gateway.is_configured(user.id)
+        self.is_guest = not self.context.gateway.is_configured(user.id)
         now_ms = int(time.time() * 1000)
         self.listing = {"capabilities": capabilities, "metadata": metadata, "connected_at": now_ms}
-        if not self.office.hub.join(self):
+        if not self.context.hub.join(self):
             self.peer_id = ""
             raise dialect.error(Problem.ALREADY_ANNOUNCED, f"Peer already announced: {peer_id}")
         self.user = user
-        self.office.gateway.connect(user.id, self.calls)
+        self.context.gateway.connect(user.id, self.calls)
         return {
             "peer_id": user.id,
-            "peers_count": len(self.office.hub),
-            "other_peers": self.office.hub.others(user.id),
+            "peers_count": len(self.context.hub),
+            "other_peers": self.context.hub.others(user.id),
         }
 
     async def _identify(self, dialect: Dialect, peer_id: str, token: str | None) -> User:
         try:
             if token is None:
-                user = await self.office.door.guest(peer_id)
+                user = await self.context.authenticator.guest(peer_id)
             else:
-                user = await self.office.door.user(peer_id, token, self._address)
+                user = await self.context.authenticator.user(peer_id, token, self._address)
         except TooManyFailures:
             raise dialect.error(Problem.AUTHENTICATION, "Too many attempts, try again later") from None
         if user is None:
@@ -106,8 +106,8 @@ class Peer:
         """The socket is closed: end its calls, tell the others."""
         self.calls.close()
         if self.user is not None:
-            self.office.gateway.disconnect(self.user.id, self.calls)
-            self.office.hub.leave(self)
+            self.context.gateway.disconnect(self.user.id, self.calls)
+            self.context.hub.leave(self)
 
     # Calls.
 
@@ -121,8 +121,8 @@ class Peer:
         future = asyncio.get_running_loop().create_future() if inline else None
         self.calls.placing()
         try:
-            async with asyncio.timeout(self.office.settings.setup_timeout):
-                call = await self.office.gateway.place(self.calls, caller, to, sdp)
+            async with asyncio.timeout(self.context.settings.setup_timeout):
+                call = await self.context.gateway.place(self.calls, caller, to, sdp)
         except PlaceError as error:
             self.calls.not_placed()
             raise self.place_error(to, error) from None
@@ -138,19 +138,19 @@ class Peer:
         """The caller of an offer without an announcement: the announced user, or a guest for this call."""
         if self.user is not None:
             return self.user
-        guest = await self.office.door.guest(f"guest-{uuid.uuid4().hex[:12]}")
+        guest = await self.context.authenticator.guest(f"guest-{uuid.uuid4().hex[:12]}")
         if guest is None:
             raise self.dialect.error(Problem.AUTHENTICATION, "Authentication required")
         return guest
 
-    def place_error(self, to: str, error: PlaceError) -> rpc_codec.RpcError:
+    def place_error(self, to: str, error: PlaceError) -> codec.RpcError:
         """What the client is told of a call that the gateway did not take."""
         if error.cause is Cause.NOT_FOUND:
             return self.not_found(to)
         data = {"cause": error.cause.word, "status": error.status, "reason": error.cause.sentence}
         return self.dialect.error(problem_of(error.cause, error.status), str(error), data)
 
-    def not_found(self, peer_id: str) -> rpc_codec.RpcError:
+    def not_found(self, peer_id: str) -> codec.RpcError:
         """Nobody of that id: neither announced nor in a call with this client, nor known to the gateway."""
         return self.dialect.error(Problem.NOT_FOUND, f"Peer not found: {peer_id}", _cause_data(Cause.NOT_FOUND))
 
@@ -161,7 +161,7 @@ class Peer:
 
     def relay_to(self, peer_id: str) -> Device | None:
         """The announced peer that an answer, a candidate or a farewell is relayed to."""
-        target = self.office.hub.partner(peer_id, self.peer_id)
+        target = self.context.hub.partner(peer_id, self.peer_id)
         if target is not None:
             self._remember(peer_id)
         return target
@@ -174,7 +174,7 @@ class Peer:
 
     def guest_called(self, peer_id: str) -> Device | None:
         """The guest an offer is relayed to; from now on it may answer this connection."""
-        target = self.office.hub.guest(peer_id)
+        target = self.context.hub.guest(peer_id)
         if target is not None:
             self._remember(peer_id)
         return target
@@ -198,7 +198,7 @@ class Peer:
     def notify_left(self, peer_id: str) -> None:
         self._notify(self.dialect.left(peer_id))
 
-    # Speaker: what its calls tell.
+    # CallListener: what its calls tell.
 
     def tell_offer(self, entry: Entry, sdp: str) -> None:
         notice = self.dialect.offer(self.peer_id, entry.peer_id, entry.offer_id, sdp, "offer")
@@ -225,7 +225,7 @@ class Peer:
 
     def _notify(self, notice: Notice, **extra: Any) -> None:
         method, params = notice
-        self._outbox.send(rpc_codec.notification(method, params | extra))
+        self._outbox.send(codec.notification(method, params | extra))
 
 
 def _cause_data(cause: Cause) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""The HTTP front end: SDP offers and answers, sessions, errors."""

@@ -1,0 +1,1 @@
+"""Rooms of browsers that signal to each other."""
