@@ -169,6 +169,7 @@ async def test_a_message_in_too_many_fragments_closes_the_socket() -> None:
 
         async def crumbs() -> Any:
             while True:
+                await asyncio.sleep(0)  # the server lives in this loop too
                 yield ""
 
         with pytest.raises(ConnectionClosed):
