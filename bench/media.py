@@ -22,11 +22,12 @@ import uvloop
 
 from bench.rtpengine import rtpengine
 from bench.table import Result, medians, report
-from gateway.media.embedded.audio import CODECS, make_encoder, tone
+from gateway.media.embedded.audio.codecs import CODECS, make_encoder
+from gateway.media.embedded.audio.pcm import tone
+from gateway.media.embedded.audio.transcode import Transcoder
 from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.embedded.settings import EmbeddedConfig
-from gateway.media.embedded.transcode import Transcoder
-from gateway.media.embedded.webrtc_config import WebRtcConfig
+from gateway.media.embedded.webrtc.config import WebRtcConfig
 from gateway.media.engine import Kind, MediaEngine, Party
 from gateway.media.rtpengine.engine import RtpengineConfig, RtpengineEngine
 from gateway.media.rtpengine.profiles import Policy

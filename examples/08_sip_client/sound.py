@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.demo.tones import Listener, sine
-from gateway.media.embedded.rtp import RtpError, RtpPacket
+from gateway.media.embedded.plane.packet import RtpError, RtpPacket
 
 RATE = 8000
 FRAME = 160

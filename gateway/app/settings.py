@@ -14,11 +14,11 @@ from gateway.call.routing import Route
 from gateway.config import Config, advertised
 from gateway.errors import ConfigError
 from gateway.legs.registrar import LockOut, TrunkSource
+from gateway.media.embedded.audio.transcode import OpusSettings
 from gateway.media.embedded.engine import EmbeddedEngine
-from gateway.media.embedded.latching import Latching, LatchRules
+from gateway.media.embedded.rtp.latching import Latching, LatchRules
 from gateway.media.embedded.settings import EmbeddedConfig
-from gateway.media.embedded.transcode import OpusSettings
-from gateway.media.embedded.webrtc_config import WebRtcConfig
+from gateway.media.embedded.webrtc.config import WebRtcConfig
 from gateway.media.engine import MediaEngine
 from gateway.media.rtpengine.call import Patience
 from gateway.media.rtpengine.engine import RtpengineConfig, RtpengineEngine

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from gateway.media.embedded.port import WebRtcPort
-from gateway.media.embedded.webrtc_config import WebRtcConfig
-from gateway.media.embedded.webrtc_leg import LegState, WebRtcLeg
+from gateway.media.embedded.webrtc.config import WebRtcConfig
+from gateway.media.embedded.webrtc.leg import LegState, WebRtcLeg
+from gateway.media.embedded.webrtc.port import WebRtcPort
 from tests.media.test_webrtc_leg_attacks import arsenal, spraying
 from tests.media.webrtc_support import answer_for, remote_of, rtp
 

@@ -15,11 +15,12 @@ from aiortc.mediastreams import MediaStreamTrack
 from numpy.typing import NDArray
 
 from gateway.demo.aiortc_browser import LOCAL
-from gateway.media.embedded.audio import Pcm, make_decoder, make_encoder, tone
+from gateway.media.embedded.audio.codecs import make_decoder, make_encoder
+from gateway.media.embedded.audio.pcm import Pcm, tone
 from gateway.media.embedded.engine import EmbeddedEngine
-from gateway.media.embedded.rtp import RtpPacket, is_rtcp
+from gateway.media.embedded.plane.packet import RtpPacket, is_rtcp
 from gateway.media.embedded.settings import EmbeddedConfig
-from gateway.media.embedded.webrtc_config import WebRtcConfig
+from gateway.media.embedded.webrtc.config import WebRtcConfig
 from gateway.media.engine import MediaEvent
 from sdp import SessionDescription, read_codecs
 

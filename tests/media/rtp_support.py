@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.media.embedded.leg import PacketSink
-from gateway.media.embedded.rtp import RtpPacket
+from gateway.media.embedded.plane.packet import RtpPacket
+from gateway.media.embedded.transport import PacketSink
 
 
 class ManualClock:

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from OpenSSL import SSL
 
-from gateway.media.embedded.certificate import DtlsCertificate, usable_fingerprints
-from gateway.media.embedded.dtls import DtlsAssociation, DtlsContext, DtlsRole, DtlsState, split_records
-from gateway.media.embedded.srtp import SrtpKeyError, SrtpProfile
-from gateway.media.embedded.webrtc_config import WebRtcConfig
+from gateway.media.embedded.plane.srtp import SrtpKeyError, SrtpProfile
+from gateway.media.embedded.webrtc.certificate import DtlsCertificate, usable_fingerprints
+from gateway.media.embedded.webrtc.config import WebRtcConfig
+from gateway.media.embedded.webrtc.dtls import DtlsAssociation, DtlsContext, DtlsRole, DtlsState, split_records
 from tests.media.webrtc_support import CERTIFICATE, CONTEXT, PEER_CERTIFICATE, PEER_CONTEXT
 
 CONFIG = WebRtcConfig()

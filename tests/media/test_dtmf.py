@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.media.embedded.dtmf import DIGITS, DigitSender, EventHandler, TelephoneEvent
-from gateway.media.embedded.inbound import Inbound
-from gateway.media.embedded.relay import Relay, Route
-from gateway.media.embedded.rtp import RtpError, RtpPacket, timestamp_delta
+from gateway.media.embedded.plane.inbound import Inbound
+from gateway.media.embedded.plane.packet import RtpError, RtpPacket, timestamp_delta
+from gateway.media.embedded.plane.relay import Relay, Route
+from gateway.media.embedded.sources.digits import DIGITS, DigitSender, EventHandler, TelephoneEvent
 from tests.media.rtp_support import ManualClock, Recorder
 
 

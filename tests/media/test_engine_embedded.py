@@ -9,11 +9,11 @@ from random import Random
 
 import pytest
 
-from gateway.media.embedded.dtmf import TelephoneEvent
 from gateway.media.embedded.engine import EmbeddedEngine
-from gateway.media.embedded.rtcp import Bye, ReceiverReport, SenderReport, SourceDescription, parse_compound
-from gateway.media.embedded.rtp import RtpPacket
-from gateway.media.embedded.srtp import SrtpKey, SrtpProfile, SrtpSession
+from gateway.media.embedded.plane.packet import RtpPacket
+from gateway.media.embedded.plane.rtcp import Bye, ReceiverReport, SenderReport, SourceDescription, parse_compound
+from gateway.media.embedded.plane.srtp import SrtpKey, SrtpProfile, SrtpSession
+from gateway.media.embedded.sources.digits import TelephoneEvent
 from gateway.media.engine import (
     Connected,
     DtmfReceived,

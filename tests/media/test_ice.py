@@ -13,7 +13,7 @@ from aioice import Candidate, stun
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.media.embedded.ice import (
+from gateway.media.embedded.webrtc.ice import (
     Address,
     BindingRequest,
     IceAgent,

@@ -11,9 +11,9 @@ from aioice import stun
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.media.embedded.port import ErrorRate, WebRtcPort
-from gateway.media.embedded.webrtc_config import WebRtcConfig
-from gateway.media.embedded.webrtc_leg import LegState
+from gateway.media.embedded.webrtc.config import WebRtcConfig
+from gateway.media.embedded.webrtc.leg import LegState
+from gateway.media.embedded.webrtc.port import ErrorRate, WebRtcPort
 from gateway.media.engine import MediaError
 from tests.media.webrtc_support import (
     BROWSER,

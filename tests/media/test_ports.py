@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from gateway.media.embedded.ports import PortPair, PortPool
+from gateway.media.embedded.rtp.ports import PortPair, PortPool
 from gateway.media.engine import MediaError
 from tests.media.rtp_support import ManualClock
 

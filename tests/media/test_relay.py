@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.media.embedded.inbound import Inbound
-from gateway.media.embedded.relay import Relay, Route
-from gateway.media.embedded.rtp import RtpPacket, sequence_delta, timestamp_delta
+from gateway.media.embedded.plane.inbound import Inbound
+from gateway.media.embedded.plane.packet import RtpPacket, sequence_delta, timestamp_delta
+from gateway.media.embedded.plane.relay import Relay, Route
 from tests.media.rtp_support import ManualClock, Recorder
 
 OUT_SSRC = 0xABCD

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.media.embedded.inbound import Inbound
-from gateway.media.embedded.relay import Relay, Route
-from gateway.media.embedded.reports import Reporter, ntp_time
-from gateway.media.embedded.rtcp import (
+from gateway.media.embedded.plane.inbound import Inbound
+from gateway.media.embedded.plane.packet import RtpError, RtpPacket
+from gateway.media.embedded.plane.relay import Relay, Route
+from gateway.media.embedded.plane.reports import Reporter, ntp_time
+from gateway.media.embedded.plane.rtcp import (
     PSFB,
     RTPFB,
     Bye,
@@ -24,7 +25,6 @@ from gateway.media.embedded.rtcp import (
     SourceDescription,
     parse_compound,
 )
-from gateway.media.embedded.rtp import RtpError, RtpPacket
 from tests.media.rtp_support import ManualClock, Recorder
 
 U32 = st.integers(0, 0xFFFFFFFF)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.media.embedded.latching import Latch, Latching, LatchRules, may_send_to
+from gateway.media.embedded.rtp.latching import Latch, Latching, LatchRules, may_send_to
 
 NAMED = ("9.9.9.7", 4000)
 NAMED_PRIVATE = ("192.168.1.5", 4000)

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from gateway.media.embedded.latching import LatchRules
-from gateway.media.embedded.ports import PortPool
-from gateway.media.embedded.rtcp import Bye, ReceiverReport
-from gateway.media.embedded.rtp import RtpPacket
-from gateway.media.embedded.rtp_leg import RtpLeg
-from gateway.media.embedded.srtp import SrtpKey, SrtpProfile, SrtpSession
+from gateway.media.embedded.plane.packet import RtpPacket
+from gateway.media.embedded.plane.rtcp import Bye, ReceiverReport
+from gateway.media.embedded.plane.srtp import SrtpKey, SrtpProfile, SrtpSession
+from gateway.media.embedded.rtp.latching import LatchRules
+from gateway.media.embedded.rtp.leg import RtpLeg
+from gateway.media.embedded.rtp.ports import PortPool
 from tests.media.engine_support import until
 from tests.media.rtp_support import ManualClock, Recorder
 

@@ -8,12 +8,13 @@ import itertools
 import numpy as np
 import pytest
 
-from gateway.media.embedded.audio import CODECS, make_decoder
-from gateway.media.embedded.inbound import Inbound
-from gateway.media.embedded.playing import Playing
-from gateway.media.embedded.relay import Relay, Route
-from gateway.media.embedded.rtp import RtpPacket, timestamp_delta
-from gateway.media.embedded.services import LoopPlayer, Pacer, loop_frames
+from gateway.media.embedded.audio.codecs import CODECS, make_decoder
+from gateway.media.embedded.plane.inbound import Inbound
+from gateway.media.embedded.plane.packet import RtpPacket, timestamp_delta
+from gateway.media.embedded.plane.relay import Relay, Route
+from gateway.media.embedded.sources.pacer import Pacer
+from gateway.media.embedded.sources.players import LoopPlayer, loop_frames
+from gateway.media.embedded.sources.playing import Playing
 from gateway.media.engine import MediaError
 from sdp import Codec
 from tests.media.engine_support import frequency_of, until

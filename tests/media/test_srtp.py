@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.media.embedded.srtp import SrtpKey, SrtpKeyError, SrtpProfile, SrtpSession, split_exported_keys
+from gateway.media.embedded.plane.srtp import SrtpKey, SrtpKeyError, SrtpProfile, SrtpSession, split_exported_keys
 from tests.media.webrtc_support import rtp
 
 CORPUS = Path(__file__).parents[2] / ".." / "shared" / "corpora" / "rfc7714"

@@ -9,20 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.media.embedded.audio import (
-    CODECS,
-    AudioError,
-    Pcm,
-    make_decoder,
-    make_encoder,
-    make_resampler,
-    narrowest_rate,
-    tone,
-)
-from gateway.media.embedded.inbound import Inbound
-from gateway.media.embedded.relay import Relay, Route
-from gateway.media.embedded.rtp import RtpPacket, timestamp_delta
-from gateway.media.embedded.transcode import TranscodeHandler, Transcoder
+from gateway.media.embedded.audio.codecs import CODECS, make_decoder, make_encoder, narrowest_rate
+from gateway.media.embedded.audio.pcm import AudioError, Pcm, tone
+from gateway.media.embedded.audio.resample import make_resampler
+from gateway.media.embedded.audio.transcode import TranscodeHandler, Transcoder
+from gateway.media.embedded.plane.inbound import Inbound
+from gateway.media.embedded.plane.packet import RtpPacket, timestamp_delta
+from gateway.media.embedded.plane.relay import Relay, Route
 from tests.media.engine_support import frequency_of
 from tests.media.rtp_support import ManualClock, Recorder
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.media.embedded.dtls import DtlsRole
-from gateway.media.embedded.webrtc_config import WebRtcConfig
-from gateway.media.embedded.webrtc_leg import LegState, is_well_formed_rtp
-from gateway.media.embedded.webrtc_states import TRANSITIONS, LegInput
+from gateway.media.embedded.webrtc.config import WebRtcConfig
+from gateway.media.embedded.webrtc.dtls import DtlsRole
+from gateway.media.embedded.webrtc.leg import LegState, is_well_formed_rtp
+from gateway.media.embedded.webrtc.states import TRANSITIONS, LegInput
 from gateway.media.engine import MediaError
 from tests.media.test_dtls import client_hello
 from tests.media.webrtc_support import (

@@ -18,10 +18,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.media.embedded.dtls import DtlsRole
-from gateway.media.embedded.ice import Address
-from gateway.media.embedded.srtp import SrtpKey, SrtpProfile, SrtpSession
-from gateway.media.embedded.webrtc_leg import LegState, WebRtcLeg
+from gateway.media.embedded.plane.srtp import SrtpKey, SrtpProfile, SrtpSession
+from gateway.media.embedded.webrtc.dtls import DtlsRole
+from gateway.media.embedded.webrtc.ice import Address
+from gateway.media.embedded.webrtc.leg import LegState, WebRtcLeg
 from tests.media.test_dtls import CLIENT_HELLO_NULL_CIPHER, CLOSE_NOTIFY, FATAL_ALERT, client_hello
 from tests.media.test_ice import HEADER, with_fingerprint
 from tests.media.test_webrtc_leg_with_aiortc import FirstPackets, offer_from_aiortc, open_call

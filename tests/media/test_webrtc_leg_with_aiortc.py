@@ -9,9 +9,9 @@ import uvloop
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import AudioStreamTrack
 
-from gateway.media.embedded.port import WebRtcPort
-from gateway.media.embedded.webrtc_config import WebRtcConfig
-from gateway.media.embedded.webrtc_leg import LegState, WebRtcLeg
+from gateway.media.embedded.webrtc.config import WebRtcConfig
+from gateway.media.embedded.webrtc.leg import LegState, WebRtcLeg
+from gateway.media.embedded.webrtc.port import WebRtcPort
 from tests.media.webrtc_support import answer_for, remote_of, rtp
 
 

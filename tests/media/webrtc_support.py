@@ -11,13 +11,13 @@ from typing import Any, cast
 
 from aioice import stun
 
-from gateway.media.embedded.certificate import DtlsCertificate
-from gateway.media.embedded.dtls import DtlsAssociation, DtlsContext, DtlsRole, DtlsState
-from gateway.media.embedded.ice import Address
-from gateway.media.embedded.port import PortPath, WebRtcPort
-from gateway.media.embedded.srtp import SrtpSession
-from gateway.media.embedded.webrtc_config import WebRtcConfig
-from gateway.media.embedded.webrtc_leg import LegState, WebRtcLeg
+from gateway.media.embedded.plane.srtp import SrtpSession
+from gateway.media.embedded.webrtc.certificate import DtlsCertificate
+from gateway.media.embedded.webrtc.config import WebRtcConfig
+from gateway.media.embedded.webrtc.dtls import DtlsAssociation, DtlsContext, DtlsRole, DtlsState
+from gateway.media.embedded.webrtc.ice import Address
+from gateway.media.embedded.webrtc.leg import LegState, WebRtcLeg
+from gateway.media.embedded.webrtc.port import PortPath, WebRtcPort
 
 BROWSER: Address = ("192.0.2.10", 50000)
 CERTIFICATE = DtlsCertificate.generate(datetime.now(UTC), timedelta(days=30), "gateway")

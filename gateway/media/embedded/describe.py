@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TypeVar
 
-from gateway.media.embedded.audio import CODECS
-from gateway.media.embedded.certificate import usable_fingerprints
+from gateway.media.embedded.audio.codecs import CODECS
+from gateway.media.embedded.plane.srtp import SrtpKey, SrtpKeyError, SrtpProfile
 from gateway.media.embedded.settings import EmbeddedConfig
-from gateway.media.embedded.srtp import SrtpKey, SrtpKeyError, SrtpProfile
+from gateway.media.embedded.webrtc.certificate import usable_fingerprints
 from gateway.media.engine import Kind, MediaError, Party
 from sdp import (
     Codec,

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator
 from random import Random, SystemRandom
 
 from gateway.media.delivery import EventDelivery
-from gateway.media.embedded.audio import CODECS
+from gateway.media.embedded.audio.codecs import CODECS
 from gateway.media.embedded.party import Workshop
-from gateway.media.embedded.port import WebRtcPort
-from gateway.media.embedded.ports import PortPool
-from gateway.media.embedded.services import SERVICES, Pacer, prepare_loops
+from gateway.media.embedded.rtp.ports import PortPool
 from gateway.media.embedded.session import Session
 from gateway.media.embedded.settings import EmbeddedConfig, advertised_address
+from gateway.media.embedded.sources.pacer import Pacer
+from gateway.media.embedded.sources.players import SERVICES, prepare_loops
+from gateway.media.embedded.webrtc.port import WebRtcPort
 from gateway.media.engine import CallStatistics, Capabilities, EventHandler, MediaError, Party
 
 logger = logging.getLogger("gateway.media")

@@ -6,22 +6,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
+from gateway.media.embedded.audio.transcode import TranscodeHandler
 from gateway.media.embedded.describe import Identity, WebRtcSide, checked, codec_policy, rtp_plan, srtp_key, webrtc_plan
-from gateway.media.embedded.dtmf import EventHandler
-from gateway.media.embedded.inbound import Inbound
-from gateway.media.embedded.leg import MediaTransport
-from gateway.media.embedded.playing import Playing
-from gateway.media.embedded.port import WebRtcPort
-from gateway.media.embedded.ports import PortPool
-from gateway.media.embedded.relay import Handler, Relay
-from gateway.media.embedded.reports import Reporter
-from gateway.media.embedded.rtp_leg import RtpLeg
-from gateway.media.embedded.services import Nowhere, Pacer
+from gateway.media.embedded.plane.inbound import Inbound
+from gateway.media.embedded.plane.relay import Handler, Relay
+from gateway.media.embedded.plane.reports import Reporter
+from gateway.media.embedded.plane.srtp import SrtpKeyError
+from gateway.media.embedded.rtp.leg import RtpLeg
+from gateway.media.embedded.rtp.ports import PortPool
 from gateway.media.embedded.settings import EmbeddedConfig
-from gateway.media.embedded.srtp import SrtpKeyError
-from gateway.media.embedded.transcode import TranscodeHandler
-from gateway.media.embedded.webrtc_leg import WebRtcLeg
-from gateway.media.embedded.webrtc_states import LegState
+from gateway.media.embedded.sources.digits import EventHandler
+from gateway.media.embedded.sources.pacer import Pacer
+from gateway.media.embedded.sources.players import Nowhere
+from gateway.media.embedded.sources.playing import Playing
+from gateway.media.embedded.transport import MediaTransport
+from gateway.media.embedded.webrtc.leg import WebRtcLeg
+from gateway.media.embedded.webrtc.port import WebRtcPort
+from gateway.media.embedded.webrtc.states import LegState
 from gateway.media.engine import (
     Connected,
     DtmfReceived,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from gateway.media.embedded.audio import CODECS
+from gateway.media.embedded.audio.codecs import CODECS
+from gateway.media.embedded.audio.transcode import TranscodeHandler, Transcoder
 from gateway.media.embedded.describe import SERVICE_DESCRIPTION, checked, has_audio, parse, require_usable, service_of
-from gateway.media.embedded.dtmf import EventHandler
-from gateway.media.embedded.inbound import Inbound
 from gateway.media.embedded.party import PartyMedia, Workshop
-from gateway.media.embedded.relay import Handler, Relay, Route
-from gateway.media.embedded.services import SERVICES, Delayed, Nowhere
-from gateway.media.embedded.transcode import TranscodeHandler, Transcoder
+from gateway.media.embedded.plane.inbound import Inbound
+from gateway.media.embedded.plane.relay import Handler, Relay, Route
+from gateway.media.embedded.sources.digits import EventHandler
+from gateway.media.embedded.sources.players import SERVICES, Delayed, Nowhere
 from gateway.media.engine import CallStatistics, MediaError, Party, PartyStatistics, StreamStatistics
 from sdp import Codec, SessionDescription, answer, payload_map, translate
 from sdp.codecs import NOISE

@@ -6,9 +6,9 @@ import socket
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
-from gateway.media.embedded.latching import LatchRules
-from gateway.media.embedded.transcode import OpusSettings
-from gateway.media.embedded.webrtc_config import WebRtcConfig
+from gateway.media.embedded.audio.transcode import OpusSettings
+from gateway.media.embedded.rtp.latching import LatchRules
+from gateway.media.embedded.webrtc.config import WebRtcConfig
 from sdp import Limits
 
 

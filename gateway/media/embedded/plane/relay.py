@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from gateway.media.embedded.inbound import Inbound
-from gateway.media.embedded.leg import MediaTransport
-from gateway.media.embedded.rtp import HEADER, HEADER_SIZE, MARKER, payload_bounds, timestamp_delta
+from gateway.media.embedded.plane.inbound import Inbound
+from gateway.media.embedded.plane.packet import HEADER, HEADER_SIZE, MARKER, payload_bounds, timestamp_delta
+from gateway.media.embedded.transport import MediaTransport
 
 BACKWARD_LIMIT = 3
 """Seconds a timestamp may go back before its source is taken to have begun a new timeline."""

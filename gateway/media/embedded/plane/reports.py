@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from random import Random
 
-from gateway.media.embedded.inbound import Inbound
-from gateway.media.embedded.relay import Relay
-from gateway.media.embedded.rtcp import (
+from gateway.media.embedded.plane.inbound import Inbound
+from gateway.media.embedded.plane.packet import RtpError
+from gateway.media.embedded.plane.relay import Relay
+from gateway.media.embedded.plane.rtcp import (
     Bye,
     ReceiverReport,
     ReportBlock,
@@ -14,7 +15,6 @@ from gateway.media.embedded.rtcp import (
     SourceDescription,
     parse_compound,
 )
-from gateway.media.embedded.rtp import RtpError
 
 _NTP_UNIX = 2_208_988_800
 _LONGEST_RTT = 10.0

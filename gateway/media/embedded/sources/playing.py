@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 
-from gateway.media.embedded.audio import CODECS
-from gateway.media.embedded.dtmf import DigitSender
-from gateway.media.embedded.relay import Relay
-from gateway.media.embedded.rtp import RtpError
-from gateway.media.embedded.services import LoopPlayer, Pacer, loop_frames
+from gateway.media.embedded.audio.codecs import CODECS
+from gateway.media.embedded.plane.packet import RtpError
+from gateway.media.embedded.plane.relay import Relay
+from gateway.media.embedded.sources.digits import DigitSender
+from gateway.media.embedded.sources.pacer import Pacer
+from gateway.media.embedded.sources.players import LoopPlayer, loop_frames
 from gateway.media.engine import MediaError
 from sdp import Codec
 

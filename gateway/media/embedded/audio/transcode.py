@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gateway.media.embedded.audio import AudioError, Pcm, make_decoder, make_encoder, make_resampler, narrowest_rate
-from gateway.media.embedded.relay import Relay
-from gateway.media.embedded.rtp import HEADER_SIZE, RtpError, payload_bounds, timestamp_delta
+from gateway.media.embedded.audio.codecs import make_decoder, make_encoder, narrowest_rate
+from gateway.media.embedded.audio.pcm import AudioError, Pcm
+from gateway.media.embedded.audio.resample import make_resampler
+from gateway.media.embedded.plane.packet import HEADER_SIZE, RtpError, payload_bounds, timestamp_delta
+from gateway.media.embedded.plane.relay import Relay
 
 CONCEALED_MS = 60
 """Longest loss that is filled in; after a longer one the stream simply goes on."""

@@ -12,9 +12,9 @@ from typing import Any
 
 from OpenSSL import SSL
 
-from gateway.media.embedded.certificate import DtlsCertificate, fingerprint
-from gateway.media.embedded.srtp import SrtpKey, SrtpProfile, split_exported_keys
-from gateway.media.embedded.webrtc_config import WebRtcConfig
+from gateway.media.embedded.plane.srtp import SrtpKey, SrtpProfile, split_exported_keys
+from gateway.media.embedded.webrtc.certificate import DtlsCertificate, fingerprint
+from gateway.media.embedded.webrtc.config import WebRtcConfig
 
 DTLS_1_2 = 0xFEFD
 CIPHERS = (

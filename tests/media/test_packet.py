@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.media.embedded.rtp import (
+from gateway.media.embedded.plane.packet import (
     RtpError,
     RtpPacket,
     is_rtcp,

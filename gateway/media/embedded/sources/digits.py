@@ -6,8 +6,8 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gateway.media.embedded.relay import Relay
-from gateway.media.embedded.rtp import HEADER_SIZE, MARKER, RtpError, payload_bounds
+from gateway.media.embedded.plane.packet import HEADER_SIZE, MARKER, RtpError, payload_bounds
+from gateway.media.embedded.plane.relay import Relay
 
 DIGITS = "0123456789*#ABCD"
 """Digit by event code (RFC 4733 section 3.2)."""

@@ -1,30 +1,18 @@
-"""Audio codecs as small synchronous objects: payload to PCM and back. The only file that knows PyAV.
-
-PCM is a one-dimensional numpy array of int16 samples, mono.
-"""
+"""Audio codecs as small synchronous objects: payload to PCM and back. The only file that knows PyAV."""
 
 from __future__ import annotations
 
 from fractions import Fraction
-from functools import lru_cache
 from typing import Any, Protocol
 
 import av
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-Pcm = NDArray[np.int16]
-Floats = NDArray[np.float32]
+from gateway.media.embedded.audio.pcm import AudioError, Pcm
 
 LONGEST_MS = 120
 """More audio than this in one packet is refused (RFC 6716: 120 ms is the most Opus can hold)."""
-_TAPS = 20
-"""Taps of each phase of the resamplers."""
-
-
-class AudioError(Exception):
-    """A payload that the codec cannot decode, or a codec that does not exist here."""
 
 
 class Decoder(Protocol):
@@ -170,68 +158,6 @@ class LibraryEncoder:
         return b"".join(bytes(packet) for packet in packets)
 
 
-@lru_cache(maxsize=8)
-def _low_pass(factor: int) -> Floats:
-    """A windowed sinc that passes a bit less than 1/factor of the band, unit gain at 0 Hz."""
-    length = _TAPS * factor
-    centre = np.arange(length) - (length - 1) / 2
-    taps = np.sinc(centre * 0.92 / factor) * np.kaiser(length, 6.0)
-    scaled: Floats = (taps / taps.sum()).astype(np.float32)
-    return scaled
-
-
-def _to_int16(samples: Floats) -> Pcm:
-    return np.clip(np.rint(samples), -32768, 32767).astype(np.int16)
-
-
-class Decimator:
-    """Keeps every `factor`th sample after a low-pass; the filter's history carries over packet borders."""
-
-    def __init__(self, factor: int) -> None:
-        self._factor = factor
-        self._taps = _low_pass(factor)
-        self._history = np.zeros(len(self._taps) - 1, np.float32)
-
-    def process(self, pcm: Pcm) -> Pcm:
-        """A multiple of `factor` samples in, one `factor`th of them out."""
-        line = np.concatenate((self._history, pcm.astype(np.float32)))
-        self._history = line[len(pcm) :]
-        return _to_int16(sliding_window_view(line, len(self._taps))[:: self._factor] @ self._taps)
-
-
-class Interpolator:
-    """Puts `factor - 1` samples between each two; the filter's history carries over packet borders."""
-
-    def __init__(self, factor: int) -> None:
-        self._factor = factor
-        phases = (_low_pass(factor) * factor).reshape(_TAPS, factor)
-        self._phases = np.ascontiguousarray(phases[::-1])
-        self._history = np.zeros(_TAPS - 1, np.float32)
-
-    def process(self, pcm: Pcm) -> Pcm:
-        """`factor` times as many samples out as in."""
-        line = np.concatenate((self._history, pcm.astype(np.float32)))
-        self._history = line[len(pcm) :]
-        return _to_int16((sliding_window_view(line, _TAPS) @ self._phases).reshape(-1))
-
-
-class Resampler(Protocol):
-    """Changes the rate of a stream."""
-
-    def process(self, pcm: Pcm) -> Pcm: ...
-
-
-def make_resampler(rate_in: int, rate_out: int) -> Resampler | None:
-    """None where the rates are equal; raises AudioError where neither is a multiple of the other."""
-    if rate_in == rate_out:
-        return None
-    if rate_in % rate_out == 0:
-        return Decimator(rate_in // rate_out)
-    if rate_out % rate_in == 0:
-        return Interpolator(rate_out // rate_in)
-    raise AudioError("these rates are not multiples of each other")
-
-
 def make_decoder(name: str) -> Decoder:
     """A decoder for "opus", "g722", "pcmu" or "pcma"; raises AudioError for others."""
     if name == "pcmu":
@@ -274,9 +200,3 @@ def narrowest_rate(decoder_name: str, encoder_name: str) -> int:
 _BANDWIDTH = {"pcmu": 8000, "pcma": 8000, "g722": 16000, "opus": 48000}
 CODECS = frozenset(_BANDWIDTH)
 """Names of the codecs that can be turned into each other."""
-
-
-def tone(frequency: float, level_dbm0: float, rate: int, seconds: float) -> Pcm:
-    """A sine; 0 dBm0 is 3.17 dB below the loudest sample (ITU-T G.711)."""
-    amplitude = 32767 * 10 ** ((level_dbm0 - 3.17) / 20)
-    return _to_int16((amplitude * np.sin(2 * np.pi * frequency * np.arange(int(rate * seconds)) / rate)).astype("f4"))

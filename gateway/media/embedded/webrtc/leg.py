@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from gateway.media.embedded.certificate import usable_fingerprints
-from gateway.media.embedded.dtls import DtlsAssociation, DtlsContext, DtlsRole, DtlsState
-from gateway.media.embedded.ice import Address, BindingRequest, IceAgent, IceCredentials, Pair, Path
-from gateway.media.embedded.leg import PacketSink
-from gateway.media.embedded.srtp import SrtpSession
-from gateway.media.embedded.webrtc_config import WebRtcConfig
-from gateway.media.embedded.webrtc_states import TRANSITIONS, LegInput, LegState, LegStatistics, StateHandler
+from gateway.media.embedded.plane.srtp import SrtpSession
+from gateway.media.embedded.transport import PacketSink
+from gateway.media.embedded.webrtc.certificate import usable_fingerprints
+from gateway.media.embedded.webrtc.config import WebRtcConfig
+from gateway.media.embedded.webrtc.dtls import DtlsAssociation, DtlsContext, DtlsRole, DtlsState
+from gateway.media.embedded.webrtc.ice import Address, BindingRequest, IceAgent, IceCredentials, Pair, Path
+from gateway.media.embedded.webrtc.states import TRANSITIONS, LegInput, LegState, LegStatistics, StateHandler
 from gateway.media.engine import MediaError
 
 __all__ = ["LegHost", "LegState", "LegStatistics", "StateHandler", "Timer", "WebRtcLeg", "is_well_formed_rtp"]

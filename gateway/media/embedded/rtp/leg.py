@@ -7,11 +7,11 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from gateway.media.embedded.latching import Address, Latch, LatchRules, may_send_to
-from gateway.media.embedded.leg import PacketSink
-from gateway.media.embedded.ports import PortPair, PortPool
-from gateway.media.embedded.rtp import HEADER_SIZE, MAXIMUM_SIZE, is_rtcp, is_well_formed
-from gateway.media.embedded.srtp import SrtpKey, SrtpSession
+from gateway.media.embedded.plane.packet import HEADER_SIZE, MAXIMUM_SIZE, is_rtcp, is_well_formed
+from gateway.media.embedded.plane.srtp import SrtpKey, SrtpSession
+from gateway.media.embedded.rtp.latching import Address, Latch, LatchRules, may_send_to
+from gateway.media.embedded.rtp.ports import PortPair, PortPool
+from gateway.media.embedded.transport import PacketSink
 from gateway.media.engine import MediaError
 
 logger = logging.getLogger("gateway.media.rtp")

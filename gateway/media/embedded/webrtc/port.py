@@ -18,9 +18,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from gateway.media.embedded.certificate import DtlsCertificate
-from gateway.media.embedded.dtls import DtlsContext
-from gateway.media.embedded.ice import (
+from gateway.media.embedded.webrtc.certificate import DtlsCertificate
+from gateway.media.embedded.webrtc.config import WebRtcConfig
+from gateway.media.embedded.webrtc.dtls import DtlsContext
+from gateway.media.embedded.webrtc.ice import (
     Address,
     IceCredentials,
     Path,
@@ -29,8 +30,7 @@ from gateway.media.embedded.ice import (
     host_candidate,
     parse_binding_request,
 )
-from gateway.media.embedded.webrtc_config import WebRtcConfig
-from gateway.media.embedded.webrtc_leg import StateHandler, Timer, WebRtcLeg
+from gateway.media.embedded.webrtc.leg import StateHandler, Timer, WebRtcLeg
 from gateway.media.engine import MediaError
 
 logger = logging.getLogger("gateway.media.webrtc")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from gateway.media.embedded.rtp import RtpError
+from gateway.media.embedded.plane.packet import RtpError
 
 SR, RR, SDES, BYE, APP, RTPFB, PSFB = 200, 201, 202, 203, 204, 205, 206
 NACK, PLI, FIR = 1, 1, 4

@@ -1,0 +1,1 @@
+"""Codecs, rates and what turns one codec into another."""

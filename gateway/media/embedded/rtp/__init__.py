@@ -1,0 +1,1 @@
+"""Phones: RTP and RTCP over UDP, plain or keyed by SDES."""

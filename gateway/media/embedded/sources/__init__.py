@@ -1,0 +1,1 @@
+"""Media that the engine makes itself: digits, tones, silence."""

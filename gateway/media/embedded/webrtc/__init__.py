@@ -1,0 +1,1 @@
+"""WebRTC: ICE-lite, DTLS and SRTP keys on one UDP port for every browser."""
