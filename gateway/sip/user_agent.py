@@ -18,10 +18,12 @@ from gateway.sip.invite.outgoing import OutgoingSession
 from gateway.sip.invite.session import InviteSession
 from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.build import Refusal
 from gateway.sip.message.message import Request, Response
 from gateway.sip.message.uri import Uri
-from gateway.sip.requests import bodies as rules
+from gateway.sip.requests.checks import Capabilities
 from gateway.sip.requests.client import ClientRequest
+from gateway.sip.requests.inspection import inspect_ack, inspect_credentials, inspect_request, inspect_response
 from gateway.sip.requests.server import Pending
 from gateway.sip.surroundings import Surroundings
 from gateway.sip.transactions.layer import (
@@ -50,7 +52,7 @@ class UserAgentCore:
         self.config = config
         self.surroundings = surroundings
         self.allow = ", ".join(config.allow)
-        self._can = rules.capabilities_of(config)
+        self._can = Capabilities(methods=config.allow, extensions=config.supported, schemes=("sip", "sips", "tel"))
         self._capabilities = self._can.headers()
         self.stack = Stack(config.stack, token=surroundings.token, sent_by=surroundings.sent_by)
         self.counts: Counter[str] = self.stack.counts
@@ -244,9 +246,10 @@ class UserAgentCore:
         if isinstance(event, RequestReceived):
             self._on_request(event)
         elif isinstance(event, ResponseReceived):
-            if event.transaction.user is not None:
+            if event.transaction.user is not None and self._is_usable(event.response):
                 event.transaction.user.on_response(event.response, event.source)
         elif isinstance(event, AckReceived):
+            self._count_absent(inspect_ack(event.request))
             found = self._dialogs.get(DialogId.of_request(event.request))
             if found is not None:
                 found[0].on_ack(event.request)
@@ -260,6 +263,19 @@ class UserAgentCore:
                 event.transaction.user.on_failed(event.reason)
         elif isinstance(event, StrayResponse):
             self.counts["stray 2xx"] += 1
+
+    def _is_usable(self, response: Response) -> bool:
+        try:
+            self._count_absent(inspect_response(response))
+        except SipSyntaxError as error:
+            self.counts["malformed response"] += 1
+            logger.info("response dropped: %s", error)
+            return False
+        return True
+
+    def _count_absent(self, names: tuple[str, ...]) -> None:
+        for name in names:
+            self.counts[f"malformed {name}"] += 1
 
     def _on_request(self, event: RequestReceived) -> None:
         pending = Pending(self, event.transaction, event.request, event.source, event.size)
@@ -278,20 +294,20 @@ class UserAgentCore:
             self.counts["request in an unknown dialog"] += 1
             pending.refuse(Refused(481))
             return
-        refusal = rules.check(request, self._can)
+        refusal = inspect_request(request, self._can)
         if refusal is not None:
-            pending.refuse(refusal)
+            pending.refuse(Refused.of(refusal))
             return
         session, dialog = found
         session.on_request(pending.transaction, request, pending.source, dialog)
 
     def _outside_dialog(self, pending: Pending) -> None:
         request = pending.request
-        refusal = rules.check(request, self._can)
+        refusal = inspect_credentials(request) or inspect_request(request, self._can)
         if refusal is None and request.method not in self._handlers:
-            refusal = Refused(481)
+            refusal = Refusal(481)
         if refusal is not None:
-            pending.refuse(refusal)
+            pending.refuse(Refused.of(refusal))
             return
         pending.transaction.user = pending
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from gateway.sip.message.build import Refusal
 from gateway.sip.message.fields import Headers
 
 Field = tuple[str, str]
@@ -145,6 +146,11 @@ class Refused:
     status: int
     reason: str | None = None
     headers: tuple[Field, ...] = ()
+
+    @classmethod
+    def of(cls, refusal: Refusal) -> Refused:
+        """The same in the application's words."""
+        return cls(refusal.status, refusal.reason or None, tuple((name, str(value)) for name, value in refusal.headers))
 
 
 Verdict = Accepted | Refused

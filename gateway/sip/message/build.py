@@ -183,9 +183,14 @@ def error_response(error: SipSyntaxError, to_tag: str | None = None) -> Response
     partial = error.partial
     if error.status is None or partial is None or not partial.is_answerable:
         return None
-    phrase = PHRASES.get(error.status, "Bad Request")
-    detail = require_clean(f"{phrase} ({error})", "reason phrase") if error.status == 400 else phrase
-    return response(partial, error.status, detail, to_tag=to_tag)
+    return response(partial, error.status, detailed_phrase(error), to_tag=to_tag)
+
+
+def detailed_phrase(error: SipSyntaxError) -> str:
+    """The reason phrase that says what is wrong and where (RFC 3261 21.4.1)."""
+    status = error.status or 400
+    phrase = PHRASES.get(status, "Bad Request")
+    return require_clean(f"{phrase} ({error})", "reason phrase") if status == 400 else phrase
 
 
 def ack_for_failure(invite: Request, failure: Response) -> Request:

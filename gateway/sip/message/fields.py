@@ -178,7 +178,9 @@ class Headers:
         """All fields in order."""
         return self._items
 
-    def _values(self) -> dict[str, list[str]]:
+    @property
+    def index(self) -> dict[str, list[str]]:
+        """Key to values in order; shared, do not change it."""
         index = self._index
         if index is None:
             index = {}
@@ -192,23 +194,23 @@ class Headers:
 
     def get(self, name: str) -> str | None:
         """The first value of a header, None when it is absent."""
-        values = self._values().get(resolve_name(name)[0])
+        values = self.index.get(resolve_name(name)[0])
         return values[0] if values else None
 
     def all(self, name: str) -> list[str]:
         """Every value of a header in order, comma lists unsplit; [] when it is absent."""
-        return list(self._values().get(resolve_name(name)[0], ()))
+        return list(self.index.get(resolve_name(name)[0], ()))
 
     def values_of(self, key: str) -> list[str]:
         """As `all` for a key that is already a long name in lower case; the list is shared, do not change it."""
-        return self._values().get(key, _NONE)
+        return self.index.get(key, _NONE)
 
     def count(self, name: str) -> int:
         """How many fields of that name there are."""
-        return len(self._values().get(resolve_name(name)[0], ()))
+        return len(self.index.get(resolve_name(name)[0], ()))
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and resolve_name(name)[0] in self._values()
+        return isinstance(name, str) and resolve_name(name)[0] in self.index
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         """(name, value) pairs in order."""

@@ -31,8 +31,9 @@ class Lazy(Generic[T]):
     """A typed view of one header: parsed at first use, kept with the message."""
 
     def __init__(self, name: str, read: Callable[[list[str]], T], doc: str) -> None:
-        self._name = name
-        self._key = name.lower()
+        self.name = name
+        """The header's usual spelling."""
+        self.key = name.lower()
         self._read = read
         self.__doc__ = doc
 
@@ -41,22 +42,28 @@ class Lazy(Generic[T]):
     @overload
     def __get__(self, message: Message, owner: type) -> T: ...
     def __get__(self, message: Message | None, owner: type) -> T | Lazy[T]:
-        if message is None:
-            return self
+        return self if message is None else self.value_of(message)
+
+    def value_of(self, message: Message) -> T:
+        """The typed value; raises SipSyntaxError that names the header and the answer."""
         cache = message.cache
         if self in cache:
             return cast(T, cache[self])
         try:
-            value = self._read(message.headers.values_of(self._key))
+            value = self._read(message.headers.values_of(self.key))
         except SipSyntaxError as error:
             raise SipSyntaxError(
                 error.reason,
                 status=error.status if isinstance(message, Request) and message.method != "ACK" else None,
-                header=self._name,
+                header=self.name,
                 partial=Fragment.of(message),
             ) from None
         cache[self] = value
         return value
+
+    def count_as_absent(self, message: Message) -> None:
+        """Have `message` give what it gives without this header; not for headers that every message has."""
+        message.cache[self] = self._read([])
 
 
 def _optional(parse: Callable[[str], T]) -> Callable[[list[str]], T | None]:

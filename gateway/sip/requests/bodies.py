@@ -1,33 +1,12 @@
-"""What the core asks of every request and body before a session sees it (RFC 3261 8.2, RFC 5621)."""
+"""The session description of a message, wherever it stands (RFC 3261 8.2.3, RFC 5621)."""
 
 from __future__ import annotations
 
-from gateway.sip.config import CoreConfig
 from gateway.sip.errors import SipSyntaxError
-from gateway.sip.invite.events import Refused
-from gateway.sip.message.message import Message, Request
+from gateway.sip.message.message import Message
 from gateway.sip.message.multipart import find_part
-from gateway.sip.requests import checks as uas
 
 SDP = "application/sdp"
-
-
-def capabilities_of(config: CoreConfig) -> uas.Capabilities:
-    """What we take, in the terms of the general checks."""
-    return uas.Capabilities(methods=config.allow, extensions=config.supported, schemes=("sip", "sips", "tel"))
-
-
-def check(request: Request, can: uas.Capabilities) -> Refused | None:
-    """The refusal that a request earns by its form alone, None when it may go on; raises SipSyntaxError."""
-    refusal = uas.inspect(request, can)
-    if refusal is not None:
-        headers = tuple((name, str(value)) for name, value in refusal.headers)
-        return Refused(refusal.status, refusal.reason or None, headers)
-    # We are where the request was going, so 0 is enough for us; but a call goes on from here, and this is what
-    # ends a loop of gateways.
-    if request.method == "INVITE" and request.max_forwards == 0 and request.to_tag is None:
-        return Refused(483)
-    return None
 
 
 def description_of(message: Message) -> bytes:

@@ -1,0 +1,260 @@
+"""What a usage will read is read at the door: a malformed value is 400 there, and never raises later."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.sip.flow import Flow
+from gateway.sip.invite.events import Accepted, Refused, Verdict
+from gateway.sip.message import build
+from gateway.sip.message.message import Request, Response
+from gateway.sip.message.parser import parse_message
+from gateway.sip.requests.checks import KNOWN_METHODS, Capabilities
+from gateway.sip.requests.inspection import inspect_ack, inspect_credentials, inspect_request, inspect_response
+from gateway.testing.clock import ManualClock
+from gateway.testing.network import LossyNetwork
+from gateway.testing.sip_peer import AgentNode, Puppet, SessionLog
+
+ALL = Capabilities(methods=tuple(sorted(KNOWN_METHODS)), extensions=("timer", "100rel", "outbound"))
+PEER = ("192.0.2.9", 5070)
+US = ("192.0.2.1", 5060)
+
+BAD = {
+    "Authorization": 'Digest realm="a" realm="b"',
+    "Proxy-Authorization": "Digest ,,,",
+    "Max-Forwards": "seventy",
+    "Route": "<sip:",
+    "Require": "a b",
+    "Content-Type": "nonsense",
+    "Content-Encoding": "a b",
+    "Content-Disposition": "=",
+    "Contact": "<sip:a@b",
+    "Record-Route": "<<>>",
+    "Supported": "@@",
+    "Allow": "IN VITE",
+    "Session-Expires": "soon",
+    "Min-SE": "abc",
+    "Accept": "application",
+    "Replaces": "only-a-call-id",
+    "Expires": "later",
+    "RAck": "1 INVITE",
+    "Path": "<sip:",
+    "Refer-To": "<>",
+    "Event": "=",
+    "Subscription-State": "=",
+}
+COMMON = ("Authorization", "Proxy-Authorization", "Max-Forwards", "Route", "Require", "Content-Type")
+BODY = ("Content-Encoding", "Content-Disposition")
+DIALOG = ("Contact", "Record-Route", "Supported", "Allow")
+READ = {
+    "INVITE": (*COMMON, *BODY, *DIALOG, "Session-Expires", "Min-SE", "Accept", "Replaces", "Expires"),
+    "UPDATE": (*COMMON, *BODY, *DIALOG, "Session-Expires", "Min-SE", "Accept"),
+    "PRACK": (*COMMON, *BODY, "RAck"),
+    "REGISTER": (*COMMON, *BODY, "Contact", "Expires", "Path", "Supported"),
+    "REFER": (*COMMON, *BODY, *DIALOG, "Refer-To"),
+    "SUBSCRIBE": (*COMMON, *BODY, *DIALOG, "Event", "Expires", "Accept"),
+    "NOTIFY": (*COMMON, *BODY, *DIALOG, "Event", "Subscription-State"),
+    "BYE": (*COMMON, *BODY),
+    "INFO": (*COMMON, *BODY),
+    "OPTIONS": (*COMMON, *BODY),
+    "MESSAGE": (*COMMON, *BODY),
+}
+"""Restated from the RFCs rather than taken from the code: what the server side of each method acts on."""
+
+
+def request(method: str, *lines: str, to_tag: str = "", call_id: str = "c1", branch: str = "one") -> Request:
+    contact = [] if any(line.startswith("Contact:") for line in lines) else ["Contact: <sip:a@192.0.2.9:5070>"]
+    head = [
+        f"{method} sip:b@gateway.example SIP/2.0",
+        f"Via: SIP/2.0/UDP 192.0.2.9:5070;rport;branch=z9hG4bK{branch}",
+        "From: <sip:a@example.net>;tag=ft",
+        f"To: <sip:b@gateway.example>{';tag=' + to_tag if to_tag else ''}",
+        f"Call-ID: {call_id}",
+        f"CSeq: 1 {method}",
+        *contact,
+        *lines,
+        f"X-Padding: {'x' * 600}",
+    ]
+    message = parse_message(("\r\n".join(head) + "\r\nContent-Length: 0\r\n\r\n").encode())
+    assert isinstance(message, Request)
+    return message
+
+
+def response(*lines: str, status: int = 200, method: str = "INVITE") -> Response:
+    head = [
+        f"SIP/2.0 {status} Whatever",
+        "Via: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKone",
+        "From: <sip:a@example.net>;tag=ft",
+        "To: <sip:b@gateway.example>;tag=tt",
+        "Call-ID: c1",
+        f"CSeq: 1 {method}",
+        *lines,
+    ]
+    message = parse_message(("\r\n".join(head) + "\r\nContent-Length: 0\r\n\r\n").encode())
+    assert isinstance(message, Response)
+    return message
+
+
+@pytest.mark.parametrize(("method", "header"), [(method, header) for method, names in READ.items() for header in names])
+def test_a_malformed_header_that_its_usage_reads_is_400_and_named(method: str, header: str) -> None:
+    """RFC 3261 21.4.1: the reason phrase says which one it was."""
+    refusal = inspect_request(request(method, f"{header}: {BAD[header]}"), ALL)
+    assert refusal is not None
+    assert refusal.status == 400
+    assert header in refusal.reason
+
+
+@pytest.mark.parametrize("header", ["Session-Expires", "Min-SE", "Content-Disposition", "RAck"])
+def test_a_header_that_may_be_there_once_is_400_when_it_is_there_twice(header: str) -> None:
+    """Which of the two would count nobody can say."""
+    good = {"Session-Expires": "1800", "Min-SE": "90", "Content-Disposition": "session", "RAck": "1 1 INVITE"}[header]
+    method = "PRACK" if header == "RAck" else "INVITE"
+    refusal = inspect_request(request(method, f"{header}: {good}", f"{header}: {good}"), ALL)
+    assert refusal is not None
+    assert (refusal.status, header in refusal.reason) == (400, True)
+
+
+@pytest.mark.parametrize("contact", ["<sip:a@b>;q=7", "<sip:a@b>;reg-id=none", "<sip:a@b>;reg-id=99999999999"])
+def test_a_contact_parameter_that_the_registrar_reads_is_400(contact: str) -> None:
+    """q and reg-id of a REGISTER are read with their Contact."""
+    refusal = inspect_request(request("REGISTER", f"Contact: {contact}"), ALL)
+    assert refusal is not None
+    assert refusal.status == 400
+
+
+def test_a_malformed_multipart_is_400() -> None:
+    """The description inside is read at the door, too (RFC 5621)."""
+    whole = request("INVITE", "Content-Type: multipart/mixed").with_body(b"--x", "multipart/mixed")
+    refusal = inspect_request(whole, ALL)
+    assert refusal is not None
+    assert refusal.status == 400
+
+
+@pytest.mark.parametrize("header", ["Reason", "P-Asserted-Identity", "Diversion", "Referred-By", "Reply-To"])
+def test_a_malformed_header_that_decides_nothing_counts_as_absent(header: str) -> None:
+    """RFC 3261 8.2: malformed headers that are not necessary are ignored; a BYE ends its call all the same."""
+    taken = request("BYE", f"{header}: <<<")
+    assert inspect_request(taken, ALL) is None
+    assert (taken.reason, taken.asserted_identity, taken.diversion) == ((), (), ())
+    assert taken.referred_by is None
+    assert taken.reply_to is None
+
+
+def test_the_checks_come_in_the_order_of_rfc_3261() -> None:
+    """Method, scheme and Require (8.2.1, 8.2.2) before a header deeper in the message."""
+    some = Capabilities(methods=("INVITE",))
+    assert inspect_request(request("PUBLISH", "Min-SE: abc"), some).status == 405  # type: ignore[union-attr]
+    assert inspect_request(request("INVITE", "Min-SE: abc", "Require: magic"), some).status == 420  # type: ignore[union-attr]
+
+
+def test_a_call_without_hops_left_is_483_and_a_bye_is_not() -> None:
+    """A loop of gateways ends; a request in a dialog is where it was going."""
+    assert inspect_request(request("INVITE", "Max-Forwards: 0"), ALL).status == 483  # type: ignore[union-attr]
+    assert inspect_request(request("INVITE", "Max-Forwards: 0", to_tag="t"), ALL) is None
+    assert inspect_request(request("BYE", "Max-Forwards: 0", to_tag="t"), ALL) is None
+
+
+@pytest.mark.parametrize("header", ["Authorization", "Proxy-Authorization"])
+def test_malformed_credentials_are_400_before_anybody_is_asked(header: str) -> None:
+    """The answer is short: a stranger is told the header and no more."""
+    refusal = inspect_credentials(request("REGISTER", f"{header}: {BAD[header]}"))
+    assert refusal is not None
+    assert (refusal.status, refusal.reason) == (400, f"Malformed {header}")
+    assert inspect_credentials(request("REGISTER", f'{header}: Digest realm="r", nonce="n"')) is None
+
+
+@pytest.mark.parametrize(
+    ("header", "bad"),
+    [
+        ("Contact", "<sip:a@b"),
+        ("Require", "a b"),
+        ("Supported", "@@"),
+        ("Allow", "@@"),
+        ("Session-Expires", "soon"),
+        ("Min-SE", "abc"),
+        ("RSeq", "first"),
+        ("Expires", "later"),
+        ("Min-Expires", "much"),
+        ("Retry-After", "soon"),
+        ("WWW-Authenticate", 'Digest realm="a" realm="b"'),
+        ("Proxy-Authenticate", "Digest ,,"),
+        ("Reason", "<<"),
+        ("Content-Type", "nonsense"),
+    ],
+)
+def test_a_malformed_header_of_a_response_is_counted_and_absent(header: str, bad: str) -> None:
+    """Nobody can refuse a response; what follows reads None or nothing and does not raise."""
+    one = response(f"{header}: {bad}")
+    assert inspect_response(one) == (header,)
+    attribute = "contacts" if header == "Contact" else header.lower().replace("-", "_")
+    assert getattr(one, attribute) in (None, ())
+
+
+def test_a_response_without_a_readable_way_is_not_to_be_used() -> None:
+    """A route set that nobody can read would send every later request astray."""
+    with pytest.raises(Exception, match="Record-Route"):
+        inspect_response(response("Record-Route: <sip:"))
+
+
+def test_an_ack_is_never_refused() -> None:
+    """What is malformed in it counts as absent."""
+    ack = request("ACK", "Content-Type: nonsense", "Authorization: Digest ,,")
+    assert inspect_ack(ack) == ("Authorization", "Content-Type")
+    assert ack.content_type is None
+
+
+# ---- through a whole user agent
+
+
+def agent_and_puppet() -> tuple[AgentNode, Puppet, LossyNetwork]:
+    network = LossyNetwork(ManualClock())
+    return AgentNode(network, US), Puppet(network, PEER), network
+
+
+@pytest.mark.parametrize("header", ["Min-SE: abc", "Session-Expires: soon", "Supported: @@", "Replaces: x"])
+def test_a_malformed_invite_is_400_and_leaves_nothing(header: str) -> None:
+    """No session, no transaction, no timer: finding S1."""
+    node, puppet, network = agent_and_puppet()
+    node.on_call = lambda session, log: session.answer(b"v=0\r\n")  # type: ignore[attr-defined]
+    puppet.send(request("INVITE", header), US)
+    network.run(1.0)
+    assert puppet.statuses() == [400]
+    assert node.calls == []
+    assert node.core.is_idle
+
+
+def test_a_malformed_2xx_is_acknowledged_and_the_call_stands() -> None:
+    """Two Session-Expires in a 200 once left the call in Proceeding for ever (finding S1)."""
+    node, puppet, network = agent_and_puppet()
+
+    def answer(message: Request | Response) -> None:
+        if isinstance(message, Request) and message.method == "INVITE":
+            fields = (("Contact", "<sip:b@192.0.2.9:5070>"), ("Session-Expires", "90"), ("Session-Expires", "80"))
+            puppet.send(build.response(message, 200, to_tag="theirs", headers=fields), US)
+
+    puppet.react = answer
+    invite = request("INVITE").with_body(b"v=0\r\n", "application/sdp")
+    session = node.core.invite(invite.with_headers(invite.headers.without("Via", "X-Padding")), Flow("udp", *PEER))
+    log = SessionLog(session)
+    network.run(1.0)
+    assert log.kinds == ["Answered"]
+    assert [message.method for message in puppet.take() if isinstance(message, Request)] == ["INVITE", "ACK"]
+    assert node.core.counts["malformed Session-Expires"] == 1
+
+
+@pytest.mark.parametrize("header", ["Authorization", "Proxy-Authorization"])
+@pytest.mark.parametrize("method", ["REGISTER", "INVITE", "OPTIONS"])
+def test_a_strangers_malformed_credentials_ask_nobody(header: str, method: str) -> None:
+    """Finding A3: 400, and neither the store nor a traceback."""
+    node, puppet, network = agent_and_puppet()
+    asked: list[Request] = []
+
+    def verdict(one: Request, source: object) -> Verdict:
+        asked.append(one)
+        return Accepted("x") if one.method == "OPTIONS" else Refused(401)
+
+    node.verdict = verdict
+    puppet.send(request(method, f"{header}: {BAD[header]}"), US)
+    network.run(1.0)
+    assert puppet.statuses() == [400]
+    assert asked == []
