@@ -1,0 +1,196 @@
+"""The packet plane as the engine sees it; `python.py` and `native.py` serve it, docs/plane.md describes it.
+
+A *port* is a set of sockets: the browsers' shared one, or a pair for RTP and RTCP of one phone. A *flow* is
+one peer: where its packets come from and go to, its SRTP contexts, one incoming and one outgoing stream with
+all its numbering. Ids of ports and flows are the caller's, unique as long as the plane lives. What is not
+async is done in order and reports no failure but `PlaneHandler.lost`; an unknown id is counted and ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from gateway.media.embedded.plane.srtp import SrtpKey
+from gateway.media.embedded.plane.values import (
+    Address,
+    Bound,
+    FlowConfig,
+    FlowSnapshot,
+    Inventory,
+    MediaPacket,
+    Route,
+    Silence,
+)
+
+
+class PlaneError(Exception):
+    """A request the plane could not do; `code`: busy, full, refused, unknown, version or lost."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class PlaneHandler(Protocol):
+    """What a plane tells: everything that is not its steady state. An exception here is logged, never raised."""
+
+    def stun(self, path: int, source: Address, data: bytes, now: float) -> None:
+        """STUN that the plane does not answer: not an authentic plain check of an admitted pair."""
+
+    def dtls(self, flow: int, path: int, source: Address, data: bytes, now: float) -> None:
+        """One DTLS datagram from an admitted pair."""
+
+    def rtcp(self, flow: int, path: int, source: Address, packet: bytes, now: float) -> None:
+        """One compound packet in the clear. On a pair port `source` is for the handler to judge."""
+
+    def media(self, flow: int, packet: MediaPacket, now: float) -> None:
+        """One packet of a route that punts or copies."""
+
+    def stranger(self, flow: int, path: int, source: Address, data: bytes, heard: float, now: float) -> None:
+        """RTP on a pair port from neither the source nor the named address; answer with `admit_source` or not.
+
+        `heard`: when the present source was last heard.
+        """
+
+    def source_learned(self, flow: int, source: Address, now: float) -> None:
+        """Packets of a pair port are taken from `source` from now on."""
+
+    def run_began(self, flow: int, ssrc: int, generation: int, now: float) -> None:
+        """The incoming stream begins, or begins afresh; `generation` 1 is the first media."""
+
+    def idle(self, flow: int, silent: float) -> None:
+        """Nothing authentic came for `silent` seconds; told once until something does."""
+
+    def lost(self, reason: str) -> None:
+        """The plane died and took every port, flow and key with it. It is being started again."""
+
+    def restarted(self) -> None:
+        """A new plane, with nothing in it, is there."""
+
+
+class Plane(Protocol):
+    """The packet path."""
+
+    @property
+    def name(self) -> str:
+        """ "python" or "native"."""
+
+    async def start(self, handler: PlaneHandler) -> Inventory:
+        """Have it run, or take over the one that runs; raises PlaneError."""
+
+    async def close(self) -> None:
+        """End it with everything it holds; idempotent."""
+
+    async def detach(self) -> None:
+        """Leave it running for the next gateway, where it can; else `close`."""
+
+    # Ports
+
+    async def open_shared(
+        self, port: int, hosts: Sequence[str], number: int, *, receive_buffer: int, send_buffer: int
+    ) -> tuple[Bound, ...]:
+        """Bind the browsers' port on each host, `number` 0: any; raises PlaneError that names the host."""
+
+    async def open_pair(self, port: int, host: str, number: int) -> tuple[Bound, Bound]:
+        """Bind RTP on the even `number` and RTCP on the next, 0: any; raises PlaneError busy, full or refused."""
+
+    def close_port(self, port: int) -> None:
+        """Close its sockets and its flows."""
+
+    # Flows
+
+    def open_flow(self, flow: int, port: int, config: FlowConfig) -> None:
+        """A peer on a port; a pair has one at most."""
+
+    def configure_flow(self, flow: int, config: FlowConfig) -> None: ...
+
+    def close_flow(self, flow: int) -> None: ...
+
+    def set_receive_key(self, flow: int, key: SrtpKey) -> None:
+        """Open what comes with `key`; the key in use already changes nothing, another begins afresh."""
+
+    def set_send_key(self, flow: int, key: SrtpKey) -> None:
+        """Protect what goes with `key`, likewise."""
+
+    def drop_keys(self, flow: int) -> None:
+        """Forget both."""
+
+    # Addresses
+
+    def set_credentials(self, flow: int, credentials: Sequence[tuple[str, str]]) -> None:
+        """Our (ufrag, password) in force; plain checks of admitted pairs that name one are answered."""
+
+    def admit_pair(self, flow: int, path: int, source: Address) -> None:
+        """`source` has proved to be the flow's: its checks, DTLS and media are taken."""
+
+    def remove_pair(self, flow: int, path: int, source: Address) -> None: ...
+
+    def select(self, flow: int, path: int, source: Address) -> None:
+        """Send to this admitted pair."""
+
+    def expect(self, flow: int, named: Address | None) -> None:
+        """On a pair port: packets from `named` are taken as soon as they come; a changed one forgets the source."""
+
+    def admit_source(self, flow: int, source: Address, datagram: bytes) -> None:
+        """Take packets from `source` from now on, if this one from there is authentic; it is processed then."""
+
+    def set_destination(self, flow: int, rtp: Address | None, rtcp: Address | None) -> None:
+        """Where to send while no source is known, and where RTCP goes unless it is multiplexed."""
+
+    # Streams
+
+    def start_stream(self, flow: int, ssrc: int, sequence_number: int, timestamp: int, clock_rate: int) -> None:
+        """Begin the outgoing stream with these numbers; the same SSRC again changes nothing."""
+
+    def route(self, source: int, target: int | None, routes: Mapping[int, Route]) -> None:
+        """What becomes of each payload type of `source`, on the outgoing stream of `target` (itself: an echo)."""
+
+    def set_open(self, flow: int, value: bool) -> None:
+        """Whether relayed packets go out on the flow's stream; at first they do not."""
+
+    def set_muted(self, flow: int, value: bool) -> None:
+        """Whether injected packets have the stream to themselves."""
+
+    def resync(self, flow: int, ssrc: int | None = None) -> None:
+        """The next packet may be of a new source; with `ssrc` only where that is the present one (BYE)."""
+
+    def inject(self, flow: int, payload_type: int, marker: bool, payload: bytes, advance: int | None) -> None:
+        """Send a packet after all others, `advance` ticks after the last; None: by the clock since then."""
+
+    def relay(
+        self,
+        source: int,
+        sequence_number: int,
+        timestamp: int,
+        payload_type: int,
+        marker: bool,
+        payload: bytes,
+        offset: int | None = None,
+    ) -> None:
+        """Send what a punted packet of `source` became, on the stream its route leads to.
+
+        The numbers are the incoming ones. `offset` None: in its place among the others; else after all
+        others, `offset` outgoing ticks after where `timestamp` belongs.
+        """
+
+    def set_silence(self, flow: int, silence: Silence | None) -> None: ...
+
+    # Out
+
+    def send(self, path: int, address: Address, data: bytes) -> None:
+        """One datagram as it is."""
+
+    def send_rtcp(self, flow: int, packet: bytes) -> None:
+        """One compound packet in the clear, protected where there is a key."""
+
+    # Figures and records
+
+    async def snapshot(self, flows: Sequence[int]) -> dict[int, FlowSnapshot]:
+        """Those of the flows that there are; raises PlaneError lost."""
+
+    async def counters(self) -> dict[str, int]:
+        """What the plane dropped before it met a flow, by reason; raises PlaneError lost."""
+
+    def set_record(self, key: str, record: bytes) -> None:
+        """Keep `record` for the next gateway; b"" forgets it."""

@@ -1,0 +1,165 @@
+"""What goes between the engine and a plane: values only. Times are seconds of CLOCK_MONOTONIC."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+Address = tuple[str, int]
+"""IP address in its canonical text (`ipaddress`) and port."""
+NEVER = float("-inf")
+"""The time of what has not happened."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """One local socket address."""
+
+    path: int
+    """Opaque name of it: comes with punts, goes back in `send`, `admit_pair` and `select`."""
+    address: Address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortState:
+    """One port as the plane holds it."""
+
+    port: int
+    shared: bool
+    """Whether it is the browsers' port; else a pair."""
+    bounds: tuple[Bound, ...]
+    """Every local address; of a pair the RTP socket first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inventory:
+    """What a plane holds that has outlived its gateway."""
+
+    ports: tuple[PortState, ...] = ()
+    flows: Mapping[int, int] = field(default_factory=dict)
+    """Port by flow."""
+    records: Mapping[str, bytes] = field(default_factory=dict)
+    """What `set_record` left."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowConfig:
+    """How one peer's packets are taken."""
+
+    secure: bool = False
+    """No media before the key of that direction."""
+    mux: bool = False
+    """RTCP comes on the RTP socket; on a shared port it always does."""
+    max_packets_per_second: int = 500
+    """RTP packets taken; the rest is dropped and counted."""
+    idle_after: float = 0.0
+    """Seconds without an authentic packet or check before `idle` is told, once; 0: never."""
+
+
+class Action(IntEnum):
+    """What becomes of a payload type."""
+
+    DROP = 0
+    """Leaves no gap in the outgoing numbers."""
+    FORWARD = 1
+    PUNT = 2
+    """Goes to `PlaneHandler.media` and nowhere else."""
+    COPY = 3
+    """Is forwarded, and goes to `PlaneHandler.media` as well: digits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """What becomes of one incoming payload type."""
+
+    action: Action
+    payload_type: int = 0
+    """Outgoing payload type of what is forwarded."""
+    clock_rate: int = 0
+    """RTP clock it comes with, Hz; 0 for digits and comfort noise, which do not set the pace."""
+    rate_out: int = 0
+    """RTP clock of what it becomes, Hz; 0: `clock_rate`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Silence:
+    """What is sent where nothing else is (RFC 6263)."""
+
+    payload_type: int
+    payload: bytes
+    ticks: int
+    """Length of the payload in the outgoing RTP clock."""
+    after: float
+    """Seconds with nothing sent."""
+    interval: float
+    """Seconds between two packets of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaPacket:
+    """One packet of a route that is punted or copied, after RFC 3550 appendix A.1 has admitted it."""
+
+    payload_type: int
+    marker: bool
+    sequence_number: int
+    timestamp: int
+    payload: bytes
+    in_order: bool
+    """Whether it is the newest of its run."""
+    generation: int
+    """Number of the run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowSnapshot:
+    """One flow as it stands."""
+
+    taken: float
+    heard: float = NEVER
+    """When the last authentic packet or check came."""
+    packets_received: int = 0
+    octets_received: int = 0
+    """RTP that was authentic, before appendix A.1."""
+    discarded: Mapping[str, int] = field(default_factory=dict)
+    """Received packets dropped, by reason: malformed, wrong_source, rate, authentication, replay, not_ready,
+    no_route, misordered, unexpected_rtcp."""
+
+    ssrc: int | None = None
+    generation: int = 0
+    received: int = 0
+    octets: int = 0
+    expected: int = 0
+    """Packets this run should have had."""
+    run_received: int = 0
+    lost: int = 0
+    """Over all runs."""
+    loss_runs: int = 0
+    """How often one packet or more in a row were missing."""
+    extended_highest: int = 0
+    jitter: float = 0.0
+    """Seconds."""
+    arrived: float = NEVER
+    clock_rate: int = 8000
+    """RTP clock of the audio that came last, Hz."""
+    payload_type: int = -1
+    """Of the audio that came last."""
+
+    out_ssrc: int | None = None
+    sent: int = 0
+    sent_octets: int = 0
+    """Octets of payload, as sender reports count them."""
+    sequence_number: int = 0
+    timestamp: int = 0
+    """Of the packet that was sent last."""
+    sent_at: float = NEVER
+    rate_out: int = 8000
+    """RTP clock of the outgoing stream, Hz."""
+    unsent: Mapping[str, int] = field(default_factory=dict)
+    """Packets that did not go out, by reason: not_ready, socket, send, too_long, late."""
+
+    source: Address | None = None
+    """Where packets are taken from; of a shared port the selected pair."""
+    destination: Address | None = None
+    pairs: Mapping[tuple[int, Address], float] = field(default_factory=dict)
+    """Of a shared port: when the last check came, by path and source."""
