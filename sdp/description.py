@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self, TypeVar
 
-from sdp import json_form
 from sdp.attributes.base import Attribute, attribute_line
 from sdp.attributes.direction import Direction
 from sdp.attributes.ice import Candidate
@@ -16,6 +15,7 @@ from sdp.attributes.source import Mid
 from sdp.errors import SdpSyntaxError
 from sdp.fields import Bandwidth, Connection, MediaLine, Origin, Repeat, Timing, Zones
 from sdp.grammar import DEFAULT_LIMITS, Limits, decode, split_sections
+from sdp.json import form as json_form
 from sdp.lines import Section, unchecked
 
 A = TypeVar("A", bound=Attribute)
@@ -181,7 +181,7 @@ class SessionDescription(Section):
         return str(self).encode(self.charset)
 
     def to_dict(self) -> dict[str, Any]:
-        """The description as plain dictionaries in sdp-transform's shape (see `sdp.json_form`)."""
+        """The description as plain dictionaries in sdp-transform's shape (see `sdp.json`)."""
         return json_form.to_dict(self.lines, (section.lines for section in self.media))
 
     @classmethod

@@ -6,7 +6,7 @@ import pytest
 
 from sdp import Limits, SessionDescription
 from sdp.lint import RULES, Severity, Stumbles, lint
-from sdp.lint_reading import reference_of
+from sdp.lint.reading import reference_of
 from tests.sdp import corpus
 
 KEY = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5"

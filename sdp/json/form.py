@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from sdp.errors import SdpSyntaxError
-from sdp.json_shape import ATTRIBUTE_ROWS, LINES, MEDIA_ORDER, SESSION_ORDER, Piece, Row
+from sdp.json.shape import ATTRIBUTE_ROWS, LINES, MEDIA_ORDER, SESSION_ORDER, Piece, Row
 
 Json = dict[str, Any]
 

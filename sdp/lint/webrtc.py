@@ -20,8 +20,8 @@ from sdp.attributes import (
 )
 from sdp.attributes.source import SDES_RTP_STREAM_ID
 from sdp.description import MediaDescription
-from sdp.lint_media import stray_parameters
-from sdp.lint_reading import Hit, Reading
+from sdp.lint.media import stray_parameters
+from sdp.lint.reading import Hit, Reading
 
 A = TypeVar("A", bound=Attribute)
 

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from sdp import lint_media, lint_session, lint_webrtc
+import sdp.lint.media as lint_media
+import sdp.lint.session as lint_session
+import sdp.lint.webrtc as lint_webrtc
 from sdp.description import SessionDescription
 from sdp.errors import SdpSyntaxError
 from sdp.grammar import DEFAULT_LIMITS, Limits
-from sdp.lint_reading import Hit, Reading
+from sdp.lint.reading import Hit, Reading
 
 
 class Severity(StrEnum):

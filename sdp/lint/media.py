@@ -21,7 +21,7 @@ from sdp.attributes import (
     SsrcGroup,
 )
 from sdp.description import MediaDescription
-from sdp.lint_reading import Hit, Reading, in_use, speaks_webrtc
+from sdp.lint.reading import Hit, Reading, in_use, speaks_webrtc
 
 _FIRST_DYNAMIC: Final = 35
 _DIRECTIONS: Final = ("sendrecv", "sendonly", "recvonly", "inactive")

@@ -7,7 +7,7 @@ from typing import Final
 
 from sdp.attributes import Group, Mid
 from sdp.lines import Section
-from sdp.lint_reading import Hit, Reading, speaks_webrtc
+from sdp.lint.reading import Hit, Reading, speaks_webrtc
 
 _SESSION_ORDER: Final = "vosiuepcbtrzka"
 _MEDIA_ORDER: Final = "micbka"

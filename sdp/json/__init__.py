@@ -1,0 +1,7 @@
+"""A description as plain dictionaries in the shape of the sdp-transform family, and back."""
+
+from __future__ import annotations
+
+from sdp.json.form import from_dict, to_dict
+
+__all__ = ["from_dict", "to_dict"]
