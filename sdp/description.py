@@ -62,22 +62,23 @@ class MediaDescription(Section):
     @property
     def kind(self) -> str:
         """audio, video, text, application, message, image."""
-        return self.media_line.kind
+        kind: str = (self._views.get(MediaLine) or self.media_line).kind
+        return kind
 
     @property
     def port(self) -> int:
         """0 where the section is rejected, disabled, or bundle-only."""
-        return self.media_line.port
+        return (self._views.get(MediaLine) or self.media_line).port
 
     @property
     def protocol(self) -> str:
         """As "UDP/TLS/RTP/SAVPF"."""
-        return self.media_line.protocol
+        return (self._views.get(MediaLine) or self.media_line).protocol
 
     @property
     def formats(self) -> tuple[str, ...]:
         """Payload types, or what the protocol names, as text."""
-        return self.media_line.formats
+        return (self._views.get(MediaLine) or self.media_line).formats
 
     @property
     def mid(self) -> str | None:

@@ -68,25 +68,36 @@ def split_sections(text: str, limits: Limits) -> list[list[str]]:
     CRLF and LF end a line, also mixed; empty lines after the last one are dropped.
     Raises SdpSyntaxError for what is not `type=value` lines that begin with `v=0`, and beyond `limits`.
     """
-    plain = text.replace("\r\n", "\n").rstrip("\n") + "\n"
-    if not plain.startswith("v=0\n"):
-        raise SdpSyntaxError(1, 1, '"v=0"')
-    if _LINES.fullmatch(plain) is None or "\r" in plain or "\0" in plain:
-        _refuse_lines(plain)
-    if plain.count("\n") > limits.lines:
-        raise SdpSyntaxError(limits.lines + 1, 1, f"at most {limits.lines} lines")
-    parts = plain[:-1].split("\nm=")
-    if len(parts) - 1 > limits.media:
-        line = 1 + sum(part.count("\n") + 1 for part in parts[: limits.media + 1])
-        raise SdpSyntaxError(line, 1, f"at most {limits.media} media sections")
-    sections = [parts[0].split("\n")]
-    sections += [("m=" + part).split("\n") for part in parts[1:]]
+    sections = _split(text.removesuffix("\r\n"), "\r\n")
+    plain = "\n".join(["\n".join(lines) for lines in sections]) + "\n"
+    if not _are_lines(plain) or plain.count("\n") != sum(map(len, sections)):
+        # Lines that do not all end in CRLF, empty ones at the end, or no description.
+        text = text.replace("\r\n", "\n").rstrip("\n")
+        plain = text + "\n"
+        if not _are_lines(plain):
+            _refuse_lines(plain)
+        sections = _split(text, "\n")
     _check_sections(sections, limits, len(plain) > limits.line_length)
     return sections
 
 
+def _split(text: str, end: str) -> list[list[str]]:
+    first, *rest = text.split(end + "m=")
+    return [first.split(end), *[("m=" + part).split(end) for part in rest]]
+
+
+def _are_lines(plain: str) -> bool:
+    found = plain.startswith("v=0\n") and _LINES.fullmatch(plain) is not None
+    return found and "\r" not in plain and "\0" not in plain
+
+
 def _check_sections(sections: list[list[str]], limits: Limits, looked_at: bool) -> None:
-    """Refuse sections of too many lines and, where the text is long enough to hold one, too long lines."""
+    """Refuse too many lines or sections, and where the text is long enough to hold one, too long lines."""
+    if sum(map(len, sections)) > limits.lines:
+        raise SdpSyntaxError(limits.lines + 1, 1, f"at most {limits.lines} lines")
+    if len(sections) - 1 > limits.media:
+        line = 1 + sum(map(len, sections[: limits.media + 1]))
+        raise SdpSyntaxError(line, 1, f"at most {limits.media} media sections")
     line = 1
     for lines in sections:
         if len(lines) > limits.section_lines:
@@ -99,6 +110,8 @@ def _check_sections(sections: list[list[str]], limits: Limits, looked_at: bool) 
 
 def _refuse_lines(plain: str) -> NoReturn:
     """Say which line is the first that is no line of a description."""
+    if not plain.startswith("v=0\n"):
+        raise SdpSyntaxError(1, 1, '"v=0"')
     bad = len(plain)
     for character in "\r\0":
         found = plain.find(character)

@@ -7,7 +7,6 @@ Nothing is lost: a section *is* its lines, in order, known or not. A view (`sect
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Final, Self, TypeVar
@@ -18,6 +17,7 @@ from sdp.attributes.security import Fingerprint, Setup, SetupRole
 from sdp.errors import SdpSyntaxError
 from sdp.fields import Bandwidth, Connection, Field, Key
 from sdp.grammar import check_lines
+from sdp.index import Index, index_lines
 
 A = TypeVar("A", bound=Attribute)
 F = TypeVar("F", bound=Field)
@@ -36,7 +36,7 @@ class Section:
     """Raw lines, `type=value`, without line ends."""
     first_line: int = field(default=1, kw_only=True, compare=False, repr=False)
     """Line number of lines[0] in the text it was read from."""
-    _index: dict[str, list[int]] = field(default_factory=dict, init=False, compare=False, repr=False)
+    _index: Index = field(default_factory=dict, init=False, compare=False, repr=False)
     _views: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -49,15 +49,20 @@ class Section:
 
     # Raw reading
 
-    def _indexed(self) -> dict[str, list[int]]:
-        """Positions of lines by "a=name", and of other lines by "type="."""
-        index = self._index
-        if not index:
-            found: defaultdict[str, list[int]] = defaultdict(list)
-            for number, line in enumerate(self.lines):
-                found[line.partition(":")[0] if line[0] == "a" else line[:2]].append(number)
-            index.update(found)
-        return index
+    def _indexed(self) -> Index:
+        """Values of lines by "a=name", and of other lines by "type="."""
+        if not self._index:
+            self._index.update(index_lines(self.lines))
+        return self._index
+
+    def _positions(self, key: str) -> list[int]:
+        """Where in `lines` those stand that the index has under `key`."""
+        if key not in self._indexed():
+            return []
+        named = key + ":"
+        if key[0] != "a":
+            return [number for number, line in enumerate(self.lines) if line.startswith(key)]
+        return [number for number, line in enumerate(self.lines) if line == key or line.startswith(named)]
 
     def has(self, name: str) -> bool:
         """Whether an attribute of that name is here, with or without a value."""
@@ -65,25 +70,21 @@ class Section:
 
     def values(self, name: str) -> tuple[str, ...]:
         """What stands after the colon of each `a=name` line, in order; "" where there is no colon."""
-        numbers = (self._index or self._indexed()).get("a=" + name)
-        if not numbers:
-            return ()
-        lines, skip = self.lines, len(name) + 3
-        return tuple([lines[number][skip:] for number in numbers])
+        return tuple((self._index or self._indexed()).get("a=" + name, ()))
 
     def value(self, name: str) -> str | None:
         """The first of `values(name)`, or None."""
         found = (self._index or self._indexed()).get("a=" + name)
-        return self.lines[found[0]][len(name) + 3 :] if found else None
+        return found[0] if found else None
 
     def field_values(self, letter: str) -> tuple[str, ...]:
         """What stands after `letter=` of each line of that type other than a=, in order."""
-        return tuple([self.lines[number][2:] for number in self._indexed().get(letter + "=", ())])
+        return tuple(self._indexed().get(letter + "=", ()))
 
     def line_numbers(self, name: str) -> tuple[int, ...]:
         """Line numbers, in the text it was read from, of the attributes of that name ("m=" for m= lines)."""
         key = name if name.endswith("=") else "a=" + name
-        return tuple([self.first_line + number for number in self._indexed().get(key, ())])
+        return tuple([self.first_line + number for number in self._positions(key)])
 
     # Typed reading
 
@@ -106,15 +107,15 @@ class Section:
         return found
 
     def _read(self, key: str, skip: int, parse: Callable[[str], Any]) -> tuple[Any, ...]:
-        numbers = (self._index or self._indexed()).get(key)
-        if not numbers:
+        values = (self._index or self._indexed()).get(key)
+        if not values:
             return ()
         found = []
-        for number in numbers:
+        for value in values:
             try:
-                found.append(parse(self.lines[number][skip:]))
+                found.append(parse(value))
             except SdpSyntaxError as error:
-                raise error.at(self.first_line + number, skip) from None
+                raise error.at(self.first_line + self._positions(key)[len(found)], skip) from None
         return tuple(found)
 
     @property
@@ -140,7 +141,7 @@ class Section:
         index = self._indexed()
         found = [name for name in _DIRECTION_KEYS if name in index]
         if len(found) > 1:
-            found.sort(key=lambda name: index[name][0])
+            found.sort(key=lambda name: self._positions(name)[0])
         return _DIRECTION_KEYS[found[0]] if found else None
 
     @property
@@ -166,8 +167,7 @@ class Section:
 
     def without(self, *names: str) -> Self:
         """Without the attributes of these names."""
-        index = self._indexed()
-        drop = {number for name in names for number in index.get("a=" + name, ())}
+        drop = {number for name in names for number in self._positions("a=" + name)}
         if not drop:
             return self
         return self.with_lines(line for number, line in enumerate(self.lines) if number not in drop)
@@ -175,12 +175,11 @@ class Section:
     def replace_attribute(self, *attributes: Attribute | str) -> Self:
         """With these (of one name) where the first of that name stood, at the end if none; the others dropped."""
         new = [attribute_line(attribute) for attribute in attributes]
-        return self._replaced(self._indexed().get(new[0].partition(":")[0], ()), new, len(self.lines))
+        return self._replaced(self._positions(new[0].partition(":")[0]), new, len(self.lines))
 
     def with_direction(self, direction: Direction) -> Self:
         """With this direction in place of any that is here."""
-        index = self._indexed()
-        old = sorted(number for name in _DIRECTION_KEYS for number in index.get(name, ()))
+        old = sorted(number for name in _DIRECTION_KEYS for number in self._positions(name))
         return self._replaced(old, [f"a={direction}"], len(self.lines))
 
     def replace_field(self, letter: str, *values: object) -> Self:
@@ -190,7 +189,7 @@ class Section:
             (number for number, line in enumerate(self.lines) if _ORDER.get(line[0], 0) > rank), len(self.lines)
         )
         new = [f"{letter}={value}" for value in values]
-        return self._replaced(self._indexed().get(letter + "=", ()), new, place)
+        return self._replaced(self._positions(letter + "="), new, place)
 
     def _replaced(self, old: Iterable[int], new: list[str], place: int) -> Self:
         drop = sorted(old)
