@@ -11,7 +11,7 @@ from sdp.grammar import Limits
 from sdp.negotiation import Agreement, MediaAgreement, negotiate, pair_media
 from sdp.plan import CodecPolicy, DataChannelPlan, IceParameters, Plan, TransportPlan
 from sdp.translate import answer, translate
-from sdp.transport import RemoteTransport, is_private, restarts_ice
+from sdp.transport import RemoteTransport, is_private, restarts_ice, transport_section
 
 __all__ = [
     "Agreement",
@@ -43,4 +43,5 @@ __all__ = [
     "read_codecs",
     "restarts_ice",
     "translate",
+    "transport_section",
 ]

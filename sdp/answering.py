@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
 from sdp.attributes import Crypto, Direction, SetupRole
@@ -12,10 +12,11 @@ from sdp.errors import SdpNegotiationError
 from sdp.negotiation import said_direction
 from sdp.pairing import PLAN_FAMILIES, Family, families, is_live, partners, slots
 from sdp.passing import answered_feedback, extensions, kept_bandwidths, packet_times
+from sdp.places import Places
 from sdp.plan import Plan, TransportPlan
 from sdp.sections import SectionPlan, channel_plan, refused_section, write_section, write_session
 from sdp.selection import answered_codecs
-from sdp.transport import bundle_groups, has_ice, setup_of
+from sdp.transport import bundle_groups, has_ice, setup_of, transport_section
 
 
 class Answerer:
@@ -29,27 +30,27 @@ class Answerer:
         self._tagged: str | None = None
         self._role: SetupRole | None = None
         self._bundled: list[str] = []
+        self._places = Places(plan)
 
     def build(self) -> SessionDescription:
         offer, plan = self._offer, self._plan
         media = offer.media
         found = partners(media, self._other.media) if self._other is not None else {}
         built: dict[int, MediaDescription] = {}
-        carried = 0
         for slot in slots(media):
-            kind = media[slot[0]].kind
-            if kind in plan.media or (kind == "application" and plan.data_channel is not None):
-                self._accept(slot, found.get(slot[0]), carried, built)
-                carried += 1
+            if self._places.carries(media[slot[0]].kind):
+                self._accept(slot, found.get(slot[0]), built)
         if not built and any(is_live(section) for section in media):
             raise SdpNegotiationError("the offer and this side have no media in common")
         sections = [built.get(index) or refused_section(section) for index, section in enumerate(media)]
         return write_session(sections, plan, self._other, tuple(self._bundled), _timing(offer))
 
     def _accept(
-        self, slot: tuple[int, ...], partner: MediaDescription | None, place: int, built: dict[int, MediaDescription]
+        self, slot: tuple[int, ...], partner: MediaDescription | None, built: dict[int, MediaDescription]
     ) -> None:
         """Accept one of the slot's sections if any can be."""
+        number, previous = self._places.count(), self._plan.previous
+        self._earlier = [previous.media[i] for i in slot if i < len(previous.media)] if previous is not None else []
         if self._other is not None and (partner is None or not partner.port):
             return
         wanted: tuple[Family, ...] = ("sctp",) if self._offer.media[slot[0]].kind == "application" else ()
@@ -57,23 +58,24 @@ class Answerer:
             for index in slot:
                 media = self._offer.media[index]
                 if is_live(media) and family in families(self._offer, media):
-                    made = self._made(index, family, partner, place)
+                    made = self._made(index, family, partner, number)
                     if made is not None:
                         built[index] = made
                         return
 
     def _made(
-        self, index: int, family: Family, partner: MediaDescription | None, place: int
+        self, index: int, family: Family, partner: MediaDescription | None, number: int
     ) -> MediaDescription | None:
         """The section that accepts the offer's; None where it cannot be accepted in this family."""
         offer, plan = self._offer, self._plan
         media = offer.media[index]
         bundled = self._joins(media)
-        transport = self._transport_for(media, family, 0 if bundled else place)
+        place = self._places.of(number, media.kind, bundled=bundled, earlier=self._earlier)
+        transport = _keyed(place.transport, media, family)
         if transport is None or not (media.port or bundled):
             return None
         setup = self._role if bundled and self._role is not None else self._setup(index, transport)
-        ice = transport.ice is not None and has_ice(offer, media)
+        ice = transport.ice is not None and has_ice(offer, transport_section(offer, media))
         if family == "sctp":
             section = channel_plan(plan, transport, media.protocol, setup, media.value("mid"), ice)
         else:
@@ -95,11 +97,12 @@ class Answerer:
                 direction=self._direction(media, partner),
                 codecs=answered_feedback(codecs, media.kind, plan, other),
                 rtcp_mux=bundled or (mux and media.has("rtcp-mux")),
-                ssrc=plan.ssrcs[place] if place < len(plan.ssrcs) else None,
+                ssrc=plan.ssrcs[place.number] if place.number < len(plan.ssrcs) else None,
                 bandwidths=kept_bandwidths(partner) if partner is not None else (),
                 lines=(*packet_times(partner, plan), *extensions(media, plan)),
             )
         self._join(section, bundled)
+        self._places.took(place, media.kind)
         return write_section(section, plan)
 
     def _direction(self, media: MediaDescription, partner: MediaDescription | None) -> Direction:
@@ -108,18 +111,6 @@ class Answerer:
         if partner is not None and self._other is not None:
             direction = direction.limited_to(said_direction(self._other, partner))
         return direction
-
-    def _transport_for(self, media: MediaDescription, family: Family, place: int) -> TransportPlan | None:
-        """Our transport of that place, with the one key that answers; None where there is none for the family."""
-        if place >= len(self._plan.transports):
-            return None
-        transport = self._plan.transports[place]
-        if family in ("dtls", "sctp"):
-            return transport if transport.fingerprints else None
-        if family == "sdes":
-            crypto = _agreed_key(media.all(Crypto), transport.crypto)
-            return replace(transport, crypto=(crypto,)) if crypto is not None else None
-        return transport
 
     def _joins(self, media: MediaDescription) -> bool:
         """Whether the section shares the transport of the first one accepted of its BUNDLE group."""
@@ -136,7 +127,7 @@ class Answerer:
 
     def _setup(self, index: int, transport: TransportPlan) -> SetupRole:
         """Our role: the complement of what the offer says, else what it was (complaint C7), else the plan's."""
-        offered = setup_of(self._offer, self._offer.media[index])
+        offered = setup_of(self._offer, transport_section(self._offer, self._offer.media[index]))
         if offered is SetupRole.ACTIVE:
             return SetupRole.PASSIVE
         if offered is SetupRole.PASSIVE:
@@ -149,12 +140,30 @@ class Answerer:
         return SetupRole.ACTIVE if transport.setup is SetupRole.ACTIVE else SetupRole.PASSIVE
 
 
-def _agreed_key(offered: Iterable[Crypto], ours: Sequence[Crypto]) -> Crypto | None:
-    """Our key for the first offered suite that we have, under the offer's tag (RFC 4568 section 5.1.2)."""
-    by_suite = {crypto.suite: crypto for crypto in reversed(ours)}
-    for crypto in offered:
-        if crypto.suite in by_suite and not crypto.session_parameters:
-            return replace(by_suite[crypto.suite], tag=crypto.tag)
+def _keyed(transport: TransportPlan | None, media: MediaDescription, family: Family) -> TransportPlan | None:
+    """The transport with the one key that answers; None where it has none for the family."""
+    if transport is None or family == "plain":
+        return transport
+    if family in ("dtls", "sctp"):
+        return transport if transport.fingerprints else None
+    crypto = _agreed_key(media.all(Crypto), transport)
+    return replace(transport, crypto=(crypto,)) if crypto is not None else None
+
+
+def _agreed_key(offered: Iterable[Crypto], transport: TransportPlan) -> Crypto | None:
+    """Our key for the first offered one that we can use, under the offer's tag (RFC 4568 section 5.1.2).
+
+    One without a master key identifier comes first, since fewer mistakes are made with it.
+    """
+    by_suite = {crypto.suite: crypto for crypto in reversed(transport.crypto)}
+    usable = [
+        crypto
+        for crypto in offered
+        if crypto.suite in by_suite and len(crypto.keys) == 1 and not crypto.session_parameters
+    ]
+    simple = [crypto for crypto in usable if crypto.keys[0].mki is None]
+    for crypto in simple or (usable if transport.mki else ()):
+        return replace(by_suite[crypto.suite], tag=crypto.tag)
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -91,19 +92,47 @@ def negotiate(offer: SessionDescription, answer: SessionDescription, *, local: S
     )
 
 
-def _bundled(offer: SessionDescription, answer: SessionDescription) -> dict[str, str]:
-    """The tagged mid (the first, whose transport is used) of every mid that both bundled (RFC 9143 section 7.3)."""
+@dataclass(frozen=True, slots=True)
+class _Bundle:
+    """Whose transport all sections of one BUNDLE group use: indices of the tagged sections (RFC 9143 section 7)."""
+
+    offerer: int
+    """In the offer."""
+    answerer: int
+    """In the answer: the first of its group."""
+
+
+def _bundled(offer: SessionDescription, answer: SessionDescription) -> dict[str, _Bundle]:
+    """The bundle of every mid that both bundled; mids that no section has count for nothing."""
     answered = bundle_groups(answer)
     if not answered:
         return {}
-    offered = {mid: number for number, mids in enumerate(bundle_groups(offer)) for mid in mids}
-    tagged: dict[str, str] = {}
+    groups = bundle_groups(offer)
+    offered = {mid: number for number, mids in enumerate(groups) for mid in mids}
+    index = {mid: number for number, media in enumerate(offer.media) if (mid := media.value("mid")) is not None}
+    bundled: dict[str, _Bundle] = {}
     for mids in answered:
-        for mid in mids:
-            if mid not in offered or offered[mid] != offered.get(mids[0]):
-                raise SdpNegotiationError("the answer bundles sections that the offer did not")
-            tagged[mid] = mids[0]
-    return tagged
+        if any(mid not in offered or offered[mid] != offered[mids[0]] for mid in mids):
+            raise SdpNegotiationError("the answer bundles sections that the offer did not")
+        places = [index[mid] for mid in mids if mid in index]
+        live = [place for place in places if answer.media[place].port]
+        if live:
+            group = [index[mid] for mid in groups[offered[mids[0]]] if mid in index]
+            bundle = _Bundle(_offerer_tagged(offer, group, live), live[0])
+            bundled |= dict.fromkeys(mids, bundle)
+    return bundled
+
+
+def _offerer_tagged(offer: SessionDescription, group: Sequence[int], live: Sequence[int]) -> int:
+    """The section of the offer that says where the offerer's end of the bundle is (RFC 9143 section 7.3.1).
+
+    The first of the offered group that stays in the bundle and has a port. Where those that stay are all
+    bundle-only, the first that has a port although it is rejected: nothing else says it, and browsers mean it.
+    """
+    staying = next((place for place in group if place in live and offer.media[place].port), None)
+    if staying is not None:
+        return staying
+    return next((place for place in group if offer.media[place].port), live[0])
 
 
 class _Pair:
@@ -119,15 +148,15 @@ class _Pair:
         self.mine, self.remote = self.ours.media[index], self.theirs.media[index]
 
 
-def _agree(pair: _Pair, bundled: dict[str, str]) -> MediaAgreement:
+def _agree(pair: _Pair, bundled: dict[str, _Bundle]) -> MediaAgreement:
     offered, answered = pair.offered.media_line, pair.answered.media_line
     if offered.kind != answered.kind:
         raise SdpNegotiationError(f"the answer's section {pair.index} is {answered.kind}, the offer's {offered.kind}")
     mid = pair.mid
     if mid is not None and pair.answered.value("mid") not in (None, mid):
         raise SdpNegotiationError(f"the answer's section {pair.index} has another mid than the offer's")
-    tagged = bundled.get(mid) if mid is not None else None
-    live = answered.port != 0 and (offered.port != 0 or (tagged is not None and pair.offered.has("bundle-only")))
+    bundle = bundled.get(mid) if mid is not None else None
+    live = answered.port != 0 and (offered.port != 0 or (bundle is not None and pair.offered.has("bundle-only")))
     send: tuple[Codec, ...] = ()
     receive: tuple[Codec, ...] = ()
     if live and "RTP/" in offered.protocol:
@@ -135,7 +164,7 @@ def _agree(pair: _Pair, bundled: dict[str, str]) -> MediaAgreement:
         live = any(codec.is_media for codec in send) or bool(send and offered.kind == "audio")
     if not live:
         return MediaAgreement(pair.index, offered.kind, mid, False, answered.protocol)
-    return _accepted(pair, answered, send, receive, tagged)
+    return _accepted(pair, answered, send, receive, bundle)
 
 
 def _agreed_codecs(mine: tuple[Codec, ...], theirs: tuple[Codec, ...]) -> tuple[tuple[Codec, ...], tuple[Codec, ...]]:
@@ -146,14 +175,11 @@ def _agreed_codecs(mine: tuple[Codec, ...], theirs: tuple[Codec, ...]) -> tuple[
 
 
 def _accepted(
-    pair: _Pair, line: MediaLine, send: tuple[Codec, ...], receive: tuple[Codec, ...], tagged: str | None
+    pair: _Pair, line: MediaLine, send: tuple[Codec, ...], receive: tuple[Codec, ...], bundle: _Bundle | None
 ) -> MediaAgreement:
-    bundle = None
-    theirs = pair.remote
-    if tagged is not None:
-        bundle = next(n for n, media in enumerate(pair.offer.media) if media.value("mid") == tagged)
-        theirs = pair.theirs.media[bundle]
-    mux = tagged is not None or (pair.offered.has("rtcp-mux") and pair.answered.has("rtcp-mux"))
+    in_offer, in_answer = (bundle.offerer, bundle.answerer) if bundle is not None else (pair.index, pair.index)
+    theirs = pair.theirs.media[in_answer if pair.local == "offerer" else in_offer]
+    mux = bundle is not None or (pair.offered.has("rtcp-mux") and pair.answered.has("rtcp-mux"))
     local_crypto, remote_crypto = _agreed_crypto(pair)
     remote = read_transport(pair.theirs, theirs, rtcp_mux=mux, crypto=remote_crypto)
     ptime, maxptime = pair.remote.first(Ptime), pair.remote.first(MaxPtime)
@@ -172,9 +198,9 @@ def _accepted(
         maxptime=maxptime.value if maxptime is not None else None,
         bandwidths=pair.remote.bandwidths or pair.theirs.bandwidths,
         remote=remote,
-        dtls_role=_dtls_role(pair, pair.index if bundle is None else bundle) if remote.fingerprints else None,
+        dtls_role=_dtls_role(pair, in_offer, in_answer) if remote.fingerprints else None,
         crypto_local=local_crypto,
-        bundle=bundle if bundle != pair.index else None,
+        bundle=in_answer if in_answer != pair.index else None,
     )
 
 
@@ -191,19 +217,22 @@ def agreed_direction(
     return said_direction(ours, mine).limited_to(said_direction(theirs, remote).reversed())
 
 
-def _dtls_role(pair: _Pair, index: int) -> Literal["active", "passive"]:
+def _dtls_role(pair: _Pair, in_offer: int, in_answer: int) -> Literal["active", "passive"]:
     """Our role (RFC 5763 section 5): the answer decides; what it leaves out or may not say follows from the offer."""
-    answered = setup_of(pair.answer, pair.answer.media[index])
+    answered = setup_of(pair.answer, pair.answer.media[in_answer])
     if answered in (SetupRole.ACTIVE, SetupRole.PASSIVE):
         answerer_active = answered is SetupRole.ACTIVE
     else:
-        answerer_active = setup_of(pair.offer, pair.offer.media[index]) is not SetupRole.ACTIVE
+        answerer_active = setup_of(pair.offer, pair.offer.media[in_offer]) is not SetupRole.ACTIVE
     return "active" if answerer_active == (pair.local == "answerer") else "passive"
 
 
 def _agreed_crypto(pair: _Pair) -> tuple[Crypto | None, Crypto | None]:
-    """The local and the remote SDES key: the answer's, and the offer's of the same tag (RFC 4568 section 5.1.3)."""
-    answered = pair.answered.first(Crypto)
+    """The local and the remote SDES key: the answer's, and the offer's of the same tag (RFC 4568 section 5.1.3).
+
+    A key that answers none is nothing to go by: some phones put theirs into every answer.
+    """
+    answered = pair.answered.first(Crypto) if pair.offered.has("crypto") else None
     if answered is None:
         return None, None
     offered = next((crypto for crypto in pair.offered.all(Crypto) if crypto.tag == answered.tag), None)

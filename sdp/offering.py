@@ -13,6 +13,7 @@ from sdp.errors import SdpNegotiationError
 from sdp.negotiation import said_direction
 from sdp.pairing import PLAN_FAMILIES, families, is_live, partners, slots
 from sdp.passing import extensions, kept_bandwidths, offered_feedback, packet_times
+from sdp.places import Place, Places
 from sdp.plan import DATAGRAM, PROFILES, Plan, TransportPlan
 from sdp.sections import SectionPlan, channel_plan, refused_section, write_section, write_session
 from sdp.selection import Numbering, offered_codecs
@@ -54,7 +55,7 @@ class Offerer:
     def _sections(self, most: int) -> list[MediaDescription]:
         """The sections there were, then new ones; at most `most` codecs in each beside digits and noise."""
         self._most = most
-        self._carried = 0
+        self._places = Places(self._plan)
         kept = [codec for media in self._previous for codec in read_codecs(media)]
         self._numbering = Numbering(kept)
         self._mids = {mid for media in self._previous if (mid := media.value("mid")) is not None}
@@ -72,48 +73,54 @@ class Offerer:
         last_live = {media.kind: index for index, media in enumerate(source) if is_live(media)}
         for new in _unseen(source, seen):
             media = source[new]
-            carried = self._carried
-            made = self._made(media, None) if is_live(media) else self._skip(media.kind)
-            if not made and self._carried > carried:
+            counted = self._places.counted
+            made = self._made(media, ()) if is_live(media) else self._skip(media.kind)
+            if not made and self._places.counted > counted:
                 if last_live.get(media.kind, -1) > new:
                     profile = PROFILES[self._plan.kind]
                     made = [refused_section(media.without("mid"), mid=self._mid(None), profile=profile)]
                 else:
-                    self._carried = carried
+                    self._places.uncount()
             built += made
         return built
 
     def _again(self, slot: tuple[int, ...], source: MediaDescription | None) -> list[MediaDescription]:
         """The sections of one slot of the earlier description, in the same places."""
         earlier = [self._previous[index] for index in slot]
-        made = self._made(source, earlier[0]) if source is not None else self._skip(earlier[0].kind)
+        made = self._made(source, earlier) if source is not None else self._skip(earlier[0].kind)
         by_protocol = {section.protocol: section for section in made if source is not None and is_live(source)}
         if len(slot) == 1:
             return list(by_protocol.values())[:1] or [refused_section(earlier[0])]
         return [by_protocol.get(section.protocol) or refused_section(section) for section in earlier]
 
     def _skip(self, kind: str) -> list[MediaDescription]:
-        self._transport(kind)
+        if self._places.carries(kind):
+            self._places.count()
         return []
 
-    def _transport(self, kind: str) -> TransportPlan | None:
-        """The transport of the next section of a carried kind; each section keeps its own, rejected or not."""
-        plan = self._plan
-        if kind not in plan.media and not (kind == "application" and plan.data_channel is not None):
-            return None
-        place = 0 if self._bundled else self._carried
-        self._place = self._carried
-        self._carried += 1
-        return plan.transports[place] if place < len(plan.transports) else None
+    def _made(self, source: MediaDescription, before: Sequence[MediaDescription]) -> list[MediaDescription]:
+        """The section (best-effort: the two) that offers what `source` does; none where nothing can be offered.
 
-    def _made(self, source: MediaDescription, earlier: MediaDescription | None) -> list[MediaDescription]:
-        """The section (best-effort: the two) that offers what `source` does; none where nothing can be offered."""
-        plan = self._plan
-        transport = self._transport(source.kind)
-        if transport is None:
+        `before` is what stood there when last described, alternatives together.
+        """
+        if not self._places.carries(source.kind):
             return []
+        place = self._places.of(self._places.count(), source.kind, bundled=self._bundled, earlier=before)
+        if place.transport is None:
+            return []
+        earlier = before[0] if before else None
         if source.kind == "application":
-            return self._made_channel(source, transport, earlier)
+            made = self._made_channel(source, place.transport, earlier)
+        else:
+            made = self._made_stream(source, place, place.transport, earlier)
+        if made:
+            self._places.took(place, source.kind)
+        return made
+
+    def _made_stream(
+        self, source: MediaDescription, place: Place, transport: TransportPlan, earlier: MediaDescription | None
+    ) -> list[MediaDescription]:
+        plan = self._plan
         before = read_codecs(earlier) if earlier is not None else ()
         numbering = self._numbering if self._bundled else Numbering(before)
         numbering.begin(before)
@@ -132,7 +139,7 @@ class Offerer:
             rtcp_mux=transport.rtcp_mux if transport.rtcp_mux is not None else plan.is_webrtc,
             setup=SetupRole.ACTPASS,
             ice=transport.ice is not None,
-            ssrc=plan.ssrcs[self._place] if self._place < len(plan.ssrcs) else None,
+            ssrc=plan.ssrcs[place.number] if place.number < len(plan.ssrcs) else None,
             bandwidths=kept_bandwidths(source),
             lines=(*packet_times(source, plan), *extensions(source, plan)),
         )

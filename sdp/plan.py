@@ -60,6 +60,8 @@ class TransportPlan:
     tls_id: str | None = None
     crypto: tuple[Crypto, ...] = ()
     """Our SDES keys, one a suite, best first (RFC 4568)."""
+    mki: bool = False
+    """Whether packets that carry a master key identifier can be read; if not, keys that have one are passed over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,10 @@ class CodecPolicy:
     order: tuple[str, ...] = ()
     """Codec names in lower case, best first; those it does not name follow in the other side's order."""
     offer_also: tuple[Codec, ...] = ()
-    """The codecs we can turn into each other: offered beside the other side's own, accepted where nothing is common."""
+    """What we can make for this side of other codecs: offered beside the other side's own, accepted where nothing is
+    common."""
+    made_of: tuple[Codec, ...] | None = None
+    """What we can make those of: the codecs that we decode; None for the same ones."""
     only: tuple[str, ...] = ()
     """If any: the names, lower case, of the audio codecs that may be said; digits and noise follow their codec."""
     drop: tuple[str, ...] = ()
@@ -104,6 +109,8 @@ class Plan:
     """Version in the first description; later ones count on from `previous` when the text changes."""
     media: tuple[str, ...] = ("audio", "video")
     """Kinds of sections that are carried; others are refused, or left out of offers."""
+    of_each_kind: int | None = None
+    """Sections of one kind that have somewhere to go; more are refused. None: as many as there are transports."""
     codecs: CodecPolicy = CodecPolicy()
     previous: SessionDescription | None = None
     """What we last sent to this side in this call: its mids, payload types, roles and order are kept."""

@@ -116,7 +116,7 @@ def offered_codecs(source: tuple[Codec, ...], kind: str, plan: Plan, numbering: 
     policy = plan.codecs
     kept = _allowed(source, kind, plan)
     media = _ordered([codec for codec in kept if codec.is_media], policy)
-    if any(_convertible(source, kind, policy)):
+    if _can_convert(source, kind, policy):
         more = [codec for codec in _allowed(policy.offer_also, kind, plan) if find_match(codec, media) is None]
         media += _ordered(more, policy)
     if kind == "video" and not plan.is_webrtc:
@@ -157,12 +157,14 @@ def _one_of_each(media: list[Codec]) -> list[Codec]:
 def _side_formats(said: tuple[Codec, ...], kept: list[Codec], media: list[Codec], policy: CodecPolicy) -> list[Codec]:
     """Comfort noise and digits at the clock rates of the audio codecs (RFC 3389, RFC 4733), noise first.
 
+    Noise only beside codecs of the other side's own: a voice that is transcoded brings none.
     Digits 0-15 are said even where the other side leaves them to the default: some phones want to read it.
     """
     if not media:
         return _digits_alone(said, kept)
     rates = dict.fromkeys(codec.clock_rate for codec in media)
-    noise = [codec for codec in kept if codec.key[0] == NOISE and codec.clock_rate in rates]
+    forwarded = {codec.clock_rate for codec in kept if codec.is_media}
+    noise = [codec for codec in kept if codec.key[0] == NOISE and codec.clock_rate in forwarded]
     events = {codec.clock_rate: codec for codec in reversed(kept) if codec.is_event}
     if policy.events and EVENT not in policy.drop:
         for rate in rates:
@@ -201,7 +203,7 @@ def answered_codecs(
         media = [codec for codec in usable if codec.is_media]
         if other is None:
             chosen = _ordered(list(_convertible(media, kind, policy)) if policy.offer_also else media, policy)
-        elif any(_convertible(other, kind, policy)):
+        elif _can_convert(other, kind, policy):
             chosen = _ordered(list(_convertible(media, kind, policy)), policy)
     if not chosen and kind == "audio" and (other is None or not any(codec.is_media for codec in other)):
         chosen = _digits_alone(offered, usable)
@@ -221,8 +223,14 @@ def _once(codecs: tuple[Codec, ...]) -> tuple[Codec, ...]:
     return tuple(found.values())
 
 
+def _can_convert(codecs: Iterable[Codec], kind: str, policy: CodecPolicy) -> bool:
+    """Whether one of the other side's codecs is among those that we decode: audio only."""
+    decoded = policy.made_of if policy.made_of is not None else policy.offer_also
+    return kind == "audio" and any(codec.is_media and find_match(codec, decoded) for codec in codecs)
+
+
 def _convertible(codecs: Iterable[Codec], kind: str, policy: CodecPolicy) -> Iterator[Codec]:
-    """Those that we can turn into others: audio only."""
+    """Those that we can make of others: audio only."""
     if kind == "audio":
         for codec in codecs:
             if codec.is_media and find_match(codec, policy.offer_also):
@@ -235,6 +243,11 @@ def _declaring(codec: Codec, theirs: Codec) -> Codec:
 
 
 def _events_for(chosen: list[Codec], usable: list[Codec]) -> list[Codec]:
-    """The offer's digits at the clock rates of the chosen codecs (RFC 4733)."""
+    """The offer's digits at the clock rates of the chosen codecs (RFC 4733 section 2.1).
+
+    Where it has none at the rate of any, those that it has: Firefox and many phones say telephone-event/8000
+    beside Opus, and digits at another clock are better than none.
+    """
     events = {codec.clock_rate: codec for codec in reversed(usable) if codec.is_event}
-    return [events[rate] for rate in dict.fromkeys(codec.clock_rate for codec in chosen) if rate in events]
+    fitting = [events[rate] for rate in dict.fromkeys(codec.clock_rate for codec in chosen) if rate in events]
+    return fitting or list(events.values())[::-1]

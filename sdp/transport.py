@@ -76,6 +76,16 @@ def has_ice(description: SessionDescription, media: MediaDescription) -> bool:
     return media.has("ice-ufrag") or description.has("ice-ufrag")
 
 
+def transport_section(description: SessionDescription, media: MediaDescription) -> MediaDescription:
+    """The section that says where an offered `media` is received: for a bundle-only one the first of its group's
+    that has a port (RFC 9143 section 7.2.1), else itself."""
+    if media.port or not media.has("bundle-only"):
+        return media
+    mid = media.value("mid")
+    group = next((mids for mids in bundle_groups(description) if mid in mids), ())
+    return next((other for other in description.media if other.port and other.value("mid") in group), media)
+
+
 def is_held(description: SessionDescription, media: MediaDescription) -> bool:
     """Whether the section is on hold the old way, by an address of 0.0.0.0 (RFC 3264 section 8.4)."""
     return not has_ice(description, media) and address_of(description, media) in UNSPECIFIED

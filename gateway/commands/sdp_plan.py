@@ -45,8 +45,8 @@ def _suites(kind: PlanKind) -> list[tuple[int, tuple[str, int]]]:
 
 
 def _webrtc(address: str, port: int) -> TransportPlan:
-    family = "v6" if ip_address(address).version == 6 else "v4"
-    candidate = f"host-{family} 1 udp 2130706431 {address} {port} typ host"
+    version = ip_address(address).version
+    candidate = f"{version} 1 udp 2130706431 {address} {port} typ host"
     digest = ":".join(f"{octet:02X}" for octet in secrets.token_bytes(32))
     return TransportPlan(
         address,

@@ -147,7 +147,7 @@ class Crypto:
 
     tag: int
     suite: str
-    """As "AES_CM_128_HMAC_SHA1_80" or "AEAD_AES_256_GCM"."""
+    """In upper case, as "AES_CM_128_HMAC_SHA1_80" or "AEAD_AES_256_GCM"."""
     keys: tuple[CryptoKey, ...]
     session_parameters: tuple[str, ...] = ()
     """As "UNENCRYPTED_SRTCP", "KDR=1"."""
@@ -156,7 +156,7 @@ class Crypto:
 
     @classmethod
     def parse(cls, value: str) -> Self:
-        """Read `tag suite keys [session parameters]`; SdpSyntaxError (line 0) otherwise."""
+        """Read `tag suite keys [session parameters]`, the suite in any case; SdpSyntaxError (line 0) otherwise."""
         match = _CRYPTO.match(value)
         keys = []
         column = match.start("keys")
@@ -166,7 +166,7 @@ class Crypto:
             except SdpSyntaxError as error:
                 raise error.at(0, column) from None
             column += len(text) + 1
-        return cls(int(match["tag"]), match["suite"], tuple(keys), words(match["parameters"]))
+        return cls(int(match["tag"]), match["suite"].upper(), tuple(keys), words(match["parameters"]))
 
     def __str__(self) -> str:
         return " ".join((str(self.tag), self.suite, ";".join(map(str, self.keys)), *self.session_parameters))
