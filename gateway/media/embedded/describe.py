@@ -21,6 +21,7 @@ from sdp import (
     SessionDescription,
     TransportPlan,
     read_codecs,
+    transport_section,
 )
 from sdp.attributes import Crypto, CryptoKey, Fingerprint, SetupRole
 from sdp.errors import SdpError
@@ -109,7 +110,14 @@ def codec_policy(config: EmbeddedConfig, kind: Kind, prefer: tuple[str, ...]) ->
     order = tuple(dict.fromkeys((*[name for name in prefer if name in configured], *configured)))
     convertible = tuple([FORMATS[name] for name in order if name in CODECS]) if config.transcode else ()
     drop = () if config.telephone_event else ("telephone-event",)
-    return CodecPolicy(order=order, offer_also=convertible, only=configured, drop=drop, events=config.telephone_event)
+    return CodecPolicy(
+        order=order,
+        offer_also=convertible,
+        made_of=tuple(FORMATS.values()) if config.transcode else (),
+        only=configured,
+        drop=drop,
+        events=config.telephone_event,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +130,14 @@ class WebRtcSide:
     fingerprints: tuple[tuple[str, str], ...]
 
 
-def webrtc_plan(side: WebRtcSide, identity: Identity, policy: CodecPolicy, previous: SessionDescription | None) -> Plan:
-    """What browsers are told."""
+def webrtc_plan(
+    side: WebRtcSide,
+    identity: Identity,
+    policy: CodecPolicy,
+    previous: SessionDescription | None,
+    role: SetupRole = SetupRole.PASSIVE,
+) -> Plan:
+    """What browsers are told; `role` is our DTLS role, the one agreed before where there is one."""
     words = side.candidates[0].split()
     transport = TransportPlan(
         address=words[4],
@@ -131,7 +145,7 @@ def webrtc_plan(side: WebRtcSide, identity: Identity, policy: CodecPolicy, previ
         rtcp_mux=True,
         ice=IceParameters(side.ufrag, side.password, side.candidates, lite=True),
         fingerprints=tuple([Fingerprint(algorithm, digest) for algorithm, digest in side.fingerprints]),
-        setup=SetupRole.PASSIVE,
+        setup=role,
     )
     return Plan(
         kind="webrtc",
@@ -139,6 +153,7 @@ def webrtc_plan(side: WebRtcSide, identity: Identity, policy: CodecPolicy, previ
         address=words[4],
         session_id=identity.session_id,
         media=("audio",),
+        of_each_kind=1,
         codecs=policy,
         previous=previous,
         cname=identity.cname,
@@ -160,6 +175,7 @@ def rtp_plan(
         address=address,
         session_id=identity.session_id,
         media=("audio",),
+        of_each_kind=1,
         codecs=policy,
         previous=previous,
     )
@@ -185,7 +201,7 @@ def require_usable(config: EmbeddedConfig, kind: Kind, offer: SessionDescription
     if not has_audio(offer):
         raise MediaError("the offer has no audio", 488)
     if kind is Kind.WEBRTC:
-        for media in audio:
+        for media in [transport_section(offer, each) for each in audio]:
             for name in ("ice-ufrag", "ice-pwd"):
                 if not (media.has(name) or offer.has(name)):
                     raise MediaError(f"the offer has no a={name}", 488)

@@ -35,6 +35,7 @@ from gateway.media.engine import (
     Party,
 )
 from sdp import Codec, MediaAgreement, Plan, SessionDescription, negotiate
+from sdp.attributes import SetupRole
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +207,8 @@ class PartyMedia:
             side = WebRtcSide(
                 self.webrtc.local_ufrag, self.webrtc.local_password, shop.port.candidates(), shop.port.fingerprints
             )
-            return webrtc_plan(side, identity, policy, self.sent)
+            agreed = self.agreement.dtls_role if self.agreement is not None else None
+            return webrtc_plan(side, identity, policy, self.sent, SetupRole(agreed or SetupRole.PASSIVE))
         port = self.rtp.port if self.rtp is not None else 9
         return rtp_plan(self.party.kind, shop.rtp_address, port, identity, policy, self.sent)
 
