@@ -1,0 +1,3 @@
+//! What each pair costs.
+
+fn main() {}
