@@ -278,7 +278,7 @@ class UserAgentCore:
             self.counts[f"malformed {name}"] += 1
 
     def _on_request(self, event: RequestReceived) -> None:
-        pending = Pending(self, event.transaction, event.request, event.source, event.size)
+        pending = Pending(self, event.transaction, event.request, event.source)
         try:
             if event.request.to_tag is not None:
                 self._in_dialog(pending)
@@ -303,19 +303,30 @@ class UserAgentCore:
 
     def _outside_dialog(self, pending: Pending) -> None:
         request = pending.request
-        refusal = inspect_credentials(request) or inspect_request(request, self._can)
+        unreadable = inspect_credentials(request)
+        if unreadable is not None:
+            pending.refuse(Refused.of(unreadable))
+            return
+        pending.transaction.user = pending
+
+        # Who it is comes first: a stranger gets a challenge, whatever else its request may lack.
+        def judged(verdict: Verdict) -> None:
+            pending.judged(verdict, self._admitted)
+            self.wake()
+
+        self.surroundings.authenticate(request, pending.source, judged)
+
+    def _admitted(self, pending: Pending, identity: str | None) -> None:
+        if identity is not None:
+            self.stack.proven(pending.transaction, self.now())
+        request = pending.request
+        refusal = inspect_request(request, self._can)
         if refusal is None and request.method not in self._handlers:
             refusal = Refusal(481)
         if refusal is not None:
             pending.refuse(Refused.of(refusal))
-            return
-        pending.transaction.user = pending
-
-        def judged(verdict: Verdict) -> None:
-            pending.judged(verdict, self._handlers[request.method])
-            self.wake()
-
-        self.surroundings.authenticate(request, pending.source, judged)
+        else:
+            self._handlers[request.method](pending, identity)
 
     def _invited(self, pending: Pending, identity: str | None) -> None:
         if self.refusing or len(self.sessions) >= self.config.sessions:
@@ -332,7 +343,12 @@ class UserAgentCore:
         self.surroundings.invited(session, identity)
 
     def _options(self, pending: Pending, identity: str | None) -> None:
-        pending.respond(503 if self.refusing else 200, self.capabilities())
+        status = 503 if self.refusing else 200
+        if identity is None:
+            # Whoever asks without a name is answered once, as short as its question was.
+            pending.refuse(Refused(status, headers=tuple((name, str(value)) for name, value in self.capabilities())))
+        else:
+            pending.respond(status, self.capabilities())
 
     def _register(self, pending: Pending, identity: str | None) -> None:
         def answered(reply: Reply) -> None:

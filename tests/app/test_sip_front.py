@@ -105,7 +105,7 @@ async def test_a_call_that_is_passed_on_counts_its_hops(tmp_path: Path, hops: in
             async with stranger("127.0.0.1") as far:
                 rig = Rig(app, far, hops)
                 if passed_on is None:
-                    assert status_of(await rig.invite("77", signed=False)) == 483
+                    assert status_of(await rig.invite("77")) == 483
                     return
                 calling = asyncio.ensure_future(rig.invite("77"))
                 async with asyncio.timeout(5):

@@ -92,7 +92,7 @@ class Stranger(asyncio.DatagramProtocol):
     async def ask(self, request: bytes, target: tuple[str, int], timeout: float = 3.0) -> bytes:
         """Send it once; its first final response, which is acknowledged where it answers an INVITE."""
         call_id = re.search(rb"Call-ID: (\S+)", request)
-        cseq = re.search(rb"\r\nCSeq: [^\r]+", request)
+        cseq = re.search(rb"\r\nCSeq: ([^\r]+)", request)
         assert call_id is not None
         assert cseq is not None
         seen = len(self.received)
@@ -100,7 +100,7 @@ class Stranger(asyncio.DatagramProtocol):
         async with asyncio.timeout(timeout):
             while True:
                 for data, _ in self.received[seen:]:
-                    if _answers(data, call_id[1], cseq[0]):
+                    if _answers(data, call_id[1], cseq[1]):
                         if request.startswith(b"INVITE"):
                             self._acknowledge(request, data, target)
                         return data
@@ -108,10 +108,10 @@ class Stranger(asyncio.DatagramProtocol):
                 await self._arrived.wait()
 
     def _acknowledge(self, request: bytes, response: bytes, target: tuple[str, int]) -> None:
-        to = re.search(rb"\r\n(?:To|t): [^\r]+", response)
+        to = re.search(rb"\r\n(?:To|t): ?([^\r]+)", response)
         assert to is not None
         head = request.partition(b"\r\n\r\n")[0].replace(b"INVITE", b"ACK")
-        head = re.sub(rb"\r\nTo: [^\r]+", lambda _: to[0], head)
+        head = re.sub(rb"\r\nTo: [^\r]+", lambda _: b"\r\nTo: " + to[1], head)
         head = re.sub(rb"\r\n(Content-[^\r]+|Authorization[^\r]+)", b"", head)
         self.send(head + b"\r\nContent-Length: 0\r\n\r\n", target)
 

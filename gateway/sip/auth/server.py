@@ -7,6 +7,7 @@ are ever needed, never a password.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 from collections import OrderedDict
@@ -26,6 +27,12 @@ _HASHES: Mapping[str, Callable[[bytes], str]] = {
 }
 PREFERENCE = ("SHA-512-256", "SHA-256", "MD5")
 """Algorithms that we know, the strongest first."""
+
+_SALT = 3
+"""Octets of a nonce that keep two of one moment apart."""
+_SEAL = 10
+"""Octets of a nonce's HMAC."""
+_NONCE_LENGTH = 24
 
 _QUOTED = frozenset(("realm", "nonce", "opaque", "domain", "username", "uri", "response", "cnonce"))
 
@@ -91,7 +98,10 @@ class NoncePolicy:
 
 @dataclass(frozen=True, slots=True)
 class Nonces:
-    """Makes and reads nonces: hex time stamp in ms, salt, HMAC over both, the realm and whom it was given to."""
+    """Makes and reads nonces: time stamp, salt, and an HMAC over both, the realm and whom it was given to.
+
+    24 characters: the nonce is the larger part of a challenge, which must not outweigh a phone's shortest REGISTER.
+    """
 
     secret: bytes = field(repr=False)
     """At least 16 random bytes, the same in all processes that share a realm."""
@@ -103,26 +113,28 @@ class Nonces:
 
     def make(self, now: float, salt: bytes = b"", source: str = "") -> str:
         """A nonce of `now` (seconds, the same clock as `issued_at`); `salt` keeps two of one moment apart."""
-        stamp = f"{int(now * 1000):012x}{salt.hex()[:16]}"
-        return f"{stamp}.{self._seal(stamp, source)}"
+        stamp = int(now * 100).to_bytes(5, "big") + salt[:_SALT].ljust(_SALT, b"\0")
+        return base64.urlsafe_b64encode(stamp + self._seal(stamp, source)).decode()
 
     def issued_at(self, nonce: str, source: str = "") -> float | None:
         """When we made `nonce` for `source`, None when we did not."""
-        stamp, dot, seal = nonce.partition(".")
-        if not dot or len(nonce) > 128 or len(stamp) < 12 or not nonce.isascii():
+        if len(nonce) != _NONCE_LENGTH or not nonce.isascii():
             return None
-        if not hmac.compare_digest(seal, self._seal(stamp, source)):
+        try:
+            whole = base64.b64decode(nonce, b"-_", validate=True)
+        except ValueError:
             return None
-        return _time_of(nonce)
+        stamp = whole[: 5 + _SALT]
+        return _time_of(nonce) if hmac.compare_digest(whole[5 + _SALT :], self._seal(stamp, source)) else None
 
-    def _seal(self, stamp: str, source: str) -> str:
-        text = f"{stamp}\x00{self.realm}\x00{source}"
-        return hmac.new(self.secret, text.encode(), hashlib.sha256).hexdigest()[:32]
+    def _seal(self, stamp: bytes, source: str) -> bytes:
+        text = b"\0".join((stamp, self.realm.encode(), source.encode()))
+        return hmac.digest(self.secret, text, "sha256")[:_SEAL]
 
 
 def _time_of(nonce: str) -> float:
     """The time stamp of a nonce that is known to be ours."""
-    return int(nonce[:12], 16) / 1000
+    return int.from_bytes(base64.urlsafe_b64decode(nonce)[:5], "big") / 100
 
 
 class Verdict(Enum):

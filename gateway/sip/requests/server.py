@@ -19,16 +19,13 @@ if TYPE_CHECKING:
 class Pending:
     """Answers one request at most once: refused without state, or in its transaction."""
 
-    __slots__ = ("_core", "_done", "request", "size", "source", "transaction")
+    __slots__ = ("_core", "_done", "request", "source", "transaction")
 
-    def __init__(
-        self, core: UserAgentCore, transaction: Transaction, request: Request, source: Flow, size: int
-    ) -> None:
+    def __init__(self, core: UserAgentCore, transaction: Transaction, request: Request, source: Flow) -> None:
         self._core = core
         self.transaction = transaction
         self.request = request
         self.source = source
-        self.size = size
         self._done = False
 
     def judged(self, verdict: Verdict, handler: Callable[[Pending, str | None], None]) -> None:
@@ -55,7 +52,7 @@ class Pending:
             self._core.log_own_mistake(error)
             response = build.response(self.request, 500, to_tag=stack.stateless_tag(self.request))
         self._core.counts[f"refused {refusal.status}"] += 1
-        stack.refuse(self.transaction, response, self.size)
+        stack.refuse(self.transaction, response)
 
     def refuse_for(self, error: SipSyntaxError | DialogError) -> None:
         """Refuse with the status that an error names."""

@@ -1,4 +1,4 @@
-"""How much one source may ask for: a token bucket per source address, in bounded memory."""
+"""How much one source may ask for, and which sources have proved that they are where they say; bounded memory."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AdmissionLimits:
-    """Limits on requests that begin a transaction; retransmissions and responses are free."""
+    """Limits on requests; a repeated one counts like any other, ACKs and responses are free."""
 
     rate: float = 50.0
-    """New requests per second and source address; 0 switches the limit off."""
+    """Requests per second and source address; 0 switches the limit off."""
     burst: float = 100.0
     """How many may come at once."""
     sources: int = 10_000
     """How many source addresses are remembered; the one that was quiet longest is forgotten first."""
     trusted: Collection[str] = ()
-    """Addresses and networks ("192.0.2.0/24") without a limit: trunks, proxies."""
+    """Addresses and networks ("192.0.2.0/24") without a limit: trunks, proxies. They are told everything, too."""
+    proven: int = 20_000
+    """How many proven sources are remembered; the one that was proven longest ago is forgotten first."""
+    proof_lifetime: float = 7_200.0
+    """Seconds for which a proof is good."""
 
 
 class Admission:
@@ -39,7 +43,10 @@ class Admission:
     def __len__(self) -> int:
         return len(self._buckets)
 
-    def _is_trusted(self, source: str) -> bool:
+    def is_trusted(self, source: str) -> bool:
+        """Whether `source` is one of the addresses without a limit."""
+        if not self._networks:
+            return False
         known = self._trusted.get(source)
         if known is None:
             try:
@@ -55,7 +62,7 @@ class Admission:
     def admit(self, source: str, now: float) -> bool:
         """Take one token of `source`; False when there is none."""
         limits = self._limits
-        if limits.rate <= 0 or (self._networks and self._is_trusted(source)):
+        if limits.rate <= 0 or self.is_trusted(source):
             return True
         tokens, since = self._buckets.pop(source, (limits.burst, now))
         tokens = min(limits.burst, tokens + (now - since) * limits.rate)
@@ -68,3 +75,31 @@ class Admission:
         if len(self._buckets) > limits.sources:
             self._buckets.popitem(last=False)
         return admitted
+
+
+class Proofs:
+    """UDP sources that have shown that what is sent to them arrives: by a digest, or by an answer to a branch of ours.
+
+    A source is host and port; whoever forges one cannot have heard the nonce or the branch.
+    """
+
+    __slots__ = ("_limits", "_until")
+
+    def __init__(self, limits: AdmissionLimits) -> None:
+        self._limits = limits
+        self._until: OrderedDict[tuple[str, int], float] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._until)
+
+    def add(self, host: str, port: int, now: float) -> None:
+        """Note that `host`:`port` has proved itself at `now` (monotonic seconds)."""
+        key = (host, port)
+        self._until[key] = now + self._limits.proof_lifetime
+        self._until.move_to_end(key)
+        if len(self._until) > self._limits.proven:
+            self._until.popitem(last=False)
+
+    def has(self, host: str, port: int, now: float) -> bool:
+        """Whether the proof of `host`:`port` still holds."""
+        return self._until.get((host, port), now) > now

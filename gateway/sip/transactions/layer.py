@@ -33,19 +33,32 @@ from gateway.sip.transactions import (
     Transaction,
     input_of_status,
 )
-from gateway.sip.transactions.admission import Admission, AdmissionLimits
-from gateway.sip.transactions.via import COOKIE, client_key, response_flow, server_key, stamp, trimmed
+from gateway.sip.transactions.admission import Admission, AdmissionLimits, Proofs
+from gateway.sip.transactions.answers import fitting
+from gateway.sip.transactions.via import (
+    COOKIE,
+    answers,
+    client_key,
+    response_flow,
+    same_way,
+    server_key,
+    stamp,
+    stamped,
+)
 
 logger = logging.getLogger(__name__)
 
 ServerKey = tuple[object, ...]
+
+_FREE = (b"SIP/", b"ACK ")
+"""Responses answer what we asked, and an ACK is never answered: neither costs a token."""
 
 
 class StackFullError(SipError):
     """Our own side asked for a transaction beyond the configured number."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StackConfig:
     """Timers and limits of one stack."""
 
@@ -57,8 +70,6 @@ class StackConfig:
     stays for 32 s, so that this many allow about a sixty-fourth as many calls a second for ever."""
     retry_after: int = 5
     """Seconds that such a 503 asks to wait."""
-    amplification: float = 1.5
-    """Most bytes out per byte in to a source that is not known yet; a larger answer is trimmed, then dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +79,6 @@ class RequestReceived:
     transaction: Transaction
     request: Request
     source: Flow
-    size: int
-    """Length of the datagram in bytes, for `Stack.refuse`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +145,7 @@ class Stack:
         self._sent_by = sent_by
         self._secret = token().encode()
         self._admission = Admission(config.admission)
+        self._proofs = Proofs(config.admission)
         self._clients: dict[object, Transaction] = {}
         self._servers: dict[object, Transaction] = {}
         self._merged: dict[object, object] = {}
@@ -150,15 +160,26 @@ class Stack:
         if ping is not None:
             self._answer_ping(ping, flow)
             return
+        # Before a byte of it is understood: a repeated request costs its source the same as a new one.
+        if not data.startswith(_FREE) and not self._admission.admit(flow.host, now):
+            self.counts["over rate"] += 1
+            return
         try:
             message = parse_message(data, self.config.parser)
         except SipSyntaxError as error:
             self._answer_broken(error, flow, len(data), now)
             return
-        self.receive_message(message, flow, now, len(data))
+        self._receive(message, flow, now, len(data))
 
     def receive_message(self, message: Request | Response, flow: Flow, now: float, size: int) -> None:
-        """Take one message that was read from `size` bytes."""
+        """Take one message of a stream, read from `size` bytes."""
+        free = isinstance(message, Response) or message.method == "ACK"
+        if free or self._admission.admit(flow.host, now):
+            self._receive(message, flow, now, size)
+        else:
+            self.counts["over rate"] += 1
+
+    def _receive(self, message: Request | Response, flow: Flow, now: float, size: int) -> None:
         try:
             if isinstance(message, Response):
                 self._receive_response(message, flow, now)
@@ -169,6 +190,9 @@ class Stack:
 
     def receive_broken(self, error: SipSyntaxError, flow: Flow, now: float, size: int) -> None:
         """A stream brought a message that cannot be used: answer what could be read of it."""
+        if not self._admission.admit(flow.host, now):
+            self.counts["over rate"] += 1
+            return
         self._answer_broken(error, flow, size, now)
 
     def handle_timer(self, now: float) -> None:
@@ -220,19 +244,30 @@ class Stack:
 
     def respond(self, transaction: Transaction, response: Response, now: float) -> bytes:
         """Give a server transaction its response; the bytes that were (or would be) sent."""
-        data = response.write()
+        credit = transaction.credit
+        data = None if credit is None else fitting(response, credit)
+        if data is None:
+            data = response.write()
         transaction.step(input_of_status(response.status), now, data)
         return data
 
-    def refuse(self, transaction: Transaction, response: Response, size: int) -> None:
-        """Answer a stranger's request once and forget it: no state, no retransmission, no amplification.
-
-        `size` is the request's length in bytes. The To tag must not vary (see `stateless_tag`).
+    def refuse(self, transaction: Transaction, response: Response) -> None:
+        """Answer a request once and forget it: no state, no retransmission, and to a source that has proved nothing
+        no octet more than it sent. The To tag must not vary (see `stateless_tag`).
         """
         transaction.armed.clear()
         transaction.state = State.TERMINATED
         self.terminated(transaction)
-        self._send_once(response, transaction.flow, size)
+        self._send_once(response, transaction.flow, transaction.credit)
+
+    def proven(self, transaction: Transaction, now: float) -> None:
+        """The source of a server transaction has shown who it is: it gets whole answers from now on."""
+        if transaction.credit is None:
+            return
+        transaction.credit = None
+        self._proofs.add(transaction.source.host, transaction.source.port, now)
+        if transaction.last is not None:
+            transaction.resend()
 
     def stateless_tag(self, headers: Request | Fragment) -> str:
         """A To tag that is the same for every copy of a request (RFC 3261 8.2.7), unpredictable to others."""
@@ -246,12 +281,19 @@ class Stack:
     def transport_failed(self, flow: Flow, now: float) -> None:
         """A send to `flow` failed or its connection is gone: tell the transactions that use it."""
         for table in (self._clients, self._servers):
-            for transaction in [one for one in table.values() if _same_way(one.flow, flow)]:
+            for transaction in [one for one in table.values() if same_way(one.flow, flow)]:
                 transaction.step(Input.TRANSPORT_ERROR, now)
 
     # ---- TransactionLayer
 
     def transmit(self, transaction: Transaction, data: bytes) -> None:
+        credit = transaction.credit
+        if credit is not None:
+            # The room for the refusal that may follow is not spent on a 100; it is sent when the source is proven.
+            if len(data) > credit or data.startswith(b"SIP/2.0 100"):
+                self.counts["answer would amplify"] += 1
+                return
+            transaction.credit = credit - len(data)
         self._out.append((data, transaction.flow))
 
     def deliver(self, transaction: Transaction, message: Any) -> None:
@@ -314,7 +356,7 @@ class Stack:
         vias = response.via
         transaction = self._clients.get(client_key(vias[0].branch or "", response.cseq.method))
         # RFC 3261 8.1.3.3: more than one Via means that it was meant for somebody behind us.
-        if len(vias) != 1 or (transaction is not None and not _answers(response, transaction.request)):
+        if len(vias) != 1 or (transaction is not None and not answers(response, transaction.request)):
             self.counts["foreign response"] += 1
             return
         if transaction is None:
@@ -323,6 +365,8 @@ class Stack:
                 self._events.append(StrayResponse(response, flow))
             return
         self._source = flow
+        if not flow.reliable and flow.host == transaction.flow.host:
+            self._proofs.add(flow.host, flow.port, now)
         transaction.step(input_of_status(response.status), now, response)
 
     def _receive_request(self, request: Request, flow: Flow, now: float, size: int) -> None:
@@ -334,6 +378,8 @@ class Stack:
         if request.method == "ACK":
             self._receive_ack(transaction, request, flow, now)
         elif transaction is not None:
+            if transaction.credit is not None:
+                transaction.credit += size
             transaction.step(Input.REQUEST, now)
         else:
             self._receive_new(request, key, flow, now, size)
@@ -346,20 +392,24 @@ class Stack:
         transaction.step(Input.ACK, now, ack)
 
     def _receive_new(self, request: Request, key: ServerKey, flow: Flow, now: float, size: int) -> None:
-        if not self._admission.admit(flow.host, now):
-            self.counts["over rate"] += 1
-            return
         answer_to = response_flow(request.top_via, flow)
-        stamped = _stamped(request, flow)
+        credit = self._credit(flow, now, size)
+        message = stamped(request, flow)
         if len(self) >= self._room_for(request):
-            self._refuse_new(stamped, 503, answer_to, size, (("Retry-After", self.config.retry_after),))
+            self._refuse_new(message, 503, answer_to, credit, (("Retry-After", self.config.retry_after),))
         elif request.method == "CANCEL":
-            self._receive_cancel(stamped, key, flow, answer_to, now, size)
+            self._receive_cancel(message, key, flow, answer_to, now, credit)
         elif request.to_tag is None and self._is_merged(request):
-            self._refuse_new(stamped, 482, answer_to, size)
+            self._refuse_new(message, 482, answer_to, credit)
         else:
-            transaction = self._begin_server(stamped, key, answer_to, now)
-            self._events.append(RequestReceived(transaction, stamped, flow, size))
+            transaction = self._begin_server(message, key, answer_to, flow, now, credit)
+            self._events.append(RequestReceived(transaction, message, flow))
+
+    def _credit(self, flow: Flow, now: float, size: int) -> int | None:
+        """How many octets may be sent for `size` that came from `flow`; None for as many as it takes."""
+        if flow.reliable or self._admission.is_trusted(flow.host) or self._proofs.has(flow.host, flow.port, now):
+            return None
+        return size
 
     def _is_merged(self, request: Request) -> bool:
         """Whether it is the same request by another way (RFC 3261 8.2.2.2).
@@ -376,19 +426,21 @@ class Stack:
         return limit if request.to_tag is None and request.method != "CANCEL" else limit + limit // 4
 
     def _receive_cancel(
-        self, cancel: Request, key: ServerKey, source: Flow, answer_to: Flow, now: float, size: int
+        self, cancel: Request, key: ServerKey, source: Flow, answer_to: Flow, now: float, credit: int | None
     ) -> None:
         """RFC 3261 9.2, and only from where the INVITE came: a guessed branch ends nobody else's call."""
         invite = self._servers.get(server_key(cancel, "INVITE"))
         if invite is None or invite.flow.host != answer_to.host or invite.flow.local != source.local:
             self.counts["stray CANCEL"] += 1
-            self._refuse_new(cancel, 481, answer_to, size)
+            self._refuse_new(cancel, 481, answer_to, credit)
             return
-        transaction = self._begin_server(cancel, key, answer_to, now)
+        transaction = self._begin_server(cancel, key, answer_to, source, now, credit)
         self.respond(transaction, build.response(cancel, 200, to_tag=self.stateless_tag(cancel)), now)
         self._events.append(CancelReceived(invite, cancel))
 
-    def _begin_server(self, request: Request, key: ServerKey, flow: Flow, now: float) -> Transaction:
+    def _begin_server(
+        self, request: Request, key: ServerKey, flow: Flow, source: Flow, now: float, credit: int | None
+    ) -> Transaction:
         timers, reliable = self.config.timers, flow.reliable
         transaction: Transaction
         if request.method == "INVITE":
@@ -396,25 +448,25 @@ class Stack:
             transaction = InviteServerTransaction(self, timers, reliable=reliable, key=key, flow=flow, trying=trying)
         else:
             transaction = NonInviteServerTransaction(self, timers, reliable=reliable, key=key, flow=flow)
-        transaction.request = request
+        transaction.request, transaction.source, transaction.credit = request, source, credit
         self._servers[key] = transaction
         if request.to_tag is None and request.method != "CANCEL":
             self._merged[merged_key(request)] = key
         transaction.step(Input.START, now)
         return transaction
 
-    def _refuse_new(self, request: Request, status: int, flow: Flow, size: int, headers: build.Fields = ()) -> None:
+    def _refuse_new(
+        self, request: Request, status: int, flow: Flow, credit: int | None, headers: build.Fields = ()
+    ) -> None:
         self.counts[f"refused {status}"] += 1
         response = build.response(request, status, to_tag=self.stateless_tag(request), headers=headers)
-        self._send_once(response, flow, size)
+        self._send_once(response, flow, credit)
 
     def _answer_broken(self, error: SipSyntaxError, flow: Flow, size: int, now: float) -> None:
         """Answer what could be read of a broken request, without state; silence for everything else."""
         self.counts["malformed"] += 1
         partial = error.partial
         if error.status is None or partial is None or not partial.is_answerable:
-            return
-        if not self._admission.admit(flow.host, now):
             return
         try:
             via = Via.read(partial.headers.all("Via")[0], 0)[0]
@@ -424,49 +476,19 @@ class Stack:
         except SipError:
             return
         if response is not None:
-            self._send_once(response, response_flow(via, flow), size)
+            self._send_once(response, response_flow(via, flow), self._credit(flow, now, size))
 
-    def _send_once(self, response: Response, flow: Flow, size: int) -> None:
-        data = response.write()
-        if not flow.reliable and len(data) > size:
-            limit = int(size * self.config.amplification)
-            data = trimmed(response, limit).write()
-            if len(data) > limit:
-                self.counts["answer would amplify"] += 1
-                return
-        self._out.append((data, flow))
+    def _send_once(self, response: Response, flow: Flow, credit: int | None) -> None:
+        data = response.write() if credit is None else fitting(response, credit)
+        if data is None:
+            self.counts["answer would amplify"] += 1
+        else:
+            self._out.append((data, flow))
 
     def _answer_ping(self, ping: KeepAlive, flow: Flow) -> None:
         if ping is KeepAlive.PING and flow.reliable:
             self._out.append((KeepAlive.PONG.value, flow))
 
 
-def _stamped(request: Request, source: Flow) -> Request:
-    """`request` with its top Via stamped; what was parsed of the other headers is kept."""
-    headers = stamp(request.headers, source)
-    if headers is request.headers:
-        return request
-    made = request.with_headers(headers)
-    made.cache.update(request.cache)
-    made.cache.pop(Request.via, None)
-    return made
-
-
-def _same_way(used: Flow, failed: Flow) -> bool:
-    """Whether what was sent to `used` went by `failed`; a flow without `local` goes by any to that far end."""
-    if used.local and failed.local:
-        return used == failed
-    return (used.transport, used.host, used.port) == (failed.transport, failed.host, failed.port)
-
-
 def _is_armed(key: tuple[Transaction, Input], deadline: float) -> bool:
     return key[0].armed.get(key[1]) == deadline
-
-
-def _answers(response: Response, request: Request) -> bool:
-    """Whether a response with the right branch is really about our request."""
-    return (
-        response.call_id == request.call_id
-        and response.cseq.number == request.cseq.number
-        and response.from_tag == request.from_tag
-    )

@@ -122,6 +122,7 @@ class Transaction:
     __slots__ = (
         "__weakref__",
         "armed",
+        "credit",
         "flow",
         "interval",
         "key",
@@ -130,6 +131,7 @@ class Transaction:
         "now",
         "reliable",
         "request",
+        "source",
         "state",
         "timers",
         "user",
@@ -157,6 +159,10 @@ class Transaction:
         """The request it carries, for the layers above."""
         self.user: Any = None
         """The transaction user's own object."""
+        self.source: Any = flow
+        """Where its request came from (server); it may differ from where answers go."""
+        self.credit: int | None = None
+        """Octets that a server may still send to a source that has proved nothing, None where it may send all."""
         self.now = 0.0
 
     def step(self, what: Input, now: float, message: Any = None) -> None:

@@ -11,20 +11,6 @@ from gateway.sip.message.message import Request, Response
 COOKIE = "z9hG4bK"
 """Begins every branch that is unique by itself (RFC 3261 8.1.1.7)."""
 
-_COMPACT = {
-    "via": "v",
-    "from": "f",
-    "to": "t",
-    "call-id": "i",
-    "cseq": "CSeq",
-    "www-authenticate": "WWW-Authenticate",
-    "proxy-authenticate": "Proxy-Authenticate",
-    "unsupported": "Unsupported",
-    "retry-after": "Retry-After",
-}
-
-_CHALLENGES = ("www-authenticate", "proxy-authenticate")
-
 
 def stamp(headers: Headers, source: Flow) -> Headers:
     """`headers` of a request with `received` and `rport` of its source in the top Via.
@@ -85,16 +71,28 @@ def client_key(branch: str, method: str) -> tuple[str, str]:
     return branch, method
 
 
-def trimmed(response: Response, size: int) -> Response:
-    """`response` with only what its reader cannot do without, in compact form, without a body.
-
-    Of several challenges as many as fit into `size` bytes are kept, the last one always: servers put the
-    strongest first, and the last is the one that every phone knows.
-    """
-    items = [(key, _COMPACT[key], value) for key, _, value in response.headers.items if key in _COMPACT]
-    challenges = [item for item in items if item[0] in _CHALLENGES]
-    made = Response(response.status, response.phrase, Headers.from_items(items))
-    while len(challenges) > 1 and len(made.write()) > size:
-        items.remove(challenges.pop(0))
-        made = Response(response.status, response.phrase, Headers.from_items(items))
+def stamped(request: Request, source: Flow) -> Request:
+    """`request` with its top Via stamped; what was parsed of the other headers is kept."""
+    headers = stamp(request.headers, source)
+    if headers is request.headers:
+        return request
+    made = request.with_headers(headers)
+    made.cache.update(request.cache)
+    made.cache.pop(Request.via, None)
     return made
+
+
+def answers(response: Response, request: Request) -> bool:
+    """Whether a response with the right branch is really about our request (RFC 3261 8.2.6.2)."""
+    return (
+        response.call_id == request.call_id
+        and response.cseq.number == request.cseq.number
+        and response.from_tag == request.from_tag
+    )
+
+
+def same_way(used: Flow, failed: Flow) -> bool:
+    """Whether what was sent to `used` went by `failed`; a flow without `local` goes by any to that far end."""
+    if used.local and failed.local:
+        return used == failed
+    return (used.transport, used.host, used.port) == (failed.transport, failed.host, failed.port)
