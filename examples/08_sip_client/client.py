@@ -46,7 +46,7 @@ class Call:
     def answer(self) -> None:
         """Pick up: answer the caller's offer."""
         assert isinstance(self.session, net.IncomingSession)
-        self.session.answer(self._answer_to(self.session.offer))
+        self.session.answer(self._answer_to(self.session.initial_offer))
 
     def _answer_to(self, body: bytes) -> bytes:
         offer = sdp.SessionDescription.parse(body)

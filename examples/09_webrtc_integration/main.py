@@ -73,9 +73,9 @@ async def web_calls_phone(web: WebClient, phone: SipClient) -> None:
     check(not call.session.is_confirmed, "the gateway has answered the web client while the phone still rings")
     print("  What the web client offered, and what the phone was offered:")
     offer = sdp.SessionDescription.parse(web.offer)
-    beside(offer, sdp.SessionDescription.parse(call.session.offer))
+    beside(offer, sdp.SessionDescription.parse(call.session.initial_offer))
     print("  The differences:")
-    differences(offer, sdp.SessionDescription.parse(call.session.offer))
+    differences(offer, sdp.SessionDescription.parse(call.session.initial_offer))
     section = answer.media[0]
     check(answer.has("ice-lite") and len(section.candidates) == 1, "its answer: ICE-lite, and one candidate")
     check(str(answer.first_of(section, Setup)) == "passive", "and the web client begins the DTLS handshake")

@@ -93,6 +93,6 @@ async def test_reliable_provisional_responses_are_acknowledged() -> None:
         provisional = await recorder.wait(Provisional)
         assert isinstance(provisional, Provisional)
         assert (provisional.status, b"m=audio" in provisional.body) == (183, True)
-        assert await recorder.wait(Answered) == Answered(b"")
+        assert await recorder.wait(Answered) == Answered(b"", provisional.exchange)
         session.hangup()
         await recorder.wait(Ended)

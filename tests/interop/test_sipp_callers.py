@@ -102,8 +102,8 @@ async def test_a_caller_changes_the_session_and_sends_digits() -> None:
     ]
     assert isinstance(seen[1], Offered)
     assert b"a=sendonly" in seen[1].body
-    assert isinstance(seen[3], InfoReceived)
-    assert (seen[3].content_type, seen[3].body.split()[0]) == ("application/dtmf-relay", b"Signal=5")
+    assert isinstance(seen[2], InfoReceived)
+    assert (seen[2].content_type, seen[2].body.split()[0]) == ("application/dtmf-relay", b"Signal=5")
 
 
 async def test_an_invite_without_offer_gets_ours_and_answers_in_the_ack() -> None:
