@@ -18,7 +18,11 @@ pub fn level(root_mean_square: f32) -> u8 {
     (-20.0 * (root_mean_square.max(1e-3) / OVERLOAD).log10()).round().clamp(0.0, 127.0) as u8
 }
 
-/// White noise, or noise of a colour that the far side told, from a seed.
+/// Reflection coefficient of wideband noise: nine tenths of its energy are in the telephone band, as those of most
+/// rooms, so that it keeps its level on its way to a telephone.
+const DARK: f32 = -0.7;
+
+/// Noise of no colour, or of the one that the far side told, from a seed.
 #[derive(Clone)]
 pub struct ComfortNoise {
     seed: u32,
@@ -30,11 +34,13 @@ pub struct ComfortNoise {
     reflections: [f32; ORDER],
     order: usize,
     backward: [f32; ORDER + 1],
+    /// The reflection coefficient of noise whose colour nobody told.
+    plain: f32,
 }
 
 impl ComfortNoise {
-    /// Silence until a level is set.
-    pub fn new(seed: u32) -> Self {
+    /// Silence until a level is set; at `rate` Hz.
+    pub fn new(seed: u32, rate: u32) -> Self {
         Self {
             seed: seed | 1,
             wanted: 0.0,
@@ -43,14 +49,16 @@ impl ComfortNoise {
             reflections: [0.0; ORDER],
             order: 0,
             backward: [0.0; ORDER + 1],
+            plain: if rate > 8000 { DARK } else { 0.0 },
         }
     }
 
-    /// White noise of this root mean square.
+    /// Noise of this root mean square.
     pub fn set(&mut self, root_mean_square: f32) {
         self.wanted = root_mean_square;
-        self.order = 0;
-        self.share = 1.0;
+        self.order = 1;
+        self.reflections[0] = self.plain;
+        self.share = (1.0 - self.plain * self.plain).sqrt();
     }
 
     /// Noise as a payload describes it: level, then quantized reflection coefficients; an empty one is malformed.
@@ -59,7 +67,11 @@ impl ComfortNoise {
             return false;
         };
         self.set(OVERLOAD * 10f32.powf(-f32::from(level & 0x7F) / 20.0));
+        if coefficients.is_empty() {
+            return true;
+        }
         self.order = coefficients.len().min(ORDER);
+        self.share = 1.0;
         for (reflection, &quantized) in self.reflections.iter_mut().zip(coefficients) {
             // Below 1, the filter is stable whatever a stranger sent.
             *reflection = (258.0 * (f32::from(quantized) - 127.0) / 32768.0).clamp(-0.95, 0.95);

@@ -58,24 +58,36 @@ pub fn samples(payload: &[u8], rate: u32) -> Option<usize> {
     (units > 0 && units * 5 <= LONGEST_MS as usize * 2).then_some(units * rate as usize / 400)
 }
 
-/// Whether the payload holds a copy of the packet before it (RFC 6716 section 4.2.3).
-pub fn has_copy(payload: &[u8]) -> bool {
-    let Some(&first) = payload.first() else { return false };
+/// The first bits of the first SILK frame, one for each 20 ms that has speech, then whether copies follow
+/// (RFC 6716 section 4.2.3), and how many such 20 ms there are; None where there is no SILK.
+fn silk_flags(payload: &[u8]) -> Option<(u8, u8)> {
+    let first = *payload.first()?;
     let config = first >> 3;
     if config >= 16 {
-        return false;
+        return None;
     }
     let frames = if config < 12 { [1, 1, 2, 3][(config & 3) as usize] } else { 1 };
     let start = match first & 3 {
         0 | 1 => 1,
         2 if payload.get(1).is_some_and(|&length| length >= 252) => 3,
         2 => 2,
-        // Several frames with padding are what no sender of speech makes: the decoder conceals instead.
-        _ => return false,
+        // Several frames with padding are what no sender of speech makes.
+        _ => return None,
     };
-    let Some(&flags) = payload.get(start) else { return false };
-    let side = first & 0x04 != 0 && flags >> (6 - 2 * frames) & 1 != 0;
-    flags >> (7 - frames) & 1 != 0 || side
+    Some((*payload.get(start)?, frames))
+}
+
+/// Whether the payload holds a copy of the packet before it.
+pub fn has_copy(payload: &[u8]) -> bool {
+    silk_flags(payload).is_some_and(|(flags, frames)| {
+        let side = payload[0] & 0x04 != 0 && flags >> (6 - 2 * frames) & 1 != 0;
+        flags >> (7 - frames) & 1 != 0 || side
+    })
+}
+
+/// Whether the sender found speech in this payload; true where it does not say.
+pub fn has_speech(payload: &[u8]) -> bool {
+    silk_flags(payload).is_none_or(|(flags, frames)| flags >> (8 - frames) != 0)
 }
 
 /// Whether the sender has nothing to say from here on.

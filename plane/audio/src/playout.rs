@@ -183,7 +183,7 @@ impl Playout {
             ring: Ring::new(),
             delays: Self::fresh_delays(&settings),
             concealer: Concealer::new(rate),
-            noise: ComfortNoise::new(seed),
+            noise: ComfortNoise::new(seed, rate),
             floor: 0.0,
             line: Vec::new(),
             at: 0,
@@ -288,8 +288,7 @@ impl Playout {
             return;
         };
         (slot.timestamp, slot.arrived, slot.noise) = (timestamp, now, packet.kind == Kind::Noise);
-        slot.payload.clear();
-        slot.payload.extend_from_slice(packet.payload);
+        slot.keep(packet.payload);
         if sequence > self.highest.0 {
             self.highest = (sequence, timestamp);
         }
@@ -502,7 +501,9 @@ impl Playout {
     fn decode(&mut self, sequence: i64, now: Micros) {
         let Some(slot) = self.ring.first(sequence) else { return };
         let Slot { timestamp, .. } = *slot;
-        let silent = self.codec == Codec::Opus && opus::is_silent(&slot.payload);
+        // In a silence come packets that refresh the noise.
+        let refreshed = self.opus_silent && !opus::has_speech(&slot.payload);
+        let silent = self.codec == Codec::Opus && (opus::is_silent(&slot.payload) || refreshed);
         let before = self.line.len();
         if self.decoder.decode(&slot.payload, &mut self.line).is_err() {
             // It stays missing, as if it had not come.

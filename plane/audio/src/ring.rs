@@ -5,6 +5,9 @@ use crate::Micros;
 /// Packets that can wait: 640 ms of the shortest ones.
 pub const SLOTS: i64 = 64;
 
+/// Octets by which the room of a payload grows.
+const ROOM: usize = 256;
+
 /// One packet that waits; `sequence` and `timestamp` never wrap.
 #[derive(Default)]
 pub struct Slot {
@@ -14,6 +17,17 @@ pub struct Slot {
     pub noise: bool,
     pub payload: Vec<u8>,
     full: bool,
+}
+
+impl Slot {
+    /// Keeps a copy of the payload, in a room that most payloads fit in, so that it seldom grows.
+    pub fn keep(&mut self, payload: &[u8]) {
+        self.payload.clear();
+        if self.payload.capacity() < payload.len() {
+            self.payload.reserve_exact(payload.len().next_multiple_of(ROOM));
+        }
+        self.payload.extend_from_slice(payload);
+    }
 }
 
 /// A window of sequence numbers, each with room for its packet; the rooms are used over and over.

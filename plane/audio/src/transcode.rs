@@ -10,6 +10,8 @@ use crate::{Error, Micros};
 /// Frames that are made up for at once after the caller was late; the time of more is passed over.
 const CATCH_UP: u32 = 3;
 /// A silent sender's noise is told again when it changed by so many dB, looked at so often, in any case so often (ms).
+/// Before it is told the first time, it is listened to for so many ms, and still sent as audio.
+const NOISE_AFTER_MS: u32 = 60;
 const NOISE_CHANGE: u8 = 2;
 const NOISE_LOOK_MS: u32 = 200;
 const NOISE_AGAIN_MS: u32 = 2_000;
@@ -69,12 +71,14 @@ pub struct Transcoder {
     frames: u64,
 }
 
-/// A silence that is told as comfort noise.
+/// A silence that is told as comfort noise; times in ms.
+#[derive(Default)]
 struct Silence {
-    energy: f32,
-    level: Option<u8>,
+    lasted: u32,
     since_look: u32,
     since_told: u32,
+    root_mean_square: f32,
+    level: Option<u8>,
 }
 
 impl Transcoder {
@@ -181,18 +185,20 @@ impl Transcoder {
             None => &self.pcm,
         };
         self.payload.clear();
-        if self.comfort_noise && heard == Heard::Silence {
-            let energy = noise::root_mean_square(pcm);
-            let milliseconds = (self.frame / 1000) as u32;
-            self.marker = true;
-            let silence = self.silence.get_or_insert_with(|| Silence::new(energy));
-            if let Some(level) = silence.told(energy, milliseconds) {
-                self.payload.push(level);
-                self.send(Kind::Noise, false, send);
+        if heard == Heard::Voice {
+            self.silence = None;
+        } else if self.comfort_noise {
+            let silence = self.silence.get_or_insert_with(Silence::default);
+            silence.hear(noise::root_mean_square(pcm), (self.frame / 1000) as u32);
+            if silence.lasted >= NOISE_AFTER_MS {
+                self.marker = true;
+                if let Some(level) = silence.told() {
+                    self.payload.push(level);
+                    self.send(Kind::Noise, false, send);
+                }
+                return;
             }
-            return;
         }
-        self.silence = None;
         if self.encoder.encode(pcm, &mut self.payload).is_err() || self.payload.is_empty() {
             return;
         }
@@ -211,28 +217,29 @@ impl Transcoder {
 }
 
 impl Silence {
-    fn new(energy: f32) -> Self {
-        Self { energy, level: None, since_look: 0, since_told: 0 }
-    }
-
-    /// The level to tell, if it is time to, after so many ms more of this root mean square.
-    fn told(&mut self, energy: f32, milliseconds: u32) -> Option<u8> {
-        self.energy += (energy - self.energy) * 0.2;
+    /// So many ms more of this root mean square.
+    fn hear(&mut self, root_mean_square: f32, milliseconds: u32) {
+        // The first of it holds what the filters remember of the voice.
+        let share = if self.lasted < NOISE_AFTER_MS { 1.0 } else { 0.2 };
+        self.root_mean_square += (root_mean_square - self.root_mean_square) * share;
+        self.lasted = self.lasted.saturating_add(milliseconds);
         self.since_look += milliseconds;
         self.since_told += milliseconds;
-        let level = noise::level(self.energy);
-        let tell = match self.level {
-            None => true,
-            Some(_) if self.since_look < NOISE_LOOK_MS => false,
-            Some(told) => {
-                self.since_look = 0;
-                told.abs_diff(level) >= NOISE_CHANGE || self.since_told >= NOISE_AGAIN_MS
-            }
-        };
-        if tell {
-            self.level = Some(level);
-            (self.since_look, self.since_told) = (0, 0);
+    }
+
+    /// The level, if it is time to tell it.
+    fn told(&mut self) -> Option<u8> {
+        if self.level.is_some() && self.since_look < NOISE_LOOK_MS {
+            return None;
         }
-        tell.then_some(level)
+        self.since_look = 0;
+        let level = noise::level(self.root_mean_square);
+        let changed = self.level.is_none_or(|told| told.abs_diff(level) >= NOISE_CHANGE);
+        if !changed && self.since_told < NOISE_AGAIN_MS {
+            return None;
+        }
+        self.level = Some(level);
+        self.since_told = 0;
+        Some(level)
     }
 }

@@ -43,16 +43,25 @@ pub fn sweep(low: f32, high: f32, amplitude: f32, rate: u32, seconds: f32) -> Ve
     (0..samples).map(sample).collect()
 }
 
-/// Something like speech: harmonics of a pitch that glides, in syllables of 300 ms with pauses of 100 ms.
-pub fn speech(rate: u32, seconds: f32) -> Vec<i16> {
-    let (mut phase, mut pcm) = (0.0f32, Vec::new());
-    for index in 0..(rate as f32 * seconds) as usize {
+/// Something like a vowel: harmonics of a pitch that glides.
+pub fn vowel(rate: u32, seconds: f32) -> Vec<i16> {
+    let mut phase = 0.0f32;
+    let sample = |index: usize| {
         let time = index as f32 / rate as f32;
         phase += (140.0 + 30.0 * (time * 3.0).sin()) / rate as f32;
         let voice: f32 = (1..20).map(|n| (phase.fract() * TAU * n as f32).sin() / n as f32).sum();
-        let syllable = (time / 0.4).fract() * 0.4;
+        (4000.0 * voice) as i16
+    };
+    (0..(rate as f32 * seconds) as usize).map(sample).collect()
+}
+
+/// Something like speech: vowels of 300 ms with pauses of 100 ms.
+pub fn speech(rate: u32, seconds: f32) -> Vec<i16> {
+    let mut pcm = vowel(rate, seconds);
+    for (index, sample) in pcm.iter_mut().enumerate() {
+        let syllable = (index as f32 / rate as f32 / 0.4).fract() * 0.4;
         let envelope = (syllable / 0.02).min((0.3 - syllable) / 0.02).clamp(0.0, 1.0);
-        pcm.push((4000.0 * voice * envelope) as i16);
+        *sample = (f32::from(*sample) * envelope) as i16;
     }
     pcm
 }
