@@ -94,6 +94,8 @@ def check_config(config: ConfigOption = None) -> None:
         check_ports(settings)
     except ConfigError as error:
         raise fail(error) from None
+    for notice in settings.notices:
+        output.print(f"[yellow]{notice}[/]")
     output.print(f"[green]The configuration is good.[/] Domain {settings.domain}, {len(settings.users)} users.")
 
 

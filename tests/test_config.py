@@ -122,7 +122,6 @@ def _other(path: tuple[str, ...], field: FieldInfo) -> str:
         "web.listen": "[::1]:8081",
         "web.public_url": "https://phone.example.com",
         "web.allowed_origins": "https://a.example,https://b.example",
-        "web.proxies": "127.0.0.1,::1",
         "web.ice_servers": '[{"urls": "stun:stun.example.com"}]',
         "sip.registration.digest_algorithms": "SHA-256, MD5",
         "webrtc.listen": "127.0.0.1:40001",
@@ -140,6 +139,11 @@ def _other(path: tuple[str, ...], field: FieldInfo) -> str:
         "trunks": "[{name: t, uri: 'sip:pbx.example.com'}]",
         "media.engine": "rtpengine:127.0.0.1:2223",
         "domain": "example.com",
+        "limits.max_calls": "77",
+        "limits.calls_per_second": "7",
+        "limits.guest_calls": "7",
+        "emergency.numbers": "112",
+        "emergency.trunk": "office",
     }
     dotted = ".".join(path)
     if dotted in special:
@@ -163,6 +167,9 @@ def test_every_key_can_be_set_by_environment(path: tuple[str, ...], field: Field
     environ = {"GATEWAY_" + "__".join(path).upper(): _other(path, field)}
     if path[:2] == ("web", "tls"):
         environ = {"GATEWAY_WEB__TLS__CERT": "something", "GATEWAY_WEB__TLS__KEY": "something"}
+    if path[0] == "emergency":
+        environ = {"GATEWAY_EMERGENCY__NUMBERS": "112", "GATEWAY_EMERGENCY__TRUNK": "office"}
+        environ["GATEWAY_TRUNKS"] = "[{name: office, uri: 'sip:pbx.example.com'}]"
     config: Any = load(None, environ)
     default: Any = Config()
     changed = [
@@ -170,7 +177,9 @@ def test_every_key_can_be_set_by_environment(path: tuple[str, ...], field: Field
         for other, each in KEYS
         if shape.section(each.annotation) is None and _get(config, other) != _get(default, other)
     ]
-    expected = [".".join(path)] if path[:2] != ("web", "tls") else ["web.tls.cert", "web.tls.key"]
+    together = {"web.tls": ["web.tls.cert", "web.tls.key"]}
+    together["emergency"] = ["trunks", "emergency.numbers", "emergency.trunk"]
+    expected = together.get(".".join(path[:-1]), [".".join(path)])
     assert changed == expected
 
 
@@ -235,7 +244,7 @@ def test_words_of_the_file_stay_words(tmp_path: Path) -> None:
     assert config.users[0].aliases == ("0044", "+4989")
     assert config.users[0].password == SecretStr("8675309")
     assert (config.routes[0].match, config.routes[0].prefix) == ("0044", "+49")
-    assert config.web.guests == "off"
+    assert config.web.guests is False
     assert config.web.guests_may_call == ("600",)
 
 

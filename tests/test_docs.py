@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from gateway.call.state import diagram
+from gateway.call.diagram import diagram
 from gateway.call.status import Cause
 
 ROOT = Path(__file__).parent.parent
 
 
 def test_the_diagram_in_docs_is_the_table() -> None:
-    """docs/calls.md shows what `python -m gateway.call.state` prints."""
+    """docs/calls.md shows what `python -m gateway.call.diagram` prints."""
     text = (ROOT / "docs" / "calls.md").read_text()
     assert f"```mermaid\n{diagram()}```" in text
 

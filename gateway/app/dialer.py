@@ -33,6 +33,8 @@ from gateway.sip.message.uri import Uri
 log = structlog.get_logger(__name__)
 
 _REMEMBERED_PREFERENCES = 10_000
+_WHEN_FULL = 10
+"""Seconds a caller is asked to wait while every call of a trunk is taken."""
 _LIKELY = ("g722", "pcmu", "pcma")
 """What a phone nobody has called yet most likely chooses: few desk phones speak Opus, most that do prefer these."""
 
@@ -128,7 +130,8 @@ class GatewayDialer:
             log.error("registrations cannot be read", user=user.id, reason=str(error))
             if has_page:
                 return ()
-            raise RouteError(Cause.OVERLOADED, "the registrations cannot be read at the moment") from None
+            reason = "identity.store: the registrations cannot be read at the moment"
+            raise RouteError(Cause.OVERLOADED, reason) from None
 
     def _outside_leg(self, target: SipTarget, call_id: str) -> CalleeLeg:
         trunk = self._trunks.get(target.trunk) if target.trunk is not None else None
@@ -136,8 +139,13 @@ class GatewayDialer:
             settings = self._settings(target.uri, (), self._config.rtp.srtp)
             destination = Destination(target.uri)
         else:
-            if self._trunk_load[trunk.name] >= trunk.max_calls:
-                raise RouteError(Cause.OVERLOADED, f"trunk {trunk.name} has as many calls as it may")
+            full = trunk.max_calls is not None and self._trunk_load[trunk.name] >= trunk.max_calls
+            if full and not target.emergency:
+                raise RouteError(
+                    Cause.LINE_FULL,
+                    f"trunks[{trunk.name}].max_calls: all {trunk.max_calls} calls of the trunk are taken",
+                    retry_after=_WHEN_FULL,
+                )
             destination = _trunk_destination(trunk, target.uri)
             settings = self._settings(destination.uri, trunk.codecs, trunk.srtp or self._config.rtp.srtp)
             self._trunk_load[trunk.name] += 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -133,10 +132,15 @@ class GatewayApp:
 
     def _make_calls(self, engine: MediaEngine, identity: IdentityMap, dialer: GatewayDialer) -> Calls:
         config = self.config
-        trunks = [trunk.name for trunk in config.trunks]
         calls = Calls(
             engine,
-            Router(identity, settings.routes(config), settings.own_names(config), trunks),
+            Router(
+                identity,
+                settings.routes(config),
+                settings.own_names(config),
+                settings.trunk_places(config),
+                settings.emergency(config),
+            ),
             dialer,
             asyncio.get_running_loop(),
             settings=settings.call_settings(config),
@@ -169,9 +173,7 @@ class GatewayApp:
 
     async def _open_web(self, identity: IdentityMap, presence: Presence) -> None:
         config = self.config
-        front = WebFront(
-            config, identity, presence, self.calls, self._check_password, self._token, self._credential_mark
-        )
+        front = WebFront(config, identity, presence, self.calls, self._check_password, self._token)
         web_settings = settings.web(config)
         application = create_app(front, web_settings)
         if config.metrics.enabled:
@@ -232,10 +234,6 @@ class GatewayApp:
 
     def _check_password(self, user_id: str, secret: str) -> bool:
         return passwords.check(self._credentials.get(user_id), secret)
-
-    def _credential_mark(self, user_id: str) -> str | None:
-        credential = self._credentials.get(user_id)
-        return None if credential is None else hashlib.sha256(credential.ha1["SHA-256"].encode()).hexdigest()[:16]
 
     def password(self, user_id: str) -> str:
         """The password in force; for the demo and the tests, which play the users."""

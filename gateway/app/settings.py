@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 from pydantic import SecretStr
 
+from gateway.call.limits import CallLimits
 from gateway.call.record import CallSettings
-from gateway.call.registry import CallLimits
-from gateway.call.routing import Route
+from gateway.call.routing import Emergency, Route
 from gateway.config import Config, advertised
 from gateway.errors import ConfigError
 from gateway.legs.registrar import LockOut, TrunkSource
@@ -65,15 +65,36 @@ def routes(config: Config) -> tuple[Route, ...]:
 
 def call_settings(config: Config) -> CallSettings:
     return CallSettings(
-        config.sip.ring_timeout,
-        config.limits.max_call_duration or _NEVER,
-        config.media.service_max_duration or _NEVER,
+        ring_timeout=config.sip.ring_timeout,
+        max_duration=config.limits.max_call_duration or _NEVER,
+        service_max_duration=config.media.service_max_duration or _NEVER,
+        reattach_time=config.limits.reattach_time,
     )
 
 
 def call_limits(config: Config) -> CallLimits:
     limits = config.limits
-    return CallLimits(limits.max_calls, limits.calls_per_second, history=limits.history_size)
+    return CallLimits(
+        max_calls=limits.calls,
+        calls_per_second=limits.rate,
+        guest_calls=limits.guests,
+        guest_calls_per_source=limits.guest_calls_per_source,
+        history=limits.history_size,
+    )
+
+
+def trunk_places(config: Config) -> dict[str, str]:
+    """Trunk name -> the host, or host:port, that its numbers belong to in a SIP URI."""
+    places = {}
+    for trunk in config.trunks:
+        host, port = trunk.place
+        host = f"[{host}]" if ":" in host else host
+        places[trunk.name] = host if port is None else f"{host}:{port}"
+    return places
+
+
+def emergency(config: Config) -> Emergency:
+    return Emergency(numbers=frozenset(config.emergency.numbers), trunk=config.emergency.trunk)
 
 
 def digest(config: Config, secret: bytes) -> DigestServer:
@@ -119,13 +140,6 @@ def web(config: Config) -> WebSettings:
     limits = config.web.limits
     return WebSettings(
         allowed_origins=config.web.allowed_origins,
-        public_url=config.web.public_url or "",
-        proxies=config.web.proxies,
-        open_rooms=config.web.rooms_open,
-        guest_calls=limits.guest_calls,
-        guest_calls_per_address=limits.guest_calls_per_source,
-        issuer=config.domain,
-        sign_in_file=config.state_dir / "sign-ins.json",
         max_body=limits.max_message_size,
         max_message=limits.max_message_size,
         max_batch=limits.max_batch,
@@ -201,7 +215,7 @@ def _rtpengine(config: Config, address: tuple[str, int]) -> RtpengineConfig:
             transcode=codecs.transcode,
         ),
         patience=Patience(config.webrtc.setup_timeout, rtp.media_timeout, rtp.held_timeout),
-        max_sessions=config.limits.max_calls,
+        max_sessions=config.limits.calls,
     )
 
 
@@ -219,7 +233,7 @@ def _embedded(config: Config) -> EmbeddedConfig:
         telephone_event=codecs.telephone_event,
         transcode=codecs.transcode,
         opus=OpusSettings(codecs.opus.complexity, codecs.opus.bitrate),
-        max_sessions=config.limits.max_calls,
+        max_sessions=config.limits.calls,
         media_timeout=rtp.media_timeout,
         held_timeout=rtp.held_timeout,
         tone_frequency=round(config.media.tone.frequency),

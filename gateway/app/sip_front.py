@@ -24,8 +24,13 @@ from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.locate import forward_limit
 from gateway.sip.message.build import Refusal
 from gateway.sip.message.message import Request
+from gateway.sip.message.uri import Uri
 
 log = structlog.get_logger(__name__)
+
+_ANY_NUMBER = 1_000_000_000
+"""Calls of a trunk without a limit of its own: limits.max_calls is the bound."""
+_OVERLOADED = (Cause.OVERLOADED, Cause.LINE_FULL, Cause.TOO_MANY_OWN)
 
 
 class SipFront:
@@ -64,10 +69,6 @@ class SipFront:
 
     async def _place(self, session: IncomingSession, identity: str | None) -> None:
         request = session.request
-        if not session.initial_offer:
-            # An INVITE without an offer wants ours (RFC 3264 section 5), which no caller of ours can make yet.
-            session.reject(488, "Offer Wanted")
-            return
         hops = forward_limit(request)
         if isinstance(hops, Refusal):
             session.reject(hops.status)
@@ -77,23 +78,24 @@ class SipFront:
         if caller is None:
             session.reject(403)
             return
-        leg = SipCallerLeg(self._new_tag(), session, address, session.source.host)
+        policy = self._srtp_policy(identity)
+        kind = _kind_offered(policy, session.source)
+        leg = SipCallerLeg(self._new_tag(), session, address, session.source.host, kind)
         try:
-            if not self._srtp_fits(leg.party.kind, identity):
+            if not _srtp_fits(policy, leg.party.kind):
                 raise RouteError(Cause.NOT_ACCEPTABLE, "the SRTP policy does not allow this offer")
-            await self._calls.place(leg, caller, str(request.uri), leg.offer, limit)
+            await self._calls.place(leg, caller, str(request.uri), leg.initial_offer, limit)
         except RouteError as error:
-            await leg.end(error.cause)
+            leg.refuse(error.cause, _told(error), error.retry_after)
         except Exception:
             log.exception("call could not be placed")
             await leg.end(Cause.ERROR)
 
-    def _srtp_fits(self, kind: Kind, identity: str | None) -> bool:
-        """Whether the offer keeps the SRTP policy of its trunk, or the general one."""
-        policy = self._srtp
+    def _srtp_policy(self, identity: str | None) -> SrtpPolicy:
+        """The SRTP policy of the caller's trunk, or the general one."""
         if identity is not None and identity.startswith(TRUNK):
-            policy = self._trunks[identity.removeprefix(TRUNK)].srtp or policy
-        return not ((policy == "required" and kind is Kind.RTP) or (policy == "off" and kind is Kind.SDES))
+            return self._trunks[identity.removeprefix(TRUNK)].srtp or self._srtp
+        return self._srtp
 
     def _caller(self, request: Request, identity: str | None) -> tuple[Caller | None, Address, int | None]:
         """Who calls, as the callee is told: users by the identity map, trunks by what they say in From."""
@@ -101,11 +103,29 @@ class SipFront:
         if identity is not None and identity.startswith(TRUNK):
             trunk = self._trunks[identity.removeprefix(TRUNK)]
             user = said.uri.user or "anonymous"
-            address = Address(f"sip:{user}@{self._identity.domain}", said.display_name or user)
-            return Caller(identity, ("*",), transit=False), address, trunk.max_calls
+            # In the trunk's own number plan: calling back leads there, and no number of it passes for a user of ours.
+            address = Address(str(Uri.of(user, *trunk.place)), said.display_name or user)
+            return Caller(identity, ("*",), transit=False), address, trunk.max_calls or _ANY_NUMBER
         user_entry = self._identity.by_id(identity) if identity is not None else None
         if user_entry is None:
             return None, Address(str(said.uri)), None
         name = user_entry.display_name or said.display_name or user_entry.id
         address = Address(self._identity.sip_uri(user_entry.id), name)
         return Caller(user_entry.id, user_entry.may_call), address, user_entry.max_calls
+
+
+def _srtp_fits(policy: SrtpPolicy, kind: Kind) -> bool:
+    """Whether an offer of that kind keeps the policy."""
+    return not ((policy == "required" and kind is Kind.RTP) or (policy == "off" and kind is Kind.SDES))
+
+
+def _kind_offered(policy: SrtpPolicy, source: Flow) -> Kind:
+    """What a caller is offered whose INVITE makes no offer of its own."""
+    if source.transport in ("ws", "wss"):
+        return Kind.WEBRTC
+    return Kind.SDES if policy == "required" else Kind.RTP
+
+
+def _told(error: RouteError) -> str:
+    """Which limit refused the call: told to the caller, for it is ours to say; why else is in the log only."""
+    return str(error).partition(":")[0] if error.cause in _OVERLOADED else ""

@@ -1,4 +1,9 @@
-"""One side of a call, whatever it speaks: what the call asks of it, and what it tells the call."""
+"""One side of a call, whatever it speaks: what the call asks of it, and what it tells the call.
+
+An *exchange* is one offer with its answer (RFC 3264). Whoever offers numbers it: `Leg.offer` carries
+the call's number and `OfferAnswered` names it; `Offered` carries the leg's number and `answer_offer`
+names it. What names an exchange that is over is told to nobody.
+"""
 
 from __future__ import annotations
 
@@ -60,17 +65,41 @@ class HungUp(LegEvent):
 
 
 @dataclass(frozen=True, slots=True)
-class Reoffered(LegEvent):
-    """The far end wants to change the session (re-INVITE, UPDATE); answered by `Leg.update_answer`."""
+class Offered(LegEvent):
+    """The far end wants to change the session (re-INVITE, UPDATE); replied to once, by `Leg.answer_offer`."""
 
-    sdp: str
+    exchange: int
+    """The leg's number of it."""
+    sdp: str | None
+    """None: it asks for our offer (a re-INVITE without one); its answer comes as `Confirmed`."""
 
 
 @dataclass(frozen=True, slots=True)
-class UpdateAnswered(LegEvent):
-    """The far end answered our `Leg.update`; `sdp` None means that it refused and all stays as it was."""
+class OfferCancelled(LegEvent):
+    """The far end took an offer back that we have not answered yet."""
 
+    exchange: int
+
+
+@dataclass(frozen=True, slots=True)
+class OfferAnswered(LegEvent):
+    """The outcome of our `Leg.offer`; `sdp` None means that it was refused and all stays as it was."""
+
+    exchange: int
+    """The number `Leg.offer` was given."""
     sdp: str | None
+    cause: Cause = Cause.NOT_ACCEPTABLE
+    """Why it was refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed(LegEvent):
+    """The answer of a far end that had asked for our offer (in ACK or PRACK, RFC 3261 section 13.2.1)."""
+
+    exchange: int
+    """0: the offer that `CallerLeg.answer` gave; else the number of its `Offered`."""
+    sdp: str | None
+    """None: it gave no answer, so nothing was agreed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +116,22 @@ class DigitPressed(LegEvent):
 
     digit: str
     duration_ms: int = 160
+
+
+@dataclass(frozen=True, slots=True)
+class Away(LegEvent):
+    """The client vanished (its socket closed, its flow died) and may come back; the leg is still there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Returned(LegEvent):
+    """The client is back; `sdp` is its new offer with an ICE restart, None where its media stands as it was.
+
+    An offer is answered by `Leg.answer_offer` with this exchange.
+    """
+
+    exchange: int = 0
+    sdp: str | None = None
 
 
 LegListener = Callable[["Leg", LegEvent], None]
@@ -108,17 +153,21 @@ class Leg(Protocol):
         """The far end: the caller's own address, or the callee that was dialled."""
 
     @property
+    def references(self) -> tuple[str, ...]:
+        """What its own protocol calls this call: SIP Call-IDs, of each phone that was asked; () for none."""
+
+    @property
     def can_update(self) -> bool:
-        """Whether `update` reaches the far end (a bare HTTP session cannot be re-offered)."""
+        """Whether `offer` reaches the far end (a bare HTTP session cannot be re-offered)."""
 
     def listen(self, listener: LegListener) -> None:
         """Have events delivered to `listener`; one listener, events before it are kept."""
 
-    async def update(self, sdp: str) -> None:
-        """Answered legs: re-offer the session; the outcome is an UpdateAnswered event."""
+    async def offer(self, exchange: int, sdp: str) -> None:
+        """Answered legs: re-offer the session; the outcome is one OfferAnswered event of that number."""
 
-    async def update_answer(self, sdp: str | None, cause: Cause = Cause.NOT_ACCEPTABLE) -> None:
-        """Answer the last Reoffered event; None refuses it with `cause`."""
+    async def answer_offer(self, exchange: int, sdp: str | None, cause: Cause = Cause.NOT_ACCEPTABLE) -> None:
+        """Answer its Offered event of that number, with an offer where it asked for one; None refuses with `cause`."""
 
     async def candidate(self, candidate: str, mid: str | None) -> None:
         """Pass one of our ICE candidates on, where the front end trickles."""
@@ -126,12 +175,15 @@ class Leg(Protocol):
     async def digit(self, digit: str, duration_ms: int) -> bool:
         """Pass a digit on by signalling; False when this leg wants it in the media (RFC 4733)."""
 
+    async def held(self, held: bool) -> None:
+        """The other side holds this one now, or has taken it back; for front ends that can show it."""
+
     async def end(self, cause: Cause) -> None:
         """Reject, cancel or hang up, as the leg's own state wants it; idempotent."""
 
 
 class CallerLeg(Leg, Protocol):
-    """The side that dialled: its offer came with the call, we answer it."""
+    """The side that dialled: its offer came with the call and we answer it, or it had none and gets ours."""
 
     async def early_answer(self, sdp: str) -> None:
         """Here is the answer before the callee rings, if the front end can carry one."""
@@ -139,8 +191,11 @@ class CallerLeg(Leg, Protocol):
     async def ring(self, sdp: str | None) -> None:
         """The callee rings; `sdp` is an answer for early media."""
 
-    async def answer(self, sdp: str) -> None:
-        """The callee accepted; `sdp` is the final answer."""
+    async def answer(self, sdp: str) -> bool:
+        """The callee accepted; `sdp` is the final answer, or our offer to a caller that made none.
+
+        False: the front end has an answer already and cannot carry this other one, so it wants a re-offer.
+        """
 
 
 class CalleeLeg(Leg, Protocol):

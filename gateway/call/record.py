@@ -10,27 +10,33 @@ from gateway.call.status import Cause
 from gateway.media.engine import CallStatistics
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CallSettings:
     """Limits of one call, in seconds."""
 
     ring_timeout: float = 60.0
     max_duration: float = 4 * 3600.0
-    update_timeout: float = 35.0
-    """How long one side may take to answer the other's re-offer; SIP's own limit is 32 (RFC 3261 timer B)."""
+    offer_timeout: float = 35.0
+    """How long one side may take to answer an offer; SIP's own limit is 32 (RFC 3261 timer B)."""
+    reattach_time: float = 30.0
+    """How long a client that vanished may take to come back before its call ends."""
     service_max_duration: float = 600.0
     """The same for a call to a built-in service, which nobody would end who has forgotten it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One line of a call's history."""
+    """One line of a call's history: one row of a table, done."""
 
     at: float
     """Seconds since the call began."""
     input: Input
     state: State
     """The state after it."""
+    leg: str | None = None
+    """Tag of the leg it came from."""
+    references: tuple[str, ...] = ()
+    """What that leg's own protocol calls the call: its SIP Call-IDs."""
 
 
 @dataclass(slots=True)
@@ -48,4 +54,6 @@ class CallRecord:
     """From the start to media being up on both sides."""
     ended_after_ms: float | None = None
     cause: Cause | None = None
+    references: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """SIP Call-IDs of each leg, by its tag."""
     statistics: CallStatistics = field(default_factory=CallStatistics)

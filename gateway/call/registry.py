@@ -5,33 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
 
 from gateway.call.call import Call
 from gateway.call.leg import CalleeLeg, CallerLeg, Leg
+from gateway.call.limits import Admission, CallLimits
 from gateway.call.record import CallRecord, CallSettings
-from gateway.call.routing import Caller, RouteError, Router, Target
+from gateway.call.routing import Caller, RouteError, Router, SipTarget, Target
 from gateway.call.state import State
 from gateway.call.status import Cause
 from gateway.call.timers import Timers
 from gateway.media.engine import MediaEngine, MediaEvent
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class CallLimits:
-    """Bounds on what callers can ask of the gateway."""
-
-    max_calls: int = 500
-    calls_per_second: float = 50.0
-    """New calls, averaged over one second; a burst of as many is let through."""
-    max_calls_per_caller: int = 10
-    history: int = 1000
-    """Records of ended calls kept in memory."""
 
 
 class Dialer(Protocol):
@@ -61,16 +49,14 @@ class Calls:
         self._dialer = dialer
         self._timers = timers
         self._settings = settings or CallSettings()
-        self._limits = limits or CallLimits()
+        limits = limits or CallLimits()
+        self._admission = Admission(limits, timers.time())
         self._new_id = new_id
         self._on_preference = on_preference
         self._calls: dict[str, Call] = {}
-        self._per_caller: Counter[str] = Counter()
-        self._tokens = self._limits.calls_per_second
-        self._refilled_at = timers.time()
         self._observers: list[Callable[[Call], None]] = []
         self._closing = False
-        self.ended: deque[CallRecord] = deque(maxlen=self._limits.history)
+        self.ended: deque[CallRecord] = deque(maxlen=limits.history)
         """Records of the calls that are over, oldest first."""
         self.refused: Counter[Cause] = Counter()
         engine.subscribe(self._media_event)
@@ -89,16 +75,15 @@ class Calls:
         self._observers.append(observer)
 
     async def place(
-        self, leg: CallerLeg, caller: Caller, dialled: str, offer: str, max_calls: int | None = None
+        self, leg: CallerLeg, caller: Caller, dialled: str, offer: str | None, max_calls: int | None = None
     ) -> Call:
-        """Route what `caller` dialled and start the call.
+        """Route what `caller` dialled and start the call; `offer` None: the caller wants ours.
 
         Raises RouteError whose cause is what the front end answers; `leg` is then untouched.
         """
         try:
             target = self._admit(caller, dialled, max_calls)
             call_id = self._new_id()
-            self._per_caller[caller.id] += 1
             try:
                 callees = await self._dialer.legs(target, call_id)
                 if self._closing:
@@ -106,11 +91,18 @@ class Calls:
                 if not callees:
                     raise RouteError(Cause.UNAVAILABLE, f"{dialled} is not reachable at the moment")
             except BaseException:
-                self._release(caller.id)
+                self._admission.release(caller)
                 raise
         except RouteError as error:
             self.refused[error.cause] += 1
-            log.info("call refused", caller=caller.id, dialled=dialled[:80], cause=error.cause.word)
+            log.info(
+                "call refused",
+                caller=caller.id,
+                dialled=dialled[:80],
+                cause=error.cause.word,
+                reason=str(error),
+                sip_call_id=",".join(leg.references) or None,
+            )
             raise
         call = Call(
             call_id,
@@ -121,11 +113,12 @@ class Calls:
             engine=self._engine,
             timers=self._timers,
             settings=self._settings,
-            on_change=lambda changed: self._changed(changed, caller.id),
+            on_change=lambda changed: self._changed(changed, caller),
             on_preference=self._on_preference,
         )
         self._calls[call_id] = call
-        log.info("call", call_id=call_id, state="new", caller=caller.id, dialled=dialled[:80])
+        references = ",".join(leg.references) or None
+        log.info("call", call_id=call_id, state="new", caller=caller.id, dialled=dialled[:80], sip_call_id=references)
         call.start()
         return call
 
@@ -143,27 +136,15 @@ class Calls:
 
     def _admit(self, caller: Caller, dialled: str, max_calls: int | None) -> Target:
         target = self._router.route(dialled, caller)
-        now = self._timers.time()
-        rate = self._limits.calls_per_second
-        self._tokens = min(rate, self._tokens + (now - self._refilled_at) * rate)
-        self._refilled_at = now
-        # Those that are still being placed count too: a burst would slip past while the store is asked.
-        if self._closing or self._per_caller.total() >= self._limits.max_calls or self._tokens < 1:
-            raise RouteError(Cause.OVERLOADED, "the gateway has as many calls as it takes")
-        own = self._limits.max_calls_per_caller if max_calls is None else max_calls
-        if self._per_caller[caller.id] >= own:
-            raise RouteError(Cause.OVERLOADED, f"{caller.id} has as many calls as it may")
-        self._tokens -= 1
+        if self._closing:
+            raise RouteError(Cause.OVERLOADED, "the gateway is closing")
+        emergency = isinstance(target, SipTarget) and target.emergency
+        self._admission.admit(caller, max_calls, self._timers.time(), emergency=emergency)
         return target
 
-    def _release(self, caller_id: str) -> None:
-        self._per_caller[caller_id] -= 1
-        if self._per_caller[caller_id] <= 0:
-            del self._per_caller[caller_id]
-
-    def _changed(self, call: Call, caller_id: str) -> None:
+    def _changed(self, call: Call, caller: Caller) -> None:
         if call.state is State.ENDED and self._calls.pop(call.id, None) is not None:
-            self._release(caller_id)
+            self._admission.release(caller)
             self.ended.append(call.record)
         for observer in self._observers:
             try:

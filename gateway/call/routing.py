@@ -6,7 +6,7 @@ Pure decisions: the directory and the routes come in as values, nothing is looke
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Protocol
@@ -26,9 +26,11 @@ _USER_SAFE = "-_.!~*'()&=+$,;?/"  # "unreserved" and "user-unreserved" of RFC 32
 class RouteError(GatewayError):
     """The call goes nowhere; `cause` says why, in both worlds' words."""
 
-    def __init__(self, cause: Cause, reason: str) -> None:
+    def __init__(self, cause: Cause, reason: str, *, retry_after: int | None = None) -> None:
         super().__init__(reason)
         self.cause = cause
+        self.retry_after = retry_after
+        """Seconds after which it may be tried again, where that is known (RFC 3261 section 20.33)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,8 @@ class SipTarget:
 
     uri: str
     trunk: str | None = None
+    emergency: bool = False
+    """Goes out however many calls there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,41 +88,109 @@ class Caller:
     id: str
     """User id, trunk name, or a guest's peer id."""
     may_call: tuple[str, ...]
+    """Patterns of what it may dial. "*" and its like mean everybody of ours; what leaves the gateway needs a pattern
+    of numbers ("0*", "sip:*@example.com") or of trunks ("trunk:pbx", "trunk:*")."""
     transit: bool = True
     """Whether its calls may leave the gateway again; a trunk's may not, or strangers would dial out on our bill."""
+    guest: bool = False
+    """Has no account."""
+    source: str = ""
+    """IP address, where it is a guest."""
+
+    def may_reach(self, meant: _Dialled) -> bool:
+        """Whether it may dial that, as long as the call stays here."""
+        return any(meant.matches(pattern) for pattern in self.may_call)
+
+    def may_leave(self, meant: _Dialled, trunk: str | None) -> bool:
+        """Whether it may dial that through `trunk`, or to a URI elsewhere: only where it is said."""
+        if not self.transit:
+            return False
+        return any(
+            (trunk is not None and fnmatchcase(f"trunk:{trunk}", pattern))
+            if pattern.startswith("trunk:")
+            else _says_what(pattern) and meant.matches(pattern)
+            for pattern in self.may_call
+        )
+
+
+def _says_what(pattern: str) -> bool:
+    """Whether a pattern names anything at all; "*" and "sip:*@*" do not."""
+    return bool(re.sub(r"^(sips?|tel):", "", pattern).strip("*?@"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Emergency:
+    """Numbers that anybody may dial at any time."""
+
+    numbers: frozenset[str] = frozenset()
+    trunk: str | None = None
+    """Name of the trunk that they go through; None: none is set, and they are dialled like any other."""
 
 
 class Router:
     """Dialled string and caller in, one target out."""
 
     def __init__(
-        self, directory: Directory, routes: Sequence[Route], domains: Sequence[str], trunks: Sequence[str] = ()
+        self,
+        directory: Directory,
+        routes: Sequence[Route],
+        domains: Sequence[str],
+        trunks: Mapping[str, str] | None = None,
+        emergency: Emergency | None = None,
     ) -> None:
+        """`trunks` is their names with the host, or host:port, that their numbers belong to."""
         self._directory = directory
         self._routes = tuple(routes)
         self._domains = frozenset(domain.lower() for domain in domains)
-        self._trunks = frozenset(trunks)
+        self._trunks = dict(trunks or {})
+        self._trunk_hosts = {host.lower(): name for name, host in reversed(self._trunks.items())}
+        self._emergency = emergency or Emergency()
 
     def route(self, dialled: str, caller: Caller) -> Target:
         """Where a call goes.
 
-        Raises RouteError: NOT_FOUND for nobody, FORBIDDEN for what the caller may not dial.
+        Raises RouteError: FORBIDDEN for what the caller may not dial (whoever it is, and whether there is anybody),
+        NOT_FOUND for nobody.
         """
         meant = _read(dialled)
-        if not any(meant.matches(pattern) for pattern in caller.may_call):
+        emergency = self._emergency
+        if caller.transit and emergency.trunk and meant.user in emergency.numbers and self._is_ours(meant.written):
+            return SipTarget(meant.user, trunk=emergency.trunk, emergency=True)
+        target = self._target(meant)
+        if isinstance(target, SipTarget):
+            if not caller.may_leave(meant, target.trunk):
+                way = f"trunk:{target.trunk}" if target.trunk is not None else target.uri
+                raise RouteError(Cause.FORBIDDEN, f"{caller.id} may not call {meant.user} through {way} (may_call)")
+        elif not caller.may_reach(meant):
             raise RouteError(Cause.FORBIDDEN, f"{caller.id} may not call {meant.user}")
-        for route in self._routes:
-            if meant.matches(route.match):
-                target = self._follow(route, meant.user)
-                if isinstance(target, SipTarget) and not caller.transit:
-                    raise RouteError(Cause.FORBIDDEN, f"{caller.id} may not be sent on to {route.to}")
-                return target
+        if isinstance(target, RouteError):
+            raise target
+        return target
+
+    def _target(self, meant: _Dialled) -> Target | RouteError:
+        """Who is meant, whoever asks; the error where it is nobody, for those who may know."""
+        trunk = self._trunk_of(meant.written)
+        try:
+            for route in self._routes:
+                if meant.matches(route.match) if trunk is None else fnmatchcase(meant.uri, route.match):
+                    return self._follow(route, meant.user)
+        except RouteError as error:
+            return error
+        if trunk is not None:
+            return SipTarget(meant.user, trunk=trunk)
         found = self._directory.find(meant.written)
         if found is None and self._is_ours(meant.written):
             found = self._directory.find(_escaped(meant.user))
         if found is not None:
             return UserTarget(found)
-        raise RouteError(Cause.NOT_FOUND, f"nobody answers to {meant.user}")
+        return RouteError(Cause.NOT_FOUND, f"nobody answers to {meant.user}")
+
+    def _trunk_of(self, uri: str) -> str | None:
+        """The trunk whose number plan a URI belongs to: calling back who called through it."""
+        host = uri.rpartition("@")[2].lower() if "@" in uri else ""
+        if host in self._domains:
+            return None
+        return self._trunk_hosts.get(host)
 
     def _is_ours(self, uri: str) -> bool:
         host = uri.rpartition("@")[2] if "@" in uri else ""
@@ -181,15 +253,6 @@ def _read(dialled: str) -> _Dialled:
     at_host = f"@{host}" if host else ""
     scheme = scheme.lower()
     return _Dialled(plain, f"{scheme}:{_escaped(plain)}{at_host}", f"{scheme}:{_escaped(user)}{at_host}")
-
-
-def allows(patterns: Sequence[str], dialled: str) -> bool:
-    """Whether one of the patterns of what somebody may dial fits `dialled`."""
-    try:
-        meant = _read(dialled)
-    except RouteError:
-        return False
-    return any(meant.matches(pattern) for pattern in patterns)
 
 
 def _unescaped(user: str) -> str:

@@ -1,12 +1,19 @@
-"""The life of a call as one table: (state, input) -> (actions, next state).
+"""The states, inputs and actions of a call, and what a table of them is.
 
-An input that has no row is counted and logged by the call, never a crash. The diagram in
-docs/calls.md is drawn from this table by `diagram()`.
+A call is an *attempt* until one callee has answered (attempt_table.py) and a *bridge* from then on
+(bridge_table.py). Each is a table `(state, input) -> (actions, next state)`; an input that has no
+row is counted and logged, never a crash.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum
+
+from gateway.call.leg import Leg, LegEvent
+from gateway.call.status import Cause
+from gateway.media.engine import MediaEvent
 
 
 class State(Enum):
@@ -18,9 +25,13 @@ class State(Enum):
     RINGING = "ringing"
     EARLY = "early"
     """The callee sends early media (183 with SDP)."""
+    CONFIRMING = "confirming"
+    """The callee has answered, and the caller, who made no offer, has ours."""
     CONNECTED = "connected"
-    UPDATING = "updating"
-    """Connected, and one side's new offer is with the other side."""
+    EXCHANGING = "exchanging"
+    """Connected, and an offer is with one of the two sides."""
+    AWAY = "away"
+    """Connected, and the client of at least one side has vanished and may return."""
     ENDED = "ended"
 
 
@@ -31,13 +42,33 @@ class Input(Enum):
     CALLEE_RINGING = "callee-ringing"
     CALLEE_EARLY_MEDIA = "callee-early-media"
     CALLEE_ANSWERED = "callee-answered"
+    """With an answer to the caller's offer."""
+    CALLEE_TOOK_OFFER = "callee-took-offer"
+    """With an answer to an offer of ours, because the caller made none."""
     CALLEE_REJECTED = "callee-rejected"
+    CALLEE_FAILED = "callee-failed"
+    """The media of one callee cannot come up."""
     ALL_REJECTED = "all-rejected"
+    CALLER_CONFIRMED = "caller-confirmed"
+    """The caller's answer to our offer came."""
     CALLER_HUNG_UP = "caller-hung-up"
     CALLEE_HUNG_UP = "callee-hung-up"
-    REOFFERED = "reoffered"
-    UPDATE_ANSWERED = "update-answered"
-    UPDATE_TIMEOUT = "update-timeout"
+    HUNG_UP = "hung-up"
+    OFFERED = "offered"
+    OFFER_WANTED = "offer-wanted"
+    """A side asks for our offer (a re-INVITE without one)."""
+    OFFER_CANCELLED = "offer-cancelled"
+    OFFER_ANSWERED = "offer-answered"
+    OFFER_TIMEOUT = "offer-timeout"
+    EXCHANGE_OVER = "exchange-over"
+    RENEGOTIATE = "renegotiate"
+    """One side must be offered again by ourselves: its answer changed, or its peer."""
+    REPLACE = "replace"
+    """One leg makes room for another."""
+    LEG_AWAY = "leg-away"
+    LEG_RETURNED = "leg-returned"
+    ALL_RETURNED = "all-returned"
+    REATTACH_TIMEOUT = "reattach-timeout"
     CANDIDATE = "candidate"
     DIGIT = "digit"
     MEDIA_CONNECTED = "media-connected"
@@ -50,10 +81,10 @@ class Input(Enum):
 
 
 class Action(Enum):
-    """What the call does about it; each is one method of Call."""
+    """What is done about it; each is one method of Attempt, of Bridge, or of both."""
 
     OFFER_MEDIA = "offer_media"
-    """Have the engine turn the caller's offer into one for each callee."""
+    """Have the engine turn the caller's offer into one for each callee, or make one where there is none."""
     ACCEPT_EARLY = "accept_early"
     """Answer a browser at once, so that ICE and DTLS come up while the phone rings (C3)."""
     INVITE_CALLEES = "invite_callees"
@@ -63,12 +94,31 @@ class Action(Enum):
     """Keep the callee that answered, end every other."""
     ANSWER_MEDIA = "answer_media"
     ANSWER_CALLER = "answer_caller"
+    COMMIT_CALLEE = "commit_callee"
+    """Give the engine the callee's answer to the offer that we made."""
+    OFFER_CALLER = "offer_caller"
+    """Accept the caller's INVITE with our offer."""
+    COMMIT_CALLER = "commit_caller"
     DROP_CALLEE = "drop_callee"
-    REOFFER = "reoffer"
+    PASS_OFFER = "pass_offer"
+    """Hand one side's offer to the other."""
+    ANSWER_ALONE = "answer_alone"
+    """Answer one side's offer without asking the other, who is not there to be asked."""
+    MAKE_OFFER = "make_offer"
+    """Reply to a request for an offer with one of our own."""
+    OFFER_AGAIN = "offer_again"
+    REMEMBER = "remember"
+    """Do it once the open exchange is over."""
     REFUSE_GLARE = "refuse_glare"
-    ANSWER_REOFFER = "answer_reoffer"
-    GIVE_UP_REOFFER = "give_up_reoffer"
-    """The other side never answered: refuse it to the one who asked, all stays as it was."""
+    TAKE_ANSWER = "take_answer"
+    GIVE_UP_OFFER = "give_up_offer"
+    """The answer never came: refuse the offer to the one who made it, all stays as it was."""
+    FORGET_OFFER = "forget_offer"
+    """Nobody waits for the answer any more."""
+    REPLACE_LEG = "replace_leg"
+    WAIT_FOR_RETURN = "wait_for_return"
+    TAKE_BACK = "take_back"
+    JOIN = "join"
     ADD_CANDIDATE = "add_candidate"
     PASS_DIGIT = "pass_digit"
     NOTE_MEDIA = "note_media"
@@ -78,81 +128,21 @@ class Action(Enum):
 
 
 Row = tuple[tuple[Action, ...], State]
+Table = Mapping[tuple[State, Input], Row]
 
-_FINISH = (Action.END_LEGS, Action.DELETE_MEDIA)
-_ANSWER = (Action.CHOOSE_CALLEE, Action.ANSWER_MEDIA, Action.ANSWER_CALLER)
-
-BEFORE_ANSWER = (State.CALLING, State.RINGING, State.EARLY)
-ANSWERED = (State.CONNECTED, State.UPDATING)
-ALIVE = (State.NEW, *BEFORE_ANSWER, *ANSWERED)
+FINISH = (Action.END_LEGS, Action.DELETE_MEDIA)
+"""What every way to ENDED does."""
 
 
-def _table() -> dict[tuple[State, Input], Row]:
-    rows: dict[tuple[State, Input], Row] = {
-        (State.NEW, Input.START): (
-            (Action.OFFER_MEDIA, Action.ACCEPT_EARLY, Action.INVITE_CALLEES),
-            State.CALLING,
-        ),
-        (State.CALLING, Input.CALLEE_RINGING): ((Action.RING_CALLER,), State.RINGING),
-        (State.CALLING, Input.CALLEE_EARLY_MEDIA): ((Action.EARLY_MEDIA,), State.EARLY),
-        (State.RINGING, Input.CALLEE_RINGING): ((), State.RINGING),
-        (State.RINGING, Input.CALLEE_EARLY_MEDIA): ((Action.EARLY_MEDIA,), State.EARLY),
-        (State.EARLY, Input.CALLEE_RINGING): ((), State.EARLY),
-        # The first early description is committed; a changed one takes effect with the answer (C9).
-        (State.EARLY, Input.CALLEE_EARLY_MEDIA): ((), State.EARLY),
-        (State.CONNECTED, Input.REOFFERED): ((Action.REOFFER,), State.UPDATING),
-        (State.UPDATING, Input.REOFFERED): ((Action.REFUSE_GLARE,), State.UPDATING),
-        (State.UPDATING, Input.UPDATE_ANSWERED): ((Action.ANSWER_REOFFER,), State.CONNECTED),
-        (State.UPDATING, Input.UPDATE_TIMEOUT): ((Action.GIVE_UP_REOFFER,), State.CONNECTED),
-        # Announcements before the answer may ask for digits.
-        (State.EARLY, Input.DIGIT): ((Action.PASS_DIGIT,), State.EARLY),
-    }
-    for state in BEFORE_ANSWER:
-        rows[state, Input.CALLEE_ANSWERED] = (_ANSWER, State.CONNECTED)
-        rows[state, Input.CALLEE_REJECTED] = ((Action.DROP_CALLEE,), state)
-        rows[state, Input.CALLEE_HUNG_UP] = ((Action.DROP_CALLEE,), state)
-        rows[state, Input.ALL_REJECTED] = (_FINISH, State.ENDED)
-        rows[state, Input.RING_TIMEOUT] = (_FINISH, State.ENDED)
-        # The first offer is still open: a second one is refused (RFC 3311 section 5.2).
-        rows[state, Input.REOFFERED] = ((Action.REFUSE_GLARE,), state)
-    for state in ANSWERED:
-        rows[state, Input.CALLEE_HUNG_UP] = (_FINISH, State.ENDED)
-        rows[state, Input.MEDIA_TIMEOUT] = (_FINISH, State.ENDED)
-        rows[state, Input.MAX_DURATION] = (_FINISH, State.ENDED)
-        rows[state, Input.DIGIT] = ((Action.PASS_DIGIT,), state)
-    for state in ALIVE:
-        rows[state, Input.CALLER_HUNG_UP] = (_FINISH, State.ENDED)
-        rows[state, Input.MEDIA_FAILED] = (_FINISH, State.ENDED)
-        rows[state, Input.FAULT] = (_FINISH, State.ENDED)
-        rows[state, Input.STOP] = (_FINISH, State.ENDED)
-        if state is not State.NEW:
-            rows[state, Input.CANDIDATE] = ((Action.ADD_CANDIDATE,), state)
-            rows[state, Input.MEDIA_CONNECTED] = ((Action.NOTE_MEDIA,), state)
-    return rows
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallInput:
+    """One input with what came along."""
 
-
-TABLE = _table()
-
-ENDS_UNANSWERED = frozenset(
-    what for (state, what), (_, target) in TABLE.items() if state is State.CALLING and target is State.ENDED
-)
-"""Inputs that end a call whose callee has not answered yet."""
-
-
-def diagram() -> str:
-    """The table as a Mermaid state diagram, one arrow for each pair of states."""
-    arrows: dict[tuple[State, State], list[str]] = {}
-    for (state, what), (_, target) in TABLE.items():
-        if target is not state:
-            arrows.setdefault((state, target), []).append(what.value)
-    lines = ["stateDiagram-v2", f"    [*] --> {State.NEW.value}"]
-    for (state, target), inputs in arrows.items():
-        lines.append(f"    {state.value} --> {target.value}: {', '.join(sorted(inputs))}")
-    lines.append(f"    {State.ENDED.value} --> [*]")
-    return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    import sys
-
-    sys.stdout.write(diagram())
+    input: Input
+    leg: Leg | None = None
+    event: LegEvent | MediaEvent | None = None
+    cause: Cause | None = None
+    exchange: int = 0
+    """OFFER_TIMEOUT: number of the exchange that was waited for."""
+    new_leg: Leg | None = None
+    """REPLACE: who comes in for `leg`."""

@@ -25,6 +25,11 @@ class Cause(Enum):
     FORBIDDEN = ("forbidden", 403, 21, "This call is not allowed.")
     MEDIA_FAILED = ("media-failed", 500, 41, "The audio connection could not be made.")
     MEDIA_TIMEOUT = ("media-timeout", 500, 41, "The audio connection was lost.")
+    LOST = ("lost", 480, 27, "The connection to one side was lost and did not come back.")
+    UNREACHABLE = ("unreachable", 503, 27, "The other side's telephone system cannot be reached.")
+    PEER_ERROR = ("peer-error", 502, 38, "The other side's telephone system has a fault.")
+    LINE_FULL = ("line-full", 503, 34, "Every line to the outside is taken at the moment.")
+    TOO_MANY_OWN = ("too-many-own", 503, 47, "You have as many calls as you may have at once.")
     GLARE = ("glare", 491, 41, "Both sides changed the call at the same moment.")
     OVERLOADED = ("overloaded", 503, 42, "Too many calls at the moment.")
     ERROR = ("error", 500, 41, "Something went wrong in the gateway.")
@@ -39,7 +44,7 @@ class Cause(Enum):
 _BY_WORD = {cause.word: cause for cause in Cause}
 
 _BY_STATUS = {
-    400: Cause.ERROR,
+    400: Cause.PEER_ERROR,
     401: Cause.FORBIDDEN,
     403: Cause.FORBIDDEN,
     404: Cause.NOT_FOUND,
@@ -57,7 +62,7 @@ _BY_STATUS = {
     487: Cause.CANCELLED,
     488: Cause.NOT_ACCEPTABLE,
     491: Cause.GLARE,
-    503: Cause.UNAVAILABLE,
+    503: Cause.UNREACHABLE,
     504: Cause.NO_ANSWER,
     600: Cause.BUSY,
     603: Cause.DECLINED,
@@ -75,7 +80,7 @@ def cause_of_status(status: int) -> Cause:
         return Cause.NORMAL
     if 300 <= status < 500:
         return Cause.UNAVAILABLE
-    return Cause.DECLINED if status >= 600 else Cause.ERROR
+    return Cause.DECLINED if status >= 600 else Cause.PEER_ERROR
 
 
 def cause_of_word(word: str | None, default: Cause = Cause.NORMAL) -> Cause:
@@ -88,8 +93,11 @@ _MOST_TELLING = (
     Cause.BUSY,
     Cause.FORBIDDEN,
     Cause.NOT_ACCEPTABLE,
+    Cause.MEDIA_FAILED,
     Cause.NO_ANSWER,
+    Cause.PEER_ERROR,
     Cause.UNAVAILABLE,
+    Cause.UNREACHABLE,
     Cause.NOT_FOUND,
 )
 

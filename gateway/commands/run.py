@@ -82,6 +82,8 @@ def print_welcome(app: GatewayApp, output: Console, *, secrets: bool = True) -> 
             "\nThere are no accounts yet. For two of them, and every key with its default, stop this and begin with\n"
             "    gateway example-config > gateway.yaml"
         )
+    for notice in app.config.notices:
+        output.print(f"\n[yellow]{notice}[/]")
     services = _services(app.config)
     output.print(f"\n{services}Ctrl-C stops the gateway.\n")
 

@@ -18,6 +18,7 @@ SERVICES = ("echo", "tone")
 """Built-in services a route can lead to."""
 
 _ID = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9._+-]{0,63}")
+_PLACE = re.compile(r"sips?:(?:[^@]*@)?(?P<host>\[[^\]]*\]|[^:;?]+)(?::(?P<port>[0-9]+))?", re.IGNORECASE)
 _SIP_URI = re.compile(r"sips?:(?:[^\s<>\"@]+@)?[^\s<>\"@]+", re.IGNORECASE)
 
 
@@ -51,11 +52,10 @@ class UserConfig(Section):
     """"auto" makes one at the first start and keeps it in the state directory; a chosen one is better set by
     environment than here."""
     may_call: tuple[Text, ...] = ("*",)
-    """Patterns of what the user may dial (* stands for anything)."""
+    """Patterns of what the user may dial. "*" is every user, service and room; a call through a trunk or to a SIP URI
+    elsewhere needs a pattern that says so: "0*", "+49*", "sip:*@example.com", "trunk:pbx", "trunk:*"."""
     max_calls: int = Field(default=10, ge=1)
     """Calls at once."""
-    role: Literal["user", "operator", "admin"] = "user"
-    """What the user may do over /api: "operator" sees and ends calls, "admin" sees the audit log too."""
 
     @field_validator("id")
     @classmethod
@@ -87,7 +87,6 @@ class UserConfig(Section):
             web=self.web,
             may_call=self.may_call,
             max_calls=self.max_calls,
-            role=self.role,
         )
 
 
@@ -175,8 +174,16 @@ class Trunk(Section):
     """Codecs it prefers, best first; default: the order of codecs.rtp."""
     srtp: SrtpPolicy | None = None
     """Overrides rtp.srtp for this trunk."""
-    max_calls: int = Field(default=100, ge=1)
-    """Calls at once through it."""
+    max_calls: int | None = Field(default=None, ge=1)
+    """Calls at once through it, in each direction; default: as many as limits.max_calls."""
+
+    @property
+    def place(self) -> tuple[str, int | None]:
+        """Host and port of `uri`: where its numbers belong to."""
+        found = _PLACE.match(self.uri)
+        assert found is not None
+        host, port = found["host"].strip("[]").lower(), found["port"]
+        return host, None if port is None else int(port)
 
     @field_validator("name")
     @classmethod
@@ -201,4 +208,27 @@ class Trunk(Section):
             raise ValueError("register needs a username")
         if self.password is not None and self.username is None:
             raise ValueError("password needs a username")
+        return self
+
+
+class EmergencyConfig(Section):
+    """Numbers that everybody may dial at any time, whatever may_call and limits say."""
+
+    numbers: tuple[Text, ...] = ()
+    """As they are dialled: "112", "911"; default: none, and the start says so."""
+    trunk: Text | None = None
+    """Name of the trunk they go through."""
+
+    @field_validator("numbers")
+    @classmethod
+    def _dialled(cls, numbers: tuple[str, ...]) -> tuple[str, ...]:
+        for number in numbers:
+            if not re.fullmatch(r"[0-9*#+]{2,15}", number):
+                raise ValueError(f"{number!r} is no number of 2 to 15 digits")
+        return numbers
+
+    @model_validator(mode="after")
+    def _whole(self) -> EmergencyConfig:
+        if bool(self.numbers) != (self.trunk is not None):
+            raise ValueError("numbers and trunk are set both or neither")
         return self

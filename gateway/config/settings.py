@@ -8,14 +8,17 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from gateway.config.machine import cpus, memory_bytes
 from gateway.config.network import RtpConfig, SipConfig, WebConfig, WebRtcConfig
-from gateway.config.people import Codec, IdentityConfig, Route, Trunk, UserConfig
+from gateway.config.people import Codec, EmergencyConfig, IdentityConfig, Route, Trunk, UserConfig
 from gateway.config.values import HostPort, Section, Text, host, port, without_empty
 from gateway.errors import ConfigError
 from gateway.identity.mapping import IdentityMap, Rule
 from gateway.identity.model import User
 
 ENGINES = ("embedded", "rtpengine")
+_MEMORY_OF_A_CALL = 4 * 1024**2
+"""Bytes of the machine's memory that the default of limits.max_calls counts for one call; most of it is for others."""
 
 
 class OpusConfig(Section):
@@ -51,14 +54,39 @@ class CodecsConfig(Section):
 class LimitsConfig(Section):
     """What the gateway carries at most; above it calls are refused with 503."""
 
-    max_calls: int = Field(default=500, ge=1)
-    """Calls at once."""
-    calls_per_second: float = Field(default=50.0, gt=0)
-    """New calls a second."""
+    max_calls: int | None = Field(default=None, ge=1)
+    """Calls at once; default: 500 for each CPU of the machine, as far as its memory goes (4 MB a call)."""
+    calls_per_second: float | None = Field(default=None, gt=0)
+    """New calls a second; default: 100, or 200 where there are two CPUs or more."""
+    guest_calls: int | None = Field(default=None, ge=0)
+    """Calls of guests at once; default: half of max_calls, so that the rest is kept for those with an account."""
+    guest_calls_per_source: int = Field(default=10, ge=1)
+    """Calls of guests at once from one IP address."""
+    reattach_time: float = Field(default=30.0, ge=0, le=600)
+    """How long a call waits for a client that vanished (a reload, a lost connection) to come back (s)."""
     max_call_duration: float = Field(default=14_400.0, ge=0)
     """A call ends after so long; 0 never (s)."""
     history_size: int = Field(default=1_000, ge=0)
     """Ended calls that are remembered."""
+
+    @property
+    def calls(self) -> int:
+        """`max_calls`, or what the machine is good for."""
+        if self.max_calls is not None:
+            return self.max_calls
+        return max(100, min(500 * cpus(), memory_bytes() // _MEMORY_OF_A_CALL))
+
+    @property
+    def rate(self) -> float:
+        """`calls_per_second`, or what the machine is good for: signalling uses one CPU, media the others."""
+        if self.calls_per_second is not None:
+            return self.calls_per_second
+        return 100.0 if cpus() < 2 else 200.0
+
+    @property
+    def guests(self) -> int:
+        """`guest_calls`, or half of all."""
+        return self.calls // 2 if self.guest_calls is None else self.guest_calls
 
 
 class LogConfig(Section):
@@ -152,6 +180,7 @@ class Config(BaseSettings):
     """Where dialled numbers lead, the first that matches counts; what none matches is looked up among the users."""
     trunks: tuple[Trunk, ...] = ()
     """PBXs and providers."""
+    emergency: EmergencyConfig = EmergencyConfig()
     limits: LimitsConfig = LimitsConfig()
     log: LogConfig = LogConfig()
     metrics: MetricsConfig = MetricsConfig()
@@ -190,6 +219,8 @@ class Config(BaseSettings):
             known = {"trunk": trunks, "user": users}.get(kind)
             if known is not None and "{" not in target and target not in known:
                 raise ConfigError(f"routes.{index}.to", f"there is no {kind} {target!r} in {kind}s")
+        if self.emergency.trunk is not None and self.emergency.trunk not in trunks:
+            raise ConfigError("emergency.trunk", f"there is no trunk {self.emergency.trunk!r} in trunks")
         self._check_sockets()
         self.identity_map()
         return self
@@ -207,6 +238,13 @@ class Config(BaseSettings):
                     raise ConfigError(key, f"port {address.port} is already taken by {other}")
             if protocol == "udp" and address.port in self.rtp.ports and _overlap(address.host, self.rtp.listen):
                 raise ConfigError(key, f"port {address.port} lies within rtp.ports {self.rtp.ports}")
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What is allowed and yet worth a sentence at the start."""
+        if self.emergency.numbers:
+            return ()
+        return ("No emergency number is set (emergency.numbers): nobody can call for help through this gateway.",)
 
     @property
     def realm(self) -> str:

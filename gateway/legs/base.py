@@ -32,6 +32,11 @@ class LegBase(ABC):
         return self._address
 
     @property
+    def references(self) -> tuple[str, ...]:
+        """Only SIP has names of its own for a call."""
+        return ()
+
+    @property
     def can_update(self) -> bool:
         return True
 
@@ -54,11 +59,15 @@ class LegBase(ABC):
         """Digits go into the media unless a leg says otherwise."""
         return False
 
-    @abstractmethod
-    async def update(self, sdp: str) -> None: ...
+    async def held(self, held: bool) -> None:
+        """A far end that gets the offer itself sees in it that it is held."""
+        return
 
     @abstractmethod
-    async def update_answer(self, sdp: str | None, cause: Cause = Cause.NOT_ACCEPTABLE) -> None: ...
+    async def offer(self, exchange: int, sdp: str) -> None: ...
+
+    @abstractmethod
+    async def answer_offer(self, exchange: int, sdp: str | None, cause: Cause = Cause.NOT_ACCEPTABLE) -> None: ...
 
     @abstractmethod
     async def end(self, cause: Cause) -> None: ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.call.leg import Address, Answered, LegEvent, UpdateAnswered
+from gateway.call.leg import Address, Answered, LegEvent, OfferAnswered
 from gateway.call.status import Cause
 from gateway.legs.base import LegBase
 from gateway.media.engine import Kind, Party
@@ -18,11 +18,11 @@ class ServiceLeg(LegBase):
     async def invite(self, sdp: str, caller: Address) -> None:
         self._tell(Answered(sdp))
 
-    async def update(self, sdp: str) -> None:
-        self._tell(UpdateAnswered(sdp))
+    async def offer(self, exchange: int, sdp: str) -> None:
+        self._tell(OfferAnswered(exchange, sdp))
 
-    async def update_answer(self, sdp: str | None, cause: Cause = Cause.NOT_ACCEPTABLE) -> None:
-        """A service never re-offers, so there is nothing to answer."""
+    async def answer_offer(self, exchange: int, sdp: str | None, cause: Cause = Cause.NOT_ACCEPTABLE) -> None:
+        """A service never offers, so there is nothing to answer."""
 
     async def digit(self, digit: str, duration_ms: int) -> bool:
         """Digits signalled to a service have nowhere to go."""

@@ -11,12 +11,14 @@ import structlog
 from gateway.call.leg import (
     Address,
     Answered,
+    Confirmed,
     DigitPressed,
     HungUp,
+    OfferAnswered,
+    OfferCancelled,
+    Offered,
     Rejected,
-    Reoffered,
     Ringing,
-    UpdateAnswered,
 )
 from gateway.call.status import Cause, cause_of_status, most_telling
 from gateway.legs.base import LegBase
@@ -31,10 +33,16 @@ from gateway.sip.message.uri import Uri
 log = structlog.get_logger(__name__)
 
 _GLOBAL_FAILURE = 600
+_OVERLOADED = 503
+_RETRY_AFTER = 5
+"""Seconds a caller is asked to wait when nobody knows better."""
 
 
 class Session(Protocol):
     """One INVITE usage as the legs drive it in either role (gateway.sip.user_agent)."""
+
+    call_id: str
+    """Call-ID of its dialog."""
 
     def listen(self, handler: Callable[[events.SessionEvent], None]) -> None: ...
 
@@ -114,19 +122,37 @@ class _SipLeg(LegBase):
     def __init__(self, party: Party, address: Address) -> None:
         super().__init__(party, address)
         self._session: Session | None = None
-        self._exchange = 0
+        self._ours: dict[int, int] = {}
+        """The session's number of an offer of ours -> the call's."""
+        self._wanted: set[int] = set()
+        """Numbers of re-INVITEs that asked for our offer."""
+        self._early_outcomes: list[events.OfferAnswered] | None = None
+        """Outcomes that came before the session had given the number of the offer; None: it has."""
 
-    async def update(self, sdp: str) -> None:
-        if self._session is not None:
-            self._session.offer(sdp.encode())
+    @property
+    def references(self) -> tuple[str, ...]:
+        return () if self._session is None else (self._session.call_id,)
 
-    async def update_answer(self, sdp: str | None, cause: Cause = Cause.NOT_ACCEPTABLE) -> None:
+    async def offer(self, exchange: int, sdp: str) -> None:
+        if self._session is None:
+            self._deliver(OfferAnswered(exchange, None))
+            return
+        outcomes: list[events.OfferAnswered] = []
+        self._early_outcomes = outcomes
+        number = self._session.offer(sdp.encode())
+        self._early_outcomes = None
+        self._ours[number] = exchange
+        for outcome in outcomes:
+            self._in_dialog(outcome)
+
+    async def answer_offer(self, exchange: int, sdp: str | None, cause: Cause = Cause.NOT_ACCEPTABLE) -> None:
         if self._session is None:
             return
         if sdp is None:
-            self._session.refuse_offer(self._exchange, cause.status)
+            self._wanted.discard(exchange)
+            self._session.refuse_offer(exchange, cause.status)
         else:
-            self._session.answer_offer(self._exchange, sdp.encode())
+            self._session.answer_offer(exchange, sdp.encode())
 
     def _in_dialog(self, event: events.SessionEvent) -> None:
         """What either side of a call may do once there is a dialog."""
@@ -135,17 +161,31 @@ class _SipLeg(LegBase):
                 self._over = True
                 self._deliver(HungUp(_cause_of_end(event)))
             case events.Offered(exchange=exchange, body=body) if body:
-                self._exchange = exchange
-                self._deliver(Reoffered(text_of(body)))
+                self._deliver(Offered(exchange, text_of(body)))
             case events.Offered(exchange=exchange):
-                # A re-INVITE without an offer asks for ours; what stands is offered by nobody here yet.
-                if self._session is not None:
-                    self._session.refuse_offer(exchange, Cause.NOT_ACCEPTABLE.status)
-            case events.OfferAnswered(status=status, body=body):
-                self._deliver(UpdateAnswered(text_of(body) if body and 200 <= status < 300 else None))
+                self._wanted.add(exchange)
+                self._deliver(Offered(exchange, None))
+            case events.OfferCancelled(exchange=exchange):
+                self._wanted.discard(exchange)
+                self._deliver(OfferCancelled(exchange))
+            case events.OfferAnswered():
+                self._outcome(event)
             case events.InfoReceived(content_type=content_type, body=body):
                 for digit, duration_ms in digits_of(content_type, body):
                     self._deliver(DigitPressed(digit, duration_ms))
+
+    def _outcome(self, event: events.OfferAnswered) -> None:
+        """The peer's answer to an offer of ours, whoever had asked for it; any other is not ours to hear of."""
+        if self._early_outcomes is not None:
+            self._early_outcomes.append(event)
+            return
+        sdp = text_of(event.body) if event.body and 200 <= event.status < 300 else None
+        if event.exchange in self._wanted:
+            self._wanted.discard(event.exchange)
+            self._deliver(Confirmed(event.exchange, sdp))
+        elif event.exchange in self._ours:
+            refused = cause_of_status(event.status) if event.status >= 300 else Cause.NOT_ACCEPTABLE
+            self._deliver(OfferAnswered(self._ours.pop(event.exchange), sdp, refused))
 
 
 def _cause_of_end(event: events.Ended) -> Cause:
@@ -160,18 +200,27 @@ def _cause_of_end(event: events.Ended) -> Cause:
 class SipCallerLeg(_SipLeg):
     """A phone that called us: the user agent server side of an INVITE."""
 
-    def __init__(self, tag: str, session: CallerSession, address: Address, source: str | None) -> None:
-        self.offer = text_of(session.initial_offer)
-        """The description the INVITE brought."""
-        super().__init__(Party(tag, kind_of(self.offer), private_source=source), address)
+    def __init__(
+        self, tag: str, session: CallerSession, address: Address, source: str | None, kind: Kind = Kind.RTP
+    ) -> None:
+        """`kind` is what a caller that makes no offer is offered."""
+        self.initial_offer = text_of(session.initial_offer) if session.initial_offer else None
+        """The description the INVITE brought; None: it asks for ours."""
+        spoken = kind if self.initial_offer is None else kind_of(self.initial_offer)
+        super().__init__(Party(tag, spoken, private_source=source), address)
         self._caller = session
         self._session = session
         self._answered = False
         session.listen(self._happened)
 
     def _happened(self, event: events.SessionEvent) -> None:
-        if not self._over:
-            self._in_dialog(event)
+        if self._over:
+            return
+        if isinstance(event, events.Confirmed):
+            if self.initial_offer is None:
+                self._deliver(Confirmed(0, text_of(event.body) if event.body else None))
+            return
+        self._in_dialog(event)
 
     async def early_answer(self, sdp: str) -> None:
         """A browser behind SIP over WebSocket gets its answer in a 183."""
@@ -183,9 +232,12 @@ class SipCallerLeg(_SipLeg):
         else:
             self._caller.ring(183, body=sdp.encode())
 
-    async def answer(self, sdp: str) -> None:
+    async def answer(self, sdp: str) -> bool:
         self._answered = True
+        # A 200 carries another description than an unreliable 183 did, and the session knows what to do after a
+        # reliable one.
         self._caller.answer(sdp.encode())
+        return True
 
     async def end(self, cause: Cause) -> None:
         if self._over:
@@ -194,8 +246,16 @@ class SipCallerLeg(_SipLeg):
         if self._answered:
             self._caller.hangup(reason_of(cause))
         else:
-            status = cause.status if cause.status >= 300 else Cause.UNAVAILABLE.status
-            self._caller.reject(status, headers=(("Reason", reason_of(cause)),))
+            self.refuse(cause)
+
+    def refuse(self, cause: Cause, detail: str = "", retry_after: int | None = None) -> None:
+        """Answer the INVITE with the status of `cause`; `detail` says where it was refused, in a few words."""
+        self._over = True
+        status = cause.status if cause.status >= 300 else Cause.UNAVAILABLE.status
+        headers = [("Reason", reason_of(cause, detail))]
+        if status == _OVERLOADED:
+            headers.append(("Retry-After", str(retry_after or _RETRY_AFTER)))
+        self._caller.reject(status, headers=headers)
 
 
 class SipCalleeLeg(_SipLeg):
@@ -219,6 +279,10 @@ class SipCalleeLeg(_SipLeg):
         self._refusals: list[Cause] = []
         self.chosen: Destination | None = None
         """Where the call was answered."""
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        return super().references or tuple(session.call_id for session in self._alerted.values())
 
     async def invite(self, sdp: str, caller: Address) -> None:
         for number, destination in enumerate(self._destinations):

@@ -44,11 +44,17 @@ def digits_of(content_type: str, body: bytes) -> Iterator[tuple[str, int]]:
             yield digit, _DEFAULT_MS
 
 
-def reason_of(cause: Cause) -> str:
+def reason_of(cause: Cause, detail: str = "") -> str:
     """Value of a Reason header (RFC 3326); "elsewhere" is its section 3.1's SIP status 200."""
     if cause is Cause.ELSEWHERE:
         return 'SIP;cause=200;text="Call completed elsewhere"'
-    return f'Q.850;cause={cause.q850};text="{cause.word}"'
+    text = f"{cause.word}: {detail}" if detail else cause.word
+    return f'Q.850;cause={cause.q850};text="{_unquotable(text)}"'
+
+
+def _unquotable(text: str) -> str:
+    """`text` without what would end a quoted string or a line (RFC 3261 section 25.1)."""
+    return "".join(letter for letter in text if letter.isprintable() and letter not in '"\\')
 
 
 _BY_Q850 = {
@@ -60,6 +66,9 @@ _BY_Q850 = {
     20: Cause.UNAVAILABLE,
     21: Cause.DECLINED,
     26: Cause.ELSEWHERE,
+    27: Cause.UNREACHABLE,
+    34: Cause.LINE_FULL,
+    38: Cause.PEER_ERROR,
     42: Cause.OVERLOADED,
     88: Cause.NOT_ACCEPTABLE,
 }

@@ -6,24 +6,30 @@ only the Protocol below, and a handle is what the channel drives the leg with.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Literal, Protocol
 
 from gateway.call.leg import (
     Address,
     Answered,
+    Away,
     CandidateAdded,
     DigitPressed,
     HungUp,
     LegEvent,
+    OfferAnswered,
+    Offered,
     Rejected,
-    Reoffered,
+    Returned,
     Ringing,
-    UpdateAnswered,
 )
-from gateway.call.status import Cause
+from gateway.call.status import Cause, most_telling
 from gateway.legs.base import LegBase
 from gateway.media.engine import Kind, Party
+
+_OFFERS_REMEMBERED = 16
+"""Offers sent to one page whose answers may still come."""
 
 
 class Channel(Protocol):
@@ -50,9 +56,14 @@ class Channel(Protocol):
 class WebHandle:
     """What a channel drives its side of a call with (facade.WebCall)."""
 
-    def __init__(self, call_id: str, emit: Callable[[WebHandle, LegEvent], None]) -> None:
+    def __init__(self, call_id: str, leg: _BrowserLeg, emit: Callable[[WebHandle, LegEvent], None]) -> None:
         self.id = call_id
+        self.exchange = 0
+        """Number of the latest offer that the page was sent by `Channel.updated`."""
+        self._leg = leg
         self._emit = emit
+        self._offers = 0
+        self._unanswered: deque[int] = deque(maxlen=_OFFERS_REMEMBERED)
 
     def ring(self) -> None:
         self._emit(self, Ringing())
@@ -73,10 +84,39 @@ class WebHandle:
         self._emit(self, DigitPressed(digit, duration_ms))
 
     def update(self, sdp: str) -> None:
-        self._emit(self, Reoffered(sdp))
+        """An offer of the page; answered by `Channel.updated(..., "answer")`."""
+        self._offers += 1
+        self._emit(self, Offered(self._offers, sdp))
 
-    def update_answer(self, sdp: str | None) -> None:
-        self._emit(self, UpdateAnswered(sdp))
+    def update_answer(self, sdp: str | None, exchange: int | None = None) -> None:
+        """Its answer to the offer of that number, by default to the oldest it has not answered; None refuses."""
+        if exchange is None:
+            if not self._unanswered:
+                return
+            exchange = self._unanswered[0]
+        if exchange in self._unanswered:
+            self._unanswered.remove(exchange)
+            self._emit(self, OfferAnswered(exchange, sdp))
+
+    def away(self) -> None:
+        """The page's socket has gone; it may come back within `limits.reattach_time`."""
+        self._emit(self, Away())
+
+    def returned(self, channel: Channel, sdp: str | None) -> None:
+        """The page is back, over `channel`; with an offer (an ICE restart, a new connection), or its media stood.
+
+        An offer is answered by `Channel.updated(..., "answer")`. What it was asked before it vanished is moot.
+        """
+        self._unanswered.clear()
+        self._leg.reattach(self, channel)
+        if sdp is not None:
+            self._offers += 1
+        self._emit(self, Returned(self._offers, sdp))
+
+    def asked(self, exchange: int) -> None:
+        """The page is sent the offer of that number (the leg's side)."""
+        self.exchange = exchange
+        self._unanswered.append(exchange)
 
 
 class _BrowserLeg(LegBase):
@@ -91,11 +131,17 @@ class _BrowserLeg(LegBase):
     def can_update(self) -> bool:
         return self._channel is not None and self._channel.can_update
 
-    async def update(self, sdp: str) -> None:
+    def reattach(self, handle: WebHandle, channel: Channel) -> None:
+        """The page behind `handle` is reached over `channel` from now on."""
+        if handle is self._handle:
+            self._channel = channel
+
+    async def offer(self, exchange: int, sdp: str) -> None:
         if self._channel is not None and self._handle is not None:
+            self._handle.asked(exchange)
             self._channel.updated(self._handle, sdp, "offer")
 
-    async def update_answer(self, sdp: str | None, cause: Cause = Cause.NOT_ACCEPTABLE) -> None:
+    async def answer_offer(self, exchange: int, sdp: str | None, cause: Cause = Cause.NOT_ACCEPTABLE) -> None:
         if self._channel is not None and self._handle is not None:
             self._channel.updated(self._handle, sdp, "answer")
 
@@ -117,30 +163,35 @@ class WebCallerLeg(_BrowserLeg):
 
     def __init__(self, tag: str, address: Address, channel: Channel) -> None:
         super().__init__(tag, address)
-        self.handle = WebHandle(tag, self._happened)
+        self.handle = WebHandle(tag, self, self._happened)
         self._caller = channel
         self._channel, self._handle = channel, self.handle
-        self._given = False
-        """Whether the browser has an answer: one offer takes one answer (RFC 3264)."""
+        self._given: str | None = None
+        """The answer that the browser has: one offer takes one answer (RFC 3264)."""
+
+    def reattach(self, handle: WebHandle, channel: Channel) -> None:
+        super().reattach(handle, channel)
+        self._caller = channel
 
     def _happened(self, handle: WebHandle, event: LegEvent) -> None:
         if not self._over:
             self._heard(self._caller, handle, event)
 
     async def early_answer(self, sdp: str) -> None:
-        self._given = True
+        self._given = sdp
         self._caller.early_answer(self.handle, sdp)
 
     async def ring(self, sdp: str | None) -> None:
         self._caller.ringing(self.handle, self._news(sdp))
 
-    async def answer(self, sdp: str) -> None:
+    async def answer(self, sdp: str) -> bool:
         self._caller.answered(self.handle, self._news(sdp))
+        return sdp == self._given
 
     def _news(self, sdp: str | None) -> str | None:
-        if sdp is None or self._given:
+        if sdp is None or self._given is not None:
             return None
-        self._given = True
+        self._given = sdp
         return sdp
 
     async def end(self, cause: Cause) -> None:
@@ -154,15 +205,34 @@ class WebCalleeLeg(_BrowserLeg):
 
     def __init__(self, tag: str, address: Address, channels: Iterable[Channel]) -> None:
         super().__init__(tag, address)
-        self._ringing: dict[WebHandle, Channel] = {WebHandle(tag, self._happened): channel for channel in channels}
+        self._ringing: dict[WebHandle, Channel] = {self._new_handle(): channel for channel in channels}
+        self._refusals: list[Cause] = []
+        self._invitation: tuple[Address, str] | None = None
+        """Who calls, and our offer, while anybody may still answer it."""
+
+    def _new_handle(self) -> WebHandle:
+        return WebHandle(self.party.tag, self, self._happened)
 
     async def invite(self, sdp: str, caller: Address) -> None:
+        self._invitation = (caller, sdp)
         for handle, channel in list(self._ringing.items()):
             if handle not in self._ringing:
                 break  # the page before refused for all of them
             channel.incoming(handle, caller.uri, caller.display_name, sdp)
         if self._ringing:
             self._deliver(Ringing())
+
+    def add(self, channel: Channel) -> None:
+        """Another page of the user has opened, or the one that was reloaded: it rings, too."""
+        if self._invitation is None or self._over or self._channel is not None:
+            return
+        caller, sdp = self._invitation
+        came_back = not self._ringing
+        handle = self._new_handle()
+        self._ringing[handle] = channel
+        channel.incoming(handle, caller.uri, caller.display_name, sdp)
+        if came_back and self._ringing:
+            self._deliver(Returned())
 
     def _happened(self, handle: WebHandle, event: LegEvent) -> None:
         if self._over:
@@ -182,16 +252,23 @@ class WebCalleeLeg(_BrowserLeg):
                 del self._ringing[handle]
                 self._silence(Cause.ELSEWHERE)
                 self._deliver(event)
-            case Rejected(cause=Cause.DECLINED | Cause.BUSY as cause):
+            case Rejected(cause=Cause.DECLINED as cause):
                 # The person refused, not the page: nothing else rings on.
                 self._over = True
                 self._silence(cause)
                 self._deliver(event)
             case Rejected() | HungUp():
+                # One page is busy or gone; the others ring on.
                 self._ringing.pop(handle).ended(handle, event.cause)
+                self._refusals.append(event.cause if isinstance(event, Rejected) else Cause.UNAVAILABLE)
                 if not self._ringing:
                     self._over = True
-                    self._deliver(Rejected(event.cause if isinstance(event, Rejected) else Cause.UNAVAILABLE))
+                    self._deliver(Rejected(most_telling(self._refusals)))
+            case Away():
+                # A reload while it rang: the page that comes back is a new one.
+                del self._ringing[handle]
+                if not self._ringing:
+                    self._deliver(event)
             case CandidateAdded():
                 self._deliver(event)
 

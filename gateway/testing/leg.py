@@ -11,14 +11,25 @@ from gateway.media.engine import Kind, Party
 class FakeLeg(LegBase):
     """Both roles at once; `told` is everything the call asked of it, in order."""
 
-    def __init__(self, tag: str, kind: Kind = Kind.RTP, *, can_update: bool = True) -> None:
+    def __init__(
+        self, tag: str, kind: Kind = Kind.RTP, *, can_update: bool = True, takes_another_answer: bool = True
+    ) -> None:
         super().__init__(Party(tag, kind), Address(f"sip:{tag}@example.test", tag))
         self.told: list[tuple[str, object]] = []
+        self.exchanges: list[int] = []
+        """Numbers of the offers it was sent."""
+        self.replies: dict[int, str | Cause] = {}
+        """What its own offers were answered with, by their number."""
         self._can_update = can_update
+        self._takes_another_answer = takes_another_answer
 
     @property
     def can_update(self) -> bool:
         return self._can_update
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        return (f"{self.party.tag}@example.test",)
 
     @property
     def verbs(self) -> list[str]:
@@ -38,14 +49,23 @@ class FakeLeg(LegBase):
     async def ring(self, sdp: str | None) -> None:
         self.told.append(("ring", sdp))
 
-    async def answer(self, sdp: str) -> None:
+    async def answer(self, sdp: str) -> bool:
+        given = next((text for verb, text in self.told if verb == "early_answer"), sdp)
         self.told.append(("answer", sdp))
+        return given == sdp or self._takes_another_answer
 
-    async def update(self, sdp: str) -> None:
-        self.told.append(("update", sdp))
+    async def offer(self, exchange: int, sdp: str) -> None:
+        self.exchanges.append(exchange)
+        self.told.append(("offer", sdp))
 
-    async def update_answer(self, sdp: str | None, cause: Cause = Cause.NOT_ACCEPTABLE) -> None:
-        self.told.append(("update_answer", cause if sdp is None else sdp))
+    async def answer_offer(self, exchange: int, sdp: str | None, cause: Cause = Cause.NOT_ACCEPTABLE) -> None:
+        reply = cause if sdp is None else sdp
+        assert exchange not in self.replies, f"offer {exchange} was answered twice"
+        self.replies[exchange] = reply
+        self.told.append(("answer_offer", reply))
+
+    async def held(self, held: bool) -> None:
+        self.told.append(("held", held))
 
     async def digit(self, digit: str, duration_ms: int) -> bool:
         self.told.append(("digit", digit))

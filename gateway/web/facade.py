@@ -44,7 +44,18 @@ class WebCall(Protocol):
 
     def update(self, sdp: str) -> None: ...
 
-    def update_answer(self, sdp: str | None) -> None: ...
+    @property
+    def exchange(self) -> int:
+        """Number of the latest offer that `WebChannel.updated` brought."""
+
+    def update_answer(self, sdp: str | None, exchange: int | None = None) -> None:
+        """Answer the offer of that number, by default the oldest that is not answered; None refuses it."""
+
+    def away(self) -> None:
+        """The channel's socket has gone: the call waits `limits.reattach_time` for `returned`."""
+
+    def returned(self, channel: WebChannel, sdp: str | None) -> None:
+        """The client is back over `channel`; `sdp` its new offer (answered by `updated`), None: its media stood."""
 
 
 class WebChannel(Protocol):
@@ -81,21 +92,15 @@ class Gateway(Protocol):
     def is_configured(self, user_id: str) -> bool:
         """Whether the id belongs to somebody (user, alias): nobody else may announce it."""
 
-    def find_user(self, name: str) -> User | None:
-        """The web user of that id or alias, in any case and width of its letters."""
-
-    def credential_mark(self, user_id: str) -> str | None:
-        """A text that changes with the user's password; None for nobody of ours."""
-
-    def may_call(self, user: User, target: str) -> bool:
-        """Whether `user` may dial `target`."""
-
     def connect(self, user_id: str, channel: WebChannel) -> None: ...
 
     def disconnect(self, user_id: str, channel: WebChannel) -> None: ...
 
-    async def place(self, channel: WebChannel, caller: User, to: str, sdp: str) -> WebCall:
-        """Call `to`. Raises PlaceError. Channel events may come before it returns; cancelling abandons."""
+    async def place(self, channel: WebChannel, caller: User, to: str, sdp: str, source: str = "") -> WebCall:
+        """Call `to`; `source` is the client's IP address. Raises PlaceError.
+
+        Channel events may come before it returns; cancelling abandons.
+        """
 
     def ice_servers(self, client: str) -> list[dict[str, Any]]:
         """RTCIceServer objects for the client at that IP address."""

@@ -158,7 +158,7 @@ async def test_a_full_trunk_refuses() -> None:
     await rig.dialer.legs(SipTarget("1", trunk="office"), "c1")
     with pytest.raises(RouteError) as refused:
         await rig.dialer.legs(SipTarget("2", trunk="office"), "c2")
-    assert refused.value.cause is Cause.OVERLOADED
+    assert refused.value.cause is Cause.LINE_FULL
 
 
 async def test_only_the_services_of_the_engine_are_there() -> None:

@@ -12,7 +12,8 @@ import pytest
 from gateway.app.presence import Presence
 from gateway.app.web_front import WebFront
 from gateway.call.leg import CalleeLeg
-from gateway.call.registry import CallLimits, Calls
+from gateway.call.limits import CallLimits
+from gateway.call.registry import Calls
 from gateway.call.routing import Route, RouteError, Router, Target
 from gateway.call.status import Cause
 from gateway.config import Config, load

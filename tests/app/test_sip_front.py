@@ -99,7 +99,8 @@ async def test_a_call_that_is_passed_on_counts_its_hops(tmp_path: Path, hops: in
         next_hop.bind(("127.0.0.1", 0))
         next_hop.setblocking(False)
         routes = [{"match": "7*", "to": f"sip:{{user}}@127.0.0.1:{next_hop.getsockname()[1]}"}]
-        app = GatewayApp(config_on_free_ports(tmp_path, ROUTES=json.dumps(routes)))
+        may_call = {"USERS__1001__MAY_CALL": '["*", "7*"]'}
+        app = GatewayApp(config_on_free_ports(tmp_path, ROUTES=json.dumps(routes), **may_call))
         await app.start()
         try:
             async with stranger("127.0.0.1") as far:

@@ -1,4 +1,4 @@
-"""The call table, driven with legs and an engine that do as they are told."""
+"""The call tables, driven with legs and an engine that do as they are told."""
 
 from __future__ import annotations
 
@@ -6,81 +6,11 @@ import asyncio
 
 import pytest
 
-from gateway.call.call import Call, Happening
-from gateway.call.leg import (
-    Answered,
-    CandidateAdded,
-    DigitPressed,
-    HungUp,
-    LegEvent,
-    Rejected,
-    Reoffered,
-    Ringing,
-    UpdateAnswered,
-)
-from gateway.call.record import CallSettings
-from gateway.call.state import ALIVE, TABLE, Action, Input, State, diagram
+from gateway.call.leg import Answered, CandidateAdded, DigitPressed, HungUp, Rejected, Ringing
+from gateway.call.state import State
 from gateway.call.status import Cause
 from gateway.media.engine import Connected, Kind, MediaError, MediaFailed, MediaTimeout
-from gateway.testing.engine import FakeEngine
-from gateway.testing.leg import FakeLeg
-from gateway.testing.timers import ManualTimers
-
-OFFER = "v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nt=0 0\r\nm=audio 9 RTP/AVP 0\r\n"
-ANSWER = "v=0\r\no=- 2 2 IN IP4 192.0.2.8\r\ns=-\r\nt=0 0\r\nm=audio 7000 RTP/AVP 8 0\r\n"
-
-
-class Rig:
-    """One call between a browser and one or more phones, all of them fakes."""
-
-    def __init__(self, callees: int = 1, caller_kind: Kind = Kind.WEBRTC, **leg_options: bool) -> None:
-        self.engine = FakeEngine()
-        self.timers = ManualTimers()
-        self.caller = FakeLeg("caller", caller_kind, **leg_options)
-        self.callees = [FakeLeg(f"callee{index}") for index in range(callees)]
-        self.changes: list[State] = []
-        self.learned: list[tuple[str, ...]] = []
-        self.call = Call(
-            "c1",
-            self.caller,
-            self.callees,
-            OFFER,
-            dialled="1001",
-            engine=self.engine,
-            timers=self.timers,
-            settings=CallSettings(ring_timeout=30, max_duration=600),
-            on_change=lambda call: self.changes.append(call.state),
-            on_preference=lambda leg, codecs: self.learned.append(codecs),
-        )
-        self.engine.subscribe(self.call.media_event)
-
-    @property
-    def callee(self) -> FakeLeg:
-        return self.callees[0]
-
-    def expect(self, state: State) -> None:
-        assert self.call.state is state
-
-    async def settle(self) -> None:
-        """Let the call work off what is queued; there is nothing in it that waits for time."""
-        for _ in range(50):
-            await asyncio.sleep(0)
-
-    async def started(self) -> Rig:
-        self.call.start()
-        await self.settle()
-        return self
-
-    async def connected(self) -> Rig:
-        await self.started()
-        await self.hears(self.callee, Ringing())
-        await self.hears(self.callee, Answered(ANSWER))
-        assert self.call.state is State.CONNECTED
-        return self
-
-    async def hears(self, leg: FakeLeg, event: LegEvent) -> None:
-        leg.says(event)
-        await self.settle()
+from tests.call.rig import ANSWER, Rig
 
 
 async def test_a_browser_is_answered_before_the_phone_is_asked() -> None:
@@ -223,11 +153,11 @@ async def test_of_several_refusals_the_most_telling_is_passed_on() -> None:
 async def test_hold_is_offered_to_the_other_side_and_its_answer_comes_back() -> None:
     """A re-INVITE of the phone becomes an update of the browser, and the answer returns."""
     rig = await Rig().connected()
-    await rig.hears(rig.callee, Reoffered(OFFER))
-    rig.expect(State.UPDATING)
-    assert rig.caller.verbs[-1] == "update"
-    await rig.hears(rig.caller, UpdateAnswered(ANSWER))
-    assert rig.callee.verbs[-1] == "update_answer"
+    await rig.offered(rig.callee)
+    rig.expect(State.EXCHANGING)
+    assert rig.caller.verbs[-1] == "offer"
+    await rig.answers(rig.caller)
+    assert rig.callee.verbs[-1] == "answer_offer"
     assert rig.callee.told[-1][1] is not Cause.NOT_ACCEPTABLE
     rig.expect(State.CONNECTED)
 
@@ -235,18 +165,18 @@ async def test_hold_is_offered_to_the_other_side_and_its_answer_comes_back() -> 
 async def test_a_side_that_cannot_be_updated_does_not_stop_the_other_from_holding() -> None:
     """The engine answers the re-offer itself when the far leg has no way to be asked."""
     rig = await Rig(can_update=False).connected()
-    await rig.hears(rig.callee, Reoffered(OFFER))
+    await rig.offered(rig.callee)
     assert rig.engine.verbs("c1")[-2:] == ["offer", "accept"]
-    assert rig.callee.verbs[-1] == "update_answer"
+    assert rig.callee.verbs[-1] == "answer_offer"
     rig.expect(State.CONNECTED)
 
 
 async def test_a_refused_update_leaves_the_call_as_it_was() -> None:
     """488 to the one who asked, and both still talk (C12)."""
     rig = await Rig().connected()
-    await rig.hears(rig.callee, Reoffered(OFFER))
-    await rig.hears(rig.caller, UpdateAnswered(None))
-    assert rig.callee.told[-1] == ("update_answer", Cause.NOT_ACCEPTABLE)
+    await rig.offered(rig.callee)
+    await rig.answers(rig.caller, None)
+    assert rig.callee.told[-1] == ("answer_offer", Cause.NOT_ACCEPTABLE)
     rig.expect(State.CONNECTED)
 
 
@@ -254,18 +184,18 @@ async def test_a_reoffer_the_engine_cannot_take_is_refused_and_the_call_goes_on(
     """Nonsense in a re-INVITE never ends the call it came in."""
     rig = await Rig().connected()
     rig.engine.script("offer", MediaError("no such codec", 488))
-    await rig.hears(rig.callee, Reoffered("nonsense"))
-    assert rig.callee.told[-1] == ("update_answer", Cause.NOT_ACCEPTABLE)
+    await rig.offered(rig.callee, sdp="nonsense")
+    assert rig.callee.told[-1] == ("answer_offer", Cause.NOT_ACCEPTABLE)
     rig.expect(State.CONNECTED)
 
 
 async def test_two_reoffers_at_once_are_glare() -> None:
     """The second gets 491 (RFC 3261 section 14.2)."""
     rig = await Rig().connected()
-    await rig.hears(rig.callee, Reoffered(OFFER))
-    await rig.hears(rig.caller, Reoffered(OFFER))
-    assert rig.caller.told[-1] == ("update_answer", Cause.GLARE)
-    rig.expect(State.UPDATING)
+    await rig.offered(rig.callee)
+    await rig.offered(rig.caller)
+    assert rig.caller.told[-1] == ("answer_offer", Cause.GLARE)
+    rig.expect(State.EXCHANGING)
 
 
 async def test_candidates_go_to_the_engine_and_digits_into_the_media() -> None:
@@ -354,43 +284,3 @@ async def test_a_flood_of_inputs_ends_the_call_not_the_gateway() -> None:
     await rig.settle()
     rig.expect(State.ENDED)
     assert rig.engine.verbs("c1").count("send_dtmf") <= 200
-
-
-MISSING = [(state, what) for state in State for what in Input if (state, what) not in TABLE]
-
-
-@pytest.mark.parametrize(("state", "what"), MISSING, ids=[f"{s.value}-{w.value}" for s, w in MISSING])
-async def test_an_input_without_a_row_changes_nothing(state: State, what: Input) -> None:
-    """What the table does not know is counted, and the call stays where it was."""
-    rig = await Rig().connected()
-    rig.call.state = state
-    before = len(rig.engine.requests)
-    rig.call.post(Happening(what))
-    await rig.settle()
-    rig.expect(state)
-    assert len(rig.engine.requests) == before
-    assert state is State.ENDED or rig.call.unexpected[state, what] == 1
-
-
-def test_every_live_state_can_be_ended_from_outside() -> None:
-    """Shutdown, faults and failed media have a row wherever a call can be."""
-    for state in ALIVE:
-        for what in (Input.STOP, Input.FAULT, Input.MEDIA_FAILED, Input.CALLER_HUNG_UP):
-            assert TABLE[state, what][1] is State.ENDED
-
-
-def test_whatever_ends_a_call_deletes_its_media() -> None:
-    """No row leads to ENDED without telling the legs and the engine."""
-    for actions, target in TABLE.values():
-        if target is State.ENDED:
-            assert actions == (Action.END_LEGS, Action.DELETE_MEDIA)
-
-
-def test_the_diagram_has_an_arrow_for_every_change_of_state() -> None:
-    """docs/calls.md is drawn from the table, so it cannot lag behind it."""
-    text = diagram()
-    for (state, what), (_, target) in TABLE.items():
-        if state is not target:
-            assert any(
-                f"{state.value} --> {target.value}:" in line and what.value in line for line in text.splitlines()
-            )

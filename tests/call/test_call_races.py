@@ -10,15 +10,14 @@ from gateway.call.leg import (
     DigitPressed,
     HungUp,
     LegEvent,
+    OfferAnswered,
     Rejected,
-    Reoffered,
     Ringing,
-    UpdateAnswered,
 )
 from gateway.call.state import State
 from gateway.call.status import Cause
 from gateway.media.engine import Kind, MediaError, MediaFailed, MediaTimeout
-from tests.call.test_call import ANSWER, OFFER, Rig
+from tests.call.rig import ANSWER, Rig
 
 
 async def test_what_a_losing_callee_had_said_already_does_not_end_the_call() -> None:
@@ -74,36 +73,54 @@ async def test_a_reoffer_before_the_answer_is_refused_at_once() -> None:
     """An UPDATE in an early dialog always gets its final response (RFC 3311 section 5.2)."""
     rig = await Rig(caller_kind=Kind.RTP).started()
     await rig.hears(rig.callee, Ringing())
-    await rig.hears(rig.caller, Reoffered(OFFER))
-    assert rig.caller.told[-1] == ("update_answer", Cause.GLARE)
+    await rig.offered(rig.caller)
+    assert rig.caller.told[-1] == ("answer_offer", Cause.GLARE)
     rig.expect(State.RINGING)
 
 
 async def test_a_reoffer_that_is_never_answered_is_refused_in_the_end() -> None:
     """A page that forgets to answer must not block every later change of the call."""
     rig = await Rig().connected()
-    await rig.hears(rig.callee, Reoffered(OFFER))
+    await rig.offered(rig.callee)
     rig.timers.advance(35)
     await rig.settle()
-    assert rig.callee.told[-1] == ("update_answer", Cause.NOT_ACCEPTABLE)
+    assert rig.callee.told[-1] == ("answer_offer", Cause.NOT_ACCEPTABLE)
     rig.expect(State.CONNECTED)
-    await rig.hears(rig.caller, UpdateAnswered(ANSWER))
-    rig.expect(State.CONNECTED)
-    await rig.hears(rig.callee, Reoffered(OFFER))
-    await rig.hears(rig.caller, UpdateAnswered(ANSWER))
-    assert [verb for verb in rig.callee.verbs if verb == "update_answer"] == ["update_answer"] * 2
-    assert isinstance(rig.callee.told[-1][1], str)
+    await rig.offered(rig.callee, 2)
+    await rig.answers(rig.caller)
+    assert rig.callee.replies[1] is Cause.NOT_ACCEPTABLE
+    assert isinstance(rig.callee.replies[2], str)
     await rig.hears(rig.callee, HungUp())
     assert rig.timers.pending == 0
+
+
+async def test_a_late_answer_is_not_taken_for_that_of_the_next_offer() -> None:
+    """Each answer names its exchange; who answered late is offered again what stands (S13)."""
+    rig = await Rig().connected()
+    await rig.offered(rig.callee)
+    rig.timers.advance(35)
+    await rig.settle()
+    await rig.offered(rig.callee, 2)
+    first, second = rig.caller.exchanges
+    await rig.hears(rig.caller, OfferAnswered(first, "late"))
+    assert 2 not in rig.callee.replies
+    assert all(request.sdp != "late" for request in rig.engine.requests)
+    await rig.hears(rig.caller, OfferAnswered(second, ANSWER))
+    assert isinstance(rig.callee.replies[2], str)
+    assert rig.engine.verbs()[-1] == "create_offer"
+    assert len(rig.caller.exchanges) == 3
+    await rig.answers(rig.caller)
+    rig.expect(State.CONNECTED)
+    assert rig.timers.pending == 1, "the longest duration only"
 
 
 async def test_who_made_a_reoffer_cannot_answer_it() -> None:
     """Only the other side's answer counts."""
     rig = await Rig().connected()
-    await rig.hears(rig.callee, Reoffered(OFFER))
-    await rig.hears(rig.callee, UpdateAnswered(ANSWER))
-    rig.expect(State.UPDATING)
-    assert "update_answer" not in rig.callee.verbs
+    await rig.offered(rig.callee)
+    await rig.hears(rig.callee, OfferAnswered(rig.caller.exchanges[-1], ANSWER))
+    rig.expect(State.EXCHANGING)
+    assert "answer_offer" not in rig.callee.verbs
 
 
 async def test_a_leg_that_cannot_be_ended_keeps_no_other_from_its_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from gateway.call.call import Call
 from gateway.call.leg import CalleeLeg, HungUp
-from gateway.call.registry import CallLimits, Calls
-from gateway.call.routing import Caller, Route, RouteError, Router, Target
+from gateway.call.limits import CallLimits
+from gateway.call.registry import Calls
+from gateway.call.routing import Caller, Emergency, Route, RouteError, Router, Target
 from gateway.call.state import State
 from gateway.call.status import Cause
 from gateway.identity.model import User
@@ -21,7 +22,7 @@ from gateway.testing.leg import FakeLeg
 from gateway.testing.timers import ManualTimers
 
 OFFER = "v=0\r\n"
-BOB = Caller("bob", ("*",))
+BOB = Caller("bob", ("1",))
 
 
 class Nobody:
@@ -52,7 +53,13 @@ class Rig:
         numbers = count(1)
         self.calls = Calls(
             self.engine,
-            Router(Nobody(), [Route("*", "sip:{user}@pbx.test")], []),
+            Router(
+                Nobody(),
+                [Route("*", "sip:{user}@pbx.test")],
+                [],
+                {"pbx": "pbx.test"},
+                Emergency(numbers=frozenset({"112"}), trunk="pbx"),
+            ),
             self.dialer,
             self.timers,
             limits=CallLimits(**limits),
@@ -96,21 +103,70 @@ async def test_media_events_find_their_call_and_no_other() -> None:
     assert second.state is State.CALLING
 
 
-@pytest.mark.parametrize("limits", [{"max_calls": 2}, {"max_calls_per_caller": 2}, {"calls_per_second": 2}])
-async def test_a_call_too_many_is_refused_and_the_others_go_on(limits: dict[str, int]) -> None:
-    """Each limit answers 503 to the call beyond it, and lets go when a call ends or time passes."""
+@pytest.mark.parametrize(
+    ("limits", "cause", "wait"),
+    [
+        ({"max_calls": 2}, Cause.OVERLOADED, 10),
+        ({"max_calls_per_caller": 2}, Cause.TOO_MANY_OWN, 10),
+        ({"calls_per_second": 2}, Cause.OVERLOADED, 1),
+    ],
+)
+async def test_a_call_too_many_is_refused_and_the_others_go_on(limits: dict[str, int], cause: Cause, wait: int) -> None:
+    """Each limit answers 503 to the call beyond it, says which it is, and lets go when a call ends or time passes."""
     rig = Rig(**limits)
     _, leg = await rig.place()
     await rig.place()
     with pytest.raises(RouteError) as refusal:
         await rig.place()
-    assert refusal.value.cause is Cause.OVERLOADED
+    assert refusal.value.cause is cause
+    assert refusal.value.retry_after == wait
+    assert str(refusal.value).partition(":")[0].removeprefix("limits.") in (*limits, "max_calls")
     assert len(rig.calls) == 2
-    assert rig.calls.refused == {Cause.OVERLOADED: 1}
+    assert rig.calls.refused == {cause: 1}
     leg.says(HungUp())
     await rig.settle()
     rig.timers.advance(1.0)
     await rig.place()
+
+
+def guest(number: int, source: str) -> Caller:
+    return Caller(f"guest-{number}", ("1",), guest=True, source=source)
+
+
+async def test_guests_leave_the_places_that_are_kept_for_account_holders() -> None:
+    """Strangers may take their share and no more, however many addresses they have (A5)."""
+    rig = Rig(max_calls=6, guest_calls=4, guest_calls_per_source=2)
+    for number in range(4):
+        await rig.place(guest(number, f"192.0.2.{number}"))
+    with pytest.raises(RouteError) as refusal:
+        await rig.place(guest(9, "192.0.2.9"))
+    assert refusal.value.cause is Cause.OVERLOADED
+    await rig.place()
+    await rig.place()
+
+
+async def test_guests_of_one_address_are_bounded_together() -> None:
+    """A new name for each call helps nobody; another address is not hurt, and a place that is free again is given."""
+    rig = Rig(guest_calls_per_source=2)
+    _, leg = await rig.place(guest(1, "192.0.2.1"))
+    await rig.place(guest(2, "192.0.2.1"))
+    with pytest.raises(RouteError) as refusal:
+        await rig.place(guest(3, "192.0.2.1"))
+    assert refusal.value.cause is Cause.TOO_MANY_OWN
+    await rig.place(guest(4, "192.0.2.2"))
+    leg.says(HungUp())
+    await rig.settle()
+    await rig.place(guest(3, "192.0.2.1"))
+
+
+async def test_a_call_for_help_is_taken_when_everything_is_full() -> None:
+    """Neither the number of calls nor their rate nor one's own limit holds it up."""
+    rig = Rig(max_calls=1, calls_per_second=1, max_calls_per_caller=1)
+    await rig.place()
+    with pytest.raises(RouteError):
+        await rig.place()
+    leg = FakeLeg("caller")
+    assert await rig.calls.place(leg, BOB, "112", OFFER)
 
 
 async def test_nobody_there_is_unavailable_and_leaves_nothing_behind() -> None:

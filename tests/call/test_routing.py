@@ -6,14 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.call.routing import Caller, Route, RouteError, Router, ServiceTarget, SipTarget, UserTarget
+from gateway.call.routing import Caller, Emergency, Route, RouteError, Router, ServiceTarget, SipTarget, UserTarget
 from gateway.call.status import Cause
 from gateway.identity.model import User
 
 ALICE = User("alice", web=True)
 PHONE = User("1001", sip=True)
 DASHED = User("20-01", sip=True)
-ANYONE = Caller("bob", ("*",))
+ANYONE = Caller("bob", ("*", "0*", "55*"))
+
+HELP = Emergency(numbers=frozenset({"112"}), trunk="pbx")
 
 
 class Directory:
@@ -35,7 +37,7 @@ ROUTES = (
 
 
 def router() -> Router:
-    return Router(Directory(), ROUTES, ["gw.test"], trunks=["pbx"])
+    return Router(Directory(), ROUTES, ["gw.test"], {"pbx": "pbx.test"}, HELP)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +103,8 @@ def test_what_leads_nowhere_says_why(dialled: str, cause: Cause) -> None:
 @pytest.mark.parametrize("dialled", ["00123", "sip:%300123@gw.test", "tel:0-0123", "sip:0.0123@gw.test", "0 0 1 2 3"])
 def test_a_row_that_bars_numbers_is_not_walked_round(dialled: str) -> None:
     """However a number is written, the first row that means it decides (RFC 3261 section 19.1.4)."""
-    barred = Router(Directory(), [Route("00*", "service:barred"), Route("*", "trunk:pbx")], ["gw.test"], ["pbx"])
+    rows = [Route("00*", "service:barred"), Route("*", "trunk:pbx")]
+    barred = Router(Directory(), rows, ["gw.test"], {"pbx": "pbx.test"})
     assert barred.route(dialled, ANYONE) == ServiceTarget("barred")
 
 
@@ -109,7 +112,7 @@ def test_a_row_that_bars_numbers_is_not_walked_round(dialled: str) -> None:
 def test_digits_of_other_scripts_are_not_digits(dialled: str) -> None:
     """Only 0 to 9 are dialled; anything else is a name, escaped on its way out."""
     outward = Router(Directory(), [Route("*", "sip:{user}@pbx.test")], ["gw.test"])
-    target = outward.route(dialled, ANYONE)
+    target = outward.route(dialled, Caller("bob", ("\u0660*",)))
     assert isinstance(target, SipTarget)
     assert target.uri.startswith("sip:%D9%A0%D9%A0")
 
@@ -133,6 +136,66 @@ def test_a_trunk_reaches_our_users_but_never_another_trunk() -> None:
         with pytest.raises(RouteError) as refusal:
             router().route(dialled, trunk)
         assert refusal.value.cause is Cause.FORBIDDEN
+
+
+@pytest.mark.parametrize(
+    "may_call", [("*",), ("**",), ("?*",), ("sip:*",), ("sip:*@*",), ("1*", "*"), ("trunk:other",)]
+)
+@pytest.mark.parametrize("dialled", ["0123", "5512", "sip:2001@pbx.test"])
+def test_nobody_calls_out_where_may_call_does_not_say_so(may_call: tuple[str, ...], dialled: str) -> None:
+    """Everything of ours is no permission for a paid line: trunks and foreign URIs are denied by default."""
+    with pytest.raises(RouteError) as refusal:
+        router().route(dialled, Caller("bob", may_call))
+    assert refusal.value.cause is Cause.FORBIDDEN
+
+
+@pytest.mark.parametrize("may_call", [("0*",), ("*", "trunk:pbx"), ("trunk:*",), ("sip:0*",)])
+def test_a_pattern_of_numbers_or_of_trunks_lets_a_user_call_out(may_call: tuple[str, ...]) -> None:
+    """A number pattern is a permission wherever the number leads, a trunk pattern whatever is dialled."""
+    assert router().route("0123", Caller("bob", may_call)) == SipTarget("123", trunk="pbx")
+
+
+def test_who_may_only_use_a_trunk_reaches_nobody_of_ours() -> None:
+    """A permission for a line is none for people."""
+    with pytest.raises(RouteError) as refusal:
+        router().route("alice", Caller("lift", ("trunk:pbx",)))
+    assert refusal.value.cause is Cause.FORBIDDEN
+
+
+@pytest.mark.parametrize("dialled", ["sip:2001@pbx.test", "sip:600@pbx.test", "sip:alice@PBX.test;user=phone"])
+def test_a_number_of_a_pbx_leads_to_its_trunk_and_to_nobody_of_ours(dialled: str) -> None:
+    """Calling back works, and a PBX's 600 is not our echo (I4)."""
+    user = dialled.partition(":")[2].partition("@")[0]
+    assert router().route(dialled, Caller("bob", ("*", "trunk:pbx"))) == SipTarget(user, trunk="pbx")
+
+
+def test_a_trunk_on_our_own_host_takes_nothing_that_is_ours() -> None:
+    """A PBX on the same address has another port; what names ours is ours."""
+    local = Router(Directory(), ROUTES, ["gw.test"], {"pbx": "gw.test:5070", "odd": "gw.test"})
+    everything = Caller("bob", ("*", "trunk:*"))
+    assert local.route("sip:alice@gw.test", everything) == UserTarget(ALICE)
+    assert local.route("sip:alice@gw.test:5060", everything) == UserTarget(ALICE)
+    assert local.route("sip:alice@gw.test:5070", everything) == SipTarget("alice", trunk="pbx")
+
+
+@pytest.mark.parametrize("caller", [Caller("guest", ("600",), guest=True), Caller("bob", ())])
+@pytest.mark.parametrize("dialled", ["112", "sip:112@gw.test", "1 1 2", "tel:112"])
+def test_anybody_may_call_for_help(caller: Caller, dialled: str) -> None:
+    """Emergency numbers are before every right, and their call is marked."""
+    assert router().route(dialled, caller) == SipTarget("112", trunk="pbx", emergency=True)
+
+
+def test_a_stranger_from_a_trunk_cannot_use_our_line_for_emergency_calls() -> None:
+    """What comes in does not go out, not even there."""
+    with pytest.raises(RouteError):
+        router().route("112", Caller("trunk:pbx", ("*",), transit=False))
+
+
+def test_without_an_emergency_trunk_its_numbers_are_numbers_like_any_other() -> None:
+    """Nothing is assumed about 112."""
+    with pytest.raises(RouteError) as refusal:
+        Router(Directory(), ROUTES, ["gw.test"]).route("112", ANYONE)
+    assert refusal.value.cause is Cause.NOT_FOUND
 
 
 @given(st.text(max_size=300))

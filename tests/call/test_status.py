@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.call.preference import audio_codecs
+from gateway.call.description import audio_codecs
 from gateway.call.status import Cause, cause_of_status, cause_of_word
 
 
@@ -21,7 +21,9 @@ from gateway.call.status import Cause, cause_of_status, cause_of_word
         (600, Cause.BUSY),
         (302, Cause.UNAVAILABLE),
         (499, Cause.UNAVAILABLE),
-        (599, Cause.ERROR),
+        (503, Cause.UNREACHABLE),
+        (500, Cause.PEER_ERROR),
+        (599, Cause.PEER_ERROR),
         (699, Cause.DECLINED),
         (200, Cause.NORMAL),
     ],
@@ -29,6 +31,12 @@ from gateway.call.status import Cause, cause_of_status, cause_of_word
 def test_a_sip_status_has_a_cause(status: int, cause: Cause) -> None:
     """The issue's seven both ways, other codes by their class."""
     assert cause_of_status(status) is cause
+
+
+@pytest.mark.parametrize("status", [400, 500, 501, 502, 505, 513, 599])
+def test_a_fault_of_the_other_side_is_not_said_to_be_ours(status: int) -> None:
+    """Who reads it looks in the right place (I7)."""
+    assert "gateway" not in cause_of_status(status).sentence
 
 
 @pytest.mark.parametrize("status", [404, 480, 486, 487, 488, 603, 408])

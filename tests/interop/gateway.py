@@ -35,9 +35,9 @@ NEAR = 15
 PASSWORDS = {user: f"{user}s-own-Secret-0815" for user in ("alice", "bob", "1001", "1002")}
 _USERS = json.dumps(
     [
-        {"id": "alice", "display_name": "Alice", "web": True},
-        {"id": "bob", "display_name": "Bob", "web": True},
-        {"id": "1001", "display_name": "Desk phone", "sip": True},
+        {"id": "alice", "display_name": "Alice", "web": True, "may_call": ["*", "0*"]},
+        {"id": "bob", "display_name": "Bob", "web": True, "may_call": ["*", "0*"]},
+        {"id": "1001", "display_name": "Desk phone", "sip": True, "may_call": ["*", "0*"]},
         {"id": "1002", "display_name": "Second phone", "sip": True},
     ]
 )

@@ -10,14 +10,16 @@ import pytest
 from gateway.call.leg import (
     Address,
     Answered,
+    Confirmed,
     DigitPressed,
     HungUp,
     Leg,
     LegEvent,
+    OfferAnswered,
+    OfferCancelled,
+    Offered,
     Rejected,
-    Reoffered,
     Ringing,
-    UpdateAnswered,
 )
 from gateway.call.status import Cause
 from gateway.legs.sip import CalleeSettings, Destination, SipCalleeLeg, SipCallerLeg
@@ -36,7 +38,9 @@ class FakeSession:
 
     def __init__(self, body: bytes = SDP) -> None:
         self.initial_offer = body
+        self.call_id = "call-id@phone"
         self.told: list[tuple[object, ...]] = []
+        self.retry_after: object = None
         self.says: Callable[[events.SessionEvent], None]
 
     def listen(self, handler: Callable[[events.SessionEvent], None]) -> None:
@@ -49,7 +53,9 @@ class FakeSession:
         self.told.append(("answer", body))
 
     def reject(self, status: int, reason: str | None = None, headers: Iterable[tuple[str, object]] = ()) -> None:
-        self.told.append(("reject", status, dict(headers).get("Reason")))
+        fields = dict(headers)
+        self.retry_after = fields.get("Retry-After")
+        self.told.append(("reject", status, fields.get("Reason")))
 
     def hangup(self, reason_header: str | None = None) -> None:
         self.told.append(("hangup", reason_header))
@@ -110,7 +116,7 @@ async def test_ringing_and_answer_are_180_183_and_200() -> None:
     await leg.ring("early")
     await leg.answer("answer")
     assert session.told == [("ring", 180, None), ("ring", 183, b"early"), ("answer", b"answer")]
-    assert leg.offer == SDP.decode()
+    assert leg.initial_offer == SDP.decode()
 
 
 @pytest.mark.parametrize(
@@ -150,9 +156,8 @@ async def test_after_the_answer_the_end_is_a_bye_with_its_reason() -> None:
         (events.Ended("remote", cause=486), HungUp(Cause.BUSY)),
         (events.Ended("timeout", cause=408), HungUp(Cause.NO_ANSWER)),
         (events.Ended("error"), HungUp(Cause.MEDIA_TIMEOUT)),
-        (events.Offered(2, b"hold"), Reoffered("hold")),
-        (events.OfferAnswered(2, 200, b"held"), UpdateAnswered("held")),
-        (events.OfferAnswered(2, 488, None), UpdateAnswered(None)),
+        (events.Offered(2, b"hold"), Offered(2, "hold")),
+        (events.OfferCancelled(2), OfferCancelled(2)),
         (events.InfoReceived("application/dtmf-relay", b"Signal=5\r\nDuration=200\r\n"), DigitPressed("5", 200)),
     ],
 )
@@ -163,22 +168,68 @@ async def test_what_the_phone_does_in_the_dialog_reaches_the_call(event: events.
     assert ear == [heard]
 
 
-async def test_a_reinvite_without_an_offer_is_refused_and_the_call_goes_on() -> None:
-    """There is no standing offer to make, and silence would hang the phone."""
-    _, session, ear = caller()
+async def test_a_reinvite_without_an_offer_gets_ours_and_its_ack_the_answer() -> None:
+    """The answer in the ACK belongs to the exchange that asked (RFC 3261 section 14.1)."""
+    leg, session, ear = caller()
     session.says(events.Offered(3, b""))
-    assert session.told == [("refuse_offer", 3, 488)]
-    assert ear == []
+    await leg.answer_offer(3, "ours")
+    session.says(events.OfferAnswered(3, 200, b"theirs"))
+    assert session.told == [("answer_offer", 3, b"ours")]
+    assert ear == [Offered(3, None), Confirmed(3, "theirs")]
 
 
-async def test_holds_pass_both_ways() -> None:
-    """update and update_answer are the re-INVITE's two sides."""
+async def test_holds_pass_both_ways_and_each_answer_names_its_offer() -> None:
+    """The session's numbers of exchanges and the call's are told apart."""
+    leg, session, ear = caller()
+    await leg.offer(11, "hold")
+    session.says(events.Offered(5, b"theirs"))
+    await leg.answer_offer(5, "held")
+    session.says(events.OfferAnswered(2, 200, b"answer"))
+    session.says(events.OfferAnswered(2, 200, b"again"))
+    await leg.offer(12, "resume")
+    session.says(events.OfferAnswered(2, 491))
+    await leg.answer_offer(6, None, Cause.GLARE)
+    assert session.told == [
+        ("offer", b"hold"),
+        ("answer_offer", 5, b"held"),
+        ("offer", b"resume"),
+        ("refuse_offer", 6, 491),
+    ]
+    assert ear == [Offered(5, "theirs"), OfferAnswered(11, "answer"), OfferAnswered(12, None, Cause.GLARE)]
+
+
+async def test_an_outcome_that_comes_before_the_number_of_the_offer_is_not_lost() -> None:
+    """A session that is over refuses an offer in the same breath."""
+    leg, session, ear = caller()
+
+    def offer(body: bytes) -> int:
+        session.says(events.OfferAnswered(9, 481))
+        return 9
+
+    session.offer = offer  # type: ignore[method-assign]
+    await leg.offer(3, "hold")
+    assert ear == [OfferAnswered(3, None, Cause.NORMAL)]
+
+
+async def test_an_invite_without_an_offer_gets_ours_in_the_200_and_its_answer_in_the_ack() -> None:
+    """RFC 3261 section 13.3.1.4: the 2xx has the offer, the ACK the answer."""
+    session = FakeSession(b"")
+    leg = SipCallerLeg("t1", session, PHONE, None, Kind.SDES)
+    ear = listened(leg)
+    assert leg.initial_offer is None
+    assert leg.party.kind is Kind.SDES
+    await leg.answer("ours")
+    session.says(events.Confirmed(b"theirs", 1))
+    assert session.told == [("answer", b"ours")]
+    assert ear == [Confirmed(0, "theirs")]
+
+
+async def test_a_503_says_when_to_try_again_and_where_it_was_refused() -> None:
+    """RFC 3261 section 20.33; the detail is text of ours, without what would end the quoted string."""
     leg, session, _ = caller()
-    session.says(events.Offered(5, b"hold"))
-    await leg.update("hold")
-    await leg.update_answer("held")
-    await leg.update_answer(None, Cause.GLARE)
-    assert session.told == [("offer", b"hold"), ("answer_offer", 5, b"held"), ("refuse_offer", 5, 491)]
+    leg.refuse(Cause.OVERLOADED, 'limits.max_calls"\r\nX: y', 7)
+    assert session.told == [("reject", 503, 'Q.850;cause=42;text="overloaded: limits.max_callsX: y"')]
+    assert session.retry_after == "7"
 
 
 async def test_every_contact_is_invited_with_the_caller_in_from() -> None:

@@ -7,15 +7,17 @@ import pytest
 from gateway.call.leg import (
     Address,
     Answered,
+    Away,
     CandidateAdded,
     DigitPressed,
     HungUp,
     Leg,
     LegEvent,
+    OfferAnswered,
+    Offered,
     Rejected,
-    Reoffered,
+    Returned,
     Ringing,
-    UpdateAnswered,
 )
 from gateway.call.status import Cause
 from gateway.legs.web import WebCalleeLeg, WebCallerLeg, WebHandle
@@ -107,8 +109,7 @@ async def test_without_an_early_answer_the_first_description_counts() -> None:
         (lambda handle: handle.hangup(), HungUp(Cause.NORMAL)),
         (lambda handle: handle.candidate("c", "0"), CandidateAdded("c", "0")),
         (lambda handle: handle.digit("5", 200), DigitPressed("5", 200)),
-        (lambda handle: handle.update("new"), Reoffered("new")),
-        (lambda handle: handle.update_answer("new"), UpdateAnswered("new")),
+        (lambda handle: handle.update("new"), Offered(1, "new")),
     ],
 )
 async def test_what_the_page_does_reaches_the_call(act: object, event: LegEvent) -> None:
@@ -161,13 +162,22 @@ async def test_the_first_page_to_accept_has_the_call_and_the_others_hear_why() -
     assert second.told.count(("ended", Cause.NORMAL)) == 1
 
 
-@pytest.mark.parametrize("cause", [Cause.DECLINED, Cause.BUSY])
-async def test_a_person_who_declines_declines_on_every_page(cause: Cause) -> None:
+async def test_a_person_who_declines_declines_on_every_page() -> None:
     """The refusal is the person's, so nothing rings on."""
     _, (first, second), ear = await callee()
-    first.handle.reject(cause)
-    assert second.told[-1] == ("ended", cause)
-    assert ear.heard[-1] == Rejected(cause)
+    first.handle.reject(Cause.DECLINED)
+    assert second.told[-1] == ("ended", Cause.DECLINED)
+    assert ear.heard[-1] == Rejected(Cause.DECLINED)
+
+
+async def test_a_busy_page_leaves_the_free_ones_ringing() -> None:
+    """One device in a call says nothing of the other (W3); busy is said when every one is."""
+    _, (first, second), ear = await callee()
+    first.handle.reject(Cause.BUSY)
+    assert second.told[-1][0] == "incoming"
+    assert ear.heard == [Ringing()]
+    second.handle.hangup(Cause.UNAVAILABLE)
+    assert ear.heard[-1] == Rejected(Cause.BUSY)
 
 
 async def test_a_page_that_goes_away_leaves_the_others_ringing() -> None:
@@ -192,25 +202,82 @@ async def test_updates_go_to_the_page_that_has_the_call() -> None:
     updatable = [leg.can_update]
     first.handle.answer("answer")
     assert [*updatable, leg.can_update] == [False, True]
-    await leg.update("hold")
-    await leg.update_answer(None)
+    await leg.offer(5, "hold")
+    await leg.answer_offer(1, None)
     assert first.told[-2:] == [("updated", "hold", "offer"), ("updated", None, "answer")]
     first.handle.update_answer("held")
-    assert ear.heard[-1] == UpdateAnswered("held")
+    assert ear.heard[-1] == OfferAnswered(5, "held")
     assert second.told[-1] == ("ended", Cause.ELSEWHERE)
 
 
-async def test_a_page_that_refuses_at_once_leaves_no_other_page_ringing() -> None:
-    """Busy on the first page ends the call for all before the others have heard of it."""
+async def test_a_page_that_declines_at_once_leaves_no_other_page_ringing() -> None:
+    """A refusal by the person on the first page ends the call for all before the others have heard of it."""
 
-    class Busy(Page):
+    class Refusing(Page):
         def incoming(self, call: WebHandle, caller_uri: str, caller_name: str, sdp: str) -> None:
             super().incoming(call, caller_uri, caller_name, sdp)
-            call.reject(Cause.BUSY)
+            call.reject(Cause.DECLINED)
 
-    pages = [Busy(), Page()]
+    pages = [Refusing(), Page()]
     leg = WebCalleeLeg("t2", BOB, pages)
     ear = Ear(leg)
     await leg.invite("offer", ALICE)
-    assert ear.heard == [Rejected(Cause.BUSY)]
-    assert pages[1].told in ([], [("ended", Cause.BUSY)])
+    assert ear.heard == [Rejected(Cause.DECLINED)]
+    assert pages[1].told in ([], [("ended", Cause.DECLINED)])
+
+
+async def test_a_changed_answer_is_not_given_to_a_page_that_has_one() -> None:
+    """One offer takes one answer: the leg says that it wants a re-offer instead (S26)."""
+    leg, page, _ = caller()
+    await leg.early_answer("early")
+    assert await leg.answer("another") is False
+    assert page.told[-1] == ("answered", None)
+    assert await leg.answer("early") is True
+
+
+async def test_a_late_answer_of_a_page_belongs_to_the_offer_it_was_asked_first() -> None:
+    """Offers are answered in the order they came in, or by their number (S13)."""
+    leg, _, ear = caller()
+    leg.handle.update_answer("unasked")
+    await leg.offer(4, "first")
+    await leg.offer(5, "second")
+    assert leg.handle.exchange == 5
+    leg.handle.update_answer("late")
+    leg.handle.update_answer("now")
+    leg.handle.update_answer("once more")
+    await leg.offer(6, "third")
+    await leg.offer(7, "fourth")
+    leg.handle.update_answer("fourth answer", 7)
+    assert ear.heard == [OfferAnswered(4, "late"), OfferAnswered(5, "now"), OfferAnswered(7, "fourth answer")]
+
+
+async def test_a_page_that_vanished_comes_back_over_another_channel() -> None:
+    """What it is told from then on goes there; answers to what it was asked before are moot."""
+    leg, old, ear = caller()
+    await leg.offer(4, "asked before")
+    leg.handle.away()
+    new = Page()
+    leg.handle.returned(new, "restart")
+    leg.handle.update_answer("too late")
+    await leg.answer_offer(1, "answer")
+    assert ear.heard == [Away(), Returned(1, "restart")]
+    assert new.told == [("updated", "answer", "answer")]
+    assert old.told == [("updated", "asked before", "offer")]
+    await leg.end(Cause.NORMAL)
+    assert new.told[-1] == ("ended", Cause.NORMAL)
+
+
+async def test_a_page_that_reloads_while_it_rings_rings_again() -> None:
+    """The last page's reload is no refusal (W4); a page that opens meanwhile rings, too."""
+    leg, (first,), ear = await callee(1)
+    first.handle.away()
+    assert ear.heard == [Ringing(), Away()]
+    again, other = Page(), Page()
+    leg.add(again)
+    leg.add(other)
+    assert ear.heard == [Ringing(), Away(), Returned()]
+    assert again.told == other.told == [("incoming", ALICE.uri, "Alice", "offer")]
+    again.handle.answer("answer")
+    assert other.told[-1] == ("ended", Cause.ELSEWHERE)
+    leg.add(Page())
+    assert ear.heard[-1] == Answered("answer")

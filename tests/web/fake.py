@@ -32,6 +32,7 @@ class FakeCall:
     log: list[tuple[Any, ...]] = field(default_factory=list)
     on_event: Callable[[FakeCall, tuple[Any, ...]], None] | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    exchange: int = 0
 
     def _note(self, *event: Any) -> None:
         self.log.append(event)
@@ -60,8 +61,14 @@ class FakeCall:
     def update(self, sdp: str) -> None:
         self._note("update", sdp)
 
-    def update_answer(self, sdp: str | None) -> None:
+    def update_answer(self, sdp: str | None, exchange: int | None = None) -> None:
         self._note("update_answer", sdp)
+
+    def away(self) -> None:
+        self._note("away")
+
+    def returned(self, channel: WebChannel, sdp: str | None) -> None:
+        self._note("returned", sdp)
 
     async def happens(self, *event: Any) -> None:
         """Wait until the channel has done that."""
@@ -80,7 +87,6 @@ class FakeGateway:
     def __init__(self) -> None:
         self.secrets = {"alice": "wonder", "bob": "builder"}
         self.guests_allowed = True
-        self.roles: dict[str, str] = {}
         self.channels: dict[str, list[WebChannel]] = {}
         self.calls: list[FakeCall] = []
         self.script: Script = lambda call: call.channel.early_answer(call, ANSWER)
@@ -98,20 +104,7 @@ class FakeGateway:
         return User(user) if self.guests_allowed and secret is None else None
 
     def is_configured(self, user_id: str) -> bool:
-        return user_id.casefold() in self.secrets
-
-    def find_user(self, name: str) -> User | None:
-        return (
-            User(name.lower(), web=True, role=self.roles.get(name.lower(), "user"))
-            if name.lower() in self.secrets
-            else None
-        )
-
-    def credential_mark(self, user_id: str) -> str | None:
-        return self.secrets.get(user_id)
-
-    def may_call(self, user: User, target: str) -> bool:
-        return user.may_call == ("*",) or target in user.may_call
+        return user_id in self.secrets
 
     def connect(self, user_id: str, channel: WebChannel) -> None:
         self.channels.setdefault(user_id, []).append(channel)
@@ -119,7 +112,7 @@ class FakeGateway:
     def disconnect(self, user_id: str, channel: WebChannel) -> None:
         self.channels[user_id].remove(channel)
 
-    async def place(self, channel: WebChannel, caller: User, to: str, sdp: str) -> FakeCall:
+    async def place(self, channel: WebChannel, caller: User, to: str, sdp: str, source: str = "") -> FakeCall:
         if to == "nobody":
             raise PlaceError(Cause.NOT_FOUND)
         if to == "forbidden":
@@ -158,7 +151,6 @@ class FakeGateway:
 @contextlib.asynccontextmanager
 async def running(gateway: FakeGateway, settings: WebSettings | None = None) -> AsyncIterator[WebServer]:
     """The front ends of `gateway` on a free port of loopback."""
-    settings = settings or WebSettings(open_rooms=True)
     server = await serve(create_app(gateway, settings), "127.0.0.1", 0, settings=settings)
     try:
         yield server

@@ -16,7 +16,7 @@ from gateway.identity.model import User
 from gateway.web import checks
 from gateway.web.auth.authenticator import Authenticator, TooManyFailures, client_address, credentials
 from gateway.web.facade import Gateway, PlaceError
-from gateway.web.http.errors import RETRY, ApiError, ErrorResponse, bounded_route
+from gateway.web.http.errors import RETRY, ApiError, bounded_route
 from gateway.web.http.sessions import Session, SessionEnded, SessionTable
 from gateway.web.limits import KeyedBuckets
 from gateway.web.settings import WebSettings
@@ -134,6 +134,15 @@ class IceServer(BaseModel):
     credential: str | None = None
 
 
+class ErrorResponse(BaseModel):
+    """Every error of the API."""
+
+    error: str
+    code: int = Field(description="The HTTP status.")
+    session_id: str | None = None
+    cause: str | None = Field(None, description="Why a call was not possible: not-found, busy, declined, no-answer, …")
+
+
 _ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorResponse, "description": "Malformed JSON or SDP, a missing or unusable field"},
     401: {"model": ErrorResponse, "description": "Wrong credentials, or none where guests may not call"},
@@ -205,7 +214,8 @@ class SdpApi:
 
     async def _set_up(self, session: Session, caller: User, body: OfferRequest, request: Request) -> str:
         to = body.to or self._settings.default_callee
-        session.live(await self._gateway.place(session, caller, to, body.sdp.sdp), self._settings.session_lifetime)
+        call = await self._gateway.place(session, caller, to, body.sdp.sdp, client_address(request))
+        session.live(call, self._settings.session_lifetime)
         answer = asyncio.create_task(session.answer())
         gone = asyncio.create_task(_client_gone(request))
         try:

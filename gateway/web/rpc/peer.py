@@ -122,7 +122,7 @@ class Peer:
         self.calls.placing()
         try:
             async with asyncio.timeout(self.context.settings.setup_timeout):
-                call = await self.context.gateway.place(self.calls, caller, to, sdp)
+                call = await self.context.gateway.place(self.calls, caller, to, sdp, self._address)
         except PlaceError as error:
             self.calls.not_placed()
             raise self.place_error(to, error) from None

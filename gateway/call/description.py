@@ -1,12 +1,15 @@
-"""Which codecs an answer prefers: what the next early answer to that callee is built from."""
+"""What calls read in a description: the codecs an answer prefers, and whether an offer holds the other side."""
 
 from __future__ import annotations
 
+from sdp.attributes.direction import Direction
 from sdp.description import SessionDescription
 from sdp.errors import SdpSyntaxError
 
 _STATIC = {"0": "pcmu", "8": "pcma", "9": "g722"}
 """Payload types that need no rtpmap (RFC 3551 section 6)."""
+_NOWHERE = ("0.0.0.0", "::")
+"""How old phones hold (RFC 2543 appendix B.5)."""
 _NOT_SPEECH = frozenset({"telephone-event", "cn", "red"})
 
 
@@ -29,3 +32,17 @@ def _names(formats: tuple[str, ...], rtpmaps: tuple[str, ...]) -> tuple[str, ...
         named[payload_type] = encoding.partition("/")[0].strip().lower()
     names = (named.get(payload_type) for payload_type in formats)
     return tuple(dict.fromkeys(name for name in names if name and name not in _NOT_SPEECH))
+
+
+def holds(text: str) -> bool:
+    """Whether an offer stops the audio of the other side (RFC 3264 section 8.4: sendonly, inactive, or 0.0.0.0)."""
+    try:
+        description = SessionDescription.parse(text)
+    except SdpSyntaxError:
+        return False
+    for section in description.media:
+        if section.kind == "audio" and section.port:
+            connection = description.connection_of(section)
+            silent = description.direction_of(section) in (Direction.SENDONLY, Direction.INACTIVE)
+            return silent or (connection is not None and connection.address in _NOWHERE)
+    return False

@@ -1,0 +1,216 @@
+"""An attempt to reach somebody: offer, ring, early media, and of several callees the first that answers.
+
+The caller's offer is passed through the engine to each callee. A caller that made none (an INVITE
+without a description) gets ours once a callee has answered the offer that we made to it; then each
+side has an agreement of its own, and the two are joined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+
+from gateway.call.attempt_table import ENDS_UNANSWERED, TABLE
+from gateway.call.leg import Answered, CalleeLeg, CallerLeg, Confirmed, Leg, Returned, Ringing
+from gateway.call.machine import Machine, Scope
+from gateway.call.state import CallInput, Input, State
+from gateway.call.status import Cause, most_telling
+from gateway.call.timers import Timer
+from gateway.media.engine import Kind, MediaError
+
+log = structlog.get_logger(__name__)
+
+
+class Attempt(Machine):
+    """A caller, and everybody who is asked."""
+
+    table = TABLE
+
+    def __init__(self, scope: Scope, caller: CallerLeg, callees: Sequence[CalleeLeg], offer: str | None) -> None:
+        super().__init__(scope, State.NEW)
+        self.caller = caller
+        self.callees: list[CalleeLeg] = list(callees)
+        self.wants_another = False
+        """The caller holds an early answer that is not the final one, and must be offered again."""
+        self._offer = offer
+        self._offers: list[tuple[CalleeLeg, str]] = []
+        self._early: dict[str, str] = {}
+        """Early descriptions of callees, by tag."""
+        self._answer_sdp: str | None = None
+        """What the caller is answered."""
+        self._committed: str | None = None
+        """The callee's description that it is made of."""
+        self._refusals: list[Cause] = []
+        self._patience: Timer | None = None
+
+    @property
+    def legs(self) -> tuple[Leg, ...]:
+        return (self.caller, *self.callees)
+
+    @property
+    def winner(self) -> Leg | None:
+        """The callee that answered, once one has."""
+        return self.callees[0] if self.state in (State.CONFIRMING, State.CONNECTED) else None
+
+    def other(self, leg: Leg | None) -> Leg | None:
+        return self.caller if leg is not self.caller else next(iter(self.callees), None)
+
+    def admits(self, what: CallInput) -> bool:
+        return what.leg is None or what.leg in self.legs
+
+    def early(self, leg: Leg, sdp: str) -> Input:
+        """Keep a callee's early description; with several callees early media of one would silence the others."""
+        self._early[leg.party.tag] = sdp
+        if self._offer is None or len(self.callees) > 1:
+            return Input.CALLEE_RINGING
+        return Input.CALLEE_EARLY_MEDIA
+
+    @property
+    def answered_as(self) -> Input:
+        """What a callee's answer is: to the caller's offer, or to ours."""
+        return Input.CALLEE_ANSWERED if self._offer is not None else Input.CALLEE_TOOK_OFFER
+
+    def close(self) -> None:
+        super().close()
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def _given_up_on(self, leg: Leg) -> CallInput:
+        if leg is self.caller:
+            return super()._given_up_on(leg)
+        return CallInput(input=Input.CALLEE_FAILED, leg=leg, cause=Cause.UNAVAILABLE)  # the others ring on
+
+    # -- actions -------------------------------------------------------------------
+
+    async def _offer_media(self, _: CallInput) -> None:
+        self._offers = [(leg, await self._offer_for(leg)) for leg in self.callees]
+
+    async def _offer_for(self, leg: Leg) -> str:
+        scope = self._scope
+        if self._offer is None:
+            return await scope.engine.create_offer(scope.call_id, leg.party, self.caller.party)
+        return await scope.engine.offer(scope.call_id, self.caller.party, leg.party, self._offer)
+
+    async def _accept_early(self, _: CallInput) -> None:
+        scope = self._scope
+        if self._offer is None or self.caller.party.kind is not Kind.WEBRTC:
+            return
+        if not scope.engine.capabilities.early_answer or any(leg.party.kind is Kind.SERVICE for leg in self.callees):
+            return  # a service answers in the same breath; an early answer would only come twice
+        self._answer_sdp = await scope.engine.accept(scope.call_id, self.caller.party)
+        await self.caller.early_answer(self._answer_sdp)
+
+    async def _invite_callees(self, _: CallInput) -> None:
+        offers, self._offers = self._offers, []
+        if any(waiting in ENDS_UNANSWERED for waiting in self._scope.waiting()):
+            return  # given up while the engine worked: no phone needs to ring for that
+        for leg, sdp in offers:
+            await leg.invite(sdp, self.caller.address)
+
+    async def _ring_caller(self, _: CallInput) -> None:
+        await self.caller.ring(None)
+
+    async def _early_media(self, what: CallInput) -> None:
+        assert isinstance(what.event, Ringing)
+        assert what.leg is not None
+        assert what.event.sdp is not None
+        self._answer_sdp = await self._answer_for_caller(what.leg, what.event.sdp)
+        self._committed = what.event.sdp
+        await self.caller.ring(self._answer_sdp)
+
+    async def _answer_for_caller(self, source: Leg, sdp: str) -> str:
+        scope = self._scope
+        return await scope.engine.answer(scope.call_id, source.party, self.caller.party, sdp)
+
+    async def _choose_callee(self, what: CallInput) -> None:
+        others = [leg for leg in self.callees if leg is not what.leg]
+        self.callees = [leg for leg in self.callees if leg is what.leg]
+        for leg in others:
+            self._stop_waiting_for(leg)
+            await self._end_leg(leg, Cause.ELSEWHERE)
+            await self._release(leg)
+
+    async def _release(self, leg: Leg) -> None:
+        """Have the engine forget a callee that is out of it, where it can; else its ports stay until the end."""
+        scope = self._scope
+        if scope.engine.capabilities.join:
+            try:
+                await scope.engine.release(scope.call_id, leg.party.tag)
+            except MediaError as error:
+                log.info("party not released", call_id=scope.call_id, tag=leg.party.tag, reason=error.reason)
+
+    def _described(self, what: CallInput) -> str | None:
+        """The answer of who accepted: in this event, or the early one that stands."""
+        assert isinstance(what.event, Answered)
+        assert what.leg is not None
+        return what.event.sdp if what.event.sdp is not None else self._early.get(what.leg.party.tag)
+
+    async def _answer_media(self, what: CallInput) -> None:
+        assert what.leg is not None
+        sdp = self._described(what)
+        if sdp is None:
+            raise MediaError("the callee accepted without a session description", 488)
+        if sdp != self._committed:
+            self._answer_sdp = await self._answer_for_caller(what.leg, sdp)
+        self._scope.learn(what.leg, sdp)
+
+    async def _answer_caller(self, _: CallInput) -> None:
+        assert self._answer_sdp is not None
+        self.wants_another = not await self.caller.answer(self._answer_sdp)
+
+    async def _commit_callee(self, what: CallInput) -> None:
+        assert what.leg is not None
+        sdp = self._described(what)
+        if sdp is None:
+            raise MediaError("the callee accepted without a session description", 488)
+        await self._scope.engine.answer(self._scope.call_id, what.leg.party, None, sdp)
+        self._scope.learn(what.leg, sdp)
+
+    async def _offer_caller(self, what: CallInput) -> None:
+        assert what.leg is not None
+        scope = self._scope
+        sdp = await scope.engine.create_offer(scope.call_id, self.caller.party, what.leg.party)
+        late = CallInput(input=Input.OFFER_TIMEOUT, cause=Cause.NOT_ACCEPTABLE)
+        self._patience = scope.timers.call_later(scope.settings.offer_timeout, lambda: scope.post(late))
+        await self.caller.answer(sdp)
+
+    async def _commit_caller(self, what: CallInput) -> None:
+        assert isinstance(what.event, Confirmed)
+        if what.event.sdp is None:
+            raise MediaError("the caller took the call without answering our offer", 488)
+        await self._scope.engine.answer(self._scope.call_id, self.caller.party, None, what.event.sdp)
+
+    async def _join(self, _: CallInput) -> None:
+        scope = self._scope
+        await scope.engine.join(scope.call_id, self.caller.party.tag, self.callees[0].party.tag)
+
+    async def _drop_callee(self, what: CallInput) -> None:
+        assert what.leg is not None
+        self.callees = [leg for leg in self.callees if leg is not what.leg]
+        self._stop_waiting_for(what.leg)
+        cause = what.cause or Cause.UNAVAILABLE
+        self._refusals.append(cause)
+        if what.input is Input.CALLEE_FAILED:
+            await self._end_leg(what.leg, cause)
+        if not self.callees:
+            self._scope.follow(CallInput(input=Input.ALL_REJECTED, cause=most_telling(self._refusals)))
+        else:
+            await self._release(what.leg)
+
+    async def _take_back(self, what: CallInput) -> None:
+        """A page that was reloaded while it dialled brings a new offer: the engine answers it, the callees ring on."""
+        assert isinstance(what.event, Returned)
+        assert what.leg is not None
+        self._stop_waiting_for(what.leg)
+        if what.event.sdp is None:
+            return
+        if what.leg is not self.caller or self.state is State.CONFIRMING:
+            await what.leg.answer_offer(what.event.exchange, None, Cause.GLARE)
+            return
+        scope, self._offer = self._scope, what.event.sdp
+        for leg in self.callees:
+            await self._offer_for(leg)
+        answer = self._answer_sdp = await scope.engine.accept(scope.call_id, self.caller.party)
+        await self.caller.answer_offer(what.event.exchange, answer)

@@ -1,0 +1,62 @@
+"""The life of an attempt: from a caller's wish to one callee who has answered, or to none."""
+
+from __future__ import annotations
+
+from gateway.call.state import FINISH, Action, Input, Row, State, Table
+
+_ANSWER = (Action.CHOOSE_CALLEE, Action.ANSWER_MEDIA, Action.ANSWER_CALLER)
+_CONFIRM = (Action.CHOOSE_CALLEE, Action.COMMIT_CALLEE, Action.OFFER_CALLER)
+
+BEFORE_ANSWER = (State.CALLING, State.RINGING, State.EARLY)
+ALIVE = (State.NEW, *BEFORE_ANSWER, State.CONFIRMING)
+
+
+def _table() -> dict[tuple[State, Input], Row]:
+    rows: dict[tuple[State, Input], Row] = {
+        (State.NEW, Input.START): (
+            (Action.OFFER_MEDIA, Action.ACCEPT_EARLY, Action.INVITE_CALLEES),
+            State.CALLING,
+        ),
+        (State.CALLING, Input.CALLEE_RINGING): ((Action.RING_CALLER,), State.RINGING),
+        (State.CALLING, Input.CALLEE_EARLY_MEDIA): ((Action.EARLY_MEDIA,), State.EARLY),
+        (State.RINGING, Input.CALLEE_RINGING): ((), State.RINGING),
+        (State.RINGING, Input.CALLEE_EARLY_MEDIA): ((Action.EARLY_MEDIA,), State.EARLY),
+        (State.EARLY, Input.CALLEE_RINGING): ((), State.EARLY),
+        # The first early description is committed; a changed one takes effect with the answer (C9).
+        (State.EARLY, Input.CALLEE_EARLY_MEDIA): ((), State.EARLY),
+        # Announcements before the answer may ask for digits.
+        (State.EARLY, Input.DIGIT): ((Action.PASS_DIGIT,), State.EARLY),
+        (State.CONFIRMING, Input.CALLER_CONFIRMED): ((Action.COMMIT_CALLER, Action.JOIN), State.CONNECTED),
+        (State.CONFIRMING, Input.OFFER_TIMEOUT): (FINISH, State.ENDED),
+        (State.CONFIRMING, Input.CALLEE_HUNG_UP): (FINISH, State.ENDED),
+        (State.CONFIRMING, Input.CALLEE_FAILED): (FINISH, State.ENDED),
+    }
+    for state in BEFORE_ANSWER:
+        rows[state, Input.CALLEE_ANSWERED] = (_ANSWER, State.CONNECTED)
+        rows[state, Input.CALLEE_TOOK_OFFER] = (_CONFIRM, State.CONFIRMING)
+        # One branch of several: the others ring on.
+        for what in (Input.CALLEE_REJECTED, Input.CALLEE_HUNG_UP, Input.CALLEE_FAILED):
+            rows[state, what] = ((Action.DROP_CALLEE,), state)
+        rows[state, Input.ALL_REJECTED] = (FINISH, State.ENDED)
+        rows[state, Input.RING_TIMEOUT] = (FINISH, State.ENDED)
+    for state in (*BEFORE_ANSWER, State.CONFIRMING):
+        # The first offer is still open: a second one is refused (RFC 3311 section 5.2).
+        rows[state, Input.OFFERED] = ((Action.REFUSE_GLARE,), state)
+        rows[state, Input.OFFER_WANTED] = ((Action.REFUSE_GLARE,), state)
+        rows[state, Input.LEG_AWAY] = ((Action.WAIT_FOR_RETURN,), state)
+        rows[state, Input.LEG_RETURNED] = ((Action.TAKE_BACK,), state)
+        rows[state, Input.REATTACH_TIMEOUT] = (FINISH, State.ENDED)
+        rows[state, Input.CANDIDATE] = ((Action.ADD_CANDIDATE,), state)
+        rows[state, Input.MEDIA_CONNECTED] = ((Action.NOTE_MEDIA,), state)
+    for state in ALIVE:
+        for what in (Input.CALLER_HUNG_UP, Input.MEDIA_FAILED, Input.FAULT, Input.STOP):
+            rows[state, what] = (FINISH, State.ENDED)
+    return rows
+
+
+TABLE: Table = _table()
+
+ENDS_UNANSWERED = frozenset(
+    what for (state, what), (_, target) in TABLE.items() if state is State.CALLING and target is State.ENDED
+)
+"""Inputs that end an attempt whose callee has not answered yet."""

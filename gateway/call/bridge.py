@@ -1,0 +1,290 @@
+"""A bridge: two legs that talk, any two, each of which can change what was agreed, vanish, return or be replaced.
+
+One exchange is open at a time. It is an object with a number; an answer that names another one came
+late and changes nothing, but who gave it is offered again what stands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import count
+
+import structlog
+
+from gateway.call.bridge_table import TABLE
+from gateway.call.description import holds
+from gateway.call.leg import Confirmed, Leg, OfferAnswered, OfferCancelled, Offered, Returned
+from gateway.call.machine import Machine, Scope
+from gateway.call.state import CallInput, Input, State
+from gateway.call.status import Cause
+from gateway.call.timers import Timer
+from gateway.media.engine import MediaError
+
+log = structlog.get_logger(__name__)
+
+_NUMBERS = count(1)
+"""Of exchanges; unique in the process, because a leg may move on to another bridge."""
+_MEDIA_GONE = (Input.MEDIA_TIMEOUT, Input.MEDIA_FAILED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """One offer whose answer has not come yet."""
+
+    number: int
+    """As `target` knows it: ours, or its own where it asked for our offer."""
+    target: Leg
+    """Who is to answer."""
+    source: Leg | None = None
+    """Whose offer it is; None: our own."""
+    source_number: int = 0
+    """As `source` knows it."""
+    wanted: bool = False
+    """`target` asked for our offer, so that its answer is Confirmed."""
+    holds: bool = False
+    """The offer puts the other side on hold."""
+
+
+class Bridge(Machine):
+    """Two legs with an agreement each, joined by the engine."""
+
+    table = TABLE
+
+    def __init__(self, scope: Scope, a: Leg, b: Leg) -> None:
+        super().__init__(scope, State.CONNECTED)
+        self._legs = (a, b)
+        self.exchange: Exchange | None = None
+        """The one that is open."""
+        self.holding: set[str] = set()
+        """Tags of the legs that hold the other one."""
+        self._patience: Timer | None = None
+        self._given_up: set[int] = set()
+        self._remembered: list[Leg] = []
+        """Legs that must be offered again once nothing is in the way."""
+
+    @property
+    def legs(self) -> tuple[Leg, ...]:
+        return self._legs
+
+    def other(self, leg: Leg | None) -> Leg | None:
+        return self._legs[1] if leg is self._legs[0] else self._legs[0]
+
+    def admits(self, what: CallInput) -> bool:
+        leg, event = what.leg, what.event
+        if leg is not None and leg not in self._legs:
+            return False
+        if what.input is Input.OFFER_TIMEOUT:
+            return self.exchange is not None and self.exchange.number == what.exchange
+        if isinstance(event, OfferAnswered | Confirmed):
+            return self._is_awaited(leg, event)
+        if isinstance(event, OfferCancelled):
+            exchange = self.exchange
+            return exchange is not None and exchange.source is leg and exchange.source_number == event.exchange
+        if leg is not None and self.is_away(leg):
+            # Nothing but its client's return, or its end, is expected of who is away.
+            return what.input not in _MEDIA_GONE and what.input is not Input.LEG_AWAY
+        return what.input is not Input.REATTACH_TIMEOUT
+
+    def _is_awaited(self, leg: Leg | None, event: OfferAnswered | Confirmed) -> bool:
+        exchange = self.exchange
+        if exchange is not None and exchange.target is leg and exchange.number == event.exchange:
+            return exchange.wanted is isinstance(event, Confirmed)
+        if isinstance(event, OfferAnswered) and event.exchange in self._given_up:
+            self._given_up.discard(event.exchange)
+            if event.sdp is not None and leg is not None:
+                # It now believes in a description that nobody else does.
+                self._scope.follow(CallInput(input=Input.RENEGOTIATE, leg=leg))
+        return False
+
+    def entered(self) -> None:
+        """Called after every step: what was put off is due when nothing is in the way any more."""
+        if self.state is State.CONNECTED and self._remembered:
+            self._scope.follow(CallInput(input=Input.RENEGOTIATE, leg=self._remembered.pop(0)))
+
+    def close(self) -> None:
+        super().close()
+        self._close_exchange()
+
+    # -- exchanges -----------------------------------------------------------------
+
+    def _open(self, exchange: Exchange) -> None:
+        self.exchange = exchange
+        late = CallInput(input=Input.OFFER_TIMEOUT, exchange=exchange.number)
+        scope = self._scope
+        self._patience = scope.timers.call_later(scope.settings.offer_timeout, lambda: scope.post(late))
+
+    def _close_exchange(self) -> Exchange | None:
+        exchange, self.exchange = self.exchange, None
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+        return exchange
+
+    async def _pass_offer(self, what: CallInput) -> None:
+        assert isinstance(what.event, Offered)
+        source, other = what.leg, self.other(what.leg)
+        assert source is not None
+        assert other is not None
+        assert what.event.sdp is not None
+        scope, number = self._scope, what.event.exchange
+        if not other.can_update:
+            await self._answer_alone(what)
+            scope.follow(CallInput(input=Input.EXCHANGE_OVER))
+            return
+        try:
+            sdp = await scope.engine.offer(scope.call_id, source.party, other.party, what.event.sdp)
+        except MediaError as error:
+            await self._refuse(source, number, error)
+            scope.follow(CallInput(input=Input.EXCHANGE_OVER))
+            return
+        ours = next(_NUMBERS)
+        self._open(
+            Exchange(number=ours, target=other, source=source, source_number=number, holds=holds(what.event.sdp))
+        )
+        await other.offer(ours, sdp)
+
+    async def _answer_alone(self, what: CallInput) -> None:
+        """The engine takes the offer and answers it; the other side goes on with what it has."""
+        assert isinstance(what.event, Offered | Returned)
+        source, other = what.leg, self.other(what.leg)
+        assert source is not None
+        assert other is not None
+        assert what.event.sdp is not None
+        scope, number = self._scope, what.event.exchange
+        try:
+            await scope.engine.offer(scope.call_id, source.party, other.party, what.event.sdp)
+            answer = await scope.engine.accept(scope.call_id, source.party)
+            if self.is_away(other):
+                await self._isolate(other)
+        except MediaError as error:
+            await self._refuse(source, number, error)
+            return
+        await source.answer_offer(number, answer)
+        await self._show_hold(source, holds(what.event.sdp))
+
+    async def _refuse(self, leg: Leg, number: int, error: MediaError) -> None:
+        log.info("offer refused", call_id=self._scope.call_id, tag=leg.party.tag, reason=error.reason)
+        await leg.answer_offer(number, None, Cause.NOT_ACCEPTABLE)
+
+    async def _make_offer(self, what: CallInput) -> None:
+        assert isinstance(what.event, Offered)
+        leg, other, number, scope = what.leg, self.other(what.leg), what.event.exchange, self._scope
+        assert leg is not None
+        try:
+            sdp = await scope.engine.create_offer(scope.call_id, leg.party, None if other is None else other.party)
+        except MediaError as error:
+            await self._refuse(leg, number, error)
+            scope.follow(CallInput(input=Input.EXCHANGE_OVER))
+            return
+        self._open(Exchange(number=number, target=leg, wanted=True))
+        await leg.answer_offer(number, sdp)
+
+    async def _offer_again(self, what: CallInput) -> None:
+        leg, other, scope = what.leg, self.other(what.leg), self._scope
+        assert leg is not None
+        if leg.can_update and scope.engine.capabilities.create_offer:
+            try:
+                sdp = await scope.engine.create_offer(scope.call_id, leg.party, None if other is None else other.party)
+            except MediaError as error:
+                log.info("no offer could be made", call_id=scope.call_id, tag=leg.party.tag, reason=error.reason)
+            else:
+                ours = next(_NUMBERS)
+                self._open(Exchange(number=ours, target=leg))
+                await leg.offer(ours, sdp)
+                return
+        # It goes on with what it has; the engine transcodes.
+        scope.follow(CallInput(input=Input.EXCHANGE_OVER))
+
+    async def _remember(self, what: CallInput) -> None:
+        if what.leg is not None and what.leg not in self._remembered:
+            self._remembered.append(what.leg)
+
+    async def _take_answer(self, what: CallInput) -> None:
+        assert isinstance(what.event, OfferAnswered | Confirmed)
+        exchange, sdp, scope = self._close_exchange(), what.event.sdp, self._scope
+        assert exchange is not None
+        source, target = exchange.source, exchange.target
+        if sdp is None:
+            if source is not None and isinstance(what.event, OfferAnswered):
+                await source.answer_offer(exchange.source_number, None, what.event.cause)
+            return
+        try:
+            sent_back = await scope.engine.answer(
+                scope.call_id, target.party, None if source is None else source.party, sdp
+            )
+        except MediaError as error:
+            log.info("answer refused", call_id=scope.call_id, tag=target.party.tag, reason=error.reason)
+            if source is not None:
+                await source.answer_offer(exchange.source_number, None, Cause.NOT_ACCEPTABLE)
+            return
+        if source is not None:
+            await source.answer_offer(exchange.source_number, sent_back)
+            await self._show_hold(source, exchange.holds)
+
+    async def _give_up_offer(self, _: CallInput) -> None:
+        exchange = self._close_exchange()
+        if exchange is None:
+            return
+        self._given_up.add(exchange.number)
+        if exchange.source is not None:
+            await exchange.source.answer_offer(exchange.source_number, None, Cause.NOT_ACCEPTABLE)
+
+    async def _forget_offer(self, _: CallInput) -> None:
+        exchange = self._close_exchange()
+        if exchange is not None:
+            self._given_up.add(exchange.number)
+
+    async def _show_hold(self, source: Leg, held: bool) -> None:
+        """Tell the other side when `source` begins or ceases to hold it."""
+        tag, other = source.party.tag, self.other(source)
+        if held is (tag in self.holding) or other is None:
+            return
+        self.holding ^= {tag}
+        if not self.is_away(other):
+            await other.held(held)
+
+    # -- away, returned, replaced ----------------------------------------------------
+
+    async def _wait_for_return(self, what: CallInput) -> None:
+        await super()._wait_for_return(what)
+        assert what.leg is not None
+        await self._isolate(what.leg)
+
+    async def _isolate(self, leg: Leg) -> None:
+        """The other side hears silence, where the engine can do that."""
+        scope = self._scope
+        if scope.engine.capabilities.join:
+            await scope.engine.isolate(scope.call_id, leg.party.tag)
+
+    async def _take_back(self, what: CallInput) -> None:
+        assert isinstance(what.event, Returned)
+        assert what.leg is not None
+        leg, other = what.leg, self.other(what.leg)
+        self._stop_waiting_for(leg)
+        if what.event.sdp is not None:
+            await self._answer_alone(what)
+        if other is not None and other.party.tag in self.holding:
+            await leg.held(True)
+        if not self._reattach:
+            self._scope.follow(CallInput(input=Input.ALL_RETURNED))
+
+    async def _join(self, _: CallInput) -> None:
+        scope, (a, b) = self._scope, self._legs
+        if scope.engine.capabilities.join:
+            await scope.engine.join(scope.call_id, a.party.tag, b.party.tag)
+
+    async def _replace_leg(self, what: CallInput) -> None:
+        """Another leg, with an agreement in this call's media, comes in; who leaves is ended."""
+        assert what.new_leg is not None
+        assert what.leg is not None
+        scope, leaving, coming = self._scope, what.leg, what.new_leg
+        staying = self.other(leaving)
+        assert staying is not None
+        self._stop_waiting_for(leaving)
+        self.holding.clear()
+        self._remembered = [leg for leg in self._remembered if leg is not leaving]
+        self._legs = (staying, coming)
+        await scope.engine.release(scope.call_id, leaving.party.tag)
+        if not self.is_away(staying):
+            await scope.engine.join(scope.call_id, staying.party.tag, coming.party.tag)
+        await self._end_leg(leaving, what.cause or Cause.NORMAL)

@@ -1,0 +1,63 @@
+"""The life of a bridge: two legs that talk, change what they agreed, vanish, return and are replaced."""
+
+from __future__ import annotations
+
+from gateway.call.state import FINISH, Action, Input, Row, State, Table
+
+ALIVE = (State.CONNECTED, State.EXCHANGING, State.AWAY)
+
+_EXCHANGE = {
+    Input.OFFERED: Action.PASS_OFFER,
+    Input.OFFER_WANTED: Action.MAKE_OFFER,
+    Input.RENEGOTIATE: Action.OFFER_AGAIN,
+}
+
+
+def _table() -> dict[tuple[State, Input], Row]:
+    rows: dict[tuple[State, Input], Row] = {
+        # Offers that cross: who has ours must answer it first (RFC 3261 section 14.2), and one side has one open.
+        (State.EXCHANGING, Input.OFFERED): ((Action.REFUSE_GLARE,), State.EXCHANGING),
+        (State.EXCHANGING, Input.OFFER_WANTED): ((Action.REFUSE_GLARE,), State.EXCHANGING),
+        (State.EXCHANGING, Input.RENEGOTIATE): ((Action.REMEMBER,), State.EXCHANGING),
+        (State.EXCHANGING, Input.OFFER_ANSWERED): ((Action.TAKE_ANSWER,), State.CONNECTED),
+        (State.EXCHANGING, Input.OFFER_TIMEOUT): ((Action.GIVE_UP_OFFER,), State.CONNECTED),
+        (State.EXCHANGING, Input.OFFER_CANCELLED): ((Action.FORGET_OFFER,), State.CONNECTED),
+        # The exchange was over at once: the engine answered it, or refused it.
+        (State.EXCHANGING, Input.EXCHANGE_OVER): ((), State.CONNECTED),
+        (State.EXCHANGING, Input.REPLACE): ((Action.GIVE_UP_OFFER, Action.REPLACE_LEG), State.CONNECTED),
+        (State.CONNECTED, Input.REPLACE): ((Action.REPLACE_LEG,), State.CONNECTED),
+        (State.CONNECTED, Input.LEG_AWAY): ((Action.WAIT_FOR_RETURN,), State.AWAY),
+        (State.EXCHANGING, Input.LEG_AWAY): ((Action.GIVE_UP_OFFER, Action.WAIT_FOR_RETURN), State.AWAY),
+        (State.AWAY, Input.LEG_AWAY): ((Action.WAIT_FOR_RETURN,), State.AWAY),
+        (State.AWAY, Input.LEG_RETURNED): ((Action.TAKE_BACK,), State.AWAY),
+        (State.AWAY, Input.ALL_RETURNED): ((Action.JOIN,), State.CONNECTED),
+        (State.AWAY, Input.REATTACH_TIMEOUT): (FINISH, State.ENDED),
+        # The other side may hold meanwhile; who is away hears of it when it returns.
+        (State.AWAY, Input.OFFERED): ((Action.ANSWER_ALONE,), State.AWAY),
+        (State.AWAY, Input.OFFER_WANTED): ((Action.REFUSE_GLARE,), State.AWAY),
+        (State.AWAY, Input.RENEGOTIATE): ((Action.REMEMBER,), State.AWAY),
+        (State.AWAY, Input.REPLACE): ((Action.REPLACE_LEG,), State.AWAY),
+        # A client that lost its socket and not its media, and says so before we noticed that it was away.
+        (State.CONNECTED, Input.LEG_RETURNED): ((Action.TAKE_BACK,), State.CONNECTED),
+        (State.EXCHANGING, Input.LEG_RETURNED): ((Action.GIVE_UP_OFFER, Action.TAKE_BACK), State.CONNECTED),
+        (State.CONNECTED, Input.ALL_RETURNED): ((Action.JOIN,), State.CONNECTED),
+    }
+    for what, action in _EXCHANGE.items():
+        rows[State.CONNECTED, what] = ((action,), State.EXCHANGING)
+    for state in ALIVE:
+        rows[state, Input.DIGIT] = ((Action.PASS_DIGIT,), state)
+        rows[state, Input.CANDIDATE] = ((Action.ADD_CANDIDATE,), state)
+        rows[state, Input.MEDIA_CONNECTED] = ((Action.NOTE_MEDIA,), state)
+        for what in (
+            Input.HUNG_UP,
+            Input.MEDIA_TIMEOUT,
+            Input.MEDIA_FAILED,
+            Input.MAX_DURATION,
+            Input.FAULT,
+            Input.STOP,
+        ):
+            rows[state, what] = (FINISH, State.ENDED)
+    return rows
+
+
+TABLE: Table = _table()

@@ -1,0 +1,99 @@
+"""What an event of a leg or of the media is to a call: the input of the table that handles it."""
+
+from __future__ import annotations
+
+import structlog
+
+from gateway.call.attempt import Attempt
+from gateway.call.bridge import Bridge
+from gateway.call.leg import (
+    Answered,
+    Away,
+    CandidateAdded,
+    Confirmed,
+    DigitPressed,
+    HungUp,
+    Leg,
+    LegEvent,
+    OfferAnswered,
+    OfferCancelled,
+    Offered,
+    Rejected,
+    Returned,
+    Ringing,
+)
+from gateway.call.state import CallInput, Input
+from gateway.call.status import Cause
+from gateway.media.engine import Connected, DtmfReceived, FirstMedia, MediaEvent, MediaFailed, MediaTimeout
+
+log = structlog.get_logger(__name__)
+
+
+def input_of_leg(machine: Attempt | Bridge, leg: Leg, event: LegEvent) -> CallInput | None:
+    """The input that `event` of `leg` is; None for what this leg cannot say."""
+    if leg not in machine.legs:
+        return None
+    what = _of_callee(machine, leg, event) if isinstance(event, Ringing | Answered | Rejected) else None
+    match event:
+        case HungUp(cause=cause):
+            return CallInput(input=_hung_up(machine, leg), leg=leg, event=event, cause=cause)
+        case Rejected(cause=cause) if what is not None:
+            return CallInput(input=what, leg=leg, event=event, cause=cause)
+        case Offered(sdp=sdp):
+            what = Input.OFFERED if sdp is not None else Input.OFFER_WANTED
+        case OfferCancelled():
+            what = Input.OFFER_CANCELLED
+        case Confirmed(exchange=0):
+            what = Input.CALLER_CONFIRMED
+        case OfferAnswered() | Confirmed():
+            what = Input.OFFER_ANSWERED
+        case Away():
+            what = Input.LEG_AWAY
+        case Returned():
+            what = Input.LEG_RETURNED
+        case CandidateAdded():
+            what = Input.CANDIDATE
+        case DigitPressed():
+            what = Input.DIGIT
+    return None if what is None else CallInput(input=what, leg=leg, event=event)
+
+
+def _of_callee(machine: Attempt | Bridge, leg: Leg, event: LegEvent) -> Input | None:
+    """What only who is called can say, and only until the call is answered."""
+    if isinstance(machine, Bridge) or leg is machine.caller:
+        return None
+    match event:
+        case Ringing(sdp=str(sdp)):
+            return machine.early(leg, sdp)
+        case Ringing():
+            return Input.CALLEE_RINGING
+        case Answered():
+            return machine.answered_as
+        case _:
+            return Input.CALLEE_REJECTED
+
+
+def _hung_up(machine: Attempt | Bridge, leg: Leg) -> Input:
+    if isinstance(machine, Bridge):
+        return Input.HUNG_UP
+    return Input.CALLER_HUNG_UP if leg is machine.caller else Input.CALLEE_HUNG_UP
+
+
+def input_of_media(machine: Attempt | Bridge, event: MediaEvent) -> CallInput | None:
+    """The input that `event` is; None for a party that is no leg of the call any more."""
+    leg = next((leg for leg in machine.legs if leg.party.tag == event.tag), None)
+    if leg is None:
+        return None
+    match event:
+        case Connected() | FirstMedia():
+            return CallInput(input=Input.MEDIA_CONNECTED, leg=leg, event=event)
+        case MediaTimeout():
+            return CallInput(input=Input.MEDIA_TIMEOUT, leg=leg, event=event, cause=Cause.MEDIA_TIMEOUT)
+        case MediaFailed():
+            one_of_many = isinstance(machine, Attempt) and leg is not machine.caller
+            what = Input.CALLEE_FAILED if one_of_many else Input.MEDIA_FAILED
+            return CallInput(input=what, leg=leg, event=event, cause=Cause.MEDIA_FAILED)
+        case DtmfReceived():
+            # The engine has already passed the digit on in the media.
+            log.debug("digit in media", call_id=event.call_id, tag=event.tag)
+    return None

@@ -1,0 +1,96 @@
+"""How many calls there may be, and whose: admission of new calls, and their places given back."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+
+from gateway.call.routing import Caller, RouteError
+from gateway.call.status import Cause
+
+_WHEN_FULL = 10
+"""Seconds a caller is asked to wait when all places are taken: somebody may have hung up by then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallLimits:
+    """Bounds on what callers can ask of the gateway."""
+
+    max_calls: int = 500
+    calls_per_second: float = 100.0
+    """New calls, averaged over one second; a burst of as many is let through."""
+    max_calls_per_caller: int = 10
+    guest_calls: int = 250
+    """Calls of guests at once; the rest of max_calls is kept for those who have an account."""
+    guest_calls_per_source: int = 10
+    """Calls of guests at once from one IP address."""
+    history: int = 1000
+    """Records of ended calls kept in memory."""
+
+
+class Admission:
+    """Counts the calls of everybody; a call that is still being placed counts, so that no burst slips past."""
+
+    def __init__(self, limits: CallLimits, now: float) -> None:
+        self._limits = limits
+        self._per_caller: Counter[str] = Counter()
+        self._per_source: Counter[str] = Counter()
+        """Calls of guests, by IP address."""
+        self._tokens = limits.calls_per_second
+        self._refilled_at = now
+
+    @property
+    def total(self) -> int:
+        """Places taken."""
+        return self._per_caller.total()
+
+    def admit(self, caller: Caller, own_limit: int | None, now: float, *, emergency: bool = False) -> None:
+        """Take a place for a call of `caller`; raises RouteError that says which limit is reached.
+
+        `own_limit` is the caller's own number of calls at once. An emergency call is never refused.
+        """
+        if not emergency:
+            self._check(caller, own_limit, now)
+            self._tokens -= 1
+        self._per_caller[caller.id] += 1
+        if caller.guest:
+            self._per_source[caller.source] += 1
+
+    def release(self, caller: Caller) -> None:
+        """Give the place back."""
+        _less(self._per_caller, caller.id)
+        if caller.guest:
+            _less(self._per_source, caller.source)
+
+    def _check(self, caller: Caller, own_limit: int | None, now: float) -> None:
+        limits = self._limits
+        rate = limits.calls_per_second
+        self._tokens = min(max(rate, 1.0), self._tokens + (now - self._refilled_at) * rate)
+        self._refilled_at = now
+        if self.total >= limits.max_calls:
+            raise _refused(f"limits.max_calls: all {limits.max_calls} calls are taken", _WHEN_FULL)
+        if caller.guest and self._per_source.total() >= limits.guest_calls:
+            raise _refused(f"limits.guest_calls: all {limits.guest_calls} calls of guests are taken", _WHEN_FULL)
+        if caller.guest and self._per_source[caller.source] >= limits.guest_calls_per_source:
+            raise _refused(
+                f"limits.guest_calls_per_source: {caller.source or 'one address'} has as many calls as guests may",
+                _WHEN_FULL,
+                Cause.TOO_MANY_OWN,
+            )
+        own = limits.max_calls_per_caller if own_limit is None else own_limit
+        if self._per_caller[caller.id] >= own:
+            raise _refused(f"max_calls: {caller.id} has {own} calls, as many as it may", _WHEN_FULL, Cause.TOO_MANY_OWN)
+        if self._tokens < 1:
+            wait = math.ceil((1 - self._tokens) / rate)
+            raise _refused(f"limits.calls_per_second: more than {rate:g} new calls in a second", wait)
+
+
+def _refused(reason: str, retry_after: int, cause: Cause = Cause.OVERLOADED) -> RouteError:
+    return RouteError(cause, reason, retry_after=retry_after)
+
+
+def _less(counts: Counter[str], key: str) -> None:
+    counts[key] -= 1
+    if counts[key] <= 0:
+        del counts[key]

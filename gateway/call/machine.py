@@ -1,0 +1,166 @@
+"""What runs a table: look up the row, do its actions, take the next state; what attempts and bridges share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import structlog
+
+from gateway.call.leg import CandidateAdded, DigitPressed, HungUp, Leg
+from gateway.call.record import CallRecord, CallSettings
+from gateway.call.state import Action, CallInput, Input, State, Table
+from gateway.call.status import Cause
+from gateway.call.timers import Timer, Timers
+from gateway.media.engine import Kind, MediaEngine, MediaError
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What a machine works with: the call it is of, the engine, the clock, and the way to the call's queue."""
+
+    call_id: str
+    engine: MediaEngine
+    timers: Timers
+    settings: CallSettings
+    record: CallRecord
+    post: Callable[[CallInput], None]
+    """Queue an input behind those that wait."""
+    follow: Callable[[CallInput], None]
+    """Have an input handled next, before all that wait."""
+    waiting: Callable[[], Iterable[Input]]
+    """What waits in the queue."""
+    learn: Callable[[Leg, str], None]
+    """A leg answered with this description."""
+
+
+class Machine(ABC):
+    """One table at work. Actions raise MediaError, which ends the call with its reason."""
+
+    table: Table
+
+    def __init__(self, scope: Scope, state: State) -> None:
+        self.state = state
+        self.unexpected: Counter[tuple[State, Input]] = Counter()
+        self._scope = scope
+        self._media_up: set[str] = set()
+        self._reattach: dict[str, Timer] = {}
+        """Timers of the legs that are away, by tag."""
+
+    @property
+    @abstractmethod
+    def legs(self) -> tuple[Leg, ...]:
+        """Every leg that is still part of it."""
+
+    @abstractmethod
+    def admits(self, what: CallInput) -> bool:
+        """Whether it is still about us: not of a leg that lost the call, nor of an exchange that is over."""
+
+    @abstractmethod
+    def other(self, leg: Leg | None) -> Leg | None:
+        """Who talks with `leg`; None: nobody yet."""
+
+    def actions(self, what: CallInput) -> tuple[tuple[Action, ...], State] | None:
+        """The row for this input; None, and counted, where there is none."""
+        row = self.table.get((self.state, what.input))
+        if row is None or not self.admits(what):
+            self.unexpected[self.state, what.input] += 1
+            log.debug("unexpected", call_id=self._scope.call_id, state=self.state.value, input=what.input.value)
+            return None
+        return row
+
+    async def do(self, action: Action, what: CallInput) -> None:
+        """Carry out one action; raises MediaError."""
+        await getattr(self, f"_{action.value}")(what)
+
+    @property
+    def away(self) -> tuple[Leg, ...]:
+        """Legs whose client has vanished and is waited for."""
+        return tuple(leg for leg in self.legs if self.is_away(leg))
+
+    def is_away(self, leg: Leg) -> bool:
+        """Whether its client has vanished and is waited for."""
+        return leg.party.tag in self._reattach
+
+    def close(self) -> None:
+        """No timer of ours comes any more."""
+        for timer in self._reattach.values():
+            timer.cancel()
+        self._reattach.clear()
+
+    # -- actions of both -------------------------------------------------------------
+
+    async def _refuse_glare(self, what: CallInput) -> None:
+        assert what.leg is not None
+        await what.leg.answer_offer(getattr(what.event, "exchange", 0), None, Cause.GLARE)
+
+    async def _add_candidate(self, what: CallInput) -> None:
+        assert isinstance(what.event, CandidateAdded)
+        assert what.leg is not None
+        scope = self._scope
+        try:
+            await scope.engine.trickle(scope.call_id, what.leg.party.tag, what.event.candidate, what.event.mid)
+        except MediaError as error:
+            log.debug("candidate refused", call_id=scope.call_id, reason=error.reason)
+
+    async def _pass_digit(self, what: CallInput) -> None:
+        assert isinstance(what.event, DigitPressed)
+        other, digit = self.other(what.leg), what.event
+        if other is None or await other.digit(digit.digit, digit.duration_ms):
+            return
+        scope = self._scope
+        try:
+            await scope.engine.send_dtmf(scope.call_id, other.party.tag, digit.digit, digit.duration_ms)
+        except MediaError as error:
+            log.warning("digit lost", call_id=scope.call_id, to=other.party.tag, reason=error.reason)
+
+    async def _note_media(self, what: CallInput) -> None:
+        record = self._scope.record
+        if what.leg is None or record.media_after_ms is not None:
+            return
+        self._media_up.add(what.leg.party.tag)
+        needed = {leg.party.tag for leg in self.legs if leg.party.kind is not Kind.SERVICE}
+        if needed <= self._media_up:
+            record.media_after_ms = (self._scope.timers.time() - record.started_at) * 1000
+
+    async def _wait_for_return(self, what: CallInput) -> None:
+        assert what.leg is not None
+        leg = what.leg
+        self._stop_waiting_for(leg)
+        late = self._given_up_on(leg)
+        delay = self._scope.settings.reattach_time
+        self._reattach[leg.party.tag] = self._scope.timers.call_later(delay, lambda: self._scope.post(late))
+
+    def _given_up_on(self, leg: Leg) -> CallInput:
+        """What it is to us when a client does not come back."""
+        return CallInput(input=Input.REATTACH_TIMEOUT, leg=leg, cause=Cause.LOST)
+
+    def _stop_waiting_for(self, leg: Leg) -> None:
+        timer = self._reattach.pop(leg.party.tag, None)
+        if timer is not None:
+            timer.cancel()
+
+    async def _end_legs(self, what: CallInput) -> None:
+        gone = what.leg if isinstance(what.event, HungUp) else None
+        for leg in self.legs:
+            if leg is not gone:
+                await self._end_leg(leg, what.cause or Cause.NORMAL)
+
+    async def _end_leg(self, leg: Leg, cause: Cause) -> None:
+        try:
+            await leg.end(cause)
+        except Exception:
+            # The other legs must hear of the end all the same.
+            log.exception("leg could not be ended", call_id=self._scope.call_id, tag=leg.party.tag)
+
+    async def _delete_media(self, _: CallInput) -> None:
+        scope = self._scope
+        try:
+            scope.record.statistics = await scope.engine.delete(scope.call_id)
+        except MediaError as error:
+            # The call is over for its reason, whatever becomes of the media.
+            log.warning("media not deleted", call_id=scope.call_id, reason=error.reason)

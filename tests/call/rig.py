@@ -1,0 +1,87 @@
+"""A call between fakes: legs and an engine that do as they are told, a clock that stands still."""
+
+from __future__ import annotations
+
+import asyncio
+
+from gateway.call.call import Call
+from gateway.call.leg import Answered, LegEvent, OfferAnswered, Offered, Ringing
+from gateway.call.record import CallSettings
+from gateway.call.state import State
+from gateway.media.engine import Kind
+from gateway.testing.engine import FakeEngine
+from gateway.testing.leg import FakeLeg
+from gateway.testing.timers import ManualTimers
+
+OFFER = "v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nt=0 0\r\nm=audio 9 RTP/AVP 0\r\n"
+ANSWER = "v=0\r\no=- 2 2 IN IP4 192.0.2.8\r\ns=-\r\nt=0 0\r\nm=audio 7000 RTP/AVP 8 0\r\n"
+
+
+class Rig:
+    """One call between a browser and one or more phones, all of them fakes."""
+
+    def __init__(
+        self,
+        callees: int = 1,
+        caller_kind: Kind = Kind.WEBRTC,
+        *,
+        offer: str | None = OFFER,
+        movable: bool = True,
+        **leg_options: bool,
+    ) -> None:
+        """`offer` None: the caller wants ours; `movable` is the engine's, the other options the caller's leg's."""
+        self.engine = FakeEngine(movable=movable)
+        self.timers = ManualTimers()
+        self.caller = FakeLeg("caller", caller_kind, **leg_options)
+        self.callees = [FakeLeg(f"callee{index}") for index in range(callees)]
+        self.changes: list[State] = []
+        self.learned: list[tuple[str, ...]] = []
+        self.call = Call(
+            "c1",
+            self.caller,
+            self.callees,
+            offer,
+            dialled="1001",
+            engine=self.engine,
+            timers=self.timers,
+            settings=CallSettings(ring_timeout=30, max_duration=600),
+            on_change=lambda call: self.changes.append(call.state),
+            on_preference=lambda leg, codecs: self.learned.append(codecs),
+        )
+        self.engine.subscribe(self.call.media_event)
+
+    @property
+    def callee(self) -> FakeLeg:
+        return self.callees[0]
+
+    def expect(self, state: State) -> None:
+        assert self.call.state is state
+
+    async def settle(self) -> None:
+        """Let the call work off what is queued; there is nothing in it that waits for time."""
+        for _ in range(50):
+            await asyncio.sleep(0)
+
+    async def started(self) -> Rig:
+        self.call.start()
+        await self.settle()
+        return self
+
+    async def connected(self) -> Rig:
+        await self.started()
+        await self.hears(self.callee, Ringing())
+        await self.hears(self.callee, Answered(ANSWER))
+        assert self.call.state is State.CONNECTED
+        return self
+
+    async def offered(self, leg: FakeLeg, number: int = 1, sdp: str | None = OFFER) -> None:
+        """`leg` re-offers, or asks for our offer."""
+        await self.hears(leg, Offered(number, sdp))
+
+    async def answers(self, leg: FakeLeg, sdp: str | None = ANSWER) -> None:
+        """`leg` answers the last offer that it was sent."""
+        await self.hears(leg, OfferAnswered(leg.exchanges[-1], sdp))
+
+    async def hears(self, leg: FakeLeg, event: LegEvent) -> None:
+        leg.says(event)
+        await self.settle()
