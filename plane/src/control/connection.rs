@@ -1,0 +1,194 @@
+//! One connection of a gateway: frames in, frames out, and first of all the proof that it is one.
+
+use crate::handshake::{Greeting, Secret, NONCE};
+use crate::wire::{up, Writer, LONGEST_FRAME};
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
+
+/// Octets waiting to be written beyond which punts are dropped, and beyond which the gateway is given up.
+const PUNT_ROOM: usize = 4 << 20;
+const ALL_ROOM: usize = 512 << 20;
+/// Octets read at a time.
+const CHUNK: usize = 64 << 10;
+/// Octets of the longest frame of a gateway that has not proved itself.
+const LONGEST_GREETING: usize = 256;
+
+enum Stage {
+    Greeting,
+    Proof { gateway: [u8; NONCE] },
+    Proved,
+}
+
+/// What a connection has brought.
+pub enum Taken {
+    Nothing,
+    /// It has proved to be a gateway.
+    Proved,
+    /// A message by its type and its body.
+    Message(u8, Vec<u8>),
+}
+
+pub struct Connection {
+    stream: UnixStream,
+    nonce: [u8; NONCE],
+    since: u64,
+    stage: Stage,
+    input: Vec<u8>,
+    taken: usize,
+    output: Vec<u8>,
+    written: usize,
+    waiting: bool,
+    over: bool,
+}
+
+impl Connection {
+    pub fn new(stream: UnixStream, nonce: [u8; NONCE], since: u64) -> Self {
+        Self {
+            stream,
+            nonce,
+            since,
+            stage: Stage::Greeting,
+            input: Vec::new(),
+            taken: 0,
+            output: Vec::new(),
+            written: 0,
+            waiting: false,
+            over: false,
+        }
+    }
+
+    pub fn descriptor(&self) -> RawFd {
+        self.stream.as_raw_fd()
+    }
+
+    pub const fn since(&self) -> u64 {
+        self.since
+    }
+
+    pub const fn is_proved(&self) -> bool {
+        matches!(self.stage, Stage::Proved)
+    }
+
+    /// Whether it is to be closed.
+    pub const fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// Whether a punt may be queued.
+    pub fn has_room(&self) -> bool {
+        self.output.len() - self.written < PUNT_ROOM
+    }
+
+    /// Read what there is, up to a limit that leaves others their turn.
+    pub fn read(&mut self) {
+        self.input.drain(..self.taken);
+        self.taken = 0;
+        let mut chunk = [0; CHUNK];
+        for _ in 0..16 {
+            match self.stream.read(&mut chunk) {
+                Ok(0) => {
+                    self.over = true;
+                    return;
+                }
+                Ok(length) => self.input.extend_from_slice(&chunk[..length]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.over |= error.kind() != ErrorKind::WouldBlock;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The next thing that came. `busy`: another gateway is there.
+    pub fn next(&mut self, secret: &Secret, busy: bool) -> Taken {
+        loop {
+            let Some((kind, body)) = self.frame() else { return Taken::Nothing };
+            match &self.stage {
+                Stage::Proved => return Taken::Message(kind, body),
+                Stage::Greeting if kind == up::HELLO => self.greet(&body, busy),
+                Stage::Proof { gateway } if kind == up::PROOF => {
+                    if secret.proves("gateway", gateway, &self.nonce, &body) {
+                        let proof = secret.proof("plane", gateway, &self.nonce);
+                        self.stage = Stage::Proved;
+                        self.queue(&Writer::new(up::PROOF, 32).raw(&proof).finish());
+                        return Taken::Proved;
+                    }
+                    self.refuse("refused");
+                }
+                _ => self.refuse("refused"),
+            }
+        }
+    }
+
+    fn greet(&mut self, body: &[u8], busy: bool) {
+        let Ok(greeting) = Greeting::read(body) else { return self.refuse("refused") };
+        let Some(version) = greeting.version() else { return self.refuse("version") };
+        if busy {
+            return self.refuse("busy");
+        }
+        self.stage = Stage::Proof { gateway: greeting.nonce };
+        let nonce = self.nonce;
+        self.queue(&Writer::new(up::HELLO, 64).u16(version).raw(&nonce).finish());
+    }
+
+    fn refuse(&mut self, code: &str) {
+        self.queue(&up::refused(0, code));
+        self.write();
+        self.over = true;
+    }
+
+    fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
+        if self.over && !self.is_proved() {
+            return None;
+        }
+        let rest = &self.input[self.taken..];
+        let length = u32::from_be_bytes(*rest.first_chunk()?) as usize;
+        let longest = if self.is_proved() { LONGEST_FRAME } else { LONGEST_GREETING };
+        if length == 0 || length > longest {
+            // Nobody knows where the next frame begins.
+            self.over = true;
+            self.taken = self.input.len();
+            return None;
+        }
+        let frame = rest.get(4..4 + length)?;
+        let made = (frame[0], frame[1..].to_vec());
+        self.taken += 4 + length;
+        Some(made)
+    }
+
+    /// Have a frame written soon.
+    pub fn queue(&mut self, frame: &[u8]) {
+        if self.output.len() - self.written > ALL_ROOM {
+            self.over = true;
+            return;
+        }
+        self.output.extend_from_slice(frame);
+    }
+
+    /// Write what waits; Some where waiting for room has begun or ended.
+    pub fn write(&mut self) -> Option<bool> {
+        while self.written < self.output.len() {
+            match self.stream.write(&self.output[self.written..]) {
+                Ok(length) => self.written += length,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.over |= error.kind() != ErrorKind::WouldBlock;
+                    break;
+                }
+            }
+        }
+        if self.written == self.output.len() {
+            self.output.clear();
+            self.written = 0;
+        } else if self.written > PUNT_ROOM {
+            self.output.drain(..self.written);
+            self.written = 0;
+        }
+        let waits = !self.output.is_empty();
+        let changed = waits != self.waiting;
+        self.waiting = waits;
+        changed.then_some(waits)
+    }
+}

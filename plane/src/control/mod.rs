@@ -1,0 +1,240 @@
+//! The control thread: one gateway at a time over a Unix socket, the punts of the packet threads, timers.
+
+mod connection;
+
+use crate::handshake::Secret;
+use crate::registry::Registry;
+use crate::sys::{self, Bell, Poll};
+use crate::wire::down::{self, Message};
+use crate::wire::up;
+use crate::worker::Up;
+use connection::{Connection, Taken};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixListener;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
+use std::sync::Arc;
+
+const LISTENER: u64 = u64::MAX;
+const BELL: u64 = u64::MAX - 1;
+/// ms between two looks at what has fallen silent.
+const WATCH: i32 = 250;
+/// Gateways that may be proving themselves at a time.
+const MAX_CONNECTIONS: usize = 8;
+/// ns a gateway has to prove itself.
+const PROOF_TIME: u64 = 5_000_000_000;
+/// Frames of punts taken a turn, so that messages of the gateway get their turn.
+const PUNTS: usize = 1024;
+
+/// What the control thread is made of.
+pub struct Control {
+    poll: Poll,
+    listener: UnixListener,
+    secret: Secret,
+    registry: Registry,
+    connections: Vec<Option<Connection>>,
+    /// Place of the gateway among the connections.
+    gateway: Option<usize>,
+    alone_since: u64,
+    had_gateway: bool,
+    orphan_timeout: u64,
+    attached: Arc<AtomicBool>,
+    bell: Arc<Bell>,
+    punts: Receiver<Up>,
+    events: Receiver<Up>,
+}
+
+/// What the packet threads have in common with the control thread.
+pub struct Uplinks {
+    pub bell: Arc<Bell>,
+    pub attached: Arc<AtomicBool>,
+    pub punts: Receiver<Up>,
+    pub events: Receiver<Up>,
+}
+
+impl Control {
+    /// `orphan_timeout` in ns: how long the plane goes on without a gateway.
+    pub fn new(
+        listener: UnixListener,
+        secret: Secret,
+        registry: Registry,
+        uplinks: Uplinks,
+        orphan_timeout: u64,
+    ) -> io::Result<Self> {
+        let poll = Poll::new(64)?;
+        listener.set_nonblocking(true)?;
+        poll.add(listener.as_raw_fd(), LISTENER)?;
+        poll.add(uplinks.bell.fd(), BELL)?;
+        Ok(Self {
+            poll,
+            listener,
+            secret,
+            registry,
+            connections: (0..MAX_CONNECTIONS).map(|_| None).collect(),
+            gateway: None,
+            alone_since: sys::now(),
+            had_gateway: false,
+            orphan_timeout,
+            attached: uplinks.attached,
+            bell: uplinks.bell,
+            punts: uplinks.punts,
+            events: uplinks.events,
+        })
+    }
+
+    /// Work until the gateway says so, or none has come for too long.
+    pub fn run(mut self) {
+        let mut watched = 0;
+        while !self.is_over(sys::now()) {
+            let ready = self.poll.wait(WATCH);
+            let now = sys::now();
+            for index in 0..ready {
+                match self.poll.token(index) {
+                    LISTENER => self.accept(now),
+                    BELL => self.bell.silence(),
+                    place => {
+                        if self.serve(place as usize, now) {
+                            return;
+                        }
+                    }
+                }
+            }
+            self.take_up();
+            if now.saturating_sub(watched) >= WATCH as u64 * 1_000_000 {
+                watched = now;
+                self.on_timer(now);
+            }
+            self.write(now);
+        }
+    }
+
+    fn is_over(&self, now: u64) -> bool {
+        if self.gateway.is_some() {
+            return false;
+        }
+        let alone = now.saturating_sub(self.alone_since);
+        let abandoned = self.had_gateway && self.registry.is_empty();
+        alone >= self.orphan_timeout || (abandoned && self.connections.iter().all(Option::is_none))
+    }
+
+    fn accept(&mut self, now: u64) {
+        let Ok((stream, _)) = self.listener.accept() else { return };
+        let Some(place) = self.connections.iter().position(Option::is_none) else { return };
+        let mut nonce = [0; crate::handshake::NONCE];
+        if stream.set_nonblocking(true).is_err() || sys::random(&mut nonce).is_err() {
+            return;
+        }
+        if self.poll.add(stream.as_raw_fd(), place as u64).is_ok() {
+            self.connections[place] = Some(Connection::new(stream, nonce, now));
+        }
+    }
+
+    /// Do what came on one connection; whether the plane is to end.
+    fn serve(&mut self, place: usize, now: u64) -> bool {
+        let Some(Some(connection)) = self.connections.get_mut(place) else { return false };
+        connection.read();
+        loop {
+            let busy = self.gateway.is_some_and(|gateway| gateway != place);
+            let Some(Some(connection)) = self.connections.get_mut(place) else { return false };
+            match connection.next(&self.secret, busy) {
+                Taken::Nothing => break,
+                Taken::Proved => self.attach(place),
+                Taken::Message(kind, body) => {
+                    if self.message(place, kind, &body, now) {
+                        return true;
+                    }
+                }
+            }
+        }
+        if self.connections[place].as_ref().is_some_and(Connection::is_over) {
+            self.close(place, now);
+        }
+        false
+    }
+
+    fn message(&mut self, place: usize, kind: u8, body: &[u8], now: u64) -> bool {
+        let answer = match down::read(kind, body) {
+            Some(Ok(Message::Shutdown)) => return true,
+            Some(Ok(message)) => self.registry.apply(message, now),
+            Some(Err(_)) => {
+                self.registry.malformed += 1;
+                Some(up::refused(kind, "malformed"))
+            }
+            None => {
+                self.registry.malformed += 1;
+                Some(up::refused(kind, "unknown type"))
+            }
+        };
+        if let (Some(frame), Some(Some(connection))) = (answer, self.connections.get_mut(place)) {
+            connection.queue(&frame);
+        }
+        false
+    }
+
+    fn attach(&mut self, place: usize) {
+        self.gateway = Some(place);
+        self.had_gateway = true;
+        self.attached.store(true, Ordering::Relaxed);
+    }
+
+    fn close(&mut self, place: usize, now: u64) {
+        if let Some(connection) = self.connections[place].take() {
+            self.poll.remove(connection.descriptor());
+        }
+        if self.gateway == Some(place) {
+            self.gateway = None;
+            self.alone_since = now;
+            self.attached.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// What the packet threads say; without a gateway only what the registry must know.
+    fn take_up(&mut self) {
+        for _ in 0..PUNTS {
+            let Some(said) = self.events.try_recv().ok().or_else(|| self.punts.try_recv().ok()) else { return };
+            let (frame, kept) = match said {
+                Up::Frame(frame) => (frame, false),
+                Up::Learned { flow, source, now } => (self.registry.learned(flow, source, now), true),
+            };
+            self.say(&frame, kept);
+        }
+        self.bell.ring();
+    }
+
+    fn say(&mut self, frame: &[u8], must: bool) {
+        let Some(Some(connection)) = self.gateway.map(|place| &mut self.connections[place]) else { return };
+        if must || connection.has_room() {
+            connection.queue(frame);
+        } else {
+            self.registry.unsent += 1;
+        }
+    }
+
+    fn on_timer(&mut self, now: u64) {
+        for frame in self.registry.watch(now) {
+            self.say(&frame, true);
+        }
+        for place in 0..self.connections.len() {
+            let late = self.connections[place]
+                .as_ref()
+                .is_some_and(|each| !each.is_proved() && now.saturating_sub(each.since()) > PROOF_TIME);
+            if late {
+                self.close(place, now);
+            }
+        }
+    }
+
+    fn write(&mut self, now: u64) {
+        for place in 0..self.connections.len() {
+            let Some(connection) = &mut self.connections[place] else { continue };
+            let wanted = connection.write();
+            if let Some(wanted) = wanted {
+                let _ = self.poll.writable(connection.descriptor(), place as u64, wanted);
+            }
+            if connection.is_over() {
+                self.close(place, now);
+            }
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! The two halves of a flow; each is owned by one packet thread.
+
+use crate::addr::Addr;
+use crate::counters::{Count, Discard, FlowCounters, Unsent};
+use crate::inbound::Inbound;
+use crate::limits::Bucket;
+use crate::outgoing::Outgoing;
+use crate::srtp::{Receiver, Refused, Sender};
+use crate::sys::SockAddr;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+
+/// What becomes of a payload type.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(u8)]
+pub enum Action {
+    /// Nobody expects it: it is not even counted as received.
+    #[default]
+    None,
+    Drop,
+    Forward,
+    Punt,
+    Copy,
+}
+
+impl Action {
+    /// The action with that number on the wire.
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Drop),
+            1 => Some(Self::Forward),
+            2 => Some(Self::Punt),
+            3 => Some(Self::Copy),
+            _ => None,
+        }
+    }
+}
+
+/// One entry of a route table; rates in Hz.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct Route {
+    pub action: Action,
+    pub payload_type: u8,
+    pub rate_in: u32,
+    pub rate_out: u32,
+}
+
+/// What becomes of each of the 128 payload types.
+pub type Routes = [Route; 128];
+
+/// How a peer's packets are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub struct Config {
+    pub secure: bool,
+    pub mux: bool,
+    pub max_packets_per_second: u32,
+    /// ns; 0: never.
+    pub idle_after: u64,
+}
+
+/// The sockets of a pair port, and the names of their paths.
+pub struct PairSockets {
+    pub rtp: OwnedFd,
+    pub rtcp: OwnedFd,
+    pub rtp_path: u64,
+    pub rtcp_path: u64,
+}
+
+/// What a flow receives.
+pub struct Receive {
+    pub flow: u32,
+    pub config: Config,
+    pub crypto: Option<Receiver>,
+    pub inbound: Inbound,
+    pub routes: Box<Routes>,
+    pub target: Option<u32>,
+    /// Where the target was last found among the thread's send halves.
+    pub target_slot: usize,
+    /// Payload type of the last audio; 255: none.
+    pub media: u8,
+    pub rate: Bucket,
+    pub punts: Bucket,
+    pub counters: Arc<FlowCounters>,
+    pub sockets: Option<Arc<PairSockets>>,
+    pub source: Option<Addr>,
+    pub named: Option<Addr>,
+}
+
+impl Receive {
+    pub fn new(flow: u32, config: Config, sockets: Option<Arc<PairSockets>>, counters: Arc<FlowCounters>) -> Self {
+        Self {
+            flow,
+            config,
+            crypto: None,
+            inbound: Inbound::default(),
+            routes: Box::new([Route::default(); 128]),
+            target: None,
+            target_slot: usize::MAX,
+            media: 255,
+            rate: Bucket::new(),
+            punts: Bucket::new(),
+            counters,
+            sockets,
+            source: None,
+            named: None,
+        }
+    }
+
+    pub fn discard(&self, reason: Discard) {
+        self.counters.received.discard(reason);
+    }
+
+    /// Whether the flow is within its packets a second.
+    pub fn within_rate(&mut self, now: u64) -> bool {
+        let within = self.rate.take(self.config.max_packets_per_second, now);
+        if !within {
+            self.discard(Discard::Rate);
+        }
+        within
+    }
+
+    /// The length of an RTP packet in the clear, opened in place where there is a key.
+    pub fn open(&mut self, packet: &mut [u8]) -> Option<usize> {
+        let result = match &mut self.crypto {
+            Some(crypto) => crypto.open(packet),
+            None if self.config.secure => {
+                self.discard(Discard::NotReady);
+                return None;
+            }
+            None => return Some(packet.len()),
+        };
+        result.map_err(|refused| self.refuse(refused)).ok()
+    }
+
+    /// The same of RTCP.
+    pub fn open_rtcp(&mut self, packet: &mut [u8]) -> Option<usize> {
+        let result = match &mut self.crypto {
+            Some(crypto) => crypto.open_rtcp(packet),
+            None if self.config.secure => {
+                self.discard(Discard::NotReady);
+                return None;
+            }
+            None => return Some(packet.len()),
+        };
+        result.map_err(|refused| self.refuse(refused)).ok()
+    }
+
+    fn refuse(&self, refused: Refused) {
+        self.discard(match refused {
+            Refused::Authentication => Discard::Authentication,
+            Refused::Replay | Refused::Repeated => Discard::Replay,
+            Refused::Malformed => Discard::Malformed,
+        });
+    }
+
+    /// Let others read how the incoming stream stands.
+    pub fn publish(&self) {
+        let (inbound, out) = (&self.inbound, &self.counters.received);
+        out.ssrc.set(inbound.ssrc.map_or(0, |ssrc| u64::from(ssrc) + 1));
+        out.generation.set(u64::from(inbound.generation));
+        out.admitted.set(inbound.received);
+        out.admitted_octets.set(inbound.octets);
+        out.expected.set(inbound.expected());
+        out.run_received.set(inbound.run_received);
+        out.lost.set(inbound.lost());
+        out.loss_runs.set(inbound.loss_runs);
+        out.extended_highest.set(u64::from(inbound.extended_highest()));
+        out.jitter.set(inbound.jitter);
+        out.arrived.set(inbound.arrived);
+        out.clock_rate.set(u64::from(inbound.clock_rate));
+        out.payload_type.set(if self.media == 255 { 0 } else { u64::from(self.media) + 1 });
+    }
+}
+
+/// Through what a packet leaves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lane {
+    /// A socket of a shared port, by its number in every thread.
+    Shared(usize),
+    Rtp,
+    Rtcp,
+}
+
+/// Through what and to whom.
+#[derive(Clone, Copy)]
+pub struct Way {
+    pub lane: Lane,
+    pub to: SockAddr,
+}
+
+impl Way {
+    pub fn new(lane: Lane, to: &Addr) -> Self {
+        Self { lane, to: SockAddr::new(to) }
+    }
+}
+
+/// What is sent where nothing else is. Times in ns.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Silence {
+    pub payload_type: u8,
+    pub payload: Box<[u8]>,
+    pub after: u64,
+    pub interval: u64,
+}
+
+/// When a silence is due, and whether it is what was sent last.
+pub struct Playing {
+    pub silence: Silence,
+    pub due: u64,
+    pub since: u64,
+    pub last: Option<u64>,
+}
+
+/// Keys one flow may send with in its life.
+const MAX_KEYS: usize = 64;
+
+/// What a flow sends.
+pub struct Send {
+    pub flow: u32,
+    pub secure: bool,
+    pub crypto: Option<Sender>,
+    /// Contexts of keys used before: were one to come back, its indices must go on.
+    retired: Vec<Sender>,
+    pub outgoing: Option<Outgoing>,
+    pub rtp: Option<Way>,
+    pub rtcp: Option<Way>,
+    pub playing: Option<Box<Playing>>,
+    pub counters: Arc<FlowCounters>,
+    pub sockets: Option<Arc<PairSockets>>,
+}
+
+impl Send {
+    pub fn new(flow: u32, secure: bool, sockets: Option<Arc<PairSockets>>, counters: Arc<FlowCounters>) -> Self {
+        Self {
+            flow,
+            secure,
+            crypto: None,
+            retired: Vec::new(),
+            outgoing: None,
+            rtp: None,
+            rtcp: None,
+            playing: None,
+            counters,
+            sockets,
+        }
+    }
+
+    /// Protect with another key; one that was used before goes on where it stopped.
+    pub fn set_key(&mut self, key: Option<Sender>) {
+        if let (Some(now), Some(next)) = (&self.crypto, &key) {
+            if now.same_key(next) {
+                return;
+            }
+        }
+        self.retired.extend(self.crypto.take());
+        let Some(next) = key else { return };
+        self.crypto = match self.retired.iter().position(|old| old.same_key(&next)) {
+            Some(known) => Some(self.retired.swap_remove(known)),
+            // Forgetting one would let its indices come again.
+            None if self.retired.len() >= MAX_KEYS => None,
+            None => Some(next),
+        };
+    }
+
+    /// Whether RTP would go out now.
+    pub fn ready(&self) -> bool {
+        self.rtp.is_some() && (self.crypto.is_some() || !self.secure)
+    }
+
+    pub fn unsent(&self, reason: Unsent) {
+        self.counters.sent.unsent(reason);
+    }
+
+    /// The socket of a pair port behind a lane.
+    pub fn socket(&self, lane: Lane) -> Option<RawFd> {
+        let sockets = self.sockets.as_ref()?;
+        match lane {
+            Lane::Rtp => Some(sockets.rtp.as_raw_fd()),
+            Lane::Rtcp => Some(sockets.rtcp.as_raw_fd()),
+            Lane::Shared(_) => None,
+        }
+    }
+
+    /// Count one packet with so many octets of payload that left.
+    pub fn count(&self, octets: usize) {
+        let out = &self.counters.sent;
+        out.packets.add(1);
+        out.octets.add(octets as u64);
+    }
+
+    /// Take back what `count` counted: the system did not take it.
+    pub fn uncount(&self, octets: usize) {
+        let out = &self.counters.sent;
+        out.packets.add(u64::MAX);
+        out.octets.add((octets as u64).wrapping_neg());
+        self.unsent(Unsent::Socket);
+    }
+
+    /// Let others read the numbers sent last.
+    pub fn publish(&self) {
+        let Some(outgoing) = &self.outgoing else { return };
+        let out = &self.counters.sent;
+        out.sequence_number.set(u64::from(outgoing.last_sequence_number));
+        out.timestamp.set(u64::from(outgoing.last_timestamp));
+        out.sent_at.set(outgoing.last_sent.unwrap_or(0));
+        out.rate_out.set(u64::from(outgoing.rate_out));
+    }
+}
+
+/// One address that has proved to be a flow's, on one socket of a shared port.
+pub struct Pair {
+    pub flow: u32,
+    /// The thread that owns the flow's receive half, and its slot there.
+    pub owner: usize,
+    pub slot: usize,
+    pub selected: bool,
+    pub credentials: Arc<[crate::stun::Credential]>,
+    /// When the last check came, ns.
+    pub checked: Arc<Count>,
+    pub counters: Arc<FlowCounters>,
+}

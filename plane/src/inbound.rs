@@ -1,0 +1,263 @@
+//! The stream that comes in: one source at a time, its order, its statistics (RFC 3550 appendix A).
+
+/// Packets ahead and behind that are still the same run (RFC 3550 appendix A.1).
+pub const MAX_DROPOUT: u16 = 3000;
+pub const MAX_MISORDER: u16 = 100;
+/// Packets in a row that prove a new run or a new source.
+pub const MIN_SEQUENTIAL: u32 = 2;
+/// ns the present source must have been silent before another SSRC may take its place.
+pub const SOURCE_SILENCE: u64 = 100_000_000;
+/// ns after `resync` at which the present source, still heard, is the source for good.
+pub const RESYNC_LAPSE: u64 = 1_000_000_000;
+const LONGEST_TRANSIT_JUMP: i64 = 5_000_000_000;
+
+/// What `admit` says of a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It counts.
+    Taken,
+    /// It counts and begins a run: numbers start afresh.
+    NewRun,
+    Refused,
+}
+
+/// Which packets of one flow count.
+#[derive(Default)]
+pub struct Inbound {
+    pub ssrc: Option<u32>,
+    /// Highest sequence number of this run.
+    pub highest: u16,
+    /// Number of runs so far.
+    pub generation: u32,
+    pub received: u64,
+    pub octets: u64,
+    pub run_received: u64,
+    /// Gaps in the run, of one packet or more.
+    pub loss_runs: u64,
+    /// Interarrival jitter, ns (RFC 3550 section 6.4.1).
+    pub jitter: u64,
+    /// When the last packet was accepted, ns; 0: never.
+    pub arrived: u64,
+    /// RTP clock of the audio that came last, Hz.
+    pub clock_rate: u32,
+    cycles: u32,
+    base: u16,
+    seen: u128,
+    timing: Option<(u64, u32)>,
+    candidate: Option<(u32, u16)>,
+    candidate_run: u32,
+    resync: Resync,
+    lost_before: u64,
+}
+
+#[derive(Default, Clone, Copy, PartialEq)]
+enum Resync {
+    #[default]
+    Armed,
+    /// Since when, ns.
+    ArmedAt(u64),
+    Off,
+}
+
+impl Inbound {
+    /// The next packet may come from another source without waiting.
+    pub fn resync(&mut self, now: u64) {
+        self.resync = if self.ssrc.is_none() { Resync::Armed } else { Resync::ArmedAt(now) };
+    }
+
+    /// Whether the packet counts. `clock_rate` in Hz, 0 leaves jitter alone.
+    pub fn admit(&mut self, ssrc: u32, number: u16, timestamp: u32, size: usize, clock_rate: u32, now: u64) -> Verdict {
+        let verdict = if self.ssrc == Some(ssrc) {
+            self.place(ssrc, number, now)
+        } else if self.may_replace(ssrc, number, now) {
+            self.begin(ssrc, number);
+            Verdict::NewRun
+        } else {
+            Verdict::Refused
+        };
+        if verdict == Verdict::Refused {
+            return verdict;
+        }
+        self.received += 1;
+        self.run_received += 1;
+        self.octets += size as u64;
+        self.arrived = now;
+        if clock_rate != 0 {
+            self.clock_rate = clock_rate;
+            self.measure(timestamp, clock_rate, now);
+        }
+        verdict
+    }
+
+    fn place(&mut self, ssrc: u32, number: u16, now: u64) -> Verdict {
+        if let Resync::ArmedAt(since) = self.resync {
+            if now.saturating_sub(since) > RESYNC_LAPSE {
+                self.resync = Resync::Off;
+            }
+        }
+        let ahead = number.wrapping_sub(self.highest);
+        if ahead == 1 {
+            self.seen = self.seen << 1 | 1;
+            self.cycles += u32::from(number == 0);
+            self.highest = number;
+            return Verdict::Taken;
+        }
+        if ahead > 0 && ahead < MAX_DROPOUT {
+            self.seen = if ahead < 128 { self.seen << ahead | 1 } else { 1 };
+            self.cycles += u32::from(number < self.highest);
+            self.highest = number;
+            self.loss_runs += 1;
+            return Verdict::Taken;
+        }
+        let behind = self.highest.wrapping_sub(number);
+        if behind < MAX_MISORDER {
+            let bit = 1 << behind;
+            if self.seen & bit != 0 {
+                return Verdict::Refused;
+            }
+            self.seen |= bit;
+            return Verdict::Taken;
+        }
+        // The same source far off its run: it restarted, if the next packet agrees (appendix A.1).
+        if self.resync != Resync::Off || self.candidate == Some((ssrc, number)) {
+            self.begin(ssrc, number);
+            return Verdict::NewRun;
+        }
+        self.candidate = Some((ssrc, number.wrapping_add(1)));
+        self.candidate_run = 1;
+        Verdict::Refused
+    }
+
+    fn may_replace(&mut self, ssrc: u32, number: u16, now: u64) -> bool {
+        if self.ssrc.is_none() || self.resync != Resync::Off {
+            return true;
+        }
+        self.candidate_run = if self.candidate == Some((ssrc, number)) { self.candidate_run + 1 } else { 1 };
+        self.candidate = Some((ssrc, number.wrapping_add(1)));
+        self.candidate_run >= MIN_SEQUENTIAL && now.saturating_sub(self.arrived) >= SOURCE_SILENCE
+    }
+
+    fn begin(&mut self, ssrc: u32, number: u16) {
+        self.lost_before = self.lost();
+        self.ssrc = Some(ssrc);
+        self.generation += 1;
+        self.highest = number;
+        self.base = number;
+        self.cycles = 0;
+        self.seen = 1;
+        self.run_received = 0;
+        self.timing = None;
+        self.candidate = None;
+        self.resync = Resync::Off;
+    }
+
+    fn measure(&mut self, timestamp: u32, clock_rate: u32, now: u64) {
+        if let Some((then, before)) = self.timing {
+            let ticks = i64::from(timestamp.wrapping_sub(before) as i32);
+            let spacing = ticks * 1_000_000_000 / i64::from(clock_rate);
+            let moved = (now as i64 - then as i64 - spacing).abs();
+            // The sender changed its clock: no jitter.
+            if moved < LONGEST_TRANSIT_JUMP {
+                self.jitter = (self.jitter as i64 + (moved - self.jitter as i64) / 16) as u64;
+            }
+        }
+        self.timing = Some((now, timestamp));
+    }
+
+    /// Highest sequence number with its cycles.
+    pub fn extended_highest(&self) -> u32 {
+        self.cycles << 16 | u32::from(self.highest)
+    }
+
+    /// Packets this run should have had.
+    pub fn expected(&self) -> u64 {
+        if self.ssrc.is_none() {
+            return 0;
+        }
+        (u64::from(self.cycles) << 16) + u64::from(self.highest) + 1 - u64::from(self.base)
+    }
+
+    /// Packets lost over all runs.
+    pub fn lost(&self) -> u64 {
+        self.lost_before + self.expected().saturating_sub(self.run_received)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Verdict::*;
+
+    const MS: u64 = 1_000_000;
+
+    fn started(first: u16) -> Inbound {
+        let mut inbound = Inbound::default();
+        assert_eq!(inbound.admit(1, first, 0, 172, 8000, MS), NewRun);
+        inbound
+    }
+
+    #[test]
+    fn a_repeated_packet_is_refused_and_a_late_one_taken() {
+        let mut inbound = started(10);
+        assert_eq!(inbound.admit(1, 12, 320, 172, 8000, 41 * MS), Taken);
+        assert_eq!(inbound.lost(), 1);
+        assert_eq!(inbound.loss_runs, 1);
+        assert_eq!(inbound.admit(1, 11, 160, 172, 8000, 42 * MS), Taken);
+        assert_eq!(inbound.admit(1, 11, 160, 172, 8000, 43 * MS), Refused);
+        assert_eq!(inbound.lost(), 0);
+    }
+
+    #[test]
+    fn another_source_waits_until_the_present_one_is_silent() {
+        let mut inbound = started(10);
+        assert_eq!(inbound.admit(2, 500, 0, 172, 8000, 20 * MS), Refused);
+        assert_eq!(inbound.admit(2, 501, 160, 172, 8000, 40 * MS), Refused);
+        assert_eq!(inbound.admit(2, 502, 320, 172, 8000, 140 * MS), NewRun);
+        assert_eq!(inbound.generation, 2);
+    }
+
+    #[test]
+    fn resync_lapses_while_the_present_source_goes_on() {
+        let mut inbound = started(10);
+        inbound.resync(10 * MS);
+        assert_eq!(inbound.admit(1, 11, 160, 172, 8000, 21 * MS), Taken);
+        assert_eq!(inbound.admit(1, 12, 320, 172, 8000, 1100 * MS), Taken);
+        assert_eq!(inbound.admit(2, 7, 0, 172, 8000, 1101 * MS), Refused);
+    }
+
+    #[test]
+    fn resync_takes_the_next_source_at_once() {
+        let mut inbound = started(10);
+        inbound.resync(10 * MS);
+        assert_eq!(inbound.admit(2, 7, 0, 172, 8000, 12 * MS), NewRun);
+    }
+
+    #[test]
+    fn cycles_are_counted_over_the_wrap() {
+        let mut inbound = started(65_534);
+        for (number, at) in [(65_535, 20), (0, 40), (1, 60)] {
+            assert_eq!(inbound.admit(1, number, 0, 172, 0, at * MS), Taken);
+        }
+        assert_eq!(inbound.expected(), 4);
+        assert_eq!(inbound.extended_highest(), 65_537);
+        assert_eq!(inbound.lost(), 0);
+    }
+
+    #[test]
+    fn a_far_jump_needs_two_packets_in_a_row() {
+        let mut inbound = started(10);
+        assert_eq!(inbound.admit(1, 40_000, 0, 172, 8000, 20 * MS), Refused);
+        assert_eq!(inbound.admit(1, 40_001, 0, 172, 8000, 40 * MS), NewRun);
+    }
+
+    #[test]
+    fn even_arrivals_have_no_jitter() {
+        let mut inbound = started(10);
+        for step in 1..50u16 {
+            inbound.admit(1, 10 + step, 160 * u32::from(step), 172, 8000, MS + 20 * MS * u64::from(step));
+        }
+        assert_eq!(inbound.jitter, 0);
+        inbound.admit(1, 60, 160 * 50, 172, 8000, MS + 1016 * MS);
+        assert_eq!(inbound.jitter, MS);
+    }
+}

@@ -1,0 +1,142 @@
+//! `gateway-plane --socket FILE [--threads N] [--orphan-timeout SECONDS]`, the secret on standard input.
+
+use gateway_plane::control::{Control, Uplinks};
+use gateway_plane::handshake::Secret;
+use gateway_plane::registry::Registry;
+use gateway_plane::sys::{self, Bell};
+use gateway_plane::wire::VERSION;
+use gateway_plane::worker::{Made, Uplink, Worker};
+use std::io::Read;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{channel, sync_channel};
+use std::sync::Arc;
+
+/// Punts that wait for the control thread.
+const PUNTS: usize = 4096;
+const MAX_THREADS: usize = 64;
+const LONGEST_SECRET: u64 = 4096;
+
+struct Arguments {
+    socket: PathBuf,
+    threads: usize,
+    orphan_timeout: f64,
+}
+
+fn arguments() -> Result<Option<Arguments>, String> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut parsed = Arguments { socket: PathBuf::new(), threads: cores, orphan_timeout: 60.0 };
+    let mut given = std::env::args().skip(1);
+    while let Some(name) = given.next() {
+        if name == "--version" {
+            return Ok(None);
+        }
+        let value = given.next().ok_or(format!("{name} wants a value"))?;
+        let wrong = || format!("{name} {value} is not understood");
+        match name.as_str() {
+            "--socket" => parsed.socket = value.into(),
+            "--threads" => parsed.threads = value.parse().map_err(|_| wrong())?,
+            "--orphan-timeout" => parsed.orphan_timeout = value.parse().map_err(|_| wrong())?,
+            _ => return Err(format!("{name} is not an option")),
+        }
+    }
+    if parsed.socket.as_os_str().is_empty() {
+        return Err("--socket is missing".into());
+    }
+    if parsed.threads == 0 {
+        parsed.threads = cores;
+    }
+    parsed.threads = parsed.threads.min(MAX_THREADS);
+    parsed.orphan_timeout = parsed.orphan_timeout.clamp(0.0, 86_400.0);
+    Ok(Some(parsed))
+}
+
+/// Listen on a socket of this user only; a name that nobody answers any more is taken over.
+fn listen(socket: &Path) -> Result<UnixListener, String> {
+    // The name of a Unix socket has about a hundred octets: only its last part is used.
+    let folder = socket.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder {
+        std::env::set_current_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    }
+    let name = Path::new(socket.file_name().ok_or("--socket names no file")?);
+    if UnixStream::connect(name).is_ok() {
+        return Err("another plane listens there".into());
+    }
+    let _ = std::fs::remove_file(name);
+    sys::private_files();
+    UnixListener::bind(name).map_err(|error| format!("{}: {error}", socket.display()))
+}
+
+fn secret() -> Result<Secret, String> {
+    let mut octets = Vec::new();
+    std::io::stdin().take(LONGEST_SECRET).read_to_end(&mut octets).map_err(|error| error.to_string())?;
+    Secret::new(&octets).ok_or("the secret on standard input is too short".into())
+}
+
+fn seed() -> Result<u64, String> {
+    let mut octets = [0; 8];
+    sys::random(&mut octets).map_err(|error| error.to_string())?;
+    Ok(u64::from_ne_bytes(octets))
+}
+
+fn start(arguments: &Arguments) -> Result<Control, String> {
+    let listener = listen(&arguments.socket)?;
+    let secret = secret()?;
+    sys::raise_descriptor_limit();
+    let text = |error: std::io::Error| error.to_string();
+    let bell = Arc::new(Bell::new().map_err(text)?);
+    let attached = Arc::new(AtomicBool::new(false));
+    let (punt, punts) = sync_channel(PUNTS);
+    let (event, events) = channel();
+    let made: Vec<Made> = (0..arguments.threads).map(|_| Made::new()).collect::<Result<_, _>>().map_err(text)?;
+    let handles: Vec<_> = made.iter().map(|each| each.handle.clone()).collect();
+    let mut threads = Vec::new();
+    for (index, each) in made.into_iter().enumerate() {
+        let Made { handle, counters, orders, bell: own } = each;
+        let seed = seed()?;
+        let uplink = Uplink::new(
+            index,
+            Arc::clone(&counters),
+            punt.clone(),
+            event.clone(),
+            Arc::clone(&bell),
+            Arc::clone(&attached),
+            seed,
+        );
+        let worker = Worker::new(orders, own, uplink, handles.clone(), seed).map_err(text)?;
+        std::thread::Builder::new().name(format!("packets-{index}")).spawn(|| worker.run()).map_err(text)?;
+        threads.push((handle, counters));
+    }
+    let uplinks = Uplinks { bell, attached, punts, events };
+    let orphan_timeout = (arguments.orphan_timeout * 1e9) as u64;
+    Control::new(listener, secret, Registry::new(threads), uplinks, orphan_timeout).map_err(text)
+}
+
+fn main() -> ExitCode {
+    let arguments = match arguments() {
+        Ok(Some(arguments)) => arguments,
+        Ok(None) => {
+            println!("gateway-plane {} protocol {VERSION}", env!("CARGO_PKG_VERSION"));
+            return ExitCode::SUCCESS;
+        }
+        Err(text) => {
+            eprintln!("gateway-plane: {text}");
+            return ExitCode::from(2);
+        }
+    };
+    match start(&arguments) {
+        Ok(control) => {
+            control.run();
+            if let Some(name) = arguments.socket.file_name() {
+                let _ = std::fs::remove_file(name);
+            }
+            ExitCode::SUCCESS
+        }
+        Err(text) => {
+            eprintln!("gateway-plane: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! The numbers of one outgoing stream: one SSRC, monotonic over new sources, holds and packets of our own.
+//!
+//! Where a packet has no place in the stream (on hold, a digit of ours is on its way, a payload
+//! type that is dropped) it leaves no gap in the sequence numbers.
+
+use crate::rtp::Header;
+
+/// Seconds a timestamp may go back before its source is taken to have begun a new timeline, and
+/// seconds it may be ahead of the wall clock.
+pub const JUMP_LIMIT: u32 = 3;
+pub const MARKER: u8 = 0x80;
+const HALF: u32 = 0x8000_0000;
+const ANCHOR_SPAN: i64 = 1 << 24;
+const FLOOR_REACH: u16 = 1000;
+const LONGEST_PAUSE: u64 = 0x4000_0000;
+
+/// One outgoing stream. `last_*` are of the newest packet sent.
+pub struct Outgoing {
+    pub ssrc: u32,
+    pub last_sequence_number: u16,
+    pub last_timestamp: u32,
+    /// ns; None before the first packet.
+    pub last_sent: Option<u64>,
+    /// RTP clocks of the audio that comes and of the audio that goes, Hz.
+    pub rate_in: u32,
+    pub rate_out: u32,
+    /// Whether relayed packets go out.
+    pub open: bool,
+    /// Whether injected ones have the stream to themselves.
+    pub muted: bool,
+    fresh: bool,
+    resume: bool,
+    injected: bool,
+    sequence_offset: u16,
+    offset: u32,
+    anchor_in: u32,
+    anchor_out: u32,
+    floor: u16,
+}
+
+impl Outgoing {
+    pub fn new(ssrc: u32, sequence_number: u16, timestamp: u32, clock_rate: u32) -> Self {
+        Self {
+            ssrc,
+            last_sequence_number: sequence_number.wrapping_sub(1),
+            last_timestamp: timestamp,
+            last_sent: None,
+            rate_in: clock_rate,
+            rate_out: clock_rate,
+            open: false,
+            muted: false,
+            fresh: true,
+            resume: false,
+            injected: false,
+            sequence_offset: 0,
+            offset: 0,
+            anchor_in: 0,
+            anchor_out: 0,
+            floor: 0,
+        }
+    }
+
+    /// Whether what comes in goes out now.
+    pub fn passes(&self) -> bool {
+        self.open && !self.muted
+    }
+
+    /// What comes next begins a run: its numbers have nothing to do with those before.
+    pub fn refresh(&mut self) {
+        self.fresh = true;
+    }
+
+    /// An incoming packet has nothing to go out for it: let it leave no gap.
+    pub fn skip(&mut self) {
+        self.resume = true;
+    }
+
+    /// The source speaks with these clocks; others than before must be joined afresh.
+    pub fn set_rates(&mut self, rate_in: u32, rate_out: u32) {
+        if (rate_in, rate_out) != (self.rate_in, self.rate_out) {
+            self.rate_in = rate_in;
+            self.rate_out = rate_out;
+            self.fresh = true;
+        }
+    }
+
+    /// The header of a packet in the place of an incoming one; None where it is too late for that.
+    ///
+    /// `highest`: newest sequence number of the incoming run.
+    pub fn place(&mut self, second: u8, number: u16, timestamp: u32, highest: u16, now: u64) -> Option<Header> {
+        let mut second = second;
+        if self.fresh || self.resume {
+            if self.fresh {
+                second |= MARKER;
+            }
+            self.anchor(number, timestamp, now);
+        } else if number != highest && self.is_before_floor(number, highest) {
+            return None;
+        }
+        let mapped = self.map(timestamp);
+        if self.jumps(mapped, now) {
+            self.fresh = true;
+            self.anchor(number, timestamp, now);
+        }
+        let sequence_number = number.wrapping_add(self.sequence_offset);
+        let when = self.map(timestamp);
+        if sequence_number.wrapping_sub(self.last_sequence_number) < 0x8000 {
+            self.last_sequence_number = sequence_number;
+            self.last_timestamp = when;
+            self.last_sent = Some(now);
+        }
+        self.injected = false;
+        Some(Header { second, sequence_number, timestamp: when, ssrc: self.ssrc })
+    }
+
+    /// The header of a packet of our own, after all others; `timestamp` is an outgoing one.
+    pub fn emit(&mut self, second: u8, timestamp: u32, now: u64) -> Header {
+        self.last_sequence_number = self.last_sequence_number.wrapping_add(1);
+        self.last_timestamp = timestamp;
+        self.last_sent = Some(now);
+        self.resume = true;
+        self.injected = true;
+        Header { second, sequence_number: self.last_sequence_number, timestamp, ssrc: self.ssrc }
+    }
+
+    /// The header of a packet after all others, `offset` ticks after where the incoming `timestamp` belongs.
+    pub fn emit_at(&mut self, second: u8, number: u16, timestamp: u32, offset: i32, now: u64) -> Header {
+        if self.fresh {
+            self.anchor(number, timestamp, now);
+        }
+        let mut when = self.map(timestamp).wrapping_add_signed(offset);
+        let repeats = self.last_sent.is_some() && when.wrapping_sub(self.last_timestamp).wrapping_sub(1) >= HALF;
+        if repeats || self.jumps(when, now) {
+            // Something of ours went out meanwhile: join again behind it.
+            self.fresh = true;
+            self.anchor(number, timestamp, now);
+            when = self.anchor_out;
+            self.anchor_out = when.wrapping_add_signed(offset.wrapping_neg());
+            self.offset = self.anchor_out.wrapping_sub(self.anchor_in);
+        }
+        self.emit(second, when, now)
+    }
+
+    /// The outgoing timestamp that stands for `now`, by the wall clock since the last packet.
+    pub fn timestamp_at(&self, now: u64) -> u32 {
+        self.last_timestamp.wrapping_add(self.elapsed(now))
+    }
+
+    fn map(&mut self, timestamp: u32) -> u32 {
+        if self.rate_in == self.rate_out {
+            return timestamp.wrapping_add(self.offset);
+        }
+        let (rate_in, rate_out) = (i64::from(self.rate_in.max(1)), i64::from(self.rate_out));
+        let mut delta = i64::from(timestamp.wrapping_sub(self.anchor_in) as i32);
+        if delta.abs() >= ANCHOR_SPAN {
+            // Whole seconds of both clocks, so that the anchor moves without rounding.
+            let seconds = delta.div_euclid(rate_in);
+            self.anchor_in = self.anchor_in.wrapping_add((seconds * rate_in) as u32);
+            self.anchor_out = self.anchor_out.wrapping_add((seconds * rate_out) as u32);
+            delta -= seconds * rate_in;
+        }
+        self.anchor_out.wrapping_add((delta * rate_out).div_euclid(rate_in) as u32)
+    }
+
+    /// Join the incoming numbers to the outgoing ones after the last packet sent.
+    fn anchor(&mut self, number: u16, timestamp: u32, now: u64) {
+        self.sequence_offset = self.last_sequence_number.wrapping_add(1).wrapping_sub(number);
+        self.floor = number;
+        let fresh = std::mem::take(&mut self.fresh);
+        self.resume = false;
+        if !fresh {
+            let forward = self.map(timestamp).wrapping_sub(self.last_timestamp);
+            // An event keeps its timestamp over a packet left out; after one of our own time must go on.
+            if forward < HALF && (forward > 0 || !self.injected) {
+                return;
+            }
+        }
+        self.anchor_in = timestamp;
+        self.anchor_out = self.last_timestamp;
+        if self.last_sent.is_some() {
+            self.anchor_out = self.last_timestamp.wrapping_add(self.elapsed(now).max(1));
+        }
+        self.offset = self.anchor_out.wrapping_sub(self.anchor_in);
+    }
+
+    /// Whether a timestamp is on another timeline than the last one.
+    fn jumps(&self, when: u32, now: u64) -> bool {
+        if self.last_sent.is_none() {
+            return false;
+        }
+        let limit = self.rate_out * JUMP_LIMIT;
+        let forward = when.wrapping_sub(self.last_timestamp);
+        if forward >= HALF {
+            forward.wrapping_neg() > limit
+        } else {
+            forward > self.elapsed(now).saturating_add(limit)
+        }
+    }
+
+    /// Ticks of the outgoing clock since the last packet sent.
+    fn elapsed(&self, now: u64) -> u32 {
+        let Some(sent) = self.last_sent else { return 0 };
+        let passed = u128::from(now.saturating_sub(sent)) * u128::from(self.rate_out);
+        ((passed + 500_000_000) / 1_000_000_000).min(u128::from(LONGEST_PAUSE)) as u32
+    }
+
+    /// Whether a late packet belongs before the point where the numbers were joined.
+    fn is_before_floor(&mut self, number: u16, highest: u16) -> bool {
+        let passed = highest.wrapping_sub(self.floor);
+        if passed > FLOOR_REACH {
+            self.floor = highest.wrapping_sub(FLOOR_REACH);
+        }
+        passed < highest.wrapping_sub(number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+    const START: u64 = 1_000 * MS;
+
+    struct Line {
+        out: Outgoing,
+        now: u64,
+    }
+
+    impl Line {
+        fn new() -> Self {
+            Self { out: Outgoing::new(7, 100, 5000, 8000), now: START }
+        }
+
+        fn pass(&mut self, number: u16, timestamp: u32) -> (u16, u32, bool) {
+            let header = self.out.place(0, number, timestamp, number, self.now).unwrap();
+            self.now += 20 * MS;
+            (header.sequence_number, header.timestamp, header.second & MARKER != 0)
+        }
+    }
+
+    #[test]
+    fn the_first_packet_has_the_given_numbers_and_a_marker() {
+        let mut line = Line::new();
+        assert_eq!(line.pass(40_000, 99), (100, 5000, true));
+        assert_eq!(line.pass(40_001, 259), (101, 5160, false));
+    }
+
+    #[test]
+    fn a_loss_stays_a_loss_and_a_late_packet_finds_its_place() {
+        let mut line = Line::new();
+        line.pass(10, 0);
+        assert_eq!(line.pass(12, 320), (102, 5320, false));
+        let late = line.out.place(0, 11, 160, 12, line.now).unwrap();
+        assert_eq!((late.sequence_number, late.timestamp), (101, 5160));
+        assert_eq!(line.pass(13, 480), (103, 5480, false));
+    }
+
+    #[test]
+    fn a_packet_left_out_leaves_no_gap_and_keeps_the_timeline() {
+        let mut line = Line::new();
+        line.pass(10, 0);
+        line.out.skip();
+        line.now += 20 * MS;
+        assert_eq!(line.pass(12, 320), (101, 5320, false));
+    }
+
+    #[test]
+    fn an_event_keeps_its_timestamp_over_a_packet_left_out() {
+        let mut line = Line::new();
+        line.pass(10, 800);
+        assert_eq!(line.pass(11, 960), (101, 5160, false));
+        line.out.skip();
+        assert_eq!(line.pass(13, 960), (102, 5160, false));
+    }
+
+    #[test]
+    fn a_new_run_goes_on_by_the_wall_clock_with_a_marker() {
+        let mut line = Line::new();
+        line.pass(10, 0);
+        line.out.refresh();
+        line.now = START + 1000 * MS;
+        assert_eq!(line.pass(60_000, 4_000_000_000), (101, 13_000, true));
+        assert_eq!(line.pass(60_001, 4_000_000_160), (102, 13_160, false));
+    }
+
+    #[test]
+    fn packets_of_our_own_come_after_all_others_and_audio_after_them() {
+        let mut line = Line::new();
+        line.pass(10, 0);
+        let stamp = line.out.timestamp_at(line.now);
+        let own = line.out.emit(101, stamp, line.now);
+        assert_eq!((own.sequence_number, own.timestamp), (101, 5160));
+        line.now += 20 * MS;
+        let (number, timestamp, _) = line.pass(12, 160);
+        assert_eq!(number, 102);
+        assert!(timestamp > 5160);
+    }
+
+    #[test]
+    fn a_timeline_that_goes_back_far_or_jumps_ahead_is_joined_afresh() {
+        let mut line = Line::new();
+        line.pass(10, 80_000);
+        assert_eq!(line.pass(11, 0), (101, 5160, false));
+        assert_eq!(line.pass(12, 160), (102, 5320, false));
+        assert_eq!(line.pass(13, 500_000_000), (103, 5480, false));
+    }
+
+    #[test]
+    fn clocks_are_converted_without_drift() {
+        let mut line = Line::new();
+        line.out.set_rates(48_000, 8000);
+        for step in 0..200_000u32 {
+            let (_, timestamp, _) = line.pass(step as u16, step.wrapping_mul(960));
+            assert_eq!(timestamp, 5000u32.wrapping_add(step.wrapping_mul(160)));
+        }
+    }
+
+    #[test]
+    fn repacketised_audio_never_goes_back_behind_our_own_silence() {
+        let mut line = Line::new();
+        assert_eq!(line.out.emit_at(0, 10, 1000, 0, line.now).timestamp, 5000);
+        assert_eq!(line.out.emit_at(0, 11, 1000, 160, line.now).timestamp, 5160);
+        let silence = line.out.emit(0, 9000, line.now + 500 * MS);
+        let next = line.out.emit_at(0, 12, 1320, 0, line.now + 520 * MS);
+        assert_eq!(next.sequence_number, silence.sequence_number.wrapping_add(1));
+        assert_eq!(next.timestamp, 9160);
+        assert_eq!(line.out.emit_at(0, 12, 1320, 160, line.now + 520 * MS).timestamp, 9320);
+    }
+
+    #[test]
+    fn a_late_packet_from_before_the_joint_is_dropped() {
+        let mut line = Line::new();
+        line.pass(10, 0);
+        line.out.skip();
+        line.pass(13, 480);
+        assert_eq!(line.out.place(0, 11, 160, 13, line.now), None);
+    }
+}

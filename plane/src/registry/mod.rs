@@ -1,0 +1,171 @@
+//! What the control thread knows: ports, flows, which thread owns what; it turns messages into orders.
+
+mod flows;
+mod ports;
+mod report;
+
+use crate::addr::Addr;
+use crate::counters::{Count, FlowCounters, ThreadCounters};
+use crate::flow::{Config, PairSockets};
+use crate::stun::Credential;
+use crate::wire::down::Message;
+use crate::wire::up;
+use crate::worker::Handle;
+use std::collections::{BTreeMap, HashMap};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+/// Octets of all records together.
+const MAX_RECORDS: usize = 256 << 20;
+
+/// One port.
+enum Port {
+    Shared(Vec<SharedHost>),
+    Pair { sockets: Arc<PairSockets>, bound: (Addr, Addr), flow: Option<u32> },
+}
+
+/// One listening address of a shared port.
+struct SharedHost {
+    /// Its number in every packet thread.
+    number: usize,
+    bound: Addr,
+    /// One socket a thread.
+    sockets: Vec<Arc<OwnedFd>>,
+}
+
+/// One flow, as far as it is not the packet threads'.
+struct Flow {
+    port: u32,
+    config: Config,
+    counters: Arc<FlowCounters>,
+    receive_thread: usize,
+    send_thread: usize,
+    target: Option<u32>,
+    source: Option<Addr>,
+    named: Option<Addr>,
+    rtp: Option<Addr>,
+    rtcp: Option<Addr>,
+    selected: Option<(u64, Addr)>,
+    pairs: HashMap<(u64, Addr), Arc<Count>>,
+    credentials: Arc<[Credential]>,
+    watched_since: u64,
+    idle_told: bool,
+}
+
+/// Everything the plane holds.
+pub struct Registry {
+    threads: Vec<(Handle, Arc<ThreadCounters>)>,
+    ports: BTreeMap<u32, Port>,
+    flows: BTreeMap<u32, Flow>,
+    records: BTreeMap<Box<[u8]>, Box<[u8]>>,
+    record_octets: usize,
+    next_number: usize,
+    next_thread: usize,
+    /// Messages that named nothing there is.
+    unknown: u64,
+    /// Messages that could not be read.
+    pub malformed: u64,
+    /// Frames for the gateway that found no room.
+    pub unsent: u64,
+}
+
+impl Registry {
+    pub fn new(threads: Vec<(Handle, Arc<ThreadCounters>)>) -> Self {
+        Self {
+            threads,
+            ports: BTreeMap::new(),
+            flows: BTreeMap::new(),
+            records: BTreeMap::new(),
+            record_octets: 0,
+            next_number: 0,
+            next_thread: 0,
+            unknown: 0,
+            malformed: 0,
+            unsent: 0,
+        }
+    }
+
+    /// Whether nothing would be lost if the plane ended.
+    pub fn is_empty(&self) -> bool {
+        self.flows.is_empty() && self.records.is_empty()
+    }
+
+    /// Do what a message asks; what is to be answered.
+    pub fn apply(&mut self, message: Message, now: u64) -> Option<Vec<u8>> {
+        match message {
+            Message::OpenShared { request, port, number, receive_buffer, send_buffer, hosts } => {
+                Some(self.open_shared(request, port, number, (receive_buffer, send_buffer), &hosts))
+            }
+            Message::OpenPair { request, port, host } => Some(self.open_pair(request, port, &host)),
+            Message::ClosePort { port } => {
+                self.close_port(port);
+                None
+            }
+            Message::Snapshot { request, flows } => Some(self.snapshot(request, &flows, now)),
+            Message::Counters { request } => Some(self.counters(request)),
+            Message::Inventory { request } => Some(self.inventory(request)),
+            Message::SetRecord { key, record } => {
+                self.set_record(key, record);
+                None
+            }
+            Message::Send { path, to, data } => {
+                self.send_raw(path, &to, &data);
+                None
+            }
+            // The control thread ends the process before it asks for anything here.
+            Message::Shutdown => None,
+            other => {
+                if self.apply_to_flow(other, now).is_none() {
+                    self.unknown += 1;
+                }
+                None
+            }
+        }
+    }
+
+    fn set_record(&mut self, key: Box<[u8]>, record: Box<[u8]>) {
+        let before = self.records.remove(&key).map_or(0, |old| old.len());
+        self.record_octets -= before;
+        if !record.is_empty() && self.record_octets + record.len() <= MAX_RECORDS {
+            self.record_octets += record.len();
+            self.records.insert(key, record);
+        }
+    }
+
+    /// A pair port listens to another source now.
+    pub fn learned(&mut self, flow: u32, source: Addr, now: u64) -> Vec<u8> {
+        if let Some(known) = self.flows.get_mut(&flow) {
+            known.source = Some(source);
+            self.update_ways(flow);
+        }
+        up::source_learned(flow, &source, now)
+    }
+
+    /// Tell of each flow that has fallen silent.
+    pub fn watch(&mut self, now: u64) -> Vec<Vec<u8>> {
+        let mut told = Vec::new();
+        for (id, flow) in &mut self.flows {
+            let limit = flow.config.idle_after;
+            if limit == 0 {
+                continue;
+            }
+            let silent = now.saturating_sub(flow.counters.received.heard.get().max(flow.watched_since));
+            if silent < limit {
+                flow.idle_told = false;
+            } else if !flow.idle_told {
+                flow.idle_told = true;
+                told.push(up::idle(*id, silent));
+            }
+        }
+        told
+    }
+
+    fn thread(&self, index: usize) -> &Handle {
+        &self.threads[index].0
+    }
+
+    fn choose_thread(&mut self) -> usize {
+        self.next_thread = (self.next_thread + 1) % self.threads.len();
+        self.next_thread
+    }
+}

@@ -1,0 +1,108 @@
+//! Answers to the questions of a gateway: how flows stand, what was dropped, what there is.
+
+use super::{Flow, Port, Registry};
+use crate::counters::{Count, Received, Sent, DROPPED};
+use crate::wire::{up, Writer};
+
+fn counts<'a>(writer: Writer, counts: impl ExactSizeIterator<Item = &'a Count>) -> Writer {
+    let length = counts.len() as u8;
+    writer.u8(length).each(counts, |writer, count| writer.u64(count.get()))
+}
+
+fn received(writer: Writer, from: &Received) -> Writer {
+    let counted: Vec<&Count> = [
+        &from.heard,
+        &from.packets,
+        &from.octets,
+        &from.ssrc,
+        &from.generation,
+        &from.admitted,
+        &from.admitted_octets,
+        &from.expected,
+        &from.run_received,
+        &from.lost,
+        &from.loss_runs,
+        &from.extended_highest,
+        &from.jitter,
+        &from.arrived,
+        &from.clock_rate,
+        &from.payload_type,
+    ]
+    .into_iter()
+    .chain(&from.discards)
+    .collect();
+    counts(writer, counted.into_iter())
+}
+
+fn sent(writer: Writer, from: &Sent) -> Writer {
+    let counted: Vec<&Count> = [
+        &from.ssrc,
+        &from.packets,
+        &from.octets,
+        &from.sequence_number,
+        &from.timestamp,
+        &from.sent_at,
+        &from.rate_out,
+    ]
+    .into_iter()
+    .chain(&from.unsent)
+    .collect();
+    counts(writer, counted.into_iter())
+}
+
+impl Registry {
+    pub(super) fn snapshot(&self, request: u32, flows: &[u32], now: u64) -> Vec<u8> {
+        let known: Vec<(u32, &Flow)> = flows.iter().filter_map(|id| Some((*id, self.flows.get(id)?))).collect();
+        let reply = up::reply(request, 400 * known.len()).u64(now).u32(known.len() as u32);
+        reply.each(known, |writer, (id, flow)| self.one(writer, id, flow)).finish()
+    }
+
+    fn one(&self, writer: Writer, id: u32, flow: &Flow) -> Writer {
+        let writer = sent(received(writer.u32(id), &flow.counters.received), &flow.counters.sent);
+        let source = match self.ports.get(&flow.port) {
+            Some(Port::Shared(_)) => flow.selected.map(|(_, source)| source),
+            _ => flow.source,
+        };
+        writer
+            .maybe_addr(source.as_ref())
+            .maybe_addr(self.destination(flow).as_ref())
+            .u16(flow.pairs.len() as u16)
+            .each(&flow.pairs, |writer, ((path, source), checked)| writer.u64(*path).addr(source).u64(checked.get()))
+    }
+
+    pub(super) fn counters(&self, request: u32) -> Vec<u8> {
+        let mut named: Vec<(&str, u64)> = DROPPED
+            .iter()
+            .enumerate()
+            .map(|(index, name)| (*name, self.threads.iter().map(|(_, each)| each.dropped[index].get()).sum()))
+            .collect();
+        named.push(("checks_answered", self.threads.iter().map(|(_, each)| each.checks.get()).sum()));
+        named.push(("turns", self.threads.iter().map(|(_, each)| each.turns.get()).sum()));
+        named.push(("forwarded", self.threads.iter().map(|(_, each)| each.forwarded.get()).sum()));
+        named.push(("malformed_messages", self.malformed));
+        named.push(("unknown_ids", self.unknown));
+        named.push(("frames_unsent", self.unsent));
+        named.push(("threads", self.threads.len() as u64));
+        named.push(("cpu_microseconds", crate::sys::cpu_time() / 1000));
+        let reply = up::reply(request, 1000).u16(named.len() as u16);
+        reply.each(named, |writer, (name, value)| writer.short(name.as_bytes()).u64(value)).finish()
+    }
+
+    pub(super) fn inventory(&self, request: u32) -> Vec<u8> {
+        let reply = up::reply(request, 1000 + self.record_octets).u32(self.ports.len() as u32);
+        let reply = reply.each(&self.ports, |writer, (id, port)| match port {
+            Port::Shared(hosts) => {
+                writer.u32(*id).u8(1).u8(hosts.len() as u8).each(hosts.iter().enumerate(), |writer, (index, host)| {
+                    writer.u64(super::ports::path(*id, 0, index)).addr(&host.bound)
+                })
+            }
+            Port::Pair { sockets, bound, .. } => {
+                writer.u32(*id).u8(0).u8(2).u64(sockets.rtp_path).addr(&bound.0).u64(sockets.rtcp_path).addr(&bound.1)
+            }
+        });
+        let reply = reply.u32(self.flows.len() as u32);
+        let reply = reply.each(&self.flows, |writer, (id, flow)| writer.u32(*id).u32(flow.port));
+        let reply = reply.u32(self.records.len() as u32);
+        reply.each(&self.records, |writer, (key, record)| writer.short(key).long(record)).finish()
+    }
+}

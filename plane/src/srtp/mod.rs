@@ -1,0 +1,176 @@
+//! SRTP and SRTCP (RFC 3711, RFC 7714): contexts of one direction of one flow.
+
+mod cipher;
+mod derive;
+mod window;
+
+pub use cipher::{Cipher, Suite};
+pub use window::Window;
+
+use crate::rtp;
+use cipher::{RTCP_INDEX, RTCP_PREFIX};
+
+/// Sources a peer may use at a time; the one idle longest makes room.
+pub const MAX_SOURCES: usize = 32;
+/// Octets that protecting may add.
+pub const ROOM: usize = 16 + RTCP_INDEX;
+
+/// Why a packet was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refused {
+    Authentication,
+    Replay,
+    Malformed,
+    /// The index was used already or cannot follow the ones used.
+    Repeated,
+}
+
+struct Source {
+    ssrc: u32,
+    window: Window,
+    used: u64,
+}
+
+impl Source {
+    fn find(sources: &mut [Self], ssrc: u32) -> Option<&mut Self> {
+        sources.iter_mut().find(|each| each.ssrc == ssrc)
+    }
+
+    /// Keep a source that has authenticated its first packet.
+    fn admit(sources: &mut Vec<Self>, ssrc: u32, index: u64, used: u64) {
+        let mut window = Window::default();
+        window.mark(index);
+        let source = Self { ssrc, window, used };
+        if sources.len() < MAX_SOURCES {
+            sources.push(source);
+        } else if let Some(oldest) = sources.iter_mut().min_by_key(|each| each.used) {
+            *oldest = source;
+        }
+    }
+}
+
+/// Opens what a peer protected.
+pub struct Receiver {
+    material: Box<[u8]>,
+    rtp: Cipher,
+    rtcp: Cipher,
+    sources: Vec<Source>,
+    reports: Vec<Source>,
+    uses: u64,
+}
+
+impl Receiver {
+    /// `material` is master key and master salt; None where its length is not the suite's.
+    pub fn new(suite: Suite, material: &[u8]) -> Option<Self> {
+        let (rtp, rtcp) = Cipher::pair(suite, material)?;
+        Some(Self { material: tagged(suite, material), rtp, rtcp, sources: Vec::new(), reports: Vec::new(), uses: 0 })
+    }
+
+    pub fn same_key(&self, other: &Self) -> bool {
+        self.material == other.material
+    }
+
+    /// Open one SRTP packet in place; its length in the clear.
+    pub fn open(&mut self, packet: &mut [u8]) -> Result<usize, Refused> {
+        let length = rtp::header_length(packet).ok_or(Refused::Malformed)?;
+        let header = rtp::Header::read(packet).ok_or(Refused::Malformed)?;
+        self.uses += 1;
+        if let Some(source) = Source::find(&mut self.sources, header.ssrc) {
+            let index = source.window.guess(header.sequence_number).ok_or(Refused::Replay)?;
+            if !source.window.is_new(index) {
+                return Err(Refused::Replay);
+            }
+            let plain = self.rtp.open(packet, length, header.ssrc, index).ok_or(Refused::Authentication)?;
+            source.window.mark(index);
+            source.used = self.uses;
+            return Ok(plain);
+        }
+        let index = u64::from(header.sequence_number);
+        let plain = self.rtp.open(packet, length, header.ssrc, index).ok_or(Refused::Authentication)?;
+        Source::admit(&mut self.sources, header.ssrc, index, self.uses);
+        Ok(plain)
+    }
+
+    /// Open one SRTCP packet in place; the length of the compound packet in the clear.
+    pub fn open_rtcp(&mut self, packet: &mut [u8]) -> Result<usize, Refused> {
+        let (ssrc, index) = self.rtcp.rtcp_index(packet).ok_or(Refused::Malformed)?;
+        self.uses += 1;
+        let wide = u64::from(index);
+        if let Some(source) = Source::find(&mut self.reports, ssrc) {
+            if !source.window.is_new(wide) {
+                return Err(Refused::Replay);
+            }
+            let plain = self.rtcp.open_rtcp(packet, ssrc, index).ok_or(Refused::Authentication)?;
+            source.window.mark(wide);
+            source.used = self.uses;
+            return Ok(plain);
+        }
+        let plain = self.rtcp.open_rtcp(packet, ssrc, index).ok_or(Refused::Authentication)?;
+        Source::admit(&mut self.reports, ssrc, wide, self.uses);
+        Ok(plain)
+    }
+}
+
+/// Protects what goes to a peer; no index is ever used twice with its key.
+pub struct Sender {
+    material: Box<[u8]>,
+    rtp: Cipher,
+    rtcp: Cipher,
+    sources: Vec<(u32, Window)>,
+    rtcp_index: u32,
+}
+
+impl Sender {
+    /// `material` is master key and master salt; None where its length is not the suite's.
+    pub fn new(suite: Suite, material: &[u8]) -> Option<Self> {
+        let (rtp, rtcp) = Cipher::pair(suite, material)?;
+        Some(Self { material: tagged(suite, material), rtp, rtcp, sources: Vec::new(), rtcp_index: 0 })
+    }
+
+    pub fn same_key(&self, other: &Self) -> bool {
+        self.material == other.material
+    }
+
+    /// Protect the RTP packet in the first `length` octets of `room`, which has `ROOM` more; its new length.
+    pub fn protect(&mut self, room: &mut [u8], length: usize) -> Result<usize, Refused> {
+        let header_length = rtp::header_length(&room[..length]).ok_or(Refused::Malformed)?;
+        let header = rtp::Header::read(room).ok_or(Refused::Malformed)?;
+        let position = match self.sources.iter().position(|(ssrc, _)| *ssrc == header.ssrc) {
+            Some(position) => position,
+            // Forgetting one would let its numbers come again under the same key.
+            None if self.sources.len() == MAX_SOURCES => return Err(Refused::Repeated),
+            None => {
+                self.sources.push((header.ssrc, Window::default()));
+                self.sources.len() - 1
+            }
+        };
+        let window = &mut self.sources[position].1;
+        let index = window.guess(header.sequence_number).ok_or(Refused::Repeated)?;
+        if !window.is_new(index) {
+            return Err(Refused::Repeated);
+        }
+        window.mark(index);
+        Ok(self.rtp.seal(room, header_length, length, header.ssrc, index))
+    }
+
+    /// Protect the compound RTCP packet in the first `length` octets of `room`; its new length.
+    pub fn protect_rtcp(&mut self, room: &mut [u8], length: usize) -> Result<usize, Refused> {
+        if length < RTCP_PREFIX {
+            return Err(Refused::Malformed);
+        }
+        if self.rtcp_index >= 0x7fff_ffff {
+            return Err(Refused::Repeated);
+        }
+        self.rtcp_index += 1;
+        Ok(self.rtcp.seal_rtcp(room, length, self.rtcp_index))
+    }
+}
+
+fn tagged(suite: Suite, material: &[u8]) -> Box<[u8]> {
+    let mut kept = vec![suite as u8];
+    kept.extend_from_slice(material);
+    kept.into_boxed_slice()
+}
+
+#[cfg(test)]
+mod tests;

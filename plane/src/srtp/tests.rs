@@ -1,0 +1,178 @@
+use super::*;
+use proptest::prelude::*;
+
+pub fn hex(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> = text.bytes().filter(|each| !each.is_ascii_whitespace()).collect();
+    digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+}
+
+const SUITES: [Suite; 4] = [Suite::Gcm128, Suite::Gcm256, Suite::Cm80, Suite::Cm32];
+
+fn material(suite: Suite) -> Vec<u8> {
+    let (key, salt) = suite.lengths();
+    (0..(key + salt) as u8).map(|each| each.wrapping_mul(37)).collect()
+}
+
+fn pair(suite: Suite) -> (Sender, Receiver) {
+    (Sender::new(suite, &material(suite)).unwrap(), Receiver::new(suite, &material(suite)).unwrap())
+}
+
+fn packet(sequence_number: u16, ssrc: u32, payload: &[u8]) -> Vec<u8> {
+    let mut made = vec![0; 12];
+    rtp::Header { second: 0, sequence_number, timestamp: 160 * u32::from(sequence_number), ssrc }.write(&mut made);
+    made.extend_from_slice(payload);
+    made
+}
+
+fn protect(sender: &mut Sender, plain: &[u8]) -> Vec<u8> {
+    let mut room = plain.to_vec();
+    room.resize(plain.len() + ROOM, 0);
+    let length = sender.protect(&mut room, plain.len()).unwrap();
+    room.truncate(length);
+    room
+}
+
+#[test]
+fn the_session_keys_of_rfc_7714_section_16_protect_its_packet() {
+    // Section 16.1.1 gives session keys, so the cipher is built from them directly.
+    use ring::aead::{LessSafeKey, UnboundKey, AES_128_GCM};
+    let key = hex("000102030405060708090a0b0c0d0e0f");
+    let mut salt = [0; 12];
+    salt.copy_from_slice(&hex("517569642070726f2071756f"));
+    let cipher = Cipher::Gcm { key: Box::new(LessSafeKey::new(UnboundKey::new(&AES_128_GCM, &key).unwrap())), salt };
+    let plain = hex(
+        "8040f17b 8041f8d3 5501a0b2 47616c6c 69612065 7374206f 6d6e6973 20646976 69736120 696e2070 61727465 73207472 6573",
+    );
+    let mut room = plain.clone();
+    room.resize(plain.len() + 16, 0);
+    let length = cipher.seal(&mut room, 12, plain.len(), 0x5501_a0b2, 0xf17b);
+    let expected = hex(
+        "8040f17b 8041f8d3 5501a0b2 f24de3a3 fb34de6c acba861c 9d7e4bca be633bd5 0d294e6f 42a5f47a 51c7d19b 36de3adf 8833 899d7f27 beb16a91 52cf765e e4390cce",
+    );
+    assert_eq!(room[..length], expected);
+    assert_eq!(cipher.open(&mut room[..length], 12, 0x5501_a0b2, 0xf17b), Some(plain.len()));
+    assert_eq!(room[..plain.len()], plain);
+}
+
+#[test]
+fn the_key_stream_of_rfc_3711_appendix_b_2_comes_out() {
+    use aes::cipher::generic_array::GenericArray;
+    use aes::cipher::KeyInit;
+    use hmac::{Hmac, Mac};
+    let key = hex("2B7E151628AED2A6ABF7158809CF4F3C");
+    let mut salt = [0; 14];
+    salt.copy_from_slice(&hex("F0F1F2F3F4F5F6F7F8F9FAFBFCFD"));
+    let cipher = Cipher::Counter {
+        key: Box::new(aes::Aes128::new(GenericArray::from_slice(&key))),
+        mac: Box::new(<Hmac<sha1::Sha1> as Mac>::new_from_slice(&[0; 20]).unwrap()),
+        salt,
+        tag: 10,
+    };
+    let mut room = vec![0u8; 12 + 48 + 10];
+    cipher.seal(&mut room, 12, 60, 0, 0);
+    let expected =
+        hex("E03EAD0935C95E80E166B16DD92B4EB4 D23513162B02D0F72A43A2FE4A5F97AB 41E95B3BB0A2E8DD477901E4FCA894C0");
+    assert_eq!(room[12..60], expected);
+}
+
+#[test]
+fn what_is_protected_opens_once() {
+    for suite in SUITES {
+        let (mut sender, mut receiver) = pair(suite);
+        let plain = packet(7, 99, b"a voice");
+        let mut wire = protect(&mut sender, &plain);
+        let mut again = wire.clone();
+        assert_ne!(wire[12..19], plain[12..19]);
+        assert_eq!(receiver.open(&mut wire), Ok(plain.len()), "{suite:?}");
+        assert_eq!(wire[..plain.len()], plain);
+        assert_eq!(receiver.open(&mut again), Err(Refused::Replay));
+    }
+}
+
+#[test]
+fn seventy_thousand_packets_pass_the_wrap_in_every_suite() {
+    for suite in SUITES {
+        let (mut sender, mut receiver) = pair(suite);
+        for number in 30_000u32..100_000 {
+            let plain = packet(number as u16, 99, &number.to_be_bytes());
+            let mut wire = protect(&mut sender, &plain);
+            assert_eq!(receiver.open(&mut wire), Ok(plain.len()), "{suite:?} {number}");
+        }
+    }
+}
+
+#[test]
+fn the_same_sequence_number_is_never_protected_twice() {
+    let (mut sender, _) = pair(Suite::Gcm128);
+    protect(&mut sender, &packet(7, 99, b"one"));
+    let mut room = packet(7, 99, b"two");
+    room.resize(64, 0);
+    assert_eq!(sender.protect(&mut room, 15), Err(Refused::Repeated));
+}
+
+#[test]
+fn a_changed_octet_is_not_authentic_and_teaches_nothing() {
+    for suite in SUITES {
+        let (mut sender, mut receiver) = pair(suite);
+        let plain = packet(7, 99, b"a voice");
+        let wire = protect(&mut sender, &plain);
+        for position in 1..wire.len() {
+            let mut bad = wire.clone();
+            bad[position] ^= 1;
+            assert!(receiver.open(&mut bad).is_err(), "{suite:?} {position}");
+        }
+        assert_eq!(receiver.open(&mut wire.clone()), Ok(plain.len()));
+    }
+}
+
+#[test]
+fn the_source_idle_longest_makes_room_for_one_that_authenticates() {
+    let (mut sender, mut receiver) = pair(Suite::Gcm128);
+    for ssrc in 0..31 {
+        receiver.open(&mut protect(&mut sender, &packet(1, ssrc, b"x"))).unwrap();
+    }
+    for round in 2..40u16 {
+        let (mut other, _) = pair(Suite::Gcm128);
+        receiver.open(&mut protect(&mut other, &packet(1, 1000 + u32::from(round), b"x"))).unwrap();
+        receiver.open(&mut protect(&mut sender, &packet(round, 0, b"x"))).unwrap();
+    }
+    assert_eq!(receiver.sources.len(), MAX_SOURCES);
+}
+
+#[test]
+fn rtcp_opens_once_and_not_when_changed() {
+    for suite in SUITES {
+        let (mut sender, mut receiver) = pair(suite);
+        let plain = hex("80c90001 00000063 81ca0002 00000063 01010000");
+        for _ in 0..3 {
+            let mut room = plain.clone();
+            room.resize(plain.len() + ROOM, 0);
+            let length = sender.protect_rtcp(&mut room, plain.len()).unwrap();
+            room.truncate(length);
+            for position in 0..room.len() {
+                let mut bad = room.clone();
+                bad[position] ^= 0x10;
+                assert!(receiver.open_rtcp(&mut bad).is_err(), "{suite:?} {position}");
+            }
+            let mut wire = room.clone();
+            assert_eq!(receiver.open_rtcp(&mut wire), Ok(plain.len()), "{suite:?}");
+            assert_eq!(wire[..plain.len()], plain);
+            assert_eq!(receiver.open_rtcp(&mut room), Err(Refused::Replay));
+        }
+    }
+}
+
+#[test]
+fn material_of_another_length_is_refused() {
+    assert!(Sender::new(Suite::Gcm128, &[0; 30]).is_none());
+    assert!(Receiver::new(Suite::Cm80, &[0; 28]).is_none());
+}
+
+proptest! {
+    #[test]
+    fn no_datagram_makes_opening_panic(data in prop::collection::vec(any::<u8>(), 0..120), suite in 0usize..4) {
+        let (_, mut receiver) = pair(SUITES[suite]);
+        let _ = receiver.open(&mut data.clone());
+        let _ = receiver.open_rtcp(&mut data.clone());
+    }
+}

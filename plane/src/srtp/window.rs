@@ -1,0 +1,111 @@
+//! Which packet indices have been used, and what index a sequence number stands for.
+
+/// Packets remembered (RFC 3711 section 3.3.2 wants 64 at least).
+pub const SIZE: u64 = 1024;
+const WORDS: usize = (SIZE / 64) as usize;
+
+/// The highest index and the ones just below it.
+#[derive(Default)]
+pub struct Window {
+    /// One more than the highest index used; 0: none yet.
+    next: u64,
+    bits: [u64; WORDS],
+}
+
+impl Window {
+    /// The index that `sequence_number` most likely stands for (RFC 3711 appendix A).
+    pub fn guess(&self, sequence_number: u16) -> Option<u64> {
+        let Some(highest) = self.next.checked_sub(1) else {
+            return Some(u64::from(sequence_number));
+        };
+        let last = highest as u16;
+        let ahead = sequence_number.wrapping_sub(last);
+        if ahead < 0x8000 {
+            Some(highest + u64::from(ahead))
+        } else {
+            highest.checked_sub(0x1_0000 - u64::from(ahead))
+        }
+    }
+
+    /// Whether `index` was neither used nor is too old to tell.
+    pub fn is_new(&self, index: u64) -> bool {
+        if index >= self.next {
+            return true;
+        }
+        index + SIZE >= self.next && self.bits[word(index)] & bit(index) == 0
+    }
+
+    /// Note that `index` is used.
+    pub fn mark(&mut self, index: u64) {
+        if index >= self.next {
+            if index - self.next >= SIZE {
+                self.bits = [0; WORDS];
+            } else {
+                for skipped in self.next..index {
+                    self.bits[word(skipped)] &= !bit(skipped);
+                }
+            }
+            self.next = index + 1;
+        }
+        self.bits[word(index)] |= bit(index);
+    }
+}
+
+const fn word(index: u64) -> usize {
+    (index % SIZE / 64) as usize
+}
+
+const fn bit(index: u64) -> u64 {
+    1 << (index % 64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn seventy_thousand_packets_pass_the_wrap() {
+        let mut window = Window::default();
+        for index in 65_000..135_000u64 {
+            let guessed = if index == 65_000 { 65_000 } else { window.guess(index as u16).unwrap() };
+            assert_eq!(guessed, index);
+            assert!(window.is_new(guessed));
+            window.mark(guessed);
+            assert!(!window.is_new(guessed));
+        }
+    }
+
+    #[test]
+    fn a_late_packet_from_before_the_wrap_keeps_its_index() {
+        let mut window = Window::default();
+        window.mark(65_535);
+        window.mark(65_540);
+        assert_eq!(window.guess(65_530), Some(65_530));
+        assert!(window.is_new(65_530));
+        assert!(window.is_new(65_537));
+    }
+
+    #[test]
+    fn nothing_comes_before_index_zero() {
+        let mut window = Window::default();
+        window.mark(3);
+        assert_eq!(window.guess(65_535), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_index_is_new_twice(steps in prop::collection::vec((any::<bool>(), 0u64..3000), 1..200)) {
+            let mut window = Window::default();
+            let mut used = std::collections::HashSet::new();
+            let mut at = 5000u64;
+            for (forward, step) in steps {
+                at = if forward { at + step } else { at.saturating_sub(step) };
+                if window.is_new(at) {
+                    prop_assert!(used.insert(at));
+                    window.mark(at);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! What a gateway says to the plane.
+
+use super::{Malformed, Reader};
+use crate::addr::Addr;
+use crate::flow::{Action, Config, Route, Routes, Silence};
+use crate::srtp::Suite;
+use crate::worker::Relayed;
+
+/// Hosts of a shared port.
+pub const MAX_HOSTS: usize = 64;
+/// Octets of one datagram or payload.
+const LONGEST_DATA: usize = 2048;
+
+/// One message, read and checked.
+#[derive(Debug, PartialEq)]
+pub enum Message {
+    OpenShared { request: u32, port: u32, number: u16, receive_buffer: u32, send_buffer: u32, hosts: Vec<Addr> },
+    OpenPair { request: u32, port: u32, host: Addr },
+    ClosePort { port: u32 },
+    OpenFlow { flow: u32, port: u32, config: Config },
+    ConfigureFlow { flow: u32, config: Config },
+    CloseFlow { flow: u32 },
+    SetReceiveKey { flow: u32, suite: Suite, material: Secret },
+    SetSendKey { flow: u32, suite: Suite, material: Secret },
+    DropKeys { flow: u32 },
+    SetCredentials { flow: u32, credentials: Vec<(Box<[u8]>, Secret)> },
+    AdmitPair { flow: u32, path: u64, source: Addr },
+    RemovePair { flow: u32, path: u64, source: Addr },
+    Select { flow: u32, path: u64, source: Addr },
+    Expect { flow: u32, named: Option<Addr> },
+    AdmitSource { flow: u32, source: Addr, data: Box<[u8]> },
+    SetDestination { flow: u32, rtp: Option<Addr>, rtcp: Option<Addr> },
+    StartStream { flow: u32, ssrc: u32, sequence_number: u16, timestamp: u32, clock_rate: u32 },
+    Route { source: u32, target: Option<u32>, routes: Box<Routes> },
+    SetOpen { flow: u32, value: bool },
+    SetMuted { flow: u32, value: bool },
+    Resync { flow: u32, ssrc: Option<u32> },
+    Inject { flow: u32, second: u8, advance: Option<i32>, payload: Box<[u8]> },
+    Relay { source: u32, relayed: Relayed },
+    SetSilence { flow: u32, silence: Option<Silence> },
+    Send { path: u64, to: Addr, data: Box<[u8]> },
+    SendRtcp { flow: u32, packet: Box<[u8]> },
+    Snapshot { request: u32, flows: Vec<u32> },
+    Counters { request: u32 },
+    SetRecord { key: Box<[u8]>, record: Box<[u8]> },
+    Inventory { request: u32 },
+    Shutdown,
+}
+
+/// Octets that no log shows.
+#[derive(PartialEq, Eq)]
+pub struct Secret(pub Box<[u8]>);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Secret")
+    }
+}
+
+/// Read the body of a message; None where no type has that number.
+pub fn read(kind: u8, body: &[u8]) -> Option<Result<Message, Malformed>> {
+    let mut reader = Reader::new(body);
+    let read = &mut reader;
+    let message = match kind {
+        1..=3 | 27..=31 => general(kind, read),
+        4..=9 => flows(kind, read),
+        10..=16 => addresses(kind, read),
+        17..=26 => streams(kind, read),
+        _ => return None,
+    };
+    Some(message)
+}
+
+fn general(kind: u8, read: &mut Reader<'_>) -> Result<Message, Malformed> {
+    Ok(match kind {
+        1 => {
+            let (request, port, number) = (read.u32()?, read.u32()?, read.u16()?);
+            let (receive_buffer, send_buffer) = (read.u32()?, read.u32()?);
+            let count = usize::from(read.u8()?);
+            if count == 0 || count > MAX_HOSTS {
+                return Err(Malformed);
+            }
+            let hosts = (0..count).map(|_| read.addr()).collect::<Result<_, _>>()?;
+            Message::OpenShared { request, port, number, receive_buffer, send_buffer, hosts }
+        }
+        2 => Message::OpenPair { request: read.u32()?, port: read.u32()?, host: read.addr()? },
+        3 => Message::ClosePort { port: read.u32()? },
+        27 => {
+            let (request, count) = (read.u32()?, read.u32()?);
+            let flows = (0..count).map(|_| read.u32()).collect::<Result<_, _>>()?;
+            Message::Snapshot { request, flows }
+        }
+        28 => Message::Counters { request: read.u32()? },
+        29 => Message::SetRecord { key: read.short()?.into(), record: read.long()?.into() },
+        30 => Message::Inventory { request: read.u32()? },
+        _ => Message::Shutdown,
+    })
+}
+
+fn config(read: &mut Reader<'_>) -> Result<Config, Malformed> {
+    let (secure, mux, max_packets_per_second) = (read.flag()?, read.flag()?, read.u32()?);
+    let idle_after = if read.is_empty() { 0 } else { read.duration()? };
+    Ok(Config { secure, mux, max_packets_per_second, idle_after })
+}
+
+fn key(read: &mut Reader<'_>) -> Result<(u32, Suite, Secret), Malformed> {
+    let (flow, suite) = (read.u32()?, Suite::from_number(read.u8()?).ok_or(Malformed)?);
+    let material = read.short()?;
+    let (key, salt) = suite.lengths();
+    if material.len() != key + salt {
+        return Err(Malformed);
+    }
+    Ok((flow, suite, Secret(material.into())))
+}
+
+fn flows(kind: u8, read: &mut Reader<'_>) -> Result<Message, Malformed> {
+    Ok(match kind {
+        4 => Message::OpenFlow { flow: read.u32()?, port: read.u32()?, config: config(read)? },
+        5 => Message::ConfigureFlow { flow: read.u32()?, config: config(read)? },
+        6 => Message::CloseFlow { flow: read.u32()? },
+        7 => {
+            let (flow, suite, material) = key(read)?;
+            Message::SetReceiveKey { flow, suite, material }
+        }
+        8 => {
+            let (flow, suite, material) = key(read)?;
+            Message::SetSendKey { flow, suite, material }
+        }
+        _ => Message::DropKeys { flow: read.u32()? },
+    })
+}
+
+fn addresses(kind: u8, read: &mut Reader<'_>) -> Result<Message, Malformed> {
+    let flow = read.u32()?;
+    Ok(match kind {
+        10 => {
+            let count = read.u8()?;
+            let one = |read: &mut Reader<'_>| Ok((read.short()?.into(), Secret(read.short()?.into())));
+            let credentials = (0..count).map(|_| one(read)).collect::<Result<_, Malformed>>()?;
+            Message::SetCredentials { flow, credentials }
+        }
+        11 => Message::AdmitPair { flow, path: read.u64()?, source: read.addr()? },
+        12 => Message::RemovePair { flow, path: read.u64()?, source: read.addr()? },
+        13 => Message::Select { flow, path: read.u64()?, source: read.addr()? },
+        14 => Message::Expect { flow, named: read.maybe_addr()? },
+        15 => Message::AdmitSource { flow, source: read.addr()?, data: data(read)? },
+        _ => Message::SetDestination { flow, rtp: read.maybe_addr()?, rtcp: read.maybe_addr()? },
+    })
+}
+
+/// A datagram or a payload behind a length of 16 bits.
+fn data(read: &mut Reader<'_>) -> Result<Box<[u8]>, Malformed> {
+    let data = read.short()?;
+    if data.len() > LONGEST_DATA {
+        return Err(Malformed);
+    }
+    Ok(data.into())
+}
+
+fn payload_type(read: &mut Reader<'_>) -> Result<u8, Malformed> {
+    Some(read.u8()?).filter(|number| *number < 128).ok_or(Malformed)
+}
+
+/// An RTP clock in Hz.
+fn clock(read: &mut Reader<'_>) -> Result<u32, Malformed> {
+    Some(read.u32()?).filter(|rate| *rate <= 1_000_000).ok_or(Malformed)
+}
+
+fn streams(kind: u8, read: &mut Reader<'_>) -> Result<Message, Malformed> {
+    if kind == 25 {
+        return Ok(Message::Send { path: read.u64()?, to: read.addr()?, data: data(read)? });
+    }
+    let flow = read.u32()?;
+    Ok(match kind {
+        17 => Message::StartStream {
+            flow,
+            ssrc: read.u32()?,
+            sequence_number: read.u16()?,
+            timestamp: read.u32()?,
+            clock_rate: clock(read)?,
+        },
+        18 => {
+            let target = if read.flag()? { Some(read.u32()?) } else { None };
+            Message::Route { source: flow, target, routes: routes(read)? }
+        }
+        19 => Message::SetOpen { flow, value: read.flag()? },
+        20 => Message::SetMuted { flow, value: read.flag()? },
+        21 => Message::Resync { flow, ssrc: if read.flag()? { Some(read.u32()?) } else { None } },
+        22 => {
+            let second = read.u8()?;
+            let advance = if read.flag()? { Some(read.i32()?) } else { None };
+            Message::Inject { flow, second, advance, payload: data(read)? }
+        }
+        23 => {
+            let (sequence_number, timestamp, second) = (read.u16()?, read.u32()?, read.u8()?);
+            let offset = if read.flag()? { Some(read.i32()?) } else { None };
+            let relayed = Relayed { sequence_number, timestamp, second, offset, payload: data(read)? };
+            Message::Relay { source: flow, relayed }
+        }
+        24 => Message::SetSilence { flow, silence: if read.flag()? { Some(silence(read)?) } else { None } },
+        _ => Message::SendRtcp { flow, packet: data(read)? },
+    })
+}
+
+fn routes(read: &mut Reader<'_>) -> Result<Box<Routes>, Malformed> {
+    let mut routes = Box::new([Route::default(); 128]);
+    for _ in 0..read.u8()? {
+        let number = usize::from(payload_type(read)?);
+        let action = Action::from_number(read.u8()?).ok_or(Malformed)?;
+        let (payload_type, rate_in, rate_out) = (payload_type(read)?, clock(read)?, clock(read)?);
+        let rate_out = if rate_out == 0 { rate_in } else { rate_out };
+        routes[number] = Route { action, payload_type, rate_in, rate_out };
+    }
+    Ok(routes)
+}
+
+fn silence(read: &mut Reader<'_>) -> Result<Silence, Malformed> {
+    let payload_type = payload_type(read)?;
+    let (after, interval) = (read.duration()?, read.duration()?);
+    if interval < 1_000_000 {
+        return Err(Malformed);
+    }
+    Ok(Silence { payload_type, payload: data(read)?, after, interval })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Writer;
+    use proptest::prelude::*;
+
+    fn body(writer: Writer) -> Vec<u8> {
+        writer.finish()[5..].to_vec()
+    }
+
+    #[test]
+    fn a_message_of_the_version_before_takes_defaults() {
+        let older = body(Writer::new(4, 0).u32(1).u32(2).u8(1).u8(0).u32(500));
+        let config = Config { secure: true, mux: false, max_packets_per_second: 500, idle_after: 0 };
+        assert_eq!(read(4, &older), Some(Ok(Message::OpenFlow { flow: 1, port: 2, config })));
+    }
+
+    #[test]
+    fn what_a_later_version_adds_is_ignored() {
+        let later = body(Writer::new(6, 0).u32(9).u32(7));
+        assert_eq!(read(6, &later), Some(Ok(Message::CloseFlow { flow: 9 })));
+    }
+
+    #[test]
+    fn keys_of_another_length_and_unknown_suites_are_malformed() {
+        assert_eq!(read(8, &body(Writer::new(8, 0).u32(1).u8(1).short(&[0; 27]))), Some(Err(Malformed)));
+        assert_eq!(read(8, &body(Writer::new(8, 0).u32(1).u8(9).short(&[0; 28]))), Some(Err(Malformed)));
+    }
+
+    #[test]
+    fn a_secret_shows_in_no_debug_text() {
+        let message = read(8, &body(Writer::new(8, 0).u32(1).u8(1).short(&[77; 28])));
+        assert!(!format!("{message:?}").contains("77"));
+    }
+
+    #[test]
+    fn an_unknown_type_is_not_malformed() {
+        assert_eq!(read(200, &[]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_makes_reading_panic(kind: u8, body in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = read(kind, &body);
+        }
+
+        #[test]
+        fn a_truncated_route_is_malformed(count in 1u8..20, kept in 0usize..200) {
+            let whole = body(Writer::new(18, 0).u32(1).u8(0).u8(count).each(0..count, |writer, each| {
+                writer.u8(each).u8(1).u8(each).u32(8000).u32(0)
+            }));
+            let cut = kept.min(whole.len() - 1);
+            prop_assert_eq!(read(18, &whole[..cut]), Some(Err(Malformed)));
+            prop_assert!(read(18, &whole).unwrap().is_ok());
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! A packet thread: waits for its sockets, forwards, answers checks, plays silence; the rest it punts.
+
+mod outbox;
+mod packets;
+mod table;
+mod uplink;
+
+use crate::addr::{Addr, Seeded};
+use crate::counters::ThreadCounters;
+use crate::flow::{Config, Pair, Receive, Routes, Send, Silence, Way};
+use crate::srtp;
+use crate::sys::{self, Batch, Bell, Poll};
+use outbox::Outbox;
+use std::collections::HashMap;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::mpsc::{Receiver, Sender};
+use std::sync::Arc;
+use table::Table;
+pub use uplink::{Up, Uplink};
+
+/// Datagrams read by one system call.
+const BATCH: usize = 64;
+/// Sockets reported ready by one system call.
+const READY: usize = 256;
+/// Orders taken a turn, so that a busy gateway does not hold up packets.
+const ORDERS: usize = 64;
+const KIND: u32 = 56;
+const BELL: u64 = 0;
+const SHARED: u64 = 1;
+const RTP: u64 = 2;
+const RTCP: u64 = 3;
+
+/// What the control thread has a packet thread do.
+pub enum Order {
+    OpenShared {
+        number: usize,
+        path: u64,
+        socket: Arc<OwnedFd>,
+    },
+    CloseShared {
+        number: usize,
+    },
+    PutReceive(Box<Receive>),
+    TakeReceive(u32, Sender<Option<Box<Receive>>>),
+    PutSend(Box<Send>),
+    TakeSend(u32, Sender<Option<Box<Send>>>),
+    PutPair {
+        number: usize,
+        source: Addr,
+        pair: Pair,
+    },
+    DropPair {
+        number: usize,
+        source: Addr,
+        flow: u32,
+    },
+    Receive(u32, ReceiveOrder),
+    Send(u32, SendOrder),
+    /// A datagram that came to another thread.
+    Foreign {
+        flow: u32,
+        path: u64,
+        source: Addr,
+        data: Box<[u8]>,
+    },
+    /// Answer once everything before is done.
+    Fence(Sender<()>),
+}
+
+/// A packet that was punted and comes back as something else.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Relayed {
+    pub sequence_number: u16,
+    pub timestamp: u32,
+    pub second: u8,
+    pub payload: Box<[u8]>,
+    pub offset: Option<i32>,
+}
+
+pub enum ReceiveOrder {
+    Configure(Config),
+    Key(Option<srtp::Receiver>),
+    Expect(Option<Addr>),
+    AdmitSource(Addr, Box<[u8]>),
+    Route { target: Option<u32>, routes: Box<Routes> },
+    Resync(Option<u32>),
+    Relay(Relayed),
+}
+
+pub enum SendOrder {
+    Secure(bool),
+    Key(Option<srtp::Sender>),
+    Ways {
+        rtp: Option<Way>,
+        rtcp: Option<Way>,
+    },
+    Start {
+        ssrc: u32,
+        sequence_number: u16,
+        timestamp: u32,
+        clock_rate: u32,
+    },
+    Open(bool),
+    Muted(bool),
+    Inject {
+        second: u8,
+        payload: Box<[u8]>,
+        advance: Option<i32>,
+    },
+    Rtcp(Box<[u8]>),
+    Silence(Option<Silence>),
+    /// Another source feeds the stream.
+    Refresh,
+}
+
+/// How the control thread reaches a packet thread.
+#[derive(Clone)]
+pub struct Handle {
+    orders: Sender<Order>,
+    bell: Arc<Bell>,
+}
+
+impl Handle {
+    pub fn new(orders: Sender<Order>, bell: Arc<Bell>) -> Self {
+        Self { orders, bell }
+    }
+
+    /// Have it done soon; a thread that has ended takes the process with it.
+    pub fn send(&self, order: Order) {
+        if self.orders.send(order).is_ok() {
+            self.bell.ring();
+        }
+    }
+}
+
+/// One socket of a shared port.
+struct Shared {
+    path: u64,
+    socket: Arc<OwnedFd>,
+    pairs: HashMap<Addr, Pair, Seeded>,
+}
+
+pub struct Worker {
+    poll: Poll,
+    orders: Receiver<Order>,
+    bell: Arc<Bell>,
+    shared: Vec<Option<Shared>>,
+    table: Table,
+    outbox: Outbox,
+    uplink: Uplink,
+    others: Vec<Handle>,
+    seed: u64,
+}
+
+impl Worker {
+    /// `others`: every packet thread by its index, this one included.
+    pub fn new(
+        orders: Receiver<Order>,
+        bell: Arc<Bell>,
+        uplink: Uplink,
+        others: Vec<Handle>,
+        seed: u64,
+    ) -> std::io::Result<Self> {
+        let poll = Poll::new(READY)?;
+        poll.add(bell.fd(), BELL << KIND)?;
+        Ok(Self {
+            poll,
+            orders,
+            bell,
+            shared: Vec::new(),
+            table: Table::new(seed),
+            outbox: Outbox::default(),
+            uplink,
+            others,
+            seed,
+        })
+    }
+
+    /// Work until the process ends.
+    pub fn run(mut self) {
+        let mut batch = Batch::new(BATCH);
+        loop {
+            self.turn(&mut batch, 1000);
+        }
+    }
+
+    /// Wait at most `longest` ms, then do all that is ready.
+    pub fn turn(&mut self, batch: &mut Batch, longest: i32) {
+        let timeout = self.table.next_silence().map_or(longest, |due| {
+            let wait = due.saturating_sub(sys::now()).div_ceil(1_000_000);
+            wait.min(longest as u64) as i32
+        });
+        let ready = self.poll.wait(timeout);
+        let now = sys::now();
+        self.uplink.counters.turns.add(1);
+        for index in 0..ready {
+            let token = self.poll.token(index);
+            let number = (token & ((1 << KIND) - 1)) as usize;
+            match token >> KIND {
+                BELL => self.take_orders(now),
+                SHARED => self.read_shared(number, batch, now),
+                RTP => packets::read_rtp(&mut self.table, &mut self.outbox, &mut self.uplink, number, now),
+                RTCP => packets::read_rtcp(&mut self.table, &mut self.uplink, number, now),
+                _ => {}
+            }
+        }
+        self.table.play(&mut self.outbox, now);
+        self.outbox.flush(&self.table);
+        self.uplink.flush();
+    }
+
+    fn read_shared(&mut self, number: usize, batch: &mut Batch, now: u64) {
+        let Some(Some(shared)) = self.shared.get_mut(number) else { return };
+        let count = batch.receive(shared.socket.as_raw_fd());
+        for index in 0..count {
+            let (data, source) = batch.datagram(index);
+            let mut here = packets::Here {
+                table: &mut self.table,
+                outbox: &mut self.outbox,
+                uplink: &mut self.uplink,
+                others: &self.others,
+                now,
+            };
+            here.take_shared(shared, number, data, source);
+        }
+    }
+
+    fn take_orders(&mut self, now: u64) {
+        self.bell.silence();
+        for _ in 0..ORDERS {
+            let Ok(order) = self.orders.try_recv() else { return };
+            self.obey(order, now);
+        }
+        self.bell.ring();
+    }
+
+    fn obey(&mut self, order: Order, now: u64) {
+        match order {
+            Order::OpenShared { number, path, socket } => self.open_shared(number, path, socket),
+            Order::CloseShared { number } => {
+                if let Some(Some(shared)) = self.shared.get_mut(number).map(Option::take) {
+                    self.poll.remove(shared.socket.as_raw_fd());
+                }
+                self.outbox.close(number);
+            }
+            Order::PutReceive(half) => self.put_receive(half),
+            Order::TakeReceive(flow, answer) => {
+                let taken = self.table.take_receive(flow);
+                if let Some(sockets) = taken.as_ref().and_then(|half| half.sockets.as_ref()) {
+                    self.poll.remove(sockets.rtp.as_raw_fd());
+                    self.poll.remove(sockets.rtcp.as_raw_fd());
+                }
+                let _ = answer.send(taken);
+            }
+            Order::PutSend(half) => self.table.put_send(half),
+            Order::TakeSend(flow, answer) => {
+                let _ = answer.send(self.table.take_send(flow));
+            }
+            Order::PutPair { number, source, mut pair } => {
+                pair.slot = self.table.receive_slot(pair.flow).unwrap_or(usize::MAX);
+                if let Some(Some(shared)) = self.shared.get_mut(number) {
+                    shared.pairs.insert(source, pair);
+                }
+            }
+            Order::DropPair { number, source, flow } => {
+                if let Some(Some(shared)) = self.shared.get_mut(number) {
+                    // It may be another flow's by now.
+                    if shared.pairs.get(&source).is_some_and(|pair| pair.flow == flow) {
+                        shared.pairs.remove(&source);
+                    }
+                }
+            }
+            Order::Receive(flow, order) => {
+                packets::obey_receive(&mut self.table, &mut self.outbox, &mut self.uplink, flow, order, now);
+            }
+            Order::Send(flow, order) => self.table.obey_send(&mut self.outbox, flow, order, now),
+            Order::Foreign { flow, path, source, mut data } => {
+                let Self { table, outbox, uplink, others, .. } = self;
+                packets::Here { table, outbox, uplink, others, now }.take_foreign(flow, path, source, &mut data);
+            }
+            Order::Fence(answer) => {
+                let _ = answer.send(());
+            }
+        }
+    }
+
+    fn open_shared(&mut self, number: usize, path: u64, socket: Arc<OwnedFd>) {
+        if self.poll.add(socket.as_raw_fd(), SHARED << KIND | number as u64).is_err() {
+            return;
+        }
+        if self.shared.len() <= number {
+            self.shared.resize_with(number + 1, || None);
+        }
+        self.outbox.open(number, socket.as_raw_fd());
+        let pairs = HashMap::with_hasher(Seeded(self.seed));
+        self.shared[number] = Some(Shared { path, socket, pairs });
+    }
+
+    fn put_receive(&mut self, half: Box<Receive>) {
+        let flow = half.flow;
+        let watched: Option<(RawFd, RawFd)> =
+            half.sockets.as_ref().map(|sockets| (sockets.rtp.as_raw_fd(), sockets.rtcp.as_raw_fd()));
+        let slot = self.table.put_receive(half);
+        if let Some((rtp, rtcp)) = watched {
+            let _ = self.poll.add(rtp, RTP << KIND | slot as u64);
+            let _ = self.poll.add(rtcp, RTCP << KIND | slot as u64);
+        }
+        // Pairs admitted before the half came here know no slot of it yet.
+        for pair in self.shared.iter_mut().flatten().flat_map(|shared| shared.pairs.values_mut()) {
+            if pair.flow == flow {
+                pair.slot = slot;
+            }
+        }
+    }
+}
+
+/// Everything one packet thread is made of, before it runs.
+pub struct Made {
+    pub handle: Handle,
+    pub counters: Arc<ThreadCounters>,
+    pub orders: Receiver<Order>,
+    pub bell: Arc<Bell>,
+}
+
+impl Made {
+    pub fn new() -> std::io::Result<Self> {
+        let (sender, orders) = std::sync::mpsc::channel();
+        let bell = Arc::new(Bell::new()?);
+        Ok(Self { handle: Handle::new(sender, Arc::clone(&bell)), counters: Arc::default(), orders, bell })
+    }
+}

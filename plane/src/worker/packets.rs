@@ -1,0 +1,447 @@
+//! What becomes of one datagram (RFC 7983, RFC 5761): forwarded, answered, punted or dropped and counted.
+
+use super::outbox::Outbox;
+use super::table::Table;
+use super::{Handle, Order, ReceiveOrder, Relayed, Shared, Up, Uplink};
+use crate::addr::Addr;
+use crate::counters::{Discard, Dropped, Unsent};
+use crate::flow::{Action, Lane, Pair, Receive, Route, Send, Way};
+use crate::inbound::Verdict;
+use crate::limits::PER_FLOW;
+use crate::outgoing::MARKER;
+use crate::rtp::{self, Header, HEADER, LONGEST};
+use crate::stun;
+use crate::sys::{self, SLOT};
+use crate::wire::up;
+use std::os::fd::AsRawFd;
+
+const SHORTEST: usize = 12;
+const SHORTEST_RTCP: usize = 8;
+
+/// The parts of a thread that a datagram of a shared port meets.
+pub struct Here<'a> {
+    pub table: &'a mut Table,
+    pub outbox: &'a mut Outbox,
+    pub uplink: &'a mut Uplink,
+    pub others: &'a [Handle],
+    pub now: u64,
+}
+
+impl Here<'_> {
+    pub(super) fn take_shared(&mut self, shared: &mut Shared, number: usize, data: &mut [u8], source: Addr) {
+        if data.len() < SHORTEST {
+            let reason = if data.is_empty() { Dropped::Oversized } else { Dropped::Short };
+            return self.uplink.counters.count(reason);
+        }
+        match data[0] {
+            128..=191 => match shared.pairs.get(&source) {
+                Some(pair) => self.take_media(pair, shared.path, data, source),
+                None => self.uplink.counters.count(Dropped::UnprovedMedia),
+            },
+            0..=3 => self.take_stun(shared, number, data, source),
+            20..=63 => match shared.pairs.get(&source) {
+                Some(pair) => self.take_dtls(pair, shared.path, data, source),
+                None => self.uplink.counters.count(Dropped::UnprovedDtls),
+            },
+            _ => self.uplink.counters.count(Dropped::UnknownProtocol),
+        }
+    }
+
+    fn take_media(&mut self, pair: &Pair, path: u64, data: &mut [u8], source: Addr) {
+        if pair.owner == self.uplink.thread {
+            media_in(self.table, self.outbox, self.uplink, pair.slot, path, data, source, self.now);
+        } else if let Some(owner) = self.others.get(pair.owner) {
+            // Rare: a peer that changes its address while another thread still owns it.
+            self.uplink.counters.count(Dropped::Handed);
+            owner.send(Order::Foreign { flow: pair.flow, path, source, data: (*data).into() });
+        }
+    }
+
+    pub fn take_foreign(&mut self, flow: u32, path: u64, source: Addr, data: &mut [u8]) {
+        if let Some(slot) = self.table.receive_slot(flow) {
+            media_in(self.table, self.outbox, self.uplink, slot, path, data, source, self.now);
+        }
+    }
+
+    fn take_stun(&mut self, shared: &mut Shared, number: usize, data: &[u8], source: Addr) {
+        if !stun::is_binding_request(data) {
+            return self.uplink.counters.count(Dropped::StunNotRequest);
+        }
+        if let Some(pair) = shared.pairs.get(&source) {
+            let check = stun::read(data, &pair.credentials);
+            if let Some(check) = check.filter(|check| !check.use_candidate || pair.selected) {
+                let way = Way::new(Lane::Shared(number), &source);
+                self.outbox.answer(self.table, number, &way, |room| {
+                    stun::respond(&check, &pair.credentials, data, &source, room)
+                });
+                pair.checked.set(self.now);
+                pair.counters.received.heard.set(self.now);
+                self.uplink.counters.checks.add(1);
+                return;
+            }
+        }
+        if self.uplink.allow(&source, self.now) {
+            self.uplink.punt(up::stun(shared.path, &source, self.now, data));
+        }
+    }
+
+    fn take_dtls(&mut self, pair: &Pair, path: u64, data: &[u8], source: Addr) {
+        if self.uplink.allow(&source, self.now) {
+            self.uplink.punt(up::dtls(pair.flow, path, &source, self.now, data));
+        }
+    }
+}
+
+/// Media of a proved address: RTP and RTCP on one port.
+#[allow(clippy::too_many_arguments)]
+fn media_in(
+    table: &mut Table,
+    outbox: &mut Outbox,
+    uplink: &mut Uplink,
+    slot: usize,
+    path: u64,
+    data: &mut [u8],
+    source: Addr,
+    now: u64,
+) {
+    let Some(Some(receive)) = table.receives.get_mut(slot) else { return };
+    if data.len() > LONGEST {
+        return receive.discard(Discard::Malformed);
+    }
+    if rtp::is_rtcp(data[1]) {
+        rtcp_in(receive, uplink, path, data, source, now);
+    } else if receive.within_rate(now) {
+        if let Some(length) = receive.open(data) {
+            rtp_in(table, outbox, uplink, slot, &data[..length], now);
+        }
+    }
+}
+
+/// One compound RTCP packet: proved, then the gateway's.
+fn rtcp_in(receive: &mut Receive, uplink: &mut Uplink, path: u64, data: &mut [u8], source: Addr, now: u64) {
+    if data.len() < SHORTEST_RTCP || data.len() > LONGEST || data[0] >> 6 != 2 || !rtp::is_rtcp(data[1]) {
+        return receive.discard(Discard::Malformed);
+    }
+    if !receive.punts.take(PER_FLOW, now) {
+        return receive.discard(Discard::Rate);
+    }
+    let Some(length) = receive.open_rtcp(data) else { return };
+    if length < SHORTEST_RTCP {
+        return receive.discard(Discard::Malformed);
+    }
+    if receive.crypto.is_some() {
+        receive.counters.received.heard.set(now);
+    }
+    uplink.punt(up::rtcp(receive.flow, path, &source, now, &data[..length]));
+}
+
+/// Read one datagram of a pair port's RTP socket.
+pub fn read_rtp(table: &mut Table, outbox: &mut Outbox, uplink: &mut Uplink, slot: usize, now: u64) {
+    let mut buffer = [0u8; SLOT];
+    let Some(Some(receive)) = table.receives.get_mut(slot) else { return };
+    let Some(sockets) = &receive.sockets else { return };
+    let path = sockets.rtp_path;
+    let Some((length, source)) = sys::receive_from(sockets.rtp.as_raw_fd(), &mut buffer) else { return };
+    let Some(data) = buffer.get_mut(..length).filter(|data| data.len() <= LONGEST && data.len() >= SHORTEST_RTCP)
+    else {
+        return receive.discard(Discard::Malformed);
+    };
+    pair_in(table, outbox, uplink, slot, path, data, source, now);
+}
+
+/// One datagram on the RTP socket of a pair port.
+#[allow(clippy::too_many_arguments)]
+fn pair_in(
+    table: &mut Table,
+    outbox: &mut Outbox,
+    uplink: &mut Uplink,
+    slot: usize,
+    path: u64,
+    data: &mut [u8],
+    source: Addr,
+    now: u64,
+) {
+    let Some(Some(receive)) = table.receives.get_mut(slot) else { return };
+    if data[0] >> 6 != 2 {
+        return receive.discard(Discard::Malformed);
+    }
+    if rtp::is_rtcp(data[1]) {
+        return if receive.config.mux {
+            rtcp_in(receive, uplink, path, data, source, now);
+        } else {
+            receive.discard(Discard::UnexpectedRtcp);
+        };
+    }
+    if data.len() < HEADER {
+        return receive.discard(Discard::Malformed);
+    }
+    if receive.source == Some(source) {
+        if receive.within_rate(now) {
+            if let Some(length) = receive.open(data) {
+                rtp_in(table, outbox, uplink, slot, &data[..length], now);
+            }
+        }
+    } else if receive.named == Some(source) {
+        admit_source(table, outbox, uplink, slot, source, data, now);
+    } else if receive.punts.take(PER_FLOW, now) && uplink.allow(&source, now) {
+        receive.discard(Discard::WrongSource);
+        let heard = receive.counters.received.heard.get();
+        uplink.punt(up::stranger(receive.flow, path, &source, heard, now, data));
+    } else {
+        receive.discard(Discard::WrongSource);
+    }
+}
+
+/// Listen to `source` if its packet is authentic and of a payload type that may come; then take the packet.
+fn admit_source(
+    table: &mut Table,
+    outbox: &mut Outbox,
+    uplink: &mut Uplink,
+    slot: usize,
+    source: Addr,
+    data: &mut [u8],
+    now: u64,
+) {
+    let Some(Some(receive)) = table.receives.get_mut(slot) else { return };
+    if !receive.within_rate(now) || data.len() < HEADER {
+        return;
+    }
+    let routed = receive.routes.iter().any(|route| route.action != Action::None);
+    if routed && receive.routes[usize::from(data[1] & 0x7f)].action == Action::None {
+        return receive.discard(Discard::WrongSource);
+    }
+    let Some(length) = receive.open(data) else { return };
+    if rtp::payload(&data[..length]).is_none() {
+        return receive.discard(Discard::Malformed);
+    }
+    if receive.source != Some(source) {
+        receive.source = Some(source);
+        uplink.tell(Up::Learned { flow: receive.flow, source, now });
+    }
+    rtp_in(table, outbox, uplink, slot, &data[..length], now);
+}
+
+/// Read one datagram of a pair port's RTCP socket.
+pub fn read_rtcp(table: &mut Table, uplink: &mut Uplink, slot: usize, now: u64) {
+    let mut buffer = [0u8; SLOT];
+    let Some(Some(receive)) = table.receives.get_mut(slot) else { return };
+    let Some(sockets) = &receive.sockets else { return };
+    let path = sockets.rtcp_path;
+    let Some((length, source)) = sys::receive_from(sockets.rtcp.as_raw_fd(), &mut buffer) else { return };
+    match buffer.get_mut(..length) {
+        Some(data) if uplink.allow(&source, now) => rtcp_in(receive, uplink, path, data, source, now),
+        Some(_) => receive.discard(Discard::Rate),
+        None => receive.discard(Discard::Malformed),
+    }
+}
+
+/// The packet path: one authentic RTP packet in the clear.
+fn rtp_in(table: &mut Table, outbox: &mut Outbox, uplink: &mut Uplink, slot: usize, packet: &[u8], now: u64) {
+    let Some((receive, target)) = table.both(slot) else { return };
+    let bounds = if packet[0] == 0x80 { Some((HEADER, packet.len())) } else { rtp::payload(packet) };
+    let (Some((start, end)), Some(header)) = (bounds, Header::read(packet)) else {
+        return receive.discard(Discard::Malformed);
+    };
+    let counters = &receive.counters.received;
+    counters.heard.set(now);
+    counters.packets.add(1);
+    counters.octets.add(packet.len() as u64);
+    let route = receive.routes[usize::from(header.payload_type())];
+    if route.action == Action::None {
+        receive.discard(Discard::NoRoute);
+        if let Some((send, _)) = target {
+            skip(send);
+        }
+        return;
+    }
+    let Some(began) = admitted(receive, uplink, &header, packet.len(), &route, now) else { return };
+    let Some((send, at)) = target else {
+        return punt_media(receive, uplink, &header, &packet[start..end], &route, now);
+    };
+    if began {
+        refresh(send);
+    }
+    if route.rate_in != 0 && receive.media != header.payload_type() {
+        receive.media = header.payload_type();
+        if let Some(outgoing) = &mut send.outgoing {
+            outgoing.set_rates(route.rate_in, route.rate_out);
+        }
+    }
+    punt_media(receive, uplink, &header, &packet[start..end], &route, now);
+    match route.action {
+        Action::Forward | Action::Copy => {}
+        Action::Drop => return skip(send),
+        _ => return,
+    }
+    let highest = receive.inbound.highest;
+    let full = outbox.must_flush(send);
+    if full {
+        outbox.flush(table);
+        return forward_again(table, outbox, slot, &header, &packet[start..end], &route, now);
+    }
+    uplink.counters.forwarded.add(1);
+    let second = route.payload_type | header.second & MARKER;
+    place(outbox, send, at, second, &header, highest, &packet[start..end], now);
+}
+
+/// The rest of the packet path where the queue had to be emptied first.
+fn forward_again(
+    table: &mut Table,
+    outbox: &mut Outbox,
+    slot: usize,
+    header: &Header,
+    payload: &[u8],
+    route: &Route,
+    now: u64,
+) {
+    if let Some((receive, Some((send, at)))) = table.both(slot) {
+        let second = route.payload_type | header.second & MARKER;
+        place(outbox, send, at, second, header, receive.inbound.highest, payload, now);
+    }
+}
+
+/// Appendix A.1, told to the gateway where a run begins; None: the packet does not count.
+fn admitted(
+    receive: &mut Receive,
+    uplink: &mut Uplink,
+    header: &Header,
+    size: usize,
+    route: &Route,
+    now: u64,
+) -> Option<bool> {
+    let inbound = &mut receive.inbound;
+    let verdict = inbound.admit(header.ssrc, header.sequence_number, header.timestamp, size, route.rate_in, now);
+    if verdict == Verdict::Refused {
+        receive.discard(Discard::Misordered);
+        return None;
+    }
+    let began = verdict == Verdict::NewRun;
+    if began {
+        let generation = inbound.generation;
+        uplink.tell(Up::Frame(up::run_began(receive.flow, header.ssrc, generation, now)));
+    }
+    receive.publish();
+    Some(began)
+}
+
+fn punt_media(receive: &mut Receive, uplink: &mut Uplink, header: &Header, payload: &[u8], route: &Route, now: u64) {
+    if matches!(route.action, Action::Punt | Action::Copy) && receive.punts.take(PER_FLOW, now) {
+        let inbound = &receive.inbound;
+        let in_order = inbound.highest == header.sequence_number;
+        uplink.punt(up::media(receive.flow, header, in_order, inbound.generation, now, payload));
+    }
+}
+
+fn skip(send: &mut Send) {
+    if let Some(outgoing) = &mut send.outgoing {
+        outgoing.skip();
+    }
+}
+
+fn refresh(send: &mut Send) {
+    if let Some(outgoing) = &mut send.outgoing {
+        outgoing.refresh();
+    }
+}
+
+/// Send a packet in the place of an incoming one.
+#[allow(clippy::too_many_arguments)]
+fn place(
+    outbox: &mut Outbox,
+    send: &mut Send,
+    slot: usize,
+    second: u8,
+    header: &Header,
+    highest: u16,
+    payload: &[u8],
+    now: u64,
+) {
+    let ready = send.ready();
+    let Some(outgoing) = &mut send.outgoing else { return };
+    if !outgoing.passes() || !ready {
+        outgoing.skip();
+        if !ready {
+            send.unsent(Unsent::NotReady);
+        }
+        return;
+    }
+    match outgoing.place(second, header.sequence_number, header.timestamp, highest, now) {
+        Some(out) => {
+            outbox.send_rtp(send, slot, &out, payload);
+            send.publish();
+        }
+        None => send.unsent(Unsent::Late),
+    }
+}
+
+/// Do what the gateway wants of a receive half.
+pub fn obey_receive(
+    table: &mut Table,
+    outbox: &mut Outbox,
+    uplink: &mut Uplink,
+    flow: u32,
+    order: ReceiveOrder,
+    now: u64,
+) {
+    let Some(slot) = table.receive_slot(flow) else { return };
+    let Some(Some(receive)) = table.receives.get_mut(slot) else { return };
+    match order {
+        ReceiveOrder::Configure(config) => receive.config = config,
+        ReceiveOrder::Key(key) => {
+            let same = matches!((&receive.crypto, &key), (Some(now), Some(next)) if now.same_key(next));
+            if !same {
+                receive.crypto = key;
+            }
+        }
+        ReceiveOrder::Expect(named) => {
+            if receive.named != named {
+                receive.named = named;
+                receive.source = None;
+            }
+        }
+        ReceiveOrder::AdmitSource(source, mut data) => {
+            admit_source(table, outbox, uplink, slot, source, &mut data, now);
+        }
+        ReceiveOrder::Route { target, routes } => {
+            let another = receive.target != target;
+            receive.target = target;
+            receive.routes = routes;
+            receive.media = 255;
+            if another {
+                if let Some((_, Some((send, _)))) = table.both(slot) {
+                    refresh(send);
+                }
+            }
+        }
+        ReceiveOrder::Resync(ssrc) => {
+            if ssrc.is_none() || ssrc == receive.inbound.ssrc {
+                receive.inbound.resync(now);
+            }
+        }
+        ReceiveOrder::Relay(relayed) => relay(table, outbox, slot, &relayed, now),
+    }
+}
+
+/// Send what a punted packet became.
+fn relay(table: &mut Table, outbox: &mut Outbox, slot: usize, relayed: &Relayed, now: u64) {
+    if let Some((_, Some((send, _)))) = table.both(slot) {
+        if outbox.must_flush(send) {
+            outbox.flush(table);
+        }
+    }
+    let Some((receive, Some((send, at)))) = table.both(slot) else { return };
+    let (number, timestamp) = (relayed.sequence_number, relayed.timestamp);
+    let header = Header { second: relayed.second, sequence_number: number, timestamp, ssrc: 0 };
+    let Some(offset) = relayed.offset else {
+        let highest = receive.inbound.highest;
+        return place(outbox, send, at, relayed.second, &header, highest, &relayed.payload, now);
+    };
+    let ready = send.ready();
+    let Some(outgoing) = &mut send.outgoing else { return };
+    if !outgoing.passes() || !ready {
+        return outgoing.skip();
+    }
+    let out = outgoing.emit_at(relayed.second, number, timestamp, offset, now);
+    outbox.send_rtp(send, at, &out, &relayed.payload);
+    send.publish();
+}

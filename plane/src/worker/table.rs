@@ -1,0 +1,231 @@
+//! The halves of flows that one packet thread owns.
+
+use super::outbox::Outbox;
+use super::SendOrder;
+use crate::addr::Seeded;
+use crate::counters::Unsent;
+use crate::flow::{Playing, Receive, Send, Silence};
+use crate::outgoing::{Outgoing, MARKER};
+use crate::rtp::Header;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+
+pub struct Table {
+    pub receives: Vec<Option<Box<Receive>>>,
+    sends: Vec<Option<Box<Send>>>,
+    receive_slots: HashMap<u32, usize, Seeded>,
+    send_slots: HashMap<u32, usize, Seeded>,
+    silences: BinaryHeap<Reverse<(u64, u32)>>,
+}
+
+fn put<T>(slots: &mut Vec<Option<T>>, value: T) -> usize {
+    match slots.iter().position(Option::is_none) {
+        Some(free) => {
+            slots[free] = Some(value);
+            free
+        }
+        None => {
+            slots.push(Some(value));
+            slots.len() - 1
+        }
+    }
+}
+
+impl Table {
+    pub fn new(seed: u64) -> Self {
+        Self {
+            receives: Vec::new(),
+            sends: Vec::new(),
+            receive_slots: HashMap::with_hasher(Seeded(seed)),
+            send_slots: HashMap::with_hasher(Seeded(seed)),
+            silences: BinaryHeap::new(),
+        }
+    }
+
+    pub fn put_receive(&mut self, half: Box<Receive>) -> usize {
+        let flow = half.flow;
+        let slot = put(&mut self.receives, half);
+        self.receive_slots.insert(flow, slot);
+        slot
+    }
+
+    pub fn take_receive(&mut self, flow: u32) -> Option<Box<Receive>> {
+        let slot = self.receive_slots.remove(&flow)?;
+        self.receives.get_mut(slot)?.take()
+    }
+
+    pub fn receive_slot(&self, flow: u32) -> Option<usize> {
+        self.receive_slots.get(&flow).copied()
+    }
+
+    pub fn put_send(&mut self, half: Box<Send>) {
+        let flow = half.flow;
+        if let Some(playing) = &half.playing {
+            self.silences.push(Reverse((playing.due, flow)));
+        }
+        let slot = put(&mut self.sends, half);
+        self.send_slots.insert(flow, slot);
+    }
+
+    pub fn take_send(&mut self, flow: u32) -> Option<Box<Send>> {
+        let slot = self.send_slots.remove(&flow)?;
+        self.sends.get_mut(slot)?.take()
+    }
+
+    pub fn send_at(&self, slot: usize) -> Option<&Send> {
+        self.sends.get(slot)?.as_deref()
+    }
+
+    /// The receive half in a slot, and the send half its packets go to with that one's slot.
+    pub fn both(&mut self, slot: usize) -> Option<(&mut Receive, Option<(&mut Send, usize)>)> {
+        let receive = self.receives.get_mut(slot)?.as_deref_mut()?;
+        let Some(target) = receive.target else { return Some((receive, None)) };
+        let known = self.sends.get(receive.target_slot).and_then(Option::as_ref);
+        if known.is_none_or(|send| send.flow != target) {
+            receive.target_slot = self.send_slots.get(&target).copied().unwrap_or(usize::MAX);
+        }
+        let at = receive.target_slot;
+        let send = self.sends.get_mut(at).and_then(Option::as_deref_mut);
+        Some((receive, send.map(|send| (send, at))))
+    }
+
+    /// Do what the gateway wants of a send half.
+    pub fn obey_send(&mut self, outbox: &mut Outbox, flow: u32, order: SendOrder, now: u64) {
+        let Some(&slot) = self.send_slots.get(&flow) else { return };
+        self.make_room(outbox, slot);
+        let Some(send) = self.sends.get_mut(slot).and_then(Option::as_deref_mut) else { return };
+        match order {
+            SendOrder::Secure(secure) => send.secure = secure,
+            SendOrder::Key(key) => send.set_key(key),
+            SendOrder::Ways { rtp, rtcp } => {
+                send.rtp = rtp;
+                send.rtcp = rtcp;
+            }
+            SendOrder::Start { ssrc, sequence_number, timestamp, clock_rate } => {
+                start(send, ssrc, sequence_number, timestamp, clock_rate);
+            }
+            SendOrder::Open(open) => {
+                if let Some(outgoing) = &mut send.outgoing {
+                    outgoing.open = open;
+                }
+            }
+            SendOrder::Muted(muted) => {
+                if let Some(outgoing) = &mut send.outgoing {
+                    outgoing.muted = muted;
+                }
+            }
+            SendOrder::Refresh => {
+                if let Some(outgoing) = &mut send.outgoing {
+                    outgoing.refresh();
+                }
+            }
+            SendOrder::Inject { second, payload, advance } => {
+                let Some(header) = own_header(send, second, advance, now) else { return };
+                outbox.send_rtp(send, slot, &header, &payload);
+                send.publish();
+            }
+            SendOrder::Rtcp(packet) => outbox.send_rtcp(send, &packet),
+            SendOrder::Silence(silence) => {
+                send.playing = silence.map(|silence| Box::new(play_from(silence, flow, now)));
+                if let Some(playing) = &send.playing {
+                    self.silences.push(Reverse((playing.due, flow)));
+                }
+            }
+        }
+    }
+
+    /// Flush the queue of a half's socket where it is full.
+    fn make_room(&self, outbox: &mut Outbox, slot: usize) {
+        if self.send_at(slot).is_some_and(|send| outbox.must_flush(send)) {
+            outbox.flush(self);
+        }
+    }
+
+    /// When the next silence is due, ns.
+    pub fn next_silence(&self) -> Option<u64> {
+        self.silences.peek().map(|Reverse((due, _))| *due)
+    }
+
+    /// Play the silences that are due.
+    pub fn play(&mut self, outbox: &mut Outbox, now: u64) {
+        while let Some(&Reverse((due, flow))) = self.silences.peek() {
+            if due > now {
+                return;
+            }
+            self.silences.pop();
+            let Some(&slot) = self.send_slots.get(&flow) else { continue };
+            self.make_room(outbox, slot);
+            let Some(send) = self.sends.get_mut(slot).and_then(Option::as_deref_mut) else { continue };
+            // Another entry of the same half is left over where its silence was changed.
+            if send.playing.as_ref().is_none_or(|playing| playing.due != due) {
+                continue;
+            }
+            if let Some(next) = play_one(send, slot, outbox, now) {
+                self.silences.push(Reverse((next, flow)));
+            }
+        }
+    }
+}
+
+fn start(send: &mut Send, ssrc: u32, sequence_number: u16, timestamp: u32, clock_rate: u32) {
+    if send.outgoing.as_ref().is_some_and(|outgoing| outgoing.ssrc == ssrc) {
+        return;
+    }
+    send.outgoing = Some(Outgoing::new(ssrc, sequence_number, timestamp, clock_rate));
+    send.counters.sent.ssrc.set(u64::from(ssrc) + 1);
+    send.publish();
+}
+
+/// The header of an injected packet; None, and counted, where it could not leave.
+fn own_header(send: &mut Send, second: u8, advance: Option<i32>, now: u64) -> Option<Header> {
+    if !send.ready() || send.outgoing.is_none() {
+        send.unsent(Unsent::NotReady);
+        return None;
+    }
+    let outgoing = send.outgoing.as_mut()?;
+    let timestamp = match advance {
+        Some(ticks) => outgoing.last_timestamp.wrapping_add_signed(ticks),
+        None => outgoing.timestamp_at(now),
+    };
+    Some(outgoing.emit(second, timestamp, now))
+}
+
+/// Begin to play, spread over the interval so that not all flows speak at once.
+fn play_from(silence: Silence, flow: u32, now: u64) -> Playing {
+    let spread = ((u128::from(flow.wrapping_mul(0x9E37_79B9)) * u128::from(silence.interval)) >> 32) as u64;
+    Playing { due: now + silence.after + spread, since: now, last: None, silence }
+}
+
+/// Send one silence where nothing else was sent; when to look again.
+fn play_one(send: &mut Send, slot: usize, outbox: &mut Outbox, now: u64) -> Option<u64> {
+    let ready = send.ready();
+    let playing = send.playing.as_deref_mut()?;
+    let outgoing = send.outgoing.as_mut()?;
+    let quiet_since = outgoing.last_sent.unwrap_or(0).max(playing.since);
+    let goes_on = playing.last.is_some() && playing.last == outgoing.last_sent;
+    let early = !goes_on && now < quiet_since + playing.silence.after;
+    if early || !outgoing.passes() || !ready {
+        playing.last = None;
+        playing.due = if early { quiet_since + playing.silence.after } else { now + playing.silence.after };
+        return Some(playing.due);
+    }
+    let interval = playing.silence.interval.max(1_000_000);
+    let (timestamp, marker) = if goes_on {
+        let ticks = interval as u128 * u128::from(outgoing.rate_out) / 1_000_000_000;
+        (outgoing.last_timestamp.wrapping_add(ticks as u32), 0)
+    } else {
+        (outgoing.timestamp_at(now), MARKER)
+    };
+    let header = outgoing.emit(playing.silence.payload_type | marker, timestamp, now);
+    playing.last = Some(now);
+    // A thread that was held up does not catch up.
+    playing.due = (playing.due + interval).max(now + 1_000_000);
+    let due = playing.due;
+    let payload = std::mem::take(&mut playing.silence.payload);
+    outbox.send_rtp(send, slot, &header, &payload);
+    if let Some(playing) = send.playing.as_deref_mut() {
+        playing.silence.payload = payload;
+    }
+    send.publish();
+    Some(due)
+}
