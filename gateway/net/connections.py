@@ -33,6 +33,8 @@ class Connection(Protocol):
 
     flow: Flow
     incoming: bool
+    bound: tuple[str, int] | None
+    """Our own host and port where peers may reach us; None where no listener of ours is behind it."""
 
     def send(self, data: bytes) -> None:
         """Write one message; a connection that cannot take it closes itself."""
@@ -100,6 +102,11 @@ class Connections:
         if flow.local:
             return self._by_local.get(flow.local)
         return self._by_peer.get((flow.transport, flow.host, flow.port))
+
+    def bound(self, flow: Flow) -> tuple[str, int] | None:
+        """Where the peer of a connection reached us; None without such a connection, or where we made it."""
+        connection = self.find(flow)
+        return connection.bound if connection is not None else None
 
     def sweep(self, now: float) -> None:
         """Close what is overdue."""

@@ -136,10 +136,15 @@ class Endpoint:
         return host, port
 
     def _listener_of(self, flow: Flow) -> tuple[str, int | None]:
+        if flow.transport != "udp":
+            here = self.connections.bound(flow)
+            if here is not None:
+                return here
         if flow.transport in self._streams:
             listening = self._streams[flow.transport].listening
             if listening:
-                return listening[0]
+                six = ":" in flow.host
+                return next((place for place in listening if (":" in place[0]) == six), listening[0])
         listener = self._by_local.get(flow.local) or self._choose(flow, any_transport=True)
         if listener is None:
             return "127.0.0.1", None
@@ -151,7 +156,7 @@ class Endpoint:
         if known is None:
             if len(self._routes) >= MAX_ROUTES:
                 self._routes.clear()
-            known = self._routes[peer] = _address_toward(peer, bound)
+            known = self._routes[peer] = local_address_for(peer, bound)
         return known
 
     async def close(self) -> None:
@@ -168,15 +173,25 @@ class Endpoint:
         self._by_local.clear()
 
 
-def _address_toward(peer: str, bound: str) -> str:
-    family = socket.AF_INET6 if bound == "::" else socket.AF_INET
+def local_address_for(peer: str, bound: str) -> str:
+    """Our address on the route to `peer` where the socket is bound to the wildcard `bound`.
+
+    A peer whose address is not known yet, because its name is still to be looked up, is taken to be where most are:
+    on the default route, and not on this machine.
+    """
+    six = bound == "::"
+    unknown = "2001:db8::1" if six else "192.0.2.1"
+    try:
+        is_six = ipaddress.ip_address(peer).version == 6
+    except ValueError:
+        peer, is_six = ("::1" if six else "127.0.0.1") if peer == "localhost" else unknown, six
+    family = socket.AF_INET6 if is_six else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
-            ipaddress.ip_address(peer)
             probe.connect((peer, 9))
             address: str = probe.getsockname()[0]
-        except (OSError, ValueError):
-            return "::1" if family == socket.AF_INET6 else "127.0.0.1"
+        except OSError:
+            return "::1" if six else "127.0.0.1"
     return address
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import dns.asyncresolver
 import dns.exception
@@ -16,16 +16,25 @@ import dns.resolver
 from dns.rdtypes.IN.NAPTR import NAPTR
 from dns.rdtypes.IN.SRV import SRV
 
-from gateway.sip.flow import DEFAULT_PORTS, Flow, is_ip_address
-from gateway.sip.locate import NAPTR_SERVICES, NaptrRecord, SrvLookup, SrvRecord, order_srv, srv_of_naptr
+from gateway.sip.errors import SipBuildError
+from gateway.sip.flow import Flow
+from gateway.sip.locate import (
+    AddressLookup,
+    NaptrLookup,
+    NaptrRecord,
+    SrvLookup,
+    SrvRecord,
+    order_srv,
+    plan,
+    srv_of_naptr,
+    target_of,
+)
 from gateway.sip.message.uri import Uri
 
 logger = logging.getLogger(__name__)
 
-_SRV_NAMES = {"udp": "_sip._udp", "tcp": "_sip._tcp", "tls": "_sips._tcp"}
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ResolverConfig:
     """Where names are looked up, and how much of it."""
 
@@ -69,52 +78,39 @@ class Resolver:
 
     async def resolve(self, uri: Uri) -> tuple[Flow, ...]:
         """The next hops of a SIP URI, best first; () when there is none that we can reach (RFC 3263 section 4)."""
-        host = (uri.param("maddr") or uri.host).strip("[]")
-        if is_ip_address(host):
-            transport = self._transport_of(uri)
-            return (Flow(transport, host, uri.port or DEFAULT_PORTS[transport]),) if transport else ()
-        host = host.rstrip(".").lower()
-        if uri.port is not None or host in self._hosts:
-            transport = self._transport_of(uri)
-            return await self._addresses(host, uri.port or DEFAULT_PORTS[transport], transport) if transport else ()
-        return await self._by_service(uri, host)
+        try:
+            target = target_of(uri)
+        except SipBuildError as error:
+            logger.info("URI leads nowhere: %s", error)
+            return ()
+        host = target.host.rstrip(".").lower()
+        steps = plan(replace(target, host=host), self._config.transports)
+        if not steps:
+            return ()
+        last = steps[-1]
+        if host not in self._hosts and len(steps) > 1:
+            services = await self._naptr(steps[0]) if isinstance(steps[0], NaptrLookup) else []
+            found = await self._by_service(services or [one for one in steps if isinstance(one, SrvLookup)], host)
+            if found is not None:
+                return found
+        return await self._addresses(last, host) if isinstance(last, AddressLookup) else ()
 
-    def _transport_of(self, uri: Uri) -> str | None:
-        """The transport of a URI that leaves no choice to DNS (RFC 3263 4.1), None if we do not speak it."""
-        wanted = uri.transport or "udp"
-        if uri.scheme == "sips":
-            wanted = {"udp": "tls", "tcp": "tls", "ws": "wss"}.get(wanted, wanted)
-        return wanted if wanted in self._config.transports and wanted in DEFAULT_PORTS else None
+    async def _by_service(self, services: Sequence[SrvLookup], domain: str) -> tuple[Flow, ...] | None:
+        """The flows that SRV records lead to, None where there is no such record at all.
 
-    async def _by_service(self, uri: Uri, host: str) -> tuple[Flow, ...]:
-        usable = self._usable(uri)
-        services: list[tuple[str, str]] = []
-        if uri.transport is None:
-            services = [(lookup.name, lookup.transport) for lookup in await self._naptr(host, usable)]
-        if not services:
-            services = [(f"{_SRV_NAMES[t]}.{host}", t) for t in usable if t in _SRV_NAMES]
+        The one target "." says that there is no such service (RFC 2782): that is an answer, too.
+        """
         flows: list[Flow] = []
         offered = False
-        for name, transport in services:
-            # The one target "." says that there is no such service (RFC 2782): that is an answer, too.
-            offered = offered or bool(await self._ask(name, "SRV"))
-            for record in await self._srv(name):
-                flows += await self._addresses(record.target, record.port, transport)
+        for service in services:
+            offered = offered or bool(await self._ask(service.name, "SRV"))
+            for record in await self._srv(service.name):
+                flows += await self._addresses(AddressLookup(record.target, record.port, service.transport), domain)
                 if len(flows) >= self._config.records:
                     return tuple(flows[: self._config.records])
-        if offered:
-            return tuple(flows)
-        transport = self._transport_of(uri) or ""
-        return await self._addresses(host, DEFAULT_PORTS[transport], transport) if transport else ()
+        return tuple(flows) if offered else None
 
-    def _usable(self, uri: Uri) -> list[str]:
-        if uri.transport is not None:
-            transport = self._transport_of(uri)
-            return [transport] if transport else []
-        secure = uri.scheme == "sips"
-        return [t for t in self._config.transports if t in _SRV_NAMES and (t == "tls" or not secure)]
-
-    async def _naptr(self, host: str, usable: Collection[str]) -> list[SrvLookup]:
+    async def _naptr(self, lookup: NaptrLookup) -> list[SrvLookup]:
         records = [
             NaptrRecord(
                 one.order,
@@ -123,23 +119,24 @@ class Resolver:
                 one.service.decode("ascii", "replace"),
                 one.replacement.to_text(),
             )
-            for one in await self._ask(host, "NAPTR")
+            for one in await self._ask(lookup.domain, "NAPTR")
             if isinstance(one, NAPTR)
         ]
-        services = {service for service, transport in NAPTR_SERVICES.items() if transport in usable}
-        return srv_of_naptr(records, services)[: self._config.records]
+        return srv_of_naptr(records, lookup.services)[: self._config.records]
 
     async def _srv(self, name: str) -> list[SrvRecord]:
         found = [one for one in await self._ask(name, "SRV") if isinstance(one, SRV)][: self._config.records]
         records = [SrvRecord(one.priority, one.weight, one.port, _name(one.target)) for one in found]
         return order_srv(records, iter(self._random, None))
 
-    async def _addresses(self, host: str, port: int, transport: str) -> tuple[Flow, ...]:
-        known = self._hosts.get(host.lower())
+    async def _addresses(self, lookup: AddressLookup, domain: str) -> tuple[Flow, ...]:
+        """The flows to a host; each is named by the URI's `domain`, which a certificate has to show (RFC 5922 4)."""
+        known: tuple[str, ...] | None = (lookup.host,) if lookup.is_address else self._hosts.get(lookup.host.lower())
         if known is None:
-            four, six = await asyncio.gather(self._ask(host, "A"), self._ask(host, "AAAA"))
+            four, six = await asyncio.gather(self._ask(lookup.host, "A"), self._ask(lookup.host, "AAAA"))
             known = tuple(str(getattr(one, "address", "")) for one in (*four, *six))
-        return tuple(Flow(transport, address, port, name=host) for address in known[: self._config.records] if address)
+        addresses = [address for address in known[: self._config.records] if address]
+        return tuple(Flow(lookup.transport, address, lookup.port, name=domain) for address in addresses)
 
     async def _ask(self, name: str, kind: str) -> tuple[object, ...]:
         question = (name.lower(), kind)

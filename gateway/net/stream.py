@@ -54,6 +54,7 @@ class StreamConnection(asyncio.Protocol):
         self._begun: float | None = None
         self.incoming = incoming
         self.flow = Flow(kind, "", 0)
+        self.bound: tuple[str, int] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -66,6 +67,8 @@ class StreamConnection(asyncio.Protocol):
             self._transport.abort()
             return
         self.flow = Flow(self._kind, host, port, self._connections.name())
+        if self.incoming:
+            self.bound = transport.get_extra_info("sockname")[:2]
         self._transport.set_write_buffer_limits(high=self._connections.limits.backlog)
         self._connections.add(self)
         if self._ready is not None:

@@ -12,8 +12,9 @@ from gateway.net.registration import Registration, RegistrationPolicy
 from gateway.net.shell import Hooks, Shell
 from gateway.net.ws import WebSocketConnection
 from gateway.sip.auth.account import Authenticator, Credentials
-from gateway.sip.flow import Flow
+from gateway.sip.flow import DEFAULT_PORTS, Flow
 from gateway.sip.invite.outgoing import OutgoingSession
+from gateway.sip.locate import target_of, transport_of
 from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request, Response
@@ -257,10 +258,12 @@ class UserAgent:
         return route[0].uri if route else uri
 
     def _flow_for_contact(self, hop: Uri | Flow) -> Flow:
+        """The flow, as far as it is known before a name is looked up."""
         if isinstance(hop, Flow):
             return hop
-        transport = "tls" if hop.scheme == "sips" else hop.transport or "udp"
-        return Flow(transport, hop.host.strip("[]"), hop.port or 5060)
+        target = target_of(hop)
+        transport = transport_of(target, self.config.transports)
+        return Flow(transport, target.host, target.port or DEFAULT_PORTS.get(transport, 5060))
 
 
 def _uri(text: Uri | str) -> Uri:

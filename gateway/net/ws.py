@@ -19,6 +19,7 @@ class WebSocketConnection:
     """
 
     incoming = True
+    bound: tuple[str, int] | None = None
 
     def __init__(
         self,

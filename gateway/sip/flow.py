@@ -12,7 +12,12 @@ DEFAULT_PORTS = {"udp": 5060, "tcp": 5060, "tls": 5061, "ws": 80, "wss": 443}
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """One path between us and a peer; `str()` is "udp:192.0.2.7:5060", which `parse` reads back without `local`."""
+    """One path between us and a peer.
+
+    `str()` is "udp:192.0.2.7:5060", and for UDP with our own socket behind a slash
+    ("udp:192.0.2.7:5060/udp:10.0.0.1:5062"), which `parse` reads back: a phone that registered at one of our addresses
+    is called from that address. A connection is known by its far end alone; its name of ours ends with the process.
+    """
 
     transport: str
     """Lower case: "udp", "tcp", "tls", "ws", "wss"."""
@@ -22,7 +27,8 @@ class Flow:
     local: str = ""
     """Which socket or connection of ours; "" leaves the choice to the endpoint."""
     name: str = field(default="", compare=False)
-    """Host name that led here, for the certificate of a TLS peer; no part of what the flow is."""
+    """Domain of the URI that led here, which the certificate of a TLS peer has to name (RFC 5922 4); no part of what
+    the flow is."""
 
     @property
     def reliable(self) -> bool:
@@ -31,11 +37,13 @@ class Flow:
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.transport}:{host}:{self.port}"
+        local = f"/{self.local}" if self.local and self.transport == "udp" else ""
+        return f"{self.transport}:{host}:{self.port}{local}"
 
     @classmethod
     def parse(cls, text: str) -> Flow:
-        """Read "udp:192.0.2.7:5060" or "udp:[2001:db8::1]:5060"; raises SipSyntaxError."""
+        """Read "udp:192.0.2.7:5060", "udp:[2001:db8::1]:5060" or what `str` gives; raises SipSyntaxError."""
+        text, _, local = text.partition("/")
         transport, _, rest = text.partition(":")
         host, _, port = rest.rpartition(":")
         if transport not in DEFAULT_PORTS or not host or not (port.isascii() and port.isdigit()):
@@ -43,7 +51,7 @@ class Flow:
         number = int(port)
         if not 0 < number < 65536:
             raise SipSyntaxError("port of the flow is out of range", status=None)
-        return cls(transport, host.removeprefix("[").removesuffix("]"), number)
+        return cls(transport, host.removeprefix("[").removesuffix("]"), number, local)
 
 
 def is_ip_address(host: str) -> bool:

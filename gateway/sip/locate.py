@@ -1,4 +1,7 @@
-"""Where a message goes next, as pure decisions; looking names up is the shell's (RFC 3261 8.1.2, RFC 3263)."""
+"""Where a message goes next, as pure decisions; looking names up is the shell's (RFC 3261 8.1.2, RFC 3263).
+
+The one place that turns a URI into transport, host and port, and that says what our Contact looks like on a flow.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from gateway.sip.errors import SipBuildError
-from gateway.sip.flow import DEFAULT_PORTS, is_ip_address
+from gateway.sip.flow import DEFAULT_PORTS, Flow, is_ip_address
 from gateway.sip.message.addresses import NameAddr, Via
 from gateway.sip.message.build import Refusal
 from gateway.sip.message.fields import Headers
@@ -84,10 +87,10 @@ class SrvRecord:
 
 
 def next_hop(request: Request) -> Uri:
-    """The URI that says where a request goes: the top Route, else the Request-URI (RFC 3261 8.1.2, 16.6).
+    """The URI that says where a request outside a dialog goes: the top Route, else the Request-URI (RFC 3261 8.1.2).
 
-    In a dialog ask `Dialog.next_hop`: behind a strict router the Request-URI already is the hop, which the
-    message alone does not show. Raises SipSyntaxError for a malformed Route.
+    Behind a strict router the Request-URI already is the hop; in a dialog, whose route set says more than the message
+    alone, ask `Dialog.next_hop`. Raises SipSyntaxError for a malformed Route.
     """
     route = request.route
     return route[0].uri if route and route[0].uri.is_loose_router else request.uri
@@ -111,6 +114,44 @@ def target_of(uri: Uri) -> Target:
     return Target(host.removeprefix("[").removesuffix("]"), uri.port, transport, secure)
 
 
+def direct_flow(uri: Uri) -> Flow | None:
+    """The flow to a URI whose host is an address, so that no name has to be looked up; None for any other.
+
+    A transport of no known port has no flow either. Raises SipBuildError as `target_of` does.
+    """
+    target = target_of(uri)
+    if not is_ip_address(target.host):
+        return None
+    transport = transport_of(target)
+    if transport not in DEFAULT_PORTS:
+        return None
+    return Flow(transport, target.host, target.port or DEFAULT_PORTS[transport])
+
+
+def transport_of(target: Target, usable: Sequence[str] = ()) -> str:
+    """The transport of a target where DNS has no say: named, else TLS or UDP, else the first of `usable`."""
+    if target.transport is not None:
+        return target.transport
+    preferred = "tls" if target.secure else "udp"
+    return preferred if preferred in usable or not usable else usable[0]
+
+
+def contact_uri(user: str | None, place: tuple[str, int | None], transport: str, *, secure: bool = False) -> Uri:
+    """Our Contact URI for a peer that reaches us at `place` over `transport` (RFC 3261 8.1.1.8).
+
+    `user` is escaped text of a URI. `secure` makes it a sips URI, which names its transport only where that is not
+    TLS itself (RFC 5630 3.1.3, RFC 7118 5.2: wss is `sips` with `transport=ws`).
+    """
+    host, port = place
+    host = f"[{host}]" if ":" in host and not host.startswith("[") else host
+    uri = Uri("sips" if secure else "sip", user, host, port)
+    if secure:
+        named = {"ws": "ws", "wss": "ws", "tls": None}.get(transport, transport)
+    else:
+        named = None if transport == "udp" else transport
+    return uri.with_param("transport", named) if named is not None else uri
+
+
 def plan(target: Target, transports: Sequence[str] = ("udp", "tcp", "tls")) -> tuple[Step, ...]:
     """The lookups for a target in the order of RFC 3263 4.1 and 4.2: the first that yields anything counts.
 
@@ -119,12 +160,11 @@ def plan(target: Target, transports: Sequence[str] = ("udp", "tcp", "tls")) -> t
     usable = [one for one in transports if not target.secure or one in _SECURE]
     if target.transport is not None:
         usable = [one for one in usable if one == target.transport]
-    if not usable:
-        return ()
-    fallback = _default_transport(target, usable)
-    port = target.port or DEFAULT_PORTS[fallback]
     is_address = is_ip_address(target.host)
-    last = AddressLookup(target.host, port, fallback, is_address)
+    fallback = transport_of(target, usable)
+    if fallback not in usable or fallback not in DEFAULT_PORTS:
+        return ()
+    last = AddressLookup(target.host, target.port or DEFAULT_PORTS[fallback], fallback, is_address)
     if is_address or target.port is not None:
         return (last,)
     steps: list[Step] = []
@@ -133,13 +173,6 @@ def plan(target: Target, transports: Sequence[str] = ("udp", "tcp", "tls")) -> t
         steps.append(NaptrLookup(target.host, services))
     steps += [SrvLookup(f"{SRV_PREFIX[one]}.{target.host}", one) for one in usable]
     return (*steps, last)
-
-
-def _default_transport(target: Target, usable: Sequence[str]) -> str:
-    if target.transport is not None:
-        return target.transport
-    preferred = "tls" if target.secure else "udp"
-    return preferred if preferred in usable else usable[0]
 
 
 def srv_of_naptr(records: Iterable[NaptrRecord], services: Collection[str]) -> list[SrvLookup]:
@@ -196,19 +229,6 @@ def forward_limit(request: Request, default: int = 70) -> int | Refusal:
     if left is None:
         return default
     return left - 1 if left > 0 else Refusal(483)
-
-
-def visits(request: Request, own: Collection[tuple[str, int]]) -> int:
-    """How many Vias of a request are ours, by (host in lower case, port): above 0 it has been here before.
-
-    A spiral is lawful, so the caller sets how many are too many and answers 482 (RFC 3261 16.3 item 4).
-    """
-    found = 0
-    for via in request.via:
-        port = via.port or DEFAULT_PORTS.get(via.transport.lower(), 5060)
-        if (via.host.strip("[]").lower(), port) in own:
-            found += 1
-    return found
 
 
 def merged_key(request: Request) -> tuple[str, str | None, int, str] | None:

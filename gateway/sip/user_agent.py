@@ -11,11 +11,12 @@ from gateway.sip.auth.account import Authenticator, Credentials
 from gateway.sip.config import CoreConfig
 from gateway.sip.dialogs.dialog import Dialog, DialogId
 from gateway.sip.errors import DialogError, SipError, SipSyntaxError
-from gateway.sip.flow import DEFAULT_PORTS, Flow, is_ip_address
+from gateway.sip.flow import Flow, is_ip_address
 from gateway.sip.invite.events import Refused, Reply, Verdict
 from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.invite.outgoing import OutgoingSession
 from gateway.sip.invite.session import InviteSession
+from gateway.sip.locate import contact_uri, direct_flow
 from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.build import Refusal
@@ -154,10 +155,7 @@ class UserAgentCore:
 
     def contact(self, flow: Flow, user: str | None) -> NameAddr:
         """Our Contact as a peer on `flow` is to use it; `user` is escaped text of a URI or None."""
-        host, port = self.surroundings.sent_by(flow)
-        host = f"[{host}]" if ":" in host and not host.startswith("[") else host
-        uri = Uri("sip", user, host, port)
-        return NameAddr(uri if flow.transport == "udp" else uri.with_param("transport", flow.transport))
+        return NameAddr(contact_uri(user, self.surroundings.sent_by(flow), flow.transport))
 
     def hop_of(self, route: tuple[Uri, tuple[NameAddr, ...]]) -> Uri:
         """The URI that decides where a request with this Request-URI and Route goes (RFC 3261 8.1.2)."""
@@ -171,10 +169,8 @@ class UserAgentCore:
         elif not hop.is_sip:
             done(())
         elif is_ip_address(hop.param("maddr") or hop.host):
-            transport = "tls" if hop.scheme == "sips" else hop.transport or "udp"
-            host = (hop.param("maddr") or hop.host).strip("[]")
-            port = hop.port or DEFAULT_PORTS.get(transport, 5060)
-            done((Flow(transport, host, port),) if transport in DEFAULT_PORTS else ())
+            flow = direct_flow(hop)
+            done((flow,) if flow is not None else ())
         else:
             self.surroundings.resolve(hop, done)
 

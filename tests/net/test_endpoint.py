@@ -9,7 +9,7 @@ import pytest
 
 from gateway.errors import ConfigError
 from gateway.net.config import UserAgentConfig
-from gateway.net.endpoint import Endpoint
+from gateway.net.endpoint import Endpoint, local_address_for
 from gateway.sip.errors import SipSyntaxError
 from gateway.sip.flow import Flow, is_ip_address
 from gateway.sip.message.message import Request, Response
@@ -63,7 +63,30 @@ async def test_a_wildcard_listener_names_the_address_that_reaches_the_peer() -> 
     await endpoint.open()
     port = endpoint.listening[0][2]
     assert endpoint.sent_by(Flow("udp", "127.0.0.1", 5060)) == ("127.0.0.1", port)
-    assert endpoint.sent_by(Flow("udp", "not.resolved.example", 5060)) == ("127.0.0.1", port)
+    outside = local_address_for("192.0.2.1", "0.0.0.0")
+    assert endpoint.sent_by(Flow("udp", "not.resolved.example", 5060)) == (outside, port)
+    assert endpoint.sent_by(Flow("udp", "localhost", 5060)) == ("127.0.0.1", port)
+    await endpoint.close()
+
+
+async def test_a_flow_that_was_written_down_goes_out_by_its_own_listener() -> None:
+    """A phone that registered at our second address is called from the second, and told of it (finding S19)."""
+    endpoint, inbox = endpoint_of(UserAgentConfig(listen=(("127.0.0.1", 0), ("127.0.0.2", 0))))
+    await endpoint.open()
+    (_, _, first), (_, host, second) = endpoint.listening
+    endpoint.send(b"REGISTER", Flow("udp", host, second))
+    async with asyncio.timeout(5):
+        await inbox.news.wait()
+    [(_, source)] = inbox.datagrams
+    assert source.local == f"udp:{host}:{second}"
+    kept = Flow.parse(str(Flow("udp", "127.0.0.1", first, source.local)))
+    assert endpoint.sent_by(kept) == (host, second)
+    inbox.news.clear()
+    endpoint.send(b"INVITE", kept)
+    async with asyncio.timeout(5):
+        await inbox.news.wait()
+    data, called_from = inbox.datagrams[-1]
+    assert (data, called_from.host, called_from.port) == (b"INVITE", host, second)
     await endpoint.close()
 
 
@@ -113,7 +136,10 @@ async def test_tls_without_a_certificate_is_a_configuration_error() -> None:
         await endpoint.open()
 
 
-@pytest.mark.parametrize("text", ["udp:192.0.2.7:5060", "tcp:[2001:db8::1]:5061", "wss:192.0.2.1:1"])
+@pytest.mark.parametrize(
+    "text",
+    ["udp:192.0.2.7:5060", "udp:192.0.2.7:5060/udp:[2001:db8::2]:5060", "tcp:[2001:db8::1]:5061", "wss:192.0.2.1:1"],
+)
 def test_a_flow_reads_what_it_writes(text: str) -> None:
     """The form that registrations keep."""
     assert str(Flow.parse(text)) == text

@@ -145,6 +145,21 @@ async def test_naptr_offers_every_transport_that_we_speak_in_its_order() -> None
         ]
 
 
+async def test_a_flow_is_named_by_the_domain_of_the_uri() -> None:
+    """A certificate has to show what was asked for, not what an SRV record said (RFC 5922 section 4)."""
+    async with resolving() as setup:
+        flows = await setup.resolver.resolve(Uri.parse("sip:a@trunk.example"))
+        assert {flow.name for flow in flows} == {"trunk.example"}
+
+
+@pytest.mark.parametrize("uri", ["tel:+1", "sip:a@pbx.example;transport=%0d"])
+async def test_a_uri_that_leads_nowhere_has_no_flow(uri: str) -> None:
+    """And nobody is asked."""
+    async with resolving() as setup:
+        assert await setup.resolver.resolve(Uri.parse(uri)) == ()
+        assert setup.server.asked == []
+
+
 @pytest.mark.parametrize(("random", "first"), [(0.0, 5064), (0.09, 5064), (0.5, 5065), (0.99, 5065)])
 async def test_srv_weights_share_the_load(random: float, first: int) -> None:
     """Weight 10 against 90 (RFC 2782)."""

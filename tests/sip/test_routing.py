@@ -12,7 +12,8 @@ from gateway.sip.locate import (
     SrvLookup,
     SrvRecord,
     Target,
-    forward_limit,
+    contact_uri,
+    direct_flow,
     merged_key,
     next_hop,
     order_srv,
@@ -21,7 +22,6 @@ from gateway.sip.locate import (
     srv_of_naptr,
     strip_own_route,
     target_of,
-    visits,
 )
 from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr, Via
@@ -160,20 +160,6 @@ def test_a_response_goes_back_by_its_top_via(via: str, targets: list[Target]) ->
     assert list(response_targets(Via.parse(via))) == targets
 
 
-def test_max_forwards_counts_down_and_ends_in_483() -> None:
-    """RFC 3261 16.3: absent means 70, zero means no further."""
-    assert forward_limit(request()) == 69
-    assert forward_limit(request().with_header("Max-Forwards")) == 70
-    assert forward_limit(request().with_header("Max-Forwards", "0")) == Refusal(483)
-
-
-def test_our_own_vias_show_a_loop() -> None:
-    """Every visit left a Via with our address, in either spelling of the default port."""
-    looped = request(("Via", "SIP/2.0/UDP 192.0.2.100;branch=z9hG4bK2"), ("Via", "SIP/2.0/TCP 192.0.2.100:5060"))
-    assert visits(looped, OWN) == 2
-    assert visits(request(("Via", "SIP/2.0/TLS 192.0.2.100")), OWN) == 0
-
-
 def test_copies_of_one_request_have_one_key() -> None:
     """RFC 3261 8.2.2.2: same Call-ID, From tag and CSeq outside a dialog."""
     assert merged_key(request()) == ("c", "1", 1, "INVITE")
@@ -189,6 +175,48 @@ def test_a_route_to_ourselves_is_taken_off() -> None:
     for foreign in ("<sip:p2;lr>", "<sips:192.0.2.100;lr>", "<tel:+1>"):
         message = request(("Route", foreign))
         assert strip_own_route(message, OWN) is message
+
+
+@pytest.mark.parametrize(
+    ("uri", "flow"),
+    [
+        ("sip:a@192.0.2.7", "udp:192.0.2.7:5060"),
+        ("sip:a@192.0.2.7;transport=TCP", "tcp:192.0.2.7:5060"),
+        ("sips:a@192.0.2.7", "tls:192.0.2.7:5061"),
+        ("sips:a@192.0.2.7:5070;transport=ws", "wss:192.0.2.7:5070"),
+        ("sips:a@192.0.2.7;transport=tcp", "tls:192.0.2.7:5061"),
+        ("sip:a@h.example;maddr=192.0.2.8", "udp:192.0.2.8:5060"),
+        ("sip:a@[2001:db8::1];transport=tls", "tls:[2001:db8::1]:5061"),
+        ("sip:a@192.0.2.7;transport=sctp", "None"),
+        ("sip:a@h.example", "None"),
+    ],
+)
+def test_an_address_in_a_uri_leads_to_its_flow(uri: str, flow: str) -> None:
+    """The same rules as for names: sips never goes in the clear, a transport has its own port."""
+    assert str(direct_flow(Uri.parse(uri))) == flow
+
+
+@pytest.mark.parametrize(
+    ("place", "transport", "secure", "uri"),
+    [
+        (("192.0.2.1", 5060), "udp", False, "sip:a@192.0.2.1:5060"),
+        (("192.0.2.1", None), "udp", False, "sip:a@192.0.2.1"),
+        (("2001:db8::1", 5060), "tcp", False, "sip:a@[2001:db8::1]:5060;transport=tcp"),
+        (("[2001:db8::1]", 5061), "tls", False, "sip:a@[2001:db8::1]:5061;transport=tls"),
+        (("192.0.2.1", 5061), "tls", True, "sips:a@192.0.2.1:5061"),
+        (("192.0.2.1", 443), "wss", True, "sips:a@192.0.2.1:443;transport=ws"),
+        (("192.0.2.1", None), "ws", False, "sip:a@192.0.2.1;transport=ws"),
+    ],
+)
+def test_our_contact_names_the_way_a_peer_reaches_us(
+    place: tuple[str, int | None], transport: str, secure: bool, uri: str
+) -> None:
+    """RFC 3261 8.1.1.8, RFC 5630 3.1.3: whoever reads it back comes to the same transport."""
+    contact = contact_uri("a", place, transport, secure=secure)
+    assert str(contact) == uri
+    back = direct_flow(contact)
+    assert back is not None
+    assert back.transport == transport
 
 
 CAN = Capabilities(extensions=("timer", "replaces"))
