@@ -30,6 +30,9 @@ class Inbox(Receiver, Protocol):
     def datagram(self, data: bytes, flow: Flow) -> None:
         """One datagram, or one message of a WebSocket."""
 
+    def unreachable(self, data: bytes, flow: Flow) -> None:
+        """The beginning of a datagram that could not be delivered to `flow`, as the network sent it back."""
+
 
 class Endpoint:
     """All transports behind one `send`; messages go to `inbox`, dead flows to `send_failed`."""
@@ -67,7 +70,9 @@ class Endpoint:
             raise ConfigError("listen_tls", "needs a certificate")
         try:
             for host, port in config.listen:
-                listener = await open_udp(host, port, self._inbox.datagram, self._send_failed, config.udp)
+                listener = await open_udp(
+                    host, port, self._inbox.datagram, self._send_failed, self._inbox.unreachable, config.udp
+                )
                 self._udp.append(listener)
                 self._by_local[listener.local] = listener
             for kind, addresses in (("tcp", config.listen_tcp), ("tls", config.listen_tls)):

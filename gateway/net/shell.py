@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 from gateway.net.config import UserAgentConfig
 from gateway.net.endpoint import Endpoint
 from gateway.net.resolver import Resolver
+from gateway.net.tap import Direction, Taps
 from gateway.sip.errors import SipSyntaxError
 from gateway.sip.flow import Flow
 from gateway.sip.invite.events import Refused, Reply, Verdict
@@ -49,6 +50,7 @@ class Shell:
         self._woken = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._quiet: asyncio.Future[None] | None = None
+        self.taps = Taps()
         self.endpoint = Endpoint(config, self, self._send_failed)
         self._resolver = Resolver(config.names(), now=self.now, random=lambda: secrets.randbelow(1 << 30) / (1 << 30))
         self.core = UserAgentCore(config.core(), self)
@@ -151,33 +153,47 @@ class Shell:
 
     def datagram(self, data: bytes, flow: Flow) -> None:
         """One datagram came, or one message of a WebSocket."""
-        self.core.receive(data, flow)
-        self._drain()
+        if self.taps and data.strip(b"\r\n\0"):
+            self.taps.message(Direction.IN, data, flow, self.now())
+        self._feed(self.core.receive, data, flow)
 
     def message(self, message: Request | Response, flow: Flow, size: int) -> None:
         """One message of a stream came."""
-        self.core.receive_message(message, flow, size)
-        self._drain()
+        if self.taps:
+            self.taps.message(Direction.IN, message.write(), flow, self.now())
+        self._feed(self.core.receive_message, message, flow, size)
 
     def broken(self, error: SipSyntaxError, flow: Flow, size: int) -> None:
         """A stream brought a message that cannot be used."""
-        self.core.receive_broken(error, flow, size)
-        self._drain()
+        self._feed(self.core.receive_broken, error, flow, size)
+
+    def unreachable(self, data: bytes, flow: Flow) -> None:
+        """A datagram of ours came back (ICMP); not from inside a send, where the core would be entered twice."""
+        if self._loop is not None:
+            self._loop.call_soon(self._feed, self.core.unreachable, data, flow)
 
     def _send_failed(self, flow: Flow) -> None:
-        # Not from inside a send: the core would be entered twice.
         if self._loop is not None:
-            self._loop.call_soon(self._report_failure, flow)
+            self._loop.call_soon(self._feed, self.core.transport_failed, flow)
 
-    def _report_failure(self, flow: Flow) -> None:
-        self.core.transport_failed(flow)
+    def _feed(self, step: Callable[..., None], *arguments: object) -> None:
+        """Have the core take one step; whatever goes wrong in it, the others' messages are sent and timers kept."""
+        try:
+            step(*arguments)
+        except Exception:
+            self.core.counts["mistake of our own"] += 1
+            logger.exception("a message or a timer was not dealt with")
         self._drain()
 
     def _drain(self) -> None:
         self._woken = False
-        send = self.endpoint.send
         for data, flow in self.core.datagrams():
-            send(data, flow)
+            if self.taps:
+                self.taps.message(Direction.OUT, data, flow, self.now())
+            try:
+                self.endpoint.send(data, flow)
+            except Exception:
+                logger.exception("a message was not sent")
         self._arm()
         if self._quiet is not None and not self._quiet.done() and not self.core.has_calls:
             self._quiet.set_result(None)
@@ -197,5 +213,4 @@ class Shell:
 
     def _tick(self) -> None:
         self._timer = None
-        self.core.handle_timer()
-        self._drain()
+        self._feed(self.core.handle_timer)

@@ -1,23 +1,41 @@
-"""SIP over UDP: one asyncio datagram endpoint a listening address, nothing awaited between socket and core."""
+"""SIP over UDP: one socket a listening address, nothing awaited between socket and core."""
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
+import struct
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
 
 from gateway.sip.flow import Flow
 
 logger = logging.getLogger(__name__)
 
 Receive = Callable[[bytes, Flow], None]
+Unreachable = Callable[[bytes, Flow], None]
+"""Told the beginning of a datagram of ours that came back, and where it was to go."""
 SendFailed = Callable[[Flow], None]
 
+MAX_DATAGRAM = 65_535
+BATCH = 64
+"""Datagrams read before other work of the loop has its turn."""
+REMEMBERED_FLOWS = 4096
 
-@dataclass(frozen=True, slots=True)
+# Linux only and not in the socket module: have ICMP errors of an unconnected socket queued with their destination.
+_RECVERR = {socket.AF_INET: (socket.IPPROTO_IP, 11), socket.AF_INET6: (socket.IPPROTO_IPV6, 25)}
+_EXTENDED_ERROR = struct.Struct("=IBBBBII")
+"""sock_extended_err: errno, origin, type, code, pad, info, data."""
+_HOPELESS = frozenset((errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EACCES))
+"""What says that nobody listens there; a datagram that was too large, for one, says nothing of the peer."""
+
+Address = tuple[str, int] | tuple[str, int, int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UdpLimits:
     """Sizes of the kernel's and our own buffers, in bytes."""
 
@@ -27,75 +45,144 @@ class UdpLimits:
     """Datagrams that the kernel would not take yet; beyond this they are dropped, as the network would."""
 
 
-class UdpListener(asyncio.DatagramProtocol):
-    """One bound socket; made by `open_udp`."""
+class UdpListener:
+    """One bound socket; made by `open_udp`.
 
-    def __init__(self, receive: Receive, send_failed: SendFailed, limits: UdpLimits) -> None:
+    Not asyncio's own datagram transport, which loses a datagram to one peer for every ICMP error of another, and
+    does not say whose error it was.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        receive: Receive,
+        send_failed: SendFailed,
+        unreachable: Unreachable,
+        limits: UdpLimits,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._sock = sock
         self._receive = receive
         self._send_failed = send_failed
+        self._unreachable = unreachable
         self._limits = limits
-        self._transport: asyncio.DatagramTransport | None = None
-        self._flows: dict[tuple[str, int], Flow] = {}
-        self._names: dict[tuple[str, int], str] = {}
-        self.host = ""
-        self.port = 0
-        self.local = ""
+        self._flows: dict[Address, Flow] = {}
+        self._waiting: deque[tuple[bytes, Flow]] = deque()
+        self._waiting_size = 0
+        self._closed = False
+        self.host, self.port = sock.getsockname()[:2]
+        self.local = str(Flow("udp", self.host, self.port))
         self.dropped = 0
         """Datagrams not sent because the write buffer was full or the kernel refused."""
+        self._loop.add_reader(sock, self._readable)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # asyncio's own selector transport is no subclass of DatagramTransport, nor is uvloop's.
-        self._transport = cast(asyncio.DatagramTransport, transport)
-        self.host, self.port = transport.get_extra_info("sockname")[:2]
-        self.local = str(Flow("udp", self.host, self.port))
+    # ---- in
 
-    def datagram_received(self, data: bytes, addr: tuple[str, int] | tuple[str, int, int, int]) -> None:
-        host, port = addr[0], addr[1]
-        flow = self._flows.get((host, port))
-        if flow is None:
-            flow = self._remember(host, port)
-        self._receive(data, flow)
+    def _readable(self) -> None:
+        receive, recvfrom = self._receive, self._sock.recvfrom
+        for _ in range(BATCH):
+            try:
+                data, address = recvfrom(MAX_DATAGRAM)
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError as error:
+                logger.debug("udp error on %s: %s", self.local, type(error).__name__)
+                break
+            flow = self._flows.get(address)
+            receive(data, flow if flow is not None else self._remember(address))
+            if self._closed:
+                return
+        else:
+            return
+        self._read_errors()
 
-    def _remember(self, host: str, port: int) -> Flow:
+    def _remember(self, address: Address) -> Flow:
         """The flow of a peer, kept so that its next datagram costs no new object; the memory is bounded."""
-        if len(self._flows) >= 4096:
+        if len(self._flows) >= REMEMBERED_FLOWS:
             self._flows.clear()
-        flow = Flow("udp", host.partition("%")[0], port, self.local)
-        self._flows[host, port] = flow
+        flow = self._flows[address] = self._flow_of(address)
         return flow
 
-    def error_received(self, exc: Exception) -> None:
-        # ICMP errors name no peer here and can be forged; the transaction timers notice a dead peer.
-        logger.debug("udp error on %s: %s", self.local, type(exc).__name__)
+    def _flow_of(self, address: Address) -> Flow:
+        return Flow("udp", address[0].partition("%")[0], address[1], self.local)
+
+    def _read_errors(self) -> None:
+        """Take the ICMP errors that have come; reading them clears the socket's pending error as well."""
+        for _ in range(BATCH):
+            try:
+                data, ancillary, _, address = self._sock.recvmsg(MAX_DATAGRAM, 512, socket.MSG_ERRQUEUE)
+            except OSError:
+                return
+            for _, _, value in ancillary:
+                if len(value) >= _EXTENDED_ERROR.size and _EXTENDED_ERROR.unpack_from(value)[0] in _HOPELESS:
+                    self._unreachable(data, self._flow_of(address))
+                    break
+
+    # ---- out
 
     def send(self, data: bytes, flow: Flow) -> None:
         """Send one datagram; failures are reported to the core, never raised."""
-        transport = self._transport
-        if transport is None or transport.is_closing():
+        if self._closed:
             return
-        if _queued(transport) > self._limits.write_buffer:
-            self.dropped += 1
-            return
+        if self._waiting:
+            self._queue(data, flow)
+        elif not self._send_now(data, flow):
+            self._queue(data, flow)
+            self._loop.add_writer(self._sock, self._writable)
+
+    def _send_now(self, data: bytes, flow: Flow) -> bool:
+        """Hand a datagram to the kernel; False where it is to be tried again later."""
+        address = (flow.host, flow.port)
         try:
-            transport.sendto(data, (flow.host, flow.port))
-        except (OSError, ValueError):
+            self._sock.sendto(data, address)
+        except (BlockingIOError, InterruptedError):
+            return False
+        except (OSError, ValueError, OverflowError):
+            # It may have been another peer's ICMP error that was reported here: once more, after it was read.
+            self._read_errors()
+            try:
+                self._sock.sendto(data, address)
+            except (OSError, ValueError, OverflowError) as error:
+                logger.debug("nothing sent to %s: %s", flow, type(error).__name__)
+                self.dropped += 1
+                self._send_failed(flow)
+        return True
+
+    def _queue(self, data: bytes, flow: Flow) -> None:
+        if self._waiting_size + len(data) > self._limits.write_buffer:
             self.dropped += 1
-            self._send_failed(flow)
+            return
+        self._waiting.append((data, flow))
+        self._waiting_size += len(data)
+
+    def _writable(self) -> None:
+        while self._waiting:
+            data, flow = self._waiting[0]
+            if not self._send_now(data, flow):
+                return
+            self._waiting.popleft()
+            self._waiting_size -= len(data)
+        self._loop.remove_writer(self._sock)
 
     def close(self) -> None:
-        """Close the socket."""
-        if self._transport is not None:
-            self._transport.close()
-
-
-def _queued(transport: asyncio.DatagramTransport) -> int:
-    """Bytes that wait for the kernel, 0 where the event loop does not say (the type stubs do not know it)."""
-    size: int = getattr(transport, "get_write_buffer_size", int)()
-    return size
+        """Close the socket; what waits is tried once more."""
+        if self._closed:
+            return
+        self._closed = True
+        while self._waiting and self._send_now(*self._waiting.popleft()):
+            pass
+        self._loop.remove_reader(self._sock)
+        self._loop.remove_writer(self._sock)
+        self._sock.close()
 
 
 async def open_udp(
-    host: str, port: int, receive: Receive, send_failed: SendFailed, limits: UdpLimits | None = None
+    host: str,
+    port: int,
+    receive: Receive,
+    send_failed: SendFailed,
+    unreachable: Unreachable,
+    limits: UdpLimits | None = None,
 ) -> UdpListener:
     """Bind `host`:`port` (0 for any free port); raises OSError when that is not possible."""
     limits = limits or UdpLimits()
@@ -106,11 +193,9 @@ async def open_udp(
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, limits.receive_buffer)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setsockopt(*_RECVERR[family], 1)
         sock.bind((host, port))
-        _, listener = await asyncio.get_running_loop().create_datagram_endpoint(
-            lambda: UdpListener(receive, send_failed, limits), sock=sock
-        )
+        return UdpListener(sock, receive, send_failed, unreachable, limits)
     except BaseException:
         sock.close()
         raise
-    return listener

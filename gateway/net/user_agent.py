@@ -10,6 +10,7 @@ from gateway.net.config import UserAgentConfig
 from gateway.net.endpoint import Bound
 from gateway.net.registration import Registration, RegistrationPolicy
 from gateway.net.shell import Hooks, Shell
+from gateway.net.tap import Taps
 from gateway.net.ws import WebSocketConnection
 from gateway.sip.auth.account import Authenticator, Credentials
 from gateway.sip.flow import DEFAULT_PORTS, Flow
@@ -74,6 +75,11 @@ class UserAgent:
     def calls(self) -> int:
         """How many INVITE sessions are alive."""
         return len(self._core.sessions)
+
+    @property
+    def taps(self) -> Taps:
+        """Where every SIP message in and out can be seen."""
+        return self._shell.taps
 
     def websocket(
         self, transport: str, peer: tuple[str, int], write: Callable[[bytes], None], shut: Callable[[], None]

@@ -105,6 +105,11 @@ class UserAgentCore:
         self.stack.transport_failed(flow, self.now())
         self._dispatch()
 
+    def unreachable(self, data: bytes, flow: Flow) -> None:
+        """The network says that a datagram to `flow`, which began with `data`, reached nobody."""
+        self.stack.unreachable(data, flow, self.now())
+        self._dispatch()
+
     def datagrams(self) -> list[tuple[bytes, Flow]]:
         """Drain what is to be sent."""
         return self.stack.datagrams()

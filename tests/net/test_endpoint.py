@@ -10,6 +10,7 @@ import pytest
 from gateway.errors import ConfigError
 from gateway.net.config import UserAgentConfig
 from gateway.net.endpoint import Endpoint, local_address_for
+from gateway.net.udp import UdpLimits
 from gateway.sip.errors import SipSyntaxError
 from gateway.sip.flow import Flow, is_ip_address
 from gateway.sip.message.message import Request, Response
@@ -18,10 +19,15 @@ from gateway.sip.message.message import Request, Response
 class Inbox:
     def __init__(self) -> None:
         self.datagrams: list[tuple[bytes, Flow]] = []
+        self.returned: list[tuple[bytes, Flow]] = []
         self.news = asyncio.Event()
 
     def datagram(self, data: bytes, flow: Flow) -> None:
         self.datagrams.append((data, flow))
+        self.news.set()
+
+    def unreachable(self, data: bytes, flow: Flow) -> None:
+        self.returned.append((data, flow))
         self.news.set()
 
     def message(self, message: Request | Response, flow: Flow, size: int) -> None:
@@ -113,6 +119,76 @@ async def test_each_family_goes_out_by_its_own_socket() -> None:
     }
     assert {flow.local for _, flow in inbox.datagrams} == {f"udp:127.0.0.1:{four}", f"udp:[::1]:{six}"}
     assert failed == []
+    await endpoint.close()
+
+
+def closed_port() -> int:
+    """A UDP port of loopback where nobody listens."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def test_a_datagram_that_nobody_takes_comes_back_with_its_destination() -> None:
+    """ICMP port unreachable, at once (finding I7); a datagram to somebody else is not lost for it."""
+    endpoint, inbox = endpoint_of(UserAgentConfig(listen=(("127.0.0.1", 0),)))
+    await endpoint.open()
+    mine, dead = endpoint.listening[0][2], [closed_port() for _ in range(3)]
+    for port in dead:
+        endpoint.send(b"to nobody", Flow("udp", "127.0.0.1", port))
+        endpoint.send(b"to somebody", Flow("udp", "127.0.0.1", mine))
+    async with asyncio.timeout(5):
+        while len(inbox.datagrams) < 3 or len(inbox.returned) < 3:
+            inbox.news.clear()
+            await inbox.news.wait()
+    assert sorted(flow.port for _, flow in inbox.returned) == sorted(dead)
+    assert {data for data, _ in inbox.returned} == {b"to nobody"}
+    assert [data for data, _ in inbox.datagrams] == [b"to somebody"] * 3
+    await endpoint.close()
+
+
+async def test_what_the_kernel_does_not_take_waits_within_bounds() -> None:
+    """A full socket buffer delays datagrams, in their order, and beyond the bound drops them."""
+    config = UserAgentConfig(listen=(("127.0.0.1", 0),), udp=UdpLimits(write_buffer=20))
+    endpoint, inbox = endpoint_of(config)
+    await endpoint.open()
+    [listener] = endpoint._udp
+    flow = Flow("udp", "127.0.0.1", listener.port)
+    real = listener._sock
+
+    class Full:
+        def sendto(self, *_: object) -> int:
+            raise BlockingIOError
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(real, name)
+
+        def fileno(self) -> int:
+            return real.fileno()
+
+    listener._sock = Full()  # type: ignore[assignment]
+    for number in range(5):
+        endpoint.send(b"datagram %d" % number, flow)
+    listener._sock = real
+    async with asyncio.timeout(5):
+        while len(inbox.datagrams) < 2:
+            inbox.news.clear()
+            await inbox.news.wait()
+    assert [data for data, _ in inbox.datagrams] == [b"datagram 0", b"datagram 1"]
+    assert endpoint.dropped == 3
+    await endpoint.close()
+
+
+async def test_an_address_that_is_none_is_reported() -> None:
+    """A port beyond 65535, a host that is no address: a failed flow, no exception."""
+    failed: list[Flow] = []
+    endpoint, _ = endpoint_of(UserAgentConfig(listen=(("127.0.0.1", 0),)), failed)
+    await endpoint.open()
+    wrong = [Flow("udp", "127.0.0.1", 70_000), Flow("udp", "255.255.255.255", 9)]
+    for flow in wrong:
+        endpoint.send(b"x", flow)
+    assert failed == wrong
     await endpoint.close()
 
 

@@ -168,7 +168,7 @@ async def test_a_failing_call_hook_rejects_the_call() -> None:
 
 
 async def test_options_tells_whether_a_trunk_lives() -> None:
-    """200 with Allow from a live one, 408 from a dead one."""
+    """200 with Allow from a live one, 503 at once where nobody listens, 408 from one that is silent."""
     quick = StackConfig(timers=Timers(t1=0.005))
     alice, bob = await started(Application(), stack=quick), await started(Application())
     response = await alice.options(address(bob))
@@ -176,7 +176,10 @@ async def test_options_tells_whether_a_trunk_lives() -> None:
     assert "INVITE" in response.allow
     gone = address(bob)
     await bob.close()
-    assert (await alice.options(gone)).status == 408
+    assert (await alice.options(gone)).status == 503
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        assert (await alice.options(f"sip:bob@127.0.0.1:{silent.getsockname()[1]}")).status == 408
     await alice.close()
 
 

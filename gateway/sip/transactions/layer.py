@@ -35,16 +35,39 @@ from gateway.sip.transactions import (
 )
 from gateway.sip.transactions.admission import Admission, AdmissionLimits, Proofs
 from gateway.sip.transactions.answers import fitting
+from gateway.sip.transactions.events import (
+    AckReceived,
+    CancelReceived,
+    RequestReceived,
+    ResponseReceived,
+    StackEvent,
+    StrayResponse,
+    TransactionFailed,
+)
 from gateway.sip.transactions.via import (
     COOKIE,
     answers,
     client_key,
+    quoted_key,
     response_flow,
     same_way,
     server_key,
     stamp,
     stamped,
 )
+
+__all__ = [
+    "AckReceived",
+    "CancelReceived",
+    "RequestReceived",
+    "ResponseReceived",
+    "Stack",
+    "StackConfig",
+    "StackEvent",
+    "StackFullError",
+    "StrayResponse",
+    "TransactionFailed",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -70,59 +93,6 @@ class StackConfig:
     stays for 32 s, so that this many allow about a sixty-fourth as many calls a second for ever."""
     retry_after: int = 5
     """Seconds that such a 503 asks to wait."""
-
-
-@dataclass(frozen=True, slots=True)
-class RequestReceived:
-    """A new request; answer it with `Stack.respond` or `Stack.refuse`. Never ACK or CANCEL."""
-
-    transaction: Transaction
-    request: Request
-    source: Flow
-
-
-@dataclass(frozen=True, slots=True)
-class CancelReceived:
-    """The client gave the INVITE of `transaction` up (the CANCEL itself has been answered 200)."""
-
-    transaction: Transaction
-    request: Request
-
-
-@dataclass(frozen=True, slots=True)
-class AckReceived:
-    """An ACK that belongs to no failure response: it acknowledges a 2xx, or nothing."""
-
-    request: Request
-    source: Flow
-
-
-@dataclass(frozen=True, slots=True)
-class ResponseReceived:
-    """A response to a request of ours; absorbed retransmissions do not appear, except of a 2xx to INVITE."""
-
-    transaction: Transaction
-    response: Response
-    source: Flow
-
-
-@dataclass(frozen=True, slots=True)
-class StrayResponse:
-    """A 2xx to an INVITE for which no transaction is left (a very late fork)."""
-
-    response: Response
-    source: Flow
-
-
-@dataclass(frozen=True, slots=True)
-class TransactionFailed:
-    """Nobody answered (client), no ACK came (server), or the transport failed."""
-
-    transaction: Transaction
-    reason: Reason
-
-
-StackEvent = RequestReceived | CancelReceived | AckReceived | ResponseReceived | StrayResponse | TransactionFailed
 
 
 class Stack:
@@ -283,6 +253,18 @@ class Stack:
         for table in (self._clients, self._servers):
             for transaction in [one for one in table.values() if same_way(one.flow, flow)]:
                 transaction.step(Input.TRANSPORT_ERROR, now)
+
+    def unreachable(self, data: bytes, flow: Flow, now: float) -> None:
+        """A datagram to `flow` came back undelivered (ICMP, RFC 3261 18.4); `data` is what is left of it.
+
+        Anybody can forge such a message, but not the branch of the request it claims to return.
+        """
+        key = quoted_key(data)
+        transaction = self._clients.get(key) if key is not None else None
+        if transaction is None or (transaction.flow.host, transaction.flow.port) != (flow.host, flow.port):
+            self.counts["stray unreachable"] += 1
+            return
+        transaction.step(Input.TRANSPORT_ERROR, now)
 
     # ---- TransactionLayer
 

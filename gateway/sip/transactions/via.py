@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from gateway.sip.errors import SipSyntaxError
 from gateway.sip.flow import DEFAULT_PORTS, Flow
 from gateway.sip.message.addresses import Via
@@ -10,6 +12,10 @@ from gateway.sip.message.message import Request, Response
 
 COOKIE = "z9hG4bK"
 """Begins every branch that is unique by itself (RFC 3261 8.1.1.7)."""
+
+
+_QUOTED_REQUEST = re.compile(rb"([A-Z]{1,32}) [^\r\n]++\r\nVia:[^\r\n]*?;branch=(z9hG4bK[A-Za-z0-9.]++)\r\n")
+"""Our own requests have one Via, first of all headers, and end it with the branch."""
 
 
 def stamp(headers: Headers, source: Flow) -> Headers:
@@ -69,6 +75,12 @@ def server_key(request: Request, method: str | None = None) -> tuple[object, ...
 def client_key(branch: str, method: str) -> tuple[str, str]:
     """What identifies a client transaction (RFC 3261 17.1.3)."""
     return branch, method
+
+
+def quoted_key(data: bytes) -> tuple[str, str] | None:
+    """The client key of a request of ours of which only the beginning is left, None where that is too little."""
+    match = _QUOTED_REQUEST.match(data)
+    return client_key(match[2].decode(), match[1].decode()) if match is not None else None
 
 
 def stamped(request: Request, source: Flow) -> Request:

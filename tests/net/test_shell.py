@@ -1,0 +1,190 @@
+"""The shell between sockets and core: nobody's mistake stops the others, and everything can be seen passing."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+import uvloop
+
+from gateway.net import Answered, Failed, Flow, UserAgentConfig
+from gateway.net.shell import Shell
+from gateway.net.tap import Direction
+from gateway.sip.message.parser import parse_message
+from tests.net.peers import ANSWER, OFFER, Application, Recorder, address, started
+
+
+def dead_port(kind: socket.SocketKind) -> int:
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def call_to_nobody(transport: str) -> Failed:
+    kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
+    agent = await started(Application(), listen_tcp=(("127.0.0.1", 0),))
+    try:
+        uri = f"sip:bob@127.0.0.1:{dead_port(kind)};transport={transport}"
+        recorder = Recorder(agent.invite(uri, caller="alice", body=OFFER))
+        event = await recorder.wait(Failed, 3.0)
+        assert isinstance(event, Failed)
+        return event
+    finally:
+        await agent.close()
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_a_peer_that_is_down_is_known_at_once(transport: str) -> None:
+    """ICMP and connection refused end the request with 503 long before timer B (finding I7)."""
+    assert (await call_to_nobody(transport)).status == 503
+
+
+def test_a_peer_that_is_down_is_known_at_once_on_uvloop() -> None:
+    """The gateway's own event loop reads the error queue as well."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(call_to_nobody("udp")).status == 503
+
+
+async def test_a_forged_icmp_ends_nothing() -> None:
+    """Only the branch of our own request makes it ours; a dead port says nothing of another's request."""
+    agent = await started(Application(lambda session, _: session.ring()))
+    other = await started(Application())
+    try:
+        recorder = Recorder(other.invite(address(agent), caller="alice", body=OFFER))
+        shell = other._shell
+        for data in (b"", b"INVITE", b"INVITE sip:x SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bKguess\r\n"):
+            shell.unreachable(data, Flow("udp", "127.0.0.1", agent.listening[0][2]))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert other.counts["stray unreachable"] == 3
+        assert recorder.events == [] or not isinstance(recorder.events[-1], Failed)
+    finally:
+        await other.close()
+        await agent.close()
+
+
+async def test_an_exception_in_one_step_stalls_nobody_elses_timers(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The core is drained and the timer armed again, whatever a message or a timer broke (finding S14)."""
+    agent = await started(Application())
+    shell = agent._shell
+    try:
+
+        def broken(*_: object) -> None:
+            raise RuntimeError("a bug in one call")
+
+        ticked = asyncio.Event()
+        real = shell.core.handle_timer
+
+        def handle_timer() -> None:
+            if not ticked.is_set():
+                ticked.set()
+                raise RuntimeError("a bug in one timer")
+            real()
+
+        monkeypatch.setattr(shell.core, "receive", broken)
+        monkeypatch.setattr(shell.core, "handle_timer", handle_timer)
+        # A request to somebody who is there and does not answer: only its timer can send it again.
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+            silent.bind(("127.0.0.1", 0))
+            silent.setblocking(False)
+            session = agent.invite(f"sip:bob@127.0.0.1:{silent.getsockname()[1]}", caller="alice", body=OFFER)
+            shell.datagram(b"anything", Flow("udp", "127.0.0.1", 9))
+            loop = asyncio.get_running_loop()
+            async with asyncio.timeout(5):
+                first = await loop.sock_recv(silent, 65_535)
+                again = await loop.sock_recv(silent, 65_535)
+            assert first == again
+            assert ticked.is_set()
+            session.hangup()
+        assert agent.counts["mistake of our own"] == 2
+        assert "a bug in one call" in caplog.text
+    finally:
+        monkeypatch.undo()
+        await agent.close()
+
+
+async def test_a_socket_that_fails_for_one_message_sends_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each message is sent by itself."""
+    agent = await started(Application())
+    shell = agent._shell
+    sent: list[bytes] = []
+
+    def send(data: bytes, flow: Flow) -> None:
+        if data == b"first":
+            raise RuntimeError("no")
+        sent.append(data)
+
+    monkeypatch.setattr(shell.endpoint, "send", send)
+    monkeypatch.setattr(shell.core, "datagrams", lambda: [(b"first", FLOW), (b"second", FLOW)])
+    shell._drain()
+    assert sent == [b"second"]
+    monkeypatch.undo()
+    await agent.close()
+
+
+FLOW = Flow("udp", "127.0.0.1", 9)
+
+
+class Seen:
+    """A tap that keeps what it sees, and then fails if it is told to."""
+
+    def __init__(self, *, fails: bool = False) -> None:
+        self.messages: list[tuple[Direction, str, Flow, float]] = []
+        self._fails = fails
+
+    def message(self, direction: Direction, data: bytes, flow: Flow, time: float) -> None:
+        parse_message(data)
+        self.messages.append((direction, data.partition(b"\r\n")[0].decode(), flow, time))
+        if self._fails:
+            raise RuntimeError("a tap's own mistake")
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_a_tap_sees_every_message_in_and_out(transport: str, caplog: pytest.LogCaptureFixture) -> None:
+    """With direction, flow and time, in order; one that fails hurts nobody, and a removed one sees no more."""
+
+    def on_call(session, recorder) -> None:  # type: ignore[no-untyped-def]
+        session.answer(ANSWER)
+
+    tcp = (("127.0.0.1", 0),)
+    alice, bob = await started(Application(), listen_tcp=tcp), await started(Application(on_call), listen_tcp=tcp)
+    seen, failing = Seen(), Seen(fails=True)
+    alice.taps.add(seen)
+    alice.taps.add(failing)
+    try:
+        port = next(port for kind, _, port in bob.listening if kind == transport)
+        uri = f"sip:bob@127.0.0.1:{port};transport={transport}"
+        recorder = Recorder(alice.invite(uri, caller="alice", body=OFFER))
+        await recorder.wait(Answered)
+        lines = [
+            (direction.value, line.split(" ")[0 if direction is Direction.OUT else 1])
+            for direction, line, _, _ in seen.messages
+        ]
+        assert lines[0] == ("out", "INVITE")
+        assert ("in", "200") in lines
+        assert lines[-1] == ("out", "ACK")
+        assert failing.messages == seen.messages
+        assert {flow.transport for _, _, flow, _ in seen.messages} == {transport}
+        times = [time for *_, time in seen.messages]
+        assert times == sorted(times)
+        alice.taps.remove(seen)
+        count = len(seen.messages)
+        shell: Shell = alice._shell
+        shell.datagram(b"\r\n\r\n", FLOW)
+    finally:
+        await alice.close()
+        await bob.close()
+    assert len(seen.messages) == count
+    assert "a tap failed" in caplog.text
+
+
+async def test_an_agent_without_taps_shows_nothing() -> None:
+    """The default."""
+    agent = await started(Application())
+    assert not agent.taps
+    await agent.close()
+    assert isinstance(agent.config, UserAgentConfig)
