@@ -55,7 +55,7 @@ ROOMS = (
     Room(
         "gateway/web",
         "gateway.web gateway.call gateway.identity.model gateway.errors "
-        "fastapi starlette uvicorn pydantic structlog websockets prometheus_client",
+        "fastapi starlette uvicorn pydantic structlog websockets prometheus_client jwt",
     ),
 )
 
@@ -65,6 +65,7 @@ ONE_FILE_EACH = {
     "pylibsrtp": "srtp.py",
     "av": None,
     "OpenSSL": "dtls.py",
+    "jwt": "tokens.py",
 }
 """Libraries of the embedded engine and the one file that knows each (None: any one file)."""
 

@@ -122,6 +122,7 @@ def _other(path: tuple[str, ...], field: FieldInfo) -> str:
         "web.listen": "[::1]:8081",
         "web.public_url": "https://phone.example.com",
         "web.allowed_origins": "https://a.example,https://b.example",
+        "web.proxies": "127.0.0.1,::1",
         "web.ice_servers": '[{"urls": "stun:stun.example.com"}]',
         "sip.registration.digest_algorithms": "SHA-256, MD5",
         "webrtc.listen": "127.0.0.1:40001",
@@ -244,7 +245,7 @@ def test_words_of_the_file_stay_words(tmp_path: Path) -> None:
     assert config.users[0].aliases == ("0044", "+4989")
     assert config.users[0].password == SecretStr("8675309")
     assert (config.routes[0].match, config.routes[0].prefix) == ("0044", "+49")
-    assert config.web.guests is False
+    assert config.web.guests == "off"
     assert config.web.guests_may_call == ("600",)
 
 

@@ -35,7 +35,7 @@ CASES = [
     ("sip: {ring_timeout: .inf}", "sip.ring_timeout", "must be a"),
     ("sip: {timers: {t1: nan}}", "sip.timers.t1", "must be a finite number"),
     ("web: {limits: {max_sessions: 1.5}}", "web.limits.max_sessions", "must be a whole number, not 1.5"),
-    ("web: {guests: perhaps}", "web.guests", "must be true or false, not 'perhaps'"),
+    ("web: {guests: perhaps}", "web.guests", "must be 'auto', 'on' or 'off', not 'perhaps'"),
     ("rtp: {latching: maybe}", "rtp.latching", "'off', 'auto' or 'on', not 'maybe'"),
     ("codecs: {rtp: [speex]}", "codecs.rtp.0", "not 'speex'"),
     ("codecs: {rtp: [opus, opus]}", "codecs.rtp", "twice"),

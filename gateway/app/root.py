@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -173,7 +174,9 @@ class GatewayApp:
 
     async def _open_web(self, identity: IdentityMap, presence: Presence) -> None:
         config = self.config
-        front = WebFront(config, identity, presence, self.calls, self._check_password, self._token)
+        front = WebFront(
+            config, identity, presence, self.calls, self._check_password, self._token, self._credential_mark
+        )
         web_settings = settings.web(config)
         application = create_app(front, web_settings)
         if config.metrics.enabled:
@@ -234,6 +237,10 @@ class GatewayApp:
 
     def _check_password(self, user_id: str, secret: str) -> bool:
         return passwords.check(self._credentials.get(user_id), secret)
+
+    def _credential_mark(self, user_id: str) -> str | None:
+        credential = self._credentials.get(user_id)
+        return None if credential is None else hashlib.sha256(credential.ha1["SHA-256"].encode()).hexdigest()[:16]
 
     def password(self, user_id: str) -> str:
         """The password in force; for the demo and the tests, which play the users."""

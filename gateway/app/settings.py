@@ -140,6 +140,13 @@ def web(config: Config) -> WebSettings:
     limits = config.web.limits
     return WebSettings(
         allowed_origins=config.web.allowed_origins,
+        public_url=config.web.public_url or "",
+        proxies=config.web.proxies,
+        open_rooms=config.web.rooms_open,
+        guest_calls=limits.guest_calls,
+        guest_calls_per_address=limits.guest_calls_per_source,
+        issuer=config.domain,
+        sign_in_file=config.state_dir / "sign-ins.json",
         max_body=limits.max_message_size,
         max_message=limits.max_message_size,
         max_batch=limits.max_batch,

@@ -8,7 +8,7 @@ from typing import Any
 from gateway.app.presence import Presence
 from gateway.call.leg import Address
 from gateway.call.registry import Calls
-from gateway.call.routing import Caller, RouteError
+from gateway.call.routing import Caller, RouteError, allows
 from gateway.call.status import Cause
 from gateway.config import Config
 from gateway.identity.mapping import IdentityMap
@@ -29,6 +29,7 @@ class WebFront:
         calls: Calls,
         check_password: Callable[[str, str], bool],
         new_tag: Callable[[], str],
+        credential_mark: Callable[[str], str | None] = lambda user_id: "",
     ) -> None:
         self._config = config
         self._identity = identity
@@ -36,11 +37,12 @@ class WebFront:
         self._calls = calls
         self._check_password = check_password
         self._new_tag = new_tag
+        self.credential_mark = credential_mark
 
     async def authenticate(self, user: str, secret: str | None) -> User | None:
         known = self._identity.find(user)
         if known is None:
-            if not self._config.web.guests or secret:
+            if not self._config.web.guests_welcome or secret:
                 return None
             return User(user, web=True, may_call=self._config.web.guests_may_call)
         if not known.web or secret is None or not self._check_password(known.id, secret):
@@ -49,6 +51,13 @@ class WebFront:
 
     def is_configured(self, user_id: str) -> bool:
         return self._identity.find(user_id) is not None
+
+    def find_user(self, name: str) -> User | None:
+        found = self._identity.find(name)
+        return found if found is not None and found.web else None
+
+    def may_call(self, user: User, target: str) -> bool:
+        return allows(user.may_call, target)
 
     def connect(self, user_id: str, channel: WebChannel) -> None:
         self._presence.connect(user_id, channel)

@@ -255,6 +255,15 @@ def _read(dialled: str) -> _Dialled:
     return _Dialled(plain, f"{scheme}:{_escaped(plain)}{at_host}", f"{scheme}:{_escaped(user)}{at_host}")
 
 
+def allows(patterns: Sequence[str], dialled: str) -> bool:
+    """Whether one of the patterns of what somebody may dial fits `dialled`."""
+    try:
+        meant = _read(dialled)
+    except RouteError:
+        return False
+    return any(meant.matches(pattern) for pattern in patterns)
+
+
 def _unescaped(user: str) -> str:
     try:
         return unquote(user, errors="strict")

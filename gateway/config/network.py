@@ -23,6 +23,7 @@ from gateway.config.values import (
     Section,
     SipListen,
     SipListenValue,
+    SwitchValue,
     Text,
 )
 
@@ -134,9 +135,13 @@ class WebLimits(Section):
     max_sessions: int = Field(default=1_000, ge=1)
     """WebRTC sessions at once."""
     max_connections: int = Field(default=2_000, ge=1)
-    """WebSocket connections at once."""
-    max_connections_per_source: int = Field(default=50, ge=1)
-    """WebSocket connections at once from one source address."""
+    """HTTP and WebSocket connections at once."""
+    max_connections_per_source: int = Field(default=200, ge=1)
+    """HTTP and WebSocket connections at once from one source address."""
+    guest_calls: int = Field(default=50, ge=1)
+    """Calls of guests at once; those with an account have all the others for themselves."""
+    guest_calls_per_source: int = Field(default=4, ge=1)
+    """Calls of guests at once from one source address."""
     requests_per_second: float = Field(default=20.0, gt=0)
     """HTTP requests or messages a second from one source address or connection."""
     burst: int = Field(default=100, ge=1)
@@ -211,14 +216,34 @@ class WebConfig(Section):
     """The page's URL as people type it ("https://phone.example.com"); default: made from `listen`."""
     allowed_origins: tuple[Text, ...] = ()
     """Origins of other sites whose pages may use the gateway; its own page always may."""
-    guests: bool = True
-    """Let people without an account call from the page."""
+    proxies: tuple[LocalAddress, ...] = ()
+    """Addresses of reverse proxies in front, whose X-Forwarded-For and X-Forwarded-Proto are believed."""
+    guests: SwitchValue = "auto"
+    """Let people without an account call from the page; "auto" while only this machine can reach it."""
     guests_may_call: tuple[Text, ...] = ("600", "601")
-    """Patterns of what a guest may dial (* stands for anything)."""
+    """Patterns of what a guest may dial, other guests included (* stands for anything)."""
+    open_rooms: SwitchValue = "auto"
+    """Let people without an account use the signalling rooms; "auto" while only this machine can reach them."""
     ice_servers: tuple[IceServer, ...] = ()
     """STUN and TURN servers that browsers are told of; with ICE-lite none is needed."""
     tls: WebTls = WebTls()
     limits: WebLimits = WebLimits()
+
+    @property
+    def only_here(self) -> bool:
+        """Whether only this machine can reach the web side, as far as the configuration tells."""
+        hosts = [self.listen.host, *([urlsplit(self.public_url).hostname] if self.public_url else [])]
+        return all(host in ("localhost", "127.0.0.1", "::1") for host in hosts)
+
+    @property
+    def guests_welcome(self) -> bool:
+        """`guests`, with "auto" decided."""
+        return self.guests == "on" or (self.guests == "auto" and self.only_here)
+
+    @property
+    def rooms_open(self) -> bool:
+        """`open_rooms`, with "auto" decided."""
+        return self.open_rooms == "on" or (self.open_rooms == "auto" and self.only_here)
 
     @field_validator("public_url")
     @classmethod

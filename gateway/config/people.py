@@ -56,6 +56,8 @@ class UserConfig(Section):
     elsewhere needs a pattern that says so: "0*", "+49*", "sip:*@example.com", "trunk:pbx", "trunk:*"."""
     max_calls: int = Field(default=10, ge=1)
     """Calls at once."""
+    role: Literal["user", "operator", "admin"] = "user"
+    """What the user may do over /api: "operator" sees and ends calls, "admin" sees the audit log too."""
 
     @field_validator("id")
     @classmethod
@@ -87,6 +89,7 @@ class UserConfig(Section):
             web=self.web,
             may_call=self.may_call,
             max_calls=self.max_calls,
+            role=self.role,
         )
 
 

@@ -6,7 +6,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, InstanceOf, PlainSerializer, SecretStr, model_validator
 
@@ -189,6 +189,15 @@ Text = Annotated[str, BeforeValidator(_text)]
 
 Secret = Annotated[SecretStr, BeforeValidator(_text)]
 """Text that is never shown."""
+
+
+def _switch(value: Any) -> Any:
+    text = str(value).lower()
+    return {"true": "on", "yes": "on", "false": "off", "no": "off"}.get(text, text)
+
+
+SwitchValue = Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)]
+"""on, off, or what the gateway thinks safe; true and false mean on and off."""
 
 HostPortValue = Annotated[InstanceOf[HostPort], _parsed(HostPort.parse), PlainSerializer(str)]
 SipListenValue = Annotated[InstanceOf[SipListen], _parsed(SipListen.parse), PlainSerializer(str)]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
@@ -67,6 +69,11 @@ def _address(user: str, host: str | None) -> Address | None:
     return Address(user, host)
 
 
+def fold(name: str) -> str:
+    """`name` as people compare names: compatibility forms (full width) and case do not count (UTS 46, UAX 31)."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+
+
 def _without_port(host: str) -> str:
     if host.startswith("["):
         return host.partition("]")[0] + "]"
@@ -84,6 +91,8 @@ class IdentityMap:
             ids = [user.id for user in users]
             twice = next(index for index, name in enumerate(ids) if name in ids[:index])
             raise ConfigError(f"users.{twice}.id", f"{ids[twice]!r} is there twice")
+        folded = Counter(fold(user.id) for user in users)
+        self._folded = {fold(user.id): user for user in users if folded[fold(user.id)] == 1}
         self._aliases = self._read_aliases(users)
         self._rules = tuple(_compile(rule, index) for index, rule in enumerate(rules))
         self._check_rules(users)
@@ -105,7 +114,8 @@ class IdentityMap:
         """The user that a SIP URI, a telephone number, an alias or a bare user part means.
 
         An exact id of our domain comes before an alias, an alias before the rules; of the rules the
-        first that matches and names a user counts.
+        first that matches and names a user counts. Last comes the id that differs in its letters' case or
+        width only, where it is the only one: people write "Alice", and nobody else may be called so.
         """
         address = read_address(uri_or_user)
         return None if address is None else self._find(address)
@@ -123,7 +133,7 @@ class IdentityMap:
                 user = self._users.get(rule.web.fill(captured, ""))
                 if user is not None:
                     return user
-        return None
+        return self._folded.get(fold(address.user)) if host == self._domain else None
 
     def web_user(self, uri: str) -> str | None:
         """The id of the web user a SIP URI means; None when there is none or it has no web account."""

@@ -22,6 +22,8 @@ class User:
     """Patterns of what this user may dial (fnmatch on the dialled user part or URI)."""
     max_calls: int = 10
     """Calls at once."""
+    role: str = "user"
+    """"user", "operator" (sees and ends calls) or "admin" (changes who is who)."""
 
 
 @dataclass(frozen=True, slots=True)

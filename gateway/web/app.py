@@ -14,10 +14,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.web import statics
+from gateway.web.auth import routes
 from gateway.web.auth.authenticator import Authenticator
 from gateway.web.facade import Gateway
 from gateway.web.http import errors, sdp_api
-from gateway.web.rooms import relay, rooms
+from gateway.web.rooms import RTCSignaling
+from gateway.web.rooms import routes as rooms
 from gateway.web.rpc import connection
 from gateway.web.server import WebServer, serve
 from gateway.web.settings import WebSettings
@@ -88,17 +90,16 @@ def create_app(
         body |= {"active_calls": 0} | gateway.health()
         return JSONResponse(body, 200 if body["status"] == "ok" else 503)
 
+    app.include_router(routes.create_router(authenticator, settings))
     app.include_router(sdp_api.create_router(api, gateway, settings))
     app.include_router(connection.create_router(gateway, authenticator, gate, settings))
-    app.include_router(statics.create_router(with_rooms=settings.open_rooms))
-    if settings.open_rooms:
-        app.include_router(rooms.create_router(gate, settings))
-        app.include_router(relay.create_router(gate, settings))
+    app.include_router(statics.create_router())
+    app.include_router(rooms.create_router(RTCSignaling(settings), authenticator, gate, settings))
     if settings.allowed_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(settings.allowed_origins),
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Authorization", "Content-Type"],
         )
     app.add_middleware(SecurityHeaders)

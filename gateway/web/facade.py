@@ -92,6 +92,15 @@ class Gateway(Protocol):
     def is_configured(self, user_id: str) -> bool:
         """Whether the id belongs to somebody (user, alias): nobody else may announce it."""
 
+    def find_user(self, name: str) -> User | None:
+        """The web user of that id or alias, in any case and width of its letters."""
+
+    def credential_mark(self, user_id: str) -> str | None:
+        """A text that changes with the user's password; None for nobody of ours."""
+
+    def may_call(self, user: User, target: str) -> bool:
+        """Whether `user` may dial `target`."""
+
     def connect(self, user_id: str, channel: WebChannel) -> None: ...
 
     def disconnect(self, user_id: str, channel: WebChannel) -> None: ...

@@ -45,6 +45,11 @@ class Outbox:
         """Whether nothing more will be sent."""
         return self._closing is not None
 
+    @property
+    def free_bytes(self) -> int:
+        """How much may still wait."""
+        return 0 if self.closed else self._max_bytes - self._bytes
+
     def send(self, text: str) -> None:
         """Queue one message; beyond the limits the connection ends."""
         if self.closed:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,6 +13,10 @@ class WebSettings:
 
     allowed_origins: tuple[str, ...] = ()
     """Web origins ("https://app.example.com") that may use the API besides the page's own; "*" is any."""
+    public_url: str = ""
+    """The page's URL where a proxy stands in front, "" when it is the listening address."""
+    proxies: tuple[str, ...] = ()
+    """Addresses of those proxies: X-Forwarded-For and X-Forwarded-Proto are believed from them only."""
     require_origin: bool = False
     """Refuse clients that send no Origin header at all, that is everything but browsers."""
     default_callee: str = "600"
@@ -48,7 +54,23 @@ class WebSettings:
     failures_per_second: float = 0.2
     """Wrong passwords, for each client address."""
     failure_burst: int = 10
-    open_rooms: bool = True
-    """Offer the room front ends at all: whoever knows a room's name may join it."""
+    guest_calls: int = 50
+    """Calls of guests at once, so that people with an account always find a line."""
+    guest_calls_per_address: int = 4
+    open_rooms: bool = False
+    """Whether rooms are for everybody who knows a name; else for those who signed in."""
     max_rooms: int = 1_000
     max_room_peers: int = 50
+    issuer: str = "gateway"
+    """`iss` of access tokens: another gateway's are refused."""
+    token_lifetime: float = 300.0
+    sign_in_lifetime: float = 30 * 86_400.0
+    """Of a browser that is not used, until its password is asked for again."""
+    sign_in_file: Path | None = None
+    """Where sign-ins outlive a restart (hashes only); None: they do not."""
+
+    @property
+    def public_origin(self) -> str:
+        """The origin of `public_url`."""
+        parts = urlsplit(self.public_url)
+        return f"{parts.scheme}://{parts.netloc}" if self.public_url else ""

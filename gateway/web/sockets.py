@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket
 
-from gateway.web.auth.authenticator import client_address, origin_allowed
+from gateway.web.auth.authenticator import client_address
+from gateway.web.auth.origins import origin_allowed
 from gateway.web.limits import ConnectionCounter
 from gateway.web.outbox import Close, Outbox, converse
 from gateway.web.settings import WebSettings
@@ -40,12 +41,17 @@ class SocketGate:
         return self._counter.total
 
     @asynccontextmanager
-    async def entered(self, websocket: WebSocket) -> AsyncIterator[Socket | None]:
-        """Accept the socket, or answer its handshake 403 or 503 and give None."""
+    async def entered(
+        self, websocket: WebSocket, allowed: Callable[[WebSocket], Awaitable[bool]] | None = None
+    ) -> AsyncIterator[Socket | None]:
+        """Accept the socket, or answer its handshake 401 (not `allowed`), 403 or 503 and give None."""
         address = client_address(websocket)
-        headers = websocket.headers
-        if not origin_allowed(headers.get("origin"), headers.get("host"), self._settings):
+        if not origin_allowed(websocket, self._settings):
             await _refuse(websocket, 403, "This origin may not connect.")
+            yield None
+            return
+        if allowed is not None and not await allowed(websocket):
+            await _refuse(websocket, 401, "Sign in first.")
             yield None
             return
         if not self._counter.enter(address):
@@ -55,7 +61,9 @@ class SocketGate:
         outbox = Outbox(self._settings.send_queue_messages, self._settings.send_queue_bytes)
         self._outboxes.add(outbox)
         try:
-            await websocket.accept()
+            # RFC 6455 section 4.2.2: a subprotocol that was asked for is one of those offered, or none.
+            offered = websocket.scope.get("subprotocols") or []
+            await websocket.accept(subprotocol="bearer" if "bearer" in offered else None)
             yield Socket(websocket, outbox, address, self._settings)
         finally:
             self._outboxes.discard(outbox)

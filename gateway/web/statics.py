@@ -12,6 +12,7 @@ _TYPES = {
     "index.html": "text/html; charset=utf-8",
     "softphone.css": "text/css; charset=utf-8",
     "softphone.js": "text/javascript; charset=utf-8",
+    "session.js": "text/javascript; charset=utf-8",
     "rpc.js": "text/javascript; charset=utf-8",
     "phone.js": "text/javascript; charset=utf-8",
     "ui.js": "text/javascript; charset=utf-8",
@@ -41,14 +42,13 @@ class StaticFile:
         return Response(self.content, media_type=self.media_type, headers=headers)
 
 
-def create_router(with_rooms: bool) -> APIRouter:
-    """GET / and GET /static/NAME for each file of the table; the room client where there are rooms."""
+def create_router() -> APIRouter:
+    """GET / and GET /static/NAME for each file of the table."""
     router = APIRouter(include_in_schema=False)
     files = {name: StaticFile(name) for name in _TYPES}
     routes = {"/": "index.html", "/favicon.ico": "icon.svg", "/webrtc-client.js": "webrtc-client.js"}
     routes |= {f"/static/{name}": name for name in files if not name.endswith(".html")}
-    if with_rooms:
-        routes["/webrtc/client"] = "rooms.html"
+    routes["/webrtc/client"] = "rooms.html"
     for path, name in routes.items():
         router.add_api_route(path, files[name].response, methods=["GET", "HEAD"])
     return router

@@ -155,12 +155,16 @@ async def test_a_lost_connection_ends_the_call_and_comes_back_by_itself() -> Non
 
 
 async def test_a_reload_keeps_the_login_and_logging_out_forgets_it() -> None:
-    """For this tab only; the address bar never shows the password."""
+    """By a cookie that no script reads: neither password nor token is in the page's storage or its address."""
     async with stage() as it:
         await it.log_in()
         assert "wonder" not in await it.page.evaluate("location.href")
+        kept = await it.page.evaluate("JSON.stringify([{...sessionStorage}, {...localStorage}, document.cookie])")
+        assert "wonder" not in kept
+        assert "eyJ" not in kept
         await it.page.reload()
         await it.view("idle")
+        assert await it.page.inner_text("#me") == "alice"
         await it.page.click("#logout")
         await it.view("login")
         await it.page.reload()

@@ -50,8 +50,6 @@ def test_exact_id_in_every_spelling(uri: str) -> None:
     "uri",
     [
         "",
-        "Alice",
-        "sip:Alice@gateway.local",
         "sip:alice@elsewhere.example",
         "sip:alice@gateway.local@evil",
         "sip:@gateway.local",
@@ -65,8 +63,20 @@ def test_exact_id_in_every_spelling(uri: str) -> None:
     ],
 )
 def test_nobody_is_meant(uri: str) -> None:
-    """The user part is case-sensitive, another host is another address, and what is malformed means nobody."""
+    """Another host is another address, and what is malformed means nobody."""
     assert found(uri) is None
+
+
+@pytest.mark.parametrize("name", ["Alice", "sip:ALICE@gateway.local", "\uff41\uff4c\uff49\uff43\uff45"])
+def test_case_and_width_do_not_make_another_person(name: str) -> None:
+    """People write "Alice"; whoever could be taken for her is her."""
+    assert found(name) == "alice"
+
+
+def test_ids_that_differ_in_case_only_are_two_people() -> None:
+    """Each is found as written, and no other spelling means either."""
+    users = (User("bob", web=True), User("Bob", web=True))
+    assert [found(name, users=users) for name in ("bob", "Bob", "BOB")] == ["bob", "Bob", None]
 
 
 def test_ipv6_host_is_compared_without_port() -> None:

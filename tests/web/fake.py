@@ -87,6 +87,7 @@ class FakeGateway:
     def __init__(self) -> None:
         self.secrets = {"alice": "wonder", "bob": "builder"}
         self.guests_allowed = True
+        self.roles: dict[str, str] = {}
         self.channels: dict[str, list[WebChannel]] = {}
         self.calls: list[FakeCall] = []
         self.script: Script = lambda call: call.channel.early_answer(call, ANSWER)
@@ -104,7 +105,20 @@ class FakeGateway:
         return User(user) if self.guests_allowed and secret is None else None
 
     def is_configured(self, user_id: str) -> bool:
-        return user_id in self.secrets
+        return user_id.casefold() in self.secrets
+
+    def find_user(self, name: str) -> User | None:
+        return (
+            User(name.lower(), web=True, role=self.roles.get(name.lower(), "user"))
+            if name.lower() in self.secrets
+            else None
+        )
+
+    def credential_mark(self, user_id: str) -> str | None:
+        return self.secrets.get(user_id)
+
+    def may_call(self, user: User, target: str) -> bool:
+        return user.may_call == ("*",) or target in user.may_call
 
     def connect(self, user_id: str, channel: WebChannel) -> None:
         self.channels.setdefault(user_id, []).append(channel)
@@ -151,6 +165,7 @@ class FakeGateway:
 @contextlib.asynccontextmanager
 async def running(gateway: FakeGateway, settings: WebSettings | None = None) -> AsyncIterator[WebServer]:
     """The front ends of `gateway` on a free port of loopback."""
+    settings = settings or WebSettings(open_rooms=True)
     server = await serve(create_app(gateway, settings), "127.0.0.1", 0, settings=settings)
     try:
         yield server

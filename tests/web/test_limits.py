@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.web import checks
-from gateway.web.auth.authenticator import credentials, origin_allowed
+from gateway.web.auth.authenticator import credentials
 from gateway.web.limits import ConnectionCounter, KeyedBuckets, TokenBucket
-from gateway.web.settings import WebSettings
 
 
 def test_a_bucket_gives_its_burst_then_its_rate() -> None:
@@ -106,33 +105,3 @@ def test_json_is_limited_in_depth(depth: int, good: bool) -> None:
 def test_credentials_are_read_from_bearer_and_basic(header: str | None, expected: tuple[str, str] | None) -> None:
     """What cannot be read is no credential, never an error."""
     assert credentials(header) == expected
-
-
-@pytest.mark.parametrize(
-    ("origin", "host", "allowed"),
-    [
-        (None, "pbx.example", True),
-        ("https://pbx.example", "pbx.example", True),
-        ("https://pbx.example:443", "pbx.example", True),
-        ("http://pbx.example:8080", "pbx.example:8080", True),
-        ("http://[::1]:8080", "[::1]:8080", True),
-        ("https://PBX.example", "pbx.example", True),
-        ("https://pbx.example.evil.example", "pbx.example", False),
-        ("https://evil.example", "pbx.example", False),
-        ("https://pbx.example:8443", "pbx.example", False),
-        ("https://pbx.example:x", "pbx.example", False),
-        ("null", "pbx.example", False),
-        ("", "pbx.example", False),
-        ("https://", "", False),
-        ("https://pbx.example", None, False),
-        ("chrome-extension://pbx.example", "pbx.example", False),
-    ],
-)
-def test_only_our_own_origin_is_allowed_unless_listed(origin: str | None, host: str | None, allowed: bool) -> None:
-    """The port counts, with the scheme's default."""
-    assert origin_allowed(origin, host, WebSettings()) is allowed
-
-
-def test_any_origin_can_be_allowed_on_purpose() -> None:
-    """By the star, as in CORS."""
-    assert origin_allowed("https://evil.example", "pbx.example", WebSettings(allowed_origins=("*",))) is True

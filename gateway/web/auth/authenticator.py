@@ -1,4 +1,4 @@
-"""Who asks, and from where: Origin check (CSWSH), Authorization header, client address."""
+"""Who asks: passwords, access tokens, guests, and a limit on guessing for each address."""
 
 from __future__ import annotations
 
@@ -6,35 +6,22 @@ import base64
 import binascii
 import time
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
+from starlette.websockets import WebSocket
 
 from gateway.identity.model import User
+from gateway.web.auth.audit import AuditLog
+from gateway.web.auth.sign_ins import SignIn, SignIns
+from gateway.web.auth.tokens import TokenError, Tokens, looks_like_token
 from gateway.web.checks import is_identifier
 from gateway.web.facade import Gateway
 from gateway.web.limits import KeyedBuckets
 from gateway.web.settings import WebSettings
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-_MAX_HEADER = 1_024
-
-
-def origin_allowed(origin: str | None, host: str | None, settings: WebSettings) -> bool:
-    """Whether a page of `origin` may talk to us: our own page, or one of the settings' list (RFC 6454)."""
-    if origin is None:
-        return not settings.require_origin
-    if "*" in settings.allowed_origins or origin in settings.allowed_origins:
-        return True
-    try:
-        parts = urlsplit(origin)
-        default = _DEFAULT_PORTS.get(parts.scheme)
-        if default is None or not host:
-            return False
-        ours = urlsplit(f"//{host}")
-        return parts.hostname == ours.hostname and (parts.port or default) == (ours.port or default)
-    except ValueError:
-        return False
+_MAX_HEADER = 2_560
+RESERVED = frozenset({"remotemedia-server"})
+"""Peer ids that mean the server itself."""
 
 
 def client_address(connection: HTTPConnection) -> str:
@@ -69,22 +56,59 @@ class TooManyFailures(Exception):
 
 
 class Authenticator:
-    """Authentication in front of the gateway's own, with a limit on guessing for each address."""
+    """Authentication in front of the gateway's own."""
 
     def __init__(self, gateway: Gateway, settings: WebSettings, clock: Callable[[], float] = time.monotonic) -> None:
         self._gateway = gateway
         self._failures = KeyedBuckets(settings.failures_per_second, settings.failure_burst, clock)
+        self.tokens = Tokens(settings.issuer, time.time, settings.token_lifetime)
+        self.sign_ins = SignIns(time.time, settings.sign_in_file, lifetime=settings.sign_in_lifetime)
+        self.audit = AuditLog()
 
     async def user(self, name: str, secret: str, address: str) -> User | None:
-        """The user who proves to be `name`; None when refused. Raises TooManyFailures."""
+        """The user who proves to be `name` ("": whoever the token says); None when refused. Raises TooManyFailures."""
         if self._failures.empty(address):
             raise TooManyFailures
+        if looks_like_token(secret):
+            return self._of_token(
+                name, secret
+            )  # cannot be guessed: counts for nothing, or a late page locks itself out
         user = None
         if (not name or is_identifier(name)) and secret.isprintable():
             user = await self._gateway.authenticate(name, secret)
         if user is None:
             self._failures.take(address)
+            self.audit.add("sign-in refused", name[:64], address)
         return user
+
+    async def bearer(self, connection: HTTPConnection) -> User | None:
+        """The user of an Authorization header; None without one or when it is refused. Raises TooManyFailures."""
+        given = credentials(connection.headers.get("authorization"))
+        return await self.user(*given, client_address(connection)) if given else None
+
+    async def of_websocket(self, websocket: WebSocket) -> bool:
+        """Whether a handshake shows who it is: Authorization, or for browsers the subprotocols "bearer", TOKEN.
+
+        A token in the address would stand in every log on the way.
+        """
+        offered = websocket.scope.get("subprotocols") or []
+        try:
+            if len(offered) == 2 and offered[0] == "bearer" and looks_like_token(offered[1]):
+                return self._of_token("", offered[1]) is not None
+            return await self.bearer(websocket) is not None
+        except TooManyFailures:
+            return False
+
+    def _of_token(self, name: str, token: str) -> User | None:
+        try:
+            claims = self.tokens.verify(token)
+        except TokenError:
+            return None
+        user = self._gateway.find_user(claims.user) if self.sign_ins.lives(claims.session) else None
+        if user is None or not name:
+            return user
+        named = self._gateway.find_user(name)
+        return user if named is not None and named.id == user.id else None
 
     async def guest(self, name: str) -> User | None:
         """A guest of that name; None when guests are not allowed, or the name could be somebody's.
@@ -92,6 +116,35 @@ class Authenticator:
         Numbers and URIs are never guests': a guest called "1001" would catch the calls of extension 1001.
         """
         number = not any(char.isalpha() for char in name)
-        if number or "@" in name or ":" in name or self._gateway.is_configured(name):
+        if number or "@" in name or ":" in name or name.casefold() in RESERVED or self._gateway.is_configured(name):
             return None
         return await self._gateway.authenticate(name, None)
+
+    # Signing in, for as long as the browser keeps its cookie.
+
+    async def sign_in(self, name: str, password: str, address: str) -> tuple[User, SignIn, str] | None:
+        """The user, the new sign-in and its refresh token. Raises TooManyFailures."""
+        user = None if looks_like_token(password) else await self.user(name, password, address)
+        if user is None:
+            return None
+        entry, token = self.sign_ins.begin(user.id, self._gateway.credential_mark(user.id) or "")
+        self.audit.add("sign-in", user.id, address)
+        return user, entry, token
+
+    def refresh(self, token: str, address: str) -> tuple[User, SignIn, str | None] | None:
+        """The user of a refresh token, and the next one (None: keep it). Raises TooManyFailures."""
+        if self._failures.empty(address):
+            raise TooManyFailures
+        used = self.sign_ins.use(token, self._gateway.credential_mark)
+        user = self._gateway.find_user(used[0].user) if used else None
+        if used is None or user is None:
+            self._failures.take(address)
+            return None
+        return user, *used
+
+    def sign_out(self, token: str, address: str) -> None:
+        """End the sign-in of a refresh token and every access token made from it."""
+        entry = self.sign_ins.find(token)
+        if entry is not None:
+            self.sign_ins.end(entry.id)
+            self.audit.add("sign-out", entry.user, address)

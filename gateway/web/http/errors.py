@@ -9,11 +9,12 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from gateway.web.auth.authenticator import origin_allowed
+from gateway.web.auth.origins import origin_allowed
 from gateway.web.checks import BadJson, is_identifier, load_json
 from gateway.web.settings import WebSettings
 
@@ -22,6 +23,15 @@ _DISCARDED = 1_048_576
 """Bytes of a body too large that are read and dropped, so that a client still sending sees the answer."""
 _CLOSE = {"Connection": "close"}
 """For errors that leave a part of the body unread."""
+
+
+class ErrorResponse(BaseModel):
+    """Every error of the API."""
+
+    error: str
+    code: int = Field(description="The HTTP status.")
+    session_id: str | None = None
+    cause: str | None = Field(None, description="Why a call was not possible: not-found, busy, declined, no-answer, …")
 
 
 class ApiError(HTTPException):
@@ -128,8 +138,7 @@ def bounded_route(settings: WebSettings) -> type[APIRoute]:
             handler = super().get_route_handler()
 
             async def handle(request: Request) -> Response:
-                headers = request.headers
-                if not origin_allowed(headers.get("origin"), headers.get("host"), settings):
+                if not origin_allowed(request, settings):
                     raise ApiError(403, "This origin may not use the API")
                 if request.method == "POST":
                     _check_headers(request, settings.max_body)

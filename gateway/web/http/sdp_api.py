@@ -16,7 +16,7 @@ from gateway.identity.model import User
 from gateway.web import checks
 from gateway.web.auth.authenticator import Authenticator, TooManyFailures, client_address, credentials
 from gateway.web.facade import Gateway, PlaceError
-from gateway.web.http.errors import RETRY, ApiError, bounded_route
+from gateway.web.http.errors import RETRY, ApiError, ErrorResponse, bounded_route
 from gateway.web.http.sessions import Session, SessionEnded, SessionTable
 from gateway.web.limits import KeyedBuckets
 from gateway.web.settings import WebSettings
@@ -132,15 +132,6 @@ class IceServer(BaseModel):
     urls: list[str]
     username: str | None = None
     credential: str | None = None
-
-
-class ErrorResponse(BaseModel):
-    """Every error of the API."""
-
-    error: str
-    code: int = Field(description="The HTTP status.")
-    session_id: str | None = None
-    cause: str | None = Field(None, description="Why a call was not possible: not-found, busy, declined, no-answer, …")
 
 
 _ERRORS: dict[int | str, dict[str, Any]] = {

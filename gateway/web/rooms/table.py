@@ -1,9 +1,12 @@
-"""Rooms and who is in them; both room protocols keep their peers in such a table."""
+"""Rooms and who is in them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 from gateway.web.outbox import Outbox
-from gateway.web.rpc.codec import encode
+from gateway.web.rooms.messages import Wire
 from gateway.web.settings import WebSettings
 
 
@@ -15,58 +18,59 @@ class PeerTaken(Exception):
     """Somebody of that id is in the room already."""
 
 
+@dataclass(slots=True, kw_only=True, eq=False)
+class Client:
+    """One connection, in one room at a time."""
+
+    id: str
+    room: str
+    outbox: Outbox
+    wire: Wire
+
+
 class RoomTable:
     """Peers by room and id. A room begins with its first peer and ends with its last."""
 
     def __init__(self, settings: WebSettings) -> None:
         self._settings = settings
-        self._rooms: dict[str, dict[str, Outbox]] = {}
+        self._rooms: dict[str, dict[str, Client]] = {}
 
-    def join(self, room: str, peer: str, outbox: Outbox) -> list[str]:
-        """Add a peer; gives the others, oldest first. Raises RoomFull or PeerTaken."""
-        peers = self._rooms.get(room)
-        if peers is None:
-            if len(self._rooms) >= self._settings.max_rooms:
-                raise RoomFull
-            peers = self._rooms[room] = {}
-        if peer in peers:
+    def join(self, client: Client) -> list[Client]:
+        """Add it to its room; gives the others, oldest first. Raises RoomFull or PeerTaken."""
+        peers = self._rooms.get(client.room, {})
+        if client.id in peers:
             raise PeerTaken
         if len(peers) >= self._settings.max_room_peers:
             raise RoomFull
-        others = list(peers)
-        peers[peer] = outbox
+        if not peers and len(self._rooms) >= self._settings.max_rooms:
+            raise RoomFull
+        others = list(peers.values())
+        self._rooms.setdefault(client.room, {})[client.id] = client
         return others
 
-    def leave(self, room: str, peer: str) -> None:
-        """Remove a peer, and its room when it was the last."""
-        peers = self._rooms[room]
-        del peers[peer]
-        if not peers:
-            del self._rooms[room]
+    def leave(self, client: Client) -> None:
+        """Remove it, and its room when it was the last; idempotent."""
+        peers = self._rooms.get(client.room, {})
+        if peers.get(client.id) is client:
+            del peers[client.id]
+            if not peers:
+                del self._rooms[client.room]
 
-    def send(self, room: str, peer: str, message: dict[str, object]) -> bool:
-        """Send to one peer of the room; False when it is not there."""
-        outbox = self._rooms.get(room, {}).get(peer)
-        if outbox is None:
-            return False
-        outbox.send(encode(message))
-        return True
+    def find(self, room: str, peer: str) -> Client | None:
+        """The peer of that id in the room."""
+        return self._rooms.get(room, {}).get(peer)
 
-    def broadcast(self, room: str, message: dict[str, object], exclude: str) -> None:
-        """Send to all peers of the room but one."""
-        text = encode(message)
-        for peer, outbox in self._rooms.get(room, {}).items():
-            if peer != exclude:
-                outbox.send(text)
+    def members(self, room: str) -> list[Client]:
+        """Who is in the room; nobody in an unknown one."""
+        return list(self._rooms.get(room, {}).values())
 
     def rooms(self) -> list[str]:
         """Ids of the rooms with somebody in them."""
         return list(self._rooms)
 
-    def peers(self, room: str) -> list[str]:
-        """Who is in the room; nobody in an unknown one."""
-        return list(self._rooms.get(room, {}))
+    def __iter__(self) -> Iterator[Client]:
+        for room in list(self._rooms):
+            yield from self.members(room)
 
-    def total_peers(self) -> int:
-        """Everybody, in all rooms."""
+    def __len__(self) -> int:
         return sum(map(len, self._rooms.values()))

@@ -10,7 +10,7 @@ from gateway.web import checks
 from gateway.web.rpc.codec import INVALID_PARAMS, RpcError
 
 _DIGIT = re.compile(r"[0-9*#A-Da-d]")
-_MAX_TOKEN = 256
+_MAX_TOKEN = 2_048
 _MAX_CAPABILITIES = 2_048
 _MAX_REASON = 128
 
@@ -84,7 +84,7 @@ class Params:
         if value is None:
             return None
         if not isinstance(value, str) or not 0 < len(value) <= _MAX_TOKEN:
-            raise invalid("token", "a string of 1 to 256 characters")
+            raise invalid("token", "a string of 1 to 2048 characters")
         return value
 
     def call_id(self) -> str | None:

@@ -2,11 +2,12 @@
 
 import { Phone } from "./phone.js";
 import { RpcSocket } from "./rpc.js";
+import { Session, SignInError } from "./session.js";
 import { Sounds } from "./sounds.js";
 import * as ui from "./ui.js";
 import { isHarmless, sentenceFor, shortName } from "./words.js";
 
-const STORED = "softphone.login";
+const STORED = "softphone.name"; // who was here; never a password or a token
 const $ = (id) => document.getElementById(id);
 
 const endpoint = new URL("rpc", location.href);
@@ -14,6 +15,7 @@ endpoint.protocol = location.protocol === "https:" ? "wss:" : "ws:";
 endpoint.hash = endpoint.search = "";
 
 const rpc = new RpcSocket(endpoint.href);
+const session = new Session();
 const sounds = new Sounds();
 const phone = new Phone(rpc, $("remote"), { raw: /[#&]raw=1/.test(location.hash) });
 
@@ -25,15 +27,35 @@ let view = "login";
 
 // Logging in.
 
-function start(user, token) {
-  login = { user, token };
+/** With a password sign in, as a guest go straight in; `signedIn` means the cookie of an earlier visit. */
+async function start(user, { password = "", signedIn = false } = {}) {
+  const mine = (login = { user, guest: !password && !signedIn });
   ui.showConnection("connecting");
   ui.say("Connecting…");
-  rpc.open();
+  try {
+    if (password) await session.signIn(user, password);
+    else if (signedIn) await session.resume();
+  } catch (error) {
+    if (login === mine) notSignedIn(error, signedIn);
+    return;
+  }
+  if (login === mine) rpc.open();
+}
+
+function notSignedIn(error, signedIn) {
+  if (error instanceof SignInError && error.status === 401) {
+    logOut(signedIn ? "Please log in again." : "Name or password is wrong.", signedIn ? "" : "bad");
+    ui.focusOn(signedIn ? "user" : "password");
+  } else if (error instanceof SignInError) {
+    logOut(`${error.message}.`, "bad");
+  } else {
+    logOut("No connection to the gateway. Try again.", "bad");
+  }
 }
 
 function logOut(message = "Log in to make and take calls.", tone = "") {
   leave();
+  if (login && !login.guest) session.signOut();
   login = null;
   online = wasOnline = false;
   sessionStorage.removeItem(STORED);
@@ -45,17 +67,19 @@ function logOut(message = "Log in to make and take calls.", tone = "") {
 }
 
 async function announce() {
-  const { user, token } = login;
+  const { user, guest } = login;
   let name = user;
+  let token = "";
   try {
+    if (!guest) token = await session.token();
     ({ peer_id: name } = await rpc.request("announce", { peer_id: user, capabilities: { audio: true, video: false, data: false }, ...(token && { token }) }));
   } catch (error) {
-    refused(error, token);
+    refused(error, guest);
     return;
   }
   online = wasOnline = true;
   rpc.settled();
-  sessionStorage.setItem(STORED, JSON.stringify(login));
+  sessionStorage.setItem(STORED, JSON.stringify({ user: name, signedIn: !guest }));
   ui.fields.password.value = "";
   ui.showUser(name);
   ui.showConnection("online");
@@ -63,8 +87,12 @@ async function announce() {
   ui.say("Ready.");
 }
 
-function refused(error, token) {
+function refused(error, guest) {
   if (!login) return;
+  if (error instanceof SignInError && error.status === 401) {
+    notSignedIn(error, true);
+    return;
+  }
   if (!error.code) {
     // No response at all: the connection is not what it seems.
     rpc.retry();
@@ -77,7 +105,7 @@ function refused(error, token) {
     return;
   }
   const asked = /authentication/i.test(error.message);
-  const wrong = token ? "Name or password is wrong." : "This name needs a password.";
+  const wrong = guest ? "This name needs a password." : "Please log in again.";
   logOut(asked ? wrong : taken ? "Somebody uses this name already." : `${error.message}.`, "bad");
   ui.focusOn(asked ? "password" : "user");
 }
@@ -94,7 +122,7 @@ $("login").addEventListener("submit", (event) => {
   event.preventDefault();
   sounds.unlock();
   const user = ui.fields.user.value.trim();
-  if (user) start(user, ui.fields.password.value);
+  if (user) start(user, { password: ui.fields.password.value });
   else {
     ui.say("Your name, please.", "bad");
     ui.focusOn("user");
@@ -102,7 +130,7 @@ $("login").addEventListener("submit", (event) => {
 });
 $("guest").addEventListener("click", () => {
   sounds.unlock();
-  start(`guest-${crypto.getRandomValues(new Uint32Array(1))[0].toString(36)}`, "");
+  start(`guest-${crypto.getRandomValues(new Uint32Array(1))[0].toString(36)}`);
 });
 $("logout").addEventListener("click", () => logOut());
 
@@ -248,14 +276,14 @@ function stored() {
 function fromAddress() {
   const given = new URLSearchParams(location.hash.slice(1));
   if (location.hash) history.replaceState(null, "", location.pathname + location.search);
-  return given.get("user") ? { user: given.get("user"), token: given.get("token") ?? "" } : null;
+  return given.get("user") ? { user: given.get("user"), password: given.get("token") ?? "" } : null;
 }
 
 addEventListener("hashchange", () => {
   const given = fromAddress();
   if (!given) return;
   if (login) logOut();
-  start(given.user, given.token);
+  start(given.user, given);
 });
 
 ui.showConnection("offline");
@@ -263,5 +291,5 @@ ui.showCall(null);
 const given = fromAddress();
 const known = given ?? stored();
 wasOnline = Boolean(known && !given);
-if (known?.user) start(known.user, known.token);
+if (known?.user) start(known.user, known);
 else ui.focusOn("user");

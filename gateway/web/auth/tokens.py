@@ -1,0 +1,110 @@
+"""Access tokens: signed, for minutes, by keys that change (RFC 7519, RFC 8725)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jwt
+
+from gateway.errors import GatewayError
+
+_ALGORITHM = "HS256"
+_AUDIENCE = "sip-webrtc-gateway"
+_KEY_BYTES = 32
+_MAX_LENGTH = 2_048
+_REQUIRED = ["aud", "iss", "sub", "exp", "iat", "jti", "sid"]
+
+
+class TokenError(GatewayError):
+    """A token that is not ours, not for us, too old, or altered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claims:
+    """What a valid token says."""
+
+    user: str
+    session: str
+    """The sign-in it came from; the token ends with it."""
+    id: str
+    """jti: no two tokens have the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    id: str
+    secret: bytes
+    born: float
+
+
+class Tokens:
+    """Issues and checks. The keys live in memory only: a restart is a rotation."""
+
+    def __init__(
+        self,
+        issuer: str,
+        clock: Callable[[], float],
+        lifetime: float = 300.0,
+        rotation: float = 3_600.0,
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        """`clock` gives Unix seconds; a token is good for `lifetime` and a key signs for `rotation` seconds."""
+        self.lifetime = lifetime
+        self._issuer = issuer
+        self._clock = clock
+        self._rotation = rotation
+        self._random = random
+        self._keys: list[_Key] = []
+
+    def issue(self, user: str, session: str) -> str:
+        """A token for `user`, good while `session` is."""
+        now = self._clock()
+        key = self._signing_key(now)
+        claims = {
+            "iss": self._issuer,
+            "aud": _AUDIENCE,
+            "sub": user,
+            "sid": session,
+            "jti": self._random(12).hex(),
+            "iat": int(now),
+            "exp": int(now + self.lifetime),
+        }
+        return jwt.encode(claims, key.secret, algorithm=_ALGORITHM, headers={"kid": key.id})
+
+    def verify(self, token: str) -> Claims:
+        """What the token says. Raises TokenError."""
+        if len(token) > _MAX_LENGTH:
+            raise TokenError("the token is too long")
+        try:
+            key_id = jwt.get_unverified_header(token).get("kid")
+            key = next((key for key in self._keys if key.id == key_id), None)
+            if key is None:
+                raise TokenError("the token is signed by a key that is not in use")
+            # Times are checked below: the library would read a clock of its own.
+            claims = jwt.decode(
+                token,
+                key.secret,
+                algorithms=[_ALGORITHM],
+                audience=_AUDIENCE,
+                issuer=self._issuer,
+                options={"require": _REQUIRED, "verify_exp": False, "verify_iat": False},
+            )
+        except (jwt.PyJWTError, ValueError, RecursionError):
+            raise TokenError("the token is not valid") from None
+        if not self._clock() < claims["exp"]:
+            raise TokenError("the token has expired")
+        return Claims(user=str(claims["sub"]), session=str(claims["sid"]), id=str(claims["jti"]))
+
+    def _signing_key(self, now: float) -> _Key:
+        # A key stays for checking until the last token it signed has expired.
+        self._keys = [key for key in self._keys if now < key.born + self._rotation + self.lifetime]
+        if not self._keys or now >= self._keys[-1].born + self._rotation:
+            self._keys.append(_Key(self._random(6).hex(), self._random(_KEY_BYTES), now))
+        return self._keys[-1]
+
+
+def looks_like_token(secret: str) -> bool:
+    """Whether `secret` has the form of a signed token (RFC 7515 section 7.1); a password of ours never has."""
+    return secret.count(".") == 2 and secret.startswith("eyJ")

@@ -1,0 +1,69 @@
+"""The gateway's own rooms on one RTCSignaling: both wire forms, REST lists, and who may use them."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.websockets import WebSocket
+
+from gateway.web.auth.authenticator import Authenticator, TooManyFailures
+from gateway.web.http.errors import RETRY, ApiError, bounded_route
+from gateway.web.rooms.messages import PLAIN, ROOM, Wire
+from gateway.web.rooms.signaling import DEFAULT_ROOM, RTCSignaling
+from gateway.web.settings import WebSettings
+from gateway.web.sockets import SocketGate
+
+
+def create_router(
+    signaling: RTCSignaling, authenticator: Authenticator, gate: SocketGate, settings: WebSettings
+) -> APIRouter:
+    """WS /webrtc/signaling/…, WS /rtc/signal, GET /webrtc/rooms…, GET /rtc/stats."""
+    router = APIRouter(route_class=bounded_route(settings), tags=["rooms"])
+
+    async def check(request: Request) -> None:
+        if settings.open_rooms:
+            return
+        try:
+            user = await authenticator.bearer(request)
+        except TooManyFailures:
+            raise ApiError(503, "Too many attempts, try again later", headers=RETRY) from None
+        if user is None:
+            raise ApiError(401, "Sign in to use the rooms", headers={"WWW-Authenticate": "Bearer"})
+
+    async def serve(websocket: WebSocket, room: str, peer: str, wire: Wire) -> None:
+        allowed = None if settings.open_rooms else authenticator.of_websocket
+        async with gate.entered(websocket, allowed) as socket:
+            if socket is not None:
+                await signaling.serve(socket.outbox, socket.converse, room, peer, wire)
+
+    @router.websocket("/webrtc/signaling/{room_id}/{peer_id}")
+    async def rooms_socket(websocket: WebSocket, room_id: str, peer_id: str) -> None:
+        await serve(websocket, room_id, peer_id, ROOM)
+
+    @router.websocket("/rtc/signal")
+    async def relay_socket(websocket: WebSocket, room: str = DEFAULT_ROOM) -> None:
+        await serve(websocket, room, str(uuid.uuid4()), PLAIN)
+
+    @router.get("/webrtc/rooms")
+    async def rooms(request: Request) -> dict[str, Any]:
+        """The rooms with somebody in them."""
+        await check(request)
+        ids = signaling.rooms()
+        return {"rooms": ids, "total_rooms": len(ids)}
+
+    @router.get("/webrtc/rooms/{room_id}/peers")
+    async def peers(request: Request, room_id: str) -> dict[str, Any]:
+        """Who is in a room; an unknown room is empty."""
+        await check(request)
+        ids = signaling.get_room_peers(room_id)
+        return {"peers": ids, "total_peers": len(ids)}
+
+    @router.get("/rtc/stats")
+    async def stats(request: Request) -> dict[str, int]:
+        """How many peers and rooms there are, and what was relayed since the start."""
+        await check(request)
+        return signaling.get_stats()
+
+    return router

@@ -1,0 +1,277 @@
+"""RTCSignaling: a relay of offers, answers and candidates for any FastAPI app; the gateway's rooms are one.
+
+    signaling = RTCSignaling()
+
+    @signaling.on_offer
+    def log_offer(client_id: str, offer: SDPOffer) -> None: ...
+
+    signaling.add_to(app, "/rtc")       # WS /rtc/signal?room=, GET /rtc/stats
+
+or, by hand, in a WebSocket endpoint: `register_client`, then `relay_offer` and its companions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import uuid
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from fastapi import FastAPI
+from starlette.websockets import WebSocket
+
+from gateway.web.checks import BadJson, is_identifier, load_json
+from gateway.web.outbox import Close, Outbox, converse
+from gateway.web.rooms.messages import (
+    PLAIN,
+    BadMessage,
+    FilePart,
+    ICECandidate,
+    Message,
+    SDPAnswer,
+    SDPOffer,
+    Wire,
+)
+from gateway.web.rooms.table import Client, PeerTaken, RoomFull, RoomTable
+from gateway.web.rpc.codec import encode
+from gateway.web.settings import WebSettings
+
+log = logging.getLogger(__name__)
+
+DEFAULT_ROOM = "default"
+_KINDS: dict[type[Message], str] = {
+    SDPOffer: "offers",
+    SDPAnswer: "answers",
+    ICECandidate: "ice_candidates",
+    FilePart: "file_parts",
+}
+_NO_PEER = BadMessage("There is no such peer in this room.", "peer-not-found")
+Hook = TypeVar("Hook", bound=Callable[..., Any])
+
+
+class RTCSignaling:
+    """Who is connected, in which room, and what each may be told. One event loop, no threads."""
+
+    def __init__(self, settings: WebSettings | None = None) -> None:
+        self.settings = settings or WebSettings(open_rooms=True)
+        self._table = RoomTable(self.settings)
+        self._clients: dict[str, Client] = {}
+        """Registered by hand, by id; those of `handle_connection` are in the table only."""
+        self._writers: dict[str, asyncio.Task[None]] = {}
+        self._hooks: dict[type[Message], list[Callable[..., Any]]] = {kind: [] for kind in _KINDS}
+        self._counts: Counter[str] = Counter()
+
+    # Hooks: called before a message is relayed; one that returns False keeps it back.
+
+    def on_offer(self, hook: Hook) -> Hook:
+        """Decorator of `hook(client_id, SDPOffer)`, plain or async."""
+        return self._add_hook(SDPOffer, hook)
+
+    def on_answer(self, hook: Hook) -> Hook:
+        """Decorator of `hook(client_id, SDPAnswer)`, plain or async."""
+        return self._add_hook(SDPAnswer, hook)
+
+    def on_ice_candidate(self, hook: Hook) -> Hook:
+        """Decorator of `hook(client_id, ICECandidate)`, plain or async."""
+        return self._add_hook(ICECandidate, hook)
+
+    def on_file(self, hook: Hook) -> Hook:
+        """Decorator of `hook(client_id, FilePart)`, plain or async."""
+        return self._add_hook(FilePart, hook)
+
+    def _add_hook(self, kind: type[Message], hook: Hook) -> Hook:
+        self._hooks[kind].append(hook)
+        return hook
+
+    # By hand, in an endpoint of one's own.
+
+    def register_client(self, websocket: WebSocket, room: str = DEFAULT_ROOM, client_id: str | None = None) -> str:
+        """Make an accepted WebSocket reachable; its id. Raises RoomFull, PeerTaken, or ValueError for a bad name."""
+        client_id = client_id or str(uuid.uuid4())
+        outbox = Outbox(self.settings.send_queue_messages, self.settings.send_queue_bytes)
+        client = self._enter(client_id, room, outbox, PLAIN)
+        self._clients[client_id] = client
+        task = self._writers[client_id] = asyncio.create_task(outbox.drain(websocket))
+        task.add_done_callback(lambda done: None if done.cancelled() else done.exception())
+        return client_id
+
+    def unregister_client(self, client_id: str) -> None:
+        """Forget a client of `register_client`; idempotent."""
+        client = self._clients.pop(client_id, None)
+        if client is not None:
+            self._exit(client)
+            self._writers.pop(client_id).cancel()
+
+    def join_room(self, client_id: str, room: str) -> list[str]:
+        """Move a client of `register_client`; who is there. Raises KeyError, RoomFull, PeerTaken, ValueError."""
+        client = self._clients[client_id]
+        if client.room == room:
+            return [other.id for other in self._table.members(room) if other is not client]
+        moved = self._enter(client.id, room, client.outbox, client.wire)
+        self._exit(client)
+        self._clients[client_id] = moved
+        return [other.id for other in self._table.members(room) if other is not moved]
+
+    def relay_offer(self, client_id: str, target: str, sdp: Any) -> bool:
+        """Send an offer (text or {type, sdp}) to `target` in the client's room; False when it is not there."""
+        return self._by_hand(client_id, {"type": "offer", "target": target, "sdp": sdp})
+
+    def relay_answer(self, client_id: str, target: str, sdp: Any) -> bool:
+        """The same for an answer."""
+        return self._by_hand(client_id, {"type": "answer", "target": target, "sdp": sdp})
+
+    def relay_ice_candidate(self, client_id: str, target: str, candidate: Any) -> bool:
+        """The same for a candidate (a line, or RTCIceCandidateInit)."""
+        return self._by_hand(client_id, {"type": "ice-candidate", "target": target, "candidate": candidate})
+
+    def _by_hand(self, client_id: str, original: dict[str, Any]) -> bool:
+        client = self._clients.get(client_id)
+        if client is None:
+            return False
+        try:
+            self._send(client, PLAIN.read(original), original)
+        except BadMessage:
+            return False
+        return True
+
+    # A whole connection.
+
+    async def handle_connection(
+        self, websocket: WebSocket, room: str = DEFAULT_ROOM, client_id: str | None = None, wire: Wire = PLAIN
+    ) -> None:
+        """Serve one WebSocket until it ends; accepts it where that was not done."""
+        if websocket.application_state.name == "CONNECTING":
+            await websocket.accept()
+        outbox = Outbox(self.settings.send_queue_messages, self.settings.send_queue_bytes)
+
+        async def run(on_text: Callable[[str], Awaitable[None]]) -> None:
+            await converse(websocket, outbox, self.settings, on_text)
+
+        await self.serve(outbox, run, room, client_id or str(uuid.uuid4()), wire)
+
+    async def serve(
+        self,
+        outbox: Outbox,
+        run: Callable[[Callable[[str], Awaitable[None]]], Awaitable[None]],
+        room: str,
+        client_id: str,
+        wire: Wire,
+    ) -> None:
+        """The same over a socket that is accepted and counted elsewhere; `run` feeds it text until it ends."""
+        client: Client | None = None
+        try:
+            client = self._enter(client_id, room, outbox, wire)
+        except ValueError as error:
+            outbox.close(Close.POLICY, str(error))
+        except PeerTaken:
+            outbox.close(Close.POLICY, "this peer id is taken in this room")
+        except RoomFull:
+            outbox.close(Close.TRY_LATER, "no room left")
+
+        async def on_text(text: str) -> None:
+            if client is not None:
+                await self._on_text(client, text)
+
+        try:
+            await run(on_text)
+        finally:
+            if client is not None:
+                self._exit(client)
+
+    def _enter(self, client_id: str, room: str, outbox: Outbox, wire: Wire) -> Client:
+        if not is_identifier(room) or not is_identifier(client_id):
+            raise ValueError("room and peer ids are 1 to 128 printable characters")
+        client = Client(id=client_id, room=room, outbox=outbox, wire=wire)
+        others = self._table.join(client)
+        for other in others:
+            other.outbox.send(encode(other.wire.joined(client_id)))
+        for message in wire.welcome(client_id, [other.id for other in others]):
+            outbox.send(encode(message))
+        return client
+
+    def _exit(self, client: Client) -> None:
+        self._table.leave(client)
+        for other in self._table.members(client.room):
+            other.outbox.send(encode(other.wire.left(client.id)))
+
+    async def _on_text(self, client: Client, text: str) -> None:
+        try:
+            try:
+                original = load_json(text, self.settings.max_depth)
+            except BadJson as error:
+                raise BadMessage(str(error), "bad-json") from None
+            message = client.wire.read(original)
+            for hook in self._hooks[type(message)]:
+                await self._ask(hook, client, message)
+            self._send(client, message, original)
+        except BadMessage as problem:
+            client.outbox.send(encode(client.wire.error(problem)))
+
+    async def _ask(self, hook: Callable[..., Any], client: Client, message: Message) -> None:
+        try:
+            verdict = hook(client.id, message)
+            if inspect.isawaitable(verdict):
+                verdict = await verdict
+        except Exception:
+            log.exception("a hook of RTCSignaling failed")
+            verdict = False
+        if verdict is False:
+            raise BadMessage("The server did not pass this on.", "refused")
+
+    def _send(self, client: Client, message: Message, original: dict[str, Any]) -> None:
+        target = self._table.find(client.room, message.target)
+        if target is None:
+            raise _NO_PEER
+        # A file must not push a slow reader off its socket; the sender waits and sends the part again.
+        if isinstance(message, FilePart) and target.outbox.free_bytes < 2 * len(message.data):
+            raise BadMessage("The other side is busy; send this part again.", "slow-down")
+        same = original if target.wire is client.wire else None
+        target.outbox.send(encode(target.wire.relayed(client.id, message, same)))
+        self._counts[_KINDS[type(message)]] += 1
+
+    # What it knows.
+
+    def rooms(self) -> list[str]:
+        """Ids of the rooms with somebody in them."""
+        return self._table.rooms()
+
+    def get_room_peers(self, room: str) -> list[str]:
+        """Ids of who is in a room."""
+        return [client.id for client in self._table.members(room)]
+
+    def broadcast_to_room(self, room: str, message: dict[str, Any], exclude: str | None = None) -> int:
+        """Send any JSON object to everybody in a room but one; how many were told."""
+        text = encode(message)
+        told = [client for client in self._table.members(room) if client.id != exclude]
+        for client in told:
+            client.outbox.send(text)
+        return len(told)
+
+    def get_stats(self) -> dict[str, int]:
+        """Peers and rooms now, messages relayed since the start."""
+        stats = {"total_peers": len(self._table), "active_rooms": len(self._table.rooms())}
+        return stats | {f"{kind}_relayed": self._counts[kind] for kind in _KINDS.values()}
+
+    def add_to(self, app: FastAPI, prefix: str = "/rtc") -> None:
+        """Mount WS PREFIX/signal?room= and GET PREFIX/stats."""
+
+        @app.websocket(prefix + "/signal")
+        async def signal(websocket: WebSocket, room: str = DEFAULT_ROOM) -> None:
+            await self.handle_connection(websocket, room)
+
+        @app.get(prefix + "/stats")
+        async def stats() -> dict[str, int]:
+            return self.get_stats()
+
+    def close(self) -> None:
+        """Close every connection with 1001."""
+        for client in list(self._table):
+            client.outbox.close(Close.GOING_AWAY, "the server stops")
+
+
+def add_signaling(app: FastAPI, prefix: str, signaling: RTCSignaling) -> None:
+    """`signaling.add_to(app, prefix)`, in the order of the design's `app.add_signaling("/rtc", signaling)`."""
+    signaling.add_to(app, prefix)

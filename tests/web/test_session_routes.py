@@ -1,0 +1,101 @@
+"""/api/session: the password once, then a cookie that no script reads and tokens that last minutes."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+from websockets.typing import Subprotocol
+
+from gateway.web.app import WebSettings
+from tests.web.fake import FakeGateway, rpc, running
+from tests.web.test_sdp_api import client_of
+
+LOGIN = {"user": "alice", "password": "wonder"}
+
+
+async def test_signing_in_gives_a_token_and_a_cookie_that_only_this_path_gets() -> None:
+    """HttpOnly, SameSite=Strict, path-limited; Secure where the page is https."""
+    async with client_of(FakeGateway(), WebSettings(public_url="https://phone.example/soft")) as http:
+        response = await http.post("/api/session", json=LOGIN)
+        assert response.status_code == 200
+        assert {**response.json(), "access_token": ""} == {
+            "user": "alice",
+            "display_name": "",
+            "role": "user",
+            "access_token": "",
+            "expires_in": 300,
+        }
+        cookie = response.headers["set-cookie"].lower()
+        for attribute in ("httponly", "samesite=strict", "path=/soft/api/session", "secure", "max-age=2592000"):
+            assert attribute in cookie
+        assert response.headers["cache-control"] == "no-store"
+
+
+async def test_a_wrong_password_is_401_and_guessing_is_slowed() -> None:
+    """With Retry-After; a signed token is no password."""
+    settings = WebSettings(failure_burst=3, failures_per_second=0.001)
+    async with client_of(FakeGateway(), settings) as http:
+        codes = [
+            (await http.post("/api/session", json={"user": "alice", "password": f"guess{n}"})).status_code
+            for n in range(5)
+        ]
+        assert codes == [401, 401, 401, 503, 503]
+
+
+async def test_the_cookie_refreshes_and_signing_out_ends_it_and_its_tokens() -> None:
+    """At once, for the socket and the API."""
+    gateway = FakeGateway()
+    async with running(gateway) as server, httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as http:
+        assert (await http.post("/api/session/refresh", json={})).status_code == 401
+        await http.post("/api/session", json=LOGIN)
+        token = (await http.post("/api/session/refresh", json={})).json()["access_token"]
+        async with rpc(server, "Alice", token=token) as client:
+            assert (await client.ok("list_peers"))["peers"][0]["peer_id"] == "alice"
+        assert (await http.delete("/api/session")).status_code == 204
+        assert (await http.post("/api/session/refresh", json={})).status_code == 401
+        async with rpc(server) as client:
+            assert "Authentication" in (await client.fails("announce", peer_id="alice", token=token))["message"]
+
+
+async def test_a_token_speaks_for_its_own_user_only() -> None:
+    """Alice's cannot announce bob."""
+    async with running(FakeGateway()) as server, httpx.AsyncClient() as http:
+        signed_in = await http.post(f"http://127.0.0.1:{server.port}/api/session", json=LOGIN)
+        token = signed_in.json()["access_token"]
+        async with rpc(server) as client:
+            assert "error" in await client.request("announce", peer_id="bob", token=token)
+
+
+async def test_a_foreign_page_can_neither_sign_in_nor_refresh() -> None:
+    """403 before anything is looked at (CSRF)."""
+    async with client_of(FakeGateway()) as http:
+        evil = {"Origin": "https://evil.example"}
+        assert (await http.post("/api/session", json=LOGIN, headers=evil)).status_code == 403
+        assert (await http.post("/api/session/refresh", json={}, headers=evil)).status_code == 403
+        assert (await http.delete("/api/session", headers=evil)).status_code == 403
+
+
+async def test_rooms_need_a_sign_in_unless_they_are_open() -> None:
+    """Lists, and sockets by Authorization or by the subprotocols that browsers can send; nothing in the address."""
+    closed = WebSettings(open_rooms=False)
+    gateway = FakeGateway()
+    async with (
+        running(gateway, closed) as server,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as http,
+    ):
+        for path in ("/webrtc/rooms", "/webrtc/rooms/r/peers", "/rtc/stats"):
+            assert (await http.get(path)).status_code == 401
+            assert (await http.get(path, headers={"Authorization": "Bearer alice:wonder"})).status_code == 200
+        token = (await http.post("/api/session", json=LOGIN)).json()["access_token"]
+        url = f"ws://127.0.0.1:{server.port}"
+        for path in ("/webrtc/signaling/r/p", "/rtc/signal"):
+            with pytest.raises(InvalidStatus) as refused:
+                await connect(url + path).__aenter__()
+            assert refused.value.response.status_code == 401
+            protocols = [Subprotocol("bearer"), Subprotocol(token)]
+            async with connect(url + path, subprotocols=protocols) as socket:
+                assert socket.subprotocol == "bearer"
+            async with connect(url + path, additional_headers={"Authorization": f"Bearer {token}"}):
+                pass
