@@ -213,7 +213,8 @@ class WebConfig(Section):
     listen: HostPortValue = HostPort("127.0.0.1", 8080)
     """Address and port of HTTP; browsers give the microphone only to localhost or HTTPS pages."""
     public_url: Text | None = None
-    """The page's URL as people type it ("https://phone.example.com"); default: made from `listen`."""
+    """The page's URL as people type it ("https://phone.example.com"), where it is not an address of `listen`: pages
+    of other names may not use the gateway."""
     allowed_origins: tuple[Text, ...] = ()
     """Origins of other sites whose pages may use the gateway; its own page always may."""
     proxies: tuple[LocalAddress, ...] = ()

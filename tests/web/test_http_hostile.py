@@ -7,6 +7,8 @@ import time
 
 import httpx
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
 
 from gateway.web.app import WebServer, WebSettings
 from tests.web.fake import FakeGateway, running
@@ -83,3 +85,78 @@ async def test_what_is_not_http_is_refused_and_the_server_goes_on(garbage: bytes
         assert answer == b"" or b" 400 " in answer
         async with httpx.AsyncClient() as http:
             assert (await http.get(f"http://127.0.0.1:{server.port}/healthz")).status_code == 200
+
+
+async def test_a_head_that_comes_whole_in_one_read_is_limited_too() -> None:
+    """The end of the head in the same read opens no way around the limit."""
+    async with running(FakeGateway()) as server:
+        for filler in (b"X-A: " + b"a" * 40_000 + b"\r\n", b"X-A: a\r\n" * 5_000):
+            head = b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + filler + b"\r\n"
+            answer = await _exchange(server, head)
+            assert b" 431 " in answer
+            assert b" 200 " not in answer
+
+
+async def test_one_source_cannot_take_the_connections_of_the_others() -> None:
+    """Beyond its share it is refused at once; the next one has what it gives back."""
+    settings = WebSettings(max_connections_per_address=3)
+    async with running(FakeGateway(), settings) as server:
+        idle = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(3)]
+        request = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        assert await _exchange(server, request) == b""
+        idle[0][1].close()
+        await idle[0][1].wait_closed()
+        async with asyncio.timeout(5):
+            while b" 200 " not in await _exchange(server, request):
+                pass
+        for _, writer in idle[1:]:
+            writer.close()
+
+
+async def test_when_all_connections_are_taken_the_longest_idle_gives_way() -> None:
+    """Idle strangers never answer for a 503 of everybody else."""
+    async with running(FakeGateway(), WebSettings(max_connections=5)) as server:
+        idle = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(5)]
+        async with httpx.AsyncClient() as http:
+            assert (await http.get(f"http://127.0.0.1:{server.port}/healthz")).status_code == 200
+        assert await asyncio.wait_for(idle[0][0].read(), 5) == b""
+        for _, writer in idle:
+            writer.close()
+
+
+async def test_a_websocket_counts_as_a_connection_until_it_ends() -> None:
+    """It takes the place of the request it began as, and gives it back."""
+    settings = WebSettings(max_connections_per_address=1)
+    async with running(FakeGateway(), settings) as server:
+        url = f"ws://127.0.0.1:{server.port}/rpc"
+        async with connect(url):
+            with pytest.raises((ConnectionError, InvalidMessage)):
+                await connect(url).__aenter__()
+        async with asyncio.timeout(5):
+            while True:
+                try:
+                    async with connect(url):
+                        break
+                except (ConnectionError, InvalidMessage):
+                    continue
+
+
+async def test_strangers_write_no_errors_into_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """A refused handshake, bad UTF-8, a page that is not there, garbage: not one line above INFO."""
+    async with running(FakeGateway(), WebSettings(open_rooms=False)) as server:
+        base = f"ws://127.0.0.1:{server.port}"
+        for path, headers in (
+            ("/rpc", {"Origin": "https://evil.example"}),
+            ("/rtc/signal", {}),
+            ("/nothing", {}),
+        ):
+            with pytest.raises(InvalidStatus):
+                await connect(base + path, additional_headers=headers).__aenter__()
+        async with connect(base + "/rpc") as socket:
+            await socket.send(b"\xff\xfe", text=True)
+            with pytest.raises(ConnectionClosed) as closed:
+                await asyncio.wait_for(socket.recv(), 5)
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 1007
+        await _exchange(server, b"\x16\x03\x01 no http at all\r\n\r\n")
+    assert [record.getMessage() for record in caplog.records if record.levelname not in ("INFO", "DEBUG")] == []

@@ -308,8 +308,9 @@ async def test_our_own_page_and_listed_origins_may_connect() -> None:
 
 
 async def test_connections_are_limited_for_each_address() -> None:
-    """503, until one is closed."""
-    async with running(FakeGateway(), WebSettings(max_connections_per_address=1)) as server:
+    """Behind a proxy by the address that it names: 503, until one is closed."""
+    settings = WebSettings(max_connections_per_address=1, proxies=("127.0.0.1",))
+    async with running(FakeGateway(), settings) as server:
         async with rpc(server):
             with pytest.raises(InvalidStatus) as refused:
                 async with rpc(server):
