@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
 from gateway.errors import ConfigError
-from gateway.identity.model import User
+from gateway.identity.model import User, fold
 
 MAX_URI_LENGTH = 512
 """Longer URIs (characters) mean nobody."""
@@ -67,11 +66,6 @@ def _address(user: str, host: str | None) -> Address | None:
     if not user or any(ord(char) < 32 or ord(char) == 127 for char in user):
         return None
     return Address(user, host)
-
-
-def fold(name: str) -> str:
-    """`name` as people compare names: compatibility forms (full width) and case do not count (UTS 46, UAX 31)."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
 def _without_port(host: str) -> str:

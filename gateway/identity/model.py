@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass, field
 
 
@@ -59,3 +60,8 @@ class Credential:
     realm: str
     ha1: dict[str, str] = field(default_factory=dict, repr=False)
     """Algorithm ("MD5", "SHA-256") -> hex digest."""
+
+
+def fold(name: str) -> str:
+    """`name` as people compare names: compatibility forms (full width) and case do not count (UTS 46, UAX 31)."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())

@@ -87,6 +87,7 @@ class FakeGateway:
     def __init__(self) -> None:
         self.secrets = {"alice": "wonder", "bob": "builder"}
         self.guests_allowed = True
+        self.guests_may_call: tuple[str, ...] = ("*",)
         self.roles: dict[str, str] = {}
         self.channels: dict[str, list[WebChannel]] = {}
         self.calls: list[FakeCall] = []
@@ -102,7 +103,7 @@ class FakeGateway:
             user, secret = "alice", "wonder"
         if user in self.secrets:
             return User(user, web=True) if self.secrets[user] == secret else None
-        return User(user) if self.guests_allowed and secret is None else None
+        return User(user, may_call=self.guests_may_call) if self.guests_allowed and secret is None else None
 
     def is_configured(self, user_id: str) -> bool:
         return user_id.casefold() in self.secrets

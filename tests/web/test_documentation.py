@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gateway.call.status import Cause
 from gateway.web.app import create_app
-from gateway.web.rpc.connection import METHODS
+from gateway.web.rpc.table import METHODS
 from tests.web.fake import FakeGateway
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -272,9 +272,9 @@ async def test_the_courtesy_form_carries_the_answer_in_its_result() -> None:
     gateway = FakeGateway()
     async with running(gateway) as server, rpc(server) as client:
         await client.send({"jsonrpc": "2.0", "method": "offer", "params": {"sdp": SDP, "type": "offer"}, "id": 1})
-        assert (await client.notified("call_state"))["state"] == "calling"
         result = (await client.frame())["result"]
         assert result["answer"] == {"type": "answer", "sdp": ANSWER}
+        assert (await client.notified("call_state"))["state"] == "calling"
         call = gateway.calls[0]
         assert call.to == "600"
         assert call.caller is not None

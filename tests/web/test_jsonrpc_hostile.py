@@ -45,7 +45,7 @@ from tests.web.fake import SDP, FakeGateway, RpcClient, rpc, running
         ('{"jsonrpc":"2.0","method":"x","id":true}', -32600),
         ('{"jsonrpc":"2.0","method":"x","id":"' + "i" * 129 + '"}', -32600),
         ('{"jsonrpc":"2.0","method":"x","id":' + "9" * 30 + "}", -32600),
-        ('{"jsonrpc":"2.0","method":"x","params":[],"id":1}', -32602),
+        ('{"jsonrpc":"2.0","method":"x","params":7,"id":1}', -32602),
         ('{"jsonrpc":"2.0","method":"x","params":null,"id":1}', -32602),
     ],
 )

@@ -214,6 +214,7 @@ async def test_a_batch_is_answered_in_one_array_without_its_notifications() -> N
         assert frame[1]["error"]["code"] == -32601
         assert frame[2]["result"]["answer"]["sdp"] == ANSWER
         assert frame[3]["error"]["code"] == -32600
+        assert (await client.notified("call_state"))["state"] == "calling"
         await client.send([{"jsonrpc": "2.0", "method": "disconnect", "params": {"peer_id": "x"}}])
         await client.silent()
 

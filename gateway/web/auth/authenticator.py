@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import binascii
 import time
+import unicodedata
 from collections.abc import Callable
 
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket
 
-from gateway.identity.model import User
+from gateway.identity.model import User, fold
 from gateway.web.auth.audit import AuditLog
 from gateway.web.auth.sign_ins import SignIn, SignIns
 from gateway.web.auth.tokens import TokenError, Tokens, looks_like_token
@@ -116,7 +117,9 @@ class Authenticator:
         Numbers and URIs are never guests': a guest called "1001" would catch the calls of extension 1001.
         """
         number = not any(char.isalpha() for char in name)
-        if number or "@" in name or ":" in name or name.casefold() in RESERVED or self._gateway.is_configured(name):
+        if number or "@" in name or ":" in name or self._gateway.is_configured(name):
+            return None
+        if fold(name) in RESERVED or unicodedata.normalize("NFKC", name) != name:
             return None
         return await self._gateway.authenticate(name, None)
 

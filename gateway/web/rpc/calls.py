@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import Protocol
 
 from gateway.call.status import Cause, cause_of_word
@@ -49,7 +50,15 @@ class Entry:
     """Whose offer waits for an answer in the middle of the call: "", "ours" or "theirs"."""
     candidates: int = 0
     held: list[Callable[[], None]] | None = field(default_factory=list)
-    """Events that came before the client was told of the call; None once it was."""
+    """What is to be told once the client knows of the call; None once it does."""
+    on_end: Callable[[], None] | None = None
+    """Gives back what the call took up; run once."""
+
+    def over(self) -> None:
+        """The call takes nothing up any more."""
+        on_end, self.on_end = self.on_end, None
+        if on_end is not None:
+            on_end()
 
 
 class CallListener(Protocol):
@@ -62,7 +71,7 @@ class CallListener(Protocol):
 
     def tell_candidate(self, entry: Entry, candidate: str, mid: str | None) -> None: ...
 
-    def tell_state(self, entry: Entry, cause: Cause | None) -> None: ...
+    def tell_state(self, entry: Entry, state: State, cause: Cause | None) -> None: ...
 
     def tell_disconnected(self, entry: Entry, cause: Cause) -> None: ...
 
@@ -91,6 +100,14 @@ class Calls:
         """Whether no further call fits on this connection."""
         return len(self) >= self._settings.max_calls_per_connection
 
+    def entries(self) -> list[Entry]:
+        """Every call, in order of its beginning."""
+        return list(self._entries.values())
+
+    def by_id(self, call_id: str) -> Entry | None:
+        """The call of that id."""
+        return self._entries.get(call_id)
+
     def find(self, peer_id: str, call_id: str | None = None) -> Entry | None:
         """The call with that peer, the latest one unless `call_id` says which."""
         if call_id is not None:
@@ -113,22 +130,37 @@ class Calls:
         if not self._placing:
             self._early.clear()
 
-    def placed(self, call: WebCall, peer_id: str, offer_id: str, inline: asyncio.Future[str] | None) -> Entry:
-        """The gateway took it; events are held until `release`."""
-        entry = Entry(call, peer_id, True, State.CALLING, offer_id, inline=inline)
-        entry.held = self._early.pop(call.id, [])
+    def placed(
+        self,
+        call: WebCall,
+        peer_id: str,
+        offer_id: str,
+        inline: asyncio.Future[str] | None,
+        on_end: Callable[[], None] | None = None,
+    ) -> Entry:
+        """The gateway took it; nothing is told of it until `release`."""
+        entry = Entry(call, peer_id, True, State.CALLING, offer_id, inline=inline, on_end=on_end)
         self._entries[call.id] = entry
+        self._tell(entry, partial(self._listener.tell_state, entry, State.CALLING, None))
+        for event in self._early.pop(call.id, []):
+            event()
         self.not_placed()
         if self._closed:
+            entry.over()
             call.hangup(Cause.CANCELLED)
         return entry
 
     def release(self, entry: Entry) -> None:
         """The client knows of the call: tell it what happened meanwhile."""
         held, entry.held = entry.held or [], None
-        self._listener.tell_state(entry, None)
-        for event in held:
-            event()
+        for notice in held:
+            notice()
+
+    def _tell(self, entry: Entry, notice: Callable[[], None]) -> None:
+        if entry.held is not None:
+            entry.held.append(notice)
+        else:
+            notice()
 
     def accept(self, entry: Entry, sdp: str | None) -> bool:
         """The client answers an offer of ours, None refuses a re-offer; False when none waits."""
@@ -177,6 +209,7 @@ class Calls:
         self._closed = True
         entries, self._entries = list(self._entries.values()), {}
         for entry in entries:
+            entry.over()
             if entry.inline is not None:
                 entry.inline.cancel()
             if not entry.outgoing and entry.state is State.RINGING:
@@ -218,21 +251,24 @@ class Calls:
         def handle(entry: Entry) -> None:
             if kind == "offer" and sdp is not None:
                 entry.updating = "theirs"
-                self._listener.tell_offer(entry, sdp)
+                self._tell(entry, partial(self._listener.tell_offer, entry, sdp))
             elif entry.updating == "ours":
                 entry.updating = ""
-                self._listener.tell_answer(entry, sdp)
+                self._tell(entry, partial(self._listener.tell_answer, entry, sdp))
 
         self._on(call, handle)
 
     def candidate(self, call: WebCall, candidate: str, mid: str | None) -> None:
-        self._on(call, lambda entry: self._listener.tell_candidate(entry, candidate, mid))
+        def handle(entry: Entry) -> None:
+            self._tell(entry, partial(self._listener.tell_candidate, entry, candidate, mid))
+
+        self._on(call, handle)
 
     def ended(self, call: WebCall, cause: Cause) -> None:
         def handle(entry: Entry) -> None:
             del self._entries[call.id]
             self._finish(entry, cause)
-            self._listener.tell_disconnected(entry, cause)
+            self._tell(entry, partial(self._listener.tell_disconnected, entry, cause))
 
         self._on(call, handle)
 
@@ -242,26 +278,24 @@ class Calls:
             if self._placing:
                 self._early.setdefault(call.id, []).append(lambda: self._on(call, handle))
             return
-        if entry.held is not None:
-            entry.held.append(lambda: self._on(call, handle))
-        else:
-            handle(entry)
+        handle(entry)
 
     def _describe(self, entry: Entry, sdp: str | None) -> None:
         if sdp is None or entry.described:
             return
         entry.described = True
         if entry.inline is None:
-            self._listener.tell_answer(entry, sdp)
+            self._tell(entry, partial(self._listener.tell_answer, entry, sdp))
         elif not entry.inline.done():
             entry.inline.set_result(sdp)
 
     def _advance(self, entry: Entry, state: State) -> None:
         entry.state = state
-        self._listener.tell_state(entry, None)
+        self._tell(entry, partial(self._listener.tell_state, entry, state, None))
 
     def _finish(self, entry: Entry, cause: Cause) -> None:
         if entry.inline is not None and not entry.inline.done():
             entry.inline.set_exception(CallEnded(cause))
         entry.state = State.ENDED
-        self._listener.tell_state(entry, cause)
+        entry.over()
+        self._tell(entry, partial(self._listener.tell_state, entry, State.ENDED, cause))

@@ -36,7 +36,8 @@ class Request:
     """One call or notification."""
 
     method: str
-    params: dict[str, Any]
+    params: dict[str, Any] | list[Any]
+    """By name or by position (JSON-RPC 2.0 section 4.2)."""
     id: RequestId
     notification: bool
     """It has no id: nothing is ever answered (JSON-RPC 2.0 section 4.1)."""
@@ -93,8 +94,8 @@ def _entry(value: Any) -> Request | Refused | None:
     if not isinstance(method, str) or not 0 < len(method) <= _MAX_METHOD:
         return Refused(RpcError(INVALID_REQUEST, "The method is missing or not a short string."), request_id)
     params = value.get("params", {})
-    if not isinstance(params, dict):
-        error = RpcError(INVALID_PARAMS, "Parameters go by name, in an object.")
+    if not isinstance(params, dict | list):
+        error = RpcError(INVALID_PARAMS, "Parameters are an object, by name, or an array, by position.")
         return Refused(error, request_id) if "id" in value else None
     return Request(method, params, request_id, "id" not in value)
 

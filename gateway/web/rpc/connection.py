@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter
@@ -11,8 +12,8 @@ from starlette.websockets import WebSocket
 
 from gateway.web.auth.authenticator import Authenticator
 from gateway.web.facade import Gateway
+from gateway.web.limits import ConnectionCounter
 from gateway.web.outbox import Close, Outbox
-from gateway.web.rpc import methods, remotemedia
 from gateway.web.rpc.codec import (
     INTERNAL_ERROR,
     METHOD_NOT_FOUND,
@@ -25,24 +26,15 @@ from gateway.web.rpc.codec import (
     parse,
     result,
 )
-from gateway.web.rpc.dialects import RemoteMediaDialect
 from gateway.web.rpc.hub import Hub
-from gateway.web.rpc.methods import Handler, Reply
-from gateway.web.rpc.params import Params
+from gateway.web.rpc.methods import Reply
 from gateway.web.rpc.peer import Context, Peer
+from gateway.web.rpc.table import METHODS
+from gateway.web.rpc.topics import Topics
 from gateway.web.settings import WebSettings
 from gateway.web.sockets import SocketGate
 
 log = logging.getLogger(__name__)
-
-
-async def _list_peers(peer: Peer, params: Params) -> Reply:
-    """list_peers{}: in the shape of the dialect the peer announced itself in."""
-    second = isinstance(peer.dialect, RemoteMediaDialect)
-    return await (remotemedia.peer_list if second else methods.list_peers)(peer, params)
-
-
-METHODS: dict[str, Handler] = {**methods.METHODS, **remotemedia.METHODS, "list_peers": _list_peers}
 
 
 class Connection:
@@ -84,32 +76,32 @@ class Connection:
             task.add_done_callback(self._tasks.discard)
         else:
             self._respond(_response(entry, outcome))
-        if isinstance(outcome, Reply) and outcome.then is not None:
-            outcome.then()
+            _after(outcome)
 
     async def _later(self, entry: Request | Refused, reply: Reply) -> None:
         outcome = await self._awaited(reply)
         self._respond(_response(entry, outcome))
-        if reply.sent is not None and isinstance(outcome, Reply):
-            reply.sent()
+        _after(Reply({}, reply.then, reply.sent if isinstance(outcome, Reply) else None))
 
     async def _batch(self, frame: Frame) -> None:
         outcomes: list[tuple[Request | Refused, Reply | RpcError]] = []
+        failed: list[Callable[[], None]] = []
         for entry in frame.entries:
             outcome = await self._call(entry)
-            if isinstance(outcome, Reply) and not isinstance(outcome.value, dict):
-                # The call must be released first: its answer is one of the events that are held.
-                if outcome.then is not None:
-                    outcome.then()
-                awaited = await self._awaited(outcome)
-                outcome = Reply(awaited.value, outcome.sent) if isinstance(awaited, Reply) else awaited
+            reply = outcome if isinstance(outcome, Reply) else None
+            if reply is not None and not isinstance(reply.value, dict):
+                awaited = await self._awaited(reply)
+                outcome = Reply(awaited.value, reply.then, reply.sent) if isinstance(awaited, Reply) else awaited
+                if reply.then is not None and not isinstance(awaited, Reply):
+                    failed.append(reply.then)
             outcomes.append((entry, outcome))
         responses = [body for entry, outcome in outcomes if (body := _response(entry, outcome)) is not None]
         if responses:
             self._outbox.send(encode(responses))
         for _, outcome in outcomes:
-            if isinstance(outcome, Reply) and outcome.then is not None:
-                outcome.then()
+            _after(outcome)
+        for then in failed:
+            then()
 
     def _respond(self, body: dict[str, Any] | None) -> None:
         if body is not None:
@@ -118,11 +110,11 @@ class Connection:
     async def _call(self, entry: Request | Refused) -> Reply | RpcError:
         if isinstance(entry, Refused):
             return entry.error
-        handler = METHODS.get(entry.method)
-        if handler is None:
+        method = METHODS.get(entry.method)
+        if method is None:
             return RpcError(METHOD_NOT_FOUND, "Method not found")
         try:
-            return await handler(self._peer, Params(entry.params))
+            return await method.handler(self._peer, method.params(entry.params))
         except RpcError as error:
             return error
         except Exception:
@@ -147,6 +139,14 @@ class Connection:
         self._peer.gone()
 
 
+def _after(outcome: Reply | RpcError) -> None:
+    """What is told once the response is out."""
+    if isinstance(outcome, Reply):
+        for step in (outcome.then, outcome.sent):
+            if step is not None:
+                step()
+
+
 def _response(entry: Request | Refused, outcome: Reply | RpcError) -> dict[str, Any] | None:
     if isinstance(entry, Request) and entry.notification:
         return None
@@ -157,10 +157,12 @@ def _response(entry: Request | Refused, outcome: Reply | RpcError) -> dict[str, 
 
 
 def create_router(gateway: Gateway, authenticator: Authenticator, gate: SocketGate, settings: WebSettings) -> APIRouter:
-    """The WebSocket route /rpc."""
+    """The WebSocket routes /rpc, and / for clients that know the host only."""
     router = APIRouter()
-    context = Context(gateway, Hub(), authenticator, settings)
+    guest_calls = ConnectionCounter(settings.guest_calls, settings.guest_calls_per_address)
+    context = Context(gateway, Hub(), authenticator, settings, guest_calls, Topics())
 
+    @router.websocket("/")
     @router.websocket("/rpc")
     async def rpc(websocket: WebSocket) -> None:
         async with gate.entered(websocket) as socket:

@@ -63,7 +63,7 @@ class Dialect(Protocol):
 
     def disconnected(self, peer_id: str, reason: str | None) -> Notice: ...
 
-    def call_state(self, entry: Entry, cause: Cause | None, previous: str, now_ms: int) -> Notice: ...
+    def call_state(self, entry: Entry, state: State, cause: Cause | None, previous: str, now_ms: int) -> Notice: ...
 
 
 def _without_none(**params: Any) -> dict[str, Any]:
@@ -99,10 +99,10 @@ class PlainDialect:
     def disconnected(self, peer_id: str, reason: str | None) -> Notice:
         return "peer_disconnected", _without_none(peer_id=peer_id, reason=reason)
 
-    def call_state(self, entry: Entry, cause: Cause | None, previous: str, now_ms: int) -> Notice:
+    def call_state(self, entry: Entry, state: State, cause: Cause | None, previous: str, now_ms: int) -> Notice:
         return "call_state", _without_none(
             peer_id=entry.peer_id,
-            state=entry.state.value,
+            state=state.value,
             cause=cause.word if cause else None,
             reason=cause.sentence if cause else None,
         )
@@ -123,11 +123,11 @@ _REMOTEMEDIA_CODES = {
 _CONNECTION_STATES = {State.CALLING: "connecting", State.RINGING: "connecting", State.ANSWERED: "connected"}
 
 
-def connection_state(entry: Entry, cause: Cause | None) -> str:
+def connection_state(state: State, cause: Cause | None) -> str:
     """The RTCPeerConnectionState word for a call's state."""
-    if entry.state is State.ENDED:
+    if state is State.ENDED:
         return "closed" if cause in (None, Cause.NORMAL, Cause.CANCELLED) else "failed"
-    return _CONNECTION_STATES[entry.state]
+    return _CONNECTION_STATES[state]
 
 
 class RemoteMediaDialect:
@@ -164,10 +164,10 @@ class RemoteMediaDialect:
     def disconnected(self, peer_id: str, reason: str | None) -> Notice:
         return "peer.disconnected", _without_none(peer_id=peer_id, reason=reason)
 
-    def call_state(self, entry: Entry, cause: Cause | None, previous: str, now_ms: int) -> Notice:
+    def call_state(self, entry: Entry, state: State, cause: Cause | None, previous: str, now_ms: int) -> Notice:
         return "peer.state_change", _without_none(
             peer_id=entry.peer_id,
-            connection_state=connection_state(entry, cause),
+            connection_state=connection_state(state, cause),
             previous_state=previous or None,
             timestamp=now_ms,
             cause=cause.word if cause else None,

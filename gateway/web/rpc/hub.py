@@ -19,6 +19,9 @@ class Device(Protocol):
     def listing(self) -> dict[str, Any]:
         """`capabilities`, `metadata` and `connected_at` as it announced them."""
 
+    def sees(self, peer_id: str) -> bool:
+        """Whether it is told of that peer: guests only of whom they may call."""
+
     def knows(self, peer_id: str) -> bool:
         """Whether it has a relayed session with that peer."""
 
@@ -50,7 +53,8 @@ class Hub:
             devices.append(device)
             return True
         for other in self._devices():
-            other.notify_joined(device)
+            if other.sees(device.peer_id):
+                other.notify_joined(device)
         self._peers[device.peer_id] = [device]
         return True
 
@@ -64,7 +68,8 @@ class Hub:
             return
         del self._peers[device.peer_id]
         for other in self._devices():
-            other.notify_left(device.peer_id)
+            if other.sees(device.peer_id):
+                other.notify_left(device.peer_id)
 
     def guest(self, peer_id: str) -> Device | None:
         """The guest announced under that id: offers to it are relayed, not placed."""
@@ -78,16 +83,13 @@ class Hub:
                 return device
         return None
 
-    def listing(self) -> list[tuple[str, dict[str, Any]]]:
-        """Every announced peer with what it announced."""
-        return [(peer_id, devices[0].listing) for peer_id, devices in self._peers.items()]
+    def listing(self, viewer: Device) -> list[tuple[str, dict[str, Any]]]:
+        """Every announced peer that `viewer` sees, with what it announced."""
+        return [(peer_id, devices[0].listing) for peer_id, devices in self._peers.items() if viewer.sees(peer_id)]
 
-    def others(self, peer_id: str) -> list[str]:
-        """Ids of all announced peers but that one."""
-        return [other for other in self._peers if other != peer_id]
-
-    def __len__(self) -> int:
-        return len(self._peers)
+    def others(self, viewer: Device) -> list[str]:
+        """Ids of the announced peers that `viewer` sees, without its own."""
+        return [other for other in self._peers if other != viewer.peer_id and viewer.sees(other)]
 
     def _devices(self) -> Iterator[Device]:
         for devices in list(self._peers.values()):

@@ -23,9 +23,9 @@ class Reply:
     value: dict[str, Any] | Callable[[], Awaitable[dict[str, Any]]]
     """The result, or how to wait for it; the connection goes on meanwhile."""
     then: Callable[[], None] | None = None
-    """Run after a result at hand was sent, or as soon as a later one is under way."""
+    """Run after the result, or the error of a later one, was sent."""
     sent: Callable[[], None] | None = None
-    """Run after a later result was sent."""
+    """Run after that, if it was a result."""
 
 
 Handler = Callable[[Peer, Params], Awaitable[Reply]]
@@ -175,7 +175,7 @@ async def list_peers(peer: Peer, params: Params) -> Reply:
     peer.announced()
     peers = [
         {"peer_id": peer_id, "capabilities": flags(listing["capabilities"]), "state": "available"}
-        for peer_id, listing in peer.context.hub.listing()
+        for peer_id, listing in peer.context.hub.listing(peer)
     ]
     return Reply({"peers": peers, "count": len(peers)})
 

@@ -6,7 +6,9 @@ import asyncio
 import time
 import uuid
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from gateway.call.status import Cause
@@ -14,11 +16,13 @@ from gateway.identity.model import User
 from gateway.web.auth.authenticator import Authenticator, TooManyFailures
 from gateway.web.checks import is_target
 from gateway.web.facade import Gateway, PlaceError
+from gateway.web.limits import ConnectionCounter
 from gateway.web.outbox import Close, Outbox
 from gateway.web.rpc import codec
-from gateway.web.rpc.calls import Calls, Entry
+from gateway.web.rpc.calls import Calls, Entry, State
 from gateway.web.rpc.dialects import Dialect, Notice, PlainDialect, Problem, connection_state, problem_of
 from gateway.web.rpc.hub import Device, Hub
+from gateway.web.rpc.topics import Topics
 from gateway.web.settings import WebSettings
 
 _MAX_RELAYED = 64
@@ -34,6 +38,8 @@ class Context:
     hub: Hub
     authenticator: Authenticator
     settings: WebSettings
+    guest_calls: ConnectionCounter
+    topics: Topics
 
 
 class Peer:
@@ -69,15 +75,16 @@ class Peer:
         self.is_guest = not self.context.gateway.is_configured(user.id)
         now_ms = int(time.time() * 1000)
         self.listing = {"capabilities": capabilities, "metadata": metadata, "connected_at": now_ms}
-        if not self.context.hub.join(self):
-            self.peer_id = ""
-            raise dialect.error(Problem.ALREADY_ANNOUNCED, f"Peer already announced: {peer_id}")
         self.user = user
+        if not self.context.hub.join(self):
+            self.user, self.peer_id = None, ""
+            raise dialect.error(Problem.ALREADY_ANNOUNCED, f"Peer already announced: {peer_id}")
         self.context.gateway.connect(user.id, self.calls)
+        others = self.context.hub.others(self)
         return {
             "peer_id": user.id,
-            "peers_count": len(self.context.hub),
-            "other_peers": self.context.hub.others(user.id),
+            "peers_count": 1 + len(others),
+            "other_peers": others,
         }
 
     async def _identify(self, dialect: Dialect, peer_id: str, token: str | None) -> User:
@@ -102,9 +109,15 @@ class Peer:
             raise self.dialect.error(Problem.NOT_ANNOUNCED, "Not announced: call announce first")
         return self.user
 
+    def sees(self, peer_id: str) -> bool:
+        if self.user is None:
+            return False
+        return not self.is_guest or peer_id == self.peer_id or self.context.gateway.may_call(self.user, peer_id)
+
     def gone(self) -> None:
         """The socket is closed: end its calls, tell the others."""
         self.calls.close()
+        self.context.topics.forget(self)
         if self.user is not None:
             self.context.gateway.disconnect(self.user.id, self.calls)
             self.context.hub.leave(self)
@@ -119,20 +132,33 @@ class Peer:
         if self.calls.full:
             raise self.dialect.error(Problem.LIMIT, "Too many calls on this connection")
         future = asyncio.get_running_loop().create_future() if inline else None
+        leave = self._enter_as_guest(caller)
         self.calls.placing()
         try:
             async with asyncio.timeout(self.context.settings.setup_timeout):
                 call = await self.context.gateway.place(self.calls, caller, to, sdp, self._address)
         except PlaceError as error:
+            leave()
             self.calls.not_placed()
-            raise self.place_error(to, error) from None
+            raise self.place_error(to, error, caller) from None
         except TimeoutError:
+            leave()
             self.calls.not_placed()
             raise self.dialect.error(Problem.TIMEOUT, Cause.NO_ANSWER.sentence, _cause_data(Cause.NO_ANSWER)) from None
         except BaseException:
+            leave()
             self.calls.not_placed()
             raise
-        return self.calls.placed(call, to, f"{caller.id}_{to}_{int(time.time() * 1000)}", future)
+        return self.calls.placed(call, to, f"{caller.id}_{to}_{int(time.time() * 1000)}", future, leave)
+
+    def _enter_as_guest(self, caller: User) -> Callable[[], None]:
+        """Count a guest's call; what gives its place back. The dialect's error when guests have all they may."""
+        if self.context.gateway.is_configured(caller.id):
+            return lambda: None
+        if not self.context.guest_calls.enter(self._address):
+            data = _cause_data(Cause.OVERLOADED)
+            raise self.dialect.error(Problem.LIMIT, "Too many calls of guests, try again later", data)
+        return partial(self.context.guest_calls.leave, self._address)
 
     async def passing_guest(self) -> User:
         """The caller of an offer without an announcement: the announced user, or a guest for this call."""
@@ -143,16 +169,21 @@ class Peer:
             raise self.dialect.error(Problem.AUTHENTICATION, "Authentication required")
         return guest
 
-    def place_error(self, to: str, error: PlaceError) -> codec.RpcError:
+    def place_error(self, to: str, error: PlaceError, caller: User) -> codec.RpcError:
         """What the client is told of a call that the gateway did not take."""
         if error.cause is Cause.NOT_FOUND:
             return self.not_found(to)
+        if error.cause is Cause.FORBIDDEN and not self.context.gateway.is_configured(caller.id):
+            return self.not_found(to, Cause.FORBIDDEN)
         data = {"cause": error.cause.word, "status": error.status, "reason": error.cause.sentence}
         return self.dialect.error(problem_of(error.cause, error.status), str(error), data)
 
-    def not_found(self, peer_id: str) -> codec.RpcError:
-        """Nobody of that id: neither announced nor in a call with this client, nor known to the gateway."""
-        return self.dialect.error(Problem.NOT_FOUND, f"Peer not found: {peer_id}", _cause_data(Cause.NOT_FOUND))
+    def not_found(self, peer_id: str, cause: Cause = Cause.NOT_FOUND) -> codec.RpcError:
+        """Nobody of that id: neither announced nor in a call with this client, nor known to the gateway.
+
+        A guest hears the same, with the cause "forbidden", of everybody it may not call, there or not.
+        """
+        return self.dialect.error(Problem.NOT_FOUND, f"Peer not found: {peer_id}", _cause_data(cause))
 
     # Relayed sessions, peer to peer.
 
@@ -175,8 +206,11 @@ class Peer:
     def guest_called(self, peer_id: str) -> Device | None:
         """The guest an offer is relayed to; from now on it may answer this connection."""
         target = self.context.hub.guest(peer_id)
-        if target is not None:
-            self._remember(peer_id)
+        if target is None:
+            return None
+        if not self.context.gateway.may_call(self.announced(), peer_id):
+            raise self.not_found(peer_id, Cause.FORBIDDEN)
+        self._remember(peer_id)
         return target
 
     def relay_offer(self, source: str, offer_id: str, sdp: str, kind: str) -> None:
@@ -212,16 +246,19 @@ class Peer:
         notice = self.dialect.candidate(self.peer_id, entry.peer_id, candidate, mid, None if not candidate else 0)
         self._notify(notice, call_id=entry.call.id)
 
-    def tell_state(self, entry: Entry, cause: Cause | None) -> None:
+    def tell_state(self, entry: Entry, state: State, cause: Cause | None) -> None:
         previous = self._states.get(entry.call.id, "")
-        self._states[entry.call.id] = connection_state(entry, cause)
+        self._states[entry.call.id] = connection_state(state, cause)
         if len(self._states) > _KNOWN_AFTER_END:
             self._states.popitem(last=False)
-        notice = self.dialect.call_state(entry, cause, previous, int(time.time() * 1000))
+        notice = self.dialect.call_state(entry, state, cause, previous, int(time.time() * 1000))
         self._notify(notice, call_id=entry.call.id)
 
     def tell_disconnected(self, entry: Entry, cause: Cause) -> None:
         self._notify(self.dialect.disconnected(entry.peer_id, cause.word), call_id=entry.call.id)
+
+    def tell(self, method: str, params: dict[str, Any]) -> None:
+        self._notify((method, params))
 
     def _notify(self, notice: Notice, **extra: Any) -> None:
         method, params = notice

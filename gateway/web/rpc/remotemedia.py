@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-import socket
 import time
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 from gateway.web.rpc.calls import Entry
 from gateway.web.rpc.dialects import SERVER_PEER, Problem, RemoteMediaDialect, words
@@ -100,19 +100,25 @@ async def peer_list(peer: Peer, params: Params) -> Reply:
             "metadata": listing["metadata"],
             "connected_at": listing["connected_at"],
         }
-        for peer_id, listing in peer.context.hub.listing()
+        for peer_id, listing in peer.context.hub.listing(peer)
     ]
     return Reply({"peers": peers, "count": len(peers)})
 
 
 async def server_info(peer: Peer, params: Params) -> Reply:
-    """server.info{}: the address this client reached us at; inner addresses are nobody's business."""
+    """server.info{}: for who announced itself, the address it reached us at; the name is the public one.
+
+    Our machine's own name and inner addresses are nobody's business, least of all a stranger's.
+    """
     addresses = []
-    try:
-        addresses.append({"ip": str(ipaddress.ip_address(peer.local_address)), "is_default": True})
-    except ValueError:
-        pass
-    return Reply({"addresses": addresses, "hostname": socket.gethostname()})
+    settings = peer.context.settings
+    public = urlsplit(settings.public_url).hostname
+    if peer.user is not None:
+        try:
+            addresses.append({"ip": str(ipaddress.ip_address(public or peer.local_address)), "is_default": True})
+        except ValueError:
+            pass
+    return Reply({"addresses": addresses, "hostname": public or settings.issuer})
 
 
 METHODS: dict[str, Handler] = {

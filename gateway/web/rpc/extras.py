@@ -1,0 +1,140 @@
+"""Methods beside the two dialects: `ping`, the calls of this connection (`call.*`), and topics (`control.*`)."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, NoReturn
+
+from gateway.web import checks
+from gateway.web.rpc.calls import Entry
+from gateway.web.rpc.dialects import Problem
+from gateway.web.rpc.methods import Handler, Reply
+from gateway.web.rpc.params import Params, invalid
+from gateway.web.rpc.peer import Peer
+
+_MAX_DATA = 16_384
+_NOT_YET = {
+    "call.transfer": "calls cannot be transferred over JSON-RPC yet",
+    "call.record": "calls cannot be recorded yet",
+    "control.set_node_state": "there is no pipeline whose nodes have a state",
+    "control.flush_audio": "there is no pipeline whose audio could be flushed",
+}
+
+
+async def ping(peer: Peer, params: Params) -> Reply:
+    """ping{}: also before announce."""
+    return Reply({"pong": True, "timestamp": int(time.time() * 1000)})
+
+
+def _entry(peer: Peer, params: Params) -> Entry:
+    call_id = params.identifier("call_id")
+    entry = peer.calls.by_id(call_id)
+    if entry is None:
+        raise peer.not_found(call_id)
+    return entry
+
+
+def _shown(entry: Entry) -> dict[str, Any]:
+    return {
+        "call_id": entry.call.id,
+        "peer_id": entry.peer_id,
+        "from_name": entry.caller_name,
+        "direction": "outgoing" if entry.outgoing else "incoming",
+        "state": entry.state.value,
+    }
+
+
+async def call_list(peer: Peer, params: Params) -> Reply:
+    """call.list{}: the calls of this connection."""
+    calls = [_shown(entry) for entry in peer.calls.entries()]
+    return Reply({"calls": calls, "count": len(calls)})
+
+
+async def call_dtmf(peer: Peer, params: Params) -> Reply:
+    """call.dtmf{call_id, digit, duration?}"""
+    entry, digit, duration = _entry(peer, params), params.digit(), params.duration()
+    entry.call.digit(digit, duration)
+    return Reply({"call_id": entry.call.id, "digit": digit})
+
+
+async def call_hangup(peer: Peer, params: Params) -> Reply:
+    """call.hangup{call_id, reason?}: as disconnect does."""
+    entry = _entry(peer, params)
+    peer.calls.hang_up(entry, params.reason())
+    return Reply({"call_id": entry.call.id})
+
+
+async def call_hold(peer: Peer, params: Params) -> Reply:
+    """call.hold{call_id, sdp}: the offer whose media is sendonly or inactive (RFC 3264 section 8.4)."""
+    return _change(peer, params, ("sendonly", "inactive"))
+
+
+async def call_resume(peer: Peer, params: Params) -> Reply:
+    """call.resume{call_id, sdp}: the offer whose media is sendrecv again."""
+    return _change(peer, params, ("sendrecv", "recvonly"))
+
+
+def _change(peer: Peer, params: Params, directions: tuple[str, ...]) -> Reply:
+    entry, sdp = _entry(peer, params), params.sdp()
+    if not any(f"a={direction}" in sdp.splitlines() for direction in directions):
+        raise peer.dialect.error(Problem.BAD_OFFER, f"The offer must say a={' or a='.join(directions)}")
+    if not peer.calls.reoffer(entry, sdp):
+        raise peer.dialect.error(Problem.IN_PROGRESS, "Negotiation in progress")
+    return Reply({"call_id": entry.call.id})
+
+
+def _not_yet(method: str) -> Handler:
+    async def refuse(peer: Peer, params: Params) -> NoReturn:
+        peer.announced()
+        raise peer.dialect.error(Problem.REFUSED, f"Not supported: {_NOT_YET[method]}", {"reason": "not-supported"})
+
+    return refuse
+
+
+def _topic(peer: Peer, params: Params) -> str:
+    peer.announced()
+    if peer.is_guest:
+        raise peer.dialect.error(Problem.AUTHENTICATION, "Authentication required")
+    return params.identifier("topic")
+
+
+async def subscribe(peer: Peer, params: Params) -> Reply:
+    """control.subscribe{topic}: what others publish there comes as control.event."""
+    topic = _topic(peer, params)
+    if not peer.context.topics.subscribe(topic, peer):
+        raise peer.dialect.error(Problem.LIMIT, "Too many topics")
+    return Reply({"success": True, "topic": topic})
+
+
+async def unsubscribe(peer: Peer, params: Params) -> Reply:
+    """control.unsubscribe{topic}"""
+    topic = _topic(peer, params)
+    peer.context.topics.unsubscribe(topic, peer)
+    return Reply({"success": True, "topic": topic})
+
+
+async def publish(peer: Peer, params: Params) -> Reply:
+    """control.publish{topic, data}: the result says how many were told."""
+    topic, data = _topic(peer, params), params.raw.get("data")
+    if not checks.is_small(data, _MAX_DATA):
+        raise invalid("data", "at most 16384 characters of JSON")
+    event = {"topic": topic, "from": peer.peer_id, "data": data, "timestamp": int(time.time() * 1000)}
+    told = peer.context.topics.subscribers(topic)
+    for subscriber in told:
+        if subscriber is not peer:
+            subscriber.tell("control.event", event)
+    return Reply({"success": True, "topic": topic, "delivered": sum(1 for other in told if other is not peer)})
+
+
+HANDLERS: dict[str, Handler] = {
+    "ping": ping,
+    "call.list": call_list,
+    "call.dtmf": call_dtmf,
+    "call.hangup": call_hangup,
+    "call.hold": call_hold,
+    "call.resume": call_resume,
+    "control.subscribe": subscribe,
+    "control.unsubscribe": unsubscribe,
+    "control.publish": publish,
+    **{method: _not_yet(method) for method in _NOT_YET},
+}

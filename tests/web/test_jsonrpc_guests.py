@@ -1,0 +1,90 @@
+"""What guests may do and see: whom they may call, no more, and never the lines of people with accounts."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.web.app import WebSettings
+from tests.web.fake import ANSWER, SDP, FakeGateway, rpc, running
+
+
+def _bounded() -> FakeGateway:
+    gateway = FakeGateway()
+    gateway.guests_may_call = ("600", "ben")
+    return gateway
+
+
+async def test_guests_reach_only_guests_they_may_call() -> None:
+    """web.guests_may_call bounds relayed offers too; who may not be called is not there."""
+    async with running(_bounded()) as server, rpc(server, "ann") as ann, rpc(server, "ben") as ben:
+        await ann.ok("offer", to_peer_id="ben", sdp=SDP)
+        assert (await ben.notified("offer"))["from_peer_id"] == "ann"
+        for other in ("ann", "nobody", "alice", "forbidden"):
+            error = await ben.fails("offer", to_peer_id=other, sdp=SDP) if other != "alice" else None
+            if error is not None:
+                assert error["message"] == f"Peer not found: {other}"
+                assert error["code"] == -32000
+        await ben.ok("answer", to_peer_id="ann", sdp=ANSWER)
+        assert (await ann.notified("answer"))["sdp"] == ANSWER
+
+
+async def test_guests_are_not_given_the_list_of_users() -> None:
+    """Nor told who comes and goes; users see everybody."""
+    async with (
+        running(_bounded()) as server,
+        rpc(server, "alice", token="wonder") as alice,
+        rpc(server, "ann") as ann,
+    ):
+        assert (await ann.ok("list_peers"))["peers"] == [{"peer_id": "ann", "capabilities": {}, "state": "available"}]
+        async with rpc(server) as ben:
+            announced = await ben.ok("announce", peer_id="ben")
+            assert announced == {"peer_id": "ben", "peers_count": 1, "other_peers": []}
+            assert (await ann.notified("peer_joined"))["peer_id"] == "ben"
+            assert (await alice.ok("list_peers"))["count"] == 3
+        async with rpc(server, "bob", token="builder"):
+            assert (await ann.notified("peer_left"))["peer_id"] == "ben"
+            await ann.silent()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Alice", "ALICE", "remotemedia-server", "RemoteMedia-Server", "\uff52emotemedia-server", "\uff41nn", "1001"],
+)
+async def test_guests_cannot_go_by_a_name_that_could_be_somebodys(name: str) -> None:
+    """Not in other letters, not in full width, not the server's own."""
+    async with running(FakeGateway()) as server, rpc(server) as client:
+        assert "Authentication" in (await client.fails("announce", peer_id=name))["message"]
+
+
+async def test_strangers_are_not_told_about_the_machine() -> None:
+    """server.info: the public name; the address to those who announced themselves."""
+    settings = WebSettings(issuer="gateway.example")
+    async with running(FakeGateway(), settings) as server, rpc(server) as client:
+        assert await client.ok("server.info") == {"addresses": [], "hostname": "gateway.example"}
+        await client.ok("announce", peer_id="ann")
+        assert (await client.ok("server.info"))["addresses"] == [{"ip": "127.0.0.1", "is_default": True}]
+    public = WebSettings(public_url="https://phone.example/soft")
+    async with running(FakeGateway(), public) as server, rpc(server, "ann") as client:
+        assert await client.ok("server.info") == {"addresses": [], "hostname": "phone.example"}
+
+
+async def test_guests_leave_lines_for_people_with_accounts() -> None:
+    """A share for each source and for all guests; a call that ended, failed or never came about gives it back."""
+    gateway = FakeGateway()
+    settings = WebSettings(guest_calls_per_address=2, guest_calls=3)
+    async with (
+        running(gateway, settings) as server,
+        rpc(server, "ann") as ann,
+        rpc(server, "alice", token="wonder") as alice,
+    ):
+        assert (await ann.fails("offer", to_peer_id="codec", sdp=SDP))["data"]["cause"] == "not-acceptable"
+        await ann.ok("offer", to_peer_id="600", sdp=SDP)
+        second = await ann.ok("offer", to_peer_id="601", sdp=SDP)
+        assert (await ann.fails("offer", to_peer_id="602", sdp=SDP))["data"]["cause"] == "overloaded"
+        await alice.ok("offer", to_peer_id="1001", sdp=SDP)
+        await alice.ok("offer", to_peer_id="1002", sdp=SDP)
+        await ann.ok("disconnect", peer_id="601", call_id=second["call_id"])
+        await ann.ok("offer", to_peer_id="602", sdp=SDP)
+        async with rpc(server, "ben") as ben:
+            assert (await ben.fails("offer", to_peer_id="600", sdp=SDP))["data"]["cause"] == "overloaded"
+    assert [call.log for call in gateway.calls if call.to == "601"] != [[]]
