@@ -131,8 +131,12 @@ class UserAgent:
             call_id=self.token(),
             cseq=1,
             route=hops,
-            contact=self._core.contact(self._flow_for_contact(hop), sender.uri.user),
-            headers=[*fields, *self._core.common_fields()],
+            contact=self._core.contact(
+                self._flow_for_contact(hop),
+                sender.uri.user,
+                secure="sips" in (uri.scheme, *[hop.uri.scheme for hop in hops[:1]]),
+            ),
+            headers=[*fields, *self._core.request_fields()],
             body=body,
             content_type=content_type if body else None,
             max_forwards=max_forwards,
@@ -184,7 +188,7 @@ class UserAgent:
         sender = self._sender(caller).with_tag(self.token())
         number = cseq or _counter()
         identifier = call_id or self.token()
-        fields = (*headers, *self._core.common_fields())
+        fields = (*headers, *self._core.request_fields())
         if authenticator is None and credentials is not None:
             authenticator = Authenticator(credentials, self.token)
 

@@ -3,35 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
-from gateway.sip.transactions import TimerQueue
+from gateway.sip.timer_queue import TimerQueue
+
+K = TypeVar("K")
 
 
-class Alarm:
+class Alarm(Generic[K]):
     """One pending callback; `cancel` before it is due and it never runs."""
 
-    __slots__ = ("callback", "deadline")
+    __slots__ = ("callback", "owner")
 
-    def __init__(self, deadline: float, callback: Callable[[], None]) -> None:
-        self.deadline = deadline
+    def __init__(self, callback: Callable[[], None], owner: K) -> None:
         self.callback: Callable[[], None] | None = callback
+        self.owner = owner
+        """Who answers for a mistake in the callback."""
 
     def cancel(self) -> None:
         """Call it off."""
         self.callback = None
 
 
-class Alarms:
+class Alarms(Generic[K]):
     """All pending callbacks of one core, one deadline."""
 
     __slots__ = ("_queue",)
 
     def __init__(self) -> None:
-        self._queue: TimerQueue[Alarm] = TimerQueue(lambda alarm, _: alarm.callback is not None)
+        self._queue: TimerQueue[Alarm[K]] = TimerQueue(lambda alarm, _: alarm.callback is not None)
 
-    def at(self, deadline: float, callback: Callable[[], None]) -> Alarm:
+    def at(self, deadline: float, callback: Callable[[], None], owner: K) -> Alarm[K]:
         """Have `callback` called at `deadline` (monotonic seconds)."""
-        alarm = Alarm(deadline, callback)
+        alarm = Alarm(callback, owner)
         self._queue.push(deadline, alarm)
         return alarm
 
@@ -39,10 +43,10 @@ class Alarms:
         """When the next callback is due, or None."""
         return self._queue.deadline()
 
-    def run(self, now: float) -> None:
-        """Call what is due at `now`."""
+    def run(self, now: float, guard: Callable[[K, Callable[[], None]], None]) -> None:
+        """Have `guard` call what is due at `now`; it lets no exception through, so that every alarm has its turn."""
         while (due := self._queue.pop_due(now)) is not None:
             alarm = due[1]
             callback, alarm.callback = alarm.callback, None
             if callback is not None:
-                callback()
+                guard(alarm.owner, callback)

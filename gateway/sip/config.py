@@ -8,7 +8,7 @@ from gateway.sip.invite.session_timer import TimerPolicy
 from gateway.sip.transactions.layer import StackConfig
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CoreConfig:
     """What the core says of itself, and its limits."""
 
@@ -25,5 +25,11 @@ class CoreConfig:
     """INVITE sessions at once; more are answered 503."""
     longest_ringing: float = 300.0
     """Seconds after which a call that nobody answers or rejects is answered 480; 0 for never."""
+    answer_patience: float = 30.0
+    """Seconds that our own side may take to answer an offer of the peer's, before it is refused for it."""
+    offer_attempts: int = 8
+    """How often an offer of ours is made again because it crossed one of the peer's."""
+    info_packages: tuple[str, ...] = ("trickle-ice",)
+    """INFO packages that are delivered (RFC 6086, RFC 8840), in lower case; others are answered 469."""
     symmetric: bool = True
     """Whether requests to a caller behind NAT go to where its INVITE came from rather than to its Contact."""

@@ -1,38 +1,41 @@
-"""The user agent core: which session or hook a message belongs to, and what is answered without them."""
+"""The user agent core: which dialog usage or hook a message belongs to, and what is answered without them."""
 
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable
 
-from gateway.sip.alarms import Alarm, Alarms
 from gateway.sip.auth.account import Authenticator, Credentials
 from gateway.sip.config import CoreConfig
-from gateway.sip.dialogs.dialog import Dialog, DialogId
-from gateway.sip.errors import DialogError, SipError, SipSyntaxError
-from gateway.sip.flow import Flow, is_ip_address
+from gateway.sip.dialogs.dialog import Dialog
+from gateway.sip.dialogs.ports import Hop
+from gateway.sip.dialogs.table import Entry
+from gateway.sip.dialogs.usage import DialogUsage
+from gateway.sip.environment import Environment
+from gateway.sip.errors import DialogError, SipSyntaxError
+from gateway.sip.flow import Flow
 from gateway.sip.invite.events import Refused, Reply, Verdict
 from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.invite.outgoing import OutgoingSession
 from gateway.sip.invite.session import InviteSession
-from gateway.sip.locate import contact_uri, direct_flow
+from gateway.sip.invite.session_timer import SessionTimer
 from gateway.sip.message import build
-from gateway.sip.message.addresses import NameAddr
-from gateway.sip.message.build import Refusal
-from gateway.sip.message.message import Request, Response
-from gateway.sip.message.uri import Uri
-from gateway.sip.requests.checks import Capabilities
+from gateway.sip.message.message import Message, Request, Response
 from gateway.sip.requests.client import ClientRequest
-from gateway.sip.requests.inspection import inspect_ack, inspect_credentials, inspect_request, inspect_response
-from gateway.sip.requests.server import Pending
-from gateway.sip.surroundings import Surroundings
+from gateway.sip.requests.inspection import (
+    inspect_ack,
+    inspect_credentials,
+    inspect_request,
+    inspect_response,
+    set_aside,
+)
+from gateway.sip.requests.server import ServerRequest
+from gateway.sip.services import Services
 from gateway.sip.transactions.layer import (
     AckReceived,
     CancelReceived,
     RequestReceived,
     ResponseReceived,
-    Stack,
     StackEvent,
     StrayResponse,
     TransactionFailed,
@@ -40,30 +43,19 @@ from gateway.sip.transactions.layer import (
 
 logger = logging.getLogger(__name__)
 
-Hop = Uri | Flow
 
-
-class UserAgentCore:
+class UserAgentCore(Services):
     """Sans-IO: feed `receive` and `handle_timer`, then drain `datagrams`; everything else is callbacks.
 
-    Counters of what was dropped or strange are in `counts`.
+    No exception of a usage, a listener or an alarm leaves it: the session concerned ends with 500 or BYE, the
+    mistake is counted and logged, and everybody else goes on. Counters of what was dropped or strange are in `counts`.
     """
 
-    def __init__(self, config: CoreConfig, surroundings: Surroundings) -> None:
-        self.config = config
-        self.surroundings = surroundings
-        self.allow = ", ".join(config.allow)
-        self._can = Capabilities(methods=config.allow, extensions=config.supported, schemes=("sip", "sips", "tel"))
-        self._capabilities = self._can.headers()
-        self.stack = Stack(config.stack, token=surroundings.token, sent_by=surroundings.sent_by)
-        self.counts: Counter[str] = self.stack.counts
-        self.sessions: set[InviteSession] = set()
-        """Sessions that are not over."""
+    def __init__(self, config: CoreConfig, environment: Environment) -> None:
+        super().__init__(config, environment)
         self.refusing = False
         """Whether new calls get 503 (the gateway is closing)."""
-        self._alarms = Alarms()
-        self._dialogs: dict[DialogId, tuple[InviteSession, Dialog]] = {}
-        self._handlers: dict[str, Callable[[Pending, str | None], None]] = {
+        self._handlers: dict[str, Callable[[ServerRequest, str | None], None]] = {
             "INVITE": self._invited,
             "OPTIONS": self._options,
             "REGISTER": self._register,
@@ -90,7 +82,7 @@ class UserAgentCore:
         now = self.now()
         self.stack.handle_timer(now)
         self._dispatch()
-        self._alarms.run(now)
+        self._alarms.run(now, self.guard)
         self._dispatch()
 
     def deadline(self) -> float | None:
@@ -101,8 +93,11 @@ class UserAgentCore:
         return min(first, second)
 
     def transport_failed(self, flow: Flow) -> None:
-        """A send to `flow` failed."""
+        """A send to `flow` failed, or its connection is gone."""
         self.stack.transport_failed(flow, self.now())
+        self._dispatch()
+        for usage in self._dialogs.usages() if flow.reliable else ():
+            self.guard(usage, lambda one=usage: one.on_flow_lost(flow))  # type: ignore[misc]
         self._dispatch()
 
     def unreachable(self, data: bytes, flow: Flow) -> None:
@@ -117,88 +112,12 @@ class UserAgentCore:
     @property
     def is_idle(self) -> bool:
         """Whether no transaction, session or dialog is left."""
-        return not len(self.stack) and not self.sessions and not self._dialogs
+        return not len(self.stack) and not self.sessions and not len(self._dialogs)
 
     @property
     def has_calls(self) -> bool:
         """Whether a session is alive or a BYE is not answered yet."""
-        return bool(self.sessions or self._dialogs)
-
-    # ---- what sessions need
-
-    def now(self) -> float:
-        """Monotonic seconds."""
-        return self.surroundings.now()
-
-    def token(self) -> str:
-        """A fresh random word."""
-        return self.surroundings.token()
-
-    def random(self) -> float:
-        """A number in [0, 1) made of a fresh random word."""
-        return int.from_bytes(self.token().encode()[-6:], "big") % 9973 / 9973
-
-    def wake(self) -> None:
-        """Have the shell drain us."""
-        self.surroundings.wake()
-
-    def at(self, deadline: float, callback: Callable[[], None]) -> Alarm:
-        """Have `callback` called at `deadline`."""
-        return self._alarms.at(deadline, callback)
-
-    def server_fields(self) -> build.Fields:
-        """What every response of ours carries."""
-        return (("Server", self.config.user_agent),) if self.config.user_agent else ()
-
-    def common_fields(self) -> build.Fields:
-        """What every request of ours carries."""
-        return (("User-Agent", self.config.user_agent),) if self.config.user_agent else ()
-
-    def capabilities(self) -> build.Fields:
-        """Allow, Accept, Supported."""
-        return self._capabilities
-
-    def contact(self, flow: Flow, user: str | None) -> NameAddr:
-        """Our Contact as a peer on `flow` is to use it; `user` is escaped text of a URI or None."""
-        return NameAddr(contact_uri(user, self.surroundings.sent_by(flow), flow.transport))
-
-    def hop_of(self, route: tuple[Uri, tuple[NameAddr, ...]]) -> Uri:
-        """The URI that decides where a request with this Request-URI and Route goes (RFC 3261 8.1.2)."""
-        uri, hops = route
-        return hops[0].uri if hops and hops[0].uri.is_loose_router else uri
-
-    def locate(self, hop: Hop, done: Callable[[tuple[Flow, ...]], None]) -> None:
-        """The flows to a hop, at once where no name has to be looked up."""
-        if isinstance(hop, Flow):
-            done((hop,))
-        elif not hop.is_sip:
-            done(())
-        elif is_ip_address(hop.param("maddr") or hop.host):
-            flow = direct_flow(hop)
-            done((flow,) if flow is not None else ())
-        else:
-            self.surroundings.resolve(hop, done)
-
-    def begin_at(self, request: ClientRequest, hop: Hop) -> None:
-        """Begin a request to a hop."""
-        self.locate(hop, request.begin)
-
-    def add_dialog(self, dialog: Dialog, session: InviteSession) -> None:
-        """Have requests in `dialog` go to `session`."""
-        self._dialogs[dialog.id] = (session, dialog)
-
-    def forget_dialog(self, dialog: Dialog) -> None:
-        """Answer 481 in `dialog` from now on."""
-        self._dialogs.pop(dialog.id, None)
-
-    def session_over(self, session: InviteSession) -> None:
-        """A session has told its last event."""
-        self.sessions.discard(session)
-
-    def log_own_mistake(self, error: SipError) -> None:
-        """A request of ours could not be built; it counts as not sent."""
-        self.counts["request not built"] += 1
-        logger.warning("request could not be built: %s", error)
+        return bool(self.sessions) or len(self._dialogs) > 0
 
     # ---- requests of ours
 
@@ -209,12 +128,17 @@ class UserAgentCore:
         *,
         credentials: Credentials | None = None,
         timeout: float = 0.0,
+        identity: str | None = None,
     ) -> OutgoingSession:
-        """Begin a call with this INVITE (no Via, CSeq as it is to go out); events tell the rest."""
+        """Begin a call with this INVITE (no Via, CSeq as it is to go out); events tell the rest.
+
+        Without a body it asks for the callee's offer. `identity` is who is called, as `authenticate` names them: who
+        proves to be that may go on with the dialog from another address.
+        """
         authenticator = Authenticator(credentials, self.token) if credentials is not None else None
-        session = OutgoingSession(self, invite, target, authenticator=authenticator, timeout=timeout)
+        session = OutgoingSession(self, invite, target, authenticator=authenticator, timeout=timeout, identity=identity)
         self.sessions.add(session)
-        session.begin()
+        self.guard(session, session.begin)
         self.wake()
         return session
 
@@ -228,7 +152,7 @@ class UserAgentCore:
     ) -> ClientRequest:
         """Begin a request outside any dialog; `done` gets its final response."""
         request = ClientRequest(self, make, done, authenticator=authenticator)
-        self.begin_at(request, target)
+        request.begin(target)
         self.wake()
         return request
 
@@ -237,33 +161,27 @@ class UserAgentCore:
     def _dispatch(self) -> None:
         while events := self.stack.events():
             for event in events:
-                try:
-                    self._on_event(event)
-                except SipError as error:
-                    self.counts["event not understood"] += 1
-                    logger.info("%s: %s", type(event).__name__, error)
+                self.guard(_owner_of(event), lambda one=event: self._on_event(one))  # type: ignore[misc]
 
     def _on_event(self, event: StackEvent) -> None:
         if isinstance(event, RequestReceived):
-            self._on_request(event)
-        elif isinstance(event, ResponseReceived):
-            if event.transaction.user is not None and self._is_usable(event.response):
-                event.transaction.user.on_response(event.response, event.source)
+            self._on_request(ServerRequest(self, event.transaction, event.request, event.source))
         elif isinstance(event, AckReceived):
-            self._count_absent(inspect_ack(event.request))
-            found = self._dialogs.get(DialogId.of_request(event.request))
-            if found is not None:
-                found[0].on_ack(event.request)
-            else:
-                self.counts["stray ACK"] += 1
-        elif isinstance(event, CancelReceived):
-            if event.transaction.user is not None:
-                event.transaction.user.on_cancel(event.transaction, event.request)
-        elif isinstance(event, TransactionFailed):
-            if event.transaction.user is not None:
-                event.transaction.user.on_failed(event.reason)
+            self._on_ack(event.request, event.source)
         elif isinstance(event, StrayResponse):
             self.counts["stray 2xx"] += 1
+        elif (user := event.transaction.user) is None:
+            return
+        elif isinstance(event, ResponseReceived):
+            if self._is_usable(event.response):
+                user.on_response(event.response, event.source)
+            else:
+                user.on_unusable(event.response)
+        elif isinstance(event, CancelReceived):
+            set_aside(event.request, (Message.reason,))
+            user.on_cancel(event.transaction, event.request)
+        elif isinstance(event, TransactionFailed):
+            user.on_failed(event.transaction, event.reason)
 
     def _is_usable(self, response: Response) -> bool:
         try:
@@ -278,82 +196,171 @@ class UserAgentCore:
         for name in names:
             self.counts[f"malformed {name}"] += 1
 
-    def _on_request(self, event: RequestReceived) -> None:
-        pending = Pending(self, event.transaction, event.request, event.source)
-        try:
-            if event.request.to_tag is not None:
-                self._in_dialog(pending)
-            else:
-                self._outside_dialog(pending)
-        except (SipSyntaxError, DialogError) as error:
-            pending.refuse_for(error)
-
-    def _in_dialog(self, pending: Pending) -> None:
-        request = pending.request
-        found = self._dialogs.get(DialogId.of_request(request))
-        if found is None:
-            self.counts["request in an unknown dialog"] += 1
-            pending.refuse(Refused(481))
+    def _on_ack(self, ack: Request, source: Flow) -> None:
+        """An ACK cannot be challenged, so one from elsewhere counts only where its address speaks for the peer."""
+        entry = self._dialogs.find(ack)
+        if entry is None:
+            self.counts["stray ACK"] += 1
             return
-        refusal = inspect_request(request, self._can)
-        if refusal is not None:
-            pending.refuse(Refused.of(refusal))
-            return
-        session, dialog = found
-        session.on_request(pending.transaction, request, pending.source, dialog)
+        self._count_absent(inspect_ack(ack))
+        dialog = entry.dialog
 
-    def _outside_dialog(self, pending: Pending) -> None:
-        request = pending.request
-        unreadable = inspect_credentials(request)
-        if unreadable is not None:
-            pending.refuse(Refused.of(unreadable))
-            return
-        pending.transaction.user = pending
-
-        # Who it is comes first: a stranger gets a challenge, whatever else its request may lack.
         def judged(verdict: Verdict) -> None:
-            pending.judged(verdict, self._admitted)
+            if not isinstance(verdict, Refused) and _may_move(dialog, verdict.identity, source):
+                dialog.move(source)
+                self._deliver_ack(ack, entry)
             self.wake()
 
-        self.surroundings.authenticate(request, pending.source, judged)
+        if dialog.lives_at(source):
+            self._deliver_ack(ack, entry)
+            return
+        self.counts["ACK from elsewhere"] += 1
+        if not ack.authorization and not ack.proxy_authorization:
+            # Credentials in an ACK are those of its INVITE (RFC 3261 22.1): they prove nothing a second time.
+            self.environment.authenticate(ack, source, lambda verdict: self.guard(None, lambda: judged(verdict)))
 
-    def _admitted(self, pending: Pending, identity: str | None) -> None:
-        if identity is not None:
-            self.stack.proven(pending.transaction, self.now())
-        request = pending.request
-        refusal = inspect_request(request, self._can)
-        if refusal is None and request.method not in self._handlers:
-            refusal = Refusal(481)
-        if refusal is not None:
-            pending.refuse(Refused.of(refusal))
+    def _deliver_ack(self, ack: Request, entry: Entry) -> None:
+        for usage in list(entry.usages):
+            self.guard(usage, lambda one=usage: one.on_ack(ack, entry.dialog))  # type: ignore[misc]
+
+    # ---- requests
+
+    def _on_request(self, request: ServerRequest) -> None:
+        if request.request.to_tag is None:
+            self._authenticated(request, self._admitted)
+            return
+        entry = self._dialogs.find(request.request)
+        if entry is None:
+            self.counts["request in an unknown dialog"] += 1
+            request.refuse(Refused(481))
+        elif entry.dialog.lives_at(request.source):
+            self._in_dialog(request)
         else:
-            self._handlers[request.method](pending, identity)
+            # Who knows the identifiers of a dialog may have overheard them.
+            self.counts["request in a dialog from elsewhere"] += 1
+            self._authenticated(request, self._from_elsewhere)
 
-    def _invited(self, pending: Pending, identity: str | None) -> None:
+    def _authenticated(self, request: ServerRequest, then: Callable[[ServerRequest, str | None], None]) -> None:
+        """Who it is comes first: a stranger gets a challenge, whatever else its request may lack."""
+        unreadable = inspect_credentials(request.request)
+        if unreadable is not None:
+            request.refuse(Refused.of(unreadable))
+            return
+        request.transaction.user = request
+
+        def judged(verdict: Verdict) -> None:
+            if request.is_answered:
+                return
+            if isinstance(verdict, Refused):
+                request.refuse(verdict)
+            else:
+                self._answering(request, None, lambda: then(request, verdict.identity))
+            self.wake()
+
+        self.environment.authenticate(request.request, request.source, judged)
+
+    def _answering(self, request: ServerRequest, owner: DialogUsage | None, call: Callable[[], None]) -> None:
+        """Run what answers a request, with the status of its DialogError or 500 where it does not."""
+        try:
+            call()
+        except DialogError as error:
+            request.respond(error.status, self._fields_of(error))
+        except Exception as error:
+            if not request.is_answered:
+                request.respond(500)
+            self._failed(owner, error)
+
+    def _fields_of(self, error: DialogError) -> build.Fields:
+        fields: list[tuple[str, object]] = []
+        if error.retry_after is not None:
+            fields.append(("Retry-After", error.retry_after))
+        if error.status == 422:
+            fields.append(("Min-SE", self.config.session_timer.minimum))
+        return fields
+
+    def _from_elsewhere(self, request: ServerRequest, identity: str | None) -> None:
+        entry = self._dialogs.find(request.request)
+        if entry is None:
+            request.refuse(Refused(481))
+        elif _may_move(entry.dialog, identity, request.source):
+            entry.dialog.move(request.source)
+            self._in_dialog(request)
+        else:
+            request.refuse(Refused(403))
+
+    def _in_dialog(self, request: ServerRequest) -> None:
+        """A request of the peer itself: its form, its number, then the usage that claims it."""
+        self.stack.proven(request.transaction, self.now())
+        entry = self._dialogs.find(request.request)
+        assert entry is not None
+        refusal = inspect_request(request.request, self._can)
+        if refusal is not None:
+            request.respond(refusal.status, refusal.headers, refusal.reason or None)
+            return
+        usage = entry.claimant(request.request)
+
+        def deliver() -> None:
+            entry.dialog.receive(request.request)
+            if usage is None:
+                request.respond(405, (("Allow", self.allow),))
+            else:
+                usage.on_request(request, entry.dialog)
+
+        self._answering(request, usage, deliver)
+
+    def _admitted(self, request: ServerRequest, identity: str | None) -> None:
+        if identity is not None:
+            self.stack.proven(request.transaction, self.now())
+        refusal = inspect_request(request.request, self._can)
+        handler = self._handlers.get(request.request.method)
+        if refusal is not None:
+            request.refuse(Refused.of(refusal))
+        elif handler is None:
+            request.refuse(Refused(481))
+        else:
+            handler(request, identity)
+
+    def _invited(self, request: ServerRequest, identity: str | None) -> None:
         if self.refusing or len(self.sessions) >= self.config.sessions:
             self.counts["call over the limit"] += 1
-            pending.respond(503, (("Retry-After", self.config.stack.retry_after),))
+            request.respond(503, (("Retry-After", self.config.stack.retry_after),))
             return
-        session = IncomingSession(self, pending.transaction, pending.request, pending.source, identity)
-        try:
-            session.timer.check(pending.request)
-        except DialogError:
-            session.reject(422, headers=session.timer.min_se_header())
-            return
+        SessionTimer(self.config.session_timer).check(request.request)
+        session = IncomingSession(self, request, identity)
         self.sessions.add(session)
-        self.surroundings.invited(session, identity)
+        self.guard(session, lambda: self.environment.invited(session, identity))
 
-    def _options(self, pending: Pending, identity: str | None) -> None:
+    def _options(self, request: ServerRequest, identity: str | None) -> None:
         status = 503 if self.refusing else 200
         if identity is None:
             # Whoever asks without a name is answered once, as short as its question was.
-            pending.refuse(Refused(status, headers=tuple((name, str(value)) for name, value in self.capabilities())))
+            request.refuse(Refused(status, headers=tuple((name, str(value)) for name, value in self._capabilities)))
         else:
-            pending.respond(status, self.capabilities())
+            request.respond(status, self._capabilities)
 
-    def _register(self, pending: Pending, identity: str | None) -> None:
+    def _register(self, request: ServerRequest, identity: str | None) -> None:
         def answered(reply: Reply) -> None:
-            pending.respond(reply.status, reply.headers, reply.reason)
+            request.respond(reply.status, reply.headers, reply.reason)
             self.wake()
 
-        self.surroundings.register(pending.request, pending.source, identity, answered)
+        self.environment.register(request.request, request.source, identity, answered)
+
+
+def _may_move(dialog: Dialog, identity: str | None, source: Flow) -> bool:
+    """Whether somebody who proved to be `identity` may go on with a dialog from another address.
+
+    Only the one whose dialog it is; where nobody knows who that is, somebody at the same IP address.
+    """
+    if dialog.identity is not None:
+        return identity == dialog.identity
+    return identity is not None and dialog.flow is not None and dialog.flow.host == source.host
+
+
+def _owner_of(event: StackEvent) -> DialogUsage | None:
+    """The usage that answers for what is done with an event."""
+    if isinstance(event, RequestReceived | AckReceived | StrayResponse):
+        return None
+    user = event.transaction.user
+    if isinstance(user, ClientRequest):
+        return user.owner
+    return user if isinstance(user, InviteSession) else None

@@ -49,8 +49,9 @@ class FakeSession:
     def ring(self, status: int = 180, reason: str | None = None, body: bytes | None = None) -> None:
         self.told.append(("ring", status, body))
 
-    def answer(self, body: bytes) -> None:
+    def answer(self, body: bytes) -> int | None:
         self.told.append(("answer", body))
+        return None
 
     def reject(self, status: int, reason: str | None = None, headers: Iterable[tuple[str, object]] = ()) -> None:
         fields = dict(headers)

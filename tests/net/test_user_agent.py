@@ -58,8 +58,9 @@ async def whole_call() -> None:
         await theirs.wait(Confirmed)
         session.info("application/dtmf-relay", b"Signal=5\r\n")
         assert await theirs.wait(InfoReceived) == InfoReceived("application/dtmf-relay", b"Signal=5\r\n")
-        theirs.session.offer(ANSWER)
-        assert await ours.wait(Offered) == Offered(2, ANSWER)
+        held = ANSWER + b"a=sendonly\r\n"
+        theirs.session.offer(held)
+        assert await ours.wait(Offered) == Offered(2, held)
         session.answer_offer(2, OFFER)
         assert await theirs.wait(OfferAnswered) == OfferAnswered(2, 200, OFFER)
         theirs.session.hangup('Q.850;cause=16;text="bye"')

@@ -17,6 +17,9 @@ ALICE = ("192.0.2.1", 5060)
 BOB = ("192.0.2.2", 5060)
 OFFER = b"v=0\r\no=a 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
 ANSWER = OFFER.replace(b"192.0.2.1", b"192.0.2.2").replace(b"4000", b"5000")
+HOLD = OFFER.replace(b"a 1 1", b"a 1 2") + b"a=sendonly\r\n"
+"""A changed OFFER: the same again is a refresh, which the session answers by itself."""
+HELD = ANSWER.replace(b"a 1 1", b"a 1 2") + b"a=recvonly\r\n"
 
 
 class Pair:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.sip.dialogs.dialog import MAX_CSEQ, Dialog, DialogId, DialogState, DialogTable, ForkedDialogs
+from gateway.sip.dialogs.dialog import MAX_CSEQ, Dialog, DialogId, DialogState
+from gateway.sip.dialogs.forks import ForkedDialogs
+from gateway.sip.dialogs.table import DialogTable
 from gateway.sip.errors import DialogError
+from gateway.sip.flow import Flow
 from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request, Response
 from gateway.sip.message.uri import Uri
+from gateway.sip.requests.server import ServerRequest
 
 ALICE = NameAddr(Uri.of("alice", "a.example"))
 BOB = NameAddr(Uri.of("bob", "b.example"))
@@ -118,15 +122,11 @@ def test_a_target_refresh_request_carries_our_contact() -> None:
 
 
 def test_requests_of_one_side_are_taken_by_the_other() -> None:
-    """What a dialog sends matches its peer's dialog, and nobody else's."""
+    """What a dialog sends names its peer's dialog, and nobody else's."""
     caller, callee = pair()
     request = in_dialog(caller)
-    assert callee.matches(request)
-    assert not caller.matches(request)
+    assert DialogId.of_request(request) == callee.id != caller.id
     callee.receive(request)
-    reply = build.response(request, 200)
-    assert caller.matches(reply)
-    assert not callee.matches(reply)
 
 
 def test_a_number_that_does_not_rise_is_refused_with_500() -> None:
@@ -216,14 +216,36 @@ def test_the_route_set_is_bounded() -> None:
         dialog.confirm(answer(invite(routes=routes)))
 
 
+class FakeUsage:
+    """Takes part in dialogs and claims the methods it is told."""
+
+    def __init__(self, *methods: str) -> None:
+        self.methods = methods
+
+    def claims(self, request: Request) -> bool:
+        return request.method in self.methods
+
+    def on_request(self, request: ServerRequest, dialog: Dialog) -> None: ...
+
+    def on_ack(self, ack: Request, dialog: Dialog) -> None: ...
+
+    def on_flow_lost(self, flow: Flow) -> None: ...
+
+    def on_mistake(self) -> None: ...
+
+    def drop(self) -> None: ...
+
+
 def test_a_table_finds_by_call_id_and_both_tags() -> None:
     """One wrong tag and it is another dialog, hence 481 (security: dialog hijack)."""
     caller, callee = pair()
-    table = DialogTable()
-    table.add(callee)
-    table.add(callee)
+    table, usage = DialogTable(), FakeUsage()
+    table.add(callee, usage)
+    table.add(callee, usage)
     request = caller.request("BYE")
-    assert table.find(request) is callee
+    entry = table.find(request)
+    assert entry is not None
+    assert (entry.dialog, entry.usages) == (callee, [usage])
     wrong = [
         request.with_header("From", request.from_.with_tag("x")),
         request.with_header("To", request.to.with_tag("x")),
@@ -232,22 +254,93 @@ def test_a_table_finds_by_call_id_and_both_tags() -> None:
         request.with_header("Call-ID", "other"),
     ]
     assert [table.find(one) for one in wrong] == [None] * 5
-    assert table.find(build.response(callee.request("INFO"), 200)) is callee
-    assert table.get("call-1", "b1", "a1") is callee
-    assert list(table) == [callee]
-    table.remove(callee)
-    table.remove(callee)
+    assert table.get("call-1", "b1", "a1") is entry
+    table.remove(callee, FakeUsage())
+    table.remove(callee, usage)
+    table.remove(callee, usage)
     assert (len(table), table.find(request)) == (0, None)
 
 
-def test_a_table_is_bounded() -> None:
-    """One dialog too many is 503."""
+def test_a_dialog_lives_until_its_last_usage_ended() -> None:
+    """A call, a subscription and a REFER may share it (RFC 5057); each gets the methods that it claims."""
     caller, callee = pair()
-    table = DialogTable(limit=1)
-    table.add(caller)
-    with pytest.raises(DialogError) as caught:
-        table.add(callee)
-    assert caught.value.status == 503
+    table = DialogTable()
+    call, subscription = FakeUsage("BYE", "INVITE"), FakeUsage("NOTIFY")
+    table.add(callee, call)
+    table.add(callee, subscription)
+    entry = table.find(caller.request("NOTIFY"))
+    assert entry is not None
+    assert entry.claimant(caller.request("NOTIFY")) is subscription
+    assert entry.claimant(caller.request("BYE")) is call
+    assert entry.claimant(caller.request("MESSAGE")) is None
+    assert table.usages() == {call, subscription}
+    table.remove(callee, call)
+    callee.receive(caller.request("NOTIFY"))
+    table.remove_everywhere(subscription)
+    with pytest.raises(DialogError):
+        callee.receive(caller.request("NOTIFY"))
+    assert len(table) == 0
+
+
+HERE = Flow("udp", "192.0.2.1", 5060, "one")
+
+
+@pytest.mark.parametrize(
+    ("flow", "source", "is_home"),
+    [
+        (HERE, Flow("udp", "192.0.2.1", 5060, "other socket"), True),
+        (HERE, Flow("udp", "192.0.2.1", 5061), False),
+        (HERE, Flow("udp", "198.51.100.9", 5060), False),
+        (HERE, Flow("tcp", "192.0.2.1", 5060), False),
+        (Flow("tcp", "192.0.2.1", 5060), Flow("tcp", "192.0.2.1", 40000, "new connection"), True),
+        (Flow("tls", "192.0.2.1", 5061), Flow("tls", "198.51.100.9", 5061), False),
+        (Flow("wss", "192.0.2.1", 4000, "a"), Flow("wss", "192.0.2.1", 4000, "a"), True),
+        (Flow("wss", "192.0.2.1", 4000, "a"), Flow("wss", "192.0.2.1", 4001, "b"), False),
+    ],
+)
+def test_a_dialog_lives_where_its_peer_spoke_from(flow: Flow, source: Flow, is_home: bool) -> None:
+    """The address and port over UDP, the address over TCP and TLS, the one connection over WebSocket."""
+    dialog = Dialog.of_uas(invite(contact=NameAddr(Uri.of("alice", "a.example"))), "b1", None, flow)
+    assert dialog.lives_at(source) is is_home
+
+
+def test_a_dialog_lives_where_its_own_requests_go() -> None:
+    """At the Contact or the first Record-Route with an IP address, and where a name was found to be."""
+    at_contact = Dialog.of_uas(invite(), "b1", None, Flow("udp", "203.0.113.7", 40000))
+    assert at_contact.lives_at(Flow("udp", "192.0.2.1", 5060))
+    assert not at_contact.lives_at(Flow("udp", "192.0.2.1", 5062))
+    by_proxy = Dialog.of_uas(invite(routes=("<sip:192.0.2.50:5080;transport=tcp;lr>",)), "b1")
+    assert by_proxy.lives_at(Flow("tcp", "192.0.2.50", 33333))
+    assert not by_proxy.lives_at(Flow("udp", "192.0.2.1", 5060))
+    by_name = Dialog.of_uas(invite(routes=("<sip:proxy.example;lr>",)), "b1")
+    assert not by_name.lives_at(Flow("udp", "192.0.2.60", 5060))
+    by_name.sent_to((Flow("udp", "192.0.2.60", 5060),))
+    assert by_name.lives_at(Flow("udp", "192.0.2.60", 5060))
+
+
+def test_who_is_reached_directly_is_so_while_the_connection_lives() -> None:
+    """Then the Contact is the way, until the peer speaks from somewhere again."""
+    flow = Flow("tcp", "192.0.2.1", 33333, "conn1")
+    dialog = Dialog.of_uas(invite(), "b1", None, flow)
+    assert list(dialog.hops) == [ALICE_CONTACT.uri]
+    dialog.is_direct = True
+    assert list(dialog.hops) == [flow, ALICE_CONTACT.uri]
+    assert not dialog.flow_lost(Flow("tcp", "192.0.2.1", 33333, "conn2"))
+    assert not dialog.flow_lost(Flow("tcp", "192.0.2.9", 33333, "conn1"))
+    assert not dialog.flow_lost(HERE)
+    assert dialog.flow_lost(flow)
+    assert list(dialog.hops) == [ALICE_CONTACT.uri]
+    again = Flow("tcp", "192.0.2.1", 44444, "conn3")
+    dialog.move(again)
+    assert list(dialog.hops) == [again, ALICE_CONTACT.uri]
+    assert not Dialog.of_uas(invite(), "b1").flow_lost(flow)
+
+
+def test_a_strict_first_route_is_the_next_hop() -> None:
+    """Whatever follows it (S24; RFC 3261 12.2.1.1)."""
+    _, callee = pair("<sip:strict.example>", "<sip:loose.example;lr>")
+    assert callee.hops == (Uri.parse("sip:strict.example"),)
+    assert callee.request("BYE").uri == Uri.parse("sip:strict.example")
 
 
 def test_forks_are_dialogs_of_their_own() -> None:
@@ -272,8 +365,12 @@ def test_forks_are_dialogs_of_their_own() -> None:
     assert forked.receive(answer(request, 486, "b1")) is None
     assert forked.give_up() == (first,)
     assert first is not None
-    assert first.state is DialogState.TERMINATED
-    assert len(forked.early) == 0
+    assert [one.state for one in (first,)] == [DialogState.TERMINATED]
+    assert list(forked.early) == []
+    revived = forked.receive(answer(request, 200, "b1"))
+    assert revived is not None
+    assert revived is not first
+    assert revived.request("BYE").cseq.number == 6
 
 
 def test_forks_are_bounded() -> None:
@@ -303,3 +400,9 @@ def test_a_secure_request_makes_a_secure_dialog() -> None:
     assert Dialog.of_uas(request, "b1").secure
     assert Dialog.of_uac(request, answer(request)).secure
     assert not pair()[0].secure
+
+
+@pytest.mark.parametrize(("header", "value"), [("Record-Route", "<sips:p;lr>"), ("Contact", "<sips:alice@192.0.2.1>")])
+def test_a_sips_route_or_contact_makes_a_secure_dialog(header: str, value: str) -> None:
+    """The first Record-Route counts, without one the Contact (RFC 3261 12.1.1, RFC 5630)."""
+    assert Dialog.of_uas(invite().with_header(header, value), "b1").secure

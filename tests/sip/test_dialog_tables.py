@@ -1,4 +1,4 @@
-"""The dialogs' tables: offer/answer, session, re-INVITE and the session timer, with a clock turned by hand."""
+"""The session table and the session timer, with a clock turned by hand."""
 
 from __future__ import annotations
 
@@ -9,19 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.sip.errors import DialogError
-from gateway.sip.invite import offer_answer, reinvite
 from gateway.sip.invite import states as session
-from gateway.sip.invite.offer_answer import (
-    Carrier,
-    Exchange,
-    Meaning,
-    OfferAnswer,
-    Way,
-    carrier_of,
-    glare_delay,
-    overlap_delay,
-)
-from gateway.sip.invite.reinvite import Reinvite, ReinviteAction, ReinviteInput, ReinviteState
 from gateway.sip.invite.session_timer import SessionTimer, TimerAction, TimerPolicy, supports_timer
 from gateway.sip.invite.states import InviteSession, SessionAction, SessionInput, SessionState
 from gateway.sip.message import build
@@ -41,188 +29,6 @@ def reply(to: Request, status: int = 200, *headers: tuple[str, object]) -> Respo
     return build.response(to, status, to_tag="2", headers=headers)
 
 
-Step = tuple[Way, Carrier, bool, Meaning]
-S, R = Way.SENT, Way.RECEIVED
-
-EXCHANGES: dict[str, list[Step]] = {
-    "offer in INVITE, answer in 2xx": [
-        (S, Carrier.INVITE, True, Meaning.OFFER),
-        (R, Carrier.SUCCESS, True, Meaning.ANSWER),
-        (S, Carrier.ACK, False, Meaning.NOTHING),
-    ],
-    "answer shown in 183 first": [
-        (S, Carrier.INVITE, True, Meaning.OFFER),
-        (R, Carrier.PROVISIONAL, False, Meaning.NOTHING),
-        (R, Carrier.PROVISIONAL, True, Meaning.PREVIEW),
-        (R, Carrier.PROVISIONAL, True, Meaning.PREVIEW),
-        (R, Carrier.SUCCESS, True, Meaning.ANSWER),
-    ],
-    "2xx without the description that the 183 showed": [
-        (S, Carrier.INVITE, True, Meaning.OFFER),
-        (R, Carrier.PROVISIONAL, True, Meaning.PREVIEW),
-        (R, Carrier.SUCCESS, False, Meaning.ANSWER),
-    ],
-    "answer in a reliable 183, repeated in the 2xx": [
-        (S, Carrier.INVITE, True, Meaning.OFFER),
-        (R, Carrier.RELIABLE, True, Meaning.ANSWER),
-        (S, Carrier.PRACK, False, Meaning.NOTHING),
-        (R, Carrier.SUCCESS, True, Meaning.NOTHING),
-    ],
-    "offer in 2xx, answer in ACK": [
-        (S, Carrier.INVITE, False, Meaning.NOTHING),
-        (R, Carrier.PROVISIONAL, True, Meaning.NOTHING),
-        (R, Carrier.SUCCESS, True, Meaning.OFFER),
-        (S, Carrier.ACK, True, Meaning.ANSWER),
-    ],
-    "offer in reliable 183, answer in PRACK": [
-        (S, Carrier.INVITE, False, Meaning.NOTHING),
-        (R, Carrier.RELIABLE, True, Meaning.OFFER),
-        (S, Carrier.PRACK, True, Meaning.ANSWER),
-        (R, Carrier.PRACK_SUCCESS, False, Meaning.NOTHING),
-        (R, Carrier.SUCCESS, False, Meaning.NOTHING),
-    ],
-    "second offer in PRACK": [
-        (S, Carrier.INVITE, True, Meaning.OFFER),
-        (R, Carrier.RELIABLE, True, Meaning.ANSWER),
-        (S, Carrier.PRACK, True, Meaning.OFFER),
-        (R, Carrier.PRACK_SUCCESS, True, Meaning.ANSWER),
-        (R, Carrier.SUCCESS, False, Meaning.NOTHING),
-    ],
-    "UPDATE in the early dialog": [
-        (S, Carrier.INVITE, True, Meaning.OFFER),
-        (R, Carrier.RELIABLE, True, Meaning.ANSWER),
-        (R, Carrier.UPDATE, True, Meaning.OFFER),
-        (S, Carrier.UPDATE_SUCCESS, True, Meaning.ANSWER),
-        (R, Carrier.SUCCESS, False, Meaning.NOTHING),
-    ],
-    "refused re-INVITE": [
-        (S, Carrier.INVITE, True, Meaning.OFFER),
-        (R, Carrier.FAILURE, False, Meaning.NOTHING),
-        (S, Carrier.INVITE, True, Meaning.OFFER),
-    ],
-    "refused UPDATE": [
-        (S, Carrier.UPDATE, True, Meaning.OFFER),
-        (R, Carrier.UPDATE_FAILURE, False, Meaning.NOTHING),
-        (R, Carrier.INVITE, True, Meaning.OFFER),
-    ],
-    "UPDATE that only refreshes": [
-        (S, Carrier.UPDATE, False, Meaning.NOTHING),
-        (R, Carrier.UPDATE_SUCCESS, False, Meaning.NOTHING),
-    ],
-}
-
-
-@pytest.mark.parametrize("name", EXCHANGES)
-@pytest.mark.parametrize("mirrored", [False, True])
-def test_lawful_exchanges_run_from_either_side(name: str, mirrored: bool) -> None:
-    """Every pattern of RFC 6337 table 1, seen by the one that starts it and by the other."""
-    exchange = OfferAnswer()
-    for way, carrier, has_description, meaning in EXCHANGES[name]:
-        sends = (way is Way.SENT) != mirrored
-        step = exchange.sent if sends else exchange.received
-        assert step(carrier, has_description) is meaning
-
-
-def test_crossing_offers_are_491() -> None:
-    """RFC 3261 14.2, RFC 3311 5.2: while our offer is out the peer's is refused, and ours stays."""
-    for mine, theirs in product((Carrier.INVITE, Carrier.UPDATE), repeat=2):
-        exchange = OfferAnswer()
-        exchange.sent(mine, True)
-        with pytest.raises(DialogError) as caught:
-            exchange.received(theirs, True)
-        assert caught.value.status == 491
-        assert exchange.state is Exchange.LOCAL_OFFER
-
-
-def test_an_offer_on_top_of_an_unanswered_one_is_500() -> None:
-    """RFC 3261 14.2: the peer may not offer again before it has our answer."""
-    exchange = OfferAnswer()
-    exchange.received(Carrier.INVITE, True)
-    with pytest.raises(DialogError) as caught:
-        exchange.received(Carrier.UPDATE, True)
-    assert caught.value.status == 500
-    with pytest.raises(DialogError) as ours:
-        exchange.sent(Carrier.UPDATE, True)
-    assert ours.value.status == 491
-
-
-@pytest.mark.parametrize(
-    ("before", "carrier"),
-    [
-        ([(S, Carrier.INVITE, True)], Carrier.SUCCESS),
-        ([(S, Carrier.INVITE, False)], Carrier.SUCCESS),
-        ([(S, Carrier.UPDATE, True)], Carrier.UPDATE_SUCCESS),
-        ([(R, Carrier.INVITE, False), (S, Carrier.SUCCESS, True)], Carrier.ACK),
-    ],
-)
-def test_a_missing_description_ends_the_exchange(before: list[tuple[Way, Carrier, bool]], carrier: Carrier) -> None:
-    """Where the answer or the offer must be and is not, the exchange is over and the caller hears of it."""
-    exchange = OfferAnswer()
-    for way, one, has_description in before:
-        (exchange.sent if way is S else exchange.received)(one, has_description)
-    with pytest.raises(DialogError) as caught:
-        exchange.received(carrier, False)
-    assert caught.value.status == 400
-    assert exchange.state is Exchange.STABLE
-
-
-def test_a_description_where_none_belongs_is_refused() -> None:
-    """An ACK with a description and no offer to answer."""
-    exchange = OfferAnswer()
-    with pytest.raises(DialogError) as caught:
-        exchange.received(Carrier.ACK, True)
-    assert caught.value.status == 400
-
-
-@given(st.lists(st.tuples(st.sampled_from(Way), st.sampled_from(Carrier), st.booleans()), max_size=12))
-def test_no_order_of_messages_breaks_the_table(steps: list[tuple[Way, Carrier, bool]]) -> None:
-    """Any sequence gives meanings or DialogErrors with a status that answers."""
-    exchange = OfferAnswer()
-    statuses: set[int] = set()
-    for way, carrier, has_description in steps:
-        try:
-            (exchange.sent if way is S else exchange.received)(carrier, has_description)
-        except DialogError as error:
-            statuses.add(error.status)
-    assert statuses <= {400, 491, 500}
-
-
-def test_both_sides_of_the_offer_table_mirror_each_other() -> None:
-    """What one side reads as sent the other reads as received, with the same meaning."""
-    for (_, way, carrier, body), (meaning, _) in offer_answer.TABLE.items():
-        other = Way.RECEIVED if way is Way.SENT else Way.SENT
-        mirrored = {m for (_, w, c, b), (m, _) in offer_answer.TABLE.items() if (w, c, b) == (other, carrier, body)}
-        assert meaning in mirrored
-
-
-def test_messages_are_carriers_by_method_and_status() -> None:
-    """A 1xx is reliable only with RSeq and Require: 100rel, where the session takes it."""
-    invite, update, prack = request(), request("UPDATE"), request("PRACK")
-    assert carrier_of(invite) is Carrier.INVITE
-    assert carrier_of(request("BYE")) is None
-    assert carrier_of(reply(invite, 183)) is Carrier.PROVISIONAL
-    reliable = reply(invite, 183, ("RSeq", 1), ("Require", "100rel"))
-    assert carrier_of(reliable) is Carrier.PROVISIONAL
-    assert carrier_of(reliable, reliable=True) is Carrier.RELIABLE
-    assert carrier_of(reply(invite)) is Carrier.SUCCESS
-    assert carrier_of(reply(invite, 486)) is Carrier.FAILURE
-    assert carrier_of(reply(update)) is Carrier.UPDATE_SUCCESS
-    assert carrier_of(reply(update, 491)) is Carrier.UPDATE_FAILURE
-    assert carrier_of(reply(update, 100)) is None
-    assert carrier_of(reply(prack)) is Carrier.PRACK_SUCCESS
-    assert carrier_of(reply(prack, 481)) is None
-
-
-@given(st.floats(0, 1, exclude_max=True))
-def test_glare_waits_are_those_of_the_rfc(random: float) -> None:
-    """2.1 to 4 s for the owner of the Call-ID, 0 to 2 s for the other, in steps of 10 ms (RFC 3261 14.1)."""
-    owner, other = glare_delay(True, random), glare_delay(False, random)
-    assert 2.1 <= owner <= 4.0
-    assert 0.0 <= other <= 2.0
-    assert round(owner * 100) == pytest.approx(owner * 100)
-    assert 0 <= overlap_delay(random) <= 10
-
-
 In, Do = SessionInput, SessionAction
 
 STORIES: dict[str, list[tuple[SessionInput, tuple[SessionAction, ...]]]] = {
@@ -230,7 +36,6 @@ STORIES: dict[str, list[tuple[SessionInput, tuple[SessionAction, ...]]]] = {
         (In.CALL, (Do.SEND_INVITE,)),
         (In.PROVISIONAL, (Do.TELL_RINGING,)),
         (In.SUCCESS, (Do.SEND_ACK, Do.TELL_ANSWERED)),
-        (In.SUCCESS, (Do.SEND_ACK,)),
         (In.HANG_UP, (Do.SEND_BYE, Do.TELL_ENDED)),
         (In.BYE, (Do.ANSWER_BYE,)),
     ],
@@ -245,6 +50,15 @@ STORIES: dict[str, list[tuple[SessionInput, tuple[SessionAction, ...]]]] = {
         (In.CALL, (Do.SEND_INVITE,)),
         (In.HANG_UP, ()),
         (In.SUCCESS, (Do.SEND_ACK, Do.SEND_BYE, Do.TELL_ENDED)),
+    ],
+    "tried again elsewhere, where nothing is heard before we hang up": [
+        (In.CALL, (Do.SEND_INVITE,)),
+        (In.PROVISIONAL, (Do.TELL_RINGING,)),
+        (In.RETRIED, ()),
+        (In.HANG_UP, ()),
+        (In.PROVISIONAL, (Do.SEND_CANCEL,)),
+        (In.FAILURE, (Do.TELL_ENDED,)),
+        (In.LATER_SUCCESS, (Do.END_BRANCH,)),
     ],
     "CANCEL and 2xx cross": [
         (In.CALL, (Do.SEND_INVITE,)),
@@ -265,7 +79,6 @@ STORIES: dict[str, list[tuple[SessionInput, tuple[SessionAction, ...]]]] = {
         (In.ACCEPT, (Do.SEND_SUCCESS,)),
         (In.CANCELLED, ()),
         (In.ACKNOWLEDGED, (Do.TELL_ESTABLISHED,)),
-        (In.ACKNOWLEDGED, ()),
         (In.LOST, (Do.SEND_BYE, Do.TELL_ENDED)),
     ],
     "the caller gives up": [
@@ -323,81 +136,13 @@ def test_a_2xx_is_always_acknowledged_and_a_bye_always_answered(steps: list[Sess
         for what in steps:
             before = machine.state
             actions = machine.step(what)
-            if what is In.SUCCESS and start is In.CALL:
+            if what is In.SUCCESS and start is In.CALL and before not in (SessionState.CONFIRMED, SessionState.ENDED):
                 assert Do.SEND_ACK in actions
+            if what is In.LATER_SUCCESS and start is In.CALL:
+                assert Do.END_BRANCH in actions
             if what is In.BYE and before is not SessionState.CALLING and before is not SessionState.GIVING_UP:
                 assert Do.ANSWER_BYE in actions
             assert actions.count(Do.TELL_ENDED) <= 1
-
-
-def test_a_glare_is_tried_again_after_its_wait() -> None:
-    """491 to our re-INVITE: wait, then send again; the deadline is the table's only clock."""
-    machine = Reinvite(owns_call_id=True)
-    assert machine.step(ReinviteInput.WANTED, 0.0, 0.5) == (ReinviteAction.SEND,)
-    assert machine.step(ReinviteInput.RECEIVED, 0.1, 0.5) == (ReinviteAction.REFUSE_GLARE,)
-    assert machine.step(ReinviteInput.GLARE, 0.2, 0.0) == (ReinviteAction.BACK_OFF,)
-    assert machine.deadline == pytest.approx(2.3)
-    assert machine.tick(2.29, 0.5) == ()
-    assert machine.tick(2.31, 0.5) == (ReinviteAction.SEND,)
-    assert machine.deadline is None
-    assert machine.step(ReinviteInput.SUCCESS, 3.0, 0.5) == (ReinviteAction.TELL_CHANGED,)
-    assert machine.state is ReinviteState.IDLE
-
-
-def test_both_ends_at_once_settle() -> None:
-    """Two sides that glare a hundred times always end with one change after the other."""
-    for index in range(100):
-        owner, other = Reinvite(True), Reinvite(False)
-        random = index / 100
-        for side in (owner, other):
-            side.step(ReinviteInput.WANTED, 0.0, random)
-            assert side.step(ReinviteInput.RECEIVED, 0.0, random) == (ReinviteAction.REFUSE_GLARE,)
-            side.step(ReinviteInput.GLARE, 0.0, random)
-        assert other.deadline is not None
-        assert owner.deadline is not None
-        assert other.deadline < owner.deadline
-        now = other.deadline
-        assert other.tick(now, random) == (ReinviteAction.SEND,)
-        assert owner.step(ReinviteInput.RECEIVED, now, random) == (ReinviteAction.ASK_USER,)
-        assert owner.step(ReinviteInput.SETTLED, now, random) == ()
-        assert other.step(ReinviteInput.SUCCESS, now, random) == (ReinviteAction.TELL_CHANGED,)
-        assert owner.tick(owner.deadline, random) == (ReinviteAction.SEND,)
-
-
-def test_a_change_waits_for_the_peers() -> None:
-    """While the peer's re-INVITE is open ours waits, a second one of the peer's is 500."""
-    machine = Reinvite(owns_call_id=False)
-    assert machine.step(ReinviteInput.RECEIVED, 0.0, 0.0) == (ReinviteAction.ASK_USER,)
-    assert machine.step(ReinviteInput.RECEIVED, 0.0, 0.0) == (ReinviteAction.REFUSE_OVERLAP,)
-    assert machine.step(ReinviteInput.WANTED, 0.0, 0.0) == ()
-    assert machine.step(ReinviteInput.SETTLED, 0.0, 0.0) == (ReinviteAction.SEND,)
-    assert machine.step(ReinviteInput.GONE, 0.0, 0.0) == (ReinviteAction.END,)
-
-
-def test_glares_without_end_are_given_up() -> None:
-    """A peer that always answers 491 does not keep us trying for ever."""
-    machine = Reinvite(owns_call_id=False, max_glares=3)
-    machine.step(ReinviteInput.WANTED, 0.0, 0.0)
-    outcomes = []
-    for _ in range(3):
-        outcomes.append(machine.step(ReinviteInput.GLARE, 0.0, 0.0))
-        machine.tick(10.0, 0.0)
-    assert outcomes[-1] == (ReinviteAction.TELL_UNCHANGED,)
-    assert machine.state is ReinviteState.IDLE
-
-
-@pytest.mark.parametrize(("state", "what"), list(product(ReinviteState, ReinviteInput)))
-def test_every_pair_of_the_reinvite_table_is_a_row_or_ignored(state: ReinviteState, what: ReinviteInput) -> None:
-    """An input without a row is counted and changes nothing; every received re-INVITE is answered somehow."""
-    machine = Reinvite(owns_call_id=True)
-    machine.state = state
-    actions = machine.step(what, 0.0, 0.0)
-    row = reinvite.TABLE.get((state, what))
-    if row is None:
-        assert (actions, machine.state, machine.ignored) == ((), state, 1)
-        assert what is not ReinviteInput.RECEIVED
-        return
-    assert (actions, machine.state) == row
 
 
 POLICY = TimerPolicy(interval=1800, minimum=90)
@@ -496,6 +241,18 @@ def test_a_peer_without_timers_is_refreshed_by_us() -> None:
     timer = SessionTimer(POLICY)
     timer.accepted(reply(request()), 0.0)
     assert (timer.is_refresher, timer.deadline) == (True, 900.0)
+
+
+def test_a_refresh_that_failed_is_due_again_well_before_the_end() -> None:
+    """Within seconds at the end of a short interval, after 10 s in a long one, or when the peer wants it."""
+    for interval, delay, due in ((90, 0.0, 46.875), (1800, 0.0, 910.0), (1800, 4.0, 904.0)):
+        timer = SessionTimer(POLICY)
+        timer.postpone(0.0)
+        timer.accepted(reply(request(), 200, ("Session-Expires", f"{interval};refresher=uac")), 0.0)
+        assert timer.tick(interval / 2) is TimerAction.REFRESH
+        timer.postpone(interval / 2, delay)
+        assert timer.deadline == due
+        assert timer.tick(due) is TimerAction.REFRESH
 
 
 def test_a_422_raises_our_wish() -> None:

@@ -89,6 +89,11 @@ EXPECTED: dict[tuple[str, State, Input], Row] = {
         [("send", b"ACK of 486"), ("arm", ("D", 132.0)), ("deliver", b"486")],
         State.COMPLETED,
     ),
+    # Beyond the figures: a connection that is lost while it rings, 64*T1 after a CANCEL (9.1), and a 2xx of another
+    # branch after the failure of the first (16.7).
+    ("invite client", State.PROCEEDING, Input.TRANSPORT_ERROR): ([BROKEN, GONE], State.TERMINATED),
+    ("invite client", State.PROCEEDING, Input.TIMER_B): ([TIMEOUT, ("arm", ("M", 132.0))], State.ACCEPTED),
+    ("invite client", State.COMPLETED, S): ([("deliver", b"200")], State.COMPLETED),
     ("invite client", State.COMPLETED, F): ([("send", b"ACK of 486")], State.COMPLETED),
     ("invite client", State.COMPLETED, Input.TRANSPORT_ERROR): ([BROKEN, GONE], State.TERMINATED),
     ("invite client", State.COMPLETED, Input.TIMER_D): ([GONE], State.TERMINATED),

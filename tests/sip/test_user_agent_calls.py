@@ -29,7 +29,7 @@ from gateway.sip.message.uri import Uri
 from gateway.testing.clock import ManualClock
 from gateway.testing.network import LossyNetwork
 from gateway.testing.sip_peer import AgentNode, Puppet, SessionLog
-from tests.sip.agents import ALICE, ANSWER, BOB, OFFER, Pair, call
+from tests.sip.agents import ALICE, ANSWER, BOB, HOLD, OFFER, Pair, call
 
 SDP = "application/sdp"
 
@@ -575,9 +575,9 @@ def test_a_second_reinvite_before_the_first_is_answered_is_500() -> None:
     """With Retry-After of 0 to 10 s (RFC 3261 14.2)."""
     stage = Stage()
     caller, _, log = answered_call(stage)
-    caller.next("INVITE", body=OFFER)
+    caller.next("INVITE", body=HOLD)
     stage.puppet.take()
-    caller.next("INVITE", body=OFFER)
+    caller.next("INVITE", body=HOLD)
     [refused] = [one for one in stage.puppet.take() if isinstance(one, Response) and one.status == 500]
     assert refused.retry_after is not None
     assert 0 <= refused.retry_after <= 10
@@ -588,14 +588,14 @@ def test_a_refused_reoffer_leaves_the_session_as_it_was() -> None:
     """488 both ways is an event, not the end."""
     stage = Stage()
     caller, session, log = answered_call(stage)
-    caller.next("INVITE", body=OFFER)
+    caller.next("INVITE", body=HOLD)
     session.refuse_offer(2, 488)
     stage.run()
     assert 488 in stage.puppet.statuses()
     session.offer(OFFER)
     stage.run()
     stage.send(answer(stage.requests("INVITE")[0], 488))
-    assert log.events[1:] == [Offered(2, OFFER), OfferAnswered(3, 488, None)]
+    assert log.events[1:] == [Offered(2, HOLD), OfferAnswered(3, 488, None)]
     assert session.is_confirmed
 
 
@@ -714,8 +714,8 @@ def test_a_broken_multipart_is_400_and_leaves_the_call_as_it_was() -> None:
     caller, _, log = answered_call(stage)
     caller.next("INVITE", body=b"no boundary in sight", kind=MULTIPART)
     assert stage.puppet.statuses() == [400]
-    caller.next("INVITE", body=OFFER)
-    assert log.events[1:] == [Offered(2, OFFER)]
+    caller.next("INVITE", body=HOLD)
+    assert log.events[1:] == [Offered(2, HOLD)]
 
 
 def test_a_reason_with_control_bytes_still_ends_the_call() -> None:

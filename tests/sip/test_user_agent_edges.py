@@ -14,7 +14,7 @@ from gateway.sip.message import build
 from gateway.sip.message.message import Request, Response
 from gateway.sip.message.uri import Uri
 from gateway.testing.network import Weather
-from tests.sip.agents import ANSWER, OFFER, Pair, call
+from tests.sip.agents import ANSWER, HOLD, OFFER, Pair, call
 from tests.sip.test_user_agent_calls import PuppetCall, Stage, answer, answered_call, stage_with_invite
 
 
@@ -77,7 +77,7 @@ def test_a_reinvite_2xx_without_ack_ends_the_call() -> None:
     """64*T1 after our 200 (RFC 3261 14.2)."""
     stage = Stage()
     caller, session, log = answered_call(stage)
-    caller.next("INVITE", body=OFFER)
+    caller.next("INVITE", body=HOLD)
     session.answer_offer(2, ANSWER)
     stage.run(33.0)
     assert log.events[-1] == Ended("timeout", 408, text="Request Timeout")
@@ -88,7 +88,7 @@ def test_a_reinvite_can_be_cancelled() -> None:
     """487, and the session stays as it was."""
     stage = Stage()
     caller, session, _ = answered_call(stage)
-    reinvite = caller.next("INVITE", body=OFFER)
+    reinvite = caller.next("INVITE", body=HOLD)
     stage.send(build.cancel(reinvite))
     assert sorted(set(stage.puppet.statuses())) == [200, 487]
     assert session.is_confirmed
@@ -98,7 +98,7 @@ def test_a_bye_answers_a_reinvite_that_still_waits_with_487() -> None:
     """RFC 3261 15.1.2."""
     stage = Stage()
     caller, _, log = answered_call(stage)
-    caller.next("INVITE", body=OFFER)
+    caller.next("INVITE", body=HOLD)
     stage.puppet.take()
     caller.next("BYE")
     assert sorted(set(stage.puppet.statuses())) == [200, 487]
@@ -192,10 +192,10 @@ def test_reliable_responses_go_out_one_after_the_other() -> None:
 
 
 def test_an_offer_that_is_never_acknowledged_ends_the_call() -> None:
-    """The application forgets `acknowledge`: ACK and BYE after 20 s."""
+    """The application forgets `acknowledge`: ACK and BYE after 30 s."""
     stage, log, _, invite = stage_with_invite(body=b"")
     stage.send(answer(invite, 200, body=OFFER))
-    stage.run(21.0)
+    stage.run(31.0)
     methods = [one.method for one in stage.puppet.take() if isinstance(one, Request)]
     assert methods[-2:] == ["ACK", "BYE"] or "BYE" in methods
     assert log.events == [Answered(OFFER, 1, True), Ended("error", 500)]

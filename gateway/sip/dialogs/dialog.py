@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
 from gateway.sip.errors import DialogError
+from gateway.sip.flow import Flow
+from gateway.sip.locate import direct_flow
 from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Message, Request, Response
@@ -31,11 +32,6 @@ class DialogId:
         """The dialog a received request belongs to: the To tag is ours."""
         return cls(request.call_id, request.to_tag or "", request.from_tag or "")
 
-    @classmethod
-    def of_response(cls, response: Response) -> DialogId:
-        """The dialog a received response belongs to: the From tag is ours."""
-        return cls(response.call_id, response.from_tag or "", response.to_tag or "")
-
 
 class DialogState(Enum):
     """RFC 3261 12: early until a 2xx, then confirmed."""
@@ -53,8 +49,13 @@ class Dialog:
     """
 
     __slots__ = (
+        "_flow_is_lost",
+        "_sent_to",
         "contact",
+        "flow",
         "id",
+        "identity",
+        "is_direct",
         "is_initiator",
         "local",
         "local_cseq",
@@ -80,6 +81,7 @@ class Dialog:
         contact: NameAddr | None,
         secure: bool,
         state: DialogState,
+        flow: Flow | None = None,
     ) -> None:
         if len(route_set) > MAX_ROUTES:
             raise DialogError("too many Record-Route values", status=400)
@@ -95,10 +97,19 @@ class Dialog:
         self.contact = contact
         """Our own Contact, written into target refresh requests."""
         self.secure = secure
+        """Whether the peer is a sips URI, so that our Contact must be one (RFC 3261 12.1, RFC 5630)."""
         self.state = state
+        self.flow = flow
+        """Where the peer speaks from; see `lives_at`."""
+        self.is_direct = False
+        """Whether the peer is reached where it speaks from rather than at its Contact (NAT, a connection)."""
+        self.identity: str | None = None
+        """Who the peer has proved to be; None where nobody asked."""
+        self._flow_is_lost = False
+        self._sent_to: tuple[Flow, ...] = ()
 
     @classmethod
-    def of_uac(cls, request: Request, response: Response) -> Dialog:
+    def of_uac(cls, request: Request, response: Response, flow: Flow | None = None) -> Dialog:
         """The dialog that a 101-299 to our request makes (RFC 3261 12.1.2).
 
         Raises DialogError where it makes none (no To tag, no Contact), SipSyntaxError for malformed headers.
@@ -121,12 +132,15 @@ class Dialog:
             remote_cseq=None,
             is_initiator=True,
             contact=request.contact,
-            secure=request.uri.scheme == "sips",
+            secure=is_secure(request),
             state=DialogState.CONFIRMED if response.is_success else DialogState.EARLY,
+            flow=flow,
         )
 
     @classmethod
-    def of_uas(cls, request: Request, local_tag: str, contact: NameAddr | None = None) -> Dialog:
+    def of_uas(
+        cls, request: Request, local_tag: str, contact: NameAddr | None = None, flow: Flow | None = None
+    ) -> Dialog:
         """The early dialog that our 101-299 to a request makes (RFC 3261 12.1.1); `confirm` it with the 2xx.
 
         Raises DialogError (400) when the request has no usable Contact, SipSyntaxError for malformed headers.
@@ -146,8 +160,9 @@ class Dialog:
             remote_cseq=request.cseq.number,
             is_initiator=False,
             contact=contact,
-            secure=request.uri.scheme == "sips",
+            secure=is_secure(request),
             state=DialogState.EARLY,
+            flow=flow,
         )
 
     def __repr__(self) -> str:
@@ -247,6 +262,45 @@ class Dialog:
         """Where requests of this dialog are sent: the first route, strict or loose, else the remote target."""
         return self.route_set[0].uri if self.route_set else self.remote_target
 
+    @property
+    def hops(self) -> tuple[Uri | Flow, ...]:
+        """Where requests in the dialog go: the first to be tried, and what is left should its connection be gone."""
+        if self.is_direct and not self.route_set and self.flow is not None and not self._flow_is_lost:
+            return self.flow, self.remote_target
+        return (self.next_hop,)
+
+    def lives_at(self, source: Flow) -> bool:
+        """Whether a request from `source` needs no proof that it comes from the peer.
+
+        The dialog lives on its flow and where its requests of ours go: over UDP the very address and port, over TCP
+        and TLS any connection from there (a server opens new ones), over WebSocket the one connection, since
+        all browsers behind one proxy share an address.
+        """
+        if self.flow is not None and _is_same_place(self.flow, source):
+            return True
+        return any(_is_same_place(one, source) for one in (*self._sent_to, *_flows_of(self.next_hop)))
+
+    def move(self, flow: Flow) -> None:
+        """The peer has proved that it is the one who speaks from `flow` now."""
+        self.flow = flow
+        self._flow_is_lost = False
+
+    def sent_to(self, flows: tuple[Flow, ...]) -> None:
+        """Requests of ours in the dialog go to one of these, so the peer is there."""
+        self._sent_to = flows
+
+    def flow_lost(self, flow: Flow) -> bool:
+        """A connection is gone; whether the dialog lived on it."""
+        mine = self.flow
+        if mine is None or not flow.reliable:
+            return False
+        if (mine.transport, mine.host, mine.port) != (flow.transport, flow.host, flow.port):
+            return False
+        if mine.local and flow.local and mine.local != flow.local:
+            return False
+        self._flow_is_lost = True
+        return True
+
     def receive(self, request: Request) -> None:
         """Judge a request that matches this dialog; raises DialogError with the status that answers it.
 
@@ -262,102 +316,22 @@ class Dialog:
             raise DialogError("CSeq does not rise", status=500)
         self.remote_cseq = number
 
-    def matches(self, message: Request | Response) -> bool:
-        """Whether a received message belongs to this dialog: Call-ID and both tags."""
-        if isinstance(message, Request):
-            return DialogId.of_request(message) == self.id
-        return DialogId.of_response(message) == self.id
+
+def is_secure(request: Request) -> bool:
+    """Whether the INVITE of a dialog makes its Contacts sips URIs (RFC 3261 8.1.1.8, 12.1.1)."""
+    first = request.record_route or request.route or request.contacts
+    return request.uri.scheme == "sips" or (bool(first) and first[0].uri.scheme == "sips")
 
 
-class DialogTable:
-    """All dialogs of one user agent, by identifier; never holds more than `limit`."""
-
-    __slots__ = ("_dialogs", "_limit")
-
-    def __init__(self, limit: int = 20_000) -> None:
-        self._dialogs: dict[DialogId, Dialog] = {}
-        self._limit = limit
-
-    def __len__(self) -> int:
-        return len(self._dialogs)
-
-    def __iter__(self) -> Iterator[Dialog]:
-        """A snapshot: dialogs may be added and removed while it is walked."""
-        return iter(list(self._dialogs.values()))
-
-    def add(self, dialog: Dialog) -> None:
-        """Keep a dialog; raises DialogError (503) when the table is full."""
-        if dialog.id not in self._dialogs and len(self._dialogs) >= self._limit:
-            raise DialogError("too many dialogs", status=503)
-        self._dialogs[dialog.id] = dialog
-
-    def remove(self, dialog: Dialog) -> None:
-        """Forget a dialog; one that is not there is no error."""
-        self._dialogs.pop(dialog.id, None)
-
-    def find(self, message: Request | Response) -> Dialog | None:
-        """The dialog that a received message belongs to, None when there is none.
-
-        A request with a To tag that finds none is answered 481, an ACK is dropped (RFC 3261 12.2.2).
-        """
-        if isinstance(message, Request):
-            return self._dialogs.get(DialogId.of_request(message))
-        return self._dialogs.get(DialogId.of_response(message))
-
-    def get(self, call_id: str, local_tag: str, remote_tag: str) -> Dialog | None:
-        """The dialog of that name (Replaces: `to_tag` is the local one, RFC 3891 section 3)."""
-        return self._dialogs.get(DialogId(call_id, local_tag, remote_tag))
+def _is_same_place(known: Flow, source: Flow) -> bool:
+    if (known.transport, known.host) != (source.transport, source.host):
+        return False
+    if known.transport in ("ws", "wss"):
+        return known.port == source.port and known.local == source.local
+    return known.reliable or known.port == source.port
 
 
-class ForkedDialogs:
-    """The dialogs that one outgoing INVITE makes as proxies fork it (RFC 3261 13.2.2.4).
-
-    Each To tag is a dialog of its own. The first 2xx wins; a 2xx of another branch is to be acknowledged
-    and ended with BYE. `limit` bounds how many branches are looked at.
-    """
-
-    __slots__ = ("_by_tag", "_limit", "_request", "confirmed")
-
-    def __init__(self, request: Request, limit: int = 16) -> None:
-        self._request = request
-        self._by_tag: dict[str, Dialog] = {}
-        self._limit = limit
-        self.confirmed: Dialog | None = None
-        """The dialog of the first 2xx."""
-
-    @property
-    def early(self) -> tuple[Dialog, ...]:
-        """Dialogs that are not confirmed yet, oldest first."""
-        return tuple(dialog for dialog in self._by_tag.values() if dialog.state is DialogState.EARLY)
-
-    def receive(self, response: Response) -> Dialog | None:
-        """The dialog of a 101-299, made or confirmed as needed; None for one that makes none.
-
-        Raises DialogError beyond the limit or for a 2xx without Contact, SipSyntaxError for malformed headers.
-        """
-        if not 100 < response.status < 300:
-            return None
-        tag = response.to_tag
-        if not response.is_success and (tag is None or response.contact is None):
-            return None
-        dialog = self._by_tag.get(tag or "")
-        if dialog is None:
-            if len(self._by_tag) >= self._limit:
-                raise DialogError("too many branches")
-            dialog = Dialog.of_uac(self._request, response)
-            self._by_tag[tag or ""] = dialog
-        elif response.is_success:
-            if dialog.state is DialogState.EARLY:
-                dialog.confirm(response)
-        else:
-            dialog.refresh_target(response)
-        if response.is_success and self.confirmed is None:
-            self.confirmed = dialog
-        return dialog
-
-    def give_up(self) -> tuple[Dialog, ...]:
-        """The INVITE failed or another branch won: terminate and return the early dialogs (RFC 3261 12.3, 13.2.2.4)."""
-        ended = self.early
-        for dialog in ended:
-            dialog.terminate()
-        return ended
+def _flows_of(hop: Uri) -> tuple[Flow, ...]:
+    """The flow that a URI with an IP address means."""
+    flow = direct_flow(hop) if hop.is_sip else None
+    return (flow,) if flow is not None else ()

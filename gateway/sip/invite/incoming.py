@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 from gateway.sip.alarms import Alarm
-from gateway.sip.dialogs.dialog import Dialog
+from gateway.sip.dialogs.dialog import Dialog, is_secure
+from gateway.sip.dialogs.ports import Core
+from gateway.sip.dialogs.usage import DialogUsage
 from gateway.sip.errors import SipBuildError
-from gateway.sip.flow import Flow, is_ip_address
-from gateway.sip.invite.events import Confirmed, Ended
-from gateway.sip.invite.provisional import ReliableProvisionals
-from gateway.sip.invite.session import Context, InviteSession, ended_by_peer
+from gateway.sip.flow import is_ip_address
+from gateway.sip.invite.accepted import AcceptedInvite
+from gateway.sip.invite.changes import Purpose
+from gateway.sip.invite.events import Confirmed, Ended, OfferAnswered
+from gateway.sip.invite.modify import Modification
+from gateway.sip.invite.offer_answer import Carrier, Invite, Meaning
+from gateway.sip.invite.provisional import OPTION, ReliableProvisionals
+from gateway.sip.invite.session import FIRST, Context, InviteSession, ended_by_peer
 from gateway.sip.invite.states import SessionAction, SessionInput, SessionState
-from gateway.sip.invite.success import Success
 from gateway.sip.message import build
 from gateway.sip.message.message import Request, Response
 from gateway.sip.requests.bodies import SDP, description_of, description_or_nothing
+from gateway.sip.requests.server import ServerRequest
 from gateway.sip.transactions import Transaction
-
-if TYPE_CHECKING:
-    from gateway.sip.user_agent import UserAgentCore
 
 logger = logging.getLogger(__name__)
 
@@ -29,36 +32,46 @@ KEEP_RINGING = 60.0
 
 
 class IncomingSession(InviteSession):
-    """A call that came in; raises DialogError or SipSyntaxError when the INVITE can make no dialog."""
+    """A call that came in; raises DialogError when the INVITE can make no dialog."""
 
     role: Literal["uac", "uas"] = "uas"
 
-    def __init__(
-        self, core: UserAgentCore, transaction: Transaction, request: Request, source: Flow, identity: str | None
-    ) -> None:
-        description_of(request)
+    def __init__(self, core: Core, invite: ServerRequest, identity: str | None) -> None:
+        request, source = invite.request, invite.source
         tag = core.token()
-        dialog = Dialog.of_uas(request, tag, core.contact(source, request.uri.user))
+        contact = core.contact(source, request.uri.user, secure=is_secure(request))
+        dialog = Dialog.of_uas(request, tag, contact, source)
         super().__init__(core, request, dialog.local, dialog.remote, source)
-        self.identity = identity
+        self.identity = dialog.identity = identity
         self.dialog = dialog
+        self.modification: Modification = Modification(self, dialog)
         self.peer_allows = frozenset(request.allow)
-        self._tag = tag
-        self._transaction = transaction
-        self._success: Success | None = None
+        self._tag = invite.transaction.to_tag = tag
+        self._transaction = invite.transaction
+        self._invite = invite
+        self._accepted: AcceptedInvite | None = None
         self._deferred: bytes | None = None
+        self._counter = b""
+        """What we offered where the INVITE had no offer."""
         self._reliable: ReliableProvisionals | None = None
-        self._reliable_body = b""
-        self._symmetric = core.config.symmetric and len(request.via) == 1
-        self._takes_reliable = "100rel" in [one.lower() for one in request.supported]
-        self._wants_reliable = "100rel" in [one.lower() for one in request.require]
-        self._ringing: Alarm | None = None
-        self._give_up: Alarm | None = None
+        supported = [one.lower() for one in request.supported]
+        self._wants_reliable = OPTION in [one.lower() for one in request.require]
+        self._takes_reliable = OPTION in supported or self._wants_reliable
+        self._ringing: Alarm[DialogUsage | None] | None = None
+        self._give_up: Alarm[DialogUsage | None] | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        core, dialog, request = self.core, self.dialog, self.request
+        assert dialog is not None
+        dialog.is_direct = self.source.reliable or _is_behind_nat(request, dialog, self.source.host, core)
+        self.modification.table.received(Carrier.INVITE, bool(self.initial_offer))
         if core.config.longest_ringing > 0:
-            self._give_up = core.at(core.now() + core.config.longest_ringing, self._rang_too_long)
-        core.add_dialog(dialog, self)
+            self._give_up = core.at(core.now() + core.config.longest_ringing, self._rang_too_long, self)
+        core.add_usage(dialog, self)
         self.machine.step(SessionInput.INVITED)
-        transaction.user = self
+        self._invite.is_answered = True
+        self._transaction.user = self
 
     # ---- the application's side
 
@@ -68,20 +81,35 @@ class IncomingSession(InviteSession):
         return description_of(self.request)
 
     def ring(self, status: int = 180, reason: str | None = None, body: bytes | None = None) -> None:
-        """Send a 101-199, reliably where the caller wants that or a body goes with it; ValueError for others."""
+        """Send a 101-199, reliably where the caller wants that or a body goes with it; ValueError for others.
+
+        To an INVITE without offer a body is our offer, and goes only where the caller takes reliable responses; its
+        answer comes as `OfferAnswered(1, 200, body)`.
+        """
         if not 100 < status < 200:
             raise ValueError("a ringing response is 101 to 199")
         self.step(SessionInput.RING, Context(status=status, phrase=reason, body=body or b""))
         self.core.wake()
 
-    def answer(self, body: bytes) -> None:
-        """Send 200 with `body`: the answer to the caller's offer, or the offer where it made none."""
-        if self._reliable is not None and self._reliable.pending:
-            # RFC 3262 section 3: not before a reliable 1xx with a description is acknowledged.
+    def answer(self, body: bytes) -> int | None:
+        """Send 200 with `body`: the answer to the caller's offer, or the offer where it made none.
+
+        After an answer in a reliable 1xx the 200 has none; a `body` that differs from it is offered afterwards, and
+        the number of that exchange is returned.
+        """
+        if self.machine.state is not SessionState.INCOMING or self._deferred is not None:
+            logger.info("no INVITE waits for an answer")
+            return None
+        stands = self.local_body or self._counter
+        if self._must_wait:
+            # RFC 3262 section 3: not before a reliable 1xx with a description is acknowledged; nor while another
+            # offer is open.
             self._deferred = body
         else:
             self.step(SessionInput.ACCEPT, Context(body=body))
+        number = self.modification.want(Purpose.OFFER, body) if stands and body != stands else None
         self.core.wake()
+        return number
 
     def reject(self, status: int, reason: str | None = None, headers: build.Fields = ()) -> None:
         """Send a 300-699; ValueError for others."""
@@ -89,6 +117,18 @@ class IncomingSession(InviteSession):
             raise ValueError("a rejection is 300 to 699")
         self.step(SessionInput.REJECT, Context(status=status, phrase=reason, headers=headers))
         self.core.wake()
+
+    @property
+    def may_update(self) -> bool:
+        return self._deferred is None and not self._is_unacknowledged
+
+    @property
+    def _is_unacknowledged(self) -> bool:
+        return self._reliable is not None and self._reliable.is_pending
+
+    @property
+    def _must_wait(self) -> bool:
+        return self._is_unacknowledged or self.modification.is_busy
 
     # ---- actions of the session table
 
@@ -100,41 +140,59 @@ class IncomingSession(InviteSession):
             context.phrase,
             to_tag=self._tag,
             contact=dialog.contact if dialog is not None and status < 300 else None,
-            headers=(*headers, *self.core.server_fields()),
+            headers=(*headers, *self.core.response_fields()),
             body=body,
             content_type=SDP if body else None,
         )
 
     def _send_provisional(self, context: Context) -> None:
-        response = self._response(context, context.status, context.body, (("Allow", self.core.allow),))
-        if self._wants_reliable or (self._takes_reliable and context.body):
+        is_reliable = self._wants_reliable or (self._takes_reliable and bool(context.body))
+        body = self._provisional_body(context.body, is_reliable)
+        response = self._response(context, context.status, body, (("Allow", self.core.allow),))
+        if is_reliable:
             if self._reliable is None:
-                self._reliable = ReliableProvisionals(self.core, self._transaction, self._no_prack)
-            self._reliable_body = context.body or self._reliable_body
+                self._reliable = ReliableProvisionals(self.core, self, self._transaction, self._no_prack)
             self._reliable.send(response)
         else:
-            self.core.stack.respond(self._transaction, response, self.core.now())
+            self.core.respond(self._transaction, response)
         if self._ringing is None:
-            self._ringing = self.core.at(self.core.now() + KEEP_RINGING, self._ring_on)
+            self._ringing = self.core.at(self.core.now() + KEEP_RINGING, self._ring_on, self)
+
+    def _provisional_body(self, body: bytes, is_reliable: bool) -> bytes:
+        """What of a description may go with a 1xx now: an answer or an early copy of it, an offer only reliably."""
+        carrier = Carrier.RELIABLE if is_reliable else Carrier.PROVISIONAL
+        if not body or not self.modification.table.may_send(carrier, True):
+            return b""
+        meaning = self.modification.table.sent(carrier, True)
+        if meaning is Meaning.ANSWER:
+            self.commit(body, self.initial_offer)
+        elif meaning is Meaning.OFFER:
+            self._counter = body
+        return b"" if meaning is Meaning.NOTHING else body
 
     def _ring_on(self) -> None:
         self._ringing = None
-        if self.machine.state is SessionState.INCOMING and not (self._reliable and self._reliable.pending):
+        if self.machine.state is SessionState.INCOMING and not self._is_unacknowledged:
             if self._transaction.last is not None and not self._wants_reliable:
-                self.core.stack.send(self._transaction.last, self._transaction.flow)
-            self._ringing = self.core.at(self.core.now() + KEEP_RINGING, self._ring_on)
+                self.core.send(self._transaction.last, self._transaction.flow)
+            self._ringing = self.core.at(self.core.now() + KEEP_RINGING, self._ring_on, self)
 
     def _send_success(self, context: Context) -> None:
         assert self.dialog is not None
         self._stop_ringing()
-        now = self.core.now()
-        fields = self.timer.accept(self.request, now)
-        self.dialog.confirm()
+        table = self.modification.table
         # What a reliable 1xx has answered is not answered again (RFC 6337 section 3.1.1).
-        body = b"" if context.body and context.body == self._reliable_body else context.body
-        self.local_body = context.body
+        body = b"" if table.state.invite is Invite.REMOTE and table.state.by is None else context.body
+        meaning = table.sent(Carrier.SUCCESS, bool(body))
+        if meaning is Meaning.ANSWER:
+            self.commit(body, self.initial_offer)
+        elif meaning is Meaning.OFFER:
+            self._counter = body
+        fields = self.timer.accept(self.request, self.core.now())
+        self.dialog.confirm()
         response = self._response(context, 200, body, (*self.core.capabilities(), *fields))
-        self._success = Success(self.core, self._transaction, response, self._not_acknowledged)
+        data = self.core.respond(self._transaction, response)
+        self._accepted = AcceptedInvite(self.core, self, self._transaction, data, self._not_acknowledged)
         self.arm_timer()
 
     def _send_failure(self, context: Context) -> None:
@@ -146,22 +204,23 @@ class IncomingSession(InviteSession):
 
     def _fail(self, context: Context, status: int) -> None:
         self._stop_ringing()
+        self.modification.stop()
         try:
             response = self._response(context, status, headers=context.headers)
         except SipBuildError as error:
-            self.core.log_own_mistake(error)
+            self.core.not_built(error)
             response = self._response(Context(), status)
-        self.core.stack.respond(self._transaction, response, self.core.now())
+        self.core.respond(self._transaction, response)
         if self.dialog is not None:
-            self.dialog.terminate()
-            self.core.forget_dialog(self.dialog)
+            self.core.remove_usage(self.dialog, self)
 
     def _tell_established(self, context: Context) -> None:
-        self.emit(Confirmed(context.body, 1 if context.body else None))
+        self.emit(Confirmed(context.body, FIRST if context.body else None))
+        self.exchange_over()
 
     def _end(self, context: Context) -> None:
-        if self._success is not None:
-            self._success.acknowledge()
+        if self._accepted is not None:
+            self._accepted.acknowledge()
         self.tell_ended(context)
 
     actions = {  # noqa: RUF012
@@ -177,23 +236,30 @@ class IncomingSession(InviteSession):
 
     # ---- what happens
 
-    def dialog_target(self, dialog: Dialog) -> Any:
-        """The route; without one a caller that speaks for itself is reached where it spoke from (NAT)."""
-        if dialog.route_set:
-            return self.core.hop_of(dialog.route())
-        host = dialog.remote_target.host
-        if self.source.reliable or (self._symmetric and is_ip_address(host) and host.strip("[]") != self.source.host):
-            return self.source
-        return dialog.remote_target
+    def exchange_over(self) -> None:
+        if self._deferred is not None and not self._must_wait:
+            body, self._deferred = self._deferred, None
+            self.step(SessionInput.ACCEPT, Context(body=body))
+        super().exchange_over()
 
-    def on_ack(self, ack: Request) -> None:
-        success = self._success
-        if success is None or ack.cseq.number != success.cseq:
-            super().on_ack(ack)
+    def on_ack(self, ack: Request, dialog: Dialog) -> None:
+        accepted = self._accepted
+        if accepted is None or ack.cseq.number != accepted.cseq:
+            super().on_ack(ack, dialog)
+        elif accepted.is_pending:
+            accepted.acknowledge()
+            self._on_first_ack(description_or_nothing(ack))
+
+    def _on_first_ack(self, body: bytes) -> None:
+        meaning = self.modification.table.received(Carrier.ACK, bool(body))
+        if meaning is Meaning.MISSING:
+            # RFC 3261 13.2.1: the answer must be there; without one there is no session to go on with.
+            self.step(SessionInput.ACKNOWLEDGED, Context())
+            self.step(SessionInput.LOST, Context(ended=Ended("error", 400, text="No answer in the ACK")))
             return
-        if success.pending:
-            success.acknowledge()
-            self.step(SessionInput.ACKNOWLEDGED, Context(body=description_or_nothing(ack)))
+        if meaning is Meaning.ANSWER:
+            self.commit(self._counter, body)
+        self.step(SessionInput.ACKNOWLEDGED, Context(body=body if meaning is Meaning.ANSWER else b""))
 
     def on_cancel(self, transaction: Transaction, cancel: Request) -> None:
         if transaction is self._transaction:
@@ -201,14 +267,24 @@ class IncomingSession(InviteSession):
         else:
             super().on_cancel(transaction, cancel)
 
-    def on_prack(self, transaction: Transaction, request: Request, dialog: Dialog) -> None:
-        if self._reliable is None or not self._reliable.acknowledge(request, self.request):
-            self.respond(transaction, 481)
+    def on_prack(self, request: ServerRequest, dialog: Dialog) -> None:
+        reliable = self._reliable
+        if reliable is None or not reliable.is_acknowledged_by(request.request):
+            request.respond(481)
             return
-        self.respond(transaction, 200)
-        if self._deferred is not None and not self._reliable.pending:
-            body, self._deferred = self._deferred, None
-            self.step(SessionInput.ACCEPT, Context(body=body))
+        body = description_of(request.request)
+        if body and self.modification.table.state.by is not Carrier.RELIABLE:
+            self.modification.on_offer(request, Carrier.PRACK)
+        else:
+            self._take_answer(self.modification.table.received(Carrier.PRACK, bool(body)), body)
+            request.respond(200)
+        reliable.acknowledge()
+        self.exchange_over()
+
+    def _take_answer(self, meaning: Meaning, body: bytes) -> None:
+        if meaning is Meaning.ANSWER:
+            self.commit(self._counter, body)
+            self.emit(OfferAnswered(FIRST, 200, body))
 
     def _no_prack(self) -> None:
         self.step(SessionInput.LOST, Context(status=504, ended=Ended("timeout", 504, text="No PRACK")))
@@ -225,3 +301,9 @@ class IncomingSession(InviteSession):
                 alarm.cancel()
         if self._reliable is not None:
             self._reliable.stop()
+
+
+def _is_behind_nat(request: Request, dialog: Dialog, source: str, core: Core) -> bool:
+    """Whether a caller that speaks for itself names an address in its Contact that is not where it spoke from."""
+    host = dialog.remote_target.host
+    return core.config.symmetric and len(request.via) == 1 and is_ip_address(host) and host.strip("[]") != source

@@ -1,284 +1,414 @@
-"""Changing a running session: re-INVITE and UPDATE in both directions (RFC 3261 section 14, RFC 3311)."""
+"""Changing a session: every offer after the first, both ways (RFC 3261 14, RFC 3262 5, RFC 3311, RFC 4028 7.4).
+
+The joint table of `offer_answer` says what may be sent and what a message means. Each change is an object that its
+own request, response and ACK belong to, so a late 2xx finds its own ACK and nothing is answered for another.
+"""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from collections import deque
+from dataclasses import dataclass, field
+from functools import partial
 
 from gateway.sip.alarms import Alarm
+from gateway.sip.dialogs.dialog import Dialog
+from gateway.sip.dialogs.usage import DialogUsage
 from gateway.sip.errors import DialogError
+from gateway.sip.invite.accepted import AcceptedInvite
+from gateway.sip.invite.acknowledgement import Acknowledgement
+from gateway.sip.invite.changes import AcceptedChange, LocalChange, Modifiable, Purpose, RemoteChange, Want
 from gateway.sip.invite.events import OfferAnswered, OfferCancelled, Offered
-from gateway.sip.invite.offer_answer import overlap_delay
-from gateway.sip.invite.reinvite import Reinvite, ReinviteAction, ReinviteInput
-from gateway.sip.invite.success import Success
+from gateway.sip.invite.offer_answer import Carrier, Invite, Meaning, OfferAnswer, glare_delay, overlap_delay
 from gateway.sip.message import build
 from gateway.sip.message.message import Request, Response
 from gateway.sip.requests.bodies import SDP, description_of, description_or_nothing
-from gateway.sip.requests.client import ClientRequest
+from gateway.sip.requests.server import ServerRequest
 from gateway.sip.transactions import Transaction
-
-if TYPE_CHECKING:
-    from gateway.sip.invite.session import InviteSession
 
 logger = logging.getLogger(__name__)
 
+RETRY_AFTER_LIMIT = 10
+"""A 500 that asks for no longer a wait than this says that offers overlapped (RFC 3261 14.2): it is tried again."""
 
-class Reoffers:
-    """One session's offers after the first: ours one at a time, the peer's one at a time, never crossing."""
 
-    def __init__(self, session: InviteSession) -> None:
-        self._session = session
-        self._core = session.core
-        self._machine: Reinvite | None = None
-        self._wanted = b""
-        self._is_refresh = False
-        self._alarm: Alarm | None = None
-        self._request: ClientRequest | None = None
-        self._ack: tuple[Transaction, bytes] | None = None
-        self._incoming: Transaction | None = None
-        self._success: Success | None = None
-        self._exchanges = 1
-        self._ours = self._theirs = 0
+_ANSWERED_BY = {
+    Carrier.INVITE: (Carrier.SUCCESS, Carrier.FAILURE),
+    Carrier.UPDATE: (Carrier.UPDATE_SUCCESS, Carrier.UPDATE_FAILURE),
+    Carrier.PRACK: (Carrier.PRACK_SUCCESS, Carrier.PRACK_FAILURE),
+}
 
-    def _number(self) -> int:
-        self._exchanges += 1
-        return self._exchanges
 
-    def _step(self, what: ReinviteInput) -> tuple[ReinviteAction, ...]:
-        if self._machine is None:
-            dialog = self._session.dialog
-            self._machine = Reinvite(owns_call_id=dialog is not None and dialog.is_initiator)
-        return self._machine.step(what, self._core.now(), self._core.random())
+@dataclass(slots=True, eq=False)
+class Modification:
+    """One dialog's exchanges: ours one at a time in the order wanted, the peer's as the table lets them in."""
+
+    session: Modifiable
+    dialog: Dialog
+    table: OfferAnswer = field(default_factory=OfferAnswer)
+    _queue: deque[Want] = field(default_factory=deque)
+    _local: LocalChange | None = None
+    _remote: RemoteChange | None = None
+    _accepted: AcceptedChange | None = None
+    _retry: Alarm[DialogUsage | None] | None = None
+    _patience: Alarm[DialogUsage | None] | None = None
+    _is_stopped: bool = False
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether an exchange is open that is not the first INVITE's."""
+        return self._local is not None or self._remote is not None
 
     def stop(self) -> None:
-        """The session is over: nothing waits any more, a re-INVITE not answered yet gets 487 (15.1.2)."""
-        if self._alarm is not None:
-            self._alarm.cancel()
-        if self._success is not None:
-            self._success.acknowledge()
-        incoming, self._incoming = self._incoming, None
-        if incoming is not None:
-            self._session.respond(incoming, 487)
+        """The dialog is over: whatever waits is told so, what is not answered is refused (RFC 3261 15.1.2)."""
+        self._is_stopped = True
+        self._stop_retry()
+        self._stop_patience()
+        if self._accepted is not None:
+            self._accepted.accepted.acknowledge()
+        remote, self._remote = self._remote, None
+        if remote is not None:
+            remote.request.respond(487 if remote.carrier is Carrier.INVITE else 481)
+        local, self._local = self._local, None
+        if local is not None:
+            if local.ack is not None and not local.ack.is_sent:
+                local.ack.send(self.session)
+            self._tell(local.want, 481)
+        while self._queue:
+            self._tell(self._queue.popleft(), 481)
+
+    def hand_over(self, other: Modification) -> None:
+        """Another dialog of the INVITE has the call: what waits goes on there."""
+        other._queue.extend(self._queue)
+        self._queue.clear()
+        self.stop()
 
     # ---- ours
 
-    def want(self, body: bytes) -> int:
-        """Offer `body` as soon as nothing else is under way."""
-        self._ours = self._number()
-        if self._session.dialog is None or self._session.is_over:
-            logger.info("re-offer outside a dialog is not sent")
-            self._session.emit(OfferAnswered(self._ours, 481))
-            return self._ours
-        self._wanted = body
-        self._is_refresh = False
-        self._run(self._step(ReinviteInput.WANTED), None)
-        return self._ours
+    def want(self, purpose: Purpose, body: bytes = b"") -> int:
+        """Have it sent as soon as the table allows; its number."""
+        want = Want(self.session.exchange_number(), purpose, body)
+        self._queue.append(want)
+        self.advance()
+        return want.number
 
     def refresh(self) -> None:
-        """Keep the session alive (RFC 4028 section 7.4): UPDATE where the peer takes it, else re-INVITE."""
-        session = self._session
-        if "UPDATE" in session.peer_allows:
-            session.send_in_dialog("UPDATE", self._refreshed, headers=self._timer_fields())
-            return
-        self._is_refresh = True
-        self._wanted = session.local_body
-        self._run(self._step(ReinviteInput.WANTED), None)
-
-    def _refreshed(self, response: Response) -> None:
-        if response.is_success:
-            self._session.timer.accepted(response, self._core.now())
-            self._session.arm_timer()
-        elif response.status in (408, 481):
-            self._session.lost(response.status)
-
-    def _timer_fields(self) -> build.Fields:
-        return tuple(self._session.timer.request_headers())
-
-    def _run(self, actions: tuple[ReinviteAction, ...], response: Response | None) -> None:
-        for action in actions:
-            if action is ReinviteAction.SEND:
-                self._send()
-            elif action is ReinviteAction.BACK_OFF:
-                assert self._machine is not None
-                assert self._machine.deadline is not None
-                self._alarm = self._core.at(self._machine.deadline, self._waited)
-            elif action is ReinviteAction.TELL_CHANGED:
-                assert response is not None
-                self._tell(response.status, description_or_nothing(response))
-            elif action is ReinviteAction.TELL_UNCHANGED:
-                self._tell(response.status if response is not None else 500, None)
-            elif action is ReinviteAction.END:
-                self._tell(response.status if response is not None else 408, None)
-                self._session.lost(response.status if response is not None else 408)
-
-    def _tell(self, status: int, body: bytes | None) -> None:
-        if not self._is_refresh:
-            self._session.emit(OfferAnswered(self._ours, status, body))
-
-    def _waited(self) -> None:
-        self._run(self._step(ReinviteInput.TIMER), None)
-
-    def _send(self) -> None:
-        session = self._session
-        method = "INVITE" if session.is_confirmed else "UPDATE"
-        self._ack = None
-        try:
-            self._request = session.send_in_dialog(
-                method,
-                self._answered,
-                headers=self._timer_fields(),
-                body=self._wanted,
-                content_type=SDP if self._wanted else None,
-            )
-        except DialogError as error:
-            self._run(self._step(ReinviteInput.FAILURE), Response(error.status))
-
-    def _answered(self, response: Response) -> None:
-        session = self._session
-        if response.is_success:
-            if response.cseq.method == "INVITE" and not self._acknowledge(response):
-                return
-            session.local_body = self._wanted or session.local_body
-            if session.dialog is not None:
-                session.dialog.refresh_target(response)
-            session.timer.accepted(response, self._core.now())
-            session.arm_timer()
-            what = ReinviteInput.SUCCESS
-        elif response.status == 491:
-            what = ReinviteInput.GLARE
-        elif response.status in (408, 481):
-            what = ReinviteInput.GONE
+        """Keep the session alive (RFC 4028 7.4); a change under way does that as well, if it succeeds."""
+        if self._local is not None or self._queue:
+            self._postpone()
         else:
-            what = ReinviteInput.FAILURE
-        self._run(self._step(what), response)
+            self.want(Purpose.REFRESH)
 
-    def _acknowledge(self, response: Response) -> bool:
-        """ACK a 2xx of our re-INVITE; False for a 2xx that came before."""
-        request = self._request
-        assert request is not None
-        assert request.transaction is not None
-        assert request.flow is not None
-        if self._ack is not None and self._ack[0] is request.transaction:
-            self._core.stack.send(self._ack[1], request.flow)
-            return False
-        dialog = self._session.dialog
-        assert dialog is not None
-        ack = dialog.ack(response.cseq.number, headers=request.credentials)
-        self._ack = (request.transaction, self._core.stack.send_ack(ack, request.flow))
-        return True
-
-    # ---- the peer's
-
-    def on_reinvite(self, transaction: Transaction, request: Request) -> None:
-        """A re-INVITE came."""
-        session = self._session
-        if session.is_over:
-            # Nobody is left to ask; the dialog only waits for the answer to its BYE (RFC 3261 15.1.2).
-            session.respond(transaction, 481)
+    def advance(self) -> None:
+        """Send what waits, if the time has come."""
+        if self._is_stopped or self._local is not None or self._retry is not None or not self._queue:
             return
-        if not session.is_confirmed:
-            # The first INVITE is not settled yet (RFC 3261 14.2).
-            status = 491 if session.role == "uac" else 500
-            session.respond(transaction, status, headers=self._overlap() if status == 500 else ())
-            return
-        self._offered(transaction, request)
+        method = self._method_for(self._queue[0])
+        if method is not None:
+            self._send(self._queue.popleft(), method)
 
-    def on_update(self, transaction: Transaction, request: Request) -> None:
-        """An UPDATE came; without a body it only refreshes the session."""
-        session = self._session
-        if session.is_over:
-            session.respond(transaction, 481)
-            return
-        if request.body:
-            self._offered(transaction, request)
-            return
-        session.timer.check(request)
-        fields = session.timer.accept(request, self._core.now())
-        session.arm_timer()
-        self._settle_target(request)
-        session.respond(transaction, 200, headers=(*self._contact(), *fields))
+    def _method_for(self, want: Want) -> str | None:
+        session, takes_update = self.session, "UPDATE" in self.session.peer_allows
+        if session.is_confirmed:
+            if want.purpose is Purpose.REFRESH and takes_update:
+                return "UPDATE"
+            has_offer = want.purpose is Purpose.OFFER or (want.purpose is Purpose.REFRESH and bool(session.local_body))
+            return "INVITE" if self.table.may_send(Carrier.INVITE, has_offer) else None
+        is_early = self.table.state.invite in (Invite.LOCAL, Invite.REMOTE) and session.may_update
+        if want.purpose is Purpose.OFFER and takes_update and is_early and self.table.may_send(Carrier.UPDATE, True):
+            return "UPDATE"
+        return None
 
-    def _offered(self, transaction: Transaction, request: Request) -> None:
-        session = self._session
-        session.timer.check(request)
-        offer = description_of(request)
-        actions = self._step(ReinviteInput.RECEIVED)
-        if ReinviteAction.ASK_USER in actions:
-            self._incoming = transaction
-            self._theirs = self._number()
-            session.emit(Offered(self._theirs, offer))
-        elif ReinviteAction.REFUSE_OVERLAP in actions:
-            session.respond(transaction, 500, headers=self._overlap())
-        else:
-            session.respond(transaction, 491)
-
-    def _overlap(self) -> build.Fields:
-        return (("Retry-After", overlap_delay(self._core.random())),)
-
-    def _contact(self) -> build.Fields:
-        dialog = self._session.dialog
-        return (("Contact", dialog.contact),) if dialog is not None and dialog.contact is not None else ()
-
-    def _settle_target(self, request: Request) -> None:
-        if self._session.dialog is not None:
-            self._session.dialog.refresh_target(request)
-
-    def accept(self, exchange: int, body: bytes) -> None:
-        """Answer the peer's offer, or make ours where it asked for one."""
-        if exchange != self._theirs:
-            logger.info("answer to an offer that is not open")
-            return
-        transaction, self._incoming = self._incoming, None
-        if transaction is None:
-            logger.info("no re-offer waits for an answer")
-            return
-        session = self._session
-        request: Request = transaction.request
-        fields = session.timer.accept(request, self._core.now())
-        session.arm_timer()
-        self._settle_target(request)
-        session.local_body = body or session.local_body
-        response = build.response(
-            request,
-            200,
-            headers=(*self._contact(), *self._core.capabilities(), *fields, *self._core.server_fields()),
+    def _send(self, want: Want, method: str) -> None:
+        session = self.session
+        body = want.body
+        if want.purpose is Purpose.REFRESH and method == "INVITE":
+            body = session.local_body
+        want.attempts += 1
+        change = self._local = LocalChange(want, method, body)
+        if change.is_exchange:
+            self.table.sent(Carrier.INVITE if method == "INVITE" else Carrier.UPDATE, bool(body))
+        change.client = session.send_in_dialog(
+            method,
+            self.dialog,
+            partial(self._on_final, change),
+            headers=tuple(session.timer.request_headers()) if session.is_confirmed else (),
             body=body,
             content_type=SDP if body else None,
         )
-        if request.method == "UPDATE":
-            self._core.stack.respond(transaction, response, self._core.now())
-            self._run(self._step(ReinviteInput.SETTLED), None)
+
+    def _on_final(self, change: LocalChange, response: Response) -> None:
+        """A final response to that change's own request; for a re-INVITE each 2xx."""
+        if change.is_answered or self._is_stopped:
+            if response.is_success and change.method == "INVITE":
+                self._acknowledge_again(change)
+        elif response.is_success:
+            change.is_answered = True
+            self._on_success(change, response)
         else:
-            self._success = Success(self._core, transaction, response, self._unacknowledged)
+            change.is_answered = True
+            self._on_failure(change, response)
 
-    def reject(self, exchange: int, status: int) -> None:
-        """Refuse the peer's offer with a 300-699."""
-        if exchange != self._theirs:
+    def _acknowledge_again(self, change: LocalChange) -> None:
+        if change.ack is None:
+            # The dialog ended while it was under way; the peer repeats its 2xx until it is acknowledged.
+            self._acknowledgement(change).send(self.session)
+        else:
+            change.ack.again()
+
+    def _acknowledgement(self, change: LocalChange) -> Acknowledgement:
+        client = change.client
+        assert client is not None and client.request is not None  # noqa: PT018
+        change.ack = Acknowledgement(self.session.core, self.dialog, client, client.request.cseq.number)
+        return change.ack
+
+    def _on_success(self, change: LocalChange, response: Response) -> None:
+        session = self.session
+        body = description_or_nothing(response)
+        self.dialog.refresh_target(response)
+        if session.is_confirmed:
+            session.timer.accepted(response, session.core.now())
+            session.arm_timer()
+        meaning = Meaning.NOTHING
+        if change.method == "INVITE":
+            meaning = self.table.received(Carrier.SUCCESS, bool(body))
+            ack = self._acknowledgement(change)
+            if meaning is Meaning.OFFER:
+                change.offer = body
+                self._await_answer(change.want.number, body)
+                return
+            ack.send(session)
+            self.table.sent(Carrier.ACK, False)
+        elif change.is_exchange:
+            meaning = self.table.received(Carrier.UPDATE_SUCCESS, bool(body))
+        self._local = None
+        self._conclude(change, meaning, body, response.status)
+
+    def _conclude(self, change: LocalChange, meaning: Meaning, body: bytes, status: int) -> None:
+        session, want = self.session, change.want
+        if meaning is Meaning.ANSWER:
+            is_news = want.purpose is Purpose.OFFER or body != session.remote_body
+            session.commit(change.body, body)
+            if is_news:
+                session.emit(OfferAnswered(want.number, status, body))
+        else:
+            self._tell(want, status)
+        session.exchange_over()
+
+    def _on_failure(self, change: LocalChange, response: Response) -> None:
+        """RFC 3261 14.1: the session is as it was; overlapping offers are made again."""
+        if change.is_exchange:
+            carrier = Carrier.FAILURE if change.method == "INVITE" else Carrier.UPDATE_FAILURE
+            self.table.received(carrier, False)
+        self._local = None
+        want, status = change.want, response.status
+        delay = self._delay(change, response)
+        if delay is not None and want.attempts < self.session.core.config.offer_attempts:
+            self._queue.appendleft(want)
+            self._retry = self.session.core.at(self.session.core.now() + delay, self._waited, self.session)
+            return
+        if want.purpose is Purpose.REFRESH:
+            self._postpone(response.retry_after or 0)
+        self._tell(want, status)
+        if status in (408, 481):
+            self.session.lost(status)
+        self.session.exchange_over()
+
+    def _delay(self, change: LocalChange, response: Response) -> float | None:
+        """Seconds until the change is worth another try, None for never."""
+        session = self.session
+        random = session.core.random()
+        if response.status == 491:
+            return glare_delay(self.dialog.is_initiator, random)
+        wait = response.retry_after
+        if response.status == 500 and wait is not None and wait <= RETRY_AFTER_LIMIT:
+            return wait + random
+        if response.status == 422 and session.timer.too_small(response):
+            return 0.0
+        if change.method == "UPDATE" and response.status in (405, 501):
+            session.peer_allows -= {"UPDATE"}
+            return 0.0
+        return None
+
+    def _waited(self) -> None:
+        self._retry = None
+        self.session.exchange_over()
+
+    def _stop_retry(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+
+    def _postpone(self, delay: float = 0.0) -> None:
+        self.session.timer.postpone(self.session.core.now(), delay)
+        self.session.arm_timer()
+
+    def _tell(self, want: Want, status: int) -> None:
+        """The outcome of a change that brought no answer; of a refresh nobody needs to know."""
+        if want.purpose is not Purpose.REFRESH:
+            self.session.emit(OfferAnswered(want.number, status))
+
+    # ---- the peer's
+
+    def on_offer(self, request: ServerRequest, carrier: Carrier) -> None:
+        """A re-INVITE, or an UPDATE or PRACK with an offer; raises DialogError with the status that answers it."""
+        session = self.session
+        offer = description_of(request.request)
+        if carrier is not Carrier.PRACK:
+            session.timer.check(request.request)
+        try:
+            self.table.received(carrier, bool(offer))
+        except DialogError as error:
+            if error.status == 500:
+                error.retry_after = overlap_delay(session.core.random())
+            raise
+        number = session.exchange_number()
+        self._remote = RemoteChange(number, request, carrier, offer)
+        if offer and offer == session.remote_body and session.local_body:
+            # A refresh: nothing is new, so what stands is the answer (RFC 4028 7.4).
+            self.answer(number, session.local_body)
+        else:
+            self._await_answer(number, offer)
+
+    def _await_answer(self, number: int, offer: bytes) -> None:
+        core = self.session.core
+        self._patience = core.at(core.now() + core.config.answer_patience, self._out_of_patience, self.session)
+        self.session.emit(Offered(number, offer))
+
+    def _stop_patience(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def answer(self, number: int, body: bytes) -> None:
+        """Our user's answer to that `Offered`, or its offer where the peer asked for one; b"" refuses."""
+        if not body:
+            self.refuse(number, 488)
+        elif self._remote is not None and self._remote.number == number:
+            remote, self._remote = self._remote, None
+            self._stop_patience()
+            if remote.carrier is Carrier.INVITE:
+                self._accept_invite(remote, body)
+            else:
+                self._accept(remote, body)
+            self.session.exchange_over()
+        elif (change := self._asked(number)) is not None:
+            self._stop_patience()
+            self._local = None
+            self._answer_in_ack(change, body)
+            self.session.exchange_over()
+        else:
+            logger.info("answer to an offer that is not open")
+
+    def _asked(self, number: int) -> LocalChange | None:
+        """Our own re-INVITE of that number whose 2xx made an offer that waits for its answer."""
+        change = self._local
+        is_it = change is not None and change.want.number == number and change.ack is not None
+        return change if is_it else None
+
+    def _answer_in_ack(self, change: LocalChange, body: bytes) -> None:
+        assert change.ack is not None
+        change.ack.send(self.session, body)
+        if self.table.sent(Carrier.ACK, bool(body)) is Meaning.ANSWER:
+            self.session.commit(body, change.offer)
+
+    def _accept_invite(self, remote: RemoteChange, body: bytes) -> None:
+        session, request = self.session, remote.request
+        meaning = self.table.sent(Carrier.SUCCESS, True)
+        data = request.respond(
+            200,
+            (*session.core.capabilities(), *self._refreshed(request.request)),
+            contact=self.dialog.contact,
+            body=body,
+            content_type=SDP,
+        )
+        accepted = AcceptedInvite(session.core, session, request.transaction, data, self._not_acknowledged)
+        self._accepted = AcceptedChange(remote.number, accepted)
+        if meaning is Meaning.ANSWER:
+            session.commit(body, remote.offer)
+        else:
+            self._accepted.offer = body
+
+    def _accept(self, remote: RemoteChange, body: bytes) -> None:
+        request = remote.request
+        self.table.sent(_ANSWERED_BY[remote.carrier][0], True)
+        is_update = remote.carrier is Carrier.UPDATE
+        request.respond(
+            200,
+            self._refreshed(request.request) if is_update else (),
+            contact=self.dialog.contact if is_update else None,
+            body=body,
+            content_type=SDP,
+        )
+        self.session.commit(body, remote.offer)
+
+    def _refreshed(self, request: Request) -> build.Fields:
+        """A target refresh that we accept: its Contact and its session timer count (RFC 6141 4, RFC 4028 9)."""
+        self.dialog.refresh_target(request)
+        if not self.session.is_confirmed:
+            return ()
+        fields = self.session.timer.accept(request, self.session.core.now())
+        self.session.arm_timer()
+        return fields
+
+    def on_refresh(self, request: ServerRequest) -> None:
+        """An UPDATE without an offer; raises DialogError (422)."""
+        self.session.timer.check(request.request)
+        request.respond(200, self._refreshed(request.request), contact=self.dialog.contact)
+
+    def refuse(self, number: int, status: int) -> None:
+        """Our user refuses that `Offered`; what came in a 2xx can only be refused by ending the session."""
+        if self._remote is not None and self._remote.number == number:
+            self._refuse(status if 300 <= status < 700 else 488)
+        elif (change := self._asked(number)) is not None:
+            self._stop_patience()
+            self._local = None
+            self._answer_in_ack(change, b"")
+            self.session.lost(488)
+        else:
             logger.info("refusal of an offer that is not open")
-            return
-        transaction, self._incoming = self._incoming, None
-        if transaction is None:
-            logger.info("no re-offer waits for an answer")
-            return
-        self._session.respond(transaction, status)
-        self._run(self._step(ReinviteInput.SETTLED), None)
 
-    def on_ack(self, ack: Request) -> None:
-        """The ACK of our 2xx to a re-INVITE; its body answers an offer of ours."""
-        success = self._success
-        if success is None or not success.pending or ack.cseq.number != success.cseq:
-            return
-        success.acknowledge()
-        request: Request = success.request
-        if not request.body:
-            self._session.emit(OfferAnswered(self._theirs, 200, description_or_nothing(ack) or None))
-        self._run(self._step(ReinviteInput.SETTLED), None)
+    def _refuse(self, status: int) -> None:
+        remote, self._remote = self._remote, None
+        assert remote is not None
+        self._stop_patience()
+        self.table.sent(_ANSWERED_BY[remote.carrier][1], False)
+        remote.request.respond(status)
+        self.session.exchange_over()
+
+    def _out_of_patience(self) -> None:
+        """Our user has not answered; the peer must not wait for ever, nor give the dialog up (RFC 3311 5.2)."""
+        self._patience = None
+        if self._remote is not None:
+            number = self._remote.number
+            self._refuse(500)
+            self.session.emit(OfferCancelled(number))
+        elif self._local is not None:
+            self.refuse(self._local.want.number, 488)
 
     def on_cancel(self, transaction: Transaction) -> None:
         """The peer gave its re-INVITE up."""
-        if transaction is self._incoming:
-            self.reject(self._theirs, 487)
-            self._session.emit(OfferCancelled(self._theirs))
+        if self._remote is not None and self._remote.request.transaction is transaction:
+            number = self._remote.number
+            self._refuse(487)
+            self.session.emit(OfferCancelled(number))
 
-    def _unacknowledged(self) -> None:
-        self._session.lost(408)
+    def on_ack(self, ack: Request) -> None:
+        """The ACK of our 2xx to a re-INVITE; its body answers the offer of that 2xx."""
+        change = self._accepted
+        if change is None or not change.accepted.is_pending or ack.cseq.number != change.accepted.cseq:
+            return
+        self._accepted = None
+        change.accepted.acknowledge()
+        body = description_or_nothing(ack)
+        meaning = self.table.received(Carrier.ACK, bool(body))
+        if meaning is Meaning.ANSWER:
+            self.session.commit(change.offer, body)
+            self.session.emit(OfferAnswered(change.number, 200, body))
+        elif meaning is Meaning.MISSING:
+            self.session.emit(OfferAnswered(change.number, 200))
+        self.session.exchange_over()
+
+    def _not_acknowledged(self) -> None:
+        self._accepted = None
+        self.session.lost(408)

@@ -1,54 +1,67 @@
-"""Who may offer when: the offer/answer rules of SIP as a table (RFC 3261 13.2, 14; RFC 3262, 3311, 6337).
+"""Who may offer when, in one dialog, as one table (RFC 3264; RFC 3261 13.2, 14; RFC 3262 5; RFC 3311 5; RFC 6337).
 
-The bodies themselves are not read here; callers say whether a message carries a session description.
+A state says whose INVITE is under way and who has an offer open, brought by which message; that message says what
+answers it. Bodies are not read here: callers say whether a message carries a session description. Retransmissions
+are not fed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from enum import Enum
 
 from gateway.sip.errors import DialogError
-from gateway.sip.message.message import Request, Response
 
 
-class Exchange(Enum):
-    """Where the current offer/answer exchange stands, seen from one side."""
+class Invite(Enum):
+    """Whose INVITE is under way; two at once are never (RFC 3261 14.1)."""
 
-    STABLE = "no exchange under way"
-    LOCAL_OFFER = "we offered"
-    REMOTE_OFFER = "the peer offered"
-    LOCAL_OFFER_PREVIEWED = "we offered; an unreliable 1xx showed the answer"
-    REMOTE_OFFER_PREVIEWED = "the peer offered; our unreliable 1xx showed the answer"
-    LOCAL_INVITED = "our INVITE had no offer: the peer is to make one"
-    REMOTE_INVITED = "the peer's INVITE had no offer: we are to make one"
-    LOCAL_COUNTER = "our response to an INVITE without offer made one"
-    REMOTE_COUNTER = "the peer's response to our INVITE without offer made one"
+    NONE = "none"
+    LOCAL = "ours"
+    REMOTE = "the peer's"
+    LOCAL_ACCEPTED = "ours, accepted; our ACK is due"
+    REMOTE_ACCEPTED = "the peer's, accepted by us; no ACK yet"
+
+
+class Offer(Enum):
+    """Who has an offer open."""
+
+    NONE = "nobody"
+    LOCAL = "we"
+    REMOTE = "the peer"
+    LOCAL_PREVIEWED = "we; an unreliable 1xx showed the answer"
+    REMOTE_PREVIEWED = "the peer; our unreliable 1xx showed the answer"
+    LOCAL_ASKED = "nobody yet: our INVITE asks the peer for one"
+    REMOTE_ASKED = "nobody yet: the peer's INVITE asks us for one"
 
 
 class Carrier(Enum):
-    """Messages that can carry a session description, or whose failure ends an exchange."""
+    """Messages that can carry a session description, or whose coming changes what may."""
 
     INVITE = "INVITE"
     PROVISIONAL = "unreliable 1xx"
     RELIABLE = "reliable 1xx"
     SUCCESS = "2xx of INVITE"
     FAILURE = "300-699 of INVITE"
-    ACK = "ACK"
+    ACK = "ACK of a 2xx"
     PRACK = "PRACK"
     PRACK_SUCCESS = "2xx of PRACK"
+    PRACK_FAILURE = "300-699 of PRACK"
     UPDATE = "UPDATE"
     UPDATE_SUCCESS = "2xx of UPDATE"
     UPDATE_FAILURE = "300-699 of UPDATE"
 
 
 class Meaning(Enum):
-    """What the description in a message is."""
+    """What a message does to the exchange."""
 
-    NOTHING = "no description, or one that says nothing new"
-    OFFER = "an offer, to be answered"
-    ANSWER = "the answer: it stands"
-    PREVIEW = "an early copy of the answer; the reliable one will be the same (RFC 6337 3.1)"
+    NOTHING = "nothing, or nothing new"
+    OFFER = "its description is an offer, to be answered"
+    ANSWER = "the answer: both descriptions stand"
+    PREVIEW = "an early copy of the answer, which the 2xx may still change (RFC 6337 3.1)"
+    MISSING = "the description that had to be here is not: the exchange is over without a result"
+    REFUSED = "the offer was refused: the session is as it was"
 
 
 class Way(Enum):
@@ -58,131 +71,192 @@ class Way(Enum):
     RECEIVED = "received"
 
 
-Key = tuple[Exchange, Way, Carrier, bool]
-_E, _C, _M = Exchange, Carrier, Meaning
+@dataclass(frozen=True, slots=True)
+class Joint:
+    """One state of the table."""
+
+    invite: Invite = Invite.NONE
+    offer: Offer = Offer.NONE
+    by: Carrier | None = None
+    """What brought the open offer; the INVITE where that asks for one."""
+
+    def __str__(self) -> str:
+        return f"INVITE {self.invite.name}, offer {self.offer.name}" + (f" by {self.by.name}" if self.by else "")
 
 
-def _rows() -> dict[Key, tuple[Meaning, Exchange]]:
-    rows: dict[Key, tuple[Meaning, Exchange]] = {}
-    sides = (
-        (Way.SENT, Way.RECEIVED, _E.LOCAL_OFFER, _E.LOCAL_OFFER_PREVIEWED, _E.LOCAL_INVITED, _E.REMOTE_COUNTER),
-        (Way.RECEIVED, Way.SENT, _E.REMOTE_OFFER, _E.REMOTE_OFFER_PREVIEWED, _E.REMOTE_INVITED, _E.LOCAL_COUNTER),
+Key = tuple[Joint, Way, Carrier, bool]
+Row = tuple[Meaning, Joint]
+_I, _O, _C, _M = Invite, Offer, Carrier, Meaning
+STABLE = Joint()
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """The table is the same seen from the sender of an INVITE and from its receiver, with these words exchanged."""
+
+    sends: Way
+    replies: Way
+    invite: Invite
+    accepted: Invite
+    offered: Offer
+    previewed: Offer
+    asked: Offer
+    countered: Offer
+
+
+_SIDES = (
+    _Side(Way.SENT, Way.RECEIVED, _I.LOCAL, _I.LOCAL_ACCEPTED, _O.LOCAL, _O.LOCAL_PREVIEWED, _O.LOCAL_ASKED, _O.REMOTE),
+    _Side(
+        Way.RECEIVED, Way.SENT, _I.REMOTE, _I.REMOTE_ACCEPTED, _O.REMOTE, _O.REMOTE_PREVIEWED, _O.REMOTE_ASKED, _O.LOCAL
+    ),
+)
+_BODY = (False, True)
+_SECOND = (_C.UPDATE, _C.PRACK)
+"""What brings an offer while an INVITE is under way that has had its answer."""
+
+Rows = Iterator[tuple[Key, Row]]
+
+
+def _invite_with_offer(side: _Side) -> Rows:
+    """RFC 6337 pattern 1 to 3: offer in INVITE, answer in the 2xx or before it in a reliable 1xx."""
+    accepted, answered = Joint(side.accepted), Joint(side.invite)
+    offered = Joint(side.invite, side.offered, _C.INVITE)
+    previewed = Joint(side.invite, side.previewed, _C.INVITE)
+    yield (STABLE, side.sends, _C.INVITE, True), (_M.OFFER, offered)
+    for state in (offered, previewed):
+        yield (state, side.replies, _C.PROVISIONAL, True), (_M.PREVIEW, previewed)
+        yield (state, side.replies, _C.RELIABLE, True), (_M.ANSWER, answered)
+        yield (state, side.replies, _C.SUCCESS, True), (_M.ANSWER, accepted)
+    yield (offered, side.replies, _C.SUCCESS, False), (_M.MISSING, accepted)
+    # Against RFC 3261 13.2.1, but seen: the 2xx does not repeat what the 183 showed.
+    yield (previewed, side.replies, _C.SUCCESS, False), (_M.ANSWER, accepted)
+
+
+def _invite_without_offer(side: _Side) -> Rows:
+    """RFC 6337 pattern 4 and 5: the offer is in the 2xx or a reliable 1xx, the answer in its ACK or PRACK."""
+    accepted, answered = Joint(side.accepted), Joint(side.invite)
+    asked = Joint(side.invite, side.asked, _C.INVITE)
+    early = Joint(side.invite, side.countered, _C.RELIABLE)
+    final = Joint(side.accepted, side.countered, _C.SUCCESS)
+    yield (STABLE, side.sends, _C.INVITE, False), (_M.NOTHING, asked)
+    yield (asked, side.replies, _C.PROVISIONAL, True), (_M.NOTHING, asked)
+    yield (asked, side.replies, _C.RELIABLE, True), (_M.OFFER, early)
+    yield (asked, side.replies, _C.SUCCESS, True), (_M.OFFER, final)
+    yield (asked, side.replies, _C.SUCCESS, False), (_M.MISSING, accepted)
+    yield (early, side.sends, _C.PRACK, True), (_M.ANSWER, answered)
+    for body in _BODY:
+        # Against RFC 3262 section 3, but lawful where the offer was in an earlier 1xx: the ACK can answer as well.
+        yield (early, side.replies, _C.SUCCESS, body), (_M.NOTHING, final)
+    yield (final, side.sends, _C.ACK, True), (_M.ANSWER, STABLE)
+    yield (final, side.sends, _C.ACK, False), (_M.MISSING, STABLE)
+
+
+def _invite_answered(side: _Side) -> Rows:
+    """What still comes of an INVITE whose descriptions stand; a second offer may be open beside it."""
+    for offer, by in _second_offers():
+        open_, accepted = Joint(side.invite, offer, by), Joint(side.accepted, offer, by)
+        for body in _BODY:
+            yield (open_, side.replies, _C.SUCCESS, body), (_M.NOTHING, accepted)
+            yield (open_, side.replies, _C.FAILURE, body), (_M.NOTHING, Joint(_I.NONE, offer, by))
+            yield (accepted, side.sends, _C.ACK, body), (_M.NOTHING, Joint(_I.NONE, offer, by))
+        yield (open_, side.replies, _C.PROVISIONAL, True), (_M.NOTHING, open_)
+        yield (open_, side.replies, _C.RELIABLE, True), (_M.NOTHING, open_)
+    unanswered = (
+        Joint(side.invite, side.offered, _C.INVITE),
+        Joint(side.invite, side.previewed, _C.INVITE),
+        Joint(side.invite, side.asked, _C.INVITE),
+        Joint(side.invite, side.countered, _C.RELIABLE),
     )
-    for asks, replies, offered, previewed, invited, counter in sides:
-        # Requests that begin an exchange.
-        rows[_E.STABLE, asks, _C.INVITE, True] = (_M.OFFER, offered)
-        rows[_E.STABLE, asks, _C.INVITE, False] = (_M.NOTHING, invited)
-        rows[_E.STABLE, asks, _C.UPDATE, True] = (_M.OFFER, offered)
-        rows[_E.STABLE, asks, _C.PRACK, True] = (_M.OFFER, offered)
-        # The offer came in the INVITE, the UPDATE or the PRACK.
-        for state in (offered, previewed):
-            rows[state, replies, _C.PROVISIONAL, True] = (_M.PREVIEW, previewed)
-            rows[state, replies, _C.RELIABLE, True] = (_M.ANSWER, _E.STABLE)
-            rows[state, replies, _C.SUCCESS, True] = (_M.ANSWER, _E.STABLE)
-            rows[state, replies, _C.FAILURE, False] = (_M.NOTHING, _E.STABLE)
-            rows[state, replies, _C.FAILURE, True] = (_M.NOTHING, _E.STABLE)
-        rows[previewed, replies, _C.SUCCESS, False] = (_M.ANSWER, _E.STABLE)
-        rows[offered, replies, _C.UPDATE_SUCCESS, True] = (_M.ANSWER, _E.STABLE)
-        rows[offered, replies, _C.PRACK_SUCCESS, True] = (_M.ANSWER, _E.STABLE)
-        for body in (False, True):
-            rows[offered, replies, _C.UPDATE_FAILURE, body] = (_M.NOTHING, _E.STABLE)
-            rows[_E.STABLE, replies, _C.SUCCESS, body] = (_M.NOTHING, _E.STABLE)
-            rows[_E.STABLE, replies, _C.RELIABLE, body] = (_M.NOTHING, _E.STABLE)
-            rows[_E.STABLE, replies, _C.FAILURE, body] = (_M.NOTHING, _E.STABLE)
-            rows[invited, replies, _C.FAILURE, body] = (_M.NOTHING, _E.STABLE)
-            rows[counter, replies, _C.FAILURE, body] = (_M.NOTHING, _E.STABLE)
-        rows[_E.STABLE, replies, _C.PROVISIONAL, True] = (_M.NOTHING, _E.STABLE)
-        # The INVITE had no offer: the first reliable response makes one, its acknowledgement answers.
-        rows[invited, replies, _C.RELIABLE, True] = (_M.OFFER, counter)
-        rows[invited, replies, _C.SUCCESS, True] = (_M.OFFER, counter)
-        rows[counter, asks, _C.ACK, True] = (_M.ANSWER, _E.STABLE)
-        rows[counter, asks, _C.PRACK, True] = (_M.ANSWER, _E.STABLE)
-        rows[invited, replies, _C.PROVISIONAL, True] = (_M.NOTHING, invited)
+    for state in unanswered:
+        for body in _BODY:
+            yield (state, side.replies, _C.FAILURE, body), (_M.REFUSED, STABLE)
+
+
+def _second_offers() -> tuple[tuple[Offer, Carrier | None], ...]:
+    return ((_O.NONE, None), *((offer, by) for offer in (_O.LOCAL, _O.REMOTE) for by in _SECOND))
+
+
+def _later_offers(side: _Side) -> Rows:
+    """UPDATE and PRACK: an offer whenever none is open (RFC 3311 5.1, RFC 3262 5)."""
+    for invite in Invite:
+        free = Joint(invite)
+        for by, success, failure in (
+            (_C.UPDATE, _C.UPDATE_SUCCESS, _C.UPDATE_FAILURE),
+            (_C.PRACK, _C.PRACK_SUCCESS, _C.PRACK_FAILURE),
+        ):
+            open_ = Joint(invite, side.offered, by)
+            if by is _C.UPDATE or invite is side.invite:
+                yield (free, side.sends, by, True), (_M.OFFER, open_)
+            yield (open_, side.replies, success, True), (_M.ANSWER, free)
+            yield (open_, side.replies, success, False), (_M.MISSING, free)
+            for body in _BODY:
+                yield (open_, side.replies, failure, body), (_M.REFUSED, free)
+
+
+def _rows() -> dict[Key, Row]:
+    rows: dict[Key, Row] = {}
+    for side in _SIDES:
+        for part in (_invite_with_offer, _invite_without_offer, _invite_answered, _later_offers):
+            rows.update(part(side))
+    states = {state for state, *_ in rows} | {state for _, state in rows.values()}
+    silent = set(_C) - {_C.INVITE, _C.SUCCESS, _C.FAILURE, _C.ACK}
+    for state in states:
+        for way in Way:
+            for carrier in silent:
+                # Without a description these say nothing, except the PRACK that has to answer.
+                if not (carrier is _C.PRACK and state.by is _C.RELIABLE):
+                    rows.setdefault((state, way, carrier, False), (_M.NOTHING, state))
     return rows
 
 
-TABLE: Mapping[Key, tuple[Meaning, Exchange]] = _rows()
-"""(state, who sent it, message, has a description) -> (what it is, next state)."""
+TABLE: Mapping[Key, Row] = _rows()
+"""(state, who sent it, message, has a description) -> (what it means, next state)."""
 
-_OFFERERS = frozenset((Carrier.INVITE, Carrier.UPDATE, Carrier.PRACK))
-_WE_OFFERED = frozenset(
-    (Exchange.LOCAL_OFFER, Exchange.LOCAL_OFFER_PREVIEWED, Exchange.LOCAL_INVITED, Exchange.LOCAL_COUNTER)
-)
+_OFFERERS = frozenset((_C.UPDATE, _C.PRACK))
 
 
 class OfferAnswer:
-    """One dialog's offer/answer state; a message the table has no row for is refused and changes nothing."""
+    """One dialog's place in the table; a message it has no row for is refused and changes nothing."""
 
     __slots__ = ("state",)
 
     def __init__(self) -> None:
-        self.state = Exchange.STABLE
+        self.state = STABLE
+
+    def may_send(self, carrier: Carrier, has_description: bool) -> bool:
+        """Whether we may send that now."""
+        return (self.state, Way.SENT, carrier, has_description) in TABLE
 
     def sent(self, carrier: Carrier, has_description: bool) -> Meaning:
-        """Note a message that we send; raises DialogError (491 or 500) when we may not send that now."""
-        return self._step(Way.SENT, carrier, has_description)
+        """Note a message that we send; raises DialogError (500, our own mistake) where `may_send` is False."""
+        row = TABLE.get((self.state, Way.SENT, carrier, has_description))
+        if row is None:
+            raise DialogError(f"{carrier.value} may not be sent now ({self.state})")
+        return self._take(row)
 
     def received(self, carrier: Carrier, has_description: bool) -> Meaning:
         """Note a message that came.
 
-        Raises DialogError with the status that answers it: 491 when it crosses an offer of ours (RFC 3261 14.2,
-        RFC 3311 5.2), 500 when the peer offers again before we have answered, 400 where a description is missing.
+        Raises DialogError with the status that answers it: 491 when it crosses an offer or INVITE of ours (RFC 3261
+        14.2, RFC 3311 5.2), 500 when the peer goes on before we have answered, 400 for anything else.
         """
-        return self._step(Way.RECEIVED, carrier, has_description)
+        row = TABLE.get((self.state, Way.RECEIVED, carrier, has_description))
+        if row is None:
+            raise DialogError(f"{carrier.value} crosses what is open ({self.state})", status=self._refusal(carrier))
+        return self._take(row)
 
-    def _step(self, way: Way, carrier: Carrier, has_description: bool) -> Meaning:
-        row = TABLE.get((self.state, way, carrier, has_description))
-        if row is not None:
-            self.state = row[1]
-            return row[0]
-        if not has_description and (carrier is not Carrier.INVITE or self.state is Exchange.STABLE):
-            return self._silent(way, carrier)
-        if carrier in _OFFERERS:
-            if way is Way.RECEIVED and self.state not in _WE_OFFERED:
-                raise DialogError("an offer is not answered yet", status=500)
-            raise DialogError(
-                "an offer of ours is under way" if way is Way.RECEIVED else "may not offer now", status=491
-            )
-        raise DialogError(f"{carrier.value} may not carry a description now", status=400)
+    def _take(self, row: Row) -> Meaning:
+        self.state = row[1]
+        return row[0]
 
-    def _silent(self, way: Way, carrier: Carrier) -> Meaning:
-        # Messages without a description are lawful everywhere except where the exchange needs one; there the
-        # exchange is over without result, and the caller ends the session (RFC 3261 13.2.1).
-        needed = {
-            (Carrier.SUCCESS, Way.RECEIVED): (Exchange.LOCAL_OFFER, Exchange.LOCAL_INVITED),
-            (Carrier.SUCCESS, Way.SENT): (Exchange.REMOTE_OFFER, Exchange.REMOTE_INVITED),
-            (Carrier.ACK, Way.RECEIVED): (Exchange.LOCAL_COUNTER,),
-            (Carrier.ACK, Way.SENT): (Exchange.REMOTE_COUNTER,),
-            (Carrier.UPDATE_SUCCESS, Way.RECEIVED): (Exchange.LOCAL_OFFER,),
-            (Carrier.UPDATE_SUCCESS, Way.SENT): (Exchange.REMOTE_OFFER,),
-        }
-        if self.state in needed.get((carrier, way), ()):
-            self.state = Exchange.STABLE
-            raise DialogError(f"{carrier.value} lacks the description it needs", status=400)
-        return Meaning.NOTHING
-
-
-def carrier_of(message: Request | Response, *, reliable: bool = False) -> Carrier | None:
-    """What a message is to this table, None when it has no part in offer/answer.
-
-    `reliable` says that the session takes 100rel; a 1xx then counts as reliable by its RSeq and Require.
-    """
-    if isinstance(message, Request):
-        return {
-            "INVITE": Carrier.INVITE,
-            "ACK": Carrier.ACK,
-            "PRACK": Carrier.PRACK,
-            "UPDATE": Carrier.UPDATE,
-        }.get(message.method)
-    method = message.cseq.method
-    if method == "INVITE":
-        if message.is_provisional:
-            confirmed = reliable and message.rseq is not None and "100rel" in message.require
-            return Carrier.RELIABLE if confirmed else Carrier.PROVISIONAL
-        return Carrier.SUCCESS if message.is_success else Carrier.FAILURE
-    if method == "UPDATE" and message.is_final:
-        return Carrier.UPDATE_SUCCESS if message.is_success else Carrier.UPDATE_FAILURE
-    return Carrier.PRACK_SUCCESS if method == "PRACK" and message.is_success else None
+    def _refusal(self, carrier: Carrier) -> int:
+        state = self.state
+        if carrier is Carrier.INVITE:
+            theirs = state.invite in (_I.REMOTE, _I.REMOTE_ACCEPTED) or state.offer is _O.REMOTE
+            return 500 if theirs and state.invite not in (_I.LOCAL, _I.LOCAL_ACCEPTED) else 491
+        if carrier in _OFFERERS and state.by is not Carrier.RELIABLE:
+            return 500 if state.offer in (_O.REMOTE, _O.REMOTE_PREVIEWED, _O.REMOTE_ASKED) else 491
+        return 491 if carrier is Carrier.UPDATE else 400
 
 
 def glare_delay(owns_call_id: bool, random: float) -> float:
@@ -195,5 +269,5 @@ def glare_delay(owns_call_id: bool, random: float) -> float:
 
 
 def overlap_delay(random: float) -> int:
-    """Seconds for the Retry-After of a 500 to an INVITE that overlaps another one: 0 to 10 (RFC 3261 14.2)."""
+    """Seconds for the Retry-After of a 500 to a request that overlaps another one: 0 to 10 (RFC 3261 14.2)."""
     return int(random * 11)

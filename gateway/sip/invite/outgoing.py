@@ -3,98 +3,152 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, field
+from typing import Literal
 
 from gateway.sip.alarms import Alarm
 from gateway.sip.auth.account import Authenticator
-from gateway.sip.dialogs.dialog import Dialog, ForkedDialogs
-from gateway.sip.errors import SipError
+from gateway.sip.dialogs.dialog import Dialog
+from gateway.sip.dialogs.forks import ForkedDialogs
+from gateway.sip.dialogs.ports import Core, Hop
+from gateway.sip.dialogs.usage import DialogUsage
+from gateway.sip.errors import DialogError
 from gateway.sip.flow import Flow
-from gateway.sip.invite.events import Answered, Ended, Failed, Provisional
-from gateway.sip.invite.session import Context, InviteSession
+from gateway.sip.invite.acknowledgement import Acknowledgement
+from gateway.sip.invite.events import Answered, Ended, Failed, Provisional, SessionEvent
+from gateway.sip.invite.modify import Modification
+from gateway.sip.invite.offer_answer import Carrier, Meaning
+from gateway.sip.invite.provisional import ReceivedProvisionals, is_reliable, rack_of
+from gateway.sip.invite.session import FIRST, Context, InviteSession
 from gateway.sip.invite.states import SessionAction, SessionInput, SessionState
-from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.fields import Headers
 from gateway.sip.message.message import Request, Response
-from gateway.sip.message.uri import Uri
 from gateway.sip.requests.bodies import SDP, description_or_nothing
 from gateway.sip.requests.client import ClientRequest
 
-if TYPE_CHECKING:
-    from gateway.sip.user_agent import UserAgentCore
-
 logger = logging.getLogger(__name__)
 
-OFFER_PATIENCE = 20.0
-"""Seconds that `acknowledge` may take after a 2xx with an offer, before the call is ended."""
+
+@dataclass(slots=True, eq=False)
+class Branch:
+    """One dialog that the INVITE made, with its exchanges and its ACK."""
+
+    dialog: Dialog
+    modification: Modification
+    provisionals: ReceivedProvisionals = field(default_factory=ReceivedProvisionals)
+    ack: Acknowledgement | None = None
+    prack: Response | None = None
+    """A reliable 1xx with an offer, whose PRACK waits for our user's answer."""
+    offer: bytes = b""
+    """What the peer offered where the INVITE had no offer."""
+    answer: bytes = b""
+    """What the last 1xx with a description said to ours."""
 
 
 class OutgoingSession(InviteSession):
-    """A call of ours: `make` builds the INVITE with a given CSeq, `target` says where it goes."""
+    """A call of ours: `invite` is sent to `target`, again with the next CSeq where that is called for."""
 
     role: Literal["uac", "uas"] = "uac"
 
     def __init__(
         self,
-        core: UserAgentCore,
+        core: Core,
         invite: Request,
-        target: Uri | Flow,
+        target: Hop,
         *,
         authenticator: Authenticator | None,
         timeout: float,
+        identity: str | None = None,
     ) -> None:
         fallback = target if isinstance(target, Flow) else Flow("udp", "", 0)
         super().__init__(core, invite, invite.from_, invite.to, fallback)
+        self.identity = identity
+        self.authenticator = authenticator
         self._target = target
         self._timeout = timeout
         self._cseq = invite.cseq.number - 1
         self._forks = ForkedDialogs(invite)
-        self._acks: dict[str, bytes] = {}
-        self._acked_by_user = bool(invite.body)
-        self._cause: Failed | None = None
-        self._alarm: Alarm | None = None
-        self._rseq: dict[str, int] = {}
         self._too_small = False
-        self.local_body = invite.body
-        self.authenticator = authenticator
+        self._branches: dict[str, Branch] = {}
+        self._shown: Branch | None = None
+        """Whose description our user was shown last."""
+        self._cause: Failed | None = None
+        self._alarm: Alarm[DialogUsage | None] | None = None
+        self._gave_up = False
         self._client = ClientRequest(
-            core, self._make, self._final, provisional=self._provisional, authenticator=authenticator
+            core,
+            self._make,
+            self._final,
+            owner=self,
+            provisional=self._provisional,
+            retried=self._retried,
+            authenticator=authenticator,
         )
 
     def begin(self) -> None:
         """Send the INVITE."""
         self.step(SessionInput.CALL)
 
+    # ---- the application's side
+
+    def hangup(self, reason_header: str | None = None) -> None:
+        """End it: CANCEL (as soon as that is allowed) or BYE; idempotent."""
+        self._gave_up = True
+        self._give_up()
+        super().hangup(reason_header)
+        self._never_sent()
+
     def answer_offer(self, exchange: int, body: bytes) -> None:
-        """Answer the peer's offer; to that of the 2xx to an INVITE without one the answer goes out in the ACK."""
-        if exchange == 1:
-            self._acknowledge(body)
-        else:
+        """Answer the peer's offer; to that of a response to an INVITE without one by the ACK, or the PRACK, of it."""
+        if exchange != FIRST:
             super().answer_offer(exchange, body)
+        elif not body:
+            self.refuse_offer(exchange)
+        else:
+            self._answer_first(body)
+            self.core.wake()
 
-    def _acknowledge(self, body: bytes) -> None:
-        dialog = self.dialog
-        if self._acked_by_user or dialog is None or self.is_over:
-            logger.info("no 2xx waits for an answer")
+    def refuse_offer(self, exchange: int, status: int = 488) -> None:
+        """Refuse the peer's offer; that of a response to our INVITE only by ending the call (RFC 3261 13.2.2.4)."""
+        if exchange != FIRST:
+            super().refuse_offer(exchange, status)
+        elif self._awaited is not None:
+            self._answer_first(b"")
+            self.hangup(f"SIP;cause={status}")
+
+    @property
+    def _awaited(self) -> Branch | None:
+        """The branch whose offer waits for our user's answer."""
+        for branch in self._branches.values():
+            if branch.prack is not None or (branch.ack is not None and not branch.ack.is_sent):
+                return branch
+        return None
+
+    def _answer_first(self, body: bytes) -> None:
+        branch = self._awaited
+        if branch is None:
+            logger.info("no response waits for an answer")
             return
-        self._acked_by_user = True
-        self.local_body = body
         self._stop_alarm()
-        self._send_ack(dialog, body)
-        self.core.wake()
-
-    def dialog_target(self, dialog: Dialog) -> Any:
-        if not dialog.route_set and isinstance(self._target, Flow):
-            return self._target
-        return self.core.hop_of(dialog.route())
+        if branch.ack is not None:
+            branch.prack = None
+            branch.ack.send(self, body)
+            meaning = branch.modification.table.sent(Carrier.ACK, bool(body))
+        else:
+            response, branch.prack = branch.prack, None
+            assert response is not None
+            self._send_prack(branch, response, body)
+            meaning = branch.modification.table.sent(Carrier.PRACK, bool(body)) if body else Meaning.NOTHING
+        if meaning is Meaning.ANSWER:
+            self.commit(body, branch.offer)
+        self.exchange_over()
 
     # ---- actions of the session table
 
     def _send_invite(self, context: Context) -> None:
         if self._timeout > 0:
-            self._alarm = self.core.at(self.core.now() + self._timeout, self._no_answer)
-        self.core.begin_at(self._client, self._target)
+            self._alarm = self.core.at(self.core.now() + self._timeout, self._no_answer, self)
+        self._client.begin(self._target)
 
     def _make(self) -> Request:
         """The INVITE with the next CSeq; a retry after a challenge or 422 is a new request (RFC 3261 22.2)."""
@@ -107,95 +161,93 @@ class OutgoingSession(InviteSession):
         self._forks = ForkedDialogs(self.request)
         return self.request
 
+    def _retried(self) -> None:
+        """A new INVITE makes dialogs of its own: those of the one before are gone with it."""
+        self._leave(self._forks.give_up())
+        self._branches.clear()
+        self._shown = None
+        self.dialog = self.modification = None
+        self.step(SessionInput.RETRIED)
+
     def _send_cancel(self, context: Context) -> None:
-        transaction = self._client.transaction
-        if transaction is None:
-            return
-        now = self.core.now()
-        self.core.stack.send_cancel(transaction, context.headers, now)
-        # Without a final response in 64*T1 the INVITE counts as over (RFC 3261 9.1).
+        # Without a final response in 64*T1 the INVITE's transaction gives up (RFC 3261 9.1).
         self._stop_alarm()
-        self._alarm = self.core.at(now + self.core.config.stack.timers.timeout, self._cancel_unanswered)
+        if self._client.transaction is not None:
+            self.core.send_cancel(self._client.transaction, context.headers)
 
-    def _ack(self, context: Context) -> None:
-        dialog = context.dialog
-        assert dialog is not None
-        known = self._acks.get(dialog.id.remote_tag)
-        if known is not None:
-            self._resend(known, dialog)
-        elif self._acked_by_user or self.machine.state is not SessionState.CONFIRMED:
-            self._send_ack(dialog, b"")
+    def _send_ack(self, context: Context) -> None:
+        branch = self._branch_of(context.dialog)
+        branch.ack = Acknowledgement(self.core, branch.dialog, self._client, self.request.cseq.number)
+        if branch.modification.table.state.by is Carrier.SUCCESS and self.machine.state is SessionState.CONFIRMED:
+            patience = self.core.config.answer_patience
+            self._alarm = self.core.at(self.core.now() + patience, self._out_of_patience, self)
+            return
+        branch.ack.send(self)
+        branch.modification.table.sent(Carrier.ACK, False)
 
-    def _send_ack(self, dialog: Dialog, body: bytes) -> None:
-        ack = dialog.ack(
-            self.request.cseq.number,
-            headers=self._client.credentials,
-            body=body,
-            content_type=SDP if body else None,
-        )
-
-        def send(flow: Flow) -> None:
-            self._acks[dialog.id.remote_tag] = self.core.stack.send_ack(ack, flow)
-
-        self._to_peer(dialog, send)
-
-    def _resend(self, data: bytes, dialog: Dialog) -> None:
-        self._to_peer(dialog, lambda flow: self.core.stack.send(data, flow))
-
-    def _to_peer(self, dialog: Dialog, send: Callable[[Flow], None]) -> None:
-        def located(flows: tuple[Flow, ...]) -> None:
-            if flows:
-                send(flows[0])
-                self.core.wake()
-
-        self.core.locate(self.dialog_target(dialog), located)
+    def _send_bye(self, context: Context) -> None:
+        if self._awaited is not None:
+            # The ACK waits for our user's answer, which is not coming any more.
+            self._answer_first(b"")
+        self.send_bye(context)
 
     def _end_branch(self, context: Context) -> None:
-        """Another branch answered too: acknowledge it and end it (RFC 3261 13.2.2.4)."""
-        dialog = context.dialog
-        assert dialog is not None
-        tag = dialog.id.remote_tag
-        if tag in self._acks:
-            self._resend(self._acks[tag], dialog)
-            return
+        """Acknowledge a 2xx that nobody waits for and end its call (RFC 3261 13.2.2.4)."""
+        assert context.response is not None
+        branch = self._branch_of(context.dialog)
         self.core.counts["answer of another branch"] += 1
-        self._send_ack(dialog, b"")
-        self.end_dialog(dialog)
+        branch.ack = Acknowledgement(self.core, branch.dialog, self._client, context.response.cseq.number)
+        branch.ack.send(self)
+        branch.modification.stop()
+        self.end_dialog(branch.dialog)
 
     def _tell_ringing(self, context: Context) -> None:
         response = context.response
         if response is not None and response.status > 100:
-            body = description_or_nothing(response)
-            self.emit(Provisional(response.status, response.phrase, body, 1 if body else None))
+            branch = self._branch_of(context.dialog) if context.dialog is not None else None
+            self.emit(self._provisional_event(response, branch))
+
+    def _provisional_event(self, response: Response, branch: Branch | None) -> SessionEvent:
+        body = description_or_nothing(response)
+        meaning = Meaning.NOTHING
+        if branch is not None:
+            carrier = Carrier.RELIABLE if is_reliable(response) else Carrier.PROVISIONAL
+            try:
+                meaning = branch.modification.table.received(carrier, bool(body))
+            except DialogError:
+                self.core.counts["description out of place"] += 1
+        if meaning is Meaning.NOTHING or branch is None:
+            return Provisional(response.status, response.phrase)
+        if meaning is Meaning.OFFER:
+            branch.prack, branch.offer = response, body
+            return Provisional(response.status, response.phrase, body, FIRST, True)
+        self._shown, branch.answer = branch, body
+        if meaning is Meaning.ANSWER and branch.dialog is self.dialog:
+            self.commit(self.request.body, body)
+        return Provisional(response.status, response.phrase, body, FIRST)
 
     def _tell_answered(self, context: Context) -> None:
         assert context.response is not None
-        body = description_or_nothing(context.response)
-        if not self._acked_by_user:
-            self._stop_alarm()
-            self._alarm = self.core.at(self.core.now() + OFFER_PATIENCE, self._not_acknowledged)
-        self.emit(Answered(body, 1, not self._acked_by_user))
+        state = self._branch_of(context.dialog).modification.table.state
+        self.emit(Answered(context.body, FIRST, state.by is Carrier.SUCCESS))
 
     def tell_ended(self, context: Context) -> None:
         """TELL_ENDED: `Failed` for a call that never was, `Ended` where we hung up or it was answered."""
         self._stop_alarm()
-        for dialog in self._forks.give_up():
-            self.core.forget_dialog(dialog)
+        self._leave(self._forks.give_up())
+        response = context.response
         if self._cause is not None:
             self.emit_last(self._cause)
-        elif context.response is not None and not context.response.is_success and not self._gave_up:
-            response = context.response
+        elif response is not None and not response.is_success and not self._gave_up:
             self.emit_last(Failed(response.status, response.phrase, response.headers))
         else:
             self.emit_last(context.ended)
 
-    _gave_up = False
-
     actions = {  # noqa: RUF012
         SessionAction.SEND_INVITE: _send_invite,
         SessionAction.SEND_CANCEL: _send_cancel,
-        SessionAction.SEND_ACK: _ack,
-        SessionAction.SEND_BYE: InviteSession.send_bye,
+        SessionAction.SEND_ACK: _send_ack,
+        SessionAction.SEND_BYE: _send_bye,
         SessionAction.END_BRANCH: _end_branch,
         SessionAction.ANSWER_BYE: InviteSession.answer_bye,
         SessionAction.TELL_RINGING: _tell_ringing,
@@ -203,98 +255,169 @@ class OutgoingSession(InviteSession):
         SessionAction.TELL_ENDED: tell_ended,
     }
 
-    # ---- what happens
+    # ---- dialogs
 
-    def hangup(self, reason_header: str | None = None) -> None:
-        """End it: CANCEL (as soon as that is allowed) or BYE; idempotent."""
-        self._gave_up = True
-        self._give_up()
-        super().hangup(reason_header)
-        if self._client.transaction is None:
-            self.step(SessionInput.FAILURE)
+    def _branch_of(self, dialog: Dialog | None) -> Branch:
+        """The branch of a dialog of ours, made when it is seen first."""
+        assert dialog is not None
+        branch = self._branches.get(dialog.id.remote_tag)
+        if branch is None or branch.dialog is not dialog:
+            modification = Modification(self, dialog)
+            modification.table.sent(Carrier.INVITE, bool(self.request.body))
+            branch = self._branches[dialog.id.remote_tag] = Branch(dialog, modification)
+            dialog.identity = self.identity
+            dialog.is_direct = isinstance(self._target, Flow)
+            self.core.add_usage(dialog, self)
+        return branch
+
+    def modification_of(self, dialog: Dialog) -> Modification | None:
+        """The exchanges of one of our dialogs; each early one has its own (RFC 6337 section 3.2)."""
+        branch = self._branches.get(dialog.id.remote_tag)
+        return branch.modification if branch is not None else None
+
+    def _choose(self, branch: Branch) -> None:
+        """This dialog has the call, or is the first one heard of."""
+        if self.modification is not None and self.modification is not branch.modification:
+            self.modification.hand_over(branch.modification)
+            if branch.answer:
+                self.commit(self.request.body, branch.answer)
+        self.dialog, self.modification = branch.dialog, branch.modification
+        self.remote = branch.dialog.remote
+
+    def _leave(self, dialogs: tuple[Dialog, ...]) -> None:
+        for dialog in dialogs:
+            modification = self.modification_of(dialog)
+            if modification is not None and modification is not self.modification:
+                modification.stop()
+            self.core.remove_usage(dialog, self)
+
+    def _is_last(self, dialog: Dialog) -> bool:
+        others = [one for one in self._forks.early if one is not dialog]
+        return dialog is self.dialog if self.is_confirmed else not others
+
+    # ---- what happens
 
     def _give_up(self) -> None:
         if not self.is_confirmed:
             self._client.abandon()
 
+    def _never_sent(self) -> None:
+        if self._client.transaction is None:
+            self.step(SessionInput.FAILURE)
+
+    def lost(self, status: int) -> None:
+        self._give_up()
+        super().lost(status)
+
+    def on_mistake(self) -> None:
+        self._give_up()
+        super().on_mistake()
+        self._never_sent()
+
     def _provisional(self, response: Response) -> None:
         self._note_peer(response)
         dialog = self._early_dialog(response)
-        fresh = self._acknowledge_provisional(response, dialog)
-        if fresh:
-            self.step(SessionInput.PROVISIONAL, Context(response=response))
+        if dialog is not None and is_reliable(response):
+            branch = self._branch_of(dialog)
+            if not branch.provisionals.is_next(response):
+                self.core.counts["reliable 1xx again or out of order"] += 1
+                return
+            self.step(SessionInput.PROVISIONAL, Context(response=response, dialog=dialog))
+            if branch.prack is None and not self.is_over:
+                self._send_prack(branch, response)
+                self.exchange_over()
+        else:
+            self.step(SessionInput.PROVISIONAL, Context(response=response, dialog=dialog))
+
+    def _send_prack(self, branch: Branch, response: Response, body: bytes = b"") -> None:
+        headers = (("RAck", rack_of(response)),)
+        content_type = SDP if body else None
+        # The outcome matters only to the callee, who gives up without one.
+        self.send_in_dialog(
+            "PRACK", branch.dialog, lambda _: None, headers=headers, body=body, content_type=content_type
+        )
 
     def _early_dialog(self, response: Response) -> Dialog | None:
         try:
-            dialog = self._forks.receive(response)
-        except SipError:
+            dialog = self._forks.receive(response, self._client.flow)
+        except DialogError:
             self.core.counts["1xx that makes no dialog"] += 1
             return None
         if dialog is not None:
-            self.core.add_dialog(dialog, self)
+            branch = self._branch_of(dialog)
             if self.dialog is None:
-                self.dialog = dialog
+                self._choose(branch)
         return dialog
-
-    def _acknowledge_provisional(self, response: Response, dialog: Dialog | None) -> bool:
-        """PRACK a reliable 1xx, in order (RFC 3262 section 4); False for one to be passed over."""
-        rseq = response.rseq
-        if dialog is None or rseq is None or "100rel" not in [tag.lower() for tag in response.require]:
-            return True
-        tag = dialog.id.remote_tag
-        last = self._rseq.get(tag)
-        if last is not None and rseq != last + 1:
-            self.core.counts["reliable 1xx again or out of order"] += 1
-            return False
-        self._rseq[tag] = rseq
-        rack = f"{rseq} {response.cseq.number} INVITE"
-        self.send_in_dialog("PRACK", self._pracked, headers=(("RAck", rack),), dialog=dialog)
-        return True
-
-    def _pracked(self, response: Response) -> None:
-        """The outcome of a PRACK matters only to the callee, who gives up without one."""
 
     def _final(self, response: Response) -> None:
         self._note_peer(response)
         if response.is_success:
             self._success(response)
             return
-        self._stop_alarm()
-        if response.status == 422 and not self._too_small and self.machine.state is not SessionState.CANCELLING:
+        if response.status == 422 and not self._too_small:
             self._too_small = True
-            if self.timer.too_small(response) and self._client.flow is not None:
-                self._client.begin((self._client.flow,))
+            if self.timer.too_small(response) and self._client.again():
                 return
-        self.step(SessionInput.FAILURE, Context(response=response, dialog=self.dialog))
+        self._stop_alarm()
+        self.step(SessionInput.FAILURE, Context(response=response, dialog=self.dialog, ended=self._ended()))
 
     def _success(self, response: Response) -> None:
+        known = self._branches.get(response.to_tag or "")
+        if known is not None and known.ack is not None:
+            # A 2xx again means that our ACK was lost (13.2.2.4).
+            known.ack.again()
+            return
         try:
-            dialog = self._forks.receive(response)
-        except SipError as error:
-            if self._forks.confirmed is not None:
-                self.core.counts["2xx of too many branches"] += 1
-                return
-            # Without a Contact nobody could be sent an ACK.
-            logger.info("2xx makes no dialog: %s", error)
-            self._cause = Failed(502, "Bad Gateway", Headers())
-            self.step(SessionInput.FAILURE)
+            dialog = self._forks.receive(response, self._client.flow)
+        except DialogError as error:
+            self._without_dialog(error)
             return
         assert dialog is not None
-        self.core.add_dialog(dialog, self)
-        if dialog is not self._forks.confirmed:
+        branch = self._branch_of(dialog)
+        is_current = response.cseq.number == self.request.cseq.number
+        if dialog is self._forks.confirmed and is_current and not self.is_over:
+            self._answered(branch, response)
+        else:
             self.step(SessionInput.LATER_SUCCESS, Context(response=response, dialog=dialog))
+
+    def _without_dialog(self, error: DialogError) -> None:
+        if self._forks.confirmed is not None or self.is_over:
+            self.core.counts["2xx of too many branches"] += 1
             return
-        first = dialog.id.remote_tag not in self._acks and self.machine.state is not SessionState.CONFIRMED
-        if first:
-            self._stop_alarm()
-            self.dialog = dialog
-            self.remote: NameAddr = dialog.remote
-            for other in self._forks.early:
-                self.core.forget_dialog(other)
-            self.timer.accepted(response, self.core.now())
-        self.step(SessionInput.SUCCESS, Context(response=response, dialog=dialog, ended=self._ended()))
-        if first:
-            self.arm_timer()
+        # Without a Contact nobody could be sent an ACK.
+        logger.info("2xx makes no dialog: %s", error)
+        self._cause = Failed(502, "Bad Gateway", Headers())
+        self.step(SessionInput.FAILURE)
+
+    def _answered(self, branch: Branch, response: Response) -> None:
+        self._stop_alarm()
+        self._choose(branch)
+        self._leave(self._forks.early)
+        body = self._take_description(branch, response)
+        self.timer.accepted(response, self.core.now())
+        self.step(
+            SessionInput.SUCCESS, Context(response=response, dialog=branch.dialog, body=body, ended=self._ended())
+        )
+        self.arm_timer()
+        self.exchange_over()
+
+    def _take_description(self, branch: Branch, response: Response) -> bytes:
+        """What our user is to be told of the description in the 2xx."""
+        body = description_or_nothing(response)
+        meaning = branch.modification.table.received(Carrier.SUCCESS, bool(body))
+        if meaning is Meaning.OFFER:
+            branch.offer = body
+        elif meaning is Meaning.ANSWER:
+            branch.answer = body or branch.answer
+            self.commit(self.request.body, branch.answer)
+        elif meaning is Meaning.MISSING:
+            self.core.counts["2xx without a description"] += 1
+        elif branch.prack is not None:
+            body = branch.offer
+        else:
+            # A reliable 1xx has given the answer; it is said again only where another branch was shown since.
+            body = b"" if self._shown is branch else self.remote_body
+        return body
 
     def _ended(self) -> Ended:
         return Ended("local") if self._gave_up else Ended("timeout", 408)
@@ -309,16 +432,10 @@ class OutgoingSession(InviteSession):
         self._cause = Failed(408, "No answer", Headers())
         self._give_up()
         self.step(SessionInput.HANG_UP, Context(headers=(("Reason", 'SIP;cause=408;text="No answer"'),)))
-        if self._client.transaction is None:
-            self.step(SessionInput.FAILURE)
+        self._never_sent()
 
-    def _cancel_unanswered(self) -> None:
-        self.step(SessionInput.FAILURE, Context(response=Response(408, "Request Timeout")))
-
-    def _not_acknowledged(self) -> None:
-        self._acked_by_user = True
-        if self.dialog is not None:
-            self._send_ack(self.dialog, b"")
+    def _out_of_patience(self) -> None:
+        self._answer_first(b"")
         self.step(SessionInput.LOST, Context(ended=Ended("error", 500)))
 
     def _stop_alarm(self) -> None:

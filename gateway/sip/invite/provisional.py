@@ -1,68 +1,109 @@
-"""Reliable provisional responses of a callee (RFC 3262 section 3)."""
+"""Reliable provisional responses of both roles (RFC 3262)."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from gateway.sip.alarms import Alarm
+from gateway.sip.dialogs.ports import Core
+from gateway.sip.dialogs.usage import DialogUsage
 from gateway.sip.message.message import Request, Response
 from gateway.sip.transactions import Transaction
 
-if TYPE_CHECKING:
-    from gateway.sip.user_agent import UserAgentCore
-
 MAX_WAITING = 8
-"""Provisional responses that may wait for an earlier one's PRACK; the newest ones replace what is over."""
+"""Provisional responses that may wait for an earlier one's PRACK; more say nothing new, unless with a description."""
+OPTION = "100rel"
+
+
+def is_reliable(response: Response) -> bool:
+    """Whether a 1xx wants a PRACK."""
+    return response.rseq is not None and OPTION in [tag.lower() for tag in response.require]
+
+
+class ReceivedProvisionals:
+    """The reliable 1xx of one early dialog of ours, taken in their order (section 4)."""
+
+    __slots__ = ("_last",)
+
+    def __init__(self) -> None:
+        self._last: int | None = None
+
+    def is_next(self, response: Response) -> bool:
+        """Whether a reliable 1xx is the first or follows the last one; others are not acknowledged, not read."""
+        if self._last is not None and response.rseq != self._last + 1:
+            return False
+        self._last = response.rseq
+        return True
+
+
+def rack_of(response: Response) -> str:
+    """The RAck of the PRACK that acknowledges a 1xx."""
+    return f"{response.rseq} {response.cseq.number} {response.cseq.method}"
 
 
 class ReliableProvisionals:
     """Sends one 1xx at a time, again until its PRACK, then the next; after 64*T1 without PRACK calls `lost`."""
 
-    __slots__ = ("_alarm", "_core", "_data", "_deadline", "_interval", "_lost", "_rseq", "_transaction", "_waiting")
+    __slots__ = (
+        "_alarm",
+        "_core",
+        "_data",
+        "_deadline",
+        "_interval",
+        "_lost",
+        "_owner",
+        "_rseq",
+        "_transaction",
+        "_waiting",
+    )
 
-    def __init__(self, core: UserAgentCore, transaction: Transaction, lost: Callable[[], None]) -> None:
+    def __init__(self, core: Core, owner: DialogUsage, transaction: Transaction, lost: Callable[[], None]) -> None:
         self._core = core
+        self._owner = owner
         self._transaction = transaction
         self._lost = lost
-        # RFC 3262 section 3: the first number is chosen from 1 to 2**31 - 1.
+        # Section 3: the first number is chosen from 1 to 2**31 - 1.
         self._rseq = 1 + int(core.random() * 0x3FFFFFFF)
-        self._waiting: deque[Response] = deque(maxlen=MAX_WAITING)
-        self._alarm: Alarm | None = None
+        self._waiting: deque[Response] = deque()
+        self._alarm: Alarm[DialogUsage | None] | None = None
         self._data = b""
         self._interval = 0.0
         self._deadline = 0.0
 
     @property
-    def pending(self) -> bool:
+    def is_pending(self) -> bool:
         """Whether a PRACK is still missing."""
         return self._alarm is not None
 
     def send(self, response: Response) -> None:
         """Send `response`, or keep it until the one before is acknowledged."""
-        if self.pending:
-            self._waiting.append(response)
+        if self.is_pending:
+            if len(self._waiting) < MAX_WAITING:
+                self._waiting.append(response)
+            elif response.body:
+                self._waiting[-1] = response
             return
         self._rseq += 1
-        response = response.with_header("RSeq", self._rseq).with_header("Require", "100rel")
+        response = response.with_header("RSeq", self._rseq).with_header("Require", OPTION)
         now = self._core.now()
         timers = self._core.config.stack.timers
-        self._data = self._core.stack.respond(self._transaction, response, now)
+        self._data = self._core.respond(self._transaction, response)
         self._interval = timers.t1
         self._deadline = now + timers.timeout
-        self._alarm = self._core.at(now + self._interval, self._again)
+        self._alarm = self._core.at(now + self._interval, self._again, self._owner)
 
-    def acknowledge(self, prack: Request, invite: Request) -> bool:
-        """Take a PRACK; False when it acknowledges nothing that waits (answer 481)."""
+    def is_acknowledged_by(self, prack: Request) -> bool:
+        """Whether a PRACK is about the 1xx that waits for one; 481 answers any other."""
         rack = prack.rack
-        expected = (self._rseq, invite.cseq.number, "INVITE")
-        if not self.pending or rack is None or (rack.rseq, rack.cseq, rack.method) != expected:
-            return False
+        expected = (self._rseq, self._transaction.request.cseq.number, "INVITE")
+        return self.is_pending and rack is not None and (rack.rseq, rack.cseq, rack.method) == expected
+
+    def acknowledge(self) -> None:
+        """The PRACK came; the next one goes out."""
         self._stop_alarm()
         if self._waiting:
             self.send(self._waiting.popleft())
-        return True
 
     def stop(self) -> None:
         """A final response was sent or the call is over."""
@@ -80,6 +121,6 @@ class ReliableProvisionals:
             self._alarm = None
             self._lost()
             return
-        self._core.stack.send(self._data, self._transaction.flow)
+        self._core.send(self._data, self._transaction.flow)
         self._interval *= 2
-        self._alarm = self._core.at(min(now + self._interval, self._deadline), self._again)
+        self._alarm = self._core.at(min(now + self._interval, self._deadline), self._again, self._owner)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from gateway.sip.alarms import Alarm
 from gateway.sip.auth.account import Authenticator
 from gateway.sip.dialogs.dialog import Dialog
-from gateway.sip.errors import DialogError, SipError
+from gateway.sip.dialogs.ports import Core
+from gateway.sip.dialogs.usage import DialogUsage
 from gateway.sip.flow import Flow
-from gateway.sip.invite.events import Ended, InfoReceived, SessionEvent, SessionHandler
-from gateway.sip.invite.modify import Reoffers
+from gateway.sip.invite.changes import Purpose
+from gateway.sip.invite.events import Ended, FlowLost, InfoReceived, SessionEvent, SessionHandler
+from gateway.sip.invite.modify import Modification
+from gateway.sip.invite.offer_answer import Carrier
 from gateway.sip.invite.session_timer import SessionTimer, TimerAction
 from gateway.sip.invite.states import InviteSession as SessionMachine
 from gateway.sip.invite.states import SessionAction, SessionInput, SessionState
@@ -22,27 +25,27 @@ from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.grammar import has_control
 from gateway.sip.message.message import Request, Response
 from gateway.sip.requests.client import ClientRequest
+from gateway.sip.requests.server import ServerRequest
 from gateway.sip.transactions import Reason, Transaction
-
-if TYPE_CHECKING:
-    from gateway.sip.user_agent import UserAgentCore
 
 logger = logging.getLogger(__name__)
 
 MAX_KEPT_EVENTS = 64
 """Events kept before anybody listens; more than a peer can cause before the application has seen the session."""
-
+FIRST = 1
+"""The exchange of the INVITE itself."""
+METHODS = frozenset(("INVITE", "ACK", "BYE", "CANCEL", "INFO", "OPTIONS", "PRACK", "UPDATE"))
 
 ENDED_HERE = Ended("local")
+MISTAKE = Ended("error", 500, text="Server Internal Error")
 
 
 @dataclass(slots=True)
 class Context:
     """What an action of the session table works on; each input fills in what it has."""
 
-    request: Request | None = None
+    request: ServerRequest | None = None
     response: Response | None = None
-    transaction: Transaction | None = None
     dialog: Dialog | None = None
     status: int = 0
     phrase: str | None = None
@@ -56,13 +59,13 @@ class InviteSession:
 
     Methods return at once and never raise for what the peer does: outcomes are events, delivered in order to the
     one listener, the last of which is `Failed` or `Ended`. A call that the present state does not allow (a second
-    answer, a re-offer of a call that is over) is logged and does nothing.
+    answer, an offer in a call that is over) is logged and does nothing.
     """
 
     role: Literal["uac", "uas"]
     actions: ClassVar[Mapping[SessionAction, Callable[[Any, Context], None]]]
 
-    def __init__(self, core: UserAgentCore, request: Request, local: NameAddr, remote: NameAddr, source: Flow) -> None:
+    def __init__(self, core: Core, request: Request, local: NameAddr, remote: NameAddr, source: Flow) -> None:
         self.core = core
         self.request = request
         """The initial INVITE."""
@@ -72,18 +75,22 @@ class InviteSession:
         self.source = source
         """UAS: where the INVITE came from; UAC: where it is sent to (as far as that is known)."""
         self.identity: str | None = None
-        """UAS: who the application says the caller is."""
+        """Who the far end is, as proved (UAS) or as called (UAC)."""
         self.machine = SessionMachine()
         self.dialog: Dialog | None = None
+        self.modification: Modification | None = None
         self.authenticator: Authenticator | None = None
         self.local_body = b""
-        """The session description that we sent last."""
+        """The last session description of ours that stands."""
+        self.remote_body = b""
+        """The peer's that stands beside it."""
         self.timer = SessionTimer(core.config.session_timer)
         self.peer_allows: frozenset[str] = frozenset()
-        self.reoffers = Reoffers(self)
-        self._timer_alarm: Alarm | None = None
+        self._exchanges = FIRST
+        self._timer_alarm: Alarm[DialogUsage | None] | None = None
         self._handler: SessionHandler | None = None
         self._kept: list[SessionEvent] = []
+        self._is_ending = False
         self._over = False
 
     def __repr__(self) -> str:
@@ -108,6 +115,11 @@ class InviteSession:
         """Whether the session is established: 2xx and ACK exchanged."""
         return self.machine.state is SessionState.CONFIRMED
 
+    @property
+    def may_update(self) -> bool:
+        """Whether an UPDATE with an offer may be sent before the 2xx."""
+        return True
+
     def hangup(self, reason_header: str | None = None) -> None:
         """End it as its state wants: CANCEL, BYE, or 480 to an INVITE not answered yet; idempotent.
 
@@ -122,29 +134,64 @@ class InviteSession:
     def offer(self, body: bytes) -> int:
         """Change the session: an offer of ours, sent as soon as no other is open; `OfferAnswered` tells the outcome.
 
-        Returns the number of the exchange.
+        Returns the number of the exchange. Before the answer it goes out as UPDATE where the peer allows that.
         """
-        exchange = self.reoffers.want(body)
+        return self._want(Purpose.OFFER, body)
+
+    def request_offer(self) -> int:
+        """Ask the peer for an offer by a re-INVITE without one; it comes as `Offered` of that number.
+
+        Where none comes, `OfferAnswered` of that number says why.
+        """
+        return self._want(Purpose.ASK)
+
+    def _want(self, purpose: Purpose, body: bytes = b"") -> int:
+        if self.modification is None or self._over:
+            logger.info("no offer outside a dialog")
+            return self.exchange_number()
+        number = self.modification.want(purpose, body)
         self.core.wake()
-        return exchange
+        return number
 
     def answer_offer(self, exchange: int, body: bytes) -> None:
-        """Answer the `Offered` event of that number; b"" is no answer."""
-        self.reoffers.accept(exchange, body)
-        self.core.wake()
+        """Answer the `Offered` event of that number, or make the offer that it asks for; b"" refuses."""
+        if self.modification is not None:
+            self.modification.answer(exchange, body)
+            self.core.wake()
 
     def refuse_offer(self, exchange: int, status: int = 488) -> None:
-        """Refuse the `Offered` event of that number; the session stays as it was."""
-        self.reoffers.reject(exchange, status)
-        self.core.wake()
+        """Refuse the `Offered` event of that number; the session stays as it was.
 
-    def info(self, content_type: str, body: bytes, *, package: str | None = None) -> None:
-        """Send an INFO (RFC 6086) in the dialog; its outcome is not reported."""
-        if self.dialog is None or self._over:
+        An offer that came in a 2xx cannot be refused (RFC 3261 14.1): the session ends.
+        """
+        if self.modification is not None:
+            self.modification.refuse(exchange, status)
+            self.core.wake()
+
+    def info(
+        self,
+        content_type: str,
+        body: bytes,
+        *,
+        package: str | None = None,
+        done: Callable[[int], None] | None = None,
+    ) -> None:
+        """Send an INFO (RFC 6086) in the dialog; `done` gets the status that answered it, 481 without a dialog."""
+        dialog = self.dialog
+        if dialog is None or self._over:
             logger.info("INFO outside a dialog is not sent")
+            if done is not None:
+                done(481)
             return
+
+        def answered(response: Response) -> None:
+            if done is not None:
+                done(response.status)
+            if response.status in (408, 481):
+                self.lost(response.status)
+
         headers = (("Info-Package", package),) if package else ()
-        self.send_in_dialog("INFO", self._ignore, headers=headers, body=body, content_type=content_type)
+        self.send_in_dialog("INFO", dialog, answered, headers=headers, body=body, content_type=content_type)
         self.core.wake()
 
     # ---- events
@@ -161,23 +208,29 @@ class InviteSession:
 
     def emit_last(self, event: SessionEvent) -> None:
         """Tell the listener that it is over, once."""
-        if self._over:
+        if self._over or self._is_ending:
             return
+        self._is_ending = True
+        if self.modification is not None:
+            self.modification.stop()
+        self.stop_timer()
         if len(self._kept) >= MAX_KEPT_EVENTS:
             self._kept.pop()
         self.emit(event)
         self._over = True
-        self.reoffers.stop()
-        self.stop_timer()
-        self.core.session_over(self)
+        self.core.usage_over(self)
 
     def _deliver(self, event: SessionEvent) -> None:
         assert self._handler is not None
         try:
             self._handler(event)
         except Exception:
-            # A listener's mistake must not reach other calls.
+            # A listener's mistake ends its own call and nobody else's.
+            self.core.counts["listener failed"] += 1
             logger.exception("listener of a session failed on %s", type(event).__name__)
+            self._handler = _nobody
+            self.core.at(self.core.now(), self.on_mistake, self)
+            self.core.wake()
 
     # ---- the table
 
@@ -191,8 +244,8 @@ class InviteSession:
 
     def answer_bye(self, context: Context) -> None:
         """ANSWER_BYE."""
-        assert context.transaction is not None
-        self.respond(context.transaction, 200)
+        assert context.request is not None
+        context.request.respond(200)
 
     def send_bye(self, context: Context) -> None:
         """SEND_BYE; the dialog is kept until the BYE is answered, so that one crossing it finds its call."""
@@ -204,102 +257,120 @@ class InviteSession:
         self.emit_last(context.ended)
 
     def end_dialog(self, dialog: Dialog, headers: build.Fields = ()) -> None:
-        """Send BYE in a dialog and forget it when that is answered."""
-        try:
-            self.send_in_dialog("BYE", lambda _: self.core.forget_dialog(dialog), headers=headers, dialog=dialog)
-        except DialogError:
-            self.core.forget_dialog(dialog)
+        """Send BYE in a dialog and leave it when that is answered."""
+        self.send_in_dialog("BYE", dialog, lambda _: self.core.remove_usage(dialog, self), headers=headers)
+
+    # ---- what a change asks of its session
+
+    def exchange_number(self) -> int:
+        """The number of one more exchange."""
+        self._exchanges += 1
+        return self._exchanges
+
+    def commit(self, local: bytes, remote: bytes) -> None:
+        """These two descriptions stand."""
+        self.local_body, self.remote_body = local, remote
+
+    def exchange_over(self) -> None:
+        """Something that waited may go on."""
+        if self.modification is not None:
+            self.modification.advance()
 
     # ---- requests in the dialog
 
     def send_in_dialog(
         self,
         method: str,
+        dialog: Dialog,
         done: Callable[[Response], None],
         *,
         headers: build.Fields = (),
         body: bytes = b"",
         content_type: str | None = None,
-        dialog: Dialog | None = None,
     ) -> ClientRequest:
-        """Begin a request in the dialog; `done` gets its final response."""
-        chosen = dialog or self.dialog
-        assert chosen is not None
-        fields = (*headers, *self.core.common_fields())
+        """Begin a request in the dialog; `done` gets its final response, at once where it cannot be sent."""
+        fields = (*headers, *self.core.request_fields())
 
         def make() -> Request:
-            return chosen.request(method, headers=fields, body=body, content_type=content_type)
+            return dialog.request(method, headers=fields, body=body, content_type=content_type)
 
-        request = ClientRequest(self.core, make, done, authenticator=self.authenticator)
-        self.core.begin_at(request, self.dialog_target(chosen))
+        def answered(response: Response) -> None:
+            if request.flow is not None:
+                dialog.sent_to((request.flow,))
+            done(response)
+
+        request = ClientRequest(self.core, make, answered, owner=self, authenticator=self.authenticator)
+        request.begin(*dialog.hops)
         return request
 
-    def dialog_target(self, dialog: Dialog) -> Any:
-        """Where requests in the dialog go: a URI to resolve, or a flow that is known to reach the peer."""
-        raise AssertionError("each role has its own rule")
+    def claims(self, request: Request) -> bool:
+        """Whether a request in the dialog is ours; those of no other usage are, too."""
+        return request.method in METHODS
 
-    def respond(
-        self,
-        transaction: Transaction,
-        status: int,
-        *,
-        phrase: str | None = None,
-        headers: build.Fields = (),
-        body: bytes = b"",
-        content_type: str | None = None,
-    ) -> None:
-        """Answer a request in the dialog."""
-        response = build.response(
-            transaction.request,
-            status,
-            phrase,
-            headers=(*headers, *self.core.server_fields()),
-            body=body,
-            content_type=content_type,
-        )
-        self.core.stack.respond(transaction, response, self.core.now())
-
-    def on_request(self, transaction: Transaction, request: Request, source: Flow, dialog: Dialog) -> None:
+    def on_request(self, request: ServerRequest, dialog: Dialog) -> None:
         """A request in one of our dialogs; raises DialogError with the status that answers it."""
-        if source.host != self.source.host:
-            self.core.counts["request in a dialog from another address"] += 1
-        dialog.receive(request)
-        transaction.user = self
-        self._in_dialog.get(request.method, InviteSession._on_other)(self, transaction, request, dialog)
+        request.transaction.user = self
+        if self._over and request.request.method != "BYE":
+            # The dialog only waits for the answer to its BYE (RFC 3261 15.1.2).
+            request.respond(481)
+        else:
+            self._in_dialog[request.request.method](self, request, dialog)
 
-    def _on_bye(self, transaction: Transaction, request: Request, dialog: Dialog) -> None:
-        if (dialog is not self.dialog and self.machine.state is not SessionState.PROCEEDING) or not self.step(
-            SessionInput.BYE, Context(transaction=transaction, request=request, ended=ended_by_peer(request))
-        ):
-            self.respond(transaction, 200)
-        dialog.terminate()
-        self.core.forget_dialog(dialog)
+    def modification_of(self, dialog: Dialog) -> Modification | None:
+        """The exchanges of one of our dialogs."""
+        return self.modification if dialog is self.dialog else None
 
-    def _on_info(self, transaction: Transaction, request: Request, dialog: Dialog) -> None:
-        kind = request.content_type
-        self.respond(transaction, 200)
-        if request.body:
-            package = request.headers.get("Info-Package")
-            self.emit(InfoReceived(kind.essence if kind else "", request.body, package))
+    def _on_bye(self, request: ServerRequest, dialog: Dialog) -> None:
+        context = Context(request=request, ended=ended_by_peer(request.request))
+        if not self._is_last(dialog) or not self.step(SessionInput.BYE, context):
+            request.respond(200)
+        self.core.remove_usage(dialog, self)
 
-    def _on_invite(self, transaction: Transaction, request: Request, dialog: Dialog) -> None:
-        self.reoffers.on_reinvite(transaction, request)
+    def _is_last(self, dialog: Dialog) -> bool:
+        """Whether a BYE in `dialog` ends the session."""
+        return dialog is self.dialog
 
-    def _on_update(self, transaction: Transaction, request: Request, dialog: Dialog) -> None:
-        self.reoffers.on_update(transaction, request)
+    def _on_info(self, request: ServerRequest, dialog: Dialog) -> None:
+        info = request.request
+        package = info.headers.get("Info-Package")
+        known = self.core.config.info_packages
+        if package is not None and package.partition(";")[0].strip().lower() not in known:
+            # RFC 6086 section 4.2.2.
+            request.respond(469, (("Recv-Info", ", ".join(known)),))
+            return
+        request.respond(200)
+        if info.body:
+            kind = info.content_type
+            name = package.partition(";")[0].strip().lower() if package is not None else None
+            self.emit(InfoReceived(kind.essence if kind else "", info.body, name))
 
-    def _on_options(self, transaction: Transaction, request: Request, dialog: Dialog) -> None:
-        self.respond(transaction, 200, headers=self.core.capabilities())
+    def _on_invite(self, request: ServerRequest, dialog: Dialog) -> None:
+        self._on_exchange(request, dialog, Carrier.INVITE)
 
-    def on_prack(self, transaction: Transaction, request: Request, dialog: Dialog) -> None:
+    def _on_update(self, request: ServerRequest, dialog: Dialog) -> None:
+        if request.request.body:
+            self._on_exchange(request, dialog, Carrier.UPDATE)
+        elif (modification := self.modification_of(dialog)) is not None:
+            modification.on_refresh(request)
+        else:
+            request.respond(481)
+
+    def _on_exchange(self, request: ServerRequest, dialog: Dialog, carrier: Carrier) -> None:
+        modification = self.modification_of(dialog)
+        if modification is None:
+            request.respond(481)
+        else:
+            modification.on_offer(request, carrier)
+
+    def _on_options(self, request: ServerRequest, dialog: Dialog) -> None:
+        request.respond(200, self.core.capabilities())
+
+    def on_prack(self, request: ServerRequest, dialog: Dialog) -> None:
         """A PRACK; only a callee that sends reliable provisional responses expects one (RFC 3262 section 3)."""
-        self.respond(transaction, 481)
+        request.respond(481)
 
-    def _on_prack(self, transaction: Transaction, request: Request, dialog: Dialog) -> None:
-        self.on_prack(transaction, request, dialog)
-
-    def _on_other(self, transaction: Transaction, request: Request, dialog: Dialog) -> None:
-        self.respond(transaction, 405, headers=(("Allow", self.core.allow),))
+    def _on_prack(self, request: ServerRequest, dialog: Dialog) -> None:
+        self.on_prack(request, dialog)
 
     _in_dialog: ClassVar[Mapping[str, Callable[..., None]]] = {
         "BYE": _on_bye,
@@ -310,24 +381,41 @@ class InviteSession:
         "PRACK": _on_prack,
     }
 
-    def on_ack(self, ack: Request) -> None:
+    def on_ack(self, ack: Request, dialog: Dialog) -> None:
         """An ACK of a 2xx in the dialog."""
-        self.reoffers.on_ack(ack)
+        if self.modification is not None:
+            self.modification.on_ack(ack)
 
     def on_cancel(self, transaction: Transaction, cancel: Request) -> None:
         """A CANCEL of a re-INVITE."""
-        self.reoffers.on_cancel(transaction)
+        if self.modification is not None:
+            self.modification.on_cancel(transaction)
 
-    def on_response(self, response: Response, source: Flow) -> None:
-        """Responses go to the ClientRequest that asked; a session has none of its own."""
-
-    def on_failed(self, reason: Reason) -> None:
+    def on_failed(self, transaction: Transaction, reason: Reason) -> None:
         """A server transaction of ours failed: the ACK of a failure did not come, which changes nothing."""
+
+    def on_flow_lost(self, flow: Flow) -> None:
+        """A connection is gone; requests of ours in the dialog look for another way (Dialog.hops)."""
+        if self.dialog is not None and self.dialog.flow_lost(flow) and not self._over:
+            self.emit(FlowLost())
 
     def lost(self, status: int) -> None:
         """The peer does not know the dialog any more, or does not answer in it (RFC 3261 12.2.1.2)."""
         by: Literal["timeout", "error"] = "timeout" if status == 408 else "error"
         self.step(SessionInput.LOST, Context(status=480, ended=Ended(by, status, text=build.PHRASES.get(status, ""))))
+
+    def on_mistake(self) -> None:
+        """Code of ours failed on its behalf: 500 or BYE."""
+        self.step(SessionInput.LOST, Context(status=500, ended=MISTAKE))
+
+    def drop(self) -> None:
+        """Tell that it is over, nothing else."""
+        self.machine.state = SessionState.ENDED
+        self._over = True
+        self.stop_timer()
+        self.core.usage_over(self)
+        if self._handler is not None:
+            self._handler(MISTAKE)
 
     # ---- session timer (RFC 4028)
 
@@ -336,7 +424,7 @@ class InviteSession:
         self.stop_timer()
         deadline = self.timer.deadline
         if deadline is not None and not self._over:
-            self._timer_alarm = self.core.at(deadline, self._timer_due)
+            self._timer_alarm = self.core.at(deadline, self._timer_due, self)
 
     def stop_timer(self) -> None:
         """Stop looking at the session timer."""
@@ -346,8 +434,8 @@ class InviteSession:
 
     def _timer_due(self) -> None:
         action = self.timer.tick(self.core.now())
-        if action is TimerAction.REFRESH:
-            self.reoffers.refresh()
+        if action is TimerAction.REFRESH and self.modification is not None:
+            self.modification.refresh()
         elif action is TimerAction.EXPIRED:
             self.step(
                 SessionInput.LOST,
@@ -358,23 +446,19 @@ class InviteSession:
             )
         self.arm_timer()
 
-    def _ignore(self, response: Response) -> None:
-        if response.status in (408, 481):
-            self.lost(response.status)
+
+def _nobody(event: SessionEvent) -> None:
+    """Stands for a listener that has failed."""
 
 
 def ended_by_peer(request: Request) -> Ended:
     """The `Ended` event of a BYE or CANCEL, with the causes of its Reason header (RFC 3326)."""
     cause = q850 = None
     text = ""
-    try:
-        for reason in request.reason:
-            if reason.value.upper() == "SIP":
-                cause = reason.cause
-            elif reason.value.upper() == "Q.850":
-                q850 = reason.cause
-            text = text or reason.param("text") or ""
-    except SipError:
-        # A broken Reason is not a reason to keep a call alive.
-        pass
+    for reason in request.reason:
+        if reason.value.upper() == "SIP":
+            cause = reason.cause
+        elif reason.value.upper() == "Q.850":
+            q850 = reason.cause
+        text = text or reason.param("text") or ""
     return Ended("remote", cause, q850, text)

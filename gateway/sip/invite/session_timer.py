@@ -14,6 +14,10 @@ OPTION = "timer"
 SMALLEST = 90
 """No Min-SE may be below it, in seconds (RFC 4028 section 5)."""
 
+SHORTEST_WAIT = 1.0
+LONGEST_WAIT = 10.0
+"""Bounds of the time after which a refresh that failed is tried again, in seconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class TimerPolicy:
@@ -129,6 +133,13 @@ class SessionTimer:
         self._refresh_at = now + interval / 2 if is_refresher else None
         self._expires_at = now + interval - min(32.0, interval / 3)
 
+    def postpone(self, now: float, delay: float = 0.0) -> None:
+        """A refresh failed or had to wait: it is due again in `delay` seconds, or well before the interval ends."""
+        if self._refreshing and self._expires_at is not None:
+            left = max(self._expires_at - now, 0.0)
+            self._refreshing = False
+            self._refresh_at = now + (delay or min(LONGEST_WAIT, max(left / 8, SHORTEST_WAIT)))
+
     def stop(self) -> None:
         """The session is over, or goes on without a timer."""
         self.interval = 0
@@ -142,7 +153,7 @@ class SessionTimer:
         return self._expires_at
 
     def tick(self, now: float) -> TimerAction | None:
-        """What is due now; REFRESH comes once, the next 2xx arms it again. A refused refresh ends in EXPIRED."""
+        """What is due now; REFRESH comes once, the next 2xx or `postpone` arms it again."""
         if self._expires_at is not None and now >= self._expires_at:
             self.stop()
             return TimerAction.EXPIRED

@@ -35,8 +35,9 @@ class SessionInput(Enum):
     REJECT = "we send 300-699"
     INVITED = "an INVITE came"
     PROVISIONAL = "a 1xx came"
+    RETRIED = "the INVITE went out anew: to another server, or with credentials"
     SUCCESS = "the first 2xx came"
-    LATER_SUCCESS = "a 2xx of another branch came"
+    LATER_SUCCESS = "a 2xx of another branch came, or one after the end"
     FAILURE = "a 300-699 came, or nobody answered"
     CANCELLED = "a CANCEL came"
     ACKNOWLEDGED = "the ACK of our 2xx came"
@@ -74,6 +75,14 @@ TABLE: Rows = {
     (_S.CALLING, _I.SUCCESS): ((_A.SEND_ACK, _A.TELL_ANSWERED), _S.CONFIRMED),
     (_S.CALLING, _I.FAILURE): ((_A.TELL_ENDED,), _S.ENDED),
     (_S.CALLING, _I.HANG_UP): ((), _S.GIVING_UP),
+    (_S.CALLING, _I.LOST): ((), _S.GIVING_UP),
+    **{
+        (state, _I.LATER_SUCCESS): ((_A.END_BRANCH,), state)
+        for state in (_S.CALLING, _S.PROCEEDING, _S.GIVING_UP, _S.CANCELLING, _S.CONFIRMED, _S.ENDED)
+    },
+    (_S.CALLING, _I.RETRIED): ((), _S.CALLING),
+    # A CANCEL waits for a 1xx of the INVITE that it would end.
+    (_S.PROCEEDING, _I.RETRIED): ((), _S.CALLING),
     (_S.PROCEEDING, _I.PROVISIONAL): ((_A.TELL_RINGING,), _S.PROCEEDING),
     (_S.PROCEEDING, _I.SUCCESS): ((_A.SEND_ACK, _A.TELL_ANSWERED), _S.CONFIRMED),
     (_S.PROCEEDING, _I.FAILURE): ((_A.TELL_ENDED,), _S.ENDED),
@@ -113,12 +122,6 @@ TABLE: Rows = {
     (_S.CONFIRMED, _I.HANG_UP): ((_A.SEND_BYE, _A.TELL_ENDED), _S.ENDED),
     (_S.CONFIRMED, _I.BYE): ((_A.ANSWER_BYE, _A.TELL_ENDED), _S.ENDED),
     (_S.CONFIRMED, _I.LOST): ((_A.SEND_BYE, _A.TELL_ENDED), _S.ENDED),
-    # A 2xx again means that our ACK was lost (13.2.2.4).
-    (_S.CONFIRMED, _I.SUCCESS): ((_A.SEND_ACK,), _S.CONFIRMED),
-    (_S.CONFIRMED, _I.ACKNOWLEDGED): ((), _S.CONFIRMED),
-    (_S.CONFIRMED, _I.LATER_SUCCESS): ((_A.END_BRANCH,), _S.CONFIRMED),
-    (_S.ENDED, _I.LATER_SUCCESS): ((_A.END_BRANCH,), _S.ENDED),
-    (_S.ENDED, _I.SUCCESS): ((_A.SEND_ACK,), _S.ENDED),
     (_S.ENDED, _I.BYE): ((_A.ANSWER_BYE,), _S.ENDED),
 }
 """(state, input) -> (actions, next state)."""

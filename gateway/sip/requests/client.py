@@ -3,144 +3,179 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from gateway.sip.auth.account import Authenticator
+from gateway.sip.dialogs.ports import Core, Hop
+from gateway.sip.dialogs.usage import DialogUsage
 from gateway.sip.errors import SipError
 from gateway.sip.flow import Flow
 from gateway.sip.message import build
 from gateway.sip.message.message import Request, Response
 from gateway.sip.transactions import Reason, Transaction
-from gateway.sip.transactions.layer import StackFullError
-
-if TYPE_CHECKING:
-    from gateway.sip.user_agent import UserAgentCore
 
 MAX_CHALLENGES = 4
 """How often one request may be challenged (by several proxies in turn, or for a stale nonce)."""
 
 
 class ClientRequest:
-    """Sends what `make` builds to the first of `flows` that answers.
+    """Sends what `make` builds to the first of `hops` that answers, once `begin` is called.
 
-    `make` is called for every try, so that each has a CSeq of its own. `done` gets
-    the final response; silence and a broken transport count as 408 and 503 (RFC 3261 8.1.3.1). For an INVITE
-    `done` gets every 2xx that comes, and `provisional` each 1xx.
+    `make` is called for every try, so that each has a CSeq of its own. `done` gets the final response, always:
+    silence and a broken transport count as 408 and 503 (RFC 3261 8.1.3.1), a 2xx that cannot be read as 502.
+    For an INVITE `done` gets every 2xx that comes, and `provisional` each 1xx. `retried` is called before every try
+    but the first.
     """
 
     __slots__ = (
-        "_abandoned",
         "_challenges",
         "_core",
         "_done",
         "_flows",
-        "_heard",
+        "_has_answered",
+        "_hops",
+        "_is_abandoned",
+        "_is_final",
         "_make",
         "_provisional",
+        "_retried",
         "authenticator",
         "flow",
+        "owner",
         "request",
         "transaction",
     )
 
     def __init__(
         self,
-        core: UserAgentCore,
+        core: Core,
         make: Callable[[], Request],
         done: Callable[[Response], None],
         *,
+        owner: DialogUsage | None = None,
         provisional: Callable[[Response], None] | None = None,
+        retried: Callable[[], None] | None = None,
         authenticator: Authenticator | None = None,
     ) -> None:
         self._core = core
         self._make = make
-        self._flows: list[Flow] = []
         self._done = done
         self._provisional = provisional
+        self._retried = retried
+        self._hops: list[Hop] = []
+        self._flows: list[Flow] = []
         self._challenges = 0
-        self._abandoned = False
-        self._heard = False
+        self._is_abandoned = False
+        self._has_answered = False
+        self._is_final = False
+        self.owner = owner
+        """The usage that answers for a mistake in what is done with the response."""
         self.authenticator = authenticator
         self.transaction: Transaction | None = None
         self.request: Request | None = None
         """The request as `make` built it last, without Via."""
         self.flow: Flow | None = None
 
-    @property
-    def credentials(self) -> build.Fields:
-        """The fields that answered a challenge; an ACK of a 2xx repeats them (RFC 3261 22.1)."""
-        if self.transaction is None:
+    def credentials(self, flow: Flow) -> build.Fields:
+        """The fields that answered a challenge, for the ACK of a 2xx (RFC 3261 22.1).
+
+        None of them for another next hop than the challenge came from: who holds them can guess the password.
+        """
+        if self.transaction is None or self.flow is None:
+            return ()
+        if (flow.transport, flow.host, flow.port) != (self.flow.transport, self.flow.host, self.flow.port):
             return ()
         request: Request = self.transaction.request
         return tuple(request.headers.only("Authorization", "Proxy-Authorization"))
 
-    def begin(self, flows: tuple[Flow, ...]) -> None:
-        """Send the first try. Without a flow, or where the stack is full, `done` gets a 503 at once."""
-        if self._abandoned:
-            return
-        self._flows = list(flows)
-        if self.authenticator is not None:
-            self.authenticator.bind(flows)
-        self._try_next(503)
+    def begin(self, *hops: Hop) -> None:
+        """Send the first try. Without a flow, or where the stack is full, `done` gets a 503."""
+        self._hops = list(hops)
+        self._locate(503)
+
+    def again(self) -> bool:
+        """Send it once more to the server that answered; False where nothing may be sent any more."""
+        return not self._is_abandoned and self.flow is not None and self._send(self.flow)
 
     def abandon(self) -> None:
         """Try no further: the next final response is the last, and nothing is sent that was not sent yet."""
-        self._abandoned = True
+        self._is_abandoned = True
+        self._hops = []
         self._flows = []
 
     def on_response(self, response: Response, source: Flow) -> None:
         """A response of the running transaction."""
-        self._heard = True
+        self._has_answered = True
+        self._is_final = response.is_final
         if response.is_provisional:
             if self._provisional is not None:
                 self._provisional(response)
         elif response.status in (401, 407) and self._answer_challenge(response):
             return
-        elif response.status == 503 and self._flows:
+        elif response.status == 503 and (self._flows or self._hops):
             self._try_next(503)
         else:
             if self.authenticator is not None and self.flow is not None and response.status not in (401, 407):
                 self.authenticator.accepted(self.flow)
             self._done(response)
 
-    def on_failed(self, reason: Reason) -> None:
-        """The transaction ended without a final response."""
-        self._try_next(408 if reason is Reason.TIMEOUT else 503)
+    def on_unusable(self, response: Response) -> None:
+        """A final response of which not even the dialog can be read: a failure of the peer's (RFC 3261 16.7, 502)."""
+        if response.is_final:
+            self._done(self._failure(502))
+
+    def on_failed(self, transaction: Transaction, reason: Reason) -> None:
+        """A transaction of ours ended without a final response, or could not send the ACK of one."""
+        if transaction is not self.transaction or self._is_final:
+            return
+        if self._has_answered or self._is_abandoned:
+            # Who has answered once may have forwarded it: it is not tried elsewhere (RFC 3263 4.3).
+            self._done(self._failure(408 if reason is Reason.TIMEOUT else 503))
+        else:
+            self._try_next(408 if reason is Reason.TIMEOUT else 503)
 
     def _answer_challenge(self, challenge: Response) -> bool:
-        if self._abandoned or self.authenticator is None or self.request is None or self.flow is None:
+        if self._is_abandoned or self.authenticator is None or self.request is None or self.flow is None:
             return False
         if self._challenges >= MAX_CHALLENGES:
             return False
         self._challenges += 1
-        try:
-            worth_it = self.authenticator.challenged(challenge, self.flow)
-        except SipError:
-            self._core.counts["malformed challenge"] += 1
-            return False
-        return worth_it and self._send(self.flow)
+        return self.authenticator.challenged(challenge, self.flow) and self._send(self.flow)
+
+    def _locate(self, status: int) -> None:
+        """Look for flows at the next hop; `status` is what to say where none is left."""
+        if not self._hops:
+            self._done(self._failure(status))
+            return
+
+        def located(flows: tuple[Flow, ...]) -> None:
+            self._flows = [] if self._is_abandoned else list(flows)
+            if self.authenticator is not None:
+                self.authenticator.bind(flows)
+            self._try_next(status)
+
+        self._core.locate(self._hops.pop(0), located, self.owner)
 
     def _try_next(self, status: int) -> None:
-        """RFC 3263 4.3: the next server, unless one has already been heard of."""
-        while self._flows and (not self._heard or status == 503):
-            self._heard = False
+        """RFC 3263 4.3: the next server."""
+        while self._flows:
             if self._send(self._flows.pop(0)):
                 return
-        self._done(self._failure(status))
+        self._locate(status)
 
     def _send(self, flow: Flow) -> bool:
+        if self.transaction is not None and self._retried is not None:
+            self._retried()
         try:
-            self.request = self._make()
+            request = self._make()
             if self.authenticator is not None:
-                self.request = self.authenticator.authorize(self.request, flow)
-            self.transaction = self._core.stack.send_request(self.request, flow, self._core.now())
-        except StackFullError:
-            return False
+                request = self.authenticator.authorize(request, flow)
+            transaction = self._core.send_request(request, flow)
         except SipError as error:
-            self._core.log_own_mistake(error)
+            self._core.not_built(error)
             return False
-        self.flow = flow
-        self.transaction.user = self
+        self._has_answered = self._is_final = False
+        self.request, self.transaction, self.flow = request, transaction, flow
+        transaction.user = self
         self._core.wake()
         return True
 

@@ -40,6 +40,11 @@ TABLE: Table[Action] = {
     (State.PROCEEDING, Input.PROVISIONAL): ((Action.DELIVER,), State.PROCEEDING),
     (State.PROCEEDING, Input.SUCCESS): _ACCEPTED,
     (State.PROCEEDING, Input.FAILURE): _FAILED,
+    (State.PROCEEDING, Input.TRANSPORT_ERROR): _BROKEN,
+    # Armed by the CANCEL (section 9.1). A 2xx may still come, and whoever gets it must end that call.
+    (State.PROCEEDING, Input.TIMER_B): ((Action.REPORT_TIMEOUT, Action.START_M), State.ACCEPTED),
+    # Another branch of a fork that did not hear the CANCEL in time: RFC 3261 16.7 forwards every 2xx.
+    (State.COMPLETED, Input.SUCCESS): ((Action.DELIVER,), State.COMPLETED),
     (State.COMPLETED, Input.FAILURE): ((Action.RESEND_ACK,), State.COMPLETED),
     (State.COMPLETED, Input.TRANSPORT_ERROR): _BROKEN,
     (State.COMPLETED, Input.TIMER_D): ((), State.TERMINATED),

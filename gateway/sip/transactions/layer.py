@@ -210,6 +210,9 @@ class Stack:
     def send_cancel(self, invite: Transaction, headers: build.Fields, now: float) -> Transaction:
         """Begin the CANCEL of a pending INVITE, by the INVITE's own way (RFC 3261 9.1)."""
         cancel = build.cancel(invite.request, headers)
+        # RFC 3261 9.1: without a final response in 64*T1 the INVITE counts as cancelled.
+        invite.now = now
+        invite.start_timer(Input.TIMER_B, self.config.timers.timeout)
         return self._begin_client(cancel, cancel.top_via.branch or "", invite.flow, now)
 
     def respond(self, transaction: Transaction, response: Response, now: float) -> bytes:
@@ -417,7 +420,9 @@ class Stack:
             self._refuse_new(cancel, 481, answer_to, credit)
             return
         transaction = self._begin_server(cancel, key, answer_to, source, now, credit)
-        self.respond(transaction, build.response(cancel, 200, to_tag=self.stateless_tag(cancel)), now)
+        self.respond(
+            transaction, build.response(cancel, 200, to_tag=invite.to_tag or self.stateless_tag(invite.request)), now
+        )
         self._events.append(CancelReceived(invite, cancel))
 
     def _begin_server(

@@ -134,6 +134,7 @@ class Transaction:
         "source",
         "state",
         "timers",
+        "to_tag",
         "user",
     )
 
@@ -159,6 +160,8 @@ class Transaction:
         """The request it carries, for the layers above."""
         self.user: Any = None
         """The transaction user's own object."""
+        self.to_tag: str | None = None
+        """Server: the To tag of every response to it, None where that is made of the request."""
         self.source: Any = flow
         """Where its request came from (server); it may differ from where answers go."""
         self.credit: int | None = None

@@ -12,7 +12,7 @@ from gateway.sip.message.message import Request
 from gateway.sip.message.uri import Uri
 
 
-class Surroundings(Protocol):
+class Environment(Protocol):
     """Time, randomness, addresses, names, and the application; callbacks may come at once or later, once each."""
 
     def now(self) -> float:
@@ -31,7 +31,7 @@ class Surroundings(Protocol):
         """The next hops of a URI with a host name, best first (RFC 3263); () for none."""
 
     def authenticate(self, request: Request, source: Flow, done: Callable[[Verdict], None]) -> None:
-        """Ask the application who sent a request outside any dialog."""
+        """Ask who sent a request outside any dialog, or one in a dialog that comes from elsewhere."""
 
     def invited(self, session: IncomingSession, identity: str | None) -> None:
         """A call came in and was let in."""

@@ -3,39 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from gateway.sip.alarms import Alarm
-from gateway.sip.message.message import Response
+from gateway.sip.dialogs.ports import Core
+from gateway.sip.dialogs.usage import DialogUsage
 from gateway.sip.transactions import Transaction
 
-if TYPE_CHECKING:
-    from gateway.sip.user_agent import UserAgentCore
 
+class AcceptedInvite:
+    """Repeats the 2xx (`data`, already sent) after T1, doubling up to T2, until `acknowledge`; after 64*T1 `lost`."""
 
-class Success:
-    """Sends the 2xx at once, then after T1, doubling up to T2, until `acknowledge`; after 64*T1 calls `lost`."""
-
-    __slots__ = ("_alarm", "_core", "_data", "_deadline", "_flow", "_interval", "_lost", "cseq", "request")
+    __slots__ = ("_alarm", "_core", "_data", "_deadline", "_flow", "_interval", "_lost", "_owner", "cseq")
 
     def __init__(
-        self, core: UserAgentCore, transaction: Transaction, response: Response, lost: Callable[[], None]
+        self, core: Core, owner: DialogUsage, transaction: Transaction, data: bytes, lost: Callable[[], None]
     ) -> None:
         now = core.now()
         timers = core.config.stack.timers
         self._core = core
+        self._owner = owner
         self._lost = lost
         self._flow = transaction.flow
         self._interval = timers.t1
         self._deadline = now + timers.timeout
-        self._data = core.stack.respond(transaction, response, now)
-        self._alarm: Alarm | None = core.at(now + self._interval, self._again)
-        self.request = transaction.request
+        self._data = data
+        self._alarm: Alarm[DialogUsage | None] | None = core.at(now + self._interval, self._again, owner)
         self.cseq: int = transaction.request.cseq.number
         """Number of the INVITE, which its ACK carries."""
 
     @property
-    def pending(self) -> bool:
+    def is_pending(self) -> bool:
         """Whether the ACK is still missing."""
         return self._alarm is not None
 
@@ -51,6 +48,6 @@ class Success:
             self._alarm = None
             self._lost()
             return
-        self._core.stack.send(self._data, self._flow)
+        self._core.send(self._data, self._flow)
         self._interval = min(2 * self._interval, self._core.config.stack.timers.t2)
-        self._alarm = self._core.at(min(now + self._interval, self._deadline), self._again)
+        self._alarm = self._core.at(min(now + self._interval, self._deadline), self._again, self._owner)

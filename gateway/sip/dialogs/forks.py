@@ -1,0 +1,69 @@
+"""The dialogs that one INVITE of ours makes as proxies fork it (RFC 3261 13.2.2.4)."""
+
+from __future__ import annotations
+
+from gateway.sip.dialogs.dialog import Dialog, DialogState
+from gateway.sip.errors import DialogError
+from gateway.sip.flow import Flow
+from gateway.sip.message.message import Request, Response
+
+
+class ForkedDialogs:
+    """The dialogs that one outgoing INVITE makes as proxies fork it (RFC 3261 13.2.2.4).
+
+    Each To tag is a dialog of its own. The first 2xx wins; a 2xx of another branch is to be acknowledged
+    and ended with BYE. `limit` bounds how many branches are looked at.
+    """
+
+    __slots__ = ("_by_tag", "_limit", "_request", "confirmed")
+
+    def __init__(self, request: Request, limit: int = 16) -> None:
+        self._request = request
+        self._by_tag: dict[str, Dialog] = {}
+        self._limit = limit
+        self.confirmed: Dialog | None = None
+        """The dialog of the first 2xx."""
+
+    @property
+    def early(self) -> tuple[Dialog, ...]:
+        """Dialogs that are not confirmed yet, oldest first."""
+        return tuple(dialog for dialog in self._by_tag.values() if dialog.state is DialogState.EARLY)
+
+    def receive(self, response: Response, flow: Flow | None = None) -> Dialog | None:
+        """The dialog of a 101-299, made or confirmed as needed; None for one that makes none.
+
+        `flow` is where it came by.
+
+        Raises DialogError beyond the limit or for a 2xx without Contact, SipSyntaxError for malformed headers.
+        """
+        if not 100 < response.status < 300:
+            return None
+        tag = response.to_tag
+        if not response.is_success and (tag is None or response.contact is None):
+            return None
+        dialog = self._by_tag.get(tag or "")
+        if dialog is None:
+            if len(self._by_tag) >= self._limit:
+                raise DialogError("too many branches")
+            dialog = Dialog.of_uac(self._request, response, flow)
+            self._by_tag[tag or ""] = dialog
+        elif response.is_success:
+            if dialog.state is DialogState.TERMINATED:
+                # Given up, but its 2xx was on its way: the call is there until a BYE ends it (13.2.2.4, 15).
+                number = dialog.local_cseq
+                dialog = self._by_tag[tag or ""] = Dialog.of_uac(self._request, response, flow)
+                dialog.local_cseq = number
+            elif dialog.state is DialogState.EARLY:
+                dialog.confirm(response)
+        else:
+            dialog.refresh_target(response)
+        if response.is_success and self.confirmed is None:
+            self.confirmed = dialog
+        return dialog
+
+    def give_up(self) -> tuple[Dialog, ...]:
+        """The INVITE failed or another branch won: terminate and return the early dialogs (RFC 3261 12.3, 13.2.2.4)."""
+        ended = self.early
+        for dialog in ended:
+            dialog.terminate()
+        return ended

@@ -1,0 +1,67 @@
+"""All dialogs of one user agent and what uses each of them (RFC 3261 12.2.2, RFC 5057, RFC 3891)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from gateway.sip.dialogs.dialog import Dialog, DialogId
+from gateway.sip.dialogs.usage import DialogUsage
+from gateway.sip.message.message import Request
+
+
+@dataclass(slots=True)
+class Entry:
+    """One dialog with its usages, the oldest first."""
+
+    dialog: Dialog
+    usages: list[DialogUsage] = field(default_factory=list)
+
+    def claimant(self, request: Request) -> DialogUsage | None:
+        """The usage that a request in the dialog is for."""
+        return next((usage for usage in self.usages if usage.claims(request)), None)
+
+
+class DialogTable:
+    """Dialogs by identifier. A dialog is in here as long as it has a usage; how many there are is for its owner
+    to bound, who lets calls in."""
+
+    __slots__ = ("_entries",)
+
+    def __init__(self) -> None:
+        self._entries: dict[DialogId, Entry] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def add(self, dialog: Dialog, usage: DialogUsage) -> None:
+        """Have `usage` take part in `dialog`; once more is no error."""
+        entry = self._entries.setdefault(dialog.id, Entry(dialog))
+        if usage not in entry.usages:
+            entry.usages.append(usage)
+
+    def remove(self, dialog: Dialog, usage: DialogUsage) -> None:
+        """Take `usage` out of `dialog`; the last one out ends it. One that is not there is no error."""
+        entry = self._entries.get(dialog.id)
+        if entry is None or usage not in entry.usages:
+            return
+        entry.usages.remove(usage)
+        if not entry.usages:
+            del self._entries[dialog.id]
+            dialog.terminate()
+
+    def remove_everywhere(self, usage: DialogUsage) -> None:
+        """Take `usage` out of every dialog."""
+        for entry in [entry for entry in self._entries.values() if usage in entry.usages]:
+            self.remove(entry.dialog, usage)
+
+    def usages(self) -> set[DialogUsage]:
+        """Every usage of any dialog."""
+        return {usage for entry in self._entries.values() for usage in entry.usages}
+
+    def find(self, request: Request) -> Entry | None:
+        """The dialog that a received request belongs to, None when there is none (481; an ACK is dropped)."""
+        return self._entries.get(DialogId.of_request(request))
+
+    def get(self, call_id: str, local_tag: str, remote_tag: str) -> Entry | None:
+        """The dialog of that name (Replaces: its `to_tag` is the local one, RFC 3891 section 3)."""
+        return self._entries.get(DialogId(call_id, local_tag, remote_tag))

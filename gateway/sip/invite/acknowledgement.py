@@ -1,0 +1,57 @@
+"""The ACK of a 2xx to an INVITE of ours, sent again for each repetition of that 2xx (RFC 3261 13.2.2.4)."""
+
+from __future__ import annotations
+
+from gateway.sip.dialogs.dialog import Dialog
+from gateway.sip.dialogs.ports import Core
+from gateway.sip.dialogs.usage import DialogUsage
+from gateway.sip.flow import Flow
+from gateway.sip.message.message import Request
+from gateway.sip.requests.bodies import SDP
+from gateway.sip.requests.client import ClientRequest
+
+
+class Acknowledgement:
+    """Acknowledges the INVITE that `client` sent, and no other one: number, credentials and body are its own."""
+
+    __slots__ = ("_body", "_client", "_core", "_cseq", "_data", "_dialog", "_flow")
+
+    def __init__(self, core: Core, dialog: Dialog, client: ClientRequest, cseq: int) -> None:
+        self._core = core
+        self._dialog = dialog
+        self._client = client
+        self._cseq = cseq
+        self._body: bytes | None = None
+        self._data = b""
+        self._flow: Flow | None = None
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether `send` was called."""
+        return self._body is not None
+
+    def send(self, owner: DialogUsage, body: bytes = b"") -> None:
+        """Send it, with the answer to the offer of the 2xx where that made one."""
+        self._body = body
+
+        def located(flows: tuple[Flow, ...]) -> None:
+            if flows:
+                self._dialog.sent_to(flows)
+                self._flow = flows[0]
+                self._data = self._core.send_ack(self._built(flows[0], body), flows[0])
+                self._core.wake()
+
+        self._core.locate(self._dialog.hops[0], located, owner)
+
+    def again(self) -> None:
+        """The 2xx came again: so our ACK was lost. Nothing while it was not sent yet."""
+        if self._flow is not None:
+            self._core.send(self._data, self._flow)
+
+    def _built(self, flow: Flow, body: bytes) -> Request:
+        return self._dialog.ack(
+            self._cseq,
+            headers=self._client.credentials(flow),
+            body=body,
+            content_type=SDP if body else None,
+        )

@@ -1,0 +1,125 @@
+"""One change of a session each: what belongs to it, so that nothing of another is taken for its own (RFC 3261 14)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from gateway.sip.dialogs.dialog import Dialog
+from gateway.sip.dialogs.ports import Core
+from gateway.sip.dialogs.usage import DialogUsage
+from gateway.sip.invite.accepted import AcceptedInvite
+from gateway.sip.invite.acknowledgement import Acknowledgement
+from gateway.sip.invite.events import SessionEvent
+from gateway.sip.invite.offer_answer import Carrier
+from gateway.sip.invite.session_timer import SessionTimer
+from gateway.sip.message import build
+from gateway.sip.message.message import Response
+from gateway.sip.requests.client import ClientRequest
+from gateway.sip.requests.server import ServerRequest
+
+
+class Modifiable(DialogUsage, Protocol):
+    """What a change asks of its session."""
+
+    core: Core
+    timer: SessionTimer
+    peer_allows: frozenset[str]
+    local_body: bytes
+    remote_body: bytes
+
+    @property
+    def is_over(self) -> bool: ...
+
+    @property
+    def is_confirmed(self) -> bool: ...
+
+    @property
+    def may_update(self) -> bool:
+        """Whether an UPDATE with an offer may be sent before the 2xx."""
+
+    def emit(self, event: SessionEvent) -> None: ...
+
+    def exchange_number(self) -> int:
+        """The number of one more exchange."""
+
+    def commit(self, local: bytes, remote: bytes) -> None:
+        """These two descriptions stand."""
+
+    def exchange_over(self) -> None:
+        """Something that waited may go on."""
+
+    def arm_timer(self) -> None: ...
+
+    def lost(self, status: int) -> None:
+        """The peer does not answer in the dialog, or does not know it."""
+
+    def send_in_dialog(
+        self,
+        method: str,
+        dialog: Dialog,
+        done: Callable[[Response], None],
+        *,
+        headers: build.Fields = (),
+        body: bytes = b"",
+        content_type: str | None = None,
+    ) -> ClientRequest: ...
+
+
+class Purpose(Enum):
+    """Why we want to change the session."""
+
+    OFFER = "our user offers"
+    ASK = "our user asks for an offer"
+    REFRESH = "the session timer is due"
+
+
+@dataclass(slots=True)
+class Want:
+    """A change of ours that waits for its turn."""
+
+    number: int
+    purpose: Purpose
+    body: bytes = b""
+    attempts: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class LocalChange:
+    """A re-INVITE or UPDATE of ours."""
+
+    want: Want
+    method: str
+    body: bytes
+    client: ClientRequest | None = None
+    ack: Acknowledgement | None = None
+    offer: bytes = b""
+    """What the 2xx offered where the re-INVITE asked for that."""
+    is_answered: bool = False
+    """Whether its final response was taken."""
+
+    @property
+    def is_exchange(self) -> bool:
+        """Whether the joint table knows of it: an UPDATE without a description is none of its business."""
+        return self.method == "INVITE" or bool(self.body)
+
+
+@dataclass(slots=True, eq=False)
+class RemoteChange:
+    """A re-INVITE, an UPDATE or a PRACK of the peer's that waits for our user's answer."""
+
+    number: int
+    request: ServerRequest
+    carrier: Carrier
+    offer: bytes
+
+
+@dataclass(slots=True, eq=False)
+class AcceptedChange:
+    """A re-INVITE of the peer's whose 2xx waits for its ACK; `offer` is what that 2xx offered."""
+
+    number: int
+    accepted: AcceptedInvite
+    offer: bytes = b""

@@ -1,0 +1,170 @@
+"""What the user agent core does for its dialog usages: the port of dialogs.ports, and the guard around their code."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from weakref import WeakSet
+
+from gateway.sip.alarms import Alarm, Alarms
+from gateway.sip.config import CoreConfig
+from gateway.sip.dialogs.dialog import Dialog
+from gateway.sip.dialogs.ports import Hop
+from gateway.sip.dialogs.table import DialogTable
+from gateway.sip.dialogs.usage import DialogUsage
+from gateway.sip.environment import Environment
+from gateway.sip.errors import SipError
+from gateway.sip.flow import Flow, is_ip_address
+from gateway.sip.invite.session import InviteSession
+from gateway.sip.locate import contact_uri, direct_flow
+from gateway.sip.message import build
+from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.message import Request, Response
+from gateway.sip.requests.checks import Capabilities
+from gateway.sip.transactions import Transaction
+from gateway.sip.transactions.layer import Stack
+
+logger = logging.getLogger(__name__)
+
+
+class Services:
+    """Implements dialogs.ports.Core over the transaction layer and the environment."""
+
+    def __init__(self, config: CoreConfig, environment: Environment) -> None:
+        self.config = config
+        self.environment = environment
+        self.allow = ", ".join(config.allow)
+        self._can = Capabilities(methods=config.allow, extensions=config.supported, schemes=("sip", "sips", "tel"))
+        packages = (("Recv-Info", ", ".join(config.info_packages)),) if config.info_packages else ()
+        self._capabilities = (*self._can.headers(), *packages)
+        self.stack = Stack(config.stack, token=environment.token, sent_by=environment.sent_by)
+        self.counts: Counter[str] = self.stack.counts
+        self.sessions: set[InviteSession] = set()
+        """Sessions that are not over."""
+        self._alarms: Alarms[DialogUsage | None] = Alarms()
+        self._dialogs = DialogTable()
+        self._mistaken: WeakSet[DialogUsage] = WeakSet()
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return self.environment.now()
+
+    def token(self) -> str:
+        """A fresh random word."""
+        return self.environment.token()
+
+    def random(self) -> float:
+        """A number in [0, 1) made of a fresh random word."""
+        return int.from_bytes(self.token().encode()[-6:], "big") % 9973 / 9973
+
+    def wake(self) -> None:
+        """Have the shell drain us."""
+        self.environment.wake()
+
+    def at(
+        self, deadline: float, callback: Callable[[], None], owner: DialogUsage | None = None
+    ) -> Alarm[DialogUsage | None]:
+        """Have `callback` called at `deadline`."""
+        return self._alarms.at(deadline, callback, owner)
+
+    def locate(self, hop: Hop, done: Callable[[tuple[Flow, ...]], None], owner: DialogUsage | None = None) -> None:
+        """The flows to a hop, at once where no name has to be looked up."""
+        if isinstance(hop, Flow):
+            done((hop,))
+            return
+        flow = direct_flow(hop) if hop.is_sip else None
+        if flow is not None:
+            done((flow,))
+        elif not hop.is_sip or is_ip_address(hop.param("maddr") or hop.host):
+            done(())
+        else:
+            self.environment.resolve(hop, lambda flows: self.guard(owner, lambda: done(flows)))
+
+    def contact(self, flow: Flow, user: str | None, *, secure: bool = False) -> NameAddr:
+        """Our Contact as a peer on `flow` is to use it; `user` is escaped text of a URI or None."""
+        return NameAddr(contact_uri(user, self.environment.sent_by(flow), flow.transport, secure=secure))
+
+    def send_request(self, request: Request, flow: Flow) -> Transaction:
+        """Begin a client transaction."""
+        return self.stack.send_request(request, flow, self.now())
+
+    def send_cancel(self, invite: Transaction, headers: build.Fields) -> None:
+        """Begin the CANCEL of a pending INVITE."""
+        self.stack.send_cancel(invite, headers, self.now())
+
+    def send_ack(self, ack: Request, flow: Flow) -> bytes:
+        """Send the ACK of a 2xx."""
+        return self.stack.send_ack(ack, flow)
+
+    def send(self, data: bytes, flow: Flow) -> None:
+        """Send bytes again."""
+        self.stack.send(data, flow)
+
+    def respond(self, transaction: Transaction, response: Response) -> bytes:
+        """Give a server transaction its response."""
+        return self.stack.respond(transaction, response, self.now())
+
+    def refuse(self, transaction: Transaction, response: Response) -> None:
+        """Answer once and forget the transaction."""
+        self.stack.refuse(transaction, response)
+
+    def stateless_tag(self, request: Request) -> str:
+        """A To tag that is the same for every copy of a request."""
+        return self.stack.stateless_tag(request)
+
+    def add_usage(self, dialog: Dialog, usage: DialogUsage) -> None:
+        """Have requests in `dialog` reach `usage`."""
+        self._dialogs.add(dialog, usage)
+
+    def remove_usage(self, dialog: Dialog, usage: DialogUsage) -> None:
+        """Take `usage` out of `dialog`."""
+        self._dialogs.remove(dialog, usage)
+
+    def usage_over(self, usage: DialogUsage) -> None:
+        """A usage has told its last event."""
+        if isinstance(usage, InviteSession):
+            self.sessions.discard(usage)
+
+    def not_built(self, error: SipError) -> None:
+        """A message of ours could not be built; it counts as not sent."""
+        self.counts["request not built"] += 1
+        logger.warning("request could not be built: %s", error)
+
+    def capabilities(self) -> build.Fields:
+        """Allow, Accept, Supported, Recv-Info."""
+        return self._capabilities
+
+    def response_fields(self) -> build.Fields:
+        """What every response of ours carries."""
+        return (("Server", self.config.user_agent),) if self.config.user_agent else ()
+
+    def request_fields(self) -> build.Fields:
+        """What every request of ours carries."""
+        return (("User-Agent", self.config.user_agent),) if self.config.user_agent else ()
+
+    # ---- mistakes of ours
+
+    def guard(self, owner: DialogUsage | None, call: Callable[[], None]) -> None:
+        """Run code of a usage, a hook or an alarm; what it raises ends `owner` and goes no further."""
+        try:
+            call()
+        except Exception as error:
+            self._failed(owner, error)
+
+    def _failed(self, owner: DialogUsage | None, error: Exception) -> None:
+        self.counts["internal error"] += 1
+        logger.error("a mistake of our own ends %r", owner, exc_info=error)
+        if owner is None:
+            return
+        is_first = owner not in self._mistaken
+        self._mistaken.add(owner)
+        try:
+            if is_first:
+                owner.on_mistake()
+                return
+            owner.drop()
+        except Exception as second:
+            logger.error("nor could it be ended", exc_info=second)
+        self._dialogs.remove_everywhere(owner)
+        self.usage_over(owner)
