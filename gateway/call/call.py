@@ -86,6 +86,11 @@ class Call:
         return self._machine.state
 
     @property
+    def machine(self) -> Attempt | Bridge:
+        """What runs the call now."""
+        return self._machine
+
+    @property
     def bridge(self) -> Bridge | None:
         """The two legs that talk, once they do."""
         return self._machine if isinstance(self._machine, Bridge) else None

@@ -67,7 +67,7 @@ class Machine(ABC):
     def actions(self, what: CallInput) -> tuple[tuple[Action, ...], State] | None:
         """The row for this input; None, and counted, where there is none."""
         row = self.table.get((self.state, what.input))
-        if row is None or not self.admits(what):
+        if not self.admits(what) or row is None:
             self.unexpected[self.state, what.input] += 1
             log.debug("unexpected", call_id=self._scope.call_id, state=self.state.value, input=what.input.value)
             return None

@@ -44,7 +44,7 @@ class Rig:
             dialled="1001",
             engine=self.engine,
             timers=self.timers,
-            settings=CallSettings(ring_timeout=30, max_duration=600),
+            settings=CallSettings(ring_timeout=30, max_duration=600, reattach_time=20),
             on_change=lambda call: self.changes.append(call.state),
             on_preference=lambda leg, codecs: self.learned.append(codecs),
         )
@@ -85,3 +85,12 @@ class Rig:
     async def hears(self, leg: FakeLeg, event: LegEvent) -> None:
         leg.says(event)
         await self.settle()
+
+    async def connected_by(self, leg: FakeLeg) -> None:
+        """This one of the callees answers."""
+        await self.hears(leg, Answered(ANSWER))
+        assert self.call.state is State.CONNECTED
+
+    async def connected_by_answer(self) -> None:
+        """The only callee answers."""
+        await self.hears(self.callee, Answered(ANSWER))

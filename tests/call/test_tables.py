@@ -1,0 +1,154 @@
+"""Every (state, input) of both tables: what has a row does what it says, what has none changes nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.call import attempt_table, bridge_table
+from gateway.call.diagram import diagram
+from gateway.call.leg import Confirmed, OfferAnswered, Offered, Returned
+from gateway.call.state import FINISH, Action, CallInput, Input, State, Table
+from gateway.call.status import Cause
+from gateway.media.engine import Kind
+from gateway.testing.leg import FakeLeg
+from tests.call.rig import ANSWER, OFFER, Rig
+
+TABLES: dict[str, tuple[Table, tuple[State, ...]]] = {
+    "attempt": (attempt_table.TABLE, (*attempt_table.ALIVE, State.ENDED)),
+    "bridge": (bridge_table.TABLE, (*bridge_table.ALIVE, State.ENDED)),
+}
+PAIRS = [(name, state, what) for name, (_, states) in TABLES.items() for state in states for what in Input]
+
+
+async def rig_of(name: str, state: State) -> Rig:
+    """A call whose attempt or bridge is in that state, by force."""
+    rig = await (Rig().connected() if name == "bridge" else Rig(callees=2).started())
+    rig.call.machine.state = state
+    return rig
+
+
+@pytest.mark.parametrize(("name", "state", "what"), PAIRS, ids=[f"{n}-{s.value}-{w.value}" for n, s, w in PAIRS])
+async def test_a_row_does_its_actions_in_order_and_what_has_no_row_changes_nothing(
+    name: str, state: State, what: Input, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table is the whole behaviour: no input is handled anywhere else."""
+    rig = await rig_of(name, state)
+    machine, done = rig.call.machine, list[Action]()
+
+    async def do(action: Action, _: CallInput) -> None:
+        done.append(action)
+
+    monkeypatch.setattr(machine, "do", do)
+    monkeypatch.setattr(machine, "admits", lambda _: True)
+    before = len(rig.engine.requests)
+    rig.call.post(CallInput(input=what))
+    await rig.settle()
+    row = TABLES[name][0].get((state, what))
+    assert len(rig.engine.requests) == before
+    if row is None:
+        assert machine.state is state
+        assert not done
+        assert state is State.ENDED or machine.unexpected[state, what] == 1
+    else:
+        assert (tuple(done), machine.state) == row
+        assert rig.call.history[-1].input is what
+
+
+def test_every_live_state_can_be_ended_from_outside() -> None:
+    """Shutdown, faults and failed media have a row wherever a call can be."""
+    for table, states in TABLES.values():
+        for state in states[:-1]:
+            for what in (Input.STOP, Input.FAULT, Input.MEDIA_FAILED):
+                assert table[state, what][1] is State.ENDED
+
+
+def test_whoever_hangs_up_ends_the_call_in_every_state() -> None:
+    """There is no moment at which a hang-up is lost."""
+    for state in attempt_table.ALIVE:
+        assert attempt_table.TABLE[state, Input.CALLER_HUNG_UP][1] is State.ENDED
+    for state in (*attempt_table.BEFORE_ANSWER, State.CONFIRMING):
+        assert (state, Input.CALLEE_HUNG_UP) in attempt_table.TABLE
+    for state in bridge_table.ALIVE:
+        assert bridge_table.TABLE[state, Input.HUNG_UP][1] is State.ENDED
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_whatever_ends_a_call_tells_its_legs_and_deletes_its_media(name: str) -> None:
+    """No row leads to ENDED in any other way."""
+    for actions, target in TABLES[name][0].values():
+        if target is State.ENDED:
+            assert actions == FINISH
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_an_offer_is_replied_to_in_every_state_it_can_come_in(name: str) -> None:
+    """A peer that waits for an answer for ever would hold a transaction for ever (RFC 3311 section 5.2)."""
+    table, states = TABLES[name]
+    for state in states:
+        if state not in (State.NEW, State.ENDED):
+            assert (state, Input.OFFERED) in table
+            assert (state, Input.OFFER_WANTED) in table
+
+
+def test_every_action_is_a_method_of_whoever_uses_it() -> None:
+    """A row cannot name what nobody can do."""
+    from gateway.call.attempt import Attempt
+    from gateway.call.bridge import Bridge
+
+    for machine in (Attempt, Bridge):
+        for actions, _ in machine.table.values():
+            for action in actions:
+                assert hasattr(machine, f"_{action.value}"), (machine, action)
+
+
+def test_the_diagram_has_an_arrow_for_every_change_of_state() -> None:
+    """docs/calls.md is drawn from the tables, so it cannot lag behind them."""
+    lines = diagram().splitlines()
+    for table, _ in TABLES.values():
+        for (state, what), (_, target) in table.items():
+            if state is not target:
+                begin = f"    {state.value} --> {target.value}: "
+                assert any(line.startswith(begin) and what.value in line for line in lines)
+
+
+async def test_a_steps_history_and_log_name_the_leg_by_both_names(caplog: pytest.LogCaptureFixture) -> None:
+    """The gateway's call id and the SIP Call-ID stand together."""
+    rig = await Rig(caller_kind=Kind.RTP).connected()
+    step = rig.call.history[-1]
+    assert (step.leg, step.references) == ("callee0", ("callee0@example.test",))
+    assert rig.call.record.references["callee0"] == ("callee0@example.test",)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [OfferAnswered(1, ANSWER), Confirmed(1, ANSWER), Offered(1, OFFER), Returned(1, OFFER)],
+    ids=lambda event: type(event).__name__,
+)
+async def test_what_a_leg_says_that_has_left_the_call_is_nobodys_business(event: OfferAnswered) -> None:
+    """After the end of its part a leg changes nothing."""
+    rig = await Rig(callees=2).started()
+    await rig.hears(rig.callees[0], Offered(1, OFFER))
+    assert rig.callees[0].replies == {1: Cause.GLARE}
+    rig.callees[0].replies.clear()
+    await rig.connected_by(rig.callees[1])
+    before = list(rig.engine.requests)
+    await rig.hears(rig.callees[0], event)
+    assert rig.engine.requests == before
+    rig.expect(State.CONNECTED)
+
+
+async def test_a_call_that_is_replaced_twice_keeps_two_legs() -> None:
+    """Any two legs, each of which can be replaced."""
+    rig = await Rig().connected()
+    for tag in ("transfer1", "transfer2"):
+        new = FakeLeg(tag)
+        await rig.engine.create_offer("c1", new.party, rig.caller.party)
+        await rig.engine.answer("c1", new.party, None, ANSWER)
+        leaving = rig.call.legs[1]
+        assert isinstance(leaving, FakeLeg)
+        rig.call.replace(leaving, new)
+        await rig.settle()
+        assert leaving.told[-1] == ("end", Cause.NORMAL)
+        assert {leg.party.tag for leg in rig.call.legs} == {"caller", tag}
+        assert rig.engine.joined("c1", "caller") == tag
+        assert rig.engine.parties("c1") == {"caller", tag}
