@@ -69,6 +69,8 @@ class Answerer:
         """The section that accepts the offer's; None where it cannot be accepted in this family."""
         offer, plan = self._offer, self._plan
         media = offer.media[index]
+        if self._other is None and plan.codecs.offer_also and media.kind not in ("audio", "application"):
+            return None  # nobody else would be its far end, and we convert audio only
         bundled = self._joins(media)
         place = self._places.of(number, media.kind, bundled=bundled, earlier=self._earlier)
         transport = _keyed(place.transport, media, family)
@@ -79,8 +81,6 @@ class Answerer:
         if family == "sctp":
             section = channel_plan(plan, transport, media.protocol, setup, media.value("mid"), ice)
         else:
-            if self._other is None and plan.codecs.offer_also and media.kind != "audio":
-                return None  # nobody else would be its far end, and we convert audio only
             other = read_codecs(partner) if partner is not None else None
             codecs = answered_codecs(read_codecs(media), other, media.kind, plan)
             if not codecs:

@@ -7,7 +7,7 @@ channels, and for some codecs a few format parameters (RFC 3264 section 6.1, RFC
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
@@ -125,6 +125,10 @@ class Codec:
             return self
         return _codec(self.name, self.clock_rate, self.channels, payload_type, self.fmtp, self.feedback)
 
+    def with_fmtp(self, fmtp: str) -> Codec:
+        """The same codec with these format parameters."""
+        return _codec(self.name, self.clock_rate, self.channels, self.payload_type, fmtp, self.feedback)
+
     def saying(self, feedback: tuple[str, ...]) -> Codec:
         """The same codec with this RTCP feedback."""
         if feedback == self.feedback:
@@ -200,16 +204,31 @@ def read_codecs(media: MediaDescription) -> tuple[Codec, ...]:
     """
     found: tuple[Codec, ...] | None = media._views.get(read_codecs)
     if found is None:
-        maps, fmtps, feedback = media.values("rtpmap"), media.values("fmtp"), media.values("rtcp-fb")
-        length = sum(map(len, maps)) + sum(map(len, fmtps)) + sum(map(len, feedback))
-        read = _remembered_codecs if length < _LONGEST_SECTION_REMEMBERED else _read_codecs
-        found = media._views[read_codecs] = read(media.formats, maps, fmtps, feedback)
+        found = media._views[read_codecs] = _read_known(
+            (media.formats, media.values("rtpmap"), media.values("fmtp"), media.values("rtcp-fb"))
+        )
     return found
 
 
 def know_codecs(media: MediaDescription, codecs: tuple[Codec, ...]) -> None:
     """Spare `read_codecs` the reading of a section that was written from just these, feedback included."""
     media._views[read_codecs] = codecs
+
+
+_CodecLines = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], tuple[str, ...]]
+"""Formats of the m= line, and the values of its rtpmap, fmtp and rtcp-fb lines."""
+
+
+def _read_known(lines: _CodecLines) -> tuple[Codec, ...]:
+    """`_read_codecs`, remembered: every call of one browser brings the same lines."""
+    found = _known_sections.get(lines)
+    if found is None:
+        found = _read_codecs(*lines)
+        if sum(len(value) for values in lines for value in values) < _LONGEST_SECTION_REMEMBERED:
+            if len(_known_sections) >= _SECTIONS_REMEMBERED:
+                del _known_sections[next(iter(_known_sections))]
+            _known_sections[lines] = found
+    return found
 
 
 def _read_codecs(
@@ -231,9 +250,10 @@ def _read_codecs(
     return tuple(codecs.values())
 
 
-_remembered_codecs = lru_cache(maxsize=128)(_read_codecs)
+_known_sections: Final[dict[_CodecLines, tuple[Codec, ...]]] = {}
+_SECTIONS_REMEMBERED: Final = 128
 _LONGEST_SECTION_REMEMBERED: Final = 8192
-"""Characters of a section's codec lines: every call of one browser brings the same."""
+"""Characters of a section's codec lines that are remembered, so that strangers cannot fill memory."""
 
 
 def payload_number(text: str) -> int | None:
@@ -289,12 +309,12 @@ def renumbered(codec: Codec, numbers: Mapping[int | None, int | None]) -> Codec 
     """
     if codec.key[0] == "rtx":
         target = numbers.get(payload_number(parameters(codec.fmtp).get("apt", "")))
-        return replace(codec, fmtp=f"apt={target}") if target is not None else None
+        return codec.with_fmtp(f"apt={target}") if target is not None else None
     if codec.key[0] == "red" and codec.fmtp:
         levels = [numbers.get(payload_number(level)) for level in codec.fmtp.split("/")]
         if None in levels:
             return None
-        return replace(codec, fmtp="/".join(map(str, levels)))
+        return codec.with_fmtp("/".join(map(str, levels)))
     return codec
 
 

@@ -107,6 +107,7 @@ _ORIGIN: Final = Grammar(
 )
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class Connection:
     """c= (RFC 8866 section 5.7)."""
@@ -121,15 +122,9 @@ class Connection:
     """Contiguous multicast addresses."""
 
     @classmethod
-    def parse(cls, value: str) -> Self:
+    def parse(cls, value: str) -> Connection:
         """Read what stands after c=; SdpSyntaxError (line 0) otherwise."""
-        match = _CONNECTION.match(value)
-        numbers = [int(number) for number in match["numbers"].split("/")[1:]]
-        ttl = numbers.pop(0) if numbers and match["type"] != "IP6" else None
-        count = numbers.pop(0) if numbers else 1
-        if numbers:
-            raise SdpSyntaxError(0, match.start("numbers") + 1, "at most one more number after the address")
-        return cls(match["address"], match["type"], match["network"], ttl, count)
+        return _read_connection(value)
 
     def __str__(self) -> str:
         ttl = f"/{self.ttl}" if self.ttl is not None else ""
@@ -143,6 +138,17 @@ _CONNECTION: Final = Grammar(
     ("a space and an address", r" (?P<address>[^ /]+)"),
     ("TTL or address count", r"(?P<numbers>(?:/[0-9]{1,5}){0,2}) *"),
 )
+
+
+@remember
+def _read_connection(value: str) -> Connection:
+    match = _CONNECTION.match(value)
+    numbers = [int(number) for number in match["numbers"].split("/")[1:]]
+    ttl = numbers.pop(0) if numbers and match["type"] != "IP6" else None
+    count = numbers.pop(0) if numbers else 1
+    if numbers:
+        raise SdpSyntaxError(0, match.start("numbers") + 1, "at most one more number after the address")
+    return Connection(match["address"], match["type"], match["network"], ttl, count)
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,11 +58,9 @@ def _learn(run: str) -> tuple[Index, int] | None:
 def _read(lines: Iterable[str]) -> Index:
     found: Index = {}
     for line in lines:
-        name, _, value = line.partition(":")
-        if name[0] != "a":
-            name, value = line[:2], line[2:]
-        if name in found:
-            found[name].append(value)
+        if line < "b":  # an attribute
+            name, _, value = line.partition(":")
         else:
-            found[name] = [value]
+            name, value = line[:2], line[2:]
+        found.setdefault(name, []).append(value)
     return found

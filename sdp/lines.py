@@ -92,7 +92,9 @@ class Section:
         """Every attribute of that type, in order; SdpSyntaxError naming the first line that is malformed."""
         found: tuple[A, ...] | None = self._views.get(view)
         if found is None:
-            found = self._views[view] = self._read("a=" + view.NAME, len(view.NAME) + 3, view.parse)
+            key = "a=" + view.NAME
+            here = key in (self._index or self._indexed())
+            found = self._views[view] = self._read(key, len(key) + 1, view.parse) if here else ()
         return found
 
     def first(self, view: type[A]) -> A | None:
@@ -107,11 +109,8 @@ class Section:
         return found
 
     def _read(self, key: str, skip: int, parse: Callable[[str], Any]) -> tuple[Any, ...]:
-        values = (self._index or self._indexed()).get(key)
-        if not values:
-            return ()
-        found = []
-        for value in values:
+        found: list[Any] = []
+        for value in self._indexed().get(key, ()):
             try:
                 found.append(parse(value))
             except SdpSyntaxError as error:

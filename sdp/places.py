@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,7 +29,7 @@ class Places:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._counted = 0
-        self._made: Counter[str] = Counter()
+        self._made: dict[str, int] = {}
         live = {media.port for media in plan.previous.media if media.port} if plan.previous is not None else set()
         self._taken = {number for number, transport in enumerate(plan.transports) if transport.port in live}
 
@@ -55,7 +54,7 @@ class Places:
     def of(self, number: int, kind: str, *, bundled: bool, earlier: Sequence[MediaDescription]) -> Place:
         """The place of the section with that number, which was (or whose alternatives were) `earlier` till now."""
         transports, most = self._plan.transports, self._plan.of_each_kind
-        if not transports or (most is not None and self._made[kind] >= most):
+        if not transports or (most is not None and self._made.get(kind, 0) >= most):
             return Place(number, None)
         if bundled:
             return Place(number, transports[0])
@@ -70,4 +69,4 @@ class Places:
     def took(self, place: Place, kind: str) -> None:
         """A section was made for it."""
         self._taken.add(place.number)
-        self._made[kind] += 1
+        self._made[kind] = self._made.get(kind, 0) + 1

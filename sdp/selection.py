@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import Final
 
 from sdp.codecs import (
@@ -33,7 +32,7 @@ class Numbering:
     (RFC 9143 section 10.1.1); `begin` comes before each section.
     """
 
-    __slots__ = ("_earlier", "_taken", "_used", "_wished")
+    __slots__ = ("_before", "_earlier", "_taken", "_used", "_wished")
 
     def __init__(self, sent: Iterable[Codec] = ()) -> None:
         self._taken = {codec.payload_type: codec for codec in sent}
@@ -47,6 +46,7 @@ class Numbering:
     def begin(self, earlier: tuple[Codec, ...]) -> None:
         """Start a section that named `earlier` when it was last sent."""
         self._earlier = earlier
+        self._before = dict(self._taken)
         self._used: set[int] = set()
 
     def give(self, codec: Codec) -> Codec | None:
@@ -75,7 +75,7 @@ class Numbering:
         for earlier in self._earlier:
             if _same(earlier, codec) and earlier.payload_type not in used:
                 return earlier.payload_type
-        for number, other in self._taken.items():
+        for number, other in self._before.items():
             if other.key == codec.key and other.fmtp == codec.fmtp and number not in used:
                 return number
         return None
@@ -170,7 +170,7 @@ def _side_formats(said: tuple[Codec, ...], kept: list[Codec], media: list[Codec]
         for rate in rates:
             events.setdefault(rate, Codec(EVENT, rate, fmtp=_EVENTS))
     digits = [events[rate] for rate in rates if rate in events]
-    return noise + [codec if codec.fmtp else replace(codec, fmtp=_EVENTS) for codec in digits]
+    return noise + [codec if codec.fmtp else codec.with_fmtp(_EVENTS) for codec in digits]
 
 
 def _offered_repair(kept: list[Codec], numbers: dict[int | None, int | None], numbering: Numbering) -> list[Codec]:
@@ -239,7 +239,7 @@ def _convertible(codecs: Iterable[Codec], kind: str, policy: CodecPolicy) -> Ite
 
 def _declaring(codec: Codec, theirs: Codec) -> Codec:
     """The codec of the offer; for Opus with the other side's wishes, which its parameters only declare (RFC 7587)."""
-    return replace(codec, fmtp=theirs.fmtp) if codec.key[0] == "opus" and theirs.fmtp else codec
+    return codec.with_fmtp(theirs.fmtp) if codec.key[0] == "opus" and theirs.fmtp else codec
 
 
 def _events_for(chosen: list[Codec], usable: list[Codec]) -> list[Codec]:

@@ -143,9 +143,9 @@ def restarts_ice(before: RemoteTransport, after: RemoteTransport) -> bool:
 
 def bundle_groups(description: SessionDescription) -> tuple[tuple[str, ...], ...]:
     """The mids of each BUNDLE group (RFC 9143)."""
-    groups = []
-    for value in description.values("group"):
-        words = value.split()
-        if words and words[0] == "BUNDLE":
-            groups.append(tuple(words[1:]))
-    return tuple(groups)
+    found: tuple[tuple[str, ...], ...] | None = description._views.get(bundle_groups)
+    if found is None:
+        groups = [value.split() for value in description.values("group")]
+        found = tuple([tuple(words[1:]) for words in groups if words and words[0] == "BUNDLE"])
+        description._views[bundle_groups] = found
+    return found

@@ -5,13 +5,14 @@ from __future__ import annotations
 import binascii
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Final, Self, final
 
 from sdp.attributes.base import Text, words
 from sdp.errors import SdpSyntaxError
-from sdp.grammar import Grammar
+from sdp.grammar import Grammar, remember
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
     """a=fingerprint (RFC 8122 section 5)."""
@@ -24,10 +25,9 @@ class Fingerprint:
     NAME: ClassVar[str] = "fingerprint"
 
     @classmethod
-    def parse(cls, value: str) -> Self:
+    def parse(cls, value: str) -> Fingerprint:
         """Read `hash digest`, either case; SdpSyntaxError (line 0) otherwise."""
-        match = _FINGERPRINT.match(value)
-        return cls(match["algorithm"].lower(), value[match.end("algorithm") :].strip(" ").upper())
+        return _read_fingerprint(value)
 
     @property
     def octets(self) -> bytes:
@@ -45,6 +45,12 @@ _FINGERPRINT: Final = Grammar(
 )
 
 
+@remember
+def _read_fingerprint(value: str) -> Fingerprint:
+    match = _FINGERPRINT.match(value)
+    return Fingerprint(match["algorithm"].lower(), value[match.end("algorithm") :].strip(" ").upper())
+
+
 class SetupRole(StrEnum):
     """Who opens the connection (RFC 4145 section 4); for DTLS the active side is the client (RFC 5763)."""
 
@@ -54,6 +60,7 @@ class SetupRole(StrEnum):
     HOLDCONN = "holdconn"
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class Setup:
     """a=setup (RFC 4145 section 4)."""
@@ -63,15 +70,20 @@ class Setup:
     NAME: ClassVar[str] = "setup"
 
     @classmethod
-    def parse(cls, value: str) -> Self:
+    def parse(cls, value: str) -> Setup:
         """Read the role; SdpSyntaxError (line 0) for an unknown one."""
-        try:
-            return cls(SetupRole(value.strip(" ").lower()))
-        except ValueError:
-            raise SdpSyntaxError(0, 1, "active, passive, actpass or holdconn") from None
+        return _read_setup(value)
 
     def __str__(self) -> str:
         return self.role.value
+
+
+@remember
+def _read_setup(value: str) -> Setup:
+    try:
+        return Setup(SetupRole(value.strip(" ").lower()))
+    except ValueError:
+        raise SdpSyntaxError(0, 1, "active, passive, actpass or holdconn") from None
 
 
 @dataclass(frozen=True, slots=True)
