@@ -45,7 +45,7 @@ impl Delays {
             share,
             wanted: start.clamp(bounds.0, bounds.1),
         };
-        delays.histogram[Self::bin(start)] = 1.0;
+        delays.histogram[Self::bin(start - 1)] = 1.0;
         delays
     }
 

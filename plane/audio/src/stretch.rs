@@ -86,11 +86,16 @@ pub fn shorten(line: &mut Vec<i16>, start: usize, rate: u32, most: usize, quiet:
     if alike < ALIKE && !quiet {
         return 0;
     }
-    for index in 0..period {
-        line[start + index] = blend(line[start + index], line[start + period + index], index, period);
-    }
-    line.drain(start + period..start + 2 * period);
+    splice(line, start, period);
     period
+}
+
+/// Takes `samples` samples, of which there are twice as many, out of `line` after `start`, with a cross-fade.
+pub fn splice(line: &mut Vec<i16>, start: usize, samples: usize) {
+    for index in 0..samples {
+        line[start + index] = blend(line[start + index], line[start + samples + index], index, samples);
+    }
+    line.drain(start + samples..start + 2 * samples);
 }
 
 /// Puts one period more into `line` after `start`; how many samples have come.

@@ -118,7 +118,7 @@ impl Transcoder {
         if self.due.is_some() || self.playout.statistics().malformed > before {
             return;
         }
-        let due = now + self.playout.wanted().max(0) as Micros;
+        let due = self.playout.first_pull(packet, now, self.samples);
         if let Some(last) = self.last_due {
             // The time of the rest passed on the listener's side too.
             self.skip(due.saturating_sub(last).div_ceil(self.frame));
