@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from gateway.errors import GatewayError
-
-if TYPE_CHECKING:
-    from gateway.sip.message.message import Fragment
 
 
 class SipError(GatewayError):
@@ -19,8 +14,7 @@ class SipSyntaxError(SipError):
 
     `status` is the response that answers it (400, 414, 416, 505, 513 ...), or None where only silence is
     right (malformed responses, ACK, noise). `line` counts from 1, the start line being 1. `header` is the
-    long header name. `partial` holds what could be read, enough to build the answer from. The text never
-    repeats the peer's bytes.
+    long header name. The text never repeats the peer's bytes.
     """
 
     def __init__(
@@ -30,14 +24,12 @@ class SipSyntaxError(SipError):
         status: int | None = 400,
         line: int | None = None,
         header: str | None = None,
-        partial: Fragment | None = None,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.status = status
         self.line = line
         self.header = header
-        self.partial = partial
 
     def __str__(self) -> str:
         where = [f"line {self.line}"] if self.line is not None else []

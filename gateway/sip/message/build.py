@@ -9,7 +9,7 @@ from gateway.sip.errors import SipBuildError, SipSyntaxError
 from gateway.sip.message.addresses import CSeq, NameAddr, Via
 from gateway.sip.message.fields import Headers, Item
 from gateway.sip.message.grammar import require_clean, require_token
-from gateway.sip.message.message import Fragment, Request, Response
+from gateway.sip.message.message import BrokenMessageError, Fragment, Request, Response
 from gateway.sip.message.uri import Uri
 
 PHRASES = {
@@ -180,7 +180,7 @@ def _tagged(item: Item, tag: str) -> Item:
 
 def error_response(error: SipSyntaxError, to_tag: str | None = None) -> Response | None:
     """The answer to a message that could not be read; None where only silence is right."""
-    partial = error.partial
+    partial = error.partial if isinstance(error, BrokenMessageError) else None
     if error.status is None or partial is None or not partial.is_answerable:
         return None
     return response(partial, error.status, detailed_phrase(error), to_tag=to_tag)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.sip.errors import SipSyntaxError
-from gateway.sip.message.message import Fragment, Request, Response
+from gateway.sip.message.message import BrokenMessageError, Fragment, Request, Response
 from gateway.sip.message.parser import (
     DEFAULT_LIMITS,
     KeepAlive,
@@ -140,7 +140,7 @@ class StreamFramer:
 def _too_large(message: Request | Response) -> SipSyntaxError:
     """The error for a message whose body goes beyond the limit, with what is needed to answer 513."""
     answerable = isinstance(message, Request) and message.method != "ACK"
-    return SipSyntaxError(
+    return BrokenMessageError(
         "message is too large",
         status=513 if answerable else None,
         header="Content-Length",

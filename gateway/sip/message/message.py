@@ -52,7 +52,7 @@ class Lazy(Generic[T]):
         try:
             value = self._read(message.headers.values_of(self.key))
         except SipSyntaxError as error:
-            raise SipSyntaxError(
+            raise BrokenMessageError(
                 error.reason,
                 status=error.status if isinstance(message, Request) and message.method != "ACK" else None,
                 header=self.name,
@@ -386,3 +386,19 @@ class Fragment:
     def is_answerable(self) -> bool:
         """Whether a response may be sent: a request other than ACK that says by Via where it came from."""
         return self.is_request and self.method not in (None, "ACK") and "Via" in self.headers
+
+
+class BrokenMessageError(SipSyntaxError):
+    """A message that cannot be used; `partial` holds what could be read, enough to build the answer from."""
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        status: int | None = 400,
+        line: int | None = None,
+        header: str | None = None,
+        partial: Fragment | None,
+    ) -> None:
+        super().__init__(reason, status=status, line=line, header=header)
+        self.partial = partial

@@ -15,7 +15,7 @@ from gateway.sip.errors import SipSyntaxError
 from gateway.sip.message.addresses import MAX_BRANCH, MAX_TAG
 from gateway.sip.message.fields import Headers, Item, known_spelling, resolve_name
 from gateway.sip.message.grammar import has_control, is_token, number
-from gateway.sip.message.message import ANSWER_HEADERS, Fragment, Message, Request, Response
+from gateway.sip.message.message import ANSWER_HEADERS, BrokenMessageError, Fragment, Message, Request, Response
 from gateway.sip.message.uri import Uri
 
 
@@ -115,7 +115,7 @@ def parse_head(head: bytes, limits: Limits = DEFAULT_LIMITS, *, complete: bool =
         if not complete:
             raise SipSyntaxError("headers are not ended by an empty line")
     except SipSyntaxError as error:
-        raise SipSyntaxError(
+        raise BrokenMessageError(
             error.reason,
             status=None if is_response or lines[0].startswith("ACK ") else error.status,
             line=error.line,
@@ -150,7 +150,7 @@ def skim_content_length(head: bytes, limits: Limits = DEFAULT_LIMITS) -> int | N
 
 def _refuse(message: Message, reason: str, header: str) -> NoReturn:
     answerable = isinstance(message, Request) and message.method != "ACK"
-    raise SipSyntaxError(reason, status=400 if answerable else None, header=header, partial=Fragment.of(message))
+    raise BrokenMessageError(reason, status=400 if answerable else None, header=header, partial=Fragment.of(message))
 
 
 def _decode(head: bytes) -> str:

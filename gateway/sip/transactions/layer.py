@@ -18,7 +18,7 @@ from gateway.sip.flow import Flow
 from gateway.sip.locate import merged_key
 from gateway.sip.message import build
 from gateway.sip.message.addresses import Via
-from gateway.sip.message.message import Fragment, Request, Response
+from gateway.sip.message.message import BrokenMessageError, Fragment, Request, Response
 from gateway.sip.message.parser import KeepAlive, Limits, keepalive, parse_message
 from gateway.sip.transactions import (
     Input,
@@ -452,13 +452,13 @@ class Stack:
     def _answer_broken(self, error: SipSyntaxError, flow: Flow, size: int, now: float) -> None:
         """Answer what could be read of a broken request, without state; silence for everything else."""
         self.counts["malformed"] += 1
-        partial = error.partial
+        partial = error.partial if isinstance(error, BrokenMessageError) else None
         if error.status is None or partial is None or not partial.is_answerable:
             return
         try:
             via = Via.read(partial.headers.all("Via")[0], 0)[0]
             stamped = Fragment(partial.is_request, partial.method, stamp(partial.headers, flow))
-            answer = SipSyntaxError(error.reason, status=error.status, header=error.header, partial=stamped)
+            answer = BrokenMessageError(error.reason, status=error.status, header=error.header, partial=stamped)
             response = build.error_response(answer, self.stateless_tag(stamped))
         except SipError:
             return
