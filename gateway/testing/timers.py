@@ -38,6 +38,13 @@ class ManualTimers:
         """Appointments that were neither kept nor cancelled."""
         return sum(timer.callback is not None for _, _, timer in self._queue)
 
+    @property
+    def deadline(self) -> float | None:
+        """When the next appointment is; None where there is none."""
+        while self._queue and self._queue[0][2].callback is None:
+            heapq.heappop(self._queue)
+        return self._queue[0][0] if self._queue else None
+
     def advance(self, seconds: float) -> None:
         """Move the clock on, keeping every appointment on the way at its own time."""
         end = self._now + seconds

@@ -1,0 +1,228 @@
+"""A gateway between phones, all of them real SIP cores, on a network that loses, doubles and reorders."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from itertools import count
+
+from gateway.call.call import Call
+from gateway.call.leg import Address as Party
+from gateway.call.leg import CalleeLeg
+from gateway.call.limits import CallLimits
+from gateway.call.record import CallSettings
+from gateway.call.registry import Calls
+from gateway.call.routing import Caller, Route, RouteError, Router, SipTarget, Target
+from gateway.identity.model import User
+from gateway.legs.sip import CalleeSettings, Destination, SipCalleeLeg, SipCallerLeg
+from gateway.sip.config import CoreConfig
+from gateway.sip.flow import Flow
+from gateway.sip.invite import events
+from gateway.sip.invite.incoming import IncomingSession
+from gateway.sip.invite.outgoing import OutgoingSession
+from gateway.sip.invite.session import InviteSession
+from gateway.sip.message import build
+from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.uri import Uri
+from gateway.testing.clock import ManualClock
+from gateway.testing.engine import FakeEngine
+from gateway.testing.network import Address, LossyNetwork, Weather
+from gateway.testing.sip_peer import AgentNode, SessionLog
+from gateway.testing.timers import ManualTimers
+
+GATEWAY = ("192.0.2.100", 5060)
+PHONES = [("192.0.2.1", 5060), ("192.0.2.2", 5060), ("192.0.2.3", 5060)]
+SLICE = 0.05
+"""Seconds the network runs between two turns of the event loop, in which the calls work."""
+
+
+class TimerNode:
+    """The calls' timers as one more thing that the network's clock carries on."""
+
+    def __init__(self, network: LossyNetwork) -> None:
+        self.timers = ManualTimers(network.clock.now)
+        network.attach(("192.0.2.200", 1), self)
+
+    def receive(self, data: bytes, source: Address, now: float) -> None:
+        """Nobody writes to a clock."""
+
+    def handle_timer(self, now: float) -> None:
+        self.timers.advance(now - self.timers.time())
+
+    def deadline(self) -> float | None:
+        return self.timers.deadline
+
+    def drain(self) -> list[tuple[bytes, Address]]:
+        return []
+
+
+class Phone:
+    """A user agent whose person does what the walk says; it answers offers at once, late, with a refusal, or never."""
+
+    def __init__(self, network: LossyNetwork, address: Address) -> None:
+        self.node = AgentNode(network, address)
+        self.node.on_call = self._called
+        self.random = network.random
+        self.talking: list[SessionLog] = []
+        self.open: list[tuple[InviteSession, int]] = []
+        """Offers that wait for an answer."""
+        self.version = 0
+        self.well_behaved = False
+
+    def description(self, direction: str = "sendrecv") -> bytes:
+        """A description of its own, another one each time."""
+        self.version += 1
+        host, port = self.node.address[0], 4000
+        lines = [f"o=- 7 {self.version} IN IP4 {host}", "s=-", f"c=IN IP4 {host}", "t=0 0", f"m=audio {port} RTP/AVP 0"]
+        return "\r\n".join(["v=0", *lines, f"a={direction}", ""]).encode()
+
+    def call(self, number: str, *, offer: bool = True) -> None:
+        """Dial `number` at the gateway, with an offer or without one."""
+        flow, target = Flow("udp", *GATEWAY), Uri.of(number, *GATEWAY)
+        core = self.node.core
+        invite = build.request(
+            "INVITE",
+            target,
+            from_=NameAddr(Uri.of("phone", self.node.address[0])).with_tag(self.node.token()),
+            to=NameAddr(target),
+            call_id=self.node.token(),
+            cseq=1,
+            contact=core.contact(flow, "phone"),
+            headers=(("Supported", "100rel, timer"), ("Allow", core.allow)),
+            body=self.description() if offer else b"",
+            content_type="application/sdp" if offer else None,
+        )
+        self._listen(core.invite(invite, target))
+
+    def _called(self, session: InviteSession, log: SessionLog) -> None:
+        self._listen(session)
+
+    def _listen(self, session: InviteSession) -> None:
+        self.talking.append(SessionLog(session, lambda event: self._hear(session, event)))
+
+    def _hear(self, session: InviteSession, event: events.SessionEvent) -> None:
+        if isinstance(event, events.Offered):
+            self.open.append((session, event.exchange))
+            if self.well_behaved or self.random.random() < 0.7:
+                self.answer_one()
+        elif isinstance(event, events.Answered) and event.is_offer and event.exchange is not None:
+            session.answer_offer(event.exchange, self.description())
+        elif isinstance(event, events.OfferCancelled):
+            self.open = [one for one in self.open if one != (session, event.exchange)]
+
+    def answer_one(self) -> None:
+        """Answer the oldest offer that waits, or refuse it."""
+        if self.open:
+            session, exchange = self.open.pop(0)
+            if self.well_behaved or self.random.random() < 0.85:
+                session.answer_offer(exchange, self.description())
+            else:
+                session.refuse_offer(exchange, 488)
+
+    @property
+    def sessions(self) -> list[InviteSession]:
+        """Those that are not over."""
+        return [log.session for log in self.talking if not log.session.is_over]
+
+    @property
+    def ringing(self) -> list[IncomingSession]:
+        return [one for one in self.sessions if isinstance(one, IncomingSession) and not one.is_confirmed]
+
+    @property
+    def confirmed(self) -> list[InviteSession]:
+        return [one for one in self.sessions if one.is_confirmed]
+
+
+class World:
+    """Three phones and a gateway whose number 1 forks to two of them, as two legs; 2 to both as one leg."""
+
+    def __init__(self, seed: int, weather: Weather | None = None) -> None:
+        self.network = LossyNetwork(ManualClock(), weather or Weather(), seed=seed)
+        self.random = self.network.random
+        self.timers = TimerNode(self.network).timers
+        self.gateway = AgentNode(self.network, GATEWAY, CoreConfig(longest_ringing=120.0))
+        self.gateway.on_call = self._invited
+        self.phones = [Phone(self.network, address) for address in PHONES]
+        self.engine = FakeEngine()
+        self.placed: list[Call] = []
+        self._numbers = count(1)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.calls = Calls(
+            self.engine,
+            Router(Nobody(), [Route("*", "sip:{user}@pbx.test")], []),
+            self,
+            self.timers,
+            settings=CallSettings(ring_timeout=40, reattach_time=15),
+            limits=CallLimits(max_calls_per_caller=1000, calls_per_second=1000),
+            new_id=lambda: f"call-{next(self._numbers)}",
+        )
+        self.calls.observe(lambda call: self.placed.append(call) if call not in self.placed else None)
+
+    # -- the gateway's fronts ----------------------------------------------------------
+
+    def _invited(self, session: InviteSession, log: SessionLog) -> None:
+        assert isinstance(session, IncomingSession)
+        task = asyncio.get_running_loop().create_task(self._place(session))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _place(self, session: IncomingSession) -> None:
+        leg = SipCallerLeg(f"leg-{next(self._numbers)}", session, Party("sip:phone@gw.test"), session.source.host)
+        dialled = session.request.uri.user or ""
+        try:
+            await self.calls.place(leg, Caller("phone", ("1", "2", "3")), dialled, leg.initial_offer)
+        except RouteError as error:
+            leg.refuse(error.cause)
+
+    async def legs(self, target: Target, call_id: str) -> Sequence[CalleeLeg]:
+        """`Dialer`: 1 is two legs with a phone each, 2 one leg with two phones, 3 one phone."""
+        assert isinstance(target, SipTarget)
+        places = [Destination(f"sip:phone@{host}:{port}") for host, port in PHONES[1:]]
+        number = target.uri.partition(":")[2].partition("@")[0]
+        groups = {"1": [places[:1], places[1:]], "2": [places]}.get(number, [places[:1]])
+        settings = CalleeSettings(no_answer=60.0)
+        party = Party("sip:phone@gw.test")
+        return [SipCalleeLeg(f"{call_id}-{index}", self, party, group, settings) for index, group in enumerate(groups)]
+
+    def invite(
+        self, target: Uri | str, *, caller: NameAddr | str, body: bytes, timeout: float = 0.0, **_: object
+    ) -> OutgoingSession:
+        """`Inviter`."""
+        uri = Uri.parse(str(target))
+        assert isinstance(caller, NameAddr)
+        node = self.gateway
+        request = build.request(
+            "INVITE",
+            uri,
+            from_=caller.with_tag(node.token()),
+            to=NameAddr(uri),
+            call_id=node.token(),
+            cseq=1,
+            contact=node.core.contact(Flow("udp", uri.host, uri.port or 5060), "gw"),
+            headers=(("Supported", "100rel, timer"), ("Allow", node.core.allow)),
+            body=body,
+            content_type="application/sdp",
+        )
+        return node.core.invite(request, uri, timeout=timeout)
+
+    # -- time --------------------------------------------------------------------------
+
+    async def run(self, seconds: float) -> None:
+        """Let time pass, for the network and for the calls."""
+        end = self.network.clock.now + seconds
+        while self.network.clock.now < end:
+            self.network.run(min(SLICE, end - self.network.clock.now))
+            self.timers.advance(self.network.clock.now - self.timers.time())
+            for _ in range(3):
+                await asyncio.sleep(0)
+
+    @property
+    def cores(self) -> Iterable[AgentNode]:
+        return (self.gateway, *(phone.node for phone in self.phones))
+
+
+class Nobody:
+    """A directory without users."""
+
+    def find(self, uri_or_user: str) -> User | None:
+        return None
