@@ -26,6 +26,7 @@ from gateway.media.embedded.audio.codecs import CODECS, make_encoder
 from gateway.media.embedded.audio.pcm import tone
 from gateway.media.embedded.audio.transcode import Transcoder
 from gateway.media.embedded.engine import EmbeddedEngine
+from gateway.media.embedded.plane.values import MediaPacket
 from gateway.media.embedded.settings import EmbeddedConfig
 from gateway.media.embedded.webrtc.config import WebRtcConfig
 from gateway.media.engine import Kind, MediaEngine, Party
@@ -225,10 +226,18 @@ def transcoded() -> list[Result]:
         pcm = tone(440.0, -10.0, encoder.rate, 1.0)
         starts = range(0, len(pcm), encoder.frame)
         payloads = itertools.cycle([encoder.encode(pcm[start : start + encoder.frame]) for start in starts])
-        transcoder = Transcoder(source, target)
+        transcoder = Transcoder(source, target, 96)
 
-        def step(transcoder: Transcoder = transcoder, payloads: Any = payloads) -> None:
-            transcoder.encode(transcoder.decode(next(payloads)))
+        numbers = itertools.count()
+
+        def step(transcoder: Transcoder = transcoder, payloads: Any = payloads, numbers: Any = numbers) -> None:
+            sequence = next(numbers)
+            packet = MediaPacket(
+                payload_type=0, marker=False, sequence_number=sequence & 0xFFFF, timestamp=0, payload=next(payloads),
+                in_order=True, generation=1,
+            )  # fmt: skip
+            transcoder.handle(packet, sequence * 0.02)
+            transcoder.tick(sequence * 0.02)
 
         taken = medians({"frame": step}, repeats=400)["frame"]
         results.append(Result(f"transcode 20 ms, {source} -> {target}", taken * 1e6, "µs", "value <= 400"))

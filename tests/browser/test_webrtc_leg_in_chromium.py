@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from gateway.media.embedded.webrtc.config import WebRtcConfig
-from gateway.media.embedded.webrtc.leg import LegState, WebRtcLeg
-from gateway.media.embedded.webrtc.port import WebRtcPort
+from gateway.media.embedded.plane.values import Action, MediaPacket, Route
+from gateway.media.embedded.webrtc.leg import WebRtcLeg
+from gateway.media.embedded.webrtc.states import LegState
 from tests.media.test_webrtc_leg_attacks import arsenal, spraying
-from tests.media.webrtc_support import answer_for, remote_of, rtp
+from tests.media.webrtc_support import LiveBench, RecordingSink, answer_for, remote_of
 
 pytestmark = pytest.mark.browser
 
@@ -67,19 +67,17 @@ RECEIVED = """async () => {
 }"""
 
 
-class CountingSink:
+class CountingSink(RecordingSink):
     """Counts what comes, and keeps the last packet."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.packets = 0
-        self.last = b""
+        self.last: MediaPacket | None = None
 
-    def receive_rtp(self, packet: bytes, now: float) -> None:
+    def media(self, packet: MediaPacket) -> None:
         self.packets += 1
         self.last = packet
-
-    def receive_rtcp(self, packet: bytes, now: float) -> None:
-        pass
 
 
 def missing(package: str) -> None:
@@ -111,22 +109,23 @@ async def page() -> AsyncIterator[Any]:
 
 
 @pytest.fixture
-async def port() -> AsyncIterator[WebRtcPort]:
+async def bench() -> AsyncIterator[LiveBench]:
     """The gateway's port on loopback."""
-    port = WebRtcPort(WebRtcConfig(listen=("127.0.0.1",)))
-    await port.start()
-    yield port
-    port.close()
+    bench = await LiveBench.start()
+    yield bench
+    bench.close()
 
 
-async def connect(page: Any, port: WebRtcPort, setup: str) -> tuple[WebRtcLeg, CountingSink, float]:
+async def connect(page: Any, bench: LiveBench, setup: str) -> tuple[WebRtcLeg, CountingSink, float]:
     """Offer, answer, connected; returns the leg, its sink and the browser's milliseconds."""
     up = asyncio.Event()
-    leg = port.open_leg(lambda state, reason: up.set() if state is LegState.CONNECTED else None)
-    leg.sink = sink = CountingSink()
+    leg = bench.open_leg(lambda state, reason: up.set() if state is LegState.CONNECTED else None)
+    sink = CountingSink()
+    bench.listen(leg, sink)
+    bench.plane.route(leg.flow, leg.flow, {111: Route(action=Action.PUNT, clock_rate=48000)})
     offer = await page.evaluate(OFFER)
     leg.set_remote(*remote_of(offer), setup)
-    elapsed = await page.evaluate(ANSWER, answer_for(offer, port, leg, setup, "111 opus/48000/2"))
+    elapsed = await page.evaluate(ANSWER, answer_for(offer, bench.port, leg, setup, "111 opus/48000/2"))
     await asyncio.wait_for(up.wait(), 10)
     return leg, sink, elapsed
 
@@ -139,9 +138,9 @@ async def until(condition: Any, seconds: float = 10) -> None:
 
 
 @pytest.mark.parametrize("setup", ["passive", "active"])
-async def test_chromium_connects_quickly_and_media_flows_both_ways(page: Any, port: WebRtcPort, setup: str) -> None:
+async def test_chromium_connects_quickly_and_media_flows_both_ways(page: Any, bench: LiveBench, setup: str) -> None:
     """In either DTLS role Chromium is connected well under a second, and audio passes both ways."""
-    leg, sink, elapsed = await connect(page, port, setup)
+    leg, sink, elapsed = await connect(page, bench, setup)
     print(f"setup:{setup} connected {elapsed:.0f} ms after setRemoteDescription (leg: {leg.connected_after_ms:.0f} ms)")  # noqa: T201
     assert elapsed < 1000
     before = sink.packets
@@ -150,30 +149,31 @@ async def test_chromium_connects_quickly_and_media_flows_both_ways(page: Any, po
         return sink.packets >= before + 25
 
     await until(heard)
-    assert sink.last[1] & 0x7F == 111
+    assert sink.last is not None
+    assert sink.last.payload_type == 111
 
     sequence = 0
 
     async def counted() -> bool:
         nonlocal sequence
         sequence += 1
-        leg.send_rtp(rtp(sequence, b"\xf8\xff\xfe", ssrc=305419896, payload_type=111))
+        bench.plane.inject(leg.flow, 111, False, b"\xf8\xff\xfe", 960)
         return int(await page.evaluate(RECEIVED)) >= 10
 
     await until(counted)
     leg.close()
 
 
-async def test_a_description_that_comes_late_costs_no_back_off(page: Any, port: WebRtcPort) -> None:
+async def test_a_description_that_comes_late_costs_no_back_off(page: Any, bench: LiveBench) -> None:
     """Chromium's ClientHello, two datagrams long, waits at its proved address for set_remote."""
     up = asyncio.Event()
-    leg = port.open_leg(lambda state, reason: up.set() if state is LegState.CONNECTED else None)
+    leg = bench.open_leg(lambda state, reason: up.set() if state is LegState.CONNECTED else None)
     offer = await page.evaluate(OFFER)
-    answer = answer_for(offer, port, leg, "passive", "111 opus/48000/2")
+    answer = answer_for(offer, bench.port, leg, "passive", "111 opus/48000/2")
     await page.evaluate("async (sdp) => await pc.setRemoteDescription({type: 'answer', sdp})", answer)
 
     async def proved() -> bool:
-        return leg.statistics.discarded.get("early", 0) >= 8
+        return leg.discarded.get("early", 0) >= 8
 
     await until(proved)
     leg.set_remote(*remote_of(offer), "passive")
@@ -184,20 +184,20 @@ async def test_a_description_that_comes_late_costs_no_back_off(page: Any, port: 
     leg.close()
 
 
-async def test_an_ice_restart_keeps_media_flowing(page: Any, port: WebRtcPort) -> None:
+async def test_an_ice_restart_keeps_media_flowing(page: Any, bench: LiveBench) -> None:
     """Chromium restarts ICE: new credentials on both sides, same DTLS keys, the state stays connected."""
-    leg, sink, _ = await connect(page, port, "passive")
+    leg, sink, _ = await connect(page, bench, "passive")
     old_ufrag = leg.local_ufrag
     old_pair = await page.evaluate(PAIR)
     began = time.monotonic()
     offer = await page.evaluate(RESTART)
     leg.set_remote(*remote_of(offer), "passive")
     assert leg.local_ufrag != old_ufrag
-    answer = answer_for(offer, port, leg, "passive", "111 opus/48000/2")
+    answer = answer_for(offer, bench.port, leg, "passive", "111 opus/48000/2")
     await page.evaluate("async (sdp) => await pc.setRemoteDescription({type: 'answer', sdp})", answer)
 
     async def moved() -> bool:
-        return bool(await page.evaluate(PAIR) != old_pair) and port.table_sizes["ufrags"] == 1
+        return bool(await page.evaluate(PAIR) != old_pair) and bench.port.table_sizes["ufrags"] == 1
 
     await until(moved)
     before = sink.packets
@@ -211,9 +211,9 @@ async def test_an_ice_restart_keeps_media_flowing(page: Any, port: WebRtcPort) -
     leg.close()
 
 
-async def test_closing_the_peer_connection_ends_the_leg(page: Any, port: WebRtcPort) -> None:
+async def test_closing_the_peer_connection_ends_the_leg(page: Any, bench: LiveBench) -> None:
     """Chromium's close_notify is seen at once; nobody waits for the liveness timer."""
-    leg, _, _ = await connect(page, port, "passive")
+    leg, _, _ = await connect(page, bench, "passive")
     await page.evaluate("() => pc.close()")
 
     async def failed() -> bool:
@@ -222,12 +222,12 @@ async def test_closing_the_peer_connection_ends_the_leg(page: Any, port: WebRtcP
     await until(failed, 5)
 
 
-async def test_chromium_connects_and_is_heard_under_a_spray(page: Any, port: WebRtcPort) -> None:
+async def test_chromium_connects_and_is_heard_under_a_spray(page: Any, bench: LiveBench) -> None:
     """ClientHello, alerts, forged media and bad STUN from four other sockets, from before the offer to the end."""
-    decoy = port.open_leg(lambda state, reason: None)
-    async with spraying(port.addresses[0], arsenal(decoy)) as counts:
+    decoy = bench.open_leg(lambda state, reason: None)
+    async with spraying(bench.port.addresses[0], arsenal(decoy)) as counts:
         await asyncio.sleep(0.1)
-        leg, sink, elapsed = await connect(page, port, "passive")
+        leg, sink, elapsed = await connect(page, bench, "passive")
         before = sink.packets
 
         async def heard() -> bool:
@@ -237,11 +237,11 @@ async def test_chromium_connects_and_is_heard_under_a_spray(page: Any, port: Web
     print(f"under a spray of {counts['sent']} datagrams: connected {elapsed:.0f} ms after setRemoteDescription")  # noqa: T201
     assert counts["sent"] > 500
     assert leg.state is LegState.CONNECTED
-    assert leg.statistics.discarded == {}
-    assert "internal_error" not in port.counters
+    assert bench.discarded(leg) == {}
+    assert "internal_error" not in bench.counters
 
 
-async def test_a_wrong_fingerprint_never_connects(page: Any, port: WebRtcPort) -> None:
+async def test_a_wrong_fingerprint_never_connects(page: Any, bench: LiveBench) -> None:
     """A certificate other than the one signalling promised fails the leg, and no media is decrypted."""
     failures: list[str] = []
     failed = asyncio.Event()
@@ -251,12 +251,14 @@ async def test_a_wrong_fingerprint_never_connects(page: Any, port: WebRtcPort) -
             failures.append(reason)
             failed.set()
 
-    leg = port.open_leg(on_state)
-    leg.sink = sink = CountingSink()
+    leg = bench.open_leg(on_state)
+    sink = CountingSink()
+    bench.listen(leg, sink)
+    bench.plane.route(leg.flow, leg.flow, {111: Route(action=Action.PUNT, clock_rate=48000)})
     offer = await page.evaluate(OFFER)
     ufrag, password, _ = remote_of(offer)
     leg.set_remote(ufrag, password, (("sha-256", ":".join(["AB"] * 32)),), "passive")
-    answer = answer_for(offer, port, leg, "passive", "111 opus/48000/2")
+    answer = answer_for(offer, bench.port, leg, "passive", "111 opus/48000/2")
     await page.evaluate("async (sdp) => await pc.setRemoteDescription({type: 'answer', sdp})", answer)
     await asyncio.wait_for(failed.wait(), 10)
     assert failures == ["the peer's certificate does not match its fingerprint"]

@@ -1,50 +1,71 @@
-"""What the tests of the RTP side share: a clock turned by hand, a transport that remembers."""
+"""What the tests of media share: a clock turned by hand, timers on it, a loop whose timers follow it."""
 
 from __future__ import annotations
 
-from gateway.media.embedded.plane.packet import RtpPacket
-from gateway.media.embedded.transport import PacketSink
+import heapq
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+
+class ManualTimer:
+    """One entry of a `ManualClock`."""
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self.callback, self.cancelled = callback, False
+
+    def cancel(self) -> None:
+        self.cancelled = True
 
 
 class ManualClock:
-    """Seconds that pass only when told."""
+    """Seconds that pass only when told; timers run in order on the way."""
 
     def __init__(self, now: float = 1000.0) -> None:
         self.now = now
+        self._timers: list[tuple[float, int, ManualTimer]] = []
+        self._order = itertools.count()
 
     def __call__(self) -> float:
         return self.now
 
+    def call_at(self, when: float, callback: Callable[[], None]) -> ManualTimer:
+        timer = ManualTimer(callback)
+        heapq.heappush(self._timers, (when, next(self._order), timer))
+        return timer
+
     def advance(self, seconds: float) -> float:
-        self.now += seconds
-        return self.now
-
-
-class Recorder:
-    """A `MediaTransport` and a `PacketSink` that keep what they are given."""
-
-    def __init__(self) -> None:
-        self.sink: PacketSink | None = None
-        self.ready = True
-        self.rtp: list[bytes] = []
-        self.rtcp: list[bytes] = []
-        self.closed = False
-
-    def send_rtp(self, packet: bytes) -> None:
-        self.rtp.append(packet)
-
-    def send_rtcp(self, packet: bytes) -> None:
-        self.rtcp.append(packet)
-
-    def receive_rtp(self, packet: bytes, now: float) -> None:
-        self.rtp.append(packet)
-
-    def receive_rtcp(self, packet: bytes, now: float) -> None:
-        self.rtcp.append(packet)
-
-    def close(self) -> None:
-        self.closed = True
+        end = self.now + seconds
+        while self._timers and self._timers[0][0] <= end:
+            when, _, timer = heapq.heappop(self._timers)
+            if not timer.cancelled:
+                self.now = max(self.now, when)
+                timer.callback()
+        self.now = end
+        return end
 
     @property
-    def sent(self) -> list[RtpPacket]:
-        return [RtpPacket.parse(packet) for packet in self.rtp]
+    def pending(self) -> int:
+        return sum(not timer.cancelled for _, _, timer in self._timers)
+
+
+class ManualReactor:
+    """Timers of a manual clock; sockets are read by `loop`, or by nobody."""
+
+    def __init__(self, clock: ManualClock, loop: Any = None) -> None:
+        self._clock = clock
+        self._loop = loop
+        self.readers: dict[Any, Callable[[], None]] = {}
+
+    def add_reader(self, fd: Any, callback: Callable[[], None]) -> None:
+        self.readers[fd] = callback
+        if self._loop is not None:
+            self._loop.add_reader(fd, callback)
+
+    def remove_reader(self, fd: Any) -> None:
+        self.readers.pop(fd, None)
+        if self._loop is not None:
+            self._loop.remove_reader(fd)
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> ManualTimer:
+        return self._clock.call_at(self._clock.now + delay, callback)

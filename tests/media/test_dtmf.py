@@ -6,30 +6,38 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.media.embedded.plane.inbound import Inbound
 from gateway.media.embedded.plane.packet import RtpError, RtpPacket, timestamp_delta
-from gateway.media.embedded.plane.relay import Relay, Route
+from gateway.media.embedded.plane.values import Action, Route
 from gateway.media.embedded.sources.digits import DIGITS, DigitSender, EventHandler, TelephoneEvent
-from tests.media.rtp_support import ManualClock, Recorder
+from tests.media.plane_support import TARGET, Direction, forward
 
 
 class Digits:
-    """A relay with audio (payload type 0 or 111) and events (101) that collects digits."""
+    """A direction with audio (payload type 0) and events (101), which are read and passed on."""
 
     def __init__(self, clock_in: int = 8000, payload_type: int | None = 99, clock_out: int = 8000) -> None:
-        self.clock = ManualClock()
-        self.target = Recorder()
         self.digits: list[tuple[str, int]] = []
-        self.relay = Relay(Inbound(), self.target, 5, 100, 9000)
-        handler = EventHandler(clock_in, payload_type, clock_out, lambda digit, ms: self.digits.append((digit, ms)))
-        self.relay.route({0: Route(8000, 0), 101: Route(0, handler=handler)}, 8000)
-        self.relay.active = True
+        copied = payload_type is not None and clock_in == clock_out
+        event = Route(action=Action.COPY, payload_type=payload_type or 0) if copied else Route(action=Action.PUNT)
+        self.path = Direction({0: forward(8000, 0), 101: event}, sequence_number=100)
+        self.handler = EventHandler(
+            clock_in, self.report, payload_type=None if copied else payload_type, clock_out=clock_out
+        )
         self.number = 0
 
-    def receive(self, payload: bytes, timestamp: int, *, payload_type: int = 101, marker: bool = False) -> None:
-        self.number += 1
-        packet = RtpPacket(payload_type, self.number, timestamp, 1, payload, marker)
-        self.relay.receive_rtp(bytes(packet), self.clock.advance(0.02))
+    def report(self, digit: str, duration_ms: int) -> None:
+        self.digits.append((digit, duration_ms))
+
+    def receive(
+        self, payload: bytes, timestamp: int, *, payload_type: int = 101, marker: bool = False, late: int = 0
+    ) -> None:
+        self.number += 0 if late else 1
+        number = late or self.number
+        self.path.receive(number, timestamp, payload=payload, payload_type=payload_type, marker=marker)
+        for _, packet in self.path.handler.packets:
+            for made in self.handler.handle(packet, self.path.clock.now):
+                self.path.plane.inject(TARGET, made.payload_type, made.marker, made.payload, made.advance)
+        self.path.handler.packets.clear()
 
     def press(self, code: int, timestamp: int, *, packets: int = 4, step: int = 160, ends: int = 3) -> None:
         for index in range(packets):
@@ -40,7 +48,7 @@ class Digits:
 
     @property
     def sent(self) -> list[RtpPacket]:
-        return self.target.sent
+        return self.path.sent
 
 
 @given(st.integers(0, 255), st.booleans(), st.integers(0, 63), st.integers(0, 0xFFFF))
@@ -107,12 +115,13 @@ def test_a_peer_without_events_gets_none_but_the_digit_is_reported() -> None:
     assert (second.sequence_number - first.sequence_number) & 0xFFFF == 1
 
 
-def test_a_malformed_event_is_dropped_and_counted() -> None:
-    """Too short for an event."""
+def test_a_malformed_event_is_no_digit() -> None:
+    """Too short for an event; the next is read."""
     path = Digits()
     path.receive(b"\x01", 4000)
-    assert path.sent == []
-    assert path.relay.inbound.discarded == 1
+    assert path.digits == []
+    path.press(5, 8000)
+    assert path.digits == [("5", 100)]
 
 
 @pytest.mark.parametrize(("clock_in", "clock_out"), [(48000, 8000), (8000, 48000)])
@@ -136,68 +145,81 @@ def test_a_duration_that_no_longer_fits_is_held_at_the_most() -> None:
     assert TelephoneEvent.parse(path.sent[0].payload).duration == 0xFFFF
 
 
-def stream() -> tuple[Relay, Recorder, ManualClock]:
-    clock, target = ManualClock(), Recorder()
-    relay = Relay(Inbound(), target, 5, 100, 9000)
-    relay.route({0: Route(8000, 0)}, 8000)
-    relay.active = True
-    relay.receive_rtp(bytes(RtpPacket(0, 1, 160, 1, b"v")), clock.now)
-    return relay, target, clock
+def sent_by(sender: DigitSender, path: Direction) -> None:
+    """Play a digit to its end, with audio that comes meanwhile."""
+    going, number = True, 1
+    path.plane.set_muted(TARGET, True)
+    while going:
+        packet, going = sender.tick()
+        path.clock.advance(0.02)
+        path.plane.inject(TARGET, packet.payload_type, packet.marker, packet.payload, packet.advance)
+        number += 1
+        path.receive(number, payload=b"during", after=0.0)
+    path.plane.set_muted(TARGET, False)
+    path.receive(number + 1, payload=b"after")
 
 
 def test_a_digit_of_ours_has_a_marker_rising_durations_and_three_ends() -> None:
     """RFC 4733 section 2.5.1; audio that comes meanwhile is left out, then goes on without a gap."""
-    relay, target, clock = stream()
-    sender = DigitSender(relay, 101, 8000, "#", 100)
-    number = 1
-    while sender.tick(clock.advance(0.02)):
-        number += 1
-        relay.receive_rtp(bytes(RtpPacket(0, number, number * 160, 1, b"during")), clock.now)
-    clock.advance(0.02)
-    relay.receive_rtp(bytes(RtpPacket(0, number + 1, (number + 1) * 160, 1, b"after")), clock.now)
-    events = [packet for packet in target.sent if packet.payload_type == 101]
+    path = Direction(sequence_number=100)
+    path.receive(1)
+    sent_by(DigitSender(101, 8000, 8000, "#", 100), path)
+    events = [packet for packet in path.sent if packet.payload_type == 101]
     parsed = [TelephoneEvent.parse(packet.payload) for packet in events]
     assert [event.duration for event in parsed] == [160, 320, 480, 640, 800, 800, 800]
     assert [event.end for event in parsed] == [False] * 4 + [True] * 3
     assert {event.event for event in parsed} == {11}
     assert [packet.marker for packet in events] == [True] + [False] * 6
     assert len({packet.timestamp for packet in events}) == 1
-    numbers = [packet.sequence_number for packet in target.sent]
+    numbers = [packet.sequence_number for packet in path.sent]
     assert numbers == list(range(100, 100 + len(numbers)))
-    assert [packet.payload for packet in target.sent if packet.payload_type == 0] == [b"v", b"after"]
+    assert [packet.payload for packet in path.sent if packet.payload_type == 0] == [b"v", b"after"]
 
 
 def test_a_digit_longer_than_its_field_goes_on_in_segments() -> None:
-    """5 s at 48 kHz need four (RFC 4733 section 2.5.1.3)."""
-    relay, target, clock = stream()
-    sender = DigitSender(relay, 101, 48000, "1", 5000)
-    while sender.tick(clock.advance(0.02)):
-        pass
-    events = [packet for packet in target.sent if packet.payload_type == 101]
+    """5 s at 48 kHz need four (RFC 4733 section 2.5.1.3), and a reader takes them for one digit (M11)."""
+    path = Direction()
+    path.plane.start_stream(TARGET, 0xABCD, 0, 0, 48000)
+    sent_by(DigitSender(101, 48000, 48000, "1", 5000), path)
+    events = [packet for packet in path.sent if packet.payload_type == 101]
     starts = list(dict.fromkeys(packet.timestamp for packet in events))
     assert len(starts) == 4
     last = TelephoneEvent.parse(events[-1].payload)
     assert last.end
     assert timestamp_delta(starts[-1], starts[0]) + last.duration == 240_000
     assert len(events) == 250 + 2
+    reader = Digits(48000, None)
+    for packet in events:
+        reader.receive(packet.payload, packet.timestamp)
+    assert reader.digits == [("1", 5000)]
 
 
 @pytest.mark.parametrize("digit", ["", "12", "x", "é", "\r\n"])
 def test_what_is_no_digit_is_refused(digit: str) -> None:
     """Before anything is sent."""
-    relay, _, _ = stream()
     with pytest.raises(RtpError):
-        DigitSender(relay, 101, 8000, digit, 100)
+        DigitSender(101, 8000, 8000, digit, 100)
 
 
 def test_a_digit_whose_end_never_comes_is_reported_after_a_while() -> None:
     """Half a second without a packet of it, not before, and once."""
     path = Digits()
-    handler = EventHandler(8000, 99, 8000, lambda digit, ms: path.digits.append((digit, ms)))
-    path.relay.route({101: Route(0, handler=handler)}, 8000)
     path.press(3, 4000, ends=0)
-    handler.flush(path.clock.now + 0.4)
+    now = path.path.clock.now
+    path.handler.flush(now + 0.4)
     assert path.digits == []
-    handler.flush(path.clock.now + 0.6)
-    handler.flush(path.clock.now + 0.7)
+    path.handler.flush(now + 0.6)
+    path.handler.flush(now + 0.7)
     assert path.digits == [("3", 80)]
+
+
+def test_a_late_end_of_the_digit_before_is_no_digit() -> None:
+    """1 and 2 with an end of 1 that comes late read 12, not 1212 (M11)."""
+    path = Digits()
+    path.press(1, 4000, ends=2)
+    late = path.number
+    path.number += 1
+    path.press(2, 9000, packets=2, ends=0)
+    path.receive(bytes(TelephoneEvent(1, True, 10, 800)), 4000, late=late + 1)
+    path.press(2, 9000, packets=1, ends=3)
+    assert [digit for digit, _ in path.digits] == ["1", "2"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable
 from itertools import pairwise
 from random import Random
@@ -11,8 +12,11 @@ import pytest
 
 from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.embedded.plane.packet import RtpPacket
+from gateway.media.embedded.plane.python import PythonPlane
 from gateway.media.embedded.plane.rtcp import Bye, ReceiverReport, SenderReport, SourceDescription, parse_compound
-from gateway.media.embedded.plane.srtp import SrtpKey, SrtpProfile, SrtpSession
+from gateway.media.embedded.plane.srtp import SrtpKey, SrtpProfile
+from gateway.media.embedded.plane.values import Bound
+from gateway.media.embedded.settings import EmbeddedConfig
 from gateway.media.embedded.sources.digits import TelephoneEvent
 from gateway.media.engine import (
     Connected,
@@ -27,12 +31,19 @@ from gateway.media.engine import (
 from sdp import SessionDescription
 from sdp.attributes import Crypto
 from tests.media.engine_support import Phone, browser_sdp, config, frequency_of, phone_sdp, running, until
-from tests.media.rtp_support import ManualClock
+from tests.media.rtp_support import ManualClock, ManualReactor
+from tests.media.srtp_pair import SrtpSession
 
 BROWSER = Party("browser", Kind.WEBRTC)
 LEFT = Party("left", Kind.RTP, private_source="127.0.0.1")
 RIGHT = Party("right", Kind.RTP, private_source="127.0.0.1")
 VOICE = bytes(160)
+
+
+def by_hand(settings: EmbeddedConfig, clock: ManualClock) -> EmbeddedEngine:
+    """An engine on real sockets whose time is turned by hand."""
+    reactor = ManualReactor(clock, asyncio.get_running_loop())
+    return EmbeddedEngine(settings, clock=clock, make_plane=lambda: PythonPlane(reactor, clock))
 
 
 class Call:
@@ -249,7 +260,7 @@ async def test_sdes_protects_a_call_to_a_plain_phone() -> None:
 
 async def test_a_muted_browser_leaves_the_phone_in_silence_not_in_nothing() -> None:
     """A phone gets silence in its codec while its peer sends nothing, and real media takes over (C23)."""
-    async with running(config(silence_after=0.2)) as (engine, events):
+    async with running(config(silence_after=0.2, silence_interval=0.02)) as (engine, events):
         made = await call(engine, events)
         try:
             await until(lambda: len(made.right.packets) >= 10)
@@ -351,7 +362,7 @@ async def test_requests_of_one_call_wait_for_each_other() -> None:
 async def test_a_silent_phone_times_out_once_and_a_held_one_later() -> None:
     """RTP or RTCP is life; the timer starts with the answer."""
     clock = ManualClock()
-    engine = EmbeddedEngine(config(media_timeout=30.0, held_timeout=300.0, silence_after=0.0), clock=clock)
+    engine = by_hand(config(media_timeout=30.0, held_timeout=300.0, silence_after=0.0), clock)
     events: list[MediaEvent] = []
     engine.subscribe(events.append)
     await engine.start()
@@ -363,19 +374,19 @@ async def test_a_silent_phone_times_out_once_and_a_held_one_later() -> None:
         made.left.send_rtcp(bytes(ReceiverReport(1)))
         await until(lambda: engine.reports_received("call", "left") == 1)
         clock.advance(15.0)
-        engine.sweep()
-        await until(lambda: MediaTimeout("call", "right", 35.0) in events)
-        engine.sweep()
+        await engine.sweep()
+        await until(lambda: MediaTimeout("call", "right", 30.0) in events)
+        await engine.sweep()
         assert not any(isinstance(event, MediaTimeout) and event.tag == "left" for event in events)
         await engine.offer("call", LEFT, RIGHT, made.left.sdp(direction="sendonly"))
         await engine.answer("call", RIGHT, LEFT, made.right.sdp(direction="recvonly"))
         clock.advance(100.0)
         made.left.send(VOICE, 0)
         await until(lambda: len(made.right.packets) == 2)
-        engine.sweep()
+        await engine.sweep()
         clock.advance(205.0)
-        engine.sweep()
-        await until(lambda: MediaTimeout("call", "right", 305.0) in events)
+        await engine.sweep()
+        await until(lambda: MediaTimeout("call", "right", 300.0) in events)
         assert sum(isinstance(event, MediaTimeout) for event in events if event.tag == "right") == 2
     finally:
         await made.close()
@@ -385,7 +396,7 @@ async def test_a_silent_phone_times_out_once_and_a_held_one_later() -> None:
 async def test_each_party_gets_our_reports_and_never_its_peers() -> None:
     """SR and CNAME of our own, BYE at the end; the peer's CNAME and BYE go nowhere."""
     clock = ManualClock()
-    engine = EmbeddedEngine(config(silence_after=0.0), clock=clock)
+    engine = by_hand(config(silence_after=0.0), clock)
     await engine.start()
     made = await call(engine, [])
     try:
@@ -394,7 +405,7 @@ async def test_each_party_gets_our_reports_and_never_its_peers() -> None:
         await until(lambda: len(made.right.packets) == 1 and engine.reports_received("call", "left") == 1)
         for _ in range(20):
             clock.advance(0.5)
-            engine.sweep()
+            await engine.sweep()
         await until(lambda: bool(made.right.rtcp) and bool(made.left.rtcp))
         read = parse_compound(made.right.rtcp[0])
         assert isinstance(read[0], SenderReport)
@@ -495,13 +506,23 @@ async def test_a_fault_of_ours_is_a_500_and_leaves_nothing(
 
 async def test_a_cancelled_offer_leaves_nothing() -> None:
     """The caller hung up while the sockets were being opened."""
-    async with running() as (engine, _):
+
+    class Slow(PythonPlane):
+        async def open_pair(self, port: int, host: str, number: int) -> tuple[Bound, Bound]:
+            await asyncio.sleep(0)
+            return await super().open_pair(port, host, number)
+
+    engine = EmbeddedEngine(config(), make_plane=lambda: Slow(asyncio.get_running_loop(), time.monotonic))
+    await engine.start()
+    try:
         request = asyncio.ensure_future(engine.offer("call", LEFT, RIGHT, phone_sdp()))
         await asyncio.sleep(0)
         request.cancel()
         with pytest.raises(asyncio.CancelledError):
             await request
         assert engine.sessions == engine.ports_in_use == 0
+    finally:
+        await engine.close()
 
 
 async def test_media_over_ipv6() -> None:
@@ -586,7 +607,7 @@ async def test_an_early_answer_stays_when_the_offer_goes_to_one_more() -> None:
 async def test_callees_that_did_not_answer_are_let_go_in_time_and_bounded_in_number() -> None:
     """Their ports come back without the call's end; a call cannot take all ports."""
     clock = ManualClock()
-    engine = EmbeddedEngine(config(max_callees=3, unanswered_kept=60.0, media_timeout=0.0), clock=clock)
+    engine = by_hand(config(max_callees=3, unanswered_kept=60.0, media_timeout=0.0), clock)
     await engine.start()
     try:
         for number in range(3):
@@ -596,10 +617,10 @@ async def test_callees_that_did_not_answer_are_let_go_in_time_and_bounded_in_num
         assert raised.value.status == 503
         assert engine.ports_in_use == 4
         await engine.answer("call", Party("phone1", Kind.RTP), LEFT, phone_sdp())
-        engine.sweep()
+        await engine.sweep()
         assert engine.ports_in_use == 4
         clock.advance(61.0)
-        engine.sweep()
+        await engine.sweep()
         assert engine.ports_in_use == 2
         with pytest.raises(MediaError) as raised:
             await engine.answer("call", Party("phone0", Kind.RTP), LEFT, phone_sdp())

@@ -11,15 +11,16 @@ from aioice import stun
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.media.embedded.plane.values import MediaPacket
 from gateway.media.embedded.webrtc.config import WebRtcConfig
-from gateway.media.embedded.webrtc.leg import LegState
-from gateway.media.embedded.webrtc.port import ErrorRate, WebRtcPort
+from gateway.media.embedded.webrtc.port import ErrorRate
+from gateway.media.embedded.webrtc.states import LegState
 from gateway.media.engine import MediaError
 from tests.media.webrtc_support import (
     BROWSER,
-    CERTIFICATE,
     PEER_CONTEXT,
     Bench,
+    LiveBench,
     RecordingSink,
     binding_request,
     connected,
@@ -52,9 +53,9 @@ def test_a_strangers_datagram_is_counted_and_answered_with_silence(datagram: byt
     """RFC 7983's ranges, each with nobody behind it."""
     bench, leg, _ = connected()
     bench.deliver(datagram, STRANGER)
-    assert bench.port.counters == {reason: 1}
+    assert bench.counters == {reason: 1}
     assert bench.socket.sent == []
-    assert leg.statistics.discarded == {}
+    assert bench.discarded(leg) == {}
 
 
 def test_only_an_integrity_checked_address_reaches_the_leg() -> None:
@@ -62,8 +63,8 @@ def test_only_an_integrity_checked_address_reaches_the_leg() -> None:
     bench, leg, _ = connected()
     bench.deliver(binding_request(leg, password="wrong"), STRANGER)
     bench.deliver(rtp(1), STRANGER)
-    assert bench.port.counters == {"stun_bad_integrity": 1, "unproved_media": 1}
-    assert bench.port.table_sizes["addresses"] == 1
+    assert bench.counters == {"stun_bad_integrity": 1, "unproved_media": 1}
+    assert bench.addresses == 1
 
 
 def test_an_unknown_ufrag_gets_silence() -> None:
@@ -71,7 +72,7 @@ def test_an_unknown_ufrag_gets_silence() -> None:
     bench, leg, _ = connected()
     bench.deliver(binding_request(leg, username="nobody:peer"), STRANGER)
     assert bench.socket.sent == []
-    assert bench.port.counters == {"stun_unknown_ufrag": 1}
+    assert bench.counters == {"stun_unknown_ufrag": 1}
 
 
 def test_a_wrong_password_gets_a_401_no_longer_than_the_request() -> None:
@@ -132,7 +133,7 @@ def test_twenty_thousand_sources_leave_the_tables_as_they_were() -> None:
     after = bench.port.table_sizes
     assert after["error_sources"] == bench.port.config.error_sources
     assert after | {"error_sources": 0} == before
-    assert len(bench.port.counters) == 4
+    assert len(bench.counters) == 4
 
 
 @settings(max_examples=300)
@@ -142,7 +143,7 @@ def test_no_datagram_meets_an_error_of_our_own(datagram: bytes) -> None:
     bench, leg, _ = SHARED
     bench.deliver(datagram, STRANGER)
     bench.deliver(datagram, BROWSER)
-    assert "internal_error" not in bench.port.counters
+    assert "internal_error" not in bench.counters
     assert leg.state is LegState.CONNECTED
 
 
@@ -154,15 +155,15 @@ def test_an_error_of_our_own_harms_nobody_else(caplog: pytest.LogCaptureFixture)
     bench, leg, peer = connected()
 
     class Broken(RecordingSink):
-        def receive_rtp(self, packet: bytes, now: float) -> None:
+        def media(self, packet: MediaPacket) -> None:
             raise RuntimeError("broken")
 
-    leg.sink = Broken()
+    bench.listen(leg, Broken())
     for sequence in range(1, 101):
         peer.send_rtp(rtp(sequence))
-    assert bench.port.counters == {"internal_error": 100}
+    assert bench.counters == {"internal_error": 100}
     assert len(caplog.records) == 20
-    leg.sink = sink = RecordingSink()
+    sink = bench.listen(leg)
     peer.send_rtp(rtp(101))
     assert sink.rtp == [rtp(101)]
 
@@ -172,10 +173,10 @@ def test_a_socket_that_takes_nothing_drops_and_counts() -> None:
     bench, leg, _ = connected()
     bench.socket.refusing = True
     for sequence in range(1, 11):
-        leg.send_rtp(rtp(sequence))
-    leg.send_rtcp(bytes.fromhex("80c8000611223344") + bytes(20))
-    assert leg.statistics.discarded == {"socket": 11}
-    assert leg.statistics.packets_sent == 0
+        bench.send(leg, rtp(sequence))
+    bench.plane.send_rtcp(leg.flow, bytes.fromhex("80c8000611223344") + bytes(20))
+    assert bench.discarded(leg) == {"socket": 11}
+    assert bench.figures(leg).sent == 0
 
 
 # Addresses
@@ -187,8 +188,8 @@ def test_an_address_in_use_cannot_be_claimed_by_another_leg() -> None:
     other = bench.open_leg()
     bench.deliver(binding_request(other), BROWSER)
     assert bench.socket.take(BROWSER) == []
-    assert other.statistics.discarded == {"address_in_use": 1}
-    leg.sink = sink = RecordingSink()
+    assert bench.discarded(other) == {"address_in_use": 1}
+    sink = bench.listen(leg)
     peer.send_rtp(rtp(1))
     assert sink.rtp == [rtp(1)]
 
@@ -204,7 +205,7 @@ def test_an_address_that_has_gone_quiet_can_be_claimed() -> None:
     assert leg.remote_address is None
     assert not leg.ready
     leg.close()
-    assert bench.port.table_sizes["addresses"] == 1
+    assert bench.addresses == 1
 
 
 def test_a_leg_proves_a_bounded_number_of_addresses() -> None:
@@ -212,7 +213,7 @@ def test_a_leg_proves_a_bounded_number_of_addresses() -> None:
     bench, leg, _ = connected()
     for port in range(1, 200):
         bench.deliver(binding_request(leg, use_candidate=False), ("203.0.113.5", port))
-    assert bench.port.table_sizes["addresses"] == 16
+    assert bench.addresses == 16
     assert leg.remote_address == BROWSER
 
 
@@ -231,7 +232,9 @@ def test_the_number_of_legs_is_limited_with_a_503() -> None:
 def test_ufrags_are_drawn_again_when_taken() -> None:
     """Two legs never share a ufrag, even when the random numbers repeat."""
     draws = iter([b"a" * 6, b"p" * 18, b"a" * 6, b"p" * 18, b"b" * 6, b"q" * 18])
-    port = WebRtcPort(clock=lambda: 0.0, random_bytes=lambda _: next(draws), certificate=CERTIFICATE)
+    bench = Bench()
+    bench.port._random_bytes = lambda _: next(draws)
+    port = bench.port
     one, two = (port.open_leg(lambda state, reason: None) for _ in range(2))
     assert one.local_ufrag != two.local_ufrag
 
@@ -242,7 +245,7 @@ def test_ufrags_are_drawn_again_when_taken() -> None:
 async def test_candidates_name_the_advertised_addresses_and_the_bound_port() -> None:
     """Best first, the bound port unless a port mapping says otherwise."""
     config = WebRtcConfig(listen=("127.0.0.1",), advertised=("203.0.113.1", "2001:db8::1"))
-    port = WebRtcPort(config, certificate=CERTIFICATE)
+    port = LiveBench(config).port
     await port.start()
     number = port.addresses[0][1]
     assert port.candidates() == (
@@ -256,7 +259,7 @@ async def test_candidates_name_the_advertised_addresses_and_the_bound_port() -> 
 async def test_a_port_mapping_is_advertised_in_place_of_the_bound_port() -> None:
     """An address may come with a port of its own, for a gateway behind a one-to-one mapping."""
     config = WebRtcConfig(listen=("127.0.0.1",), advertised=(("203.0.113.1", 30000), "192.0.2.1"))
-    port = WebRtcPort(config, certificate=CERTIFICATE)
+    port = LiveBench(config).port
     await port.start()
     assert port.candidates() == (
         "1 1 udp 2130706431 203.0.113.1 30000 typ host",
@@ -267,7 +270,7 @@ async def test_a_port_mapping_is_advertised_in_place_of_the_bound_port() -> None
 
 async def test_a_wildcard_is_advertised_as_an_address_one_can_reach() -> None:
     """0.0.0.0 is never offered."""
-    port = WebRtcPort(WebRtcConfig(listen=("0.0.0.0",)), certificate=CERTIFICATE)
+    port = LiveBench(WebRtcConfig(listen=("0.0.0.0",))).port
     await port.start()
     [candidate] = port.candidates()
     assert " 0.0.0.0 " not in candidate
@@ -281,7 +284,7 @@ async def test_ipv4_and_ipv6_share_one_port_number() -> None:
             probe.bind(("::1", 0))
     except OSError:
         pytest.skip("this machine has no IPv6 loopback")
-    port = WebRtcPort(WebRtcConfig(listen=("127.0.0.1", "::1")), certificate=CERTIFICATE)
+    port = LiveBench(WebRtcConfig(listen=("127.0.0.1", "::1"), own_addresses=False)).port
     await port.start()
     assert [host for host, _ in port.addresses] == ["127.0.0.1", "::1"]
     assert len({number for _, number in port.addresses}) == 1
@@ -302,7 +305,7 @@ async def test_a_port_in_use_is_named() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as holder:
         holder.bind(("127.0.0.1", 0))
         number = holder.getsockname()[1]
-        port = WebRtcPort(WebRtcConfig(listen=("127.0.0.1",), port=number), certificate=CERTIFICATE)
+        port = LiveBench(WebRtcConfig(listen=("127.0.0.1",), port=number)).port
         with pytest.raises(MediaError) as error:
             await port.start()
     assert f"127.0.0.1 port {number}/udp" in error.value.reason
@@ -311,7 +314,7 @@ async def test_a_port_in_use_is_named() -> None:
 
 async def test_an_address_of_another_machine_is_named() -> None:
     """So is one that is not ours."""
-    port = WebRtcPort(WebRtcConfig(listen=("127.0.0.1", "203.0.113.1")), certificate=CERTIFICATE)
+    port = LiveBench(WebRtcConfig(listen=("127.0.0.1", "203.0.113.1"))).port
     with pytest.raises(MediaError, match=r"203\.0\.113\.1"):
         await port.start()
     assert port.addresses == ()
@@ -320,7 +323,7 @@ async def test_an_address_of_another_machine_is_named() -> None:
 async def test_closing_the_port_closes_every_leg() -> None:
     """Tidy, and twice over harmless."""
     states: list[Any] = []
-    port = WebRtcPort(WebRtcConfig(listen=("127.0.0.1",)), certificate=CERTIFICATE)
+    port = LiveBench(WebRtcConfig(listen=("127.0.0.1",), own_addresses=False)).port
     await port.start()
     leg = port.open_leg(lambda state, reason: states.append(state))
     leg.set_remote("peer", "p" * 22, PEER_CONTEXT.fingerprints, "active")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 from random import Random
 
 import pytest
 
-from gateway.media.embedded.rtp.ports import PortPair, PortPool
+from gateway.media.embedded.plane.python import PythonPlane
+from gateway.media.embedded.rtp.ports import PortPool
 from gateway.media.engine import MediaError
-from tests.media.rtp_support import ManualClock
+from tests.media.plane_support import Handler
+from tests.media.rtp_support import ManualClock, ManualReactor
+from tests.media.webrtc_support import finished
 
 
 def free_range(pairs: int) -> tuple[int, int]:
@@ -30,24 +34,42 @@ def free_range(pairs: int) -> tuple[int, int]:
     raise AssertionError("no free ports on this machine")
 
 
-def pool_of(pairs: int, clock: ManualClock, seed: int = 1) -> PortPool:
+class Pairs:
+    """A pool and the plane that binds for it."""
+
+    def __init__(self, pool: PortPool) -> None:
+        self.pool = pool
+        clock = ManualClock()
+        self.plane = PythonPlane(ManualReactor(clock), clock)
+        finished(self.plane.start(Handler()))
+        self._ids = itertools.count(1)
+        self._open: dict[int, int] = {}
+
+    def acquire(self) -> int:
+        number = next(self._ids)
+        port = finished(self.pool.open(self.plane, number))
+        self._open[port] = number
+        return port
+
+    def release(self, port: int) -> None:
+        self.plane.close_port(self._open.pop(port))
+        self.pool.release(port)
+
+
+def pool_of(pairs: int, clock: ManualClock, seed: int = 1) -> Pairs:
     low, high = free_range(pairs)
-    return PortPool("127.0.0.1", low, high, random=Random(seed), clock=clock, rest=10.0)
-
-
-def give_back(pool: PortPool, pair: PortPair) -> None:
-    pair.close()
-    pool.release(pair)
+    return Pairs(PortPool("127.0.0.1", low, high, random=Random(seed), clock=clock, rest=10.0))
 
 
 def test_a_pair_is_an_even_port_and_the_next() -> None:
     """RFC 3550 section 11."""
     pool = pool_of(4, ManualClock())
-    pair = pool.acquire()
-    assert pair.port % 2 == 0
-    assert pair.rtp.getsockname()[1] == pair.port
-    assert pair.rtcp.getsockname()[1] == pair.port + 1
-    give_back(pool, pair)
+    port = pool.acquire()
+    assert port % 2 == 0
+    for number in (port, port + 1):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, pytest.raises(OSError, match="in use"):
+            probe.bind(("127.0.0.1", number))
+    pool.release(port)
 
 
 def test_an_exhausted_range_is_503() -> None:
@@ -57,37 +79,37 @@ def test_an_exhausted_range_is_503() -> None:
     with pytest.raises(MediaError) as raised:
         pool.acquire()
     assert raised.value.status == 503
-    assert pool.in_use == 3
+    assert pool.pool.in_use == 3
     for pair in pairs:
-        give_back(pool, pair)
-    assert pool.in_use == 0
+        pool.release(pair)
+    assert pool.pool.in_use == 0
 
 
 def test_a_released_pair_rests_before_it_is_used_again() -> None:
     """Late packets of the last call must not reach the next one."""
     clock = ManualClock()
     pool = pool_of(1, clock)
-    give_back(pool, pool.acquire())
+    pool.release(pool.acquire())
     with pytest.raises(MediaError):
         pool.acquire()
     clock.advance(9.9)
-    assert pool.free == 0
+    assert pool.pool.free == 0
     clock.advance(0.2)
-    give_back(pool, pool.acquire())
+    pool.release(pool.acquire())
 
 
 def test_a_port_that_somebody_else_has_is_passed_over() -> None:
     """Another program in the range costs one pair, not the call; neither half is left bound."""
     clock = ManualClock()
     low, high = free_range(2)
-    pool = PortPool("127.0.0.1", low, high, random=Random(3), clock=clock)
+    pool = Pairs(PortPool("127.0.0.1", low, high, random=Random(3), clock=clock))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind(("127.0.0.1", low + 1))
         pair = pool.acquire()
-        assert pair.port == low + 2
+        assert pair == low + 2
         with pytest.raises(MediaError):
             pool.acquire()
-    give_back(pool, pair)
+    pool.release(pair)
 
 
 def test_the_order_is_random() -> None:
@@ -95,18 +117,18 @@ def test_the_order_is_random() -> None:
     low, high = free_range(8)
     orders = []
     for seed in (1, 2):
-        pool = PortPool("127.0.0.1", low, high, random=Random(seed), clock=ManualClock())
+        pool = Pairs(PortPool("127.0.0.1", low, high, random=Random(seed), clock=ManualClock()))
         pairs = [pool.acquire() for _ in range(8)]
-        orders.append([pair.port for pair in pairs])
+        orders.append(pairs)
         for pair in pairs:
-            pair.close()
+            pool.release(pair)
     assert orders[0] != orders[1]
     assert sorted(orders[0]) == sorted(orders[1])
 
 
 def test_an_address_that_is_not_ours_is_an_error_of_its_own() -> None:
     """Not taken for an exhausted range."""
-    pool = PortPool("192.0.2.1", 42000, 42010, random=Random(1), clock=ManualClock())
+    pool = Pairs(PortPool("192.0.2.1", 42000, 42010, random=Random(1), clock=ManualClock()))
     with pytest.raises(MediaError) as raised:
         pool.acquire()
     assert raised.value.status == 500
@@ -115,5 +137,5 @@ def test_an_address_that_is_not_ours_is_an_error_of_its_own() -> None:
 
 def test_an_odd_first_port_is_not_used() -> None:
     """The first pair begins at the next even port."""
-    pool = PortPool("127.0.0.1", 42001, 42004, random=Random(1), clock=ManualClock())
-    assert pool.free == 1
+    pool = Pairs(PortPool("127.0.0.1", 42001, 42004, random=Random(1), clock=ManualClock()))
+    assert pool.pool.free == 1

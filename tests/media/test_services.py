@@ -9,24 +9,33 @@ import numpy as np
 import pytest
 
 from gateway.media.embedded.audio.codecs import CODECS, make_decoder
-from gateway.media.embedded.plane.inbound import Inbound
-from gateway.media.embedded.plane.packet import RtpPacket, timestamp_delta
-from gateway.media.embedded.plane.relay import Relay, Route
+from gateway.media.embedded.plane.packet import timestamp_delta
+from gateway.media.embedded.plane.values import FlowConfig
 from gateway.media.embedded.sources.pacer import Pacer
-from gateway.media.embedded.sources.players import LoopPlayer, loop_frames
-from gateway.media.embedded.sources.playing import Playing
+from gateway.media.embedded.sources.packets import Injected
+from gateway.media.embedded.sources.players import LoopPlayer, Playing, loop_frames, silence_in
 from gateway.media.engine import MediaError
 from sdp import Codec
 from tests.media.engine_support import frequency_of, until
-from tests.media.rtp_support import ManualClock, Recorder
+from tests.media.plane_support import OUT_SSRC, TARGET, Direction
+from tests.media.rtp_support import ManualClock
 
 
-def stream(clock_rate: int = 8000) -> tuple[Relay, Recorder]:
-    target = Recorder()
-    relay = Relay(Inbound(), target, 5, 100, 9000)
-    relay.route({0: Route(8000, 0)}, clock_rate)
-    relay.active = True
-    return relay, target
+class Outlet:
+    """A `players.Outlet` that puts packets on a stream."""
+
+    def __init__(self, clock_rate: int = 8000) -> None:
+        self.path = Direction(sequence_number=100)
+        self.path.plane.start_stream(TARGET, OUT_SSRC, 100, 777, clock_rate)
+        self.hears = True
+        self.rate_out = clock_rate
+        self.muted: list[bool] = []
+
+    def inject(self, packet: Injected) -> None:
+        self.path.plane.inject(TARGET, packet.payload_type, packet.marker, packet.payload, packet.advance)
+
+    def mute(self, value: bool) -> None:
+        self.muted.append(value)
 
 
 @pytest.mark.parametrize("codec", sorted(CODECS))
@@ -54,47 +63,78 @@ def test_silence_is_silent(codec: str) -> None:
 @pytest.mark.parametrize(("codec", "rate", "step"), [("pcmu", 8000, 160), ("opus", 48000, 960), ("g722", 8000, 160)])
 def test_a_tone_is_a_continuous_stream(codec: str, rate: int, step: int) -> None:
     """A marker first, then numbers by one and timestamps by 20 ms."""
-    relay, target = stream(rate)
-    clock = ManualClock()
-    player = LoopPlayer(relay, 7, rate, loop_frames(codec, 440, -16.0))
+    outlet, player = Outlet(rate), LoopPlayer(7, rate, loop_frames(codec, 440, -16.0))
     for _ in range(120):
-        assert player(clock.advance(0.02))
-    sent = target.sent
+        outlet.path.clock.advance(0.02)
+        outlet.inject(player.next())
+    sent = outlet.path.sent
     assert [packet.sequence_number for packet in sent] == list(range(100, 220))
     assert {timestamp_delta(b.timestamp, a.timestamp) for a, b in itertools.pairwise(sent)} == {step}
     assert [packet.marker for packet in sent] == [True] + [False] * 119
 
 
-def test_a_held_tone_goes_on_later_where_time_is_then() -> None:
+async def test_a_held_tone_goes_on_later_where_time_is_then() -> None:
     """Nothing is sent meanwhile, the timestamp follows the wall clock."""
-    relay, target = stream()
-    clock = ManualClock()
-    player = LoopPlayer(relay, 0, 8000, loop_frames("pcmu", 440, -16.0))
-    player(clock.advance(0.02))
-    relay.active = False
-    for _ in range(10):
-        player(clock.advance(0.02))
-    relay.active = True
-    player(clock.advance(0.02))
-    first, second = target.sent
+    outlet = Outlet()
+    pacer = Pacer(outlet.path.clock)
+    Playing(pacer, outlet).tone(Codec("PCMU", 8000, payload_type=0), 440, -16.0)
+    for step in range(12):
+        outlet.hears = step in (0, 11)
+        pacer.tick(outlet.path.clock.advance(0.02))
+    first, second = outlet.path.sent
     assert timestamp_delta(second.timestamp, first.timestamp) == 11 * 160
     assert (second.sequence_number, second.marker) == (first.sequence_number + 1, True)
+    pacer.close()
 
 
 def test_silence_yields_to_the_first_packet_of_the_peer() -> None:
-    """And starts again only when asked to."""
-    relay, target = stream()
-    clock = ManualClock()
-    player = LoopPlayer(relay, 0, 8000, loop_frames("pcmu", 0, 0.0), yields=True)
-    for _ in range(3):
-        assert player(clock.advance(0.02))
-    relay.receive_rtp(bytes(RtpPacket(0, 9, 50_000, 1, b"voice")), clock.advance(0.02))
-    assert not player(clock.advance(0.02))
-    assert len(target.sent) == 4
-    assert target.sent[-1].sequence_number == 103
+    """And starts again only after as long a time as before."""
+    path = Direction(sequence_number=100)
+    silence = silence_in(Codec("PCMU", 8000, payload_type=0), 1.0, 0.02)
+    assert silence is not None
+    path.plane.set_silence(TARGET, silence)
+    path.clock.advance(1.1)
+    before = len(path.sent)
+    assert before >= 3
+    path.receive(9, 50_000, payload=b"voice", after=0.0)
+    path.clock.advance(0.9)
+    assert len(path.sent) == before + 1
+    path.clock.advance(0.5)
+    assert len(path.sent) > before + 5
+    stamps = [packet.timestamp for packet in path.sent]
+    assert all(timestamp_delta(b, a) > 0 for a, b in itertools.pairwise(stamps))
+    numbers = [packet.sequence_number for packet in path.sent]
+    assert numbers == list(range(100, 100 + len(numbers)))
 
 
-def test_a_failing_player_does_not_silence_the_others(caplog: pytest.LogCaptureFixture) -> None:
+def test_keep_alive_is_as_rare_as_it_is_configured() -> None:
+    """Every five seconds one packet, stamped by the clock on the wall (RFC 6263)."""
+    path = Direction()
+    path.plane.set_silence(TARGET, silence_in(Codec("PCMU", 8000, payload_type=0), 1.0, 5.0))
+    path.clock.advance(31.0)
+    assert len(path.sent) in (5, 6)
+    gaps = {timestamp_delta(b.timestamp, a.timestamp) for a, b in itertools.pairwise(path.sent)}
+    assert all(abs(gap - 40_000) <= 200 for gap in gaps)
+
+
+def test_silence_of_many_flows_is_spread_over_time() -> None:
+    """A hundred held calls send at a hundred different moments."""
+    moments = set()
+    for flow in range(1, 101):
+        path = Direction()
+        path.plane._silences.clear()
+        path.plane.close_flow(TARGET)
+        path.plane.open_flow(flow + 10, TARGET, FlowConfig())
+        path.plane.set_destination(flow + 10, ("192.0.2.20", 5000), None)
+        path.plane.start_stream(flow + 10, OUT_SSRC, 1, 1, 8000)
+        path.plane.set_silence(flow + 10, silence_in(Codec("PCMU", 8000, payload_type=0), 1.0, 5.0))
+        while not path.sent:
+            path.clock.advance(0.01)
+        moments.add(round(path.clock.now, 2))
+    assert len(moments) > 80
+
+
+async def test_a_failing_player_does_not_silence_the_others(caplog: pytest.LogCaptureFixture) -> None:
     """It is taken off and logged."""
     pacer = Pacer(ManualClock())
     played: list[float] = []
@@ -106,12 +146,25 @@ def test_a_failing_player_does_not_silence_the_others(caplog: pytest.LogCaptureF
         played.append(now)
         return True
 
-    pacer._players.update({1: broken, 2: good})
+    pacer.add(broken)
+    pacer.add(good)
     pacer.tick(1.0)
     pacer.tick(2.0)
     assert played == [1.0, 2.0]
     assert len(pacer) == 1
     assert "a player failed" in caplog.text
+    pacer.close()
+
+
+async def test_players_are_spread_over_the_tick() -> None:
+    """A hundred of them are no burst every 20 ms (M19)."""
+    pacer = Pacer(ManualClock())
+    numbers = [pacer.add(lambda now: True) for _ in range(100)]
+    assert set(pacer.spread) == {10}
+    for number in numbers:
+        pacer.remove(number)
+    assert len(pacer) == 0
+    pacer.close()
 
 
 async def test_the_pace_makes_up_for_a_short_stall_and_leaves_out_a_long_one() -> None:
@@ -147,15 +200,14 @@ async def test_the_timer_runs_only_while_something_plays() -> None:
     pacer.add(once)
     async with asyncio.timeout(5):
         await done.wait()
-    await until(lambda: pacer._timer is None)
+    await until(lambda: len(pacer) == 0)
     assert len(pacer) == 0
 
 
 async def test_digits_that_cannot_be_sent_are_refused_with_their_status() -> None:
     """488 without events, 400 for no digit, 503 when too many wait."""
-    relay, _ = stream()
     pacer = Pacer(ManualClock())
-    playing = Playing(pacer, relay)
+    playing = Playing(pacer, Outlet())
     for digit, events, status in (("1", {}, 488), ("x", {8000: 101}, 400)):
         with pytest.raises(MediaError) as raised:
             playing.digit(digit, 100, events)
@@ -172,9 +224,8 @@ async def test_digits_that_cannot_be_sent_are_refused_with_their_status() -> Non
 
 async def test_an_unknown_codec_is_not_played() -> None:
     """A call whose codec is only forwarded gets no silence, and no error."""
-    relay, target = stream()
     pacer = Pacer(ManualClock())
-    Playing(pacer, relay).silence(Codec("G729", 8000, payload_type=18))
-    pacer.tick(1.0)
-    assert target.sent == []
+    g729 = Codec("G729", 8000, payload_type=18)
+    Playing(pacer, Outlet()).tone(g729, 440, -16.0)
     assert len(pacer) == 0
+    assert silence_in(g729, 1.0, 5.0) is None

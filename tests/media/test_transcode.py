@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 
 from gateway.media.embedded.audio.codecs import CODECS, make_decoder, make_encoder, narrowest_rate
 from gateway.media.embedded.audio.pcm import AudioError, Pcm, tone
+from gateway.media.embedded.audio.playout import LONGEST_DELAY, Playout
 from gateway.media.embedded.audio.resample import make_resampler
-from gateway.media.embedded.audio.transcode import TranscodeHandler, Transcoder
-from gateway.media.embedded.plane.inbound import Inbound
+from gateway.media.embedded.audio.transcode import Transcoder
 from gateway.media.embedded.plane.packet import RtpPacket, timestamp_delta
-from gateway.media.embedded.plane.relay import Relay, Route
+from gateway.media.embedded.plane.values import Action, Route
 from tests.media.engine_support import frequency_of
-from tests.media.rtp_support import ManualClock, Recorder
+from tests.media.plane_support import OUT_SSRC, TARGET, Direction
+from tests.media.rtp_support import ManualClock
 
 PAIRS = [pair for pair in itertools.product(sorted(CODECS), repeat=2) if pair[0] != pair[1]]
 CLOCKS = {"opus": 48000, "g722": 8000, "pcmu": 8000, "pcma": 8000}
@@ -38,25 +39,40 @@ def decoded(codec: str, parts: list[bytes]) -> tuple[Pcm, int]:
 
 
 class Path:
-    """A relay that transcodes payload type 1 into 2."""
+    """A direction whose payload type 1 is transcoded into 2, with a tick every 20 ms."""
 
     def __init__(self, source: str, target: str, frame_ms: int = 20) -> None:
-        self.clock, self.target = ManualClock(), Recorder()
-        self.relay = Relay(Inbound(), self.target, 5, 100, 9000)
-        self.handler = TranscodeHandler(Transcoder(source, target, frame_ms), 2)
         rate_in, rate_out = CLOCKS[source], CLOCKS[target]
-        self.relay.route({1: Route(rate_in, handler=self.handler, rate_out=rate_out)}, rate_out)
-        self.relay.active = True
+        routes = {1: Route(action=Action.PUNT, clock_rate=rate_in, rate_out=rate_out)}
+        self.path = Direction(routes, sequence_number=100)
+        self.path.plane.start_stream(TARGET, OUT_SSRC, 100, 9000, rate_out)
+        self.transcoder = Transcoder(source, target, 2, frame_ms)
         self.rate_in = rate_in
 
-    def receive(self, number: int, payload: bytes, frame_ms: int = 20, marker: bool = False) -> None:
+    @property
+    def clock(self) -> ManualClock:
+        return self.path.clock
+
+    def receive(self, number: int, payload: bytes, frame_ms: int = 20, *, late: float = 0.0) -> None:
+        """A packet, and the ticks until the next is due."""
         stamp = number * self.rate_in * frame_ms // 1000
-        packet = RtpPacket(1, number & 0xFFFF, stamp & 0xFFFFFFFF, 1, payload, marker)
-        self.relay.receive_rtp(bytes(packet), self.clock.advance(frame_ms / 1000))
+        self.path.receive(number, stamp, payload_type=1, payload=payload, after=late)
+        for _, packet in self.path.handler.packets:
+            self.transcoder.handle(packet, self.clock.now)
+        self.path.handler.packets.clear()
+        self.tick(frame_ms)
+
+    def tick(self, milliseconds: int) -> None:
+        self._owed = getattr(self, "_owed", 0) + milliseconds
+        while self._owed >= 20:
+            self._owed -= 20
+            self.clock.advance(0.02)
+            for made in self.transcoder.tick(self.clock.now):
+                self.path.plane.inject(TARGET, made.payload_type, made.marker, made.payload, made.advance)
 
     @property
     def sent(self) -> list[RtpPacket]:
-        return self.target.sent
+        return self.path.sent
 
     def gaps(self) -> list[int]:
         return [timestamp_delta(b.timestamp, a.timestamp) for a, b in zip(self.sent, self.sent[1:], strict=False)]
@@ -137,15 +153,23 @@ def test_the_narrowest_rate_is_used() -> None:
 
 
 @pytest.mark.parametrize(("source", "target"), [("opus", "pcmu"), ("pcmu", "g722")])
-def test_a_loss_stays_a_loss_where_packets_keep_their_length(source: str, target: str) -> None:
-    """The listener's own concealment does better than ours."""
+def test_a_loss_is_concealed_and_the_stream_goes_on(source: str, target: str) -> None:
+    """Two packets lost: no gap in numbers or time, and no silence where they were."""
     path = Path(source, target)
-    parts = payloads(source, 1000.0, 0.4)
-    for number in [0, 1, 4, 5]:
-        path.receive(number, parts[number])
+    parts = payloads(source, 1000.0, 1.0)
+    for number, part in enumerate(parts):
+        if number in (20, 21):
+            path.tick(20)
+        else:
+            path.receive(number, part)
     numbers = [packet.sequence_number for packet in path.sent]
-    assert numbers == [100, 101, 104, 105]
-    assert path.gaps() == [CLOCKS[target] // 50 * step for step in (1, 3, 1)]
+    assert numbers == list(range(100, 100 + len(numbers)))
+    assert len(numbers) >= len(parts) - 2
+    assert set(path.gaps()) == {CLOCKS[target] // 50}
+    assert path.transcoder.playout.concealed in (1, 2)
+    pcm, _ = decoded(target, [packet.payload for packet in path.sent])
+    frames = pcm[: len(numbers) * (len(pcm) // len(numbers))].reshape(len(numbers), -1).astype(float)
+    assert np.abs(frames[10:40]).max(axis=1).min() > 500
 
 
 @pytest.mark.parametrize(("frame_in", "frame_out"), [(20, 40), (40, 20), (20, 60), (60, 20), (30, 20), (10, 20)])
@@ -163,29 +187,72 @@ def test_packets_are_cut_to_the_length_that_is_wanted(frame_in: int, frame_out: 
     assert frequency_of(pcm, rate) == pytest.approx(1000.0, abs=2.0)
 
 
-def test_a_loss_is_concealed_where_packets_are_cut_afresh() -> None:
-    """Two of 20 ms lost while 40 ms go out: no gap in numbers or time, and no silence."""
-    path = Path("pcmu", "pcma", 40)
-    parts = payloads("pcmu", 1000.0, 0.6)
-    for number in [*range(10), *range(12, 24)]:
-        path.receive(number, parts[number])
-    assert set(path.gaps()) == {320}
-    assert [packet.sequence_number for packet in path.sent] == list(range(100, 112))
-    filled, _ = decoded("pcma", [path.sent[5].payload])
-    assert np.abs(filled).max() > 1000
-
-
 def test_a_long_silence_of_the_source_is_a_gap_in_time_only() -> None:
     """Discontinuous transmission: the timestamp jumps, the numbers do not."""
     path = Path("pcmu", "opus")
-    parts = payloads("pcmu", 1000.0, 0.2)
-    path.receive(0, parts[0])
-    path.clock.advance(0.4)
-    packet = RtpPacket(1, 1, 21 * 160, 1, parts[1], True)
-    path.relay.receive_rtp(bytes(packet), path.clock.now)
-    assert path.gaps() == [21 * 960]
-    assert [each.sequence_number for each in path.sent] == [100, 101]
-    assert path.sent[1].marker
+    parts = payloads("pcmu", 1000.0, 0.4)
+    for number in range(10):
+        path.receive(number, parts[number])
+    path.tick(400)
+    before = len(path.sent)
+    for number in range(10, 20):
+        path.receive(number, parts[number])
+    packets = path.sent
+    assert packets[before].marker
+    gap = timestamp_delta(packets[before].timestamp, packets[before - 1].timestamp)
+    assert 12 * 960 <= gap <= 21 * 960
+    assert [each.sequence_number for each in packets] == list(range(100, 100 + len(packets)))
+
+
+def test_packets_that_come_unevenly_are_played_evenly() -> None:
+    """Jitter of 60 ms: after it has been learned, a packet goes out at every tick, and none is missing."""
+    path = Path("pcmu", "pcma")
+    parts = payloads("pcmu", 1000.0, 4.0)
+    waiting: list[int] = []
+    for number, _ in enumerate(parts):
+        waiting.append(number)
+        if number % 4 == 3:
+            for each in waiting:
+                path.path.receive(each, each * 160, payload_type=1, payload=parts[each], after=0.0)
+                for _, packet in path.path.handler.packets:
+                    path.transcoder.handle(packet, path.clock.now)
+                path.path.handler.packets.clear()
+            waiting.clear()
+        path.tick(20)
+    assert 0.02 < path.transcoder.playout.delay <= LONGEST_DELAY
+    settled = path.sent[60:]
+    stamps = [packet.timestamp for packet in settled]
+    assert {timestamp_delta(b, a) for a, b in itertools.pairwise(stamps)} == {160}
+    pcm, rate = decoded("pcma", [packet.payload for packet in settled])
+    assert frequency_of(pcm, rate) == pytest.approx(1000.0, abs=2.0)
+
+
+def test_the_delay_shrinks_again_when_packets_come_evenly() -> None:
+    """What a bad minute has added does not stay for the rest of the call."""
+    playout = Playout(lambda payload: np.zeros(160, np.int16), 8000)
+    now, number = 0.0, 0
+    playout.delay = LONGEST_DELAY
+    for _ in range(1500):
+        playout.put(number & 0xFFFF, 1, b"x", now)
+        playout.frame(160, now)
+        number, now = number + 1, now + 0.02
+    assert playout.delay < LONGEST_DELAY / 2
+    assert playout.waiting < LONGEST_DELAY
+
+
+def test_a_packet_that_comes_too_late_raises_the_delay() -> None:
+    """And is not played."""
+    playout = Playout(lambda payload: np.zeros(160, np.int16), 8000)
+    for number in (1, 2, 4, 5):
+        playout.put(number, 1, b"x", number * 0.02)
+        playout.frame(160, number * 0.02)
+    before = playout.delay
+    for number in (6, 7, 8):
+        playout.put(number, 1, b"x", number * 0.02)
+        playout.frame(160, number * 0.02)
+    playout.put(3, 1, b"x", 0.17)
+    assert playout.late == 1
+    assert playout.delay > before
 
 
 @pytest.mark.parametrize("codec", ["opus", "g722"])
@@ -197,7 +264,7 @@ def test_a_decoder_survives_what_it_cannot_decode(codec: str) -> None:
     path.receive(1, b"")
     for number in range(2, len(parts)):
         path.receive(number, parts[number])
-    assert path.relay.inbound.discarded == 1
+    assert path.transcoder.playout.undecodable == 1
     pcm, rate = decoded("pcmu", [packet.payload for packet in path.sent])
     assert frequency_of(pcm, rate) == pytest.approx(1000.0, abs=2.0)
 
@@ -208,7 +275,7 @@ def test_garbage_between_good_packets_does_not_stop_opus() -> None:
     parts = payloads("opus", 1000.0, 1.5)
     for number, payload in enumerate(parts):
         path.receive(number, bytes([0xFF]) * 7 if number % 10 == 5 and number < 40 else payload)
-    assert path.relay.inbound.discarded == 4
+    assert path.transcoder.playout.undecodable == 4
     pcm, rate = decoded("pcmu", [packet.payload for packet in path.sent])
     assert frequency_of(pcm, rate) == pytest.approx(1000.0, abs=2.0)
 

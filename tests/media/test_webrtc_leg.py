@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.media.embedded.plane.packet import is_well_formed
 from gateway.media.embedded.webrtc.config import WebRtcConfig
 from gateway.media.embedded.webrtc.dtls import DtlsRole
-from gateway.media.embedded.webrtc.leg import LegState, is_well_formed_rtp
-from gateway.media.embedded.webrtc.states import TRANSITIONS, LegInput
+from gateway.media.embedded.webrtc.states import TRANSITIONS, LegInput, LegState
 from gateway.media.engine import MediaError
 from tests.media.test_dtls import client_hello
 from tests.media.webrtc_support import (
@@ -16,7 +16,6 @@ from tests.media.webrtc_support import (
     PEER_CONTEXT,
     Bench,
     Peer,
-    RecordingSink,
     binding_request,
     connected,
     rtp,
@@ -34,7 +33,7 @@ ELSEWHERE = ("203.0.113.9", 40000)
 def test_media_flows_both_ways_once_connected(role: str) -> None:
     """Either DTLS role: RTP and RTCP arrive decrypted, ours leave encrypted."""
     bench, leg, peer = connected(role=role)
-    leg.sink = sink = RecordingSink()
+    sink = bench.listen(leg)
     assert leg.ready
     peer.send_rtp(rtp(1))
     assert peer.srtp is not None
@@ -43,16 +42,16 @@ def test_media_flows_both_ways_once_connected(role: str) -> None:
     bench.deliver(rtcp)
     assert sink.rtp == [rtp(1)]
     assert sink.rtcp == [RTCP]
-    leg.send_rtp(rtp(7))
+    bench.send(leg, rtp(7))
     peer.pump()
-    assert peer.media == [rtp(7)]
-    leg.send_rtcp(RTCP)
+    assert [packet[12:] for packet in peer.media] == [rtp(7)[12:]]
+    bench.plane.send_rtcp(leg.flow, RTCP)
     [protected] = bench.socket.take(BROWSER)
     assert peer.srtp.unprotect_rtcp(protected) == RTCP
-    statistics = leg.statistics
-    assert (statistics.packets_received, statistics.bytes_received) == (1, 172)
-    assert (statistics.packets_sent, statistics.bytes_sent) == (1, 172)
-    assert statistics.discarded == {}
+    figures = bench.figures(leg)
+    assert (figures.packets_received, figures.octets_received) == (1, 172)
+    assert (figures.sent, figures.sent_octets) == (1, 160)
+    assert bench.discarded(leg) == {}
 
 
 def test_states_come_in_order_and_the_time_is_measured() -> None:
@@ -104,7 +103,7 @@ def test_a_bounded_number_of_early_datagrams_is_kept() -> None:
     peer.start()
     for _ in range(999):
         bench.deliver(b"\x16\xfe\xfd" + bytes(1000))
-    assert leg.statistics.discarded == {"early": 996}
+    assert bench.discarded(leg) == {"early": 996}
     leg.set_remote("peer", PASSWORD, PEER_CONTEXT.fingerprints, "passive")
     peer.pump()
     assert bench.states[-1] == (LegState.CONNECTED, "")
@@ -126,21 +125,18 @@ def test_media_before_dtls_is_dropped_and_counted() -> None:
     leg.set_remote("peer", PASSWORD, PEER_CONTEXT.fingerprints, "passive")
     bench.deliver(binding_request(leg))
     bench.deliver(rtp(1))
-    leg.send_rtp(rtp(1))
-    leg.send_rtcp(RTCP)
+    bench.send(leg, rtp(1))
+    bench.plane.send_rtcp(leg.flow, RTCP)
     assert not leg.ready
-    assert leg.statistics.discarded == {"not_ready": 3}
+    assert bench.discarded(leg) == {"not_ready": 3}
 
 
-def test_a_leg_without_a_sink_counts_what_it_drops() -> None:
-    """Packets that arrive before the engine has set its sink."""
+def test_a_leg_whose_packets_have_no_route_counts_what_it_drops() -> None:
+    """Packets that arrive before anything was agreed."""
     bench, leg, peer = connected()
+    bench.plane.route(leg.flow, None, {})
     peer.send_rtp(rtp(1))
-    assert peer.srtp is not None
-    rtcp = peer.srtp.protect_rtcp(RTCP)
-    assert rtcp is not None
-    bench.deliver(rtcp)
-    assert leg.statistics.discarded == {"no_sink": 2}
+    assert bench.discarded(leg) == {"no_route": 1}
 
 
 def test_descriptions_that_cannot_be_used_raise_media_error() -> None:
@@ -167,7 +163,7 @@ def test_a_wrong_certificate_fails_the_leg_and_yields_no_keys() -> None:
     peer.start()
     assert bench.states[-1] == (LegState.FAILED, "the peer's certificate does not match its fingerprint")
     assert not leg.ready
-    assert bench.port.table_sizes["addresses"] == 0
+    assert bench.addresses == 0
 
 
 # Timers
@@ -194,7 +190,7 @@ def test_set_up_fails_after_15_seconds_without_dtls() -> None:
         bench.deliver(binding_request(leg))
         bench.clock.advance(2)
     assert bench.states[-1] == (LegState.FAILED, "DTLS did not finish within 15 s")
-    assert bench.port.table_sizes["addresses"] == 0
+    assert bench.addresses == 0
 
 
 def test_a_time_out_says_what_went_wrong_in_dtls() -> None:
@@ -227,7 +223,7 @@ def test_silence_for_30_seconds_fails_a_connected_leg() -> None:
     bench.clock.advance(0.2)
     assert bench.states[-1] == (LegState.FAILED, "nothing was heard from the peer for 30 s")
     assert not leg.ready
-    assert bench.port.table_sizes["addresses"] == 0
+    assert bench.addresses == 0
     bench.deliver(binding_request(leg))
     assert bench.socket.take() == []
 
@@ -258,7 +254,7 @@ def test_forged_media_and_junk_do_not_keep_a_leg_alive() -> None:
 def test_one_timer_is_armed_however_many_packets_pass() -> None:
     """The packet path never re-arms."""
     bench, leg, peer = connected()
-    leg.sink = RecordingSink()
+    bench.listen(leg)
     for sequence in range(1, 1001):
         peer.send_rtp(rtp(sequence))
     assert bench.clock.pending == 1
@@ -284,7 +280,7 @@ def test_the_same_description_again_changes_nothing() -> None:
     leg.set_remote("peer", PASSWORD, PEER_CONTEXT.fingerprints, "active")
     assert leg.local_ufrag == ufrag
     assert bench.states == states
-    leg.sink = sink = RecordingSink()
+    sink = bench.listen(leg)
     peer.send_rtp(rtp(1))
     assert sink.rtp == [rtp(1)]
 
@@ -293,7 +289,7 @@ def test_an_ice_restart_by_the_peer_keeps_keys_and_media() -> None:
     """New ufrag: our credentials change, the old pair carries media until the new one is nominated."""
     bench, leg, peer = connected()
     old_ufrag, old_password = leg.local_ufrag, leg.local_password
-    leg.sink = sink = RecordingSink()
+    sink = bench.listen(leg)
     leg.set_remote("peer2", PASSWORD, PEER_CONTEXT.fingerprints, "passive")
     assert leg.local_ufrag != old_ufrag
     assert leg.state is LegState.CONNECTED
@@ -305,7 +301,7 @@ def test_an_ice_restart_by_the_peer_keeps_keys_and_media() -> None:
     assert leg.remote_address == ELSEWHERE
     assert bench.port.table_sizes["ufrags"] == 1
     peer.send_rtp(rtp(2))
-    assert bench.port.counters == {"unproved_media": 1}
+    assert bench.counters == {"unproved_media": 1}
     peer.source = ELSEWHERE
     peer.send_rtp(rtp(3))
     assert sink.rtp == [rtp(1), rtp(3)]
@@ -362,7 +358,7 @@ def test_a_failed_leg_comes_back_with_an_ice_restart_and_its_old_keys() -> None:
     leg.set_remote("peer2", PASSWORD, PEER_CONTEXT.fingerprints, "passive")
     bench.deliver(binding_request(leg), ELSEWHERE)
     assert [state for state, _ in bench.states[-3:]] == [LegState.FAILED, LegState.CHECKING, LegState.CONNECTED]
-    leg.sink = sink = RecordingSink()
+    sink = bench.listen(leg)
     peer.source = ELSEWHERE
     peer.send_rtp(rtp(1))
     assert sink.rtp == [rtp(1)]
@@ -371,7 +367,7 @@ def test_a_failed_leg_comes_back_with_an_ice_restart_and_its_old_keys() -> None:
 def test_a_new_fingerprint_means_new_keys() -> None:
     """The old association's packets are refused from that moment on."""
     bench, leg, peer = connected()
-    leg.sink = sink = RecordingSink()
+    sink = bench.listen(leg)
     forged = peer.send_rtp(rtp(1))
     sha512 = (("sha-512", "AB:" * 63 + "AB"),)
     leg.set_remote("peer2", PASSWORD, sha512, "passive")
@@ -410,9 +406,9 @@ def test_nomination_moves_media_to_the_new_address() -> None:
     bench, leg, peer = connected()
     bench.deliver(binding_request(leg), ELSEWHERE)
     bench.socket.take()
-    leg.send_rtp(rtp(1))
+    bench.send(leg, rtp(1))
     assert len(bench.socket.take(ELSEWHERE)) == 1
-    leg.sink = sink = RecordingSink()
+    sink = bench.listen(leg)
     peer.send_rtp(rtp(1))
     assert sink.rtp == [rtp(1)]
 
@@ -441,7 +437,7 @@ def test_close_says_goodbye_and_forgets_everything() -> None:
     assert bench.states[-1] == (LegState.CLOSED, "")
     assert bench.port.table_sizes == {"legs": 0, "ufrags": 0, "addresses": 0, "error_sources": 0}
     assert bench.clock.pending == 0
-    leg.send_rtp(rtp(1))
+    bench.send(leg, rtp(1))
     leg.restart_ice()
     leg.set_remote("other", PASSWORD, PEER_CONTEXT.fingerprints, "active")
     bench.deliver(check)
@@ -461,7 +457,7 @@ def test_a_leg_may_be_closed_from_its_own_state_handler(when: LegState) -> None:
         if state is when:
             leg.close()
 
-    leg = bench.port.open_leg(on_state)
+    leg = bench.open_leg(on_state)
     leg.set_remote("peer", PASSWORD, PEER_CONTEXT.fingerprints, "passive")
     if when is not LegState.CHECKING:
         peer = Peer(bench, leg, DtlsRole.ACTIVE)
@@ -470,7 +466,7 @@ def test_a_leg_may_be_closed_from_its_own_state_handler(when: LegState) -> None:
     assert seen[-2:] == [when, LegState.CLOSED]
     assert bench.port.table_sizes == {"legs": 0, "ufrags": 0, "addresses": 0, "error_sources": 0}
     assert bench.clock.pending == 0
-    assert "internal_error" not in bench.port.counters
+    assert "internal_error" not in bench.counters
 
 
 # The table
@@ -516,13 +512,13 @@ def test_failure_is_left_only_by_new_credentials_or_new_keys() -> None:
 )  # fmt: skip
 def test_rtp_headers_must_fit_their_packet(packet: bytes, fits: bool) -> None:
     """CSRC list, extension and padding lie within it (RFC 3550 section 5.1)."""
-    assert is_well_formed_rtp(packet) is fits
+    assert is_well_formed(packet) is fits
 
 
 def test_an_authentic_packet_with_an_impossible_padding_is_dropped() -> None:
     """Even the peer itself may send nonsense."""
-    _, leg, peer = connected()
-    leg.sink = sink = RecordingSink()
+    bench, leg, peer = connected()
+    sink = bench.listen(leg)
     peer.send_rtp(b"\xa0" + rtp(1, b"abc\xff")[1:])
     assert sink.rtp == []
-    assert leg.statistics.discarded == {"malformed": 1}
+    assert bench.discarded(leg) == {"malformed": 1}

@@ -18,10 +18,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.media.embedded.plane.srtp import SrtpKey, SrtpProfile, SrtpSession
+from gateway.media.embedded.plane.srtp import SrtpKey, SrtpProfile
+from gateway.media.embedded.plane.values import Address
 from gateway.media.embedded.webrtc.dtls import DtlsRole
-from gateway.media.embedded.webrtc.ice import Address
-from gateway.media.embedded.webrtc.leg import LegState, WebRtcLeg
+from gateway.media.embedded.webrtc.leg import WebRtcLeg
+from gateway.media.embedded.webrtc.states import LegState
+from tests.media.srtp_pair import SrtpSession
 from tests.media.test_dtls import CLIENT_HELLO_NULL_CIPHER, CLOSE_NOTIFY, FATAL_ALERT, client_hello
 from tests.media.test_ice import HEADER, with_fingerprint
 from tests.media.test_webrtc_leg_with_aiortc import FirstPackets, offer_from_aiortc, open_call
@@ -30,7 +32,6 @@ from tests.media.webrtc_support import (
     PEER_CONTEXT,
     Bench,
     Peer,
-    RecordingSink,
     binding_request,
     connected,
     rtp,
@@ -76,7 +77,7 @@ def test_a_spray_before_during_and_after_set_up_changes_nothing(role: str, sourc
     """From another host, and from another port of the browser's own host."""
     bench = Bench()
     leg = bench.open_leg()
-    leg.sink = sink = RecordingSink()
+    sink = bench.listen(leg)
 
     def spray() -> None:
         for _ in range(20):
@@ -95,14 +96,14 @@ def test_a_spray_before_during_and_after_set_up_changes_nothing(role: str, sourc
     for sequence in range(1, 51):
         spray() if sequence == 25 else None
         peer.send_rtp(rtp(sequence))
-        leg.send_rtp(rtp(sequence))
+        bench.send(leg, rtp(sequence))
     peer.pump()
     assert len(sink.rtp) == len(peer.media) == 50
     assert sink.rtcp == []
-    assert leg.statistics.discarded == {}
+    assert bench.discarded(leg) == {}
     assert len(bench.socket.take(source)) <= 5
     assert bench.port.table_sizes == {"legs": 1, "ufrags": 1, "addresses": 1, "error_sources": 1}
-    assert "internal_error" not in bench.port.counters
+    assert "internal_error" not in bench.counters
 
 
 def test_the_same_hello_from_the_proved_address_would_have_met_dtls() -> None:
@@ -122,8 +123,8 @@ def test_the_same_hello_from_the_proved_address_would_have_met_dtls() -> None:
 
 def test_a_thousand_forged_srtp_packets_from_the_proved_address_change_nothing() -> None:
     """Even with the source address forged: counted as unauthentic, and the next true packet passes."""
-    _, leg, peer = connected()
-    leg.sink = sink = RecordingSink()
+    bench, leg, peer = connected()
+    sink = bench.listen(leg)
     true = peer.send_rtp(rtp(1))
     for number in range(1000):
         forged = bytearray(true)
@@ -132,19 +133,19 @@ def test_a_thousand_forged_srtp_packets_from_the_proved_address_change_nothing()
         peer.bench.deliver(bytes(forged))
     peer.send_rtp(rtp(2))
     assert sink.rtp == [rtp(1), rtp(2)]
-    assert leg.statistics.discarded == {"authentication": 1000}
+    assert bench.discarded(leg) == {"authentication": 1000}
     assert leg.state is LegState.CONNECTED
 
 
 def test_recorded_media_and_rtcp_played_back_are_refused() -> None:
     """Replay from the proved address: every copy is counted, none delivered."""
     bench, leg, peer = connected()
-    leg.sink = sink = RecordingSink()
+    sink = bench.listen(leg)
     recorded = [peer.send_rtp(rtp(sequence)) for sequence in range(1, 101)]
     for datagram in recorded * 3:
         bench.deliver(datagram)
     assert len(sink.rtp) == 100
-    assert leg.statistics.discarded == {"replay": 300}
+    assert bench.discarded(leg) == {"replay": 300}
 
 
 def test_a_recorded_check_played_back_from_elsewhere_takes_the_media_nowhere_for_long() -> None:
@@ -154,7 +155,7 @@ def test_a_recorded_check_played_back_from_elsewhere_takes_the_media_nowhere_for
     bench.deliver(recorded, ATTACKER)
     bench.deliver(binding_request(leg), BROWSER)
     bench.socket.take()
-    leg.send_rtp(rtp(1))
+    bench.send(leg, rtp(1))
     assert bench.socket.take(ATTACKER) == []
     assert len(bench.socket.take(BROWSER)) == 1
 
@@ -167,13 +168,13 @@ def test_one_leg_cannot_speak_on_another_legs_keys() -> None:
     second = Peer(bench, other, DtlsRole.ACTIVE, ATTACKER)
     second.check()
     second.start()
-    leg.sink, other.sink = RecordingSink(), RecordingSink()
+    bench.listen(leg), bench.listen(other)
     assert peer.srtp is not None
     stolen = peer.srtp.protect(rtp(1))
     assert stolen is not None
     bench.deliver(stolen, ATTACKER)
-    assert leg.sink.rtp == other.sink.rtp == []
-    assert other.statistics.discarded == {"authentication": 1}
+    assert bench.sinks[leg.flow].rtp == bench.sinks[other.flow].rtp == []
+    assert bench.discarded(other) == {"authentication": 1}
 
 
 KINDS = [6, 8, 9, 0x20, 0x24, 0x25, 0x8028, 0x802A, 0x7FFF]
@@ -212,10 +213,10 @@ def test_malformed_stun_at_any_time_changes_nothing(datagrams: list[bytes]) -> N
     bench.socket.take(ATTACKER)
     peer.start()
     spray()
-    leg.sink = sink = RecordingSink()
+    sink = bench.listen(leg)
     peer.send_rtp(rtp(1))
     assert sink.rtp == [rtp(1)]
-    assert "internal_error" not in bench.port.counters
+    assert "internal_error" not in bench.counters
 
 
 def test_memory_stays_bounded_under_a_flood() -> None:
@@ -241,7 +242,7 @@ def test_memory_stays_bounded_under_a_flood() -> None:
     finally:
         tracemalloc.stop()
     assert grown < 512 * 1024
-    assert bench.port.table_sizes["addresses"] == 1
+    assert bench.addresses == 1
 
 
 # Over loopback, beside a real call
@@ -287,13 +288,14 @@ async def spraying(target: tuple[str, int], weapons: list[bytes]) -> AsyncIterat
 @pytest.mark.parametrize("setup", ["passive", "active"])
 async def test_an_aiortc_call_connects_and_flows_under_a_spray(setup: str) -> None:
     """Four sockets spray from before the offer to the end; the call does not notice."""
-    port, leg, reached = await open_call()
-    leg.sink = sink = FirstPackets(75)
+    bench, leg, reached = await open_call()
+    sink = FirstPackets(75)
+    bench.listen(leg, sink)
     try:
-        async with spraying(port.addresses[0], arsenal(leg)) as counts:
+        async with spraying(bench.port.addresses[0], arsenal(leg)) as counts:
             await asyncio.sleep(0.1)
             before = counts["sent"]
-            peer = await offer_from_aiortc(port, leg, setup)
+            peer = await offer_from_aiortc(bench.port, leg, setup)
             try:
                 await asyncio.wait_for(reached[LegState.CONNECTED].wait(), 15)
                 await asyncio.wait_for(sink.enough.wait(), 15)
@@ -301,9 +303,9 @@ async def test_an_aiortc_call_connects_and_flows_under_a_spray(setup: str) -> No
                 await peer.close()
         assert 0 < before < counts["sent"]
         assert counts["sent"] > 500
-        assert leg.statistics.discarded == {}
-        assert "internal_error" not in port.counters
+        assert bench.discarded(leg) == {}
+        assert "internal_error" not in bench.counters
         assert counts["received"] <= 5 * 15
-        assert {"unproved_media", "unproved_dtls", "stun_malformed", "stun_bad_integrity"} <= set(port.counters)
+        assert {"unproved_media", "unproved_dtls", "stun_malformed", "stun_bad_integrity"} <= set(bench.counters)
     finally:
-        port.close()
+        bench.close()

@@ -9,39 +9,35 @@ import uvloop
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import AudioStreamTrack
 
-from gateway.media.embedded.webrtc.config import WebRtcConfig
-from gateway.media.embedded.webrtc.leg import LegState, WebRtcLeg
+from gateway.media.embedded.plane.values import MediaPacket
+from gateway.media.embedded.webrtc.leg import WebRtcLeg
 from gateway.media.embedded.webrtc.port import WebRtcPort
-from tests.media.webrtc_support import answer_for, remote_of, rtp
+from gateway.media.embedded.webrtc.states import LegState
+from tests.media.webrtc_support import LiveBench, RecordingSink, answer_for, remote_of, rtp
 
 
-class FirstPackets:
+class FirstPackets(RecordingSink):
     """A sink that tells when `wanted` RTP packets have come."""
 
     def __init__(self, wanted: int) -> None:
-        self.rtp: list[bytes] = []
-        self.rtcp: list[bytes] = []
+        super().__init__()
         self.wanted = wanted
         self.enough = asyncio.Event()
 
-    def receive_rtp(self, packet: bytes, now: float) -> None:
-        self.rtp.append(packet)
+    def media(self, packet: MediaPacket) -> None:
+        super().media(packet)
         if len(self.rtp) >= self.wanted:
             self.enough.set()
-
-    def receive_rtcp(self, packet: bytes, now: float) -> None:
-        self.rtcp.append(packet)
 
 
 Reached = dict[LegState, asyncio.Event]
 
 
-async def open_call() -> tuple[WebRtcPort, WebRtcLeg, Reached]:
+async def open_call() -> tuple[LiveBench, WebRtcLeg, Reached]:
     """A port on loopback with one leg, and its states as they come."""
-    port = WebRtcPort(WebRtcConfig(listen=("127.0.0.1",)))
-    await port.start()
+    bench = await LiveBench.start()
     reached = {state: asyncio.Event() for state in LegState}
-    return port, port.open_leg(lambda state, reason: reached[state].set()), reached
+    return bench, bench.open_leg(lambda state, reason: reached[state].set()), reached
 
 
 async def offer_from_aiortc(port: WebRtcPort, leg: WebRtcLeg, setup: str) -> RTCPeerConnection:
@@ -58,20 +54,19 @@ async def offer_from_aiortc(port: WebRtcPort, leg: WebRtcLeg, setup: str) -> RTC
 @pytest.mark.parametrize("setup", ["passive", "active"])
 async def test_aiortc_connects_and_media_flows_both_ways(setup: str) -> None:
     """In either DTLS role, aiortc's audio arrives decrypted and ours is counted by aiortc."""
-    port, leg, reached = await open_call()
-    peer = await offer_from_aiortc(port, leg, setup)
+    bench, leg, reached = await open_call()
+    peer = await offer_from_aiortc(bench.port, leg, setup)
     try:
         sink = FirstPackets(10)
-        leg.sink = sink
+        bench.listen(leg, sink)
         await asyncio.wait_for(reached[LegState.CONNECTED].wait(), 10)
         await asyncio.wait_for(sink.enough.wait(), 10)
-        assert all(packet[0] == 0x80 or packet[0] == 0x90 for packet in sink.rtp)
         assert {packet[1] & 0x7F for packet in sink.rtp} == {0}
         assert leg.ready
         received = 0
         async with asyncio.timeout(10):
             for sequence in range(1, 500):
-                leg.send_rtp(rtp(sequence, ssrc=305419896))
+                bench.send(leg, rtp(sequence))
                 await asyncio.sleep(0.02)
                 stats = await peer.getStats()
                 received = next((s.packetsReceived for s in stats.values() if s.type == "inbound-rtp"), 0)
@@ -82,7 +77,7 @@ async def test_aiortc_connects_and_media_flows_both_ways(setup: str) -> None:
     finally:
         await peer.close()
         leg.close()
-        port.close()
+        bench.close()
 
 
 def test_the_same_holds_on_uvloop() -> None:
@@ -93,14 +88,14 @@ def test_the_same_holds_on_uvloop() -> None:
 
 async def test_a_peer_that_closes_ends_the_leg_at_once() -> None:
     """aiortc's close_notify reaches the leg as a failure, long before the liveness timer."""
-    port, leg, reached = await open_call()
-    peer = await offer_from_aiortc(port, leg, "passive")
+    bench, leg, reached = await open_call()
+    peer = await offer_from_aiortc(bench.port, leg, "passive")
     try:
         sink = FirstPackets(1)
-        leg.sink = sink
+        bench.listen(leg, sink)
         await asyncio.wait_for(sink.enough.wait(), 10)
         await peer.close()
         await asyncio.wait_for(reached[LegState.FAILED].wait(), 5)
         assert not leg.ready
     finally:
-        port.close()
+        bench.close()

@@ -2,68 +2,36 @@
 
 from __future__ import annotations
 
-import heapq
+import asyncio
 import itertools
 import random
-from collections.abc import Callable
+import time
+from collections import Counter
+from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any, TypeVar
 
 from aioice import stun
 
-from gateway.media.embedded.plane.srtp import SrtpSession
+from gateway.media.embedded.plane.python import PythonPlane
+from gateway.media.embedded.plane.shared import SharedPort
+from gateway.media.embedded.plane.srtp import WORKSPACE
+from gateway.media.embedded.plane.values import Action, Address, FlowSnapshot, MediaPacket, Route
 from gateway.media.embedded.webrtc.certificate import DtlsCertificate
 from gateway.media.embedded.webrtc.config import WebRtcConfig
 from gateway.media.embedded.webrtc.dtls import DtlsAssociation, DtlsContext, DtlsRole, DtlsState
-from gateway.media.embedded.webrtc.ice import Address
-from gateway.media.embedded.webrtc.leg import LegState, WebRtcLeg
-from gateway.media.embedded.webrtc.port import PortPath, WebRtcPort
+from gateway.media.embedded.webrtc.leg import WebRtcLeg
+from gateway.media.embedded.webrtc.port import WebRtcPort
+from gateway.media.embedded.webrtc.states import LegState, StateHandler
+from tests.media.rtp_support import ManualClock, ManualReactor
+from tests.media.srtp_pair import SrtpSession
 
+T = TypeVar("T")
 BROWSER: Address = ("192.0.2.10", 50000)
 CERTIFICATE = DtlsCertificate.generate(datetime.now(UTC), timedelta(days=30), "gateway")
 PEER_CERTIFICATE = DtlsCertificate.generate(datetime.now(UTC), timedelta(days=30), "browser")
 PEER_CONTEXT = DtlsContext(PEER_CERTIFICATE, WebRtcConfig().srtp_profiles)
 CONTEXT = DtlsContext(CERTIFICATE, WebRtcConfig().srtp_profiles)
-
-
-class ManualTimer:
-    """One entry of a `ManualClock`."""
-
-    def __init__(self, when: float, callback: Callable[[], None]) -> None:
-        self.when, self.callback, self.cancelled = when, callback, False
-
-    def cancel(self) -> None:
-        self.cancelled = True
-
-
-class ManualClock:
-    """A clock that only `advance` moves; timers run in order on the way."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self._timers: list[tuple[float, int, ManualTimer]] = []
-        self._order = itertools.count()
-
-    def __call__(self) -> float:
-        return self.now
-
-    def call_at(self, when: float, callback: Callable[[], None]) -> ManualTimer:
-        timer = ManualTimer(when, callback)
-        heapq.heappush(self._timers, (when, next(self._order), timer))
-        return timer
-
-    def advance(self, seconds: float) -> None:
-        end = self.now + seconds
-        while self._timers and self._timers[0][0] <= end:
-            when, _, timer = heapq.heappop(self._timers)
-            if not timer.cancelled:
-                self.now = max(self.now, when)
-                timer.callback()
-        self.now = end
-
-    @property
-    def pending(self) -> int:
-        return sum(not timer.cancelled for _, _, timer in self._timers)
 
 
 class FakeSocket:
@@ -73,10 +41,19 @@ class FakeSocket:
         self.sent: list[tuple[bytes, Address]] = []
         self.refusing = False
 
-    def sendto(self, data: bytes, address: Address) -> int:
+    def getsockname(self) -> Address:
+        return "192.0.2.1", 4000
+
+    def recvfrom_into(self, buffer: memoryview) -> tuple[int, Any]:
+        raise BlockingIOError
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def sendto(self, data: bytes | memoryview, address: Address) -> int:
         if self.refusing:
             raise BlockingIOError
-        self.sent.append((data, address))
+        self.sent.append((bytes(data), address))
         return len(data)
 
     def take(self, address: Address | None = None) -> list[bytes]:
@@ -86,40 +63,149 @@ class FakeSocket:
 
 
 class RecordingSink:
-    """A `PacketSink` that keeps everything."""
+    """Keeps every packet of a flow."""
 
     def __init__(self) -> None:
         self.rtp: list[bytes] = []
         self.rtcp: list[bytes] = []
 
-    def receive_rtp(self, packet: bytes, now: float) -> None:
-        self.rtp.append(packet)
+    def media(self, packet: MediaPacket) -> None:
+        self.rtp.append(rtp(packet.sequence_number, packet.payload, payload_type=packet.payload_type))
 
-    def receive_rtcp(self, packet: bytes, now: float) -> None:
+    def take_rtcp(self, packet: bytes) -> None:
         self.rtcp.append(packet)
 
 
+def finished(coroutine: Coroutine[Any, Any, T]) -> T:
+    """What a coroutine gives that awaits nothing."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        value: T = stop.value
+        return value
+    raise AssertionError("it waits")
+
+
 class Bench:
-    """A port on a fake socket and a manual clock, and the states its legs went through."""
+    """A port on a fake socket and a manual clock, and the states its legs went through; a `PlaneHandler`."""
 
     def __init__(self, config: WebRtcConfig | None = None) -> None:
         self.clock = ManualClock()
         self.socket = FakeSocket()
+        self._begin(PythonPlane(ManualReactor(self.clock), self.clock, bind=lambda *_, **__: self.socket))
         self.port = WebRtcPort(
-            config or WebRtcConfig(),
+            config or WebRtcConfig(own_addresses=False),
+            plane=self.plane,
+            ids=itertools.count(1).__next__,
             clock=self.clock,
             random_bytes=random.Random(7).randbytes,
             schedule=self.clock.call_at,
             certificate=CERTIFICATE,
         )
-        self.path: PortPath = self.port.attach(cast(Any, self.socket))
-        self.states: list[tuple[LegState, str]] = []
+        finished(self.port.start())
 
-    def open_leg(self) -> WebRtcLeg:
-        return self.port.open_leg(lambda state, reason: self.states.append((state, reason)))
+    def _begin(self, plane: PythonPlane) -> None:
+        self.plane = plane
+        finished(plane.start(self))
+        self.states: list[tuple[LegState, str]] = []
+        self.legs: dict[int, WebRtcLeg] = {}
+        self.sinks: dict[int, RecordingSink] = {}
+
+    def open_leg(self, on_state: StateHandler | None = None) -> WebRtcLeg:
+        leg = self.port.open_leg(on_state or (lambda state, reason: self.states.append((state, reason))))
+        self.legs[leg.flow] = leg
+        self.listen(leg)
+        self.plane.start_stream(leg.flow, 0x11223344, 1, 0, 8000)
+        self.plane.set_open(leg.flow, True)
+        return leg
+
+    def listen(self, leg: WebRtcLeg, sink: RecordingSink | None = None) -> RecordingSink:
+        """Have everything the leg's peer sends kept."""
+        self.sinks[leg.flow] = sink or RecordingSink()
+        self.plane.route(leg.flow, leg.flow, {0: Route(action=Action.PUNT, clock_rate=8000)})
+        return self.sinks[leg.flow]
 
     def deliver(self, data: bytes, source: Address = BROWSER) -> None:
-        self.path.datagram_received(data, source)
+        size = WORKSPACE.put(data)
+        port = next(iter(self.plane._ports.values()))
+        assert isinstance(port, SharedPort)
+        port.paths[0].datagram(size, source, self.clock())
+
+    def send(self, leg: WebRtcLeg, packet: bytes) -> None:
+        """The payload of a packet, on the leg's outgoing stream."""
+        self.plane.inject(leg.flow, 0, False, packet[12:], 160)
+
+    def figures(self, leg: WebRtcLeg) -> FlowSnapshot:
+        return finished(self.plane.snapshot([leg.flow]))[leg.flow]
+
+    def discarded(self, leg: WebRtcLeg) -> dict[str, int]:
+        """Everything of the leg that was dropped, on either way."""
+        figures = self.figures(leg)
+        total = Counter(leg.discarded) + Counter(figures.discarded) + Counter(figures.unsent)
+        return dict(total)
+
+    @property
+    def counters(self) -> dict[str, int]:
+        return {**self.port.counters, **finished(self.plane.counters())}
+
+    @property
+    def addresses(self) -> int:
+        """Addresses admitted in the plane."""
+        port = next(iter(self.plane._ports.values()))
+        assert isinstance(port, SharedPort)
+        return sum([len(path.flows) for path in port.paths])
+
+    # PlaneHandler
+
+    def stun(self, path: int, source: Address, data: bytes, now: float) -> None:
+        self.port.stun(path, source, data, now)
+
+    def dtls(self, flow: int, path: int, source: Address, data: bytes, now: float) -> None:
+        self.legs[flow].receive_dtls(data, now)
+
+    def rtcp(self, flow: int, path: int, source: Address, packet: bytes, now: float) -> None:
+        self.sinks[flow].take_rtcp(packet)
+
+    def media(self, flow: int, packet: MediaPacket, now: float) -> None:
+        self.sinks[flow].media(packet)
+
+    def stranger(self, flow: int, path: int, source: Address, data: bytes, heard: float, now: float) -> None:
+        raise AssertionError("browsers have no strangers")
+
+    def source_learned(self, flow: int, source: Address, now: float) -> None:
+        raise AssertionError("browsers have pairs")
+
+    def run_began(self, flow: int, ssrc: int, generation: int, now: float) -> None: ...
+
+    def idle(self, flow: int, silent: float) -> None:
+        self.legs[flow].idle(silent)
+
+    def lost(self, reason: str) -> None: ...
+
+    def restarted(self) -> None: ...
+
+
+class LiveBench(Bench):
+    """The same on real sockets and the real clock; `await start()`, `close()`."""
+
+    def __init__(self, config: WebRtcConfig | None = None) -> None:
+        self._begin(PythonPlane(asyncio.get_running_loop(), time.monotonic))
+        self.port = WebRtcPort(
+            config or WebRtcConfig(own_addresses=False),
+            plane=self.plane,
+            ids=itertools.count(1).__next__,
+            certificate=CERTIFICATE,
+        )
+
+    @classmethod
+    async def start(cls, config: WebRtcConfig | None = None) -> LiveBench:
+        made = cls(config)
+        await made.port.start()
+        return made
+
+    def close(self) -> None:
+        self.port.close()
+        finished(self.plane.close())
 
 
 def binding_request(
@@ -242,7 +328,7 @@ def answer_for(offer: str, port: WebRtcPort, leg: WebRtcLeg, setup: str = "passi
         "a=sendrecv",
         "a=rtcp-mux",
         f"a=rtpmap:{payload_type} {name}",
-        "a=ssrc:305419896 cname:gateway",
+        "a=ssrc:287454020 cname:gateway",
         "a=msid:gateway audio",
         *(f"a=candidate:{candidate}" for candidate in port.candidates()),
         "a=end-of-candidates",

@@ -8,14 +8,14 @@ from random import Random
 from typing import TypeVar
 
 from gateway.media.embedded.audio.codecs import CODECS
-from gateway.media.embedded.plane.srtp import SrtpKey, SrtpKeyError, SrtpProfile
+from gateway.media.embedded.plane.srtp import SrtpKey, SrtpProfile
+from gateway.media.embedded.rtp.keys import is_usable
 from gateway.media.embedded.settings import EmbeddedConfig
 from gateway.media.embedded.webrtc.certificate import usable_fingerprints
 from gateway.media.engine import Kind, MediaError, Party
 from sdp import (
     Codec,
     CodecPolicy,
-    IceParameters,
     MediaDescription,
     Plan,
     SessionDescription,
@@ -23,7 +23,7 @@ from sdp import (
     read_codecs,
     transport_section,
 )
-from sdp.attributes import Crypto, CryptoKey, Fingerprint, SetupRole
+from sdp.attributes import Crypto, Fingerprint
 from sdp.errors import SdpError
 
 T = TypeVar("T")
@@ -120,64 +120,23 @@ def codec_policy(config: EmbeddedConfig, kind: Kind, prefer: tuple[str, ...]) ->
     )
 
 
-@dataclass(frozen=True, slots=True)
-class WebRtcSide:
-    """Our ICE agent and certificate as a description shows them."""
-
-    ufrag: str
-    password: str = field(repr=False)
-    candidates: tuple[str, ...]
-    fingerprints: tuple[tuple[str, str], ...]
-
-
-def webrtc_plan(
-    side: WebRtcSide,
-    identity: Identity,
-    policy: CodecPolicy,
-    previous: SessionDescription | None,
-    role: SetupRole = SetupRole.PASSIVE,
+def media_plan(
+    transport: TransportPlan, kind: Kind, identity: Identity, policy: CodecPolicy, previous: SessionDescription | None
 ) -> Plan:
-    """What browsers are told; `role` is our DTLS role, the one agreed before where there is one."""
-    words = side.candidates[0].split()
-    transport = TransportPlan(
-        address=words[4],
-        port=int(words[5]),
-        rtcp_mux=True,
-        ice=IceParameters(side.ufrag, side.password, side.candidates, lite=True),
-        fingerprints=tuple([Fingerprint(algorithm, digest) for algorithm, digest in side.fingerprints]),
-        setup=role,
-    )
+    """Our side of a description for a party of that kind."""
+    webrtc = kind is Kind.WEBRTC
     return Plan(
-        kind="webrtc",
+        kind="webrtc" if webrtc else "sdes" if kind is Kind.SDES else "rtp",
         transports=(transport,),
-        address=words[4],
+        address=transport.address,
         session_id=identity.session_id,
         media=("audio",),
         of_each_kind=1,
         codecs=policy,
         previous=previous,
-        cname=identity.cname,
-        stream=identity.stream,
-        ssrcs=(identity.ssrc,),
-    )
-
-
-def rtp_plan(
-    kind: Kind, address: str, port: int, identity: Identity, policy: CodecPolicy, previous: SessionDescription | None
-) -> Plan:
-    """What phones are told."""
-    crypto = tuple(
-        [Crypto(tag, key.profile.suite, (CryptoKey(key.material),)) for tag, key in enumerate(identity.keys, start=1)]
-    )
-    return Plan(
-        kind="sdes" if kind is Kind.SDES else "rtp",
-        transports=(TransportPlan(address=address, port=port, rtcp_port=port + 1, crypto=crypto),),
-        address=address,
-        session_id=identity.session_id,
-        media=("audio",),
-        of_each_kind=1,
-        codecs=policy,
-        previous=previous,
+        cname=identity.cname if webrtc else "",
+        stream=identity.stream if webrtc else "",
+        ssrcs=(identity.ssrc,) if webrtc else (),
     )
 
 
@@ -212,22 +171,3 @@ def require_usable(config: EmbeddedConfig, kind: Kind, offer: SessionDescription
         keys = [crypto for media in audio for crypto in media.all(Crypto)]
         if not any(crypto.suite in config.srtp_suites and is_usable(crypto) for crypto in keys):
             raise MediaError("the offer has no a=crypto that can be used", 488)
-
-
-def srtp_key(crypto: Crypto) -> SrtpKey:
-    """The key of an a=crypto; raises SrtpKeyError."""
-    profile = SrtpProfile.from_suite(crypto.suite)
-    if profile is None:
-        raise SrtpKeyError("unsupported crypto suite")
-    if crypto.session_parameters or len(crypto.keys) != 1 or crypto.keys[0].mki is not None:
-        raise SrtpKeyError("session parameters, several keys and master key identifiers are not supported")
-    return SrtpKey(profile, crypto.keys[0].key_and_salt)
-
-
-def is_usable(crypto: Crypto) -> bool:
-    """Whether packets protected with that key could be read."""
-    try:
-        srtp_key(crypto)
-    except SrtpKeyError:
-        return False
-    return True

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from random import Random, SystemRandom
+from typing import TypeVar
 
 from gateway.media.delivery import EventDelivery
+from gateway.media.embedded.addresses import reachable
 from gateway.media.embedded.audio.codecs import CODECS
-from gateway.media.embedded.party import Workshop
+from gateway.media.embedded.flows import FlowTable
+from gateway.media.embedded.party import PartyMedia
+from gateway.media.embedded.plane.protocol import Plane, PlaneError
+from gateway.media.embedded.plane.python import PythonPlane
+from gateway.media.embedded.resources import Resources
 from gateway.media.embedded.rtp.ports import PortPool
 from gateway.media.embedded.session import Session
-from gateway.media.embedded.settings import EmbeddedConfig, advertised_address
+from gateway.media.embedded.settings import EmbeddedConfig
 from gateway.media.embedded.sources.pacer import Pacer
 from gateway.media.embedded.sources.players import SERVICES, prepare_loops
 from gateway.media.embedded.webrtc.port import WebRtcPort
-from gateway.media.engine import CallStatistics, Capabilities, EventHandler, MediaError, Party
+from gateway.media.engine import CallStatistics, Capabilities, EventHandler, MediaError, MediaFailed, Party
 
+T = TypeVar("T")
 logger = logging.getLogger("gateway.media")
 
 SWEEP = 0.5
@@ -37,21 +45,36 @@ class EmbeddedEngine:
         *,
         clock: Callable[[], float] = time.monotonic,
         random: Random | None = None,
+        make_plane: Callable[[], Plane] | None = None,
     ) -> None:
-        """`clock` gives monotonic seconds; `random` draws keys, so it must be a SystemRandom outside tests."""
+        """`clock` gives monotonic seconds; `random` draws keys, so it must be a SystemRandom outside tests.
+
+        `make_plane` makes the packet plane, None: the one in this process.
+        """
         self.config = config or EmbeddedConfig()
         self._clock = clock
         self._random = random or SystemRandom()
+        self._make_plane = make_plane or self._python_plane
         self._delivery = EventDelivery()
         self._sessions: dict[str, Session] = {}
         self._sweeper: asyncio.TimerHandle | None = None
-        self._port: WebRtcPort | None = None
-        self._shop: Workshop | None = None
+        self._sweeping: asyncio.Task[None] | None = None
+        self._binding: asyncio.Future[None] | None = None
+        self._resources: Resources | None = None
+
+    def _python_plane(self) -> Plane:
+        return PythonPlane(asyncio.get_running_loop(), self._clock)
 
     @property
     def capabilities(self) -> Capabilities:
+        resources = self._resources
         return Capabilities(
-            early_answer=True, services=SERVICES, transcodes=CODECS if self.config.transcode else frozenset()
+            early_answer=True,
+            services=SERVICES,
+            transcodes=CODECS if self.config.transcode else frozenset(),
+            create_offer=True,
+            join=True,
+            loopback_only=resources is not None and resources.port.loopback_only,
         )
 
     @property
@@ -62,12 +85,12 @@ class EmbeddedEngine:
     @property
     def ports_in_use(self) -> int:
         """Pairs of RTP ports."""
-        return self._shop.pool.in_use if self._shop is not None else 0
+        return self._resources.pool.in_use if self._resources is not None else 0
 
     @property
     def players(self) -> int:
-        """Tones, silences and digits being played."""
-        return len(self._shop.pacer) if self._shop is not None else 0
+        """Tones, digits and transcoders at work."""
+        return len(self._resources.pacer) if self._resources is not None else 0
 
     def reports_received(self, call_id: str, tag: str) -> int:
         """RTCP packets read from a party; raises MediaError 481."""
@@ -80,56 +103,95 @@ class EmbeddedEngine:
     @property
     def port(self) -> WebRtcPort:
         """The one port of all browsers; raises MediaError before `start`."""
-        return self._workshop().port
+        return self._running().port
 
     def subscribe(self, handler: EventHandler) -> None:
         self._delivery.subscribe(handler)
 
     async def start(self) -> None:
         """Bind the browsers' port; raises MediaError 503 that names the address that would not."""
-        if self._shop is not None:
+        if self._resources is not None:
             return
         config = self.config
         # Encoded once, beside the loop: later the first tone of a codec would hold up every call's packets.
         await asyncio.to_thread(prepare_loops, config.tone_frequency, config.tone_level)
-        port = WebRtcPort(config.webrtc, clock=self._clock)
-        await port.start()
+        plane, flows, ids = self._make_plane(), FlowTable(self), itertools.count(1)
+        try:
+            await plane.start(flows)
+            port = WebRtcPort(config.webrtc, plane=plane, ids=ids.__next__, clock=self._clock)
+            flows.port = port
+            await port.start()
+        except BaseException:
+            await plane.close()
+            raise
         low, high = config.rtp_ports
-        pool = PortPool(config.rtp_host, low, high, random=self._random, clock=self._clock, rest=config.port_rest)
-        address = config.rtp_advertised or advertised_address(config.rtp_host)
-        self._shop = Workshop(
-            config, port, pool, Pacer(self._clock), self._clock, self._random, address, self._delivery.emit
+        self._resources = Resources(
+            config=config,
+            plane=plane,
+            flows=flows,
+            port=port,
+            pool=PortPool(config.rtp_host, low, high, random=self._random, clock=self._clock, rest=config.port_rest),
+            pacer=Pacer(self._clock),
+            clock=self._clock,
+            random=self._random,
+            ids=ids.__next__,
+            rtp_address=config.rtp_advertised or reachable(config.rtp_host),
+            emit=self._delivery.emit,
         )
         self._arm()
 
     async def close(self) -> None:
-        shop, self._shop = self._shop, None
-        if shop is None:
+        resources, self._resources = self._resources, None
+        if resources is None:
             return
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._sweeping
         for session in tuple(self._sessions.values()):
             session.close()
         self._sessions.clear()
-        shop.pacer.close()
-        shop.port.close()
-        # Transports close their sockets in the loop's next round.
-        await asyncio.sleep(0)
+        resources.pacer.close()
+        resources.port.close()
+        await resources.plane.close()
+
+    def plane_lost(self, reason: str) -> None:
+        """Every flow is gone: each party's transport has failed."""
+        resources = self._resources
+        if resources is None:
+            return
+        for session in tuple(self._sessions.values()):
+            for party in session.parties:
+                resources.emit(MediaFailed(session.call_id, party.party.tag, f"the packet plane ended: {reason}"))
+
+    def plane_restarted(self) -> None:
+        """A new plane is there, with nothing in it: bind the browsers' port again."""
+        if self._resources is not None:
+            self._binding = asyncio.ensure_future(self._resources.port.start())
 
     async def offer(self, call_id: str, source: Party, target: Party, sdp: str) -> str:
-        shop = self._workshop()
+        return await self._making(call_id, lambda session: session.offer(source, target, sdp))
+
+    async def create_offer(self, call_id: str, target: Party, peer: Party | None = None) -> str:
+        return await self._making(call_id, lambda session: session.create_offer(target, peer))
+
+    async def _making(self, call_id: str, request: Callable[[Session], Awaitable[str]]) -> str:
+        """Do what makes the call where there is none yet."""
+        resources = self._running()
         session = self._sessions.get(call_id)
         new = session is None
         if session is None:
             if len(self._sessions) >= self.config.max_sessions:
                 raise MediaError("no room for another call", 503)
-            session = self._sessions[call_id] = Session(shop, call_id)
+            session = self._sessions[call_id] = Session(resources, call_id)
         async with session.lock:
             self._still_open(session)
             try:
                 with _own_faults():
-                    return await session.offer(source, target, sdp)
+                    return await request(session)
             except BaseException:
                 # Also when the request was cancelled: nothing may be left behind.
                 if new:
@@ -144,28 +206,37 @@ class EmbeddedEngine:
                 return session.accept(source)
 
     async def answer(self, call_id: str, source: Party, target: Party | None, sdp: str) -> str:
-        if target is None:
-            raise _cannot()
+        return await self._doing(call_id, lambda session: session.answer(source, target, sdp))
+
+    async def join(self, call_id: str, a: str, b: str) -> None:
+        await self._doing(call_id, lambda session: session.join(a, b))
+
+    async def isolate(self, call_id: str, tag: str) -> None:
+        await self._doing(call_id, lambda session: session.isolate(tag))
+
+    async def release(self, call_id: str, tag: str) -> None:
+        await self._doing(call_id, lambda session: session.release(tag))
+
+    async def adopt(self, call_id: str, other_call_id: str, tag: str) -> None:
+        session, other = self._session(call_id), self._session(other_call_id)
+        # In one order whichever way it goes: two calls that adopt from each other must not wait for each other.
+        first, second = sorted((session, other), key=lambda each: each.call_id)
+        if first is second:
+            raise MediaError("a call cannot adopt a party of its own", 500)
+        async with first.lock, second.lock:
+            self._still_open(session)
+            self._still_open(other)
+            with _own_faults():
+                if session.has(tag):
+                    raise MediaError("the call has a party of that name", 500)
+                session.take_in(other.give_up(tag))
+
+    async def _doing(self, call_id: str, request: Callable[[Session], T]) -> T:
         session = self._session(call_id)
         async with session.lock:
             self._still_open(session)
             with _own_faults():
-                return session.answer(source, target, sdp)
-
-    async def create_offer(self, call_id: str, target: Party, peer: Party | None = None) -> str:
-        raise _cannot()
-
-    async def join(self, call_id: str, a: str, b: str) -> None:
-        raise _cannot()
-
-    async def isolate(self, call_id: str, tag: str) -> None:
-        raise _cannot()
-
-    async def release(self, call_id: str, tag: str) -> None:
-        raise _cannot()
-
-    async def adopt(self, call_id: str, other_call_id: str, tag: str) -> None:
-        raise _cannot()
+                return request(session)
 
     async def trickle(self, call_id: str, tag: str, candidate: str, mid: str | None) -> None:
         """Checked and ignored: a lite agent learns addresses from the checks themselves."""
@@ -181,20 +252,36 @@ class EmbeddedEngine:
         if session is None:
             return CallStatistics()
         async with session.lock:
+            await self._refresh(session.parties)
             statistics = session.statistics()
             self._drop(call_id)
         return statistics
 
     async def query(self, call_id: str) -> CallStatistics:
-        return self._session(call_id).statistics()
+        session = self._session(call_id)
+        await self._refresh(session.parties)
+        return session.statistics()
 
-    def _workshop(self) -> Workshop:
-        if self._shop is None:
+    async def _refresh(self, parties: Sequence[PartyMedia]) -> None:
+        """Ask the plane for the figures of these parties."""
+        flows = {party.flow: party for party in parties if party.flow is not None}
+        if not flows or self._resources is None:
+            return
+        try:
+            snapshots = await self._resources.plane.snapshot(tuple(flows))
+        except PlaneError:
+            # The plane has gone: the figures stay what they were.
+            return
+        for flow, snapshot in snapshots.items():
+            flows[flow].note(snapshot)
+
+    def _running(self) -> Resources:
+        if self._resources is None:
             raise MediaError("the media engine is not running", 503)
-        return self._shop
+        return self._resources
 
     def _session(self, call_id: str) -> Session:
-        self._workshop()
+        self._running()
         session = self._sessions.get(call_id)
         if session is None:
             raise MediaError("unknown call", 481)
@@ -214,17 +301,26 @@ class EmbeddedEngine:
         self._sweeper = asyncio.get_running_loop().call_later(SWEEP, self._on_timer)
 
     def _on_timer(self) -> None:
-        self.sweep()
+        if self._sweeping is None or self._sweeping.done():
+            self._sweeping = asyncio.ensure_future(self.sweep())
         self._arm()
 
-    def sweep(self) -> None:
+    async def sweep(self) -> None:
         """Do everything that is due; the engine's own timer calls it, tests may."""
         now = self._clock()
+        due: list[PartyMedia] = []
         for session in tuple(self._sessions.values()):
             try:
-                session.sweep(now)
+                due += session.sweep(now)
             except Exception:
                 logger.exception("a call's timers failed")
+        await self._refresh(due)
+        for party in due:
+            try:
+                if party.snapshot is not None:
+                    party.report(party.snapshot)
+            except Exception:
+                logger.exception("a report failed")
 
 
 @contextlib.contextmanager

@@ -1,38 +1,34 @@
-"""One call's media: a caller, whoever it is offered to, and the streams between the two that talk."""
+"""One call's media: parties that each have an agreement with us, and the streams between two that talk."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Sequence
 
-from gateway.media.embedded.audio.codecs import CODECS
-from gateway.media.embedded.audio.transcode import TranscodeHandler, Transcoder
 from gateway.media.embedded.describe import SERVICE_DESCRIPTION, checked, has_audio, parse, require_usable, service_of
-from gateway.media.embedded.party import PartyMedia, Workshop
-from gateway.media.embedded.plane.inbound import Inbound
-from gateway.media.embedded.plane.relay import Handler, Relay, Route
-from gateway.media.embedded.sources.digits import EventHandler
-from gateway.media.embedded.sources.players import SERVICES, Delayed, Nowhere
-from gateway.media.engine import CallStatistics, MediaError, Party, PartyStatistics, StreamStatistics
-from sdp import Codec, SessionDescription, answer, payload_map, translate
-from sdp.codecs import NOISE
-
-PTIMES = (10, 20, 40, 60)
-"""Milliseconds a packet that every codec here can make."""
+from gateway.media.embedded.figures import party_statistics
+from gateway.media.embedded.party import Answer, PartyMedia
+from gateway.media.embedded.plane.values import Action, MediaPacket, Route
+from gateway.media.embedded.resources import Resources
+from gateway.media.embedded.routing import Routing, deaf_routes, require_common, routes_between
+from gateway.media.embedded.sources.echo import DelayedEcho
+from gateway.media.embedded.sources.players import SERVICES
+from gateway.media.engine import CallStatistics, MediaError, Party
+from sdp import SessionDescription, answer, translate
 
 
 class Session:
     """The media of one call; the engine calls its methods one at a time, under `lock`."""
 
-    def __init__(self, shop: Workshop, call_id: str) -> None:
+    def __init__(self, resources: Resources, call_id: str) -> None:
         self.call_id = call_id
         self.lock = asyncio.Lock()
         self.closed = False
-        self._shop = shop
+        self._shared = resources
         self._parties: dict[str, PartyMedia] = {}
-        self._pair: tuple[PartyMedia, PartyMedia] | None = None
-        """Who talks: the caller and the callee that answered last (a 183 of one, the 200 of another)."""
-        self._paired_at = 0.0
+        self._paired_at: float | None = None
+        self._kept: set[str] = set()
+        """Parties that are here in their own right, joined or not: those of `create_offer` and `adopt`."""
 
     # Requests
 
@@ -41,13 +37,14 @@ class Session:
 
         The same offer may go to several targets (forking); the one whose answer comes last is joined.
         """
-        description = parse(self._shop.config, sdp)
-        checked(lambda: require_usable(self._shop.config, source.kind, description))
+        config = self._shared.config
+        description = parse(config, sdp)
+        checked(lambda: require_usable(config, source.kind, description))
         made: list[PartyMedia] = []
         try:
-            caller, callee = await self._join(source, target, made)
+            caller, callee = await self._admit(source, target, made)
             if service_of(target) is not None:
-                offer = parse(self._shop.config, SERVICE_DESCRIPTION)
+                offer = parse(config, SERVICE_DESCRIPTION)
             else:
                 plan = callee.plan(source.prefer)
                 offer = checked(lambda: translate(description, plan))
@@ -74,14 +71,20 @@ class Session:
             prefer = tuple([name for party in others for name in party.prefer])
             caller.give_answer(lambda plan: answer(offer, plan), prefer)
             caller.answered_early = True
-            if self._pair is not None and caller in self._pair:
-                self._connect(*self._pair)
+            self._reconnect(caller)
         return str(caller.sent)
 
-    def answer(self, source: Party, target: Party, sdp: str) -> str:
+    def answer(self, source: Party, target: Party | None, sdp: str) -> str:
         """`source`'s answer in, the answer for `target` out; raises MediaError."""
-        description = parse(self._shop.config, sdp)
-        callee, caller = self.party(source.tag), self.party(target.tag)
+        description = parse(self._shared.config, sdp)
+        callee = self.party(source.tag)
+        if target is None:
+            callee.describe_again(source)
+            callee.take_answer(description)
+            callee.our_offer = None
+            self._reconnect(callee)
+            return ""
+        caller = self.party(target.tag)
         if callee is caller:
             raise MediaError("a party cannot answer itself", 500)
         for media, party in ((callee, source), (caller, target)):
@@ -95,8 +98,86 @@ class Session:
                 raise MediaError("no offer of this party is waiting for an answer", 481)
             served = service_of(source) is not None
             caller.give_answer(_answerer(offer, None if served else description), source.prefer)
-        self._join_streams(caller, callee)
+        self._join(caller, callee)
         return SERVICE_DESCRIPTION if service_of(target) is not None else str(caller.sent)
+
+    async def create_offer(self, target: Party, peer: Party | None) -> str:
+        """An offer of our own for `target`, codecs in the order of what `peer` speaks; raises MediaError."""
+        if service_of(target) is not None:
+            raise MediaError("a service takes no offer of ours", 488)
+        made: list[PartyMedia] = []
+        try:
+            party = await self._find(target, made)
+            plan = party.plan(self._spoken(peer))
+            base = parse(self._shared.config, SERVICE_DESCRIPTION)
+            offer = checked(lambda: translate(base, plan))
+        except BaseException:
+            for each in made:
+                self._drop(each)
+            raise
+        party.offered, party.answered_early = None, False
+        party.our_offer = party.sent = offer
+        self._kept.add(target.tag)
+        return str(offer)
+
+    def _spoken(self, peer: Party | None) -> tuple[str, ...]:
+        """Codec names of a party, best first: as agreed with it, else as it is known to prefer."""
+        if peer is None:
+            return ()
+        known = self._parties.get(peer.tag)
+        if known is not None and known.agreement is not None:
+            return tuple([codec.key[0] for codec in known.agreement.send if codec.is_media])
+        return peer.prefer
+
+    def join(self, a: str, b: str) -> None:
+        """Let these two talk, and end what either had before; raises MediaError."""
+        first, second = self.party(a), self.party(b)
+        if first is second:
+            raise MediaError("a party cannot be joined to itself", 488)
+        for party in (first, second):
+            if service_of(party.party) is None and party.agreement is None:
+                raise MediaError("the party has agreed to nothing yet", 488)
+        for speaker, listener in ((first, second), (second, first)):
+            if speaker.agreement is not None and listener.agreement is not None:
+                require_common(speaker.agreement, listener.agreement, self._shared.config)
+        for party in (first, second):
+            other = party.joined
+            if other is not None and other not in (first, second):
+                self._alone(other)
+        self._kept |= {a, b}
+        self._connect(first, second)
+
+    def isolate(self, tag: str) -> None:
+        """Let this party, and who was joined to it, hear silence and be heard by nobody; raises MediaError."""
+        party = self.party(tag)
+        self._kept.add(tag)
+        self._alone(party)
+
+    def release(self, tag: str) -> None:
+        """Forget one party."""
+        party = self._parties.get(tag)
+        if party is not None:
+            self._drop(party)
+
+    def give_up(self, tag: str) -> PartyMedia:
+        """Hand a party over to another session, isolated; raises MediaError."""
+        party = self.party(tag)
+        self._alone(party)
+        del self._parties[tag]
+        self._kept.discard(tag)
+        return party
+
+    def take_in(self, party: PartyMedia) -> None:
+        """Take a party of another session; raises MediaError 500 where the tag is taken."""
+        if party.party.tag in self._parties:
+            raise MediaError("the call has a party of that name", 500)
+        party.call_id = self.call_id
+        self._parties[party.party.tag] = party
+        self._kept.add(party.party.tag)
+
+    def has(self, tag: str) -> bool:
+        """Whether there is such a party."""
+        return tag in self._parties
 
     def trickle(self, tag: str) -> None:
         """A lite agent needs no candidates; the party must be known all the same."""
@@ -111,20 +192,26 @@ class Session:
     def close(self) -> None:
         """Release everything; idempotent."""
         self.closed = True
-        for party in self._parties.values():
+        for party in tuple(self._parties.values()):
             party.close()
 
-    def sweep(self, now: float) -> None:
-        """Everything that is due."""
+    def sweep(self, now: float) -> list[PartyMedia]:
+        """Do what is due; the parties whose report is."""
+        kept = self._shared.config.unanswered_kept
+        if self._paired_at is not None and now - self._paired_at > kept:
+            for party in tuple(self._parties.values()):
+                if party.joined is None and party.party.tag not in self._kept:
+                    self._drop(party)
+        due = []
         for party in self._parties.values():
-            party.sweep(now)
-        if self._pair is not None and now - self._paired_at > self._shop.config.unanswered_kept:
-            for party in [each for each in self._parties.values() if each not in self._pair]:
-                self._drop(party)
+            party.stations.flush(now)
+            if party.agreement is not None and party.flow is not None and party.reporter.is_due(now):
+                due.append(party)
+        return due
 
     # Parties
 
-    async def _join(self, source: Party, target: Party, made: list[PartyMedia]) -> tuple[PartyMedia, PartyMedia]:
+    async def _admit(self, source: Party, target: Party, made: list[PartyMedia]) -> tuple[PartyMedia, PartyMedia]:
         """Both parties, opened where they are new; those are added to `made`."""
         for party in (source, target):
             service = service_of(party)
@@ -132,19 +219,22 @@ class Session:
                 raise MediaError("no such service", 488)
         if source.tag == target.tag or (service_of(source) is not None and service_of(target) is not None):
             raise MediaError("a call needs two parties, one of them with a peer", 488)
-        if self._parties and source.tag not in self._parties:
+        if self._parties and source.tag not in self._parties and target.tag not in self._parties:
             raise MediaError("the call has other parties", 500)
-        if target.tag not in self._parties and len(self._parties) > self._shop.config.max_callees:
-            raise MediaError("the call is offered to too many", 503)
-        for party in (source, target):
-            known = self._parties.get(party.tag)
-            if known is not None:
-                known.describe_again(party)
-                continue
-            new = self._parties[party.tag] = PartyMedia(self._shop, self.call_id, party)
-            made.append(new)
-            await new.open()
-        return self._parties[source.tag], self._parties[target.tag]
+        return await self._find(source, made), await self._find(target, made)
+
+    async def _find(self, party: Party, made: list[PartyMedia]) -> PartyMedia:
+        """A party by its tag, opened and added to `made` where it is new; raises MediaError."""
+        known = self._parties.get(party.tag)
+        if known is not None:
+            known.describe_again(party)
+            return known
+        if len(self._parties) > self._shared.config.max_callees:
+            raise MediaError("the call has too many parties", 503)
+        new = self._parties[party.tag] = PartyMedia(self._shared, self.call_id, party)
+        made.append(new)
+        await new.open()
+        return new
 
     def party(self, tag: str) -> PartyMedia:
         """A party by its tag; raises MediaError 481."""
@@ -153,170 +243,129 @@ class Session:
             raise MediaError("unknown party", 481)
         return party
 
+    @property
+    def parties(self) -> Sequence[PartyMedia]:
+        """All of them."""
+        return tuple(self._parties.values())
+
     def _drop(self, party: PartyMedia) -> None:
+        other = party.joined
         del self._parties[party.party.tag]
+        self._kept.discard(party.party.tag)
         party.close()
+        if other is not None:
+            self._alone(other)
 
     # Streams
 
-    def _join_streams(self, caller: PartyMedia, callee: PartyMedia) -> None:
-        """These two talk from now on, and nobody else."""
-        for party in self._pair or ():
-            if party is not caller and party is not callee:
-                party.leave()
-        self._pair, self._paired_at = (caller, callee), self._shop.clock()
+    def _join(self, caller: PartyMedia, callee: PartyMedia) -> None:
+        """These two talk from now on; a callee that talked before has lost."""
+        for party in (caller, callee):
+            other = party.joined
+            if other is not None and other not in (caller, callee):
+                if other.party.tag in self._kept:
+                    self._alone(other)
+                else:
+                    other.leave()
+        self._paired_at = self._shared.clock()
         self._connect(caller, callee)
+
+    def _reconnect(self, party: PartyMedia) -> None:
+        """Something new was agreed with `party`: join it afresh to whom it is joined."""
+        if party.joined is not None:
+            self._connect(party, party.joined)
+
+    def _alone(self, party: PartyMedia) -> None:
+        """Nobody hears it, it hears silence; its digits are still read. The same for who was joined to it."""
+        other = party.joined
+        party.part()
+        if party.agreement is not None and party.flow is not None:
+            routing = deaf_routes(party.agreement, party.stations.on_digit)
+            self._shared.plane.route(party.flow, None, routing.routes)
+            party.stations.arrange(routing.handlers, is_open=False)
+            party.silence()
+        if other is not None and other is not party and other.joined is party:
+            self._alone(other)
 
     def _connect(self, first: PartyMedia, second: PartyMedia) -> None:
         """Join the parties as what was agreed with each allows."""
-        for party in (first, second):
-            party.begin_handlers()
+        first.joined, second.joined = second, first
         for speaker, listener in ((first, second), (second, first)):
-            if service_of(listener.party) == "echo":
+            heard = speaker.agreement
+            if heard is None or speaker.flow is None:
+                continue
+            service = service_of(listener.party)
+            if service == "echo":
                 self._route(speaker, speaker)
-                if self._shop.config.echo_delay:
-                    speaker.out.target = Delayed(speaker.leg, self._shop.config.echo_delay)
-            elif service_of(listener.party) == "tone":
+            elif service is not None:
                 self._serve_tone(speaker)
-            elif service_of(speaker.party) is None and speaker.agreement is not None:
+            else:
                 self._route(speaker, listener)
-        for party in (first, second):
-            party.keep_used_handlers()
+        for party, other in ((first, second), (second, first)):
+            if service_of(other.party) != "tone":
+                party.playing.stop_tone()
+            party.watch()
+            party.silence()
 
     def _route(self, speaker: PartyMedia, listener: PartyMedia) -> None:
         """What `speaker` sends goes to `listener`, when the listener has agreed to something."""
-        heard, told = speaker.agreement, listener.agreement
-        if heard is None:
+        heard, told, plane = speaker.agreement, listener.agreement, self._shared.plane
+        if heard is None or speaker.flow is None:
             return
-        relay = listener.feed(speaker.inbound)
-        codec = listener.send_codec()
-        rate_out = codec.clock_rate if codec is not None else 8000
-        relay.route(self._routes(speaker, listener, codec), rate_out)
-        relay.active = told is not None and told.direction.sends and heard.direction.receives
-        speaker.listen(relay)
+        on_digit = speaker.stations.on_digit
+        if told is None:
+            routing, is_open = deaf_routes(heard, on_digit), False
+        else:
+            routing = routes_between(heard, told, self._shared.config, on_digit)
+            is_open = told.direction.sends and heard.direction.receives
+        if speaker is listener and self._shared.config.echo_delay:
+            routing = self._delayed(speaker, routing)
+        plane.route(speaker.flow, listener.flow, routing.routes)
+        if listener.flow is not None:
+            plane.set_open(listener.flow, is_open)
+        speaker.stations.arrange(routing.handlers, is_open=is_open)
+
+    def _delayed(self, party: PartyMedia, routing: Routing) -> Routing:
+        """The same packets, later."""
+        plane, flow, delayed = self._shared.plane, party.flow or 0, Routing()
+        for number, route in routing.routes.items():
+            if route.action is not Action.FORWARD:
+                delayed.routes[number] = route
+                continue
+            delayed.routes[number] = Route(action=Action.PUNT, clock_rate=route.clock_rate)
+
+            def send(packet: MediaPacket, payload_type: int = route.payload_type) -> None:
+                numbers = packet.sequence_number, packet.timestamp
+                plane.relay(flow, *numbers, payload_type, packet.marker, packet.payload)
+
+            echo = DelayedEcho(self._shared.config.echo_delay, send)
+            delayed.handlers[number] = (("echo", number), lambda echo=echo: echo)  # type: ignore[misc]  # mypy cannot infer the lambda
+        delayed.handlers.update({each: made for each, made in routing.handlers.items() if each not in delayed.handlers})
+        return delayed
 
     def _serve_tone(self, listener: PartyMedia) -> None:
-        agreement, codec = listener.agreement, listener.send_codec()
-        if agreement is None or codec is None:
+        heard, codec, config = listener.agreement, listener.send_codec(), self._shared.config
+        if heard is None or codec is None or listener.flow is None:
             return
-        deaf = Relay(listener.inbound, Nowhere(), 0, 0, 0)
-        deaf.route(self._routes(listener, None, None), codec.clock_rate)
-        listener.listen(deaf)
-        listener.feed(Inbound())
-        listener.out.route({}, codec.clock_rate)
-        listener.out.active = agreement.direction.sends
-        config = self._shop.config
+        routing = deaf_routes(heard, listener.stations.on_digit)
+        self._shared.plane.route(listener.flow, None, routing.routes)
+        listener.stations.arrange(routing.handlers, is_open=False)
         listener.playing.tone(codec, config.tone_frequency, config.tone_level)
-
-    def _routes(self, speaker: PartyMedia, listener: PartyMedia | None, target: Codec | None) -> dict[int, Route]:
-        """What becomes of each payload type the speaker may send."""
-        heard = speaker.agreement
-        told = listener.agreement if listener is not None else None
-        if heard is None:
-            return {}
-        forward = payload_map(heard.receive, told.send) if told is not None else {}
-        events = told.send_events if told is not None else {}
-        rate_out = target.clock_rate if target is not None else 8000
-        routes: dict[int, Route] = {}
-        for codec in heard.receive:
-            number = codec.payload_type
-            if number is None:
-                continue
-            if codec.is_event:
-                clock_out = rate_out if rate_out in events else next(iter(events), codec.clock_rate)
-                if codec.clock_rate in events and number in forward and not _converts(heard.receive, forward):
-                    clock_out = codec.clock_rate
-                routes[number] = Route(0, handler=self._event_handler(speaker, codec, events.get(clock_out), clock_out))
-            elif number in forward:
-                routes[number] = Route(codec.clock_rate if codec.is_media else 0, forward[number])
-            elif codec.key[0] == NOISE:
-                routes[number] = Route(0, handler=_SKIP)
-            else:
-                routes[number] = self._converted(speaker, listener, codec, target)
-        return routes
-
-    def _converted(self, speaker: PartyMedia, listener: PartyMedia | None, codec: Codec, target: Codec | None) -> Route:
-        """A route through a transcoder, the same one as before where nothing changed."""
-        names = codec.key[0], target.key[0] if target is not None else ""
-        usable = self._shop.config.transcode and codec.is_media and CODECS.issuperset(names)
-        if not usable or target is None or target.payload_type is None or listener is None:
-            return Route(codec.clock_rate, handler=_SKIP)
-        frame_ms = _frame_ms(listener)
-        number = target.payload_type
-        handler = speaker.handler(
-            (names, number, frame_ms),
-            lambda: TranscodeHandler(Transcoder(*names, frame_ms, self._shop.config.opus), number),
-        )
-        return Route(codec.clock_rate, handler=handler, rate_out=target.clock_rate)
-
-    @staticmethod
-    def _event_handler(speaker: PartyMedia, codec: Codec, number: int | None, clock_out: int) -> Handler:
-        """The same one as before where nothing changed, so that a digit under way is reported once."""
-        return speaker.handler(
-            (codec.payload_type, codec.clock_rate, number, clock_out),
-            lambda: EventHandler(codec.clock_rate, number, clock_out, speaker.digit_received),
-        )
 
     # Figures
 
     def handlers(self) -> dict[str, int]:
         """Transcoders and event readers in use by each party's packets."""
-        return {tag: party.handlers for tag, party in self._parties.items()}
+        return {tag: len(party.stations) for tag, party in self._parties.items()}
 
     def statistics(self) -> CallStatistics:
-        """The parties that talk as they stand; all of them while nobody has answered."""
-        parties = {party.party.tag: _statistics(party) for party in self._pair or self._parties.values()}
-        return CallStatistics(parties, any(party.transcodes for party in self._parties.values()))
+        """The parties that talk, or are here in their own right, as they stand; all of them before anybody does."""
+        here = [each for each in self._parties.values() if each.joined is not None or each.party.tag in self._kept]
+        parties = {party.party.tag: party_statistics(party) for party in here or self._parties.values()}
+        return CallStatistics(parties, any(party.stations.transcodes for party in self._parties.values()))
 
 
-class _Skip:
-    """Takes packets that have nothing to go out for them."""
-
-    def handle(
-        self, relay: Relay, packet: bytes, marker: int, sequence_number: int, timestamp: int, now: float
-    ) -> None:
-        relay.skip()
-
-
-_SKIP: Handler = _Skip()
-
-
-def _answerer(offer: SessionDescription, description: SessionDescription | None) -> Callable[..., SessionDescription]:
+def _answerer(offer: SessionDescription, description: SessionDescription | None) -> Answer:
     if description is None:
         return lambda plan: answer(offer, plan)
     return lambda plan: translate(description, plan, offer=offer)
-
-
-def _converts(codecs: tuple[Codec, ...], forward: dict[int, int]) -> bool:
-    """Whether some audio of the speaker is turned into another codec."""
-    return any(codec.is_media and codec.payload_type not in forward for codec in codecs)
-
-
-def _frame_ms(listener: PartyMedia) -> int:
-    """Milliseconds a packet that the listener asked for, as near as a codec frame can be."""
-    wanted = listener.agreement.ptime if listener.agreement is not None else None
-    longest = listener.agreement.maxptime if listener.agreement is not None else None
-    usable = [ptime for ptime in PTIMES if longest is None or ptime <= longest] or [PTIMES[0]]
-    return min(usable, key=lambda ptime: abs(ptime - (wanted or 20)))
-
-
-def _statistics(party: PartyMedia) -> PartyStatistics:
-    inbound, out, reporter = party.inbound, party.out, party.reporter
-    codec, heard = party.send_codec(), party.receive_codec()
-    discarded = inbound.discarded + party.transport_discarded
-    received = StreamStatistics(
-        inbound.received, inbound.octets, inbound.lost, round(inbound.jitter * 1000, 3), discarded, heard
-    )
-    sent = StreamStatistics(
-        out.packets,
-        out.octets,
-        reporter.lost or 0,
-        round((reporter.jitter or 0.0) * 1000, 3),
-        codec=codec.key[0] if codec is not None else None,
-    )
-    return PartyStatistics(
-        received,
-        sent,
-        None if reporter.rtt is None else round(reporter.rtt * 1000, 3),
-        None if party.connected_after is None else round(party.connected_after * 1000, 3),
-    )

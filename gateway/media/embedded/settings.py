@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 
 from gateway.media.embedded.audio.transcode import OpusSettings
 from gateway.media.embedded.rtp.latching import LatchRules
@@ -53,6 +51,9 @@ class EmbeddedConfig:
     """The same while the phone has no reason to send; 0: never."""
     silence_after: float = 1.0
     """Seconds without anything to send to a phone before it gets silence instead; 0: never (complaint C23)."""
+    silence_interval: float = 5.0
+    """Seconds between two packets of silence (RFC 6263: enough that no address translator and no phone takes the
+    stream for dead); 0.02 is full rate, for phones that hang up without it."""
     tone_frequency: int = 440
     """Hz of the tone service."""
     tone_level: float = -16.0
@@ -63,19 +64,3 @@ class EmbeddedConfig:
     """Seconds between RTCP reports, each drawn between half and one and a half of it (RFC 3550 section 6.2)."""
     sdp_limits: Limits = field(default_factory=lambda: Limits(size=32768, lines=1024, media=16, section_lines=512))
     """What a stranger's description may be at most."""
-
-
-def advertised_address(host: str) -> str:
-    """`host`, or for a wildcard the address this machine would send from, loopback where it has no route."""
-    address = ip_address(host)
-    if not address.is_unspecified:
-        return host
-    six = address.version == 6
-    with socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            # Connecting a UDP socket sends nothing; it only asks the routing table.
-            probe.connect(("2001:db8::1" if six else "192.0.2.1", 9))
-        except OSError:
-            return "::1" if six else "127.0.0.1"
-        found: str = probe.getsockname()[0]
-        return found

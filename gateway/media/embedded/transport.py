@@ -1,35 +1,33 @@
-"""What the relay knows of a transport: packets in, packets out, nothing awaited."""
+"""What a party knows of its transport, whichever kind it is: `webrtc.leg` or `rtp.leg`."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-
-class PacketSink(Protocol):
-    """Where a transport puts what it has received, decrypted and authenticated."""
-
-    def receive_rtp(self, packet: bytes, now: float) -> None:
-        """One RTP packet (RFC 3550, header checked); `now` is the monotonic arrival time in s."""
-
-    def receive_rtcp(self, packet: bytes, now: float) -> None:
-        """One compound RTCP packet."""
+from sdp import MediaAgreement, TransportPlan
+from sdp.negotiation import Side
 
 
-class MediaTransport(Protocol):
-    """One side of a call's media: WebRtcLeg or RtpLeg."""
+class Transport(Protocol):
+    """One peer's way in and out. Its packets are the plane's; this is what signalling says and hears of it."""
 
-    sink: PacketSink | None
-    """Set by the engine; packets that arrive while it is None are counted and dropped."""
+    flow: int
+    """Its flow in the plane."""
+    discarded: dict[str, int]
+    """What it dropped itself, by reason."""
 
     @property
     def ready(self) -> bool:
-        """Whether `send_rtp` would reach the peer now."""
+        """Whether media that is sent would reach the peer now."""
 
-    def send_rtp(self, packet: bytes) -> None:
-        """Protect if need be and send at once; dropped and counted when not ready."""
+    async def open(self) -> None:
+        """Bind what it needs; raises MediaError 503 where there is no room."""
 
-    def send_rtcp(self, packet: bytes) -> None:
-        """Protect if need be and send at once; dropped and counted when not ready."""
+    def plan(self) -> TransportPlan:
+        """What our next description says of it."""
+
+    def agree(self, agreement: MediaAgreement, side: Side, private_source: str | None = None) -> None:
+        """Take what was agreed; `side` is who of the two offered. Raises MediaError 488, and has changed nothing."""
 
     def close(self) -> None:
-        """Release sockets and keys; idempotent."""
+        """Give everything back; idempotent."""

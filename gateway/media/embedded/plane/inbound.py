@@ -9,6 +9,8 @@ MIN_SEQUENTIAL = 2
 """Packets in a row that prove a new run or a new source."""
 SOURCE_SILENCE = 0.1
 """Seconds the present source must have been silent before another SSRC may take its place."""
+RESYNC_LAPSES = 1.0
+"""Seconds after which a source that is still heard keeps its place."""
 _SEEN = (1 << MAX_MISORDER) - 1
 
 
@@ -24,10 +26,8 @@ class Inbound:
         "_candidate_next",
         "_candidate_run",
         "_cycles",
-        "_expected_before",
         "_lost_before",
-        "_received_before",
-        "_resync",
+        "_resync_at",
         "_seen",
         "_transit",
         "arrived",
@@ -36,6 +36,7 @@ class Inbound:
         "generation",
         "highest",
         "jitter",
+        "loss_runs",
         "octets",
         "received",
         "run_received",
@@ -66,19 +67,18 @@ class Inbound:
         self._candidate: int | None = None
         self._candidate_next = 0
         self._candidate_run = 0
-        self._resync = True
+        self._resync_at: float | None = float("-inf")
         self._lost_before = 0
-        self._expected_before = 0
-        self._received_before = 0
+        self.loss_runs = 0
+        """How often one packet or more in a row were missing."""
 
-    def expect_new_source(self) -> None:
-        """A new description: the next packet may come from another source without waiting."""
-        self._resync = True
+    def expect_new_source(self, now: float, ssrc: int | None = None) -> None:
+        """A new description, or a BYE of `ssrc`: another source may take the place of this one at once.
 
-    def forget_source(self, ssrc: int) -> None:
-        """The source said BYE: another one may take its place at once."""
-        if ssrc == self.ssrc:
-            self._resync = True
+        It lapses where this one goes on: a stray packet much later must wait like any other.
+        """
+        if ssrc is None or ssrc == self.ssrc:
+            self._resync_at = now
 
     def admit(self, ssrc: int, sequence_number: int, timestamp: int, size: int, clock_rate: int, now: float) -> bool:
         """Whether the packet counts. `clock_rate` in Hz, 0 leaves jitter alone (events, comfort noise)."""
@@ -113,7 +113,7 @@ class Inbound:
         return True
 
     def _may_replace(self, ssrc: int, sequence_number: int, now: float) -> bool:
-        if self.ssrc is None or self._resync:
+        if self.ssrc is None or self._resyncs():
             return True
         if ssrc == self._candidate and sequence_number == self._candidate_next:
             self._candidate_run += 1
@@ -121,6 +121,9 @@ class Inbound:
             self._candidate, self._candidate_run = ssrc, 1
         self._candidate_next = (sequence_number + 1) & 0xFFFF
         return self._candidate_run >= MIN_SEQUENTIAL and now - self.arrived >= SOURCE_SILENCE
+
+    def _resyncs(self) -> bool:
+        return self._resync_at is not None and self.arrived < self._resync_at + RESYNC_LAPSES
 
     def _begin(self, ssrc: int, sequence_number: int) -> None:
         self._lost_before = self.lost
@@ -130,14 +133,14 @@ class Inbound:
         self._cycles = 0
         self._seen = 1
         self.run_received = 0
-        self._expected_before = self._received_before = 0
         self._transit = None
         self._candidate = None
-        self._resync = False
+        self._resync_at = None
 
     def _out_of_order(self, sequence_number: int, ahead: int, now: float) -> bool:
         """A packet that is not the next: after a loss, late, repeated, or of a new run."""
         if 0 < ahead < MAX_DROPOUT:
+            self.loss_runs += 1
             self._seen = (self._seen << ahead | 1) & _SEEN
             if sequence_number < self.highest:
                 self._cycles += 1
@@ -153,7 +156,7 @@ class Inbound:
         ssrc = self.ssrc
         if ssrc is None:
             return False
-        if self._resync:
+        if self._resyncs():
             self._begin(ssrc, sequence_number)
             return True
         # The same source far off its run: it restarted, if the next packet agrees (appendix A.1).
@@ -180,11 +183,3 @@ class Inbound:
     def lost(self) -> int:
         """Packets lost, cumulative over all runs."""
         return self._lost_before + max(0, self.expected - self.run_received)
-
-    def fraction_lost(self) -> int:
-        """Share of packets lost since the last call, in 256ths (RFC 3550 appendix A.3)."""
-        expected, received = self.expected, self.run_received
-        due = expected - self._expected_before
-        lost = due - (received - self._received_before)
-        self._expected_before, self._received_before = expected, received
-        return min(255, (lost << 8) // due) if due > 0 and lost > 0 else 0

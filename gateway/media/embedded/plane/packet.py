@@ -52,7 +52,7 @@ class RtpPacket:
         return header + struct.pack(f"!{len(self.csrc)}I", *self.csrc) + self.payload
 
 
-def payload_bounds(packet: bytes) -> tuple[int, int]:
+def payload_bounds(packet: bytes | memoryview) -> tuple[int, int]:
     """Where the payload starts and ends, without CSRC list, header extension and padding.
 
     Raises RtpError where the version is not 2 or a length points outside the packet.

@@ -88,9 +88,19 @@ class Plane(Protocol):
     # Ports
 
     async def open_shared(
-        self, port: int, hosts: Sequence[str], number: int, *, receive_buffer: int, send_buffer: int
+        self,
+        port: int,
+        hosts: Sequence[str],
+        number: int,
+        *,
+        receive_buffer: int,
+        send_buffer: int,
+        only_from: Sequence[str] = (),
     ) -> tuple[Bound, ...]:
-        """Bind the browsers' port on each host, `number` 0: any; raises PlaneError that names the host."""
+        """Bind the browsers' port on each host, `number` 0: any; raises PlaneError that names the host.
+
+        Where `only_from` is not empty, datagrams from any other IP address are dropped and counted `foreign`.
+        """
 
     async def open_pair(self, port: int, host: str, number: int) -> tuple[Bound, Bound]:
         """Bind RTP on the even `number` and RTCP on the next, 0: any; raises PlaneError busy, full or refused."""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from gateway.media.embedded.plane.inbound import Inbound
 from gateway.media.embedded.plane.packet import RtpError
-from gateway.media.embedded.plane.relay import Relay
 from gateway.media.embedded.plane.rtcp import (
     Bye,
     ReceiverReport,
@@ -15,6 +13,7 @@ from gateway.media.embedded.plane.rtcp import (
     SourceDescription,
     parse_compound,
 )
+from gateway.media.embedded.plane.values import FlowSnapshot
 
 _NTP_UNIX = 2_208_988_800
 _LONGEST_RTT = 10.0
@@ -29,6 +28,8 @@ class Reporter:
         """Round trip in s, from the peer's last report."""
         self.lost: int | None = None
         """Packets of ours the peer has lost, as it says; None before its first report."""
+        self.fraction_lost = 0.0
+        """Share of them since its report before."""
         self.jitter: float | None = None
         """Jitter the peer measures, s."""
         self.malformed = 0
@@ -42,59 +43,68 @@ class Reporter:
         self._last_sr = 0
         self._last_sr_at = 0.0
         self._packets_before = 0
+        self._before = (0, 0, 0)
+        """Generation, packets expected and received when we reported last."""
 
-    def due(self, now: float, out: Relay, inbound: Inbound) -> bytes | None:
-        """The report to send now, None while none is due."""
+    def is_due(self, now: float) -> bool:
+        """Whether a report is to be sent now; the next comes later."""
         if self._due is None:
             self._due = now + self._interval * self._random.uniform(0.5, 1.0)
         if now < self._due:
-            return None
+            return False
         self._due = now + self._interval * self._random.uniform(0.5, 1.5)
-        return self.report(now, out, inbound)
+        return True
 
-    def report(self, now: float, out: Relay, inbound: Inbound) -> bytes:
+    def report(self, flow: FlowSnapshot) -> bytes:
         """A compound packet: SR while we send, else RR, and our CNAME."""
-        blocks = self._blocks(now, out, inbound)
+        blocks = self._blocks(flow)
         first: SenderReport | ReceiverReport
-        if out.packets > self._packets_before:
-            self._packets_before = out.packets
+        if flow.sent > self._packets_before:
+            self._packets_before = flow.sent
+            elapsed = min(0x40000000, max(0, round((flow.taken - flow.sent_at) * flow.rate_out)))
             first = SenderReport(
                 self._ssrc,
-                ntp_time(now),
-                out.timestamp_at(now),
-                out.packets & 0xFFFFFFFF,
-                out.payload_octets & 0xFFFFFFFF,
+                ntp_time(flow.taken),
+                (flow.timestamp + elapsed) & 0xFFFFFFFF,
+                flow.sent & 0xFFFFFFFF,
+                flow.sent_octets & 0xFFFFFFFF,
                 blocks,
             )
         else:
             first = ReceiverReport(self._ssrc, blocks)
         return bytes(first) + bytes(SourceDescription(self._ssrc, self._cname))
 
-    def goodbye(self, out: Relay, inbound: Inbound, now: float) -> bytes:
+    def goodbye(self) -> bytes:
         """The last report, with BYE."""
-        return self.report(now, out, inbound) + bytes(Bye((self._ssrc,)))
+        return (
+            bytes(ReceiverReport(self._ssrc))
+            + bytes(SourceDescription(self._ssrc, self._cname))
+            + bytes(Bye((self._ssrc,)))
+        )
 
-    def receive(self, packet: bytes, now: float, out: Relay, inbound: Inbound) -> None:
-        """Read one compound packet of the peer; a malformed one is counted."""
+    def receive(self, packet: bytes, now: float, rate_out: int) -> tuple[int, ...]:
+        """Read one compound packet of the peer; the sources that said BYE. A malformed one is counted."""
         try:
             packets = parse_compound(packet)
         except RtpError:
             self.malformed += 1
-            return
+            return ()
         self.received += 1
+        left: tuple[int, ...] = ()
         for each in packets:
             if isinstance(each, Bye):
-                for ssrc in each.ssrcs:
-                    inbound.forget_source(ssrc)
+                left += each.ssrcs
             elif isinstance(each, SenderReport | ReceiverReport):
                 if isinstance(each, SenderReport):
                     self._last_sr, self._last_sr_at = each.ntp >> 16 & 0xFFFFFFFF, now
                 for block in each.blocks:
                     if block.ssrc == self._ssrc:
-                        self._take(block, now, out.rate_out)
+                        self._take(block, now, rate_out)
+        return left
 
     def _take(self, block: ReportBlock, now: float, clock_rate: int) -> None:
         self.lost = max(0, block.lost)
+        self.fraction_lost = block.fraction_lost / 256
         self.jitter = block.jitter / clock_rate
         if block.last_sr:
             # Middle 32 bits: differences wrap every 18 hours (RFC 3550 section 6.4.1).
@@ -102,21 +112,31 @@ class Reporter:
             if elapsed < _LONGEST_RTT * 65536:
                 self.rtt = elapsed / 65536
 
-    def _blocks(self, now: float, out: Relay, inbound: Inbound) -> tuple[ReportBlock, ...]:
-        if inbound.ssrc is None:
+    def _blocks(self, flow: FlowSnapshot) -> tuple[ReportBlock, ...]:
+        if flow.ssrc is None:
             return ()
-        delay = min(0xFFFFFFFF, round((now - self._last_sr_at) * 65536)) if self._last_sr else 0
+        delay = min(0xFFFFFFFF, round((flow.taken - self._last_sr_at) * 65536)) if self._last_sr else 0
         return (
             ReportBlock(
-                inbound.ssrc,
-                inbound.fraction_lost(),
-                inbound.lost,
-                inbound.extended_highest,
-                min(0xFFFFFFFF, round(inbound.jitter * inbound.clock_rate)),
+                flow.ssrc,
+                self._fraction_lost(flow),
+                flow.lost,
+                flow.extended_highest,
+                min(0xFFFFFFFF, round(flow.jitter * flow.clock_rate)),
                 self._last_sr,
                 delay,
             ),
         )
+
+    def _fraction_lost(self, flow: FlowSnapshot) -> int:
+        """Share of packets lost since the last report, in 256ths (RFC 3550 appendix A.3)."""
+        generation, expected, received = self._before
+        if generation != flow.generation:
+            expected = received = 0
+        self._before = (flow.generation, flow.expected, flow.run_received)
+        due = flow.expected - expected
+        lost = due - (flow.run_received - received)
+        return min(255, (lost << 8) // due) if due > 0 and lost > 0 else 0
 
 
 def ntp_time(now: float) -> int:

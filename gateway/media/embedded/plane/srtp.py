@@ -1,25 +1,29 @@
 """SRTP and SRTCP (RFC 3711, RFC 7714) over libsrtp, with keys from DTLS (RFC 5764) or SDES (RFC 4568).
 
-Bad packets raise nothing: `unprotect` returns None and counts why.
+Packets are worked on where they lie: in one workspace that sockets write into and read from. Bad packets
+raise nothing: they are counted with the reason.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
+from socket import htonl
+from typing import Any
 
-from pylibsrtp import Error as LibraryError
 from pylibsrtp import Policy, Session
+from pylibsrtp._binding import ffi, lib
 
 REPLAY_WINDOW = 1024
 """Packets (RFC 3711 section 3.3.2)."""
-LIBRARY_BUFFER = 1500
-PROTECT_ROOM = 16 + 128
-PROTECT_RTCP_ROOM = 4 + 16 + 128
-"""Bytes the library keeps free for tag, index and MKI; longer packets are refused here."""
+LONGEST = 1500
+"""Octets of a packet before protection; the workspace has room for tag and index beside it."""
+_WRAP_REACH = 0x1000
+"""A source whose first packet has a sequence number below this may have begun before the wrap."""
 
 
 class SrtpKeyError(Exception):
@@ -152,12 +156,30 @@ def split_exported_keys(profile: SrtpProfile, exported: bytes) -> tuple[SrtpKey,
     )
 
 
-_DISCARD_REASONS = {
-    "authentication failure": "authentication",
-    "replay check failed (bad index)": "replay",
-    "replay check failed (index too old)": "replay",
-    "packet index is too old to consider": "replay",
-}
+class Workspace:
+    """Memory for the one packet that is being worked on; sockets receive into it and send from it."""
+
+    __slots__ = ("data", "length", "memory")
+
+    def __init__(self, size: int = 2048) -> None:
+        self.memory: Any = ffi.new("unsigned char[]", size)
+        self.data = memoryview(ffi.buffer(self.memory))
+        self.length: Any = ffi.new("int *")
+
+    def put(self, packet: bytes) -> int:
+        """Write a packet to the beginning; its size, what does not fit is left out."""
+        size = min(len(packet), len(self.data))
+        self.data[:size] = packet[:size]
+        return size
+
+
+WORKSPACE = Workspace()
+"""Of this thread; whoever is called while a packet is in it may write over it."""
+
+_REASONS = {7: "authentication", 9: "replay", 10: "replay", 26: "replay"}
+"""libsrtp's statuses by what they are counted as; any other is a malformed packet."""
+_FAKE = struct.Struct("!BBHII")
+Counts = dict[str, int]
 
 
 def _session(key: SrtpKey, direction: int) -> Session:
@@ -168,91 +190,152 @@ def _session(key: SrtpKey, direction: int) -> Session:
     return Session(policy)
 
 
-class SrtpSession:
-    """Both directions of one peer's media, whatever SSRCs it uses, up to a limit."""
+class SendContext:
+    """Protects what goes out under one key, whatever SSRCs it has."""
 
-    __slots__ = ("_inbound", "_max_ssrcs", "_outbound", "_outbounds", "_receive", "_ssrcs", "discarded", "profile")
+    __slots__ = ("_context", "_session", "counts", "key")
 
-    def __init__(self, send: SrtpKey, receive: SrtpKey, max_ssrcs: int = 32) -> None:
-        self.profile = receive.profile
-        self.discarded: dict[str, int] = {}
-        """Packets refused, by reason: authentication, replay, malformed, too_long, send."""
-        self._outbounds: dict[SrtpKey, Session] = {}
-        self._outbound = self._outbound_of(send)
-        self._receive = receive
-        self._inbound = _session(receive, Policy.SSRC_ANY_INBOUND)
-        self._ssrcs: dict[bytes, None] = {}
-        self._max_ssrcs = max_ssrcs
+    def __init__(self, key: SrtpKey, counts: Counts) -> None:
+        """`counts` gets what could not be protected: too_long, send."""
+        self.key = key
+        self.counts = counts
+        self._session = _session(key, Policy.SSRC_ANY_OUTBOUND)
+        self._context = self._session._srtp[0]
 
-    def rekey(self, send: SrtpKey, receive: SrtpKey) -> None:
-        """Take the keys of a new description; a direction whose key is the same goes on as it is.
+    def seal(self, offset: int, size: int) -> int:
+        """Protect the RTP packet at `offset` (a multiple of four) of the workspace; its new size, 0 when it cannot."""
+        return self._seal(lib.srtp_protect, offset, size)
 
-        Begun anew under its old key, a context would count its roll-overs from zero again and protect other
-        packets under indices already used, which gives GCM's key stream away. For the same reason a sending
-        context is kept for as long as its key may come back.
-        """
-        self._outbound = self._outbound_of(send)
-        if receive != self._receive:
-            self._inbound = _session(receive, Policy.SSRC_ANY_INBOUND)
-            self._receive, self.profile = receive, receive.profile
-            self._ssrcs.clear()
+    def seal_rtcp(self, size: int) -> int:
+        """The same for a compound packet at the beginning."""
+        return self._seal(lib.srtp_protect_rtcp, 0, size)
 
-    def _outbound_of(self, key: SrtpKey) -> Session:
-        session = self._outbounds.get(key)
-        if session is None:
-            session = self._outbounds[key] = _session(key, Policy.SSRC_ANY_OUTBOUND)
-        return session
+    def _seal(self, protect: Callable[[Any, Any, Any], int], offset: int, size: int) -> int:
+        if size > LONGEST:
+            self.counts["too_long"] = self.counts.get("too_long", 0) + 1
+            return 0
+        length = WORKSPACE.length
+        length[0] = size
+        if protect(self._context, WORKSPACE.memory + offset if offset else WORKSPACE.memory, length):
+            self.counts["send"] = self.counts.get("send", 0) + 1
+            return 0
+        sealed: int = length[0]
+        return sealed
 
     def protect(self, packet: bytes) -> bytes | None:
         """One RTP packet in, one SRTP packet out; None when it is too long, malformed or repeated."""
-        if len(packet) > LIBRARY_BUFFER - PROTECT_ROOM:
-            self._discard("too_long")
-            return None
-        try:
-            return self._outbound.protect(packet)
-        except LibraryError:
-            self._discard("send")
-            return None
+        return self._protected(self.seal(0, WORKSPACE.put(packet)))
 
     def protect_rtcp(self, packet: bytes) -> bytes | None:
         """One compound RTCP packet in, one SRTCP packet out; None when it cannot be sent."""
-        if len(packet) > LIBRARY_BUFFER - PROTECT_RTCP_ROOM:
-            self._discard("too_long")
-            return None
-        try:
-            return self._outbound.protect_rtcp(packet)
-        except LibraryError:
-            self._discard("send")
-            return None
+        return self._protected(self.seal_rtcp(WORKSPACE.put(packet)))
+
+    @staticmethod
+    def _protected(size: int) -> bytes | None:
+        return bytes(WORKSPACE.data[:size]) if size else None
+
+
+class ReceiveContext:
+    """Opens what comes in under one key; a bounded number of sources is remembered at a time."""
+
+    __slots__ = ("_context", "_latest", "_max_ssrcs", "_session", "_ssrcs", "counts", "key")
+
+    def __init__(self, key: SrtpKey, counts: Counts, max_ssrcs: int = 32) -> None:
+        """`counts` gets what was refused: authentication, replay, malformed, too_long."""
+        self.key = key
+        self.counts = counts
+        self._session = _session(key, Policy.SSRC_ANY_INBOUND)
+        self._context = self._session._srtp[0]
+        self._ssrcs: dict[int, None] = {}
+        self._latest = -1
+        self._max_ssrcs = max_ssrcs
+
+    def open(self, size: int, ssrc: int) -> int:
+        """Check and decrypt the SRTP packet at the beginning of the workspace; its new size, 0 when refused."""
+        length = WORKSPACE.length
+        length[0] = size
+        if ssrc == self._latest:
+            status = lib.srtp_unprotect(self._context, WORKSPACE.memory, length)
+        else:
+            status = self._open_other(size, ssrc)
+        if status:
+            self._refuse(status)
+            return 0
+        opened: int = length[0]
+        return opened
+
+    def open_rtcp(self, size: int) -> int:
+        """The same for a compound packet."""
+        ssrc = int.from_bytes(WORKSPACE.data[4:8], "big")
+        length = WORKSPACE.length
+        length[0] = size
+        status = lib.srtp_unprotect_rtcp(self._context, WORKSPACE.memory, length)
+        if status:
+            self._refuse(status)
+            return 0
+        if ssrc not in self._ssrcs:
+            self._know(ssrc)
+        opened: int = length[0]
+        return opened
 
     def unprotect(self, packet: bytes) -> bytes | None:
         """One SRTP packet in, one RTP packet out; None when it is forged, replayed or malformed."""
-        return self._opened(self._inbound.unprotect, packet, packet[8:12])
+        if not 12 <= len(packet) <= LONGEST:
+            self._count("too_long" if len(packet) > LONGEST else "malformed")
+            return None
+        size = self.open(WORKSPACE.put(packet), int.from_bytes(packet[8:12], "big"))
+        return bytes(WORKSPACE.data[:size]) if size else None
 
     def unprotect_rtcp(self, packet: bytes) -> bytes | None:
         """One SRTCP packet in, one compound RTCP packet out; None when it is refused."""
-        return self._opened(self._inbound.unprotect_rtcp, packet, packet[4:8])
+        if not 12 <= len(packet) <= LONGEST:
+            self._count("too_long" if len(packet) > LONGEST else "malformed")
+            return None
+        size = self.open_rtcp(WORKSPACE.put(packet))
+        return bytes(WORKSPACE.data[:size]) if size else None
 
-    def _opened(self, unprotect: Callable[[bytes], bytes], packet: bytes, ssrc: bytes) -> bytes | None:
-        try:
-            plain = unprotect(packet)
-        except LibraryError as error:
-            self._discard(_DISCARD_REASONS.get(str(error), "malformed"))
-            return None
-        except ValueError:
-            self._discard("too_long")
-            return None
-        if ssrc not in self._ssrcs:
+    def _open_other(self, size: int, ssrc: int) -> int:
+        """A packet of another source than the last; a source is only known once it has authenticated."""
+        known = ssrc in self._ssrcs
+        packet = b"" if known else bytes(WORKSPACE.data[:size])
+        status: int = lib.srtp_unprotect(self._context, WORKSPACE.memory, WORKSPACE.length)
+        if status and not known and int.from_bytes(packet[2:4], "big") < _WRAP_REACH:
+            status = self._open_after_wrap(packet, ssrc)
+        if not status:
+            self._ssrcs.pop(ssrc, None)
             self._know(ssrc)
-        return plain
+            self._latest = ssrc
+        return status
 
-    def _know(self, ssrc: bytes) -> None:
-        """Keep room for a new source: libsrtp holds a stream, with its replay window, for each one ever heard."""
+    def _open_after_wrap(self, packet: bytes, ssrc: int) -> int:
+        """The packets before the wrap were lost (RFC 3711 section 3.3.1): try the roll-over count one higher.
+
+        libsrtp cannot be told the count, so the stream is led there by a packet with the last number before
+        the wrap, made here and sent nowhere.
+        """
+        fake = SendContext(self.key, {}).protect(_FAKE.pack(0x80, 0, 0xFFFF, 0, ssrc))
+        length = WORKSPACE.length
+        if fake is None:
+            return 1
+        lib.srtp_unprotect(self._context, WORKSPACE.memory, length)
+        length[0] = WORKSPACE.put(packet)
+        status: int = lib.srtp_unprotect(self._context, WORKSPACE.memory, length)
+        if status:
+            lib.srtp_remove_stream(self._context, htonl(ssrc))
+        return status
+
+    def _know(self, ssrc: int) -> None:
+        """Keep room for a source: libsrtp holds a stream, with its replay window, for each one ever heard."""
         if len(self._ssrcs) >= self._max_ssrcs:
             oldest = next(iter(self._ssrcs))
             del self._ssrcs[oldest]
-            self._inbound.remove_stream(int.from_bytes(oldest, "big"))
+            lib.srtp_remove_stream(self._context, htonl(oldest))
+            if oldest == self._latest:
+                self._latest = -1
         self._ssrcs[ssrc] = None
 
-    def _discard(self, reason: str) -> None:
-        self.discarded[reason] = self.discarded.get(reason, 0) + 1
+    def _refuse(self, status: int) -> None:
+        self._count(_REASONS.get(status, "malformed"))
+
+    def _count(self, reason: str) -> None:
+        self.counts[reason] = self.counts.get(reason, 0) + 1

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import ip_address
 
+from gateway.media.embedded.plane.values import Address
 from sdp.transport import is_private
-
-Address = tuple[str, int]
 
 
 class Latching(StrEnum):
@@ -39,20 +38,21 @@ class LatchRules:
 
 
 class Latch:
-    """The source of one leg. `source` is public for the packet path: equal address, nothing to ask."""
+    """The source of one leg, and who may become it. Addresses are canonical texts."""
 
-    __slots__ = ("_learned", "_named", "_opened", "_private_source", "_rules", "heard", "source")
+    __slots__ = ("_destination", "_learned", "_named", "_opened", "_private_source", "_rules", "heard", "source")
 
     def __init__(self, rules: LatchRules) -> None:
         self.source: Address | None = None
-        """The only address listened to, as the socket reports it; None before the first packet."""
+        """The only address listened to; None before the first packet."""
         self.heard = float("-inf")
-        """When the last packet of `source` came; kept up to date by the packet path."""
+        """When the last packet of `source` came, as the plane said last."""
         self._rules = rules
         self._named: Address | None = None
         self._private_source: str | None = None
         self._opened = 0.0
         self._learned = False
+        self._destination: Address | None = None
 
     def expect(self, named: Address | None, private_source: str | None, now: float) -> None:
         """Take the address of a new description; only here may learning begin afresh."""
@@ -62,33 +62,31 @@ class Latch:
         self._private_source = private_source
         self._opened = now
         self._learned = False
+        decent = named is not None and may_send_to(named[0], private_source)
+        self._destination = named if decent else None
 
     @property
     def learned(self) -> bool:
         """Whether `source` is another address than the one named."""
-        return self.source is not None and self.source[:2] != self._named
+        return self.source is not None and self.source != self._named
 
     @property
     def destination(self) -> Address | None:
         """Where to send: the source once it is known, before that the named address where that is decent."""
-        if self.source is not None:
-            return self.source
-        if self._named is None or not may_send_to(self._named[0], self._private_source):
-            return None
-        return self._named
+        return self.source or self._destination
 
-    def admit(self, address: Address, now: float, *, authentic: bool = False) -> bool:
-        """Whether a packet from `address`, which is not `source`, is taken; it becomes the source then."""
-        if address[:2] == self._named or self._may_learn(address, now, authentic):
-            self._learned = self._learned or address[:2] != self._named
-            self.source = address
-            self.heard = now
-            return True
-        return False
+    def may_admit(self, address: Address, now: float) -> bool:
+        """Whether a well-formed packet from `address`, which is not `source`, may make it the source."""
+        return address == self._named or self._may_learn(address, now, False)
 
     def may_learn(self, address: Address, now: float) -> bool:
-        """Whether `admit` could say yes if the packet were authentic: worth unprotecting."""
-        return address[:2] == self._named or self._may_learn(address, now, True)
+        """Whether an authentic one may."""
+        return address == self._named or self._may_learn(address, now, True)
+
+    def learn(self, address: Address) -> None:
+        """`address` is the source from now on."""
+        self._learned = self._learned or address != self._named
+        self.source = address
 
     def _may_learn(self, address: Address, now: float, authentic: bool) -> bool:
         if self._rules.mode is Latching.OFF or self._learned or self._named is None:

@@ -1,94 +1,135 @@
-"""A phone's media: RTP and RTCP over UDP, plain or SDES-SRTP, behind `MediaTransport`."""
+"""A phone's transport: RTP and RTCP over UDP, plain or SDES-SRTP, with the plane carrying the packets."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
 
-from gateway.media.embedded.plane.packet import HEADER_SIZE, MAXIMUM_SIZE, is_rtcp, is_well_formed
-from gateway.media.embedded.plane.srtp import SrtpKey, SrtpSession
-from gateway.media.embedded.rtp.latching import Address, Latch, LatchRules, may_send_to
-from gateway.media.embedded.rtp.ports import PortPair, PortPool
-from gateway.media.embedded.transport import PacketSink
+from gateway.media.embedded.addresses import canonical
+from gateway.media.embedded.plane.packet import HEADER_SIZE
+from gateway.media.embedded.plane.protocol import Plane
+from gateway.media.embedded.plane.srtp import SrtpKey, SrtpKeyError
+from gateway.media.embedded.plane.values import Address, FlowConfig
+from gateway.media.embedded.rtp.keys import srtp_key
+from gateway.media.embedded.rtp.latching import Latch, LatchRules, may_send_to
+from gateway.media.embedded.rtp.ports import PortPool
 from gateway.media.engine import MediaError
-
-logger = logging.getLogger("gateway.media.rtp")
-
-SHORTEST_RTCP = 8
-INTERNAL_ERRORS_LOGGED = 20
-
-
-class _Socket(asyncio.DatagramProtocol):
-    """One of a leg's two sockets."""
-
-    def __init__(self, receive: Callable[[bytes, Address], None], failed: Callable[[], None]) -> None:
-        self._receive = receive
-        self._failed = failed
-
-    def datagram_received(self, data: bytes, addr: Address | tuple[str | Any, int]) -> None:
-        try:
-            self._receive(data, addr)
-        except Exception:
-            # An exception that reached the event loop here could close the socket under the call.
-            self._failed()
-
-    def error_received(self, exc: Exception) -> None:
-        """ICMP errors say nothing that the media timer does not."""
+from sdp import MediaAgreement, TransportPlan
+from sdp.attributes import Crypto, CryptoKey
+from sdp.negotiation import Side
 
 
 class RtpLeg:
-    """One phone's transport; a `MediaTransport`. Strict about sources, see `latching`.
-
-    The path from `datagram_received` to the sink is synchronous, and so is sending.
-    """
+    """One phone's transport; a `Transport`. Strict about sources, see `latching`."""
 
     def __init__(
         self,
+        plane: Plane,
         pool: PortPool,
         *,
+        ids: Callable[[], int],
         clock: Callable[[], float],
+        address: str,
         rules: LatchRules | None = None,
-        secure: bool = False,
+        keys: tuple[SrtpKey, ...] = (),
         max_packets_per_second: int = 500,
     ) -> None:
-        """`secure`: nothing flows before `set_keys`. Raises MediaError 503 when no port is left."""
-        self.sink: PacketSink | None = None
-        self.discarded: dict[str, int] = {}
-        """Packets dropped, by reason."""
-        self.secure = secure
-        self._pool = pool
-        self._pair: PortPair | None = pool.acquire()
-        self.port = self._pair.port
+        """`address` is what phones are told; `keys` are ours, one a suite: with any, nothing flows in the clear."""
+        self.flow = ids()
+        self.port = 0
         """Our RTP port; RTCP is on the next."""
+        self.keys = keys
+        self.discarded: dict[str, int] = {}
+        """RTCP that was dropped here, by reason."""
+        self._plane = plane
+        self._pool = pool
+        self._id = ids()
         self._clock = clock
+        self._address = address
+        self._family = 6 if ":" in canonical(pool.host) else 4
         self._latch = Latch(rules or LatchRules())
+        self._config = FlowConfig(secure=bool(keys), max_packets_per_second=max_packets_per_second)
         self._private_source: str | None = None
-        self._srtp: SrtpSession | None = None
-        self._mux = False
         self._rtcp_named: Address | None = None
         self._rtcp_learned: Address | None = None
         self._accepts: frozenset[int] = frozenset()
-        self._limit = max_packets_per_second
-        self._second = float("-inf")
-        self._in_second = 0
-        self._transports: list[asyncio.DatagramTransport] = []
+        self._keyed = False
+        self._closed = False
 
     async def open(self) -> None:
-        """Start to read both sockets."""
-        loop = asyncio.get_running_loop()
-        pair = self._pair
-        if pair is None:
+        """Bind both ports; raises MediaError 503 when none is left."""
+        self.port = await self._pool.open(self._plane, self._id)
+        if self._closed:
+            # Closed while it was being opened.
+            self._give_back()
             raise MediaError("the RTP leg is closed", 500)
-        for bound, receive in ((pair.rtp, self._receive), (pair.rtcp, self._receive_rtcp)):
-            transport, _ = await loop.create_datagram_endpoint(
-                lambda receive=receive: _Socket(receive, self._internal_error),  # type: ignore[misc]  # mypy cannot infer the lambda
-                sock=bound,
-            )
-            self._transports.append(transport)
+        self._plane.open_flow(self.flow, self._id, self._config)
 
     # What signalling brings
+
+    @property
+    def kind(self) -> str:
+        """What descriptions for this phone are."""
+        return "sdes" if self.keys else "rtp"
+
+    @property
+    def ready(self) -> bool:
+        """Whether media that is sent would go somewhere."""
+        return not self._closed and self._latch.destination is not None and (self._keyed or not self.keys)
+
+    @property
+    def remote_address(self) -> Address | None:
+        """Where media goes."""
+        return self._latch.destination
+
+    @property
+    def learned(self) -> bool:
+        """Whether media goes to another address than the description named."""
+        return self._latch.learned
+
+    def plan(self) -> TransportPlan:
+        """Our ports and keys."""
+        crypto = tuple(
+            [Crypto(tag, key.profile.suite, (CryptoKey(key.material),)) for tag, key in enumerate(self.keys, start=1)]
+        )
+        return TransportPlan(address=self._address, port=self.port, rtcp_port=self.port + 1, crypto=crypto)
+
+    def agree(self, agreement: MediaAgreement, side: Side, private_source: str | None = None) -> None:
+        """Take what was agreed with the phone; raises MediaError 488 where no media can come of it."""
+        remote = agreement.remote
+        if remote is None:
+            raise MediaError("the description does not say where its media goes", 488)
+        named = None if remote.held else (canonical(remote.address), remote.port)
+        if named is not None and self._is_other_family(named[0]):
+            raise MediaError(f"this side has no IPv{6 if self._family == 4 else 4}", 488)
+        if self.keys:
+            self._agree_keys(agreement.crypto_local, remote.crypto)
+        rtcp = (canonical(remote.rtcp_address or remote.address), remote.rtcp_port)
+        self.set_remote(
+            named,
+            None if remote.held or not remote.rtcp_port else rtcp,
+            mux=remote.rtcp_mux,
+            private_source=private_source,
+            accepts=frozenset([codec.payload_type for codec in agreement.receive if codec.payload_type is not None]),
+        )
+
+    def _is_other_family(self, host: str) -> bool:
+        return (":" in host) != (self._family == 6)
+
+    def _agree_keys(self, local: Crypto | None, remote: Crypto | None) -> None:
+        if local is None or remote is None:
+            raise MediaError("the description has no SRTP key", 488)
+        try:
+            send, receive = srtp_key(local), srtp_key(remote)
+        except SrtpKeyError as error:
+            raise MediaError(f"the SRTP key cannot be used: {error}", 488) from None
+        self.set_keys(send, receive)
+
+    def set_keys(self, send: SrtpKey, receive: SrtpKey) -> None:
+        """Protect everything from here on; the plane begins afresh only with a key that changed."""
+        self._plane.set_send_key(self.flow, send)
+        self._plane.set_receive_key(self.flow, receive)
+        self._keyed = True
 
     def set_remote(
         self,
@@ -105,211 +146,78 @@ class RtpLeg:
         RTP port; `private_source`: the address its signalling came from; `accepts`: payload types that may
         arrive, no other can teach us an address.
         """
+        source = canonical(private_source) if private_source is not None else None
         if rtp is not None:
-            self._latch.expect(rtp, private_source, self._clock())
+            self._latch.expect(rtp, source, self._clock())
+            self._plane.expect(self.flow, rtp)
         self._rtcp_named = rtcp
         self._rtcp_learned = None
-        self._private_source = private_source
-        self._mux = mux
+        self._private_source = source
         self._accepts = accepts
+        if mux != self._config.mux:
+            self._config = replace(self._config, mux=mux)
+            self._plane.configure_flow(self.flow, self._config)
+        self._direct()
 
-    def set_keys(self, send: SrtpKey, receive: SrtpKey) -> None:
-        """Protect everything from here on; what a key that stays has counted is not forgotten."""
-        if self._srtp is None:
-            self._srtp = SrtpSession(send, receive)
-        else:
-            self._srtp.rekey(send, receive)
-        self.secure = True
-
-    @property
-    def remote_address(self) -> Address | None:
-        """Where media goes."""
-        return self._latch.destination
-
-    @property
-    def all_discarded(self) -> dict[str, int]:
-        """`discarded` with what SRTP refused."""
-        counts = dict(self.discarded)
-        for reason, count in (self._srtp.discarded if self._srtp is not None else {}).items():
-            counts[reason] = counts.get(reason, 0) + count
-        return counts
-
-    @property
-    def learned(self) -> bool:
-        """Whether media goes to another address than the description named."""
-        return self._latch.learned
-
-    # What the relay sees
-
-    @property
-    def ready(self) -> bool:
-        """Whether `send_rtp` would send now."""
-        return self._pair is not None and self._latch.destination is not None and not (self.secure and not self._srtp)
-
-    def send_rtp(self, packet: bytes) -> None:
-        """Protect if need be and send at once; dropped and counted when there is nowhere to send to."""
-        pair = self._pair
-        address = self._latch.source or self._latch.destination
-        if pair is None or address is None:
-            self._discard("not_ready")
-            return
-        if self._srtp is not None:
-            protected = self._srtp.protect(packet)
-            if protected is None:
-                return
-            packet = protected
-        elif self.secure:
-            self._discard("not_ready")
-            return
-        try:
-            pair.rtp.sendto(packet, address)
-        except OSError:
-            self._discard("socket")
-
-    def send_rtcp(self, packet: bytes) -> None:
-        """Protect if need be and send one compound RTCP packet at once."""
-        pair = self._pair
-        address = self._rtcp_destination()
-        if pair is None or address is None or (self.secure and self._srtp is None):
-            self._discard("not_ready")
-            return
-        if self._srtp is not None:
-            protected = self._srtp.protect_rtcp(packet)
-            if protected is None:
-                return
-            packet = protected
-        try:
-            (pair.rtp if self._mux else pair.rtcp).sendto(packet, address)
-        except OSError:
-            self._discard("socket")
+    def watch(self, seconds: float) -> None:
+        """Have idleness told after so long without anything of the phone, counted from now; 0: never."""
+        self._config = replace(self._config, idle_after=seconds)
+        self._plane.configure_flow(self.flow, self._config)
 
     def close(self) -> None:
         """Close both sockets, forget the keys, let the ports rest; idempotent."""
-        pair, self._pair = self._pair, None
-        if pair is None:
+        if self._closed:
             return
-        self._srtp = None
-        self.sink = None
-        for transport in self._transports:
-            transport.close()
-        for bound in (pair.rtp, pair.rtcp)[len(self._transports) :]:
-            bound.close()
-        self._transports.clear()
-        self._pool.release(pair)
+        self._closed = True
+        if self.port:
+            self._give_back()
 
-    # What the network brings
+    def _give_back(self) -> None:
+        self._plane.close_port(self._id)
+        self._pool.release(self.port)
 
-    def _receive(self, data: bytes, address: Address) -> None:
-        """The packet path: no await, no task, no queue."""
-        size = len(data)
-        if size < HEADER_SIZE or size > MAXIMUM_SIZE or data[0] >> 6 != 2:
-            if self._mux and is_rtcp(data):
-                self._receive_rtcp(data, address)
-                return
-            self._discard("malformed")
-            return
-        if 192 <= data[1] <= 223:
-            if self._mux:
-                self._receive_rtcp(data, address)
-            else:
-                self._discard("unexpected_rtcp")
-            return
-        now = self._clock()
+    # What the plane asks
+
+    def stranger(self, path: int, source: Address, data: bytes, heard: float, now: float) -> None:
+        """RTP from an address that is neither the source nor named: it becomes the source where the rules let it."""
         latch = self._latch
-        if address != latch.source:
-            packet = self._newcomer(data, address, now)
-        elif not self._within_rate(now):
+        latch.heard = heard
+        if self.keys:
+            if self._keyed and latch.may_learn(source, now):
+                self._plane.admit_source(self.flow, source, data)
             return
+        known = len(data) >= HEADER_SIZE and (not self._accepts or data[1] & 0x7F in self._accepts)
+        if known and latch.may_admit(source, now):
+            self._plane.admit_source(self.flow, source, data)
+
+    def source_learned(self, source: Address, now: float) -> None:
+        """The plane listens to `source` from now on."""
+        self._latch.learn(source)
+        self._direct()
+
+    def takes_rtcp_from(self, source: Address) -> bool:
+        """Whether RTCP of that address counts: from where the description says, or from beside a learned source."""
+        media = self._latch.source
+        if self._config.mux:
+            taken = source == media
+        elif media is None or not self._latch.learned:
+            taken = source == self._rtcp_named
         else:
-            packet = self._srtp.unprotect(data) if self._srtp is not None else None if self.secure else data
-        if packet is None:
-            return
-        if packet[0] != 0x80 and not is_well_formed(packet):
-            self._discard("malformed")
-            return
-        latch.heard = now
-        sink = self.sink
-        if sink is None:
-            self._discard("no_sink")
-            return
-        sink.receive_rtp(packet, now)
+            taken = source[0] == media[0] and self._rtcp_learned in (None, source)
+        if not taken:
+            self.discarded["wrong_source"] = self.discarded.get("wrong_source", 0) + 1
+        elif self._latch.learned and self._rtcp_learned is None and not self._config.mux:
+            self._rtcp_learned = source
+            self._direct()
+        return taken
 
-    def _newcomer(self, data: bytes, address: Address, now: float) -> bytes | None:
-        """A packet from an address that is not the source: the packet in the clear if that changes now."""
-        latch = self._latch
-        if self._srtp is not None:
-            if not latch.may_learn(address, now) or not self._within_rate(now):
-                self._discard("wrong_source")
-                return None
-            packet = self._srtp.unprotect(data)
-            if packet is None or not latch.admit(address, now, authentic=True):
-                return None
-            return packet
-        acceptable = not self.secure and (not self._accepts or data[1] & 0x7F in self._accepts)
-        if not acceptable or not is_well_formed(data) or not latch.admit(address, now):
-            self._discard("wrong_source")
-            return None
-        return data
-
-    def _receive_rtcp(self, data: bytes, address: Address) -> None:
-        if not SHORTEST_RTCP <= len(data) <= MAXIMUM_SIZE or data[0] >> 6 != 2 or not is_rtcp(data):
-            self._discard("malformed")
-            return
-        if not self._is_rtcp_source(address):
-            self._discard("wrong_source")
-            return
-        now = self._clock()
-        if not self._within_rate(now):
-            return
-        packet: bytes | None = data
-        if self._srtp is not None:
-            packet = self._srtp.unprotect_rtcp(data)
-        elif self.secure:
-            packet = None
-        if packet is None:
-            return
-        if len(packet) < SHORTEST_RTCP:
-            self._discard("malformed")
-            return
-        if self._latch.learned:
-            self._rtcp_learned = address
-        if self.sink is None:
-            self._discard("no_sink")
-            return
-        self.sink.receive_rtcp(packet, now)
-
-    def _is_rtcp_source(self, address: Address) -> bool:
-        """RTCP comes from where the description says, or from beside a learned RTP source."""
-        source = self._latch.source
-        if self._mux:
-            return address == source
-        if source is None or not self._latch.learned:
-            return address[:2] == self._rtcp_named
-        return address[0] == source[0] and self._rtcp_learned in (None, address)
+    def _direct(self) -> None:
+        """Tell the plane where to send."""
+        self._plane.set_destination(self.flow, self._latch.destination, self._rtcp_destination())
 
     def _rtcp_destination(self) -> Address | None:
         source = self._latch.source
-        if self._mux:
-            return source or self._latch.destination
         if source is not None and self._latch.learned:
             return self._rtcp_learned or (source[0], source[1] + 1)
         named = self._rtcp_named
         return named if named is not None and may_send_to(named[0], self._private_source) else None
-
-    def _within_rate(self, now: float) -> bool:
-        if now - self._second >= 1.0:
-            self._second = now
-            self._in_second = 0
-        self._in_second += 1
-        if self._in_second > self._limit:
-            self._discard("rate")
-            return False
-        return True
-
-    def _discard(self, reason: str) -> None:
-        self.discarded[reason] = self.discarded.get(reason, 0) + 1
-
-    def _internal_error(self) -> None:
-        self._discard("internal_error")
-        if self.discarded["internal_error"] <= INTERNAL_ERRORS_LOGGED:
-            logger.exception("a packet met an error of our own")

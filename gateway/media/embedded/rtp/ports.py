@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-import errno
-import socket
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from random import Random
 
+from gateway.media.embedded.plane.protocol import Plane, PlaneError
 from gateway.media.engine import MediaError
 
 MAXIMUM_ATTEMPTS = 64
 """Pairs tried for one call before the pool is called exhausted."""
-BUSY = frozenset({errno.EADDRINUSE, errno.EACCES})
-
-
-@dataclass(frozen=True, slots=True)
-class PortPair:
-    """Two bound, non-blocking UDP sockets; whoever acquired them closes them and releases the pair."""
-
-    port: int
-    """The even port, of RTP."""
-    rtp: socket.socket
-    rtcp: socket.socket
-
-    def close(self) -> None:
-        """Close both sockets; for pairs that no transport has taken over."""
-        self.rtp.close()
-        self.rtcp.close()
 
 
 class PortPool:
@@ -39,22 +21,12 @@ class PortPool:
     """
 
     def __init__(
-        self,
-        host: str,
-        low: int,
-        high: int,
-        *,
-        random: Random,
-        clock: Callable[[], float],
-        rest: float = 10.0,
-        receive_buffer: int = 0,
+        self, host: str, low: int, high: int, *, random: Random, clock: Callable[[], float], rest: float = 10.0
     ) -> None:
-        """`low` to `high` inclusive; `rest` in seconds; `receive_buffer` in octets, 0 for the system's."""
-        self._host = host
-        self._family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        """`low` to `high` inclusive; `rest` in seconds."""
+        self.host = host
         self._clock = clock
         self._rest = rest
-        self._receive_buffer = receive_buffer
         self._any = low == 0
         ports = list(range(low + (low & 1), high, 2)) if low else []
         random.shuffle(ports)
@@ -73,60 +45,39 @@ class PortPool:
         self._wake()
         return len(self._free)
 
-    def acquire(self) -> PortPair:
-        """Bind the next pair; raises MediaError 503 when none is left."""
+    async def open(self, plane: Plane, port: int) -> int:
+        """Have the plane bind the next pair as its `port`; the RTP port. Raises MediaError 503 when none is left."""
         self._wake()
         for _ in range(MAXIMUM_ATTEMPTS):
-            if self._any:
-                pair = self._bind_any()
-            elif self._free:
-                port = self._free.popleft()
-                pair = self._bind(port)
-                if pair is None:
-                    self._resting.append((self._clock() + self._rest, port))
-            else:
+            if not self._any and not self._free:
                 break
-            if pair is not None:
-                self._in_use += 1
-                return pair
+            number = 0 if self._any else self._free.popleft()
+            try:
+                rtp, _ = await plane.open_pair(port, self.host, number)
+            except PlaneError as error:
+                if number:
+                    self._resting.append((self._clock() + self._rest, number))
+                if error.code == "busy":
+                    continue
+                reason = f"cannot bind RTP ports: {error}"
+                raise MediaError(reason, 503 if error.code in ("full", "lost") else 500) from error
+            except BaseException:
+                # The request was cancelled while the plane was at it.
+                plane.close_port(port)
+                if number:
+                    self._resting.append((self._clock() + self._rest, number))
+                raise
+            self._in_use += 1
+            return rtp.address[1]
         raise MediaError("no RTP port is left", 503)
 
-    def release(self, pair: PortPair) -> None:
-        """Let the pair rest; its sockets are closed by whoever reads them."""
+    def release(self, number: int) -> None:
+        """Let the pair of that RTP port rest."""
         self._in_use -= 1
         if not self._any:
-            self._resting.append((self._clock() + self._rest, pair.port))
+            self._resting.append((self._clock() + self._rest, number))
 
     def _wake(self) -> None:
         now = self._clock()
         while self._resting and self._resting[0][0] <= now:
             self._free.append(self._resting.popleft()[1])
-
-    def _bind_any(self) -> PortPair | None:
-        with self._socket() as probe:
-            probe.bind((self._host, 0))
-            port: int = probe.getsockname()[1] & ~1
-        return self._bind(port)
-
-    def _bind(self, port: int) -> PortPair | None:
-        opened: list[socket.socket] = []
-        try:
-            for number in (port, port + 1):
-                opened.append(self._socket())
-                opened[-1].bind((self._host, number))
-        except OSError as error:
-            for each in opened:
-                each.close()
-            if error.errno in BUSY:
-                return None
-            full = error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS)
-            reason = f"cannot bind RTP ports on {self._host}: {error.strerror}"
-            raise MediaError(reason, 503 if full else 500) from error
-        return PortPair(port, *opened)
-
-    def _socket(self) -> socket.socket:
-        made = socket.socket(self._family, socket.SOCK_DGRAM)
-        made.setblocking(False)
-        if self._receive_buffer:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)
-        return made

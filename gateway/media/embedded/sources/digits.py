@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import struct
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gateway.media.embedded.plane.packet import HEADER_SIZE, MARKER, RtpError, payload_bounds
-from gateway.media.embedded.plane.relay import Relay
+from gateway.media.embedded.plane.packet import RtpError, timestamp_delta
+from gateway.media.embedded.plane.values import MediaPacket
+from gateway.media.embedded.sources.packets import NOTHING, Injected, Packets
 
 DIGITS = "0123456789*#ABCD"
 """Digit by event code (RFC 4733 section 3.2)."""
@@ -21,6 +23,10 @@ _END = 0x80
 LOST_AFTER = 0.5
 """Seconds without a packet of an event after which its end is taken to be lost."""
 _LONGEST_UNITS = 0xFFFF
+_NEARLY_FULL = 0xE000
+"""Units after which an event that goes on under another timestamp has begun a new segment."""
+_REMEMBERED = 4
+"""Events whose late packets are still known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +58,9 @@ class TelephoneEvent:
 
 
 class DigitDetector:
-    """Says each digit once, however many packets of it come, come late or are lost."""
+    """Says each digit once, however many packets of it come, come late or are lost, or begin new segments."""
 
-    __slots__ = ("_clock_rate", "_duration", "_event", "_on_digit", "_reported", "_timestamp")
+    __slots__ = ("_base", "_clock_rate", "_done", "_duration", "_event", "_on_digit", "_reported", "_timestamp")
 
     def __init__(self, clock_rate: int, on_digit: Callable[[str, int], None]) -> None:
         """`on_digit` gets the digit and its duration in ms when it has ended."""
@@ -63,72 +69,96 @@ class DigitDetector:
         self._timestamp: int | None = None
         self._event = 0
         self._duration = 0
+        self._base = 0
+        """Units in the segments before this one."""
         self._reported = True
+        self._done: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)
 
     def receive(self, event: TelephoneEvent, timestamp: int) -> None:
-        """One packet with its RTP timestamp, which names the event."""
+        """One packet with its RTP timestamp, which names the event, or a segment of it."""
+        if (timestamp, event.event) in self._done:
+            # Late or repeated: its event has been told of.
+            return
         if timestamp != self._timestamp or event.event != self._event:
-            self.finish()
-            self._timestamp, self._event = timestamp, event.event
-            self._duration, self._reported = 0, False
+            self._begin(event, timestamp)
         self._duration = max(self._duration, event.duration)
         if event.end:
             self.finish()
 
+    def _begin(self, event: TelephoneEvent, timestamp: int) -> None:
+        """Another timestamp: a new event, or where it goes on without a gap the next segment of a long one."""
+        last = self._timestamp
+        goes_on = (
+            last is not None
+            and not self._reported
+            and event.event == self._event
+            and self._is_next_segment(timestamp_delta(timestamp, last))
+        )
+        if goes_on and last is not None:
+            # RFC 4733 section 2.5.1.3. Packets of the segment that is full are late from now on.
+            self._done.append((last, self._event))
+            self._base += self._duration
+        else:
+            self.finish()
+            self._base = 0
+            self._event, self._reported = event.event, False
+        self._timestamp, self._duration = timestamp, 0
+
+    def _is_next_segment(self, later: int) -> bool:
+        """Whether a segment may end so many units after it began: when it is full, its last packets lost or not."""
+        full = self._duration >= _NEARLY_FULL
+        return 0 < self._duration <= later <= _LONGEST_UNITS and (full or later == self._duration)
+
     def finish(self) -> None:
         """The event is over, also when its end was lost: another began, or audio goes on."""
-        if self._reported:
+        if self._reported or self._timestamp is None:
             return
         self._reported = True
+        self._done.append((self._timestamp, self._event))
         if self._event < len(DIGITS):
-            self._on_digit(DIGITS[self._event], self._duration * 1000 // self._clock_rate)
+            units = self._base + self._duration
+            self._on_digit(DIGITS[self._event], units * 1000 // self._clock_rate)
 
 
 class EventHandler:
-    """Routes telephone-events of one incoming payload type; a `relay.Handler`."""
+    """Reads the telephone-events of one incoming payload type, and converts their clock; a `PacketHandler`."""
 
-    __slots__ = ("_clock_in", "_clock_out", "_detector", "_heard", "_payload_type", "_start_in", "_start_out")
+    __slots__ = ("_clock_in", "_clock_out", "_detector", "_heard", "_payload_type", "_start_in")
 
     def __init__(
-        self, clock_in: int, payload_type: int | None, clock_out: int, on_digit: Callable[[str, int], None]
+        self,
+        clock_in: int,
+        on_digit: Callable[[str, int], None],
+        *,
+        payload_type: int | None = None,
+        clock_out: int = 8000,
     ) -> None:
-        """`payload_type` is the outgoing one, None where the peer takes no events; clocks in Hz."""
+        """Clocks in Hz. `payload_type` is the outgoing one where packets are given back in the clock `clock_out`;
+        None where the plane forwards them or nobody takes them."""
         self._clock_in = clock_in
         self._clock_out = clock_out
         self._payload_type = payload_type
         self._detector = DigitDetector(clock_in, on_digit)
         self._heard = 0.0
         self._start_in: int | None = None
-        self._start_out = 0
 
-    def handle(
-        self, relay: Relay, packet: bytes, marker: int, sequence_number: int, timestamp: int, now: float
-    ) -> None:
+    def handle(self, packet: MediaPacket, now: float) -> Packets:
         """Report the digit, and pass the event on with its marker, its start and its duration."""
         try:
-            start, end = payload_bounds(packet) if packet[0] != 0x80 else (HEADER_SIZE, len(packet))
-            event = TelephoneEvent.parse(packet[start:end])
+            event = TelephoneEvent.parse(packet.payload)
         except RtpError:
-            relay.inbound.discarded += 1
-            relay.skip()
-            return
+            return NOTHING
         self._heard = now
-        self._detector.receive(event, timestamp)
-        if self._payload_type is None or not relay.open:
-            relay.skip()
-            return
-        payload = bytes(packet[start : start + _EVENT.size])
-        if self._clock_in != self._clock_out:
-            duration = min(_LONGEST_UNITS, event.duration * self._clock_out // self._clock_in)
-            payload = bytes(TelephoneEvent(event.event, event.end, event.volume, duration))
-        if self._clock_in == relay.rate_in:
-            relay.pass_on(self._payload_type | marker, payload, sequence_number, timestamp, now)
-            return
-        if timestamp != self._start_in:
+        self._detector.receive(event, packet.timestamp)
+        if self._payload_type is None or not packet.in_order:
+            return NOTHING
+        duration = min(_LONGEST_UNITS, event.duration * self._clock_out // self._clock_in)
+        payload = bytes(TelephoneEvent(event.event, event.end, event.volume, duration))
+        if packet.timestamp != self._start_in:
             # The event counts time in another clock than the audio it interrupts: place it by arrival.
-            self._start_in, self._start_out = timestamp, relay.timestamp_at(now)
-            marker = MARKER
-        relay.emit(self._payload_type | marker, payload, self._start_out, now)
+            self._start_in = packet.timestamp
+            return (Injected(self._payload_type, payload, None, True),)
+        return (Injected(self._payload_type, payload, 0),)
 
     def flush(self, now: float) -> None:
         """Report a digit whose end never came."""
@@ -137,64 +167,46 @@ class EventHandler:
 
 
 class DigitSender:
-    """One digit being sent on a relay's outgoing stream, a packet a tick; audio waits meanwhile."""
+    """One digit, a packet a tick; audio waits meanwhile."""
 
-    __slots__ = (
-        "_clock_rate",
-        "_code",
-        "_duration",
-        "_ends",
-        "_payload_type",
-        "_relay",
-        "_sent",
-        "_step",
-        "_timestamp",
-    )
+    __slots__ = ("_advance", "_code", "_duration", "_ends", "_payload_type", "_scale", "_sent", "_step")
 
     def __init__(
-        self, relay: Relay, payload_type: int, clock_rate: int, digit: str, duration_ms: int, tick_ms: int = 20
+        self, payload_type: int, clock_rate: int, rate_out: int, digit: str, duration_ms: int, tick_ms: int = 20
     ) -> None:
-        """Raises RtpError for what is no digit. The duration is kept within 40 ms and 5 s."""
+        """`clock_rate` of the event, `rate_out` of the stream, Hz. Raises RtpError for what is no digit. The
+        duration is kept within 40 ms and 5 s."""
         code = DIGITS.find(digit.upper()) if len(digit) == 1 else -1
         if code < 0:
             raise RtpError("not a DTMF digit")
-        self._relay = relay
         self._payload_type = payload_type
-        self._clock_rate = clock_rate
         self._code = code
         self._duration = min(max(duration_ms, SHORTEST_MS), LONGEST_MS) * clock_rate // 1000
         self._step = tick_ms * clock_rate // 1000
-        self._timestamp = 0
+        self._scale = rate_out, clock_rate
+        self._advance: int | None = None
         self._sent = 0
         self._ends = 0
 
-    def tick(self, now: float) -> bool:
-        """Send the next packet; False when the digit is over and audio may go on."""
-        relay = self._relay
-        marker = 0
-        if not self._sent:
-            relay.muted = True
-            self._timestamp = relay.timestamp_at(now)
-            marker = MARKER
+    def tick(self) -> tuple[Injected, bool]:
+        """The next packet, and whether more follow."""
+        first = self._advance is None
         self._sent += 1
         elapsed = min(self._duration, self._sent * self._step)
+        advance = None if first else 0
         if elapsed > _LONGEST_UNITS:
-            self._new_segment()
+            advance = self._new_segment()
             elapsed = min(self._duration, self._step)
         end = elapsed >= self._duration
         event = TelephoneEvent(self._code, end, VOLUME, elapsed)
-        relay.emit(self._payload_type | marker, bytes(event), self._timestamp, now)
-        if not end:
-            return True
-        self._ends += 1
-        if self._ends < END_PACKETS:
-            return True
-        relay.muted = False
-        return False
+        self._advance = 0
+        self._ends += end
+        return Injected(self._payload_type, bytes(event), advance, first), self._ends < END_PACKETS
 
-    def _new_segment(self) -> None:
+    def _new_segment(self) -> int:
         """A duration of 16 bits is full: the event goes on in a new segment (RFC 4733 section 2.5.1.3)."""
         full = (self._sent - 1) * self._step
-        self._timestamp = (self._timestamp + full) & 0xFFFFFFFF
         self._duration -= full
         self._sent = 1
+        rate_out, clock_rate = self._scale
+        return full * rate_out // clock_rate

@@ -1,21 +1,30 @@
-"""What the engine plays itself: a pace for all, steady tones, silence for phones that would hear nothing."""
+"""What the engine itself plays to one party on its outgoing stream: digits, a steady tone, silence."""
 
 from __future__ import annotations
 
-import asyncio
+from collections import deque
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 
 from gateway.media.embedded.audio.codecs import CODECS, make_encoder, narrowest_rate
 from gateway.media.embedded.audio.pcm import tone
-from gateway.media.embedded.plane.relay import Relay
-from gateway.media.embedded.sources.pacer import TICK_MS
-from gateway.media.embedded.transport import MediaTransport, PacketSink
+from gateway.media.embedded.plane.packet import RtpError
+from gateway.media.embedded.plane.values import Silence
+from gateway.media.embedded.sources.digits import DigitSender
+from gateway.media.embedded.sources.pacer import TICK_MS, Pacer
+from gateway.media.embedded.sources.packets import Injected
+from gateway.media.engine import MediaError
+from sdp import Codec
 
 SERVICES = frozenset({"echo", "tone"})
 LOOP_SECONDS = 1
 """A whole number of Hz has whole periods in it, so its end joins its beginning."""
+MAXIMUM_DIGITS = 64
+"""Digits waiting to be sent to one party."""
+DIGIT_GAP_TICKS = 4
+"""Ticks of 20 ms between two digits (RFC 4733 has no rule; receivers need 40 ms)."""
 
 
 @lru_cache(maxsize=64)
@@ -42,83 +51,139 @@ def prepare_loops(frequency: int, level_dbm0: float) -> None:
         loop_frames(codec, 0, 0.0)
 
 
+def silence_in(codec: Codec | None, after: float, interval: float) -> Silence | None:
+    """What the plane sends where nothing else goes out; None for a codec that is only forwarded."""
+    if codec is None or codec.payload_type is None or codec.key[0] not in CODECS or not after:
+        return None
+    payload = loop_frames(codec.key[0], 0, 0.0)[0]
+    return Silence(
+        payload_type=codec.payload_type,
+        payload=payload,
+        ticks=codec.clock_rate * TICK_MS // 1000,
+        after=after,
+        interval=max(interval, TICK_MS / 1000),
+    )
+
+
+class Outlet(Protocol):
+    """The outgoing stream of a party, as its players see it."""
+
+    @property
+    def hears(self) -> bool:
+        """Whether the party wants audio and can be reached."""
+
+    @property
+    def rate_out(self) -> int:
+        """RTP clock of what is sent, Hz."""
+
+    def inject(self, packet: Injected) -> None: ...
+
+    def mute(self, value: bool) -> None:
+        """Whether the packets of the players have the stream to themselves."""
+
+
 class LoopPlayer:
-    """Plays a loop on a relay's outgoing stream; a `Player`."""
+    """A loop, packet by packet."""
 
-    __slots__ = ("_frames", "_index", "_payload_type", "_relay", "_step", "_timestamp", "_yields")
+    __slots__ = ("_frames", "_index", "_payload_type", "_step")
 
-    def __init__(
-        self, relay: Relay, payload_type: int, clock_rate: int, frames: tuple[bytes, ...], *, yields: bool = False
-    ) -> None:
-        """`yields`: stop for good as soon as another packet goes out on the relay."""
-        self._relay = relay
+    def __init__(self, payload_type: int, clock_rate: int, frames: tuple[bytes, ...]) -> None:
         self._payload_type = payload_type
         self._step = clock_rate * TICK_MS // 1000
         self._frames = frames
         self._index = 0
-        self._timestamp = 0
-        self._yields = yields
 
-    def __call__(self, now: float) -> bool:
-        relay = self._relay
-        if self._yields and self._index and relay.last_timestamp != self._timestamp:
-            return False
-        if not relay.open or not relay.target.ready:
-            self._index = 0
-            return not self._yields
-        marker = 0
-        if not self._index:
-            self._timestamp = relay.timestamp_at(now)
-            marker = 0x80
-        else:
-            self._timestamp = (self._timestamp + self._step) & 0xFFFFFFFF
-        relay.emit(self._payload_type | marker, self._frames[self._index % len(self._frames)], self._timestamp, now)
+    def next(self) -> Injected:
+        """The packet of this tick."""
+        first = not self._index
+        frame = self._frames[self._index % len(self._frames)]
         self._index += 1
+        return Injected(self._payload_type, frame, None if first else self._step, first)
+
+    def pause(self) -> None:
+        """Nothing goes out in this tick; the next packet stands where time is then."""
+        self._index = 0
+
+
+class Playing:
+    """The players of one party. Digits silence all else while they last."""
+
+    def __init__(self, pacer: Pacer, outlet: Outlet) -> None:
+        self.digits_going = False
+        self._pacer = pacer
+        self._outlet = outlet
+        self._tone: int | None = None
+        self._ticking: int | None = None
+        self._digits: deque[tuple[str, int]] = deque()
+        self._events: dict[int, int] = {}
+        self._digit: DigitSender | None = None
+        self._gap = 0
+
+    def close(self) -> None:
+        """Play no more."""
+        self.stop_tone()
+        self._pacer.remove(self._ticking)
+        self._ticking = None
+        self._digits.clear()
+
+    def digit(self, digit: str, duration_ms: int, events: dict[int, int]) -> None:
+        """Queue one digit; `events`: telephone-event payload types by clock rate in Hz.
+
+        Raises MediaError: 400 for what is no digit, 488 without events, 503 when too many wait.
+        """
+        self._events = events
+        if not events:
+            raise MediaError("this party takes no telephone-events", 488)
+        if len(self._digits) >= MAXIMUM_DIGITS:
+            raise MediaError("too many digits are waiting", 503)
+        try:
+            self._sender(digit, duration_ms)
+        except RtpError as error:
+            raise MediaError(str(error), 400) from None
+        self._digits.append((digit, duration_ms))
+        if self._ticking is None:
+            self._ticking = self._pacer.add(self._digit_tick)
+
+    def _sender(self, digit: str, duration_ms: int) -> DigitSender:
+        rate = self._outlet.rate_out
+        rate = rate if rate in self._events else next(iter(self._events))
+        return DigitSender(self._events[rate], rate, self._outlet.rate_out, digit, duration_ms)
+
+    def _digit_tick(self, now: float) -> bool:
+        if self._gap:
+            self._gap -= 1
+            return True
+        if self._digit is None:
+            if not self._digits:
+                self._ticking = None
+                return False
+            self._digit = self._sender(*self._digits.popleft())
+            self.digits_going = True
+            self._outlet.mute(True)
+        packet, going = self._digit.tick()
+        self._outlet.inject(packet)
+        if not going:
+            self._digit, self._gap, self.digits_going = None, DIGIT_GAP_TICKS, False
+            self._outlet.mute(False)
         return True
 
+    def tone(self, codec: Codec, frequency: int, level_dbm0: float) -> None:
+        """Play a steady tone from now on, in place of an earlier one."""
+        self.stop_tone()
+        if codec.payload_type is None or codec.key[0] not in CODECS:
+            return
+        player = LoopPlayer(codec.payload_type, codec.clock_rate, loop_frames(codec.key[0], frequency, level_dbm0))
 
-class Delayed:
-    """Sends RTP a while later, so that callers can tell the echo from their own voice; a `MediaTransport`.
+        def tick(now: float) -> bool:
+            if self._outlet.hears and not self.digits_going:
+                self._outlet.inject(player.next())
+            else:
+                player.pause()
+            return True
 
-    What waits is bounded by the packet rate a leg accepts.
-    """
+        self._tone = self._pacer.add(tick)
 
-    def __init__(self, transport: MediaTransport, delay: float) -> None:
-        """`delay` in s."""
-        self.sink: PacketSink | None = None
-        self._transport = transport
-        self._delay = delay
-
-    @property
-    def ready(self) -> bool:
-        """Whether the transport behind is."""
-        return self._transport.ready
-
-    def send_rtp(self, packet: bytes) -> None:
-        """Send after the delay; dropped there when the call has ended meanwhile."""
-        asyncio.get_running_loop().call_later(self._delay, self._transport.send_rtp, packet)
-
-    def send_rtcp(self, packet: bytes) -> None:
-        """Send at once."""
-        self._transport.send_rtcp(packet)
-
-    def close(self) -> None:
-        """The transport behind is closed by whoever made it."""
-
-
-class Nowhere:
-    """The transport of a service that listens to nobody; a `MediaTransport`."""
-
-    ready = True
-
-    def __init__(self) -> None:
-        self.sink: PacketSink | None = None
-
-    def send_rtp(self, packet: bytes) -> None:
-        """Heard by nobody."""
-
-    def send_rtcp(self, packet: bytes) -> None:
-        """Heard by nobody."""
-
-    def close(self) -> None:
-        """Holds nothing."""
+    def stop_tone(self) -> None:
+        """Play the tone no more."""
+        self._pacer.remove(self._tone)
+        self._tone = None

@@ -17,6 +17,9 @@ class WebRtcConfig:
     advertised: tuple[str | tuple[str, int], ...] = ()
     """Addresses offered as host candidates, best first, each with the port of a mapping in front
     where that differs from the bound one; empty: the addresses listened on."""
+    own_addresses: bool = True
+    """Where only loopback is listened on and nothing is advertised: also bind this machine's own addresses and
+    offer them, but take datagrams from this machine alone. Firefox refuses loopback candidates."""
     receive_buffer: int = 4 * 1024 * 1024
     """SO_RCVBUF in bytes; the kernel may grant less."""
     send_buffer: int = 4 * 1024 * 1024
@@ -51,8 +54,8 @@ class WebRtcConfig:
     """Addresses a leg may have proved at a time."""
     max_early_datagrams: int = 4
     """DTLS datagrams kept from a proved address until the remote description is known."""
-    max_ssrcs: int = 32
-    """RTP sources a peer may use on a leg."""
+    max_packets_per_second: int = 1000
+    """Packets taken from one browser; the rest is dropped and counted."""
     error_responses_per_second: float = 5.0
     """STUN error responses a source IP address may draw, each second."""
     error_sources: int = 1024

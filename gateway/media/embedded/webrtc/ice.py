@@ -2,54 +2,22 @@
 
 A lite agent is always controlled, gathers nothing and sends no checks: it answers the
 checks of a full agent, and the address a valid check came from is the peer's. Sans-IO;
-the paths and `now` come in as arguments.
+`now` comes in as an argument. What a plane answers alone, `note_check` tells.
 """
 
 from __future__ import annotations
 
 import base64
-import hmac
 import socket
-import struct
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from aioice import stun
-
-Address = tuple[str, int] | tuple[str, int, int, int]
-"""What the socket layer calls a source: (host, port), with flow and scope for IPv6."""
-
-MAGIC_COOKIE = 0x2112A442
-BINDING_REQUEST = 0x0001
-BINDING_INDICATION = 0x0011
-BINDING_SUCCESS = 0x0101
-BINDING_ERROR = 0x0111
-FINGERPRINT_XOR = 0x5354554E
-FINGERPRINT_HEADER = b"\x80\x28\x00\x04"
+from gateway.media.embedded.plane.stun import BindingRequest, error_response, success_response
+from gateway.media.embedded.plane.values import Address
 
 UFRAG_BYTES = 6
 PASSWORD_BYTES = 18
 """Random bytes behind an ice-ufrag (48 bits) and an ice-pwd (144 bits; RFC 8445 section 5.3)."""
-
-REASONS = {
-    400: "Bad Request",
-    401: "Unauthenticated",
-    420: "Unknown Attribute",
-    487: "Role Conflict",
-}
-
-
-class StunError(Exception):
-    """A datagram that looks like STUN and is not a well-formed Binding request."""
-
-
-class Path(Protocol):
-    """One local socket, as the agent sees it: something to answer through."""
-
-    def send(self, data: bytes, address: Address) -> bool:
-        """Send one datagram at once; False when the system would not take it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,120 +41,16 @@ class IceCredentials:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class BindingRequest:
-    """A well-formed Binding request whose FINGERPRINT is right and whose integrity is yet unknown."""
-
-    message: stun.Message
-    unknown: tuple[int, ...]
-    """Comprehension-required attribute types that are not understood (RFC 8489 section 6.3.1)."""
-
-    @property
-    def local_ufrag(self) -> str | None:
-        """The receiver's half of USERNAME, which comes first (RFC 8445 section 7.2.2)."""
-        username: str | None = self.message.attributes.get("USERNAME")
-        return None if username is None else username.partition(":")[0]
-
-    @property
-    def transaction_id(self) -> bytes:
-        return self.message.transaction_id
-
-    @property
-    def signed(self) -> bool:
-        """Whether a MESSAGE-INTEGRITY is there at all."""
-        return "MESSAGE-INTEGRITY" in self.message.attributes
-
-    @property
-    def use_candidate(self) -> bool:
-        return "USE-CANDIDATE" in self.message.attributes
-
-    @property
-    def controlled(self) -> bool:
-        """Whether the sender believes it is the controlled agent."""
-        return "ICE-CONTROLLED" in self.message.attributes
-
-    def authentic(self, key: bytes) -> bool:
-        """Whether MESSAGE-INTEGRITY was made with `key`."""
-        return self.message.check_message_integrity(key)
-
-
-def parse_binding_request(data: bytes, limit: int = 1280) -> BindingRequest:
-    """Read one datagram; raises StunError and nothing else.
-
-    `limit` in bytes also bounds the work: each FINGERPRINT attribute costs a checksum over
-    all that precedes it.
-    """
-    if len(data) < 20 or len(data) > limit or len(data) % 4:
-        raise StunError("the length is not one a STUN message may have")
-    kind, _, cookie = struct.unpack_from("!HHI", data)
-    if kind != BINDING_REQUEST or cookie != MAGIC_COOKIE:
-        raise StunError("not a Binding request")
-    if data[-8:-4] != FINGERPRINT_HEADER:
-        raise StunError("FINGERPRINT is not the last attribute")
-    try:
-        message = stun.parse_message(data)
-    except (ValueError, struct.error, KeyError, IndexError, TypeError, OverflowError) as error:
-        raise StunError("malformed STUN attributes") from error
-    return BindingRequest(message, _unknown_attributes(data))
-
-
-def _unknown_attributes(data: bytes) -> tuple[int, ...]:
-    unknown: list[int] = []
-    position = 20
-    while position + 4 <= len(data):
-        kind, length = struct.unpack_from("!HH", data, position)
-        if kind == 0x0008:
-            break
-        if kind < 0x8000 and kind not in stun.ATTRIBUTES_BY_TYPE:
-            unknown.append(kind)
-        position += 4 + length + (-length % 4)
-    return tuple(unknown[:8])
-
-
-def _message(kind: int, transaction_id: bytes, attributes: bytes, key: bytes | None) -> bytes:
-    """Assemble a STUN message with MESSAGE-INTEGRITY (when keyed) and FINGERPRINT."""
-
-    def header(extra: int) -> bytes:
-        return struct.pack("!HHI", kind, len(attributes) + extra, MAGIC_COOKIE) + transaction_id
-
-    if key is not None:
-        digest = hmac.digest(key, header(24) + attributes, "sha1")
-        attributes += struct.pack("!HH", 0x0008, 20) + digest
-    body = header(8) + attributes
-    return body + struct.pack("!HHI", 0x8028, 4, zlib.crc32(body) ^ FINGERPRINT_XOR)
-
-
-def success_response(transaction_id: bytes, source: Address, key: bytes) -> bytes:
-    """A Binding success response with the source in XOR-MAPPED-ADDRESS (RFC 8489 section 14.2)."""
-    mask = struct.pack("!I", MAGIC_COOKIE) + transaction_id
-    host = source[0].partition("%")[0]
-    family, packed = (
-        (2, socket.inet_pton(socket.AF_INET6, host)) if ":" in host else (1, socket.inet_pton(socket.AF_INET, host))
-    )
-    xored = bytes(a ^ b for a, b in zip(packed, mask, strict=False))
-    value = struct.pack("!BBH", 0, family, source[1] ^ (MAGIC_COOKIE >> 16)) + xored
-    return _message(BINDING_SUCCESS, transaction_id, struct.pack("!HH", 0x0020, len(value)) + value, key)
-
-
-def error_response(request: BindingRequest, code: int, key: bytes | None = None) -> bytes:
-    """A Binding error response; signed only when the request was authentic."""
-    reason = REASONS[code].encode()
-    value = struct.pack("!HBB", 0, code // 100, code % 100) + reason
-    attributes = struct.pack("!HH", 0x0009, len(value)) + value + bytes(-len(value) % 4)
-    if code == 420:
-        types = b"".join(struct.pack("!H", kind) for kind in request.unknown)
-        attributes += struct.pack("!HH", 0x000A, len(types)) + types + bytes(-len(types) % 4)
-    return _message(BINDING_ERROR, request.transaction_id, attributes, key)
-
-
 @dataclass(slots=True, eq=False)
 class Pair:
-    """An address of the peer that a valid check has proved, and the socket it came in on."""
+    """An address of the peer that a valid check has proved, and the plane's path it came in on."""
 
-    path: Path
+    path: int
     address: Address
     generation: int
     last_check: float
+    remote_ufrag: str
+    """The peer's half of USERNAME."""
     nominated: bool = False
 
 
@@ -200,7 +64,7 @@ class IceAgent:
         self.generation = 0
         self.selected: Pair | None = None
         """Where media goes: the last nominated pair, or the first proved one until there is one."""
-        self.pairs: dict[tuple[Path, Address], Pair] = {}
+        self.pairs: dict[tuple[int, Address], Pair] = {}
         self.dropped: list[Pair] = []
         """Pairs given up since the owner last looked; it takes them and forgets their addresses."""
         self._max_pairs = max_pairs
@@ -220,7 +84,7 @@ class IceAgent:
             return self.previous.key
         return None
 
-    def receive_check(self, request: BindingRequest, key: bytes, path: Path, source: Address, now: float) -> bytes:
+    def receive_check(self, request: BindingRequest, key: bytes, path: int, source: Address, now: float) -> bytes:
         """Answer an *authentic* request and learn from it; `key` is the one that proved it."""
         if request.unknown:
             return error_response(request, 420, key)
@@ -229,14 +93,25 @@ class IceAgent:
         generation = self.generation if request.local_ufrag == self.credentials.ufrag else self.generation - 1
         pair = self.pairs.get((path, source))
         if pair is None:
-            pair = Pair(path, source, generation, now)
+            pair = Pair(path, source, generation, now, request.remote_ufrag)
             self._admit(pair)
-        pair.last_check = now
+        pair.last_check, pair.remote_ufrag = now, request.remote_ufrag
         if generation > pair.generation:
             pair.generation = generation
             pair.nominated = False
         self._select(pair, request.use_candidate)
         return success_response(request.transaction_id, source, key)
+
+    def note_check(self, path: int, address: Address, when: float) -> None:
+        """The plane has answered a check of that pair."""
+        pair = self.pairs.get((path, address))
+        if pair is not None:
+            pair.last_check = max(pair.last_check, when)
+
+    def settled(self) -> tuple[tuple[str, str], ...]:
+        """Our (ufrag, password) whose checks bring nothing new: during a restart the ones before it."""
+        credentials = self.previous or self.credentials
+        return ((credentials.ufrag, credentials.password),)
 
     def ufrags(self) -> set[str]:
         """Our ufrags that are in force: the current one, and the one before it during a restart."""
@@ -248,7 +123,12 @@ class IceAgent:
         for old in [pair for pair in self.pairs.values() if pair.generation < self.generation]:
             self.forget_pair(old.path, old.address)
 
-    def forget_pair(self, path: Path, address: Address) -> None:
+    def forget_other_peers(self, remote_ufrag: str) -> None:
+        """Give up what another peer has proved: one offer of ours may be answered by several (RFC 3261 section 13)."""
+        for old in [pair for pair in self.pairs.values() if pair.remote_ufrag != remote_ufrag]:
+            self.forget_pair(old.path, old.address)
+
+    def forget_pair(self, path: int, address: Address) -> None:
         """Give one proved address up; the best of the others takes over."""
         pair = self.pairs.get((path, address))
         if pair is None:

@@ -1,20 +1,22 @@
-"""One browser's media: ICE-lite, DTLS and SRTP put together behind `MediaTransport`."""
+"""One browser's transport: ICE-lite and DTLS put together, with the plane carrying the packets."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Protocol
 
-from gateway.media.embedded.plane.srtp import SrtpSession
-from gateway.media.embedded.transport import PacketSink
+from gateway.media.embedded.plane.protocol import Plane
+from gateway.media.embedded.plane.stun import BindingRequest
+from gateway.media.embedded.plane.values import Address, FlowConfig
 from gateway.media.embedded.webrtc.certificate import usable_fingerprints
 from gateway.media.embedded.webrtc.config import WebRtcConfig
 from gateway.media.embedded.webrtc.dtls import DtlsAssociation, DtlsContext, DtlsRole, DtlsState
-from gateway.media.embedded.webrtc.ice import Address, BindingRequest, IceAgent, IceCredentials, Pair, Path
-from gateway.media.embedded.webrtc.states import TRANSITIONS, LegInput, LegState, LegStatistics, StateHandler
+from gateway.media.embedded.webrtc.ice import IceAgent, IceCredentials, Pair
+from gateway.media.embedded.webrtc.states import TRANSITIONS, LegInput, LegState, StateHandler
 from gateway.media.engine import MediaError
-
-__all__ = ["LegHost", "LegState", "LegStatistics", "StateHandler", "Timer", "WebRtcLeg", "is_well_formed_rtp"]
+from sdp import MediaAgreement, TransportPlan
+from sdp.negotiation import Side
 
 
 class Timer(Protocol):
@@ -32,73 +34,68 @@ class LegHost(Protocol):
     @property
     def dtls(self) -> DtlsContext: ...
 
+    @property
+    def plane(self) -> Plane: ...
+
     def clock(self) -> float: ...
+
+    def transport_plan(self, credentials: IceCredentials) -> TransportPlan: ...
+
+    def open_flow(self, leg: WebRtcLeg, config: FlowConfig) -> int:
+        """A flow of the plane on the port; its number."""
 
     def new_credentials(self, leg: WebRtcLeg) -> IceCredentials:
         """Draw credentials with an unused ufrag and route its checks to `leg`."""
 
     def forget_ufrag(self, ufrag: str) -> None: ...
 
-    def claim_address(self, leg: WebRtcLeg, path: Path, address: Address, now: float) -> bool:
-        """Route packets from `address` to `leg`, unless another leg is using it."""
+    def claim_address(self, leg: WebRtcLeg, path: int, address: Address, now: float) -> bool:
+        """Make `address` the leg's, unless another leg is using it."""
 
-    def release_address(self, leg: WebRtcLeg, path: Path, address: Address) -> None: ...
+    def release_address(self, leg: WebRtcLeg, path: int, address: Address) -> None: ...
 
     def forget_leg(self, leg: WebRtcLeg) -> None: ...
 
     def call_at(self, when: float, callback: Callable[[], None]) -> Timer: ...
 
 
-def is_well_formed_rtp(packet: bytes) -> bool:
-    """Whether version, CSRC list, extension and padding fit in the packet (RFC 3550 section 5.1)."""
-    size = len(packet)
-    if size < 12 or packet[0] >> 6 != 2:
-        return False
-    end = 12 + 4 * (packet[0] & 0x0F)
-    if packet[0] & 0x10:
-        if size < end + 4:
-            return False
-        end += 4 + 4 * int.from_bytes(packet[end + 2 : end + 4])
-    if packet[0] & 0x20:
-        padding = packet[-1]
-        return 0 < padding <= size - end
-    return end <= size
-
-
 class WebRtcLeg:
-    """One peer connection's transport (BUNDLE and rtcp-mux, so one of each); a `MediaTransport`.
+    """One peer connection's transport (BUNDLE and rtcp-mux, so one of each); a `Transport`.
 
-    Made by `WebRtcPort.open_leg`. `set_remote` brings what signalling said of the peer; the
-    rest comes in from the network.
+    Made by `WebRtcPort.open_leg`. `agree` brings what signalling said of the peer; the rest comes in from the
+    network. Its packets are the plane's: the leg tells it whom to hear, where to send, and the keys.
     """
 
+    kind = "webrtc"
+
     def __init__(self, host: LegHost, on_state: StateHandler) -> None:
-        self.sink: PacketSink | None = None
         self.state = LegState.NEW
         self.connected_after_ms: float | None = None
         """From the first `set_remote` to `connected`; None before."""
+        self.discarded: dict[str, int] = {}
+        """Datagrams that the leg itself dropped, by reason."""
         self._host = host
         self._on_state = on_state
+        self._config = FlowConfig(secure=True, mux=True, max_packets_per_second=host.config.max_packets_per_second)
+        self.flow = host.open_flow(self, self._config)
         self._ice = IceAgent(host.new_credentials(self), host.config.max_pairs)
         self._ufrags = self._ice.ufrags()
         self._restart_pending = False
         self._remote_ufrag: str | None = None
+        self._tls_id: str | None = None
         self._fingerprints: tuple[tuple[str, str], ...] = ()
         self._role = DtlsRole.PASSIVE
         self._dtls: DtlsAssociation | None = None
         self._early: list[bytes] = []
-        self._srtp: SrtpSession | None = None
-        self._path: Path | None = None
+        self._keyed = False
+        self._path: int | None = None
         self._address: Address = ("", 0)
+        self._admitted: set[tuple[int, Address]] = set()
         self._remote_since: float | None = None
         self._setup_deadline: float | None = None
-        self._last_heard = host.clock()
         self._timer: Timer | None = None
         self._timer_at: float | None = None
-        self._packets_received = self._bytes_received = 0
-        self._packets_sent = self._bytes_sent = 0
-        self._discarded: dict[str, int] = {}
-        self._old_srtp_discarded: dict[str, int] = {}
+        host.plane.set_credentials(self.flow, self._ice.settled())
 
     # What signalling sees
 
@@ -118,28 +115,49 @@ class WebRtcLeg:
         return self._address if self._path is not None else None
 
     @property
-    def statistics(self) -> LegStatistics:
-        """The counters as they stand."""
-        discarded = dict(self._discarded)
-        for counts in (self._old_srtp_discarded, self._srtp.discarded if self._srtp else {}):
-            for reason, count in counts.items():
-                discarded[reason] = discarded.get(reason, 0) + count
-        return LegStatistics(
-            self._packets_received, self._bytes_received, self._packets_sent, self._bytes_sent, discarded
+    def ready(self) -> bool:
+        """Whether media that is sent would reach the peer now."""
+        return self._keyed and self._path is not None
+
+    async def open(self) -> None:
+        """Nothing to do: the port is open."""
+
+    def plan(self) -> TransportPlan:
+        """Our ICE agent, our certificate and where they can be reached."""
+        return self._host.transport_plan(self._ice.credentials)
+
+    def agree(self, agreement: MediaAgreement, side: Side, private_source: str | None = None) -> None:
+        """Take what was agreed with the peer; raises MediaError 488 where no connection can come of it."""
+        remote = agreement.remote
+        if remote is None or not remote.ice_ufrag or not remote.ice_pwd or agreement.dtls_role is None:
+            raise MediaError("the description has no ICE credentials or no fingerprint", 488)
+        if remote.ice_lite:
+            # Neither of two lite agents would send a check (RFC 8445 section 6.1.1).
+            raise MediaError("both sides are ICE-lite", 488)
+        fingerprints = tuple([(each.algorithm, each.digest) for each in remote.fingerprints])
+        self.set_remote(
+            remote.ice_ufrag, remote.ice_pwd, fingerprints, agreement.dtls_role, side=side, tls_id=remote.tls_id
         )
 
     def set_remote(
-        self, ufrag: str, password: str, fingerprints: tuple[tuple[str, str], ...], dtls_role: str | DtlsRole
+        self,
+        ufrag: str,
+        password: str,
+        fingerprints: tuple[tuple[str, str], ...],
+        dtls_role: str | DtlsRole,
+        *,
+        side: Side = "answerer",
+        tls_id: str | None = None,
     ) -> None:
         """Take what the peer's description says; the leg may connect from here on.
 
         `fingerprints` are (algorithm, value) pairs; `dtls_role` is *our* role, the
         `a=setup` of our own description: "active" or "passive". Said again with nothing new
-        it does nothing. A new ufrag is the peer's half of an ICE restart: unless
-        `restart_ice` began it, our credentials change too, and the answer must carry them.
-        A new fingerprint is a new DTLS association. Raises MediaError 488 when no
-        fingerprint can be checked, 400 for another role. `password` is what we would sign
-        checks of our own with, and a lite agent sends none.
+        it does nothing. A new ufrag in an offer (we are the `side` that answers) is the peer's half of an ICE
+        restart: unless `restart_ice` began it, our credentials change too, and the answer must carry them. In
+        an answer to our offer it is another peer's, and ours stay. A new fingerprint or `tls_id` is a new DTLS
+        association (RFC 8842 section 5.1). Raises MediaError 488 when no fingerprint can be checked, 400 for
+        another role. `password` is what we would sign checks of our own with, and a lite agent sends none.
         """
         usable = usable_fingerprints(fingerprints)
         if not usable:
@@ -155,24 +173,31 @@ class WebRtcLeg:
         if first:
             self._remote_since = now
         restarted = not first and ufrag != self._remote_ufrag
-        rekeyed = not first and usable != self._fingerprints
-        self._remote_ufrag = ufrag
-        if restarted:
+        renamed = tls_id is not None and self._tls_id is not None and tls_id != self._tls_id
+        rekeyed = not first and (usable != self._fingerprints or renamed)
+        self._remote_ufrag, self._tls_id = ufrag, tls_id or self._tls_id
+        if restarted and side == "answerer":
             self._remote_restarted()
+        elif restarted:
+            self._restart_pending = False
         if first or rekeyed:
             self._fingerprints, self._role = usable, role
         if rekeyed:
-            self._drop_keys()
-            if restarted:
-                # Another end altogether: nothing of the new handshake may reach the old one.
-                self._ice.retire_older_generations()
-                self._follow_pairs()
-            self._enter(LegInput.REKEY, now)
+            self._rekey(restarted, ufrag, now)
         elif restarted:
             self._enter(LegInput.RESTART, now)
         if first:
             self._enter(LegInput.REMOTE, now)
         self._proceed(now)
+
+    def _rekey(self, restarted: bool, ufrag: str, now: float) -> None:
+        self._drop_keys()
+        if restarted:
+            # Another end altogether: nothing of the new handshake may reach the old one.
+            self._ice.retire_older_generations()
+            self._ice.forget_other_peers(ufrag)
+            self._follow_pairs()
+        self._enter(LegInput.REKEY, now)
 
     def restart_ice(self) -> None:
         """Change our credentials, to be put in the next offer; the old pair goes on carrying media."""
@@ -197,76 +222,7 @@ class WebRtcLeg:
         self._enter(LegInput.CLOSE, now)
         self._rearm()
 
-    # What the relay sees
-
-    @property
-    def ready(self) -> bool:
-        """Whether `send_rtp` would reach the peer now."""
-        return self._srtp is not None and self._path is not None
-
-    def send_rtp(self, packet: bytes) -> None:
-        """Protect and send one RTP packet at once; dropped and counted when it cannot be."""
-        srtp, path = self._srtp, self._path
-        if srtp is None or path is None:
-            self.count("not_ready")
-            return
-        data = srtp.protect(packet)
-        if data is None:
-            return
-        if path.send(data, self._address):
-            self._packets_sent += 1
-            self._bytes_sent += len(packet)
-        else:
-            self.count("socket")
-
-    def send_rtcp(self, packet: bytes) -> None:
-        """Protect and send one compound RTCP packet at once; dropped and counted when it cannot be."""
-        srtp, path = self._srtp, self._path
-        if srtp is None or path is None:
-            self.count("not_ready")
-            return
-        data = srtp.protect_rtcp(packet)
-        if data is not None and not path.send(data, self._address):
-            self.count("socket")
-
-    # What the port brings in, from proved addresses only but for checks
-
-    def receive_media(self, data: bytes, now: float) -> None:
-        """One SRTP or SRTCP datagram of at least 12 bytes from a proved address."""
-        srtp = self._srtp
-        if srtp is None:
-            self.count("not_ready")
-            return
-        if 192 <= data[1] <= 223:
-            self._receive_rtcp(srtp, data, now)
-            return
-        packet = srtp.unprotect(data)
-        if packet is None:
-            return
-        if packet[0] != 0x80 and not is_well_formed_rtp(packet):
-            self.count("malformed")
-            return
-        self._last_heard = now
-        self._packets_received += 1
-        self._bytes_received += len(packet)
-        sink = self.sink
-        if sink is None:
-            self.count("no_sink")
-            return
-        sink.receive_rtp(packet, now)
-
-    def _receive_rtcp(self, srtp: SrtpSession, data: bytes, now: float) -> None:
-        packet = srtp.unprotect_rtcp(data)
-        if packet is None:
-            return
-        if len(packet) < 8 or packet[0] >> 6 != 2:
-            self.count("malformed")
-            return
-        self._last_heard = now
-        if self.sink is None:
-            self.count("no_sink")
-            return
-        self.sink.receive_rtcp(packet, now)
+    # What the plane brings, from proved addresses only but for checks
 
     def receive_dtls(self, data: bytes, now: float) -> None:
         """One DTLS datagram from a proved address."""
@@ -285,7 +241,7 @@ class WebRtcLeg:
         """The integrity key behind one of this leg's ufrags."""
         return self._ice.key_for(ufrag)
 
-    def receive_check(self, request: BindingRequest, key: bytes, path: Path, source: Address, now: float) -> None:
+    def receive_check(self, request: BindingRequest, key: bytes, path: int, source: Address, now: float) -> None:
         """Take and answer an authentic check; a failed leg, or an address in use elsewhere, gets silence."""
         if self.state is LegState.FAILED:
             return
@@ -294,32 +250,41 @@ class WebRtcLeg:
             return
         response = self._ice.receive_check(request, key, path, source, now)
         # The response goes first: a browser has no use for a ClientHello on a pair not yet proved to it.
-        if not path.send(response, source):
-            self.count("socket")
-        self._last_heard = now
+        self._host.plane.send(path, source, response)
         self._follow_pairs()
         self._proceed(now)
 
-    def last_heard_from(self, path: Path, address: Address) -> float | None:
+    def idle(self, silent: float) -> None:
+        """Nothing authentic came for as long as a connected leg may be silent."""
+        if self.state is LegState.CONNECTED:
+            self._enter(LegInput.SILENCE, self._host.clock(), f"nothing was heard from the peer for {silent:.0f} s")
+            self._rearm()
+
+    def note_checks(self, pairs: Mapping[tuple[int, Address], float]) -> None:
+        """When the plane answered checks, by pair."""
+        for (path, address), when in pairs.items():
+            self._ice.note_check(path, address, when)
+
+    def last_heard_from(self, path: int, address: Address) -> float | None:
         """When the last check came from that address, None when it is not one of ours."""
         pair = self._ice.pairs.get((path, address))
         return None if pair is None else pair.last_check
 
-    def lose_address(self, path: Path, address: Address) -> None:
+    def lose_address(self, path: int, address: Address) -> None:
         """Another leg has proved that the address is its own now."""
         self._ice.forget_pair(path, address)
         self._follow_pairs()
 
     def count(self, reason: str) -> None:
-        """Count one dropped packet."""
-        self._discarded[reason] = self._discarded.get(reason, 0) + 1
+        """Count one dropped datagram."""
+        self.discarded[reason] = self.discarded.get(reason, 0) + 1
 
     # What follows from it
 
     def _proceed(self, now: float) -> None:
         """Go as far as what is known allows."""
         if self._path is not None and self._remote_ufrag is not None and self.state is LegState.CHECKING:
-            self._enter(LegInput.PAIR if self._srtp is None else LegInput.PAIR_KEYED, now)
+            self._enter(LegInput.PAIR_KEYED if self._keyed else LegInput.PAIR, now)
         if self.state is LegState.CONNECTING and self._dtls is None:
             self._start_dtls(now)
         self._rearm()
@@ -338,9 +303,11 @@ class WebRtcLeg:
         if dtls is None:
             return
         self._send_dtls()
-        if dtls.state is DtlsState.CONNECTED and self._srtp is None:
+        if dtls.state is DtlsState.CONNECTED and not self._keyed:
             if dtls.send_key is not None and dtls.receive_key is not None:
-                self._srtp = SrtpSession(dtls.send_key, dtls.receive_key, self._host.config.max_ssrcs)
+                self._host.plane.set_receive_key(self.flow, dtls.receive_key)
+                self._host.plane.set_send_key(self.flow, dtls.send_key)
+                self._keyed = True
                 self._enter(LegInput.KEYS, now)
         elif dtls.state is DtlsState.FAILED:
             self._drop_keys()
@@ -354,18 +321,26 @@ class WebRtcLeg:
         if self._dtls is None:
             return
         for datagram in self._dtls.datagrams_to_send():
-            if self._path is not None and not self._path.send(datagram, self._address):
-                self.count("socket")
+            if self._path is not None:
+                self._host.plane.send(self._path, self._address, datagram)
 
     def _follow_pairs(self) -> None:
-        """Take over the agent's choice of pair, and forget the addresses it gave up."""
+        """Have the plane take over the agent's choice of pair, and forget the addresses it gave up."""
+        plane = self._host.plane
         dropped, self._ice.dropped = self._ice.dropped, []
         for pair in dropped:
+            self._admitted.discard((pair.path, pair.address))
+            plane.remove_pair(self.flow, pair.path, pair.address)
             self._host.release_address(self, pair.path, pair.address)
+        for path, address in self._ice.pairs.keys() - self._admitted:
+            self._admitted.add((path, address))
+            plane.admit_pair(self.flow, path, address)
         selected: Pair | None = self._ice.selected
-        self._path = None if selected is None else selected.path
-        if selected is not None:
-            self._address = selected.address
+        if selected is None:
+            self._path = None
+        elif (selected.path, selected.address) != (self._path, self._address):
+            self._path, self._address = selected.path, selected.address
+            plane.select(self.flow, selected.path, selected.address)
         if len(self._ufrags) > 1 and self._ice.previous is None:
             self._forget_ufrags_but(self._ice.ufrags())
 
@@ -384,12 +359,11 @@ class WebRtcLeg:
         for ufrag in self._ufrags - kept:
             self._host.forget_ufrag(ufrag)
         self._ufrags = kept
+        self._host.plane.set_credentials(self.flow, self._ice.settled() if kept else ())
 
     def _drop_keys(self) -> None:
-        if self._srtp is not None:
-            for reason, count in self._srtp.discarded.items():
-                self._old_srtp_discarded[reason] = self._old_srtp_discarded.get(reason, 0) + count
-        self._srtp = None
+        self._host.plane.drop_keys(self.flow)
+        self._keyed = False
         self._early = []
         self._drop_dtls()
 
@@ -404,8 +378,11 @@ class WebRtcLeg:
         if state is None:
             return
         self.state = state
+        idle_after = self._host.config.liveness_timeout if state is LegState.CONNECTED else 0.0
+        if idle_after != self._config.idle_after and state is not LegState.CLOSED:
+            self._config = replace(self._config, idle_after=idle_after)
+            self._host.plane.configure_flow(self.flow, self._config)
         if state is LegState.CHECKING:
-            self._last_heard = now
             self._setup_deadline = now + self._host.config.setup_timeout
         elif state is LegState.CONNECTED:
             self._setup_deadline = None
@@ -413,7 +390,7 @@ class WebRtcLeg:
                 self.connected_after_ms = (now - self._remote_since) * 1000
         elif state is LegState.FAILED:
             self._setup_deadline = None
-            if self._srtp is None:
+            if not self._keyed:
                 self._drop_dtls()
             self._ice.forget_pairs()
             self._follow_pairs()
@@ -425,8 +402,6 @@ class WebRtcLeg:
         if self.state in (LegState.NEW, LegState.FAILED, LegState.CLOSED):
             return None
         times = [self._setup_deadline, self._dtls.deadline if self._dtls is not None else None]
-        if self.state is LegState.CONNECTED:
-            times.append(self._last_heard + self._host.config.liveness_timeout)
         return min((time for time in times if time is not None), default=None)
 
     def _rearm(self) -> None:
@@ -456,8 +431,6 @@ class WebRtcLeg:
             missing = "no valid ICE check came" if self.state is LegState.CHECKING else "DTLS did not finish"
             trouble = f": {self._dtls.trouble}" if self._dtls is not None and self._dtls.trouble else ""
             self._enter(LegInput.TIMEOUT, now, f"{missing} within {config.setup_timeout:g} s{trouble}")
-        elif self.state is LegState.CONNECTED and now >= self._last_heard + config.liveness_timeout:
-            self._enter(LegInput.SILENCE, now, f"nothing was heard from the peer for {config.liveness_timeout:g} s")
         elif self._dtls is not None:
             self._dtls.handle_timer(now)
             self._follow_dtls(now)

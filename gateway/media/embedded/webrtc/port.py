@@ -1,104 +1,33 @@
-"""The one UDP port of all browsers: STUN, DTLS and SRTP told apart by the first byte (RFC 7983).
+"""The one UDP port of all browsers, as signalling and ICE see it; its packets are the plane's.
 
-STUN finds its leg by the ufrag in USERNAME; everything else by the address it comes from,
-and only an integrity-checked STUN request can put an address into that table. So a
-stranger's ClientHello, alert or RTP meets no leg at all, and nothing of it is kept.
-Time, randomness and sockets enter the WebRTC side here.
+STUN finds its leg by the ufrag in USERNAME; everything else finds its flow in the plane by the address it
+comes from, and only an integrity-checked STUN request can have an address admitted there.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import logging
 import os
-import socket
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
+from gateway.media.embedded.addresses import is_loopback, own_addresses, reachable
+from gateway.media.embedded.plane.protocol import Plane, PlaneError
+from gateway.media.embedded.plane.stun import StunError, error_response, parse_binding_request
+from gateway.media.embedded.plane.values import Address, Bound, FlowConfig
 from gateway.media.embedded.webrtc.certificate import DtlsCertificate
 from gateway.media.embedded.webrtc.config import WebRtcConfig
 from gateway.media.embedded.webrtc.dtls import DtlsContext
-from gateway.media.embedded.webrtc.ice import (
-    Address,
-    IceCredentials,
-    Path,
-    StunError,
-    error_response,
-    host_candidate,
-    parse_binding_request,
-)
-from gateway.media.embedded.webrtc.leg import StateHandler, Timer, WebRtcLeg
+from gateway.media.embedded.webrtc.ice import IceCredentials, host_candidate
+from gateway.media.embedded.webrtc.leg import Timer, WebRtcLeg
+from gateway.media.embedded.webrtc.states import StateHandler
 from gateway.media.engine import MediaError
-
-logger = logging.getLogger("gateway.media.webrtc")
-
-SHORTEST_SRTP = 12
-"""Bytes; an SRTCP header with its index, or an RTP header."""
-INTERNAL_ERRORS_LOGGED = 20
-BINDING_REQUEST = b"\x00\x01"
+from sdp import IceParameters, TransportPlan
+from sdp.attributes import Fingerprint, SetupRole
 
 Schedule = Callable[[float, Callable[[], None]], Timer]
 """Calls back at a time of the port's clock."""
-
-
-class PortPath(asyncio.DatagramProtocol):
-    """One bound socket of the port, and the legs behind the addresses proved on it."""
-
-    __slots__ = ("_clock", "_port", "_socket", "legs", "transport")
-
-    def __init__(self, port: WebRtcPort, bound: socket.socket, clock: Callable[[], float]) -> None:
-        self.legs: dict[Address, WebRtcLeg] = {}
-        self.transport: asyncio.BaseTransport | None = None
-        self._port = port
-        self._socket = bound
-        self._clock = clock
-
-    def send(self, data: bytes, address: Address) -> bool:
-        """Send at once or not at all: late media is worthless, and a queue would have no bound."""
-        try:
-            self._socket.sendto(data, address)
-        except OSError:
-            return False
-        return True
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
-
-    def datagram_received(self, data: bytes, addr: Address | tuple[str | Any, int]) -> None:
-        """The packet path: no await, no task, no queue."""
-        try:
-            if len(data) < SHORTEST_SRTP:
-                self._port.count("short")
-                return
-            first = data[0]
-            if 128 <= first <= 191:
-                leg = self.legs.get(addr)
-                if leg is None:
-                    self._port.count("unproved_media")
-                else:
-                    leg.receive_media(data, self._clock())
-            elif first <= 3:
-                self._port.receive_stun(data, self, addr, self._clock())
-            elif 20 <= first <= 63:
-                leg = self.legs.get(addr)
-                if leg is None:
-                    self._port.count("unproved_dtls")
-                else:
-                    leg.receive_dtls(data, self._clock())
-            else:
-                self._port.count("unknown_protocol")
-        except Exception:
-            # An exception that reached uvloop here would close the port under every call.
-            self._port.internal_error()
-
-    def error_received(self, exc: Exception) -> None:
-        self._port.count("socket_error")
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.transport = None
 
 
 class ErrorRate:
@@ -130,60 +59,74 @@ class WebRtcPort:
         self,
         config: WebRtcConfig | None = None,
         *,
+        plane: Plane,
+        ids: Callable[[], int],
         clock: Callable[[], float] = time.monotonic,
         random_bytes: Callable[[int], bytes] = os.urandom,
         schedule: Schedule | None = None,
         certificate: DtlsCertificate | None = None,
     ) -> None:
+        """`ids` numbers ports and flows of the plane."""
         self.config = config or WebRtcConfig()
+        self.plane = plane
         self.counters: dict[str, int] = {}
-        """Datagrams dropped before they met a leg, by reason."""
+        """STUN messages dropped before they met a leg, by reason."""
         self.clock = clock
+        self.loopback_only = False
+        """Whether no candidate but loopback is given, which some browsers refuse (Firefox)."""
         self._random_bytes = random_bytes
         self._schedule = schedule
         self.dtls = DtlsContext(certificate or self._new_certificate(), self.config.srtp_profiles)
-        self._paths: list[PortPath] = []
-        self._legs_by_path: dict[Path, dict[Address, WebRtcLeg]] = {}
+        self._ids = ids
+        self._port = ids()
         self._legs: set[WebRtcLeg] = set()
         self._legs_by_ufrag: dict[str, WebRtcLeg] = {}
+        self._holders: dict[tuple[int, Address], WebRtcLeg] = {}
         self._errors = ErrorRate(self.config.error_responses_per_second, self.config.error_sources)
-        self._bound: list[tuple[str, int]] = []
+        self._bound: tuple[Bound, ...] = ()
 
     # Life
 
     async def start(self) -> None:
-        """Bind every listen address; raises MediaError 503 that names the one that would not."""
-        loop = asyncio.get_running_loop()
-        number = self.config.port
-        try:
-            for host in self.config.listen:
-                bound = _bind(host, number, self.config)
-                name = bound.getsockname()
-                number = name[1]
-                self._bound.append((name[0], name[1]))
-                path = self.attach(bound)
-                await loop.create_datagram_endpoint(lambda path=path: path, sock=bound)  # type: ignore[misc]  # mypy cannot infer the lambda
-        except OSError as error:
-            self.close()
-            raise MediaError(f"cannot listen on {host} port {number}/udp: {error.strerror or error}", 503) from None
+        """Bind every listen address; raises MediaError 503 that names the one that would not.
 
-    def attach(self, bound: socket.socket) -> PortPath:
-        """Make the path of a socket that is already bound; who reads it feeds `datagram_received`."""
-        path = PortPath(self, bound, self.clock)
-        self._paths.append(path)
-        self._legs_by_path[path] = path.legs
-        return path
+        Where only loopback is configured, the machine's own addresses are bound as well, and heard from this
+        machine alone: a browser that refuses loopback candidates still finds its way.
+        """
+        listen = tuple(self.config.listen)
+        own: tuple[str, ...] = ()
+        if self.config.own_addresses and not self.config.advertised and all(is_loopback(host) for host in listen):
+            own = own_addresses()
+        if own:
+            try:
+                await self._open((*listen, *own), (*own, "127.0.0.1", "::1"))
+            except PlaneError:
+                # Somebody else has the port there; loopback alone will have to do.
+                own = ()
+        if not own:
+            try:
+                await self._open(listen, ())
+            except PlaneError as error:
+                raise MediaError(f"cannot listen on {error}", 503) from None
+        self.loopback_only = all(is_loopback(address) for address, _ in self._advertised())
+
+    async def _open(self, hosts: tuple[str, ...], only_from: tuple[str, ...]) -> None:
+        config = self.config
+        self._bound = await self.plane.open_shared(
+            self._port,
+            hosts,
+            config.port,
+            receive_buffer=config.receive_buffer,
+            send_buffer=config.send_buffer,
+            only_from=only_from,
+        )
 
     def close(self) -> None:
         """Close every leg and socket; idempotent."""
         for leg in list(self._legs):
             leg.close()
-        for path in self._paths:
-            if path.transport is not None:
-                path.transport.close()
-        self._paths.clear()
-        self._legs_by_path.clear()
-        self._bound.clear()
+        self.plane.close_port(self._port)
+        self._bound = ()
 
     def open_leg(self, on_state: StateHandler) -> WebRtcLeg:
         """A leg for one peer connection; raises MediaError 503 when there are too many."""
@@ -203,25 +146,33 @@ class WebRtcPort:
     @property
     def addresses(self) -> tuple[tuple[str, int], ...]:
         """The (address, port) pairs that are bound."""
-        return tuple(self._bound)
+        return tuple([bound.address for bound in self._bound])
 
     def candidates(self) -> tuple[str, ...]:
         """Values of `a=candidate` (RFC 8839 section 5.1), best first, without the "candidate:" before them."""
-        addresses = [
-            (each, self._bound_port()) if isinstance(each, str) else each for each in self.config.advertised
-        ] or [(_reachable(host), number) for host, number in self._bound]
-        return tuple([host_candidate(index, host, number) for index, (host, number) in enumerate(addresses)])
+        return tuple([host_candidate(index, *address) for index, address in enumerate(self._advertised())])
 
-    def _bound_port(self) -> int:
-        return self._bound[0][1] if self._bound else self.config.port
+    def _advertised(self) -> list[Address]:
+        number = self._bound[0].address[1] if self._bound else self.config.port
+        named = [(each, number) if isinstance(each, str) else each for each in self.config.advertised]
+        return named or [(reachable(host), number) for host, number in self.addresses]
+
+    def transport_plan(self, credentials: IceCredentials) -> TransportPlan:
+        """What a description for the browser says of us."""
+        address, port = self._advertised()[0]
+        return TransportPlan(
+            address=address,
+            port=port,
+            rtcp_mux=True,
+            ice=IceParameters(credentials.ufrag, credentials.password, self.candidates(), lite=True),
+            fingerprints=tuple([Fingerprint(algorithm, digest) for algorithm, digest in self.fingerprints]),
+            setup=SetupRole.PASSIVE,
+        )
 
     # STUN
 
-    def receive_stun(self, data: bytes, path: Path, source: Address, now: float) -> None:
+    def stun(self, path: int, source: Address, data: bytes, now: float) -> None:
         """Answer a check for one of our legs; a stranger gets silence, a wrong password a few 401."""
-        if data[:2] != BINDING_REQUEST:
-            self.count("stun_not_request")
-            return
         try:
             request = parse_binding_request(data, self.config.max_stun_bytes)
         except StunError:
@@ -239,12 +190,18 @@ class WebRtcPort:
             return
         leg.receive_check(request, key, path, source, now)
 
-    def _refuse(self, response: bytes, request_length: int, path: Path, source: Address, now: float) -> None:
+    def _refuse(self, response: bytes, request_length: int, path: int, source: Address, now: float) -> None:
         # Never more bytes out than came in: the source may be forged.
         if len(response) <= request_length and self._errors.allow(source[0], now):
-            path.send(response, source)
+            self.plane.send(path, source, response)
 
     # What legs ask of their port (LegHost)
+
+    def open_flow(self, leg: WebRtcLeg, config: FlowConfig) -> int:
+        """A flow of the plane on this port."""
+        flow = self._ids()
+        self.plane.open_flow(flow, self._port, config)
+        return flow
 
     def new_credentials(self, leg: WebRtcLeg) -> IceCredentials:
         """Draw credentials whose ufrag nobody uses, and route its checks to `leg`."""
@@ -258,10 +215,9 @@ class WebRtcPort:
         """Stop answering checks for `ufrag`."""
         self._legs_by_ufrag.pop(ufrag, None)
 
-    def claim_address(self, leg: WebRtcLeg, path: Path, address: Address, now: float) -> bool:
-        """Route `address` to `leg`; False while another leg hears checks from there."""
-        legs = self._legs_by_path[path]
-        holder = legs.get(address)
+    def claim_address(self, leg: WebRtcLeg, path: int, address: Address, now: float) -> bool:
+        """Make `address` the leg's; False while another leg hears checks from there."""
+        holder = self._holders.get((path, address))
         if holder is leg:
             return True
         if holder is not None:
@@ -269,18 +225,18 @@ class WebRtcPort:
             if heard is not None and now - heard < self.config.address_hold:
                 return False
             holder.lose_address(path, address)
-        legs[address] = leg
+        self._holders[path, address] = leg
         return True
 
-    def release_address(self, leg: WebRtcLeg, path: Path, address: Address) -> None:
-        """Packets from `address` meet nobody from now on."""
-        legs = self._legs_by_path[path]
-        if legs.get(address) is leg:
-            del legs[address]
+    def release_address(self, leg: WebRtcLeg, path: int, address: Address) -> None:
+        """The address is nobody's from now on."""
+        if self._holders.get((path, address)) is leg:
+            del self._holders[path, address]
 
     def forget_leg(self, leg: WebRtcLeg) -> None:
         """The leg has closed."""
         self._legs.discard(leg)
+        self.plane.close_flow(leg.flow)
 
     def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
         """Call back when the clock shows `when`."""
@@ -292,14 +248,8 @@ class WebRtcPort:
     # Accounting
 
     def count(self, reason: str) -> None:
-        """Count one dropped datagram."""
+        """Count one dropped STUN message."""
         self.counters[reason] = self.counters.get(reason, 0) + 1
-
-    def internal_error(self) -> None:
-        """Log the exception being handled, a bounded number of times; the port lives on."""
-        self.count("internal_error")
-        if self.counters["internal_error"] <= INTERNAL_ERRORS_LOGGED:
-            logger.exception("a packet met an error of our own")
 
     @property
     def table_sizes(self) -> dict[str, int]:
@@ -307,7 +257,7 @@ class WebRtcPort:
         return {
             "legs": len(self._legs),
             "ufrags": len(self._legs_by_ufrag),
-            "addresses": sum(len(path.legs) for path in self._paths),
+            "addresses": len(self._holders),
             "error_sources": len(self._errors),
         }
 
@@ -315,38 +265,3 @@ class WebRtcPort:
         return DtlsCertificate.generate(
             datetime.now(UTC), timedelta(days=self.config.certificate_days), self._random_bytes(8).hex()
         )
-
-
-def _bind(host: str, port: int, config: WebRtcConfig) -> socket.socket:
-    """A non-blocking UDP socket on an IP address; raises OSError."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_DGRAM)
-    try:
-        bound.setblocking(False)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, config.receive_buffer)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, config.send_buffer)
-        if family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        bound.bind((host, port))
-    except OSError:
-        bound.close()
-        raise
-    return bound
-
-
-def _reachable(host: str) -> str:
-    """`host`, or for a wildcard the address this machine would send from, loopback when it has no route."""
-    address = ipaddress.ip_address(host)
-    if not address.is_unspecified:
-        return host
-    family, far, near = (
-        (socket.AF_INET6, "2001:db8::1", "::1") if address.version == 6 else (socket.AF_INET, "192.0.2.1", "127.0.0.1")
-    )
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
-            # Connecting a UDP socket sends nothing; it only asks the routing table.
-            probe.connect((far, 9))
-        except OSError:
-            return near
-        found: str = probe.getsockname()[0]
-        return found

@@ -1,9 +1,8 @@
-"""The life of a WebRTC leg as a table, and its counters."""
+"""The life of a WebRTC leg as a table."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -56,15 +55,3 @@ TRANSITIONS: dict[tuple[LegState, LegInput], LegState] = {
 
 StateHandler = Callable[[LegState, str], None]
 """Called with the new state and, when it failed, one sentence that says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class LegStatistics:
-    """Counters since the leg was opened; bytes are those of plain RTP and RTCP packets."""
-
-    packets_received: int = 0
-    bytes_received: int = 0
-    packets_sent: int = 0
-    bytes_sent: int = 0
-    discarded: dict[str, int] = field(default_factory=dict)
-    """Packets dropped, by reason, in both directions."""

@@ -1,0 +1,69 @@
+"""Addresses of this machine: which there are, and which one a wildcard stands for."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import ipaddress
+import socket
+import struct
+
+_SIOCGIFADDR = 0x8915
+"""Linux: the IPv4 address of an interface."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether the IP address can be reached from this machine only."""
+    return ipaddress.ip_address(host).is_loopback
+
+
+def own_addresses() -> tuple[str, ...]:
+    """IPv4 addresses of this machine's interfaces but loopback, the one it sends from first; () where none is up."""
+    found = [_routed(socket.AF_INET)] + [_of_interface(name) for _, name in _interfaces()]
+    usable = dict.fromkeys(each for each in found if each is not None)
+    return tuple([each for each in usable if not is_loopback(each)])
+
+
+def reachable(host: str) -> str:
+    """`host`, or for a wildcard the address this machine would send from, loopback when it has no route."""
+    address = ipaddress.ip_address(host)
+    if not address.is_unspecified:
+        return host
+    if address.version == 6:
+        return _routed(socket.AF_INET6) or "::1"
+    return _routed(socket.AF_INET) or "127.0.0.1"
+
+
+def canonical(host: str) -> str:
+    """The one text that sockets give for an IP address; other texts of it are as right and never equal."""
+    try:
+        return str(ipaddress.ip_address(host.strip("[]").partition("%")[0]))
+    except ValueError:
+        return host
+
+
+def _routed(family: socket.AddressFamily) -> str | None:
+    """The address that the routing table would send from."""
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            # Connecting a UDP socket sends nothing; it only asks the routing table.
+            probe.connect(("2001:db8::1" if family == socket.AF_INET6 else "192.0.2.1", 9))
+        except OSError:
+            return None
+        found: str = probe.getsockname()[0]
+        return found
+
+
+def _interfaces() -> list[tuple[int, str]]:
+    with contextlib.suppress(OSError, AttributeError):
+        return socket.if_nameindex()
+    return []
+
+
+def _of_interface(name: str) -> str | None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            answer = fcntl.ioctl(probe.fileno(), _SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
+        except OSError:
+            return None
+    return socket.inet_ntoa(answer[20:24])

@@ -1,0 +1,66 @@
+"""A party's figures as the engine's interface has them, out of the plane's counters and the peer's reports."""
+
+from __future__ import annotations
+
+from gateway.media.embedded.party import PartyMedia
+from gateway.media.embedded.plane.values import FlowSnapshot
+from gateway.media.embedded.quality import Quality, quality_of
+from gateway.media.engine import PartyStatistics, StreamStatistics
+
+
+def party_statistics(party: PartyMedia) -> PartyStatistics:
+    """As the last snapshot has them."""
+    flow = party.snapshot or FlowSnapshot(taken=0.0)
+    rtt_ms = None if party.reporter.rtt is None else round(party.reporter.rtt * 1000, 3)
+    return PartyStatistics(
+        _received(party, flow, rtt_ms),
+        _sent(party, flow, rtt_ms),
+        rtt_ms,
+        None if party.connected_after is None else round(party.connected_after * 1000, 3),
+    )
+
+
+def _received(party: PartyMedia, flow: FlowSnapshot, rtt_ms: float | None) -> StreamStatistics:
+    codec, jitter_ms = _heard_codec(party, flow), round(flow.jitter * 1000, 3)
+    quality = quality_of(
+        codec, expected=flow.received + flow.lost, lost=flow.lost, loss_runs=flow.loss_runs, jitter_ms=jitter_ms,
+        rtt_ms=rtt_ms,
+    )  # fmt: skip
+    discarded = sum(flow.discarded.values()) + party.transport_discarded
+    return _stream(flow.received, flow.octets, flow.lost, jitter_ms, codec, quality, discarded)
+
+
+def _sent(party: PartyMedia, flow: FlowSnapshot, rtt_ms: float | None) -> StreamStatistics:
+    reporter, agreed = party.reporter, party.send_codec()
+    codec = agreed.key[0] if agreed is not None else None
+    lost, jitter_ms = reporter.lost or 0, round((reporter.jitter or 0.0) * 1000, 3)
+    quality = None
+    if reporter.lost is not None:
+        # The peer says how many it has lost, not in how many runs: taken as lost one by one.
+        quality = quality_of(codec, expected=flow.sent, lost=lost, loss_runs=lost, jitter_ms=jitter_ms, rtt_ms=rtt_ms)
+    octets = flow.sent_octets + 12 * flow.sent
+    return _stream(flow.sent, octets, lost, jitter_ms, codec, quality, 0)
+
+
+def _stream(
+    packets: int, octets: int, lost: int, jitter_ms: float, codec: str | None, quality: Quality | None, discarded: int
+) -> StreamStatistics:
+    return StreamStatistics(
+        packets,
+        octets,
+        lost,
+        jitter_ms,
+        discarded,
+        codec,
+        burst_loss=quality.burst_loss if quality is not None else None,
+        r_factor=quality.r_factor if quality is not None else None,
+        mos=quality.mos if quality is not None else None,
+    )
+
+
+def _heard_codec(party: PartyMedia, flow: FlowSnapshot) -> str | None:
+    """Name of the codec that came last, before anything has the one that is expected."""
+    if party.agreement is None:
+        return None
+    media = [codec for codec in party.agreement.receive if codec.is_media]
+    return next((codec.key[0] for codec in media if codec.payload_type == flow.payload_type), media[0].key[0])

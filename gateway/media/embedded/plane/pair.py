@@ -1,0 +1,190 @@
+"""A phone's two sockets in the Python plane, and the rule of whom they are listened to (see `rtp.latching`)."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gateway.media.embedded.plane.flow import SHORTEST_RTCP, Flow, FlowHost
+from gateway.media.embedded.plane.packet import HEADER_SIZE, MAXIMUM_SIZE
+from gateway.media.embedded.plane.srtp import WORKSPACE
+from gateway.media.embedded.plane.values import NEVER, Address, Bound, FlowConfig
+
+STRANGERS_PER_SECOND = 50
+"""Packets of other addresses that the engine is asked about, for each flow; the rest is only counted."""
+_DATA = WORKSPACE.data
+
+
+class PairFlow(Flow):
+    """One phone: a source that is named or learned, and no other."""
+
+    def __init__(self, number: int, config: FlowConfig, host: FlowHost, port: PairPort) -> None:
+        super().__init__(number, config, host)
+        self.source: Any = None
+        """The only address listened to, as the socket reports it."""
+        self._port = port
+        self._socket = port.rtp
+        self._named: Address | None = None
+        self._destination: Address | None = None
+        self._rtcp_destination: Address | None = None
+        self._strangers_second = NEVER
+        self._strangers = 0
+        self.update()
+
+    # What the engine brings
+
+    def expect(self, named: Address | None) -> None:
+        """Packets from `named` become the source by themselves; a changed one forgets the source."""
+        if named != self._named:
+            self._named, self.source = named, None
+        self.update()
+
+    def set_destination(self, rtp: Address | None, rtcp: Address | None) -> None:
+        """Where to send while there is no source, and where RTCP goes."""
+        self._destination, self._rtcp_destination = rtp, rtcp
+        self.update()
+
+    def update(self) -> None:
+        self._address = self.source or self._destination
+        mux = self.config.mux
+        self._rtcp_address = self._address if mux else self._rtcp_destination
+        self._rtcp_socket = self._port.rtp if mux else self._port.rtcp
+        super().update()
+
+    def close(self) -> None:
+        self.source = self._destination = self._rtcp_destination = None
+        super().close()
+
+    def admit_source(self, source: Address, datagram: bytes, now: float) -> None:
+        """Listen to `source` if its datagram is authentic, which is then processed."""
+        size = WORKSPACE.put(datagram)
+        if size < HEADER_SIZE or size > MAXIMUM_SIZE:
+            return
+        if self._accept(size, source, now):
+            self.discarded["wrong_source"] = self.discarded.get("wrong_source", 1) - 1
+            if not self.discarded["wrong_source"]:
+                del self.discarded["wrong_source"]
+
+    # What the network brings
+
+    def datagram(self, size: int, address: Any, now: float) -> None:
+        """One datagram on the RTP socket."""
+        if size < HEADER_SIZE or size > MAXIMUM_SIZE or _DATA[0] >> 6 != 2:
+            rtcp = self.config.mux and size >= SHORTEST_RTCP and 192 <= _DATA[1] <= 223 and _DATA[0] >> 6 == 2
+            if rtcp and size <= MAXIMUM_SIZE:
+                self.rtcp_datagram(size, address, now)
+            else:
+                self.discard("malformed")
+        elif 192 <= _DATA[1] <= 223:
+            if self.config.mux:
+                self.rtcp_datagram(size, address, now)
+            else:
+                self.discard("unexpected_rtcp")
+        elif address == self.source:
+            self.receive(size, now)
+        elif address[:2] == self._named:
+            self._accept(size, address, now)
+        else:
+            self._stranger(size, address, now)
+
+    def _accept(self, size: int, address: Any, now: float) -> bool:
+        """Make `address` the source if its packet is authentic, or at least well-formed."""
+        before = self.source
+        self.source = address
+        self.update()
+        if self.receive(size, now):
+            if before != address:
+                self._host.handler.source_learned(self.number, address[:2], now)
+            return True
+        self.source = before
+        self.update()
+        return False
+
+    def _stranger(self, size: int, address: Any, now: float) -> None:
+        self.discard("wrong_source")
+        if now - self._strangers_second >= 1.0:
+            self._strangers_second, self._strangers = now, 0
+        self._strangers += 1
+        if self._strangers <= STRANGERS_PER_SECOND:
+            data = bytes(_DATA[:size])
+            path = self._port.rtp_bound.path
+            self._host.handler.stranger(self.number, path, address[:2], data, self.heard, now)
+
+    def rtcp_datagram(self, size: int, address: Any, now: float) -> None:
+        """One datagram that is RTCP, on either socket; its source is for the handler to judge."""
+        if not SHORTEST_RTCP <= size <= MAXIMUM_SIZE or _DATA[0] >> 6 != 2 or not 192 <= _DATA[1] <= 223:
+            self.discard("malformed")
+        else:
+            bound = self._port.rtp_bound if self.config.mux else self._port.rtcp_bound
+            self.receive_rtcp(size, bound.path, address[:2], now)
+
+    def addresses(self) -> tuple[Address | None, Address | None, Mapping[tuple[int, Address], float]]:
+        source: Address | None = self.source[:2] if self.source is not None else None
+        return source, self._address[:2] if self._address is not None else None, {}
+
+
+class PairPort:
+    """Two bound sockets: even for RTP, the next for RTCP (RFC 3550 section 11)."""
+
+    shared = False
+
+    def __init__(self, rtp: socket.socket, rtcp: socket.socket, paths: tuple[int, int]) -> None:
+        self.rtp, self.rtcp = rtp, rtcp
+        self.rtp_bound = Bound(path=paths[0], address=rtp.getsockname()[:2])
+        self.rtcp_bound = Bound(path=paths[1], address=rtcp.getsockname()[:2])
+        self.flow: PairFlow | None = None
+
+    @property
+    def bounds(self) -> tuple[Bound, ...]:
+        return self.rtp_bound, self.rtcp_bound
+
+    @property
+    def flows(self) -> tuple[Flow, ...]:
+        return () if self.flow is None else (self.flow,)
+
+    def readers(
+        self, clock: Callable[[], float], failed: Callable[[], None]
+    ) -> list[tuple[socket.socket, Callable[[], None]]]:
+        """What to call when each socket can be read. One datagram a call: a phone sends no bursts."""
+        receive_rtp, receive_rtcp = self.rtp.recvfrom_into, self.rtcp.recvfrom_into
+
+        def read_rtp() -> None:
+            try:
+                size, address = receive_rtp(_DATA)
+            except OSError:
+                # Nothing there after all, or an ICMP error that the media timer will tell of.
+                return
+            flow = self.flow
+            if flow is None:
+                return
+            try:
+                flow.datagram(size, address, clock())
+            except Exception:
+                # An exception that reached the event loop here could cost every other call.
+                flow.discard("internal_error")
+                failed()
+
+        def read_rtcp() -> None:
+            try:
+                size, address = receive_rtcp(_DATA)
+            except OSError:
+                return
+            flow = self.flow
+            if flow is None:
+                return
+            try:
+                flow.rtcp_datagram(size, address, clock())
+            except Exception:
+                flow.discard("internal_error")
+                failed()
+
+        return [(self.rtp, read_rtp), (self.rtcp, read_rtcp)]
+
+    def close(self) -> None:
+        """Close both sockets."""
+        if self.flow is not None:
+            self.flow.close()
+            self.flow = None
+        self.rtp.close()
+        self.rtcp.close()

@@ -1,0 +1,424 @@
+"""The packet plane in this process: sockets read by the event loop, every packet done when its call returns.
+
+The loop comes in as a `Reactor`, time as a function, so nothing here knows asyncio or reads a clock.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from gateway.media.embedded.plane.flow import Flow
+from gateway.media.embedded.plane.pair import PairFlow, PairPort
+from gateway.media.embedded.plane.protocol import PlaneError, PlaneHandler
+from gateway.media.embedded.plane.routes import RouteTable
+from gateway.media.embedded.plane.shared import SharedFlow, SharedPath, SharedPort
+from gateway.media.embedded.plane.sockets import bind, bind_pair
+from gateway.media.embedded.plane.srtp import SrtpKey
+from gateway.media.embedded.plane.values import (
+    NEVER,
+    Address,
+    Bound,
+    FlowConfig,
+    FlowSnapshot,
+    Inventory,
+    Route,
+    Silence,
+)
+
+logger = logging.getLogger("gateway.media.plane")
+
+INTERNAL_ERRORS_LOGGED = 20
+_SPREAD = 0.618033988749895
+"""Golden section: multiples of it, less their whole parts, lie far from each other."""
+
+
+Due = Callable[[float, float], float | None]
+"""Something that is due: called with when it was and with the time it is, says when to be called again."""
+
+
+class Timer(Protocol):
+    """Something scheduled that can be called off."""
+
+    def cancel(self) -> None: ...
+
+
+class Reactor(Protocol):
+    """What the plane needs of an event loop; asyncio's is one."""
+
+    def add_reader(self, fd: Any, callback: Callable[[], None]) -> None: ...
+
+    def remove_reader(self, fd: Any) -> Any: ...
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Timer: ...
+
+
+class PythonPlane:
+    """`plane.protocol.Plane` in this process."""
+
+    name = "python"
+    handler: PlaneHandler
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        clock: Callable[[], float],
+        *,
+        bind: Callable[..., Any] = bind,
+        bind_pair: Callable[..., Any] = bind_pair,
+    ) -> None:
+        """`clock` gives monotonic seconds; the binders are inputs so that tests can do without sockets."""
+        self.clock = clock
+        self._reactor = reactor
+        self._bind, self._bind_pair = bind, bind_pair
+        self._counters: dict[str, int] = {}
+        self._ports: dict[int, SharedPort | PairPort] = {}
+        self._flows: dict[int, Flow] = {}
+        self._owner: dict[int, int] = {}
+        self._paths: dict[int, SharedPath | PairPort] = {}
+        self._numbers = itertools.count(1)
+        self._due: list[tuple[float, int, Due]] = []
+        self._timer: Timer | None = None
+        self._timer_at = 0.0
+        self._silences: set[int] = set()
+        self._idles: set[int] = set()
+
+    async def start(self, handler: PlaneHandler) -> Inventory:
+        self.handler = handler
+        return Inventory()
+
+    async def close(self) -> None:
+        for port in tuple(self._ports):
+            self.close_port(port)
+        self._rest()
+
+    async def detach(self) -> None:
+        await self.close()
+
+    # Ports
+
+    async def open_shared(
+        self,
+        port: int,
+        hosts: Sequence[str],
+        number: int,
+        *,
+        receive_buffer: int,
+        send_buffer: int,
+        only_from: Sequence[str] = (),
+    ) -> tuple[Bound, ...]:
+        allowed = frozenset(only_from)
+        paths: list[SharedPath] = []
+        try:
+            for host in hosts:
+                bound = self._bind(host, number, receive_buffer=receive_buffer, send_buffer=send_buffer)
+                path = SharedPath(bound, next(self._numbers), self, allowed)
+                paths.append(path)
+                number = path.bound.address[1]
+        except PlaneError:
+            for path in paths:
+                path.socket.close()
+            raise
+        opened = SharedPort(paths)
+        self._paths.update({path.number: path for path in paths})
+        self._open(port, opened)
+        return opened.bounds
+
+    async def open_pair(self, port: int, host: str, number: int) -> tuple[Bound, Bound]:
+        rtp, rtcp = self._bind_pair(host, number)
+        opened = PairPort(rtp, rtcp, (next(self._numbers), next(self._numbers)))
+        self._paths.update({bound.path: opened for bound in opened.bounds})
+        self._open(port, opened)
+        return opened.rtp_bound, opened.rtcp_bound
+
+    def _open(self, port: int, opened: SharedPort | PairPort) -> None:
+        self._ports[port] = opened
+        for bound, reader in opened.readers(self.clock, self.internal_error):
+            self._reactor.add_reader(bound, reader)
+
+    def close_port(self, port: int) -> None:
+        closed = self._ports.pop(port, None)
+        if closed is None:
+            return
+        for flow in closed.flows:
+            self.close_flow(flow.number)
+        for bound, _ in closed.readers(self.clock, self.internal_error):
+            self._reactor.remove_reader(bound)
+        for each in closed.bounds:
+            self._paths.pop(each.path, None)
+        closed.close()
+
+    # Flows
+
+    def open_flow(self, flow: int, port: int, config: FlowConfig) -> None:
+        owner = self._ports.get(port)
+        if isinstance(owner, SharedPort):
+            shared = SharedFlow(flow, config, self)
+            owner.members.add(shared)
+            self._flows[flow] = shared
+        elif isinstance(owner, PairPort) and owner.flow is None:
+            owner.flow = PairFlow(flow, config, self, owner)
+            self._flows[flow] = owner.flow
+        else:
+            self.count("unknown_port")
+            return
+        self._owner[flow] = port
+        self._watch(self._flows[flow])
+
+    def configure_flow(self, flow: int, config: FlowConfig) -> None:
+        found = self._flow(flow)
+        if found is not None:
+            found.configure(config)
+            self._watch(found)
+
+    def close_flow(self, flow: int) -> None:
+        closed = self._flows.pop(flow, None)
+        if closed is None:
+            return
+        owner = self._ports.get(self._owner.pop(flow))
+        if isinstance(closed, SharedFlow) and isinstance(owner, SharedPort):
+            owner.forget(closed)
+        elif isinstance(owner, PairPort):
+            owner.flow = None
+        closed.close()
+        if not self._flows:
+            self._rest()
+        for other in self._flows.values():
+            if other.target is closed:
+                other.target = None
+
+    def set_receive_key(self, flow: int, key: SrtpKey) -> None:
+        if (found := self._flow(flow)) is not None:
+            found.set_receive_key(key)
+
+    def set_send_key(self, flow: int, key: SrtpKey) -> None:
+        if (found := self._flow(flow)) is not None:
+            found.set_send_key(key)
+
+    def drop_keys(self, flow: int) -> None:
+        if (found := self._flow(flow)) is not None:
+            found.drop_keys()
+
+    # Addresses
+
+    def set_credentials(self, flow: int, credentials: Sequence[tuple[str, str]]) -> None:
+        if (found := self._shared(flow)) is not None:
+            found.set_credentials(credentials)
+
+    def admit_pair(self, flow: int, path: int, source: Address) -> None:
+        found, where = self._shared(flow), self._paths.get(path)
+        if found is None or not isinstance(where, SharedPath):
+            return
+        holder = where.flows.get(source)
+        if holder is not None and holder is not found:
+            holder.forget(path, source)
+        where.flows[source] = found
+        found.pairs[path, source] = found.heard = self.clock()
+
+    def remove_pair(self, flow: int, path: int, source: Address) -> None:
+        found, where = self._shared(flow), self._paths.get(path)
+        if found is None or not isinstance(where, SharedPath):
+            return
+        if where.flows.get(source) is found:
+            del where.flows[source]
+        found.forget(path, source)
+
+    def select(self, flow: int, path: int, source: Address) -> None:
+        found, where = self._shared(flow), self._paths.get(path)
+        if found is not None and isinstance(where, SharedPath):
+            found.select(where, source)
+
+    def expect(self, flow: int, named: Address | None) -> None:
+        if (found := self._pair(flow)) is not None:
+            found.expect(named)
+
+    def admit_source(self, flow: int, source: Address, datagram: bytes) -> None:
+        if (found := self._pair(flow)) is not None:
+            found.admit_source(source, datagram, self.clock())
+
+    def set_destination(self, flow: int, rtp: Address | None, rtcp: Address | None) -> None:
+        if (found := self._pair(flow)) is not None:
+            found.set_destination(rtp, rtcp)
+
+    # Streams
+
+    def start_stream(self, flow: int, ssrc: int, sequence_number: int, timestamp: int, clock_rate: int) -> None:
+        if (found := self._flow(flow)) is not None:
+            found.start_stream(ssrc, sequence_number, timestamp, clock_rate)
+
+    def route(self, source: int, target: int | None, routes: Mapping[int, Route]) -> None:
+        if (found := self._flow(source)) is not None:
+            found.route(self._flows.get(target) if target is not None else None, RouteTable.of(routes))
+
+    def set_open(self, flow: int, value: bool) -> None:
+        if (found := self._flow(flow)) is not None:
+            found.set_open(value)
+
+    def set_muted(self, flow: int, value: bool) -> None:
+        if (found := self._flow(flow)) is not None:
+            found.set_muted(value)
+
+    def resync(self, flow: int, ssrc: int | None = None) -> None:
+        if (found := self._flow(flow)) is not None:
+            found.inbound.expect_new_source(self.clock(), ssrc)
+
+    def inject(self, flow: int, payload_type: int, marker: bool, payload: bytes, advance: int | None) -> None:
+        if (found := self._flow(flow)) is not None:
+            found.inject(payload_type, marker, payload, advance, self.clock())
+
+    def relay(
+        self,
+        source: int,
+        sequence_number: int,
+        timestamp: int,
+        payload_type: int,
+        marker: bool,
+        payload: bytes,
+        offset: int | None = None,
+    ) -> None:
+        if (found := self._flow(source)) is not None:
+            second = payload_type | (0x80 if marker else 0)
+            found.relay(sequence_number, timestamp, second, payload, offset, self.clock())
+
+    def set_silence(self, flow: int, silence: Silence | None) -> None:
+        found = self._flow(flow)
+        if found is None or found.silence == silence:
+            return
+        if found.silence is None:
+            found.quiet_since = self.clock()
+        found.silence = silence
+        if silence is not None and flow not in self._silences:
+            self._silences.add(flow)
+            # Every flow has a phase of its own: a thousand held calls are no burst.
+            phase = flow * _SPREAD % 1.0 * silence.interval
+            self._at(self.clock() + silence.after + phase, lambda due, now: self._play_silence(flow, due, now))
+
+    # Out
+
+    def send(self, path: int, address: Address, data: bytes) -> None:
+        where = self._paths.get(path)
+        if not isinstance(where, SharedPath) or not where.send(data, address):
+            self.count("unsent")
+
+    def send_rtcp(self, flow: int, packet: bytes) -> None:
+        if (found := self._flow(flow)) is not None:
+            found.send_rtcp(packet)
+
+    # Figures
+
+    async def snapshot(self, flows: Sequence[int]) -> dict[int, FlowSnapshot]:
+        now = self.clock()
+        return {number: self._flows[number].snapshot(now) for number in flows if number in self._flows}
+
+    async def counters(self) -> dict[str, int]:
+        return dict(self._counters)
+
+    def set_record(self, key: str, record: bytes) -> None:
+        """This plane ends with its process, so there is nobody to keep it for."""
+
+    def count(self, reason: str) -> None:
+        """Count one datagram that met no flow."""
+        self._counters[reason] = self._counters.get(reason, 0) + 1
+
+    def internal_error(self) -> None:
+        """Log the exception being handled, a bounded number of times; the plane lives on."""
+        self.count("internal_error")
+        if self._counters["internal_error"] <= INTERNAL_ERRORS_LOGGED:
+            logger.exception("a packet met an error of our own")
+
+    def _flow(self, number: int) -> Flow | None:
+        flow = self._flows.get(number)
+        if flow is None:
+            self.count("unknown_flow")
+        return flow
+
+    def _shared(self, number: int) -> SharedFlow | None:
+        flow = self._flow(number)
+        return flow if isinstance(flow, SharedFlow) else None
+
+    def _pair(self, number: int) -> PairFlow | None:
+        flow = self._flow(number)
+        return flow if isinstance(flow, PairFlow) else None
+
+    # Timers
+
+    def _play_silence(self, number: int, due: float, now: float) -> float | None:
+        """Send one packet of silence if nothing else went out; when to look again."""
+        flow = self._flows.get(number)
+        silence, stream = (flow.silence, flow.stream) if flow is not None else (None, None)
+        if flow is None or silence is None or stream is None:
+            self._silences.discard(number)
+            return None
+        going = stream.last_sent == flow.silent_at
+        quiet_since = max(stream.last_sent, flow.quiet_since)
+        if not going and now < quiet_since + silence.after:
+            return quiet_since + silence.after
+        if flow.muted or not flow.ready:
+            flow.silent_at = NEVER
+            return now + silence.interval
+        full_rate = round(silence.interval * stream.rate_out) == silence.ticks
+        advance = silence.ticks if going and full_rate else None
+        if flow.inject(silence.payload_type, not going, silence.payload, advance, now):
+            flow.silent_at = stream.last_sent
+        # On a grid that does not drift, unless the loop stood still.
+        return due + silence.interval if now - due < 5 * silence.interval else now + silence.interval
+
+    def _watch(self, flow: Flow) -> None:
+        """Have the flow's idleness looked after, from now on."""
+        number, flow.since = flow.number, self.clock()
+        if flow.config.idle_after and number not in self._idles:
+            self._idles.add(number)
+            self._at(flow.since + flow.config.idle_after, lambda due, now: self._look_idle(number, now))
+
+    def _look_idle(self, number: int, now: float) -> float | None:
+        """Tell once that nothing is heard; when to look again."""
+        flow = self._flows.get(number)
+        if flow is None or not flow.config.idle_after:
+            self._idles.discard(number)
+            return None
+        last = max(flow.heard, flow.since)
+        if now >= last + flow.config.idle_after and flow.idle_told != last:
+            flow.idle_told = last
+            try:
+                self.handler.idle(number, now - last)
+            except Exception:
+                self.internal_error()
+        return max(last + flow.config.idle_after, now + min(1.0, flow.config.idle_after))
+
+    def _at(self, when: float, callback: Due) -> None:
+        heapq.heappush(self._due, (when, next(self._numbers), callback))
+        self._arm()
+
+    def _rest(self) -> None:
+        """Nothing is due any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._due.clear()
+        self._silences.clear()
+        self._idles.clear()
+
+    def _arm(self) -> None:
+        if not self._due:
+            return
+        first = self._due[0][0]
+        if self._timer is not None:
+            if self._timer_at <= first:
+                return
+            self._timer.cancel()
+        self._timer_at = first
+        # Event loops round to milliseconds; a millisecond more and it is due for certain.
+        self._timer = self._reactor.call_later(max(0.0, first - self.clock()) + 0.001, self._run)
+
+    def _run(self) -> None:
+        self._timer = None
+        now = self.clock()
+        while self._due and self._due[0][0] <= now:
+            due, number, callback = heapq.heappop(self._due)
+            again = callback(due, now)
+            if again is not None:
+                heapq.heappush(self._due, (again, number, callback))
+        self._arm()

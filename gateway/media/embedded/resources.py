@@ -1,0 +1,34 @@
+"""What all parties share: the engine's plane, sockets, clock, randomness and timers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+from gateway.media.embedded.flows import FlowTable
+from gateway.media.embedded.plane.protocol import Plane
+from gateway.media.embedded.rtp.ports import PortPool
+from gateway.media.embedded.settings import EmbeddedConfig
+from gateway.media.embedded.sources.pacer import Pacer
+from gateway.media.embedded.webrtc.port import WebRtcPort
+from gateway.media.engine import MediaEvent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """Of one engine."""
+
+    config: EmbeddedConfig
+    plane: Plane
+    flows: FlowTable
+    port: WebRtcPort
+    pool: PortPool
+    pacer: Pacer
+    clock: Callable[[], float]
+    random: Random
+    ids: Callable[[], int]
+    """Numbers for ports and flows of the plane."""
+    rtp_address: str
+    """Address toward phones."""
+    emit: Callable[[MediaEvent], None]

@@ -1,0 +1,143 @@
+"""What becomes of one party's packets on their way to another: the plane's routes, and handlers for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+
+from gateway.media.embedded.audio.codecs import CODECS
+from gateway.media.embedded.audio.transcode import Transcoder
+from gateway.media.embedded.plane.values import Action, Route
+from gateway.media.embedded.settings import EmbeddedConfig
+from gateway.media.embedded.sources.digits import EventHandler
+from gateway.media.embedded.sources.packets import PacketHandler
+from gateway.media.engine import MediaError
+from sdp import Codec, MediaAgreement, payload_map
+from sdp.codecs import NOISE
+
+PTIMES = (10, 20, 40, 60)
+"""Milliseconds a packet that every codec here can make."""
+
+Wanted = dict[int, tuple[Hashable, Callable[[], PacketHandler]]]
+DROPPED = Route(action=Action.DROP)
+
+
+@dataclass(slots=True)
+class Routing:
+    """The outcome for one direction."""
+
+    routes: dict[int, Route] = field(default_factory=dict)
+    handlers: Wanted = field(default_factory=dict)
+
+
+def deaf_routes(heard: MediaAgreement, on_digit: Callable[[str, int], None]) -> Routing:
+    """Everything ends here but digits, which are read."""
+    made = Routing()
+    for codec in heard.receive:
+        if codec.payload_type is None:
+            continue
+        if codec.is_event:
+            _read_only(made, codec, on_digit)
+        else:
+            clock = codec.clock_rate if codec.is_media else 0
+            made.routes[codec.payload_type] = Route(action=Action.DROP, clock_rate=clock)
+    return made
+
+
+def routes_between(
+    heard: MediaAgreement, told: MediaAgreement, config: EmbeddedConfig, on_digit: Callable[[str, int], None]
+) -> Routing:
+    """From what may arrive (`heard`) to what may be sent (`told`)."""
+    made = Routing()
+    forward = payload_map(heard.receive, told.send)
+    target = next((codec for codec in told.send if codec.is_media), None)
+    converts = any(codec.is_media and codec.payload_type not in forward for codec in heard.receive)
+    for codec in heard.receive:
+        number = codec.payload_type
+        if number is None:
+            continue
+        if codec.is_event:
+            _event(made, codec, forward, told, target, converts, on_digit)
+        elif number in forward:
+            clock = codec.clock_rate if codec.is_media else 0
+            made.routes[number] = Route(action=Action.FORWARD, payload_type=forward[number], clock_rate=clock)
+        elif codec.key[0] == NOISE:
+            made.routes[number] = DROPPED
+        else:
+            _converted(made, codec, target, told, config)
+    return made
+
+
+def require_common(heard: MediaAgreement, told: MediaAgreement, config: EmbeddedConfig) -> None:
+    """Raises MediaError 488 where nothing of one party could reach the other."""
+    forward = payload_map(heard.receive, told.send)
+    target = next((codec for codec in told.send if codec.is_media), None)
+    for codec in heard.receive:
+        if codec.is_media and (codec.payload_type in forward or _can_convert(codec, target, config)):
+            return
+    raise MediaError("no audio codec in common, and none can be turned into the other", 488)
+
+
+def _can_convert(codec: Codec, target: Codec | None, config: EmbeddedConfig) -> bool:
+    names = codec.key[0], target.key[0] if target is not None else ""
+    return config.transcode and codec.is_media and CODECS.issuperset(names)
+
+
+def _read_only(made: Routing, codec: Codec, on_digit: Callable[[str, int], None]) -> None:
+    number, clock = codec.payload_type, codec.clock_rate
+    if number is not None:
+        made.routes[number] = Route(action=Action.PUNT)
+        made.handlers[number] = (("event", number, clock), lambda: EventHandler(clock, on_digit))
+
+
+def _event(
+    made: Routing,
+    codec: Codec,
+    forward: dict[int, int],
+    told: MediaAgreement,
+    target: Codec | None,
+    converts: bool,
+    on_digit: Callable[[str, int], None],
+) -> None:
+    """Digits: passed on where the clock is the stream's, placed by arrival where it is another."""
+    number, clock, events = codec.payload_type, codec.clock_rate, told.send_events
+    rate_out = target.clock_rate if target is not None else 8000
+    if number is None:
+        return
+    if not events:
+        _read_only(made, codec, on_digit)
+        return
+    if number in forward and clock == rate_out and not converts:
+        made.routes[number] = Route(action=Action.COPY, payload_type=forward[number])
+        made.handlers[number] = (("event", number, clock), lambda: EventHandler(clock, on_digit))
+        return
+    clock_out = rate_out if rate_out in events else clock if clock in events else next(iter(events))
+    payload_type = events[clock_out]
+    made.routes[number] = Route(action=Action.PUNT)
+    made.handlers[number] = (
+        ("event", number, clock, payload_type, clock_out),
+        lambda: EventHandler(clock, on_digit, payload_type=payload_type, clock_out=clock_out),
+    )
+
+
+def _converted(made: Routing, codec: Codec, target: Codec | None, told: MediaAgreement, config: EmbeddedConfig) -> None:
+    """A route through a transcoder, the same one as before where nothing changed."""
+    number = codec.payload_type
+    if number is None:
+        return
+    if target is None or target.payload_type is None or not _can_convert(codec, target, config):
+        clock = codec.clock_rate if codec.is_media else 0
+        made.routes[number] = Route(action=Action.DROP, clock_rate=clock)
+        return
+    names, out, frame_ms = (codec.key[0], target.key[0]), target.payload_type, frame_length(told)
+    made.routes[number] = Route(action=Action.PUNT, clock_rate=codec.clock_rate, rate_out=target.clock_rate)
+    made.handlers[number] = (
+        ("transcode", names, out, frame_ms),
+        lambda: Transcoder(*names, out, frame_ms, config.opus),
+    )
+
+
+def frame_length(told: MediaAgreement) -> int:
+    """Milliseconds a packet that the listener asked for, as near as a codec frame can be."""
+    usable = [ptime for ptime in PTIMES if told.maxptime is None or ptime <= told.maxptime] or [PTIMES[0]]
+    return min(usable, key=lambda ptime: abs(ptime - (told.ptime or 20)))
