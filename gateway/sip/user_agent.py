@@ -293,7 +293,12 @@ class UserAgentCore(Services):
         self.stack.proven(request.transaction, self.now())
         entry = self._dialogs.find(request.request)
         assert entry is not None
-        refusal = inspect_request(request.request, self._can)
+        refusal = None
+        if request.request.method == "BYE":
+            # Its sender is gone, whatever we make of its words: it ends the call in any case.
+            set_aside(request.request, (Message.reason,))
+        else:
+            refusal = inspect_request(request.request, self._can)
         if refusal is not None:
             request.respond(refusal.status, refusal.headers, refusal.reason or None)
             return

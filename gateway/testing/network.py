@@ -44,7 +44,8 @@ class LossyNetwork:
     """Nodes by address, datagrams in flight, and the clock that carries both on.
 
     `run` alternates deliveries and timers in order of time; nothing sleeps. `observe` sees each
-    datagram as it is sent (source, destination, data), lost or not; `drop` may swallow chosen ones.
+    datagram as it is sent (source, destination, data), lost or not; `drop` may swallow chosen ones, `alter`
+    change them.
     """
 
     def __init__(self, clock: ManualClock, weather: Weather | None = None, *, seed: int = 0) -> None:
@@ -57,6 +58,7 @@ class LossyNetwork:
         self.delivered = 0
         self.observe: Callable[[Address, Address, bytes], None] | None = None
         self.drop: Callable[[Address, Address, bytes], bool] | None = None
+        self.alter: Callable[[Address, Address, bytes], bytes] | None = None
         self._flying: list[tuple[float, int, Address, Address, bytes]] = []
 
     def attach(self, address: Address, node: Node) -> None:
@@ -73,10 +75,17 @@ class LossyNetwork:
         if swallowed or self.random.random() < weather.loss:
             self.lost += 1
             return
+        if self.alter is not None:
+            data = self.alter(source, destination, data)
         copies = 2 if self.random.random() < weather.duplication else 1
         for _ in range(copies):
             due = self.clock.now + weather.delay + self.random.random() * weather.jitter
             heapq.heappush(self._flying, (due, self.sent, source, destination, data))
+
+    def cut(self, one: Address, other: Address) -> None:
+        """Lose all that flies between two nodes, as when their connection breaks."""
+        self._flying = [flight for flight in self._flying if {flight[2], flight[3]} != {one, other}]
+        heapq.heapify(self._flying)
 
     def flush(self) -> None:
         """Collect what every node wants to send."""

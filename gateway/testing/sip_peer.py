@@ -46,9 +46,13 @@ class SessionLog:
 class AgentNode:
     """A user agent core at one address of a `LossyNetwork`; lets everybody in unless told otherwise."""
 
-    def __init__(self, network: LossyNetwork, address: Address, config: CoreConfig | None = None) -> None:
+    def __init__(
+        self, network: LossyNetwork, address: Address, config: CoreConfig | None = None, *, transport: str = "udp"
+    ) -> None:
         self.network = network
         self.address = address
+        self.transport = transport
+        """With "tcp" every peer has one connection, named by its address, until `transport_failed`."""
         self.clock: ManualClock = network.clock
         self.on_call: Callable[[InviteSession, SessionLog], None] | None = None
         self.verdict: Callable[[Request, Flow], Verdict | None] = lambda request, source: Accepted("tester")
@@ -64,7 +68,7 @@ class AgentNode:
     # Node
 
     def receive(self, data: bytes, source: Address, now: float) -> None:
-        self.core.receive(data, Flow("udp", source[0], source[1], "here"))
+        self.core.receive(data, Flow(self.transport, source[0], source[1], "here"))
 
     def handle_timer(self, now: float) -> None:
         self.core.handle_timer()

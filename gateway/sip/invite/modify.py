@@ -73,6 +73,9 @@ class Modification:
         if local is not None:
             if local.ack is not None and not local.ack.is_sent:
                 local.ack.send(self.session)
+            elif local.method == "INVITE" and local.client is not None:
+                # Whoever said BYE need not answer it any more, and an INVITE that has a 1xx waits for ever.
+                local.client.cancel()
             self._tell(local.want, 481)
         while self._queue:
             self._tell(self._queue.popleft(), 481)

@@ -119,7 +119,7 @@ class OutgoingSession(InviteSession):
     @property
     def _awaited(self) -> Branch | None:
         """The branch whose offer waits for our user's answer."""
-        for branch in self._branches.values():
+        for branch in self._branches.values() if not self.is_over else ():
             if branch.prack is not None or (branch.ack is not None and not branch.ack.is_sent):
                 return branch
         return None

@@ -34,6 +34,7 @@ class ClientRequest:
         "_has_answered",
         "_hops",
         "_is_abandoned",
+        "_is_cancelled",
         "_is_final",
         "_make",
         "_provisional",
@@ -65,6 +66,7 @@ class ClientRequest:
         self._flows: list[Flow] = []
         self._challenges = 0
         self._is_abandoned = False
+        self._is_cancelled = False
         self._has_answered = False
         self._is_final = False
         self.owner = owner
@@ -102,8 +104,17 @@ class ClientRequest:
         self._hops = []
         self._flows = []
 
+    def cancel(self) -> None:
+        """Take an INVITE back as soon as a 1xx came (RFC 3261 9.1); it may still be answered with a 2xx."""
+        self.abandon()
+        self._is_cancelled = True
+        if self._has_answered and not self._is_final and self.transaction is not None:
+            self._core.send_cancel(self.transaction, ())
+
     def on_response(self, response: Response, source: Flow) -> None:
         """A response of the running transaction."""
+        if self._is_cancelled and response.is_provisional and not self._has_answered and self.transaction is not None:
+            self._core.send_cancel(self.transaction, ())
         self._has_answered = True
         self._is_final = response.is_final
         if response.is_provisional:

@@ -1,0 +1,34 @@
+"""The product of all tables: two real user agents walk at random, and nothing is left of it (T6)."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from gateway.testing.network import Weather
+from gateway.testing.walk import Walk, WalkSettings
+
+STEPS = 250
+KINDS = {
+    "datagrams that are lost, doubled, reordered and malformed": WalkSettings(),
+    "a wretched network": WalkSettings(
+        weather=Weather(delay=0.05, jitter=1.0, loss=0.3, duplication=0.2), malformed=0.0
+    ),
+    "malformed headers only": WalkSettings(weather=Weather(delay=0.02, jitter=0.01), malformed=0.1),
+    "a connection that breaks": WalkSettings(transport="tcp", weather=Weather(delay=0.02), malformed=0.01, cut=0.1),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("seed", range(4))
+def test_a_random_walk_leaves_nothing_and_both_sides_agree(
+    kind: str, seed: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """4,000 steps in all: no session, dialog, transaction or timer is left, both sides' descriptions are the same."""
+    walk = Walk(seed, KINDS[kind])
+    with caplog.at_level(logging.WARNING):
+        walk.walk(STEPS)
+        faults = walk.finish()
+    assert faults == []
+    assert [record.getMessage() for record in caplog.records if record.exc_info] == []
