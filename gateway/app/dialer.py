@@ -114,7 +114,9 @@ class GatewayDialer:
         legs: list[CalleeLeg] = []
         channels = self._presence.channels(user.id)
         if channels:
-            legs.append(WebCalleeLeg(f"{call_id}-web", address, channels))
+            page = WebCalleeLeg(f"{call_id}-web", address, channels, user.id)
+            self._presence.ring(user.id, page)
+            legs.append(page)
         bindings = await self._bindings(user, bool(legs))
         if bindings:
             settings = self._settings(uri, bindings[0].codecs, self._config.rtp.srtp)

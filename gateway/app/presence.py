@@ -1,8 +1,21 @@
-"""Which web users have a page open, and how they look to each other."""
+"""Which web users have a page open, and what rings for them."""
 
 from __future__ import annotations
 
+import asyncio
+from typing import Protocol
+from weakref import WeakSet
+
 from gateway.web.facade import WebChannel
+
+
+class RingingLeg(Protocol):
+    """A call for a web user that a page which opens now may answer, too."""
+
+    @property
+    def rings(self) -> bool: ...
+
+    def add(self, channel: WebChannel) -> None: ...
 
 
 class Presence:
@@ -10,14 +23,25 @@ class Presence:
 
     def __init__(self, limit: int = 20) -> None:
         self._channels: dict[str, list[WebChannel]] = {}
+        self._ringing: dict[str, WeakSet[RingingLeg]] = {}
         self._limit = limit
+
+    def ring(self, user_id: str, leg: RingingLeg) -> None:
+        """Have every page that `user_id` opens while `leg` rings ring as well: the one that was reloaded, too."""
+        self._ringing.setdefault(user_id, WeakSet()).add(leg)
 
     def connect(self, user_id: str, channel: WebChannel) -> None:
         """Make `user_id` reachable through `channel`; beyond the limit the oldest page stops ringing."""
         channels = self._channels.setdefault(user_id, [])
-        if channel not in channels:
-            channels.append(channel)
-            del channels[: -self._limit]
+        if channel in channels:
+            return
+        channels.append(channel)
+        del channels[: -self._limit]
+        for leg in self._ringing.pop(user_id, ()):
+            if leg.rings:
+                self.ring(user_id, leg)
+                # The page first hears that it is signed in.
+                asyncio.get_running_loop().call_soon(leg.add, channel)
 
     def disconnect(self, user_id: str, channel: WebChannel) -> None:
         channels = self._channels.get(user_id, [])

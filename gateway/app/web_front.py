@@ -13,7 +13,7 @@ from gateway.call.status import Cause
 from gateway.config import Config
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import User
-from gateway.legs.web import WebCallerLeg
+from gateway.legs.web import BrowserLeg, WebCallerLeg
 from gateway.web.facade import PlaceError, WebCall, WebChannel
 from sdp import SdpSyntaxError, SessionDescription
 
@@ -71,7 +71,7 @@ class WebFront:
         except SdpSyntaxError as error:
             raise PlaceError(Cause.NOT_ACCEPTABLE, f"the offer is not a session description: {error}", 400) from None
         address = Address(self._identity.sip_uri(caller.id), caller.display_name or caller.id)
-        leg = WebCallerLeg(self._new_tag(), address, channel)
+        leg = WebCallerLeg(self._new_tag(), address, channel, caller.id)
         try:
             guest = self._identity.by_id(caller.id) is None
             who = Caller(caller.id, caller.may_call, guest=guest, source=source)
@@ -79,6 +79,13 @@ class WebFront:
         except RouteError as error:
             raise PlaceError(error.cause, str(error)) from None
         return leg.handle
+
+    def call_of(self, user_id: str, call_id: str) -> WebCall | None:
+        for call in self._calls:
+            for leg in call.legs:
+                if isinstance(leg, BrowserLeg) and leg.user == user_id and leg.party.tag == call_id:
+                    return leg.in_use
+        return None
 
     def ice_servers(self, client: str) -> list[dict[str, Any]]:
         servers: list[dict[str, Any]] = []

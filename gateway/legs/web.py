@@ -56,7 +56,7 @@ class Channel(Protocol):
 class WebHandle:
     """What a channel drives its side of a call with (facade.WebCall)."""
 
-    def __init__(self, call_id: str, leg: _BrowserLeg, emit: Callable[[WebHandle, LegEvent], None]) -> None:
+    def __init__(self, call_id: str, leg: BrowserLeg, emit: Callable[[WebHandle, LegEvent], None]) -> None:
         self.id = call_id
         self.exchange = 0
         """Number of the latest offer that the page was sent by `Channel.updated`."""
@@ -119,13 +119,20 @@ class WebHandle:
         self._unanswered.append(exchange)
 
 
-class _BrowserLeg(LegBase):
-    """What the two roles share: the channel in use and the handle it knows us by."""
+class BrowserLeg(LegBase):
+    """What the two roles share: whose it is, the channel in use and the handle it knows us by."""
 
-    def __init__(self, tag: str, address: Address) -> None:
+    def __init__(self, tag: str, address: Address, user: str = "") -> None:
         super().__init__(Party(tag, Kind.WEBRTC), address)
+        self.user = user
+        """Id of the user whose browser it is; only that user takes its call up again."""
         self._channel: Channel | None = None
         self._handle: WebHandle | None = None
+
+    @property
+    def in_use(self) -> WebHandle | None:
+        """The handle of the page that has the call; None while several ring."""
+        return self._handle
 
     @property
     def can_update(self) -> bool:
@@ -158,11 +165,11 @@ class _BrowserLeg(LegBase):
         self._deliver(event)
 
 
-class WebCallerLeg(_BrowserLeg):
+class WebCallerLeg(BrowserLeg):
     """A browser that dialled."""
 
-    def __init__(self, tag: str, address: Address, channel: Channel) -> None:
-        super().__init__(tag, address)
+    def __init__(self, tag: str, address: Address, channel: Channel, user: str = "") -> None:
+        super().__init__(tag, address, user)
         self.handle = WebHandle(tag, self, self._happened)
         self._caller = channel
         self._channel, self._handle = channel, self.handle
@@ -200,11 +207,11 @@ class WebCallerLeg(_BrowserLeg):
             self._caller.ended(self.handle, cause)
 
 
-class WebCalleeLeg(_BrowserLeg):
+class WebCalleeLeg(BrowserLeg):
     """A web user who is called: every open page rings, the first to accept has the call."""
 
-    def __init__(self, tag: str, address: Address, channels: Iterable[Channel]) -> None:
-        super().__init__(tag, address)
+    def __init__(self, tag: str, address: Address, channels: Iterable[Channel], user: str = "") -> None:
+        super().__init__(tag, address, user)
         self._ringing: dict[WebHandle, Channel] = {self._new_handle(): channel for channel in channels}
         self._refusals: list[Cause] = []
         self._invitation: tuple[Address, str] | None = None
@@ -222,9 +229,14 @@ class WebCalleeLeg(_BrowserLeg):
         if self._ringing:
             self._deliver(Ringing())
 
+    @property
+    def rings(self) -> bool:
+        """Whether a page may still answer."""
+        return not self._over and self._channel is None
+
     def add(self, channel: Channel) -> None:
         """Another page of the user has opened, or the one that was reloaded: it rings, too."""
-        if self._invitation is None or self._over or self._channel is not None:
+        if self._invitation is None or not self.rings:
             return
         caller, sdp = self._invitation
         came_back = not self._ringing

@@ -111,6 +111,9 @@ class Gateway(Protocol):
         Channel events may come before it returns; cancelling abandons.
         """
 
+    def call_of(self, user_id: str, call_id: str) -> WebCall | None:
+        """The live call of that id which a page of this user has, to be taken up again by its `returned`."""
+
     def ice_servers(self, client: str) -> list[dict[str, Any]]:
         """RTCIceServer objects for the client at that IP address."""
 

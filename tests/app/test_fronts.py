@@ -9,10 +9,10 @@ from typing import Any, cast
 
 import pytest
 
+from gateway.app import settings
 from gateway.app.presence import Presence
 from gateway.app.web_front import WebFront
 from gateway.call.leg import CalleeLeg
-from gateway.call.limits import CallLimits
 from gateway.call.registry import Calls
 from gateway.call.routing import Route, RouteError, Router, Target
 from gateway.call.status import Cause
@@ -61,7 +61,7 @@ class Rig:
             Router(self.identity, [Route("6*", "service:echo")], [self.config.domain]),
             cast(Any, self.dialer),
             ManualTimers(),
-            limits=CallLimits(),
+            limits=settings.call_limits(self.config),
             new_id=lambda: f"call-{next(numbers)}",
         )
         self.front = WebFront(
@@ -168,3 +168,29 @@ def test_health_counts_calls_and_people() -> None:
     rig = Rig()
     rig.front.connect("alice", cast(WebChannel, _Page()))
     assert rig.front.health() == {"active_calls": 0, "web_users": 1}
+
+
+async def test_a_user_finds_its_own_call_again_and_nobody_elses() -> None:
+    """A page that was reloaded names its call; another user's id or a wrong one finds nothing."""
+    rig = Rig()
+    rig.dialer.legs_given = [FakeLeg("callee")]
+    call_id = await rig.place(rig.alice(), "1001")
+    found = rig.front.call_of("alice", call_id)
+    assert found is not None
+    assert found.id == call_id
+    assert rig.front.call_of("bob", call_id) is None
+    assert rig.front.call_of("alice", "another") is None
+
+
+async def test_guests_are_counted_by_their_address() -> None:
+    """limits.guest_calls_per_source; who has an account is not touched by it (A5)."""
+    rig = Rig(LIMITS__GUEST_CALLS_PER_SOURCE="1")
+    rig.dialer.legs_given = [FakeLeg("callee")]
+    page = cast(WebChannel, _Page())
+    for number in range(2):
+        guest = User(f"guest-{number}", web=True, may_call=("600",))
+        await rig.front.place(page, guest, "600", OFFER, f"192.0.2.{number}")
+    with pytest.raises(PlaceError) as refused:
+        await rig.front.place(page, User("guest-9", web=True, may_call=("600",)), "600", OFFER, "192.0.2.1")
+    assert refused.value.cause is Cause.TOO_MANY_OWN
+    await rig.front.place(page, rig.alice(), "1001", OFFER, "192.0.2.1")

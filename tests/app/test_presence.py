@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import cast
 
 from gateway.app.presence import Presence
@@ -40,3 +41,32 @@ def test_the_oldest_page_beyond_the_limit_stops_ringing() -> None:
     for each in pages:
         presence.connect("alice", each)
     assert presence.channels("alice") == tuple(pages[-3:])
+
+
+class Leg:
+    """A call that rings on every page it is given."""
+
+    def __init__(self) -> None:
+        self.rings = True
+        self.pages: list[WebChannel] = []
+
+    def add(self, channel: WebChannel) -> None:
+        self.pages.append(channel)
+
+
+async def test_a_page_that_opens_while_it_rings_rings_too() -> None:
+    """Also the one that was reloaded (W4); not after the call was answered, and not for somebody else."""
+    presence, leg, first, second = Presence(), Leg(), page(), page()
+    presence.ring("alice", leg)
+    presence.connect("bob", page())
+    presence.connect("alice", first)
+    presence.connect("alice", first)
+    assert leg.pages == [], "the page hears first that it is signed in"
+    await asyncio.sleep(0)
+    presence.connect("alice", second)
+    await asyncio.sleep(0)
+    assert leg.pages == [first, second]
+    leg.rings = False
+    presence.connect("alice", page())
+    await asyncio.sleep(0)
+    assert leg.pages == [first, second]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 
+import pytest
+
 from gateway.app import settings
+from gateway.call.routing import Emergency
 from gateway.config import Config, load
 
 
@@ -64,3 +67,38 @@ def test_the_user_agent_listens_and_limits_as_configured() -> None:
     assert [tuple(place)[-2:] for place in made.listen] == [("127.0.0.1", 5066)]
     assert made.stack.admission.rate == 7
     assert made.stack.timers.t1 == 0.25
+
+
+OFFICE = '[{"name": "office", "uri": "sip:PBX.example.com:5070"}, {"name": "b", "uri": "sip:gw@[2001:db8::1]"}]'
+
+
+def test_a_trunks_number_plan_is_where_its_uri_leads() -> None:
+    """Host and port, in lower case; IPv6 in brackets."""
+    assert settings.trunk_places(config(TRUNKS=OFFICE)) == {"office": "pbx.example.com:5070", "b": "[2001:db8::1]"}
+
+
+def test_emergency_numbers_go_through_their_trunk() -> None:
+    """emergency.numbers and emergency.trunk; and nothing is said at the start any more."""
+    made = config(TRUNKS=OFFICE, EMERGENCY__NUMBERS="112, 911", EMERGENCY__TRUNK="office")
+    assert settings.emergency(made) == Emergency(numbers=frozenset({"112", "911"}), trunk="office")
+    assert made.notices == ()
+    assert "emergency" in config().notices[0]
+
+
+def test_limits_are_what_is_configured_or_what_the_machine_is_good_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Defaults by CPUs and memory; guests get half; a number that is set is the number (I12)."""
+    monkeypatch.setattr("gateway.config.settings.cpus", lambda: 4)
+    monkeypatch.setattr("gateway.config.settings.memory_bytes", lambda: 16 * 1024**3)
+    made = settings.call_limits(config())
+    assert (made.max_calls, made.calls_per_second, made.guest_calls) == (2000, 200, 1000)
+    monkeypatch.setattr("gateway.config.settings.memory_bytes", lambda: 1024**3)
+    monkeypatch.setattr("gateway.config.settings.cpus", lambda: 1)
+    made = settings.call_limits(config())
+    assert (made.max_calls, made.calls_per_second) == (256, 100)
+    made = settings.call_limits(config(LIMITS__MAX_CALLS="7", LIMITS__CALLS_PER_SECOND="3", LIMITS__GUEST_CALLS="2"))
+    assert (made.max_calls, made.calls_per_second, made.guest_calls) == (7, 3, 2)
+
+
+def test_a_call_waits_for_a_vanished_client_as_long_as_configured() -> None:
+    """limits.reattach_time."""
+    assert settings.call_settings(config(LIMITS__REATTACH_TIME="7")).reattach_time == 7

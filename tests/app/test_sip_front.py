@@ -25,14 +25,24 @@ class Rig:
         host, _, port = app.sip_hostport.rpartition(":")
         self.sip = (host, int(port))
 
-    async def invite(self, number: str, *, user: str = "1001", body: str | None = None, signed: bool = True) -> bytes:
+    async def invite(
+        self,
+        number: str,
+        *,
+        user: str = "1001",
+        body: str | None = None,
+        signed: bool = True,
+        domain: str | None = None,
+    ) -> bytes:
         """The final response to an INVITE from this user, whose challenge is answered."""
-        uri = f"sip:{number}@{self.app.config.domain}"
+        uri = f"sip:{number}@{domain or self.app.config.domain}"
         sdp = SDP.format(host=self.far.place[0]) if body is None else body
 
         def request(cseq: int, *headers: str) -> bytes:
             call_id = f"front-{number}-{user}"
             made = self.far.request("INVITE", uri, user=user, body=sdp, call_id=call_id, cseq=cseq, headers=headers)
+            ours = f"From: <sip:{user}@{self.app.config.domain}>".encode()
+            made = made.replace(f"From: <sip:{user}@{domain}>".encode(), ours)
             return made.replace(b"Max-Forwards: 70", b"Max-Forwards: %d" % self.hops)
 
         first = await self.far.ask(request(1), self.sip, timeout=5)
@@ -47,7 +57,6 @@ class Rig:
     [
         ("4711", None, 404),
         ("alice", None, 480),
-        ("600", "", 488),
         ("600", "v=0\r\nnonsense", 488),
         ("600", "not a description at all", 488),
         ("600", None, 200),
@@ -56,7 +65,7 @@ class Rig:
 async def test_a_phones_call_is_answered_by_its_outcome(
     tmp_path: Path, number: str, body: str | None, status: int
 ) -> None:
-    """Nobody, nobody there, no offer, no SDP, and the echo."""
+    """Nobody, nobody there, no SDP, and the echo."""
     app = GatewayApp(config_on_free_ports(tmp_path))
     await app.start()
     try:
@@ -118,3 +127,59 @@ async def test_a_call_that_is_passed_on_counts_its_hops(tmp_path: Path, hops: in
                 assert status_of(await calling) == 486
         finally:
             await app.stop()
+
+
+async def test_a_caller_from_a_trunk_is_of_the_pbx_and_calling_back_goes_there(tmp_path: Path) -> None:
+    """A PBX's 1001 does not pass for ours, and dialling what was shown leads through the trunk (I4)."""
+    async with stranger("127.0.0.77") as far:
+        trunk = {"name": "office", "uri": f"sip:127.0.0.77:{far.place[1]}", "sources": ["127.0.0.77"]}
+        app = GatewayApp(
+            config_on_free_ports(tmp_path, TRUNKS=json.dumps([trunk]), USERS__1001__MAY_CALL='["trunk:*"]')
+        )
+        await app.start()
+        try:
+            shown: list[str] = []
+            app.calls.observe(lambda call: shown.append(call.record.caller.uri))
+            assert status_of(await Rig(app, far).invite("600", user="1001", signed=False)) == 200
+            assert shown[0] == f"sip:1001@127.0.0.77:{far.place[1]}"
+            async with stranger("127.0.0.1") as phone:
+                rig, before = Rig(app, phone), len(far.received)
+                calling = asyncio.ensure_future(rig.invite("1001", domain=shown[0].partition("@")[2]))
+                await far.more_than(before)
+                invite = parse_message(next(data for data, _ in far.received[before:] if data.startswith(b"INVITE")))
+                assert isinstance(invite, Request)
+                assert str(invite.uri) == shown[0]
+                calling.cancel()
+        finally:
+            await asyncio.wait_for(app.stop(), 10)
+
+
+async def test_nobody_calls_out_unless_may_call_says_so(tmp_path: Path) -> None:
+    """The default, "*", is everybody of ours and no paid line."""
+    trunk = {"name": "office", "uri": "sip:127.0.0.77:5099"}
+    routes = [{"match": "600", "to": "service:echo"}, {"match": "0*", "to": "trunk:office"}]
+    changes = {"TRUNKS": json.dumps([trunk]), "ROUTES": json.dumps(routes), "USERS__1001__MAY_CALL": '["*"]'}
+    app = GatewayApp(config_on_free_ports(tmp_path, **changes))
+    await app.start()
+    try:
+        async with stranger("127.0.0.1") as far:
+            assert status_of(await Rig(app, far).invite("0049")) == 403
+            assert status_of(await Rig(app, far).invite("600")) == 200
+    finally:
+        await app.stop()
+
+
+async def test_a_call_beyond_a_limit_says_which_and_when_to_try_again(tmp_path: Path) -> None:
+    """503 with Retry-After, and the setting in its Reason (A14, I12)."""
+    app = GatewayApp(config_on_free_ports(tmp_path, LIMITS__MAX_CALLS="1"))
+    await app.start()
+    try:
+        async with stranger("127.0.0.1") as far:
+            rig = Rig(app, far)
+            assert status_of(await rig.invite("600")) == 200
+            refused = await rig.invite("601")
+            assert status_of(refused) == 503
+            assert b"Retry-After: 10" in refused
+            assert b"limits.max_calls" in refused
+    finally:
+        await app.stop()

@@ -156,6 +156,9 @@ class FakeGateway:
         channel.incoming(call, caller, name, SDP)
         return call
 
+    def call_of(self, user_id: str, call_id: str) -> FakeCall | None:
+        return next((call for call in self.calls if call.id == call_id), None)
+
     def ice_servers(self, client: str) -> list[dict[str, Any]]:
         return [{"urls": ["stun:stun.example.com:3478"]}, {"urls": ["turn:t"], "username": "u", "credential": "c"}]
 
