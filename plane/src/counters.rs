@@ -130,19 +130,21 @@ pub enum Dropped {
     UnknownProtocol,
     StunNotRequest,
     Oversized,
+    Foreign,
     PuntsLimited,
     PuntsFull,
     PuntsOrphaned,
     Handed,
 }
 
-pub const DROPPED: [&str; 10] = [
+pub const DROPPED: [&str; 11] = [
     "short",
     "unproved_media",
     "unproved_dtls",
     "unknown_protocol",
     "stun_not_request",
     "oversized",
+    "foreign",
     "punts_limited",
     "punts_full",
     "punts_orphaned",

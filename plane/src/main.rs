@@ -128,6 +128,8 @@ fn main() -> ExitCode {
     };
     match start(&arguments) {
         Ok(control) => {
+            // Whoever started it waits for this line.
+            println!("listening");
             control.run();
             if let Some(name) = arguments.socket.file_name() {
                 let _ = std::fs::remove_file(name);

@@ -112,7 +112,7 @@ impl Registry {
             pairs: HashMap::new(),
             credentials: Arc::new([]),
             watched_since: now,
-            idle_told: false,
+            idle_told: 0,
         };
         self.flows.insert(flow, known);
         let receive = Receive::new(flow, config, sockets.clone(), Arc::clone(&counters));
@@ -126,7 +126,6 @@ impl Registry {
         let known = self.flows.get_mut(&flow)?;
         if known.config.idle_after != config.idle_after {
             known.watched_since = now;
-            known.idle_told = false;
         }
         known.config = config;
         self.to_receive(flow, ReceiveOrder::Configure(config))?;

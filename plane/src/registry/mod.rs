@@ -49,7 +49,8 @@ struct Flow {
     pairs: HashMap<(u64, Addr), Arc<Count>>,
     credentials: Arc<[Credential]>,
     watched_since: u64,
-    idle_told: bool,
+    /// When it was heard before the silence that was told of last, ns.
+    idle_told: u64,
 }
 
 /// Everything the plane holds.
@@ -93,8 +94,9 @@ impl Registry {
     /// Do what a message asks; what is to be answered.
     pub fn apply(&mut self, message: Message, now: u64) -> Option<Vec<u8>> {
         match message {
-            Message::OpenShared { request, port, number, receive_buffer, send_buffer, hosts } => {
-                Some(self.open_shared(request, port, number, (receive_buffer, send_buffer), &hosts))
+            Message::OpenShared { request, port, number, receive_buffer, send_buffer, hosts, only_from } => {
+                let buffers = (receive_buffer, send_buffer);
+                Some(self.open_shared(request, port, number, buffers, &hosts, only_from.into()))
             }
             Message::OpenPair { request, port, host } => Some(self.open_pair(request, port, &host)),
             Message::ClosePort { port } => {
@@ -149,11 +151,10 @@ impl Registry {
             if limit == 0 {
                 continue;
             }
-            let silent = now.saturating_sub(flow.counters.received.heard.get().max(flow.watched_since));
-            if silent < limit {
-                flow.idle_told = false;
-            } else if !flow.idle_told {
-                flow.idle_told = true;
+            let heard = flow.counters.received.heard.get().max(flow.watched_since);
+            let silent = now.saturating_sub(heard);
+            if silent >= limit && flow.idle_told != heard {
+                flow.idle_told = heard;
                 told.push(up::idle(*id, silent));
             }
         }

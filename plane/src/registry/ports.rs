@@ -43,6 +43,7 @@ impl Registry {
         number: u16,
         buffers: (u32, u32),
         hosts: &[Addr],
+        only_from: Arc<[Addr]>,
     ) -> Vec<u8> {
         if self.ports.contains_key(&port) {
             return up::failure(request, "refused", "the port is open");
@@ -68,7 +69,8 @@ impl Registry {
             self.next_number += 1;
             for (thread, socket) in sockets.iter().enumerate() {
                 let path = path(port, thread, index);
-                self.thread(thread).send(Order::OpenShared { number, path, socket: Arc::clone(socket) });
+                let (socket, only_from) = (Arc::clone(socket), Arc::clone(&only_from));
+                self.thread(thread).send(Order::OpenShared { number, path, socket, only_from });
             }
             reply = reply.u64(path(port, 0, index)).addr(&bound);
             kept.push(SharedHost { number, bound, sockets });

@@ -14,36 +14,142 @@ const LONGEST_DATA: usize = 2048;
 /// One message, read and checked.
 #[derive(Debug, PartialEq)]
 pub enum Message {
-    OpenShared { request: u32, port: u32, number: u16, receive_buffer: u32, send_buffer: u32, hosts: Vec<Addr> },
-    OpenPair { request: u32, port: u32, host: Addr },
-    ClosePort { port: u32 },
-    OpenFlow { flow: u32, port: u32, config: Config },
-    ConfigureFlow { flow: u32, config: Config },
-    CloseFlow { flow: u32 },
-    SetReceiveKey { flow: u32, suite: Suite, material: Secret },
-    SetSendKey { flow: u32, suite: Suite, material: Secret },
-    DropKeys { flow: u32 },
-    SetCredentials { flow: u32, credentials: Vec<(Box<[u8]>, Secret)> },
-    AdmitPair { flow: u32, path: u64, source: Addr },
-    RemovePair { flow: u32, path: u64, source: Addr },
-    Select { flow: u32, path: u64, source: Addr },
-    Expect { flow: u32, named: Option<Addr> },
-    AdmitSource { flow: u32, source: Addr, data: Box<[u8]> },
-    SetDestination { flow: u32, rtp: Option<Addr>, rtcp: Option<Addr> },
-    StartStream { flow: u32, ssrc: u32, sequence_number: u16, timestamp: u32, clock_rate: u32 },
-    Route { source: u32, target: Option<u32>, routes: Box<Routes> },
-    SetOpen { flow: u32, value: bool },
-    SetMuted { flow: u32, value: bool },
-    Resync { flow: u32, ssrc: Option<u32> },
-    Inject { flow: u32, second: u8, advance: Option<i32>, payload: Box<[u8]> },
-    Relay { source: u32, relayed: Relayed },
-    SetSilence { flow: u32, silence: Option<Silence> },
-    Send { path: u64, to: Addr, data: Box<[u8]> },
-    SendRtcp { flow: u32, packet: Box<[u8]> },
-    Snapshot { request: u32, flows: Vec<u32> },
-    Counters { request: u32 },
-    SetRecord { key: Box<[u8]>, record: Box<[u8]> },
-    Inventory { request: u32 },
+    OpenShared {
+        request: u32,
+        port: u32,
+        number: u16,
+        receive_buffer: u32,
+        send_buffer: u32,
+        hosts: Vec<Addr>,
+        only_from: Vec<Addr>,
+    },
+    OpenPair {
+        request: u32,
+        port: u32,
+        host: Addr,
+    },
+    ClosePort {
+        port: u32,
+    },
+    OpenFlow {
+        flow: u32,
+        port: u32,
+        config: Config,
+    },
+    ConfigureFlow {
+        flow: u32,
+        config: Config,
+    },
+    CloseFlow {
+        flow: u32,
+    },
+    SetReceiveKey {
+        flow: u32,
+        suite: Suite,
+        material: Secret,
+    },
+    SetSendKey {
+        flow: u32,
+        suite: Suite,
+        material: Secret,
+    },
+    DropKeys {
+        flow: u32,
+    },
+    SetCredentials {
+        flow: u32,
+        credentials: Vec<(Box<[u8]>, Secret)>,
+    },
+    AdmitPair {
+        flow: u32,
+        path: u64,
+        source: Addr,
+    },
+    RemovePair {
+        flow: u32,
+        path: u64,
+        source: Addr,
+    },
+    Select {
+        flow: u32,
+        path: u64,
+        source: Addr,
+    },
+    Expect {
+        flow: u32,
+        named: Option<Addr>,
+    },
+    AdmitSource {
+        flow: u32,
+        source: Addr,
+        data: Box<[u8]>,
+    },
+    SetDestination {
+        flow: u32,
+        rtp: Option<Addr>,
+        rtcp: Option<Addr>,
+    },
+    StartStream {
+        flow: u32,
+        ssrc: u32,
+        sequence_number: u16,
+        timestamp: u32,
+        clock_rate: u32,
+    },
+    Route {
+        source: u32,
+        target: Option<u32>,
+        routes: Box<Routes>,
+    },
+    SetOpen {
+        flow: u32,
+        value: bool,
+    },
+    SetMuted {
+        flow: u32,
+        value: bool,
+    },
+    Resync {
+        flow: u32,
+        ssrc: Option<u32>,
+    },
+    Inject {
+        flow: u32,
+        second: u8,
+        advance: Option<i32>,
+        payload: Box<[u8]>,
+    },
+    Relay {
+        source: u32,
+        relayed: Relayed,
+    },
+    SetSilence {
+        flow: u32,
+        silence: Option<Silence>,
+    },
+    Send {
+        path: u64,
+        to: Addr,
+        data: Box<[u8]>,
+    },
+    SendRtcp {
+        flow: u32,
+        packet: Box<[u8]>,
+    },
+    Snapshot {
+        request: u32,
+        flows: Vec<u32>,
+    },
+    Counters {
+        request: u32,
+    },
+    SetRecord {
+        key: Box<[u8]>,
+        record: Box<[u8]>,
+    },
+    Inventory {
+        request: u32,
+    },
     Shutdown,
 }
 
@@ -81,7 +187,9 @@ fn general(kind: u8, read: &mut Reader<'_>) -> Result<Message, Malformed> {
                 return Err(Malformed);
             }
             let hosts = (0..count).map(|_| read.addr()).collect::<Result<_, _>>()?;
-            Message::OpenShared { request, port, number, receive_buffer, send_buffer, hosts }
+            let allowed = if read.is_empty() { 0 } else { read.u8()? };
+            let only_from = (0..allowed).map(|_| Ok(read.addr()?.with_port(0))).collect::<Result<_, Malformed>>()?;
+            Message::OpenShared { request, port, number, receive_buffer, send_buffer, hosts, only_from }
         }
         2 => Message::OpenPair { request: read.u32()?, port: read.u32()?, host: read.addr()? },
         3 => Message::ClosePort { port: read.u32()? },

@@ -36,6 +36,7 @@ pub enum Order {
         number: usize,
         path: u64,
         socket: Arc<OwnedFd>,
+        only_from: Arc<[Addr]>,
     },
     CloseShared {
         number: usize,
@@ -137,6 +138,8 @@ impl Handle {
 struct Shared {
     path: u64,
     socket: Arc<OwnedFd>,
+    /// Addresses that datagrams are taken from; none: all.
+    only_from: Arc<[Addr]>,
     pairs: HashMap<Addr, Pair, Seeded>,
 }
 
@@ -236,7 +239,10 @@ impl Worker {
 
     fn obey(&mut self, order: Order, now: u64) {
         match order {
-            Order::OpenShared { number, path, socket } => self.open_shared(number, path, socket),
+            Order::OpenShared { number, path, socket, only_from } => {
+                let pairs = HashMap::with_hasher(Seeded(self.seed));
+                self.open_shared(number, Shared { path, socket, only_from, pairs });
+            }
             Order::CloseShared { number } => {
                 if let Some(Some(shared)) = self.shared.get_mut(number).map(Option::take) {
                     self.poll.remove(shared.socket.as_raw_fd());
@@ -284,16 +290,16 @@ impl Worker {
         }
     }
 
-    fn open_shared(&mut self, number: usize, path: u64, socket: Arc<OwnedFd>) {
-        if self.poll.add(socket.as_raw_fd(), SHARED << KIND | number as u64).is_err() {
+    fn open_shared(&mut self, number: usize, shared: Shared) {
+        let socket = shared.socket.as_raw_fd();
+        if self.poll.add(socket, SHARED << KIND | number as u64).is_err() {
             return;
         }
         if self.shared.len() <= number {
             self.shared.resize_with(number + 1, || None);
         }
-        self.outbox.open(number, socket.as_raw_fd());
-        let pairs = HashMap::with_hasher(Seeded(self.seed));
-        self.shared[number] = Some(Shared { path, socket, pairs });
+        self.outbox.open(number, socket);
+        self.shared[number] = Some(shared);
     }
 
     fn put_receive(&mut self, half: Box<Receive>) {

@@ -29,6 +29,9 @@ pub struct Here<'a> {
 
 impl Here<'_> {
     pub(super) fn take_shared(&mut self, shared: &mut Shared, number: usize, data: &mut [u8], source: Addr) {
+        if !shared.only_from.is_empty() && !shared.only_from.contains(&source.with_port(0)) {
+            return self.uplink.counters.count(Dropped::Foreign);
+        }
         if data.len() < SHORTEST {
             let reason = if data.is_empty() { Dropped::Oversized } else { Dropped::Short };
             return self.uplink.counters.count(reason);

@@ -1,0 +1,1 @@
+"""The native plane: a process of its own, and the Unix socket to it (docs/plane.md)."""
