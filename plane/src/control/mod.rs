@@ -156,7 +156,14 @@ impl Control {
     fn message(&mut self, place: usize, kind: u8, body: &[u8], now: u64) -> bool {
         let answer = match down::read(kind, body) {
             Some(Ok(Message::Shutdown)) => return true,
-            Some(Ok(message)) => self.registry.apply(message, now),
+            Some(Ok(message)) => {
+                if matches!(message, Message::Snapshot { .. }) {
+                    // What was asked for before is done, and what came of it known, when the answer is made.
+                    self.registry.settle();
+                    self.take_up();
+                }
+                self.registry.apply(message, now)
+            }
             Some(Err(_)) => {
                 self.registry.malformed += 1;
                 Some(up::refused(kind, "malformed"))
