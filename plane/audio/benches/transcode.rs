@@ -56,10 +56,10 @@ fn run(from: Codec, to: Codec, payloads: &[Vec<u8>], streams: usize) -> f64 {
         for transcoder in &mut transcoders {
             let packet = Packet { sequence_number: number as u16, timestamp, kind: Kind::Audio, payload };
             transcoder.push(&packet, now);
-            transcoder.tick(now, &mut |frame| {
+            if let Some(frame) = transcoder.tick(now) {
                 frames += 1;
                 octets += frame.payload.len();
-            });
+            }
         }
     }
     assert!(octets > 0);

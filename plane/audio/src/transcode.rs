@@ -8,7 +8,7 @@ use crate::resample::Resampler;
 use crate::{Error, Micros};
 
 /// Frames that are made up for at once after the caller was late; the time of more is passed over.
-const CATCH_UP: u32 = 3;
+const CATCH_UP: u64 = 3;
 /// A silent sender's noise is told again when it changed by so many dB, looked at so often, in any case so often (ms).
 /// Before it is told the first time, it is listened to for so many ms, and still sent as audio.
 const NOISE_AFTER_MS: u32 = 60;
@@ -130,6 +130,7 @@ impl Transcoder {
     /// Another sender comes now, as another SSRC tells.
     pub fn reset(&mut self) {
         self.playout.reset();
+        self.marker = true;
     }
 
     /// When `tick` wants to be called; None while nothing comes.
@@ -137,26 +138,27 @@ impl Transcoder {
         self.due
     }
 
-    /// Gives the frames that are due `now` to `send`, in their order.
-    pub fn tick(&mut self, now: Micros, send: &mut impl FnMut(Frame<'_>)) {
-        for _ in 0..CATCH_UP {
-            let Some(due) = self.due.filter(|&due| due <= now) else { return };
-            if self.playout.is_idle(due) {
-                self.due = None;
-                self.silence = None;
-                return;
-            }
-            self.make(due, send);
-            self.skip(1);
-            self.due = Some(due + self.frame);
-            self.last_due = self.due;
+    /// The next frame that is due `now`; None where it is not sent, or none is due: see `due`.
+    pub fn tick(&mut self, now: Micros) -> Option<Frame<'_>> {
+        let due = self.due.filter(|&due| due <= now)?;
+        if self.playout.is_idle(due) {
+            self.due = None;
+            self.silence = None;
+            return None;
         }
-        if let Some(due) = self.due.filter(|&due| due + self.frame <= now) {
-            let missed = (now - due) / self.frame;
-            self.skip(missed);
-            self.due = Some(due + missed * self.frame);
-            self.last_due = self.due;
-        }
+        // The time of more than a few frames is passed over.
+        let missed = (now - due) / self.frame;
+        let passed = if missed > CATCH_UP { missed } else { 0 };
+        self.skip(passed);
+        let due = due + passed * self.frame;
+        let timestamp = self.timestamp;
+        let made = self.make(due);
+        self.skip(1);
+        self.due = Some(due + self.frame);
+        self.last_due = self.due;
+        let (kind, marker) = made?;
+        self.frames += 1;
+        Some(Frame { kind, timestamp, marker, payload: &self.payload })
     }
 
     /// Frames made so far.
@@ -173,7 +175,8 @@ impl Transcoder {
         self.timestamp = self.timestamp.wrapping_add(self.ticks.wrapping_mul(frames as u32));
     }
 
-    fn make(&mut self, due: Micros, send: &mut impl FnMut(Frame<'_>)) {
+    /// Makes the payload of the frame that is due then; None where there is nothing to send.
+    fn make(&mut self, due: Micros) -> Option<(Kind, bool)> {
         self.pcm.clear();
         let heard = self.playout.pull(due, self.samples, &mut self.pcm);
         let pcm = match &mut self.resampler {
@@ -192,27 +195,16 @@ impl Transcoder {
             silence.hear(noise::root_mean_square(pcm), (self.frame / 1000) as u32);
             if silence.lasted >= NOISE_AFTER_MS {
                 self.marker = true;
-                if let Some(level) = silence.told() {
-                    self.payload.push(level);
-                    self.send(Kind::Noise, false, send);
-                }
-                return;
+                self.payload.push(silence.told()?);
+                return Some((Kind::Noise, false));
             }
         }
-        if self.encoder.encode(pcm, &mut self.payload).is_err() || self.payload.is_empty() {
-            return;
-        }
-        if self.encoder.is_silent(&self.payload) {
+        let failed = self.encoder.encode(pcm, &mut self.payload).is_err() || self.payload.is_empty();
+        if failed || self.encoder.is_silent(&self.payload) {
             self.marker = true;
-            return;
+            return None;
         }
-        let marker = std::mem::take(&mut self.marker);
-        self.send(Kind::Audio, marker, send);
-    }
-
-    fn send(&mut self, kind: Kind, marker: bool, send: &mut impl FnMut(Frame<'_>)) {
-        self.frames += 1;
-        send(Frame { kind, timestamp: self.timestamp, marker, payload: &self.payload });
+        Some((Kind::Audio, std::mem::take(&mut self.marker)))
     }
 }
 

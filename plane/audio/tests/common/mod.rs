@@ -163,9 +163,9 @@ impl Path {
     pub fn tick_until(&mut self, end: u64) {
         let listener = &mut self.listener;
         while let Some(due) = self.transcoder.due().filter(|&due| due <= end) {
-            self.transcoder.tick(due, &mut |frame| {
+            if let Some(frame) = self.transcoder.tick(due) {
                 listener.hear(frame.timestamp, frame.kind, frame.marker, frame.payload);
-            });
+            }
         }
         self.now = end;
     }
