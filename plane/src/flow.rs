@@ -7,6 +7,7 @@ use crate::limits::Bucket;
 use crate::outgoing::Outgoing;
 use crate::srtp::{Receiver, Refused, Sender};
 use crate::sys::SockAddr;
+use crate::transcoding::Transcoding;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
@@ -21,6 +22,8 @@ pub enum Action {
     Forward,
     Punt,
     Copy,
+    /// Goes out as another codec, by the flow's transcoders.
+    Transcode,
 }
 
 impl Action {
@@ -31,6 +34,7 @@ impl Action {
             1 => Some(Self::Forward),
             2 => Some(Self::Punt),
             3 => Some(Self::Copy),
+            4 => Some(Self::Transcode),
             _ => None,
         }
     }
@@ -73,6 +77,7 @@ pub struct Receive {
     pub crypto: Option<Receiver>,
     pub inbound: Inbound,
     pub routes: Box<Routes>,
+    pub transcoding: Transcoding,
     pub target: Option<u32>,
     /// Where the target was last found among the thread's send halves.
     pub target_slot: usize,
@@ -94,6 +99,7 @@ impl Receive {
             crypto: None,
             inbound: Inbound::default(),
             routes: Box::new([Route::default(); 128]),
+            transcoding: Transcoding::default(),
             target: None,
             target_slot: usize::MAX,
             media: 255,

@@ -18,5 +18,6 @@ pub mod srtp;
 pub mod stun;
 #[allow(unsafe_code)]
 pub mod sys;
+pub mod transcoding;
 pub mod wire;
 pub mod worker;

@@ -127,10 +127,11 @@ impl Transcoder {
         self.marker = true;
     }
 
-    /// Another sender comes now, as another SSRC tells.
+    /// Another sender comes now, as another SSRC tells, or none: nothing is due until its first packet came.
     pub fn reset(&mut self) {
         self.playout.reset();
-        self.marker = true;
+        self.due = None;
+        self.silence = None;
     }
 
     /// When `tick` wants to be called; None while nothing comes.

@@ -47,6 +47,9 @@ impl Registry {
                 self.update_ways(flow);
             }
             Message::Route { source, target, routes } => self.route(source, target, routes)?,
+            Message::Convert { flow, number, conversion } => {
+                self.to_receive(flow, ReceiveOrder::Convert(number, conversion))?;
+            }
             Message::Resync { flow, ssrc } => self.to_receive(flow, ReceiveOrder::Resync(ssrc))?,
             Message::Relay { source, relayed } => self.to_receive(source, ReceiveOrder::Relay(relayed))?,
             other => return self.apply_to_stream(other),

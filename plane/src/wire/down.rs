@@ -4,7 +4,9 @@ use super::{Malformed, Reader};
 use crate::addr::Addr;
 use crate::flow::{Action, Config, Route, Routes, Silence};
 use crate::srtp::Suite;
+use crate::transcoding::Conversion;
 use crate::worker::Relayed;
+use gateway_audio::{Codec, OpusSettings, Settings};
 
 /// Hosts of a shared port.
 pub const MAX_HOSTS: usize = 64;
@@ -151,6 +153,7 @@ pub enum Message {
         request: u32,
     },
     Shutdown,
+    Convert { flow: u32, number: u8, conversion: Box<Conversion> },
 }
 
 /// Octets that no log shows.
@@ -172,6 +175,7 @@ pub fn read(kind: u8, body: &[u8]) -> Option<Result<Message, Malformed>> {
         4..=9 => flows(kind, read),
         10..=16 => addresses(kind, read),
         17..=26 => streams(kind, read),
+        32 => convert(read),
         _ => return None,
     };
     Some(message)
@@ -308,6 +312,20 @@ fn streams(kind: u8, read: &mut Reader<'_>) -> Result<Message, Malformed> {
         24 => Message::SetSilence { flow, silence: if read.flag()? { Some(silence(read)?) } else { None } },
         _ => Message::SendRtcp { flow, packet: data(read)? },
     })
+}
+
+/// What a payload type becomes; codecs by their place in `CODECS`.
+fn convert(read: &mut Reader<'_>) -> Result<Message, Malformed> {
+    const CODECS: [Codec; 4] = [Codec::Pcmu, Codec::Pcma, Codec::G722, Codec::Opus];
+    let codec = |read: &mut Reader<'_>| CODECS.get(usize::from(read.u8()?)).copied().ok_or(Malformed);
+    let (flow, number, payload_type) = (read.u32()?, payload_type(read)?, payload_type(read)?);
+    let noise = if read.flag()? { Some(self::payload_type(read)?) } else { None };
+    let (from, to, frame_ms) = (codec(read)?, codec(read)?, u32::from(read.u8()?));
+    let (bit_rate, complexity) = (read.u32()?, read.u8()?);
+    let opus = OpusSettings { bit_rate, complexity, ..OpusSettings::default() };
+    let settings = Settings { frame_ms, opus, ..Settings::default() };
+    let conversion = Box::new(Conversion { from, to, payload_type, noise, settings });
+    Ok(Message::Convert { flow, number, conversion })
 }
 
 fn routes(read: &mut Reader<'_>) -> Result<Box<Routes>, Malformed> {

@@ -1,5 +1,6 @@
 //! A packet thread: waits for its sockets, forwards, answers checks, plays silence; the rest it punts.
 
+mod frames;
 mod outbox;
 mod packets;
 mod table;
@@ -10,6 +11,7 @@ use crate::counters::ThreadCounters;
 use crate::flow::{Config, Pair, Receive, Routes, Send, Silence, Way};
 use crate::srtp;
 use crate::sys::{self, Batch, Bell, Poll};
+use crate::transcoding::Conversion;
 use outbox::Outbox;
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -84,6 +86,7 @@ pub enum ReceiveOrder {
     Expect(Option<Addr>),
     AdmitSource(Addr, Box<[u8]>),
     Route { target: Option<u32>, routes: Box<Routes> },
+    Convert(u8, Box<Conversion>),
     Resync(Option<u32>),
     Relay(Relayed),
 }
@@ -189,7 +192,7 @@ impl Worker {
 
     /// Wait at most `longest` ms, then do all that is ready.
     pub fn turn(&mut self, batch: &mut Batch, longest: i32) {
-        let timeout = self.table.next_silence().map_or(longest, |due| {
+        let timeout = self.table.next_due().map_or(longest, |due| {
             let wait = due.saturating_sub(sys::now()).div_ceil(1_000_000);
             wait.min(longest as u64) as i32
         });
@@ -208,6 +211,7 @@ impl Worker {
             }
         }
         self.table.play(&mut self.outbox, now);
+        self.table.play_frames(&mut self.outbox, now);
         self.outbox.flush(&self.table);
         self.uplink.flush();
     }

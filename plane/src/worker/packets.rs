@@ -263,12 +263,24 @@ fn rtp_in(table: &mut Table, outbox: &mut Outbox, uplink: &mut Uplink, slot: usi
     };
     if began {
         refresh(send);
+        receive.transcoding.rest_all_but(None);
     }
     if route.rate_in != 0 && receive.media != header.payload_type() {
         receive.media = header.payload_type();
+        receive.transcoding.rest_all_but(Some(receive.media));
         if let Some(outgoing) = &mut send.outgoing {
-            outgoing.set_rates(route.rate_in, route.rate_out);
+            // A transcoder's frames are numbered by the outgoing clock already.
+            let made_here = route.action == Action::Transcode;
+            outgoing.set_rates(if made_here { route.rate_out } else { route.rate_in }, route.rate_out);
         }
+    }
+    if route.action == Action::Transcode {
+        receive.transcoding.push(&header, route.rate_in != 0, &packet[start..end], now);
+        let (flow, due) = (receive.flow, receive.transcoding.schedule());
+        if let Some(due) = due {
+            table.expect_frame(due, flow);
+        }
+        return;
     }
     punt_media(receive, uplink, &header, &packet[start..end], &route, now);
     match route.action {
@@ -408,6 +420,7 @@ pub fn obey_receive(
         ReceiveOrder::Route { target, routes } => {
             let another = receive.target != target;
             receive.target = target;
+            receive.transcoding.keep(&routes);
             receive.routes = routes;
             receive.media = 255;
             if another {
@@ -416,6 +429,7 @@ pub fn obey_receive(
                 }
             }
         }
+        ReceiveOrder::Convert(number, conversion) => receive.transcoding.set(number, *conversion),
         ReceiveOrder::Resync(ssrc) => {
             if ssrc.is_none() || ssrc == receive.inbound.ssrc {
                 receive.inbound.resync(now);

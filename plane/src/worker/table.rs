@@ -16,6 +16,7 @@ pub struct Table {
     receive_slots: HashMap<u32, usize, Seeded>,
     send_slots: HashMap<u32, usize, Seeded>,
     silences: BinaryHeap<Reverse<(u64, u32)>>,
+    pub(super) frames: BinaryHeap<Reverse<(u64, u32)>>,
 }
 
 fn put<T>(slots: &mut Vec<Option<T>>, value: T) -> usize {
@@ -39,11 +40,16 @@ impl Table {
             receive_slots: HashMap::with_hasher(Seeded(seed)),
             send_slots: HashMap::with_hasher(Seeded(seed)),
             silences: BinaryHeap::new(),
+            frames: BinaryHeap::new(),
         }
     }
 
-    pub fn put_receive(&mut self, half: Box<Receive>) -> usize {
+    pub fn put_receive(&mut self, mut half: Box<Receive>) -> usize {
         let flow = half.flow;
+        half.transcoding.forget_schedule();
+        if let Some(due) = half.transcoding.schedule() {
+            self.expect_frame(due, flow);
+        }
         let slot = put(&mut self.receives, half);
         self.receive_slots.insert(flow, slot);
         slot
@@ -141,9 +147,10 @@ impl Table {
         }
     }
 
-    /// When the next silence is due, ns.
-    pub fn next_silence(&self) -> Option<u64> {
-        self.silences.peek().map(|Reverse((due, _))| *due)
+    /// When the next silence or frame is due, ns.
+    pub fn next_due(&self) -> Option<u64> {
+        let times = [self.silences.peek(), self.frames.peek()];
+        times.into_iter().flatten().map(|Reverse((due, _))| *due).min()
     }
 
     /// Play the silences that are due.
