@@ -143,8 +143,6 @@ def web(config: Config) -> WebSettings:
         public_url=config.web.public_url or "",
         proxies=config.web.proxies,
         open_rooms=config.web.rooms_open,
-        guest_calls=limits.guest_calls,
-        guest_calls_per_address=limits.guest_calls_per_source,
         issuer=config.domain,
         sign_in_file=config.state_dir / "sign-ins.json",
         max_body=limits.max_message_size,

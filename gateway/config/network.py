@@ -138,10 +138,6 @@ class WebLimits(Section):
     """HTTP and WebSocket connections at once."""
     max_connections_per_source: int = Field(default=200, ge=1)
     """HTTP and WebSocket connections at once from one source address."""
-    guest_calls: int = Field(default=50, ge=1)
-    """Calls of guests at once; those with an account have all the others for themselves."""
-    guest_calls_per_source: int = Field(default=4, ge=1)
-    """Calls of guests at once from one source address."""
     requests_per_second: float = Field(default=20.0, gt=0)
     """HTTP requests or messages a second from one source address or connection."""
     burst: int = Field(default=100, ge=1)

@@ -54,9 +54,6 @@ class WebSettings:
     failures_per_second: float = 0.2
     """Wrong passwords, for each client address."""
     failure_burst: int = 10
-    guest_calls: int = 50
-    """Calls of guests at once, so that people with an account always find a line."""
-    guest_calls_per_address: int = 4
     open_rooms: bool = False
     """Whether rooms are for everybody who knows a name; else for those who signed in."""
     max_rooms: int = 1_000

@@ -66,25 +66,3 @@ async def test_strangers_are_not_told_about_the_machine() -> None:
     public = WebSettings(public_url="https://phone.example/soft")
     async with running(FakeGateway(), public) as server, rpc(server, "ann") as client:
         assert await client.ok("server.info") == {"addresses": [], "hostname": "phone.example"}
-
-
-async def test_guests_leave_lines_for_people_with_accounts() -> None:
-    """A share for each source and for all guests; a call that ended, failed or never came about gives it back."""
-    gateway = FakeGateway()
-    settings = WebSettings(guest_calls_per_address=2, guest_calls=3)
-    async with (
-        running(gateway, settings) as server,
-        rpc(server, "ann") as ann,
-        rpc(server, "alice", token="wonder") as alice,
-    ):
-        assert (await ann.fails("offer", to_peer_id="codec", sdp=SDP))["data"]["cause"] == "not-acceptable"
-        await ann.ok("offer", to_peer_id="600", sdp=SDP)
-        second = await ann.ok("offer", to_peer_id="601", sdp=SDP)
-        assert (await ann.fails("offer", to_peer_id="602", sdp=SDP))["data"]["cause"] == "overloaded"
-        await alice.ok("offer", to_peer_id="1001", sdp=SDP)
-        await alice.ok("offer", to_peer_id="1002", sdp=SDP)
-        await ann.ok("disconnect", peer_id="601", call_id=second["call_id"])
-        await ann.ok("offer", to_peer_id="602", sdp=SDP)
-        async with rpc(server, "ben") as ben:
-            assert (await ben.fails("offer", to_peer_id="600", sdp=SDP))["data"]["cause"] == "overloaded"
-    assert [call.log for call in gateway.calls if call.to == "601"] != [[]]

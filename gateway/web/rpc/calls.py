@@ -51,14 +51,6 @@ class Entry:
     candidates: int = 0
     held: list[Callable[[], None]] | None = field(default_factory=list)
     """What is to be told once the client knows of the call; None once it does."""
-    on_end: Callable[[], None] | None = None
-    """Gives back what the call took up; run once."""
-
-    def over(self) -> None:
-        """The call takes nothing up any more."""
-        on_end, self.on_end = self.on_end, None
-        if on_end is not None:
-            on_end()
 
 
 class CallListener(Protocol):
@@ -136,17 +128,15 @@ class Calls:
         peer_id: str,
         offer_id: str,
         inline: asyncio.Future[str] | None,
-        on_end: Callable[[], None] | None = None,
     ) -> Entry:
         """The gateway took it; nothing is told of it until `release`."""
-        entry = Entry(call, peer_id, True, State.CALLING, offer_id, inline=inline, on_end=on_end)
+        entry = Entry(call, peer_id, True, State.CALLING, offer_id, inline=inline)
         self._entries[call.id] = entry
         self._tell(entry, partial(self._listener.tell_state, entry, State.CALLING, None))
         for event in self._early.pop(call.id, []):
             event()
         self.not_placed()
         if self._closed:
-            entry.over()
             call.hangup(Cause.CANCELLED)
         return entry
 
@@ -209,7 +199,6 @@ class Calls:
         self._closed = True
         entries, self._entries = list(self._entries.values()), {}
         for entry in entries:
-            entry.over()
             if entry.inline is not None:
                 entry.inline.cancel()
             if not entry.outgoing and entry.state is State.RINGING:
@@ -297,5 +286,4 @@ class Calls:
         if entry.inline is not None and not entry.inline.done():
             entry.inline.set_exception(CallEnded(cause))
         entry.state = State.ENDED
-        entry.over()
         self._tell(entry, partial(self._listener.tell_state, entry, State.ENDED, cause))

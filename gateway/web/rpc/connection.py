@@ -12,7 +12,6 @@ from starlette.websockets import WebSocket
 
 from gateway.web.auth.authenticator import Authenticator
 from gateway.web.facade import Gateway
-from gateway.web.limits import ConnectionCounter
 from gateway.web.outbox import Close, Outbox
 from gateway.web.rpc.codec import (
     INTERNAL_ERROR,
@@ -159,8 +158,7 @@ def _response(entry: Request | Refused, outcome: Reply | RpcError) -> dict[str, 
 def create_router(gateway: Gateway, authenticator: Authenticator, gate: SocketGate, settings: WebSettings) -> APIRouter:
     """The WebSocket routes /rpc, and / for clients that know the host only."""
     router = APIRouter()
-    guest_calls = ConnectionCounter(settings.guest_calls, settings.guest_calls_per_address)
-    context = Context(gateway, Hub(), authenticator, settings, guest_calls, Topics())
+    context = Context(gateway, Hub(), authenticator, settings, Topics())
 
     @router.websocket("/")
     @router.websocket("/rpc")

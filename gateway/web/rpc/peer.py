@@ -6,9 +6,7 @@ import asyncio
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from gateway.call.status import Cause
@@ -16,7 +14,6 @@ from gateway.identity.model import User
 from gateway.web.auth.authenticator import Authenticator, TooManyFailures
 from gateway.web.checks import is_target
 from gateway.web.facade import Gateway, PlaceError
-from gateway.web.limits import ConnectionCounter
 from gateway.web.outbox import Close, Outbox
 from gateway.web.rpc import codec
 from gateway.web.rpc.calls import Calls, Entry, State
@@ -38,7 +35,6 @@ class Context:
     hub: Hub
     authenticator: Authenticator
     settings: WebSettings
-    guest_calls: ConnectionCounter
     topics: Topics
 
 
@@ -132,33 +128,20 @@ class Peer:
         if self.calls.full:
             raise self.dialect.error(Problem.LIMIT, "Too many calls on this connection")
         future = asyncio.get_running_loop().create_future() if inline else None
-        leave = self._enter_as_guest(caller)
         self.calls.placing()
         try:
             async with asyncio.timeout(self.context.settings.setup_timeout):
                 call = await self.context.gateway.place(self.calls, caller, to, sdp, self._address)
         except PlaceError as error:
-            leave()
             self.calls.not_placed()
             raise self.place_error(to, error, caller) from None
         except TimeoutError:
-            leave()
             self.calls.not_placed()
             raise self.dialect.error(Problem.TIMEOUT, Cause.NO_ANSWER.sentence, _cause_data(Cause.NO_ANSWER)) from None
         except BaseException:
-            leave()
             self.calls.not_placed()
             raise
-        return self.calls.placed(call, to, f"{caller.id}_{to}_{int(time.time() * 1000)}", future, leave)
-
-    def _enter_as_guest(self, caller: User) -> Callable[[], None]:
-        """Count a guest's call; what gives its place back. The dialect's error when guests have all they may."""
-        if self.context.gateway.is_configured(caller.id):
-            return lambda: None
-        if not self.context.guest_calls.enter(self._address):
-            data = _cause_data(Cause.OVERLOADED)
-            raise self.dialect.error(Problem.LIMIT, "Too many calls of guests, try again later", data)
-        return partial(self.context.guest_calls.leave, self._address)
+        return self.calls.placed(call, to, f"{caller.id}_{to}_{int(time.time() * 1000)}", future)
 
     async def passing_guest(self) -> User:
         """The caller of an offer without an announcement: the announced user, or a guest for this call."""
