@@ -122,6 +122,8 @@ def _other(path: tuple[str, ...], field: FieldInfo) -> str:
         "web.listen": "[::1]:8081",
         "web.public_url": "https://phone.example.com",
         "web.allowed_origins": "https://a.example,https://b.example",
+        "webrtc.stun_server": "stun:stun.example.com",
+        "webrtc.turn_server": "turn:turn.example.com",
         "web.proxies": "127.0.0.1,::1",
         "web.ice_servers": '[{"urls": "stun:stun.example.com"}]',
         "sip.registration.digest_algorithms": "SHA-256, MD5",

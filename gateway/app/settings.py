@@ -143,6 +143,8 @@ def web(config: Config) -> WebSettings:
         public_url=config.web.public_url or "",
         proxies=config.web.proxies,
         open_rooms=config.web.rooms_open,
+        ice_service=config.web.ice_service,
+        ice_service_token=secret(config.web.ice_service_token) or "",
         issuer=config.domain,
         sign_in_file=config.state_dir / "sign-ins.json",
         max_body=limits.max_message_size,

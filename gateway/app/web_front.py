@@ -89,7 +89,7 @@ class WebFront:
 
     def ice_servers(self, client: str) -> list[dict[str, Any]]:
         servers: list[dict[str, Any]] = []
-        for server in self._config.web.ice_servers:
+        for server in (*self._config.web.ice_servers, *self._config.webrtc.ice_servers):
             entry: dict[str, Any] = {"urls": list(server.urls)}
             if server.username is not None:
                 entry["username"] = server.username

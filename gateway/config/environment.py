@@ -22,6 +22,9 @@ DELIMITER = "__"
 OTHER_VARIABLES = ("GATEWAY_CONFIG",)
 """Variables of the prefix that are no keys: where the file is (read by the command line)."""
 
+ALIASES = {"STUN_SERVER": ("webrtc", "stun_server"), "RESTSEND_TOKEN": ("web", "ice_service_token")}
+"""Names without our prefix that clients of the HTTP API know; a key by its own name wins."""
+
 # Kubernetes sets these in every container beside a service that is called "gateway".
 _SERVICE_LINK = re.compile(r"GATEWAY_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
 
@@ -47,6 +50,9 @@ class EnvironmentSource(PydanticBaseSettingsSource):
     def __call__(self) -> dict[str, Any]:
         """The values of the file with those of the environment in their place; raises ConfigError."""
         data = copy.deepcopy(self._data)
+        for name, key in ALIASES.items():
+            if self._environ.get(name):
+                self._place(data, self.settings_cls, list(key), name)
         # Shorter names first, so that GATEWAY_USERS does not undo GATEWAY_USERS__0__PASSWORD.
         for name in sorted(self._environ, key=lambda name: (name.count(DELIMITER), name)):
             if name.upper().startswith(PREFIX) and not self._foreign(name.upper()):

@@ -179,6 +179,12 @@ class WebTls(Section):
         return self
 
 
+def _ice_url(url: str) -> str:
+    if url.partition(":")[0] not in ("stun", "stuns", "turn", "turns") or not url.partition(":")[2]:
+        raise ValueError(f"{url!r} must begin with stun:, stuns:, turn: or turns:")
+    return url
+
+
 class IceServer(Section):
     """A STUN or TURN server that browsers are told of."""
 
@@ -197,10 +203,7 @@ class IceServer(Section):
     @field_validator("urls")
     @classmethod
     def _known_schemes(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
-        for url in urls:
-            if url.partition(":")[0] not in ("stun", "stuns", "turn", "turns") or not url.partition(":")[2]:
-                raise ValueError(f"{url!r} must begin with stun:, stuns:, turn: or turns:")
-        return urls
+        return tuple(_ice_url(url) for url in urls)
 
 
 class WebConfig(Section):
@@ -223,6 +226,10 @@ class WebConfig(Section):
     """Let people without an account use the signalling rooms; "auto" while only this machine can reach them."""
     ice_servers: tuple[IceServer, ...] = ()
     """STUN and TURN servers that browsers are told of; with ICE-lite none is needed."""
+    ice_service: Text = "https://restsend.com/api/iceservers"
+    """Service that is asked for ICE servers when `ice_service_token` is set; `ice_servers` are for when it fails."""
+    ice_service_token: Secret | None = None
+    """Token of that service; also by the environment variable RESTSEND_TOKEN."""
     tls: WebTls = WebTls()
     limits: WebLimits = WebLimits()
 
@@ -275,6 +282,14 @@ class WebRtcConfig(Section):
     advertised: tuple[AdvertisedValue, ...] = ()
     """Addresses put into the ICE candidates, best first, each a host or host:port; default: the
     listen address, or for 0.0.0.0 the address of the interface that has the default route."""
+    stun_server: Text | None = None
+    """STUN server that browsers are told of ("stun:stun.example.com:3478"); also by the variable STUN_SERVER."""
+    turn_server: Text | None = None
+    """TURN server that browsers are told of ("turn:turn.example.com:3478")."""
+    turn_username: Text | None = None
+    """Its user name."""
+    turn_credential: Secret | None = None
+    """Its password."""
     setup_timeout: float = Field(default=15.0, ge=1, le=120)
     """How long ICE and DTLS may take together before the call fails (s)."""
     consent_timeout: float = Field(default=30.0, ge=5, le=300)
@@ -283,6 +298,20 @@ class WebRtcConfig(Section):
         default=("SRTP_AEAD_AES_128_GCM", "SRTP_AEAD_AES_256_GCM", "SRTP_AES128_CM_HMAC_SHA1_80"), min_length=1
     )
     """DTLS-SRTP protection profiles, best first (RFC 5764, RFC 7714)."""
+
+    @field_validator("stun_server", "turn_server")
+    @classmethod
+    def _known_scheme(cls, url: str | None) -> str | None:
+        return None if url is None else _ice_url(url)
+
+    @property
+    def ice_servers(self) -> tuple[IceServer, ...]:
+        """The two servers, in the form of `web.ice_servers`."""
+        stun = [IceServer(urls=(self.stun_server,))] if self.stun_server else []
+        turn = []
+        if self.turn_server:
+            turn = [IceServer(urls=(self.turn_server,), username=self.turn_username, credential=self.turn_credential)]
+        return (*stun, *turn)
 
 
 class RtpConfig(Section):

@@ -17,7 +17,10 @@ from gateway.web import statics
 from gateway.web.auth import routes
 from gateway.web.auth.authenticator import Authenticator
 from gateway.web.facade import Gateway
-from gateway.web.http import errors, sdp_api
+from gateway.web.http import errors, openapi
+from gateway.web.http import routes as http
+from gateway.web.http.ice_service import IceService
+from gateway.web.http.sdp_api import SdpApi
 from gateway.web.rooms import RTCSignaling
 from gateway.web.rooms import routes as rooms
 from gateway.web.rpc import connection
@@ -81,7 +84,7 @@ def create_app(
     errors.install(app)
     authenticator = Authenticator(gateway, settings)
     gate = SocketGate(settings)
-    api = sdp_api.SdpApi(gateway, authenticator, settings)
+    api = SdpApi(gateway, authenticator, settings)
 
     @app.get("/healthz", tags=["operation"])
     async def healthz() -> Response:
@@ -91,7 +94,7 @@ def create_app(
         return JSONResponse(body, 200 if body["status"] == "ok" else 503)
 
     app.include_router(routes.create_router(authenticator, settings))
-    app.include_router(sdp_api.create_router(api, gateway, settings))
+    app.include_router(http.create_router(api, IceService(gateway, settings), settings))
     app.include_router(connection.create_router(gateway, authenticator, gate, settings))
     app.include_router(statics.create_router())
     app.include_router(rooms.create_router(RTCSignaling(settings), authenticator, gate, settings))
@@ -103,6 +106,8 @@ def create_app(
             allow_headers=["Authorization", "Content-Type"],
         )
     app.add_middleware(SecurityHeaders)
+
+    app.openapi = openapi.describe(app)  # type: ignore[method-assign]  # as FastAPI documents it
 
     def close_sockets() -> None:
         gate.close_all()

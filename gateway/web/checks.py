@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 MAX_IDENTIFIER = 128
@@ -37,6 +38,26 @@ def _lines(text: str) -> list[str]:
 def is_candidate(value: object) -> bool:
     """Whether `value` is one candidate line; "" is the end of the candidates (RFC 8840 section 4.1)."""
     return isinstance(value, str) and len(value) <= MAX_CANDIDATE and value.isprintable()
+
+
+_ICE_CANDIDATE = re.compile(
+    r"(?:a=)?candidate:[A-Za-z0-9+/]{1,32} (?P<component>\d{1,3}) \S{1,16} (?P<priority>\d{1,10})"
+    r" (?P<address>[\w.:%-]{1,255}) (?P<port>\d{1,5}) typ [a-z]{1,16}(?: .*)?"
+)
+
+
+def is_ice_candidate(value: object) -> bool:
+    """Whether `value` is a candidate line by its grammar (RFC 8839 section 5.1), or "" for the end of the list."""
+    if not is_candidate(value):
+        return False
+    text = str(value)
+    if not text:
+        return True
+    found = _ICE_CANDIDATE.fullmatch(text)
+    if found is None:
+        return False
+    component, priority, port = (int(found[name]) for name in ("component", "priority", "port"))
+    return 1 <= component <= 256 and 1 <= priority < 1 << 32 and port <= 65_535
 
 
 def is_label(value: object) -> bool:

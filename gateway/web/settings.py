@@ -58,6 +58,10 @@ class WebSettings:
     """Whether rooms are for everybody who knows a name; else for those who signed in."""
     max_rooms: int = 1_000
     max_room_peers: int = 50
+    ice_service: str = ""
+    """URL of a service that gives ICE servers, asked when there is a token for it."""
+    ice_service_token: str = ""
+    ice_service_timeout: float = 5.0
     issuer: str = "gateway"
     """`iss` of access tokens: another gateway's are refused."""
     token_lifetime: float = 300.0

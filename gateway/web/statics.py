@@ -19,6 +19,9 @@ _TYPES = {
     "words.js": "text/javascript; charset=utf-8",
     "sounds.js": "text/javascript; charset=utf-8",
     "webrtc-client.js": "text/javascript; charset=utf-8",
+    "docs.html": "text/html; charset=utf-8",
+    "docs.js": "text/javascript; charset=utf-8",
+    "docs.css": "text/css; charset=utf-8",
     "rooms.html": "text/html; charset=utf-8",
     "rooms.css": "text/css; charset=utf-8",
     "rooms.js": "text/javascript; charset=utf-8",
@@ -48,7 +51,7 @@ def create_router() -> APIRouter:
     files = {name: StaticFile(name) for name in _TYPES}
     routes = {"/": "index.html", "/favicon.ico": "icon.svg", "/webrtc-client.js": "webrtc-client.js"}
     routes |= {f"/static/{name}": name for name in files if not name.endswith(".html")}
-    routes["/webrtc/client"] = "rooms.html"
+    routes |= {"/webrtc/client": "rooms.html", "/docs": "docs.html"}
     for path, name in routes.items():
         router.add_api_route(path, files[name].response, methods=["GET", "HEAD"])
     return router

@@ -82,7 +82,15 @@ async def test_the_api_describes_itself() -> None:
             "/healthz",
         }
         assert set(api["components"]["schemas"]["ErrorResponse"]["properties"]) >= {"error", "code", "session_id"}
-        assert (await http.get("/docs")).status_code == 404
+        assert "HTTPValidationError" not in api["components"]["schemas"]
+        operations = [entry for path in api["paths"].values() for entry in path.values()]
+        assert not any("422" in entry["responses"] for entry in operations)
+        assert {"408", "480", "486", "488"} <= set(api["paths"]["/webrtc/offer"]["post"]["responses"])
+        assert set(api["components"]["securitySchemes"]) == {"bearer", "basic"}
+        assert {"bearer": []} in api["paths"]["/webrtc/offer"]["post"]["security"]
+        page = await http.get("/docs")
+        assert page.status_code == 200
+        assert "//" not in page.text.replace("http://www.w3.org", "")
 
 
 async def test_serve_takes_a_free_port_and_leaves_the_signals_alone() -> None:

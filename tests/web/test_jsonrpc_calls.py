@@ -181,12 +181,18 @@ async def test_digits_and_candidates_reach_the_call() -> None:
         await alice.ok("offer", to_peer_id="1001", sdp=SDP)
         await alice.ok("dtmf", peer_id="1001", digit="a", duration=200)
         await alice.ok("dtmf", peer_id="1001", digit="#")
-        await alice.ok("ice_candidate", to_peer_id="1001", candidate="candidate:1", sdp_mid="0", sdp_mline_index=0)
+        await alice.ok(
+            "ice_candidate",
+            to_peer_id="1001",
+            candidate="candidate:1 1 udp 1 192.0.2.1 9 typ host",
+            sdp_mid="0",
+            sdp_mline_index=0,
+        )
         await alice.ok("ice_candidate", to_peer_id="1001", candidate="")
         assert gateway.calls[0].log == [
             ("digit", "A", 200),
             ("digit", "#", 160),
-            ("candidate", "candidate:1", "0"),
+            ("candidate", "candidate:1 1 udp 1 192.0.2.1 9 typ host", "0"),
             ("candidate", "", None),
         ]
         call = gateway.calls[0]
@@ -201,8 +207,8 @@ async def test_a_call_takes_no_more_candidates_than_the_limit() -> None:
     async with running(gateway, settings) as server, rpc(server, "alice", token="wonder") as alice:
         await alice.ok("offer", to_peer_id="1001", sdp=SDP)
         for _ in range(2):
-            await alice.ok("ice_candidate", to_peer_id="1001", candidate="candidate:1")
-        await alice.fails("ice_candidate", to_peer_id="1001", candidate="candidate:1")
+            await alice.ok("ice_candidate", to_peer_id="1001", candidate="candidate:1 1 udp 1 192.0.2.1 9 typ host")
+        await alice.fails("ice_candidate", to_peer_id="1001", candidate="candidate:1 1 udp 1 192.0.2.1 9 typ host")
         assert len(gateway.calls[0].log) == 2
 
 

@@ -47,8 +47,11 @@ async def test_an_offer_to_the_server_is_answered_in_its_result() -> None:
         assert (await client.notified("peer.state_change"))["connection_state"] == "connecting"
         end = await client.notified("peer.ice_candidate")
         assert (end["from"], end["candidate"], end["sdp_mid"], end["sdp_m_line_index"]) == (SERVER_PEER, "", None, None)
-        await client.ok("peer.ice_candidate", **{"from": "one", "to": SERVER_PEER, "candidate": "candidate:1"})
-        assert gateway.calls[0].log == [("candidate", "candidate:1", None)]
+        await client.ok(
+            "peer.ice_candidate",
+            **{"from": "one", "to": SERVER_PEER, "candidate": "candidate:1 1 udp 1 192.0.2.1 9 typ host"},
+        )
+        assert gateway.calls[0].log == [("candidate", "candidate:1 1 udp 1 192.0.2.1 9 typ host", None)]
         call = gateway.calls[0]
         call.channel.answered(call, None)
         state = await client.notified("peer.state_change")

@@ -226,14 +226,14 @@ async def test_candidates_reach_the_call(http: httpx.AsyncClient, gateway: FakeG
     for candidate in (
         {"candidate": "candidate:1 1 UDP 1 192.0.2.1 54400 typ host", "sdpMLineIndex": 0, "sdpMid": "0"},
         {"candidate": "", "sdpMLineIndex": None, "sdpMid": None},
-        {"candidate": "candidate:2"},
+        {"candidate": "candidate:2 1 tcp 9 2001:db8::1 9 typ host tcptype active"},
     ):
         response = await http.post("/webrtc/ice-candidate", json={"session_id": "s", "candidate": candidate})
         assert response.json() == {"session_id": "s", "status": "received"}
     assert [event[1:] for event in gateway.calls[0].log] == [
         ("candidate:1 1 UDP 1 192.0.2.1 54400 typ host", "0"),
         ("", None),
-        ("candidate:2", None),
+        ("candidate:2 1 tcp 9 2001:db8::1 9 typ host tcptype active", None),
     ]
 
 
@@ -244,6 +244,12 @@ async def test_candidates_reach_the_call(http: httpx.AsyncClient, gateway: FakeG
         "candidate:1",
         {},
         {"candidate": 5},
+        {"candidate": "garbage"},
+        {"candidate": "candidate:1"},
+        {"candidate": "candidate:1 0 udp 1 192.0.2.1 9 typ host"},
+        {"candidate": "candidate:1 1 udp 1 192.0.2.1 65536 typ host"},
+        {"candidate": "candidate:1 1 udp 0 192.0.2.1 9 typ host"},
+        {"candidate": "candidate:1 1 udp 1 192.0.2.1 9"},
         {"candidate": "a\r\nb"},
         {"candidate": "c" * 2000},
         {"candidate": "", "sdpMLineIndex": -1},
@@ -263,7 +269,7 @@ async def test_candidates_of_one_session_are_limited(gateway: FakeGateway) -> No
     """What comes beyond is refused."""
     async with client_of(gateway, WebSettings(max_candidates=1)) as http:
         await http.post("/webrtc/offer", json={**OFFER, "session_id": "s"})
-        body = {"session_id": "s", "candidate": {"candidate": "candidate:1"}}
+        body = {"session_id": "s", "candidate": {"candidate": "candidate:1 1 udp 1 h.local 9 typ host"}}
         assert [(await http.post("/webrtc/ice-candidate", json=body)).status_code for _ in range(2)] == [200, 400]
 
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from gateway.call.status import Cause
 from gateway.web.facade import WebCall
 from gateway.web.settings import WebSettings
+
+_REMEMBERED = 1_000
+"""Sessions whose media failed, so that their clients are told 408."""
 
 
 class SessionEnded(Exception):
@@ -23,8 +29,14 @@ class Session:
 
     can_update = False
 
-    def __init__(self, session_id: str, owner: str | None, forget: Callable[[Session], None]) -> None:
+    def __init__(
+        self, session_id: str, owner: str | None, to: str, metadata: Any, forget: Callable[[Session, Cause], None]
+    ) -> None:
         self.id = session_id
+        self.to = to
+        self.metadata = metadata
+        self.state = "calling"
+        self.created_at = time.time()
         self.owner = owner
         """User id that placed the call with a password; None for guests."""
         self.call: WebCall | None = None
@@ -61,7 +73,7 @@ class Session:
         if not self._answer.done():
             self._answer.set_exception(SessionEnded(cause))
             self._answer.exception()  # whoever waits gets it; nobody waiting is no mistake
-        self._forget(self)
+        self._forget(self, cause)
         return True
 
     def _take(self, sdp: str | None) -> None:
@@ -75,10 +87,23 @@ class Session:
         self._take(sdp)
 
     def ringing(self, call: WebCall, sdp: str | None) -> None:
+        self.state = "ringing"
         self._take(sdp)
 
     def answered(self, call: WebCall, sdp: str | None) -> None:
+        self.state = "answered"
         self._take(sdp)
+
+    def info(self) -> dict[str, Any]:
+        """How it is listed."""
+        return {
+            "session_id": self.id,
+            "to": self.to,
+            "user": self.owner,
+            "state": self.state,
+            "created_at": self.created_at,
+            "metadata": self.metadata,
+        }
 
     def updated(self, call: WebCall, sdp: str | None, kind: str) -> None:
         if kind == "offer":
@@ -97,6 +122,7 @@ class SessionTable:
     def __init__(self, settings: WebSettings) -> None:
         self._limit = settings.max_sessions
         self._sessions: dict[str, Session] = {}
+        self._never_connected: OrderedDict[str, None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -110,16 +136,28 @@ class SessionTable:
         """The live session of that id."""
         return self._sessions.get(session_id)
 
-    def open(self, session_id: str, owner: str | None) -> Session:
+    def __iter__(self) -> Iterator[Session]:
+        return iter(list(self._sessions.values()))
+
+    def open(self, session_id: str, owner: str | None, to: str, metadata: Any = None) -> Session:
         """A new session; the id must be free."""
-        session = self._sessions[session_id] = Session(session_id, owner, self._forget)
+        self._never_connected.pop(session_id, None)
+        session = self._sessions[session_id] = Session(session_id, owner, to, metadata, self._forget)
         return session
+
+    def never_connected(self, session_id: str) -> bool:
+        """Whether a session of that id ended because its media never came through."""
+        return session_id in self._never_connected
 
     def close_all(self) -> None:
         """End every session: the gateway stops."""
         for session in list(self._sessions.values()):
             session.close(Cause.NORMAL)
 
-    def _forget(self, session: Session) -> None:
+    def _forget(self, session: Session, cause: Cause) -> None:
+        if cause is Cause.MEDIA_FAILED:
+            self._never_connected[session.id] = None
+            if len(self._never_connected) > _REMEMBERED:
+                self._never_connected.popitem(last=False)
         if self._sessions.get(session.id) is session:
             del self._sessions[session.id]

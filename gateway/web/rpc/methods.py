@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.web import checks
 from gateway.web.rpc.calls import CallEnded, Entry
 from gateway.web.rpc.dialects import PlainDialect, Problem, flags, problem_of
 from gateway.web.rpc.params import Params, invalid
@@ -138,6 +139,8 @@ async def give_candidate(peer: Peer, params: Params, to: str, index: int | None,
     """A candidate for a call of ours, or relayed."""
     candidate, mid = params.candidate(), params.mid()
     entry = peer.calls.find(to, params.call_id())
+    if not checks.is_ice_candidate(candidate):
+        raise peer.dialect.error(Problem.BAD_CANDIDATE, "The candidate is not a candidate line")
     if entry is not None:
         if not peer.calls.trickle(entry, candidate, mid):
             raise peer.dialect.error(Problem.BAD_CANDIDATE, "Too many candidates")

@@ -64,6 +64,15 @@
       return { sessionId, answerSdp };
     }
 
+    /**
+     * Close `pc` as soon as the gateway has ended its call: the DTLS transport is told at once (close_notify), while
+     * browsers leave `connectionState` at "connected" until ICE has missed its answers for some seconds.
+     */
+    static follow(pc) {
+      const transport = [...pc.getSenders(), ...pc.getReceivers()].map((end) => end.transport).find(Boolean);
+      transport?.addEventListener("statechange", () => transport.state === "closed" && pc.close());
+    }
+
     async #request(method, path, body) {
       const abort = new AbortController();
       const timer = setTimeout(() => abort.abort(), this.timeout);
@@ -116,9 +125,13 @@
       return this.#exchange(pc);
     }
 
-    /** A data channel and some metadata, which the answer echoes. */
+    /**
+     * A data channel and some metadata, which the answer echoes. The gateway carries calls, so the offer has audio
+     * to listen to as well; where it has no data channels, the answer refuses that part and the channel stays closed.
+     */
     async metadataExample() {
       const pc = new RTCPeerConnection({ iceServers: await this.client.getIceServers() });
+      pc.addTransceiver("audio", { direction: "recvonly" });
       const dataChannel = pc.createDataChannel("chat", { ordered: true });
       await pc.setLocalDescription(await pc.createOffer());
       const metadata = { userId: "user123", callType: "data", startedAt: new Date().toISOString() };
@@ -131,13 +144,17 @@
       return outcomes.filter(({ status }) => status === "fulfilled").map(({ value }) => value);
     }
 
+    /** The session first: once its media has gone, the gateway has ended it by itself. */
     async cleanup(connections) {
       await Promise.allSettled(
         connections.filter(Boolean).map(async ({ pc, sessionId, audio }) => {
-          for (const sender of pc.getSenders()) sender.track?.stop();
-          pc.close();
-          await audio?.close();
-          await this.client.closeSession(sessionId, "cleanup");
+          try {
+            await this.client.closeSession(sessionId, "cleanup");
+          } finally {
+            for (const sender of pc.getSenders()) sender.track?.stop();
+            pc.close();
+            await audio?.close();
+          }
         }),
       );
     }
@@ -164,6 +181,7 @@
     async #exchange(pc, metadata = null) {
       const answer = await this.client.sendOffer(pc.localDescription.sdp, null, metadata);
       await pc.setRemoteDescription({ type: "answer", sdp: answer.answerSdp });
+      WebRTCSDPClient.follow(pc);
       return { pc, sessionId: answer.sessionId, metadata: answer.metadata };
     }
   }

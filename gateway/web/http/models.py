@@ -1,0 +1,183 @@
+"""Bodies of the HTTP front end, checked to the last member, with examples for the documentation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictStr
+
+from gateway.web import checks
+from gateway.web.http.errors import ErrorResponse
+
+
+def _session_id(value: str) -> str:
+    if not checks.is_identifier(value):
+        raise ValueError("must be 1 to 128 printable characters")
+    return value
+
+
+def _target(value: str) -> str:
+    if not checks.is_target(value):
+        raise ValueError("must be a number, a name or a SIP URI")
+    return value
+
+
+def _sdp(value: str) -> str:
+    if not value.strip():
+        raise ValueError("SDP content cannot be empty")
+    if not checks.is_description(value):
+        raise ValueError("SDP must not contain control characters")
+    return value
+
+
+def _candidate(value: str) -> str:
+    if not checks.is_ice_candidate(value):
+        raise ValueError('must be one candidate line, as in "candidate:1 1 udp 1 192.0.2.1 9 typ host", or ""')
+    return value
+
+
+def _label(value: str) -> str:
+    if not checks.is_label(value):
+        raise ValueError("must be a short word")
+    return value
+
+
+SessionId = Annotated[StrictStr, AfterValidator(_session_id)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+
+class Offer(_Body):
+    """A browser's offer, as RTCSessionDescription has it."""
+
+    type: Literal["offer"]
+    sdp: Annotated[StrictStr, AfterValidator(_sdp)]
+
+
+class OfferRequest(_Body):
+    """Body of POST /webrtc/offer."""
+
+    model_config = ConfigDict(
+        extra="ignore",
+        json_schema_extra={
+            "examples": [
+                {
+                    "sdp": {"type": "offer", "sdp": "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nt=0 0\r\nm=audio …"},
+                    "to": "600",
+                    "metadata": {"user_id": "user123"},
+                }
+            ]
+        },
+    )
+
+    sdp: Offer
+    session_id: SessionId | None = None
+    metadata: Any = None
+    to: Annotated[StrictStr, AfterValidator(_target)] | None = Field(
+        None, description="Who is called: extension, web user or SIP URI. Without it, the built-in echo."
+    )
+
+
+class Answer(BaseModel):
+    """The gateway's answer."""
+
+    type: Literal["answer"] = "answer"
+    sdp: str
+
+
+class OfferResponse(BaseModel):
+    """Body of the answer to POST /webrtc/offer."""
+
+    sdp: Answer
+    session_id: str
+    ice_candidates: list[Any] = Field(default_factory=list, description="Always empty: they are in the answer.")
+    metadata: Any = None
+
+
+class Candidate(_Body):
+    """RTCIceCandidateInit; an empty candidate ends the list."""
+
+    candidate: Annotated[StrictStr, AfterValidator(_candidate)]
+    sdpMLineIndex: Annotated[int, Field(ge=0, le=0xFFFF, strict=True)] | None = None
+    sdpMid: Annotated[StrictStr, AfterValidator(_label)] | None = None
+
+
+class CandidateRequest(_Body):
+    """Body of POST /webrtc/ice-candidate."""
+
+    model_config = ConfigDict(
+        extra="ignore",
+        json_schema_extra={
+            "examples": [
+                {
+                    "session_id": "2f1c8a1e-6f0c-4f43-9a38-0d3a6d0b6b51",
+                    "candidate": {
+                        "candidate": "candidate:1 1 UDP 2013266431 192.0.2.1 54400 typ host",
+                        "sdpMLineIndex": 0,
+                        "sdpMid": "0",
+                    },
+                }
+            ]
+        },
+    )
+
+    session_id: SessionId
+    candidate: Candidate
+
+
+class CloseRequest(_Body):
+    """Body of POST /webrtc/close."""
+
+    session_id: SessionId
+    reason: StrictStr | None = None
+
+
+class StatusResponse(BaseModel):
+    """What was done with the session."""
+
+    session_id: str
+    status: Literal["received", "closed"]
+
+
+class IceServer(BaseModel):
+    """RTCIceServer."""
+
+    urls: list[str]
+    username: str | None = None
+    credential: str | None = None
+
+
+class SessionInfo(BaseModel):
+    """One session of GET /webrtc/sessions."""
+
+    session_id: str
+    to: str = Field(description="Who was called.")
+    user: str | None = Field(None, description="Whose session it is; null for a guest's.")
+    state: Literal["calling", "ringing", "answered"]
+    created_at: float = Field(description="Unix seconds.")
+    metadata: Any = None
+
+
+class SessionList(BaseModel):
+    """Body of the answer to GET /webrtc/sessions."""
+
+    sessions: list[SessionInfo]
+    count: int
+
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorResponse, "description": "Malformed JSON or SDP, a missing or unusable field"},
+    401: {"model": ErrorResponse, "description": "Wrong credentials, or none where guests may not call"},
+    403: {"model": ErrorResponse, "description": "Not allowed: this origin, this callee, or the call was declined"},
+    404: {"model": ErrorResponse, "description": "Unknown session, or nobody of that name or number"},
+    408: {"model": ErrorResponse, "description": "No answer in time, or the session never got its media through"},
+    409: {"model": ErrorResponse, "description": "A live session has this id"},
+    413: {"model": ErrorResponse, "description": "The body is larger than 64 KiB"},
+    480: {"model": ErrorResponse, "description": "Not reachable at the moment"},
+    486: {"model": ErrorResponse, "description": "Busy"},
+    488: {"model": ErrorResponse, "description": "No codec or transport in common; an offer of data channels alone"},
+    500: {"model": ErrorResponse, "description": "Failed to process SDP offer"},
+    503: {"model": ErrorResponse, "description": "Too many calls or requests"},
+}

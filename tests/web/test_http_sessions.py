@@ -1,0 +1,157 @@
+"""The sessions of the HTTP API: listed and ended by their owner, 408 when the media never came, ICE servers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from gateway.app.settings import web
+from gateway.call.status import Cause
+from gateway.config import load
+from gateway.web.app import WebSettings
+from tests.web.fake import FakeGateway
+from tests.web.test_sdp_api import OFFER, client_of
+
+ALICE = {"Authorization": "Bearer alice:wonder"}
+BOB = {"Authorization": "Bearer bob:builder"}
+
+
+async def test_sessions_are_listed_for_their_owner_and_for_operators() -> None:
+    """Without a sign-in 401; guests' sessions are nobody's list but the operators'."""
+    gateway = FakeGateway()
+    async with client_of(gateway) as http:
+        await http.post("/webrtc/offer", json={**OFFER, "session_id": "a", "metadata": {"n": 1}}, headers=ALICE)
+        await http.post("/webrtc/offer", json={**OFFER, "session_id": "g", "to": "601"})
+        gateway.calls[0].channel.answered(gateway.calls[0], None)
+        refused = await http.get("/webrtc/sessions")
+        assert refused.status_code == 401
+        assert refused.headers["www-authenticate"] == "Bearer"
+        mine = (await http.get("/webrtc/sessions", headers=ALICE)).json()
+        assert mine["count"] == 1
+        assert {**mine["sessions"][0], "created_at": 0} == {
+            "session_id": "a",
+            "to": "600",
+            "user": "alice",
+            "state": "answered",
+            "created_at": 0,
+            "metadata": {"n": 1},
+        }
+        assert (await http.get("/webrtc/sessions", headers=BOB)).json()["count"] == 0
+        gateway.roles["bob"] = "operator"
+        signed_in = await http.post("/api/session", json={"user": "bob", "password": "builder"})
+        operator = {"Authorization": f"Bearer {signed_in.json()['access_token']}"}
+        listed = (await http.get("/webrtc/sessions", headers=operator)).json()
+        assert [session["session_id"] for session in listed["sessions"]] == ["a", "g"]
+
+
+async def test_a_session_is_ended_by_its_owner_alone() -> None:
+    """DELETE /webrtc/sessions/{id}: 401, 403, 404 as for close."""
+    gateway = FakeGateway()
+    async with client_of(gateway) as http:
+        await http.post("/webrtc/offer", json={**OFFER, "session_id": "a"}, headers=ALICE)
+        assert (await http.delete("/webrtc/sessions/a")).status_code == 401
+        assert (await http.delete("/webrtc/sessions/a", headers=BOB)).status_code == 403
+        ended = await http.delete("/webrtc/sessions/a", headers=ALICE)
+        assert ended.json() == {"session_id": "a", "status": "closed"}
+        await gateway.calls[0].happens("hangup", Cause.NORMAL)
+        gone = await http.delete("/webrtc/sessions/a", headers=ALICE)
+        assert (gone.status_code, gone.json()["error"]) == (404, "Session not found")
+
+
+async def test_a_session_whose_media_never_came_is_408() -> None:
+    """Not 404: the client is told that it, and not the id, was the trouble."""
+    gateway = FakeGateway()
+    async with client_of(gateway) as http:
+        await http.post("/webrtc/offer", json={**OFFER, "session_id": "a"})
+        gateway.calls[0].channel.ended(gateway.calls[0], Cause.MEDIA_FAILED)
+        response = await http.post("/webrtc/close", json={"session_id": "a"})
+        assert response.status_code == 408
+        assert response.json() == {
+            "error": "The session's media did not connect in time",
+            "code": 408,
+            "session_id": "a",
+            "cause": "media-failed",
+        }
+        await http.post("/webrtc/offer", json={**OFFER, "session_id": "a"})
+        assert (await http.post("/webrtc/close", json={"session_id": "a"})).status_code == 200
+
+
+@contextlib.contextmanager
+def ice_service(status: int, answer: object) -> Iterator[tuple[str, list[dict[str, list[str]]]]]:
+    """A service on loopback, and what it was asked."""
+    asked: list[dict[str, list[str]]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(parse_qs(urlsplit(self.path).query))
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(json.dumps(answer).encode())
+
+        def log_message(self, *arguments: object) -> None: ...
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/api/iceservers", asked
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+async def test_a_token_has_the_service_asked_for_ice_servers() -> None:
+    """With the client's address; without a token it is not asked."""
+    servers = [
+        {"urls": "stun:s.example", "secret": "dropped"},
+        {"urls": ["turn:t"], "username": "u", "credential": "c"},
+    ]
+    with ice_service(200, servers) as (url, asked):
+        async with client_of(FakeGateway(), WebSettings(ice_service=url, ice_service_token="secret")) as http:
+            assert (await http.get("/iceservers")).json() == [
+                {"urls": ["stun:s.example"]},
+                {"urls": ["turn:t"], "username": "u", "credential": "c"},
+            ]
+        assert asked == [{"token": ["secret"], "client": ["127.0.0.1"]}]
+        async with client_of(FakeGateway(), WebSettings(ice_service=url)) as http:
+            assert (await http.get("/iceservers")).json()[0] == {"urls": ["stun:stun.example.com:3478"]}
+        assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "answer"), [(500, []), (200, {}), (200, [7]), (200, [{"urls": "http://x"}]), (200, [{"urls": []}])]
+)
+async def test_a_service_that_fails_leaves_the_configured_servers(status: int, answer: object) -> None:
+    """Never an error for the browser."""
+    with ice_service(status, answer) as (url, _):
+        async with client_of(FakeGateway(), WebSettings(ice_service=url, ice_service_token="secret")) as http:
+            assert (await http.get("/iceservers")).json()[0] == {"urls": ["stun:stun.example.com:3478"]}
+
+
+def test_the_guides_own_variables_are_read() -> None:
+    """STUN_SERVER and RESTSEND_TOKEN, and the keys of its [webrtc] table; a key's own variable wins."""
+    config = load(
+        None,
+        {
+            "STUN_SERVER": "stun:one.example:3478",
+            "RESTSEND_TOKEN": "tok",
+            "GATEWAY_WEBRTC__TURN_SERVER": "turn:two.example",
+            "GATEWAY_WEBRTC__TURN_USERNAME": "u",
+            "GATEWAY_WEBRTC__TURN_CREDENTIAL": "c",
+        },
+    )
+    servers = config.webrtc.ice_servers
+    assert [(server.urls, server.username) for server in servers] == [
+        (("stun:one.example:3478",), None),
+        (("turn:two.example",), "u"),
+    ]
+    assert web(config).ice_service_token == "tok"
+    both = {"STUN_SERVER": "stun:one.example", "GATEWAY_WEBRTC__STUN_SERVER": "stun:three.example"}
+    assert load(None, both).webrtc.stun_server == "stun:three.example"
