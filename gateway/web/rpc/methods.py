@@ -139,9 +139,9 @@ async def give_candidate(peer: Peer, params: Params, to: str, index: int | None,
     """A candidate for a call of ours, or relayed."""
     candidate, mid = params.candidate(), params.mid()
     entry = peer.calls.find(to, params.call_id())
-    if not checks.is_ice_candidate(candidate):
-        raise peer.dialect.error(Problem.BAD_CANDIDATE, "The candidate is not a candidate line")
     if entry is not None:
+        if not checks.is_ice_candidate(candidate):
+            raise peer.dialect.error(Problem.BAD_CANDIDATE, "The candidate is not a candidate line")
         if not peer.calls.trickle(entry, candidate, mid):
             raise peer.dialect.error(Problem.BAD_CANDIDATE, "Too many candidates")
         return Reply({**extra, "to_peer_id": to})
