@@ -51,7 +51,7 @@ format: $(VENV)/.test ## Rewrite the sources in the house format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: install-test ## Measure beside real peers: tables, and bench/results/*.json (ARGS=sdp for one)
+bench: install-test ## Measure beside real peers: tables, and bench/results/*.json (ARGS=media for one)
 	@$(BIN)/python -m bench $(ARGS)
 
 system-packages: ## Install the peers that the tests call, where apt is there

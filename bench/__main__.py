@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from bench import media, sdp, sip, web
+from bench import audio, media, sdp, sip, web
 
 BENCHMARKS: dict[str, Callable[[], bool]] = {
     "sdp": sdp.main,
     "sip": sip.main,
     "media": media.main,
+    "audio": audio.main,
     "web": web.main,
 }
 

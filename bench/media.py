@@ -1,273 +1,174 @@
-"""What the embedded media engine costs: CPU for each relayed packet, for each transcoded frame, and memory a call.
+"""What whole calls cost: 1 to 1,000 of them through a whole gateway, beside rtpengine with the same generator.
 
-The peers (aiortc as the browser, a UDP socket as the phone) run in a process of their own, so that the CPU
-time of this one is the gateway's alone: sockets, SRTP and relay, under uvloop.
+Every call has a browser's leg (HTTP, ICE, DTLS-SRTP with AES-GCM) and a phone's (SIP, plain RTP) on sockets of its
+own, 50 packets/s each way, every payload checked to the last octet at the far end. The gateway, its plane,
+rtpengine and the generator are processes of their own, and the CPU of each is told by the scheduler's count.
+Run as `python -m bench.media`; `python -m bench.media 1 50` for those numbers of calls alone.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
-import json
+import resource
 import shutil
-import statistics
-import struct
 import sys
-import time
-from collections.abc import Callable
-from typing import Any
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
 
 import uvloop
 
+from bench.callee import Callee
+from bench.calls import FORWARDED, TRANSCODED, Codecs, Measured, calls_through, frames
+from bench.generator import GeneratorError, Run, build
+from bench.process import gateway, memory_of
 from bench.rtpengine import rtpengine
-from bench.table import Result, medians, report
-from gateway.media.embedded.audio.codecs import CODECS, make_encoder
-from gateway.media.embedded.audio.pcm import tone
-from gateway.media.embedded.audio.transcode import Transcoder
-from gateway.media.embedded.engine import EmbeddedEngine
-from gateway.media.embedded.plane.values import MediaPacket
-from gateway.media.embedded.settings import EmbeddedConfig
-from gateway.media.embedded.webrtc.config import WebRtcConfig
-from gateway.media.engine import Kind, MediaEngine, Party
-from gateway.media.rtpengine.engine import RtpengineConfig, RtpengineEngine
-from gateway.media.rtpengine.profiles import Policy
+from bench.table import Result, report
 
-BROWSER, PHONE = Party("browser", Kind.WEBRTC), Party("phone", Kind.RTP)
-RATES = (500, 1_500, 3_000)
-"""Packets a second through one call; the goal is set for the last."""
-SECONDS, BURST, RUNS = 1.0, 10, 3
-CALLS = 50
-DIRECTIONS = {"browser": "webrtc -> rtp", "phone": "rtp -> webrtc"}
-"""By who speaks."""
+COUNTS: Final = (1, 50, 200, 500, 1_000)
+TRANSCODED_CALLS: Final = 20
+SECONDS: Final = 10.0
+_GOALS_FROM: Final = 200
+"""Calls from which on the goals hold: fewer cost more each, since the system calls are shared by less."""
+_WARMUP: Final = 3.0
+"""Seconds: the first packets of a stream go another way than the rest."""
+_PORTS_A_CALL: Final = 4
+_PEER: Final = "rtpengine, user space"
 
 
-# The peers' process
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """Who carries the media of a series of measurements."""
+
+    name: str
+    settings: dict[str, Any]
+    """Of the gateway."""
+    daemon: int | None = None
+    """Process id of rtpengine, where it is that."""
 
 
-async def peers() -> None:
-    """Speak JSON lines on standard input and output; see `Peers`."""
-    from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpSender, RTCSessionDescription
-
-    browser = RTCPeerConnection(RTCConfiguration(iceServers=[]))
-    connected = asyncio.Event()
-
-    @browser.on("connectionstatechange")
-    def on_change() -> None:
-        if browser.connectionState == "connected":
-            connected.set()
-
-    transceiver = browser.addTransceiver("audio")
-    codecs = RTCRtpSender.getCapabilities("audio").codecs
-    transceiver.setCodecPreferences([codec for codec in codecs if codec.mimeType == "audio/PCMU"])
-    await browser.setLocalDescription(await browser.createOffer())
-    phone = _Phone()
-    loop = asyncio.get_running_loop()
-    socket, _ = await loop.create_datagram_endpoint(lambda: phone, local_addr=("127.0.0.1", 0))
-    port = socket.get_extra_info("sockname")[1]
-    _say({"offer": browser.localDescription.sdp, "phone": _phone_sdp(port)})
-    told = await _hear()
-    await browser.setRemoteDescription(RTCSessionDescription(told["answer"], "answer"))
-    dtls = transceiver.sender.transport
-    await connected.wait()
-    _say({"connected": True})
-    heard = 0
-
-    async def count(data: bytes, arrival_time_ms: int) -> None:
-        nonlocal heard
-        heard += 1
-
-    # Neither decoded nor answered: the peer must keep up with many calls' packets.
-    dtls._handle_rtp_data = count  # type: ignore[method-assign]  # the peer's own doing is not measured
-    while True:
-        told = await _hear()
-        if told["do"] == "end":
-            break
-        before = heard, phone.heard
-        address = ("127.0.0.1", told["port"])
-        await _send(told["do"], told["packets"], told["rate"], told["first"], dtls, socket, address)
-        _say({"heard": heard - before[0] if told["do"] == "phone" else phone.heard - before[1]})
-    socket.close()
-    await browser.close()
+async def measured(program: Path, engine: Engine, codecs: Codecs, counts: Sequence[int]) -> list[Measured]:
+    """One gateway on that engine with ever more calls; its log is kept where a call fails."""
+    log = Path(tempfile.gettempdir()) / f"gateway-bench-{engine.name}.log"
+    callee = await Callee.open(codecs.phone)
+    run = Run(seconds=SECONDS, warmup=_WARMUP, frames=frames() if codecs is TRANSCODED else {})
+    found: list[Measured] = []
+    with contextlib.closing(callee):
+        async with gateway(callee.port, log, **engine.settings) as running:
+            processes = {"gateway": running.process.pid}
+            if engine.daemon is not None:
+                processes["rtpengine"] = engine.daemon
+            elif (plane := running.plane()) is not None:
+                processes["plane"] = plane
+            async with calls_through(running, callee, codecs) as calls:
+                await calls.grow(1)
+                one = {name: memory_of(pid) for name, pid in processes.items()}
+                for count in counts:
+                    await calls.grow(count)
+                    found.append(await calls.measure(program, run, processes, one))
+                    print(f"{engine.name}: {count} calls measured", file=sys.stderr)
+    return found
 
 
-class _Phone(asyncio.DatagramProtocol):
-    def __init__(self) -> None:
-        self.heard = 0
-
-    def datagram_received(self, data: bytes, addr: Any) -> None:
-        self.heard += 1
-
-
-async def _send(
-    who: str, packets: int, rate: int, first: int, dtls: Any, socket: Any, address: tuple[str, int]
-) -> None:
-    """Packets of 20 ms of PCMU, a burst every few ms, so that no socket buffer overflows."""
-    loop = asyncio.get_running_loop()
-    due = loop.time()
-    for start in range(0, packets, BURST):
-        for number in range(first + start, first + min(start + BURST, packets)):
-            packet = struct.pack("!BBHII", 0x80, 0, number & 0xFFFF, number * 160 & 0xFFFFFFFF, 99) + bytes(160)
-            if who == "phone":
-                socket.sendto(packet, address)
-            else:
-                await dtls._send_rtp(packet)
-        # A burst that is late is not made up for: more than 50 packets at once are a flood to rtpengine.
-        due = max(due + BURST / rate, loop.time())
-        await asyncio.sleep(max(0.0, due - loop.time()))
-    await asyncio.sleep(0.3)
-
-
-def _phone_sdp(port: int) -> str:
-    lines = ["v=0", "o=- 1 1 IN IP4 127.0.0.1", "s=-", "c=IN IP4 127.0.0.1", "t=0 0", f"m=audio {port} RTP/AVP 0"]
-    return "".join(f"{line}\r\n" for line in lines)
-
-
-def _say(told: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(told) + "\n")
-    sys.stdout.flush()
-
-
-async def _hear() -> Any:
-    return json.loads(await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline))
-
-
-# The gateway's process
-
-
-class Peers:
-    """The other process, driven line by line."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-
-    @classmethod
-    async def start(cls) -> Peers:
-        pipe = asyncio.subprocess.PIPE
-        arguments = (sys.executable, "-m", "bench.media", "--peers")
-        return cls(await asyncio.create_subprocess_exec(*arguments, stdin=pipe, stdout=pipe))
-
-    async def hear(self) -> Any:
-        assert self._process.stdout is not None
-        async with asyncio.timeout(60):
-            return json.loads(await self._process.stdout.readline())
-
-    def say(self, told: dict[str, Any]) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write((json.dumps(told) + "\n").encode())
-
-    async def close(self) -> None:
-        self.say({"do": "end"})
-        async with asyncio.timeout(20):
-            await self._process.wait()
-
-
-def configured() -> EmbeddedConfig:
-    """Loopback, free ports, no limit in the way of a flood that is meant."""
-    webrtc = WebRtcConfig(listen=("127.0.0.1",))
-    return EmbeddedConfig(webrtc=webrtc, rtp_ports=(0, 0), max_packets_per_second=10 * RATES[-1], silence_after=0.0)
-
-
-async def relayed(engine: MediaEngine, cpu: Callable[[], float]) -> dict[tuple[str, int], float]:
-    """µs of CPU for each packet through one call, by direction and packets a second; `cpu` gives seconds spent."""
-    await engine.start()
-    processes = await Peers.start()
-    costs: dict[tuple[str, int], list[float]] = {}
-    try:
-        told = await processes.hear()
-        offer = await engine.offer("call", BROWSER, PHONE, told["offer"])
-        port = int(next(line for line in offer.splitlines() if line.startswith("m=")).split()[1])
-        processes.say({"answer": await engine.answer("call", PHONE, BROWSER, told["phone"])})
-        await processes.hear()
-        first = 1
-        for who, rate, _ in itertools.product(DIRECTIONS, RATES, range(RUNS)):
-            packets = round(rate * SECONDS)
-            before = cpu()
-            processes.say({"do": who, "packets": packets, "rate": rate, "first": first, "port": port})
-            heard = (await processes.hear())["heard"]
-            if heard < packets // 2:
-                raise RuntimeError(f"only {heard} of {packets} packets came through")
-            costs.setdefault((who, rate), []).append((cpu() - before) / heard * 1e6)
-            first += packets
-    finally:
-        await processes.close()
-        await engine.close()
-    return {key: statistics.median(values) for key, values in costs.items()}
-
-
-def relay_results() -> list[Result]:
-    """Ours beside rtpengine's where it is installed, one after the other in this run."""
+def series(program: Path, codecs: Codecs, counts: Sequence[int], **settings: Any) -> dict[str, list[Measured]]:
+    """Ours, and rtpengine's where it is installed, one after the other."""
+    found = {}
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        ours = runner.run(relayed(EmbeddedEngine(configured()), time.process_time))
-        theirs: dict[tuple[str, int], float] = {}
+        ours = Engine(name="ours", settings=settings)
+        found["ours"] = runner.run(measured(program, ours, codecs, counts))
         binary = shutil.which("rtpengine")
-        if binary is not None:
-            with rtpengine(binary) as daemon:
-                # Without events, since this browser offers none and rtpengine would look for tones in the audio.
-                config = RtpengineConfig((daemon.address,), policy=Policy(telephone_event=False))
-                theirs = runner.run(relayed(RtpengineEngine(config), daemon.cpu))
-    results = []
-    for (who, rate), cost in ours.items():
-        peer = theirs.get((who, rate))
-        name = f"relay a packet, {DIRECTIONS[who]}, {rate}/s"
-        goal = "value <= 24" if rate == RATES[-1] else None
-        if peer is None:
-            results.append(Result(name, cost, "µs of CPU", goal))
-        else:
-            results.append(Result(name, cost, "µs of CPU", goal, "rtpengine, user space", peer, peer / cost))
-    return results
+        if binary is None:
+            print("There is no rtpengine here to measure beside.", file=sys.stderr)
+            return found
+        with rtpengine(binary, ports=_PORTS_A_CALL * (max(counts) + 10)) as daemon:
+            host, port = daemon.address
+            theirs = Engine(
+                name="rtpengine",
+                settings=settings | {"MEDIA__ENGINE": f"rtpengine:{host}:{port}"},
+                daemon=daemon.process.pid,
+            )
+            found["rtpengine"] = runner.run(measured(program, theirs, codecs, counts))
+    return found
 
 
-def transcoded() -> list[Result]:
-    """CPU for each frame of 20 ms, from every codec into every other."""
-    results = []
-    for source, target in itertools.permutations(sorted(CODECS), 2):
-        encoder = make_encoder(source, 48000, 20)
-        pcm = tone(440.0, -10.0, encoder.rate, 1.0)
-        starts = range(0, len(pcm), encoder.frame)
-        payloads = itertools.cycle([encoder.encode(pcm[start : start + encoder.frame]) for start in starts])
-        transcoder = Transcoder(source, target, 96)
-
-        numbers = itertools.count()
-
-        def step(transcoder: Transcoder = transcoder, payloads: Any = payloads, numbers: Any = numbers) -> None:
-            sequence = next(numbers)
-            packet = MediaPacket(
-                payload_type=0, marker=False, sequence_number=sequence & 0xFFFF, timestamp=0, payload=next(payloads),
-                in_order=True, generation=1,
-            )  # fmt: skip
-            transcoder.handle(packet, sequence * 0.02)
-            transcoder.tick(sequence * 0.02)
-
-        taken = medians({"frame": step}, repeats=400)["frame"]
-        results.append(Result(f"transcode 20 ms, {source} -> {target}", taken * 1e6, "µs", "value <= 400"))
-    return results
+def _micros(one: Measured, *names: str) -> float:
+    """CPU in us a packet of those processes, as far as they are there."""
+    return sum(one.cpu.get(name, 0.0) for name in names) / max(1, one.packets) * 1e6
 
 
-async def set_up() -> Result:
-    """An offer and its answer, descriptions and sockets together."""
-    engine = EmbeddedEngine(configured())
-    await engine.start()
-    offer = _phone_sdp(41000)
-    began = time.process_time()
-    for number in range(CALLS):
-        await engine.offer(f"call{number}", PHONE, BROWSER, offer)
-        await engine.delete(f"call{number}")
-    spent = (time.process_time() - began) / CALLS
-    await engine.close()
-    return Result("offer to a browser and delete", spent * 1e3, "ms of CPU", "value <= 10")
+def _compared(name: str, unit: str, ours: float, theirs: float | None, goal: str | None) -> Result:
+    if theirs is None:
+        return Result(name, ours, unit, None if goal and goal.startswith("ratio") else goal)
+    return Result(name, ours, unit, goal, _PEER, theirs, theirs / ours if ours else None)
 
 
-def main() -> bool:
+def rows(ours: Measured, theirs: Measured | None, ratio: str, *, forwarded: bool) -> list[Result]:
+    """The figures of one number of calls; `ratio` is the goal of the CPU a packet."""
+    what = f"{ours.calls:,} calls" if forwarded else f"{ours.calls:,} calls, Opus and PCMU"
+    counted = ours.calls >= _GOALS_FROM
+
+    def pair(read: Any) -> tuple[float, float | None]:
+        return read(ours), read(theirs) if theirs is not None else None
+
+    found = [
+        _compared(
+            f"{what}: CPU a packet, gateway and plane",
+            "µs",
+            _micros(ours, "gateway", "plane"),
+            _micros(theirs, "rtpengine") if theirs is not None else None,
+            ratio if counted or not forwarded else None,
+        ),
+        _compared(f"{what}: of it the gateway", "µs", *pair(lambda one: _micros(one, "gateway")), None),
+        _compared(f"{what}: loss", "%", *pair(lambda one: one.loss), "value <= 0.1"),
+        _compared(f"{what}: packets that are not what was sent", "packets", *pair(lambda one: one.wrong), "value <= 0"),
+    ]
+    if forwarded:
+        for quantile, goal in (("median", None), ("p99", "value <= 5"), ("max", None)):
+            delay = pair(lambda one, quantile=quantile: one.report["delay_us"][quantile] / 1e3)
+            found.append(_compared(f"{what}: added delay, {quantile}", "ms", *delay, goal))
+    if ours.calls > 1:
+        found += [
+            Result(f"{what}: memory a call, {name}", ours.memory[name] / 1024, "KiB")
+            for name in ("gateway", "plane")
+            if name in ours.memory
+        ]
+    cpu = pair(lambda one: 100.0 * one.report["cpu_seconds"] / one.report["seconds"])
+    late = pair(lambda one: one.report["late_us"]["p99"] / 1e3)
+    return [
+        *found,
+        _compared(f"{what}: the generator's CPU, of one core", "%", *cpu, None),
+        _compared(f"{what}: how late the generator sends, p99", "ms", *late, None),
+    ]
+
+
+def results(counts: Sequence[int]) -> list[Result]:
+    """All of them. Raises GeneratorError where the generator cannot be built."""
+    program = build()
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    one_codec = {"CODECS__WEBRTC": ["pcmu"], "CODECS__RTP": ["pcmu"]}
+    two_codecs = {"CODECS__WEBRTC": ["opus"], "CODECS__RTP": ["pcmu"]}
+    found: list[Result] = []
+    plain = series(program, FORWARDED, counts, **one_codec)
+    for place, ours in enumerate(plain["ours"]):
+        theirs = plain["rtpengine"][place] if "rtpengine" in plain else None
+        found += rows(ours, theirs, "ratio >= 2.5", forwarded=True)
+    mixed = series(program, TRANSCODED, (TRANSCODED_CALLS,), **two_codecs)
+    theirs = mixed["rtpengine"][0] if "rtpengine" in mixed else None
+    return found + rows(mixed["ours"][0], theirs, "ratio >= 1.43", forwarded=False)
+
+
+def main(counts: Sequence[int] = COUNTS) -> bool:
     """Measure, print the table, write bench/results/media.json; False when a goal is missed."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        set_up_result = runner.run(set_up())
-    return report("media", [*relay_results(), set_up_result, *transcoded()])
+    try:
+        return report("media", results(counts))
+    except GeneratorError as error:
+        print(error, file=sys.stderr)
+        return False
 
 
 if __name__ == "__main__":
-    if "--peers" in sys.argv:
-        with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(peers())
-        sys.exit(0)
-    sys.exit(0 if main() else 1)
+    sys.exit(0 if main(tuple(map(int, sys.argv[1:])) or COUNTS) else 1)

@@ -14,7 +14,7 @@ from pathlib import Path
 from gateway.media.rtpengine.bencode import encode
 
 RANGE = 400
-"""Ports for RTP: what a hundred calls between two phones need."""
+"""Ports for RTP where no more are asked for: what a hundred calls between two phones need."""
 _SECONDS = 10.0
 """How long a start may take."""
 
@@ -34,16 +34,19 @@ class Daemon:
 
 
 @contextlib.contextmanager
-def rtpengine(binary: str, *options: str) -> Iterator[Daemon]:
-    """Start one, end it with the context; raises RuntimeError, with what it said, when it does not come up."""
-    control, media = _free_port(), _free_range()
+def rtpengine(binary: str, *options: str, ports: int = RANGE) -> Iterator[Daemon]:
+    """Start one with so many ports for RTP (four a call), end it with the context.
+
+    Raises RuntimeError, with what it said, when it does not come up.
+    """
+    control, media = _free_port(), _free_range(ports)
     with tempfile.TemporaryDirectory(prefix="rtpengine-") as folder:
         log = Path(folder) / "log"
         command = [
             binary,
             *("--config-file=none", "--foreground", "--log-stderr", "--log-level=5", "--table=-1", "--num-threads=2"),
             *("--interface=127.0.0.1", f"--listen-ng=127.0.0.1:{control}"),
-            *(f"--port-min={media}", f"--port-max={media + RANGE - 1}"),
+            *(f"--port-min={media}", f"--port-max={media + ports - 1}"),
             *options,
         ]
         with log.open("wb") as output:
@@ -86,12 +89,16 @@ def _free_port() -> int:
         return port
 
 
-def _free_range() -> int:
+def _is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
+        probe.bind(("127.0.0.1", port))
+        return True
+    return False
+
+
+def _free_range(ports: int) -> int:
     """The first of a run of ports outside what the kernel hands out, none of them in use just now."""
     for first in range(20_000, 32_000, RANGE):
-        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
-            for port in range(first, first + RANGE):
-                probe = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-                probe.bind(("127.0.0.1", port))
+        if all(map(_is_free, range(first, first + ports))):
             return first
     raise OSError("no free run of ports")
