@@ -52,7 +52,7 @@ class Bridge(Machine):
 
     def __init__(self, scope: Scope, a: Leg, b: Leg) -> None:
         super().__init__(scope, State.CONNECTED)
-        self._legs = (a, b)
+        self._legs: tuple[Leg, ...] = (a, b)
         self.exchange: Exchange | None = None
         """The one that is open."""
         self.holding: set[str] = set()
@@ -67,7 +67,7 @@ class Bridge(Machine):
         return self._legs
 
     def other(self, leg: Leg | None) -> Leg | None:
-        return self._legs[1] if leg is self._legs[0] else self._legs[0]
+        return next((one for one in self._legs if one is not leg), None)
 
     def admits(self, what: CallInput) -> bool:
         leg, event = what.leg, what.event
@@ -269,8 +269,9 @@ class Bridge(Machine):
             self._scope.follow(CallInput(input=Input.ALL_RETURNED))
 
     async def _join(self, _: CallInput) -> None:
-        scope, (a, b) = self._scope, self._legs
+        scope = self._scope
         if scope.engine.capabilities.join:
+            a, b = self._legs
             await scope.engine.join(scope.call_id, a.party.tag, b.party.tag)
 
     async def _replace_leg(self, what: CallInput) -> None:
@@ -288,3 +289,25 @@ class Bridge(Machine):
         if not self.is_away(staying):
             await scope.engine.join(scope.call_id, staying.party.tag, coming.party.tag)
         await self._end_leg(leaving, what.cause or Cause.NORMAL)
+        if what.done is not None:
+            what.done(True)
+        if not self._reattach and self.state is State.AWAY:
+            scope.follow(CallInput(input=Input.ALL_RETURNED))
+
+    async def _give_leg_away(self, what: CallInput) -> None:
+        """Another call takes a leg with its running media; who is left has nobody to talk to and is ended."""
+        assert what.leg is not None
+        scope, leg = self._scope, what.leg
+        try:
+            await scope.engine.adopt(what.to_call, scope.call_id, leg.party.tag)
+        except MediaError as error:
+            log.info("leg not moved", call_id=scope.call_id, tag=leg.party.tag, reason=error.reason)
+            if what.done is not None:
+                what.done(False)
+            return
+        self._stop_waiting_for(leg)
+        self._remembered = [one for one in self._remembered if one is not leg]
+        self._legs = tuple(one for one in self._legs if one is not leg)
+        scope.follow(CallInput(input=Input.STOP, cause=Cause.NORMAL))
+        if what.done is not None:
+            what.done(True)

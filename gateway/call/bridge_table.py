@@ -37,6 +37,9 @@ def _table() -> dict[tuple[State, Input], Row]:
         (State.AWAY, Input.OFFER_WANTED): ((Action.REFUSE_GLARE,), State.AWAY),
         (State.AWAY, Input.RENEGOTIATE): ((Action.REMEMBER,), State.AWAY),
         (State.AWAY, Input.REPLACE): ((Action.REPLACE_LEG,), State.AWAY),
+        (State.CONNECTED, Input.GIVE_AWAY): ((Action.GIVE_LEG_AWAY,), State.CONNECTED),
+        (State.EXCHANGING, Input.GIVE_AWAY): ((Action.GIVE_UP_OFFER, Action.GIVE_LEG_AWAY), State.CONNECTED),
+        (State.AWAY, Input.GIVE_AWAY): ((Action.GIVE_LEG_AWAY,), State.AWAY),
         # A client that lost its socket and not its media, and says so before we noticed that it was away.
         (State.CONNECTED, Input.LEG_RETURNED): ((Action.TAKE_BACK,), State.CONNECTED),
         (State.EXCHANGING, Input.LEG_RETURNED): ((Action.GIVE_UP_OFFER, Action.TAKE_BACK), State.CONNECTED),

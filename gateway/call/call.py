@@ -76,6 +76,7 @@ class Call:
         """What happened is read when its turn comes: what it means depends on what came before it."""
         self._pump: asyncio.Task[None] | None = None
         self._timer: Timer | None = None
+        self._turning_away: asyncio.Task[None] | None = None
         self._finished = asyncio.Event()
 
     # -- what others see -------------------------------------------------------------
@@ -119,10 +120,25 @@ class Call:
         """End the call from the gateway's side."""
         self.post(CallInput(input=Input.STOP, cause=cause))
 
-    def replace(self, leg: Leg, new_leg: Leg) -> None:
-        """Have `new_leg`, which has an agreement in this call's media, talk in the place of `leg` (a transfer)."""
+    def replace(self, leg: Leg, new_leg: Leg, done: Callable[[bool], None] | None = None) -> None:
+        """Have `new_leg`, which has an agreement in this call's media, talk in the place of `leg` (a transfer).
+
+        `done` hears whether it came to that; if not, `new_leg` is ended, for it has nobody to talk to.
+        """
         new_leg.listen(self.leg_event)
-        self.post(CallInput(input=Input.REPLACE, leg=leg, new_leg=new_leg))
+        what = CallInput(input=Input.REPLACE, leg=leg, new_leg=new_leg, done=done)
+        if self.state is State.ENDED:
+            self._turning_away = asyncio.get_running_loop().create_task(_turn_away(what))
+        else:
+            self.post(what)
+
+    def give_away(self, leg: Leg, to_call: str, done: Callable[[bool], None]) -> None:
+        """Have the call of that id adopt `leg` with its media, and end (see transfer.merge)."""
+        what = CallInput(input=Input.GIVE_AWAY, leg=leg, to_call=to_call, done=done)
+        if self.state is State.ENDED:
+            done(False)
+        else:
+            self.post(what)
 
     async def finished(self) -> None:
         """Wait until the call has ended and its media is gone."""
@@ -167,16 +183,18 @@ class Call:
                 what = self._pending.popleft()()
                 if what is not None:
                     await self._handle(what)
+            while self._pending:
+                await _turn_away(self._pending.popleft()())
         finally:
             self._pump = None
             if self.state is State.ENDED:
-                self._pending.clear()
                 self._finished.set()
 
     async def _handle(self, what: CallInput) -> None:
         machine = self._machine
         row = machine.actions(what)
         if row is None:
+            await _turn_away(what)
             return
         actions, target = row
         if target is State.ENDED:
@@ -286,6 +304,16 @@ class Call:
         codecs = audio_codecs(sdp) if self._on_preference is not None else ()
         if codecs and self._on_preference is not None:
             self._on_preference(leg, codecs)
+
+
+async def _turn_away(what: CallInput | None) -> None:
+    """What is not done any more: a leg that was to come in must not be left alone."""
+    if what is None:
+        return
+    if what.done is not None:
+        what.done(False)
+    if what.new_leg is not None:
+        await what.new_leg.end(Cause.NORMAL)
 
 
 def _cause_of_media(error: MediaError) -> Cause:

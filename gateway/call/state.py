@@ -7,7 +7,7 @@ row is counted and logged, never a crash.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -65,6 +65,8 @@ class Input(Enum):
     """One side must be offered again by ourselves: its answer changed, or its peer."""
     REPLACE = "replace"
     """One leg makes room for another."""
+    GIVE_AWAY = "give-away"
+    """One leg moves to another call, and this one ends."""
     LEG_AWAY = "leg-away"
     LEG_RETURNED = "leg-returned"
     ALL_RETURNED = "all-returned"
@@ -116,6 +118,7 @@ class Action(Enum):
     FORGET_OFFER = "forget_offer"
     """Nobody waits for the answer any more."""
     REPLACE_LEG = "replace_leg"
+    GIVE_LEG_AWAY = "give_leg_away"
     WAIT_FOR_RETURN = "wait_for_return"
     TAKE_BACK = "take_back"
     JOIN = "join"
@@ -146,3 +149,7 @@ class CallInput:
     """OFFER_TIMEOUT: number of the exchange that was waited for."""
     new_leg: Leg | None = None
     """REPLACE: who comes in for `leg`."""
+    to_call: str = ""
+    """GIVE_AWAY: id of the call that `leg` moves to."""
+    done: Callable[[bool], None] | None = None
+    """REPLACE, GIVE_AWAY: told once whether it came to that."""

@@ -26,7 +26,7 @@ class Cause(Enum):
     MEDIA_FAILED = ("media-failed", 500, 41, "The audio connection could not be made.")
     MEDIA_TIMEOUT = ("media-timeout", 500, 41, "The audio connection was lost.")
     LOST = ("lost", 480, 27, "The connection to one side was lost and did not come back.")
-    UNREACHABLE = ("unreachable", 503, 27, "The other side's telephone system cannot be reached.")
+    UNREACHABLE = ("unreachable", 480, 27, "The other side's telephone system cannot be reached.")
     PEER_ERROR = ("peer-error", 502, 38, "The other side's telephone system has a fault.")
     LINE_FULL = ("line-full", 503, 34, "Every line to the outside is taken at the moment.")
     TOO_MANY_OWN = ("too-many-own", 503, 47, "You have as many calls as you may have at once.")
