@@ -53,6 +53,17 @@ class MemoryStore:
             others.append(binding)
         self._keep(binding.aor, others)
 
+    async def change_bindings(
+        self, aor: str, expected: Sequence[Binding], removed: Sequence[Binding], put: Sequence[Binding], now: float
+    ) -> bool:
+        live = {binding.contact: binding for binding in self._bindings.get(aor, ()) if binding.expires_at > now}
+        if live != {binding.contact: binding for binding in expected}:
+            return False
+        for gone in (*removed, *put):
+            live.pop(gone.contact, None)
+        self._keep(aor, [*live.values(), *put])
+        return True
+
     async def remove_binding(self, aor: str, contact: str) -> None:
         self._keep(aor, [binding for binding in self._bindings.get(aor, ()) if binding.contact != contact])
 

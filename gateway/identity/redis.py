@@ -50,6 +50,48 @@ end
 return 1
 """
 
+# KEYS: hash, expiry index, sequence. ARGV: aor, now, how many are expected, contact and JSON of each, how many are
+# removed, their contacts, how many are put, contact, expires_at, identity and JSON of each.
+_CHANGE = """
+local now, place = tonumber(ARGV[2]), 3
+local function take()
+  place = place + 1
+  return ARGV[place - 1]
+end
+local entries = redis.call('HGETALL', KEYS[1])
+local live, count, last = {}, 0, now
+for i = 1, #entries, 2 do
+  local at, text = string.match(entries[i + 1], '^%d+ (%S+) %S+\\n(.*)$')
+  if tonumber(at) > now then
+    live[entries[i]] = {tonumber(at), text}
+    count = count + 1
+  end
+end
+local expected = tonumber(take())
+if expected ~= count then return 0 end
+for _ = 1, expected do
+  local found, text = live[take()], take()
+  if not found or found[2] ~= text then return 0 end
+end
+for _ = 1, tonumber(take()) do
+  local contact = take()
+  live[contact] = nil
+  redis.call('HDEL', KEYS[1], contact)
+  redis.call('ZREM', KEYS[2], ARGV[1] .. '\\n' .. contact)
+end
+for _ = 1, tonumber(take()) do
+  local contact, at, identity, text = take(), take(), take(), take()
+  redis.call('HSET', KEYS[1], contact, redis.call('INCR', KEYS[3]) .. ' ' .. at .. ' ' .. identity .. '\\n' .. text)
+  redis.call('ZADD', KEYS[2], at, ARGV[1] .. '\\n' .. contact)
+  live[contact] = {tonumber(at), text}
+end
+for _, one in pairs(live) do
+  if one[1] > last then last = one[1] end
+end
+if last > now then redis.call('PEXPIRE', KEYS[1], math.ceil((last - now) * 1000)) end
+return 1
+"""
+
 # KEYS: hash, expiry index. ARGV: aor, then the contacts; no contact means all.
 _REMOVE = """
 local contacts = {}
@@ -104,6 +146,7 @@ class RedisStore:
             raise
         self._client = client
         self._put = client.register_script(_PUT)
+        self._change = client.register_script(_CHANGE)
         self._remove = client.register_script(_REMOVE)
         self._expire = client.register_script(_EXPIRE)
 
@@ -136,6 +179,20 @@ class RedisStore:
         )
         if not stored:
             raise StoreError(f"more than {limit} contacts are not kept for one address")
+
+    async def change_bindings(
+        self, aor: str, expected: Sequence[Binding], removed: Sequence[Binding], put: Sequence[Binding], now: float
+    ) -> bool:
+        self._opened()
+        arguments = [aor, repr(float(now)), str(len(expected))]
+        for binding in expected:
+            arguments += [binding.contact, json.dumps(asdict(binding))]
+        arguments += [str(len(removed)), *(binding.contact for binding in removed), str(len(put))]
+        for binding in put:
+            expires = repr(float(binding.expires_at))
+            arguments += [binding.contact, expires, _identity(binding), json.dumps(asdict(binding))]
+        keys = [self._hash(aor), self._index, f"{self._prefix}sequence"]
+        return bool(await _answered(self._change(keys=keys, args=arguments)))
 
     async def remove_binding(self, aor: str, contact: str) -> None:
         self._opened()

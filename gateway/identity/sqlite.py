@@ -81,6 +81,11 @@ class SqliteStore:
     async def put_binding(self, binding: Binding, now: float, limit: int) -> None:
         await self._transaction(lambda connection: _put(connection, binding, now, limit))
 
+    async def change_bindings(
+        self, aor: str, expected: Sequence[Binding], removed: Sequence[Binding], put: Sequence[Binding], now: float
+    ) -> bool:
+        return await self._transaction(lambda connection: _change(connection, aor, expected, removed, put, now))
+
     async def remove_binding(self, aor: str, contact: str) -> None:
         await self._execute("DELETE FROM bindings WHERE aor = ? AND contact = ?", (aor, contact))
 
@@ -180,6 +185,30 @@ def _put(connection: sqlite3.Connection, binding: Binding, now: float, limit: in
     (held,) = connection.execute("SELECT count(*) FROM bindings WHERE aor = ?", (binding.aor,)).fetchone()
     if held >= limit:
         raise StoreError(f"more than {limit} contacts are not kept for one address")
+    _insert(connection, binding)
+
+
+def _change(
+    connection: sqlite3.Connection,
+    aor: str,
+    expected: Sequence[Binding],
+    removed: Sequence[Binding],
+    put: Sequence[Binding],
+    now: float,
+) -> bool:
+    rows = connection.execute(f"SELECT {_COLUMNS} FROM bindings WHERE aor = ? AND expires_at > ?", (aor, now))
+    live = {binding.contact: binding for binding in map(_binding, rows.fetchall())}
+    if live != {binding.contact: binding for binding in expected}:
+        return False
+    connection.execute("DELETE FROM bindings WHERE aor = ? AND expires_at <= ?", (aor, now))
+    for gone in (*removed, *put):
+        connection.execute("DELETE FROM bindings WHERE aor = ? AND contact = ?", (aor, gone.contact))
+    for binding in put:
+        _insert(connection, binding)
+    return True
+
+
+def _insert(connection: sqlite3.Connection, binding: Binding) -> None:
     (sequence,) = connection.execute("SELECT coalesce(max(sequence), 0) + 1 FROM bindings").fetchone()
     marks = ", ".join("?" * 13)
     connection.execute(f"INSERT INTO bindings ({_COLUMNS}, sequence) VALUES ({marks})", (*_row(binding), sequence))

@@ -29,6 +29,15 @@ class IdentityStore(Protocol):
         Raises StoreError when `aor` would hold more than `limit` live bindings.
         """
 
+    async def change_bindings(
+        self, aor: str, expected: Sequence[Binding], removed: Sequence[Binding], put: Sequence[Binding], now: float
+    ) -> bool:
+        """Take `removed` away and add or refresh `put` (by contact) in one step.
+
+        False, and nothing is changed, where the live bindings of `aor` are not `expected` any more: somebody else was
+        quicker, and what was decided about the old ones has to be decided again.
+        """
+
     async def remove_binding(self, aor: str, contact: str) -> None: ...
 
     async def remove_all(self, aor: str) -> None: ...

@@ -149,6 +149,47 @@ async def test_limit_is_atomic(store: IdentityStore) -> None:
     assert len(await contacts(store)) == 5
 
 
+async def test_changes_are_one_step(store: IdentityStore) -> None:
+    """Removed, refreshed and added bindings appear together, the lately put first."""
+    for contact in ("sip:a@h", "sip:b@h", "sip:c@h"):
+        await store.put_binding(binding(contact), NOW, 10)
+    before = await store.bindings(AOR, NOW)
+    refreshed = binding("sip:a@h", expires_in=90)
+    assert await store.change_bindings(AOR, before, [binding("sip:b@h")], [refreshed, binding("sip:d@h")], NOW)
+    assert await contacts(store) == ["sip:d@h", "sip:a@h", "sip:c@h"]
+    assert refreshed in await store.bindings(AOR, NOW)
+    assert await contacts(store, NOW + 80) == ["sip:a@h"]
+
+
+async def test_changes_of_what_has_changed_are_refused(store: IdentityStore) -> None:
+    """One binding more, one less, or one that says something else: nothing is done, and the caller is told."""
+    await store.put_binding(binding("sip:a@h"), NOW, 10)
+    now_there = await store.bindings(AOR, NOW)
+    wrong = ([], [*now_there, binding("sip:b@h")], [replace(now_there[0], cseq=7)], [binding("sip:b@h")])
+    for expected in wrong:
+        assert not await store.change_bindings(AOR, expected, list(now_there), [binding("sip:z@h")], NOW)
+    assert await store.bindings(AOR, NOW) == now_there
+
+
+async def test_changes_pass_over_what_has_expired(store: IdentityStore) -> None:
+    """An expired binding is not expected, and leaves no trace; all may go."""
+    await store.put_binding(binding("sip:old@h", expires_in=10), NOW, 10)
+    assert await store.change_bindings(AOR, [], [], [binding("sip:new@h", expires_in=60)], NOW + 20)
+    assert await contacts(store, NOW + 20) == ["sip:new@h"]
+    left = await store.bindings(AOR, NOW + 20)
+    assert await store.change_bindings(AOR, left, left, [], NOW + 20)
+    assert await contacts(store, NOW + 20) == []
+
+
+async def test_of_changes_at_once_one_is_made(store: IdentityStore) -> None:
+    """Twenty that were decided on the same bindings: the first counts, the others are decided again."""
+    await store.put_binding(binding("sip:a@h"), NOW, 10)
+    before = await store.bindings(AOR, NOW)
+    attempts = [store.change_bindings(AOR, before, [], [binding(f"sip:{n}@h")], NOW) for n in range(20)]
+    assert sorted(await asyncio.gather(*attempts)) == [False] * 19 + [True]
+    assert len(await contacts(store)) == 2
+
+
 async def test_remove_binding_takes_one_contact(store: IdentityStore) -> None:
     """Only the named contact goes, and it may be removed twice."""
     await store.put_binding(binding("sip:a@h"), NOW, 10)

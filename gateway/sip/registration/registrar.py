@@ -7,7 +7,9 @@ answers with `ok_response`. Nothing is changed unless the whole request is good.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from typing import Generic, Protocol, TypeVar
 
 from gateway.sip.errors import SipSyntaxError
 from gateway.sip.message.addresses import NameAddr
@@ -18,7 +20,7 @@ from gateway.sip.message.uri import Uri
 OVERFLOW_REFUSE, OVERFLOW_REPLACE = "refuse", "replace"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RegistrarPolicy:
     """Limits of a registrar; times in seconds."""
 
@@ -41,36 +43,67 @@ class RegistrarPolicy:
     """(host in lower case, port) pairs that are ourselves: a contact there would loop and is refused with 403."""
 
 
-@dataclass(frozen=True, slots=True)
-class Registered:
-    """One binding of an address of record."""
+class Binding(Protocol):
+    """One binding of an address of record, as whoever keeps it has it."""
+
+    @property
+    def contact(self) -> str:
+        """Contact URI as registered."""
+
+    @property
+    def expires_at(self) -> float:
+        """Seconds on the caller's clock."""
+
+    @property
+    def call_id(self) -> str: ...
+
+    @property
+    def cseq(self) -> int: ...
+
+    @property
+    def q(self) -> float: ...
+
+    @property
+    def instance(self) -> str | None:
+        """+sip.instance without angle brackets."""
+
+    @property
+    def reg_id(self) -> int | None: ...
+
+
+B = TypeVar("B", bound=Binding)
+M = TypeVar("M", bound=Binding, covariant=True)
+
+
+class MakeBinding(Protocol[M]):
+    """Makes a binding of its keeper's own kind."""
+
+    def __call__(
+        self,
+        *,
+        aor: str,
+        contact: str,
+        expires_at: float,
+        call_id: str,
+        cseq: int,
+        q: float,
+        instance: str | None,
+        reg_id: int | None,
+        path: tuple[str, ...],
+        received: str | None,
+        user_agent: str,
+    ) -> M: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes(Generic[B]):
+    """What to store for a good REGISTER, in one step, and what then stands."""
 
     aor: str
-    contact: str
-    """Contact URI as registered."""
-    expires_at: float
-    """Seconds on the caller's clock."""
-    call_id: str = ""
-    cseq: int = 0
-    q: float = 1.0
-    instance: str | None = None
-    """+sip.instance without angle brackets."""
-    reg_id: int | None = None
-    path: tuple[str, ...] = ()
-    received: str | None = None
-    """"udp:192.0.2.7:5060": where the REGISTER came from."""
-    user_agent: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What to store for a good REGISTER, removals first, and what then stands."""
-
-    aor: str
-    put: tuple[Registered, ...] = ()
-    """Bindings added or refreshed."""
-    removed: tuple[Registered, ...] = ()
-    after: tuple[Registered, ...] = ()
+    put: tuple[B, ...] = ()
+    """Bindings added or refreshed; one with the contact of an older one takes its place."""
+    removed: tuple[B, ...] = ()
+    after: tuple[B, ...] = ()
     """All live bindings once the changes are made."""
 
     @property
@@ -89,15 +122,18 @@ def aor_of(request: Request, policy: RegistrarPolicy) -> str | Refusal:
 
 def decide(
     request: Request,
-    current: Sequence[Registered],
+    current: Sequence[B],
     policy: RegistrarPolicy,
     now: float,
+    *,
+    make: MakeBinding[B],
     received: str | None = None,
-) -> Changes | Refusal:
+) -> Changes[B] | Refusal:
     """What a REGISTER changes (RFC 3261 10.3 steps 5 to 8).
 
-    `current` are the bindings of its address of record; those that have expired are passed over. Raises
-    SipSyntaxError for malformed Contact, Expires or Path headers; nothing else.
+    `current` are the bindings of its address of record; those that have expired are passed over. The changes are for
+    exactly these: where others stand when they are to be stored, decide again. Raises SipSyntaxError for malformed
+    Contact, Expires or Path headers; nothing else.
     """
     aor = aor_of(request, policy)
     if isinstance(aor, Refusal):
@@ -107,37 +143,50 @@ def decide(
         return _remove_all(request, aor, live)
     contacts = request.contacts
     if not contacts:
-        return Changes(aor, after=tuple(live))
+        return Changes(aor=aor, after=tuple(live))
     if len(contacts) > 2 * policy.max_contacts:
         return Refusal(403, "Too Many Contacts")
-    return _Update(request, aor, live, policy, now, received).run(contacts)
+    return _Update(request, aor, live, policy, now, make, received).run(contacts)
 
 
-def _remove_all(request: Request, aor: str, live: list[Registered]) -> Changes | Refusal:
+def _remove_all(request: Request, aor: str, live: list[B]) -> Changes[B] | Refusal:
     if request.expires != 0:
         return Refusal(400, "Contact * Needs Expires 0")
     for binding in live:
         if _is_out_of_order(request, binding):
             return Refusal(500, "CSeq Does Not Rise")
-    return Changes(aor, removed=tuple(live))
+    return Changes(aor=aor, removed=tuple(live))
 
 
-def _is_out_of_order(request: Request, binding: Registered) -> bool:
+def _is_out_of_order(request: Request, binding: Binding) -> bool:
     return binding.call_id == request.call_id and request.cseq.number <= binding.cseq
 
 
-class _Update:
+class _Update(Generic[B]):
     """One REGISTER with contacts, worked through one by one."""
 
-    __slots__ = ("_aor", "_live", "_now", "_path", "_policy", "_put", "_received", "_removed", "_request")
+    __slots__ = (
+        "_aor",
+        "_knows_outbound",
+        "_live",
+        "_make",
+        "_now",
+        "_path",
+        "_policy",
+        "_put",
+        "_received",
+        "_removed",
+        "_request",
+    )
 
     def __init__(
         self,
         request: Request,
         aor: str,
-        live: list[Registered],
+        live: list[B],
         policy: RegistrarPolicy,
         now: float,
+        make: MakeBinding[B],
         received: str | None,
     ) -> None:
         self._request = request
@@ -146,11 +195,14 @@ class _Update:
         self._policy = policy
         self._now = now
         self._received = received
+        self._make = make
         self._path = tuple(str(hop) for hop in request.path)
-        self._put: list[Registered] = []
-        self._removed: list[Registered] = []
+        # Who does not say that it knows RFC 5626 means nothing by a reg-id (section 6).
+        self._knows_outbound = "outbound" in {tag.lower() for tag in request.supported}
+        self._put: list[B] = []
+        self._removed: list[B] = []
 
-    def run(self, contacts: Sequence[NameAddr]) -> Changes | Refusal:
+    def run(self, contacts: Sequence[NameAddr]) -> Changes[B] | Refusal:
         for contact in contacts:
             refusal = self._one(contact)
             if refusal is not None:
@@ -164,7 +216,7 @@ class _Update:
             self._removed.append(oldest)
             self._live = [pair for pair in self._live if pair[0] is not oldest]
         after = tuple(binding for binding, _ in self._live)
-        return Changes(self._aor, tuple(self._put), tuple(self._removed), after)
+        return Changes(aor=self._aor, put=tuple(self._put), removed=tuple(self._removed), after=after)
 
     def _one(self, contact: NameAddr) -> Refusal | None:
         uri = contact.uri
@@ -176,19 +228,19 @@ class _Update:
         if seconds and (uri.host.strip("[]").lower(), uri.port or 5060) in self._policy.own:
             return Refusal(403, "Contact Points Here")
         instance = contact.instance
-        reg_id = contact.reg_id if instance is not None else None
-        fresh = Registered(
-            self._aor,
-            str(uri),
-            self._now + min(seconds, self._policy.max_expires),
-            self._request.call_id,
-            self._request.cseq.number,
-            contact.q,
-            instance,
-            reg_id,
-            self._path,
-            self._received,
-            self._request.user_agent or "",
+        reg_id = contact.reg_id if instance is not None and self._knows_outbound else None
+        fresh = self._make(
+            aor=self._aor,
+            contact=str(uri),
+            expires_at=self._now + min(seconds, self._policy.max_expires),
+            call_id=self._request.call_id,
+            cseq=self._request.cseq.number,
+            q=contact.q,
+            instance=instance,
+            reg_id=reg_id,
+            path=self._path,
+            received=self._received,
+            user_agent=self._request.user_agent or "",
         )
         old = self._find(uri, instance, reg_id)
         if any(_is_out_of_order(self._request, binding) for binding in old if binding not in self._put):
@@ -210,17 +262,20 @@ class _Update:
             seconds = self._request.expires
         return self._policy.default_expires if seconds is None else seconds
 
-    def _find(self, uri: Uri, instance: str | None, reg_id: int | None) -> list[Registered]:
-        """The bindings that a contact stands for: the same flow, or an equivalent URI (RFC 5626 6, RFC 3261 10.3)."""
+    def _find(self, uri: Uri, instance: str | None, reg_id: int | None) -> list[B]:
+        """The bindings that a contact stands for: the same flow, or an equivalent URI (RFC 5626 6, RFC 3261 10.3).
+
+        An instance alone is no flow: one device may register two contacts without RFC 5626, and both stay.
+        """
         return [
             binding
             for binding, its_uri in self._live
             if its_uri.matches(uri)
-            or (instance is not None and (binding.instance, binding.reg_id) == (instance, reg_id))
+            or (reg_id is not None and (binding.instance, binding.reg_id) == (instance, reg_id))
         ]
 
 
-def _uri_of(binding: Registered) -> Uri:
+def _uri_of(binding: Binding) -> Uri:
     try:
         return Uri.parse(binding.contact)
     except SipSyntaxError:
@@ -229,7 +284,7 @@ def _uri_of(binding: Registered) -> Uri:
 
 def ok_response(
     request: Request,
-    bindings: Sequence[Registered],
+    bindings: Sequence[Binding],
     now: float,
     *,
     to_tag: str,
@@ -247,7 +302,7 @@ def ok_response(
     return response(request, 200, to_tag=to_tag, headers=(*fields, *headers))
 
 
-def _contact_value(binding: Registered, now: float) -> NameAddr:
+def _contact_value(binding: Binding, now: float) -> NameAddr:
     value = NameAddr(Uri.parse(binding.contact))
     if binding.q != 1.0:
         value = value.with_param("q", f"{binding.q:.3f}".rstrip("0").rstrip("."))
@@ -257,8 +312,3 @@ def _contact_value(binding: Registered, now: float) -> NameAddr:
     if binding.reg_id is not None:
         value = value.with_param("reg-id", str(binding.reg_id))
     return value
-
-
-def refreshed(binding: Registered, now: float, seconds: int) -> Registered:
-    """`binding` with a new end, for callers that keep a binding alive by other means (a WebSocket that stays open)."""
-    return replace(binding, expires_at=now + seconds)
