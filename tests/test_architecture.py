@@ -51,7 +51,8 @@ ROOMS = (
         "gateway/legs/sip.py",
         "gateway.legs.base gateway.legs.sip_bodies gateway.call gateway.media.engine gateway.net gateway.sip structlog",
     ),
-    Room("gateway/legs/registrar.py", "gateway.net gateway.sip gateway.identity gateway.errors structlog"),
+    Room("gateway/access", "gateway.access gateway.sip gateway.identity gateway.errors structlog"),
+    Room("gateway/accounts", "gateway.accounts gateway.net gateway.sip gateway.errors structlog"),
     Room(
         "gateway/web",
         "gateway.web gateway.call gateway.identity.model gateway.errors "

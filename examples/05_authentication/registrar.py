@@ -6,9 +6,10 @@ import os
 import time
 
 from gateway import net
+from gateway.identity.model import Binding
 from gateway.sip.auth.server import DigestServer, Verdict
 from gateway.sip.message.message import Request
-from gateway.sip.registration.registrar import Changes, Registered, RegistrarPolicy, decide, ok_response
+from gateway.sip.registration.registrar import Changes, RegistrarPolicy, decide, ok_response
 
 
 class Registrar:
@@ -18,7 +19,7 @@ class Registrar:
         self.digest = DigestServer(realm, os.urandom(32), ("SHA-256", "MD5"))
         self.accounts = accounts
         """HA1 by user and algorithm."""
-        self.bindings: tuple[Registered, ...] = ()
+        self.bindings: tuple[Binding, ...] = ()
         self.challenged = 0
 
     async def authenticate(self, request: Request, source: net.Flow) -> net.Verdict:
@@ -38,7 +39,7 @@ class Registrar:
         if request.to.uri.username != identity:
             return net.Reply(403)  # A good password is no leave to register somebody else.
         now = time.time()
-        changes = decide(request, self.bindings, RegistrarPolicy(), now, received=str(source))
+        changes = decide(request, self.bindings, RegistrarPolicy(), now, make=Binding, received=str(source))
         if not isinstance(changes, Changes):
             return net.Reply(changes.status)
         self.bindings = changes.after

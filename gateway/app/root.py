@@ -15,6 +15,9 @@ from urllib.parse import urlencode
 
 import structlog
 
+from gateway.access.gatekeeper import Gatekeeper
+from gateway.access.register import RegisterService
+from gateway.accounts.trunks import Trunks
 from gateway.app import settings
 from gateway.app.dialer import GatewayDialer
 from gateway.app.metrics import Metrics
@@ -30,7 +33,6 @@ from gateway.identity.factory import store_named
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import Credential
 from gateway.identity.store import IdentityStore
-from gateway.legs.registrar import Gatekeeper, Registrar
 from gateway.media.engine import MediaEngine, MediaError
 from gateway.net.registration import Registration, RegistrationPolicy
 from gateway.net.user_agent import UserAgent
@@ -77,6 +79,7 @@ class GatewayApp:
         self._credentials: dict[str, Credential] = {}
         self._user_agent: UserAgent
         self._registrations: dict[str, Registration] = {}
+        self._trunks: Trunks
         self._web_port = config.web.listen.port
         self._stack = AsyncExitStack()
 
@@ -154,17 +157,18 @@ class GatewayApp:
 
     async def _open_sip(self, identity: IdentityMap, store: IdentityStore) -> UserAgent:
         config = self.config
+        self._trunks = Trunks(settings.trunk_accounts(config))
         gatekeeper = Gatekeeper(
             identity,
             store,
             settings.digest(config, self._random(32)),
             settings.own_names(config),
-            settings.trunk_sources(config),
+            self._trunks,
             self._wall_clock,
             self._random,
             settings.lock_out(config),
         )
-        registrar = Registrar(identity, store, settings.registrar_policy(config), self._wall_clock)
+        registrar = RegisterService(identity, store, settings.registrar_policy(config), self._wall_clock)
         trunks = {trunk.name: trunk for trunk in config.trunks}
         front = SipFront(identity, self.calls, gatekeeper, registrar, trunks, config.rtp.srtp, self._token)
         user_agent = UserAgent(settings.user_agent(config), front)
@@ -206,10 +210,16 @@ class GatewayApp:
                     aor=NameAddr(Uri.of(trunk.username, host.host, host.port)),
                     credentials=Credentials(trunk.username, settings.secret(trunk.password)),
                     policy=RegistrationPolicy(expires=trunk.register_expires),
+                    changed=partial(self._trunk_changed, trunk.name),
                 )
                 task = asyncio.ensure_future(registering)
                 task.add_done_callback(partial(self._trunk_registered, trunk.name))
                 self._stack.push_async_callback(_ended, task)
+
+    def _trunk_changed(self, trunk: str, registration: Registration) -> None:
+        """From where we are registered the trunk's calls come in without digest, as long as we are."""
+        source = registration.source
+        self._trunks.registered(trunk, (source.host,) if registration.registered and source is not None else ())
 
     def _trunk_registered(self, trunk: str, task: asyncio.Future[Registration]) -> None:
         """Say how the first REGISTER went; later ones are the registration's own to tell."""

@@ -8,12 +8,14 @@ from collections.abc import Callable
 
 from pydantic import SecretStr
 
+from gateway.access.gatekeeper import LockOut
+from gateway.accounts.trunks import TrunkAccount
 from gateway.call.limits import CallLimits
 from gateway.call.record import CallSettings
 from gateway.call.routing import Emergency, Route
 from gateway.config import Config, advertised
 from gateway.errors import ConfigError
-from gateway.legs.registrar import LockOut, TrunkSource
+from gateway.identity import passwords
 from gateway.media.embedded.audio.transcode import OpusSettings
 from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.embedded.rtp.latching import Latching, LatchRules
@@ -115,25 +117,35 @@ def registrar_policy(config: Config) -> RegistrarPolicy:
         )
     }
     return RegistrarPolicy(
-        registration.min_expires,
-        registration.max_expires,
-        registration.default_expires,
-        registration.max_contacts,
+        min_expires=registration.min_expires,
+        max_expires=registration.max_expires,
+        default_expires=registration.default_expires,
+        max_contacts=registration.max_contacts,
         domains=frozenset(name.lower() for name in own_names(config)),
         own=frozenset(own),
     )
 
 
 def lock_out(config: Config) -> LockOut:
-    return LockOut(config.sip.limits.failed_logins, config.sip.limits.login_penalty)
+    return LockOut(failures=config.sip.limits.failed_logins, seconds=config.sip.limits.login_penalty)
 
 
-def trunk_sources(config: Config) -> tuple[TrunkSource, ...]:
+def trunk_accounts(config: Config) -> tuple[TrunkAccount, ...]:
+    """Every trunk as far as it concerns who calls; its account's HA1 is of our own realm, where it signs to us."""
     return tuple(
-        TrunkSource(trunk.name, tuple(ipaddress.ip_network(source) for source in trunk.sources))
+        TrunkAccount(
+            name=trunk.name,
+            sources=tuple(ipaddress.ip_network(source) for source in trunk.sources),
+            username=trunk.username,
+            ha1=_ha1(trunk.username, config.realm, secret(trunk.password)),
+            admits_registered=trunk.register_account,
+        )
         for trunk in config.trunks
-        if trunk.sources
     )
+
+
+def _ha1(username: str | None, realm: str, password: str | None) -> dict[str, str]:
+    return passwords.ha1(username, realm, password) if username is not None and password is not None else {}
 
 
 def web(config: Config) -> WebSettings:

@@ -8,6 +8,8 @@ from dataclasses import replace
 
 import structlog
 
+from gateway.access.gatekeeper import TRUNK, Gatekeeper
+from gateway.access.register import RegisterService
 from gateway.call.leg import Address
 from gateway.call.registry import Calls
 from gateway.call.routing import Caller, RouteError
@@ -15,7 +17,6 @@ from gateway.call.status import Cause
 from gateway.config.network import SrtpPolicy
 from gateway.config.people import Trunk
 from gateway.identity.mapping import IdentityMap
-from gateway.legs.registrar import TRUNK, Gatekeeper, Registrar
 from gateway.legs.sip import SipCallerLeg
 from gateway.media.engine import Kind
 from gateway.sip.flow import Flow
@@ -41,7 +42,7 @@ class SipFront:
         identity: IdentityMap,
         calls: Calls,
         gatekeeper: Gatekeeper,
-        registrar: Registrar,
+        registrar: RegisterService,
         trunks: Mapping[str, Trunk],
         srtp: SrtpPolicy,
         new_tag: Callable[[], str],

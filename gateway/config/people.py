@@ -161,11 +161,13 @@ class Trunk(Section):
     uri: Text
     """Where it is: "sip:pbx.example.com" or "sip:192.0.2.10:5060;transport=udp"."""
     username: Text | None = None
-    """Digest user name at the trunk; default: none, no digest is answered."""
+    """Digest user name at the trunk; default: none, no digest is answered. A trunk that signs its calls to us uses the
+    same name and password."""
     password: Secret | None = None
     """Digest password; better set it by environment than here."""
     register_account: bool = Field(default=False, alias="register")
-    """Register there, so that the trunk can call in."""
+    """Register there, so that the trunk can call in: as long as it lasts, calls from the registrar's address are the
+    trunk's without digest, as those from `sources` are."""
     register_expires: int = Field(default=300, ge=30)
     """Expires asked for when registering (s)."""
     from_user: Text | None = None

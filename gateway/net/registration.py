@@ -1,37 +1,49 @@
-"""Our own registration at an upstream registrar: made, kept fresh, taken back (RFC 3261 section 10.2)."""
+"""Keeps one registration of ours going: the client's table on the event loop (RFC 3261 section 10.2)."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from gateway.sip.auth.account import Authenticator
-from gateway.sip.errors import SipError
 from gateway.sip.flow import Flow
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Response
 from gateway.sip.message.uri import Uri
-
-if TYPE_CHECKING:
-    from gateway.net.user_agent import UserAgent
+from gateway.sip.registration.client import Outcome, RegistrationClient, RegistrationPolicy, Send
 
 logger = logging.getLogger(__name__)
 
+__all__ = ["Registration", "RegistrationPolicy", "Requests"]
 
-@dataclass(frozen=True, slots=True)
-class RegistrationPolicy:
-    """Times of a registration, in seconds."""
 
-    expires: int = 3600
-    """What we ask for."""
-    retry_first: float = 5.0
-    """Wait after the first failure; doubles up to `retry_longest`."""
-    retry_longest: float = 300.0
-    shortest_refresh: float = 1.0
-    """However short the registrar's time is, never refresh more often."""
+class Requests(Protocol):
+    """What a registration asks of the user agent."""
+
+    def token(self) -> str:
+        """A fresh random word."""
+
+    def contact(self, flow: Flow, user: str | None) -> NameAddr:
+        """Our Contact as a peer on `flow` is to use it."""
+
+    async def request(
+        self,
+        method: str,
+        target: Uri,
+        *,
+        caller: NameAddr | str | None = None,
+        callee: NameAddr | None = None,
+        route: tuple[NameAddr, ...] = (),
+        authenticator: Authenticator | None = None,
+        headers: tuple[tuple[str, object], ...] = (),
+        call_id: str | None = None,
+        cseq: Callable[[], int] | None = None,
+        contact: Callable[[Flow], NameAddr] | None = None,
+        answered_by: Callable[[Flow], None] | None = None,
+    ) -> Response:
+        """Send a request outside a dialog and wait for its final response."""
 
 
 class Registration:
@@ -43,7 +55,7 @@ class Registration:
 
     def __init__(
         self,
-        agent: UserAgent,
+        agent: Requests,
         registrar: Uri,
         aor: NameAddr,
         authenticator: Authenticator | None,
@@ -55,63 +67,77 @@ class Registration:
         self._registrar = registrar
         self._aor = aor
         self._authenticator = authenticator
-        self._policy = policy
         self._route = route
         self._changed = changed
         self._call_id = agent.token()
         self._cseq = 0
         self._contact: NameAddr | None = None
-        self._wanted = policy.expires
-        self._failures = 0
+        self._client = RegistrationClient(policy)
+        self._told = (False, 0)
         self._task: asyncio.Task[None] | None = None
-        self.registered = False
-        self.status = 0
-        self.expires = 0
+        self._now = asyncio.get_running_loop().time
+        self.source: Flow | None = None
+        """Where the registrar answered last."""
+
+    @property
+    def registered(self) -> bool:
+        """Whether our binding stands, as far as we know."""
+        return self._client.registered
+
+    @property
+    def status(self) -> int:
+        """The last final response; 408 or 503 for none."""
+        return self._client.status
+
+    @property
+    def expires(self) -> int:
         """Seconds that the registrar granted last."""
+        return self._client.expires
 
     async def begin(self) -> None:
         """Send the first REGISTER and wait for its outcome; then keep it fresh."""
-        wait = await self._once()
-        self._task = asyncio.ensure_future(self._keep(wait))
+        await self._do(self._client.start(self._now()))
+        self._task = asyncio.ensure_future(self._keep())
 
     async def unregister(self) -> None:
         """Take the binding back and stop; a registrar that does not answer does not hold us up for ever."""
-        self.stop()
-        if self.registered:
-            response = await self._send(0)
-            self._tell(False, response.status)
+        self._cancel()
+        was_registered = self.registered
+        send = self._client.stop(self._now())
+        if was_registered:
+            await self._do(send)
 
     def stop(self) -> None:
         """Stop refreshing; the binding runs out by itself."""
+        self._cancel()
+
+    def _cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
             self._task = None
 
-    async def _keep(self, wait: float) -> None:
-        while True:
-            await asyncio.sleep(wait)
-            wait = await self._once()
+    async def _keep(self) -> None:
+        while (deadline := self._client.deadline) is not None:
+            await asyncio.sleep(max(0.0, deadline - self._now()))
+            await self._do(self._client.due(self._now()))
 
-    async def _once(self) -> float:
-        """One REGISTER; seconds until the next."""
-        response = await self._send(self._wanted)
-        if response.status == 423 and (shortest := _min_expires(response)) > self._wanted:
-            self._wanted = shortest
-            response = await self._send(self._wanted)
-        if response.is_success:
-            self._failures = 0
-            self.expires = self._granted(response)
-            self._tell(True, response.status)
-            # Early enough for two more tries before the binding is gone.
-            return max(self.expires * 0.85 - 2.0, self.expires / 2, self._policy.shortest_refresh)
-        self._tell(False, response.status)
-        wait = min(self._policy.retry_first * 2.0**self._failures, self._policy.retry_longest)
-        self._failures = min(self._failures + 1, 16)
-        asked = _retry_after(response)
-        logger.warning("registration refused with %d; next try in %d s", response.status, max(wait, asked))
-        return max(wait, asked)
+    async def _do(self, send: Send | None) -> None:
+        """Send what is to be sent, and whatever its outcome asks for at once (a 423)."""
+        while send is not None:
+            if send is Send.PROBE:
+                response = await self._agent.request(
+                    "OPTIONS",
+                    self._registrar,
+                    caller=self._aor,
+                    route=self._route,
+                    authenticator=self._authenticator,
+                )
+            else:
+                response = await self._register(0 if send is Send.UNREGISTER else self._client.wanted)
+            send = self._client.answered(self._outcome(response), self._now())
+            self._tell()
 
-    async def _send(self, expires: int) -> Response:
+    async def _register(self, expires: int) -> Response:
         return await self._agent.request(
             "REGISTER",
             self._registrar,
@@ -123,7 +149,11 @@ class Registration:
             call_id=self._call_id,
             cseq=self._next_cseq,
             contact=self._our_contact,
+            answered_by=self._answered_by,
         )
+
+    def _answered_by(self, flow: Flow) -> None:
+        self.source = flow
 
     def _next_cseq(self) -> int:
         self._cseq += 1
@@ -134,36 +164,31 @@ class Registration:
             self._contact = self._agent.contact(flow, self._aor.uri.user)
         return self._contact
 
-    def _granted(self, response: Response) -> int:
-        ours = self._contact
-        try:
-            for contact in response.contacts:
-                if ours is not None and contact.uri.matches(ours.uri) and contact.expires is not None:
-                    return contact.expires
-            return response.expires if response.expires is not None else self._wanted
-        except SipError:
-            return self._wanted
+    def _outcome(self, response: Response) -> Outcome:
+        # What was malformed in the response has been set aside at the door.
+        return Outcome(
+            status=response.status,
+            granted=self._granted(response),
+            min_expires=response.min_expires or 0,
+            retry_after=float(response.retry_after or 0),
+        )
 
-    def _tell(self, registered: bool, status: int) -> None:
-        if (registered, status) == (self.registered, self.status):
+    def _granted(self, response: Response) -> int | None:
+        ours = self._contact
+        for contact in response.contacts:
+            if ours is not None and contact.uri.matches(ours.uri) and contact.expires is not None:
+                return contact.expires
+        return response.expires
+
+    def _tell(self) -> None:
+        now = (self.registered, self.status)
+        if now == self._told:
             return
-        self.registered, self.status = registered, status
+        if not self.registered:
+            logger.warning("not registered: %d", self.status)
+        self._told = now
         if self._changed is not None:
             try:
                 self._changed(self)
             except Exception:
                 logger.exception("the listener of a registration failed")
-
-
-def _min_expires(response: Response) -> int:
-    try:
-        return min(response.min_expires or 0, 86_400)
-    except SipError:
-        return 0
-
-
-def _retry_after(response: Response) -> float:
-    try:
-        return min(float(response.retry_after or 0), 3600.0)
-    except SipError:
-        return 0.0

@@ -20,6 +20,7 @@ from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request, Response
 from gateway.sip.message.uri import Uri
+from gateway.sip.requests.client import ClientRequest
 
 logger = logging.getLogger(__name__)
 
@@ -182,8 +183,12 @@ class UserAgent:
         call_id: str | None = None,
         cseq: Callable[[], int] | None = None,
         contact: Callable[[Flow], NameAddr] | None = None,
+        answered_by: Callable[[Flow], None] | None = None,
     ) -> Response:
-        """Send any request outside a dialog and wait for its final response."""
+        """Send any request outside a dialog and wait for its final response.
+
+        `contact` makes our Contact for the flow it goes to; `answered_by` is told where a response came from.
+        """
         hop = self._hop(target, route, received)
         sender = self._sender(caller).with_tag(self.token())
         number = cseq or _counter()
@@ -192,7 +197,7 @@ class UserAgent:
         if authenticator is None and credentials is not None:
             authenticator = Authenticator(credentials, self.token)
 
-        def make() -> Request:
+        def make(flow: Flow) -> Request:
             return build.request(
                 method,
                 target,
@@ -201,17 +206,21 @@ class UserAgent:
                 call_id=identifier,
                 cseq=number(),
                 route=route,
-                contact=contact(self._flow_for_contact(hop)) if contact else None,
+                contact=contact(flow) if contact else None,
                 headers=fields,
             )
 
         answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        client: ClientRequest | None = None
 
         def done(response: Response) -> None:
             if not answer.done():
                 answer.set_result(response)
+            flow = client.flow if client is not None else None
+            if answered_by is not None and flow is not None and response.status not in (408, 503):
+                answered_by(flow)
 
-        self._core.request(make, hop, done, authenticator=authenticator)
+        client = self._core.request(make, hop, done, authenticator=authenticator)
         return await answer
 
     async def register(

@@ -144,7 +144,7 @@ class UserAgentCore(Services):
 
     def request(
         self,
-        make: Callable[[], Request],
+        make: Callable[[Flow], Request],
         target: Hop,
         done: Callable[[Response], None],
         *,

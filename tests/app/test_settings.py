@@ -34,14 +34,14 @@ def test_zero_means_no_limit_to_a_call() -> None:
 
 
 def test_trunks_come_in_from_their_networks_only() -> None:
-    """A trunk without sources calls in from nowhere."""
+    """A trunk without sources is known by its account alone, or by where we are registered."""
     made = config(
         TRUNKS='[{"name": "a", "uri": "sip:a.test", "sources": ["192.0.2.10", "198.51.100.0/24"]},'
         ' {"name": "b", "uri": "sip:b.test"}]'
     )
-    (source,) = settings.trunk_sources(made)
-    assert source.name == "a"
-    assert source.networks == (ipaddress.ip_network("192.0.2.10"), ipaddress.ip_network("198.51.100.0/24"))
+    source, other = settings.trunk_accounts(made)
+    assert (source.name, other.sources, other.ha1) == ("a", (), {})
+    assert source.sources == (ipaddress.ip_network("192.0.2.10"), ipaddress.ip_network("198.51.100.0/24"))
 
 
 def test_phones_are_challenged_with_the_configured_algorithms() -> None:

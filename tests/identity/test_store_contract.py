@@ -165,7 +165,8 @@ async def test_changes_of_what_has_changed_are_refused(store: IdentityStore) -> 
     """One binding more, one less, or one that says something else: nothing is done, and the caller is told."""
     await store.put_binding(binding("sip:a@h"), NOW, 10)
     now_there = await store.bindings(AOR, NOW)
-    wrong = ([], [*now_there, binding("sip:b@h")], [replace(now_there[0], cseq=7)], [binding("sip:b@h")])
+    another = binding("sip:b@h")
+    wrong: tuple[list[Binding], ...] = ([], [*now_there, another], [replace(now_there[0], cseq=7)], [another])
     for expected in wrong:
         assert not await store.change_bindings(AOR, expected, list(now_there), [binding("sip:z@h")], NOW)
     assert await store.bindings(AOR, NOW) == now_there

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from gateway.identity.model import Binding
 from gateway.sip.dialogs.dialog import Dialog, DialogId, DialogState
 from gateway.sip.dialogs.forks import ForkedDialogs
 from gateway.sip.errors import SipSyntaxError
 from gateway.sip.message.message import Request, Response
 from gateway.sip.message.parser import parse_message
-from gateway.sip.registration.registrar import Changes, Registered, RegistrarPolicy, decide, ok_response
+from gateway.sip.registration.registrar import Changes, RegistrarPolicy, decide, ok_response
 from tests.sip.corpora import CORPORA, corpus
 
 ABBREVIATED = ("9.3_incoming_call_and_proxy_crash", "9.4_re-registration", "9.5_outgoing_call")
@@ -204,7 +205,7 @@ REGISTRATIONS = [
 
 def test_the_registrations_of_one_day_give_the_contacts_the_rfc_shows() -> None:
     """RFC 3665 section 2: register, add, query, cancel; each 200 lists what the RFC's does."""
-    bindings: tuple[Registered, ...] = ()
+    bindings: tuple[Binding, ...] = ()
     policy = RegistrarPolicy(schemes=frozenset(("sip", "sips", "mailto")))
     for flow in REGISTRATIONS:
         messages = read(flow)
@@ -213,7 +214,7 @@ def test_the_registrations_of_one_day_give_the_contacts_the_rfc_shows() -> None:
         for request, answer in pairwise(messages):
             if not isinstance(request, Request) or not isinstance(answer, Response) or not answer.is_success:
                 continue
-            changes = decide(request, bindings, policy, 0.0)
+            changes = decide(request, bindings, policy, 0.0, make=Binding)
             assert isinstance(changes, Changes)
             bindings = changes.after
             ours = ok_response(request, bindings, 0.0, to_tag="t1")
@@ -226,7 +227,7 @@ def test_path_is_stored_and_returned() -> None:
     messages = read("rfc3327/5.5.1_example-of-mechanism-in-register-transaction.yaml")
     request = max((m for m in messages if isinstance(m, Request)), key=lambda m: len(m.path))
     assert len(request.path) == 2
-    changes = decide(request, (), RegistrarPolicy(), 0.0)
+    changes = decide(request, [], RegistrarPolicy(), 0.0, make=Binding)
     assert isinstance(changes, Changes)
     assert changes.after[0].path == tuple(str(hop) for hop in request.path)
     ours = ok_response(request, changes.after, 0.0, to_tag="t1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.identity.model import Binding
 from gateway.sip.dialogs.dialog import Dialog
 from gateway.sip.locate import target_of
 from gateway.sip.message.message import Request
@@ -58,7 +59,7 @@ def test_products_can_register(name: str) -> None:
     """What the product sends is read, stored, and reachable by the binding's contact."""
     request = parse_message(f"REGISTER sip:gw.example SIP/2.0\r\n{REGISTERS[name]}Content-Length: 0\r\n\r\n".encode())
     assert isinstance(request, Request)
-    changes = decide(request, (), RegistrarPolicy(), 0.0, "udp:192.0.2.7:40123")
+    changes = decide(request, [], RegistrarPolicy(), 0.0, make=Binding, received="udp:192.0.2.7:40123")
     assert isinstance(changes, Changes)
     binding = changes.after[0]
     assert (binding.aor, binding.instance) == ("sip:alice@gw.example", INSTANCE)

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.identity.model import Binding
 from gateway.sip.errors import SipSyntaxError
 from gateway.sip.message.build import Refusal
 from gateway.sip.message.message import Request
 from gateway.sip.message.parser import parse_message
+from gateway.sip.registration import registrar
 from gateway.sip.registration.registrar import (
     OVERFLOW_REFUSE,
     Changes,
-    Registered,
     RegistrarPolicy,
     aor_of,
-    decide,
     ok_response,
-    refreshed,
 )
 
 POLICY = RegistrarPolicy()
 NOW = 1000.0
+
+
+def decide(
+    request: Request, current: Sequence[Binding], policy: RegistrarPolicy, now: float, received: str | None = None
+) -> Changes[Binding] | Refusal:
+    """The decision about the identity room's own bindings."""
+    return registrar.decide(request, current, policy, now, make=Binding, received=received)
 
 
 def register(
@@ -45,17 +52,17 @@ def register(
     return message
 
 
-def good(outcome: Changes | Refusal) -> Changes:
+def good(outcome: Changes[Binding] | Refusal) -> Changes[Binding]:
     assert isinstance(outcome, Changes), outcome
     return outcome
 
 
-def refused(outcome: Changes | Refusal) -> int:
+def refused(outcome: Changes[Binding] | Refusal) -> int:
     assert isinstance(outcome, Refusal), outcome
     return outcome.status
 
 
-def uris(bindings: tuple[Registered, ...]) -> list[str]:
+def uris(bindings: tuple[Binding, ...]) -> list[str]:
     return [binding.contact for binding in bindings]
 
 
@@ -64,14 +71,14 @@ PHONE = good(decide(register("<sip:alice@192.0.2.1>;q=0.5;expires=600"), (), POL
 
 def test_a_contact_is_added_with_all_that_is_known_of_it() -> None:
     """URI, end, Call-ID, CSeq, q, instance, reg-id, Path, source and product go into the binding."""
-    extra = "Path: <sip:p1;lr>, <sip:p2;lr>\r\nUser-Agent: Desk/1"
+    extra = "Path: <sip:p1;lr>, <sip:p2;lr>\r\nUser-Agent: Desk/1\r\nSupported: outbound"
     contact = '<sip:alice@192.0.2.1:5062;transport=tcp>;q=0.5;expires=600;+sip.instance="<urn:uuid:1>";reg-id=2'
     changes = good(decide(register(contact, cseq=7, extra=extra), (), POLICY, NOW, "tcp:192.0.2.1:40000"))
     assert (
         changes.put
         == changes.after
         == (
-            Registered(
+            Binding(
                 "sip:alice@gw.example",
                 "sip:alice@192.0.2.1:5062;transport=tcp",
                 NOW + 600,
@@ -168,11 +175,29 @@ def test_numbers_must_rise_within_one_call_id() -> None:
 def test_a_flow_that_comes_back_replaces_its_old_contact() -> None:
     """Same instance and reg-id, other URI: one binding (RFC 5626 section 6), so reloads leave nothing behind."""
     tail = ';+sip.instance="<urn:uuid:1>";reg-id=1'
-    old = good(decide(register(f"<sip:a1@h.invalid>{tail}"), (), POLICY, NOW)).after
-    changes = good(decide(register(f"<sip:a2@h.invalid>{tail}", call_id="c2"), old, POLICY, NOW + 1))
+    knows = "Supported: path, Outbound"
+    old = good(decide(register(f"<sip:a1@h.invalid>{tail}", extra=knows), (), POLICY, NOW)).after
+    again = register(f"<sip:a2@h.invalid>{tail}", call_id="c2", extra=knows)
+    changes = good(decide(again, old, POLICY, NOW + 1))
     assert (uris(changes.removed), uris(changes.after)) == (["sip:a1@h.invalid"], ["sip:a2@h.invalid"])
-    other = good(decide(register(f"<sip:a3@h.invalid>{tail[:-1]}2", call_id="c3"), old, POLICY, NOW + 1))
-    assert len(other.after) == 2
+    second = register(f"<sip:a3@h.invalid>{tail[:-1]}2", call_id="c3", extra=knows)
+    assert len(good(decide(second, old, POLICY, NOW + 1)).after) == 2
+
+
+def test_two_contacts_of_one_instance_without_reg_id_stay_two() -> None:
+    """Only instance and reg-id together are a flow (finding S22)."""
+    tail = ';+sip.instance="<urn:uuid:1>"'
+    two = register(f"<sip:a@192.0.2.1>{tail}", f"<sip:a@192.0.2.1;transport=tcp>{tail}", extra="Supported: outbound")
+    assert len(good(decide(two, (), POLICY, NOW)).after) == 2
+
+
+def test_reg_id_counts_only_with_supported_outbound() -> None:
+    """Who does not know RFC 5626 means nothing by it (section 6): the older contact stays."""
+    tail = ';+sip.instance="<urn:uuid:1>";reg-id=1'
+    old = good(decide(register(f"<sip:a1@h.invalid>{tail}"), (), POLICY, NOW)).after
+    assert old[0].reg_id is None
+    changes = good(decide(register(f"<sip:a2@h.invalid>{tail}", call_id="c2"), old, POLICY, NOW))
+    assert len(changes.after) == 2
 
 
 def test_reg_id_without_instance_means_nothing() -> None:
@@ -183,7 +208,7 @@ def test_reg_id_without_instance_means_nothing() -> None:
 def test_one_contact_too_many_drops_the_stalest_or_is_refused() -> None:
     """The policy decides; what this request brings is never what is dropped."""
     policy = RegistrarPolicy(max_contacts=2)
-    bindings: tuple[Registered, ...] = ()
+    bindings: tuple[Binding, ...] = ()
     for index in range(3):
         bindings = good(decide(register(f"<sip:a{index}@h>", cseq=index + 1), bindings, policy, NOW + index)).after
     assert uris(bindings) == ["sip:a1@h", "sip:a2@h"]
@@ -228,7 +253,8 @@ def test_a_contact_that_points_here_is_403() -> None:
 def test_the_200_lists_live_bindings_with_the_time_left() -> None:
     """Contact, q, expires, instance and reg-id; what has expired is not there."""
     tail = ';+sip.instance="<urn:uuid:1>";reg-id=1;expires=120'
-    after = good(decide(register(f"<sip:b@h;x=1>{tail}", cseq=2), PHONE, POLICY, NOW)).after
+    knows = "Supported: outbound"
+    after = good(decide(register(f"<sip:b@h;x=1>{tail}", cseq=2, extra=knows), PHONE, POLICY, NOW)).after
     request = register(extra="Supported: path, outbound\r\nPath: <sip:p;lr>")
     answer = parse_message(ok_response(request, after, NOW + 20.4, to_tag="t1").write())
     first, second = answer.contacts
@@ -243,11 +269,6 @@ def test_the_200_lists_live_bindings_with_the_time_left() -> None:
     assert plain.headers.get("Date") == "x"
 
 
-def test_a_binding_can_be_kept_alive_from_outside() -> None:
-    """A connection that stays open renews its binding."""
-    assert refreshed(PHONE[0], NOW, 30).expires_at == NOW + 30
-
-
 CONTACTS = st.sampled_from(
     ["<sip:a@h>", "<sip:b@h>;expires=0", "<sip:c@h>;q=0.1", "<sip:a@h;x=1>;expires=100", "*", "<tel:+1>", "x", ""]
 )
@@ -257,7 +278,7 @@ CONTACTS = st.sampled_from(
 def test_any_order_of_requests_leaves_sane_bindings(steps: list[tuple[list[str], int, bool]]) -> None:
     """Bindings never exceed the cap, never hold two equivalent contacts, and every refusal leaves them alone."""
     policy = RegistrarPolicy(max_contacts=2)
-    bindings: tuple[Registered, ...] = ()
+    bindings: tuple[Binding, ...] = ()
     for contacts, cseq, zero in steps:
         try:
             outcome = decide(register(*contacts, cseq=cseq, extra="Expires: 0" if zero else ""), bindings, policy, NOW)

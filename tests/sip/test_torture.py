@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.identity.model import Binding
 from gateway.sip.errors import SipSyntaxError
 from gateway.sip.locate import forward_limit
 from gateway.sip.message.build import Refusal, error_response, response
@@ -176,7 +177,7 @@ def test_esc01_escapes_are_undone_in_the_user_only() -> None:
 
 def test_escnull_two_bindings_stay_apart() -> None:
     """3.1.1.4: %00 is neither an end nor nothing."""
-    changes = decide(read("escnull"), (), RegistrarPolicy(), 0.0)
+    changes = decide(read("escnull"), [], RegistrarPolicy(), 0.0, make=Binding)
     assert isinstance(changes, Changes)
     assert changes.aor == "sip:null-%00-null@example.com"
     assert [b.contact for b in changes.after] == ["sip:%00@host5.example.com", "sip:%00%00@host5.example.com"]
@@ -252,7 +253,7 @@ def test_baddate_the_date_is_not_ours_to_judge() -> None:
 def test_regbadct_is_refused_by_the_registrar() -> None:
     """3.1.2.13: a URI with headers must stand in brackets."""
     with pytest.raises(SipSyntaxError) as caught:
-        decide(read("regbadct"), (), RegistrarPolicy(), 0.0)
+        decide(read("regbadct"), [], RegistrarPolicy(), 0.0, make=Binding)
     assert (caught.value.status, caught.value.header) == (400, "Contact")
 
 
@@ -265,7 +266,7 @@ def test_unksm2_foreign_schemes_are_read_and_not_registered() -> None:
     """3.3.4: the To of a REGISTER names nobody here."""
     request = read("unksm2")
     assert (request.to.uri.scheme, request.from_.uri.scheme) == ("isbn", "http")
-    refusal = decide(request, (), RegistrarPolicy(), 0.0)
+    refusal = decide(request, [], RegistrarPolicy(), 0.0, make=Binding)
     assert isinstance(refusal, Refusal)
     assert refusal.status == 404
 
@@ -305,7 +306,7 @@ def test_cparam01_and_cparam02_unknown_parameters_are_kept() -> None:
 def test_regescrt_a_contact_keeps_its_escaped_header() -> None:
     """3.3.14: the Route in the contact is for later requests, not for this one."""
     request = read("regescrt")
-    changes = decide(request, (), RegistrarPolicy(), 0.0)
+    changes = decide(request, [], RegistrarPolicy(), 0.0, make=Binding)
     assert isinstance(changes, Changes)
     assert changes.after[0].contact == "sip:user@example.com?Route=%3Csip:sip.example.com%3E"
     assert request.route == ()

@@ -150,10 +150,14 @@ class OutgoingSession(InviteSession):
             self._alarm = self.core.at(self.core.now() + self._timeout, self._no_answer, self)
         self._client.begin(self._target)
 
-    def _make(self) -> Request:
+    def _make(self, flow: Flow) -> Request:
         """The INVITE with the next CSeq; a retry after a challenge or 422 is a new request (RFC 3261 22.2)."""
         self._cseq += 1
         headers = self.request.headers.with_("CSeq", f"{self._cseq} INVITE")
+        if (contact := self.request.contact) is not None:
+            # Which of our addresses a peer given by name can reach is known only now that its own is.
+            uri = contact.uri
+            headers = headers.with_("Contact", self.core.contact(flow, uri.user, secure=uri.scheme == "sips"))
         headers = headers.without("Session-Expires", "Min-SE")
         for name, value in self.timer.request_headers():
             headers = headers.add(name, value)

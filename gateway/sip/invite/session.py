@@ -291,7 +291,7 @@ class InviteSession:
         """Begin a request in the dialog; `done` gets its final response, at once where it cannot be sent."""
         fields = (*headers, *self.core.request_fields())
 
-        def make() -> Request:
+        def make(flow: Flow) -> Request:
             return dialog.request(method, headers=fields, body=body, content_type=content_type)
 
         def answered(response: Response) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
 from typing import Generic, Protocol, TypeVar
 
 from gateway.sip.errors import SipSyntaxError
@@ -270,8 +269,7 @@ class _Update(Generic[B]):
         return [
             binding
             for binding, its_uri in self._live
-            if its_uri.matches(uri)
-            or (reg_id is not None and (binding.instance, binding.reg_id) == (instance, reg_id))
+            if its_uri.matches(uri) or (reg_id is not None and (binding.instance, binding.reg_id) == (instance, reg_id))
         ]
 
 

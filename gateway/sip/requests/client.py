@@ -20,7 +20,8 @@ MAX_CHALLENGES = 4
 class ClientRequest:
     """Sends what `make` builds to the first of `hops` that answers, once `begin` is called.
 
-    `make` is called for every try, so that each has a CSeq of its own. `done` gets the final response, always:
+    `make` is called for every try with the flow it goes to, so that each has a CSeq of its own and names the Contact
+    that a peer there can reach. `done` gets the final response, always:
     silence and a broken transport count as 408 and 503 (RFC 3261 8.1.3.1), a 2xx that cannot be read as 502.
     For an INVITE `done` gets every 2xx that comes, and `provisional` each 1xx. `retried` is called before every try
     but the first.
@@ -49,7 +50,7 @@ class ClientRequest:
     def __init__(
         self,
         core: Core,
-        make: Callable[[], Request],
+        make: Callable[[Flow], Request],
         done: Callable[[Response], None],
         *,
         owner: DialogUsage | None = None,
@@ -177,7 +178,7 @@ class ClientRequest:
         if self.transaction is not None and self._retried is not None:
             self._retried()
         try:
-            request = self._make()
+            request = self._make(flow)
             if self.authenticator is not None:
                 request = self.authenticator.authorize(request, flow)
             transaction = self._core.send_request(request, flow)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.access.register import RegisterService
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.memory import MemoryStore
 from gateway.identity.model import Binding, User
 from gateway.identity.store import StoreError
-from gateway.legs.registrar import Registrar
 from gateway.sip.flow import Flow
 from gateway.sip.invite import events
 from gateway.sip.message.message import Request
@@ -34,7 +34,7 @@ class Desk:
         self.now = 1_000_000.0
         self.store = store or MemoryStore()
         identity = IdentityMap([User("1001", sip=True)], [], REALM)
-        self.registrar = Registrar(identity, self.store, policy or RegistrarPolicy(), lambda: self.now)
+        self.registrar = RegisterService(identity, self.store, policy or RegistrarPolicy(), lambda: self.now)
         self._cseq = 0
 
     async def sent(self, *contacts: str, expires: int | None = 300, call_id: str = "c") -> events.Reply:

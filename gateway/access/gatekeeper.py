@@ -1,25 +1,22 @@
-"""Who may speak SIP to us: digest authentication against the identity store, and the registrar's bindings."""
+"""Who may speak SIP to us: a trunk by its address or account, a user by digest against the identity store."""
 
 from __future__ import annotations
 
-import ipaddress
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
 from gateway.identity.mapping import IdentityMap
-from gateway.identity.model import Binding, User
+from gateway.identity.model import User
 from gateway.identity.store import IdentityStore, StoreError
 from gateway.sip.auth.server import DigestServer, Verdict
-from gateway.sip.errors import SipSyntaxError
 from gateway.sip.flow import Flow
 from gateway.sip.invite import events
-from gateway.sip.message.build import Refusal
 from gateway.sip.message.message import Request
 from gateway.sip.message.uri import Uri
-from gateway.sip.registration import registrar
 
 log = structlog.get_logger(__name__)
 
@@ -27,15 +24,17 @@ TRUNK = "trunk:"
 """Prefix of the identity of a trunk, which no user id can have."""
 
 
-@dataclass(frozen=True, slots=True)
-class TrunkSource:
-    """Networks a trunk's calls come from; they need no digest."""
+class TrunkDirectory(Protocol):
+    """What the gatekeeper asks about trunks (gateway.accounts.trunks)."""
 
-    name: str
-    networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
+    def by_source(self, source: Flow) -> str | None:
+        """The trunk whose calls come from there without digest, None for no trunk."""
+
+    def by_username(self, username: str) -> tuple[str, Mapping[str, str]] | None:
+        """The trunk that signs its calls with this account, and HA1 by algorithm; None for no trunk."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LockOut:
     """Wrong passwords a source address may send before it has to wait."""
 
@@ -75,7 +74,7 @@ class Gatekeeper:
         store: IdentityStore,
         digest: DigestServer,
         domains: Collection[str],
-        trunks: Sequence[TrunkSource],
+        trunks: TrunkDirectory,
         clock: Callable[[], float],
         random: Callable[[int], bytes],
         lock_out: LockOut | None = None,
@@ -84,7 +83,7 @@ class Gatekeeper:
         self._store = store
         self._digest = digest
         self._domains = frozenset(domain.lower() for domain in domains)
-        self._trunks = tuple(trunks)
+        self._trunks = trunks
         self._clock = clock
         self._random = random
         self._guesses = Guesses(lock_out or LockOut())
@@ -96,10 +95,12 @@ class Gatekeeper:
         """
         if request.method == "OPTIONS":
             return events.Accepted(None)
-        if request.method != "REGISTER" and (trunk := self._trunk_of(source.host)) is not None:
+        trunk = self._trunks.by_source(source)
+        if request.method != "REGISTER" and trunk is not None:
             return events.Accepted(TRUNK + trunk)
         now = self._clock()
-        if self._guesses.locked(source.host, now):
+        # A trunk's address is never locked: its calls would stay out for the mistake of one phone behind it.
+        if trunk is None and self._guesses.locked(source.host, now):
             return events.Refused(403, "Too many wrong passwords")
         try:
             return await self._by_digest(request, source, now)
@@ -113,13 +114,17 @@ class Gatekeeper:
         # A flood of made-up credentials must not reach the store.
         earned = mine is not None and self._digest.gave(mine.get("nonce"), source.host)
         name = mine.get("username") if mine is not None and earned else None
-        known = await self._store.credential(name, realm) if name else None
-        checked = self._digest.check(
-            request, lambda *_: known.ha1 if known is not None else None, now, source=source.host
-        )
+        account = self._trunks.by_username(name) if name and self._may_be_trunk(request, name) else None
+        known = None
+        if account is not None:
+            known = account[1]
+        elif name is not None:
+            credential = await self._store.credential(name, realm)
+            known = credential.ha1 if credential is not None else None
+        checked = self._digest.check(request, lambda *_: known, now, source=source.host)
         if checked.verdict is Verdict.OK and checked.username is not None:
             self._guesses.succeeded(source.host)
-            return self._as_claimed(request, checked.username)
+            return events.Accepted(TRUNK + account[0]) if account else self._as_claimed(request, checked.username)
         if checked.verdict is Verdict.MALFORMED:
             return events.Refused(400, "Credentials cannot be read")
         if checked.verdict is Verdict.WRONG:
@@ -144,94 +149,7 @@ class Gatekeeper:
             return self._identity.find(uri.user)
         return self._identity.find(str(uri))
 
-    def _trunk_of(self, host: str) -> str | None:
-        if not self._trunks:
-            return None
-        address = ipaddress.ip_address(host)
-        for trunk in self._trunks:
-            if any(address.version == network.version and address in network for network in trunk.networks):
-                return trunk.name
-        return None
-
-
-class Registrar:
-    """Answers REGISTER from the identity store; who may register what is the Gatekeeper's business."""
-
-    def __init__(
-        self,
-        identity: IdentityMap,
-        store: IdentityStore,
-        policy: registrar.RegistrarPolicy,
-        wall_clock: Callable[[], float],
-    ) -> None:
-        self._identity = identity
-        self._store = store
-        self._policy = policy
-        self._wall_clock = wall_clock
-
-    async def register(self, request: Request, source: Flow, identity: str | None) -> events.Reply:
-        """Add, refresh, remove or list bindings (RFC 3261 section 10.3)."""
-        user = self._identity.by_id(identity) if identity is not None else None
-        if user is None:
-            return events.Reply(403)
-        try:
-            return await self._answer(request, source, self._identity.aor(user))
-        except StoreError as error:
-            log.error("registration failed", user=identity, reason=str(error))
-            return events.Reply(503)
-
-    async def _answer(self, request: Request, source: Flow, aor: str) -> events.Reply:
-        now = self._wall_clock()
-        current = {binding.contact: binding for binding in await self._store.bindings(aor, now)}
-        registered = [_registered(binding) for binding in current.values()]
-        try:
-            changes = registrar.decide(request, registered, self._policy, now, str(source))
-        except SipSyntaxError as error:
-            return events.Reply(error.status or 400, "Bad Contact")
-        if isinstance(changes, Refusal):
-            headers = tuple((name, str(value)) for name, value in changes.headers)
-            return events.Reply(changes.status, changes.reason or None, headers)
-        for gone in changes.removed:
-            await self._store.remove_binding(aor, gone.contact)
-        for fresh in changes.put:
-            known = current.get(fresh.contact)
-            binding = _binding(fresh, aor, known.codecs if known is not None else ())
-            await self._store.put_binding(binding, now, self._policy.max_contacts)
-        if not changes.is_query:
-            log.info("registered", aor=aor, contacts=len(changes.after), source=str(source))
-        answer = registrar.ok_response(request, changes.after, now, to_tag="-")
-        wanted = ("contact", "path", "require")
-        return events.Reply(200, None, tuple((n, v) for n, v in answer.headers if n.lower() in wanted))
-
-
-def _registered(binding: Binding) -> registrar.Registered:
-    return registrar.Registered(
-        binding.aor,
-        binding.contact,
-        binding.expires_at,
-        binding.call_id,
-        binding.cseq,
-        binding.q,
-        binding.instance,
-        binding.reg_id,
-        binding.path,
-        binding.received,
-        binding.user_agent,
-    )
-
-
-def _binding(fresh: registrar.Registered, aor: str, codecs: tuple[str, ...]) -> Binding:
-    return Binding(
-        aor,
-        fresh.contact,
-        fresh.expires_at,
-        fresh.call_id,
-        fresh.cseq,
-        fresh.q,
-        fresh.instance,
-        fresh.reg_id,
-        fresh.path,
-        fresh.received,
-        fresh.user_agent,
-        codecs,
-    )
+    def _may_be_trunk(self, request: Request, username: str) -> bool:
+        """Whether credentials may be a trunk's: no trunk registers here, and a user of that name speaks for itself."""
+        user = self._identity.by_id(username)
+        return request.method != "REGISTER" and (user is None or self._meant(request.from_.uri) is not user)

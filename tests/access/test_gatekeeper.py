@@ -7,12 +7,14 @@ import ipaddress
 
 import pytest
 
+from gateway.access.gatekeeper import Gatekeeper, LockOut
+from gateway.access.register import RegisterService
+from gateway.accounts.trunks import TrunkAccount, Trunks
 from gateway.identity import passwords
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.memory import MemoryStore
 from gateway.identity.model import Credential, User
 from gateway.identity.store import StoreError
-from gateway.legs.registrar import Gatekeeper, LockOut, Registrar, TrunkSource
 from gateway.sip.auth.server import DigestInput, DigestServer, response_of
 from gateway.sip.flow import Flow
 from gateway.sip.invite import events
@@ -25,6 +27,7 @@ PHONE = Flow("udp", "192.0.2.7", 5060)
 OTHER = Flow("udp", "198.51.100.9", 5060)
 TRUNK = Flow("udp", "203.0.113.5", 5060)
 PASSWORD = "correct horse"
+TRUNK_PASSWORD = "battery staple"
 
 
 class BrokenStore(MemoryStore):
@@ -42,12 +45,24 @@ class Door:
         self.now = 1_000_000.0
         self.store = store or MemoryStore()
         self.identity = IdentityMap(users, [], REALM)
+        self.trunks = Trunks(
+            [
+                TrunkAccount(name="provider", sources=(ipaddress.ip_network("203.0.113.0/29"),)),
+                TrunkAccount(
+                    name="office",
+                    username="gateway",
+                    ha1=passwords.ha1("gateway", REALM, TRUNK_PASSWORD),
+                    admits_registered=True,
+                ),
+                TrunkAccount(name="twin", username="1002", ha1=passwords.ha1("1002", REALM, TRUNK_PASSWORD)),
+            ]
+        )
         self.keeper = Gatekeeper(
             self.identity,
             self.store,
             DigestServer(REALM, bytes(32), ("MD5",)),
             [REALM, "192.0.2.1"],
-            [TrunkSource("provider", (ipaddress.ip_network("203.0.113.0/29"),))],
+            self.trunks,
             lambda: self.now,
             lambda count: bytes(count),
             LockOut(failures=3, seconds=60),
@@ -62,6 +77,7 @@ class Door:
         return await self.keeper.authenticate(request, source)
 
     async def nonce(self, source: Flow = PHONE) -> str:
+        self.now += 0.02
         verdict = await self.asked(request("REGISTER"), source)
         assert isinstance(verdict, events.Refused)
         return str(verdict.headers[0][1]).partition('nonce="')[2].partition('"')[0]
@@ -157,6 +173,52 @@ async def test_a_trunk_is_known_by_its_address_and_registers_nothing() -> None:
     assert status(await door.asked(request("INVITE"), OTHER)) == 401
 
 
+async def test_a_trunk_that_signs_its_calls_is_checked_against_its_own_account() -> None:
+    """Finding I5: the account we have there is what it signs with; whatever its From says, the call is the trunk's."""
+    door = await Door().opened()
+    for sender, host in (("2001", "pbx.test"), ("1001", REALM)):
+        verdict = await door.signed("INVITE", "gateway", OTHER, password=TRUNK_PASSWORD, sender=sender, host=host)
+        assert verdict == events.Accepted("trunk:office")
+    assert status(await door.signed("INVITE", "gateway", OTHER, password="wrong")) == 401
+    assert status(await door.signed("REGISTER", "gateway", OTHER, password=TRUNK_PASSWORD)) == 401
+
+
+async def test_a_user_with_a_trunks_user_name_is_still_the_user() -> None:
+    """From tells them apart; each is checked with its own secret."""
+    door = await Door().opened()
+    assert await door.signed("INVITE", "1002", sender="1002") == events.Accepted("1002")
+    assert status(await door.signed("INVITE", "1002", sender="1002", password=TRUNK_PASSWORD)) == 401
+    from_pbx = await door.signed("INVITE", "1002", sender="77", host="pbx.test", password=TRUNK_PASSWORD)
+    assert from_pbx == events.Accepted("trunk:twin")
+
+
+async def test_a_trunks_address_is_never_locked_out() -> None:
+    """Wrong passwords of a phone behind it, or its own, keep none of its calls out (finding I5)."""
+    door = await Door().opened()
+    for guess in range(10):
+        assert status(await door.signed("REGISTER", "1001", TRUNK, password=str(guess))) == 401
+    assert await door.asked(request("INVITE"), TRUNK) == events.Accepted("trunk:provider")
+    assert status(await door.signed("REGISTER", "1001", TRUNK)) == 200
+
+
+async def test_where_we_are_registered_calls_come_in_as_long_as_we_are() -> None:
+    """Finding S25: `register: true` is what makes the trunk's calls known; unregistered they need a digest again."""
+    door = await Door().opened()
+    assert status(await door.asked(request("INVITE"), OTHER)) == 401
+    door.trunks.registered("office", [OTHER.host])
+    assert await door.asked(request("INVITE"), OTHER) == events.Accepted("trunk:office")
+    assert status(await door.asked(request("INVITE"), PHONE)) == 401
+    door.trunks.registered("office", [])
+    assert status(await door.asked(request("INVITE"), OTHER)) == 401
+
+
+async def test_only_a_trunk_that_may_is_known_by_its_registrar() -> None:
+    """A trunk without `register` is known by `sources` and by its account alone."""
+    door = await Door().opened()
+    door.trunks.registered("provider", [OTHER.host])
+    assert status(await door.asked(request("INVITE"), OTHER)) == 401
+
+
 async def test_credentials_of_one_method_are_no_good_for_another() -> None:
     """What signed a REGISTER signs no INVITE (RFC 7616 section 3.4.3)."""
     door = await Door().opened()
@@ -223,7 +285,9 @@ async def test_made_up_credentials_do_not_reach_the_store() -> None:
 async def test_several_contacts_of_one_register_all_belong_to_the_user() -> None:
     """Whatever stands in Contact is bound to the account that signed, and the answer lists it."""
     door = await Door().opened()
-    registrar = Registrar(door.identity, door.store, RegistrarPolicy(domains=frozenset({REALM})), lambda: door.now)
+    registrar = RegisterService(
+        door.identity, door.store, RegistrarPolicy(domains=frozenset({REALM})), lambda: door.now
+    )
     asked = request("REGISTER")
     two = asked.with_headers(asked.headers.add("Contact", "<sip:1002@192.0.2.8>"))
     reply = await registrar.register(two, PHONE, "1001")
@@ -239,6 +303,6 @@ async def test_several_contacts_of_one_register_all_belong_to_the_user() -> None
 async def test_who_is_nobody_registers_nothing() -> None:
     """A trunk or an anonymous peer that was let in has no address of record."""
     door = await Door().opened()
-    registrar = Registrar(door.identity, door.store, RegistrarPolicy(), lambda: door.now)
+    registrar = RegisterService(door.identity, door.store, RegistrarPolicy(), lambda: door.now)
     for identity in (None, "trunk:provider", "nobody"):
         assert (await registrar.register(request("REGISTER"), PHONE, identity)).status == 403

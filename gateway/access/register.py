@@ -1,0 +1,106 @@
+"""The register service: REGISTER against the identity store, each request one atomic step (RFC 3261 10.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import structlog
+
+from gateway.identity.mapping import IdentityMap
+from gateway.identity.model import Binding
+from gateway.identity.store import IdentityStore, StoreError
+from gateway.sip.errors import SipSyntaxError
+from gateway.sip.flow import Flow
+from gateway.sip.invite import events
+from gateway.sip.message.build import Refusal
+from gateway.sip.message.message import Request
+from gateway.sip.registration.registrar import Changes, RegistrarPolicy, decide, ok_response
+
+log = structlog.get_logger(__name__)
+
+ATTEMPTS = 5
+"""How often a REGISTER is decided again because another one of the same address was quicker."""
+_ANSWERED = frozenset(("contact", "path", "require"))
+
+
+class RegisterService:
+    """Answers REGISTER from the identity store; who may register what is the Gatekeeper's business."""
+
+    def __init__(
+        self,
+        identity: IdentityMap,
+        store: IdentityStore,
+        policy: RegistrarPolicy,
+        wall_clock: Callable[[], float],
+    ) -> None:
+        self._identity = identity
+        self._store = store
+        self._policy = policy
+        self._wall_clock = wall_clock
+
+    async def register(self, request: Request, source: Flow, identity: str | None) -> events.Reply:
+        """Add, refresh, remove or list bindings (RFC 3261 section 10.3)."""
+        user = self._identity.by_id(identity) if identity is not None else None
+        if user is None:
+            return events.Reply(403)
+        try:
+            return await self._answer(request, source, self._identity.aor(user))
+        except SipSyntaxError as error:
+            return events.Reply(error.status or 400, "Bad Contact")
+        except StoreError as error:
+            log.error("registration failed", user=identity, reason=str(error))
+            return events.Reply(503)
+
+    async def _answer(self, request: Request, source: Flow, aor: str) -> events.Reply:
+        for _ in range(ATTEMPTS):
+            now = self._wall_clock()
+            current = await self._store.bindings(aor, now)
+            make = partial(_binding, aor, {binding.contact: binding.codecs for binding in current})
+            changes = decide(request, current, self._policy, now, make=make, received=str(source))
+            if isinstance(changes, Refusal):
+                headers = tuple((name, str(value)) for name, value in changes.headers)
+                return events.Reply(changes.status, changes.reason or None, headers)
+            if changes.is_query or await self._store.change_bindings(aor, current, changes.removed, changes.put, now):
+                return self._done(request, source, changes, now)
+        log.warning("registrations of one address overtook each other", aor=aor)
+        return events.Reply(503)
+
+    def _done(self, request: Request, source: Flow, changes: Changes[Binding], now: float) -> events.Reply:
+        if not changes.is_query:
+            log.info("registered", aor=changes.aor, contacts=len(changes.after), source=str(source))
+        answer = ok_response(request, changes.after, now, to_tag="-")
+        return events.Reply(200, None, tuple((n, v) for n, v in answer.headers if n.lower() in _ANSWERED))
+
+
+def _binding(
+    own_aor: str,
+    codecs: dict[str, tuple[str, ...]],
+    *,
+    aor: str,
+    contact: str,
+    expires_at: float,
+    call_id: str,
+    cseq: int,
+    q: float,
+    instance: str | None,
+    reg_id: int | None,
+    path: tuple[str, ...],
+    received: str | None,
+    user_agent: str,
+) -> Binding:
+    """A binding under the identity room's own address; what its contact was known to prefer is kept."""
+    return Binding(
+        aor=own_aor,
+        contact=contact,
+        expires_at=expires_at,
+        call_id=call_id,
+        cseq=cseq,
+        q=q,
+        instance=instance,
+        reg_id=reg_id,
+        path=path,
+        received=received,
+        user_agent=user_agent,
+        codecs=codecs.get(contact, ()),
+    )

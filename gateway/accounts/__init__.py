@@ -1,0 +1,1 @@
+"""Accounts at other servers: credentials, registration, and whose call an INVITE is."""

@@ -1,0 +1,73 @@
+"""Trunks as accounts: where their calls come from, what they sign with, and where we are registered with them."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from gateway.sip.flow import Flow
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+REMEMBERED_SOURCES = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrunkAccount:
+    """One trunk, as far as it concerns who calls."""
+
+    name: str
+    sources: tuple[Network, ...] = ()
+    """Networks its calls come from; they need no digest."""
+    username: str | None = None
+    """The account at the trunk; where the trunk signs its calls to us, it signs them with the same."""
+    ha1: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """HA1 of that account in our realm, by algorithm; empty where the trunk has no password."""
+    admits_registered: bool = False
+    """Whether calls from where the trunk's registrar is are the trunk's, as long as we are registered there."""
+
+
+class Trunks:
+    """Tells whose call comes in: by source, by the registrar we are registered at, by account."""
+
+    def __init__(self, accounts: Iterable[TrunkAccount]) -> None:
+        self._accounts = tuple(accounts)
+        self._by_username = {one.username: one for one in self._accounts if one.username is not None and one.ha1}
+        self._admitting = {one.name for one in self._accounts if one.admits_registered}
+        self._registered: dict[str, frozenset[str]] = {}
+        self._known: OrderedDict[str, str | None] = OrderedDict()
+
+    def registered(self, trunk: str, hosts: Iterable[str]) -> None:
+        """We are registered at `trunk`, whose registrar answers at these addresses; none: not any more."""
+        self._registered[trunk] = frozenset(hosts)
+
+    def by_source(self, source: Flow) -> str | None:
+        """The trunk whose calls come from there without digest: `sources` first, then where we are registered."""
+        host = source.host
+        if host not in self._known:
+            self._known[host] = self._named(host)
+            if len(self._known) > REMEMBERED_SOURCES:
+                self._known.popitem(last=False)
+        named = self._known[host]
+        if named is not None:
+            return named
+        return next(
+            (name for name, hosts in self._registered.items() if name in self._admitting and host in hosts), None
+        )
+
+    def _named(self, host: str) -> str | None:
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            return None
+        for account in self._accounts:
+            if any(address.version == network.version and address in network for network in account.sources):
+                return account.name
+        return None
+
+    def by_username(self, username: str) -> tuple[str, Mapping[str, str]] | None:
+        """The trunk that signs with this account, and its HA1 by algorithm."""
+        account = self._by_username.get(username)
+        return (account.name, account.ha1) if account is not None else None
