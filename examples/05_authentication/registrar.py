@@ -29,7 +29,7 @@ class Registrar:
         if checked.verdict is Verdict.OK:
             return net.Accepted(checked.username)
         self.challenged += 1
-        challenges = self.digest.challenges(time.time(), stale=checked.stale, source=source.host)
+        challenges = self.digest.challenges(time.time(), stale=checked.stale, salt=os.urandom(2), source=source.host)
         return net.Refused(401, headers=tuple(("WWW-Authenticate", str(value)) for value in challenges))
 
     def invited(self, session: net.IncomingSession, identity: str | None) -> None:

@@ -28,7 +28,9 @@ _HASHES: Mapping[str, Callable[[bytes], str]] = {
 PREFERENCE = ("SHA-512-256", "SHA-256", "MD5")
 """Algorithms that we know, the strongest first."""
 
-_SALT = 3
+_STAMP = 6
+"""Octets of a nonce that are its time stamp in ms."""
+_SALT = 2
 """Octets of a nonce that keep two of one moment apart."""
 _SEAL = 10
 """Octets of a nonce's HMAC."""
@@ -113,7 +115,7 @@ class Nonces:
 
     def make(self, now: float, salt: bytes = b"", source: str = "") -> str:
         """A nonce of `now` (seconds, the same clock as `issued_at`); `salt` keeps two of one moment apart."""
-        stamp = int(now * 100).to_bytes(5, "big") + salt[:_SALT].ljust(_SALT, b"\0")
+        stamp = int(now * 1000).to_bytes(_STAMP, "big") + salt[:_SALT].ljust(_SALT, b"\0")
         return base64.urlsafe_b64encode(stamp + self._seal(stamp, source)).decode()
 
     def issued_at(self, nonce: str, source: str = "") -> float | None:
@@ -124,8 +126,8 @@ class Nonces:
             whole = base64.b64decode(nonce, b"-_", validate=True)
         except ValueError:
             return None
-        stamp = whole[: 5 + _SALT]
-        return _time_of(nonce) if hmac.compare_digest(whole[5 + _SALT :], self._seal(stamp, source)) else None
+        stamp = whole[: _STAMP + _SALT]
+        return _time_of(nonce) if hmac.compare_digest(whole[_STAMP + _SALT :], self._seal(stamp, source)) else None
 
     def _seal(self, stamp: bytes, source: str) -> bytes:
         text = b"\0".join((stamp, self.realm.encode(), source.encode()))
@@ -134,7 +136,7 @@ class Nonces:
 
 def _time_of(nonce: str) -> float:
     """The time stamp of a nonce that is known to be ours."""
-    return int.from_bytes(base64.urlsafe_b64decode(nonce)[:5], "big") / 100
+    return int.from_bytes(base64.urlsafe_b64decode(nonce)[:_STAMP], "big") / 1000
 
 
 class Verdict(Enum):
