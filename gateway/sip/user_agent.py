@@ -314,7 +314,8 @@ class UserAgentCore(Services):
         self._answering(request, usage, deliver)
 
     def _admitted(self, request: ServerRequest, identity: str | None) -> None:
-        if identity is not None:
+        # Whom the application lets in it answers in full; only a question that anybody may ask proves nothing.
+        if identity is not None or request.request.method != "OPTIONS":
             self.stack.proven(request.transaction, self.now())
         refusal = inspect_request(request.request, self._can)
         handler = self._handlers.get(request.request.method)

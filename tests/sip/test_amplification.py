@@ -192,6 +192,16 @@ def test_a_proven_source_gets_whole_answers_however_short_its_question() -> None
     assert wary.bytes_out > wary.bytes_in
 
 
+def test_a_call_that_is_let_in_without_a_name_gets_whole_answers() -> None:
+    """A 200 to INVITE without its Record-Route or body would be worse than none; only OPTIONS is cut short."""
+    wary = Wary("gateway.example", ("MD5",))
+    wary.node.verdict = lambda request, source: Accepted(None)
+    wary.node.on_call = lambda session, log: session.answer(b"v=0\r\n")  # type: ignore[attr-defined]
+    wary.feed(request("INVITE", extra="Contact: <sip:a@10.0.0.1>\r\nRecord-Route: <sip:p;lr>"))
+    [answer] = wary.answers
+    assert (answer.status, len(answer.record_route), answer.body) == (200, 1, b"v=0\r\n")
+
+
 def test_a_proof_is_of_one_port_and_ends() -> None:
     """Another port of the same address has proved nothing; after `proof_lifetime` nor has the first."""
     proofs = Proofs(AdmissionLimits(proof_lifetime=10.0, proven=2))
