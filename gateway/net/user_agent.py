@@ -111,12 +111,14 @@ class UserAgent:
         credentials: Credentials | None = None,
         timeout: float = 0.0,
         max_forwards: int = build.MAX_FORWARDS,
+        identity: str | None = None,
     ) -> OutgoingSession:
-        """Call `target` (the Request-URI); outcomes are events of the session.
+        """Call `target` (the Request-URI); outcomes are events of the session. Without `body` it asks for an offer.
 
         `received` ("udp:192.0.2.7:5060") sends everything to that flow, as to a registered phone behind NAT.
         `timeout` is how long it may ring, in seconds, 0 for as long as the far end likes. `max_forwards` is what a
-        call that is passed on has left of its own. Raises SipSyntaxError
+        call that is passed on has left of its own. `identity` is who is called, in the words of `authenticate`: only
+        they may go on with the call from another address. Raises SipSyntaxError
         for a text that is no URI, SipBuildError for one that cannot be written.
         """
         uri = _uri(target)
@@ -142,7 +144,7 @@ class UserAgent:
             content_type=content_type if body else None,
             max_forwards=max_forwards,
         )
-        return self._core.invite(request, hop, credentials=credentials, timeout=timeout)
+        return self._core.invite(request, hop, credentials=credentials, timeout=timeout, identity=identity)
 
     async def options(
         self,

@@ -42,6 +42,7 @@ MALFORMED = (
     b"Contact: <<<",
     b"Record-Route: ???",
     b"Content-Type: nonsense",
+    b"Content-Type: multipart/mixed;boundary=none",
     b"Content-Disposition: ;;",
     b"Reason: ;;;",
     b"Retry-After: soon",

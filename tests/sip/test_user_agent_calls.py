@@ -26,124 +26,21 @@ from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request, Response
 from gateway.sip.message.uri import Uri
-from gateway.testing.clock import ManualClock
-from gateway.testing.network import LossyNetwork
-from gateway.testing.sip_peer import AgentNode, Puppet, SessionLog
-from tests.sip.agents import ALICE, ANSWER, BOB, HOLD, OFFER, Pair, call
-
-SDP = "application/sdp"
-
-
-class Stage:
-    """Our agent at ALICE and a puppet at BOB."""
-
-    def __init__(self, config: CoreConfig | None = None) -> None:
-        self.clock = ManualClock()
-        self.network = LossyNetwork(self.clock)
-        self.agent = AgentNode(self.network, ALICE, config)
-        self.puppet = Puppet(self.network, BOB)
-
-    def run(self, seconds: float = 0.1) -> None:
-        self.network.run(seconds)
-
-    def send(self, message: Request | Response) -> None:
-        """The puppet sends, and a moment passes."""
-        self.puppet.send(message, ALICE)
-        self.run()
-
-    def requests(self, method: str) -> list[Request]:
-        """Requests of a method that the puppet has; takes everything."""
-        return [one for one in self.puppet.take() if isinstance(one, Request) and one.method == method]
-
-
-def stage_with_invite(**how: Any) -> tuple[Stage, SessionLog, Any, Request]:
-    """Our agent calls the puppet; the INVITE has arrived."""
-    stage = Stage(how.pop("config", None))
-    session, log = call(stage.agent, **how)
-    stage.run()
-    [invite] = stage.requests("INVITE")
-    return stage, log, session, invite
-
-
-def answer(request: Request, status: int, *, tag: str = "puppet", body: bytes = b"", **extra: Any) -> Response:
-    """The puppet's response, with a Contact."""
-    return build.response(
-        request,
-        status,
-        to_tag=tag,
-        contact=NameAddr(Uri.of("puppet", *BOB)) if status < 300 else None,
-        headers=extra.get("headers", ()),
-        body=body,
-        content_type=SDP if body else None,
-    )
-
-
-class PuppetCall:
-    """The puppet calls our agent; keeps the numbers of the dialog."""
-
-    def __init__(self, stage: Stage, *, body: bytes = OFFER, headers: build.Fields = (), call_id: str = "c1") -> None:
-        self.stage = stage
-        self.call_id = call_id
-        self.local = NameAddr(Uri.of("puppet", "example.net")).with_tag("ptag")
-        self.remote = NameAddr(Uri.of("alice", *ALICE))
-        self.cseq = 1
-        self.branches = 0
-        self.invite = self.make("INVITE", body=body, headers=headers)
-        stage.send(self.invite)
-
-    def make(
-        self,
-        method: str,
-        *,
-        cseq: int | None = None,
-        body: bytes = b"",
-        headers: build.Fields = (),
-        kind: str = SDP,
-        remote: NameAddr | None = None,
-        local: NameAddr | None = None,
-        call_id: str | None = None,
-    ) -> Request:
-        self.branches += 1
-        request = build.request(
-            method,
-            Uri.of("alice", *ALICE),
-            from_=local or self.local,
-            to=remote or self.remote,
-            call_id=call_id or self.call_id,
-            cseq=cseq or self.cseq,
-            contact=NameAddr(Uri.of("puppet", *BOB)),
-            headers=headers,
-            body=body,
-            content_type=kind if body else None,
-        )
-        via = f"SIP/2.0/UDP {BOB[0]}:{BOB[1]};rport;branch=z9hG4bK{self.call_id}x{self.branches}"
-        return request.with_headers(request.headers.prepend("Via", via))
-
-    def next(self, method: str, **how: Any) -> Request:
-        """A request with the next CSeq, sent."""
-        self.cseq += 1
-        request = self.make(method, **how)
-        self.stage.send(request)
-        return request
-
-    def confirm(self, body: bytes = b"") -> None:
-        """Take the dialog of the 200 that came, and acknowledge it."""
-        ok = next(one for one in self.stage.puppet.take() if isinstance(one, Response) and one.status == 200)
-        self.remote = ok.to
-        self.stage.send(self.make("ACK", body=body))
-
-
-def answered_call(stage: Stage, **how: Any) -> tuple[PuppetCall, IncomingSession, SessionLog]:
-    """A confirmed call from the puppet."""
-    stage.agent.on_call = lambda session, log: session.answer(ANSWER)  # type: ignore[attr-defined]
-    caller = PuppetCall(stage, **how)
-    caller.confirm()
-    [log] = stage.agent.calls
-    assert isinstance(log.session, IncomingSession)
-    assert log.kinds == ["Confirmed"]
-    stage.puppet.take()
-    return caller, log.session, log
-
+from gateway.testing.sip_peer import Puppet
+from tests.sip.agents import (
+    ALICE,
+    ANSWER,
+    BOB,
+    HOLD,
+    OFFER,
+    Pair,
+    PuppetCall,
+    Stage,
+    answer,
+    answered_call,
+    call,
+    stage_with_invite,
+)
 
 # ---- calling
 
@@ -616,6 +513,7 @@ def test_requests_go_where_a_caller_behind_nat_sent_from() -> None:
     stage.agent.on_call = lambda session, log: session.answer(ANSWER)  # type: ignore[attr-defined]
     caller = PuppetCall.__new__(PuppetCall)
     caller.stage, caller.call_id, caller.cseq, caller.branches = stage, "nat", 1, 0
+    caller.contact = Uri.of("puppet", *BOB)
     caller.local = NameAddr(Uri.of("puppet", "example.net")).with_tag("ptag")
     caller.remote = NameAddr(Uri.of("alice", *ALICE))
     caller.invite = caller.make("INVITE", body=OFFER).with_header("Contact", "<sip:puppet@10.0.0.7:5060>")

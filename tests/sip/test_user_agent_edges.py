@@ -14,8 +14,18 @@ from gateway.sip.message import build
 from gateway.sip.message.message import Request, Response
 from gateway.sip.message.uri import Uri
 from gateway.testing.network import Weather
-from tests.sip.agents import ANSWER, HOLD, OFFER, Pair, call
-from tests.sip.test_user_agent_calls import PuppetCall, Stage, answer, answered_call, stage_with_invite
+from tests.sip.agents import (
+    ANSWER,
+    HOLD,
+    OFFER,
+    Pair,
+    PuppetCall,
+    Stage,
+    answer,
+    answered_call,
+    call,
+    stage_with_invite,
+)
 
 
 def ringing_session(stage: Stage, **how: object) -> tuple[PuppetCall, IncomingSession]:

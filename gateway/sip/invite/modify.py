@@ -28,6 +28,8 @@ from gateway.sip.transactions import Transaction
 
 logger = logging.getLogger(__name__)
 
+ANSWER_MISSING = 1.0
+"""Seconds until an offer is made again whose answer could not be read."""
 RETRY_AFTER_LIMIT = 10
 """A 500 that asks for no longer a wait than this says that offers overlapped (RFC 3261 14.2): it is tried again."""
 
@@ -194,9 +196,21 @@ class Modification:
             session.commit(change.body, body)
             if is_news:
                 session.emit(OfferAnswered(want.number, status, body))
+        elif meaning is Meaning.MISSING and self._again(want, ANSWER_MISSING):
+            # The peer has taken it and its answer cannot be read: the same offer gets the same answer.
+            return
         else:
             self._tell(want, status)
         session.exchange_over()
+
+    def _again(self, want: Want, delay: float | None) -> bool:
+        """Have it sent once more after `delay` seconds; False where that is not worth it."""
+        core = self.session.core
+        if delay is None or want.attempts >= core.config.offer_attempts:
+            return False
+        self._queue.appendleft(want)
+        self._retry = core.at(core.now() + delay, self._waited, self.session)
+        return True
 
     def _on_failure(self, change: LocalChange, response: Response) -> None:
         """RFC 3261 14.1: the session is as it was; overlapping offers are made again."""
@@ -205,10 +219,7 @@ class Modification:
             self.table.received(carrier, False)
         self._local = None
         want, status = change.want, response.status
-        delay = self._delay(change, response)
-        if delay is not None and want.attempts < self.session.core.config.offer_attempts:
-            self._queue.appendleft(want)
-            self._retry = self.session.core.at(self.session.core.now() + delay, self._waited, self.session)
+        if self._again(want, self._delay(change, response)):
             return
         if want.purpose is Purpose.REFRESH:
             self._postpone(response.retry_after or 0)
@@ -226,6 +237,9 @@ class Modification:
         wait = response.retry_after
         if response.status == 500 and wait is not None and wait <= RETRY_AFTER_LIMIT:
             return wait + random
+        if response.status == 502:
+            # What came was no response to be used (ClientRequest.on_unusable); the peer may have taken the offer.
+            return ANSWER_MISSING
         if response.status == 422 and session.timer.too_small(response):
             return 0.0
         if change.method == "UPDATE" and response.status in (405, 501):
@@ -409,7 +423,9 @@ class Modification:
             self.session.commit(change.offer, body)
             self.session.emit(OfferAnswered(change.number, 200, body))
         elif meaning is Meaning.MISSING:
-            self.session.emit(OfferAnswered(change.number, 200))
+            # The peer counts our offer as answered, and nobody knows how.
+            self.session.emit(OfferAnswered(change.number, 400))
+            self.session.lost(400)
         self.session.exchange_over()
 
     def _not_acknowledged(self) -> None:

@@ -223,7 +223,7 @@ class OutgoingSession(InviteSession):
         if meaning is Meaning.NOTHING or branch is None:
             return Provisional(response.status, response.phrase)
         if meaning is Meaning.OFFER:
-            branch.prack, branch.offer = response, body
+            branch.prack, branch.offer, self._shown = response, body, branch
             return Provisional(response.status, response.phrase, body, FIRST, True)
         self._shown, branch.answer = branch, body
         if meaning is Meaning.ANSWER and branch.dialog is self.dialog:
