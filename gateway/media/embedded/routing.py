@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from gateway.media.embedded.audio.codecs import CODECS
 from gateway.media.embedded.audio.transcode import Transcoder
-from gateway.media.embedded.plane.values import Action, Route
+from gateway.media.embedded.plane.values import Action, Conversion, Route
 from gateway.media.embedded.settings import EmbeddedConfig
 from gateway.media.embedded.sources.digits import EventHandler
 from gateway.media.embedded.sources.packets import PacketHandler
@@ -45,9 +45,14 @@ def deaf_routes(heard: MediaAgreement, on_digit: Callable[[str, int], None]) -> 
 
 
 def routes_between(
-    heard: MediaAgreement, told: MediaAgreement, config: EmbeddedConfig, on_digit: Callable[[str, int], None]
+    heard: MediaAgreement,
+    told: MediaAgreement,
+    config: EmbeddedConfig,
+    on_digit: Callable[[str, int], None],
+    *,
+    native: bool = False,
 ) -> Routing:
-    """From what may arrive (`heard`) to what may be sent (`told`)."""
+    """From what may arrive (`heard`) to what may be sent (`told`); `native`: the plane transcodes by itself."""
     made = Routing()
     forward = payload_map(heard.receive, told.send)
     target = next((codec for codec in told.send if codec.is_media), None)
@@ -62,9 +67,10 @@ def routes_between(
             clock = codec.clock_rate if codec.is_media else 0
             made.routes[number] = Route(action=Action.FORWARD, payload_type=forward[number], clock_rate=clock)
         elif codec.key[0] == NOISE:
-            made.routes[number] = DROPPED
+            # It goes to the transcoder of the audio it belongs to.
+            made.routes[number] = Route(action=Action.TRANSCODE) if native and converts else DROPPED
         else:
-            _converted(made, codec, target, told, config)
+            _converted(made, codec, target, told, config, native=native)
     return made
 
 
@@ -120,7 +126,9 @@ def _event(
     )
 
 
-def _converted(made: Routing, codec: Codec, target: Codec | None, told: MediaAgreement, config: EmbeddedConfig) -> None:
+def _converted(
+    made: Routing, codec: Codec, target: Codec | None, told: MediaAgreement, config: EmbeddedConfig, *, native: bool
+) -> None:
     """A route through a transcoder, the same one as before where nothing changed."""
     number = codec.payload_type
     if number is None:
@@ -130,7 +138,22 @@ def _converted(made: Routing, codec: Codec, target: Codec | None, told: MediaAgr
         made.routes[number] = Route(action=Action.DROP, clock_rate=clock)
         return
     names, out, frame_ms = (codec.key[0], target.key[0]), target.payload_type, frame_length(told)
-    made.routes[number] = Route(action=Action.PUNT, clock_rate=codec.clock_rate, rate_out=target.clock_rate)
+    clocks = codec.clock_rate, target.clock_rate
+    if native:
+        noise = next((each.payload_type for each in told.send if each.key[0] == NOISE), None)
+        conversion = Conversion(
+            source=names[0],
+            target=names[1],
+            frame_ms=frame_ms,
+            noise=noise,
+            bit_rate=config.opus.bit_rate,
+            complexity=config.opus.complexity,
+        )
+        made.routes[number] = Route(
+            action=Action.TRANSCODE, payload_type=out, clock_rate=clocks[0], rate_out=clocks[1], conversion=conversion
+        )
+        return
+    made.routes[number] = Route(action=Action.PUNT, clock_rate=clocks[0], rate_out=clocks[1])
     made.handlers[number] = (
         ("transcode", names, out, frame_ms),
         lambda: Transcoder(*names, out, frame_ms, config.opus),

@@ -316,7 +316,7 @@ class Session:
         if told is None:
             routing, is_open = deaf_routes(heard, on_digit), False
         else:
-            routing = routes_between(heard, told, self._shared.config, on_digit)
+            routing = routes_between(heard, told, self._shared.config, on_digit, native=plane.transcodes)
             is_open = told.direction.sends and heard.direction.receives
         if speaker is listener and self._shared.config.echo_delay:
             routing = self._delayed(speaker, routing)
@@ -324,6 +324,8 @@ class Session:
         if listener.flow is not None:
             plane.set_open(listener.flow, is_open)
         speaker.stations.arrange(routing.handlers, is_open=is_open)
+        if is_open and any(route.conversion is not None for route in routing.routes.values()):
+            speaker.stations.transcoded = True
 
     def _delayed(self, party: PartyMedia, routing: Routing) -> Routing:
         """The same packets, later."""

@@ -76,6 +76,10 @@ class Plane(Protocol):
     def name(self) -> str:
         """ "python" or "native"."""
 
+    @property
+    def transcodes(self) -> bool:
+        """Whether it serves routes that say TRANSCODE; else they must punt."""
+
     async def start(self, handler: PlaneHandler) -> Inventory:
         """Have it run, or take over the one that runs; raises PlaneError."""
 

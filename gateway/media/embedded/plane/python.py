@@ -60,6 +60,7 @@ class PythonPlane:
     """`plane.protocol.Plane` in this process."""
 
     name = "python"
+    transcodes = False
     handler: PlaneHandler
 
     def __init__(

@@ -67,6 +67,24 @@ class Action(IntEnum):
     """Goes to `PlaneHandler.media` and nowhere else."""
     COPY = 3
     """Is forwarded, and goes to `PlaneHandler.media` as well: digits."""
+    TRANSCODE = 4
+    """Goes out as another codec, where `Plane.transcodes`: see `Route.conversion`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversion:
+    """One codec turned into another by the plane."""
+
+    source: str
+    target: str
+    """Codecs: "pcmu", "pcma", "g722" or "opus"."""
+    frame_ms: int
+    """Milliseconds of audio in each packet that goes out: 10, 20, 40 or 60."""
+    noise: int | None = None
+    """Outgoing payload type of comfort noise (RFC 3389), where the listener takes it."""
+    bit_rate: int = 24_000
+    """Bits a second, and `complexity` 0 to 10, where Opus goes out."""
+    complexity: int = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +98,8 @@ class Route:
     """RTP clock it comes with, Hz; 0 for digits and comfort noise, which do not set the pace."""
     rate_out: int = 0
     """RTP clock of what it becomes, Hz; 0: `clock_rate`."""
+    conversion: Conversion | None = None
+    """What TRANSCODE does; None: comfort noise, which goes to the transcoder of the audio it belongs to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,7 @@ class NativePlane:
     """`Plane` in a process of its own. One that dies is started again, with nothing in it."""
 
     name = "native"
+    transcodes = True
 
     def __init__(self, process: PlaneProcess) -> None:
         self._process = process
@@ -210,6 +211,9 @@ class NativePlane:
 
     def route(self, source: int, target: int | None, routes: Mapping[int, Route]) -> None:
         """What becomes of each payload type of `source`."""
+        for number, route in routes.items():
+            if route.conversion is not None:
+                self._send(Down.CONVERT, wire.conversion(source, number, route, route.conversion))
         self._send(Down.ROUTE, _ONE.pack(source) + wire.maybe(target, "I") + wire.routes(routes))
 
     def set_open(self, flow: int, value: bool) -> None:

@@ -13,6 +13,7 @@ from gateway.media.embedded.plane.values import (
     NEVER,
     Address,
     Bound,
+    Conversion,
     FlowConfig,
     FlowSnapshot,
     Inventory,
@@ -39,6 +40,7 @@ _SUITES = {
     SrtpProfile.AES_CM_128_HMAC_SHA1_80: 3,
     SrtpProfile.AES_CM_128_HMAC_SHA1_32: 4,
 }
+_CODECS = ("pcmu", "pcma", "g722", "opus")
 DISCARDS = (
     "malformed",
     "wrong_source",
@@ -94,6 +96,7 @@ class Down(IntEnum):
     SET_RECORD = 29
     INVENTORY = 30
     SHUTDOWN = 31
+    CONVERT = 32
     HELLO = 64
     PROOF = 65
 
@@ -173,6 +176,13 @@ def routes(values: Mapping[int, Route]) -> bytes:
         for number, route in values.items()
     ]
     return bytes((len(parts),)) + b"".join(parts)
+
+
+def conversion(flow: int, number: int, route: Route, value: Conversion) -> bytes:
+    """What audio of payload type `number` becomes."""
+    codecs = _CODECS.index(value.source), _CODECS.index(value.target)
+    head = struct.pack("!IBB", flow, number, route.payload_type) + maybe(value.noise, "B")
+    return head + struct.pack("!BBBIB", *codecs, value.frame_ms, value.bit_rate, value.complexity)
 
 
 def silence(value: Silence | None) -> bytes:
