@@ -8,12 +8,14 @@ import pytest
 
 from gateway.sip.config import CoreConfig
 from gateway.sip.flow import Flow
-from gateway.sip.invite.events import Answered, Ended, Failed, OfferAnswered, Offered
+from gateway.sip.invite.events import Accepted, Answered, Ended, Failed, OfferAnswered, Offered
 from gateway.sip.invite.incoming import IncomingSession
+from gateway.sip.invite.session import InviteSession
 from gateway.sip.message import build
 from gateway.sip.message.message import Request, Response
 from gateway.sip.message.uri import Uri
 from gateway.testing.network import Weather
+from gateway.testing.sip_peer import SessionLog
 from tests.sip.agents import (
     ANSWER,
     HOLD,
@@ -294,3 +296,21 @@ def test_a_reoffer_that_crosses_our_bye_is_answered_481(method: str) -> None:
     assert stage.puppet.statuses()[-1] == 481
     stage.run(70.0)
     assert stage.agent.core.is_idle
+
+
+def test_a_caller_let_in_without_a_name_gets_its_answers_whole() -> None:
+    """Nobody proved who calls, and the 200 is longer than the INVITE; without its Record-Route no dialog would come."""
+    pair = Pair()
+    pair.bob.verdict = lambda request, source: Accepted(None)
+
+    def answered(session: InviteSession, log: SessionLog) -> None:
+        assert isinstance(session, IncomingSession)
+        session.answer(ANSWER)
+
+    pair.bob.on_call = answered
+    route = "<sip:192.0.2.1:5060;lr>"
+    session, log = call(pair.alice, headers=(("Record-Route", route),))
+    pair.run(1)
+    assert "Answered" in log.kinds
+    assert session.dialog is not None
+    assert [str(hop) for hop in session.dialog.route_set] == [route]
