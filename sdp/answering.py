@@ -82,7 +82,7 @@ class Answerer:
             section = channel_plan(plan, transport, media.protocol, setup, media.value("mid"), ice)
         else:
             other = read_codecs(partner) if partner is not None else None
-            codecs = answered_codecs(read_codecs(media), other, media.kind, plan)
+            codecs = answered_codecs(read_codecs(media), other, media.kind, plan.codecs, plan.is_webrtc)
             if not codecs:
                 return None
             mux = transport.rtcp_mux if transport.rtcp_mux is not None else plan.is_webrtc

@@ -44,6 +44,8 @@ STATIC: Final[dict[int, str]] = {
 }
 """What a payload type means where no rtpmap says it (RFC 3551 section 6); G722 samples at 16000, its clock is 8000."""
 
+DECISIONS: Final = 256
+"""How many decisions of one kind about lists of codecs are remembered: calls of the same browsers need the same."""
 EVENT: Final = "telephone-event"
 REPAIR: Final = frozenset({"rtx", "red", "ulpfec", "flexfec", "flexfec-03", "parityfec", "raptorfec"})
 """Formats that repeat or protect another format: no codec of their own."""
@@ -101,6 +103,8 @@ class Codec:
     """Whether it carries DTMF (RFC 4733)."""
     is_media: bool = field(init=False, repr=False, compare=False)
     """Whether a section can run on it alone: not digits, comfort noise, repair or redundancy."""
+    _hash: int = field(init=False, repr=False, compare=False)
+    """Made once: what is decided about a browser's codecs is remembered by them."""
 
     def __post_init__(self) -> None:
         name = self.name.lower()
@@ -108,6 +112,10 @@ class Codec:
         object.__setattr__(self, "is_media", name not in AUXILIARY)
         object.__setattr__(self, "key", (name, self.clock_rate, self.channels))
         object.__setattr__(self, "traits", _traits(name, self.fmtp) if name in _COMPARED else ())
+        object.__setattr__(self, "_hash", hash((self.key, self.payload_type, self.fmtp, self.feedback)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     @property
     def rtpmap(self) -> str:
@@ -318,13 +326,13 @@ def renumbered(codec: Codec, numbers: Mapping[int | None, int | None]) -> Codec 
     return codec
 
 
-def matched_codecs(ours: Iterable[Codec], theirs: Iterable[Codec]) -> list[tuple[Codec, Codec]]:
+@lru_cache(maxsize=DECISIONS)
+def matched_codecs(ours: tuple[Codec, ...], theirs: tuple[Codec, ...]) -> tuple[tuple[Codec, Codec], ...]:
     """Each of `ours` that is also among `theirs`, in the order of `ours`, with its counterpart.
 
     Of several counterparts the one under the same payload type is taken, else the first.
     A repair format is the same only where what it repairs is (RFC 4588 section 8.6).
     """
-    theirs = tuple(theirs)
     by_number = {codec.payload_type: codec for codec in theirs}
     found: list[tuple[Codec, Codec]] = []
     repair: list[tuple[int, Codec]] = []
@@ -345,7 +353,7 @@ def matched_codecs(ours: Iterable[Codec], theirs: Iterable[Codec]) -> list[tuple
         if pointed is not None and (other := _same_repair(pointed, theirs)) is not None:
             found.insert(place, (codec, other))
             numbers[codec.payload_type] = other.payload_type
-    return found
+    return tuple(found)
 
 
 def _same_repair(pointed: Codec, theirs: Iterable[Codec]) -> Codec | None:
@@ -365,7 +373,7 @@ def payload_map(receive: Iterable[Codec], send: Iterable[Codec]) -> dict[int, in
     """
     return {
         codec.payload_type: target.payload_type
-        for codec, target in matched_codecs(receive, send)
+        for codec, target in matched_codecs(tuple(receive), tuple(send))
         if codec.payload_type is not None and target.payload_type is not None
     }
 

@@ -12,7 +12,7 @@ from typing import Final
 Index = dict[str, list[str]]
 """By "a=name" what stands after each colon ("" where there is none), by other "type=" what stands after it."""
 
-_FEW: Final = 24
+_FEW: Final = 12
 """Lines that are read as fast as looked up."""
 _REMEMBERED: Final = 128
 _LONGEST_REMEMBERED: Final = 8192

@@ -16,7 +16,7 @@ from sdp.passing import extensions, kept_bandwidths, offered_feedback, packet_ti
 from sdp.places import Place, Places
 from sdp.plan import DATAGRAM, PROFILES, Plan, TransportPlan
 from sdp.sections import SectionPlan, channel_plan, refused_section, write_section, write_session
-from sdp.selection import Numbering, offered_codecs
+from sdp.selection import Numbering, first_offered_codecs, offered_codecs
 
 _PLAIN: Final = {"RTP/SAVP": "RTP/AVP", "RTP/SAVPF": "RTP/AVPF"}
 
@@ -122,9 +122,14 @@ class Offerer:
     ) -> list[MediaDescription]:
         plan = self._plan
         before = read_codecs(earlier) if earlier is not None else ()
-        numbering = self._numbering if self._bundled else Numbering(before)
-        numbering.begin(before)
-        codecs = _at_most(offered_codecs(_rtp_codecs(source), source.kind, plan, numbering), self._most)
+        wanted = (_rtp_codecs(source), source.kind, plan.codecs, plan.is_webrtc)
+        if before or self._bundled:
+            numbering = self._numbering if self._bundled else Numbering(before)
+            numbering.begin(before)
+            chosen = offered_codecs(*wanted, numbering)
+        else:
+            chosen = first_offered_codecs(*wanted)
+        codecs = _at_most(chosen, self._most)
         if not codecs:
             return []
         profile = self._profile(transport, earlier)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from sdp.attributes import Direction, SetupRole
-from sdp.codecs import Codec, know_codecs
+from sdp.codecs import DECISIONS, Codec, know_codecs
 from sdp.description import MediaDescription, SessionDescription
 from sdp.fields import Connection, Origin
 from sdp.pairing import Family
@@ -70,7 +70,7 @@ def write_section(section: SectionPlan, plan: Plan) -> MediaDescription:
         lines.append(f"a=msid:{plan.stream or '-'} {section.kind}-{section.ssrc}")
         if plan.cname:
             lines.append(f"a=ssrc:{section.ssrc} cname:{plan.cname}")
-    _write_codecs(lines, section.codecs, feedback="AVPF" in section.profile)
+    lines += _codec_lines(section.codecs, "AVPF" in section.profile)
     lines += section.lines
     written = MediaDescription(tuple(lines))
     if section.codecs and "AVPF" in section.profile:
@@ -95,7 +95,9 @@ def _write_ice(lines: list[str], ice: IceParameters) -> None:
         lines.append("a=end-of-candidates")
 
 
-def _write_codecs(lines: list[str], codecs: Iterable[Codec], *, feedback: bool) -> None:
+@lru_cache(maxsize=DECISIONS)
+def _codec_lines(codecs: tuple[Codec, ...], feedback: bool) -> tuple[str, ...]:
+    lines: list[str] = []
     for codec in codecs:
         number = codec.payload_type
         lines.append(f"a=rtpmap:{number} {codec.rtpmap}")
@@ -103,6 +105,7 @@ def _write_codecs(lines: list[str], codecs: Iterable[Codec], *, feedback: bool) 
             lines += [f"a=rtcp-fb:{number} {said}" for said in codec.feedback]
         if codec.fmtp:
             lines.append(f"a=fmtp:{number} {codec.fmtp}")
+    return tuple(lines)
 
 
 def channel_plan(

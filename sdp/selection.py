@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Final
 
 from sdp.codecs import (
+    DECISIONS,
     DYNAMIC,
     EVENT,
     NOISE,
@@ -16,7 +18,7 @@ from sdp.codecs import (
     matched_codecs,
     renumbered,
 )
-from sdp.plan import CodecPolicy, Plan
+from sdp.plan import CodecPolicy
 
 _STATIC_NUMBERS: Final = {codec.key: number for number, codec in STATIC_CODECS.items()}
 _DYNAMIC_SET: Final = frozenset(DYNAMIC)
@@ -94,13 +96,12 @@ def _same(one: Codec, other: Codec) -> bool:
     return one.matches(other)
 
 
-def _allowed(codecs: tuple[Codec, ...], kind: str, plan: Plan) -> list[Codec]:
+def _allowed(codecs: tuple[Codec, ...], kind: str, policy: CodecPolicy, webrtc: bool) -> list[Codec]:
     """Those that the policy lets this side be told of at all."""
-    policy = plan.codecs
     kept = list(codecs)
     if policy.drop:
         kept = [codec for codec in kept if codec.key[0] not in policy.drop]
-    if not plan.is_webrtc:
+    if not webrtc:
         never = REPAIR if kind != "text" else frozenset()
         kept = [c for c in kept if c.key[0] not in never and len(c.fmtp) <= _LONGEST_FOR_PHONES]
     if policy.only and kind == "audio":
@@ -108,18 +109,21 @@ def _allowed(codecs: tuple[Codec, ...], kind: str, plan: Plan) -> list[Codec]:
     return kept
 
 
-def offered_codecs(source: tuple[Codec, ...], kind: str, plan: Plan, numbering: Numbering) -> tuple[Codec, ...]:
+def offered_codecs(
+    source: tuple[Codec, ...], kind: str, policy: CodecPolicy, webrtc: bool, numbering: Numbering
+) -> tuple[Codec, ...]:
     """What to offer this side when the other side has named `source`; () where nothing is left to offer.
 
     The other side's own codecs come first, since packets of a common codec are forwarded as they are.
     """
-    policy = plan.codecs
-    kept = _allowed(source, kind, plan)
+    kept = _allowed(source, kind, policy, webrtc)
     media = _ordered([codec for codec in kept if codec.is_media], policy)
     if _can_convert(source, kind, policy):
-        more = [codec for codec in _allowed(policy.offer_also, kind, plan) if find_match(codec, media) is None]
+        more = [
+            codec for codec in _allowed(policy.offer_also, kind, policy, webrtc) if find_match(codec, media) is None
+        ]
         media += _ordered(more, policy)
-    if kind == "video" and not plan.is_webrtc:
+    if kind == "video" and not webrtc:
         media = _one_of_each(media)
     side = _side_formats(source, kept, media, policy) if kind == "audio" else []
     numbering.wish(kept)
@@ -128,6 +132,12 @@ def offered_codecs(source: tuple[Codec, ...], kind: str, plan: Plan, numbering: 
     given = [(codec, number) for codec in media if (number := numbering.give(codec)) is not None]
     repair = _offered_repair(kept, {old.payload_type: new.payload_type for old, new in given}, numbering)
     return (*[codec for _, codec in given], *numbering.give_all(side), *repair)
+
+
+@lru_cache(maxsize=DECISIONS)
+def first_offered_codecs(source: tuple[Codec, ...], kind: str, policy: CodecPolicy, webrtc: bool) -> tuple[Codec, ...]:
+    """`offered_codecs` of a section that has no history and shares its numbers with no other."""
+    return offered_codecs(source, kind, policy, webrtc, Numbering())
 
 
 def _digits_alone(said: tuple[Codec, ...], kept: list[Codec]) -> list[Codec]:
@@ -186,17 +196,17 @@ def _offered_repair(kept: list[Codec], numbers: dict[int | None, int | None], nu
     return repair
 
 
+@lru_cache(maxsize=DECISIONS)
 def answered_codecs(
-    offered: tuple[Codec, ...], other: tuple[Codec, ...] | None, kind: str, plan: Plan
+    offered: tuple[Codec, ...], other: tuple[Codec, ...] | None, kind: str, policy: CodecPolicy, webrtc: bool
 ) -> tuple[Codec, ...]:
     """What to answer to `offered` when the other side of the call has accepted `other`; () refuses the section.
 
     All are codecs of the offer under its payload types. Where `other` is None (the other side has not
     answered yet, or we are the far end), those of `offer_also` are taken in the policy's order.
     """
-    policy = plan.codecs
-    usable = _allowed(offered, kind, plan)
-    common = [(codec, theirs) for theirs, codec in matched_codecs(other, usable)] if other else []
+    usable = _allowed(offered, kind, policy, webrtc)
+    common = [(codec, theirs) for theirs, codec in matched_codecs(other, tuple(usable))] if other else []
     chosen = [_declaring(codec, theirs) for codec, theirs in common if codec.is_media]
     if not chosen:
         common = []
