@@ -150,6 +150,42 @@ def test_only_the_composition_root_knows_every_room() -> None:
         assert len(sides) <= 1, f"{path} knows {sorted(sides)}"
 
 
+def test_no_files_import_each_other_in_a_circle() -> None:
+    """Each file can be read with those below it alone; imports behind TYPE_CHECKING count as well."""
+    assert circles(imports_between_files()) == []
+
+
+def imports_between_files() -> dict[str, set[str]]:
+    """Every file of the product as a module, and the files it imports."""
+    paths = [path for place in ("sdp", "gateway") for path in modules_of(ROOT / place)]
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
+    return {
+        name: {
+            target if target in modules else target.rpartition(".")[0]
+            for target in imports_of(path)
+            if target.partition(".")[0] in ("sdp", "gateway")
+        }
+        - {name}
+        for name, path in modules.items()
+    }
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Groups of files that reach each other, found by peeling off what nobody or nothing of the rest imports."""
+    rest = {name: {target for target in targets if target in graph} for name, targets in graph.items()}
+    while loose := {name for name, targets in rest.items() if not targets & rest.keys()}:
+        rest = {name: targets for name, targets in rest.items() if name not in loose}
+    while loose := rest.keys() - set().union(*(targets & rest.keys() for targets in rest.values()), set()):
+        rest = {name: targets for name, targets in rest.items() if name not in loose}
+    return [sorted(rest)] if rest else []
+
+
+def test_circles_are_found() -> None:
+    """The finder sees a circle among files that are not part of one."""
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set()}) == [["b", "c"]]
+    assert circles({"a": {"b"}, "b": set()}) == []
+
+
 def test_files_stay_readable() -> None:
     """No file of the product is longer than 500 lines, no function longer than 60."""
     for place in ("sdp", "gateway"):
