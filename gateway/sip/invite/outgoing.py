@@ -372,17 +372,23 @@ class OutgoingSession(InviteSession):
             known.ack.again()
             return
         try:
-            dialog = self._forks.receive(response, self._client.flow)
+            dialog = self._dialog_of(response)
         except DialogError as error:
             self._without_dialog(error)
             return
-        assert dialog is not None
         branch = self._branch_of(dialog)
-        is_current = response.cseq.number == self.request.cseq.number
-        if dialog is self._forks.confirmed and is_current and not self.is_over:
+        if dialog is self._forks.confirmed and not self.is_over:
             self._answered(branch, response)
         else:
             self.step(SessionInput.LATER_SUCCESS, Context(response=response, dialog=dialog))
+
+    def _dialog_of(self, response: Response) -> Dialog:
+        """The dialog of a 2xx; one to an earlier try makes a dialog that never has the call."""
+        if response.cseq.number != self.request.cseq.number:
+            return Dialog.of_uac(self.request, response, self._client.flow)
+        dialog = self._forks.receive(response, self._client.flow)
+        assert dialog is not None
+        return dialog
 
     def _without_dialog(self, error: DialogError) -> None:
         if self._forks.confirmed is not None or self.is_over:

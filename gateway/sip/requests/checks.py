@@ -85,6 +85,9 @@ def _inspect_body(request: Request, can: Capabilities) -> Refusal | None:
         return Refusal(415, headers=(("Accept-Encoding", "identity"),))
     if request.method not in ("INVITE", "UPDATE", "PRACK", "INFO"):
         return None
+    if request.method == "INFO" and "Info-Package" in request.headers:
+        # The package says what its body is; one that is not known is 469 (RFC 6086 4.2.2).
+        return None
     if kind is None or (kind.essence not in takes and kind.type != "multipart"):
         return Refusal(415, headers=(("Accept", ", ".join(takes)),))
     return None

@@ -1,0 +1,476 @@
+"""How calls end when something is lost: nothing stays behind, and nobody is left talking to nobody."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.sip.auth.account import Credentials
+from gateway.sip.config import CoreConfig
+from gateway.sip.flow import Flow
+from gateway.sip.invite.events import Answered, Ended, Failed, FlowLost, InfoReceived
+from gateway.sip.invite.incoming import IncomingSession
+from gateway.sip.message import build
+from gateway.sip.message.message import Request, Response
+from gateway.sip.message.uri import Uri
+from gateway.sip.transactions import Transaction
+from gateway.testing.network import Weather
+from gateway.testing.sip_peer import Puppet
+from tests.sip.agents import (
+    ALICE,
+    ANSWER,
+    BOB,
+    OFFER,
+    Pair,
+    PuppetCall,
+    Stage,
+    answer,
+    answered_call,
+    call,
+    stage_with_invite,
+)
+
+CHALLENGE = (("Proxy-Authenticate", 'Digest realm="trunk", nonce="n1"'),)
+CONNECTION = Flow("tcp", *BOB, "here")
+
+
+def methods(stage: Stage) -> list[str]:
+    """The methods of the requests that the puppet has; takes everything."""
+    return [one.method for one in stage.puppet.take() if isinstance(one, Request)]
+
+
+def calling_stage(**how: object) -> tuple[Stage, Request]:
+    """Our agent has called the puppet over a connection."""
+    stage = Stage(transport="tcp")
+    call(stage.agent, **how)  # type: ignore[arg-type]
+    stage.run()
+    [invite] = stage.requests("INVITE")
+    return stage, invite
+
+
+# ---- the calling side
+
+
+def test_a_phone_that_rings_and_vanishes_costs_no_transaction_for_ever() -> None:
+    """S4, A7: 64*T1 after the CANCEL the session is over, another 64*T1 later nothing is left (9.1)."""
+    stage, log, session, invite = stage_with_invite()
+    stage.send(answer(invite, 180))
+    session.hangup()
+    stage.run(32.5)
+    assert log.events[-1] == Ended("local")
+    stage.run(32.5)
+    assert stage.agent.core.is_idle
+    assert stage.agent.core.deadline() is None
+
+
+def test_a_connection_lost_while_it_rings_ends_that_branch() -> None:
+    """S8: the browser's tab was closed."""
+    stage, invite = calling_stage()
+    [session] = stage.agent.core.sessions
+    seen: list[object] = []
+    session.listen(seen.append)
+    stage.send(answer(invite, 180))
+    stage.agent.core.transport_failed(CONNECTION)
+    [_, failed] = seen
+    assert isinstance(failed, Failed)
+    assert failed.status == 503
+    assert stage.agent.core.is_idle
+
+
+@pytest.mark.parametrize("final", [487, None])
+def test_a_2xx_after_giving_up_gets_ack_and_bye(final: int | None) -> None:
+    """S9: whoever picked up at the last moment does not talk to nobody."""
+    stage, log, session, invite = stage_with_invite()
+    stage.send(answer(invite, 180))
+    session.hangup()
+    stage.run()
+    if final is not None:
+        stage.send(answer(invite, final))
+    else:
+        stage.run(33.0)
+    assert log.events[-1] == Ended("local")
+    stage.puppet.take()
+    for _ in range(2):
+        stage.send(answer(invite, 200, tag="late", body=ANSWER))
+    assert methods(stage) == ["ACK", "BYE", "ACK"]
+
+
+def test_an_early_dialog_that_was_given_up_and_answers_gets_ack_and_bye() -> None:
+    """Its PRACK had taken a number, and its BYE takes the next."""
+    stage, _, session, invite = stage_with_invite()
+    stage.send(answer(invite, 183, headers=(("Require", "100rel"), ("RSeq", 1))))
+    session.hangup()
+    stage.run()
+    stage.send(answer(invite, 487, tag="other"))
+    stage.puppet.take()
+    stage.send(answer(invite, 200, body=ANSWER))
+    requests = [one for one in stage.puppet.take() if isinstance(one, Request)]
+    assert [(one.method, one.cseq.number) for one in requests if one.method != "PRACK"] == [("ACK", 1), ("BYE", 3)]
+
+
+def test_a_2xx_of_the_try_before_gets_ack_with_its_own_number() -> None:
+    """The server that answered 503 forks to one that did not hear of it."""
+    stage = Stage()
+    second = Puppet(stage.network, ("192.0.2.3", 5060))
+    stage.agent.names["pbx.example"] = (Flow("udp", *BOB), Flow("udp", "192.0.2.3", 5060))
+    _, log = call(stage.agent, host="pbx.example")
+    stage.run()
+    [first] = stage.requests("INVITE")
+    stage.send(answer(first, 503))
+    [again] = [one for one in second.take() if isinstance(one, Request) and one.method == "INVITE"]
+    stage.puppet.take()
+    stage.send(answer(first, 200, body=ANSWER))
+    late = [one for one in stage.puppet.take() if isinstance(one, Request)]
+    assert [(one.method, one.cseq.number) for one in late] == [("ACK", 1), ("BYE", 3)]
+    second.send(answer(again, 200, tag="second", body=ANSWER), ALICE)
+    stage.run()
+    assert log.events == [Answered(ANSWER, 1)]
+
+
+def test_a_challenged_try_leaves_no_early_dialog_and_no_1xx_behind() -> None:
+    """S17: the CANCEL waits for a 1xx of the INVITE that is under way, and its dialogs are the only ones."""
+    stage, _, session, invite = stage_with_invite(credentials=Credentials("alice", "secret"))
+    stage.send(answer(invite, 183, tag="first"))
+    stage.send(answer(invite, 407, headers=CHALLENGE))
+    [again] = stage.requests("INVITE")
+    session.hangup()
+    stage.run()
+    assert stage.requests("CANCEL") == []
+    stage.send(answer(again, 180, tag="second"))
+    assert len(stage.requests("CANCEL")) == 1
+    stage.send(answer(again, 487, tag="second"))
+    stage.run(70.0)
+    assert stage.agent.core.is_idle
+
+
+@pytest.mark.parametrize("heard", [False, True])
+def test_a_cancelled_call_that_is_answered_422_is_over(heard: bool) -> None:
+    """A1: nothing is sent again, and the session does not stay for ever."""
+    stage, log, session, invite = stage_with_invite()
+    if heard:
+        stage.send(answer(invite, 180))
+    session.hangup()
+    stage.send(answer(invite, 422, headers=(("Min-SE", "3600"),)))
+    assert log.events[-1] == Ended("local")
+    assert stage.agent.core.sessions == set()
+
+
+def test_a_name_found_after_the_hangup_is_not_called() -> None:
+    """A1: an abandoned request always ends its session."""
+    stage = Stage()
+    found: list[object] = []
+    stage.agent.resolve = lambda uri, done: found.append(done)  # type: ignore[method-assign]
+    session, log = call(stage.agent, host="slow.example")
+    session.hangup()
+    found[0]((Flow("udp", *BOB),))  # type: ignore[operator]
+    stage.run()
+    assert (log.events, stage.puppet.take(), stage.agent.core.is_idle) == ([Ended("local")], [], True)
+
+
+def test_the_ack_to_another_contact_carries_no_credentials() -> None:
+    """A6: the callee behind the trunk could guess the password from them."""
+    stage, _, _, invite = stage_with_invite(credentials=Credentials("alice", "secret"))
+    stranger = Puppet(stage.network, ("198.51.100.9", 5060))
+    stage.send(answer(invite, 407, headers=CHALLENGE))
+    [again] = stage.requests("INVITE")
+    assert "Proxy-Authorization" in again.headers
+    stage.send(answer(again, 200, body=ANSWER).with_header("Contact", "<sip:x@198.51.100.9:5060>"))
+    [ack] = [one for one in stranger.take() if isinstance(one, Request)]
+    assert (ack.method, "Proxy-Authorization" in ack.headers) == ("ACK", False)
+
+
+def test_a_bye_of_one_early_branch_leaves_the_others() -> None:
+    """RFC 3261 15: it ends that dialog only."""
+    stage, log, session, invite = stage_with_invite()
+    for tag in ("one", "two"):
+        stage.send(answer(invite, 180, tag=tag))
+    stage.puppet.take()
+    bye = build.request(
+        "BYE",
+        Uri.of("alice", *ALICE),
+        from_=invite.to.with_tag("one"),
+        to=invite.from_,
+        call_id=invite.call_id,
+        cseq=1,
+    )
+    stage.send(bye.with_headers(bye.headers.prepend("Via", "SIP/2.0/UDP 192.0.2.2:5060;rport;branch=z9hG4bKbye")))
+    assert stage.puppet.statuses() == [200]
+    stage.send(answer(invite, 200, tag="two", body=ANSWER))
+    assert log.kinds == ["Provisional", "Provisional", "Answered"]
+    assert session.is_confirmed
+
+
+def test_too_many_branches_make_no_more_dialogs() -> None:
+    """They are counted, and the call goes on."""
+    stage, log, _, invite = stage_with_invite()
+    for number in range(20):
+        stage.send(answer(invite, 180, tag=f"t{number}"))
+    assert stage.agent.core.counts["1xx that makes no dialog"] == 4
+    stage.send(answer(invite, 200, tag="t0", body=ANSWER))
+    assert log.kinds[-1] == "Answered"
+
+
+def test_a_2xx_without_description_or_contact_is_counted_or_fails() -> None:
+    """And a late one without Contact, when the call is over, costs nothing."""
+    stage, log, session, invite = stage_with_invite()
+    stage.send(answer(invite, 200))
+    assert stage.agent.core.counts["2xx without a description"] == 1
+    session.hangup()
+    bare = answer(invite, 200, tag="bare", body=ANSWER)
+    stage.send(bare.with_headers(bare.headers.without("Contact")))
+    assert stage.agent.core.counts["2xx of too many branches"] == 1
+    assert log.events == [Answered(b"", 1), Ended("local")]
+
+
+def test_a_reliable_1xx_before_our_prack_is_acknowledged_only_in_order() -> None:
+    """And a description that comes out of place is counted, not told."""
+    stage, log, _, invite = stage_with_invite(body=b"")
+    reliable = (("Require", "100rel"), ("RSeq", 1))
+    stage.send(answer(invite, 183, body=OFFER, headers=reliable))
+    stage.send(answer(invite, 183, body=ANSWER, headers=(("Require", "100rel"), ("RSeq", 2))))
+    assert stage.agent.core.counts["description out of place"] == 1
+    assert log.kinds == ["Provisional", "Provisional"]
+
+
+# ---- the called side and the dialog
+
+
+def test_a_caller_whose_connection_closed_gets_its_bye_at_its_contact() -> None:
+    """S7: PBXs close idle connections; FlowLost is told once, and the call goes on."""
+    stage = Stage(transport="tcp")
+    _, session, log = answered_call(stage)
+    stage.agent.core.transport_failed(CONNECTION)
+    assert log.events[1:] == [FlowLost()]
+    sent: list[Flow] = []
+    send_request = stage.agent.core.stack.send_request
+
+    def spied(request: Request, flow: Flow, now: float) -> Transaction:
+        sent.append(flow)
+        return send_request(request, flow, now)
+
+    stage.agent.core.stack.send_request = spied  # type: ignore[method-assign]
+    session.hangup()
+    stage.run()
+    assert methods(stage) == ["BYE"]
+    assert sent == [Flow("tcp", *BOB)]
+    stage.agent.core.transport_failed(CONNECTION)
+    assert log.kinds == ["Confirmed", "FlowLost", "Ended"]
+
+
+def test_a_bye_that_the_connection_cannot_carry_tries_the_contact() -> None:
+    """The connection is found dead only when it is used."""
+    stage = Stage(transport="tcp")
+    _, session, _ = answered_call(stage)
+    stage.network.drop = lambda source, destination, data: data.startswith(b"BYE")
+    session.hangup()
+    stage.network.flush()
+    stage.network.drop = None
+    stage.agent.core.transport_failed(CONNECTION)
+    stage.run()
+    assert methods(stage) == ["BYE"]
+
+
+def test_200_to_cancel_and_487_carry_the_same_to_tag() -> None:
+    """RFC 3261 9.2, before the application answered and while it still is asked."""
+    for verdict in (True, False):
+        stage = Stage()
+        if not verdict:
+            stage.agent.verdict = lambda request, source: None
+        caller = PuppetCall(stage)
+        stage.send(build.cancel(caller.invite))
+        finals = [one for one in stage.puppet.take() if isinstance(one, Response) and one.status >= 200]
+        assert {one.status for one in finals} == {200, 487}
+        assert len({one.to_tag for one in finals}) == 1
+
+
+def test_a_cancel_with_a_malformed_reason_still_cancels() -> None:
+    """Nobody can refuse it."""
+    stage = Stage()
+    caller = PuppetCall(stage)
+    stage.send(build.cancel(caller.invite).with_header("Reason", ";;;"))
+    assert stage.agent.calls[0].events == [Ended("remote")]
+
+
+def test_a_bye_with_malformed_headers_still_ends_the_call() -> None:
+    """Its sender is gone."""
+    stage = Stage()
+    caller, _, log = answered_call(stage)
+    caller.next("BYE", headers=(("Require", "@"), ("Reason", ";;;")))
+    assert stage.puppet.statuses() == [200]
+    assert log.events[-1] == Ended("remote")
+
+
+def test_refusals_in_a_dialog_say_what_would_be_taken() -> None:
+    """I11: 405 with Allow, 415 with Accept, 469 with Recv-Info (RFC 6086 4.2.2)."""
+    stage = Stage()
+    caller, session, log = answered_call(stage)
+    caller.next("MESSAGE", body=b"hi", kind="text/plain")
+    caller.next("INVITE", body=b"x", kind="application/x-y")
+    caller.next("INFO", body=b"x", kind="text/plain", headers=(("Info-Package", "conference"),))
+    refused = [one for one in stage.puppet.take() if isinstance(one, Response) and one.status >= 300]
+    said = [(one.status, name) for one in refused for name in ("Allow", "Accept", "Recv-Info") if name in one.headers]
+    assert said == [(405, "Allow"), (415, "Accept"), (469, "Recv-Info")]
+    assert log.kinds == ["Confirmed"]
+    assert session.is_confirmed
+
+
+def test_trickle_candidates_in_info_are_delivered_with_their_package() -> None:
+    """RFC 8840; S27."""
+    stage = Stage()
+    caller, session, log = answered_call(stage)
+    kind = "application/trickle-ice-sdpfrag"
+    caller.next("INFO", body=b"a=x\r\n", kind=kind, headers=(("Info-Package", "Trickle-ICE;v=1"),))
+    caller.next("INFO")
+    assert stage.puppet.statuses() == [200, 200]
+    assert log.events[1:] == [InfoReceived(kind, b"a=x\r\n", "trickle-ice")]
+    statuses: list[int] = []
+    session.info(kind, b"a=y\r\n", package="trickle-ice", done=statuses.append)
+    stage.run()
+    [info] = stage.requests("INFO")
+    assert info.headers.get("Info-Package") == "trickle-ice"
+    stage.send(answer(info, 200))
+    caller.next("BYE")
+    session.info(kind, b"", done=statuses.append)
+    assert statuses == [200, 481]
+
+
+def test_an_info_that_nobody_knows_ends_the_call() -> None:
+    """RFC 3261 12.2.1.2."""
+    stage = Stage()
+    _, session, log = answered_call(stage)
+    session.info("application/dtmf", b"1")
+    stage.run()
+    stage.send(answer(stage.requests("INFO")[0], 481))
+    assert log.kinds[-1] == "Ended"
+
+
+@pytest.mark.parametrize("header", ["Request-URI", "Contact", "Record-Route"])
+def test_a_call_by_sips_gets_a_sips_contact(header: str) -> None:
+    """S21, RFC 5630."""
+    stage = Stage(transport="tls")
+    stage.agent.on_call = lambda session, log: session.answer(ANSWER)  # type: ignore[attr-defined]
+    caller = PuppetCall(stage)
+    invite = caller.make("INVITE", body=OFFER, call_id="secure")
+    if header == "Request-URI":
+        invite = invite.with_uri(Uri.parse("sips:alice@192.0.2.1"))
+    else:
+        invite = invite.with_header(header, "<sips:puppet@192.0.2.2;lr>")
+    stage.puppet.take()
+    stage.send(invite)
+    ok = next(one for one in stage.puppet.take() if isinstance(one, Response) and one.status == 200)
+    assert ok.contact is not None
+    assert ok.contact.uri.scheme == "sips"
+    assert stage.agent.core.contact(Flow("tls", *BOB), "a").uri.scheme == "sip"
+
+
+def test_more_reliable_responses_than_anybody_waits_for() -> None:
+    """The description is not the one that is left out."""
+    stage = Stage()
+    caller = PuppetCall(stage, headers=(("Require", "100rel"),))
+    session = stage.agent.calls[0].session
+    assert isinstance(session, IncomingSession)
+    for _ in range(12):
+        session.ring(180)
+    session.ring(183, body=ANSWER)
+    got: list[bytes] = []
+    for _ in range(12):
+        stage.run()
+        for one in stage.puppet.take():
+            if isinstance(one, Response) and one.rseq is not None and one.cseq.method == "INVITE":
+                got.append(one.body)
+                caller.remote = one.to
+                caller.next("PRACK", headers=(("RAck", f"{one.rseq} 1 INVITE"),))
+    assert got.count(ANSWER) == 1
+    assert len(got) == 9
+
+
+def test_a_call_that_ended_while_its_200_waited_for_prack_stays_ended() -> None:
+    """The caller gave up; the answer that waited goes nowhere."""
+    stage = Stage()
+    caller = PuppetCall(stage, headers=(("Require", "100rel"),))
+    session = stage.agent.calls[0].session
+    assert isinstance(session, IncomingSession)
+    session.ring(183, body=ANSWER)
+    assert session.answer(ANSWER) is None
+    assert session.answer(ANSWER) is None
+    stage.send(build.cancel(caller.invite))
+    stage.run(1.0)
+    assert 200 not in {one.status for one in stage.puppet.take() if isinstance(one, Response) and one.body}
+    assert session.is_over
+
+
+def test_a_request_in_a_call_that_is_over_is_481_but_bye_is_200() -> None:
+    """While our own BYE waits for its answer (RFC 3261 15.1.2)."""
+    stage = Stage()
+    caller, session, _ = answered_call(stage)
+    session.hangup()
+    stage.run()
+    stage.puppet.take()
+    caller.next("INFO")
+    caller.next("PRACK", headers=(("RAck", "1 1 INVITE"),))
+    caller.next("BYE")
+    assert stage.puppet.statuses() == [481, 481, 200]
+
+
+def test_a_reinvite_that_rings_when_the_peer_hangs_up_is_cancelled() -> None:
+    """Whoever said BYE need not answer it any more, and its transaction must not wait for ever."""
+    for heard in (True, False):
+        stage = Stage()
+        caller, session, _ = answered_call(stage)
+        session.offer(OFFER + b"a=x\r\n")
+        stage.run()
+        [reinvite] = stage.requests("INVITE")
+        if heard:
+            stage.send(answer(reinvite, 100))
+        caller.next("BYE")
+        if not heard:
+            stage.send(answer(reinvite, 100))
+        assert "CANCEL" in methods(stage)
+        stage.send(answer(reinvite, 200, body=ANSWER))
+        stage.send(answer(reinvite, 200, body=ANSWER))
+        assert methods(stage) == ["ACK", "ACK"]
+        stage.run(140.0)
+        assert stage.agent.core.is_idle
+
+
+def test_what_an_application_asks_too_early_or_too_late_does_nothing() -> None:
+    """Before the first 1xx there is no dialog."""
+    stage, log, session, invite = stage_with_invite()
+    session.offer(OFFER)
+    session.answer_offer(2, ANSWER)
+    session.refuse_offer(2)
+    session.refuse_offer(1)
+    session.answer_offer(1, ANSWER)
+    stage.send(answer(invite, 486))
+    assert log.kinds == ["Failed"]
+    assert stage.requests("UPDATE") == []
+
+
+def test_requests_that_belong_to_no_dialog_are_counted() -> None:
+    """A stray ACK, a stray 2xx, a response that is none."""
+    pair = Pair(Weather())
+    pair.bob.on_call = lambda session, log: session.answer(ANSWER)  # type: ignore[attr-defined]
+    session, _ = call(pair.alice)
+    pair.run(1.0)
+    session.hangup()
+    pair.run(200.0)
+    stage = Stage()
+    caller = PuppetCall(stage)
+    stage.send(caller.make("ACK", remote=caller.remote.with_tag("nobody")))
+    stage.send(answer(caller.make("INVITE"), 200))
+    counts = stage.agent.core.counts
+    assert (counts["stray ACK"], counts["stray 2xx"]) == (1, 1)
+    assert pair.alice.core.is_idle
+
+
+def test_a_session_keeps_no_more_events_than_its_limit() -> None:
+    """But always its last one."""
+    stage = Stage(CoreConfig())
+    caller, session, _ = answered_call(stage)
+    session._handler = None
+    for number in range(70):
+        caller.next("INFO", body=str(number).encode(), kind="application/dtmf")
+    caller.next("BYE")
+    seen: list[object] = []
+    session.listen(seen.append)
+    assert len(seen) == 64
+    assert seen[-1] == Ended("remote")
