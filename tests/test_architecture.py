@@ -34,7 +34,7 @@ ROOMS = (
     Room(
         "gateway/media/embedded",
         "gateway.media.embedded gateway.media.engine gateway.media.delivery sdp numpy structlog "
-        "aiortc aioice pylibsrtp av OpenSSL cryptography",
+        "pylibsrtp av OpenSSL cryptography",
     ),
     Room(
         "gateway/media/rtpengine", "gateway.media.rtpengine gateway.media.engine gateway.media.delivery sdp structlog"
@@ -61,8 +61,6 @@ ROOMS = (
 )
 
 ONE_FILE_EACH = {
-    "aiortc": "dtls.py",
-    "aioice": "ice.py",
     "pylibsrtp": "srtp.py",
     "av": None,
     "OpenSSL": "dtls.py",

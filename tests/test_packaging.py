@@ -95,6 +95,16 @@ def test_pjsua2_comes_with_the_extras_alone() -> None:
     assert [name for name in project["optional-dependencies"]["phone"] if "pjsua2" in name]
 
 
+def test_the_gateway_itself_does_without_aiortc() -> None:
+    """It is an extra: nothing that serves calls imports it, not even the demo before it needs it (M23)."""
+    program = (
+        "import sys; sys.modules['aiortc'] = sys.modules['aioice'] = None\n"
+        "import gateway.app, gateway.cli, gateway.demo.runner, gateway.media.embedded.engine"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 async def test_a_demo_without_pjsua2_says_where_it_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     """At once, and before any process is started."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)

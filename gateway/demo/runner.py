@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from gateway.app import GatewayApp
 from gateway.config import Config, load
-from gateway.demo.aiortc_browser import AiortcBrowser
 from gateway.demo.chromium import find_chromium
 from gateway.demo.phone import DeskPhone
 from gateway.demo.ports import free_ports
@@ -19,6 +18,7 @@ from gateway.demo.report import DemoReport, StepResult
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
+    from gateway.demo.aiortc_browser import AiortcBrowser
     from gateway.demo.browser import SoftphoneBrowser
 
 BROWSER_HZ = 523
@@ -95,6 +95,12 @@ class Demo:
                 "or use --browser aiortc"
             )
         self._progress("There is no Chromium to drive here: an aiortc peer plays the browser.")
+        try:
+            from gateway.demo.aiortc_browser import AiortcBrowser  # only where aiortc is installed
+        except ImportError:
+            raise GatewayError(
+                "there is neither a Chromium nor aiortc to play the browser; install the extra `browser` or `client`"
+            ) from None
         return AiortcBrowser(BROWSER_HZ)
 
     async def _steps(self, report: DemoReport) -> None:

@@ -208,6 +208,25 @@ class LiveBench(Bench):
         finished(self.plane.close())
 
 
+def binding_check(
+    username: str,
+    password: str,
+    *,
+    use_candidate: bool = True,
+    role: str = "ICE-CONTROLLING",
+    transaction_id: bytes | None = None,
+) -> bytes:
+    """A check as a full agent sends it, made with aioice."""
+    message = stun.Message(stun.Method.BINDING, stun.Class.REQUEST, transaction_id)
+    message.attributes["USERNAME"] = username
+    message.attributes["PRIORITY"] = 1853824767
+    message.attributes[role] = 4711
+    if use_candidate:
+        message.attributes["USE-CANDIDATE"] = None
+    message.add_message_integrity(password.encode())
+    return bytes(message)
+
+
 def binding_request(
     leg: WebRtcLeg,
     *,
@@ -218,14 +237,13 @@ def binding_request(
     transaction_id: bytes | None = None,
 ) -> bytes:
     """A check as a full agent sends it to `leg`, made with aioice."""
-    message = stun.Message(stun.Method.BINDING, stun.Class.REQUEST, transaction_id)
-    message.attributes["USERNAME"] = username or f"{leg.local_ufrag}:peer"
-    message.attributes["PRIORITY"] = 1853824767
-    message.attributes[role] = 4711
-    if use_candidate:
-        message.attributes["USE-CANDIDATE"] = None
-    message.add_message_integrity((password or leg.local_password).encode())
-    return bytes(message)
+    return binding_check(
+        username or f"{leg.local_ufrag}:peer",
+        password or leg.local_password,
+        use_candidate=use_candidate,
+        role=role,
+        transaction_id=transaction_id,
+    )
 
 
 class Peer:
