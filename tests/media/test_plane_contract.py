@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import os
 import random
 import socket
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -18,6 +16,8 @@ from cryptography.hazmat.primitives import hmac
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.hashes import SHA1
 
+from gateway.media.embedded.plane.native.plane import NativePlane
+from gateway.media.embedded.plane.native.process import PlaneProcess, find_program
 from gateway.media.embedded.plane.packet import RtpPacket, sequence_delta, timestamp_delta
 from gateway.media.embedded.plane.protocol import Plane, PlaneError
 from gateway.media.embedded.plane.python import PythonPlane
@@ -70,17 +70,12 @@ class Phone:
 
 def native(folder: Path) -> Plane:
     """The native plane; a skip by name where it was not built, in CI a failure."""
-    try:
-        module: Any = importlib.import_module("gateway.media.embedded.plane.native")
-        binary = module.find_binary()
-    except ImportError:
-        binary = None
-    if binary is None:
+    program = find_program()
+    if program is None:
         if os.environ.get("CI") == "true":
             pytest.fail("the native plane (plane/) is not built")
         pytest.skip("the native plane (plane/) is not built")
-    made: Plane = module.NativePlane(binary, folder)
-    return made
+    return NativePlane(PlaneProcess(program, folder / "plane"))
 
 
 class Scene:
