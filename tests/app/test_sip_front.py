@@ -57,6 +57,7 @@ class Rig:
     [
         ("4711", None, 404),
         ("alice", None, 480),
+        ("600", "", 200),
         ("600", "v=0\r\nnonsense", 488),
         ("600", "not a description at all", 488),
         ("600", None, 200),
@@ -65,7 +66,7 @@ class Rig:
 async def test_a_phones_call_is_answered_by_its_outcome(
     tmp_path: Path, number: str, body: str | None, status: int
 ) -> None:
-    """Nobody, nobody there, no SDP, and the echo."""
+    """Nobody, nobody there, an offer of ours, no SDP, and the echo."""
     app = GatewayApp(config_on_free_ports(tmp_path))
     await app.start()
     try:
