@@ -12,9 +12,15 @@ class FakeLeg(LegBase):
     """Both roles at once; `told` is everything the call asked of it, in order."""
 
     def __init__(
-        self, tag: str, kind: Kind = Kind.RTP, *, can_update: bool = True, takes_another_answer: bool = True
+        self,
+        tag: str,
+        kind: Kind = Kind.RTP,
+        *,
+        can_update: bool = True,
+        takes_another_answer: bool = True,
+        service: str | None = None,
     ) -> None:
-        super().__init__(Party(tag, kind), Address(f"sip:{tag}@example.test", tag))
+        super().__init__(Party(tag, kind, service=service), Address(f"sip:{tag}@example.test", tag))
         self.told: list[tuple[str, object]] = []
         self.exchanges: list[int] = []
         """Numbers of the offers it was sent."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from gateway.call.call import Call
 from gateway.call.leg import Answered, LegEvent, OfferAnswered, Offered, Ringing
@@ -27,7 +28,7 @@ class Rig:
         *,
         offer: str | None = OFFER,
         movable: bool = True,
-        **leg_options: bool,
+        **leg_options: Any,
     ) -> None:
         """`offer` None: the caller wants ours; `movable` is the engine's, the other options the caller's leg's."""
         self.engine = FakeEngine(movable=movable)

@@ -29,7 +29,8 @@ class Stage:
     """One call of fake legs over the real engine; the peers behind the legs are real."""
 
     def __init__(self, engine: EmbeddedEngine, caller: Kind, callee: Kind, offer: str | None) -> None:
-        self.caller, self.callee = FakeLeg("caller", caller), FakeLeg("callee", callee)
+        service = "tone" if callee is Kind.SERVICE else None
+        self.caller, self.callee = FakeLeg("caller", caller), FakeLeg("callee", callee, service=service)
         self.call = Call(
             "c1",
             self.caller,
@@ -192,3 +193,18 @@ async def test_a_pbx_without_an_offer_reaches_a_browser(engine: EmbeddedEngine) 
         await stage.over()
     finally:
         await asyncio.gather(browser.close(), phone.close())
+
+
+async def test_a_phone_without_an_offer_hears_a_service(engine: EmbeddedEngine) -> None:
+    """A service takes the engine's own offer like anybody."""
+    phone = await Phone(["pcmu"]).open()
+    try:
+        stage = Stage(engine, Kind.RTP, Kind.SERVICE, None)
+        stage.callee.says(Answered(await stage.told(stage.callee, "invite")))
+        phone.take(await stage.told(stage.caller, "answer"))
+        stage.caller.says(Confirmed(0, phone.sdp()))
+        await stage.reaches(State.CONNECTED)
+        await until(lambda: hears(phone, 440.0))
+        await stage.over()
+    finally:
+        await phone.close()

@@ -78,6 +78,8 @@ class Session:
         """`source`'s answer in, the answer for `target` out; raises MediaError."""
         description = parse(self._shared.config, sdp)
         callee = self.party(source.tag)
+        if target is None and service_of(source) is not None:
+            return ""  # a service agrees to everything
         if target is None:
             callee.describe_again(source)
             callee.take_answer(description)
@@ -103,11 +105,12 @@ class Session:
 
     async def create_offer(self, target: Party, peer: Party | None) -> str:
         """An offer of our own for `target`, codecs in the order of what `peer` speaks; raises MediaError."""
-        if service_of(target) is not None:
-            raise MediaError("a service takes no offer of ours", 488)
         made: list[PartyMedia] = []
         try:
             party = await self._find(target, made)
+            if service_of(target) is not None:
+                self._kept.add(target.tag)
+                return SERVICE_DESCRIPTION
             plan = party.plan(self._spoken(peer))
             base = parse(self._shared.config, SERVICE_DESCRIPTION)
             offer = checked(lambda: translate(base, plan))
