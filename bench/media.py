@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import resource
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ import uvloop
 
 from bench.callee import Callee
 from bench.calls import FORWARDED, TRANSCODED, Codecs, Measured, calls_through, frames
-from bench.generator import GeneratorError, Run, build
+from bench.generator import End, GeneratorError, Run, SessionKey, build, generate
 from bench.process import gateway, memory_of
 from bench.rtpengine import rtpengine
 from bench.table import Result, report
@@ -36,6 +37,7 @@ _GOALS_FROM: Final = 200
 _WARMUP: Final = 3.0
 """Seconds: the first packets of a stream go another way than the rest."""
 _PORTS_A_CALL: Final = 4
+_KEY: Final = SessionKey(key=bytes(16), salt=bytes(12))
 _PEER: Final = "rtpengine, user space"
 
 
@@ -144,6 +146,39 @@ def rows(ours: Measured, theirs: Measured | None, ratio: str, *, forwarded: bool
     ]
 
 
+async def alone(program: Path, count: int) -> list[Result]:
+    """What the generator is good for by itself: the same calls, each end sending to the other's socket."""
+    with contextlib.ExitStack() as stack:
+        ends: list[End] = []
+        for call in range(count):
+            pair = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(2)]
+            for one in pair:
+                one.bind(("127.0.0.1", 0))
+            ends += [
+                End(
+                    call=call,
+                    direction=direction,
+                    fd=one.fileno(),
+                    remote=pair[1 - direction].getsockname(),
+                    payload_type=0,
+                    ssrc=2 * call + direction + 1,
+                    send=_KEY,
+                    receive=_KEY,
+                )
+                for direction, one in enumerate(pair)
+            ]
+        found = Measured(calls=count, report=await generate(program, Run(seconds=5.0, warmup=1.0), ends))
+    what = f"the generator alone, {count:,} calls with SRTP at both ends"
+    report = found.report
+    return [
+        Result(f"{what}: packets", found.packets / report["seconds"], "packets/s"),
+        Result(f"{what}: CPU", 100.0 * report["cpu_seconds"] / report["seconds"], "% of one core"),
+        Result(f"{what}: loss", found.loss, "%", "value <= 0"),
+        Result(f"{what}: how late it sends, p99", report["late_us"]["p99"] / 1e3, "ms", "value <= 5"),
+        Result(f"{what}: delay, p99", report["delay_us"]["p99"] / 1e3, "ms"),
+    ]
+
+
 def results(counts: Sequence[int]) -> list[Result]:
     """All of them. Raises GeneratorError where the generator cannot be built."""
     program = build()
@@ -151,7 +186,7 @@ def results(counts: Sequence[int]) -> list[Result]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     one_codec = {"CODECS__WEBRTC": ["pcmu"], "CODECS__RTP": ["pcmu"]}
     two_codecs = {"CODECS__WEBRTC": ["opus"], "CODECS__RTP": ["pcmu"]}
-    found: list[Result] = []
+    found = asyncio.run(alone(program, max(counts)))
     plain = series(program, FORWARDED, counts, **one_codec)
     for place, ours in enumerate(plain["ours"]):
         theirs = plain["rtpengine"][place] if "rtpengine" in plain else None

@@ -107,19 +107,18 @@ def _bundled(offer: SessionDescription, answer: SessionDescription) -> dict[str,
     answered = bundle_groups(answer)
     if not answered:
         return {}
-    groups = bundle_groups(offer)
-    offered = {mid: number for number, mids in enumerate(groups) for mid in mids}
-    index = {mid: number for number, media in enumerate(offer.media) if (mid := media.value("mid")) is not None}
+    offered = bundle_groups(offer)
+    index = {media.value("mid"): number for number, media in enumerate(offer.media)}
     bundled: dict[str, _Bundle] = {}
-    for mids in answered:
-        if any(mid not in offered or offered[mid] != offered[mids[0]] for mid in mids):
+    for mids in filter(None, answered):
+        group = next((each for each in offered if mids[0] in each), ())
+        if not set(mids).issubset(group):
             raise SdpNegotiationError("the answer bundles sections that the offer did not")
-        places = [index[mid] for mid in mids if mid in index]
-        live = [place for place in places if answer.media[place].port]
+        live = [place for mid in mids if (place := index.get(mid)) is not None and answer.media[place].port]
         if live:
-            group = [index[mid] for mid in groups[offered[mids[0]]] if mid in index]
-            bundle = _Bundle(_offerer_tagged(offer, group, live), live[0])
-            bundled |= dict.fromkeys(mids, bundle)
+            bundle = _Bundle(_offerer_tagged(offer, [index[mid] for mid in group if mid in index], live), live[0])
+            for mid in mids:
+                bundled[mid] = bundle
     return bundled
 
 
@@ -129,10 +128,11 @@ def _offerer_tagged(offer: SessionDescription, group: Sequence[int], live: Seque
     The first of the offered group that stays in the bundle and has a port. Where those that stay are all
     bundle-only, the first that has a port although it is rejected: nothing else says it, and browsers mean it.
     """
-    staying = next((place for place in group if place in live and offer.media[place].port), None)
-    if staying is not None:
-        return staying
-    return next((place for place in group if offer.media[place].port), live[0])
+    with_port = [place for place in group if offer.media[place].port]
+    for place in with_port:
+        if place in live:
+            return place
+    return with_port[0] if with_port else live[0]
 
 
 class _Pair:

@@ -60,7 +60,7 @@ def slots(media: Sequence[MediaDescription]) -> list[tuple[int, ...]]:
     Two sections of one kind that stand together, one of a secure profile and one of the plain profile
     to it, are one stream offered twice: best-effort SRTP as phones did it before RFC 8643.
     """
-    if not any(section.protocol in _SDES_PROFILES for section in media):
+    if not any([section.protocol in _SDES_PROFILES for section in media]):
         return [(index,) for index in range(len(media))]
     return group_alternatives([(section.kind, section.protocol, section.value("mid")) for section in media])
 
@@ -96,8 +96,9 @@ def partners(
     """
     by_kind: dict[str, list[MediaDescription]] = {}
     for slot in slots(theirs):
-        chosen = next((index for index in slot if theirs[index].port), slot[0])
-        by_kind.setdefault(theirs[slot[0]].kind, []).append(theirs[chosen])
+        first = theirs[slot[0]]
+        chosen = first if len(slot) == 1 or first.port else next((theirs[i] for i in slot if theirs[i].port), first)
+        by_kind.setdefault(first.kind, []).append(chosen)
     found: dict[int, MediaDescription | None] = {}
     for slot in slots(ours):
         rest = by_kind.get(ours[slot[0]].kind)
