@@ -89,13 +89,18 @@ def run(config: ConfigOption = None) -> None:
 @app.command("check-config")
 def check_config(config: ConfigOption = None) -> None:
     """Read the configuration, try its ports, and say what is wrong with it (status 2) or that all is well."""
+    from gateway.app.plane import choose, is_running
+
     settings = read_config(config)
     try:
-        check_ports(settings)
+        plane = choose(settings) if settings.media.rtpengine is None else None
+        check_ports(settings, media=not is_running(settings.state_dir))
     except ConfigError as error:
         raise fail(error) from None
     for notice in settings.notices:
         output.print(f"[yellow]{notice}[/]")
+    if plane is not None:
+        output.print(f"Packets are forwarded by the {escape(str(plane))}.")
     output.print(f"[green]The configuration is good.[/] Domain {settings.domain}, {len(settings.users)} users.")
 
 

@@ -21,6 +21,7 @@ from gateway.accounts.trunks import Trunks
 from gateway.app import settings
 from gateway.app.dialer import GatewayDialer
 from gateway.app.metrics import Metrics
+from gateway.app.plane import choose
 from gateway.app.presence import Presence
 from gateway.app.sip_front import SipFront
 from gateway.app.web_front import WebFront
@@ -33,6 +34,7 @@ from gateway.identity.factory import store_named
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import Credential
 from gateway.identity.store import IdentityStore
+from gateway.media.embedded.plane.protocol import PlaneError
 from gateway.media.engine import MediaEngine, MediaError
 from gateway.net.registration import Registration, RegistrationPolicy
 from gateway.net.user_agent import UserAgent
@@ -129,8 +131,17 @@ class GatewayApp:
         return store
 
     async def _open_media(self) -> MediaEngine:
-        engine = settings.engine(self.config, asyncio.get_running_loop().time)
-        await self._opened(settings.engine_key(self.config), engine.start())
+        clock = asyncio.get_running_loop().time
+        choice = choose(self.config)
+        engine = settings.engine(self.config, clock, choice)
+        try:
+            await self._opened(settings.engine_key(self.config), engine.start())
+        except PlaneError as error:
+            if not choice.may_fall_back:
+                raise ConfigError("media.plane", str(error)) from None
+            log.warning("packets are forwarded in this process", reason=str(error))
+            engine = settings.engine(self.config, clock)
+            await self._opened(settings.engine_key(self.config), engine.start())
         self._stack.push_async_callback(engine.close)
         return engine
 

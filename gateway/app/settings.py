@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from gateway.access.gatekeeper import LockOut
 from gateway.accounts.trunks import TrunkAccount
+from gateway.app.plane import PYTHON, PlaneChoice, maker
 from gateway.call.limits import CallLimits
 from gateway.call.record import CallSettings
 from gateway.call.routing import Emergency, Route
@@ -210,12 +211,12 @@ def _listeners(config: Config, transport: str) -> tuple[tuple[str, int], ...]:
     return tuple((listen.host, listen.port) for listen in config.sip.listen if listen.transport == transport)
 
 
-def engine(config: Config, clock: Callable[[], float]) -> MediaEngine:
-    """The media engine the configuration names; not started yet."""
+def engine(config: Config, clock: Callable[[], float], plane: PlaneChoice = PYTHON) -> MediaEngine:
+    """The media engine the configuration names, on the packet plane chosen; not started yet."""
     address = config.media.rtpengine
     if address is not None:
         return RtpengineEngine(_rtpengine(config, address), clock=clock)
-    return EmbeddedEngine(_embedded(config), clock=clock)
+    return EmbeddedEngine(_embedded(config), clock=clock, make_plane=maker(config, plane, clock))
 
 
 def engine_key(config: Config) -> str:

@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from gateway.app import Account, GatewayApp
+from gateway.app.plane import is_running
 from gateway.config import Config, check_ports
 from gateway.identity.passwords import FILE_NAME
 from gateway.log import configure as configure_log
@@ -26,7 +27,8 @@ def run_gateway(config: Config, output: Console) -> None:
     close_log = configure_log(log.level, log.format, log.file, log.max_line_length)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # its start and stop are ours to tell
     try:
-        check_ports(config)
+        # The plane of a gateway that died may still hold the media ports; this one takes them over from it.
+        check_ports(config, media=not is_running(config.state_dir))
         uvloop.run(_serve(config, output))
     finally:
         close_log()

@@ -31,13 +31,14 @@ def default_route_address(wildcard: str = "0.0.0.0") -> str:
             return "::1" if v6 else "127.0.0.1"
 
 
-def check_ports(config: Config) -> None:
-    """Try every listening address; raises ConfigError that names the first key which cannot be bound."""
+def check_ports(config: Config, *, media: bool = True) -> None:
+    """Try every listening address, but those of media where `media` is false; raises ConfigError that names the
+    first key which cannot be bound."""
     for index, listen in enumerate(config.sip.listen):
         kind = socket.SOCK_DGRAM if listen.transport == "udp" else socket.SOCK_STREAM
         _try(f"sip.listen.{index}", listen.host, listen.port, kind)
     _try("web.listen", config.web.listen.host, config.web.listen.port, socket.SOCK_STREAM)
-    if config.media.rtpengine is not None:
+    if config.media.rtpengine is not None or not media:
         # Media ports are rtpengine's then, perhaps on another machine.
         return
     _try("webrtc.listen", config.webrtc.listen.host, config.webrtc.listen.port, socket.SOCK_DGRAM)

@@ -128,6 +128,13 @@ class MediaConfig(Section):
 
     engine: Text = "embedded"
     """"embedded", or "rtpengine:HOST:PORT" to drive an rtpengine by its ng protocol."""
+    plane: Literal["auto", "native", "python"] = "auto"
+    """Who forwards the packets of the embedded engine: a process of its own that is compiled ("native"), this process
+    ("python"), or the native one where it is built ("auto"). `gateway check-config` says which and why."""
+    plane_threads: int = Field(default=0, ge=0, le=64)
+    """Threads of the native plane that forward; 0: one for each CPU."""
+    orphan_timeout: float = Field(default=60.0, ge=0, le=3_600)
+    """How long the native plane goes on forwarding where the gateway has died and none has come in its place (s)."""
     service_max_duration: float = Field(default=600.0, ge=0)
     """A call to a built-in service ends after so long; 0 never (s)."""
     tone: ToneConfig = ToneConfig()

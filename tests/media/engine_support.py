@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fractions
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextvars import ContextVar
 from typing import Any
 
 import av
@@ -19,6 +20,7 @@ from gateway.media.embedded.audio.codecs import make_decoder, make_encoder
 from gateway.media.embedded.audio.pcm import Pcm, tone
 from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.embedded.plane.packet import RtpPacket, is_rtcp
+from gateway.media.embedded.plane.protocol import Plane
 from gateway.media.embedded.settings import EmbeddedConfig
 from gateway.media.embedded.webrtc.config import WebRtcConfig
 from gateway.media.engine import MediaEvent
@@ -40,10 +42,14 @@ def config(*, port: int = 0, **changes: Any) -> EmbeddedConfig:
     return EmbeddedConfig(webrtc=WebRtcConfig(listen=("127.0.0.1",), port=port), rtp_ports=(0, 0), **changes)
 
 
+PLANE: ContextVar[Callable[[], Plane] | None] = ContextVar("PLANE", default=None)
+"""What makes the plane of the engines under test; None: the one in this process."""
+
+
 @contextlib.asynccontextmanager
 async def running(settings: EmbeddedConfig | None = None) -> AsyncIterator[tuple[EmbeddedEngine, list[MediaEvent]]]:
     """A started engine and the events it gives."""
-    engine = EmbeddedEngine(settings or config())
+    engine = EmbeddedEngine(settings or config(), make_plane=PLANE.get())
     events: list[MediaEvent] = []
     engine.subscribe(events.append)
     await engine.start()

@@ -18,6 +18,7 @@ from gateway.media.embedded.flows import FlowTable
 from gateway.media.embedded.party import PartyMedia
 from gateway.media.embedded.plane.protocol import Plane, PlaneError
 from gateway.media.embedded.plane.python import PythonPlane
+from gateway.media.embedded.plane.values import Inventory
 from gateway.media.embedded.resources import Resources
 from gateway.media.embedded.rtp.ports import PortPool
 from gateway.media.embedded.session import Session
@@ -61,6 +62,8 @@ class EmbeddedEngine:
         self._sweeping: asyncio.Task[None] | None = None
         self._binding: asyncio.Future[None] | None = None
         self._resources: Resources | None = None
+        self.inherited = Inventory()
+        """What the plane held of a gateway that died, with the records it left; its ports are closed."""
 
     def _python_plane(self) -> Plane:
         return PythonPlane(asyncio.get_running_loop(), self._clock)
@@ -109,15 +112,19 @@ class EmbeddedEngine:
         self._delivery.subscribe(handler)
 
     async def start(self) -> None:
-        """Bind the browsers' port; raises MediaError 503 that names the address that would not."""
+        """Bind the browsers' port; raises MediaError 503 that names the address that would not, and PlaneError where
+        the packet plane cannot be had."""
         if self._resources is not None:
             return
         config = self.config
         # Encoded once, beside the loop: later the first tone of a codec would hold up every call's packets.
         await asyncio.to_thread(prepare_loops, config.tone_frequency, config.tone_level)
-        plane, flows, ids = self._make_plane(), FlowTable(self), itertools.count(1)
+        plane, flows = self._make_plane(), FlowTable(self)
+        self.inherited = await plane.start(flows)
+        ids = itertools.count(1 + max([port.port for port in self.inherited.ports] + [*self.inherited.flows, 0]))
         try:
-            await plane.start(flows)
+            for left in self.inherited.ports:
+                plane.close_port(left.port)
             port = WebRtcPort(config.webrtc, plane=plane, ids=ids.__next__, clock=self._clock)
             flows.port = port
             await port.start()
@@ -191,7 +198,9 @@ class EmbeddedEngine:
             self._still_open(session)
             try:
                 with _own_faults():
-                    return await request(session)
+                    made = await request(session)
+                    await self._settle()
+                    return made
             except BaseException:
                 # Also when the request was cancelled: nothing may be left behind.
                 if new:
@@ -203,7 +212,9 @@ class EmbeddedEngine:
         async with session.lock:
             self._still_open(session)
             with _own_faults():
-                return session.accept(source)
+                made = session.accept(source)
+                await self._settle()
+                return made
 
     async def answer(self, call_id: str, source: Party, target: Party | None, sdp: str) -> str:
         return await self._doing(call_id, lambda session: session.answer(source, target, sdp))
@@ -236,7 +247,13 @@ class EmbeddedEngine:
         async with session.lock:
             self._still_open(session)
             with _own_faults():
-                return request(session)
+                done = request(session)
+                await self._settle()
+                return done
+
+    async def _settle(self) -> None:
+        """Wait until the plane has done what it was told: packets may come as soon as a description is out."""
+        await self._running().plane.snapshot(())
 
     async def trickle(self, call_id: str, tag: str, candidate: str, mid: str | None) -> None:
         """Checked and ignored: a lite agent learns addresses from the checks themselves."""
@@ -330,6 +347,8 @@ def _own_faults() -> Iterator[None]:
         yield
     except MediaError:
         raise
+    except PlaneError as error:
+        raise MediaError(str(error), 503) from None
     except Exception as error:
         logger.exception("a request met an error of our own")
         raise MediaError("internal error of the media engine", 500) from error

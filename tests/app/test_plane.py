@@ -1,0 +1,81 @@
+"""Which packet plane is used, and what is said of it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from pathlib import Path
+
+import pytest
+
+from gateway.app.plane import NOT_BUILT, choose, is_running, maker
+from gateway.config import Config
+from gateway.errors import ConfigError
+from gateway.media.embedded.plane.native.plane import NativePlane
+from gateway.media.embedded.plane.native.process import SOCKET
+from gateway.media.embedded.plane.python import PythonPlane
+
+
+def config(plane: str, state_dir: Path = Path(".gateway")) -> Config:
+    return Config.model_validate({"media": {"plane": plane}, "state_dir": state_dir})
+
+
+def program(folder: Path, says: str = "gateway-plane 0.1.0 protocol 1", status: int = 0) -> Path:
+    """Something that says what a plane's program says of itself."""
+    made = folder / "gateway-plane"
+    made.write_text(f"#!/bin/sh\necho '{says}'\nexit {status}\n")
+    made.chmod(0o755)
+    return made
+
+
+async def test_auto_uses_the_program_that_is_there(tmp_path: Path) -> None:
+    """With a program that runs the plane is native, and the Python one may stand in for it."""
+    made = program(tmp_path)
+    chosen = choose(config("auto"), lambda: made)
+    assert (chosen.native, chosen.program, chosen.may_fall_back) == (True, made, True)
+    assert str(chosen) == f"native plane ({made})"
+    assert isinstance(maker(config("auto"), chosen, asyncio.get_running_loop().time)(), NativePlane)
+
+
+async def test_auto_does_without_a_program_and_says_why() -> None:
+    """No program: the Python plane, after one sentence."""
+    chosen = choose(config("auto"), lambda: None)
+    assert not chosen.native
+    assert str(chosen) == f"Python plane ({NOT_BUILT})"
+    assert isinstance(maker(config("auto"), chosen, asyncio.get_running_loop().time)(), PythonPlane)
+
+
+def test_python_is_taken_at_its_word(tmp_path: Path) -> None:
+    """`media.plane: python` never looks for a program."""
+    made = program(tmp_path)
+    assert not choose(config("python"), lambda: made).native
+
+
+def test_native_without_a_program_is_a_mistake_of_the_configuration() -> None:
+    """The key is named, and what to do about it."""
+    with pytest.raises(ConfigError) as caught:
+        choose(config("native"), lambda: None)
+    assert "media.plane" in str(caught.value)
+    assert NOT_BUILT in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("says", "status"), [("gateway-plane 0.1.0 protocol 99", 0), ("something else", 0), ("gateway-plane", 1)]
+)
+def test_a_program_that_does_not_fit_is_not_used(tmp_path: Path, says: str, status: int) -> None:
+    """Another version of the messages, another program, or one that fails: the Python plane, with the reason."""
+    made = program(tmp_path, says, status)
+    chosen = choose(config("auto"), lambda: made)
+    assert not chosen.native
+    assert str(made) in chosen.reason
+
+
+def test_a_plane_that_runs_is_seen_by_its_socket(tmp_path: Path) -> None:
+    """A stale socket is no plane."""
+    assert not is_running(tmp_path)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / SOCKET))
+        assert not is_running(tmp_path)
+        listener.listen()
+        assert is_running(tmp_path)
+    assert not is_running(tmp_path)

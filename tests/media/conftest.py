@@ -1,0 +1,37 @@
+"""The tests of the engine's calls run once on each packet plane."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.media.embedded.plane.protocol import Plane
+from tests.media.engine_support import PLANE
+from tests.media.plane_rig import native_plane
+
+ON_BOTH = ("tests.media.test_engine_embedded", "tests.media.test_engine_calls")
+
+
+@pytest.fixture(autouse=True)
+def plane_under_test(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The plane of every engine that `running` starts in this test."""
+    kind = getattr(request, "param", "python")
+    made = None
+    if kind == "native":
+        folder: Path = request.getfixturevalue("tmp_path")
+        made = _native(folder)
+    token = PLANE.set(made)
+    yield
+    PLANE.reset(token)
+
+
+def _native(folder: Path) -> Callable[[], Plane]:
+    return lambda: native_plane(folder)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Both planes, for the files that say what a call does."""
+    if metafunc.module.__name__ in ON_BOTH:
+        metafunc.parametrize("plane_under_test", ["python", "native"], indirect=True)
