@@ -30,7 +30,7 @@ from gateway.media.engine import (
 )
 from sdp import SessionDescription
 from sdp.attributes import Crypto
-from tests.media.engine_support import Phone, browser_sdp, config, frequency_of, phone_sdp, running, until
+from tests.media.engine_support import PLANE, Phone, browser_sdp, config, frequency_of, phone_sdp, running, until
 from tests.media.rtp_support import ManualClock, ManualReactor
 from tests.media.srtp_pair import SrtpSession
 
@@ -483,7 +483,9 @@ async def test_many_re_offers_leave_one_transcoder_a_direction() -> None:
             offer = phone_sdp(codecs=("opus",), version=number).replace("107", str(number))
             await engine.offer("call", LEFT, RIGHT, offer)
             await engine.answer("call", RIGHT, LEFT, phone_sdp(codecs=("pcmu",), version=number))
-        assert engine.handlers_of("call") == {"left": 1, "right": 1}
+        # The native plane transcodes by itself: none is left here.
+        each = 1 if PLANE.get() is None else 0
+        assert engine.handlers_of("call") == {"left": each, "right": each}
 
 
 async def test_a_fault_of_ours_is_a_500_and_leaves_nothing(
