@@ -48,5 +48,5 @@ class Alarms(Generic[K]):
         while (due := self._queue.pop_due(now)) is not None:
             alarm = due[1]
             callback, alarm.callback = alarm.callback, None
-            if callback is not None:
-                guard(alarm.owner, callback)
+            assert callback is not None, "the queue gives only what was not called off"
+            guard(alarm.owner, callback)

@@ -445,6 +445,19 @@ def test_what_an_application_asks_too_early_or_too_late_does_nothing() -> None:
     assert stage.requests("UPDATE") == []
 
 
+def test_a_prack_to_a_caller_is_481() -> None:
+    """Only a callee sends what it acknowledges."""
+    stage, log, _, invite = stage_with_invite()
+    stage.send(answer(invite, 200, body=ANSWER))
+    caller = PuppetCall.__new__(PuppetCall)
+    caller.stage, caller.call_id, caller.cseq, caller.branches = stage, invite.call_id, 1, 0
+    caller.local, caller.remote, caller.contact = invite.to.with_tag("puppet"), invite.from_, Uri.of("puppet", *BOB)
+    stage.puppet.take()
+    stage.send(caller.make("PRACK", headers=(("RAck", "1 1 INVITE"),)))
+    assert stage.puppet.statuses() == [481]
+    assert log.kinds == ["Answered"]
+
+
 def test_requests_that_belong_to_no_dialog_are_counted() -> None:
     """A stray ACK, a stray 2xx, a response that is none."""
     pair = Pair(Weather())

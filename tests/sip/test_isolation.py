@@ -153,6 +153,16 @@ def failing(name: str) -> Callable[[InviteSession], None]:
     return lambda session: setattr(session, name, breaks)
 
 
+def test_a_session_without_a_listener_can_be_dropped() -> None:
+    """Nobody is told."""
+    stage = Stage()
+    stage.agent.invited = lambda session, identity: None  # type: ignore[method-assign]
+    PuppetCall(stage)
+    [session] = stage.agent.core.sessions
+    session.drop()
+    assert stage.agent.core.sessions == set()
+
+
 @pytest.mark.parametrize("also", [(), ("drop",)])
 def test_a_session_that_cannot_even_be_ended_is_dropped(also: tuple[str, ...]) -> None:
     """No call may stay for ever because of a mistake; the listener still hears of the end where that is possible."""

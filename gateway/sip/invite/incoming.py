@@ -171,11 +171,10 @@ class IncomingSession(InviteSession):
         return b"" if meaning is Meaning.NOTHING else body
 
     def _ring_on(self) -> None:
-        self._ringing = None
-        if self.machine.state is SessionState.INCOMING and not self._is_unacknowledged:
-            if self._transaction.last is not None and not self._wants_reliable:
-                self.core.send(self._transaction.last, self._transaction.flow)
-            self._ringing = self.core.at(self.core.now() + KEEP_RINGING, self._ring_on, self)
+        # A reliable one is repeated until its PRACK, and no further (RFC 3262 section 3).
+        if self._reliable is None and self._transaction.last is not None:
+            self.core.send(self._transaction.last, self._transaction.flow)
+        self._ringing = self.core.at(self.core.now() + KEEP_RINGING, self._ring_on, self)
 
     def _send_success(self, context: Context) -> None:
         assert self.dialog is not None
@@ -211,8 +210,8 @@ class IncomingSession(InviteSession):
             self.core.not_built(error)
             response = self._response(Context(), status)
         self.core.respond(self._transaction, response)
-        if self.dialog is not None:
-            self.core.remove_usage(self.dialog, self)
+        assert self.dialog is not None
+        self.core.remove_usage(self.dialog, self)
 
     def _tell_established(self, context: Context) -> None:
         self.emit(Confirmed(context.body, FIRST if context.body else None))

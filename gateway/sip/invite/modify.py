@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from gateway.sip.alarms import Alarm
-from gateway.sip.dialogs.dialog import Dialog
+from gateway.sip.dialogs.dialog import Dialog, DialogState
 from gateway.sip.dialogs.usage import DialogUsage
 from gateway.sip.errors import DialogError
 from gateway.sip.invite.accepted import AcceptedInvite
@@ -107,6 +107,9 @@ class Modification:
     def advance(self) -> None:
         """Send what waits, if the time has come."""
         if self._is_stopped or self._local is not None or self._retry is not None or not self._queue:
+            return
+        if self.dialog.state is DialogState.TERMINATED:
+            # The INVITE went out anew: the next dialog takes over what waits.
             return
         method = self._method_for(self._queue[0])
         if method is not None:
@@ -400,7 +403,8 @@ class Modification:
             number = self._remote.number
             self._refuse(500)
             self.session.emit(OfferCancelled(number))
-        elif self._local is not None:
+        else:
+            assert self._local is not None
             self.refuse(self._local.want.number, 488)
 
     def on_cancel(self, transaction: Transaction) -> None:

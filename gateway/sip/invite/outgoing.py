@@ -170,14 +170,15 @@ class OutgoingSession(InviteSession):
         self._leave(self._forks.give_up())
         self._branches.clear()
         self._shown = None
-        self.dialog = self.modification = None
+        # What our user wants to change waits in the old one for the new one.
+        self.dialog = None
         self.step(SessionInput.RETRIED)
 
     def _send_cancel(self, context: Context) -> None:
         # Without a final response in 64*T1 the INVITE's transaction gives up (RFC 3261 9.1).
         self._stop_alarm()
-        if self._client.transaction is not None:
-            self.core.send_cancel(self._client.transaction, context.headers)
+        assert self._client.transaction is not None, "only what has a 1xx is cancelled"
+        self.core.send_cancel(self._client.transaction, context.headers)
 
     def _send_ack(self, context: Context) -> None:
         branch = self._branch_of(context.dialog)
@@ -274,10 +275,9 @@ class OutgoingSession(InviteSession):
             self.core.add_usage(dialog, self)
         return branch
 
-    def modification_of(self, dialog: Dialog) -> Modification | None:
+    def modification_of(self, dialog: Dialog) -> Modification:
         """The exchanges of one of our dialogs; each early one has its own (RFC 6337 section 3.2)."""
-        branch = self._branches.get(dialog.id.remote_tag)
-        return branch.modification if branch is not None else None
+        return self._branches[dialog.id.remote_tag].modification
 
     def _choose(self, branch: Branch) -> None:
         """This dialog has the call, or is the first one heard of."""
@@ -291,7 +291,7 @@ class OutgoingSession(InviteSession):
     def _leave(self, dialogs: tuple[Dialog, ...]) -> None:
         for dialog in dialogs:
             modification = self.modification_of(dialog)
-            if modification is not None and modification is not self.modification:
+            if modification is not self.modification:
                 modification.stop()
             self.core.remove_usage(dialog, self)
 

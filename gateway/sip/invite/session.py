@@ -24,6 +24,7 @@ from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.grammar import has_control
 from gateway.sip.message.message import Request, Response
+from gateway.sip.requests.bodies import description_of
 from gateway.sip.requests.client import ClientRequest
 from gateway.sip.requests.server import ServerRequest
 from gateway.sip.transactions import Reason, Transaction
@@ -249,8 +250,8 @@ class InviteSession:
 
     def send_bye(self, context: Context) -> None:
         """SEND_BYE; the dialog is kept until the BYE is answered, so that one crossing it finds its call."""
-        if self.dialog is not None:
-            self.end_dialog(self.dialog, context.headers)
+        assert self.dialog is not None
+        self.end_dialog(self.dialog, context.headers)
 
     def tell_ended(self, context: Context) -> None:
         """TELL_ENDED."""
@@ -273,8 +274,8 @@ class InviteSession:
 
     def exchange_over(self) -> None:
         """Something that waited may go on."""
-        if self.modification is not None:
-            self.modification.advance()
+        assert self.modification is not None
+        self.modification.advance()
 
     # ---- requests in the dialog
 
@@ -316,9 +317,10 @@ class InviteSession:
         else:
             self._in_dialog[request.request.method](self, request, dialog)
 
-    def modification_of(self, dialog: Dialog) -> Modification | None:
+    def modification_of(self, dialog: Dialog) -> Modification:
         """The exchanges of one of our dialogs."""
-        return self.modification if dialog is self.dialog else None
+        assert self.modification is not None
+        return self.modification
 
     def _on_bye(self, request: ServerRequest, dialog: Dialog) -> None:
         context = Context(request=request, ended=ended_by_peer(request.request))
@@ -345,22 +347,13 @@ class InviteSession:
             self.emit(InfoReceived(kind.essence if kind else "", info.body, name))
 
     def _on_invite(self, request: ServerRequest, dialog: Dialog) -> None:
-        self._on_exchange(request, dialog, Carrier.INVITE)
+        self.modification_of(dialog).on_offer(request, Carrier.INVITE)
 
     def _on_update(self, request: ServerRequest, dialog: Dialog) -> None:
-        if request.request.body:
-            self._on_exchange(request, dialog, Carrier.UPDATE)
-        elif (modification := self.modification_of(dialog)) is not None:
-            modification.on_refresh(request)
+        if description_of(request.request):
+            self.modification_of(dialog).on_offer(request, Carrier.UPDATE)
         else:
-            request.respond(481)
-
-    def _on_exchange(self, request: ServerRequest, dialog: Dialog, carrier: Carrier) -> None:
-        modification = self.modification_of(dialog)
-        if modification is None:
-            request.respond(481)
-        else:
-            modification.on_offer(request, carrier)
+            self.modification_of(dialog).on_refresh(request)
 
     def _on_options(self, request: ServerRequest, dialog: Dialog) -> None:
         request.respond(200, self.core.capabilities())
@@ -383,13 +376,12 @@ class InviteSession:
 
     def on_ack(self, ack: Request, dialog: Dialog) -> None:
         """An ACK of a 2xx in the dialog."""
-        if self.modification is not None:
-            self.modification.on_ack(ack)
+        self.modification_of(dialog).on_ack(ack)
 
     def on_cancel(self, transaction: Transaction, cancel: Request) -> None:
         """A CANCEL of a re-INVITE."""
-        if self.modification is not None:
-            self.modification.on_cancel(transaction)
+        assert self.modification is not None
+        self.modification.on_cancel(transaction)
 
     def on_failed(self, transaction: Transaction, reason: Reason) -> None:
         """A server transaction of ours failed: the ACK of a failure did not come, which changes nothing."""
@@ -434,9 +426,11 @@ class InviteSession:
 
     def _timer_due(self) -> None:
         action = self.timer.tick(self.core.now())
-        if action is TimerAction.REFRESH and self.modification is not None:
+        if action is TimerAction.REFRESH:
+            assert self.modification is not None
             self.modification.refresh()
-        elif action is TimerAction.EXPIRED:
+        else:
+            assert action is TimerAction.EXPIRED
             self.step(
                 SessionInput.LOST,
                 Context(

@@ -83,8 +83,8 @@ class ClientRequest:
 
         None of them for another next hop than the challenge came from: who holds them can guess the password.
         """
-        if self.transaction is None or self.flow is None:
-            return ()
+        assert self.transaction is not None
+        assert self.flow is not None
         if (flow.transport, flow.host, flow.port) != (self.flow.transport, self.flow.host, self.flow.port):
             return ()
         request: Request = self.transaction.request
@@ -146,10 +146,9 @@ class ClientRequest:
             self._try_next(408 if reason is Reason.TIMEOUT else 503)
 
     def _answer_challenge(self, challenge: Response) -> bool:
-        if self._is_abandoned or self.authenticator is None or self.request is None or self.flow is None:
+        if self._is_abandoned or self.authenticator is None or self._challenges >= MAX_CHALLENGES:
             return False
-        if self._challenges >= MAX_CHALLENGES:
-            return False
+        assert self.flow is not None
         self._challenges += 1
         return self.authenticator.challenged(challenge, self.flow) and self._send(self.flow)
 

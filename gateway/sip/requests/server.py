@@ -69,9 +69,8 @@ class ServerRequest:
         body: bytes = b"",
         content_type: str | None = None,
     ) -> bytes:
-        """Answer in the transaction; gives the bytes that went out."""
-        if status >= 200:
-            self.is_answered = True
+        """Answer in the transaction with a final response; gives the bytes that went out."""
+        self.is_answered = True
         try:
             response = self._response(status, headers, reason, contact, body, content_type)
         except SipBuildError as error:

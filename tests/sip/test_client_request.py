@@ -1,0 +1,328 @@
+"""One request each way, whatever becomes of it: an outcome, once, and nothing left behind."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.sip.auth.account import Authenticator, Credentials
+from gateway.sip.config import CoreConfig
+from gateway.sip.flow import Flow
+from gateway.sip.invite.events import OfferAnswered, Refused, Reply
+from gateway.sip.message import build
+from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.message import Request, Response
+from gateway.sip.message.uri import Uri
+from gateway.sip.transactions.layer import StackConfig
+from tests.sip.agents import ALICE, BOB, PuppetCall, Stage, answer, answered_call, call, stage_with_invite
+
+CHALLENGE = (("WWW-Authenticate", 'Digest realm="trunk", nonce="n1"'),)
+
+
+class Asked:
+    """An OPTIONS of ours and its outcomes."""
+
+    def __init__(self, stage: Stage, target: Uri | Flow, *, body: bytes = b"", signed: bool = False) -> None:
+        self.statuses: list[int] = []
+        self.numbers = iter(range(1, 100))
+        self.body = body
+        token = stage.agent.core.token
+        signer = Authenticator(Credentials("alice", "secret"), token) if signed else None
+        self.request = stage.agent.core.request(
+            self.make, target, lambda response: self.statuses.append(response.status), authenticator=signer
+        )
+        stage.run()
+
+    def make(self, flow: Flow) -> Request:
+        here = NameAddr(Uri.of("alice", *ALICE))
+        return build.request(
+            "OPTIONS",
+            Uri.of("bob", *BOB),
+            from_=here.with_tag("t"),
+            to=NameAddr(Uri.of("bob", *BOB)),
+            call_id="options",
+            cseq=next(self.numbers),
+            body=self.body,
+        )
+
+
+TO_BOB = Uri.of("bob", *BOB)
+
+
+@pytest.mark.parametrize("hop", [Uri.parse("tel:+123"), Uri.parse("sip:[2001:db8::1];transport=sctp")])
+def test_a_hop_that_leads_nowhere_is_503(hop: Uri) -> None:
+    """Said at once."""
+    assert Asked(Stage(), hop).statuses == [503]
+
+
+def test_a_request_that_cannot_be_written_is_503_and_counted() -> None:
+    """A body without a type, a full stack."""
+    stage = Stage()
+    assert Asked(stage, TO_BOB, body=b"x").statuses == [503]
+    full = Stage(CoreConfig(stack=StackConfig(transactions=0)))
+    assert Asked(full, TO_BOB).statuses == [503]
+    assert stage.agent.core.counts["request not built"] == full.agent.core.counts["request not built"] == 1
+
+
+def test_silence_is_408_and_a_broken_transport_503() -> None:
+    """RFC 3261 8.1.3.1."""
+    stage = Stage()
+    silent = Asked(stage, TO_BOB)
+    stage.run(33.0)
+    assert silent.statuses == [408]
+    broken = Asked(stage, TO_BOB)
+    stage.agent.core.transport_failed(Flow("udp", *BOB))
+    assert broken.statuses == [503]
+
+
+def test_who_has_answered_once_is_not_tried_elsewhere() -> None:
+    """It may have passed the request on (RFC 3263 4.3)."""
+    stage = Stage()
+    stage.agent.names["pbx.example"] = (Flow("udp", *BOB), Flow("udp", "192.0.2.3", 5060))
+    asked = Asked(stage, Uri.parse("sip:pbx.example"))
+    [options] = stage.requests("OPTIONS")
+    stage.send(answer(options, 100))
+    stage.agent.core.transport_failed(Flow("udp", *BOB))
+    assert asked.statuses == [503]
+
+
+def test_a_response_that_cannot_be_used_is_502() -> None:
+    """A provisional one is passed over."""
+    stage = Stage()
+    asked = Asked(stage, TO_BOB)
+    [options] = stage.requests("OPTIONS")
+    stage.send(answer(options, 183).with_header("Record-Route", "???"))
+    assert asked.statuses == []
+    stage.send(answer(options, 200).with_header("Record-Route", "???"))
+    assert asked.statuses == [502]
+
+
+def test_a_server_that_challenges_without_end_is_answered_four_times() -> None:
+    """Each with a new nonce; without credentials never."""
+    stage = Stage()
+    asked = Asked(stage, TO_BOB, signed=True)
+    for number in range(6):
+        requests = stage.requests("OPTIONS")
+        if not requests:
+            break
+        stale = f'Digest realm="trunk", nonce="n{number}", stale=true'
+        stage.send(answer(requests[-1], 401, headers=(("WWW-Authenticate", stale),)))
+    assert asked.statuses == [401]
+    assert next(asked.numbers) == 6
+    unsigned = Asked(stage, TO_BOB)
+    stage.send(answer(stage.requests("OPTIONS")[-1], 401, headers=CHALLENGE))
+    assert unsigned.statuses == [401]
+
+
+def test_a_failure_after_the_final_response_is_no_second_outcome() -> None:
+    """The ACK of a 486 cannot be sent: the call has failed already."""
+    stage, log, _, invite = stage_with_invite()
+    stage.send(answer(invite, 486))
+    stage.agent.core.transport_failed(Flow("udp", *BOB))
+    assert log.kinds == ["Failed"]
+
+
+def test_an_abandoned_request_takes_the_next_outcome() -> None:
+    """No other server is tried."""
+    stage = Stage()
+    stage.agent.names["pbx.example"] = (Flow("udp", *BOB), Flow("udp", "192.0.2.3", 5060))
+    asked = Asked(stage, Uri.parse("sip:pbx.example"))
+    asked.request.abandon()
+    assert not asked.request.again()
+    stage.run(33.0)
+    assert asked.statuses == [408]
+
+
+def test_a_bye_to_a_contact_that_no_name_server_knows_leaves_nothing() -> None:
+    """Nor does the ACK of its 2xx."""
+    stage, log, session, invite = stage_with_invite()
+    stage.send(answer(invite, 200).with_header("Contact", "<sip:bob@nowhere.invalid>"))
+    stage.send(answer(invite, 200).with_header("Contact", "<sip:bob@nowhere.invalid>"))
+    assert stage.requests("ACK") == []
+    session.hangup()
+    stage.run(70.0)
+    assert log.kinds == ["Answered", "Ended"]
+    assert stage.agent.core.is_idle
+
+
+def test_an_invite_without_contact_is_sent_as_it_is() -> None:
+    """Whoever builds one knows why."""
+    stage = Stage()
+    here = NameAddr(Uri.of("alice", *ALICE)).with_tag("t")
+    invite = build.request("INVITE", TO_BOB, from_=here, to=NameAddr(TO_BOB), call_id="bare", cseq=1)
+    stage.agent.core.invite(invite, TO_BOB)
+    stage.run()
+    assert "Contact" not in stage.requests("INVITE")[0].headers
+
+
+# ---- the peer's
+
+
+def test_a_refusal_or_reply_that_cannot_be_written_is_500() -> None:
+    """The application's words hold control bytes."""
+    stage = Stage()
+    stage.agent.verdict = lambda request, source: Refused(403, "a\r\nX-Evil: 1")
+    caller = PuppetCall(stage)
+    assert stage.puppet.statuses() == [500]
+    stage = Stage()
+    stage.agent.reply = lambda request: Reply(200, "a\r\nX-Evil: 1")
+    caller = PuppetCall(stage)
+    stage.puppet.take()
+    stage.send(caller.make("REGISTER", call_id="r"))
+    assert stage.puppet.statuses() == [500]
+
+
+def test_a_verdict_after_the_cancel_changes_nothing() -> None:
+    """And a CANCEL after the answer neither; a lost ACK of a refusal is nobody's business."""
+    stage = Stage()
+    stage.agent.verdict = lambda request, source: None
+    caller = PuppetCall(stage)
+    stage.send(build.cancel(caller.invite))
+    stage.agent.open_verdicts[0](Refused(403))
+    stage.send(build.cancel(caller.invite))
+    assert 403 not in stage.puppet.statuses()
+    stage.run(40.0)
+    assert stage.agent.core.is_idle
+
+
+def test_a_cancel_that_comes_after_the_refusal_is_answered_and_no_more() -> None:
+    """The INVITE has its 503 already."""
+    stage = Stage(CoreConfig(sessions=0))
+    caller = PuppetCall(stage)
+    stage.send(build.cancel(caller.invite))
+    responses = [one for one in stage.puppet.take() if isinstance(one, Response)]
+    assert {(one.status, one.cseq.method) for one in responses} >= {(503, "INVITE"), (200, "CANCEL")}
+    assert {one.status for one in responses if one.cseq.method == "INVITE"} <= {100, 503}
+
+
+def test_what_comes_by_stream_is_taken_like_datagrams() -> None:
+    """A message, and one that cannot be used."""
+    stage = Stage(transport="tcp")
+    flow = Flow("tcp", *BOB, "here")
+    caller = PuppetCall(stage)
+    options = caller.make("OPTIONS", call_id="stream")
+    stage.agent.core.receive_message(options, flow, 100)
+    stage.run()
+    assert 200 in stage.puppet.statuses()
+
+
+def test_a_call_that_nobody_may_hang_up_for_ringing_too_long() -> None:
+    """`longest_ringing` of 0."""
+    stage = Stage(CoreConfig(longest_ringing=0.0))
+    PuppetCall(stage)
+    stage.run(400.0)
+    assert not stage.agent.calls[0].session.is_over
+
+
+def test_ringing_that_was_acknowledged_is_not_repeated() -> None:
+    """A PRACK is as good as a repetition (RFC 3262 section 3)."""
+    stage = Stage(CoreConfig(longest_ringing=0.0))
+    caller = PuppetCall(stage, headers=(("Require", "100rel"),))
+    stage.agent.calls[0].session.ring()  # type: ignore[attr-defined]
+    stage.run()
+    ringing = next(one for one in stage.puppet.take() if isinstance(one, Response) and one.status == 180)
+    caller.remote = ringing.to
+    caller.next("PRACK", headers=(("RAck", f"{ringing.rseq} 1 INVITE"),))
+    stage.puppet.take()
+    stage.run(130.0)
+    assert stage.puppet.statuses() == []
+
+
+def test_nothing_follows_the_last_event() -> None:
+    """Whoever tells it."""
+    stage = Stage()
+    _, session, log = answered_call(stage)
+    session.hangup()
+    session.emit(log.events[0])
+    session.emit_last(log.events[0])
+    assert log.kinds == ["Confirmed", "Ended"]
+
+
+def test_a_call_of_ours_whose_dialog_is_unknown_ends() -> None:
+    """481 to a re-INVITE of the caller."""
+    stage, log, session, invite = stage_with_invite()
+    stage.send(answer(invite, 200, body=b"v=0"))
+    session.offer(b"v=1")
+    stage.run()
+    [reinvite] = [one for one in stage.requests("INVITE") if one.to_tag is not None]
+    stage.send(answer(reinvite, 481))
+    assert log.kinds == ["Answered", "OfferAnswered", "Ended"]
+
+
+def test_an_offer_that_waits_in_an_early_dialog_survives_the_next_try() -> None:
+    """The INVITE is challenged after a 183; the offer goes out in the dialog that comes of it."""
+    stage = Stage()
+    session, log = call(stage.agent, credentials=Credentials("alice", "secret"))
+    stage.run()
+    [invite] = stage.requests("INVITE")
+    stage.send(answer(invite, 183, tag="old"))
+    number = session.offer(b"v=1")
+    stage.send(answer(invite, 401, tag="old", headers=CHALLENGE))
+    session.offer(b"v=2")
+    [again] = stage.requests("INVITE")
+    stage.send(answer(again, 200, tag="new", body=b"v=0"))
+    [reinvite] = [one for one in stage.requests("INVITE") if one.to_tag == "new"]
+    assert reinvite.body == b"v=1"
+    stage.send(answer(reinvite, 200, body=b"v=9"))
+    assert [event.exchange for event in log.of(OfferAnswered)] == [number]
+
+
+def test_a_change_under_way_or_put_off_when_the_call_ends_is_told() -> None:
+    """Our UPDATE without an answer, a re-INVITE after a 491, the peer's whose ACK is missing."""
+    for state in ("update", "retry", "unacknowledged", "asked"):
+        stage = Stage()
+        caller, session, log = answered_call(stage)
+        if state == "retry":
+            session.offer(b"v=1")
+            stage.run()
+            stage.send(answer(stage.requests("INVITE")[0], 491))
+        elif state == "unacknowledged":
+            caller.next("INVITE", body=b"v=1")
+            session.answer_offer(2, b"v=2")
+            stage.run()
+            stage.send(caller.make("ACK", cseq=1))
+        elif state == "update":
+            caller.next("UPDATE", body=b"v=1")
+        else:
+            caller.next("INVITE")
+        stage.run()
+        caller.next("BYE")
+        assert log.kinds[-1] == "Ended"
+        assert ("OfferAnswered" in log.kinds) == (state == "retry")
+        stage.run(140.0)
+        assert stage.agent.core.is_idle
+
+
+def test_an_early_update_under_way_when_the_call_is_refused_is_told() -> None:
+    """481: the dialog is over."""
+    stage, log, session, invite = stage_with_invite()
+    allow = ("Allow", "INVITE, ACK, BYE, UPDATE, PRACK")
+    stage.send(answer(invite, 183, body=b"v=0", headers=(("Require", "100rel"), ("RSeq", 1), allow)))
+    number = session.offer(b"v=1")
+    stage.run()
+    assert len(stage.requests("UPDATE")) == 1
+    stage.send(answer(invite, 486))
+    assert [(one.exchange, one.status) for one in log.of(OfferAnswered)] == [(number, 481)]
+
+
+def test_a_multipart_update_without_description_only_refreshes() -> None:
+    """What else is in it is not for us."""
+    stage = Stage()
+    caller, _, log = answered_call(stage)
+    body = b"--b\r\nContent-Type: text/plain\r\n\r\nhello\r\n--b--\r\n"
+    caller.next("UPDATE", body=body, kind="multipart/mixed;boundary=b")
+    assert stage.puppet.statuses() == [200]
+    assert log.kinds == ["Confirmed"]
+
+
+def test_an_ack_again_is_nothing_new() -> None:
+    """Of a re-INVITE's 2xx, and of the first."""
+    stage = Stage()
+    caller, session, log = answered_call(stage)
+    caller.next("INVITE", body=b"v=1")
+    session.answer_offer(2, b"v=2")
+    stage.run()
+    for number in (2, 2, 1):
+        stage.send(caller.make("ACK", cseq=number))
+    assert log.kinds == ["Confirmed", "Offered"]
+    stage.run(40.0)
+    assert session.is_confirmed
