@@ -429,8 +429,7 @@ class InviteSession:
         if action is TimerAction.REFRESH:
             assert self.modification is not None
             self.modification.refresh()
-        else:
-            assert action is TimerAction.EXPIRED
+        if action is TimerAction.EXPIRED:
             self.step(
                 SessionInput.LOST,
                 Context(
