@@ -355,3 +355,29 @@ async def test_a_re_offer_of_the_callee_is_answered_through_the_caller(real: Med
     assert second.origin is not None
     assert second.origin.session_id == first.origin.session_id
     assert second.origin.session_version > first.origin.session_version
+
+
+async def test_an_engine_does_what_its_capabilities_say(real: MediaEngine) -> None:
+    """Offers of its own, parties joined, isolated, released and moved: all of it, or 501 and nothing changed."""
+    await real.offer("call", BROWSER, PHONE, browser_sdp())
+    await real.answer("call", PHONE, BROWSER, phone_sdp())
+    await real.offer("other", BROWSER, PHONE, browser_sdp())
+    third = Party("third", Kind.RTP)
+    requests: list[tuple[bool, Callable[[], Awaitable[object]]]] = [
+        (real.capabilities.create_offer, lambda: real.create_offer("call", third, BROWSER)),
+        (real.capabilities.create_offer, lambda: real.answer("call", third, None, phone_sdp(port=41002))),
+        (real.capabilities.join, lambda: real.join("call", "browser", "third")),
+        (real.capabilities.join, lambda: real.isolate("call", "browser")),
+        (real.capabilities.join, lambda: real.release("call", "third")),
+        (real.capabilities.join, lambda: real.release("call", "phone")),
+        (real.capabilities.join, lambda: real.adopt("call", "other", "phone")),
+    ]
+    for able, request in requests:
+        if able:
+            await request()
+            continue
+        with pytest.raises(MediaError) as raised:
+            await request()
+        assert raised.value.status == 501
+    await real.delete("other")
+    assert set((await real.delete("call")).parties) >= {"browser"}

@@ -522,3 +522,37 @@ def test_an_authentic_packet_with_an_impossible_padding_is_dropped() -> None:
     peer.send_rtp(b"\xa0" + rtp(1, b"abc\xff")[1:])
     assert sink.rtp == []
     assert bench.discarded(leg) == {"malformed": 1}
+
+
+# Several answers to one offer, and new associations
+
+
+def test_answers_of_two_peers_to_one_offer_of_ours_leave_our_credentials_alone() -> None:
+    """A forked 183 and the 200 of another browser: both know the ufrag of the offer (M5)."""
+    bench = Bench()
+    leg = bench.open_leg()
+    offered = leg.local_ufrag
+    leg.set_remote("first", PASSWORD, (("sha-256", ":".join(["AB"] * 32)),), "passive", side="offerer")
+    bench.deliver(binding_request(leg, username=f"{offered}:first"), ELSEWHERE)
+    leg.set_remote("peer", PASSWORD, PEER_CONTEXT.fingerprints, "passive", side="offerer")
+    assert leg.local_ufrag == offered
+    peer = Peer(bench, leg, DtlsRole.ACTIVE)
+    peer.check()
+    peer.start()
+    assert bench.states[-1] == (LegState.CONNECTED, "")
+    assert leg.remote_address == BROWSER
+    assert bench.addresses == 1
+
+
+def test_a_new_tls_id_is_a_new_association() -> None:
+    """The certificate may be the same (RFC 8842 section 5.1, M14); said again it changes nothing."""
+    bench, leg, _ = connected()
+    leg.set_remote("peer", PASSWORD, PEER_CONTEXT.fingerprints, "passive", tls_id="a" * 20)
+    leg.set_remote("peer", PASSWORD, PEER_CONTEXT.fingerprints, "passive", tls_id="a" * 20)
+    assert bench.states[-1][0] is LegState.CONNECTED
+    leg.set_remote("peer", PASSWORD, PEER_CONTEXT.fingerprints, "passive", tls_id="b" * 20)
+    assert bench.states[-1][0] is not LegState.CONNECTED
+    second = Peer(bench, leg, DtlsRole.ACTIVE)
+    second.check()
+    second.start()
+    assert bench.states[-1] == (LegState.CONNECTED, "")
