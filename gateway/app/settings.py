@@ -256,6 +256,8 @@ def _embedded(config: Config) -> EmbeddedConfig:
         max_sessions=config.limits.calls,
         media_timeout=rtp.media_timeout,
         held_timeout=rtp.held_timeout,
+        silence_after=rtp.silence_after,
+        silence_interval=rtp.silence_interval,
         tone_frequency=round(config.media.tone.frequency),
         tone_level=config.media.tone.level,
     )
@@ -270,6 +272,7 @@ def _webrtc(config: Config) -> WebRtcConfig:
         srtp_profiles=webrtc.srtp_profiles,
         setup_timeout=webrtc.setup_timeout,
         liveness_timeout=webrtc.consent_timeout,
+        own_addresses=webrtc.own_addresses,
     )
 
 

@@ -282,6 +282,9 @@ class WebRtcConfig(Section):
     advertised: tuple[AdvertisedValue, ...] = ()
     """Addresses put into the ICE candidates, best first, each a host or host:port; default: the
     listen address, or for 0.0.0.0 the address of the interface that has the default route."""
+    own_addresses: bool = True
+    """Where `listen` is loopback and nothing is advertised: offer this machine's own addresses as well, but take
+    datagrams from this machine alone (Firefox refuses loopback candidates)."""
     stun_server: Text | None = None
     """STUN server that browsers are told of ("stun:stun.example.com:3478"); also by the variable STUN_SERVER."""
     turn_server: Text | None = None
@@ -332,6 +335,10 @@ class RtpConfig(Section):
     """Answer to where RTP really comes from: "auto" when the phone's SDP names a private address, "on" always."""
     srtp: SrtpPolicy = "optional"
     """SDES-SRTP toward phones: "optional" takes it when the phone offers it, "required" refuses plain RTP."""
+    silence_after: float = Field(default=1.0, ge=0)
+    """Silence is sent to a phone that has been sent nothing for so long; 0 never (s)."""
+    silence_interval: float = Field(default=5.0, ge=0.02, le=60)
+    """Between two packets of it (s, RFC 6263); 0.02 is full rate, for phones that hang up without it."""
     max_packets_per_second: int = Field(default=500, ge=50)
     """Packets a second that are taken from one source; the rest is dropped and counted."""
 
