@@ -1,0 +1,74 @@
+"""Firefox on the page of a gateway as it is configured out of the box: it hears 600 (W1)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from gateway.media.embedded.addresses import own_addresses
+from tests.browser.firefox import Firefox
+from tests.interop.gateway import Gateway, config_on_free_ports, gateway_with
+
+pytestmark = [pytest.mark.peer, pytest.mark.browser]
+
+WATCH = """
+  const Original = RTCPeerConnection;
+  window.__peers = [];
+  window.RTCPeerConnection = class extends Original {
+    constructor(...given) { super(...given); window.__peers.push(this); }
+  };
+"""
+DIAL = "document.getElementById('dial').value = '600'; document.getElementById('call').click();"
+HEARD = """
+  return (async () => {
+    const peer = window.__peers.at(-1);
+    if (!peer) return null;
+    let found = {state: peer.connectionState, packets: 0};
+    for (const each of (await peer.getStats()).values()) {
+      if (each.type === 'inbound-rtp') found.packets = each.packetsReceived;
+      if (each.type === 'remote-candidate') (found.candidates ??= []).push(each.address);
+    }
+    return found;
+  })();
+"""
+
+
+@pytest.fixture
+def executable() -> str:
+    """Path of a Firefox; where there is none, a skip that names the package, in CI a failure."""
+    found = shutil.which("firefox-esr") or shutil.which("firefox")
+    if found is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("firefox-esr is not installed")
+        pytest.skip("the system package firefox-esr is not installed")
+    return found
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
+    """Loopback everywhere, as after `make run`."""
+    async with gateway_with(config_on_free_ports(tmp_path), tmp_path / "gateway.log") as running:
+        yield running
+
+
+async def test_firefox_hears_the_echo_on_the_default_configuration(executable: str, gateway: Gateway) -> None:
+    """Its ICE refuses loopback candidates; one of this machine's own addresses is offered beside them."""
+    if not own_addresses():
+        pytest.skip("this machine has no address but loopback; the page says so")
+    async with Firefox(executable) as firefox:
+        await firefox.open(gateway.app.signed_in_url("alice"))
+        async with asyncio.timeout(20):
+            while await firefox.run("return document.body.dataset.view") != "idle":  # noqa: ASYNC110  # only asking tells
+                await asyncio.sleep(0.1)
+        await firefox.run(WATCH)
+        await firefox.run(DIAL)
+        async with asyncio.timeout(20):
+            while not (heard := await firefox.run(HEARD)) or heard["packets"] < 50:  # noqa: ASYNC110  # only asking tells
+                await asyncio.sleep(0.2)
+        assert heard["state"] == "connected"
+        assert set(own_addresses()) & set(heard["candidates"])
