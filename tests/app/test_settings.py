@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import time
 
 import pytest
 
 from gateway.app import settings
 from gateway.call.routing import Emergency
 from gateway.config import Config, load
+from gateway.media.embedded.engine import EmbeddedEngine
 
 
 def config(**environ: str) -> Config:
@@ -102,3 +104,12 @@ def test_limits_are_what_is_configured_or_what_the_machine_is_good_for(monkeypat
 def test_a_call_waits_for_a_vanished_client_as_long_as_configured() -> None:
     """limits.reattach_time."""
     assert settings.call_settings(config(LIMITS__REATTACH_TIME="7")).reattach_time == 7
+
+
+def test_silence_and_own_addresses_are_as_configured() -> None:
+    """rtp.silence_after, rtp.silence_interval and webrtc.own_addresses reach the engine."""
+    changes = {"RTP__SILENCE_AFTER": "2", "RTP__SILENCE_INTERVAL": "0.02", "WEBRTC__OWN_ADDRESSES": "false"}
+    made = settings.engine(config(**changes), time.monotonic)
+    assert isinstance(made, EmbeddedEngine)
+    assert (made.config.silence_after, made.config.silence_interval) == (2, 0.02)
+    assert not made.config.webrtc.own_addresses
