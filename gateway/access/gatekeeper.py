@@ -134,10 +134,15 @@ class Gatekeeper:
         return events.Refused(401, None, tuple(("WWW-Authenticate", str(value)) for value in challenges))
 
     def _as_claimed(self, request: Request, username: str) -> events.Verdict:
-        """An authenticated user speaks and registers for itself only (CVE-2025-47779)."""
+        """An authenticated user speaks and registers for itself only (CVE-2025-47779).
+
+        In a dialog the From of a phone that was called is its Contact, and whose dialog it is the core knows.
+        """
         user = self._identity.by_id(username)
         if user is None or not user.sip:
             return events.Refused(403, "Not a SIP account")
+        if request.to_tag is not None:
+            return events.Accepted(user.id)
         claimed = request.to if request.method == "REGISTER" else request.from_
         if self._meant(claimed.uri) is not user:
             return events.Refused(403, "From and credentials differ")

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import structlog
 
+from gateway.access.gatekeeper import TRUNK
 from gateway.app.presence import Presence
 from gateway.call.call import Call
 from gateway.call.leg import Address, CalleeLeg, Leg
@@ -120,7 +121,7 @@ class GatewayDialer:
         bindings = await self._bindings(user, bool(legs))
         if bindings:
             settings = self._settings(uri, bindings[0].codecs, self._config.rtp.srtp)
-            destinations = [_destination(binding) for binding in bindings]
+            destinations = [_destination(binding, user.id) for binding in bindings]
             legs.append(SipCalleeLeg(f"{call_id}-sip", self.inviter, address, destinations, settings))
         return legs
 
@@ -161,9 +162,9 @@ class GatewayDialer:
         return CalleeSettings(kind, known, no_answer=self._config.sip.ring_timeout + 30)
 
 
-def _destination(binding: Binding) -> Destination:
+def _destination(binding: Binding, identity: str) -> Destination:
     source = Flow.parse(binding.received).host if binding.received else None
-    return Destination(binding.contact, binding.path, binding.received, source, aor=binding.aor)
+    return Destination(binding.contact, binding.path, binding.received, source, aor=binding.aor, identity=identity)
 
 
 def _trunk_destination(trunk: Trunk, dialled: str) -> Destination:
@@ -174,4 +175,4 @@ def _trunk_destination(trunk: Trunk, dialled: str) -> Destination:
     if trunk.username is not None and trunk.password is not None:
         credentials = Credentials(trunk.username, trunk.password.get_secret_value())
     caller = NameAddr(Uri.of(trunk.from_user, uri.host)) if trunk.from_user else None
-    return Destination(str(target), credentials=credentials, caller=caller)
+    return Destination(str(target), credentials=credentials, caller=caller, identity=TRUNK + trunk.name)

@@ -83,6 +83,7 @@ class Inviter(Protocol):
         credentials: Credentials | None = None,
         timeout: float = 0.0,
         max_forwards: int = 70,
+        identity: str | None = None,
     ) -> Session: ...
 
 
@@ -103,6 +104,8 @@ class Destination:
     """Address of record this contact is registered for, None behind a trunk."""
     caller: NameAddr | None = None
     """From value that the far end wants to see instead of the caller's own."""
+    identity: str | None = None
+    """Who is there, as the gatekeeper names them: only they may go on with the call from another address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +310,7 @@ class SipCalleeLeg(_SipLeg):
             credentials=destination.credentials,
             timeout=self._settings.no_answer,
             max_forwards=caller.hops,
+            identity=destination.identity,
         )
 
     def _handler(self, number: int) -> Callable[[events.SessionEvent], None]:

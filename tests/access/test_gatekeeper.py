@@ -127,6 +127,17 @@ async def test_every_request_that_begins_something_is_challenged(method: str) ->
     assert status(await (await Door().opened()).asked(request(method))) == 401
 
 
+async def test_in_a_dialog_the_secret_alone_says_who_it_is() -> None:
+    """A called phone's From is its Contact; the core compares the identity with the dialog's."""
+    door = await Door().opened()
+    nonce = await door.nonce()
+    bye = request("BYE", credentials("BYE", "1001", nonce), sender="x7f2", host="192.0.2.7")
+    assert status(await door.asked(bye)) == 403
+    nonce = await door.nonce()
+    bye = request("BYE", credentials("BYE", "1001", nonce), sender="x7f2", host="192.0.2.7")
+    assert await door.asked(bye.with_header("To", bye.to.with_tag("ours"))) == events.Accepted("1001")
+
+
 async def test_options_is_answered_to_anybody_as_nobody() -> None:
     """PBXs ask whether we live; being asked admits nobody."""
     assert await (await Door().opened()).asked(request("OPTIONS")) == events.Accepted(None)

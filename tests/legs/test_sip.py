@@ -236,11 +236,15 @@ async def test_a_503_says_when_to_try_again_and_where_it_was_refused() -> None:
 async def test_every_contact_is_invited_with_the_caller_in_from() -> None:
     """All phones of a user get the same offer."""
     inviter = FakeInviter()
-    destinations = [Destination("sip:a@192.0.2.1", received="udp:192.0.2.1:5062"), Destination("sip:b@192.0.2.2")]
+    destinations = [
+        Destination("sip:a@192.0.2.1", received="udp:192.0.2.1:5062", identity="1001"),
+        Destination("sip:b@192.0.2.2"),
+    ]
     leg = SipCalleeLeg("t", inviter, PHONE, destinations, CalleeSettings())
     await leg.invite("offer", ALICE)
     assert [target for target, _ in inviter.invites] == ["sip:a@192.0.2.1", "sip:b@192.0.2.2"]
     assert inviter.invites[0][1]["received"] == "udp:192.0.2.1:5062"
+    assert [arguments["identity"] for _, arguments in inviter.invites] == ["1001", None]
     assert all(str(arguments["caller"]) == '"Alice" <sip:alice@gw.test>' for _, arguments in inviter.invites)
 
 
