@@ -126,7 +126,7 @@ class Answerer:
             self._bundled.append(section.mid)
 
     def _setup(self, index: int, transport: TransportPlan) -> SetupRole:
-        """Our role: the complement of what the offer says, else what it was (complaint C7), else the plan's."""
+        """Our role: the complement of what the offer says, else what it was, else the plan's."""
         offered = setup_of(self._offer, transport_section(self._offer, self._offer.media[index]))
         if offered is SetupRole.ACTIVE:
             return SetupRole.PASSIVE

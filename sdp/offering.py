@@ -22,7 +22,7 @@ _PLAIN: Final = {"RTP/SAVP": "RTP/AVP", "RTP/SAVPF": "RTP/AVPF"}
 
 
 class Offerer:
-    """Makes one offer; every section that was ever there keeps its place (complaint C6)."""
+    """Makes one offer; every section that was ever there keeps its place."""
 
     def __init__(self, source: SessionDescription, plan: Plan) -> None:
         self._source = source

@@ -24,7 +24,7 @@ _STATIC_NUMBERS: Final = {codec.key: number for number, codec in STATIC_CODECS.i
 _DYNAMIC_SET: Final = frozenset(DYNAMIC)
 _EVENTS: Final = "0-15"
 _LONGEST_FOR_PHONES: Final = 400
-"""Characters of parameters that no phone's codec needs (complaint C21)."""
+"""Characters of parameters that no phone's codec needs."""
 
 
 class Numbering:

@@ -51,7 +51,7 @@ class RemoteTransport:
 
 @lru_cache(maxsize=1024)
 def is_private(address: str) -> bool:
-    """Whether packets sent to `address` from another network would not arrive (complaint C1).
+    """Whether packets sent to `address` from another network would not arrive.
 
     True for private, shared, loopback, link-local, unspecified, multicast and reserved addresses, and for
     names (a browser's mDNS name among them), which nothing here resolves.

@@ -32,7 +32,7 @@ from tests.interop.talk import Talk, ask, rpc_url, talking
 
 pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="module")]
 
-CORPUS = Path(__file__).parents[2].parent / "shared" / "corpora" / "rfc4475"
+CORPUS = Path(__file__).parents[1] / "data" / "rfc4475"
 SEED = 20_260_101
 
 
@@ -68,8 +68,6 @@ async def breathe(count: int, every: int = 20) -> None:
 
 async def test_every_torture_message_of_rfc_4475(talk: Talk, mallory: Stranger) -> None:
     """Each as one datagram; what can be answered is, with SIP."""
-    if not CORPUS.is_dir():
-        pytest.skip("the corpora of RFC 4475 are not beside this repository")
     for number, file in enumerate(sorted(CORPUS.glob("*.dat"))):
         mallory.send(file.read_bytes(), talk.gateway.sip)
         await breathe(number, 5)

@@ -50,7 +50,7 @@ class EmbeddedConfig:
     held_timeout: float = 3600.0
     """The same while the phone has no reason to send; 0: never."""
     silence_after: float = 1.0
-    """Seconds without anything to send to a phone before it gets silence instead; 0: never (complaint C23)."""
+    """Seconds without anything to send to a phone before it gets silence instead; 0: never."""
     silence_interval: float = 5.0
     """Seconds between two packets of silence (RFC 6263: enough that no address translator and no phone takes the
     stream for dead); 0.02 is full rate, for phones that hang up without it."""

@@ -146,9 +146,12 @@ class Dialog:
         Raises DialogError (400) when the request has no usable Contact, SipSyntaxError for malformed headers.
         """
         target = request.contact
+        if target is None and not (request.top_via.branch or "").startswith("z9hG4bK"):
+            # A client of RFC 2543 may leave it out: requests go to its From then (RFC 4475 3.4.1).
+            target = request.from_
         if target is None or not target.uri.is_sip:
             raise DialogError("request has no SIP Contact", status=400)
-        if len(request.contacts) != 1:
+        if len(request.contacts) > 1:
             raise DialogError("request has more than one Contact", status=400)
         return cls(
             id=DialogId(request.call_id, local_tag, request.from_tag or ""),

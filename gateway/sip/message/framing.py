@@ -97,7 +97,10 @@ class StreamFramer:
             message = parse_head(head, limits)
             length = content_length(message)
             if length is None:
-                raise SipSyntaxError("Content-Length is missing", header="Content-Length")
+                answer = 400 if isinstance(message, Request) and message.method != "ACK" else None
+                raise BrokenMessageError(
+                    "Content-Length is missing", status=answer, header="Content-Length", partial=Fragment.of(message)
+                )
         except SipSyntaxError as error:
             return self._after_bad_head(frames, error, head)
         return self._expect_body(frames, message, length, len(head))

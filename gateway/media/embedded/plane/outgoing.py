@@ -1,7 +1,7 @@
 """The stream that goes out: one SSRC, numbers without a break whatever feeds it.
 
 It stays monotonic across new sources, holds and packets of our own, so a peer's jitter buffer and its SRTP
-replay window never see a break (complaint C8). A packet that has no place in it leaves no gap.
+replay window never see a break. A packet that has no place in it leaves no gap.
 """
 
 from __future__ import annotations
