@@ -146,7 +146,8 @@ class Dialog:
         Raises DialogError (400) when the request has no usable Contact, SipSyntaxError for malformed headers.
         """
         target = request.contact
-        if target is None and not (request.top_via.branch or "").startswith("z9hG4bK"):
+        via = request.headers.get("Via")
+        if target is None and via is not None and "z9hG4bK" not in via:
             # A client of RFC 2543 may leave it out: requests go to its From then (RFC 4475 3.4.1).
             target = request.from_
         if target is None or not target.uri.is_sip:

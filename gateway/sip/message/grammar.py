@@ -18,6 +18,8 @@ MAX_PARAMS = 128
 TOKEN_CHARS = r"A-Za-z0-9\-.!%*_+`'~"
 QUOTED = r'"(?:[^"\\]++|\\.)*+"'
 _TOKEN = re.compile(f"[{TOKEN_CHARS}]+")
+_TOKEN_LIST = re.compile(f"[{TOKEN_CHARS}]++(?:, ?+[{TOKEN_CHARS}]++)*+")
+"""A list as everybody writes it; any other is read item by item."""
 _TOKEN_LIST_ITEM = re.compile(f"[ \t]*+([{TOKEN_CHARS}]*+)[ \t]*+(?:,|$)")
 _PARAM = re.compile(rf'[ \t]*+;[ \t]*+([{TOKEN_CHARS}]++)(?:[ \t]*+=[ \t]*+({QUOTED}|[^\s;,"<>]++))?+[ \t]*+')
 _BARE_VALUE = re.compile(r"[A-Za-z0-9\-.!%*_+`'~:\[\]/=@]+")
@@ -152,6 +154,8 @@ def delta_seconds(text: str, what: str) -> int:
 
 def read_tokens(text: str, what: str) -> list[str]:
     """The tokens of a comma list; empty elements are passed over (an empty Supported is lawful)."""
+    if _TOKEN_LIST.fullmatch(text) is not None:
+        return text.replace(" ", "").split(",")
     found: list[str] = []
     position = 0
     length = len(text)

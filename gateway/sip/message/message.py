@@ -220,12 +220,10 @@ class Message:
 
     def write(self) -> bytes:
         """The message as it goes on the wire; Content-Length is always set from the body."""
-        head = [self._start_line(), "\r\n"]
-        for key, name, value in self.headers.items:
-            if key != "content-length":
-                head.append(f"{name}: {value}\r\n")
-        head.append(f"Content-Length: {len(self.body)}\r\n\r\n")
-        return "".join(head).encode() + self.body
+        items = self.headers.items
+        head = "".join([f"{name}: {value}\r\n" for key, name, value in items if key != "content-length"])
+        body = self.body
+        return f"{self._start_line()}\r\n{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
     def _with(self: M, headers: Headers, body: bytes) -> M:
         made = self.__class__.__new__(self.__class__)
