@@ -1,38 +1,56 @@
-"""What SIP costs: reading and writing messages, and whole calls.
+"""What SIP costs: reading and writing messages, whole calls through the gateway, registrations.
 
-Run as `python -m bench.sip`. Peers in the same run: the sipmessage library reads the same INVITE,
-and sipp's built-in callee (C++) answers the same load as our user agent.
+Run as `python -m bench.sip`. Peers in the same run: the sipmessage library reads the same INVITE, and Kamailio (C,
+a stateful proxy) passes the same calls on from sipp to sipp.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
+import logging
 import os
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
+import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import sipmessage
+import structlog
 import uvloop
 
 from bench.table import Result, faster, medians, report
+from gateway.access.register import RegisterService
+from gateway.app import GatewayApp
+from gateway.config import load
 from gateway.demo.ports import free_ports
-from gateway.net.config import UserAgentConfig
-from gateway.net.user_agent import UserAgent
+from gateway.identity.mapping import IdentityMap
+from gateway.identity.memory import MemoryStore
+from gateway.identity.model import User
+from gateway.sip.auth.server import DigestInput, ha1_of, response_of
+from gateway.sip.config import CoreConfig
 from gateway.sip.flow import Flow
-from gateway.sip.invite.events import Accepted, Reply, Verdict
-from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.message.message import Request, Response
 from gateway.sip.message.parser import parse_message
-from gateway.sip.transactions.admission import AdmissionLimits
-from gateway.sip.transactions.layer import StackConfig
+from gateway.sip.registration.registrar import RegistrarPolicy
+from gateway.sip.requests.checks import Capabilities
+from gateway.sip.requests.inspection import inspect_request
 
 CALLS = 2000
-RATE = 250
-"""Calls a second that sipp makes: low enough for both callees to keep up, so that CPU time is compared."""
+RATE = 200
+"""Calls a second that sipp makes: low enough for all to keep up, so that CPU time is compared."""
+PHONES = 10_000
+"""Registrations that are made, and refreshed, a thousand a second."""
+REFRESHES_PER_SECOND = 1_000
+USER, PASSWORD, DOMAIN = "1001", "benchmark", "bench.local"
 _TICK = os.sysconf("SC_CLK_TCK")
 
 SDP = (
@@ -74,11 +92,22 @@ def _touch_theirs(message: sipmessage.Message) -> tuple[object, ...]:
     )
 
 
+_CAN = Capabilities(methods=CoreConfig().allow, extensions=(*CoreConfig().supported, "replaces"))
+
+
+def _read_and_inspect() -> tuple[object, ...]:
+    """Everything that is done to an INVITE before a call is made of it."""
+    message = parse_message(INVITE)
+    assert isinstance(message, Request)
+    assert inspect_request(message, _CAN) is None
+    return _touch(message)
+
+
 def _messages() -> list[Result]:
     parsed, theirs = parse_message(INVITE), sipmessage.Message.parse(INVITE)
     taken = medians(
         {
-            "parse": lambda: _touch(parse_message(INVITE)),
+            "parse": _read_and_inspect,
             "their parse": lambda: _touch_theirs(sipmessage.Message.parse(INVITE)),
             "write": parsed.write,
             "their write": lambda: bytes(theirs),
@@ -86,36 +115,47 @@ def _messages() -> list[Result]:
     )
     peer = "sipmessage"
     return [
-        faster("read an INVITE with SDP, six headers typed", taken["parse"], peer, taken["their parse"], "value <= 60"),
-        faster("write it", taken["write"], peer, taken["their write"]),
+        faster("read an INVITE with SDP, inspected", taken["parse"], peer, taken["their parse"], "ratio >= 1"),
+        faster("write it", taken["write"], peer, taken["their write"], "ratio >= 1.667"),
     ]
 
 
-class _Answering:
-    """Hooks of a callee that answers every call."""
-
-    async def authenticate(self, request: Request, source: Flow) -> Verdict:
-        return Accepted(None)
-
-    def invited(self, session: IncomingSession, identity: str | None) -> None:
-        session.listen(lambda event: None)
-        session.ring(180)
-        session.answer(SDP)
-
-    async def register(self, request: Request, source: Flow, identity: str | None) -> Reply:
-        return Reply(403)
+def _silent() -> None:
+    """A line for every call and registration would be part of what is measured."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    logging.disable(logging.WARNING)
 
 
-async def _serve(port: int) -> None:
-    """Answer calls until SIGTERM."""
+async def _serve(port: int, callee: int, folder: str) -> None:
+    """A whole gateway until SIGTERM: one user whose phone is sipp at `callee`, and loopback as a trunk."""
+    _silent()
+    web, webrtc = free_ports(2)
+    config = load(
+        None,
+        {
+            "GATEWAY_DOMAIN": DOMAIN,
+            "GATEWAY_SIP__LISTEN": f'["udp:127.0.0.1:{port}"]',
+            "GATEWAY_WEB__LISTEN": f"127.0.0.1:{web}",
+            "GATEWAY_WEBRTC__LISTEN": f"127.0.0.1:{webrtc}",
+            "GATEWAY_RTP__PORTS": "10000-30000",
+            "GATEWAY_IDENTITY__STORE": "memory",
+            "GATEWAY_STATE_DIR": folder,
+            "GATEWAY_USERS": json.dumps([{"id": USER, "sip": True, "password": PASSWORD, "max_calls": 100000}]),
+            "GATEWAY_TRUNKS": json.dumps(
+                [{"name": "load", "uri": f"sip:127.0.0.1:{callee}", "sources": ["127.0.0.1"]}]
+            ),
+            "GATEWAY_LIMITS__CALLS_PER_SECOND": "100000",
+            "GATEWAY_SIP__LIMITS__MAX_TRANSACTIONS": "200000",
+            "GATEWAY_SIP__REGISTRATION__MAX_CONTACTS": "10",
+        },
+    )
+    app = GatewayApp(config)
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
-    stack = StackConfig(admission=AdmissionLimits(rate=0), transactions=100_000)
-    agent = UserAgent(UserAgentConfig(listen=(("127.0.0.1", port),), stack=stack, sessions=20_000), _Answering())
-    await agent.start()
+    await app.start()
     print("ready", flush=True)
     await stopped.wait()
-    await agent.close()
+    await app.stop()
 
 
 def _cpu_seconds(pid: int) -> float:
@@ -124,64 +164,206 @@ def _cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICK
 
 
-def _load(sipp: str, callee: subprocess.Popen[str], port: int) -> float:
-    """Make CALLS calls to `callee`; CPU seconds it took for each."""
-    before = _cpu_seconds(callee.pid)
-    own = free_ports(1)[0]
-    done = subprocess.run(
-        [
-            *(sipp, f"127.0.0.1:{port}", "-sn", "uac", "-i", "127.0.0.1", "-p", str(own)),
-            *("-r", str(RATE), "-m", str(CALLS), "-d", "0", "-nostdin", "-timeout", "60s", "-timeout_error"),
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "TERM": "dumb"},
-        check=False,
-        timeout=90,
+async def _registrations() -> list[Result]:
+    """PHONES phones of as many users register and refresh at the register service; memory of one, CPU of a refresh."""
+    _silent()
+    users = [User(str(number), sip=True) for number in range(PHONES)]
+    service = RegisterService(IdentityMap(users, [], DOMAIN), MemoryStore(), RegistrarPolicy(), time.time)
+    flow = Flow("udp", "192.0.2.7", 5060, "udp:192.0.2.1:5060")
+
+    async def register(number: int, cseq: int) -> None:
+        user = f"<sip:{number}@{DOMAIN}>"
+        request = parse_message(
+            (
+                f"REGISTER sip:{DOMAIN} SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.7;branch=z9hG4bK{number}\r\n"
+                f"From: {user};tag=t\r\nTo: {user}\r\nCall-ID: c{number}\r\nCSeq: {cseq} REGISTER\r\n"
+                f"Contact: <sip:{number}@192.0.2.7:{1024 + number};ob>\r\nUser-Agent: a desk phone\r\n\r\n"
+            ).encode()
+        )
+        assert isinstance(request, Request)
+        reply = await service.register(request, flow, str(number))
+        assert reply.status == 200
+
+    tracemalloc.start()
+    for number in range(PHONES):
+        await register(number, 1)
+    memory = tracemalloc.get_traced_memory()[0] / PHONES / 1024
+    tracemalloc.stop()
+    began = time.process_time()
+    for number in range(PHONES):
+        await register(number, 2)
+    each = (time.process_time() - began) / PHONES
+    return [
+        Result("memory of a registration", memory, "KiB", "value <= 4"),
+        Result("registrations one core refreshes", 1 / each, "1/s", f"value >= {REFRESHES_PER_SECOND}"),
+    ]
+
+
+def _resident(pid: int) -> float:
+    """Bytes of memory a process has (proc(5), VmRSS)."""
+    return float(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) * 1024  # type: ignore[index]
+
+
+def _sipp(*arguments: str) -> list[str]:
+    return [shutil.which("sipp") or "sipp", *arguments, "-nostdin"]
+
+
+_QUIET: dict[str, Any] = {
+    "stdout": subprocess.DEVNULL,
+    "stderr": subprocess.DEVNULL,
+    "env": {**os.environ, "TERM": "dumb"},
+}
+
+
+def _callee(port: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(_sipp("-sn", "uas", "-i", "127.0.0.1", "-p", str(port)), **_QUIET)
+
+
+def _load(middle: subprocess.Popen[Any], port: int, user: str) -> tuple[float, float]:
+    """Make CALLS calls by way of `middle`; CPU seconds for each of `middle` and of the sipp that calls."""
+    before, sipps = _cpu_seconds(middle.pid), _children_cpu()
+    command = _sipp(
+        *(f"127.0.0.1:{port}", "-sn", "uac", "-s", user, "-i", "127.0.0.1", "-p", str(free_ports(1)[0])),
+        *("-r", str(RATE), "-m", str(CALLS), "-d", "0", "-timeout", "60s", "-timeout_error"),
     )
+    done = subprocess.run(command, check=False, timeout=90, **_QUIET)
     if done.returncode != 0:
         raise SystemExit(f"sipp ended with {done.returncode}: not every call went through")
-    return (_cpu_seconds(callee.pid) - before) / CALLS
+    return (_cpu_seconds(middle.pid) - before) / CALLS, (_children_cpu() - sipps) / CALLS
+
+
+def _children_cpu() -> float:
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+class _Phone:
+    """Registers and refreshes as a phone does, by hand, so that the load costs little itself."""
+
+    def __init__(self, port: int, own: int) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", own))
+        self._socket.connect(("127.0.0.1", port))
+        self._socket.settimeout(5)
+        self._cseq = 0
+
+    def register(self, contact: str, expires: int = 3600) -> None:
+        """One REGISTER and its challenge; raises SystemExit where it is refused."""
+        first = self._ask(contact, expires, "")
+        if not first.startswith(b"SIP/2.0 401"):
+            raise SystemExit(f"the gateway said {first[:40]!r}")
+        nonce, realm = (re.search(rb'%s="([^"]+)"' % key, first)[1].decode() for key in (b"nonce", b"realm"))  # type: ignore[index]
+        uri = f"sip:{DOMAIN}"
+        digest = response_of(
+            ha1_of("MD5", USER, realm, PASSWORD), DigestInput("MD5", nonce, "REGISTER", uri, "auth", "c", "00000001")
+        )
+        last = self._ask(
+            contact,
+            expires,
+            f'Authorization: Digest username="{USER}", realm="{realm}", nonce="{nonce}", uri="{uri}", '
+            f'response="{digest}", algorithm=MD5, qop=auth, nc=00000001, cnonce="c"\r\n',
+        )
+        if not last.startswith(b"SIP/2.0 200"):
+            raise SystemExit(f"the gateway said {last[:40]!r}")
+
+    def close(self) -> None:
+        """Give the port back."""
+        self._socket.close()
+
+    def _ask(self, contact: str, expires: int, authorization: str) -> bytes:
+        self._cseq += 1
+        self._socket.send(
+            (
+                f"REGISTER sip:{DOMAIN} SIP/2.0\r\n"
+                f"Via: SIP/2.0/UDP 127.0.0.1:{self._socket.getsockname()[1]};rport;branch=z9hG4bK{self._cseq}\r\n"
+                f"Max-Forwards: 70\r\nFrom: <sip:{USER}@{DOMAIN}>;tag=t\r\nTo: <sip:{USER}@{DOMAIN}>\r\n"
+                f"Call-ID: {contact}\r\nCSeq: {self._cseq} REGISTER\r\nContact: <{contact}>\r\n"
+                f"Expires: {expires}\r\n{authorization}Content-Length: 0\r\n\r\n"
+            ).encode()
+        )
+        return self._socket.recv(65_535)
 
 
 def _calls() -> list[Result]:
-    sipp = shutil.which("sipp")
-    if sipp is None:
+    if shutil.which("sipp") is None:
         print("sipp is not installed (Debian package sip-tester): calls are not measured.")
         return []
-    ours_port, theirs_port = free_ports(2)
-    ours = subprocess.Popen(
-        [sys.executable, "-m", "bench.sip", "serve", str(ours_port)], stdout=subprocess.PIPE, text=True
-    )
-    theirs = subprocess.Popen(
-        [sipp, "-sn", "uas", "-i", "127.0.0.1", "-p", str(theirs_port), "-nostdin"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env={**os.environ, "TERM": "dumb"},
-    )
-    try:
+    gateway_port, callee_port, proxy_port = free_ports(3)
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        command = [sys.executable, "-m", "bench.sip", "serve", str(gateway_port), str(callee_port), folder]
+        ours = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        stack.callback(_ended, ours)
         assert ours.stdout is not None
-        ours.stdout.readline()
+        if not ours.stdout.readline():
+            raise SystemExit("the gateway did not start")
+        # Calls go where the REGISTER came from, so it comes from the port that sipp has afterwards.
+        with contextlib.closing(_Phone(gateway_port, callee_port)) as phone:
+            phone.register(f"sip:{USER}@127.0.0.1:{callee_port}")
+        stack.callback(_ended, _callee(callee_port))
         time.sleep(0.5)  # sipp says nowhere that it listens
-        here, there = _load(sipp, ours, ours_port), _load(sipp, theirs, theirs_port)
-    finally:
-        for process in (ours, theirs):
-            process.terminate()
-            process.wait(10)
-    cost = Result(
-        "CPU of a call: INVITE, 180, 200, ACK, BYE", here * 1e3, "ms", None, "sipp's callee", there * 1e3, there / here
+        before = _resident(ours.pid)
+        here, sipp = _load(ours, gateway_port, USER)
+        found = [
+            Result(
+                *("CPU of a call through the gateway, no media", here * 1e3, "ms", "value <= 2.5"),
+                *("sipp", sipp * 1e3, sipp / here),
+            ),
+            Result("calls a second that is of one core", 1 / here, "calls/s", "value >= 400"),
+            Result("memory left by a call that is over", (_resident(ours.pid) - before) / CALLS / 1024, "KiB"),
+        ]
+        proxy = _kamailio(proxy_port, callee_port, folder)
+        if proxy is not None:
+            stack.callback(_ended, proxy)
+            theirs, _ = _load(proxy, proxy_port, USER)
+            found.append(Result("the same through Kamailio", theirs * 1e3, "ms"))
+        return found
+
+
+def _kamailio(port: int, callee: int, folder: str) -> subprocess.Popen[bytes] | None:
+    """Kamailio in one process as a stateful proxy to `callee`; None where it is not installed."""
+    kamailio = shutil.which("kamailio")
+    if kamailio is None:
+        return None
+    file = Path(folder) / "kamailio.cfg"
+    file.write_text(
+        f"""listen=udp:127.0.0.1:{port}
+fork=no
+children=1
+log_stderror=yes
+debug=-1
+loadmodule "tm.so"
+loadmodule "sl.so"
+loadmodule "rr.so"
+loadmodule "pv.so"
+request_route {{
+    if (is_method("INVITE")) {{ record_route(); }}
+    loose_route();
+    $du = "sip:127.0.0.1:{callee}";
+    t_relay();
+}}
+"""
     )
-    return [cost, Result("calls a second one core answers", 1 / here, "calls/s", "value >= 400")]
+    started = subprocess.Popen([kamailio, "-f", str(file), "-DD", "-E", "-w", folder, "-P", f"{folder}/pid"], **_QUIET)
+    time.sleep(1.0)  # it says nowhere that it listens
+    return started if started.poll() is None else None
+
+
+def _ended(process: subprocess.Popen[Any]) -> None:
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def main() -> bool:
     """Measure, print, write bench/results/sip.json; whether every goal is met."""
-    return report("sip", _messages() + _calls())
+    return report("sip", _messages() + asyncio.run(_registrations()) + _calls())
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["serve"]:
-        uvloop.run(_serve(int(sys.argv[2])))
+        uvloop.run(_serve(int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]))
     else:
         raise SystemExit(0 if main() else 1)
