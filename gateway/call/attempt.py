@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import structlog
 
 from gateway.call.attempt_table import ENDS_UNANSWERED, TABLE
+from gateway.call.description import audio_codecs
 from gateway.call.leg import Answered, CalleeLeg, CallerLeg, Confirmed, Leg, Returned, Ringing
 from gateway.call.machine import Machine, Scope
 from gateway.call.state import CallInput, Input, State
@@ -41,6 +42,7 @@ class Attempt(Machine):
         """What the caller is answered."""
         self._committed: str | None = None
         """The callee's description that it is made of."""
+        self._given_early: str | None = None
         self._refusals: list[Cause] = []
         self._patience: Timer | None = None
 
@@ -100,6 +102,7 @@ class Attempt(Machine):
         if not scope.engine.capabilities.early_answer or any(leg.party.kind is Kind.SERVICE for leg in self.callees):
             return  # a service answers in the same breath; an early answer would only come twice
         self._answer_sdp = await scope.engine.accept(scope.call_id, self.caller.party)
+        self._given_early = self._answer_sdp
         await self.caller.early_answer(self._answer_sdp)
 
     async def _invite_callees(self, _: CallInput) -> None:
@@ -154,11 +157,19 @@ class Attempt(Machine):
             raise MediaError("the callee accepted without a session description", 488)
         if sdp != self._committed:
             self._answer_sdp = await self._answer_for_caller(what.leg, sdp)
+            self._committed = sdp
         self._scope.learn(what.leg, sdp)
 
     async def _answer_caller(self, _: CallInput) -> None:
         assert self._answer_sdp is not None
-        self.wants_another = not await self.caller.answer(self._answer_sdp)
+        self.wants_another = not await self.caller.answer(self._answer_sdp) or self._chose_otherwise()
+
+    def _chose_otherwise(self) -> bool:
+        """Whether the callee cannot take what the caller's early answer begins with, though both have another codec."""
+        if self._given_early is None or not self._scope.engine.capabilities.create_offer:
+            return False
+        given, chosen = audio_codecs(self._given_early), audio_codecs(self._committed or "")
+        return bool(given) and given[0] not in chosen and not set(given).isdisjoint(chosen)
 
     async def _commit_callee(self, what: CallInput) -> None:
         assert what.leg is not None

@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator
 
 import numpy as np
 import pytest_asyncio
+from aiortc import RTCSessionDescription
 from numpy.typing import NDArray
 
 from gateway.call.call import Call
-from gateway.call.leg import Answered, Away, Confirmed, Offered, Returned
+from gateway.call.description import audio_codecs
+from gateway.call.leg import Answered, Away, Confirmed, OfferAnswered, Offered, Returned
 from gateway.call.record import CallSettings
 from gateway.call.state import State
 from gateway.call.status import Cause
@@ -208,3 +210,26 @@ async def test_a_phone_without_an_offer_hears_a_service(engine: EmbeddedEngine) 
         await stage.over()
     finally:
         await phone.close()
+
+
+async def test_a_browser_is_offered_again_when_the_phone_chose_otherwise(engine: EmbeddedEngine) -> None:
+    """Transcoded until the browser has answered; then its first codec is one that the phone takes (S26)."""
+    browser = Browser(HIGH, ["opus", "pcmu"])
+    phone = await Phone(["pcmu"]).open()
+    try:
+        stage = Stage(engine, Kind.WEBRTC, Kind.RTP, await browser.offer())
+        await browser.take_answer(await stage.told(stage.caller, "early_answer"))
+        phone.take(await stage.told(stage.callee, "invite"))
+        stage.callee.says(Answered(phone.sdp()))
+        offer = await stage.told(stage.caller, "offer")
+        assert engine.handlers_of("c1")["caller"] == 1, "transcoded until then"
+        await browser.peer.setRemoteDescription(RTCSessionDescription(offer, "offer"))
+        await browser.peer.setLocalDescription(await browser.peer.createAnswer())
+        stage.caller.says(OfferAnswered(stage.caller.exchanges[-1], browser.peer.localDescription.sdp))
+        await stage.reaches(State.CONNECTED)
+        assert audio_codecs(offer)[0] == "pcmu"
+        phone.play(LOW)
+        await until(lambda: hears(phone, HIGH) and abs(browser.heard() - LOW) < 15)
+        await stage.over()
+    finally:
+        await asyncio.gather(browser.close(), phone.close())
