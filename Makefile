@@ -10,7 +10,7 @@ APT_PACKAGES := chromium firefox-esr iproute2 sip-tester baresip redis-server rt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo test check format bench system-packages install-test clean
+.PHONY: help run demo test check format bench fuzz wheels plane system-packages install-test clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -30,16 +30,18 @@ $(VENV)/.test: pyproject.toml | $(BIN)/python
 	@$(PIP) install --editable '.[dev]'
 	@touch $@ $(VENV)/.run
 
-run: $(VENV)/.run ## Install and start the gateway on gateway.yaml (CONFIG=FILE for another)
+run: $(VENV)/.run plane ## Install and start the gateway on gateway.yaml (CONFIG=FILE for another)
 	@exec $(BIN)/gateway run --config $(CONFIG)
 
-demo: install-test ## Prove both directions with a real phone and a real browser
+demo: install-test plane ## Prove both directions with a real phone and a real browser
 	@$(BIN)/gateway demo
 
-test: install-test ## Install what the tests need and run the whole suite (ARGS="-k sdp" for a part)
+test: install-test plane ## Install what the tests need and run the whole suite (ARGS="-k sdp" for a part)
+	@scripts/plane test
 	$(BIN)/python -m pytest $(ARGS)
 
 check: $(VENV)/.test ## Lint, format and types
+	@scripts/plane check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -50,9 +52,20 @@ check: $(VENV)/.test ## Lint, format and types
 format: $(VENV)/.test ## Rewrite the sources in the house format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	@! command -v cargo >/dev/null || (cd plane && cargo fmt --all)
 
-bench: install-test ## Measure beside real peers: tables, and bench/results/*.json (ARGS=media for one)
+bench: install-test plane ## Measure beside real peers: tables, and bench/results/*.json (ARGS=media for one)
 	@$(BIN)/python -m bench $(ARGS)
+
+fuzz: ## Throw octets at the packet plane's parsers (SECONDS=60 for each)
+	@scripts/plane fuzz $(or $(SECONDS),60)
+
+plane:
+	@scripts/plane build
+
+wheels: $(VENV)/.run ## Build dist/*.whl: the gateway, and the packet plane for this machine (needs cargo)
+	@$(PIP) wheel --no-deps --wheel-dir dist . ./plane
+	@ls dist/*.whl
 
 system-packages: ## Install the peers that the tests call, where apt is there
 	@scripts/system-packages $(APT_PACKAGES)
@@ -60,5 +73,5 @@ system-packages: ## Install the peers that the tests call, where apt is there
 install-test: $(VENV)/.test system-packages
 
 clean: ## Remove what was installed and cached here; .gateway (accounts, passwords) stays
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist *.egg-info
+	rm -rf $(VENV) plane/target .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -153,7 +153,11 @@ pub enum Message {
         request: u32,
     },
     Shutdown,
-    Convert { flow: u32, number: u8, conversion: Box<Conversion> },
+    Convert {
+        flow: u32,
+        number: u8,
+        conversion: Box<Conversion>,
+    },
 }
 
 /// Octets that no log shows.

@@ -1,0 +1,20 @@
+//! Any datagram: as STUN, as RTP, as SRTP and as SRTCP under each suite.
+#![no_main]
+
+use gateway_plane::srtp::{Receiver, Suite};
+use gateway_plane::{rtp, stun};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    let credentials = [stun::Credential::new(b"ours", b"a password of this leg").unwrap()];
+    let _ = stun::read(data, &credentials);
+    if let Some((start, end)) = rtp::payload(data) {
+        assert!(start <= end && end <= data.len());
+    }
+    for suite in [Suite::Gcm128, Suite::Gcm256, Suite::Cm80, Suite::Cm32] {
+        let (key, salt) = suite.lengths();
+        let mut receiver = Receiver::new(suite, &vec![7; key + salt]).unwrap();
+        let _ = receiver.open(&mut data.to_vec());
+        let _ = receiver.open_rtcp(&mut data.to_vec());
+    }
+});
