@@ -1,1 +1,1 @@
-"""The back-to-back user agent: two legs, one media session, one state table."""
+"""The back-to-back user agent: attempts and bridges, two legs that each can be replaced, one media session."""
