@@ -258,6 +258,46 @@ async def test_sdes_protects_a_call_to_a_plain_phone() -> None:
             await right.close()
 
 
+async def test_a_phone_that_changes_its_key_changes_nothing_of_ours() -> None:
+    """A re-INVITE with a new a=crypto: our key and its count go on, the phone's old key is refused (M1)."""
+    secure = Party("left", Kind.SDES, private_source="127.0.0.1")
+    profile = SrtpProfile.AEAD_AES_128_GCM
+    old, new = (SrtpKey.generate(profile, Random(seed).randbytes) for seed in (1, 2))
+    async with running(config(silence_after=0.0)) as (engine, _):
+        left, right = await Phone(ssrc=1).open(), await Phone(ssrc=2).open()
+
+        async def exchange(key: SrtpKey) -> SrtpKey:
+            offer = left.sdp(extra=[f"a=crypto:1 {profile.suite} {key.to_inline()}"]).replace("RTP/AVP", "RTP/SAVP")
+            right.take(await engine.offer("call", secure, RIGHT, offer))
+            answer = await engine.answer("call", RIGHT, secure, right.sdp())
+            left.take(answer)
+            crypto = SessionDescription.parse(answer).media[0].first(Crypto)
+            assert crypto is not None
+            return SrtpKey(profile, crypto.keys[0].key_and_salt)
+
+        try:
+            ours = await exchange(old)
+            peer = SrtpSession(old, ours)
+            right.send(VOICE, 0)
+            await until(lambda: len(left.packets) == 1)
+            assert peer.unprotect(left.packets[0][0]) is not None
+            assert await exchange(new) == ours
+            right.send(VOICE, 0)
+            await until(lambda: len(left.packets) == 2)
+            assert peer.unprotect(left.packets[1][0]) is not None
+            stale, fresh = peer.protect(bytes(RtpPacket(0, 1, 160, 1, VOICE))), SrtpSession(new, ours)
+            assert stale is not None
+            left.send_raw(stale)
+            true = fresh.protect(bytes(RtpPacket(0, 2, 320, 1, VOICE)))
+            assert true is not None
+            left.send_raw(true)
+            await until(lambda: len(right.packets) == 1)
+            assert (await engine.query("call")).parties["left"].received.discarded == 1
+        finally:
+            await left.close()
+            await right.close()
+
+
 async def test_a_muted_browser_leaves_the_phone_in_silence_not_in_nothing() -> None:
     """A phone gets silence in its codec while its peer sends nothing, and real media takes over (C23)."""
     async with running(config(silence_after=0.2, silence_interval=0.02)) as (engine, events):
