@@ -227,6 +227,19 @@ def test_ringing_that_was_acknowledged_is_not_repeated() -> None:
     assert stage.puppet.statuses() == []
 
 
+def test_a_session_timer_that_is_looked_at_too_early_changes_nothing() -> None:
+    """It is looked at again when it is due."""
+    stage = Stage()
+    headers = (("Session-Expires", "90;refresher=uas"), ("Supported", "timer"))
+    _, session, log = answered_call(stage, headers=headers)
+    session._timer_due()
+    stage.run()
+    assert stage.puppet.take() == []
+    stage.run(45.5)
+    assert len({one.cseq.number for one in stage.requests("INVITE")}) == 1
+    assert log.kinds == ["Confirmed"]
+
+
 def test_nothing_follows_the_last_event() -> None:
     """Whoever tells it."""
     stage = Stage()

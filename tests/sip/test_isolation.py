@@ -203,8 +203,10 @@ def test_a_usage_that_fails_on_an_ack_or_a_lost_flow_is_ended() -> None:
     session.on_ack = breaks  # type: ignore[method-assign]
     caller.confirm()
     assert session.machine.state.name == "LEAVING"
-    stage.run(40.0)
+    del session.on_ack
+    stage.send(caller.make("ACK"))
     assert session.is_over
+    assert stage.agent.calls[0].events[-1] == Ended("error", 500, text="Server Internal Error")
 
 
 def test_a_response_whose_handling_fails_ends_its_call() -> None:

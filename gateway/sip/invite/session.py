@@ -91,6 +91,7 @@ class InviteSession:
         self._timer_alarm: Alarm[DialogUsage | None] | None = None
         self._handler: SessionHandler | None = None
         self._kept: list[SessionEvent] = []
+        self._reason: Ended | None = None
         self._is_ending = False
         self._over = False
 
@@ -239,6 +240,8 @@ class InviteSession:
         """Run the session table; False when it has no row for this input."""
         known = self.machine.ignored
         context = context or Context()
+        if what is SessionInput.LOST and self.machine.state is SessionState.ACCEPTED:
+            self._reason = context.ended
         for action in self.machine.step(what):
             self.actions[action](self, context)
         return self.machine.ignored == known
@@ -254,8 +257,9 @@ class InviteSession:
         self.end_dialog(self.dialog, context.headers)
 
     def tell_ended(self, context: Context) -> None:
-        """TELL_ENDED."""
-        self.emit_last(context.ended)
+        """TELL_ENDED; where the end had to wait for the ACK, with the reason it had then."""
+        ended = context.ended
+        self.emit_last(self._reason if ended is ENDED_HERE and self._reason is not None else ended)
 
     def end_dialog(self, dialog: Dialog, headers: build.Fields = ()) -> None:
         """Send BYE in a dialog and leave it when that is answered."""
