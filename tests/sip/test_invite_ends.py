@@ -299,6 +299,14 @@ def test_a_bye_with_malformed_headers_still_ends_the_call() -> None:
     assert log.events[-1] == Ended("remote")
 
 
+def test_a_reason_of_another_protocol_gives_its_words_only() -> None:
+    """RFC 3326: SIP and Q.850 have causes that we know."""
+    stage = Stage()
+    caller, _, log = answered_call(stage)
+    caller.next("BYE", headers=(("Reason", 'X-Queue;cause=3;text="moved on"'),))
+    assert log.events[-1] == Ended("remote", None, None, "moved on")
+
+
 def test_refusals_in_a_dialog_say_what_would_be_taken() -> None:
     """I11: 405 with Allow, 415 with Accept, 469 with Recv-Info (RFC 6086 4.2.2)."""
     stage = Stage()
