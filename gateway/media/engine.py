@@ -148,8 +148,6 @@ class Capabilities:
     """`create_offer` works: INVITEs without an offer and re-offers of our own can be served."""
     join: bool = False
     """`join`, `isolate`, `release` and `adopt` work: a party can change its peer and be without one."""
-    loopback_only: bool = False
-    """Browsers are offered loopback addresses only, which some refuse (Firefox): a page can say so."""
 
 
 class MediaEngine(Protocol):

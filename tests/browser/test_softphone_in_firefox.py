@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 from collections.abc import AsyncIterator
@@ -12,7 +13,7 @@ import pytest
 
 from gateway.media.embedded.addresses import own_addresses
 from tests.browser.firefox import Firefox
-from tests.interop.gateway import Gateway, config_on_free_ports, gateway_with
+from tests.interop.gateway import config_on_free_ports, gateway_with
 
 pytestmark = [pytest.mark.peer, pytest.mark.browser]
 
@@ -49,26 +50,40 @@ def executable() -> str:
     return found
 
 
-@pytest.fixture
-async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
-    """Loopback everywhere, as after `make run`."""
-    async with gateway_with(config_on_free_ports(tmp_path), tmp_path / "gateway.log") as running:
-        yield running
-
-
-async def test_firefox_hears_the_echo_on_the_default_configuration(executable: str, gateway: Gateway) -> None:
-    """Its ICE refuses loopback candidates; one of this machine's own addresses is offered beside them."""
-    if not own_addresses():
-        pytest.skip("this machine has no address but loopback; the page says so")
-    async with Firefox(executable) as firefox:
+@contextlib.asynccontextmanager
+async def dialled(executable: str, folder: Path, **changes: str) -> AsyncIterator[Firefox]:
+    """Firefox on the page of a gateway on loopback, as after `make run`; 600 is dialled."""
+    async with (
+        gateway_with(config_on_free_ports(folder, **changes), folder / "gateway.log") as gateway,
+        Firefox(executable) as firefox,
+    ):
         await firefox.open(gateway.app.signed_in_url("alice"))
         async with asyncio.timeout(20):
             while await firefox.run("return document.body.dataset.view") != "idle":  # noqa: ASYNC110  # only asking tells
                 await asyncio.sleep(0.1)
         await firefox.run(WATCH)
         await firefox.run(DIAL)
+        yield firefox
+
+
+async def test_firefox_hears_the_echo_on_the_default_configuration(executable: str, tmp_path: Path) -> None:
+    """Its ICE refuses loopback candidates; one of this machine's own addresses is offered beside them."""
+    if not own_addresses():
+        pytest.skip("this machine has no address but loopback; the page says so")
+    async with dialled(executable, tmp_path) as firefox:
         async with asyncio.timeout(20):
             while not (heard := await firefox.run(HEARD)) or heard["packets"] < 50:  # noqa: ASYNC110  # only asking tells
                 await asyncio.sleep(0.2)
         assert heard["state"] == "connected"
         assert set(own_addresses()) & set(heard["candidates"])
+
+
+async def test_the_page_says_why_where_there_is_no_address_but_loopback(executable: str, tmp_path: Path) -> None:
+    """One sentence that names the setting, in place of a guess at firewalls."""
+    async with dialled(executable, tmp_path, WEBRTC__OWN_ADDRESSES="false") as firefox:
+        said = ""
+        async with asyncio.timeout(40):
+            while "loopback" not in said:
+                await asyncio.sleep(0.2)
+                said = await firefox.run("return document.getElementById('status').textContent")
+        assert "webrtc.listen" in said

@@ -70,14 +70,12 @@ class EmbeddedEngine:
 
     @property
     def capabilities(self) -> Capabilities:
-        resources = self._resources
         return Capabilities(
             early_answer=True,
             services=SERVICES,
             transcodes=CODECS if self.config.transcode else frozenset(),
             create_offer=True,
             join=True,
-            loopback_only=resources is not None and resources.port.loopback_only,
         )
 
     @property

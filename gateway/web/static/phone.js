@@ -4,6 +4,12 @@ import { MicrophoneError } from "./words.js";
 
 const ICE_SERVERS_MS = 300_000;
 
+/** Whether the gateway offered no address but loopback, which Firefox never uses. */
+function loopbackOnly(connection) {
+  const candidates = connection.remoteDescription?.sdp.match(/^a=candidate:.*$/gm) ?? [];
+  return candidates.length > 0 && candidates.every((line) => /^(127\.|::1$)/.test(line.split(" ")[4]));
+}
+
 /** Events: "change" when the call changes, "end" with detail {call, cause, reason}, "trouble" with detail Error. */
 export class Phone extends EventTarget {
   #rpc;
@@ -63,12 +69,13 @@ export class Phone extends EventTarget {
   }
 
   /** End, cancel or decline, whichever fits; `cause` says why where it was not the person's wish. */
-  hangUp(cause) {
+  /** End the call. `shown` is the cause the page tells, where it knows more than the other side needs to. */
+  hangUp(cause, shown = cause) {
     const call = this.call;
     if (!call) return;
     const reason = cause ?? (call.state === "incoming" ? "declined" : undefined);
     if (call.incoming || call.id || call.sent) this.#tell("disconnect", call, "peer_id", reason && { reason });
-    this.#finish(call, cause ?? { incoming: "declined", talking: "normal" }[call.state] ?? "cancelled", { byUs: true });
+    this.#finish(call, shown ?? { incoming: "declined", talking: "normal" }[call.state] ?? "cancelled", { byUs: true });
   }
 
   toggleMute() {
@@ -113,7 +120,8 @@ export class Phone extends EventTarget {
     connection.addEventListener("icecandidate", ({ candidate }) => this.#localCandidate(call, candidate));
     connection.addEventListener("track", ({ track }) => this.#hear(call, track));
     connection.addEventListener("connectionstatechange", () => {
-      if (connection.connectionState === "failed" && this.call === call) this.hangUp("media-failed");
+      if (connection.connectionState !== "failed" || this.call !== call) return;
+      this.hangUp("media-failed", loopbackOnly(connection) ? "media-loopback" : "media-failed");
     });
     if (offer) await connection.setRemoteDescription({ type: "offer", sdp: offer });
     for (const track of stream.getAudioTracks()) connection.addTrack(track, stream);

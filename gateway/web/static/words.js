@@ -13,6 +13,8 @@ const CAUSES = {
   "not-acceptable": "The other side has no audio format in common with this browser.",
   forbidden: "You are not allowed to call there.",
   "media-failed": "The audio connection could not be made. A firewall may be in the way.",
+  "media-loopback":
+    "The gateway offers no address but loopback, which this browser does not use. Set webrtc.listen to an address of the machine.",
   "media-timeout": "The audio connection was lost.",
   lost: "The connection to the other side was lost and did not come back.",
   unreachable: "The other side's telephone system cannot be reached.",

@@ -72,8 +72,6 @@ class WebRtcPort:
         self.counters: dict[str, int] = {}
         """STUN messages dropped before they met a leg, by reason."""
         self.clock = clock
-        self.loopback_only = False
-        """Whether no candidate but loopback is given, which some browsers refuse (Firefox)."""
         self._random_bytes = random_bytes
         self._schedule = schedule
         self.dtls = DtlsContext(certificate or self._new_certificate(), self.config.srtp_profiles)
@@ -108,7 +106,6 @@ class WebRtcPort:
                 await self._open(listen, ())
             except PlaneError as error:
                 raise MediaError(f"cannot listen on {error}", 503) from None
-        self.loopback_only = all(is_loopback(address) for address, _ in self._advertised())
 
     async def _open(self, hosts: tuple[str, ...], only_from: tuple[str, ...]) -> None:
         config = self.config
