@@ -21,7 +21,7 @@ from gateway.media.embedded.plane.stun import (
     success_response,
 )
 from gateway.media.embedded.plane.values import Address
-from gateway.media.embedded.webrtc.ice import IceAgent, IceCredentials, host_candidate, usable_remote_candidates
+from gateway.media.embedded.webrtc.ice import IceAgent, IceCredentials, host_candidate
 
 KEY = b"k" * 24
 HERE: Address = ("192.0.2.1", 4000)
@@ -319,20 +319,3 @@ def test_host_candidates_are_read_by_aioice_and_ranked_by_index() -> None:
     assert first.priority == 2130706431
     assert second.priority < first.priority
     assert first.foundation != second.foundation
-
-
-def test_remote_candidates_are_filtered_and_limited() -> None:
-    """mDNS names, TCP and malformed lines are left out, and only 32 are looked at."""
-    lines = [
-        "candidate:1 1 udp 2122260223 192.0.2.9 5000 typ host",
-        "1 1 UDP 2122260222 2001:db8::9 5001 typ srflx raddr 0.0.0.0 rport 0",
-        "candidate:1 1 udp 2122260223 0b1c2d3e.local 5000 typ host",
-        "candidate:1 1 tcp 1518280447 192.0.2.9 9 typ host tcptype active",
-        "candidate:1 1 udp 1 192.0.2.9 70000 typ host",
-        "candidate:1 1 udp 1 192.0.2.9 ² typ host",
-        "candidate:1 1 udp 1 192.0.2.\0 5 typ host",
-        "candidate:",
-        "",
-    ]
-    assert usable_remote_candidates(lines) == [("192.0.2.9", 5000), ("2001:db8::9", 5001)]
-    assert len(usable_remote_candidates(lines[:1] * 1000)) == 32

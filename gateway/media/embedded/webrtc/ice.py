@@ -8,7 +8,6 @@ checks of a full agent, and the address a valid check came from is the peer's. S
 from __future__ import annotations
 
 import base64
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -172,30 +171,3 @@ def host_candidate(index: int, address: str, port: int) -> str:
     """
     priority = (126 << 24) + ((65535 - index) << 8) + 255
     return f"{index + 1} 1 udp {priority} {address} {port} typ host"
-
-
-def usable_remote_candidates(candidates: list[str], limit: int = 32) -> list[tuple[str, int]]:
-    """The (address, port) of remote UDP candidates that name an IP address, at most `limit` of them.
-
-    A lite agent sends nothing to them; they are for statistics and logs. mDNS names and
-    malformed lines are left out.
-    """
-    found: list[tuple[str, int]] = []
-    for text in candidates[:limit]:
-        fields = text.removeprefix("candidate:").split()
-        if len(fields) < 8 or fields[2].lower() != "udp" or not fields[5].isascii() or not fields[5].isdigit():
-            continue
-        host, port = fields[4], int(fields[5][:6])
-        if 0 < port < 65536 and _is_ip(host):
-            found.append((host, port))
-    return found
-
-
-def _is_ip(host: str) -> bool:
-    for family in (socket.AF_INET, socket.AF_INET6):
-        try:
-            socket.inet_pton(family, host)
-        except (OSError, ValueError):
-            continue
-        return True
-    return False
