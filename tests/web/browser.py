@@ -170,10 +170,10 @@ class Stage:
 
     async def loudest_frequency(self) -> float:
         """What the page's audio element plays, in Hz."""
-        return float(await self.page.evaluate(_LISTEN))
+        return float(await self.page.evaluate(LISTEN))
 
 
-_LISTEN = """async () => {
+LISTEN = """async () => {
   const context = new AudioContext();
   await context.resume();
   const source = context.createMediaStreamSource(document.getElementById("remote").srcObject);

@@ -68,6 +68,7 @@ class FakeCall:
         self._note("away")
 
     def returned(self, channel: WebChannel, sdp: str | None) -> None:
+        self.returned_to = channel
         self._note("returned", sdp)
 
     async def happens(self, *event: Any) -> None:

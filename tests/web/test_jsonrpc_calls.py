@@ -19,8 +19,8 @@ async def test_an_offer_to_an_extension_is_placed_and_answered_after_its_result(
         assert result["offer_id"].startswith("alice_1001_")
         call = gateway.calls[0]
         assert (call.caller and call.caller.id, call.to, call.offer) == ("alice", "1001", SDP)
-        assert (await alice.next_notice())[1] == {"peer_id": "1001", "state": "calling", "call_id": "call-1"}
-        answer = {"from_peer_id": "1001", "sdp": ANSWER, "type": "answer", "call_id": "call-1"}
+        assert (await alice.next_notice())[1] == {"peer_id": "1001", "state": "calling", "call_id": "call-1", "seq": 1}
+        answer = {"from_peer_id": "1001", "sdp": ANSWER, "type": "answer", "call_id": "call-1", "seq": 2}
         assert await alice.next_notice() == ("answer", answer)
         call.channel.ringing(call, None)
         call.channel.answered(call, None)
@@ -106,6 +106,7 @@ async def test_a_busy_callee_ends_the_call_with_its_cause() -> None:
             "peer_id": "1001",
             "reason": "busy",
             "call_id": "call-1",
+            "seq": 3,
         }
 
 
@@ -119,6 +120,7 @@ async def test_an_incoming_call_is_an_offer_that_answer_accepts() -> None:
             "from_peer_id": "sip:1001@gateway.example",
             "offer_id": "call-1",
             "call_id": "call-1",
+            "seq": 1,
             "from_name": "Desk",
             "sdp": SDP,
             "type": "offer",
@@ -245,8 +247,8 @@ async def test_an_answer_nobody_waits_for_is_refused() -> None:
         assert gateway.calls[0].log == []
 
 
-async def test_a_closed_socket_ends_its_calls_and_leaves_the_gateway() -> None:
-    """A ringing call is refused as unavailable, an answered one hung up."""
+async def test_a_closed_socket_leaves_its_calls_away_and_the_gateway() -> None:
+    """The person may come back: a ringing call rings the page that does, an answered one waits."""
     gateway = FakeGateway()
     async with running(gateway) as server:
         async with rpc(server, "alice", token="wonder") as alice:
@@ -255,8 +257,8 @@ async def test_a_closed_socket_ends_its_calls_and_leaves_the_gateway() -> None:
             talking.channel.answered(talking, None)
             ringing = gateway.ring_user("alice")
             await alice.notified("offer")
-        await talking.happens("hangup", Cause.NORMAL)
-        await ringing.happens("reject", Cause.UNAVAILABLE)
+        await talking.happens("away")
+        await ringing.happens("away")
         assert gateway.channels["alice"] == []
         late = FakeCall("late", talking.channel)
         late.channel.incoming(late, "sip:x@y", "", SDP)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from gateway.call.status import Cause, cause_of_word
 from gateway.web.facade import WebCall
 from gateway.web.settings import WebSettings
+
+_REMEMBERED = 64
+"""Notifications of one call that can be sent again."""
 
 
 class State(StrEnum):
@@ -49,6 +53,12 @@ class Entry:
     updating: str = ""
     """Whose offer waits for an answer in the middle of the call: "", "ours" or "theirs"."""
     candidates: int = 0
+    cause: Cause | None = None
+    """Why it ended."""
+    seq: int = 0
+    """Number of the latest notification about this call; the first is 1."""
+    log: deque[tuple[int, str, dict[str, Any]]] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
+    """The latest notifications (number, method, parameters), for a client that was away."""
     held: list[Callable[[], None]] | None = field(default_factory=list)
     """What is to be told once the client knows of the call; None once it does."""
 
@@ -67,9 +77,16 @@ class CallListener(Protocol):
 
     def tell_disconnected(self, entry: Entry, cause: Cause) -> None: ...
 
+    def tell_moved(self, entry: Entry) -> None:
+        """Another device of the user has the call now."""
+
 
 class Calls:
-    """A WebChannel (see `facade`) for as many calls as the settings allow."""
+    """A WebChannel (see `facade`) for as many calls as the settings allow.
+
+    A call belongs to its user: when the socket goes, the calls of a client that announced itself are *away*, and
+    go on here until another connection of the same user takes them (`take_over`) or they end.
+    """
 
     can_update = True
 
@@ -83,6 +100,10 @@ class Calls:
         self._early: dict[str, list[Callable[[], None]]] = {}
         self._placing = 0
         self._closed = False
+        self.on_call: Callable[[Entry], None] | None = None
+        """Told of every call that is this client's for good: placed, or accepted."""
+        self.grace: float | None = None
+        """Seconds the calls wait for a client that said it goes (a reload or a closed tab); None: as any other."""
 
     def __len__(self) -> int:
         return len(self._entries) + self._placing
@@ -136,6 +157,8 @@ class Calls:
         for event in self._early.pop(call.id, []):
             event()
         self.not_placed()
+        if self.on_call is not None:
+            self.on_call(entry)
         if self._closed:
             call.hangup(Cause.CANCELLED)
         return entry
@@ -161,6 +184,8 @@ class Calls:
         if entry.outgoing or entry.state is not State.RINGING or sdp is None:
             return False
         entry.call.answer(sdp)
+        if self.on_call is not None:
+            self.on_call(entry)
         if entry.state is State.RINGING:
             self._advance(entry, State.ANSWERED)
         return True
@@ -195,16 +220,56 @@ class Calls:
         self._finish(entry, cause)
 
     def close(self) -> None:
-        """The socket has gone, and its calls with it."""
+        """The socket has gone: the calls of a known client are away, those of an unknown one end."""
         self._closed = True
-        entries, self._entries = list(self._entries.values()), {}
-        for entry in entries:
+        for entry in self.entries():
             if entry.inline is not None:
                 entry.inline.cancel()
-            if not entry.outgoing and entry.state is State.RINGING:
-                entry.call.reject(Cause.UNAVAILABLE)
+            ringing = not entry.outgoing and entry.state is State.RINGING
+            if self.on_call is None or (entry.inline is not None and not entry.described):
+                self._drop(entry, ringing)
             else:
-                entry.call.hangup(Cause.NORMAL if entry.state is State.ANSWERED else Cause.CANCELLED)
+                self._away(entry, ringing)
+        if self.grace is not None and self._entries:
+            asyncio.get_running_loop().call_later(self.grace, self._give_up)
+
+    def leave(self, grace: float) -> None:
+        """The client says that it goes: its media will end before its socket does, and that is no failure."""
+        self.grace = grace
+        for entry in self.entries():
+            self._away(entry, not entry.outgoing and entry.state is State.RINGING)
+
+    def _away(self, entry: Entry, ringing: bool) -> None:
+        entry.call.away()
+        if ringing:
+            # The page that comes back is rung anew.
+            self._entries.pop(entry.call.id, None)
+
+    def _drop(self, entry: Entry, ringing: bool) -> None:
+        self._entries.pop(entry.call.id, None)
+        if ringing:
+            entry.call.reject(Cause.UNAVAILABLE)
+        else:
+            entry.call.hangup(Cause.NORMAL if entry.state is State.ANSWERED else Cause.CANCELLED)
+
+    def _give_up(self) -> None:
+        """The client that said it goes has not come back: what is still here ends."""
+        for entry in self.entries():
+            self._drop(entry, ringing=False)
+
+    def take_over(self, entry: Entry, former: Calls, sdp: str | None) -> None:
+        """Take a call of another connection of the same user; `sdp` is an offer, None where the media stands.
+
+        The offer is answered by `tell_answer`. A device that still has the call is told that it went elsewhere.
+        """
+        former._entries.pop(entry.call.id, None)
+        if not former._closed:
+            entry.call.away()
+            former._listener.tell_moved(entry)
+        self._entries[entry.call.id] = entry
+        entry.updating = "" if sdp is None else "ours"
+        entry.described = True
+        entry.call.returned(self, sdp)
 
     # What the gateway tells (WebChannel).
 
@@ -286,4 +351,5 @@ class Calls:
         if entry.inline is not None and not entry.inline.done():
             entry.inline.set_exception(CallEnded(cause))
         entry.state = State.ENDED
+        entry.cause = cause
         self._tell(entry, partial(self._listener.tell_state, entry, State.ENDED, cause))

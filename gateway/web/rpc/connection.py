@@ -25,6 +25,7 @@ from gateway.web.rpc.codec import (
     parse,
     result,
 )
+from gateway.web.rpc.directory import CallDirectory
 from gateway.web.rpc.hub import Hub
 from gateway.web.rpc.methods import Reply
 from gateway.web.rpc.peer import Context, Peer
@@ -158,7 +159,7 @@ def _response(entry: Request | Refused, outcome: Reply | RpcError) -> dict[str, 
 def create_router(gateway: Gateway, authenticator: Authenticator, gate: SocketGate, settings: WebSettings) -> APIRouter:
     """The WebSocket routes /rpc, and / for clients that know the host only."""
     router = APIRouter()
-    context = Context(gateway, Hub(), authenticator, settings, Topics())
+    context = Context(gateway, Hub(), authenticator, settings, Topics(), CallDirectory())
 
     @router.websocket("/")
     @router.websocket("/rpc")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any, NoReturn
 
+from gateway.call.status import Cause
 from gateway.web import checks
-from gateway.web.rpc.calls import Entry
+from gateway.web.rpc.calls import Entry, State
 from gateway.web.rpc.dialects import Problem
 from gateway.web.rpc.methods import Handler, Reply
 from gateway.web.rpc.params import Params, invalid
@@ -45,9 +46,47 @@ def _shown(entry: Entry) -> dict[str, Any]:
 
 
 async def call_list(peer: Peer, params: Params) -> Reply:
-    """call.list{}: the calls of this connection."""
-    calls = [_shown(entry) for entry in peer.calls.entries()]
+    """call.list{all?}: the calls of this connection; with `all` those of the user's other devices too."""
+    calls = [_shown(entry) | {"here": True} for entry in peer.calls.entries()]
+    if params.raw.get("all") and not peer.is_guest:
+        others = peer.context.directory.of_user(peer.announced().id)
+        calls += [_shown(held.entry) | {"here": False} for held in others if held.calls is not peer.calls]
     return Reply({"calls": calls, "count": len(calls)})
+
+
+async def call_attach(peer: Peer, params: Params) -> Reply:
+    """call.attach{call_id, sdp?, after?}: take a call of the same user, after a reload, a cut, or from another device.
+
+    The result says how the call stands; then comes what was told of it after number `after`, and, where `sdp` is a
+    new offer (an ICE restart, a new connection), its `answer`.
+    """
+    call_id, after = params.identifier("call_id"), params.number("after")
+    sdp = params.sdp() if "sdp" in params else None
+    held = peer.context.directory.find(peer.announced().id, call_id)
+    if held is None:
+        raise peer.not_found(call_id)
+    entry = held.entry
+    if entry.state is State.ENDED:
+        cause = entry.cause or Cause.LOST
+        return Reply(_shown(entry) | {"seq": entry.seq, "cause": cause.word, "reason": cause.sentence})
+    seq, former = entry.seq, held.calls
+
+    def take() -> None:
+        peer.repeat(entry, after)
+        if former is not peer.calls:
+            peer.context.directory.add(held.user, peer.calls, entry)
+            peer.calls.take_over(entry, former, sdp)
+        elif sdp is not None:
+            peer.calls.reoffer(entry, sdp)
+
+    return Reply(_shown(entry) | {"seq": seq}, then=take)
+
+
+async def call_leave(peer: Peer, params: Params) -> Reply:
+    """call.leave{}: the page goes (a reload or a closed tab): its calls wait some seconds only."""
+    grace = peer.context.settings.leave_grace
+    peer.calls.leave(grace)
+    return Reply({"grace": grace})
 
 
 async def call_dtmf(peer: Peer, params: Params) -> Reply:
@@ -129,6 +168,8 @@ async def publish(peer: Peer, params: Params) -> Reply:
 HANDLERS: dict[str, Handler] = {
     "ping": ping,
     "call.list": call_list,
+    "call.attach": call_attach,
+    "call.leave": call_leave,
     "call.dtmf": call_dtmf,
     "call.hangup": call_hangup,
     "call.hold": call_hold,

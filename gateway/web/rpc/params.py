@@ -124,6 +124,13 @@ class Params:
             raise invalid("digit", "required, one of 0-9, *, #, A-D")
         return value.upper()
 
+    def number(self, name: str) -> int:
+        """A whole number from 0, 0 when absent."""
+        value = self.raw.get(name, 0)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise invalid(name, "a whole number from 0")
+        return value
+
     def duration(self) -> int:
         """Milliseconds a digit lasts, 160 unless said."""
         value = self.raw.get("duration", 160)

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from gateway.call.status import Cause
@@ -18,6 +19,7 @@ from gateway.web.outbox import Close, Outbox
 from gateway.web.rpc import codec
 from gateway.web.rpc.calls import Calls, Entry, State
 from gateway.web.rpc.dialects import Dialect, Notice, PlainDialect, Problem, connection_state, problem_of
+from gateway.web.rpc.directory import CallDirectory
 from gateway.web.rpc.hub import Device, Hub
 from gateway.web.rpc.topics import Topics
 from gateway.web.settings import WebSettings
@@ -36,6 +38,7 @@ class Context:
     authenticator: Authenticator
     settings: WebSettings
     topics: Topics
+    directory: CallDirectory
 
 
 class Peer:
@@ -75,6 +78,7 @@ class Peer:
         if not self.context.hub.join(self):
             self.user, self.peer_id = None, ""
             raise dialect.error(Problem.ALREADY_ANNOUNCED, f"Peer already announced: {peer_id}")
+        self.calls.on_call = partial(self.context.directory.add, user.id, self.calls)
         self.context.gateway.connect(user.id, self.calls)
         others = self.context.hub.others(self)
         return {
@@ -112,7 +116,7 @@ class Peer:
 
     def gone(self) -> None:
         """The socket is closed: end its calls, tell the others."""
-        self.calls.close()
+        self.calls.close()  # first: a channel that is away must not be rung
         self.context.topics.forget(self)
         if self.user is not None:
             self.context.gateway.disconnect(self.user.id, self.calls)
@@ -219,15 +223,15 @@ class Peer:
 
     def tell_offer(self, entry: Entry, sdp: str) -> None:
         notice = self.dialect.offer(self.peer_id, entry.peer_id, entry.offer_id, sdp, "offer")
-        self._notify(notice, call_id=entry.call.id, from_name=entry.caller_name, update=entry.updating == "theirs")
+        self._notify_call(entry, notice, from_name=entry.caller_name, update=entry.updating == "theirs")
 
     def tell_answer(self, entry: Entry, sdp: str | None) -> None:
         kind = "rollback" if sdp is None else "answer"
-        self._notify(self.dialect.answer(self.peer_id, entry.peer_id, sdp, kind), call_id=entry.call.id)
+        self._notify_call(entry, self.dialect.answer(self.peer_id, entry.peer_id, sdp, kind))
 
     def tell_candidate(self, entry: Entry, candidate: str, mid: str | None) -> None:
         notice = self.dialect.candidate(self.peer_id, entry.peer_id, candidate, mid, None if not candidate else 0)
-        self._notify(notice, call_id=entry.call.id)
+        self._notify_call(entry, notice)
 
     def tell_state(self, entry: Entry, state: State, cause: Cause | None) -> None:
         previous = self._states.get(entry.call.id, "")
@@ -235,10 +239,29 @@ class Peer:
         if len(self._states) > _KNOWN_AFTER_END:
             self._states.popitem(last=False)
         notice = self.dialect.call_state(entry, state, cause, previous, int(time.time() * 1000))
-        self._notify(notice, call_id=entry.call.id)
+        self._notify_call(entry, notice)
 
     def tell_disconnected(self, entry: Entry, cause: Cause) -> None:
-        self._notify(self.dialect.disconnected(entry.peer_id, cause.word), call_id=entry.call.id)
+        self._notify_call(entry, self.dialect.disconnected(entry.peer_id, cause.word))
+
+    def tell_moved(self, entry: Entry) -> None:
+        now_ms = int(time.time() * 1000)
+        notice = self.dialect.call_state(entry, State.ENDED, Cause.ELSEWHERE, "", now_ms)
+        self._notify(notice, call_id=entry.call.id)
+        self._notify(self.dialect.disconnected(entry.peer_id, Cause.ELSEWHERE.word), call_id=entry.call.id)
+
+    def repeat(self, entry: Entry, after: int) -> None:
+        """Send again what was told of the call after that number."""
+        for seq, method, params in list(entry.log):
+            if seq > after:
+                self._notify((method, params))
+
+    def _notify_call(self, entry: Entry, notice: Notice, **extra: Any) -> None:
+        method, params = notice
+        entry.seq += 1
+        params = params | extra | {"call_id": entry.call.id, "seq": entry.seq}
+        entry.log.append((entry.seq, method, params))
+        self._notify((method, params))
 
     def tell(self, method: str, params: dict[str, Any]) -> None:
         self._notify((method, params))

@@ -3,6 +3,7 @@
 import { MicrophoneError } from "./words.js";
 
 const ICE_SERVERS_MS = 300_000;
+const AWAY_MS = 30_000; // as long as the gateway waits for us
 
 /** Whether the gateway offered no address but loopback, which Firefox never uses. */
 function loopbackOnly(connection) {
@@ -17,8 +18,17 @@ export class Phone extends EventTarget {
   #iceServers = null;
   #microphone;
 
-  /** The call of the moment: {peer, name, incoming, state, answeredAt, muted}; state "calling", "ringing", "incoming", "talking". */
+  /**
+   * The call of the moment: {peer, name, incoming, state, answeredAt, muted, held, heldByPeer, away};
+   * state "calling", "ringing", "incoming", "talking"; what is heard of it, `media(call)`.
+   */
   call = null;
+
+  /** "none" before there is a connection, then "connecting", "connected", "broken": what the browser says of the media. */
+  static media(call) {
+    const state = call?.connection?.connectionState ?? "none";
+    return { new: "connecting", disconnected: "broken", failed: "broken", closed: "none" }[state] ?? state;
+  }
 
   /** `raw` leaves the microphone as it is: no echo cancelling, no noise suppression (music, measurements). */
   constructor(rpc, audio, { raw = false } = {}) {
@@ -27,13 +37,13 @@ export class Phone extends EventTarget {
     this.#audio = audio;
     this.#microphone = { echoCancellation: !raw, noiseSuppression: !raw, autoGainControl: !raw };
     rpc.addEventListener("notification", ({ detail }) => this.#notified(detail.method, detail.params ?? {}));
-    rpc.addEventListener("close", () => this.call && this.#finish(this.call, "connection-lost"));
+    rpc.addEventListener("close", () => this.#cut());
   }
 
-  /** Call a number, a name or a SIP address. */
-  async dial(peer) {
+  /** Call a number, a name or a SIP address; `listenOnly` does without a microphone. */
+  async dial(peer, { listenOnly = false } = {}) {
     if (this.call) return;
-    const call = (this.call = newCall(peer, false));
+    const call = (this.call = Object.assign(newCall(peer, false), { listenOnly }));
     this.#changed();
     try {
       const stream = await this.#openMicrophone(call);
@@ -50,10 +60,10 @@ export class Phone extends EventTarget {
   }
 
   /** Take the ringing call. Without a microphone it rings on, and "trouble" says why. */
-  async accept() {
+  async accept({ listenOnly = false } = {}) {
     const call = this.call;
     if (call?.state !== "incoming" || call.accepting) return;
-    call.accepting = true;
+    Object.assign(call, { accepting: true, listenOnly });
     try {
       const stream = await this.#openMicrophone(call);
       const connection = await this.#connect(call, stream, call.offer);
@@ -78,11 +88,114 @@ export class Phone extends EventTarget {
     this.#finish(call, shown ?? { incoming: "declined", talking: "normal" }[call.state] ?? "cancelled", { byUs: true });
   }
 
+  /**
+   * Hold and resume: an offer that says so (RFC 3264 section 8.4), with the microphone off meanwhile. The browser's own
+   * transceiver stays as it is: Chromium never plays a track again whose direction was taken away and given back.
+   */
+  async toggleHold() {
+    const call = this.call;
+    if (call?.state !== "talking" || call.away || call.changing) return;
+    call.changing = true;
+    const hold = !call.held;
+    try {
+      await call.connection.setLocalDescription(await call.connection.createOffer());
+      const written = call.connection.localDescription.sdp;
+      const sdp = hold ? written.replace(/^a=sendrecv/m, "a=sendonly") : written;
+      call.holding = hold;
+      await this.#rpc.request(hold ? "call.hold" : "call.resume", { call_id: call.id, sdp });
+      call.held = hold;
+      this.#openOrShut(call);
+    } catch (error) {
+      await call.connection.setLocalDescription({ type: "rollback" }).catch(() => {});
+      this.dispatchEvent(new CustomEvent("trouble", { detail: error }));
+    }
+    call.changing = false;
+    this.#changed();
+  }
+
+  /** After signing in again: take the call back. Its media may stand; if not, ICE starts anew. */
+  async reattach() {
+    const call = this.call;
+    if (!call?.away) return;
+    if (!call.id) {
+      this.#finish(call, "connection-lost");
+      return;
+    }
+    const stands = call.connection?.connectionState === "connected";
+    await this.#attach(call, stands ? null : { iceRestart: true });
+  }
+
+  /** What a reload needs to take the call back: see `restore`. Null without a call that can be. */
+  saved() {
+    const call = this.call;
+    if (!call?.id || call.state === "incoming") return null;
+    const { id, peer, name, incoming, state, startedAt, answeredAt, seq } = call;
+    return { id, peer, name, incoming, state, startedAt, answeredAt, seq, savedAt: Date.now() };
+  }
+
+  /** The page was reloaded: the same call over a new connection. */
+  async restore(saved) {
+    if (this.call || Date.now() - saved.savedAt > AWAY_MS) return;
+    const call = (this.call = Object.assign(newCall(saved.peer, saved.incoming), saved, { away: true }));
+    call.localCandidates = [];
+    this.#changed();
+    try {
+      await this.#openMicrophone(call);
+      await this.#connect(call, call.stream);
+    } catch (error) {
+      this.#failed(call, error);
+      return;
+    }
+    await this.#attach(call, {});
+  }
+
+  /** `offer` are the options of createOffer, null where the media stands. */
+  async #attach(call, offer) {
+    try {
+      const request = { call_id: call.id, after: call.seq };
+      if (offer) {
+        await call.connection.setLocalDescription(await call.connection.createOffer(offer));
+        request.sdp = call.connection.localDescription.sdp;
+      }
+      const { state, cause, reason } = await this.#rpc.request("call.attach", request);
+      if (call.over) return;
+      call.away = false;
+      clearTimeout(call.awayTimer);
+      if (state === "ended") this.#finish(call, cause, { reason });
+      else if (state === "answered") this.#talk(call);
+      if (call.localCandidates) this.#flushLocal(call);
+      this.#changed();
+    } catch (error) {
+      if (error.code) this.#finish(call, error.data?.cause === "not-found" ? "connection-lost" : (error.data?.cause ?? "error"));
+    }
+  }
+
+  /** The socket is gone, the call is not: the gateway waits, and so do we. */
+  #cut() {
+    const call = this.call;
+    if (!call || call.away) return;
+    if (call.state === "incoming") {
+      // It rings again when we are back, if the caller still waits.
+      call.over = true;
+      this.call = null;
+    } else if (!call.id) {
+      this.#finish(call, call.state === "talking" ? "connection-lost" : "error");
+    } else {
+      call.away = true;
+      call.awayTimer = setTimeout(() => this.call === call && call.away && this.#finish(call, "connection-lost"), AWAY_MS);
+    }
+    this.#changed();
+  }
+
+  #openOrShut(call) {
+    for (const track of call.stream?.getAudioTracks() ?? []) track.enabled = !call.muted && !call.held;
+  }
+
   toggleMute() {
     const call = this.call;
     if (!call?.stream) return;
     call.muted = !call.muted;
-    for (const track of call.stream.getAudioTracks()) track.enabled = !call.muted;
+    this.#openOrShut(call);
     this.#changed();
   }
 
@@ -96,6 +209,7 @@ export class Phone extends EventTarget {
   }
 
   async #openMicrophone(call) {
+    if (call.listenOnly) return null;
     if (!navigator.mediaDevices) throw new MicrophoneError("InsecureContext");
     let stream;
     try {
@@ -120,13 +234,24 @@ export class Phone extends EventTarget {
     connection.addEventListener("icecandidate", ({ candidate }) => this.#localCandidate(call, candidate));
     connection.addEventListener("track", ({ track }) => this.#hear(call, track));
     connection.addEventListener("connectionstatechange", () => {
-      if (connection.connectionState !== "failed" || this.call !== call) return;
-      this.hangUp("media-failed", loopbackOnly(connection) ? "media-loopback" : "media-failed");
+      if (this.call !== call || call.connection !== connection) return;
+      if (connection.connectionState === "connected") Object.assign(call, { hadMedia: true, restarting: false });
+      if (connection.connectionState === "failed" && !call.away) this.#mediaFailed(call);
+      this.#changed();
     });
     if (offer) await connection.setRemoteDescription({ type: "offer", sdp: offer });
-    for (const track of stream.getAudioTracks()) connection.addTrack(track, stream);
+    if (stream) for (const track of stream.getAudioTracks()) connection.addTrack(track, stream);
+    else if (!offer) connection.addTransceiver("audio", { direction: "recvonly" });
     if (offer) this.#flushRemote(call);
     return connection;
+  }
+
+  /** Once it was there, it may come back over another path; if it never was, there is no use in waiting. */
+  #mediaFailed(call) {
+    if (call.hadMedia && call.id && this.#rpc.isOpen && !call.restarting) {
+      call.restarting = true;
+      this.#attach(call, { iceRestart: true });
+    } else this.hangUp("media-failed", loopbackOnly(call.connection) ? "media-loopback" : "media-failed");
   }
 
   async #servers() {
@@ -188,6 +313,10 @@ export class Phone extends EventTarget {
     const peer = params.from_peer_id ?? params.peer_id;
     const ours = call && (params.call_id ? params.call_id === call.id : !call.id && peer === call.peer);
     if (!ours) return;
+    if (params.seq) {
+      if (params.seq <= call.seq) return;
+      call.seq = params.seq;
+    }
     const handlers = {
       answer: () => this.#answered(call, params),
       ice_candidate: () => this.#remoteCandidate(call, params),
@@ -215,7 +344,8 @@ export class Phone extends EventTarget {
 
   async #answered(call, { sdp, type }) {
     try {
-      await call.connection.setRemoteDescription(type === "rollback" ? { type } : { type: "answer", sdp });
+      const answer = call.holding ? sdp?.replace(/^a=(recvonly|inactive)/m, "a=sendrecv") : sdp;
+      await call.connection.setRemoteDescription(type === "rollback" ? { type } : { type: "answer", sdp: answer });
       this.#flushRemote(call);
       if (!call.id) this.#talk(call);
     } catch (error) {
@@ -226,6 +356,8 @@ export class Phone extends EventTarget {
   /** The far end changes the session: hold, another codec, another device. */
   async #updated(call, offer) {
     const answer = (description) => this.#tell("answer", call, "to_peer_id", description);
+    call.heldByPeer = /^a=(sendonly|inactive)\r?$/m.test(offer);
+    this.#changed();
     try {
       await call.connection.setRemoteDescription({ type: "offer", sdp: offer });
       await call.connection.setLocalDescription(await call.connection.createAnswer());
@@ -258,6 +390,7 @@ export class Phone extends EventTarget {
   }
 
   #failed(call, error) {
+    if (!error.code && call.id && !this.#rpc.isOpen) return; // cut in the middle: `reattach` takes it up
     if (call.over || error instanceof CallOver) return;
     if (error instanceof MicrophoneError) {
       if (call.state === "incoming") this.dispatchEvent(new CustomEvent("trouble", { detail: error }));
@@ -272,6 +405,7 @@ export class Phone extends EventTarget {
     if (call.over) return;
     call.over = true;
     this.call = null;
+    clearTimeout(call.awayTimer);
     call.connection?.close();
     if (call.stream) stop(call.stream);
     this.#audio.srcObject = null;
@@ -299,6 +433,10 @@ function newCall(peer, incoming) {
     startedAt: Date.now(),
     answeredAt: 0,
     muted: false,
+    held: false,
+    heldByPeer: false,
+    away: false,
+    seq: 0,
     over: false,
     localCandidates: [],
     remoteCandidates: [],

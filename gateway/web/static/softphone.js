@@ -1,5 +1,7 @@
 // The page: log in, dial, ring, talk. Signalling is rpc.js, media is phone.js, looks are ui.js.
 
+import * as alerts from "./alerts.js";
+import { History } from "./history.js";
 import { Phone } from "./phone.js";
 import { RpcSocket } from "./rpc.js";
 import { Session, SignInError } from "./session.js";
@@ -7,6 +9,7 @@ import { Sounds } from "./sounds.js";
 import * as ui from "./ui.js";
 import { isHarmless, sentenceFor, shortName } from "./words.js";
 
+const LEFT = "softphone.call"; // the call a reload takes up again
 const STORED = "softphone.name"; // who was here; never a password or a token
 const $ = (id) => document.getElementById(id);
 
@@ -17,6 +20,7 @@ endpoint.hash = endpoint.search = "";
 const rpc = new RpcSocket(endpoint.href);
 const session = new Session();
 const sounds = new Sounds();
+const calls = new History();
 const phone = new Phone(rpc, $("remote"), { raw: /[#&]raw=1/.test(location.hash) });
 
 let login = null;
@@ -61,6 +65,8 @@ function logOut(message = "Log in to make and take calls.", tone = "") {
   sessionStorage.removeItem(STORED);
   rpc.close();
   ui.showUser("");
+  ui.showUnlock(false);
+  ui.showListen(null);
   ui.showConnection("offline");
   show("login");
   ui.say(message, tone);
@@ -82,9 +88,21 @@ async function announce() {
   sessionStorage.setItem(STORED, JSON.stringify({ user: name, signedIn: !guest }));
   ui.fields.password.value = "";
   ui.showUser(name);
+  calls.open(name, guest);
+  ui.showRecent(calls.entries(), dial);
+  unlock();
   ui.showConnection("online");
   if (view === "login") show("idle");
-  ui.say("Ready.");
+  if (phone.call) phone.reattach();
+  else if (!takeUp()) ui.say("Ready.");
+}
+
+/** The call this page was in when it was reloaded. */
+function takeUp() {
+  const saved = JSON.parse(sessionStorage.getItem(LEFT) ?? "null");
+  sessionStorage.removeItem(LEFT);
+  if (saved) phone.restore(saved);
+  return Boolean(saved);
 }
 
 function refused(error, guest) {
@@ -118,9 +136,27 @@ rpc.addEventListener("close", () => {
   if (!phone.call) ui.say("No connection to the gateway. Trying again…", "bad");
 });
 
+/** Sound and notifications, as far as the browser lets us; the button says what is missing. */
+async function unlock() {
+  const ready = await sounds.unlock();
+  ui.showUnlock(Boolean(login) && (!ready || alerts.notificationsWanted()));
+}
+
+for (const gesture of ["pointerdown", "keydown"]) {
+  document.addEventListener(gesture, () => !sounds.ready && unlock(), { capture: true });
+}
+$("unlock").addEventListener("click", async () => {
+  await alerts.askForNotifications();
+  await unlock();
+});
+$("clear").addEventListener("click", () => {
+  calls.clear();
+  ui.showRecent([], dial);
+});
+
 $("login").addEventListener("submit", (event) => {
   event.preventDefault();
-  sounds.unlock();
+  alerts.askForNotifications().then(unlock);
   const user = ui.fields.user.value.trim();
   if (user) start(user, { password: ui.fields.password.value });
   else {
@@ -129,14 +165,13 @@ $("login").addEventListener("submit", (event) => {
   }
 });
 $("guest").addEventListener("click", () => {
-  sounds.unlock();
   start(`guest-${crypto.getRandomValues(new Uint32Array(1))[0].toString(36)}`);
 });
 $("logout").addEventListener("click", () => logOut());
 
 // Calling.
 
-function dial(peer) {
+function dial(peer, options = {}) {
   // People write +49 (30) 12-34; a name or an address stays as it is.
   const number = peer.trim();
   const target = /^[-+()\d\s./*#]+$/.test(number) ? number.replace(/[-()\s./]/g, "") : number.replace(/\s+/g, "");
@@ -145,14 +180,13 @@ function dial(peer) {
     ui.say("No connection to the gateway. Trying again…", "bad");
     return;
   }
-  sounds.unlock();
   ui.fields.dial.value = number;
-  phone.dial(target);
+  ui.showListen(null);
+  phone.dial(target, options);
 }
 
 function key(digit) {
   ui.pressKey(digit);
-  sounds.unlock();
   sounds.key(digit);
   if (phone.call) phone.digit(digit);
   else ui.typeKey(digit);
@@ -173,13 +207,11 @@ $("pad").addEventListener("click", ({ target }) => {
 for (const button of document.querySelectorAll("[data-number]")) {
   button.addEventListener("click", () => dial(button.dataset.number));
 }
-$("accept").addEventListener("click", () => {
-  sounds.unlock();
-  phone.accept();
-});
+$("accept").addEventListener("click", () => phone.accept());
 $("decline").addEventListener("click", () => phone.hangUp());
 $("hangup").addEventListener("click", () => phone.hangUp());
 $("mute").addEventListener("click", () => phone.toggleMute());
+$("hold").addEventListener("click", () => phone.toggleHold());
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || view === "login") return;
@@ -204,7 +236,8 @@ function show(next) {
   if (next === view) return;
   view = next;
   ui.showView(view);
-  ui.focusOn({ login: "user", idle: "dial", incoming: "accept", call: "hangup" }[view]);
+  // Somebody who types must not take a call with the next key: a call that comes in leaves the focus where it is.
+  if (view !== "incoming") ui.focusOn({ login: "user", idle: "dial", call: "hangup" }[view]);
 }
 
 function describe(call) {
@@ -217,13 +250,28 @@ function describe(call) {
     case "ringing":
       return `Ringing ${name}…`;
     default:
-      return call.muted ? "Connected, your microphone is muted." : "Connected.";
+      return talking(call);
   }
+}
+
+/** Connected is said when sound can flow, and not before. */
+function talking(call) {
+  if (call.away) return "Reconnecting…";
+  if (call.held) return "On hold.";
+  if (call.heldByPeer) return "The other side has put you on hold.";
+  const media = Phone.media(call);
+  if (media === "broken") return "Reconnecting the audio…";
+  if (media !== "connected") return "Connecting the audio…";
+  return call.muted ? "Connected, your microphone is muted." : "Connected.";
 }
 
 function ring(call) {
   sounds.silence();
-  if (call?.state === "incoming") sounds.ringtone();
+  alerts.dismiss();
+  if (call?.state === "incoming") {
+    sounds.ringtone();
+    if (!document.hasFocus()) alerts.notifyCall(call.name || shortName(call.peer));
+  }
   else if (call?.state === "ringing" && call.remoteTrack?.muted !== false) sounds.ringback();
 }
 
@@ -251,17 +299,34 @@ phone.addEventListener("change", () => {
 phone.addEventListener("end", ({ detail: { call, cause, reason, byUs } }) => {
   sounds.silence();
   if (!byUs) sounds.ended();
-  ui.addRecent(call, call.incoming && !call.answeredAt && !["declined", "elsewhere"].includes(cause), dial);
+  calls.add(call, outcome(call, cause));
+  ui.showRecent(calls.entries(), dial);
+  if (cause === "microphone") ui.showListen(() => dial(call.peer, { listenOnly: true }));
   if (call.answeredAt || isHarmless(cause)) ui.fields.dial.value = "";
   if (byUs && cause === "declined") ui.say("You declined the call.");
   else ui.say(sentenceFor(cause, reason), isHarmless(cause) ? "" : "bad");
 });
 
-phone.addEventListener("trouble", ({ detail }) => ui.say(detail.message, "bad"));
+function outcome(call, cause) {
+  if (cause === "elsewhere") return "elsewhere";
+  return call.incoming && !call.answeredAt && cause !== "declined" ? "missed" : "taken";
+}
+
+phone.addEventListener("trouble", ({ detail }) => {
+  ui.say(detail.message, "bad");
+  if (phone.call?.state === "incoming") ui.showListen(() => phone.accept({ listenOnly: true }));
+});
 
 // A page that goes has not declined: the person's other devices ring on.
 const leave = () => phone.hangUp(phone.call?.state === "incoming" ? "unavailable" : undefined);
-addEventListener("pagehide", leave);
+
+// It may be a reload: the gateway waits a moment, and the next page takes the call up.
+addEventListener("pagehide", () => {
+  if (!phone.call) return;
+  const saved = phone.saved();
+  if (saved) sessionStorage.setItem(LEFT, JSON.stringify(saved));
+  rpc.notify("call.leave");
+});
 
 // Whoever comes with a name in the address is logged in at once; the address bar forgets it.
 

@@ -11,11 +11,20 @@ export class Sounds {
   #context = null;
   #loop = null;
   #timer = 0;
+  #start = null;
 
-  /** Browsers let a page make sounds after the first click or key only. */
-  unlock() {
+  /** Browsers let a page make sounds after the first click or key only; resolves to whether it may now. */
+  async unlock() {
     this.#context ??= new AudioContext();
-    this.#context.resume().catch(() => {});
+    // While it may not, the promise of resume() stays open.
+    await Promise.race([this.#context.resume().catch(() => {}), new Promise((done) => setTimeout(done, 300))]);
+    this.#start?.();
+    return this.ready;
+  }
+
+  /** Whether a sound would be heard. */
+  get ready() {
+    return this.#context?.state === "running";
   }
 
   key(digit) {
@@ -43,17 +52,22 @@ export class Sounds {
   silence() {
     clearInterval(this.#timer);
     this.#timer = 0;
+    this.#start = null;
     this.#loop?.disconnect();
     this.#loop = null;
   }
 
   #repeat(milliseconds, play) {
     this.silence();
-    if (!this.#context) return;
-    this.#loop = this.#context.createGain();
-    this.#loop.connect(this.#context.destination);
-    play();
-    this.#timer = setInterval(play, milliseconds);
+    // A page that may make no sound yet begins to ring the moment it may.
+    this.#start = () => {
+      if (!this.ready || this.#loop) return;
+      this.#loop = this.#context.createGain();
+      this.#loop.connect(this.#context.destination);
+      play();
+      this.#timer = setInterval(play, milliseconds);
+    };
+    this.#start();
   }
 
   #play(pitches, delay, duration, level) {

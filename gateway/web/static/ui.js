@@ -2,7 +2,6 @@
 
 import { clockTime, shortName } from "./words.js";
 
-const RECENT_CALLS = 6;
 const $ = (id) => document.getElementById(id);
 
 export const fields = {
@@ -45,6 +44,9 @@ export function showCall(call) {
   $("mute").setAttribute("aria-pressed", String(muted));
   $("mute").querySelector("span").textContent = muted ? "Unmute" : "Mute";
   $("mute").querySelector("use").setAttribute("href", muted ? "#i-mic-off" : "#i-mic");
+  $("hold").disabled = !talking || Boolean(call?.away);
+  $("hold").setAttribute("aria-pressed", String(Boolean(call?.held)));
+  $("hold").querySelector("span").textContent = call?.held ? "Resume" : "Hold";
   $("hangup").querySelector("span").textContent = talking ? "Hang up" : "Cancel";
   document.title = call?.state === "incoming" ? `☎ ${call.name || shortName(call.peer)}` : "Softphone";
   if (!call) return;
@@ -79,17 +81,43 @@ export function typeKey(key) {
   dial.scrollLeft = dial.scrollWidth;
 }
 
-/** Put a call on top of the list, `missed` ones in red; a click on it dials again. */
-export function addRecent(call, missed, dialAgain) {
+/** The button that a click on makes the page ring. */
+export function showUnlock(wanted) {
+  $("unlock").hidden = !wanted;
+}
+
+/** Offer to go on without a microphone; `act` null takes the offer back. */
+export function showListen(act) {
+  $("listen").hidden = !act;
+  $("listen").onclick = act && (() => {
+    $("listen").hidden = true;
+    act();
+  });
+}
+
+const OUTCOMES = {
+  missed: () => "Missed call from",
+  elsewhere: () => "Answered on another device, call from",
+  taken: (call) => (call.incoming ? "Call from" : "Call to"),
+};
+
+/** The list of calls, newest first; a click on one dials again. */
+export function showRecent(calls, dialAgain) {
   const list = $("recent");
-  list.querySelector(".none")?.remove();
+  $("clear").hidden = !calls.length;
+  list.replaceChildren(...calls.map((call) => recentCall(call, dialAgain)));
+  if (!calls.length) list.append(Object.assign(document.createElement("li"), { className: "none", textContent: "None yet." }));
+}
+
+function recentCall(call, dialAgain) {
   const item = document.createElement("li");
   const button = document.createElement("button");
   button.type = "button";
+  button.className = call.outcome;
   const icon = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  icon.setAttribute("class", missed ? "icon missed" : "icon");
+  icon.setAttribute("class", `icon ${call.outcome}`);
   icon.setAttribute("role", "img");
-  icon.setAttribute("aria-label", missed ? "Missed call from" : call.incoming ? "Call from" : "Call to");
+  icon.setAttribute("aria-label", OUTCOMES[call.outcome](call));
   const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
   use.setAttribute("href", call.incoming ? "#i-in" : "#i-out");
   icon.append(use);
@@ -98,10 +126,11 @@ export function addRecent(call, missed, dialAgain) {
   name.textContent = call.name || shortName(call.peer);
   who.append(name);
   const when = document.createElement("time");
-  when.textContent = new Date(call.startedAt).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  const at = new Date(call.startedAt);
+  const today = at.toDateString() === new Date().toDateString();
+  when.textContent = at.toLocaleString([], today ? { timeStyle: "short" } : { dateStyle: "short", timeStyle: "short" });
   button.append(icon, who, when);
   button.addEventListener("click", () => dialAgain(call.peer));
   item.append(button);
-  list.prepend(item);
-  while (list.children.length > RECENT_CALLS) list.lastElementChild.remove();
+  return item;
 }

@@ -1,0 +1,259 @@
+"""The transport: peers by signalling, sessions of peers, audio to one or to all."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.remotemedia.config import WebRtcTransportConfig
+from gateway.remotemedia.errors import PeerNotFound, SignalingError, TransportError
+from gateway.remotemedia.media import FRAME, OpusEncoder, Samples, checked
+from gateway.remotemedia.peer import Callbacks, Peer
+from gateway.remotemedia.signaling import SignalingClient
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metrics:
+    """Figures of the transport now."""
+
+    active_peers: int
+    total_sessions: int
+    bytes_sent: int
+    bytes_received: int
+    packets_sent: int
+    packets_lost: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Session:
+    """Peers that belong together; made by `WebRtcTransport.create_session`."""
+
+    id: str
+    peers: set[str] = field(default_factory=set)
+    created_at: float = field(default_factory=time.time)
+
+
+class PeerManager:
+    """The peers of one transport."""
+
+    def __init__(self) -> None:
+        self._peers: dict[str, Peer] = {}
+
+    async def get_peer(self, peer_id: str) -> Peer:
+        """Raises PeerNotFound."""
+        return self.peer(peer_id)
+
+    async def list_peers(self) -> list[str]:
+        """Ids of the connected peers."""
+        return [peer.id for peer in self._peers.values() if peer.connected.is_set()]
+
+    def peer(self, peer_id: str) -> Peer:
+        """The same without a turn of the loop. Raises PeerNotFound."""
+        found = self._peers.get(peer_id)
+        if found is None:
+            raise PeerNotFound(f"there is no peer {peer_id!r}")
+        return found
+
+    def all(self) -> list[Peer]:
+        """Every peer, connected or about to be."""
+        return list(self._peers.values())
+
+    def put(self, peer: Peer) -> None:
+        self._peers[peer.id] = peer
+
+    def drop(self, peer: Peer) -> None:
+        if self._peers.get(peer.id) is peer:
+            del self._peers[peer.id]
+
+    def __len__(self) -> int:
+        return len(self._peers)
+
+
+class WebRtcTransport:
+    """One announced client with its peers. All methods belong to one event loop."""
+
+    def __init__(self, config: WebRtcTransportConfig | None = None, callbacks: Callbacks | None = None) -> None:
+        self.config = config or WebRtcTransportConfig()
+        self.callbacks = callbacks or Callbacks()
+        self.peer_manager = PeerManager()
+        self._sessions: dict[str, Session] = {}
+        self._signaling = SignalingClient(self.config, self._on_notice)
+        self._answers: dict[str, asyncio.Future[str]] = {}
+        self._broadcast = OpusEncoder()
+
+    async def start(self) -> None:
+        """Connect to the signalling server. Raises SignalingError."""
+        await self._signaling.start()
+
+    async def stop(self) -> None:
+        """Say goodbye to every peer and close everything; idempotent."""
+        for peer in self.peer_manager.all():
+            await self.disconnect_peer(peer.id)
+        await self._signaling.stop()
+
+    async def connect_peer(self, peer_id: str, *, video: bool = False) -> str:
+        """Call a peer and wait until its media is connected; its id. Raises TransportError."""
+        peer = self._new_peer(peer_id)
+        answer = self._answers[peer_id] = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(self.config.connect_timeout):
+                peer.prepare()
+                if video:
+                    peer.add_video_track()
+                await self._signaling.request("offer", to_peer_id=peer_id, sdp=await peer.offer(), type="offer")
+                await peer.accept(await answer)
+                await peer.connected.wait()
+        except BaseException as error:
+            await self._forget(peer)
+            if isinstance(error, TimeoutError):
+                raise TransportError(f"{peer_id} could not be connected in time") from None
+            raise
+        finally:
+            self._answers.pop(peer_id, None)
+        return peer_id
+
+    async def disconnect_peer(self, peer_id: str) -> None:
+        """End the connection with a peer and tell it; does nothing for one that is not there."""
+        try:
+            peer = self.peer_manager.peer(peer_id)
+        except PeerNotFound:
+            return
+        try:
+            await self._signaling.request("disconnect", peer_id=peer_id)
+        except SignalingError:
+            pass  # its media ends all the same
+        await self._forget(peer)
+
+    # Sessions.
+
+    async def create_session(self, session_id: str) -> Session:
+        """Raises TransportError for an id that is in use."""
+        if session_id in self._sessions:
+            raise TransportError(f"there is a session {session_id!r} already")
+        session = self._sessions[session_id] = Session(id=session_id)
+        return session
+
+    async def add_peer_to_session(self, session_id: str, peer_id: str) -> None:
+        """Raises PeerNotFound, or TransportError for an unknown session."""
+        session = self._session(session_id)
+        session.peers.add(self.peer_manager.peer(peer_id).id)
+
+    async def remove_session(self, session_id: str) -> None:
+        """Forget a session; its peers stay connected."""
+        self._sessions.pop(session_id, None)
+
+    async def session_count(self) -> int:
+        """How many sessions there are."""
+        return len(self._sessions)
+
+    def _session(self, session_id: str) -> Session:
+        session = self._sessions.get(session_id)
+        if session is None:
+            raise TransportError(f"there is no session {session_id!r}")
+        return session
+
+    # Sending.
+
+    async def send_audio(self, peer_id: str, samples: Samples) -> None:
+        """Queue audio (float32, 960 samples are 20 ms at 48 kHz) for one peer. Raises TransportError."""
+        self.peer_manager.peer(peer_id).send_audio(checked(samples))
+
+    async def broadcast_audio(self, samples: Samples, session_id: str | None = None) -> int:
+        """The same audio to every connected peer, or those of a session, encoded once; how many there were."""
+        checked(samples)
+        if session_id is None:
+            peers = self.peer_manager.all()
+        else:
+            wanted = self._session(session_id).peers
+            peers = [peer for peer in self.peer_manager.all() if peer.id in wanted]
+        peers = [peer for peer in peers if peer.connected.is_set()]
+        if not peers:
+            return 0
+        for offset in range(0, samples.size, FRAME):
+            packet = self._broadcast.encode(samples[offset : offset + FRAME])
+            for peer in peers:
+                peer.send_encoded(packet)
+        return len(peers)
+
+    async def send_video(self, peer_id: str, frame: Any) -> None:
+        """One picture (av.VideoFrame or RGB pixels) to a peer connected with `video=True`."""
+        self.peer_manager.peer(peer_id).send_video(frame)
+
+    async def send_data(self, peer_id: str, data: str | bytes) -> None:
+        """One message over the data channel. Raises TransportError when it is not open."""
+        self.peer_manager.peer(peer_id).send_data(data)
+
+    async def send_file(self, peer_id: str, name: str, content: bytes) -> None:
+        """A file over a channel of its own. Raises TransportError."""
+        await self.peer_manager.peer(peer_id).send_file(name, content)
+
+    async def get_metrics(self) -> Metrics:
+        """What is connected, and what went over the wire."""
+        sent = received = packets = lost = 0
+        for peer in self.peer_manager.all():
+            counts = await peer.statistics()
+            sent, received, packets, lost = (
+                a + b for a, b in zip((sent, received, packets, lost), counts, strict=True)
+            )
+        return Metrics(
+            active_peers=len(await self.peer_manager.list_peers()),
+            total_sessions=len(self._sessions),
+            bytes_sent=sent,
+            bytes_received=received,
+            packets_sent=packets,
+            packets_lost=lost,
+        )
+
+    # What the signalling brings.
+
+    async def _on_notice(self, method: str, params: dict[str, Any]) -> None:
+        source = str(params.get("from_peer_id") or params.get("peer_id") or "")
+        try:
+            if method == "offer":
+                await self._answer(source, str(params.get("sdp", "")))
+            elif method == "answer":
+                future = self._answers.get(source)
+                if future is not None and not future.done():
+                    future.set_result(str(params.get("sdp", "")))
+            elif method in ("peer_disconnected", "peer_left"):
+                self._gone(source)
+        except (TransportError, ValueError) as error:
+            log.warning("%s of %s could not be used: %s", method, source, error)
+
+    async def _answer(self, source: str, sdp: str) -> None:
+        peer = self._new_peer(source)
+        try:
+            await self._signaling.request("answer", to_peer_id=source, sdp=await peer.answer(sdp), type="answer")
+        except BaseException:
+            await self._forget(peer)
+            raise
+
+    def _gone(self, source: str) -> None:
+        future = self._answers.get(source)
+        if future is not None and not future.done():
+            future.set_exception(TransportError(f"{source} did not take the call"))
+        try:
+            peer = self.peer_manager.peer(source)
+        except PeerNotFound:
+            return
+        asyncio.ensure_future(self._forget(peer)).add_done_callback(lambda done: done.exception())
+
+    def _new_peer(self, peer_id: str) -> Peer:
+        if len(self.peer_manager) >= self.config.max_peers:
+            raise TransportError(f"there are {self.config.max_peers} peers already")
+        if any(peer.id == peer_id for peer in self.peer_manager.all()):
+            raise TransportError(f"{peer_id} is connected already")
+        peer = Peer(peer_id, self.config, self.callbacks)
+        self.peer_manager.put(peer)
+        return peer
+
+    async def _forget(self, peer: Peer) -> None:
+        self.peer_manager.drop(peer)
+        for session in self._sessions.values():
+            session.peers.discard(peer.id)
+        await peer.close()

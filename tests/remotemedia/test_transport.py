@@ -1,0 +1,142 @@
+"""Transports over the gateway's JSON-RPC signalling: tones by frequency, data, files, broadcast, refusals."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import numpy as np
+import pytest
+
+from gateway.remotemedia import (
+    AudioEncoderConfig,
+    PeerNotFound,
+    SignalingError,
+    TransportError,
+    WebRtcTransport,
+    WebRtcTransportConfig,
+)
+from gateway.remotemedia.media import FRAME, RATE, Samples
+from gateway.web.app import WebServer
+from tests.web.fake import FakeGateway, running
+
+
+def tone(hz: float, frames: int) -> Samples:
+    """A sine wave at half level."""
+    times = np.arange(frames * FRAME) / RATE
+    return (np.sin(2 * np.pi * hz * times) / 2).astype(np.float32)
+
+
+class Ear:
+    """Collects what a transport hears until a second of sound is there."""
+
+    def __init__(self, transport: WebRtcTransport) -> None:
+        self.parts: list[Samples] = []
+        self.enough = asyncio.Event()
+        self.data: asyncio.Queue[str | bytes] = asyncio.Queue()
+        self.files: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
+        transport.callbacks.on_audio = self._hear
+        transport.callbacks.on_data = lambda _, data: self.data.put_nowait(data)
+        transport.callbacks.on_file = lambda _, name, content: self.files.put_nowait((name, content))
+
+    def _hear(self, _: str, samples: Samples) -> None:
+        if np.abs(samples).max() > 0.1:
+            self.parts.append(samples)
+        if sum(map(len, self.parts)) > RATE // 2:
+            self.enough.set()
+
+    async def frequency(self) -> float:
+        """The loudest tone, in Hz."""
+        await asyncio.wait_for(self.enough.wait(), 10)
+        heard = np.concatenate(self.parts)
+        spectrum = np.abs(np.fft.rfft(heard * np.hanning(heard.size)))
+        return float(np.argmax(spectrum) * RATE / heard.size)
+
+
+@contextlib.asynccontextmanager
+async def transport(server: WebServer, peer_id: str, **changes: int) -> AsyncIterator[WebRtcTransport]:
+    """A started transport."""
+    config = WebRtcTransportConfig(signaling_url=f"ws://127.0.0.1:{server.port}", peer_id=peer_id, **changes)  # type: ignore[arg-type]
+    made = WebRtcTransport(config)
+    await made.start()
+    try:
+        yield made
+    finally:
+        await made.stop()
+
+
+async def test_audio_data_and_a_file_reach_the_other_side() -> None:
+    """The guide's own steps: connect, session, audio track, send; then data both ways and a file."""
+    async with running(FakeGateway()) as server, transport(server, "one") as one, transport(server, "two") as two:
+        ear, back = Ear(two), Ear(one)
+        peer_id = await one.connect_peer("two")
+        assert peer_id == "two"
+        await one.create_session("my-session")
+        await one.add_peer_to_session("my-session", peer_id)
+        peer = await one.peer_manager.get_peer(peer_id)
+        await peer.add_audio_track(AudioEncoderConfig(bitrate=48_000))
+        await one.send_audio(peer_id, tone(660, 60))
+        assert abs(await ear.frequency() - 660) < 8
+        assert await two.peer_manager.list_peers() == ["one"]
+        await two.send_audio("one", tone(880, 60))
+        assert abs(await back.frequency() - 880) < 8
+        async with asyncio.timeout(10):
+            await one.send_data("two", "hello")
+            assert await ear.data.get() == "hello"
+            await two.send_data("one", b"\x00\x01")
+            assert await back.data.get() == b"\x00\x01"
+            content = bytes(range(256)) * 1_000
+            await one.send_file("two", "plan.pdf", content)
+            assert await ear.files.get() == ("plan.pdf", content)
+        metrics = await one.get_metrics()
+        assert (metrics.active_peers, metrics.total_sessions) == (1, 1)
+        assert metrics.bytes_sent > 1_000
+        assert await one.session_count() == 1
+
+
+async def test_a_broadcast_is_encoded_once_and_heard_by_the_session_alone() -> None:
+    """The others hear silence; without a session everybody hears it."""
+    async with contextlib.AsyncExitStack() as stack:
+        server = await stack.enter_async_context(running(FakeGateway()))
+        speaker = await stack.enter_async_context(transport(server, "speaker"))
+        ears: dict[str, Ear] = {}
+        for name in ("v1", "v2", "v3"):
+            ears[name] = Ear(await stack.enter_async_context(transport(server, name)))
+            await speaker.connect_peer(name)
+        await speaker.create_session("webinar")
+        for name in ("v1", "v2"):
+            await speaker.add_peer_to_session("webinar", name)
+        assert await speaker.broadcast_audio(tone(500, 60), "webinar") == 2
+        for name in ("v1", "v2"):
+            assert abs(await ears[name].frequency() - 500) < 8
+        assert ears["v3"].parts == []
+        assert await speaker.broadcast_audio(tone(700, 60)) == 3
+        assert abs(await ears["v3"].frequency() - 700) < 8
+
+
+async def test_what_cannot_be_done_says_so_and_leaves_nothing() -> None:
+    """Unknown peers and sessions, too many peers, audio of another shape, a server that is not there."""
+    async with running(FakeGateway()) as server, transport(server, "one", max_peers=1) as one:
+        with pytest.raises(SignalingError, match="Peer not found: nobody"):
+            await one.connect_peer("nobody")
+        assert len(one.peer_manager) == 0
+        with pytest.raises(PeerNotFound):
+            await one.send_audio("nobody", tone(440, 1))
+        with pytest.raises(TransportError):
+            await one.add_peer_to_session("none", "nobody")
+        await one.create_session("s")
+        with pytest.raises(TransportError):
+            await one.create_session("s")
+        async with transport(server, "two") as two:
+            await two.connect_peer("one")
+            for wrong in (np.zeros(100, np.float32), np.zeros(960, np.int16), np.zeros((2, 960), np.float32)):
+                with pytest.raises(TransportError):
+                    await two.send_audio("one", wrong)  # type: ignore[arg-type]
+            with pytest.raises(TransportError, match="already"):
+                await one.connect_peer("two")
+        async with asyncio.timeout(5):
+            while len(one.peer_manager):  # noqa: ASYNC110  # the goodbye is on its way
+                await asyncio.sleep(0)  # the goodbye is on its way
+    with pytest.raises(SignalingError):
+        await WebRtcTransport(WebRtcTransportConfig(signaling_url="ws://127.0.0.1:9")).start()

@@ -1,0 +1,115 @@
+"""A call belongs to the user, not to the socket: it outlives a cut and a reload, and moves between devices."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from gateway.call.status import Cause
+from gateway.web.app import WebSettings
+from tests.web.fake import ANSWER, SDP, FakeCall, FakeGateway, RpcClient, rpc, running
+
+RESTART = SDP.replace("- 1 1", "- 1 7")
+
+
+async def _talking(gateway: FakeGateway, client: RpcClient) -> tuple[FakeCall, dict[str, Any]]:
+    result = await client.ok("offer", to_peer_id="1001", sdp=SDP)
+    call = gateway.calls[-1]
+    call.channel.answered(call, None)
+    await client.notified("call_state", state="answered")
+    return call, result
+
+
+async def test_a_call_outlives_its_socket_and_what_was_missed_is_sent_again() -> None:
+    """The events carry numbers; the client names its call and the last number it saw."""
+    gateway = FakeGateway()
+    async with running(gateway) as server:
+        async with rpc(server, "alice", token="wonder") as alice:
+            result = await alice.ok("offer", to_peer_id="1001", sdp=SDP)
+            first = await alice.notified("answer")
+            assert first["seq"] == 2  # after the state "calling"
+        call = gateway.calls[0]
+        await call.happens("away")
+        call.channel.ringing(call, None)
+        call.channel.answered(call, None)
+        async with rpc(server, "alice", token="wonder") as alice:
+            state = await alice.ok("call.attach", call_id=result["call_id"], after=2)
+            assert (state["state"], state["peer_id"], state["direction"]) == ("answered", "1001", "outgoing")
+            assert state["seq"] == 4
+            missed = [await alice.notified("call_state") for _ in range(2)]
+            assert [(event["seq"], event["state"]) for event in missed] == [(3, "ringing"), (4, "answered")]
+            await call.happens("returned", None)
+            call.channel = call.returned_to
+            call.channel.ended(call, Cause.NORMAL)
+            assert (await alice.notified("call_state"))["state"] == "ended"
+        assert ("hangup", Cause.NORMAL) not in call.log
+
+
+async def test_a_reload_brings_a_new_offer_and_gets_its_answer() -> None:
+    """A new connection of the browser, the same call."""
+    gateway = FakeGateway()
+    async with running(gateway) as server:
+        async with rpc(server, "alice", token="wonder") as alice:
+            call, result = await _talking(gateway, alice)
+        await call.happens("away")
+        async with rpc(server, "alice", token="wonder") as alice:
+            state = await alice.ok("call.attach", call_id=result["call_id"], sdp=RESTART, after=3)
+            assert state["state"] == "answered"
+            await call.happens("returned", RESTART)
+            call.returned_to.updated(call, ANSWER, "answer")
+            assert (await alice.notified("answer"))["sdp"] == ANSWER
+            await alice.ok("disconnect", peer_id="1001")
+            await call.happens("hangup", Cause.NORMAL)
+
+
+async def test_a_call_that_ended_meanwhile_says_why() -> None:
+    """And a call of somebody else is not there."""
+    gateway = FakeGateway()
+    async with running(gateway) as server:
+        async with rpc(server, "alice", token="wonder") as alice:
+            call, result = await _talking(gateway, alice)
+        await call.happens("away")
+        call.channel.ended(call, Cause.LOST)
+        async with rpc(server, "alice", token="wonder") as alice, rpc(server, "bob", token="builder") as bob:
+            state = await alice.ok("call.attach", call_id=result["call_id"])
+            assert (state["state"], state["cause"]) == ("ended", "lost")
+            assert "not found" in (await bob.fails("call.attach", call_id=result["call_id"]))["message"]
+
+
+async def test_a_call_moves_to_another_device_of_the_same_user() -> None:
+    """By one request; the first device is told that it went elsewhere, the other side that nothing ended."""
+    gateway = FakeGateway()
+    async with (
+        running(gateway) as server,
+        rpc(server, "alice", token="wonder") as desk,
+        rpc(server, "alice", token="wonder") as mobile,
+    ):
+        call, result = await _talking(gateway, desk)
+        listed = (await mobile.ok("call.list", all=True))["calls"]
+        assert [(entry["call_id"], entry["here"]) for entry in listed] == [(result["call_id"], False)]
+        await mobile.ok("call.attach", call_id=result["call_id"], sdp=RESTART, after=result.get("seq", 3))
+        await call.happens("returned", RESTART)
+        ended = await desk.notified("call_state", state="ended")
+        assert ended["cause"] == "elsewhere"
+        call.returned_to.updated(call, ANSWER, "answer")
+        assert (await mobile.notified("answer"))["sdp"] == ANSWER
+        assert (await desk.ok("call.list"))["count"] == 0
+        assert not any(event[0] == "hangup" for event in call.log)
+
+
+async def test_a_page_that_says_it_goes_is_waited_for_a_moment_only() -> None:
+    """A reload is back by then; a closed tab is not, and the other side need not wait as for a cut."""
+    gateway = FakeGateway()
+    async with running(gateway, WebSettings(leave_grace=0.1)) as server:
+        async with rpc(server, "alice", token="wonder") as alice:
+            call, _ = await _talking(gateway, alice)
+            assert await alice.ok("call.leave") == {"grace": 0.1}
+        await call.happens("hangup", Cause.NORMAL)
+        async with rpc(server, "alice", token="wonder") as alice:
+            call, result = await _talking(gateway, alice)
+            await alice.ok("call.leave")
+        async with rpc(server, "alice", token="wonder") as alice:
+            await alice.ok("call.attach", call_id=result["call_id"])
+            await asyncio.wait_for(call.happens("returned", None), 1)
+            await alice.ok("ping")
+            assert ("hangup", Cause.NORMAL) not in call.log
