@@ -138,7 +138,7 @@ async def _whole_call() -> list[Result]:
     executable = find_chromium()
     if executable is None:
         print("There is no Chromium here, so the whole call is measured with aiortc as browser.")
-    demo = Demo(DemoOptions("auto", DEMO_ROUNDS), lambda _: None)
+    demo = Demo(DemoOptions(browser="auto", rounds=DEMO_ROUNDS), lambda _: None)
     found = await demo.run()
     setup = found.setup_ms
     if setup is None or not found.passed:

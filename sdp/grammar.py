@@ -15,7 +15,7 @@ from typing import Final, NoReturn, TypeVar
 from sdp.errors import SdpSyntaxError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """How much a stranger may send before it is refused; the defaults fit the largest browser offers."""
 

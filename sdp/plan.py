@@ -64,7 +64,7 @@ class TransportPlan:
     """Whether packets that carry a master key identifier can be read; if not, keys that have one are passed over."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CodecPolicy:
     """Which codecs this side may be told about."""
 

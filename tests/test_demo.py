@@ -31,7 +31,7 @@ async def test_every_step_of_the_demo_passes(browser: str) -> None:
     peers.pjsua2()
     if browser == "chromium":
         peers.chromium()
-    report = await Demo(DemoOptions(browser, rounds=1), lambda _: None).run()
+    report = await Demo(DemoOptions(browser=browser, rounds=1), lambda _: None).run()
     assert [(step.name, step.passed, step.words) for step in report.steps if not step.passed] == []
     assert [step.name for step in report.steps] == STEPS
     # Sound that is older than the call would be the sound of the call before.

@@ -159,7 +159,7 @@ class GatewayDialer:
         kind = Kind.SDES if srtp == "required" else Kind.RTP
         known = self._preferences.get(uri) or prefer or _LIKELY
         # The call gives up first and says so; SIP's own limit only catches what the call has forgotten.
-        return CalleeSettings(kind, known, no_answer=self._config.sip.ring_timeout + 30)
+        return CalleeSettings(kind=kind, prefer=known, no_answer=self._config.sip.ring_timeout + 30)
 
 
 def _destination(binding: Binding, identity: str) -> Destination:

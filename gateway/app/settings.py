@@ -190,7 +190,7 @@ def user_agent(config: Config) -> UserAgentConfig:
         domains=own_names(config),
         user_agent=sip.user_agent,
         stack=StackConfig(
-            timers=Timers(sip.timers.t1, sip.timers.t2, sip.timers.t4),
+            timers=Timers(t1=sip.timers.t1, t2=sip.timers.t2, t4=sip.timers.t4),
             parser=Limits(message=sip.limits.max_message_size),
             admission=AdmissionLimits(
                 rate=sip.limits.requests_per_second,
@@ -200,7 +200,8 @@ def user_agent(config: Config) -> UserAgentConfig:
             transactions=sip.limits.max_transactions,
         ),
         session_timer=TimerPolicy(
-            sip.session_timer.expires if sip.session_timer.enabled else 0, sip.session_timer.min_se
+            interval=sip.session_timer.expires if sip.session_timer.enabled else 0,
+            minimum=sip.session_timer.min_se,
         ),
         sessions=sip.limits.max_dialogs,
         longest_ringing=sip.ring_timeout + 60,
@@ -234,7 +235,7 @@ def _rtpengine(config: Config, address: tuple[str, int]) -> RtpengineConfig:
             telephone_event=codecs.telephone_event,
             transcode=codecs.transcode,
         ),
-        patience=Patience(config.webrtc.setup_timeout, rtp.media_timeout, rtp.held_timeout),
+        patience=Patience(setup=config.webrtc.setup_timeout, media=rtp.media_timeout, held=rtp.held_timeout),
         max_sessions=config.limits.calls,
     )
 
@@ -252,7 +253,7 @@ def _embedded(config: Config) -> EmbeddedConfig:
         rtp_codecs=codecs.rtp,
         telephone_event=codecs.telephone_event,
         transcode=codecs.transcode,
-        opus=OpusSettings(codecs.opus.complexity, codecs.opus.bitrate),
+        opus=OpusSettings(complexity=codecs.opus.complexity, bit_rate=codecs.opus.bitrate),
         max_sessions=config.limits.calls,
         media_timeout=rtp.media_timeout,
         held_timeout=rtp.held_timeout,

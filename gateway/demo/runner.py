@@ -27,7 +27,7 @@ TONE_HZ = 440
 TOLERANCE_HZ = 15
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DemoOptions:
     """What the command line chose."""
 

@@ -108,7 +108,7 @@ class Destination:
     """Who is there, as the gatekeeper names them: only they may go on with the call from another address."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CalleeSettings:
     """What a callee leg is told besides where."""
 

@@ -13,7 +13,7 @@ from gateway.sip.invite.session_timer import TimerPolicy
 from gateway.sip.transactions.layer import StackConfig
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UserAgentConfig:
     """Everything a UserAgent is told; each limit has a safe default."""
 

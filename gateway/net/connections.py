@@ -10,7 +10,7 @@ from typing import Protocol
 from gateway.sip.flow import Flow
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StreamLimits:
     """What peers may hold of us; sizes in bytes, times in seconds."""
 

@@ -32,5 +32,5 @@ def shared() -> Daemon:
 
 def config(*addresses: Address, **changes: Any) -> RtpengineConfig:
     """For these daemons, with little patience: they are next door."""
-    client = ClientConfig(Retries((0.1, 0.3), 0.6), ping_interval=0.5)
-    return RtpengineConfig(addresses, client=client, **changes)
+    client = ClientConfig(retries=Retries(after=(0.1, 0.3), deadline=0.6), ping_interval=0.5)
+    return RtpengineConfig(hosts=addresses, client=client, **changes)

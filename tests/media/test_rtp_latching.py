@@ -14,7 +14,7 @@ STRANGER = ("11.22.33.66", 6666)
 
 
 def latch(named: tuple[str, int] = NAMED, private_source: str | None = None, mode: Latching = Latching.AUTO) -> Latch:
-    made = Latch(LatchRules(mode, window=10.0, patience=1.0))
+    made = Latch(LatchRules(mode=mode, window=10.0, patience=1.0))
     made.expect(named, private_source, 100.0)
     return made
 

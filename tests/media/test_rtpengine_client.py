@@ -19,7 +19,7 @@ from gateway.media.rtpengine.engine import RtpengineConfig, RtpengineEngine
 from gateway.media.rtpengine.ng import Retries, parse
 from tests.media.engine_support import browser_sdp, phone_sdp, until
 
-QUICK = Retries((0.02, 0.06), 0.15)
+QUICK = Retries(after=(0.02, 0.06), deadline=0.15)
 BROWSER, PHONE = Party("browser", Kind.WEBRTC), Party("phone", Kind.RTP)
 Answer = Callable[[dict[str, Any]], Encodable | None]
 
@@ -86,7 +86,7 @@ async def daemon(answer: Answer = friendly, lose: int = 0) -> AsyncIterator[tupl
 
 @contextlib.asynccontextmanager
 async def host(address: Address, **limits: Any) -> AsyncIterator[NgHost]:
-    made = NgHost(address, ClientConfig(QUICK, **limits), time.monotonic, os.urandom)
+    made = NgHost(address, ClientConfig(retries=QUICK, **limits), time.monotonic, os.urandom)
     await made.open()
     try:
         yield made
@@ -97,7 +97,7 @@ async def host(address: Address, **limits: Any) -> AsyncIterator[NgHost]:
 
 @contextlib.asynccontextmanager
 async def engine(*addresses: Address) -> AsyncIterator[RtpengineEngine]:
-    made = RtpengineEngine(RtpengineConfig(addresses, client=ClientConfig(QUICK, ping_interval=0.05)))
+    made = RtpengineEngine(RtpengineConfig(hosts=addresses, client=ClientConfig(retries=QUICK, ping_interval=0.05)))
     await made.start()
     try:
         yield made
@@ -141,7 +141,7 @@ async def test_a_port_where_nobody_listens_is_told_at_once() -> None:
     """The kernel's word is taken; there is no waiting for the deadline."""
     async with daemon() as (_, address):
         pass
-    patient = ClientConfig(Retries((), 60.0))
+    patient = ClientConfig(retries=Retries(after=(), deadline=60.0))
     client = NgHost(address, patient, time.monotonic, os.urandom)
     await client.open()
     with pytest.raises(Unreachable):
@@ -152,7 +152,7 @@ async def test_a_port_where_nobody_listens_is_told_at_once() -> None:
 
 async def test_a_name_that_means_no_address_is_unreachable() -> None:
     """Said with the name."""
-    client = NgHost(("no-such-host.invalid", 2223), ClientConfig(QUICK), time.monotonic, os.urandom)
+    client = NgHost(("no-such-host.invalid", 2223), ClientConfig(retries=QUICK), time.monotonic, os.urandom)
     with pytest.raises(Unreachable, match=r"no-such-host\.invalid"):
         await client.open()
 
@@ -195,7 +195,7 @@ async def test_an_engine_without_any_daemon_does_not_start() -> None:
     """The error names every address that was tried."""
     async with daemon() as (_, one), daemon() as (_, two):
         pass
-    made = RtpengineEngine(RtpengineConfig((one, two), client=ClientConfig(QUICK)))
+    made = RtpengineEngine(RtpengineConfig(hosts=(one, two), client=ClientConfig(retries=QUICK)))
     with pytest.raises(MediaError) as raised:
         await made.start()
     assert raised.value.status == 503
@@ -270,7 +270,7 @@ async def test_whatever_the_daemon_says_becomes_a_status(reply: Encodable, statu
     """Its refusals by their meaning, its nonsense as 500."""
     answers = itertools.chain([{"result": "pong"}], itertools.repeat(reply))
     async with daemon(lambda _: next(answers)) as (_, address):
-        made = RtpengineEngine(RtpengineConfig((address,), client=ClientConfig(QUICK, ping_interval=60)))
+        made = RtpengineEngine(RtpengineConfig(hosts=(address,), client=ClientConfig(retries=QUICK, ping_interval=60)))
         await made.start()
         try:
             with pytest.raises(MediaError) as raised:
@@ -283,7 +283,7 @@ async def test_whatever_the_daemon_says_becomes_a_status(reply: Encodable, statu
 async def test_closing_does_not_wait_long_for_a_daemon_that_is_gone() -> None:
     """Its calls are counted as ended; the daemon lets them go by itself."""
     async with daemon() as (peer, address):
-        made = RtpengineEngine(RtpengineConfig((address,), client=ClientConfig(QUICK)))
+        made = RtpengineEngine(RtpengineConfig(hosts=(address,), client=ClientConfig(retries=QUICK)))
         await made.start()
         for number in range(3):
             await made.offer(f"call{number}", BROWSER, PHONE, browser_sdp())

@@ -146,7 +146,7 @@ def test_a_request_that_fits_no_datagram_is_refused() -> None:
 
 def test_a_lost_request_is_sent_again_unchanged_until_its_deadline() -> None:
     """At the moments of the table, with the same cookie, so that the daemon carries it out once."""
-    clock, exchanges = ManualClock(), Exchanges(Retries((0.2, 0.6), 1.0))
+    clock, exchanges = ManualClock(), Exchanges(Retries(after=(0.2, 0.6), deadline=1.0))
     exchanges.send({"command": "ping"}, "ab12", clock())
     first = exchanges.datagrams()
     for delay in (0.2, 0.4):
@@ -176,7 +176,7 @@ def test_a_reply_ends_an_exchange_once() -> None:
 
 def test_exchanges_do_not_hold_each_other_up() -> None:
     """A later request may be answered first, and one that is given up leaves the others."""
-    exchanges = Exchanges(Retries((0.2,), 1.0))
+    exchanges = Exchanges(Retries(after=(0.2,), deadline=1.0))
     for number in range(3):
         exchanges.send({"command": "ping"}, f"c{number}", 0.1 * number)
     exchanges.receive(b"c2 de", 0.3)

@@ -159,7 +159,7 @@ def test_a_policy_below_90_seconds_is_refused() -> None:
     """RFC 4028 section 5."""
     for interval, minimum in ((1800, 60), (60, 90)):
         with pytest.raises(ValueError, match="interval"):
-            TimerPolicy(interval, minimum)
+            TimerPolicy(interval=interval, minimum=minimum)
 
 
 def test_a_short_interval_is_422_where_the_peer_knows_timers() -> None:

@@ -10,7 +10,7 @@ from gateway.media.embedded.webrtc.config import WebRtcConfig
 from sdp import Limits
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddedConfig:
     """Where the engine listens, what it says of itself, how long and how much it bears."""
 

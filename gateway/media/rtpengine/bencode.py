@@ -23,7 +23,7 @@ class BencodeError(ValueError):
     """Bytes that are not what they should be; the text says what and at which byte."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What one value may be at most."""
 

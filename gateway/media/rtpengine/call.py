@@ -24,7 +24,7 @@ from gateway.media.rtpengine.statistics import Heard
 from sdp import MediaDescription, SessionDescription
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
     """How long silence is borne, in seconds; 0: for ever."""
 

@@ -19,7 +19,7 @@ Address = tuple[str, int]
 _COOKIE_BYTES = 12
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClientConfig:
     """How the daemons are spoken to."""
 

@@ -40,7 +40,7 @@ DIGITS = frozenset("0123456789*#ABCD")
 _UNKNOWN_CALL = "unknown call"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RtpengineConfig:
     """Where the daemons are, what they are told, how long and how much is borne."""
 

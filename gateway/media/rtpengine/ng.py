@@ -25,7 +25,7 @@ class NgError(Exception):
     """A message that is not ng, or too large to be one; the text is free of the message's content."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Retries:
     """When a request is sent again, and when it is given up."""
 

@@ -17,7 +17,7 @@ NAMES = {"opus": "opus", "g722": "G722", "pcmu": "PCMU", "pcma": "PCMA"}
 Flags = dict[str, Encodable]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """What holds for every call."""
 

@@ -12,7 +12,7 @@ import structlog
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rhythm:
     """How often calls are looked at."""
 

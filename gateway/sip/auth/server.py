@@ -87,7 +87,7 @@ def response_of(ha1: str, given: DigestInput) -> str:
     return hash_of(algorithm, f"{ha1}:{given.nonce}:{given.nc}:{given.cnonce}:{given.qop}:{ha2}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NoncePolicy:
     """How nonces live."""
 

@@ -19,7 +19,7 @@ LONGEST_WAIT = 10.0
 """Bounds of the time after which a refresh that failed is tried again, in seconds."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TimerPolicy:
     """What we want of session timers; all in seconds."""
 

@@ -15,7 +15,7 @@ from gateway.sip.message.values import MediaType
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BodyLimits:
     """How much of a multipart body is looked at."""
 

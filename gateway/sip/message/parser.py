@@ -19,7 +19,7 @@ from gateway.sip.message.message import ANSWER_HEADERS, BrokenMessageError, Frag
 from gateway.sip.message.uri import Uri
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """How much of a stranger's message is looked at; sizes in bytes, or in characters once decoded."""
 

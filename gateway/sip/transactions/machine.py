@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any, ClassVar, Protocol, TypeVar
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Timers:
     """The base timers of RFC 3261 section 17 (table 4), in seconds; all others derive from them."""
 

@@ -16,7 +16,7 @@ _IDLE_TICKS = 250
 """Ticks without a frame after which a transcoder is called no more until a packet comes."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OpusSettings:
     """How Opus is encoded."""
 

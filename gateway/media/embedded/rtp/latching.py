@@ -26,7 +26,7 @@ class Latching(StrEnum):
     """From any host, within the window."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LatchRules:
     """How a leg learns."""
 

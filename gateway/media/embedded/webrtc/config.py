@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WebRtcConfig:
     """Where the one UDP port listens, what it advertises, how long and how much it bears."""
 
