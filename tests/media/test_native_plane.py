@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import uvloop
 from aioice import stun
 
 from gateway.media.embedded.plane.native import wire
@@ -360,6 +361,20 @@ async def test_datagrams_from_elsewhere_are_dropped_where_only_some_are_taken(ri
     async with asyncio.timeout(5):
         while not (await rig.plane.counters())["foreign"]:
             pass
+
+
+def test_the_plane_is_driven_from_the_gateways_own_loop(tmp_path: Path) -> None:
+    """`gateway run` runs on uvloop, whose transports are of other classes."""
+
+    async def drive() -> None:
+        plane = native_plane(tmp_path)
+        await plane.start(Told())
+        rtp_bound, _ = await plane.open_pair(5, HOST, 0)
+        assert rtp_bound.address[0] == HOST
+        await plane.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(asyncio.wait_for(drive(), 20))
 
 
 # The socket
