@@ -53,6 +53,7 @@ ROOMS = (
     ),
     Room("gateway/access", "gateway.access gateway.sip gateway.identity gateway.errors structlog"),
     Room("gateway/accounts", "gateway.accounts gateway.net gateway.sip gateway.errors structlog"),
+    Room("gateway/client", "gateway.client aiortc av httpx"),
     Room("gateway/remotemedia", "gateway.remotemedia aiortc av numpy websockets"),
     Room(
         "gateway/web",

@@ -33,7 +33,8 @@ from gateway.identity import passwords
 from gateway.identity.factory import store_named
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import Credential
-from gateway.identity.store import IdentityStore
+from gateway.identity.provisioned import ProvisionedStore
+from gateway.identity.store import IdentityStore, StoreError
 from gateway.media.embedded.plane.protocol import PlaneError
 from gateway.media.engine import MediaEngine, MediaError
 from gateway.net.registration import Registration, RegistrationPolicy
@@ -122,10 +123,13 @@ class GatewayApp:
             name: Credential(name, config.realm, passwords.ha1(name, config.realm, word))
             for name, word in self._passwords.values.items()
         }
-        store = store_named(config.identity.store, config.state_dir)
-        await store.open()
-        self._stack.push_async_callback(store.close)
-        await passwords.provision(store, self._passwords, config.realm)
+        store = ProvisionedStore(store_named(config.identity.store, config.state_dir), self._credentials)
+        try:
+            await store.open()
+            self._stack.push_async_callback(store.close)
+            await passwords.provision(store, self._passwords, config.realm)
+        except (StoreError, OSError) as error:
+            raise ConfigError("identity.store", f"cannot be used: {error}") from None
         sweeper = asyncio.create_task(self._sweep(store.expire))
         self._stack.push_async_callback(_ended, sweeper)
         return store
@@ -190,7 +194,14 @@ class GatewayApp:
     async def _open_web(self, identity: IdentityMap, presence: Presence) -> None:
         config = self.config
         front = WebFront(
-            config, identity, presence, self.calls, self._check_password, self._token, self._credential_mark
+            config,
+            identity,
+            presence,
+            self.calls,
+            self._check_password,
+            self._token,
+            self._credential_mark,
+            lambda: self.registered_trunks,
         )
         web_settings = settings.web(config)
         application = create_app(front, web_settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -30,6 +31,7 @@ class WebFront:
         check_password: Callable[[str, str], bool],
         new_tag: Callable[[], str],
         credential_mark: Callable[[str], str | None] = lambda user_id: "",
+        registered_trunks: Callable[[], frozenset[str]] = frozenset,
     ) -> None:
         self._config = config
         self._identity = identity
@@ -38,6 +40,7 @@ class WebFront:
         self._check_password = check_password
         self._new_tag = new_tag
         self.credential_mark = credential_mark
+        self._registered_trunks = registered_trunks
 
     async def authenticate(self, user: str, secret: str | None) -> User | None:
         known = self._identity.find(user)
@@ -97,6 +100,50 @@ class WebFront:
                 entry["credential"] = server.credential.get_secret_value()
             servers.append(entry)
         return servers
+
+    def list_calls(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "id": call.id,
+                "caller": call.caller.address.uri,
+                "dialled": call.record.dialled,
+                "state": call.state.value,
+                "seconds": round(asyncio.get_running_loop().time() - call.record.started_at, 1),
+                "parties": [leg.address.uri for leg in call.legs],
+            }
+            for call in self._calls
+        ]
+
+    def end_call(self, call_id: str) -> bool:
+        call = self._calls.get(call_id)
+        if call is None:
+            return False
+        call.stop()
+        return True
+
+    def list_users(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "id": user.id,
+                "display_name": user.display_name,
+                "role": user.role,
+                "web": user.web,
+                "sip": user.sip,
+                "pages": len(self._presence.channels(user.id)),
+            }
+            for user in self._identity.users
+        ]
+
+    def list_trunks(self) -> list[dict[str, Any]]:
+        registered = self._registered_trunks()
+        return [
+            {
+                "name": trunk.name,
+                "uri": trunk.uri,
+                "registered": trunk.name in registered if trunk.register_account else None,
+            }
+            for trunk in self._config.trunks
+        ]
 
     def health(self) -> dict[str, Any]:
         return {"active_calls": len(self._calls), "web_users": len(self._presence)}

@@ -49,20 +49,38 @@ def resolve(wanted: Mapping[str, str | None], state_dir: Path, random: Callable[
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _locked(state_dir):
             kept = _read(path)
-            made: dict[str, str] = dict(kept["passwords"])
-            values = {name: word for name, word in wanted.items() if word is not None and word != AUTO}
-            for name in (name for name, word in wanted.items() if word == AUTO):
-                values[name] = made.setdefault(name, _new(random))
-            state = {"version": 1, "passwords": made, "provisioned": sorted(values)}
+            values, state = _completed(wanted, kept, random)
             if state != kept:
                 _write(path, state)
     except OSError as error:
-        raise ConfigError("state_dir", f"{path} cannot be used: {error.strerror}") from None
+        # A folder that cannot be written is no harm where nothing has to be: a container with a read-only volume.
+        kept = _read_if_there(path)
+        values, state = _completed(wanted, kept, random)
+        if state["passwords"] != kept["passwords"]:
+            raise ConfigError("state_dir", f"{path} cannot be used: {error.strerror}") from None
     return Passwords(
         values={name: values[name] for name in wanted if name in values},
         generated=frozenset(name for name, word in wanted.items() if word == AUTO),
         retired=tuple(name for name in kept["provisioned"] if name not in values),
     )
+
+
+def _completed(
+    wanted: Mapping[str, str | None], kept: dict[str, Any], random: Callable[[int], bytes]
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """The password of every user, and what is to be kept of them."""
+    made: dict[str, str] = dict(kept["passwords"])
+    values = {name: word for name, word in wanted.items() if word is not None and word != AUTO}
+    for name in (name for name, word in wanted.items() if word == AUTO):
+        values[name] = made.setdefault(name, _new(random))
+    return values, {"version": 1, "passwords": made, "provisioned": sorted(values)}
+
+
+def _read_if_there(path: Path) -> dict[str, Any]:
+    try:
+        return _read(path)
+    except OSError:
+        return {"version": 1, "passwords": {}, "provisioned": []}
 
 
 async def provision(store: IdentityStore, passwords: Passwords, realm: str) -> None:
@@ -114,7 +132,8 @@ def _read(path: Path) -> dict[str, Any]:
         return {"version": 1, "passwords": {}, "provisioned": []}
     except UnicodeDecodeError:
         raise ConfigError("state_dir", f"{path} is damaged; remove it to have new passwords made") from None
-    path.chmod(0o600)
+    if path.stat().st_mode & 0o077:
+        path.chmod(0o600)
     try:
         state = json.loads(text)
         passwords, provisioned = state["passwords"], state["provisioned"]

@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.web import statics
+from gateway.web.admin import routes as admin
 from gateway.web.auth import routes
 from gateway.web.auth.authenticator import Authenticator
 from gateway.web.facade import Gateway
@@ -94,6 +95,7 @@ def create_app(
         return JSONResponse(body, 200 if body["status"] == "ok" else 503)
 
     app.include_router(routes.create_router(authenticator, settings))
+    app.include_router(admin.create_router(gateway, authenticator, settings))
     app.include_router(http.create_router(api, IceService(gateway, settings), settings))
     app.include_router(connection.create_router(gateway, authenticator, gate, settings))
     app.include_router(statics.create_router())

@@ -117,5 +117,17 @@ class Gateway(Protocol):
     def ice_servers(self, client: str) -> list[dict[str, Any]]:
         """RTCIceServer objects for the client at that IP address."""
 
+    def list_calls(self) -> list[dict[str, Any]]:
+        """id, caller, dialled, state, seconds, parties of every call now."""
+
+    def end_call(self, call_id: str) -> bool:
+        """End a call from the gateway's side; False when there is none of that id."""
+
+    def list_users(self) -> list[dict[str, Any]]:
+        """id, display_name, role, web, sip, pages of every configured user."""
+
+    def list_trunks(self) -> list[dict[str, Any]]:
+        """name, uri, registered of every trunk."""
+
     def health(self) -> dict[str, Any]:
         """`active_calls` at least; `status` other than "ok" makes /healthz a 503."""

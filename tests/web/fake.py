@@ -163,6 +163,37 @@ class FakeGateway:
     def ice_servers(self, client: str) -> list[dict[str, Any]]:
         return [{"urls": ["stun:stun.example.com:3478"]}, {"urls": ["turn:t"], "username": "u", "credential": "c"}]
 
+    def list_calls(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "id": call.id,
+                "caller": "sip:a@x",
+                "dialled": call.to,
+                "state": "connected",
+                "seconds": 1.0,
+                "parties": [],
+            }
+            for call in self.calls
+            if ("stopped",) not in call.log
+        ]
+
+    def end_call(self, call_id: str) -> bool:
+        for call in self.calls:
+            if call.id == call_id and ("stopped",) not in call.log:
+                call.log.append(("stopped",))
+                return True
+        return False
+
+    def list_users(self) -> list[dict[str, Any]]:
+        plain = {"display_name": "", "web": True, "sip": False}
+        return [
+            {"id": name, "role": self.roles.get(name, "user"), "pages": len(self.channels.get(name, ()))} | plain
+            for name in self.secrets
+        ]
+
+    def list_trunks(self) -> list[dict[str, Any]]:
+        return [{"name": "office", "uri": "sip:pbx.example", "registered": True}]
+
     def health(self) -> dict[str, Any]:
         return {"active_calls": self.active, "status": self.status}
 

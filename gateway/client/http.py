@@ -1,0 +1,203 @@
+"""Requests and answers of the HTTP API, typed; no media here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from gateway.client.call import Call
+
+_EARLY = 30.0
+"""Seconds before its end that a token is renewed."""
+
+
+class ClientError(Exception):
+    """The API's own error, or a gateway that cannot be reached; `str()` is one sentence."""
+
+    def __init__(self, message: str, code: int = 0, session_id: str | None = None, cause: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        """HTTP status; 0 where there was no answer."""
+        self.session_id = session_id
+        self.cause = cause
+        """Why a call was not possible: "busy", "not-found", …"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IceServer:
+    """RTCIceServer."""
+
+    urls: list[str]
+    username: str | None = None
+    credential: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IceCandidate:
+    """RTCIceCandidateInit; an empty candidate ends the list."""
+
+    candidate: str
+    sdp_mid: str | None = None
+    sdp_m_line_index: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What an offer was answered."""
+
+    session_id: str
+    sdp: str
+    metadata: Any = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionInfo:
+    """A live session of ours."""
+
+    session_id: str
+    to: str
+    state: str
+    """"calling", "ringing" or "answered"."""
+    created_at: float
+    """Unix seconds."""
+    user: str | None = None
+    metadata: Any = None
+
+
+class GatewayClient:
+    """One gateway. Without `user` and `password` a guest; use it as an async context manager."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        user: str | None = None,
+        password: str | None = None,
+        timeout: float = 30.0,
+        http: httpx.AsyncClient | None = None,
+    ) -> None:
+        """`timeout` in seconds for every request; `http` where the requests need a client of their own."""
+        self._http = http or httpx.AsyncClient(base_url=base_url.rstrip("/"), timeout=timeout)
+        self._user = user
+        self._password = password
+        self._token = ""
+        self._expires = 0.0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Sign out, if signed in, and close the connections."""
+        if self._token:
+            try:
+                await self._http.delete("/api/session")
+            except httpx.HTTPError:
+                pass  # the gateway forgets us by itself
+        await self._http.aclose()
+
+    async def sign_in(self) -> None:
+        """Done by itself before the first request. Raises ClientError for a wrong password."""
+        answer = await self._ask("POST", "/api/session", {"user": self._user, "password": self._password}, signed=False)
+        self._token, self._expires = answer["access_token"], time.monotonic() + answer["expires_in"]
+
+    async def send_offer(
+        self, sdp: str, *, to: str | None = None, session_id: str | None = None, metadata: Any = None
+    ) -> Answer:
+        """Place a call: `to` a number, a user or a SIP URI, the echo without one. Raises ClientError."""
+        body: dict[str, Any] = {"sdp": {"type": "offer", "sdp": sdp}}
+        body |= {
+            name: value
+            for name, value in (("to", to), ("session_id", session_id), ("metadata", metadata))
+            if value is not None
+        }
+        answer = await self._ask("POST", "/webrtc/offer", body)
+        return Answer(session_id=answer["session_id"], sdp=answer["sdp"]["sdp"], metadata=answer.get("metadata"))
+
+    async def send_ice_candidate(self, session_id: str, candidate: IceCandidate) -> None:
+        """Trickle one candidate. Raises ClientError."""
+        init = {
+            "candidate": candidate.candidate,
+            "sdpMid": candidate.sdp_mid,
+            "sdpMLineIndex": candidate.sdp_m_line_index,
+        }
+        await self._ask("POST", "/webrtc/ice-candidate", {"session_id": session_id, "candidate": init})
+
+    async def close_session(self, session_id: str, reason: str | None = None) -> None:
+        """End a session and its call. Raises ClientError (404 for one that has ended)."""
+        body = {"session_id": session_id} | ({} if reason is None else {"reason": reason})
+        await self._ask("POST", "/webrtc/close", body)
+
+    async def exchange_sdp(self, sdp: str) -> tuple[str, str]:
+        """Session id and answer of an offer to the echo. Raises ClientError."""
+        answer = await self.send_offer(sdp)
+        return answer.session_id, answer.sdp
+
+    async def setup_session(self, sdp: str, candidates: Iterable[IceCandidate] = ()) -> tuple[str, str]:
+        """An offer, then candidates one by one; one that is refused is no reason to give up. Raises ClientError."""
+        session_id, answer = await self.exchange_sdp(sdp)
+        for candidate in candidates:
+            try:
+                await self.send_ice_candidate(session_id, candidate)
+            except ClientError:
+                continue
+        return session_id, answer
+
+    async def ice_servers(self) -> list[IceServer]:
+        """STUN and TURN servers. Raises ClientError."""
+        return [IceServer(**server) for server in await self._ask("GET", "/iceservers", signed=False)]
+
+    async def sessions(self) -> list[SessionInfo]:
+        """Our live sessions. Raises ClientError."""
+        return [SessionInfo(**session) for session in (await self._ask("GET", "/webrtc/sessions"))["sessions"]]
+
+    async def call(self, to: str, *, audio: Any = None, metadata: Any = None) -> Call:
+        """A whole call: connected when it returns. `audio` is an aiortc track; without one we only listen.
+
+        Raises ClientError, also when the media does not connect.
+        """
+        servers = await self.ice_servers()
+        call = Call([(server.urls, server.username, server.credential) for server in servers], audio)
+        try:
+            answer = await self.send_offer(await call.offer(), to=to, metadata=metadata)
+            await call.connect(answer.sdp)
+        except TimeoutError:
+            await call.hang_up()
+            raise ClientError("the media could not be connected in time", 408) from None
+        except BaseException:
+            await call.hang_up()
+            raise
+        call.session_id, call.on_hang_up = answer.session_id, self.close_session
+        return call
+
+    async def _ask(self, method: str, path: str, body: Any = None, *, signed: bool = True) -> Any:
+        headers = {}
+        if signed and self._user is not None:
+            if time.monotonic() > self._expires - _EARLY:
+                await self.sign_in()
+            headers["Authorization"] = f"Bearer {self._token}"
+        try:
+            response = await self._http.request(method, path, json=body, headers=headers)
+            answer = response.json() if response.content else None
+        except httpx.TimeoutException:
+            raise ClientError("the gateway did not answer in time") from None
+        except (httpx.HTTPError, ValueError) as error:
+            raise ClientError(f"the gateway cannot be reached: {type(error).__name__}") from None
+        if response.is_error:
+            found = answer if isinstance(answer, dict) else {}
+            raise ClientError(
+                found.get("error", f"HTTP {response.status_code}"),
+                response.status_code,
+                found.get("session_id"),
+                found.get("cause"),
+            )
+        return answer

@@ -1,0 +1,63 @@
+"""A store that never loses the configured credentials: what it has forgotten is put back when it is asked for.
+
+Redis may restart empty. Phones register again by themselves, but nobody could prove who they are, were the HA1 values
+written at our start only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import structlog
+
+from gateway.identity.model import Binding, Credential
+from gateway.identity.store import IdentityStore
+
+log = structlog.get_logger(__name__)
+
+
+class ProvisionedStore:
+    """The IdentityStore contract over another store."""
+
+    def __init__(self, store: IdentityStore, credentials: Mapping[str, Credential]) -> None:
+        """`credentials` by user name, all of one realm."""
+        self._store = store
+        self._credentials = credentials
+
+    async def open(self) -> None:
+        await self._store.open()
+
+    async def close(self) -> None:
+        await self._store.close()
+
+    async def bindings(self, aor: str, now: float) -> Sequence[Binding]:
+        return await self._store.bindings(aor, now)
+
+    async def put_binding(self, binding: Binding, now: float, limit: int) -> None:
+        await self._store.put_binding(binding, now, limit)
+
+    async def change_bindings(
+        self, aor: str, expected: Sequence[Binding], removed: Sequence[Binding], put: Sequence[Binding], now: float
+    ) -> bool:
+        return await self._store.change_bindings(aor, expected, removed, put, now)
+
+    async def remove_binding(self, aor: str, contact: str) -> None:
+        await self._store.remove_binding(aor, contact)
+
+    async def remove_all(self, aor: str) -> None:
+        await self._store.remove_all(aor)
+
+    async def expire(self, now: float) -> int:
+        return await self._store.expire(now)
+
+    async def credential(self, username: str, realm: str) -> Credential | None:
+        found = await self._store.credential(username, realm)
+        ours = self._credentials.get(username)
+        if found is not None or ours is None or ours.realm != realm:
+            return found
+        log.warning("a credential had gone from the store and was put back", user=username)
+        await self._store.put_credential(ours)
+        return ours
+
+    async def put_credential(self, credential: Credential) -> None:
+        await self._store.put_credential(credential)

@@ -1,0 +1,161 @@
+"""/api: calls, users, trunks and the audit log, for those whose role allows it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from gateway.web.auth.authenticator import Authenticator, TooManyFailures, client_address
+from gateway.web.facade import Gateway
+from gateway.web.http.errors import RETRY, ApiError, ErrorResponse, bounded_route
+from gateway.web.settings import WebSettings
+
+_RANKS = {"user": 0, "operator": 1, "admin": 2}
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    401: {"model": ErrorResponse, "description": "Not signed in"},
+    403: {"model": ErrorResponse, "description": "The role does not allow it"},
+    404: {"model": ErrorResponse, "description": "No such call"},
+    503: {"model": ErrorResponse, "description": "Too many wrong passwords; Retry-After"},
+}
+
+
+class CallInfo(BaseModel):
+    """One call now."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "3f0c8a1e6f0c4f439a38",
+                    "caller": "sip:alice@gateway.local",
+                    "dialled": "1001",
+                    "state": "connected",
+                    "seconds": 12.5,
+                    "parties": ["sip:alice@gateway.local", "sip:1001@gateway.local"],
+                }
+            ]
+        }
+    )
+    id: str
+    caller: str = Field(description="SIP URI.")
+    dialled: str
+    state: str
+    seconds: float = Field(description="Since it began.")
+    parties: list[str] = Field(description="SIP URIs of who is in it.")
+
+
+class CallList(BaseModel):
+    """The answer to GET /api/calls."""
+
+    calls: list[CallInfo]
+    count: int
+
+
+class UserInfo(BaseModel):
+    """One configured user."""
+
+    id: str
+    display_name: str
+    role: str
+    web: bool
+    sip: bool
+    pages: int = Field(description="Open pages.")
+
+
+class UserList(BaseModel):
+    """The answer to GET /api/users."""
+
+    users: list[UserInfo]
+    count: int
+
+
+class TrunkInfo(BaseModel):
+    """One trunk."""
+
+    name: str
+    uri: str
+    registered: bool | None = Field(None, description="null: it is not registered at.")
+
+
+class TrunkList(BaseModel):
+    """The answer to GET /api/trunks."""
+
+    trunks: list[TrunkInfo]
+    count: int
+
+
+class AuditEntry(BaseModel):
+    """One line of the audit log."""
+
+    model_config = ConfigDict(extra="allow")
+    at: float = Field(description="Unix seconds.")
+    action: str
+    user: str
+    address: str
+
+
+class AuditList(BaseModel):
+    """The answer to GET /api/audit."""
+
+    entries: list[AuditEntry]
+    count: int
+
+
+def _requires(authenticator: Authenticator, role: str) -> Callable[[Request], Awaitable[None]]:
+    async def check(request: Request) -> None:
+        try:
+            user = await authenticator.bearer(request)
+        except TooManyFailures:
+            raise ApiError(503, "Too many attempts, try again later", headers=RETRY) from None
+        if user is None:
+            raise ApiError(401, "Authentication required", headers={"WWW-Authenticate": "Bearer"})
+        if _RANKS.get(user.role, 0) < _RANKS[role]:
+            raise ApiError(403, f"This is for {role}s only")
+        request.state.user = user.id
+
+    return check
+
+
+def create_router(gateway: Gateway, authenticator: Authenticator, settings: WebSettings) -> APIRouter:
+    """GET /api/calls, /api/users, /api/trunks, /api/audit and DELETE /api/calls/{id}."""
+    router = APIRouter(prefix="/api", route_class=bounded_route(settings), tags=["administration"], responses=_ERRORS)
+    operator = [Depends(_requires(authenticator, "operator"))]
+    admin = [Depends(_requires(authenticator, "admin"))]
+
+    @router.get("/calls", response_model=CallList, dependencies=operator)
+    async def calls() -> dict[str, Any]:
+        """The calls of this gateway now; for operators."""
+        found = gateway.list_calls()
+        return {"calls": found, "count": len(found)}
+
+    @router.delete("/calls/{call_id}", status_code=204, dependencies=operator)
+    async def end_call(call_id: str, request: Request) -> Response:
+        """End a call; for operators."""
+        if not gateway.end_call(call_id):
+            raise ApiError(404, "There is no such call")
+        authenticator.audit.add("call ended", request.state.user, client_address(request), call=call_id)
+        return Response(status_code=204)
+
+    @router.get("/users", response_model=UserList, dependencies=operator)
+    async def users() -> dict[str, Any]:
+        """Who is configured, and who has a page open; for operators."""
+        found = gateway.list_users()
+        return {"users": found, "count": len(found)}
+
+    @router.get("/trunks", response_model=TrunkList, dependencies=operator)
+    async def trunks() -> dict[str, Any]:
+        """The trunks and whether we are registered there; for operators."""
+        found = gateway.list_trunks()
+        return {"trunks": found, "count": len(found)}
+
+    @router.get("/audit", response_model=AuditList, dependencies=admin)
+    async def audit(limit: int = 100) -> dict[str, Any]:
+        """Sign-ins, refusals and changes, the newest first; for administrators."""
+        found = authenticator.audit.latest(max(1, min(limit, 1_000)))
+        return {"entries": found, "count": len(found)}
+
+    return router

@@ -1,0 +1,63 @@
+"""What keeps the gateway from starting is said in a sentence that names its key, never in a traceback."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.app import GatewayApp
+from gateway.errors import ConfigError
+from gateway.identity import passwords
+from tests.interop.gateway import config_on_free_ports
+
+
+async def _refused(folder: Path, **changes: str) -> ConfigError:
+    with pytest.raises(ConfigError) as refused:
+        await GatewayApp(config_on_free_ports(folder, **changes)).start()
+    return refused.value
+
+
+async def test_a_database_that_is_none_is_said(tmp_path: Path) -> None:
+    """Garbage where the SQLite file should be."""
+    (tmp_path / "gateway.sqlite").write_bytes(b"this is no database" * 100)
+    error = await _refused(tmp_path, IDENTITY__STORE="sqlite:gateway.sqlite")
+    assert error.key == "identity.store"
+
+
+async def test_a_redis_that_is_not_there_is_said(tmp_path: Path) -> None:
+    """Without the URL, which may hold a password."""
+    error = await _refused(tmp_path, IDENTITY__STORE="redis://:secret@127.0.0.1:9/0")
+    assert error.key == "identity.store"
+    assert "secret" not in str(error)
+
+
+async def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where passwords have to be written."""
+
+    def full(*arguments: Any, **named: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(passwords, "_write", full)
+    error = await _refused(tmp_path, USERS__alice__PASSWORD="auto")
+    assert error.key == "state_dir"
+    assert "No space left" in str(error)
+
+
+def test_a_folder_that_cannot_be_written_will_do_when_nothing_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The passwords of an earlier start are read; a new one is refused."""
+    wanted = {"alice": "auto", "bob": "chosen"}
+    made = passwords.resolve(wanted, tmp_path, os.urandom)
+
+    def read_only(*arguments: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(passwords, "_locked", read_only)
+    assert passwords.resolve(wanted, tmp_path, os.urandom).values == made.values
+    with pytest.raises(ConfigError, match="Read-only"):
+        passwords.resolve(wanted | {"carol": "auto"}, tmp_path, os.urandom)

@@ -1,0 +1,87 @@
+"""gateway.client against the real gateway: sound by frequency, sessions, errors in the API's own words."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pytest_asyncio
+
+from gateway.client import Call, ClientError, GatewayClient, IceCandidate
+from tests.interop.gateway import NEAR, PASSWORDS, TONE_HZ, Gateway, config_on_free_ports, gateway_with
+from tests.web.browser import Tone
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
+    folder: Path = tmp_path_factory.mktemp("client")
+    async with gateway_with(config_on_free_ports(folder), folder / "gateway.log") as running:
+        yield running
+
+
+def client_of(gateway: Gateway, user: str | None = None, password: str | None = None) -> GatewayClient:
+    """A client of the running gateway."""
+    return GatewayClient(gateway.app.page_url, user=user, password=password)
+
+
+async def _frequency(call: Call) -> float:
+    heard: list[np.ndarray] = []
+    rate = 48_000
+    async with asyncio.timeout(10):
+        async for frame in call.frames():
+            samples = frame.to_ndarray().astype(float).reshape(-1, len(frame.layout.channels))[:, 0]
+            rate = frame.sample_rate
+            if np.abs(samples).max() > 300:
+                heard.append(samples)
+            if sum(map(len, heard)) > rate:
+                break
+    sound = np.concatenate(heard)
+    return float(np.argmax(np.abs(np.fft.rfft(sound * np.hanning(sound.size)))) * rate / sound.size)
+
+
+async def test_a_guest_listens_to_the_tone(gateway: Gateway) -> None:
+    """Without a track of its own the call only listens."""
+    async with client_of(gateway) as client, await client.call("601") as call:
+        assert await _frequency(call) == pytest.approx(TONE_HZ, abs=NEAR)
+
+
+async def test_the_echo_gives_a_users_own_tone_back(gateway: Gateway) -> None:
+    """Signed in; the session is listed while it lasts, and gone afterwards."""
+    async with client_of(gateway, "alice", PASSWORDS["alice"]) as client:
+        async with await client.call("600", audio=Tone(660), metadata={"n": 1}) as call:
+            assert await _frequency(call) == pytest.approx(660, abs=NEAR)
+            sessions = await client.sessions()
+            assert [(session.to, session.user, session.metadata) for session in sessions] == [
+                ("600", "alice", {"n": 1})
+            ]
+        assert await client.sessions() == []
+
+
+async def test_errors_are_the_apis_own(gateway: Gateway) -> None:
+    """With status, session and cause; a gateway that is not there has code 0."""
+    async with client_of(gateway) as client:
+        with pytest.raises(ClientError) as refused:
+            await client.send_offer("nonsense")
+        assert refused.value.code == 400
+        with pytest.raises(ClientError) as refused:
+            await client.close_session("none")
+        assert (refused.value.code, refused.value.session_id) == (404, "none")
+        with pytest.raises(ClientError) as refused:
+            await client.send_ice_candidate("none", IceCandidate(candidate="garbage"))
+        assert refused.value.code == 400
+        with pytest.raises(ClientError) as refused:
+            await client.sessions()
+        assert refused.value.code == 401
+    async with client_of(gateway, "alice", "wrong") as client:
+        with pytest.raises(ClientError) as refused:
+            await client.sessions()
+        assert (refused.value.code, str(refused.value)) == (401, "Name or password is wrong")
+    async with GatewayClient("http://127.0.0.1:9") as client:
+        with pytest.raises(ClientError) as refused:
+            await client.ice_servers()
+        assert refused.value.code == 0

@@ -1,0 +1,59 @@
+"""/api: operators see and end calls, administrators the audit log, everybody else nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.web.fake import FakeGateway
+from tests.web.test_sdp_api import OFFER, client_of
+
+ALICE = {"Authorization": "Bearer alice:wonder"}
+BOB = {"Authorization": "Bearer bob:builder"}
+PATHS = ("/api/calls", "/api/users", "/api/trunks", "/api/audit")
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_it_is_for_those_whose_role_allows_it(path: str) -> None:
+    """401 for a stranger, 403 for a user; a foreign page gets nowhere."""
+    async with client_of(FakeGateway()) as http:
+        assert (await http.get(path)).status_code == 401
+        assert (await http.get(path, headers=ALICE)).status_code == 403
+        assert (await http.get(path, headers=ALICE | {"Origin": "https://evil.example"})).status_code == 403
+
+
+def _roles() -> FakeGateway:
+    gateway = FakeGateway()
+    gateway.roles = {"alice": "operator", "bob": "admin"}
+    return gateway
+
+
+async def _token(gateway: FakeGateway, http: object, user: str, password: str) -> dict[str, str]:
+    answer = await http.post("/api/session", json={"user": user, "password": password})  # type: ignore[attr-defined]
+    return {"Authorization": f"Bearer {answer.json()['access_token']}"}
+
+
+async def test_an_operator_sees_and_ends_calls_and_an_administrator_sees_who_did() -> None:
+    """Users with their open pages, trunks with their registration."""
+    gateway = _roles()
+    async with client_of(gateway) as http:
+        operator = await _token(gateway, http, "alice", "wonder")
+        admin = await _token(gateway, http, "bob", "builder")
+        await http.post("/webrtc/offer", json=OFFER)
+        calls = (await http.get("/api/calls", headers=operator)).json()
+        assert (calls["count"], calls["calls"][0]["dialled"]) == (1, "600")
+        call_id = calls["calls"][0]["id"]
+        assert (await http.delete(f"/api/calls/{call_id}", headers=operator)).status_code == 204
+        gone = await http.delete(f"/api/calls/{call_id}", headers=operator)
+        assert (gone.status_code, gone.json()["code"]) == (404, 404)
+        users = (await http.get("/api/users", headers=operator)).json()["users"]
+        assert [(user["id"], user["role"]) for user in users] == [("alice", "operator"), ("bob", "admin")]
+        assert (await http.get("/api/trunks", headers=operator)).json()["trunks"][0]["registered"] is True
+        assert (await http.get("/api/audit", headers=operator)).status_code == 403
+        audit = (await http.get("/api/audit", headers=admin)).json()["entries"]
+        assert [(entry["action"], entry["user"]) for entry in audit] == [
+            ("call ended", "alice"),
+            ("sign-in", "bob"),
+            ("sign-in", "alice"),
+        ]
+        assert audit[0]["call"] == call_id
+        assert (await http.get("/api/audit?limit=1", headers=admin)).json()["count"] == 1
