@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -99,6 +99,8 @@ class Calls:
     client: httpx.AsyncClient
     identity: Identity
     legs: list[Leg] = field(default_factory=list)
+    _sent: int = 0
+    """RTP numbers that earlier runs have used up."""
 
     async def grow(self, count: int) -> None:
         """Set up calls until there are `count`. Raises what setting one up raises."""
@@ -169,7 +171,8 @@ class Calls:
             for name, pid in processes.items():
                 spent[name].append(cpu_of(pid))
 
-        report = await generate(program, run, self.ends(), mark)
+        report = await generate(program, replace(run, first=self._sent), self.ends(), mark)
+        self._sent += run.packets
         memory = {name: (memory_of(pid) - idle[name]) / max(1, len(self.legs)) for name, pid in processes.items()}
         cpu = {name: after - before for name, (before, after) in spent.items()}
         return Measured(calls=len(self.legs), report=report, cpu=cpu, memory=memory)

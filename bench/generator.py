@@ -77,13 +77,20 @@ class Run:
     """Every so many packets one bit of the payload is changed after it was made; 0: none."""
     consent: float = 5.0
     """Seconds between two Binding requests of an end."""
+    first: int = 0
+    """RTP number of the first packet: a number that comes again under the same key is a replay."""
     frames: dict[str, Sequence[bytes]] = field(default_factory=dict)
     """Encoded audio by name."""
+
+    @property
+    def packets(self) -> int:
+        """How many numbers an end uses up."""
+        return round((self.warmup + self.seconds) * 1e6 / self.interval_us) + 1
 
     def __str__(self) -> str:
         lines = [
             f"run seconds={self.seconds} warmup={self.warmup} interval_us={self.interval_us} tick_us={self.tick_us} "
-            f"corrupt={self.corrupt} consent={self.consent}"
+            f"corrupt={self.corrupt} consent={self.consent} first={self.first}"
         ]
         lines += [" ".join(["frames", name, *[each.hex() for each in frames]]) for name, frames in self.frames.items()]
         return "\n".join(lines)

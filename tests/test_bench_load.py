@@ -91,6 +91,13 @@ def test_a_packet_under_another_key_is_found(program: Path, sockets: tuple[socke
     assert (second["unauthentic"], second["received"], second["lost"]) == (60, 0, PACKETS)
 
 
+def test_a_second_run_goes_on_over_the_wrap(program: Path, sockets: tuple[socket.socket, socket.socket]) -> None:
+    """Numbers go on where the first run stopped, and the receiver finds the roll-over counter by itself."""
+    for first in (65_520, 65_520 + SECOND.packets):
+        for direction in run(program, replace(SECOND, first=first), ends(sockets, KEYS)):
+            assert (direction["received"], direction["renumbered"], direction["unauthentic"]) == (PACKETS, 0, 0)
+
+
 def test_what_it_cannot_use_is_said(program: Path, sockets: tuple[socket.socket, socket.socket]) -> None:
     """A line that is wrong is named, and nothing is measured."""
     one, two = ends(sockets)

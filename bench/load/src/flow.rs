@@ -12,6 +12,9 @@ use crate::srtp::Srtp;
 pub struct Schedule {
     /// Nanoseconds from one packet of an end to the next.
     pub interval: u64,
+    /// RTP number of the first packet: runs over the same calls go on where the last one stopped, since a number
+    /// that comes again under the same key is a replay.
+    pub first: u32,
     /// Packets an end sends before it counts.
     pub warm: u32,
     /// Packets an end sends in all.
@@ -50,6 +53,7 @@ pub struct Sender {
     ticks: u32,
     source: Source,
     protection: Option<Srtp>,
+    first: u32,
 }
 
 impl Sender {
@@ -58,8 +62,9 @@ impl Sender {
         packet.clear();
         let marker = if number == 0 { 0x80 } else { 0 };
         packet.extend_from_slice(&[0x80, marker | self.payload_type]);
-        packet.extend_from_slice(&(number as u16).to_be_bytes());
-        packet.extend_from_slice(&number.wrapping_mul(self.ticks).to_be_bytes());
+        let index = self.first.wrapping_add(number);
+        packet.extend_from_slice(&(index as u16).to_be_bytes());
+        packet.extend_from_slice(&index.wrapping_mul(self.ticks).to_be_bytes());
         packet.extend_from_slice(&self.ssrc.to_be_bytes());
         match &self.source {
             Source::Pattern(length) => {
@@ -261,7 +266,8 @@ pub fn split(end: End, ticks_of_other: u32, schedule: Schedule) -> (Sender, Rece
         ssrc: end.ssrc,
         ticks: end.ticks,
         source: end.source,
-        protection: end.send,
+        protection: end.send.map(|protection| protection.starting(schedule.first)),
+        first: schedule.first,
     };
     (sender, receiver)
 }

@@ -1,7 +1,8 @@
 //! What is to be done, line by line on standard input:
 //!
 //! ```text
-//! run key=value ...       seconds, warmup (s), interval_us, tick_us, corrupt (every n-th packet), consent (s)
+//! run key=value ...       seconds, warmup (s), interval_us, tick_us, corrupt (every n-th packet), consent (s),
+//!                         first (RTP number)
 //! frames NAME hex hex ... encoded frames of audio
 //! end key=value ...       call, direction (0 or 1), fd, remote (address:port), pt, ssrc, ticks,
 //!                         source (pattern:OCTETS or frames:NAME), check (pattern, tone:HZ, any),
@@ -64,7 +65,13 @@ fn read_run(fields: &Fields) -> Result<Run, String> {
     let packets = |name| get::<f64>(fields, name).map(|seconds| (seconds * 1e9 / interval as f64).round() as u32);
     let warm = packets("warmup")?;
     Ok(Run {
-        schedule: Schedule { interval, warm, total: warm + packets("seconds")?, corrupt: get(fields, "corrupt")? },
+        schedule: Schedule {
+            interval,
+            first: get(fields, "first")?,
+            warm,
+            total: warm + packets("seconds")?,
+            corrupt: get(fields, "corrupt")?,
+        },
         tick: get::<u64>(fields, "tick_us")? * 1_000,
         consent: (get::<f64>(fields, "consent")? * 1e9) as u64,
     })
@@ -122,7 +129,7 @@ fn octets(text: &str) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
-    const RUN: &str = "run seconds=1 warmup=0.5 interval_us=20000 tick_us=200 corrupt=0 consent=5\n";
+    const RUN: &str = "run seconds=1 warmup=0.5 interval_us=20000 tick_us=200 corrupt=0 consent=5 first=0\n";
 
     #[test]
     fn a_run_and_its_ends_are_read() {

@@ -2,6 +2,9 @@
 
 use ring::aead::{Aad, LessSafeKey, Nonce, UnboundKey, AES_128_GCM, AES_256_GCM};
 
+/// Roll-over counters that are tried for the first packet of a stream.
+const WRAPS: u32 = 4;
+
 /// One direction's session key and salt, and where its packet index stands.
 pub struct Srtp {
     key: LessSafeKey,
@@ -16,6 +19,11 @@ impl Srtp {
         let algorithm = if key.len() == 32 { &AES_256_GCM } else { &AES_128_GCM };
         let key = LessSafeKey::new(UnboundKey::new(algorithm, key).ok()?);
         Some(Srtp { key, salt: salt.try_into().ok()?, roll_over: 0, highest: None })
+    }
+
+    /// The same, with `first` as the index of the first packet.
+    pub fn starting(self, first: u32) -> Srtp {
+        Srtp { roll_over: first >> 16, ..self }
     }
 
     fn nonce(&self, header: &[u8], roll_over: u32) -> Nonce {
@@ -66,12 +74,26 @@ impl Srtp {
     /// Decrypt in place; the length of header and payload, None where it is not authentic.
     pub fn unprotect(&mut self, packet: &mut [u8], header: usize) -> Option<usize> {
         let sequence = u16::from_be_bytes([packet[2], packet[3]]);
-        let roll_over = self.guess(sequence);
-        let nonce = self.nonce(packet, roll_over);
-        let (head, sealed) = packet.split_at_mut(header);
-        let plain = self.key.open_in_place(nonce, Aad::from(&*head), sealed).ok()?.len();
-        self.took(sequence, roll_over);
-        Some(header + plain)
+        // A stream that is met on its way may have wrapped before.
+        let unknown = if self.highest.is_none() { WRAPS } else { 1 };
+        let guess = self.guess(sequence);
+        let untouched = if unknown > 1 { packet.to_vec() } else { Vec::new() };
+        for roll_over in guess..guess.saturating_add(unknown) {
+            if roll_over > guess {
+                packet.copy_from_slice(&untouched);
+            }
+            let nonce = self.nonce(packet, roll_over);
+            let (head, sealed) = packet.split_at_mut(header);
+            if let Ok(plain) = self.key.open_in_place(nonce, Aad::from(&*head), sealed) {
+                let length = header + plain.len();
+                if self.highest.is_none() {
+                    self.roll_over = roll_over;
+                }
+                self.took(sequence, roll_over);
+                return Some(length);
+            }
+        }
+        None
     }
 }
 
@@ -88,6 +110,19 @@ mod tests {
             packet.extend_from_slice(&(number as u16).to_be_bytes());
             packet.extend_from_slice(&[0, 0, 0, 9, 0, 0, 0, 7]);
             packet.extend_from_slice(&[number as u8; 160]);
+            let before = packet.clone();
+            sender.protect(&mut packet);
+            let length = receiver.unprotect(&mut packet, 12).unwrap();
+            assert_eq!(packet[..length], before);
+        }
+    }
+
+    #[test]
+    fn a_stream_is_met_after_its_wrap() {
+        let mut sender = Srtp::new(&[1; 16], &[2; 12]).unwrap().starting(3 << 16);
+        let mut receiver = Srtp::new(&[1; 16], &[2; 12]).unwrap();
+        for number in 5..8 {
+            let mut packet = vec![0x80, 0, 0, number, 0, 0, 0, 9, 0, 0, 0, 7, 1, 2, 3];
             let before = packet.clone();
             sender.protect(&mut packet);
             let length = receiver.unprotect(&mut packet, 12).unwrap();
