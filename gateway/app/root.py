@@ -9,7 +9,6 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -23,6 +22,7 @@ from gateway.app.dialer import GatewayDialer
 from gateway.app.metrics import Metrics
 from gateway.app.plane import choose
 from gateway.app.presence import Presence
+from gateway.app.registrations import TrunkRegistrations
 from gateway.app.sip_front import SipFront
 from gateway.app.web_front import WebFront
 from gateway.call.registry import Calls
@@ -37,11 +37,7 @@ from gateway.identity.provisioned import ProvisionedStore
 from gateway.identity.store import IdentityStore, StoreError
 from gateway.media.embedded.plane.protocol import PlaneError
 from gateway.media.engine import MediaEngine, MediaError
-from gateway.net.registration import Registration, RegistrationPolicy
 from gateway.net.user_agent import UserAgent
-from gateway.sip.auth.account import Credentials
-from gateway.sip.message.addresses import NameAddr
-from gateway.sip.message.uri import Uri
 from gateway.web.app import create_app, serve
 
 log = structlog.get_logger(__name__)
@@ -81,7 +77,7 @@ class GatewayApp:
         self._passwords: passwords.Passwords
         self._credentials: dict[str, Credential] = {}
         self._user_agent: UserAgent
-        self._registrations: dict[str, Registration] = {}
+        self._registrations: TrunkRegistrations
         self._trunks: Trunks
         self._web_port = config.web.listen.port
         self._stack = AsyncExitStack()
@@ -111,7 +107,9 @@ class GatewayApp:
         dialer = GatewayDialer(self.config, identity, store, presence, engine.capabilities.services, self._wall_clock)
         self.calls = self._make_calls(engine, identity, dialer)
         self._user_agent = dialer.inviter = await self._open_sip(identity, store)
-        self._register_trunks()
+        self._registrations = TrunkRegistrations(self._user_agent, self.config.trunks, self._trunks)
+        self._registrations.begin()
+        self._stack.push_async_callback(self._registrations.close)
         await self._open_web(identity, presence)
         # Stopped first, before what carries the goodbyes: everything above is closed after it, in reverse order.
         self._stack.push_async_callback(self.calls.close)
@@ -222,38 +220,6 @@ class GatewayApp:
         except (OSError, MediaError) as error:
             raise ConfigError(key, f"cannot be opened: {getattr(error, 'strerror', None) or error}") from None
 
-    def _register_trunks(self) -> None:
-        """Begin every wanted registration; a trunk that is away must not keep the gateway from starting."""
-        for trunk in self.config.trunks:
-            if trunk.register_account and trunk.username is not None:
-                host = Uri.parse(trunk.uri)
-                registering = self._user_agent.register(
-                    trunk.uri,
-                    aor=NameAddr(Uri.of(trunk.username, host.host, host.port)),
-                    credentials=Credentials(trunk.username, settings.secret(trunk.password)),
-                    policy=RegistrationPolicy(expires=trunk.register_expires),
-                    changed=partial(self._trunk_changed, trunk.name),
-                )
-                task = asyncio.ensure_future(registering)
-                task.add_done_callback(partial(self._trunk_registered, trunk.name))
-                self._stack.push_async_callback(_ended, task)
-
-    def _trunk_changed(self, trunk: str, registration: Registration) -> None:
-        """From where we are registered the trunk's calls come in without digest, as long as we are."""
-        source = registration.source
-        self._trunks.registered(trunk, (source.host,) if registration.registered and source is not None else ())
-
-    def _trunk_registered(self, trunk: str, task: asyncio.Future[Registration]) -> None:
-        """Say how the first REGISTER went; later ones are the registration's own to tell."""
-        if task.cancelled():
-            return
-        error = task.exception()
-        if error is not None:
-            log.error("trunk cannot be registered", trunk=trunk, reason=str(error))
-            return
-        registration = self._registrations[trunk] = task.result()
-        log.info("trunk", trunk=trunk, registered=registration.registered, status=registration.status)
-
     async def _sweep(self, expire: Callable[[float], Awaitable[int]]) -> None:
         while True:
             await asyncio.sleep(_EXPIRY_SECONDS)
@@ -281,7 +247,7 @@ class GatewayApp:
     @property
     def registered_trunks(self) -> frozenset[str]:
         """Names of the trunks we are registered at now."""
-        return frozenset(name for name, made in self._registrations.items() if made.registered)
+        return self._registrations.standing
 
     @property
     def page_url(self) -> str:

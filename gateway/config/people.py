@@ -166,8 +166,8 @@ class Trunk(Section):
     password: Secret | None = None
     """Digest password; better set it by environment than here."""
     register_account: bool = Field(default=False, alias="register")
-    """Register there, so that the trunk can call in: as long as it lasts, calls from the registrar's address are the
-    trunk's without digest, as those from `sources` are."""
+    """Register there, so that the trunk can call in: as long as it lasts, calls from every address that the
+    registrar's name leads to are the trunk's without digest, as those from `sources` are."""
     register_expires: int = Field(default=300, ge=30)
     """Expires asked for when registering (s)."""
     from_user: Text | None = None

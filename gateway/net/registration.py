@@ -50,7 +50,7 @@ class Registration:
     """One binding of one account; made by `UserAgent.register`, alive until `unregister`.
 
     `status` is the last final response, 408 or 503 for none. `changed` is called with the Registration whenever
-    `registered` or `status` changes.
+    `registered` or `status` changes, `answered` after the outcome of every REGISTER, refreshes included.
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class Registration:
         policy: RegistrationPolicy,
         route: tuple[NameAddr, ...],
         changed: Callable[[Registration], None] | None,
+        answered: Callable[[Registration], None] | None = None,
     ) -> None:
         self._agent = agent
         self._registrar = registrar
@@ -69,6 +70,7 @@ class Registration:
         self._authenticator = authenticator
         self._route = route
         self._changed = changed
+        self._answered = answered
         self._call_id = agent.token()
         self._cseq = 0
         self._contact: NameAddr | None = None
@@ -134,8 +136,9 @@ class Registration:
                 )
             else:
                 response = await self._register(0 if send is Send.UNREGISTER else self._client.wanted)
+            asked = send
             send = self._client.answered(self._outcome(response), self._now())
-            self._tell()
+            self._tell(asked is not Send.PROBE)
 
     async def _register(self, expires: int) -> Response:
         return await self._agent.request(
@@ -180,15 +183,15 @@ class Registration:
                 return contact.expires
         return response.expires
 
-    def _tell(self) -> None:
+    def _tell(self, of_register: bool) -> None:
         now = (self.registered, self.status)
-        if now == self._told:
-            return
-        if not self.registered:
-            logger.warning("not registered: %d", self.status)
+        changed = now != self._told
         self._told = now
-        if self._changed is not None:
-            try:
-                self._changed(self)
-            except Exception:
-                logger.exception("the listener of a registration failed")
+        if changed and not self.registered:
+            logger.warning("not registered: %d", self.status)
+        for wanted, listener in ((changed, self._changed), (of_register, self._answered)):
+            if wanted and listener is not None:
+                try:
+                    listener(self)
+                except Exception:
+                    logger.exception("the listener of a registration failed")

@@ -52,7 +52,7 @@ class Shell:
         self._quiet: asyncio.Future[None] | None = None
         self.taps = Taps()
         self.endpoint = Endpoint(config, self, self._send_failed)
-        self._resolver = Resolver(config.names(), now=self.now, random=lambda: secrets.randbelow(1 << 30) / (1 << 30))
+        self.resolver = Resolver(config.names(), now=self.now, random=lambda: secrets.randbelow(1 << 30) / (1 << 30))
         self.core = UserAgentCore(config.core(), self)
 
     async def open(self) -> None:
@@ -81,7 +81,7 @@ class Shell:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._resolver.close()
+        await self.resolver.close()
         await self.endpoint.close()
         self._loop = None
 
@@ -112,7 +112,7 @@ class Shell:
             done(flows or ())
             self.wake()
 
-        self._spawn(self._resolver.resolve(uri), resolved)
+        self._spawn(self.resolver.resolve(uri), resolved)
 
     def authenticate(self, request: Request, source: Flow, done: Callable[[Verdict], None]) -> None:
         """Ask the hooks; a hook that fails or dawdles is a 503."""

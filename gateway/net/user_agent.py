@@ -234,10 +234,12 @@ class UserAgent:
         policy: RegistrationPolicy | None = None,
         route: Iterable[NameAddr | str] = (),
         changed: Callable[[Registration], None] | None = None,
+        answered: Callable[[Registration], None] | None = None,
     ) -> Registration:
         """Register at an upstream registrar and keep it so; returns after the first outcome (see `registered`).
 
         `registrar` is its URI without a user ("sip:trunk.example.com"), `aor` the account's address.
+        See `Registration` for `changed` and `answered`.
         """
         registration = Registration(
             self,
@@ -247,10 +249,15 @@ class UserAgent:
             policy or RegistrationPolicy(),
             tuple(_address(hop) for hop in route),
             changed,
+            answered,
         )
         self._registrations.append(registration)
         await registration.begin()
         return registration
+
+    async def resolve(self, uri: Uri) -> tuple[Flow, ...]:
+        """Every place that a SIP URI leads to now, best first (RFC 3263); () for none."""
+        return await self._shell.resolver.resolve(uri)
 
     def contact(self, flow: Flow, user: str | None) -> NameAddr:
         """Our Contact as a peer on `flow` is to use it."""
