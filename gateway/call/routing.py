@@ -65,7 +65,7 @@ class Route:
     """One row: dialled user parts or whole URIs that match `match` go to `to`."""
 
     match: str
-    """fnmatch pattern, "9*" or "sip:*@example.com"; tried on the user part and on the URI."""
+    """fnmatch pattern: "9*" and "sip:9*" for numbers, "sip:*@example.com" for whole URIs."""
     to: str
     """"service:echo", "user:alice", "trunk:NAME" or a "sip:" URI; "{user}" stands for what was dialled."""
     strip: int = 0
@@ -101,21 +101,26 @@ class Caller:
         """Whether it may dial that, as long as the call stays here."""
         return any(meant.matches(pattern) for pattern in self.may_call)
 
-    def may_leave(self, meant: _Dialled, trunk: str | None) -> bool:
-        """Whether it may dial that through `trunk`, or to a URI elsewhere: only where it is said."""
+    def may_leave(self, meant: _Dialled, trunk: str | None, *, is_ours: bool) -> bool:
+        """Whether it may dial that through `trunk`, or to a URI elsewhere: only where it is said.
+
+        `is_ours`: it names no other host than ours, so that only its number can say where it leads.
+        """
         if not self.transit:
             return False
         return any(
             (trunk is not None and fnmatchcase(f"trunk:{trunk}", pattern))
             if pattern.startswith("trunk:")
-            else _says_what(pattern) and meant.matches(pattern)
+            else _says_what(pattern, is_ours) and meant.matches(pattern)
             for pattern in self.may_call
         )
 
 
-def _says_what(pattern: str) -> bool:
-    """Whether a pattern names anything at all; "*" and "sip:*@*" do not."""
-    return bool(re.sub(r"^(sips?|tel):", "", pattern).strip("*?@"))
+def _says_what(pattern: str, is_ours: bool) -> bool:
+    """Whether a pattern names numbers, or the host of a URI elsewhere; "*", "sip:*@*" and everybody of ours do not."""
+    name, _, host = pattern.partition("@")
+    named = name.rpartition(":")[2] if is_ours else name.rpartition(":")[2] + host
+    return bool(named.strip("*?."))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +163,7 @@ class Router:
             return SipTarget(meant.user, trunk=emergency.trunk, emergency=True)
         target = self._target(meant)
         if isinstance(target, SipTarget):
-            if not caller.may_leave(meant, target.trunk):
+            if not caller.may_leave(meant, target.trunk, is_ours=self._is_ours(meant.written)):
                 way = f"trunk:{target.trunk}" if target.trunk is not None else target.uri
                 raise RouteError(Cause.FORBIDDEN, f"{caller.id} may not call {meant.user} through {way} (may_call)")
         elif not caller.may_reach(meant):
@@ -228,7 +233,10 @@ class _Dialled:
     """The same with the separators, which may belong to a user's name."""
 
     def matches(self, pattern: str) -> bool:
-        return fnmatchcase(self.user, pattern) or fnmatchcase(self.uri, pattern)
+        """Against a whole URI where the pattern has a host, scheme and user where it has a scheme, else the user."""
+        if "@" in pattern:
+            return fnmatchcase(self.uri, pattern)
+        return fnmatchcase(self.user, pattern) or (":" in pattern and fnmatchcase(self.uri.partition("@")[0], pattern))
 
 
 def _read(dialled: str) -> _Dialled:

@@ -149,6 +149,25 @@ def test_nobody_calls_out_where_may_call_does_not_say_so(may_call: tuple[str, ..
     assert refusal.value.cause is Cause.FORBIDDEN
 
 
+@pytest.mark.parametrize("may_call", [("s*",), ("*i*",), ("*:*",), ("sip:*@gw.test",), ("*@gw.*",), ("sip:*.test",)])
+@pytest.mark.parametrize("dialled", ["0123", "sip:0123@gw.test", "5512"])
+def test_a_pattern_of_names_or_of_our_own_host_is_no_permission_to_call_out(
+    may_call: tuple[str, ...], dialled: str
+) -> None:
+    """Letters are not looked for in `sip:`, and everybody of ours is nobody outside."""
+    with pytest.raises(RouteError) as refusal:
+        router().route(dialled, Caller("sarah", may_call))
+    assert refusal.value.cause is Cause.FORBIDDEN
+
+
+def test_a_pattern_with_a_host_lets_a_user_call_there() -> None:
+    """Any name there, and nothing else."""
+    caller = Caller("bob", ("sip:*@pbx.test",))
+    assert router().route("sip:2001@pbx.test", caller) == SipTarget("2001", trunk="pbx")
+    with pytest.raises(RouteError):
+        router().route("sip:0123@gw.test", caller)
+
+
 @pytest.mark.parametrize("may_call", [("0*",), ("*", "trunk:pbx"), ("trunk:*",), ("sip:0*",)])
 def test_a_pattern_of_numbers_or_of_trunks_lets_a_user_call_out(may_call: tuple[str, ...]) -> None:
     """A number pattern is a permission wherever the number leads, a trunk pattern whatever is dialled."""
