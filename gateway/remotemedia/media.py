@@ -6,6 +6,7 @@ import asyncio
 import fractions
 from collections import deque
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import av
@@ -62,6 +63,12 @@ class OpusEncoder:
         return b"".join(bytes(packet) for packet in self._context.encode(frame))
 
 
+@cache
+def silence() -> bytes:
+    """20 ms of nothing, encoded once for everybody: a peer that is not spoken to costs no encoder."""
+    return OpusEncoder().encode(np.zeros(FRAME, np.float32))
+
+
 def checked(samples: Samples) -> Samples:
     """Float32, one dimension, a multiple of 960. Raises TransportError."""
     if samples.ndim != 1 or samples.dtype != np.float32 or not samples.size or samples.size % FRAME:
@@ -78,7 +85,6 @@ class AudioSource(MediaStreamTrack):
         super().__init__()
         self._encoder = OpusEncoder(config)
         self._queue: deque[Samples | bytes] = deque(maxlen=_MAX_QUEUE)
-        self._silence = np.zeros(FRAME, np.float32)
         self._started = 0.0
         self._frames = 0
 
@@ -97,7 +103,7 @@ class AudioSource(MediaStreamTrack):
         loop = asyncio.get_running_loop()
         self._started = self._started or loop.time()
         await asyncio.sleep(max(0.0, self._started + self._frames * _FRAME_SECONDS - loop.time()))
-        waiting = self._queue.popleft() if self._queue else self._silence
+        waiting = self._queue.popleft() if self._queue else silence()
         packet: av.Packet[Any] = av.Packet(waiting if isinstance(waiting, bytes) else self._encoder.encode(waiting))
         packet.pts, packet.time_base = self._frames * FRAME, _TIME_BASE
         self._frames += 1

@@ -90,9 +90,12 @@ async def test_a_second_incoming_call_hears_busy() -> None:
         await it.log_in()
         await it.phone.call("alice")
         await it.view("incoming")
-        second = it.gateway.ring_user("alice", "sip:1002@gateway.example")
+        second = it.gateway.ring_user("alice", "sip:1002@gateway.example", "")
         await second.happens("reject", Cause.BUSY)
         assert await it.page.inner_text("#party") == "Reception"
+        await it.status("1002 has called meanwhile.")
+        label = await it.page.get_attribute("#recent .icon", "aria-label")
+        assert label == "Missed call from"
 
 
 @pytest.mark.parametrize(

@@ -335,7 +335,9 @@ export class Phone extends EventTarget {
     }
     if (update) return;
     if (call) {
+      // This device is taken: the person's others ring on, and who called is told here.
       this.#rpc.notify("disconnect", { peer_id: peer, call_id: id, reason: "busy" });
+      this.dispatchEvent(new CustomEvent("waiting", { detail: Object.assign(newCall(peer, true), { name: name || "" }) }));
       return;
     }
     this.call = Object.assign(newCall(peer, true), { id, name: name || "", offer: sdp });

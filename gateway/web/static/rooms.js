@@ -1,10 +1,13 @@
 // A mesh of connections in one room: one RTCPeerConnection for every other peer.
 
+import { Session } from "./session.js";
+
 const $ = (id) => document.getElementById(id);
 const links = new Map();
 let socket = null;
 let stream = null;
 let iceServers = [];
+let screenTrack = null;
 
 const say = (text) => ($("status").textContent = text);
 const send = (message) => socket?.readyState === WebSocket.OPEN && socket.send(JSON.stringify(message));
@@ -21,7 +24,9 @@ class Link {
     this.state = Object.assign(document.createElement("span"), { textContent: "connecting" });
     this.item.append(this.video, this.name, this.state);
     $("peers").append(this.item);
-    for (const track of stream.getTracks()) this.connection.addTrack(track, stream);
+    for (const track of stream.getTracks()) {
+      this.connection.addTrack(track.kind === "video" && screenTrack ? screenTrack : track, stream);
+    }
     this.connection.addEventListener("track", ({ streams }) => (this.video.srcObject = streams[0]));
     this.connection.addEventListener("icecandidate", ({ candidate }) => {
       if (candidate) send({ type: "ice_candidate", candidate: candidate.toJSON(), target_peer_id: peer });
@@ -87,6 +92,48 @@ const handlers = {
   error: ({ message }) => say(message),
 };
 
+// What others see and hear of us.
+
+function show(button, pressed, text) {
+  $(button).setAttribute("aria-pressed", String(pressed));
+  $(button).textContent = text;
+}
+
+function toggle(kind, button, [on, off]) {
+  const tracks = stream.getTracks().filter((track) => track.kind === kind);
+  const live = tracks.some((track) => track.enabled);
+  for (const track of tracks) track.enabled = !live;
+  show(button, live, live ? on : off);
+}
+
+/** Put another picture on every connection; `track` null goes back to the camera. */
+async function picture(track) {
+  const sent = track ?? stream.getVideoTracks()[0] ?? null;
+  for (const { connection } of links.values()) {
+    const sender = connection.getSenders().find((one) => one.track?.kind === "video");
+    if (sender) await sender.replaceTrack(sent);
+  }
+  $("self").srcObject = sent ? new MediaStream([sent]) : null;
+  $("self").classList.toggle("screen", Boolean(track));
+  show("screen", Boolean(track), track ? "Stop sharing" : "Share the screen");
+  screenTrack = track;
+}
+
+async function share() {
+  if (screenTrack) {
+    screenTrack.stop();
+    await picture(null);
+    return;
+  }
+  try {
+    const [track] = (await navigator.mediaDevices.getDisplayMedia({ video: true })).getVideoTracks();
+    track.addEventListener("ended", () => picture(null));
+    await picture(track);
+  } catch (error) {
+    say(`The screen is not shared: ${error.message}.`);
+  }
+}
+
 async function join() {
   const room = encodeURIComponent($("room").value.trim());
   const peer = encodeURIComponent($("peer").value.trim());
@@ -99,7 +146,9 @@ async function join() {
   iceServers = await fetch("../iceservers").then((response) => response.json()).catch(() => []);
   const url = new URL(`signaling/${room}/${peer}`, location.href);
   url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
-  socket = new WebSocket(url);
+  // Where rooms are for people with an account, the sign-in of the softphone page opens them.
+  const token = await new Session(new URL("..", location.href)).token().catch(() => null);
+  socket = new WebSocket(url, token ? ["bearer", token] : []);
   socket.addEventListener("open", () => say("You are in. Others can join with the same room."));
   socket.addEventListener("message", async ({ data }) => {
     const message = JSON.parse(data);
@@ -111,7 +160,12 @@ async function join() {
   });
   socket.addEventListener("close", ({ reason }) => left(reason || "You have left the room."));
   $("enter").hidden = true;
-  $("leave").hidden = false;
+  $("leave").hidden = $("mine").hidden = false;
+  const camera = stream.getVideoTracks().length > 0;
+  $("self").hidden = $("camera-off").hidden = $("screen").hidden = !camera;
+  $("self").srcObject = camera ? stream : null;
+  show("mute", false, "Mute");
+  show("camera-off", false, "Camera off");
 }
 
 function left(message) {
@@ -119,7 +173,9 @@ function left(message) {
   for (const track of stream?.getTracks() ?? []) track.stop();
   socket = stream = null;
   $("enter").hidden = false;
-  $("leave").hidden = true;
+  $("leave").hidden = $("mine").hidden = true;
+  screenTrack?.stop();
+  screenTrack = null;
   say(message);
 }
 
@@ -127,5 +183,8 @@ $("join").addEventListener("submit", (event) => {
   event.preventDefault();
   if (!socket) join();
 });
+$("mute").addEventListener("click", () => toggle("audio", "mute", ["Unmute", "Mute"]));
+$("camera-off").addEventListener("click", () => toggle("video", "camera-off", ["Camera on", "Camera off"]));
+$("screen").addEventListener("click", share);
 $("leave").addEventListener("click", () => socket?.close());
 $("peer").value = `peer-${crypto.getRandomValues(new Uint16Array(1))[0].toString(36)}`;

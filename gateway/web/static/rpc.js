@@ -3,6 +3,7 @@
 const REQUEST_MS = 30_000;
 const FIRST_DELAY_MS = 400;
 const LAST_DELAY_MS = 10_000;
+const BEAT_MS = 5_000; // a socket that does not answer a ping for as long is dead
 
 export class RpcError extends Error {
   constructor({ code, message, data }) {
@@ -19,6 +20,7 @@ export class RpcSocket extends EventTarget {
   #wanted = false;
   #delay = FIRST_DELAY_MS;
   #timer = 0;
+  #pulse = 0;
   #id = 0;
   #pending = new Map();
 
@@ -75,9 +77,29 @@ export class RpcSocket extends EventTarget {
     clearTimeout(this.#timer);
     const socket = new WebSocket(this.#url);
     this.#socket = socket;
-    socket.addEventListener("open", () => this.dispatchEvent(new Event("open")));
+    socket.addEventListener("open", () => {
+      this.#beat(socket);
+      this.dispatchEvent(new Event("open"));
+    });
     socket.addEventListener("message", (event) => this.#receive(event.data));
     socket.addEventListener("close", () => this.#lost(socket));
+  }
+
+  /** TCP says nothing of a network that has gone: ask, and do not wait for long. */
+  #beat(socket) {
+    clearTimeout(this.#pulse);
+    this.#pulse = setTimeout(async () => {
+      if (socket !== this.#socket) return;
+      const late = setTimeout(() => this.#drop(socket), BEAT_MS);
+      await this.request("ping").catch(() => {});
+      clearTimeout(late);
+      this.#beat(socket);
+    }, BEAT_MS);
+  }
+
+  #drop(socket) {
+    socket.close();
+    this.#lost(socket); // its own event may take the browser a minute
   }
 
   #receive(text) {
@@ -106,6 +128,7 @@ export class RpcSocket extends EventTarget {
   #lost(socket) {
     if (socket !== this.#socket) return;
     this.#socket = null;
+    clearTimeout(this.#pulse);
     for (const id of [...this.#pending.keys()]) {
       this.#settle(id, { error: { code: 0, message: "Connection lost" } });
     }

@@ -312,6 +312,14 @@ function outcome(call, cause) {
   return call.incoming && !call.answeredAt && cause !== "declined" ? "missed" : "taken";
 }
 
+// Somebody called while we talk: a sound, a line, and a row to call back.
+phone.addEventListener("waiting", ({ detail: call }) => {
+  sounds.waiting();
+  calls.add(call, "missed");
+  ui.showRecent(calls.entries(), dial);
+  ui.say(`${call.name || shortName(call.peer)} has called meanwhile.`);
+});
+
 phone.addEventListener("trouble", ({ detail }) => {
   ui.say(detail.message, "bad");
   if (phone.call?.state === "incoming") ui.showListen(() => phone.accept({ listenOnly: true }));

@@ -44,6 +44,11 @@ export class Sounds {
     this.#repeat(4000, () => this.#play([425], 0, 1, 0.05));
   }
 
+  waiting() {
+    this.#play([440], 0, 0.2, 0.04);
+    this.#play([440], 0.4, 0.2, 0.04);
+  }
+
   ended() {
     this.#play([392], 0, 0.12, 0.06);
     this.#play([311], 0.14, 0.18, 0.06);

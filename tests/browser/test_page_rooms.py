@@ -1,0 +1,55 @@
+"""The room page: two people see, hear and leave each other; what each sends is in their own hands."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.async_api import Page
+
+from tests.web.browser import Stage, stage
+
+pytestmark = pytest.mark.browser
+
+
+async def _join(it: Stage, page: Page, name: str, *, camera: bool = True) -> None:
+    await page.goto(it.url + "webrtc/client")
+    await page.fill("#room", "meeting")
+    await page.fill("#peer", name)
+    if camera:
+        await page.check("#camera")
+    await page.click("#enter")
+    await page.wait_for_selector("#leave:visible")
+
+
+async def test_two_people_meet_with_self_view_mute_and_camera_off() -> None:
+    """Connected both ways; a muted voice and a camera that is off are said by their buttons."""
+    async with stage() as it:
+        other = await it.page.context.new_page()
+        await _join(it, it.page, "ann")
+        await _join(it, other, "ben")
+        for page in (it.page, other):
+            await page.locator("#peers span", has_text="connected").wait_for(timeout=10_000)
+        assert await it.page.evaluate("document.getElementById('self').srcObject.getVideoTracks().length") == 1
+        await it.page.click("#mute")
+        assert await it.page.get_attribute("#mute", "aria-pressed") == "true"
+        assert await it.page.inner_text("#mute") == "Unmute"
+        await it.page.click("#camera-off")
+        assert await it.page.inner_text("#camera-off") == "Camera on"
+        await other.click("#leave")
+        await it.page.locator("#status", has_text="ben has left.").wait_for()
+        assert await it.page.locator("#peers li").count() == 0
+
+
+async def test_leave_can_be_read_while_the_mouse_is_on_it() -> None:
+    """White on red, not white on white."""
+    async with stage() as it:
+        await _join(it, it.page, "ann", camera=False)
+        await it.page.hover("#leave")
+        colours = await it.page.evaluate(
+            """(() => {
+              const style = getComputedStyle(document.getElementById("leave"));
+              return [style.color, style.backgroundColor];
+            })()"""
+        )
+        assert colours[0] != colours[1]
+        assert colours[1] not in ("rgb(255, 255, 255)", "rgb(227, 235, 231)")
+        assert not await it.page.is_visible("#camera-off")
