@@ -54,6 +54,23 @@ SETTLED = 400.0
 """Seconds after which nothing may be under way: the longest timers one after the other."""
 
 
+def malform(random: random.Random, data: bytes) -> bytes:
+    """A message with one of its headers made `MALFORMED`."""
+    line = random.choice(MALFORMED)
+    name = line.partition(b":")[0]
+    head, end, body = data.partition(b"\r\n\r\n")
+    lines = [one for one in head.split(b"\r\n") if not one.startswith(name + b":")]
+    return b"\r\n".join([*lines, line]) + end + body
+
+
+def cut(network: LossyNetwork, one: AgentNode, other: AgentNode) -> None:
+    """The connection between two breaks, with all that was on it, and both are told."""
+    network.flush()
+    network.cut(one.address, other.address)
+    for node, peer in ((one, other), (other, one)):
+        node.core.transport_failed(Flow(node.transport, *peer.address, "here"))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WalkSettings:
     """How rough the walk is; probabilities are per message or per step."""
@@ -170,11 +187,7 @@ class Walk:
     def _alter(self, source: Address, destination: Address, data: bytes) -> bytes:
         if self._is_healed or self.random.random() >= self.settings.malformed:
             return data
-        line = self.random.choice(MALFORMED)
-        name = line.partition(b":")[0]
-        head, end, body = data.partition(b"\r\n\r\n")
-        lines = [one for one in head.split(b"\r\n") if not one.startswith(name + b":")]
-        return b"\r\n".join([*lines, line]) + end + body
+        return malform(self.random, data)
 
     def _called(self, session: InviteSession, log: SessionLog) -> None:
         assert isinstance(session, IncomingSession)
@@ -265,11 +278,7 @@ class Walk:
 
     def cut(self) -> None:
         """The connection between the two breaks, with all that was on it."""
-        one, other = self.nodes
-        self.network.flush()
-        self.network.cut(one.address, other.address)
-        for node, peer in ((one, other), (other, one)):
-            node.core.transport_failed(Flow(self.settings.transport, *peer.address, "here"))
+        cut(self.network, *self.nodes)
 
     # ---- the end
 

@@ -11,12 +11,19 @@ from structlog.testing import capture_logs
 from gateway.call.leg import Away, Returned
 from gateway.call.state import State
 from gateway.testing.network import Weather
+from gateway.testing.walk import cut
 from tests.call.walk import Phone, World
 
 STEPS = 250
-"""Of each walk; there are 12 walks, of which half in bad weather."""
+"""Of each walk, of which there are six on each road."""
 BAD = Weather(delay=0.02, jitter=0.1, loss=0.1, duplication=0.05)
 
+ROADS: dict[str, Callable[[int], World]] = {
+    "clear": World,
+    "bad": lambda seed: World(seed, BAD),
+    "malformed headers": lambda seed: World(seed, BAD, malformed=0.03),
+    "lost connections": lambda seed: World(seed, transport="tcp"),
+}
 
 Deed = Callable[[World, Phone], None]
 
@@ -98,6 +105,12 @@ def hang_up(world: World, phone: Phone) -> None:
         world.random.choice(phone.sessions).hangup()
 
 
+def lose_a_connection(world: World, phone: Phone) -> None:
+    """Of one phone, with all that was on it."""
+    if world.gateway.transport != "udp":
+        cut(world.network, world.gateway, phone.node)
+
+
 DEEDS: tuple[tuple[Deed, int], ...] = (
     (dial, 3),
     (ring, 2),
@@ -112,12 +125,14 @@ DEEDS: tuple[tuple[Deed, int], ...] = (
     (vanish, 1),
     (come_back, 2),
     (hang_up, 2),
+    (lose_a_connection, 1),
 )
 
 
 async def calm_down(world: World) -> None:
     """The weather clears, everybody answers what is asked, who is away returns; what is open comes to its end."""
     world.network.weather = Weather()
+    world.malformed = 0.0
     for phone in world.phones:
         phone.well_behaved = True
         while phone.open:
@@ -156,13 +171,13 @@ def assert_nothing_is_left(world: World) -> None:
         assert node.core.deadline() is None
 
 
-@pytest.mark.parametrize("weather", [Weather(), BAD], ids=["clear", "bad"])
+@pytest.mark.parametrize("road", ROADS)
 @pytest.mark.parametrize("seed", range(6))
 async def test_whatever_happens_in_whatever_order_nothing_is_left(
-    seed: int, weather: Weather, caplog: pytest.LogCaptureFixture
+    seed: int, road: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Holds, refreshes, crossing offers, forks, loss, clients that vanish: both sides agree, and all of it ends."""
-    world = World(seed, weather)
+    """Holds, refreshes, crossing offers, forks, loss, flows and clients that vanish: both sides agree, all ends."""
+    world = ROADS[road](seed)
     deeds, weights = zip(*DEEDS, strict=True)
     with capture_logs() as lines, caplog.at_level(logging.ERROR):
         for _ in range(STEPS):

@@ -29,11 +29,18 @@ from gateway.testing.engine import FakeEngine
 from gateway.testing.network import Address, LossyNetwork, Weather
 from gateway.testing.sip_peer import AgentNode, SessionLog
 from gateway.testing.timers import ManualTimers
+from gateway.testing.walk import malform
 
 GATEWAY = ("192.0.2.100", 5060)
 PHONES = [("192.0.2.1", 5060), ("192.0.2.2", 5060), ("192.0.2.3", 5060)]
 SLICE = 0.05
 """Seconds the network runs between two turns of the event loop, in which the calls work."""
+
+
+def place(user: str, address: Address, transport: str) -> Uri:
+    """The URI of somebody at an address."""
+    uri = Uri.of(user, *address)
+    return uri if transport == "udp" else uri.with_param("transport", transport)
 
 
 class TimerNode:
@@ -59,8 +66,9 @@ class TimerNode:
 class Phone:
     """A user agent whose person does what the walk says; it answers offers at once, late, with a refusal, or never."""
 
-    def __init__(self, network: LossyNetwork, address: Address) -> None:
-        self.node = AgentNode(network, address)
+    def __init__(self, network: LossyNetwork, address: Address, transport: str) -> None:
+        # Nobody's phone rings for ever, though who calls may be gone without a word.
+        self.node = AgentNode(network, address, CoreConfig(longest_ringing=60.0), transport=transport)
         self.node.on_call = self._called
         self.random = network.random
         self.talking: list[SessionLog] = []
@@ -78,7 +86,7 @@ class Phone:
 
     def call(self, number: str, *, offer: bool = True) -> None:
         """Dial `number` at the gateway, with an offer or without one."""
-        flow, target = Flow("udp", *GATEWAY), Uri.of(number, *GATEWAY)
+        flow, target = Flow(self.node.transport, *GATEWAY), place(number, GATEWAY, self.node.transport)
         core = self.node.core
         invite = build.request(
             "INVITE",
@@ -136,13 +144,18 @@ class Phone:
 class World:
     """Three phones and a gateway whose number 1 forks to two of them, as two legs; 2 to both as one leg."""
 
-    def __init__(self, seed: int, weather: Weather | None = None) -> None:
+    def __init__(
+        self, seed: int, weather: Weather | None = None, *, transport: str = "udp", malformed: float = 0.0
+    ) -> None:
+        """`malformed`: how many of the messages have a header that no peer of ours sends."""
         self.network = LossyNetwork(ManualClock(), weather or Weather(), seed=seed)
         self.random = self.network.random
+        self.malformed = malformed
+        self.network.alter = self._alter
         self.timers = TimerNode(self.network).timers
-        self.gateway = AgentNode(self.network, GATEWAY, CoreConfig(longest_ringing=120.0))
+        self.gateway = AgentNode(self.network, GATEWAY, CoreConfig(longest_ringing=120.0), transport=transport)
         self.gateway.on_call = self._invited
-        self.phones = [Phone(self.network, address) for address in PHONES]
+        self.phones = [Phone(self.network, address, transport) for address in PHONES]
         self.engine = FakeEngine()
         self.placed: list[Call] = []
         self._numbers = count(1)
@@ -157,6 +170,9 @@ class World:
             new_id=lambda: f"call-{next(self._numbers)}",
         )
         self.calls.observe(lambda call: self.placed.append(call) if call not in self.placed else None)
+
+    def _alter(self, source: Address, destination: Address, data: bytes) -> bytes:
+        return malform(self.random, data) if self.random.random() < self.malformed else data
 
     # -- the gateway's fronts ----------------------------------------------------------
 
@@ -177,7 +193,7 @@ class World:
     async def legs(self, target: Target, call_id: str) -> Sequence[CalleeLeg]:
         """`Dialer`: 1 is two legs with a phone each, 2 one leg with two phones, 3 one phone."""
         assert isinstance(target, SipTarget)
-        places = [Destination(f"sip:phone@{host}:{port}") for host, port in PHONES[1:]]
+        places = [Destination(str(place("phone", address, self.gateway.transport))) for address in PHONES[1:]]
         number = target.uri.partition(":")[2].partition("@")[0]
         groups = {"1": [places[:1], places[1:]], "2": [places]}.get(number, [places[:1]])
         settings = CalleeSettings(no_answer=60.0)
@@ -198,7 +214,7 @@ class World:
             to=NameAddr(uri),
             call_id=node.token(),
             cseq=1,
-            contact=node.core.contact(Flow("udp", uri.host, uri.port or 5060), "gw"),
+            contact=node.core.contact(Flow(node.transport, uri.host, uri.port or 5060), "gw"),
             headers=(("Supported", "100rel, timer"), ("Allow", node.core.allow)),
             body=body,
             content_type="application/sdp",

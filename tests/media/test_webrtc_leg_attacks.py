@@ -192,7 +192,7 @@ MALFORMED_STUN = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(MALFORMED_STUN, min_size=1, max_size=5))
 def test_malformed_stun_at_any_time_changes_nothing(datagrams: list[bytes]) -> None:
     """From a stranger and with the browser's address forged, before, during and after set-up."""

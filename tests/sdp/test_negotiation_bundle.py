@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sdp import SdpNegotiationError, SdpSyntaxError, SessionDescription, answer, negotiate, translate
@@ -100,7 +100,6 @@ def bundled(draw: st.DrawFn) -> SessionDescription:
     return described(*draw(st.lists(SECTIONS, min_size=1, max_size=3)), session=session)
 
 
-@settings(deadline=None)
 @given(bundled(), bundled(), st.sampled_from(["offerer", "answerer"]))
 def test_groups_from_strangers_raise_only_our_errors(
     one: SessionDescription, other: SessionDescription, local: str

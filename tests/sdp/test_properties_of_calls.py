@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sdp import (
@@ -107,7 +107,6 @@ def check_answer(offer: SessionDescription, made: SessionDescription) -> None:
     assert {mid for value in made.values("group") for mid in value.split()} <= offered_groups
 
 
-@settings(deadline=None)
 @given(CALLS)
 def test_no_more_is_answered_than_was_offered(call: tuple[str, SessionDescription, str]) -> None:
     """Early, and through the gateway with the other side's answer."""
@@ -127,7 +126,6 @@ def test_no_more_is_answered_than_was_offered(call: tuple[str, SessionDescriptio
         pass
 
 
-@settings(deadline=None)
 @given(CALLS)
 def test_there_and_back_keeps_what_both_sides_can_say(call: tuple[str, SessionDescription, str]) -> None:
     """Kinds, order, directions and every codec of the source survive a way through any other kind."""
@@ -150,7 +148,6 @@ def test_there_and_back_keeps_what_both_sides_can_say(call: tuple[str, SessionDe
             assert said_direction(back, returned[0]) == said_direction(offer, source)
 
 
-@settings(deadline=None)
 @given(CALLS)
 def test_a_call_ends_in_maps_that_hit(call: tuple[str, SessionDescription, str]) -> None:
     """What either side may receive is mapped to numbers that the other accepts."""
@@ -169,7 +166,6 @@ def test_a_call_ends_in_maps_that_hit(call: tuple[str, SessionDescription, str])
         assert set(mapped.values()) <= {codec.payload_type for codec in b.send}
 
 
-@settings(deadline=None)
 @given(CALLS)
 def test_a_reoffer_without_change_is_the_same_text(call: tuple[str, SessionDescription, str]) -> None:
     """Ports, mids, payload types and the version stay what they were."""
@@ -181,7 +177,6 @@ def test_a_reoffer_without_change_is_the_same_text(call: tuple[str, SessionDescr
     assert str(translate(offer, replace(plan_for(other), previous=first))) == str(first)
 
 
-@settings(deadline=None)
 @given(DESCRIPTIONS, DESCRIPTIONS, KINDS)
 def test_no_input_raises_anything_but_our_errors(one: str, other: str, kind: str) -> None:
     """Whatever a stranger sends as an offer or as an answer."""
@@ -215,7 +210,6 @@ def test_no_fragment_raises_anything_but_our_error(text: str | bytes) -> None:
     assert TrickleFragment.parse(str(fragment)) == fragment
 
 
-@settings(deadline=None)
 @given(CALLS)
 def test_what_is_written_reads_as_it_was_meant(call: tuple[str, SessionDescription, str]) -> None:
     """The codecs known of a written section are those that its text says."""
