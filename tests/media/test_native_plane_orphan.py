@@ -1,0 +1,222 @@
+"""kill -9 of the gateway in mid call, and a flood of strangers: the audio of a call goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import struct
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aioice import stun
+
+from gateway.media.embedded.audio.codecs import make_decoder, make_encoder
+from gateway.media.embedded.plane.srtp import SrtpProfile
+from tests.media.orphaned_gateway import BROWSER, PHONE
+from tests.media.plane_rig import Browser, Peer, Told, native_plane, numbers, rtp, until
+from tests.media.test_native_plane import Rig
+
+SPACING = 0.02
+PACKETS = 150
+SO_TIMESTAMPNS = 35
+LONGEST_GAP = 0.06
+TONES = {"browser": 440, "phone": 1000}
+ROOT = Path(__file__).parents[2]
+
+
+def frames(frequency: int) -> list[bytes]:
+    """One second of a tone as PCMU, 20 ms each."""
+    from gateway.media.embedded.audio.pcm import tone
+
+    encoder = make_encoder("pcmu", 8000, 20)
+    pcm = tone(frequency, -16.0, 8000, 1.0)
+    return [encoder.encode(pcm[start : start + 160]) for start in range(0, 8000, 160)]
+
+
+def strength(payloads: list[bytes], frequency: int) -> float:
+    """Share of the power of decoded PCMU that is at the frequency."""
+    import numpy as np
+
+    decoder = make_decoder("pcmu")
+    pcm = np.concatenate([decoder.decode(payload) for payload in payloads]).astype(float)
+    spectrum = np.abs(np.fft.rfft(pcm * np.hanning(len(pcm)))) ** 2
+    bins = np.fft.rfftfreq(len(pcm), 1 / 8000)
+    return float(spectrum[np.abs(bins - frequency) < 20].sum() / spectrum.sum())
+
+
+class Listening:
+    """What one end has heard: the packets, and when the system got each."""
+
+    def __init__(self, peer: Peer) -> None:
+        self.times: list[float] = []
+        self.wire: list[bytes] = []
+        self._peer = peer
+        # The system's own time: how late this process reads it is not the plane's delay.
+        peer.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        asyncio.get_running_loop().add_reader(peer.socket, self._read)
+
+    def _read(self) -> None:
+        while True:
+            try:
+                data, ancillary, _, _ = self._peer.socket.recvmsg(4096, 256)
+            except BlockingIOError:
+                return
+            if data[0] >= 128:
+                seconds, nanoseconds = struct.unpack("qq", ancillary[0][2][:16])
+                self.times.append(seconds + nanoseconds / 1e9)
+                self.wire.append(data)
+
+    def stop(self) -> None:
+        """Read no more."""
+        asyncio.get_running_loop().remove_reader(self._peer.socket)
+
+
+async def speak(peer: Peer, protect: Any, tone: list[bytes], packets: int, started: float) -> list[float]:
+    """Send a tone at 50 packets/s from now on; when each packet was sent."""
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+    times: list[float] = []
+
+    def send(number: int) -> None:
+        if number >= packets:
+            done.set_result(None)
+            return
+        packet = rtp(number, payload=tone[number % 50])
+        data = protect(packet) if protect else packet
+        times.append(time.time())
+        peer.send(data)
+        loop.call_at(started + (number + 1) * SPACING, send, number + 1)
+
+    send(0)
+    await done
+    return times
+
+
+def longest_gap(sent: list[float], heard: list[float]) -> float:
+    """Longest time without sound at the far end, had every packet been sent on time, s."""
+    delays = [there - here for here, there in zip(sent, heard, strict=True)]
+    return SPACING + max(delays) - min(delays)
+
+
+@contextlib.asynccontextmanager
+async def gateway(state_dir: Path, phone_port: int) -> AsyncIterator[tuple[asyncio.subprocess.Process, dict[str, Any]]]:
+    """A gateway in a process group of its own, and what it says of itself."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.media.orphaned_gateway",
+        str(state_dir),
+        str(phone_port),
+        stdout=asyncio.subprocess.PIPE,
+        cwd=ROOT,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    try:
+        said = json.loads(await asyncio.wait_for(process.stdout.readline(), 30))
+        yield process, said
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+
+
+async def test_the_audio_goes_on_when_the_gateway_is_killed(tmp_path: Path) -> None:
+    """No gap over 60 ms either way, checks answered, everything handed over, and no key and index used twice."""
+    phone = Peer()
+    following, told = native_plane(tmp_path), Told()
+    browser = Browser(following, BROWSER, SrtpProfile.AEAD_AES_128_GCM)
+    async with gateway(tmp_path, phone.address[1]) as (process, said):
+        browser.to, phone.to = tuple(said["shared"]), tuple(said["phone"])
+        browser.send(browser.check(use_candidate=True))
+        await until(lambda: _admitted(browser))
+        at_browser, at_phone = Listening(browser), Listening(phone)
+        started = asyncio.get_running_loop().time()
+        speaking = asyncio.gather(
+            speak(browser, browser.protects.protect, frames(TONES["browser"]), PACKETS, started),
+            speak(phone, None, frames(TONES["phone"]), PACKETS, started),
+        )
+        await until(lambda: len(at_browser.wire) >= 40)
+        os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+        inventory = await following.start(told)
+        by_browser, by_phone = await speaking
+        await until(lambda: len(at_browser.wire) >= PACKETS and len(at_phone.wire) >= PACKETS)
+    assert dict(inventory.records) == {"call": b"sealed"}
+    assert dict(inventory.flows) == {BROWSER: 1, PHONE: PHONE}
+    snapshot = await following.snapshot([BROWSER, PHONE])
+    assert [snapshot[flow].received for flow in (BROWSER, PHONE)] == [PACKETS, PACKETS]
+    await following.close()
+    at_browser.stop()
+    at_phone.stop()
+    browser.close()
+    phone.close()
+    assert longest_gap(by_phone, at_browser.times) < LONGEST_GAP
+    assert longest_gap(by_browser, at_phone.times) < LONGEST_GAP
+    indices = [numbers(packet)[1:4:2] for packet in at_browser.wire]
+    assert len(set(indices)) == len(indices) == PACKETS
+    opened = [browser.opens.unprotect(packet)[12:] for packet in at_browser.wire]
+    assert strength(opened, TONES["phone"]) > 0.9
+    assert strength([packet[12:] for packet in at_phone.wire], TONES["browser"]) > 0.9
+
+
+def _admitted(browser: Browser) -> bool:
+    """Check until the plane answers by itself."""
+    browser.send(browser.check())
+    return any(stun.parse_message(data).message_class is stun.Class.RESPONSE for data in browser.waiting())
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    made = Rig(tmp_path / "state")
+    await made.start()
+    yield made
+    await made.close()
+
+
+async def delays(one: Peer, other: Peer, first: int, count: int) -> list[float]:
+    """How long each of `count` packets takes through the plane, s, sorted."""
+    found = []
+    for number in range(first, first + count):
+        began = time.perf_counter()
+        one.send(rtp(number))
+        await other.receive()
+        found.append(time.perf_counter() - began)
+    return sorted(found)
+
+
+async def test_a_flood_of_strangers_does_not_delay_what_is_forwarded(rig: Rig) -> None:
+    """20,000 checks and hellos of strangers: punts are limited, and the median of the delay stays what it was."""
+    one, other = await rig.phone(2), await rig.phone(3)
+    rig.join(one, other)
+    await rig.plane.snapshot([2])
+    quiet = await delays(one, other, 0, 200)
+    strangers = [Peer() for _ in range(20)]
+    rig.peers += strangers
+    made = Browser(rig.plane, 9)
+    rig.peers.append(made)
+    check, hello = made.check(), bytes((22, 254, 253)) + bytes(100)
+    for stranger in strangers:
+        stranger.to = rig.bound.address
+    flooded: list[float] = []
+    for turn in range(20):
+        for _ in range(25):
+            for stranger in strangers:
+                with contextlib.suppress(BlockingIOError):
+                    stranger.send(check)
+                    stranger.send(hello)
+        flooded += await delays(one, other, 1000 + 10 * turn, 10)
+    flooded.sort()
+    counters = await rig.plane.counters()
+    assert counters["punts_limited"] > 1000
+    assert counters["unproved_dtls"] > 5000
+    assert len(rig.told.checks) <= 20 * 200 * 4
+    assert flooded[len(flooded) // 2] < quiet[len(quiet) // 2] + 0.005
