@@ -54,11 +54,15 @@ class TrunkRegistrations:
         for trunk in self._trunks:
             self._spawn(self._register(trunk))
 
+    async def settled(self) -> None:
+        """Wait for the outcome of what is under way."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
     async def close(self) -> None:
         """Wait for nothing any more; the registrations themselves are the user agent's to take back."""
         for task in tuple(self._tasks):
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.settled()
 
     @property
     def standing(self) -> frozenset[str]:

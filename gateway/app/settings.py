@@ -63,7 +63,9 @@ def own_names(config: Config) -> tuple[str, ...]:
 
 
 def routes(config: Config) -> tuple[Route, ...]:
-    return tuple(Route(route.match, route.to, route.strip, route.prefix) for route in config.routes)
+    return tuple(
+        Route(match=route.match, to=route.to, strip=route.strip, prefix=route.prefix) for route in config.routes
+    )
 
 
 def call_settings(config: Config) -> CallSettings:

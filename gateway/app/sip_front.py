@@ -74,12 +74,12 @@ class SipFront:
         if isinstance(hops, Refusal):
             session.reject(hops.status)
             return
-        caller, address, limit = self._caller(request, identity)
+        caller, address, limit = self.caller(request, identity)
         address = replace(address, hops=hops)
         if caller is None:
             session.reject(403)
             return
-        policy = self._srtp_policy(identity)
+        policy = self.srtp_policy(identity)
         kind = _kind_offered(policy, session.source)
         leg = SipCallerLeg(self._new_tag(), session, address, session.source.host, kind)
         try:
@@ -92,13 +92,13 @@ class SipFront:
             log.exception("call could not be placed")
             await leg.end(Cause.ERROR)
 
-    def _srtp_policy(self, identity: str | None) -> SrtpPolicy:
+    def srtp_policy(self, identity: str | None) -> SrtpPolicy:
         """The SRTP policy of the caller's trunk, or the general one."""
         if identity is not None and identity.startswith(TRUNK):
             return self._trunks[identity.removeprefix(TRUNK)].srtp or self._srtp
         return self._srtp
 
-    def _caller(self, request: Request, identity: str | None) -> tuple[Caller | None, Address, int | None]:
+    def caller(self, request: Request, identity: str | None) -> tuple[Caller | None, Address, int | None]:
         """Who calls, as the callee is told: users by the identity map, trunks by what they say in From."""
         said = request.from_
         if identity is not None and identity.startswith(TRUNK):

@@ -112,12 +112,14 @@ class Shell:
             done(flows or ())
             self.wake()
 
-        self._spawn(self.resolver.resolve(uri), resolved)
+        self._spawn(lambda: self.resolver.resolve(uri), resolved)
 
     def authenticate(self, request: Request, source: Flow, done: Callable[[Verdict], None]) -> None:
         """Ask the hooks; a hook that fails or dawdles is a 503."""
-        hook = asyncio.wait_for(self._hooks.authenticate(request, source), self._config.hook_timeout)
-        self._spawn(hook, lambda verdict: done(verdict if verdict is not None else Refused(503)))
+        self._spawn(
+            lambda: asyncio.wait_for(self._hooks.authenticate(request, source), self._config.hook_timeout),
+            lambda verdict: done(verdict if verdict is not None else Refused(503)),
+        )
 
     def invited(self, session: IncomingSession, identity: str | None) -> None:
         """Tell the hooks; a hook that fails ends the call with 500."""
@@ -129,16 +131,21 @@ class Shell:
 
     def register(self, request: Request, source: Flow, identity: str | None, done: Callable[[Reply], None]) -> None:
         """Ask the hooks; a hook that fails or dawdles is a 503."""
-        hook = asyncio.wait_for(self._hooks.register(request, source, identity), self._config.hook_timeout)
-        self._spawn(hook, lambda reply: done(reply if reply is not None else Reply(503)))
+        self._spawn(
+            lambda: asyncio.wait_for(self._hooks.register(request, source, identity), self._config.hook_timeout),
+            lambda reply: done(reply if reply is not None else Reply(503)),
+        )
 
-    def _spawn(self, work: Awaitable[T], done: Callable[[T | None], None]) -> None:
-        """Run `work` and give its result to `done`, None where it failed; cancelled work says nothing."""
+    def _spawn(self, work: Callable[[], Awaitable[T]], done: Callable[[T | None], None]) -> None:
+        """Run what `work` makes and give its result to `done`, None where it failed; cancelled work says nothing.
+
+        It is made when its turn comes: a coroutine that a close keeps from ever running would be a warning.
+        """
 
         async def run() -> None:
             result: T | None = None
             try:
-                result = await work
+                result = await work()
             except TimeoutError:
                 logger.warning("a hook took too long")
             except Exception:

@@ -170,7 +170,7 @@ Ha1Lookup = Callable[[str, str], Mapping[str, str] | None]
 class DigestServer:
     """Challenges and checks requests for one realm."""
 
-    __slots__ = ("_algorithms", "_forgotten", "_nonces", "_policy", "_seen", "realm")
+    __slots__ = ("_algorithms", "_forgotten", "_nonces", "_seen", "policy", "realm")
 
     def __init__(
         self,
@@ -181,7 +181,7 @@ class DigestServer:
     ) -> None:
         self.realm = realm
         self._algorithms = tuple(algorithms)
-        self._policy = policy
+        self.policy = policy
         self._nonces = Nonces(secret, realm)
         self._seen: OrderedDict[tuple[str, str], _Window] = OrderedDict()
         self._forgotten = float("-inf")
@@ -250,7 +250,7 @@ class DigestServer:
         return plain | {f"{algorithm}-SESS" for algorithm in plain}
 
     def _fresh(self, given: DigestInput, issued: float, username: str, now: float) -> bool:
-        if not -1.0 <= now - issued <= self._policy.lifetime:
+        if not -1.0 <= now - issued <= self.policy.lifetime:
             return False
         key = (given.nonce, username)
         window = self._seen.get(key)
@@ -263,7 +263,7 @@ class DigestServer:
         return window.take(int(given.nc, 16) if given.qop else 1)
 
     def _bound(self) -> None:
-        while len(self._seen) > self._policy.remembered:
+        while len(self._seen) > self.policy.remembered:
             (nonce, _), _ = self._seen.popitem(last=False)
             self._forgotten = max(self._forgotten, _time_of(nonce))
 

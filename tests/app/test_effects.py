@@ -1,0 +1,410 @@
+"""Every key of the configuration changes what the gateway is made of (S5: a key that reached nothing went unseen)."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import ssl
+import time
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any, Literal, cast, get_args, get_origin
+
+import httpx
+import pytest
+from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
+from rich.console import Console
+
+import gateway.app.plane
+import gateway.commands.run
+from gateway.accounts.trunks import Trunks
+from gateway.app import GatewayApp, settings
+from gateway.app.dialer import GatewayDialer
+from gateway.app.plane import PlaneChoice, choose, maker
+from gateway.app.presence import Presence
+from gateway.app.registrations import TrunkRegistrations
+from gateway.app.sip_front import SipFront
+from gateway.app.web_front import WebFront
+from gateway.call.leg import Address
+from gateway.call.routing import RouteError, SipTarget
+from gateway.config import Config, shape
+from gateway.config.markdown import markdown
+from gateway.errors import ConfigError
+from gateway.identity.factory import store_named
+from gateway.identity.memory import MemoryStore
+from gateway.legs.sip import Session
+from gateway.media.embedded.engine import EmbeddedEngine
+from gateway.media.rtpengine.engine import RtpengineEngine
+from gateway.net.registration import Registration
+from gateway.sip.flow import Flow
+from gateway.sip.message import build
+from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.uri import Uri
+from tests.interop.gateway import config_on_free_ports
+
+BASE: dict[str, Any] = {
+    "sip": {"advertised": "203.0.113.1:5060", "realm": "realm.test"},
+    "web": {
+        "guests": "on",
+        "ice_servers": [{"urls": ["turn:turn.test:3478"], "username": "u", "credential": "c"}],
+        "ice_service_token": "token",
+        "tls": {"cert": "/no/cert.pem", "key": "/no/key.pem"},
+    },
+    "webrtc": {"turn_server": "turn:other.test:3478", "turn_username": "u", "turn_credential": "c"},
+    "users": [{"id": "1001", "sip": True, "web": True, "password": "one"}],
+    "identity": {"rules": [{"sip": "sip:1{user}@*", "web": "{user}"}]},
+    "routes": [{"match": "0*", "to": "trunk:office"}, {"match": "9*", "to": "trunk:other"}],
+    "trunks": [
+        {"name": "office", "uri": "sip:pbx.test:5070", "username": "gw", "password": "pw", "register": True},
+        {"name": "other", "uri": "sip:other.test"},
+    ],
+    "emergency": {"numbers": ["112"], "trunk": "office"},
+}
+"""A configuration in which every section and kind of entry is there."""
+
+OTHER: dict[str, Any] = {
+    "domain": "other.test",
+    "sip.listen": ["tcp:127.0.0.2:5070"],
+    "sip.advertised": "203.0.113.9:5099",
+    "sip.registration.digest_algorithms": ["SHA-256", "MD5"],
+    "web.listen": "[::1]:8081",
+    "web.public_url": "https://phone.test",
+    "web.allowed_origins": ["https://a.test"],
+    "web.proxies": ["127.0.0.9"],
+    "web.guests": "off",
+    "web.guests_may_call": ["602"],
+    "web.open_rooms": "off",
+    "web.ice_servers": [],
+    "web.ice_servers[].urls": ["stun:stun.test"],
+    "webrtc.listen": "127.0.0.2:40001",
+    "webrtc.advertised": ["203.0.113.2:4000"],
+    "webrtc.stun_server": "stun:stun.test",
+    "webrtc.turn_server": "turn:turn2.test",
+    "webrtc.srtp_profiles": ["SRTP_AES128_CM_HMAC_SHA1_80"],
+    "rtp.listen": "127.0.0.2",
+    "rtp.advertised": "media.test",
+    "rtp.ports": "20000-20099",
+    "codecs.webrtc": ["pcma"],
+    "codecs.rtp": ["pcmu"],
+    "users": [],
+    "users[].id": "1002",
+    "users[].aliases": ["2001"],
+    "users[].may_call": ["600"],
+    "identity.rules": [],
+    "identity.rules[].sip": "sip:2{user}@*",
+    "identity.rules[].web": "w{user}",
+    "identity.store": "memory",
+    "routes": [],
+    "routes[].to": "service:echo",
+    "trunks": [],
+    "trunks[].name": "office2",
+    "trunks[].uri": "sip:pbx2.test",
+    "trunks[].sources": ["192.0.2.0/24"],
+    "trunks[].codecs": ["pcma"],
+    "trunks[].srtp": "required",
+    "trunks[].register": False,
+    "rtp.srtp": "required",
+    "emergency.numbers": ["911"],
+    "emergency.trunk": "other",
+    "media.engine": "rtpengine:127.0.0.1:2223",
+    "limits.max_calls": 7,
+    "limits.calls_per_second": 7,
+    "limits.guest_calls": 7,
+    "trunks[].max_calls": 1,
+    "log.file": "other.log",
+}
+"""Values of the keys whose kind does not say one."""
+
+ELSEWHERE = {
+    "metrics.enabled": "test_figures_are_served_where_they_are_wanted",
+}
+"""Keys whose effect is no value that something is made of, and the test of this file that shows it."""
+
+REACHES = {
+    "domain": "own names, registrar, web, user agent, front",
+    "state_dir": "web, plane, store",
+    "sip.listen": "own names, registrar, user agent",
+    "sip.advertised": "own names, registrar, user agent",
+    "sip.realm": "challenges, trunk accounts",
+    "sip.ring_timeout": "calls, user agent, dialled",
+    "web.public_url": "web, where the page is",
+    "webrtc.setup_timeout": "engine, rtpengine",
+    "rtp.media_timeout": "engine, rtpengine",
+    "rtp.held_timeout": "engine, rtpengine",
+    "rtp.srtp": "front, dialled",
+    "codecs.webrtc": "engine, rtpengine",
+    "codecs.rtp": "engine, rtpengine",
+    "codecs.telephone_event": "engine, rtpengine",
+    "codecs.transcode": "engine, rtpengine",
+    "users": "users, who is who, front",
+    "users[].id": "users, who is who, front",
+    "users[].display_name": "users, who is who, front",
+    "users[].aliases": "users, who is who",
+    "users[].web": "users, who is who",
+    "users[].sip": "users, who is who, front",
+    "users[].may_call": "users, who is who, front",
+    "users[].max_calls": "users, who is who, front",
+    "users[].role": "users, who is who",
+    "trunks": "trunk places, trunk accounts, front, dialled",
+    "trunks[].name": "trunk places, trunk accounts, front, dialled",
+    "trunks[].uri": "trunk places, front, dialled",
+    "trunks[].username": "trunk accounts, dialled",
+    "trunks[].password": "trunk accounts, dialled",
+    "trunks[].register": "trunk accounts, dialled",
+    "trunks[].sources": "trunk accounts, user agent",
+    "trunks[].srtp": "front, dialled",
+    "trunks[].max_calls": "front, dialled",
+    "limits.max_calls": "call limits, engine, rtpengine",
+}
+"""What each of the keys reaches that count in more than one room: none of them may be forgotten."""
+
+WITH: dict[str, dict[str, Any]] = {
+    "trunks[].name": {"routes": [], "emergency": {}},
+    "trunks": {"routes": [], "emergency": {}},
+    "sip.session_timer.min_se": {"sip": {"session_timer": {"expires": 1800}}},
+}
+"""What has to change along with a key so that the configuration stays whole."""
+
+
+def leaves(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Every key that has a value, those of list entries as `trunks[].name`."""
+    for name, field in shape.keys(model).items():
+        full = f"{path}{name}"
+        section, item = shape.section(field.annotation), shape.item(field.annotation)
+        if section is not None:
+            yield from leaves(section, f"{full}.")
+            continue
+        yield full, field
+        if item is not None and shape.section(item) is not None:
+            yield from leaves(cast(type[BaseModel], shape.section(item)), f"{full}[].")
+
+
+KEYS = dict(leaves(Config))
+
+
+def other_value(key: str, field: FieldInfo, now: Any) -> Any:
+    """A value of this key that differs from `now`."""
+    if key in OTHER:
+        return OTHER[key]
+    kind = shape.bare(field.annotation)
+    if get_origin(kind) is Literal:
+        return next(choice for choice in get_args(kind) if choice != now)
+    if kind is bool:
+        return not now
+    if kind in (int, float):
+        return now + 1
+    return f"{now}x" if isinstance(now, str) else "/no/other" if kind is Path else "something"
+
+
+def changed(key: str) -> Config:
+    """BASE with that one key changed."""
+    data = copy.deepcopy(BASE)
+    for section, value in WITH.get(key, {}).items():
+        data[section] = value
+    place: Any = data
+    now: Any = Config(**copy.deepcopy(BASE)).check()
+    *parts, last = key.split(".")
+    for part in parts:
+        name, entry, _ = part.partition("[]")
+        now = getattr(now, name)
+        place = place.setdefault(name, {})
+        if entry:
+            place, now = place[0], now[0]
+    now = getattr(now, {"register": "register_account"}.get(last, last))
+    now = now.get_secret_value() if isinstance(now, SecretStr) else now
+    place[last] = other_value(key, KEYS[key], now)
+    return Config(**data).check()
+
+
+def plain(value: Any) -> Any:
+    """A value as text that shows all of it, secrets included."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, Mapping):
+        return {str(name): plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    if isinstance(value, set | frozenset):
+        return sorted(map(str, value))
+    return value.name if isinstance(value, Enum) else str(value)
+
+
+class Recorder:
+    """Takes every call and remembers what it was given."""
+
+    def __init__(self) -> None:
+        self.given: list[Any] = []
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        self.given.append((args, named))
+        return self
+
+    def invite(self, target: object, **details: Any) -> Session:
+        self.given.append((target, details))
+        return cast(Session, self)
+
+    def listen(self, handler: object) -> None: ...
+
+    async def register(self, registrar: Uri | str, **named: Any) -> Registration:
+        self.given.append((registrar, {name: value for name, value in named.items() if name != "answered"}))
+        raise OSError("no network here")
+
+    async def resolve(self, uri: Uri) -> tuple[Flow, ...]:
+        return ()
+
+
+class Stopped(Exception):
+    """Far enough."""
+
+
+def made_of(config: Config) -> Iterator[tuple[str, Any]]:
+    """What each room is told, as far as it is values."""
+    yield "own names", settings.own_names(config)
+    yield "routes", settings.routes(config)
+    yield "calls", settings.call_settings(config)
+    yield "call limits", settings.call_limits(config)
+    yield "trunk places", settings.trunk_places(config)
+    yield "emergency", settings.emergency(config)
+    digest = settings.digest(config, bytes(32))
+    yield "challenges", [str(one) for one in digest.challenges(0.0, salt=b"", source="192.0.2.7")]
+    yield "nonces", digest.policy
+    yield "registrar", settings.registrar_policy(config)
+    yield "lock-out", settings.lock_out(config)
+    yield "trunk accounts", settings.trunk_accounts(config)
+    yield "web", settings.web(config)
+    yield "user agent", settings.user_agent(config)
+    yield "engine", engine_of(config)
+    media = config.media.model_copy(update={"engine": "rtpengine:127.0.0.1:2223"})
+    yield "rtpengine", engine_of(config.model_copy(update={"media": media}))
+    yield "plane", plane_of(config)
+    yield "users", [config.identity_users(), config.passwords_wanted()]
+    identity = config.identity_map()
+    yield "who is who", [str(identity.find(name)) for name in ("11001", "21001", "1001", "w1001", "1002", "2001")]
+    store = store_named(config.identity.store, config.state_dir)
+    yield "store", [type(store).__name__, config.sqlite_path]
+    yield "where the page is", GatewayApp(config).page_url
+    settings.tls(config)
+    yield "tls", cast(Recorder, ssl.SSLContext.load_cert_chain).given.pop()
+
+
+def engine_of(config: Config) -> Any:
+    engine = settings.engine(config, time.monotonic)
+    assert isinstance(engine, EmbeddedEngine | RtpengineEngine)
+    return [type(engine).__name__, engine.config]
+
+
+def plane_of(config: Config) -> Any:
+    """Which plane is chosen, and what the native one is started with."""
+    try:
+        chosen = str(choose(config, lambda: None))
+    except ConfigError as error:
+        chosen = str(error)
+    maker(config, PlaneChoice(native=True, reason="", program=Path("gateway-plane")), time.monotonic)
+    return [chosen, cast(Recorder, vars(gateway.app.plane)["PlaneProcess"]).given.pop()]
+
+
+async def sides(config: Config) -> Iterator[tuple[str, Any]]:
+    """What phones, trunks, and pages meet."""
+    return iter([("front", front_of(config)), ("dialled", await dialled(config)), ("page", await page_of(config))])
+
+
+def front_of(config: Config) -> Any:
+    """Who calls in, as those who are called see it, and what its offer must be."""
+    identity, trunks = config.identity_map(), {trunk.name: trunk for trunk in config.trunks}
+    none: Any = None
+    front = SipFront(identity, none, none, none, trunks, config.rtp.srtp, lambda: "t")
+    uri = Uri.parse("sip:600@gw.test")
+    request = build.request(
+        "INVITE", uri, from_=NameAddr(Uri.parse("sip:7@pbx.test")), to=NameAddr(uri), call_id="c", cseq=1
+    )
+    callers = [*(f"trunk:{name}" for name in trunks), *(user.id for user in config.users)]
+    return [[plain(front.caller(request, name)), front.srtp_policy(name)] for name in callers]
+
+
+async def dialled(config: Config) -> Any:
+    """What a call through each trunk is sent as, how many fit, and where we register."""
+    sent = Recorder()
+    dialer = GatewayDialer(config, config.identity_map(), MemoryStore(), Presence(), frozenset(), lambda: 0.0)
+    dialer.inviter = sent
+    seen: list[Any] = []
+    for trunk in config.trunks:
+        for call in range(3):
+            try:
+                for leg in await dialer.legs(SipTarget("0900", trunk=trunk.name), f"c{call}"):
+                    await leg.invite("v=0\r\n", Address("sip:1001@gw.test"))
+                    seen.append(plain(leg.party))
+            except RouteError as error:
+                seen.append(str(error))
+    registrations = TrunkRegistrations(sent, config.trunks, Trunks(settings.trunk_accounts(config)))
+    registrations.begin()
+    await registrations.settled()
+    return [seen, plain(sent.given)]
+
+
+async def page_of(config: Config) -> Any:
+    """What a page is told, and whom it lets in."""
+    none: Any = None
+    front = WebFront(config, config.identity_map(), none, none, lambda user, word: True, lambda: "t")
+    return [front.ice_servers(""), plain(await front.authenticate("guest", None))]
+
+
+def started_log(config: Config, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """How `gateway run` sets the log up."""
+    given: list[Any] = []
+
+    def configure(*args: Any) -> None:
+        given.append(args)
+        raise Stopped
+
+    monkeypatch.setattr(gateway.commands.run, "configure_log", configure)
+    with pytest.raises(Stopped):
+        gateway.commands.run.run_gateway(config, Console())
+    return given
+
+
+async def picture(config: Config, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.setattr("gateway.app.plane.PlaneProcess", Recorder())
+    monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", Recorder())
+    values = {name: plain(value) for name, value in (*made_of(config), *await sides(config))}
+    return {**values, "log": plain(started_log(config, monkeypatch))}
+
+
+@pytest.mark.parametrize("key", [key for key in KEYS if key not in ELSEWHERE])
+async def test_every_key_changes_what_the_gateway_is_made_of(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another value of one key is another gateway, beside what follows from the values that change along with it."""
+    beside = copy.deepcopy(BASE) | WITH.get(key, {})
+    before = await picture(Config(**beside).check(), monkeypatch)
+    after = await picture(changed(key), monkeypatch)
+    reached = {room for room in before if before[room] != after.get(room)}
+    assert reached, f"{key} reaches nothing"
+    assert reached >= {*REACHES.get(key, "").split(", ")} - {""}
+
+
+async def test_pictures_of_one_configuration_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing in a picture is chance, else every key would seem to have an effect."""
+    config = Config(**copy.deepcopy(BASE)).check()
+    assert await picture(config, monkeypatch) == await picture(config, monkeypatch)
+
+
+def test_every_key_is_documented() -> None:
+    """docs/configuration.md has a row for it."""
+    text = markdown()
+    assert [key for key in KEYS if f"| `{key.replace('[].', '[].')}` |" not in text] == []
+
+
+@pytest.mark.parametrize(("enabled", "status"), [("true", 200), ("false", 404)])
+async def test_figures_are_served_where_they_are_wanted(tmp_path: Path, enabled: str, status: int) -> None:
+    """metrics.enabled: /metrics is there, or it is not."""
+    app = GatewayApp(config_on_free_ports(tmp_path, METRICS__ENABLED=enabled))
+    await app.start()
+    try:
+        async with httpx.AsyncClient() as client:
+            answer = await client.get(f"{app.page_url}metrics")
+        assert answer.status_code == status
+        assert (b"# TYPE" in answer.content) == (status == 200)
+    finally:
+        await app.stop()
