@@ -7,6 +7,7 @@ import structlog
 from gateway.call.attempt import Attempt
 from gateway.call.bridge import Bridge
 from gateway.call.leg import (
+    AnswerChanged,
     Answered,
     Away,
     CandidateAdded,
@@ -29,6 +30,17 @@ from gateway.media.engine import Connected, DtmfReceived, FirstMedia, MediaEvent
 log = structlog.get_logger(__name__)
 
 
+_PLAIN = {
+    OfferCancelled: Input.OFFER_CANCELLED,
+    AnswerChanged: Input.RENEGOTIATE,
+    Away: Input.LEG_AWAY,
+    Returned: Input.LEG_RETURNED,
+    CandidateAdded: Input.CANDIDATE,
+    DigitPressed: Input.DIGIT,
+}
+"""Events that are one input whatever the call is doing."""
+
+
 def input_of_leg(machine: Attempt | Bridge, leg: Leg, event: LegEvent) -> CallInput | None:
     """The input that `event` of `leg` is; None for what this leg cannot say."""
     if leg not in machine.legs:
@@ -41,20 +53,12 @@ def input_of_leg(machine: Attempt | Bridge, leg: Leg, event: LegEvent) -> CallIn
             return CallInput(input=what, leg=leg, event=event, cause=cause)
         case Offered(sdp=sdp):
             what = Input.OFFERED if sdp is not None else Input.OFFER_WANTED
-        case OfferCancelled():
-            what = Input.OFFER_CANCELLED
         case Confirmed(exchange=0):
             what = Input.CALLER_CONFIRMED
         case OfferAnswered() | Confirmed():
             what = Input.OFFER_ANSWERED
-        case Away():
-            what = Input.LEG_AWAY
-        case Returned():
-            what = Input.LEG_RETURNED
-        case CandidateAdded():
-            what = Input.CANDIDATE
-        case DigitPressed():
-            what = Input.DIGIT
+        case _:
+            what = what or _PLAIN.get(type(event))
     return None if what is None else CallInput(input=what, leg=leg, event=event)
 
 

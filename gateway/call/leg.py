@@ -103,6 +103,14 @@ class Confirmed(LegEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerChanged(LegEvent):
+    """The far end has changed its side of what stands without an offer of the call's (in answer to a refresh).
+
+    What it said is heard when it is offered again what stands.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class CandidateAdded(LegEvent):
     """A trickled ICE candidate of the far end; "" ends the list (RFC 8840)."""
 

@@ -10,6 +10,7 @@ import structlog
 
 from gateway.call.leg import (
     Address,
+    AnswerChanged,
     Answered,
     Confirmed,
     DigitPressed,
@@ -178,7 +179,7 @@ class _SipLeg(LegBase):
                     self._deliver(DigitPressed(digit, duration_ms))
 
     def _outcome(self, event: events.OfferAnswered) -> None:
-        """The peer's answer to an offer of ours, whoever had asked for it; any other is not ours to hear of."""
+        """The peer's answer to an offer of ours, whoever had asked for it: the call, the peer, or the session timer."""
         if self._early_outcomes is not None:
             self._early_outcomes.append(event)
             return
@@ -189,6 +190,9 @@ class _SipLeg(LegBase):
         elif event.exchange in self._ours:
             refused = cause_of_status(event.status) if event.status >= 300 else Cause.NOT_ACCEPTABLE
             self._deliver(OfferAnswered(self._ours.pop(event.exchange), sdp, refused))
+        elif sdp is not None:
+            # A refresh that nobody here asked for was answered with something new (RFC 3261 section 14.2).
+            self._deliver(AnswerChanged())
 
 
 def _cause_of_end(event: events.Ended) -> Cause:
