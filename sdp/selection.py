@@ -156,7 +156,7 @@ def _ordered(media: list[Codec], policy: CodecPolicy) -> list[Codec]:
 
 
 def _one_of_each(media: list[Codec]) -> list[Codec]:
-    """One profile of each video codec, of H.264 one of each packetization mode: a phone's list stays short (C21)."""
+    """One profile of each video codec, of H.264 one of each packetization mode: a phone's list stays short."""
     seen: dict[object, Codec] = {}
     for codec in media:
         name = codec.key[0]

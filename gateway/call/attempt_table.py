@@ -22,7 +22,7 @@ def _table() -> dict[tuple[State, Input], Row]:
         (State.RINGING, Input.CALLEE_RINGING): ((), State.RINGING),
         (State.RINGING, Input.CALLEE_EARLY_MEDIA): ((Action.EARLY_MEDIA,), State.EARLY),
         (State.EARLY, Input.CALLEE_RINGING): ((), State.EARLY),
-        # The first early description is committed; a changed one takes effect with the answer (C9).
+        # The first early description is committed; a changed one takes effect with the answer.
         (State.EARLY, Input.CALLEE_EARLY_MEDIA): ((), State.EARLY),
         # Announcements before the answer may ask for digits.
         (State.EARLY, Input.DIGIT): ((Action.PASS_DIGIT,), State.EARLY),

@@ -88,7 +88,7 @@ class Action(Enum):
     OFFER_MEDIA = "offer_media"
     """Have the engine turn the caller's offer into one for each callee, or make one where there is none."""
     ACCEPT_EARLY = "accept_early"
-    """Answer a browser at once, so that ICE and DTLS come up while the phone rings (C3)."""
+    """Answer a browser at once, so that ICE and DTLS come up while the phone rings."""
     INVITE_CALLEES = "invite_callees"
     RING_CALLER = "ring_caller"
     EARLY_MEDIA = "early_media"

@@ -39,7 +39,7 @@ class Hooks(Protocol):
 
 
 class Shell:
-    """Feeds the core, drains it, sends, and keeps one timer armed; the core's `Surroundings`."""
+    """Feeds the core, drains it, sends, and keeps one timer armed; the core's `Environment`."""
 
     def __init__(self, config: UserAgentConfig, hooks: Hooks) -> None:
         self._config = config
@@ -85,7 +85,7 @@ class Shell:
         await self.endpoint.close()
         self._loop = None
 
-    # ---- Surroundings
+    # ---- Environment
 
     def now(self) -> float:
         """Monotonic seconds of the event loop."""

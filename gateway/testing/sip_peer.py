@@ -79,7 +79,7 @@ class AgentNode:
     def drain(self) -> list[tuple[bytes, Address]]:
         return [(data, (flow.host, flow.port)) for data, flow in self.core.datagrams()]
 
-    # Surroundings
+    # Environment
 
     def now(self) -> float:
         return self.clock.now

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from gateway.access.register import RegisterService
@@ -25,6 +27,22 @@ class BrokenStore(MemoryStore):
 
     async def bindings(self, aor: str, now: float) -> list[Binding]:
         raise StoreError("no connection")
+
+
+class BusyStore(MemoryStore):
+    """A store in which another REGISTER of the same address is quicker, `rivals` times."""
+
+    def __init__(self, rivals: int) -> None:
+        super().__init__()
+        self.rivals = rivals
+
+    async def bindings(self, aor: str, now: float) -> Sequence[Binding]:
+        found = await super().bindings(aor, now)
+        if self.rivals:
+            self.rivals -= 1
+            quicker = Binding(aor, f"sip:rival{self.rivals}@192.0.2.9", now + 300, call_id="other", cseq=1)
+            await super().put_binding(quicker, now, 10)
+        return found
 
 
 class Desk:
@@ -140,6 +158,21 @@ async def test_a_contact_that_no_call_can_reach_is_400(contact: str) -> None:
     desk = Desk()
     assert (await desk.sent(contact)).status == 400
     assert await desk.contacts() == set()
+
+
+async def test_who_was_overtaken_is_decided_again_on_what_stands_then() -> None:
+    """S18: nothing is lost, nothing counts twice, and the limit holds for both together."""
+    desk = Desk(BusyStore(rivals=2))
+    reply = await desk.sent(f"<{ONE}>")
+    assert reply.status == 200
+    assert await desk.contacts() == {ONE, "sip:rival0@192.0.2.9", "sip:rival1@192.0.2.9"}
+
+
+async def test_who_is_overtaken_for_ever_is_503_and_changes_nothing() -> None:
+    """Half a REGISTER is none."""
+    desk = Desk(BusyStore(rivals=1000))
+    assert (await desk.sent(f"<{ONE}>")).status == 503
+    assert ONE not in await desk.contacts()
 
 
 async def test_a_store_that_is_away_is_503() -> None:

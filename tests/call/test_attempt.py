@@ -116,7 +116,7 @@ async def test_the_media_of_the_caller_fails_and_nobody_rings_any_more() -> None
 
 
 async def test_an_answer_without_a_body_commits_the_latest_early_description() -> None:
-    """The second 183 of a callee takes effect with its answer (C9)."""
+    """The second 183 of a callee takes effect with its answer."""
     rig = await Rig(caller_kind=Kind.RTP).started()
     await rig.hears(rig.callee, Ringing(ANSWER))
     await rig.hears(rig.callee, Ringing(OFFER))

@@ -172,7 +172,7 @@ async def test_a_side_that_cannot_be_updated_does_not_stop_the_other_from_holdin
 
 
 async def test_a_refused_update_leaves_the_call_as_it_was() -> None:
-    """488 to the one who asked, and both still talk (C12)."""
+    """488 to the one who asked, and both still talk."""
     rig = await Rig().connected()
     await rig.offered(rig.callee)
     await rig.answers(rig.caller, None)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import count
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.call.call import Call
 from gateway.call.leg import CalleeLeg, HungUp
@@ -90,6 +91,18 @@ async def test_a_call_is_known_until_it_ends_and_then_on_record() -> None:
     assert len(rig.calls) == 0
     assert [record.cause for record in rig.calls.ended] == [Cause.CANCELLED]
     assert states == [State.CALLING, State.ENDED]
+
+
+async def test_the_log_names_a_new_call_and_a_refused_one_by_the_callers_call_id_too() -> None:
+    """Whoever holds the caller's trace finds the gateway's call by it."""
+    rig = Rig()
+    with capture_logs() as lines:
+        call, leg = await rig.place()
+        with pytest.raises(RouteError):
+            await rig.place(Caller("eve", ("600",)))
+    new, refused = next(x for x in lines if x.get("state") == "new"), next(x for x in lines if "cause" in x)
+    assert (new["call_id"], new["sip_call_id"]) == (call.id, ",".join(leg.references))
+    assert refused["sip_call_id"]
 
 
 async def test_media_events_find_their_call_and_no_other() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.call import attempt_table, bridge_table
 from gateway.call.diagram import diagram
@@ -111,9 +112,11 @@ def test_the_diagram_has_an_arrow_for_every_change_of_state() -> None:
                 assert any(line.startswith(begin) and what.value in line for line in lines)
 
 
-async def test_a_steps_history_and_log_name_the_leg_by_both_names(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_steps_history_and_log_name_the_leg_by_both_names() -> None:
     """The gateway's call id and the SIP Call-ID stand together."""
-    rig = await Rig(caller_kind=Kind.RTP).connected()
+    with capture_logs() as lines:
+        rig = await Rig(caller_kind=Kind.RTP).connected()
+    assert (lines[-1]["call_id"], lines[-1]["sip_call_id"]) == ("c1", "callee0@example.test")
     step = rig.call.history[-1]
     assert (step.leg, step.references) == ("callee0", ("callee0@example.test",))
     assert rig.call.record.references["callee0"] == ("callee0@example.test",)

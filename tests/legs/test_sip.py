@@ -252,7 +252,7 @@ async def test_every_contact_is_invited_with_the_caller_in_from() -> None:
 
 
 async def test_provisionals_are_ringing_with_or_without_early_media() -> None:
-    """181 and 182 say nothing to the caller; 183 without a body is ringing (C9)."""
+    """181 and 182 say nothing to the caller; 183 without a body is ringing."""
     _, (session,), heard = await callee()
     session.says(events.Provisional(181, "Forwarded"))
     session.says(events.Provisional(180, "Ringing"))

@@ -94,7 +94,7 @@ def test_events_that_are_no_digits_pass_but_are_not_reported() -> None:
 
 
 def test_an_event_keeps_its_marker_and_one_timestamp() -> None:
-    """Some receivers want the marker (complaint C10)."""
+    """Some receivers want the marker."""
     path = Digits()
     path.receive(b"v", 3840, payload_type=0)
     path.press(5, 4000)

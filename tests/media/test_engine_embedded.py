@@ -173,7 +173,7 @@ async def test_a_party_without_events_is_488_for_digits() -> None:
 
 
 async def test_a_held_phone_hears_nothing_and_then_the_stream_goes_on() -> None:
-    """Hold by re-offer and resume: same source, next number (C8)."""
+    """Hold by re-offer and resume: same source, next number."""
     async with running(config(silence_after=0.0)) as (engine, events):
         made = await call(engine, events)
         try:
@@ -299,7 +299,7 @@ async def test_a_phone_that_changes_its_key_changes_nothing_of_ours() -> None:
 
 
 async def test_a_muted_browser_leaves_the_phone_in_silence_not_in_nothing() -> None:
-    """A phone gets silence in its codec while its peer sends nothing, and real media takes over (C23)."""
+    """A phone gets silence in its codec while its peer sends nothing, and real media takes over."""
     async with running(config(silence_after=0.2, silence_interval=0.02)) as (engine, events):
         made = await call(engine, events)
         try:

@@ -91,7 +91,7 @@ async def test_two_parties_hear_each_other_once_they_are_joined() -> None:
 
 
 async def test_a_leg_moves_to_another_peer_in_one_stream() -> None:
-    """A transfer: the one who stays hears one stream, the one who left hears nothing more (C8)."""
+    """A transfer: the one who stays hears one stream, the one who left hears nothing more."""
     async with room() as made:
         left, right, third = await made.add("left"), await made.add("right"), await made.add("third")
         await made.engine.join("call", "left", "right")

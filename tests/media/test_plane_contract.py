@@ -188,7 +188,7 @@ async def test_a_hold_leaves_no_gap(scene: Scene) -> None:
 
 
 async def test_a_flow_moves_to_another_peer_in_one_stream(scene: Scene) -> None:
-    """The right one hears a third party from now on: same SSRC, next number, marker (C8)."""
+    """The right one hears a third party from now on: same SSRC, next number, marker."""
     third = Phone()
     scene.phones.append(third)
     await scene.add(3, third)

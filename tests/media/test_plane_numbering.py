@@ -76,7 +76,7 @@ def test_numbers_wrap_together() -> None:
 
 
 def test_a_new_source_goes_on_where_the_old_one_ended() -> None:
-    """Another SSRC after a silence: same outgoing SSRC, next number, later timestamp, marker (C8)."""
+    """Another SSRC after a silence: same outgoing SSRC, next number, later timestamp, marker."""
     path = Direction()
     path.receive(1)
     path.receive(2)
@@ -132,7 +132,7 @@ def test_a_wild_jump_counts_only_when_the_next_packet_agrees() -> None:
 
 
 def test_a_hold_leaves_no_gap_and_time_goes_on() -> None:
-    """Eleven minutes of hold: next number, timestamp by the wall clock, marker not needed (C8)."""
+    """Eleven minutes of hold: next number, timestamp by the wall clock, marker not needed."""
     path = Direction()
     path.receive(1)
     path.plane.set_open(TARGET, False)

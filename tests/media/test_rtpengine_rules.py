@@ -107,7 +107,7 @@ def test_interfaces_are_named_only_when_both_are_known() -> None:
 def test_media_goes_where_signalling_came_from_when_the_description_is_private(
     kind: Kind, source: str | None, address: str, wanted: str | None
 ) -> None:
-    """Only from a public address, and never for a browser, whose checks say where it is (C1)."""
+    """Only from a public address, and never for a browser, whose checks say where it is."""
     party = Party("p", kind, private_source=source)
     assert hidden_source(party, [address]) == wanted
     told = flags(Policy(), party, BROWSER, [address])

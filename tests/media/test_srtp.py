@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import re
-from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -15,8 +14,8 @@ from hypothesis import strategies as st
 from gateway.media.embedded.plane.srtp import SrtpKey, SrtpKeyError, SrtpProfile, split_exported_keys
 from tests.media.srtp_pair import SrtpSession
 from tests.media.webrtc_support import rtp
+from tests.shared import corpus
 
-CORPUS = Path(__file__).parents[2] / ".." / "shared" / "corpora" / "rfc7714"
 PROFILES = list(SrtpProfile)
 RTCP = bytes.fromhex("80c8000611223344") + bytes(range(20))
 
@@ -213,9 +212,7 @@ def test_exported_bytes_split_into_keys_then_salts(profile: SrtpProfile) -> None
 
 def vectors(name: str) -> dict[str, list[bytes]]:
     """The packets of each numbered section of one vector file, in order."""
-    path = CORPUS / name
-    if not path.exists():
-        pytest.skip("the shared corpora are not checked out beside the repository")
+    path = corpus("rfc7714") / name
     packets: dict[str, list[bytes]] = {}
     section, wanted = "", False
     for line in path.read_text().splitlines():

@@ -95,7 +95,7 @@ def test_a_tone_keeps_its_pitch_and_its_level(source: str, target: str) -> None:
 
 @pytest.mark.parametrize(("source", "target"), [("opus", "pcmu"), ("pcmu", "opus"), ("g722", "pcma")])
 def test_transcoded_audio_has_no_clicks(source: str, target: str) -> None:
-    """All but a small part of the energy is the tone itself: no seams at packet borders (C15)."""
+    """All but a small part of the energy is the tone itself: no seams at packet borders."""
     path = Path(source, target)
     for number, payload in enumerate(payloads(source, 1000.0, 2.0)):
         path.receive(number, payload)

@@ -10,9 +10,8 @@ import pytest
 
 from sdp import Codec, CodecPolicy, IceParameters, Plan, SdpSyntaxError, SessionDescription, TransportPlan
 from sdp.attributes import Crypto, CryptoKey, Fingerprint
+from tests.shared import find
 
-ROOT = Path(__file__).parents[2]
-CORPORA = ROOT.parent / "shared" / "corpora"
 DESCRIPTIONS = Path(__file__).parent / "descriptions"
 
 GATEWAY = "198.51.100.1"
@@ -127,7 +126,8 @@ def chrome(*, video: bool = False, data: bool = False) -> SessionDescription:
 
 def corpus() -> list[tuple[str, SessionDescription]]:
     """Every description on disk that can be read, with a name; skips where there is none."""
-    folders = [DESCRIPTIONS, *(CORPORA / name for name in ("sdp-transform", "aiortc-sdp", "rfc4317"))]
+    shared = [find(name) for name in ("sdp-transform", "aiortc-sdp", "rfc4317")]
+    folders = [DESCRIPTIONS, *(folder for folder in shared if folder is not None)]
     paths = [path for folder in folders for path in sorted(folder.glob("**/*.sdp"))]
     if not paths:
         pytest.skip("no corpora beside the repository (../shared/corpora) and no tests/sdp/descriptions")

@@ -355,7 +355,7 @@ def test_new_credentials_restart_ice() -> None:
     ],
 )
 def test_addresses_that_cannot_be_sent_to_are_marked_for_latching(address: str, private: bool) -> None:
-    """Complaint C1: private addresses in SDP are the first cause of one-way audio."""
+    """Private addresses in SDP are the first cause of one-way audio."""
     assert is_private(address) is private
 
 

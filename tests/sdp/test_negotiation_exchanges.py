@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from sdp import MediaAgreement, SdpNegotiationError, SessionDescription, answer, negotiate, translate
-from tests.sdp.plans import CORPORA, DESCRIPTIONS, browser_plan, phone_plan
+from tests.sdp.plans import DESCRIPTIONS, browser_plan, phone_plan
+from tests.shared import corpus
 
 RFC4317 = {
     2: "audio PCMU:0 sendrecv; video MPV:32 sendrecv",
@@ -42,9 +43,7 @@ RFC4317 = {
 
 
 def exchange(number: int) -> tuple[SessionDescription, SessionDescription]:
-    folder = CORPORA / "rfc4317"
-    if not folder.is_dir():
-        pytest.skip("the shared corpora are not beside the repository (../shared/corpora/rfc4317)")
+    folder = corpus("rfc4317")
     offer, answered = ((folder / f"{n}.sdp").read_bytes() for n in (number, number + 1))
     return SessionDescription.parse(offer), SessionDescription.parse(answered)
 

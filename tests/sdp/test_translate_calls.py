@@ -55,7 +55,7 @@ def codecs(description: SessionDescription, index: int) -> list[str]:
 
 
 def test_a_removed_section_keeps_its_place() -> None:
-    """Complaint C6: its m= line stays with port 0, mid and order unchanged."""
+    """Its m= line stays with port 0, mid and order unchanged."""
     plan = browser_plan()
     first = translate(described(PHONE_AUDIO, PHONE_VIDEO), plan)
     second = translate(described(PHONE_AUDIO), replace(plan, previous=first))
@@ -127,7 +127,7 @@ def test_a_kind_that_is_not_carried_is_left_out_of_offers() -> None:
 
 
 def test_the_offer_of_a_side_that_answered_before_keeps_its_mids() -> None:
-    """What the browser named stays named so when we offer (C6)."""
+    """What the browser named stays named so when we offer."""
     offer_a = browser(CHROME_AUDIO + "|a=mid:sdparta_0", session="a=group:BUNDLE sdparta_0")
     first = translate(described(PHONE_AUDIO), browser_plan(), offer=offer_a)
     second = translate(described(PHONE_AUDIO + "|a=sendonly"), browser_plan(previous=first))
@@ -157,7 +157,7 @@ def test_a_section_on_another_address_says_so() -> None:
 
 @pytest.mark.parametrize("role", ["active", "passive"])
 def test_the_dtls_role_is_kept_on_reoffers(role: str) -> None:
-    """Complaint C7: while the offer still says actpass nobody changes sides, whatever the plan would choose."""
+    """While the offer still says actpass nobody changes sides, whatever the plan would choose."""
     other = SetupRole.ACTIVE if role == "passive" else SetupRole.PASSIVE
     transport = TransportPlan(GATEWAY, 3478, ice=ICE, fingerprints=(FINGERPRINT,), setup=other)
     before = answer(chrome(), browser_plan())
@@ -240,7 +240,7 @@ BEST_EFFORT = (PHONE_AUDIO.replace("RTP/AVP", "RTP/SAVP") + f"|a=crypto:{KEYS[1]
 
 
 def test_best_effort_srtp_is_one_stream_toward_the_browser() -> None:
-    """Two m=audio lines, SAVP and AVP, are alternatives (complaint C13)."""
+    """Two m=audio lines, SAVP and AVP, are alternatives."""
     offer = described(*BEST_EFFORT)
     assert layout(translate(offer, browser_plan())) == [("audio", 3478)]
     secure = translate(browser("m=audio 9 UDP/TLS/RTP/SAVPF 0"), phone_plan("sdes"), offer=offer)
@@ -252,7 +252,7 @@ def test_best_effort_srtp_is_one_stream_toward_the_browser() -> None:
 
 
 def test_best_effort_srtp_keeps_both_lines_in_later_offers() -> None:
-    """C6 for alternatives: the refused one stays refused."""
+    """For alternatives too: the refused one stays refused."""
     before = answer(described(*BEST_EFFORT), phone_plan("sdes"))
     again = translate(chrome(), phone_plan("sdes", previous=before))
     assert [(m.protocol, m.port) for m in again.media] == [("RTP/SAVP", 20000), ("RTP/AVP", 0)]
@@ -405,7 +405,7 @@ SECRETS = (
 
 @pytest.mark.parametrize("offer", [chrome(), chrome(video=True, data=True)])
 def test_nothing_of_the_browser_leaks_to_the_phone(offer: SessionDescription) -> None:
-    """Complaint C21, and privacy: neither in offers nor in answers."""
+    """Smaller and private: neither in offers nor in answers."""
     made = [translate(offer, phone_plan()), translate(offer, phone_plan(), offer=described(PHONE_AUDIO, PHONE_VIDEO))]
     for description in made:
         for secret in SECRETS:
@@ -413,7 +413,7 @@ def test_nothing_of_the_browser_leaks_to_the_phone(offer: SessionDescription) ->
 
 
 def test_every_description_for_a_phone_fits_one_datagram() -> None:
-    """Complaint C21 over the whole corpus: under 1200 octets, so that the INVITE is not fragmented."""
+    """Over the whole corpus: under 1200 octets, so that the INVITE is not fragmented."""
     fitted = 0
     for name, description in corpus():
         for kind in ("rtp", "sdes"):

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-import pytest
+from tests import shared
 
-CORPORA = Path(__file__).resolve().parents[2].parent / "shared" / "corpora"
 DATA = Path(__file__).resolve().parents[1] / "data"
 """What is in the repository; a corpus that is here is never skipped."""
 
 
 def corpus(name: str) -> Path:
     """The folder of one corpus, the repository's own first; skips where it is neither here nor beside it, but in CI."""
-    if (DATA / name).is_dir():
-        return DATA / name
-    folder = CORPORA / name
-    if not folder.is_dir():
-        assert "CI" not in os.environ, f"test data {name} is missing"
-        pytest.skip(f"test data folder shared/corpora/{name} is not beside the repository")
-    return folder
+    return DATA / name if (DATA / name).is_dir() else shared.corpus(name)
 
 
 INVITE = (

@@ -239,6 +239,17 @@ def test_a_trunks_source_is_told_everything() -> None:
     assert wary.answers[0].allow
 
 
+def test_an_invite_cancelled_before_the_verdict_is_no_lever() -> None:
+    """Its 487 would be sent eleven times; what the stranger has paid for is all there is."""
+    wary = Wary("gateway.example", ("MD5",))
+    wary.node.verdict = lambda request, source: None
+    wary.feed(request("INVITE", padding=300))
+    wary.feed(request("CANCEL", padding=300))
+    wary.wait(40.0)
+    assert {answer.status for answer in wary.answers} >= {487}
+    assert wary.bytes_out <= wary.bytes_in
+
+
 def test_a_repeated_datagram_costs_its_source_the_same_as_a_new_one() -> None:
     """Finding A8: the rate counts before the transaction is looked up; ACKs and responses are free."""
     limits = AdmissionLimits(rate=10, burst=20)

@@ -16,12 +16,14 @@ from gateway.sip.errors import SipSyntaxError
 from gateway.sip.message.message import Request, Response
 from gateway.sip.message.parser import parse_message
 from gateway.sip.registration.registrar import Changes, RegistrarPolicy, decide, ok_response
-from tests.sip.corpora import CORPORA, corpus
+from tests.shared import find
+from tests.sip.corpora import corpus
 
 ABBREVIATED = ("9.3_incoming_call_and_proxy_crash", "9.4_re-registration", "9.5_outgoing_call")
 """RFC 5626 prints these flows without most of their headers."""
 
-FLOWS = sorted(path.relative_to(CORPORA / "rfc-flows").as_posix() for path in CORPORA.glob("rfc-flows/*/*.yaml"))
+FOLDER = find("rfc-flows")
+FLOWS = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.glob("*/*.yaml")) if FOLDER else []
 
 ABSENT = "corpus absent"
 """Stands for the flows where the corpus is not beside the repository, so that the tests say so when they skip."""
