@@ -104,7 +104,15 @@ def _prepare(folder: Path, codec: str, source: str) -> int:
 
 @contextlib.asynccontextmanager
 async def baresip(
-    folder: Path, user: str, password: str, registrar: tuple[str, int], domain: str, *, codec: str, source: str
+    folder: Path,
+    user: str,
+    password: str,
+    registrar: tuple[str, int],
+    domain: str,
+    *,
+    codec: str,
+    source: str,
+    transport: str = "udp",
 ) -> AsyncIterator[Baresip]:
     """Start a baresip that registers, answers every call by itself, knows one codec and speaks from `source`.
 
@@ -112,8 +120,8 @@ async def baresip(
     """
     # The account comes by command, so that no event about it is missed.
     account = (
-        f"<sip:{user}@{domain}>;auth_user={user};auth_pass={password};answermode=auto;regint=300"
-        f';outbound="sip:{registrar[0]}:{registrar[1]}";audio_codecs={codec};audio_source={source};ptime=20'
+        f"<sip:{user}@{domain};transport={transport}>;auth_user={user};auth_pass={password};answermode=auto;regint=300"
+        f';outbound="sip:{registrar[0]}:{registrar[1]};transport={transport}";audio_codecs={codec};audio_source={source};ptime=20'
     )
     process, phone = await _start(folder, codec, source)
     try:
