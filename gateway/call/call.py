@@ -261,9 +261,11 @@ class Call:
     def _note(self, elapsed: float, before: State, state: State, what: CallInput) -> None:
         """One step, in the history and in the log, with both names of the call."""
         tag = what.leg.party.tag if what.leg is not None else None
-        references = what.leg.references if what.leg is not None else ()
-        if tag is not None and references:
-            self.record.references[tag] = references
+        for leg in self.legs:
+            if leg.references:
+                self.record.references[leg.party.tag] = leg.references
+        # A step of no leg, or of one that has no such name, goes by the caller's.
+        references = (what.leg.references if what.leg is not None else ()) or self.caller.references
         self.history.append(Step(at=elapsed, input=what.input, state=state, leg=tag, references=references))
         # Digits and candidates are steps too, but nobody wants to read them all.
         say = log.debug if state is before else log.info

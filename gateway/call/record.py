@@ -36,7 +36,7 @@ class Step:
     leg: str | None = None
     """Tag of the leg it came from."""
     references: tuple[str, ...] = ()
-    """What that leg's own protocol calls the call: its SIP Call-IDs."""
+    """What the leg's own protocol calls the call: its SIP Call-IDs; the caller's for a step of no leg."""
 
 
 @dataclass(slots=True)

@@ -46,6 +46,7 @@ class Sipp:
             *("-timeout", f"{seconds}s", "-timeout_error", "-nostdin", "-t", transport),
         ]
         self._seconds = seconds
+        self._table = Path("/proc/net/udp" if transport == "u1" else "/proc/net/tcp")
         self._process: asyncio.subprocess.Process | None = None
 
     @classmethod
@@ -63,9 +64,12 @@ class Sipp:
         )
 
     @classmethod
-    def uas(cls, scenario: str, *arguments: str, calls: int = 1) -> Sipp:
+    def uas(
+        cls, scenario: str, *arguments: str, port: int | None = None, calls: int = 1, transport: str = "u1"
+    ) -> Sipp:
         """A callee that runs scenario file `scenario`."""
-        return cls("-sf", str(SCENARIOS / f"{scenario}.xml"), *arguments, calls=calls)
+        file = str(SCENARIOS / f"{scenario}.xml")
+        return cls("-sf", file, *arguments, port=port, calls=calls, transport=transport)
 
     async def __aenter__(self) -> Sipp:
         self._process = await asyncio.create_subprocess_exec(
@@ -90,7 +94,7 @@ class Sipp:
         wanted = f":{self.port:04X} "
         async with asyncio.timeout(5):
             # The kernel gives no event for a port that another process binds.
-            while not any(wanted in line for line in _udp_table()):
+            while not any(wanted in line for line in self._table.read_text().splitlines()):
                 if self._process.returncode is not None:
                     await self.finish()
                 await asyncio.sleep(0.01)
@@ -100,7 +104,3 @@ class Sipp:
         assert self._process is not None
         output, _ = await asyncio.wait_for(self._process.communicate(), self._seconds + 10)
         assert self._process.returncode == 0, output.decode("utf-8", "replace")[-6000:]
-
-
-def _udp_table() -> list[str]:
-    return Path("/proc/net/udp").read_text().splitlines()

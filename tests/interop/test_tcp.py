@@ -1,0 +1,238 @@
+"""Calls over TCP through the whole gateway: independent peers both ways, and connections that close in mid-call."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from gateway.call.state import State
+from gateway.demo.ports import free_ports
+from tests.interop.baresip import Baresip, baresip
+from tests.interop.gateway import (
+    BROWSER_HZ,
+    PASSWORDS,
+    Gateway,
+    RpcBrowser,
+    config_on_free_ports,
+    gateway_with,
+)
+from tests.interop.sipp import SCENARIOS, Sipp, free_port
+from tests.interop.stranger import SDP, authorization, status_of
+
+pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="module")]
+
+TCP = "t1"
+SINE_HZ = 660
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
+    """A gateway that listens to TCP alone: nothing of a call can have gone by UDP."""
+    folder = tmp_path_factory.mktemp("gateway")
+    (port,) = free_ports(1)
+    config = config_on_free_ports(folder, SIP__LISTEN=f"tcp:127.0.0.1:{port}")
+    async with gateway_with(config, folder / "gateway.log") as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def alice(gateway: Gateway) -> RpcBrowser:
+    """A browser that calls the phones, or is called by them."""
+    return await gateway.browser("alice")
+
+
+def as_1002(gateway: Gateway, scenario: str, number: str, *arguments: str, port: int | None = None) -> Sipp:
+    """sipp as phone 1002 over TCP."""
+    account = ("-s", number, "-au", "1002", "-ap", PASSWORDS["1002"])
+    place = "{}:{}".format(*gateway.sip)
+    return Sipp(place, "-sf", str(SCENARIOS / f"{scenario}.xml"), *account, *arguments, port=port, transport=TCP)
+
+
+@pytest.mark.parametrize("number", ["600", "601"])
+async def test_sipp_calls_a_service_over_tcp(gateway: Gateway, number: str) -> None:
+    """Challenged, answered, ended, all on one connection."""
+    async with as_1002(gateway, "gateway_call", number, "-auth_uri", f"{number}@{gateway.config.domain}") as phone:
+        await phone.finish()
+    await gateway.idle()
+
+
+async def test_sipp_calls_a_browser_over_tcp(gateway: Gateway, alice: RpcBrowser) -> None:
+    """The page rings and accepts; sipp's BYE ends the call there."""
+    async with as_1002(gateway, "gateway_call", "alice", "-auth_uri", f"alice@{gateway.config.domain}") as phone:
+        await alice.status("ringing")
+        await alice.accept()
+        await phone.finish()
+    await alice.status("ready")
+    await gateway.idle()
+
+
+async def test_a_browser_calls_a_phone_that_sipp_plays_over_tcp(gateway: Gateway, alice: RpcBrowser) -> None:
+    """Its registration's connection is gone, so the INVITE goes to its Contact; our BYE takes the same way."""
+    port = free_port()
+    async with as_1002(gateway, "gateway_register", "1002", "-auth_uri", gateway.config.domain, port=port) as phone:
+        await phone.finish()
+    async with Sipp.uas("uas_basic", port=port, transport=TCP) as phone:
+        await phone.bound()
+        await alice.dial("1002")
+        await alice.status("talking")
+        await alice.hang_up()
+        await phone.finish()
+    await gateway.idle()
+
+
+def desk_phone(gateway: Gateway, folder: Path, source: str) -> contextlib.AbstractAsyncContextManager[Baresip]:
+    """Baresip as 1001, over TCP."""
+    return baresip(
+        folder,
+        "1001",
+        PASSWORDS["1001"],
+        gateway.sip,
+        gateway.config.domain,
+        codec="PCMU/8000/1",
+        source=source,
+        transport="tcp",
+    )
+
+
+async def test_a_browser_calls_baresip_over_tcp(gateway: Gateway, alice: RpcBrowser, tmp_path: Path) -> None:
+    """It registers over its connection and is called on it; its sine is found in the browser."""
+    async with desk_phone(gateway, tmp_path, f"ausine,{SINE_HZ}") as phone:
+        await phone.expect("REGISTER_OK")
+        await alice.dial("1001")
+        await alice.status("talking")
+        await phone.expect("CALL_ESTABLISHED")
+        await alice.tone(SINE_HZ)
+        await alice.hang_up()
+        await phone.expect("CALL_CLOSED")
+        await gateway.idle()
+
+
+async def test_baresip_calls_a_browser_over_tcp(gateway: Gateway, alice: RpcBrowser, tmp_path: Path) -> None:
+    """Alice's page rings; once accepted, her tone returns through baresip's bridge; baresip hangs up."""
+    async with desk_phone(gateway, tmp_path, "aubridge,ear") as phone:
+        await phone.expect("REGISTER_OK")
+        phone.command("dial", gateway.uri("alice"))
+        await alice.status("ringing")
+        await alice.accept()
+        await phone.expect("CALL_ESTABLISHED")
+        await alice.tone(BROWSER_HZ)
+        phone.command("hangup")
+        await alice.status("ready")
+        await gateway.idle()
+
+
+class TcpPhone:
+    """Phone 1001 by hand: one connection that it calls over, one listener that its Contact names."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.gateway = gateway
+        self.requests: asyncio.Queue[str] = asyncio.Queue()
+        """What came to the listener, each answered with 200."""
+        self.to_tag = ""
+        """Of the call that was answered last."""
+        self._accepted: list[asyncio.StreamWriter] = []
+        self._server: asyncio.Server
+        self.reader: asyncio.StreamReader
+        self.writer: asyncio.StreamWriter
+
+    async def __aenter__(self) -> TcpPhone:
+        self._server = await asyncio.start_server(self._taken, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        await self.connect()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._server.close()
+        for writer in (self.writer, *self._accepted):
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def connect(self) -> None:
+        self.reader, self.writer = await asyncio.open_connection(*self.gateway.sip)
+
+    async def _taken(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._accepted.append(writer)
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        self.requests.put_nowait(head)
+        kept = re.findall(r"^(?:Via|From|To|Call-ID|CSeq): .*\r\n", head, re.MULTILINE)
+        writer.write(("SIP/2.0 200 OK\r\n" + "".join(kept) + "Content-Length: 0\r\n\r\n").encode())
+        await writer.drain()
+
+    async def ask(self, method: str, number: str, cseq: int, *headers: str, to_tag: str = "", body: str = "") -> str:
+        """Send a request over the connection; its final response, with the body read off."""
+        domain = self.gateway.config.domain
+        lines = [
+            f"{method} sip:{number}@{domain} SIP/2.0",
+            f"Via: SIP/2.0/TCP 127.0.0.1:{self.port};branch=z9hG4bKtcp{self.port}{cseq}{method}",
+            "Max-Forwards: 70",
+            f"From: <sip:1001@{domain}>;tag=tcp",
+            f"To: <sip:{number}@{domain}>{to_tag}",
+            f"Call-ID: tcp-{self.port}-{number}",
+            f"CSeq: {cseq} {method}",
+            f"Contact: <sip:1001@127.0.0.1:{self.port};transport=tcp>",
+            *headers,
+            *(["Content-Type: application/sdp"] if body else []),
+            f"Content-Length: {len(body)}",
+        ]
+        self.writer.write(("\r\n".join(lines) + "\r\n\r\n" + body).encode())
+        if method == "ACK":
+            return ""
+        async with asyncio.timeout(5):
+            while True:
+                head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
+                length = re.search(r"Content-Length: (\d+)", head)
+                await self.reader.readexactly(int(length[1]) if length else 0)
+                if status_of(head.encode()) >= 200:
+                    return head
+
+    async def call(self, number: str) -> None:
+        """Call a number that answers."""
+        sdp = SDP.format(host="127.0.0.1")
+        challenge = await self.ask("INVITE", number, 1, body=sdp)
+        await self.ask("ACK", number, 1, to_tag=tag_of(challenge))
+        uri = f"sip:{number}@{self.gateway.config.domain}"
+        signed = authorization(challenge.encode(), "INVITE", uri, "1001", PASSWORDS["1001"])
+        answer = await self.ask("INVITE", number, 2, signed, body=sdp)
+        assert status_of(answer.encode()) == 200, answer
+        self.to_tag = tag_of(answer)
+        await self.ask("ACK", number, 2, to_tag=self.to_tag)
+        await self.writer.drain()
+
+
+def tag_of(response: str) -> str:
+    found = re.search(r"^To: [^\r]*(;tag=[^;\r]+)", response, re.MULTILINE)
+    assert found is not None
+    return found[1]
+
+
+async def test_our_bye_reaches_a_caller_whose_connection_has_closed(gateway: Gateway) -> None:
+    """Finding S7: PBXs close idle connections; the Contact still listens, and a new connection carries the BYE."""
+    async with TcpPhone(gateway) as phone:
+        await phone.call("601")
+        (call,) = gateway.app.calls
+        phone.writer.close()
+        await phone.writer.wait_closed()
+        assert call.state is State.CONNECTED, "the call lives on without its connection"
+        call.stop()
+        bye = await asyncio.wait_for(phone.requests.get(), 5)
+        assert bye.startswith("BYE sip:1001@127.0.0.1:")
+        await gateway.idle()
+
+
+async def test_a_caller_goes_on_over_a_new_connection(gateway: Gateway) -> None:
+    """The BYE of a phone that had to connect again ends the call, and is answered where it came."""
+    async with TcpPhone(gateway) as phone:
+        await phone.call("601")
+        phone.writer.close()
+        await phone.writer.wait_closed()
+        await phone.connect()
+        bye = await phone.ask("BYE", "601", 3, to_tag=phone.to_tag)
+        assert status_of(bye.encode()) == 200
+        await gateway.idle()
