@@ -19,6 +19,7 @@ from gateway.access.register import RegisterService
 from gateway.accounts.trunks import Trunks
 from gateway.app import settings
 from gateway.app.dialer import GatewayDialer
+from gateway.app.message_log import MessageLog
 from gateway.app.metrics import Metrics
 from gateway.app.plane import choose
 from gateway.app.presence import Presence
@@ -107,6 +108,10 @@ class GatewayApp:
         dialer = GatewayDialer(self.config, identity, store, presence, engine.capabilities.services, self._wall_clock)
         self.calls = self._make_calls(engine, identity, dialer)
         self._user_agent = dialer.inviter = await self._open_sip(identity, store)
+        if self.config.log.level == "debug":
+            messages = MessageLog()
+            self.calls.observe(messages.call_changed)
+            self._user_agent.taps.add(messages)
         self._registrations = TrunkRegistrations(self._user_agent, self.config.trunks, self._trunks)
         self._registrations.begin()
         self._stack.push_async_callback(self._registrations.close)

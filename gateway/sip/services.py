@@ -139,6 +139,11 @@ class Services:
         """What every response of ours carries."""
         return (("Server", self.config.user_agent),) if self.config.user_agent else ()
 
+    @property
+    def retry_after(self) -> int:
+        """Seconds that a 503 asks to wait where nobody knows better."""
+        return self.config.stack.retry_after
+
     def request_fields(self) -> build.Fields:
         """What every request of ours carries."""
         return (("User-Agent", self.config.user_agent),) if self.config.user_agent else ()

@@ -329,7 +329,7 @@ class UserAgentCore(Services):
     def _invited(self, request: ServerRequest, identity: str | None) -> None:
         if self.refusing or len(self.sessions) >= self.config.sessions:
             self.counts["call over the limit"] += 1
-            request.respond(503, (("Retry-After", self.config.stack.retry_after),))
+            request.respond(503)
             return
         SessionTimer(self.config.session_timer).check(request.request)
         session = IncomingSession(self, request, identity)

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from gateway.app import GatewayApp
+from gateway.identity.memory import MemoryStore
+from gateway.identity.store import StoreError
 from gateway.sip.message import build
 from gateway.sip.message.message import Request
 from gateway.sip.message.parser import parse_message
@@ -170,17 +172,86 @@ async def test_nobody_calls_out_unless_may_call_says_so(tmp_path: Path) -> None:
         await app.stop()
 
 
-async def test_a_call_beyond_a_limit_says_which_and_when_to_try_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        ({"LIMITS__MAX_CALLS": "1"}, "limits.max_calls"),
+        ({"LIMITS__CALLS_PER_SECOND": "1", "LIMITS__MAX_CALLS": "100"}, "limits.calls_per_second"),
+        ({"USERS__1001__MAX_CALLS": "1"}, "max_calls"),
+        ({"SIP__LIMITS__MAX_DIALOGS": "1"}, ""),
+    ],
+)
+async def test_a_call_beyond_a_limit_says_which_and_when_to_try_again(
+    tmp_path: Path, limit: dict[str, str], said: str
+) -> None:
     """503 with Retry-After, and the setting in its Reason (A14, I12)."""
-    app = GatewayApp(config_on_free_ports(tmp_path, LIMITS__MAX_CALLS="1"))
+    app = GatewayApp(config_on_free_ports(tmp_path, **limit))
     await app.start()
     try:
         async with stranger("127.0.0.1") as far:
             rig = Rig(app, far)
             assert status_of(await rig.invite("600")) == 200
-            refused = await rig.invite("601")
-            assert status_of(refused) == 503
-            assert b"Retry-After: 10" in refused
-            assert b"limits.max_calls" in refused
+            asks_to_wait(await rig.invite("601"), said)
     finally:
         await app.stop()
+
+
+async def test_a_trunk_whose_lines_are_taken_asks_to_wait(tmp_path: Path) -> None:
+    """trunks[].max_calls, while its one call still rings."""
+    async with stranger("127.0.0.77") as pbx, stranger("127.0.0.1") as far:
+        trunk = {"name": "office", "uri": f"sip:127.0.0.77:{pbx.place[1]}", "max_calls": 1}
+        routes = [{"match": "6*", "to": "trunk:office"}]
+        changes = {"TRUNKS": json.dumps([trunk]), "ROUTES": json.dumps(routes), "USERS__1001__MAY_CALL": '["trunk:*"]'}
+        app = GatewayApp(config_on_free_ports(tmp_path, **changes))
+        await app.start()
+        try:
+            rig = Rig(app, far)
+            calling = asyncio.ensure_future(rig.invite("600"))
+            await pbx.more_than(0)
+            asks_to_wait(await rig.invite("601"), "trunks[office].max_calls")
+            calling.cancel()
+        finally:
+            await asyncio.wait_for(app.stop(), 10)
+
+
+def asks_to_wait(refused: bytes, said: str) -> None:
+    assert status_of(refused) == 503, refused
+    assert 0 < int(refused.partition(b"Retry-After: ")[2].partition(b"\r")[0]) <= 60
+    assert said.encode() in refused
+
+
+async def test_a_full_transaction_table_asks_to_wait(tmp_path: Path) -> None:
+    """sip.limits.max_transactions: refused without any state, with Retry-After."""
+    trunk = {"name": "office", "uri": "sip:127.0.0.77:5099", "sources": ["127.0.0.1"]}
+    app = GatewayApp(config_on_free_ports(tmp_path, SIP__LIMITS__MAX_TRANSACTIONS="1", TRUNKS=json.dumps([trunk])))
+    await app.start()
+    try:
+        async with stranger("127.0.0.1") as far:
+            rig = Rig(app, far)
+            await rig.invite("600", signed=False)
+            refused = await rig.invite("601", signed=False)
+            assert status_of(refused) == 503
+            assert b"Retry-After: 5" in refused
+    finally:
+        await asyncio.wait_for(app.stop(), 10)
+
+
+async def test_while_the_store_is_away_phones_are_asked_to_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may not be known at the moment is not refused for good."""
+    app = GatewayApp(config_on_free_ports(tmp_path))
+    await app.start()
+    try:
+
+        async def away(*_: object) -> None:
+            raise StoreError("gone")
+
+        async with stranger("127.0.0.1") as far:
+            rig = Rig(app, far)
+            monkeypatch.setattr(MemoryStore, "credential", away)
+            refused = await rig.invite("600")
+            assert status_of(refused) == 503
+            assert b"Retry-After: 5" in refused
+    finally:
+        await asyncio.wait_for(app.stop(), 10)

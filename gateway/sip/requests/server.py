@@ -34,6 +34,10 @@ class Responder(Protocol):
     def response_fields(self) -> build.Fields:
         """What every response of ours carries."""
 
+    @property
+    def retry_after(self) -> int:
+        """Seconds that a 503 asks to wait where nobody knows better."""
+
 
 class ServerRequest:
     """Answers one request at most once: refused without state, or in its transaction."""
@@ -87,6 +91,9 @@ class ServerRequest:
         body: bytes = b"",
         content_type: str | None = None,
     ) -> Response:
+        if status == 503 and all(name.lower() != "retry-after" for name, _ in headers):
+            # Without it a peer may take us for gone, and a proxy us out of its list (RFC 3261 section 21.5.4).
+            headers = (*headers, ("Retry-After", self._responder.retry_after))
         return build.response(
             self.request,
             status,
