@@ -1,4 +1,4 @@
-"""The corpora beside the repository (../shared/corpora): found, or their absence told; in CI it is a failure (T1)."""
+"""The corpora beside the repository (../shared/corpora): found, or their absence told; in CI it is a failure."""
 
 from __future__ import annotations
 

@@ -157,6 +157,13 @@ def test_no_files_import_each_other_in_a_circle() -> None:
     assert circles(imports_between_files()) == []
 
 
+def test_tests_share_by_modules_that_hold_no_tests() -> None:
+    """What two test modules need stands in a third; importing one would run its tests' fixtures and order."""
+    for path in modules_of(ROOT / "tests"):
+        for module in imports_of(path):
+            assert not module.rpartition(".")[2].startswith("test_"), f"{path} imports {module}"
+
+
 def imports_between_files() -> dict[str, set[str]]:
     """Every file of the product as a module, and the files it imports."""
     paths = [path for place in ("sdp", "gateway") for path in modules_of(ROOT / place)]

@@ -17,6 +17,7 @@ from gateway.config import Advertised, Config, HostPort, PortRange, SipListen, l
 from gateway.config.markdown import markdown
 from gateway.config.people import IdentityRule, Route, Trunk, UserConfig
 from gateway.errors import ConfigError
+from tests.config_support import load_text
 
 ROOT = Path(__file__).parent.parent
 READY_MADE = {
@@ -25,12 +26,6 @@ READY_MADE = {
         {"id": "1001", "display_name": "Desk phone", "sip": True},
     ]
 }
-
-
-def load_text(tmp_path: Path, text: str, environ: dict[str, str] | None = None) -> Config:
-    path = tmp_path / "gateway.yaml"
-    path.write_text(text, encoding="utf-8")
-    return load(path, environ or {})
 
 
 def test_shipped_file_is_the_default_and_the_ready_made_users() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.config import Config, load, shape
 from gateway.errors import ConfigError
-from tests.test_config import load_text
+from tests.config_support import load_text
 
 CASES = [
     # unknown keys, with the closest known one

@@ -96,7 +96,7 @@ def test_pjsua2_comes_with_the_extras_alone() -> None:
 
 
 def test_the_gateway_itself_does_without_aiortc() -> None:
-    """It is an extra: nothing that serves calls imports it, not even the demo before it needs it (M23)."""
+    """It is an extra: nothing that serves calls imports it, not even the demo before it needs it."""
     program = (
         "import sys; sys.modules['aiortc'] = sys.modules['aioice'] = None\n"
         "import gateway.app, gateway.cli, gateway.demo.runner, gateway.media.embedded.engine"

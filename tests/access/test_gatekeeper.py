@@ -185,7 +185,7 @@ async def test_a_trunk_is_known_by_its_address_and_registers_nothing() -> None:
 
 
 async def test_a_trunk_that_signs_its_calls_is_checked_against_its_own_account() -> None:
-    """Finding I5: the account we have there is what it signs with; whatever its From says, the call is the trunk's."""
+    """The account we have there is what it signs with; whatever its From says, the call is the trunk's."""
     door = await Door().opened()
     for sender, host in (("2001", "pbx.test"), ("1001", REALM)):
         verdict = await door.signed("INVITE", "gateway", OTHER, password=TRUNK_PASSWORD, sender=sender, host=host)
@@ -204,7 +204,7 @@ async def test_a_user_with_a_trunks_user_name_is_still_the_user() -> None:
 
 
 async def test_a_trunks_address_is_never_locked_out() -> None:
-    """Wrong passwords of a phone behind it, or its own, keep none of its calls out (finding I5)."""
+    """Wrong passwords of a phone behind it, or its own, keep none of its calls out."""
     door = await Door().opened()
     for guess in range(10):
         assert status(await door.signed("REGISTER", "1001", TRUNK, password=str(guess))) == 401
@@ -213,7 +213,7 @@ async def test_a_trunks_address_is_never_locked_out() -> None:
 
 
 async def test_where_we_are_registered_calls_come_in_as_long_as_we_are() -> None:
-    """Finding S25: `register: true` is what makes the trunk's calls known; unregistered they need a digest again."""
+    """`register: true` is what makes the trunk's calls known; unregistered they need a digest again."""
     door = await Door().opened()
     assert status(await door.asked(request("INVITE"), OTHER)) == 401
     door.trunks.registered("office", [OTHER.host])

@@ -161,7 +161,7 @@ async def test_a_contact_that_no_call_can_reach_is_400(contact: str) -> None:
 
 
 async def test_who_was_overtaken_is_decided_again_on_what_stands_then() -> None:
-    """S18: nothing is lost, nothing counts twice, and the limit holds for both together."""
+    """Nothing is lost, nothing counts twice, and the limit holds for both together."""
     desk = Desk(BusyStore(rivals=2))
     reply = await desk.sent(f"<{ONE}>")
     assert reply.status == 200

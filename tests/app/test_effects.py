@@ -1,4 +1,4 @@
-"""Every key of the configuration changes what the gateway is made of (S5: a key that reached nothing went unseen)."""
+"""Every key of the configuration changes what the gateway is made of (a key that reached nothing went unseen)."""
 
 from __future__ import annotations
 

@@ -183,7 +183,7 @@ async def test_a_user_finds_its_own_call_again_and_nobody_elses() -> None:
 
 
 async def test_guests_are_counted_by_their_address() -> None:
-    """limits.guest_calls_per_source; who has an account is not touched by it (A5)."""
+    """limits.guest_calls_per_source; who has an account is not touched by it."""
     rig = Rig(LIMITS__GUEST_CALLS_PER_SOURCE="1")
     rig.dialer.legs_given = [FakeLeg("callee")]
     page = cast(WebChannel, _Page())

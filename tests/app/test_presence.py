@@ -55,7 +55,7 @@ class Leg:
 
 
 async def test_a_page_that_opens_while_it_rings_rings_too() -> None:
-    """Also the one that was reloaded (W4); not after the call was answered, and not for somebody else."""
+    """Also the one that was reloaded; not after the call was answered, and not for somebody else."""
     presence, leg, first, second = Presence(), Leg(), page(), page()
     presence.ring("alice", leg)
     presence.connect("bob", page())

@@ -1,4 +1,4 @@
-"""Trunks we register at call in from where their registrar is, and from nowhere else (S25)."""
+"""Trunks we register at call in from where their registrar is, and from nowhere else."""
 
 from __future__ import annotations
 

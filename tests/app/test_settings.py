@@ -88,7 +88,7 @@ def test_emergency_numbers_go_through_their_trunk() -> None:
 
 
 def test_limits_are_what_is_configured_or_what_the_machine_is_good_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Defaults by CPUs and memory; guests get half; a number that is set is the number (I12)."""
+    """Defaults by CPUs and memory; guests get half; a number that is set is the number."""
     monkeypatch.setattr("gateway.config.settings.cpus", lambda: 4)
     monkeypatch.setattr("gateway.config.settings.memory_bytes", lambda: 16 * 1024**3)
     made = settings.call_limits(config())

@@ -1,4 +1,4 @@
-"""Settings are named where they are given: a field put between two others must never move a value (S5)."""
+"""Settings are named where they are given: a field put between two others must never move a value."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ async def test_a_call_that_is_passed_on_counts_its_hops(tmp_path: Path, hops: in
 
 
 async def test_a_caller_from_a_trunk_is_of_the_pbx_and_calling_back_goes_there(tmp_path: Path) -> None:
-    """A PBX's 1001 does not pass for ours, and dialling what was shown leads through the trunk (I4)."""
+    """A PBX's 1001 does not pass for ours, and dialling what was shown leads through the trunk."""
     async with stranger("127.0.0.77") as far:
         trunk = {"name": "office", "uri": f"sip:127.0.0.77:{far.place[1]}", "sources": ["127.0.0.77"]}
         app = GatewayApp(
@@ -184,7 +184,7 @@ async def test_nobody_calls_out_unless_may_call_says_so(tmp_path: Path) -> None:
 async def test_a_call_beyond_a_limit_says_which_and_when_to_try_again(
     tmp_path: Path, limit: dict[str, str], said: str
 ) -> None:
-    """503 with Retry-After, and the setting in its Reason (A14, I12)."""
+    """503 with Retry-After, and the setting in its Reason."""
     app = GatewayApp(config_on_free_ports(tmp_path, **limit))
     await app.start()
     try:

@@ -46,7 +46,7 @@ async def test_everything_works_by_keyboard_alone() -> None:
         assert await it.page.input_value("#dial") == "7"
         ringing = it.gateway.ring_user("alice")
         await it.view("incoming")
-        # The next key must not take the call: somebody may be typing (W5).
+        # The next key must not take the call: somebody may be typing.
         assert await _focused(it.page) not in ("accept", "decline")
         await press("Enter")
         assert ringing.log == [("ring",)]

@@ -159,7 +159,7 @@ def test_chromium_takes_early_answers(page: Page, plan: Plan, kinds: list[str]) 
 
 
 def test_chromium_takes_hold_resume_and_a_changed_codec(page: Page) -> None:
-    """Complaints C6 and C7: re-offers in both directions keep mids, order, payload types and the DTLS role."""
+    """Re-offers in both directions keep mids, order, payload types and the DTLS role."""
     plan = browser_plan(codecs=POLICY)
     phone = described(PHONE_AUDIO)
     offer = parsed(page.evaluate("offer('life', ['audio', 'video'])"))

@@ -228,7 +228,7 @@ async def test_one_of_two_ringing_pages_closes_and_the_other_has_the_call(
 
 
 async def test_hold_by_the_phone_and_resume(page: SoftphoneBrowser, phone: DeskPhone) -> None:
-    """A re-INVITE with sendonly stops the page's voice, one with sendrecv brings both tones back (C6, C12)."""
+    """A re-INVITE with sendonly stops the page's voice, one with sendrecv brings both tones back."""
     await talk(page, phone)
     phone.hold()
     await silent(phone)

@@ -1,4 +1,4 @@
-"""Firefox on the page of a gateway as it is configured out of the box: it hears 600 (W1)."""
+"""Firefox on the page of a gateway as it is configured out of the box: it hears 600."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import pytest
 from gateway.media.embedded.plane.values import Action, MediaPacket, Route
 from gateway.media.embedded.webrtc.leg import WebRtcLeg
 from gateway.media.embedded.webrtc.states import LegState
-from tests.media.test_webrtc_leg_attacks import arsenal, spraying
+from tests.media.arsenal import arsenal, spraying
 from tests.media.webrtc_support import LiveBench, RecordingSink, answer_for, remote_of
 
 pytestmark = pytest.mark.browser

@@ -19,7 +19,7 @@ async def offerless(**options: bool) -> Rig:
 
 
 async def test_a_caller_without_an_offer_gets_ours_once_the_callee_has_answered_ours() -> None:
-    """The callee gets an offer of the engine, the caller another, and both are joined (S28, I2)."""
+    """The callee gets an offer of the engine, the caller another, and both are joined."""
     rig = await offerless()
     assert [request.verb for request in rig.engine.requests] == ["create_offer"]
     assert rig.caller.verbs == ["ring"]
@@ -86,7 +86,7 @@ async def test_an_engine_that_makes_no_offers_refuses_a_caller_without_one() -> 
 
 
 async def test_the_media_of_one_ringing_callee_fails_and_the_others_ring_on() -> None:
-    """Only that branch ends (S11)."""
+    """Only that branch ends."""
     rig = await Rig(callees=2).started()
     rig.engine.emit(MediaFailed("c1", "callee0", "no ICE"))
     await rig.settle()
@@ -168,7 +168,7 @@ async def test_a_caller_that_is_away_when_it_is_answered_is_waited_for_in_the_br
 
 
 async def test_a_callee_that_reloads_while_it_rings_is_waited_for() -> None:
-    """The caller does not hear "not reachable" for a reload (W4)."""
+    """The caller does not hear "not reachable" for a reload."""
     rig = await Rig().started()
     await rig.hears(rig.callee, Ringing())
     await rig.hears(rig.callee, Away())

@@ -63,7 +63,7 @@ async def test_a_cancelled_offer_is_forgotten_and_its_late_answer_put_right() ->
 
 @pytest.mark.parametrize("side", ["caller", "callee"])
 async def test_a_reinvite_without_an_offer_gets_what_stands_and_its_answer_is_committed(side: str) -> None:
-    """Our offer in the 200, its answer from the ACK (RFC 3261 section 14.1, I2)."""
+    """Our offer in the 200, its answer from the ACK (RFC 3261 section 14.1)."""
     rig = await Rig(caller_kind=Kind.RTP).connected()
     leg = rig.caller if side == "caller" else rig.callee
     await rig.offered(leg, 3, None)
@@ -101,7 +101,7 @@ async def test_an_engine_that_makes_no_offers_refuses_a_reinvite_without_one() -
 
 
 async def test_a_changed_final_answer_reoffers_the_caller_who_cannot_take_a_second_one() -> None:
-    """A browser with an early answer is offered again, by ourselves (S26)."""
+    """A browser with an early answer is offered again, by ourselves."""
     rig = await Rig(takes_another_answer=False).started()
     rig.engine.script("answer", ANSWER)
     await rig.connected_by_answer()
@@ -140,7 +140,7 @@ async def test_hold_and_resume_of_one_side_are_shown_to_the_other() -> None:
 
 
 async def test_a_leg_that_is_away_leaves_the_call_up_and_the_other_in_silence() -> None:
-    """The bridge stays, and so does the media session (W4)."""
+    """The bridge stays, and so does the media session."""
     rig = await Rig().connected()
     await rig.hears(rig.caller, Away())
     rig.expect(State.AWAY)

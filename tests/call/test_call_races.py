@@ -95,7 +95,7 @@ async def test_a_reoffer_that_is_never_answered_is_refused_in_the_end() -> None:
 
 
 async def test_a_late_answer_is_not_taken_for_that_of_the_next_offer() -> None:
-    """Each answer names its exchange; who answered late is offered again what stands (S13)."""
+    """Each answer names its exchange; who answered late is offered again what stands."""
     rig = await Rig().connected()
     await rig.offered(rig.callee)
     rig.timers.advance(35)

@@ -156,7 +156,7 @@ async def test_a_page_that_does_not_come_back_frees_the_phone(engine: EmbeddedEn
 
 
 async def test_a_phone_without_an_offer_reaches_a_phone(engine: EmbeddedEngine) -> None:
-    """Two agreements of ours, joined when the caller's answer came (S28)."""
+    """Two agreements of ours, joined when the caller's answer came."""
     caller, callee = await Phone(["pcmu"]).open(), await Phone(["pcmu"], ssrc=0x4321).open()
     try:
         stage = Stage(engine, Kind.RTP, Kind.RTP, None)
@@ -181,7 +181,7 @@ async def test_a_phone_without_an_offer_reaches_a_phone(engine: EmbeddedEngine) 
 
 
 async def test_a_pbx_without_an_offer_reaches_a_browser(engine: EmbeddedEngine) -> None:
-    """The browser gets an offer of the gateway's own, the PBX another in its 200 (I2)."""
+    """The browser gets an offer of the gateway's own, the PBX another in its 200."""
     browser = Browser(LOW, ["opus", "pcmu"])
     phone = await Phone(["pcmu"]).open()
     try:
@@ -213,7 +213,7 @@ async def test_a_phone_without_an_offer_hears_a_service(engine: EmbeddedEngine) 
 
 
 async def test_a_browser_is_offered_again_when_the_phone_chose_otherwise(engine: EmbeddedEngine) -> None:
-    """Transcoded until the browser has answered; then its first codec is one that the phone takes (S26)."""
+    """Transcoded until the browser has answered; then its first codec is one that the phone takes."""
     browser = Browser(HIGH, ["opus", "pcmu"])
     phone = await Phone(["pcmu"]).open()
     try:

@@ -8,7 +8,7 @@ from tests.call.walk import GATEWAY, PHONES, World
 
 
 async def test_a_phone_that_moves_its_media_in_answer_to_a_refresh_is_heard() -> None:
-    """RFC 3261 14.2: the answer to our refresh may differ from the last; it reaches the media engine (S23)."""
+    """RFC 3261 14.2: the answer to our refresh may differ from the last; it reaches the media engine."""
     world = World(1)
     world.phones[1].well_behaved = True
     world.phones[0].call("3")

@@ -147,7 +147,7 @@ def guest(number: int, source: str) -> Caller:
 
 
 async def test_guests_leave_the_places_that_are_kept_for_account_holders() -> None:
-    """Strangers may take their share and no more, however many addresses they have (A5)."""
+    """Strangers may take their share and no more, however many addresses they have."""
     rig = Rig(max_calls=6, guest_calls=4, guest_calls_per_source=2)
     for number in range(4):
         await rig.place(guest(number, f"192.0.2.{number}"))

@@ -183,7 +183,7 @@ def test_who_may_only_use_a_trunk_reaches_nobody_of_ours() -> None:
 
 @pytest.mark.parametrize("dialled", ["sip:2001@pbx.test", "sip:600@pbx.test", "sip:alice@PBX.test;user=phone"])
 def test_a_number_of_a_pbx_leads_to_its_trunk_and_to_nobody_of_ours(dialled: str) -> None:
-    """Calling back works, and a PBX's 600 is not our echo (I4)."""
+    """Calling back works, and a PBX's 600 is not our echo."""
     user = dialled.partition(":")[2].partition("@")[0]
     assert router().route(dialled, Caller("bob", ("*", "trunk:pbx"))) == SipTarget(user, trunk="pbx")
 

@@ -35,7 +35,7 @@ def test_a_sip_status_has_a_cause(status: int, cause: Cause) -> None:
 
 @pytest.mark.parametrize("status", [400, 500, 501, 502, 505, 513, 599])
 def test_a_fault_of_the_other_side_is_not_said_to_be_ours(status: int) -> None:
-    """Who reads it looks in the right place (I7)."""
+    """Who reads it looks in the right place."""
     assert "gateway" not in cause_of_status(status).sentence
 
 

@@ -213,7 +213,7 @@ def tag_of(response: str) -> str:
 
 
 async def test_our_bye_reaches_a_caller_whose_connection_has_closed(gateway: Gateway) -> None:
-    """Finding S7: PBXs close idle connections; the Contact still listens, and a new connection carries the BYE."""
+    """PBXs close idle connections; the Contact still listens, and a new connection carries the BYE."""
     async with TcpPhone(gateway) as phone:
         await phone.call("601")
         (call,) = gateway.app.calls

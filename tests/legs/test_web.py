@@ -171,7 +171,7 @@ async def test_a_person_who_declines_declines_on_every_page() -> None:
 
 
 async def test_a_busy_page_leaves_the_free_ones_ringing() -> None:
-    """One device in a call says nothing of the other (W3); busy is said when every one is."""
+    """One device in a call says nothing of the other; busy is said when every one is."""
     _, (first, second), ear = await callee()
     first.handle.reject(Cause.BUSY)
     assert second.told[-1][0] == "incoming"
@@ -227,7 +227,7 @@ async def test_a_page_that_declines_at_once_leaves_no_other_page_ringing() -> No
 
 
 async def test_a_changed_answer_is_not_given_to_a_page_that_has_one() -> None:
-    """One offer takes one answer: the leg says that it wants a re-offer instead (S26)."""
+    """One offer takes one answer: the leg says that it wants a re-offer instead."""
     leg, page, _ = caller()
     await leg.early_answer("early")
     assert await leg.answer("another") is False
@@ -236,7 +236,7 @@ async def test_a_changed_answer_is_not_given_to_a_page_that_has_one() -> None:
 
 
 async def test_a_late_answer_of_a_page_belongs_to_the_offer_it_was_asked_first() -> None:
-    """Offers are answered in the order they came in, or by their number (S13)."""
+    """Offers are answered in the order they came in, or by their number."""
     leg, _, ear = caller()
     leg.handle.update_answer("unasked")
     await leg.offer(4, "first")
@@ -268,7 +268,7 @@ async def test_a_page_that_vanished_comes_back_over_another_channel() -> None:
 
 
 async def test_a_page_that_reloads_while_it_rings_rings_again() -> None:
-    """The last page's reload is no refusal (W4); a page that opens meanwhile rings, too."""
+    """The last page's reload is no refusal; a page that opens meanwhile rings, too."""
     leg, (first,), ear = await callee(1)
     first.handle.away()
     assert ear.heard == [Ringing(), Away()]

@@ -23,7 +23,9 @@ from gateway.media.embedded.plane.packet import RtpPacket, is_rtcp
 from gateway.media.embedded.plane.protocol import Plane
 from gateway.media.embedded.settings import EmbeddedConfig
 from gateway.media.embedded.webrtc.config import WebRtcConfig
-from gateway.media.engine import MediaEvent
+from gateway.media.engine import (
+    MediaEvent,
+)
 from sdp import SessionDescription, read_codecs
 
 MAPS = {
@@ -346,3 +348,7 @@ def phone_sdp(
         f"a={direction}",
     ]
     return "".join(f"{line}\r\n" for line in lines)
+
+
+def parsed(phone: Phone) -> list[RtpPacket]:
+    return [RtpPacket.parse(data) for data, _ in phone.packets]

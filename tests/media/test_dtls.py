@@ -17,21 +17,10 @@ from gateway.media.embedded.plane.srtp import SrtpKeyError, SrtpProfile
 from gateway.media.embedded.webrtc.certificate import DtlsCertificate, usable_fingerprints
 from gateway.media.embedded.webrtc.config import WebRtcConfig
 from gateway.media.embedded.webrtc.dtls import DtlsAssociation, DtlsContext, DtlsRole, DtlsState, split_records
+from tests.media.dtls_support import CLIENT_HELLO_NULL_CIPHER, CLOSE_NOTIFY, FATAL_ALERT
 from tests.media.webrtc_support import CERTIFICATE, CONTEXT, PEER_CERTIFICATE, PEER_CONTEXT
 
 CONFIG = WebRtcConfig()
-FATAL_ALERT = bytes.fromhex("15fefd00000000000000000002") + b"\x02\x28"
-CLOSE_NOTIFY = bytes.fromhex("15fefd00000000000000000002") + b"\x01\x00"
-
-
-def client_hello(suite: bytes) -> bytes:
-    """A ClientHello that offers one cipher suite (RFC 6347 section 4.2.1)."""
-    body = b"\xfe\xfd" + bytes(32) + b"\0" + b"\0" + b"\0\2" + suite + b"\1\0"
-    handshake = b"\1" + len(body).to_bytes(3) + bytes(2) + bytes(3) + len(body).to_bytes(3) + body
-    return b"\x16\xfe\xfd" + bytes(8) + len(handshake).to_bytes(2) + handshake
-
-
-CLIENT_HELLO_NULL_CIPHER = client_hello(b"\0\0")
 
 
 def pair(

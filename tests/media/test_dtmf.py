@@ -177,7 +177,7 @@ def test_a_digit_of_ours_has_a_marker_rising_durations_and_three_ends() -> None:
 
 
 def test_a_digit_longer_than_its_field_goes_on_in_segments() -> None:
-    """5 s at 48 kHz need four (RFC 4733 section 2.5.1.3), and a reader takes them for one digit (M11)."""
+    """5 s at 48 kHz need four (RFC 4733 section 2.5.1.3), and a reader takes them for one digit."""
     path = Direction()
     path.plane.start_stream(TARGET, 0xABCD, 0, 0, 48000)
     sent_by(DigitSender(101, 48000, 48000, "1", 5000), path)
@@ -214,7 +214,7 @@ def test_a_digit_whose_end_never_comes_is_reported_after_a_while() -> None:
 
 
 def test_a_late_end_of_the_digit_before_is_no_digit() -> None:
-    """1 and 2 with an end of 1 that comes late read 12, not 1212 (M11)."""
+    """1 and 2 with an end of 1 that comes late read 12, not 1212."""
     path = Digits()
     path.press(1, 4000, ends=2)
     late = path.number

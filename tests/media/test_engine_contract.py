@@ -186,7 +186,7 @@ async def test_services_answer_every_kind_and_may_call_it(real: MediaEngine, kin
 
 
 async def test_a_re_offer_keeps_ports_keys_and_roles(real: MediaEngine) -> None:
-    """Hold and resume: nothing moves that need not (C6, C7)."""
+    """Hold and resume: nothing moves that need not."""
     await real.offer("call", BROWSER, PHONE, browser_sdp())
     first = description(await real.answer("call", PHONE, BROWSER, phone_sdp()))
     held = description(await real.offer("call", PHONE, BROWSER, phone_sdp(direction="sendonly", version=2)))

@@ -30,7 +30,17 @@ from gateway.media.engine import (
 )
 from sdp import SessionDescription
 from sdp.attributes import Crypto
-from tests.media.engine_support import PLANE, Phone, browser_sdp, config, frequency_of, phone_sdp, running, until
+from tests.media.engine_support import (
+    PLANE,
+    Phone,
+    browser_sdp,
+    config,
+    frequency_of,
+    parsed,
+    phone_sdp,
+    running,
+    until,
+)
 from tests.media.rtp_support import ManualClock, ManualReactor
 from tests.media.srtp_pair import SrtpSession
 
@@ -67,10 +77,6 @@ async def call(engine: EmbeddedEngine, events: list[MediaEvent], *codecs: tuple[
     made = Call(engine, events, await Phone(left, ssrc=1).open(), await Phone(right, ssrc=2).open())
     await made.set_up()
     return made
-
-
-def parsed(phone: Phone) -> list[RtpPacket]:
-    return [RtpPacket.parse(data) for data, _ in phone.packets]
 
 
 async def _outcome(request: Awaitable[None]) -> int | None:
@@ -259,7 +265,7 @@ async def test_sdes_protects_a_call_to_a_plain_phone() -> None:
 
 
 async def test_a_phone_that_changes_its_key_changes_nothing_of_ours() -> None:
-    """A re-INVITE with a new a=crypto: our key and its count go on, the phone's old key is refused (M1)."""
+    """A re-INVITE with a new a=crypto: our key and its count go on, the phone's old key is refused."""
     secure = Party("left", Kind.SDES, private_source="127.0.0.1")
     profile = SrtpProfile.AEAD_AES_128_GCM
     old, new = (SrtpKey.generate(profile, Random(seed).randbytes) for seed in (1, 2))

@@ -12,8 +12,7 @@ import pytest
 from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.engine import Kind, MediaError, MediaEvent, Party
 from sdp import SessionDescription
-from tests.media.engine_support import Phone, browser_sdp, config, frequency_of, phone_sdp, running, until
-from tests.media.test_engine_embedded import parsed
+from tests.media.engine_support import Phone, browser_sdp, config, frequency_of, parsed, phone_sdp, running, until
 
 VOICE = bytes(160)
 BROWSER = Party("browser", Kind.WEBRTC)
@@ -205,7 +204,7 @@ async def test_quality_is_told_while_the_call_runs() -> None:
 
 
 async def test_a_description_for_an_address_family_we_lack_is_488() -> None:
-    """An IPv4-only leg cannot send to IPv6, and two lite agents never meet (M13)."""
+    """An IPv4-only leg cannot send to IPv6, and two lite agents never meet."""
     async with running() as (engine, _):
         await engine.offer("call", BROWSER, party("phone"), browser_sdp())
         six = phone_sdp(host="::1").replace("IP4 ::1", "IP6 ::1")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import struct
 import time
-import zlib
 from typing import Any
 
 import pytest
@@ -22,6 +21,7 @@ from gateway.media.embedded.plane.stun import (
 )
 from gateway.media.embedded.plane.values import Address
 from gateway.media.embedded.webrtc.ice import IceAgent, IceCredentials, host_candidate
+from tests.media.ice_support import HEADER, with_fingerprint
 
 KEY = b"k" * 24
 HERE: Address = ("192.0.2.1", 4000)
@@ -48,15 +48,6 @@ def encoded(ufrag: str = "local", *, nominate: bool = False, **attributes: Any) 
 
 def agent(max_pairs: int = 16) -> IceAgent:
     return IceAgent(IceCredentials("local", KEY.decode()), max_pairs)
-
-
-def with_fingerprint(body: bytes) -> bytes:
-    """`body` (header and attributes) with the length put right and a FINGERPRINT that fits."""
-    body = body[:2] + struct.pack("!H", len(body) - 20 + 8) + body[4:]
-    return body + struct.pack("!HHI", 0x8028, 4, zlib.crc32(body) ^ 0x5354554E)
-
-
-HEADER = struct.pack("!HHI", 1, 0, 0x2112A442) + bytes(12)
 
 
 # Reading

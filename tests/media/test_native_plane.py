@@ -20,14 +20,13 @@ from gateway.media.embedded.plane.native import wire
 from gateway.media.embedded.plane.native.process import SECRET, SOCKET, prove
 from gateway.media.embedded.plane.protocol import PlaneError
 from gateway.media.embedded.plane.srtp import SrtpProfile
-from gateway.media.embedded.plane.values import Action, Bound, FlowConfig, Route, Silence
+from gateway.media.embedded.plane.values import Action, FlowConfig, Route, Silence
+from tests.media.native_support import Rig
 from tests.media.plane_rig import (
     HOST,
     PASSWORD,
     PCMU,
-    Browser,
     Peer,
-    Phone,
     Told,
     figures,
     key_of,
@@ -38,45 +37,7 @@ from tests.media.plane_rig import (
     until,
 )
 
-SHARED = 1
 REPORT = bytes.fromhex("80c90001000000075555")[:8]
-
-
-class Rig:
-    """One plane with its shared port."""
-
-    def __init__(self, state_dir: Path) -> None:
-        self.plane = native_plane(state_dir)
-        self.told = Told()
-        self.peers: list[Peer] = []
-        self.bound: Bound
-
-    async def start(self) -> None:
-        await self.plane.start(self.told)
-        (self.bound,) = await self.plane.open_shared(SHARED, [HOST], 0, receive_buffer=1 << 22, send_buffer=1 << 22)
-
-    async def phone(
-        self, flow: int, config: FlowConfig | None = None, *, named: bool = True, host: str = HOST
-    ) -> Phone:
-        made = Phone(self.plane, flow, host)
-        self.peers.append(made)
-        await made.open(config, named=named)
-        return made
-
-    async def browser(self, flow: int, profile: SrtpProfile = SrtpProfile.AEAD_AES_128_GCM) -> Browser:
-        made = Browser(self.plane, flow, profile)
-        self.peers.append(made)
-        await made.open(self.told, SHARED, self.bound)
-        return made
-
-    def join(self, one: Phone | Browser, other: Phone | Browser, route: Route = PCMU) -> None:
-        for source, target in ((one, other), (other, one)):
-            self.plane.route(source.flow, target.flow, {0: route})
-
-    async def close(self) -> None:
-        for peer in self.peers:
-            peer.close()
-        await self.plane.close()
 
 
 @pytest.fixture

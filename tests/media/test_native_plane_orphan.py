@@ -20,9 +20,9 @@ from aioice import stun
 
 from gateway.media.embedded.audio.codecs import make_decoder, make_encoder
 from gateway.media.embedded.plane.srtp import SrtpProfile
+from tests.media.native_support import Rig
 from tests.media.orphaned_gateway import BROWSER, PHONE
 from tests.media.plane_rig import Browser, Peer, Told, native_plane, numbers, rtp, until
-from tests.media.test_native_plane import Rig
 
 SPACING = 0.02
 PACKETS = 150

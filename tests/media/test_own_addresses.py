@@ -1,4 +1,4 @@
-"""With loopback configured the machine's own addresses are served too, and no other machine's (W1)."""
+"""With loopback configured the machine's own addresses are served too, and no other machine's."""
 
 from __future__ import annotations
 

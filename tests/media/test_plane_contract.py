@@ -27,7 +27,7 @@ from gateway.media.embedded.plane.values import Action, Address, FlowConfig, Flo
 from tests.media.engine_support import until
 from tests.media.plane_support import Handler, forward
 from tests.media.srtp_pair import SrtpSession
-from tests.media.test_srtp import derive, reference_rtp
+from tests.media.srtp_support import derive, reference_rtp
 from tests.media.webrtc_support import binding_check
 
 GCM, CM = SrtpProfile.AEAD_AES_128_GCM, SrtpProfile.AES_CM_128_HMAC_SHA1_80
@@ -279,7 +279,7 @@ async def test_silence_is_sent_where_nothing_else_is(scene: Scene) -> None:
 async def test_seventy_thousand_packets_pass_a_wrap_and_one_side_changes_its_key(
     scene: Scene, profile: SrtpProfile
 ) -> None:
-    """The roll-over count goes on in both directions; a new key of the phone leaves ours alone (M1)."""
+    """The roll-over count goes on in both directions; a new key of the phone leaves ours alone."""
     ours, theirs, new = key(profile, 1), key(profile, 2), key(profile, 3)
     peer = SrtpSession(theirs, ours)
     scene.plane.configure_flow(LEFT, FlowConfig(secure=True, max_packets_per_second=10**6))
@@ -321,7 +321,7 @@ async def test_a_send_key_that_comes_back_goes_on_where_it_was(scene: Scene) -> 
 
 
 async def test_packets_lost_before_a_wrap_do_not_end_the_stream(scene: Scene) -> None:
-    """The first one to arrive has the roll-over count one already (M12)."""
+    """The first one to arrive has the roll-over count one already."""
     if scene.plane.name == "native":
         pytest.xfail("the native plane does not try the next roll-over count yet")
     theirs = key(GCM, 2)
@@ -337,7 +337,7 @@ async def test_packets_lost_before_a_wrap_do_not_end_the_stream(scene: Scene) ->
 
 
 async def test_any_number_of_sources_may_follow_each_other(scene: Scene) -> None:
-    """Past thirty-two the one idle longest makes room (M2)."""
+    """Past thirty-two the one idle longest makes room."""
     theirs = key(GCM, 2)
     peer = SrtpSession(theirs, key(GCM, 1))
     scene.plane.configure_flow(LEFT, FlowConfig(secure=True, max_packets_per_second=100_000))
@@ -508,7 +508,7 @@ async def test_checks_of_an_admitted_pair_are_answered_alone(scene: Scene) -> No
 
 
 async def test_a_shared_port_for_this_machine_alone_drops_all_others(scene: Scene) -> None:
-    """W1: datagrams from any other address are counted."""
+    """Datagrams from any other address are counted."""
     [bound] = await scene.plane.open_shared(
         9, ["127.0.0.1"], 0, receive_buffer=1 << 20, send_buffer=1 << 20, only_from=["127.0.0.3"]
     )

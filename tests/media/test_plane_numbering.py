@@ -273,7 +273,7 @@ def test_no_packet_that_is_well_formed_breaks_the_relay(packets: list[bytes]) ->
 
 
 def test_an_event_with_noise_between_its_packets_keeps_its_timestamp() -> None:
-    """A skipped packet within a telephone-event must not make it another event: 5 came as 555 (M3)."""
+    """A skipped packet within a telephone-event must not make it another event: 5 came as 555."""
     path = Direction({**ROUTES, 101: forward(0, 101), 77: Route(action=Action.DROP)})
     path.receive(1)
     for number in range(2, 8):
@@ -296,7 +296,7 @@ def test_a_dropped_type_within_an_event_leaves_one_event() -> None:
 
 
 def test_a_resync_lapses_where_the_source_goes_on() -> None:
-    """A minute after a re-offer a stray source does not take over (M16)."""
+    """A minute after a re-offer a stray source does not take over."""
     path = Direction()
     for number in range(1, 10):
         path.receive(number)
@@ -310,7 +310,7 @@ def test_a_resync_lapses_where_the_source_goes_on() -> None:
 
 
 def test_a_packet_that_the_socket_refused_is_not_counted_as_sent() -> None:
-    """Sender reports say what left (M20)."""
+    """Sender reports say what left."""
     path = Direction()
     path.receive(1)
     path.sockets[2].refusing = True
@@ -321,7 +321,7 @@ def test_a_packet_that_the_socket_refused_is_not_counted_as_sent() -> None:
 
 
 def test_a_timestamp_that_leaps_ahead_is_joined_by_the_clock() -> None:
-    """An hour ahead from one packet to the next is another timeline, not an hour of silence (M20)."""
+    """An hour ahead from one packet to the next is another timeline, not an hour of silence."""
     path = Direction()
     path.receive(1, 1000)
     path.receive(2, 1160)
@@ -342,7 +342,7 @@ def test_a_long_pause_of_the_source_is_kept_as_long_as_it_was() -> None:
 
 
 def test_repacketised_audio_after_our_own_packets_never_runs_backwards() -> None:
-    """Silence went on by the clock while the source's timeline stood still (M6)."""
+    """Silence went on by the clock while the source's timeline stood still."""
     path = Direction({0: Route(action=Action.PUNT, clock_rate=8000)})
     for number in (1, 2):
         path.receive(number)

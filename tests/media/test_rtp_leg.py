@@ -441,7 +441,7 @@ async def test_a_leg_that_never_opened_gives_its_ports_back() -> None:
 
 @pytest.mark.parametrize("spelled", ["2001:DB8::1", "2001:0db8:0:0::1", "2001:db8::1"])
 def test_an_ipv6_address_is_the_same_however_it_is_spelled(spelled: str) -> None:
-    """Compared as text, a phone that writes capitals would never be heard (M4)."""
+    """Compared as text, a phone that writes capitals would never be heard."""
     assert canonical(spelled) == "2001:db8::1"
     latch = Latch(LatchRules())
     latch.expect((canonical(spelled), 4000), canonical("2001:DB8::99"), 0.0)
@@ -449,7 +449,7 @@ def test_an_ipv6_address_is_the_same_however_it_is_spelled(spelled: str) -> None
 
 
 async def test_a_destination_is_worked_out_once_and_not_a_packet() -> None:
-    """Toward a phone that only receives, too (M15)."""
+    """Toward a phone that only receives, too."""
     async with leg_with_peers() as (leg, _, _, phone, _unused):
         leg.set_remote(phone.address, None)
         told: list[object] = []

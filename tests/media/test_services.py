@@ -157,7 +157,7 @@ async def test_a_failing_player_does_not_silence_the_others(caplog: pytest.LogCa
 
 
 async def test_players_are_spread_over_the_tick() -> None:
-    """A hundred of them are no burst every 20 ms (M19)."""
+    """A hundred of them are no burst every 20 ms."""
     pacer = Pacer(ManualClock())
     numbers = [pacer.add(lambda now: True) for _ in range(100)]
     assert set(pacer.spread) == {10}

@@ -6,13 +6,13 @@ import random
 import re
 
 import pytest
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.media.embedded.plane.srtp import SrtpKey, SrtpKeyError, SrtpProfile, split_exported_keys
 from tests.media.srtp_pair import SrtpSession
+from tests.media.srtp_support import derive, reference_rtp, xor
 from tests.media.webrtc_support import rtp
 from tests.shared import corpus
 
@@ -101,7 +101,7 @@ def test_packets_longer_than_the_library_buffer_are_refused() -> None:
 
 
 def test_a_peer_may_go_on_to_new_sources_for_ever() -> None:
-    """Only so many are remembered at a time, each at the price of a stream; the oldest makes room (M2)."""
+    """Only so many are remembered at a time, each at the price of a stream; the oldest makes room."""
     here, there = sessions(SrtpProfile.AEAD_AES_128_GCM, max_ssrcs=3)
     for ssrc in range(1, 100):
         data = here.protect(rtp(1, ssrc=ssrc))
@@ -112,7 +112,7 @@ def test_a_peer_may_go_on_to_new_sources_for_ever() -> None:
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_stream_whose_packets_before_the_wrap_were_lost_is_read(profile: SrtpProfile) -> None:
-    """Its first packet to arrive has a low number and a roll-over count of one (M12)."""
+    """Its first packet to arrive has a low number and a roll-over count of one."""
     here, there = sessions(profile)
     last = [here.protect(rtp(number)) for number in range(65_530, 65_540)]
     first_heard, second = last[6], last[8]
@@ -231,29 +231,11 @@ def vectors(name: str) -> dict[str, list[bytes]]:
 SALT = bytes.fromhex("517569642070726f2071756f")
 
 
-def xor(left: bytes, right: bytes) -> bytes:
-    return bytes(a ^ b for a, b in zip(left, right, strict=True))
-
-
-def reference_rtp(session_key: bytes, salt: bytes, packet: bytes) -> bytes:
-    """RFC 7714 section 8 with a 12-byte header and rollover counter 0."""
-    iv = xor(bytes(2) + packet[8:12] + bytes(4) + packet[2:4], salt)
-    return packet[:12] + AESGCM(session_key).encrypt(iv, packet[12:], packet[:12])
-
-
 def reference_rtcp(session_key: bytes, salt: bytes, packet: bytes, index: int) -> bytes:
     """RFC 7714 section 9 with the E flag set."""
     iv = xor(bytes(2) + packet[4:8] + bytes(2) + index.to_bytes(4), salt)
     word = (index | 1 << 31).to_bytes(4)
     return packet[:8] + AESGCM(session_key).encrypt(iv, packet[8:], packet[:8] + word) + word
-
-
-def derive(secret: SrtpKey, label: int, length: int) -> bytes:
-    """RFC 3711 section 4.3 with a key derivation rate of 0; a 96-bit salt is padded (RFC 7714 section 11)."""
-    master, salt = secret.material[: secret.profile.key_length], secret.material[secret.profile.key_length :]
-    salt = salt + bytes(14 - len(salt))
-    counter = xor(salt, bytes(7) + bytes([label]) + bytes(6)) + bytes(2)
-    return Cipher(algorithms.AES(master), modes.CTR(counter)).encryptor().update(bytes(length))
 
 
 @pytest.mark.parametrize(("section", "length"), [("16.1.1", 16), ("16.2.1", 32)])

@@ -9,7 +9,7 @@ from gateway.media.embedded.webrtc.config import WebRtcConfig
 from gateway.media.embedded.webrtc.dtls import DtlsRole
 from gateway.media.embedded.webrtc.states import TRANSITIONS, LegInput, LegState
 from gateway.media.engine import MediaError
-from tests.media.test_dtls import client_hello
+from tests.media.dtls_support import client_hello
 from tests.media.webrtc_support import (
     BROWSER,
     CONTEXT,
@@ -528,7 +528,7 @@ def test_an_authentic_packet_with_an_impossible_padding_is_dropped() -> None:
 
 
 def test_answers_of_two_peers_to_one_offer_of_ours_leave_our_credentials_alone() -> None:
-    """A forked 183 and the 200 of another browser: both know the ufrag of the offer (M5)."""
+    """A forked 183 and the 200 of another browser: both know the ufrag of the offer."""
     bench = Bench()
     leg = bench.open_leg()
     offered = leg.local_ufrag
@@ -545,7 +545,7 @@ def test_answers_of_two_peers_to_one_offer_of_ours_leave_our_credentials_alone()
 
 
 def test_a_new_tls_id_is_a_new_association() -> None:
-    """The certificate may be the same (RFC 8842 section 5.1, M14); said again it changes nothing."""
+    """The certificate may be the same (RFC 8842 section 5.1); said again it changes nothing."""
     bench, leg, _ = connected()
     leg.set_remote("peer", PASSWORD, PEER_CONTEXT.fingerprints, "passive", tls_id="a" * 20)
     leg.set_remote("peer", PASSWORD, PEER_CONTEXT.fingerprints, "passive", tls_id="a" * 20)

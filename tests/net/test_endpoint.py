@@ -76,7 +76,7 @@ async def test_a_wildcard_listener_names_the_address_that_reaches_the_peer() -> 
 
 
 async def test_a_flow_that_was_written_down_goes_out_by_its_own_listener() -> None:
-    """A phone that registered at our second address is called from the second, and told of it (finding S19)."""
+    """A phone that registered at our second address is called from the second, and told of it."""
     endpoint, inbox = endpoint_of(UserAgentConfig(listen=(("127.0.0.1", 0), ("127.0.0.2", 0))))
     await endpoint.open()
     (_, _, first), (_, host, second) = endpoint.listening
@@ -131,7 +131,7 @@ def closed_port() -> int:
 
 
 async def test_a_datagram_that_nobody_takes_comes_back_with_its_destination() -> None:
-    """ICMP port unreachable, at once (finding I7); a datagram to somebody else is not lost for it."""
+    """ICMP port unreachable, at once; a datagram to somebody else is not lost for it."""
     endpoint, inbox = endpoint_of(UserAgentConfig(listen=(("127.0.0.1", 0),)))
     await endpoint.open()
     mine, dead = endpoint.listening[0][2], [closed_port() for _ in range(3)]

@@ -37,7 +37,7 @@ async def call_to_nobody(transport: str) -> Failed:
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 async def test_a_peer_that_is_down_is_known_at_once(transport: str) -> None:
-    """ICMP and connection refused end the request with 503 long before timer B (finding I7)."""
+    """ICMP and connection refused end the request with 503 long before timer B."""
     assert (await call_to_nobody(transport)).status == 503
 
 
@@ -68,7 +68,7 @@ async def test_a_forged_icmp_ends_nothing() -> None:
 async def test_an_exception_in_one_step_stalls_nobody_elses_timers(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The core is drained and the timer armed again, whatever a message or a timer broke (finding S14)."""
+    """The core is drained and the timer armed again, whatever a message or a timer broke."""
     agent = await started(Application())
     shell = agent._shell
     try:

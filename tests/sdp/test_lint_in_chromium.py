@@ -12,7 +12,7 @@ import pytest
 from sdp import SessionDescription
 from sdp.lint import Severity, lint
 from tests.sdp import corpus
-from tests.sdp.test_lint import BROWSER, CASES
+from tests.sdp.lint_cases import BROWSER, CASES
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

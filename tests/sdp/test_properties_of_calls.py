@@ -25,7 +25,7 @@ from sdp.codecs import find_match
 from sdp.negotiation import said_direction
 from sdp.trickle import TrickleFragment
 from tests.sdp.plans import FINGERPRINT, KEYS, browser_plan, phone_plan
-from tests.sdp.test_description_properties import DESCRIPTIONS
+from tests.sdp.strategies import DESCRIPTIONS
 
 AUDIO = {
     "0": "PCMU/8000",

@@ -179,7 +179,7 @@ def test_a_slow_verdict_sends_a_stranger_no_100() -> None:
 
 
 def test_a_proven_source_gets_whole_answers_however_short_its_question() -> None:
-    """405 with Allow and 420 with Unsupported, to a user's phone in two octets or two thousand (I11)."""
+    """405 with Allow and 420 with Unsupported, to a user's phone in two octets or two thousand."""
     wary = Wary("gateway.example", ("MD5",))
     wary.node.verdict = lambda request, source: Accepted("alice")
     wary.feed(request("PUBLISH"))
@@ -251,7 +251,7 @@ def test_an_invite_cancelled_before_the_verdict_is_no_lever() -> None:
 
 
 def test_a_repeated_datagram_costs_its_source_the_same_as_a_new_one() -> None:
-    """Finding A8: the rate counts before the transaction is looked up; ACKs and responses are free."""
+    """The rate counts before the transaction is looked up; ACKs and responses are free."""
     limits = AdmissionLimits(rate=10, burst=20)
     tokens = iter(range(1_000_000))
     stack = Stack(

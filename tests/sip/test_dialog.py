@@ -337,7 +337,7 @@ def test_who_is_reached_directly_is_so_while_the_connection_lives() -> None:
 
 
 def test_a_strict_first_route_is_the_next_hop() -> None:
-    """Whatever follows it (S24; RFC 3261 12.2.1.1)."""
+    """Whatever follows it (RFC 3261 12.2.1.1)."""
     _, callee = pair("<sip:strict.example>", "<sip:loose.example;lr>")
     assert callee.hops == (Uri.parse("sip:strict.example"),)
     assert callee.request("BYE").uri == Uri.parse("sip:strict.example")

@@ -1,4 +1,4 @@
-"""A dialog lives on a flow: who knows all its identifiers but is elsewhere changes nothing (S15), unless proved."""
+"""A dialog lives on a flow: who knows all its identifiers but is elsewhere changes nothing, unless proved."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def finals(stage: Stage, method: str) -> list[Response]:
 
 
 def test_a_hold_during_a_refresh_is_sent_after_it() -> None:
-    """S2: it has an exchange and an outcome of its own."""
+    """It has an exchange and an outcome of its own."""
     stage, _, session, log, refresh = refreshing_call()
     number = session.offer(HOLD)
     stage.run()
@@ -77,7 +77,7 @@ def test_a_hold_during_a_refresh_is_sent_after_it() -> None:
 
 
 def test_a_late_2xx_gets_the_ack_of_its_own_invite() -> None:
-    """S3: after hold and resume in quick succession the first 200 comes again."""
+    """After hold and resume in quick succession the first 200 comes again."""
     stage = Stage()
     _, session, _ = answered_call(stage)
     session.offer(HOLD)
@@ -100,7 +100,7 @@ def test_a_late_2xx_gets_the_ack_of_its_own_invite() -> None:
     [(491, ()), (500, (("Retry-After", 3),)), (500, ()), (422, (("Min-SE", "120"),)), (503, ()), (404, ())],
 )
 def test_a_refresh_that_is_refused_is_made_again(status: int, headers: build.Fields) -> None:
-    """S10: before the interval is over, and the call lives on."""
+    """Before the interval is over, and the call lives on."""
     stage, _, _, log, refresh = refreshing_call()
     stage.send(answer(refresh, status, headers=headers))
     stage.run(8.0)
@@ -150,7 +150,7 @@ def test_a_peer_that_refuses_update_is_refreshed_by_reinvite(status: int) -> Non
 
 
 def test_a_changed_answer_to_a_refresh_is_told() -> None:
-    """S23: the peer has put the call on hold in its answer."""
+    """The peer has put the call on hold in its answer."""
     stage, _, session, log, refresh = refreshing_call()
     stage.send(answer(refresh, 200, body=HOLD))
     [changed] = log.of(OfferAnswered)
@@ -259,7 +259,7 @@ def test_an_early_offer_goes_as_update_once_the_answer_is_acknowledged() -> None
 
 
 def test_an_early_offer_waits_for_the_confirmed_call_where_update_is_not_allowed() -> None:
-    """S12."""
+    """RFC 3311 section 4: a peer whose Allow lacks UPDATE cannot be sent one."""
     stage, log, session, invite = stage_with_invite()
     stage.send(answer(invite, 183, body=ANSWER, headers=(*RELIABLE, *NO_UPDATE)))
     number = session.offer(HOLD)
@@ -291,7 +291,7 @@ def test_a_changed_answer_after_a_reliable_one_is_offered_afterwards() -> None:
 
 
 def test_an_update_before_our_answer_is_500_and_not_told() -> None:
-    """S12, RFC 3311 5.2: the INVITE's offer is open."""
+    """RFC 3311 5.2: the INVITE's offer is open."""
     stage = Stage()
     caller = PuppetCall(stage)
     stage.agent.calls[0].session.ring(180)  # type: ignore[attr-defined]
@@ -321,7 +321,7 @@ def test_an_early_update_after_the_reliable_answer_is_answered() -> None:
 
 
 def test_an_offer_in_prack_is_answered_in_its_200() -> None:
-    """S12, RFC 3262 section 5."""
+    """RFC 3262 section 5."""
     stage, _, session, log = early_call(body=HOLD)
     [offered] = log.of(Offered)
     assert offered.body == HOLD
@@ -379,7 +379,7 @@ def test_an_empty_answer_refuses() -> None:
 
 
 def test_a_cancelled_reinvite_is_told_to_the_listener() -> None:
-    """S23: nobody waits for its answer any more."""
+    """Nobody waits for its answer any more."""
     stage = Stage()
     caller, session, log = answered_call(stage)
     reinvite = caller.next("INVITE", body=HOLD)
@@ -628,7 +628,7 @@ def test_a_2xx_may_change_what_an_unreliable_183_showed() -> None:
 
 
 def test_a_second_answer_after_a_reliable_one_is_not_told() -> None:
-    """S12: the first stands."""
+    """The first stands."""
     stage, log, session, invite = stage_with_invite()
     stage.send(answer(invite, 183, body=ANSWER, headers=RELIABLE))
     stage.send(answer(invite, 200, body=HELD))

@@ -213,7 +213,7 @@ def agent_and_puppet() -> tuple[AgentNode, Puppet, LossyNetwork]:
 
 @pytest.mark.parametrize("header", ["Min-SE: abc", "Session-Expires: soon", "Supported: @@", "Replaces: x"])
 def test_a_malformed_invite_is_400_and_leaves_nothing(header: str) -> None:
-    """No session, no transaction, no timer: finding S1."""
+    """No session, no transaction, no timer."""
     node, puppet, network = agent_and_puppet()
     node.on_call = lambda session, log: session.answer(b"v=0\r\n")  # type: ignore[attr-defined]
     puppet.send(request("INVITE", header), US)
@@ -224,7 +224,7 @@ def test_a_malformed_invite_is_400_and_leaves_nothing(header: str) -> None:
 
 
 def test_a_malformed_2xx_is_acknowledged_and_the_call_stands() -> None:
-    """Two Session-Expires in a 200 once left the call in Proceeding for ever (finding S1)."""
+    """Two Session-Expires in a 200 once left the call in Proceeding for ever."""
     node, puppet, network = agent_and_puppet()
 
     def answer(message: Request | Response) -> None:
@@ -245,7 +245,7 @@ def test_a_malformed_2xx_is_acknowledged_and_the_call_stands() -> None:
 @pytest.mark.parametrize("header", ["Authorization", "Proxy-Authorization"])
 @pytest.mark.parametrize("method", ["REGISTER", "INVITE", "OPTIONS"])
 def test_a_strangers_malformed_credentials_ask_nobody(header: str, method: str) -> None:
-    """Finding A3: 400, and neither the store nor a traceback."""
+    """400, and neither the store nor a traceback."""
     node, puppet, network = agent_and_puppet()
     asked: list[Request] = []
 

@@ -51,7 +51,7 @@ def calling_stage(**how: object) -> tuple[Stage, Request]:
 
 
 def test_a_phone_that_rings_and_vanishes_costs_no_transaction_for_ever() -> None:
-    """S4, A7: 64*T1 after the CANCEL the session is over, another 64*T1 later nothing is left (9.1)."""
+    """64*T1 after the CANCEL the session is over, another 64*T1 later nothing is left (9.1)."""
     stage, log, session, invite = stage_with_invite()
     stage.send(answer(invite, 180))
     session.hangup()
@@ -63,7 +63,7 @@ def test_a_phone_that_rings_and_vanishes_costs_no_transaction_for_ever() -> None
 
 
 def test_a_connection_lost_while_it_rings_ends_that_branch() -> None:
-    """S8: the browser's tab was closed."""
+    """The browser's tab was closed."""
     stage, invite = calling_stage()
     [session] = stage.agent.core.sessions
     seen: list[object] = []
@@ -78,7 +78,7 @@ def test_a_connection_lost_while_it_rings_ends_that_branch() -> None:
 
 @pytest.mark.parametrize("final", [487, None])
 def test_a_2xx_after_giving_up_gets_ack_and_bye(final: int | None) -> None:
-    """S9: whoever picked up at the last moment does not talk to nobody."""
+    """Whoever picked up at the last moment does not talk to nobody."""
     stage, log, session, invite = stage_with_invite()
     stage.send(answer(invite, 180))
     session.hangup()
@@ -127,7 +127,7 @@ def test_a_2xx_of_the_try_before_gets_ack_with_its_own_number() -> None:
 
 
 def test_a_challenged_try_leaves_no_early_dialog_and_no_1xx_behind() -> None:
-    """S17: the CANCEL waits for a 1xx of the INVITE that is under way, and its dialogs are the only ones."""
+    """The CANCEL waits for a 1xx of the INVITE that is under way, and its dialogs are the only ones."""
     stage, _, session, invite = stage_with_invite(credentials=Credentials("alice", "secret"))
     stage.send(answer(invite, 183, tag="first"))
     stage.send(answer(invite, 407, headers=CHALLENGE))
@@ -144,7 +144,7 @@ def test_a_challenged_try_leaves_no_early_dialog_and_no_1xx_behind() -> None:
 
 @pytest.mark.parametrize("heard", [False, True])
 def test_a_cancelled_call_that_is_answered_422_is_over(heard: bool) -> None:
-    """A1: nothing is sent again, and the session does not stay for ever."""
+    """Nothing is sent again, and the session does not stay for ever."""
     stage, log, session, invite = stage_with_invite()
     if heard:
         stage.send(answer(invite, 180))
@@ -155,7 +155,7 @@ def test_a_cancelled_call_that_is_answered_422_is_over(heard: bool) -> None:
 
 
 def test_a_name_found_after_the_hangup_is_not_called() -> None:
-    """A1: an abandoned request always ends its session."""
+    """An abandoned request always ends its session."""
     stage = Stage()
     found: list[object] = []
     stage.agent.resolve = lambda uri, done: found.append(done)  # type: ignore[method-assign]
@@ -167,7 +167,7 @@ def test_a_name_found_after_the_hangup_is_not_called() -> None:
 
 
 def test_the_ack_to_another_contact_carries_no_credentials() -> None:
-    """A6: the callee behind the trunk could guess the password from them."""
+    """The callee behind the trunk could guess the password from them."""
     stage, _, _, invite = stage_with_invite(credentials=Credentials("alice", "secret"))
     stranger = Puppet(stage.network, ("198.51.100.9", 5060))
     stage.send(answer(invite, 407, headers=CHALLENGE))
@@ -235,7 +235,7 @@ def test_a_reliable_1xx_before_our_prack_is_acknowledged_only_in_order() -> None
 
 
 def test_a_caller_whose_connection_closed_gets_its_bye_at_its_contact() -> None:
-    """S7: PBXs close idle connections; FlowLost is told once, and the call goes on."""
+    """PBXs close idle connections; FlowLost is told once, and the call goes on."""
     stage = Stage(transport="tcp")
     _, session, log = answered_call(stage)
     stage.agent.core.transport_failed(CONNECTION)
@@ -308,7 +308,7 @@ def test_a_reason_of_another_protocol_gives_its_words_only() -> None:
 
 
 def test_refusals_in_a_dialog_say_what_would_be_taken() -> None:
-    """I11: 405 with Allow, 415 with Accept, 469 with Recv-Info (RFC 6086 4.2.2)."""
+    """405 with Allow, 415 with Accept, 469 with Recv-Info (RFC 6086 4.2.2)."""
     stage = Stage()
     caller, session, log = answered_call(stage)
     caller.next("MESSAGE", body=b"hi", kind="text/plain")
@@ -322,7 +322,7 @@ def test_refusals_in_a_dialog_say_what_would_be_taken() -> None:
 
 
 def test_trickle_candidates_in_info_are_delivered_with_their_package() -> None:
-    """RFC 8840; S27."""
+    """RFC 8840."""
     stage = Stage()
     caller, session, log = answered_call(stage)
     kind = "application/trickle-ice-sdpfrag"
@@ -353,7 +353,7 @@ def test_an_info_that_nobody_knows_ends_the_call() -> None:
 
 @pytest.mark.parametrize("header", ["Request-URI", "Contact", "Record-Route"])
 def test_a_call_by_sips_gets_a_sips_contact(header: str) -> None:
-    """S21, RFC 5630."""
+    """RFC 5630."""
     stage = Stage(transport="tls")
     stage.agent.on_call = lambda session, log: session.answer(ANSWER)  # type: ignore[attr-defined]
     caller = PuppetCall(stage)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.sip.message.parser import parse_message
-from tests.sip.test_torture_wire import over_tcp, over_udp
+from tests.sip.wire import over_tcp, over_udp
 
 COMMON = """To: sip:user@example.com
 From: sip:user@example.com;tag=81x2

@@ -1,4 +1,4 @@
-"""A mistake of ours ends the call that it is about, with 500 or BYE, and nobody else's (S14)."""
+"""A mistake of ours ends the call that it is about, with 500 or BYE, and nobody else's."""
 
 from __future__ import annotations
 

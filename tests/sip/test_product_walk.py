@@ -1,4 +1,4 @@
-"""The product of all tables: two real user agents walk at random, and nothing is left of it (T6)."""
+"""The product of all tables: two real user agents walk at random, and nothing is left of it."""
 
 from __future__ import annotations
 

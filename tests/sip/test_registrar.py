@@ -185,7 +185,7 @@ def test_a_flow_that_comes_back_replaces_its_old_contact() -> None:
 
 
 def test_two_contacts_of_one_instance_without_reg_id_stay_two() -> None:
-    """Only instance and reg-id together are a flow (finding S22)."""
+    """Only instance and reg-id together are a flow."""
     tail = ';+sip.instance="<urn:uuid:1>"'
     two = register(f"<sip:a@192.0.2.1>{tail}", f"<sip:a@192.0.2.1;transport=tcp>{tail}", extra="Supported: outbound")
     assert len(good(decide(two, (), POLICY, NOW)).after) == 2

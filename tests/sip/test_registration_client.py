@@ -57,7 +57,7 @@ def test_423_asks_again_for_the_time_the_registrar_wants() -> None:
 
 
 def test_a_registrar_that_is_down_is_asked_every_few_seconds() -> None:
-    """Its return is noticed within `retry_down`, however long it was away (finding I7)."""
+    """Its return is noticed within `retry_down`, however long it was away."""
     client = registered()
     now = 253.0
     assert client.due(now) is Send.REGISTER

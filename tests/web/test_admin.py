@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.web.client import OFFER, client_of
 from tests.web.fake import FakeGateway
-from tests.web.test_sdp_api import OFFER, client_of
 
 ALICE = {"Authorization": "Bearer alice:wonder"}
 BOB = {"Authorization": "Bearer bob:builder"}

@@ -16,8 +16,8 @@ import pytest
 from websockets.asyncio.client import connect
 
 from gateway.web.app import create_app, serve
+from tests.web.client import client_of
 from tests.web.fake import FakeGateway, RpcClient, running
-from tests.web.test_sdp_api import client_of
 
 
 async def test_health_says_status_uptime_version_and_calls() -> None:

@@ -15,8 +15,8 @@ from gateway.app.settings import web
 from gateway.call.status import Cause
 from gateway.config import load
 from gateway.web.app import WebSettings
+from tests.web.client import OFFER, client_of
 from tests.web.fake import FakeGateway
-from tests.web.test_sdp_api import OFFER, client_of
 
 ALICE = {"Authorization": "Bearer alice:wonder"}
 BOB = {"Authorization": "Bearer bob:builder"}

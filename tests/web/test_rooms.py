@@ -2,49 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from gateway.web.app import WebServer, WebSettings
+from tests.web.client import client_of
 from tests.web.fake import SDP, FakeGateway, running
-from tests.web.test_sdp_api import client_of
-
-
-class Peer:
-    """A client of either protocol."""
-
-    def __init__(self, socket: ClientConnection) -> None:
-        self.socket = socket
-
-    async def send(self, **message: Any) -> None:
-        """Send one message."""
-        await self.socket.send(json.dumps(message))
-
-    async def next(self) -> Any:
-        """The next message."""
-        return json.loads(await asyncio.wait_for(self.socket.recv(), 5))
-
-    async def ends(self) -> tuple[int, str]:
-        """How the server closes the connection."""
-        with pytest.raises(ConnectionClosed) as closed:
-            await self.next()
-        assert closed.value.rcvd is not None
-        return closed.value.rcvd.code, closed.value.rcvd.reason
-
-
-@contextlib.asynccontextmanager
-async def joined(server: WebServer, path: str) -> AsyncIterator[Peer]:
-    """A peer on that path."""
-    async with connect(f"ws://127.0.0.1:{server.port}{path}", compression=None) as socket:
-        yield Peer(socket)
+from tests.web.room_peer import joined
 
 
 async def _rest(server: WebServer, path: str) -> Any:

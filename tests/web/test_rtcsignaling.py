@@ -14,7 +14,7 @@ from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 from gateway.web.app import WebServer, WebSettings, serve
 from gateway.web.rooms import ICECandidate, RTCSignaling, SDPAnswer, SDPOffer, add_signaling
 from tests.web.fake import SDP, FakeGateway, running
-from tests.web.test_rooms import Peer, joined
+from tests.web.room_peer import Peer, joined
 
 
 @contextlib.asynccontextmanager

@@ -13,16 +13,9 @@ import httpx
 import pytest
 
 from gateway.call.status import Cause
-from gateway.web.app import WebSettings, create_app
+from gateway.web.app import WebSettings
+from tests.web.client import OFFER, client_of
 from tests.web.fake import ANSWER, SDP, FakeCall, FakeGateway, running
-
-OFFER: dict[str, Any] = {"sdp": {"type": "offer", "sdp": SDP}}
-
-
-def client_of(gateway: FakeGateway, settings: WebSettings | None = None) -> httpx.AsyncClient:
-    """A client of the application without a socket in between."""
-    transport = httpx.ASGITransport(create_app(gateway, settings), raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://gateway.example")
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
 from gateway.web.app import WebSettings
+from tests.web.client import client_of
 from tests.web.fake import FakeGateway, rpc, running
-from tests.web.test_sdp_api import client_of
 
 LOGIN = {"user": "alice", "password": "wonder"}
 

@@ -45,7 +45,7 @@ fn a_frame_length_that_is_not_offered_is_refused() {
 
 #[test]
 fn timestamps_never_go_back() {
-    // Losses, jitter and pauses of every kind (finding M6).
+    // Losses, jitter and pauses of every kind.
     for (from, to) in PAIRS {
         let network =
             |number: usize| (number % 97 < 80 && number % 13 != 0).then_some((number * 7919 % 120) as u64 * 1000);
