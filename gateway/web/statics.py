@@ -17,6 +17,7 @@ _TYPES = {
     "phone.js": "text/javascript; charset=utf-8",
     "ui.js": "text/javascript; charset=utf-8",
     "words.js": "text/javascript; charset=utf-8",
+    "devices.js": "text/javascript; charset=utf-8",
     "alerts.js": "text/javascript; charset=utf-8",
     "history.js": "text/javascript; charset=utf-8",
     "sounds.js": "text/javascript; charset=utf-8",

@@ -24,6 +24,9 @@ export class Phone extends EventTarget {
    */
   call = null;
 
+  /** Id of the microphone to use, "" for the system's choice. */
+  microphone = "";
+
   /** "none" before there is a connection, then "connecting", "connected", "broken": what the browser says of the media. */
   static media(call) {
     const state = call?.connection?.connectionState ?? "none";
@@ -213,7 +216,8 @@ export class Phone extends EventTarget {
     if (!navigator.mediaDevices) throw new MicrophoneError("InsecureContext");
     let stream;
     try {
-      stream = await navigator.mediaDevices.getUserMedia({ audio: this.#microphone });
+      const device = this.microphone && { deviceId: { ideal: this.microphone } };
+      stream = await navigator.mediaDevices.getUserMedia({ audio: { ...this.#microphone, ...device } });
     } catch (error) {
       throw new MicrophoneError(error.name);
     }

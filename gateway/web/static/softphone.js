@@ -1,13 +1,14 @@
 // The page: log in, dial, ring, talk. Signalling is rpc.js, media is phone.js, looks are ui.js.
 
 import * as alerts from "./alerts.js";
+import { Devices } from "./devices.js";
 import { History } from "./history.js";
 import { Phone } from "./phone.js";
 import { RpcSocket } from "./rpc.js";
 import { Session, SignInError } from "./session.js";
 import { Sounds } from "./sounds.js";
 import * as ui from "./ui.js";
-import { isHarmless, sentenceFor, shortName } from "./words.js";
+import { isHarmless, MicrophoneError, sentenceFor, shortName } from "./words.js";
 
 const LEFT = "softphone.call"; // the call a reload takes up again
 const STORED = "softphone.name"; // who was here; never a password or a token
@@ -21,6 +22,7 @@ const rpc = new RpcSocket(endpoint.href);
 const session = new Session();
 const sounds = new Sounds();
 const calls = new History();
+const devices = new Devices($("remote"));
 const phone = new Phone(rpc, $("remote"), { raw: /[#&]raw=1/.test(location.hash) });
 
 let login = null;
@@ -142,6 +144,8 @@ async function unlock() {
   ui.showUnlock(Boolean(login) && (!ready || alerts.notificationsWanted()));
 }
 
+sounds.onready = () => ui.showUnlock(Boolean(login) && alerts.notificationsWanted());
+
 for (const gesture of ["pointerdown", "keydown"]) {
   document.addEventListener(gesture, () => !sounds.ready && unlock(), { capture: true });
 }
@@ -229,6 +233,34 @@ document.addEventListener("keydown", (event) => {
     phone.toggleMute();
   }
 });
+
+// Microphone and speaker.
+
+async function showDevices() {
+  const { chosen } = devices;
+  phone.microphone = chosen.microphone;
+  ui.showChoices("microphone", await devices.list("audioinput"), chosen.microphone);
+  ui.showChoices("speaker", await devices.list("audiooutput"), chosen.speaker);
+}
+
+for (const kind of ["microphone", "speaker"]) {
+  $(kind).addEventListener("change", ({ target }) => {
+    devices.choose(kind, target.value);
+    showDevices();
+  });
+}
+$("test").addEventListener("click", async () => {
+  try {
+    if (devices.testing) devices.stop();
+    else await devices.test();
+  } catch (error) {
+    ui.say(new MicrophoneError(error.name).message, "bad");
+  }
+  ui.showTest(devices.testing);
+});
+devices.addEventListener("level", ({ detail }) => ui.showLevel(detail));
+devices.addEventListener("change", showDevices);
+showDevices();
 
 // Showing what happens.
 

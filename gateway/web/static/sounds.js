@@ -13,12 +13,21 @@ export class Sounds {
   #timer = 0;
   #start = null;
 
+  /** Called when sounds are heard from now on. */
+  onready = null;
+
   /** Browsers let a page make sounds after the first click or key only; resolves to whether it may now. */
   async unlock() {
     this.#context ??= new AudioContext();
+    const resumed = this.#context.resume().then(
+      () => {
+        this.#start?.();
+        this.onready?.();
+      },
+      () => {},
+    );
     // While it may not, the promise of resume() stays open.
-    await Promise.race([this.#context.resume().catch(() => {}), new Promise((done) => setTimeout(done, 300))]);
-    this.#start?.();
+    await Promise.race([resumed, new Promise((done) => setTimeout(done, 300))]);
     return this.ready;
   }
 

@@ -134,3 +134,23 @@ function recentCall(call, dialAgain) {
   item.append(button);
   return item;
 }
+
+/** The devices of one kind; one without a name yet is counted. */
+export function showChoices(id, devices, chosen) {
+  const own = Object.assign(document.createElement("option"), { value: "", textContent: "As the system has it" });
+  const options = devices.map(({ id: value, label }, index) =>
+    Object.assign(document.createElement("option"), { value, textContent: label || `Device ${index + 1}` }),
+  );
+  $(id).replaceChildren(own, ...options);
+  $(id).value = devices.some((device) => device.id === chosen) ? chosen : "";
+}
+
+export function showTest(testing) {
+  $("test").setAttribute("aria-pressed", String(testing));
+  $("test").textContent = testing ? "Stop the test" : "Test the microphone";
+  if (!testing) showLevel(0);
+}
+
+export function showLevel(level) {
+  $("level").value = level;
+}

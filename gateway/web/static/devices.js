@@ -1,0 +1,74 @@
+// Which microphone and which speaker, kept in this browser, and a look at how loud the microphone is.
+
+const KEPT = "softphone.devices";
+
+export class Devices extends EventTarget {
+  #audio;
+  #stream = null;
+  #context = null;
+  #frame = 0;
+
+  /** `audio` plays the calls. Events: "level" with detail 0 to 1, "change" when the lists may have changed. */
+  constructor(audio) {
+    super();
+    this.#audio = audio;
+    this.#play();
+    navigator.mediaDevices?.addEventListener("devicechange", () => this.dispatchEvent(new Event("change")));
+  }
+
+  /** {microphone, speaker}: ids, "" for the system's own choice. */
+  get chosen() {
+    try {
+      return { microphone: "", speaker: "", ...JSON.parse(localStorage.getItem(KEPT) ?? "{}") };
+    } catch {
+      return { microphone: "", speaker: "" };
+    }
+  }
+
+  choose(kind, id) {
+    localStorage.setItem(KEPT, JSON.stringify({ ...this.chosen, [kind]: id }));
+    this.#play();
+    if (this.testing) this.test();
+  }
+
+  /** [{id, label}] of "audioinput" or "audiooutput"; labels come once the microphone was allowed. */
+  async list(kind) {
+    const devices = (await navigator.mediaDevices?.enumerateDevices()) ?? [];
+    return devices.filter((one) => one.kind === kind && one.deviceId).map(({ deviceId: id, label }) => ({ id, label }));
+  }
+
+  get testing() {
+    return Boolean(this.#stream);
+  }
+
+  /** Listen to the microphone and tell its level until `stop`; throws what getUserMedia does. */
+  async test() {
+    this.stop();
+    const { microphone } = this.chosen;
+    this.#stream = await navigator.mediaDevices.getUserMedia({ audio: microphone ? { deviceId: microphone } : true });
+    this.#context = new AudioContext();
+    const analyser = new AnalyserNode(this.#context, { fftSize: 1024 });
+    this.#context.createMediaStreamSource(this.#stream).connect(analyser);
+    const samples = new Float32Array(analyser.fftSize);
+    const measure = () => {
+      analyser.getFloatTimeDomainData(samples);
+      const loudest = samples.reduce((most, sample) => Math.max(most, Math.abs(sample)), 0);
+      this.dispatchEvent(new CustomEvent("level", { detail: Math.min(1, loudest) }));
+      this.#frame = requestAnimationFrame(measure);
+    };
+    measure();
+    this.dispatchEvent(new Event("change"));
+  }
+
+  stop() {
+    cancelAnimationFrame(this.#frame);
+    for (const track of this.#stream?.getTracks() ?? []) track.stop();
+    this.#context?.close();
+    this.#stream = this.#context = null;
+  }
+
+  #play() {
+    // Not every browser lets a page choose; a speaker that was unplugged is no reason for silence.
+    this.#audio.setSinkId?.(this.chosen.speaker).catch(() => this.#audio.setSinkId("").catch(() => {}));
+  }
+}
