@@ -15,8 +15,20 @@ class CoreConfig:
     stack: StackConfig = field(default_factory=StackConfig)
     user_agent: str = "sip-webrtc-gateway"
     """User-Agent and Server; "" leaves both out."""
-    allow: tuple[str, ...] = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "UPDATE", "PRACK", "REGISTER")
-    supported: tuple[str, ...] = ("100rel", "timer", "path", "outbound")
+    allow: tuple[str, ...] = (
+        "INVITE",
+        "ACK",
+        "CANCEL",
+        "BYE",
+        "OPTIONS",
+        "INFO",
+        "UPDATE",
+        "PRACK",
+        "REFER",
+        "REGISTER",
+        "SUBSCRIBE",
+    )
+    supported: tuple[str, ...] = ("100rel", "timer", "path", "outbound", "norefersub")
     """Option tags taken in Require, lower case."""
     advertised_options: tuple[str, ...] = ("100rel", "timer")
     """Option tags written into Supported of our INVITEs."""
@@ -27,6 +39,8 @@ class CoreConfig:
     """Seconds after which a call that nobody answers or rejects is answered 480; 0 for never."""
     answer_patience: float = 30.0
     """Seconds that our own side may take to answer an offer of the peer's, before it is refused for it."""
+    referral_time: float = 180.0
+    """Seconds that the outcome of a REFER is waited for and told (RFC 3515 section 2.4.4)."""
     offer_attempts: int = 8
     """How often an offer of ours is made again because it crossed one of the peer's."""
     info_packages: tuple[str, ...] = ("trickle-ice",)

@@ -17,7 +17,7 @@ from gateway.sip.flow import Flow
 from gateway.sip.invite.events import Refused, Reply, Verdict
 from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.invite.outgoing import OutgoingSession
-from gateway.sip.invite.session import InviteSession
+from gateway.sip.invite.session import METHODS, InviteSession
 from gateway.sip.invite.session_timer import SessionTimer
 from gateway.sip.message import build
 from gateway.sip.message.message import Message, Request, Response
@@ -31,6 +31,7 @@ from gateway.sip.requests.inspection import (
 )
 from gateway.sip.requests.server import ServerRequest
 from gateway.sip.services import Services
+from gateway.sip.subscription.referral import PACKAGE
 from gateway.sip.transactions.layer import (
     AckReceived,
     CancelReceived,
@@ -42,6 +43,9 @@ from gateway.sip.transactions.layer import (
 )
 
 logger = logging.getLogger(__name__)
+
+_OF_USAGES = METHODS | {"SUBSCRIBE"}
+"""Methods that belong to one usage of a dialog."""
 
 
 class UserAgentCore(Services):
@@ -59,6 +63,7 @@ class UserAgentCore(Services):
             "INVITE": self._invited,
             "OPTIONS": self._options,
             "REGISTER": self._register,
+            "SUBSCRIBE": self._subscribe,
         }
 
     # ---- the shell's side
@@ -306,7 +311,10 @@ class UserAgentCore(Services):
 
         def deliver() -> None:
             entry.dialog.receive(request.request)
-            if usage is None:
+            if usage is None and request.request.method in _OF_USAGES:
+                # The dialog lives by another usage; the one that this is for is over (RFC 5057 section 5.1).
+                request.respond(481)
+            elif usage is None:
                 request.respond(405, (("Allow", self.allow),))
             else:
                 usage.on_request(request, entry.dialog)
@@ -343,6 +351,14 @@ class UserAgentCore(Services):
             request.refuse(Refused(status, headers=tuple((name, str(value)) for name, value in self._capabilities)))
         else:
             request.respond(status, self._capabilities)
+
+    def _subscribe(self, request: ServerRequest, identity: str | None) -> None:
+        """No package is served outside a dialog; that of REFER is never subscribed to (RFC 3515 section 2.4.4)."""
+        event = request.request.event
+        if event is not None and event.value.lower() == PACKAGE:
+            request.refuse(Refused(403))
+        else:
+            request.refuse(Refused(489, headers=(("Allow-Events", PACKAGE),)))
 
     def _register(self, request: ServerRequest, identity: str | None) -> None:
         def answered(reply: Reply) -> None:

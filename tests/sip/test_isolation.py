@@ -258,7 +258,7 @@ def test_a_dialog_outlives_the_call_while_another_usage_has_it() -> None:
     caller.next("BYE")
     assert log.kinds[-1] == "Ended"
     caller.next("INFO")
-    assert stage.puppet.statuses() == [200, 405]
+    assert stage.puppet.statuses() == [200, 481]
     core.remove_usage(session.dialog, other)
     core.usage_over(other)
     caller.next("INFO")

@@ -11,7 +11,9 @@ from gateway.sip.alarms import Alarm
 from gateway.sip.auth.account import Authenticator
 from gateway.sip.dialogs.dialog import Dialog
 from gateway.sip.dialogs.ports import Core
+from gateway.sip.dialogs.requests import send_in_dialog
 from gateway.sip.dialogs.usage import DialogUsage
+from gateway.sip.errors import DialogError
 from gateway.sip.flow import Flow
 from gateway.sip.invite.changes import Purpose
 from gateway.sip.invite.events import Ended, FlowLost, InfoReceived, SessionEvent, SessionHandler
@@ -27,6 +29,7 @@ from gateway.sip.message.message import Request, Response
 from gateway.sip.requests.bodies import description_of
 from gateway.sip.requests.client import ClientRequest
 from gateway.sip.requests.server import ServerRequest
+from gateway.sip.subscription.referral import Referral, Referred
 from gateway.sip.transactions import Reason, Transaction
 
 logger = logging.getLogger(__name__)
@@ -35,7 +38,7 @@ MAX_KEPT_EVENTS = 64
 """Events kept before anybody listens; more than a peer can cause before the application has seen the session."""
 FIRST = 1
 """The exchange of the INVITE itself."""
-METHODS = frozenset(("INVITE", "ACK", "BYE", "CANCEL", "INFO", "OPTIONS", "PRACK", "UPDATE"))
+METHODS = frozenset(("INVITE", "ACK", "BYE", "CANCEL", "INFO", "OPTIONS", "PRACK", "REFER", "UPDATE"))
 
 ENDED_HERE = Ended("local")
 MISTAKE = Ended("error", 500, text="Server Internal Error")
@@ -88,6 +91,7 @@ class InviteSession:
         self.timer = SessionTimer(core.config.session_timer)
         self.peer_allows: frozenset[str] = frozenset()
         self._exchanges = FIRST
+        self._referrals = 0
         self._timer_alarm: Alarm[DialogUsage | None] | None = None
         self._handler: SessionHandler | None = None
         self._kept: list[SessionEvent] = []
@@ -294,19 +298,17 @@ class InviteSession:
         content_type: str | None = None,
     ) -> ClientRequest:
         """Begin a request in the dialog; `done` gets its final response, at once where it cannot be sent."""
-        fields = (*headers, *self.core.request_fields())
-
-        def make(flow: Flow) -> Request:
-            return dialog.request(method, headers=fields, body=body, content_type=content_type)
-
-        def answered(response: Response) -> None:
-            if request.flow is not None:
-                dialog.sent_to((request.flow,))
-            done(response)
-
-        request = ClientRequest(self.core, make, answered, owner=self, authenticator=self.authenticator)
-        request.begin(*dialog.hops)
-        return request
+        return send_in_dialog(
+            self.core,
+            dialog,
+            method,
+            done,
+            owner=self,
+            authenticator=self.authenticator,
+            headers=headers,
+            body=body,
+            content_type=content_type,
+        )
 
     def claims(self, request: Request) -> bool:
         """Whether a request in the dialog is ours; those of no other usage are, too."""
@@ -369,6 +371,15 @@ class InviteSession:
     def _on_prack(self, request: ServerRequest, dialog: Dialog) -> None:
         self.on_prack(request, dialog)
 
+    def _on_refer(self, request: ServerRequest, dialog: Dialog) -> None:
+        if not self.is_confirmed:
+            # Who is not answered yet cannot be passed on; the phone asks again when it is.
+            raise DialogError("the call is not answered", status=491)
+        is_first = self._referrals == 0
+        referral = Referral(self.core, dialog, request, is_first=is_first, authenticator=self.authenticator)
+        self._referrals += 1
+        self.emit(Referred(referral))
+
     _in_dialog: ClassVar[Mapping[str, Callable[..., None]]] = {
         "BYE": _on_bye,
         "INFO": _on_info,
@@ -376,6 +387,7 @@ class InviteSession:
         "UPDATE": _on_update,
         "OPTIONS": _on_options,
         "PRACK": _on_prack,
+        "REFER": _on_refer,
     }
 
     def on_ack(self, ack: Request, dialog: Dialog) -> None:

@@ -1,0 +1,78 @@
+"""A subscription at the side that serves it, as one table (RFC 6665 section 4.2, figure 2).
+
+                     ACCEPT
+        +--------+  NOTIFY   +--------+   SUBSCRIBE, CHANGED: NOTIFY
+        |  IDLE  |---------->| ACTIVE |<--+
+        +--------+           +--------+---+
+             | REFUSE           |   | FAILED (no NOTIFY any more)
+             |                  |   +----------------+
+             |  UNSUBSCRIBE, FINISH, EXPIRED:        |
+             |   NOTIFY "terminated"                 |
+             |                  v                    v
+             |           +------------+ NOTIFIED, +------+
+             |           | TERMINATED |---------->| GONE |
+             |           +------------+   FAILED  +------+
+             +--------------------------------------->^
+
+A NOTIFY waits until the one before it is answered, and tells what is true when it goes out (section 4.2.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+
+
+class NotifierState(Enum):
+    """Where a subscription stands."""
+
+    IDLE = "asked for, not answered"
+    ACTIVE = "active"
+    TERMINATED = "over, the last NOTIFY not answered yet"
+    GONE = "over"
+
+
+class NotifierInput(Enum):
+    """What we, the subscriber or the clock does."""
+
+    ACCEPT = "we accept it"
+    REFUSE = "we refuse it"
+    CHANGED = "there is news"
+    FINISH = "we end it"
+    SUBSCRIBE = "a SUBSCRIBE came"
+    UNSUBSCRIBE = "a SUBSCRIBE with Expires: 0 came"
+    EXPIRED = "its time is over"
+    NOTIFIED = "a NOTIFY was answered with 2xx"
+    FAILED = "a NOTIFY was refused, or not answered"
+
+
+class NotifierAction(Enum):
+    """What is to be done, in the order given."""
+
+    ARM = "start its time anew"
+    NOTIFY = "send a NOTIFY, or have one sent when the one before is answered"
+    NEXT = "send the NOTIFY that had to wait"
+    LEAVE = "leave the dialog"
+
+
+_Row = tuple[tuple[NotifierAction, ...], NotifierState]
+
+
+def _table() -> dict[tuple[NotifierState, NotifierInput], _Row]:
+    state, what, do = NotifierState, NotifierInput, NotifierAction
+    rows: dict[tuple[NotifierState, NotifierInput], _Row] = {
+        (state.IDLE, what.ACCEPT): ((do.ARM, do.NOTIFY), state.ACTIVE),
+        (state.IDLE, what.REFUSE): ((), state.GONE),
+        (state.ACTIVE, what.CHANGED): ((do.NOTIFY,), state.ACTIVE),
+        (state.ACTIVE, what.SUBSCRIBE): ((do.ARM, do.NOTIFY), state.ACTIVE),
+        (state.ACTIVE, what.NOTIFIED): ((do.NEXT,), state.ACTIVE),
+        (state.TERMINATED, what.NOTIFIED): ((do.NEXT,), state.TERMINATED),
+    }
+    for ending in (what.UNSUBSCRIBE, what.FINISH, what.EXPIRED):
+        rows[state.ACTIVE, ending] = ((do.NOTIFY,), state.TERMINATED)
+    for alive in (state.ACTIVE, state.TERMINATED):
+        rows[alive, what.FAILED] = ((do.LEAVE,), state.GONE)
+    return rows
+
+
+TABLE: Mapping[tuple[NotifierState, NotifierInput], _Row] = _table()
