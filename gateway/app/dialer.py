@@ -65,17 +65,19 @@ class GatewayDialer:
         self._preferences: OrderedDict[str, tuple[str, ...]] = OrderedDict()
         self._keeping: set[asyncio.Task[None]] = set()
         self._trunk_load: Counter[str] = Counter()
-        self._trunk_calls: dict[str, str] = {}
+        self._trunk_calls: dict[str, list[str]] = {}
+        """Trunks of each call: a transferred one may have gone through several."""
 
-    async def legs(self, target: Target, call_id: str) -> Sequence[CalleeLeg]:
+    async def legs(self, target: Target, call_id: str, name: str = "") -> Sequence[CalleeLeg]:
         """The legs that stand for `target` now; none when nobody is there."""
+        name = name or call_id
         match target:
             case ServiceTarget(service=service):
-                return [ServiceLeg(f"{call_id}-service", service)] if service in self._services else []
+                return [ServiceLeg(f"{name}-service", service)] if service in self._services else []
             case UserTarget(user=user):
-                return await self._user_legs(user, call_id)
+                return await self._user_legs(user, name)
             case SipTarget():
-                return [self._outside_leg(target, call_id)]
+                return [self._outside_leg(target, call_id, name)]
 
     def learn(self, leg: Leg, codecs: tuple[str, ...]) -> None:
         """Keep what a callee chose: the early answer of the next call to it is made of that."""
@@ -103,26 +105,24 @@ class GatewayDialer:
             log.warning("a codec preference was not kept", reason=str(error))
 
     def call_changed(self, call: Call) -> None:
-        """Give a trunk's place back when its call is over."""
+        """Give the trunks' places back when the call is over."""
         if call.state is State.ENDED:
-            trunk = self._trunk_calls.pop(call.id, None)
-            if trunk is not None:
-                self._trunk_load[trunk] -= 1
+            self._trunk_load.subtract(self._trunk_calls.pop(call.id, ()))
 
-    async def _user_legs(self, user: User, call_id: str) -> Sequence[CalleeLeg]:
+    async def _user_legs(self, user: User, name: str) -> Sequence[CalleeLeg]:
         uri = self._identity.sip_uri(user.id)
         address = Address(uri, user.display_name or user.id)
         legs: list[CalleeLeg] = []
         channels = self._presence.channels(user.id)
         if channels:
-            page = WebCalleeLeg(f"{call_id}-web", address, channels, user.id)
+            page = WebCalleeLeg(f"{name}-web", address, channels, user.id)
             self._presence.ring(user.id, page)
             legs.append(page)
         bindings = await self._bindings(user, bool(legs))
         if bindings:
             settings = self._settings(uri, bindings[0].codecs, self._config.rtp.srtp)
             destinations = [_destination(binding, user.id) for binding in bindings]
-            legs.append(SipCalleeLeg(f"{call_id}-sip", self.inviter, address, destinations, settings))
+            legs.append(SipCalleeLeg(f"{name}-sip", self.inviter, address, destinations, settings))
         return legs
 
     async def _bindings(self, user: User, has_page: bool) -> Sequence[Binding]:
@@ -136,7 +136,7 @@ class GatewayDialer:
             reason = "identity.store: the registrations cannot be read at the moment"
             raise RouteError(Cause.OVERLOADED, reason) from None
 
-    def _outside_leg(self, target: SipTarget, call_id: str) -> CalleeLeg:
+    def _outside_leg(self, target: SipTarget, call_id: str, name: str) -> CalleeLeg:
         trunk = self._trunks.get(target.trunk) if target.trunk is not None else None
         if trunk is None:
             settings = self._settings(target.uri, (), self._config.rtp.srtp)
@@ -152,8 +152,8 @@ class GatewayDialer:
             destination = _trunk_destination(trunk, target.uri)
             settings = self._settings(destination.uri, trunk.codecs, trunk.srtp or self._config.rtp.srtp)
             self._trunk_load[trunk.name] += 1
-            self._trunk_calls[call_id] = trunk.name
-        return SipCalleeLeg(f"{call_id}-sip", self.inviter, Address(destination.uri), [destination], settings)
+            self._trunk_calls.setdefault(call_id, []).append(trunk.name)
+        return SipCalleeLeg(f"{name}-sip", self.inviter, Address(destination.uri), [destination], settings)
 
     def _settings(self, uri: str, prefer: tuple[str, ...], srtp: SrtpPolicy) -> CalleeSettings:
         kind = Kind.SDES if srtp == "required" else Kind.RTP

@@ -24,6 +24,7 @@ from gateway.app.metrics import Metrics
 from gateway.app.plane import choose
 from gateway.app.presence import Presence
 from gateway.app.registrations import TrunkRegistrations
+from gateway.app.rights import LegRights
 from gateway.app.sip_front import SipFront
 from gateway.app.web_front import WebFront
 from gateway.call.registry import Calls
@@ -169,6 +170,7 @@ class GatewayApp:
             limits=settings.call_limits(config),
             new_id=self._token,
             on_preference=dialer.learn,
+            rights=LegRights(identity, config.web.guests_may_call),
         )
         calls.observe(dialer.call_changed)
         return calls

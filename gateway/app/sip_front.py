@@ -81,7 +81,7 @@ class SipFront:
             return
         policy = self.srtp_policy(identity)
         kind = _kind_offered(policy, session.source)
-        leg = SipCallerLeg(self._new_tag(), session, address, session.source.host, kind)
+        leg = SipCallerLeg(self._new_tag(), session, address, session.source.host, kind, identity)
         try:
             if not _srtp_fits(policy, leg.party.kind):
                 raise RouteError(Cause.NOT_ACCEPTABLE, "the SRTP policy does not allow this offer")

@@ -14,10 +14,11 @@ import structlog
 from gateway.call.bridge_table import TABLE
 from gateway.call.description import holds
 from gateway.call.leg import Confirmed, Leg, OfferAnswered, OfferCancelled, Offered, Returned
-from gateway.call.machine import Machine, Scope
+from gateway.call.machine import Scope
 from gateway.call.state import CallInput, Input, State
 from gateway.call.status import Cause
 from gateway.call.timers import Timer
+from gateway.call.transferring import Transferring
 from gateway.media.engine import MediaError
 
 log = structlog.get_logger(__name__)
@@ -45,7 +46,7 @@ class Exchange:
     """The offer puts the other side on hold."""
 
 
-class Bridge(Machine):
+class Bridge(Transferring):
     """Two legs with an agreement each, joined by the engine."""
 
     table = TABLE
@@ -71,8 +72,10 @@ class Bridge(Machine):
 
     def admits(self, what: CallInput) -> bool:
         leg, event = what.leg, what.event
+        if what.input is Input.TRANSFER_FAILED:
+            return self.transfer is not None and self.transfer is what.transfer
         if leg is not None and leg not in self._legs:
-            return False
+            return self.is_target(leg)
         if what.input is Input.OFFER_TIMEOUT:
             return self.exchange is not None and self.exchange.number == what.exchange
         if isinstance(event, OfferAnswered | Confirmed):
@@ -281,18 +284,44 @@ class Bridge(Machine):
         scope, leaving, coming = self._scope, what.leg, what.new_leg
         staying = self.other(leaving)
         assert staying is not None
+        try:
+            if not self.is_away(staying):
+                await scope.engine.join(scope.call_id, staying.party.tag, coming.party.tag)
+        except MediaError as error:
+            await self._turn_back(staying, leaving, coming, error)
+            if what.done is not None:
+                what.done(False)
+            return
         self._stop_waiting_for(leaving)
+        was_held = leaving.party.tag in self.holding
         self.holding.clear()
         self._remembered = [leg for leg in self._remembered if leg is not leaving]
         self._legs = (staying, coming)
         await scope.engine.release(scope.call_id, leaving.party.tag)
-        if not self.is_away(staying):
-            await scope.engine.join(scope.call_id, staying.party.tag, coming.party.tag)
-        await self._end_leg(leaving, what.cause or Cause.NORMAL)
         if what.done is not None:
             what.done(True)
+        await self._end_leg(leaving, what.cause or Cause.NORMAL)
+        await self._take_off_hold(staying if was_held else None, coming if what.held else None)
         if not self._reattach and self.state is State.AWAY:
             scope.follow(CallInput(input=Input.ALL_RETURNED))
+
+    async def _turn_back(self, staying: Leg, leaving: Leg, coming: Leg, error: MediaError) -> None:
+        """Who was to come in cannot: the call goes on as it was."""
+        scope = self._scope
+        log.info("leg not replaced", call_id=scope.call_id, tag=leaving.party.tag, reason=error.reason)
+        await self._end_leg(coming, Cause.NOT_ACCEPTABLE)
+        await scope.engine.release(scope.call_id, coming.party.tag)
+        if self.is_away(leaving):
+            await self._isolate(leaving)
+        else:
+            await scope.engine.join(scope.call_id, staying.party.tag, leaving.party.tag)
+
+    async def _take_off_hold(self, *legs: Leg | None) -> None:
+        """Who was held by somebody who is gone talks again: our own offer says so."""
+        for leg in legs:
+            if leg is not None and not self.is_away(leg):
+                await leg.held(False)
+                self._remembered.append(leg)
 
     async def _give_leg_away(self, what: CallInput) -> None:
         """Another call takes a leg with its running media; who is left has nobody to talk to and is ended."""

@@ -45,6 +45,7 @@ def _table() -> dict[tuple[State, Input], Row]:
         (State.EXCHANGING, Input.LEG_RETURNED): ((Action.GIVE_UP_OFFER, Action.TAKE_BACK), State.CONNECTED),
         (State.CONNECTED, Input.ALL_RETURNED): ((Action.JOIN,), State.CONNECTED),
     }
+    rows |= _transfer_rows()
     for what, action in _EXCHANGE.items():
         rows[State.CONNECTED, what] = ((action,), State.EXCHANGING)
     for state in ALIVE:
@@ -60,6 +61,20 @@ def _table() -> dict[tuple[State, Input], Row]:
             Input.STOP,
         ):
             rows[state, what] = (FINISH, State.ENDED)
+    return rows
+
+
+def _transfer_rows() -> dict[tuple[State, Input], Row]:
+    """A transfer goes on beside whatever else happens; who answers comes in by REPLACE."""
+    rows: dict[tuple[State, Input], Row] = {}
+    for state in ALIVE:
+        rows[state, Input.TRANSFER] = ((Action.INVITE_TARGETS,), state)
+        rows[state, Input.TARGET_RINGING] = ((Action.TELL_RINGING,), state)
+        rows[state, Input.TARGET_ANSWERED] = ((Action.COMMIT_TARGET,), state)
+        rows[state, Input.TARGET_REJECTED] = ((Action.DROP_TARGET,), state)
+        rows[state, Input.TRANSFER_FAILED] = ((Action.FAIL_TRANSFER,), state)
+        rows[state, Input.TRANSFEROR_GONE] = ((Action.LET_GO,), State.AWAY)
+    rows[State.EXCHANGING, Input.TRANSFEROR_GONE] = ((Action.GIVE_UP_OFFER, Action.LET_GO), State.AWAY)
     return rows
 
 

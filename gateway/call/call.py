@@ -12,12 +12,13 @@ from gateway.call.attempt import Attempt
 from gateway.call.bridge import Bridge
 from gateway.call.description import audio_codecs
 from gateway.call.inputs import input_of_leg, input_of_media
-from gateway.call.leg import CalleeLeg, CallerLeg, Leg, LegEvent
+from gateway.call.leg import CalleeLeg, CallerLeg, Leg, LegEvent, TransferRequested
 from gateway.call.machine import Scope
 from gateway.call.record import CallRecord, CallSettings, Step
-from gateway.call.state import FINISH, CallInput, Input, State
+from gateway.call.state import FINISH, CallInput, Input, State, Transfer
 from gateway.call.status import Cause
 from gateway.call.timers import Timer, Timers
+from gateway.call.transferring import give_up
 from gateway.media.engine import Kind, MediaEngine, MediaError, MediaEvent
 
 log = structlog.get_logger(__name__)
@@ -48,6 +49,7 @@ class Call:
         settings: CallSettings | None = None,
         on_change: Callable[[Call], None] | None = None,
         on_preference: Callable[[Leg, tuple[str, ...]], None] | None = None,
+        on_transfer: Callable[[Call, Leg, TransferRequested], None] | None = None,
     ) -> None:
         """`offer` None: the caller wants ours (an INVITE without a description)."""
         self.id = call_id
@@ -60,6 +62,7 @@ class Call:
         self._timers = timers
         self._on_change = on_change
         self._on_preference = on_preference
+        self._on_transfer = on_transfer
         self._scope = Scope(
             call_id=call_id,
             engine=engine,
@@ -120,13 +123,24 @@ class Call:
         """End the call from the gateway's side."""
         self.post(CallInput(input=Input.STOP, cause=cause))
 
-    def replace(self, leg: Leg, new_leg: Leg, done: Callable[[bool], None] | None = None) -> None:
+    def transfer(self, transfer: Transfer) -> None:
+        """Have whoever answers first of its targets talk in the transferor's place (see transferring.py)."""
+        for leg in transfer.targets:
+            leg.listen(self.leg_event)
+        self._post_or_turn_away(CallInput(input=Input.TRANSFER, leg=transfer.transferor, transfer=transfer))
+
+    def replace(
+        self, leg: Leg, new_leg: Leg, done: Callable[[bool], None] | None = None, *, held: bool = False
+    ) -> None:
         """Have `new_leg`, which has an agreement in this call's media, talk in the place of `leg` (a transfer).
 
-        `done` hears whether it came to that; if not, `new_leg` is ended, for it has nobody to talk to.
+        `done` hears whether it came to that; if not, `new_leg` is ended, for it has nobody to talk to. `held`: it
+        was on hold where it comes from.
         """
         new_leg.listen(self.leg_event)
-        what = CallInput(input=Input.REPLACE, leg=leg, new_leg=new_leg, done=done)
+        self._post_or_turn_away(CallInput(input=Input.REPLACE, leg=leg, new_leg=new_leg, done=done, held=held))
+
+    def _post_or_turn_away(self, what: CallInput) -> None:
         if self.state is State.ENDED:
             self._turning_away = asyncio.get_running_loop().create_task(_turn_away(what))
         else:
@@ -146,7 +160,17 @@ class Call:
 
     def leg_event(self, leg: Leg, event: LegEvent) -> None:
         """Take one event of one of our legs."""
+        if isinstance(event, TransferRequested):
+            self._transfer_requested(leg, event)
+            return
         self._queue(lambda: input_of_leg(self._machine, leg, event))
+
+    def _transfer_requested(self, leg: Leg, request: TransferRequested) -> None:
+        """Where it leads to is for whoever knows all calls; who is not answered yet cannot be passed on."""
+        if self._on_transfer is None or self.bridge is None or leg not in self.legs:
+            request.report.ended(Cause.GLARE)
+        else:
+            self._on_transfer(self, leg, request)
 
     def media_event(self, event: MediaEvent) -> None:
         """Take one event of the media engine about this call."""
@@ -312,6 +336,8 @@ async def _turn_away(what: CallInput | None) -> None:
     """What is not done any more: a leg that was to come in must not be left alone."""
     if what is None:
         return
+    if what.transfer is not None and what.input is Input.TRANSFER:
+        await give_up(what.transfer, Cause.UNAVAILABLE)
     if what.done is not None:
         what.done(False)
     if what.new_leg is not None:

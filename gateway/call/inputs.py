@@ -25,6 +25,7 @@ from gateway.call.leg import (
 )
 from gateway.call.state import CallInput, Input
 from gateway.call.status import Cause
+from gateway.call.transferring import input_of_target
 from gateway.media.engine import Connected, DtmfReceived, FirstMedia, MediaEvent, MediaFailed, MediaTimeout
 
 log = structlog.get_logger(__name__)
@@ -43,8 +44,12 @@ _PLAIN = {
 
 def input_of_leg(machine: Attempt | Bridge, leg: Leg, event: LegEvent) -> CallInput | None:
     """The input that `event` of `leg` is; None for what this leg cannot say."""
-    if leg not in machine.legs:
-        return None
+    if leg in machine.legs:
+        return _of_leg(machine, leg, event)
+    return input_of_target(leg, event) if isinstance(machine, Bridge) and machine.is_target(leg) else None
+
+
+def _of_leg(machine: Attempt | Bridge, leg: Leg, event: LegEvent) -> CallInput | None:
     what = _of_callee(machine, leg, event) if isinstance(event, Ringing | Answered | Rejected) else None
     match event:
         case HungUp(cause=cause):
@@ -79,7 +84,7 @@ def _of_callee(machine: Attempt | Bridge, leg: Leg, event: LegEvent) -> Input | 
 
 def _hung_up(machine: Attempt | Bridge, leg: Leg) -> Input:
     if isinstance(machine, Bridge):
-        return Input.HUNG_UP
+        return Input.TRANSFEROR_GONE if machine.is_transferor(leg) else Input.HUNG_UP
     return Input.CALLER_HUNG_UP if leg is machine.caller else Input.CALLEE_HUNG_UP
 
 

@@ -142,6 +142,30 @@ class Returned(LegEvent):
     sdp: str | None = None
 
 
+class TransferReport(Protocol):
+    """How whoever asked for a transfer hears what becomes of it; what comes after `ended` does nothing."""
+
+    def accepted(self) -> None:
+        """It is tried."""
+
+    def ringing(self) -> None:
+        """Whom the call is to go to is being alerted."""
+
+    def ended(self, cause: Cause) -> None:
+        """NORMAL: it is done; else why not: the call stays what it was, unless it is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class TransferRequested(LegEvent):
+    """The far end wants to leave the call to somebody else (REFER, RFC 5589)."""
+
+    to: str
+    """What it would dial: a number or a SIP URI."""
+    report: TransferReport
+    consultation: str | None = None
+    """Name (`Leg.is_named`) of another call of its own, whose other side is meant: an attended transfer."""
+
+
 LegListener = Callable[["Leg", LegEvent], None]
 
 
@@ -163,6 +187,13 @@ class Leg(Protocol):
     @property
     def references(self) -> tuple[str, ...]:
         """What its own protocol calls this call: SIP Call-IDs, of each phone that was asked; () for none."""
+
+    @property
+    def identity(self) -> str | None:
+        """Who the far end has proved to be, or was called as: a user's id, "trunk:NAME"; None: nobody knows."""
+
+    def is_named(self, name: str) -> bool:
+        """Whether its own protocol calls this leg so: a SIP dialog as Replaces writes it, a web call's id."""
 
     @property
     def can_update(self) -> bool:

@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator
 
 import structlog
 
 from gateway.call.call import Call
-from gateway.call.leg import CalleeLeg, CallerLeg, Leg
+from gateway.call.dialer import Dialer
+from gateway.call.leg import CallerLeg, Leg
 from gateway.call.limits import Admission, CallLimits
 from gateway.call.record import CallRecord, CallSettings
 from gateway.call.routing import Caller, RouteError, Router, SipTarget, Target
 from gateway.call.state import State
 from gateway.call.status import Cause
 from gateway.call.timers import Timers
+from gateway.call.transfer import Rights, Transfers
 from gateway.media.engine import MediaEngine, MediaEvent
 
 log = structlog.get_logger(__name__)
-
-
-class Dialer(Protocol):
-    """Makes the legs that stand for a target; the composition root knows the concrete ones."""
-
-    async def legs(self, target: Target, call_id: str) -> Sequence[CalleeLeg]:
-        """Callee legs for `target`; an empty list when nobody stands for it at the moment."""
 
 
 class Calls:
@@ -43,7 +37,9 @@ class Calls:
         limits: CallLimits | None = None,
         new_id: Callable[[], str],
         on_preference: Callable[[Leg, tuple[str, ...]], None] | None = None,
+        rights: Rights | None = None,
     ) -> None:
+        """Without `rights` nobody can be asked who may transfer a call, so nobody may."""
         self._engine = engine
         self._router = router
         self._dialer = dialer
@@ -53,6 +49,7 @@ class Calls:
         self._admission = Admission(limits, timers.time())
         self._new_id = new_id
         self._on_preference = on_preference
+        self.transfers = Transfers(engine, router, dialer, rights, self) if rights is not None else None
         self._calls: dict[str, Call] = {}
         self._observers: list[Callable[[Call], None]] = []
         self._closing = False
@@ -115,6 +112,7 @@ class Calls:
             settings=self._settings,
             on_change=lambda changed: self._changed(changed, caller),
             on_preference=self._on_preference,
+            on_transfer=self.transfers.requested if self.transfers is not None else None,
         )
         self._calls[call_id] = call
         references = ",".join(leg.references) or None

@@ -8,11 +8,12 @@ row is counted and logged, never a crash.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
-from gateway.call.leg import Leg, LegEvent
+from gateway.call.leg import CalleeLeg, Leg, LegEvent, TransferReport
 from gateway.call.status import Cause
+from gateway.call.timers import Timer
 from gateway.media.engine import MediaEvent
 
 
@@ -67,6 +68,15 @@ class Input(Enum):
     """One leg makes room for another."""
     GIVE_AWAY = "give-away"
     """One leg moves to another call, and this one ends."""
+    TRANSFER = "transfer"
+    """One side leaves its place to whoever of the targets answers."""
+    TARGET_RINGING = "target-ringing"
+    TARGET_ANSWERED = "target-answered"
+    TARGET_REJECTED = "target-rejected"
+    TRANSFER_FAILED = "transfer-failed"
+    """No target is left, or none answered in time."""
+    TRANSFEROR_GONE = "transferor-gone"
+    """Who asked for the transfer has hung up without waiting for its outcome."""
     LEG_AWAY = "leg-away"
     LEG_RETURNED = "leg-returned"
     ALL_RETURNED = "all-returned"
@@ -119,6 +129,14 @@ class Action(Enum):
     """Nobody waits for the answer any more."""
     REPLACE_LEG = "replace_leg"
     GIVE_LEG_AWAY = "give_leg_away"
+    INVITE_TARGETS = "invite_targets"
+    TELL_RINGING = "tell_ringing"
+    COMMIT_TARGET = "commit_target"
+    DROP_TARGET = "drop_target"
+    FAIL_TRANSFER = "fail_transfer"
+    """Tell who asked; the call goes on as it was, or ends where that one has gone."""
+    LET_GO = "let_go"
+    """Who asked for the transfer is gone; the other side waits for who is to come."""
     WAIT_FOR_RETURN = "wait_for_return"
     TAKE_BACK = "take_back"
     JOIN = "join"
@@ -137,6 +155,19 @@ FINISH = (Action.END_LEGS, Action.DELETE_MEDIA)
 """What every way to ENDED does."""
 
 
+@dataclass(slots=True, kw_only=True, eq=False)
+class Transfer:
+    """One transfer of a call to somebody new, while it is under way."""
+
+    transferor: Leg
+    """Who leaves."""
+    targets: list[CalleeLeg]
+    """Who may come, as long as they have not refused."""
+    report: TransferReport
+    refusals: list[Cause] = field(default_factory=list)
+    timer: Timer | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallInput:
     """One input with what came along."""
@@ -149,6 +180,10 @@ class CallInput:
     """OFFER_TIMEOUT: number of the exchange that was waited for."""
     new_leg: Leg | None = None
     """REPLACE: who comes in for `leg`."""
+    held: bool = False
+    """REPLACE: `new_leg` was on hold where it comes from."""
+    transfer: Transfer | None = None
+    """TRANSFER, TRANSFER_FAILED: which."""
     to_call: str = ""
     """GIVE_AWAY: id of the call that `leg` moves to."""
     done: Callable[[bool], None] | None = None

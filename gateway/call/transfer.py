@@ -1,14 +1,100 @@
-"""A leg moves: out of one call into another, with its media running (attended transfer, RFC 5589 section 7).
+"""Transfers: who may ask for one, where it leads, and how two calls become one (RFC 5589).
 
-`Call.replace` is the other primitive: a leg that has an agreement in the same call's media comes in for another.
+Blind: the call goes to whoever the transferor may dial, asked while the two who talk may go on. Attended: the
+transferor has another call, whose other side comes in. Whoever asks pays: its own rights decide.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterable
+from itertools import count
+from typing import Protocol
+
+import structlog
 
 from gateway.call.call import Call
-from gateway.call.leg import Leg
+from gateway.call.dialer import Dialer
+from gateway.call.leg import Leg, TransferRequested
+from gateway.call.routing import Caller, RouteError, Router
+from gateway.call.state import Transfer
+from gateway.call.status import Cause
+from gateway.media.engine import MediaEngine
+
+log = structlog.get_logger(__name__)
+
+
+class Rights(Protocol):
+    """Who a leg is, and what that one may dial."""
+
+    def caller_of(self, leg: Leg) -> Caller | None:
+        """None: nobody knows, so it may nothing."""
+
+
+class Transfers:
+    """Carries out what the legs of all calls ask for."""
+
+    def __init__(
+        self, engine: MediaEngine, router: Router, dialer: Dialer, rights: Rights, calls: Iterable[Call]
+    ) -> None:
+        self._engine = engine
+        self._router = router
+        self._dialer = dialer
+        self._rights = rights
+        self._calls = calls
+        self._numbers = count(1)
+        self._asking: set[asyncio.Task[None]] = set()
+
+    def requested(self, call: Call, leg: Leg, request: TransferRequested) -> None:
+        """A leg of `call` wants to leave its place to somebody."""
+        task = asyncio.get_running_loop().create_task(self._carry_out(call, leg, request))
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+
+    async def _carry_out(self, call: Call, leg: Leg, request: TransferRequested) -> None:
+        try:
+            if not (self._engine.capabilities.join and self._engine.capabilities.create_offer):
+                raise RouteError(Cause.NOT_ACCEPTABLE, "the media engine cannot move parties")
+            if request.consultation is not None:
+                self._attended(call, leg, request)
+            else:
+                await self._blind(call, leg, request)
+        except RouteError as error:
+            log.info("transfer refused", call_id=call.id, leg=leg.party.tag, to=request.to[:80], reason=str(error))
+            request.report.ended(error.cause)
+        except Exception:
+            log.exception("transfer failed", call_id=call.id)
+            request.report.ended(Cause.ERROR)
+
+    async def _blind(self, call: Call, leg: Leg, request: TransferRequested) -> None:
+        caller = self._rights.caller_of(leg)
+        if caller is None:
+            raise RouteError(Cause.FORBIDDEN, "nobody knows who asks")
+        target = self._router.route(request.to, caller)
+        targets = list(await self._dialer.legs(target, call.id, f"{call.id}-{next(self._numbers)}"))
+        if not targets:
+            raise RouteError(Cause.UNAVAILABLE, f"{request.to} is not reachable at the moment")
+        log.info("transfer", call_id=call.id, leg=leg.party.tag, to=request.to[:80])
+        call.transfer(Transfer(transferor=leg, targets=targets, report=request.report))
+
+    def _attended(self, call: Call, leg: Leg, request: TransferRequested) -> None:
+        assert request.consultation is not None
+        found = self.find(request.consultation)
+        if found is None:
+            raise RouteError(Cause.NOT_FOUND, "there is no call of that name")
+        other, consulting = found
+        if leg.identity is None or consulting.identity != leg.identity:
+            raise RouteError(Cause.FORBIDDEN, "the other call is somebody else's")
+        comes = other.bridge.other(consulting) if other.bridge is not None else None
+        if comes is None or other is call:
+            raise RouteError(Cause.UNAVAILABLE, "the other call is not answered")
+        log.info("attended transfer", call_id=call.id, leg=leg.party.tag, other=other.id)
+        request.report.accepted()
+        merge(call, leg, other, comes, lambda done: request.report.ended(Cause.NORMAL if done else Cause.UNAVAILABLE))
+
+    def find(self, name: str) -> tuple[Call, Leg] | None:
+        """The leg that its own protocol calls so, and its call."""
+        return next(((call, leg) for call in self._calls for leg in call.legs if leg.is_named(name)), None)
 
 
 def merge(stays: Call, leaves: Leg, other: Call, comes: Leg, done: Callable[[bool], None] | None = None) -> None:
@@ -18,9 +104,12 @@ def merge(stays: Call, leaves: Leg, other: Call, comes: Leg, done: Callable[[boo
     """
     tell = done or (lambda _: None)
 
+    consulting = other.bridge.other(comes) if other.bridge is not None else None
+    held = other.bridge is not None and consulting is not None and consulting.party.tag in other.bridge.holding
+
     def moved(adopted: bool) -> None:
         if adopted:
-            stays.replace(leaves, comes, tell)
+            stays.replace(leaves, comes, tell, held=held)
         else:
             tell(False)
 

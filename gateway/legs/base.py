@@ -15,9 +15,10 @@ _KEPT_EVENTS = 32
 class LegBase(ABC):
     """Party, address and event delivery; what happens before `listen` is kept, within bounds."""
 
-    def __init__(self, party: Party, address: Address) -> None:
+    def __init__(self, party: Party, address: Address, identity: str | None = None) -> None:
         self._party = party
         self._address = address
+        self._identity = identity
         self._over = False
         """Nothing more is told to the far end, nor heard from it."""
         self._listener: LegListener | None = None
@@ -35,6 +36,13 @@ class LegBase(ABC):
     def references(self) -> tuple[str, ...]:
         """Only SIP has names of its own for a call."""
         return ()
+
+    @property
+    def identity(self) -> str | None:
+        return self._identity
+
+    def is_named(self, name: str) -> bool:
+        return name == self._party.tag
 
     @property
     def can_update(self) -> bool:

@@ -20,6 +20,7 @@ from gateway.call.leg import (
     Offered,
     Rejected,
     Ringing,
+    TransferRequested,
 )
 from gateway.call.status import Cause, cause_of_status, most_telling
 from gateway.legs.base import LegBase
@@ -30,6 +31,7 @@ from gateway.sip.errors import SipError
 from gateway.sip.invite import events
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.uri import Uri
+from gateway.sip.subscription.referral import Referral, Referred
 
 log = structlog.get_logger(__name__)
 
@@ -44,6 +46,10 @@ class Session(Protocol):
 
     call_id: str
     """Call-ID of its dialog."""
+
+    @property
+    def dialog_name(self) -> str | None:
+        """How a Replaces names its dialog (RFC 3891); None before there is one."""
 
     def listen(self, handler: Callable[[events.SessionEvent], None]) -> None: ...
 
@@ -123,8 +129,8 @@ class CalleeSettings:
 class _SipLeg(LegBase):
     """What both roles do with the session that has the call."""
 
-    def __init__(self, party: Party, address: Address) -> None:
-        super().__init__(party, address)
+    def __init__(self, party: Party, address: Address, identity: str | None = None) -> None:
+        super().__init__(party, address, identity)
         self._session: Session | None = None
         self._ours: dict[int, int] = {}
         """The session's number of an offer of ours -> the call's."""
@@ -136,6 +142,9 @@ class _SipLeg(LegBase):
     @property
     def references(self) -> tuple[str, ...]:
         return () if self._session is None else (self._session.call_id,)
+
+    def is_named(self, name: str) -> bool:
+        return self._session is not None and self._session.dialog_name == name
 
     async def offer(self, exchange: int, sdp: str) -> None:
         if self._session is None:
@@ -174,6 +183,9 @@ class _SipLeg(LegBase):
                 self._deliver(OfferCancelled(exchange))
             case events.OfferAnswered():
                 self._outcome(event)
+            case Referred(referral=referral):
+                name = str(referral.replaces) if referral.replaces is not None else None
+                self._deliver(TransferRequested(str(referral.target), SipTransferReport(referral), name))
             case events.InfoReceived(content_type=content_type, body=body):
                 for digit, duration_ms in digits_of(content_type, body):
                     self._deliver(DigitPressed(digit, duration_ms))
@@ -195,6 +207,25 @@ class _SipLeg(LegBase):
             self._deliver(AnswerChanged())
 
 
+class SipTransferReport:
+    """Tells the sender of a REFER what becomes of it, by the response and by NOTIFYs."""
+
+    def __init__(self, referral: Referral) -> None:
+        self._referral = referral
+
+    def accepted(self) -> None:
+        self._referral.accept()
+
+    def ringing(self) -> None:
+        self._referral.progress(180)
+
+    def ended(self, cause: Cause) -> None:
+        status = cause.status
+        if status >= 300:
+            self._referral.refuse(status)
+        self._referral.finish(status)
+
+
 def _cause_of_end(event: events.Ended) -> Cause:
     """Why a dialog ended, from its Reason header when it has one (RFC 3326)."""
     if event.q850 is not None:
@@ -208,13 +239,19 @@ class SipCallerLeg(_SipLeg):
     """A phone that called us: the user agent server side of an INVITE."""
 
     def __init__(
-        self, tag: str, session: CallerSession, address: Address, source: str | None, kind: Kind = Kind.RTP
+        self,
+        tag: str,
+        session: CallerSession,
+        address: Address,
+        source: str | None,
+        kind: Kind = Kind.RTP,
+        identity: str | None = None,
     ) -> None:
         """`kind` is what a caller that makes no offer is offered."""
         self.initial_offer = text_of(session.initial_offer) if session.initial_offer else None
         """The description the INVITE brought; None: it asks for ours."""
         spoken = kind if self.initial_offer is None else kind_of(self.initial_offer)
-        super().__init__(Party(tag, spoken, private_source=source), address)
+        super().__init__(Party(tag, spoken, private_source=source), address, identity)
         self._caller = session
         self._session = session
         self._answered = False
@@ -286,6 +323,10 @@ class SipCalleeLeg(_SipLeg):
         self._refusals: list[Cause] = []
         self.chosen: Destination | None = None
         """Where the call was answered."""
+
+    @property
+    def identity(self) -> str | None:
+        return self.chosen.identity if self.chosen is not None else None
 
     @property
     def references(self) -> tuple[str, ...]:

@@ -23,6 +23,8 @@ from gateway.call.leg import (
     Rejected,
     Returned,
     Ringing,
+    TransferReport,
+    TransferRequested,
 )
 from gateway.call.status import Cause, most_telling
 from gateway.legs.base import LegBase
@@ -98,6 +100,10 @@ class WebHandle:
             self._unanswered.remove(exchange)
             self._emit(self, OfferAnswered(exchange, sdp))
 
+    def transfer(self, to: str, consultation: str | None, report: TransferReport) -> None:
+        """The page leaves the call to whoever `to` means, or to the other side of its call `consultation`."""
+        self._emit(self, TransferRequested(to, report, consultation))
+
     def away(self) -> None:
         """The page's socket has gone; it may come back within `limits.reattach_time`."""
         self._emit(self, Away())
@@ -123,7 +129,7 @@ class BrowserLeg(LegBase):
     """What the two roles share: whose it is, the channel in use and the handle it knows us by."""
 
     def __init__(self, tag: str, address: Address, user: str = "") -> None:
-        super().__init__(Party(tag, Kind.WEBRTC), address)
+        super().__init__(Party(tag, Kind.WEBRTC), address, user or None)
         self.user = user
         """Id of the user whose browser it is; only that user takes its call up again."""
         self._channel: Channel | None = None

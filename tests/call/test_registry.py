@@ -40,7 +40,7 @@ class Dialer:
         self.ready.set()
         self.made: list[FakeLeg] = []
 
-    async def legs(self, target: Target, call_id: str) -> Sequence[CalleeLeg]:
+    async def legs(self, target: Target, call_id: str, name: str = "") -> Sequence[CalleeLeg]:
         await self.ready.wait()
         if self.absent:
             return []

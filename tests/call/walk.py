@@ -190,7 +190,7 @@ class World:
         except RouteError as error:
             leg.refuse(error.cause)
 
-    async def legs(self, target: Target, call_id: str) -> Sequence[CalleeLeg]:
+    async def legs(self, target: Target, call_id: str, name: str = "") -> Sequence[CalleeLeg]:
         """`Dialer`: 1 is two legs with a phone each, 2 one leg with two phones, 3 one phone."""
         assert isinstance(target, SipTarget)
         places = [Destination(str(place("phone", address, self.gateway.transport))) for address in PHONES[1:]]

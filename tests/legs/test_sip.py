@@ -40,6 +40,7 @@ class FakeSession:
     def __init__(self, body: bytes = SDP) -> None:
         self.initial_offer = body
         self.call_id = "call-id@phone"
+        self.dialog_name: str | None = "call-id@phone;to-tag=ours;from-tag=theirs"
         self.told: list[tuple[object, ...]] = []
         self.retry_after: object = None
         self.says: Callable[[events.SessionEvent], None]

@@ -1,0 +1,28 @@
+"""Whose rights a leg has that asks for something in the middle of a call (gateway.call.transfer.Rights)."""
+
+from __future__ import annotations
+
+from gateway.access.gatekeeper import TRUNK
+from gateway.call.leg import Leg
+from gateway.call.routing import Caller
+from gateway.identity.mapping import IdentityMap
+
+
+class LegRights:
+    """Users may what their `may_call` says; a trunk may reach our users, and itself."""
+
+    def __init__(self, identity: IdentityMap, guests_may_call: tuple[str, ...]) -> None:
+        self._identity = identity
+        self._guests_may_call = guests_may_call
+
+    def caller_of(self, leg: Leg) -> Caller | None:
+        who = leg.identity
+        if who is None:
+            return None
+        if who.startswith(TRUNK):
+            # What it sends back to itself is on nobody's bill but its own.
+            return Caller(who, ("*", who))
+        user = self._identity.by_id(who)
+        if user is None:
+            return Caller(who, self._guests_may_call, guest=True)
+        return Caller(user.id, user.may_call)

@@ -1,0 +1,161 @@
+"""What a bridge does while one of its legs is being replaced by somebody who must first be asked (RFC 5589 section 6).
+
+The targets are offered the media of the call itself; the first to answer takes the transferor's place, and until
+then the two who talk may go on. A transferor that hangs up leaves the other side waiting.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from gateway.call.leg import Answered, CalleeLeg, HungUp, Leg, Rejected, Ringing
+from gateway.call.machine import Machine
+from gateway.call.state import CallInput, Input, Transfer
+from gateway.call.status import Cause, most_telling
+from gateway.media.engine import MediaError
+
+log = structlog.get_logger(__name__)
+
+
+class Transferring(Machine):
+    """The actions of a transfer; there is one at a time."""
+
+    transfer: Transfer | None = None
+    """The one under way."""
+
+    def is_target(self, leg: Leg) -> bool:
+        """Whether `leg` may yet come in."""
+        return self.transfer is not None and leg in self.transfer.targets
+
+    def is_transferor(self, leg: Leg) -> bool:
+        """Whether `leg` is to be replaced."""
+        return self.transfer is not None and self.transfer.transferor is leg
+
+    async def _invite_targets(self, what: CallInput) -> None:
+        transfer = what.transfer
+        assert transfer is not None
+        staying = self.other(transfer.transferor)
+        if self.transfer is not None or staying is None:
+            await give_up(transfer, Cause.GLARE)
+            return
+        self.transfer = transfer
+        scope = self._scope
+        late = CallInput(input=Input.TRANSFER_FAILED, transfer=transfer, cause=Cause.NO_ANSWER)
+        transfer.timer = scope.timers.call_later(scope.settings.ring_timeout, lambda: scope.post(late))
+        transfer.report.accepted()
+        for leg in list(transfer.targets):
+            try:
+                sdp = await scope.engine.create_offer(scope.call_id, leg.party, staying.party)
+            except MediaError as error:
+                log.info("nothing to offer", call_id=scope.call_id, tag=leg.party.tag, reason=error.reason)
+                await self._drop(leg, Cause.NOT_ACCEPTABLE)
+            else:
+                await leg.invite(sdp, staying.address)
+
+    async def _tell_ringing(self, _: CallInput) -> None:
+        assert self.transfer is not None
+        self.transfer.report.ringing()
+
+    async def _commit_target(self, what: CallInput) -> None:
+        """The first to answer comes in next; the others are ended."""
+        assert isinstance(what.event, Answered)
+        transfer, leg, scope = self.transfer, what.leg, self._scope
+        assert transfer is not None
+        assert leg is not None
+        for other in [each for each in transfer.targets if each is not leg]:
+            transfer.targets.remove(other)
+            await self._end_leg(other, Cause.ELSEWHERE)
+            await self._release_target(other)
+        try:
+            if what.event.sdp is None:
+                raise MediaError("the target accepted without a session description", 488)
+            await scope.engine.answer(scope.call_id, leg.party, None, what.event.sdp)
+        except MediaError as error:
+            log.info("answer refused", call_id=scope.call_id, tag=leg.party.tag, reason=error.reason)
+            await self._end_leg(leg, Cause.NOT_ACCEPTABLE)
+            await self._drop(next(each for each in transfer.targets if each is leg), Cause.NOT_ACCEPTABLE)
+            return
+        done = self._target_came
+        scope.follow(CallInput(input=Input.REPLACE, leg=transfer.transferor, new_leg=leg, done=done))
+
+    def _target_came(self, came: bool) -> None:
+        self._transfer_over(Cause.NORMAL if came else Cause.NOT_ACCEPTABLE)
+
+    async def _drop_target(self, what: CallInput) -> None:
+        assert self.transfer is not None
+        leg = next(each for each in self.transfer.targets if each is what.leg)
+        await self._drop(leg, what.cause or Cause.UNAVAILABLE)
+
+    async def _drop(self, leg: CalleeLeg, cause: Cause) -> None:
+        transfer = self.transfer
+        assert transfer is not None
+        transfer.targets.remove(leg)
+        transfer.refusals.append(cause)
+        await self._release_target(leg)
+        if not transfer.targets:
+            cause = most_telling(transfer.refusals)
+            self._scope.follow(CallInput(input=Input.TRANSFER_FAILED, transfer=transfer, cause=cause))
+
+    async def _release_target(self, leg: Leg) -> None:
+        try:
+            await self._scope.engine.release(self._scope.call_id, leg.party.tag)
+        except MediaError as error:
+            log.info("party not released", call_id=self._scope.call_id, tag=leg.party.tag, reason=error.reason)
+
+    async def _fail_transfer(self, what: CallInput) -> None:
+        transfer, cause = self.transfer, what.cause or Cause.UNAVAILABLE
+        assert transfer is not None
+        for leg in transfer.targets:
+            await self._end_leg(leg, cause)
+            await self._release_target(leg)
+        transfer.targets.clear()
+        self._transfer_over(cause)
+
+    async def _let_go(self, what: CallInput) -> None:
+        transfer = self.transfer
+        assert transfer is not None
+        assert what.leg is not None
+        assert transfer.timer is not None
+        self._stop_waiting_for(what.leg)
+        # Away, and never back: what the other side does meanwhile is answered alone.
+        self._reattach[what.leg.party.tag] = transfer.timer
+        await self._scope.engine.isolate(self._scope.call_id, what.leg.party.tag)
+
+    def _transfer_over(self, cause: Cause) -> None:
+        transfer, self.transfer = self.transfer, None
+        if transfer is None:
+            return
+        if transfer.timer is not None:
+            transfer.timer.cancel()
+        transfer.report.ended(cause)
+        is_gone = transfer.timer is self._reattach.get(transfer.transferor.party.tag)
+        if cause is not Cause.NORMAL and is_gone:
+            # Who asked for it did not wait, so the one who stayed has nobody left.
+            self._scope.follow(CallInput(input=Input.STOP, cause=cause))
+
+    async def _end_legs(self, what: CallInput) -> None:
+        await super()._end_legs(what)
+        if self.transfer is not None:
+            for leg in self.transfer.targets:
+                await self._end_leg(leg, Cause.CANCELLED)
+            self._transfer_over(Cause.CANCELLED)
+
+
+async def give_up(transfer: Transfer, cause: Cause) -> None:
+    """It is not begun: tell who asked, and end the legs that were made for it."""
+    transfer.report.ended(cause)
+    for leg in transfer.targets:
+        await leg.end(cause)
+
+
+def input_of_target(leg: Leg, event: object) -> CallInput | None:
+    """What an event of somebody who may come in is to the bridge."""
+    match event:
+        case Ringing():
+            return CallInput(input=Input.TARGET_RINGING, leg=leg, event=event)
+        case Answered():
+            return CallInput(input=Input.TARGET_ANSWERED, leg=leg, event=event)
+        case Rejected(cause=cause) | HungUp(cause=cause):
+            return CallInput(input=Input.TARGET_REJECTED, leg=leg, event=event, cause=cause)
+        case _:
+            return None
