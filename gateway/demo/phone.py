@@ -140,6 +140,18 @@ class DeskPhone:
     def unhold(self) -> None:
         self._do("unhold")
 
+    def consult(self, uri: str) -> None:
+        """Hold the call and make another one, which is the phone's call from now on."""
+        self._do("consult", uri=uri)
+
+    def transfer(self, uri: str) -> None:
+        """Pass the call on (REFER); what becomes of it comes as "transfer" with `code`, the last one `final`."""
+        self._do("transfer", uri=uri)
+
+    def connect(self) -> None:
+        """Have the held call and the other one talk with each other (REFER with Replaces)."""
+        self._do("connect")
+
     async def listen(self) -> None:
         """Forget what was heard: the next `sound` and `tone` are of now."""
         self._do("listen")

@@ -88,6 +88,8 @@ class PhoneCall(pj.Call):  # type: ignore[misc]  # pjsua2 ships no types
             self.phone.over.append(self)
             if self.phone.call is self:
                 self.phone.call = None
+            if self.phone.held is self:
+                self.phone.held = None
 
     def onCallMediaState(self, prm: Any) -> None:
         info = self.getInfo()
@@ -98,6 +100,9 @@ class PhoneCall(pj.Call):  # type: ignore[misc]  # pjsua2 ships no types
             self.phone.mouth.startTransmit(audio)
             audio.startTransmit(self.phone.ear)
             say("media", codec=self.getStreamInfo(index).codecName)
+
+    def onCallTransferStatus(self, prm: Any) -> None:
+        say("transfer", code=prm.statusCode, final=prm.finalNotify)
 
     def onDtmfDigit(self, prm: Any) -> None:
         say("digit", digit=prm.digit)
@@ -135,6 +140,8 @@ class Phone:
 
     def __init__(self, port: int) -> None:
         self.call: PhoneCall | None = None
+        self.held: PhoneCall | None = None
+        """The call on hold while the phone has another one."""
         self.over: list[PhoneCall] = []
         self.catch_up: Callable[[], object] = lambda: None
         """Obeys the commands that have come already; set by what reads them."""
@@ -226,6 +233,22 @@ class Phone:
             prm.opt.flag = pj.PJSUA_CALL_UNHOLD
             self.call.reinvite(prm)
 
+    def consult(self, uri: str) -> None:
+        """Hold the call and make another one."""
+        self.hold()
+        self.held = self.call
+        self.dial(uri)
+
+    def transfer(self, uri: str) -> None:
+        """Pass the call on to somebody, without asking that one first."""
+        if self.call is not None:
+            self.call.xfer(uri, pj.CallOpParam(True))
+
+    def connect(self) -> None:
+        """Have the two it talks with talk with each other."""
+        if self.call is not None and self.held is not None:
+            self.held.xferReplaces(self.call, pj.CallOpParam(True))
+
     def digits(self, digits: str) -> None:
         if self.call is not None:
             self.call.dialDtmf(digits)
@@ -240,12 +263,12 @@ class Phone:
     def close(self) -> None:
         self.endpoint.hangupAllCalls()
         self.over.clear()
-        self.call = None
+        self.call = self.held = None
         self.endpoint.libDestroy()
 
 
 _REGISTRATION = ("register", "unregister", "incoming")
-_CALL = ("dial", "answer", "hangup", "hold", "unhold", "digits")
+_CALL = ("dial", "answer", "hangup", "hold", "unhold", "digits", "consult", "transfer", "connect")
 _SOUND = ("speak", "codecs", "listen")
 COMMANDS = frozenset((*_REGISTRATION, *_CALL, *_SOUND))
 

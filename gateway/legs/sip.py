@@ -136,6 +136,8 @@ class _SipLeg(LegBase):
         """The session's number of an offer of ours -> the call's."""
         self._wanted: set[int] = set()
         """Numbers of re-INVITEs that asked for our offer."""
+        self._referral: Referral | None = None
+        """The latest REFER of the far end."""
         self._early_outcomes: list[events.OfferAnswered] | None = None
         """Outcomes that came before the session had given the number of the offer; None: it has."""
 
@@ -167,6 +169,15 @@ class _SipLeg(LegBase):
         else:
             self._session.answer_offer(exchange, sdp.encode())
 
+    def _hang_up(self, cause: Cause) -> None:
+        """BYE, once whoever sent us a REFER knows what became of it."""
+        session = self._session
+        assert session is not None
+        if self._referral is None:
+            session.hangup(reason_of(cause))
+        else:
+            self._referral.when_told(lambda: session.hangup(reason_of(cause)))
+
     def _in_dialog(self, event: events.SessionEvent) -> None:
         """What either side of a call may do once there is a dialog."""
         match event:
@@ -185,6 +196,7 @@ class _SipLeg(LegBase):
                 self._outcome(event)
             case Referred(referral=referral):
                 name = str(referral.replaces) if referral.replaces is not None else None
+                self._referral = referral
                 self._deliver(TransferRequested(str(referral.target), SipTransferReport(referral), name))
             case events.InfoReceived(content_type=content_type, body=body):
                 for digit, duration_ms in digits_of(content_type, body):
@@ -288,7 +300,7 @@ class SipCallerLeg(_SipLeg):
             return
         self._over = True
         if self._answered:
-            self._caller.hangup(reason_of(cause))
+            self._hang_up(cause)
         else:
             self.refuse(cause)
 
@@ -405,5 +417,5 @@ class SipCalleeLeg(_SipLeg):
             return
         self._over = True
         if self._session is not None:
-            self._session.hangup(reason_of(cause))
+            self._hang_up(cause)
         self._silence(cause)

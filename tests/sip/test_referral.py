@@ -54,8 +54,12 @@ def test_a_refer_is_accepted_and_its_progress_told_until_the_end() -> None:
     rig.stage.run()
     assert rig.notifies() == [("refer", "active;expires=180", "SIP/2.0 180 Ringing")]
     referral.finish(200)
+    told: list[bool] = []
+    referral.when_told(lambda: told.append(True))
     rig.stage.run()
+    assert not told
     assert rig.notifies() == [("refer", "terminated;reason=noresource", "SIP/2.0 200 OK")]
+    assert told
     referral.progress(180)
     rig.stage.run()
     assert rig.notifies() == []
@@ -172,7 +176,9 @@ def test_who_does_not_take_a_notify_hears_no_more(status: int | None) -> None:
     rig.notifies(status)
     rig.stage.run(40)
     rig.stage.puppet.take()
-    assert referral.is_over
+    told: list[bool] = []
+    referral.when_told(lambda: told.append(True))
+    assert told
     referral.finish(200)
     rig.stage.run()
     assert rig.notifies() == []

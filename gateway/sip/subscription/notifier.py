@@ -123,7 +123,7 @@ class Notifier:
         NotifierAction.ARM: _arm,
         NotifierAction.NOTIFY: _notify,
         NotifierAction.NEXT: _next,
-        NotifierAction.LEAVE: _leave,
+        NotifierAction.LEAVE: lambda self: self._leave(),
     }
 
     def _send(self) -> None:

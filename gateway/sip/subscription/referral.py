@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.sip.alarms import Alarm
@@ -52,6 +53,7 @@ class Referral(Notifier):
         )
         self.target, self.replaces = _target_of(refer)
         self._refer = refer
+        self._then: Callable[[], None] | None = None
         self._silent = (request.headers.get("Refer-Sub") or "").strip().lower() == "false"
         patience = core.now() + core.config.answer_patience
         self._patience: Alarm[DialogUsage | None] = core.at(patience, lambda: self.refuse(500), self)
@@ -85,10 +87,21 @@ class Referral(Notifier):
         """It is over: 200 for success, else why it failed."""
         self.end(_fragment(status), "noresource")
 
-    @property
-    def is_over(self) -> bool:
-        """Whether nobody waits for news."""
-        return self.state in (NotifierState.TERMINATED, NotifierState.GONE)
+    def when_told(self, then: Callable[[], None]) -> None:
+        """Call `then` when nothing is left to be told, at once where that is so already.
+
+        Phones forget the subscription with the call, so a BYE of ours has to wait for the last NOTIFY.
+        """
+        if self.state in (NotifierState.ACTIVE, NotifierState.TERMINATED):
+            self._then = then
+        else:
+            then()
+
+    def _leave(self) -> None:
+        super()._leave()
+        then, self._then = self._then, None
+        if then is not None:
+            then()
 
 
 @dataclass(frozen=True, slots=True)
