@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sip.wire import CLOSED, WAITS, over_tcp, over_udp
+from tests.sip.wire import CLOSED, WAITS, answers_over_udp, over_tcp, over_udp
 
 RFC4475 = Path(__file__).parents[1] / "data" / "rfc4475"
 
@@ -49,10 +49,10 @@ UDP: dict[str, int | None] = {
     "insuf": 400,
     "unkscm": 416,
     "novelsc": 416,
-    "unksm2": 200,
+    "unksm2": 404,
     "bext01": 420,
     "invut": 415,
-    "regaut01": 200,
+    "regaut01": 401,
     "multi01": 400,
     "mcl01": 400,
     "bcast": None,
@@ -65,7 +65,7 @@ UDP: dict[str, int | None] = {
     "test": None,
 }
 """Status of the first final answer over UDP, None for silence. The sockets belong to a user agent whose application
-lets everybody in, answers calls, takes every REGISTER and has MESSAGE switched off (mpart01)."""
+lets in who shows no credentials but a digest, answers calls, is a registrar and has MESSAGE switched off (mpart01)."""
 
 TCP: dict[str, int | tuple[int, ...] | None] = {
     **UDP,
@@ -103,3 +103,17 @@ async def test_a_torture_message_over_tcp_gets_its_answer(name: str) -> None:
     expected = TCP[name]
     wanted = [] if expected is None else list(expected) if isinstance(expected, tuple) else [expected]
     assert await over_tcp((RFC4475 / f"{name}.dat").read_bytes()) == wanted
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("regaut01", b"WWW-Authenticate: Digest "),
+        ("bext01", b"Unsupported: nothingSupportsThis, nothingSupportsThisEither"),
+        ("invut", b"Accept: application/sdp"),
+        ("mpart01", b"Allow: INVITE"),
+    ],
+)
+async def test_a_refusal_says_what_would_be_taken(name: str, says: bytes) -> None:
+    """A challenge that is supported, the extensions that are not, the bodies and the methods that are."""
+    assert says in await answers_over_udp((RFC4475 / f"{name}.dat").read_bytes())

@@ -8,11 +8,16 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from gateway.net import Flow, IncomingSession, UserAgent
+from gateway.identity.model import Binding
+from gateway.net import Flow, IncomingSession, InviteSession, Refused, Reply, UserAgent, Verdict
 from gateway.net.tap import Direction
+from gateway.sip.auth.server import DigestServer
+from gateway.sip.message.build import Refusal
+from gateway.sip.message.message import Request
+from gateway.sip.registration.registrar import RegistrarPolicy, decide
 from gateway.sip.transactions.admission import AdmissionLimits
 from gateway.sip.transactions.layer import StackConfig
-from tests.net.peers import ANSWER, Application, Recorder, started
+from tests.net.peers import ANSWER, Application, started
 
 CLOSED = -1
 """The stream is closed, since the next message's place is lost; what can be answered is answered before."""
@@ -49,16 +54,34 @@ def statuses(data: bytes) -> list[int]:
     return [int(head[8:11]) for head in heads if head.startswith(b"SIP/2.0 ") and b"marker" not in head]
 
 
+class Office(Application):
+    """Answers calls, decides on every REGISTER, and asks for a digest where somebody shows other credentials."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.digest = DigestServer("gw", bytes(16), ("MD5",))
+
+    def invited(self, session: InviteSession, identity: str | None) -> None:
+        assert isinstance(session, IncomingSession)
+        session.listen(lambda _: None)
+        session.answer(ANSWER)
+
+    async def authenticate(self, request: Request, source: Flow) -> Verdict:
+        if not request.authorization or any(one.scheme == "Digest" for one in request.authorization):
+            return self.verdict
+        challenges = self.digest.challenges(0.0, source=source.host)
+        return Refused(401, headers=tuple(("WWW-Authenticate", str(value)) for value in challenges))
+
+    async def register(self, request: Request, source: Flow, identity: str | None) -> Reply:
+        changes = decide(request, [], RegistrarPolicy(), 0.0, make=Binding)
+        return Reply(changes.status) if isinstance(changes, Refusal) else Reply(200)
+
+
 @asynccontextmanager
 async def server() -> AsyncIterator[UserAgent]:
     """A user agent on UDP and TCP for which this machine is proven, so that answers come whole."""
     stack = StackConfig(admission=AdmissionLimits(rate=0, trusted=("127.0.0.1", "::1")))
-
-    def on_call(session: IncomingSession, _: Recorder) -> None:
-        session.answer(ANSWER)
-
-    application = Application(on_call)
-    agent = await started(application, listen_tcp=(("127.0.0.1", 0),), stack=stack, close_timeout=0.01)
+    agent = await started(Office(), listen_tcp=(("127.0.0.1", 0),), stack=stack, close_timeout=0.01)
     try:
         yield agent
     finally:
@@ -66,7 +89,12 @@ async def server() -> AsyncIterator[UserAgent]:
 
 
 async def over_udp(data: bytes) -> list[int]:
-    """The final answers to a datagram, wherever its Via has them go."""
+    """The status codes of the answers to a datagram."""
+    return statuses(await answers_over_udp(data))
+
+
+async def answers_over_udp(data: bytes) -> bytes:
+    """All that is sent for a datagram, wherever its Via has it go."""
     async with server() as agent:
         out = Out()
         agent.taps.add(out)
@@ -78,7 +106,7 @@ async def over_udp(data: bytes) -> list[int]:
                 while not any(b"marker" in message for message in out.messages):
                     out.news.clear()
                     await out.news.wait()
-        return statuses(b"".join(out.messages))
+        return b"".join(message for message in out.messages if b"marker" not in message)
 
 
 async def over_tcp(data: bytes) -> list[int]:
