@@ -39,6 +39,7 @@ from gateway.identity.provisioned import ProvisionedStore
 from gateway.identity.store import IdentityStore, StoreError
 from gateway.media.embedded.plane.protocol import PlaneError
 from gateway.media.engine import MediaEngine, MediaError
+from gateway.net.tap import Taps
 from gateway.net.user_agent import UserAgent
 from gateway.web.app import create_app, serve
 
@@ -276,6 +277,11 @@ class GatewayApp:
         return tuple(
             f"{transport}:{settings.reachable(host)}:{port}" for transport, host, port in self._user_agent.listening
         )
+
+    @property
+    def sip_taps(self) -> Taps:
+        """Where every SIP message in and out can be seen."""
+        return self._user_agent.taps
 
     @property
     def sip_hostport(self) -> str:
