@@ -12,6 +12,8 @@ use cipher::{RTCP_INDEX, RTCP_PREFIX};
 
 /// Sources a peer may use at a time; the one idle longest makes room.
 pub const MAX_SOURCES: usize = 32;
+/// A source whose first packet has a number below this may have begun before the wrap.
+const WRAP_REACH: u16 = 0x1000;
 /// Octets that protecting may add.
 pub const ROOM: usize = 16 + RTCP_INDEX;
 
@@ -85,10 +87,29 @@ impl Receiver {
             source.used = self.uses;
             return Ok(plain);
         }
-        let index = u64::from(header.sequence_number);
-        let plain = self.rtp.open(packet, length, header.ssrc, index).ok_or(Refused::Authentication)?;
+        let (plain, index) = self.open_first(packet, length, &header).ok_or(Refused::Authentication)?;
         Source::admit(&mut self.sources, header.ssrc, index, self.uses);
         Ok(plain)
+    }
+
+    /// Open the first packet of a source: its length in the clear and its index.
+    ///
+    /// What was lost may have been a wrap (RFC 3711 section 3.3.1), so a low number is tried with the roll-over count
+    /// one higher too.
+    fn open_first(&self, packet: &mut [u8], length: usize, header: &rtp::Header) -> Option<(usize, u64)> {
+        let index = u64::from(header.sequence_number);
+        let mut kept = [0; rtp::LONGEST];
+        // A failed try spoils the packet.
+        let copy = kept.get_mut(..packet.len()).filter(|_| header.sequence_number < WRAP_REACH).map(|copy| {
+            copy.copy_from_slice(packet);
+            &*copy
+        });
+        if let Some(plain) = self.rtp.open(packet, length, header.ssrc, index) {
+            return Some((plain, index));
+        }
+        packet.copy_from_slice(copy?);
+        let index = index + 0x1_0000;
+        Some((self.rtp.open(packet, length, header.ssrc, index)?, index))
     }
 
     /// Open one SRTCP packet in place; the length of the compound packet in the clear.

@@ -102,6 +102,24 @@ fn seventy_thousand_packets_pass_the_wrap_in_every_suite() {
 }
 
 #[test]
+fn packets_lost_before_the_wrap_do_not_end_the_stream() {
+    for suite in SUITES {
+        let (mut sender, mut receiver) = pair(suite);
+        for number in 65_500..=65_535 {
+            protect(&mut sender, &packet(number, 99, b"lost"));
+        }
+        for number in 2..200 {
+            let plain = packet(number, 99, b"heard");
+            let mut wire = protect(&mut sender, &plain);
+            assert_eq!(receiver.open(&mut wire), Ok(plain.len()), "{suite:?} {number}");
+            assert_eq!(wire[..plain.len()], plain);
+        }
+        let mut late = protect(&mut Sender::new(suite, &material(suite)).unwrap(), &packet(65_534, 99, b"late"));
+        assert_eq!(receiver.open(&mut late), Ok(16), "{suite:?}");
+    }
+}
+
+#[test]
 fn the_same_sequence_number_is_never_protected_twice() {
     let (mut sender, _) = pair(Suite::Gcm128);
     protect(&mut sender, &packet(7, 99, b"one"));
