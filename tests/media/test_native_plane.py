@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import itertools
 import os
 import signal
@@ -394,6 +395,36 @@ async def test_who_does_not_know_the_secret_learns_nothing(tmp_path: Path, rig: 
         reader, writer = await raw(tmp_path / "state")
         writer.write(first)
         assert await refusal(reader) in ("refused", "")
+        writer.close()
+
+
+async def test_of_two_gateways_that_greet_at_once_one_is_taken(tmp_path: Path) -> None:
+    """The second proof comes when a gateway is there already: one plane never obeys two."""
+    state = tmp_path / "state"
+    plane = native_plane(state)
+    await plane.start(Told())
+    await plane.open_pair(5, HOST, 0)
+    plane.open_flow(6, 5, FlowConfig())
+    await figures(plane, 6)
+    await plane.detach()
+    secret = (state / SECRET).read_bytes()
+    greeted = [await raw(state) for _ in range(2)]
+    proofs = []
+    for reader, writer in greeted:
+        ours = os.urandom(wire.NONCE)
+        greeting = wire.MAGIC + struct.pack("!HH", wire.OLDEST, wire.VERSION) + ours
+        writer.write(wire.frame(wire.Down.HELLO, greeting))
+        theirs = (await reader.readexactly(wire.HEAD.size + 2 + wire.NONCE))[-wire.NONCE :]
+        proofs.append(hmac.digest(secret, b"gateway" + ours + theirs, "sha256"))
+    answers = []
+    for (reader, writer), proof in zip(greeted, proofs, strict=True):
+        writer.write(wire.frame(wire.Down.PROOF, proof))
+        answers.append((await reader.readexactly(wire.HEAD.size))[-1])
+    assert answers == [wire.Up.PROOF, wire.Up.REFUSED]
+    assert await asyncio.wait_for(greeted[1][0].read(), 5) != b""
+    greeted[0][1].write(wire.frame(wire.Down.SHUTDOWN, b""))
+    await plane._process.ended()
+    for _, writer in greeted:
         writer.close()
 
 

@@ -108,6 +108,8 @@ impl Connection {
             match &self.stage {
                 Stage::Proved => return Taken::Message(kind, body),
                 Stage::Greeting if kind == up::HELLO => self.greet(&body, busy),
+                // Another may have proved itself since the greeting.
+                Stage::Proof { .. } if busy => self.refuse("busy"),
                 Stage::Proof { gateway } if kind == up::PROOF => {
                     if secret.proves("gateway", gateway, &self.nonce, &body) {
                         let proof = secret.proof("plane", gateway, &self.nonce);
