@@ -57,7 +57,13 @@ def maker(config: Config, choice: PlaneChoice, clock: Callable[[], float]) -> Ca
     if program is None:
         return lambda: PythonPlane(asyncio.get_running_loop(), clock)
     media = config.media
-    process = PlaneProcess(program, config.state_dir, threads=media.plane_threads, orphan_timeout=media.orphan_timeout)
+    process = PlaneProcess(
+        program,
+        config.state_dir,
+        threads=media.plane_threads,
+        carrier=media.plane_carrier,
+        orphan_timeout=media.orphan_timeout,
+    )
     return lambda: NativePlane(process)
 
 

@@ -1,11 +1,12 @@
-//! `gateway-plane --socket FILE [--threads N] [--orphan-timeout SECONDS]`, the secret on standard input.
+//! `gateway-plane --socket FILE [--threads N] [--orphan-timeout SECONDS] [--carrier auto|io_uring|epoll]`, the secret on
+//! standard input.
 
 use gateway_plane::control::{Control, Uplinks};
 use gateway_plane::handshake::Secret;
 use gateway_plane::registry::Registry;
 use gateway_plane::sys::{self, Bell};
 use gateway_plane::wire::VERSION;
-use gateway_plane::worker::{Made, Uplink, Worker};
+use gateway_plane::worker::{Carrier, Made, Uplink, Worker};
 use std::io::Read;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -23,11 +24,12 @@ struct Arguments {
     socket: PathBuf,
     threads: usize,
     orphan_timeout: f64,
+    carrier: Option<Carrier>,
 }
 
 fn arguments() -> Result<Option<Arguments>, String> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut parsed = Arguments { socket: PathBuf::new(), threads: cores, orphan_timeout: 60.0 };
+    let mut parsed = Arguments { socket: PathBuf::new(), threads: cores, orphan_timeout: 60.0, carrier: None };
     let mut given = std::env::args().skip(1);
     while let Some(name) = given.next() {
         if name == "--version" {
@@ -39,6 +41,7 @@ fn arguments() -> Result<Option<Arguments>, String> {
             "--socket" => parsed.socket = value.into(),
             "--threads" => parsed.threads = value.parse().map_err(|_| wrong())?,
             "--orphan-timeout" => parsed.orphan_timeout = value.parse().map_err(|_| wrong())?,
+            "--carrier" => parsed.carrier = Some(value.parse().map_err(|()| wrong())?),
             _ => return Err(format!("{name} is not an option")),
         }
     }
@@ -85,6 +88,7 @@ fn start(arguments: &Arguments) -> Result<Control, String> {
     let listener = listen(&arguments.socket)?;
     let secret = secret()?;
     sys::raise_descriptor_limit();
+    let carrier = arguments.carrier.unwrap_or_else(Carrier::best);
     let text = |error: std::io::Error| error.to_string();
     let bell = Arc::new(Bell::new().map_err(text)?);
     let attached = Arc::new(AtomicBool::new(false));
@@ -105,7 +109,7 @@ fn start(arguments: &Arguments) -> Result<Control, String> {
             Arc::clone(&attached),
             seed,
         );
-        let worker = Worker::new(orders, own, uplink, handles.clone(), seed).map_err(text)?;
+        let worker = Worker::new(orders, own, uplink, handles.clone(), seed, carrier).map_err(text)?;
         std::thread::Builder::new().name(format!("packets-{index}")).spawn(|| worker.run()).map_err(text)?;
         threads.push((handle, counters));
     }

@@ -1,6 +1,11 @@
 //! Every system call the standard library does not wrap; the only place with `unsafe`.
 
+mod post;
+mod ring;
+
 use crate::addr::Addr;
+pub use post::Post;
+pub use ring::{Arrival, Ring};
 use std::io;
 use std::mem::{size_of, zeroed};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};

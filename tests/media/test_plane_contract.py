@@ -68,14 +68,14 @@ class Phone:
         return self.heard
 
 
-def native(folder: Path) -> Plane:
+def native(folder: Path, carrier: str = "auto") -> Plane:
     """The native plane; a skip by name where it was not built, in CI a failure."""
     program = find_program()
     if program is None:
         if os.environ.get("CI") == "true":
             pytest.fail("the native plane (plane/) is not built")
         pytest.skip("the native plane (plane/) is not built")
-    return NativePlane(PlaneProcess(program, folder / "plane"))
+    return NativePlane(PlaneProcess(program, folder / "plane", carrier=carrier))
 
 
 class Scene:
@@ -131,10 +131,11 @@ class Scene:
             phone.socket.close()
 
 
-@pytest_asyncio.fixture(params=["python", "native"])
+@pytest_asyncio.fixture(params=["python", "auto", "epoll"])
 async def scene(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Scene]:
+    """The Python plane, and the native one by the system calls this kernel leads to and by those every kernel has."""
     loop = asyncio.get_running_loop()
-    plane: Plane = PythonPlane(loop, time.monotonic) if request.param == "python" else native(tmp_path)
+    plane: Plane = PythonPlane(loop, time.monotonic) if request.param == "python" else native(tmp_path, request.param)
     made = await Scene(plane).open()
     yield made
     await made.close()

@@ -5,12 +5,13 @@ mod outbox;
 mod packets;
 mod table;
 mod uplink;
+mod waiting;
 
 use crate::addr::{Addr, Seeded};
 use crate::counters::ThreadCounters;
 use crate::flow::{Config, Pair, Receive, Routes, Send, Silence, Way};
 use crate::srtp;
-use crate::sys::{self, Batch, Bell, Poll};
+use crate::sys::{self, Arrival, Bell};
 use crate::transcoding::Conversion;
 use outbox::Outbox;
 use std::collections::HashMap;
@@ -19,11 +20,11 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::sync::Arc;
 use table::Table;
 pub use uplink::{Up, Uplink};
+pub use waiting::Carrier;
+use waiting::Waiting;
 
-/// Datagrams read by one system call.
-const BATCH: usize = 64;
-/// Sockets reported ready by one system call.
-const READY: usize = 256;
+/// Longest wait, ns.
+const LONGEST: u64 = 1_000_000_000;
 /// Orders taken a turn, so that a busy gateway does not hold up packets.
 const ORDERS: usize = 64;
 const KIND: u32 = 56;
@@ -147,7 +148,7 @@ struct Shared {
 }
 
 pub struct Worker {
-    poll: Poll,
+    waiting: Waiting,
     orders: Receiver<Order>,
     bell: Arc<Bell>,
     shared: Vec<Option<Shared>>,
@@ -166,16 +167,17 @@ impl Worker {
         uplink: Uplink,
         others: Vec<Handle>,
         seed: u64,
+        carrier: Carrier,
     ) -> std::io::Result<Self> {
-        let poll = Poll::new(READY)?;
-        poll.add(bell.fd(), BELL << KIND)?;
+        let (mut waiting, post) = Waiting::new(carrier)?;
+        waiting.add_bell(bell.fd(), BELL << KIND)?;
         Ok(Self {
-            poll,
+            waiting,
             orders,
             bell,
             shared: Vec::new(),
             table: Table::new(seed),
-            outbox: Outbox::default(),
+            outbox: Outbox::new(post),
             uplink,
             others,
             seed,
@@ -184,51 +186,86 @@ impl Worker {
 
     /// Work until the process ends.
     pub fn run(mut self) {
-        let mut batch = Batch::new(BATCH);
         loop {
-            self.turn(&mut batch, 1000);
+            let due = self.table.next_due();
+            let wait = due.map_or(LONGEST, |due| due.saturating_sub(sys::now()).min(LONGEST));
+            let now = match self.waiting {
+                Waiting::Epoll { .. } => self.take_ready(wait),
+                Waiting::Uring(_) => self.take_arrivals(wait),
+            };
+            self.uplink.counters.turns.add(1);
+            self.table.play(&mut self.outbox, now);
+            self.table.play_frames(&mut self.outbox, now);
+            self.outbox.flush(&self.table);
+            self.uplink.flush();
         }
     }
 
-    /// Wait at most `longest` ms, then do all that is ready.
-    pub fn turn(&mut self, batch: &mut Batch, longest: i32) {
-        let timeout = self.table.next_due().map_or(longest, |due| {
-            let wait = due.saturating_sub(sys::now()).div_ceil(1_000_000);
-            wait.min(longest as u64) as i32
-        });
-        let ready = self.poll.wait(timeout);
+    /// Wait for sockets and read those that are ready; when that was.
+    fn take_ready(&mut self, wait: u64) -> u64 {
+        let Waiting::Epoll { poll, .. } = &mut self.waiting else { return sys::now() };
+        let ready = poll.wait(wait.div_ceil(1_000_000) as i32);
         let now = sys::now();
-        self.uplink.counters.turns.add(1);
         for index in 0..ready {
-            let token = self.poll.token(index);
-            let number = (token & ((1 << KIND) - 1)) as usize;
-            match token >> KIND {
+            let Waiting::Epoll { poll, .. } = &self.waiting else { return now };
+            let (kind, number) = parts(poll.token(index));
+            match kind {
                 BELL => self.take_orders(now),
-                SHARED => self.read_shared(number, batch, now),
+                SHARED => self.read_shared(number, now),
                 RTP => packets::read_rtp(&mut self.table, &mut self.outbox, &mut self.uplink, number, now),
                 RTCP => packets::read_rtcp(&mut self.table, &mut self.uplink, number, now),
                 _ => {}
             }
         }
-        self.table.play(&mut self.outbox, now);
-        self.table.play_frames(&mut self.outbox, now);
-        self.outbox.flush(&self.table);
-        self.uplink.flush();
+        now
     }
 
-    fn read_shared(&mut self, number: usize, batch: &mut Batch, now: u64) {
-        let Some(Some(shared)) = self.shared.get_mut(number) else { return };
-        let count = batch.receive(shared.socket.as_raw_fd());
-        for index in 0..count {
+    /// Wait for datagrams and take them; when they came.
+    fn take_arrivals(&mut self, wait: u64) -> u64 {
+        let Waiting::Uring(ring) = &mut self.waiting else { return sys::now() };
+        if ring.wait(wait).is_err() {
+            // Nothing can be received any more: whoever started us starts another.
+            std::process::abort();
+        }
+        let now = sys::now();
+        while let Waiting::Uring(ring) = &mut self.waiting {
+            let Some(arrival) = ring.next() else { break };
+            if parts(arrival.token).0 == BELL {
+                self.take_orders(now);
+            } else {
+                self.take_arrival(&arrival, now);
+            }
+            if let Waiting::Uring(ring) = &mut self.waiting {
+                ring.give_back(arrival);
+            }
+        }
+        now
+    }
+
+    /// One datagram that was received already.
+    fn take_arrival(&mut self, arrival: &Arrival, now: u64) {
+        let Self { waiting, shared, table, outbox, uplink, others, .. } = self;
+        let Waiting::Uring(ring) = waiting else { return };
+        let (data, source) = ring.datagram(arrival);
+        let (kind, number) = parts(arrival.token);
+        match kind {
+            SHARED => {
+                let Some(Some(shared)) = shared.get_mut(number) else { return };
+                packets::Here { table, outbox, uplink, others, now }.take_shared(shared, number, data, source);
+            }
+            RTP => packets::take_rtp(table, outbox, uplink, number, data, source, now),
+            RTCP => packets::take_rtcp(table, uplink, number, data, source, now),
+            _ => {}
+        }
+    }
+
+    fn read_shared(&mut self, number: usize, now: u64) {
+        let Self { waiting, shared, table, outbox, uplink, others, .. } = self;
+        let Waiting::Epoll { batch, .. } = waiting else { return };
+        let Some(Some(shared)) = shared.get_mut(number) else { return };
+        for index in 0..batch.receive(shared.socket.as_raw_fd()) {
             let (data, source) = batch.datagram(index);
-            let mut here = packets::Here {
-                table: &mut self.table,
-                outbox: &mut self.outbox,
-                uplink: &mut self.uplink,
-                others: &self.others,
-                now,
-            };
-            here.take_shared(shared, number, data, source);
+            packets::Here { table, outbox, uplink, others, now }.take_shared(shared, number, data, source);
         }
     }
 
@@ -248,8 +285,10 @@ impl Worker {
                 self.open_shared(number, Shared { path, socket, only_from, pairs });
             }
             Order::CloseShared { number } => {
+                // What waits to be sent names sockets that may be closed hereafter.
+                self.outbox.flush(&self.table);
                 if let Some(Some(shared)) = self.shared.get_mut(number).map(Option::take) {
-                    self.poll.remove(shared.socket.as_raw_fd());
+                    self.waiting.remove(shared.socket.as_raw_fd());
                 }
                 self.outbox.close(number);
             }
@@ -257,13 +296,14 @@ impl Worker {
             Order::TakeReceive(flow, answer) => {
                 let taken = self.table.take_receive(flow);
                 if let Some(sockets) = taken.as_ref().and_then(|half| half.sockets.as_ref()) {
-                    self.poll.remove(sockets.rtp.as_raw_fd());
-                    self.poll.remove(sockets.rtcp.as_raw_fd());
+                    self.waiting.remove(sockets.rtp.as_raw_fd());
+                    self.waiting.remove(sockets.rtcp.as_raw_fd());
                 }
                 let _ = answer.send(taken);
             }
             Order::PutSend(half) => self.table.put_send(half),
             Order::TakeSend(flow, answer) => {
+                self.outbox.flush(&self.table);
                 let _ = answer.send(self.table.take_send(flow));
             }
             Order::PutPair { number, source, mut pair } => {
@@ -296,7 +336,7 @@ impl Worker {
 
     fn open_shared(&mut self, number: usize, shared: Shared) {
         let socket = shared.socket.as_raw_fd();
-        if self.poll.add(socket, SHARED << KIND | number as u64).is_err() {
+        if self.waiting.add(socket, SHARED << KIND | number as u64).is_err() {
             return;
         }
         if self.shared.len() <= number {
@@ -312,8 +352,8 @@ impl Worker {
             half.sockets.as_ref().map(|sockets| (sockets.rtp.as_raw_fd(), sockets.rtcp.as_raw_fd()));
         let slot = self.table.put_receive(half);
         if let Some((rtp, rtcp)) = watched {
-            let _ = self.poll.add(rtp, RTP << KIND | slot as u64);
-            let _ = self.poll.add(rtcp, RTCP << KIND | slot as u64);
+            let _ = self.waiting.add(rtp, RTP << KIND | slot as u64);
+            let _ = self.waiting.add(rtcp, RTCP << KIND | slot as u64);
         }
         // Pairs admitted before the half came here know no slot of it yet.
         for pair in self.shared.iter_mut().flatten().flat_map(|shared| shared.pairs.values_mut()) {
@@ -322,6 +362,11 @@ impl Worker {
             }
         }
     }
+}
+
+/// Kind and number of a token.
+const fn parts(token: u64) -> (u64, usize) {
+    (token >> KIND, (token & ((1 << KIND) - 1)) as usize)
 }
 
 /// Everything one packet thread is made of, before it runs.

@@ -1,14 +1,22 @@
-//! Where packets leave: many of a shared port by one system call, those of a pair port at once.
+//! Where packets leave: by io_uring all of a turn by one system call; without it many of a shared port by one, those of
+//! a pair port at once.
 
 use super::table::Table;
 use crate::counters::Unsent;
 use crate::flow::{Lane, Send, Way};
 use crate::rtp::{Header, HEADER, LONGEST};
 use crate::srtp::ROOM;
-use crate::sys::{self, Batch, SLOT};
+use crate::sys::{self, Batch, Post, SLOT};
 use std::os::fd::RawFd;
 
 const BATCH: usize = 64;
+
+/// Take back what was counted of a packet that the system did not take.
+fn uncount(table: &Table, (slot, octets): (usize, usize)) {
+    if let Some(send) = table.send_at(slot) {
+        send.uncount(octets);
+    }
+}
 
 /// The packets of one socket that wait for the end of the turn.
 struct Queue {
@@ -23,55 +31,51 @@ impl Queue {
         let Self { socket, batch, owners } = self;
         if batch.count > 0 {
             batch.flush(*socket, |index| {
-                let (slot, octets) = owners[index];
-                if let Some(send) = table.send_at(slot) {
-                    send.uncount(octets);
-                }
+                uncount(table, owners[index]);
             });
         }
     }
 }
 
-pub struct Outbox {
+/// The packets of all sockets that wait for the end of the turn.
+struct Posts {
+    post: Post,
+    /// As a queue's.
+    owners: Box<[(usize, usize); Post::SIZE]>,
+    shared: Vec<Option<RawFd>>,
+}
+
+impl Posts {
+    fn flush(&mut self, table: &Table) {
+        let Self { post, owners, .. } = self;
+        if post.count() > 0 {
+            post.flush(|index| uncount(table, owners[index]));
+        }
+    }
+
+    fn socket(&self, send: &Send, lane: Lane) -> Option<RawFd> {
+        match lane {
+            Lane::Shared(number) => self.shared.get(number).copied().flatten(),
+            lane => send.socket(lane),
+        }
+    }
+
+    fn commit(&mut self, socket: RawFd, way: &Way, length: usize, owner: (usize, usize)) {
+        self.owners[self.post.count()] = owner;
+        self.post.push(socket, length, &way.to);
+    }
+}
+
+/// One socket of a shared port at a time, and each packet of a pair port by itself.
+struct Queues {
     queues: Vec<Option<Queue>>,
     scratch: Box<[u8; SLOT]>,
 }
 
-impl Default for Outbox {
-    fn default() -> Self {
-        Self { queues: Vec::new(), scratch: Box::new([0; SLOT]) }
-    }
-}
-
-impl Outbox {
-    pub fn open(&mut self, number: usize, socket: RawFd) {
-        if self.queues.len() <= number {
-            self.queues.resize_with(number + 1, || None);
-        }
-        self.queues[number] = Some(Queue { socket, batch: Batch::new(BATCH), owners: [(usize::MAX, 0); BATCH] });
-    }
-
-    pub fn close(&mut self, number: usize) {
-        if let Some(queue) = self.queues.get_mut(number) {
-            *queue = None;
-        }
-    }
-
-    /// Send everything that waits.
-    pub fn flush(&mut self, table: &Table) {
-        for queue in self.queues.iter_mut().flatten() {
-            queue.flush(table);
-        }
-    }
-
+impl Queues {
     fn full(&self, lane: Lane) -> bool {
         let Lane::Shared(number) = lane else { return false };
         matches!(self.queues.get(number), Some(Some(queue)) if queue.batch.is_full())
-    }
-
-    /// Whether `table` must be flushed before `send` may write to the lane.
-    pub fn must_flush(&self, send: &Send) -> bool {
-        send.rtp.is_some_and(|way| self.full(way.lane)) || send.rtcp.is_some_and(|way| self.full(way.lane))
     }
 
     fn room(&mut self, lane: Lane) -> Option<&mut [u8]> {
@@ -81,7 +85,6 @@ impl Outbox {
         }
     }
 
-    /// What is in the lane's room leaves; `owner` is the slot of the send half with the octets of its payload.
     fn commit(&mut self, send: &Send, way: &Way, length: usize, owner: (usize, usize)) -> bool {
         match way.lane {
             Lane::Shared(number) => match self.queues.get_mut(number) {
@@ -93,6 +96,90 @@ impl Outbox {
                 _ => false,
             },
             lane => send.socket(lane).is_some_and(|socket| sys::send_to(socket, &self.scratch[..length], &way.to)),
+        }
+    }
+}
+
+enum Means {
+    Queues(Queues),
+    Posts(Box<Posts>),
+}
+
+pub struct Outbox {
+    means: Means,
+}
+
+fn place<T>(places: &mut Vec<Option<T>>, number: usize, value: T) {
+    if places.len() <= number {
+        places.resize_with(number + 1, || None);
+    }
+    places[number] = Some(value);
+}
+
+impl Outbox {
+    /// `post` where all sockets are written to by one call.
+    pub fn new(post: Option<Post>) -> Self {
+        let means = match post {
+            Some(post) => {
+                let owners = Box::new([(usize::MAX, 0); Post::SIZE]);
+                Means::Posts(Box::new(Posts { post, owners, shared: Vec::new() }))
+            }
+            None => Means::Queues(Queues { queues: Vec::new(), scratch: Box::new([0; SLOT]) }),
+        };
+        Self { means }
+    }
+
+    pub fn open(&mut self, number: usize, socket: RawFd) {
+        match &mut self.means {
+            Means::Posts(posts) => place(&mut posts.shared, number, socket),
+            Means::Queues(queues) => {
+                let queue = Queue { socket, batch: Batch::new(BATCH), owners: [(usize::MAX, 0); BATCH] };
+                place(&mut queues.queues, number, queue);
+            }
+        }
+    }
+
+    pub fn close(&mut self, number: usize) {
+        match &mut self.means {
+            Means::Posts(posts) => posts.shared.get_mut(number).map_or((), |shared| *shared = None),
+            Means::Queues(queues) => queues.queues.get_mut(number).map_or((), |queue| *queue = None),
+        }
+    }
+
+    /// Send everything that waits.
+    pub fn flush(&mut self, table: &Table) {
+        match &mut self.means {
+            Means::Posts(posts) => posts.flush(table),
+            Means::Queues(queues) => queues.queues.iter_mut().flatten().for_each(|queue| queue.flush(table)),
+        }
+    }
+
+    /// Whether `table` must be flushed before `send` may write to the lane.
+    pub fn must_flush(&self, send: &Send) -> bool {
+        match &self.means {
+            Means::Posts(posts) => posts.post.is_full(),
+            Means::Queues(queues) => [send.rtp, send.rtcp].iter().flatten().any(|way| queues.full(way.lane)),
+        }
+    }
+
+    fn room(&mut self, lane: Lane) -> Option<&mut [u8]> {
+        match &mut self.means {
+            Means::Posts(posts) => Some(posts.post.room()),
+            Means::Queues(queues) => queues.room(lane),
+        }
+    }
+
+    /// What is in the lane's room leaves; `owner` is the slot of the send half with the octets of its payload.
+    fn commit(&mut self, send: &Send, way: &Way, length: usize, owner: (usize, usize)) -> bool {
+        match &mut self.means {
+            Means::Posts(posts) => match posts.socket(send, way.lane) {
+                Some(socket) => {
+                    posts.commit(socket, way, length, owner);
+                    true
+                }
+                None => false,
+            },
+            Means::Queues(queues) => queues.commit(send, way, length, owner),
         }
     }
 
@@ -144,13 +231,25 @@ impl Outbox {
 
     /// Send a datagram of our own through a socket of a shared port: the answer to a check.
     pub fn answer(&mut self, table: &Table, number: usize, way: &Way, write: impl FnOnce(&mut [u8]) -> usize) {
-        if let Some(Some(queue)) = self.queues.get_mut(number) {
-            if queue.batch.is_full() {
-                queue.flush(table);
+        let nobody = (usize::MAX, 0);
+        match &mut self.means {
+            Means::Posts(posts) => {
+                let Some(socket) = posts.shared.get(number).copied().flatten() else { return };
+                if posts.post.is_full() {
+                    posts.flush(table);
+                }
+                let length = write(posts.post.room());
+                posts.commit(socket, way, length, nobody);
             }
-            let length = write(queue.batch.room());
-            queue.owners[queue.batch.count] = (usize::MAX, 0);
-            queue.batch.push(length, &way.to);
+            Means::Queues(queues) => {
+                let Some(Some(queue)) = queues.queues.get_mut(number) else { return };
+                if queue.batch.is_full() {
+                    queue.flush(table);
+                }
+                let length = write(queue.batch.room());
+                queue.owners[queue.batch.count] = nobody;
+                queue.batch.push(length, &way.to);
+            }
         }
     }
 }

@@ -141,14 +141,33 @@ fn rtcp_in(receive: &mut Receive, uplink: &mut Uplink, path: u64, data: &mut [u8
 /// Read one datagram of a pair port's RTP socket.
 pub fn read_rtp(table: &mut Table, outbox: &mut Outbox, uplink: &mut Uplink, slot: usize, now: u64) {
     let mut buffer = [0u8; SLOT];
+    let Some(Some(receive)) = table.receives.get(slot) else { return };
+    let Some(sockets) = &receive.sockets else { return };
+    let Some((length, source)) = sys::receive_from(sockets.rtp.as_raw_fd(), &mut buffer) else { return };
+    take_rtp(table, outbox, uplink, slot, whole(&mut buffer, length), source, now);
+}
+
+/// A datagram of so many octets, empty where it did not fit.
+fn whole(buffer: &mut [u8], length: usize) -> &mut [u8] {
+    buffer.get_mut(..length).unwrap_or_default()
+}
+
+/// Take one datagram of a pair port's RTP socket, empty where it did not fit.
+pub fn take_rtp(
+    table: &mut Table,
+    outbox: &mut Outbox,
+    uplink: &mut Uplink,
+    slot: usize,
+    data: &mut [u8],
+    source: Addr,
+    now: u64,
+) {
     let Some(Some(receive)) = table.receives.get_mut(slot) else { return };
     let Some(sockets) = &receive.sockets else { return };
     let path = sockets.rtp_path;
-    let Some((length, source)) = sys::receive_from(sockets.rtp.as_raw_fd(), &mut buffer) else { return };
-    let Some(data) = buffer.get_mut(..length).filter(|data| data.len() <= LONGEST && data.len() >= SHORTEST_RTCP)
-    else {
+    if data.len() > LONGEST || data.len() < SHORTEST_RTCP {
         return receive.discard(Discard::Malformed);
-    };
+    }
     pair_in(table, outbox, uplink, slot, path, data, source, now);
 }
 
@@ -227,14 +246,23 @@ fn admit_source(
 /// Read one datagram of a pair port's RTCP socket.
 pub fn read_rtcp(table: &mut Table, uplink: &mut Uplink, slot: usize, now: u64) {
     let mut buffer = [0u8; SLOT];
+    let Some(Some(receive)) = table.receives.get(slot) else { return };
+    let Some(sockets) = &receive.sockets else { return };
+    let Some((length, source)) = sys::receive_from(sockets.rtcp.as_raw_fd(), &mut buffer) else { return };
+    take_rtcp(table, uplink, slot, whole(&mut buffer, length), source, now);
+}
+
+/// Take one datagram of a pair port's RTCP socket, empty where it did not fit.
+pub fn take_rtcp(table: &mut Table, uplink: &mut Uplink, slot: usize, data: &mut [u8], source: Addr, now: u64) {
     let Some(Some(receive)) = table.receives.get_mut(slot) else { return };
     let Some(sockets) = &receive.sockets else { return };
     let path = sockets.rtcp_path;
-    let Some((length, source)) = sys::receive_from(sockets.rtcp.as_raw_fd(), &mut buffer) else { return };
-    match buffer.get_mut(..length) {
-        Some(data) if uplink.allow(&source, now) => rtcp_in(receive, uplink, path, data, source, now),
-        Some(_) => receive.discard(Discard::Rate),
-        None => receive.discard(Discard::Malformed),
+    if data.is_empty() {
+        receive.discard(Discard::Malformed);
+    } else if uplink.allow(&source, now) {
+        rtcp_in(receive, uplink, path, data, source, now);
+    } else {
+        receive.discard(Discard::Rate);
     }
 }
 

@@ -70,6 +70,8 @@ class PlaneProcess:
     state_dir: Path
     threads: int = 0
     """Packet threads; 0: one for each core."""
+    carrier: str = "auto"
+    """"auto", "io_uring" or "epoll": `media.plane_carrier`."""
     orphan_timeout: float = 60.0
     """Seconds that the plane goes on without a gateway."""
     child: int | None = field(default=None, init=False)
@@ -155,6 +157,7 @@ class PlaneProcess:
             str(self.program),
             *("--socket", str((self.state_dir / SOCKET).resolve())),
             *("--threads", str(self.threads)),
+            *("--carrier", self.carrier),
             *("--orphan-timeout", f"{self.orphan_timeout:g}"),
         ]
         log = os.open(self.state_dir / LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
