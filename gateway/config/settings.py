@@ -135,7 +135,7 @@ class MediaConfig(Section):
     """Threads of the native plane that forward; 0: one for each CPU."""
     plane_carrier: Literal["auto", "io_uring", "epoll"] = "auto"
     """System calls by which the native plane receives and sends: "io_uring" (all sockets by one call), "epoll" (one
-    socket at a time), or what this kernel has ("auto"; io_uring wants Linux 6.12 and may be forbidden in a container)."""
+    socket at a time), or what this kernel has ("auto"; io_uring wants Linux 6.12, and containers may forbid it)."""
     orphan_timeout: float = Field(default=60.0, ge=0, le=3_600)
     """How long the native plane goes on forwarding where the gateway has died and none has come in its place (s)."""
     service_max_duration: float = Field(default=600.0, ge=0)
