@@ -88,6 +88,30 @@ async def _outcome(request: Awaitable[None]) -> int | None:
     return None
 
 
+class Highest(Random):
+    """Draws the highest number of as many bits."""
+
+    def getrandbits(self, k: int, /) -> int:
+        return (1 << k) - 1
+
+
+async def test_our_first_sequence_number_is_far_from_its_wrap() -> None:
+    """With the packets before the wrap lost a receiver would guess the roll-over wrong, so 15 bits are drawn."""
+    engine = EmbeddedEngine(config(), make_plane=PLANE.get(), random=Highest())
+    await engine.start()
+    left, right = await Phone(ssrc=1).open(), await Phone(ssrc=2).open()
+    try:
+        right.take(await engine.offer("call", LEFT, RIGHT, left.sdp()))
+        left.take(await engine.answer("call", RIGHT, LEFT, right.sdp()))
+        left.send(VOICE, 0)
+        await until(lambda: right.packets)
+        assert parsed(right)[0].sequence_number == 0x7FFF
+    finally:
+        await engine.close()
+        await left.close()
+        await right.close()
+
+
 async def test_packets_of_a_common_codec_pass_untouched() -> None:
     """Payload for payload, in order, both ways."""
     async with running() as (engine, events):
