@@ -93,6 +93,8 @@ def input_of_media(machine: Attempt | Bridge, event: MediaEvent) -> CallInput | 
     leg = next((leg for leg in machine.legs if leg.party.tag == event.tag), None)
     if leg is None:
         return None
+    if isinstance(event, MediaTimeout | MediaFailed) and leg.signalling_lost and isinstance(machine, Bridge):
+        return CallInput(input=Input.LEG_AWAY, leg=leg)
     match event:
         case Connected() | FirstMedia():
             return CallInput(input=Input.MEDIA_CONNECTED, leg=leg, event=event)

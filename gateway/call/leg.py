@@ -196,6 +196,13 @@ class Leg(Protocol):
         """Whether its own protocol calls this leg so: a SIP dialog as Replaces writes it, a web call's id."""
 
     @property
+    def signalling_lost(self) -> bool:
+        """Whether its client cannot be reached at the moment, though its media may flow on.
+
+        Where the media ends as well, it is away and not gone.
+        """
+
+    @property
     def can_update(self) -> bool:
         """Whether `offer` reaches the far end (a bare HTTP session cannot be re-offered)."""
 

@@ -21,6 +21,7 @@ class LegBase(ABC):
         self._identity = identity
         self._over = False
         """Nothing more is told to the far end, nor heard from it."""
+        self._signalling_lost = False
         self._listener: LegListener | None = None
         self._kept: deque[LegEvent] = deque(maxlen=_KEPT_EVENTS)
 
@@ -43,6 +44,10 @@ class LegBase(ABC):
 
     def is_named(self, name: str) -> bool:
         return name == self._party.tag
+
+    @property
+    def signalling_lost(self) -> bool:
+        return self._signalling_lost
 
     @property
     def can_update(self) -> bool:

@@ -19,6 +19,7 @@ from gateway.call.leg import (
     OfferCancelled,
     Offered,
     Rejected,
+    Returned,
     Ringing,
     TransferRequested,
 )
@@ -180,7 +181,12 @@ class _SipLeg(LegBase):
 
     def _in_dialog(self, event: events.SessionEvent) -> None:
         """What either side of a call may do once there is a dialog."""
+        if self._signalling_lost and self._comes_back(event):
+            return
         match event:
+            case events.FlowLost():
+                # A connection that closes says nothing about the media, nor whether there will be another one.
+                self._signalling_lost = True
             case events.Ended():
                 self._over = True
                 self._deliver(HungUp(_cause_of_end(event)))
@@ -201,6 +207,19 @@ class _SipLeg(LegBase):
             case events.InfoReceived(content_type=content_type, body=body):
                 for digit, duration_ms in digits_of(content_type, body):
                     self._deliver(DigitPressed(digit, duration_ms))
+
+    def _comes_back(self, event: events.SessionEvent) -> bool:
+        """Tell the call that the client is there again, by what it sent; True where that was all it said."""
+        if isinstance(event, events.OfferAnswered) and event.status >= 300:
+            return False  # it may be our own: nobody answered
+        if not isinstance(event, events.Offered | events.OfferAnswered | events.InfoReceived):
+            return False
+        self._signalling_lost = False
+        if isinstance(event, events.Offered) and event.body:
+            self._deliver(Returned(event.exchange, text_of(event.body)))
+            return True
+        self._deliver(Returned())
+        return False
 
     def _outcome(self, event: events.OfferAnswered) -> None:
         """The peer's answer to an offer of ours, whoever had asked for it: the call, the peer, or the session timer."""

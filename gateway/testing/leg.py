@@ -46,6 +46,10 @@ class FakeLeg(LegBase):
         """Make the far end do something."""
         self._deliver(event)
 
+    def loses_signalling(self) -> None:
+        """Its connection is gone; nobody knows yet whether it comes back."""
+        self._signalling_lost = True
+
     async def invite(self, sdp: str, caller: Address) -> None:
         self.told.append(("invite", sdp))
 

@@ -20,6 +20,7 @@ from gateway.call.leg import (
     OfferCancelled,
     Offered,
     Rejected,
+    Returned,
     Ringing,
 )
 from gateway.call.status import Cause
@@ -347,3 +348,46 @@ async def test_an_update_of_a_phone_that_still_rings_is_refused() -> None:
     session.says(events.Offered(4, SDP))
     assert session.told == [("refuse_offer", 4, 491)]
     assert heard == []
+
+
+def connected_caller() -> tuple[FakeSession, SipCallerLeg, list[LegEvent]]:
+    """A caller's leg, its session, and what the call hears of it."""
+    session, heard = FakeSession(), list[LegEvent]()
+    leg = SipCallerLeg("c", session, PHONE, None)
+    leg.listen(lambda _, event: heard.append(event))
+    session.says(events.FlowLost())
+    return session, leg, heard
+
+
+def test_a_lost_connection_alone_changes_nothing() -> None:
+    """The call is told nothing; the leg knows, for when the media ends, too."""
+    _, leg, heard = connected_caller()
+    assert heard == []
+    assert leg.signalling_lost
+
+
+@pytest.mark.parametrize(
+    ("event", "told"),
+    [
+        (events.Offered(3, SDP), [Returned(3, SDP.decode())]),
+        (events.Offered(3, b""), [Returned(), Offered(3, None)]),
+        (
+            events.InfoReceived("application/dtmf-relay", b"Signal=5\r\nDuration=160\r\n"),
+            [Returned(), DigitPressed("5")],
+        ),
+    ],
+)
+def test_a_request_by_another_way_brings_the_client_back(event: events.SessionEvent, told: list[LegEvent]) -> None:
+    """An offer is its return's own; anything else is told behind it."""
+    session, leg, heard = connected_caller()
+    session.says(event)
+    assert heard == told
+    assert not leg.signalling_lost
+
+
+def test_an_offer_of_ours_that_nobody_answered_brings_nobody_back() -> None:
+    """408 is our own word."""
+    session, leg, heard = connected_caller()
+    session.says(events.OfferAnswered(9, 408))
+    assert leg.signalling_lost
+    assert Returned() not in heard
