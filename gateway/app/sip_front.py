@@ -26,6 +26,7 @@ from gateway.sip.locate import forward_limit
 from gateway.sip.message.build import Refusal
 from gateway.sip.message.message import Request
 from gateway.sip.message.uri import Uri
+from gateway.sip.message.values import Replaces
 
 log = structlog.get_logger(__name__)
 
@@ -85,12 +86,25 @@ class SipFront:
         try:
             if not _srtp_fits(policy, leg.party.kind):
                 raise RouteError(Cause.NOT_ACCEPTABLE, "the SRTP policy does not allow this offer")
+            if request.replaces is not None:
+                self._replace(session, leg, request.replaces)
+                return
             await self._calls.place(leg, caller, str(request.uri), leg.initial_offer, limit)
         except RouteError as error:
             leg.refuse(error.cause, _told(error), error.retry_after)
         except Exception:
             log.exception("call could not be placed")
             await leg.end(Cause.ERROR)
+
+    def _replace(self, session: IncomingSession, leg: SipCallerLeg, replaces: Replaces) -> None:
+        """A call that takes the place of one of its user's own (RFC 3891)."""
+        name = str(replace(replaces, early_only=False))
+        transfers = self._calls.transfers
+        status = 481
+        if transfers is not None:
+            status = transfers.replace(name, leg, leg.initial_offer, early_only=replaces.early_only)
+        if status:
+            session.reject(status)
 
     def srtp_policy(self, identity: str | None) -> SrtpPolicy:
         """The SRTP policy of the caller's trunk, or the general one."""

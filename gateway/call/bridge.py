@@ -305,6 +305,25 @@ class Bridge(Transferring):
         if not self._reattach and self.state is State.AWAY:
             scope.follow(CallInput(input=Input.ALL_RETURNED))
 
+    async def _answer_newcomer(self, what: CallInput) -> None:
+        """The engine answers the newcomer's own offer; then it takes its place."""
+        newcomer, event, scope = what.newcomer, what.event, self._scope
+        assert newcomer is not None
+        assert isinstance(event, Offered)
+        assert event.sdp is not None
+        staying = self.other(what.leg)
+        assert staying is not None
+        try:
+            await scope.engine.offer(scope.call_id, newcomer.party, staying.party, event.sdp)
+            answer = await scope.engine.accept(scope.call_id, newcomer.party)
+        except MediaError as error:
+            log.info("newcomer refused", call_id=scope.call_id, tag=newcomer.party.tag, reason=error.reason)
+            await self._end_leg(newcomer, Cause.NOT_ACCEPTABLE)
+            await scope.engine.release(scope.call_id, newcomer.party.tag)
+            return
+        await newcomer.answer(answer)
+        scope.follow(CallInput(input=Input.REPLACE, leg=what.leg, new_leg=newcomer))
+
     async def _turn_back(self, staying: Leg, leaving: Leg, coming: Leg, error: MediaError) -> None:
         """Who was to come in cannot: the call goes on as it was."""
         scope = self._scope

@@ -12,7 +12,7 @@ from gateway.call.attempt import Attempt
 from gateway.call.bridge import Bridge
 from gateway.call.description import audio_codecs
 from gateway.call.inputs import input_of_leg, input_of_media
-from gateway.call.leg import CalleeLeg, CallerLeg, Leg, LegEvent, TransferRequested
+from gateway.call.leg import CalleeLeg, CallerLeg, Leg, LegEvent, Offered, TransferRequested
 from gateway.call.machine import Scope
 from gateway.call.record import CallRecord, CallSettings, Step
 from gateway.call.state import FINISH, CallInput, Input, State, Transfer
@@ -128,6 +128,11 @@ class Call:
         for leg in transfer.targets:
             leg.listen(self.leg_event)
         self._post_or_turn_away(CallInput(input=Input.TRANSFER, leg=transfer.transferor, transfer=transfer))
+
+    def take_place(self, leg: Leg, newcomer: CallerLeg, offer: str) -> None:
+        """Have `newcomer`, whose offer is not answered yet, talk in the place of `leg` (INVITE with Replaces)."""
+        self._post_or_turn_away(CallInput(input=Input.TAKE_PLACE, leg=leg, newcomer=newcomer, event=Offered(0, offer)))
+        newcomer.listen(self.leg_event)
 
     def replace(
         self, leg: Leg, new_leg: Leg, done: Callable[[bool], None] | None = None, *, held: bool = False
@@ -340,8 +345,9 @@ async def _turn_away(what: CallInput | None) -> None:
         await give_up(what.transfer, Cause.UNAVAILABLE)
     if what.done is not None:
         what.done(False)
-    if what.new_leg is not None:
-        await what.new_leg.end(Cause.NORMAL)
+    for leg in (what.new_leg, what.newcomer):
+        if leg is not None:
+            await leg.end(Cause.NORMAL)
 
 
 def _cause_of_media(error: MediaError) -> Cause:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from gateway.call.leg import CalleeLeg, Leg, LegEvent, TransferReport
+from gateway.call.leg import CalleeLeg, CallerLeg, Leg, LegEvent, TransferReport
 from gateway.call.status import Cause
 from gateway.call.timers import Timer
 from gateway.media.engine import MediaEvent
@@ -66,6 +66,8 @@ class Input(Enum):
     """One side must be offered again by ourselves: its answer changed, or its peer."""
     REPLACE = "replace"
     """One leg makes room for another."""
+    TAKE_PLACE = "take-place"
+    """Another leg, with an offer of its own, takes the place of one (INVITE with Replaces)."""
     GIVE_AWAY = "give-away"
     """One leg moves to another call, and this one ends."""
     TRANSFER = "transfer"
@@ -127,6 +129,7 @@ class Action(Enum):
     """The answer never came: refuse the offer to the one who made it, all stays as it was."""
     FORGET_OFFER = "forget_offer"
     """Nobody waits for the answer any more."""
+    ANSWER_NEWCOMER = "answer_newcomer"
     REPLACE_LEG = "replace_leg"
     GIVE_LEG_AWAY = "give_leg_away"
     INVITE_TARGETS = "invite_targets"
@@ -180,6 +183,8 @@ class CallInput:
     """OFFER_TIMEOUT: number of the exchange that was waited for."""
     new_leg: Leg | None = None
     """REPLACE: who comes in for `leg`."""
+    newcomer: CallerLeg | None = None
+    """TAKE_PLACE: who comes in for `leg`; its offer is the event."""
     held: bool = False
     """REPLACE: `new_leg` was on hold where it comes from."""
     transfer: Transfer | None = None

@@ -15,7 +15,7 @@ import structlog
 
 from gateway.call.call import Call
 from gateway.call.dialer import Dialer
-from gateway.call.leg import Leg, TransferRequested
+from gateway.call.leg import CallerLeg, Leg, TransferRequested
 from gateway.call.routing import Caller, RouteError, Router
 from gateway.call.state import Transfer
 from gateway.call.status import Cause
@@ -91,6 +91,29 @@ class Transfers:
         log.info("attended transfer", call_id=call.id, leg=leg.party.tag, other=other.id)
         request.report.accepted()
         merge(call, leg, other, comes, lambda done: request.report.ended(Cause.NORMAL if done else Cause.UNAVAILABLE))
+
+    def replace(self, name: str, newcomer: CallerLeg, offer: str | None, *, early_only: bool) -> int:
+        """Have `newcomer` take the place of the leg of that name; gives 0, or the status that refuses it.
+
+        Only who is the same user as the leg it replaces may (RFC 3891 section 3).
+        """
+        found = self.find(name)
+        if found is None:
+            return 481
+        call, leg = found
+        if newcomer.identity is None or leg.identity != newcomer.identity:
+            log.warning("replacing refused", call_id=call.id, leg=leg.party.tag, by=newcomer.identity)
+            return 403
+        if call.bridge is None:
+            return 481  # an early dialog that we did not begin
+        if early_only:
+            return 486
+        capabilities = self._engine.capabilities
+        if offer is None or not (capabilities.join and capabilities.early_answer):
+            return 488
+        log.info("leg replaced", call_id=call.id, leg=leg.party.tag, by=newcomer.party.tag)
+        call.take_place(leg, newcomer, offer)
+        return 0
 
     def find(self, name: str) -> tuple[Call, Leg] | None:
         """The leg that its own protocol calls so, and its call."""

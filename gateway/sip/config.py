@@ -28,7 +28,7 @@ class CoreConfig:
         "REGISTER",
         "SUBSCRIBE",
     )
-    supported: tuple[str, ...] = ("100rel", "timer", "path", "outbound", "norefersub")
+    supported: tuple[str, ...] = ("100rel", "timer", "path", "outbound", "norefersub", "replaces")
     """Option tags taken in Require, lower case."""
     advertised_options: tuple[str, ...] = ("100rel", "timer")
     """Option tags written into Supported of our INVITEs."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from gateway.call.leg import TransferReport
 from gateway.call.status import Cause
 from gateway.errors import GatewayError
 from gateway.identity.model import User
@@ -50,6 +51,9 @@ class WebCall(Protocol):
 
     def update_answer(self, sdp: str | None, exchange: int | None = None) -> None:
         """Answer the offer of that number, by default the oldest that is not answered; None refuses it."""
+
+    def transfer(self, to: str, consultation: str | None, report: TransferReport) -> None:
+        """Leave the call to whoever `to` means, or to the other side of the user's call `consultation`."""
 
     def away(self) -> None:
         """The channel's socket has gone: the call waits `limits.reattach_time` for `returned`."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 
+from gateway.call.leg import TransferReport
 from gateway.call.status import Cause
 from gateway.identity.model import User
 from gateway.web.app import WebServer, WebSettings, create_app, serve
@@ -63,6 +64,10 @@ class FakeCall:
 
     def update_answer(self, sdp: str | None, exchange: int | None = None) -> None:
         self._note("update_answer", sdp)
+
+    def transfer(self, to: str, consultation: str | None, report: TransferReport) -> None:
+        self.report = report
+        self._note("transfer", to, consultation)
 
     def away(self) -> None:
         self._note("away")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 from websockets.asyncio.client import connect
 
+from gateway.call.status import Cause
 from gateway.web.rpc.table import METHODS
 from tests.web.fake import ANSWER, SDP, FakeGateway, RpcClient, rpc, running
 
@@ -106,7 +108,40 @@ async def test_hold_and_resume_are_offers_that_say_so() -> None:
         await client.ok("call.resume", call_id=call_id, sdp=RESUME)
 
 
-@pytest.mark.parametrize("method", ["call.transfer", "call.record", "control.set_node_state", "control.flush_audio"])
+@pytest.mark.parametrize("cause", [Cause.NORMAL, Cause.BUSY])
+@pytest.mark.parametrize("attended", [False, True])
+async def test_a_call_is_transferred_and_the_result_says_what_became_of_it(cause: Cause, attended: bool) -> None:
+    """call.transfer: to whom is dialled, or to the other side of another call of the connection."""
+    gateway = FakeGateway()
+    async with running(gateway) as server, rpc(server, "alice", token="wonder") as client:
+        call_id = (await client.ok("offer", to_peer_id="1001", sdp=SDP))["call_id"]
+        assert "answered" in (await client.fails("call.transfer", call_id=call_id, to_peer_id="1002"))["message"]
+        gateway.calls[0].channel.answered(gateway.calls[0], None)
+        await client.notified("call_state", state="answered")
+        await client.fails("call.transfer", call_id=call_id, to_call_id="somebody-elses")
+        where = {"to_peer_id": "1002"}
+        if attended:
+            where = {"to_call_id": (await client.ok("offer", to_peer_id="1003", sdp=SDP))["call_id"]}
+
+        async def becomes() -> None:
+            await gateway.calls[0].happens("transfer", where.get("to_peer_id", ""), where.get("to_call_id"))
+            gateway.calls[0].report.accepted()
+            gateway.calls[0].report.ringing()
+            gateway.calls[0].report.ended(cause)
+            gateway.calls[0].report.ended(Cause.ERROR)
+
+        task = asyncio.create_task(becomes())
+        if cause is Cause.NORMAL:
+            assert await client.ok("call.transfer", call_id=call_id, **where) == {
+                "call_id": call_id,
+                "transferred": True,
+            }
+        else:
+            assert (await client.fails("call.transfer", call_id=call_id, **where))["data"]["cause"] == "busy"
+        await task
+
+
+@pytest.mark.parametrize("method", ["call.record", "control.set_node_state", "control.flush_audio"])
 async def test_what_is_not_there_says_so(method: str) -> None:
     """Not as an unknown method: the client is told that it is known and not supported."""
     async with running(FakeGateway()) as server, rpc(server, "alice", token="wonder") as client:

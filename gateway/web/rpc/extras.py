@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any, NoReturn
 
 from gateway.call.status import Cause
 from gateway.web import checks
 from gateway.web.rpc.calls import Entry, State
-from gateway.web.rpc.dialects import Problem
+from gateway.web.rpc.dialects import Problem, problem_of
 from gateway.web.rpc.methods import Handler, Reply
 from gateway.web.rpc.params import Params, invalid
 from gateway.web.rpc.peer import Peer
 
 _MAX_DATA = 16_384
 _NOT_YET = {
-    "call.transfer": "calls cannot be transferred over JSON-RPC yet",
     "call.record": "calls cannot be recorded yet",
     "control.set_node_state": "there is no pipeline whose nodes have a state",
     "control.flush_audio": "there is no pipeline whose audio could be flushed",
@@ -113,6 +113,48 @@ async def call_resume(peer: Peer, params: Params) -> Reply:
     return _change(peer, params, ("sendrecv", "recvonly"))
 
 
+class _Outcome:
+    """What becomes of a transfer, for whoever waits for it (gateway.call.leg.TransferReport)."""
+
+    def __init__(self) -> None:
+        self.cause: asyncio.Future[Cause] = asyncio.get_running_loop().create_future()
+
+    def accepted(self) -> None:
+        """The result says it all."""
+
+    def ringing(self) -> None:
+        """The result says it all."""
+
+    def ended(self, cause: Cause) -> None:
+        if not self.cause.done():
+            self.cause.set_result(cause)
+
+
+async def call_transfer(peer: Peer, params: Params) -> Reply:
+    """call.transfer{call_id, to_peer_id | to_call_id}: to whom is dialled, or to the other side of another own call."""
+    entry, outcome = _entry(peer, params), _Outcome()
+    if entry.state is not State.ANSWERED:
+        raise peer.dialect.error(Problem.IN_PROGRESS, "Only an answered call can be transferred")
+    consultation = params.identifier("to_call_id") if "to_call_id" in params else None
+    if consultation is not None and peer.calls.by_id(consultation) is None:
+        raise peer.not_found(consultation)
+    to = "" if consultation is not None else params.target("to_peer_id")
+    entry.call.transfer(to, consultation, outcome)
+
+    async def result() -> dict[str, Any]:
+        try:
+            async with asyncio.timeout(peer.context.settings.setup_timeout):
+                cause = await outcome.cause
+        except TimeoutError:
+            raise peer.dialect.error(Problem.TIMEOUT, "No answer in time") from None
+        if cause is not Cause.NORMAL:
+            data = {"cause": cause.word, "status": cause.status, "reason": cause.sentence}
+            raise peer.dialect.error(problem_of(cause, cause.status), cause.sentence, data)
+        return {"call_id": entry.call.id, "transferred": True}
+
+    return Reply(result)
+
+
 def _change(peer: Peer, params: Params, directions: tuple[str, ...]) -> Reply:
     entry, sdp = _entry(peer, params), params.sdp()
     if not any(f"a={direction}" in sdp.splitlines() for direction in directions):
@@ -174,6 +216,7 @@ HANDLERS: dict[str, Handler] = {
     "call.hangup": call_hangup,
     "call.hold": call_hold,
     "call.resume": call_resume,
+    "call.transfer": call_transfer,
     "control.subscribe": subscribe,
     "control.unsubscribe": unsubscribe,
     "control.publish": publish,

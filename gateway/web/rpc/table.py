@@ -34,7 +34,7 @@ _NAMES = {
     "call.hangup": "call_id reason",
     "call.hold": "call_id sdp",
     "call.resume": "call_id sdp",
-    "call.transfer": "call_id to_peer_id",
+    "call.transfer": "call_id to_peer_id to_call_id",
     "call.record": "call_id",
     "control.subscribe": "topic",
     "control.unsubscribe": "topic",
