@@ -156,6 +156,7 @@ class FakeEngine:
         call = self._known(call_id)
         if not self._capabilities.early_answer:
             raise MediaError("this engine cannot answer early", 500)
+        call.agreed.add(source.tag)
         call.accepted[source.tag] = scripted or self._describe("accept", call_id, source.tag, source.tag)
         return call.accepted[source.tag]
 

@@ -1,0 +1,173 @@
+"""Who may ask for a transfer, where it leads, and who may take whose place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from gateway.call.leg import CalleeLeg, Leg, TransferRequested
+from gateway.call.routing import Caller, Route, Router, Target
+from gateway.call.state import State
+from gateway.call.status import Cause
+from gateway.call.transfer import Transfers
+from gateway.identity.model import User
+from gateway.media.engine import Kind, MediaError
+from gateway.testing.leg import FakeLeg
+from tests.call.rig import OFFER, Rig
+from tests.call.test_transfer import Two
+from tests.call.test_transfer_blind import Report
+
+
+class Known(FakeLeg):
+    """A leg whose user is known."""
+
+    def __init__(self, tag: str, identity: str | None) -> None:
+        super().__init__(tag)
+        self._identity = identity
+
+
+class World:
+    """Everybody may dial 2*, and there is one target."""
+
+    def __init__(self, rig: Rig, *others: object, may_call: tuple[str, ...] = ("2*",)) -> None:
+        self.rig, self.may_call = rig, may_call
+        self.target = FakeLeg("target")
+        self.there = True
+        router = Router(self, [Route("2*", "service:echo")], [])
+        calls = [rig.call, *others]
+        self.transfers = Transfers(rig.engine, router, self, self, calls)  # type: ignore[arg-type]
+        rig.call._on_transfer = self.transfers.requested
+
+    def find(self, uri_or_user: str) -> User | None:
+        return None
+
+    def caller_of(self, leg: Leg) -> Caller | None:
+        return Caller(leg.identity, self.may_call) if leg.identity is not None else None
+
+    async def legs(self, target: Target, call_id: str, name: str = "") -> Sequence[CalleeLeg]:
+        return [self.target] if self.there else []
+
+    async def asks(self, leg: FakeLeg, to: str, consultation: str | None = None) -> Report:
+        report = Report()
+        await self.rig.hears(leg, TransferRequested(to, report, consultation))
+        await self.rig.settle()
+        return report
+
+
+async def connected(identity: str | None = "bob", *, movable: bool = True) -> Rig:
+    rig = Rig(caller_kind=Kind.RTP, movable=movable)
+    await rig.connected()
+    rig.callee._identity = identity
+    return rig
+
+
+@pytest.mark.parametrize(
+    ("to", "identity", "there", "told"),
+    [
+        ("200", "bob", True, "accepted"),
+        ("300", "bob", True, Cause.FORBIDDEN),
+        ("200", None, True, Cause.FORBIDDEN),
+        ("200", "bob", False, Cause.UNAVAILABLE),
+        ("not a number", "bob", True, Cause.NOT_FOUND),
+    ],
+)
+async def test_who_asks_may_transfer_to_whom_it_may_call(
+    to: str, identity: str | None, there: bool, told: object
+) -> None:
+    """The rights are those of who asks; a refusal comes at once and the call goes on."""
+    rig = await connected(identity)
+    world = World(rig)
+    world.there = there
+    report = await world.asks(rig.callee, to)
+    assert report.told == [told]
+    rig.expect(State.CONNECTED)
+    assert ("invite" in world.target.verbs) is (told == "accepted")
+
+
+async def test_an_engine_that_cannot_move_parties_refuses() -> None:
+    """Before anybody rings."""
+    rig = await connected(movable=False)
+    world = World(rig)
+    assert (await world.asks(rig.callee, "200")).told == [Cause.NOT_ACCEPTABLE]
+    assert not world.target.told
+
+
+@pytest.mark.parametrize(
+    ("identity", "name", "told"),
+    [
+        ("bob", "c", ["accepted", Cause.NORMAL]),
+        ("mallory", "c", [Cause.FORBIDDEN]),
+        (None, "c", [Cause.FORBIDDEN]),
+        ("bob", "nobody", [Cause.NOT_FOUND]),
+        ("bob", "callee0", [Cause.UNAVAILABLE]),
+    ],
+)
+async def test_two_calls_of_one_user_become_one(identity: str | None, name: str, told: list[object]) -> None:
+    """Attended: only who has both calls may connect their other sides."""
+    two = await Two().up()
+    two.b._identity, two.c._identity = "bob", identity
+    world = World(two.rig, two.other)
+    report = await world.asks(two.b, "", name)
+    assert report.told == told
+    assert (two.other.state is State.ENDED) is (told[-1] is Cause.NORMAL)
+    two.rig.expect(State.CONNECTED)
+
+
+@pytest.mark.parametrize(
+    ("identity", "name", "early_only", "offer", "status"),
+    [
+        ("bob", "callee0", False, OFFER, 0),
+        ("mallory", "callee0", False, OFFER, 403),
+        (None, "callee0", False, OFFER, 403),
+        ("bob", "nobody", False, OFFER, 481),
+        ("bob", "callee0", True, OFFER, 486),
+        ("bob", "callee0", False, None, 488),
+    ],
+)
+async def test_only_its_own_user_takes_the_place_of_a_leg(
+    identity: str | None, name: str, early_only: bool, offer: str | None, status: int
+) -> None:
+    """INVITE with Replaces: 403 for others, 481 for no match, 486 where only a ringing call was meant."""
+    rig = await connected()
+    new = Known("new", identity)
+    assert World(rig).transfers.replace(name, new, offer, early_only=early_only) == status
+    await rig.settle()
+    rig.expect(State.CONNECTED)
+    if status:
+        assert not new.told
+        assert rig.engine.joined("c1", "caller") == "callee0"
+    else:
+        assert new.verbs == ["answer"]
+        assert rig.callee.told[-1] == ("end", Cause.NORMAL)
+        assert rig.engine.joined("c1", "caller") == "new"
+
+
+async def test_a_call_that_rings_is_not_taken_over_by_its_caller() -> None:
+    """An early dialog that we did not begin matches nothing (RFC 3891 section 3)."""
+    rig = await Rig(caller_kind=Kind.RTP).started()
+    rig.caller._identity = "bob"
+    assert World(rig).transfers.replace("caller", Known("new", "bob"), OFFER, early_only=False) == 481
+
+
+async def test_who_comes_too_late_is_refused() -> None:
+    """The call ends before the newcomer's turn."""
+    rig = await connected()
+    new = Known("new", "bob")
+    rig.call.stop()
+    World(rig).transfers.replace("callee0", new, OFFER, early_only=False)
+    await rig.settle()
+    assert new.verbs == ["end"]
+    assert rig.engine.calls == frozenset()
+
+
+async def test_an_offer_that_is_no_use_leaves_the_old_leg() -> None:
+    """The newcomer is refused, the two talk on."""
+    rig = await connected()
+    new = Known("new", "bob")
+    rig.engine.script("offer", MediaError("no", 488))
+    World(rig).transfers.replace("callee0", new, OFFER, early_only=False)
+    await rig.settle()
+    assert new.told == [("end", Cause.NOT_ACCEPTABLE)]
+    assert rig.engine.joined("c1", "caller") == "callee0"
+    rig.expect(State.CONNECTED)
