@@ -9,6 +9,8 @@ from gateway.call.call import Call
 from gateway.call.leg import Answered, LegEvent, OfferAnswered, Offered, Ringing
 from gateway.call.record import CallSettings
 from gateway.call.state import State
+from gateway.call.status import Cause
+from gateway.call.transfer import merge
 from gateway.media.engine import Kind
 from gateway.testing.engine import FakeEngine
 from gateway.testing.leg import FakeLeg
@@ -95,3 +97,51 @@ class Rig:
     async def connected_by_answer(self) -> None:
         """The only callee answers."""
         await self.hears(self.callee, Answered(ANSWER))
+
+
+class Two:
+    """Two calls of one engine: a-b and c-d."""
+
+    def __init__(self) -> None:
+        self.rig = Rig(caller_kind=Kind.RTP)
+        self.engine = self.rig.engine
+        self.c, self.d = FakeLeg("c"), FakeLeg("d")
+        self.other = Call("c2", self.c, [self.d], OFFER, dialled="d", engine=self.engine, timers=self.rig.timers)
+        self.done: list[bool] = []
+
+    @property
+    def a(self) -> FakeLeg:
+        return self.rig.caller
+
+    @property
+    def b(self) -> FakeLeg:
+        return self.rig.callee
+
+    async def up(self) -> Two:
+        await self.rig.connected()
+        self.other.start()
+        await self.rig.settle()
+        await self.rig.hears(self.d, Answered(ANSWER))
+        assert self.other.state is State.CONNECTED
+        return self
+
+    async def merge(self) -> None:
+        """Attended transfer: a and d talk, b and c go."""
+        merge(self.rig.call, self.b, self.other, self.d, self.done.append)
+        await self.rig.settle()
+
+
+class Report:
+    """Keeps what whoever asked is told."""
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
+    def accepted(self) -> None:
+        self.told.append("accepted")
+
+    def ringing(self) -> None:
+        self.told.append("ringing")
+
+    def ended(self, cause: Cause) -> None:
+        self.told.append(cause)

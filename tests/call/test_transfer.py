@@ -4,46 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.call.call import Call
-from gateway.call.leg import Answered, Away, HungUp, Offered, Returned
+from gateway.call.leg import Away, HungUp, Offered, Returned
 from gateway.call.state import State
 from gateway.call.status import Cause
 from gateway.call.transfer import merge
-from gateway.media.engine import Kind, MediaError
+from gateway.media.engine import MediaError
 from gateway.testing.leg import FakeLeg
-from tests.call.rig import ANSWER, OFFER, Rig
-
-
-class Two:
-    """Two calls of one engine: a-b and c-d."""
-
-    def __init__(self) -> None:
-        self.rig = Rig(caller_kind=Kind.RTP)
-        self.engine = self.rig.engine
-        self.c, self.d = FakeLeg("c"), FakeLeg("d")
-        self.other = Call("c2", self.c, [self.d], OFFER, dialled="d", engine=self.engine, timers=self.rig.timers)
-        self.done: list[bool] = []
-
-    @property
-    def a(self) -> FakeLeg:
-        return self.rig.caller
-
-    @property
-    def b(self) -> FakeLeg:
-        return self.rig.callee
-
-    async def up(self) -> Two:
-        await self.rig.connected()
-        self.other.start()
-        await self.rig.settle()
-        await self.rig.hears(self.d, Answered(ANSWER))
-        assert self.other.state is State.CONNECTED
-        return self
-
-    async def merge(self) -> None:
-        """Attended transfer: a and d talk, b and c go."""
-        merge(self.rig.call, self.b, self.other, self.d, self.done.append)
-        await self.rig.settle()
+from tests.call.rig import ANSWER, OFFER, Rig, Two
 
 
 async def test_two_calls_become_one_and_nobody_is_left_over() -> None:

@@ -9,25 +9,9 @@ from gateway.call.state import State, Transfer
 from gateway.call.status import Cause
 from gateway.media.engine import Kind, MediaError
 from gateway.testing.leg import FakeLeg
-from tests.call.rig import ANSWER, OFFER, Rig
+from tests.call.rig import ANSWER, OFFER, Report, Rig
 
 HELD = OFFER + "a=sendonly\r\n"
-
-
-class Report:
-    """Keeps what whoever asked is told."""
-
-    def __init__(self) -> None:
-        self.told: list[object] = []
-
-    def accepted(self) -> None:
-        self.told.append("accepted")
-
-    def ringing(self) -> None:
-        self.told.append("ringing")
-
-    def ended(self, cause: Cause) -> None:
-        self.told.append(cause)
 
 
 class Blind:

@@ -14,9 +14,7 @@ from gateway.call.transfer import Transfers
 from gateway.identity.model import User
 from gateway.media.engine import Kind, MediaError
 from gateway.testing.leg import FakeLeg
-from tests.call.rig import OFFER, Rig
-from tests.call.test_transfer import Two
-from tests.call.test_transfer_blind import Report
+from tests.call.rig import OFFER, Report, Rig, Two
 
 
 class Known(FakeLeg):
