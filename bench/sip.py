@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import logging
 import os
 import re
+import select
 import shutil
 import signal
 import socket
@@ -27,9 +29,11 @@ import sipmessage
 import structlog
 import uvloop
 
+from bench.process import cpu_of
 from bench.table import Result, faster, medians, report
 from gateway.access.register import RegisterService
 from gateway.app import GatewayApp
+from gateway.commands.run import spare_collector
 from gateway.config import load
 from gateway.demo.ports import free_ports
 from gateway.identity.mapping import IdentityMap
@@ -50,8 +54,10 @@ RATE = 200
 PHONES = 10_000
 """Registrations that are made, and refreshed, a thousand a second."""
 REFRESHES_PER_SECOND = 1_000
+_LINGER = 40.0
+"""Seconds after which no transaction of a call is left."""
+_PHONES_OF_A_USER = 10
 USER, PASSWORD, DOMAIN = "1001", "benchmark", "bench.local"
-_TICK = os.sysconf("SC_CLK_TCK")
 
 SDP = (
     b"v=0\r\no=- 3912 3912 IN IP4 192.0.2.10\r\ns=-\r\nc=IN IP4 192.0.2.10\r\nt=0 0\r\n"
@@ -95,9 +101,15 @@ def _touch_theirs(message: sipmessage.Message) -> tuple[object, ...]:
 _CAN = Capabilities(methods=CoreConfig().allow, extensions=(*CoreConfig().supported, "replaces"))
 
 
-def _read_and_inspect() -> tuple[object, ...]:
+_DISTINCT = tuple(
+    [INVITE.replace(b"Xc81FqW0", b"Xc%06d" % n).replace(b"sip:alice@", b"sip:alice%04d@" % n) for n in range(5000)]
+)
+"""Each of another caller and callee, so that nothing that was read before is read for nothing."""
+
+
+def _read_and_inspect(invite: bytes) -> tuple[object, ...]:
     """Everything that is done to an INVITE before a call is made of it."""
-    message = parse_message(INVITE)
+    message = parse_message(invite)
     assert isinstance(message, Request)
     assert inspect_request(message, _CAN) is None
     return _touch(message)
@@ -105,10 +117,11 @@ def _read_and_inspect() -> tuple[object, ...]:
 
 def _messages() -> list[Result]:
     parsed, theirs = parse_message(INVITE), sipmessage.Message.parse(INVITE)
+    ours_next, theirs_next = itertools.cycle(_DISTINCT), itertools.cycle(_DISTINCT)
     taken = medians(
         {
-            "parse": _read_and_inspect,
-            "their parse": lambda: _touch_theirs(sipmessage.Message.parse(INVITE)),
+            "parse": lambda: _read_and_inspect(next(ours_next)),
+            "their parse": lambda: _touch_theirs(sipmessage.Message.parse(next(theirs_next))),
             "write": parsed.write,
             "their write": lambda: bytes(theirs),
         }
@@ -140,7 +153,9 @@ async def _serve(port: int, callee: int, folder: str) -> None:
             "GATEWAY_RTP__PORTS": "10000-30000",
             "GATEWAY_IDENTITY__STORE": "memory",
             "GATEWAY_STATE_DIR": folder,
-            "GATEWAY_USERS": json.dumps([{"id": USER, "sip": True, "password": PASSWORD, "max_calls": 100000}]),
+            "GATEWAY_USERS": json.dumps(
+                [{"id": user, "sip": True, "password": PASSWORD, "max_calls": 100000} for user in (USER, *_users())]
+            ),
             "GATEWAY_TRUNKS": json.dumps(
                 [{"name": "load", "uri": f"sip:127.0.0.1:{callee}", "sources": ["127.0.0.1"]}]
             ),
@@ -153,19 +168,10 @@ async def _serve(port: int, callee: int, folder: str) -> None:
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     await app.start()
+    spare_collector()
     print("ready", flush=True)
     await stopped.wait()
     await app.stop()
-
-
-def _cpu_seconds(group: int) -> float:
-    """User and system time so far of the processes of a group (proc(5), fields 5, 14 and 15 of stat)."""
-    ticks = 0
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            fields = stat.read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12]) if int(fields[2]) == group else 0
-    return ticks / _TICK
 
 
 async def _registrations() -> list[Result]:
@@ -208,6 +214,14 @@ def _resident(pid: int) -> float:
     return float(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) * 1024  # type: ignore[index]
 
 
+def _cpu(process: subprocess.Popen[Any]) -> float:
+    """Seconds of CPU of a process and the processes it has started."""
+    found = cpu_of(process.pid)
+    for children in Path(f"/proc/{process.pid}/task").glob("*/children"):
+        found += sum([cpu_of(int(child)) for child in children.read_text().split()])
+    return found
+
+
 def _sipp(*arguments: str) -> list[str]:
     return [shutil.which("sipp") or "sipp", *arguments, "-nostdin"]
 
@@ -225,7 +239,7 @@ def _callee(port: int) -> subprocess.Popen[bytes]:
 
 def _load(middle: subprocess.Popen[Any], port: int, user: str) -> tuple[float, float]:
     """Make CALLS calls by way of `middle`; CPU seconds for each of `middle` and of the sipp that calls."""
-    before, sipps = _cpu_seconds(middle.pid), _children_cpu()
+    before, sipps = _cpu(middle), _children_cpu()
     command = _sipp(
         *(f"127.0.0.1:{port}", "-sn", "uac", "-s", user, "-i", "127.0.0.1", "-p", str(free_ports(1)[0])),
         *("-r", str(RATE), "-m", str(CALLS), "-d", "0", "-timeout", "60s", "-timeout_error"),
@@ -233,7 +247,85 @@ def _load(middle: subprocess.Popen[Any], port: int, user: str) -> tuple[float, f
     done = subprocess.run(command, check=False, timeout=90, **_QUIET)
     if done.returncode != 0:
         raise SystemExit(f"sipp ended with {done.returncode}: not every call went through")
-    return (_cpu_seconds(middle.pid) - before) / CALLS, (_children_cpu() - sipps) / CALLS
+    return (_cpu(middle) - before) / CALLS, (_children_cpu() - sipps) / CALLS
+
+
+def _users() -> list[str]:
+    return [f"p{number}" for number in range(PHONES // _PHONES_OF_A_USER)]
+
+
+def _refreshes(gateway: subprocess.Popen[Any], port: int) -> list[Result]:
+    """PHONES registrations over one socket, then each refreshed once at REFRESHES_PER_SECOND; CPU and what was lost."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        sock.connect(("127.0.0.1", port))
+        own = sock.getsockname()[1]
+        sock.setblocking(False)
+        # Every phone has a nonce of its own, which its refresh uses once more.
+        asked = [_register(own, number, 1, None) for number in range(PHONES)]
+        challenges = [_challenge(reply) for reply in _paced(sock, asked, REFRESHES_PER_SECOND / 2)]
+        first = [_register(own, phone, 2, (nonce, realm, 1)) for phone, nonce, realm in challenges]
+        made = _accepted(_paced(sock, first, REFRESHES_PER_SECOND / 2))
+        if made < PHONES:
+            print(f"only {made} of {PHONES} phones could register")
+        again = [_register(own, phone, 3, (nonce, realm, 2)) for phone, nonce, realm in challenges]
+        before, began = _cpu(gateway), time.monotonic()
+        answered = _accepted(_paced(sock, again, REFRESHES_PER_SECOND))
+        taken = time.monotonic() - began
+        cpu = (_cpu(gateway) - before) / PHONES
+    return [
+        Result("refreshes over UDP that were not answered with 200", PHONES - answered, "of 10,000", "value <= 0"),
+        Result("refreshes over UDP", answered / taken, "1/s", f"value >= {REFRESHES_PER_SECOND * 0.9}"),
+        Result("CPU of a refresh", cpu * 1e3, "ms", "value <= 1"),
+    ]
+
+
+def _register(own: int, phone: int, cseq: int, answer: tuple[str, str, int] | None) -> bytes:
+    """A REGISTER of one of the phones; `answer` is nonce, realm and how often that nonce was used."""
+    user, uri = f"p{phone // _PHONES_OF_A_USER}", f"sip:{DOMAIN}"
+    authorization = ""
+    if answer is not None:
+        nonce, realm, count = answer
+        what = DigestInput("MD5", nonce, "REGISTER", uri, "auth", "c", f"{count:08x}")
+        authorization = (
+            f'Authorization: Digest username="{user}", realm="{realm}", nonce="{nonce}", uri="{uri}", algorithm=MD5, '
+            f'response="{response_of(ha1_of("MD5", user, realm, PASSWORD), what)}", qop=auth, nc={count:08x}, '
+            'cnonce="c"\r\n'
+        )
+    return (
+        f"REGISTER {uri} SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:{own};rport;branch=z9hG4bKp{phone}c{cseq}\r\n"
+        f"Max-Forwards: 70\r\nFrom: <sip:{user}@{DOMAIN}>;tag=t{phone}\r\nTo: <sip:{user}@{DOMAIN}>\r\n"
+        f"Call-ID: phone{phone}\r\nCSeq: {cseq} REGISTER\r\nContact: <sip:{user}@127.0.0.1:{own};line={phone}>\r\n"
+        f"Expires: 3600\r\n{authorization}Content-Length: 0\r\n\r\n"
+    ).encode()
+
+
+def _challenge(reply: bytes) -> tuple[int, str, str]:
+    """Which phone a 401 is for, its nonce and realm."""
+    found = [re.search(form, reply) for form in (rb"Call-ID: phone(\d+)", rb'nonce="([^"]+)"', rb'realm="([^"]+)"')]
+    phone, nonce, realm = [match[1].decode() if match else "" for match in found]
+    return int(phone), nonce, realm
+
+
+def _accepted(replies: list[bytes]) -> int:
+    return sum([reply.startswith(b"SIP/2.0 200") for reply in replies])
+
+
+def _paced(sock: socket.socket, messages: list[bytes], rate: float) -> list[bytes]:
+    """Send `messages` at `rate` a second, nothing twice; what has come until two seconds after the last."""
+    replies: list[bytes] = []
+    sent, began = 0, time.monotonic()
+    end = began + len(messages) / rate + 2.0
+    while len(replies) < len(messages) and (now := time.monotonic()) < end:
+        due = min(len(messages), int((now - began) * rate))
+        for message in messages[sent:due]:
+            sock.send(message)
+        sent = due
+        select.select([sock], [], [], 0.002)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                replies.append(sock.recv(65_535))
+    return replies
 
 
 def _children_cpu() -> float:
@@ -295,8 +387,7 @@ def _calls() -> list[Result]:
     gateway_port, callee_port, proxy_port = free_ports(3)
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         command = [sys.executable, "-m", "bench.sip", "serve", str(gateway_port), str(callee_port), folder]
-        # In a group of its own, so that the packet plane it starts counts as well.
-        ours = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        ours = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         stack.callback(_ended, ours)
         assert ours.stdout is not None
         if not ours.stdout.readline():
@@ -314,8 +405,17 @@ def _calls() -> list[Result]:
                 *("sipp", sipp * 1e3, sipp / here),
             ),
             Result("calls a second that is of one core", 1 / here, "calls/s", "value >= 400"),
-            Result("memory left by a call that is over", (_resident(ours.pid) - before) / CALLS / 1024, "KiB"),
+            Result("memory of a call and its transactions", (_resident(ours.pid) - before) / CALLS / 1024, "KiB"),
         ]
+        # RFC 3261 17.1.2.2 and 17.2.2: a transaction stays for 32 s after its answer. The second round shows what
+        # calls leave for ever; the first has filled the history and the allocator's pools.
+        time.sleep(_LINGER)
+        before = _resident(ours.pid)
+        _load(ours, gateway_port, USER)
+        time.sleep(_LINGER)
+        left = (_resident(ours.pid) - before) / CALLS / 1024
+        found.append(Result("memory left by a call that is over", left, "KiB", "value <= 1"))
+        found += _refreshes(ours, gateway_port)
         proxy = _kamailio(proxy_port, callee_port, folder)
         if proxy is not None:
             stack.callback(_ended, proxy)
@@ -350,7 +450,7 @@ request_route {{
 """
     )
     command = [kamailio, "-f", str(file), "-DD", "-E", "-w", folder, "-P", f"{folder}/pid"]
-    started = subprocess.Popen(command, start_new_session=True, **_QUIET)
+    started = subprocess.Popen(command, **_QUIET)
     time.sleep(1.0)  # it says nowhere that it listens
     if started.poll() is not None:
         raise SystemExit("kamailio is installed and does not start")

@@ -398,3 +398,12 @@ def test_any_text_gives_a_value_or_a_syntax_error(text: str, read: object) -> No
         read(text)
     except SipSyntaxError:
         return
+
+
+def test_an_address_that_comes_again_is_not_read_again() -> None:
+    """From and To of every message of a dialog are one value; a long one is read anew and not kept."""
+    text = '"Desk phone" <sip:1001@gateway.example>;tag=Xc81FqW0'
+    assert NameAddr.parse(text) is NameAddr.parse(text)
+    long = f"<sip:{'a' * 300}@gateway.example>"
+    assert NameAddr.parse(long) == NameAddr.parse(long)
+    assert NameAddr.parse(long) is not NameAddr.parse(long)

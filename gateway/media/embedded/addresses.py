@@ -7,6 +7,7 @@ import fcntl
 import ipaddress
 import socket
 import struct
+from functools import lru_cache
 
 _SIOCGIFADDR = 0x8915
 """Linux: the IPv4 address of an interface."""
@@ -34,6 +35,7 @@ def reachable(host: str) -> str:
     return _routed(socket.AF_INET) or "127.0.0.1"
 
 
+@lru_cache(maxsize=8192)
 def canonical(host: str) -> str:
     """The one text that sockets give for an IP address; other texts of it are as right and never equal."""
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from gateway.sip.errors import SipBuildError, SipSyntaxError
 from gateway.sip.message.grammar import (
@@ -26,6 +27,8 @@ from gateway.sip.message.uri import Uri, check_writable
 MAX_LIST = 128
 """How many values one comma list, or all fields of one name together, may hold."""
 MAX_TAG = 256
+_KNOWN, _KNOWN_LENGTH = 4096, 256
+"""How many addresses are kept with what was read of them, and how long one may be: about 4 MB at most."""
 MAX_BRANCH = 512
 
 # The grammar wants tokens as unquoted display name; whatever is unmistakable is taken ("AT&T <sip:...>"), and
@@ -54,9 +57,8 @@ class NameAddr:
     @classmethod
     def parse(cls, text: str) -> NameAddr:
         """Read exactly one address; raises SipSyntaxError."""
-        value, position = cls.read(text, 0)
-        expect_end(text, position, "address")
-        return value
+        # Every message of a dialog has the same From and To, so that most have been read before.
+        return _known_address(text) if len(text) <= _KNOWN_LENGTH else _read_address(text)
 
     @classmethod
     def parse_list(cls, text: str, limit: int = MAX_LIST) -> list[NameAddr]:
@@ -148,6 +150,15 @@ class NameAddr:
         """reg-id, 1 to 2**31 - 1 (RFC 5626 4.2), None when it is absent."""
         text = find_param(self.params, "reg-id")
         return None if text is None else number(text, "reg-id", 0x7FFFFFFF)
+
+
+def _read_address(text: str) -> NameAddr:
+    value, position = NameAddr.read(text, 0)
+    expect_end(text, position, "address")
+    return value
+
+
+_known_address = lru_cache(_KNOWN)(_read_address)
 
 
 @dataclass(frozen=True, slots=True)

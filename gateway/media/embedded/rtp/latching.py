@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from ipaddress import ip_address
 
 from gateway.media.embedded.plane.values import Address
@@ -108,6 +109,7 @@ class Latch:
         return is_private(self._named[0])
 
 
+@lru_cache(maxsize=8192)
 def may_send_to(host: str, signalling_host: str | None) -> bool:
     """Whether media may go to an address a stranger named: never to groups or nowhere, to loopback only from there."""
     try:
