@@ -8,6 +8,7 @@ use crate::outgoing::Outgoing;
 use crate::srtp::{Receiver, Refused, Sender};
 use crate::sys::SockAddr;
 use crate::transcoding::Transcoding;
+use std::cell::Cell;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
@@ -85,6 +86,9 @@ pub struct Receive {
     pub media: u8,
     pub rate: Bucket,
     pub punts: Bucket,
+    /// Authentic RTP, before appendix A.1.
+    pub packets: u64,
+    pub octets: u64,
     pub counters: Arc<FlowCounters>,
     pub sockets: Option<Arc<PairSockets>>,
     pub source: Option<Addr>,
@@ -105,6 +109,8 @@ impl Receive {
             media: 255,
             rate: Bucket::new(),
             punts: Bucket::new(),
+            packets: 0,
+            octets: 0,
             counters,
             sockets,
             source: None,
@@ -162,6 +168,8 @@ impl Receive {
     /// Let others read how the incoming stream stands.
     pub fn publish(&self) {
         let (inbound, out) = (&self.inbound, &self.counters.received);
+        out.packets.set(self.packets);
+        out.octets.set(self.octets);
         out.ssrc.set(inbound.ssrc.map_or(0, |ssrc| u64::from(ssrc) + 1));
         out.generation.set(u64::from(inbound.generation));
         out.admitted.set(inbound.received);
@@ -231,6 +239,9 @@ pub struct Send {
     pub rtp: Option<Way>,
     pub rtcp: Option<Way>,
     pub playing: Option<Box<Playing>>,
+    /// RTP that left, and the octets of its payload.
+    packets: Cell<u64>,
+    octets: Cell<u64>,
     pub counters: Arc<FlowCounters>,
     pub sockets: Option<Arc<PairSockets>>,
 }
@@ -246,6 +257,8 @@ impl Send {
             rtp: None,
             rtcp: None,
             playing: None,
+            packets: Cell::new(0),
+            octets: Cell::new(0),
             counters,
             sockets,
         }
@@ -289,16 +302,14 @@ impl Send {
 
     /// Count one packet with so many octets of payload that left.
     pub fn count(&self, octets: usize) {
-        let out = &self.counters.sent;
-        out.packets.add(1);
-        out.octets.add(octets as u64);
+        self.packets.set(self.packets.get() + 1);
+        self.octets.set(self.octets.get() + octets as u64);
     }
 
     /// Take back what `count` counted: the system did not take it.
     pub fn uncount(&self, octets: usize) {
-        let out = &self.counters.sent;
-        out.packets.add(u64::MAX);
-        out.octets.add((octets as u64).wrapping_neg());
+        self.packets.set(self.packets.get() - 1);
+        self.octets.set(self.octets.get() - octets as u64);
         self.unsent(Unsent::Socket);
     }
 
@@ -306,6 +317,8 @@ impl Send {
     pub fn publish(&self) {
         let Some(outgoing) = &self.outgoing else { return };
         let out = &self.counters.sent;
+        out.packets.set(self.packets.get());
+        out.octets.set(self.octets.get());
         out.sequence_number.set(u64::from(outgoing.last_sequence_number));
         out.timestamp.set(u64::from(outgoing.last_timestamp));
         out.sent_at.set(outgoing.last_sent.unwrap_or(0));

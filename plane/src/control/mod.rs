@@ -157,9 +157,9 @@ impl Control {
         let answer = match down::read(kind, body) {
             Some(Ok(Message::Shutdown)) => return true,
             Some(Ok(message)) => {
-                if matches!(message, Message::Snapshot { .. }) {
+                if let Message::Snapshot { flows, .. } = &message {
                     // What was asked for before is done, and what came of it known, when the answer is made.
-                    self.registry.settle();
+                    self.registry.settle(flows);
                     self.take_up();
                 }
                 self.registry.apply(message, now)

@@ -106,18 +106,21 @@ impl Registry {
                         thread.send(Order::CloseShared { number: host.number });
                     }
                 }
-                self.settle();
+                self.settle(&[]);
             }
             Some(Port::Pair { .. }) => {}
             None => self.unknown += 1,
         }
     }
 
-    /// Wait until every thread has done what it was told.
-    pub fn settle(&self) {
+    /// Wait until every thread has done what it was told, and has let the counts of `flows` be read.
+    pub fn settle(&self, flows: &[u32]) {
+        let flows: Arc<[u32]> = flows.into();
+        let (sender, done) = std::sync::mpsc::channel();
         for (thread, _) in &self.threads {
-            let (sender, done) = std::sync::mpsc::channel();
-            thread.send(Order::Fence(sender));
+            thread.send(Order::Fence(sender.clone(), Arc::clone(&flows)));
+        }
+        for _ in &self.threads {
             let _ = done.recv();
         }
     }

@@ -52,5 +52,4 @@ fn send_frame(outbox: &mut Outbox, send: &mut Send, slot: usize, second: u8, tim
     }
     let header = outgoing.emit_at(second, 0, timestamp, 0, now);
     outbox.send_rtp(send, slot, &header, payload);
-    send.publish();
 }

@@ -67,8 +67,8 @@ pub enum Order {
         source: Addr,
         data: Box<[u8]>,
     },
-    /// Answer once everything before is done.
-    Fence(Sender<()>),
+    /// Answer once everything before is done, and these flows' counts can be read.
+    Fence(Sender<()>, Arc<[u32]>),
 }
 
 /// A packet that was punted and comes back as something else.
@@ -328,7 +328,8 @@ impl Worker {
                 let Self { table, outbox, uplink, others, .. } = self;
                 packets::Here { table, outbox, uplink, others, now }.take_foreign(flow, path, source, &mut data);
             }
-            Order::Fence(answer) => {
+            Order::Fence(answer, flows) => {
+                self.table.publish(&flows);
                 let _ = answer.send(());
             }
         }

@@ -275,8 +275,8 @@ fn rtp_in(table: &mut Table, outbox: &mut Outbox, uplink: &mut Uplink, slot: usi
     };
     let counters = &receive.counters.received;
     counters.heard.set(now);
-    counters.packets.add(1);
-    counters.octets.add(packet.len() as u64);
+    receive.packets += 1;
+    receive.octets += packet.len() as u64;
     let route = receive.routes[usize::from(header.payload_type())];
     if route.action == Action::None {
         receive.discard(Discard::NoRoute);
@@ -363,7 +363,6 @@ fn admitted(
         let generation = inbound.generation;
         uplink.tell(Up::Frame(up::run_began(receive.flow, header.ssrc, generation, now)));
     }
-    receive.publish();
     Some(began)
 }
 
@@ -411,7 +410,6 @@ fn place(
     match outgoing.place(second, header.sequence_number, header.timestamp, highest, now) {
         Some(out) => {
             outbox.send_rtp(send, slot, &out, payload);
-            send.publish();
         }
         None => send.unsent(Unsent::Late),
     }
@@ -488,5 +486,4 @@ fn relay(table: &mut Table, outbox: &mut Outbox, slot: usize, relayed: &Relayed,
     }
     let out = outgoing.emit_at(relayed.second, number, timestamp, offset, now);
     outbox.send_rtp(send, at, &out, &relayed.payload);
-    send.publish();
 }

@@ -95,6 +95,19 @@ impl Table {
         Some((receive, send.map(|send| (send, at))))
     }
 
+    /// Let others read the counts of those of the flows that are here.
+    pub fn publish(&self, flows: &[u32]) {
+        for flow in flows {
+            let receive = self.receive_slots.get(flow).and_then(|slot| self.receives.get(*slot)?.as_ref());
+            if let Some(receive) = receive {
+                receive.publish();
+            }
+            if let Some(send) = self.send_slots.get(flow).and_then(|slot| self.send_at(*slot)) {
+                send.publish();
+            }
+        }
+    }
+
     /// Do what the gateway wants of a send half.
     pub fn obey_send(&mut self, outbox: &mut Outbox, flow: u32, order: SendOrder, now: u64) {
         let Some(&slot) = self.send_slots.get(&flow) else { return };
@@ -128,7 +141,6 @@ impl Table {
             SendOrder::Inject { second, payload, advance } => {
                 let Some(header) = own_header(send, second, advance, now) else { return };
                 outbox.send_rtp(send, slot, &header, &payload);
-                send.publish();
             }
             SendOrder::Rtcp(packet) => outbox.send_rtcp(send, &packet),
             SendOrder::Silence(silence) => {
@@ -180,7 +192,6 @@ fn start(send: &mut Send, ssrc: u32, sequence_number: u16, timestamp: u32, clock
     }
     send.outgoing = Some(Outgoing::new(ssrc, sequence_number, timestamp, clock_rate));
     send.counters.sent.ssrc.set(u64::from(ssrc) + 1);
-    send.publish();
 }
 
 /// The header of an injected packet; None, and counted, where it could not leave.
@@ -233,6 +244,5 @@ fn play_one(send: &mut Send, slot: usize, outbox: &mut Outbox, now: u64) -> Opti
     if let Some(playing) = send.playing.as_deref_mut() {
         playing.silence.payload = payload;
     }
-    send.publish();
     Some(due)
 }
