@@ -59,6 +59,12 @@ async def test_a_forged_icmp_ends_nothing() -> None:
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert other.counts["stray unreachable"] == 3
+        [transaction] = [one for one in other._core.stack._clients.values() if one.request.method == "INVITE"]
+        sent = transaction.request.write()
+        shell.unreachable(sent, Flow("udp", "127.0.0.2", agent.listening[0][2]))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert other.counts["stray unreachable"] == 4, "the branch is ours, the host that is said to be down is not"
         assert recorder.events == [] or not isinstance(recorder.events[-1], Failed)
     finally:
         await other.close()

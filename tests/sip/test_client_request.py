@@ -13,6 +13,7 @@ from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request, Response
 from gateway.sip.message.uri import Uri
 from gateway.sip.transactions.layer import StackConfig
+from gateway.sip.transactions.machine import Reason
 from tests.sip.agents import ALICE, BOB, PuppetCall, Stage, answer, answered_call, call, stage_with_invite
 
 CHALLENGE = (("WWW-Authenticate", 'Digest realm="trunk", nonce="n1"'),)
@@ -83,6 +84,20 @@ def test_who_has_answered_once_is_not_tried_elsewhere() -> None:
     stage.send(answer(options, 100))
     stage.agent.core.transport_failed(Flow("udp", *BOB))
     assert asked.statuses == [503]
+
+
+def test_a_challenge_is_no_answer_to_the_try_that_follows_it() -> None:
+    """Which may go to the next server, should the first one vanish in between."""
+    stage = Stage()
+    stage.agent.names["pbx.example"] = (Flow("udp", *BOB), Flow("udp", *BOB, "second"))
+    asked = Asked(stage, Uri.parse("sip:pbx.example"), signed=True)
+    [options] = stage.requests("OPTIONS")
+    stage.send(answer(options, 401, headers=CHALLENGE))
+    assert asked.request.transaction is not None
+    asked.request.on_failed(asked.request.transaction, Reason.TRANSPORT_ERROR)
+    stage.run()
+    assert asked.statuses == []
+    assert len(stage.requests("OPTIONS")) == 2, "the signed one, and the one to the next server"
 
 
 def test_a_response_that_cannot_be_used_is_502() -> None:

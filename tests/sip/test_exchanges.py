@@ -76,6 +76,21 @@ def test_a_hold_during_a_refresh_is_sent_after_it() -> None:
     assert (session.local_body, session.remote_body) == (HOLD, HELD)
 
 
+def test_a_hold_during_a_refresh_by_update_is_sent_after_it() -> None:
+    """UPDATE asks for nothing new, and yet only one change is under way at a time."""
+    stage = Stage()
+    _, session, log = answered_call(stage, headers=(*WE_REFRESH, *WITH_UPDATE))
+    stage.run(45.5)
+    refresh, *_ = stage.requests("UPDATE")
+    number = session.offer(HOLD)
+    stage.run()
+    assert stage.requests("INVITE") == []
+    stage.send(answer(refresh, 200))
+    [hold] = stage.requests("INVITE")
+    stage.send(answer(hold, 200, body=HELD))
+    assert log.events[1:] == [OfferAnswered(number, 200, HELD)]
+
+
 def test_a_late_2xx_gets_the_ack_of_its_own_invite() -> None:
     """After hold and resume in quick succession the first 200 comes again."""
     stage = Stage()

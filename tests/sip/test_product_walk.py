@@ -20,6 +20,13 @@ KINDS = {
 }
 
 
+def test_a_bye_that_was_on_a_connection_as_it_broke_is_sent_again() -> None:
+    """By a new connection: else the peer would hold the call until its session timer runs out."""
+    walk = Walk(128, KINDS["a connection that breaks"])
+    walk.walk(400)
+    assert walk.finish() == []
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", range(4))
 def test_a_random_walk_leaves_nothing_and_both_sides_agree(

@@ -33,6 +33,7 @@ class ClientRequest:
         "_done",
         "_flows",
         "_has_answered",
+        "_has_reconnected",
         "_hops",
         "_is_abandoned",
         "_is_cancelled",
@@ -69,6 +70,7 @@ class ClientRequest:
         self._is_abandoned = False
         self._is_cancelled = False
         self._has_answered = False
+        self._has_reconnected = False
         self._is_final = False
         self.owner = owner
         """The usage that answers for a mistake in what is done with the response."""
@@ -142,8 +144,19 @@ class ClientRequest:
         if self._has_answered or self._is_abandoned:
             # Who has answered once may have forwarded it: it is not tried elsewhere (RFC 3263 4.3).
             self._done(self._failure(408 if reason is Reason.TIMEOUT else 503))
-        else:
+        elif not (reason is Reason.TRANSPORT_ERROR and self._reconnect()):
             self._try_next(408 if reason is Reason.TIMEOUT else 503)
+
+    def _reconnect(self) -> bool:
+        """The connection broke with a BYE on it, and there is no other way: once more, by a new connection.
+
+        Other requests have somebody who decides what becomes of them; nobody would end this call.
+        """
+        request, flow = self.request, self.flow
+        if self._has_reconnected or self._flows or self._hops or request is None or flow is None:
+            return False
+        self._has_reconnected = True
+        return flow.reliable and request.method == "BYE" and self._send(flow)
 
     def _answer_challenge(self, challenge: Response) -> bool:
         if self._is_abandoned or self.authenticator is None or self._challenges >= MAX_CHALLENGES:
