@@ -10,7 +10,7 @@ APT_PACKAGES := chromium firefox-esr iproute2 sip-tester baresip redis-server rt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo test check format bench fuzz wheels plane system-packages install-test clean
+.PHONY: help run demo test coverage check format bench fuzz wheels plane system-packages install-test clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -39,6 +39,13 @@ demo: install-test plane ## Prove both directions with a real phone and a real b
 test: install-test plane ## Install what the tests need and run the whole suite (ARGS="-k sdp" for a part)
 	@scripts/plane test
 	$(BIN)/python -m pytest $(ARGS)
+	@test -n "$(ARGS)" || $(MAKE) --no-print-directory coverage
+
+COVERED := transactions dialogs invite requests
+
+coverage: $(VENV)/.test ## Every branch of the SIP state machines, by the tests of their own room
+	$(BIN)/python -m pytest -q tests/sip $(COVERED:%=--cov=gateway/sip/%) --cov-branch \
+	  --cov-report=term-missing:skip-covered --cov-fail-under=100
 
 check: $(VENV)/.test ## Lint, format and types
 	@scripts/plane check

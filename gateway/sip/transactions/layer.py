@@ -458,12 +458,11 @@ class Stack:
         try:
             via = Via.read(partial.headers.all("Via")[0], 0)[0]
             stamped = Fragment(partial.is_request, partial.method, stamp(partial.headers, flow))
-            answer = BrokenMessageError(error.reason, status=error.status, header=error.header, partial=stamped)
-            response = build.error_response(answer, self.stateless_tag(stamped))
+            phrase = build.detailed_phrase(error)
+            response = build.response(stamped, error.status, phrase, to_tag=self.stateless_tag(stamped))
         except SipError:
             return
-        if response is not None:
-            self._send_once(response, response_flow(via, flow), self._credit(flow, now, size))
+        self._send_once(response, response_flow(via, flow), self._credit(flow, now, size))
 
     def _send_once(self, response: Response, flow: Flow, credit: int | None) -> None:
         data = response.write() if credit is None else fitting(response, credit)
