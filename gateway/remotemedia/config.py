@@ -37,7 +37,7 @@ class WebRtcTransportConfig:
     rtcp_interval_ms: int = 5_000
     """How often metrics are read from RTCP, 1000 to 10000 ms."""
     video_bitrate: int = 1_000_000
-    """bit/s; aiortc adapts below it."""
+    """bit/s that a peer is asked not to exceed with its pictures (b=AS in our descriptions, RFC 8866 section 5.8)."""
     connect_timeout: float = 30.0
     """Seconds for signalling, ICE and DTLS of one peer."""
     reconnect_tries: int = 5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable
@@ -22,6 +23,7 @@ from gateway.remotemedia.media import RATE, AudioEncoderConfig, AudioSource, Sam
 
 log = logging.getLogger(__name__)
 
+_VIDEO_ADDRESS = re.compile(r"^m=video .*\r\nc=.*\r\n", re.MULTILINE)
 _DATA_LABEL = "data"
 _FILE_PREFIX = "file:"
 _CHUNK = 16_384
@@ -86,7 +88,7 @@ class Peer:
     async def offer(self) -> str:
         """Our offer, with all candidates."""
         await self.connection.setLocalDescription(await self.connection.createOffer())
-        return str(self.connection.localDescription.sdp)
+        return self._description()
 
     async def answer(self, sdp: str) -> str:
         """Take an offer; our answer to it."""
@@ -94,7 +96,12 @@ class Peer:
         if not any(sender.track is self._audio for sender in self.connection.getSenders()):
             self.connection.addTrack(self._audio)
         await self.connection.setLocalDescription(await self.connection.createAnswer())
-        return str(self.connection.localDescription.sdp)
+        return self._description()
+
+    def _description(self) -> str:
+        """Ours, with the bound of what its pictures may take."""
+        limit = f"b=AS:{self._config.video_bitrate // 1000}\r\n"
+        return _VIDEO_ADDRESS.sub(lambda found: found[0] + limit, str(self.connection.localDescription.sdp))
 
     async def accept(self, sdp: str) -> None:
         """Take the answer to our offer."""
