@@ -288,6 +288,51 @@ async def test_sdes_protects_a_call_to_a_plain_phone() -> None:
             await right.close()
 
 
+async def test_a_phone_whose_only_key_has_an_identifier_is_heard() -> None:
+    """Its packets carry it before their tag (RFC 3711 section 3.1), ours carry none; another is refused."""
+    secure = Party("left", Kind.SDES, private_source="127.0.0.1")
+    profile = SrtpProfile.AES_CM_128_HMAC_SHA1_80
+    key = SrtpKey.generate(profile, Random(1).randbytes)
+    async with running() as (engine, _):
+        left, right = await Phone(ssrc=1).open(), await Phone(ssrc=2).open()
+        try:
+            line = f"a=crypto:1 {profile.suite} {key.to_inline()}|2^31|258:4"
+            offer = left.sdp(extra=[line]).replace("RTP/AVP", "RTP/SAVP")
+            right.take(await engine.offer("call", secure, RIGHT, offer))
+            answer = await engine.answer("call", RIGHT, secure, right.sdp())
+            left.take(answer)
+            crypto = SessionDescription.parse(answer).media[0].first(Crypto)
+            assert crypto is not None
+            assert crypto.keys[0].mki is None
+            theirs = SrtpSession(key, SrtpKey(profile, crypto.keys[0].key_and_salt))
+            protected = theirs.protect(bytes(RtpPacket(0, 1, 160, 1, VOICE)))
+            assert protected is not None
+            for mki in (b"", b"\0\0\1\3", b"\0\0\1\2"):
+                left.send_raw(protected[:-10] + mki + protected[-10:])
+            await until(lambda: len(right.packets) == 1)
+            right.send(b"back" * 40, 0)
+            await until(lambda: len(left.packets) == 1)
+            assert theirs.unprotect(left.packets[0][0]) is not None
+            assert (await engine.query("call")).parties["left"].received.discarded == 2
+        finally:
+            await left.close()
+            await right.close()
+
+
+async def test_an_identifier_longer_than_it_says_is_refused() -> None:
+    """258 does not fit one octet (RFC 4568 section 6.1)."""
+    key = SrtpKey.generate(SrtpProfile.AES_CM_128_HMAC_SHA1_80, Random(1).randbytes)
+    async with running() as (engine, _):
+        left = await Phone(ssrc=1).open()
+        try:
+            line = f"a=crypto:1 {key.profile.suite} {key.to_inline()}|258:1"
+            offer = left.sdp(extra=[line]).replace("RTP/AVP", "RTP/SAVP")
+            with pytest.raises(MediaError, match="no a=crypto that can be used"):
+                await engine.offer("call", Party("left", Kind.SDES), RIGHT, offer)
+        finally:
+            await left.close()
+
+
 async def test_a_phone_that_changes_its_key_changes_nothing_of_ours() -> None:
     """A re-INVITE with a new a=crypto: our key and its count go on, the phone's old key is refused."""
     secure = Party("left", Kind.SDES, private_source="127.0.0.1")

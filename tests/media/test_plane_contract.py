@@ -335,6 +335,42 @@ async def test_packets_lost_before_a_wrap_do_not_end_the_stream(scene: Scene) ->
     await scene.right.hears(2)
 
 
+@pytest.mark.parametrize("profile", list(SrtpProfile))
+async def test_packets_carry_the_key_identifier_that_was_said_and_no_other(scene: Scene, profile: SrtpProfile) -> None:
+    """It stands before the tag of RFC 3711, behind that of RFC 7714; the key goes on when it changes."""
+    theirs = key(profile, 2)
+    peer = SrtpSession(theirs, key(profile, 1))
+    scene.plane.configure_flow(LEFT, FlowConfig(secure=True, mux=True, max_packets_per_second=100_000))
+    counter_mode = profile.salt_length == 14
+    tail = (4 if profile.suite.endswith("_32") else 10) if counter_mode else 0
+    rtcp_tail = 10 if counter_mode else 0
+
+    def identified(packet: bytes | None, length: int, mki: bytes) -> bytes:
+        assert packet is not None
+        end = len(packet) - length
+        return packet[:end] + mki + packet[end:]
+
+    scene.plane.set_receive_key(LEFT, theirs, b"\0\0\1")
+    await scene.done()
+    first = peer.protect(rtp(1))
+    scene.left.send(first)
+    scene.left.send(identified(first, tail, b"\0\0\2"))
+    await scene.settle(LEFT, 2)
+    assert (await scene.figures(LEFT)).discarded == {"authentication": 2}
+    scene.left.send(identified(first, tail, b"\0\0\1"))
+    await scene.right.hears(1)
+    report = bytes(ReceiverReport(5))
+    scene.left.send(identified(peer.protect_rtcp(report), rtcp_tail, b"\0\0\1"))
+    await until(lambda: report in [packet for _, _, packet in scene.handler.compounds])
+    scene.plane.set_receive_key(LEFT, theirs, b"\4")
+    await scene.done()
+    scene.left.send(identified(first, tail, b"\4"))
+    scene.left.send(identified(peer.protect(rtp(2)), tail, b"\4"))
+    heard = await scene.right.hears(2)
+    assert len(heard) == 2
+    assert (await scene.figures(LEFT)).discarded == {"authentication": 2, "replay": 1}
+
+
 async def test_any_number_of_sources_may_follow_each_other(scene: Scene) -> None:
     """Past thirty-two the one idle longest makes room."""
     theirs = key(GCM, 2)

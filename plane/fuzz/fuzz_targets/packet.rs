@@ -16,5 +16,8 @@ fuzz_target!(|data: &[u8]| {
         let mut receiver = Receiver::new(suite, &vec![7; key + salt]).unwrap();
         let _ = receiver.open(&mut data.to_vec());
         let _ = receiver.open_rtcp(&mut data.to_vec());
+        receiver.set_mki([0, 0, 0, 1].into());
+        let _ = receiver.open(&mut data.to_vec());
+        let _ = receiver.open_rtcp(&mut data.to_vec());
     }
 });

@@ -22,8 +22,11 @@ impl Registry {
             Message::OpenFlow { flow, port, config } => return self.open_flow(flow, port, config, now),
             Message::ConfigureFlow { flow, config } => self.configure_flow(flow, config, now)?,
             Message::CloseFlow { flow } => return self.flows.contains_key(&flow).then(|| self.close_flow(flow)),
-            Message::SetReceiveKey { flow, suite, material } => {
-                let key = srtp::Receiver::new(suite, &material.0);
+            Message::SetReceiveKey { flow, suite, material, mki } => {
+                let mut key = srtp::Receiver::new(suite, &material.0);
+                if let Some(key) = &mut key {
+                    key.set_mki(mki);
+                }
                 self.to_receive(flow, ReceiveOrder::Key(key))?;
             }
             Message::SetSendKey { flow, suite, material } => {

@@ -140,10 +140,19 @@ impl Cipher {
     }
 
     /// Octets behind the index: RFC 7714 puts the tag before it, RFC 3711 behind.
-    const fn after_rtcp_index(&self) -> usize {
+    pub const fn after_rtcp_index(&self) -> usize {
         match self {
             Self::Gcm { .. } => 0,
             Self::Counter { .. } => CM_RTCP_TAG,
+        }
+    }
+
+    /// Octets of an SRTP packet behind where a master key identifier would be: RFC 7714 counts its tag to the
+    /// ciphertext, RFC 3711 puts it last.
+    pub const fn rtp_tail(&self) -> usize {
+        match self {
+            Self::Gcm { .. } => 0,
+            Self::Counter { tag, .. } => *tag,
         }
     }
 

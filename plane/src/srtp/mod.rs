@@ -14,6 +14,8 @@ use cipher::{RTCP_INDEX, RTCP_PREFIX};
 pub const MAX_SOURCES: usize = 32;
 /// A source whose first packet has a number below this may have begun before the wrap.
 const WRAP_REACH: u16 = 0x1000;
+/// Octets of the longest master key identifier (RFC 4568 section 6.1).
+pub const MAX_MKI: usize = 128;
 /// Octets that protecting may add.
 pub const ROOM: usize = 16 + RTCP_INDEX;
 
@@ -54,6 +56,7 @@ impl Source {
 /// Opens what a peer protected.
 pub struct Receiver {
     material: Box<[u8]>,
+    mki: Box<[u8]>,
     rtp: Cipher,
     rtcp: Cipher,
     sources: Vec<Source>,
@@ -65,15 +68,41 @@ impl Receiver {
     /// `material` is master key and master salt; None where its length is not the suite's.
     pub fn new(suite: Suite, material: &[u8]) -> Option<Self> {
         let (rtp, rtcp) = Cipher::pair(suite, material)?;
-        Some(Self { material: tagged(suite, material), rtp, rtcp, sources: Vec::new(), reports: Vec::new(), uses: 0 })
+        let material = tagged(suite, material);
+        Some(Self { material, mki: [].into(), rtp, rtcp, sources: Vec::new(), reports: Vec::new(), uses: 0 })
+    }
+
+    /// Want this master key identifier in every packet (RFC 3711 section 3.1); empty: none.
+    pub fn set_mki(&mut self, mki: Box<[u8]>) {
+        self.mki = mki;
     }
 
     pub fn same_key(&self, other: &Self) -> bool {
         self.material == other.material
     }
 
+    /// What `other` wants to be in packets, for the same key.
+    pub fn take_mki(&mut self, other: Self) {
+        self.mki = other.mki;
+    }
+
+    /// Take the master key identifier out from before the last `tail` octets; the packet without it.
+    fn without_mki<'a>(&self, packet: &'a mut [u8], tail: usize) -> Result<&'a mut [u8], Refused> {
+        if self.mki.is_empty() {
+            return Ok(packet);
+        }
+        let behind = packet.len().checked_sub(tail).ok_or(Refused::Malformed)?;
+        let before = behind.checked_sub(self.mki.len()).ok_or(Refused::Malformed)?;
+        if packet[before..behind] != *self.mki {
+            return Err(Refused::Authentication);
+        }
+        packet.copy_within(behind.., before);
+        Ok(&mut packet[..before + tail])
+    }
+
     /// Open one SRTP packet in place; its length in the clear.
     pub fn open(&mut self, packet: &mut [u8]) -> Result<usize, Refused> {
+        let packet = self.without_mki(packet, self.rtp.rtp_tail())?;
         let length = rtp::header_length(packet).ok_or(Refused::Malformed)?;
         let header = rtp::Header::read(packet).ok_or(Refused::Malformed)?;
         self.uses += 1;
@@ -114,6 +143,7 @@ impl Receiver {
 
     /// Open one SRTCP packet in place; the length of the compound packet in the clear.
     pub fn open_rtcp(&mut self, packet: &mut [u8]) -> Result<usize, Refused> {
+        let packet = self.without_mki(packet, self.rtcp.after_rtcp_index())?;
         let (ssrc, index) = self.rtcp.rtcp_index(packet).ok_or(Refused::Malformed)?;
         self.uses += 1;
         let wide = u64::from(index);

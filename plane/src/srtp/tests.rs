@@ -180,6 +180,38 @@ fn rtcp_opens_once_and_not_when_changed() {
     }
 }
 
+/// `wire` with an identifier before its last `tail` octets.
+fn identified(wire: &[u8], tail: usize, mki: &[u8]) -> Vec<u8> {
+    let (before, behind) = wire.split_at(wire.len() - tail);
+    [before, mki, behind].concat()
+}
+
+#[test]
+fn a_packet_with_the_wanted_key_identifier_opens_and_no_other() {
+    for (suite, tail, rtcp_tail) in
+        [(Suite::Gcm128, 0, 0), (Suite::Gcm256, 0, 0), (Suite::Cm80, 10, 10), (Suite::Cm32, 4, 10)]
+    {
+        let (mut sender, mut receiver) = pair(suite);
+        receiver.set_mki([0, 0, 7].into());
+        let plain = packet(7, 99, b"a voice");
+        let wire = protect(&mut sender, &plain);
+        assert_eq!(receiver.open(&mut wire.clone()), Err(Refused::Authentication), "{suite:?}");
+        assert_eq!(receiver.open(&mut identified(&wire, tail, &[0, 0, 8])), Err(Refused::Authentication));
+        let mut right = identified(&wire, tail, &[0, 0, 7]);
+        assert_eq!(receiver.open(&mut right), Ok(plain.len()), "{suite:?}");
+        assert_eq!(right[..plain.len()], plain);
+        assert_eq!(receiver.open(&mut [0x80, 0]), Err(Refused::Malformed));
+        let plain = hex("80c90001 00000063 81ca0002 00000063 01010000");
+        let mut room = plain.clone();
+        room.resize(plain.len() + ROOM, 0);
+        let length = sender.protect_rtcp(&mut room, plain.len()).unwrap();
+        assert_eq!(receiver.open_rtcp(&mut room[..length]), Err(Refused::Authentication), "{suite:?}");
+        let mut right = identified(&room[..length], rtcp_tail, &[0, 0, 7]);
+        assert_eq!(receiver.open_rtcp(&mut right), Ok(plain.len()), "{suite:?}");
+        assert_eq!(right[..plain.len()], plain);
+    }
+}
+
 #[test]
 fn material_of_another_length_is_refused() {
     assert!(Sender::new(Suite::Gcm128, &[0; 30]).is_none());
@@ -190,6 +222,9 @@ proptest! {
     #[test]
     fn no_datagram_makes_opening_panic(data in prop::collection::vec(any::<u8>(), 0..120), suite in 0usize..4) {
         let (_, mut receiver) = pair(SUITES[suite]);
+        let _ = receiver.open(&mut data.clone());
+        let _ = receiver.open_rtcp(&mut data.clone());
+        receiver.set_mki([0, 0, 0, 1].into());
         let _ = receiver.open(&mut data.clone());
         let _ = receiver.open_rtcp(&mut data.clone());
     }

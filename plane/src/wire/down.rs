@@ -3,7 +3,7 @@
 use super::{Malformed, Reader};
 use crate::addr::Addr;
 use crate::flow::{Action, Config, Route, Routes, Silence};
-use crate::srtp::Suite;
+use crate::srtp::{Suite, MAX_MKI};
 use crate::transcoding::Conversion;
 use crate::worker::Relayed;
 use gateway_audio::{Codec, OpusSettings, Settings};
@@ -49,6 +49,7 @@ pub enum Message {
         flow: u32,
         suite: Suite,
         material: Secret,
+        mki: Box<[u8]>,
     },
     SetSendKey {
         flow: u32,
@@ -236,7 +237,11 @@ fn flows(kind: u8, read: &mut Reader<'_>) -> Result<Message, Malformed> {
         6 => Message::CloseFlow { flow: read.u32()? },
         7 => {
             let (flow, suite, material) = key(read)?;
-            Message::SetReceiveKey { flow, suite, material }
+            let mki = if read.is_empty() { &[] } else { read.short()? };
+            if mki.len() > MAX_MKI {
+                return Err(Malformed);
+            }
+            Message::SetReceiveKey { flow, suite, material, mki: mki.into() }
         }
         8 => {
             let (flow, suite, material) = key(read)?;
@@ -380,6 +385,20 @@ mod tests {
     fn keys_of_another_length_and_unknown_suites_are_malformed() {
         assert_eq!(read(8, &body(Writer::new(8, 0).u32(1).u8(1).short(&[0; 27]))), Some(Err(Malformed)));
         assert_eq!(read(8, &body(Writer::new(8, 0).u32(1).u8(9).short(&[0; 28]))), Some(Err(Malformed)));
+    }
+
+    #[test]
+    fn a_receive_key_of_the_version_before_has_no_identifier_and_one_too_long_is_malformed() {
+        let older = || Writer::new(7, 0).u32(1).u8(1).short(&[5; 28]);
+        let named = |mki: &[u8]| Message::SetReceiveKey {
+            flow: 1,
+            suite: Suite::Gcm128,
+            material: Secret([5; 28].into()),
+            mki: mki.into(),
+        };
+        assert_eq!(read(7, &body(older())), Some(Ok(named(&[]))));
+        assert_eq!(read(7, &body(older().short(&[0, 7]))), Some(Ok(named(&[0, 7]))));
+        assert_eq!(read(7, &body(older().short(&[0; MAX_MKI + 1]))), Some(Err(Malformed)));
     }
 
     #[test]

@@ -428,12 +428,10 @@ pub fn obey_receive(
     let Some(Some(receive)) = table.receives.get_mut(slot) else { return };
     match order {
         ReceiveOrder::Configure(config) => receive.config = config,
-        ReceiveOrder::Key(key) => {
-            let same = matches!((&receive.crypto, &key), (Some(now), Some(next)) if now.same_key(next));
-            if !same {
-                receive.crypto = key;
-            }
-        }
+        ReceiveOrder::Key(key) => match (&mut receive.crypto, key) {
+            (Some(now), Some(next)) if now.same_key(&next) => now.take_mki(next),
+            (crypto, key) => *crypto = key,
+        },
         ReceiveOrder::Expect(named) => {
             if receive.named != named {
                 receive.named = named;

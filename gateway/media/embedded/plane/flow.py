@@ -79,9 +79,10 @@ class Flow:
         self.config = config
         self.update()
 
-    def set_receive_key(self, key: SrtpKey) -> None:
+    def set_receive_key(self, key: SrtpKey, mki: bytes) -> None:
         if self.receiver is None or self.receiver.key != key:
             self.receiver = ReceiveContext(key, self.discarded)
+        self.receiver.mki = mki
 
     def set_send_key(self, key: SrtpKey) -> None:
         """A key that was used before goes on counting where it was: no index is ever used twice."""

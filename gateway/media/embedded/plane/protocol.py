@@ -121,8 +121,12 @@ class Plane(Protocol):
 
     def close_flow(self, flow: int) -> None: ...
 
-    def set_receive_key(self, flow: int, key: SrtpKey) -> None:
-        """Open what comes with `key`; the key in use already changes nothing, another begins afresh."""
+    def set_receive_key(self, flow: int, key: SrtpKey, mki: bytes = b"") -> None:
+        """Open what comes with `key`; the key in use already changes nothing, another begins afresh.
+
+        `mki`: the master key identifier that every packet carries (RFC 3711 section 3.1), 128 octets at most; one
+        with another is counted as "authentication".
+        """
 
     def set_send_key(self, flow: int, key: SrtpKey) -> None:
         """Protect what goes with `key`, likewise."""

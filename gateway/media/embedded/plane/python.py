@@ -191,9 +191,9 @@ class PythonPlane:
             if other.target is closed:
                 other.target = None
 
-    def set_receive_key(self, flow: int, key: SrtpKey) -> None:
+    def set_receive_key(self, flow: int, key: SrtpKey, mki: bytes = b"") -> None:
         if (found := self._flow(flow)) is not None:
-            found.set_receive_key(key)
+            found.set_receive_key(key, mki)
 
     def set_send_key(self, flow: int, key: SrtpKey) -> None:
         if (found := self._flow(flow)) is not None:

@@ -78,6 +78,11 @@ class SrtpProfile(Enum):
         self.key_length = key_length
         self.salt_length = salt_length
         self.library = library
+        counter_mode = salt_length == 14
+        self.rtcp_tail = 10 if counter_mode else 0
+        """Octets behind the place of a master key identifier in SRTCP: RFC 3711 section 3.4, RFC 7714 section 9."""
+        self.rtp_tail = 4 if suite.endswith("_32") else self.rtcp_tail
+        """The same in SRTP, where RFC 7714 counts the tag to the ciphertext."""
 
     @classmethod
     def from_suite(cls, suite: str) -> SrtpProfile | None:
@@ -238,11 +243,13 @@ class SendContext:
 class ReceiveContext:
     """Opens what comes in under one key; a bounded number of sources is remembered at a time."""
 
-    __slots__ = ("_context", "_latest", "_max_ssrcs", "_session", "_ssrcs", "counts", "key")
+    __slots__ = ("_context", "_latest", "_max_ssrcs", "_session", "_ssrcs", "counts", "key", "mki")
 
     def __init__(self, key: SrtpKey, counts: Counts, max_ssrcs: int = 32) -> None:
         """`counts` gets what was refused: authentication, replay, malformed, too_long."""
         self.key = key
+        self.mki = b""
+        """Master key identifier that every packet has to carry (RFC 3711 section 3.1)."""
         self.counts = counts
         self._session = _session(key, Policy.SSRC_ANY_INBOUND)
         self._context = self._session._srtp[0]
@@ -252,6 +259,10 @@ class ReceiveContext:
 
     def open(self, size: int, ssrc: int) -> int:
         """Check and decrypt the SRTP packet at the beginning of the workspace; its new size, 0 when refused."""
+        if self.mki:
+            size = self._without_mki(size, self.key.profile.rtp_tail)
+            if not size:
+                return 0
         length = WORKSPACE.length
         length[0] = size
         if ssrc == self._latest:
@@ -267,6 +278,10 @@ class ReceiveContext:
     def open_rtcp(self, size: int) -> int:
         """The same for a compound packet."""
         ssrc = int.from_bytes(WORKSPACE.data[4:8], "big")
+        if self.mki:
+            size = self._without_mki(size, self.key.profile.rtcp_tail)
+            if not size:
+                return 0
         length = WORKSPACE.length
         length[0] = size
         status = lib.srtp_unprotect_rtcp(self._context, WORKSPACE.memory, length)
@@ -293,6 +308,20 @@ class ReceiveContext:
             return None
         size = self.open_rtcp(WORKSPACE.put(packet))
         return bytes(WORKSPACE.data[:size]) if size else None
+
+    def _without_mki(self, size: int, tail: int) -> int:
+        """Take the identifier out from before the last `tail` octets; the size left, 0 where it is another."""
+        end = size - tail
+        start = end - len(self.mki)
+        if start < 0:
+            self._count("malformed")
+            return 0
+        data = WORKSPACE.data
+        if data[start:end] != self.mki:
+            self._count("authentication")
+            return 0
+        data[start : start + tail] = bytes(data[end:size])
+        return start + tail
 
     def _open_other(self, size: int, ssrc: int) -> int:
         """A packet of another source than the last; a source is only known once it has authenticated."""

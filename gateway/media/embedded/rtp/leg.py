@@ -10,7 +10,7 @@ from gateway.media.embedded.plane.packet import HEADER_SIZE
 from gateway.media.embedded.plane.protocol import Plane
 from gateway.media.embedded.plane.srtp import SrtpKey, SrtpKeyError
 from gateway.media.embedded.plane.values import Address, FlowConfig
-from gateway.media.embedded.rtp.keys import srtp_key
+from gateway.media.embedded.rtp.keys import key_identifier, srtp_key
 from gateway.media.embedded.rtp.latching import Latch, LatchRules, may_send_to
 from gateway.media.embedded.rtp.ports import PortPool
 from gateway.media.engine import MediaError
@@ -92,7 +92,7 @@ class RtpLeg:
         crypto = tuple(
             [Crypto(tag, key.profile.suite, (CryptoKey(key.material),)) for tag, key in enumerate(self.keys, start=1)]
         )
-        return TransportPlan(address=self._address, port=self.port, rtcp_port=self.port + 1, crypto=crypto)
+        return TransportPlan(address=self._address, port=self.port, rtcp_port=self.port + 1, crypto=crypto, mki=True)
 
     def agree(self, agreement: MediaAgreement, side: Side, private_source: str | None = None) -> None:
         """Take what was agreed with the phone; raises MediaError 488 where no media can come of it."""
@@ -120,15 +120,18 @@ class RtpLeg:
         if local is None or remote is None:
             raise MediaError("the description has no SRTP key", 488)
         try:
-            send, receive = srtp_key(local), srtp_key(remote)
+            send, receive, mki = srtp_key(local), srtp_key(remote), key_identifier(remote)
         except SrtpKeyError as error:
             raise MediaError(f"the SRTP key cannot be used: {error}", 488) from None
-        self.set_keys(send, receive)
+        self.set_keys(send, receive, mki)
 
-    def set_keys(self, send: SrtpKey, receive: SrtpKey) -> None:
-        """Protect everything from here on; the plane begins afresh only with a key that changed."""
+    def set_keys(self, send: SrtpKey, receive: SrtpKey, mki: bytes = b"") -> None:
+        """Protect everything from here on; the plane begins afresh only with a key that changed.
+
+        `mki` is in the packets of the peer, whose key it names; ours has none.
+        """
         self._plane.set_send_key(self.flow, send)
-        self._plane.set_receive_key(self.flow, receive)
+        self._plane.set_receive_key(self.flow, receive, mki)
         self._keyed = True
 
     def set_remote(

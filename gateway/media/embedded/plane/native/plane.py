@@ -161,9 +161,9 @@ class NativePlane:
         """Forget it."""
         self._send(Down.CLOSE_FLOW, _ONE.pack(flow))
 
-    def set_receive_key(self, flow: int, key: SrtpKey) -> None:
-        """Open what comes with `key`."""
-        self._send(Down.SET_RECEIVE_KEY, _ONE.pack(flow) + wire.key(key))
+    def set_receive_key(self, flow: int, key: SrtpKey, mki: bytes = b"") -> None:
+        """Open what comes with `key`, every packet with `mki`."""
+        self._send(Down.SET_RECEIVE_KEY, _ONE.pack(flow) + wire.key(key) + (wire.short(mki) if mki else b""))
 
     def set_send_key(self, flow: int, key: SrtpKey) -> None:
         """Protect what goes with `key`."""
