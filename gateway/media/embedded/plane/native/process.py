@@ -151,15 +151,16 @@ class PlaneProcess:
             reason = await self.ended()
             raise PlaneError("lost", f"{reason} as it was started, see {self.state_dir / LOG}")
 
+    def arguments(self) -> list[str]:
+        """The command line; no secret is in it. What is left at "auto" is not said: an older program knows no carriers."""
+        carrier = () if self.carrier == "auto" else ("--carrier", self.carrier)
+        socket = ("--socket", str((self.state_dir / SOCKET).resolve()))
+        timeout = ("--orphan-timeout", f"{self.orphan_timeout:g}")
+        return [str(self.program), *socket, "--threads", str(self.threads), *carrier, *timeout]
+
     def _launch(self, secret: bytes) -> int:
         """Start the program; the end of a pipe on which it says that it listens. Raises PlaneError."""
-        arguments = [
-            str(self.program),
-            *("--socket", str((self.state_dir / SOCKET).resolve())),
-            *("--threads", str(self.threads)),
-            *("--carrier", self.carrier),
-            *("--orphan-timeout", f"{self.orphan_timeout:g}"),
-        ]
+        arguments = self.arguments()
         log = os.open(self.state_dir / LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         secret_out, secret_in = os.pipe()
         ready_out, ready_in = os.pipe()
