@@ -43,10 +43,16 @@ class Call:
                 self.sound.close()
         self._news.put_nowait(event)
 
+    @property
+    def offered(self) -> bytes:
+        """The caller's offer, as its INVITE brought it."""
+        assert isinstance(self.session, net.IncomingSession)
+        return self.session.initial_offer
+
     def answer(self) -> None:
         """Pick up: answer the caller's offer."""
         assert isinstance(self.session, net.IncomingSession)
-        self.session.answer(self._answer_to(self.session.initial_offer))
+        self.session.answer(self._answer_to(self.offered))
 
     def _answer_to(self, body: bytes) -> bytes:
         offer = sdp.SessionDescription.parse(body)

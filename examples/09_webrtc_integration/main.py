@@ -72,10 +72,10 @@ async def web_calls_phone(web: WebClient, phone: SipClient) -> None:
     call = await asyncio.wait_for(phone.calls.get(), 8)
     check(not call.session.is_confirmed, "the gateway has answered the web client while the phone still rings")
     print("  What the web client offered, and what the phone was offered:")
-    offer = sdp.SessionDescription.parse(web.offer)
-    beside(offer, sdp.SessionDescription.parse(call.session.initial_offer))
+    offer, phones = sdp.SessionDescription.parse(web.offer), sdp.SessionDescription.parse(call.offered)
+    beside(offer, phones)
     print("  The differences:")
-    differences(offer, sdp.SessionDescription.parse(call.session.initial_offer))
+    differences(offer, phones)
     section = answer.media[0]
     ports = {candidate.port for candidate in section.candidates}
     check(answer.has("ice-lite") and len(ports) == 1, "its answer: ICE-lite, and one port for all browsers")

@@ -70,6 +70,7 @@ class WebClient:
         self._news: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue()
         self._connection: RTCPeerConnection | None = None
         self._listening: asyncio.Task[None] | None = None
+        self._changing: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         self._socket = await websockets.connect(self._url)
@@ -106,7 +107,9 @@ class WebClient:
     async def _read(self) -> None:
         async for text in self._socket:
             message = json.loads(text)
-            if "method" in message:
+            if message.get("method") == "offer" and message["params"].get("update"):
+                self._changing = asyncio.create_task(self._change(message["params"]))
+            elif "method" in message:
                 self._news.put_nowait((message["method"], message["params"]))
             elif "result" in message:
                 self._results.pop(message["id"]).set_result(message["result"])
@@ -114,6 +117,15 @@ class WebClient:
                 self._results.pop(message["id"]).set_exception(WebError(message["error"]["message"]))
 
     # Calls
+
+    async def _change(self, offer: dict[str, Any]) -> None:
+        """The phone took another codec than the early answer had: the gateway offers again, and the call goes on."""
+        assert self._connection is not None
+        await self._connection.setRemoteDescription(RTCSessionDescription(offer["sdp"], "offer"))
+        await self._connection.setLocalDescription(await self._connection.createAnswer())
+        sdp = self._connection.localDescription.sdp
+        peer, call = offer["from_peer_id"], offer["call_id"]
+        await self.request("answer", to_peer_id=peer, call_id=call, type="answer", sdp=sdp)
 
     async def dial(self, number: str) -> dict[str, Any]:
         """Offer without candidates, trickle them, take the gateway's answer; the answer's parameters."""

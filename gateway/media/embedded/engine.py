@@ -121,6 +121,9 @@ class EmbeddedEngine:
         self.inherited = await plane.start(flows)
         ids = itertools.count(1 + max([port.port for port in self.inherited.ports] + [*self.inherited.flows, 0]))
         try:
+            if self.inherited.flows:
+                # Without a record of their calls nobody could end or change them: their packets stop here.
+                logger.warning("media of a gateway that died ends: %d flows", len(self.inherited.flows))
             for left in self.inherited.ports:
                 plane.close_port(left.port)
             port = WebRtcPort(config.webrtc, plane=plane, ids=ids.__next__, clock=self._clock)

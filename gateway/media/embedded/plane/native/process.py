@@ -152,7 +152,7 @@ class PlaneProcess:
             raise PlaneError("lost", f"{reason} as it was started, see {self.state_dir / LOG}")
 
     def arguments(self) -> list[str]:
-        """The command line; no secret is in it. What is left at "auto" is not said: an older program knows no carriers."""
+        """The command line, without secrets. What is left at "auto" is not said: older programs know no carriers."""
         carrier = () if self.carrier == "auto" else ("--carrier", self.carrier)
         socket = ("--socket", str((self.state_dir / SOCKET).resolve()))
         timeout = ("--orphan-timeout", f"{self.orphan_timeout:g}")
