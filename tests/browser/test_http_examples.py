@@ -25,12 +25,16 @@ window.hear = async (pc) => {
   const analyser = new AnalyserNode(context, { fftSize: 8192, smoothingTimeConstant: 0 });
   context.createMediaStreamSource(new MediaStream([track])).connect(analyser);
   const bins = new Float32Array(analyser.frequencyBinCount);
+  let before = -2, steady = 0;
   try {
     for (let i = 0; i < 120; i++) {
       await new Promise((done) => setTimeout(done, 50));
       analyser.getFloatFrequencyData(bins);
       const loudest = bins.indexOf(Math.max(...bins));
-      if (bins[loudest] > -50) return (loudest * context.sampleRate) / analyser.fftSize;
+      // A window that the tone has only begun to fill has its strength elsewhere: the same must be heard on and on.
+      steady = bins[loudest] > -50 && Math.abs(loudest - before) <= 1 ? steady + 1 : 0;
+      before = loudest;
+      if (steady === 2) return (loudest * context.sampleRate) / analyser.fftSize;
     }
     return 0;
   } finally {
