@@ -8,7 +8,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import cast
 
@@ -159,11 +159,12 @@ async def stranger(host: str = HOST) -> AsyncIterator[Stranger]:
 
 
 def own_udp_ports(first: int, last: int) -> list[int]:
-    """UDP ports of this process within a range, by the kernel's own table."""
+    """UDP ports of this process and its packet plane within a range, by the kernel's own table."""
     inodes = set()
-    for entry in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):
-            inodes.add(entry.readlink().name)
+    for process in (Path("/proc/self"), *_children()):
+        for entry in (process / "fd").iterdir():
+            with contextlib.suppress(OSError):
+                inodes.add(entry.readlink().name)
     found = []
     for line in Path("/proc/net/udp").read_text().splitlines()[1:]:
         fields = line.split()
@@ -171,6 +172,13 @@ def own_udp_ports(first: int, last: int) -> list[int]:
         if first <= port <= last and f"socket:[{fields[9]}]" in inodes:
             found.append(port)
     return sorted(found)
+
+
+def _children() -> Iterator[Path]:
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):
+            if f"\nPPid:\t{os.getpid()}\n" in status.read_text():
+                yield status.parent
 
 
 @contextlib.asynccontextmanager
