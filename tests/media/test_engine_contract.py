@@ -294,7 +294,7 @@ async def test_a_candidate_of_the_browser_is_taken(real: MediaEngine) -> None:
     "crypto",
     [
         "",
-        "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:" + 40 * "A" + "|1:4\r\n",
+        "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:" + 40 * "A" + "|300:1\r\n",
         "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:AAAA\r\n",
         "a=crypto:1 F8_128_HMAC_SHA1_80 inline:" + 40 * "A" + "\r\n",
     ],
