@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Page, WebSocketRoute
+from playwright.async_api import Page
 
 from gateway.demo.browser import SoftphoneBrowser
 from gateway.demo.phone import DeskPhone, PhoneError
 from tests import peers
 from tests.interop.gateway import BROWSER_HZ, NEAR, PHONE_HZ, Gateway, config_on_free_ports, gateway_with
-from tests.web.browser import LISTEN
 
 pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
@@ -279,81 +277,3 @@ async def test_closing_the_tab_ends_the_call_of_the_phone(page: SoftphoneBrowser
     await talk(page, phone)
     await page.page.goto("about:blank")
     await phone.expect("state", timeout=8, state="ended")
-
-
-async def test_a_reload_keeps_the_call(page: SoftphoneBrowser, phone: DeskPhone) -> None:
-    """The page signs in again, takes the call up over a new connection, and both hear each other again."""
-    await talk(page, phone)
-    await page.page.reload()
-    await says(page.page, "Connected.")
-    await phone_hears(phone)
-    assert float(await page.page.evaluate(LISTEN)) == pytest.approx(PHONE_HZ, abs=NEAR)
-    await page.hang_up()
-    await phone.expect("state", state="ended")
-
-
-async def test_a_cut_socket_does_not_touch_the_call(page: SoftphoneBrowser, phone: DeskPhone) -> None:
-    """The sound goes on meanwhile; the page takes the call up where it was and can end it."""
-    cut: list[WebSocketRoute] = []
-
-    def through(socket: WebSocketRoute) -> None:
-        socket.connect_to_server()
-        cut.append(socket)
-
-    await page.page.route_web_socket("**/rpc", through)
-    await page.page.reload()
-    await page.status("ready")
-    await talk(page, phone)
-    await cut[-1].close(code=1012)
-    await page.page.wait_for_selector("#connection[data-state=connecting]")
-    await phone_hears(phone)
-    await page.page.wait_for_selector("#connection[data-state=online]")
-    await says(page.page, "Connected.")
-    await page.tone(PHONE_HZ)
-    await page.hang_up()
-    await phone.expect("state", state="ended")
-
-
-async def test_a_reload_while_it_rings_rings_again(page: SoftphoneBrowser, phone: DeskPhone, gateway: Gateway) -> None:
-    """The caller hears ringing all the while, and is answered by the page that came back."""
-    phone.dial(gateway.uri("alice"))
-    await page.status("ringing")
-    await page.page.reload()
-    await page.status("ringing")
-    await page.accept()
-    await phone.expect("state", state="answered")
-    await phone_hears(phone)
-    await page.hang_up()
-    await phone.expect("state", state="ended")
-
-
-async def test_the_page_holds_and_resumes(page: SoftphoneBrowser, phone: DeskPhone) -> None:
-    """Silence at the phone while it is held, both tones afterwards."""
-    await talk(page, phone)
-    await page.page.click("#hold")
-    await says(page.page, "On hold.")
-    await silent(phone)
-    await page.page.click("#hold")
-    await says(page.page, "Connected.")
-    await phone_hears(phone)
-    assert float(await page.page.evaluate(LISTEN)) == pytest.approx(PHONE_HZ, abs=NEAR)
-    await page.hang_up()
-    await phone.expect("state", state="ended")
-
-
-async def test_mute_is_silence_at_the_phone(page: SoftphoneBrowser, phone: DeskPhone) -> None:
-    """And the tone is back after it; the phone is heard throughout."""
-    await talk(page, phone)
-    await page.page.click("#mute")
-    await silent(phone)
-    await page.tone(PHONE_HZ)
-    await page.page.click("#mute")
-    await phone_hears(phone)
-    await page.hang_up()
-    await phone.expect("state", state="ended")
-
-
-async def test_the_address_bar_forgets_the_password(page: SoftphoneBrowser, gateway: Gateway) -> None:
-    """What signed the page in is nowhere to be read over a shoulder."""
-    assert gateway.app.password("alice") not in page.page.url
-    assert json.dumps(gateway.app.password("alice")) not in await page.page.content()
