@@ -113,3 +113,18 @@ async def test_a_page_that_says_it_goes_is_waited_for_a_moment_only() -> None:
             await asyncio.wait_for(call.happens("returned", None), 1)
             await alice.ok("ping")
             assert ("hangup", Cause.NORMAL) not in call.log
+
+
+async def test_a_call_that_was_given_up_has_ended_for_a_page_that_comes_later() -> None:
+    """It is told so at once, and waits for no media; nothing is kept of the call as if it went on."""
+    gateway = FakeGateway()
+    async with running(gateway, WebSettings(leave_grace=0.01)) as server:
+        async with rpc(server, "alice", token="wonder") as alice:
+            call, result = await _talking(gateway, alice)
+            await alice.ok("call.leave")
+        await call.happens("hangup", Cause.NORMAL)
+        async with rpc(server, "alice", token="wonder") as alice:
+            assert (await alice.ok("call.list", all=True))["calls"] == []
+            state = await alice.ok("call.attach", call_id=result["call_id"], sdp=RESTART)
+            assert (state["state"], state["cause"]) == ("ended", "normal")
+            assert ("returned", RESTART) not in call.log

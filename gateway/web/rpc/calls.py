@@ -249,8 +249,10 @@ class Calls:
         self._entries.pop(entry.call.id, None)
         if ringing:
             entry.call.reject(Cause.UNAVAILABLE)
-        else:
-            entry.call.hangup(Cause.NORMAL if entry.state is State.ANSWERED else Cause.CANCELLED)
+            return
+        cause = Cause.NORMAL if entry.state is State.ANSWERED else Cause.CANCELLED
+        entry.call.hangup(cause)
+        self._finish(entry, cause)  # what of the client comes later finds it ended
 
     def _give_up(self) -> None:
         """The client that said it goes has not come back: what is still here ends."""

@@ -1,0 +1,44 @@
+"""What tests of the page do and look for, on the whole gateway with a desk phone at the other end."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from playwright.async_api import Page
+
+from gateway.demo.browser import SoftphoneBrowser
+from gateway.demo.phone import DeskPhone, PhoneError
+from tests.interop.gateway import BROWSER_HZ, NEAR, PHONE_HZ
+
+RING_SECONDS = 4
+"""How long the gateway of these tests lets phones ring."""
+
+
+async def says(page: Page, words: str) -> None:
+    """Wait until the page's status line says `words`."""
+    await page.locator("#status", has_text=words).wait_for(timeout=8_000)
+
+
+async def phone_hears(phone: DeskPhone, hz: float = BROWSER_HZ) -> None:
+    await phone.listen()
+    assert float((await phone.expect("tone")).details["hz"]) == pytest.approx(hz, abs=NEAR)
+
+
+async def talk(page: SoftphoneBrowser, phone: DeskPhone) -> None:
+    """A call from the page to the phone, up, with both tones found."""
+    await page.dial("1001")
+    await page.status("talking")
+    await phone_hears(phone)
+    await page.tone(PHONE_HZ)
+
+
+async def silent(phone: DeskPhone) -> None:
+    """Wait until the phone's hold was accepted: no fresh sound for a while, after sound there was."""
+    async with asyncio.timeout(8):
+        while True:
+            await phone.listen()
+            try:
+                await phone.expect("sound", timeout=0.4)
+            except PhoneError:
+                return
