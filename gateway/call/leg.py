@@ -221,6 +221,9 @@ class Leg(Protocol):
     async def digit(self, digit: str, duration_ms: int) -> bool:
         """Pass a digit on by signalling; False when this leg wants it in the media (RFC 4733)."""
 
+    async def connected(self) -> None:
+        """Media can flow between its far end and us: ICE and DTLS are up, or its first RTP packet came."""
+
     async def held(self, held: bool) -> None:
         """The other side holds this one now, or has taken it back; for front ends that can show it."""
 

@@ -119,8 +119,11 @@ class Machine(ABC):
             log.warning("digit lost", call_id=scope.call_id, to=other.party.tag, reason=error.reason)
 
     async def _note_media(self, what: CallInput) -> None:
+        if what.leg is None:
+            return
+        await what.leg.connected()
         record = self._scope.record
-        if what.leg is None or record.media_after_ms is not None:
+        if record.media_after_ms is not None:
             return
         self._media_up.add(what.leg.party.tag)
         needed = {leg.party.tag for leg in self.legs if leg.party.kind is not Kind.SERVICE}

@@ -72,6 +72,10 @@ class LegBase(ABC):
         """Digits go into the media unless a leg says otherwise."""
         return False
 
+    async def connected(self) -> None:
+        """Most far ends see that for themselves."""
+        return
+
     async def held(self, held: bool) -> None:
         """A far end that gets the offer itself sees in it that it is held."""
         return

@@ -52,6 +52,8 @@ class Channel(Protocol):
 
     def candidate(self, call: WebHandle, candidate: str, mid: str | None) -> None: ...
 
+    def connected(self, call: WebHandle) -> None: ...
+
     def ended(self, call: WebHandle, cause: Cause) -> None: ...
 
 
@@ -161,6 +163,10 @@ class BrowserLeg(LegBase):
     async def candidate(self, candidate: str, mid: str | None) -> None:
         if self._channel is not None and self._handle is not None:
             self._channel.candidate(self._handle, candidate, mid)
+
+    async def connected(self) -> None:
+        if self._channel is not None and self._handle is not None:
+            self._channel.connected(self._handle)
 
     def _heard(self, channel: Channel, handle: WebHandle, event: LegEvent) -> None:
         """An event of the channel that has the call."""

@@ -84,6 +84,9 @@ class WebChannel(Protocol):
 
     def candidate(self, call: WebCall, candidate: str, mid: str | None) -> None: ...
 
+    def connected(self, call: WebCall) -> None:
+        """Its media can flow: ICE and DTLS are up; again after each of its new connections."""
+
     def ended(self, call: WebCall, cause: Cause) -> None: ...
 
 

@@ -57,6 +57,9 @@ class Page:
     def candidate(self, call: WebHandle, candidate: str, mid: str | None) -> None:
         self._note(call, "candidate", candidate, mid)
 
+    def connected(self, call: WebHandle) -> None:
+        self._note(call, "connected")
+
     def ended(self, call: WebHandle, cause: Cause) -> None:
         self._note(call, "ended", cause)
 
@@ -281,3 +284,15 @@ async def test_a_page_that_reloads_while_it_rings_rings_again() -> None:
     assert other.told[-1] == ("ended", Cause.ELSEWHERE)
     leg.add(Page())
     assert ear.heard[-1] == Answered("answer")
+
+
+async def test_the_page_that_has_the_call_hears_that_its_media_is_up() -> None:
+    """A page that only rings has none."""
+    leg, page, _ = caller()
+    await leg.connected()
+    assert page.told == [("connected",)]
+    called, pages, _ = await callee()
+    await called.connected()
+    pages[0].handle.answer("answer")
+    await called.connected()
+    assert [("connected",) in page.told for page in pages] == [True, False]

@@ -54,6 +54,9 @@ async def test_an_offer_to_the_server_is_answered_in_its_result() -> None:
         assert gateway.calls[0].log == [("candidate", "candidate:1 1 udp 1 192.0.2.1 9 typ host", None)]
         call = gateway.calls[0]
         call.channel.answered(call, None)
+        assert (await client.notified("peer.state_change"))["connection_state"] == "connecting"
+        call.channel.connected(call)
+        call.channel.connected(call)  # a new connection of the same call is no new state
         state = await client.notified("peer.state_change")
         assert (state["connection_state"], state["previous_state"]) == ("connected", "connecting")
         await client.ok("peer.offer", **{"from": "one", "to": SERVER_PEER, "sdp": SDP})
@@ -116,3 +119,17 @@ async def test_errors_have_the_dialects_codes() -> None:
         await client.ok("peer.offer", to="1001", sdp=SDP)
         assert (await client.fails("peer.offer", to="1001", sdp=SDP))["code"] == -32005
         assert (await client.fails("peer.answer", to="1001", sdp=SDP))["code"] == -32003
+
+
+async def test_media_that_is_up_before_the_answer_is_told_of_with_it() -> None:
+    """The early answer lets ICE and DTLS come up while the phone rings; "connected" waits for who is called."""
+    gateway = FakeGateway()
+    async with running(gateway) as server, rpc(server) as client:
+        await announced(client, "one")
+        await client.ok("peer.offer", **{"from": "one", "to": "1001", "sdp": SDP})
+        call = gateway.calls[0]
+        call.channel.connected(call)
+        call.channel.ringing(call, None)
+        call.channel.answered(call, None)
+        states = [(await client.notified("peer.state_change"))["connection_state"] for _ in range(4)]
+        assert states == ["connecting", "connecting", "connecting", "connected"]

@@ -112,6 +112,9 @@ class Session:
     def candidate(self, call: WebCall, candidate: str, mid: str | None) -> None:
         """Our candidates are in the answer; there is no way to send another."""
 
+    def connected(self, call: WebCall) -> None:
+        """Its browser sees that for itself."""
+
     def ended(self, call: WebCall, cause: Cause) -> None:
         self._end(cause)
 

@@ -53,6 +53,8 @@ class Entry:
     updating: str = ""
     """Whose offer waits for an answer in the middle of the call: "", "ours" or "theirs"."""
     candidates: int = 0
+    connected: bool = False
+    """ICE and DTLS are up."""
     cause: Cause | None = None
     """Why it ended."""
     seq: int = 0
@@ -74,6 +76,9 @@ class CallListener(Protocol):
     def tell_candidate(self, entry: Entry, candidate: str, mid: str | None) -> None: ...
 
     def tell_state(self, entry: Entry, state: State, cause: Cause | None) -> None: ...
+
+    def tell_connected(self, entry: Entry) -> None:
+        """It is answered and its media can flow."""
 
     def tell_disconnected(self, entry: Entry, cause: Cause) -> None: ...
 
@@ -271,6 +276,7 @@ class Calls:
         self._entries[entry.call.id] = entry
         entry.updating = "" if sdp is None else "ours"
         entry.described = True
+        entry.connected = entry.connected and sdp is None
         entry.call.returned(self, sdp)
 
     # What the gateway tells (WebChannel).
@@ -320,6 +326,14 @@ class Calls:
 
         self._on(call, handle)
 
+    def connected(self, call: WebCall) -> None:
+        def handle(entry: Entry) -> None:
+            entry.connected = True
+            if entry.state is State.ANSWERED:
+                self._tell(entry, partial(self._listener.tell_connected, entry))
+
+        self._on(call, handle)
+
     def ended(self, call: WebCall, cause: Cause) -> None:
         def handle(entry: Entry) -> None:
             del self._entries[call.id]
@@ -348,6 +362,8 @@ class Calls:
     def _advance(self, entry: Entry, state: State) -> None:
         entry.state = state
         self._tell(entry, partial(self._listener.tell_state, entry, state, None))
+        if state is State.ANSWERED and entry.connected:
+            self._tell(entry, partial(self._listener.tell_connected, entry))
 
     def _finish(self, entry: Entry, cause: Cause) -> None:
         if entry.inline is not None and not entry.inline.done():

@@ -65,6 +65,9 @@ class Dialect(Protocol):
 
     def call_state(self, entry: Entry, state: State, cause: Cause | None, previous: str, now_ms: int) -> Notice: ...
 
+    def connected(self, entry: Entry, previous: str, now_ms: int) -> Notice | None:
+        """The call is answered and its media can flow; None where the dialect has no word for it."""
+
 
 def _without_none(**params: Any) -> dict[str, Any]:
     return {name: value for name, value in params.items() if value is not None}
@@ -107,6 +110,9 @@ class PlainDialect:
             reason=cause.sentence if cause else None,
         )
 
+    def connected(self, entry: Entry, previous: str, now_ms: int) -> None:
+        return None
+
 
 _REMOTEMEDIA_CODES = {
     Problem.ALREADY_ANNOUNCED: INVALID_PARAMS,
@@ -120,14 +126,12 @@ _REMOTEMEDIA_CODES = {
     Problem.NO_CODEC: -32007,
 }
 
-_CONNECTION_STATES = {State.CALLING: "connecting", State.RINGING: "connecting", State.ANSWERED: "connected"}
-
 
 def connection_state(state: State, cause: Cause | None) -> str:
     """The RTCPeerConnectionState word for a call's state."""
     if state is State.ENDED:
         return "closed" if cause in (None, Cause.NORMAL, Cause.CANCELLED) else "failed"
-    return _CONNECTION_STATES[state]
+    return "connecting"  # "connected" is said by `connected` alone: not of the call, of its media
 
 
 class RemoteMediaDialect:
@@ -171,6 +175,11 @@ class RemoteMediaDialect:
             previous_state=previous or None,
             timestamp=now_ms,
             cause=cause.word if cause else None,
+        )
+
+    def connected(self, entry: Entry, previous: str, now_ms: int) -> Notice:
+        return "peer.state_change", _without_none(
+            peer_id=entry.peer_id, connection_state="connected", previous_state=previous or None, timestamp=now_ms
         )
 
 

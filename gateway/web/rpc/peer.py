@@ -234,12 +234,23 @@ class Peer:
         self._notify_call(entry, notice)
 
     def tell_state(self, entry: Entry, state: State, cause: Cause | None) -> None:
-        previous = self._states.get(entry.call.id, "")
-        self._states[entry.call.id] = connection_state(state, cause)
-        if len(self._states) > _KNOWN_AFTER_END:
-            self._states.popitem(last=False)
+        previous = self._note_state(entry, connection_state(state, cause))
         notice = self.dialect.call_state(entry, state, cause, previous, int(time.time() * 1000))
         self._notify_call(entry, notice)
+
+    def tell_connected(self, entry: Entry) -> None:
+        previous = self._note_state(entry, "connected")
+        notice = self.dialect.connected(entry, previous, int(time.time() * 1000))
+        if notice is not None and previous != "connected":
+            self._notify_call(entry, notice)
+
+    def _note_state(self, entry: Entry, state: str) -> str:
+        """Keep the word for how the connection is; the word before it."""
+        previous = self._states.get(entry.call.id, "")
+        self._states[entry.call.id] = state
+        if len(self._states) > _KNOWN_AFTER_END:
+            self._states.popitem(last=False)
+        return previous
 
     def tell_disconnected(self, entry: Entry, cause: Cause) -> None:
         self._notify_call(entry, self.dialect.disconnected(entry.peer_id, cause.word))
