@@ -8,16 +8,21 @@ from __future__ import annotations
 import asyncio
 import socket
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from sdp import SessionDescription
+
+
+Socket = socket.socket
 
 
 @dataclass(slots=True)
 class PhoneCall:
     """What one call is for the phone."""
 
-    socket: socket.socket
+    socket: Socket
+    rtcp: Socket
+    """The port after the other: what the gateway reports there would come to whoever has it."""
     remote: tuple[str, int]
     """Where the gateway wants the phone's RTP."""
     payload_type: int
@@ -35,7 +40,7 @@ class Callee(asyncio.DatagramProtocol):
     _transport: Any = None
 
     @classmethod
-    async def open(cls, formats: tuple[int, ...] = (0,)) -> Callee:
+    async def open(cls, formats: tuple[int, ...] = (0,)) -> Self:
         """Listen on a free port of loopback."""
         callee = cls(formats)
         loop = asyncio.get_running_loop()
@@ -62,6 +67,7 @@ class Callee(asyncio.DatagramProtocol):
         self._transport.close()
         for call in self.calls.values():
             call.socket.close()
+            call.rtcp.close()
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
         head, _, body = data.partition(b"\r\n\r\n")
@@ -84,11 +90,9 @@ class Callee(asyncio.DatagramProtocol):
             audio = offer.media[0]
             connection = offer.connection_of(audio)
             chosen = next((each for each in self.formats if str(each) in audio.formats), self.formats[0])
-            raw = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            raw.bind(("127.0.0.1", 0))
-            raw.setblocking(False)
+            rtp, rtcp = _pair()
             address = connection.address if connection is not None else "127.0.0.1"
-            call = self.calls[number] = PhoneCall(raw, (address, audio.port), chosen)
+            call = self.calls[number] = PhoneCall(rtp, rtcp, (address, audio.port), chosen)
         port = call.socket.getsockname()[1]
         return (
             "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
@@ -103,6 +107,22 @@ class Callee(asyncio.DatagramProtocol):
             kept.append("Content-Type: application/sdp")
         text = "\r\n".join(["SIP/2.0 200 OK", *kept, f"Content-Length: {len(sdp)}", "", sdp])
         self._transport.sendto(text.encode(), addr)
+
+
+def _pair() -> tuple[Socket, Socket]:
+    """Sockets for RTP and, on the next port, RTCP (RFC 3550 section 11)."""
+    while True:
+        rtp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        rtcp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        rtp.bind(("127.0.0.1", 0))
+        rtp.setblocking(False)
+        try:
+            rtcp.bind(("127.0.0.1", rtp.getsockname()[1] + 1))
+        except (OSError, OverflowError):
+            rtp.close()
+            rtcp.close()
+        else:
+            return rtp, rtcp
 
 
 _COPIED = frozenset({"via", "from", "to", "call-id", "cseq", "record-route"})

@@ -164,7 +164,10 @@ class Calls:
         return browsers + phones
 
     async def measure(self, program: Path, run: Run, processes: dict[str, int], idle: dict[str, int]) -> Measured:
-        """Run the generator over all calls; `processes` are watched by name, `idle` is their memory without calls."""
+        """Run the generator over all calls; `processes` are watched by name, `idle` is their memory without calls.
+
+        Raises RuntimeError where the gateway has ended calls meanwhile: what is measured is not what is said.
+        """
         spent: dict[str, list[float]] = {name: [] for name in processes}
 
         def mark(word: str) -> None:
@@ -172,6 +175,8 @@ class Calls:
                 spent[name].append(cpu_of(pid))
 
         report = await generate(program, replace(run, first=self._sent), self.ends(), mark)
+        if self.callee.ended:
+            raise RuntimeError(f"{self.callee.ended} of {len(self.legs)} calls have ended while they were measured")
         self._sent += run.packets
         memory = {name: (memory_of(pid) - idle[name]) / max(1, len(self.legs)) for name, pid in processes.items()}
         cpu = {name: after - before for name, (before, after) in spent.items()}

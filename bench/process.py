@@ -60,32 +60,39 @@ class Gateway:
 
 @contextlib.asynccontextmanager
 async def gateway(phones: int, log: Path, **changes: Any) -> AsyncIterator[Gateway]:
-    """Start one whose numbers 9... lead to the phones on that port of loopback; end it with the context.
+    """Start one as `environment` says, in a state folder of its own; end it with the context.
 
-    `changes` are keys of the configuration as in its environment ("MEDIA__ENGINE"). Raises RuntimeError, with what
-    it said, when it does not come up.
+    Raises RuntimeError, with what it said, when it does not come up.
     """
-    web, sip, webrtc = free_ports(3)
     with tempfile.TemporaryDirectory(prefix="gateway-bench-") as folder:
-        environ = _environment(folder, web, sip, webrtc, phones) | {
-            f"GATEWAY_{key}": value if isinstance(value, str) else json.dumps(value) for key, value in changes.items()
-        }
-        command = [sys.executable, "-m", "gateway", "run"]
-        process = _spawn(command, folder, environ, log)
-        found = Gateway(process, f"http://127.0.0.1:{web}", folder)
-        try:
-            await _started(found, log)
+        async with running(environment(folder, phones, **changes), log) as found:
             yield found
-        finally:
-            process.terminate()
-            try:
-                await asyncio.to_thread(process.wait, 30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
 
-def _spawn(command: list[str], folder: str, environ: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+@contextlib.asynccontextmanager
+async def running(environ: dict[str, str], log: Path) -> AsyncIterator[Gateway]:
+    """Start one in that environment, which names its state folder and its web address; end it with the context.
+
+    Raises RuntimeError, with what it said, when it does not come up.
+    """
+    folder = environ["GATEWAY_STATE_DIR"]
+    process = _spawn(environ, log)
+    found = Gateway(process, f"http://{environ['GATEWAY_WEB__LISTEN']}", folder)
+    try:
+        await _started(found, log)
+        yield found
+    finally:
+        process.terminate()
+        try:
+            await asyncio.to_thread(process.wait, 30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _spawn(environ: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "gateway", "run"]
+    folder = environ["GATEWAY_STATE_DIR"]
     with log.open("wb") as output:
         return subprocess.Popen(
             command, cwd=folder, env=environ, stdin=subprocess.DEVNULL, stdout=output, stderr=output
@@ -96,14 +103,22 @@ def _said(log: Path) -> str:
     return log.read_text(errors="replace")[-2000:]
 
 
-def _environment(folder: str, web: int, sip: int, webrtc: int, phones: int) -> dict[str, str]:
+def environment(folder: str, phones: int, **changes: Any) -> dict[str, str]:
+    """Of a gateway on free ports whose numbers 9... lead to the phones on that port of loopback.
+
+    `changes` are keys of the configuration as in its environment ("MEDIA__ENGINE").
+    """
     many = 1_000_000
+    web, sip, webrtc = free_ports(3)
     user = {"id": USER, "web": True, "password": PASSWORD, "may_call": ["*", "9*"], "max_calls": 10_000}
     values: dict[str, Any] = {
         "WEB__LISTEN": f"127.0.0.1:{web}",
         "SIP__LISTEN": [f"udp:127.0.0.1:{sip}"],
         "WEBRTC__LISTEN": f"127.0.0.1:{webrtc}",
+        # The first calls are silent until the last is set up.
+        "WEBRTC__CONSENT_TIMEOUT": 300,
         "RTP__PORTS": _RTP_PORTS,
+        "RTP__MEDIA_TIMEOUT": 0,
         "IDENTITY__STORE": "memory",
         "STATE_DIR": folder,
         "USERS": [user],
@@ -118,6 +133,7 @@ def _environment(folder: str, web: int, sip: int, webrtc: int, phones: int) -> d
         "SIP__LIMITS__REQUESTS_PER_SECOND": many,
         "SIP__LIMITS__BURST": many,
         "LOG__LEVEL": "warning",
+        **changes,
     }
     own = {f"GATEWAY_{key}": value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
     return {key: value for key, value in os.environ.items() if not key.startswith("GATEWAY_")} | own

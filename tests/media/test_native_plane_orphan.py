@@ -7,8 +7,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
-import struct
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -18,92 +16,16 @@ from typing import Any
 import pytest
 from aioice import stun
 
-from gateway.media.embedded.audio.codecs import make_decoder, make_encoder
 from gateway.media.embedded.plane.srtp import SrtpProfile
 from tests.media.native_support import Rig
 from tests.media.orphaned_gateway import BROWSER, PHONE
 from tests.media.plane_rig import Browser, Peer, Told, native_plane, numbers, rtp, until
+from tests.media.tone_support import Listening, frames, longest_gap, speak, strength
 
-SPACING = 0.02
 PACKETS = 150
-SO_TIMESTAMPNS = 35
 LONGEST_GAP = 0.06
 TONES = {"browser": 440, "phone": 1000}
 ROOT = Path(__file__).parents[2]
-
-
-def frames(frequency: int) -> list[bytes]:
-    """One second of a tone as PCMU, 20 ms each."""
-    from gateway.media.embedded.audio.pcm import tone
-
-    encoder = make_encoder("pcmu", 8000, 20)
-    pcm = tone(frequency, -16.0, 8000, 1.0)
-    return [encoder.encode(pcm[start : start + 160]) for start in range(0, 8000, 160)]
-
-
-def strength(payloads: list[bytes], frequency: int) -> float:
-    """Share of the power of decoded PCMU that is at the frequency."""
-    import numpy as np
-
-    decoder = make_decoder("pcmu")
-    pcm = np.concatenate([decoder.decode(payload) for payload in payloads]).astype(float)
-    spectrum = np.abs(np.fft.rfft(pcm * np.hanning(len(pcm)))) ** 2
-    bins = np.fft.rfftfreq(len(pcm), 1 / 8000)
-    return float(spectrum[np.abs(bins - frequency) < 20].sum() / spectrum.sum())
-
-
-class Listening:
-    """What one end has heard: the packets, and when the system got each."""
-
-    def __init__(self, peer: Peer) -> None:
-        self.times: list[float] = []
-        self.wire: list[bytes] = []
-        self._peer = peer
-        # The system's own time: how late this process reads it is not the plane's delay.
-        peer.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-        asyncio.get_running_loop().add_reader(peer.socket, self._read)
-
-    def _read(self) -> None:
-        while True:
-            try:
-                data, ancillary, _, _ = self._peer.socket.recvmsg(4096, 256)
-            except BlockingIOError:
-                return
-            if data[0] >= 128:
-                seconds, nanoseconds = struct.unpack("qq", ancillary[0][2][:16])
-                self.times.append(seconds + nanoseconds / 1e9)
-                self.wire.append(data)
-
-    def stop(self) -> None:
-        """Read no more."""
-        asyncio.get_running_loop().remove_reader(self._peer.socket)
-
-
-async def speak(peer: Peer, protect: Any, tone: list[bytes], packets: int, started: float) -> list[float]:
-    """Send a tone at 50 packets/s from now on; when each packet was sent."""
-    loop = asyncio.get_running_loop()
-    done = loop.create_future()
-    times: list[float] = []
-
-    def send(number: int) -> None:
-        if number >= packets:
-            done.set_result(None)
-            return
-        packet = rtp(number, payload=tone[number % 50])
-        data = protect(packet) if protect else packet
-        times.append(time.time())
-        peer.send(data)
-        loop.call_at(started + (number + 1) * SPACING, send, number + 1)
-
-    send(0)
-    await done
-    return times
-
-
-def longest_gap(sent: list[float], heard: list[float]) -> float:
-    """Longest time without sound at the far end, had every packet been sent on time, s."""
-    delays = [there - here for here, there in zip(sent, heard, strict=True)]
-    return SPACING + max(delays) - min(delays)
 
 
 @contextlib.asynccontextmanager
@@ -138,11 +60,16 @@ async def test_the_audio_goes_on_when_the_gateway_is_killed(tmp_path: Path) -> N
         browser.to, phone.to = tuple(said["shared"]), tuple(said["phone"])
         browser.send(browser.check(use_candidate=True))
         await until(lambda: _admitted(browser))
-        at_browser, at_phone = Listening(browser), Listening(phone)
+        at_browser, at_phone = Listening(browser.socket), Listening(phone.socket)
         started = asyncio.get_running_loop().time()
         speaking = asyncio.gather(
-            speak(browser, browser.protects.protect, frames(TONES["browser"]), PACKETS, started),
-            speak(phone, None, frames(TONES["phone"]), PACKETS, started),
+            speak(
+                lambda packet: browser.send(browser.protects.protect(packet)),
+                frames(TONES["browser"]),
+                PACKETS,
+                started,
+            ),
+            speak(phone.send, frames(TONES["phone"]), PACKETS, started),
         )
         await until(lambda: len(at_browser.wire) >= 40)
         os.killpg(process.pid, signal.SIGKILL)

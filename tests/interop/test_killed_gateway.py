@@ -1,0 +1,185 @@
+"""kill -9 of `gateway run` in mid call: audio goes on, the next gateway is told, no key and index comes twice."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from pylibsrtp import Session
+
+from bench.callee import Callee
+from bench.calls import FORWARDED, Leg, calls_through
+from bench.generator import SessionKey
+from bench.process import environment, running
+from gateway.media.embedded.plane.native.process import find_program
+from gateway.media.embedded.plane.srtp import SrtpKey, SrtpProfile
+from sdp import SessionDescription
+from tests import peers
+from tests.media.plane_rig import library_session, until
+from tests.media.tone_support import Listening, frames, longest_gap, speak, strength
+
+PACKETS = 150
+SOME = 40
+LONGEST_GAP = 0.06
+TONES = {"browser": 440, "phone": 1000}
+HEADER = 12
+BINDING_RESPONSE = b"\x01\x01"
+
+pytestmark = pytest.mark.peer
+
+
+@dataclass
+class SdesPhone(Callee):
+    """A phone whose RTP is protected with keys in its SDP (RFC 4568)."""
+
+    keys: list[tuple[SrtpKey, SrtpKey]] = field(default_factory=list)
+    """Of each call what the gateway sends with and what the phone sends with."""
+
+    def _answer(self, number: str, body: bytes) -> str:
+        known = number in self.calls
+        plain = super()._answer(number, body)
+        crypto = SessionDescription.parse(body).media[0].value("crypto")
+        assert crypto is not None
+        tag, suite, inline, *_ = crypto.split()
+        if not known:
+            profile = SrtpProfile.from_suite(suite)
+            assert profile is not None
+            self.keys.append((SrtpKey.from_inline(suite, inline), SrtpKey.generate(profile, secrets.token_bytes)))
+        secured = plain.replace("RTP/AVP", "RTP/SAVP")
+        return f"{secured}a=crypto:{tag} {suite} {self.keys[-1][1].to_inline()}\r\n"
+
+
+def protect(key: SessionKey, packet: bytes) -> bytes:
+    """SRTP with AES-GCM, before the first roll-over (RFC 7714 sections 8.1 and 9.1)."""
+    return packet[:HEADER] + AESGCM(key.key).encrypt(_nonce(key, packet), packet[HEADER:], packet[:HEADER])
+
+
+def opened(key: SessionKey, packet: bytes) -> bytes:
+    """The payload of one that was protected so."""
+    return AESGCM(key.key).decrypt(_nonce(key, packet), packet[HEADER:], packet[:HEADER])
+
+
+def _nonce(key: SessionKey, packet: bytes) -> bytes:
+    """Two zeros, SSRC, roll-over counter and sequence number, combined with the salt."""
+    plain = bytes(2) + packet[8:12] + bytes(4) + packet[2:4]
+    return bytes(one ^ other for one, other in zip(plain, key.salt, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """What the gateway sent under one key."""
+
+    key: bytes
+    rtcp_tail: int
+    """Octets behind the index of an SRTCP packet."""
+    heard: Listening
+
+    def indices(self) -> Iterator[Any]:
+        """Of every packet what must not come again under one key, RTP (before a roll-over) and RTCP apart."""
+        for packet in self.heard.wire:
+            yield self.key, "rtp", packet[8:12], packet[2:4]
+        for packet in self.heard.reports:
+            end = len(packet) - self.rtcp_tail
+            yield self.key, "rtcp", packet[4:8], packet[end - 4 : end]
+
+
+@dataclass(slots=True)
+class Talk:
+    """One call whose ends are ours: tones go both ways, what is heard is kept."""
+
+    leg: Leg
+    key: SrtpKey
+    """What the gateway protects with toward the phone."""
+    at_browser: Listening
+    at_phone: Listening
+    to_phone: Session
+    """What the phone opens and protects with."""
+    of_phone: Session
+
+    @classmethod
+    def of(cls, leg: Leg, phone: SdesPhone) -> Talk:
+        sent, own = phone.keys[-1]
+        at_browser, at_phone = Listening(leg.browser.socket), Listening(leg.phone.socket)
+        inbound, outbound = library_session(sent, inbound=True), library_session(own, inbound=False)
+        return cls(leg, sent, at_browser, at_phone, inbound, outbound)
+
+    def speak(self, packets: int) -> asyncio.Future[tuple[list[float], list[float]]]:
+        """A tone of each end; when the packets of browser and phone were sent."""
+        leg, started = self.leg, asyncio.get_running_loop().time()
+        browser, phone = leg.browser.socket, leg.phone.socket
+
+        def say(packet: bytes) -> None:
+            browser.sendto(protect(leg.connected.send, packet), leg.connected.remote)
+
+        def say_back(packet: bytes) -> None:
+            phone.sendto(self.of_phone.protect(packet), leg.phone.remote)
+
+        return asyncio.gather(
+            speak(say, frames(TONES["browser"]), packets, started),
+            speak(say_back, frames(TONES["phone"]), packets, started),
+        )
+
+    def heard(self, packets: int) -> Callable[[], bool]:
+        """Whether both ends have got so many."""
+        return lambda: min(len(self.at_browser.wire), len(self.at_phone.wire)) >= packets
+
+    def streams(self) -> list[Stream]:
+        """What the gateway sends."""
+        return [
+            Stream(self.leg.connected.receive.key, SrtpProfile.AEAD_AES_128_GCM.rtcp_tail, self.at_browser),
+            Stream(self.key.material, self.key.profile.rtcp_tail, self.at_phone),
+        ]
+
+    def stop(self) -> None:
+        self.at_browser.stop()
+        self.at_phone.stop()
+
+
+async def test_a_call_outlives_the_gateway_that_made_it(tmp_path: Path) -> None:
+    """No gap over 60 ms either way, checks answered; the next gateway is told, ends it, and has keys of its own."""
+    if find_program() is None:
+        peers.missing("gateway-plane", "cargo, and run scripts/plane build")
+    phone, next_phone = await SdesPhone.open(), await SdesPhone.open()
+    logs = tmp_path / "first.log", tmp_path / "second.log"
+    settings = {"MEDIA__PLANE": "native", "RTP__SRTP": "required", "CODECS__WEBRTC": ["pcmu"], "CODECS__RTP": ["pcmu"]}
+    environ = environment(str(tmp_path), phone.port, **settings)
+    following = environ | {"GATEWAY_ROUTES": environ["GATEWAY_ROUTES"].replace(str(phone.port), str(next_phone.port))}
+    with contextlib.closing(phone), contextlib.closing(next_phone):
+        async with running(environ, logs[0]) as first, calls_through(first, phone, FORWARDED) as calls:
+            await calls.grow(1)
+            talk = Talk.of(calls.legs[0], phone)
+            speaking = talk.speak(PACKETS)
+            await until(talk.heard(SOME))
+            first.process.kill()
+            await asyncio.to_thread(first.process.wait)
+            checks = len(talk.at_browser.others)
+            talk.leg.browser.socket.sendto(talk.leg.connected.consent, talk.leg.connected.remote)
+            by_browser, by_phone = await speaking
+            await until(talk.heard(PACKETS))
+            assert any(each.startswith(BINDING_RESPONSE) for each in talk.at_browser.others[checks:])
+            assert longest_gap(by_phone, talk.at_browser.times) < LONGEST_GAP
+            assert longest_gap(by_browser, talk.at_phone.times) < LONGEST_GAP
+            at_browser = [opened(talk.leg.connected.receive, packet) for packet in talk.at_browser.wire]
+            at_phone = [talk.to_phone.unprotect(packet)[HEADER:] for packet in talk.at_phone.wire]
+            assert strength(at_browser, TONES["phone"]) > 0.9
+            assert strength(at_phone, TONES["browser"]) > 0.9
+            async with running(following, logs[1]) as second, calls_through(second, next_phone, FORWARDED) as others:
+                assert "media of a gateway that died ends: 2 flows" in logs[1].read_text()
+                await others.grow(1)
+                another = Talk.of(others.legs[0], next_phone)
+                await another.speak(SOME)
+                await until(another.heard(SOME))
+                another.stop()
+                streams = [*talk.streams(), *another.streams()]
+                assert len({stream.key for stream in streams}) == len(streams)
+                times = Counter(index for stream in streams for index in stream.indices())
+                assert [index for index, count in times.items() if count > 1] == []
+            talk.stop()

@@ -1,0 +1,99 @@
+"""Tones sent in RTP and looked for at the far end, with the times at which the system got each packet."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import time
+from collections.abc import Callable
+
+from gateway.media.embedded.audio.codecs import make_decoder, make_encoder
+from tests.media.plane_rig import rtp
+
+SPACING = 0.02
+"""Seconds from one packet to the next."""
+SO_TIMESTAMPNS = 35
+
+
+def frames(frequency: int) -> list[bytes]:
+    """One second of a tone as PCMU, 20 ms each."""
+    from gateway.media.embedded.audio.pcm import tone
+
+    encoder = make_encoder("pcmu", 8000, 20)
+    pcm = tone(frequency, -16.0, 8000, 1.0)
+    return [encoder.encode(pcm[start : start + 160]) for start in range(0, 8000, 160)]
+
+
+def strength(payloads: list[bytes], frequency: int) -> float:
+    """Share of the power of decoded PCMU that is at the frequency."""
+    import numpy as np
+
+    decoder = make_decoder("pcmu")
+    pcm = np.concatenate([decoder.decode(payload) for payload in payloads]).astype(float)
+    spectrum = np.abs(np.fft.rfft(pcm * np.hanning(len(pcm)))) ** 2
+    bins = np.fft.rfftfreq(len(pcm), 1 / 8000)
+    return float(spectrum[np.abs(bins - frequency) < 20].sum() / spectrum.sum())
+
+
+class Listening:
+    """What one end has heard: the packets, and when the system got each."""
+
+    def __init__(self, bound: socket.socket) -> None:
+        self.times: list[float] = []
+        """When each packet of `wire` came, seconds of the wall clock."""
+        self.wire: list[bytes] = []
+        self.reports: list[bytes] = []
+        """RTCP."""
+        self.others: list[bytes] = []
+        """What is neither RTP nor RTCP."""
+        self._socket = bound
+        # The system's own time: how late this process reads it is not the plane's delay.
+        bound.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        bound.setblocking(False)
+        asyncio.get_running_loop().add_reader(bound, self._read)
+
+    def _read(self) -> None:
+        while True:
+            try:
+                data, ancillary, _, _ = self._socket.recvmsg(4096, 256)
+            except BlockingIOError:
+                return
+            if data[0] < 128:
+                self.others.append(data)
+            elif 192 <= data[1] <= 223:
+                self.reports.append(data)
+            else:
+                seconds, nanoseconds = struct.unpack("qq", ancillary[0][2][:16])
+                self.times.append(seconds + nanoseconds / 1e9)
+                self.wire.append(data)
+
+    def stop(self) -> None:
+        """Read no more."""
+        asyncio.get_running_loop().remove_reader(self._socket)
+
+
+async def speak(send_packet: Callable[[bytes], object], tone: list[bytes], packets: int, started: float) -> list[float]:
+    """Give a tone packet by packet, RTP in the clear, 50/s from now on; when each was given."""
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+    times: list[float] = []
+
+    def send(number: int) -> None:
+        if number >= packets:
+            done.set_result(None)
+            return
+        packet = rtp(number, payload=tone[number % 50])
+        times.append(time.time())
+        send_packet(packet)
+        loop.call_at(started + (number + 1) * SPACING, send, number + 1)
+
+    send(0)
+    await done
+    return times
+
+
+def longest_gap(sent: list[float], heard: list[float]) -> float:
+    """Longest time without sound at the far end, had every packet been sent on time, s."""
+    delays = [there - here for here, there in zip(sent, heard, strict=True)]
+    return SPACING + max(delays) - min(delays)
