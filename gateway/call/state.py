@@ -20,6 +20,8 @@ from gateway.media.engine import MediaEvent
 class State(Enum):
     """Where a call is; every call goes from NEW to ENDED and never back."""
 
+    __hash__ = object.__hash__  # by identity: Enum\'s own is a call of Python for every look at a table
+
     NEW = "new"
     CALLING = "calling"
     """The callee has our offer; nothing came back yet."""
@@ -38,6 +40,8 @@ class State(Enum):
 
 class Input(Enum):
     """What can happen to a call, whoever it came from."""
+
+    __hash__ = object.__hash__  # by identity: Enum\'s own is a call of Python for every look at a table
 
     START = "start"
     CALLEE_RINGING = "callee-ringing"
@@ -96,6 +100,8 @@ class Input(Enum):
 
 class Action(Enum):
     """What is done about it; each is one method of Attempt, of Bridge, or of both."""
+
+    __hash__ = object.__hash__  # by identity: Enum\'s own is a call of Python for every look at a table
 
     OFFER_MEDIA = "offer_media"
     """Have the engine turn the caller's offer into one for each callee, or make one where there is none."""

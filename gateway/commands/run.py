@@ -21,7 +21,7 @@ from gateway.config import Config, check_ports
 from gateway.identity.passwords import FILE_NAME
 from gateway.log import configure as configure_log
 
-GC_THRESHOLDS = (10_000, 20, 20)
+GC_THRESHOLDS = (50_000, 20, 20)
 """New objects, and passes of each younger generation, before the next is looked through. Calls free nearly everything
 by reference counts; Python's 700 would have a pass for every call."""
 

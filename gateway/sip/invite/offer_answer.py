@@ -17,6 +17,8 @@ from gateway.sip.errors import DialogError
 class Invite(Enum):
     """Whose INVITE is under way; two at once are never (RFC 3261 14.1)."""
 
+    __hash__ = object.__hash__  # by identity: Enum\'s own is a call of Python for every look at a table
+
     NONE = "none"
     LOCAL = "ours"
     REMOTE = "the peer's"
@@ -26,6 +28,8 @@ class Invite(Enum):
 
 class Offer(Enum):
     """Who has an offer open."""
+
+    __hash__ = object.__hash__  # by identity: Enum\'s own is a call of Python for every look at a table
 
     NONE = "nobody"
     LOCAL = "we"
@@ -38,6 +42,8 @@ class Offer(Enum):
 
 class Carrier(Enum):
     """Messages that can carry a session description, or whose coming changes what may."""
+
+    __hash__ = object.__hash__  # by identity: Enum\'s own is a call of Python for every look at a table
 
     INVITE = "INVITE"
     PROVISIONAL = "unreliable 1xx"
@@ -56,6 +62,8 @@ class Carrier(Enum):
 class Meaning(Enum):
     """What a message does to the exchange."""
 
+    __hash__ = object.__hash__  # by identity: Enum\'s own is a call of Python for every look at a table
+
     NOTHING = "nothing, or nothing new"
     OFFER = "its description is an offer, to be answered"
     ANSWER = "the answer: both descriptions stand"
@@ -66,6 +74,8 @@ class Meaning(Enum):
 
 class Way(Enum):
     """Who sent the message."""
+
+    __hash__ = object.__hash__  # by identity: Enum\'s own is a call of Python for every look at a table
 
     SENT = "sent"
     RECEIVED = "received"

@@ -145,11 +145,15 @@ def resolve_name(name: str) -> tuple[str, str]:
 
 
 def _item(name: str, value: object) -> Item:
-    if not is_token(name):
-        raise SipBuildError("header name is not a token")
-    key, written = resolve_name(name)
-    text = require_clean(str(value), f"{written} header").strip(" \t")
-    return key, written, text
+    known = _NAMES.get(name)
+    if known is None:
+        if not is_token(name):
+            raise SipBuildError("header name is not a token")
+        known = resolve_name(name)
+    text = value if isinstance(value, str) else str(value)
+    if not text.isprintable():
+        require_clean(text, f"{known[1]} header")
+    return known[0], known[1], text.strip(" \t")
 
 
 class Headers:

@@ -28,14 +28,23 @@ ANSWER_HEADERS = ("Via", "From", "To", "Call-ID", "CSeq")
 
 
 class Lazy(Generic[T]):
-    """A typed view of one header: parsed at first use, kept with the message."""
+    """A typed view of one header: parsed at first use, kept with the message.
+
+    The value is kept in the message's own dictionary under the attribute's name, where Python finds it before it
+    asks this descriptor, which has no `__set__`: a header that was read once costs no call any more.
+    """
 
     def __init__(self, name: str, read: Callable[[list[str]], T], doc: str) -> None:
         self.name = name
         """The header's usual spelling."""
         self.key = name.lower()
+        self.attribute = ""
+        """What a message calls it."""
         self._read = read
         self.__doc__ = doc
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.attribute = name
 
     @overload
     def __get__(self, message: None, owner: type) -> Lazy[T]: ...
@@ -46,9 +55,9 @@ class Lazy(Generic[T]):
 
     def value_of(self, message: Message) -> T:
         """The typed value; raises SipSyntaxError that names the header and the answer."""
-        cache = message.cache
-        if self in cache:
-            return cast(T, cache[self])
+        known = message.__dict__
+        if self.attribute in known:
+            return cast(T, known[self.attribute])
         try:
             value = self._read(message.headers.values_of(self.key))
         except SipSyntaxError as error:
@@ -58,12 +67,12 @@ class Lazy(Generic[T]):
                 header=self.name,
                 partial=Fragment.of(message),
             ) from None
-        cache[self] = value
+        known[self.attribute] = value
         return value
 
     def count_as_absent(self, message: Message) -> None:
         """Have `message` give what it gives without this header; not for headers that every message has."""
-        message.cache[self] = self._read([])
+        message.__dict__[self.attribute] = self._read([])
 
 
 def _optional(parse: Callable[[str], T]) -> Callable[[list[str]], T | None]:
@@ -134,11 +143,11 @@ def _first(values: list[str]) -> str | None:
 class Message:
     """What requests and responses have in common. Immutable; `str()` is not the wire form, `write` is."""
 
-    __slots__ = ("body", "cache", "headers")
+    __slots__ = ("__dict__", "body", "headers")
+    # __dict__ holds what has been read of the headers (see Lazy), and nothing else.
 
     headers: Headers
     body: bytes
-    cache: dict[object, Any]
 
     via = Lazy("Via", _vias, "Every Via, the top one first.")
     from_ = Lazy("From", _required(NameAddr.parse), "Who sent the request.")
@@ -229,7 +238,7 @@ class Message:
         made = self.__class__.__new__(self.__class__)
         for slot in self._own_slots():
             setattr(made, slot, getattr(self, slot))
-        made.headers, made.body, made.cache = headers, body, {}
+        made.headers, made.body = headers, body
         return made
 
     @classmethod
@@ -239,6 +248,13 @@ class Message:
     def with_headers(self: M, headers: Headers) -> M:
         """This message with other headers."""
         return self._with(headers, self.body)
+
+    def with_vias(self: M, headers: Headers) -> M:
+        """This message with headers that differ in Via alone; what was read of the others is kept."""
+        made = self._with(headers, self.body)
+        made.__dict__.update(self.__dict__)
+        made.__dict__.pop("via", None)
+        return made
 
     def with_header(self: M, name: str, *values: object) -> M:
         """This message with one header replaced (see `Headers.with_`)."""
@@ -268,13 +284,12 @@ class Request(Message):
         self.uri = uri
         self.headers = _as_headers(headers)
         self.body = body
-        self.cache = {}
 
     @classmethod
     def from_wire(cls, method: str, uri: Uri, items: list[Item], body: bytes) -> Request:
         """A request from parts that the parser has checked."""
         made = cls.__new__(cls)
-        made.method, made.uri, made.headers, made.body, made.cache = method, uri, Headers.from_items(items), body, {}
+        made.method, made.uri, made.headers, made.body = method, uri, Headers.from_items(items), body
         return made
 
     def _start_line(self) -> str:
@@ -317,19 +332,12 @@ class Response(Message):
         self.phrase = require_clean(phrase, "reason phrase")
         self.headers = _as_headers(headers)
         self.body = body
-        self.cache = {}
 
     @classmethod
     def from_wire(cls, status: int, phrase: str, items: list[Item], body: bytes) -> Response:
         """A response from parts that the parser has checked."""
         made = cls.__new__(cls)
-        made.status, made.phrase, made.headers, made.body, made.cache = (
-            status,
-            phrase,
-            Headers.from_items(items),
-            body,
-            {},
-        )
+        made.status, made.phrase, made.headers, made.body = status, phrase, Headers.from_items(items), body
         return made
 
     def _start_line(self) -> str:

@@ -35,6 +35,8 @@ class Timers:
 class State(Enum):
     """States of the four machines; each uses its RFC 3261 (RFC 6026 for Accepted) subset."""
 
+    __hash__ = object.__hash__  # by identity: Enum\'s own is a call of Python for every look at a table
+
     CALLING = "Calling"
     TRYING = "Trying"
     PROCEEDING = "Proceeding"
@@ -46,6 +48,8 @@ class State(Enum):
 
 class Input(Enum):
     """All that can happen to a transaction."""
+
+    __hash__ = object.__hash__  # by identity: Enum\'s own is a call of Python for every look at a table
 
     START = "start"
     """The transaction user creates a client transaction."""

@@ -11,6 +11,8 @@ from gateway.sip.transactions.machine import Input, State, Table, Transaction
 class Action(Enum):
     """What the rows of the table do."""
 
+    __hash__ = object.__hash__  # by identity: Enum\'s own is a call of Python for every look at a table
+
     SEND_RESPONSE = auto()
     RESEND = auto()
     START_J = auto()

@@ -18,16 +18,16 @@ _QUOTED_REQUEST = re.compile(rb"([A-Z]{1,32}) [^\r\n]++\r\nVia:[^\r\n]*?;branch=
 """Our own requests have one Via, first of all headers, and end it with the branch."""
 
 
-def stamp(headers: Headers, source: Flow) -> Headers:
+def stamp(headers: Headers, source: Flow, top: Via | None = None) -> Headers:
     """`headers` of a request with `received` and `rport` of its source in the top Via.
 
-    `received` is always written where it differs from sent-by or rport was asked for (RFC 3581 section 4).
-    Raises SipSyntaxError when there is no readable Via.
+    `received` is always written where it differs from sent-by or rport was asked for (RFC 3581 section 4). `top` is
+    the top Via where it has been read already. Raises SipSyntaxError when there is no readable Via.
     """
     for position, (key, name, value) in enumerate(headers.items):
         if key != "via":
             continue
-        via, end = Via.read(value, 0)
+        via, end = (top, len(value)) if top is not None and "," not in value else Via.read(value, 0)
         stamped = _stamped(via, source)
         if stamped is via:
             return headers
@@ -85,13 +85,8 @@ def quoted_key(data: bytes) -> tuple[str, str] | None:
 
 def stamped(request: Request, source: Flow) -> Request:
     """`request` with its top Via stamped; what was parsed of the other headers is kept."""
-    headers = stamp(request.headers, source)
-    if headers is request.headers:
-        return request
-    made = request.with_headers(headers)
-    made.cache.update(request.cache)
-    made.cache.pop(Request.via, None)
-    return made
+    headers = stamp(request.headers, source, request.top_via)
+    return request if headers is request.headers else request.with_vias(headers)
 
 
 def answers(response: Response, request: Request) -> bool:
