@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import signal
@@ -13,7 +14,9 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
+import httpx
 import pytest
+import websockets
 from typer.testing import CliRunner
 
 from gateway import cli
@@ -240,17 +243,27 @@ async def test_passwords_that_were_configured_are_not_shown(tmp_path: Path) -> N
 
 
 @pytest.mark.peer
-async def test_sigterm_hangs_up_a_call_in_progress(tmp_path: Path) -> None:
-    """The phone gets a BYE, and the process ends with 0 within seconds."""
+@pytest.mark.parametrize(("drain_timeout", "again"), [("0.2", False), ("60", True)])
+async def test_sigterm_hangs_up_what_has_not_ended_in_time(tmp_path: Path, drain_timeout: str, again: bool) -> None:
+    """After `limits.drain_timeout` or at the second signal the phone gets a BYE, and the process ends with 0."""
     peers.pjsua2()
-    async with running(tmp_path, USERS__1001__PASSWORD="a-secret-of-1001") as gateway:
+    changes = {"USERS__1001__PASSWORD": "a-secret-of-1001", "LIMITS__DRAIN_TIMEOUT": drain_timeout}
+    async with running(tmp_path, **changes) as gateway:
         registrar = gateway.environ["GATEWAY_SIP__LISTEN"].removeprefix("udp:")
         phone = await DeskPhone.start()
         try:
             await phone.register("1001", "a-secret-of-1001", "gateway.local", registrar)
             phone.dial("sip:601@gateway.local")
             await phone.expect("tone")
-            status, output, log = await gateway.end(signal.SIGTERM)
+            if again:
+                assert gateway.process.stdout is not None
+                gateway.process.send_signal(signal.SIGTERM)
+                async with asyncio.timeout(5):
+                    while b"Waiting 60 s" not in await gateway.process.stdout.readline():
+                        pass
+                status, output, log = await gateway.end(signal.SIGTERM)
+            else:
+                status, output, log = await gateway.end(signal.SIGTERM)
             ended = await phone.expect("state", state="ended", timeout=2)
         finally:
             await phone.close(patience=0.5)
@@ -259,6 +272,61 @@ async def test_sigterm_hangs_up_a_call_in_progress(tmp_path: Path) -> None:
     assert "Ending 1 call" in output
     assert "a-secret-of-1001" not in output + log
     assert "Traceback" not in log
+
+
+@pytest.mark.peer
+async def test_sigterm_lets_a_call_end_by_itself_and_refuses_new_ones(tmp_path: Path) -> None:
+    """OPTIONS and calls get 503 with Retry-After, /readyz too, a page is told; /healthz and the call go on."""
+    peers.pjsua2()
+    async with running(tmp_path, USERS__1001__PASSWORD="a-secret-of-1001") as gateway:
+        sip, web = gateway.environ["GATEWAY_SIP__LISTEN"].removeprefix("udp:"), gateway.environ["GATEWAY_WEB__LISTEN"]
+        phone = await DeskPhone.start()
+        try:
+            await phone.register("1001", "a-secret-of-1001", "gateway.local", sip)
+            phone.dial("sip:601@gateway.local")
+            await phone.expect("tone")
+            async with (
+                websockets.connect(f"ws://{web}/rpc") as page,
+                httpx.AsyncClient(base_url=f"http://{web}") as http,
+            ):
+                await page.send('{"jsonrpc": "2.0", "id": 1, "method": "announce", "params": {"peer_id": "guest"}}')
+                await page.recv()
+                gateway.process.send_signal(signal.SIGTERM)
+                told = json.loads(await asyncio.wait_for(page.recv(), 5))
+                ready, alive = await http.get("/readyz"), await http.get("/healthz")
+                asked = await asyncio.to_thread(options, sip)
+                phone.dial("sip:600@gateway.local")
+                refused = await phone.expect("state", state="ended")
+            assert told == {"jsonrpc": "2.0", "method": "server.draining", "params": {"seconds": 60.0}}
+            assert (ready.status_code, alive.status_code) == (503, 200)
+            assert alive.json()["status"] == "draining"
+            assert asked.startswith("SIP/2.0 503 ")
+            assert "\r\nRetry-After: 60\r\n" in asked
+            assert refused.details["code"] == 503
+            ended = asyncio.create_task(gateway.process.wait())
+            assert not ended.done()
+            phone.hangup()
+            output, log = await asyncio.wait_for(gateway.process.communicate(), 5)
+        finally:
+            await phone.close(patience=0.5)
+    assert await ended == 0
+    assert "Waiting 60 s at most for 1 calls to end" in output.decode()
+    assert "Traceback" not in log.decode()
+
+
+def options(place: str) -> str:
+    """The answer to an OPTIONS request of nobody in particular."""
+    host, _, port = place.rpartition(":")
+    request = (
+        f"OPTIONS sip:{place} SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:{{port}};branch=z9hG4bKd;rport\r\n"
+        "From: <sip:probe@127.0.0.1>;tag=1\r\nTo: <sip:probe@127.0.0.1>\r\nCall-ID: drain@127.0.0.1\r\n"
+        f"CSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\nUser-Agent: {'x' * 400}\r\nContent-Length: 0\r\n\r\n"
+    )
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        probe.settimeout(5)
+        probe.sendto(request.format(port=probe.getsockname()[1]).encode(), (host, int(port)))
+        return probe.recv(4096).decode()
 
 
 def test_two_gateways_on_one_address_cannot_start(tmp_path: Path) -> None:

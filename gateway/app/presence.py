@@ -53,5 +53,9 @@ class Presence:
     def channels(self, user_id: str) -> tuple[WebChannel, ...]:
         return tuple(self._channels.get(user_id, ()))
 
+    def everybody(self) -> tuple[WebChannel, ...]:
+        """The channel of every page that is open."""
+        return tuple(channel for channels in self._channels.values() for channel in channels)
+
     def __len__(self) -> int:
         return len(self._channels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -19,6 +20,7 @@ from gateway.access.register import RegisterService
 from gateway.accounts.trunks import Trunks
 from gateway.app import settings
 from gateway.app.dialer import GatewayDialer
+from gateway.app.health import Watch
 from gateway.app.message_log import MessageLog
 from gateway.app.metrics import Metrics
 from gateway.app.plane import choose
@@ -79,6 +81,7 @@ class GatewayApp:
         self._wall_clock = wall_clock
         self._passwords: passwords.Passwords
         self._credentials: dict[str, Credential] = {}
+        self._presence = Presence()
         self._user_agent: UserAgent
         self._registrations: TrunkRegistrations
         self._trunks: Trunks
@@ -98,6 +101,17 @@ class GatewayApp:
             await self._stack.aclose()
             raise
 
+    async def drain(self) -> None:
+        """Refuse new calls, tell peers and pages so, and wait for the last call to end.
+
+        At most `limits.drain_timeout` seconds. `stop` is what follows; it may be called meanwhile.
+        """
+        seconds = self.config.limits.drain_timeout
+        self._user_agent.drain(math.ceil(seconds))
+        for channel in self._presence.everybody():
+            channel.draining(seconds)
+        await self.calls.drain(seconds)
+
     async def stop(self) -> None:
         """End every call, say goodbye to every peer, close everything; idempotent."""
         await self._stack.aclose()
@@ -106,7 +120,7 @@ class GatewayApp:
         identity = self.config.identity_map()
         store = await self._open_store()
         engine = await self._open_media()
-        presence = Presence()
+        presence = self._presence
         dialer = GatewayDialer(self.config, identity, store, presence, engine.capabilities.services, self._wall_clock)
         self.calls = self._make_calls(engine, identity, dialer)
         self._user_agent = dialer.inviter = await self._open_sip(identity, store)
@@ -208,6 +222,7 @@ class GatewayApp:
             self._token,
             self._credential_mark,
             lambda: self.registered_trunks,
+            Watch(config, self.calls, lambda: self.registered_trunks, self._wall_clock),
         )
         web_settings = settings.web(config)
         application = create_app(front, web_settings)

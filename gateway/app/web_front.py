@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from gateway.app.health import Health
 from gateway.app.presence import Presence
 from gateway.call.leg import Address
 from gateway.call.registry import Calls
@@ -32,6 +33,7 @@ class WebFront:
         new_tag: Callable[[], str],
         credential_mark: Callable[[str], str | None] = lambda user_id: "",
         registered_trunks: Callable[[], frozenset[str]] = frozenset,
+        health: Callable[[], Health] = Health,
     ) -> None:
         self._config = config
         self._identity = identity
@@ -41,6 +43,7 @@ class WebFront:
         self._new_tag = new_tag
         self.credential_mark = credential_mark
         self._registered_trunks = registered_trunks
+        self._health = health
 
     async def authenticate(self, user: str, secret: str | None) -> User | None:
         known = self._identity.find(user)
@@ -146,4 +149,10 @@ class WebFront:
         ]
 
     def health(self) -> dict[str, Any]:
-        return {"active_calls": len(self._calls), "web_users": len(self._presence)}
+        health = self._health()
+        return {
+            "status": health.status,
+            "conditions": list(health.conditions),
+            "active_calls": len(self._calls),
+            "web_users": len(self._presence),
+        }

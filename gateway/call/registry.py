@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 
@@ -53,6 +55,8 @@ class Calls:
         self._calls: dict[str, Call] = {}
         self._observers: list[Callable[[Call], None]] = []
         self._closing = False
+        self._draining = 0
+        self._emptied = asyncio.Event()
         self.ended: deque[CallRecord] = deque(maxlen=limits.history)
         """Records of the calls that are over, oldest first."""
         self.refused: Counter[Cause] = Counter()
@@ -63,6 +67,11 @@ class Calls:
 
     def __iter__(self) -> Iterator[Call]:
         return iter(list(self._calls.values()))
+
+    @property
+    def draining(self) -> bool:
+        """Whether new calls are refused because the gateway is about to end."""
+        return self._draining > 0 or self._closing
 
     def get(self, call_id: str) -> Call | None:
         return self._calls.get(call_id)
@@ -120,6 +129,19 @@ class Calls:
         call.start()
         return call
 
+    async def drain(self, timeout: float) -> bool:
+        """Refuse new calls but those to emergency numbers, and wait for the last one to end.
+
+        At most `timeout` seconds, which refused callers are told to wait; whether no call is left.
+        """
+        self._draining = max(1, math.ceil(timeout))
+        self._emptied.clear()
+        if self._calls:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._emptied.wait()
+        return not self._calls
+
     async def close(self, timeout: float = 5.0) -> None:
         """Refuse new calls and end every live one, waiting at most `timeout` seconds."""
         self._closing = True
@@ -137,6 +159,8 @@ class Calls:
         if self._closing:
             raise RouteError(Cause.OVERLOADED, "the gateway is closing")
         emergency = isinstance(target, SipTarget) and target.emergency
+        if self._draining and not emergency:
+            raise RouteError(Cause.OVERLOADED, "draining: the gateway takes no new calls", retry_after=self._draining)
         self._admission.admit(caller, max_calls, self._timers.time(), emergency=emergency)
         return target
 
@@ -144,6 +168,8 @@ class Calls:
         if call.state is State.ENDED and self._calls.pop(call.id, None) is not None:
             self._admission.release(caller)
             self.ended.append(call.record)
+            if not self._calls:
+                self._emptied.set()
         for observer in self._observers:
             try:
                 observer(call)

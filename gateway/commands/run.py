@@ -41,26 +41,45 @@ def run_gateway(config: Config, output: Console) -> None:
 
 async def _serve(config: Config, output: Console) -> None:
     app = GatewayApp(config)
-    stopped = asyncio.Event()
+    terminated, stopped = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
         if stopped.is_set():
-            sys.exit(130)  # a second Ctrl-C does not wait for anybody
+            sys.exit(130)  # whoever asks again does not wait for anybody
         stopped.set()
+        terminated.set()
 
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(signum, stop)
+    def terminate() -> None:
+        (stop if terminated.is_set() else terminated.set)()
+
+    loop.add_signal_handler(signal.SIGINT, stop)
+    loop.add_signal_handler(signal.SIGTERM, terminate)
     try:
         await app.start()
         spare_collector()
         print_welcome(app, output, secrets=not _kept_by_the_journal(output, os.environ))
-        await stopped.wait()
+        await terminated.wait()
+        await _drained(app, stopped, output)
         if len(app.calls):
             output.print(f"Ending {len(app.calls)} calls …")
     finally:
         await app.stop()
     output.print("Stopped.")
+
+
+async def _drained(app: GatewayApp, stopped: asyncio.Event, output: Console) -> None:
+    """Let the calls that are up go on, new ones refused, until the last has ended or nobody wants to wait."""
+    if stopped.is_set():
+        return
+    if len(app.calls):
+        longest = app.config.limits.drain_timeout
+        output.print(f"Waiting {longest:g} s at most for {len(app.calls)} calls to end; new ones are refused …")
+    draining, impatient = asyncio.create_task(app.drain()), asyncio.create_task(stopped.wait())
+    await asyncio.wait((draining, impatient), return_when=asyncio.FIRST_COMPLETED)
+    for task in (draining, impatient):
+        task.cancel()
+    await asyncio.gather(draining, impatient, return_exceptions=True)
 
 
 def spare_collector() -> None:

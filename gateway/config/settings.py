@@ -64,6 +64,8 @@ class LimitsConfig(Section):
     """Calls of guests at once from one IP address."""
     reattach_time: float = Field(default=30.0, ge=0, le=600)
     """How long a call waits for a client that vanished (a reload, a lost connection) to come back (s)."""
+    drain_timeout: float = Field(default=60.0, ge=0)
+    """How long SIGTERM lets calls that are up go on before they are ended (s)."""
     max_call_duration: float = Field(default=14_400.0, ge=0)
     """A call ends after so long; 0 never (s)."""
     history_size: int = Field(default=1_000, ge=0)

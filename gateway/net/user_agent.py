@@ -62,6 +62,10 @@ class UserAgent:
             registration.stop()
         await self._shell.close()
 
+    def drain(self, retry_after: int) -> None:
+        """Tell whoever asks by OPTIONS that new calls are to be tried elsewhere, or in `retry_after` seconds."""
+        self._core.draining_for = retry_after
+
     @property
     def listening(self) -> tuple[Bound, ...]:
         """(transport, host, port) of every bound socket, with real ports."""

@@ -44,6 +44,8 @@ from gateway.sip.transactions.layer import (
 
 logger = logging.getLogger(__name__)
 
+_WHEN_CLOSING = 30
+"""Seconds a peer is asked to wait for a gateway that is closing."""
 _OF_USAGES = METHODS | {"SUBSCRIBE"}
 """Methods that belong to one usage of a dialog."""
 
@@ -58,6 +60,8 @@ class UserAgentCore(Services):
     def __init__(self, config: CoreConfig, environment: Environment) -> None:
         super().__init__(config, environment)
         self.refusing = False
+        self.draining_for = 0
+        """Seconds that OPTIONS tells others to wait while new calls are not taken (503); 0: they are."""
         """Whether new calls get 503 (the gateway is closing)."""
         self._handlers: dict[str, Callable[[ServerRequest, str | None], None]] = {
             "INVITE": self._invited,
@@ -345,12 +349,14 @@ class UserAgentCore(Services):
         self.guard(session, lambda: self.environment.invited(session, identity))
 
     def _options(self, request: ServerRequest, identity: str | None) -> None:
-        status = 503 if self.refusing else 200
+        status, fields = 200, self._capabilities
+        if self.refusing or self.draining_for:
+            status, fields = 503, (("Retry-After", self.draining_for or _WHEN_CLOSING), *fields)
         if identity is None:
             # Whoever asks without a name is answered once, as short as its question was.
-            request.refuse(Refused(status, headers=tuple((name, str(value)) for name, value in self._capabilities)))
+            request.refuse(Refused(status, headers=tuple((name, str(value)) for name, value in fields)))
         else:
-            request.respond(status, self._capabilities)
+            request.respond(status, fields)
 
     def _subscribe(self, request: ServerRequest, identity: str | None) -> None:
         """No package is served outside a dialog; that of REFER is never subscribed to (RFC 3515 section 2.4.4)."""

@@ -87,11 +87,23 @@ def create_app(
     gate = SocketGate(settings)
     api = SdpApi(gateway, authenticator, settings)
 
+    def health() -> dict[str, Any]:
+        return {
+            "status": "ok",
+            "uptime_seconds": int(clock() - started),
+            "version": version,
+            "active_calls": 0,
+        } | gateway.health()
+
     @app.get("/healthz", tags=["operation"])
     async def healthz() -> Response:
-        """Whether the gateway works, since when, and with how many calls."""
-        body: dict[str, Any] = {"status": "ok", "uptime_seconds": int(clock() - started), "version": version}
-        body |= {"active_calls": 0} | gateway.health()
+        """That the process works, how it is, since when, and with how many calls."""
+        return JSONResponse(health())
+
+    @app.get("/readyz", tags=["operation"])
+    async def readyz() -> Response:
+        """Whether it takes new calls: 503 while it drains or has no room."""
+        body = health()
         return JSONResponse(body, 200 if body["status"] == "ok" else 503)
 
     app.include_router(routes.create_router(authenticator, settings))

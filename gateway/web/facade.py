@@ -89,6 +89,9 @@ class WebChannel(Protocol):
 
     def ended(self, call: WebCall, cause: Cause) -> None: ...
 
+    def draining(self, seconds: float) -> None:
+        """The gateway takes no new calls and ends in so many seconds at the latest."""
+
 
 class Gateway(Protocol):
     """What front ends ask for."""
@@ -137,4 +140,4 @@ class Gateway(Protocol):
         """name, uri, registered of every trunk."""
 
     def health(self) -> dict[str, Any]:
-        """`active_calls` at least; `status` other than "ok" makes /healthz a 503."""
+        """`active_calls`; `status`: "ok", "draining" or "full"; `conditions`: sentences for the operator."""

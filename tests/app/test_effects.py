@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 import ssl
 import time
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ from typing import Any, Literal, cast, get_args, get_origin
 
 import httpx
 import pytest
+import websockets
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from rich.console import Console
@@ -119,6 +121,7 @@ OTHER: dict[str, Any] = {
 
 ELSEWHERE = {
     "metrics.enabled": "test_figures_are_served_where_they_are_wanted",
+    "limits.drain_timeout": "test_pages_and_peers_are_told_how_long_the_gateway_drains",
 }
 """Keys whose effect is no value that something is made of, and the test of this file that shows it."""
 
@@ -406,5 +409,22 @@ async def test_figures_are_served_where_they_are_wanted(tmp_path: Path, enabled:
             answer = await client.get(f"{app.page_url}metrics")
         assert answer.status_code == status
         assert (b"# TYPE" in answer.content) == (status == 200)
+    finally:
+        await app.stop()
+
+
+@pytest.mark.parametrize("seconds", [7, 9])
+async def test_pages_and_peers_are_told_how_long_the_gateway_drains(tmp_path: Path, seconds: int) -> None:
+    """limits.drain_timeout, in a page's notification and in Retry-After."""
+    app = GatewayApp(config_on_free_ports(tmp_path, LIMITS__DRAIN_TIMEOUT=str(seconds)))
+    await app.start()
+    try:
+        async with websockets.connect(app.page_url.replace("http", "ws", 1) + "rpc") as page:
+            await page.send('{"jsonrpc": "2.0", "id": 1, "method": "announce", "params": {"peer_id": "guest"}}')
+            await page.recv()
+            await app.drain()
+            told = json.loads(await page.recv())
+        assert told["params"] == {"seconds": seconds}
+        assert app.calls.draining
     finally:
         await app.stop()

@@ -167,7 +167,7 @@ def test_health_counts_calls_and_people() -> None:
     """What /healthz shows."""
     rig = Rig()
     rig.front.connect("alice", cast(WebChannel, _Page()))
-    assert rig.front.health() == {"active_calls": 0, "web_users": 1}
+    assert rig.front.health() == {"status": "ok", "conditions": [], "active_calls": 0, "web_users": 1}
 
 
 async def test_a_user_finds_its_own_call_again_and_nobody_elses() -> None:

@@ -205,6 +205,34 @@ async def test_closing_ends_every_call_and_refuses_new_ones() -> None:
         await rig.place()
 
 
+async def test_draining_refuses_new_calls_but_those_for_help_and_ends_with_the_last_call() -> None:
+    """Refused callers are told how long to wait; a call that is up goes on until its own end."""
+    rig = Rig()
+    _, leg = await rig.place()
+    draining = asyncio.create_task(rig.calls.drain(7.5))
+    await rig.settle()
+    assert rig.calls.draining
+    with pytest.raises(RouteError) as refusal:
+        await rig.place()
+    assert (refusal.value.cause, refusal.value.retry_after) == (Cause.OVERLOADED, 8)
+    help_leg = FakeLeg("caller")
+    await rig.calls.place(help_leg, BOB, "112", OFFER)
+    leg.says(HungUp())
+    await rig.settle()
+    assert not draining.done()
+    help_leg.says(HungUp())
+    assert await asyncio.wait_for(draining, 1)
+
+
+async def test_draining_gives_up_after_its_time_and_is_done_at_once_without_calls() -> None:
+    """Whether calls are left is what it says."""
+    rig = Rig()
+    assert await rig.calls.drain(30)
+    other = Rig()
+    await other.place()
+    assert not await other.calls.drain(0.01)
+
+
 async def test_calls_that_are_still_being_placed_count() -> None:
     """A burst does not slip past the limit while the store is asked where the callees are."""
     rig = Rig(max_calls=2, max_calls_per_caller=5)

@@ -21,7 +21,7 @@ from tests.web.fake import FakeGateway, RpcClient, running
 
 
 async def test_health_says_status_uptime_version_and_calls() -> None:
-    """503 when the gateway says that it is not well."""
+    """The process works, so /healthz is 200 in any state; /readyz is 503 where new calls are not taken."""
     gateway = FakeGateway()
     gateway.active = 3
     now = [100.0]
@@ -33,8 +33,12 @@ async def test_health_says_status_uptime_version_and_calls() -> None:
         assert response.status_code == 200
         assert {**body, "version": ""} == {"status": "ok", "uptime_seconds": 42, "version": "", "active_calls": 3}
         assert body["version"]
-        gateway.status = "draining"
-        assert (await http.get("/healthz")).status_code == 503
+        assert (await http.get("/readyz")).status_code == 200
+        for status in ("draining", "full"):
+            gateway.status = status
+            alive, ready = await http.get("/healthz"), await http.get("/readyz")
+            assert (alive.status_code, ready.status_code) == (200, 503)
+            assert alive.json()["status"] == ready.json()["status"] == status
 
 
 async def test_the_page_and_its_files_are_served_from_a_fixed_table() -> None:

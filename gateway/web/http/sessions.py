@@ -118,6 +118,9 @@ class Session:
     def ended(self, call: WebCall, cause: Cause) -> None:
         self._end(cause)
 
+    def draining(self, seconds: float) -> None:
+        """Its next request is answered 503."""
+
 
 class SessionTable:
     """The live sessions by id."""

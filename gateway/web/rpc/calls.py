@@ -85,6 +85,9 @@ class CallListener(Protocol):
     def tell_moved(self, entry: Entry) -> None:
         """Another device of the user has the call now."""
 
+    def tell_draining(self, seconds: float) -> None:
+        """The gateway takes no new calls and ends in so many seconds at the latest."""
+
 
 class Calls:
     """A WebChannel (see `facade`) for as many calls as the settings allow.
@@ -341,6 +344,9 @@ class Calls:
             self._tell(entry, partial(self._listener.tell_disconnected, entry, cause))
 
         self._on(call, handle)
+
+    def draining(self, seconds: float) -> None:
+        self._listener.tell_draining(seconds)
 
     def _on(self, call: WebCall, handle: Callable[[Entry], None]) -> None:
         entry = self._entries.get(call.id)

@@ -261,6 +261,9 @@ class Peer:
         self._notify(notice, call_id=entry.call.id)
         self._notify(self.dialect.disconnected(entry.peer_id, Cause.ELSEWHERE.word), call_id=entry.call.id)
 
+    def tell_draining(self, seconds: float) -> None:
+        self._notify(("server.draining", {"seconds": seconds}))
+
     def repeat(self, entry: Entry, after: int) -> None:
         """Send again what was told of the call after that number."""
         for seq, method, params in list(entry.log):
