@@ -10,7 +10,7 @@ APT_PACKAGES := chromium firefox-esr iproute2 sip-tester baresip redis-server rt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo test coverage check format bench fuzz wheels plane system-packages install-test clean
+.PHONY: help run demo test test-all coverage check format bench fuzz wheels plane system-packages install-test clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -36,16 +36,29 @@ run: $(VENV)/.run plane ## Install and start the gateway on gateway.yaml (CONFIG
 demo: install-test plane ## Prove both directions with a real phone and a real browser
 	@$(BIN)/gateway demo
 
-test: install-test plane ## Install what the tests need and run the whole suite (ARGS="-k sdp" for a part)
-	@scripts/plane test
-	$(BIN)/python -m pytest $(ARGS)
-	@test -n "$(ARGS)" || $(MAKE) --no-print-directory coverage
-
+# Most tests wait for peers rather than for a processor: more workers than two cores, and those that measure time by themselves, last.
+WORKERS ?= 3
+PYTEST := $(BIN)/python -m pytest
+PARALLEL := $(PYTEST) --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 15
 COVERED := transactions dialogs invite requests
 
-coverage: $(VENV)/.test ## Every branch of the SIP state machines, by the tests of their own room
-	$(BIN)/python -m pytest -q tests/sip $(COVERED:%=--cov=gateway/sip/%) --cov-branch \
-	  --cov-report=term-missing:skip-covered --cov-fail-under=100
+test: install-test plane ## Install what the tests need and run the whole suite (ARGS="-k sdp" for a part)
+ifeq ($(ARGS),)
+	@scripts/plane test
+	$(PARALLEL) -m "not serial" --ignore tests/sip
+	@$(MAKE) --no-print-directory coverage
+	$(PYTEST) -m serial
+else
+	$(PYTEST) $(ARGS)
+endif
+
+coverage: $(VENV)/.test ## The tests of tests/sip: they take every branch of the SIP state machines, or fail
+	$(PARALLEL) -m "not serial" tests/sip $(COVERED:%=--cov gateway/sip/%) --cov-branch \
+	  --cov-report term-missing:skip-covered --cov-fail-under 100
+
+test-all: test ## The whole suite, then what takes longer: many more random examples, octets at the plane's parsers
+	$(PARALLEL) -m "hypothesis and not serial" --hypothesis-profile long
+	@scripts/plane fuzz $(or $(SECONDS),15)
 
 check: $(VENV)/.test ## Lint, format and types
 	@scripts/plane check

@@ -21,9 +21,9 @@ from typer.testing import CliRunner
 
 from gateway import cli
 from gateway.demo.phone import DeskPhone
-from gateway.demo.ports import free_ports
 from gateway.errors import ConfigError
 from tests import peers
+from tests.ports import free_ports
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = Path(sys.executable).with_name("gateway")

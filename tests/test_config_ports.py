@@ -12,16 +12,12 @@ import pytest
 from gateway.config import Advertised, Config, HostPort, advertised, check_ports, load
 from gateway.config.ports import default_route_address
 from gateway.errors import ConfigError
+from tests.ports import free_ports
 
 
-def free_ports() -> Config:
+def on_free_ports() -> Config:
     """A configuration whose every port was free a moment ago."""
-    sockets = [socket.socket(type=kind) for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM, socket.SOCK_DGRAM)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    sip, web, webrtc = (each.getsockname()[1] for each in sockets)
-    for each in sockets:
-        each.close()
+    sip, web, webrtc = free_ports(3)
     return load(
         None,
         {
@@ -44,7 +40,7 @@ def taken(port: int, kind: socket.SocketKind) -> Iterator[None]:
 
 def test_free_ports_pass_and_stay_free() -> None:
     """The check leaves nothing bound behind."""
-    config = free_ports()
+    config = on_free_ports()
     check_ports(config)
     check_ports(config)
 
@@ -59,7 +55,7 @@ def test_free_ports_pass_and_stay_free() -> None:
 )
 def test_port_in_use_names_its_key(key: str, kind: socket.SocketKind, word: str) -> None:
     """A port that another program holds is refused by the key that wants it."""
-    config = free_ports()
+    config = on_free_ports()
     ports = {"sip.listen.0": config.sip.listen[0].port, "web.listen": config.web.listen.port}
     port = ports.get(key, config.webrtc.listen.port)
     with taken(port, kind), pytest.raises(ConfigError) as caught:
@@ -71,7 +67,7 @@ def test_port_in_use_names_its_key(key: str, kind: socket.SocketKind, word: str)
 
 def test_web_port_may_have_just_been_closed() -> None:
     """A connection in TIME_WAIT does not make a restart fail."""
-    config = free_ports()
+    config = on_free_ports()
     with socket.socket() as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         server.bind(("127.0.0.1", config.web.listen.port))
@@ -88,7 +84,7 @@ def test_address_of_another_machine_names_its_key(key: str) -> None:
     """An address that this machine does not have is refused."""
     section, name = key.split(".")[:2]
     text = {"sip.listen.0": "udp:192.0.2.1:5060", "rtp.listen": "192.0.2.1"}.get(key, "192.0.2.1:5999")
-    base = free_ports()
+    base = on_free_ports()
     environ = {
         "GATEWAY_SIP__LISTEN": str(base.sip.listen[0]),
         "GATEWAY_WEB__LISTEN": str(base.web.listen),
@@ -115,7 +111,7 @@ def test_port_without_rights_names_its_key(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_ports_of_rtpengine_are_not_ours_to_try() -> None:
     """With rtpengine the media ports are not bound here."""
-    config = free_ports()
+    config = on_free_ports()
     with taken(config.webrtc.listen.port, socket.SOCK_DGRAM):
         check_ports(config.model_copy(update={"media": config.media.model_copy(update={"engine": "rtpengine:h:1"})}))
 

@@ -25,6 +25,7 @@ STEPS = [
 
 @pytest.mark.peer
 @pytest.mark.browser
+@pytest.mark.serial
 @pytest.mark.parametrize("browser", ["chromium", "aiortc"])
 async def test_every_step_of_the_demo_passes(browser: str) -> None:
     """Both directions and both services, with tones found by frequency, set up within the goal."""

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from gateway.demo.phone import DeskPhone, PhoneError
-from gateway.demo.ports import free_ports
+from tests.ports import free_ports
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("gateway", "sdp")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.demo.ports import free_ports
+from tests.ports import free_ports
 
 ROOT = Path(__file__).parent.parent
 END = "Ctrl-C stops the gateway."

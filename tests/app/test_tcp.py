@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gateway.app import GatewayApp
 from gateway.config import load
-from gateway.demo.ports import free_ports
+from tests.ports import free_ports
 
 
 async def test_a_phone_reaches_the_gateway_over_tcp_too(tmp_path: Path) -> None:

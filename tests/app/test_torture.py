@@ -17,10 +17,10 @@ import pytest
 import pytest_asyncio
 
 from gateway.app import GatewayApp
-from gateway.demo.ports import free_ports
 from gateway.net.tap import Direction
 from gateway.sip.flow import Flow
 from tests.interop.gateway import config_on_free_ports
+from tests.ports import free_ports
 from tests.sip.ipv6_messages import MESSAGES
 from tests.sip.wire import CLOSED, WAITS, marker, statuses
 

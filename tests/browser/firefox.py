@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from gateway.demo.ports import free_ports
+from tests.ports import free_ports
 
 PREFERENCES = {
     "media.navigator.streams.fake": True,

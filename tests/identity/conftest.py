@@ -18,12 +18,7 @@ from gateway.identity.memory import MemoryStore
 from gateway.identity.redis import RedisStore
 from gateway.identity.sqlite import SqliteStore
 from gateway.identity.store import IdentityStore
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from tests.ports import free_port
 
 
 def _answers(port: int) -> bool:

@@ -13,7 +13,8 @@ import redis.asyncio
 from gateway.identity.model import Binding
 from gateway.identity.redis import RedisStore
 from gateway.identity.store import StoreError
-from tests.identity.conftest import free_port, redis_server
+from tests.identity.conftest import redis_server
+from tests.ports import free_port
 
 NOW = 1_700_000_000.0
 AOR = "sip:1001@gateway.local"

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from gateway.demo.ports import free_ports
 from tests import peers
+from tests.ports import free_ports
 
 MODULES = Path("/usr/lib/baresip/modules")
 
@@ -89,7 +89,8 @@ class Baresip:
 
 def _prepare(folder: Path, codec: str, source: str) -> int:
     """Write the configuration; returns the port of its control socket."""
-    sip, control = free_ports(2)
+    # It opens the port above its SIP port too, for TLS: that one is free after the last alone.
+    control, sip = free_ports(2)
     rate, channels = (48000, 2) if source.startswith("ausine") or codec.startswith("opus") else (8000, 1)
     name = codec.partition("/")[0].lower()
     modules = ("g711" if name.startswith("pcm") else name, "ausine", "aubridge")
@@ -138,26 +139,20 @@ async def baresip(
 
 
 async def _start(folder: Path, codec: str, source: str) -> tuple[asyncio.subprocess.Process, Baresip]:
-    """A baresip that is up; again with other ports when somebody has taken one of its meanwhile.
-
-    It opens the port above its SIP port too, for TLS, and that one nobody has held free.
-    """
+    """A baresip that is up."""
     executable = peers.baresip()
-    for attempts_left in (2, 1, 0):
-        control = _prepare(folder, codec, source)
-        with (folder / "output").open("wb") as output:
-            process = await asyncio.create_subprocess_exec(
-                executable, "-f", str(folder), stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output
-            )
-        try:
-            return process, await _connect(control, process, folder / "output")
-        except BaseException as error:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-            if not attempts_left or not isinstance(error, BaresipError) or "already in use" not in str(error):
-                raise
-    raise AssertionError("the last attempt returns or raises")
+    control = _prepare(folder, codec, source)
+    with (folder / "output").open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            executable, "-f", str(folder), stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output
+        )
+    try:
+        return process, await _connect(control, process, folder / "output")
+    except BaseException:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        raise
 
 
 async def _connect(port: int, process: asyncio.subprocess.Process, output: Path) -> Baresip:

@@ -21,9 +21,9 @@ from gateway.config import Config, load
 from gateway.demo.aiortc_browser import AiortcBrowser
 from gateway.demo.chromium import BrowserError
 from gateway.demo.phone import DeskPhone
-from gateway.demo.ports import free_ports
 from gateway.log import configure
 from tests import peers
+from tests.ports import free_ports
 
 PHONE_HZ = 784
 BROWSER_HZ = 523

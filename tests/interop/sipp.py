@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import socket
 from pathlib import Path
 
 import pytest
+
+from tests.ports import free_port
 
 SCENARIOS = Path(__file__).parent / "sipp"
 PACKAGE = "sip-tester"
@@ -23,14 +24,6 @@ def require_sipp() -> str:
             pytest.fail(reason)
         pytest.skip(reason)
     return binary
-
-
-def free_port() -> int:
-    """A UDP port that was free a moment ago."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Sipp:

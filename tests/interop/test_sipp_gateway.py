@@ -6,7 +6,8 @@ import pytest
 import pytest_asyncio
 
 from tests.interop.gateway import PASSWORDS, Gateway, RpcBrowser
-from tests.interop.sipp import SCENARIOS, Sipp, free_port
+from tests.interop.sipp import SCENARIOS, Sipp
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="module")]
 

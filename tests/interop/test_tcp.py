@@ -12,7 +12,6 @@ import pytest
 import pytest_asyncio
 
 from gateway.call.state import State
-from gateway.demo.ports import free_ports
 from tests.interop.baresip import Baresip, baresip
 from tests.interop.gateway import (
     BROWSER_HZ,
@@ -22,8 +21,9 @@ from tests.interop.gateway import (
     config_on_free_ports,
     gateway_with,
 )
-from tests.interop.sipp import SCENARIOS, Sipp, free_port
+from tests.interop.sipp import SCENARIOS, Sipp
 from tests.interop.stranger import SDP, authorization, status_of
+from tests.ports import free_port, free_ports
 
 pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="module")]
 

@@ -22,6 +22,8 @@ from tests.media.orphaned_gateway import BROWSER, PHONE
 from tests.media.plane_rig import Browser, Peer, Told, native_plane, numbers, rtp, until
 from tests.media.tone_support import Listening, frames, longest_gap, speak, strength
 
+pytestmark = pytest.mark.serial
+
 PACKETS = 150
 LONGEST_GAP = 0.06
 TONES = {"browser": 440, "phone": 1000}

@@ -147,6 +147,7 @@ async def test_serve_speaks_tls(tmp_path: Path) -> None:
         await server.stop()
 
 
+@pytest.mark.serial
 async def test_an_answer_does_not_wait_for_the_clients_delayed_ack() -> None:
     """On a kept connection head and body arrive together: without TCP_NODELAY each answer takes 40 ms."""
     async with running(FakeGateway()) as server:

@@ -251,6 +251,7 @@ async def _longest_pause(done: asyncio.Event) -> float:
     return longest
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("opcode", [0, 1, 9])
 async def test_a_storm_of_tiny_frames_does_not_stop_the_loop(opcode: int) -> None:
     """Fragments, messages or pings: the connection ends, and no step on the way takes 100 ms."""
