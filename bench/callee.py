@@ -12,7 +12,6 @@ from typing import Any, Self
 
 from sdp import SessionDescription
 
-
 Socket = socket.socket
 
 

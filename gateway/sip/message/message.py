@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import Generic, TypeVar, cast, overload
 
 from gateway.sip.errors import SipBuildError, SipSyntaxError
 from gateway.sip.message.addresses import MAX_LIST, CSeq, NameAddr, Via
