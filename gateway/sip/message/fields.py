@@ -131,7 +131,8 @@ known_spelling = _NAMES.get
 """(key, canonical name) of a usual spelling of a known header, else None; the parser's quick way."""
 
 
-_NONE: list[str] = []
+Values = str | list[str]
+"""The value of a header that is there once, or the values in order of one that is there more often."""
 
 
 def resolve_name(name: str) -> tuple[str, str]:
@@ -156,6 +157,19 @@ def _item(name: str, value: object) -> Item:
     return known[0], known[1], text.strip(" \t")
 
 
+def _index_with_repeats(items: Iterable[Item]) -> dict[str, Values]:
+    index: dict[str, Values] = {}
+    for key, _, value in items:
+        known = index.get(key)
+        if known is None:
+            index[key] = value
+        elif isinstance(known, list):
+            known.append(value)
+        else:
+            index[key] = [known, value]
+    return index
+
+
 class Headers:
     """Ordered header fields; names compare without case, compact forms are their long names.
 
@@ -167,7 +181,7 @@ class Headers:
 
     def __init__(self, fields: Iterable[tuple[str, object]] = ()) -> None:
         self._items: tuple[Item, ...] = tuple([_item(name, value) for name, value in fields])
-        self._index: dict[str, list[str]] | None = None
+        self._index: dict[str, Values] | None = None
 
     @classmethod
     def from_items(cls, items: Iterable[Item]) -> Headers:
@@ -183,35 +197,31 @@ class Headers:
         return self._items
 
     @property
-    def index(self) -> dict[str, list[str]]:
-        """Key to values in order; shared, do not change it."""
+    def index(self) -> dict[str, Values]:
+        """Key to value or values; shared, do not change it."""
         index = self._index
         if index is None:
-            index = {}
-            for key, _, value in self._items:
-                if key in index:
-                    index[key].append(value)
-                else:
-                    index[key] = [value]
+            index = {key: value for key, _, value in self._items}
+            if len(index) != len(self._items):
+                index = _index_with_repeats(self._items)
             self._index = index
         return index
 
     def get(self, name: str) -> str | None:
         """The first value of a header, None when it is absent."""
         values = self.index.get(resolve_name(name)[0])
-        return values[0] if values else None
+        return values[0] if isinstance(values, list) else values
 
     def all(self, name: str) -> list[str]:
         """Every value of a header in order, comma lists unsplit; [] when it is absent."""
-        return list(self.index.get(resolve_name(name)[0], ()))
-
-    def values_of(self, key: str) -> list[str]:
-        """As `all` for a key that is already a long name in lower case; the list is shared, do not change it."""
-        return self.index.get(key, _NONE)
+        values = self.index.get(resolve_name(name)[0])
+        if values is None:
+            return []
+        return [values] if isinstance(values, str) else list(values)
 
     def count(self, name: str) -> int:
         """How many fields of that name there are."""
-        return len(self.index.get(resolve_name(name)[0], ()))
+        return len(self.all(name))
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and resolve_name(name)[0] in self.index

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar, cast, overload
 
 from gateway.sip.errors import SipBuildError, SipSyntaxError
 from gateway.sip.message.addresses import MAX_LIST, CSeq, NameAddr, Via
-from gateway.sip.message.fields import Headers, Item
+from gateway.sip.message.fields import Headers, Item, Values
 from gateway.sip.message.grammar import delta_seconds, number, read_tokens, require_clean, require_token
 from gateway.sip.message.uri import Uri, check_writable
 from gateway.sip.message.values import (
@@ -34,7 +34,7 @@ class Lazy(Generic[T]):
     asks this descriptor, which has no `__set__`: a header that was read once costs no call any more.
     """
 
-    def __init__(self, name: str, read: Callable[[list[str]], T], doc: str) -> None:
+    def __init__(self, name: str, read: Callable[[Values | None], T], doc: str) -> None:
         self.name = name
         """The header's usual spelling."""
         self.key = name.lower()
@@ -59,7 +59,7 @@ class Lazy(Generic[T]):
         if self.attribute in known:
             return cast(T, known[self.attribute])
         try:
-            value = self._read(message.headers.values_of(self.key))
+            value = self._read(message.headers.index.get(self.key))
         except SipSyntaxError as error:
             raise BrokenMessageError(
                 error.reason,
@@ -72,29 +72,33 @@ class Lazy(Generic[T]):
 
     def count_as_absent(self, message: Message) -> None:
         """Have `message` give what it gives without this header; not for headers that every message has."""
-        message.__dict__[self.attribute] = self._read([])
+        message.__dict__[self.attribute] = self._read(None)
 
 
-def _optional(parse: Callable[[str], T]) -> Callable[[list[str]], T | None]:
-    def read(values: list[str]) -> T | None:
-        if len(values) > 1:
+def _optional(parse: Callable[[str], T]) -> Callable[[Values | None], T | None]:
+    def read(values: Values | None) -> T | None:
+        if isinstance(values, list):
             raise SipSyntaxError("header may be there only once")
-        return parse(values[0]) if values else None
+        return None if values is None else parse(values)
 
     return read
 
 
-def _required(parse: Callable[[str], T]) -> Callable[[list[str]], T]:
-    def read(values: list[str]) -> T:
-        if len(values) != 1:
-            raise SipSyntaxError("header is missing" if not values else "header may be there only once")
-        return parse(values[0])
+def _required(parse: Callable[[str], T]) -> Callable[[Values | None], T]:
+    def read(values: Values | None) -> T:
+        if not isinstance(values, str):
+            raise SipSyntaxError("header is missing" if values is None else "header may be there only once")
+        return parse(values)
 
     return read
 
 
-def _many(parse_list: Callable[[str], list[T]]) -> Callable[[list[str]], tuple[T, ...]]:
-    def read(values: list[str]) -> tuple[T, ...]:
+def _many(parse_list: Callable[[str], list[T]]) -> Callable[[Values | None], tuple[T, ...]]:
+    def read(values: Values | None) -> tuple[T, ...]:
+        if values is None:
+            return ()
+        if isinstance(values, str):
+            return tuple(parse_list(values))
         if len(values) > MAX_LIST:
             raise SipSyntaxError("header is there too often")
         found: list[T] = []
@@ -107,22 +111,23 @@ def _many(parse_list: Callable[[str], list[T]]) -> Callable[[list[str]], tuple[T
     return read
 
 
-def _vias(values: list[str]) -> tuple[Via, ...]:
-    if not values:
+def _vias(values: Values | None) -> tuple[Via, ...]:
+    if values is None:
         raise SipSyntaxError("header is missing")
-    return _many(Via.parse_list)(values)
+    return _via_values(values)
 
 
-def _contacts(values: list[str]) -> tuple[NameAddr, ...]:
-    return () if values == ["*"] else _many(NameAddr.parse_list)(values)
+def _contacts(values: Values | None) -> tuple[NameAddr, ...]:
+    return () if values == "*" else _contact_values(values)
 
 
-def _tokens(what: str) -> Callable[[list[str]], tuple[str, ...]]:
+def _tokens(what: str) -> Callable[[Values | None], tuple[str, ...]]:
     return _many(lambda text: read_tokens(text, what))
 
 
-def _auth(values: list[str]) -> tuple[AuthValue, ...]:
-    return _many(lambda text: [AuthValue.parse(text)])(values)
+_via_values = _many(Via.parse_list)
+_contact_values = _many(NameAddr.parse_list)
+_auth = _many(lambda text: [AuthValue.parse(text)])
 
 
 def _call_id(text: str) -> str:
@@ -135,9 +140,9 @@ def _seconds(what: str) -> Callable[[str], int]:
     return lambda text: delta_seconds(text, what)
 
 
-def _first(values: list[str]) -> str | None:
+def _first(values: Values | None) -> str | None:
     # Nothing depends on these, so a second one is no reason to refuse the message.
-    return values[0] if values else None
+    return values[0] if isinstance(values, list) else values
 
 
 class Message:
@@ -215,7 +220,7 @@ class Message:
     @property
     def contact_is_star(self) -> bool:
         """Whether the one Contact is `*` (RFC 3261 10.2.2)."""
-        return self.headers.values_of("contact") == ["*"]
+        return self.headers.index.get("contact") == "*"
 
     @property
     def from_tag(self) -> str | None:
@@ -229,10 +234,9 @@ class Message:
 
     def write(self) -> bytes:
         """The message as it goes on the wire; Content-Length is always set from the body."""
-        items = self.headers.items
-        head = "".join([f"{name}: {value}\r\n" for key, name, value in items if key != "content-length"])
         body = self.body
-        return f"{self._start_line()}\r\n{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+        lines = [f"{name}: {value}\r\n" for key, name, value in self.headers.items if key != "content-length"]
+        return f"{self._start_line()}\r\n{''.join(lines)}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
     def _with(self: M, headers: Headers, body: bytes) -> M:
         made = self.__class__.__new__(self.__class__)

@@ -127,11 +127,11 @@ def parse_head(head: bytes, limits: Limits = DEFAULT_LIMITS, *, complete: bool =
 
 def content_length(message: Message) -> int | None:
     """The Content-Length that came with a parsed head, None when there was none; raises SipSyntaxError."""
-    values = message.headers.values_of("content-length")
-    if not values:
+    value = message.headers.get("Content-Length")
+    if value is None:
         return None
     try:
-        return number(values[0], "Content-Length", 0xFFFFFFFF)
+        return number(value, "Content-Length", 0xFFFFFFFF)
     except SipSyntaxError as error:
         _refuse(message, error.reason, "Content-Length")
 
@@ -182,9 +182,17 @@ def _read_headers(lines: list[str], limits: Limits) -> tuple[list[Item], SipSynt
     items: list[Item] = []
     failure: SipSyntaxError | None = None
     folds = 0
+    longest, is_crowded = limits.header_value, len(lines) > limits.headers
     for index in range(1, len(lines)):
         line = lines[index]
-        if line[:1] in (" ", "\t"):
+        name, colon, value = line.partition(":")
+        known = known_spelling(name)
+        if known is not None and colon and len(value) <= longest and line.isprintable():
+            # Nearly every line of nearly every message: a header we know, spelled as usual, nothing odd in it.
+            items.append((known[0], known[1], value.strip(" ")))
+            folds = 0
+            problem = None
+        elif line[:1] in (" ", "\t"):
             folds += 1
             problem = _fold(items, line, folds, limits)
         else:
@@ -192,7 +200,7 @@ def _read_headers(lines: list[str], limits: Limits) -> tuple[list[Item], SipSynt
             problem = _read_line(items, line, limits)
         if problem is not None and failure is None:
             failure = SipSyntaxError(problem[1], status=problem[0], line=index + 1)
-        if len(items) > limits.headers:
+        if is_crowded and len(items) > limits.headers:
             return items[: limits.headers], SipSyntaxError("too many headers", status=513, line=index + 1)
     return items, failure
 
@@ -264,22 +272,21 @@ def _request(line: str, items: list[Item], limits: Limits) -> Request:
 
 def _check_identity(message: Request | Response, items: list[Item], limits: Limits) -> None:
     """Read what identifies the transaction; one wrong byte there and no answer would reach the right place."""
-    seen: set[str] = set()
-    for key, name, _ in items:
-        if key in _SINGLE:
-            if key in seen:
+    there = message.headers.index
+    if len(there) != len(items):
+        for key, name, _ in items:
+            if key in _SINGLE and isinstance(there[key], list):
                 raise SipSyntaxError("header may be there only once", header=name)
-            seen.add(key)
     if len(message.call_id) > limits.call_id:
         raise SipSyntaxError("Call-ID is too long", header="Call-ID")
     cseq = message.cseq
     if isinstance(message, Request) and cseq.method != message.method:
         raise SipSyntaxError("CSeq names another method", header="CSeq")
-    for name, address in (("From", message.from_), ("To", message.to)):
-        if len(address.tag or "") > limits.tag:
-            raise SipSyntaxError("tag is too long", header=name)
-    via = message.top_via
-    if len(via.branch or "") > limits.branch:
+    if len(message.from_.tag or "") > limits.tag:
+        raise SipSyntaxError("tag is too long", header="From")
+    if len(message.to.tag or "") > limits.tag:
+        raise SipSyntaxError("tag is too long", header="To")
+    if len(message.via[0].branch or "") > limits.branch:
         raise SipSyntaxError("branch is too long", header="Via")
 
 

@@ -8,7 +8,7 @@ from urllib.parse import quote as _percent_quote
 from urllib.parse import unquote_to_bytes
 
 from gateway.sip.errors import SipBuildError, SipSyntaxError
-from gateway.sip.message.grammar import Params, drop_param, find_param
+from gateway.sip.message.grammar import Params, drop_param, find_param, write_params
 
 MAX_URI_LENGTH = 4096
 
@@ -143,21 +143,17 @@ class Uri:
     def __str__(self) -> str:
         if self.opaque:
             return f"{self.scheme}:{self.opaque}"
-        parts = [self.scheme, ":"]
+        text = f"{self.scheme}:{self.host}"
         if self.user is not None:
-            parts.append(self.user)
-            if self.password is not None:
-                parts += (":", self.password)
-            if self.host:
-                parts.append("@")
-        parts.append(self.host)
+            secret = "" if self.password is None else f":{self.password}"
+            text = f"{self.scheme}:{self.user}{secret}{'@' if self.host else ''}{self.host}"
         if self.port is not None:
-            parts.append(f":{self.port}")
-        for name, value in self.params:
-            parts.append(f";{name}" if value is None else f";{name}={value}")
+            text = f"{text}:{self.port}"
+        if self.params:
+            text += write_params(self.params)
         if self.headers:
-            parts += ("?", "&".join([f"{name}={value}" for name, value in self.headers]))
-        return "".join(parts)
+            text += "?" + "&".join([f"{name}={value}" for name, value in self.headers])
+        return text
 
     @property
     def is_sip(self) -> bool:
