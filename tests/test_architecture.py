@@ -51,13 +51,15 @@ ROOMS = (
         "gateway/legs/sip.py",
         "gateway.legs.base gateway.legs.sip_bodies gateway.call gateway.media.engine gateway.net gateway.sip structlog",
     ),
+    Room("gateway/people", "gateway.people gateway.call gateway.identity.model gateway.errors structlog"),
+    Room("gateway/store", "gateway.store gateway.people gateway.errors"),
     Room("gateway/access", "gateway.access gateway.sip gateway.identity gateway.errors structlog"),
     Room("gateway/accounts", "gateway.accounts gateway.net gateway.sip gateway.errors structlog"),
     Room("gateway/client", "gateway.client aiortc av httpx"),
     Room("gateway/remotemedia", "gateway.remotemedia aiortc av numpy websockets"),
     Room(
         "gateway/web",
-        "gateway.web gateway.call gateway.identity.model gateway.errors "
+        "gateway.web gateway.call gateway.people gateway.identity.model gateway.errors "
         "fastapi starlette uvicorn pydantic structlog websockets prometheus_client jwt",
     ),
 )

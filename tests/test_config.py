@@ -133,6 +133,8 @@ def _other(path: tuple[str, ...], field: FieldInfo) -> str:
         "users": "[{id: 1002, sip: true}]",
         "identity.rules": "[{sip: 'sip:9{u}@*', web: '{u}'}]",
         "identity.store": "memory",
+        "messages.content_types": "text/plain",
+        "messages.store": "memory",
         "routes": "[{match: 7, to: 'service:echo'}]",
         "trunks": "[{name: t, uri: 'sip:pbx.example.com'}]",
         "media.engine": "rtpengine:127.0.0.1:2223",

@@ -79,6 +79,15 @@ class GatewayDialer:
             case SipTarget():
                 return [self._outside_leg(target, call_id, name)]
 
+    async def phones(self, user: User) -> list[Destination]:
+        """Where the phones of `user` are now; raises RouteError while the store is away."""
+        return [_destination(binding, user.id) for binding in await self._bindings(user, has_page=False)]
+
+    def outside(self, target: SipTarget) -> Destination:
+        """Where a request to somebody elsewhere goes, with the name and secret of its trunk."""
+        trunk = self._trunks.get(target.trunk) if target.trunk is not None else None
+        return Destination(target.uri) if trunk is None else _trunk_destination(trunk, target.uri)
+
     def learn(self, leg: Leg, codecs: tuple[str, ...]) -> None:
         """Keep what a callee chose: the early answer of the next call to it is made of that."""
         uri = leg.address.uri

@@ -6,7 +6,7 @@ import asyncio
 from typing import Protocol
 from weakref import WeakSet
 
-from gateway.web.facade import WebChannel
+from gateway.web.facade import PageInbox, WebChannel
 
 
 class RingingLeg(Protocol):
@@ -24,6 +24,7 @@ class Presence:
     def __init__(self, limit: int = 20) -> None:
         self._channels: dict[str, list[WebChannel]] = {}
         self._ringing: dict[str, WeakSet[RingingLeg]] = {}
+        self._inboxes: dict[str, list[PageInbox]] = {}
         self._limit = limit
 
     def ring(self, user_id: str, leg: RingingLeg) -> None:
@@ -49,6 +50,23 @@ class Presence:
             channels.remove(channel)
         if not channels:
             self._channels.pop(user_id, None)
+
+    def attend(self, user_id: str, inbox: PageInbox) -> None:
+        """A page of `user_id` takes messages; beyond the limit the oldest gets no more."""
+        inboxes = self._inboxes.setdefault(user_id, [])
+        inboxes.append(inbox)
+        del inboxes[: -self._limit]
+
+    def leave(self, user_id: str, inbox: PageInbox) -> None:
+        """It takes no more."""
+        inboxes = self._inboxes.get(user_id, [])
+        if inbox in inboxes:
+            inboxes.remove(inbox)
+        if not inboxes:
+            self._inboxes.pop(user_id, None)
+
+    def inboxes(self, user_id: str) -> tuple[PageInbox, ...]:
+        return tuple(self._inboxes.get(user_id, ()))
 
     def channels(self, user_id: str) -> tuple[WebChannel, ...]:
         return tuple(self._channels.get(user_id, ()))

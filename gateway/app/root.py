@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -22,6 +23,7 @@ from gateway.app import settings
 from gateway.app.dialer import GatewayDialer
 from gateway.app.health import Watch
 from gateway.app.message_log import MessageLog
+from gateway.app.messages import Messages
 from gateway.app.metrics import Metrics
 from gateway.app.plane import choose
 from gateway.app.presence import Presence
@@ -43,6 +45,7 @@ from gateway.media.embedded.plane.protocol import PlaneError
 from gateway.media.engine import MediaEngine, MediaError
 from gateway.net.tap import Taps
 from gateway.net.user_agent import UserAgent
+from gateway.people.messages import MessageStoreError
 from gateway.web.app import create_app, serve
 
 log = structlog.get_logger(__name__)
@@ -79,6 +82,7 @@ class GatewayApp:
         self.calls: Calls
         self._random = random
         self._wall_clock = wall_clock
+        self._messages: Messages
         self._passwords: passwords.Passwords
         self._credentials: dict[str, Credential] = {}
         self._presence = Presence()
@@ -122,8 +126,10 @@ class GatewayApp:
         engine = await self._open_media()
         presence = self._presence
         dialer = GatewayDialer(self.config, identity, store, presence, engine.capabilities.services, self._wall_clock)
-        self.calls = self._make_calls(engine, identity, dialer)
-        self._user_agent = dialer.inviter = await self._open_sip(identity, store)
+        router = settings.router(self.config, identity)
+        self.calls = self._make_calls(engine, identity, router, dialer)
+        self._messages = await self._open_messages(identity, router, dialer, presence)
+        self._user_agent = dialer.inviter = self._messages.requester = await self._open_sip(identity, store)
         if self.config.log.level == "debug":
             messages = MessageLog()
             self.calls.observe(messages.call_changed)
@@ -132,6 +138,7 @@ class GatewayApp:
         self._registrations.begin()
         self._stack.push_async_callback(self._registrations.close)
         await self._open_web(identity, presence)
+        self._stack.push_async_callback(self._messages.courier.close)
         # Stopped first, before what carries the goodbyes: everything above is closed after it, in reverse order.
         self._stack.push_async_callback(self.calls.close)
 
@@ -168,17 +175,36 @@ class GatewayApp:
         self._stack.push_async_callback(engine.close)
         return engine
 
-    def _make_calls(self, engine: MediaEngine, identity: IdentityMap, dialer: GatewayDialer) -> Calls:
+    async def _open_messages(
+        self, identity: IdentityMap, router: Router, dialer: GatewayDialer, presence: Presence
+    ) -> Messages:
+        keeping = settings.keeping(self.config)
+        if keeping is not None:
+            try:
+                await keeping.store.open()
+            except MessageStoreError as error:
+                raise ConfigError("messages.store", f"cannot be used: {error}") from None
+            self._stack.push_async_callback(keeping.store.close)
+        messages = Messages(
+            identity,
+            router,
+            dialer,
+            presence,
+            settings.messages(self.config),
+            keeping,
+            new_id=self._token,
+            wall_clock=self._wall_clock,
+            clock=asyncio.get_running_loop().time,
+        )
+        sweeper = asyncio.create_task(self._sweep(messages.courier.expire))
+        self._stack.push_async_callback(_ended, sweeper)
+        return messages
+
+    def _make_calls(self, engine: MediaEngine, identity: IdentityMap, router: Router, dialer: GatewayDialer) -> Calls:
         config = self.config
         calls = Calls(
             engine,
-            Router(
-                identity,
-                settings.routes(config),
-                settings.own_names(config),
-                settings.trunk_places(config),
-                settings.emergency(config),
-            ),
+            router,
             dialer,
             asyncio.get_running_loop(),
             settings=settings.call_settings(config),
@@ -205,8 +231,11 @@ class GatewayApp:
         )
         registrar = RegisterService(identity, store, settings.registrar_policy(config), self._wall_clock)
         trunks = {trunk.name: trunk for trunk in config.trunks}
-        front = SipFront(identity, self.calls, gatekeeper, registrar, trunks, config.rtp.srtp, self._token)
+        messages = self._messages
+        arrived = messages.courier.arrived
+        front = SipFront(identity, self.calls, gatekeeper, registrar, trunks, config.rtp.srtp, self._token, arrived)
         user_agent = UserAgent(settings.user_agent(config), front)
+        user_agent.serve("MESSAGE", partial(messages.from_sip, front.sender))
         await self._opened("sip.listen", user_agent.start())
         self._stack.push_async_callback(user_agent.close)
         return user_agent
@@ -223,6 +252,7 @@ class GatewayApp:
             self._credential_mark,
             lambda: self.registered_trunks,
             Watch(config, self.calls, lambda: self.registered_trunks, self._wall_clock),
+            self._messages,
         )
         web_settings = settings.web(config)
         application = create_app(front, web_settings)
@@ -249,7 +279,7 @@ class GatewayApp:
             try:
                 await expire(self._wall_clock())
             except Exception:
-                log.exception("sweeping expired bindings failed")
+                log.exception("sweeping what has expired failed")
 
     # -- what others are told ------------------------------------------------------
 

@@ -10,13 +10,15 @@ from pydantic import SecretStr
 
 from gateway.access.gatekeeper import LockOut
 from gateway.accounts.trunks import TrunkAccount
+from gateway.app.messages import MessageSettings
 from gateway.app.plane import PYTHON, PlaneChoice, maker
 from gateway.call.limits import CallLimits
 from gateway.call.record import CallSettings
-from gateway.call.routing import Emergency, Route
+from gateway.call.routing import Emergency, Route, Router
 from gateway.config import Config, advertised
 from gateway.errors import ConfigError
 from gateway.identity import passwords
+from gateway.identity.mapping import IdentityMap
 from gateway.media.embedded.audio.transcode import OpusSettings
 from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.embedded.rtp.latching import Latching, LatchRules
@@ -27,6 +29,7 @@ from gateway.media.rtpengine.call import Patience
 from gateway.media.rtpengine.engine import RtpengineConfig, RtpengineEngine
 from gateway.media.rtpengine.profiles import Policy
 from gateway.net.config import UserAgentConfig
+from gateway.people.courier import Keeping
 from gateway.sip.auth.server import DigestServer, NoncePolicy
 from gateway.sip.invite.session_timer import TimerPolicy
 from gateway.sip.message.parser import Limits
@@ -34,6 +37,8 @@ from gateway.sip.registration.registrar import RegistrarPolicy
 from gateway.sip.transactions import Timers
 from gateway.sip.transactions.admission import AdmissionLimits
 from gateway.sip.transactions.layer import StackConfig
+from gateway.store.messages_memory import MemoryMessages
+from gateway.store.messages_sqlite import SqliteMessages
 from gateway.web.settings import WebSettings
 
 _NEVER = 10.0 * 365 * 86_400
@@ -66,6 +71,11 @@ def routes(config: Config) -> tuple[Route, ...]:
     return tuple(
         Route(match=route.match, to=route.to, strip=route.strip, prefix=route.prefix) for route in config.routes
     )
+
+
+def router(config: Config, identity: IdentityMap) -> Router:
+    """Who is meant by what is dialled, or written to."""
+    return Router(identity, routes(config), own_names(config), trunk_places(config), emergency(config))
 
 
 def call_settings(config: Config) -> CallSettings:
@@ -149,6 +159,27 @@ def trunk_accounts(config: Config) -> tuple[TrunkAccount, ...]:
 
 def _ha1(username: str | None, realm: str, password: str | None) -> dict[str, str]:
     return passwords.ha1(username, realm, password) if username is not None and password is not None else {}
+
+
+def messages(config: Config) -> MessageSettings:
+    wanted = config.messages
+    return MessageSettings(
+        max_size=wanted.max_size,
+        content_types=wanted.content_types,
+        per_minute=wanted.per_minute,
+        burst=wanted.burst,
+        keep=wanted.keep,
+    )
+
+
+def keeping(config: Config) -> Keeping | None:
+    """What is kept for users who are away, None where nothing is; the store is not opened yet."""
+    wanted = config.messages
+    if wanted.store == "off":
+        return None
+    file = wanted.store.partition(":")[2]
+    store = SqliteMessages(config.state_dir / file) if file else MemoryMessages()
+    return Keeping(store=store, limit=wanted.max_stored)
 
 
 def web(config: Config) -> WebSettings:

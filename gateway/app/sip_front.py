@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -35,6 +35,14 @@ _ANY_NUMBER = 1_000_000_000
 _OVERLOADED = (Cause.OVERLOADED, Cause.LINE_FULL, Cause.TOO_MANY_OWN)
 
 
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who asks, what they may, and how others see them."""
+
+    caller: Caller
+    address: Address
+
+
 class SipFront:
     """Lets requests in, hands calls to the registry, answers REGISTER."""
 
@@ -47,7 +55,9 @@ class SipFront:
         trunks: Mapping[str, Trunk],
         srtp: SrtpPolicy,
         new_tag: Callable[[], str],
+        registered: Callable[[str], None] = lambda user: None,
     ) -> None:
+        """`registered` is told whose bindings a REGISTER may have changed."""
         self._identity = identity
         self._calls = calls
         self._gatekeeper = gatekeeper
@@ -55,13 +65,17 @@ class SipFront:
         self._trunks = trunks
         self._srtp = srtp
         self._new_tag = new_tag
+        self._registered = registered
         self._placing: set[asyncio.Task[None]] = set()
 
     async def authenticate(self, request: Request, source: Flow) -> events.Verdict:
         return await self._gatekeeper.authenticate(request, source)
 
     async def register(self, request: Request, source: Flow, identity: str | None) -> events.Reply:
-        return await self._registrar.register(request, source, identity)
+        reply = await self._registrar.register(request, source, identity)
+        if reply.status == 200 and identity is not None:
+            self._registered(identity)
+        return reply
 
     def invited(self, session: IncomingSession, identity: str | None) -> None:
         """A call that was let in: place it, or refuse it with the cause's status."""
@@ -111,6 +125,11 @@ class SipFront:
         if identity is not None and identity.startswith(TRUNK):
             return self._trunks[identity.removeprefix(TRUNK)].srtp or self._srtp
         return self._srtp
+
+    def sender(self, request: Request, identity: str | None) -> Sender | None:
+        """Who sent a request that is no call; None for nobody we know."""
+        caller, address, _ = self.caller(request, identity)
+        return None if caller is None else Sender(caller, address)
 
     def caller(self, request: Request, identity: str | None) -> tuple[Caller | None, Address, int | None]:
         """Who calls, as the callee is told: users by the identity map, trunks by what they say in From."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway.app.health import Health
+from gateway.app.messages import Messages
 from gateway.app.presence import Presence
 from gateway.call.leg import Address
 from gateway.call.registry import Calls
@@ -16,7 +17,8 @@ from gateway.config import Config
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import User
 from gateway.legs.web import BrowserLeg, WebCallerLeg
-from gateway.web.facade import PlaceError, WebCall, WebChannel
+from gateway.people.messages import Outcome
+from gateway.web.facade import PageInbox, PlaceError, WebCall, WebChannel
 from sdp import SdpSyntaxError, SessionDescription
 
 
@@ -34,6 +36,7 @@ class WebFront:
         credential_mark: Callable[[str], str | None] = lambda user_id: "",
         registered_trunks: Callable[[], frozenset[str]] = frozenset,
         health: Callable[[], Health] = Health,
+        messages: Messages | None = None,
     ) -> None:
         self._config = config
         self._identity = identity
@@ -44,6 +47,7 @@ class WebFront:
         self.credential_mark = credential_mark
         self._registered_trunks = registered_trunks
         self._health = health
+        self._messages = messages
 
     async def authenticate(self, user: str, secret: str | None) -> User | None:
         known = self._identity.find(user)
@@ -70,6 +74,19 @@ class WebFront:
 
     def disconnect(self, user_id: str, channel: WebChannel) -> None:
         self._presence.disconnect(user_id, channel)
+
+    def attend(self, user_id: str, inbox: PageInbox) -> None:
+        self._presence.attend(user_id, inbox)
+        if self._messages is not None:
+            self._messages.courier.arrived(user_id)
+
+    def leave(self, user_id: str, inbox: PageInbox) -> None:
+        self._presence.leave(user_id, inbox)
+
+    async def send_message(self, sender: User, to: str, text: str, content_type: str = "text/plain") -> Outcome:
+        if self._messages is None:
+            return Outcome.UNAVAILABLE
+        return await self._messages.from_page(sender, to, text, content_type)
 
     async def place(self, channel: WebChannel, caller: User, to: str, sdp: str, source: str = "") -> WebCall:
         try:

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gateway.config.machine import cpus, memory_bytes
+from gateway.config.messaging import MessagesConfig
 from gateway.config.network import RtpConfig, SipConfig, WebConfig, WebRtcConfig
 from gateway.config.people import Codec, EmergencyConfig, IdentityConfig, Route, Trunk, UserConfig
 from gateway.config.values import HostPort, Section, Text, host, port, without_empty
@@ -193,6 +194,7 @@ class Config(BaseSettings):
     trunks: tuple[Trunk, ...] = ()
     """PBXs and providers."""
     emergency: EmergencyConfig = EmergencyConfig()
+    messages: MessagesConfig = MessagesConfig()
     limits: LimitsConfig = LimitsConfig()
     log: LogConfig = LogConfig()
     metrics: MetricsConfig = MetricsConfig()

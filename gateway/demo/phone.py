@@ -28,7 +28,7 @@ class PhoneEvent:
     """One line the phone wrote."""
 
     name: str
-    """ready, registration, incoming, state, media, listening, sound, tone, digit, refused."""
+    """ready, registration, incoming, state, media, listening, sound, tone, digit, message, presence, refused, …"""
     at: float
     """Monotonic seconds, the same clock as time.monotonic() here."""
     details: dict[str, Any]
@@ -151,6 +151,14 @@ class DeskPhone:
     def connect(self) -> None:
         """Have the held call and the other one talk with each other (REFER with Replaces)."""
         self._do("connect")
+
+    def write(self, uri: str, text: str) -> None:
+        """Send an instant message; its answer comes as "message_status" with `code`."""
+        self._do("write", uri=uri, text=text)
+
+    def watch(self, uri: str, wanted: bool = True) -> None:
+        """Subscribe to somebody's presence; what is heard comes as "presence" with `online` and `note`."""
+        self._do("watch", uri=uri, wanted=wanted)
 
     async def listen(self) -> None:
         """Forget what was heard: the next `sound` and `tone` are of now."""

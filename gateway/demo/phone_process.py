@@ -118,6 +118,15 @@ class PhoneAccount(pj.Account):  # type: ignore[misc]  # pjsua2 ships no types
     def onRegState(self, prm: Any) -> None:
         say("registration", code=prm.code, reason=prm.reason, expires=prm.expiration)
 
+    def onInstantMessage(self, prm: Any) -> None:
+        say("message", uri=prm.fromUri, content_type=prm.contentType, text=prm.msgBody)
+
+    def onInstantMessageStatus(self, prm: Any) -> None:
+        say("message_status", code=prm.code, text=prm.msgBody)
+
+    def onMwiInfo(self, prm: Any) -> None:
+        say("mailbox", message=prm.rdata.wholeMsg)
+
     def onIncomingCall(self, prm: Any) -> None:
         # What we were told before somebody was told to call us comes first.
         self.phone.catch_up()
@@ -135,6 +144,27 @@ class PhoneAccount(pj.Account):  # type: ignore[misc]  # pjsua2 ships no types
             self.phone.reply(call, code)
 
 
+class Contact(pj.Buddy):  # type: ignore[misc]  # pjsua2 ships no types
+    """Somebody the phone watches, or writes to."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__()
+        self.uri = uri
+
+    def onBuddyState(self) -> None:
+        info = self.getInfo()
+        status = info.presStatus
+        say(
+            "presence",
+            uri=self.uri,
+            state=info.subStateName,
+            online=status.status == pj.PJSUA_BUDDY_STATUS_ONLINE,
+            activity=status.activity,
+            note=status.note,
+            reason=info.subTermReason,
+        )
+
+
 class Phone:
     """The endpoint with one account, one ear, one mouth."""
 
@@ -142,6 +172,7 @@ class Phone:
         self.call: PhoneCall | None = None
         self.held: PhoneCall | None = None
         """The call on hold while the phone has another one."""
+        self.contacts: dict[str, Contact] = {}
         self.over: list[PhoneCall] = []
         self.catch_up: Callable[[], object] = lambda: None
         """Obeys the commands that have come already; set by what reads them."""
@@ -249,6 +280,25 @@ class Phone:
         if self.call is not None and self.held is not None:
             self.held.xferReplaces(self.call, pj.CallOpParam(True))
 
+    def contact(self, uri: str) -> Contact:
+        """The entry of the phone's book, made when it is not there."""
+        if uri not in self.contacts:
+            config = pj.BuddyConfig()
+            config.uri = uri
+            self.contacts[uri] = Contact(uri)
+            self.contacts[uri].create(self.account, config)
+        return self.contacts[uri]
+
+    def write(self, uri: str, text: str) -> None:
+        """Send an instant message."""
+        prm = pj.SendInstantMessageParam()
+        prm.content = text
+        self.contact(uri).sendInstantMessage(prm)
+
+    def watch(self, uri: str, wanted: bool = True) -> None:
+        """Subscribe to somebody's presence, or no more."""
+        self.contact(uri).subscribePresence(wanted)
+
     def digits(self, digits: str) -> None:
         if self.call is not None:
             self.call.dialDtmf(digits)
@@ -262,6 +312,7 @@ class Phone:
 
     def close(self) -> None:
         self.endpoint.hangupAllCalls()
+        self.contacts.clear()
         self.over.clear()
         self.call = self.held = None
         self.endpoint.libDestroy()
@@ -270,7 +321,8 @@ class Phone:
 _REGISTRATION = ("register", "unregister", "incoming")
 _CALL = ("dial", "answer", "hangup", "hold", "unhold", "digits", "consult", "transfer", "connect")
 _SOUND = ("speak", "codecs", "listen")
-COMMANDS = frozenset((*_REGISTRATION, *_CALL, *_SOUND))
+_PEOPLE = ("write", "watch")
+COMMANDS = frozenset((*_REGISTRATION, *_CALL, *_SOUND, *_PEOPLE))
 
 
 def obey(phone: Phone, line: bytes) -> bool:

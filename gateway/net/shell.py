@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Protocol, TypeVar
 
 from gateway.net.config import UserAgentConfig
@@ -18,11 +19,15 @@ from gateway.sip.invite.events import Refused, Reply, Verdict
 from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.message.message import Request, Response
 from gateway.sip.message.uri import Uri
+from gateway.sip.requests.server import ServerRequest
 from gateway.sip.user_agent import UserAgentCore
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+Answer = Callable[[Request, Flow, str | None], Awaitable[Reply]]
+"""Gives the response to a request, from where it came, and who sent it."""
 
 
 class Hooks(Protocol):
@@ -135,6 +140,20 @@ class Shell:
             lambda: asyncio.wait_for(self._hooks.register(request, source, identity), self._config.hook_timeout),
             lambda reply: done(reply if reply is not None else Reply(503)),
         )
+
+    def serve(self, method: str, answer: Answer) -> None:
+        """Have `answer` give the response to requests of `method` outside any dialog; none in time is a 503."""
+
+        def handle(request: ServerRequest, identity: str | None) -> None:
+            def answered(reply: Reply | None) -> None:
+                reply = reply or Reply(503)
+                request.respond(reply.status, reply.headers, reply.reason)
+                self.wake()
+
+            work = partial(answer, request.request, request.source, identity)
+            self._spawn(lambda: asyncio.wait_for(work(), self._config.hook_timeout), answered)
+
+        self.core.serve(method, handle)
 
     def _spawn(self, work: Callable[[], Awaitable[T]], done: Callable[[T | None], None]) -> None:
         """Run what `work` makes and give its result to `done`, None where it failed; cancelled work says nothing.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from gateway.net.config import UserAgentConfig
 from gateway.net.endpoint import Bound
 from gateway.net.registration import Registration, RegistrationPolicy
-from gateway.net.shell import Hooks, Shell
+from gateway.net.shell import Answer, Hooks, Shell
 from gateway.net.tap import Taps
 from gateway.net.ws import WebSocketConnection
 from gateway.sip.auth.account import Authenticator, Credentials
@@ -99,6 +99,10 @@ class UserAgent:
         flow = Flow(transport, peer[0], peer[1], connections.name())
         return WebSocketConnection(connections, flow, self._shell.datagram, write, shut, self._shell.now)
 
+    def serve(self, method: str, answer: Answer) -> None:
+        """Have `answer` respond to requests of `method` outside any dialog: MESSAGE (RFC 3428), PUBLISH (RFC 3903)."""
+        self._shell.serve(method, answer)
+
     # ---- placing requests
 
     def invite(
@@ -186,6 +190,9 @@ class UserAgent:
         credentials: Credentials | None = None,
         authenticator: Authenticator | None = None,
         headers: Iterable[tuple[str, object]] = (),
+        body: bytes = b"",
+        content_type: str | None = None,
+        max_forwards: int = build.MAX_FORWARDS,
         call_id: str | None = None,
         cseq: Callable[[], int] | None = None,
         contact: Callable[[Flow], NameAddr] | None = None,
@@ -214,6 +221,9 @@ class UserAgent:
                 route=route,
                 contact=contact(flow) if contact else None,
                 headers=fields,
+                body=body,
+                content_type=content_type,
+                max_forwards=max_forwards,
             )
 
         answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()

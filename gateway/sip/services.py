@@ -34,10 +34,7 @@ class Services:
     def __init__(self, config: CoreConfig, environment: Environment) -> None:
         self.config = config
         self.environment = environment
-        self.allow = ", ".join(config.allow)
-        self._can = Capabilities(methods=config.allow, extensions=config.supported, schemes=("sip", "sips", "tel"))
-        packages = (("Recv-Info", ", ".join(config.info_packages)),) if config.info_packages else ()
-        self._capabilities = (*self._can.headers(), *packages)
+        self._set_capabilities(config.allow)
         self.stack = Stack(config.stack, token=environment.token, sent_by=environment.sent_by)
         self.counts: Counter[str] = self.stack.counts
         self.sessions: set[InviteSession] = set()
@@ -45,6 +42,14 @@ class Services:
         self._alarms: Alarms[DialogUsage | None] = Alarms()
         self._dialogs = DialogTable()
         self._mistaken: WeakSet[DialogUsage] = WeakSet()
+
+    def _set_capabilities(self, methods: tuple[str, ...]) -> None:
+        """Take requests of these methods, and say so."""
+        config = self.config
+        self.allow = ", ".join(methods)
+        self._can = Capabilities(methods=methods, extensions=config.supported, schemes=("sip", "sips", "tel"))
+        packages = (("Recv-Info", ", ".join(config.info_packages)),) if config.info_packages else ()
+        self._capabilities = (*self._can.headers(), *packages)
 
     def now(self) -> float:
         """Monotonic seconds."""

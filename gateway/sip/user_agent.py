@@ -46,8 +46,11 @@ logger = logging.getLogger(__name__)
 
 _WHEN_CLOSING = 30
 """Seconds a peer is asked to wait for a gateway that is closing."""
-_OF_USAGES = METHODS | {"SUBSCRIBE"}
+_OF_USAGES = METHODS | {"SUBSCRIBE", "NOTIFY"}
 """Methods that belong to one usage of a dialog."""
+
+Handler = Callable[[ServerRequest, str | None], None]
+"""Answers a request outside any dialog that was let in; the second argument is who sent it."""
 
 
 class UserAgentCore(Services):
@@ -63,12 +66,18 @@ class UserAgentCore(Services):
         self.draining_for = 0
         """Seconds that OPTIONS tells others to wait while new calls are not taken (503); 0: they are."""
         """Whether new calls get 503 (the gateway is closing)."""
-        self._handlers: dict[str, Callable[[ServerRequest, str | None], None]] = {
+        self._handlers: dict[str, Handler] = {
             "INVITE": self._invited,
             "OPTIONS": self._options,
             "REGISTER": self._register,
             "SUBSCRIBE": self._subscribe,
         }
+
+    def serve(self, method: str, handler: Handler) -> None:
+        """Have `handler` answer requests of `method` outside any dialog (MESSAGE, PUBLISH); Allow names it from now."""
+        self._handlers[method] = handler
+        if method not in self._can.methods:
+            self._set_capabilities((*self._can.methods, method))
 
     # ---- the shell's side
 

@@ -13,6 +13,7 @@ from gateway.call.leg import TransferReport
 from gateway.call.status import Cause
 from gateway.errors import GatewayError
 from gateway.identity.model import User
+from gateway.people.messages import InstantMessage, Outcome
 
 
 class PlaceError(GatewayError):
@@ -93,6 +94,13 @@ class WebChannel(Protocol):
         """The gateway takes no new calls and ends in so many seconds at the latest."""
 
 
+class PageInbox(Protocol):
+    """One signed-in page beside its calls; tolerates being told after its socket has gone."""
+
+    def message(self, message: InstantMessage) -> None:
+        """Somebody has written."""
+
+
 class Gateway(Protocol):
     """What front ends ask for."""
 
@@ -123,6 +131,14 @@ class Gateway(Protocol):
 
     def call_of(self, user_id: str, call_id: str) -> WebCall | None:
         """The live call of that id which a page of this user has, to be taken up again by its `returned`."""
+
+    def attend(self, user_id: str, inbox: PageInbox) -> None:
+        """Have `inbox` told what is meant for this configured user, what was kept first."""
+
+    def leave(self, user_id: str, inbox: PageInbox) -> None: ...
+
+    async def send_message(self, sender: User, to: str, text: str, content_type: str = "text/plain") -> Outcome:
+        """Write to whoever `to` means, as `place` calls them."""
 
     def ice_servers(self, client: str) -> list[dict[str, Any]]:
         """RTCIceServer objects for the client at that IP address."""

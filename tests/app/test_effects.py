@@ -57,6 +57,7 @@ BASE: dict[str, Any] = {
     "webrtc": {"turn_server": "turn:other.test:3478", "turn_username": "u", "turn_credential": "c"},
     "users": [{"id": "1001", "sip": True, "web": True, "password": "one"}],
     "identity": {"rules": [{"sip": "sip:1{user}@*", "web": "{user}"}]},
+    "messages": {"store": "sqlite:messages.sqlite"},
     "routes": [{"match": "0*", "to": "trunk:office"}, {"match": "9*", "to": "trunk:other"}],
     "trunks": [
         {"name": "office", "uri": "sip:pbx.test:5070", "username": "gw", "password": "pw", "register": True},
@@ -111,6 +112,8 @@ OTHER: dict[str, Any] = {
     "emergency.numbers": ["911"],
     "emergency.trunk": "other",
     "media.engine": "rtpengine:127.0.0.1:2223",
+    "messages.content_types": ["text/plain"],
+    "messages.store": "memory",
     "limits.max_calls": 7,
     "limits.calls_per_second": 7,
     "limits.guest_calls": 7,
@@ -279,6 +282,9 @@ def made_of(config: Config) -> Iterator[tuple[str, Any]]:
     yield "lock-out", settings.lock_out(config)
     yield "trunk accounts", settings.trunk_accounts(config)
     yield "web", settings.web(config)
+    yield "messages", settings.messages(config)
+    keeping = settings.keeping(config)
+    yield "kept messages", [keeping and keeping.limit, type(keeping and keeping.store).__name__]
     yield "user agent", settings.user_agent(config)
     yield "engine", engine_of(config)
     media = config.media.model_copy(update={"engine": "rtpengine:127.0.0.1:2223"})

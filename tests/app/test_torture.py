@@ -50,7 +50,7 @@ UDP: dict[str, tuple[int | None, int | None]] = {
     "dblreq": REGISTER,
     "semiuri": (200, 200),
     "transports": (200, 200),
-    "mpart01": (401, 405),
+    "mpart01": (401, 415),
     "unreason": SILENT,
     "noreason": SILENT,
     "badinv01": BAD,

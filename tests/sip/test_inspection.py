@@ -57,7 +57,7 @@ READ = {
     "BYE": (*COMMON, *BODY),
     "INFO": (*COMMON, *BODY),
     "OPTIONS": (*COMMON, *BODY),
-    "MESSAGE": (*COMMON, *BODY),
+    "MESSAGE": (*COMMON, *BODY, "Expires"),
 }
 """Restated from the RFCs rather than taken from the code: what the server side of each method acts on."""
 

@@ -14,8 +14,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from gateway.call.leg import TransferReport
 from gateway.call.status import Cause
 from gateway.identity.model import User
+from gateway.people.messages import Outcome
 from gateway.web.app import WebServer, WebSettings, create_app, serve
-from gateway.web.facade import PlaceError, WebChannel
+from gateway.web.facade import PageInbox, PlaceError, WebChannel
 
 SDP = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\n"
 ANSWER = SDP.replace("- 1 1", "- 2 2")
@@ -96,6 +97,9 @@ class FakeGateway:
         self.guests_may_call: tuple[str, ...] = ("*",)
         self.roles: dict[str, str] = {}
         self.channels: dict[str, list[WebChannel]] = {}
+        self.inboxes: dict[str, list[PageInbox]] = {}
+        self.messages: list[tuple[str, str, str, str]] = []
+        self.message_outcome = Outcome.DELIVERED
         self.calls: list[FakeCall] = []
         self.script: Script = lambda call: call.channel.early_answer(call, ANSWER)
         self.active = 0
@@ -132,6 +136,17 @@ class FakeGateway:
 
     def disconnect(self, user_id: str, channel: WebChannel) -> None:
         self.channels[user_id].remove(channel)
+
+    def attend(self, user_id: str, inbox: PageInbox) -> None:
+        self.inboxes.setdefault(user_id, []).append(inbox)
+
+    def leave(self, user_id: str, inbox: PageInbox) -> None:
+        if inbox in self.inboxes.get(user_id, []):
+            self.inboxes[user_id].remove(inbox)
+
+    async def send_message(self, sender: User, to: str, text: str, content_type: str = "text/plain") -> Outcome:
+        self.messages.append((sender.id, to, text, content_type))
+        return self.message_outcome
 
     async def place(self, channel: WebChannel, caller: User, to: str, sdp: str, source: str = "") -> FakeCall:
         if to == "nobody":

@@ -38,6 +38,7 @@ _REQUEST: Mapping[str, Readers] = {
     "REFER": (*_ANY, *_DIALOG, Message.refer_to),
     "SUBSCRIBE": (*_ANY, *_DIALOG, Message.event, Message.expires, Message.accept),
     "NOTIFY": (*_ANY, *_DIALOG, Message.event, Message.subscription_state),
+    "MESSAGE": (*_ANY, Message.expires),
 }
 """What a malformed value of refuses a request; other methods have what `_ANY` lists."""
 _IGNORED: Readers = (

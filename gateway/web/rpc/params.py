@@ -10,9 +10,15 @@ from gateway.web import checks
 from gateway.web.rpc.codec import INVALID_PARAMS, RpcError
 
 _DIGIT = re.compile(r"[0-9*#A-Da-d]")
+_MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,64}/[A-Za-z0-9!#$&^_.+-]{1,64}")
 _MAX_TOKEN = 2_048
 _MAX_CAPABILITIES = 2_048
 _MAX_REASON = 128
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it has no half of a surrogate pair, which JSON can carry and nothing else."""
+    return not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def invalid(name: str, expected: str) -> RpcError:
@@ -123,6 +129,20 @@ class Params:
         if not isinstance(value, str) or not _DIGIT.fullmatch(value):
             raise invalid("digit", "required, one of 0-9, *, #, A-D")
         return value.upper()
+
+    def text(self, name: str, limit: int = 65_536) -> str:
+        """What somebody wrote: any characters that can be sent on, 1 to `limit` of them."""
+        value = self.raw.get(name)
+        if not isinstance(value, str) or not 0 < len(value) <= limit or not _is_unicode(value):
+            raise invalid(name, f"required, text of 1 to {limit} characters")
+        return value
+
+    def content_type(self) -> str:
+        """A media type, "text/plain" unless said."""
+        value = self.raw.get("content_type", "text/plain")
+        if not isinstance(value, str) or not _MEDIA_TYPE.fullmatch(value):
+            raise invalid("content_type", "a media type, as in text/plain")
+        return value.lower()
 
     def number(self, name: str) -> int:
         """A whole number from 0, 0 when absent."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from gateway.call.status import Cause
 from gateway.identity.model import User
+from gateway.people.messages import InstantMessage
 from gateway.web.auth.authenticator import Authenticator, TooManyFailures
 from gateway.web.checks import is_target
 from gateway.web.facade import Gateway, PlaceError
@@ -42,7 +43,7 @@ class Context:
 
 
 class Peer:
-    """A Device of the hub, a CallListener of its calls."""
+    """A Device of the hub, a CallListener of its calls, a PageInbox of its user."""
 
     def __init__(self, context: Context, outbox: Outbox, address: str) -> None:
         self.context = context
@@ -57,6 +58,7 @@ class Peer:
         self._relayed: OrderedDict[str, None] = OrderedDict()
         self._states: OrderedDict[str, str] = OrderedDict()
         self._refusals = 0
+        self._is_gone = False
         self.local_address = ""
         """IP address the client reached us at, if known."""
 
@@ -80,12 +82,19 @@ class Peer:
             raise dialect.error(Problem.ALREADY_ANNOUNCED, f"Peer already announced: {peer_id}")
         self.calls.on_call = partial(self.context.directory.add, user.id, self.calls)
         self.context.gateway.connect(user.id, self.calls)
+        if not self.is_guest:
+            # Once the result is out: the page first hears that it is signed in.
+            asyncio.get_running_loop().call_soon(self._attend, user.id)
         others = self.context.hub.others(self)
         return {
             "peer_id": user.id,
             "peers_count": 1 + len(others),
             "other_peers": others,
         }
+
+    def _attend(self, user_id: str) -> None:
+        if not self._is_gone:
+            self.context.gateway.attend(user_id, self)
 
     async def _identify(self, dialect: Dialect, peer_id: str, token: str | None) -> User:
         try:
@@ -116,9 +125,11 @@ class Peer:
 
     def gone(self) -> None:
         """The socket is closed: end its calls, tell the others."""
+        self._is_gone = True
         self.calls.close()  # first: a channel that is away must not be rung
         self.context.topics.forget(self)
         if self.user is not None:
+            self.context.gateway.leave(self.user.id, self)
             self.context.gateway.disconnect(self.user.id, self.calls)
             self.context.hub.leave(self)
 
@@ -171,6 +182,23 @@ class Peer:
         A guest hears the same, with the cause "forbidden", of everybody it may not call, there or not.
         """
         return self.dialect.error(Problem.NOT_FOUND, f"Peer not found: {peer_id}", _cause_data(cause))
+
+    # PageInbox: what is told beside calls.
+
+    def message(self, message: InstantMessage) -> None:
+        self._notify(
+            (
+                "message",
+                {
+                    "message_id": message.id,
+                    "from_peer_id": message.sender,
+                    "from_name": message.sender_name,
+                    "content_type": message.content_type,
+                    "text": message.text,
+                    "timestamp": int(message.sent_at * 1000),
+                },
+            )
+        )
 
     # Relayed sessions, peer to peer.
 

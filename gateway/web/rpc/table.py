@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from gateway.web.rpc import extras, methods, remotemedia
+from gateway.web.rpc import extras, methods, people, remotemedia
 from gateway.web.rpc.codec import INVALID_PARAMS, RpcError
 from gateway.web.rpc.dialects import RemoteMediaDialect
 from gateway.web.rpc.methods import Handler, Reply
@@ -36,6 +36,7 @@ _NAMES = {
     "call.resume": "call_id sdp",
     "call.transfer": "call_id to_peer_id to_call_id",
     "call.record": "call_id",
+    "message.send": "to_peer_id text content_type",
     "control.subscribe": "topic",
     "control.unsubscribe": "topic",
     "control.publish": "topic data",
@@ -69,6 +70,7 @@ _HANDLERS: dict[str, Handler] = {
     **methods.METHODS,
     **remotemedia.METHODS,
     **extras.HANDLERS,
+    **people.HANDLERS,
     "list_peers": _list_peers,
 }
 METHODS = {name: Method(handler, tuple(_NAMES[name].split())) for name, handler in _HANDLERS.items()}

@@ -1,0 +1,38 @@
+"""Kept messages in this process: gone when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gateway.people.messages import InstantMessage
+
+
+class MemoryMessages:
+    """The MessageStore contract over a dictionary."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, InstantMessage] = {}
+
+    async def open(self) -> None:
+        """Nothing to do."""
+
+    async def close(self) -> None:
+        """Nothing to do; what was kept stays until the object goes."""
+
+    async def put(self, message: InstantMessage, limit: int) -> bool:
+        if sum(one.recipient == message.recipient for one in self._kept.values()) >= limit:
+            return False
+        self._kept[message.id] = message
+        return True
+
+    async def pending(self, user: str, now: float) -> Sequence[InstantMessage]:
+        return [one for one in self._kept.values() if one.recipient == user and one.expires_at > now]
+
+    async def remove(self, message_id: str) -> None:
+        self._kept.pop(message_id, None)
+
+    async def expire(self, now: float) -> int:
+        old = [one.id for one in self._kept.values() if one.expires_at <= now]
+        for message_id in old:
+            del self._kept[message_id]
+        return len(old)
