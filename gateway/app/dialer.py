@@ -25,7 +25,7 @@ from gateway.identity.store import IdentityStore, StoreError
 from gateway.legs.service import ServiceLeg
 from gateway.legs.sip import CalleeSettings, Destination, Inviter, SipCalleeLeg
 from gateway.legs.web import WebCalleeLeg
-from gateway.media.engine import Kind
+from gateway.media.engine import Dtmf, Kind
 from gateway.sip.auth.account import Credentials
 from gateway.sip.flow import Flow
 from gateway.sip.message.addresses import NameAddr
@@ -129,7 +129,7 @@ class GatewayDialer:
             legs.append(page)
         bindings = await self._bindings(user, bool(legs))
         if bindings:
-            settings = self._settings(uri, bindings[0].codecs, self._config.rtp.srtp)
+            settings = self._settings(uri, bindings[0].codecs, self._config.rtp.srtp, Dtmf(user.dtmf))
             destinations = [_destination(binding, user.id) for binding in bindings]
             legs.append(SipCalleeLeg(f"{name}-sip", self.inviter, address, destinations, settings))
         return legs
@@ -159,16 +159,17 @@ class GatewayDialer:
                     retry_after=_WHEN_FULL,
                 )
             destination = _trunk_destination(trunk, target.uri)
-            settings = self._settings(destination.uri, trunk.codecs, trunk.srtp or self._config.rtp.srtp)
+            srtp = trunk.srtp or self._config.rtp.srtp
+            settings = self._settings(destination.uri, trunk.codecs, srtp, Dtmf(trunk.dtmf))
             self._trunk_load[trunk.name] += 1
             self._trunk_calls.setdefault(call_id, []).append(trunk.name)
         return SipCalleeLeg(f"{name}-sip", self.inviter, Address(destination.uri), [destination], settings)
 
-    def _settings(self, uri: str, prefer: tuple[str, ...], srtp: SrtpPolicy) -> CalleeSettings:
+    def _settings(self, uri: str, prefer: tuple[str, ...], srtp: SrtpPolicy, dtmf: Dtmf = Dtmf.AUTO) -> CalleeSettings:
         kind = Kind.SDES if srtp == "required" else Kind.RTP
         known = self._preferences.get(uri) or prefer or _LIKELY
         # The call gives up first and says so; SIP's own limit only catches what the call has forgotten.
-        return CalleeSettings(kind=kind, prefer=known, no_answer=self._config.sip.ring_timeout + 30)
+        return CalleeSettings(kind=kind, prefer=known, dtmf=dtmf, no_answer=self._config.sip.ring_timeout + 30)
 
 
 def _destination(binding: Binding, identity: str) -> Destination:

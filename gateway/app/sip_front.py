@@ -18,7 +18,7 @@ from gateway.config.network import SrtpPolicy
 from gateway.config.people import Trunk
 from gateway.identity.mapping import IdentityMap
 from gateway.legs.sip import SipCallerLeg
-from gateway.media.engine import Kind
+from gateway.media.engine import Dtmf, Kind
 from gateway.sip.flow import Flow
 from gateway.sip.invite import events
 from gateway.sip.invite.incoming import IncomingSession
@@ -96,7 +96,7 @@ class SipFront:
             return
         policy = self.srtp_policy(identity)
         kind = _kind_offered(policy, session.source)
-        leg = SipCallerLeg(self._new_tag(), session, address, session.source.host, kind, identity)
+        leg = SipCallerLeg(self._new_tag(), session, address, session.source.host, kind, identity, self._dtmf(identity))
         try:
             if not _srtp_fits(policy, leg.party.kind):
                 raise RouteError(Cause.NOT_ACCEPTABLE, "the SRTP policy does not allow this offer")
@@ -119,6 +119,13 @@ class SipFront:
             status = transfers.replace(name, leg, leg.initial_offer, early_only=replaces.early_only)
         if status:
             session.reject(status)
+
+    def _dtmf(self, identity: str | None) -> Dtmf:
+        """How the caller takes digits."""
+        if identity is not None and identity.startswith(TRUNK):
+            return Dtmf(self._trunks[identity.removeprefix(TRUNK)].dtmf)
+        user = self._identity.by_id(identity) if identity is not None else None
+        return Dtmf(user.dtmf) if user is not None else Dtmf.AUTO
 
     def srtp_policy(self, identity: str | None) -> SrtpPolicy:
         """The SRTP policy of the caller's trunk, or the general one."""

@@ -26,6 +26,7 @@ def _table() -> dict[tuple[State, Input], Row]:
         (State.EARLY, Input.CALLEE_EARLY_MEDIA): ((), State.EARLY),
         # Announcements before the answer may ask for digits.
         (State.EARLY, Input.DIGIT): ((Action.PASS_DIGIT,), State.EARLY),
+        (State.EARLY, Input.DIGIT_REFUSED): ((Action.PLAY_DIGIT,), State.EARLY),
         (State.CONFIRMING, Input.CALLER_CONFIRMED): ((Action.COMMIT_CALLER, Action.JOIN), State.CONNECTED),
         (State.CONFIRMING, Input.OFFER_TIMEOUT): (FINISH, State.ENDED),
         (State.CONFIRMING, Input.CALLEE_HUNG_UP): (FINISH, State.ENDED),

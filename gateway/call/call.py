@@ -12,7 +12,7 @@ from gateway.call.attempt import Attempt
 from gateway.call.bridge import Bridge
 from gateway.call.description import audio_codecs
 from gateway.call.inputs import input_of_leg, input_of_media
-from gateway.call.leg import CalleeLeg, CallerLeg, Leg, LegEvent, Offered, TransferRequested
+from gateway.call.leg import CalleeLeg, CallerLeg, DigitPressed, Leg, LegEvent, Offered, TransferRequested
 from gateway.call.machine import Scope
 from gateway.call.record import CallRecord, CallSettings, Step
 from gateway.call.state import FINISH, CallInput, Input, State, Transfer
@@ -168,7 +168,10 @@ class Call:
         if isinstance(event, TransferRequested):
             self._transfer_requested(leg, event)
             return
-        self._queue(lambda: input_of_leg(self._machine, leg, event))
+        if isinstance(event, DigitPressed) and self.state is State.ENDED:
+            event.told(False)
+        else:
+            self._queue(lambda: input_of_leg(self._machine, leg, event))
 
     def _transfer_requested(self, leg: Leg, request: TransferRequested) -> None:
         """Where it leads to is for whoever knows all calls; who is not answered yet cannot be passed on."""
@@ -182,7 +185,9 @@ class Call:
         self._queue(lambda: input_of_media(self._machine, event))
 
     def post(self, what: CallInput) -> None:
-        """Queue one input; what comes after the end is nobody's business any more."""
+        """Queue one input; what comes after the end is nobody's business any more, but a digit is told to be lost."""
+        if what.digit is not None and self.state is State.ENDED:
+            what.digit.told(False)
         self._queue(lambda: what)
 
     def _queue(self, read: Callable[[], CallInput | None]) -> None:
@@ -345,6 +350,9 @@ async def _turn_away(what: CallInput | None) -> None:
         await give_up(what.transfer, Cause.UNAVAILABLE)
     if what.done is not None:
         what.done(False)
+    digit = what.digit or (what.event if isinstance(what.event, DigitPressed) else None)
+    if digit is not None:
+        digit.told(False)
     for leg in (what.new_leg, what.newcomer):
         if leg is not None:
             await leg.end(Cause.NORMAL)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import structlog
-
 from gateway.call.attempt import Attempt
 from gateway.call.bridge import Bridge
 from gateway.call.leg import (
@@ -27,9 +25,6 @@ from gateway.call.state import CallInput, Input
 from gateway.call.status import Cause
 from gateway.call.transferring import input_of_target
 from gateway.media.engine import Connected, DtmfReceived, FirstMedia, MediaEvent, MediaFailed, MediaTimeout
-
-log = structlog.get_logger(__name__)
-
 
 _PLAIN = {
     OfferCancelled: Input.OFFER_CANCELLED,
@@ -105,6 +100,5 @@ def input_of_media(machine: Attempt | Bridge, event: MediaEvent) -> CallInput | 
             what = Input.CALLEE_FAILED if one_of_many else Input.MEDIA_FAILED
             return CallInput(input=what, leg=leg, event=event, cause=Cause.MEDIA_FAILED)
         case DtmfReceived():
-            # The engine has already passed the digit on in the media.
-            log.debug("digit in media", call_id=event.call_id, tag=event.tag)
+            return CallInput(input=Input.DIGIT, leg=leg, event=event)
     return None

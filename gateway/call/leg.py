@@ -8,11 +8,15 @@ names it. What names an exchange that is over is told to nobody.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from gateway.call.status import Cause
 from gateway.media.engine import Party
+
+
+def _nobody(got: bool) -> None:
+    """Nobody waits to hear whether a digit was got."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +128,8 @@ class DigitPressed(LegEvent):
 
     digit: str
     duration_ms: int = 160
+    told: Callable[[bool], None] = field(default=_nobody, compare=False, repr=False)
+    """Hears once whether the other side has got it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,8 +224,12 @@ class Leg(Protocol):
     async def candidate(self, candidate: str, mid: str | None) -> None:
         """Pass one of our ICE candidates on, where the front end trickles."""
 
-    async def digit(self, digit: str, duration_ms: int) -> bool:
-        """Pass a digit on by signalling; False when this leg wants it in the media (RFC 4733)."""
+    async def digit(self, digit: str, duration_ms: int, *, sent: bool, told: Callable[[bool], None]) -> None:
+        """The other side has pressed a digit; `told` hears once whether the far end has got it.
+
+        `sent`: it has gone into the media, so that only a front end that can show it need say so. Else it is passed
+        on by signalling.
+        """
 
     async def connected(self) -> None:
         """Media can flow between its far end and us: ICE and DTLS are up, or its first RTP packet came."""

@@ -6,15 +6,16 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
-from gateway.call.leg import CandidateAdded, DigitPressed, HungUp, Leg
+from gateway.call.leg import CandidateAdded, DigitPressed, HungUp, Leg, LegEvent
 from gateway.call.record import CallRecord, CallSettings
 from gateway.call.state import Action, CallInput, Input, State, Table
 from gateway.call.status import Cause
 from gateway.call.timers import Timer, Timers
-from gateway.media.engine import Kind, MediaEngine, MediaError
+from gateway.media.engine import DtmfReceived, Kind, MediaEngine, MediaError, MediaEvent
 
 log = structlog.get_logger(__name__)
 
@@ -108,15 +109,41 @@ class Machine(ABC):
             log.debug("candidate refused", call_id=scope.call_id, reason=error.reason)
 
     async def _pass_digit(self, what: CallInput) -> None:
-        assert isinstance(what.event, DigitPressed)
-        other, digit = self.other(what.leg), what.event
-        if other is None or await other.digit(digit.digit, digit.duration_ms):
+        """In the media where the other side takes it there, else by its signalling; a page is shown it anyway."""
+        digit, is_sent = _digit_of(what.event)
+        other = self.other(what.leg)
+        if other is None or self.is_away(other):
+            digit.told(False)
             return
+        is_sent = is_sent or await self._send_digit(other, digit)
+        refused = CallInput(input=Input.DIGIT_REFUSED, leg=other, digit=digit)
+        outcome = partial(self._digit_got, refused)
+        await other.digit(digit.digit, digit.duration_ms, sent=is_sent, told=outcome)
+
+    def _digit_got(self, refused: CallInput, got: bool) -> None:
+        assert refused.digit is not None
+        if got:
+            refused.digit.told(True)
+        else:
+            self._scope.post(refused)
+
+    async def _play_digit(self, what: CallInput) -> None:
+        assert what.leg is not None
+        assert what.digit is not None
+        digit = what.digit
+        is_sent = await self._send_digit(what.leg, digit, tones=True)
+        if not is_sent:
+            log.warning("digit lost", call_id=self._scope.call_id, to=what.leg.party.tag)
+        digit.told(is_sent)
+
+    async def _send_digit(self, leg: Leg, digit: DigitPressed, *, tones: bool = False) -> bool:
         scope = self._scope
         try:
-            await scope.engine.send_dtmf(scope.call_id, other.party.tag, digit.digit, digit.duration_ms)
+            await scope.engine.send_dtmf(scope.call_id, leg.party.tag, digit.digit, digit.duration_ms, tones=tones)
         except MediaError as error:
-            log.warning("digit lost", call_id=scope.call_id, to=other.party.tag, reason=error.reason)
+            log.debug("digit not in the media", call_id=scope.call_id, to=leg.party.tag, reason=error.reason)
+            return False
+        return True
 
     async def _note_media(self, what: CallInput) -> None:
         if what.leg is None:
@@ -167,3 +194,11 @@ class Machine(ABC):
         except MediaError as error:
             # The call is over for its reason, whatever becomes of the media.
             log.warning("media not deleted", call_id=scope.call_id, reason=error.reason)
+
+
+def _digit_of(event: LegEvent | MediaEvent | None) -> tuple[DigitPressed, bool]:
+    """A digit, and whether the media has taken it on already."""
+    if isinstance(event, DtmfReceived):
+        return DigitPressed(event.digit, event.duration_ms), event.passed_on
+    assert isinstance(event, DigitPressed)
+    return event, False

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from gateway.call.leg import CalleeLeg, CallerLeg, Leg, LegEvent, TransferReport
+from gateway.call.leg import CalleeLeg, CallerLeg, DigitPressed, Leg, LegEvent, TransferReport
 from gateway.call.status import Cause
 from gateway.call.timers import Timer
 from gateway.media.engine import MediaEvent
@@ -89,6 +89,8 @@ class Input(Enum):
     REATTACH_TIMEOUT = "reattach-timeout"
     CANDIDATE = "candidate"
     DIGIT = "digit"
+    DIGIT_REFUSED = "digit-refused"
+    """The far end of a leg has not taken a digit by signalling."""
     MEDIA_CONNECTED = "media-connected"
     MEDIA_TIMEOUT = "media-timeout"
     MEDIA_FAILED = "media-failed"
@@ -151,6 +153,8 @@ class Action(Enum):
     JOIN = "join"
     ADD_CANDIDATE = "add_candidate"
     PASS_DIGIT = "pass_digit"
+    PLAY_DIGIT = "play_digit"
+    """Play a digit to a leg as tones, which is the last way there is."""
     NOTE_MEDIA = "note_media"
     END_LEGS = "end_legs"
     """Tell every leg that is still there why the call is over."""
@@ -185,6 +189,8 @@ class CallInput:
     leg: Leg | None = None
     event: LegEvent | MediaEvent | None = None
     cause: Cause | None = None
+    digit: DigitPressed | None = None
+    """DIGIT_REFUSED: which one `leg` has not got."""
     exchange: int = 0
     """OFFER_TIMEOUT: number of the exchange that was waited for."""
     new_leg: Leg | None = None

@@ -14,6 +14,8 @@ from gateway.identity.model import User
 
 Codec = Literal["opus", "g722", "pcmu", "pcma"]
 
+Dtmf = Literal["auto", "rfc4733", "info", "inband"]
+
 SERVICES = ("echo", "tone")
 """Built-in services a route can lead to."""
 
@@ -56,6 +58,8 @@ class UserConfig(Section):
     elsewhere needs a pattern that says so: "0*", "+49*", "sip:*@example.com", "trunk:pbx", "trunk:*"."""
     max_calls: int = Field(default=10, ge=1)
     """Calls at once."""
+    dtmf: Dtmf = "auto"
+    """How the user's phones take digits: "rfc4733", "info" (SIP INFO), "inband" (tones), "auto": as works first."""
     role: Literal["user", "operator", "admin"] = "user"
     """What the user may do over /api: "operator" sees and ends calls, "admin" sees the audit log too."""
 
@@ -89,6 +93,7 @@ class UserConfig(Section):
             web=self.web,
             may_call=self.may_call,
             max_calls=self.max_calls,
+            dtmf=self.dtmf,
             role=self.role,
         )
 
@@ -179,6 +184,8 @@ class Trunk(Section):
     """Codecs it prefers, best first; default: the order of codecs.rtp."""
     srtp: SrtpPolicy | None = None
     """Overrides rtp.srtp for this trunk."""
+    dtmf: Dtmf = "auto"
+    """How it takes digits: "rfc4733", "info" (SIP INFO), "inband" (tones), "auto" (the first that works)."""
     max_calls: int | None = Field(default=None, ge=1)
     """Calls at once through it, in each direction; default: as many as limits.max_calls."""
 

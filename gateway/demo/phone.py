@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from gateway.errors import GatewayError
 
@@ -165,9 +165,9 @@ class DeskPhone:
         self._do("listen")
         await self.expect("listening")
 
-    def digits(self, digits: str) -> None:
-        """Press digits, as RFC 4733 telephone-events."""
-        self._do("digits", digits=digits)
+    def digits(self, digits: str, method: Literal["rfc4733", "info"] = "rfc4733") -> None:
+        """Press digits, as RFC 4733 telephone-events or by SIP INFO."""
+        self._do("digits", digits=digits, method=method)
 
     async def close(self, patience: float = 5.0) -> None:
         """Hang up, unregister and end the process; it is killed when it takes more than `patience` seconds."""

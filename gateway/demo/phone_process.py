@@ -299,9 +299,12 @@ class Phone:
         """Subscribe to somebody's presence, or no more."""
         self.contact(uri).subscribePresence(wanted)
 
-    def digits(self, digits: str) -> None:
+    def digits(self, digits: str, method: str) -> None:
         if self.call is not None:
-            self.call.dialDtmf(digits)
+            wanted = pj.CallSendDtmfParam()
+            wanted.digits, wanted.duration = digits, 160
+            wanted.method = pj.PJSUA_DTMF_METHOD_SIP_INFO if method == "info" else pj.PJSUA_DTMF_METHOD_RFC2833
+            self.call.sendDtmf(wanted)
 
     def listen(self) -> None:
         self.ear.forget()

@@ -23,6 +23,8 @@ class User:
     """Patterns of what this user may dial (fnmatch on the dialled user part or URI)."""
     max_calls: int = 10
     """Calls at once."""
+    dtmf: str = "auto"
+    """How this user's phones take digits: "auto", "rfc4733", "info" or "inband"."""
     role: str = "user"
     """"user", "operator" (sees and ends calls) or "admin" (changes who is who)."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Callable
 
 from gateway.call.leg import Address, LegEvent, LegListener
 from gateway.call.status import Cause
@@ -68,9 +69,9 @@ class LegBase(ABC):
         """Most front ends have nothing to carry a candidate with; all of ours are in the SDP."""
         return
 
-    async def digit(self, digit: str, duration_ms: int) -> bool:
-        """Digits go into the media unless a leg says otherwise."""
-        return False
+    async def digit(self, digit: str, duration_ms: int, *, sent: bool, told: Callable[[bool], None]) -> None:
+        """Digits are in the media, or they are lost to this leg."""
+        told(sent)
 
     async def connected(self) -> None:
         """Most far ends see that for themselves."""

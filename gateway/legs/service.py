@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from gateway.call.leg import Address, Answered, LegEvent, OfferAnswered
 from gateway.call.status import Cause
 from gateway.legs.base import LegBase
@@ -24,9 +26,9 @@ class ServiceLeg(LegBase):
     async def answer_offer(self, exchange: int, sdp: str | None, cause: Cause = Cause.NOT_ACCEPTABLE) -> None:
         """A service never offers, so there is nothing to answer."""
 
-    async def digit(self, digit: str, duration_ms: int) -> bool:
-        """Digits signalled to a service have nowhere to go."""
-        return True
+    async def digit(self, digit: str, duration_ms: int, *, sent: bool, told: Callable[[bool], None]) -> None:
+        """A service has heard it, and does nothing about it."""
+        told(True)
 
     async def end(self, cause: Cause) -> None:
         self._over = True

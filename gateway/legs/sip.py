@@ -25,8 +25,8 @@ from gateway.call.leg import (
 )
 from gateway.call.status import Cause, cause_of_status, most_telling
 from gateway.legs.base import LegBase
-from gateway.legs.sip_bodies import cause_of_q850, digits_of, kind_of, reason_of, text_of
-from gateway.media.engine import Kind, Party
+from gateway.legs.sip_bodies import DIGIT_TYPES, cause_of_q850, digit_body, digit_of, kind_of, reason_of, text_of
+from gateway.media.engine import Dtmf, Kind, Party
 from gateway.sip.auth.account import Credentials
 from gateway.sip.errors import SipError
 from gateway.sip.invite import events
@@ -37,6 +37,8 @@ from gateway.sip.subscription.referral import Referral, Referred
 log = structlog.get_logger(__name__)
 
 _GLOBAL_FAILURE = 600
+_DIGIT_PACKAGE = "infodtmf"
+"""Info-Package that some peers name for digits; said only to those (RFC 6086)."""
 _OVERLOADED = 503
 _RETRY_AFTER = 5
 """Seconds a caller is asked to wait when nobody knows better."""
@@ -61,6 +63,26 @@ class Session(Protocol):
     def answer_offer(self, exchange: int, body: bytes) -> None: ...
 
     def refuse_offer(self, exchange: int, status: int = 488) -> None: ...
+
+    @property
+    def peer_allows(self) -> frozenset[str]:
+        """Methods that the far end takes; empty: it has not said."""
+
+    @property
+    def peer_packages(self) -> frozenset[str]:
+        """INFO packages that the far end takes, in lower case."""
+
+    def info(
+        self,
+        content_type: str,
+        body: bytes,
+        *,
+        package: str | None = None,
+        done: Callable[[int], None] | None = None,
+        instead: tuple[str, bytes] | None = None,
+    ) -> None: ...
+
+    def answer_info(self, number: int, status: int) -> None: ...
 
 
 class CallerSession(Session, Protocol):
@@ -123,6 +145,8 @@ class CalleeSettings:
     kind: Kind = Kind.RTP
     prefer: tuple[str, ...] = ()
     """Codecs the callee is known to prefer, best first."""
+    dtmf: Dtmf = Dtmf.AUTO
+    """How the callee takes digits."""
     no_answer: float = 180.0
     """Seconds until SIP itself gives up a callee that neither answers nor refuses; longer than the call's own."""
 
@@ -204,9 +228,34 @@ class _SipLeg(LegBase):
                 name = str(referral.replaces) if referral.replaces is not None else None
                 self._referral = referral
                 self._deliver(TransferRequested(str(referral.target), SipTransferReport(referral), name))
-            case events.InfoReceived(content_type=content_type, body=body):
-                for digit, duration_ms in digits_of(content_type, body):
-                    self._deliver(DigitPressed(digit, duration_ms))
+            case events.InfoReceived():
+                self._info(event)
+
+    def _info(self, event: events.InfoReceived) -> None:
+        """A digit is answered for once the call knows what became of it."""
+        session = self._session
+        assert session is not None
+        if event.content_type not in DIGIT_TYPES:
+            session.answer_info(event.number, 415)
+            return
+        found = digit_of(event.content_type, event.body)
+        if found is None:
+            session.answer_info(event.number, 400)
+        else:
+            outcome = lambda got: session.answer_info(event.number, 200 if got else Cause.NOT_ACCEPTABLE.status)  # noqa: E731
+            self._deliver(DigitPressed(*found, outcome))
+
+    async def digit(self, digit: str, duration_ms: int, *, sent: bool, told: Callable[[bool], None]) -> None:
+        """As INFO where it has not gone into the media and the far end may be sent one."""
+        session = self._session
+        if sent or session is None or self.party.dtmf not in (Dtmf.AUTO, Dtmf.INFO):
+            told(sent)
+        elif self.party.dtmf is Dtmf.AUTO and session.peer_allows and "INFO" not in session.peer_allows:
+            told(False)
+        else:
+            usual, other = ((kind, digit_body(kind, digit, duration_ms)) for kind in DIGIT_TYPES)
+            package = _DIGIT_PACKAGE if _DIGIT_PACKAGE in session.peer_packages else None
+            session.info(*usual, package=package, done=lambda status: told(200 <= status < 300), instead=other)
 
     def _comes_back(self, event: events.SessionEvent) -> bool:
         """Tell the call that the client is there again, by what it sent; True where that was all it said."""
@@ -277,12 +326,13 @@ class SipCallerLeg(_SipLeg):
         source: str | None,
         kind: Kind = Kind.RTP,
         identity: str | None = None,
+        dtmf: Dtmf = Dtmf.AUTO,
     ) -> None:
-        """`kind` is what a caller that makes no offer is offered."""
+        """`kind` is what a caller that makes no offer is offered; `dtmf` how it takes digits."""
         self.initial_offer = text_of(session.initial_offer) if session.initial_offer else None
         """The description the INVITE brought; None: it asks for ours."""
         spoken = kind if self.initial_offer is None else kind_of(self.initial_offer)
-        super().__init__(Party(tag, spoken, private_source=source), address, identity)
+        super().__init__(Party(tag, spoken, private_source=source, dtmf=dtmf), address, identity)
         self._caller = session
         self._session = session
         self._answered = False
@@ -346,7 +396,8 @@ class SipCalleeLeg(_SipLeg):
     ) -> None:
         # Media of one phone may be latched to where it registered from; of several nobody knows which will answer.
         source = destinations[0].source if len(destinations) == 1 else None
-        super().__init__(Party(tag, settings.kind, prefer=settings.prefer, private_source=source), address)
+        party = Party(tag, settings.kind, prefer=settings.prefer, private_source=source, dtmf=settings.dtmf)
+        super().__init__(party, address)
         self._inviter = inviter
         self._destinations = tuple(destinations)
         self._settings = settings
@@ -412,6 +463,8 @@ class SipCalleeLeg(_SipLeg):
             case events.Offered(exchange=exchange):
                 # An UPDATE in an early dialog, while our offer is still open (RFC 3311 section 5.2).
                 self._alerted[number].refuse_offer(exchange, Cause.GLARE.status)
+            case events.InfoReceived(number=info):
+                self._alerted[number].answer_info(info, Cause.NOT_ACCEPTABLE.status)
             case events.Failed(status=status):
                 self._refused(number, status)
             case events.Ended():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 from gateway.call.status import Cause
 from gateway.media.engine import Kind
@@ -12,7 +11,7 @@ _AUDIO = re.compile(r"^m=audio [0-9/]+ ([A-Z/]+)", re.MULTILINE)
 _SIGNAL = re.compile(r"^\s*Signal\s*=\s*([0-9A-D*#])\s*$", re.MULTILINE | re.IGNORECASE)
 _DURATION = re.compile(r"^\s*Duration\s*=\s*([0-9]{1,5})\s*$", re.MULTILINE | re.IGNORECASE)
 _DIGITS = "0123456789ABCD*#"
-_DEFAULT_MS, _LONGEST_MS = 160, 5000
+_DEFAULT_MS, _SHORTEST_MS, _LONGEST_MS = 160, 40, 5000
 
 
 def text_of(body: bytes | None) -> str:
@@ -29,19 +28,26 @@ def kind_of(sdp: str) -> Kind:
     return Kind.SDES if protocol.startswith("RTP/SAVP") else Kind.RTP
 
 
-def digits_of(content_type: str, body: bytes) -> Iterator[tuple[str, int]]:
+DIGIT_TYPES = ("application/dtmf-relay", "application/dtmf")
+"""Types of INFO bodies that carry a digit, the more usual first."""
+
+
+def digit_of(content_type: str, body: bytes) -> tuple[str, int] | None:
     """(digit, milliseconds) of an INFO body: application/dtmf-relay ("Signal=5") or application/dtmf ("5")."""
-    essence = content_type.partition(";")[0].strip().lower()
     text = body[:256].decode("ascii", "replace")
-    if essence == "application/dtmf-relay":
+    if content_type == "application/dtmf-relay":
         signal, duration = _SIGNAL.search(text), _DURATION.search(text)
-        if signal:
-            wanted = int(duration[1]) if duration else _DEFAULT_MS
-            yield signal[1].upper(), min(max(wanted, 40), _LONGEST_MS)
-    elif essence == "application/dtmf":
-        digit = text.strip().upper()
-        if len(digit) == 1 and digit in _DIGITS:
-            yield digit, _DEFAULT_MS
+        wanted = int(duration[1]) if duration else _DEFAULT_MS
+        return (signal[1].upper(), min(max(wanted, _SHORTEST_MS), _LONGEST_MS)) if signal else None
+    digit = text.strip().upper()
+    return (digit, _DEFAULT_MS) if len(digit) == 1 and digit in _DIGITS else None
+
+
+def digit_body(content_type: str, digit: str, duration_ms: int) -> bytes:
+    """The INFO body of that type for a digit."""
+    if content_type == "application/dtmf":
+        return digit.encode()
+    return f"Signal={digit}\r\nDuration={duration_ms}\r\n".encode()
 
 
 def reason_of(cause: Cause, detail: str = "") -> str:

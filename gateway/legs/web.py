@@ -54,6 +54,8 @@ class Channel(Protocol):
 
     def connected(self, call: WebHandle) -> None: ...
 
+    def digit(self, call: WebHandle, digit: str, duration_ms: int) -> None: ...
+
     def ended(self, call: WebHandle, cause: Cause) -> None: ...
 
 
@@ -84,8 +86,9 @@ class WebHandle:
     def candidate(self, candidate: str, mid: str | None) -> None:
         self._emit(self, CandidateAdded(candidate, mid))
 
-    def digit(self, digit: str, duration_ms: int = 160) -> None:
-        self._emit(self, DigitPressed(digit, duration_ms))
+    def digit(self, digit: str, duration_ms: int, told: Callable[[bool], None]) -> None:
+        """The page presses a digit; `told` hears whether the other side has got it, while the call lasts."""
+        self._emit(self, DigitPressed(digit, duration_ms, told))
 
     def update(self, sdp: str) -> None:
         """An offer of the page; answered by `Channel.updated(..., "answer")`."""
@@ -168,6 +171,11 @@ class BrowserLeg(LegBase):
         if self._channel is not None and self._handle is not None:
             self._channel.connected(self._handle)
 
+    async def digit(self, digit: str, duration_ms: int, *, sent: bool, told: Callable[[bool], None]) -> None:
+        if self._channel is not None and self._handle is not None:
+            self._channel.digit(self._handle, digit, duration_ms)
+        told(sent or self.can_update)
+
     def _heard(self, channel: Channel, handle: WebHandle, event: LegEvent) -> None:
         """An event of the channel that has the call."""
         if isinstance(event, HungUp):
@@ -195,6 +203,8 @@ class WebCallerLeg(BrowserLeg):
     def _happened(self, handle: WebHandle, event: LegEvent) -> None:
         if not self._over:
             self._heard(self._caller, handle, event)
+        elif isinstance(event, DigitPressed):
+            event.told(False)
 
     async def early_answer(self, sdp: str) -> None:
         self._given = sdp
@@ -259,12 +269,12 @@ class WebCalleeLeg(BrowserLeg):
             self._deliver(Returned())
 
     def _happened(self, handle: WebHandle, event: LegEvent) -> None:
-        if self._over:
-            return
-        if self._channel is None:
-            self._before_answer(handle, event)
-        elif handle is self._handle:
+        if self._channel is not None and handle is self._handle and not self._over:
             self._heard(self._channel, handle, event)
+        elif isinstance(event, DigitPressed):
+            event.told(False)
+        elif self._channel is None and not self._over:
+            self._before_answer(handle, event)
 
     def _before_answer(self, handle: WebHandle, event: LegEvent) -> None:
         channel = self._ringing.get(handle)

@@ -26,6 +26,18 @@ class Kind(StrEnum):
     """No peer at all: the engine itself makes the media (echo, tone)."""
 
 
+class Dtmf(StrEnum):
+    """How a party takes DTMF digits."""
+
+    AUTO = "auto"
+    """As RFC 4733 events where those are agreed, else by its signalling, else as tones."""
+    RFC4733 = "rfc4733"
+    INFO = "info"
+    """By its signalling only: no telephone-event is offered or answered."""
+    INBAND = "inband"
+    """As tones in the audio: no telephone-event is offered or answered."""
+
+
 @dataclass(frozen=True, slots=True)
 class Party:
     """What the engine is to know of one side of a call."""
@@ -39,6 +51,7 @@ class Party:
     """Codec names (lower case, "pcmu") this party is known to prefer, best first."""
     private_source: str | None = None
     """IP address its signalling came from; media may be latched to it when its SDP is private."""
+    dtmf: Dtmf = Dtmf.AUTO
 
 
 class MediaError(Exception):
@@ -130,6 +143,8 @@ class DtmfReceived(MediaEvent):
 
     digit: str
     duration_ms: int
+    passed_on: bool = False
+    """Whether who hears the party has got it in the media as well."""
 
 
 EventHandler = Callable[[MediaEvent], None]
@@ -229,8 +244,14 @@ class MediaEngine(Protocol):
     async def trickle(self, call_id: str, tag: str, candidate: str, mid: str | None) -> None:
         """Add one remote ICE candidate ("candidate:..." as in RFC 8839); "" ends the list."""
 
-    async def send_dtmf(self, call_id: str, tag: str, digit: str, duration_ms: int = 160) -> None:
-        """Send one digit to the party as RFC 4733 telephone-event."""
+    async def send_dtmf(
+        self, call_id: str, tag: str, digit: str, duration_ms: int = 160, *, tones: bool = False
+    ) -> None:
+        """Send one digit to the party in its media: as RFC 4733 telephone-event, or as the two tones it stands for.
+
+        `tones`: as tones also to a party that takes it in any way (Dtmf.AUTO). MediaError 488 where the party does
+        not take it so, 400 for what is no digit, 503 where too many wait.
+        """
 
     async def delete(self, call_id: str) -> CallStatistics:
         """End the session; deleting an unknown call returns empty statistics."""

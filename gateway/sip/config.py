@@ -43,7 +43,7 @@ class CoreConfig:
     """Seconds that the outcome of a REFER is waited for and told (RFC 3515 section 2.4.4)."""
     offer_attempts: int = 8
     """How often an offer of ours is made again because it crossed one of the peer's."""
-    info_packages: tuple[str, ...] = ("trickle-ice",)
+    info_packages: tuple[str, ...] = ("trickle-ice", "infodtmf")
     """INFO packages that are delivered (RFC 6086, RFC 8840), in lower case; others are answered 469."""
     symmetric: bool = True
     """Whether requests to a caller behind NAT go to where its INVITE came from rather than to its Contact."""

@@ -231,9 +231,12 @@ class FakeEngine:
         self._scripted("trickle")
         self._known(call_id)
 
-    async def send_dtmf(self, call_id: str, tag: str, digit: str, duration_ms: int = 160) -> None:
-        self.requests.append(Request("send_dtmf", call_id, tag, detail=(digit, duration_ms)))
-        self._scripted("send_dtmf")
+    async def send_dtmf(
+        self, call_id: str, tag: str, digit: str, duration_ms: int = 160, *, tones: bool = False
+    ) -> None:
+        verb = "send_tones" if tones else "send_dtmf"
+        self.requests.append(Request(verb, call_id, tag, detail=(digit, duration_ms)))
+        self._scripted(verb)
         self._known(call_id)
 
     async def delete(self, call_id: str) -> CallStatistics:

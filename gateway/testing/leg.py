@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from gateway.call.leg import Address, LegEvent
 from gateway.call.status import Cause
 from gateway.legs.base import LegBase
@@ -26,6 +28,9 @@ class FakeLeg(LegBase):
         """Numbers of the offers it was sent."""
         self.replies: dict[int, str | Cause] = {}
         """What its own offers were answered with, by their number."""
+        self.takes_digits: bool | None = True
+        """Whether its far end takes a digit by signalling; None: that is not known yet (`untold`)."""
+        self.untold: list[Callable[[bool], None]] = []
         self._can_update = can_update
         self._takes_another_answer = takes_another_answer
 
@@ -77,9 +82,12 @@ class FakeLeg(LegBase):
     async def held(self, held: bool) -> None:
         self.told.append(("held", held))
 
-    async def digit(self, digit: str, duration_ms: int) -> bool:
+    async def digit(self, digit: str, duration_ms: int, *, sent: bool, told: Callable[[bool], None]) -> None:
         self.told.append(("digit", digit))
-        return False
+        if sent or self.takes_digits is not None:
+            told(sent or bool(self.takes_digits))
+        else:
+            self.untold.append(told)
 
     async def end(self, cause: Cause) -> None:
         if not self._over:

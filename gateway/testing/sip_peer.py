@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from gateway.sip.config import CoreConfig
 from gateway.sip.flow import Flow
-from gateway.sip.invite.events import Accepted, Reply, SessionEvent, Verdict
+from gateway.sip.invite.events import Accepted, InfoReceived, Reply, SessionEvent, Verdict
 from gateway.sip.invite.session import InviteSession
 from gateway.sip.message.message import Request, Response
 from gateway.sip.message.parser import parse_message
@@ -20,7 +20,7 @@ E = TypeVar("E", bound=SessionEvent)
 
 
 class SessionLog:
-    """Listens to a session and keeps its events; `react` may answer them."""
+    """Listens to a session and keeps its events; `react` may answer them, without it an INFO is taken (200)."""
 
     def __init__(self, session: InviteSession, react: Callable[[SessionEvent], None] | None = None) -> None:
         self.session = session
@@ -32,6 +32,8 @@ class SessionLog:
         self.events.append(event)
         if self._react is not None:
             self._react(event)
+        elif isinstance(event, InfoReceived):
+            self.session.answer_info(event.number, 200)
 
     def of(self, kind: type[E]) -> list[E]:
         """The events of one kind."""

@@ -17,6 +17,7 @@ from gateway.sip.invite.events import (
     Answered,
     Ended,
     Failed,
+    InfoReceived,
     OfferAnswered,
     OfferCancelled,
     Offered,
@@ -111,6 +112,8 @@ class Handle:
                 self.wanted.discard(number)
             case OfferCancelled():
                 pass
+            case InfoReceived(number=info):
+                self.walk.later(lambda: self.session.answer_info(info, self.walk.random.choice((200, 200, 488))))
             case Provisional(body=body, exchange=number, is_offer=is_offer) if body:
                 self._described(body, number, is_offer)
             case Answered(body=body, exchange=number, is_offer=is_offer):

@@ -7,6 +7,7 @@ what takes time comes back as a later call of the other side.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from gateway.call.leg import TransferReport
@@ -42,7 +43,8 @@ class WebCall(Protocol):
 
     def candidate(self, candidate: str, mid: str | None) -> None: ...
 
-    def digit(self, digit: str, duration_ms: int = 160) -> None: ...
+    def digit(self, digit: str, duration_ms: int, told: Callable[[bool], None]) -> None:
+        """One DTMF digit; `told` hears once whether the other side has got it, unless the call ends before."""
 
     def update(self, sdp: str) -> None: ...
 
@@ -87,6 +89,9 @@ class WebChannel(Protocol):
 
     def connected(self, call: WebCall) -> None:
         """Its media can flow: ICE and DTLS are up; again after each of its new connections."""
+
+    def digit(self, call: WebCall, digit: str, duration_ms: int) -> None:
+        """The other side has pressed a digit."""
 
     def ended(self, call: WebCall, cause: Cause) -> None: ...
 

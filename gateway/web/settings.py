@@ -47,6 +47,8 @@ class WebSettings:
     """Trickled ICE candidates of one call."""
     setup_timeout: float = 25.0
     """From an offer over HTTP to its answer; below the 30 s of the usual client."""
+    digit_timeout: float = 10.0
+    """How long a digit may take to be got by the other side."""
     max_sessions: int = 500
     """Live sessions of the HTTP front end."""
     session_lifetime: float = 14_400.0

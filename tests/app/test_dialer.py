@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -18,7 +19,7 @@ from gateway.identity.model import Binding
 from gateway.identity.store import StoreError
 from gateway.legs.sip import Session, SipCalleeLeg
 from gateway.legs.web import WebCalleeLeg
-from gateway.media.engine import Kind
+from gateway.media.engine import Dtmf, Kind
 from gateway.web.facade import WebChannel
 
 NOW = 1_000_000.0
@@ -103,6 +104,17 @@ async def test_a_phone_is_called_where_it_registered_from() -> None:
         "udp:192.0.2.7:4444",
         ("<sip:edge.test;lr>",),
     )
+
+
+@pytest.mark.parametrize("way", ["auto", "info"])
+async def test_phones_and_trunks_get_digits_the_way_that_is_set_for_them(way: str) -> None:
+    """`dtmf` of the user, and of the trunk."""
+    trunk = [{"name": "office", "uri": "sip:pbx.test", "dtmf": way}]
+    rig = Rig(USERS=json.dumps([{"id": "1001", "sip": True, "dtmf": way}]), TRUNKS=json.dumps(trunk))
+    await rig.bind("1001", "sip:1001@192.0.2.7")
+    for target in (rig.user("1001"), SipTarget("0", trunk="office")):
+        [leg] = await rig.dialer.legs(target, "c")
+        assert leg.party.dtmf is Dtmf(way)
 
 
 class AwayStore(MemoryStore):

@@ -104,6 +104,26 @@ async def test_plain_rtp_is_refused_where_srtp_is_required(tmp_path: Path, polic
         await app.stop()
 
 
+@pytest.mark.parametrize("way", ["auto", "info"])
+@pytest.mark.parametrize("of", ["user", "trunk"])
+async def test_a_caller_that_takes_digits_by_info_is_answered_without_events(tmp_path: Path, of: str, way: str) -> None:
+    """`dtmf` holds for calls that come in as well."""
+    offer = SDP.replace("RTP/AVP 0", "RTP/AVP 0 101") + "a=rtpmap:101 telephone-event/8000\r\n"
+    changes = {"USERS__1001__DTMF": way}
+    if of == "trunk":
+        trunk = {"name": "office", "uri": "sip:127.0.0.1:5099", "sources": ["127.0.0.1"], "dtmf": way}
+        changes = {"TRUNKS": json.dumps([trunk])}
+    app = GatewayApp(config_on_free_ports(tmp_path, **changes))
+    await app.start()
+    try:
+        async with stranger("127.0.0.1") as far:
+            body = offer.format(host="127.0.0.1")
+            answer = await Rig(app, far).invite("600", body=body, signed=of == "user")
+            assert (b"telephone-event" in answer) is (way == "auto")
+    finally:
+        await app.stop()
+
+
 @pytest.mark.parametrize(("hops", "passed_on"), [(70, 69), (2, 1), (0, None)])
 async def test_a_call_that_is_passed_on_counts_its_hops(tmp_path: Path, hops: int, passed_on: int | None) -> None:
     """Two gateways that route to each other would otherwise call each other without end (RFC 3261 section 16.3)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.call.leg import Away, Confirmed, DigitPressed, HungUp, OfferAnswered, OfferCancelled, Offered, Returned
+from gateway.call.leg import Away, Confirmed, HungUp, OfferAnswered, OfferCancelled, Offered, Returned
 from gateway.call.state import State
 from gateway.call.status import Cause
 from gateway.media.engine import Kind, MediaError, MediaFailed, MediaTimeout
@@ -267,20 +267,6 @@ async def test_an_engine_that_moves_nobody_keeps_the_call_of_who_is_away_all_the
     rig.expect(State.AWAY)
     await rig.hears(rig.caller, Returned())
     rig.expect(State.CONNECTED)
-
-
-async def test_a_digit_for_a_leg_that_takes_it_by_signalling_is_not_sent_twice(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Signalling or media, one of them."""
-    rig = await Rig().connected()
-
-    async def passed(digit: str, duration_ms: int) -> bool:
-        return True
-
-    monkeypatch.setattr(rig.callee, "digit", passed)
-    await rig.hears(rig.caller, DigitPressed("5"))
-    assert "send_dtmf" not in rig.engine.verbs()
 
 
 async def test_a_leg_that_comes_in_for_one_who_is_in_an_exchange_takes_its_place() -> None:

@@ -32,13 +32,14 @@ TONE_HZ = 440
 NEAR = 15
 """Hz that a tone may seem to be off."""
 
-PASSWORDS = {user: f"{user}s-own-Secret-0815" for user in ("alice", "bob", "1001", "1002")}
+PASSWORDS = {user: f"{user}s-own-Secret-0815" for user in ("alice", "bob", "1001", "1002", "1003")}
 _USERS = json.dumps(
     [
         {"id": "alice", "display_name": "Alice", "web": True, "may_call": ["*", "0*"]},
         {"id": "bob", "display_name": "Bob", "web": True, "may_call": ["*", "0*"]},
         {"id": "1001", "display_name": "Desk phone", "sip": True, "may_call": ["*", "0*"]},
         {"id": "1002", "display_name": "Second phone", "sip": True},
+        {"id": "1003", "display_name": "A phone that wants INFO", "sip": True, "dtmf": "info"},
     ]
 )
 _CHATTY = ("aiortc", "aioice", "websockets", "asyncio", "httpx", "httpcore")
@@ -106,6 +107,7 @@ class RpcBrowser(AiortcBrowser):
         self._codecs = codecs
         self.told: list[tuple[str, dict[str, Any]]] = []
         """(method, params) of every notification, in order."""
+        self._news = asyncio.Event()
 
     def _new_connection(self) -> RTCPeerConnection:
         connection = super()._new_connection()
@@ -117,7 +119,13 @@ class RpcBrowser(AiortcBrowser):
 
     async def _heard(self, method: str, params: dict[str, Any]) -> None:
         self.told.append((method, params))
+        self._news.set()
         await super()._heard(method, params)
+
+    async def news(self) -> None:
+        """Wait for the next notification."""
+        self._news.clear()
+        await self._news.wait()
 
     @property
     def last_cause(self) -> str | None:

@@ -91,6 +91,8 @@ async def test_a_caller_changes_the_session_and_sends_digits() -> None:
         seen.append(event)
         if isinstance(event, Offered):
             session.answer_offer(event.exchange, ANSWER)
+        elif isinstance(event, InfoReceived):
+            session.answer_info(event.number, 200)
 
     await run("uac_reinvite", Application(on_call))
     assert [type(event).__name__ for event in seen] == [

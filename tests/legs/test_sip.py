@@ -25,8 +25,8 @@ from gateway.call.leg import (
 )
 from gateway.call.status import Cause
 from gateway.legs.sip import CalleeSettings, Destination, SipCalleeLeg, SipCallerLeg
-from gateway.legs.sip_bodies import cause_of_q850, digits_of, kind_of, reason_of
-from gateway.media.engine import Kind
+from gateway.legs.sip_bodies import cause_of_q850, digit_of, kind_of, reason_of
+from gateway.media.engine import Dtmf, Kind
 from gateway.sip.invite import events
 from gateway.sip.message.fields import Headers
 
@@ -44,6 +44,9 @@ class FakeSession:
         self.dialog_name: str | None = "call-id@phone;to-tag=ours;from-tag=theirs"
         self.told: list[tuple[object, ...]] = []
         self.retry_after: object = None
+        self.peer_allows: frozenset[str] = frozenset()
+        self.peer_packages: frozenset[str] = frozenset()
+        self.infos: list[Callable[[int], None]] = []
         self.says: Callable[[events.SessionEvent], None]
 
     def listen(self, handler: Callable[[events.SessionEvent], None]) -> None:
@@ -73,6 +76,22 @@ class FakeSession:
 
     def refuse_offer(self, exchange: int, status: int = 488) -> None:
         self.told.append(("refuse_offer", exchange, status))
+
+    def info(
+        self,
+        content_type: str,
+        body: bytes,
+        *,
+        package: str | None = None,
+        done: Callable[[int], None] | None = None,
+        instead: tuple[str, bytes] | None = None,
+    ) -> None:
+        self.told.append(("info", content_type, body, package, instead))
+        if done is not None:
+            self.infos.append(done)
+
+    def answer_info(self, number: int, status: int) -> None:
+        self.told.append(("answer_info", number, status))
 
 
 class FakeInviter:
@@ -170,6 +189,71 @@ async def test_what_the_phone_does_in_the_dialog_reaches_the_call(event: events.
     _, session, ear = caller()
     session.says(event)
     assert ear == [heard]
+
+
+@pytest.mark.parametrize("got", [True, False])
+async def test_a_digit_in_an_info_is_answered_for_when_the_call_knows_what_became_of_it(got: bool) -> None:
+    """200 where the other side has it, 488 where nobody could pass it on; not a word before."""
+    _, session, ear = caller()
+    session.says(events.InfoReceived("application/dtmf", b"5", number=3))
+    [digit] = ear
+    assert isinstance(digit, DigitPressed)
+    assert session.told == []
+    digit.told(got)
+    assert session.told == [("answer_info", 3, 200 if got else 488)]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "status"), [("application/dtmf", b"55", 400), ("application/x-y", b"5", 415)]
+)
+async def test_an_info_that_says_no_digit_is_refused_at_once(content_type: str, body: bytes, status: int) -> None:
+    """Malformed is 400, another type 415; the call is not asked."""
+    _, session, ear = caller()
+    session.says(events.InfoReceived(content_type, body, number=4))
+    assert session.told == [("answer_info", 4, status)]
+    assert ear == []
+
+
+@pytest.mark.parametrize(
+    ("dtmf", "allows", "sends"),
+    [
+        (Dtmf.AUTO, (), True),
+        (Dtmf.AUTO, ("INVITE", "INFO"), True),
+        (Dtmf.AUTO, ("INVITE", "BYE"), False),
+        (Dtmf.INFO, ("INVITE", "BYE"), True),
+        (Dtmf.RFC4733, (), False),
+        (Dtmf.INBAND, (), False),
+    ],
+)
+async def test_a_digit_goes_out_as_info_to_who_takes_it_so(dtmf: Dtmf, allows: tuple[str, ...], sends: bool) -> None:
+    """Where it is not in the media already, and the far end may be sent INFO."""
+    session = FakeSession()
+    leg = SipCallerLeg("t1", session, PHONE, None, dtmf=dtmf)
+    session.peer_allows = frozenset(allows)
+    told: list[bool] = []
+    await leg.digit("5", 200, sent=True, told=told.append)
+    assert (told, session.told) == ([True], [])
+    await leg.digit("5", 200, sent=False, told=told.append)
+    if not sends:
+        assert (told, session.told) == ([True, False], [])
+        return
+    instead = ("application/dtmf", b"5")
+    body = b"Signal=5\r\nDuration=200\r\n"
+    assert session.told == [("info", "application/dtmf-relay", body, None, instead)]
+    session.infos.pop()(200)
+    session.peer_packages = frozenset({"infodtmf"})
+    await leg.digit("6", 200, sent=False, told=told.append)
+    assert session.told[-1][3] == "infodtmf"
+    session.infos.pop()(488)
+    assert told == [True, True, False]
+
+
+async def test_a_digit_before_the_callee_has_answered_goes_nowhere() -> None:
+    """There is no dialog to send it in."""
+    leg, _, _ = await callee()
+    told: list[bool] = []
+    await leg.digit("5", 200, sent=False, told=told.append)
+    assert told == [False]
 
 
 async def test_a_reinvite_without_an_offer_gets_ours_and_its_ack_the_answer() -> None:
@@ -302,21 +386,20 @@ async def test_giving_up_cancels_every_phone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content_type", "body", "digits"),
+    ("content_type", "body", "found"),
     [
-        ("application/dtmf-relay", b"Signal=#\r\nDuration=160", [("#", 160)]),
-        ("application/dtmf-relay; charset=utf-8", b"Signal = a\nDuration = 99999", [("A", 5000)]),
-        ("application/dtmf-relay", b"Signal=55", []),
-        ("application/dtmf-relay", b"Duration=100", []),
-        ("application/dtmf", b" 7\r\n", [("7", 160)]),
-        ("application/dtmf", b"77", []),
-        ("application/json", b'{"digit": 5}', []),
-        ("application/dtmf", b"\xff\xfe", []),
+        ("application/dtmf-relay", b"Signal=#\r\nDuration=160", ("#", 160)),
+        ("application/dtmf-relay", b"Signal = a\nDuration = 99999", ("A", 5000)),
+        ("application/dtmf-relay", b"Signal=55", None),
+        ("application/dtmf-relay", b"Duration=100", None),
+        ("application/dtmf", b" 7\r\n", ("7", 160)),
+        ("application/dtmf", b"77", None),
+        ("application/dtmf", b"\xff\xfe", None),
     ],
 )
-def test_digits_in_info_bodies(content_type: str, body: bytes, digits: list[tuple[str, int]]) -> None:
+def test_digits_in_info_bodies(content_type: str, body: bytes, found: tuple[str, int] | None) -> None:
     """Both spellings phones use; everything else is no digit."""
-    assert list(digits_of(content_type, body)) == digits
+    assert digit_of(content_type, body) == found
 
 
 @pytest.mark.parametrize(

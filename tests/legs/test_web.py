@@ -60,6 +60,9 @@ class Page:
     def connected(self, call: WebHandle) -> None:
         self._note(call, "connected")
 
+    def digit(self, call: WebHandle, digit: str, duration_ms: int) -> None:
+        self._note(call, "digit", digit, duration_ms)
+
     def ended(self, call: WebHandle, cause: Cause) -> None:
         self._note(call, "ended", cause)
 
@@ -111,7 +114,7 @@ async def test_without_an_early_answer_the_first_description_counts() -> None:
     [
         (lambda handle: handle.hangup(), HungUp(Cause.NORMAL)),
         (lambda handle: handle.candidate("c", "0"), CandidateAdded("c", "0")),
-        (lambda handle: handle.digit("5", 200), DigitPressed("5", 200)),
+        (lambda handle: handle.digit("5", 200, print), DigitPressed("5", 200)),
         (lambda handle: handle.update("new"), Offered(1, "new")),
     ],
 )
@@ -129,9 +132,22 @@ async def test_the_end_is_told_once() -> None:
     await leg.end(Cause.BUSY)
     await leg.end(Cause.NORMAL)
     leg.handle.hangup()
-    leg.handle.digit("1")
+    told: list[bool] = []
+    leg.handle.digit("1", 160, told.append)
     assert page.told == [("ended", Cause.BUSY)]
-    assert ear.heard == []
+    assert (ear.heard, told) == ([], [False])
+
+
+@pytest.mark.parametrize("can_update", [True, False])
+async def test_a_digit_of_the_other_side_is_shown_where_the_page_can_show_it(can_update: bool) -> None:
+    """A bare HTTP session has no way, so there it counts as got only where it went into the media."""
+    page = Page(can_update)
+    leg = WebCallerLeg("t1", ALICE, page)
+    told: list[bool] = []
+    for sent in (True, False):
+        await leg.digit("5", 90, sent=sent, told=told.append)
+    assert page.told == [("digit", "5", 90)] * 2
+    assert told == [True, can_update]
 
 
 async def test_events_before_the_call_listens_are_kept() -> None:

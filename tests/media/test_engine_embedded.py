@@ -165,7 +165,7 @@ async def test_a_digit_in_the_media_is_reported_and_passed_on() -> None:
             for duration, end in ((160, False), (320, False), (480, True), (480, True), (480, True)):
                 made.left.send(bytes(TelephoneEvent(5, end, 10, duration)), 101, step=0)
             await until(lambda: len(made.right.packets) == 5)
-            await until(lambda: DtmfReceived("call", "left", "5", 60) in events)
+            await until(lambda: DtmfReceived("call", "left", "5", 60, passed_on=True) in events)
             assert sum(isinstance(event, DtmfReceived) for event in events) == 1
         finally:
             await made.close()
@@ -581,7 +581,7 @@ async def test_a_digit_under_way_during_a_re_offer_is_reported_once() -> None:
         made = await call(engine, events)
         try:
             made.left.send(bytes(TelephoneEvent(7, True, 10, 480)), 101, step=0)
-            await until(lambda: DtmfReceived("call", "left", "7", 60) in events)
+            await until(lambda: DtmfReceived("call", "left", "7", 60, passed_on=True) in events)
             await made.set_up()
             made.left.send(bytes(TelephoneEvent(7, True, 10, 480)), 101, step=0)
             made.left.send(VOICE, 0)

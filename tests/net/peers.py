@@ -9,6 +9,7 @@ from gateway.net import (
     Accepted,
     Flow,
     IncomingSession,
+    InfoReceived,
     InviteSession,
     Reply,
     SessionEvent,
@@ -37,6 +38,8 @@ class Recorder:
         self._news.set()
         if self._react is not None:
             self._react(event)
+        elif isinstance(event, InfoReceived):
+            self.session.answer_info(event.number, 200)
 
     async def wait(self, kind: type[SessionEvent], seconds: float = 5.0) -> SessionEvent:
         """The first event of `kind`; TimeoutError when none comes."""

@@ -341,6 +341,52 @@ def test_trickle_candidates_in_info_are_delivered_with_their_package() -> None:
     assert statuses == [200, 481]
 
 
+def test_no_more_infos_wait_for_an_answer_than_the_limit_and_none_for_ever() -> None:
+    """What is beyond it is to be tried again later; what nobody answers is 500 in the end, what is over 481."""
+    stage = Stage()
+    caller, session, _ = answered_call(stage)
+    session.listen(lambda _: None)
+    for _ in range(18):
+        caller.next("INFO", body=b"1", kind="application/dtmf")
+    refused = stage.puppet.take()
+    assert [one.status for one in refused if isinstance(one, Response)] == [500, 500]
+    assert refused[0].headers.get("Retry-After") == "1"
+    session.answer_info(1, 200)
+    session.answer_info(1, 488)
+    stage.run()
+    assert stage.puppet.statuses() == [200]
+    stage.run(31)
+    assert stage.puppet.statuses() == [500] * 15
+    caller.next("INFO", body=b"1", kind="application/dtmf")
+    caller.next("BYE")
+    assert stage.puppet.statuses() == [200, 481]
+
+
+def test_infos_of_ours_go_out_one_after_the_other() -> None:
+    """Two at once could overtake each other; one whose type is not taken is said in the other way in its place."""
+    stage = Stage()
+    caller, session, _ = answered_call(stage)
+    statuses: list[int] = []
+    session.info("application/dtmf-relay", b"1", done=statuses.append, instead=("application/dtmf", b"1"))
+    session.info("application/dtmf-relay", b"2", done=statuses.append)
+    stage.run()
+    [info] = stage.requests("INFO")
+    stage.send(answer(info, 415))
+    stage.run()
+    [info] = stage.requests("INFO")
+    assert (info.body, str(info.content_type)) == (b"1", "application/dtmf")
+    stage.send(answer(info, 200))
+    stage.run()
+    [info] = stage.requests("INFO")
+    assert info.body == b"2"
+    assert statuses == [200]
+    for _ in range(70):
+        session.info("application/dtmf", b"3", done=statuses.append)
+    assert statuses == [200, *[503] * 6]
+    caller.next("BYE")
+    assert statuses[7:] == [481] * 65
+
+
 def test_an_info_that_nobody_knows_ends_the_call() -> None:
     """RFC 3261 12.2.1.2."""
     stage = Stage()
@@ -488,8 +534,8 @@ def test_a_session_keeps_no_more_events_than_its_limit() -> None:
     stage = Stage(CoreConfig())
     caller, session, _ = answered_call(stage)
     session._handler = None
-    for number in range(70):
-        caller.next("INFO", body=str(number).encode(), kind="application/dtmf")
+    for _ in range(70):
+        session.emit(FlowLost())
     caller.next("BYE")
     seen: list[object] = []
     session.listen(seen.append)

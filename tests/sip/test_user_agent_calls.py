@@ -570,7 +570,7 @@ def test_a_listener_that_fails_hurts_nobody() -> None:
     session.listen(fails)
     caller.next("INFO", body=b"1", kind="application/dtmf")
     caller.next("BYE")
-    assert stage.puppet.statuses() == [200, 200]
+    assert stage.puppet.statuses() == [481, 200]
     assert session.is_over
 
 

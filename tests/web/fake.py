@@ -35,6 +35,8 @@ class FakeCall:
     on_event: Callable[[FakeCall, tuple[Any, ...]], None] | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     exchange: int = 0
+    takes_digits: bool | None = True
+    """Whether the other side gets them; None: nobody ever says."""
 
     def _note(self, *event: Any) -> None:
         self.log.append(event)
@@ -57,8 +59,10 @@ class FakeCall:
     def candidate(self, candidate: str, mid: str | None) -> None:
         self._note("candidate", candidate, mid)
 
-    def digit(self, digit: str, duration_ms: int = 160) -> None:
+    def digit(self, digit: str, duration_ms: int, told: Callable[[bool], None]) -> None:
         self._note("digit", digit, duration_ms)
+        if self.takes_digits is not None:
+            told(self.takes_digits)
 
     def update(self, sdp: str) -> None:
         self._note("update", sdp)

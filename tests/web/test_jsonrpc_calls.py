@@ -65,6 +65,35 @@ async def test_one_offer_gets_one_answer_notification() -> None:
         await alice.silent()
 
 
+async def test_a_digit_that_the_other_side_has_not_got_is_an_error() -> None:
+    """Refused, or not known in time; the connection goes on meanwhile."""
+    gateway = FakeGateway()
+    settings = WebSettings(digit_timeout=0.05)
+    async with running(gateway, settings) as server, rpc(server, "alice", token="wonder") as alice:
+        placed = await alice.ok("offer", to_peer_id="1001", sdp=SDP)
+        for takes in (False, None):
+            gateway.calls[0].takes_digits = takes
+            for method, target in (("dtmf", {"peer_id": "1001"}), ("call.dtmf", {"call_id": placed["call_id"]})):
+                error = await alice.fails(method, digit="5", **target)
+                assert (error["code"], error["data"]) == (-32000, {"digit": "5"})
+
+
+async def test_a_digit_of_the_other_side_is_told() -> None:
+    """With its length in milliseconds and the call it belongs to."""
+    gateway = FakeGateway()
+    async with running(gateway) as server, rpc(server, "alice", token="wonder") as alice:
+        await alice.ok("offer", to_peer_id="1001", sdp=SDP)
+        call = gateway.calls[0]
+        call.channel.digit(call, "#", 120)
+        told = await alice.notified("dtmf")
+        assert {name: told[name] for name in ("peer_id", "digit", "duration", "call_id")} == {
+            "peer_id": "1001",
+            "digit": "#",
+            "duration": 120,
+            "call_id": call.id,
+        }
+
+
 async def test_a_callee_who_does_not_exist_is_a_peer_not_found() -> None:
     """-32000 with the words of the contract, and the cause beside them."""
     async with running(FakeGateway()) as server, rpc(server, "alice", token="wonder") as alice:

@@ -12,7 +12,7 @@ from gateway.media.embedded.plane.srtp import SrtpKey, SrtpProfile
 from gateway.media.embedded.rtp.keys import is_usable
 from gateway.media.embedded.settings import EmbeddedConfig
 from gateway.media.embedded.webrtc.certificate import usable_fingerprints
-from gateway.media.engine import Kind, MediaError, Party
+from gateway.media.engine import Dtmf, Kind, MediaError, Party
 from sdp import (
     Codec,
     CodecPolicy,
@@ -104,19 +104,19 @@ def checked(step: Callable[[], T]) -> T:
         raise MediaError(str(error), error.status) from None
 
 
-def codec_policy(config: EmbeddedConfig, kind: Kind, prefer: tuple[str, ...]) -> CodecPolicy:
+def codec_policy(config: EmbeddedConfig, party: Party, prefer: tuple[str, ...]) -> CodecPolicy:
     """Which codecs a side may be told about; `prefer` comes before the configured order."""
-    configured = config.webrtc_codecs if kind is Kind.WEBRTC else config.rtp_codecs
+    configured = config.webrtc_codecs if party.kind is Kind.WEBRTC else config.rtp_codecs
     order = tuple(dict.fromkeys((*[name for name in prefer if name in configured], *configured)))
     convertible = tuple([FORMATS[name] for name in order if name in CODECS]) if config.transcode else ()
-    drop = () if config.telephone_event else ("telephone-event",)
+    events = config.telephone_event and party.dtmf in (Dtmf.AUTO, Dtmf.RFC4733)
     return CodecPolicy(
         order=order,
         offer_also=convertible,
         made_of=tuple(FORMATS.values()) if config.transcode else (),
         only=configured,
-        drop=drop,
-        events=config.telephone_event,
+        drop=() if events else ("telephone-event",),
+        events=events,
     )
 
 

@@ -262,8 +262,10 @@ class EmbeddedEngine:
             raise MediaError("the candidate is too long", 400)
         self._session(call_id).trickle(tag)
 
-    async def send_dtmf(self, call_id: str, tag: str, digit: str, duration_ms: int = 160) -> None:
-        self._session(call_id).send_dtmf(tag, digit, duration_ms)
+    async def send_dtmf(
+        self, call_id: str, tag: str, digit: str, duration_ms: int = 160, *, tones: bool = False
+    ) -> None:
+        self._session(call_id).send_dtmf(tag, digit, duration_ms, tones=tones)
 
     async def delete(self, call_id: str) -> CallStatistics:
         session = self._sessions.get(call_id)

@@ -151,7 +151,7 @@ class PartyMedia:
 
     def plan(self, prefer: tuple[str, ...] = ()) -> Plan:
         """Our side of the next description for the peer."""
-        policy = codec_policy(self._shared.config, self.party.kind, (*prefer, *self.party.prefer))
+        policy = codec_policy(self._shared.config, self.party, (*prefer, *self.party.prefer))
         transport = self.transport.plan() if self.transport is not None else NOWHERE
         if self.webrtc is not None and self.agreement is not None and self.agreement.dtls_role is not None:
             transport = replace(transport, setup=SetupRole(self.agreement.dtls_role))
@@ -275,7 +275,9 @@ class PartyMedia:
                 self._shared.emit(MediaTimeout(self.call_id, self.party.tag, round(silent, 1)))
 
     def _digit(self, digit: str, duration_ms: int) -> None:
-        self._shared.emit(DtmfReceived(self.call_id, self.party.tag, digit, duration_ms))
+        told = self.joined.agreement if self.joined is not None else None
+        passed_on = told is not None and bool(told.send_events)
+        self._shared.emit(DtmfReceived(self.call_id, self.party.tag, digit, duration_ms, passed_on))
 
     def _leg_state(self, state: LegState, reason: str) -> None:
         if state is LegState.CONNECTED:

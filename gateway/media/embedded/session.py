@@ -13,7 +13,7 @@ from gateway.media.embedded.resources import Resources
 from gateway.media.embedded.routing import Routing, deaf_routes, require_common, routes_between
 from gateway.media.embedded.sources.echo import DelayedEcho
 from gateway.media.embedded.sources.players import SERVICES
-from gateway.media.engine import CallStatistics, MediaError, Party
+from gateway.media.engine import CallStatistics, Dtmf, MediaError, Party
 from sdp import SessionDescription, answer, translate
 
 
@@ -186,11 +186,14 @@ class Session:
         """A lite agent needs no candidates; the party must be known all the same."""
         self.party(tag)
 
-    def send_dtmf(self, tag: str, digit: str, duration_ms: int) -> None:
+    def send_dtmf(self, tag: str, digit: str, duration_ms: int, *, tones: bool) -> None:
         """Send a digit to the party; raises MediaError."""
         party = self.party(tag)
-        events = party.agreement.send_events if party.agreement is not None else {}
-        party.playing.digit(digit, duration_ms, events)
+        way, codec = party.party.dtmf, party.send_codec()
+        if way is Dtmf.INBAND or (tones and way is Dtmf.AUTO):
+            party.playing.tones(digit, duration_ms, codec)
+        else:
+            party.playing.digit(digit, duration_ms, party.agreement.send_events if party.agreement is not None else {})
 
     def close(self) -> None:
         """Release everything; idempotent."""

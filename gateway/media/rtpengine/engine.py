@@ -172,7 +172,10 @@ class RtpengineEngine:
             raise MediaError("the candidate is too long", 400)
         self._party(self._call(call_id), tag)
 
-    async def send_dtmf(self, call_id: str, tag: str, digit: str, duration_ms: int = 160) -> None:
+    async def send_dtmf(
+        self, call_id: str, tag: str, digit: str, duration_ms: int = 160, *, tones: bool = False
+    ) -> None:
+        """The daemon makes an event of it where those were agreed, else tones."""
         if len(digit) != 1 or digit.upper() not in DIGITS:
             raise MediaError("not a digit", 400)
         call = self._call(call_id)

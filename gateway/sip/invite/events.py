@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from gateway.sip.message.build import Refusal
@@ -119,14 +119,15 @@ class FlowLost(SessionEvent):
 
 @dataclass(frozen=True, slots=True)
 class InfoReceived(SessionEvent):
-    """An INFO came and has been answered 200; `content_type` without parameters, in lower case.
+    """An INFO came, to be answered by `answer_info(number, status)`; `content_type` without parameters, in lower case.
 
-    `package` is its Info-Package (RFC 6086), None for an INFO of the older kind (RFC 2976).
+    `package` is its Info-Package (RFC 6086) in lower case, None for an INFO of the older kind (RFC 2976).
     """
 
     content_type: str
     body: bytes
     package: str | None = None
+    number: int = field(default=0, compare=False)
 
 
 SessionHandler = Callable[[SessionEvent], None]

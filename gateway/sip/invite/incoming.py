@@ -46,6 +46,7 @@ class IncomingSession(InviteSession):
         self.dialog = dialog
         self.modification: Modification = Modification(self, dialog)
         self.peer_allows = frozenset(request.allow)
+        self.peer_packages = frozenset(one.lower() for one in request.recv_info)
         self._tag = invite.transaction.to_tag = tag
         self._transaction = invite.transaction
         self._invite = invite

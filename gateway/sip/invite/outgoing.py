@@ -437,6 +437,8 @@ class OutgoingSession(InviteSession):
             self.source = self._client.flow
         if response.allow:
             self.peer_allows = frozenset(response.allow)
+        if response.recv_info:
+            self.peer_packages = frozenset(one.lower() for one in response.recv_info)
 
     def _no_answer(self) -> None:
         self._cause = Failed(408, "No answer", Headers())

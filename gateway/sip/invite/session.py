@@ -16,7 +16,8 @@ from gateway.sip.dialogs.usage import DialogUsage
 from gateway.sip.errors import DialogError
 from gateway.sip.flow import Flow
 from gateway.sip.invite.changes import Purpose
-from gateway.sip.invite.events import Ended, FlowLost, InfoReceived, SessionEvent, SessionHandler
+from gateway.sip.invite.events import Ended, FlowLost, SessionEvent, SessionHandler
+from gateway.sip.invite.info import Infos, Outgoing
 from gateway.sip.invite.modify import Modification
 from gateway.sip.invite.offer_answer import Carrier
 from gateway.sip.invite.session_timer import SessionTimer, TimerAction
@@ -92,6 +93,9 @@ class InviteSession:
         self.timer = SessionTimer(core.config.session_timer)
         self.peer_allows: frozenset[str] = frozenset()
         self._exchanges = FIRST
+        self.peer_packages: frozenset[str] = frozenset()
+        """INFO packages that the peer takes (Recv-Info), in lower case."""
+        self._infos = Infos(self)
         self._referrals = 0
         self._timer_alarm: Alarm[DialogUsage | None] | None = None
         self._handler: SessionHandler | None = None
@@ -190,23 +194,19 @@ class InviteSession:
         *,
         package: str | None = None,
         done: Callable[[int], None] | None = None,
+        instead: tuple[str, bytes] | None = None,
     ) -> None:
-        """Send an INFO (RFC 6086) in the dialog; `done` gets the status that answered it, 481 without a dialog."""
-        dialog = self.dialog
-        if dialog is None or self._over:
-            logger.info("INFO outside a dialog is not sent")
-            if done is not None:
-                done(481)
-            return
+        """Send an INFO (RFC 6086) in the dialog, once those before it are answered.
 
-        def answered(response: Response) -> None:
-            if done is not None:
-                done(response.status)
-            if response.status in (408, 481):
-                self.lost(response.status)
+        `done` gets the status that answered it, 481 without a dialog; `instead` is a type and a body that it is sent
+        with again where the first is answered 415.
+        """
+        self._infos.send(Outgoing(content_type, body, package, done or _no_matter, instead))
+        self.core.wake()
 
-        headers = (("Info-Package", package),) if package else ()
-        self.send_in_dialog("INFO", dialog, answered, headers=headers, body=body, content_type=content_type)
+    def answer_info(self, number: int, status: int) -> None:
+        """Answer the `InfoReceived` of that number: 200, or why what it brought could not be used."""
+        self._infos.answer(number, status)
         self.core.wake()
 
     # ---- events
@@ -228,6 +228,7 @@ class InviteSession:
         self._is_ending = True
         if self.modification is not None:
             self.modification.stop()
+        self._infos.stop()
         self.stop_timer()
         if len(self._kept) >= MAX_KEPT_EVENTS:
             self._kept.pop()
@@ -348,18 +349,7 @@ class InviteSession:
         return dialog is self.dialog
 
     def _on_info(self, request: ServerRequest, dialog: Dialog) -> None:
-        info = request.request
-        package = info.headers.get("Info-Package")
-        known = self.core.config.info_packages
-        if package is not None and package.partition(";")[0].strip().lower() not in known:
-            # RFC 6086 section 4.2.2.
-            request.respond(469, (("Recv-Info", ", ".join(known)),))
-            return
-        request.respond(200)
-        if info.body:
-            kind = info.content_type
-            name = package.partition(";")[0].strip().lower() if package is not None else None
-            self.emit(InfoReceived(kind.essence if kind else "", info.body, name))
+        self._infos.on_request(request)
 
     def _on_invite(self, request: ServerRequest, dialog: Dialog) -> None:
         self.modification_of(dialog).on_offer(request, Carrier.INVITE)
@@ -463,6 +453,10 @@ class InviteSession:
                 ),
             )
         self.arm_timer()
+
+
+def _no_matter(status: int) -> None:
+    """Nobody asked how an INFO was answered."""
 
 
 def _nobody(event: SessionEvent) -> None:

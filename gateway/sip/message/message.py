@@ -171,6 +171,7 @@ class Message:
     min_expires = Lazy("Min-Expires", _optional(_seconds("Min-Expires")), "Seconds, None when absent.")
     allow = Lazy("Allow", _tokens("Allow"), "Methods that the sender takes.")
     allow_events = Lazy("Allow-Events", _tokens("Allow-Events"), "Event packages that the sender takes.")
+    recv_info = Lazy("Recv-Info", _tokens("Recv-Info"), "INFO packages that the sender takes (RFC 6086).")
     supported = Lazy("Supported", _tokens("Supported"), "Option tags that the sender knows.")
     require = Lazy("Require", _tokens("Require"), "Option tags that the sender insists on.")
     proxy_require = Lazy("Proxy-Require", _tokens("Proxy-Require"), "Option tags that proxies must know.")

@@ -48,6 +48,7 @@ _IGNORED: Readers = (
     Message.referred_by,
     Message.reply_to,
     Message.allow_events,
+    Message.recv_info,
 )
 """Nothing is decided by these, so a malformed one is no reason to refuse (RFC 3261 8.2)."""
 _ACK: Readers = (*_CREDENTIALS, Message.content_type, Message.content_disposition, Message.content_encoding)

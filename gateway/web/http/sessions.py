@@ -115,6 +115,9 @@ class Session:
     def connected(self, call: WebCall) -> None:
         """Its browser sees that for itself."""
 
+    def digit(self, call: WebCall, digit: str, duration_ms: int) -> None:
+        """There is no way to show it."""
+
     def ended(self, call: WebCall, cause: Cause) -> None:
         self._end(cause)
 

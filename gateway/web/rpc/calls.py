@@ -75,6 +75,9 @@ class CallListener(Protocol):
 
     def tell_candidate(self, entry: Entry, candidate: str, mid: str | None) -> None: ...
 
+    def tell_digit(self, entry: Entry, digit: str, duration_ms: int) -> None:
+        """The other side has pressed a digit."""
+
     def tell_state(self, entry: Entry, state: State, cause: Cause | None) -> None: ...
 
     def tell_connected(self, entry: Entry) -> None:
@@ -214,6 +217,15 @@ class Calls:
         entry.call.candidate(candidate, mid)
         return True
 
+    async def press(self, entry: Entry, digit: str, duration_ms: int) -> bool:
+        """The client presses a digit; whether the other side has got it, False where that is not known in time."""
+        got = asyncio.get_running_loop().create_future()
+        entry.call.digit(digit, duration_ms, lambda has_it: None if got.done() else got.set_result(has_it))
+        try:
+            return await asyncio.wait_for(got, self._settings.digit_timeout)
+        except TimeoutError:
+            return False
+
     def hang_up(self, entry: Entry, reason: str | None) -> None:
         """The client ends the call, gives up, or refuses it with "declined" or "busy"."""
         del self._entries[entry.call.id]
@@ -334,6 +346,12 @@ class Calls:
             entry.connected = True
             if entry.state is State.ANSWERED:
                 self._tell(entry, partial(self._listener.tell_connected, entry))
+
+        self._on(call, handle)
+
+    def digit(self, call: WebCall, digit: str, duration_ms: int) -> None:
+        def handle(entry: Entry) -> None:
+            self._tell(entry, partial(self._listener.tell_digit, entry, digit, duration_ms))
 
         self._on(call, handle)
 

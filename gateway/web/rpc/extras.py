@@ -92,8 +92,12 @@ async def call_leave(peer: Peer, params: Params) -> Reply:
 async def call_dtmf(peer: Peer, params: Params) -> Reply:
     """call.dtmf{call_id, digit, duration?}"""
     entry, digit, duration = _entry(peer, params), params.digit(), params.duration()
-    entry.call.digit(digit, duration)
-    return Reply({"call_id": entry.call.id, "digit": digit})
+
+    async def pressed() -> dict[str, Any]:
+        await peer.press(entry, digit, duration)
+        return {"call_id": entry.call.id, "digit": digit}
+
+    return Reply(pressed)
 
 
 async def call_hangup(peer: Peer, params: Params) -> Reply:

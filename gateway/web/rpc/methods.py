@@ -189,8 +189,12 @@ async def dtmf(peer: Peer, params: Params) -> Reply:
     entry = peer.calls.find(peer_id, params.call_id())
     if entry is None:
         raise peer.not_found(peer_id)
-    entry.call.digit(digit, duration)
-    return Reply({"peer_id": peer_id, "digit": digit})
+
+    async def pressed() -> dict[str, Any]:
+        await peer.press(entry, digit, duration)
+        return {"peer_id": peer_id, "digit": digit}
+
+    return Reply(pressed)
 
 
 METHODS: dict[str, Handler] = {

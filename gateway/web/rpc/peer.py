@@ -261,6 +261,15 @@ class Peer:
         notice = self.dialect.candidate(self.peer_id, entry.peer_id, candidate, mid, None if not candidate else 0)
         self._notify_call(entry, notice)
 
+    def tell_digit(self, entry: Entry, digit: str, duration_ms: int) -> None:
+        notice = "dtmf", {"peer_id": entry.peer_id, "digit": digit, "duration": duration_ms}
+        self._notify_call(entry, notice)
+
+    async def press(self, entry: Entry, digit: str, duration_ms: int) -> None:
+        """Pass a digit on; raises the dialect's error where the other side has not got it."""
+        if not await self.calls.press(entry, digit, duration_ms):
+            raise self.dialect.error(Problem.REFUSED, "The other side did not take the digit", {"digit": digit})
+
     def tell_state(self, entry: Entry, state: State, cause: Cause | None) -> None:
         previous = self._note_state(entry, connection_state(state, cause))
         notice = self.dialect.call_state(entry, state, cause, previous, int(time.time() * 1000))

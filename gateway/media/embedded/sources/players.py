@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Protocol
 
@@ -12,7 +13,7 @@ from gateway.media.embedded.audio.codecs import CODECS, make_encoder, narrowest_
 from gateway.media.embedded.audio.pcm import tone
 from gateway.media.embedded.plane.packet import RtpError
 from gateway.media.embedded.plane.values import Silence
-from gateway.media.embedded.sources.digits import DigitSender
+from gateway.media.embedded.sources.digits import LONGEST_MS, SHORTEST_MS, DigitSender
 from gateway.media.embedded.sources.pacer import TICK_MS, Pacer
 from gateway.media.embedded.sources.packets import Injected
 from gateway.media.engine import MediaError
@@ -25,6 +26,13 @@ MAXIMUM_DIGITS = 64
 """Digits waiting to be sent to one party."""
 DIGIT_GAP_TICKS = 4
 """Ticks of 20 ms between two digits (RFC 4733 has no rule; receivers need 40 ms)."""
+
+
+KEYPAD = "123A456B789C*0#D"
+ROWS, COLUMNS = (697, 770, 852, 941), (1209, 1336, 1477, 1633)
+"""Hz of the tones of each row and column of the keypad (ITU-T Q.23); whole seconds of each can be repeated."""
+TONE_LEVEL = -7.0
+"""dBm0 of each of the two tones."""
 
 
 @lru_cache(maxsize=64)
@@ -42,6 +50,20 @@ def loop_frames(codec: str, frequency: int, level_dbm0: float) -> tuple[bytes, .
         pcm = np.zeros(encoder.rate * seconds, np.int16)
     frames = [encoder.encode(pcm[start : start + encoder.frame]) for start in range(0, len(pcm), encoder.frame)]
     return tuple(frames[len(frames) // 2 :])
+
+
+@lru_cache(maxsize=64)
+def digit_frames(codec: str, digit: str) -> tuple[bytes, ...]:
+    """One second of the two tones of a digit in frames of 20 ms; raises RtpError for what is no digit."""
+    place = KEYPAD.find(digit.upper()) if len(digit) == 1 else -1
+    if place < 0:
+        raise RtpError("not a DTMF digit")
+    encoder = make_encoder(codec, 8000 if codec != "g722" else 16000, TICK_MS)
+    low, high = (
+        tone(frequency, TONE_LEVEL, encoder.rate, LOOP_SECONDS) for frequency in (ROWS[place // 4], COLUMNS[place % 4])
+    )
+    pcm = low + high
+    return tuple(encoder.encode(pcm[start : start + encoder.frame]) for start in range(0, len(pcm), encoder.frame))
 
 
 def prepare_loops(frequency: int, level_dbm0: float) -> None:
@@ -105,6 +127,24 @@ class LoopPlayer:
         self._index = 0
 
 
+class ToneSender:
+    """One digit as tones, a packet a tick, in the party's own codec."""
+
+    __slots__ = ("_frames", "_player")
+
+    def __init__(self, codec: Codec, digit: str, duration_ms: int) -> None:
+        """Raises RtpError for what is no digit; the duration is kept within 40 ms and 5 s."""
+        frames = digit_frames(codec.key[0], digit)
+        assert codec.payload_type is not None
+        self._player = LoopPlayer(codec.payload_type, codec.clock_rate, frames)
+        self._frames = max(1, min(max(duration_ms, SHORTEST_MS), LONGEST_MS) // TICK_MS)
+
+    def tick(self) -> tuple[Injected, bool]:
+        """The next packet, and whether more follow."""
+        self._frames -= 1
+        return self._player.next(), self._frames > 0
+
+
 class Playing:
     """The players of one party. Digits silence all else while they last."""
 
@@ -114,9 +154,8 @@ class Playing:
         self._outlet = outlet
         self._tone: int | None = None
         self._ticking: int | None = None
-        self._digits: deque[tuple[str, int]] = deque()
-        self._events: dict[int, int] = {}
-        self._digit: DigitSender | None = None
+        self._digits: deque[Callable[[], DigitSender | ToneSender]] = deque()
+        self._digit: DigitSender | ToneSender | None = None
         self._gap = 0
 
     def close(self) -> None:
@@ -131,23 +170,35 @@ class Playing:
 
         Raises MediaError: 400 for what is no digit, 488 without events, 503 when too many wait.
         """
-        self._events = events
         if not events:
             raise MediaError("this party takes no telephone-events", 488)
+
+        def sender() -> DigitSender:
+            rate_out = self._outlet.rate_out
+            rate = rate_out if rate_out in events else next(iter(events))
+            return DigitSender(events[rate], rate, rate_out, digit, duration_ms)
+
+        self._queue(sender)
+
+    def tones(self, digit: str, duration_ms: int, codec: Codec | None) -> None:
+        """Queue one digit as the two tones it stands for (ITU-T Q.23).
+
+        Raises MediaError: 400 for what is no digit, 488 for a codec that cannot be made, 503 when too many wait.
+        """
+        if codec is None or codec.payload_type is None or codec.key[0] not in CODECS:
+            raise MediaError("no tones can be made in the codec of this party", 488)
+        self._queue(lambda: ToneSender(codec, digit, duration_ms))
+
+    def _queue(self, sender: Callable[[], DigitSender | ToneSender]) -> None:
         if len(self._digits) >= MAXIMUM_DIGITS:
             raise MediaError("too many digits are waiting", 503)
         try:
-            self._sender(digit, duration_ms)
+            sender()
         except RtpError as error:
             raise MediaError(str(error), 400) from None
-        self._digits.append((digit, duration_ms))
+        self._digits.append(sender)
         if self._ticking is None:
             self._ticking = self._pacer.add(self._digit_tick)
-
-    def _sender(self, digit: str, duration_ms: int) -> DigitSender:
-        rate = self._outlet.rate_out
-        rate = rate if rate in self._events else next(iter(self._events))
-        return DigitSender(self._events[rate], rate, self._outlet.rate_out, digit, duration_ms)
 
     def _digit_tick(self, now: float) -> bool:
         if self._gap:
@@ -157,7 +208,7 @@ class Playing:
             if not self._digits:
                 self._ticking = None
                 return False
-            self._digit = self._sender(*self._digits.popleft())
+            self._digit = self._digits.popleft()()
             self.digits_going = True
             self._outlet.mute(True)
         packet, going = self._digit.tick()
