@@ -60,13 +60,14 @@ def test_each_2xx_is_acknowledged_and_the_call_answered_once() -> None:
 def test_cancel_waits_for_a_provisional_response() -> None:
     """Nothing is sent at hangup; CANCEL follows the first 1xx (RFC 3261 9.1)."""
     stage, log, session, invite = stage_with_invite()
-    session.hangup()
+    session.hangup('SIP;cause=200;text="Call completed elsewhere"')
     stage.run()
     assert stage.requests("CANCEL") == []
     stage.send(answer(invite, 180))
     [cancel] = stage.requests("CANCEL")
     assert cancel.top_via.branch == invite.top_via.branch
     assert (cancel.cseq.number, cancel.uri, cancel.to_tag) == (1, invite.uri, None)
+    assert cancel.headers.get("Reason") == 'SIP;cause=200;text="Call completed elsewhere"'
     stage.send(answer(cancel, 200))
     stage.send(answer(invite, 487))
     [ack] = stage.requests("ACK")
@@ -78,11 +79,13 @@ def test_a_2xx_that_crosses_the_cancel_is_acknowledged_and_ended() -> None:
     """The call exists, so BYE ends it."""
     stage, log, session, invite = stage_with_invite()
     stage.send(answer(invite, 180))
-    session.hangup()
+    session.hangup('SIP;cause=200;text="Call completed elsewhere"')
     stage.run()
     stage.send(answer(invite, 200, body=ANSWER))
-    methods = [one.method for one in stage.puppet.take() if isinstance(one, Request)]
+    sent = [one for one in stage.puppet.take() if isinstance(one, Request)]
+    methods = [one.method for one in sent]
     assert methods.index("CANCEL") < methods.index("ACK") < methods.index("BYE")
+    assert sent[methods.index("BYE")].headers.get("Reason") == 'SIP;cause=200;text="Call completed elsewhere"'
     assert log.kinds == ["Provisional", "Ended"]
 
 

@@ -21,6 +21,7 @@ from gateway.sip.invite.offer_answer import Carrier, Meaning
 from gateway.sip.invite.provisional import ReceivedProvisionals, is_reliable, rack_of
 from gateway.sip.invite.session import FIRST, Context, InviteSession
 from gateway.sip.invite.states import SessionAction, SessionInput, SessionState
+from gateway.sip.message import build
 from gateway.sip.message.fields import Headers
 from gateway.sip.message.message import Request, Response
 from gateway.sip.requests.bodies import SDP, description_or_nothing
@@ -75,6 +76,8 @@ class OutgoingSession(InviteSession):
         self._cause: Failed | None = None
         self._alarm: Alarm[DialogUsage | None] | None = None
         self._gave_up = False
+        self._farewell: build.Fields = ()
+        """Why we end it, for a CANCEL that has to wait for a 1xx, or a BYE because a 2xx crossed that."""
         self._client = ClientRequest(
             core,
             self._make,
@@ -88,6 +91,11 @@ class OutgoingSession(InviteSession):
     def begin(self) -> None:
         """Send the INVITE."""
         self.step(SessionInput.CALL)
+
+    def step(self, what: SessionInput, context: Context | None = None) -> bool:
+        if what is SessionInput.HANG_UP and context is not None:
+            self._farewell = context.headers
+        return super().step(what, context)
 
     # ---- the application's side
 
@@ -178,7 +186,7 @@ class OutgoingSession(InviteSession):
         # Without a final response in 64*T1 the INVITE's transaction gives up (RFC 3261 9.1).
         self._stop_alarm()
         assert self._client.transaction is not None, "only what has a 1xx is cancelled"
-        self.core.send_cancel(self._client.transaction, context.headers)
+        self.core.send_cancel(self._client.transaction, context.headers or self._farewell)
 
     def _send_ack(self, context: Context) -> None:
         branch = self._branch_of(context.dialog)
@@ -194,7 +202,8 @@ class OutgoingSession(InviteSession):
         if self._awaited is not None:
             # The ACK waits for our user's answer, which is not coming any more.
             self._answer_first(b"")
-        self.send_bye(context)
+        assert self.dialog is not None
+        self.end_dialog(self.dialog, context.headers or self._farewell)
 
     def _end_branch(self, context: Context) -> None:
         """Acknowledge a 2xx that nobody waits for and end its call (RFC 3261 13.2.2.4)."""
