@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import structlog
@@ -11,7 +12,7 @@ from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import Binding
 from gateway.identity.store import IdentityStore, StoreError
 from gateway.sip.errors import SipSyntaxError
-from gateway.sip.flow import Flow
+from gateway.sip.flow import WEBSOCKET, Flow
 from gateway.sip.invite import events
 from gateway.sip.message.build import Refusal
 from gateway.sip.message.message import Request
@@ -33,11 +34,17 @@ class RegisterService:
         store: IdentityStore,
         policy: RegistrarPolicy,
         wall_clock: Callable[[], float],
+        is_reachable: Callable[[Flow], bool] = lambda flow: True,
     ) -> None:
+        """`is_reachable` says whether a WebSocket is still there."""
         self._identity = identity
         self._store = store
         self._policy = policy
         self._wall_clock = wall_clock
+        self._is_reachable = is_reachable
+        self._by_websocket: dict[Flow, set[str]] = {}
+        """Addresses of record with a binding made over an open WebSocket."""
+        self._removals: set[asyncio.Task[None]] = set()
 
     async def register(self, request: Request, source: Flow, identity: str | None) -> events.Reply:
         """Add, refresh, remove or list bindings (RFC 3261 section 10.3)."""
@@ -62,13 +69,48 @@ class RegisterService:
                 headers = tuple((name, str(value)) for name, value in changes.headers)
                 return events.Reply(changes.status, changes.reason or None, headers)
             if changes.is_query or await self._store.change_bindings(aor, current, changes.removed, changes.put, now):
-                return self._done(request, source, changes, now)
+                return self._done(request, source, aor, changes, now)
         log.warning("registrations of one address overtook each other", aor=aor)
         return events.Reply(503)
 
-    def _done(self, request: Request, source: Flow, changes: Changes[Binding], now: float) -> events.Reply:
+    def flow_lost(self, flow: Flow) -> None:
+        """A connection is gone: nobody can be called by a WebSocket that is, so what it registered goes as well."""
+        aors = self._by_websocket.pop(flow, None)
+        if aors:
+            task = asyncio.get_running_loop().create_task(self._remove(flow, aors))
+            self._removals.add(task)
+            task.add_done_callback(self._removals.discard)
+
+    async def close(self) -> None:
+        """Wait for nothing any more."""
+        for task in tuple(self._removals):
+            task.cancel()
+        await asyncio.gather(*self._removals, return_exceptions=True)
+
+    async def _remove(self, flow: Flow, aors: Iterable[str]) -> None:
+        """Remove what still stands by `flow` after a time in which a client connects and registers again."""
+        await asyncio.sleep(self._policy.websocket_grace)
+        for aor in aors:
+            try:
+                await self._remove_of(aor, str(flow))
+            except StoreError as error:
+                log.error("contacts of a lost WebSocket were not removed", aor=aor, reason=str(error))
+
+    async def _remove_of(self, aor: str, flow: str) -> None:
+        for _ in range(ATTEMPTS):
+            now = self._wall_clock()
+            current = await self._store.bindings(aor, now)
+            dead = [binding for binding in current if binding.received == flow]
+            if not dead or await self._store.change_bindings(aor, current, dead, (), now):
+                return
+
+    def _done(self, request: Request, source: Flow, aor: str, changes: Changes[Binding], now: float) -> events.Reply:
         if not changes.is_query:
             log.info("registered", aor=changes.aor, contacts=len(changes.after), source=str(source))
+        if changes.put and source.transport in WEBSOCKET:
+            self._by_websocket.setdefault(source, set()).add(aor)
+            if not self._is_reachable(source):
+                self.flow_lost(source)
         answer = ok_response(request, changes.after, now, to_tag="-")
         return events.Reply(200, None, tuple((n, v) for n, v in answer.headers if n.lower() in _ANSWERED))
 

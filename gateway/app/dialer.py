@@ -27,7 +27,7 @@ from gateway.legs.sip import CalleeSettings, Destination, Inviter, SipCalleeLeg
 from gateway.legs.web import WebCalleeLeg
 from gateway.media.engine import Dtmf, Kind
 from gateway.sip.auth.account import Credentials
-from gateway.sip.flow import Flow
+from gateway.sip.flow import WEBSOCKET, Flow
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.uri import Uri
 
@@ -51,8 +51,12 @@ class GatewayDialer:
         presence: Presence,
         services: frozenset[str],
         wall_clock: Callable[[], float],
+        is_reachable: Callable[[Flow], bool] = lambda flow: True,
     ) -> None:
-        """`services` are the built-in services that the media engine has; calls to others find nobody."""
+        """`services` are the built-in services that the media engine has; calls to others find nobody.
+
+        `is_reachable` says whether the WebSocket is still there that a contact was registered by.
+        """
         self._config = config
         self._identity = identity
         self._store = store
@@ -61,6 +65,7 @@ class GatewayDialer:
         self.inviter: Inviter
         """The SIP user agent; set once it is made, which needs the calls, which need this dialer."""
         self._wall_clock = wall_clock
+        self._is_reachable = is_reachable
         self._trunks = {trunk.name: trunk for trunk in config.trunks}
         self._preferences: OrderedDict[str, tuple[str, ...]] = OrderedDict()
         self._keeping: set[asyncio.Task[None]] = set()
@@ -90,13 +95,15 @@ class GatewayDialer:
 
     def learn(self, leg: Leg, codecs: tuple[str, ...]) -> None:
         """Keep what a callee chose: the early answer of the next call to it is made of that."""
+        is_browser = isinstance(leg, SipCalleeLeg) and leg.party.kind is Kind.WEBRTC
         uri = leg.address.uri
-        if self._preferences.get(uri) == codecs:
-            return
-        self._preferences.pop(uri, None)
-        self._preferences[uri] = codecs
-        if len(self._preferences) > _REMEMBERED_PREFERENCES:
-            self._preferences.popitem(last=False)
+        if not is_browser:  # it shares its address with phones, and only its binding knows what it chose
+            if self._preferences.get(uri) == codecs:
+                return
+            self._preferences.pop(uri, None)
+            self._preferences[uri] = codecs
+            if len(self._preferences) > _REMEMBERED_PREFERENCES:
+                self._preferences.popitem(last=False)
         if isinstance(leg, SipCalleeLeg) and leg.chosen is not None and leg.chosen.aor is not None:
             task = asyncio.get_running_loop().create_task(self._keep(leg.chosen.aor, leg.chosen.uri, codecs))
             self._keeping.add(task)
@@ -128,16 +135,26 @@ class GatewayDialer:
             self._presence.ring(user.id, page)
             legs.append(page)
         bindings = await self._bindings(user, bool(legs))
-        if bindings:
-            settings = self._settings(uri, bindings[0].codecs, self._config.rtp.srtp, Dtmf(user.dtmf))
-            destinations = [_destination(binding, user.id) for binding in bindings]
+        phones = [binding for binding in bindings if not _is_browser(binding)]
+        browsers = [binding for binding in bindings if _is_browser(binding)]
+        if phones:
+            settings = self._settings(uri, phones[0].codecs, self._config.rtp.srtp, Dtmf(user.dtmf))
+            destinations = [_destination(binding, user.id) for binding in phones]
             legs.append(SipCalleeLeg(f"{name}-sip", self.inviter, address, destinations, settings))
+        if browsers:
+            settings = replace(self._settings(uri, (), "off"), kind=Kind.WEBRTC, prefer=browsers[0].codecs)
+            destinations = [_destination(binding, user.id) for binding in browsers]
+            legs.append(SipCalleeLeg(f"{name}-webrtc", self.inviter, address, destinations, settings))
         return legs
 
     async def _bindings(self, user: User, has_page: bool) -> Sequence[Binding]:
-        """The phones of `user`; while the store is away pages ring alone, and without one the caller tries later."""
+        """The phones of `user` that can be reached, and browsers that speak SIP.
+
+        While the store is away pages ring alone, and without one the caller tries later.
+        """
         try:
-            return await self._store.bindings(self._identity.aor(user), self._wall_clock())
+            bindings = await self._store.bindings(self._identity.aor(user), self._wall_clock())
+            return [one for one in bindings if one.received is None or self._is_reachable(Flow.parse(one.received))]
         except StoreError as error:
             log.error("registrations cannot be read", user=user.id, reason=str(error))
             if has_page:
@@ -170,6 +187,13 @@ class GatewayDialer:
         known = self._preferences.get(uri) or prefer or _LIKELY
         # The call gives up first and says so; SIP's own limit only catches what the call has forgotten.
         return CalleeSettings(kind=kind, prefer=known, dtmf=dtmf, no_answer=self._config.sip.ring_timeout + 30)
+
+
+def _is_browser(binding: Binding) -> bool:
+    """Whether a contact speaks WebRTC: it registered over a WebSocket, ours or that of a proxy in front (RFC 7118)."""
+    if binding.received is not None and Flow.parse(binding.received).transport in WEBSOCKET:
+        return True
+    return Uri.parse(binding.contact).transport in WEBSOCKET
 
 
 def _destination(binding: Binding, identity: str) -> Destination:

@@ -46,7 +46,9 @@ from gateway.media.engine import MediaEngine, MediaError
 from gateway.net.tap import Taps
 from gateway.net.user_agent import UserAgent
 from gateway.people.messages import MessageStoreError
+from gateway.sip.flow import WEBSOCKET, Flow
 from gateway.web.app import create_app, serve
+from gateway.web.sip_ws import create_sip_app
 
 log = structlog.get_logger(__name__)
 
@@ -90,6 +92,8 @@ class GatewayApp:
         self._registrations: TrunkRegistrations
         self._trunks: Trunks
         self._web_port = config.web.listen.port
+        self._websockets: list[tuple[str, str, int]] = []
+        """(transport, host, port) of the listeners for SIP over WebSocket alone."""
         self._stack = AsyncExitStack()
 
     # -- life ----------------------------------------------------------------------
@@ -125,7 +129,8 @@ class GatewayApp:
         store = await self._open_store()
         engine = await self._open_media()
         presence = self._presence
-        dialer = GatewayDialer(self.config, identity, store, presence, engine.capabilities.services, self._wall_clock)
+        services = engine.capabilities.services
+        dialer = GatewayDialer(self.config, identity, store, presence, services, self._wall_clock, self._is_reachable)
         router = settings.router(self.config, identity)
         self.calls = self._make_calls(engine, identity, router, dialer)
         self._messages = await self._open_messages(identity, router, dialer, presence)
@@ -229,16 +234,32 @@ class GatewayApp:
             self._random,
             settings.lock_out(config),
         )
-        registrar = RegisterService(identity, store, settings.registrar_policy(config), self._wall_clock)
+        policy = settings.registrar_policy(config)
+        registrar = RegisterService(identity, store, policy, self._wall_clock, self._is_reachable)
+        self._stack.push_async_callback(registrar.close)
         trunks = {trunk.name: trunk for trunk in config.trunks}
         messages = self._messages
         arrived = messages.courier.arrived
         front = SipFront(identity, self.calls, gatekeeper, registrar, trunks, config.rtp.srtp, self._token, arrived)
-        user_agent = UserAgent(settings.user_agent(config), front)
+        user_agent = self._user_agent = UserAgent(settings.user_agent(config), front)
         user_agent.serve("MESSAGE", partial(messages.from_sip, front.sender))
         await self._opened("sip.listen", user_agent.start())
         self._stack.push_async_callback(user_agent.close)
+        user_agent.when_lost(registrar.flow_lost)
+        await self._open_websockets(user_agent)
         return user_agent
+
+    async def _open_websockets(self, user_agent: UserAgent) -> None:
+        """Listeners for SIP over WebSocket alone, beside the one on the web port."""
+        web_settings = settings.web(self.config)
+        for index, listen in enumerate(self.config.sip.listen):
+            if listen.transport in WEBSOCKET:
+                tls = user_agent.tls.server if listen.transport == "wss" else None
+                sip_app = create_sip_app(user_agent.websocket, web_settings)
+                serving = serve(sip_app, listen.host, listen.port, tls, web_settings)
+                server = await self._opened(f"sip.listen.{index}", serving)
+                self._stack.push_async_callback(server.stop)
+                self._websockets.append((listen.transport, *server.address))
 
     async def _open_web(self, identity: IdentityMap, presence: Presence) -> None:
         config = self.config
@@ -255,7 +276,7 @@ class GatewayApp:
             self._messages,
         )
         web_settings = settings.web(config)
-        application = create_app(front, web_settings)
+        application = create_app(front, web_settings, sip=self._user_agent.websocket)
         if config.metrics.enabled:
             metrics = Metrics(self.calls, lambda: len(presence), lambda: self._user_agent.counts)
             self.calls.observe(metrics.observe)
@@ -280,6 +301,9 @@ class GatewayApp:
                 await expire(self._wall_clock())
             except Exception:
                 log.exception("sweeping what has expired failed")
+
+    def _is_reachable(self, flow: Flow) -> bool:
+        return self._user_agent.is_reachable(flow)
 
     # -- what others are told ------------------------------------------------------
 
@@ -319,9 +343,8 @@ class GatewayApp:
     @property
     def sip_addresses(self) -> tuple[str, ...]:
         """Where phones register, "udp:192.0.2.1:5060"."""
-        return tuple(
-            f"{transport}:{settings.reachable(host)}:{port}" for transport, host, port in self._user_agent.listening
-        )
+        listening = (*self._user_agent.listening, *self._websockets)
+        return tuple(f"{transport}:{settings.reachable(host)}:{port}" for transport, host, port in listening)
 
     @property
     def sip_taps(self) -> Taps:

@@ -29,6 +29,7 @@ from gateway.media.rtpengine.call import Patience
 from gateway.media.rtpengine.engine import RtpengineConfig, RtpengineEngine
 from gateway.media.rtpengine.profiles import Policy
 from gateway.net.config import UserAgentConfig
+from gateway.net.tls import TlsFiles
 from gateway.people.courier import Keeping
 from gateway.sip.auth.server import DigestServer, NoncePolicy
 from gateway.sip.invite.session_timer import TimerPolicy
@@ -134,6 +135,7 @@ def registrar_policy(config: Config) -> RegistrarPolicy:
         max_expires=registration.max_expires,
         default_expires=registration.default_expires,
         max_contacts=registration.max_contacts,
+        websocket_grace=registration.websocket_grace,
         domains=frozenset(name.lower() for name in own_names(config)),
         own=frozenset(own),
     )
@@ -219,6 +221,10 @@ def user_agent(config: Config) -> UserAgentConfig:
     return UserAgentConfig(
         listen=_listeners(config, "udp"),
         listen_tcp=_listeners(config, "tcp"),
+        listen_tls=_listeners(config, "tls"),
+        tls=TlsFiles(
+            cert=sip.tls.cert, key=sip.tls.key, ca=sip.tls.ca, client_certificates=sip.tls.client_certificates
+        ),
         advertised=None if told is None else (told.host, told.port),
         domains=own_names(config),
         user_agent=sip.user_agent,

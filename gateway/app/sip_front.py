@@ -19,7 +19,7 @@ from gateway.config.people import Trunk
 from gateway.identity.mapping import IdentityMap
 from gateway.legs.sip import SipCallerLeg
 from gateway.media.engine import Dtmf, Kind
-from gateway.sip.flow import Flow
+from gateway.sip.flow import WEBSOCKET, Flow
 from gateway.sip.invite import events
 from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.locate import forward_limit
@@ -162,7 +162,7 @@ def _srtp_fits(policy: SrtpPolicy, kind: Kind) -> bool:
 
 def _kind_offered(policy: SrtpPolicy, source: Flow) -> Kind:
     """What a caller is offered whose INVITE makes no offer of its own."""
-    if source.transport in ("ws", "wss"):
+    if source.transport in WEBSOCKET:
         return Kind.WEBRTC
     return Kind.SDES if policy == "required" else Kind.RTP
 

@@ -78,6 +78,8 @@ class SipRegistration(Section):
     """Longer registrations are shortened to it (s)."""
     max_contacts: int = Field(default=10, ge=1)
     """Contacts registered at once for one address of record."""
+    websocket_grace: float = Field(default=5.0, ge=0, le=600)
+    """How long a contact stays whose WebSocket is gone, unless it registers again by another (s)."""
     nonce_lifetime: int = Field(default=300, ge=1)
     """How long a digest nonce is good (s)."""
     digest_algorithms: tuple[DigestAlgorithm, ...] = Field(default=("MD5",), min_length=1)
@@ -107,11 +109,37 @@ class SipSessionTimer(Section):
         return self
 
 
+class TlsFiles(Section):
+    """Our certificate and its key, both or neither."""
+
+    cert: Path | None = None
+    """Certificate chain, PEM file."""
+    key: Path | None = None
+    """Private key, PEM file."""
+
+    @model_validator(mode="after")
+    def _both(self) -> TlsFiles:
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("cert and key belong together: give both or neither")
+        return self
+
+
+class SipTls(TlsFiles):
+    """SIP over TLS and secure WebSocket: our own certificate, needed to listen, and whom we trust."""
+
+    ca: Path | None = None
+    """PEM file of the authorities that may sign certificates of peers; default: those of the system."""
+    client_certificates: Literal["off", "optional", "required"] = "off"
+    """Ask who connects by TLS for a certificate: "optional" takes those without one as well."""
+
+
 class SipConfig(Section):
     """The side of phones, PBX and trunks."""
 
     listen: tuple[SipListenValue, ...] = Field(default=(SipListen("udp", "127.0.0.1", 5060),), min_length=1)
-    """Transports and addresses SIP listens on; "udp:0.0.0.0:5060" opens it to the network."""
+    """Transports (udp, tcp, tls, ws, wss) and addresses SIP listens on; "udp:0.0.0.0:5060" opens it to the network.
+    SIP over WebSocket is served on the web port as well, at /sip, /ws and /."""
+    tls: SipTls = SipTls()
     advertised: AdvertisedValue | None = None
     """Host or host:port put into Via and Contact; default: the listen address, or for 0.0.0.0 the
     address of the interface that has the default route."""
@@ -162,21 +190,6 @@ class WebLimits(Section):
     """Wrong passwords from one source address before it has to wait."""
     login_penalty: float = Field(default=60.0, ge=0)
     """How long that wait is (s)."""
-
-
-class WebTls(Section):
-    """HTTPS: certificate and key, both or neither."""
-
-    cert: Path | None = None
-    """Certificate chain, PEM file."""
-    key: Path | None = None
-    """Private key, PEM file."""
-
-    @model_validator(mode="after")
-    def _both(self) -> WebTls:
-        if (self.cert is None) != (self.key is None):
-            raise ValueError("cert and key belong together: give both or neither")
-        return self
 
 
 def _ice_url(url: str) -> str:
@@ -230,7 +243,7 @@ class WebConfig(Section):
     """Service that is asked for ICE servers when `ice_service_token` is set; `ice_servers` are for when it fails."""
     ice_service_token: Secret | None = None
     """Token of that service; also by the environment variable RESTSEND_TOKEN."""
-    tls: WebTls = WebTls()
+    tls: TlsFiles = TlsFiles()
     limits: WebLimits = WebLimits()
 
     @property
@@ -355,5 +368,4 @@ __all__ = [
     "WebConfig",
     "WebLimits",
     "WebRtcConfig",
-    "WebTls",
 ]

@@ -243,6 +243,8 @@ class Config(BaseSettings):
         """No two UDP sockets of our own may want the same port."""
         taken: list[tuple[str, HostPort, str]] = []
         for index, listen in enumerate(self.sip.listen):
+            if listen.transport in ("tls", "wss") and self.sip.tls.cert is None:
+                raise ConfigError(f"sip.listen.{index}", f"{listen.transport} needs sip.tls.cert and sip.tls.key")
             protocol = "udp" if listen.transport == "udp" else "tcp"
             taken.append((f"sip.listen.{index}", HostPort(listen.host, listen.port), protocol))
         taken += [("web.listen", self.web.listen, "tcp"), ("webrtc.listen", self.webrtc.listen, "udp")]

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, InstanceOf, PlainSerializer, SecretStr, model_validator
 
-SIP_TRANSPORTS = ("udp", "tcp")
-"""Transports a listen address may begin with; WebSocket is the web side's."""
+SIP_TRANSPORTS = ("udp", "tcp", "tls", "ws", "wss")
+"""Transports a listen address may begin with."""
 
 _HOST_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?(?:\.[A-Za-z0-9_-]{1,63})*\.?")
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ssl
 from dataclasses import dataclass, field, replace
 
 from gateway.net.connections import StreamLimits
 from gateway.net.resolver import ResolverConfig
+from gateway.net.tls import TlsFiles
 from gateway.net.udp import UdpLimits
 from gateway.sip.config import CoreConfig
 from gateway.sip.invite.session_timer import TimerPolicy
@@ -23,10 +23,8 @@ class UserAgentConfig:
     """TCP addresses; empty switches TCP off."""
     listen_tls: tuple[tuple[str, int], ...] = ()
     """TLS addresses; empty switches TLS off, also for calls of ours."""
-    tls_server: ssl.SSLContext | None = None
-    """Certificate and policy of our listeners; needed where `listen_tls` is not empty."""
-    tls_client: ssl.SSLContext | None = None
-    """How certificates of peers are verified; None takes the system's authorities, TLS 1.2 and later."""
+    tls: TlsFiles = field(default_factory=TlsFiles)
+    """Our certificate, needed where `listen_tls` is not empty, and how those of peers are verified."""
     streams: StreamLimits = field(default_factory=StreamLimits)
     """Limits of TCP, TLS and WebSocket connections."""
     advertised: tuple[str, int | None] | None = None

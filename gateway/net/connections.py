@@ -49,11 +49,13 @@ class Connection(Protocol):
 class Connections:
     """Every open connection, by our name for it and by the far end."""
 
-    def __init__(self, limits: StreamLimits, lost: Callable[[Flow], None]) -> None:
+    def __init__(self, limits: StreamLimits, lost: Callable[[Flow], None], token: str = "") -> None:
+        """`token` is a word of this process alone: no name of a connection comes back in the next one."""
         self.limits = limits
         self.refused = 0
         """Connections that were over a limit."""
         self._lost = lost
+        self._token = token
         self._count = 0
         self._by_local: dict[str, Connection] = {}
         self._by_peer: dict[tuple[str, str, int], Connection] = {}
@@ -65,7 +67,7 @@ class Connections:
     def name(self) -> str:
         """A `Flow.local` for the next connection."""
         self._count += 1
-        return f"connection {self._count}"
+        return f"{self._token}{self._count}"
 
     def may_add(self, host: str) -> bool:
         """Whether one more incoming connection of this address is within the limits."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import secrets
 import socket
-import ssl
 from collections.abc import Callable
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from gateway.errors import ConfigError
 from gateway.net.config import UserAgentConfig
 from gateway.net.connections import Connections
 from gateway.net.stream import Receiver, StreamTransport
+from gateway.net.tls import Tls
 from gateway.net.udp import UdpListener, open_udp
 from gateway.sip.flow import Flow
 
@@ -45,29 +46,29 @@ class Endpoint:
         self._by_local: dict[str, UdpListener] = {}
         self._routes: dict[str, str] = {}
         self._sweeper: asyncio.TimerHandle | None = None
-        self.connections = Connections(config.streams, send_failed)
-        # Reading the system's authorities takes a while; only who speaks TLS needs them.
-        client = config.tls_client or (ssl.create_default_context() if config.listen_tls else None)
-        self._streams = {"tcp": self._stream("tcp"), "tls": self._stream("tls", config.tls_server, client)}
+        self.connections = Connections(config.streams, send_failed, secrets.token_hex(8) + ".")
+        self.tls = Tls(config.tls)
+        self._streams = {"tcp": self._stream("tcp"), "tls": self._stream("tls", self.tls)}
 
-    def _stream(
-        self, kind: str, server: ssl.SSLContext | None = None, client: ssl.SSLContext | None = None
-    ) -> StreamTransport:
+    def _stream(self, kind: str, tls: Tls | None = None) -> StreamTransport:
         return StreamTransport(
             kind,
             self.connections,
             self._inbox,
             self._config.stack.parser,
-            server_context=server,
-            client_context=client,
+            tls=tls,
             failed=self._send_failed,
         )
 
     async def open(self) -> None:
-        """Bind every configured address; raises OSError, and closes what was bound, when one is not to be had."""
+        """Bind every configured address; raises OSError, and closes what was bound, when one is not to be had.
+
+        Raises ConfigError for certificates that cannot be used.
+        """
         config = self._config
-        if config.listen_tls and config.tls_server is None:
-            raise ConfigError("listen_tls", "needs a certificate")
+        self.tls.load()
+        if config.listen_tls and self.tls.server is None:
+            raise ConfigError("sip.tls", "tls needs cert and key")
         try:
             for host, port in config.listen:
                 listener = await open_udp(

@@ -56,6 +56,7 @@ class Shell:
         self._tasks: set[asyncio.Task[None]] = set()
         self._quiet: asyncio.Future[None] | None = None
         self.taps = Taps()
+        self.loss_listeners: list[Callable[[Flow], None]] = []
         self.endpoint = Endpoint(config, self, self._send_failed)
         self.resolver = Resolver(config.names(), now=self.now, random=lambda: secrets.randbelow(1 << 30) / (1 << 30))
         self.core = UserAgentCore(config.core(), self)
@@ -200,7 +201,12 @@ class Shell:
 
     def _send_failed(self, flow: Flow) -> None:
         if self._loop is not None:
-            self._loop.call_soon(self._feed, self.core.transport_failed, flow)
+            self._loop.call_soon(self._lost, flow)
+
+    def _lost(self, flow: Flow) -> None:
+        self._feed(self.core.transport_failed, flow)
+        for listener in self.loss_listeners:
+            self._feed(listener, flow)
 
     def _feed(self, step: Callable[..., None], *arguments: object) -> None:
         """Have the core take one step; whatever goes wrong in it, the others' messages are sent and timers kept."""

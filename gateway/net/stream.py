@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Protocol, cast
 
 from gateway.net.connections import Connections
+from gateway.net.tls import Tls
 from gateway.sip.errors import SipSyntaxError
 from gateway.sip.flow import Flow
 from gateway.sip.message.framing import Broken, StreamFramer
@@ -132,16 +133,14 @@ class StreamTransport:
         receiver: Receiver,
         limits: Limits,
         *,
-        server_context: ssl.SSLContext | None = None,
-        client_context: ssl.SSLContext | None = None,
+        tls: Tls | None = None,
         failed: Callable[[Flow], None],
     ) -> None:
         self._kind = kind
         self._connections = connections
         self._receiver = receiver
         self._limits = limits
-        self._server_context = server_context
-        self._client_context = client_context
+        self._tls = tls
         self._failed = failed
         self._servers: list[asyncio.Server] = []
         self._dialling: dict[tuple[str, int], list[bytes]] = {}
@@ -150,7 +149,7 @@ class StreamTransport:
     async def open(self, host: str, port: int) -> None:
         """Bind one more address; raises OSError when it is not to be had."""
         server = await asyncio.get_running_loop().create_server(
-            lambda: self._connection(incoming=True), host, port, ssl=self._server_context
+            lambda: self._connection(incoming=True), host, port, ssl=self._tls.server if self._tls is not None else None
         )
         self._servers.append(server)
 
@@ -188,7 +187,7 @@ class StreamTransport:
 
     async def _connect(self, flow: Flow) -> None:
         loop = asyncio.get_running_loop()
-        context = self._client_context if self._kind == "tls" else None
+        context = self._tls.client if self._tls is not None else None
         try:
             async with asyncio.timeout(self._connections.limits.connect):
                 _, connection = await loop.create_connection(

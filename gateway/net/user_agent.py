@@ -11,9 +11,10 @@ from gateway.net.endpoint import Bound
 from gateway.net.registration import Registration, RegistrationPolicy
 from gateway.net.shell import Answer, Hooks, Shell
 from gateway.net.tap import Taps
+from gateway.net.tls import Tls
 from gateway.net.ws import WebSocketConnection
 from gateway.sip.auth.account import Authenticator, Credentials
-from gateway.sip.flow import DEFAULT_PORTS, Flow
+from gateway.sip.flow import DEFAULT_PORTS, WEBSOCKET, Flow
 from gateway.sip.invite.outgoing import OutgoingSession
 from gateway.sip.locate import target_of, transport_of
 from gateway.sip.message import build
@@ -87,17 +88,36 @@ class UserAgent:
         return self._shell.taps
 
     def websocket(
-        self, transport: str, peer: tuple[str, int], write: Callable[[bytes], None], shut: Callable[[], None]
+        self,
+        transport: str,
+        peer: tuple[str, int],
+        here: tuple[str, int] | None,
+        write: Callable[[bytes], None],
+        shut: Callable[[], None],
     ) -> WebSocketConnection | None:
         """Take a browser's WebSocket ("ws" or "wss", subprotocol "sip") into use; None beyond the limits.
 
-        The web server feeds `received` and `lost` of what it gets, see there for `write` and `shut`.
+        `here` is our own address as the browser reached it. The web server feeds `received` and `lost` of what it
+        gets, see there for `write` and `shut`.
         """
         connections = self._shell.endpoint.connections
         if not connections.may_add(peer[0]):
             return None
         flow = Flow(transport, peer[0], peer[1], connections.name())
-        return WebSocketConnection(connections, flow, self._shell.datagram, write, shut, self._shell.now)
+        return WebSocketConnection(connections, flow, here, self._shell.datagram, write, shut, self._shell.now)
+
+    @property
+    def tls(self) -> Tls:
+        """Certificates; `load` reads them again."""
+        return self._shell.endpoint.tls
+
+    def when_lost(self, listener: Callable[[Flow], None]) -> None:
+        """Have `listener` told of every connection that is gone, and of flows that nothing could be sent to."""
+        self._shell.loss_listeners.append(listener)
+
+    def is_reachable(self, flow: Flow) -> bool:
+        """Whether there is a way to `flow`: only that of a WebSocket ends for good, with its connection."""
+        return flow.transport not in WEBSOCKET or self._shell.endpoint.connections.find(flow) is not None
 
     def serve(self, method: str, answer: Answer) -> None:
         """Have `answer` respond to requests of `method` outside any dialog: MESSAGE (RFC 3428), PUBLISH (RFC 3903)."""

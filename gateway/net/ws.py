@@ -7,9 +7,6 @@ from collections.abc import Callable
 from gateway.net.connections import Connections, StreamLimits
 from gateway.sip.flow import Flow
 
-SUBPROTOCOL = "sip"
-"""What both sides name in Sec-WebSocket-Protocol (RFC 7118 section 4)."""
-
 
 class WebSocketConnection:
     """One browser's connection; made by `UserAgent.websocket`.
@@ -19,18 +16,19 @@ class WebSocketConnection:
     """
 
     incoming = True
-    bound: tuple[str, int] | None = None
 
     def __init__(
         self,
         connections: Connections,
         flow: Flow,
+        bound: tuple[str, int] | None,
         receive: Callable[[bytes, Flow], None],
         write: Callable[[bytes], None],
         shut: Callable[[], None],
         now: Callable[[], float],
     ) -> None:
         self.flow = flow
+        self.bound = bound
         self._connections = connections
         self._receive = receive
         self._write = write

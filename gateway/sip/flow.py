@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from gateway.sip.errors import SipSyntaxError
 
 RELIABLE = frozenset(("tcp", "tls", "ws", "wss"))
+WEBSOCKET = frozenset(("ws", "wss"))
+_NAMED = WEBSOCKET | {"udp"}
 DEFAULT_PORTS = {"udp": 5060, "tcp": 5060, "tls": 5061, "ws": 80, "wss": 443}
 
 
@@ -16,7 +18,8 @@ class Flow:
 
     `str()` is "udp:192.0.2.7:5060", and for UDP with our own socket behind a slash
     ("udp:192.0.2.7:5060/udp:10.0.0.1:5062"), which `parse` reads back: a phone that registered at one of our addresses
-    is called from that address. A connection is known by its far end alone; its name of ours ends with the process.
+    is called from that address. A TCP or TLS connection is known by its far end alone: whoever is there may connect
+    again. A WebSocket is known by our name for it, for nobody can be reached by it once it is gone.
     """
 
     transport: str
@@ -24,6 +27,7 @@ class Flow:
     host: str
     """IP address of the far end, IPv6 without brackets."""
     port: int
+    """0 for a WebSocket whose port a web proxy keeps to itself."""
     local: str = ""
     """Which socket or connection of ours; "" leaves the choice to the endpoint."""
     name: str = field(default="", compare=False)
@@ -37,7 +41,7 @@ class Flow:
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        local = f"/{self.local}" if self.local and self.transport == "udp" else ""
+        local = f"/{self.local}" if self.local and self.transport in _NAMED else ""
         return f"{self.transport}:{host}:{self.port}{local}"
 
     @classmethod
@@ -49,7 +53,7 @@ class Flow:
         if transport not in DEFAULT_PORTS or not host or not (port.isascii() and port.isdigit()):
             raise SipSyntaxError("flow is not transport:host:port", status=None)
         number = int(port)
-        if not 0 < number < 65536:
+        if not (0 if transport in WEBSOCKET else 1) <= number < 65536:
             raise SipSyntaxError("port of the flow is out of range", status=None)
         return cls(transport, host.removeprefix("[").removesuffix("]"), number, local)
 

@@ -27,6 +27,7 @@ from gateway.web.rooms import routes as rooms
 from gateway.web.rpc import connection
 from gateway.web.server import WebServer, serve
 from gateway.web.settings import WebSettings
+from gateway.web.sip_ws import SipSide, create_routes
 from gateway.web.sockets import SocketGate
 
 __all__ = ["WebServer", "WebSettings", "create_app", "serve"]
@@ -72,10 +73,24 @@ def _version() -> str:
         return "0"
 
 
+def _add_middleware(app: FastAPI, settings: WebSettings) -> None:
+    if settings.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.allowed_origins),
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type"],
+        )
+    app.add_middleware(SecurityHeaders)
+
+
 def create_app(
-    gateway: Gateway, settings: WebSettings | None = None, clock: Callable[[], float] = time.monotonic
+    gateway: Gateway,
+    settings: WebSettings | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    sip: SipSide | None = None,
 ) -> FastAPI:
-    """All HTTP and WebSocket front ends of `gateway`.
+    """All HTTP and WebSocket front ends of `gateway`; with `sip` SIP over WebSocket as well.
 
     `app.state.close_sockets()` closes every WebSocket with 1001 and ends the HTTP sessions.
     """
@@ -109,17 +124,12 @@ def create_app(
     app.include_router(routes.create_router(authenticator, settings))
     app.include_router(admin.create_router(gateway, authenticator, settings))
     app.include_router(http.create_router(api, IceService(gateway, settings), settings))
+    if sip is not None:
+        app.router.routes += create_routes(sip, gate)
     app.include_router(connection.create_router(gateway, authenticator, gate, settings))
     app.include_router(statics.create_router())
     app.include_router(rooms.create_router(RTCSignaling(settings), authenticator, gate, settings))
-    if settings.allowed_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=list(settings.allowed_origins),
-            allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["Authorization", "Content-Type"],
-        )
-    app.add_middleware(SecurityHeaders)
+    _add_middleware(app, settings)
 
     app.openapi = openapi.describe(app)  # type: ignore[method-assign]  # as FastAPI documents it
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from enum import IntEnum
+from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -34,7 +35,7 @@ class Outbox:
     def __init__(self, max_messages: int, max_bytes: int) -> None:
         self._max_messages = max_messages
         self._max_bytes = max_bytes
-        self._queue: deque[str] = deque()
+        self._queue: deque[str | bytes] = deque()
         self._bytes = 0
         self._wake = asyncio.Event()
         self._closing: tuple[int, str] | None = None
@@ -50,17 +51,17 @@ class Outbox:
         """How much may still wait."""
         return 0 if self.closed else self._max_bytes - self._bytes
 
-    def send(self, text: str) -> None:
-        """Queue one message; beyond the limits the connection ends."""
+    def send(self, message: str | bytes) -> None:
+        """Queue one message, text or binary; beyond the limits the connection ends."""
         if self.closed:
             return
-        if len(self._queue) >= self._max_messages or self._bytes + len(text) > self._max_bytes:
+        if len(self._queue) >= self._max_messages or self._bytes + len(message) > self._max_bytes:
             self._queue.clear()
             self.close(Close.POLICY, "too slow")
             self.overflowed.set()
             return
-        self._queue.append(text)
-        self._bytes += len(text)
+        self._queue.append(message)
+        self._bytes += len(message)
         self._wake.set()
 
     def close(self, code: int, reason: str = "") -> None:
@@ -73,15 +74,28 @@ class Outbox:
         """Send until closed, then close the socket."""
         while True:
             while self._queue:
-                text = self._queue.popleft()
-                self._bytes -= len(text)
-                await websocket.send_text(text)
+                message = self._queue.popleft()
+                self._bytes -= len(message)
+                if isinstance(message, str):
+                    await websocket.send_text(message)
+                else:
+                    await websocket.send_bytes(message)
             if self._closing is not None:
                 code, reason = self._closing
                 await websocket.close(code, reason)
                 return
             self._wake.clear()
             await self._wake.wait()
+
+
+async def _read_all(websocket: WebSocket, outbox: Outbox, on_message: Callable[[str | bytes], None]) -> None:
+    """Every message, text or binary; how many there may be is for whoever takes them to say."""
+    while not outbox.closed:
+        message = await websocket.receive()
+        if message["type"] == "websocket.disconnect":
+            return
+        text = message.get("text")
+        on_message(message.get("bytes", b"") if text is None else text)
 
 
 async def _read(
@@ -105,7 +119,16 @@ async def converse(
     websocket: WebSocket, outbox: Outbox, settings: WebSettings, on_text: Callable[[str], Awaitable[None]]
 ) -> None:
     """Run an accepted socket until either side ends it: messages to `on_text` in order, `outbox` to the client."""
-    reader = asyncio.create_task(_read(websocket, outbox, settings, on_text))
+    await _run(websocket, outbox, _read(websocket, outbox, settings, on_text))
+
+
+async def converse_unpaced(websocket: WebSocket, outbox: Outbox, on_message: Callable[[str | bytes], None]) -> None:
+    """The same for a protocol that takes binary messages too and has limits of its own on their number."""
+    await _run(websocket, outbox, _read_all(websocket, outbox, on_message))
+
+
+async def _run(websocket: WebSocket, outbox: Outbox, reading: Coroutine[Any, Any, None]) -> None:
+    reader = asyncio.create_task(reading)
     writer = asyncio.create_task(outbox.drain(websocket))
     overflow = asyncio.create_task(outbox.overflowed.wait())
     tasks: list[asyncio.Task[object]] = [reader, writer, overflow]

@@ -11,7 +11,7 @@ from starlette.websockets import WebSocket
 from gateway.web.auth.authenticator import client_address
 from gateway.web.auth.origins import origin_allowed
 from gateway.web.limits import ConnectionCounter
-from gateway.web.outbox import Close, Outbox, converse
+from gateway.web.outbox import Close, Outbox, converse, converse_unpaced
 from gateway.web.settings import WebSettings
 
 
@@ -28,6 +28,10 @@ class Socket:
         """See `outbox.converse`."""
         await converse(self._websocket, self.outbox, self._settings, on_text)
 
+    async def converse_unpaced(self, on_message: Callable[[str | bytes], None]) -> None:
+        """See `outbox.converse_unpaced`."""
+        await converse_unpaced(self._websocket, self.outbox, on_message)
+
 
 class SocketGate:
     """Accepts or refuses; remembers who is inside."""
@@ -42,9 +46,15 @@ class SocketGate:
 
     @asynccontextmanager
     async def entered(
-        self, websocket: WebSocket, allowed: Callable[[WebSocket], Awaitable[bool]] | None = None
+        self,
+        websocket: WebSocket,
+        allowed: Callable[[WebSocket], Awaitable[bool]] | None = None,
+        subprotocol: str = "bearer",
     ) -> AsyncIterator[Socket | None]:
-        """Accept the socket, or answer its handshake 401 (not `allowed`), 403 or 503 and give None."""
+        """Accept the socket, or answer its handshake 401 (not `allowed`), 403 or 503 and give None.
+
+        `subprotocol` is the one that is spoken where the client offers it.
+        """
         address = client_address(websocket)
         if not origin_allowed(websocket, self._settings):
             await _refuse(websocket, 403, "This origin may not connect.")
@@ -63,7 +73,7 @@ class SocketGate:
         try:
             # RFC 6455 section 4.2.2: a subprotocol that was asked for is one of those offered, or none.
             offered = websocket.scope.get("subprotocols") or []
-            await websocket.accept(subprotocol="bearer" if "bearer" in offered else None)
+            await websocket.accept(subprotocol=subprotocol if subprotocol in offered else None)
             yield Socket(websocket, outbox, address, self._settings)
         finally:
             self._outboxes.discard(outbox)

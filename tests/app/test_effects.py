@@ -47,7 +47,11 @@ from gateway.sip.message.uri import Uri
 from tests.interop.gateway import config_on_free_ports
 
 BASE: dict[str, Any] = {
-    "sip": {"advertised": "203.0.113.1:5060", "realm": "realm.test"},
+    "sip": {
+        "advertised": "203.0.113.1:5060",
+        "realm": "realm.test",
+        "tls": {"cert": "/no/sip.pem", "key": "/no/sip.key", "ca": "/no/ca.pem"},
+    },
     "web": {
         "guests": "on",
         "ice_servers": [{"urls": ["turn:turn.test:3478"], "username": "u", "credential": "c"}],

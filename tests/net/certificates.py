@@ -1,10 +1,9 @@
-"""A throw-away certificate for TLS tests."""
+"""An authority for TLS tests, and the certificates it signs."""
 
 from __future__ import annotations
 
 import datetime
 import ipaddress
-import ssl
 from pathlib import Path
 
 from cryptography import x509
@@ -12,30 +11,63 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from gateway.net.tls import TlsFiles
 
-def contexts(folder: Path, name: str = "sip.test") -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """(server, client) contexts: the client trusts just this server, under `name` and 127.0.0.1."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
-    names = [x509.DNSName(name), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    certificate_file, key_file = folder / "cert.pem", folder / "key.pem"
-    certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    key_file.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(certificate_file, key_file)
-    client = ssl.create_default_context(cafile=str(certificate_file))
-    return server, client
+
+class Authority:
+    """Signs certificates and writes them, their keys and its own certificate into `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Authority of a test")])
+        self.file = folder / "authority.pem"
+        self.file.write_bytes(_pem(self._sign(self._name, self._key, None)))
+
+    def issue(self, *names: str) -> tuple[Path, Path]:
+        """Certificate and key of a peer with these host names, addresses or URIs; the first is the file's."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "peer")])
+        certificate, private = self._folder / f"{names[0]}.pem", self._folder / f"{names[0]}.key"
+        certificate.write_bytes(_pem(self._sign(subject, key, [_general(name) for name in names])))
+        pem, plain = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+        private.write_bytes(key.private_bytes(pem, plain, serialization.NoEncryption()))
+        return certificate, private
+
+    def files(self, *names: str, client_certificates: str = "off") -> TlsFiles:
+        """The same as `UserAgentConfig.tls`, trusting this authority."""
+        cert, key = self.issue(*names)
+        return TlsFiles(cert=cert, key=key, ca=self.file, client_certificates=client_certificates)  # type: ignore[arg-type]
+
+    def _sign(
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, names: list[x509.GeneralName] | None
+    ) -> x509.Certificate:
+        now = datetime.datetime.now(datetime.UTC)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(days=1))
+            .not_valid_after(now + datetime.timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=names is None, path_length=None), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
+        )
+        if names is not None:
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        return builder.sign(self._key, hashes.SHA256())
+
+
+def _general(name: str) -> x509.GeneralName:
+    if ":" in name and name.startswith("sip"):
+        return x509.UniformResourceIdentifier(name)
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)

@@ -17,7 +17,7 @@ from gateway.sip.message.framing import StreamFramer
 from gateway.sip.message.message import Request, Response
 from gateway.sip.message.parser import KeepAlive, parse_message
 from gateway.sip.message.uri import Uri
-from tests.net.certificates import contexts
+from tests.net.certificates import Authority
 from tests.net.peers import ANSWER, OFFER, Application, Recorder
 
 LOOPBACK = (("127.0.0.1", 0),)
@@ -71,13 +71,13 @@ async def test_a_whole_call_over_tcp_uses_one_connection() -> None:
 
 async def test_a_call_over_tls_verifies_the_name(tmp_path: Path) -> None:
     """The right name connects; a certificate for another name is no connection, hence 503."""
-    server, client = contexts(tmp_path)
+    tls = Authority(tmp_path).files("sip.test", "127.0.0.1")
     application = Application(answering)
-    bob = UserAgent(UserAgentConfig(listen=LOOPBACK, listen_tls=LOOPBACK, tls_server=server), application)
+    bob = UserAgent(UserAgentConfig(listen=LOOPBACK, listen_tls=LOOPBACK, tls=tls), application)
     await bob.start()
     resolver = ResolverConfig(hosts=(("sip.test", ("127.0.0.1",)), ("other.test", ("127.0.0.1",))))
     alice = UserAgent(
-        UserAgentConfig(listen=LOOPBACK, listen_tls=LOOPBACK, tls_server=server, tls_client=client, resolver=resolver),
+        UserAgentConfig(listen=LOOPBACK, listen_tls=LOOPBACK, tls=tls, resolver=resolver),
         Application(),
     )
     await alice.start()
@@ -213,7 +213,7 @@ class Browser:
     def __init__(self, agent: UserAgent) -> None:
         self.got: list[Request | Response] = []
         self.closed = False
-        connection = agent.websocket("ws", ("198.51.100.7", 40000), self._write, self._shut)
+        connection = agent.websocket("ws", ("198.51.100.7", 40000), ("127.0.0.1", 8080), self._write, self._shut)
         assert isinstance(connection, WebSocketConnection)
         self.connection = connection
 

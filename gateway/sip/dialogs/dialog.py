@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from gateway.sip.errors import DialogError
-from gateway.sip.flow import Flow
+from gateway.sip.flow import WEBSOCKET, Flow
 from gateway.sip.locate import direct_flow
 from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
@@ -330,7 +330,7 @@ def is_secure(request: Request) -> bool:
 def _is_same_place(known: Flow, source: Flow) -> bool:
     if (known.transport, known.host) != (source.transport, source.host):
         return False
-    if known.transport in ("ws", "wss"):
+    if known.transport in WEBSOCKET:
         return known.port == source.port and known.local == source.local
     return known.reliable or known.port == source.port
 

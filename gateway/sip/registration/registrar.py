@@ -34,6 +34,8 @@ class RegistrarPolicy:
     overflow: str = OVERFLOW_REPLACE
     """What one contact too many does: "replace" drops the binding that was refreshed longest ago (browsers that
     were reloaded leave such behind), "refuse" answers 403."""
+    websocket_grace: float = 5.0
+    """A binding made over a WebSocket outlives it by so much, for a client that connects and registers again."""
     domains: frozenset[str] = frozenset()
     """Domains served, lower case; empty serves any."""
     schemes: frozenset[str] = frozenset(("sip", "sips"))
