@@ -136,6 +136,7 @@ def _other(path: tuple[str, ...], field: FieldInfo) -> str:
         "messages.content_types": "text/plain",
         "messages.store": "memory",
         "routes": "[{match: 7, to: 'service:echo'}]",
+        "accounts.registrars": "sip:pbx.example.com",
         "trunks": "[{name: t, uri: 'sip:pbx.example.com'}]",
         "media.engine": "rtpengine:127.0.0.1:2223",
         "domain": "example.com",

@@ -352,6 +352,17 @@ def test_library_with_its_own_handler_is_taken_over() -> None:
     library.removeHandler(handler)
 
 
+def test_frames_of_websockets_are_not_written(log: Callable[..., Log]) -> None:
+    """At debug level libraries write frames shortened in the middle: the value of a password without its name."""
+    lines = log()
+    for name in ("uvicorn.error", "websockets.server"):
+        logging.getLogger(name).debug('< TEXT \'{"method": "account....%s"}\' [139 bytes]', SECRET)
+        logging.getLogger(name).info("kept of %s", name)
+    text = lines.text()
+    assert SECRET not in text
+    assert text.count("kept of") == 2
+
+
 def test_file_is_appended_to(tmp_path: Path) -> None:
     """The file and its folder are made, and a second start writes on."""
     file = tmp_path / "logs" / "gateway.log"

@@ -30,6 +30,9 @@ class TrunkDirectory(Protocol):
     def by_source(self, source: Flow) -> str | None:
         """The trunk whose calls come from there without digest, None for no trunk."""
 
+    def of_account(self, source: Flow, contact: str | None) -> str | None:
+        """The trunk that calls from there for a user's own account, registered under `contact`; None: under any."""
+
     def by_username(self, username: str) -> tuple[str, Mapping[str, str]] | None:
         """The trunk that signs its calls with this account, and HA1 by algorithm; None for no trunk."""
 
@@ -96,6 +99,10 @@ class Gatekeeper:
         if request.method == "OPTIONS":
             return events.Accepted(None)
         trunk = self._trunks.by_source(source)
+        if trunk is None:
+            # Who is in a dialog with us writes to its Contact, which need not be an account's.
+            contact = None if request.to_tag is not None else request.uri.user or ""
+            trunk = self._trunks.of_account(source, contact)
         if request.method != "REGISTER" and trunk is not None:
             return events.Accepted(TRUNK + trunk)
         now = self._clock()

@@ -37,11 +37,25 @@ class Trunks:
         self._by_username = {one.username: one for one in self._accounts if one.username is not None and one.ha1}
         self._admitting = {one.name for one in self._accounts if one.admits_registered}
         self._registered: dict[str, frozenset[str]] = {}
+        self._accounts_at: dict[str, tuple[str, frozenset[str]]] = {}
         self._known: OrderedDict[str, str | None] = OrderedDict()
 
     def registered(self, trunk: str, hosts: Iterable[str]) -> None:
         """We are registered at `trunk`, whose registrar answers at these addresses; none: not any more."""
         self._registered[trunk] = frozenset(hosts)
+
+    def account_registered(self, contact: str, trunk: str, hosts: Iterable[str]) -> None:
+        """A user's own account is registered at `trunk` under `contact`, from these addresses; none: not any more."""
+        self._accounts_at.pop(contact, None)
+        if found := frozenset(hosts):
+            self._accounts_at[contact] = (trunk, found)
+
+    def of_account(self, source: Flow, contact: str | None) -> str | None:
+        """The trunk that calls from there for the account of that contact; None: for any, as in a dialog of its."""
+        if contact is not None:
+            trunk, hosts = self._accounts_at.get(contact, (None, frozenset()))
+            return trunk if source.host in hosts else None
+        return next((trunk for trunk, hosts in self._accounts_at.values() if source.host in hosts), None)
 
     def by_source(self, source: Flow) -> str | None:
         """The trunk whose calls come from there without digest: `sources` first, then where we are registered."""

@@ -10,6 +10,7 @@ from dataclasses import replace
 import structlog
 
 from gateway.access.gatekeeper import TRUNK
+from gateway.accounts.own import Account, Accounts
 from gateway.app.presence import Presence
 from gateway.call.call import Call
 from gateway.call.leg import Address, CalleeLeg, Leg
@@ -47,6 +48,7 @@ class GatewayDialer:
         self,
         config: Config,
         identity: IdentityMap,
+        accounts: Accounts,
         store: IdentityStore,
         presence: Presence,
         services: frozenset[str],
@@ -59,6 +61,7 @@ class GatewayDialer:
         """
         self._config = config
         self._identity = identity
+        self._accounts = accounts
         self._store = store
         self._presence = presence
         self._services = services
@@ -66,7 +69,7 @@ class GatewayDialer:
         """The SIP user agent; set once it is made, which needs the calls, which need this dialer."""
         self._wall_clock = wall_clock
         self._is_reachable = is_reachable
-        self._trunks = {trunk.name: trunk for trunk in config.trunks}
+        self._trunks = {trunk.name: trunk for trunk in config.every_trunk}
         self._preferences: OrderedDict[str, tuple[str, ...]] = OrderedDict()
         self._keeping: set[asyncio.Task[None]] = set()
         self._trunk_load: Counter[str] = Counter()
@@ -89,9 +92,17 @@ class GatewayDialer:
         return [_destination(binding, user.id) for binding in await self._bindings(user, has_page=False)]
 
     def outside(self, target: SipTarget) -> Destination:
-        """Where a request to somebody elsewhere goes, with the name and secret of its trunk."""
+        """Where a request to somebody elsewhere goes, with the name and secret of its trunk, or of a user's account.
+
+        Raises RouteError where that account is gone.
+        """
         trunk = self._trunks.get(target.trunk) if target.trunk is not None else None
-        return Destination(target.uri) if trunk is None else _trunk_destination(trunk, target.uri)
+        if trunk is None:
+            return Destination(target.uri)
+        own = self._accounts.of(target.account) if target.account is not None else None
+        if target.account is not None and own is None:
+            raise RouteError(Cause.UNAVAILABLE, f"{target.account} has no account of its own any more")
+        return _trunk_destination(trunk, target.uri, own)
 
     def learn(self, leg: Leg, codecs: tuple[str, ...]) -> None:
         """Keep what a callee chose: the early answer of the next call to it is made of that."""
@@ -175,7 +186,7 @@ class GatewayDialer:
                     f"trunks[{trunk.name}].max_calls: all {trunk.max_calls} calls of the trunk are taken",
                     retry_after=_WHEN_FULL,
                 )
-            destination = _trunk_destination(trunk, target.uri)
+            destination = self.outside(target)
             srtp = trunk.srtp or self._config.rtp.srtp
             settings = self._settings(destination.uri, trunk.codecs, srtp, Dtmf(trunk.dtmf))
             self._trunk_load[trunk.name] += 1
@@ -201,12 +212,16 @@ def _destination(binding: Binding, identity: str) -> Destination:
     return Destination(binding.contact, binding.path, binding.received, source, aor=binding.aor, identity=identity)
 
 
-def _trunk_destination(trunk: Trunk, dialled: str) -> Destination:
-    """Where a dialled number goes through a trunk, with the trunk's own name and secret."""
+def _trunk_destination(trunk: Trunk, dialled: str, own: Account | None) -> Destination:
+    """Where a dialled number goes through a trunk, with the name and secret of the trunk, or of a user's account."""
     uri = Uri.parse(trunk.uri)
     target = Uri.of(dialled, uri.host, uri.port, scheme=uri.scheme, params=uri.params)
+    identity = TRUNK + trunk.name
+    if own is not None:
+        address = own.address(uri)
+        return Destination(str(target), credentials=own.credentials, caller=address, identity=identity)
     credentials = None
     if trunk.username is not None and trunk.password is not None:
         credentials = Credentials(trunk.username, trunk.password.get_secret_value())
     caller = NameAddr(Uri.of(trunk.from_user, uri.host)) if trunk.from_user else None
-    return Destination(str(target), credentials=credentials, caller=caller, identity=TRUNK + trunk.name)
+    return Destination(str(target), credentials=credentials, caller=caller, identity=identity)

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import structlog
 
+from gateway.accounts.own import Accounts
 from gateway.app.presence import Presence
 from gateway.app.sip_front import Sender
 from gateway.call.leg import Address
@@ -103,6 +104,7 @@ class Messages:
     def __init__(
         self,
         identity: IdentityMap,
+        accounts: Accounts,
         router: Router,
         places: Places,
         presence: Presence,
@@ -114,6 +116,7 @@ class Messages:
         clock: Callable[[], float],
     ) -> None:
         self._identity = identity
+        self._accounts = accounts
         self._router = router
         self._places = places
         self._presence = presence
@@ -147,7 +150,8 @@ class Messages:
         if self._identity.by_id(user.id) is None:
             return Outcome.FORBIDDEN
         address = Address(self._identity.sip_uri(user.id), user.display_name or user.id)
-        sender = Sender(Caller(user.id, user.may_call), address)
+        account = self._accounts.registrar_of(user.id)
+        sender = Sender(Caller(user.id, user.may_call, account=account), address)
         return await self._send(sender, to, content_type, text.encode("utf-8", "replace"), _HOPS, None)
 
     async def _send(

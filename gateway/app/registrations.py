@@ -1,14 +1,16 @@
-"""Our registrations at trunks, and from where their calls come in as long as they stand."""
+"""Our registrations, of trunks and of users' own accounts, and from where calls come in as long as they stand."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
 import structlog
 
+from gateway.accounts.own import Account, Accounts
 from gateway.accounts.trunks import Trunks
 from gateway.app import settings
 from gateway.config.people import Trunk
@@ -20,6 +22,9 @@ from gateway.sip.message.uri import Uri
 
 log = structlog.get_logger(__name__)
 
+_AT_ONCE = 20
+"""First REGISTERs under way together: thousands of accounts do not come over a PBX in one moment."""
+
 
 class Registrant(Protocol):
     """What registers (gateway.net.user_agent.UserAgent)."""
@@ -27,32 +32,61 @@ class Registrant(Protocol):
     async def register(
         self,
         registrar: Uri | str,
-        *,
+        *others: Uri | str,
         aor: NameAddr | str,
         credentials: Credentials | None = None,
         policy: RegistrationPolicy | None = None,
+        route: Iterable[NameAddr | str] = (),
         answered: Callable[[Registration], None] | None = None,
+        contact_user: str | None = None,
     ) -> Registration: ...
+
+    async def unregister(self, registration: Registration) -> None: ...
 
     async def resolve(self, uri: Uri) -> tuple[Flow, ...]: ...
 
 
-class TrunkRegistrations:
-    """Keeps every trunk registered that wants it. `begin` returns at once: a trunk that is away holds nobody up."""
+@dataclass(eq=False, slots=True, kw_only=True)
+class _Kept:
+    """One registration that is to stand."""
 
-    def __init__(self, agent: Registrant, trunks: Iterable[Trunk], known: Trunks) -> None:
+    trunk: Trunk
+    aor: NameAddr
+    credentials: Credentials
+    expires: int
+    contact: str | None
+    admit: Callable[[Iterable[str]], None]
+    """Told from where calls come in now."""
+    made: Registration | None = None
+    others: tuple[Flow, ...] = ()
+    """Where the registrar's name led at the last REGISTER."""
+    dropped: bool = False
+    task: asyncio.Task[Any] | None = None
+    """Its first REGISTER, or what takes it back."""
+
+
+class Registrations:
+    """Keeps trunks and accounts registered. Nothing waits for a registrar: one that is away holds nobody up."""
+
+    def __init__(self, agent: Registrant, trunks: Iterable[Trunk], known: Trunks, accounts: Accounts) -> None:
+        """`trunks` are all that there are, those of accounts too."""
         self._agent = agent
-        self._trunks = tuple(trunk for trunk in trunks if trunk.register_account)
+        self._trunks = {trunk.name: trunk for trunk in trunks}
         self._known = known
-        self._made: dict[str, Registration] = {}
-        self._others: dict[str, tuple[Flow, ...]] = {}
-        """Where each registrar's name led at the last REGISTER."""
+        self._accounts = accounts
+        self._of_trunk: dict[str, _Kept] = {}
+        self._of_user: dict[str, _Kept] = {}
+        self._turns = {name: asyncio.Semaphore(_AT_ONCE) for name in self._trunks}
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    def begin(self) -> None:
-        """Send the first REGISTER to each."""
-        for trunk in self._trunks:
-            self._spawn(self._register(trunk))
+    def begin(self, expires: int = 300) -> None:
+        """Send the first REGISTER of each; `expires` is what accounts ask for, in seconds."""
+        self._expires = expires
+        for trunk in self._trunks.values():
+            if trunk.register_account:
+                self._of_trunk[trunk.name] = self._keep(self._wanted_by(trunk))
+        for account in self._accounts:
+            self.put(account)
 
     async def settled(self) -> None:
         """Wait for the outcome of what is under way."""
@@ -67,41 +101,110 @@ class TrunkRegistrations:
     @property
     def standing(self) -> frozenset[str]:
         """Names of the trunks we are registered at now."""
-        return frozenset(name for name, made in self._made.items() if made.registered)
+        return frozenset(name for name, kept in self._of_trunk.items() if kept.made and kept.made.registered)
 
-    async def _register(self, trunk: Trunk) -> None:
+    def of_account(self, user: str) -> Registration | None:
+        """The registration of a user's own account; None before its first outcome."""
+        kept = self._of_user.get(user)
+        return kept.made if kept is not None else None
+
+    def put(self, account: Account) -> None:
+        """Register a user's own account; an older one of that user is taken back."""
+        before = self.drop(account.user)
+        trunk, contact = self._trunks[account.registrar], self._accounts.contact(account)
+        self._of_user[account.user] = self._keep(
+            _Kept(
+                trunk=trunk,
+                aor=account.address(Uri.parse(trunk.uri)),
+                credentials=account.credentials,
+                expires=self._expires,
+                contact=contact,
+                admit=partial(self._known.account_registered, contact, trunk.name),
+            ),
+            before,
+        )
+
+    def drop(self, user: str) -> asyncio.Task[Any] | None:
+        """Take a user's own account back from its registrar; gives what does so."""
+        kept = self._of_user.pop(user, None)
+        if kept is None:
+            return None
+        kept.dropped = True
+        kept.admit(())
+        return self._spawn(self._take_back(kept, kept.task))
+
+    async def _take_back(self, kept: _Kept, registering: asyncio.Task[Any] | None) -> None:
+        if registering is not None:
+            await asyncio.wait([registering])
+        if kept.made is not None:
+            await self._agent.unregister(kept.made)
+
+    def hurry(self, trunk: str) -> None:
+        """The trunk is there again: whoever is registered there registers anew, for it may have forgotten them."""
+        for kept in (*self._of_trunk.values(), *self._of_user.values()):
+            if kept.trunk.name == trunk and kept.made is not None:
+                kept.made.hurry()
+
+    def _wanted_by(self, trunk: Trunk) -> _Kept:
         place = Uri.parse(trunk.uri)
         assert trunk.username is not None
-        try:
-            made = await self._agent.register(
-                trunk.uri,
-                aor=NameAddr(Uri.of(trunk.username, place.host, place.port)),
-                credentials=Credentials(trunk.username, settings.secret(trunk.password)),
-                policy=RegistrationPolicy(expires=trunk.register_expires),
-                answered=partial(self._answered, trunk, place),
-            )
-        except Exception as error:
-            log.error("trunk cannot be registered", trunk=trunk.name, reason=str(error))
-            return
-        log.info("trunk", trunk=trunk.name, registered=made.registered, status=made.status)
+        return _Kept(
+            trunk=trunk,
+            aor=NameAddr(Uri.of(trunk.username, place.host, place.port)),
+            credentials=Credentials(trunk.username, settings.secret(trunk.password)),
+            expires=trunk.register_expires,
+            contact=None,
+            admit=partial(self._known.registered, trunk.name),
+        )
 
-    def _answered(self, trunk: Trunk, place: Uri, registration: Registration) -> None:
+    def _keep(self, kept: _Kept, before: asyncio.Task[Any] | None = None) -> _Kept:
+        kept.task = self._spawn(self._register(kept, before))
+        return kept
+
+    async def _register(self, kept: _Kept, before: asyncio.Task[Any] | None) -> None:
+        trunk = kept.trunk
+        if before is not None:
+            # Else what takes the old binding back could take this one, which has the same Contact.
+            await asyncio.wait([before])
+        async with self._turns[trunk.name]:
+            if kept.dropped:
+                return
+            try:
+                made = kept.made = await self._agent.register(
+                    trunk.uri,
+                    aor=kept.aor,
+                    credentials=kept.credentials,
+                    policy=RegistrationPolicy(expires=kept.expires),
+                    answered=partial(self._answered, kept),
+                    contact_user=kept.contact,
+                )
+            except Exception as error:
+                log.error("not registered", trunk=trunk.name, account=str(kept.aor.uri), reason=str(error))
+                return
+        log.info("trunk", trunk=trunk.name, account=str(kept.aor.uri), registered=made.registered, status=made.status)
+
+    def _answered(self, kept: _Kept, registration: Registration) -> None:
         """A REGISTER had its outcome: the registrar's calls come in without digest, as long as we are registered."""
-        self._made[trunk.name] = registration
-        self._admit(trunk.name, registration)
+        kept.made = registration
+        if kept.dropped:
+            return
+        self._admit(kept)
         if registration.registered:
-            self._spawn(self._look_up(trunk.name, place, registration))
+            self._spawn(self._look_up(kept))
 
-    async def _look_up(self, trunk: str, place: Uri, registration: Registration) -> None:
+    async def _look_up(self, kept: _Kept) -> None:
         """A registrar of several addresses may call from each of them, not only from the one that answered us."""
-        self._others[trunk] = await self._agent.resolve(place)
-        self._admit(trunk, registration)
+        kept.others = await self._agent.resolve(Uri.parse(kept.trunk.uri))
+        if not kept.dropped:
+            self._admit(kept)
 
-    def _admit(self, trunk: str, registration: Registration) -> None:
-        flows = [flow for flow in (registration.source, *self._others.get(trunk, ())) if flow is not None]
-        self._known.registered(trunk, {flow.host for flow in flows} if registration.registered else ())
+    def _admit(self, kept: _Kept) -> None:
+        assert kept.made is not None
+        flows = [flow for flow in (kept.made.source, *kept.others) if flow is not None]
+        kept.admit({flow.host for flow in flows} if kept.made.registered else ())
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.access.gatekeeper import TRUNK
+from gateway.accounts.own import Accounts
 from gateway.call.leg import Leg
 from gateway.call.routing import Caller
 from gateway.identity.mapping import IdentityMap
@@ -11,8 +12,9 @@ from gateway.identity.mapping import IdentityMap
 class LegRights:
     """Users may what their `may_call` says; a trunk may reach our users, and itself."""
 
-    def __init__(self, identity: IdentityMap, guests_may_call: tuple[str, ...]) -> None:
+    def __init__(self, identity: IdentityMap, accounts: Accounts, guests_may_call: tuple[str, ...]) -> None:
         self._identity = identity
+        self._accounts = accounts
         self._guests_may_call = guests_may_call
 
     def caller_of(self, leg: Leg) -> Caller | None:
@@ -25,4 +27,4 @@ class LegRights:
         user = self._identity.by_id(who)
         if user is None:
             return Caller(who, self._guests_may_call, guest=True)
-        return Caller(user.id, user.may_call)
+        return Caller(user.id, user.may_call, account=self._accounts.registrar_of(user.id))

@@ -18,16 +18,19 @@ import structlog
 
 from gateway.access.gatekeeper import Gatekeeper
 from gateway.access.register import RegisterService
+from gateway.accounts.own import Accounts
 from gateway.accounts.trunks import Trunks
+from gateway.accounts.vault import Vault, read_key
 from gateway.app import settings
 from gateway.app.dialer import GatewayDialer
 from gateway.app.health import Watch
 from gateway.app.message_log import MessageLog
 from gateway.app.messages import Messages
 from gateway.app.metrics import Metrics
+from gateway.app.own_accounts import OwnAccounts
 from gateway.app.plane import choose
 from gateway.app.presence import Presence
-from gateway.app.registrations import TrunkRegistrations
+from gateway.app.registrations import Registrations
 from gateway.app.rights import LegRights
 from gateway.app.sip_front import SipFront
 from gateway.app.web_front import WebFront
@@ -89,8 +92,10 @@ class GatewayApp:
         self._credentials: dict[str, Credential] = {}
         self._presence = Presence()
         self._user_agent: UserAgent
-        self._registrations: TrunkRegistrations
+        self._registrations: Registrations
         self._trunks: Trunks
+        self._accounts: Accounts
+        self._vault: Vault
         self._web_port = config.web.listen.port
         self._websockets: list[tuple[str, str, int]] = []
         """(transport, host, port) of the listeners for SIP over WebSocket alone."""
@@ -127,10 +132,13 @@ class GatewayApp:
     async def _start(self) -> None:
         identity = self.config.identity_map()
         store = await self._open_store()
+        self._open_accounts(identity)
         engine = await self._open_media()
         presence = self._presence
         services = engine.capabilities.services
-        dialer = GatewayDialer(self.config, identity, store, presence, services, self._wall_clock, self._is_reachable)
+        dialer = GatewayDialer(
+            self.config, identity, self._accounts, store, presence, services, self._wall_clock, self._is_reachable
+        )
         router = settings.router(self.config, identity)
         self.calls = self._make_calls(engine, identity, router, dialer)
         self._messages = await self._open_messages(identity, router, dialer, presence)
@@ -139,8 +147,8 @@ class GatewayApp:
             messages = MessageLog()
             self.calls.observe(messages.call_changed)
             self._user_agent.taps.add(messages)
-        self._registrations = TrunkRegistrations(self._user_agent, self.config.trunks, self._trunks)
-        self._registrations.begin()
+        self._registrations = Registrations(self._user_agent, self.config.every_trunk, self._trunks, self._accounts)
+        self._registrations.begin(self.config.accounts.register_expires)
         self._stack.push_async_callback(self._registrations.close)
         await self._open_web(identity, presence)
         self._stack.push_async_callback(self._messages.courier.close)
@@ -164,6 +172,19 @@ class GatewayApp:
         sweeper = asyncio.create_task(self._sweep(store.expire))
         self._stack.push_async_callback(_ended, sweeper)
         return store
+
+    def _open_accounts(self, identity: IdentityMap) -> None:
+        """Users' own accounts: those of the configuration, and those that users brought."""
+        config = self.config
+        # Where no account can be, nothing is kept of any.
+        key = read_key(config.state_dir, self._random) if config.registrars else self._random(32)
+        self._vault = Vault(config.state_dir, key, self._random)
+        self._accounts = Accounts(key)
+        for account in self._vault.read(settings.registrar_places(config).get):
+            if identity.by_id(account.user) is not None:
+                self._accounts.put(account)
+        for account in settings.configured_accounts(config):
+            self._accounts.put(account)
 
     async def _open_media(self) -> MediaEngine:
         clock = asyncio.get_running_loop().time
@@ -192,6 +213,7 @@ class GatewayApp:
             self._stack.push_async_callback(keeping.store.close)
         messages = Messages(
             identity,
+            self._accounts,
             router,
             dialer,
             presence,
@@ -216,7 +238,7 @@ class GatewayApp:
             limits=settings.call_limits(config),
             new_id=self._token,
             on_preference=dialer.learn,
-            rights=LegRights(identity, config.web.guests_may_call),
+            rights=LegRights(identity, self._accounts, config.web.guests_may_call),
         )
         calls.observe(dialer.call_changed)
         return calls
@@ -237,10 +259,12 @@ class GatewayApp:
         policy = settings.registrar_policy(config)
         registrar = RegisterService(identity, store, policy, self._wall_clock, self._is_reachable)
         self._stack.push_async_callback(registrar.close)
-        trunks = {trunk.name: trunk for trunk in config.trunks}
+        trunks = {trunk.name: trunk for trunk in config.every_trunk}
         messages = self._messages
         arrived = messages.courier.arrived
-        front = SipFront(identity, self.calls, gatekeeper, registrar, trunks, config.rtp.srtp, self._token, arrived)
+        front = SipFront(
+            identity, self._accounts, self.calls, gatekeeper, registrar, trunks, config.rtp.srtp, self._token, arrived
+        )
         user_agent = self._user_agent = UserAgent(settings.user_agent(config), front)
         user_agent.serve("MESSAGE", partial(messages.from_sip, front.sender))
         await self._opened("sip.listen", user_agent.start())
@@ -266,6 +290,7 @@ class GatewayApp:
         front = WebFront(
             config,
             identity,
+            OwnAccounts(config, self._accounts, self._registrations, self._vault, asyncio.get_running_loop().time),
             presence,
             self.calls,
             self._check_password,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pydantic import SecretStr
 
 from gateway.access.gatekeeper import LockOut
+from gateway.accounts.own import Account
 from gateway.accounts.trunks import TrunkAccount
 from gateway.app.messages import MessageSettings
 from gateway.app.plane import PYTHON, PlaneChoice, maker
@@ -102,11 +103,37 @@ def call_limits(config: Config) -> CallLimits:
 def trunk_places(config: Config) -> dict[str, str]:
     """Trunk name -> the host, or host:port, that its numbers belong to in a SIP URI."""
     places = {}
-    for trunk in config.trunks:
+    for trunk in config.every_trunk:
         host, port = trunk.place
         host = f"[{host}]" if ":" in host else host
         places[trunk.name] = host if port is None else f"{host}:{port}"
     return places
+
+
+def registrar_places(config: Config) -> dict[str, str]:
+    """Name of a registrar of users' own accounts -> its host, or host:port."""
+    places = trunk_places(config)
+    return {trunk.name: places[trunk.name] for trunk in config.registrars}
+
+
+def configured_accounts(config: Config) -> tuple[Account, ...]:
+    """The users' own accounts that the configuration gives."""
+    found = []
+    for user in config.users:
+        if user.account is not None and (registrar := config.registrar(user.account.registrar)) is not None:
+            account = user.account
+            found.append(
+                Account(
+                    user=user.id,
+                    registrar=registrar.name,
+                    username=account.username,
+                    password=account.password.get_secret_value(),
+                    auth_username=account.auth_username,
+                    display_name=account.display_name or user.display_name,
+                    configured=True,
+                )
+            )
+    return tuple(found)
 
 
 def emergency(config: Config) -> Emergency:
@@ -155,7 +182,7 @@ def trunk_accounts(config: Config) -> tuple[TrunkAccount, ...]:
             ha1=_ha1(trunk.username, config.realm, secret(trunk.password)),
             admits_registered=trunk.register_account,
         )
-        for trunk in config.trunks
+        for trunk in config.every_trunk
     )
 
 

@@ -10,6 +10,7 @@ import structlog
 
 from gateway.access.gatekeeper import TRUNK, Gatekeeper
 from gateway.access.register import RegisterService
+from gateway.accounts.own import Accounts
 from gateway.call.leg import Address
 from gateway.call.registry import Calls
 from gateway.call.routing import Caller, RouteError
@@ -49,6 +50,7 @@ class SipFront:
     def __init__(
         self,
         identity: IdentityMap,
+        accounts: Accounts,
         calls: Calls,
         gatekeeper: Gatekeeper,
         registrar: RegisterService,
@@ -59,6 +61,7 @@ class SipFront:
     ) -> None:
         """`registered` is told whose bindings a REGISTER may have changed."""
         self._identity = identity
+        self._accounts = accounts
         self._calls = calls
         self._gatekeeper = gatekeeper
         self._registrar = registrar
@@ -146,13 +149,16 @@ class SipFront:
             user = said.uri.user or "anonymous"
             # In the trunk's own number plan: calling back leads there, and no number of it passes for a user of ours.
             address = Address(str(Uri.of(user, *trunk.place)), said.display_name or user)
-            return Caller(identity, ("*",), transit=False), address, trunk.max_calls or _ANY_NUMBER
+            account = self._accounts.called(request.uri.user)
+            callee = account.user if account is not None and account.registrar == trunk.name else None
+            return Caller(identity, ("*",), transit=False, calls=callee), address, trunk.max_calls or _ANY_NUMBER
         user_entry = self._identity.by_id(identity) if identity is not None else None
         if user_entry is None:
             return None, Address(str(said.uri)), None
         name = user_entry.display_name or said.display_name or user_entry.id
         address = Address(self._identity.sip_uri(user_entry.id), name)
-        return Caller(user_entry.id, user_entry.may_call), address, user_entry.max_calls
+        own = self._accounts.registrar_of(user_entry.id)
+        return Caller(user_entry.id, user_entry.may_call, account=own), address, user_entry.max_calls
 
 
 def _srtp_fits(policy: SrtpPolicy, kind: Kind) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from gateway.app.health import Health
 from gateway.app.messages import Messages
+from gateway.app.own_accounts import OwnAccounts
 from gateway.app.presence import Presence
 from gateway.call.leg import Address
 from gateway.call.registry import Calls
@@ -18,7 +19,7 @@ from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import User
 from gateway.legs.web import BrowserLeg, WebCallerLeg
 from gateway.people.messages import Outcome
-from gateway.web.facade import PageInbox, PlaceError, WebCall, WebChannel
+from gateway.web.facade import AccountError, PageInbox, PlaceError, WebCall, WebChannel
 from sdp import SdpSyntaxError, SessionDescription
 
 
@@ -29,6 +30,7 @@ class WebFront:
         self,
         config: Config,
         identity: IdentityMap,
+        accounts: OwnAccounts,
         presence: Presence,
         calls: Calls,
         check_password: Callable[[str, str], bool],
@@ -40,6 +42,7 @@ class WebFront:
     ) -> None:
         self._config = config
         self._identity = identity
+        self._own_accounts = accounts
         self._presence = presence
         self._calls = calls
         self._check_password = check_password
@@ -97,7 +100,8 @@ class WebFront:
         leg = WebCallerLeg(self._new_tag(), address, channel, caller.id)
         try:
             guest = self._identity.by_id(caller.id) is None
-            who = Caller(caller.id, caller.may_call, guest=guest, source=source)
+            account = None if guest else self._own_accounts.registrar_of(caller.id)
+            who = Caller(caller.id, caller.may_call, guest=guest, source=source, account=account)
             await self._calls.place(leg, who, to, sdp, caller.max_calls)
         except RouteError as error:
             raise PlaceError(error.cause, str(error)) from None
@@ -164,6 +168,23 @@ class WebFront:
             }
             for trunk in self._config.trunks
         ]
+
+    def list_accounts(self) -> list[dict[str, Any]]:
+        return self._own_accounts.listed()
+
+    def account_of(self, user_id: str) -> dict[str, Any] | None:
+        return self._own_accounts.of(user_id)
+
+    def list_registrars(self) -> list[str]:
+        return self._own_accounts.registrars
+
+    async def set_account(self, user_id: str, given: dict[str, str | None], *, by_user: bool) -> dict[str, Any]:
+        if self._identity.by_id(user_id) is None:
+            raise AccountError("There is no such user", 404)
+        return await self._own_accounts.put(user_id, given, by_user=by_user)
+
+    async def remove_account(self, user_id: str, *, by_user: bool) -> bool:
+        return await self._own_accounts.remove(user_id, by_user=by_user)
 
     def health(self) -> dict[str, Any]:
         health = self._health()

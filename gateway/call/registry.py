@@ -81,7 +81,12 @@ class Calls:
         self._observers.append(observer)
 
     async def place(
-        self, leg: CallerLeg, caller: Caller, dialled: str, offer: str | None, max_calls: int | None = None
+        self,
+        leg: CallerLeg,
+        caller: Caller,
+        dialled: str,
+        offer: str | None,
+        max_calls: int | None = None,
     ) -> Call:
         """Route what `caller` dialled and start the call; `offer` None: the caller wants ours.
 

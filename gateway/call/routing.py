@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Protocol
 from urllib.parse import quote, unquote
@@ -48,6 +48,8 @@ class SipTarget:
     trunk: str | None = None
     emergency: bool = False
     """Goes out however many calls there are."""
+    account: str | None = None
+    """Id of the user whose own account there it is called with; None: the trunk's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,10 @@ class Caller:
     """Has no account."""
     source: str = ""
     """IP address, where it is a guest."""
+    account: str | None = None
+    """The trunk at which it has an account of its own: what that may call there is for the trunk to say."""
+    calls: str | None = None
+    """Id of the user whom it calls whatever it dials: it came to the account that this user has at a trunk."""
 
     def may_reach(self, meant: _Dialled) -> bool:
         """Whether it may dial that, as long as the call stays here."""
@@ -157,19 +163,33 @@ class Router:
         Raises RouteError: FORBIDDEN for what the caller may not dial (whoever it is, and whether there is anybody),
         NOT_FOUND for nobody.
         """
+        if caller.calls is not None and (callee := self._directory.find(caller.calls)) is not None:
+            return UserTarget(callee)
         meant = _read(dialled)
         emergency = self._emergency
         if caller.transit and emergency.trunk and meant.user in emergency.numbers and self._is_ours(meant.written):
             return SipTarget(meant.user, trunk=emergency.trunk, emergency=True)
-        target = self._target(meant)
+        target = self._by_account(meant, self._target(meant), caller)
         if isinstance(target, SipTarget):
-            if not caller.may_leave(meant, target.trunk, is_ours=self._is_ours(meant.written)):
+            own = target.account is not None and caller.may_reach(meant)
+            if not own and not caller.may_leave(meant, target.trunk, is_ours=self._is_ours(meant.written)):
                 way = f"trunk:{target.trunk}" if target.trunk is not None else target.uri
                 raise RouteError(Cause.FORBIDDEN, f"{caller.id} may not call {meant.user} through {way} (may_call)")
         elif not caller.may_reach(meant):
             raise RouteError(Cause.FORBIDDEN, f"{caller.id} may not call {meant.user}")
         if isinstance(target, RouteError):
             raise target
+        return target
+
+    def _by_account(self, meant: _Dialled, target: Target | RouteError, caller: Caller) -> Target | RouteError:
+        """The caller's own account takes what leads to its trunk, and the numbers that nobody here answers to."""
+        if caller.account is None:
+            return target
+        if isinstance(target, SipTarget) and target.trunk == caller.account:
+            return replace(target, account=caller.id)
+        unknown = isinstance(target, RouteError) and target.cause is Cause.NOT_FOUND
+        if unknown and self._is_ours(meant.written):
+            return SipTarget(meant.user, trunk=caller.account, account=caller.id)
         return target
 
     def _target(self, meant: _Dialled) -> Target | RouteError:

@@ -37,6 +37,40 @@ def _network(text: str) -> str:
         raise ValueError(f"{text!r} is not an IP address or network, as in 192.0.2.0/24") from None
 
 
+class AccountConfig(Section):
+    """A user's own SIP account at a PBX: the gateway registers with it, and the user calls and is called by it."""
+
+    registrar: Text
+    """Where it is: the name of a trunk or the SIP URI of a registrar, one of accounts.registrars."""
+    username: Text = Field(min_length=1)
+    """User part of its address, the extension: "1001"."""
+    password: Secret
+    """Digest password; better set it by environment than here."""
+    auth_username: Text | None = None
+    """Digest user name where that is another one (3CX calls it Auth ID); default: username."""
+    display_name: Text = ""
+    """Name shown to who is called by it; default: the user's."""
+
+
+class AccountsConfig(Section):
+    """Users' own SIP accounts at a PBX: a browser is an extension of it."""
+
+    registrars: tuple[Text, ...] = ()
+    """Where accounts may be: names of trunks and SIP URIs. No other address is resolved or contacted for one;
+    default: every trunk."""
+    by_users: bool = True
+    """Whether users may bring an account of their own, which is kept encrypted in the state directory."""
+    changes_per_hour: int = Field(default=20, ge=1)
+    """How often one user may change it, so that nobody tries passwords at the PBX through the gateway."""
+    register_expires: int = Field(default=300, ge=30)
+    """Expires asked for when registering an account (s)."""
+
+    @field_validator("registrars")
+    @classmethod
+    def _are_places(cls, registrars: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_sip_uri(one) if ":" in one else one for one in registrars)
+
+
 class UserConfig(Section):
     """A person or a device."""
 
@@ -60,6 +94,8 @@ class UserConfig(Section):
     """Calls at once."""
     dtmf: Dtmf = "auto"
     """How the user's phones take digits: "rfc4733", "info" (SIP INFO), "inband" (tones), "auto": as works first."""
+    account: AccountConfig | None = None
+    """The user's own SIP account at a PBX."""
     role: Literal["user", "operator", "admin"] = "user"
     """What the user may do over /api: "operator" sees and ends calls, "admin" sees the audit log too."""
 
@@ -188,6 +224,14 @@ class Trunk(Section):
     """How it takes digits: "rfc4733", "info" (SIP INFO), "inband" (tones), "auto" (the first that works)."""
     max_calls: int | None = Field(default=None, ge=1)
     """Calls at once through it, in each direction; default: as many as limits.max_calls."""
+
+    @classmethod
+    def at(cls, uri: str) -> Trunk:
+        """A place that nothing is said of but its URI, named after its host and port."""
+        bare = cls(name="_", uri=uri)
+        host, port = bare.place
+        name = host.replace(":", "-") + (f"-{port}" if port is not None else "")
+        return bare.model_copy(update={"name": name})
 
     @property
     def place(self) -> tuple[str, int | None]:

@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from gateway.config.machine import cpus, memory_bytes
 from gateway.config.messaging import MessagesConfig
 from gateway.config.network import RtpConfig, SipConfig, WebConfig, WebRtcConfig
-from gateway.config.people import Codec, EmergencyConfig, IdentityConfig, Route, Trunk, UserConfig
+from gateway.config.people import AccountsConfig, Codec, EmergencyConfig, IdentityConfig, Route, Trunk, UserConfig
 from gateway.config.values import HostPort, Section, Text, host, port, without_empty
 from gateway.errors import ConfigError
 from gateway.identity.mapping import IdentityMap, Rule
@@ -193,6 +193,7 @@ class Config(BaseSettings):
     """Where dialled numbers lead, the first that matches counts; what none matches is looked up among the users."""
     trunks: tuple[Trunk, ...] = ()
     """PBXs and providers."""
+    accounts: AccountsConfig = AccountsConfig()
     emergency: EmergencyConfig = EmergencyConfig()
     messages: MessagesConfig = MessagesConfig()
     limits: LimitsConfig = LimitsConfig()
@@ -235,9 +236,42 @@ class Config(BaseSettings):
                 raise ConfigError(f"routes.{index}.to", f"there is no {kind} {target!r} in {kind}s")
         if self.emergency.trunk is not None and self.emergency.trunk not in trunks:
             raise ConfigError("emergency.trunk", f"there is no trunk {self.emergency.trunk!r} in trunks")
+        self._check_accounts()
         self._check_sockets()
         self.identity_map()
         return self
+
+    def _check_accounts(self) -> None:
+        """An account may name only a registrar that is listed."""
+        names = [trunk.name for trunk in self.trunks]
+        for index, listed in enumerate(self.accounts.registrars):
+            if ":" not in listed and listed not in names:
+                raise ConfigError(f"accounts.registrars.{index}", f"there is no trunk {listed!r} in trunks")
+        _unique("trunks", "name", [trunk.name for trunk in self.every_trunk])
+        for index, user in enumerate(self.users):
+            if user.account is not None and self.registrar(user.account.registrar) is None:
+                raise ConfigError(
+                    f"users.{index}.account.registrar", f"{user.account.registrar!r} is not in accounts.registrars"
+                )
+
+    def registrar(self, named: str) -> Trunk | None:
+        """The registrar that an account names, by name or by URI; None for one that is not listed."""
+        return next((one for one in self.registrars if named in (one.name, one.uri)), None)
+
+    @property
+    def registrars(self) -> tuple[Trunk, ...]:
+        """Where users' own accounts may be."""
+        listed = self.accounts.registrars
+        if not listed:
+            return self.trunks
+        return tuple(one for one in self.every_trunk if one.name in listed or one.uri in listed)
+
+    @property
+    def every_trunk(self) -> tuple[Trunk, ...]:
+        """The trunks, and the registrars of accounts that are given by their URI alone."""
+        known = {trunk.uri for trunk in self.trunks}
+        others = dict.fromkeys(uri for uri in self.accounts.registrars if ":" in uri and uri not in known)
+        return (*self.trunks, *(Trunk.at(uri) for uri in others))
 
     def _check_sockets(self) -> None:
         """No two UDP sockets of our own may want the same port."""

@@ -27,6 +27,10 @@ CLOSE_TIMEOUT = 5.0
 _COLOURS = {"debug": "\033[2m", "warning": "\033[33m", "error": "\033[31m", "critical": "\033[31m"}
 _RESET = "\033[0m"
 
+_FRAMES = ("uvicorn.error", "websockets")
+"""Loggers that write WebSocket frames at debug level, shortened in the middle: the name of a password is cut off and
+its value may stay."""
+
 
 def configure(
     level: Literal["debug", "info", "warning", "error"] = "info",
@@ -82,6 +86,9 @@ def _take_over(handler: logging.Handler, level: str) -> Callable[[], None]:
     """Make `handler` the only one of the process, and return what undoes it."""
     root = logging.getLogger()
     before = (list(root.handlers), root.level)
+    frames = [(verbose, verbose.level) for verbose in map(logging.getLogger, _FRAMES)]
+    for verbose, _ in frames:
+        verbose.setLevel(logging.INFO)
     named: dict[logging.Logger, tuple[list[logging.Handler], bool]] = {}
     for logger in list(logging.Logger.manager.loggerDict.values()):
         # A library that brought its own handlers (uvicorn does) would write past the redaction.
@@ -96,6 +103,8 @@ def _take_over(handler: logging.Handler, level: str) -> Callable[[], None]:
         logging.captureWarnings(False)
         root.handlers, level_before = before
         root.setLevel(level_before)
+        for verbose, level_of_frames in frames:
+            verbose.setLevel(level_of_frames)
         for logger, (handlers, propagate) in named.items():
             logger.handlers, logger.propagate = handlers, propagate
 

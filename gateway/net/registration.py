@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from random import SystemRandom
 from typing import Protocol
 
 from gateway.sip.auth.account import Authenticator
@@ -12,9 +13,11 @@ from gateway.sip.flow import Flow
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Response
 from gateway.sip.message.uri import Uri
-from gateway.sip.registration.client import Outcome, RegistrationClient, RegistrationPolicy, Send
+from gateway.sip.registration.client import Outcome, RegistrationClient, RegistrationPolicy, Send, State
 
 logger = logging.getLogger(__name__)
+
+_RANDOM = SystemRandom()
 
 __all__ = ["Registration", "RegistrationPolicy", "Requests"]
 
@@ -56,27 +59,36 @@ class Registration:
     def __init__(
         self,
         agent: Requests,
-        registrar: Uri,
+        registrars: Sequence[Uri],
         aor: NameAddr,
-        authenticator: Authenticator | None,
+        authenticator: Callable[[], Authenticator | None],
         policy: RegistrationPolicy,
         route: tuple[NameAddr, ...],
         changed: Callable[[Registration], None] | None,
         answered: Callable[[Registration], None] | None = None,
+        contact_user: str | None = None,
+        random: Callable[[], float] = _RANDOM.random,
     ) -> None:
+        """`registrars` are tried in turn where one does not answer; `authenticator` makes one for each, for it signs
+        to the addresses of one server. `contact_user` is the user part of our Contact, that of `aor` by default.
+        """
         self._agent = agent
-        self._registrar = registrar
+        self._registrars = tuple(registrars)
+        self._registrar = self._registrars[0]
         self._aor = aor
-        self._authenticator = authenticator
+        self._new_authenticator = authenticator
+        self._authenticator = authenticator()
+        self._contact_user = contact_user or aor.uri.user
         self._route = route
         self._changed = changed
         self._answered = answered
         self._call_id = agent.token()
         self._cseq = 0
         self._contact: NameAddr | None = None
-        self._client = RegistrationClient(policy)
+        self._client = RegistrationClient(policy, random)
         self._told = (False, 0)
         self._task: asyncio.Task[None] | None = None
+        self._hurried = asyncio.Event()
         self._now = asyncio.get_running_loop().time
         self.source: Flow | None = None
         """Where the registrar answered last."""
@@ -90,6 +102,11 @@ class Registration:
     def status(self) -> int:
         """The last final response; 408 or 503 for none."""
         return self._client.status
+
+    @property
+    def registrar(self) -> Uri:
+        """Where the last REGISTER went, or the next one goes."""
+        return self._registrar
 
     @property
     def expires(self) -> int:
@@ -113,6 +130,11 @@ class Registration:
         """Stop refreshing; the binding runs out by itself."""
         self._cancel()
 
+    def hurry(self, seconds: float = 1.0) -> None:
+        """Register again within so many seconds."""
+        self._client.hurry(seconds, self._now())
+        self._hurried.set()
+
     def _cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
@@ -120,8 +142,12 @@ class Registration:
 
     async def _keep(self) -> None:
         while (deadline := self._client.deadline) is not None:
-            await asyncio.sleep(max(0.0, deadline - self._now()))
-            await self._do(self._client.due(self._now()))
+            self._hurried.clear()
+            try:
+                async with asyncio.timeout(max(0.0, deadline - self._now())):
+                    await self._hurried.wait()
+            except TimeoutError:
+                await self._do(self._client.due(self._now()))
 
     async def _do(self, send: Send | None) -> None:
         """Send what is to be sent, and whatever its outcome asks for at once (a 423)."""
@@ -138,7 +164,16 @@ class Registration:
                 response = await self._register(0 if send is Send.UNREGISTER else self._client.wanted)
             asked = send
             send = self._client.answered(self._outcome(response), self._now())
+            if self._client.state is State.WAITING:
+                self._try_the_next(response.status)
             self._tell(asked is not Send.PROBE)
+
+    def _try_the_next(self, status: int) -> None:
+        """A server that is down hands over to the next; its name may lead to another address by then, too."""
+        if status == 408 or status >= 500:
+            tried = self._registrars.index(self._registrar)
+            self._registrar = self._registrars[(tried + 1) % len(self._registrars)]
+            self._authenticator = self._new_authenticator()
 
     async def _register(self, expires: int) -> Response:
         return await self._agent.request(
@@ -164,7 +199,7 @@ class Registration:
 
     def _our_contact(self, flow: Flow) -> NameAddr:
         if self._contact is None:
-            self._contact = self._agent.contact(flow, self._aor.uri.user)
+            self._contact = self._agent.contact(flow, self._contact_user)
         return self._contact
 
     def _outcome(self, response: Response) -> Outcome:

@@ -262,32 +262,40 @@ class UserAgent:
     async def register(
         self,
         registrar: Uri | str,
-        *,
+        *others: Uri | str,
         aor: NameAddr | str,
         credentials: Credentials | None = None,
         policy: RegistrationPolicy | None = None,
         route: Iterable[NameAddr | str] = (),
         changed: Callable[[Registration], None] | None = None,
         answered: Callable[[Registration], None] | None = None,
+        contact_user: str | None = None,
     ) -> Registration:
         """Register at an upstream registrar and keep it so; returns after the first outcome (see `registered`).
 
-        `registrar` is its URI without a user ("sip:trunk.example.com"), `aor` the account's address.
-        See `Registration` for `changed` and `answered`.
+        `registrar` is its URI without a user ("sip:trunk.example.com"), `others` take its place where it does not
+        answer; `aor` is the account's address. See `Registration` for the rest.
         """
         registration = Registration(
             self,
-            _uri(registrar),
+            [_uri(one) for one in (registrar, *others)],
             _address(aor).with_tag(None),
-            Authenticator(credentials, self.token) if credentials is not None else None,
+            lambda: Authenticator(credentials, self.token) if credentials is not None else None,
             policy or RegistrationPolicy(),
             tuple(_address(hop) for hop in route),
             changed,
             answered,
+            contact_user,
         )
         self._registrations.append(registration)
         await registration.begin()
         return registration
+
+    async def unregister(self, registration: Registration) -> None:
+        """Take a binding back and forget it."""
+        if registration in self._registrations:
+            self._registrations.remove(registration)
+        await registration.unregister()
 
     async def resolve(self, uri: Uri) -> tuple[Flow, ...]:
         """Every place that a SIP URI leads to now, best first (RFC 3263); () for none."""

@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.web import statics
+from gateway.web.admin import accounts
 from gateway.web.admin import routes as admin
 from gateway.web.auth import routes
 from gateway.web.auth.authenticator import Authenticator
@@ -78,7 +79,7 @@ def _add_middleware(app: FastAPI, settings: WebSettings) -> None:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(settings.allowed_origins),
-            allow_methods=["GET", "POST", "DELETE"],
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
             allow_headers=["Authorization", "Content-Type"],
         )
     app.add_middleware(SecurityHeaders)
@@ -123,6 +124,7 @@ def create_app(
 
     app.include_router(routes.create_router(authenticator, settings))
     app.include_router(admin.create_router(gateway, authenticator, settings))
+    app.include_router(accounts.create_router(gateway, authenticator, settings))
     app.include_router(http.create_router(api, IceService(gateway, settings), settings))
     if sip is not None:
         app.router.routes += create_routes(sip, gate)

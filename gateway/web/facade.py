@@ -27,6 +27,14 @@ class PlaceError(GatewayError):
         """The cause's SIP status, or 400 for a description that cannot be read."""
 
 
+class AccountError(GatewayError):
+    """A user's own SIP account that is not changed; the sentence is for whoever asked, `status` is HTTP's."""
+
+    def __init__(self, reason: str, status: int) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
 class WebCall(Protocol):
     """One call as its channel sees it. Every method may be called at any time; late ones do nothing."""
 
@@ -159,6 +167,27 @@ class Gateway(Protocol):
 
     def list_trunks(self) -> list[dict[str, Any]]:
         """name, uri, registered of every trunk."""
+
+    def list_accounts(self) -> list[dict[str, Any]]:
+        """user, registrar, username, configured, state, status of every user's own SIP account.
+
+        `state`: "registering", "registered", "refused" or "unreachable"; `status`: the registrar's last final response.
+        """
+
+    def account_of(self, user_id: str) -> dict[str, Any] | None:
+        """The same for one user; None for who has none."""
+
+    def list_registrars(self) -> list[str]:
+        """Names of the registrars that an account may be at."""
+
+    async def set_account(self, user_id: str, given: dict[str, str | None], *, by_user: bool) -> dict[str, Any]:
+        """Have a user call by its own account (registrar, username, password, auth_username, display_name).
+
+        Raises AccountError.
+        """
+
+    async def remove_account(self, user_id: str, *, by_user: bool) -> bool:
+        """Give that account up; False where there is none. Raises AccountError."""
 
     def health(self) -> dict[str, Any]:
         """`active_calls`; `status`: "ok", "draining" or "full"; `conditions`: sentences for the operator."""

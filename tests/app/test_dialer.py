@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from gateway.accounts.own import Accounts
 from gateway.app.dialer import GatewayDialer
 from gateway.app.presence import Presence
 from gateway.call.routing import RouteError, ServiceTarget, SipTarget, UserTarget
@@ -56,7 +57,7 @@ class Rig:
         self.store, self.presence, self.inviter = store or MemoryStore(), Presence(), Inviter()
         self.identity = IdentityMap(self.config.identity_users(), [], self.config.domain)
         self.dialer = GatewayDialer(
-            self.config, self.identity, self.store, self.presence, frozenset({"echo"}), lambda: NOW
+            self.config, self.identity, Accounts(bytes(32)), self.store, self.presence, frozenset({"echo"}), lambda: NOW
         )
         self.dialer.inviter = self.inviter
 

@@ -21,12 +21,14 @@ from rich.console import Console
 
 import gateway.app.plane
 import gateway.commands.run
+from gateway.accounts.own import Accounts
 from gateway.accounts.trunks import Trunks
 from gateway.app import GatewayApp, settings
 from gateway.app.dialer import GatewayDialer
+from gateway.app.own_accounts import OwnAccounts
 from gateway.app.plane import PlaneChoice, choose, maker
 from gateway.app.presence import Presence
-from gateway.app.registrations import TrunkRegistrations
+from gateway.app.registrations import Registrations
 from gateway.app.sip_front import SipFront
 from gateway.app.web_front import WebFront
 from gateway.call.leg import Address
@@ -44,6 +46,7 @@ from gateway.sip.flow import Flow
 from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.uri import Uri
+from gateway.web.facade import AccountError
 from tests.interop.gateway import config_on_free_ports
 
 BASE: dict[str, Any] = {
@@ -59,7 +62,15 @@ BASE: dict[str, Any] = {
         "tls": {"cert": "/no/cert.pem", "key": "/no/key.pem"},
     },
     "webrtc": {"turn_server": "turn:other.test:3478", "turn_username": "u", "turn_credential": "c"},
-    "users": [{"id": "1001", "sip": True, "web": True, "password": "one"}],
+    "users": [
+        {
+            "id": "1001",
+            "sip": True,
+            "web": True,
+            "password": "one",
+            "account": {"registrar": "office", "username": "201", "password": "pw201"},
+        }
+    ],
     "identity": {"rules": [{"sip": "sip:1{user}@*", "web": "{user}"}]},
     "messages": {"store": "sqlite:messages.sqlite"},
     "routes": [{"match": "0*", "to": "trunk:office"}, {"match": "9*", "to": "trunk:other"}],
@@ -113,6 +124,8 @@ OTHER: dict[str, Any] = {
     "trunks[].srtp": "required",
     "trunks[].register": False,
     "rtp.srtp": "required",
+    "accounts.registrars": ["office"],
+    "users[].account.registrar": "other",
     "emergency.numbers": ["911"],
     "emergency.trunk": "other",
     "media.engine": "rtpengine:127.0.0.1:2223",
@@ -170,9 +183,11 @@ REACHES = {
 }
 """What each of the keys reaches that count in more than one room: none of them may be forgotten."""
 
+_WITHOUT_ACCOUNT = {name: value for name, value in BASE["users"][0].items() if name != "account"}
+
 WITH: dict[str, dict[str, Any]] = {
-    "trunks[].name": {"routes": [], "emergency": {}},
-    "trunks": {"routes": [], "emergency": {}},
+    "trunks[].name": {"routes": [], "emergency": {}, "users": [_WITHOUT_ACCOUNT]},
+    "trunks": {"routes": [], "emergency": {}, "users": [_WITHOUT_ACCOUNT]},
     "sip.session_timer.min_se": {"sip": {"session_timer": {"expires": 1800}}},
 }
 """What has to change along with a key so that the configuration stays whole."""
@@ -259,9 +274,11 @@ class Recorder:
 
     def listen(self, handler: object) -> None: ...
 
-    async def register(self, registrar: Uri | str, **named: Any) -> Registration:
-        self.given.append((registrar, {name: value for name, value in named.items() if name != "answered"}))
+    async def register(self, registrar: Uri | str, *others: Uri | str, **named: Any) -> Registration:
+        self.given.append((registrar, others, {name: value for name, value in named.items() if name != "answered"}))
         raise OSError("no network here")
+
+    async def unregister(self, registration: Registration) -> None: ...
 
     async def resolve(self, uri: Uri) -> tuple[Flow, ...]:
         return ()
@@ -329,7 +346,7 @@ def front_of(config: Config) -> Any:
     """Who calls in, as those who are called see it, and what its offer must be."""
     identity, trunks = config.identity_map(), {trunk.name: trunk for trunk in config.trunks}
     none: Any = None
-    front = SipFront(identity, none, none, none, trunks, config.rtp.srtp, lambda: "t")
+    front = SipFront(identity, accounts_of(config), none, none, none, trunks, config.rtp.srtp, lambda: "t")
     uri = Uri.parse("sip:600@gw.test")
     request = build.request(
         "INVITE", uri, from_=NameAddr(Uri.parse("sip:7@pbx.test")), to=NameAddr(uri), call_id="c", cseq=1
@@ -338,22 +355,44 @@ def front_of(config: Config) -> Any:
     return [[plain(front.caller(request, name)), front.srtp_policy(name)] for name in callers]
 
 
+def accounts_of(config: Config) -> Accounts:
+    accounts = Accounts(bytes(32))
+    for account in settings.configured_accounts(config):
+        accounts.put(account)
+    return accounts
+
+
+async def tried(accounts: OwnAccounts, number: int) -> str:
+    """How far a user comes that brings an account."""
+    given: dict[str, str | None] = {"registrar": "office", "username": "", "password": "pw"}
+    try:
+        await accounts.put("2002", given, by_user=True)
+    except AccountError as refused:
+        return str(refused)
+    return "taken"
+
+
 async def dialled(config: Config) -> Any:
     """What a call through each trunk is sent as, how many fit, and where we register."""
     sent = Recorder()
-    dialer = GatewayDialer(config, config.identity_map(), MemoryStore(), Presence(), frozenset(), lambda: 0.0)
+    dialer = GatewayDialer(
+        config, config.identity_map(), accounts_of(config), MemoryStore(), Presence(), frozenset(), lambda: 0.0
+    )
     dialer.inviter = sent
     seen: list[Any] = []
-    for trunk in config.trunks:
+    for target in [SipTarget("0900", trunk=one.name) for one in config.trunks] + [
+        SipTarget("0900", trunk=one.registrar, account=one.user) for one in accounts_of(config)
+    ]:
         for call in range(3):
             try:
-                for leg in await dialer.legs(SipTarget("0900", trunk=trunk.name), f"c{call}"):
+                for leg in await dialer.legs(target, f"c{call}"):
                     await leg.invite("v=0\r\n", Address("sip:1001@gw.test"))
                     seen.append(plain(leg.party))
             except RouteError as error:
                 seen.append(str(error))
-    registrations = TrunkRegistrations(sent, config.trunks, Trunks(settings.trunk_accounts(config)))
-    registrations.begin()
+    known = Trunks(settings.trunk_accounts(config))
+    registrations = Registrations(sent, config.every_trunk, known, accounts_of(config))
+    registrations.begin(config.accounts.register_expires)
     await registrations.settled()
     return [seen, plain(sent.given)]
 
@@ -361,8 +400,10 @@ async def dialled(config: Config) -> Any:
 async def page_of(config: Config) -> Any:
     """What a page is told, and whom it lets in."""
     none: Any = None
-    front = WebFront(config, config.identity_map(), none, none, lambda user, word: True, lambda: "t")
-    return [front.ice_servers(""), plain(await front.authenticate("guest", None))]
+    accounts = OwnAccounts(config, accounts_of(config), none, none, lambda: 0.0)
+    front = WebFront(config, config.identity_map(), accounts, none, none, lambda user, word: True, lambda: "t")
+    changes = [await tried(accounts, number) for number in range(30)]
+    return [front.list_registrars(), changes, front.ice_servers(""), plain(await front.authenticate("guest", None))]
 
 
 def started_log(config: Config, monkeypatch: pytest.MonkeyPatch) -> Any:

@@ -9,7 +9,9 @@ from typing import Any, cast
 
 import pytest
 
+from gateway.accounts.own import Accounts
 from gateway.app import settings
+from gateway.app.own_accounts import OwnAccounts
 from gateway.app.presence import Presence
 from gateway.app.web_front import WebFront
 from gateway.call.leg import CalleeLeg
@@ -64,8 +66,16 @@ class Rig:
             limits=settings.call_limits(self.config),
             new_id=lambda: f"call-{next(numbers)}",
         )
+        none: Any = None
+        accounts = OwnAccounts(self.config, Accounts(bytes(32)), none, none, lambda: 0.0)
         self.front = WebFront(
-            self.config, self.identity, self.presence, self.calls, lambda user, word: word == "right", lambda: "tag"
+            self.config,
+            self.identity,
+            accounts,
+            self.presence,
+            self.calls,
+            lambda user, word: word == "right",
+            lambda: "tag",
         )
 
     async def place(self, caller: User, to: str, sdp: str = OFFER) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from pydantic import SecretStr
 
+from gateway.accounts.own import Accounts
 from gateway.accounts.trunks import TrunkAccount, Trunks
-from gateway.app.registrations import TrunkRegistrations
+from gateway.app.registrations import Registrations
 from gateway.config.people import Trunk
 from gateway.net.registration import Registration, RegistrationPolicy
 from gateway.sip.auth.account import Credentials
@@ -32,6 +33,7 @@ class Upstream:
         self.names: dict[str, tuple[str, ...]] = {}
         self.looked_up: list[str] = []
         self.made: list[Registration] = []
+        self.taken_back: list[Registration] = []
         self.asked = asyncio.Event()
 
     def token(self) -> str:
@@ -53,19 +55,34 @@ class Upstream:
     async def register(
         self,
         registrar: Uri | str,
-        *,
+        *others: Uri | str,
         aor: NameAddr | str,
         credentials: Credentials | None = None,
         policy: RegistrationPolicy | None = None,
+        route: Iterable[NameAddr | str] = (),
         answered: Callable[[Registration], None] | None = None,
+        contact_user: str | None = None,
     ) -> Registration:
         assert isinstance(aor, NameAddr)
         made = Registration(
-            self, Uri.parse(str(registrar)), aor, None, RegistrationPolicy(shortest_refresh=0.02), (), None, answered
+            self,
+            [Uri.parse(str(registrar))],
+            aor,
+            lambda: None,
+            RegistrationPolicy(shortest_refresh=0.02),
+            (),
+            None,
+            answered,
+            contact_user,
+            lambda: 0.5,
         )
         self.made.append(made)
         await made.begin()
         return made
+
+    async def unregister(self, registration: Registration) -> None:
+        self.taken_back.append(registration)
+        registration.stop()
 
     async def resolve(self, uri: Uri) -> tuple[Flow, ...]:
         self.looked_up.append(uri.host)
@@ -89,17 +106,17 @@ async def refreshed(upstream: Upstream) -> None:
     await settle()
 
 
-async def started(upstream: Upstream) -> tuple[TrunkRegistrations, Trunks]:
+async def started(upstream: Upstream) -> tuple[Registrations, Trunks]:
     known = Trunks(
         TrunkAccount(name=trunk.name, admits_registered=trunk.register_account) for trunk in (PROVIDER, QUIET)
     )
-    registrations = TrunkRegistrations(upstream, (PROVIDER, QUIET), known)
+    registrations = Registrations(upstream, (PROVIDER, QUIET), known, Accounts(bytes(32)))
     registrations.begin()
     await settle()
     return registrations, known
 
 
-async def ended(registrations: TrunkRegistrations, upstream: Upstream) -> None:
+async def ended(registrations: Registrations, upstream: Upstream) -> None:
     await registrations.close()
     for made in upstream.made:
         made.stop()

@@ -127,6 +127,35 @@ def test_a_guest_reaches_only_what_guests_may_call() -> None:
         assert refusal.value.cause is Cause.FORBIDDEN
 
 
+@pytest.mark.parametrize(
+    ("dialled", "target"),
+    [
+        ("0123", SipTarget("123", trunk="pbx", account="sarah")),
+        ("sip:2001@pbx.test", SipTarget("2001", trunk="pbx", account="sarah")),
+        ("4711", SipTarget("4711", trunk="pbx", account="sarah")),
+        ("sip:4711@gw.test", SipTarget("4711", trunk="pbx", account="sarah")),
+        ("600", ServiceTarget("echo")),
+        ("alice", UserTarget(ALICE)),
+    ],
+)
+def test_an_own_account_takes_what_leads_to_its_trunk_and_what_nobody_here_answers(
+    dialled: str, target: object
+) -> None:
+    """What it may call is for the PBX to say, as far as `may_call` lets the user dial it at all."""
+    assert router().route(dialled, Caller("sarah", ("*",), account="pbx")) == target
+    with pytest.raises(RouteError) as refusal:
+        router().route(dialled, Caller("sarah", ("9*",), account="pbx"))
+    assert refusal.value.cause is Cause.FORBIDDEN
+
+
+@pytest.mark.parametrize(("dialled", "cause"), [("5512", Cause.FORBIDDEN), ("sip:x@elsewhere.test", Cause.NOT_FOUND)])
+def test_an_own_account_opens_no_other_way_out(dialled: str, cause: Cause) -> None:
+    """Other trunks and other hosts stay what they are for everybody."""
+    with pytest.raises(RouteError) as refusal:
+        router().route(dialled, Caller("sarah", ("*",), account="pbx"))
+    assert refusal.value.cause is cause
+
+
 def test_a_trunk_reaches_our_users_but_never_another_trunk() -> None:
     """Calls from outside do not leave again on our bill."""
     trunk = Caller("trunk:pbx", ("*",), transit=False)

@@ -16,7 +16,7 @@ from gateway.call.status import Cause
 from gateway.identity.model import User
 from gateway.people.messages import Outcome
 from gateway.web.app import WebServer, WebSettings, create_app, serve
-from gateway.web.facade import PageInbox, PlaceError, WebChannel
+from gateway.web.facade import AccountError, PageInbox, PlaceError, WebChannel
 
 SDP = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\n"
 ANSWER = SDP.replace("- 1 1", "- 2 2")
@@ -105,6 +105,7 @@ class FakeGateway:
         self.messages: list[tuple[str, str, str, str]] = []
         self.message_outcome = Outcome.DELIVERED
         self.calls: list[FakeCall] = []
+        self.accounts: dict[str, dict[str, Any]] = {}
         self.script: Script = lambda call: call.channel.early_answer(call, ANSWER)
         self.active = 0
         self.attempts = 0
@@ -217,6 +218,25 @@ class FakeGateway:
 
     def list_trunks(self) -> list[dict[str, Any]]:
         return [{"name": "office", "uri": "sip:pbx.example", "registered": True}]
+
+    def list_accounts(self) -> list[dict[str, Any]]:
+        return list(self.accounts.values())
+
+    def account_of(self, user_id: str) -> dict[str, Any] | None:
+        return self.accounts.get(user_id)
+
+    def list_registrars(self) -> list[str]:
+        return ["office"]
+
+    async def set_account(self, user_id: str, given: dict[str, str | None], *, by_user: bool) -> dict[str, Any]:
+        if given["registrar"] != "office":
+            raise AccountError("There is no such registrar (accounts.registrars)", 404)
+        shown = {"user": user_id, "registrar": "office", "username": given["username"]}
+        self.accounts[user_id] = shown | {"configured": False, "state": "registering", "status": 0}
+        return self.accounts[user_id]
+
+    async def remove_account(self, user_id: str, *, by_user: bool) -> bool:
+        return self.accounts.pop(user_id, None) is not None
 
     def health(self) -> dict[str, Any]:
         return {"active_calls": self.active, "status": self.status}

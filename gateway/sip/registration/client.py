@@ -133,6 +133,7 @@ class RegistrationClient:
         "_now",
         "_outcome",
         "_policy",
+        "_random",
         "_refresh_at",
         "_send",
         "deadline",
@@ -143,8 +144,10 @@ class RegistrationClient:
         "wanted",
     )
 
-    def __init__(self, policy: RegistrationPolicy) -> None:
+    def __init__(self, policy: RegistrationPolicy, random: Callable[[], float] = lambda: 0.5) -> None:
+        """`random` gives numbers in [0, 1): many registrations of ours must not come all at one moment, for ever."""
         self._policy = policy
+        self._random = random
         self._failures = 0
         self._now = 0.0
         self._outcome = Outcome(status=0)
@@ -187,6 +190,11 @@ class RegistrationClient:
         refresh = now > self._refresh_at - self._policy.shortest_refresh
         return self._step(Input.REFRESH_DUE if refresh else Input.PROBE_DUE, now)
 
+    def hurry(self, seconds: float, now: float) -> None:
+        """Register within so many seconds: the registrar is there again, and may have forgotten us."""
+        if self.deadline is not None:
+            self._refresh_at = self.deadline = min(self.deadline, now + seconds * self._random())
+
     def stop(self, now: float) -> Send | None:
         """Give the binding up; what is to be sent, None where there is none to take back."""
         return self._step(Input.STOP, now)
@@ -218,7 +226,7 @@ class RegistrationClient:
         self.registered, self.status = True, self._outcome.status
         self.expires = self.wanted if self._outcome.granted is None else self._outcome.granted
         # Early enough for two more tries before the binding is gone.
-        wait = max(self.expires * 0.85 - 2.0, self.expires / 2, self._policy.shortest_refresh)
+        wait = max(self.expires * (0.9 - 0.1 * self._random()) - 2.0, self.expires / 2, self._policy.shortest_refresh)
         self._refresh_at = self._now + wait
 
     def _fail(self) -> None:
@@ -239,7 +247,9 @@ class RegistrationClient:
 
     def _wait(self, seconds: float, longest: float) -> None:
         self._failures = min(self._failures + 1, 16)
-        self.deadline = self._now + max(min(seconds, longest), min(self._outcome.retry_after, 3600.0))
+        # By half more or less: whom a restart has cut off all at once does not come back all at once.
+        wait = min(seconds, longest) * (0.5 + self._random())
+        self.deadline = self._now + max(wait, min(self._outcome.retry_after, 3600.0))
 
     def _rest(self) -> None:
         self.deadline = None

@@ -15,7 +15,7 @@ from gateway.web.http.errors import RETRY, ApiError, ErrorResponse, bounded_rout
 from gateway.web.settings import WebSettings
 
 _RANKS = {"user": 0, "operator": 1, "admin": 2}
-_ERRORS: dict[int | str, dict[str, Any]] = {
+ERRORS: dict[int | str, dict[str, Any]] = {
     401: {"model": ErrorResponse, "description": "Not signed in"},
     403: {"model": ErrorResponse, "description": "The role does not allow it"},
     404: {"model": ErrorResponse, "description": "No such call"},
@@ -105,7 +105,9 @@ class AuditList(BaseModel):
     count: int
 
 
-def _requires(authenticator: Authenticator, role: str) -> Callable[[Request], Awaitable[None]]:
+def requires(authenticator: Authenticator, role: str) -> Callable[[Request], Awaitable[None]]:
+    """Who asks, as `request.state.user` and `role`; ApiError where the role is lower than `role`."""
+
     async def check(request: Request) -> None:
         try:
             user = await authenticator.bearer(request)
@@ -115,16 +117,16 @@ def _requires(authenticator: Authenticator, role: str) -> Callable[[Request], Aw
             raise ApiError(401, "Authentication required", headers={"WWW-Authenticate": "Bearer"})
         if _RANKS.get(user.role, 0) < _RANKS[role]:
             raise ApiError(403, f"This is for {role}s only")
-        request.state.user = user.id
+        request.state.user, request.state.role = user.id, user.role
 
     return check
 
 
 def create_router(gateway: Gateway, authenticator: Authenticator, settings: WebSettings) -> APIRouter:
     """GET /api/calls, /api/users, /api/trunks, /api/audit and DELETE /api/calls/{id}."""
-    router = APIRouter(prefix="/api", route_class=bounded_route(settings), tags=["administration"], responses=_ERRORS)
-    operator = [Depends(_requires(authenticator, "operator"))]
-    admin = [Depends(_requires(authenticator, "admin"))]
+    router = APIRouter(prefix="/api", route_class=bounded_route(settings), tags=["administration"], responses=ERRORS)
+    operator = [Depends(requires(authenticator, "operator"))]
+    admin = [Depends(requires(authenticator, "admin"))]
 
     @router.get("/calls", response_model=CallList, dependencies=operator)
     async def calls() -> dict[str, Any]:

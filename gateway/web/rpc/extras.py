@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from gateway.call.status import Cause
 from gateway.web import checks
+from gateway.web.facade import AccountError
 from gateway.web.rpc.calls import Entry, State
 from gateway.web.rpc.dialects import Problem, problem_of
 from gateway.web.rpc.methods import Handler, Reply
@@ -168,6 +169,40 @@ def _change(peer: Peer, params: Params, directions: tuple[str, ...]) -> Reply:
     return Reply({"call_id": entry.call.id})
 
 
+def _own(peer: Peer) -> str:
+    user = peer.announced()
+    if peer.is_guest:
+        raise peer.dialect.error(Problem.AUTHENTICATION, "Authentication required")
+    return user.id
+
+
+async def account_get(peer: Peer, params: Params) -> Reply:
+    """account.get{}: the user's own SIP account and how it stands, and where one may be."""
+    gateway = peer.context.gateway
+    return Reply({"account": gateway.account_of(_own(peer)), "registrars": gateway.list_registrars()})
+
+
+async def account_set(peer: Peer, params: Params) -> Reply:
+    """account.set{registrar, username, password, auth_username?, display_name?}: bring one; it is kept encrypted."""
+    user = _own(peer)
+    given: dict[str, str | None] = {name: params.identifier(name) for name in ("registrar", "username", "password")}
+    for name in ("auth_username", "display_name"):
+        given[name] = params.identifier(name) if name in params else None
+    try:
+        return Reply({"account": await peer.context.gateway.set_account(user, given, by_user=True)})
+    except AccountError as error:
+        raise peer.dialect.error(Problem.REFUSED, str(error), {"status": error.status}) from None
+
+
+async def account_remove(peer: Peer, params: Params) -> Reply:
+    """account.remove{}: take it back from its registrar and forget it."""
+    user = _own(peer)
+    try:
+        return Reply({"removed": await peer.context.gateway.remove_account(user, by_user=True)})
+    except AccountError as error:
+        raise peer.dialect.error(Problem.REFUSED, str(error), {"status": error.status}) from None
+
+
 def _not_yet(method: str) -> Handler:
     async def refuse(peer: Peer, params: Params) -> NoReturn:
         peer.announced()
@@ -221,6 +256,9 @@ HANDLERS: dict[str, Handler] = {
     "call.hold": call_hold,
     "call.resume": call_resume,
     "call.transfer": call_transfer,
+    "account.get": account_get,
+    "account.set": account_set,
+    "account.remove": account_remove,
     "control.subscribe": subscribe,
     "control.unsubscribe": unsubscribe,
     "control.publish": publish,

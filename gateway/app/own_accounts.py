@@ -1,0 +1,127 @@
+"""Users' own SIP accounts: read at the start, changed by users and administrators, kept, and registered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from gateway.accounts.own import Account, Accounts
+from gateway.accounts.vault import Vault, VaultError
+from gateway.app import settings
+from gateway.app.registrations import Registrations
+from gateway.config import Config
+from gateway.web.facade import AccountError
+from gateway.web.limits import KeyedBuckets
+
+log = structlog.get_logger(__name__)
+
+_HOUR = 3600.0
+
+
+class OwnAccounts:
+    """What the facade asks about accounts (gateway.web.facade.Gateway)."""
+
+    def __init__(
+        self,
+        config: Config,
+        accounts: Accounts,
+        registrations: Registrations,
+        vault: Vault,
+        clock: Callable[[], float],
+    ) -> None:
+        self._config = config
+        self._accounts = accounts
+        self._registrations = registrations
+        self._vault = vault
+        allowed = config.accounts.changes_per_hour
+        self._changes = KeyedBuckets(allowed / _HOUR, allowed, clock)
+        self._writing = asyncio.Lock()
+
+    def listed(self) -> list[dict[str, Any]]:
+        """Every account and how it stands."""
+        return [self._shown(account) for account in self._accounts]
+
+    def of(self, user: str) -> dict[str, Any] | None:
+        account = self._accounts.of(user)
+        return None if account is None else self._shown(account)
+
+    def registrar_of(self, user: str) -> str | None:
+        return self._accounts.registrar_of(user)
+
+    @property
+    def registrars(self) -> list[str]:
+        """Names of the registrars that an account may be at."""
+        return [trunk.name for trunk in self._config.registrars]
+
+    async def put(self, user: str, given: dict[str, str | None], *, by_user: bool) -> dict[str, Any]:
+        """Take a user's account in force, and keep it; raises AccountError."""
+        self._may_change(user, by_user)
+        registrar = self._config.registrar(given["registrar"] or "")
+        if registrar is None:
+            raise AccountError("There is no such registrar (accounts.registrars)", 404)
+        words = {name: given.get(name) or "" for name in ("username", "auth_username", "display_name")}
+        if not words["username"] or not all(word.isprintable() for word in words.values()):
+            raise AccountError("The account has no name, or one with control characters", 400)
+        account = Account(
+            user=user,
+            registrar=registrar.name,
+            username=words["username"],
+            password=given.get("password") or "",
+            auth_username=words["auth_username"] or None,
+            display_name=words["display_name"],
+        )
+        if account == self._accounts.of(user):
+            return self._shown(account)  # a page that signs in again brings the same one
+        self._accounts.put(account)
+        self._registrations.put(account)
+        log.info("account", user=user, registrar=registrar.name, by="user" if by_user else "administrator")
+        await self._write()
+        return self._shown(account)
+
+    async def remove(self, user: str, *, by_user: bool) -> bool:
+        """Forget a user's account, and take it back from its registrar; False where there is none."""
+        if self._accounts.of(user) is None:
+            return False
+        self._may_change(user, by_user)
+        self._registrations.drop(user)
+        self._accounts.remove(user)
+        log.info("account removed", user=user, by="user" if by_user else "administrator")
+        await self._write()
+        return True
+
+    def _may_change(self, user: str, by_user: bool) -> None:
+        standing = self._accounts.of(user)
+        if standing is not None and standing.configured:
+            raise AccountError("The account is set in the gateway's configuration", 409)
+        if by_user and not self._config.accounts.by_users:
+            raise AccountError("Users may not bring accounts here (accounts.by_users)", 403)
+        if by_user and not self._changes.take(user):
+            raise AccountError("The account was changed too often (accounts.changes_per_hour)", 503)
+
+    async def _write(self) -> None:
+        async with self._writing:
+            places = settings.registrar_places(self._config)
+            try:
+                await asyncio.to_thread(self._vault.write, list(self._accounts), places.get)
+            except VaultError as error:
+                log.error("accounts are not kept over a restart", reason=str(error))
+
+    def _shown(self, account: Account) -> dict[str, Any]:
+        made = self._registrations.of_account(account.user)
+        return {
+            "user": account.user,
+            "registrar": account.registrar,
+            "username": account.username,
+            "configured": account.configured,
+            "state": _state(made.registered, made.status) if made is not None else "registering",
+            "status": made.status if made is not None else 0,
+        }
+
+
+def _state(registered: bool, status: int) -> str:
+    if registered:
+        return "registered"
+    return "unreachable" if status == 408 or status >= 500 else "refused"

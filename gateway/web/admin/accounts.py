@@ -1,0 +1,125 @@
+"""Users' own SIP accounts: the list for operators, and each user's own at /api/users/{id}/account."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel, ConfigDict, Field, StrictStr
+from starlette.responses import Response
+
+from gateway.web.admin.routes import ERRORS, requires
+from gateway.web.auth.authenticator import Authenticator, client_address
+from gateway.web.facade import AccountError, Gateway
+from gateway.web.http.errors import RETRY, ApiError, ErrorResponse, bounded_route
+from gateway.web.settings import WebSettings
+
+_PATH = "/users/{user_id}/account"
+_ERRORS: dict[int | str, dict[str, Any]] = ERRORS | {
+    404: {"model": ErrorResponse, "description": "No such user, account or registrar"},
+    409: {"model": ErrorResponse, "description": "The account is set in the gateway's configuration"},
+}
+
+Name = Annotated[StrictStr, Field(max_length=128)]
+
+
+class AccountGiven(BaseModel):
+    """Body of PUT /api/users/{id}/account."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"registrar": "office", "username": "1001", "password": "its password"}]}
+    )
+    registrar: Name = Field(description="One of GET /api/registrars.")
+    username: Annotated[StrictStr, Field(min_length=1, max_length=64)] = Field(description="The extension.")
+    password: Annotated[StrictStr, Field(max_length=256)]
+    auth_username: Name | None = Field(None, description="Digest user name where that is another one.")
+    display_name: Name | None = None
+
+
+class AccountInfo(BaseModel):
+    """A user's own account and how it stands; the password is never told."""
+
+    user: str
+    registrar: str
+    username: str
+    configured: bool = Field(description="Set in the configuration, so that it is changed there only.")
+    state: str = Field(description="registering, registered, refused or unreachable.")
+    status: int = Field(description="The registrar's last final response, 0 for none yet.")
+
+
+class AccountList(BaseModel):
+    """The answer to GET /api/accounts."""
+
+    accounts: list[AccountInfo]
+    count: int
+
+
+class RegistrarList(BaseModel):
+    """The answer to GET /api/registrars."""
+
+    registrars: list[str]
+
+
+def _own(request: Request, user_id: str, role: str) -> bool:
+    """Whether it is the user's own account; raises ApiError where it is somebody else's and the role is lower."""
+    if request.state.user == user_id:
+        return True
+    if request.state.role not in ("admin", role):
+        raise ApiError(403, "This is another user's account")
+    return False
+
+
+def create_router(gateway: Gateway, authenticator: Authenticator, settings: WebSettings) -> APIRouter:
+    """GET /api/accounts, /api/registrars, and GET, PUT, DELETE /api/users/{id}/account."""
+    router = APIRouter(prefix="/api", route_class=bounded_route(settings), tags=["accounts"], responses=_ERRORS)
+    anybody = [Depends(requires(authenticator, "user"))]
+
+    @router.get("/accounts", response_model=AccountList, dependencies=[Depends(requires(authenticator, "operator"))])
+    async def accounts() -> dict[str, Any]:
+        """Every user's own account and how it stands; for operators."""
+        found = gateway.list_accounts()
+        return {"accounts": found, "count": len(found)}
+
+    @router.get("/registrars", response_model=RegistrarList, dependencies=anybody)
+    async def registrars() -> dict[str, Any]:
+        """Where an account may be."""
+        return {"registrars": gateway.list_registrars()}
+
+    @router.get(_PATH, response_model=AccountInfo, dependencies=anybody)
+    async def account(user_id: str, request: Request) -> dict[str, Any]:
+        """One's own account, or for operators anybody's."""
+        _own(request, user_id, "operator")
+        found = gateway.account_of(user_id)
+        if found is None:
+            raise ApiError(404, "There is no account")
+        return found
+
+    @router.put(_PATH, response_model=AccountInfo, dependencies=anybody)
+    async def set_account(user_id: str, given: AccountGiven, request: Request) -> dict[str, Any]:
+        """Bring one's own account, or for administrators anybody's; it is kept encrypted."""
+        own = _own(request, user_id, "admin")
+        try:
+            found = await gateway.set_account(user_id, given.model_dump(), by_user=own)
+        except AccountError as error:
+            raise _told(error) from None
+        authenticator.audit.add("account set", request.state.user, client_address(request), whose=user_id)
+        return found
+
+    @router.delete(_PATH, status_code=204, dependencies=anybody)
+    async def remove_account(user_id: str, request: Request) -> Response:
+        """Give it up: it is taken back from the registrar and forgotten."""
+        own = _own(request, user_id, "admin")
+        try:
+            removed = await gateway.remove_account(user_id, by_user=own)
+        except AccountError as error:
+            raise _told(error) from None
+        if not removed:
+            raise ApiError(404, "There is no account")
+        authenticator.audit.add("account removed", request.state.user, client_address(request), whose=user_id)
+        return Response(status_code=204)
+
+    return router
+
+
+def _told(error: AccountError) -> ApiError:
+    return ApiError(error.status, str(error), headers=RETRY if error.status == 503 else None)
