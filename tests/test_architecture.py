@@ -49,8 +49,10 @@ ROOMS = (
     Room("gateway/legs/web.py", "gateway.legs.base gateway.call gateway.media.engine gateway.web"),
     Room(
         "gateway/legs/sip.py",
-        "gateway.legs.base gateway.legs.sip_bodies gateway.call gateway.media.engine gateway.net gateway.sip structlog",
+        "gateway.legs.base gateway.legs.sip_bodies gateway.legs.sip_info gateway.call gateway.media.engine gateway.net "
+        "gateway.sip structlog",
     ),
+    Room("gateway/legs/sip_info.py", "gateway.legs.sip_bodies gateway.call gateway.media.engine gateway.sip sdp"),
     Room("gateway/people", "gateway.people gateway.call gateway.identity.model gateway.errors structlog"),
     Room("gateway/store", "gateway.store gateway.people gateway.errors"),
     Room("gateway/access", "gateway.access gateway.sip gateway.identity gateway.errors structlog"),

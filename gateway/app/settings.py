@@ -271,6 +271,7 @@ def user_agent(config: Config) -> UserAgentConfig:
         ),
         sessions=sip.limits.max_dialogs,
         longest_ringing=sip.ring_timeout + 60,
+        trickle_ice=sip.trickle_ice,
     )
 
 

@@ -13,7 +13,6 @@ from gateway.call.leg import (
     AnswerChanged,
     Answered,
     Confirmed,
-    DigitPressed,
     HungUp,
     OfferAnswered,
     OfferCancelled,
@@ -25,7 +24,8 @@ from gateway.call.leg import (
 )
 from gateway.call.status import Cause, cause_of_status, most_telling
 from gateway.legs.base import LegBase
-from gateway.legs.sip_bodies import DIGIT_TYPES, cause_of_q850, digit_body, digit_of, kind_of, reason_of, text_of
+from gateway.legs.sip_bodies import cause_of_q850, kind_of, reason_of, text_of
+from gateway.legs.sip_info import InfoSession, LegInfos
 from gateway.media.engine import Dtmf, Kind, Party
 from gateway.sip.auth.account import Credentials
 from gateway.sip.errors import SipError
@@ -37,14 +37,12 @@ from gateway.sip.subscription.referral import Referral, Referred
 log = structlog.get_logger(__name__)
 
 _GLOBAL_FAILURE = 600
-_DIGIT_PACKAGE = "infodtmf"
-"""Info-Package that some peers name for digits; said only to those (RFC 6086)."""
 _OVERLOADED = 503
 _RETRY_AFTER = 5
 """Seconds a caller is asked to wait when nobody knows better."""
 
 
-class Session(Protocol):
+class Session(InfoSession, Protocol):
     """One INVITE usage as the legs drive it in either role (gateway.sip.user_agent)."""
 
     call_id: str
@@ -63,26 +61,6 @@ class Session(Protocol):
     def answer_offer(self, exchange: int, body: bytes) -> None: ...
 
     def refuse_offer(self, exchange: int, status: int = 488) -> None: ...
-
-    @property
-    def peer_allows(self) -> frozenset[str]:
-        """Methods that the far end takes; empty: it has not said."""
-
-    @property
-    def peer_packages(self) -> frozenset[str]:
-        """INFO packages that the far end takes, in lower case."""
-
-    def info(
-        self,
-        content_type: str,
-        body: bytes,
-        *,
-        package: str | None = None,
-        done: Callable[[int], None] | None = None,
-        instead: tuple[str, bytes] | None = None,
-    ) -> None: ...
-
-    def answer_info(self, number: int, status: int) -> None: ...
 
 
 class CallerSession(Session, Protocol):
@@ -157,6 +135,7 @@ class _SipLeg(LegBase):
     def __init__(self, party: Party, address: Address, identity: str | None = None) -> None:
         super().__init__(party, address, identity)
         self._session: Session | None = None
+        self._infos = LegInfos(self._deliver)
         self._ours: dict[int, int] = {}
         """The session's number of an offer of ours -> the call's."""
         self._wanted: set[int] = set()
@@ -215,7 +194,7 @@ class _SipLeg(LegBase):
                 self._over = True
                 self._deliver(HungUp(_cause_of_end(event)))
             case events.Offered(exchange=exchange, body=body) if body:
-                self._deliver(Offered(exchange, text_of(body)))
+                self._deliver(Offered(exchange, self._description(body)))
             case events.Offered(exchange=exchange):
                 self._wanted.add(exchange)
                 self._deliver(Offered(exchange, None))
@@ -229,33 +208,21 @@ class _SipLeg(LegBase):
                 self._referral = referral
                 self._deliver(TransferRequested(str(referral.target), SipTransferReport(referral), name))
             case events.InfoReceived():
-                self._info(event)
-
-    def _info(self, event: events.InfoReceived) -> None:
-        """A digit is answered for once the call knows what became of it."""
-        session = self._session
-        assert session is not None
-        if event.content_type not in DIGIT_TYPES:
-            session.answer_info(event.number, 415)
-            return
-        found = digit_of(event.content_type, event.body)
-        if found is None:
-            session.answer_info(event.number, 400)
-        else:
-            outcome = lambda got: session.answer_info(event.number, 200 if got else Cause.NOT_ACCEPTABLE.status)  # noqa: E731
-            self._deliver(DigitPressed(*found, outcome))
+                assert self._session is not None
+                self._infos.received(self._session, event)
 
     async def digit(self, digit: str, duration_ms: int, *, sent: bool, told: Callable[[bool], None]) -> None:
         """As INFO where it has not gone into the media and the far end may be sent one."""
-        session = self._session
-        if sent or session is None or self.party.dtmf not in (Dtmf.AUTO, Dtmf.INFO):
+        if sent or self._session is None:
             told(sent)
-        elif self.party.dtmf is Dtmf.AUTO and session.peer_allows and "INFO" not in session.peer_allows:
-            told(False)
         else:
-            usual, other = ((kind, digit_body(kind, digit, duration_ms)) for kind in DIGIT_TYPES)
-            package = _DIGIT_PACKAGE if _DIGIT_PACKAGE in session.peer_packages else None
-            session.info(*usual, package=package, done=lambda status: told(200 <= status < 300), instead=other)
+            self._infos.send_digit(self._session, self.party.dtmf, digit, duration_ms, told)
+
+    def _description(self, body: bytes) -> str:
+        """What the far end says of itself."""
+        sdp = text_of(body)
+        self._infos.described(sdp)
+        return sdp
 
     def _comes_back(self, event: events.SessionEvent) -> bool:
         """Tell the call that the client is there again, by what it sent; True where that was all it said."""
@@ -265,7 +232,7 @@ class _SipLeg(LegBase):
             return False
         self._signalling_lost = False
         if isinstance(event, events.Offered) and event.body:
-            self._deliver(Returned(event.exchange, text_of(event.body)))
+            self._deliver(Returned(event.exchange, self._description(event.body)))
             return True
         self._deliver(Returned())
         return False
@@ -275,7 +242,7 @@ class _SipLeg(LegBase):
         if self._early_outcomes is not None:
             self._early_outcomes.append(event)
             return
-        sdp = text_of(event.body) if event.body and 200 <= event.status < 300 else None
+        sdp = self._description(event.body) if event.body and 200 <= event.status < 300 else None
         if event.exchange in self._wanted:
             self._wanted.discard(event.exchange)
             self._deliver(Confirmed(event.exchange, sdp))
@@ -335,6 +302,8 @@ class SipCallerLeg(_SipLeg):
         super().__init__(Party(tag, spoken, private_source=source, dtmf=dtmf), address, identity)
         self._caller = session
         self._session = session
+        if self.initial_offer is not None:
+            self._infos.described(self.initial_offer)
         self._answered = False
         session.listen(self._happened)
 
@@ -343,7 +312,7 @@ class SipCallerLeg(_SipLeg):
             return
         if isinstance(event, events.Confirmed):
             if self.initial_offer is None:
-                self._deliver(Confirmed(0, text_of(event.body) if event.body else None))
+                self._deliver(Confirmed(0, self._description(event.body) if event.body else None))
             return
         self._in_dialog(event)
 
@@ -453,18 +422,18 @@ class SipCalleeLeg(_SipLeg):
         match event:
             case events.Provisional(status=status, body=body):
                 if body:
-                    self._deliver(Ringing(text_of(body)))
+                    self._deliver(Ringing(self._description(body)))
                 elif status in (180, 183):
                     self._deliver(Ringing())
             case events.Answered(body=body):
                 self._session, self.chosen = self._alerted.pop(number), self._destinations[number]
                 self._silence(Cause.ELSEWHERE)
-                self._deliver(Answered(text_of(body) if body else None))
+                self._deliver(Answered(self._description(body) if body else None))
             case events.Offered(exchange=exchange):
                 # An UPDATE in an early dialog, while our offer is still open (RFC 3311 section 5.2).
                 self._alerted[number].refuse_offer(exchange, Cause.GLARE.status)
-            case events.InfoReceived(number=info):
-                self._alerted[number].answer_info(info, Cause.NOT_ACCEPTABLE.status)
+            case events.InfoReceived():
+                self._infos.received(self._alerted[number], event)
             case events.Failed(status=status):
                 self._refused(number, status)
             case events.Ended():

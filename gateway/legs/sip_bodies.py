@@ -10,6 +10,8 @@ from gateway.media.engine import Kind
 _AUDIO = re.compile(r"^m=audio [0-9/]+ ([A-Z/]+)", re.MULTILINE)
 _SIGNAL = re.compile(r"^\s*Signal\s*=\s*([0-9A-D*#])\s*$", re.MULTILINE | re.IGNORECASE)
 _DURATION = re.compile(r"^\s*Duration\s*=\s*([0-9]{1,5})\s*$", re.MULTILINE | re.IGNORECASE)
+_UFRAG = re.compile(r"^a=ice-ufrag:(\S+)", re.MULTILINE)
+_PASSWORD = re.compile(r"^a=ice-pwd:(\S+)", re.MULTILINE)
 _DIGITS = "0123456789ABCD*#"
 _DEFAULT_MS, _SHORTEST_MS, _LONGEST_MS = 160, 40, 5000
 
@@ -26,6 +28,12 @@ def kind_of(sdp: str) -> Kind:
     if protocol.startswith("UDP/TLS/"):
         return Kind.WEBRTC
     return Kind.SDES if protocol.startswith("RTP/SAVP") else Kind.RTP
+
+
+def ice_session_of(sdp: str) -> tuple[str, str] | None:
+    """The ice-ufrag and ice-pwd that a description begins with; None without."""
+    ufrag, password = _UFRAG.search(sdp), _PASSWORD.search(sdp)
+    return (ufrag[1], password[1]) if ufrag and password else None
 
 
 DIGIT_TYPES = ("application/dtmf-relay", "application/dtmf")

@@ -8,7 +8,7 @@ from gateway.net.connections import StreamLimits
 from gateway.net.resolver import ResolverConfig
 from gateway.net.tls import TlsFiles
 from gateway.net.udp import UdpLimits
-from gateway.sip.config import CoreConfig
+from gateway.sip.config import TRICKLE, CoreConfig
 from gateway.sip.invite.session_timer import TimerPolicy
 from gateway.sip.transactions.layer import StackConfig
 
@@ -41,6 +41,8 @@ class UserAgentConfig:
     """Seconds."""
     symmetric: bool = True
     """Requests to a caller behind NAT go where its INVITE came from."""
+    trickle_ice: bool = True
+    """Take ICE candidates by INFO, and say so (RFC 8840)."""
     hook_timeout: float = 10.0
     """Seconds that `Hooks.authenticate` and `Hooks.register` may take; then 503."""
     close_timeout: float = 2.0
@@ -60,7 +62,7 @@ class UserAgentConfig:
 
     def core(self) -> CoreConfig:
         """The part that the sans-IO core is told."""
-        return CoreConfig(
+        core = CoreConfig(
             stack=self.stack,
             user_agent=self.user_agent,
             session_timer=self.session_timer,
@@ -68,3 +70,4 @@ class UserAgentConfig:
             longest_ringing=self.longest_ringing,
             symmetric=self.symmetric,
         )
+        return core if self.trickle_ice else core.without(TRICKLE)

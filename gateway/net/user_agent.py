@@ -153,7 +153,7 @@ class UserAgent:
         hops = tuple(_address(hop) for hop in route)
         hop = self._hop(uri, hops, received)
         sender = self._sender(caller)
-        fields = [*headers, ("Allow", self._core.allow), ("Supported", ", ".join(self._core.config.advertised_options))]
+        fields = [*headers, *self._core.offered_capabilities(body)]
         request = build.request(
             "INVITE",
             uri,

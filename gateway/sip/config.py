@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gateway.sip.invite.session_timer import TimerPolicy
 from gateway.sip.transactions.layer import StackConfig
+
+TRICKLE = "trickle-ice"
+"""Option tag and INFO package of RFC 8840."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +31,7 @@ class CoreConfig:
         "REGISTER",
         "SUBSCRIBE",
     )
-    supported: tuple[str, ...] = ("100rel", "timer", "path", "outbound", "norefersub", "replaces")
+    supported: tuple[str, ...] = ("100rel", "timer", "path", "outbound", "norefersub", "replaces", TRICKLE)
     """Option tags taken in Require, lower case."""
     advertised_options: tuple[str, ...] = ("100rel", "timer")
     """Option tags written into Supported of our INVITEs."""
@@ -43,7 +46,15 @@ class CoreConfig:
     """Seconds that the outcome of a REFER is waited for and told (RFC 3515 section 2.4.4)."""
     offer_attempts: int = 8
     """How often an offer of ours is made again because it crossed one of the peer's."""
-    info_packages: tuple[str, ...] = ("trickle-ice", "infodtmf")
+    info_packages: tuple[str, ...] = (TRICKLE, "infodtmf")
     """INFO packages that are delivered (RFC 6086, RFC 8840), in lower case; others are answered 469."""
     symmetric: bool = True
     """Whether requests to a caller behind NAT go to where its INVITE came from rather than to its Contact."""
+
+    def without(self, extension: str) -> CoreConfig:
+        """The same, with an extension neither taken nor named."""
+
+        def rest(names: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple(name for name in names if name != extension)
+
+        return replace(self, supported=rest(self.supported), info_packages=rest(self.info_packages))

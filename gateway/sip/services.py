@@ -8,7 +8,7 @@ from collections.abc import Callable
 from weakref import WeakSet
 
 from gateway.sip.alarms import Alarm, Alarms
-from gateway.sip.config import CoreConfig
+from gateway.sip.config import TRICKLE, CoreConfig
 from gateway.sip.dialogs.dialog import Dialog
 from gateway.sip.dialogs.ports import Hop
 from gateway.sip.dialogs.table import DialogTable
@@ -48,8 +48,8 @@ class Services:
         config = self.config
         self.allow = ", ".join(methods)
         self._can = Capabilities(methods=methods, extensions=config.supported, schemes=("sip", "sips", "tel"))
-        packages = (("Recv-Info", ", ".join(config.info_packages)),) if config.info_packages else ()
-        self._capabilities = (*self._can.headers(), *packages)
+        self._recv_info = (("Recv-Info", ", ".join(config.info_packages)),) if config.info_packages else ()
+        self._capabilities = (*self._can.headers(), *self._recv_info)
 
     def now(self) -> float:
         """Monotonic seconds."""
@@ -139,6 +139,12 @@ class Services:
     def capabilities(self) -> build.Fields:
         """Allow, Accept, Supported, Recv-Info."""
         return self._capabilities
+
+    def offered_capabilities(self, body: bytes) -> build.Fields:
+        """Allow, Supported and Recv-Info of an INVITE of ours: trickled candidates fit an offer with ICE only."""
+        has_ice = b"a=ice-ufrag:" in body and TRICKLE in self.config.supported
+        options = (*self.config.advertised_options, *((TRICKLE,) if has_ice else ()))
+        return (("Allow", self.allow), ("Supported", ", ".join(options)), *self._recv_info)
 
     def response_fields(self) -> build.Fields:
         """What every response of ours carries."""

@@ -71,6 +71,13 @@ def test_the_user_agent_listens_and_limits_as_configured() -> None:
     assert made.stack.timers.t1 == 0.25
 
 
+def test_trickled_candidates_are_taken_unless_it_says_otherwise() -> None:
+    """sip.trickle_ice."""
+    for value in ("true", "false"):
+        core = settings.user_agent(config(SIP__TRICKLE_ICE=value)).core()
+        assert ("trickle-ice" in core.supported, "trickle-ice" in core.info_packages) == (value == "true",) * 2
+
+
 OFFICE = '[{"name": "office", "uri": "sip:PBX.example.com:5070"}, {"name": "b", "uri": "sip:gw@[2001:db8::1]"}]'
 
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
-
 import pytest
 
 from gateway.call.leg import (
-    Address,
     AnswerChanged,
     Answered,
     Confirmed,
     DigitPressed,
     HungUp,
-    Leg,
     LegEvent,
     OfferAnswered,
     OfferCancelled,
@@ -29,92 +24,7 @@ from gateway.legs.sip_bodies import cause_of_q850, digit_of, kind_of, reason_of
 from gateway.media.engine import Dtmf, Kind
 from gateway.sip.invite import events
 from gateway.sip.message.fields import Headers
-
-PHONE = Address("sip:1001@gw.test", "Phone")
-ALICE = Address("sip:alice@gw.test", "Alice")
-SDP = b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
-
-
-class FakeSession:
-    """An INVITE session that does nothing but remember."""
-
-    def __init__(self, body: bytes = SDP) -> None:
-        self.initial_offer = body
-        self.call_id = "call-id@phone"
-        self.dialog_name: str | None = "call-id@phone;to-tag=ours;from-tag=theirs"
-        self.told: list[tuple[object, ...]] = []
-        self.retry_after: object = None
-        self.peer_allows: frozenset[str] = frozenset()
-        self.peer_packages: frozenset[str] = frozenset()
-        self.infos: list[Callable[[int], None]] = []
-        self.says: Callable[[events.SessionEvent], None]
-
-    def listen(self, handler: Callable[[events.SessionEvent], None]) -> None:
-        self.says = handler
-
-    def ring(self, status: int = 180, reason: str | None = None, body: bytes | None = None) -> None:
-        self.told.append(("ring", status, body))
-
-    def answer(self, body: bytes) -> int | None:
-        self.told.append(("answer", body))
-        return None
-
-    def reject(self, status: int, reason: str | None = None, headers: Iterable[tuple[str, object]] = ()) -> None:
-        fields = dict(headers)
-        self.retry_after = fields.get("Retry-After")
-        self.told.append(("reject", status, fields.get("Reason")))
-
-    def hangup(self, reason_header: str | None = None) -> None:
-        self.told.append(("hangup", reason_header))
-
-    def offer(self, body: bytes) -> int:
-        self.told.append(("offer", body))
-        return 2
-
-    def answer_offer(self, exchange: int, body: bytes) -> None:
-        self.told.append(("answer_offer", exchange, body))
-
-    def refuse_offer(self, exchange: int, status: int = 488) -> None:
-        self.told.append(("refuse_offer", exchange, status))
-
-    def info(
-        self,
-        content_type: str,
-        body: bytes,
-        *,
-        package: str | None = None,
-        done: Callable[[int], None] | None = None,
-        instead: tuple[str, bytes] | None = None,
-    ) -> None:
-        self.told.append(("info", content_type, body, package, instead))
-        if done is not None:
-            self.infos.append(done)
-
-    def answer_info(self, number: int, status: int) -> None:
-        self.told.append(("answer_info", number, status))
-
-
-class FakeInviter:
-    """Hands out fake sessions and remembers where they went."""
-
-    def __init__(self) -> None:
-        self.sessions: list[FakeSession] = []
-        self.invites: list[tuple[str, dict[str, Any]]] = []
-
-    def invite(self, target: Any, **arguments: Any) -> FakeSession:
-        self.invites.append((str(target), arguments))
-        self.sessions.append(FakeSession())
-        return self.sessions[-1]
-
-
-def listened(leg: SipCallerLeg | SipCalleeLeg) -> list[LegEvent]:
-    heard: list[LegEvent] = []
-
-    def hear(_: Leg, event: LegEvent) -> None:
-        heard.append(event)
-
-    leg.listen(hear)
-    return heard
+from tests.legs.fakes import ALICE, PHONE, SDP, FakeInviter, FakeSession, listened
 
 
 def caller() -> tuple[SipCallerLeg, FakeSession, list[LegEvent]]:

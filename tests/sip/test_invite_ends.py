@@ -341,6 +341,31 @@ def test_trickle_candidates_in_info_are_delivered_with_their_package() -> None:
     assert statuses == [200, 481]
 
 
+@pytest.mark.parametrize("supported", ["100rel, Trickle-ICE", "100rel"])
+def test_who_trickles_candidates_hears_before_the_answer_that_it_may(supported: str) -> None:
+    """Supported and Recv-Info in every 1xx (RFC 8840 section 4.3.1); others are spared it."""
+    stage = Stage()
+    stage.agent.on_call = lambda session, log: session.ring(183, body=ANSWER)  # type: ignore[attr-defined]
+    PuppetCall(stage, headers=(("Supported", supported),))
+    stage.run()
+    [ringing] = [one for one in stage.puppet.take() if isinstance(one, Response) and one.status == 183]
+    trickles = "Trickle" in supported
+    assert ("trickle-ice" in ringing.supported) is trickles
+    assert ("trickle-ice" in ringing.recv_info) is trickles
+
+
+def test_an_agent_that_takes_no_trickled_candidates_says_so() -> None:
+    """469 with what it takes (RFC 6086 section 4.2.2), and 420 to who insists."""
+    stage = Stage(CoreConfig().without("trickle-ice"))
+    caller, _, log = answered_call(stage)
+    caller.next("INFO", body=b"a=x\r\n", kind="application/x", headers=(("Info-Package", "trickle-ice"),))
+    [refused] = [one for one in stage.puppet.take() if isinstance(one, Response)]
+    assert (refused.status, refused.recv_info) == (469, ("infodtmf",))
+    assert log.kinds == ["Confirmed"]
+    PuppetCall(stage, headers=(("Require", "trickle-ice"),), call_id="c2")
+    assert stage.puppet.statuses()[-1] == 420
+
+
 def test_no_more_infos_wait_for_an_answer_than_the_limit_and_none_for_ever() -> None:
     """What is beyond it is to be tried again later; what nobody answers is 500 in the end, what is over 481."""
     stage = Stage()

@@ -77,7 +77,7 @@ def test_a_listener_that_fails_ends_its_own_call() -> None:
     session.listen(fails)
     caller.next("INFO", body=b"1", kind="application/dtmf")
     stage.run()
-    assert 200 in [one.status for one in stage.puppet.received if isinstance(one, Response)]
+    assert 481 in [one.status for one in stage.puppet.received if isinstance(one, Response)]
     assert len(stage.requests("BYE")) == 1
     assert len(told) == 1
     assert session.is_over

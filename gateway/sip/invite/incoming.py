@@ -6,6 +6,7 @@ import logging
 from typing import Literal
 
 from gateway.sip.alarms import Alarm
+from gateway.sip.config import TRICKLE
 from gateway.sip.dialogs.dialog import Dialog, is_secure
 from gateway.sip.dialogs.ports import Core
 from gateway.sip.dialogs.usage import DialogUsage
@@ -149,7 +150,10 @@ class IncomingSession(InviteSession):
     def _send_provisional(self, context: Context) -> None:
         is_reliable = self._wants_reliable or (self._takes_reliable and bool(context.body))
         body = self._provisional_body(context.body, is_reliable)
-        response = self._response(context, context.status, body, (("Allow", self.core.allow),))
+        trickles = TRICKLE in {one.lower() for one in self.request.supported}
+        # Who trickles candidates must know that it may before the answer (RFC 8840 section 4.3.1).
+        fields = self.core.capabilities() if trickles else (("Allow", self.core.allow),)
+        response = self._response(context, context.status, body, fields)
         if is_reliable:
             if self._reliable is None:
                 self._reliable = ReliableProvisionals(self.core, self, self._transaction, self._no_prack)

@@ -161,7 +161,9 @@ class WebRtcPort:
             address=address,
             port=port,
             rtcp_mux=True,
-            ice=IceParameters(credentials.ufrag, credentials.password, self.candidates(), lite=True),
+            ice=IceParameters(
+                credentials.ufrag, credentials.password, self.candidates(), lite=True, options=("trickle",)
+            ),
             fingerprints=tuple([Fingerprint(algorithm, digest) for algorithm, digest in self.fingerprints]),
             setup=SetupRole.PASSIVE,
         )

@@ -1,0 +1,115 @@
+"""What INFO carries to and from the far end of a SIP leg: digits (RFC 2976, RFC 6086) and ICE candidates (RFC 8840)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from gateway.call.leg import CandidateAdded, DigitPressed, LegEvent
+from gateway.call.status import Cause
+from gateway.legs.sip_bodies import DIGIT_TYPES, digit_body, digit_of, ice_session_of
+from gateway.media.engine import Dtmf
+from gateway.sip.invite import events
+from sdp.errors import SdpSyntaxError
+from sdp.trickle import CONTENT_TYPE, TrickleFragment
+
+_DIGIT_PACKAGE = "infodtmf"
+"""Info-Package that some peers name for digits; said only to those (RFC 6086)."""
+_TRICKLE_PACKAGE = "trickle-ice"
+_CANDIDATES = 64
+"""Candidates that are taken of one ICE session."""
+
+
+class InfoSession(Protocol):
+    """The INVITE usage as far as its INFOs go."""
+
+    @property
+    def peer_allows(self) -> frozenset[str]:
+        """Methods that the far end takes; empty: it has not said."""
+
+    @property
+    def peer_packages(self) -> frozenset[str]:
+        """INFO packages that the far end takes, in lower case."""
+
+    def info(
+        self,
+        content_type: str,
+        body: bytes,
+        *,
+        package: str | None = None,
+        done: Callable[[int], None] | None = None,
+        instead: tuple[str, bytes] | None = None,
+    ) -> None: ...
+
+    def answer_info(self, number: int, status: int) -> None: ...
+
+
+class LegInfos:
+    """The INFOs of one leg."""
+
+    def __init__(self, deliver: Callable[[LegEvent], None]) -> None:
+        """`deliver` gets the events that INFOs are to the call."""
+        self._deliver = deliver
+        self._ice_sessions: deque[tuple[str, str]] = deque(maxlen=2)
+        """ice-ufrag and ice-pwd of the far end's last two descriptions: the one that stands, and one under way."""
+        self._candidates: set[tuple[str, str]] = set()
+        """(mid, candidate) that were taken, "" for the end; of the latest ICE session."""
+
+    def described(self, sdp: str) -> None:
+        """The far end has described itself: candidates of this ICE session may follow."""
+        found = ice_session_of(sdp)
+        if found is not None and found not in self._ice_sessions:
+            self._ice_sessions.append(found)
+            self._candidates.clear()
+
+    def received(self, session: InfoSession, event: events.InfoReceived) -> None:
+        """Answer an INFO of the far end: a digit once the call knows what became of it, candidates at once."""
+        if event.package == _TRICKLE_PACKAGE and event.content_type == CONTENT_TYPE:
+            session.answer_info(event.number, self._trickled(event.body))
+        elif event.package != _TRICKLE_PACKAGE and event.content_type in DIGIT_TYPES:
+            self._digit(session, event)
+        else:
+            session.answer_info(event.number, 415)
+
+    def _digit(self, session: InfoSession, event: events.InfoReceived) -> None:
+        found = digit_of(event.content_type, event.body)
+        if found is None:
+            session.answer_info(event.number, 400)
+            return
+
+        def told(got: bool) -> None:
+            session.answer_info(event.number, 200 if got else Cause.NOT_ACCEPTABLE.status)
+
+        self._deliver(DigitPressed(*found, told))
+
+    def _trickled(self, body: bytes) -> int:
+        """Take the candidates of a fragment; each says all there were so far (RFC 8840 section 4.3). The status."""
+        try:
+            fragment = TrickleFragment.parse(body)
+        except SdpSyntaxError:
+            return 400
+        if (fragment.ice_ufrag, fragment.ice_pwd) not in self._ice_sessions:
+            return 200  # of an ICE session that is over, or not known yet: to be ignored (RFC 8840 section 4.4)
+        for media in fragment.media:
+            is_last = media.end_of_candidates or fragment.end_of_candidates
+            for candidate in (*media.candidates, *([""] if is_last else ())):
+                self._candidate(candidate, media.mid)
+        return 200
+
+    def _candidate(self, candidate: str, mid: str) -> None:
+        if (mid, candidate) not in self._candidates and len(self._candidates) < _CANDIDATES:
+            self._candidates.add((mid, candidate))
+            self._deliver(CandidateAdded(candidate, mid))
+
+    def send_digit(
+        self, session: InfoSession, way: Dtmf, digit: str, duration_ms: int, told: Callable[[bool], None]
+    ) -> None:
+        """Send a digit by INFO where the far end may be sent one; `told` hears whether it has taken it."""
+        refuses = way is Dtmf.AUTO and session.peer_allows and "INFO" not in session.peer_allows
+        if refuses or way not in (Dtmf.AUTO, Dtmf.INFO):
+            told(False)
+            return
+        usual, other = ((kind, digit_body(kind, digit, duration_ms)) for kind in DIGIT_TYPES)
+        package = _DIGIT_PACKAGE if _DIGIT_PACKAGE in session.peer_packages else None
+        session.info(*usual, package=package, done=lambda status: told(200 <= status < 300), instead=other)
