@@ -115,6 +115,7 @@ def environment(folder: str, phones: int, **changes: Any) -> dict[str, str]:
         "WEB__LISTEN": f"127.0.0.1:{web}",
         "SIP__LISTEN": [f"udp:127.0.0.1:{sip}"],
         "WEBRTC__LISTEN": f"127.0.0.1:{webrtc}",
+        "LIMITS__DRAIN_TIMEOUT": 0,
         # The first calls are silent until the last is set up.
         "WEBRTC__CONSENT_TIMEOUT": 300,
         "RTP__PORTS": _RTP_PORTS,

@@ -57,6 +57,7 @@ ROOMS = (
     Room("gateway/store", "gateway.store gateway.people gateway.errors"),
     Room("gateway/access", "gateway.access gateway.sip gateway.identity gateway.errors structlog"),
     Room("gateway/accounts", "gateway.accounts gateway.net gateway.sip gateway.errors structlog cryptography"),
+    Room("gateway/observe", "gateway.observe gateway.call gateway.identity.model gateway.media.engine gateway.errors"),
     Room("gateway/client", "gateway.client aiortc av httpx"),
     Room("gateway/remotemedia", "gateway.remotemedia aiortc av numpy websockets"),
     Room(

@@ -114,6 +114,9 @@ def _other(path: tuple[str, ...], field: FieldInfo) -> str:
     special = {
         "sip.listen": "udp:127.0.0.1:5070,udp:[::1]:5070",
         "sip.advertised": "sip.example.com:5099",
+        "cdr.keep": "7",
+        "cdr.webhook": "https://billing.example.com",
+        "hep.collector": "192.0.2.5:9060",
         "web.listen": "[::1]:8081",
         "web.public_url": "https://phone.example.com",
         "web.allowed_origins": "https://a.example,https://b.example",

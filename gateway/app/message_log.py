@@ -38,7 +38,7 @@ class MessageLog:
 
     def message(self, direction: Direction, data: bytes, flow: Flow, time: float) -> None:
         """Write the line of one message; nothing of it but its first line, CSeq and Call-ID."""
-        head = data.lstrip(b"\r\n").partition(b"\r\n\r\n")[0]
+        head = _head(data)
         sip_call_id = _first(_CALL_ID, head)
         log.debug(
             "sip message",
@@ -49,6 +49,15 @@ class MessageLog:
             sip_call_id=sip_call_id,
             call_id=self._calls.get(sip_call_id) if sip_call_id is not None else None,
         )
+
+
+def sip_call_id_of(data: bytes) -> str | None:
+    """The Call-ID of a message, read off its octets; None where there is none, or the message is broken."""
+    return _first(_CALL_ID, _head(data))
+
+
+def _head(data: bytes) -> bytes:
+    return data.lstrip(b"\r\n").partition(b"\r\n\r\n")[0]
 
 
 def _first(pattern: re.Pattern[bytes], head: bytes) -> str | None:

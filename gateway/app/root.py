@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import urlencode
 
 import structlog
@@ -27,6 +27,7 @@ from gateway.app.health import Watch
 from gateway.app.message_log import MessageLog
 from gateway.app.messages import Messages
 from gateway.app.metrics import Metrics
+from gateway.app.observers import collecting, copy_messages, ended, keep_records, recording
 from gateway.app.own_accounts import OwnAccounts
 from gateway.app.plane import choose
 from gateway.app.presence import Presence
@@ -141,12 +142,16 @@ class GatewayApp:
         )
         router = settings.router(self.config, identity)
         self.calls = self._make_calls(engine, identity, router, dialer)
+        await keep_records(recording(self.config), self.calls, self._wall_clock, self._stack)
         self._messages = await self._open_messages(identity, router, dialer, presence)
         self._user_agent = dialer.inviter = self._messages.requester = await self._open_sip(identity, store)
         if self.config.log.level == "debug":
             messages = MessageLog()
             self.calls.observe(messages.call_changed)
             self._user_agent.taps.add(messages)
+        await copy_messages(
+            collecting(self.config), self._user_agent, self.calls, engine, self._wall_clock, self._stack
+        )
         self._registrations = Registrations(self._user_agent, self.config.every_trunk, self._trunks, self._accounts)
         self._registrations.begin(self.config.accounts.register_expires)
         self._stack.push_async_callback(self._registrations.close)
@@ -170,7 +175,7 @@ class GatewayApp:
         except (StoreError, OSError) as error:
             raise ConfigError("identity.store", f"cannot be used: {error}") from None
         sweeper = asyncio.create_task(self._sweep(store.expire))
-        self._stack.push_async_callback(_ended, sweeper)
+        self._stack.push_async_callback(ended, sweeper)
         return store
 
     def _open_accounts(self, identity: IdentityMap) -> None:
@@ -224,7 +229,7 @@ class GatewayApp:
             clock=asyncio.get_running_loop().time,
         )
         sweeper = asyncio.create_task(self._sweep(messages.courier.expire))
-        self._stack.push_async_callback(_ended, sweeper)
+        self._stack.push_async_callback(ended, sweeper)
         return messages
 
     def _make_calls(self, engine: MediaEngine, identity: IdentityMap, router: Router, dialer: GatewayDialer) -> Calls:
@@ -394,9 +399,3 @@ class GatewayApp:
             link = self.signed_in_url(user.id) if made and user.web else None
             found.append(Account(user.id, password, ", ".join(ways), link))
         return tuple(found)
-
-
-async def _ended(task: asyncio.Future[Any]) -> None:
-    """Cancel `task` and wait until it has let go of what it used."""
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)

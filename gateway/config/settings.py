@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from gateway.config.machine import cpus, memory_bytes
 from gateway.config.messaging import MessagesConfig
 from gateway.config.network import RtpConfig, SipConfig, WebConfig, WebRtcConfig
+from gateway.config.observing import CdrConfig, HepConfig
 from gateway.config.people import AccountsConfig, Codec, EmergencyConfig, IdentityConfig, Route, Trunk, UserConfig
 from gateway.config.values import HostPort, Section, Text, host, port, without_empty
 from gateway.errors import ConfigError
@@ -199,6 +200,8 @@ class Config(BaseSettings):
     limits: LimitsConfig = LimitsConfig()
     log: LogConfig = LogConfig()
     metrics: MetricsConfig = MetricsConfig()
+    cdr: CdrConfig = CdrConfig()
+    hep: HepConfig = HepConfig()
     media: MediaConfig = MediaConfig()
 
     @classmethod

@@ -87,6 +87,10 @@ class UserAgent:
         """Where every SIP message in and out can be seen."""
         return self._shell.taps
 
+    def own_place(self, flow: Flow) -> tuple[str, int | None]:
+        """Our host and port as peers on `flow` know them."""
+        return self._shell.endpoint.sent_by(flow)
+
     def websocket(
         self,
         transport: str,

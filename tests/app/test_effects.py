@@ -25,6 +25,7 @@ from gateway.accounts.own import Accounts
 from gateway.accounts.trunks import Trunks
 from gateway.app import GatewayApp, settings
 from gateway.app.dialer import GatewayDialer
+from gateway.app.observers import collecting, recording
 from gateway.app.own_accounts import OwnAccounts
 from gateway.app.plane import PlaneChoice, choose, maker
 from gateway.app.presence import Presence
@@ -94,6 +95,8 @@ OTHER: dict[str, Any] = {
     "web.guests": "off",
     "web.guests_may_call": ["602"],
     "web.open_rooms": "off",
+    "cdr.webhook": "https://other.test",
+    "hep.collector": "192.0.2.9:9060",
     "web.ice_servers": [],
     "web.ice_servers[].urls": ["stun:stun.test"],
     "webrtc.listen": "127.0.0.2:40001",
@@ -188,6 +191,11 @@ _WITHOUT_ACCOUNT = {name: value for name, value in BASE["users"][0].items() if n
 WITH: dict[str, dict[str, Any]] = {
     "trunks[].name": {"routes": [], "emergency": {}, "users": [_WITHOUT_ACCOUNT]},
     "trunks": {"routes": [], "emergency": {}, "users": [_WITHOUT_ACCOUNT]},
+    "cdr.keep": {"cdr": {"enabled": True}},
+    "cdr.webhook_secret": {"cdr": {"webhook": "https://billing.test"}},
+    "hep.capture_id": {"hep": {"collector": "192.0.2.5:9060"}},
+    "hep.password": {"hep": {"collector": "192.0.2.5:9060"}},
+    "hep.report_interval": {"hep": {"collector": "192.0.2.5:9060"}},
     "sip.session_timer.min_se": {"sip": {"session_timer": {"expires": 1800}}},
 }
 """What has to change along with a key so that the configuration stays whole."""
@@ -300,6 +308,8 @@ def made_of(config: Config) -> Iterator[tuple[str, Any]]:
     yield "challenges", [str(one) for one in digest.challenges(0.0, salt=b"", source="192.0.2.7")]
     yield "nonces", digest.policy
     yield "registrar", settings.registrar_policy(config)
+    yield "recording", recording(config)
+    yield "collecting", collecting(config)
     yield "lock-out", settings.lock_out(config)
     yield "trunk accounts", settings.trunk_accounts(config)
     yield "web", settings.web(config)

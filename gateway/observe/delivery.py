@@ -1,0 +1,179 @@
+"""Call detail records on their way out: appended to a file, or posted to a web address, each in a thread of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import logging
+import os
+import sqlite3
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from contextlib import closing
+from http.client import HTTPException
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from gateway.observe.ledger import SqliteLedger, after, connect, mark, set_mark
+
+logger = logging.getLogger(__name__)
+
+_AT_ONCE = 100
+_TAIL = 1 << 20
+"""Octets at the end of the file in which records are looked for that were written before the process died."""
+_LOOK_AGAIN = 5.0
+_FIRST_RETRY, _LAST_RETRY = 1.0, 300.0
+"""Seconds until a record is tried again, doubled each time."""
+_PATIENCE = 10.0
+_AGAIN = frozenset((408, 425, 429))
+
+
+class Sink(Protocol):
+    """Takes records; `name` is what its progress is kept under."""
+
+    name: str
+    at_once: int
+
+    def take(self, records: Sequence[tuple[str, str]]) -> None:
+        """Call id and JSON of each, in order; what it has already may come again.
+
+        Raises OSError or HTTPException when all of them have to wait.
+        """
+
+
+class Delivery:
+    """Gives a sink every record of the ledger, in order of the ends of the calls, over restarts."""
+
+    def __init__(self, path: Path, ledger: SqliteLedger, sink: Sink) -> None:
+        self._path = path
+        self._ledger = ledger
+        self._sink = sink
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._work, name=f"cdr-{sink.name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin with what was not sent yet."""
+        self._thread.start()
+
+    def close(self, timeout: float = _PATIENCE) -> None:
+        """Stop after the record that is on its way; what is left goes out at the next start."""
+        self._closing.set()
+        with self._ledger.written:
+            self._ledger.written.notify_all()
+        self._thread.join(timeout)
+
+    def _work(self) -> None:
+        with closing(connect(self._path)) as connection:
+            pause = _FIRST_RETRY
+            while True:
+                last = self._closing.is_set()
+                try:
+                    while self._some(connection):
+                        pause = _FIRST_RETRY
+                except (OSError, HTTPException, sqlite3.Error) as error:
+                    logger.warning("call records wait for %s: %s", self._sink.name, error)
+                    if self._closing.wait(pause):
+                        return
+                    pause = min(2 * pause, _LAST_RETRY)
+                    continue
+                if last:
+                    return
+                with self._ledger.written:
+                    if not self._closing.is_set():
+                        self._ledger.written.wait(_LOOK_AGAIN)
+
+    def _some(self, connection: sqlite3.Connection) -> bool:
+        """Send the next records; whether there were any."""
+        rows = after(connection, mark(connection, self._sink.name), self._sink.at_once)
+        if rows:
+            self._sink.take([(call_id, text) for _, call_id, text in rows])
+            set_mark(connection, self._sink.name, rows[-1][0])
+        return bool(rows)
+
+
+class FileSink:
+    """Appends one JSON object a line; a record that is in the file is not written again."""
+
+    name = "file"
+    at_once = _AT_ONCE
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._there: set[str] | None = None
+        """Ids at the end of the file as the last process left it; None: not looked yet, or a write went wrong."""
+
+    def take(self, records: Sequence[tuple[str, str]]) -> None:
+        with open(self._path, "ab+", opener=_private) as file:
+            if self._there is None:
+                self._there = _tail(file.fileno())
+            lines = [text for call_id, text in records if call_id not in self._there]
+            self._there = None
+            file.write("".join(f"{line}\n" for line in lines).encode())
+            file.flush()
+            os.fsync(file.fileno())
+        self._there = set()
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _tail(descriptor: int) -> set[str]:
+    """Ids of the last records; a line that was being written when the process died is cut off."""
+    size = os.fstat(descriptor).st_size
+    data = os.pread(descriptor, _TAIL, max(0, size - _TAIL))
+    whole = data[: data.rfind(b"\n") + 1]
+    if len(whole) < len(data):
+        os.ftruncate(descriptor, size - (len(data) - len(whole)))
+    found = set()
+    for line in whole.splitlines():
+        try:
+            found.add(str(json.loads(line)["id"]))
+        except (ValueError, TypeError, KeyError):
+            continue  # the first one, cut in two, or a line of somebody else
+    return found
+
+
+class WebhookSink:
+    """Posts one record after the other.
+
+    The body is the record; `Idempotency-Key` its call id, by which the receiver knows one that comes again after
+    a crash; with a secret, `X-Signature-256` is "sha256=" and the HMAC-SHA256 of the body in hex.
+    """
+
+    name = "webhook"
+    at_once = 1
+
+    def __init__(self, url: str, secret: str | None = None) -> None:
+        self._url = url
+        self._secret = secret
+        self._host = urlsplit(url).hostname
+        self._opener = urllib.request.build_opener(_NoRedirect)
+
+    def take(self, records: Sequence[tuple[str, str]]) -> None:
+        for call_id, text in records:
+            body = text.encode()
+            headers = {"Content-Type": "application/json", "Idempotency-Key": call_id}
+            if self._secret is not None:
+                digest = hmac.new(self._secret.encode(), body, hashlib.sha256).hexdigest()
+                headers["X-Signature-256"] = f"sha256={digest}"
+            request = urllib.request.Request(self._url, body, headers, method="POST")
+            try:
+                with self._opener.open(request, timeout=_PATIENCE):
+                    pass
+            except urllib.error.HTTPError as error:
+                error.close()
+                if error.code >= 500 or error.code in _AGAIN:
+                    raise OSError(f"{self._host} answers {error.code}") from None
+                logger.error("%s refuses the record of call %s: %d", self._host, call_id, error.code)
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A record goes to the address that is configured, and to no other."""
+
+    def redirect_request(self, *arguments: object, **named: object) -> None:
+        return None

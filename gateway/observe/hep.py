@@ -1,0 +1,147 @@
+"""HEP3, in which a Homer collector takes messages and quality reports: datagrams of typed chunks.
+
+The encapsulation protocol, revision 12: "HEP3", the length of all, then chunks of vendor (0), type, length, value,
+all numbers in network order.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import struct
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from gateway.media.engine import PartyStatistics
+
+SIP, RTCP = 1, 5
+"""Protocol types of chunk 11: a SIP message as it is, an RTCP report as JSON."""
+_UDP, _TCP = 17, 6
+_LARGEST = 65_000
+"""Octets of a payload that fit into one datagram; longer ones are cut."""
+_KEY = re.compile(rb"(?<=inline:)[A-Za-z0-9+/=]+")
+_CLOCK = 48
+"""Ticks of a millisecond that a jitter is given in: Homer divides by the clock rate of 48,000."""
+
+Place = tuple[str, int]
+"""IP address and port."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Captured:
+    """One message, or one report, as it passed."""
+
+    protocol: int
+    source: Place
+    target: Place
+    reliable: bool = False
+    """Over TCP, TLS or a WebSocket."""
+    at: float
+    """Seconds since 1970."""
+    payload: bytes
+    call_id: str | None = None
+    """By which the collector knows what belongs together: the SIP Call-ID."""
+
+
+def encode(captured: Captured, capture_id: int, password: str | None = None) -> bytes:
+    """The datagram. Media keys of SDES (`inline:`) are starred out, nothing else is."""
+    source, target = ip_address(captured.source[0]), ip_address(captured.target[0])
+    if source.version != target.version:  # a wildcard or mapped address of ours beside a peer of the other family
+        source = ip_address("::" if target.version == 6 else "0.0.0.0")
+    v6 = source.version == 6
+    seconds = int(captured.at)
+    chunks = [
+        (1, bytes([10 if v6 else 2])),
+        (2, bytes([_TCP if captured.reliable else _UDP])),
+        (5 if v6 else 3, source.packed),
+        (6 if v6 else 4, target.packed),
+        (7, struct.pack("!H", captured.source[1])),
+        (8, struct.pack("!H", captured.target[1])),
+        (9, struct.pack("!I", seconds)),
+        (10, struct.pack("!I", int((captured.at - seconds) * 1_000_000))),
+        (11, bytes([captured.protocol])),
+        (12, struct.pack("!I", capture_id)),
+    ]
+    if password is not None:
+        chunks.append((14, password.encode()))
+    if captured.call_id is not None:
+        chunks.append((17, captured.call_id.encode()))
+    chunks.append((15, _without_keys(captured.payload[:_LARGEST])))
+    body = b"".join(_chunk(number, value) for number, value in chunks)
+    return b"HEP3" + struct.pack("!H", 6 + len(body)) + body
+
+
+def _chunk(number: int, value: bytes) -> bytes:
+    return struct.pack("!HHH", 0, number, 6 + len(value)) + value
+
+
+def _without_keys(payload: bytes) -> bytes:
+    """The same length, so that Content-Length stays true."""
+    if b"inline:" not in payload:
+        return payload
+    return _KEY.sub(lambda key: b"*" * len(key[0]), payload)
+
+
+def report(tag: str, statistics: PartyStatistics) -> bytes:
+    """What a party sent and how it came, in the JSON shape of an RTCP sender report with one block (RFC 3550 6.4.1).
+
+    The engine keeps no SSRCs over a call, so a number made of the party's tag stands for it. The round trip and the
+    quality (ITU-T G.107) are members of their own.
+    """
+    sent, received = statistics.sent, statistics.received
+    ssrc = zlib.crc32(tag.encode())
+    expected = received.packets + received.lost
+    block = {
+        "source_ssrc": ssrc,
+        "fraction_lost": min(255, received.lost * 256 // expected) if expected else 0,
+        "packets_lost": received.lost,
+        "highest_seq_no": expected,
+        "ia_jitter": round(received.jitter_ms * _CLOCK),
+        "lsr": 0,
+        "dlsr": 0,
+    }
+    return json.dumps(
+        {
+            "type": 200,
+            "ssrc": ssrc,
+            "report_count": 1,
+            "sender_information": {"packets": sent.packets, "octets": sent.bytes},
+            "report_blocks": [block],
+            "party": tag,
+            "codec": received.codec,
+            "rtt_ms": statistics.rtt_ms,
+            "r_factor": received.r_factor,
+            "mos": received.mos,
+        }
+    ).encode()
+
+
+class Exporter:
+    """Sends to one collector; what does not go at once is dropped and counted."""
+
+    def __init__(self, collector: Place, capture_id: int, password: str | None = None) -> None:
+        """`collector`: IP address and port. Raises OSError where there is no socket to be had."""
+        family = socket.AF_INET6 if ":" in collector[0] else socket.AF_INET
+        self._socket = socket.socket(family, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+        self._collector = collector
+        self._capture_id = capture_id
+        self._password = password
+        self.sent = self.dropped = 0
+
+    def send(self, captured: Iterable[Captured]) -> None:
+        """Send each in a datagram of its own; never waits, never raises."""
+        for one in captured:
+            try:
+                self._socket.sendto(encode(one, self._capture_id, self._password), self._collector)
+            except (OSError, ValueError):
+                self.dropped += 1
+            else:
+                self.sent += 1
+
+    def close(self) -> None:
+        """Idempotent."""
+        self._socket.close()

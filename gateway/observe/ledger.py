@@ -1,0 +1,198 @@
+"""The ledger of call detail records: an SQLite file in which every answered call has exactly one row, whatever dies.
+
+A call is written when it is answered and again when it ends. What a process that died left open is closed
+by the next one. Whoever is sent records (delivery.py) takes them from here and says which it has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import queue
+import sqlite3
+import threading
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.observe.records import Detail
+
+logger = logging.getLogger(__name__)
+
+LOST = {"cause": "gateway-lost", "sip_status": 500, "q850": 41}
+"""What the record of a call says whose gateway died."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS talking (id TEXT PRIMARY KEY, detail TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS calls (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, ended REAL NOT NULL, detail TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS calls_by_end ON calls (ended);
+CREATE TABLE IF NOT EXISTS delivered (name TEXT PRIMARY KEY, sequence INTEGER NOT NULL) WITHOUT ROWID;
+"""
+_BEGIN = "INSERT OR REPLACE INTO talking (id, detail) VALUES (?, ?)"
+_END = "INSERT OR IGNORE INTO calls (id, ended, detail) VALUES (?, ?, ?)"
+_WAITING_AT_MOST = 10_000
+"""Records that wait for the disk; beyond, they are dropped and counted."""
+_AT_ONCE = 500
+_PRUNED_EVERY = 1_000
+"""Ended calls between two looks for old ones."""
+_BUSY_TIMEOUT = 5.0
+_RETRY = 1.0
+"""Seconds between two tries to write where the disk refuses."""
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """The file, made readable for its user only where it was not there. Raises sqlite3.Error, OSError."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.executescript(_SCHEMA)
+    return connection
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One record on its way to the disk."""
+
+    detail: Detail
+    ended: float | None
+    """Seconds since 1970; None: the call goes on."""
+
+
+class SqliteLedger:
+    """Writes in a thread of its own, so that a slow disk holds nobody up; see records.Ledger."""
+
+    def __init__(self, path: Path, keep: float) -> None:
+        """`keep`: seconds for which records stay in the file once everybody has been sent them."""
+        self._path = path
+        self._keep = keep
+        self._waiting: queue.Queue[_Row | None] = queue.Queue(_WAITING_AT_MOST)
+        self._thread: threading.Thread | None = None
+        self._closing = threading.Event()
+        self._readers: list[str] = []
+        self._since_pruning = 0
+        self.dropped = 0
+        """Records that found no place."""
+        self.written = threading.Condition()
+        """Notified whenever there is something new to be sent."""
+
+    def open(self, now: float, readers: Sequence[str] = ()) -> int:
+        """Make the file, and close at `now` (seconds since 1970) what a gateway that died left open.
+
+        Returns how many calls that were.
+
+        `readers` are the names by which records are marked as sent. Blocks; call it before there are calls.
+        Raises sqlite3.Error and OSError.
+        """
+        self._readers = list(readers)
+        with closing(connect(self._path)) as connection:
+            left = connection.execute("SELECT id, detail FROM talking").fetchall()
+            rows = [_Row(json.loads(text) | LOST, now) for _, text in left]
+            self._store(connection, rows)
+            self._prune(connection, now)
+        self._thread = threading.Thread(target=self._work, name="cdr-ledger", daemon=True)
+        self._thread.start()
+        return len(rows)
+
+    def begin(self, detail: Detail) -> None:
+        self._put(_Row(detail, None))
+
+    def end(self, detail: Detail, at: float) -> None:
+        self._put(_Row(detail, at))
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Write what waits and stop, within `timeout` seconds."""
+        if self._thread is None:
+            return
+        self._closing.set()
+        with contextlib.suppress(queue.Full):
+            self._waiting.put_nowait(None)
+        self._thread.join(timeout)
+        self._thread = None
+
+    def _put(self, row: _Row) -> None:
+        try:
+            self._waiting.put_nowait(row)
+        except queue.Full:
+            self.dropped += 1
+
+    def _work(self) -> None:
+        with closing(connect(self._path)) as connection:
+            while not (self._closing.is_set() and self._waiting.empty()):
+                rows = [row for row in self._batch() if row is not None]
+                if rows:
+                    self._write(connection, rows)
+
+    def _batch(self) -> list[_Row | None]:
+        """What waits now, at least one."""
+        found = [self._waiting.get()]
+        while len(found) < _AT_ONCE and not self._waiting.empty():
+            found.append(self._waiting.get_nowait())
+        return found
+
+    def _write(self, connection: sqlite3.Connection, rows: Sequence[_Row]) -> None:
+        told = False
+        while True:
+            try:
+                self._store(connection, rows)
+                break
+            except sqlite3.Error as error:
+                if not told:
+                    logger.error("call records cannot be written, and wait: %s", error)
+                    told = True
+                if self._closing.wait(_RETRY):
+                    logger.error("%d call records are lost", len(rows))
+                    return
+        with self.written:
+            self.written.notify_all()
+        ends = [row.ended for row in rows if row.ended is not None]
+        self._since_pruning += len(ends)
+        if self._since_pruning >= _PRUNED_EVERY:
+            self._prune(connection, max(ends, default=0.0))
+
+    def _store(self, connection: sqlite3.Connection, rows: Sequence[_Row]) -> None:
+        """All of them or none."""
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for row in rows:
+                call_id, text = row.detail["id"], json.dumps(row.detail)
+                if row.ended is None:
+                    connection.execute(_BEGIN, (call_id, text))
+                else:
+                    connection.execute("DELETE FROM talking WHERE id = ?", (call_id,))
+                    connection.execute(_END, (call_id, row.ended, text))
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+
+    def _prune(self, connection: sqlite3.Connection, now: float) -> None:
+        """Forget what is old and has been sent to everybody."""
+        self._since_pruning = 0
+        sent = [mark(connection, reader) for reader in self._readers]
+        with contextlib.suppress(sqlite3.Error):  # the next time will do
+            connection.execute(
+                "DELETE FROM calls WHERE ended < ? AND sequence <= ?", (now - self._keep, min(sent, default=2**62))
+            )
+
+
+def mark(connection: sqlite3.Connection, reader: str) -> int:
+    """The sequence number up to which `reader` has every record."""
+    row = connection.execute("SELECT sequence FROM delivered WHERE name = ?", (reader,)).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def after(connection: sqlite3.Connection, sequence: int, limit: int) -> list[tuple[int, str, str]]:
+    """The next records: sequence number, call id, JSON."""
+    return connection.execute(
+        "SELECT sequence, id, detail FROM calls WHERE sequence > ? ORDER BY sequence LIMIT ?", (sequence, limit)
+    ).fetchall()
+
+
+def set_mark(connection: sqlite3.Connection, reader: str, sequence: int) -> None:
+    """`reader` has everything up to there."""
+    connection.execute("INSERT OR REPLACE INTO delivered (name, sequence) VALUES (?, ?)", (reader, sequence))

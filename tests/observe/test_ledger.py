@@ -1,0 +1,245 @@
+"""The ledger of call records and who is sent them: each exactly once, whatever dies in between."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import sqlite3
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from gateway.observe.delivery import Delivery, FileSink, Sink, WebhookSink
+from gateway.observe.ledger import SqliteLedger, connect, set_mark
+from gateway.observe.records import Detail
+
+DAY = 86_400.0
+
+
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything is tried again soon."""
+    monkeypatch.setattr("gateway.observe.ledger._BUSY_TIMEOUT", 0.1)
+    monkeypatch.setattr("gateway.observe.ledger._RETRY", 0.05)
+    monkeypatch.setattr("gateway.observe.delivery._FIRST_RETRY", 0.05)
+
+
+def detail(call_id: str, **more: object) -> Detail:
+    return {"id": call_id, "cause": None, "ended_at": None, **more}
+
+
+def ledger_at(path: Path, now: float = 1000.0, readers: Sequence[str] = ("file",)) -> SqliteLedger:
+    ledger = SqliteLedger(path, keep=DAY)
+    ledger.open(now, readers)
+    return ledger
+
+
+def ended(path: Path) -> list[tuple[str, str | None]]:
+    """Id and cause of every finished record, in order."""
+    connection = connect(path)
+    rows = connection.execute("SELECT detail FROM calls ORDER BY sequence").fetchall()
+    connection.close()
+    return [(one["id"], one["cause"]) for one in (json.loads(text) for (text,) in rows)]
+
+
+def eventually(true: Callable[[], bool]) -> None:
+    """Wait, ten seconds at most, for another thread to get there."""
+    deadline = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_a_call_is_one_record_however_often_it_is_told(tmp_path: Path) -> None:
+    """Answered, answered elsewhere after a transfer, ended, ended again."""
+    path = tmp_path / "cdr.sqlite"
+    ledger = ledger_at(path)
+    ledger.begin(detail("one"))
+    ledger.begin(detail("one", parties=["sip:b@x"]))
+    ledger.end(detail("one", cause="normal"), 1001.0)
+    ledger.end(detail("one", cause="error"), 1002.0)
+    ledger.end(detail("two", cause="busy"), 1003.0)
+    ledger.close()
+    assert ended(path) == [("one", "normal"), ("two", "busy")]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_calls_of_a_gateway_that_died_are_closed_by_the_next_one_once(tmp_path: Path) -> None:
+    """With a cause of their own; a call that had ended keeps its own."""
+    path = tmp_path / "cdr.sqlite"
+    dead = ledger_at(path)
+    dead.begin(detail("cut", answered_at="2026-05-01T12:00:00.000Z"))
+    dead.begin(detail("done"))
+    dead.end(detail("done", cause="normal"), 1001.0)
+    dead.close()  # what a kill leaves on the disk is the same: every batch is committed
+    again = SqliteLedger(path, keep=DAY)
+    assert again.open(2000.0) == 1
+    again.close()
+    assert ended(path) == [("done", "normal"), ("cut", "gateway-lost")]
+    third = SqliteLedger(path, keep=DAY)
+    assert third.open(3000.0) == 0
+    third.close()
+
+
+def test_records_wait_for_a_disk_that_refuses(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Another process holds the file; said once, and written when it lets go."""
+    path = tmp_path / "cdr.sqlite"
+    ledger = ledger_at(path)
+    holder = connect(path)
+    holder.execute("PRAGMA busy_timeout = 0")
+    holder.execute("BEGIN EXCLUSIVE")
+    ledger.end(detail("one", cause="normal"), 1001.0)
+    eventually(lambda: "cannot be written" in caplog.text)
+    holder.execute("COMMIT")
+    holder.close()
+    eventually(lambda: ended(path) == [("one", "normal")])
+    ledger.close()
+
+
+def test_old_records_go_once_everybody_has_them(tmp_path: Path) -> None:
+    """Never before, however old they are."""
+    path = tmp_path / "cdr.sqlite"
+    ledger = ledger_at(path)
+    for number in range(3):
+        ledger.end(detail(f"call-{number}", cause="normal"), 1000.0 + number)
+    ledger.close()
+    ledger_at(path, 1000.0 + 10 * DAY).close()
+    assert len(ended(path)) == 3
+    with sqlite3.connect(path) as connection:
+        set_mark(connection, "file", 2)
+    connection.close()
+    ledger_at(path, 1000.0 + 10 * DAY).close()
+    assert ended(path) == [("call-2", "normal")]
+
+
+def delivered(path: Path, ledger: SqliteLedger, sink: Sink) -> None:
+    """Run a delivery until there is nothing left."""
+    delivery = Delivery(path, ledger, sink)
+    delivery.start()
+    delivery.close()
+
+
+def lines(path: Path) -> list[str]:
+    return [json.loads(line)["id"] for line in path.read_text().splitlines()]
+
+
+def test_the_file_has_each_record_once_though_the_process_died_before_it_said_so(tmp_path: Path) -> None:
+    """Written but not marked; half written; and whole again by the next process."""
+    path, file = tmp_path / "cdr.sqlite", tmp_path / "cdr.jsonl"
+    ledger = ledger_at(path)
+    for name in ("a", "b", "c"):
+        ledger.end(detail(name, cause="normal"), 1001.0)
+    ledger.close()
+    file.write_text(json.dumps(detail("a")) + "\n" + json.dumps(detail("b")) + "\n" + '{"id": "c", "cau')
+    delivered(path, ledger, FileSink(file))
+    assert lines(file) == ["a", "b", "c"]
+    delivered(path, ledger, FileSink(file))
+    assert lines(file) == ["a", "b", "c"]
+
+
+def test_a_file_that_cannot_be_written_gets_everything_later(tmp_path: Path) -> None:
+    """The folder is missing, and then it is there."""
+    path, file = tmp_path / "cdr.sqlite", tmp_path / "later" / "cdr.jsonl"
+    ledger = ledger_at(path)
+    delivery = Delivery(path, ledger, FileSink(file))
+    delivery.start()
+    ledger.end(detail("a", cause="normal"), 1001.0)
+    eventually(lambda: ended(path) == [("a", "normal")])
+    file.parent.mkdir()
+    eventually(lambda: file.exists() and lines(file) == ["a"])
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    ledger.close()
+    delivery.close()
+
+
+class Receiver:
+    """An HTTP server that answers what it is told to, in turn, the last for ever."""
+
+    def __init__(self, statuses: Sequence[int]) -> None:
+        self.statuses = list(statuses)
+        self.taken: list[tuple[dict[str, str], bytes]] = []
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                receiver.taken.append(({key.lower(): value for key, value in self.headers.items()}, body))
+                status = receiver.statuses.pop(0) if len(receiver.statuses) > 1 else receiver.statuses[0]
+                self.send_response(status)
+                self.send_header("Content-Length", "0")
+                if status == 302:
+                    self.send_header("Location", "http://127.0.0.1:9/elsewhere")
+                self.end_headers()
+
+            def log_message(self, *arguments: object) -> None:
+                """Nothing."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True)
+        self.thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_port}/calls"
+
+    def keys(self) -> list[str]:
+        return [headers["idempotency-key"] for headers, _ in self.taken]
+
+
+@pytest.fixture
+def receiver(request: pytest.FixtureRequest) -> Iterator[Receiver]:
+    server = Receiver(getattr(request, "param", [200]))
+    yield server
+    server.server.shutdown()
+    server.server.server_close()
+
+
+def test_a_webhook_gets_each_record_signed_and_in_order(tmp_path: Path, receiver: Receiver) -> None:
+    """The key of its body, and the call's id by which a repeated one is known."""
+    path = tmp_path / "cdr.sqlite"
+    ledger = ledger_at(path)
+    for name in ("a", "b"):
+        ledger.end(detail(name, cause="normal"), 1001.0)
+    ledger.close()
+    delivered(path, ledger, WebhookSink(receiver.url, "secret"))
+    assert receiver.keys() == ["a", "b"]
+    headers, body = receiver.taken[0]
+    assert json.loads(body)["id"] == "a"
+    assert headers["x-signature-256"] == "sha256=" + hmac.new(b"secret", body, hashlib.sha256).hexdigest()
+
+
+@pytest.mark.parametrize("receiver", [[503, 429, 200]], indirect=True)
+def test_a_webhook_that_is_down_gets_the_record_again_and_the_next_after_it(tmp_path: Path, receiver: Receiver) -> None:
+    """Nothing overtakes, nothing is lost."""
+    path = tmp_path / "cdr.sqlite"
+    ledger = ledger_at(path)
+    delivery = Delivery(path, ledger, WebhookSink(receiver.url))
+    ledger.end(detail("a", cause="normal"), 1001.0)
+    ledger.end(detail("b", cause="normal"), 1002.0)
+    delivery.start()
+    eventually(lambda: len(receiver.taken) == 4)
+    assert receiver.keys() == ["a", "a", "a", "b"]
+    assert "x-signature-256" not in receiver.taken[0][0]
+    ledger.close()
+    delivery.close()
+
+
+@pytest.mark.parametrize("receiver", [[400, 302, 200]], indirect=True)
+def test_a_record_that_is_refused_or_sent_elsewhere_holds_up_no_other(
+    tmp_path: Path, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    """400 and a redirection: said in the log, and never sent anywhere else."""
+    path = tmp_path / "cdr.sqlite"
+    ledger = ledger_at(path)
+    for name in ("a", "b", "c"):
+        ledger.end(detail(name, cause="normal"), 1001.0)
+    ledger.close()
+    delivered(path, ledger, WebhookSink(receiver.url))
+    assert receiver.keys() == ["a", "b", "c"]
+    assert [word in caplog.text for word in ("call a: 400", "call b: 302", "call c")] == [True, True, False]
