@@ -1,0 +1,68 @@
+"""Runs Kamailio, the SIP proxy and registrar, on a configuration of the test's."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from tests import peers
+
+_FAST = "fork=no\nlog_stderror=yes\ndebug=2\n"
+"""One process for the only listener, in the foreground."""
+
+
+@contextlib.asynccontextmanager
+async def kamailio(folder: Path, text: str, host: str, port: int) -> AsyncIterator[None]:
+    """A Kamailio with the configuration `text`, which listens at that UDP address; ready when it answers OPTIONS."""
+    program = peers.program("kamailio", "kamailio")
+    file = folder / "kamailio.cfg"
+    file.write_text(text.replace("#!KAMAILIO\n", f"#!KAMAILIO\n{_FAST}", 1))
+    command = [program, "-f", str(file), "-DD", "-E", "-w", str(folder), "-P", str(folder / "kamailio.pid")]
+    with (folder / "kamailio.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
+    try:
+        if not await _answers(process, host, port):
+            raise RuntimeError(f"kamailio does not answer: {_end_of(folder / 'kamailio.log')}")
+        yield
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+def _end_of(log: Path) -> str:
+    return log.read_text()[-2000:]
+
+
+class _Ear(asyncio.DatagramProtocol):
+    def __init__(self) -> None:
+        self.heard = asyncio.Event()
+
+    def datagram_received(self, data: bytes, addr: object) -> None:
+        self.heard.set()
+
+
+async def _answers(process: asyncio.subprocess.Process, host: str, port: int) -> bool:
+    """Ask until it answers: it says nowhere that it listens. False where it has ended."""
+    transport, ear = await asyncio.get_running_loop().create_datagram_endpoint(_Ear, local_addr=(host, 0))
+    try:
+        own = transport.get_extra_info("sockname")
+        for number in range(1, 150):
+            if process.returncode is not None:
+                return False
+            via = f"Via: SIP/2.0/UDP {own[0]}:{own[1]};branch=z9hG4bK{number}"
+            transport.sendto(
+                f"OPTIONS sip:{host}:{port} SIP/2.0\r\n{via}\r\n"
+                f"From: <sip:probe@{host}>;tag=1\r\nTo: <sip:{host}>\r\nCall-ID: probe-{number}\r\n"
+                f"CSeq: {number} OPTIONS\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n".encode(),
+                (host, port),
+            )
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await ear.heard.wait()
+                    return True
+    finally:
+        transport.close()
+    return False
