@@ -39,7 +39,7 @@ class Phone:
         self.take(session)
         session.ring()
 
-    async def register(self, request: Request, source: net.Flow, identity: str | None) -> net.Reply:
+    async def answer_register(self, request: Request, source: net.Flow, identity: str | None) -> net.Reply:
         return net.Reply(501)
 
     def take(self, session: net.InviteSession) -> None:

@@ -11,7 +11,7 @@ from registrar import Registrar
 
 from gateway import net
 from gateway.sip.auth.client import ClientCredentials, DigestClient
-from gateway.sip.auth.server import DigestServer, NoncePolicy, Verdict, ha1_of
+from gateway.sip.auth.server import DigestResult, DigestServer, NoncePolicy, ha1_of
 from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request
@@ -58,23 +58,23 @@ class Exchange:
         self.cseq += 1
         return self.client.authorize(register(self.cseq), SERVER, cnonce=os.urandom(8).hex())
 
-    def verdict(self, request: Request) -> Verdict:
+    def result(self, request: Request) -> DigestResult:
         """What the server says to it."""
-        return self.server.check(request, lambda user, realm: ACCOUNTS.get(user), self.clock()).verdict
+        return self.server.check(request, lambda user, realm: ACCOUNTS.get(user), self.clock()).result
 
 
 def challenge_and_answer(algorithm: str) -> Exchange:
     """401, credentials, 200."""
     print(f"1. A challenge and its answer: {algorithm}")
     exchange = Exchange(algorithm)
-    check(exchange.verdict(register(1)) is Verdict.MISSING, "without credentials the answer is 401")
+    check(exchange.result(register(1)) is DigestResult.MISSING, "without credentials the answer is 401")
     check(exchange.challenge(), "the client knows how to answer the challenge")
     request = exchange.signed()
     credentials = request.authorization[0]
     for name in ("username", "algorithm", "qop", "nc", "uri", "response"):
         print(f"  {name}: {credentials.get(name)}")
     check(b"wonderland" not in request.write(), "the password is not in it")
-    check(exchange.verdict(request) is Verdict.OK, "the server is content")
+    check(exchange.result(request) is DigestResult.OK, "the server is content")
     return exchange
 
 
@@ -82,20 +82,20 @@ def replay(exchange: Exchange) -> None:
     """Credentials are good for one request; the nonce is good for more."""
     print("2. Replay")
     request = exchange.signed()
-    check(exchange.verdict(request) is Verdict.OK, "a second request is signed with the same nonce, counted up")
+    check(exchange.result(request) is DigestResult.OK, "a second request is signed with the same nonce, counted up")
     check(request.authorization[0].get("nc") == "00000002", "nc=00000002")
-    check(exchange.verdict(request) is Verdict.STALE, "the very same request once more is refused: its count was used")
+    check(exchange.result(request) is DigestResult.STALE, "the very same request once more is refused")
     moved = exchange.signed().with_uri(Uri.of(None, "elsewhere.example.net"))
-    check(exchange.verdict(moved) is Verdict.MALFORMED, "credentials for another Request-URI are no good")
+    check(exchange.result(moved) is DigestResult.MALFORMED, "credentials for another Request-URI are no good")
 
 
 def lifetime(exchange: Exchange) -> None:
     """Nonces grow old; the clock of this example is turned by hand."""
     print("3. The life of a nonce")
     exchange.clock.advance(61)
-    check(exchange.verdict(exchange.signed()) is Verdict.STALE, "after a minute the nonce is old")
+    check(exchange.result(exchange.signed()) is DigestResult.STALE, "after a minute the nonce is old")
     check(exchange.challenge(stale=True), "stale=true: the secret was right, so the client tries again")
-    check(exchange.verdict(exchange.signed()) is Verdict.OK, "with the new nonce it is let in")
+    check(exchange.result(exchange.signed()) is DigestResult.OK, "with the new nonce it is let in")
 
 
 def wrong_password() -> None:
@@ -103,7 +103,7 @@ def wrong_password() -> None:
     print("4. A wrong password, and a stranger")
     guess = Exchange("SHA-256", "looking-glass")
     guess.challenge()
-    check(guess.verdict(guess.signed()) is Verdict.WRONG, "a wrong password is seen")
+    check(guess.result(guess.signed()) is DigestResult.WRONG, "a wrong password is seen")
     check(not guess.challenge(), "a second challenge tells the client to stop: the same answer would not help")
     honest = Exchange("SHA-256")
     check(not honest.challenge(peer="udp:203.0.113.66:5060"), "a challenge from elsewhere gets no digest to crack")

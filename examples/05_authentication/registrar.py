@@ -7,7 +7,7 @@ import time
 
 from gateway import net
 from gateway.identity.model import Binding
-from gateway.sip.auth.server import DigestServer, Verdict
+from gateway.sip.auth.server import DigestResult, DigestServer
 from gateway.sip.message.message import Request
 from gateway.sip.registration.registrar import Changes, RegistrarPolicy, decide, ok_response
 
@@ -26,7 +26,7 @@ class Registrar:
         checked = self.digest.check(
             request, lambda user, realm: self.accounts.get(user), time.time(), source=source.host
         )
-        if checked.verdict is Verdict.OK:
+        if checked.result is DigestResult.OK:
             return net.Accepted(checked.username)
         self.challenged += 1
         challenges = self.digest.challenges(time.time(), stale=checked.stale, salt=os.urandom(2), source=source.host)
@@ -35,7 +35,7 @@ class Registrar:
     def invited(self, session: net.IncomingSession, identity: str | None) -> None:
         session.reject(501)
 
-    async def register(self, request: Request, source: net.Flow, identity: str | None) -> net.Reply:
+    async def answer_register(self, request: Request, source: net.Flow, identity: str | None) -> net.Reply:
         if request.to.uri.username != identity:
             return net.Reply(403)  # A good password is no leave to register somebody else.
         now = time.time()

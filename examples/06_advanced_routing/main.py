@@ -41,7 +41,7 @@ class Phone:
         session.answer(OFFER)
         self.sessions.put_nowait(session)
 
-    async def register(self, request: Request, source: net.Flow, identity: str | None) -> net.Reply:
+    async def answer_register(self, request: Request, source: net.Flow, identity: str | None) -> net.Reply:
         return net.Reply(501)
 
 

@@ -153,6 +153,6 @@ class SipClient:
         session.ring()
         self.calls.put_nowait(Call(session, Sound(self.hz)))
 
-    async def register(self, request: Request, source: net.Flow, identity: str | None) -> net.Reply:
+    async def answer_register(self, request: Request, source: net.Flow, identity: str | None) -> net.Reply:
         """Nobody registers at a phone."""
         return net.Reply(501)

@@ -12,7 +12,7 @@ import structlog
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import User
 from gateway.identity.store import IdentityStore, StoreError
-from gateway.sip.auth.server import DigestServer, Verdict
+from gateway.sip.auth.server import DigestResult, DigestServer
 from gateway.sip.flow import Flow
 from gateway.sip.invite import events
 from gateway.sip.message.message import Request
@@ -129,12 +129,12 @@ class Gatekeeper:
             credential = await self._store.credential(name, realm)
             known = credential.ha1 if credential is not None else None
         checked = self._digest.check(request, lambda *_: known, now, source=source.host)
-        if checked.verdict is Verdict.OK and checked.username is not None:
+        if checked.result is DigestResult.OK and checked.username is not None:
             self._guesses.succeeded(source.host)
             return events.Accepted(TRUNK + account[0]) if account else self._as_claimed(request, checked.username)
-        if checked.verdict is Verdict.MALFORMED:
+        if checked.result is DigestResult.MALFORMED:
             return events.Refused(400, "Credentials cannot be read")
-        if checked.verdict is Verdict.WRONG:
+        if checked.result is DigestResult.WRONG:
             self._guesses.failed(source.host, now)
             log.warning("wrong password", user=checked.username, source=source.host)
         challenges = self._digest.challenges(now, stale=checked.stale, salt=self._random(4), source=source.host)

@@ -74,7 +74,7 @@ class SipFront:
     async def authenticate(self, request: Request, source: Flow) -> events.Verdict:
         return await self._gatekeeper.authenticate(request, source)
 
-    async def register(self, request: Request, source: Flow, identity: str | None) -> events.Reply:
+    async def answer_register(self, request: Request, source: Flow, identity: str | None) -> events.Reply:
         reply = await self._registrar.register(request, source, identity)
         if reply.status == 200 and identity is not None:
             self._registered(identity)

@@ -44,7 +44,7 @@ class UserAgentConfig:
     trickle_ice: bool = True
     """Take ICE candidates by INFO, and say so (RFC 8840)."""
     hook_timeout: float = 10.0
-    """Seconds that `Hooks.authenticate` and `Hooks.register` may take; then 503."""
+    """Seconds that `Hooks.authenticate` and `Hooks.answer_register` may take; then 503."""
     close_timeout: float = 2.0
     """Seconds that `close` waits for BYE and CANCEL to be answered."""
     resolver: ResolverConfig = field(default_factory=ResolverConfig)

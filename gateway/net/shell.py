@@ -39,7 +39,7 @@ class Hooks(Protocol):
     def invited(self, session: IncomingSession, identity: str | None) -> None:
         """A call came in and was let in; `session` waits for `ring`, `answer` or `reject`."""
 
-    async def register(self, request: Request, source: Flow, identity: str | None) -> Reply:
+    async def answer_register(self, request: Request, source: Flow, identity: str | None) -> Reply:
         """Answer a REGISTER that was let in."""
 
 
@@ -138,7 +138,7 @@ class Shell:
     def register(self, request: Request, source: Flow, identity: str | None, done: Callable[[Reply], None]) -> None:
         """Ask the hooks; a hook that fails or dawdles is a 503."""
         self._spawn(
-            lambda: asyncio.wait_for(self._hooks.register(request, source, identity), self._config.hook_timeout),
+            lambda: asyncio.wait_for(self._hooks.answer_register(request, source, identity), self._config.hook_timeout),
             lambda reply: done(reply if reply is not None else Reply(503)),
         )
 

@@ -19,8 +19,7 @@ from gateway.net import (
     UserAgent,
     Verdict,
 )
-from gateway.sip.auth.server import DigestServer, ha1_of
-from gateway.sip.auth.server import Verdict as DigestVerdict
+from gateway.sip.auth.server import DigestResult, DigestServer, ha1_of
 from gateway.sip.message.message import Request
 from tests.interop.sipp import Sipp
 from tests.net.peers import ANSWER, Application, Recorder, started
@@ -134,7 +133,7 @@ class Guarded(Application):
     async def authenticate(self, request: Request, source: Flow) -> Verdict:
         now = asyncio.get_running_loop().time()
         checked = self.digest.check(request, lambda *_: {"MD5": ha1_of("MD5", "sipp", "example.com", "secret")}, now)
-        if checked.verdict is DigestVerdict.OK:
+        if checked.result is DigestResult.OK:
             return Accepted(checked.username)
         challenges = self.digest.challenges(now, salt=b"salt")
         return Refused(401, headers=tuple(("WWW-Authenticate", str(one)) for one in challenges))

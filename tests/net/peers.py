@@ -71,7 +71,7 @@ class Application:
             self.on_call(session, recorder)
         self.calls.put_nowait(recorder)
 
-    async def register(self, request: Request, source: Flow, identity: str | None) -> Reply:
+    async def answer_register(self, request: Request, source: Flow, identity: str | None) -> Reply:
         self.registered.append(request)
         return Reply(200)
 

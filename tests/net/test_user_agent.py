@@ -31,8 +31,7 @@ from gateway.net import (
     Verdict,
 )
 from gateway.net.resolver import ResolverConfig
-from gateway.sip.auth.server import DigestServer, ha1_of
-from gateway.sip.auth.server import Verdict as DigestVerdict
+from gateway.sip.auth.server import DigestResult, DigestServer, ha1_of
 from gateway.sip.message.message import Request
 from gateway.sip.transactions import Timers
 from gateway.sip.transactions.layer import StackConfig
@@ -271,12 +270,12 @@ class Upstream(Application):
         now = asyncio.get_running_loop().time()
         secret = {name: ha1_of(name, "acct", "trunk.example", "pw") for name in ("SHA-256", "MD5")}
         checked = self.digest.check(request, lambda *_: secret, now)
-        if checked.verdict is DigestVerdict.OK:
+        if checked.result is DigestResult.OK:
             return Accepted(checked.username)
         challenges = self.digest.challenges(now, salt=b"salt")
         return Refused(401, headers=tuple(("WWW-Authenticate", str(one)) for one in challenges))
 
-    async def register(self, request: Request, source: Flow, identity: str | None) -> Reply:
+    async def answer_register(self, request: Request, source: Flow, identity: str | None) -> Reply:
         self.registered.append(request)
         self.news.set()
         return Reply(self.status, headers=(("Expires", self.expires),))
@@ -325,8 +324,8 @@ async def test_a_registrar_that_wants_a_longer_time_gets_it() -> None:
     """423 with Min-Expires is obeyed at once (RFC 3261 10.2.8)."""
 
     class Patient(Upstream):
-        async def register(self, request: Request, source: Flow, identity: str | None) -> Reply:
-            await super().register(request, source, identity)
+        async def answer_register(self, request: Request, source: Flow, identity: str | None) -> Reply:
+            await super().answer_register(request, source, identity)
             if (request.expires or 0) < 600:
                 return Reply(423, headers=(("Min-Expires", "600"),))
             return Reply(200, headers=(("Expires", "600"),))

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from gateway.sip.auth.client import ClientCredentials, DigestClient
 from gateway.sip.auth.server import (
     DigestInput,
+    DigestResult,
     DigestServer,
     NoncePolicy,
     Nonces,
-    Verdict,
     ha1_of,
     hash_of,
     response_of,
@@ -119,23 +119,23 @@ def test_a_right_answer_is_ok_and_a_wrong_one_is_not() -> None:
     """The secret decides, for either algorithm; an unknown user is as wrong as a bad password."""
     server = DigestServer(REALM, SECRET)
     checked = server.check(answered(server), users, NOW)
-    assert (checked.verdict, checked.username) == (Verdict.OK, "alice")
-    assert server.check(answered(server, password="x"), users, NOW).verdict is Verdict.WRONG
-    assert server.check(answered(server), lambda user, realm: None, NOW).verdict is Verdict.WRONG
+    assert (checked.result, checked.username) == (DigestResult.OK, "alice")
+    assert server.check(answered(server, password="x"), users, NOW).result is DigestResult.WRONG
+    assert server.check(answered(server), lambda user, realm: None, NOW).result is DigestResult.WRONG
     only_md5 = DigestServer(REALM, SECRET, ("MD5",))
-    assert only_md5.check(answered(only_md5), users, NOW).verdict is Verdict.OK
+    assert only_md5.check(answered(only_md5), users, NOW).result is DigestResult.OK
 
 
 def test_a_request_without_credentials_for_the_realm_is_missing_them() -> None:
     """No header, a foreign realm or a foreign scheme: challenge."""
     server, other = DigestServer(REALM, SECRET), DigestServer("else.example", SECRET)
-    assert server.check(request(), users, NOW).verdict is Verdict.MISSING
+    assert server.check(request(), users, NOW).result is DigestResult.MISSING
     ours = client(realm=None)
     first = request()
     assert ours.challenged(challenge(other, first), PEER)
-    assert server.check(ours.authorize(first, PEER, "c"), users, NOW).verdict is Verdict.MISSING
-    assert server.check(request(authorization="Basic x"), users, NOW).verdict is Verdict.MISSING
-    assert server.check(answered(server), users, NOW, proxy=True).verdict is Verdict.MISSING
+    assert server.check(ours.authorize(first, PEER, "c"), users, NOW).result is DigestResult.MISSING
+    assert server.check(request(authorization="Basic x"), users, NOW).result is DigestResult.MISSING
+    assert server.check(answered(server), users, NOW, proxy=True).result is DigestResult.MISSING
 
 
 def test_an_old_nonce_is_stale_and_not_wrong() -> None:
@@ -145,7 +145,7 @@ def test_an_old_nonce_is_stale_and_not_wrong() -> None:
     checked = server.check(message, users, NOW + 301)
     assert checked.stale
     assert server.challenges(NOW + 301, stale=True)[0].get("stale") == "true"
-    assert server.check(answered(server, password="x"), users, NOW + 301).verdict is Verdict.WRONG
+    assert server.check(answered(server, password="x"), users, NOW + 301).result is DigestResult.WRONG
 
 
 def test_a_replayed_count_is_stale() -> None:
@@ -155,7 +155,7 @@ def test_a_replayed_count_is_stale() -> None:
     assert ours.challenged(challenge(server, first), PEER)
     signed = [ours.authorize(first, PEER, "c") for _ in range(70)]
     for index in (0, 2, 1, 69, 68):
-        assert server.check(signed[index], users, NOW).verdict is Verdict.OK
+        assert server.check(signed[index], users, NOW).result is DigestResult.OK
     for index in (0, 1, 2, 68, 69):
         assert server.check(signed[index], users, NOW).stale
     # More than 64 below the highest: too old to tell.
@@ -190,8 +190,8 @@ def test_remembered_nonces_are_bounded_and_forgetting_lets_no_replay_in() -> Non
     server = DigestServer(REALM, SECRET, policy=NoncePolicy(remembered=1))
     old = answered(server, now=NOW)
     new = answered(server, now=NOW + 1)
-    assert server.check(old, users, NOW + 1).verdict is Verdict.OK
-    assert server.check(new, users, NOW + 1).verdict is Verdict.OK
+    assert server.check(old, users, NOW + 1).result is DigestResult.OK
+    assert server.check(new, users, NOW + 1).result is DigestResult.OK
     assert server.check(old, users, NOW + 1).stale
 
 
@@ -206,7 +206,7 @@ def test_two_users_may_share_a_nonce() -> None:
     for name in ("alice", "bob"):
         ours = DigestClient(ClientCredentials(name, PEER, REALM, "wonder"))
         assert ours.challenged(challenge(server, first), PEER)
-        assert server.check(ours.authorize(first, PEER, "c"), both, NOW).verdict is Verdict.OK
+        assert server.check(ours.authorize(first, PEER, "c"), both, NOW).result is DigestResult.OK
 
 
 def rewrite(message: Request, **changes: str | None) -> Request:
@@ -239,7 +239,7 @@ def rewrite(message: Request, **changes: str | None) -> Request:
 def test_credentials_that_do_not_fit_are_malformed(changes: dict[str, str | None]) -> None:
     """Every part that the digest covers must be there and be about this request."""
     server = DigestServer(REALM, SECRET)
-    assert server.check(rewrite(answered(server), **changes), users, NOW).verdict is Verdict.MALFORMED
+    assert server.check(rewrite(answered(server), **changes), users, NOW).result is DigestResult.MALFORMED
 
 
 def test_the_digest_covers_method_and_uri() -> None:
@@ -247,7 +247,7 @@ def test_the_digest_covers_method_and_uri() -> None:
     server = DigestServer(REALM, SECRET)
     value = answered(server).authorization[0]
     other = request("BYE").with_header("Authorization", value)
-    assert server.check(other, users, NOW).verdict is Verdict.WRONG
+    assert server.check(other, users, NOW).result is DigestResult.WRONG
 
 
 def test_a_port_or_parameter_that_a_proxy_changed_is_no_reason_to_refuse() -> None:
@@ -255,7 +255,7 @@ def test_a_port_or_parameter_that_a_proxy_changed_is_no_reason_to_refuse() -> No
     server = DigestServer(REALM, SECRET)
     value = answered(server).authorization[0]
     moved = request(uri="sip:1001@gateway.example:5070;transport=tcp").with_header("Authorization", value)
-    assert server.check(moved, users, NOW).verdict is Verdict.OK
+    assert server.check(moved, users, NOW).result is DigestResult.OK
 
 
 def test_a_client_of_rfc_2069_is_served_once_per_nonce() -> None:
@@ -266,7 +266,7 @@ def test_a_client_of_rfc_2069_is_served_once_per_nonce() -> None:
     digest = response_of(ha1_of("MD5", "alice", REALM, "wonder"), DigestInput("MD5", nonce, "INVITE", uri))
     value = f'Digest username="alice", realm="{REALM}", nonce="{nonce}", uri="{uri}", response="{digest}"'
     message = request(authorization=value)
-    assert server.check(message, users, NOW).verdict is Verdict.OK
+    assert server.check(message, users, NOW).result is DigestResult.OK
     assert server.check(message, users, NOW).stale
 
 
@@ -289,7 +289,7 @@ def test_the_strongest_known_algorithm_is_answered() -> None:
     assert ours.challenged(challenge(server, first), PEER)
     signed = ours.authorize(first, PEER, "c")
     assert [value.get("algorithm") for value in signed.authorization] == ["MD5"]
-    assert server.check(signed, users, NOW).verdict is Verdict.OK
+    assert server.check(signed, users, NOW).result is DigestResult.OK
 
 
 @pytest.mark.parametrize("peer", ["udp:evil.example", "tcp:sip.example.com", ""])
@@ -381,6 +381,10 @@ def test_any_credentials_give_a_verdict_or_a_syntax_error(text: str) -> None:
     server = DigestServer(REALM, SECRET)
     message = request().with_header("Authorization", f'Digest realm="{REALM}", {text}')
     try:
-        assert server.check(message, users, NOW).verdict in (Verdict.MALFORMED, Verdict.MISSING, Verdict.WRONG)
+        assert server.check(message, users, NOW).result in (
+            DigestResult.MALFORMED,
+            DigestResult.MISSING,
+            DigestResult.WRONG,
+        )
     except SipSyntaxError:
         return

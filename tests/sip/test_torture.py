@@ -273,11 +273,11 @@ def test_unksm2_foreign_schemes_are_read_and_not_registered() -> None:
 
 def test_regaut01_an_unknown_scheme_counts_as_no_credentials() -> None:
     """3.3.7: answered 401 with a challenge that is supported."""
-    from gateway.sip.auth.server import DigestServer, Verdict
+    from gateway.sip.auth.server import DigestResult, DigestServer
 
     server = DigestServer("example.com", bytes(16))
     request = read("regaut01")
-    assert server.check(request, lambda user, realm: {}, 0.0).verdict is Verdict.MISSING
+    assert server.check(request, lambda user, realm: {}, 0.0).result is DigestResult.MISSING
     fields = [("WWW-Authenticate", value) for value in server.challenges(0.0)]
     answer = parse_message(response(request, 401, to_tag="t1", headers=fields).write())
     assert [value.get("algorithm") for value in answer.www_authenticate] == ["SHA-256", "MD5"]

@@ -72,7 +72,7 @@ class Office(Application):
         challenges = self.digest.challenges(0.0, source=source.host)
         return Refused(401, headers=tuple(("WWW-Authenticate", str(value)) for value in challenges))
 
-    async def register(self, request: Request, source: Flow, identity: str | None) -> Reply:
+    async def answer_register(self, request: Request, source: Flow, identity: str | None) -> Reply:
         changes = decide(request, [], RegistrarPolicy(), 0.0, make=Binding)
         return Reply(changes.status) if isinstance(changes, Refusal) else Reply(200)
 

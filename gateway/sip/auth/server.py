@@ -139,7 +139,7 @@ def _time_of(nonce: str) -> float:
     return int.from_bytes(base64.urlsafe_b64decode(nonce)[:_STAMP], "big") / 1000
 
 
-class Verdict(Enum):
+class DigestResult(Enum):
     """How a request stands with its credentials."""
 
     OK = "ok"
@@ -153,14 +153,14 @@ class Verdict(Enum):
 class Checked:
     """The outcome of `DigestServer.check`."""
 
-    verdict: Verdict
+    result: DigestResult
     username: str | None = None
     """Who it claims to be, and with `OK` is."""
 
     @property
     def stale(self) -> bool:
         """Whether the new challenge is to say stale=true."""
-        return self.verdict is Verdict.STALE
+        return self.result is DigestResult.STALE
 
 
 Ha1Lookup = Callable[[str, str], Mapping[str, str] | None]
@@ -215,22 +215,22 @@ class DigestServer:
         values = request.proxy_authorization if proxy else request.authorization
         mine = next((v for v in values if v.scheme.lower() == "digest" and v.get("realm") == self.realm), None)
         if mine is None:
-            return Checked(Verdict.MISSING)
+            return Checked(DigestResult.MISSING)
         username, algorithm = mine.get("username"), mine.get("algorithm") or "MD5"
         given = self._read(mine, request, algorithm)
         if username is None or given is None:
-            return Checked(Verdict.MALFORMED, username)
+            return Checked(DigestResult.MALFORMED, username)
         issued = self._nonces.issued_at(given.nonce, source)
         if issued is None:
             # Said before the secret is looked at: a guess with a nonce of one's own making learns nothing.
-            return Checked(Verdict.STALE, username)
+            return Checked(DigestResult.STALE, username)
         known = lookup(username, self.realm)
         # An unknown user costs the same work as a wrong password, so that time tells nothing.
         ha1 = (known or {}).get(_base(algorithm)) or "0" * 64
         right = hmac.compare_digest(response_of(ha1, given).encode(), (mine.get("response") or "").lower().encode())
         if not right or known is None or _base(algorithm) not in known:
-            return Checked(Verdict.WRONG, username)
-        return Checked(Verdict.OK if self._fresh(given, issued, username, now) else Verdict.STALE, username)
+            return Checked(DigestResult.WRONG, username)
+        return Checked(DigestResult.OK if self._fresh(given, issued, username, now) else DigestResult.STALE, username)
 
     def _read(self, value: AuthValue, request: Request, algorithm: str) -> DigestInput | None:
         qop, nc = value.get("qop"), value.get("nc") or ""
