@@ -363,6 +363,18 @@ def test_frames_of_websockets_are_not_written(log: Callable[..., Log]) -> None:
     assert text.count("kept of") == 2
 
 
+def test_libraries_say_no_more_than_the_level_lets_them() -> None:
+    """A gateway that is to write errors alone does not tell of its servers' starts."""
+    stream = io.StringIO()
+    close = configure("error", stream=stream)
+    for name in ("uvicorn.error", "websockets.server"):
+        logging.getLogger(name).info("started")
+        logging.getLogger(name).error("failed")
+    close()
+    assert "started" not in stream.getvalue()
+    assert stream.getvalue().count("failed") == 2
+
+
 def test_file_is_appended_to(tmp_path: Path) -> None:
     """The file and its folder are made, and a second start writes on."""
     file = tmp_path / "logs" / "gateway.log"

@@ -88,7 +88,7 @@ def _take_over(handler: logging.Handler, level: str) -> Callable[[], None]:
     before = (list(root.handlers), root.level)
     frames = [(verbose, verbose.level) for verbose in map(logging.getLogger, _FRAMES)]
     for verbose, _ in frames:
-        verbose.setLevel(logging.INFO)
+        verbose.setLevel(max(logging.INFO, logging.getLevelName(level)))
     named: dict[logging.Logger, tuple[list[logging.Handler], bool]] = {}
     for logger in list(logging.Logger.manager.loggerDict.values()):
         # A library that brought its own handlers (uvicorn does) would write past the redaction.
