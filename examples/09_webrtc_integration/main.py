@@ -142,6 +142,7 @@ async def main() -> None:
                 check(True, f"alice at {rpc}, JSON-RPC")
                 await web_calls_phone(web, phone)
                 await phone_calls_web(web, phone, app.config.domain)
+                await asyncio.gather(*(call.finished() for call in app.calls))
                 check(phone.strays == 0 and len(app.calls) == 0, "both calls are gone, each after a single BYE")
                 trickle(sdp.SessionDescription.parse(web.offer))
         except (CallError, WebError, TimeoutError) as error:
