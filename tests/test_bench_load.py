@@ -76,6 +76,24 @@ def test_a_payload_with_one_changed_bit_is_found(
         assert (direction["corrupted"], direction["received"], direction["lost"]) == (5, 45, 0)
 
 
+def test_what_comes_after_the_last_packet_is_no_packet_of_the_call(
+    program: Path, sockets: tuple[socket.socket, socket.socket]
+) -> None:
+    """A transcoder goes on for a while when its sender has stopped: neither received nor wrong."""
+    one, two = ends(sockets)
+    silence = bytes((0x80, 0)) + bytes(10) + b"\xff" * 160
+
+    def go_on(word: str) -> None:
+        for _ in range(5 if word == "end" else 0):
+            sockets[0].send(silence)
+
+    report = asyncio.run(
+        generate(program, SECOND, [replace(one, source="pattern:160"), replace(two, check="any")], go_on)
+    )
+    heard = report["directions"][0]
+    assert (heard["received"], heard["corrupted"], heard["after"]) == (PACKETS, 0, 5)
+
+
 def test_a_packet_of_another_call_is_found(program: Path, sockets: tuple[socket.socket, socket.socket]) -> None:
     """What was sent for call 8 is not what call 7 waits for."""
     one, two = ends(sockets)

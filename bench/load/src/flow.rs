@@ -96,6 +96,8 @@ pub struct Heard {
     pub unauthentic: u64,
     /// Packets before the first of the other end: silence of the gateway's own.
     pub before: u64,
+    /// Packets beyond those that the other end has sent: what a transcoder plays until it rests.
+    pub after: u64,
     pub rtcp: u64,
     /// STUN, DTLS and what is nothing.
     pub other: u64,
@@ -112,6 +114,7 @@ impl Heard {
             renumbered: 0,
             unauthentic: 0,
             before: 0,
+            after: 0,
             rtcp: 0,
             other: 0,
             delay: Histogram::new(),
@@ -126,6 +129,7 @@ impl Heard {
         self.renumbered += other.renumbered;
         self.unauthentic += other.unauthentic;
         self.before += other.before;
+        self.after += other.after;
         self.rtcp += other.rtcp;
         self.other += other.other;
         self.delay.merge(&other.delay);
@@ -233,12 +237,19 @@ impl Receiver {
         if self.any <= u64::from(self.schedule.warm) {
             return;
         }
+        if self.any > u64::from(self.schedule.total) {
+            heard.after += 1;
+            return;
+        }
         if self.last.is_some_and(|last| sequence != last.wrapping_add(1)) {
             heard.renumbered += 1;
         }
         self.last = Some(sequence);
-        heard.received += 1;
-        heard.corrupted += u64::from(!good);
+        if good {
+            heard.received += 1;
+        } else {
+            heard.corrupted += 1;
+        }
     }
 }
 

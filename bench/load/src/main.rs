@@ -147,7 +147,7 @@ fn report(run: &Run, sent: &Sent, heard: &[Heard; 2], measured: u64) -> String {
     let direction = |heard: &Heard| {
         format!(
             "{{\"sent\":{measured},\"received\":{},\"lost\":{},\"duplicated\":{},\"corrupted\":{},\"misdelivered\":{},\
-             \"renumbered\":{},\"unauthentic\":{},\"before\":{},\"rtcp\":{},\"other\":{},\"delay_us\":{}}}",
+             \"renumbered\":{},\"unauthentic\":{},\"before\":{},\"after\":{},\"rtcp\":{},\"other\":{},\"delay_us\":{}}}",
             heard.received,
             measured.saturating_sub(heard.received + heard.corrupted),
             heard.duplicated,
@@ -156,6 +156,7 @@ fn report(run: &Run, sent: &Sent, heard: &[Heard; 2], measured: u64) -> String {
             heard.renumbered,
             heard.unauthentic,
             heard.before,
+            heard.after,
             heard.rtcp,
             heard.other,
             heard.delay.json()
