@@ -86,6 +86,8 @@ pub struct Receive {
     pub media: u8,
     pub rate: Bucket,
     pub punts: Bucket,
+    /// Of punts of strangers.
+    pub strangers: Bucket,
     /// Authentic RTP, before appendix A.1.
     pub packets: u64,
     pub octets: u64,
@@ -109,6 +111,7 @@ impl Receive {
             media: 255,
             rate: Bucket::new(),
             punts: Bucket::new(),
+            strangers: Bucket::new(),
             packets: 0,
             octets: 0,
             counters,
@@ -116,6 +119,12 @@ impl Receive {
             source: None,
             named: None,
         }
+    }
+
+    /// Whether RTCP from there is the peer's as far as addresses tell: where RTP comes from, or of the next port.
+    pub fn is_peer(&self, source: &Addr) -> bool {
+        let next = u16::from(!self.config.mux);
+        self.source.or(self.named).is_some_and(|known| known.with_port(known.port.wrapping_add(next)) == *source)
     }
 
     pub fn discard(&self, reason: Discard) {
@@ -225,7 +234,7 @@ pub struct Playing {
     pub last: Option<u64>,
 }
 
-/// Keys one flow may send with in its life.
+/// Keys one flow may send with in its life; with another nothing leaves.
 const MAX_KEYS: usize = 64;
 
 /// What a flow sends.
@@ -283,7 +292,12 @@ impl Send {
 
     /// Whether RTP would go out now.
     pub fn ready(&self) -> bool {
-        self.rtp.is_some() && (self.crypto.is_some() || !self.secure)
+        self.rtp.is_some() && self.is_safe()
+    }
+
+    /// Whether what leaves is protected, or never had to be.
+    pub fn is_safe(&self) -> bool {
+        self.crypto.is_some() || !self.secure && self.retired.is_empty()
     }
 
     pub fn unsent(&self, reason: Unsent) {

@@ -15,8 +15,9 @@ use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{channel, sync_channel};
 use std::sync::Arc;
 
-/// Punts that wait for the control thread.
+/// Punts that wait for the control thread, of peers and of strangers.
 const PUNTS: usize = 4096;
+const STRANGERS: usize = 1024;
 const MAX_THREADS: usize = 64;
 const LONGEST_SECRET: u64 = 4096;
 
@@ -93,6 +94,7 @@ fn start(arguments: &Arguments) -> Result<Control, String> {
     let bell = Arc::new(Bell::new().map_err(text)?);
     let attached = Arc::new(AtomicBool::new(false));
     let (punt, punts) = sync_channel(PUNTS);
+    let (stranger, strangers) = sync_channel(STRANGERS);
     let (event, events) = channel();
     let made: Vec<Made> = (0..arguments.threads).map(|_| Made::new()).collect::<Result<_, _>>().map_err(text)?;
     let handles: Vec<_> = made.iter().map(|each| each.handle.clone()).collect();
@@ -103,7 +105,7 @@ fn start(arguments: &Arguments) -> Result<Control, String> {
         let uplink = Uplink::new(
             index,
             Arc::clone(&counters),
-            punt.clone(),
+            (punt.clone(), stranger.clone()),
             event.clone(),
             Arc::clone(&bell),
             Arc::clone(&attached),
@@ -113,7 +115,7 @@ fn start(arguments: &Arguments) -> Result<Control, String> {
         std::thread::Builder::new().name(format!("packets-{index}")).spawn(|| worker.run()).map_err(text)?;
         threads.push((handle, counters));
     }
-    let uplinks = Uplinks { bell, attached, punts, events };
+    let uplinks = Uplinks { bell, attached, punts, strangers, events };
     let orphan_timeout = (arguments.orphan_timeout * 1e9) as u64;
     Control::new(listener, secret, Registry::new(threads), uplinks, orphan_timeout).map_err(text)
 }

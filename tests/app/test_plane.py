@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from pathlib import Path
 
@@ -12,8 +13,11 @@ from gateway.app.plane import NOT_BUILT, choose, is_running, maker
 from gateway.config import Config
 from gateway.errors import ConfigError
 from gateway.media.embedded.plane.native.plane import NativePlane
-from gateway.media.embedded.plane.native.process import SOCKET
+from gateway.media.embedded.plane.native.process import SOCKET, find_program
+from gateway.media.embedded.plane.protocol import PlaneError
 from gateway.media.embedded.plane.python import PythonPlane
+from tests import peers
+from tests.media.plane_rig import Told
 
 
 def config(plane: str, state_dir: Path = Path(".gateway")) -> Config:
@@ -79,3 +83,29 @@ def test_a_plane_that_runs_is_seen_by_its_socket(tmp_path: Path) -> None:
         listener.listen()
         assert is_running(tmp_path)
     assert not is_running(tmp_path)
+
+
+async def rings(state_dir: Path, carrier: str) -> int:
+    """How many io_urings the plane of that configuration has."""
+    media = {"plane": "native", "plane_carrier": carrier}
+    chosen = Config.model_validate({"media": media, "state_dir": state_dir})
+    plane = maker(chosen, choose(chosen), asyncio.get_running_loop().time)()
+    assert isinstance(plane, NativePlane)
+    await plane.start(Told())
+    try:
+        descriptors = f"/proc/{plane.process_id}/fd"
+        return sum("io_uring" in os.readlink(f"{descriptors}/{each}") for each in os.listdir(descriptors))
+    finally:
+        await plane.close()
+
+
+async def test_the_carrier_that_is_configured_carries(tmp_path: Path) -> None:
+    """With epoll no ring is made; with auto one is where the kernel has what io_uring needs."""
+    if find_program() is None:
+        peers.missing("gateway-plane", "cargo, and run scripts/plane build")
+    assert await rings(tmp_path, "epoll") == 0
+    try:
+        made = await rings(tmp_path, "io_uring")
+    except PlaneError:
+        made = 0
+    assert (await rings(tmp_path, "auto") > 0) is (made > 0)

@@ -22,8 +22,8 @@ SHARED = 1
 class Rig:
     """One plane with its shared port."""
 
-    def __init__(self, state_dir: Path) -> None:
-        self.plane = native_plane(state_dir)
+    def __init__(self, state_dir: Path, *, threads: int = 2) -> None:
+        self.plane = native_plane(state_dir, threads=threads)
         self.told = Told()
         self.peers: list[Peer] = []
         self.bound: Bound

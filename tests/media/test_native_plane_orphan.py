@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 from aioice import stun
 
 from gateway.media.embedded.plane.srtp import SrtpProfile
+from gateway.media.embedded.plane.values import Action, FlowConfig, Route
 from tests.media.native_support import Rig
 from tests.media.orphaned_gateway import BROWSER, PHONE
 from tests.media.plane_rig import Browser, Peer, Told, native_plane, numbers, rtp, until
@@ -149,3 +151,37 @@ async def test_a_flood_of_strangers_does_not_delay_what_is_forwarded(rig: Rig) -
     assert counters["unproved_dtls"] > 5000
     assert len(rig.told.checks) <= 20 * 200 * 4
     assert flooded[len(flooded) // 2] < quiet[len(quiet) // 2] + 0.005
+
+
+async def test_strangers_take_nothing_from_who_has_proved_itself(tmp_path: Path) -> None:
+    """Whatever is sprayed on each port, a browser's DTLS and nominations and a phone's RTCP and digits come through."""
+    rig = Rig(tmp_path / "state", threads=1)
+    await rig.start()
+    browser, phone = await rig.browser(2), await rig.phone(3, FlowConfig(mux=True, max_packets_per_second=1_000_000))
+    rig.join(phone, browser, Route(action=Action.COPY, payload_type=101, clock_rate=8000))
+    strangers = [Peer() for _ in range(60)]
+    rig.peers += strangers
+    check, report = browser.check(password="guessed"), bytes((0x80, 200, 0, 6)) + bytes(24)
+    told = rig.told
+
+    def came(turns: int) -> bool:
+        nominations = sum(source == browser.address for _, source, _ in told.checks) - admissions
+        reports = sum(source == phone.address for _, source, _ in told.reports)
+        return min(len(told.handshakes), len(told.packets), nominations, reports) >= turns
+
+    admissions = len(told.checks)
+    for turn in range(20):
+        for stranger in strangers:
+            for _ in range(8):
+                stranger.socket.sendto(check, browser.to)
+            for _ in range(2):
+                stranger.socket.sendto(report, phone.to)
+                stranger.socket.sendto(rtp(turn), phone.to)
+        browser.send(bytes((22, 254, 253)) + bytes((turn,) * 20))
+        browser.send(browser.check(use_candidate=True, ufrag="another"))
+        phone.send(report)
+        phone.send(rtp(turn))
+        await until(partial(came, turn + 1))
+    counters = await rig.plane.counters()
+    await rig.close()
+    assert counters["punts_limited"] > 0

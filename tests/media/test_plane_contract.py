@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import hmac
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.hashes import SHA1
 
+from gateway.media.embedded.plane.flow import MAX_SEND_KEYS
 from gateway.media.embedded.plane.native.plane import NativePlane
 from gateway.media.embedded.plane.native.process import PlaneProcess, find_program
 from gateway.media.embedded.plane.packet import RtpPacket, sequence_delta, timestamp_delta
@@ -325,6 +326,23 @@ async def test_a_send_key_that_comes_back_goes_on_where_it_was(scene: Scene) -> 
     peer = SrtpSession(second, first)
     assert peer.unprotect(scene.right.received[0]) is not None
     assert peer.unprotect(scene.right.received[2]) is not None
+
+
+async def test_a_flow_has_so_many_send_keys_in_its_life_and_never_goes_on_in_the_clear(scene: Scene) -> None:
+    """Forgetting one would let its indices come again: the next is refused, and those before go on."""
+    keys = [key(GCM, seed) for seed in range(MAX_SEND_KEYS + 1)]
+    for each in keys:
+        scene.plane.set_send_key(RIGHT, each)
+        scene.plane.inject(RIGHT, 0, False, b"x", 160)
+    scene.plane.set_send_key(RIGHT, keys[0])
+    scene.plane.inject(RIGHT, 0, False, b"y", 160)
+    await until(lambda: len(scene.right.take()) == MAX_SEND_KEYS + 1)
+    assert (await scene.figures(RIGHT)).unsent == {"not_ready": 1}
+    peer = SrtpSession(key(GCM, 200), keys[0])
+    assert peer.unprotect(scene.right.received[0]) is not None
+    last = peer.unprotect(scene.right.received[-1])
+    assert last is not None
+    assert last.endswith(b"y")
 
 
 async def test_packets_lost_before_a_wrap_do_not_end_the_stream(scene: Scene) -> None:

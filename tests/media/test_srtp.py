@@ -110,6 +110,16 @@ def test_a_peer_may_go_on_to_new_sources_for_ever() -> None:
     assert there.discarded == {}
 
 
+def test_a_source_that_made_room_has_left_nothing_behind() -> None:
+    """libsrtp's stream of it is gone with its replay window; those of the others are there."""
+    here, there = sessions(SrtpProfile.AEAD_AES_128_GCM, max_ssrcs=3)
+    sent = [here.protect(rtp(1, ssrc=ssrc)) for ssrc in range(1, 6)]
+    for data in sent:
+        assert data is not None
+        assert there.unprotect(data) is not None
+    assert [there.unprotect(data or b"") is not None for data in reversed(sent)] == [False, False, False, True, True]
+
+
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_stream_whose_packets_before_the_wrap_were_lost_is_read(profile: SrtpProfile) -> None:
     """Its first packet to arrive has a low number and a roll-over count of one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from sdp import SessionDescription
 from sdp.attributes import Candidate, Crypto
 from tests.sdp import corpus
 
+FOUNDATION = re.compile(r"[A-Za-z0-9+/]{1,32}")
+"""ice-char, RFC 8839 section 5.1."""
 CHROME = str(corpus.OWN / "chrome-audio-offer-gathered.sdp")
 YEALINK = str(corpus.OWN / "yealink-t46-offer.sdp")
 SRTP = str(corpus.OWN / "freeswitch-srtp-offer.sdp")
@@ -134,7 +137,9 @@ def test_translate_makes_what_the_other_side_speaks(name: str, to: str) -> None:
     assert media.port == 20000
     assert media.protocol == {"rtp": "RTP/AVP", "webrtc": "UDP/TLS/RTP/SAVPF", "sdes": "RTP/SAVP"}[to]
     assert [len(crypto.keys[0].key_and_salt) for crypto in media.all(Crypto)] == ([28, 30] if to == "sdes" else [])
-    assert [candidate.address for candidate in media.all(Candidate)] == (["198.51.100.77"] if to == "webrtc" else [])
+    candidates = list(media.all(Candidate))
+    assert [candidate.address for candidate in candidates] == (["198.51.100.77"] if to == "webrtc" else [])
+    assert all(FOUNDATION.fullmatch(candidate.foundation) for candidate in candidates)
     assert run("lint", "-", given=data["sdp"]).exit_code == 0
 
 

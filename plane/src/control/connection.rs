@@ -7,8 +7,10 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 /// Octets waiting to be written beyond which punts are dropped, and beyond which the gateway is given up.
-const PUNT_ROOM: usize = 4 << 20;
+pub const PUNT_ROOM: usize = 4 << 20;
 const ALL_ROOM: usize = 512 << 20;
+/// The first of these for punts of strangers.
+pub const STRANGER_ROOM: usize = PUNT_ROOM / 2;
 /// Octets read at a time.
 const CHUNK: usize = 64 << 10;
 /// Octets of the longest frame of a gateway that has not proved itself.
@@ -38,7 +40,7 @@ pub struct Connection {
     taken: usize,
     output: Vec<u8>,
     written: usize,
-    waiting: bool,
+    wants_room: bool,
     over: bool,
 }
 
@@ -53,7 +55,7 @@ impl Connection {
             taken: 0,
             output: Vec::new(),
             written: 0,
-            waiting: false,
+            wants_room: false,
             over: false,
         }
     }
@@ -75,9 +77,9 @@ impl Connection {
         self.over
     }
 
-    /// Whether a punt may be queued.
-    pub fn has_room(&self) -> bool {
-        self.output.len() - self.written < PUNT_ROOM
+    /// Octets that wait to be written.
+    pub fn waiting(&self) -> usize {
+        self.output.len() - self.written
     }
 
     /// Read what there is, up to a limit that leaves others their turn.
@@ -162,7 +164,7 @@ impl Connection {
 
     /// Have a frame written soon.
     pub fn queue(&mut self, frame: &[u8]) {
-        if self.output.len() - self.written > ALL_ROOM {
+        if self.waiting() > ALL_ROOM {
             self.over = true;
             return;
         }
@@ -189,8 +191,8 @@ impl Connection {
             self.written = 0;
         }
         let waits = !self.output.is_empty();
-        let changed = waits != self.waiting;
-        self.waiting = waits;
+        let changed = waits != self.wants_room;
+        self.wants_room = waits;
         changed.then_some(waits)
     }
 }

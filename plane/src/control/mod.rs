@@ -8,7 +8,7 @@ use crate::sys::{self, Bell, Poll};
 use crate::wire::down::{self, Message};
 use crate::wire::up;
 use crate::worker::Up;
-use connection::{Connection, Taken};
+use connection::{Connection, Taken, PUNT_ROOM, STRANGER_ROOM};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixListener;
@@ -42,6 +42,7 @@ pub struct Control {
     attached: Arc<AtomicBool>,
     bell: Arc<Bell>,
     punts: Receiver<Up>,
+    strangers: Receiver<Up>,
     events: Receiver<Up>,
 }
 
@@ -50,6 +51,8 @@ pub struct Uplinks {
     pub bell: Arc<Bell>,
     pub attached: Arc<AtomicBool>,
     pub punts: Receiver<Up>,
+    /// Punts of strangers: taken where there are no others.
+    pub strangers: Receiver<Up>,
     pub events: Receiver<Up>,
 }
 
@@ -79,6 +82,7 @@ impl Control {
             attached: uplinks.attached,
             bell: uplinks.bell,
             punts: uplinks.punts,
+            strangers: uplinks.strangers,
             events: uplinks.events,
         })
     }
@@ -199,19 +203,22 @@ impl Control {
     /// What the packet threads say; without a gateway only what the registry must know.
     fn take_up(&mut self) {
         for _ in 0..PUNTS {
-            let Some(said) = self.events.try_recv().ok().or_else(|| self.punts.try_recv().ok()) else { return };
-            let (frame, kept) = match said {
-                Up::Frame(frame) => (frame, false),
-                Up::Learned { flow, source, now } => (self.registry.learned(flow, source, now), true),
+            let queues = [&self.events, &self.punts, &self.strangers];
+            let Some(said) = queues.iter().find_map(|queue| queue.try_recv().ok()) else { return };
+            let (frame, room) = match said {
+                Up::Frame(frame) => (frame, PUNT_ROOM),
+                Up::Stranger(frame) => (frame, STRANGER_ROOM),
+                Up::Learned { flow, source, now } => (self.registry.learned(flow, source, now), usize::MAX),
             };
-            self.say(&frame, kept);
+            self.say(&frame, room);
         }
         self.bell.ring();
     }
 
-    fn say(&mut self, frame: &[u8], must: bool) {
+    /// Queue a frame for the gateway where no more than `room` octets wait.
+    fn say(&mut self, frame: &[u8], room: usize) {
         let Some(Some(connection)) = self.gateway.map(|place| &mut self.connections[place]) else { return };
-        if must || connection.has_room() {
+        if connection.waiting() < room {
             connection.queue(frame);
         } else {
             self.registry.unsent += 1;
@@ -220,7 +227,7 @@ impl Control {
 
     fn on_timer(&mut self, now: u64) {
         for frame in self.registry.watch(now) {
-            self.say(&frame, true);
+            self.say(&frame, usize::MAX);
         }
         for place in 0..self.connections.len() {
             let late = self.connections[place]

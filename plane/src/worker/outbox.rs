@@ -209,7 +209,7 @@ impl Outbox {
     /// Protect and send one compound RTCP packet.
     pub fn send_rtcp(&mut self, send: &mut Send, packet: &[u8]) {
         let Some(way) = send.rtcp else { return send.unsent(Unsent::NotReady) };
-        if send.secure && send.crypto.is_none() {
+        if !send.is_safe() {
             return send.unsent(Unsent::NotReady);
         }
         if packet.len() + ROOM > LONGEST {

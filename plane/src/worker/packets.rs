@@ -7,7 +7,7 @@ use crate::addr::Addr;
 use crate::counters::{Discard, Dropped, Unsent};
 use crate::flow::{Action, Lane, Pair, Receive, Route, Send, Way};
 use crate::inbound::Verdict;
-use crate::limits::PER_FLOW;
+use crate::limits::{PER_FLOW, STRANGERS_PER_FLOW};
 use crate::outgoing::MARKER;
 use crate::rtp::{self, Header, HEADER, LONGEST};
 use crate::stun;
@@ -52,7 +52,10 @@ impl Here<'_> {
 
     fn take_media(&mut self, pair: &Pair, path: u64, data: &mut [u8], source: Addr) {
         if pair.owner == self.uplink.thread {
-            media_in(self.table, self.outbox, self.uplink, pair.slot, path, data, source, self.now);
+            // The slot may be another flow's by now.
+            if let Some(slot) = self.table.still_slot(pair.flow, pair.slot) {
+                media_in(self.table, self.outbox, self.uplink, slot, path, data, source, self.now);
+            }
         } else if let Some(owner) = self.others.get(pair.owner) {
             // Rare: a peer that changes its address while another thread still owns it.
             self.uplink.counters.count(Dropped::Handed);
@@ -70,7 +73,8 @@ impl Here<'_> {
         if !stun::is_binding_request(data) {
             return self.uplink.counters.count(Dropped::StunNotRequest);
         }
-        if let Some(pair) = shared.pairs.get(&source) {
+        let pair = shared.pairs.get(&source);
+        if let Some(pair) = pair {
             let check = stun::read(data, &pair.credentials);
             if let Some(check) = check.filter(|check| !check.use_candidate || pair.selected) {
                 let way = Way::new(Lane::Shared(number), &source);
@@ -83,13 +87,17 @@ impl Here<'_> {
                 return;
             }
         }
-        if self.uplink.allow(&source, self.now) {
-            self.uplink.punt(up::stun(shared.path, &source, self.now, data));
+        if pair.is_some() {
+            if self.uplink.allow_admitted(&source, self.now) {
+                self.uplink.punt(up::stun(shared.path, &source, self.now, data));
+            }
+        } else if self.uplink.allow_stranger(&source, self.now) {
+            self.uplink.punt_stranger(up::stun(shared.path, &source, self.now, data));
         }
     }
 
     fn take_dtls(&mut self, pair: &Pair, path: u64, data: &[u8], source: Addr) {
-        if self.uplink.allow(&source, self.now) {
+        if self.uplink.allow_admitted(&source, self.now) {
             self.uplink.punt(up::dtls(pair.flow, path, &source, self.now, data));
         }
     }
@@ -117,6 +125,21 @@ fn media_in(
         if let Some(length) = receive.open(data) {
             rtp_in(table, outbox, uplink, slot, &data[..length], now);
         }
+    }
+}
+
+/// One compound RTCP packet on a port of a pair, which anybody may have sent.
+fn pair_rtcp_in(receive: &mut Receive, uplink: &mut Uplink, path: u64, data: &mut [u8], source: Addr, now: u64) {
+    let allowed = if receive.is_peer(&source) {
+        uplink.allow_admitted(&source, now)
+    } else {
+        // It is read as any other where it is authentic, but takes nothing from the peer's own.
+        receive.strangers.take(STRANGERS_PER_FLOW, now) && uplink.allow_stranger(&source, now)
+    };
+    if allowed {
+        rtcp_in(receive, uplink, path, data, source, now);
+    } else {
+        receive.discard(Discard::Rate);
     }
 }
 
@@ -189,7 +212,7 @@ fn pair_in(
     }
     if rtp::is_rtcp(data[1]) {
         return if receive.config.mux {
-            rtcp_in(receive, uplink, path, data, source, now);
+            pair_rtcp_in(receive, uplink, path, data, source, now);
         } else {
             receive.discard(Discard::UnexpectedRtcp);
         };
@@ -205,10 +228,10 @@ fn pair_in(
         }
     } else if receive.named == Some(source) {
         admit_source(table, outbox, uplink, slot, source, data, now);
-    } else if receive.punts.take(PER_FLOW, now) && uplink.allow(&source, now) {
+    } else if receive.strangers.take(STRANGERS_PER_FLOW, now) && uplink.allow_stranger(&source, now) {
         receive.discard(Discard::WrongSource);
         let heard = receive.counters.received.heard.get();
-        uplink.punt(up::stranger(receive.flow, path, &source, heard, now, data));
+        uplink.punt_stranger(up::stranger(receive.flow, path, &source, heard, now, data));
     } else {
         receive.discard(Discard::WrongSource);
     }
@@ -259,10 +282,8 @@ pub fn take_rtcp(table: &mut Table, uplink: &mut Uplink, slot: usize, data: &mut
     let path = sockets.rtcp_path;
     if data.is_empty() {
         receive.discard(Discard::Malformed);
-    } else if uplink.allow(&source, now) {
-        rtcp_in(receive, uplink, path, data, source, now);
     } else {
-        receive.discard(Discard::Rate);
+        pair_rtcp_in(receive, uplink, path, data, source, now);
     }
 }
 

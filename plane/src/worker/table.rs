@@ -64,6 +64,14 @@ impl Table {
         self.receive_slots.get(&flow).copied()
     }
 
+    /// The slot of a flow's receive half, which was `slot` when it was last looked for.
+    pub fn still_slot(&self, flow: u32, slot: usize) -> Option<usize> {
+        match self.receives.get(slot) {
+            Some(Some(half)) if half.flow == flow => Some(slot),
+            _ => self.receive_slot(flow),
+        }
+    }
+
     pub fn put_send(&mut self, half: Box<Send>) {
         let flow = half.flow;
         if let Some(playing) = &half.playing {
@@ -245,4 +253,28 @@ fn play_one(send: &mut Send, slot: usize, outbox: &mut Outbox, now: u64) -> Opti
         playing.silence.payload = payload;
     }
     Some(due)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::Config;
+    use std::sync::Arc;
+
+    fn half(flow: u32) -> Box<Receive> {
+        Box::new(Receive::new(flow, Config::default(), None, Arc::default()))
+    }
+
+    #[test]
+    fn a_slot_that_has_become_another_flows_is_not_its_own_any_more() {
+        let mut table = Table::new(1);
+        let slot = table.put_receive(half(1));
+        assert_eq!(table.still_slot(1, slot), Some(slot));
+        table.take_receive(1);
+        assert_eq!(table.put_receive(half(2)), slot);
+        assert_eq!(table.still_slot(1, slot), None);
+        let again = table.put_receive(half(1));
+        assert_eq!(table.still_slot(1, slot), Some(again));
+        assert_eq!(table.still_slot(2, usize::MAX), Some(slot));
+    }
 }

@@ -12,6 +12,8 @@ use std::sync::Arc;
 pub enum Up {
     /// A message for the gateway as it goes over the socket.
     Frame(Vec<u8>),
+    /// The same, of what a stranger sent.
+    Stranger(Vec<u8>),
     /// A pair port listens to another source now.
     Learned { flow: u32, source: Addr, now: u64 },
 }
@@ -21,6 +23,7 @@ pub struct Uplink {
     pub thread: usize,
     pub counters: Arc<ThreadCounters>,
     punts: SyncSender<Up>,
+    strangers: SyncSender<Up>,
     events: Sender<Up>,
     bell: Arc<Bell>,
     attached: Arc<AtomicBool>,
@@ -29,26 +32,44 @@ pub struct Uplink {
 }
 
 impl Uplink {
-    /// `attached`: whether a gateway listens.
+    /// `attached`: whether a gateway listens. What strangers sent has a queue of its own.
     pub fn new(
         thread: usize,
         counters: Arc<ThreadCounters>,
-        punts: SyncSender<Up>,
+        (punts, strangers): (SyncSender<Up>, SyncSender<Up>),
         events: Sender<Up>,
         bell: Arc<Bell>,
         attached: Arc<AtomicBool>,
         seed: u64,
     ) -> Self {
-        Self { thread, counters, punts, events, bell, attached, limits: Limits::new(seed), waiting: false }
+        Self { thread, counters, punts, strangers, events, bell, attached, limits: Limits::new(seed), waiting: false }
     }
 
-    /// Whether a datagram of a stranger may go up.
-    pub fn allow(&mut self, source: &Addr, now: u64) -> bool {
-        if !self.attached.load(Ordering::Relaxed) {
-            self.counters.count(Dropped::PuntsOrphaned);
-            return false;
+    /// Whether a datagram of a stranger may go up, by `punt_stranger`.
+    pub fn allow_stranger(&mut self, source: &Addr, now: u64) -> bool {
+        self.is_attached() && {
+            let allowed = self.limits.allow_stranger(source, now);
+            self.counted(allowed)
         }
-        let allowed = self.limits.allow(source, now);
+    }
+
+    /// Whether a datagram of a source that has proved to be a flow's may go up.
+    pub fn allow_admitted(&mut self, source: &Addr, now: u64) -> bool {
+        self.is_attached() && {
+            let allowed = self.limits.allow_admitted(source, now);
+            self.counted(allowed)
+        }
+    }
+
+    fn is_attached(&self) -> bool {
+        let attached = self.attached.load(Ordering::Relaxed);
+        if !attached {
+            self.counters.count(Dropped::PuntsOrphaned);
+        }
+        attached
+    }
+
+    fn counted(&self, allowed: bool) -> bool {
         if !allowed {
             self.counters.count(Dropped::PuntsLimited);
         }
@@ -57,13 +78,25 @@ impl Uplink {
 
     /// Send up what may be lost; the newest is where there is no room.
     pub fn punt(&mut self, frame: Vec<u8>) {
-        if !self.attached.load(Ordering::Relaxed) {
-            self.counters.count(Dropped::PuntsOrphaned);
-        } else if self.punts.try_send(Up::Frame(frame)).is_err() {
-            self.counters.count(Dropped::PuntsFull);
-        } else {
-            self.waiting = true;
+        if self.is_attached() {
+            let sent = self.punts.try_send(Up::Frame(frame)).is_ok();
+            self.queued(sent);
         }
+    }
+
+    /// The same of a stranger.
+    pub fn punt_stranger(&mut self, frame: Vec<u8>) {
+        if self.is_attached() {
+            let sent = self.strangers.try_send(Up::Stranger(frame)).is_ok();
+            self.queued(sent);
+        }
+    }
+
+    fn queued(&mut self, sent: bool) {
+        if !sent {
+            self.counters.count(Dropped::PuntsFull);
+        }
+        self.waiting |= sent;
     }
 
     /// Send up what must not be lost; there is little of it.

@@ -7,6 +7,7 @@ awaited, nothing queued, and no object made for it but what has to leave the pla
 from __future__ import annotations
 
 import socket
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -19,6 +20,8 @@ from gateway.media.embedded.plane.srtp import WORKSPACE, ReceiveContext, SendCon
 from gateway.media.embedded.plane.values import NEVER, Address, FlowConfig, FlowSnapshot, MediaPacket, Silence
 
 SHORTEST_RTCP = 8
+MAX_SEND_KEYS = 64
+"""Keys one flow may send with in its life: forgetting one would let its indices come again."""
 _WRAP = 0xFFFFFFFF
 _UNPACK = HEADER.unpack_from
 _PACK_INTO = HEADER.pack_into
@@ -33,7 +36,7 @@ class FlowHost(Protocol):
     def clock(self) -> float: ...
 
 
-class Flow:
+class Flow(ABC):
     """What both kinds of port have in common."""
 
     def __init__(self, number: int, config: FlowConfig, host: FlowHost) -> None:
@@ -85,10 +88,14 @@ class Flow:
         self.receiver.mki = mki
 
     def set_send_key(self, key: SrtpKey) -> None:
-        """A key that was used before goes on counting where it was: no index is ever used twice."""
-        if key not in self._senders:
-            self._senders[key] = SendContext(key, self.unsent)
-        self.sender = self._senders[key]
+        """A key that was used before goes on counting where it was: no index is ever used twice.
+
+        One beyond `MAX_SEND_KEYS` is refused, and nothing leaves while it would be in use.
+        """
+        known = self._senders.get(key)
+        if known is None and len(self._senders) < MAX_SEND_KEYS:
+            known = self._senders[key] = SendContext(key, self.unsent)
+        self.sender = known
         self.update()
 
     def drop_keys(self) -> None:
@@ -120,7 +127,8 @@ class Flow:
     @property
     def ready(self) -> bool:
         """Whether anything that is sent would leave."""
-        return self._address is not None and (self.sender is not None or not self.config.secure)
+        safe = self.sender is not None or not (self.config.secure or self._senders)
+        return self._address is not None and safe
 
     def update(self) -> None:
         """Something that `flowing` depends on has changed."""
@@ -372,9 +380,9 @@ class Flow:
     def _count_unsent(self, reason: str) -> None:
         self.unsent[reason] = self.unsent.get(reason, 0) + 1
 
+    @abstractmethod
     def addresses(self) -> tuple[Address | None, Address | None, Mapping[tuple[int, Address], float]]:
         """Source, destination and pairs as they stand."""
-        raise NotImplementedError
 
     def snapshot(self, now: float) -> FlowSnapshot:
         """The counters as they stand."""
