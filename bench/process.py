@@ -38,6 +38,18 @@ def memory_of(pid: int) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024
 
 
+def plane_of(state_dir: str) -> int | None:
+    """Process id of the native plane of that state folder; None where there is none."""
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            command = (folder / "cmdline").read_bytes()
+            if PLANE.encode() in command.split(b"\0")[0] and state_dir.encode() in command:
+                return int(folder.name)
+    return None
+
+
 @dataclass(slots=True)
 class Gateway:
     """A running gateway."""
@@ -48,14 +60,7 @@ class Gateway:
 
     def plane(self) -> int | None:
         """Process id of its native plane; None where Python carries the packets."""
-        for folder in Path("/proc").iterdir():
-            if not folder.name.isdigit():
-                continue
-            with contextlib.suppress(OSError):
-                command = (folder / "cmdline").read_bytes()
-                if PLANE.encode() in command.split(b"\0")[0] and self.state_dir.encode() in command:
-                    return int(folder.name)
-        return None
+        return plane_of(self.state_dir)
 
 
 @contextlib.asynccontextmanager

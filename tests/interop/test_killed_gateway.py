@@ -24,7 +24,7 @@ from gateway.media.embedded.plane.srtp import SrtpKey, SrtpProfile
 from sdp import SessionDescription
 from tests import peers
 from tests.media.plane_rig import library_session, until
-from tests.media.tone_support import Listening, frames, longest_gap, speak, strength
+from tests.media.tone_support import Listening, frames, longest_gap, prefer_plane, speak, strength
 
 PACKETS = 150
 SOME = 40
@@ -155,6 +155,7 @@ async def test_a_call_outlives_the_gateway_that_made_it(tmp_path: Path) -> None:
     with contextlib.closing(phone), contextlib.closing(next_phone):
         async with running(environ, logs[0]) as first, calls_through(first, phone, FORWARDED) as calls:
             await calls.grow(1)
+            prefer_plane(tmp_path)
             talk = Talk.of(calls.legs[0], phone)
             speaking = talk.speak(PACKETS)
             await until(talk.heard(SOME))

@@ -22,7 +22,7 @@ from gateway.media.embedded.plane.values import Action, FlowConfig, Route
 from tests.media.native_support import Rig
 from tests.media.orphaned_gateway import BROWSER, PHONE
 from tests.media.plane_rig import Browser, Peer, Told, native_plane, numbers, rtp, until
-from tests.media.tone_support import Listening, frames, longest_gap, speak, strength
+from tests.media.tone_support import Listening, frames, longest_gap, prefer_plane, speak, strength
 
 pytestmark = pytest.mark.serial
 
@@ -64,6 +64,7 @@ async def test_the_audio_goes_on_when_the_gateway_is_killed(tmp_path: Path) -> N
         browser.to, phone.to = tuple(said["shared"]), tuple(said["phone"])
         browser.send(browser.check(use_candidate=True))
         await until(lambda: _admitted(browser))
+        prefer_plane(tmp_path)
         at_browser, at_phone = Listening(browser.socket), Listening(phone.socket)
         started = asyncio.get_running_loop().time()
         speaking = asyncio.gather(
