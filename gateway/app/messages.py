@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import formatdate
 from typing import Protocol
 
@@ -18,7 +18,9 @@ from gateway.call.routing import Caller, RouteError, Router, ServiceTarget, SipT
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import User
 from gateway.legs.sip import Destination
+from gateway.people.board import Board
 from gateway.people.courier import Courier, Device, Keeping
+from gateway.people.mailboxes import MailboxCounts
 from gateway.people.messages import InstantMessage, Outcome
 from gateway.sip.auth.account import Credentials
 from gateway.sip.errors import SipError
@@ -126,7 +128,10 @@ class Messages:
         self._buckets = KeyedBuckets(settings.per_minute / 60, settings.burst, clock)
         self.requester: Requester
         """The SIP user agent; set once it is made."""
-        self.courier = Courier(self._devices, wall_clock, keeping)
+        self.mailboxes: Board[MailboxCounts] = Board(MailboxCounts())
+        """What waits for each user; a voice mailbox sets its own counts."""
+        self.courier = Courier(self._devices, wall_clock, keeping, self._kept_changed)
+        self._counting: set[asyncio.Task[None]] = set()
 
     async def from_sip(self, sender_of: SenderOf, request: Request, source: Flow, identity: str | None) -> Reply:
         """The answer to a MESSAGE that was let in; `sender_of` tells who that is."""
@@ -198,6 +203,16 @@ class Messages:
         except RouteError as error:
             return _OUTCOMES.get(error.cause.status, Outcome.REFUSED)
         return await SipDevice(self.requester, destination).deliver(message)
+
+    def _kept_changed(self, user: str) -> None:
+        task = asyncio.get_running_loop().create_task(self.count(user))
+        self._counting.add(task)
+        task.add_done_callback(self._counting.discard)
+
+    async def count(self, user: str) -> None:
+        """Have the mailbox of `user` say how much text is kept."""
+        kept = await self.courier.kept(user)
+        self.mailboxes.set(user, replace(self.mailboxes.of(user), text=kept))
 
     async def _devices(self, user_id: str) -> Sequence[Device]:
         user = self._identity.by_id(user_id)

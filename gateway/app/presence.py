@@ -6,6 +6,7 @@ import asyncio
 from typing import Protocol
 from weakref import WeakSet
 
+from gateway.people.presence import Presences
 from gateway.web.facade import PageInbox, WebChannel
 
 
@@ -21,11 +22,13 @@ class RingingLeg(Protocol):
 class Presence:
     """Channels by user id; a user with several pages has several, in order of arrival."""
 
-    def __init__(self, limit: int = 20) -> None:
+    def __init__(self, limit: int = 20, presences: Presences | None = None) -> None:
+        """`presences` is told whose page is open."""
         self._channels: dict[str, list[WebChannel]] = {}
         self._ringing: dict[str, WeakSet[RingingLeg]] = {}
         self._inboxes: dict[str, list[PageInbox]] = {}
         self._limit = limit
+        self._presences = presences
 
     def ring(self, user_id: str, leg: RingingLeg) -> None:
         """Have every page that `user_id` opens while `leg` rings ring as well: the one that was reloaded, too."""
@@ -37,6 +40,7 @@ class Presence:
         if channel in channels:
             return
         channels.append(channel)
+        self._show(user_id)
         del channels[: -self._limit]
         for leg in self._ringing.pop(user_id, ()):
             if leg.rings:
@@ -50,6 +54,11 @@ class Presence:
             channels.remove(channel)
         if not channels:
             self._channels.pop(user_id, None)
+            self._show(user_id)
+
+    def _show(self, user_id: str) -> None:
+        if self._presences is not None:
+            self._presences.page(user_id, user_id in self._channels)
 
     def attend(self, user_id: str, inbox: PageInbox) -> None:
         """A page of `user_id` takes messages; beyond the limit the oldest gets no more."""

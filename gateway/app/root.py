@@ -22,8 +22,10 @@ from gateway.accounts.own import Accounts
 from gateway.accounts.trunks import Trunks
 from gateway.accounts.vault import Vault, read_key
 from gateway.app import settings
+from gateway.app.contacts import Contacts
 from gateway.app.dialer import GatewayDialer
 from gateway.app.health import Watch
+from gateway.app.lamps import Lamps
 from gateway.app.message_log import MessageLog
 from gateway.app.messages import Messages
 from gateway.app.metrics import Metrics
@@ -34,6 +36,7 @@ from gateway.app.presence import Presence
 from gateway.app.registrations import Registrations
 from gateway.app.rights import LegRights
 from gateway.app.sip_front import SipFront
+from gateway.app.subscriptions import Subscriptions
 from gateway.app.web_front import WebFront
 from gateway.call.registry import Calls
 from gateway.call.routing import Router
@@ -50,6 +53,7 @@ from gateway.media.engine import MediaEngine, MediaError
 from gateway.net.tap import Taps
 from gateway.net.user_agent import UserAgent
 from gateway.people.messages import MessageStoreError
+from gateway.people.presence import Presences
 from gateway.sip.flow import WEBSOCKET, Flow
 from gateway.web.app import create_app, serve
 from gateway.web.sip_ws import create_sip_app
@@ -89,9 +93,12 @@ class GatewayApp:
         self._random = random
         self._wall_clock = wall_clock
         self._messages: Messages
+        self._contacts: Contacts
+        self._subscriptions: Subscriptions
         self._passwords: passwords.Passwords
         self._credentials: dict[str, Credential] = {}
-        self._presence = Presence()
+        self._presences = Presences()
+        self._presence = Presence(presences=self._presences)
         self._user_agent: UserAgent
         self._registrations: Registrations
         self._trunks: Trunks
@@ -144,6 +151,7 @@ class GatewayApp:
         self.calls = self._make_calls(engine, identity, router, dialer)
         await keep_records(recording(self.config), self.calls, self._wall_clock, self._stack)
         self._messages = await self._open_messages(identity, router, dialer, presence)
+        self._subscriptions = self._open_subscriptions(identity, store)
         self._user_agent = dialer.inviter = self._messages.requester = await self._open_sip(identity, store)
         if self.config.log.level == "debug":
             messages = MessageLog()
@@ -232,6 +240,30 @@ class GatewayApp:
         self._stack.push_async_callback(ended, sweeper)
         return messages
 
+    def _open_subscriptions(self, identity: IdentityMap, store: IdentityStore) -> Subscriptions:
+        lamps = Lamps(identity, self._presences)
+        self.calls.observe(lamps.call_changed)
+        self._contacts = Contacts(identity, store, self._presences, self._wall_clock)
+        self._stack.push_async_callback(self._contacts.close)
+        subscriptions = Subscriptions(
+            identity,
+            self._presences,
+            lamps,
+            self._contacts,
+            self._messages.mailboxes,
+            self._messages.count,
+            settings.presence(self.config),
+            new_tag=self._token,
+            clock=asyncio.get_running_loop().time,
+        )
+        self._stack.push_async_callback(subscriptions.close)
+        return subscriptions
+
+    def _registered(self, user: str) -> None:
+        """A REGISTER of `user` was answered."""
+        self._contacts.changed(user)
+        self._messages.courier.arrived(user)
+
     def _make_calls(self, engine: MediaEngine, identity: IdentityMap, router: Router, dialer: GatewayDialer) -> Calls:
         config = self.config
         calls = Calls(
@@ -265,13 +297,21 @@ class GatewayApp:
         registrar = RegisterService(identity, store, policy, self._wall_clock, self._is_reachable)
         self._stack.push_async_callback(registrar.close)
         trunks = {trunk.name: trunk for trunk in config.every_trunk}
-        messages = self._messages
-        arrived = messages.courier.arrived
         front = SipFront(
-            identity, self._accounts, self.calls, gatekeeper, registrar, trunks, config.rtp.srtp, self._token, arrived
+            identity,
+            self._accounts,
+            self.calls,
+            gatekeeper,
+            registrar,
+            trunks,
+            config.rtp.srtp,
+            self._token,
+            self._registered,
         )
         user_agent = self._user_agent = UserAgent(settings.user_agent(config), front)
-        user_agent.serve("MESSAGE", partial(messages.from_sip, front.sender))
+        user_agent.serve("MESSAGE", partial(self._messages.from_sip, front.sender))
+        user_agent.serve("PUBLISH", self._subscriptions.publish)
+        user_agent.serve_packages(self._subscriptions.packages, self._subscriptions.subscribed)
         await self._opened("sip.listen", user_agent.start())
         self._stack.push_async_callback(user_agent.close)
         user_agent.when_lost(registrar.flow_lost)

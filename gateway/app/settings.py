@@ -13,6 +13,7 @@ from gateway.accounts.own import Account
 from gateway.accounts.trunks import TrunkAccount
 from gateway.app.messages import MessageSettings
 from gateway.app.plane import PYTHON, PlaneChoice, maker
+from gateway.app.subscriptions import PresenceSettings
 from gateway.call.limits import CallLimits
 from gateway.call.record import CallSettings
 from gateway.call.routing import Emergency, Route, Router
@@ -36,6 +37,7 @@ from gateway.sip.auth.server import DigestServer, NoncePolicy
 from gateway.sip.invite.session_timer import TimerPolicy
 from gateway.sip.message.parser import Limits
 from gateway.sip.registration.registrar import RegistrarPolicy
+from gateway.sip.subscription.policy import SubscriptionPolicy
 from gateway.sip.transactions import Timers
 from gateway.sip.transactions.admission import AdmissionLimits
 from gateway.sip.transactions.layer import StackConfig
@@ -190,6 +192,27 @@ def _ha1(username: str | None, realm: str, password: str | None) -> dict[str, st
     return passwords.ha1(username, realm, password) if username is not None and password is not None else {}
 
 
+def presence(config: Config) -> PresenceSettings:
+    wanted = config.presence
+    return PresenceSettings(
+        visible_to=wanted.visible_to,
+        min_expires=wanted.min_expires,
+        max_expires=wanted.max_expires,
+        publications_per_user=wanted.max_publications_per_user,
+    )
+
+
+def subscriptions(config: Config) -> SubscriptionPolicy:
+    wanted = config.presence
+    return SubscriptionPolicy(
+        min_expires=wanted.min_expires,
+        max_expires=wanted.max_expires,
+        total=wanted.max_subscriptions,
+        per_subscriber=wanted.max_subscriptions_per_user,
+        interval=wanted.notify_interval,
+    )
+
+
 def messages(config: Config) -> MessageSettings:
     wanted = config.messages
     return MessageSettings(
@@ -265,6 +288,7 @@ def user_agent(config: Config) -> UserAgentConfig:
             ),
             transactions=sip.limits.max_transactions,
         ),
+        subscriptions=subscriptions(config),
         session_timer=TimerPolicy(
             interval=sip.session_timer.expires if sip.session_timer.enabled else 0,
             minimum=sip.session_timer.min_se,

@@ -1,10 +1,11 @@
-"""Configuration of what users are to each other beside calls: messages."""
+"""Configuration of what users are to each other beside calls: messages, presence."""
 
 from __future__ import annotations
 
 import re
+from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from gateway.config.values import Section, Text
 
@@ -50,3 +51,29 @@ class MessagesConfig(Section):
         if store in ("off", "memory") or (scheme == "sqlite" and rest):
             return store
         raise ValueError('must be "off", "memory" or "sqlite:FILE"')
+
+
+class PresenceConfig(Section):
+    """What users are told of each other: who is there, who talks (SUBSCRIBE, PUBLISH, `presence.watch`)."""
+
+    visible_to: Literal["users", "groups", "self"] = "users"
+    """Who is told of a user's presence and calls: every user of this gateway, those who share a pick-up group with it,
+    or nobody else. Who calls is told to pick-up groups only."""
+    min_expires: int = Field(default=60, ge=1, le=3_600)
+    """Shorter subscriptions and publications are answered 423 (s)."""
+    max_expires: int = Field(default=3_600, ge=60)
+    """Longer ones are shortened to it (s)."""
+    max_subscriptions: int = Field(default=10_000, ge=1)
+    """Subscriptions at once; more are answered 503."""
+    max_subscriptions_per_user: int = Field(default=200, ge=1)
+    """Of one user, on all of its phones or on one page."""
+    notify_interval: float = Field(default=1.0, ge=0, le=60)
+    """Between two notifications of one subscription (s); of what changes faster only the last is told."""
+    max_publications_per_user: int = Field(default=10, ge=1)
+    """What the phones of one user may publish at once."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> PresenceConfig:
+        if self.max_expires < self.min_expires:
+            raise ValueError("max_expires must not be shorter than min_expires")
+        return self

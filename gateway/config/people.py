@@ -96,6 +96,8 @@ class UserConfig(Section):
     """How the user's phones take digits: "rfc4733", "info" (SIP INFO), "inband" (tones), "auto": as works first."""
     account: AccountConfig | None = None
     """The user's own SIP account at a PBX."""
+    pickup_groups: tuple[Text, ...] = ()
+    """Names of groups: who shares one with the user may see who calls it, and take its calls."""
     role: Literal["user", "operator", "admin"] = "user"
     """What the user may do over /api: "operator" sees and ends calls, "admin" sees the audit log too."""
 
@@ -130,6 +132,7 @@ class UserConfig(Section):
             may_call=self.may_call,
             max_calls=self.max_calls,
             dtmf=self.dtmf,
+            pickup_groups=self.pickup_groups,
             role=self.role,
         )
 

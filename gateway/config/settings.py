@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gateway.config.machine import cpus, memory_bytes
-from gateway.config.messaging import MessagesConfig
+from gateway.config.messaging import MessagesConfig, PresenceConfig
 from gateway.config.network import RtpConfig, SipConfig, WebConfig, WebRtcConfig
 from gateway.config.observing import CdrConfig, HepConfig
 from gateway.config.people import AccountsConfig, Codec, EmergencyConfig, IdentityConfig, Route, Trunk, UserConfig
@@ -197,6 +197,7 @@ class Config(BaseSettings):
     accounts: AccountsConfig = AccountsConfig()
     emergency: EmergencyConfig = EmergencyConfig()
     messages: MessagesConfig = MessagesConfig()
+    presence: PresenceConfig = PresenceConfig()
     limits: LimitsConfig = LimitsConfig()
     log: LogConfig = LogConfig()
     metrics: MetricsConfig = MetricsConfig()

@@ -98,9 +98,11 @@ class DeskPhone:
                 f"the phone saw no {wanted} within {timeout:g} s, but: {'; '.join(passed) or 'nothing'}"
             ) from None
 
-    async def register(self, user: str, password: str, domain: str, registrar: str, timeout: float = 10.0) -> None:
+    async def register(
+        self, user: str, password: str, domain: str, registrar: str, timeout: float = 10.0, *, mailbox: bool = False
+    ) -> None:
         """Register at `registrar` ("host:port") and wait for its 200; raises PhoneError otherwise."""
-        self._do("register", user=user, password=password, domain=domain, registrar=registrar)
+        self._do("register", user=user, password=password, domain=domain, registrar=registrar, mailbox=mailbox)
         event = await self.expect("registration", timeout)
         if event.details["code"] != 200:
             raise PhoneError(f"the registrar answered {event.details['code']} {event.details['reason']}")

@@ -202,8 +202,13 @@ class Phone:
         self.mouth = pj.ToneGenerator()
         self.mouth.createToneGenerator(RATE, 1)
 
-    def register(self, user: str, domain: str, registrar: str = "", password: str = "", expires: int = 300) -> None:
-        """Set up the one account; without a registrar ("host:port") it only makes and takes direct calls."""
+    def register(
+        self, user: str, domain: str, registrar: str = "", password: str = "", expires: int = 300, mailbox: bool = False
+    ) -> None:
+        """Set up the one account; without a registrar ("host:port") it only makes and takes direct calls.
+
+        With `mailbox` it asks how many messages wait.
+        """
         config = pj.AccountConfig()
         config.idUri = f"sip:{user}@{domain}"
         if registrar:
@@ -211,6 +216,7 @@ class Phone:
             config.regConfig.timeoutSec = expires
             config.sipConfig.proxies.append(f"sip:{registrar};lr")
             config.sipConfig.authCreds.append(pj.AuthCredInfo("digest", "*", user, 0, password))
+        config.mwiConfig.enabled = mailbox
         config.mediaConfig.transportConfig.boundAddress = "127.0.0.1"
         config.mediaConfig.transportConfig.port = 0
         self.account.create(config)

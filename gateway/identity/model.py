@@ -25,6 +25,8 @@ class User:
     """Calls at once."""
     dtmf: str = "auto"
     """How this user's phones take digits: "auto", "rfc4733", "info" or "inband"."""
+    pickup_groups: tuple[str, ...] = ()
+    """Those who share one may take each other's calls, and see who calls."""
     role: str = "user"
     """"user", "operator" (sees and ends calls) or "admin" (changes who is who)."""
 

@@ -149,8 +149,13 @@ class _SipLeg(LegBase):
     def references(self) -> tuple[str, ...]:
         return () if self._session is None else (self._session.call_id,)
 
+    @property
+    def dialog_name(self) -> str | None:
+        """What a Replaces calls the dialog that has the call; None before there is one."""
+        return None if self._session is None else self._session.dialog_name
+
     def is_named(self, name: str) -> bool:
-        return self._session is not None and self._session.dialog_name == name
+        return self.dialog_name == name
 
     async def offer(self, exchange: int, sdp: str) -> None:
         if self._session is None:

@@ -10,6 +10,7 @@ from gateway.net.tls import TlsFiles
 from gateway.net.udp import UdpLimits
 from gateway.sip.config import TRICKLE, CoreConfig
 from gateway.sip.invite.session_timer import TimerPolicy
+from gateway.sip.subscription.policy import SubscriptionPolicy
 from gateway.sip.transactions.layer import StackConfig
 
 
@@ -35,6 +36,8 @@ class UserAgentConfig:
     stack: StackConfig = field(default_factory=StackConfig)
     """Transaction timers, parser limits, rate limits."""
     session_timer: TimerPolicy = field(default_factory=TimerPolicy)
+    subscriptions: SubscriptionPolicy = field(default_factory=SubscriptionPolicy)
+    """What is granted to those who subscribe outside calls."""
     sessions: int = 5_000
     """INVITE sessions at once."""
     longest_ringing: float = 300.0
@@ -66,6 +69,7 @@ class UserAgentConfig:
             stack=self.stack,
             user_agent=self.user_agent,
             session_timer=self.session_timer,
+            subscriptions=self.subscriptions,
             sessions=self.sessions,
             longest_ringing=self.longest_ringing,
             symmetric=self.symmetric,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from gateway.net.config import UserAgentConfig
 from gateway.net.endpoint import Bound
@@ -22,10 +22,14 @@ from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request, Response
 from gateway.sip.message.uri import Uri
 from gateway.sip.requests.client import ClientRequest
+from gateway.sip.subscription.incoming import IncomingSubscription
 
 logger = logging.getLogger(__name__)
 
 __all__ = ["Hooks", "UserAgent"]
+
+_BACK_IN = 5
+"""Seconds after which who had subscribed is asked to do it again, at whoever takes our place."""
 
 
 class UserAgent:
@@ -51,6 +55,7 @@ class UserAgent:
         if not self._shell.is_open:
             return
         self._core.refusing = True
+        self._core.subscriptions.end(f"probation;retry-after={_BACK_IN}")
         for session in list(self._core.sessions):
             session.hangup('SIP;cause=503;text="Shutting down"')
         try:
@@ -126,6 +131,10 @@ class UserAgent:
     def serve(self, method: str, answer: Answer) -> None:
         """Have `answer` respond to requests of `method` outside any dialog: MESSAGE (RFC 3428), PUBLISH (RFC 3903)."""
         self._shell.serve(method, answer)
+
+    def serve_packages(self, packages: Mapping[str, str], subscribed: Callable[[IncomingSubscription], None]) -> None:
+        """Have `subscribed` accept or refuse what comes for these packages, each with the type of its documents."""
+        self._core.serve_packages(packages, subscribed)
 
     # ---- placing requests
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from gateway.sip.invite.session_timer import TimerPolicy
+from gateway.sip.subscription.policy import SubscriptionPolicy
 from gateway.sip.transactions.layer import StackConfig
 
 TRICKLE = "trickle-ice"
@@ -36,6 +37,8 @@ class CoreConfig:
     advertised_options: tuple[str, ...] = ("100rel", "timer")
     """Option tags written into Supported of our INVITEs."""
     session_timer: TimerPolicy = field(default_factory=TimerPolicy)
+    subscriptions: SubscriptionPolicy = field(default_factory=SubscriptionPolicy)
+    """What is granted to those who subscribe outside calls."""
     sessions: int = 5_000
     """INVITE sessions at once; more are answered 503."""
     longest_ringing: float = 300.0

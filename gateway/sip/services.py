@@ -9,7 +9,7 @@ from weakref import WeakSet
 
 from gateway.sip.alarms import Alarm, Alarms
 from gateway.sip.config import TRICKLE, CoreConfig
-from gateway.sip.dialogs.dialog import Dialog
+from gateway.sip.dialogs.dialog import Dialog, DialogId
 from gateway.sip.dialogs.ports import Hop
 from gateway.sip.dialogs.table import DialogTable
 from gateway.sip.dialogs.usage import DialogUsage
@@ -125,6 +125,10 @@ class Services:
     def remove_usage(self, dialog: Dialog, usage: DialogUsage) -> None:
         """Take `usage` out of `dialog`."""
         self._dialogs.remove(dialog, usage)
+
+    def has_dialog(self, name: DialogId) -> bool:
+        """Whether there is a dialog of that name."""
+        return self._dialogs.get(name.call_id, name.local_tag, name.remote_tag) is not None
 
     def usage_over(self, usage: DialogUsage) -> None:
         """A usage has told its last event."""

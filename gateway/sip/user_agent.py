@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from gateway.sip.auth.account import Authenticator, Credentials
 from gateway.sip.config import CoreConfig
@@ -31,7 +31,8 @@ from gateway.sip.requests.inspection import (
 )
 from gateway.sip.requests.server import ServerRequest
 from gateway.sip.services import Services
-from gateway.sip.subscription.referral import PACKAGE
+from gateway.sip.subscription.incoming import IncomingSubscription
+from gateway.sip.subscription.service import SubscriptionServer
 from gateway.sip.transactions.layer import (
     AckReceived,
     CancelReceived,
@@ -70,14 +71,19 @@ class UserAgentCore(Services):
             "INVITE": self._invited,
             "OPTIONS": self._options,
             "REGISTER": self._register,
-            "SUBSCRIBE": self._subscribe,
         }
+        self.serve_packages({}, lambda subscription: subscription.refuse(489))
 
     def serve(self, method: str, handler: Handler) -> None:
         """Have `handler` answer requests of `method` outside any dialog (MESSAGE, PUBLISH); Allow names it from now."""
         self._handlers[method] = handler
         if method not in self._can.methods:
             self._set_capabilities((*self._can.methods, method))
+
+    def serve_packages(self, packages: Mapping[str, str], subscribed: Callable[[IncomingSubscription], None]) -> None:
+        """Have `subscribed` accept or refuse subscriptions to these packages, each with the type of its documents."""
+        self.subscriptions = SubscriptionServer(self, self.config.subscriptions, packages, subscribed)
+        self.serve("SUBSCRIBE", self.subscriptions.receive)
 
     # ---- the shell's side
 
@@ -366,14 +372,6 @@ class UserAgentCore(Services):
             request.refuse(Refused(status, headers=tuple((name, str(value)) for name, value in fields)))
         else:
             request.respond(status, fields)
-
-    def _subscribe(self, request: ServerRequest, identity: str | None) -> None:
-        """No package is served outside a dialog; that of REFER is never subscribed to (RFC 3515 section 2.4.4)."""
-        event = request.request.event
-        if event is not None and event.value.lower() == PACKAGE:
-            request.refuse(Refused(403))
-        else:
-            request.refuse(Refused(489, headers=(("Allow-Events", PACKAGE),)))
 
     def _register(self, request: ServerRequest, identity: str | None) -> None:
         def answered(reply: Reply) -> None:

@@ -132,6 +132,7 @@ OTHER: dict[str, Any] = {
     "emergency.numbers": ["911"],
     "emergency.trunk": "other",
     "media.engine": "rtpengine:127.0.0.1:2223",
+    "users[].pickup_groups": ["desk"],
     "messages.content_types": ["text/plain"],
     "messages.store": "memory",
     "limits.max_calls": 7,
@@ -313,6 +314,8 @@ def made_of(config: Config) -> Iterator[tuple[str, Any]]:
     yield "lock-out", settings.lock_out(config)
     yield "trunk accounts", settings.trunk_accounts(config)
     yield "web", settings.web(config)
+    yield "presence", settings.presence(config)
+    yield "pick-up groups", [(user.id, user.pickup_groups) for user in config.identity_users()]
     yield "messages", settings.messages(config)
     keeping = settings.keeping(config)
     yield "kept messages", [keeping and keeping.limit, type(keeping and keeping.store).__name__]

@@ -127,10 +127,10 @@ def answer(request: Request, status: int, *, tag: str = "puppet", body: bytes = 
     )
 
 
-class PuppetCall:
-    """The puppet calls our agent; keeps the numbers of the dialog."""
+class PuppetDialog:
+    """A dialog of the puppet's with our agent, the next request of which is not sent yet; keeps its numbers."""
 
-    def __init__(self, stage: Stage, *, body: bytes = OFFER, headers: build.Fields = (), call_id: str = "c1") -> None:
+    def __init__(self, stage: Stage, call_id: str = "c1") -> None:
         self.stage = stage
         self.call_id = call_id
         self.local = NameAddr(Uri.of("puppet", "example.net")).with_tag("ptag")
@@ -140,8 +140,6 @@ class PuppetCall:
         self.contact = Uri.of("puppet", *BOB)
         if stage.transport != "udp":
             self.contact = self.contact.with_param("transport", stage.transport)
-        self.invite = self.make("INVITE", body=body, headers=headers)
-        stage.send(self.invite)
 
     def make(
         self,
@@ -178,6 +176,15 @@ class PuppetCall:
         request = self.make(method, **how)
         self.stage.send(request)
         return request
+
+
+class PuppetCall(PuppetDialog):
+    """The puppet calls our agent."""
+
+    def __init__(self, stage: Stage, *, body: bytes = OFFER, headers: build.Fields = (), call_id: str = "c1") -> None:
+        super().__init__(stage, call_id)
+        self.invite = self.make("INVITE", body=body, headers=headers)
+        stage.send(self.invite)
 
     def confirm(self, body: bytes = b"") -> None:
         """Take the dialog of the 200 that came, and acknowledge it."""

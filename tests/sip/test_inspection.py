@@ -42,6 +42,8 @@ BAD = {
     "Refer-To": "<>",
     "Event": "=",
     "Subscription-State": "=",
+    "Suppress-If-Match": "a b",
+    "SIP-If-Match": "a b",
 }
 COMMON = ("Authorization", "Proxy-Authorization", "Max-Forwards", "Route", "Require", "Content-Type")
 BODY = ("Content-Encoding", "Content-Disposition")
@@ -52,12 +54,13 @@ READ = {
     "PRACK": (*COMMON, *BODY, "RAck"),
     "REGISTER": (*COMMON, *BODY, "Contact", "Expires", "Path", "Supported"),
     "REFER": (*COMMON, *BODY, *DIALOG, "Refer-To"),
-    "SUBSCRIBE": (*COMMON, *BODY, *DIALOG, "Event", "Expires", "Accept"),
+    "SUBSCRIBE": (*COMMON, *BODY, *DIALOG, "Event", "Expires", "Accept", "Suppress-If-Match"),
     "NOTIFY": (*COMMON, *BODY, *DIALOG, "Event", "Subscription-State"),
     "BYE": (*COMMON, *BODY),
     "INFO": (*COMMON, *BODY),
     "OPTIONS": (*COMMON, *BODY),
     "MESSAGE": (*COMMON, *BODY, "Expires"),
+    "PUBLISH": (*COMMON, *BODY, "Event", "Expires", "SIP-If-Match"),
 }
 """Restated from the RFCs rather than taken from the code: what the server side of each method acts on."""
 

@@ -66,7 +66,7 @@ class IncomingSession(InviteSession):
     def _begin(self) -> None:
         core, dialog, request = self.core, self.dialog, self.request
         assert dialog is not None
-        dialog.is_direct = self.source.reliable or _is_behind_nat(request, dialog, self.source.host, core)
+        dialog.is_direct = self.source.reliable or is_behind_nat(request, dialog, self.source.host, core)
         self.modification.table.received(Carrier.INVITE, bool(self.initial_offer))
         if core.config.longest_ringing > 0:
             self._give_up = core.at(core.now() + core.config.longest_ringing, self._rang_too_long, self)
@@ -307,7 +307,7 @@ class IncomingSession(InviteSession):
             self._reliable.stop()
 
 
-def _is_behind_nat(request: Request, dialog: Dialog, source: str, core: Core) -> bool:
+def is_behind_nat(request: Request, dialog: Dialog, source: str, core: Core) -> bool:
     """Whether a caller that speaks for itself names an address in its Contact that is not where it spoke from."""
     host = dialog.remote_target.host
     return core.config.symmetric and len(request.via) == 1 and is_ip_address(host) and host.strip("[]") != source

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar, cast, overload
 
 from gateway.sip.errors import SipBuildError, SipSyntaxError
-from gateway.sip.message.addresses import MAX_LIST, CSeq, NameAddr, Via
+from gateway.sip.message.addresses import MAX_LIST, MAX_TAG, CSeq, NameAddr, Via
 from gateway.sip.message.fields import Headers, Item, Values
-from gateway.sip.message.grammar import delta_seconds, number, read_tokens, require_clean, require_token
+from gateway.sip.message.grammar import delta_seconds, is_token, number, read_tokens, require_clean, require_token
 from gateway.sip.message.uri import Uri, check_writable
 from gateway.sip.message.values import (
     AuthValue,
@@ -136,6 +136,13 @@ def _call_id(text: str) -> str:
     return text
 
 
+def _entity_tag(text: str) -> str:
+    text = text.strip(" \t")
+    if not is_token(text) or len(text) > MAX_TAG:
+        raise SipSyntaxError("entity-tag is not a token")
+    return text
+
+
 def _seconds(what: str) -> Callable[[str], int]:
     return lambda text: delta_seconds(text, what)
 
@@ -198,6 +205,9 @@ class Message:
     rseq = Lazy("RSeq", _optional(lambda text: number(text, "RSeq", 0xFFFFFFFF)), "Number of a reliable 1xx.")
     rack = Lazy("RAck", _optional(RAck.parse), "What a PRACK acknowledges.")
     event = Lazy("Event", _optional(TokenParams.parse), "Event package (RFC 6665).")
+    suppress_if_match = Lazy("Suppress-If-Match", _optional(_entity_tag), "What is known already (RFC 5839), or *.")
+    sip_if_match = Lazy("SIP-If-Match", _optional(_entity_tag), "Which publication is meant (RFC 3903).")
+    sip_etag = Lazy("SIP-ETag", _optional(_entity_tag), "Name of a publication, or of what a NOTIFY says.")
     subscription_state = Lazy("Subscription-State", _optional(TokenParams.parse), "State of a subscription.")
     retry_after = Lazy("Retry-After", _optional(retry_after), "Seconds to wait, None when absent.")
     user_agent = Lazy("User-Agent", _first, "Product of a UAC.")

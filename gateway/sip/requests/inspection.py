@@ -36,9 +36,17 @@ _REQUEST: Mapping[str, Readers] = {
     "PRACK": (*_ANY, Message.rack),
     "REGISTER": (*_ANY, Message.contacts, Message.expires, Message.path, Message.supported),
     "REFER": (*_ANY, *_DIALOG, Message.refer_to),
-    "SUBSCRIBE": (*_ANY, *_DIALOG, Message.event, Message.expires, Message.accept),
+    "SUBSCRIBE": (
+        *_ANY,
+        *_DIALOG,
+        Message.event,
+        Message.expires,
+        Message.accept,
+        Message.suppress_if_match,
+    ),
     "NOTIFY": (*_ANY, *_DIALOG, Message.event, Message.subscription_state),
     "MESSAGE": (*_ANY, Message.expires),
+    "PUBLISH": (*_ANY, Message.event, Message.expires, Message.sip_if_match),
 }
 """What a malformed value of refuses a request; other methods have what `_ANY` lists."""
 _IGNORED: Readers = (

@@ -15,15 +15,23 @@ from gateway.sip.dialogs.usage import DialogUsage
 from gateway.sip.flow import Flow
 from gateway.sip.message.message import Request, Response
 from gateway.sip.requests.server import ServerRequest
+from gateway.sip.subscription.document import Document
 from gateway.sip.subscription.states import TABLE, NotifierAction, NotifierInput, NotifierState
 
 logger = logging.getLogger(__name__)
 
 
+_ENDING = frozenset((404, 405, 408, 410, 416, 480, 481, 482, 483, 484, 485, 489, 501, 604))
+"""Answers to a NOTIFY that end its subscription (RFC 5057 section 5.2); others are of that NOTIFY alone."""
+_MAX_FAILURES = 3
+"""Others of them in a row after which nobody is believed to listen."""
+
+
 class Notifier:
     """Tells one subscriber what a package says, one NOTIFY at a time; a usage of the subscriber's dialog.
 
-    What is told is `body` when the NOTIFY goes out: of changes that come faster than answers only the last is said.
+    What is told is `document` when the NOTIFY goes out: of changes that come faster than answers, or than the interval,
+    only the last is said.
     """
 
     def __init__(
@@ -32,52 +40,75 @@ class Notifier:
         dialog: Dialog,
         *,
         package: str,
-        number: int | None,
-        content_type: str,
-        lasts: float,
-        authenticator: Authenticator | None,
+        event_id: str | None,
+        longest: float,
+        interval: float = 0.0,
+        authenticator: Authenticator | None = None,
     ) -> None:
-        """`number` is the id parameter of its Event (RFC 6665 section 8.2.1), `lasts` its seconds."""
+        """`event_id` is the id parameter of its Event (RFC 6665 section 8.2.1).
+
+        `longest` are the seconds it is given at most, `interval` those between two NOTIFYs of changes.
+        """
         self.state = NotifierState.IDLE
-        self.body = b""
+        self.document = Document.of("", b"")
+        self.is_pending = False
+        """Whether it is not decided yet what the subscriber may see (RFC 6665 section 4.1.2)."""
         self._core = core
         self._dialog = dialog
         self._package = package
-        self._number = number
-        self._content_type = content_type
-        self._lasts = lasts
+        self._event_id = event_id
+        self._longest = longest
+        self._interval = interval
         self._authenticator = authenticator
+        self._lasts = longest
         self._until = 0.0
         self._reason = ""
         """Why it is over, in the words of RFC 6665 section 4.1.3."""
         self._alarm: Alarm[DialogUsage | None] | None = None
+        self._pause: Alarm[DialogUsage | None] | None = None
+        self._next_at = 0.0
+        """When the next change may be told."""
         self._is_sending = False
         self._is_due = False
+        self._is_over = False
+        self._known: str | None = None
+        """Entity-tag of what the subscriber has shown to know already (RFC 5839)."""
+        self._says_tag = False
+        self._version = 0
+        self._failures = 0
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._package}, {self.state.name})"
 
     # ---- what our side does
 
-    def tell(self, body: bytes) -> None:
+    def tell(self, document: Document) -> None:
         """There is news."""
         if self.state is NotifierState.ACTIVE:
-            self.body = body
+            self.document = document
             self._step(NotifierInput.CHANGED)
             self._core.wake()
 
-    def end(self, body: bytes, reason: str) -> None:
+    def end(self, document: Document | None, reason: str) -> None:
         """The last news; `reason` tells the subscriber why there are no more (RFC 6665 section 4.1.3)."""
         if self.state is NotifierState.ACTIVE:
-            self.body, self._reason = body, reason
+            self.document, self._reason = document or self.document, reason
             self._step(NotifierInput.FINISH)
             self._core.wake()
 
-    def _begin(self, body: bytes) -> None:
+    def _begin(self, document: Document, lasts: float) -> None:
         """It is accepted: the first NOTIFY follows the response at once (RFC 6665 section 4.2.1.4)."""
-        self.body = body
+        self.document = document
         self._core.add_usage(self._dialog, self)
-        self._step(NotifierInput.ACCEPT)
+        self._lasts = lasts
+        if lasts > 0:
+            self._step(NotifierInput.ACCEPT)
+        else:
+            self._reason = "timeout"
+            self._step(NotifierInput.FETCH)
+
+    def _over(self) -> None:
+        """It has ended, or is about to with one last NOTIFY: there is nothing more to `tell`."""
 
     # ---- the table
 
@@ -90,16 +121,27 @@ class Notifier:
         for action in actions:
             self._actions[action](self)
         if self.state in (NotifierState.TERMINATED, NotifierState.GONE):
-            self._stop_alarm()
+            self._stop()
 
     def _arm(self) -> None:
-        self._stop_alarm()
+        if self._alarm is not None:
+            self._alarm.cancel()
         self._until = self._core.now() + self._lasts
         self._alarm = self._core.at(self._until, self._expired, self)
 
     def _expired(self) -> None:
         self._reason = "timeout"
         self._step(NotifierInput.EXPIRED)
+
+    def _tell(self) -> None:
+        if self._core.now() >= self._next_at:
+            self._notify()
+        elif self._pause is None:
+            self._pause = self._core.at(self._next_at, self._paused, self)
+
+    def _paused(self) -> None:
+        self._pause = None
+        self._notify()
 
     def _notify(self) -> None:
         if self._is_sending:
@@ -110,7 +152,10 @@ class Notifier:
     def _next(self) -> None:
         if self._is_due:
             self._is_due = False
-            self._send()
+            if self.state is NotifierState.ACTIVE:
+                self._tell()
+            else:
+                self._send()
         elif self.state is NotifierState.TERMINATED:
             self.state = NotifierState.GONE
             self._leave()
@@ -122,17 +167,32 @@ class Notifier:
     _actions: ClassVar[Mapping[NotifierAction, Callable[[Any], None]]] = {
         NotifierAction.ARM: _arm,
         NotifierAction.NOTIFY: _notify,
+        NotifierAction.TELL: _tell,
         NotifierAction.NEXT: _next,
         NotifierAction.LEAVE: lambda self: self._leave(),
     }
 
     def _send(self) -> None:
         self._is_sending = True
-        event = self._package if self._number is None else f"{self._package};id={self._number}"
+        now = self._core.now()
+        self._next_at = now + self._interval
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+        event = self._package if self._event_id is None else f"{self._package};id={self._event_id}"
         if self.state is NotifierState.TERMINATED:
             state = f"terminated;reason={self._reason}"
         else:
-            state = f"active;expires={max(0, round(self._until - self._core.now()))}"
+            word = "pending" if self.is_pending else "active"
+            state = f"{word};expires={max(0, round(self._until - now))}"
+        headers = [("Event", event), ("Subscription-State", state)]
+        document = self.document
+        if self._says_tag:
+            headers.append(("SIP-ETag", document.tag))
+        # Who knows it already is told that it is subscribed, and no more (RFC 5839 section 5.2).
+        body = b"" if self._known in ("*", document.tag) else document.write(self._version)
+        self._known = None
+        self._version += 1
         send_in_dialog(
             self._core,
             self._dialog,
@@ -140,19 +200,30 @@ class Notifier:
             self._answered,
             owner=self,
             authenticator=self._authenticator,
-            headers=(("Event", event), ("Subscription-State", state)),
-            body=self.body,
-            content_type=self._content_type,
+            headers=headers,
+            body=body,
+            content_type=document.content_type if body else None,
         )
 
     def _answered(self, response: Response) -> None:
         self._is_sending = False
-        self._step(NotifierInput.NOTIFIED if response.is_success else NotifierInput.FAILED)
+        self._failures = 0 if response.is_success else self._failures + 1
+        if response.status in _ENDING or self._failures >= _MAX_FAILURES:
+            self._step(NotifierInput.FAILED)
+            return
+        if not response.is_success and self.state is NotifierState.ACTIVE and response.retry_after is not None:
+            self._next_at = self._core.now() + response.retry_after
+            self._is_due = True
+        self._step(NotifierInput.NOTIFIED)
 
-    def _stop_alarm(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
+    def _stop(self) -> None:
+        for alarm in (self._alarm, self._pause):
+            if alarm is not None:
+                alarm.cancel()
+        self._alarm = self._pause = None
+        if not self._is_over:
+            self._is_over = True
+            self._over()
 
     # ---- DialogUsage
 
@@ -161,21 +232,25 @@ class Notifier:
         event = request.event
         if request.method != "SUBSCRIBE" or event is None or self.state is not NotifierState.ACTIVE:
             return False
-        number = event.param("id")
-        return event.value.lower() == self._package and number == (None if self._number is None else str(self._number))
+        return event.value.lower() == self._package and event.param("id") == self._event_id
 
     def on_request(self, request: ServerRequest, dialog: Dialog) -> None:
-        """Its SUBSCRIBE; a longer time than it has is not given."""
-        wanted = request.request.expires
-        expires = int(self._lasts if wanted is None else min(wanted, self._lasts))
-        request.respond(200, (("Expires", expires),), contact=dialog.contact)
-        dialog.refresh_target(request.request)
+        """Its SUBSCRIBE: a longer time is not given than it may have; who knows all is told nothing (RFC 5839)."""
+        subscribe = request.request
+        wanted = subscribe.expires
+        expires = int(self._longest if wanted is None else min(wanted, self._longest))
+        if subscribe.suppress_if_match is not None:
+            self._says_tag = True
+        is_known = subscribe.suppress_if_match in ("*", self.document.tag) and not self._is_due and self._pause is None
+        status = 204 if is_known else 200
+        request.respond(status, (("Expires", expires),), contact=dialog.contact)
+        dialog.refresh_target(subscribe)
         if expires > 0:
             self._lasts = float(expires)
-            self._step(NotifierInput.SUBSCRIBE)
+            self._step(NotifierInput.UNCHANGED if is_known else NotifierInput.SUBSCRIBE)
         else:
             self._reason = "timeout"
-            self._step(NotifierInput.UNSUBSCRIBE)
+            self._step(NotifierInput.LEFT if is_known else NotifierInput.UNSUBSCRIBE)
 
     def on_ack(self, ack: Request, dialog: Dialog) -> None:
         """No INVITE of ours."""
@@ -191,4 +266,4 @@ class Notifier:
     def drop(self) -> None:
         """End it without a word."""
         self.state = NotifierState.GONE
-        self._stop_alarm()
+        self._stop()

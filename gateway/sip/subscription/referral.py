@@ -16,6 +16,7 @@ from gateway.sip.message.build import PHRASES
 from gateway.sip.message.uri import Uri
 from gateway.sip.message.values import Replaces
 from gateway.sip.requests.server import ServerRequest
+from gateway.sip.subscription.document import Document
 from gateway.sip.subscription.notifier import Notifier
 from gateway.sip.subscription.states import NotifierInput, NotifierState
 
@@ -46,9 +47,8 @@ class Referral(Notifier):
             core,
             dialog,
             package=PACKAGE,
-            number=None if is_first else request.cseq.number,
-            content_type=FRAGMENT,
-            lasts=core.config.referral_time,
+            event_id=None if is_first else str(request.cseq.number),
+            longest=core.config.referral_time,
             authenticator=authenticator,
         )
         self.target, self.replaces = _target_of(refer)
@@ -67,7 +67,7 @@ class Referral(Notifier):
         self._refer.respond(202, headers, contact=self._dialog.contact)
         self._dialog.refresh_target(self._refer.request)
         if not self._silent:
-            self._begin(_fragment(100))
+            self._begin(_fragment(100), self._longest)
         self._core.wake()
 
     def refuse(self, status: int) -> None:
@@ -129,5 +129,5 @@ def _target_of(refer: ServerRequest) -> tuple[Uri, Replaces | None]:
     return uri.without_headers() if uri.is_sip else uri, replaces
 
 
-def _fragment(status: int) -> bytes:
-    return f"SIP/2.0 {status} {PHRASES.get(status, 'Failure')}\r\n".encode()
+def _fragment(status: int) -> Document:
+    return Document.of(FRAGMENT, f"SIP/2.0 {status} {PHRASES.get(status, 'Failure')}\r\n".encode())

@@ -1,20 +1,23 @@
 """A subscription at the side that serves it, as one table (RFC 6665 section 4.2, figure 2).
 
                      ACCEPT
-        +--------+  NOTIFY   +--------+   SUBSCRIBE, CHANGED: NOTIFY
+        +--------+  NOTIFY   +--------+   SUBSCRIBE, CHANGED: NOTIFY; UNCHANGED: none
         |  IDLE  |---------->| ACTIVE |<--+
         +--------+           +--------+---+
-             | REFUSE           |   | FAILED (no NOTIFY any more)
-             |                  |   +----------------+
-             |  UNSUBSCRIBE, FINISH, EXPIRED:        |
-             |   NOTIFY "terminated"                 |
-             |                  v                    v
-             |           +------------+ NOTIFIED, +------+
-             |           | TERMINATED |---------->| GONE |
+             | |                |   | FAILED, LEFT (no NOTIFY any more)
+             | | FETCH          |   +----------------+
+             | |                |                    |
+             | |  UNSUBSCRIBE, FINISH, EXPIRED:      |
+             | |   NOTIFY "terminated"               |
+             | |                v                    v
+             | |         +------------+ NOTIFIED, +------+
+             | +-------->| TERMINATED |---------->| GONE |
              |           +------------+   FAILED  +------+
              +--------------------------------------->^
+               REFUSE
 
-A NOTIFY waits until the one before it is answered, and tells what is true when it goes out (section 4.2.2).
+A NOTIFY waits until the one before it is answered, and tells what is true when it goes out (section 4.2.2); one about
+a change also waits until the interval is over.
 """
 
 from __future__ import annotations
@@ -36,14 +39,17 @@ class NotifierInput(Enum):
     """What we, the subscriber or the clock does."""
 
     ACCEPT = "we accept it"
+    FETCH = "we accept it, and it is for once (Expires: 0)"
     REFUSE = "we refuse it"
     CHANGED = "there is news"
     FINISH = "we end it"
     SUBSCRIBE = "a SUBSCRIBE came"
+    UNCHANGED = "a SUBSCRIBE came whose sender knows all there is to say (RFC 5839)"
     UNSUBSCRIBE = "a SUBSCRIBE with Expires: 0 came"
+    LEFT = "a SUBSCRIBE with Expires: 0 came whose sender knows all there is to say"
     EXPIRED = "its time is over"
     NOTIFIED = "a NOTIFY was answered with 2xx"
-    FAILED = "a NOTIFY was refused, or not answered"
+    FAILED = "a NOTIFY was refused for good, or not answered"
 
 
 class NotifierAction(Enum):
@@ -51,6 +57,7 @@ class NotifierAction(Enum):
 
     ARM = "start its time anew"
     NOTIFY = "send a NOTIFY, or have one sent when the one before is answered"
+    TELL = "have a NOTIFY sent in its time"
     NEXT = "send the NOTIFY that had to wait"
     LEAVE = "leave the dialog"
 
@@ -62,9 +69,12 @@ def _table() -> dict[tuple[NotifierState, NotifierInput], _Row]:
     state, what, do = NotifierState, NotifierInput, NotifierAction
     rows: dict[tuple[NotifierState, NotifierInput], _Row] = {
         (state.IDLE, what.ACCEPT): ((do.ARM, do.NOTIFY), state.ACTIVE),
+        (state.IDLE, what.FETCH): ((do.NOTIFY,), state.TERMINATED),
         (state.IDLE, what.REFUSE): ((), state.GONE),
-        (state.ACTIVE, what.CHANGED): ((do.NOTIFY,), state.ACTIVE),
+        (state.ACTIVE, what.CHANGED): ((do.TELL,), state.ACTIVE),
         (state.ACTIVE, what.SUBSCRIBE): ((do.ARM, do.NOTIFY), state.ACTIVE),
+        (state.ACTIVE, what.UNCHANGED): ((do.ARM,), state.ACTIVE),
+        (state.ACTIVE, what.LEFT): ((do.LEAVE,), state.GONE),
         (state.ACTIVE, what.NOTIFIED): ((do.NEXT,), state.ACTIVE),
         (state.TERMINATED, what.NOTIFIED): ((do.NEXT,), state.TERMINATED),
     }

@@ -1,0 +1,1 @@
+"""What phones are told, as text: PIDF, dialog-info, reginfo, message summaries."""

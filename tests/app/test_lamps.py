@@ -1,0 +1,100 @@
+"""What lamps and presence show of the calls of each user."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from gateway.app.lamps import Lamps
+from gateway.call.call import Call
+from gateway.call.leg import Address
+from gateway.call.state import State
+from gateway.identity.mapping import IdentityMap
+from gateway.identity.model import User
+from gateway.people.dialogs import Progress
+from gateway.people.presence import Activity, Presences
+from gateway.testing.leg import FakeLeg
+
+USERS = (User("alice", "Alice", web=True), User("1001", sip=True), User("1002", sip=True))
+
+
+class Board:
+    """Lamps that are shown calls made of legs."""
+
+    def __init__(self) -> None:
+        self.presences = Presences()
+        for user in USERS:
+            self.presences.phone(user.id, True)
+        self.lamps = Lamps(IdentityMap(USERS, [], "gw.test"), self.presences)
+
+    def show(self, state: State, caller: FakeLeg, *others: FakeLeg, name: str = "c1") -> None:
+        call: Any = SimpleNamespace(id=name, state=state, caller=caller, legs=(caller, *others))
+        self.lamps.call_changed(cast(Call, call))
+
+    def rows(self, user: str) -> list[tuple[bool, Progress, str]]:
+        return [(one.is_caller, one.progress, one.remote_uri) for one in self.lamps.board.of(user)]
+
+    def activity(self, user: str) -> Activity:
+        return self.presences.board.of(user).activity
+
+
+def leg(user: str, host: str = "gw.test") -> FakeLeg:
+    made = FakeLeg(f"leg-{user}")
+    made._address = Address(f"sip:{user}@{host}", user)
+    return made
+
+
+def test_a_call_lights_the_lamps_of_both_until_it_ends() -> None:
+    """Who is rung blinks and is not yet on the phone; who calls is."""
+    board, alice, phone = Board(), leg("alice"), leg("1001")
+    board.show(State.CALLING, alice, phone)
+    assert board.rows("alice") == [(True, Progress.TRYING, "sip:1001@gw.test")]
+    assert board.rows("1001") == [(False, Progress.EARLY, "sip:alice@gw.test")]
+    assert (board.activity("alice"), board.activity("1001")) == (Activity.ON_THE_PHONE, Activity.AVAILABLE)
+    board.show(State.RINGING, alice, phone)
+    assert [one.progress for one in board.lamps.board.of("alice")] == [Progress.EARLY]
+    board.show(State.CONNECTED, alice, phone)
+    assert board.rows("1001") == [(False, Progress.CONFIRMED, "sip:alice@gw.test")]
+    assert board.activity("1001") is Activity.ON_THE_PHONE
+    board.show(State.ENDED, alice, phone)
+    assert (board.rows("alice"), board.rows("1001")) == ([], [])
+    assert board.activity("alice") is Activity.AVAILABLE
+    assert (board.lamps._calls, board.lamps._of_user) == ({}, {})
+
+
+def test_who_leaves_a_call_is_dark_again() -> None:
+    """A transfer: one leg takes the place of another."""
+    board, alice, phone, other = Board(), leg("alice"), leg("1001"), leg("1002")
+    board.show(State.CONNECTED, alice, phone)
+    board.show(State.CONNECTED, alice, other)
+    assert board.rows("1001") == []
+    assert board.rows("1002") == [(False, Progress.CONFIRMED, "sip:alice@gw.test")]
+    assert board.rows("alice") == [(True, Progress.CONFIRMED, "sip:1002@gw.test")]
+
+
+def test_two_calls_of_one_user_are_two_rows() -> None:
+    """The lamp stays on while one of them lasts."""
+    board, alice = Board(), leg("alice")
+    board.show(State.CONNECTED, leg("1001"), alice, name="c1")
+    board.show(State.RINGING, leg("1002"), alice, name="c2")
+    assert len(board.rows("alice")) == 2
+    board.show(State.ENDED, leg("1001"), name="c1")
+    assert board.rows("alice") == [(False, Progress.EARLY, "sip:1002@gw.test")]
+
+
+def test_people_elsewhere_have_no_lamp() -> None:
+    """Who calls through a trunk is nobody of ours, whatever its number."""
+    board = Board()
+    board.show(State.CONNECTED, leg("1001", "pbx.test"), leg("alice"))
+    assert board.rows("1001") == []
+    assert board.rows("alice") == [(False, Progress.CONFIRMED, "sip:1001@pbx.test")]
+
+
+@pytest.mark.parametrize("state", [one for one in State if one is not State.ENDED])
+def test_every_state_has_its_lamp(state: State) -> None:
+    """None is forgotten."""
+    board = Board()
+    board.show(state, leg("alice"), leg("1001"))
+    assert len(board.rows("alice")) == len(board.rows("1001")) == 1

@@ -1,0 +1,89 @@
+"""Presence, lamps and waiting messages at pjsua2 and sipp, of pages and phones of a whole gateway."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from gateway.demo.phone import DeskPhone
+from tests.interop.gateway import PASSWORDS, Gateway, RpcBrowser, config_on_free_ports, gateway_with
+from tests.interop.sipp import Sipp
+
+pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="module")]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
+    """A gateway that tells changes at once, and keeps messages."""
+    folder = tmp_path_factory.mktemp("gateway")
+    config = config_on_free_ports(folder, MESSAGES__STORE="memory", PRESENCE__NOTIFY_INTERVAL="0")
+    async with gateway_with(config, folder / "gateway.log") as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def phone(gateway: Gateway) -> DeskPhone:
+    return await gateway.phone("1001")
+
+
+async def test_a_phone_sees_a_page_come_talk_and_go(gateway: Gateway, phone: DeskPhone) -> None:
+    """Offline, there, on the phone, there, offline: each as it happens."""
+    alice = gateway.uri("alice")
+    phone.watch(alice)
+    await phone.expect("presence", uri=alice, state="ACTIVE", online=False)
+    async with RpcBrowser() as page:
+        await page.open(gateway.app.signed_in_url("alice"))
+        await phone.expect("presence", uri=alice, online=True, note="")
+        await page.dial("600")
+        await page.status("talking")
+        await phone.expect("presence", uri=alice, online=True, note="On the phone")
+        await page.hang_up()
+        await phone.expect("presence", uri=alice, online=True, note="")
+    await phone.expect("presence", uri=alice, online=False)
+    phone.watch(alice, False)
+    await phone.expect("presence", uri=alice, state="TERMINATED")
+
+
+async def test_a_phone_sees_a_phone_come_and_go(gateway: Gateway, phone: DeskPhone) -> None:
+    """By its registration."""
+    other = gateway.uri("1002")
+    phone.watch(other)
+    await phone.expect("presence", uri=other, state="ACTIVE", online=False)
+    second = await gateway.phone("1002")
+    await phone.expect("presence", uri=other, online=True)
+    second.unregister()
+    await phone.expect("presence", uri=other, online=False)
+    await second.close()
+    phone.watch(other, False)
+
+
+async def test_nobody_is_not_there_to_be_watched(gateway: Gateway, phone: DeskPhone) -> None:
+    """404, and the subscription is over."""
+    nobody = gateway.uri("nobody")
+    phone.watch(nobody)
+    await phone.expect("presence", uri=nobody, state="TERMINATED")
+
+
+async def test_a_lamp_for_waiting_messages(gateway: Gateway, phone: DeskPhone) -> None:
+    """message-summary: what is kept for its user, until the phone has it."""
+    absent = await gateway.spare_phone()
+    host, port = gateway.sip
+    phone.write(gateway.uri("1002"), "are you there?")
+    assert (await phone.expect("message_status")).details["code"] == 202
+    await absent.register("1002", PASSWORDS["1002"], gateway.config.domain, f"{host}:{port}", mailbox=True)
+    told = (await absent.expect("mailbox")).details["message"]
+    assert re.search(r"^Messages-Waiting: (yes|no)\r?$", told, re.MULTILINE)
+    assert "Voice-Message: 0/0 (0/0)" in told
+    while "Messages-Waiting: yes" in told:
+        told = (await absent.expect("mailbox")).details["message"]
+    await absent.close()
+
+
+async def test_sipp_has_a_lamp(gateway: Gateway) -> None:
+    """Subscribes to a user's calls with digest, is told, and ends it."""
+    account = ("-s", "alice", "-au", "1002", "-ap", PASSWORDS["1002"], "-auth_uri", f"alice@{gateway.config.domain}")
+    async with Sipp.uac("gateway_subscribe", gateway.sip, *account) as lamp:
+        await lamp.finish()
