@@ -1,4 +1,4 @@
-"""The `gateway` command: run, check-config, example-config, demo, sdp."""
+"""The `gateway` command: run, check-config, doctor, example-config, demo, sdp."""
 
 from __future__ import annotations
 
@@ -102,6 +102,17 @@ def check_config(config: ConfigOption = None) -> None:
     if plane is not None:
         output.print(f"Packets are forwarded by the {escape(str(plane))}.")
     output.print(f"[green]The configuration is good.[/] Domain {settings.domain}, {len(settings.users)} users.")
+
+
+@app.command()
+def doctor(config: ConfigOption = None) -> None:
+    """Look for what would keep the gateway from working, and say what to do; status 1 when something is wrong.
+
+    Ports, addresses, NAT, DNS, trunks, certificates, clock, store, packet plane. It may run beside the gateway.
+    """
+    from gateway.commands.doctor import run_doctor
+
+    raise typer.Exit(0 if run_doctor(read_config(config), output) else 1)
 
 
 @app.command("example-config")

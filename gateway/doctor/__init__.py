@@ -1,0 +1,1 @@
+"""`gateway doctor`: what would keep this installation from working, each with a sentence what to do."""

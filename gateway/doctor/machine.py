@@ -1,0 +1,159 @@
+"""What this machine gives: its clock, files, buffers, the packet plane, the store."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import resource
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from gateway.app import settings
+from gateway.app.health import Certificate
+from gateway.app.plane import choose, is_running
+from gateway.config import Config, check_ports
+from gateway.doctor.findings import Finding, good, notice, wrong
+from gateway.errors import ConfigError
+from gateway.identity.factory import store_named
+from gateway.identity.store import StoreError
+
+_FILES_A_CALL = 8
+"""Sockets and pipes that a call may take, with room to spare."""
+_BUFFER = 1 << 20
+"""Octets a busy socket should be able to keep."""
+_RMEM_MAX = Path("/proc/sys/net/core/rmem_max")
+_CLOCK_NOT_SYNCHRONISED = 5
+"""TIME_ERROR of adjtimex(2)."""
+
+
+def running(config: Config) -> str | None:
+    """The status that a gateway on `web.listen` gives of itself; None where there is none."""
+    listen = config.web.listen
+    scheme = "https" if config.web.tls.cert is not None else "http"
+    context = ssl._create_unverified_context()  # it is our own, and asked nothing secret
+    try:
+        url = f"{scheme}://{settings.reachable(listen.host)}:{listen.port}/healthz"
+        with urllib.request.urlopen(url, timeout=3, context=context) as response:
+            body = json.load(response)
+        return str(body["status"]) if "active_calls" in body else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def ports(config: Config, status: str | None) -> Iterator[Finding]:
+    """Whether everything that is listened on can be had, or this gateway has it already."""
+    if status is not None:
+        yield good("ports", f'A gateway answers at web.listen; it says that it is "{status}".')
+        return
+    try:
+        check_ports(config, media=not is_running(config.state_dir))
+    except ConfigError as error:
+        yield wrong(error.key, f"{error.reason}.", "End the other program (`ss -lnp` names it) or take another port.")
+    else:
+        yield good("ports", "Every listening address can be opened.")
+
+
+def plane(config: Config) -> Iterator[Finding]:
+    """Who will forward packets."""
+    if config.media.rtpengine is not None:
+        yield good("media", "rtpengine carries the media ({}:{}).".format(*config.media.rtpengine))
+        return
+    try:
+        choice = choose(config)
+    except ConfigError as error:
+        yield wrong(error.key, f"{error.reason}.", "`make plane` builds it where cargo is.")
+        return
+    if choice.native:
+        yield good("media.plane", f"Packets are forwarded by the {choice}.")
+    else:
+        yield notice(
+            "media.plane",
+            f"Packets are forwarded by the {choice}.",
+            "With the native plane one core carries many times the calls, and audio outlives a restart.",
+        )
+
+
+def clock() -> Iterator[Finding]:
+    """Whether the kernel knows the time from somewhere: certificates, tokens and call records need it."""
+    try:
+        state = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.create_string_buffer(512))
+    except (OSError, AttributeError):
+        return
+    if state == _CLOCK_NOT_SYNCHRONISED:
+        yield notice("clock", "Nothing keeps this machine's clock right.", "Run chrony or systemd-timesyncd.")
+    elif state >= 0:
+        yield good("clock", "The clock is kept right.")
+
+
+def limits(config: Config) -> Iterator[Finding]:
+    """Whether the calls that are allowed have files and buffers."""
+    wanted, (allowed, _) = config.limits.calls * _FILES_A_CALL, resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed != resource.RLIM_INFINITY and allowed < wanted:
+        yield notice(
+            "open files",
+            f"This user may have {allowed} files open; {config.limits.calls} calls may want {wanted}.",
+            f"Set LimitNOFILE={wanted} in the unit, or `ulimit -n {wanted}`; or lower limits.max_calls.",
+        )
+    else:
+        yield good("open files", f"{config.limits.calls} calls have the files they need.")
+    try:
+        largest = int(_RMEM_MAX.read_text())
+    except (OSError, ValueError):
+        return
+    if largest < _BUFFER:
+        yield notice(
+            "socket buffers",
+            f"A socket keeps {largest:,} octets at most; bursts beyond are lost.",
+            f"sysctl -w net.core.rmem_max={4 * _BUFFER}",
+        )
+    else:
+        yield good("socket buffers", f"A socket keeps up to {largest:,} octets.")
+
+
+async def store(config: Config) -> Iterator[Finding]:
+    """Whether registrations can be kept."""
+    path = config.sqlite_path
+    if path is not None and not path.exists():
+        folder = next(one for one in path.absolute().parents if one.exists())
+        if os.access(folder, os.W_OK | os.X_OK):
+            return iter([good("identity.store", f"{path} will be made.")])
+        return iter([wrong("identity.store", f"{path} cannot be made: {folder} is not ours to write in.")])
+    kept = store_named(config.identity.store, config.state_dir)
+    try:
+        await kept.open()
+        await kept.bindings("sip:doctor@invalid", 0.0)
+    except (StoreError, OSError) as error:
+        return iter([wrong("identity.store", f"{config.identity.store} cannot be used: {error}.")])
+    finally:
+        await kept.close()
+    return iter([good("identity.store", f"{config.identity.store} can be read and written.")])
+
+
+def certificate(config: Config, now: float) -> Iterator[Finding]:
+    """Whether browsers will take the page, and for how long; `now`: seconds since 1970."""
+    tls = config.web.tls
+    if tls.cert is None:
+        if not config.web.only_here and not config.web.proxies:
+            yield notice(
+                "web.tls",
+                "The page is served over plain HTTP; browsers give their microphone to https:// pages only.",
+                "Set web.tls, or put a proxy with a certificate in front and name it in web.proxies.",
+            )
+        return
+    try:
+        settings.tls(config)
+    except ConfigError as error:
+        yield wrong(
+            error.key,
+            f"{error.reason}.",
+            "The file must hold the whole chain, and the key belong to it.",
+        )
+        return
+    said = Certificate(tls.cert).conditions(now)
+    yield from (wrong("web.tls", one, "Renew it, and start the gateway again.") for one in said)
+    if not said:
+        yield good("web.tls", "The certificate and its key belong together and last.")

@@ -1,0 +1,191 @@
+"""What is around: the addresses peers are told, NAT, DNS, trunks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import secrets
+import socket
+import struct
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from random import random
+from urllib.parse import urlsplit
+
+from gateway.app.settings import reachable
+from gateway.config import Config, advertised
+from gateway.config.people import Trunk
+from gateway.doctor.findings import Finding, good, notice, wrong
+from gateway.net.resolver import Resolver, ResolverConfig
+from gateway.sip.flow import Flow
+from gateway.sip.message.uri import Uri
+
+_PATIENCE = 3.0
+_AGAIN = 0.5
+"""Seconds after which a datagram is sent again."""
+_COOKIE = 0x2112A442
+_BINDING_REQUEST, _BINDING_RESPONSE = 0x0001, 0x0101
+_XOR_MAPPED_ADDRESS = 0x0020
+_STUN_PORT = 3478
+
+
+def addresses(config: Config) -> Iterator[Finding]:
+    """What peers are told to send to, side by side with who could reach it."""
+    told = {
+        f"sip.listen ({one.transport})": advertised(one.host, one.port, config.sip.advertised).host
+        for one in config.sip.listen
+    }
+    if config.media.rtpengine is None:
+        webrtc = config.webrtc
+        told["webrtc.listen"] = webrtc.advertised[0].host if webrtc.advertised else reachable(webrtc.listen.host)
+        told["rtp.listen"] = config.rtp.advertised or reachable(config.rtp.listen)
+    for key, host in told.items():
+        yield _reach(key, host)
+
+
+def _reach(key: str, host: str) -> Finding:
+    try:
+        address = ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return good(key, f"Peers are told {host}.")
+    name = key.partition(".")[0]
+    if address.is_loopback:
+        return notice(
+            key, f"Peers are told {host}: only this machine reaches it.", f"To open it to a network, set {name}.listen."
+        )
+    if address.is_private:
+        return notice(
+            key,
+            f"Peers are told {host}: only this network reaches it.",
+            f"For peers outside, write the public address into {name}.advertised and forward the ports to here.",
+        )
+    return good(key, f"Peers are told {host}.")
+
+
+async def nat(config: Config) -> Iterator[Finding]:
+    """What a STUN server sees of us, if one is configured, beside what peers are told."""
+    server = config.webrtc.stun_server
+    if server is None:
+        return iter(())
+    place = urlsplit(f"stun://{server.partition(':')[2]}")
+    host, port = place.hostname or "", place.port or _STUN_PORT
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            seen = await mapped_address(host, port)
+    except (OSError, TimeoutError):
+        advice = "Check the name, and that UDP may leave; browsers are told of this server."
+        return iter([wrong("webrtc.stun_server", f"{server} does not answer.", advice)])
+    told = {str(one.host) for one in config.webrtc.advertised} or {reachable(config.webrtc.listen.host)}
+    if seen in told:
+        return iter([good("NAT", f"The world sees us as {seen}, and peers are told so.")])
+    return iter(
+        [
+            notice(
+                "NAT",
+                f"The world sees us as {seen}; browsers are told {', '.join(sorted(told))}.",
+                f"If browsers outside are to reach us, set webrtc.advertised: [{seen}] and forward the port.",
+            )
+        ]
+    )
+
+
+async def mapped_address(host: str, port: int) -> str:
+    """The address a STUN server sees us at (RFC 8489 section 14.2, IPv4). Raises OSError; waits for ever."""
+    loop = asyncio.get_running_loop()
+    (*_, address), *_ = await loop.getaddrinfo(host, port, family=socket.AF_INET, type=socket.SOCK_DGRAM)
+    request = struct.pack("!HHI", _BINDING_REQUEST, 0, _COOKIE) + secrets.token_bytes(12)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.setblocking(False)
+        await loop.sock_connect(probe, address)
+        return await _asked(probe, request, lambda answer: _mapped(answer, request))
+
+
+async def _asked(probe: socket.socket, request: bytes, read: Callable[[bytes], str | None]) -> str:
+    """Send `request`, every half second anew, until `read` makes something of an answer; waits for ever."""
+    loop = asyncio.get_running_loop()
+    while True:
+        await loop.sock_sendall(probe, request)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_AGAIN):
+                while True:
+                    found = read(await loop.sock_recv(probe, 65_535))
+                    if found is not None:
+                        return found
+                    await asyncio.sleep(0)  # a flood of nonsense must not hold up the clock
+
+
+def _mapped(answer: bytes, request: bytes) -> str | None:
+    if len(answer) < 20 or answer[4:20] != request[4:20] or answer[:2] != struct.pack("!H", _BINDING_RESPONSE):
+        return None
+    at = 20
+    while at + 4 <= len(answer):
+        kind, length = struct.unpack_from("!HH", answer, at)
+        if kind == _XOR_MAPPED_ADDRESS and length == 8 and at + 12 <= len(answer):
+            (packed,) = struct.unpack_from("!I", answer, at + 8)
+            return str(ipaddress.IPv4Address(packed ^ _COOKIE))
+        at += 4 + length + (-length & 3)
+    return None
+
+
+async def trunks(config: Config) -> Iterator[Finding]:
+    """Whether each trunk has an address, and answers."""
+    transports = ("udp", "tcp", "tls")
+    resolver = Resolver(ResolverConfig(transports=transports), now=time.monotonic, random=random)
+    return iter(await asyncio.gather(*(_trunk(trunk, resolver.resolve, config.domain) for trunk in config.trunks)))
+
+
+async def _trunk(trunk: Trunk, resolve: Callable[[Uri], Awaitable[tuple[Flow, ...]]], domain: str) -> Finding:
+    subject = f"trunk {trunk.name}"
+    flows = await resolve(Uri.parse(trunk.uri))
+    if not flows:
+        return wrong(subject, f"{trunk.uri} leads to no address.", "Check the name, and this machine's DNS.")
+    for flow in flows:
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                said = await _answer(flow, trunk.uri, domain)
+        except (OSError, TimeoutError):
+            continue
+        return good(subject, f"{flow} {said} after {1000 * (time.monotonic() - began):.0f} ms.")
+    places = ", ".join(map(str, flows))
+    return wrong(
+        subject,
+        f"Nothing answers at {places} within {_PATIENCE:g} s.",
+        "Check that it runs, that a firewall lets us through, and that it takes requests from our address.",
+    )
+
+
+async def _answer(flow: Flow, uri: str, domain: str) -> str:
+    """What it said to OPTIONS over UDP, or that it took a connection."""
+    loop = asyncio.get_running_loop()
+    kind = socket.SOCK_DGRAM if flow.transport == "udp" else socket.SOCK_STREAM
+    with socket.socket(socket.AF_INET6 if ":" in flow.host else socket.AF_INET, kind) as probe:
+        probe.setblocking(False)
+        await loop.sock_connect(probe, (flow.host, flow.port))
+        if flow.transport != "udp":
+            return "takes connections"
+        host, port = probe.getsockname()[:2]
+        place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return await _asked(probe, _options(uri, domain, place).encode(), _status_line)
+
+
+def _status_line(answer: bytes) -> str | None:
+    line = answer.partition(b"\r\n")[0].decode("utf-8", "replace")
+    return f'answers "{line.removeprefix("SIP/2.0 ")[:60]}"' if line.startswith("SIP/2.0 ") else None
+
+
+def _options(uri: str, domain: str, place: str) -> str:
+    """One OPTIONS request (RFC 3261 section 11), of its own transaction."""
+    return (
+        f"OPTIONS {uri} SIP/2.0\r\n"
+        f"Via: SIP/2.0/UDP {place};rport;branch=z9hG4bK{secrets.token_hex(8)}\r\n"
+        "Max-Forwards: 70\r\n"
+        f"From: <sip:doctor@{domain}>;tag={secrets.token_hex(4)}\r\n"
+        f"To: <{uri}>\r\n"
+        f"Call-ID: {secrets.token_hex(8)}\r\n"
+        "CSeq: 1 OPTIONS\r\n"
+        f"Contact: <sip:doctor@{place}>\r\n"
+        "Accept: application/sdp\r\n"
+        "Content-Length: 0\r\n\r\n"
+    )

@@ -1,0 +1,181 @@
+"""`gateway doctor` against real things: a port that is taken, a STUN server, trunks that answer or do not."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aioice import stun
+from rich.console import Console
+
+from gateway.commands.doctor import examined
+from gateway.config import Config
+from gateway.doctor import machine, network
+from gateway.doctor.findings import Finding, Verdict
+from tests.interop.gateway import config_on_free_ports, gateway_with
+
+
+def said(findings: Iterable[Finding], subject: str) -> Finding:
+    """The one finding of that subject."""
+    (found,) = [one for one in findings if one.subject == subject]
+    return found
+
+
+def config(**sections: Any) -> Config:
+    return Config.model_validate(sections).check()
+
+
+def trunk(uri: str) -> dict[str, str]:
+    return {"name": "office", "uri": uri}
+
+
+def test_a_port_in_use_is_a_fault_and_our_own_gateway_is_none(tmp_path: Path) -> None:
+    """The key is named, and what to do."""
+    found = config_on_free_ports(tmp_path)
+    assert said(machine.ports(found, None), "ports").verdict is Verdict.GOOD
+    listen = found.sip.listen[0]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as holder:
+        holder.bind((listen.host, listen.port))
+        taken = said(machine.ports(found, None), "sip.listen.0")
+        assert (taken.verdict, "in use" in taken.found) == (Verdict.WRONG, True)
+        assert "ss -lnp" in taken.advice
+        assert "draining" in said(machine.ports(found, "draining"), "ports").found
+
+
+async def test_beside_a_gateway_that_runs_everything_is_looked_at(tmp_path: Path) -> None:
+    """Its ports are its own; nothing is wrong; it says how it is. A trunk that is a gateway answers."""
+    mine = config_on_free_ports(tmp_path, IDENTITY__STORE="memory")
+    async with gateway_with(mine, tmp_path / "gateway.log") as gateway:
+        (office,) = config(trunks=[trunk("sip:{}:{}".format(*gateway.sip))]).trunks
+        findings = await examined(mine.model_copy(update={"trunks": (office,)}), Console(quiet=True))
+    assert 'says that it is "ok"' in said(findings, "ports").found
+    assert 'answers "200 OK"' in said(findings, "trunk office").found
+    assert [one for one in findings if one.verdict is Verdict.WRONG] == []
+
+
+@asynccontextmanager
+async def stun_server(seen: tuple[str, int] | None) -> AsyncIterator[str]:
+    """Says that it sees everybody at `seen`; None: says nothing."""
+
+    class Server(asyncio.DatagramProtocol):
+        def connection_made(self, transport: Any) -> None:
+            self.transport = transport
+            self.asked = 0
+
+        def datagram_received(self, data: bytes, address: Any) -> None:
+            request = stun.parse_message(data)
+            self.asked += 1
+            if seen is None or self.asked == 1:  # the first answer is lost, and one for somebody else comes
+                self.transport.sendto(bytes(20), address)
+                return
+            answer = stun.Message(stun.Method.BINDING, stun.Class.RESPONSE, request.transaction_id)
+            answer.attributes["SOFTWARE"] = "test"
+            answer.attributes["XOR-MAPPED-ADDRESS"] = seen
+            self.transport.sendto(bytes(answer), address)
+
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_datagram_endpoint(Server, local_addr=("127.0.0.1", 0))
+    try:
+        yield "stun:127.0.0.1:{}".format(transport.get_extra_info("sockname")[1])
+    finally:
+        transport.close()
+
+
+@pytest.mark.parametrize(
+    ("told", "verdict"), [([], Verdict.NOTICE), (["203.0.113.7"], Verdict.GOOD), (["203.0.113.8"], Verdict.NOTICE)]
+)
+async def test_what_a_stun_server_sees_is_held_against_what_peers_are_told(told: list[str], verdict: Verdict) -> None:
+    """Behind NAT the public address is to be advertised; the first answer may be lost."""
+    async with stun_server(("203.0.113.7", 4711)) as server:
+        found = said(await network.nat(config(webrtc={"stun_server": server, "advertised": told})), "NAT")
+    assert found.verdict is verdict
+    assert ("[203.0.113.7]" in found.advice) == (verdict is Verdict.NOTICE)
+
+
+async def test_a_stun_server_that_says_nonsense_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is given up after its time."""
+    monkeypatch.setattr(network, "_PATIENCE", 0.2)
+    async with stun_server(None) as server:
+        found = said(await network.nat(config(webrtc={"stun_server": server})), "webrtc.stun_server")
+    assert found.verdict is Verdict.WRONG
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        bytes(19),
+        b"\x01\x01\x00\x04" + bytes(16),
+        b"\x01\x01\x00\x0c" + bytes(16) + b"\x00\x20\xff\xff" + bytes(8),
+        b"\x01\x01\x00\x0c" + bytes(16) + b"\x00\x20\x00\x08" + bytes(3),
+        b"\x01\x01\x00\x0c" + bytes(16) + b"\x00\x20\x00\x14" + bytes(20),
+    ],
+)
+def test_a_malformed_stun_answer_is_none(answer: bytes) -> None:
+    """Cut short, lengths that lead nowhere, an IPv6 address."""
+    assert network._mapped(answer, bytes(20)) is None
+
+
+async def test_a_trunk_that_is_not_there_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing answers; no such name; over TCP the connection is enough."""
+    monkeypatch.setattr(network, "_PATIENCE", 0.3)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent, socket.socket() as listening:
+        silent.bind(("127.0.0.1", 0))
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(1)
+        uris = {
+            f"sip:127.0.0.1:{silent.getsockname()[1]}": (Verdict.WRONG, "Nothing answers"),
+            f"sip:127.0.0.1:{listening.getsockname()[1]};transport=tcp": (Verdict.GOOD, "takes connections"),
+            "sip:nowhere.invalid": (Verdict.WRONG, "leads to no address"),
+        }
+        for uri, (verdict, words) in uris.items():
+            found = said(await network.trunks(config(trunks=[trunk(uri)])), "trunk office")
+            assert (found.verdict, words in found.found) == (verdict, True), found
+
+
+@pytest.mark.parametrize(
+    ("host", "verdict"),
+    [
+        ("127.0.0.1", Verdict.NOTICE),
+        ("10.0.0.1", Verdict.NOTICE),
+        ("fd00::1", Verdict.NOTICE),
+        ("9.9.9.9", Verdict.GOOD),
+        ("sip.example.com", Verdict.GOOD),
+    ],
+)
+def test_an_address_that_peers_outside_cannot_reach_is_told(host: str, verdict: Verdict) -> None:
+    """Loopback and private ones."""
+    found = said(network.addresses(config(rtp={"advertised": host})), "rtp.listen")
+    assert found.verdict is verdict
+
+
+async def test_a_store_that_cannot_be_used_is_a_fault(tmp_path: Path) -> None:
+    """A file that is none of SQLite's; nothing is made by looking."""
+    broken = config(state_dir=str(tmp_path), identity={"store": "sqlite:broken.sqlite"})
+    assert said(await machine.store(broken), "identity.store").verdict is Verdict.GOOD
+    assert not (tmp_path / "broken.sqlite").exists()
+    (tmp_path / "broken.sqlite").write_bytes(b"this is no database, and never was one" * 100)
+    assert said(await machine.store(broken), "identity.store").verdict is Verdict.WRONG
+
+
+def test_plain_http_for_others_and_a_certificate_that_is_none_are_told(tmp_path: Path) -> None:
+    """Browsers give no microphone to the first, and nothing to the second."""
+    opened = config(web={"listen": "0.0.0.0:8080"})
+    assert said(machine.certificate(opened, 0.0), "web.tls").verdict is Verdict.NOTICE
+    assert list(machine.certificate(config(), 0.0)) == []
+    (tmp_path / "cert.pem").write_text("nonsense")
+    tls = {"cert": str(tmp_path / "cert.pem"), "key": str(tmp_path / "cert.pem")}
+    assert said(machine.certificate(config(web={"tls": tls}), 0.0), "web.tls").verdict is Verdict.WRONG
+
+
+def test_more_calls_than_files_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the number that would do."""
+    monkeypatch.setattr("resource.getrlimit", lambda what: (1024, 1024))
+    found = said(machine.limits(config(limits={"max_calls": 1000})), "open files")
+    assert (found.verdict, "8000" in found.advice) == (Verdict.NOTICE, True)
+    assert said(machine.limits(config(limits={"max_calls": 100})), "open files").verdict is Verdict.GOOD
