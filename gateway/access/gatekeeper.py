@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
@@ -91,10 +91,11 @@ class Gatekeeper:
         self._random = random
         self._guesses = Guesses(lock_out or LockOut())
 
-    async def authenticate(self, request: Request, source: Flow) -> events.Verdict:
+    def authenticate(self, request: Request, source: Flow) -> events.Verdict | Coroutine[Any, Any, events.Verdict]:
         """Who sends this: a trunk by its address, else a user by digest, else a challenge.
 
-        OPTIONS is let in: it reveals nothing, and PBXs use it to see whether we live.
+        At once where the identity store need not be asked: trunks, and whoever earns a challenge. OPTIONS is let in:
+        it reveals nothing, and PBXs use it to see whether we live.
         """
         if request.method == "OPTIONS":
             return events.Accepted(None)
@@ -109,29 +110,34 @@ class Gatekeeper:
         # A trunk's address is never locked: its calls would stay out for the mistake of one phone behind it.
         if trunk is None and self._guesses.locked(source.host, now):
             return events.Refused(403, "Too many wrong passwords")
-        try:
-            return await self._by_digest(request, source, now)
-        except StoreError as error:
-            log.error("identity store failed", reason=str(error))
-            return events.Refused(503)
-
-    async def _by_digest(self, request: Request, source: Flow, now: float) -> events.Verdict:
         realm = self._digest.realm
         mine = next((value for value in request.authorization if value.get("realm") == realm), None)
         # A flood of made-up credentials must not reach the store.
         earned = mine is not None and self._digest.gave(mine.get("nonce"), source.host)
         name = mine.get("username") if mine is not None and earned else None
         account = self._trunks.by_username(name) if name and self._may_be_trunk(request, name) else None
-        known = None
         if account is not None:
-            known = account[1]
-        elif name is not None:
-            credential = await self._store.credential(name, realm)
-            known = credential.ha1 if credential is not None else None
+            return self._checked(request, source, now, account[1], account[0])
+        if name is not None:
+            return self._by_store(request, source, now, name)
+        return self._checked(request, source, now, None)
+
+    async def _by_store(self, request: Request, source: Flow, now: float, name: str) -> events.Verdict:
+        try:
+            credential = await self._store.credential(name, self._digest.realm)
+        except StoreError as error:
+            log.error("identity store failed", reason=str(error))
+            return events.Refused(503)
+        return self._checked(request, source, now, credential.ha1 if credential is not None else None)
+
+    def _checked(
+        self, request: Request, source: Flow, now: float, known: Mapping[str, str] | None, trunk: str | None = None
+    ) -> events.Verdict:
+        """The verdict on the credentials, whose HA1 by algorithm are `known`; `trunk` is whose account they are of."""
         checked = self._digest.check(request, lambda *_: known, now, source=source.host)
         if checked.result is DigestResult.OK and checked.username is not None:
             self._guesses.succeeded(source.host)
-            return events.Accepted(TRUNK + account[0]) if account else self._as_claimed(request, checked.username)
+            return events.Accepted(TRUNK + trunk) if trunk else self._as_claimed(request, checked.username)
         if checked.result is DigestResult.MALFORMED:
             return events.Refused(400, "Credentials cannot be read")
         if checked.result is DigestResult.WRONG:

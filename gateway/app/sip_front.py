@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import structlog
 
@@ -71,8 +72,8 @@ class SipFront:
         self._registered = registered
         self._placing: set[asyncio.Task[None]] = set()
 
-    async def authenticate(self, request: Request, source: Flow) -> events.Verdict:
-        return await self._gatekeeper.authenticate(request, source)
+    def authenticate(self, request: Request, source: Flow) -> events.Verdict | Coroutine[Any, Any, events.Verdict]:
+        return self._gatekeeper.authenticate(request, source)
 
     async def answer_register(self, request: Request, source: Flow, identity: str | None) -> events.Reply:
         reply = await self._registrar.register(request, source, identity)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, TypeVar
 
 from gateway.net.config import UserAgentConfig
 from gateway.net.endpoint import Endpoint
@@ -26,20 +25,23 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-Answer = Callable[[Request, Flow, str | None], Awaitable[Reply]]
+Answer = Callable[[Request, Flow, str | None], Coroutine[Any, Any, Reply]]
 """Gives the response to a request, from where it came, and who sent it."""
 
 
 class Hooks(Protocol):
     """The application's side of the user agent."""
 
-    async def authenticate(self, request: Request, source: Flow) -> Verdict:
-        """Who sent this request? Called for every request outside a dialog except ACK and CANCEL."""
+    def authenticate(self, request: Request, source: Flow) -> Verdict | Coroutine[Any, Any, Verdict]:
+        """Who sent this request? Called for every request outside a dialog except ACK and CANCEL.
+
+        Whoever can tell at once may do so without a coroutine, which spares the request a task and a timer.
+        """
 
     def invited(self, session: IncomingSession, identity: str | None) -> None:
         """A call came in and was let in; `session` waits for `ring`, `answer` or `reject`."""
 
-    async def answer_register(self, request: Request, source: Flow, identity: str | None) -> Reply:
+    def answer_register(self, request: Request, source: Flow, identity: str | None) -> Coroutine[Any, Any, Reply]:
         """Answer a REGISTER that was let in."""
 
 
@@ -53,6 +55,7 @@ class Shell:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._woken = False
+        self._feeding = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._quiet: asyncio.Future[None] | None = None
         self.taps = Taps()
@@ -102,8 +105,8 @@ class Shell:
         return secrets.token_hex(12)
 
     def wake(self) -> None:
-        """Drain the core soon, once for all that is done until then."""
-        if not self._woken and self._loop is not None:
+        """Drain the core soon, once for all that is done until then; a step that it is taking now is drained anyway."""
+        if not self._woken and not self._feeding and self._loop is not None:
             self._woken = True
             self._loop.call_soon(self._drain)
 
@@ -118,14 +121,20 @@ class Shell:
             done(flows or ())
             self.wake()
 
-        self._spawn(lambda: self.resolver.resolve(uri), resolved)
+        self._spawn(self.resolver.resolve(uri), resolved)
 
     def authenticate(self, request: Request, source: Flow, done: Callable[[Verdict], None]) -> None:
         """Ask the hooks; a hook that fails or dawdles is a 503."""
-        self._spawn(
-            lambda: asyncio.wait_for(self._hooks.authenticate(request, source), self._config.hook_timeout),
-            lambda verdict: done(verdict if verdict is not None else Refused(503)),
-        )
+        try:
+            verdict = self._hooks.authenticate(request, source)
+        except Exception:
+            logger.exception("a hook failed")
+            verdict = Refused(503)
+        if isinstance(verdict, Coroutine):
+            late = verdict
+            self._spawn(late, lambda said: done(said or Refused(503)), self._config.hook_timeout)
+        else:
+            done(verdict)
 
     def invited(self, session: IncomingSession, identity: str | None) -> None:
         """Tell the hooks; a hook that fails ends the call with 500."""
@@ -137,10 +146,8 @@ class Shell:
 
     def register(self, request: Request, source: Flow, identity: str | None, done: Callable[[Reply], None]) -> None:
         """Ask the hooks; a hook that fails or dawdles is a 503."""
-        self._spawn(
-            lambda: asyncio.wait_for(self._hooks.answer_register(request, source, identity), self._config.hook_timeout),
-            lambda reply: done(reply if reply is not None else Reply(503)),
-        )
+        work = self._hooks.answer_register(request, source, identity)
+        self._spawn(work, lambda reply: done(reply or Reply(503)), self._config.hook_timeout)
 
     def serve(self, method: str, answer: Answer) -> None:
         """Have `answer` give the response to requests of `method` outside any dialog; none in time is a 503."""
@@ -151,30 +158,34 @@ class Shell:
                 request.respond(reply.status, reply.headers, reply.reason)
                 self.wake()
 
-            work = partial(answer, request.request, request.source, identity)
-            self._spawn(lambda: asyncio.wait_for(work(), self._config.hook_timeout), answered)
+            work = answer(request.request, request.source, identity)
+            self._spawn(work, answered, self._config.hook_timeout)
 
         self.core.serve(method, handle)
 
-    def _spawn(self, work: Callable[[], Awaitable[T]], done: Callable[[T | None], None]) -> None:
-        """Run what `work` makes and give its result to `done`, None where it failed; cancelled work says nothing.
-
-        It is made when its turn comes: a coroutine that a close keeps from ever running would be a warning.
-        """
+    def _spawn(
+        self, work: Coroutine[Any, Any, T], done: Callable[[T | None], None], timeout: float | None = None
+    ) -> None:
+        """Run `work` and give its result to `done`, None where it failed; cancelled work says nothing."""
 
         async def run() -> None:
             result: T | None = None
             try:
-                result = await work()
+                async with asyncio.timeout(timeout):
+                    result = await work
             except TimeoutError:
                 logger.warning("a hook took too long")
             except Exception:
                 logger.exception("a hook failed")
             done(result)
 
+        def over(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            work.close()  # cancelled before its turn, it would complain that nobody had awaited it
+
         task = asyncio.ensure_future(run())
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(over)
 
     # ---- the shell proper
 
@@ -210,11 +221,14 @@ class Shell:
 
     def _feed(self, step: Callable[..., None], *arguments: object) -> None:
         """Have the core take one step; whatever goes wrong in it, the others' messages are sent and timers kept."""
+        self._feeding = True
         try:
             step(*arguments)
         except Exception:
             self.core.counts["mistake of our own"] += 1
             logger.exception("a message or a timer was not dealt with")
+        finally:
+            self._feeding = False
         self._drain()
 
     def _drain(self) -> None:
@@ -232,6 +246,8 @@ class Shell:
 
     def _arm(self) -> None:
         """Keep one timer armed for the core's deadline; a later deadline is met by the timer already set."""
+        if self._timer is not None and self._timer_at <= self.core.earliest():
+            return
         deadline = self.core.deadline()
         loop = self._loop
         if deadline is None or loop is None:

@@ -43,6 +43,10 @@ class Alarms(Generic[K]):
         """When the next callback is due, or None."""
         return self._queue.deadline()
 
+    def earliest(self) -> float:
+        """A moment before which no callback is due; infinity for none."""
+        return self._queue.earliest()
+
     def run(self, now: float, guard: Callable[[K, Callable[[], None]], None]) -> None:
         """Have `guard` call what is due at `now`; it lets no exception through, so that every alarm has its turn."""
         while (due := self._queue.pop_due(now)) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -48,6 +49,10 @@ class TimerQueue(Generic[K]):
                 return deadline
             heapq.heappop(heap)
         return None
+
+    def earliest(self) -> float:
+        """A moment before which nothing is due, without a look at which entries still count; infinity for none."""
+        return self._heap[0][0] if self._heap else math.inf
 
     def pop_due(self, now: float) -> tuple[float, K] | None:
         """Take the earliest live entry that is due at `now`, or None."""

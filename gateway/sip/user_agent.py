@@ -116,6 +116,10 @@ class UserAgentCore(Services):
             return second if first is None else first
         return min(first, second)
 
+    def earliest(self) -> float:
+        """A moment before which nothing is due, cheaper to ask than `deadline`; infinity for none."""
+        return min(self.stack.earliest(), self._alarms.earliest())
+
     def transport_failed(self, flow: Flow) -> None:
         """A send to `flow` failed, or its connection is gone."""
         self.stack.transport_failed(flow, self.now())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+from collections.abc import Coroutine
 
 import pytest
 
@@ -74,7 +75,8 @@ class Door:
         return self
 
     async def asked(self, request: Request, source: Flow = PHONE) -> events.Verdict:
-        return await self.keeper.authenticate(request, source)
+        verdict = self.keeper.authenticate(request, source)
+        return await verdict if isinstance(verdict, Coroutine) else verdict
 
     async def nonce(self, source: Flow = PHONE) -> str:
         self.now += 0.02

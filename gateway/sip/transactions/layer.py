@@ -175,6 +175,10 @@ class Stack:
         """When `handle_timer` is to be called next, or None."""
         return self._timers.deadline()
 
+    def earliest(self) -> float:
+        """A moment before which no timer is due, cheaper to ask than `deadline`; infinity for none."""
+        return self._timers.earliest()
+
     def datagrams(self) -> list[tuple[bytes, Flow]]:
         """Drain what is to be sent."""
         out, self._out = self._out, []
