@@ -63,6 +63,8 @@ class NameAddr:
     @classmethod
     def parse_list(cls, text: str, limit: int = MAX_LIST) -> list[NameAddr]:
         """Read a comma list of addresses; raises SipSyntaxError, also beyond `limit` values."""
+        if "," not in text and len(text) <= _KNOWN_LENGTH:
+            return [_known_address(text)]
         found: list[NameAddr] = []
         position = 0
         while True:

@@ -177,34 +177,31 @@ class Headers:
     comes in through these is checked; CR, LF, NUL and other control bytes raise SipBuildError.
     """
 
-    __slots__ = ("_index", "_items")
+    __slots__ = ("index", "items")
+
+    items: tuple[Item, ...]
+    """All fields in order."""
+    index: dict[str, Values]
+    """Key to value or values, made at first use; shared, do not change it."""
 
     def __init__(self, fields: Iterable[tuple[str, object]] = ()) -> None:
-        self._items: tuple[Item, ...] = tuple([_item(name, value) for name, value in fields])
-        self._index: dict[str, Values] | None = None
+        self.items = tuple([_item(name, value) for name, value in fields])
 
     @classmethod
     def from_items(cls, items: Iterable[Item]) -> Headers:
         """Headers from items that are known to be clean (the parser's way in)."""
         made = cls.__new__(cls)
-        made._items = tuple(items)
-        made._index = None
+        made.items = tuple(items)
         return made
 
-    @property
-    def items(self) -> tuple[Item, ...]:
-        """All fields in order."""
-        return self._items
-
-    @property
-    def index(self) -> dict[str, Values]:
-        """Key to value or values; shared, do not change it."""
-        index = self._index
-        if index is None:
-            index = {key: value for key, _, value in self._items}
-            if len(index) != len(self._items):
-                index = _index_with_repeats(self._items)
-            self._index = index
+    def __getattr__(self, name: str) -> dict[str, Values]:
+        # Asked only while the slot is empty, so that the index costs no call once it is there.
+        if name != "index":
+            raise AttributeError(name)
+        index: dict[str, Values] = {key: value for key, _, value in self.items}
+        if len(index) != len(self.items):
+            index = _index_with_repeats(self.items)
+        self.index = index
         return index
 
     def get(self, name: str) -> str | None:
@@ -228,29 +225,29 @@ class Headers:
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         """(name, value) pairs in order."""
-        return iter([(name, value) for _, name, value in self._items])
+        return iter([(name, value) for _, name, value in self.items])
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self.items)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Headers):
             return NotImplemented
-        return [(key, value) for key, _, value in self._items] == [(key, value) for key, _, value in other._items]
+        return [(key, value) for key, _, value in self.items] == [(key, value) for key, _, value in other.items]
 
     def __hash__(self) -> int:
-        return hash(tuple([(key, value) for key, _, value in self._items]))
+        return hash(tuple([(key, value) for key, _, value in self.items]))
 
     def __repr__(self) -> str:
-        return f"Headers({', '.join(name for _, name, _ in self._items)})"
+        return f"Headers({', '.join(name for _, name, _ in self.items)})"
 
     def add(self, name: str, *values: object) -> Headers:
         """These headers with fields appended."""
-        return Headers.from_items(self._items + tuple([_item(name, value) for value in values]))
+        return Headers.from_items(self.items + tuple([_item(name, value) for value in values]))
 
     def prepend(self, name: str, *values: object) -> Headers:
         """These headers with fields put before all others (a new top Via)."""
-        return Headers.from_items(tuple([_item(name, value) for value in values]) + self._items)
+        return Headers.from_items(tuple([_item(name, value) for value in values]) + self.items)
 
     def with_(self, name: str, *values: object) -> Headers:
         """These headers with `name` replaced by `values`, at its first place if it had one; no values removes it."""
@@ -258,7 +255,7 @@ class Headers:
         fresh = [_item(name, value) for value in values]
         result: list[Item] = []
         placed = False
-        for item in self._items:
+        for item in self.items:
             if item[0] != key:
                 result.append(item)
             elif not placed:
@@ -269,13 +266,13 @@ class Headers:
     def without(self, *names: str) -> Headers:
         """These headers without all fields of those names."""
         keys = {resolve_name(name)[0] for name in names}
-        return Headers.from_items([item for item in self._items if item[0] not in keys])
+        return Headers.from_items([item for item in self.items if item[0] not in keys])
 
     def only(self, *names: str) -> Headers:
         """The fields of those names, in order."""
         keys = {resolve_name(name)[0] for name in names}
-        return Headers.from_items([item for item in self._items if item[0] in keys])
+        return Headers.from_items([item for item in self.items if item[0] in keys])
 
     def write(self) -> str:
         """The fields as they go on the wire, each line ended by CRLF."""
-        return "".join([f"{name}: {value}\r\n" for _, name, value in self._items])
+        return "".join([f"{name}: {value}\r\n" for _, name, value in self.items])

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar, cast, overload
 
 from gateway.sip.errors import SipBuildError, SipSyntaxError
 from gateway.sip.message.addresses import MAX_LIST, MAX_TAG, CSeq, NameAddr, Via
-from gateway.sip.message.fields import Headers, Item, Values
+from gateway.sip.message.fields import Headers, Item
 from gateway.sip.message.grammar import delta_seconds, is_token, number, read_tokens, require_clean, require_token
 from gateway.sip.message.uri import Uri, check_writable
 from gateway.sip.message.values import (
@@ -27,6 +27,10 @@ ANSWER_HEADERS = ("Via", "From", "To", "Call-ID", "CSeq")
 """What a response copies from its request (RFC 3261 8.2.6.2)."""
 
 
+Reader = tuple[Callable[[str], T], Callable[[list[str] | None], T]]
+"""How a header is read that is there once, and one that is there more often or not at all."""
+
+
 class Lazy(Generic[T]):
     """A typed view of one header: parsed at first use, kept with the message.
 
@@ -34,13 +38,13 @@ class Lazy(Generic[T]):
     asks this descriptor, which has no `__set__`: a header that was read once costs no call any more.
     """
 
-    def __init__(self, name: str, read: Callable[[Values | None], T], doc: str) -> None:
+    def __init__(self, name: str, reader: Reader[T], doc: str) -> None:
         self.name = name
         """The header's usual spelling."""
         self.key = name.lower()
         self.attribute = ""
         """What a message calls it."""
-        self._read = read
+        self._one, self._other = reader
         self.__doc__ = doc
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -51,15 +55,11 @@ class Lazy(Generic[T]):
     @overload
     def __get__(self, message: Message, owner: type) -> T: ...
     def __get__(self, message: Message | None, owner: type) -> T | Lazy[T]:
-        return self if message is None else self.value_of(message)
-
-    def value_of(self, message: Message) -> T:
-        """The typed value; raises SipSyntaxError that names the header and the answer."""
-        known = message.__dict__
-        if self.attribute in known:
-            return cast(T, known[self.attribute])
+        if message is None:
+            return self
+        values = message.headers.index.get(self.key)
         try:
-            value = self._read(message.headers.index.get(self.key))
+            value = self._one(values) if isinstance(values, str) else self._other(values)
         except SipSyntaxError as error:
             raise BrokenMessageError(
                 error.reason,
@@ -67,38 +67,63 @@ class Lazy(Generic[T]):
                 header=self.name,
                 partial=Fragment.of(message),
             ) from None
-        known[self.attribute] = value
+        message.__dict__[self.attribute] = value
         return value
+
+    def value_of(self, message: Message) -> T:
+        """The typed value; raises SipSyntaxError that names the header and the answer."""
+        known = message.__dict__
+        if self.attribute in known:
+            return cast(T, known[self.attribute])
+        return self.__get__(message, message.__class__)
 
     def count_as_absent(self, message: Message) -> None:
         """Have `message` give what it gives without this header; not for headers that every message has."""
-        message.__dict__[self.attribute] = self._read(None)
+        message.__dict__[self.attribute] = self._other(None)
 
 
-def _optional(parse: Callable[[str], T]) -> Callable[[Values | None], T | None]:
-    def read(values: Values | None) -> T | None:
-        if isinstance(values, list):
+class Derived(Generic[T]):
+    """What follows from a header, found out at first use and kept as a `Lazy` value is."""
+
+    def __init__(self, find: Callable[[Message], T], doc: str) -> None:
+        self._attribute = ""
+        self._find = find
+        self.__doc__ = doc
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._attribute = name
+
+    @overload
+    def __get__(self, message: None, owner: type) -> Derived[T]: ...
+    @overload
+    def __get__(self, message: Message, owner: type) -> T: ...
+    def __get__(self, message: Message | None, owner: type) -> T | Derived[T]:
+        if message is None:
+            return self
+        value = message.__dict__[self._attribute] = self._find(message)
+        return value
+
+
+def _optional(parse: Callable[[str], T]) -> Reader[T | None]:
+    def other(values: list[str] | None) -> T | None:
+        if values is not None:
             raise SipSyntaxError("header may be there only once")
-        return None if values is None else parse(values)
+        return None
 
-    return read
-
-
-def _required(parse: Callable[[str], T]) -> Callable[[Values | None], T]:
-    def read(values: Values | None) -> T:
-        if not isinstance(values, str):
-            raise SipSyntaxError("header is missing" if values is None else "header may be there only once")
-        return parse(values)
-
-    return read
+    return parse, other
 
 
-def _many(parse_list: Callable[[str], list[T]]) -> Callable[[Values | None], tuple[T, ...]]:
-    def read(values: Values | None) -> tuple[T, ...]:
+def _required(parse: Callable[[str], T]) -> Reader[T]:
+    def other(values: list[str] | None) -> T:
+        raise SipSyntaxError("header is missing" if values is None else "header may be there only once")
+
+    return parse, other
+
+
+def _many(parse_list: Callable[[str], list[T]]) -> Reader[tuple[T, ...]]:
+    def other(values: list[str] | None) -> tuple[T, ...]:
         if values is None:
             return ()
-        if isinstance(values, str):
-            return tuple(parse_list(values))
         if len(values) > MAX_LIST:
             raise SipSyntaxError("header is there too often")
         found: list[T] = []
@@ -108,25 +133,34 @@ def _many(parse_list: Callable[[str], list[T]]) -> Callable[[Values | None], tup
                 raise SipSyntaxError("too many values")
         return tuple(found)
 
-    return read
+    return lambda text: tuple(parse_list(text)), other
 
 
-def _vias(values: Values | None) -> tuple[Via, ...]:
-    if values is None:
-        raise SipSyntaxError("header is missing")
-    return _via_values(values)
+def _vias() -> Reader[tuple[Via, ...]]:
+    one, several = _many(Via.parse_list)
+
+    def other(values: list[str] | None) -> tuple[Via, ...]:
+        if values is None:
+            raise SipSyntaxError("header is missing")
+        return several(values)
+
+    return one, other
 
 
-def _contacts(values: Values | None) -> tuple[NameAddr, ...]:
-    return () if values == "*" else _contact_values(values)
+def _contacts() -> Reader[tuple[NameAddr, ...]]:
+    one, other = _many(NameAddr.parse_list)
+    return lambda text: () if text == "*" else one(text), other
 
 
-def _tokens(what: str) -> Callable[[Values | None], tuple[str, ...]]:
+def _first() -> Reader[str | None]:
+    # Nothing depends on these, so a second one is no reason to refuse the message.
+    return lambda text: text, lambda values: values[0] if values else None
+
+
+def _tokens(what: str) -> Reader[tuple[str, ...]]:
     return _many(lambda text: read_tokens(text, what))
 
 
-_via_values = _many(Via.parse_list)
-_contact_values = _many(NameAddr.parse_list)
 _auth = _many(lambda text: [AuthValue.parse(text)])
 
 
@@ -147,11 +181,6 @@ def _seconds(what: str) -> Callable[[str], int]:
     return lambda text: delta_seconds(text, what)
 
 
-def _first(values: Values | None) -> str | None:
-    # Nothing depends on these, so a second one is no reason to refuse the message.
-    return values[0] if isinstance(values, list) else values
-
-
 class Message:
     """What requests and responses have in common. Immutable; `str()` is not the wire form, `write` is."""
 
@@ -161,12 +190,12 @@ class Message:
     headers: Headers
     body: bytes
 
-    via = Lazy("Via", _vias, "Every Via, the top one first.")
+    via = Lazy("Via", _vias(), "Every Via, the top one first.")
     from_ = Lazy("From", _required(NameAddr.parse), "Who sent the request.")
     to = Lazy("To", _required(NameAddr.parse), "Who the request was meant for.")
     call_id = Lazy("Call-ID", _required(_call_id), "The call's identifier.")
     cseq = Lazy("CSeq", _required(CSeq.parse), "Sequence number and method.")
-    contacts = Lazy("Contact", _contacts, "Every Contact; () for `*` (see `contact_is_star`).")
+    contacts = Lazy("Contact", _contacts(), "Every Contact; () for `*` (see `contact_is_star`).")
     route = Lazy("Route", _many(NameAddr.parse_list), "Hops that the request is still to visit.")
     record_route = Lazy("Record-Route", _many(NameAddr.parse_list), "Proxies that stay in the dialog's path.")
     path = Lazy("Path", _many(NameAddr.parse_list), "Proxies before a registrar (RFC 3327).")
@@ -210,9 +239,13 @@ class Message:
     sip_etag = Lazy("SIP-ETag", _optional(_entity_tag), "Name of a publication, or of what a NOTIFY says.")
     subscription_state = Lazy("Subscription-State", _optional(TokenParams.parse), "State of a subscription.")
     retry_after = Lazy("Retry-After", _optional(retry_after), "Seconds to wait, None when absent.")
-    user_agent = Lazy("User-Agent", _first, "Product of a UAC.")
-    server = Lazy("Server", _first, "Product of a UAS.")
-    subject = Lazy("Subject", _first, "What the call is about.")
+    user_agent = Lazy("User-Agent", _first(), "Product of a UAC.")
+    server = Lazy("Server", _first(), "Product of a UAS.")
+    subject = Lazy("Subject", _first(), "What the call is about.")
+
+    from_tag = Derived(lambda message: message.from_.tag, "The From tag, None when it is absent.")
+    to_tag = Derived(lambda message: message.to.tag, "The To tag, None when it is absent.")
+    branch = Derived(lambda message: message.via[0].branch, "The branch of the top Via, None when it is absent.")
 
     def _start_line(self) -> str:
         raise SipBuildError("a message is a request or a response")
@@ -232,16 +265,6 @@ class Message:
     def contact_is_star(self) -> bool:
         """Whether the one Contact is `*` (RFC 3261 10.2.2)."""
         return self.headers.index.get("contact") == "*"
-
-    @property
-    def from_tag(self) -> str | None:
-        """The From tag, None when it is absent."""
-        return self.from_.tag
-
-    @property
-    def to_tag(self) -> str | None:
-        """The To tag, None when it is absent."""
-        return self.to.tag
 
     def write(self) -> bytes:
         """The message as it goes on the wire; Content-Length is always set from the body."""
@@ -264,11 +287,11 @@ class Message:
         """This message with other headers."""
         return self._with(headers, self.body)
 
-    def with_vias(self: M, headers: Headers) -> M:
-        """This message with headers that differ in Via alone; what was read of the others is kept."""
+    def with_top_via(self: M, headers: Headers, top: Via) -> M:
+        """This message with headers that differ in the top Via alone; what was read of the others is kept."""
         made = self._with(headers, self.body)
         made.__dict__.update(self.__dict__)
-        made.__dict__.pop("via", None)
+        made.__dict__["via"] = (top, *self.via[1:])
         return made
 
     def with_header(self: M, name: str, *values: object) -> M:

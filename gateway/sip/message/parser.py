@@ -101,9 +101,12 @@ def parse_head(head: bytes, limits: Limits = DEFAULT_LIMITS, *, complete: bool =
         raise SipSyntaxError("message is empty", status=None)
     if len(head) > limits.head:
         raise SipSyntaxError("headers are too large", status=513)
-    lines = _decode(head.removesuffix(b"\r\n")).split("\r\n")
+    text = _decode(head.removesuffix(b"\r\n"))
+    lines = text.split("\r\n")
     is_response = lines[0].startswith("SIP/")
-    items, failure = _read_headers(lines, limits)
+    items, failure = _read_usual(text, lines, limits), None
+    if items is None:
+        items, failure = _read_headers(lines, limits)
     try:
         if failure is not None:
             raise failure
@@ -182,17 +185,9 @@ def _read_headers(lines: list[str], limits: Limits) -> tuple[list[Item], SipSynt
     items: list[Item] = []
     failure: SipSyntaxError | None = None
     folds = 0
-    longest, is_crowded = limits.header_value, len(lines) > limits.headers
     for index in range(1, len(lines)):
         line = lines[index]
-        name, colon, value = line.partition(":")
-        known = known_spelling(name)
-        if known is not None and colon and len(value) <= longest and line.isprintable():
-            # Nearly every line of nearly every message: a header we know, spelled as usual, nothing odd in it.
-            items.append((known[0], known[1], value.strip(" ")))
-            folds = 0
-            problem = None
-        elif line[:1] in (" ", "\t"):
+        if line[:1] in (" ", "\t"):
             folds += 1
             problem = _fold(items, line, folds, limits)
         else:
@@ -200,9 +195,25 @@ def _read_headers(lines: list[str], limits: Limits) -> tuple[list[Item], SipSynt
             problem = _read_line(items, line, limits)
         if problem is not None and failure is None:
             failure = SipSyntaxError(problem[1], status=problem[0], line=index + 1)
-        if is_crowded and len(items) > limits.headers:
+        if len(items) > limits.headers:
             return items[: limits.headers], SipSyntaxError("too many headers", status=513, line=index + 1)
     return items, failure
+
+
+def _read_usual(text: str, lines: list[str], limits: Limits) -> list[Item] | None:
+    """The header fields of a head like nearly all are: printable, short, unfolded; else None."""
+    if len(text) > limits.header_value or len(lines) > limits.headers or not text.replace("\r\n", "").isprintable():
+        return None
+    items: list[Item] = []
+    for line in lines[1:]:
+        name, colon, value = line.partition(":")
+        known = known_spelling(name)
+        if known is None and len(name) <= limits.header_name and is_token(name):
+            known = resolve_name(name)
+        if known is None or not colon:
+            return None
+        items.append((known[0], known[1], value.strip(" ")))
+    return items
 
 
 def _read_line(items: list[Item], line: str, limits: Limits) -> tuple[int, str] | None:
@@ -282,11 +293,11 @@ def _check_identity(message: Request | Response, items: list[Item], limits: Limi
     cseq = message.cseq
     if isinstance(message, Request) and cseq.method != message.method:
         raise SipSyntaxError("CSeq names another method", header="CSeq")
-    if len(message.from_.tag or "") > limits.tag:
+    if len(message.from_tag or "") > limits.tag:
         raise SipSyntaxError("tag is too long", header="From")
-    if len(message.to.tag or "") > limits.tag:
+    if len(message.to_tag or "") > limits.tag:
         raise SipSyntaxError("tag is too long", header="To")
-    if len(message.via[0].branch or "") > limits.branch:
+    if len(message.branch or "") > limits.branch:
         raise SipSyntaxError("branch is too long", header="Via")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from urllib.parse import quote as _percent_quote
 from urllib.parse import unquote_to_bytes
 
@@ -11,6 +12,8 @@ from gateway.sip.errors import SipBuildError, SipSyntaxError
 from gateway.sip.message.grammar import Params, drop_param, find_param, write_params
 
 MAX_URI_LENGTH = 4096
+_KNOWN, _KNOWN_LENGTH = 4096, 256
+"""How many URIs are kept with what was read of them, and how long one may be: about 4 MB at most."""
 
 _UNRESERVED = r"A-Za-z0-9\-_.!~*'()"
 _USER = rf"[{_UNRESERVED}%&=+$,;?/#]"
@@ -75,6 +78,11 @@ class Uri:
     @classmethod
     def parse(cls, text: str) -> Uri:
         """Read a URI without surrounding white space; raises SipSyntaxError (414 when it is too long)."""
+        # Who calls and who is called stands in every message between the two.
+        return _known_uri(text) if len(text) <= _KNOWN_LENGTH else cls._read(text)
+
+    @classmethod
+    def _read(cls, text: str) -> Uri:
         if len(text) > MAX_URI_LENGTH:
             raise SipSyntaxError("URI is too long", status=414)
         if text.startswith("sip:"):
@@ -241,6 +249,9 @@ class Uri:
         if _comparable(self.password or "") != _comparable(other.password or ""):
             return False
         return _same_params(self.params, other.params) and _same_headers(self.headers, other.headers)
+
+
+_known_uri = lru_cache(_KNOWN)(Uri._read)
 
 
 def check_writable(text: str) -> str:

@@ -343,7 +343,7 @@ class Stack:
 
     def _receive_response(self, response: Response, flow: Flow, now: float) -> None:
         vias = response.via
-        transaction = self._clients.get(client_key(vias[0].branch or "", response.cseq.method))
+        transaction = self._clients.get(client_key(response.branch or "", response.cseq.method))
         # RFC 3261 8.1.3.3: more than one Via means that it was meant for somebody behind us.
         if len(vias) != 1 or (transaction is not None and not answers(response, transaction.request)):
             self.counts["foreign response"] += 1

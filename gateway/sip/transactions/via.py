@@ -18,23 +18,36 @@ _QUOTED_REQUEST = re.compile(rb"([A-Z]{1,32}) [^\r\n]++\r\nVia:[^\r\n]*?;branch=
 """Our own requests have one Via, first of all headers, and end it with the branch."""
 
 
-def stamp(headers: Headers, source: Flow, top: Via | None = None) -> Headers:
+def stamp(headers: Headers, source: Flow) -> Headers:
     """`headers` of a request with `received` and `rport` of its source in the top Via.
 
-    `received` is always written where it differs from sent-by or rport was asked for (RFC 3581 section 4). `top` is
-    the top Via where it has been read already. Raises SipSyntaxError when there is no readable Via.
+    `received` is always written where it differs from sent-by or rport was asked for (RFC 3581 section 4).
+    Raises SipSyntaxError when there is no readable Via.
     """
-    for position, (key, name, value) in enumerate(headers.items):
-        if key != "via":
-            continue
-        via, end = (top, len(value)) if top is not None and "," not in value else Via.read(value, 0)
-        stamped = _stamped(via, source)
-        if stamped is via:
-            return headers
-        items = list(headers.items)
-        items[position] = (key, name, f"{stamped}{value[end:]}")
-        return Headers.from_items(items)
-    raise SipSyntaxError("Via is missing")
+    value = headers.get("Via")
+    if value is None:
+        raise SipSyntaxError("Via is missing")
+    via, end = Via.read(value, 0)
+    return _replaced(headers, f"{_stamped(via, source)}{value[end:]}")
+
+
+def stamped(request: Request, source: Flow) -> Request:
+    """`request` with its top Via stamped; what was parsed of the other headers is kept."""
+    via = request.top_via
+    new = _stamped(via, source)
+    if new is via:
+        return request
+    value = request.headers.get("Via") or ""
+    rest = value[Via.read(value, 0)[1] :] if "," in value else ""
+    return request.with_top_via(_replaced(request.headers, f"{new}{rest}"), new)
+
+
+def _replaced(headers: Headers, value: str) -> Headers:
+    """`headers` with another first Via field."""
+    items = list(headers.items)
+    position = next(position for position, item in enumerate(items) if item[0] == "via")
+    items[position] = ("via", items[position][1], value)
+    return Headers.from_items(items)
 
 
 def _stamped(via: Via, source: Flow) -> Via:
@@ -65,7 +78,7 @@ def server_key(request: Request, method: str | None = None) -> tuple[object, ...
     """
     method = method or ("INVITE" if request.method == "ACK" else request.method)
     via = request.top_via
-    branch = via.branch
+    branch = request.branch
     if branch is not None and len(branch) > len(COOKIE) and branch.startswith(COOKIE):
         return branch, via.host.lower(), via.port, method
     sent_by = (via.host.lower(), via.port, branch)
@@ -81,12 +94,6 @@ def quoted_key(data: bytes) -> tuple[str, str] | None:
     """The client key of a request of ours of which only the beginning is left, None where that is too little."""
     match = _QUOTED_REQUEST.match(data)
     return client_key(match[2].decode(), match[1].decode()) if match is not None else None
-
-
-def stamped(request: Request, source: Flow) -> Request:
-    """`request` with its top Via stamped; what was parsed of the other headers is kept."""
-    headers = stamp(request.headers, source, request.top_via)
-    return request if headers is request.headers else request.with_vias(headers)
 
 
 def answers(response: Response, request: Request) -> bool:
