@@ -55,7 +55,9 @@ def test_commented_examples_are_valid(tmp_path: Path) -> None:
     text = (ROOT / "gateway.yaml").read_text(encoding="utf-8")
     text = re.sub(r"^(\s*)# ((?:advertised|realm|public_url|file|cert|key): )", r"\1\2", text, flags=re.MULTILINE)
     text = re.sub(r"^(\s*)#( +)(- (?:urls|sip|name): |web: \"|username: gateway)", r"\1 \2\3", text, flags=re.MULTILINE)
-    text = re.sub(r"^#(    (?:uri|username|password|register|register_expires|from_user): )", r" \1", text, flags=re.M)
+    ways = "uri|fallback_uris|outbound_proxy|options_interval|failover_after"
+    account = "username|password|register|register_expires|from_user"
+    text = re.sub(rf"^#(    (?:{ways}|{account}): )", r" \1", text, flags=re.MULTILINE)
     text = re.sub(r"^#(    (?:sources|codecs|srtp|max_calls): )", r" \1", text, flags=re.MULTILINE)
     text = re.sub(r"^(\s*)#(    credential: )", r"\1 \2", text, flags=re.MULTILINE)
     text = re.sub(r"^  # (- match: \"0|  (?:to: trunk|strip|prefix))", r"  \1", text, flags=re.MULTILINE)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import structlog
 
 from gateway.access.gatekeeper import TRUNK
 from gateway.accounts.own import Account, Accounts
+from gateway.accounts.reachability import Reachability
 from gateway.app.presence import Presence
 from gateway.call.call import Call
 from gateway.call.leg import Address, CalleeLeg, Leg
@@ -24,7 +25,8 @@ from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import Binding, User
 from gateway.identity.store import IdentityStore, StoreError
 from gateway.legs.service import ServiceLeg
-from gateway.legs.sip import CalleeSettings, Destination, Inviter, SipCalleeLeg
+from gateway.legs.sip import SipCalleeLeg
+from gateway.legs.sip_sessions import CalleeSettings, Destination, Inviter
 from gateway.legs.web import WebCalleeLeg
 from gateway.media.engine import Dtmf, Kind
 from gateway.sip.auth.account import Credentials
@@ -49,6 +51,7 @@ class GatewayDialer:
         config: Config,
         identity: IdentityMap,
         accounts: Accounts,
+        reachability: Reachability,
         store: IdentityStore,
         presence: Presence,
         services: frozenset[str],
@@ -62,6 +65,7 @@ class GatewayDialer:
         self._config = config
         self._identity = identity
         self._accounts = accounts
+        self._reachability = reachability
         self._store = store
         self._presence = presence
         self._services = services
@@ -91,18 +95,19 @@ class GatewayDialer:
         """Where the phones of `user` are now; raises RouteError while the store is away."""
         return [_destination(binding, user.id) for binding in await self._bindings(user, has_page=False)]
 
-    def outside(self, target: SipTarget) -> Destination:
+    def outside(self, target: SipTarget) -> list[Destination]:
         """Where a request to somebody elsewhere goes, with the name and secret of its trunk, or of a user's account.
 
-        Raises RouteError where that account is gone.
+        Several places of a trunk are in the order in which they are to be asked. Raises RouteError where that account
+        is gone.
         """
         trunk = self._trunks.get(target.trunk) if target.trunk is not None else None
         if trunk is None:
-            return Destination(target.uri)
+            return [Destination(target.uri)]
         own = self._accounts.of(target.account) if target.account is not None else None
         if target.account is not None and own is None:
             raise RouteError(Cause.UNAVAILABLE, f"{target.account} has no account of its own any more")
-        return _trunk_destination(trunk, target.uri, own)
+        return _trunk_destinations(trunk, target.uri, own, self._reachability.in_order(trunk.name, trunk.uris))
 
     def learn(self, leg: Leg, codecs: tuple[str, ...]) -> None:
         """Keep what a callee chose: the early answer of the next call to it is made of that."""
@@ -177,7 +182,7 @@ class GatewayDialer:
         trunk = self._trunks.get(target.trunk) if target.trunk is not None else None
         if trunk is None:
             settings = self._settings(target.uri, (), self._config.rtp.srtp)
-            destination = Destination(target.uri)
+            destinations = [Destination(target.uri)]
         else:
             full = trunk.max_calls is not None and self._trunk_load[trunk.name] >= trunk.max_calls
             if full and not target.emergency:
@@ -186,12 +191,13 @@ class GatewayDialer:
                     f"trunks[{trunk.name}].max_calls: all {trunk.max_calls} calls of the trunk are taken",
                     retry_after=_WHEN_FULL,
                 )
-            destination = self.outside(target)
+            destinations = self.outside(target)
             srtp = trunk.srtp or self._config.rtp.srtp
-            settings = self._settings(destination.uri, trunk.codecs, srtp, Dtmf(trunk.dtmf))
+            settings = self._settings(destinations[0].uri, trunk.codecs, srtp, Dtmf(trunk.dtmf))
+            settings = replace(settings, failover=True, patience=trunk.failover_after)
             self._trunk_load[trunk.name] += 1
             self._trunk_calls.setdefault(call_id, []).append(trunk.name)
-        return SipCalleeLeg(f"{name}-sip", self.inviter, Address(destination.uri), [destination], settings)
+        return SipCalleeLeg(f"{name}-sip", self.inviter, Address(destinations[0].uri), destinations, settings)
 
     def _settings(self, uri: str, prefer: tuple[str, ...], srtp: SrtpPolicy, dtmf: Dtmf = Dtmf.AUTO) -> CalleeSettings:
         kind = Kind.SDES if srtp == "required" else Kind.RTP
@@ -212,16 +218,20 @@ def _destination(binding: Binding, identity: str) -> Destination:
     return Destination(binding.contact, binding.path, binding.received, source, aor=binding.aor, identity=identity)
 
 
-def _trunk_destination(trunk: Trunk, dialled: str, own: Account | None) -> Destination:
+def _trunk_destinations(trunk: Trunk, dialled: str, own: Account | None, places: Iterable[str]) -> list[Destination]:
     """Where a dialled number goes through a trunk, with the name and secret of the trunk, or of a user's account."""
-    uri = Uri.parse(trunk.uri)
-    target = Uri.of(dialled, uri.host, uri.port, scheme=uri.scheme, params=uri.params)
     identity = TRUNK + trunk.name
-    if own is not None:
-        address = own.address(uri)
-        return Destination(str(target), credentials=own.credentials, caller=address, identity=identity)
-    credentials = None
-    if trunk.username is not None and trunk.password is not None:
+    credentials = own.credentials if own is not None else None
+    if own is None and trunk.username is not None and trunk.password is not None:
         credentials = Credentials(trunk.username, trunk.password.get_secret_value())
-    caller = NameAddr(Uri.of(trunk.from_user, uri.host)) if trunk.from_user else None
-    return Destination(str(target), credentials=credentials, caller=caller, identity=identity)
+    found = []
+    for rank, place in enumerate(places):
+        uri = Uri.parse(place)
+        target = Uri.of(dialled, uri.host, uri.port, scheme=uri.scheme, params=uri.params)
+        caller = NameAddr(Uri.of(trunk.from_user, uri.host)) if trunk.from_user else None
+        if own is not None:
+            caller = own.address(Uri.parse(trunk.uri))
+        found.append(
+            Destination(str(target), trunk.route, credentials=credentials, caller=caller, identity=identity, rank=rank)
+        )
+    return found

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cryptography import x509
 
+from gateway.accounts.reachability import Reachability, State
 from gateway.call.registry import Calls
 from gateway.config import Config
 
@@ -35,11 +36,13 @@ class Watch:
         config: Config,
         calls: Calls,
         registered: Callable[[], frozenset[str]],
+        reachability: Reachability,
         wall_clock: Callable[[], float],
     ) -> None:
         self._config = config
         self._calls = calls
         self._registered = registered
+        self._reachability = reachability
         self._wall_clock = wall_clock
         self._certificate = Certificate(config.web.tls.cert)
 
@@ -56,11 +59,13 @@ class Watch:
 
     def _trunks(self) -> list[str]:
         standing = self._registered()
-        return [
-            f"Trunk {trunk.name} is not registered."
-            for trunk in self._config.trunks
-            if trunk.register_account and trunk.name not in standing
-        ]
+        found = []
+        for trunk in self._config.trunks:
+            if self._reachability.of(trunk.name) is State.UNREACHABLE:
+                found.append(f"Trunk {trunk.name} does not answer.")
+            elif trunk.register_account and trunk.name not in standing:
+                found.append(f"Trunk {trunk.name} is not registered.")
+        return found
 
 
 class Certificate:

@@ -17,7 +17,7 @@ from gateway.call.leg import Address
 from gateway.call.routing import Caller, RouteError, Router, ServiceTarget, SipTarget, UserTarget
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import User
-from gateway.legs.sip import Destination
+from gateway.legs.sip_sessions import Destination
 from gateway.people.board import Board
 from gateway.people.courier import Courier, Device, Keeping
 from gateway.people.mailboxes import MailboxCounts
@@ -93,7 +93,7 @@ class Places(Protocol):
 
     async def phones(self, user: User) -> Sequence[Destination]: ...
 
-    def outside(self, target: SipTarget) -> Destination: ...
+    def outside(self, target: SipTarget) -> Sequence[Destination]: ...
 
 
 SenderOf = Callable[[Request, str | None], Sender | None]
@@ -199,7 +199,7 @@ class Messages:
 
     async def _outside(self, target: SipTarget, message: InstantMessage) -> Outcome:
         try:
-            destination = self._places.outside(target)
+            destination = self._places.outside(target)[0]
         except RouteError as error:
             return _OUTCOMES.get(error.cause.status, Outcome.REFUSED)
         return await SipDevice(self.requester, destination).deliver(message)

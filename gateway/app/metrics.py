@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -22,7 +23,14 @@ _MEDIA_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5)
 class _Live(Collector):
     """What is read off the rooms at the moment somebody asks."""
 
-    def __init__(self, calls: Calls, web_users: Callable[[], int], sip_counts: Callable[[], Mapping[str, int]]) -> None:
+    def __init__(
+        self,
+        calls: Calls,
+        web_users: Callable[[], int],
+        sip_counts: Callable[[], Mapping[str, int]],
+        trunks: Callable[[], list[dict[str, Any]]],
+    ) -> None:
+        self._trunks = trunks
         self._calls = calls
         self._web_users = web_users
         self._sip_counts = sip_counts
@@ -38,14 +46,31 @@ class _Live(Collector):
         for what, count in self._sip_counts().items():
             sip.add_metric([what], count)
         yield sip
+        yield from self._of_trunks()
+
+    def _of_trunks(self) -> Iterable[Metric]:
+        reachable = GaugeMetricFamily("gateway_trunk_reachable", "1: it answers OPTIONS, 0: not.", labels=["trunk"])
+        registered = GaugeMetricFamily("gateway_trunk_registered", "1: we are registered there.", labels=["trunk"])
+        for trunk in self._trunks():
+            for family, state in ((reachable, trunk["reachable"]), (registered, trunk["registered"])):
+                if state is not None:
+                    family.add_metric([trunk["name"]], int(state))
+        yield from (reachable, registered)
 
 
 class Metrics:
     """Registry of one gateway; `observe` is told of every change of a call."""
 
-    def __init__(self, calls: Calls, web_users: Callable[[], int], sip_counts: Callable[[], Mapping[str, int]]) -> None:
+    def __init__(
+        self,
+        calls: Calls,
+        web_users: Callable[[], int],
+        sip_counts: Callable[[], Mapping[str, int]],
+        trunks: Callable[[], list[dict[str, Any]]],
+    ) -> None:
+        """`trunks` as the facade lists them."""
         self.registry = CollectorRegistry()
-        self.registry.register(_Live(calls, web_users, sip_counts))
+        self.registry.register(_Live(calls, web_users, sip_counts, trunks))
         self._ended = Counter("gateway_calls", "Calls that are over, by cause.", ["cause"], registry=self.registry)
         self._answer = Histogram(
             "gateway_call_answer_seconds",

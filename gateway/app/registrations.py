@@ -54,6 +54,8 @@ class _Kept:
     aor: NameAddr
     credentials: Credentials
     expires: int
+    probe: float
+    """Seconds between questions whether it is there; those of accounts leave that to the watch of trunks."""
     contact: str | None
     admit: Callable[[Iterable[str]], None]
     """Told from where calls come in now."""
@@ -118,6 +120,7 @@ class Registrations:
                 aor=account.address(Uri.parse(trunk.uri)),
                 credentials=account.credentials,
                 expires=self._expires,
+                probe=0.0,
                 contact=contact,
                 admit=partial(self._known.account_registered, contact, trunk.name),
             ),
@@ -153,6 +156,7 @@ class Registrations:
             aor=NameAddr(Uri.of(trunk.username, place.host, place.port)),
             credentials=Credentials(trunk.username, settings.secret(trunk.password)),
             expires=trunk.register_expires,
+            probe=trunk.options_interval,
             contact=None,
             admit=partial(self._known.registered, trunk.name),
         )
@@ -171,10 +175,11 @@ class Registrations:
                 return
             try:
                 made = kept.made = await self._agent.register(
-                    trunk.uri,
+                    *trunk.uris,
                     aor=kept.aor,
                     credentials=kept.credentials,
-                    policy=RegistrationPolicy(expires=kept.expires),
+                    policy=RegistrationPolicy(expires=kept.expires, probe=kept.probe),
+                    route=trunk.route,
                     answered=partial(self._answered, kept),
                     contact_user=kept.contact,
                 )
@@ -194,7 +199,9 @@ class Registrations:
 
     async def _look_up(self, kept: _Kept) -> None:
         """A registrar of several addresses may call from each of them, not only from the one that answered us."""
-        kept.others = await self._agent.resolve(Uri.parse(kept.trunk.uri))
+        trunk = kept.trunk
+        places = [Uri.parse(uri) for uri in (*trunk.uris, *([trunk.outbound_proxy] if trunk.outbound_proxy else ()))]
+        kept.others = tuple([flow for place in places for flow in await self._agent.resolve(place)])
         if not kept.dropped:
             self._admit(kept)
 

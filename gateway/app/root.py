@@ -19,6 +19,7 @@ import structlog
 from gateway.access.gatekeeper import Gatekeeper
 from gateway.access.register import RegisterService
 from gateway.accounts.own import Accounts
+from gateway.accounts.reachability import Reachability
 from gateway.accounts.trunks import Trunks
 from gateway.accounts.vault import Vault, read_key
 from gateway.app import settings
@@ -37,6 +38,7 @@ from gateway.app.registrations import Registrations
 from gateway.app.rights import LegRights
 from gateway.app.sip_front import SipFront
 from gateway.app.subscriptions import Subscriptions
+from gateway.app.trunk_watch import TrunkWatch
 from gateway.app.web_front import WebFront
 from gateway.call.registry import Calls
 from gateway.call.routing import Router
@@ -102,6 +104,7 @@ class GatewayApp:
         self._user_agent: UserAgent
         self._registrations: Registrations
         self._trunks: Trunks
+        self._reachability = Reachability()
         self._accounts: Accounts
         self._vault: Vault
         self._web_port = config.web.listen.port
@@ -145,7 +148,15 @@ class GatewayApp:
         presence = self._presence
         services = engine.capabilities.services
         dialer = GatewayDialer(
-            self.config, identity, self._accounts, store, presence, services, self._wall_clock, self._is_reachable
+            self.config,
+            identity,
+            self._accounts,
+            self._reachability,
+            store,
+            presence,
+            services,
+            self._wall_clock,
+            self._is_reachable,
         )
         router = settings.router(self.config, identity)
         self.calls = self._make_calls(engine, identity, router, dialer)
@@ -163,6 +174,11 @@ class GatewayApp:
         self._registrations = Registrations(self._user_agent, self.config.every_trunk, self._trunks, self._accounts)
         self._registrations.begin(self.config.accounts.register_expires)
         self._stack.push_async_callback(self._registrations.close)
+        watch = TrunkWatch(
+            self._user_agent, self.config.every_trunk, self._reachability, self._registrations.hurry, self._fraction
+        )
+        watch.begin()
+        self._stack.push_async_callback(watch.close)
         await self._open_web(identity, presence)
         self._stack.push_async_callback(self._messages.courier.close)
         # Stopped first, before what carries the goodbyes: everything above is closed after it, in reverse order.
@@ -336,19 +352,20 @@ class GatewayApp:
             config,
             identity,
             OwnAccounts(config, self._accounts, self._registrations, self._vault, asyncio.get_running_loop().time),
+            self._reachability,
             presence,
             self.calls,
             self._check_password,
             self._token,
             self._credential_mark,
             lambda: self.registered_trunks,
-            Watch(config, self.calls, lambda: self.registered_trunks, self._wall_clock),
+            Watch(config, self.calls, lambda: self.registered_trunks, self._reachability, self._wall_clock),
             self._messages,
         )
         web_settings = settings.web(config)
         application = create_app(front, web_settings, sip=self._user_agent.websocket)
         if config.metrics.enabled:
-            metrics = Metrics(self.calls, lambda: len(presence), lambda: self._user_agent.counts)
+            metrics = Metrics(self.calls, lambda: len(presence), lambda: self._user_agent.counts, front.list_trunks)
             self.calls.observe(metrics.observe)
             application.add_route("/metrics", metrics.endpoint)
         listen = config.web.listen
@@ -376,6 +393,9 @@ class GatewayApp:
         return self._user_agent.is_reachable(flow)
 
     # -- what others are told ------------------------------------------------------
+
+    def _fraction(self) -> float:
+        return int.from_bytes(self._random(4), "big") / 2**32
 
     def _token(self) -> str:
         return self._random(10).hex()

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from gateway.accounts.reachability import Reachability, State
 from gateway.app.health import Health
 from gateway.app.messages import Messages
 from gateway.app.own_accounts import OwnAccounts
@@ -22,6 +23,8 @@ from gateway.people.messages import Outcome
 from gateway.web.facade import AccountError, PageInbox, PlaceError, WebCall, WebChannel
 from sdp import SdpSyntaxError, SessionDescription
 
+_KNOWN = {State.REACHABLE: True, State.UNREACHABLE: False, State.UNKNOWN: None}
+
 
 class WebFront:
     """Authenticates web users, knows who is there, places their calls."""
@@ -31,6 +34,7 @@ class WebFront:
         config: Config,
         identity: IdentityMap,
         accounts: OwnAccounts,
+        reachability: Reachability,
         presence: Presence,
         calls: Calls,
         check_password: Callable[[str, str], bool],
@@ -43,6 +47,7 @@ class WebFront:
         self._config = config
         self._identity = identity
         self._own_accounts = accounts
+        self._reachability = reachability
         self._presence = presence
         self._calls = calls
         self._check_password = check_password
@@ -165,6 +170,10 @@ class WebFront:
                 "name": trunk.name,
                 "uri": trunk.uri,
                 "registered": trunk.name in registered if trunk.register_account else None,
+                "reachable": _KNOWN[self._reachability.of(trunk.name)],
+                "places": [
+                    {"uri": uri, "reachable": _KNOWN[self._reachability.place(trunk.name, uri)]} for uri in trunk.uris
+                ],
             }
             for trunk in self._config.trunks
         ]

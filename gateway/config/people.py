@@ -204,6 +204,16 @@ class Trunk(Section):
     """What routes call it."""
     uri: Text
     """Where it is: "sip:pbx.example.com" or "sip:192.0.2.10:5060;transport=udp"."""
+    fallback_uris: tuple[Text, ...] = ()
+    """Further places of the same trunk, asked in this order where the ones before do not answer; calls and
+    registrations go there with the trunk's password as well."""
+    outbound_proxy: Text | None = None
+    """A proxy that everything to the trunk goes through: "sip:sbc.example.com:5060"."""
+    options_interval: float = Field(default=30.0, ge=0)
+    """How often it is asked by OPTIONS whether it is there; 0 never (s)."""
+    failover_after: float = Field(default=4.0, ge=0)
+    """A place that says nothing at all to a call for so long is given up for the next one; 0: for as long as SIP
+    repeats an INVITE (s)."""
     username: Text | None = None
     """Digest user name at the trunk; default: none, no digest is answered. A trunk that signs its calls to us uses the
     same name and password."""
@@ -251,10 +261,28 @@ class Trunk(Section):
             raise ValueError(f"{name!r} must be 1 to 64 letters, digits or . _ + -")
         return name
 
-    @field_validator("uri")
+    @field_validator("uri", "outbound_proxy")
     @classmethod
-    def _is_uri(cls, uri: str) -> str:
-        return _sip_uri(uri)
+    def _is_uri(cls, uri: str | None) -> str | None:
+        return uri if uri is None else _sip_uri(uri)
+
+    @field_validator("fallback_uris")
+    @classmethod
+    def _are_uris(cls, uris: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_sip_uri(uri) for uri in uris)
+
+    @property
+    def uris(self) -> tuple[str, ...]:
+        """Every place of it, the first to be asked first."""
+        return (self.uri, *self.fallback_uris)
+
+    @property
+    def route(self) -> tuple[str, ...]:
+        """The route set of requests to it (RFC 3261 8.1.1.1): its proxy, as a loose router."""
+        if self.outbound_proxy is None:
+            return ()
+        proxy = self.outbound_proxy
+        return (f"<{proxy}>" if re.search(r";lr\b", proxy) else f"<{proxy};lr>",)
 
     @field_validator("sources")
     @classmethod

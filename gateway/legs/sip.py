@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -25,9 +25,9 @@ from gateway.call.leg import (
 from gateway.call.status import Cause, cause_of_status, most_telling
 from gateway.legs.base import LegBase
 from gateway.legs.sip_bodies import cause_of_q850, kind_of, reason_of, text_of
-from gateway.legs.sip_info import InfoSession, LegInfos
+from gateway.legs.sip_info import LegInfos
+from gateway.legs.sip_sessions import CalleeSession, CalleeSettings, CallerSession, Destination, Inviter, Session
 from gateway.media.engine import Dtmf, Kind, Party
-from gateway.sip.auth.account import Credentials
 from gateway.sip.errors import SipError
 from gateway.sip.invite import events
 from gateway.sip.message.addresses import NameAddr
@@ -37,96 +37,12 @@ from gateway.sip.subscription.referral import Referral, Referred
 log = structlog.get_logger(__name__)
 
 _GLOBAL_FAILURE = 600
+_TIMEOUT = 408
+_NOBODY_THERE = frozenset((500, 502, 503, 504))
+"""Statuses that say that a place is out of order, not that the callee is."""
 _OVERLOADED = 503
 _RETRY_AFTER = 5
 """Seconds a caller is asked to wait when nobody knows better."""
-
-
-class Session(InfoSession, Protocol):
-    """One INVITE usage as the legs drive it in either role (gateway.sip.user_agent)."""
-
-    call_id: str
-    """Call-ID of its dialog."""
-
-    @property
-    def dialog_name(self) -> str | None:
-        """How a Replaces names its dialog (RFC 3891); None before there is one."""
-
-    def listen(self, handler: Callable[[events.SessionEvent], None]) -> None: ...
-
-    def hangup(self, reason_header: str | None = None) -> None: ...
-
-    def offer(self, body: bytes) -> int: ...
-
-    def answer_offer(self, exchange: int, body: bytes) -> None: ...
-
-    def refuse_offer(self, exchange: int, status: int = 488) -> None: ...
-
-
-class CallerSession(Session, Protocol):
-    """The server side of an INVITE."""
-
-    @property
-    def initial_offer(self) -> bytes:
-        """The description the INVITE brought, also out of a multipart body."""
-
-    def ring(self, status: int = 180, reason: str | None = None, body: bytes | None = None) -> None: ...
-
-    def answer(self, body: bytes) -> int | None: ...
-
-    def reject(self, status: int, reason: str | None = None, headers: Iterable[tuple[str, object]] = ()) -> None: ...
-
-
-class Inviter(Protocol):
-    """What sends INVITEs (gateway.net.user_agent.UserAgent)."""
-
-    def invite(
-        self,
-        target: Uri | str,
-        *,
-        caller: NameAddr | str,
-        body: bytes,
-        route: Sequence[str] = (),
-        received: str | None = None,
-        credentials: Credentials | None = None,
-        timeout: float = 0.0,
-        max_forwards: int = 70,
-        identity: str | None = None,
-    ) -> Session: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Destination:
-    """One place to send an INVITE to: a registered contact, or a URI behind a trunk."""
-
-    uri: str
-    """Request-URI."""
-    route: tuple[str, ...] = ()
-    """Route set to preload: Path of the registration, or the trunk's outbound proxy."""
-    received: str | None = None
-    """Flow the registration came over, "udp:192.0.2.7:5060"."""
-    source: str | None = None
-    """IP address of that flow; private media addresses may be latched to it."""
-    credentials: Credentials | None = field(default=None, repr=False)
-    aor: str | None = None
-    """Address of record this contact is registered for, None behind a trunk."""
-    caller: NameAddr | None = None
-    """From value that the far end wants to see instead of the caller's own."""
-    identity: str | None = None
-    """Who is there, as the gatekeeper names them: only they may go on with the call from another address."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CalleeSettings:
-    """What a callee leg is told besides where."""
-
-    kind: Kind = Kind.RTP
-    prefer: tuple[str, ...] = ()
-    """Codecs the callee is known to prefer, best first."""
-    dtmf: Dtmf = Dtmf.AUTO
-    """How the callee takes digits."""
-    no_answer: float = 180.0
-    """Seconds until SIP itself gives up a callee that neither answers nor refuses; longer than the call's own."""
 
 
 class _SipLeg(LegBase):
@@ -375,7 +291,13 @@ class SipCalleeLeg(_SipLeg):
         self._inviter = inviter
         self._destinations = tuple(destinations)
         self._settings = settings
-        self._alerted: dict[int, Session] = {}
+        self._alerted: dict[int, CalleeSession] = {}
+        ranks = sorted({destination.rank for destination in destinations})
+        self._ranks = deque([n for n, one in enumerate(destinations) if one.rank == rank] for rank in ranks)
+        """Numbers of the destinations that are not asked yet."""
+        self._patience: asyncio.TimerHandle | None = None
+        self._offer = b""
+        self._caller_address = address
         self._refusals: list[Cause] = []
         self.chosen: Destination | None = None
         """Where the call was answered."""
@@ -389,19 +311,47 @@ class SipCalleeLeg(_SipLeg):
         return super().references or tuple(session.call_id for session in self._alerted.values())
 
     async def invite(self, sdp: str, caller: Address) -> None:
-        for number, destination in enumerate(self._destinations):
-            try:
-                self._alerted[number] = self._send(destination, sdp.encode(), caller)
-            except SipError as error:
-                log.warning("a contact cannot be invited", reason=str(error))
-                self._refusals.append(Cause.UNAVAILABLE)
-        for number, session in list(self._alerted.items()):
-            session.listen(self._handler(number))
+        self._offer, self._caller_address = sdp.encode(), caller
+        self._ask_next()
+
+    def _ask_next(self) -> None:
+        """Ask everybody of the next rank; where nobody can be asked any more, the callee refuses."""
+        while self._ranks and not self._alerted and not self._over:
+            rank = self._ranks.popleft()
+            for number in rank:
+                try:
+                    self._alerted[number] = self._send(self._destinations[number], self._offer, self._caller_address)
+                except SipError as error:
+                    log.warning("a contact cannot be invited", reason=str(error))
+                    self._refusals.append(Cause.UNAVAILABLE)
+            self._wait_for_rank()
+            for number, session in [(number, self._alerted[number]) for number in rank if number in self._alerted]:
+                session.listen(self._handler(number))
         if not self._alerted and not self._over and self._session is None:
             self._over = True
             self._deliver(Rejected(most_telling(self._refusals)))
 
-    def _send(self, destination: Destination, body: bytes, caller: Address) -> Session:
+    def _wait_for_rank(self) -> None:
+        self._stop_waiting()
+        if self._ranks and self._settings.patience > 0:
+            loop = asyncio.get_running_loop()
+            self._patience = loop.call_later(self._settings.patience, self._rank_is_late)
+
+    def _stop_waiting(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def _rank_is_late(self) -> None:
+        """Nobody of a rank has answered in time, or of a callee's place nothing has come at all."""
+        self._patience = None
+        if self._settings.failover and any(session.has_responded for session in self._alerted.values()):
+            return
+        self._refusals.append(Cause.NO_ANSWER)
+        self._silence(Cause.CANCELLED)
+        self._ask_next()
+
+    def _send(self, destination: Destination, body: bytes, caller: Address) -> CalleeSession:
         return self._inviter.invite(
             destination.uri,
             caller=destination.caller or NameAddr(Uri.parse(caller.uri), caller.display_name),
@@ -417,6 +367,12 @@ class SipCalleeLeg(_SipLeg):
     def _handler(self, number: int) -> Callable[[events.SessionEvent], None]:
         return lambda event: self._happened(number, event)
 
+    def _goes_on(self, status: int, *, has_responded: bool) -> bool:
+        """Whether a refusal has the next rank asked."""
+        if not self._settings.failover:
+            return status < _GLOBAL_FAILURE
+        return status in _NOBODY_THERE or (status == _TIMEOUT and not has_responded)
+
     def _happened(self, number: int, event: events.SessionEvent) -> None:
         if self._over:
             return
@@ -424,6 +380,11 @@ class SipCalleeLeg(_SipLeg):
             if self._destinations[number] is self.chosen:
                 self._in_dialog(event)
             return
+        if number in self._alerted:  # else it was given up for another one
+            self._alerting(number, event)
+
+    def _alerting(self, number: int, event: events.SessionEvent) -> None:
+        """What somebody who is asked says."""
         match event:
             case events.Provisional(status=status, body=body):
                 if body:
@@ -445,15 +406,17 @@ class SipCalleeLeg(_SipLeg):
                 self._refused(number, event.cause or 480)
 
     def _refused(self, number: int, status: int) -> None:
-        del self._alerted[number]
+        session = self._alerted.pop(number)
         self._refusals.append(cause_of_status(status))
+        if not self._goes_on(status, has_responded=session.has_responded):
+            self._ranks.clear()
         if status >= _GLOBAL_FAILURE:
             self._silence(Cause.CANCELLED)  # a 6xx speaks for every phone of that person (RFC 3261 section 16.7)
         if not self._alerted:
-            self._over = True
-            self._deliver(Rejected(most_telling(self._refusals)))
+            self._ask_next()
 
     def _silence(self, cause: Cause) -> None:
+        self._stop_waiting()
         alerted, self._alerted = self._alerted, {}
         for session in alerted.values():
             session.hangup(reason_of(cause))

@@ -166,7 +166,7 @@ class Gateway(Protocol):
         """id, display_name, role, web, sip, pages of every configured user."""
 
     def list_trunks(self) -> list[dict[str, Any]]:
-        """name, uri, registered of every trunk."""
+        """name, uri, registered, reachable, places ([{uri, reachable}]) of every trunk; None: not known."""
 
     def list_accounts(self) -> list[dict[str, Any]]:
         """user, registrar, username, configured, state, status of every user's own SIP account.

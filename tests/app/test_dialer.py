@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
 
-from gateway.accounts.own import Accounts
+from gateway.accounts.own import Account, Accounts
+from gateway.accounts.reachability import Reachability
 from gateway.app.dialer import GatewayDialer
 from gateway.app.presence import Presence
 from gateway.call.routing import RouteError, ServiceTarget, SipTarget, UserTarget
@@ -18,7 +20,8 @@ from gateway.identity.mapping import IdentityMap
 from gateway.identity.memory import MemoryStore
 from gateway.identity.model import Binding
 from gateway.identity.store import StoreError
-from gateway.legs.sip import Session, SipCalleeLeg
+from gateway.legs.sip import SipCalleeLeg
+from gateway.legs.sip_sessions import CalleeSession
 from gateway.legs.web import WebCalleeLeg
 from gateway.media.engine import Dtmf, Kind
 from gateway.web.facade import WebChannel
@@ -32,13 +35,17 @@ class Inviter:
     def __init__(self) -> None:
         self.sent: list[dict[str, Any]] = []
 
-    def invite(self, target: object, **details: Any) -> Session:
+    def invite(self, target: object, **details: Any) -> CalleeSession:
         self.sent.append({"target": str(target), **details})
-        return cast(Session, _Silent())
+        return cast(CalleeSession, _Silent())
 
 
 class _Silent:
+    has_responded = False
+
     def listen(self, handler: object) -> None: ...
+
+    def hangup(self, reason_header: str | None = None) -> None: ...
 
 
 class Rig:
@@ -55,9 +62,17 @@ class Rig:
             },
         )
         self.store, self.presence, self.inviter = store or MemoryStore(), Presence(), Inviter()
+        self.reachability, self.accounts = Reachability(), Accounts(bytes(32))
         self.identity = IdentityMap(self.config.identity_users(), [], self.config.domain)
         self.dialer = GatewayDialer(
-            self.config, self.identity, Accounts(bytes(32)), self.store, self.presence, frozenset({"echo"}), lambda: NOW
+            self.config,
+            self.identity,
+            self.accounts,
+            self.reachability,
+            self.store,
+            self.presence,
+            frozenset({"echo"}),
+            lambda: NOW,
         )
         self.dialer.inviter = self.inviter
 
@@ -198,3 +213,38 @@ async def test_the_srtp_policy_says_what_a_phone_is_offered(policy: str, kind: K
     await rig.bind("1001", "sip:1001@192.0.2.7")
     (leg,) = await rig.dialer.legs(rig.user("1001"), "c")
     assert leg.party.kind is kind
+
+
+async def test_a_trunk_of_several_places_is_asked_in_order_through_its_proxy() -> None:
+    """Those that did not answer OPTIONS come last; each is called by its own name, with the trunk's account."""
+    trunk = {
+        "name": "office",
+        "uri": "sip:one.test",
+        "fallback_uris": ["sip:two.test:5070"],
+        "outbound_proxy": "sip:sbc.test",
+        "username": "gw",
+        "password": "pw",
+        "from_user": "4989",
+        "failover_after": 0.01,
+    }
+    rig = Rig(TRUNKS=json.dumps([trunk]))
+    rig.reachability.answered("office", "sip:one.test", 408)
+    sent = await rig.invited(await rig.dialer.legs(SipTarget("0900", trunk="office"), "c"))
+    assert (sent["target"], sent["route"]) == ("sip:0900@two.test:5070", ("<sip:sbc.test;lr>",))
+    assert sent["credentials"].username == "gw"
+    await asyncio.sleep(0.05)
+    assert rig.inviter.sent[1]["target"] == "sip:0900@one.test"
+    assert str(rig.inviter.sent[1]["caller"].uri) == "sip:4989@one.test"
+
+
+async def test_an_own_account_calls_by_its_name_and_password_alone() -> None:
+    """Not the trunk's; where it has been given up meanwhile nobody is called."""
+    rig = Rig()
+    rig.accounts.put(Account(user="alice", registrar="office", username="201", password="own", auth_username="a201"))
+    sent = await rig.invited(await rig.dialer.legs(SipTarget("0900", trunk="office", account="alice"), "c"))
+    assert (sent["credentials"].username, sent["credentials"].password) == ("a201", "own")
+    assert str(sent["caller"].uri) == "sip:201@pbx.test:5070"
+    rig.accounts.remove("alice")
+    with pytest.raises(RouteError) as refused:
+        rig.dialer.outside(SipTarget("0900", trunk="office", account="alice"))
+    assert refused.value.cause is Cause.UNAVAILABLE

@@ -22,6 +22,7 @@ from rich.console import Console
 import gateway.app.plane
 import gateway.commands.run
 from gateway.accounts.own import Accounts
+from gateway.accounts.reachability import Reachability
 from gateway.accounts.trunks import Trunks
 from gateway.app import GatewayApp, settings
 from gateway.app.dialer import GatewayDialer
@@ -39,7 +40,7 @@ from gateway.config.markdown import markdown
 from gateway.errors import ConfigError
 from gateway.identity.factory import store_named
 from gateway.identity.memory import MemoryStore
-from gateway.legs.sip import Session
+from gateway.legs.sip_sessions import CalleeSession
 from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.rtpengine.engine import RtpengineEngine
 from gateway.net.registration import Registration
@@ -122,6 +123,8 @@ OTHER: dict[str, Any] = {
     "trunks": [],
     "trunks[].name": "office2",
     "trunks[].uri": "sip:pbx2.test",
+    "trunks[].fallback_uris": ["sip:pbx2.test"],
+    "trunks[].outbound_proxy": "sip:sbc.test",
     "trunks[].sources": ["192.0.2.0/24"],
     "trunks[].codecs": ["pcma"],
     "trunks[].srtp": "required",
@@ -277,9 +280,9 @@ class Recorder:
         self.given.append((args, named))
         return self
 
-    def invite(self, target: object, **details: Any) -> Session:
+    def invite(self, target: object, **details: Any) -> CalleeSession:
         self.given.append((target, details))
-        return cast(Session, self)
+        return cast(CalleeSession, self)
 
     def listen(self, handler: object) -> None: ...
 
@@ -389,7 +392,14 @@ async def dialled(config: Config) -> Any:
     """What a call through each trunk is sent as, how many fit, and where we register."""
     sent = Recorder()
     dialer = GatewayDialer(
-        config, config.identity_map(), accounts_of(config), MemoryStore(), Presence(), frozenset(), lambda: 0.0
+        config,
+        config.identity_map(),
+        accounts_of(config),
+        Reachability(),
+        MemoryStore(),
+        Presence(),
+        frozenset(),
+        lambda: 0.0,
     )
     dialer.inviter = sent
     seen: list[Any] = []
@@ -400,7 +410,7 @@ async def dialled(config: Config) -> Any:
             try:
                 for leg in await dialer.legs(target, f"c{call}"):
                     await leg.invite("v=0\r\n", Address("sip:1001@gw.test"))
-                    seen.append(plain(leg.party))
+                    seen.append([plain(leg.party), plain(vars(leg)["_settings"])])
             except RouteError as error:
                 seen.append(str(error))
     known = Trunks(settings.trunk_accounts(config))
@@ -414,7 +424,9 @@ async def page_of(config: Config) -> Any:
     """What a page is told, and whom it lets in."""
     none: Any = None
     accounts = OwnAccounts(config, accounts_of(config), none, none, lambda: 0.0)
-    front = WebFront(config, config.identity_map(), accounts, none, none, lambda user, word: True, lambda: "t")
+    front = WebFront(
+        config, config.identity_map(), accounts, Reachability(), none, none, lambda user, word: True, lambda: "t"
+    )
     changes = [await tried(accounts, number) for number in range(30)]
     return [front.list_registrars(), changes, front.ice_servers(""), plain(await front.authenticate("guest", None))]
 

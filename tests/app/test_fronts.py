@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 
 from gateway.accounts.own import Accounts
+from gateway.accounts.reachability import Reachability
 from gateway.app import settings
 from gateway.app.own_accounts import OwnAccounts
 from gateway.app.presence import Presence
@@ -72,6 +73,7 @@ class Rig:
             self.config,
             self.identity,
             accounts,
+            Reachability(),
             self.presence,
             self.calls,
             lambda user, word: word == "right",

@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from gateway.accounts.reachability import Reachability
 from gateway.app.health import Certificate, Health, Watch
 from gateway.call.registry import Calls
 from gateway.config import Config
@@ -29,8 +30,10 @@ class Few:
         return self.count
 
 
-def watch(config: Config, calls: Few, registered: frozenset[str] = frozenset()) -> Health:
-    return Watch(config, cast(Calls, calls), lambda: registered, NOW.timestamp)()
+def watch(
+    config: Config, calls: Few, registered: frozenset[str] = frozenset(), reachability: Reachability | None = None
+) -> Health:
+    return Watch(config, cast(Calls, calls), lambda: registered, reachability or Reachability(), NOW.timestamp)()
 
 
 def config(**changes: Any) -> Config:
@@ -60,6 +63,15 @@ def test_a_trunk_that_should_be_registered_and_is_not_is_named() -> None:
     trunks = [{"name": "office", "uri": "sip:pbx.test", **account}, {"name": "other", "uri": "sip:other.test"}]
     assert watch(config(trunks=trunks), Few(0)).conditions == ("Trunk office is not registered.",)
     assert watch(config(trunks=trunks), Few(0), frozenset({"office"})).conditions == ()
+
+
+def test_a_trunk_that_does_not_answer_is_named() -> None:
+    """Once, though it cannot be registered at either."""
+    account = {"username": "gw", "password": "pw", "register": True}
+    reachability = Reachability()
+    reachability.answered("office", "sip:pbx.test", 408)
+    made = config(trunks=[{"name": "office", "uri": "sip:pbx.test", **account}])
+    assert watch(made, Few(0), reachability=reachability).conditions == ("Trunk office does not answer.",)
 
 
 def certificate(path: Path, days: float) -> Path:

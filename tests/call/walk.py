@@ -14,7 +14,8 @@ from gateway.call.record import CallSettings
 from gateway.call.registry import Calls
 from gateway.call.routing import Caller, Route, RouteError, Router, SipTarget, Target
 from gateway.identity.model import User
-from gateway.legs.sip import CalleeSettings, Destination, SipCalleeLeg, SipCallerLeg
+from gateway.legs.sip import SipCalleeLeg, SipCallerLeg
+from gateway.legs.sip_sessions import CalleeSettings, Destination
 from gateway.sip.config import CoreConfig
 from gateway.sip.flow import Flow
 from gateway.sip.invite import events

@@ -23,6 +23,7 @@ class FakeSession:
         self.dialog_name: str | None = "call-id@phone;to-tag=ours;from-tag=theirs"
         self.told: list[tuple[object, ...]] = []
         self.retry_after: object = None
+        self.has_responded = False
         self.peer_allows: frozenset[str] = frozenset()
         self.peer_packages: frozenset[str] = frozenset()
         self.infos: list[Callable[[int], None]] = []

@@ -19,8 +19,9 @@ from gateway.call.leg import (
     Ringing,
 )
 from gateway.call.status import Cause
-from gateway.legs.sip import CalleeSettings, Destination, SipCalleeLeg, SipCallerLeg
+from gateway.legs.sip import SipCalleeLeg, SipCallerLeg
 from gateway.legs.sip_bodies import cause_of_q850, digit_of, kind_of, reason_of
+from gateway.legs.sip_sessions import CalleeSettings, Destination
 from gateway.media.engine import Dtmf, Kind
 from gateway.sip.invite import events
 from gateway.sip.message.fields import Headers

@@ -217,7 +217,7 @@ class FakeGateway:
         ]
 
     def list_trunks(self) -> list[dict[str, Any]]:
-        return [{"name": "office", "uri": "sip:pbx.example", "registered": True}]
+        return [{"name": "office", "uri": "sip:pbx.example", "registered": True, "reachable": True, "places": []}]
 
     def list_accounts(self) -> list[dict[str, Any]]:
         return list(self.accounts.values())

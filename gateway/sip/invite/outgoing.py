@@ -151,6 +151,11 @@ class OutgoingSession(InviteSession):
             self.commit(body, branch.offer)
         self.exchange_over()
 
+    @property
+    def has_responded(self) -> bool:
+        """Whether anybody has answered the INVITE with anything, a 100 or a challenge too."""
+        return self._client.has_responded
+
     # ---- actions of the session table
 
     def _send_invite(self, context: Context) -> None:

@@ -43,6 +43,7 @@ class ClientRequest:
         "_retried",
         "authenticator",
         "flow",
+        "has_responded",
         "owner",
         "request",
         "transaction",
@@ -70,6 +71,8 @@ class ClientRequest:
         self._is_abandoned = False
         self._is_cancelled = False
         self._has_answered = False
+        self.has_responded = False
+        """Whether any response has come, to whichever try."""
         self._has_reconnected = False
         self._is_final = False
         self.owner = owner
@@ -118,7 +121,7 @@ class ClientRequest:
         """A response of the running transaction."""
         if self._is_cancelled and response.is_provisional and not self._has_answered and self.transaction is not None:
             self._core.send_cancel(self.transaction, ())
-        self._has_answered = True
+        self._has_answered = self.has_responded = True
         self._is_final = response.is_final
         if response.is_provisional:
             if self._provisional is not None:

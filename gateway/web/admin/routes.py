@@ -73,12 +73,21 @@ class UserList(BaseModel):
     count: int
 
 
+class TrunkPlace(BaseModel):
+    """One place of a trunk."""
+
+    uri: str
+    reachable: bool | None = None
+
+
 class TrunkInfo(BaseModel):
     """One trunk."""
 
     name: str
     uri: str
     registered: bool | None = Field(None, description="null: it is not registered at.")
+    reachable: bool | None = Field(None, description="Whether any of its places answers OPTIONS; null: not known.")
+    places: list[TrunkPlace] = Field(default_factory=list, description="In the order in which they are asked.")
 
 
 class TrunkList(BaseModel):

@@ -1,0 +1,57 @@
+"""Whether the places of each trunk are there, as their answers to OPTIONS say (RFC 3261 section 11)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+
+class State(Enum):
+    """What is known of a place."""
+
+    UNKNOWN = "unknown"
+    """Not asked, or not answered yet."""
+    REACHABLE = "reachable"
+    UNREACHABLE = "unreachable"
+
+
+_SILENCE = frozenset((408, 503))
+"""Nobody answered, or who did is out of order; whatever else is answered, somebody is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A trunk that is there now and was not, or the other way round."""
+
+    trunk: str
+    state: State
+
+
+class Reachability:
+    """The places of all trunks by name and URI."""
+
+    def __init__(self) -> None:
+        self._places: dict[str, dict[str, State]] = {}
+
+    def answered(self, trunk: str, uri: str, status: int) -> Change | None:
+        """An OPTIONS had its outcome; what changes for the trunk as a whole, if anything."""
+        before = self.of(trunk)
+        self._places.setdefault(trunk, {})[uri] = State.UNREACHABLE if status in _SILENCE else State.REACHABLE
+        now = self.of(trunk)
+        return Change(trunk, now) if now is not before else None
+
+    def of(self, trunk: str) -> State:
+        """A trunk is there while any place of it is."""
+        states = set(self._places.get(trunk, {}).values())
+        if State.REACHABLE in states:
+            return State.REACHABLE
+        return State.UNREACHABLE if states else State.UNKNOWN
+
+    def place(self, trunk: str, uri: str) -> State:
+        """What is known of one place."""
+        return self._places.get(trunk, {}).get(uri, State.UNKNOWN)
+
+    def in_order(self, trunk: str, uris: Iterable[str]) -> list[str]:
+        """Places in the order in which a call asks them: those that do not answer come last, but they come."""
+        return sorted(uris, key=lambda uri: self.place(trunk, uri) is State.UNREACHABLE)

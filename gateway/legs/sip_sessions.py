@@ -1,0 +1,118 @@
+"""What the SIP legs ask of the user agent, and where a callee's phones are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from gateway.legs.sip_info import InfoSession
+from gateway.media.engine import Dtmf, Kind
+from gateway.sip.auth.account import Credentials
+from gateway.sip.invite import events
+from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.uri import Uri
+
+
+class Session(InfoSession, Protocol):
+    """One INVITE usage as the legs drive it in either role (gateway.sip.user_agent)."""
+
+    call_id: str
+    """Call-ID of its dialog."""
+
+    @property
+    def dialog_name(self) -> str | None:
+        """How a Replaces names its dialog (RFC 3891); None before there is one."""
+
+    def listen(self, handler: Callable[[events.SessionEvent], None]) -> None: ...
+
+    def hangup(self, reason_header: str | None = None) -> None: ...
+
+    def offer(self, body: bytes) -> int: ...
+
+    def answer_offer(self, exchange: int, body: bytes) -> None: ...
+
+    def refuse_offer(self, exchange: int, status: int = 488) -> None: ...
+
+
+class CallerSession(Session, Protocol):
+    """The server side of an INVITE."""
+
+    @property
+    def initial_offer(self) -> bytes:
+        """The description the INVITE brought, also out of a multipart body."""
+
+    def ring(self, status: int = 180, reason: str | None = None, body: bytes | None = None) -> None: ...
+
+    def answer(self, body: bytes) -> int | None: ...
+
+    def reject(self, status: int, reason: str | None = None, headers: Iterable[tuple[str, object]] = ()) -> None: ...
+
+
+class CalleeSession(Session, Protocol):
+    """The client side of an INVITE."""
+
+    @property
+    def has_responded(self) -> bool:
+        """Whether anything has come from there yet."""
+
+
+class Inviter(Protocol):
+    """What sends INVITEs (gateway.net.user_agent.UserAgent)."""
+
+    def invite(
+        self,
+        target: Uri | str,
+        *,
+        caller: NameAddr | str,
+        body: bytes,
+        route: Sequence[str] = (),
+        received: str | None = None,
+        credentials: Credentials | None = None,
+        timeout: float = 0.0,
+        max_forwards: int = 70,
+        identity: str | None = None,
+    ) -> CalleeSession: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """One place to send an INVITE to: a registered contact, or a URI behind a trunk."""
+
+    uri: str
+    """Request-URI."""
+    route: tuple[str, ...] = ()
+    """Route set to preload: Path of the registration, or the trunk's outbound proxy."""
+    received: str | None = None
+    """Flow the registration came over, "udp:192.0.2.7:5060"."""
+    source: str | None = None
+    """IP address of that flow; private media addresses may be latched to it."""
+    credentials: Credentials | None = field(default=None, repr=False)
+    aor: str | None = None
+    """Address of record this contact is registered for, None behind a trunk."""
+    caller: NameAddr | None = None
+    """From value that the far end wants to see instead of the caller's own."""
+    identity: str | None = None
+    """Who is there, as the gatekeeper names them: only they may go on with the call from another address."""
+    rank: int = 0
+    """Those of one rank are asked together, lower ranks before higher ones."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalleeSettings:
+    """What a callee leg is told besides where."""
+
+    kind: Kind = Kind.RTP
+    prefer: tuple[str, ...] = ()
+    """Codecs the callee is known to prefer, best first."""
+    dtmf: Dtmf = Dtmf.AUTO
+    """How the callee takes digits."""
+    no_answer: float = 180.0
+    """Seconds until SIP itself gives up a callee that neither answers nor refuses; longer than the call's own."""
+    patience: float = 0.0
+    """Seconds that one rank of destinations is given before the next one, 0 for as long as it likes."""
+    failover: bool = False
+    """The destinations are places of one callee: the next is asked only where nobody is at the one before.
+
+    Else they are devices, and one that is busy or refuses is followed by the next (RFC 3261 section 16.6).
+    """

@@ -1,0 +1,89 @@
+"""Trunks are asked whether they are there; what changes is told once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from gateway.accounts.reachability import Reachability, State
+from gateway.app.trunk_watch import TrunkWatch
+from gateway.config.people import Trunk
+from gateway.sip.errors import SipBuildError
+from gateway.sip.message.message import Response
+
+ONE, TWO = "sip:one.test", "sip:two.test"
+
+
+class Asker:
+    """Answers OPTIONS as the test says, by URI; a negative status is a request that cannot be written."""
+
+    def __init__(self, **statuses: int) -> None:
+        self.statuses = {f"sip:{name}.test": status for name, status in statuses.items()}
+        self.asked: asyncio.Queue[tuple[str, tuple[str, ...]]] = asyncio.Queue()
+
+    async def options(self, target: str, *, route: Iterable[str] = ()) -> Response:
+        self.asked.put_nowait((target, tuple(route)))
+        if self.statuses[target] < 0:
+            raise SipBuildError("cannot be written")
+        return Response(self.statuses[target], "")
+
+
+class Rig:
+    """A watch over one trunk of two places."""
+
+    def __init__(self, asker: Asker, interval: float = 0.01) -> None:
+        trunk = Trunk(
+            name="office", uri=ONE, fallback_uris=(TWO,), outbound_proxy="sip:sbc.test", options_interval=interval
+        )
+        self.asker, self.reachability = asker, Reachability()
+        self.back: list[str] = []
+        self.watch = TrunkWatch(asker, [trunk], self.reachability, self.back.append, lambda: 0.0)
+
+    async def rounds(self, count: int) -> set[tuple[str, tuple[str, ...]]]:
+        """Wait for so many more questions, the last of which is answered."""
+        seen = {await asyncio.wait_for(self.asker.asked.get(), 5) for _ in range(count)}
+        await asyncio.sleep(0)
+        return seen
+
+
+async def test_every_place_is_asked_through_the_proxy_again_and_again() -> None:
+    """The trunk is there as long as one place is."""
+    rig = Rig(Asker(one=200, two=503))
+    rig.watch.begin()
+    assert await rig.rounds(6) == {(ONE, ("<sip:sbc.test;lr>",)), (TWO, ("<sip:sbc.test;lr>",))}
+    assert rig.reachability.of("office") is State.REACHABLE
+    assert rig.reachability.place("office", TWO) is State.UNREACHABLE
+    await rig.watch.close()
+
+
+async def test_a_trunk_that_is_back_is_told_once() -> None:
+    """So that whoever was registered there registers anew; the first answer of all is no return."""
+    rig = Rig(Asker(one=200, two=200))
+    rig.watch.begin()
+    await rig.rounds(4)
+    rig.asker.statuses = {ONE: 503, TWO: 408}
+    await rig.rounds(6)
+    assert (rig.reachability.of("office"), rig.back) == (State.UNREACHABLE, [])
+    rig.asker.statuses = {ONE: 503, TWO: 401}
+    await rig.rounds(8)
+    assert (rig.reachability.of("office"), rig.back) == (State.REACHABLE, ["office"])
+    await rig.watch.close()
+
+
+async def test_a_trunk_that_is_not_to_be_asked_is_not() -> None:
+    """options_interval 0."""
+    rig = Rig(Asker(one=200, two=200), interval=0)
+    rig.watch.begin()
+    await asyncio.sleep(0.02)
+    assert rig.asker.asked.empty()
+    await rig.watch.close()
+
+
+async def test_a_place_that_no_request_can_name_is_asked_once() -> None:
+    """The mistake is logged, and the other place is asked on."""
+    rig = Rig(Asker(one=-1, two=200))
+    rig.watch.begin()
+    await rig.rounds(5)
+    assert rig.reachability.place("office", ONE) is State.UNKNOWN
+    assert rig.reachability.of("office") is State.REACHABLE
+    await rig.watch.close()

@@ -1,0 +1,129 @@
+"""Destinations one after another: devices in order, places of a trunk for when one does not answer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from gateway.call.leg import Answered, LegEvent, Rejected
+from gateway.call.status import Cause
+from gateway.legs.sip import SipCalleeLeg
+from gateway.legs.sip_bodies import reason_of
+from gateway.legs.sip_sessions import CalleeSettings, Destination
+from gateway.sip.errors import SipBuildError
+from gateway.sip.invite import events
+from gateway.sip.message.fields import Headers
+from tests.legs.fakes import ALICE, PHONE, FakeInviter, FakeSession, listened
+
+CANCELLED = ("hangup", reason_of(Cause.CANCELLED))
+
+
+async def asked(
+    *ranks: int, failover: bool = False, patience: float = 0.0
+) -> tuple[SipCalleeLeg, FakeInviter, list[LegEvent]]:
+    """A leg whose destinations have these ranks, once it has been told to ask."""
+    inviter = FakeInviter()
+    places = [Destination(f"sip:{number}@h.test", rank=rank) for number, rank in enumerate(ranks)]
+    leg = SipCalleeLeg("t", inviter, PHONE, places, CalleeSettings(failover=failover, patience=patience))
+    heard = listened(leg)
+    await leg.invite("offer", ALICE)
+    return leg, inviter, heard
+
+
+def went_to(inviter: FakeInviter) -> list[str]:
+    return [target for target, _ in inviter.invites]
+
+
+async def test_those_of_one_rank_are_asked_together_and_lower_ranks_first() -> None:
+    """The rank says it, not the place in the list."""
+    _, inviter, _ = await asked(1, 0, 0)
+    assert went_to(inviter) == ["sip:1@h.test", "sip:2@h.test"]
+
+
+async def test_the_next_device_is_asked_when_all_before_have_refused() -> None:
+    """Busy is one refusal among others; the last one is the call's."""
+    _, inviter, heard = await asked(0, 0, 1)
+    inviter.sessions[0].says(events.Failed(486, "Busy", Headers()))
+    assert len(inviter.invites) == 2
+    inviter.sessions[1].says(events.Failed(480, "Away", Headers()))
+    assert went_to(inviter)[2] == "sip:2@h.test"
+    assert inviter.invites[2][1]["body"] == b"offer"
+    inviter.sessions[2].says(events.Answered(b"answer"))
+    assert heard == [Answered("answer")]
+
+
+async def test_a_device_that_rings_too_long_is_given_up_for_the_next() -> None:
+    """It is cancelled, and what it says later is nobody's business."""
+    leg, inviter, heard = await asked(0, 1, patience=0.02)
+    inviter.sessions[0].has_responded = True
+    await asyncio.sleep(0.05)
+    assert inviter.sessions[0].told == [CANCELLED]
+    inviter.sessions[0].says(events.Failed(487, "Terminated", Headers()))
+    assert (len(inviter.invites), heard) == (2, [])
+    await asyncio.sleep(0.05)
+    assert inviter.sessions[1].told == []
+    await leg.end(Cause.CANCELLED)
+    assert inviter.sessions[1].told == [CANCELLED]
+
+
+async def test_a_global_refusal_asks_nobody_else() -> None:
+    """6xx speaks for every device of that person (RFC 3261 section 16.7)."""
+    _, inviter, heard = await asked(0, 1)
+    inviter.sessions[0].says(events.Failed(603, "Decline", Headers()))
+    assert (len(inviter.invites), heard) == (1, [Rejected(Cause.DECLINED)])
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 408])
+async def test_a_place_where_nobody_is_leads_to_the_next(status: int) -> None:
+    """Out of order, overloaded, or silent."""
+    _, inviter, heard = await asked(0, 1, failover=True)
+    inviter.sessions[0].says(events.Failed(status, "", Headers()))
+    assert (len(inviter.invites), heard) == (2, [])
+
+
+@pytest.mark.parametrize("status", [486, 404, 403, 408, 480])
+async def test_a_refusal_of_the_callee_is_the_calls(status: int) -> None:
+    """Another place of the trunk would say the same, and a 408 after ringing is the callee's."""
+    _, inviter, heard = await asked(0, 1, failover=True)
+    inviter.sessions[0].has_responded = True
+    inviter.sessions[0].says(events.Failed(status, "", Headers()))
+    assert len(inviter.invites) == 1
+    assert [type(event) for event in heard] == [Rejected]
+
+
+@pytest.mark.parametrize(("responded", "invites"), [(False, 2), (True, 1)])
+async def test_a_place_that_says_nothing_at_all_is_given_up(responded: bool, invites: int) -> None:
+    """Who has said 100 is at work, however long it takes."""
+    _, inviter, _ = await asked(0, 1, failover=True, patience=0.02)
+    inviter.sessions[0].has_responded = responded
+    await asyncio.sleep(0.05)
+    assert len(inviter.invites) == invites
+    assert (CANCELLED in inviter.sessions[0].told) is not responded
+
+
+async def test_nothing_is_asked_after_the_end() -> None:
+    """A caller that gives up while the first rings leaves no timer that would ring the next."""
+    leg, inviter, _ = await asked(0, 1, patience=0.02)
+    await leg.end(Cause.CANCELLED)
+    await asyncio.sleep(0.05)
+    assert len(inviter.invites) == 1
+
+
+class _Broken(FakeInviter):
+    """Can reach the last destination only."""
+
+    def invite(self, target: Any, **arguments: Any) -> FakeSession:
+        if "2@" not in str(target):
+            raise SipBuildError("no such place")
+        return super().invite(target, **arguments)
+
+
+async def test_a_place_that_no_request_can_name_is_passed_over() -> None:
+    """A rank of nothing but those is no rank."""
+    inviter = _Broken()
+    places = [Destination(f"sip:{number}@h.test", rank=number) for number in range(3)]
+    leg = SipCalleeLeg("t", inviter, PHONE, places, CalleeSettings(failover=True, patience=1.0))
+    await leg.invite("offer", ALICE)
+    assert went_to(inviter) == ["sip:2@h.test"]
