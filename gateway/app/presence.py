@@ -28,7 +28,7 @@ class Presence:
         self._ringing: dict[str, WeakSet[RingingLeg]] = {}
         self._inboxes: dict[str, list[PageInbox]] = {}
         self._limit = limit
-        self._presences = presences
+        self.presences = presences
 
     def ring(self, user_id: str, leg: RingingLeg) -> None:
         """Have every page that `user_id` opens while `leg` rings ring as well: the one that was reloaded, too."""
@@ -57,8 +57,8 @@ class Presence:
             self._show(user_id)
 
     def _show(self, user_id: str) -> None:
-        if self._presences is not None:
-            self._presences.page(user_id, user_id in self._channels)
+        if self.presences is not None:
+            self.presences.page(user_id, user_id in self._channels)
 
     def attend(self, user_id: str, inbox: PageInbox) -> None:
         """A page of `user_id` takes messages; beyond the limit the oldest gets no more."""

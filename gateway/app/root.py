@@ -361,6 +361,7 @@ class GatewayApp:
             lambda: self.registered_trunks,
             Watch(config, self.calls, lambda: self.registered_trunks, self._reachability, self._wall_clock),
             self._messages,
+            self._subscriptions,
         )
         web_settings = settings.web(config)
         application = create_app(front, web_settings, sip=self._user_agent.websocket)

@@ -260,6 +260,7 @@ def web(config: Config) -> WebSettings:
         ping_interval=limits.ping_interval,
         ping_timeout=limits.ping_timeout,
         max_sessions=limits.max_sessions,
+        max_watches=config.presence.max_subscriptions_per_user,
         failures_per_second=limits.failed_logins / max(limits.login_penalty, 1.0),
         failure_burst=limits.failed_logins,
     )

@@ -12,13 +12,14 @@ import structlog
 from gateway.access.gatekeeper import TRUNK
 from gateway.app.contacts import Contacts
 from gateway.app.lamps import Lamps
+from gateway.call.status import Cause
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import User
 from gateway.people.board import Board
 from gateway.people.documents import dialog_info, message_summary, pidf, reginfo
 from gateway.people.documents.xml import DocumentError
 from gateway.people.mailboxes import MailboxCounts
-from gateway.people.presence import Presences
+from gateway.people.presence import Presences, PresenceState
 from gateway.people.publications import PublicationError, Publications
 from gateway.people.visibility import VisibleTo, may_pick_up, may_see
 from gateway.sip.flow import Flow
@@ -27,6 +28,7 @@ from gateway.sip.message.message import Request
 from gateway.sip.message.uri import Uri
 from gateway.sip.subscription.document import Document
 from gateway.sip.subscription.incoming import IncomingSubscription
+from gateway.web.facade import PlaceError
 
 log = structlog.get_logger(__name__)
 
@@ -193,6 +195,19 @@ class Subscriptions:
 
     def _may_see(self, watch: Watch) -> bool:
         return may_see(watch.watcher, watch.target, self._settings.visible_to)
+
+    async def watch_presence(
+        self, watcher: User, name: str, told: Callable[[PresenceState], None]
+    ) -> tuple[PresenceState, Callable[[], None]]:
+        """The presence of whom `name` means, for a page; raises PlaceError."""
+        target = self._identity.find(name)
+        if target is None:
+            raise PlaceError(Cause.NOT_FOUND)
+        if not may_see(watcher, target, self._settings.visible_to):
+            raise PlaceError(Cause.FORBIDDEN, "You may not see whether they are there.")
+        await self._served["presence"].read(target.id)
+        board = self._presences.board
+        return board.of(target.id), board.watch(target.id, told)
 
     # ---- PUBLISH
 

@@ -11,6 +11,7 @@ from gateway.app.health import Health
 from gateway.app.messages import Messages
 from gateway.app.own_accounts import OwnAccounts
 from gateway.app.presence import Presence
+from gateway.app.subscriptions import Subscriptions
 from gateway.call.leg import Address
 from gateway.call.registry import Calls
 from gateway.call.routing import Caller, RouteError, allows
@@ -20,6 +21,7 @@ from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import User
 from gateway.legs.web import BrowserLeg, WebCallerLeg
 from gateway.people.messages import Outcome
+from gateway.people.presence import PresenceState
 from gateway.web.facade import AccountError, PageInbox, PlaceError, WebCall, WebChannel
 from sdp import SdpSyntaxError, SessionDescription
 
@@ -43,6 +45,7 @@ class WebFront:
         registered_trunks: Callable[[], frozenset[str]] = frozenset,
         health: Callable[[], Health] = Health,
         messages: Messages | None = None,
+        subscriptions: Subscriptions | None = None,
     ) -> None:
         self._config = config
         self._identity = identity
@@ -56,6 +59,7 @@ class WebFront:
         self._registered_trunks = registered_trunks
         self._health = health
         self._messages = messages
+        self._subscriptions = subscriptions
 
     async def authenticate(self, user: str, secret: str | None) -> User | None:
         known = self._identity.find(user)
@@ -95,6 +99,17 @@ class WebFront:
         if self._messages is None:
             return Outcome.UNAVAILABLE
         return await self._messages.from_page(sender, to, text, content_type)
+
+    async def watch_presence(
+        self, watcher: User, target: str, told: Callable[[PresenceState], None]
+    ) -> tuple[PresenceState, Callable[[], None]]:
+        if self._subscriptions is None:
+            raise PlaceError(Cause.NOT_FOUND)
+        return await self._subscriptions.watch_presence(watcher, target, told)
+
+    def set_presence(self, user: User, state: PresenceState | None) -> None:
+        if self._presence.presences is not None:
+            self._presence.presences.say(user.id, state)
 
     async def place(self, channel: WebChannel, caller: User, to: str, sdp: str, source: str = "") -> WebCall:
         try:

@@ -158,6 +158,10 @@ class DeskPhone:
         """Send an instant message; its answer comes as "message_status" with `code`."""
         self._do("write", uri=uri, text=text)
 
+    def appear(self, activity: str, note: str) -> None:
+        """Publish how the phone's user is: "away", "busy" or "", with a note."""
+        self._do("appear", activity=activity, note=note)
+
     def watch(self, uri: str, wanted: bool = True) -> None:
         """Subscribe to somebody's presence; what is heard comes as "presence" with `online` and `note`."""
         self._do("watch", uri=uri, wanted=wanted)

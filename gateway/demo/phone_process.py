@@ -220,6 +220,7 @@ class Phone:
         config.mediaConfig.transportConfig.boundAddress = "127.0.0.1"
         config.mediaConfig.transportConfig.port = 0
         self.account.create(config)
+        self.config = config
         self.registered = True
         say("account", user=user)
 
@@ -301,6 +302,18 @@ class Phone:
         prm.content = text
         self.contact(uri).sendInstantMessage(prm)
 
+    def appear(self, activity: str, note: str) -> None:
+        """Publish how the phone's user is: "away" or "busy", else just there."""
+        status = pj.PresenceStatus()
+        status.status = pj.PJSUA_BUDDY_STATUS_ONLINE
+        status.activity = {"away": pj.PJRPID_ACTIVITY_AWAY, "busy": pj.PJRPID_ACTIVITY_BUSY}.get(activity, 0)
+        status.note = note
+        config = self.config
+        if not config.presConfig.publishEnabled:
+            config.presConfig.publishEnabled = True
+            self.account.modify(config)
+        self.account.setOnlineStatus(status)
+
     def watch(self, uri: str, wanted: bool = True) -> None:
         """Subscribe to somebody's presence, or no more."""
         self.contact(uri).subscribePresence(wanted)
@@ -330,7 +343,7 @@ class Phone:
 _REGISTRATION = ("register", "unregister", "incoming")
 _CALL = ("dial", "answer", "hangup", "hold", "unhold", "digits", "consult", "transfer", "connect")
 _SOUND = ("speak", "codecs", "listen")
-_PEOPLE = ("write", "watch")
+_PEOPLE = ("write", "watch", "appear")
 COMMANDS = frozenset((*_REGISTRATION, *_CALL, *_SOUND, *_PEOPLE))
 
 

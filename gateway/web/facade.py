@@ -15,6 +15,7 @@ from gateway.call.status import Cause
 from gateway.errors import GatewayError
 from gateway.identity.model import User
 from gateway.people.messages import InstantMessage, Outcome
+from gateway.people.presence import PresenceState
 
 
 class PlaceError(GatewayError):
@@ -152,6 +153,17 @@ class Gateway(Protocol):
 
     async def send_message(self, sender: User, to: str, text: str, content_type: str = "text/plain") -> Outcome:
         """Write to whoever `to` means, as `place` calls them."""
+
+    async def watch_presence(
+        self, watcher: User, target: str, told: Callable[[PresenceState], None]
+    ) -> tuple[PresenceState, Callable[[], None]]:
+        """What `watcher` sees of whom `target` means; `told` hears of changes until what is returned is called.
+
+        Raises PlaceError: NOT_FOUND for nobody of ours, FORBIDDEN for who may not be seen.
+        """
+
+    def set_presence(self, user: User, state: PresenceState | None) -> None:
+        """What `user` says of itself to others while a page is open; None: what is found out."""
 
     def ice_servers(self, client: str) -> list[dict[str, Any]]:
         """RTCIceServer objects for the client at that IP address."""

@@ -41,6 +41,8 @@ class WebSettings:
     ping_interval: float = 20.0
     ping_timeout: float = 20.0
     max_calls_per_connection: int = 8
+    max_watches: int = 200
+    """Whose presence one JSON-RPC connection may be told of."""
     leave_grace: float = 5.0
     """How long the calls of a page that said it goes wait for it: it may be a reload."""
     max_candidates: int = 64

@@ -108,6 +108,7 @@ class RpcBrowser(AiortcBrowser):
         self.told: list[tuple[str, dict[str, Any]]] = []
         """(method, params) of every notification, in order."""
         self._news = asyncio.Event()
+        self._news = asyncio.Event()
 
     def _new_connection(self) -> RTCPeerConnection:
         connection = super()._new_connection()
@@ -120,12 +121,23 @@ class RpcBrowser(AiortcBrowser):
     async def _heard(self, method: str, params: dict[str, Any]) -> None:
         self.told.append((method, params))
         self._news.set()
+        self._news.set()
         await super()._heard(method, params)
 
     async def news(self) -> None:
         """Wait for the next notification."""
         self._news.clear()
         await self._news.wait()
+
+    async def notified(self, method: str, timeout: float = 5.0, **match: Any) -> dict[str, Any]:
+        """The first notification of that method with those members, once it is there; TimeoutError otherwise."""
+        async with asyncio.timeout(timeout):
+            while True:
+                for name, params in self.told:
+                    if name == method and match.items() <= params.items():
+                        return params
+                self._news.clear()
+                await self._news.wait()
 
     @property
     def last_cause(self) -> str | None:

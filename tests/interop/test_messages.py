@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -40,21 +38,11 @@ async def phone(gateway: Gateway) -> DeskPhone:
     return await gateway.phone("1001")
 
 
-async def heard(page: RpcBrowser, text: str) -> dict[str, Any]:
-    """The message of that text, once it is there."""
-    async with asyncio.timeout(5):
-        while True:
-            for method, params in page.told:
-                if method == "message" and params["text"] == text:
-                    return params
-            await asyncio.sleep(0.01)
-
-
 async def test_a_phone_and_a_page_write_to_each_other(gateway: Gateway, phone: DeskPhone, alice: RpcBrowser) -> None:
     """With the names that lead back, in every script."""
     phone.write(gateway.uri("alice"), "Grüße, 你好")
     assert (await phone.expect("message_status")).details["code"] == 200
-    message = await heard(alice, "Grüße, 你好")
+    message = await alice.notified("message", text="Grüße, 你好")
     assert message["from_peer_id"] == gateway.uri("1001")
     assert message["from_name"] == "Desk phone"
     assert await alice.ask("message.send", to_peer_id=message["from_peer_id"], text="und zurück") == {
@@ -76,7 +64,7 @@ async def test_a_phone_writes_to_a_phone_and_a_page_to_a_page(
     assert (await second.expect("message_status")).details["code"] == 200
     bob = await gateway.browser("bob")
     await bob.ask("message.send", to_peer_id="alice", text="page to page")
-    assert (await heard(alice, "page to page"))["from_peer_id"] == gateway.uri("bob")
+    assert (await alice.notified("message", text="page to page"))["from_peer_id"] == gateway.uri("bob")
     await second.close()
 
 
@@ -115,7 +103,7 @@ async def test_sipp_writes_to_a_page_and_is_written_to(gateway: Gateway, alice: 
     account = ("-s", "alice", "-au", "1002", "-ap", PASSWORDS["1002"], "-auth_uri", f"alice@{gateway.config.domain}")
     async with Sipp.uac("gateway_message", gateway.sip, *account) as writer:
         await writer.finish()
-    await heard(alice, "Hello from sipp\r\n")
+    await alice.notified("message", text="Hello from sipp\r\n")
     port = free_port()
     register = ("-au", "1002", "-ap", PASSWORDS["1002"], "-auth_uri", gateway.config.domain)
     target = "{}:{}".format(*gateway.sip)

@@ -87,3 +87,24 @@ async def test_sipp_has_a_lamp(gateway: Gateway) -> None:
     account = ("-s", "alice", "-au", "1002", "-ap", PASSWORDS["1002"], "-auth_uri", f"alice@{gateway.config.domain}")
     async with Sipp.uac("gateway_subscribe", gateway.sip, *account) as lamp:
         await lamp.finish()
+
+
+async def test_a_page_sees_phones_and_is_seen_as_it_says(gateway: Gateway, phone: DeskPhone) -> None:
+    """What a user says on the page reaches the phone; what happens to the phone reaches the page."""
+    alice = gateway.uri("alice")
+    phone.watch(alice)
+    async with RpcBrowser() as page:
+        await page.open(gateway.app.signed_in_url("alice"))
+        assert (await page.ask("presence.watch", peer_id="1001"))["status"] == "available"
+        await page.ask("presence.set", status="busy", note="not now")
+        await phone.expect("presence", uri=alice, online=True, note="not now")
+        phone.dial(gateway.uri("600"))
+        await page.notified("presence", status="on-the-phone")
+        await phone.expect("state", state="answered")
+        phone.hangup()
+        await phone.expect("state", state="ended")
+        await page.notified("presence", status="available")
+        phone.appear("away", "gone fishing")
+        told = await page.notified("presence", note="gone fishing")
+        assert told == {"peer_id": "1001", "status": "away", "note": "gone fishing"}
+    phone.watch(alice, False)

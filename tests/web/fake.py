@@ -14,7 +14,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from gateway.call.leg import TransferReport
 from gateway.call.status import Cause
 from gateway.identity.model import User
+from gateway.people.board import Board
 from gateway.people.messages import Outcome
+from gateway.people.presence import Activity, PresenceState
 from gateway.web.app import WebServer, WebSettings, create_app, serve
 from gateway.web.facade import AccountError, PageInbox, PlaceError, WebChannel
 
@@ -104,6 +106,8 @@ class FakeGateway:
         self.inboxes: dict[str, list[PageInbox]] = {}
         self.messages: list[tuple[str, str, str, str]] = []
         self.message_outcome = Outcome.DELIVERED
+        self.board: Board[PresenceState] = Board(PresenceState())
+        self.said: list[tuple[str, PresenceState | None]] = []
         self.calls: list[FakeCall] = []
         self.accounts: dict[str, dict[str, Any]] = {}
         self.script: Script = lambda call: call.channel.early_answer(call, ANSWER)
@@ -152,6 +156,19 @@ class FakeGateway:
     async def send_message(self, sender: User, to: str, text: str, content_type: str = "text/plain") -> Outcome:
         self.messages.append((sender.id, to, text, content_type))
         return self.message_outcome
+
+    async def watch_presence(
+        self, watcher: User, target: str, told: Callable[[PresenceState], None]
+    ) -> tuple[PresenceState, Callable[[], None]]:
+        if target == "nobody":
+            raise PlaceError(Cause.NOT_FOUND)
+        if target == "hidden":
+            raise PlaceError(Cause.FORBIDDEN)
+        self.board.set(target, PresenceState(Activity.AVAILABLE))
+        return self.board.of(target), self.board.watch(target, told)
+
+    def set_presence(self, user: User, state: PresenceState | None) -> None:
+        self.said.append((user.id, state))
 
     async def place(self, channel: WebChannel, caller: User, to: str, sdp: str, source: str = "") -> FakeCall:
         if to == "nobody":

@@ -1,4 +1,4 @@
-"""Messages on JSON-RPC: sent by a page, and told to every page of their recipient."""
+"""Messages and presence on JSON-RPC: sent and set by a page, and told to every page they are for."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from gateway.people.messages import InstantMessage, Outcome
+from gateway.people.presence import Activity, PresenceState
+from gateway.web.settings import WebSettings
 from tests.web.fake import FakeGateway, rpc, running
 
 MESSAGE = InstantMessage(
@@ -102,3 +104,61 @@ async def test_every_page_is_told_as_long_as_it_is_there() -> None:
         await first.ok("ping")
         assert len(gateway.inboxes["alice"]) in (1, 2)
     assert gateway.inboxes["alice"] == []
+
+
+async def test_a_page_is_told_who_is_there() -> None:
+    """At once, then every change, until it wants to hear no more or goes."""
+    gateway = FakeGateway()
+    async with running(gateway) as server, rpc(server, "alice", token="wonder") as alice:
+        now = await alice.ok("presence.watch", peer_id="1001")
+        assert now == {"peer_id": "1001", "status": "available", "note": ""}
+        gateway.board.set("1001", PresenceState(Activity.ON_THE_PHONE, "with Bob"))
+        told = await alice.notified("presence")
+        assert told == {"peer_id": "1001", "status": "on-the-phone", "note": "with Bob"}
+        await alice.ok("presence.watch", peer_id="1001")
+        gateway.board.set("1001", PresenceState())
+        assert (await alice.notified("presence"))["status"] == "available"
+        assert (await alice.notified("presence"))["status"] == "offline"
+        await alice.ok("presence.unwatch", peer_id="1001")
+        await alice.ok("presence.unwatch", peer_id="1001")
+        gateway.board.set("1001", PresenceState(Activity.BUSY))
+        await alice.silent()
+        await alice.ok("presence.watch", peer_id="bob")
+    assert gateway.board._listeners == {}
+
+
+async def test_who_may_not_be_seen_is_not() -> None:
+    """Nobody, somebody hidden, one too many, and nothing at all for guests."""
+    gateway = FakeGateway()
+    settings = WebSettings(max_watches=1)
+    async with running(gateway, settings) as server, rpc(server, "alice", token="wonder") as alice:
+        assert (await alice.fails("presence.watch", peer_id="nobody"))["data"]["cause"] == "not-found"
+        assert (await alice.fails("presence.watch", peer_id="hidden"))["data"]["cause"] == "forbidden"
+        await alice.ok("presence.watch", peer_id="1001")
+        assert "Too many" in (await alice.fails("presence.watch", peer_id="1002"))["message"]
+        await alice.ok("presence.watch", peer_id="1001")
+        async with rpc(server, "ann") as guest:
+            for method in ("presence.watch", "presence.unwatch", "presence.set"):
+                assert (await guest.fails(method, peer_id="alice"))["message"] == "Authentication required"
+
+
+async def test_a_user_says_how_it_is() -> None:
+    """Available, away, busy, with a note; nothing is what is found out."""
+    gateway = FakeGateway()
+    async with running(gateway) as server, rpc(server, "alice", token="wonder") as alice:
+        await alice.ok("presence.set", status="away", note=" lunch ")
+        await alice.ok("presence.set", note="in room 5")
+        assert await alice.ok("presence.set") == {"status": None, "note": ""}
+        for bad in (
+            {"status": "offline"},
+            {"status": "on-the-phone"},
+            {"status": 5},
+            {"note": "x" * 257},
+            {"note": "a\nb"},
+        ):
+            assert (await alice.fails("presence.set", **bad))["code"] == -32602
+    assert gateway.said == [
+        ("alice", PresenceState(Activity.AWAY, "lunch")),
+        ("alice", PresenceState(Activity.AVAILABLE, "in room 5")),
+        ("alice", None),
+    ]

@@ -14,6 +14,7 @@ _MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,64}/[A-Za-z0-9!#$&^_.+-]{1,64}
 _MAX_TOKEN = 2_048
 _MAX_CAPABILITIES = 2_048
 _MAX_REASON = 128
+_MAX_NOTE = 256
 
 
 def _is_unicode(text: str) -> bool:
@@ -136,6 +137,15 @@ class Params:
         if not isinstance(value, str) or not 0 < len(value) <= limit or not _is_unicode(value):
             raise invalid(name, f"required, text of 1 to {limit} characters")
         return value
+
+    def note(self) -> str:
+        """A few words that others see, "" when absent."""
+        value = self.raw.get("note")
+        if value is None:
+            return ""
+        if not isinstance(value, str) or len(value) > _MAX_NOTE or not value.isprintable():
+            raise invalid("note", f"up to {_MAX_NOTE} printable characters")
+        return value.strip()
 
     def content_type(self) -> str:
         """A media type, "text/plain" unless said."""

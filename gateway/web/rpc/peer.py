@@ -6,6 +6,7 @@ import asyncio
 import time
 import uuid
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from gateway.call.status import Cause
 from gateway.identity.model import User
 from gateway.people.messages import InstantMessage
+from gateway.people.presence import PresenceState
 from gateway.web.auth.authenticator import Authenticator, TooManyFailures
 from gateway.web.checks import is_target
 from gateway.web.facade import Gateway, PlaceError
@@ -59,6 +61,8 @@ class Peer:
         self._states: OrderedDict[str, str] = OrderedDict()
         self._refusals = 0
         self._is_gone = False
+        self._watches: dict[str, Callable[[], None]] = {}
+        """Ends of the watches, by whom the client named."""
         self.local_address = ""
         """IP address the client reached us at, if known."""
 
@@ -126,6 +130,9 @@ class Peer:
     def gone(self) -> None:
         """The socket is closed: end its calls, tell the others."""
         self._is_gone = True
+        for stop in self._watches.values():
+            stop()
+        self._watches.clear()
         self.calls.close()  # first: a channel that is away must not be rung
         self.context.topics.forget(self)
         if self.user is not None:
@@ -199,6 +206,32 @@ class Peer:
                 },
             )
         )
+
+    async def watch(self, peer_id: str) -> PresenceState:
+        """What is seen of that user now; changes are told until `unwatch`. The dialect's error where none is seen."""
+        watcher = self.announced()
+        if peer_id not in self._watches and len(self._watches) >= self.context.settings.max_watches:
+            raise self.dialect.error(Problem.LIMIT, "Too many people are watched on this connection")
+
+        def told(state: PresenceState) -> None:
+            self._notify(("presence", presence_params(peer_id, state)))
+
+        try:
+            state, stop = await self.context.gateway.watch_presence(watcher, peer_id, told)
+        except PlaceError as error:
+            raise self.place_error(peer_id, error, watcher) from None
+        self.unwatch(peer_id)
+        if self._is_gone:
+            stop()
+        else:
+            self._watches[peer_id] = stop
+        return state
+
+    def unwatch(self, peer_id: str) -> None:
+        """Be told no more; somebody who is not watched is no error."""
+        stop = self._watches.pop(peer_id, None)
+        if stop is not None:
+            stop()
 
     # Relayed sessions, peer to peer.
 
@@ -320,6 +353,11 @@ class Peer:
     def _notify(self, notice: Notice, **extra: Any) -> None:
         method, params = notice
         self._outbox.send(codec.notification(method, params | extra))
+
+
+def presence_params(peer_id: str, state: PresenceState) -> dict[str, Any]:
+    """Somebody's presence as clients are told it."""
+    return {"peer_id": peer_id, "status": state.activity.value, "note": state.note}
 
 
 def _cause_data(cause: Cause) -> dict[str, Any]:
