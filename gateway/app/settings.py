@@ -88,6 +88,7 @@ def call_settings(config: Config) -> CallSettings:
         max_duration=config.limits.max_call_duration or _NEVER,
         service_max_duration=config.media.service_max_duration or _NEVER,
         reattach_time=config.limits.reattach_time,
+        max_diversions=config.sip.max_diversions,
     )
 
 

@@ -7,13 +7,14 @@ side has an agreement of its own, and the two are joined.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 
 import structlog
 
 from gateway.call.attempt_table import ENDS_UNANSWERED, TABLE
+from gateway.call.branches import Branch
 from gateway.call.description import audio_codecs
-from gateway.call.leg import Answered, CalleeLeg, CallerLeg, Confirmed, Leg, Returned, Ringing
+from gateway.call.leg import Answered, CalleeLeg, CallerLeg, Confirmed, Leg, Redirected, Returned, Ringing
 from gateway.call.machine import Machine, Scope
 from gateway.call.state import CallInput, Input, State
 from gateway.call.status import Cause, most_telling
@@ -28,14 +29,13 @@ class Attempt(Machine):
 
     table = TABLE
 
-    def __init__(self, scope: Scope, caller: CallerLeg, callees: Sequence[CalleeLeg], offer: str | None) -> None:
+    def __init__(self, scope: Scope, caller: CallerLeg, callees: Branch, offer: str | None) -> None:
         super().__init__(scope, State.NEW)
         self.caller = caller
-        self.callees: list[CalleeLeg] = list(callees)
+        self._branches = [callees]
         self.wants_another = False
         """The caller holds an early answer that is not the final one, and must be offered again."""
         self._offer = offer
-        self._offers: list[tuple[CalleeLeg, str]] = []
         self._early: dict[str, str] = {}
         """Early descriptions of callees, by tag."""
         self._answer_sdp: str | None = None
@@ -43,8 +43,14 @@ class Attempt(Machine):
         self._committed: str | None = None
         """The callee's description that it is made of."""
         self._given_early: str | None = None
+        self._offers: list[tuple[CalleeLeg, str]] = []
         self._refusals: list[Cause] = []
         self._patience: Timer | None = None
+
+    @property
+    def callees(self) -> tuple[CalleeLeg, ...]:
+        """Everybody who is asked and has not refused."""
+        return tuple(leg for branch in self._branches for leg in branch.legs)
 
     @property
     def legs(self) -> tuple[Leg, ...]:
@@ -59,6 +65,8 @@ class Attempt(Machine):
         return self.caller if leg is not self.caller else next(iter(self.callees), None)
 
     def admits(self, what: CallInput) -> bool:
+        if what.branch is not None:
+            return what.branch in self._branches
         return what.leg is None or what.leg in self.legs
 
     def early(self, leg: Leg, sdp: str) -> Input:
@@ -78,6 +86,8 @@ class Attempt(Machine):
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None
+        for branch in self._branches:
+            branch.stop()
 
     def _given_up_on(self, leg: Leg) -> CallInput:
         if leg is self.caller:
@@ -107,10 +117,50 @@ class Attempt(Machine):
 
     async def _invite_callees(self, _: CallInput) -> None:
         offers, self._offers = self._offers, []
-        if any(waiting in ENDS_UNANSWERED for waiting in self._scope.waiting()):
-            return  # given up while the engine worked: no phone needs to ring for that
+        if self._is_given_up:
+            return  # while the engine worked
+        [branch] = self._branches
         for leg, sdp in offers:
-            await leg.invite(sdp, self.caller.address)
+            await self._invite(branch, leg, sdp)
+        self._limit(branch)
+
+    async def _invite(self, branch: Branch, leg: CalleeLeg, sdp: str) -> None:
+        caller = self.caller.address
+        await leg.invite(sdp, replace(caller, diversions=(*branch.diversions, *caller.diversions)))
+
+    def _limit(self, branch: Branch) -> None:
+        """Have its end known when it may ring no longer."""
+        if branch.time is not None:
+            scope = self._scope
+            late = CallInput(input=Input.BRANCH_TIMEOUT, branch=branch, cause=Cause.NO_ANSWER)
+            branch.timer = scope.timers.call_later(branch.time, lambda: scope.post(late))
+
+    async def _ask(self, branch: Branch) -> None:
+        """Ask those of one more branch; who cannot be offered anything has refused."""
+        self._branches.append(branch)
+        for leg in list(branch.legs):
+            self._scope.listen(leg)
+            try:
+                sdp = await self._offer_for(leg)
+            except MediaError as error:
+                log.info("nothing to offer", call_id=self._scope.call_id, tag=leg.party.tag, reason=error.reason)
+                await self._end_leg(leg, Cause.NOT_ACCEPTABLE)
+                self._refused(branch, leg, Cause.NOT_ACCEPTABLE)
+            else:
+                if not self._is_given_up:
+                    await self._invite(branch, leg, sdp)
+        self._limit(branch)
+
+    @property
+    def _is_given_up(self) -> bool:
+        """The end of the attempt waits in the queue: no phone needs to ring for that."""
+        return any(waiting in ENDS_UNANSWERED for waiting in self._scope.waiting())
+
+    def _refused(self, branch: Branch, leg: Leg, cause: Cause) -> None:
+        branch.legs = [one for one in branch.legs if one is not leg]
+        branch.refusals.append(cause)
+        if not branch.legs:
+            self._scope.follow(CallInput(input=Input.BRANCH_OVER, branch=branch, cause=branch.cause))
 
     async def _ring_caller(self, _: CallInput) -> None:
         await self.caller.ring(None)
@@ -129,7 +179,9 @@ class Attempt(Machine):
 
     async def _choose_callee(self, what: CallInput) -> None:
         others = [leg for leg in self.callees if leg is not what.leg]
-        self.callees = [leg for leg in self.callees if leg is what.leg]
+        for branch in self._branches:
+            branch.stop()
+        self._branches = [Branch([leg for leg in self.callees if leg is what.leg])]
         for leg in others:
             self._stop_waiting_for(leg)
             await self._end_leg(leg, Cause.ELSEWHERE)
@@ -199,16 +251,62 @@ class Attempt(Machine):
 
     async def _drop_callee(self, what: CallInput) -> None:
         assert what.leg is not None
-        self.callees = [leg for leg in self.callees if leg is not what.leg]
+        branch = self._branch_of(what.leg)
         self._stop_waiting_for(what.leg)
         cause = what.cause or Cause.UNAVAILABLE
-        self._refusals.append(cause)
         if what.input is Input.CALLEE_FAILED:
             await self._end_leg(what.leg, cause)
-        if not self.callees:
-            self._scope.follow(CallInput(input=Input.ALL_REJECTED, cause=most_telling(self._refusals)))
-        else:
+        if not self._is_last(branch):
             await self._release(what.leg)
+        self._refused(branch, what.leg, cause)
+
+    def _branch_of(self, leg: Leg) -> Branch:
+        return next(branch for branch in self._branches if leg in branch.legs)
+
+    def _is_last(self, branch: Branch) -> bool:
+        """Whether nobody is left when one leg of it is gone."""
+        return len(self.callees) == 1 and branch.then is None
+
+    async def _redirect(self, what: CallInput) -> None:
+        """Those whom a callee names are asked beside the others; where none may be, it has refused."""
+        assert isinstance(what.event, Redirected)
+        assert what.leg is not None
+        leg, branch = what.leg, self._branch_of(what.leg)
+        instead = await self._scope.redirect(leg, replace(what.event, diversions=branch.diversions))
+        if instead is not None:
+            await self._ask(instead)
+        if not what.event.is_over:
+            return
+        self._stop_waiting_for(leg)
+        if instead is None:
+            self._refused(branch, leg, Cause.UNAVAILABLE)
+            return
+        await self._release(leg)
+        branch.legs = [one for one in branch.legs if one is not leg]
+        if not branch.legs:
+            branch.stop()
+            self._branches.remove(branch)
+
+    async def _end_branch(self, what: CallInput) -> None:
+        assert what.branch is not None
+        for leg in list(what.branch.legs):
+            self._stop_waiting_for(leg)
+            await self._end_leg(leg, Cause.NO_ANSWER)
+            await self._release(leg)
+            self._refused(what.branch, leg, Cause.NO_ANSWER)
+
+    async def _next_branch(self, what: CallInput) -> None:
+        branch, cause = what.branch, what.cause or Cause.UNAVAILABLE
+        assert branch is not None
+        branch.stop()
+        following = await branch.then(cause) if branch.then is not None else None
+        self._branches.remove(branch)
+        if following is not None:
+            await self._ask(following)
+        else:
+            self._refusals.append(cause)
+        if not self._branches:
+            self._scope.follow(CallInput(input=Input.ALL_REJECTED, cause=most_telling(self._refusals)))
 
     async def _take_back(self, what: CallInput) -> None:
         """A page that was reloaded while it dialled brings a new offer: the engine answers it, the callees ring on."""

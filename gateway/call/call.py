@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable
 
 import structlog
 
 from gateway.call.attempt import Attempt
+from gateway.call.branches import Branch
 from gateway.call.bridge import Bridge
 from gateway.call.description import audio_codecs
 from gateway.call.inputs import input_of_leg, input_of_media
-from gateway.call.leg import CalleeLeg, CallerLeg, DigitPressed, Leg, LegEvent, Offered, TransferRequested
+from gateway.call.leg import CallerLeg, DigitPressed, Leg, LegEvent, Offered, Redirected, TransferRequested
 from gateway.call.machine import Scope
 from gateway.call.record import CallRecord, CallSettings, Step
 from gateway.call.state import FINISH, CallInput, Input, State, Transfer
@@ -40,7 +41,7 @@ class Call:
         self,
         call_id: str,
         caller: CallerLeg,
-        callees: Sequence[CalleeLeg],
+        callees: Branch,
         offer: str | None,
         *,
         dialled: str,
@@ -50,6 +51,7 @@ class Call:
         on_change: Callable[[Call], None] | None = None,
         on_preference: Callable[[Leg, tuple[str, ...]], None] | None = None,
         on_transfer: Callable[[Call, Leg, TransferRequested], None] | None = None,
+        on_redirect: Callable[[Leg, Redirected], Awaitable[Branch | None]] | None = None,
     ) -> None:
         """`offer` None: the caller wants ours (an INVITE without a description)."""
         self.id = call_id
@@ -73,6 +75,8 @@ class Call:
             follow=self._follow,
             waiting=self._waiting,
             learn=self._learn,
+            listen=lambda leg: leg.listen(self.leg_event),
+            redirect=on_redirect or _nobody,
         )
         self._machine: Attempt | Bridge = Attempt(self._scope, caller, callees, offer)
         self._pending: deque[Callable[[], CallInput | None]] = deque()
@@ -340,6 +344,11 @@ class Call:
         codecs = audio_codecs(sdp) if self._on_preference is not None else ()
         if codecs and self._on_preference is not None:
             self._on_preference(leg, codecs)
+
+
+async def _nobody(leg: Leg, event: Redirected) -> Branch | None:
+    """Redirections are not followed."""
+    return None
 
 
 async def _turn_away(what: CallInput | None) -> None:

@@ -17,6 +17,7 @@ from gateway.call.leg import (
     OfferAnswered,
     OfferCancelled,
     Offered,
+    Redirected,
     Rejected,
     Returned,
     Ringing,
@@ -45,7 +46,7 @@ def input_of_leg(machine: Attempt | Bridge, leg: Leg, event: LegEvent) -> CallIn
 
 
 def _of_leg(machine: Attempt | Bridge, leg: Leg, event: LegEvent) -> CallInput | None:
-    what = _of_callee(machine, leg, event) if isinstance(event, Ringing | Answered | Rejected) else None
+    what = _of_callee(machine, leg, event) if isinstance(event, Ringing | Answered | Rejected | Redirected) else None
     match event:
         case HungUp(cause=cause):
             return CallInput(input=_hung_up(machine, leg), leg=leg, event=event, cause=cause)
@@ -73,6 +74,8 @@ def _of_callee(machine: Attempt | Bridge, leg: Leg, event: LegEvent) -> Input | 
             return Input.CALLEE_RINGING
         case Answered():
             return machine.answered_as
+        case Redirected():
+            return Input.CALLEE_REDIRECTED
         case _:
             return Input.CALLEE_REJECTED
 

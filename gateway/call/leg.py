@@ -20,6 +20,16 @@ def _nobody(got: bool) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Diversion:
+    """One time that a call went on to somebody else than who was called (RFC 5806, RFC 7044)."""
+
+    uri: str
+    """Who was called and is not asked, or has not taken it."""
+    reason: str
+    """The word of RFC 5806: "unconditional", "user-busy", "no-answer", "unavailable", "do-not-disturb"."""
+
+
+@dataclass(frozen=True, slots=True)
 class Address:
     """Who is at the far end of a leg."""
 
@@ -28,6 +38,9 @@ class Address:
     display_name: str = ""
     hops: int = 70
     """How often the call may still be passed on, so that a loop of gateways ends (RFC 3261 section 8.1.1.6)."""
+
+    diversions: tuple[Diversion, ...] = ()
+    """How the call came to the one who is asked, the latest first."""
 
     @property
     def user(self) -> str:
@@ -59,6 +72,18 @@ class Rejected(LegEvent):
     """The callee will not take the call."""
 
     cause: Cause
+
+
+@dataclass(frozen=True, slots=True)
+class Redirected(LegEvent):
+    """The callee, or one of its phones, names others to ask instead (3xx, RFC 3261 section 21.3)."""
+
+    targets: tuple[str, ...]
+    """SIP URIs, best first."""
+    is_over: bool
+    """Nobody else of the leg is asked any more."""
+    diversions: tuple[Diversion, ...] = ()
+    """Those that had brought the call to this callee."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
 import structlog
 
-from gateway.call.leg import CandidateAdded, DigitPressed, HungUp, Leg, LegEvent
+from gateway.call.branches import Branch
+from gateway.call.leg import CandidateAdded, DigitPressed, HungUp, Leg, LegEvent, Redirected
 from gateway.call.record import CallRecord, CallSettings
 from gateway.call.state import Action, CallInput, Input, State, Table
 from gateway.call.status import Cause
@@ -37,6 +38,10 @@ class Scope:
     """What waits in the queue."""
     learn: Callable[[Leg, str], None]
     """A leg answered with this description."""
+    listen: Callable[[Leg], None]
+    """Have what happens to a leg reach the call's queue."""
+    redirect: Callable[[Leg, Redirected], Awaitable[Branch | None]]
+    """Whom a callee names instead, to be asked; None: nobody."""
 
 
 class Machine(ABC):

@@ -12,12 +12,14 @@ from gateway.media.engine import CallStatistics
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallSettings:
-    """Limits of one call, in seconds."""
+    """Limits of one call; times in seconds."""
 
     ring_timeout: float = 60.0
     max_duration: float = 4 * 3600.0
     offer_timeout: float = 35.0
     """How long one side may take to answer an offer; SIP's own limit is 32 (RFC 3261 timer B)."""
+    max_diversions: int = 5
+    """How often the call may go on to somebody else than who was called."""
     reattach_time: float = 30.0
     """How long a client that vanished may take to come back before its call ends."""
     service_max_duration: float = 600.0

@@ -7,9 +7,11 @@ import contextlib
 import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import structlog
 
+from gateway.call.branching import Branching, Journey
 from gateway.call.call import Call
 from gateway.call.dialer import Dialer
 from gateway.call.leg import CallerLeg, Leg
@@ -44,7 +46,7 @@ class Calls:
         """Without `rights` nobody can be asked who may transfer a call, so nobody may."""
         self._engine = engine
         self._router = router
-        self._dialer = dialer
+        self._branching = Branching(router, dialer)
         self._timers = timers
         self._settings = settings or CallSettings()
         limits = limits or CallLimits()
@@ -95,12 +97,11 @@ class Calls:
         try:
             target = self._admit(caller, dialled, max_calls)
             call_id = self._new_id()
+            journey = Journey(call_id, caller, self._settings.max_diversions)
             try:
-                callees = await self._dialer.legs(target, call_id)
+                callees = await self._branching.first(target, journey)
                 if self._closing:
                     raise RouteError(Cause.OVERLOADED, "the gateway is closing")
-                if not callees:
-                    raise RouteError(Cause.UNAVAILABLE, f"{dialled} is not reachable at the moment")
             except BaseException:
                 self._admission.release(caller)
                 raise
@@ -127,6 +128,7 @@ class Calls:
             on_change=lambda changed: self._changed(changed, caller),
             on_preference=self._on_preference,
             on_transfer=self.transfers.requested if self.transfers is not None else None,
+            on_redirect=partial(self._branching.redirected, journey),
         )
         self._calls[call_id] = call
         references = ",".join(leg.references) or None

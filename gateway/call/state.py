@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from gateway.call.branches import Branch
 from gateway.call.leg import CalleeLeg, CallerLeg, DigitPressed, Leg, LegEvent, TransferReport
 from gateway.call.status import Cause
 from gateway.call.timers import Timer
@@ -53,6 +54,12 @@ class Input(Enum):
     CALLEE_REJECTED = "callee-rejected"
     CALLEE_FAILED = "callee-failed"
     """The media of one callee cannot come up."""
+    CALLEE_REDIRECTED = "callee-redirected"
+    """A callee names others to ask in its place."""
+    BRANCH_TIMEOUT = "branch-timeout"
+    """Those who are asked together have rung as long as they may."""
+    BRANCH_OVER = "branch-over"
+    """None of those who are asked together takes the call."""
     ALL_REJECTED = "all-rejected"
     CALLER_CONFIRMED = "caller-confirmed"
     """The caller's answer to our offer came."""
@@ -122,6 +129,11 @@ class Action(Enum):
     """Accept the caller's INVITE with our offer."""
     COMMIT_CALLER = "commit_caller"
     DROP_CALLEE = "drop_callee"
+    REDIRECT = "redirect"
+    """Ask those whom a callee names, where the caller may call them."""
+    END_BRANCH = "end_branch"
+    NEXT_BRANCH = "next_branch"
+    """Ask who comes after them, if anybody."""
     PASS_OFFER = "pass_offer"
     """Hand one side's offer to the other."""
     ANSWER_ALONE = "answer_alone"
@@ -201,6 +213,8 @@ class CallInput:
     """REPLACE: `new_leg` was on hold where it comes from."""
     transfer: Transfer | None = None
     """TRANSFER, TRANSFER_FAILED: which."""
+    branch: Branch | None = None
+    """BRANCH_TIMEOUT, BRANCH_OVER: which."""
     to_call: str = ""
     """GIVE_AWAY: id of the call that `leg` moves to."""
     done: Callable[[bool], None] | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import structlog
 
-from gateway.call.leg import Answered, CalleeLeg, HungUp, Leg, Rejected, Ringing
+from gateway.call.leg import Answered, CalleeLeg, HungUp, Leg, Redirected, Rejected, Ringing
 from gateway.call.machine import Machine
 from gateway.call.state import CallInput, Input, Transfer
 from gateway.call.status import Cause, most_telling
@@ -155,6 +155,8 @@ def input_of_target(leg: Leg, event: object) -> CallInput | None:
             return CallInput(input=Input.TARGET_RINGING, leg=leg, event=event)
         case Answered():
             return CallInput(input=Input.TARGET_ANSWERED, leg=leg, event=event)
+        case Redirected(is_over=True):
+            return CallInput(input=Input.TARGET_REJECTED, leg=leg, event=event, cause=Cause.UNAVAILABLE)
         case Rejected(cause=cause) | HungUp(cause=cause):
             return CallInput(input=Input.TARGET_REJECTED, leg=leg, event=event, cause=cause)
         case _:

@@ -149,6 +149,8 @@ class SipConfig(Section):
     """User-Agent and Server header; empty sends none."""
     ring_timeout: float = Field(default=60.0, ge=1, le=600)
     """How long a callee may ring before the call ends as not answered (s)."""
+    max_diversions: int = Field(default=5, ge=0, le=20)
+    """How often one call may go on to somebody else than who was called (3xx); 0 follows none."""
     trickle_ice: bool = True
     """Take ICE candidates of SIP clients by INFO, and say so to those that offer ICE (RFC 8840)."""
     timers: SipTimers = SipTimers()

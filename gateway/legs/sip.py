@@ -17,6 +17,7 @@ from gateway.call.leg import (
     OfferAnswered,
     OfferCancelled,
     Offered,
+    Redirected,
     Rejected,
     Returned,
     Ringing,
@@ -25,6 +26,7 @@ from gateway.call.leg import (
 from gateway.call.status import Cause, cause_of_status, most_telling
 from gateway.legs.base import LegBase
 from gateway.legs.sip_bodies import cause_of_q850, kind_of, reason_of, text_of
+from gateway.legs.sip_diversion import diversion_fields, redirections
 from gateway.legs.sip_info import LegInfos
 from gateway.legs.sip_sessions import CalleeSession, CalleeSettings, CallerSession, Destination, Inviter, Session
 from gateway.media.engine import Dtmf, Kind, Party
@@ -40,6 +42,7 @@ _GLOBAL_FAILURE = 600
 _TIMEOUT = 408
 _NOBODY_THERE = frozenset((500, 502, 503, 504))
 """Statuses that say that a place is out of order, not that the callee is."""
+_REDIRECTIONS = (300, 301, 302, 305)
 _OVERLOADED = 503
 _RETRY_AFTER = 5
 """Seconds a caller is asked to wait when nobody knows better."""
@@ -362,6 +365,8 @@ class SipCalleeLeg(_SipLeg):
             timeout=self._settings.no_answer,
             max_forwards=caller.hops,
             identity=destination.identity,
+            # To strangers it would tell who was called before.
+            headers=diversion_fields(caller.diversions, destination.uri) if destination.identity else (),
         )
 
     def _handler(self, number: int) -> Callable[[events.SessionEvent], None]:
@@ -400,8 +405,8 @@ class SipCalleeLeg(_SipLeg):
                 self._alerted[number].refuse_offer(exchange, Cause.GLARE.status)
             case events.InfoReceived():
                 self._infos.received(self._alerted[number], event)
-            case events.Failed(status=status):
-                self._refused(number, status)
+            case events.Failed():
+                self._failed(number, event)
             case events.Ended():
                 self._refused(number, event.cause or 480)
 
@@ -413,6 +418,22 @@ class SipCalleeLeg(_SipLeg):
         if status >= _GLOBAL_FAILURE:
             self._silence(Cause.CANCELLED)  # a 6xx speaks for every phone of that person (RFC 3261 section 16.7)
         if not self._alerted:
+            self._ask_next()
+
+    def _failed(self, number: int, event: events.Failed) -> None:
+        if event.status not in _REDIRECTIONS or not event.contacts:
+            self._refused(number, event.status)
+            return
+        # One phone names others to ask; the rest of them rings on.
+        del self._alerted[number]
+        if self._settings.failover:
+            self._ranks.clear()
+        self._over = not self._alerted and not self._ranks
+        targets = redirections(event.status, event.contacts, self._destinations[number].uri)
+        self._deliver(Redirected(targets, self._over))
+        if self._over:
+            self._stop_waiting()
+        elif not self._alerted:
             self._ask_next()
 
     def _silence(self, cause: Cause) -> None:

@@ -72,6 +72,7 @@ class Inviter(Protocol):
         timeout: float = 0.0,
         max_forwards: int = 70,
         identity: str | None = None,
+        headers: Iterable[tuple[str, object]] = (),
     ) -> CalleeSession: ...
 
 

@@ -152,6 +152,64 @@ async def test_a_call_that_is_passed_on_counts_its_hops(tmp_path: Path, hops: in
             await app.stop()
 
 
+@pytest.mark.parametrize(
+    ("contact", "status"),
+    [
+        ("<sip:busy@{place}>;q=0.1, <sip:600@{ours}>;q=0.9", 200),
+        ("<sip:09@{place}>", 486),
+        ("<sip:+4900@{place}>", 486),
+        ("<sip:x@elsewhere.invalid>", 480),
+        ("nonsense <", 480),
+    ],
+)
+@pytest.mark.parametrize("most", [5, 0])
+async def test_a_redirection_is_followed_where_the_caller_may_call(
+    tmp_path: Path, contact: str, status: int, most: int
+) -> None:
+    """The best contact first; what is asked next hears who was called before. With sip.max_diversions 0: no longer."""
+    async with stranger("127.0.0.77") as far, stranger("127.0.0.1") as phone:
+        place = f"127.0.0.77:{far.place[1]}"
+        trunk = {"name": "office", "uri": f"sip:{place}", "password": "trunk-secret", "username": "gw"}
+        routes = [{"match": "0*", "to": "trunk:office"}, {"match": "600", "to": "service:echo"}]
+        changes = {"TRUNKS": json.dumps([trunk]), "ROUTES": json.dumps(routes), "SIP__MAX_DIVERSIONS": str(most)}
+        app = GatewayApp(config_on_free_ports(tmp_path, USERS__1001__MAY_CALL='["*", "trunk:office"]', **changes))
+        await app.start()
+        try:
+            rig = Rig(app, phone)
+            calling = asyncio.ensure_future(rig.invite("07"))
+            first = await _request(far, "INVITE", 0)
+            elsewhere = contact.format(place=place, ours=app.config.domain)
+            headers = [("Contact", elsewhere)]
+            far.send(build.response(first, 302, to_tag="moved", headers=headers).write(), rig.sip)
+            if status == 486 and most:
+                second = await _request(far, "INVITE", 1)
+                assert str(second.uri) == elsewhere.strip("<>")
+                assert second.headers.get("Diversion") == f"<{first.uri}>;reason=unconditional"
+                assert [value for name, value in second.headers if name == "History-Info"] == [
+                    f"<{first.uri}?Reason=SIP%3Bcause%3D302>;index=1",
+                    f"<{second.uri}>;index=1.1;mp=1",
+                ]
+                far.send(build.response(second, 486, to_tag="busy").write(), rig.sip)
+            assert status_of(await calling) == (status if most else 480)
+        finally:
+            await asyncio.wait_for(app.stop(), 10)
+
+
+async def _request(far: Stranger, method: str, after: int) -> Request:
+    """The request of that method after so many others."""
+    count = 0
+    while True:
+        found: list[Request] = []
+        for data, _ in list(far.received):
+            message = parse_message(data)
+            if isinstance(message, Request) and message.method == method:
+                found += [message] if message.call_id not in [one.call_id for one in found] else []
+        if len(found) > after:
+            return found[after]
+        count = len(far.received)
+        await far.more_than(count)
+
+
 async def test_a_caller_from_a_trunk_is_of_the_pbx_and_calling_back_goes_there(tmp_path: Path) -> None:
     """A PBX's 1001 does not pass for ours, and dialling what was shown leads through the trunk."""
     async with stranger("127.0.0.77") as far:

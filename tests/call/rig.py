@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from gateway.call.branches import Branch
 from gateway.call.call import Call
 from gateway.call.leg import Answered, LegEvent, OfferAnswered, Offered, Ringing
 from gateway.call.record import CallSettings
@@ -30,6 +31,7 @@ class Rig:
         *,
         offer: str | None = OFFER,
         movable: bool = True,
+        on_redirect: Any = None,
         **leg_options: Any,
     ) -> None:
         """`offer` None: the caller wants ours; `movable` is the engine's, the other options the caller's leg's."""
@@ -42,7 +44,7 @@ class Rig:
         self.call = Call(
             "c1",
             self.caller,
-            self.callees,
+            Branch(list(self.callees)),
             offer,
             dialled="1001",
             engine=self.engine,
@@ -50,6 +52,7 @@ class Rig:
             settings=CallSettings(ring_timeout=30, max_duration=600, reattach_time=20),
             on_change=lambda call: self.changes.append(call.state),
             on_preference=lambda leg, codecs: self.learned.append(codecs),
+            on_redirect=on_redirect,
         )
         self.engine.subscribe(self.call.media_event)
 
@@ -106,7 +109,9 @@ class Two:
         self.rig = Rig(caller_kind=Kind.RTP)
         self.engine = self.rig.engine
         self.c, self.d = FakeLeg("c"), FakeLeg("d")
-        self.other = Call("c2", self.c, [self.d], OFFER, dialled="d", engine=self.engine, timers=self.rig.timers)
+        self.other = Call(
+            "c2", self.c, Branch([self.d]), OFFER, dialled="d", engine=self.engine, timers=self.rig.timers
+        )
         self.done: list[bool] = []
 
     @property

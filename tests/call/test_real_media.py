@@ -10,6 +10,7 @@ import pytest_asyncio
 from aiortc import RTCSessionDescription
 from numpy.typing import NDArray
 
+from gateway.call.branches import Branch
 from gateway.call.call import Call
 from gateway.call.description import audio_codecs
 from gateway.call.leg import Answered, Away, Confirmed, OfferAnswered, Offered, Returned
@@ -36,7 +37,7 @@ class Stage:
         self.call = Call(
             "c1",
             self.caller,
-            [self.callee],
+            Branch([self.callee]),
             offer,
             dialled="callee",
             engine=engine,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gateway.call.leg import (
@@ -9,11 +11,13 @@ from gateway.call.leg import (
     Answered,
     Confirmed,
     DigitPressed,
+    Diversion,
     HungUp,
     LegEvent,
     OfferAnswered,
     OfferCancelled,
     Offered,
+    Redirected,
     Rejected,
     Returned,
     Ringing,
@@ -24,6 +28,7 @@ from gateway.legs.sip_bodies import cause_of_q850, digit_of, kind_of, reason_of
 from gateway.legs.sip_sessions import CalleeSettings, Destination
 from gateway.media.engine import Dtmf, Kind
 from gateway.sip.invite import events
+from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.fields import Headers
 from tests.legs.fakes import ALICE, PHONE, SDP, FakeInviter, FakeSession, listened
 
@@ -334,6 +339,64 @@ def test_q850_causes_mean_what_our_own_say() -> None:
     for cause in (Cause.BUSY, Cause.DECLINED, Cause.NO_ANSWER, Cause.NOT_FOUND, Cause.NOT_ACCEPTABLE):
         assert cause_of_q850(cause.q850) is cause
     assert cause_of_q850(127) is Cause.NORMAL
+
+
+@pytest.mark.parametrize(
+    ("status", "contacts", "targets"),
+    [
+        (
+            302,
+            "<sip:a@x>;q=0.2, <sip:b@y;transport=tcp>, <sip:c@z>;q=0.5",
+            ("sip:b@y;transport=tcp", "sip:c@z", "sip:a@x"),
+        ),
+        (301, "<sip:a@x?Replaces=1>", ("sip:a@x",)),
+        (300, ", ".join(f"<sip:{number}@x>" for number in range(20)), tuple(f"sip:{number}@x" for number in range(8))),
+        (302, "<sip:a@x>;q=7", ("sip:a@x",)),
+        (305, "<sip:proxy.test:5070;lr>", ("sip:1001@proxy.test:5070",)),
+    ],
+)
+async def test_a_redirection_names_others_best_first(status: int, contacts: str, targets: tuple[str, ...]) -> None:
+    """By q, a few of them; 305 the same user at the proxy that it names (RFC 3261 section 21.3)."""
+    _, (session,), heard = await callee()
+    session.says(events.Failed(status, "", Headers(), tuple(NameAddr.parse_list(contacts))))
+    assert heard == [Redirected(targets, is_over=True)]
+    session.says(events.Ended("local"))
+    assert len(heard) == 1
+
+
+async def test_one_phone_that_redirects_leaves_the_others_ringing() -> None:
+    """The leg is over with the last of them."""
+    contact = (NameAddr.parse("<sip:a@x>"),)
+    _, (first, second), heard = await callee("sip:1001@192.0.2.1", "sip:1001@192.0.2.2")
+    first.says(events.Failed(302, "", Headers(), contact))
+    second.says(events.Failed(486, "", Headers(), contact))
+    assert heard == [Redirected(("sip:a@x",), is_over=False), Rejected(Cause.BUSY)]
+
+
+@pytest.mark.parametrize(("status", "contacts"), [(302, ()), (380, (NameAddr.parse("<sip:a@x>"),))])
+async def test_a_redirection_to_nobody_is_a_refusal(status: int, contacts: tuple[NameAddr, ...]) -> None:
+    """Without a contact, or to another kind of service."""
+    _, (session,), heard = await callee()
+    session.says(events.Failed(status, "", Headers(), contacts))
+    assert heard == [Rejected(Cause.UNAVAILABLE)]
+
+
+@pytest.mark.parametrize("identity", ["trunk:office", None])
+async def test_who_was_called_before_is_told_to_those_we_know(identity: str | None) -> None:
+    """Diversion with the latest first, History-Info with the first first; nothing to strangers."""
+    inviter = FakeInviter()
+    leg = SipCalleeLeg("t2", inviter, PHONE, [Destination("sip:3@x", identity=identity)], CalleeSettings())
+    diversions = (Diversion("sip:2@gw.test", "user-busy"), Diversion("sip:1@gw.test", "no-answer"))
+    await leg.invite("offer", replace(ALICE, diversions=diversions))
+    [(_, arguments)] = inviter.invites
+    told = [
+        ("Diversion", "<sip:2@gw.test>;reason=user-busy"),
+        ("Diversion", "<sip:1@gw.test>;reason=no-answer"),
+        ("History-Info", "<sip:1@gw.test?Reason=SIP%3Bcause%3D408>;index=1"),
+        ("History-Info", "<sip:2@gw.test?Reason=SIP%3Bcause%3D486>;index=1.1;mp=1"),
+        ("History-Info", "<sip:3@x>;index=1.1.1;mp=1.1"),
+    ]
+    assert list(arguments["headers"]) == (told if identity else [])
 
 
 async def test_an_update_of_a_phone_that_still_rings_is_refused() -> None:

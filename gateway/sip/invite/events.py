@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.build import Refusal
 from gateway.sip.message.fields import Headers
 
@@ -55,6 +56,8 @@ class Failed(SessionEvent):
     status: int
     reason: str
     headers: Headers
+    contacts: tuple[NameAddr, ...] = ()
+    """Where else to ask, of a 3xx (RFC 3261 section 21.3)."""
 
 
 @dataclass(frozen=True, slots=True)

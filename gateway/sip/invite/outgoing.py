@@ -22,6 +22,7 @@ from gateway.sip.invite.provisional import ReceivedProvisionals, is_reliable, ra
 from gateway.sip.invite.session import FIRST, Context, InviteSession
 from gateway.sip.invite.states import SessionAction, SessionInput, SessionState
 from gateway.sip.message import build
+from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.fields import Headers
 from gateway.sip.message.message import Request, Response
 from gateway.sip.requests.bodies import SDP, description_or_nothing
@@ -258,7 +259,7 @@ class OutgoingSession(InviteSession):
         if self._cause is not None:
             self.emit_last(self._cause)
         elif response is not None and not response.is_success and not self._gave_up:
-            self.emit_last(Failed(response.status, response.phrase, response.headers))
+            self.emit_last(Failed(response.status, response.phrase, response.headers, _elsewhere(response)))
         else:
             self.emit_last(context.ended)
 
@@ -468,3 +469,8 @@ class OutgoingSession(InviteSession):
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
+
+
+def _elsewhere(response: Response) -> tuple[NameAddr, ...]:
+    """The contacts of a redirection; of other failures they say nothing that is to be followed."""
+    return response.contacts if 300 <= response.status < 400 else ()

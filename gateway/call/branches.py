@@ -1,0 +1,39 @@
+"""Those who are asked together, and who is asked when none of them takes the call (RFC 3261 section 16.7)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from gateway.call.leg import CalleeLeg, Diversion
+from gateway.call.status import Cause, most_telling
+from gateway.call.timers import Timer
+
+Then = Callable[[Cause], Awaitable["Branch | None"]]
+
+
+@dataclass(slots=True, eq=False)
+class Branch:
+    """One set of callees of an attempt."""
+
+    legs: list[CalleeLeg]
+    """Those that have not refused."""
+    then: Then | None = None
+    """Who is asked when all have refused for this reason, or the time is up; None: nobody."""
+    time: float | None = None
+    """Seconds they may ring; None: as long as the attempt."""
+    diversions: tuple[Diversion, ...] = ()
+    """Who was called before them, latest first."""
+    refusals: list[Cause] = field(default_factory=list)
+    timer: Timer | None = None
+
+    @property
+    def cause(self) -> Cause:
+        """Why none of them has taken the call."""
+        return most_telling(self.refusals) if self.refusals else Cause.UNAVAILABLE
+
+    def stop(self) -> None:
+        """Its time does not count any more."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
