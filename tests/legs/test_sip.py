@@ -373,6 +373,19 @@ async def test_one_phone_that_redirects_leaves_the_others_ringing() -> None:
     assert heard == [Redirected(("sip:a@x",), is_over=False), Rejected(Cause.BUSY)]
 
 
+@pytest.mark.parametrize("failover", [False, True])
+async def test_after_a_redirection_the_next_rank_is_asked_unless_it_is_only_another_place(failover: bool) -> None:
+    """Another device rings beside whom the first names; another place of one trunk would say the same again."""
+    inviter = FakeInviter()
+    destinations = [Destination("sip:1001@192.0.2.1"), Destination("sip:1001@192.0.2.2", rank=1)]
+    leg = SipCalleeLeg("t2", inviter, PHONE, destinations, CalleeSettings(failover=failover))
+    heard = listened(leg)
+    await leg.invite("offer", ALICE)
+    inviter.sessions[0].says(events.Failed(302, "", Headers(), (NameAddr.parse("<sip:a@x>"),)))
+    assert heard == [Redirected(("sip:a@x",), is_over=failover)]
+    assert len(inviter.sessions) == (1 if failover else 2)
+
+
 @pytest.mark.parametrize(("status", "contacts"), [(302, ()), (380, (NameAddr.parse("<sip:a@x>"),))])
 async def test_a_redirection_to_nobody_is_a_refusal(status: int, contacts: tuple[NameAddr, ...]) -> None:
     """Without a contact, or to another kind of service."""
