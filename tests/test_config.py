@@ -144,6 +144,7 @@ def _other(path: tuple[str, ...], field: FieldInfo) -> str:
         "accounts.registrars": "sip:pbx.example.com",
         "trunks": "[{name: t, uri: 'sip:pbx.example.com'}]",
         "media.engine": "rtpengine:127.0.0.1:2223",
+        "media.plane_gather": "0.002",
         "domain": "example.com",
         "limits.max_calls": "77",
         "limits.calls_per_second": "7",

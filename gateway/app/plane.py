@@ -62,6 +62,7 @@ def maker(config: Config, choice: PlaneChoice, clock: Callable[[], float]) -> Ca
         config.state_dir,
         threads=media.plane_threads,
         carrier=media.plane_carrier,
+        gather=media.plane_gather,
         orphan_timeout=media.orphan_timeout,
     )
     return lambda: NativePlane(process)

@@ -1,5 +1,5 @@
-//! `gateway-plane --socket FILE [--threads N] [--orphan-timeout SECONDS] [--carrier auto|io_uring|epoll]`, the secret on
-//! standard input.
+//! `gateway-plane --socket FILE [--threads N] [--orphan-timeout SECONDS] [--carrier auto|io_uring|epoll]
+//! [--gather MICROSECONDS]`, the secret on standard input.
 
 use gateway_plane::control::{Control, Uplinks};
 use gateway_plane::handshake::Secret;
@@ -19,6 +19,9 @@ use std::sync::Arc;
 const PUNTS: usize = 4096;
 const STRANGERS: usize = 1024;
 const MAX_THREADS: usize = 64;
+/// How long datagrams are gathered, us, and at most.
+const GATHER: u32 = 1_000;
+const LONGEST_GATHER: u32 = 10_000;
 const LONGEST_SECRET: u64 = 4096;
 
 struct Arguments {
@@ -26,11 +29,13 @@ struct Arguments {
     threads: usize,
     orphan_timeout: f64,
     carrier: Option<Carrier>,
+    gather: u32,
 }
 
 fn arguments() -> Result<Option<Arguments>, String> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut parsed = Arguments { socket: PathBuf::new(), threads: cores, orphan_timeout: 60.0, carrier: None };
+    let mut parsed =
+        Arguments { socket: PathBuf::new(), threads: cores, orphan_timeout: 60.0, carrier: None, gather: GATHER };
     let mut given = std::env::args().skip(1);
     while let Some(name) = given.next() {
         if name == "--version" {
@@ -43,6 +48,7 @@ fn arguments() -> Result<Option<Arguments>, String> {
             "--threads" => parsed.threads = value.parse().map_err(|_| wrong())?,
             "--orphan-timeout" => parsed.orphan_timeout = value.parse().map_err(|_| wrong())?,
             "--carrier" => parsed.carrier = Some(value.parse().map_err(|()| wrong())?),
+            "--gather" => parsed.gather = value.parse().map_err(|_| wrong())?,
             _ => return Err(format!("{name} is not an option")),
         }
     }
@@ -53,6 +59,7 @@ fn arguments() -> Result<Option<Arguments>, String> {
         parsed.threads = cores;
     }
     parsed.threads = parsed.threads.min(MAX_THREADS);
+    parsed.gather = parsed.gather.min(LONGEST_GATHER);
     parsed.orphan_timeout = parsed.orphan_timeout.clamp(0.0, 86_400.0);
     Ok(Some(parsed))
 }
@@ -111,7 +118,8 @@ fn start(arguments: &Arguments) -> Result<Control, String> {
             Arc::clone(&attached),
             seed,
         );
-        let worker = Worker::new(orders, own, uplink, handles.clone(), seed, carrier).map_err(text)?;
+        let worker =
+            Worker::new(orders, own, uplink, handles.clone(), seed, (carrier, arguments.gather)).map_err(text)?;
         std::thread::Builder::new().name(format!("packets-{index}")).spawn(|| worker.run()).map_err(text)?;
         threads.push((handle, counters));
     }

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from gateway.media.embedded.plane.native.process import SOCKET, find_program
 from gateway.media.embedded.plane.protocol import PlaneError
 from gateway.media.embedded.plane.python import PythonPlane
 from tests import peers
-from tests.media.plane_rig import Told
+from tests.media.plane_rig import PCMU, Phone, Told, rtp
 
 
 def config(plane: str, state_dir: Path = Path(".gateway")) -> Config:
@@ -85,27 +87,59 @@ def test_a_plane_that_runs_is_seen_by_its_socket(tmp_path: Path) -> None:
     assert not is_running(tmp_path)
 
 
-async def rings(state_dir: Path, carrier: str) -> int:
-    """How many io_urings the plane of that configuration has."""
-    media = {"plane": "native", "plane_carrier": carrier}
-    chosen = Config.model_validate({"media": media, "state_dir": state_dir})
+@contextlib.asynccontextmanager
+async def native(state_dir: Path, **media: object) -> AsyncIterator[NativePlane]:
+    """The plane of a configuration with these keys of `media`, running."""
+    if find_program() is None:
+        peers.missing("gateway-plane", "cargo, and run scripts/plane build")
+    chosen = Config.model_validate({"media": {"plane": "native", **media}, "state_dir": state_dir})
     plane = maker(chosen, choose(chosen), asyncio.get_running_loop().time)()
     assert isinstance(plane, NativePlane)
     await plane.start(Told())
     try:
-        descriptors = f"/proc/{plane.process_id}/fd"
-        return sum("io_uring" in os.readlink(f"{descriptors}/{each}") for each in os.listdir(descriptors))
+        yield plane
     finally:
         await plane.close()
 
 
+async def rings(state_dir: Path, carrier: str) -> int:
+    """How many io_urings the plane has."""
+    async with native(state_dir, plane_carrier=carrier) as plane:
+        descriptors = f"/proc/{plane.process_id}/fd"
+        return sum("io_uring" in os.readlink(f"{descriptors}/{each}") for each in os.listdir(descriptors))
+
+
 async def test_the_carrier_that_is_configured_carries(tmp_path: Path) -> None:
     """With epoll no ring is made; with auto one is where the kernel has what io_uring needs."""
-    if find_program() is None:
-        peers.missing("gateway-plane", "cargo, and run scripts/plane build")
     assert await rings(tmp_path, "epoll") == 0
     try:
         made = await rings(tmp_path, "io_uring")
     except PlaneError:
         made = 0
     assert (await rings(tmp_path, "auto") > 0) is (made > 0)
+
+
+async def turns(state_dir: Path, gather: float) -> int:
+    """How often a thread has waited while a hundred packets came 1 ms after each other."""
+    async with native(state_dir, plane_gather=gather, plane_threads=1) as plane:
+        one, other = Phone(plane, 1), Phone(plane, 2)
+        for phone in (one, other):
+            await phone.open()
+        plane.route(1, 2, {0: PCMU})
+        before = (await plane.counters())["turns"]
+        for number in range(100):
+            one.send(rtp(number))
+            await asyncio.sleep(0.001)
+        heard = [await other.receive() for _ in range(100)]
+        after = (await plane.counters())["turns"]
+        one.close()
+        other.close()
+        assert len(heard) == 100
+        return after - before
+
+
+async def test_packets_are_gathered_for_as_long_as_is_configured(tmp_path: Path) -> None:
+    """The longer, the fewer times a thread wakes for them."""
+    if await rings(tmp_path, "auto") == 0:
+        pytest.skip("this kernel lacks what gathering needs (Linux 6.12)")
+    assert await turns(tmp_path, 0.01) < await turns(tmp_path, 0.0) / 2

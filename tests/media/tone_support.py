@@ -97,7 +97,7 @@ async def speak(send_packet: Callable[[bytes], object], tone: list[bytes], packe
 
 
 def prefer_plane(state_dir: Path) -> None:
-    """Have the system serve that folder's plane before other work, where it may be asked: a gap is to be the plane's."""
+    """Have the system serve the plane of that folder before other work, where it may be asked."""
     plane = plane_of(str(state_dir))
     assert plane is not None
     with contextlib.suppress(OSError):

@@ -18,7 +18,7 @@ const COMPLETIONS: u32 = 4096;
 /// Datagrams that are received and not yet taken; more stay in their sockets.
 const BUFFERS: u16 = 512;
 /// Datagrams that end the time of gathering.
-const GATHERED: usize = 64;
+const GATHERED: usize = 32;
 /// What the kernel writes before a datagram: four lengths, and room for the longest name.
 const HEADER: usize = 16;
 const NAME: usize = 28;

@@ -160,16 +160,16 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// `others`: every packet thread by its index, this one included.
+    /// `others`: every packet thread by its index, this one included; `way`: the carrier, and us it may gather for.
     pub fn new(
         orders: Receiver<Order>,
         bell: Arc<Bell>,
         uplink: Uplink,
         others: Vec<Handle>,
         seed: u64,
-        carrier: Carrier,
+        way: (Carrier, u32),
     ) -> std::io::Result<Self> {
-        let (mut waiting, post) = Waiting::new(carrier)?;
+        let (mut waiting, post) = Waiting::new(way.0, way.1)?;
         waiting.add_bell(bell.fd(), BELL << KIND)?;
         Ok(Self {
             waiting,

@@ -9,8 +9,6 @@ use std::str::FromStr;
 const BATCH: usize = 64;
 /// Sockets reported ready by one system call.
 const READY: usize = 256;
-/// How long datagrams are gathered at most, us: fewer wake-ups, and this much delay more where many come.
-const GATHER: u32 = 300;
 
 /// Which system calls carry the packets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,10 +58,12 @@ pub enum Waiting {
 
 impl Waiting {
     /// The way to wait, and the way to send that belongs to it where that is not one call a socket.
-    pub fn new(carrier: Carrier) -> io::Result<(Self, Option<Post>)> {
+    ///
+    /// By io_uring datagrams are gathered for so many us at most: fewer wake-ups, and this much delay more where many come.
+    pub fn new(carrier: Carrier, gather: u32) -> io::Result<(Self, Option<Post>)> {
         Ok(match carrier {
             Carrier::Epoll => (Self::Epoll { poll: Poll::new(READY)?, batch: Box::new(Batch::new(BATCH)) }, None),
-            Carrier::Uring => (Self::Uring(Box::new(Ring::new(GATHER)?)), Some(Post::new()?)),
+            Carrier::Uring => (Self::Uring(Box::new(Ring::new(gather)?)), Some(Post::new()?)),
         })
     }
 

@@ -29,6 +29,8 @@ SECRET = "plane.secret"
 LOG = "plane.log"
 """Files in the state folder."""
 SECRET_OCTETS = 32
+GATHER = 0.001
+"""What the program does by itself, seconds."""
 START_TIME = 10.0
 PROOF_TIME = 5.0
 """Seconds for the program to listen, and for either side to prove itself."""
@@ -72,6 +74,8 @@ class PlaneProcess:
     """Packet threads; 0: one for each core."""
     carrier: str = "auto"
     """"auto", "io_uring" or "epoll": `media.plane_carrier`."""
+    gather: float = GATHER
+    """Seconds that packets may be gathered for: `media.plane_gather`."""
     orphan_timeout: float = 60.0
     """Seconds that the plane goes on without a gateway."""
     child: int | None = field(default=None, init=False)
@@ -152,11 +156,12 @@ class PlaneProcess:
             raise PlaneError("lost", f"{reason} as it was started, see {self.state_dir / LOG}")
 
     def arguments(self) -> list[str]:
-        """The command line, without secrets. What is left at "auto" is not said: older programs know no carriers."""
+        """The command line, without secrets. What is left as it is by itself is not said: older programs know less."""
         carrier = () if self.carrier == "auto" else ("--carrier", self.carrier)
+        gather = () if self.gather == GATHER else ("--gather", f"{self.gather * 1e6:.0f}")
         socket = ("--socket", str((self.state_dir / SOCKET).resolve()))
         timeout = ("--orphan-timeout", f"{self.orphan_timeout:g}")
-        return [str(self.program), *socket, "--threads", str(self.threads), *carrier, *timeout]
+        return [str(self.program), *socket, "--threads", str(self.threads), *carrier, *gather, *timeout]
 
     def _launch(self, secret: bytes) -> int:
         """Start the program; the end of a pipe on which it says that it listens. Raises PlaneError."""
