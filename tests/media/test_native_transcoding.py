@@ -16,6 +16,7 @@ from gateway.media.embedded.settings import EmbeddedConfig
 from gateway.media.engine import Kind, Party
 from tests.media.engine_support import Browser, Phone, config, frequency_of, until
 from tests.media.plane_rig import native_plane
+from tests.media.tone_support import prefer_plane
 
 LEFT = Party("left", Kind.RTP, private_source="127.0.0.1")
 RIGHT = Party("right", Kind.RTP, private_source="127.0.0.1")
@@ -27,6 +28,7 @@ async def engine_on(state_dir: Path, settings: EmbeddedConfig | None = None) -> 
     """A started engine whose packets are the native plane's."""
     engine = EmbeddedEngine(settings or config(silence_after=0.0), make_plane=lambda: native_plane(state_dir))
     await engine.start()
+    prefer_plane(state_dir)
     try:
         yield engine
     finally:
