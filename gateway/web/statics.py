@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from importlib import resources
+from pathlib import PurePath
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+_FILES = (
+    "index.html softphone.css softphone.js ui.js lines.js quality.js words.js words.en.js words.de.js devices.js alerts.js "
+    "history.js sounds.js gateway-client.js call.js rpc.js session.js webrtc-client.js docs.html docs.js docs.css "
+    "rooms.html rooms.css rooms.js icon.svg"
+).split()
 _TYPES = {
-    "index.html": "text/html; charset=utf-8",
-    "softphone.css": "text/css; charset=utf-8",
-    "softphone.js": "text/javascript; charset=utf-8",
-    "session.js": "text/javascript; charset=utf-8",
-    "rpc.js": "text/javascript; charset=utf-8",
-    "phone.js": "text/javascript; charset=utf-8",
-    "ui.js": "text/javascript; charset=utf-8",
-    "words.js": "text/javascript; charset=utf-8",
-    "devices.js": "text/javascript; charset=utf-8",
-    "alerts.js": "text/javascript; charset=utf-8",
-    "history.js": "text/javascript; charset=utf-8",
-    "sounds.js": "text/javascript; charset=utf-8",
-    "webrtc-client.js": "text/javascript; charset=utf-8",
-    "docs.html": "text/html; charset=utf-8",
-    "docs.js": "text/javascript; charset=utf-8",
-    "docs.css": "text/css; charset=utf-8",
-    "rooms.html": "text/html; charset=utf-8",
-    "rooms.css": "text/css; charset=utf-8",
-    "rooms.js": "text/javascript; charset=utf-8",
-    "icon.svg": "image/svg+xml",
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
 }
 
 
@@ -37,21 +28,25 @@ class StaticFile:
 
     def __init__(self, name: str) -> None:
         self.content = resources.files("gateway.web").joinpath("static", name).read_bytes()
-        self.media_type = _TYPES[name]
+        self.media_type = _TYPES[PurePath(name).suffix]
+        self._packed = gzip.compress(self.content, mtime=0)
         self.etag = f'"{hashlib.sha256(self.content).hexdigest()[:32]}"'
 
     def response(self, request: Request) -> Response:
         """The file, or 304 when the client has it."""
-        headers = {"ETag": self.etag, "Cache-Control": "no-cache"}
+        headers = {"ETag": self.etag, "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
         if request.headers.get("if-none-match") == self.etag:
             return Response(status_code=304, headers=headers)
+        if "gzip" in request.headers.get("accept-encoding", ""):
+            headers["Content-Encoding"] = "gzip"
+            return Response(self._packed, media_type=self.media_type, headers=headers)
         return Response(self.content, media_type=self.media_type, headers=headers)
 
 
 def create_router() -> APIRouter:
     """GET / and GET /static/NAME for each file of the table."""
     router = APIRouter(include_in_schema=False)
-    files = {name: StaticFile(name) for name in _TYPES}
+    files = {name: StaticFile(name) for name in _FILES}
     routes = {"/": "index.html", "/favicon.ico": "icon.svg", "/webrtc-client.js": "webrtc-client.js"}
     routes |= {f"/static/{name}": name for name in files if not name.endswith(".html")}
     routes |= {"/webrtc/client": "rooms.html", "/docs": "docs.html"}

@@ -84,20 +84,6 @@ async def test_a_call_answered_elsewhere_is_not_missed() -> None:
         assert await it.page.locator("#recent .missed").count() == 0
 
 
-async def test_a_second_incoming_call_hears_busy() -> None:
-    """The first one rings on."""
-    async with stage() as it:
-        await it.log_in()
-        await it.phone.call("alice")
-        await it.view("incoming")
-        second = it.gateway.ring_user("alice", "sip:1002@gateway.example", "")
-        await second.happens("reject", Cause.BUSY)
-        assert await it.page.inner_text("#party") == "Reception"
-        await it.status("1002 has called meanwhile.")
-        label = await it.page.get_attribute("#recent .icon", "aria-label")
-        assert label == "Missed call from"
-
-
 @pytest.mark.parametrize(
     ("cause", "words"),
     [

@@ -216,12 +216,14 @@ def refusing(gateway: FakeGateway, cause: Cause) -> None:
 
 
 @contextlib.asynccontextmanager
-async def stage(*arguments: str, width: int = 1280, height: int = 860, dark: bool = False) -> AsyncIterator[Stage]:
+async def stage(
+    *arguments: str, width: int = 1280, height: int = 860, dark: bool = False, locale: str = "en-US"
+) -> AsyncIterator[Stage]:
     """Everything up; page errors fail the test at the end."""
     gateway = FakeGateway()
     async with running(gateway) as server, chromium(*(arguments or (ALLOWED,))) as browser:
         context = await browser.new_context(
-            viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
+            viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light", locale=locale
         )
         page = await context.new_page()
         errors: list[str] = []

@@ -87,11 +87,17 @@ async def test_a_call_moves_to_another_device_of_the_same_user() -> None:
         call, result = await _talking(gateway, desk)
         listed = (await mobile.ok("call.list", all=True))["calls"]
         assert [(entry["call_id"], entry["here"]) for entry in listed] == [(result["call_id"], False)]
+        (there,) = (await mobile.notified("call.elsewhere"))["calls"]
+        assert (there["call_id"], there["state"]) == (result["call_id"], "answered")
         await mobile.ok("call.attach", call_id=result["call_id"], sdp=RESTART, after=result.get("seq", 3))
         await call.happens("returned", RESTART)
+        assert (await mobile.notified("call.elsewhere"))["calls"] == []
+        await desk.ok("ping")
+        # Its media still carries the call: nothing is over for it yet.
+        assert [frame["method"] for frame in desk.inbox] == ["call.elsewhere"]
+        call.returned_to.updated(call, ANSWER, "answer")
         ended = await desk.notified("call_state", state="ended")
         assert ended["cause"] == "elsewhere"
-        call.returned_to.updated(call, ANSWER, "answer")
         assert (await mobile.notified("answer"))["sdp"] == ANSWER
         assert (await desk.ok("call.list"))["count"] == 0
         assert not any(event[0] == "hangup" for event in call.log)
@@ -128,3 +134,18 @@ async def test_a_call_that_was_given_up_has_ended_for_a_page_that_comes_later() 
             state = await alice.ok("call.attach", call_id=result["call_id"], sdp=RESTART)
             assert (state["state"], state["cause"]) == ("ended", "normal")
             assert ("returned", RESTART) not in call.log
+
+
+async def test_a_device_that_takes_a_call_it_never_had_hears_nothing_of_its_past() -> None:
+    """An answer of before would be taken for that of its own offer."""
+    gateway = FakeGateway()
+    async with (
+        running(gateway) as server,
+        rpc(server, "alice", token="wonder") as desk,
+        rpc(server, "alice", token="wonder") as mobile,
+    ):
+        call, result = await _talking(gateway, desk)
+        state = await mobile.ok("call.attach", call_id=result["call_id"], sdp=RESTART)
+        await call.happens("returned", RESTART)
+        call.returned_to.updated(call, ANSWER, "answer")
+        assert (await mobile.notified("answer"))["seq"] == state["seq"] + 1

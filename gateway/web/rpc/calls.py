@@ -61,6 +61,8 @@ class Entry:
     """Number of the latest notification about this call; the first is 1."""
     log: deque[tuple[int, str, dict[str, Any]]] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
     """The latest notifications (number, method, parameters), for a client that was away."""
+    moved: Callable[[], None] | None = None
+    """Tells the device that had the call that it went elsewhere, once the media is another's."""
     held: list[Callable[[], None]] | None = field(default_factory=list)
     """What is to be told once the client knows of the call; None once it does."""
 
@@ -113,6 +115,8 @@ class Calls:
         self._closed = False
         self.on_call: Callable[[Entry], None] | None = None
         """Told of every call that is this client's for good: placed, or accepted."""
+        self.on_change: Callable[[], None] | None = None
+        """Told when one of its calls was answered, taken from another connection, or has ended."""
         self.grace: float | None = None
         """Seconds the calls wait for a client that said it goes (a reload or a closed tab); None: as any other."""
 
@@ -287,12 +291,16 @@ class Calls:
         former._entries.pop(entry.call.id, None)
         if not former._closed:
             entry.call.away()
-            former._listener.tell_moved(entry)
+            # Not before the media is this device's: the other closes its own then, and would end the call with it.
+            entry.moved = partial(former._listener.tell_moved, entry)
         self._entries[entry.call.id] = entry
         entry.updating = "" if sdp is None else "ours"
         entry.described = True
         entry.connected = entry.connected and sdp is None
         entry.call.returned(self, sdp)
+        if sdp is None:
+            self._tell_former(entry)
+        self._changed()
 
     # What the gateway tells (WebChannel).
 
@@ -331,6 +339,7 @@ class Calls:
                 self._tell(entry, partial(self._listener.tell_offer, entry, sdp))
             elif entry.updating == "ours":
                 entry.updating = ""
+                self._tell_former(entry)
                 self._tell(entry, partial(self._listener.tell_answer, entry, sdp))
 
         self._on(call, handle)
@@ -386,12 +395,26 @@ class Calls:
     def _advance(self, entry: Entry, state: State) -> None:
         entry.state = state
         self._tell(entry, partial(self._listener.tell_state, entry, state, None))
-        if state is State.ANSWERED and entry.connected:
+        if state is not State.ANSWERED:
+            return
+        self._changed()
+        if entry.connected:
             self._tell(entry, partial(self._listener.tell_connected, entry))
 
+    def _tell_former(self, entry: Entry) -> None:
+        moved, entry.moved = entry.moved, None
+        if moved is not None:
+            moved()
+
     def _finish(self, entry: Entry, cause: Cause) -> None:
+        self._tell_former(entry)
         if entry.inline is not None and not entry.inline.done():
             entry.inline.set_exception(CallEnded(cause))
         entry.state = State.ENDED
         entry.cause = cause
         self._tell(entry, partial(self._listener.tell_state, entry, State.ENDED, cause))
+        self._changed()
+
+    def _changed(self) -> None:
+        if self.on_change is not None:
+            self.on_change()

@@ -13,7 +13,7 @@ from gateway.web.rpc.calls import Entry, State
 from gateway.web.rpc.dialects import Problem, problem_of
 from gateway.web.rpc.methods import Handler, Reply
 from gateway.web.rpc.params import Params, invalid
-from gateway.web.rpc.peer import Peer
+from gateway.web.rpc.peer import Peer, shown
 
 _MAX_DATA = 16_384
 _NOT_YET = {
@@ -36,22 +36,11 @@ def _entry(peer: Peer, params: Params) -> Entry:
     return entry
 
 
-def _shown(entry: Entry) -> dict[str, Any]:
-    return {
-        "call_id": entry.call.id,
-        "peer_id": entry.peer_id,
-        "from_name": entry.caller_name,
-        "direction": "outgoing" if entry.outgoing else "incoming",
-        "state": entry.state.value,
-    }
-
-
 async def call_list(peer: Peer, params: Params) -> Reply:
     """call.list{all?}: the calls of this connection; with `all` those of the user's other devices too."""
-    calls = [_shown(entry) | {"here": True} for entry in peer.calls.entries()]
+    calls = [shown(entry) | {"here": True} for entry in peer.calls.entries()]
     if params.raw.get("all") and not peer.is_guest:
-        others = peer.context.directory.of_user(peer.announced().id)
-        calls += [_shown(held.entry) | {"here": False} for held in others if held.calls is not peer.calls]
+        calls += [shown(entry) | {"here": False} for entry in peer.elsewhere()]
     return Reply({"calls": calls, "count": len(calls)})
 
 
@@ -61,7 +50,7 @@ async def call_attach(peer: Peer, params: Params) -> Reply:
     The result says how the call stands; then comes what was told of it after number `after`, and, where `sdp` is a
     new offer (an ICE restart, a new connection), its `answer`.
     """
-    call_id, after = params.identifier("call_id"), params.number("after")
+    call_id = params.identifier("call_id")
     sdp = params.sdp() if "sdp" in params else None
     held = peer.context.directory.find(peer.announced().id, call_id)
     if held is None:
@@ -69,8 +58,9 @@ async def call_attach(peer: Peer, params: Params) -> Reply:
     entry = held.entry
     if entry.state is State.ENDED:
         cause = entry.cause or Cause.LOST
-        return Reply(_shown(entry) | {"seq": entry.seq, "cause": cause.word, "reason": cause.sentence})
+        return Reply(shown(entry) | {"seq": entry.seq, "cause": cause.word, "reason": cause.sentence})
     seq, former = entry.seq, held.calls
+    after = params.number("after") if "after" in params else seq
 
     def take() -> None:
         peer.repeat(entry, after)
@@ -80,7 +70,7 @@ async def call_attach(peer: Peer, params: Params) -> Reply:
         elif sdp is not None:
             peer.calls.reoffer(entry, sdp)
 
-    return Reply(_shown(entry) | {"seq": seq}, then=take)
+    return Reply(shown(entry) | {"seq": seq}, then=take)
 
 
 async def call_leave(peer: Peer, params: Params) -> Reply:

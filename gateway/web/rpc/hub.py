@@ -25,6 +25,9 @@ class Device(Protocol):
     def knows(self, peer_id: str) -> bool:
         """Whether it has a relayed session with that peer."""
 
+    def notify_elsewhere(self) -> None:
+        """A call of the same user, here or on another device, was answered, has moved or ended."""
+
     def notify_joined(self, device: Device) -> None: ...
 
     def notify_left(self, peer_id: str) -> None: ...
@@ -82,6 +85,10 @@ class Hub:
             if device.is_guest or device.knows(source):
                 return device
         return None
+
+    def devices(self, peer_id: str) -> list[Device]:
+        """Every connection of that peer."""
+        return list(self._peers.get(peer_id, ()))
 
     def listing(self, viewer: Device) -> list[tuple[str, dict[str, Any]]]:
         """Every announced peer that `viewer` sees, with what it announced."""

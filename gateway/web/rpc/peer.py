@@ -63,6 +63,7 @@ class Peer:
         self._is_gone = False
         self._watches: dict[str, Callable[[], None]] = {}
         """Ends of the watches, by whom the client named."""
+        self._told_elsewhere: list[dict[str, Any]] = []
         self.local_address = ""
         """IP address the client reached us at, if known."""
 
@@ -85,6 +86,8 @@ class Peer:
             self.user, self.peer_id = None, ""
             raise dialect.error(Problem.ALREADY_ANNOUNCED, f"Peer already announced: {peer_id}")
         self.calls.on_call = partial(self.context.directory.add, user.id, self.calls)
+        if not self.is_guest:
+            self.calls.on_change = self._calls_changed
         self.context.gateway.connect(user.id, self.calls)
         if not self.is_guest:
             # Once the result is out: the page first hears that it is signed in.
@@ -274,6 +277,21 @@ class Peer:
     def relay_disconnect(self, source: str, reason: str | None) -> None:
         self._notify(self.dialect.disconnected(source, reason))
 
+    def _calls_changed(self) -> None:
+        for device in self.context.hub.devices(self.peer_id):
+            device.notify_elsewhere()
+
+    def elsewhere(self) -> list[Entry]:
+        """Calls of the user's other devices."""
+        held = self.context.directory.of_user(self.announced().id)
+        return [one.entry for one in held if one.calls is not self.calls]
+
+    def notify_elsewhere(self) -> None:
+        calls = [shown(entry) for entry in self.elsewhere() if entry.state is State.ANSWERED]
+        if calls != self._told_elsewhere:
+            self._told_elsewhere = calls
+            self._notify(("call.elsewhere", {"calls": calls}))
+
     def notify_joined(self, device: Device) -> None:
         self._notify(self.dialect.joined(device.peer_id, device.listing))
 
@@ -358,6 +376,17 @@ class Peer:
 def presence_params(peer_id: str, state: PresenceState) -> dict[str, Any]:
     """Somebody's presence as clients are told it."""
     return {"peer_id": peer_id, "status": state.activity.value, "note": state.note}
+
+
+def shown(entry: Entry) -> dict[str, Any]:
+    """A call as `call.list` and its kin show it."""
+    return {
+        "call_id": entry.call.id,
+        "peer_id": entry.peer_id,
+        "from_name": entry.caller_name,
+        "direction": "outgoing" if entry.outgoing else "incoming",
+        "state": entry.state.value,
+    }
 
 
 def _cause_data(cause: Cause) -> dict[str, Any]:

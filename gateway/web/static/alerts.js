@@ -1,5 +1,7 @@
 // What reaches somebody who does not look at the page: a notification, and the title.
 
+import { say } from "./words.js";
+
 /** Ask once, in answer to a click: browsers refuse a page that asks out of the blue. */
 export async function askForNotifications() {
   if (!("Notification" in window) || Notification.permission !== "default") return;
@@ -18,7 +20,7 @@ export function notifyCall(name) {
   dismiss();
   if (!("Notification" in window) || Notification.permission !== "granted") return;
   try {
-    shown = new Notification(`${name} is calling`, { tag: "call", requireInteraction: true, icon: "static/icon.svg" });
+    shown = new Notification(say("notice.incoming", { name }), { tag: "call", requireInteraction: true, icon: "static/icon.svg" });
   } catch {
     return; // some phones show notifications from a service worker only
   }

@@ -2,17 +2,51 @@
 
 const KEPT = "softphone.devices";
 
-export class Devices extends EventTarget {
-  #audio;
+/** How loud a microphone is. Event "level" with detail 0 to 1, null once there is none. */
+export class Level extends EventTarget {
   #stream = null;
   #context = null;
   #frame = 0;
+
+  /** Measure this stream from now on; null: none. */
+  follow(stream) {
+    if (stream === this.#stream) return;
+    cancelAnimationFrame(this.#frame);
+    this.#context?.close();
+    this.#stream = stream;
+    this.#context = stream && new AudioContext();
+    if (stream) this.#measure();
+    else this.#tell(null);
+  }
+
+  #measure() {
+    const analyser = new AnalyserNode(this.#context, { fftSize: 1024 });
+    this.#context.createMediaStreamSource(this.#stream).connect(analyser);
+    const samples = new Float32Array(analyser.fftSize);
+    const look = () => {
+      analyser.getFloatTimeDomainData(samples);
+      this.#tell(samples.reduce((most, sample) => Math.max(most, Math.abs(sample)), 0));
+      this.#frame = requestAnimationFrame(look);
+    };
+    look();
+  }
+
+  #tell(level) {
+    this.dispatchEvent(new CustomEvent("level", { detail: level === null ? null : Math.min(1, level) }));
+  }
+}
+
+export class Devices extends EventTarget {
+  #audio;
+  #stream = null;
+  #level = new Level();
 
   /** `audio` plays the calls. Events: "level" with detail 0 to 1, "change" when the lists may have changed. */
   constructor(audio) {
     super();
     this.#audio = audio;
     this.#play();
+    this.#level.addEventListener("level", ({ detail }) => this.#stream && this.dispatchEvent(new CustomEvent("level", { detail })));
     navigator.mediaDevices?.addEventListener("devicechange", () => this.dispatchEvent(new Event("change")));
   }
 
@@ -46,25 +80,14 @@ export class Devices extends EventTarget {
     this.stop();
     const { microphone } = this.chosen;
     this.#stream = await navigator.mediaDevices.getUserMedia({ audio: microphone ? { deviceId: microphone } : true });
-    this.#context = new AudioContext();
-    const analyser = new AnalyserNode(this.#context, { fftSize: 1024 });
-    this.#context.createMediaStreamSource(this.#stream).connect(analyser);
-    const samples = new Float32Array(analyser.fftSize);
-    const measure = () => {
-      analyser.getFloatTimeDomainData(samples);
-      const loudest = samples.reduce((most, sample) => Math.max(most, Math.abs(sample)), 0);
-      this.dispatchEvent(new CustomEvent("level", { detail: Math.min(1, loudest) }));
-      this.#frame = requestAnimationFrame(measure);
-    };
-    measure();
+    this.#level.follow(this.#stream);
     this.dispatchEvent(new Event("change"));
   }
 
   stop() {
-    cancelAnimationFrame(this.#frame);
+    this.#level.follow(null);
     for (const track of this.#stream?.getTracks() ?? []) track.stop();
-    this.#context?.close();
-    this.#stream = this.#context = null;
+    this.#stream = null;
   }
 
   #play() {

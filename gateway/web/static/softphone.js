@@ -1,150 +1,92 @@
-// The page: log in, dial, ring, talk. Signalling is rpc.js, media is phone.js, looks are ui.js.
+// The page: log in, dial, ring, talk. Signalling and media are gateway-client.js, looks are ui.js, words are words.js.
 
 import * as alerts from "./alerts.js";
-import { Devices } from "./devices.js";
+import { Devices, Level } from "./devices.js";
+import { GatewayClient, MicrophoneError } from "./gateway-client.js";
 import { History } from "./history.js";
-import { Phone } from "./phone.js";
-import { RpcSocket } from "./rpc.js";
-import { Session, SignInError } from "./session.js";
+import { callsElsewhere, otherCalls, showRows } from "./lines.js";
+import { figures, quality } from "./quality.js";
 import { Sounds } from "./sounds.js";
 import * as ui from "./ui.js";
-import { isHarmless, MicrophoneError, sentenceFor, shortName } from "./words.js";
+import { choose, isHarmless, language, microphoneSentence, nameOf, say, sentenceFor, translate } from "./words.js";
 
-const LEFT = "softphone.call"; // the call a reload takes up again
+const LEFT = "softphone.calls"; // the calls a reload takes up again
 const STORED = "softphone.name"; // who was here; never a password or a token
+const QUALITY_MS = 2_000;
 const $ = (id) => document.getElementById(id);
 
-const endpoint = new URL("rpc", location.href);
-endpoint.protocol = location.protocol === "https:" ? "wss:" : "ws:";
-endpoint.hash = endpoint.search = "";
-
-const rpc = new RpcSocket(endpoint.href);
-const session = new Session();
+const client = new GatewayClient(undefined, { raw: /[#&]raw=1/.test(location.hash) });
 const sounds = new Sounds();
 const calls = new History();
 const devices = new Devices($("remote"));
-const phone = new Phone(rpc, $("remote"), { raw: /[#&]raw=1/.test(location.hash) });
+const voice = new Level();
 
-let login = null;
-let online = false;
-let wasOnline = false; // this name is ours, perhaps on an earlier connection
-let ticking = 0;
+let front = null; // the call that is shown large
 let view = "login";
+let entered = false; // the person is logged in, whatever the connection does
 
 // Logging in.
 
-/** With a password sign in, as a guest go straight in; `signedIn` means the cookie of an earlier visit. */
-async function start(user, { password = "", signedIn = false } = {}) {
-  const mine = (login = { user, guest: !password && !signedIn });
-  ui.showConnection("connecting");
-  ui.say("Connecting…");
-  try {
-    if (password) await session.signIn(user, password);
-    else if (signedIn) await session.resume();
-  } catch (error) {
-    if (login === mine) notSignedIn(error, signedIn);
-    return;
-  }
-  if (login === mine) rpc.open();
+function start({ user, password = "", signedIn = false, again = false }) {
+  entered = true;
+  ui.tell(say("state.connecting"));
+  if (password) client.signIn(user, password);
+  else if (signedIn) client.resume(user);
+  else client.enterAsGuest(user, { again });
 }
 
-function notSignedIn(error, signedIn) {
-  if (error instanceof SignInError && error.status === 401) {
-    logOut(signedIn ? "Please log in again." : "Name or password is wrong.", signedIn ? "" : "bad");
-    ui.focusOn(signedIn ? "user" : "password");
-  } else if (error instanceof SignInError) {
-    logOut(`${error.message}.`, "bad");
-  } else {
-    logOut("No connection to the gateway. Try again.", "bad");
-  }
+function logOut() {
+  client.signOut();
+  loggedOut(say("login.prompt"));
 }
 
-function logOut(message = "Log in to make and take calls.", tone = "") {
-  leave();
-  if (login && !login.guest) session.signOut();
-  login = null;
-  online = wasOnline = false;
+function loggedOut(message, tone = "") {
+  entered = false;
   sessionStorage.removeItem(STORED);
-  rpc.close();
   ui.showUser("");
   ui.showUnlock(false);
   ui.showListen(null);
-  ui.showConnection("offline");
   show("login");
-  ui.say(message, tone);
+  ui.tell(message, tone);
 }
 
-async function announce() {
-  const { user, guest } = login;
-  let name = user;
-  let token = "";
-  try {
-    if (!guest) token = await session.token();
-    ({ peer_id: name } = await rpc.request("announce", { peer_id: user, capabilities: { audio: true, video: false, data: false }, ...(token && { token }) }));
-  } catch (error) {
-    refused(error, guest);
-    return;
-  }
-  online = wasOnline = true;
-  rpc.settled();
+client.addEventListener("refused", ({ detail: { reason, message, guest } }) => {
+  const words = {
+    password: "login.wrong",
+    session: "login.again",
+    "password-needed": guest ? "login.protected" : "login.again",
+    taken: "login.taken",
+    offline: "login.unreachable",
+  };
+  loggedOut(reason in words ? say(words[reason]) : `${message}.`, reason === "session" ? "" : "bad");
+  ui.focusOn(["password", "password-needed"].includes(reason) ? "password" : "user");
+});
+
+client.addEventListener("connection", ({ detail: state }) => {
+  ui.showConnection(state);
+  if (state === "online") signedIn();
+  else if (state === "connecting" && client.user && !client.calls.length) ui.tell(say("state.retrying"), "bad");
+});
+
+function signedIn() {
+  const { name, guest } = client.user;
   sessionStorage.setItem(STORED, JSON.stringify({ user: name, signedIn: !guest }));
   ui.fields.password.value = "";
   ui.showUser(name);
   calls.open(name, guest);
   ui.showRecent(calls.entries(), dial);
   unlock();
-  ui.showConnection("online");
   if (view === "login") show("idle");
-  if (phone.call) phone.reattach();
-  else if (!takeUp()) ui.say("Ready.");
+  if (!client.calls.length) ui.tell(say("state.ready"));
 }
-
-/** The call this page was in when it was reloaded. */
-function takeUp() {
-  const saved = JSON.parse(sessionStorage.getItem(LEFT) ?? "null");
-  sessionStorage.removeItem(LEFT);
-  if (saved) phone.restore(saved);
-  return Boolean(saved);
-}
-
-function refused(error, guest) {
-  if (!login) return;
-  if (error instanceof SignInError && error.status === 401) {
-    notSignedIn(error, true);
-    return;
-  }
-  if (!error.code) {
-    // No response at all: the connection is not what it seems.
-    rpc.retry();
-    return;
-  }
-  const taken = /already announced/i.test(error.message);
-  if (taken && wasOnline) {
-    // Our own earlier connection has not been missed yet.
-    rpc.retry();
-    return;
-  }
-  const asked = /authentication/i.test(error.message);
-  const wrong = guest ? "This name needs a password." : "Please log in again.";
-  logOut(asked ? wrong : taken ? "Somebody uses this name already." : `${error.message}.`, "bad");
-  ui.focusOn(asked ? "password" : "user");
-}
-
-rpc.addEventListener("open", announce);
-rpc.addEventListener("close", () => {
-  if (!login) return;
-  online = false;
-  ui.showConnection("connecting");
-  if (!phone.call) ui.say("No connection to the gateway. Trying again…", "bad");
-});
 
 /** Sound and notifications, as far as the browser lets us; the button says what is missing. */
 async function unlock() {
   const ready = await sounds.unlock();
-  ui.showUnlock(Boolean(login) && (!ready || alerts.notificationsWanted()));
+  ui.showUnlock(entered && (!ready || alerts.notificationsWanted()));
 }
 
-sounds.onready = () => ui.showUnlock(Boolean(login) && alerts.notificationsWanted());
+sounds.onready = () => ui.showUnlock(entered && alerts.notificationsWanted());
 
 for (const gesture of ["pointerdown", "keydown"]) {
   document.addEventListener(gesture, () => !sounds.ready && unlock(), { capture: true });
@@ -162,37 +104,42 @@ $("login").addEventListener("submit", (event) => {
   event.preventDefault();
   alerts.askForNotifications().then(unlock);
   const user = ui.fields.user.value.trim();
-  if (user) start(user, { password: ui.fields.password.value });
+  if (user) start({ user, password: ui.fields.password.value });
   else {
-    ui.say("Your name, please.", "bad");
+    ui.tell(say("login.missing"), "bad");
     ui.focusOn("user");
   }
 });
 $("guest").addEventListener("click", () => {
-  start(`guest-${crypto.getRandomValues(new Uint32Array(1))[0].toString(36)}`);
+  start({ user: `guest-${crypto.getRandomValues(new Uint32Array(1))[0].toString(36)}` });
 });
-$("logout").addEventListener("click", () => logOut());
+$("logout").addEventListener("click", logOut);
+$("language").addEventListener("change", ({ target }) => choose(target.value));
 
 // Calling.
 
+/** People write +49 (30) 12-34; a name or an address stays as it is. */
+function dialled(text) {
+  const number = text.trim();
+  return /^[-+()\d\s./*#]+$/.test(number) ? number.replace(/[-()\s./]/g, "") : number.replace(/\s+/g, "");
+}
+
 function dial(peer, options = {}) {
-  // People write +49 (30) 12-34; a name or an address stays as it is.
-  const number = peer.trim();
-  const target = /^[-+()\d\s./*#]+$/.test(number) ? number.replace(/[-()\s./]/g, "") : number.replace(/\s+/g, "");
-  if (!target || phone.call) return;
-  if (!online) {
-    ui.say("No connection to the gateway. Trying again…", "bad");
+  const target = dialled(peer);
+  if (!target || front) return;
+  if (client.connection !== "online") {
+    ui.tell(say("state.retrying"), "bad");
     return;
   }
-  ui.fields.dial.value = number;
+  ui.fields.dial.value = peer.trim();
   ui.showListen(null);
-  phone.dial(target, options);
+  client.dial(target, options);
 }
 
 function key(digit) {
   ui.pressKey(digit);
   sounds.key(digit);
-  if (phone.call) phone.digit(digit);
+  if (front) front.digit(digit);
   else ui.typeKey(digit);
 }
 
@@ -211,34 +158,59 @@ $("pad").addEventListener("click", ({ target }) => {
 for (const button of document.querySelectorAll("[data-number]")) {
   button.addEventListener("click", () => dial(button.dataset.number));
 }
-$("accept").addEventListener("click", () => phone.accept());
-$("decline").addEventListener("click", () => phone.hangUp());
-$("hangup").addEventListener("click", () => phone.hangUp());
-$("mute").addEventListener("click", () => phone.toggleMute());
-$("hold").addEventListener("click", () => phone.toggleHold());
+$("accept").addEventListener("click", () => front?.accept());
+$("decline").addEventListener("click", () => front?.hangUp());
+$("hangup").addEventListener("click", () => front?.hangUp());
+$("mute").addEventListener("click", () => front?.toggleMute());
+$("hold").addEventListener("click", () => front?.setHeld(!front.held));
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || view === "login") return;
-  const typing = event.target === ui.fields.dial;
+  const typing = event.target instanceof HTMLInputElement;
   // Enter dials, then the focus is on Hang up: a key held a little too long must not press that.
   if (event.key === "Enter" && event.repeat) event.preventDefault();
   if (event.key === "Escape") {
-    if (phone.call) phone.hangUp();
+    if (event.target === ui.fields.target) openTransfer(false);
+    else if (front) front.hangUp();
     else ui.fields.dial.value = "";
   } else if (/^[0-9*#]$/.test(event.key) && !typing && !event.repeat) {
     event.preventDefault();
     key(event.key);
-    if (!phone.call) ui.focusOn("dial");
-  } else if (event.key.toLowerCase() === "m" && phone.call?.state === "talking" && !event.repeat) {
-    phone.toggleMute();
+    if (!front) ui.focusOn("dial");
+  } else if (event.key.toLowerCase() === "m" && !typing && front?.state === "talking" && !event.repeat) {
+    front.toggleMute();
   }
+});
+
+// Transferring: at once, or after a word with who is to have the call.
+
+function openTransfer(open) {
+  ui.showTransfer(open);
+  ui.fields.target.value = "";
+  ui.focusOn(open ? "target" : "transfer");
+}
+
+$("transfer").addEventListener("click", () => openTransfer($("transferring").hidden));
+$("untransfer").addEventListener("click", () => openTransfer(false));
+$("transferring").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const target = dialled(ui.fields.target.value);
+  if (!target) return;
+  front?.transfer(target);
+  openTransfer(false);
+});
+$("consult").addEventListener("click", () => {
+  const target = dialled(ui.fields.target.value);
+  if (!target) return;
+  ui.showTransfer(false);
+  client.dial(target);
 });
 
 // Microphone and speaker.
 
 async function showDevices() {
   const { chosen } = devices;
-  phone.microphone = chosen.microphone;
+  client.microphone = chosen.microphone;
   ui.showChoices("microphone", await devices.list("audioinput"), chosen.microphone);
   ui.showChoices("speaker", await devices.list("audiooutput"), chosen.speaker);
 }
@@ -254,13 +226,13 @@ $("test").addEventListener("click", async () => {
     if (devices.testing) devices.stop();
     else await devices.test();
   } catch (error) {
-    ui.say(new MicrophoneError(error.name).message, "bad");
+    ui.tell(microphoneSentence(error.name), "bad");
   }
   ui.showTest(devices.testing);
 });
 devices.addEventListener("level", ({ detail }) => ui.showLevel(detail));
 devices.addEventListener("change", showDevices);
-showDevices();
+voice.addEventListener("level", ({ detail }) => ui.showVoice(detail));
 
 // Showing what happens.
 
@@ -272,29 +244,29 @@ function show(next) {
   if (view !== "incoming") ui.focusOn({ login: "user", idle: "dial", call: "hangup" }[view]);
 }
 
+/** The call that is talked in, else the newest that is made, else what rings, else what is held. */
+function foremost() {
+  const rank = (call) => (call.state === "incoming" ? 1 : call.state === "talking" && call.held ? 2 : 3);
+  const ranked = client.calls.map((call) => [call.state === "incoming" && client.calls.length === 1 ? 3 : rank(call), call]);
+  const best = Math.max(...ranked.map(([value]) => value));
+  const equals = ranked.filter(([value]) => value === best).map(([, call]) => call);
+  return equals.includes(front) ? front : (equals.at(-1) ?? null);
+}
+
 function describe(call) {
-  const name = call.name || shortName(call.peer);
-  switch (call.state) {
-    case "incoming":
-      return `${name} is calling.`;
-    case "calling":
-      return `Calling ${name}…`;
-    case "ringing":
-      return `Ringing ${name}…`;
-    default:
-      return talking(call);
-  }
+  const name = nameOf(call);
+  return call.state === "talking" || call.away ? say(`state.${talking(call)}`) : say(`state.${call.state}`, { name });
 }
 
 /** Connected is said when sound can flow, and not before. */
 function talking(call) {
-  if (call.away) return "Reconnecting…";
-  if (call.held) return "On hold.";
-  if (call.heldByPeer) return "The other side has put you on hold.";
-  const media = Phone.media(call);
-  if (media === "broken") return "Reconnecting the audio…";
-  if (media !== "connected") return "Connecting the audio…";
-  return call.muted ? "Connected, your microphone is muted." : "Connected.";
+  if (call.away) return "away";
+  if (call.transferring) return "transferring";
+  if (call.held) return "held";
+  if (call.heldByPeer) return "heldByPeer";
+  if (call.media === "broken") return "broken";
+  if (call.media !== "connected") return "media";
+  return call.muted ? "muted" : "talking";
 }
 
 function ring(call) {
@@ -302,77 +274,110 @@ function ring(call) {
   alerts.dismiss();
   if (call?.state === "incoming") {
     sounds.ringtone();
-    if (!document.hasFocus()) alerts.notifyCall(call.name || shortName(call.peer));
-  }
-  else if (call?.state === "ringing" && call.remoteTrack?.muted !== false) sounds.ringback();
+    if (!document.hasFocus()) alerts.notifyCall(nameOf(call));
+  } else if (call?.state === "ringing" && !call.heard) sounds.ringback();
+}
+
+function hear(call) {
+  const stream = call?.remote ?? null;
+  if ($("remote").srcObject === stream) return;
+  $("remote").srcObject = stream;
+  if (stream) $("remote").play().catch(() => {});
 }
 
 let rung = "";
-phone.addEventListener("change", () => {
-  const { call } = phone;
-  ui.showCall(call);
-  const ringing = call ? `${call.state} ${call.remoteTrack?.muted}` : "";
-  if (ringing !== rung) ring(call);
+client.addEventListener("calls", () => {
+  const former = front;
+  front = foremost();
+  ui.showCall(front);
+  hear(front);
+  const ringing = front ? `${front.state} ${front.heard}` : "";
+  if (front !== former || ringing !== rung) ring(front);
   rung = ringing;
-  clearInterval(ticking);
-  if (!call) {
-    if (login) show("idle");
+  showRows($("lines"), otherCalls(client, front));
+  if (front !== former) changedFront();
+  if (front?.state === "talking") ui.showTime(Date.now() - front.answeredAt);
+  voice.follow(front?.state === "talking" ? front.local : null);
+  if (!front) {
+    if (entered) show("idle");
     return;
   }
-  show(call.state === "incoming" ? "incoming" : "call");
-  ui.say(describe(call));
-  if (call.state === "talking") {
-    const tick = () => ui.showTime(Date.now() - call.answeredAt);
-    tick();
-    ticking = setInterval(tick, 250);
-  }
+  show(front.state === "incoming" ? "incoming" : "call");
+  ui.tell(describe(front));
 });
 
-phone.addEventListener("end", ({ detail: { call, cause, reason, byUs } }) => {
-  sounds.silence();
+function changedFront() {
+  ui.showTransfer(false);
+  ui.showQuality(null);
+  looked = null;
+}
+
+client.addEventListener("elsewhere", () => showRows($("devices"), callsElsewhere(client)));
+
+client.addEventListener("incoming", ({ detail: call }) => {
+  if (call === front) return;
+  sounds.waiting();
+  ui.tell(say("state.waiting", { name: nameOf(call) }));
+  if (!document.hasFocus()) alerts.notifyCall(nameOf(call));
+});
+
+client.addEventListener("end", ({ detail: { call, before, cause, reason, byUs } }) => {
+  if (call === front) sounds.silence();
   if (!byUs) sounds.ended();
   calls.add(call, outcome(call, cause));
   ui.showRecent(calls.entries(), dial);
-  if (cause === "microphone") ui.showListen(() => dial(call.peer, { listenOnly: true }));
+  if (cause === "microphone" && !call.incoming) ui.showListen(() => dial(call.peer, { listenOnly: true }));
   if (call.answeredAt || isHarmless(cause)) ui.fields.dial.value = "";
-  if (byUs && cause === "declined") ui.say("You declined the call.");
-  else ui.say(sentenceFor(cause, reason), isHarmless(cause) ? "" : "bad");
+  if (byUs && cause === "declined") ui.tell(say("state.declined"));
+  else ui.tell(sentence(before, cause, reason), isHarmless(cause) ? "" : "bad");
 });
 
+function sentence(before, cause, reason) {
+  return cause === "elsewhere" && before === "talking" ? say("cause.moved") : sentenceFor(cause, reason);
+}
+
 function outcome(call, cause) {
-  if (cause === "elsewhere") return "elsewhere";
+  if (cause === "elsewhere" && !call.answeredAt) return "elsewhere";
   return call.incoming && !call.answeredAt && cause !== "declined" ? "missed" : "taken";
 }
 
-// Somebody called while we talk: a sound, a line, and a row to call back.
-phone.addEventListener("waiting", ({ detail: call }) => {
-  sounds.waiting();
-  calls.add(call, "missed");
-  ui.showRecent(calls.entries(), dial);
-  ui.say(`${call.name || shortName(call.peer)} has called meanwhile.`);
+client.addEventListener("trouble", ({ detail: { call, error } }) => {
+  const text = error instanceof MicrophoneError ? microphoneSentence(error.name) : sentenceFor(error.data?.cause, error.message);
+  ui.tell(text, "bad");
+  if (call.state === "incoming") ui.showListen(() => call.accept({ listenOnly: true }));
 });
 
-phone.addEventListener("trouble", ({ detail }) => {
-  ui.say(detail.message, "bad");
-  if (phone.call?.state === "incoming") ui.showListen(() => phone.accept({ listenOnly: true }));
-});
+setInterval(() => front?.state === "talking" && ui.showTime(Date.now() - front.answeredAt), 250);
 
-// A page that goes has not declined: the person's other devices ring on.
-const leave = () => phone.hangUp(phone.call?.state === "incoming" ? "unavailable" : undefined);
+// Two seconds of the call in front, as the browser counts them.
 
-// It may be a reload: the gateway waits a moment, and the next page takes the call up.
+let looked = null;
+setInterval(async () => {
+  const call = front;
+  if (call?.state !== "talking" || call.media !== "connected") {
+    looked = null;
+    ui.showQuality(null);
+    return;
+  }
+  const now = figures(await call.connection.getStats());
+  if (call !== front) return;
+  const found = looked && !call.held && !call.heldByPeer ? quality(looked, now) : null;
+  looked = now;
+  ui.showQuality(found);
+}, QUALITY_MS);
+
+// It may be a reload: the gateway waits a moment, and the next page takes the calls up.
 addEventListener("pagehide", () => {
-  if (!phone.call) return;
-  const saved = phone.saved();
-  if (saved) sessionStorage.setItem(LEFT, JSON.stringify(saved));
-  rpc.notify("call.leave");
+  if (!client.calls.length) return;
+  const saved = client.suspend();
+  if (saved.length) sessionStorage.setItem(LEFT, JSON.stringify(saved));
 });
 
 // Whoever comes with a name in the address is logged in at once; the address bar forgets it.
 
-function stored() {
+function kept(name) {
   try {
-    return JSON.parse(sessionStorage.getItem(STORED));
+    return JSON.parse(sessionStorage.getItem(name));
   } catch {
     return null;
   }
@@ -387,14 +392,20 @@ function fromAddress() {
 addEventListener("hashchange", () => {
   const given = fromAddress();
   if (!given) return;
-  if (login) logOut();
-  start(given.user, given);
+  if (entered) logOut();
+  start(given);
 });
 
+translate();
+$("language").value = language;
+ui.showKeys();
+ui.showRecent([], dial);
 ui.showConnection("offline");
 ui.showCall(null);
-const given = fromAddress();
-const known = given ?? stored();
-wasOnline = Boolean(known && !given);
-if (known?.user) start(known.user, known);
+ui.tell(say("login.prompt"));
+showDevices();
+client.restore(kept(LEFT) ?? []);
+sessionStorage.removeItem(LEFT);
+const known = fromAddress() ?? { ...kept(STORED), again: true };
+if (known.user) start(known);
 else ui.focusOn("user");

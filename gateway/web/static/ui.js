@@ -1,6 +1,6 @@
 // What the page shows. It is told, it never decides.
 
-import { clockTime, shortName } from "./words.js";
+import { clockTime, nameOf, percent, say, shortName, when } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -8,6 +8,7 @@ export const fields = {
   user: $("user"),
   password: $("password"),
   dial: $("dial"),
+  target: $("target"),
 };
 
 /** "login", "idle", "incoming" or "call": which parts of the page there are. */
@@ -16,16 +17,15 @@ export function showView(view) {
 }
 
 /** The line that screen readers speak. `tone` "bad" is for what went wrong. */
-export function say(text, tone = "") {
+export function tell(text, tone = "") {
   const status = $("status");
   if (status.textContent !== text) status.textContent = text;
   status.dataset.tone = tone;
 }
 
 export function showConnection(state) {
-  const words = { online: "Connected", connecting: "Connecting…", offline: "Offline" };
   $("connection").dataset.state = state;
-  $("connection").textContent = words[state];
+  $("connection").textContent = say(`connection.${state}`);
   $("call").disabled = state !== "online";
 }
 
@@ -34,31 +34,66 @@ export function showUser(name) {
   $("me").hidden = $("logout").hidden = !name;
 }
 
-/** The call, or null: who, since when, muted or not. */
+function label(id, word) {
+  const span = $(id).querySelector("span");
+  if (span.textContent !== say(word)) span.textContent = say(word);
+}
+
+/** The call in front, or null: who, since when, muted or not. */
 export function showCall(call) {
   const talking = call?.state === "talking";
   document.body.toggleAttribute("data-ringing", Boolean(call) && !talking);
   $("timer").hidden = !talking;
-  $("mute").disabled = !talking;
+  $("mute").disabled = !talking || !call.local;
   const muted = Boolean(call?.muted);
   $("mute").setAttribute("aria-pressed", String(muted));
-  $("mute").querySelector("span").textContent = muted ? "Unmute" : "Mute";
+  label("mute", muted ? "action.unmute" : "action.mute");
   $("mute").querySelector("use").setAttribute("href", muted ? "#i-mic-off" : "#i-mic");
-  $("hold").disabled = !talking || Boolean(call?.away);
+  $("hold").disabled = !talking || call.away;
   $("hold").setAttribute("aria-pressed", String(Boolean(call?.held)));
-  $("hold").querySelector("span").textContent = call?.held ? "Resume" : "Hold";
-  $("hangup").querySelector("span").textContent = talking ? "Hang up" : "Cancel";
-  document.title = call?.state === "incoming" ? `☎ ${call.name || shortName(call.peer)}` : "Softphone";
+  label("hold", call?.held ? "action.resume" : "action.hold");
+  $("transfer").disabled = !talking || !call.id || call.away || call.transferring;
+  label("hangup", talking ? "action.hangUp" : "action.cancel");
+  document.title = call?.state === "incoming" ? `☎ ${nameOf(call)}` : say("app.title");
   if (!call) return;
-  const short = shortName(call.peer);
-  const name = call.name || short;
+  const name = nameOf(call);
   $("party").textContent = name;
-  $("detail").textContent = name === call.peer ? "" : call.name && call.name !== short ? call.peer : call.peer === short ? "" : call.peer;
+  $("detail").textContent = name === call.peer ? "" : detail(call);
   $("avatar").textContent = /^\p{L}/u.test(name) ? name[0].toUpperCase() : "☎";
+}
+
+/** The address, where the name does not say it. */
+function detail({ name, peer }) {
+  const short = shortName(peer);
+  return (name && name !== short) || peer !== short ? peer : "";
 }
 
 export function showTime(milliseconds) {
   $("timer").textContent = clockTime(Math.max(0, Math.floor(milliseconds / 1000)));
+}
+
+/** Bars, and a sentence where something is wrong (see quality.js); null: nothing is known. */
+export function showQuality(quality) {
+  const trouble = quality?.problem ? say(`quality.${quality.problem}`, { share: percent(quality.share) }) : "";
+  if ($("trouble").textContent !== trouble) $("trouble").textContent = trouble;
+  $("trouble").hidden = !trouble;
+  $("quality").hidden = !quality;
+  if (!quality) return;
+  $("quality").dataset.bars = String(quality.bars);
+  $("quality").setAttribute("aria-label", say("quality.label", { bars: quality.bars }));
+}
+
+/** How loud we are in the call, 0 to 1; null where there is no microphone. */
+export function showVoice(level) {
+  $("voice").hidden = level === null;
+  $("voice").value = level ?? 0;
+}
+
+/** The field that asks whom the call is to go to. */
+export function showTransfer(open) {
+  $("transferring").hidden = !open;
+  $("transfer").setAttribute("aria-expanded", String(open));
+  document.body.toggleAttribute("data-transferring", open);
 }
 
 /** Put the keyboard where the next thing happens; on touch screens a field would raise the keyboard over the page. */
@@ -95,18 +130,12 @@ export function showListen(act) {
   });
 }
 
-const OUTCOMES = {
-  missed: () => "Missed call from",
-  elsewhere: () => "Answered on another device, call from",
-  taken: (call) => (call.incoming ? "Call from" : "Call to"),
-};
-
 /** The list of calls, newest first; a click on one dials again. */
 export function showRecent(calls, dialAgain) {
   const list = $("recent");
   $("clear").hidden = !calls.length;
   list.replaceChildren(...calls.map((call) => recentCall(call, dialAgain)));
-  if (!calls.length) list.append(Object.assign(document.createElement("li"), { className: "none", textContent: "None yet." }));
+  if (!calls.length) list.append(Object.assign(document.createElement("li"), { className: "none", textContent: say("recent.none") }));
 }
 
 function recentCall(call, dialAgain) {
@@ -117,19 +146,15 @@ function recentCall(call, dialAgain) {
   const icon = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   icon.setAttribute("class", `icon ${call.outcome}`);
   icon.setAttribute("role", "img");
-  icon.setAttribute("aria-label", OUTCOMES[call.outcome](call));
+  const kind = call.outcome === "taken" ? (call.incoming ? "from" : "to") : call.outcome;
+  icon.setAttribute("aria-label", say(`recent.${kind}`));
   const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
   use.setAttribute("href", call.incoming ? "#i-in" : "#i-out");
   icon.append(use);
   const who = document.createElement("div");
-  const name = document.createElement("b");
-  name.textContent = call.name || shortName(call.peer);
-  who.append(name);
-  const when = document.createElement("time");
-  const at = new Date(call.startedAt);
-  const today = at.toDateString() === new Date().toDateString();
-  when.textContent = at.toLocaleString([], today ? { timeStyle: "short" } : { dateStyle: "short", timeStyle: "short" });
-  button.append(icon, who, when);
+  who.append(Object.assign(document.createElement("b"), { textContent: nameOf(call) }));
+  const time = Object.assign(document.createElement("time"), { textContent: when(call.startedAt) });
+  button.append(icon, who, time);
   button.addEventListener("click", () => dialAgain(call.peer));
   item.append(button);
   return item;
@@ -137,9 +162,9 @@ function recentCall(call, dialAgain) {
 
 /** The devices of one kind; one without a name yet is counted. */
 export function showChoices(id, devices, chosen) {
-  const own = Object.assign(document.createElement("option"), { value: "", textContent: "As the system has it" });
-  const options = devices.map(({ id: value, label }, index) =>
-    Object.assign(document.createElement("option"), { value, textContent: label || `Device ${index + 1}` }),
+  const own = Object.assign(document.createElement("option"), { value: "", textContent: say("sound.system") });
+  const options = devices.map(({ id: value, label: name }, index) =>
+    Object.assign(document.createElement("option"), { value, textContent: name || say("sound.device", { number: index + 1 }) }),
   );
   $(id).replaceChildren(own, ...options);
   $(id).value = devices.some((device) => device.id === chosen) ? chosen : "";
@@ -147,10 +172,21 @@ export function showChoices(id, devices, chosen) {
 
 export function showTest(testing) {
   $("test").setAttribute("aria-pressed", String(testing));
-  $("test").textContent = testing ? "Stop the test" : "Test the microphone";
+  $("test").textContent = say(testing ? "sound.stop" : "sound.test");
   if (!testing) showLevel(0);
 }
 
 export function showLevel(level) {
   $("level").value = level;
+}
+
+/** What the keys do, with the keys as keys. */
+export function showKeys() {
+  const keys = { digits: ["0", "9"], enter: ["Enter"], mute: ["M"], escape: ["Esc"] };
+  const parts = say("page.keys", Object.fromEntries(Object.keys(keys).map((name) => [name, `\n${name}\n`]))).split("\n");
+  const shown = parts.flatMap((part) => {
+    if (!(part in keys)) return [part];
+    return keys[part].flatMap((key, index) => [...(index ? ["–"] : []), Object.assign(document.createElement("kbd"), { textContent: key })]);
+  });
+  $("keys").replaceChildren(...shown);
 }

@@ -1,56 +1,64 @@
-// Everything the page says about why a call ended or could not be made.
+// The page's language: its words, times and numbers. The words themselves are in words.en.js and words.de.js.
 
-const CAUSES = {
-  normal: "The call ended.",
-  cancelled: "The call was cancelled.",
-  missed: "You missed the call.",
-  elsewhere: "Answered on another device.",
-  "not-found": "There is nobody with that name or number.",
-  unavailable: "Not reachable at the moment.",
-  busy: "Busy. Try again later.",
-  declined: "The call was declined.",
-  "no-answer": "Nobody answered.",
-  "not-acceptable": "The other side has no audio format in common with this browser.",
-  forbidden: "You are not allowed to call there.",
-  "media-failed": "The audio connection could not be made. A firewall may be in the way.",
-  "media-loopback":
-    "The gateway offers no address but loopback, which this browser does not use. Set webrtc.listen to an address of the machine.",
-  "media-timeout": "The audio connection was lost.",
-  lost: "The connection to the other side was lost and did not come back.",
-  unreachable: "The other side's telephone system cannot be reached.",
-  "peer-error": "The other side's telephone system has a fault.",
-  "line-full": "Every line to the outside is taken. Try again later.",
-  "too-many-own": "You have as many calls as you may have at once.",
-  overloaded: "Too many calls at the moment. Try again later.",
-  "connection-lost": "The connection to the gateway was lost.",
-  error: "Something went wrong. Try again.",
-};
+import de from "./words.de.js";
+import en from "./words.en.js";
 
-const MICROPHONE = {
-  NotAllowedError: "The microphone is blocked. Allow it for this page in the browser, then try again.",
-  SecurityError: "The microphone is blocked. Allow it for this page in the browser, then try again.",
-  NotFoundError: "No microphone was found. Plug one in, then try again.",
-  OverconstrainedError: "No microphone was found. Plug one in, then try again.",
-  NotReadableError: "The microphone is in use by another program.",
-  AbortError: "The microphone could not be started. Try again.",
-  InsecureContext: "Browsers give the microphone to secure pages only: open this page with https, or on localhost.",
-};
+const KEPT = "softphone.language";
+const LANGUAGES = { en, de };
 
-export class MicrophoneError extends Error {
-  constructor(name) {
-    super(MICROPHONE[name] ?? "The microphone could not be started. Try again.");
-    this.name = "MicrophoneError";
+function chosen() {
+  const wanted = [localStorage.getItem(KEPT), ...navigator.languages].map((tag) => tag?.slice(0, 2).toLowerCase());
+  return wanted.find((tag) => tag in LANGUAGES) ?? "en";
+}
+
+export const language = chosen();
+/** The browser's own variety of the language (de-AT, en-GB) for times and numbers. */
+const locale = navigator.languages.find((tag) => tag.toLowerCase().startsWith(language)) ?? language;
+
+/** The words of that name, with {name} filled in; names with dots are found in the group before the dot. */
+export function say(name, values = {}) {
+  const [group, key] = name.split(".");
+  const text = LANGUAGES[language][group]?.[key] ?? en[group]?.[key] ?? name;
+  return text.replace(/\{(\w+)\}/g, (_, key) => values[key] ?? "");
+}
+
+/** Whether there are words of that name. */
+function has(name) {
+  const [group, key] = name.split(".");
+  return en[group]?.[key] !== undefined;
+}
+
+/** Write the words into every element that names them, and into the page's own language. */
+export function translate(root = document) {
+  document.documentElement.lang = language;
+  for (const element of root.querySelectorAll("[data-word]")) element.textContent = say(element.dataset.word);
+  for (const [attribute, of] of [["aria-label", "label"], ["placeholder", "hint"]]) {
+    for (const element of root.querySelectorAll(`[data-word-${of}]`)) {
+      element.setAttribute(attribute, say(element.getAttribute(`data-word-${of}`)));
+    }
   }
+}
+
+/** Keep a choice and show the page in it. */
+export function choose(tag) {
+  localStorage.setItem(KEPT, tag);
+  location.reload();
 }
 
 /** The sentence for a cause word; the server's own sentence for a word that is new here. */
 export function sentenceFor(cause, fallback) {
-  return CAUSES[cause] ?? fallback ?? CAUSES.error;
+  if (cause === "microphone") return microphoneSentence(fallback);
+  return has(`cause.${cause}`) ? say(`cause.${cause}`) : (fallback ?? say("cause.error"));
+}
+
+/** The sentence for what getUserMedia refused with. */
+export function microphoneSentence(name) {
+  return has(`microphone.${name}`) ? say(`microphone.${name}`) : say("microphone.other");
 }
 
 /** Whether the end was nobody's fault. */
 export function isHarmless(cause) {
-  return ["normal", "cancelled", "elsewhere"].includes(cause);
+  return ["normal", "cancelled", "elsewhere", "transferred"].includes(cause);
 }
 
 /** "sip:1001@host" -> "1001": what people call each other. */
@@ -63,10 +71,27 @@ export function shortName(peer) {
   }
 }
 
+/** What a call's other end is called. */
+export function nameOf({ name, peer }) {
+  return name || shortName(peer);
+}
+
 /** Seconds -> "1:05" or "1:00:05". */
 export function clockTime(seconds) {
   const two = (value) => String(value).padStart(2, "0");
   const hours = Math.floor(seconds / 3600);
   const minutes = Math.floor(seconds / 60) % 60;
   return hours ? `${hours}:${two(minutes)}:${two(seconds % 60)}` : `${minutes}:${two(seconds % 60)}`;
+}
+
+/** A time of today as a time, another with its day. */
+export function when(milliseconds) {
+  const at = new Date(milliseconds);
+  const today = at.toDateString() === new Date().toDateString();
+  return at.toLocaleString(locale, today ? { timeStyle: "short" } : { dateStyle: "short", timeStyle: "short" });
+}
+
+/** 0.034 -> "3.4 %" as the language writes it. */
+export function percent(share) {
+  return share.toLocaleString(locale, { style: "percent", maximumFractionDigits: 1 });
 }
