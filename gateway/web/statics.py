@@ -1,4 +1,4 @@
-"""The page and its files, from a fixed table: nothing else of the disk can be asked for."""
+"""The page and its files, read once at the start: nothing else of the disk can be asked for."""
 
 from __future__ import annotations
 
@@ -10,11 +10,6 @@ from pathlib import PurePath
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-_FILES = (
-    "index.html softphone.css softphone.js ui.js lines.js quality.js words.js words.en.js words.de.js devices.js alerts.js "
-    "history.js sounds.js gateway-client.js call.js rpc.js session.js webrtc-client.js docs.html docs.js docs.css "
-    "rooms.html rooms.css rooms.js icon.svg"
-).split()
 _TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -26,8 +21,8 @@ _TYPES = {
 class StaticFile:
     """One file in memory."""
 
-    def __init__(self, name: str) -> None:
-        self.content = resources.files("gateway.web").joinpath("static", name).read_bytes()
+    def __init__(self, name: str, content: bytes) -> None:
+        self.content = content
         self.media_type = _TYPES[PurePath(name).suffix]
         self._packed = gzip.compress(self.content, mtime=0)
         self.etag = f'"{hashlib.sha256(self.content).hexdigest()[:32]}"'
@@ -44,9 +39,10 @@ class StaticFile:
 
 
 def create_router() -> APIRouter:
-    """GET / and GET /static/NAME for each file of the table."""
+    """GET / and GET /static/NAME for each file of the folder."""
     router = APIRouter(include_in_schema=False)
-    files = {name: StaticFile(name) for name in _FILES}
+    folder = resources.files("gateway.web").joinpath("static")
+    files = {file.name: StaticFile(file.name, file.read_bytes()) for file in folder.iterdir()}
     routes = {"/": "index.html", "/favicon.ico": "icon.svg", "/webrtc-client.js": "webrtc-client.js"}
     routes |= {f"/static/{name}": name for name in files if not name.endswith(".html")}
     routes |= {"/webrtc/client": "rooms.html", "/docs": "docs.html"}

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from gateway.call.status import Cause
-from tests.web.browser import Phone, stage
+from tests.web.browser import ALLOWED, Phone, answering, stage
 from tests.web.fake import FakeCall
 
 pytestmark = pytest.mark.browser
+
+DOCUMENTED = Path("docs/gateway-client.md").read_text(encoding="utf-8")
 
 
 async def test_three_peers_meet_in_a_room() -> None:
@@ -89,3 +93,18 @@ async def test_webrtc_client_reports_errors_with_code_and_session_id() -> None:
         assert (errors[1]["code"], errors[1]["sessionId"]) == (400, "mine")
         assert errors[2]["message"] == "Request timeout"
         it.errors[:] = [line for line in it.errors if "status of 40" not in line]
+
+
+async def test_the_page_of_the_client_modules_documentation_works_as_it_stands() -> None:
+    """It enters, dials, plays the other side's tone, and hangs up."""
+    html = "<!doctype html>" + DOCUMENTED.split("```html\n", 1)[1].split("```", 1)[0]
+    # A page that a test made up comes from no network, and Chromium would keep it off this machine's.
+    async with stage(ALLOWED, "--disable-features=LocalNetworkAccessChecks") as it:
+        answering(it.phone)
+        await it.page.route("**/own.html", lambda route: route.fulfill(body=html, content_type="text/html"))
+        async with it.page.expect_console_message(lambda message: message.text == "normal"):
+            await it.page.goto(it.url + "own.html")
+            await it.until("document.getElementById('remote').srcObject")
+            assert it.gateway.calls[0].to == "600"
+            assert abs(await it.loudest_frequency() - 440) < 12
+            await it.page.click("#hangup")

@@ -193,10 +193,13 @@ async def test_digits_of_the_page_reach_the_phone(page: SoftphoneBrowser, phone:
     await phone.expect("state", state="ended")
 
 
-async def test_digits_of_the_phone_leave_the_call_as_it_is(page: SoftphoneBrowser, phone: DeskPhone) -> None:
-    """They pass as events towards the browser, which has no use for them; the tones go on."""
+async def test_digits_of_the_phone_are_shown_and_leave_the_call_as_it_is(
+    page: SoftphoneBrowser, phone: DeskPhone
+) -> None:
+    """The page says what was pressed; the tones go on."""
     await talk(page, phone)
     phone.digits("42")
+    await page.page.locator("#digits", has_text="42").wait_for(timeout=8_000)
     await page.tone(PHONE_HZ)
     await phone_hears(phone)
     await page.hang_up()

@@ -1,6 +1,7 @@
 // One call: its microphone, its RTCPeerConnection, what the gateway tells of it. Made by GatewayClient.
 
 const AWAY_MS = 30_000; // as long as the gateway waits for us
+const DIGITS_KEPT = 20;
 
 /** A microphone that cannot be had; `name` is getUserMedia's, or "InsecureContext" where pages get none at all. */
 export class MicrophoneError extends Error {
@@ -54,7 +55,7 @@ export class Call extends EventTarget {
   away = false;
   /** It is being transferred. */
   transferring = false;
-  /** Digits the other side has pressed. */
+  /** The latest digits the other side has pressed. */
   digits = "";
   /** Number of the latest event the gateway told of it. */
   seq = 0;
@@ -395,6 +396,7 @@ export class Call extends EventTarget {
       offer: () => this.#updated(params),
       answer: () => this.#answered(params),
       ice_candidate: () => this.#remoteCandidate(params),
+      dtmf: () => this.#pressed(params),
       call_state: () => this.#stateChanged(params),
       peer_disconnected: () => this.#finish(params.reason ?? "normal"),
       peer_left: () => this.#finish("connection-lost"),
@@ -433,6 +435,11 @@ export class Call extends EventTarget {
       }
       answer({ type: "rollback" });
     }
+  }
+
+  #pressed({ digit }) {
+    this.digits = (this.digits + digit).slice(-DIGITS_KEPT);
+    this.#changed();
   }
 
   #stateChanged({ state, cause, reason }) {

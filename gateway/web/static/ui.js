@@ -54,6 +54,7 @@ export function showCall(call) {
   label("hold", call?.held ? "action.resume" : "action.hold");
   $("transfer").disabled = !talking || !call.id || call.away || call.transferring;
   label("hangup", talking ? "action.hangUp" : "action.cancel");
+  $("digits").textContent = call?.digits ? say("state.digits", { digits: call.digits }) : "";
   document.title = call?.state === "incoming" ? `☎ ${nameOf(call)}` : say("app.title");
   if (!call) return;
   const name = nameOf(call);
