@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from playwright.async_api import Page
+from playwright.async_api import Page, TimeoutError
 
 from gateway.demo.browser import SoftphoneBrowser
 from gateway.demo.phone import DeskPhone, PhoneError
@@ -17,7 +17,10 @@ RING_SECONDS = 4
 
 async def says(page: Page, words: str) -> None:
     """Wait until the page's status line says `words`."""
-    await page.locator("#status", has_text=words).wait_for(timeout=8_000)
+    try:
+        await page.locator("#status", has_text=words).wait_for(timeout=8_000)
+    except TimeoutError:
+        raise AssertionError(f"the page says {await page.inner_text('#status')!r}, not {words!r}") from None
 
 
 async def phone_hears(phone: DeskPhone, hz: float = BROWSER_HZ) -> None:
