@@ -46,6 +46,7 @@ ROOMS = (
     ),
     Room("gateway/legs/base.py", "gateway.call gateway.media.engine"),
     Room("gateway/legs/service.py", "gateway.legs.base gateway.call gateway.media.engine"),
+    Room("gateway/legs/application.py", "gateway.legs.base gateway.call gateway.media.engine gateway.errors"),
     Room("gateway/legs/web.py", "gateway.legs.base gateway.call gateway.media.engine gateway.web"),
     Room(
         "gateway/legs/sip.py",

@@ -1,5 +1,7 @@
 """Where everything comes together; the only package that knows every room."""
 
+from gateway.app.application import Application
+from gateway.app.gateway import CallWatch, Gateway
 from gateway.app.root import Account, GatewayApp
 
-__all__ = ["Account", "GatewayApp"]
+__all__ = ["Account", "Application", "CallWatch", "Gateway", "GatewayApp"]

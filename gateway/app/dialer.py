@@ -12,10 +12,11 @@ import structlog
 from gateway.access.gatekeeper import TRUNK
 from gateway.accounts.own import Account, Accounts
 from gateway.accounts.reachability import Reachability
+from gateway.app.application import Application
 from gateway.app.presence import Presence
 from gateway.call.call import Call
 from gateway.call.leg import Address, CalleeLeg, Leg
-from gateway.call.routing import RouteError, ServiceTarget, SipTarget, Target, UserTarget
+from gateway.call.routing import ApplicationTarget, RouteError, ServiceTarget, SipTarget, Target, UserTarget
 from gateway.call.state import State
 from gateway.call.status import Cause
 from gateway.config import Config
@@ -57,6 +58,7 @@ class GatewayDialer:
         services: frozenset[str],
         wall_clock: Callable[[], float],
         is_reachable: Callable[[Flow], bool] = lambda flow: True,
+        application: Application | None = None,
     ) -> None:
         """`services` are the built-in services that the media engine has; calls to others find nobody.
 
@@ -73,6 +75,7 @@ class GatewayDialer:
         """The SIP user agent; set once it is made, which needs the calls, which need this dialer."""
         self._wall_clock = wall_clock
         self._is_reachable = is_reachable
+        self._application = application or Application()
         self._trunks = {trunk.name: trunk for trunk in config.every_trunk}
         self._preferences: OrderedDict[str, tuple[str, ...]] = OrderedDict()
         self._keeping: set[asyncio.Task[None]] = set()
@@ -86,6 +89,8 @@ class GatewayDialer:
         match target:
             case ServiceTarget(service=service):
                 return [ServiceLeg(f"{name}-service", service)] if service in self._services else []
+            case ApplicationTarget():
+                return [self._application.leg(target, f"{name}-application")]
             case UserTarget(user=user):
                 return await self._user_legs(user, name)
             case SipTarget():

@@ -7,10 +7,11 @@ from gateway.accounts.own import Accounts
 from gateway.call.leg import Leg
 from gateway.call.routing import Caller
 from gateway.identity.mapping import IdentityMap
+from gateway.legs.application import ApplicationLeg
 
 
 class LegRights:
-    """Users may what their `may_call` says; a trunk may reach our users, and itself."""
+    """Users and programs may what their `may_call` says; a trunk may reach our users, and itself."""
 
     def __init__(self, identity: IdentityMap, accounts: Accounts, guests_may_call: tuple[str, ...]) -> None:
         self._identity = identity
@@ -18,6 +19,8 @@ class LegRights:
         self._guests_may_call = guests_may_call
 
     def caller_of(self, leg: Leg) -> Caller | None:
+        if isinstance(leg, ApplicationLeg):
+            return Caller(leg.party.tag, leg.may_call)
         who = leg.identity
         if who is None:
             return None

@@ -24,6 +24,7 @@ from gateway.accounts.trunks import Trunks
 from gateway.accounts.vault import Vault, read_key
 from gateway.app import settings
 from gateway.app.contacts import Contacts
+from gateway.app.application import Application
 from gateway.app.dialer import GatewayDialer
 from gateway.app.health import Watch
 from gateway.app.lamps import Lamps
@@ -87,10 +88,12 @@ class GatewayApp:
         self,
         config: Config,
         *,
+        application: Application | None = None,
         random: Callable[[int], bytes] = os.urandom,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.config = config
+        self._application = application or Application()
         self.calls: Calls
         self._random = random
         self._wall_clock = wall_clock
@@ -157,8 +160,9 @@ class GatewayApp:
             services,
             self._wall_clock,
             self._is_reachable,
+            self._application,
         )
-        router = settings.router(self.config, identity)
+        router = settings.router(self.config, identity, self._application.routes)
         self.calls = self._make_calls(engine, identity, router, dialer)
         await keep_records(recording(self.config), self.calls, self._wall_clock, self._stack)
         self._messages = await self._open_messages(identity, router, dialer, presence)
@@ -181,6 +185,7 @@ class GatewayApp:
         self._stack.push_async_callback(watch.close)
         await self._open_web(identity, presence)
         self._stack.push_async_callback(self._messages.courier.close)
+        self._stack.push_async_callback(self._application.close)
         # Stopped first, before what carries the goodbyes: everything above is closed after it, in reverse order.
         self._stack.push_async_callback(self.calls.close)
 
@@ -294,6 +299,7 @@ class GatewayApp:
             rights=LegRights(identity, self._accounts, config.web.guests_may_call),
         )
         calls.observe(dialer.call_changed)
+        calls.observe(self._application.call_changed)
         return calls
 
     async def _open_sip(self, identity: IdentityMap, store: IdentityStore) -> UserAgent:

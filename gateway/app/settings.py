@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pydantic import SecretStr
 
@@ -77,9 +77,10 @@ def routes(config: Config) -> tuple[Route, ...]:
     )
 
 
-def router(config: Config, identity: IdentityMap) -> Router:
-    """Who is meant by what is dialled, or written to."""
-    return Router(identity, routes(config), own_names(config), trunk_places(config), emergency(config))
+def router(config: Config, identity: IdentityMap, before: Sequence[Route] = ()) -> Router:
+    """Who is meant by what is dialled, or written to; `before` are routes that come before those of the file."""
+    every = (*before, *routes(config))
+    return Router(identity, every, own_names(config), trunk_places(config), emergency(config))
 
 
 def call_settings(config: Config) -> CallSettings:

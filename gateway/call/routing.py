@@ -59,7 +59,16 @@ class ServiceTarget:
     service: str
 
 
-Target = UserTarget | SipTarget | ServiceTarget
+@dataclass(frozen=True, slots=True)
+class ApplicationTarget:
+    """A program in this process, by the name it has there."""
+
+    name: str
+    number: str
+    """What was dialled, after stripping and prefix."""
+
+
+Target = UserTarget | SipTarget | ServiceTarget | ApplicationTarget
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +236,8 @@ class Router:
             raise RouteError(Cause.NOT_FOUND, f"nothing is left of {user} to send on")
         kind, _, name = route.to.partition(":")
         name = name.replace("{user}", _escaped(dialled))
+        if kind == "application":
+            return ApplicationTarget(name, dialled)
         if kind == "service":
             return ServiceTarget(name)
         if kind == "user":

@@ -1,0 +1,87 @@
+"""Programs that take calls: `@application.call("7*")` makes a coroutine of yours the callee of a number."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import structlog
+
+from gateway.call.call import Call
+from gateway.call.routing import ApplicationTarget, Route
+from gateway.call.state import State
+from gateway.call.status import Cause
+from gateway.legs.application import ApplicationLeg, Session, SessionError
+
+log = structlog.get_logger(__name__)
+
+Handler = Callable[[Session], Awaitable[None]]
+_UP = frozenset({State.CONNECTED, State.EXCHANGING, State.AWAY})
+
+
+class Application:
+    """What answers which numbers; give it to `Gateway`, before any route of the configuration.
+
+    `may_call` bounds what its sessions may pass callers on to, as a user's `may_call` does.
+    """
+
+    def __init__(self, *, may_call: Sequence[str] = ("*",)) -> None:
+        self._may_call = tuple(may_call)
+        self._handlers: list[tuple[str, str, Handler]] = []
+        self._running: dict[asyncio.Task[None], Session] = {}
+
+    def call(self, match: str, *, plays: str = "tone") -> Callable[[Handler], Handler]:
+        """Decorator: each call to what matches (fnmatch: "700", "7*", "sip:7*@*") runs the coroutine in a task.
+
+        `plays` is what the caller hears while the session is answered: "tone" or "echo". When the coroutine returns
+        or raises, the session ends.
+        """
+
+        def take(handler: Handler) -> Handler:
+            self._handlers.append((match, plays, handler))
+            return handler
+
+        return take
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """Rows for the router, in the order of the decorators."""
+        return tuple(Route(match, f"application:{index}") for index, (match, _, _) in enumerate(self._handlers))
+
+    def leg(self, target: ApplicationTarget, tag: str) -> ApplicationLeg:
+        """The callee of one call."""
+        _, plays, handler = self._handlers[int(target.name)]
+
+        def begin(session: Session) -> None:
+            task = asyncio.get_running_loop().create_task(_run(handler, session))
+            self._running[task] = session
+            task.add_done_callback(self._running.pop)
+
+        return ApplicationLeg(tag, target.number, plays, self._may_call, begin)
+
+    def call_changed(self, call: Call) -> None:
+        """Tell sessions that their call is up (an observer of the calls)."""
+        if call.state in _UP:
+            for leg in call.legs:
+                if isinstance(leg, ApplicationLeg):
+                    leg.answered()
+
+    async def close(self) -> None:
+        """Stop every program that still runs."""
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+
+async def _run(handler: Handler, session: Session) -> None:
+    """One session from its INVITE to its end; a program that fails ends its own call only."""
+    try:
+        await handler(session)
+    except SessionError as error:
+        log.info("application ended", number=session.number[:80], reason=str(error))
+    except Exception:
+        log.exception("application failed", number=session.number[:80])
+        if not session.is_up:
+            await session.reject(Cause.ERROR)
+    finally:
+        await session.hang_up()

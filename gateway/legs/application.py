@@ -1,0 +1,214 @@
+"""The leg of a program: it decides when it rings, answers, passes on and ends, and is told what the caller does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+
+from gateway.call.leg import (
+    Address,
+    Answered,
+    DigitPressed,
+    HungUp,
+    LegEvent,
+    OfferAnswered,
+    Rejected,
+    Ringing,
+    TransferRequested,
+)
+from gateway.call.status import Cause
+from gateway.errors import GatewayError
+from gateway.legs.base import LegBase
+from gateway.media.engine import Kind, Party
+
+_WAITING_EVENTS = 100
+"""Events kept for a program that does not ask for them; the oldest goes first, the last is the end."""
+
+
+class SessionError(GatewayError):
+    """What a program asked of its session cannot be; `cause` says why in both worlds' words."""
+
+    def __init__(self, message: str, cause: Cause) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
+class ApplicationLeg(LegBase):
+    """A callee whose far end is a program in this process; its sound is one of the engine's services."""
+
+    def __init__(
+        self, tag: str, number: str, service: str, may_call: tuple[str, ...], begin: Callable[[Session], None]
+    ) -> None:
+        """`service` is what the caller hears once it is answered; `may_call` bounds what it may be passed on to."""
+        super().__init__(
+            Party(tag, Kind.SERVICE, service=service),
+            Address(f"sip:{number}@application.invalid"),
+            f"application:{tag}",
+        )
+        self.may_call = may_call
+        self.number = number
+        self._begin = begin
+        self._session: Session | None = None
+        self._sdp = ""
+
+    async def invite(self, sdp: str, caller: Address) -> None:
+        self._sdp = sdp
+        self._session = Session(self, caller)
+        self._begin(self._session)
+
+    async def offer(self, exchange: int, sdp: str) -> None:
+        self.tell(OfferAnswered(exchange, sdp))
+
+    async def answer_offer(self, exchange: int, sdp: str | None, cause: Cause = Cause.NOT_ACCEPTABLE) -> None:
+        """A program never offers, so there is nothing to answer."""
+
+    async def digit(self, digit: str, duration_ms: int, *, sent: bool, told: Callable[[bool], None]) -> None:
+        if self._session is not None:
+            self._session.happened(DigitPressed(digit, duration_ms))
+        told(self._session is not None)
+
+    async def end(self, cause: Cause) -> None:
+        self.over(cause)
+
+    def over(self, cause: Cause) -> None:
+        """Nothing more comes or goes; idempotent."""
+        if not self._over and self._session is not None:
+            self._session.happened(HungUp(cause))
+        self._over = True
+
+    def answered(self) -> None:
+        """The call is up: the caller has what `Session.answer` gave it."""
+        if self._session is not None:
+            self._session.came_up()
+
+    def accept(self) -> None:
+        """Take the call."""
+        self.tell(Answered(self._sdp))
+
+    def tell(self, event: LegEvent) -> None:
+        """Have the call see `event`, unless it is over."""
+        if not self._over:
+            self._deliver(event)
+
+
+class Session:
+    """One call to a program: `async for event in session` gives what the caller does, until one side ends it.
+
+    The events are `DigitPressed` and, always last, `HungUp`.
+    """
+
+    def __init__(self, leg: ApplicationLeg, caller: Address) -> None:
+        self.caller = caller
+        """Who calls: `caller.user`, `caller.display_name`, `caller.uri`."""
+        self.is_up = False
+        """Whether the call is answered, and the caller knows."""
+        self._leg = leg
+        self._events: deque[LegEvent] = deque(maxlen=_WAITING_EVENTS)
+        self._news = asyncio.Event()
+        self._ended: HungUp | None = None
+
+    @property
+    def number(self) -> str:
+        """What was dialled."""
+        return self._leg.number
+
+    @property
+    def ended(self) -> Cause | None:
+        """Why the session is over; None while it is not."""
+        return None if self._ended is None else self._ended.cause
+
+    async def ring(self) -> None:
+        """The caller hears that it rings (180)."""
+        self._leg.tell(Ringing())
+
+    async def answer(self) -> None:
+        """Take the call and wait until it is up; raises SessionError where the caller has gone."""
+        self._still_there()
+        self._leg.accept()
+        while not self.is_up:
+            await self._next_news()
+            self._still_there()
+
+    async def reject(self, cause: Cause = Cause.DECLINED) -> None:
+        """Do not take the call; the caller is answered the status of `cause`."""
+        self._leg.tell(Rejected(cause))
+        self._leg.over(cause)
+
+    async def hang_up(self) -> None:
+        """End the call, answered or not; idempotent."""
+        self._leg.tell(HungUp() if self.is_up else Rejected(Cause.UNAVAILABLE))
+        self._leg.over(Cause.NORMAL)
+
+    async def transfer(self, to: str) -> None:
+        """Pass the caller on to whoever answers at `to`, a number or SIP URI, within the application's `may_call`.
+
+        Returns once they talk to each other, which ends this session. Raises SessionError where nobody answers there,
+        or it may not be called; then the session goes on.
+        """
+        self._still_there()
+        report = _Report()
+        self._leg.tell(TransferRequested(to, report))
+        cause = await report.outcome
+        if cause is not Cause.NORMAL:
+            raise SessionError(f"{to}: {cause.sentence}", cause)
+
+    async def digit(self, timeout: float | None = None) -> str | None:
+        """The next digit the caller presses; None where the call ends or `timeout` seconds pass without one."""
+        try:
+            async with asyncio.timeout(timeout):
+                async for event in self:
+                    if isinstance(event, DigitPressed):
+                        return event.digit
+        except TimeoutError:
+            pass
+        return None
+
+    def happened(self, event: LegEvent) -> None:
+        """Keep an event for who iterates."""
+        if isinstance(event, HungUp):
+            self._ended = event
+        self._events.append(event)
+        self._news.set()
+
+    def came_up(self) -> None:
+        """Let `answer` return."""
+        self.is_up = True
+        self._news.set()
+
+    async def __aiter__(self) -> AsyncIterator[LegEvent]:
+        while True:
+            while self._events:
+                event = self._events.popleft()
+                yield event
+                if isinstance(event, HungUp):
+                    return
+            if self._ended is not None:
+                return
+            await self._next_news()
+
+    async def _next_news(self) -> None:
+        # Looked at and cleared without a turn of the loop in between: nothing that happens is missed.
+        self._news.clear()
+        await self._news.wait()
+
+    def _still_there(self) -> None:
+        if self._ended is not None:
+            raise SessionError(f"the call is over: {self._ended.cause.sentence}", self._ended.cause)
+
+
+class _Report:
+    """How a program hears what becomes of its transfer (gateway.call.leg.TransferReport)."""
+
+    def __init__(self) -> None:
+        self.outcome: asyncio.Future[Cause] = asyncio.get_running_loop().create_future()
+
+    def accepted(self) -> None:
+        """It is tried; the outcome comes."""
+
+    def ringing(self) -> None:
+        """The outcome comes."""
+
+    def ended(self, cause: Cause) -> None:
+        if not self.outcome.done():
+            self.outcome.set_result(cause)
