@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from gateway.call.status import Cause
     from gateway.config.settings import Config
     from gateway.errors import ConfigError, GatewayError
+    from gateway.identity.model import Binding
     from gateway.legs.application import Session, SessionError
 
 _PLACES = {
     "Address": "gateway.call.leg",
     "Application": "gateway.app.application",
+    "Binding": "gateway.identity.model",
     "CallWatch": "gateway.app.gateway",
     "Cause": "gateway.call.status",
     "Config": "gateway.config.settings",
@@ -36,6 +38,7 @@ _PLACES = {
 __all__ = [
     "Address",
     "Application",
+    "Binding",
     "CallWatch",
     "Cause",
     "Config",

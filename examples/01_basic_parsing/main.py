@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from gateway.sip.errors import SipSyntaxError
-from gateway.sip.message.build import error_response
-from gateway.sip.message.message import Request, Response
-from gateway.sip.message.parser import parse_message
+from gateway.sip import Request, Response, SipSyntaxError, error_response, parse_message
 
 # An old phone's INVITE: compact names (v, f, t, i, m, c, l), a folded Subject, two Record-Route fields of which one
 # holds two values, and a header that no RFC knows.

@@ -5,12 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from gateway.sip.errors import SipBuildError
-from gateway.sip.message import build
-from gateway.sip.message.addresses import NameAddr, Via
-from gateway.sip.message.message import Request, Response
-from gateway.sip.message.parser import parse_message
-from gateway.sip.message.uri import Uri
+from gateway.sip import NameAddr, Request, Response, SipBuildError, Uri, Via, build, parse_message
 
 ALICE = NameAddr(Uri.of("alice", "atlanta.example.com"), "Alice")
 BOB = NameAddr(Uri.of("bob", "biloxi.example.com"), "Bob, the builder")

@@ -8,8 +8,7 @@ import sys
 from wire import Wire
 
 from gateway import net
-from gateway.sip.dialogs.dialog import Dialog
-from gateway.sip.message.message import Request
+from gateway.sip import Dialog, Request
 
 OFFER = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
 ANSWER = OFFER.replace(b"4000", b"5000")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.sip.message.message import Request, Response
-from gateway.sip.message.parser import parse_message
+from gateway.sip import Request, Response, parse_message
 
 
 class Wire(asyncio.DatagramProtocol):

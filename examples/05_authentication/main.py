@@ -10,13 +10,19 @@ import sys
 from registrar import Registrar
 
 from gateway import net
-from gateway.sip.auth.client import ClientCredentials, DigestClient
-from gateway.sip.auth.server import DigestResult, DigestServer, NoncePolicy, ha1_of
-from gateway.sip.message import build
-from gateway.sip.message.addresses import NameAddr
-from gateway.sip.message.message import Request
-from gateway.sip.message.uri import Uri
-from gateway.testing.clock import ManualClock
+from gateway.sip import (
+    ClientCredentials,
+    DigestClient,
+    DigestResult,
+    DigestServer,
+    NameAddr,
+    NoncePolicy,
+    Request,
+    Uri,
+    build,
+    ha1_of,
+)
+from gateway.testing import ManualClock
 
 REALM = "example.com"
 SERVER = "udp:192.0.2.10:5060"

@@ -5,11 +5,8 @@ from __future__ import annotations
 import os
 import time
 
-from gateway import net
-from gateway.identity.model import Binding
-from gateway.sip.auth.server import DigestResult, DigestServer
-from gateway.sip.message.message import Request
-from gateway.sip.registration.registrar import Changes, RegistrarPolicy, decide, ok_response
+from gateway import Binding, net
+from gateway.sip import Changes, DigestResult, DigestServer, RegistrarPolicy, Request, decide, ok_response
 
 
 class Registrar:

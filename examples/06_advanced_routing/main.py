@@ -9,12 +9,8 @@ from probe import probe
 from proxy import Proxy
 
 from gateway import net
+from gateway.sip import Dialog, NameAddr, Request, Uri, build
 from gateway.sip import locate as routing
-from gateway.sip.dialogs.dialog import Dialog
-from gateway.sip.message import build
-from gateway.sip.message.addresses import NameAddr
-from gateway.sip.message.message import Request
-from gateway.sip.message.uri import Uri
 
 OFFER = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
 LOOPBACK = (("127.0.0.1", 0),)

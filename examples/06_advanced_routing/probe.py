@@ -5,12 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 
-from gateway.sip.message import build
-from gateway.sip.message.addresses import NameAddr, Via
-from gateway.sip.message.message import Response
-from gateway.sip.message.parser import parse_message
-from gateway.sip.message.uri import Uri
-from gateway.sip.transactions.via import COOKIE
+from gateway.sip import COOKIE, NameAddr, Response, Uri, Via, build, parse_message
 
 
 async def probe(target: str, way: tuple[NameAddr, ...], max_forwards: int) -> Response:

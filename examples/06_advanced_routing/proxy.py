@@ -6,13 +6,8 @@ import asyncio
 import hashlib
 
 from gateway.net import Flow
+from gateway.sip import COOKIE, NameAddr, Request, Uri, Via, build, parse_message, stamp
 from gateway.sip import locate as routing
-from gateway.sip.message import build
-from gateway.sip.message.addresses import NameAddr, Via
-from gateway.sip.message.message import Request
-from gateway.sip.message.parser import parse_message
-from gateway.sip.message.uri import Uri
-from gateway.sip.transactions.via import COOKIE, stamp
 
 
 class Proxy(asyncio.DatagramProtocol):

@@ -6,16 +6,24 @@ import json
 import sys
 
 import sdp
-from gateway.sip.dialogs.dialog import Dialog
-from gateway.sip.errors import SipBuildError, SipSyntaxError
-from gateway.sip.message import build
-from gateway.sip.message.addresses import NameAddr
-from gateway.sip.message.fields import Headers
-from gateway.sip.message.message import Request
-from gateway.sip.message.multipart import BodyLimits, Part, find_part, parts_of, write_multipart
-from gateway.sip.message.parser import parse_message
-from gateway.sip.message.uri import Uri
-from gateway.sip.message.values import MediaType, Replaces
+from gateway.sip import (
+    BodyLimits,
+    Dialog,
+    Headers,
+    MediaType,
+    NameAddr,
+    Part,
+    Replaces,
+    Request,
+    SipBuildError,
+    SipSyntaxError,
+    Uri,
+    build,
+    find_part,
+    parse_message,
+    parts_of,
+    write_multipart,
+)
 
 ALICE = NameAddr(Uri.of("alice", "atlanta.example.com"))
 BOB = NameAddr(Uri.of("bob", "biloxi.example.com"))

@@ -10,7 +10,7 @@ from sound import Sound
 
 import sdp
 from gateway import net
-from gateway.sip.message.message import Request
+from gateway.sip import Request
 
 Event = TypeVar("Event", bound=net.SessionEvent)
 

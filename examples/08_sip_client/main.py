@@ -7,10 +7,9 @@ import sys
 import tempfile
 
 from client import Call, CallError, SipClient
-from loopback import gateway_config
 
-from gateway import log, net
-from gateway.app import GatewayApp
+from gateway import Gateway, GatewayError, log, net
+from gateway.testing import loopback_config
 
 
 def check(condition: bool, words: str) -> None:
@@ -57,30 +56,32 @@ async def not_there(caller: SipClient, number: str, status: int) -> None:
 
 
 async def main() -> None:
+    users = [{"id": "1001", "sip": True}, {"id": "1002", "sip": True}]
     with tempfile.TemporaryDirectory() as folder:
-        app = GatewayApp(gateway_config(folder, [{"id": "1001", "sip": True}, {"id": "1002", "sip": True}]))
-        await app.start()
-        domain, place = app.config.domain, app.sip_hostport
         try:
-            async with (
-                SipClient("1001", app.password("1001"), domain, place, hz=523) as first,
-                SipClient("1002", app.password("1002"), domain, place, hz=784) as second,
-                SipClient("1001", "a guess", domain, place, hz=1000) as guesser,
-            ):
-                print(f"1. Registering at {place}")
-                registrations = await asyncio.gather(first.sign_in(), second.sign_in())
-                check(all(one.registered for one in registrations), f"for {registrations[0].expires} s each")
-                check((await guesser.sign_in()).status == 401, "not with a wrong password")
-                await hear_the_tone(first)
-                await call_each_other(second, first)
-                print("4. Who is not there")
-                await not_there(second, "999", 404)
-                await registrations[0].unregister()
-                await not_there(second, "1001", 480)
-        except (CallError, TimeoutError) as error:
+            async with Gateway(loopback_config(folder, users)) as gateway:
+                await phones(gateway)
+        except (CallError, GatewayError, TimeoutError) as error:
             sys.exit(f"FAIL: {error or 'it took too long'}")
-        finally:
-            await app.stop()
+
+
+async def phones(gateway: Gateway) -> None:
+    domain, place = gateway.config.domain, gateway.sip_address
+    async with (
+        SipClient("1001", gateway.password("1001"), domain, place, hz=523) as first,
+        SipClient("1002", gateway.password("1002"), domain, place, hz=784) as second,
+        SipClient("1001", "a guess", domain, place, hz=1000) as guesser,
+    ):
+        print(f"1. Registering at {place}")
+        registrations = await asyncio.gather(first.sign_in(), second.sign_in())
+        check(all(one.registered for one in registrations), f"for {registrations[0].expires} s each")
+        check((await guesser.sign_in()).status == 401, "not with a wrong password")
+        await hear_the_tone(first)
+        await call_each_other(second, first)
+        print("4. Who is not there")
+        await not_there(second, "999", 404)
+        await registrations[0].unregister()
+        await not_there(second, "1001", 480)
 
 
 if __name__ == "__main__":

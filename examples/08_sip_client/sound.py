@@ -9,8 +9,7 @@ import socket
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.demo.tones import Listener, sine
-from gateway.media.embedded.plane.packet import RtpError, RtpPacket
+from gateway.testing import Listener, RtpError, RtpPacket, sine
 
 RATE = 8000
 FRAME = 160

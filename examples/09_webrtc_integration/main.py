@@ -9,8 +9,8 @@ import tempfile
 from pathlib import Path
 
 import sdp
-from gateway import log, net
-from gateway.app import GatewayApp
+from gateway import Gateway, GatewayError, log, net
+from gateway.testing import loopback_config
 from sdp.attributes import Candidate, IceUfrag, Setup
 from sdp.trickle import CONTENT_TYPE, TrickledMedia, TrickleFragment
 
@@ -18,7 +18,6 @@ from sdp.trickle import CONTENT_TYPE, TrickledMedia, TrickleFragment
 sys.path.append(str(Path(__file__).resolve().parents[1] / "08_sip_client"))
 
 from client import Call, CallError, SipClient
-from loopback import gateway_config
 from web_client import WebClient, WebError
 
 USERS: list[dict[str, object]] = [{"id": "alice", "web": True}, {"id": "1001", "sip": True}]
@@ -128,27 +127,28 @@ def trickle(offer: sdp.SessionDescription) -> None:
 
 async def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        app = GatewayApp(gateway_config(folder, USERS))
-        await app.start()
-        rpc = app.page_url.replace("http", "ws", 1) + "rpc"
         try:
-            async with (
-                WebClient(rpc, hz=523) as web,
-                SipClient("1001", app.password("1001"), app.config.domain, app.sip_hostport, hz=784) as phone,
-            ):
-                print("1. Both sign in")
-                check((await phone.sign_in()).registered, f"1001 at {app.sip_hostport}, SIP over UDP")
-                await web.request("announce", peer_id="alice", token=app.password("alice"))
-                check(True, f"alice at {rpc}, JSON-RPC")
-                await web_calls_phone(web, phone)
-                await phone_calls_web(web, phone, app.config.domain)
-                await asyncio.gather(*(call.finished() for call in app.calls))
-                check(phone.strays == 0 and len(app.calls) == 0, "both calls are gone, each after a single BYE")
-                trickle(sdp.SessionDescription.parse(web.offer))
-        except (CallError, WebError, TimeoutError) as error:
+            async with Gateway(loopback_config(folder, USERS)) as gateway:
+                await calls(gateway)
+        except (CallError, GatewayError, WebError, TimeoutError) as error:
             sys.exit(f"FAIL: {error or 'it took too long'}")
-        finally:
-            await app.stop()
+
+
+async def calls(gateway: Gateway) -> None:
+    rpc, domain = gateway.page_url.replace("http", "ws", 1) + "rpc", gateway.config.domain
+    async with (
+        WebClient(rpc, hz=523) as web,
+        SipClient("1001", gateway.password("1001"), domain, gateway.sip_address, hz=784) as phone,
+    ):
+        print("1. Both sign in")
+        check((await phone.sign_in()).registered, f"1001 at {gateway.sip_address}, SIP over UDP")
+        await web.request("announce", peer_id="alice", token=gateway.password("alice"))
+        check(True, f"alice at {rpc}, JSON-RPC")
+        await web_calls_phone(web, phone)
+        await phone_calls_web(web, phone, domain)
+        await gateway.idle()
+        check(phone.strays == 0 and gateway.active_calls == 0, "both calls are gone, each after a single BYE")
+        trickle(sdp.SessionDescription.parse(web.offer))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import websockets
 from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError
 
-from gateway.demo.tones import Listener, sine
+from gateway.testing import Listener, sine
 
 RATE = 48000
 FRAME = 960

@@ -1,0 +1,131 @@
+"""What programs may import is written in docs/api.md, and examples and documents import nothing else."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import doctest
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+import gateway
+from gateway import Application, Gateway
+from tests.interop.gateway import RpcBrowser, config_on_free_ports
+from tests.public_api import PACKAGES, names, sentence, tables
+
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "api.md"
+PROGRAMS = sorted((ROOT / "examples").glob("*/*.py"))
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md")), *sorted((ROOT / "examples").glob("**/*.md"))]
+OF_SDP = re.compile(r"sdp(\.(attributes|lint|trickle|json_form|errors))?")
+
+
+def blocks(document: Path) -> list[str]:
+    """The Python of a Markdown text, without the prompts and answers of a session at the terminal."""
+    found = re.findall(r"^```python\n(.*?)^```", document.read_text(), re.MULTILINE | re.DOTALL)
+    return [doctest.script_from_examples(one) if one.startswith(">>>") else one for one in found]
+
+
+def imported(source: str) -> list[tuple[str, str]]:
+    """(module, name) of each import of this project; the name is "" where the module itself is."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [(one.name, "") for one in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            found += [(node.module, one.name) for one in node.names]
+    return [(module, name) for module, name in found if module.partition(".")[0] in ("gateway", "sdp")]
+
+
+def is_public(module: str, name: str) -> bool:
+    if OF_SDP.fullmatch(module):
+        return True
+    if module == "gateway" and f"gateway.{name}" in PACKAGES:
+        return True
+    return module in PACKAGES and (not name or name in names(module))
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_examples_import_what_is_public(program: Path) -> None:
+    """A reader can do what an example does without reaching into the gateway."""
+    assert [one for one in imported(program.read_text()) if not is_public(*one)] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_documents_import_what_is_public(document: Path) -> None:
+    """The same for every piece of Python in README, docs and lessons."""
+    wrong = [one for block in blocks(document) for one in imported(block) if not is_public(*one)]
+    assert wrong == []
+
+
+def test_what_is_not_public_is_seen() -> None:
+    """The finder knows packages, names and modules apart."""
+    assert is_public("gateway", "Gateway")
+    assert is_public("gateway", "net")
+    assert is_public("sdp.attributes", "Candidate")
+    assert not is_public("gateway", "app")
+    assert not is_public("gateway.sip.message.parser", "parse_message")
+    assert not is_public("gateway.sip", "UserAgentCore")
+    assert not is_public("gateway.app", "GatewayApp")
+
+
+def test_the_page_lists_every_public_name_with_what_it_is() -> None:
+    """docs/api.md ends with what `python -m tests.public_api` prints, and nothing is without a sentence."""
+    assert PAGE.read_text().endswith(tables())
+    assert [f"{package}.{name}" for package in PACKAGES for name in names(package) if not sentence(package, name)] == []
+
+
+def test_an_unknown_name_of_the_gateway_is_an_attribute_error() -> None:
+    """As of any module."""
+    with pytest.raises(AttributeError, match="has no attribute 'Gatewey'"):
+        _ = gateway.Gatewey
+
+
+def test_reading_a_message_does_not_load_the_gateway() -> None:
+    """`gateway.sip` is quick to import, and wants no library."""
+    program = (
+        "import sys, gateway.sip\n"
+        "print([m for m in ('pydantic', 'fastapi', 'av', 'numpy', 'asyncio', 'gateway.app') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+async def test_the_application_of_the_page_does_what_it_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its number is answered with a tone; 0 passes the caller on, and where nobody comes the session goes on."""
+    space: dict[str, Any] = {"__name__": "page"}
+    exec(compile(blocks(PAGE)[0], str(PAGE), "exec"), space)
+    application = space["app"]
+    assert isinstance(application, Application)
+    async with Gateway(config_on_free_ports(tmp_path), application=application) as running, RpcBrowser() as browser:
+        account = urlencode({"user": "alice", "token": running.password("alice")})
+        await browser.open(f"{running.page_url}#{account}")
+        await browser.dial("700")
+        await browser.status("talking")
+        await browser.tone(440)
+        await browser.ask("dtmf", peer_id="700", digit="0")
+        async with asyncio.timeout(5):
+            said = ""
+            while "1001 does not come" not in said:
+                await asyncio.sleep(0.02)
+                said += capsys.readouterr().out
+        assert running.active_calls == 1
+        await browser.hang_up()
+        await running.idle()
+
+
+def test_the_gateway_of_the_page_starts(tmp_path: Path) -> None:
+    """As a reader would run it, from an empty folder."""
+    program = tmp_path / "program.py"
+    program.write_text(blocks(PAGE)[1])
+    done = subprocess.run([sys.executable, str(program)], cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    assert re.match(r"http://127\.0\.0\.1:\d+/ 127\.0\.0\.1:\d+ \S{8,}\n", done.stdout)
