@@ -23,8 +23,8 @@ from gateway.accounts.reachability import Reachability
 from gateway.accounts.trunks import Trunks
 from gateway.accounts.vault import Vault, read_key
 from gateway.app import settings
-from gateway.app.contacts import Contacts
 from gateway.app.application import Application
+from gateway.app.contacts import Contacts
 from gateway.app.dialer import GatewayDialer
 from gateway.app.health import Watch
 from gateway.app.lamps import Lamps
