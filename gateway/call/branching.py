@@ -11,7 +11,16 @@ import structlog
 from gateway.call.branches import Branch, Then
 from gateway.call.dialer import Dialer
 from gateway.call.leg import Diversion, Leg, Redirected
-from gateway.call.routing import Caller, RouteError, Router, ServiceTarget, SipTarget, Target, UserTarget
+from gateway.call.routing import (
+    ApplicationTarget,
+    Caller,
+    RouteError,
+    Router,
+    ServiceTarget,
+    SipTarget,
+    Target,
+    UserTarget,
+)
 from gateway.call.status import Cause
 
 log = structlog.get_logger(__name__)
@@ -89,5 +98,7 @@ def _key(target: Target) -> str:
             return f"user:{user.id}"
         case ServiceTarget(service=service):
             return f"service:{service}"
+        case ApplicationTarget(name=name, number=number):
+            return f"application:{name}:{number}"
         case SipTarget(uri=uri, trunk=trunk):
             return f"{trunk or ''}:{uri}"
