@@ -31,3 +31,8 @@ class LegRights:
         if user is None:
             return Caller(who, self._guests_may_call, guest=True)
         return Caller(user.id, user.may_call, account=self._accounts.registrar_of(user.id))
+
+    def may_pick_up(self, by: str, of: str) -> bool:
+        """Whether the two are users of one group (`pickup_groups`)."""
+        one, other = self._identity.by_id(by), self._identity.by_id(of)
+        return one is not None and other is not None and not set(one.pickup_groups).isdisjoint(other.pickup_groups)

@@ -14,7 +14,7 @@ import structlog
 from gateway.call.attempt_table import ENDS_UNANSWERED, TABLE
 from gateway.call.branches import Branch
 from gateway.call.description import audio_codecs
-from gateway.call.leg import Answered, CalleeLeg, CallerLeg, Confirmed, Leg, Redirected, Returned, Ringing
+from gateway.call.leg import Answered, CalleeLeg, CallerLeg, Confirmed, Leg, Offered, Redirected, Returned, Ringing
 from gateway.call.machine import Machine, Scope
 from gateway.call.state import CallInput, Input, State
 from gateway.call.status import Cause, most_telling
@@ -33,6 +33,8 @@ class Attempt(Machine):
         super().__init__(scope, State.NEW)
         self.caller = caller
         self._branches = [callees]
+        self._newcomer: CallerLeg | None = None
+        """Who has picked the call up in the place of those who are asked."""
         self.wants_another = False
         """The caller holds an early answer that is not the final one, and must be offered again."""
         self._offer = offer
@@ -54,12 +56,14 @@ class Attempt(Machine):
 
     @property
     def legs(self) -> tuple[Leg, ...]:
-        return (self.caller, *self.callees)
+        return (self.caller, *self.callees) if self._newcomer is None else (self.caller, self._newcomer, *self.callees)
 
     @property
     def winner(self) -> Leg | None:
         """The callee that answered, once one has."""
-        return self.callees[0] if self.state in (State.CONFIRMING, State.CONNECTED) else None
+        if self.state not in (State.CONFIRMING, State.CONNECTED):
+            return None
+        return self._newcomer or self.callees[0]
 
     def other(self, leg: Leg | None) -> Leg | None:
         return self.caller if leg is not self.caller else next(iter(self.callees), None)
@@ -196,6 +200,39 @@ class Attempt(Machine):
             except MediaError as error:
                 log.info("party not released", call_id=scope.call_id, tag=leg.party.tag, reason=error.reason)
 
+    async def _pick_up(self, what: CallInput) -> None:
+        """The engine answers the newcomer and the caller; where it cannot, those who are asked ring on."""
+        newcomer, event, scope = what.newcomer, what.event, self._scope
+        assert newcomer is not None
+        assert isinstance(event, Offered)
+        assert event.sdp is not None
+        if self._offer is None:
+            await self._end_leg(newcomer, Cause.NOT_ACCEPTABLE)
+            return
+        try:
+            given = await scope.engine.accept(scope.call_id, self.caller.party)
+            await scope.engine.offer(scope.call_id, newcomer.party, self.caller.party, event.sdp)
+            answer = await scope.engine.accept(scope.call_id, newcomer.party)
+        except MediaError as error:
+            log.info("not picked up", call_id=scope.call_id, tag=newcomer.party.tag, reason=error.reason)
+            await self._end_leg(newcomer, Cause.NOT_ACCEPTABLE)
+            await scope.engine.release(scope.call_id, newcomer.party.tag)
+            for leg in self.callees:
+                await self._offer_for(leg)
+            return
+        self._newcomer, self._answer_sdp = newcomer, given
+        await newcomer.answer(answer)
+        scope.follow(CallInput(input=Input.PICKED_UP, leg=newcomer))
+
+    async def _end_callees(self, _: CallInput) -> None:
+        for leg in self.callees:
+            self._stop_waiting_for(leg)
+            await self._end_leg(leg, Cause.ELSEWHERE)
+            await self._release(leg)
+        for branch in self._branches:
+            branch.stop()
+        self._branches = []
+
     def _described(self, what: CallInput) -> str | None:
         """The answer of who accepted: in this event, or the early one that stands."""
         assert isinstance(what.event, Answered)
@@ -220,7 +257,7 @@ class Attempt(Machine):
         """Whether the callee cannot take what the caller's early answer begins with, though both have another codec."""
         if self._given_early is None or not self._scope.engine.capabilities.create_offer:
             return False
-        given, chosen = audio_codecs(self._given_early), audio_codecs(self._committed or "")
+        given, chosen = audio_codecs(self._given_early), audio_codecs(self._committed or self._given_early)
         return bool(given) and given[0] not in chosen and not set(given).isdisjoint(chosen)
 
     async def _commit_callee(self, what: CallInput) -> None:
@@ -247,7 +284,8 @@ class Attempt(Machine):
 
     async def _join(self, _: CallInput) -> None:
         scope = self._scope
-        await scope.engine.join(scope.call_id, self.caller.party.tag, self.callees[0].party.tag)
+        talks = self._newcomer or self.callees[0]
+        await scope.engine.join(scope.call_id, self.caller.party.tag, talks.party.tag)
 
     async def _drop_callee(self, what: CallInput) -> None:
         assert what.leg is not None

@@ -38,6 +38,8 @@ def _table() -> dict[tuple[State, Input], Row]:
         # One branch of several: the others ring on.
         for what in (Input.CALLEE_REJECTED, Input.CALLEE_HUNG_UP, Input.CALLEE_FAILED):
             rows[state, what] = ((Action.DROP_CALLEE,), state)
+        rows[state, Input.TAKE_PLACE] = ((Action.PICK_UP,), state)
+        rows[state, Input.PICKED_UP] = ((Action.END_CALLEES, Action.ANSWER_CALLER, Action.JOIN), State.CONNECTED)
         rows[state, Input.CALLEE_REDIRECTED] = ((Action.REDIRECT,), state)
         rows[state, Input.BRANCH_TIMEOUT] = ((Action.END_BRANCH,), state)
         rows[state, Input.BRANCH_OVER] = ((Action.NEXT_BRANCH,), state)

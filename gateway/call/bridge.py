@@ -72,6 +72,8 @@ class Bridge(Transferring):
 
     def admits(self, what: CallInput) -> bool:
         leg, event = what.leg, what.event
+        if what.only_ringing:
+            return False
         if what.input is Input.TRANSFER_FAILED:
             return self.transfer is not None and self.transfer is what.transfer
         if leg is not None and leg not in self._legs:

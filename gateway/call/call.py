@@ -133,9 +133,15 @@ class Call:
             leg.listen(self.leg_event)
         self._post_or_turn_away(CallInput(input=Input.TRANSFER, leg=transfer.transferor, transfer=transfer))
 
-    def take_place(self, leg: Leg, newcomer: CallerLeg, offer: str) -> None:
-        """Have `newcomer`, whose offer is not answered yet, talk in the place of `leg` (INVITE with Replaces)."""
-        self._post_or_turn_away(CallInput(input=Input.TAKE_PLACE, leg=leg, newcomer=newcomer, event=Offered(0, offer)))
+    def take_place(self, leg: Leg, newcomer: CallerLeg, offer: str, *, only_ringing: bool = False) -> None:
+        """Have `newcomer`, whose offer is not answered yet, talk in the place of `leg` (INVITE with Replaces).
+
+        `only_ringing`: not any more where `leg` has answered meanwhile.
+        """
+        what = CallInput(
+            input=Input.TAKE_PLACE, leg=leg, newcomer=newcomer, event=Offered(0, offer), only_ringing=only_ringing
+        )
+        self._post_or_turn_away(what)
         newcomer.listen(self.leg_event)
 
     def replace(
@@ -364,7 +370,7 @@ async def _turn_away(what: CallInput | None) -> None:
         digit.told(False)
     for leg in (what.new_leg, what.newcomer):
         if leg is not None:
-            await leg.end(Cause.NORMAL)
+            await leg.end(Cause.BUSY if what.only_ringing else Cause.NORMAL)
 
 
 def _cause_of_media(error: MediaError) -> Cause:

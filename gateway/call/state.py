@@ -79,6 +79,8 @@ class Input(Enum):
     """One leg makes room for another."""
     TAKE_PLACE = "take-place"
     """Another leg, with an offer of its own, takes the place of one (INVITE with Replaces)."""
+    PICKED_UP = "picked-up"
+    """Somebody who is not asked has taken the call in the place of those who are."""
     GIVE_AWAY = "give-away"
     """One leg moves to another call, and this one ends."""
     TRANSFER = "transfer"
@@ -150,6 +152,9 @@ class Action(Enum):
     FORGET_OFFER = "forget_offer"
     """Nobody waits for the answer any more."""
     ANSWER_NEWCOMER = "answer_newcomer"
+    PICK_UP = "pick_up"
+    """Answer a newcomer's offer and the caller's, who are to talk with each other."""
+    END_CALLEES = "end_callees"
     REPLACE_LEG = "replace_leg"
     GIVE_LEG_AWAY = "give_leg_away"
     INVITE_TARGETS = "invite_targets"
@@ -209,6 +214,8 @@ class CallInput:
     """REPLACE: who comes in for `leg`."""
     newcomer: CallerLeg | None = None
     """TAKE_PLACE: who comes in for `leg`; its offer is the event."""
+    only_ringing: bool = False
+    """TAKE_PLACE: of a leg that has not answered yet, of no other."""
     held: bool = False
     """REPLACE: `new_leg` was on hold where it comes from."""
     transfer: Transfer | None = None

@@ -30,6 +30,9 @@ class Rights(Protocol):
     def caller_of(self, leg: Leg) -> Caller | None:
         """None: nobody knows, so it may nothing."""
 
+    def may_pick_up(self, by: str, of: str) -> bool:
+        """Whether `by` may take over a call that rings at `of`; both are identities (`Leg.identity`)."""
+
 
 class Transfers:
     """Carries out what the legs of all calls ask for."""
@@ -95,25 +98,34 @@ class Transfers:
     def replace(self, name: str, newcomer: CallerLeg, offer: str | None, *, early_only: bool) -> int:
         """Have `newcomer` take the place of the leg of that name; gives 0, or the status that refuses it.
 
-        Only who is the same user as the leg it replaces may (RFC 3891 section 3).
+        Only who is the same user as the leg it replaces may, or of one that rings somebody of its pick-up group
+        (RFC 3891 section 3).
         """
         found = self.find(name)
         if found is None:
             return 481
         call, leg = found
-        if newcomer.identity is None or leg.identity != newcomer.identity:
+        rings = call.bridge is None
+        if not self._may_replace(newcomer, leg, rings=rings):
             log.warning("replacing refused", call_id=call.id, leg=leg.party.tag, by=newcomer.identity)
             return 403
-        if call.bridge is None:
+        if rings and leg is call.caller:
             return 481  # an early dialog that we did not begin
-        if early_only:
+        if early_only and not rings:
             return 486
         capabilities = self._engine.capabilities
         if offer is None or not (capabilities.join and capabilities.early_answer):
             return 488
         log.info("leg replaced", call_id=call.id, leg=leg.party.tag, by=newcomer.party.tag)
-        call.take_place(leg, newcomer, offer)
+        is_own = leg.identity == newcomer.identity
+        call.take_place(leg, newcomer, offer, only_ringing=rings and (early_only or not is_own))
         return 0
+
+    def _may_replace(self, newcomer: Leg, leg: Leg, *, rings: bool) -> bool:
+        by, of = newcomer.identity, leg.identity
+        if by is None or of is None:
+            return False
+        return by == of or (rings and self._rights.may_pick_up(by, of))
 
     def find(self, name: str) -> tuple[Call, Leg] | None:
         """The leg that its own protocol calls so, and its call."""

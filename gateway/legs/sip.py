@@ -307,7 +307,15 @@ class SipCalleeLeg(_SipLeg):
 
     @property
     def identity(self) -> str | None:
-        return self.chosen.identity if self.chosen is not None else None
+        """Who has answered; while it rings, whose phones they are, where they are all of one."""
+        if self.chosen is not None:
+            return self.chosen.identity
+        called = {destination.identity for destination in self._destinations}
+        return called.pop() if len(called) == 1 else None
+
+    def is_named(self, name: str) -> bool:
+        """Early dialogs have names, too: a ringing phone's may be replaced (RFC 3891 section 3)."""
+        return super().is_named(name) or any(session.dialog_name == name for session in self._alerted.values())
 
     @property
     def references(self) -> tuple[str, ...]:

@@ -12,9 +12,11 @@ from gateway.net.config import UserAgentConfig
 from gateway.net.user_agent import UserAgent
 from gateway.sip.auth.account import Credentials
 from gateway.sip.invite import events
+from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.invite.outgoing import OutgoingSession
+from gateway.sip.invite.session import InviteSession
 from tests.interop.gateway import PASSWORDS, config_on_free_ports
-from tests.net.peers import Application
+from tests.net.peers import Application, Recorder
 
 SDP = (
     "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
@@ -22,14 +24,24 @@ SDP = (
 )
 
 
+def name_of(session: InviteSession) -> str:
+    """The dialog of one of our sessions, as the gateway sees it."""
+    assert session.dialog is not None
+    name = session.dialog.id
+    return f"{name.call_id};to-tag={name.remote_tag};from-tag={name.local_tag}"
+
+
 class Phone:
     """One session of a user at the gateway."""
 
-    def __init__(self, agent: UserAgent, app: GatewayApp, user: str, replaces: str | None = None) -> None:
-        domain, target = app.config.domain, f"sip:600@{app.sip_hostport}"
+    def __init__(
+        self, agent: UserAgent, app: GatewayApp, user: str, replaces: str | None = None, dials: str = "600"
+    ) -> None:
+        domain, target = app.config.domain, f"sip:{dials}@{app.sip_hostport}"
         headers = (("Replaces", replaces),) if replaces is not None else ()
         self.outcome: asyncio.Future[events.SessionEvent] = asyncio.get_running_loop().create_future()
         self.over: asyncio.Future[events.SessionEvent] = asyncio.get_running_loop().create_future()
+        self.rings: asyncio.Future[events.SessionEvent] = asyncio.get_running_loop().create_future()
         self.session: OutgoingSession = agent.invite(
             target,
             caller=f"<sip:{user}@{domain}>",
@@ -42,6 +54,8 @@ class Phone:
     def _heard(self, event: events.SessionEvent) -> None:
         if isinstance(event, events.Answered | events.Failed) and not self.outcome.done():
             self.outcome.set_result(event)
+        if isinstance(event, events.Provisional) and not self.rings.done():
+            self.rings.set_result(event)
         if isinstance(event, events.Ended) and not self.over.done():
             self.over.set_result(event)
 
@@ -53,9 +67,7 @@ class Phone:
     @property
     def name(self) -> str:
         """Its dialog, as the gateway sees it."""
-        dialog = self.session.dialog
-        assert dialog is not None
-        return f"{dialog.id.call_id};to-tag={dialog.id.remote_tag};from-tag={dialog.id.local_tag}"
+        return name_of(self.session)
 
 
 @pytest.mark.parametrize(
@@ -80,6 +92,73 @@ async def test_only_the_same_user_takes_a_call_over(tmp_path: Path, user: str, c
             assert any(leg.is_named(second.name) for leg in call.legs)
         else:
             assert not first.over.done()
+    finally:
+        await agent.close()
+        await app.stop()
+
+
+@pytest.mark.parametrize(
+    ("user", "groups", "change", "status"),
+    [
+        ("1002", "", ";early-only", 200),
+        ("1003", "sales", "", 200),
+        ("1003", "sales", ";early-only", 200),
+        ("1003", "support", "", 403),
+        ("1003", "", "", 403),
+        ("1003", "sales", "x", 481),
+    ],
+)
+async def test_a_ringing_call_is_picked_up_by_the_same_user_or_its_group(
+    tmp_path: Path, user: str, groups: str, change: str, status: int
+) -> None:
+    """Whoever picks up talks with the caller, and the phone that rang is cancelled; others change nothing."""
+    changes = {"USERS__1002__PICKUP_GROUPS": "sales, all", "USERS__1003__PICKUP_GROUPS": groups}
+    app = GatewayApp(config_on_free_ports(tmp_path, **{key: value for key, value in changes.items() if value}))
+    await app.start()
+    ringing: asyncio.Future[tuple[IncomingSession, Recorder]] = asyncio.get_running_loop().create_future()
+
+    def rings(session: IncomingSession, recorder: Recorder) -> None:
+        session.ring(180)
+        ringing.set_result((session, recorder))
+
+    agent = UserAgent(UserAgentConfig(listen=(("127.0.0.1", 0),)), Application(rings))
+    await agent.start()
+    try:
+        credentials = Credentials("1002", PASSWORDS["1002"])
+        aor = f"sip:1002@{app.config.domain}"
+        registration = await agent.register(f"sip:{app.sip_hostport}", aor=aor, credentials=credentials)
+        caller = Phone(agent, app, "1001", dials="1002")
+        session, callee = await asyncio.wait_for(ringing, 5)
+        picker = Phone(agent, app, user, name_of(session) + change)
+        assert await picker.status() == status
+        assert len(app.calls) == 1
+        if status == 200:
+            assert await caller.status() == 200
+            assert await callee.wait(events.Ended) == events.Ended("remote", cause=200, text="Call completed elsewhere")
+            [call] = app.calls
+            assert any(leg.is_named(picker.name) for leg in call.legs)
+            caller.session.hangup()
+            await asyncio.wait_for(picker.over, 5)
+        else:
+            assert not caller.outcome.done()
+        await registration.unregister()
+    finally:
+        await agent.close()
+        await app.stop()
+
+
+async def test_the_dialog_of_a_caller_who_waits_is_not_to_be_replaced(tmp_path: Path) -> None:
+    """Only early dialogs of INVITEs that we sent are (RFC 3891 section 3)."""
+    app = GatewayApp(config_on_free_ports(tmp_path))
+    await app.start()
+    agent = UserAgent(UserAgentConfig(listen=(("127.0.0.1", 0),)), Application(lambda session, _: session.ring(180)))
+    await agent.start()
+    try:
+        credentials = Credentials("1002", PASSWORDS["1002"])
+        await agent.register(f"sip:{app.sip_hostport}", aor=f"sip:1002@{app.config.domain}", credentials=credentials)
+        caller = Phone(agent, app, "1001", dials="1002")
+        await asyncio.wait_for(caller.rings, 5)
+        assert await Phone(agent, app, "1001", caller.name).status() == 481
     finally:
         await agent.close()
         await app.stop()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from gateway.call.leg import CalleeLeg, Leg, TransferRequested
+from gateway.call.leg import Answered, CalleeLeg, Leg, Ringing, TransferRequested
 from gateway.call.routing import Caller, Route, Router, Target
 from gateway.call.state import State
 from gateway.call.status import Cause
@@ -14,7 +14,7 @@ from gateway.call.transfer import Transfers
 from gateway.identity.model import User
 from gateway.media.engine import Kind, MediaError
 from gateway.testing.leg import FakeLeg
-from tests.call.rig import OFFER, Report, Rig, Two
+from tests.call.rig import ANSWER, OFFER, Report, Rig, Two
 
 
 class Known(FakeLeg):
@@ -42,6 +42,9 @@ class World:
 
     def caller_of(self, leg: Leg) -> Caller | None:
         return Caller(leg.identity, self.may_call) if leg.identity is not None else None
+
+    def may_pick_up(self, by: str, of: str) -> bool:
+        return {by, of} == {"carol", "bob"}
 
     async def legs(self, target: Target, call_id: str, name: str = "") -> Sequence[CalleeLeg]:
         return [self.target] if self.there else []
@@ -139,6 +142,70 @@ async def test_only_its_own_user_takes_the_place_of_a_leg(
         assert new.verbs == ["answer"]
         assert rig.callee.told[-1] == ("end", Cause.NORMAL)
         assert rig.engine.joined("c1", "caller") == "new"
+
+
+@pytest.mark.parametrize(
+    ("identity", "early_only", "offer", "status"),
+    [("bob", False, OFFER, 0), ("carol", True, OFFER, 0), ("mallory", True, OFFER, 403), ("carol", False, None, 488)],
+)
+async def test_a_ringing_call_is_picked_up_by_the_same_user_or_its_group(
+    identity: str, early_only: bool, offer: str | None, status: int
+) -> None:
+    """Both offers are answered, the two are joined, and who rang is told that it was answered elsewhere."""
+    rig = await Rig(callees=2, caller_kind=Kind.RTP).started()
+    await rig.hears(rig.callee, Ringing())
+    rig.callee._identity = "bob"
+    new = Known("new", identity)
+    assert World(rig).transfers.replace("callee0", new, offer, early_only=early_only) == status
+    await rig.settle()
+    if status:
+        rig.expect(State.RINGING)
+        assert not new.told
+        return
+    rig.expect(State.CONNECTED)
+    assert new.verbs == ["answer"]
+    assert rig.caller.verbs[-1] == "answer"
+    assert [callee.told[-1] for callee in rig.callees] == [("end", Cause.ELSEWHERE)] * 2
+    assert rig.engine.joined("c1", "caller") == "new"
+    assert rig.call.legs == (rig.caller, new)
+
+
+async def test_an_answered_call_is_for_its_own_user_only() -> None:
+    """A pick-up group picks up what rings, and takes no talk over."""
+    rig = await connected()
+    assert World(rig).transfers.replace("callee0", Known("new", "carol"), OFFER, early_only=False) == 403
+
+
+async def test_who_cannot_be_answered_picks_nothing_up() -> None:
+    """The phones ring on, and the one that answers gets the call."""
+    rig = await Rig(caller_kind=Kind.RTP).started()
+    rig.callee._identity = "bob"
+    new = Known("new", "bob")
+    rig.engine.script("offer", MediaError("no", 488))
+    World(rig).transfers.replace("callee0", new, OFFER, early_only=False)
+    await rig.settle()
+    assert new.told == [("end", Cause.NOT_ACCEPTABLE)]
+    rig.expect(State.CALLING)
+    await rig.connected_by_answer()
+    assert rig.engine.joined("c1", "caller") == "callee0"
+
+
+@pytest.mark.parametrize(
+    ("identity", "early_only", "comes"), [("bob", False, True), ("bob", True, False), ("carol", False, False)]
+)
+async def test_a_phone_that_answers_first_is_not_picked_up_any_more(
+    identity: str, early_only: bool, comes: bool
+) -> None:
+    """The answer and the pick-up cross: its own user takes the call over, a group does not take a talk."""
+    rig = await Rig(caller_kind=Kind.RTP).started()
+    rig.callee._identity = "bob"
+    new = Known("new", identity)
+    rig.callee.says(Answered(ANSWER))
+    World(rig).transfers.replace("callee0", new, OFFER, early_only=early_only)
+    await rig.settle()
+    rig.expect(State.CONNECTED)
+    assert rig.call.legs == (rig.caller, new if comes else rig.callee)
+    assert new.told[-1] != ("end", Cause.BUSY) if comes else new.told == [("end", Cause.BUSY)]
 
 
 async def test_a_call_that_rings_is_not_taken_over_by_its_caller() -> None:
