@@ -90,7 +90,10 @@ wheels: $(VENV)/.run ## Build dist/*.whl: the gateway, and the packet plane for 
 system-packages: ## Install the peers that the tests call, where apt is there
 	@scripts/system-packages $(APT_PACKAGES)
 
-install-test: $(VENV)/.test system-packages
+$(VENV)/sip-libraries.js: $(wildcard tests/browser/sip_libraries/*) scripts/sip-libraries | $(VENV)/.test
+	@scripts/sip-libraries $(VENV)
+
+install-test: $(VENV)/.test system-packages $(VENV)/sip-libraries.js
 
 clean: ## Remove what was installed and cached here; .gateway (accounts, passwords) stays
 	rm -rf $(VENV) plane/target .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist *.egg-info

@@ -1,0 +1,4 @@
+import JsSIP from "jssip";
+import * as SIP from "sip.js";
+
+Object.assign(globalThis, { JsSIP, SIP });
