@@ -157,7 +157,7 @@ async def _serve(port: int, callee: int, folder: str) -> None:
                 [{"id": user, "sip": True, "password": PASSWORD, "max_calls": 100000} for user in (USER, *_users())]
             ),
             "GATEWAY_TRUNKS": json.dumps(
-                [{"name": "load", "uri": f"sip:127.0.0.1:{callee}", "sources": ["127.0.0.1"]}]
+                [{"name": "load", "uri": f"sip:127.0.0.1:{callee}", "sources": ["127.0.0.1"], "options_interval": 0}]
             ),
             "GATEWAY_LIMITS__CALLS_PER_SECOND": "100000",
             "GATEWAY_SIP__LIMITS__MAX_TRANSACTIONS": "200000",

@@ -160,7 +160,9 @@ class GatewayDialer:
         browsers = [binding for binding in bindings if _is_browser(binding)]
         if phones:
             settings = self._settings(uri, phones[0].codecs, self._config.rtp.srtp, Dtmf(user.dtmf))
-            destinations = [_destination(binding, user.id) for binding in phones]
+            if user.ring == "in_order":
+                settings = replace(settings, patience=user.ring_next_after)
+            destinations = _by_preference(phones, user)
             legs.append(SipCalleeLeg(f"{name}-sip", self.inviter, address, destinations, settings))
         if browsers:
             settings = replace(self._settings(uri, (), "off"), kind=Kind.WEBRTC, prefer=browsers[0].codecs)
@@ -199,7 +201,7 @@ class GatewayDialer:
             destinations = self.outside(target)
             srtp = trunk.srtp or self._config.rtp.srtp
             settings = self._settings(destinations[0].uri, trunk.codecs, srtp, Dtmf(trunk.dtmf))
-            settings = replace(settings, failover=True, patience=trunk.failover_after)
+            settings = replace(settings, codecs=trunk.codecs, failover=True, patience=trunk.failover_after)
             self._trunk_load[trunk.name] += 1
             self._trunk_calls.setdefault(call_id, []).append(trunk.name)
         return SipCalleeLeg(f"{name}-sip", self.inviter, Address(destinations[0].uri), destinations, settings)
@@ -216,6 +218,13 @@ def _is_browser(binding: Binding) -> bool:
     if binding.received is not None and Flow.parse(binding.received).transport in WEBSOCKET:
         return True
     return Uri.parse(binding.contact).transport in WEBSOCKET
+
+
+def _by_preference(bindings: Sequence[Binding], user: User) -> list[Destination]:
+    """The contacts of a user, ranked by q-value where the user wants them to ring one after another."""
+    values = sorted({binding.q for binding in bindings}, reverse=True)
+    ranks = {q: rank if user.ring == "in_order" else 0 for rank, q in enumerate(values)}
+    return [replace(_destination(binding, user.id), rank=ranks[binding.q]) for binding in bindings]
 
 
 def _destination(binding: Binding, identity: str) -> Destination:

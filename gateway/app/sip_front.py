@@ -100,7 +100,16 @@ class SipFront:
             return
         policy = self.srtp_policy(identity)
         kind = _kind_offered(policy, session.source)
-        leg = SipCallerLeg(self._new_tag(), session, address, session.source.host, kind, identity, self._dtmf(identity))
+        leg = SipCallerLeg(
+            self._new_tag(),
+            session,
+            address,
+            session.source.host,
+            kind,
+            identity,
+            self._dtmf(identity),
+            self.codecs(identity),
+        )
         try:
             if not _srtp_fits(policy, leg.party.kind):
                 raise RouteError(Cause.NOT_ACCEPTABLE, "the SRTP policy does not allow this offer")
@@ -130,6 +139,10 @@ class SipFront:
             return Dtmf(self._trunks[identity.removeprefix(TRUNK)].dtmf)
         user = self._identity.by_id(identity) if identity is not None else None
         return Dtmf(user.dtmf) if user is not None else Dtmf.AUTO
+
+    def codecs(self, identity: str | None) -> tuple[str, ...]:
+        """The only codecs of the caller's trunk; () for those of every phone."""
+        return self._trunks[identity.removeprefix(TRUNK)].codecs if identity and identity.startswith(TRUNK) else ()
 
     def srtp_policy(self, identity: str | None) -> SrtpPolicy:
         """The SRTP policy of the caller's trunk, or the general one."""

@@ -94,6 +94,10 @@ class UserConfig(Section):
     """Calls at once."""
     dtmf: Dtmf = "auto"
     """How the user's phones take digits: "rfc4733", "info" (SIP INFO), "inband" (tones), "auto": as works first."""
+    ring: Literal["all", "in_order"] = "all"
+    """Whether the user's phones ring all at once, or in the order of their q-values, the highest first."""
+    ring_next_after: float = Field(default=15.0, gt=0)
+    """In that order: how long phones of one q-value ring before the next ones do (s)."""
     account: AccountConfig | None = None
     """The user's own SIP account at a PBX."""
     pickup_groups: tuple[Text, ...] = ()
@@ -133,6 +137,8 @@ class UserConfig(Section):
             max_calls=self.max_calls,
             dtmf=self.dtmf,
             pickup_groups=self.pickup_groups,
+            ring=self.ring,
+            ring_next_after=self.ring_next_after,
             role=self.role,
         )
 
@@ -230,7 +236,7 @@ class Trunk(Section):
     """IP addresses or networks that may call in as this trunk without digest: "192.0.2.10", "192.0.2.0/24".
     Over UDP an address can be forged: such a call rings users, but never leaves through a trunk again."""
     codecs: tuple[Codec, ...] = ()
-    """Codecs it prefers, best first; default: the order of codecs.rtp."""
+    """The only codecs used with it, in both directions, best first; default: codecs.rtp."""
     srtp: SrtpPolicy | None = None
     """Overrides rtp.srtp for this trunk."""
     dtmf: Dtmf = "auto"

@@ -27,6 +27,10 @@ class User:
     """How this user's phones take digits: "auto", "rfc4733", "info" or "inband"."""
     pickup_groups: tuple[str, ...] = ()
     """Those who share one may take each other's calls, and see who calls."""
+    ring: str = "all"
+    """"all" phones at once, or "in_order" of their q-values (RFC 3261 section 16.6)."""
+    ring_next_after: float = 15.0
+    """Seconds that phones of one q-value ring before those of the next one do."""
     role: str = "user"
     """"user", "operator" (sees and ends calls) or "admin" (changes who is who)."""
 

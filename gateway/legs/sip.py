@@ -218,12 +218,13 @@ class SipCallerLeg(_SipLeg):
         kind: Kind = Kind.RTP,
         identity: str | None = None,
         dtmf: Dtmf = Dtmf.AUTO,
+        codecs: tuple[str, ...] = (),
     ) -> None:
-        """`kind` is what a caller that makes no offer is offered; `dtmf` how it takes digits."""
+        """`kind` is what a caller that makes no offer is offered; `dtmf` how it takes digits, `codecs` all it takes."""
         self.initial_offer = text_of(session.initial_offer) if session.initial_offer else None
         """The description the INVITE brought; None: it asks for ours."""
         spoken = kind if self.initial_offer is None else kind_of(self.initial_offer)
-        super().__init__(Party(tag, spoken, private_source=source, dtmf=dtmf), address, identity)
+        super().__init__(Party(tag, spoken, private_source=source, dtmf=dtmf, codecs=codecs), address, identity)
         self._caller = session
         self._session = session
         if self.initial_offer is not None:
@@ -289,7 +290,14 @@ class SipCalleeLeg(_SipLeg):
     ) -> None:
         # Media of one phone may be latched to where it registered from; of several nobody knows which will answer.
         source = destinations[0].source if len(destinations) == 1 else None
-        party = Party(tag, settings.kind, prefer=settings.prefer, private_source=source, dtmf=settings.dtmf)
+        party = Party(
+            tag,
+            settings.kind,
+            prefer=settings.prefer,
+            private_source=source,
+            dtmf=settings.dtmf,
+            codecs=settings.codecs,
+        )
         super().__init__(party, address)
         self._inviter = inviter
         self._destinations = tuple(destinations)

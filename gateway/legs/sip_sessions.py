@@ -106,6 +106,8 @@ class CalleeSettings:
     kind: Kind = Kind.RTP
     prefer: tuple[str, ...] = ()
     """Codecs the callee is known to prefer, best first."""
+    codecs: tuple[str, ...] = ()
+    """The only ones the callee takes, best first; (): those of every phone."""
     dtmf: Dtmf = Dtmf.AUTO
     """How the callee takes digits."""
     no_answer: float = 180.0

@@ -52,6 +52,8 @@ class Party:
     private_source: str | None = None
     """IP address its signalling came from; media may be latched to it when its SDP is private."""
     dtmf: Dtmf = Dtmf.AUTO
+    codecs: tuple[str, ...] = ()
+    """Codec names (lower case) that alone may be used with it, best first; (): those the engine is set to."""
 
 
 class MediaError(Exception):

@@ -248,3 +248,17 @@ async def test_an_own_account_calls_by_its_name_and_password_alone() -> None:
     with pytest.raises(RouteError) as refused:
         rig.dialer.outside(SipTarget("0900", trunk="office", account="alice"))
     assert refused.value.cause is Cause.UNAVAILABLE
+
+
+@pytest.mark.parametrize(("ring", "first"), [("all", 3), ("in_order", 2)])
+async def test_phones_ring_together_or_in_the_order_of_their_q_values(ring: str, first: int) -> None:
+    """The highest first, those of one value together; the next ones after a while."""
+    users = [{"id": "1001", "sip": True, "ring": ring, "ring_next_after": 0.01}]
+    rig = Rig(USERS=json.dumps(users))
+    for host, q in (("192.0.2.1", 0.5), ("192.0.2.2", 1.0), ("192.0.2.3", 1.0)):
+        await rig.bind("1001", f"sip:1001@{host}", q=q)
+    await rig.invited(await rig.dialer.legs(rig.user("1001"), "c"))
+    assert len(rig.inviter.sent) == first
+    await asyncio.sleep(0.05)
+    assert [sent["target"] for sent in rig.inviter.sent][-1] == "sip:1001@192.0.2.1"
+    assert len(rig.inviter.sent) == 3

@@ -184,6 +184,7 @@ REACHES = {
     "trunks[].password": "trunk accounts, dialled",
     "trunks[].register": "trunk accounts, dialled",
     "trunks[].sources": "trunk accounts, user agent",
+    "trunks[].codecs": "front, dialled",
     "trunks[].srtp": "front, dialled",
     "trunks[].max_calls": "front, dialled",
     "limits.max_calls": "call limits, engine, rtpengine",
@@ -368,7 +369,7 @@ def front_of(config: Config) -> Any:
         "INVITE", uri, from_=NameAddr(Uri.parse("sip:7@pbx.test")), to=NameAddr(uri), call_id="c", cseq=1
     )
     callers = [*(f"trunk:{name}" for name in trunks), *(user.id for user in config.users)]
-    return [[plain(front.caller(request, name)), front.srtp_policy(name)] for name in callers]
+    return [[plain(front.caller(request, name)), front.srtp_policy(name), front.codecs(name)] for name in callers]
 
 
 def accounts_of(config: Config) -> Accounts:

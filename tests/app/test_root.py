@@ -88,7 +88,14 @@ async def test_a_trunk_that_is_away_does_not_keep_the_gateway_from_starting(tmp_
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
         uri = f"sip:127.0.0.1:{silent.getsockname()[1]}"
-        trunk = {"name": "t", "uri": uri, "username": "gw", "password": "trunk-secret", "register": True}
+        trunk = {
+            "name": "t",
+            "uri": uri,
+            "username": "gw",
+            "password": "trunk-secret",
+            "register": True,
+            "options_interval": 0,
+        }
         app = GatewayApp(config_on_free_ports(tmp_path, TRUNKS=json.dumps([trunk])))
         async with asyncio.timeout(5):
             await app.start()

@@ -213,7 +213,12 @@ async def _request(far: Stranger, method: str, after: int) -> Request:
 async def test_a_caller_from_a_trunk_is_of_the_pbx_and_calling_back_goes_there(tmp_path: Path) -> None:
     """A PBX's 1001 does not pass for ours, and dialling what was shown leads through the trunk."""
     async with stranger("127.0.0.77") as far:
-        trunk = {"name": "office", "uri": f"sip:127.0.0.77:{far.place[1]}", "sources": ["127.0.0.77"]}
+        trunk = {
+            "name": "office",
+            "uri": f"sip:127.0.0.77:{far.place[1]}",
+            "options_interval": 0,
+            "sources": ["127.0.0.77"],
+        }
         app = GatewayApp(
             config_on_free_ports(tmp_path, TRUNKS=json.dumps([trunk]), USERS__1001__MAY_CALL='["trunk:*"]')
         )
@@ -237,7 +242,7 @@ async def test_a_caller_from_a_trunk_is_of_the_pbx_and_calling_back_goes_there(t
 
 async def test_nobody_calls_out_unless_may_call_says_so(tmp_path: Path) -> None:
     """The default, "*", is everybody of ours and no paid line."""
-    trunk = {"name": "office", "uri": "sip:127.0.0.77:5099"}
+    trunk = {"name": "office", "uri": "sip:127.0.0.77:5099", "options_interval": 0}
     routes = [{"match": "600", "to": "service:echo"}, {"match": "0*", "to": "trunk:office"}]
     changes = {"TRUNKS": json.dumps([trunk]), "ROUTES": json.dumps(routes), "USERS__1001__MAY_CALL": '["*"]'}
     app = GatewayApp(config_on_free_ports(tmp_path, **changes))
@@ -277,7 +282,7 @@ async def test_a_call_beyond_a_limit_says_which_and_when_to_try_again(
 async def test_a_trunk_whose_lines_are_taken_asks_to_wait(tmp_path: Path) -> None:
     """trunks[].max_calls, while its one call still rings."""
     async with stranger("127.0.0.77") as pbx, stranger("127.0.0.1") as far:
-        trunk = {"name": "office", "uri": f"sip:127.0.0.77:{pbx.place[1]}", "max_calls": 1}
+        trunk = {"name": "office", "uri": f"sip:127.0.0.77:{pbx.place[1]}", "max_calls": 1, "options_interval": 0}
         routes = [{"match": "6*", "to": "trunk:office"}]
         changes = {"TRUNKS": json.dumps([trunk]), "ROUTES": json.dumps(routes), "USERS__1001__MAY_CALL": '["trunk:*"]'}
         app = GatewayApp(config_on_free_ports(tmp_path, **changes))
@@ -300,7 +305,7 @@ def asks_to_wait(refused: bytes, said: str) -> None:
 
 async def test_a_full_transaction_table_asks_to_wait(tmp_path: Path) -> None:
     """sip.limits.max_transactions: refused without any state, with Retry-After."""
-    trunk = {"name": "office", "uri": "sip:127.0.0.77:5099", "sources": ["127.0.0.1"]}
+    trunk = {"name": "office", "uri": "sip:127.0.0.77:5099", "options_interval": 0, "sources": ["127.0.0.1"]}
     app = GatewayApp(config_on_free_ports(tmp_path, SIP__LIMITS__MAX_TRANSACTIONS="1", TRUNKS=json.dumps([trunk])))
     await app.start()
     try:

@@ -54,7 +54,7 @@ async def talking(folder: Path) -> AsyncIterator[Talk]:
     async with stranger("127.0.0.1") as trunk:
         config = config_on_free_ports(
             folder,
-            TRUNKS=json.dumps([{"name": "office", "uri": "sip:{}:{}".format(*trunk.place)}]),
+            TRUNKS=json.dumps([{"name": "office", "uri": "sip:{}:{}".format(*trunk.place), "options_interval": 0}]),
             ROUTES='[{"match": "600", "to": "service:echo"}, {"match": "601", "to": "service:tone"},'
             ' {"match": "0*", "to": "trunk:office", "strip": 1}]',
         )

@@ -14,7 +14,7 @@ from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.engine import CallStatistics, Kind, MediaEngine, MediaError, Party
 from gateway.media.rtpengine.engine import RtpengineEngine
 from gateway.testing.engine import FakeEngine
-from sdp import SessionDescription
+from sdp import SessionDescription, read_codecs
 from sdp.attributes import Fingerprint
 from tests.media import rtpengine_support
 from tests.media.engine_support import browser_sdp, config, phone_sdp
@@ -165,6 +165,28 @@ async def test_every_kind_can_call_every_kind(real: MediaEngine, source: Kind, t
             assert "AAAA" not in text
     if source is Kind.WEBRTC:
         assert description(answer).media[0].value("setup") == "passive"
+
+
+async def test_a_party_with_codecs_of_its_own_hears_of_no_others(real: MediaEngine) -> None:
+    """In both directions: what it is offered, and what it is answered though it offered more (a trunk's `codecs`)."""
+    trunk = Party("trunk", Kind.RTP, codecs=("pcma",))
+    offer = await real.offer("out", BROWSER, trunk, browser_sdp(codecs=("opus", "pcmu", "pcma")))
+    assert codecs_told(offer) == ["PCMA"]
+    await real.offer("in", trunk, BROWSER, phone_sdp(codecs=("opus", "pcmu", "pcma")))
+    answer = await real.answer("in", BROWSER, trunk, browser_sdp(codecs=("opus",), setup="active"))
+    assert codecs_told(answer) == ["PCMA"]
+
+    async def call_with_another() -> None:
+        await real.offer("none", trunk, BROWSER, phone_sdp(codecs=("opus",)))
+        await real.answer("none", BROWSER, trunk, browser_sdp(codecs=("opus",), setup="active"))
+
+    with pytest.raises(MediaError) as refused:
+        await call_with_another()
+    assert refused.value.status == 488
+
+
+def codecs_told(text: str) -> list[str]:
+    return [codec.name.upper() for codec in read_codecs(description(text).media[0]) if codec.is_media]
 
 
 @pytest.mark.parametrize("kind", [Kind.WEBRTC, Kind.RTP, Kind.SDES])

@@ -106,7 +106,7 @@ def checked(step: Callable[[], T]) -> T:
 
 def codec_policy(config: EmbeddedConfig, party: Party, prefer: tuple[str, ...]) -> CodecPolicy:
     """Which codecs a side may be told about; `prefer` comes before the configured order."""
-    configured = config.webrtc_codecs if party.kind is Kind.WEBRTC else config.rtp_codecs
+    configured = party.codecs or (config.webrtc_codecs if party.kind is Kind.WEBRTC else config.rtp_codecs)
     order = tuple(dict.fromkeys((*[name for name in prefer if name in configured], *configured)))
     convertible = tuple([FORMATS[name] for name in order if name in CODECS]) if config.transcode else ()
     events = config.telephone_event and party.dtmf in (Dtmf.AUTO, Dtmf.RFC4733)

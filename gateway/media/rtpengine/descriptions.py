@@ -74,14 +74,21 @@ def addresses_of(description: SessionDescription) -> list[str]:
     return [connection.address for connection in found if connection is not None]
 
 
-def only(description: SessionDescription, audio: MediaDescription | None, suites: Collection[str]) -> str:
+def only(
+    description: SessionDescription,
+    audio: MediaDescription | None,
+    suites: Collection[str],
+    codecs: Collection[str] = (),
+) -> str:
     """The description with every section refused but that one, and only keys that can be used in it.
 
-    Raises MediaError 488 where there is none.
+    `codecs` are the names (lower case) that alone may stay, () for all. Raises MediaError 488 where nothing is left.
     """
     if audio is None:
         raise MediaError("no audio that could be carried", 488)
     keyed = audio.with_lines(line for line in audio.lines if not line.startswith("a=crypto:") or _key(line, suites))
+    if codecs:
+        keyed = _of_codecs(keyed, codecs)
     media = [keyed if section is audio else _refused(section) for section in description.media]
     return str(description.with_media(media))
 
@@ -148,6 +155,24 @@ def _key(line: str, suites: Collection[str]) -> bool:
     if crypto.suite not in suites or len(crypto.keys) != 1 or crypto.keys[0].mki is not None:
         return False
     return len(crypto.keys[0].key_and_salt) == KEY_LENGTHS.get(crypto.suite)
+
+
+def _of_codecs(section: MediaDescription, names: Collection[str]) -> MediaDescription:
+    """The section without the formats of other codecs; digits and comfort noise stay."""
+    found = codecs_of(section)
+    kept = [codec for codec in found if not codec.is_media or codec.name.lower() in names]
+    if not any(codec.is_media for codec in kept):
+        raise MediaError("none of its codecs may be used with this party", 488)
+    numbers = {str(codec.payload_type) for codec in kept}
+    gone = {str(codec.payload_type) for codec in found} - numbers
+    lines = [line for line in section.lines if not _is_of_format(line, gone)]
+    formats = tuple(text for text in section.media_line.formats if text in numbers)
+    return section.with_lines(lines).with_media_line(replace(section.media_line, formats=formats))
+
+
+def _is_of_format(line: str, numbers: Collection[str]) -> bool:
+    name, _, value = line.partition(":")
+    return name in ("a=rtpmap", "a=fmtp", "a=rtcp-fb") and value.split(" ", 1)[0] in numbers
 
 
 def _refused(section: MediaDescription) -> MediaDescription:

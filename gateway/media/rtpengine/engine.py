@@ -118,7 +118,7 @@ class RtpengineEngine:
         description = descriptions.read(sdp)
         suites = self.config.policy.srtp_suites
         audio = descriptions.audio_of(description, source.kind, suites)
-        text = descriptions.only(description, audio, suites)
+        text = descriptions.only(description, audio, suites, source.codecs)
         call = self._calls.get(call_id)
         if call is not None:
             async with call.lock:

@@ -93,7 +93,7 @@ def offer_flags(
 
 def preferred(policy: Policy, target: Party, offered: Iterable[str]) -> list[str]:
     """The codecs `target` may be offered, best first: what it likes, then what needs no transcoding, then the rest."""
-    allowed = policy.webrtc_codecs if target.kind is Kind.WEBRTC else policy.rtp_codecs
+    allowed = target.codecs or (policy.webrtc_codecs if target.kind is Kind.WEBRTC else policy.rtp_codecs)
     known = frozenset(offered)
     likes = target.prefer
 
