@@ -110,7 +110,7 @@ class PartyMedia:
         if self._closed:
             return
         self._closed = True
-        self.part()
+        self._fall_silent()  # what becomes of its packets goes with its flow
         transport = self.transport
         if transport is None:
             return
@@ -121,14 +121,17 @@ class PartyMedia:
 
     def part(self) -> None:
         """Hear and say nothing."""
-        self.joined = None
-        self.playing.close()
-        self.stations.close()
+        self._fall_silent()
         flow = self.flow
         if flow is not None:
             self._shared.plane.route(flow, None, {})
             self._shared.plane.set_open(flow, False)
             self._shared.plane.set_silence(flow, None)
+
+    def _fall_silent(self) -> None:
+        self.joined = None
+        self.playing.close()
+        self.stations.close()
 
     def leave(self) -> None:
         """Another callee has answered instead: say nothing until this one answers again."""

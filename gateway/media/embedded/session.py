@@ -107,7 +107,8 @@ class Session:
         """An offer of our own for `target`, codecs in the order of what `peer` speaks; raises MediaError."""
         made: list[PartyMedia] = []
         try:
-            party = await self._find(target, made)
+            party = self._find(target, made)
+            await _opened(made)
             if service_of(target) is not None:
                 self._kept.add(target.tag)
                 return SERVICE_DESCRIPTION
@@ -227,10 +228,12 @@ class Session:
             raise MediaError("a call needs two parties, one of them with a peer", 488)
         if self._parties and source.tag not in self._parties and target.tag not in self._parties:
             raise MediaError("the call has other parties", 500)
-        return await self._find(source, made), await self._find(target, made)
+        caller, callee = self._find(source, made), self._find(target, made)
+        await _opened(made)
+        return caller, callee
 
-    async def _find(self, party: Party, made: list[PartyMedia]) -> PartyMedia:
-        """A party by its tag, opened and added to `made` where it is new; raises MediaError."""
+    def _find(self, party: Party, made: list[PartyMedia]) -> PartyMedia:
+        """A party by its tag, added to `made`, which is to be opened, where it is new; raises MediaError."""
         known = self._parties.get(party.tag)
         if known is not None:
             known.describe_again(party)
@@ -239,7 +242,6 @@ class Session:
             raise MediaError("the call has too many parties", 503)
         new = self._parties[party.tag] = PartyMedia(self._shared, self.call_id, party)
         made.append(new)
-        await new.open()
         return new
 
     def party(self, tag: str) -> PartyMedia:
@@ -377,3 +379,14 @@ def _answerer(offer: SessionDescription, description: SessionDescription | None)
     if description is None:
         return lambda plan: answer(offer, plan)
     return lambda plan: translate(description, plan, offer=offer)
+
+
+async def _opened(parties: Sequence[PartyMedia]) -> None:
+    """Open new parties side by side, so that the plane is asked once; raises the first MediaError when all are done."""
+    if len(parties) == 1:
+        await parties[0].open()
+        return
+    outcomes = await asyncio.gather(*[party.open() for party in parties], return_exceptions=True)
+    for outcome in outcomes:
+        if outcome is not None:
+            raise outcome

@@ -234,6 +234,8 @@ class InviteSession:
             self._kept.pop()
         self.emit(event)
         self._over = True
+        if self._handler is not None:
+            self._handler = _nobody  # transactions keep the session for 32 s, and it must not keep the whole call
         self.core.usage_over(self)
 
     def _deliver(self, event: SessionEvent) -> None:

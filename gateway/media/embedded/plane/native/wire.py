@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from functools import lru_cache
 from ipaddress import ip_address
+from typing import Any
 
 from gateway.media.embedded.plane.srtp import SrtpKey, SrtpProfile
 from gateway.media.embedded.plane.values import (
@@ -193,6 +194,9 @@ def silence(value: Silence | None) -> bytes:
     return head + short(value.payload)
 
 
+_FORMS = {form: struct.Struct("!" + form) for form in "BHIQbhiqd"}
+
+
 class Reader:
     """Reads the body of a message; raises WireError where it ends too soon."""
 
@@ -217,13 +221,20 @@ class Reader:
 
     def number(self, form: str) -> int:
         """One integer of a `struct` format."""
-        value: int = struct.unpack("!" + form, self.take(struct.calcsize("!" + form)))[0]
+        value: int = self._unpack(_FORMS[form])
         return value
 
     def time(self) -> float:
         """Seconds."""
-        value: float = struct.unpack("!d", self.take(8))[0]
+        value: float = self._unpack(_FORMS["d"])
         return value
+
+    def _unpack(self, form: struct.Struct) -> Any:
+        start = self._position
+        self._position = end = start + form.size
+        if end > len(self._data):
+            raise WireError("a message of the plane ends too soon")
+        return form.unpack_from(self._data, start)[0]
 
     def short(self) -> bytes:
         """Octets behind a length of 16 bits."""
