@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from gateway.call.call import Call
 from gateway.call.leg import Leg
 from gateway.call.state import State
@@ -14,6 +16,8 @@ from gateway.sip.message.values import Replaces
 
 Dialogs = tuple[UserDialog, ...]
 
+MOST_SHOWN = 20
+"""Calls of one user that a lamp shows: what shows it is one message, and a line of hundreds changes all the time."""
 _BEFORE_RINGING = (State.NEW, State.CALLING)
 _RINGING = (State.RINGING, State.EARLY)
 
@@ -47,9 +51,9 @@ class Lamps:
             calls.pop(call_id, None)
         if not calls:
             del self._of_user[user]
-        of_all = tuple(one for each in calls.values() for one in each)
-        self._presences.call(user, any(one.is_caller or one.progress is Progress.CONFIRMED for one in of_all))
-        self.board.set(user, of_all)
+        talks = any(one.is_caller or one.progress is Progress.CONFIRMED for each in calls.values() for one in each)
+        self._presences.call(user, talks)
+        self.board.set(user, tuple(islice((one for each in calls.values() for one in each), MOST_SHOWN)))
 
     def _users_of(self, call: Call) -> dict[str, Dialogs]:
         found: dict[str, Dialogs] = {}

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import quote, unquote
 
 from gateway.errors import ConfigError
@@ -13,6 +14,8 @@ from gateway.identity.model import User, fold
 
 MAX_URI_LENGTH = 512
 """Longer URIs (characters) mean nobody."""
+_REMEMBERED, _REMEMBERED_LENGTH = 4096, 128
+"""How many URIs are kept with whom they mean, and how long one may be: under 1 MB."""
 
 _USER_SAFE = "-_.!~*'()&=+$,;?/"  # "unreserved" and "user-unreserved" of RFC 3261 section 25.1
 _SCHEME = re.compile(r"(sips?|tel):", re.IGNORECASE)
@@ -90,6 +93,8 @@ class IdentityMap:
         self._aliases = self._read_aliases(users)
         self._rules = tuple(_compile(rule, index) for index, rule in enumerate(rules))
         self._check_rules(users)
+        # Every step of a call asks for the same few; the map never changes.
+        self._known = lru_cache(_REMEMBERED)(self._read_and_find)
 
     @property
     def domain(self) -> str:
@@ -111,6 +116,9 @@ class IdentityMap:
         first that matches and names a user counts. Last comes the id that differs in its letters' case or
         width only, where it is the only one: people write "Alice", and nobody else may be called so.
         """
+        return self._known(uri_or_user) if len(uri_or_user) <= _REMEMBERED_LENGTH else self._read_and_find(uri_or_user)
+
+    def _read_and_find(self, uri_or_user: str) -> User | None:
         address = read_address(uri_or_user)
         return None if address is None else self._find(address)
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from gateway.app.lamps import Lamps
+from gateway.app.lamps import MOST_SHOWN, Lamps
 from gateway.call.call import Call
 from gateway.call.leg import Address
 from gateway.call.state import State
@@ -98,3 +98,14 @@ def test_every_state_has_its_lamp(state: State) -> None:
     board = Board()
     board.show(state, leg("alice"), leg("1001"))
     assert len(board.rows("alice")) == len(board.rows("1001")) == 1
+
+
+def test_a_user_with_hundreds_of_calls_is_shown_the_oldest_and_costs_no_more() -> None:
+    """What shows a lamp is one message; the next call comes into it as soon as one of the oldest has ended."""
+    board = Board()
+    for number in range(MOST_SHOWN + 5):
+        board.show(State.CONNECTED, leg(f"caller-{number}", "pbx.example"), leg("1001"), name=f"c{number}")
+    assert [uri for _, _, uri in board.rows("1001")] == [f"sip:caller-{n}@pbx.example" for n in range(MOST_SHOWN)]
+    board.show(State.ENDED, leg("caller-0", "pbx.example"), leg("1001"), name="c0")
+    assert board.rows("1001")[-1][2] == f"sip:caller-{MOST_SHOWN}@pbx.example"
+    assert board.activity("1001") is Activity.ON_THE_PHONE
