@@ -92,9 +92,9 @@ class IdentityMap:
         self._folded = {fold(user.id): user for user in users if folded[fold(user.id)] == 1}
         self._aliases = self._read_aliases(users)
         self._rules = tuple(_compile(rule, index) for index, rule in enumerate(rules))
-        self._check_rules(users)
         # Every step of a call asks for the same few; the map never changes.
         self._known = lru_cache(_REMEMBERED)(self._read_and_find)
+        self._check_rules(users)
 
     @property
     def domain(self) -> str:
