@@ -132,10 +132,11 @@ def rows(ours: Measured, theirs: Measured | None, ratio: str, *, forwarded: bool
             delay = pair(lambda one, quantile=quantile: one.report["delay_us"][quantile] / 1e3)
             found.append(_compared(f"{what}: added delay, {quantile}", "ms", *delay, goal))
     if ours.calls > 1:
+        memory = {name: ours.memory.get(name, 0.0) / 1000 for name in ("gateway", "plane")}
+        full = counted and forwarded
         found += [
-            Result(f"{what}: memory a call, {name}", ours.memory[name] / 1024, "KiB")
-            for name in ("gateway", "plane")
-            if name in ours.memory
+            Result(f"{what}: memory a call, plane", memory["plane"], "kB", "value <= 60" if full else None),
+            Result(f"{what}: memory a call, in all", sum(memory.values()), "kB", "value <= 160" if full else None),
         ]
     cpu = pair(lambda one: 100.0 * one.report["cpu_seconds"] / one.report["seconds"])
     late = pair(lambda one: one.report["late_us"]["p99"] / 1e3)

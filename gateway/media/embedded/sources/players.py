@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Protocol
@@ -154,7 +153,7 @@ class Playing:
         self._outlet = outlet
         self._tone: int | None = None
         self._ticking: int | None = None
-        self._digits: deque[Callable[[], DigitSender | ToneSender]] = deque()
+        self._digits: list[Callable[[], DigitSender | ToneSender]] = []
         self._digit: DigitSender | ToneSender | None = None
         self._gap = 0
 
@@ -208,7 +207,7 @@ class Playing:
             if not self._digits:
                 self._ticking = None
                 return False
-            self._digit = self._digits.popleft()()
+            self._digit = self._digits.pop(0)()
             self.digits_going = True
             self._outlet.mute(True)
         packet, going = self._digit.tick()
