@@ -11,6 +11,7 @@ from pathlib import Path
 
 from gateway.config import Config
 from gateway.errors import ConfigError
+from gateway.media.embedded.plane.gather import GatheringReactor
 from gateway.media.embedded.plane.native.plane import NativePlane
 from gateway.media.embedded.plane.native.process import SOCKET, PlaneProcess, check_program, find_program
 from gateway.media.embedded.plane.protocol import Plane
@@ -53,10 +54,9 @@ def choose(config: Config, find: Callable[[], Path | None] = find_program) -> Pl
 
 def maker(config: Config, choice: PlaneChoice, clock: Callable[[], float]) -> Callable[[], Plane]:
     """What makes the plane that was chosen."""
-    program = choice.program
+    media, program = config.media, choice.program
     if program is None:
-        return lambda: PythonPlane(asyncio.get_running_loop(), clock)
-    media = config.media
+        return lambda: _python_plane(clock, media.plane_gather)
     process = PlaneProcess(
         program,
         config.state_dir,
@@ -66,6 +66,13 @@ def maker(config: Config, choice: PlaneChoice, clock: Callable[[], float]) -> Ca
         orphan_timeout=media.orphan_timeout,
     )
     return lambda: NativePlane(process)
+
+
+def _python_plane(clock: Callable[[], float], gather: float) -> PythonPlane:
+    loop = asyncio.get_running_loop()
+    # Only Linux has epoll; elsewhere each socket wakes the loop by itself.
+    gathers = gather > 0 and sys.platform == "linux"
+    return PythonPlane(GatheringReactor(loop, clock, gather) if gathers else loop, clock)
 
 
 def is_running(state_dir: Path) -> bool:

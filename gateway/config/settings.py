@@ -141,8 +141,8 @@ class MediaConfig(Section):
     """System calls by which the native plane receives and sends: "io_uring" (all sockets by one call), "epoll" (one
     socket at a time), or what this kernel has ("auto"; io_uring wants Linux 6.12, and containers may forbid it)."""
     plane_gather: float = Field(default=0.001, ge=0, le=0.01)
-    """How long the native plane may gather packets where many come, with io_uring: less CPU a packet for this much more
-    delay (s). A packet after a pause waits for nothing."""
+    """How long packets may be gathered where many come: less CPU for each, for this much more delay (s). A packet after
+    a pause waits for nothing. The native plane needs io_uring for it."""
     orphan_timeout: float = Field(default=60.0, ge=0, le=3_600)
     """How long the native plane goes on forwarding where the gateway has died and none has come in its place (s)."""
     service_max_duration: float = Field(default=600.0, ge=0)

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.hashes import SHA1
 
 from gateway.media.embedded.plane.flow import MAX_SEND_KEYS
+from gateway.media.embedded.plane.gather import GatheringReactor
 from gateway.media.embedded.plane.native.plane import NativePlane
 from gateway.media.embedded.plane.native.process import PlaneProcess, find_program
 from gateway.media.embedded.plane.packet import RtpPacket, sequence_delta, timestamp_delta
@@ -135,8 +136,9 @@ class Scene:
 @pytest_asyncio.fixture(params=["python", "auto", "epoll"])
 async def scene(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Scene]:
     """The Python plane, and the native one by the system calls this kernel leads to and by those every kernel has."""
-    loop = asyncio.get_running_loop()
-    plane: Plane = PythonPlane(loop, time.monotonic) if request.param == "python" else native(tmp_path, request.param)
+    reactor = GatheringReactor(asyncio.get_running_loop(), time.monotonic, 0.001)
+    python = request.param == "python"
+    plane: Plane = PythonPlane(reactor, time.monotonic) if python else native(tmp_path, request.param)
     made = await Scene(plane).open()
     yield made
     await made.close()

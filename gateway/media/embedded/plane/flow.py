@@ -39,6 +39,40 @@ class FlowHost(Protocol):
 class Flow(ABC):
     """What both kinds of port have in common."""
 
+    __slots__ = (
+        "_address",
+        "_generation",
+        "_host",
+        "_in_second",
+        "_media",
+        "_open",
+        "_rtcp_address",
+        "_rtcp_socket",
+        "_second",
+        "_senders",
+        "_socket",
+        "_table",
+        "config",
+        "discarded",
+        "flowing",
+        "heard",
+        "idle_told",
+        "inbound",
+        "muted",
+        "number",
+        "octets_received",
+        "packets_received",
+        "quiet_since",
+        "receiver",
+        "sender",
+        "silence",
+        "silent_at",
+        "since",
+        "stream",
+        "target",
+        "unsent",
+    )
+
     def __init__(self, number: int, config: FlowConfig, host: FlowHost) -> None:
         self.number = number
         self.config = config
@@ -170,8 +204,11 @@ class Flow(ABC):
             except RtpError:
                 self.discard("malformed")
                 return False
-        if not self.within_rate(now):
-            return True
+        if now - self._second >= 1.0 or self._in_second >= self.config.max_packets_per_second:
+            if not self.within_rate(now):
+                return True
+        else:
+            self._in_second += 1
         self.heard = now
         self.packets_received += 1
         self.octets_received += size

@@ -19,6 +19,8 @@ _DATA = WORKSPACE.data
 class PairFlow(Flow):
     """One phone: a source that is named or learned, and no other."""
 
+    __slots__ = ("_destination", "_named", "_port", "_rtcp_destination", "_strangers", "_strangers_second", "source")
+
     def __init__(self, number: int, config: FlowConfig, host: FlowHost, port: PairPort) -> None:
         super().__init__(number, config, host)
         self.source: Any = None

@@ -39,6 +39,8 @@ class SharedHost(FlowHost, Protocol):
 class SharedFlow(Flow):
     """One browser: the pairs that checks have proved, and the one that is used."""
 
+    __slots__ = ("_keys", "pairs", "paths", "selected")
+
     def __init__(self, number: int, config: FlowConfig, host: FlowHost) -> None:
         super().__init__(number, config, host)
         self.pairs: dict[tuple[int, Address], float] = {}

@@ -180,6 +180,9 @@ class Workspace:
 
 WORKSPACE = Workspace()
 """Of this thread; whoever is called while a packet is in it may write over it."""
+_MEMORY, _LENGTH = WORKSPACE.memory, WORKSPACE.length
+_PROTECT, _UNPROTECT = lib.srtp_protect, lib.srtp_unprotect
+"""Found once: looking into the library costs a packet more than its call."""
 
 _REASONS = {7: "authentication", 9: "replay", 10: "replay", 26: "replay"}
 """libsrtp's statuses by what they are counted as; any other is a malformed packet."""
@@ -209,23 +212,27 @@ class SendContext:
 
     def seal(self, offset: int, size: int) -> int:
         """Protect the RTP packet at `offset` (a multiple of four) of the workspace; its new size, 0 when it cannot."""
-        return self._seal(lib.srtp_protect, offset, size)
+        if size > LONGEST:
+            return self._refuse("too_long")
+        _LENGTH[0] = size
+        if _PROTECT(self._context, _MEMORY + offset if offset else _MEMORY, _LENGTH):
+            return self._refuse("send")
+        sealed: int = _LENGTH[0]
+        return sealed
 
     def seal_rtcp(self, size: int) -> int:
         """The same for a compound packet at the beginning."""
-        return self._seal(lib.srtp_protect_rtcp, 0, size)
-
-    def _seal(self, protect: Callable[[Any, Any, Any], int], offset: int, size: int) -> int:
         if size > LONGEST:
-            self.counts["too_long"] = self.counts.get("too_long", 0) + 1
-            return 0
-        length = WORKSPACE.length
-        length[0] = size
-        if protect(self._context, WORKSPACE.memory + offset if offset else WORKSPACE.memory, length):
-            self.counts["send"] = self.counts.get("send", 0) + 1
-            return 0
-        sealed: int = length[0]
+            return self._refuse("too_long")
+        _LENGTH[0] = size
+        if lib.srtp_protect_rtcp(self._context, _MEMORY, _LENGTH):
+            return self._refuse("send")
+        sealed: int = _LENGTH[0]
         return sealed
+
+    def _refuse(self, reason: str) -> int:
+        self.counts[reason] = self.counts.get(reason, 0) + 1
+        return 0
 
     def protect(self, packet: bytes) -> bytes | None:
         """One RTP packet in, one SRTP packet out; None when it is too long, malformed or repeated."""
@@ -263,16 +270,12 @@ class ReceiveContext:
             size = self._without_mki(size, self.key.profile.rtp_tail)
             if not size:
                 return 0
-        length = WORKSPACE.length
-        length[0] = size
-        if ssrc == self._latest:
-            status = lib.srtp_unprotect(self._context, WORKSPACE.memory, length)
-        else:
-            status = self._open_other(size, ssrc)
+        _LENGTH[0] = size
+        status = _UNPROTECT(self._context, _MEMORY, _LENGTH) if ssrc == self._latest else self._open_other(size, ssrc)
         if status:
             self._refuse(status)
             return 0
-        opened: int = length[0]
+        opened: int = _LENGTH[0]
         return opened
 
     def open_rtcp(self, size: int) -> int:
@@ -282,9 +285,9 @@ class ReceiveContext:
             size = self._without_mki(size, self.key.profile.rtcp_tail)
             if not size:
                 return 0
-        length = WORKSPACE.length
+        length = _LENGTH
         length[0] = size
-        status = lib.srtp_unprotect_rtcp(self._context, WORKSPACE.memory, length)
+        status = lib.srtp_unprotect_rtcp(self._context, _MEMORY, length)
         if status:
             self._refuse(status)
             return 0
@@ -327,7 +330,7 @@ class ReceiveContext:
         """A packet of another source than the last; a source is only known once it has authenticated."""
         known = ssrc in self._ssrcs
         packet = b"" if known else bytes(WORKSPACE.data[:size])
-        status: int = lib.srtp_unprotect(self._context, WORKSPACE.memory, WORKSPACE.length)
+        status: int = lib.srtp_unprotect(self._context, _MEMORY, _LENGTH)
         if status and not known and int.from_bytes(packet[2:4], "big") < _WRAP_REACH:
             status = self._open_after_wrap(packet, ssrc)
         if not status:
@@ -343,12 +346,12 @@ class ReceiveContext:
         the wrap, made here and sent nowhere.
         """
         fake = SendContext(self.key, {}).protect(_FAKE.pack(0x80, 0, 0xFFFF, 0, ssrc))
-        length = WORKSPACE.length
+        length = _LENGTH
         if fake is None:
             return 1
-        lib.srtp_unprotect(self._context, WORKSPACE.memory, length)
+        lib.srtp_unprotect(self._context, _MEMORY, length)
         length[0] = WORKSPACE.put(packet)
-        status: int = lib.srtp_unprotect(self._context, WORKSPACE.memory, length)
+        status: int = lib.srtp_unprotect(self._context, _MEMORY, length)
         if status:
             lib.srtp_remove_stream(self._context, htonl(ssrc))
         return status
