@@ -36,6 +36,7 @@ from gateway.app.own_accounts import OwnAccounts
 from gateway.app.plane import choose
 from gateway.app.presence import Presence
 from gateway.app.registrations import Registrations
+from gateway.app.relay import SubscriptionRelay
 from gateway.app.rights import LegRights
 from gateway.app.sip_front import SipFront
 from gateway.app.subscriptions import Subscriptions
@@ -100,6 +101,7 @@ class GatewayApp:
         self._messages: Messages
         self._contacts: Contacts
         self._subscriptions: Subscriptions
+        self._relay: SubscriptionRelay
         self._passwords: passwords.Passwords
         self._credentials: dict[str, Credential] = {}
         self._presences = Presences()
@@ -166,8 +168,9 @@ class GatewayApp:
         self.calls = self._make_calls(engine, identity, router, dialer)
         await keep_records(recording(self.config), self.calls, self._wall_clock, self._stack)
         self._messages = await self._open_messages(identity, router, dialer, presence)
-        self._subscriptions = self._open_subscriptions(identity, store)
+        self._subscriptions = self._open_subscriptions(identity, store, router, dialer)
         self._user_agent = dialer.inviter = self._messages.requester = await self._open_sip(identity, store)
+        self._relay.subscribing = self._user_agent
         if self.config.log.level == "debug":
             messages = MessageLog()
             self.calls.observe(messages.call_changed)
@@ -261,7 +264,10 @@ class GatewayApp:
         self._stack.push_async_callback(ended, sweeper)
         return messages
 
-    def _open_subscriptions(self, identity: IdentityMap, store: IdentityStore) -> Subscriptions:
+    def _open_subscriptions(
+        self, identity: IdentityMap, store: IdentityStore, router: Router, dialer: GatewayDialer
+    ) -> Subscriptions:
+        self._relay = SubscriptionRelay(identity, router, dialer, self._accounts.registrar_of)
         lamps = Lamps(identity, self._presences)
         self.calls.observe(lamps.call_changed)
         self._contacts = Contacts(identity, store, self._presences, self._wall_clock)
@@ -274,8 +280,10 @@ class GatewayApp:
             self._messages.mailboxes,
             self._messages.count,
             settings.presence(self.config),
+            settings.own_names(self.config),
             new_tag=self._token,
             clock=asyncio.get_running_loop().time,
+            elsewhere=self._relay.subscribed,
         )
         self._stack.push_async_callback(subscriptions.close)
         return subscriptions

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -98,21 +98,36 @@ class Subscriptions:
         mailboxes: Board[MailboxCounts],
         count_mailbox: Callable[[str], Awaitable[None]],
         settings: PresenceSettings,
+        domains: Collection[str],
         *,
         new_tag: Callable[[], str],
         clock: Callable[[], float],
-        elsewhere: Callable[[IncomingSubscription, User], None] | None = None,
+        elsewhere: Callable[[IncomingSubscription, User], None],
     ) -> None:
-        """`elsewhere` accepts or refuses subscriptions to those who are no users of ours."""
+        """`domains` are the hosts that mean this gateway.
+
+        `elsewhere` accepts or refuses subscriptions to those who are no users of ours.
+        """
         self._identity = identity
         self._presences = presences
         self._settings = settings
+        self._domains = frozenset(domain.lower() for domain in domains)
         self._clock = clock
         self._elsewhere = elsewhere
         self._publications = Publications(presences.publish, new_tag, per_user=settings.publications_per_user)
         self._timer: asyncio.TimerHandle | None = None
         self._beginning: set[asyncio.Task[None]] = set()
-        self._served: dict[str, _Package[Any]] = {
+        self._served = self._serving(lamps, contacts, mailboxes, count_mailbox)
+
+    def _serving(
+        self,
+        lamps: Lamps,
+        contacts: Contacts,
+        mailboxes: Board[MailboxCounts],
+        count_mailbox: Callable[[str], Awaitable[None]],
+    ) -> dict[str, _Package[Any]]:
+        identity, presences = self._identity, self._presences
+        return {
             "presence": _Package(
                 pidf.CONTENT_TYPE,
                 presences.board,
@@ -175,12 +190,9 @@ class Subscriptions:
         if watcher is None:
             subscription.refuse(403)
             return
-        target = self._identity.find(str(subscription.target))
+        target = self._meant(subscription.target)
         if target is None:
-            if self._elsewhere is None:
-                subscription.refuse(404)
-            else:
-                self._elsewhere(subscription, watcher)
+            self._elsewhere(subscription, watcher)
             return
         package = self._served[subscription.package]
         asked = subscription.target
@@ -192,6 +204,12 @@ class Subscriptions:
         subscription.accept(package.document(watch))
         stop = package.watch(target.id, lambda: subscription.tell(package.document(watch)))
         subscription.when_over(stop)
+
+    def _meant(self, uri: Uri) -> User | None:
+        """The user of ours that a URI means; phones set up with our IP address put that into it."""
+        if uri.host.lower() in self._domains and uri.user:
+            return self._identity.find(uri.user)
+        return self._identity.find(str(uri))
 
     def _may_see(self, watch: Watch) -> bool:
         return may_see(watch.watcher, watch.target, self._settings.visible_to)
@@ -215,7 +233,7 @@ class Subscriptions:
         """The answer to a PUBLISH that was let in (RFC 3903 section 6)."""
         user = self._identity.by_id(identity) if identity is not None else None
         event = request.event
-        if user is None or self._identity.find(str(request.uri)) is not user:
+        if user is None or self._meant(request.uri) is not user:
             return Reply(403)
         if event is None or event.value.lower() != "presence":
             return Reply(489, headers=(("Allow-Events", "presence"),))

@@ -23,6 +23,7 @@ from gateway.sip.message.message import Request, Response
 from gateway.sip.message.uri import Uri
 from gateway.sip.requests.client import ClientRequest
 from gateway.sip.subscription.incoming import IncomingSubscription
+from gateway.sip.subscription.subscriber import Subscriber, SubscriberEvent
 
 logger = logging.getLogger(__name__)
 
@@ -186,6 +187,47 @@ class UserAgent:
             max_forwards=max_forwards,
         )
         return self._core.invite(request, hop, credentials=credentials, timeout=timeout, identity=identity)
+
+    def subscribe(
+        self,
+        target: Uri | str,
+        package: str,
+        events: Callable[[SubscriberEvent], None],
+        *,
+        caller: NameAddr | str,
+        callee: NameAddr | None = None,
+        expires: int = 3_600,
+        accept: str = "",
+        route: Iterable[NameAddr | str] = (),
+        received: str | Flow | None = None,
+        credentials: Credentials | None = None,
+        identity: str | None = None,
+        max_forwards: int = build.MAX_FORWARDS,
+    ) -> Subscriber:
+        """Subscribe to `package` of `target`, 0 seconds for one NOTIFY; see `invite` for the rest.
+
+        Raises SipSyntaxError for a text that is no URI, SipBuildError for one that cannot be written.
+        """
+        uri = _uri(target)
+        hops = tuple(_address(hop) for hop in route)
+        hop = self._hop(uri, hops, received)
+        sender = self._sender(caller)
+        fields: list[tuple[str, object]] = [("Event", package), ("Expires", expires)]
+        if accept:
+            fields.append(("Accept", accept))
+        subscribe = build.request(
+            "SUBSCRIBE",
+            uri,
+            from_=sender.with_tag(self.token()),
+            to=callee or NameAddr(uri.without_headers()),
+            call_id=self.token(),
+            cseq=1,
+            route=hops,
+            contact=self._core.contact(self._flow_for_contact(hop), sender.uri.user),
+            headers=[*fields, *self._core.request_fields()],
+            max_forwards=max_forwards,
+        )
+        return self._core.subscribe(subscribe, hop, events, credentials=credentials, identity=identity)
 
     async def options(
         self,

@@ -31,6 +31,7 @@ class CoreConfig:
         "REFER",
         "REGISTER",
         "SUBSCRIBE",
+        "NOTIFY",
     )
     supported: tuple[str, ...] = ("100rel", "timer", "path", "outbound", "norefersub", "replaces", TRICKLE)
     """Option tags taken in Require, lower case."""

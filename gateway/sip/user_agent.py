@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from gateway.sip.auth.account import Authenticator, Credentials
 from gateway.sip.config import CoreConfig
@@ -33,6 +34,7 @@ from gateway.sip.requests.server import ServerRequest
 from gateway.sip.services import Services
 from gateway.sip.subscription.incoming import IncomingSubscription
 from gateway.sip.subscription.service import SubscriptionServer
+from gateway.sip.subscription.subscriber import Subscriber, SubscriberEvent
 from gateway.sip.transactions.layer import (
     AckReceived,
     CancelReceived,
@@ -67,6 +69,8 @@ class UserAgentCore(Services):
         self.draining_for = 0
         """Seconds that OPTIONS tells others to wait while new calls are not taken (503); 0: they are."""
         """Whether new calls get 503 (the gateway is closing)."""
+        self._subscribers: dict[tuple[str, str], Subscriber] = {}
+        """Subscriptions of ours by Call-ID and our tag."""
         self._handlers: dict[str, Handler] = {
             "INVITE": self._invited,
             "OPTIONS": self._options,
@@ -184,6 +188,36 @@ class UserAgentCore(Services):
         self.wake()
         return request
 
+    def subscribe(
+        self,
+        subscribe: Request,
+        target: Hop,
+        events: Callable[[SubscriberEvent], None],
+        *,
+        credentials: Credentials | None = None,
+        identity: str | None = None,
+    ) -> Subscriber:
+        """Begin a subscription with this SUBSCRIBE (no Via, a CSeq of 1); `events` tell the rest.
+
+        `identity` is who notifies, as `authenticate` names them: they may do so from another address, too.
+        """
+        authenticator = Authenticator(credentials, self.token) if credentials is not None else None
+        key = (subscribe.call_id, subscribe.from_tag or "")
+        subscriber = self._subscribers[key] = Subscriber(
+            self,
+            subscribe,
+            events,
+            identity=identity,
+            authenticator=authenticator,
+            forget=lambda: self._forget(key),
+        )
+        self.guard(subscriber, lambda: subscriber.begin(target))
+        self.wake()
+        return subscriber
+
+    def _forget(self, key: tuple[str, str]) -> None:
+        self._subscribers.pop(key, None)
+
     # ---- what the stack reports
 
     def _dispatch(self) -> None:
@@ -259,14 +293,39 @@ class UserAgentCore(Services):
             return
         entry = self._dialogs.find(request.request)
         if entry is None:
-            self.counts["request in an unknown dialog"] += 1
-            request.refuse(Refused(481))
+            self._outside_dialogs(request)
         elif entry.dialog.lives_at(request.source):
             self._in_dialog(request)
         else:
             # Who knows the identifiers of a dialog may have overheard them.
             self.counts["request in a dialog from elsewhere"] += 1
             self._authenticated(request, self._from_elsewhere)
+
+    def _outside_dialogs(self, request: ServerRequest) -> None:
+        """A request in a dialog that we do not know, unless it is the NOTIFY that makes it (RFC 6665 4.1.2.4)."""
+        message = request.request
+        subscriber = self._subscribers.get((message.call_id, message.to_tag or ""))
+        if message.method != "NOTIFY" or subscriber is None or not subscriber.is_expecting:
+            self.counts["request in an unknown dialog"] += 1
+            request.refuse(Refused(481))
+        elif subscriber.asked_at(request.source):
+            self._first_notify(subscriber, request)
+        else:
+            self._authenticated(request, partial(self._notify_from_elsewhere, subscriber))
+
+    def _notify_from_elsewhere(self, subscriber: Subscriber, request: ServerRequest, identity: str | None) -> None:
+        if identity is not None and identity == subscriber.identity and subscriber.is_expecting:
+            self._first_notify(subscriber, request)
+        else:
+            request.refuse(Refused(481))
+
+    def _first_notify(self, subscriber: Subscriber, request: ServerRequest) -> None:
+        self.stack.proven(request.transaction, self.now())
+        refusal = inspect_request(request.request, self._can)
+        if refusal is not None:
+            request.respond(refusal.status, refusal.headers, refusal.reason or None)
+        else:
+            self._answering(request, subscriber, lambda: subscriber.first_notify(request))
 
     def _authenticated(self, request: ServerRequest, then: Callable[[ServerRequest, str | None], None]) -> None:
         """Who it is comes first: a stranger gets a challenge, whatever else its request may lack."""

@@ -78,8 +78,10 @@ class Office:
             self.mailboxes,
             self._count,
             settings or PresenceSettings(),
+            ("gw.test", "192.0.2.1"),
             new_tag=lambda: f"t{next(self.tags)}",
             clock=lambda: self.now,
+            elsewhere=lambda subscription, watcher: subscription.refuse(404),
         )
         self.stage.agent.core.serve_packages(self.subscriptions.packages, self.subscriptions.subscribed)
 
@@ -176,6 +178,7 @@ async def test_a_store_that_is_away_leaves_all_as_it_was() -> None:
         ("1001", "message-summary", AOR, 200),
         ("1001", "reg", AOR, 200),
         ("1003", "dialog", AOR, 200),
+        ("1002", "presence", "sip:1001@192.0.2.1:5060", 200),
         ("1002", "weather", AOR, 489),
     ],
 )

@@ -169,6 +169,30 @@ class Dialog:
             flow=flow,
         )
 
+    @classmethod
+    def of_notify(cls, subscribe: Request, notify: Request, flow: Flow | None = None) -> Dialog:
+        """The dialog that the first NOTIFY of a subscription of ours makes (RFC 6665 section 4.4.1).
+
+        Raises DialogError (400) where it has no usable Contact, SipSyntaxError for malformed headers.
+        """
+        contact = notify.contact
+        if contact is None or not contact.uri.is_sip:
+            raise DialogError("a NOTIFY has a SIP Contact", status=400)
+        return cls(
+            id=DialogId(subscribe.call_id, subscribe.from_tag or "", notify.from_tag or ""),
+            local=subscribe.from_,
+            remote=notify.from_,
+            remote_target=contact.uri,
+            route_set=notify.record_route,
+            local_cseq=subscribe.cseq.number,
+            remote_cseq=None,
+            is_initiator=True,
+            contact=subscribe.contact,
+            secure=is_secure(subscribe),
+            state=DialogState.CONFIRMED,
+            flow=flow,
+        )
+
     def __repr__(self) -> str:
         return f"Dialog({self.state.value}, {'initiator' if self.is_initiator else 'callee'})"
 

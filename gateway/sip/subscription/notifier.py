@@ -21,7 +21,7 @@ from gateway.sip.subscription.states import TABLE, NotifierAction, NotifierInput
 logger = logging.getLogger(__name__)
 
 
-_ENDING = frozenset((404, 405, 408, 410, 416, 480, 481, 482, 483, 484, 485, 489, 501, 604))
+ENDING = frozenset((404, 405, 408, 410, 416, 480, 481, 482, 483, 484, 485, 489, 501, 604))
 """Answers to a NOTIFY that end its subscription (RFC 5057 section 5.2); others are of that NOTIFY alone."""
 _MAX_FAILURES = 3
 """Others of them in a row after which nobody is believed to listen."""
@@ -109,6 +109,11 @@ class Notifier:
 
     def _over(self) -> None:
         """It has ended, or is about to with one last NOTIFY: there is nothing more to `tell`."""
+
+    @property
+    def has_untold(self) -> bool:
+        """Whether a change waits to be told."""
+        return self._is_due or self._pause is not None
 
     # ---- the table
 
@@ -208,7 +213,7 @@ class Notifier:
     def _answered(self, response: Response) -> None:
         self._is_sending = False
         self._failures = 0 if response.is_success else self._failures + 1
-        if response.status in _ENDING or self._failures >= _MAX_FAILURES:
+        if response.status in ENDING or self._failures >= _MAX_FAILURES:
             self._step(NotifierInput.FAILED)
             return
         if not response.is_success and self.state is NotifierState.ACTIVE and response.retry_after is not None:

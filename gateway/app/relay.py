@@ -1,0 +1,157 @@
+"""Subscriptions to people behind a trunk: asked for at the PBX that owns them, passed on as they are told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import structlog
+
+from gateway.call.routing import Caller, RouteError, Router, SipTarget
+from gateway.identity.mapping import IdentityMap
+from gateway.identity.model import User
+from gateway.legs.sip_sessions import Destination
+from gateway.sip.auth.account import Credentials
+from gateway.sip.errors import SipError
+from gateway.sip.locate import forward_limit
+from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.build import Refusal
+from gateway.sip.message.uri import Uri
+from gateway.sip.subscription.document import Document
+from gateway.sip.subscription.incoming import IncomingSubscription
+from gateway.sip.subscription.subscriber import Notified, Subscriber, SubscriberEvent, SubscriptionOver
+
+log = structlog.get_logger(__name__)
+
+_PASSED_ON = frozenset((404, 406, 423, 480, 489, 503, 603, 604))
+"""Refusals of the PBX that say something to the phone; 481 or a challenge are between the PBX and us."""
+_REASONS = frozenset(("deactivated", "probation", "rejected", "timeout", "giveup", "noresource", "invariant"))
+"""RFC 6665 section 4.1.3."""
+
+
+class Subscribing(Protocol):
+    """What subscribes (gateway.net.user_agent.UserAgent)."""
+
+    def subscribe(
+        self,
+        target: Uri | str,
+        package: str,
+        events: Callable[[SubscriberEvent], None],
+        *,
+        caller: NameAddr | str,
+        expires: int = 3_600,
+        accept: str = "",
+        route: Sequence[NameAddr | str] = (),
+        credentials: Credentials | None = None,
+        identity: str | None = None,
+        max_forwards: int = 70,
+    ) -> Subscriber: ...
+
+
+class Outside(Protocol):
+    """Where SIP requests for somebody elsewhere go (gateway.app.dialer.GatewayDialer)."""
+
+    def outside(self, target: SipTarget) -> Sequence[Destination]: ...
+
+
+class SubscriptionRelay:
+    """One subscription at the PBX for each subscription of a phone; both end together."""
+
+    def __init__(
+        self,
+        identity: IdentityMap,
+        router: Router,
+        places: Outside,
+        account_of: Callable[[str], str | None] = lambda user: None,
+    ) -> None:
+        """`account_of` is the trunk at which a user has an account of its own."""
+        self._account_of = account_of
+        self._identity = identity
+        self._router = router
+        self._places = places
+        self.subscribing: Subscribing
+        """The SIP user agent; set once it is made."""
+
+    def subscribed(self, subscription: IncomingSubscription, watcher: User) -> None:
+        """Somebody wants to be told about nobody of ours: whoever may call there may also look."""
+        hops = forward_limit(subscription.request)
+        if isinstance(hops, Refusal):
+            subscription.refuse(hops.status)
+            return
+        try:
+            caller = Caller(watcher.id, watcher.may_call, account=self._account_of(watcher.id))
+            target = self._router.route(str(subscription.target), caller)
+            if not isinstance(target, SipTarget) or target.trunk is None:
+                subscription.refuse(404)
+                return
+            place = self._places.outside(target)[0]
+            _Relayed(subscription).begin(self.subscribing, place, self._identity.sip_uri(watcher.id), hops)
+        except RouteError as error:
+            log.info("subscription refused", watcher=watcher.id, reason=str(error))
+            subscription.refuse(error.cause.status)
+        except SipError as error:
+            log.warning("a subscription cannot be passed on", reason=str(error))
+            subscription.refuse(404)
+
+
+class _Relayed:
+    """A phone's subscription, and ours at the PBX."""
+
+    def __init__(self, subscription: IncomingSubscription) -> None:
+        self._theirs = subscription
+        self._ours: Subscriber | None = None
+        self._is_accepted = False
+        self._misses = False
+        """Whether a part of the state was left out, so that the whole of it has to come before another part."""
+
+    def begin(self, subscribing: Subscribing, place: Destination, watcher_uri: str, hops: int) -> None:
+        theirs = self._theirs
+        self._ours = subscribing.subscribe(
+            place.uri,
+            theirs.package,
+            self._happened,
+            caller=place.caller or NameAddr(Uri.parse(watcher_uri)),
+            expires=theirs.expires,
+            accept=theirs.request.headers.get("Accept") or "",
+            route=place.route,
+            credentials=place.credentials,
+            identity=place.identity,
+            max_forwards=hops,
+        )
+        theirs.when_over(self._ours.end)
+
+    def _happened(self, event: SubscriberEvent) -> None:
+        match event:
+            case Notified():
+                self._notified(event)
+            case SubscriptionOver():
+                self._over(event)
+
+    def _notified(self, event: Notified) -> None:
+        theirs, body = self._theirs, event.body
+        theirs.is_pending = event.state == "pending"
+        is_part = b'state="partial"' in body or b"state='partial'" in body
+        if is_part and self._is_accepted and (self._misses or theirs.has_untold):
+            # Only the last is told of what comes too fast, and a part means nothing without those before it.
+            if not self._misses and self._ours is not None:
+                self._misses = True
+                self._ours.refresh()
+            return
+        self._misses = False
+        document = Document.of(event.content_type, body)
+        if self._is_accepted:
+            theirs.tell(document)
+        else:
+            self._is_accepted = True
+            theirs.accept(document, is_pending=theirs.is_pending)
+
+    def _over(self, event: SubscriptionOver) -> None:
+        theirs = self._theirs
+        if self._is_accepted:
+            reason = event.reason if event.reason in _REASONS else "deactivated"
+            wait = f";retry-after={event.retry_after}" if event.retry_after is not None else ""
+            theirs.end(None, reason + wait)
+        else:
+            status = event.status if event.status in _PASSED_ON else 480 if event.status in (408, 200) else 403
+            headers = (("Retry-After", event.retry_after),) if event.retry_after is not None else ()
+            theirs.refuse(status, headers)

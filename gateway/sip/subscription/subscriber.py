@@ -1,0 +1,310 @@
+"""A subscription of ours, from its SUBSCRIBE to its last NOTIFY (RFC 6665 section 4.1)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from gateway.sip.alarms import Alarm
+from gateway.sip.auth.account import Authenticator
+from gateway.sip.dialogs.dialog import Dialog
+from gateway.sip.dialogs.ports import Core, Hop
+from gateway.sip.dialogs.requests import send_in_dialog
+from gateway.sip.dialogs.usage import DialogUsage
+from gateway.sip.errors import DialogError
+from gateway.sip.flow import Flow
+from gateway.sip.message.addresses import CSeq
+from gateway.sip.message.message import Request, Response
+from gateway.sip.requests.client import ClientRequest
+from gateway.sip.requests.server import ServerRequest
+from gateway.sip.subscription.notifier import ENDING
+from gateway.sip.subscription.subscriber_states import TABLE, SubscriberAction, SubscriberInput, SubscriberState
+
+logger = logging.getLogger(__name__)
+
+_MARGIN = 60.0
+"""Seconds before its end at which a subscription is refreshed, or at half of its time."""
+_RETRY = 30.0
+"""Seconds after which a refresh that failed for now is made again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notified:
+    """A NOTIFY came and was answered; `state` is "active", "pending" or "terminated"."""
+
+    state: str
+    content_type: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionOver:
+    """There is nothing more to hear.
+
+    `status` is the response that refused it, 408 for silence, 200 where the notifier ended it, with the `reason` and
+    the `retry_after` seconds it gave.
+    """
+
+    status: int
+    reason: str = ""
+    retry_after: int | None = None
+
+
+SubscriberEvent = Notified | SubscriptionOver
+
+
+class Subscriber:
+    """One subscription in one dialog: a NOTIFY of another branch of a forked SUBSCRIBE is answered 481 (section 4.1.4).
+
+    `events` gets any number of `Notified`, then one `SubscriptionOver`.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        subscribe: Request,
+        events: Callable[[SubscriberEvent], None],
+        *,
+        identity: str | None,
+        authenticator: Authenticator | None,
+        forget: Callable[[], None],
+    ) -> None:
+        """`subscribe` has no Via, and a CSeq of 1; `forget` is called once when no NOTIFY is to reach it any more."""
+        event = subscribe.event
+        assert event is not None, "a SUBSCRIBE of ours has an Event"
+        self.state = SubscriberState.WAITING
+        self.identity = identity
+        """Who the notifier is, as `authenticate` would name it."""
+        self._core = core
+        self._subscribe = subscribe
+        self._package = event.value.lower()
+        self._events = events
+        self._authenticator = authenticator
+        self._forget = forget
+        self._expires = subscribe.expires or 0
+        self._cseq = subscribe.cseq.number - 1
+        self._client = ClientRequest(core, self._make, self._answered, owner=self, authenticator=authenticator)
+        self._dialog: Dialog | None = None
+        self._until = 0.0
+        self._over = SubscriptionOver(408)
+        self._notified = Notified("", "", b"")
+        self._alarm: Alarm[DialogUsage | None] | None = None
+        self._end_alarm: Alarm[DialogUsage | None] | None = None
+        self._is_refreshing = False
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._package}, {self.state.name})"
+
+    # ---- what our side does
+
+    def begin(self, hop: Hop) -> None:
+        """Send the SUBSCRIBE."""
+        self._client.begin(hop)
+
+    def refresh(self) -> None:
+        """Have the whole state told anew."""
+        self._step(SubscriberInput.REFRESH_DUE)
+        self._core.wake()
+
+    def end(self) -> None:
+        """Want to hear no more."""
+        self._step(SubscriberInput.END)
+        self._core.wake()
+
+    # ---- the table
+
+    def _step(self, what: SubscriberInput) -> None:
+        row = TABLE.get((self.state, what))
+        if row is None:
+            logger.debug("%s has no row for %s", self, what.name)
+            return
+        actions, self.state = row
+        for action in actions:
+            self._actions[action](self)
+
+    def _await(self) -> None:
+        timers = self._core.config.stack.timers
+        self._set_alarm(self._core.now() + 64 * timers.t1, SubscriberInput.SILENCE)
+
+    def _arm(self) -> None:
+        now = self._core.now()
+        left = max(0.0, self._until - now)
+        self._set_alarm(now + max(left / 2, left - _MARGIN), SubscriberInput.REFRESH_DUE)
+        if self._end_alarm is not None:
+            self._end_alarm.cancel()
+        self._end_alarm = self._core.at(self._until, lambda: self._step(SubscriberInput.EXPIRED), self)
+
+    def _set_alarm(self, deadline: float, what: SubscriberInput) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = self._core.at(deadline, lambda: self._step(what), self)
+
+    def _tell(self) -> None:
+        self._events(self._notified)
+
+    def _refresh(self) -> None:
+        if not self._is_refreshing:
+            self._send(self._expires)
+
+    def _leave(self) -> None:
+        self._send(0)
+
+    def _stop(self) -> None:
+        self._client.abandon()
+        self._cease()
+        self._events(self._over)
+
+    _actions: ClassVar[Mapping[SubscriberAction, Callable[[Any], None]]] = {
+        SubscriberAction.AWAIT: _await,
+        SubscriberAction.ARM: _arm,
+        SubscriberAction.TELL: _tell,
+        SubscriberAction.REFRESH: _refresh,
+        SubscriberAction.LEAVE: _leave,
+        SubscriberAction.STOP: _stop,
+    }
+
+    # ---- requests of ours
+
+    def _make(self, flow: Flow) -> Request:
+        self._cseq += 1
+        contact = self._subscribe.contact
+        user = contact.uri.user if contact is not None else None
+        request = self._subscribe.with_header("CSeq", CSeq(self._cseq, "SUBSCRIBE"))
+        request = request.with_header("Contact", self._core.contact(flow, user))
+        return request.with_header("Expires", self._expires)
+
+    def _answered(self, response: Response) -> None:
+        if response.is_success:
+            granted = self._expires if response.expires is None else min(response.expires, self._expires)
+            self._until = self._core.now() + granted
+            self._step(SubscriberInput.ACCEPTED)
+            return
+        wanted = response.min_expires
+        if response.status == 423 and wanted is not None and self._expires < wanted < 86_400:
+            self._expires = wanted
+            if self._client.again():
+                return
+        self._over = SubscriptionOver(response.status, retry_after=response.retry_after)
+        self._step(SubscriberInput.REFUSED)
+
+    def _send(self, expires: int) -> None:
+        dialog = self._dialog
+        assert dialog is not None
+        self._is_refreshing = True
+        headers = [(name, self._subscribe.headers.get(name) or "") for name in ("Event", "Accept")]
+        send_in_dialog(
+            self._core,
+            dialog,
+            "SUBSCRIBE",
+            lambda response: self._refreshed(response, expires),
+            owner=self,
+            authenticator=self._authenticator,
+            headers=[*[field for field in headers if field[1]], ("Expires", expires)],
+        )
+
+    def _refreshed(self, response: Response, expires: int) -> None:
+        self._is_refreshing = False
+        if response.is_success:
+            granted = expires if response.expires is None else min(response.expires, expires)
+            self._until = self._core.now() + granted
+            self._step(SubscriberInput.REFRESHED)
+        elif response.status in ENDING or self.state is SubscriberState.LEAVING:
+            # Whoever asked us may ask again at once (section 4.1.3).
+            self._over = SubscriptionOver(200, "deactivated")
+            self._step(SubscriberInput.LOST)
+        else:
+            # It lasts as long as it was granted (section 4.1.2.2).
+            self._set_alarm(self._core.now() + (response.retry_after or _RETRY), SubscriberInput.REFRESH_DUE)
+
+    # ---- what the notifier does
+
+    @property
+    def is_expecting(self) -> bool:
+        """Whether a NOTIFY may make the dialog."""
+        return self.state is SubscriberState.WAITING and self._dialog is None
+
+    def asked_at(self, source: Flow) -> bool:
+        """Whether the SUBSCRIBE went to where `source` is."""
+        flow = self._client.flow
+        return flow is not None and (flow.transport, flow.host) == (source.transport, source.host)
+
+    def first_notify(self, request: ServerRequest) -> None:
+        """The NOTIFY that makes the dialog; raises DialogError for one that makes none."""
+        notify = request.request
+        if not self.claims(notify) or notify.subscription_state is None:
+            raise DialogError("the NOTIFY is not of this subscription", status=481)
+        dialog = Dialog.of_notify(self._subscribe, notify, request.source)
+        sent = self._client.request
+        dialog.local_cseq = self._cseq
+        dialog.contact = sent.contact if sent is not None else self._subscribe.contact
+        dialog.identity = self.identity
+        dialog.receive(notify)
+        self._dialog = dialog
+        self._core.add_usage(dialog, self)
+        self.on_request(request, dialog)
+
+    def claims(self, request: Request) -> bool:
+        """Whether this is a NOTIFY of ours."""
+        event = request.event
+        if request.method != "NOTIFY" or event is None or self.state is SubscriberState.OVER:
+            return False
+        return event.value.lower() == self._package and event.param("id") is None
+
+    def on_request(self, request: ServerRequest, dialog: Dialog) -> None:
+        """A NOTIFY; one that says nothing of its state is 400."""
+        notify = request.request
+        state = notify.subscription_state
+        if state is None:
+            raise DialogError("a NOTIFY has a Subscription-State", status=400)
+        request.respond(200)
+        dialog.refresh_target(notify)
+        kind = notify.content_type
+        word = state.value.lower()
+        self._notified = Notified(word, str(kind) if kind is not None else "", notify.body if kind is not None else b"")
+        if word == "terminated":
+            self._over = SubscriptionOver(
+                200, (state.param("reason") or "").lower(), _seconds(state.param("retry-after"))
+            )
+            self._step(SubscriberInput.ENDED)
+            return
+        said = _seconds(state.param("expires"))
+        if said is not None:
+            # The notifier may shorten it at any time (section 4.1.3).
+            now = self._core.now()
+            self._until = min(self._until, now + said) if self._until else now + min(said, self._expires)
+        elif not self._until:
+            self._until = self._core.now() + self._expires
+        self._step(SubscriberInput.NOTIFIED)
+
+    def on_ack(self, ack: Request, dialog: Dialog) -> None:
+        """No INVITE of ours."""
+
+    def on_flow_lost(self, flow: Flow) -> None:
+        """The next SUBSCRIBE looks for another way (Dialog.hops)."""
+
+    def on_mistake(self) -> None:
+        """Code of ours failed on its behalf: what comes is answered 481 from now on."""
+        self.drop()
+
+    def drop(self) -> None:
+        """End it without a word."""
+        self.state = SubscriberState.OVER
+        self._client.abandon()
+        self._cease()
+
+    def _cease(self) -> None:
+        for alarm in (self._alarm, self._end_alarm):
+            if alarm is not None:
+                alarm.cancel()
+        self._alarm = self._end_alarm = None
+        if self._dialog is not None:
+            self._core.remove_usage(self._dialog, self)
+        self._forget()
+        self._core.usage_over(self)
+
+
+def _seconds(text: str | None) -> int | None:
+    """A number of seconds that a parameter says; what is none counts as absent."""
+    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 10 else None
