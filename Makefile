@@ -10,12 +10,12 @@ APT_PACKAGES := chromium firefox-esr iproute2 sip-tester baresip redis-server rt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo test test-all coverage check format bench fuzz wheels plane system-packages install-test clean
+.PHONY: help run demo example test test-all coverage check format bench fuzz wheels plane system-packages install-test clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
-# Both files below are stamps: nothing is installed again until pyproject.toml changes.
+# The files below are stamps: nothing is installed again until pyproject.toml changes.
 $(BIN)/python:
 	@echo "Making $(VENV)"
 	@scripts/make-venv $(PYTHON) $(VENV)
@@ -28,6 +28,11 @@ $(VENV)/.run: pyproject.toml | $(BIN)/python
 $(VENV)/.test: pyproject.toml | $(BIN)/python
 	@echo "Installing the gateway and what its tests need into $(VENV)"
 	@$(PIP) install --editable '.[dev]'
+	@touch $@ $(VENV)/.run $(VENV)/.client
+
+$(VENV)/.client: pyproject.toml | $(BIN)/python
+	@echo "Installing the gateway and what its lessons need into $(VENV)"
+	@$(PIP) install --editable '.[client]'
 	@touch $@ $(VENV)/.run
 
 run: $(VENV)/.run plane ## Install and start the gateway on gateway.yaml (CONFIG=FILE for another)
@@ -35,6 +40,9 @@ run: $(VENV)/.run plane ## Install and start the gateway on gateway.yaml (CONFIG
 
 demo: install-test plane ## Prove both directions with a real phone and a real browser
 	@$(BIN)/gateway demo
+
+example: $(VENV)/.client ## Run a lesson of examples/ (N=03)
+	@$(BIN)/gateway examples $(if $(N),run $(N),list)
 
 # Most tests wait for peers rather than for a processor: more workers than two cores, and those that measure time by themselves, last.
 WORKERS ?= 3

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from gateway.commands.examples import examples_app
 from gateway.commands.sdp import sdp_app
 from gateway.config import Config, check_ports, load
 from gateway.errors import ConfigError, GatewayError
@@ -26,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(examples_app, name="examples")
 app.add_typer(sdp_app, name="sdp")
 errors = Console(stderr=True, highlight=False)
 output = Console(highlight=False)

@@ -65,7 +65,7 @@ def test_help_names_every_command(tmp_path: Path) -> None:
     result = gateway(tmp_path, "--help")
     assert result.returncode == 0
     assert "SIP-to-WebRTC gateway" in result.stdout
-    for command in ("run", "check-config", "demo", "sdp"):
+    for command in ("run", "check-config", "demo", "examples", "sdp"):
         assert re.search(rf"^\W*{command} +\w", result.stdout, re.MULTILINE), command
 
 

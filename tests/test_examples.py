@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from gateway.commands.examples import examples_app
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
@@ -95,6 +98,24 @@ def test_next_leads_to_the_following_example(place: int) -> None:
     last = (FOLDERS[place] / "README.md").read_text().partition("## Next")[2]
     following = f"../{FOLDERS[place + 1].name}/README.md" if place + 1 < len(FOLDERS) else "../README.md"
     assert following in links(last)
+
+
+def test_the_command_lists_and_runs_them() -> None:
+    """`gateway examples run 1`, with the lesson's own status; a number that there is not is a sentence."""
+    runner = CliRunner()
+    listed = runner.invoke(examples_app, ["list"]).stdout.splitlines()
+    assert [line[:2] for line in listed] == [folder.name[:2] for folder in FOLDERS]
+    assert listed[2] == "03  A SIP dialog"
+    assert runner.invoke(examples_app, ["run", "1"]).exit_code == 0
+    wrong = runner.invoke(examples_app, ["run", "77"])
+    assert (wrong.exit_code, "there is no lesson 77" in wrong.stderr) == (2, True)
+
+
+def test_without_a_checkout_the_command_says_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wheel holds no lessons."""
+    monkeypatch.setattr("gateway.commands.examples.FOLDER", tmp_path)
+    result = CliRunner().invoke(examples_app, ["list"])
+    assert (result.exit_code, "clone the repository" in result.stderr) == (2, True)
 
 
 def test_the_index_lists_every_example_in_order() -> None:

@@ -1,0 +1,52 @@
+"""`gateway examples`: list the lessons of a checkout, and run one."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import gateway
+
+FOLDER = Path(gateway.__file__).parent.parent / "examples"
+USAGE_ERROR = 2
+
+examples_app = typer.Typer(no_args_is_help=True, help="The lessons: programs that explain and check themselves.")
+
+
+def lessons() -> dict[str, Path]:
+    """Folder of each lesson by its number, "01" to the last; raises typer.Exit where there is no checkout."""
+    found = {
+        folder.name[:2]: folder for folder in sorted(FOLDER.glob("[0-9][0-9]_*")) if (folder / "main.py").is_file()
+    }
+    if not found:
+        typer.echo("gateway: the lessons come with the source; clone the repository and run this in it", err=True)
+        raise typer.Exit(USAGE_ERROR)
+    return found
+
+
+@examples_app.command("list")
+def list_lessons() -> None:
+    """Their numbers, and what each is about."""
+    for number, folder in lessons().items():
+        title = (folder / "README.md").read_text(encoding="utf-8").partition("\n")[0]
+        typer.echo(f"{number}  {re.sub(r'^# [0-9. ]*', '', title)}")
+
+
+@examples_app.command("run")
+def run_lesson(
+    number: Annotated[str, typer.Argument(help="Which one: 3 or 03")],
+    options: Annotated[list[str] | None, typer.Argument(help="Options of the lesson itself, as --verbose")] = None,
+) -> None:
+    """Run one; its last line is PASS, or FAIL and why."""
+    every = lessons()
+    folder = every.get(number.zfill(2))
+    if folder is None:
+        typer.echo(f"gateway: there is no lesson {number}; they are {', '.join(every)}", err=True)
+        raise typer.Exit(USAGE_ERROR)
+    done = subprocess.run([sys.executable, str(folder / "main.py"), *(options or [])], check=False)
+    raise typer.Exit(done.returncode)
