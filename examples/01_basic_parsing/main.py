@@ -4,42 +4,10 @@ from __future__ import annotations
 
 import sys
 
+from messages import INVITE, RINGING
+
+import sdp
 from gateway.sip import Request, Response, SipSyntaxError, error_response, parse_message
-
-# An old phone's INVITE: compact names (v, f, t, i, m, c, l), a folded Subject, two Record-Route fields of which one
-# holds two values, and a header that no RFC knows.
-INVITE = b"""\
-INVITE sip:bob@biloxi.example.com SIP/2.0
-v: SIP/2.0/UDP proxy.atlanta.example.com;branch=z9hG4bK4b43c2ff
-v: SIP/2.0/UDP 192.0.2.1:5062;rport=40123;received=198.51.100.9;branch=z9hG4bK74bf9
-Record-Route: <sip:edge.biloxi.example.com;lr>, <sip:core.atlanta.example.com;lr>
-Record-Route: <sip:edge.atlanta.example.com;lr>
-Max-Forwards: 68
-f: "Alice \\"Al\\" Liddell" <sip:alice@atlanta.example.com>;tag=9fxced76sl
-t: Bob <sip:bob@biloxi.example.com>
-i: 3848276298220188511@atlanta.example.com
-CSeq: 2 INVITE
-m: <sip:alice@192.0.2.1:5062;transport=udp>;expires=300
-Subject: lunch,
- perhaps at noon
-X-Phone-Mood: curious
-c: application/sdp
-l: 5
-
-v=0
-""".replace(b"\n", b"\r\n")
-
-RINGING = b"""\
-SIP/2.0 180 Ringing
-Via: SIP/2.0/UDP 192.0.2.1:5062;branch=z9hG4bK74bf9
-From: <sip:alice@atlanta.example.com>;tag=9fxced76sl
-To: <sip:bob@biloxi.example.com>;tag=8321234356
-Call-ID: 3848276298220188511@atlanta.example.com
-CSeq: 2 INVITE
-Contact: <sip:bob@192.0.2.4>
-Content-Length: 0
-
-""".replace(b"\n", b"\r\n")
 
 
 def check(condition: bool, words: str) -> None:
@@ -66,6 +34,24 @@ def requests() -> None:
     check(invite.subject == "lunch, perhaps at noon", "a folded header is one line again")
     check(invite.headers.get("x-phone-mood") == "curious", "headers nobody knows are kept, names without case")
     check(invite.expires is None, "an absent header is None, not an error")
+    table(invite)
+
+
+def table(invite: Request) -> None:
+    """What a person wants to know of an INVITE, and its body by the package that reads descriptions."""
+    offer = sdp.SessionDescription.parse(invite.body)
+    audio = offer.media[0]
+    place = offer.connection_of(audio)
+    rows = {
+        "who calls": f"{invite.from_.display_name} ({invite.from_.uri})",
+        "who is called": str(invite.to.uri),
+        "call back at": str(invite.contact.uri) if invite.contact else "nowhere",
+        "wants audio at": f"{place.address if place else '?'} port {audio.port}",
+        "in": ", ".join(codec.rtpmap for codec in sdp.read_codecs(audio)),
+    }
+    for name, value in rows.items():
+        print(f"  {name:15}| {value}")
+    check((audio.kind, audio.port) == ("audio", 49170), "the body is a session description")
 
 
 def repeated_headers() -> None:
@@ -99,7 +85,7 @@ def malformed() -> None:
     cases = [
         ("CSeq names another method", INVITE.replace(b"2 INVITE", b"2 BYE"), 400),
         ("a version that nobody speaks", INVITE.replace(b"com SIP/2.0", b"com SIP/7.0"), 505),
-        ("a body shorter than it claims", INVITE.replace(b"l: 5", b"l: 500"), 400),
+        ("a body shorter than it claims", INVITE.replace(b"l: 131", b"l: 500"), 400),
         ("no To at all", INVITE.replace(b"t: Bob <sip:bob@biloxi.example.com>\r\n", b""), 400),
         ("a header of 9,000 characters", INVITE.replace(b"curious", b"c" * 9000), 513),
         ("a broken response", RINGING.replace(b"CSeq: 2", b"CSeq: x"), None),

@@ -5,27 +5,10 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 
+from offers import ALICE, agreed, show
+
 import sdp
 from sdp.attributes import Ptime
-
-ALICE = """\
-v=0
-o=alice 2890844526 1 IN IP4 192.0.2.1
-s=Lunch
-c=IN IP4 192.0.2.1
-t=0 0
-m=audio 49170 RTP/AVP 9 8 0 101
-a=rtpmap:9 G722/8000
-a=rtpmap:8 PCMA/8000
-a=rtpmap:0 PCMU/8000
-a=rtpmap:101 telephone-event/8000
-a=fmtp:101 0-16
-a=ptime:20
-a=x-mood:curious
-m=video 51372 RTP/AVP 99
-a=rtpmap:99 H264/90000
-a=sendonly
-"""
 
 
 def check(condition: bool, words: str) -> None:
@@ -33,20 +16,6 @@ def check(condition: bool, words: str) -> None:
     if not condition:
         sys.exit(f"FAIL: {words}")
     print(f"  ok: {words}")
-
-
-def show(description: sdp.SessionDescription) -> None:
-    """Print a description."""
-    for line in str(description).splitlines():
-        print(f"  | {line}")
-
-
-def agreed(agreement: sdp.Agreement) -> sdp.MediaAgreement:
-    """The audio section that was agreed on."""
-    audio = agreement.first("audio")
-    if audio is None:
-        sys.exit("FAIL: no audio was agreed on")
-    return audio
 
 
 def reading() -> sdp.SessionDescription:
@@ -68,9 +37,19 @@ def reading() -> sdp.SessionDescription:
     return offer
 
 
+def from_scratch() -> None:
+    """A description made of values, as a phone makes its first offer."""
+    print("2. Writing")
+    audio = sdp.MediaDescription.build("audio", 4000, "RTP/AVP", (0,), attributes=["rtpmap:0 PCMU/8000", "ptime:20"])
+    origin, connection = sdp.Origin("carol", "7", 1, "192.0.2.9"), sdp.Connection("192.0.2.9")
+    offer = sdp.SessionDescription.build(origin, [audio], connection=connection)
+    show(offer)
+    check(sdp.SessionDescription.parse(str(offer)) == offer, "a description from scratch, and it can be read")
+
+
 def answering(offer: sdp.SessionDescription) -> sdp.SessionDescription:
     """Bob takes audio only, likes PCMU best and does not know G.722."""
-    print("2. Answering")
+    print("3. Answering")
     plan = sdp.Plan(
         kind="rtp",
         address="192.0.2.4",
@@ -87,7 +66,7 @@ def answering(offer: sdp.SessionDescription) -> sdp.SessionDescription:
 
 def agreeing(offer: sdp.SessionDescription, answer: sdp.SessionDescription) -> None:
     """Offer and answer together say what may flow; each side reads them from where it stands."""
-    print("3. Agreeing")
+    print("4. Agreeing")
     alice = agreed(sdp.negotiate(offer, answer, local="offerer"))
     bob = agreed(sdp.negotiate(offer, answer, local="answerer"))
     check([c.name for c in alice.send if c.is_media] == ["PCMU", "PCMA"], "Alice sends what Bob likes best: PCMU")
@@ -105,7 +84,7 @@ def agreeing(offer: sdp.SessionDescription, answer: sdp.SessionDescription) -> N
 
 def holding(offer: sdp.SessionDescription, answer: sdp.SessionDescription) -> None:
     """Hold is a new offer with another direction; the answer mirrors it."""
-    print("4. Hold")
+    print("5. Hold")
     assert offer.origin is not None
     origin = replace(offer.origin, session_version=offer.origin.session_version + 1)
     held = offer.with_lines(f"o={origin}" if line.startswith("o=") else line for line in offer.lines)
@@ -126,7 +105,7 @@ def holding(offer: sdp.SessionDescription, answer: sdp.SessionDescription) -> No
 
 def refusing() -> None:
     """What cannot be read or agreed on says which status answers it."""
-    print("5. What does not work")
+    print("6. What does not work")
     try:
         sdp.SessionDescription.parse(ALICE.replace("m=audio 49170", "m=audio many"))
     except sdp.SdpSyntaxError as error:
@@ -145,6 +124,7 @@ def refusing() -> None:
 
 if __name__ == "__main__":
     first = reading()
+    from_scratch()
     reply = answering(first)
     agreeing(first, reply)
     holding(first, reply)

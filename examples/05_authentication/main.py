@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
-import os
 import sys
 
+from exchange import ACCOUNTS, ALICE, REALM, SERVER, Exchange, register
 from registrar import Registrar
 
 from gateway import net
 from gateway.sip import (
-    ClientCredentials,
-    DigestClient,
     DigestResult,
-    DigestServer,
-    NameAddr,
-    NoncePolicy,
-    Request,
     Uri,
     build,
-    ha1_of,
 )
-from gateway.testing import ManualClock
-
-REALM = "example.com"
-SERVER = "udp:192.0.2.10:5060"
-ALICE = NameAddr(Uri.of("alice", REALM))
-# What a server keeps is HA1, a hash of user, realm and password, never the password.
-ACCOUNTS = {"alice": {name: ha1_of(name, "alice", REALM, "wonderland") for name in ("SHA-256", "MD5")}}
 
 
 def check(condition: bool, words: str) -> None:
@@ -36,37 +23,6 @@ def check(condition: bool, words: str) -> None:
     if not condition:
         sys.exit(f"FAIL: {words}")
     print(f"  ok: {words}")
-
-
-def register(cseq: int) -> Request:
-    """A REGISTER without credentials."""
-    registrar = Uri.of(None, REALM)
-    return build.request("REGISTER", registrar, from_=ALICE.with_tag("1"), to=ALICE, call_id="reg-1", cseq=cseq)
-
-
-class Exchange:
-    """A digest server and one client of it, without a network between them."""
-
-    def __init__(self, algorithm: str, password: str = "wonderland") -> None:
-        self.clock = ManualClock()
-        self.server = DigestServer(REALM, os.urandom(32), (algorithm,), NoncePolicy(lifetime=60))
-        self.client = DigestClient(ClientCredentials("alice", SERVER, password=password))
-        self.cseq = 0
-
-    def challenge(self, stale: bool = False, peer: str = SERVER) -> bool:
-        """The server's 401, said to come from `peer`; whether the client thinks that another try is worth it."""
-        challenges = self.server.challenges(self.clock(), stale=stale, salt=os.urandom(4))
-        fields = [("WWW-Authenticate", value) for value in challenges]
-        return self.client.challenged(build.response(register(1), 401, headers=fields), peer)
-
-    def signed(self) -> Request:
-        """The next REGISTER, signed; each one counts the nonce up."""
-        self.cseq += 1
-        return self.client.authorize(register(self.cseq), SERVER, cnonce=os.urandom(8).hex())
-
-    def result(self, request: Request) -> DigestResult:
-        """What the server says to it."""
-        return self.server.check(request, lambda user, realm: ACCOUNTS.get(user), self.clock()).result
 
 
 def challenge_and_answer(algorithm: str) -> Exchange:
@@ -84,9 +40,23 @@ def challenge_and_answer(algorithm: str) -> Exchange:
     return exchange
 
 
+def without_qop() -> None:
+    """Servers of the last century name no qop: no nonce count, no client nonce, one hash of three (RFC 2069)."""
+    print("2. Without qop")
+    exchange = Exchange("MD5")
+    old = f'Digest realm="{REALM}", nonce="7ce1a5", algorithm=MD5'
+    exchange.client.challenged(build.response(register(1), 401, headers=[("WWW-Authenticate", old)]), SERVER)
+    credentials = exchange.signed().authorization[0]
+    ha2 = hashlib.md5(f"REGISTER:sip:{REALM}".encode()).hexdigest()
+    by_hand = hashlib.md5(f"{ACCOUNTS['alice']['MD5']}:7ce1a5:{ha2}".encode()).hexdigest()
+    print(f"  response: {credentials.get('response')}")
+    check(credentials.get("nc") is None and credentials.get("cnonce") is None, "nothing counts the nonce's uses")
+    check(credentials.get("response") == by_hand, "H(HA1:nonce:HA2), made by hand")
+
+
 def replay(exchange: Exchange) -> None:
     """Credentials are good for one request; the nonce is good for more."""
-    print("2. Replay")
+    print("3. Replay")
     request = exchange.signed()
     check(exchange.result(request) is DigestResult.OK, "a second request is signed with the same nonce, counted up")
     check(request.authorization[0].get("nc") == "00000002", "nc=00000002")
@@ -97,7 +67,7 @@ def replay(exchange: Exchange) -> None:
 
 def lifetime(exchange: Exchange) -> None:
     """Nonces grow old; the clock of this example is turned by hand."""
-    print("3. The life of a nonce")
+    print("4. The life of a nonce")
     exchange.clock.advance(61)
     check(exchange.result(exchange.signed()) is DigestResult.STALE, "after a minute the nonce is old")
     check(exchange.challenge(stale=True), "stale=true: the secret was right, so the client tries again")
@@ -106,7 +76,7 @@ def lifetime(exchange: Exchange) -> None:
 
 def wrong_password() -> None:
     """A client stops where another try cannot help, and answers nobody but its own server."""
-    print("4. A wrong password, and a stranger")
+    print("5. A wrong password, and a stranger")
     guess = Exchange("SHA-256", "looking-glass")
     guess.challenge()
     check(guess.result(guess.signed()) is DigestResult.WRONG, "a wrong password is seen")
@@ -117,7 +87,7 @@ def wrong_password() -> None:
 
 async def over_udp() -> None:
     """The same between two user agents: the client's does all of it by itself."""
-    print("5. A registrar over UDP")
+    print("6. A registrar over UDP")
     place = net.UserAgentConfig(listen=(("127.0.0.1", 0),))
     registrar = Registrar(REALM, ACCOUNTS)
     server, phone = net.UserAgent(place, registrar), net.UserAgent(place, Registrar(REALM, ACCOUNTS))
@@ -147,6 +117,7 @@ if __name__ == "__main__":
     logging.disable(logging.WARNING)  # The library warns of refused registrations; here they are the lesson.
     challenge_and_answer("MD5")
     shown = challenge_and_answer("SHA-256")
+    without_qop()
     replay(shown)
     lifetime(shown)
     wrong_password()

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
+from xml.etree import ElementTree
+
+from messages import ALICE, BOB, CAROL, OFFER, invite, part
 
 import sdp
 from gateway.sip import (
     BodyLimits,
     Dialog,
-    Headers,
-    MediaType,
     NameAddr,
-    Part,
     Replaces,
-    Request,
     SipBuildError,
     SipSyntaxError,
-    Uri,
     build,
     find_part,
     parse_message,
@@ -25,33 +23,12 @@ from gateway.sip import (
     write_multipart,
 )
 
-ALICE = NameAddr(Uri.of("alice", "atlanta.example.com"))
-BOB = NameAddr(Uri.of("bob", "biloxi.example.com"))
-CAROL = NameAddr(Uri.of("carol", "chicago.example.com"))
-OFFER = b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
-
 
 def check(condition: bool, words: str) -> None:
     """Print what holds; where it does not hold, say so and end the program with status 1."""
     if not condition:
         sys.exit(f"FAIL: {words}")
     print(f"  ok: {words}")
-
-
-def part(content_type: str, body: bytes, *fields: tuple[str, object]) -> Part:
-    """One part with its own header fields."""
-    return Part(MediaType.parse(content_type), body, Headers(fields))
-
-
-def invite(content_type: str, body: bytes) -> Request:
-    """Alice's INVITE to Bob with that body, as Bob reads it from the wire."""
-    made = build.request(
-        "INVITE", BOB.uri, from_=ALICE.with_tag("a"), to=BOB, call_id="multi", cseq=1, contact=ALICE,
-        headers=[("Via", "SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1")], body=body, content_type=content_type,
-    )  # fmt: skip
-    read = parse_message(made.write())
-    assert isinstance(read, Request)
-    return read
 
 
 def mixed() -> None:
@@ -88,9 +65,23 @@ def alternative() -> None:
     check(again == sdp.SessionDescription.parse(OFFER), "and reads the same description from it")
 
 
+def related() -> None:
+    """multipart/related: parts that mean something together, here an offer and whom the conference is to call."""
+    print("3. An offer and the list of those to invite")
+    people = "".join(f'<entry uri="{one.uri}"/>' for one in (BOB, CAROL))
+    xml = f'<resource-lists xmlns="urn:ietf:params:xml:ns:resource-lists"><list>{people}</list></resource-lists>'
+    listed = part("application/resource-lists+xml", xml.encode(), ("Content-Disposition", "recipient-list"))
+    request = invite(*write_multipart([part("application/sdp", OFFER), listed], "room", "related"))
+    check(request.content_type is not None and request.content_type.subtype == "related", "one body of two parts")
+    found = find_part(request, "application/resource-lists+xml") or b""
+    entries = [entry.get("uri") for entry in ElementTree.fromstring(found).iter() if entry.tag.endswith("entry")]
+    print(f"  the server calls {' and '.join(map(str, entries))} (RFC 5366)")
+    check(entries == [str(BOB.uri), str(CAROL.uri)], "in the order of the list")
+
+
 def nested() -> None:
     """Multiparts may hold multiparts; leaves are what counts."""
-    print("3. One within the other")
+    print("4. One within the other")
     text = part("text/plain", "schöne Grüße".encode())
     kind, body = write_multipart([text, part("text/html", b"<b>hello</b>")], "inner", "alternative")
     request = invite(*write_multipart([part("application/sdp", OFFER), part(kind, body)], "outer"))
@@ -100,7 +91,7 @@ def nested() -> None:
 
 def replacing() -> None:
     """Alice has Bob on one call and Carol on another, and joins the two: REFER with Replaces in the URI."""
-    print("4. REFER with Replaces")
+    print("5. REFER with Replaces")
     first = build.request(
         "INVITE", CAROL.uri, from_=ALICE.with_tag("a2"), to=CAROL, call_id="c2", cseq=1, contact=ALICE
     )
@@ -127,7 +118,7 @@ def replacing() -> None:
 
 def bounds() -> None:
     """A stranger may nest without end; we look only so far."""
-    print("5. Bounds")
+    print("6. Bounds")
     kind, body = write_multipart([part("text/plain", b"deep")], "b0")
     for level in range(1, 4):
         kind, body = write_multipart([part(kind, body)], f"b{level}")
@@ -157,6 +148,7 @@ def bounds() -> None:
 if __name__ == "__main__":
     mixed()
     alternative()
+    related()
     nested()
     replacing()
     bounds()

@@ -7,6 +7,7 @@ import sys
 import tempfile
 
 from client import Call, CallError, SipClient
+from silence import call_silence
 
 from gateway import Gateway, GatewayError, log, net
 from gateway.testing import loopback_config
@@ -84,8 +85,17 @@ async def phones(gateway: Gateway) -> None:
         await not_there(second, "1001", 480)
 
 
+def nobody_at_all() -> None:
+    print("5. A peer that never says a word")
+    times, status = call_silence()
+    print(f"  the INVITE is sent after {', '.join(f'{time:g}' for time in times)} s")
+    check(times == [0, 0.5, 1.5, 3.5, 7.5, 15.5, 31.5], "each wait is twice the one before (timer A)")
+    check(status == 408, "after 32 s the call is given up: 408 (timer B)")
+
+
 if __name__ == "__main__":
     finish_log = log.configure("info" if "--verbose" in sys.argv else "error")
     asyncio.run(main())
+    nobody_at_all()
     finish_log()
     print("PASS")

@@ -22,6 +22,8 @@ from gateway.sip.message.parser import Limits, parse_message
 from gateway.sip.message.uri import Uri
 from gateway.sip.message.values import MediaType, Replaces
 from gateway.sip.registration.registrar import Changes, RegistrarPolicy, decide, ok_response
+from gateway.sip.transactions import Timers
+from gateway.sip.transactions.layer import StackConfig
 from gateway.sip.transactions.via import COOKIE, stamp
 
 __all__ = [
@@ -51,6 +53,8 @@ __all__ = [
     "SipBuildError",
     "SipError",
     "SipSyntaxError",
+    "StackConfig",
+    "Timers",
     "Uri",
     "Via",
     "build",

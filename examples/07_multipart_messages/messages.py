@@ -1,0 +1,26 @@
+"""Who writes to whom, and how a message with a body is made and read again."""
+
+from __future__ import annotations
+
+from gateway.sip import Headers, MediaType, NameAddr, Part, Request, Uri, build, parse_message
+
+ALICE = NameAddr(Uri.of("alice", "atlanta.example.com"))
+BOB = NameAddr(Uri.of("bob", "biloxi.example.com"))
+CAROL = NameAddr(Uri.of("carol", "chicago.example.com"))
+OFFER = b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
+
+
+def part(content_type: str, body: bytes, *fields: tuple[str, object]) -> Part:
+    """One part with its own header fields."""
+    return Part(MediaType.parse(content_type), body, Headers(fields))
+
+
+def invite(content_type: str, body: bytes) -> Request:
+    """Alice's INVITE to Bob with that body, as Bob reads it from the wire."""
+    made = build.request(
+        "INVITE", BOB.uri, from_=ALICE.with_tag("a"), to=BOB, call_id="multi", cseq=1, contact=ALICE,
+        headers=[("Via", "SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1")], body=body, content_type=content_type,
+    )  # fmt: skip
+    read = parse_message(made.write())
+    assert isinstance(read, Request)
+    return read
