@@ -26,6 +26,7 @@ from gateway.media.embedded.settings import EmbeddedConfig
 from gateway.media.embedded.sources.pacer import Pacer
 from gateway.media.embedded.sources.players import SERVICES, prepare_loops
 from gateway.media.embedded.webrtc.port import WebRtcPort
+from gateway.media.embedded.workers import Workers
 from gateway.media.engine import CallStatistics, Capabilities, EventHandler, MediaError, MediaFailed, Party
 
 T = TypeVar("T")
@@ -140,6 +141,7 @@ class EmbeddedEngine:
             port=port,
             pool=PortPool(config.rtp_host, low, high, random=self._random, clock=self._clock, rest=config.port_rest),
             pacer=Pacer(self._clock),
+            workers=Workers(),
             clock=self._clock,
             random=self._random,
             ids=ids.__next__,
@@ -163,6 +165,7 @@ class EmbeddedEngine:
             session.close()
         self._sessions.clear()
         resources.pacer.close()
+        resources.workers.close()
         resources.port.close()
         await resources.plane.close()
 

@@ -62,7 +62,7 @@ class PartyMedia:
         self.rtp: RtpLeg | None = None
         self._make_transport()
         self.playing = Playing(resources.pacer, self)
-        self.stations = Stations(resources.pacer, lambda: self.joined, self._digit)
+        self.stations = Stations(resources.pacer, resources.workers, lambda: self.joined, self._digit)
         config = resources.config
         self.reporter = Reporter(self._identity.ssrc, self._identity.cname, resources.random, config.report_interval)
         # Below 32768: with the packets before the wrap lost, a receiver would guess the roll-over wrong.

@@ -12,6 +12,7 @@ from gateway.media.embedded.rtp.ports import PortPool
 from gateway.media.embedded.settings import EmbeddedConfig
 from gateway.media.embedded.sources.pacer import Pacer
 from gateway.media.embedded.webrtc.port import WebRtcPort
+from gateway.media.embedded.workers import Workers
 from gateway.media.engine import MediaEvent
 
 
@@ -25,6 +26,7 @@ class Resources:
     port: WebRtcPort
     pool: PortPool
     pacer: Pacer
+    workers: Workers
     clock: Callable[[], float]
     random: Random
     ids: Callable[[], int]

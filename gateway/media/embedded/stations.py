@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.media.embedded.audio.transcode import Transcoder
 from gateway.media.embedded.plane.values import MediaPacket
 from gateway.media.embedded.sources.digits import EventHandler
 from gateway.media.embedded.sources.pacer import Pacer
-from gateway.media.embedded.sources.packets import Injected, PacketHandler
+from gateway.media.embedded.sources.packets import NOTHING, Injected, PacketHandler, Packets
 from gateway.media.embedded.sources.players import Playing
+
+MOST_CAME = 64
+MOST_DUE = 5
+"""Packets and ticks of a party that wait for its transcoders; what is more is left out."""
 
 
 class Listener(Protocol):
@@ -24,17 +29,57 @@ class Listener(Protocol):
     def inject(self, packet: Injected) -> None: ...
 
 
+class Elsewhere(Protocol):
+    """Where audio is decoded and encoded."""
+
+    def do(self, job: Callable[[], Packets], then: Callable[[Packets | None], None]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ticks:
+    """What one party's transcoders have to do, in a thread: nothing else touches them before it is done."""
+
+    transcoders: tuple[Transcoder, ...]
+    came: tuple[tuple[Transcoder, MediaPacket, float], ...]
+    """Packets with when they came, s."""
+    times: tuple[float, ...]
+    """Of the ticks that are due."""
+    heard: bool
+    """Whether the packets that are made go anywhere."""
+
+    def make(self) -> Packets:
+        """The packets of these ticks."""
+        for transcoder, packet, now in self.came:
+            transcoder.handle(packet, now)
+        made: list[Injected] = []
+        for transcoder in self.transcoders:
+            for now in self.times:
+                made += transcoder.tick(now)
+            if not self.heard:
+                transcoder.pause()
+        return tuple(made) if self.heard else NOTHING
+
+
 class Stations:
     """The handlers of one party's packets, by payload type; kept over re-offers that do not change them."""
 
     def __init__(
-        self, pacer: Pacer, listener: Callable[[], Listener | None], on_digit: Callable[[str, int], None]
+        self,
+        pacer: Pacer,
+        elsewhere: Elsewhere,
+        listener: Callable[[], Listener | None],
+        on_digit: Callable[[str, int], None],
     ) -> None:
         """`listener` says who hears the party now; `on_digit` gets its digits with their ms."""
         self.on_digit = on_digit
         self.transcoded = False
         """Whether anything was turned into another codec in an earlier arrangement."""
         self._pacer = pacer
+        self._elsewhere = elsewhere
+        self._came: list[tuple[Transcoder, MediaPacket, float]] = []
+        self._due: list[float] = []
+        """Ticks that are due while those before are still at work."""
+        self._at_work = False
         self._listener = listener
         self._made: dict[Hashable, PacketHandler] = {}
         self._by_type: dict[int, PacketHandler] = {}
@@ -70,12 +115,16 @@ class Stations:
         handler = self._by_type.get(packet.payload_type)
         if handler is None:
             return
+        if isinstance(handler, Transcoder):
+            if len(self._came) < MOST_CAME:
+                self._came.append((handler, packet, now))
+            if self._player is None:
+                self._player = self._pacer.add(self._tick)
+            return
         listener = self._listener()
         for made in handler.handle(packet, now):
             if self._open and listener is not None and listener.hears:
                 listener.inject(made)
-        if isinstance(handler, Transcoder) and self._player is None:
-            self._player = self._pacer.add(self._tick)
 
     def flush(self, now: float) -> None:
         """Report digits whose end never came."""
@@ -94,19 +143,36 @@ class Stations:
     def _stop(self) -> None:
         self._pacer.remove(self._player)
         self._player = None
+        self._came, self._due = [], []
 
     def _tick(self, now: float) -> bool:
-        listener = self._listener()
         transcoders = self._transcoders()
-        heard = self._open and listener is not None and listener.hears and not listener.playing.digits_going
-        for transcoder in transcoders:
-            packets = transcoder.tick(now)
-            if not heard or listener is None:
-                transcoder.pause()
-                continue
+        if not self._came and not self._at_work and all(each.resting for each in transcoders):
+            self._stop()
+            return False
+        if len(self._due) < MOST_DUE:
+            self._due.append(now)
+        if not self._at_work:
+            ticks = Ticks(tuple(transcoders), tuple(self._came), tuple(self._due), self._heard() is not None)
+            self._came, self._due = [], []
+            self._at_work = True
+            self._elsewhere.do(ticks.make, self._made_elsewhere)
+        return True
+
+    def _heard(self) -> Listener | None:
+        """Who hears what is made now."""
+        listener = self._listener()
+        if not self._open or listener is None or not listener.hears or listener.playing.digits_going:
+            return None
+        return listener
+
+    def _made_elsewhere(self, packets: Packets | None) -> None:
+        """What the ticks have come to; None: they failed, and the party's audio ends rather than every call's."""
+        self._at_work = False
+        if packets is None:
+            self._stop()
+            return
+        listener = self._heard()
+        if listener is not None:
             for packet in packets:
                 listener.inject(packet)
-        if all(transcoder.resting for transcoder in transcoders):
-            self._player = None
-            return False
-        return True
