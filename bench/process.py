@@ -32,6 +32,14 @@ def cpu_of(pid: int) -> float:
     return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9
 
 
+def cpu_with_children(pid: int) -> float:
+    """The same of a process and the processes it has started."""
+    found = cpu_of(pid)
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        found += sum([cpu_of(int(child)) for child in children.read_text().split()])
+    return found
+
+
 def memory_of(pid: int) -> int:
     """Octets of memory that the process has for itself, shared pages by share (Pss)."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()

@@ -13,7 +13,6 @@ import json
 import logging
 import os
 import re
-import select
 import shutil
 import signal
 import socket
@@ -21,7 +20,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -29,35 +27,29 @@ import sipmessage
 import structlog
 import uvloop
 
-from bench.process import cpu_of
+from bench import registrations
+from bench.process import cpu_with_children
+from bench.registrations import DOMAIN, PASSWORD
 from bench.table import Result, faster, medians, report
-from gateway.access.register import RegisterService
 from gateway.app import GatewayApp
 from gateway.commands.run import spare_collector
 from gateway.config import load
 from gateway.demo.ports import free_ports
-from gateway.identity.mapping import IdentityMap
-from gateway.identity.memory import MemoryStore
-from gateway.identity.model import User
 from gateway.sip.auth.server import DigestInput, ha1_of, response_of
 from gateway.sip.config import CoreConfig
-from gateway.sip.flow import Flow
 from gateway.sip.message.message import Request, Response
 from gateway.sip.message.parser import parse_message
-from gateway.sip.registration.registrar import RegistrarPolicy
 from gateway.sip.requests.checks import Capabilities
 from gateway.sip.requests.inspection import inspect_request
 
 CALLS = 2000
 RATE = 200
 """Calls a second that sipp makes: low enough for all to keep up, so that CPU time is compared."""
-PHONES = 10_000
-"""Registrations that are made, and refreshed, a thousand a second."""
-REFRESHES_PER_SECOND = 1_000
+LIVE = 1000
+"""Calls that are up together."""
 _LINGER = 40.0
 """Seconds after which no transaction of a call is left."""
-_PHONES_OF_A_USER = 10
-USER, PASSWORD, DOMAIN = "1001", "benchmark", "bench.local"
+USER = "1001"
 
 SDP = (
     b"v=0\r\no=- 3912 3912 IN IP4 192.0.2.10\r\ns=-\r\nc=IN IP4 192.0.2.10\r\nt=0 0\r\n"
@@ -154,7 +146,10 @@ async def _serve(port: int, callee: int, folder: str) -> None:
             "GATEWAY_IDENTITY__STORE": "memory",
             "GATEWAY_STATE_DIR": folder,
             "GATEWAY_USERS": json.dumps(
-                [{"id": user, "sip": True, "password": PASSWORD, "max_calls": 100000} for user in (USER, *_users())]
+                [
+                    {"id": user, "sip": True, "password": PASSWORD, "max_calls": 100000}
+                    for user in (USER, *registrations.users())
+                ]
             ),
             "GATEWAY_TRUNKS": json.dumps(
                 [{"name": "load", "uri": f"sip:127.0.0.1:{callee}", "sources": ["127.0.0.1"], "options_interval": 0}]
@@ -174,52 +169,9 @@ async def _serve(port: int, callee: int, folder: str) -> None:
     await app.stop()
 
 
-async def _registrations() -> list[Result]:
-    """PHONES phones of as many users register and refresh at the register service; memory of one, CPU of a refresh."""
-    _silent()
-    users = [User(str(number), sip=True) for number in range(PHONES)]
-    service = RegisterService(IdentityMap(users, [], DOMAIN), MemoryStore(), RegistrarPolicy(), time.time)
-    flow = Flow("udp", "192.0.2.7", 5060, "udp:192.0.2.1:5060")
-
-    async def register(number: int, cseq: int) -> None:
-        user = f"<sip:{number}@{DOMAIN}>"
-        request = parse_message(
-            (
-                f"REGISTER sip:{DOMAIN} SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.7;branch=z9hG4bK{number}\r\n"
-                f"From: {user};tag=t\r\nTo: {user}\r\nCall-ID: c{number}\r\nCSeq: {cseq} REGISTER\r\n"
-                f"Contact: <sip:{number}@192.0.2.7:{1024 + number};ob>\r\nUser-Agent: a desk phone\r\n\r\n"
-            ).encode()
-        )
-        assert isinstance(request, Request)
-        reply = await service.register(request, flow, str(number))
-        assert reply.status == 200
-
-    tracemalloc.start()
-    for number in range(PHONES):
-        await register(number, 1)
-    memory = tracemalloc.get_traced_memory()[0] / PHONES / 1024
-    tracemalloc.stop()
-    began = time.process_time()
-    for number in range(PHONES):
-        await register(number, 2)
-    each = (time.process_time() - began) / PHONES
-    return [
-        Result("memory of a registration", memory, "KiB", "value <= 4"),
-        Result("registrations one core refreshes", 1 / each, "1/s", f"value >= {REFRESHES_PER_SECOND}"),
-    ]
-
-
 def _resident(pid: int) -> float:
     """Bytes of memory a process has (proc(5), VmRSS)."""
     return float(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) * 1024  # type: ignore[index]
-
-
-def _cpu(process: subprocess.Popen[Any]) -> float:
-    """Seconds of CPU of a process and the processes it has started."""
-    found = cpu_of(process.pid)
-    for children in Path(f"/proc/{process.pid}/task").glob("*/children"):
-        found += sum([cpu_of(int(child)) for child in children.read_text().split()])
-    return found
 
 
 def _sipp(*arguments: str) -> list[str]:
@@ -239,7 +191,7 @@ def _callee(port: int) -> subprocess.Popen[bytes]:
 
 def _load(middle: subprocess.Popen[Any], port: int, user: str) -> tuple[float, float]:
     """Make CALLS calls by way of `middle`; CPU seconds for each of `middle` and of the sipp that calls."""
-    before, sipps = _cpu(middle), _children_cpu()
+    before, sipps = cpu_with_children(middle.pid), _children_cpu()
     command = _sipp(
         *(f"127.0.0.1:{port}", "-sn", "uac", "-s", user, "-i", "127.0.0.1", "-p", str(free_ports(1)[0])),
         *("-r", str(RATE), "-m", str(CALLS), "-d", "0", "-timeout", "60s", "-timeout_error"),
@@ -247,85 +199,21 @@ def _load(middle: subprocess.Popen[Any], port: int, user: str) -> tuple[float, f
     done = subprocess.run(command, check=False, timeout=90, **_QUIET)
     if done.returncode != 0:
         raise SystemExit(f"sipp ended with {done.returncode}: not every call went through")
-    return (_cpu(middle) - before) / CALLS, (_children_cpu() - sipps) / CALLS
+    return (cpu_with_children(middle.pid) - before) / CALLS, (_children_cpu() - sipps) / CALLS
 
 
-def _users() -> list[str]:
-    return [f"p{number}" for number in range(PHONES // _PHONES_OF_A_USER)]
-
-
-def _refreshes(gateway: subprocess.Popen[Any], port: int) -> list[Result]:
-    """PHONES registrations over one socket, then each refreshed once at REFRESHES_PER_SECOND; CPU and what was lost."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-        sock.connect(("127.0.0.1", port))
-        own = sock.getsockname()[1]
-        sock.setblocking(False)
-        # Every phone has a nonce of its own, which its refresh uses once more.
-        asked = [_register(own, number, 1, None) for number in range(PHONES)]
-        challenges = [_challenge(reply) for reply in _paced(sock, asked, REFRESHES_PER_SECOND / 2)]
-        first = [_register(own, phone, 2, (nonce, realm, 1)) for phone, nonce, realm in challenges]
-        made = _accepted(_paced(sock, first, REFRESHES_PER_SECOND / 2))
-        if made < PHONES:
-            print(f"only {made} of {PHONES} phones could register")
-        again = [_register(own, phone, 3, (nonce, realm, 2)) for phone, nonce, realm in challenges]
-        before, began = _cpu(gateway), time.monotonic()
-        answered = _accepted(_paced(sock, again, REFRESHES_PER_SECOND))
-        taken = time.monotonic() - began
-        cpu = (_cpu(gateway) - before) / PHONES
-    return [
-        Result("refreshes over UDP that were not answered with 200", PHONES - answered, "of 10,000", "value <= 0"),
-        Result("refreshes over UDP", answered / taken, "1/s", f"value >= {REFRESHES_PER_SECOND * 0.9}"),
-        Result("CPU of a refresh", cpu * 1e3, "ms", "value <= 1"),
-    ]
-
-
-def _register(own: int, phone: int, cseq: int, answer: tuple[str, str, int] | None) -> bytes:
-    """A REGISTER of one of the phones; `answer` is nonce, realm and how often that nonce was used."""
-    user, uri = f"p{phone // _PHONES_OF_A_USER}", f"sip:{DOMAIN}"
-    authorization = ""
-    if answer is not None:
-        nonce, realm, count = answer
-        what = DigestInput("MD5", nonce, "REGISTER", uri, "auth", "c", f"{count:08x}")
-        authorization = (
-            f'Authorization: Digest username="{user}", realm="{realm}", nonce="{nonce}", uri="{uri}", algorithm=MD5, '
-            f'response="{response_of(ha1_of("MD5", user, realm, PASSWORD), what)}", qop=auth, nc={count:08x}, '
-            'cnonce="c"\r\n'
-        )
-    return (
-        f"REGISTER {uri} SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:{own};rport;branch=z9hG4bKp{phone}c{cseq}\r\n"
-        f"Max-Forwards: 70\r\nFrom: <sip:{user}@{DOMAIN}>;tag=t{phone}\r\nTo: <sip:{user}@{DOMAIN}>\r\n"
-        f"Call-ID: phone{phone}\r\nCSeq: {cseq} REGISTER\r\nContact: <sip:{user}@127.0.0.1:{own};line={phone}>\r\n"
-        f"Expires: 3600\r\n{authorization}Content-Length: 0\r\n\r\n"
-    ).encode()
-
-
-def _challenge(reply: bytes) -> tuple[int, str, str]:
-    """Which phone a 401 is for, its nonce and realm."""
-    found = [re.search(form, reply) for form in (rb"Call-ID: phone(\d+)", rb'nonce="([^"]+)"', rb'realm="([^"]+)"')]
-    phone, nonce, realm = [match[1].decode() if match else "" for match in found]
-    return int(phone), nonce, realm
-
-
-def _accepted(replies: list[bytes]) -> int:
-    return sum([reply.startswith(b"SIP/2.0 200") for reply in replies])
-
-
-def _paced(sock: socket.socket, messages: list[bytes], rate: float) -> list[bytes]:
-    """Send `messages` at `rate` a second, nothing twice; what has come until two seconds after the last."""
-    replies: list[bytes] = []
-    sent, began = 0, time.monotonic()
-    end = began + len(messages) / rate + 2.0
-    while len(replies) < len(messages) and (now := time.monotonic()) < end:
-        due = min(len(messages), int((now - began) * rate))
-        for message in messages[sent:due]:
-            sock.send(message)
-        sent = due
-        select.select([sock], [], [], 0.002)
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                replies.append(sock.recv(65_535))
-    return replies
+def _live(gateway: subprocess.Popen[Any], port: int) -> float:
+    """Bytes that each of LIVE calls takes while all of them are up."""
+    before = _resident(gateway.pid)
+    command = _sipp(
+        *(f"127.0.0.1:{port}", "-sn", "uac", "-s", USER, "-i", "127.0.0.1", "-p", str(free_ports(1)[0])),
+        *("-r", str(RATE), "-m", str(LIVE), "-l", str(LIVE), "-d", "15000", "-timeout", "60s"),
+    )
+    with subprocess.Popen(command, **_QUIET) as calling:
+        time.sleep(LIVE / RATE + 5)
+        taken = (_resident(gateway.pid) - before) / LIVE
+        calling.wait(60)
+    return taken
 
 
 def _children_cpu() -> float:
@@ -401,21 +289,22 @@ def _calls() -> list[Result]:
         here, sipp = _load(ours, gateway_port, USER)
         found = [
             Result(
-                *("CPU of a call through the gateway, no media", here * 1e3, "ms", "value <= 2.5"),
+                *("CPU of a call through the gateway and its plane, no media", here * 1e3, "ms", "value <= 2.5"),
                 *("sipp", sipp * 1e3, sipp / here),
             ),
             Result("calls a second that is of one core", 1 / here, "calls/s", "value >= 400"),
-            Result("memory of a call and its transactions", (_resident(ours.pid) - before) / CALLS / 1024, "KiB"),
+            Result("memory of a call over and its transactions", (_resident(ours.pid) - before) / CALLS / 1024, "KiB"),
         ]
-        # RFC 3261 17.1.2.2 and 17.2.2: a transaction stays for 32 s after its answer. The second round shows what
-        # calls leave for ever; the first has filled the history and the allocator's pools.
+        # RFC 3261 17.1.2.2 and 17.2.2: a transaction stays for 32 s after its answer. The rounds after the first show
+        # what calls leave for ever; the first has filled the history and the allocator's pools.
         time.sleep(_LINGER)
         before = _resident(ours.pid)
         _load(ours, gateway_port, USER)
         time.sleep(_LINGER)
         left = (_resident(ours.pid) - before) / CALLS / 1024
         found.append(Result("memory left by a call that is over", left, "KiB", "value <= 1"))
-        found += _refreshes(ours, gateway_port)
+        found.append(Result("memory of a call that is up", _live(ours, gateway_port) / 1024, "KiB"))
+        found += registrations.over_udp(ours, gateway_port)
         proxy = _kamailio(proxy_port, callee_port, folder)
         if proxy is not None:
             stack.callback(_ended, proxy)
@@ -468,7 +357,8 @@ def _ended(process: subprocess.Popen[Any]) -> None:
 
 def main() -> bool:
     """Measure, print, write bench/results/sip.json; whether every goal is met."""
-    return report("sip", _messages() + asyncio.run(_registrations()) + _calls())
+    _silent()
+    return report("sip", _messages() + asyncio.run(registrations.at_the_service()) + _calls())
 
 
 if __name__ == "__main__":

@@ -13,9 +13,12 @@ from gateway.call.state import State
 from gateway.testing.network import Weather
 from gateway.testing.walk import cut
 from tests.call.walk import Phone, World
+from tests.media.engine_support import running
 
 STEPS = 250
 """Of each walk, of which there are six on each road."""
+REAL_STEPS = 120
+"""Of the walks with real media, of which there are two."""
 BAD = Weather(delay=0.02, jitter=0.1, loss=0.1, duplication=0.05)
 
 ROADS: dict[str, Callable[[int], World]] = {
@@ -156,14 +159,14 @@ def assert_both_sides_agree(world: World) -> int:
     for call in world.calls:
         if call.state is State.CONNECTED:
             one, other_leg = call.legs
-            assert world.engine.joined(call.id, one.party.tag) == other_leg.party.tag
+            assert world.joined(call.id, one.party.tag) == other_leg.party.tag
     return compared
 
 
 def assert_nothing_is_left(world: World) -> None:
     """No call, leg, session, dialog, transaction, timer or media party."""
     assert len(world.calls) == 0
-    assert world.engine.calls == frozenset()
+    assert world.media_left == 0
     assert world.timers.pending == 0
     assert all(call.state is State.ENDED for call in world.placed)
     for node in world.cores:
@@ -177,10 +180,23 @@ async def test_whatever_happens_in_whatever_order_nothing_is_left(
     seed: int, road: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Holds, refreshes, crossing offers, forks, loss, flows and clients that vanish: both sides agree, all ends."""
-    world = ROADS[road](seed)
+    await walk(ROADS[road](seed), STEPS, caplog)
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_the_same_holds_with_the_engine_that_calls_really_have(
+    seed: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What a fake engine would let pass, a party without an agreement or a port twice, this one refuses."""
+    async with running() as (engine, _):
+        await walk(World(seed, BAD, engine=engine), REAL_STEPS, caplog)
+
+
+async def walk(world: World, steps: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Some hundred steps at random, then everything comes to its end."""
     deeds, weights = zip(*DEEDS, strict=True)
     with capture_logs() as lines, caplog.at_level(logging.ERROR):
-        for _ in range(STEPS):
+        for _ in range(steps):
             [deed] = world.random.choices(deeds, weights)
             deed(world, world.random.choice(world.phones))
             await world.run(world.random.choice([0.05, 0.1, 0.3, 1.0, 3.0]))

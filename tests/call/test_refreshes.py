@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.call.state import State
+from gateway.testing.engine import FakeEngine
 from gateway.testing.network import Address
 from tests.call.walk import GATEWAY, PHONES, World
 
@@ -29,6 +30,7 @@ async def test_a_phone_that_moves_its_media_in_answer_to_a_refresh_is_heard() ->
     assert session.modification is not None
     session.modification.refresh()
     await world.run(2)
+    assert isinstance(world.engine, FakeEngine)
     answers = [request.sdp for request in world.engine.requests if request.verb == "answer" and request.sdp]
     assert "m=audio 4444" in answers[-1]
     assert call.state is State.CONNECTED

@@ -16,6 +16,7 @@ from gateway.call.routing import Caller, Route, RouteError, Router, SipTarget, T
 from gateway.identity.model import User
 from gateway.legs.sip import SipCalleeLeg, SipCallerLeg
 from gateway.legs.sip_sessions import CalleeSettings, Destination
+from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.sip.config import CoreConfig
 from gateway.sip.flow import Flow
 from gateway.sip.invite import events
@@ -67,11 +68,13 @@ class TimerNode:
 class Phone:
     """A user agent whose person does what the walk says; it answers offers at once, late, with a refusal, or never."""
 
-    def __init__(self, network: LossyNetwork, address: Address, transport: str) -> None:
+    def __init__(self, network: LossyNetwork, address: Address, transport: str, media_host: str | None = None) -> None:
+        """`media_host` is where it would take media, None: at its own address."""
         # Nobody's phone rings for ever, though who calls may be gone without a word.
         self.node = AgentNode(network, address, CoreConfig(longest_ringing=60.0), transport=transport)
         self.node.on_call = self._called
         self.random = network.random
+        self.media_host = media_host or address[0]
         self.talking: list[SessionLog] = []
         self.open: list[tuple[InviteSession, int]] = []
         """Offers that wait for an answer."""
@@ -81,7 +84,7 @@ class Phone:
     def description(self, direction: str = "sendrecv") -> bytes:
         """A description of its own, another one each time."""
         self.version += 1
-        host, port = self.node.address[0], 4000
+        host, port = self.media_host, 4000
         lines = [f"o=- 7 {self.version} IN IP4 {host}", "s=-", f"c=IN IP4 {host}", "t=0 0", f"m=audio {port} RTP/AVP 0"]
         return "\r\n".join(["v=0", *lines, f"a={direction}", ""]).encode()
 
@@ -146,9 +149,15 @@ class World:
     """Three phones and a gateway whose number 1 forks to two of them, as two legs; 2 to both as one leg."""
 
     def __init__(
-        self, seed: int, weather: Weather | None = None, *, transport: str = "udp", malformed: float = 0.0
+        self,
+        seed: int,
+        weather: Weather | None = None,
+        *,
+        transport: str = "udp",
+        malformed: float = 0.0,
+        engine: EmbeddedEngine | None = None,
     ) -> None:
-        """`malformed`: how many of the messages have a header that no peer of ours sends."""
+        """`malformed`: how many of the messages have a header that no peer of ours sends; `engine` None: a fake."""
         self.network = LossyNetwork(ManualClock(), weather or Weather(), seed=seed)
         self.random = self.network.random
         self.malformed = malformed
@@ -156,8 +165,12 @@ class World:
         self.timers = TimerNode(self.network).timers
         self.gateway = AgentNode(self.network, GATEWAY, CoreConfig(longest_ringing=120.0), transport=transport)
         self.gateway.on_call = self._invited
-        self.phones = [Phone(self.network, address, transport) for address in PHONES]
-        self.engine = FakeEngine()
+        # What a real engine sends may leave this machine by no means.
+        media_host = "127.0.0.1" if engine is not None else None
+        self.phones = [Phone(self.network, address, transport, media_host) for address in PHONES]
+        self.engine = engine or FakeEngine()
+        self.turns = 50 if engine is not None else 3
+        """Turns of the event loop after each slice of time: a real engine waits for its sockets."""
         self.placed: list[Call] = []
         self._numbers = count(1)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -230,8 +243,22 @@ class World:
         while self.network.clock.now < end:
             self.network.run(min(SLICE, end - self.network.clock.now))
             self.timers.advance(self.network.clock.now - self.timers.time())
-            for _ in range(3):
+            for _ in range(self.turns):
                 await asyncio.sleep(0)
+
+    def joined(self, call_id: str, tag: str) -> str | None:
+        """Who hears a party, as the engine has it."""
+        if isinstance(self.engine, FakeEngine):
+            return self.engine.joined(call_id, tag)
+        peer = self.engine._session(call_id).party(tag).joined
+        return peer.party.tag if peer is not None else None
+
+    @property
+    def media_left(self) -> int:
+        """Calls, pairs of ports and players that the engine still has."""
+        if isinstance(self.engine, FakeEngine):
+            return len(self.engine.calls)
+        return self.engine.sessions + self.engine.ports_in_use + self.engine.players
 
     @property
     def cores(self) -> Iterable[AgentNode]:

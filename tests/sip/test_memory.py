@@ -1,0 +1,62 @@
+"""What calls leave behind: everything for as long as RFC 3261 wants it, and then nothing."""
+
+from __future__ import annotations
+
+import gc
+from collections import Counter
+
+from gateway.sip.alarms import Alarm
+from gateway.sip.dialogs.dialog import Dialog
+from gateway.sip.invite.incoming import IncomingSession
+from gateway.sip.invite.session import InviteSession
+from gateway.sip.message.message import Message
+from gateway.sip.requests.client import ClientRequest
+from gateway.sip.requests.server import ServerRequest
+from gateway.sip.transactions import Timers, Transaction
+from gateway.testing.network import Weather
+from gateway.testing.sip_peer import SessionLog
+from tests.sip.agents import ANSWER, Pair, call
+
+CALLS = 200
+KINDS = (Transaction, InviteSession, Dialog, Message, ClientRequest, ServerRequest, Alarm)
+BAD = Weather(delay=0.01, loss=0.05, duplication=0.1)
+
+
+def alive() -> Counter[str]:
+    """How many objects of calls there are anywhere, by kind."""
+    gc.collect()
+    objects = gc.get_objects()
+    return Counter({kind.__name__: sum(isinstance(one, kind) for one in objects) for kind in KINDS})
+
+
+def one_call(pair: Pair) -> None:
+    """A call that is answered, and hung up by who was called."""
+    session, _ = call(pair.alice)
+    for _ in range(60):
+        pair.run(0.25)
+        if session.is_confirmed:
+            break
+    assert session.is_confirmed
+    pair.bob.calls.pop().session.hangup()
+
+
+def test_64_t1_after_the_last_call_nothing_of_any_is_left() -> None:
+    """Transactions, dialogs, sessions, alarms and messages, of both sides, on a network that loses and doubles."""
+
+    def pick_up(session: InviteSession, _: SessionLog) -> None:
+        assert isinstance(session, IncomingSession)
+        session.answer(ANSWER)
+
+    before = alive()
+    pair = Pair(BAD, seed=1)
+    pair.bob.on_call = pick_up
+    for _ in range(CALLS):
+        one_call(pair)
+    during = alive() - before
+    assert CALLS < during["Transaction"] < CALLS * 4, "some are there for what comes late, those of old calls are not"
+    # The longest: a BYE that is not answered is sent for 64*T1, and what took it stays as long again.
+    pair.run(3 * 64 * Timers().t1)
+    for node in (pair.alice, pair.bob):
+        assert node.core.is_idle
+        assert node.core.deadline() is None
+    assert alive() - before == Counter()
