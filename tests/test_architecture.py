@@ -57,7 +57,7 @@ ROOMS = (
     Room("gateway/legs/sip_diversion.py", "gateway.call gateway.sip"),
     Room("gateway/legs/sip_info.py", "gateway.legs.sip_bodies gateway.call gateway.media.engine gateway.sip sdp"),
     Room("gateway/people", "gateway.people gateway.call gateway.identity.model gateway.errors structlog"),
-    Room("gateway/store", "gateway.store gateway.people gateway.errors"),
+    Room("gateway/store", "gateway.store gateway.people gateway.errors gateway.call.rules"),
     Room("gateway/access", "gateway.access gateway.sip gateway.identity gateway.errors structlog"),
     Room("gateway/accounts", "gateway.accounts gateway.net gateway.sip gateway.errors structlog cryptography"),
     Room("gateway/observe", "gateway.observe gateway.call gateway.identity.model gateway.media.engine gateway.errors"),

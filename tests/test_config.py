@@ -59,9 +59,10 @@ def test_commented_examples_are_valid(tmp_path: Path) -> None:
     account = "username|password|register|register_expires|from_user"
     text = re.sub(rf"^#(    (?:{ways}|{account}): )", r" \1", text, flags=re.MULTILINE)
     text = re.sub(r"^#(    (?:sources|codecs|srtp|max_calls): )", r" \1", text, flags=re.MULTILINE)
+    text = re.sub(r"^#(    (?:members|in_turn|time): )", r" \1", text, flags=re.MULTILINE)
     text = re.sub(r"^(\s*)#(    credential: )", r"\1 \2", text, flags=re.MULTILINE)
     text = re.sub(r"^  # (- match: \"0|  (?:to: trunk|strip|prefix))", r"  \1", text, flags=re.MULTILINE)
-    text = re.sub(r"^(\s*(?:ice_servers|rules|trunks):) \[\]", r"\1", text, flags=re.MULTILINE)
+    text = re.sub(r"^(\s*(?:ice_servers|rules|trunks|groups):) \[\]", r"\1", text, flags=re.MULTILINE)
     config = load_text(tmp_path, text)
     assert len(config.web.ice_servers) == 2
     assert config.routes[2].to == "trunk:office"
@@ -142,6 +143,7 @@ def _other(path: tuple[str, ...], field: FieldInfo) -> str:
         "messages.store": "memory",
         "routes": "[{match: 7, to: 'service:echo'}]",
         "accounts.registrars": "sip:pbx.example.com",
+        "groups": "[{name: g, members: [alice]}]",
         "trunks": "[{name: t, uri: 'sip:pbx.example.com'}]",
         "media.engine": "rtpengine:127.0.0.1:2223",
         "media.plane_gather": "0.002",
@@ -177,6 +179,8 @@ def test_every_key_can_be_set_by_environment(path: tuple[str, ...], field: Field
     if path[0] == "emergency":
         environ = {"GATEWAY_EMERGENCY__NUMBERS": "112", "GATEWAY_EMERGENCY__TRUNK": "office"}
         environ["GATEWAY_TRUNKS"] = "[{name: office, uri: 'sip:pbx.example.com'}]"
+    if path == ("groups",):
+        environ["GATEWAY_USERS"] = "[{id: alice, web: true}]"
     config: Any = load(None, environ)
     default: Any = Config()
     changed = [
@@ -189,6 +193,8 @@ def test_every_key_can_be_set_by_environment(path: tuple[str, ...], field: Field
         expected = [f"{path[0]}.tls.cert", f"{path[0]}.tls.key"]
     elif path[0] == "emergency":
         expected = ["trunks", "emergency.numbers", "emergency.trunk"]
+    elif path == ("groups",):
+        expected = ["users", "groups"]
     assert changed == expected
 
 

@@ -15,8 +15,18 @@ from gateway.accounts.reachability import Reachability
 from gateway.app.application import Application
 from gateway.app.presence import Presence
 from gateway.call.call import Call
+from gateway.call.features import PARK, parked_as
 from gateway.call.leg import Address, CalleeLeg, Leg
-from gateway.call.routing import ApplicationTarget, RouteError, ServiceTarget, SipTarget, Target, UserTarget
+from gateway.call.routing import (
+    ApplicationTarget,
+    FeatureTarget,
+    GroupTarget,
+    RouteError,
+    ServiceTarget,
+    SipTarget,
+    Target,
+    UserTarget,
+)
 from gateway.call.state import State
 from gateway.call.status import Cause
 from gateway.config import Config
@@ -95,6 +105,10 @@ class GatewayDialer:
                 return await self._user_legs(user, name)
             case SipTarget():
                 return [self._outside_leg(target, call_id, name)]
+            case FeatureTarget(feature=feature, argument=place) if feature == PARK and "silence" in self._services:
+                return [ServiceLeg(f"{name}-park", "silence", parked_as(place))]
+            case FeatureTarget() | GroupTarget():
+                return []
 
     async def phones(self, user: User) -> list[Destination]:
         """Where the phones of `user` are now; raises RouteError while the store is away."""

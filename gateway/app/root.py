@@ -59,6 +59,7 @@ from gateway.net.user_agent import UserAgent
 from gateway.people.messages import MessageStoreError
 from gateway.people.presence import Presences
 from gateway.sip.flow import WEBSOCKET, Flow
+from gateway.store.rules_file import FileRules
 from gateway.web.app import create_app, serve
 from gateway.web.sip_ws import create_sip_app
 
@@ -295,6 +296,8 @@ class GatewayApp:
 
     def _make_calls(self, engine: MediaEngine, identity: IdentityMap, router: Router, dialer: GatewayDialer) -> Calls:
         config = self.config
+        rules = FileRules(config.state_dir / "forwarding.json")
+        self._stack.push_async_callback(rules.close)
         calls = Calls(
             engine,
             router,
@@ -305,6 +308,8 @@ class GatewayApp:
             new_id=self._token,
             on_preference=dialer.learn,
             rights=LegRights(identity, self._accounts, config.web.guests_may_call),
+            rules=rules,
+            uri_of=lambda user: identity.sip_uri(user.id),
         )
         calls.observe(dialer.call_changed)
         calls.observe(self._application.call_changed)

@@ -16,7 +16,7 @@ from gateway.app.plane import PYTHON, PlaneChoice, maker
 from gateway.app.subscriptions import PresenceSettings
 from gateway.call.limits import CallLimits
 from gateway.call.record import CallSettings
-from gateway.call.routing import Emergency, Route, Router
+from gateway.call.routing import Emergency, Group, Route, Router
 from gateway.config import Config, advertised
 from gateway.errors import ConfigError
 from gateway.identity import passwords
@@ -80,7 +80,17 @@ def routes(config: Config) -> tuple[Route, ...]:
 def router(config: Config, identity: IdentityMap, before: Sequence[Route] = ()) -> Router:
     """Who is meant by what is dialled, or written to; `before` are routes that come before those of the file."""
     every = (*before, *routes(config))
-    return Router(identity, every, own_names(config), trunk_places(config), emergency(config))
+    return Router(identity, every, own_names(config), trunk_places(config), emergency(config), groups(config, identity))
+
+
+def groups(config: Config, identity: IdentityMap) -> tuple[Group, ...]:
+    """Users who are called by one number."""
+    made = []
+    for group in config.groups:
+        members = [identity.by_id(member) for member in group.members]
+        found = tuple(user for user in members if user is not None)
+        made.append(Group(group.name, found, in_turn=group.in_turn, time=group.time))
+    return tuple(made)
 
 
 def call_settings(config: Config) -> CallSettings:

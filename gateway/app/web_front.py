@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from typing import Any
 
 from gateway.accounts.reachability import Reachability, State
@@ -133,6 +134,17 @@ class WebFront:
                 if isinstance(leg, BrowserLeg) and leg.user == user_id and leg.party.tag == call_id:
                     return leg.in_use
         return None
+
+    def forwarding(self, user: User) -> dict[str, Any]:
+        return asdict(self._calls.rules.of(user.id))
+
+    def forward(self, user: User, changes: dict[str, Any]) -> dict[str, Any]:
+        rules = replace(self._calls.rules.of(user.id), **changes)
+        try:
+            self._calls.features.change(Caller(user.id, user.may_call), rules)
+        except RouteError as error:
+            raise PlaceError(error.cause, str(error)) from None
+        return asdict(rules)
 
     def ice_servers(self, client: str) -> list[dict[str, Any]]:
         servers: list[dict[str, Any]] = []

@@ -1,8 +1,8 @@
-"""Whom a call asks, one set of callees after the other: where it was dialled to, and where it is redirected to."""
+"""Whom a call asks, one set of callees after the other: who was dialled, who they forward to, who a 3xx names."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 
@@ -10,10 +10,13 @@ import structlog
 
 from gateway.call.branches import Branch, Then
 from gateway.call.dialer import Dialer
-from gateway.call.leg import Diversion, Leg, Redirected
+from gateway.call.leg import CalleeLeg, Diversion, Leg, Redirected
 from gateway.call.routing import (
     ApplicationTarget,
     Caller,
+    FeatureTarget,
+    Group,
+    GroupTarget,
     RouteError,
     Router,
     ServiceTarget,
@@ -21,9 +24,13 @@ from gateway.call.routing import (
     Target,
     UserTarget,
 )
+from gateway.call.rules import MemoryRules, Rules, RuleStore
 from gateway.call.status import Cause
+from gateway.identity.model import User
 
 log = structlog.get_logger(__name__)
+
+Diversions = tuple[Diversion, ...]
 
 
 @dataclass(slots=True, eq=False)
@@ -35,7 +42,7 @@ class Journey:
     left: int
     """How often it may yet be diverted."""
     seen: set[str] = field(default_factory=set)
-    """Whom it has asked: nobody is asked twice, so that redirections to each other end."""
+    """Whom it has asked: nobody is asked twice, so that diversions to each other end."""
     names: count[int] = field(default_factory=lambda: count(1))
     """Of the legs of its later branches."""
 
@@ -43,53 +50,161 @@ class Journey:
 class Branching:
     """Makes the branches of attempts."""
 
-    def __init__(self, router: Router, dialer: Dialer) -> None:
+    def __init__(
+        self,
+        router: Router,
+        dialer: Dialer,
+        rules: RuleStore | None = None,
+        uri_of: Callable[[User], str] = lambda user: f"sip:{user.id}",
+    ) -> None:
+        """`uri_of` gives a user's SIP URI, by which diversions are told."""
         self._router = router
         self._dialer = dialer
+        self._rules = rules or MemoryRules()
+        self._uri_of = uri_of
 
     async def first(self, target: Target, journey: Journey) -> Branch:
         """Those who stand for what was dialled; raises RouteError where nobody does at the moment."""
         journey.seen.add(_key(target))
-        legs = await self._dialer.legs(target, journey.call_id)
+        return await self._ask(target, journey, (), journey.call_id)
+
+    async def _ask(self, target: Target, journey: Journey, diversions: Diversions, name: str) -> Branch:
+        match target:
+            case UserTarget(user=user):
+                return await self._user(user, journey, diversions, name)
+            case GroupTarget(group=group):
+                return await self._group(group, journey, diversions, name)
+        return Branch(await self._legs(target, journey, name), diversions=diversions)
+
+    async def _legs(self, target: Target, journey: Journey, name: str) -> list[CalleeLeg]:
+        legs = await self._dialer.legs(target, journey.call_id, name)
         if not legs:
             raise RouteError(Cause.UNAVAILABLE, "nobody stands for it at the moment")
-        return Branch(list(legs))
+        return list(legs)
+
+    # -- users and groups ------------------------------------------------------------
+
+    async def _user(self, user: User, journey: Journey, diversions: Diversions, name: str) -> Branch:
+        """A user's pages and phones, as the user's own rules say, and by the user's own rights."""
+        rules = self._rules.of(user.id)
+        if rules.always is not None:
+            elsewhere = await self._forwarded(user, journey, diversions, (rules.always, "unconditional"))
+            if elsewhere is not None:
+                return elsewhere
+        try:
+            if rules.do_not_disturb:
+                raise RouteError(Cause.BUSY, f"{user.id} is not to be disturbed")
+            legs = await self._legs(UserTarget(user), journey, name)
+        except RouteError as error:
+            elsewhere = await self._forwarded(user, journey, diversions, rules.forward(error.cause))
+            if elsewhere is None:
+                raise
+            return elsewhere
+        then = self._then_forward(user, journey, diversions, rules)
+        return Branch(legs, then=then, time=rules.after if rules.no_answer else None, diversions=diversions)
+
+    def _then_forward(self, user: User, journey: Journey, diversions: Diversions, rules: Rules) -> Then | None:
+        if rules.busy is None and rules.no_answer is None:
+            return None
+        return lambda cause: self._forwarded(user, journey, diversions, rules.forward(cause))
+
+    async def _forwarded(
+        self, user: User, journey: Journey, diversions: Diversions, to: tuple[str, str] | None
+    ) -> Branch | None:
+        if to is None:
+            return None
+        number, reason = to
+        pays = Caller(user.id, user.may_call)
+        return await self._diverted(journey, number, (Diversion(self._uri_of(user), reason), *diversions), pays)
+
+    async def _group(self, group: Group, journey: Journey, diversions: Diversions, name: str) -> Branch:
+        """Everybody of a group at once, or in turn; whoever is not to be disturbed, or is not there, is left out."""
+        if not group.in_turn:
+            legs = [leg for user in group.members for leg in await self._member(user, journey, name)]
+            if not legs:
+                raise RouteError(Cause.UNAVAILABLE, f"nobody of {group.name} is there at the moment")
+            return Branch(legs, time=group.time, diversions=diversions)
+        branch = await self._turn(group, group.members, journey, diversions)
+        if branch is None:
+            raise RouteError(Cause.UNAVAILABLE, f"nobody of {group.name} is there at the moment")
+        return branch
+
+    async def _turn(
+        self, group: Group, members: Sequence[User], journey: Journey, diversions: Diversions
+    ) -> Branch | None:
+        for number, user in enumerate(members, start=1):
+            legs = await self._member(user, journey, journey.call_id)
+            if legs:
+                then = self._next_turn(group, members[number:], journey, diversions)
+                return Branch(legs, then=then, time=group.time, diversions=diversions)
+        return None
+
+    def _next_turn(self, group: Group, members: Sequence[User], journey: Journey, diversions: Diversions) -> Then:
+        return lambda cause: self._turn(group, members, journey, diversions)
+
+    async def _member(self, user: User, journey: Journey, name: str) -> list[CalleeLeg]:
+        if self._rules.of(user.id).do_not_disturb:
+            return []
+        try:
+            legs = await self._dialer.legs(UserTarget(user), journey.call_id, f"{name}-g{next(journey.names)}")
+        except RouteError as error:
+            log.info("member not asked", call_id=journey.call_id, user=user.id, reason=str(error))
+            return []
+        return list(legs)
+
+    # -- diversions ------------------------------------------------------------------
 
     async def redirected(self, journey: Journey, leg: Leg, event: Redirected) -> Branch | None:
         """Those whom a callee names instead, one after the other; None where the caller may call none of them."""
         diversion = Diversion(leg.address.uri, "unconditional")
         return await self._one_of(journey, event.targets, (diversion, *event.diversions))
 
-    async def _one_of(self, journey: Journey, uris: Sequence[str], diversions: tuple[Diversion, ...]) -> Branch | None:
+    async def _one_of(self, journey: Journey, uris: Sequence[str], diversions: Diversions) -> Branch | None:
         """The first of these that can be asked; those after it when it does not take the call."""
         for number, uri in enumerate(uris, start=1):
-            branch = await self._diverted(journey, uri, diversions)
+            branch = await self._diverted(journey, uri, diversions, replace(journey.caller, calls=None))
             if branch is not None:
-                branch.then = self._then(journey, uris[number:], diversions)
+                branch.then = _one_after_the_other(branch.then, self._then(journey, uris[number:], diversions))
                 return branch
         return None
 
-    def _then(self, journey: Journey, uris: Sequence[str], diversions: tuple[Diversion, ...]) -> Then:
+    def _then(self, journey: Journey, uris: Sequence[str], diversions: Diversions) -> Then:
         return lambda cause: self._one_of(journey, uris, diversions)
 
-    async def _diverted(self, journey: Journey, uri: str, diversions: tuple[Diversion, ...]) -> Branch | None:
-        """Those who stand for a URI that the call goes on to, by the rights of its caller."""
+    async def _diverted(self, journey: Journey, uri: str, diversions: Diversions, pays: Caller) -> Branch | None:
+        """Those who stand for a URI or number that the call goes on to, by the rights of who pays."""
         if not journey.left:
             log.info("not diverted again", call_id=journey.call_id, to=uri[:80])
             return None
         try:
-            target = self._router.route(uri, replace(journey.caller, calls=None))
+            target = self._router.route(uri, pays)
             key = _key(target)
             if key in journey.seen:
                 raise RouteError(Cause.UNAVAILABLE, "it was asked already")
             journey.left -= 1
             journey.seen.add(key)
-            legs = await self._dialer.legs(target, journey.call_id, f"{journey.call_id}-d{next(journey.names)}")
+            branch = await self._ask(target, journey, diversions, f"{journey.call_id}-d{next(journey.names)}")
         except RouteError as error:
             log.info("not diverted", call_id=journey.call_id, to=uri[:80], reason=str(error))
             return None
-        log.info("diverted", call_id=journey.call_id, to=uri[:80])
-        return Branch(list(legs), diversions=diversions) if legs else None
+        log.info("diverted", call_id=journey.call_id, to=uri[:80], reason=diversions[0].reason)
+        return branch
+
+
+def _one_after_the_other(first: Then | None, second: Then) -> Then:
+    """Who comes next by the one, else by the other."""
+    if first is None:
+        return second
+    before = first
+
+    async def then(cause: Cause) -> Branch | None:
+        found = await before(cause)
+        if found is None:
+            return await second(cause)
+        found.then = _one_after_the_other(found.then, second)
+        return found
+
+    return then
 
 
 def _key(target: Target) -> str:
@@ -100,5 +215,9 @@ def _key(target: Target) -> str:
             return f"service:{service}"
         case ApplicationTarget(name=name, number=number):
             return f"application:{name}:{number}"
+        case GroupTarget(group=group):
+            return f"group:{group.name}"
+        case FeatureTarget(feature=feature, argument=argument):
+            return f"feature:{feature}:{argument}"
         case SipTarget(uri=uri, trunk=trunk):
             return f"{trunk or ''}:{uri}"

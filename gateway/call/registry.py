@@ -7,6 +7,7 @@ import contextlib
 import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 
 import structlog
@@ -14,17 +15,24 @@ import structlog
 from gateway.call.branching import Branching, Journey
 from gateway.call.call import Call
 from gateway.call.dialer import Dialer
+from gateway.call.features import Features
 from gateway.call.leg import CallerLeg, Leg
 from gateway.call.limits import Admission, CallLimits
 from gateway.call.record import CallRecord, CallSettings
-from gateway.call.routing import Caller, RouteError, Router, SipTarget, Target
+from gateway.call.routing import Caller, FeatureTarget, RouteError, Router, ServiceTarget, SipTarget, Target
+from gateway.call.rules import MemoryRules, RuleStore
 from gateway.call.state import State
 from gateway.call.status import Cause
 from gateway.call.timers import Timers
 from gateway.call.transfer import Rights, Transfers
+from gateway.identity.model import User
 from gateway.media.engine import MediaEngine, MediaEvent
 
 log = structlog.get_logger(__name__)
+
+
+_CONFIRMATION = 2.0
+"""Seconds of tone that say that a feature's number has done its work."""
 
 
 class Calls:
@@ -42,11 +50,17 @@ class Calls:
         new_id: Callable[[], str],
         on_preference: Callable[[Leg, tuple[str, ...]], None] | None = None,
         rights: Rights | None = None,
+        rules: RuleStore | None = None,
+        uri_of: Callable[[User], str] = lambda user: f"sip:{user.id}",
     ) -> None:
-        """Without `rights` nobody can be asked who may transfer a call, so nobody may."""
+        """Without `rights` nobody can be asked who may transfer a call, so nobody may.
+
+        `rules` are what users want done with their calls; `uri_of` their URIs, as diversions name them.
+        """
         self._engine = engine
         self._router = router
-        self._branching = Branching(router, dialer)
+        self.rules: RuleStore = rules or MemoryRules()
+        self._branching = Branching(router, dialer, self.rules, uri_of)
         self._timers = timers
         self._settings = settings or CallSettings()
         limits = limits or CallLimits()
@@ -54,6 +68,13 @@ class Calls:
         self._new_id = new_id
         self._on_preference = on_preference
         self.transfers = Transfers(engine, router, dialer, rights, self) if rights is not None else None
+        self.features = Features(
+            engine,
+            self.rules,
+            self,
+            rights.may_pick_up if rights is not None else lambda by, of: False,
+            router,
+        )
         self._calls: dict[str, Call] = {}
         self._observers: list[Callable[[Call], None]] = []
         self._closing = False
@@ -95,7 +116,13 @@ class Calls:
         Raises RouteError whose cause is what the front end answers; `leg` is then untouched.
         """
         try:
-            target = self._admit(caller, dialled, max_calls)
+            target, settings = self._admit(caller, dialled, max_calls), self._settings
+            if isinstance(target, FeatureTarget):
+                taken = self._use(target, leg, caller, offer)
+                if taken is not None:
+                    return taken
+                # A tone says that it was done.
+                target, settings = ServiceTarget("tone"), replace(settings, service_max_duration=_CONFIRMATION)
             call_id = self._new_id()
             journey = Journey(call_id, caller, self._settings.max_diversions)
             try:
@@ -124,7 +151,7 @@ class Calls:
             dialled=dialled,
             engine=self._engine,
             timers=self._timers,
-            settings=self._settings,
+            settings=settings,
             on_change=lambda changed: self._changed(changed, caller),
             on_preference=self._on_preference,
             on_transfer=self.transfers.requested if self.transfers is not None else None,
@@ -170,6 +197,17 @@ class Calls:
             raise RouteError(Cause.OVERLOADED, "draining: the gateway takes no new calls", retry_after=self._draining)
         self._admission.admit(caller, max_calls, self._timers.time(), emergency=emergency)
         return target
+
+    def _use(self, target: FeatureTarget, leg: CallerLeg, caller: Caller, offer: str | None) -> Call | None:
+        """Do what a number is for; the call that was taken, which has its place already. Raises RouteError."""
+        try:
+            taken = self.features.use(target, leg, caller, offer)
+        except BaseException:
+            self._admission.release(caller)
+            raise
+        if taken is not None:
+            self._admission.release(caller)
+        return taken
 
     def _changed(self, call: Call, caller: Caller) -> None:
         if call.state is State.ENDED and self._calls.pop(call.id, None) is not None:

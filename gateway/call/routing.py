@@ -68,7 +68,35 @@ class ApplicationTarget:
     """What was dialled, after stripping and prefix."""
 
 
-Target = UserTarget | SipTarget | ServiceTarget | ApplicationTarget
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Users who are called by one number."""
+
+    name: str
+    members: tuple[User, ...]
+    in_turn: bool = False
+    """One after the other; else all at once."""
+    time: float = 20.0
+    """Seconds that each of them, or all of them at once, may ring."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupTarget:
+    """Somebody of a group."""
+
+    group: Group
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureTarget:
+    """Something that the gateway does with calls or for the caller (see features.py)."""
+
+    feature: str
+    argument: str
+    """What was dialled after the feature's own number; "" for nothing."""
+
+
+Target = UserTarget | SipTarget | ServiceTarget | ApplicationTarget | GroupTarget | FeatureTarget
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +185,7 @@ class Router:
         domains: Sequence[str],
         trunks: Mapping[str, str] | None = None,
         emergency: Emergency | None = None,
+        groups: Sequence[Group] = (),
     ) -> None:
         """`trunks` is their names with the host, or host:port, that their numbers belong to."""
         self._directory = directory
@@ -165,6 +194,7 @@ class Router:
         self._trunks = dict(trunks or {})
         self._trunk_hosts = {host.lower(): name for name, host in reversed(self._trunks.items())}
         self._emergency = emergency or Emergency()
+        self._groups = {group.name: group for group in groups}
 
     def route(self, dialled: str, caller: Caller) -> Target:
         """Where a call goes.
@@ -232,6 +262,8 @@ class Router:
 
     def _follow(self, route: Route, user: str) -> Target:
         dialled = route.prefix + user[route.strip :]
+        if route.to.startswith("feature:"):
+            return FeatureTarget(route.to.partition(":")[2], dialled)
         if not dialled:
             raise RouteError(Cause.NOT_FOUND, f"nothing is left of {user} to send on")
         kind, _, name = route.to.partition(":")
@@ -240,6 +272,11 @@ class Router:
             return ApplicationTarget(name, dialled)
         if kind == "service":
             return ServiceTarget(name)
+        if kind == "group":
+            group = self._groups.get(name)
+            if group is None:
+                raise RouteError(Cause.NOT_FOUND, f"the route for {user} leads to a group that does not exist")
+            return GroupTarget(group)
         if kind == "user":
             found = self._directory.find(name)
             if found is None:

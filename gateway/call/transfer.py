@@ -15,8 +15,9 @@ import structlog
 
 from gateway.call.call import Call
 from gateway.call.dialer import Dialer
+from gateway.call.features import parked_as
 from gateway.call.leg import CallerLeg, Leg, TransferRequested
-from gateway.call.routing import Caller, RouteError, Router
+from gateway.call.routing import Caller, FeatureTarget, RouteError, Router
 from gateway.call.state import Transfer
 from gateway.call.status import Cause
 from gateway.media.engine import MediaEngine
@@ -74,6 +75,8 @@ class Transfers:
         if caller is None:
             raise RouteError(Cause.FORBIDDEN, "nobody knows who asks")
         target = self._router.route(request.to, caller)
+        if isinstance(target, FeatureTarget) and self.find(parked_as(target.argument)) is not None:
+            raise RouteError(Cause.BUSY, f"a call is parked at {target.argument} already")
         targets = list(await self._dialer.legs(target, call.id, f"{call.id}-{next(self._numbers)}"))
         if not targets:
             raise RouteError(Cause.UNAVAILABLE, f"{request.to} is not reachable at the moment")

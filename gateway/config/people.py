@@ -16,6 +16,11 @@ Codec = Literal["opus", "g722", "pcmu", "pcma"]
 
 Dtmf = Literal["auto", "rfc4733", "info", "inband"]
 
+FEATURES = (
+    *("park", "pick-up", "forward-always", "forward-busy", "forward-no-answer", "forward-off"),
+    *("do-not-disturb-on", "do-not-disturb-off"),
+)
+"""What a number may do beside calling somebody."""
 SERVICES = ("echo", "tone")
 """Built-in services a route can lead to."""
 
@@ -178,7 +183,8 @@ class Route(Section):
     match: Text = Field(min_length=1)
     """Pattern of what was dialled, the number or the whole URI: "600", "0*", "+49*", "sip:*@example.com"."""
     to: Text
-    """"user:ID", "trunk:NAME", "service:echo", "service:tone" or a SIP URI; {user} is the number to dial there."""
+    """"user:ID", "trunk:NAME", "group:NAME", "service:echo", "service:tone", "feature:park" and its like, or a SIP URI;
+    {user} is the number to dial there."""
     strip: int = Field(default=0, ge=0, le=64)
     """Leading characters of the number that are not sent on: 1 drops the 0 of an outside line."""
     prefix: Text = ""
@@ -188,8 +194,10 @@ class Route(Section):
     @classmethod
     def _known_target(cls, to: str) -> str:
         kind, _, target = to.partition(":")
-        if kind not in ("user", "trunk", "service", "sip", "sips") or not target:
-            raise ValueError(f"{to!r} must begin with user:, trunk:, service: or sip:")
+        if kind not in ("user", "trunk", "service", "group", "feature", "sip", "sips") or not target:
+            raise ValueError(f"{to!r} must begin with user:, trunk:, service:, group:, feature: or sip:")
+        if kind == "feature" and target not in FEATURES:
+            raise ValueError(f"there is no feature {target!r}; there are {', '.join(FEATURES)}")
         if kind == "service" and target not in SERVICES:
             raise ValueError(f"there is no service {target!r}; there are {', '.join(SERVICES)}")
         for name in re.findall(r"\{(.*?)\}", to):
@@ -201,6 +209,26 @@ class Route(Section):
                 # Else whoever dials would choose the host that is called.
                 raise ValueError(f"{to!r} may have {{user}} before the @ only, as in sip:{{user}}@pbx.example.com")
         return to
+
+
+class GroupConfig(Section):
+    """Users who are called by one number, by a route to `group:NAME`."""
+
+    name: Text
+    """What routes call it."""
+    members: tuple[Text, ...] = Field(min_length=1, max_length=32)
+    """Ids of its users, in the order in which they are called."""
+    in_turn: bool = False
+    """One after the other; else all at once."""
+    time: float = Field(default=20.0, ge=1, le=600)
+    """How long each of them, or all at once, may ring; sip.ring_timeout bounds all of it (s)."""
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, name: str) -> str:
+        if not _ID.fullmatch(name):
+            raise ValueError(f"{name!r} must be 1 to 64 letters, digits or . _ + -")
+        return name
 
 
 class Trunk(Section):

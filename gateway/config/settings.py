@@ -12,7 +12,16 @@ from gateway.config.machine import cpus, memory_bytes
 from gateway.config.messaging import MessagesConfig, PresenceConfig
 from gateway.config.network import RtpConfig, SipConfig, WebConfig, WebRtcConfig
 from gateway.config.observing import CdrConfig, HepConfig
-from gateway.config.people import AccountsConfig, Codec, EmergencyConfig, IdentityConfig, Route, Trunk, UserConfig
+from gateway.config.people import (
+    AccountsConfig,
+    Codec,
+    EmergencyConfig,
+    GroupConfig,
+    IdentityConfig,
+    Route,
+    Trunk,
+    UserConfig,
+)
 from gateway.config.values import HostPort, Section, Text, host, port, without_empty
 from gateway.errors import ConfigError
 from gateway.identity.mapping import IdentityMap, Rule
@@ -195,6 +204,8 @@ class Config(BaseSettings):
         Route(match="601", to="service:tone"),
     )
     """Where dialled numbers lead, the first that matches counts; what none matches is looked up among the users."""
+    groups: tuple[GroupConfig, ...] = ()
+    """Users who are called by one number."""
     trunks: tuple[Trunk, ...] = ()
     """PBXs and providers."""
     accounts: AccountsConfig = AccountsConfig()
@@ -238,9 +249,14 @@ class Config(BaseSettings):
         users = {user.id for user in self.users}
         for index, route in enumerate(self.routes):
             kind, _, target = route.to.partition(":")
-            known = {"trunk": trunks, "user": users}.get(kind)
+            known = {"trunk": trunks, "user": users, "group": {group.name for group in self.groups}}.get(kind)
             if known is not None and "{" not in target and target not in known:
                 raise ConfigError(f"routes.{index}.to", f"there is no {kind} {target!r} in {kind}s")
+        _unique("groups", "name", [group.name for group in self.groups])
+        for index, group in enumerate(self.groups):
+            for member in group.members:
+                if member not in users:
+                    raise ConfigError(f"groups.{index}.members", f"there is no user {member!r} in users")
         if self.emergency.trunk is not None and self.emergency.trunk not in trunks:
             raise ConfigError("emergency.trunk", f"there is no trunk {self.emergency.trunk!r} in trunks")
         self._check_accounts()

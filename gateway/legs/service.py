@@ -13,9 +13,14 @@ from gateway.media.engine import Kind, Party
 class ServiceLeg(LegBase):
     """Echo or tone: accepts every offer with the description the engine made for it."""
 
-    def __init__(self, tag: str, service: str) -> None:
+    def __init__(self, tag: str, service: str, name: str = "") -> None:
+        """`name` is another one that it is found by (`is_named`)."""
         party = Party(tag, Kind.SERVICE, service=service)
         super().__init__(party, Address(f"sip:{service}@service.invalid", service.capitalize()))
+        self._name = name
+
+    def is_named(self, name: str) -> bool:
+        return super().is_named(name) or (bool(self._name) and name == self._name)
 
     async def invite(self, sdp: str, caller: Address) -> None:
         self._tell(Answered(sdp))

@@ -165,6 +165,12 @@ class Gateway(Protocol):
     def set_presence(self, user: User, state: PresenceState | None) -> None:
         """What `user` says of itself to others while a page is open; None: what is found out."""
 
+    def forwarding(self, user: User) -> dict[str, Any]:
+        """always, busy, no_answer (numbers or None), after (seconds), do_not_disturb of calls to this user."""
+
+    def forward(self, user: User, changes: dict[str, Any]) -> dict[str, Any]:
+        """Change some of these; all of them as they stand then. Raises PlaceError for a number it may not dial."""
+
     def ice_servers(self, client: str) -> list[dict[str, Any]]:
         """RTCIceServer objects for the client at that IP address."""
 

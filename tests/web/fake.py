@@ -111,6 +111,7 @@ class FakeGateway:
         self.calls: list[FakeCall] = []
         self.accounts: dict[str, dict[str, Any]] = {}
         self.script: Script = lambda call: call.channel.early_answer(call, ANSWER)
+        self.rules: dict[str, Any] = {"always": None, "busy": None, "do_not_disturb": False}
         self.active = 0
         self.attempts = 0
         self.status = "ok"
@@ -201,6 +202,15 @@ class FakeGateway:
 
     def call_of(self, user_id: str, call_id: str) -> FakeCall | None:
         return next((call for call in self.calls if call.id == call_id), None)
+
+    def forwarding(self, user: User) -> dict[str, Any]:
+        return dict(self.rules)
+
+    def forward(self, user: User, changes: dict[str, Any]) -> dict[str, Any]:
+        if "0" in changes.values():
+            raise PlaceError(Cause.FORBIDDEN, "no outside line")
+        self.rules |= changes
+        return dict(self.rules)
 
     def ice_servers(self, client: str) -> list[dict[str, Any]]:
         return [{"urls": ["stun:stun.example.com:3478"]}, {"urls": ["turn:t"], "username": "u", "credential": "c"}]

@@ -65,6 +65,20 @@ def test_every_method_names_its_parameters_for_positions() -> None:
         assert len(set(method.names)) == len(method.names)
 
 
+async def test_a_user_sees_and_changes_where_calls_are_forwarded_to() -> None:
+    """call.forward: what is given is changed, null ends it, a number that may not be dialled is an error."""
+    gateway = FakeGateway()
+    async with running(gateway) as server, rpc(server, "alice", token="wonder") as client:
+        assert (await client.ok("call.forward"))["always"] is None
+        assert (await client.ok("call.forward", always="1001", do_not_disturb=True))["always"] == "1001"
+        assert await client.ok("call.forward", always=None) == {"always": None, "busy": None, "do_not_disturb": True}
+        assert (await client.fails("call.forward", busy="0"))["data"]["cause"] == "forbidden"
+        for wrong in ({"always": 7}, {"always": "a b"}, {"after": 0}, {"after": True}, {"do_not_disturb": "yes"}):
+            assert (await client.fails("call.forward", **wrong))["code"] == -32602
+    async with running(gateway) as server, rpc(server, "guest") as client:
+        assert (await client.fails("call.forward", always="1001"))["code"] == -32000
+
+
 async def test_ping_is_answered_before_announce() -> None:
     """With the server's time in milliseconds."""
     async with running(FakeGateway()) as server, rpc(server) as client:

@@ -306,11 +306,11 @@ class Session:
             if service == "echo":
                 self._route(speaker, speaker)
             elif service is not None:
-                self._serve_tone(speaker)
+                self._serve_tone(speaker, service)
             else:
                 self._route(speaker, listener)
         for party, other in ((first, second), (second, first)):
-            if service_of(other.party) != "tone":
+            if service_of(other.party) in (None, "echo"):
                 party.playing.stop_tone()
             party.watch()
             party.silence()
@@ -353,14 +353,14 @@ class Session:
         delayed.handlers.update({each: made for each, made in routing.handlers.items() if each not in delayed.handlers})
         return delayed
 
-    def _serve_tone(self, listener: PartyMedia) -> None:
+    def _serve_tone(self, listener: PartyMedia, service: str) -> None:
         heard, codec, config = listener.agreement, listener.send_codec(), self._shared.config
         if heard is None or codec is None or listener.flow is None:
             return
         routing = deaf_routes(heard, listener.stations.on_digit)
         self._shared.plane.route(listener.flow, None, routing.routes)
         listener.stations.arrange(routing.handlers, is_open=False)
-        listener.playing.tone(codec, config.tone_frequency, config.tone_level)
+        listener.playing.tone(codec, 0 if service == "silence" else config.tone_frequency, config.tone_level)
 
     # Figures
 

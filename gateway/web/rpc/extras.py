@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from gateway.call.status import Cause
 from gateway.web import checks
-from gateway.web.facade import AccountError
+from gateway.web.facade import AccountError, PlaceError
 from gateway.web.rpc.calls import Entry, State
 from gateway.web.rpc.dialects import Problem, problem_of
 from gateway.web.rpc.methods import Handler, Reply
@@ -89,6 +89,21 @@ async def call_dtmf(peer: Peer, params: Params) -> Reply:
         return {"call_id": entry.call.id, "digit": digit}
 
     return Reply(pressed)
+
+
+async def call_forward(peer: Peer, params: Params) -> Reply:
+    """call.forward{always?, busy?, no_answer?, after?, do_not_disturb?}: change what is given, null ends it."""
+    user, gateway = peer.announced(), peer.context.gateway
+    if peer.is_guest:
+        raise peer.dialect.error(Problem.REFUSED, "Guests have no calls to forward")
+    changes = params.forwarding()
+    if not changes:
+        return Reply(gateway.forwarding(user))
+    try:
+        return Reply(gateway.forward(user, changes))
+    except PlaceError as error:
+        data = {"cause": error.cause.word, "status": error.status, "reason": error.cause.sentence}
+        raise peer.dialect.error(Problem.REFUSED, str(error), data) from None
 
 
 async def call_hangup(peer: Peer, params: Params) -> Reply:
@@ -242,6 +257,7 @@ HANDLERS: dict[str, Handler] = {
     "call.attach": call_attach,
     "call.leave": call_leave,
     "call.dtmf": call_dtmf,
+    "call.forward": call_forward,
     "call.hangup": call_hangup,
     "call.hold": call_hold,
     "call.resume": call_resume,

@@ -124,6 +124,26 @@ class Params:
             raise invalid(name, "a list of words, 2048 characters in all")
         return list(value)
 
+    def forwarding(self) -> dict[str, Any]:
+        """What of `call.forward` is given: numbers or null, seconds, a flag."""
+        given: dict[str, Any] = {}
+        for name in ("always", "busy", "no_answer"):
+            if name in self.raw:
+                number = self.raw[name]
+                if number is not None and not (isinstance(number, str) and checks.is_target(number)):
+                    raise invalid(name, "a number or SIP URI, or null")
+                given[name] = number
+        if "after" in self.raw:
+            after = self.raw["after"]
+            if isinstance(after, bool) or not isinstance(after, int | float) or not 1 <= after <= 600:
+                raise invalid("after", "1 to 600 seconds")
+            given["after"] = float(after)
+        if "do_not_disturb" in self.raw:
+            if not isinstance(self.raw["do_not_disturb"], bool):
+                raise invalid("do_not_disturb", "true or false")
+            given["do_not_disturb"] = self.raw["do_not_disturb"]
+        return given
+
     def digit(self) -> str:
         """One DTMF digit (RFC 4733): 0-9 * # A-D."""
         value = self.raw.get("digit")

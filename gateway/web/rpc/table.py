@@ -31,6 +31,7 @@ _NAMES = {
     "call.attach": "call_id sdp after",
     "call.leave": "",
     "call.dtmf": "call_id digit duration",
+    "call.forward": "always busy no_answer after do_not_disturb",
     "call.hangup": "call_id reason",
     "call.hold": "call_id sdp",
     "call.resume": "call_id sdp",

@@ -18,7 +18,7 @@ from gateway.media.embedded.sources.packets import Injected
 from gateway.media.engine import MediaError
 from sdp import Codec
 
-SERVICES = frozenset({"echo", "tone"})
+SERVICES = frozenset({"echo", "tone", "silence"})
 LOOP_SECONDS = 1
 """A whole number of Hz has whole periods in it, so its end joins its beginning."""
 MAXIMUM_DIGITS = 64
