@@ -91,7 +91,7 @@ def input_of_media(machine: Attempt | Bridge, event: MediaEvent) -> CallInput | 
     leg = next((leg for leg in machine.legs if leg.party.tag == event.tag), None)
     if leg is None:
         return None
-    if isinstance(event, MediaTimeout | MediaFailed) and leg.signalling_lost and isinstance(machine, Bridge):
+    if isinstance(event, MediaTimeout | MediaFailed) and leg.may_return and isinstance(machine, Bridge):
         return CallInput(input=Input.LEG_AWAY, leg=leg)
     match event:
         case Connected() | FirstMedia():

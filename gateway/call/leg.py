@@ -228,10 +228,14 @@ class Leg(Protocol):
 
     @property
     def signalling_lost(self) -> bool:
-        """Whether its client cannot be reached at the moment, though its media may flow on.
+        """Whether its client cannot be reached at the moment, though its media may flow on."""
 
-        Where the media ends as well, it is away and not gone.
-        """
+    @property
+    def may_return(self) -> bool:
+        """Whether its client may come back where its media has ended: then it is away and not gone."""
+
+    def awaited(self) -> None:
+        """The call waits for its client from now on: what that sends next says that it is back."""
 
     @property
     def can_update(self) -> bool:

@@ -165,6 +165,7 @@ class Machine(ABC):
     async def _wait_for_return(self, what: CallInput) -> None:
         assert what.leg is not None
         leg = what.leg
+        leg.awaited()
         self._stop_waiting_for(leg)
         late = self._given_up_on(leg)
         delay = self._scope.settings.reattach_time

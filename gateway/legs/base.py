@@ -51,6 +51,14 @@ class LegBase(ABC):
         return self._signalling_lost
 
     @property
+    def may_return(self) -> bool:
+        return self._signalling_lost
+
+    def awaited(self) -> None:
+        """A front end that tells by itself when its client is back has nothing to note."""
+        return
+
+    @property
     def can_update(self) -> bool:
         return True
 

@@ -73,6 +73,14 @@ class _SipLeg(LegBase):
         """What a Replaces calls the dialog that has the call; None before there is one."""
         return None if self._session is None else self._session.dialog_name
 
+    @property
+    def may_return(self) -> bool:
+        # The media of a page that is reloaded ends before its WebSocket does.
+        return self._signalling_lost or self.party.kind is Kind.WEBRTC
+
+    def awaited(self) -> None:
+        self._signalling_lost = True
+
     def is_named(self, name: str) -> bool:
         return self.dialog_name == name
 

@@ -6,19 +6,37 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from playwright.async_api import Page, async_playwright
 from starlette.applications import Starlette
 from starlette.responses import FileResponse
 from starlette.routing import Route
 
+from gateway.demo.phone import DeskPhone
+from gateway.demo.ports import free_ports
 from gateway.web.app import WebServer, serve
-from tests.interop.gateway import NEAR, PASSWORDS, Gateway
+from tests.browser.firefox import Firefox
+from tests.interop.gateway import NEAR, PASSWORDS, Gateway, config_on_free_ports, gateway_with
+from tests.peers import chromium
 
 LIBRARIES = ("jssip", "sipjs")
+HZ = 523
+"""What a page says."""
+_FLAGS = [
+    "--no-sandbox",
+    "--autoplay-policy=no-user-gesture-required",
+    "--disable-background-networking",
+    "--no-first-run",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-quic",
+]
 _FOLDER = Path(__file__).parent / "sip_libraries"
 _BUNDLE = Path(__file__).parents[2] / ".venv" / "sip-libraries.js"
 
@@ -38,6 +56,22 @@ class Script(Protocol):
     async def run(self, script: str) -> Any:
         """What the body of a function returns in the page; a promise is awaited."""
 
+    async def open(self, url: str) -> None:
+        """Load a page, or the same one again."""
+
+
+class ChromiumTab:
+    """A `Script` by playwright."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+
+    async def run(self, script: str) -> Any:
+        return await self._page.evaluate(f"() => {{ {script} }}")
+
+    async def open(self, url: str) -> None:
+        await self._page.goto(url)
+
 
 @contextlib.asynccontextmanager
 async def page_server(port: int) -> AsyncIterator[WebServer]:
@@ -54,8 +88,16 @@ async def page_server(port: int) -> AsyncIterator[WebServer]:
 class SipPage:
     """A browser's phone: verbs of `phone.js`, and the tone it hears."""
 
-    def __init__(self, page: Script) -> None:
+    def __init__(self, page: Script, url: str) -> None:
         self._page = page
+        self._url = url
+
+    async def load(self) -> None:
+        """Load the page, which forgets the phone it had."""
+        await self._page.open(self._url)
+        async with asyncio.timeout(10):
+            while not await self.get("globalThis.ready ?? false"):  # noqa: ASYNC110  # only asking tells
+                await asyncio.sleep(0.02)
 
     async def start(self, library: str, gateway: Gateway, user: str, hz: int) -> None:
         """Make the phone and wait until it is registered."""
@@ -81,6 +123,10 @@ class SipPage:
     async def get(self, expression: str) -> Any:
         """The value of an expression in the page."""
         return await self._page.run(f"return {expression}")
+
+    async def ice_name(self) -> str:
+        """The ICE user name fragment of the page's side of its call."""
+        return str(await self.get("/ice-ufrag:(.*)/.exec(phone.connection.currentLocalDescription.sdp)[1]"))
 
     async def until(self, event: str, timeout: float = 10.0) -> Any:
         """The detail of the next event of this name; TimeoutError with the others that came."""
@@ -115,3 +161,86 @@ class SipPage:
         async with asyncio.timeout(timeout):
             while await self.get("phone.sound.tone") is not None:  # noqa: ASYNC110  # only asking tells
                 await asyncio.sleep(0.05)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A gateway, and where to get pages of a browser."""
+
+    gateway: Gateway
+    tab: Callable[[], AbstractAsyncContextManager[Script]]
+    url: str
+
+    @contextlib.asynccontextmanager
+    async def page(self) -> AsyncIterator[SipPage]:
+        """A loaded page, without a phone yet."""
+        async with self.tab() as tab:
+            page = SipPage(tab, self.url)
+            await page.load()
+            yield page
+
+    @contextlib.asynccontextmanager
+    async def phone(self, library: str, user: str = "1002", hz: int = HZ) -> AsyncIterator[SipPage]:
+        """A registered browser phone in a page of its own; the gateway is idle again afterwards."""
+        async with self.page() as page:
+            await page.start(library, self.gateway, user, hz)
+            try:
+                yield page
+            finally:
+                await page.do("stop")
+                for call in self.gateway.app.calls:
+                    call.stop()
+                await self.gateway.idle()
+
+
+@contextlib.asynccontextmanager
+async def _gateway_and_page(folder: Path) -> AsyncIterator[tuple[Gateway, str]]:
+    """The page is of another origin, which the gateway allows."""
+    [port] = free_ports(1)
+    origin = f"http://localhost:{port}"
+    config = config_on_free_ports(folder, WEB__ALLOWED_ORIGINS=f'["{origin}"]')
+    async with page_server(port), gateway_with(config, folder / "gateway.log") as gateway:
+        yield gateway, f"{origin}/phone.html"
+
+
+@contextlib.asynccontextmanager
+async def chromium_stage(folder: Path) -> AsyncIterator[Stage]:
+    """Each page is a tab of one Chromium."""
+    executable = chromium()
+    async with _gateway_and_page(folder) as (gateway, url), async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=executable, args=_FLAGS)
+        context = await browser.new_context()
+
+        @contextlib.asynccontextmanager
+        async def tab() -> AsyncIterator[Script]:
+            page = await context.new_page()
+            try:
+                yield ChromiumTab(page)
+            finally:
+                await page.close()
+
+        yield Stage(gateway, tab, url)
+        await browser.close()
+
+
+@contextlib.asynccontextmanager
+async def firefox_stage(folder: Path, executable: str) -> AsyncIterator[Stage]:
+    """Each page is a Firefox of its own."""
+    async with _gateway_and_page(folder) as (gateway, url):
+        yield Stage(gateway, lambda: Firefox(executable), url)
+
+
+@contextlib.asynccontextmanager
+async def desk_phone(gateway: Gateway) -> AsyncIterator[DeskPhone]:
+    """A registered desk phone that says a tone, for one test."""
+    desk = await gateway.phone("1001")
+    try:
+        yield desk
+    finally:
+        await desk.close()
+
+
+async def hears(desk: DeskPhone, hz: float) -> None:
+    """The phone hears this tone now."""
+    await desk.listen()
+    assert abs((await desk.expect("tone")).details["hz"] - hz) <= NEAR

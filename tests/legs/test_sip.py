@@ -455,6 +455,19 @@ def test_a_request_by_another_way_brings_the_client_back(event: events.SessionEv
     assert not leg.signalling_lost
 
 
+@pytest.mark.parametrize(("sdp", "returns"), [(SDP, False), (SDP.replace(b"RTP/AVP", b"UDP/TLS/RTP/SAVPF"), True)])
+def test_a_browser_may_return_whose_media_ended_first(sdp: bytes, returns: bool) -> None:
+    """A page that is reloaded ends its DTLS before its WebSocket closes; a phone that is silent is gone."""
+    session, heard = FakeSession(), list[LegEvent]()
+    session.initial_offer = sdp
+    leg = SipCallerLeg("c", session, PHONE, None)
+    leg.listen(lambda _, event: heard.append(event))
+    assert leg.may_return == returns
+    leg.awaited()
+    session.says(events.Offered(3, sdp))
+    assert heard == [Returned(3, sdp.decode())]
+
+
 def test_an_offer_of_ours_that_nobody_answered_brings_nobody_back() -> None:
     """408 is our own word."""
     session, leg, heard = connected_caller()

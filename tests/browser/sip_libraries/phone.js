@@ -323,7 +323,11 @@ class SipJsPhone extends Phone {
     const to = SIP.UserAgent.makeURI(this.uri(target));
     this.session = new SIP.Inviter(this.ua, to, { extraHeaders: headers });
     this.took(this.session);
-    await this.session.invite({ requestDelegate: { onProgress: () => this.tell("progress") } });
+    const requestDelegate = {
+      onProgress: () => this.tell("progress"),
+      onReject: ({ message }) => this.tell("rejected", message.statusCode),
+    };
+    await this.session.invite({ requestDelegate });
   }
 
   answer() {

@@ -1,0 +1,87 @@
+"""A call of JsSIP or SIP.js outlives its WebSocket, and a reload of its page (docs/sip-over-websocket.md)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from tests.browser.sip_pages import HZ, LIBRARIES, SipPage, Stage, chromium_stage, desk_phone, hears
+from tests.interop.gateway import PHONE_HZ, TONE_HZ
+
+pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+    """A gateway and a Chromium."""
+    async with chromium_stage(tmp_path_factory.mktemp("gateway")) as made:
+        yield made
+
+
+async def replaces(page: SipPage) -> str:
+    """The header that names the page's call, as the gateway knows its dialog."""
+    kept = await page.get("phone.dialog")
+    return f"Replaces: {kept['callId']};to-tag={kept['remote']};from-tag={kept['local']}"
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("calls", [True, False])
+async def test_a_call_outlives_its_socket(stage: Stage, library: str, calls: bool) -> None:
+    """The socket is lost; registered again, a re-INVITE with an ICE restart goes on with the call, in both roles."""
+    gateway = stage.gateway
+    async with desk_phone(gateway) as desk, stage.phone(library) as page:
+        if calls:
+            await page.do("call", "1001")
+        else:
+            desk.dial(gateway.uri("1002"))
+            await page.until("incoming")
+            await page.do("answer")
+        await page.tone(PHONE_HZ)
+        await hears(desk, HZ)
+        before = await page.ice_name()
+        await page.get("phone.lose()")
+        await page.until("disconnected")
+        await hears(desk, HZ)
+        await page.until("registered")
+        await page.do("restart")
+        assert await page.ice_name() != before
+        await page.tone(PHONE_HZ)
+        await hears(desk, HZ)
+        await page.do("digit", "5", "info")
+        assert (await desk.expect("digit")).details["digit"] == "5"
+        desk.hangup()
+        await page.until("ended")
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+async def test_a_page_that_was_reloaded_takes_its_call_back(stage: Stage, library: str) -> None:
+    """An INVITE that replaces the page's own old dialog; the phone keeps its call, and hears the page again."""
+    gateway = stage.gateway
+    async with desk_phone(gateway) as desk, stage.phone(library) as page:
+        await page.do("call", "1001")
+        await page.tone(PHONE_HZ)
+        await hears(desk, HZ)
+        header = await replaces(page)
+        await page.load()
+        await page.start(library, gateway, "1002", HZ)
+        await page.do("call", "1001", [header])
+        await page.tone(PHONE_HZ)
+        await hears(desk, HZ)
+        assert len(gateway.app.calls) == 1
+        await page.do("hangup")
+        await desk.expect("state", state="ended")
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+async def test_nobody_else_takes_a_call_back(stage: Stage, library: str) -> None:
+    """Another user that knows the dialog is refused, and the call goes on."""
+    async with stage.phone(library) as page, stage.phone(library, "1001") as other:
+        await page.do("call", "601")
+        await page.tone(TONE_HZ)
+        await other.do("call", "601", [await replaces(page)])
+        await other.until("failed")
+        await page.tone(TONE_HZ)
+        await page.do("hangup")
+        await page.until("ended")
