@@ -201,9 +201,11 @@ class Shell:
             self.taps.message(Direction.IN, message.write(), flow, self.now())
         self._feed(self.core.receive_message, message, flow, size)
 
-    def broken(self, error: SipSyntaxError, flow: Flow, size: int) -> None:
+    def broken(self, error: SipSyntaxError, flow: Flow, data: bytes) -> None:
         """A stream brought a message that cannot be used."""
-        self._feed(self.core.receive_broken, error, flow, size)
+        if self.taps:
+            self.taps.message(Direction.IN, data, flow, self.now())
+        self._feed(self.core.receive_broken, error, flow, len(data))
 
     def unreachable(self, data: bytes, flow: Flow) -> None:
         """A datagram of ours came back (ICMP); not from inside a send, where the core would be entered twice."""
@@ -234,7 +236,7 @@ class Shell:
     def _drain(self) -> None:
         self._woken = False
         for data, flow in self.core.datagrams():
-            if self.taps:
+            if self.taps and data.strip(b"\r\n"):
                 self.taps.message(Direction.OUT, data, flow, self.now())
             try:
                 self.endpoint.send(data, flow)

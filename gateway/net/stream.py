@@ -25,8 +25,8 @@ class Receiver(Protocol):
     def message(self, message: Request | Response, flow: Flow, size: int) -> None:
         """A whole message."""
 
-    def broken(self, error: SipSyntaxError, flow: Flow, size: int) -> None:
-        """A message that cannot be used; answer it where the error says so."""
+    def broken(self, error: SipSyntaxError, flow: Flow, data: bytes) -> None:
+        """A message that cannot be used, with its octets; answer it where the error says so."""
 
 
 class StreamConnection(asyncio.Protocol):
@@ -82,7 +82,7 @@ class StreamConnection(asyncio.Protocol):
                 if frame is KeepAlive.PING:
                     self.send(KeepAlive.PONG.value)
             elif isinstance(frame, Broken):
-                self._receiver.broken(frame.error, self.flow, len(data))
+                self._receiver.broken(frame.error, self.flow, frame.data)
                 if frame.closes:
                     self.close()
             else:

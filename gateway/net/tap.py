@@ -24,8 +24,9 @@ class MessageTap(Protocol):
     def message(self, direction: Direction, data: bytes, flow: Flow, time: float) -> None:
         """One message of `flow` at `time` (monotonic seconds of the event loop).
 
-        `data` are the octets of a datagram or WebSocket message; of a message that came in a stream, the message as
-        it was understood, written anew. Keep-alives are none.
+        `data` are the octets of a datagram or WebSocket message, and of what a stream brought that could not be used
+        (what was read of it); of any other message of a stream, the message as it was understood, written anew.
+        Keep-alives are none.
         """
 
 

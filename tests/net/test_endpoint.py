@@ -33,7 +33,7 @@ class Inbox:
     def message(self, message: Request | Response, flow: Flow, size: int) -> None:
         raise AssertionError("no stream is used here")
 
-    def broken(self, error: SipSyntaxError, flow: Flow, size: int) -> None:
+    def broken(self, error: SipSyntaxError, flow: Flow, data: bytes) -> None:
         raise AssertionError("no stream is used here")
 
 

@@ -140,10 +140,11 @@ class Seen:
 
     def __init__(self, *, fails: bool = False) -> None:
         self.messages: list[tuple[Direction, str, Flow, float]] = []
+        self.octets: list[bytes] = []
         self._fails = fails
 
     def message(self, direction: Direction, data: bytes, flow: Flow, time: float) -> None:
-        parse_message(data)
+        self.octets.append(data)
         self.messages.append((direction, data.partition(b"\r\n")[0].decode(), flow, time))
         if self._fails:
             raise RuntimeError("a tap's own mistake")
@@ -174,6 +175,8 @@ async def test_a_tap_sees_every_message_in_and_out(transport: str, caplog: pytes
         assert ("in", "200") in lines
         assert lines[-1] == ("out", "ACK")
         assert failing.messages == seen.messages
+        for data in seen.octets:
+            parse_message(data)
         assert {flow.transport for _, _, flow, _ in seen.messages} == {transport}
         times = [time for *_, time in seen.messages]
         assert times == sorted(times)
@@ -194,3 +197,27 @@ async def test_an_agent_without_taps_shows_nothing() -> None:
     assert not agent.taps
     await agent.close()
     assert isinstance(agent.config, UserAgentConfig)
+
+
+async def test_a_tap_sees_what_a_stream_brought_and_nobody_could_use() -> None:
+    """The octets as they came, the body that was passed over with them; the answer; and no keep-alive."""
+    broken = (
+        b"INVITE sip:bob@here SIP/2.0\r\nVia: SIP/2.0/TCP h;branch=z9hG4bKb\r\nTo x\r\nContent-Length: 4\r\n\r\nbody"
+    )
+    agent = await started(Application(), listen_tcp=(("127.0.0.1", 0),))
+    seen = Seen()
+    agent.taps.add(seen)
+    [port] = [port for kind, _, port in agent.listening if kind == "tcp"]
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(b"\r\n\r\n" + broken)
+        answer = await reader.readuntil(b"\r\n\r\n")
+        while not answer.strip():
+            answer = await reader.readuntil(b"\r\n\r\n")
+    finally:
+        writer.close()
+        await agent.close()
+    assert answer.lstrip().startswith(b"SIP/2.0 400 ")
+    assert [direction for direction, *_ in seen.messages] == [Direction.IN, Direction.OUT]
+    assert seen.messages[0][1] == broken.partition(b"\r\n")[0].decode()
+    assert seen.octets[0] == broken

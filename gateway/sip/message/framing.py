@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from gateway.sip.errors import SipSyntaxError
 from gateway.sip.message.message import BrokenMessageError, Fragment, Request, Response
@@ -25,6 +25,8 @@ class Broken:
     error: SipSyntaxError
     closes: bool
     """Whether the place of the next message is lost: answer if the error allows it, then close the stream."""
+    data: bytes = field(default=b"", repr=False)
+    """Its octets, as far as they were read."""
 
 
 Frame = Request | Response | KeepAlive | Broken
@@ -87,7 +89,7 @@ class StreamFramer:
         if end < 0:
             self._scanned = len(buffer)
             if len(buffer) > limits.head:
-                self._break(frames, SipSyntaxError("headers are too large", status=513))
+                self._break(frames, SipSyntaxError("headers are too large", status=513), bytes(buffer))
             return False
         head = bytes(buffer[:end])
         del buffer[: end + 4]
@@ -103,21 +105,21 @@ class StreamFramer:
                 )
         except SipSyntaxError as error:
             return self._after_bad_head(frames, error, head)
-        return self._expect_body(frames, message, length, len(head))
+        return self._expect_body(frames, message, length, head)
 
     def _after_bad_head(self, frames: list[Frame], error: SipSyntaxError, head: bytes) -> bool:
         # One bad message on a trunk's connection must not end the other calls on it: as long as the length
         # is beyond doubt, the body is passed over and the stream goes on.
         length = skim_content_length(head, self._limits)
         if length is None:
-            self._break(frames, error)
+            self._break(frames, error, head + _END)
             return False
-        return self._expect_body(frames, Broken(error, closes=False), length, len(head))
+        return self._expect_body(frames, Broken(error, closes=False, data=head + _END), length, head)
 
-    def _expect_body(self, frames: list[Frame], pending: Request | Response | Broken, length: int, head: int) -> bool:
-        if head + 4 + length > self._limits.message:
+    def _expect_body(self, frames: list[Frame], pending: Request | Response | Broken, length: int, head: bytes) -> bool:
+        if len(head) + 4 + length > self._limits.message:
             error = pending.error if isinstance(pending, Broken) else _too_large(pending)
-            self._break(frames, error)
+            self._break(frames, error, head + _END)
             return False
         self._pending, self._body_left = pending, length
         return True
@@ -127,17 +129,20 @@ class StreamFramer:
         pending = self._pending
         if pending is None or len(self._buffer) < length:
             return False
-        if not isinstance(pending, Broken):
-            pending.body = bytes(self._buffer[:length])
+        body = bytes(self._buffer[:length])
+        if isinstance(pending, Broken):
+            pending = replace(pending, data=pending.data + body)
+        else:
+            pending.body = body
         del self._buffer[:length]
         self._pending = None
         frames.append(pending)
         return bool(self._buffer)
 
-    def _break(self, frames: list[Frame], error: SipSyntaxError) -> None:
+    def _break(self, frames: list[Frame], error: SipSyntaxError, data: bytes) -> None:
         self.closed = True
         self._buffer.clear()
-        frames.append(Broken(error, closes=True))
+        frames.append(Broken(error, closes=True, data=data))
 
 
 def _too_large(message: Request | Response) -> SipSyntaxError:
