@@ -66,7 +66,7 @@ ROOMS = (
     Room(
         "gateway/web",
         "gateway.web gateway.call gateway.people gateway.identity.model gateway.errors "
-        "fastapi starlette uvicorn pydantic structlog websockets prometheus_client jwt",
+        "fastapi starlette uvicorn pydantic structlog websockets prometheus_client jwt http_ece cryptography",
     ),
 )
 
@@ -75,6 +75,7 @@ ONE_FILE_EACH = {
     "av": None,
     "OpenSSL": "dtls.py",
     "jwt": "tokens.py",
+    "http_ece": "sender.py",
 }
 """Libraries of the embedded engine and the one file that knows each (None: any one file)."""
 

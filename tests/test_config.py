@@ -123,6 +123,8 @@ def _other(path: tuple[str, ...], field: FieldInfo) -> str:
         "web.listen": "[::1]:8081",
         "web.public_url": "https://phone.example.com",
         "web.allowed_origins": "https://a.example,https://b.example",
+        "web.push_services": "https://push.example.com",
+        "web.push_contact": "https://example.com/contact",
         "webrtc.stun_server": "stun:stun.example.com",
         "webrtc.turn_server": "turn:turn.example.com",
         "web.proxies": "127.0.0.1,::1",

@@ -14,6 +14,7 @@ from gateway.accounts.own import Account, Accounts
 from gateway.accounts.reachability import Reachability
 from gateway.app.application import Application
 from gateway.app.presence import Presence
+from gateway.app.push import Waker
 from gateway.call.call import Call
 from gateway.call.features import PARK, parked_as
 from gateway.call.leg import Address, CalleeLeg, Leg
@@ -69,6 +70,7 @@ class GatewayDialer:
         wall_clock: Callable[[], float],
         is_reachable: Callable[[Flow], bool] = lambda flow: True,
         application: Application | None = None,
+        waker: Waker | None = None,
     ) -> None:
         """`services` are the built-in services that the media engine has; calls to others find nobody.
 
@@ -86,6 +88,7 @@ class GatewayDialer:
         self._wall_clock = wall_clock
         self._is_reachable = is_reachable
         self._application = application or Application()
+        self._waker = waker
         self._trunks = {trunk.name: trunk for trunk in config.every_trunk}
         self._preferences: OrderedDict[str, tuple[str, ...]] = OrderedDict()
         self._keeping: set[asyncio.Task[None]] = set()
@@ -165,10 +168,13 @@ class GatewayDialer:
         address = Address(uri, user.display_name or user.id)
         legs: list[CalleeLeg] = []
         channels = self._presence.channels(user.id)
-        if channels:
-            page = WebCalleeLeg(f"{name}-web", address, channels, user.id)
+        waker = self._waker if self._waker is not None and self._waker.reaches(user.id) else None
+        if channels or waker is not None:
+            page = WebCalleeLeg(f"{name}-web", address, channels, user.id, waker)
             self._presence.ring(user.id, page)
             legs.append(page)
+            if waker is not None:
+                asyncio.get_running_loop().call_later(waker.wait, page.nobody_came)
         bindings = await self._bindings(user, bool(legs))
         phones = [binding for binding in bindings if not _is_browser(binding)]
         browsers = [binding for binding in bindings if _is_browser(binding)]

@@ -35,6 +35,7 @@ from gateway.app.observers import collecting, copy_messages, ended, keep_records
 from gateway.app.own_accounts import OwnAccounts
 from gateway.app.plane import choose
 from gateway.app.presence import Presence
+from gateway.app.push import Waker
 from gateway.app.registrations import Registrations
 from gateway.app.relay import SubscriptionRelay
 from gateway.app.rights import LegRights
@@ -153,6 +154,9 @@ class GatewayApp:
         engine = await self._open_media()
         presence = self._presence
         services = engine.capabilities.services
+        waker = Waker(settings.waking(self.config), self._wall_clock)
+        self._push = waker.sender
+        self._stack.push_async_callback(self._push.close)
         dialer = GatewayDialer(
             self.config,
             identity,
@@ -164,6 +168,7 @@ class GatewayApp:
             self._wall_clock,
             self._is_reachable,
             self._application,
+            waker,
         )
         router = settings.router(self.config, identity, self._application.routes)
         self.calls = self._make_calls(engine, identity, router, dialer)
@@ -383,7 +388,7 @@ class GatewayApp:
             self._subscriptions,
         )
         web_settings = settings.web(config)
-        application = create_app(front, web_settings, sip=self._user_agent.websocket)
+        application = create_app(front, web_settings, sip=self._user_agent.websocket, push=self._push)
         if config.metrics.enabled:
             metrics = Metrics(self.calls, lambda: len(presence), lambda: self._user_agent.counts, front.list_trunks)
             self.calls.observe(metrics.observe)

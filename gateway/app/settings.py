@@ -13,6 +13,7 @@ from gateway.accounts.own import Account
 from gateway.accounts.trunks import TrunkAccount
 from gateway.app.messages import MessageSettings
 from gateway.app.plane import PYTHON, PlaneChoice, maker
+from gateway.app.push import Waking
 from gateway.app.subscriptions import PresenceSettings
 from gateway.call.limits import CallLimits
 from gateway.call.record import CallSettings
@@ -255,6 +256,7 @@ def web(config: Config) -> WebSettings:
         open_rooms=config.web.rooms_open,
         ice_service=config.web.ice_service,
         ice_service_token=secret(config.web.ice_service_token) or "",
+        push_services=config.web.push_services,
         issuer=config.domain,
         sign_in_file=config.state_dir / "sign-ins.json",
         max_body=limits.max_message_size,
@@ -276,6 +278,12 @@ def web(config: Config) -> WebSettings:
         failures_per_second=limits.failed_logins / max(limits.login_penalty, 1.0),
         failure_burst=limits.failed_logins,
     )
+
+
+def waking(config: Config) -> Waking:
+    """What wakes browsers; its key and their subscriptions are in `state_dir`."""
+    contact = config.web.push_contact or f"mailto:postmaster@{config.domain}"
+    return Waking(folder=config.state_dir, contact=contact, wait=config.web.push_wait)
 
 
 def user_agent(config: Config) -> UserAgentConfig:

@@ -247,6 +247,18 @@ class WebConfig(Section):
     """Service that is asked for ICE servers when `ice_service_token` is set; `ice_servers` are for when it fails."""
     ice_service_token: Secret | None = None
     """Token of that service; also by the environment variable RESTSEND_TOKEN."""
+    push_services: tuple[Text, ...] = (
+        "https://fcm.googleapis.com",
+        "https://*.push.services.mozilla.com",
+        "https://*.push.apple.com",
+        "https://*.notify.windows.com",
+    )
+    """Push services by which browsers whose page is closed are woken for a call (* for labels of the host): nothing is
+    sent elsewhere."""
+    push_wait: float = Field(default=10.0, ge=0, le=60)
+    """How long a call waits for such a page to open (s); 0: nobody is woken."""
+    push_contact: Text | None = None
+    """Where a push service reaches the operator, a mailto: or https: URL; default: postmaster of the domain."""
     tls: TlsFiles = TlsFiles()
     limits: WebLimits = WebLimits()
 
@@ -272,6 +284,24 @@ class WebConfig(Section):
         if url is not None and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
             raise ValueError(f"{url!r} must be a URL that begins with http:// or https://")
         return url.rstrip("/") if url else None
+
+    @field_validator("push_contact")
+    @classmethod
+    def _contact(cls, contact: str | None) -> str | None:
+        if contact is not None and not contact.startswith(("mailto:", "https:")):
+            raise ValueError(f"{contact!r} must begin with mailto: or https:")
+        return contact
+
+    @field_validator("push_services")
+    @classmethod
+    def _services(cls, services: tuple[str, ...]) -> tuple[str, ...]:
+        for service in services:
+            parts = urlsplit(service)
+            host = parts.hostname or ""
+            safe = parts.scheme == "https" or (parts.scheme == "http" and host in ("localhost", "127.0.0.1"))
+            if not safe or not host or parts.path or parts.query or "*" in host.removeprefix("*."):
+                raise ValueError(f"{service!r} must be an origin, as in https://fcm.googleapis.com, without a path")
+        return services
 
     @field_validator("allowed_origins")
     @classmethod

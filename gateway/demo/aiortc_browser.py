@@ -97,7 +97,8 @@ class AiortcBrowser:
         self._socket = await websockets.connect(f"{scheme}://{parts.netloc}/rpc", open_timeout=timeout)
         self._reader = asyncio.create_task(self._read())
         await self._ask("announce", peer_id=account["user"][0], token=account["token"][0], capabilities={"audio": True})
-        await self._become("ready")
+        if self._peer is None:  # else somebody who was waiting for the page is calling it already
+            await self._become("ready")
 
     async def status(self, *wanted: str, timeout: float = 10.0) -> str:
         """Wait until the state is one of `wanted`; raises BrowserError otherwise."""

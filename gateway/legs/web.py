@@ -59,6 +59,16 @@ class Channel(Protocol):
     def ended(self, call: WebHandle, cause: Cause) -> None: ...
 
 
+class Waker(Protocol):
+    """Wakes the user's browsers whose pages are closed."""
+
+    def call(self, user: str, caller: Address) -> None:
+        """Somebody calls."""
+
+    def over(self, user: str, caller: Address, cause: Cause) -> None:
+        """That call has ended, and no page had come."""
+
+
 class WebHandle:
     """What a channel drives its side of a call with (facade.WebCall)."""
 
@@ -232,18 +242,25 @@ class WebCallerLeg(BrowserLeg):
 class WebCalleeLeg(BrowserLeg):
     """A web user who is called: every open page rings, the first to accept has the call."""
 
-    def __init__(self, tag: str, address: Address, channels: Iterable[Channel], user: str = "") -> None:
+    def __init__(
+        self, tag: str, address: Address, channels: Iterable[Channel], user: str = "", waker: Waker | None = None
+    ) -> None:
         super().__init__(tag, address, user)
+        self._waker = waker
         self._ringing: dict[WebHandle, Channel] = {self._new_handle(): channel for channel in channels}
         self._refusals: list[Cause] = []
         self._invitation: tuple[Address, str] | None = None
         """Who calls, and our offer, while anybody may still answer it."""
+        self._nobody_yet = not self._ringing
+        """No page was open, and none has come."""
 
     def _new_handle(self) -> WebHandle:
         return WebHandle(self.party.tag, self, self._happened)
 
     async def invite(self, sdp: str, caller: Address) -> None:
         self._invitation = (caller, sdp)
+        if self._waker is not None:
+            self._waker.call(self.user, caller)
         for handle, channel in list(self._ringing.items()):
             if handle not in self._ringing:
                 break  # the page before refused for all of them
@@ -266,7 +283,19 @@ class WebCalleeLeg(BrowserLeg):
         self._ringing[handle] = channel
         channel.incoming(handle, caller.uri, caller.display_name, sdp)
         if came_back and self._ringing:
-            self._deliver(Returned())
+            self._deliver(Ringing() if self._nobody_yet else Returned())
+            self._nobody_yet = False
+
+    def nobody_came(self) -> None:
+        """No page has opened in time, though its user's browsers were woken."""
+        if self._nobody_yet and not self._over:
+            self._over = True
+            self._tell_sleepers(Cause.UNAVAILABLE)
+            self._deliver(Rejected(Cause.UNAVAILABLE))
+
+    def _tell_sleepers(self, cause: Cause) -> None:
+        if self._nobody_yet and self._waker is not None and self._invitation is not None:
+            self._waker.over(self.user, self._invitation[0], cause)
 
     def _happened(self, handle: WebHandle, event: LegEvent) -> None:
         if self._channel is not None and handle is self._handle and not self._over:
@@ -315,6 +344,7 @@ class WebCalleeLeg(BrowserLeg):
         if self._over:
             return
         self._over = True
+        self._tell_sleepers(cause)
         if self._channel is not None and self._handle is not None:
             self._channel.ended(self._handle, cause)
         self._silence(cause)

@@ -23,6 +23,8 @@ from gateway.web.http import errors, openapi
 from gateway.web.http import routes as http
 from gateway.web.http.ice_service import IceService
 from gateway.web.http.sdp_api import SdpApi
+from gateway.web.push import routes as push_routes
+from gateway.web.push.sender import PushSender
 from gateway.web.rooms import RTCSignaling
 from gateway.web.rooms import routes as rooms
 from gateway.web.rpc import connection
@@ -36,7 +38,8 @@ __all__ = ["WebServer", "WebSettings", "create_app", "serve"]
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self' blob:; "
-        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "connect-src 'self'; manifest-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -90,8 +93,9 @@ def create_app(
     settings: WebSettings | None = None,
     clock: Callable[[], float] = time.monotonic,
     sip: SipSide | None = None,
+    push: PushSender | None = None,
 ) -> FastAPI:
-    """All HTTP and WebSocket front ends of `gateway`; with `sip` SIP over WebSocket as well.
+    """All HTTP and WebSocket front ends of `gateway`; with `sip` SIP over WebSocket as well, with `push` Web Push.
 
     `app.state.close_sockets()` closes every WebSocket with 1001 and ends the HTTP sessions.
     """
@@ -130,6 +134,8 @@ def create_app(
         app.router.routes += create_routes(sip, gate)
     app.include_router(connection.create_router(gateway, authenticator, gate, settings))
     app.include_router(statics.create_router())
+    if push is not None:
+        app.include_router(push_routes.create_router(push, authenticator, settings))
     app.include_router(rooms.create_router(RTCSignaling(settings), authenticator, gate, settings))
     _add_middleware(app, settings)
 

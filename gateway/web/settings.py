@@ -68,6 +68,8 @@ class WebSettings:
     """URL of a service that gives ICE servers, asked when there is a token for it."""
     ice_service_token: str = ""
     ice_service_timeout: float = 5.0
+    push_services: tuple[str, ...] = ()
+    """Origins of push services a browser may be woken by, * for labels of a host."""
     issuer: str = "gateway"
     """`iss` of access tokens: another gateway's are refused."""
     token_lifetime: float = 300.0

@@ -15,6 +15,7 @@ _TYPES = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
+    ".webmanifest": "application/manifest+json",
 }
 
 
@@ -43,7 +44,7 @@ def create_router() -> APIRouter:
     router = APIRouter(include_in_schema=False)
     folder = resources.files("gateway.web").joinpath("static")
     files = {file.name: StaticFile(file.name, file.read_bytes()) for file in folder.iterdir()}
-    routes = {"/": "index.html", "/favicon.ico": "icon.svg", "/webrtc-client.js": "webrtc-client.js"}
+    routes = {"/": "index.html", "/favicon.ico": "icon.svg", "/webrtc-client.js": "webrtc-client.js", "/sw.js": "sw.js"}
     routes |= {f"/static/{name}": name for name in files if not name.endswith(".html")}
     routes |= {"/webrtc/client": "rooms.html", "/docs": "docs.html"}
     for path, name in routes.items():

@@ -93,6 +93,8 @@ OTHER: dict[str, Any] = {
     "web.public_url": "https://phone.test",
     "web.allowed_origins": ["https://a.test"],
     "web.proxies": ["127.0.0.9"],
+    "web.push_services": ["https://push.test"],
+    "web.push_contact": "mailto:other@test",
     "web.guests": "off",
     "web.guests_may_call": ["602"],
     "web.open_rooms": "off",
@@ -153,8 +155,8 @@ ELSEWHERE = {
 """Keys whose effect is no value that something is made of, and the test of this file that shows it."""
 
 REACHES = {
-    "domain": "own names, registrar, web, user agent, front",
-    "state_dir": "web, plane, store",
+    "domain": "own names, registrar, web, waking, user agent, front",
+    "state_dir": "web, waking, plane, store",
     "sip.listen": "own names, registrar, user agent",
     "sip.advertised": "own names, registrar, user agent",
     "sip.realm": "challenges, trunk accounts",
@@ -318,6 +320,7 @@ def made_of(config: Config) -> Iterator[tuple[str, Any]]:
     yield "lock-out", settings.lock_out(config)
     yield "trunk accounts", settings.trunk_accounts(config)
     yield "web", settings.web(config)
+    yield "waking", settings.waking(config)
     yield "presence", settings.presence(config)
     yield "pick-up groups", [(user.id, user.pickup_groups) for user in config.identity_users()]
     yield "messages", settings.messages(config)

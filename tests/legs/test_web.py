@@ -312,3 +312,58 @@ async def test_the_page_that_has_the_call_hears_that_its_media_is_up() -> None:
     pages[0].handle.answer("answer")
     await called.connected()
     assert [("connected",) in page.told for page in pages] == [True, False]
+
+
+class Sleeper:
+    """A waker that remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[object, ...]] = []
+
+    def call(self, user: str, caller: Address) -> None:
+        self.told.append(("call", user, caller))
+
+    def over(self, user: str, caller: Address, cause: Cause) -> None:
+        self.told.append(("over", user, caller, cause))
+
+
+async def _woken() -> tuple[WebCalleeLeg, Sleeper, Ear]:
+    sleeper = Sleeper()
+    leg = WebCalleeLeg("t2", BOB, [], "bob", sleeper)
+    ear = Ear(leg)
+    await leg.invite("offer", ALICE)
+    return leg, sleeper, ear
+
+
+async def test_a_closed_page_is_woken_and_rings_when_it_comes() -> None:
+    """The first page that comes is no return; who has come is not missed."""
+    leg, sleeper, ear = await _woken()
+    assert (sleeper.told, ear.heard) == ([("call", "bob", ALICE)], [])
+    page = Page()
+    leg.add(page)
+    assert ear.heard == [Ringing()]
+    leg.nobody_came()
+    page.handle.answer("answer")
+    assert ear.heard == [Ringing(), Answered("answer")]
+    await leg.end(Cause.NORMAL)
+    assert sleeper.told == [("call", "bob", ALICE)]
+
+
+async def test_where_no_page_comes_the_callee_is_unavailable_and_told_of_it_once() -> None:
+    """A page that comes later rings no more."""
+    leg, sleeper, ear = await _woken()
+    leg.nobody_came()
+    leg.nobody_came()
+    leg.add(Page())
+    await leg.end(Cause.CANCELLED)
+    assert ear.heard == [Rejected(Cause.UNAVAILABLE)]
+    assert sleeper.told == [("call", "bob", ALICE), ("over", "bob", ALICE, Cause.UNAVAILABLE)]
+
+
+async def test_a_call_that_ends_before_a_page_has_come_is_told_of_with_its_cause() -> None:
+    """A desk phone took it, or the caller gave up."""
+    leg, sleeper, ear = await _woken()
+    await leg.end(Cause.ELSEWHERE)
+    leg.nobody_came()
+    assert ear.heard == []
+    assert sleeper.told[1:] == [("over", "bob", ALICE, Cause.ELSEWHERE)]

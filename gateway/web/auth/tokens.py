@@ -1,4 +1,4 @@
-"""Access tokens: signed, for minutes, by keys that change (RFC 7519, RFC 8725)."""
+"""Signed tokens (RFC 7519, RFC 8725): our access tokens, for minutes, by keys that change; and VAPID's."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import jwt
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.errors import GatewayError
 
@@ -103,6 +104,11 @@ class Tokens:
         if not self._keys or now >= self._keys[-1].born + self._rotation:
             self._keys.append(_Key(self._random(6).hex(), self._random(_KEY_BYTES), now))
         return self._keys[-1]
+
+
+def vapid_token(audience: str, contact: str, expires: float, key: ec.EllipticCurvePrivateKey) -> str:
+    """What shows a push service who sends (RFC 8292 section 2); `audience` is its origin, `expires` Unix seconds."""
+    return jwt.encode({"aud": audience, "sub": contact, "exp": int(expires)}, key, algorithm="ES256")
 
 
 def looks_like_token(secret: str) -> bool:

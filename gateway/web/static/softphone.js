@@ -5,6 +5,7 @@ import { Devices, Level } from "./devices.js";
 import { GatewayClient, MicrophoneError } from "./gateway-client.js";
 import { History } from "./history.js";
 import { callsElsewhere, otherCalls, showRows } from "./lines.js";
+import * as push from "./push.js";
 import { figures, quality } from "./quality.js";
 import { Sounds } from "./sounds.js";
 import * as ui from "./ui.js";
@@ -35,7 +36,8 @@ function start({ user, password = "", signedIn = false, again = false }) {
   else client.enterAsGuest(user, { again });
 }
 
-function logOut() {
+async function logOut() {
+  await push.sleep(client);
   client.signOut();
   loggedOut(say("login.prompt"));
 }
@@ -76,6 +78,7 @@ function signedIn() {
   calls.open(name, guest);
   ui.showRecent(calls.entries(), dial);
   unlock();
+  push.wake(client);
   if (view === "login") show("idle");
   if (!client.calls.length) ui.tell(say("state.ready"));
 }
@@ -93,6 +96,7 @@ for (const gesture of ["pointerdown", "keydown"]) {
 }
 $("unlock").addEventListener("click", async () => {
   await alerts.askForNotifications();
+  push.wake(client);
   await unlock();
 });
 $("clear").addEventListener("click", () => {
@@ -389,10 +393,10 @@ function fromAddress() {
   return given.get("user") ? { user: given.get("user"), password: given.get("token") ?? "" } : null;
 }
 
-addEventListener("hashchange", () => {
+addEventListener("hashchange", async () => {
   const given = fromAddress();
   if (!given) return;
-  if (entered) logOut();
+  if (entered) await logOut();
   start(given);
 });
 

@@ -100,7 +100,7 @@ export default {
     jitter: "Ihr Netz ist ungleichmäßig: der Ton kann abreißen.",
     silent: "Von der Gegenseite kommt nichts.",
   },
-  notice: { incoming: "{name} ruft an" },
+  notice: { incoming: "{name} ruft an", missed: "Verpasster Anruf von {name}", elsewhere: "Auf einem anderen Gerät angenommen" },
   cause: {
     normal: "Das Gespräch ist beendet.",
     cancelled: "Der Anruf wurde abgebrochen.",

@@ -100,7 +100,7 @@ export default {
     jitter: "Your network is uneven: the sound may break up.",
     silent: "Nothing comes from the other side.",
   },
-  notice: { incoming: "{name} is calling" },
+  notice: { incoming: "{name} is calling", missed: "Missed call from {name}", elsewhere: "Answered on another device" },
   cause: {
     normal: "The call ended.",
     cancelled: "The call was cancelled.",

@@ -1,0 +1,159 @@
+"""Sends a message to a browser by its push service: encrypted for it (RFC 8291), signed by us (VAPID, RFC 8292)."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import http_ece
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from gateway.web.auth.tokens import vapid_token
+from gateway.web.push.subscriptions import Subscription, Subscriptions
+
+log = logging.getLogger(__name__)
+
+_GONE = (404, 410)
+_TOKEN_SECONDS = 12 * 3_600
+_MAX_WAITING = 200
+"""Messages that may be on their way at once; beyond it a browser is not woken."""
+
+
+def read_key(path: Path | None) -> ec.EllipticCurvePrivateKey:
+    """The key browsers know us by, made at the first use and kept in `path` for its owner only.
+
+    With another key every browser has to subscribe anew, so one that cannot be kept or read is made for this run.
+    """
+    try:
+        if path is not None and path.exists():
+            key = load_pem_private_key(path.read_bytes(), None)
+            if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1):
+                return key
+        made = ec.generate_private_key(ec.SECP256R1())
+        if path is not None:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            pem = made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+                file.write(pem)
+    except (OSError, ValueError) as error:
+        log.warning("the key for Web Push is not kept: %s", type(error).__name__)
+        made = ec.generate_private_key(ec.SECP256R1())
+    return made
+
+
+def _point(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+
+
+def _text(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        """Where a push service points to is no push service that we know."""
+
+
+class PushSender:
+    """Sends in threads; a subscription that its service has given up is forgotten."""
+
+    def __init__(
+        self,
+        subscriptions: Subscriptions,
+        key: ec.EllipticCurvePrivateKey,
+        contact: str,
+        *,
+        timeout: float = 5.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`contact`: the "mailto:" or "https:" URL a push service finds us by."""
+        self.public_key = _text(_point(key))
+        """As `applicationServerKey` of a browser's subscription."""
+        self.subscriptions = subscriptions
+        self._key = key
+        self._contact = contact
+        self._timeout = timeout
+        self._clock = clock
+        self._opener = urllib.request.build_opener(_NoRedirect)
+        self.tasks: set[asyncio.Task[None]] = set()
+        """Messages on their way."""
+
+    def send(self, user: str, message: dict[str, Any], ttl: int) -> bool:
+        """Send to every browser of the user, of use for `ttl` seconds; whether there is one."""
+        found = self.subscriptions.of(user)
+        for subscription in found:
+            if len(self.tasks) >= _MAX_WAITING:
+                log.warning("too many messages wait for push services")
+                break
+            task = asyncio.get_running_loop().create_task(self._send(subscription, message, ttl))
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+        return bool(found)
+
+    async def _send(self, subscription: Subscription, message: dict[str, Any], ttl: int) -> None:
+        host = urlsplit(subscription.endpoint).hostname
+        try:
+            status = await asyncio.to_thread(self._post, subscription, json.dumps(message).encode(), ttl)
+        except (OSError, HTTPException, ValueError) as error:
+            log.warning("the push service %s did not answer: %s", host, type(error).__name__)
+            return
+        if status in _GONE:
+            self.subscriptions.remove(subscription.endpoint)
+        elif status >= 300:
+            log.warning("the push service %s refused a message: %d", host, status)
+
+    def _post(self, subscription: Subscription, content: bytes, ttl: int) -> int:
+        p256dh, auth = subscription.keys
+        body = http_ece.encrypt(
+            content,
+            salt=os.urandom(16),
+            private_key=ec.generate_private_key(ec.SECP256R1()),
+            dh=p256dh,
+            auth_secret=auth,
+            version="aes128gcm",
+        )
+        headers = {
+            "Authorization": self._authorization(subscription.endpoint),
+            "Content-Encoding": "aes128gcm",
+            "Content-Type": "application/octet-stream",
+            "TTL": str(ttl),
+            "Urgency": "high",
+        }
+        request = urllib.request.Request(subscription.endpoint, body, headers, method="POST")
+        try:
+            with self._opener.open(request, timeout=self._timeout) as response:
+                return int(response.status)
+        except urllib.error.HTTPError as error:
+            error.close()
+            return error.code
+
+    def _authorization(self, endpoint: str) -> str:
+        """RFC 8292 section 3: a token for the origin of the push service, and our key."""
+        parts = urlsplit(endpoint)
+        origin = f"{parts.scheme}://{parts.netloc}"
+        token = vapid_token(origin, self._contact, self._clock() + _TOKEN_SECONDS, self._key)
+        return f"vapid t={token}, k={self.public_key}"
+
+    async def close(self) -> None:
+        """Give up what is on its way."""
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)

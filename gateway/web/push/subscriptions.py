@@ -1,0 +1,152 @@
+"""Which browsers of which users can be woken, kept in a file over a restart."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+_FILE_VERSION = 1
+_MAX_ENDPOINT = 1_024
+
+
+class SubscriptionError(ValueError):
+    """What is no usable subscription; the sentence is for whoever sent it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subscription:
+    """One browser, as its PushSubscription says; the endpoint is a secret."""
+
+    endpoint: str
+    """URL of the push service that is POSTed to."""
+    p256dh: str
+    """The browser's public key: an uncompressed P-256 point, base64url."""
+    auth: str
+    """Its authentication secret: 16 bytes, base64url."""
+
+    @property
+    def keys(self) -> tuple[bytes, bytes]:
+        """`p256dh` and `auth` as bytes."""
+        return _decoded(self.p256dh), _decoded(self.auth)
+
+
+def _decoded(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+def checked(subscription: Subscription, services: tuple[str, ...]) -> Subscription:
+    """The same; raises SubscriptionError where its keys are unusable or its service is none of `services`.
+
+    A service is an origin, with * for one or more labels of the host: "https://*.push.apple.com".
+    """
+    try:
+        p256dh, auth = subscription.keys
+    except (binascii.Error, ValueError):
+        raise SubscriptionError("the keys are not base64url") from None
+    if not _is_point(p256dh) or len(auth) != 16:
+        raise SubscriptionError("p256dh must be an uncompressed P-256 point, auth 16 bytes")
+    if not _known(subscription.endpoint, services):
+        raise SubscriptionError("the endpoint is of no push service that is known here (web.push_services)")
+    return subscription
+
+
+def _is_point(data: bytes) -> bool:
+    if len(data) != 65 or data[0] != 4:
+        return False
+    try:
+        ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), data)
+    except ValueError:
+        return False  # not on the curve
+    return True
+
+
+def _known(endpoint: str, services: tuple[str, ...]) -> bool:
+    if len(endpoint) > _MAX_ENDPOINT or not endpoint.isascii() or not endpoint.isprintable() or " " in endpoint:
+        return False
+    try:
+        found = urlsplit(endpoint)
+        port = found.port
+    except ValueError:
+        return False
+    if found.username or found.password or not found.hostname:
+        return False
+    for service in services:
+        wanted = urlsplit(service)
+        if (found.scheme, port) != (wanted.scheme, wanted.port) or wanted.hostname is None:
+            continue
+        wild = wanted.hostname.removeprefix("*")
+        if found.hostname == wanted.hostname or (wild != wanted.hostname and found.hostname.endswith(wild)):
+            return True
+    return False
+
+
+class Subscriptions:
+    """The table; a browser belongs to whoever signed in on it last, the oldest of a user give way."""
+
+    def __init__(self, path: Path | None, *, limit_per_user: int = 10) -> None:
+        """A file that is damaged is begun anew; None: they do not outlive a restart."""
+        self._path = path
+        self._limit = limit_per_user
+        self._users: dict[str, list[Subscription]] = {}
+        self._load()
+
+    def add(self, user: str, subscription: Subscription) -> None:
+        """Wake this browser for the user's calls; said again it changes nothing."""
+        if subscription in self._users.get(user, ()):
+            return
+        self._drop(subscription.endpoint)
+        held = self._users.setdefault(user, [])
+        held.append(subscription)
+        del held[: -self._limit]
+        self._save()
+
+    def remove(self, endpoint: str, user: str | None = None) -> bool:
+        """Forget a browser, if it is that user's; False where there is none."""
+        found = self._drop(endpoint, user)
+        if found:
+            self._save()
+        return found
+
+    def of(self, user: str) -> tuple[Subscription, ...]:
+        """Every browser that can be woken for this user."""
+        return tuple(self._users.get(user, ()))
+
+    def _drop(self, endpoint: str, user: str | None = None) -> bool:
+        for owner in [user] if user is not None else list(self._users):
+            held = self._users.get(owner, [])
+            kept = [one for one in held if one.endpoint != endpoint]
+            if len(kept) < len(held):
+                self._users[owner] = kept
+                if not kept:
+                    del self._users[owner]
+                return True
+        return False
+
+    def _load(self) -> None:
+        if self._path is None:
+            return
+        try:
+            content = json.loads(self._path.read_text(encoding="utf-8"))
+            if content["version"] == _FILE_VERSION:
+                for user, held in content["users"].items():
+                    self._users[user] = [Subscription(**one) for one in held]
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            self._users = {}
+
+    def _save(self) -> None:
+        if self._path is None:
+            return
+        users = {user: [asdict(one) for one in held] for user, held in self._users.items()}
+        text = json.dumps({"version": _FILE_VERSION, "users": users})
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        new = self._path.with_suffix(".new")
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+        new.replace(self._path)

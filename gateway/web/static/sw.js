@@ -1,0 +1,39 @@
+// The service worker: shows a call that comes while no page is open, and opens one where somebody taps it.
+// Its words come with its address (see push.js), for they are in the page's files.
+
+const words = new URLSearchParams(location.search);
+
+addEventListener("install", () => skipWaiting());
+addEventListener("activate", (event) => event.waitUntil(clients.claim()));
+
+/** @returns {{type: "call" | "missed" | "elsewhere", from: string} | null} */
+function read(data) {
+  try {
+    const message = data.json();
+    return words.has(message.type) && typeof message.from === "string" ? message : null;
+  } catch {
+    return null;
+  }
+}
+
+async function show(message) {
+  // An open page rings by itself.
+  const pages = await clients.matchAll({ type: "window" });
+  if (!message || pages.some(({ visibilityState }) => visibilityState === "visible")) return;
+  await registration.showNotification(words.get(message.type).replace("{name}", message.from), {
+    tag: "call", // what came of a call takes the place of its notice
+    renotify: message.type === "call",
+    icon: "static/icon.svg",
+  });
+}
+
+async function open() {
+  const pages = await clients.matchAll({ type: "window" });
+  await (pages.length ? pages[0].focus() : clients.openWindow("./"));
+}
+
+addEventListener("push", (event) => event.waitUntil(show(event.data && read(event.data))));
+addEventListener("notificationclick", (event) => {
+  event.notification.close();
+  event.waitUntil(open());
+});
