@@ -83,6 +83,8 @@ pub struct Received {
     /// One more than the payload type; 0: none.
     pub payload_type: Count,
     pub discards: [Count; DISCARDS.len()],
+    /// What the playout buffers of the flow's transcoders did; see `transcoding::Figures`.
+    pub playout: [Count; 9],
 }
 
 impl Received {

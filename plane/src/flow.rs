@@ -192,6 +192,7 @@ impl Receive {
         out.arrived.set(inbound.arrived);
         out.clock_rate.set(u64::from(inbound.clock_rate));
         out.payload_type.set(if self.media == 255 { 0 } else { u64::from(self.media) + 1 });
+        out.playout.iter().zip(self.transcoding.figures()).for_each(|(count, value)| count.set(value));
     }
 }
 

@@ -33,6 +33,10 @@ pub struct Transcoding {
     scheduled: Option<u64>,
 }
 
+/// Transcoders, then of their playout buffers together: packets that came too late, were missing, were recovered;
+/// ms concealed, taken out, put in; and ms that packets of the one that speaks should wait, and that the last waited.
+pub type Figures = [u64; 9];
+
 /// Payload types with a transcoder of their own that one flow may have.
 const MAX_STREAMS: usize = 8;
 
@@ -54,6 +58,28 @@ impl Transcoding {
     /// Forget those whose payload type is not transcoded any more.
     pub fn keep(&mut self, routes: &Routes) {
         self.streams.retain(|stream| routes[usize::from(stream.number & 0x7f)].action == Action::Transcode);
+    }
+
+    pub fn figures(&self) -> Figures {
+        let mut figures = Figures::default();
+        for stream in &self.streams {
+            let (counts, rate) = (stream.transcoder.statistics(), u64::from(stream.transcoder.playout_rate().max(1)));
+            let ms = |samples: u64| samples * 1000 / rate;
+            let each = [
+                1,
+                counts.late,
+                counts.lost,
+                counts.recovered,
+                ms(counts.concealed),
+                ms(counts.shortened),
+                ms(counts.lengthened),
+            ];
+            figures.iter_mut().zip(each).for_each(|(sum, more)| *sum += more);
+            if stream.number == self.speaking {
+                (figures[7], figures[8]) = (u64::from(counts.wanted_ms), u64::from(counts.waited_ms));
+            }
+        }
+        figures
     }
 
     fn speaker(&mut self) -> Option<&mut Stream> {

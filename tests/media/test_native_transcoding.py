@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.media.embedded.engine import EmbeddedEngine
+from gateway.media.embedded.plane.native.plane import NativePlane
 from gateway.media.embedded.plane.packet import RtpPacket
 from gateway.media.embedded.settings import EmbeddedConfig
 from gateway.media.engine import Kind, Party
@@ -24,9 +25,12 @@ BROWSER = Party("browser", Kind.WEBRTC)
 
 
 @contextlib.asynccontextmanager
-async def engine_on(state_dir: Path, settings: EmbeddedConfig | None = None) -> AsyncIterator[EmbeddedEngine]:
+async def engine_on(
+    state_dir: Path, settings: EmbeddedConfig | None = None, plane: NativePlane | None = None
+) -> AsyncIterator[EmbeddedEngine]:
     """A started engine whose packets are the native plane's."""
-    engine = EmbeddedEngine(settings or config(silence_after=0.0), make_plane=lambda: native_plane(state_dir))
+    made = plane or native_plane(state_dir)
+    engine = EmbeddedEngine(settings or config(silence_after=0.0), make_plane=lambda: made)
     await engine.start()
     prefer_plane(state_dir)
     try:
@@ -122,8 +126,9 @@ async def test_digits_go_between_the_frames(tmp_path: Path) -> None:
 
 
 async def test_losses_are_concealed_by_the_plane(tmp_path: Path) -> None:
-    """The listener gets every packet though one in twenty of the speaker's is lost."""
-    async with engine_on(tmp_path) as engine, phones("pcma", "pcmu") as (one, other):
+    """The listener gets every packet though one in twenty of the speaker's is lost; the plane tells of it."""
+    plane = native_plane(tmp_path)
+    async with engine_on(tmp_path, plane=plane) as engine, phones("pcma", "pcmu") as (one, other):
         await join(engine, one, other)
         number = one.numbers["pcma"]
         assert number is not None
@@ -138,3 +143,9 @@ async def test_losses_are_concealed_by_the_plane(tmp_path: Path) -> None:
             await asyncio.sleep(max(0.0, due - loop.time()))
         await until(lambda: len(audio(other)) >= 95)
         assert_continuous(audio(other), 160)
+        flows = (await plane.snapshot(range(1, 10))).values()
+        (playout,) = [flow.playout for flow in flows if flow.received]
+        assert playout is not None
+        assert (playout.lost, playout.late, playout.recovered) == (5, 0, 0)
+        assert playout.concealed == pytest.approx(0.1, abs=0.02)
+        assert 0.01 <= playout.waited < 0.4

@@ -51,3 +51,17 @@ def test_no_figures_make_it_leave_its_range(expected: int, lost: int, runs: int,
     assert 0 <= quality.r_factor <= 100
     assert 1 <= quality.mos <= 4.5
     assert 0 <= quality.burst_loss <= 1
+
+
+def test_a_playout_buffer_that_is_known_counts_as_long_as_it_waits() -> None:
+    """Instead of twice the jitter: 250 ms of it are heard as delay, 20 ms are not."""
+
+    def quality(playout_ms: float | None) -> float:
+        found = quality_of(
+            "pcmu", expected=1000, lost=0, loss_runs=0, jitter_ms=10.0, rtt_ms=100.0, playout_ms=playout_ms
+        )
+        assert found is not None
+        return found.r_factor
+
+    assert quality(20.0) == quality(None)
+    assert quality(250.0) < quality(20.0) - 10

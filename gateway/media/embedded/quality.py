@@ -3,8 +3,9 @@
 R = Ro - Is - Id - Ie,eff + A with the defaults of G.107 table 2, for which Ro - Is is 93.2, and no
 advantage factor (A = 0). Constants:
 
-- Id, from the delay Ta one way (half the round trip, the frame and look-ahead of 20 ms, and a playout buffer of
-  twice the jitter), by G.107 equations 7-27 and 7-28 with perfect echo cancellation (Idte = Idle = 0).
+- Id, from the delay Ta one way (half the round trip, the frame and look-ahead of 20 ms, and what the playout buffer
+  waits: ours where it is ours, else one of twice the jitter), by G.107 equations 7-27 and 7-28 with perfect echo
+  cancellation (Idte = Idle = 0).
 - Ie and Bpl by codec, from G.113 appendix I: G.711 0 and 25.1 (with concealment, appendix I of G.711), G.722 taken
   as narrow-band 0 and 25.1, Opus taken as narrow-band 0 and 40.0 (its own concealment and in-band FEC; G.113 has
   no row for it, so this one is ours), any other 11 and 19.0 (those of G.729A).
@@ -57,11 +58,18 @@ def delay_impairment(one_way_ms: float) -> float:
 
 
 def quality_of(
-    codec: str | None, *, expected: int, lost: int, loss_runs: int, jitter_ms: float, rtt_ms: float | None
+    codec: str | None,
+    *,
+    expected: int,
+    lost: int,
+    loss_runs: int,
+    jitter_ms: float,
+    rtt_ms: float | None,
+    playout_ms: float | None = None,
 ) -> Quality | None:
     """The quality of a direction in which `lost` of `expected` packets were missing in `loss_runs` runs.
 
-    None before anything was expected.
+    `playout_ms` is what packets wait before they are played, None: not known. None before anything was expected.
     """
     if expected <= 0:
         return None
@@ -72,7 +80,7 @@ def quality_of(
     impairment, robustness = IMPAIRMENTS.get(codec or "", OTHER)
     percent = 100 * share
     effective = impairment + (95 - impairment) * percent / (percent / burst_ratio + robustness)
-    delay = (rtt_ms or 0.0) / 2 + FRAME_MS + 2 * jitter_ms
+    delay = (rtt_ms or 0.0) / 2 + FRAME_MS + (2 * jitter_ms if playout_ms is None else playout_ms)
     r_factor = min(100.0, max(0.0, BASE - delay_impairment(delay) - effective))
     burst = mean_run / (mean_run + 2) if mean_run > 1 else 0.0
     return Quality(round(burst, 3), round(r_factor, 1), round(mos_of(r_factor), 2))

@@ -172,6 +172,11 @@ impl Transcoder {
         self.playout.statistics()
     }
 
+    /// Hz of the samples that `statistics` counts.
+    pub fn playout_rate(&self) -> u32 {
+        self.playout.rate()
+    }
+
     fn skip(&mut self, frames: u64) {
         self.timestamp = self.timestamp.wrapping_add(self.ticks.wrapping_mul(frames as u32));
     }

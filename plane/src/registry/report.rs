@@ -30,6 +30,7 @@ fn received(writer: Writer, from: &Received) -> Writer {
     ]
     .into_iter()
     .chain(&from.discards)
+    .chain(&from.playout)
     .collect();
     counts(writer, counted.into_iter())
 }

@@ -132,6 +132,25 @@ class MediaPacket:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlayoutFigures:
+    """What the playout buffers of a flow's transcoders have done; durations in seconds."""
+
+    late: int
+    """Packets that came when their turn was over."""
+    lost: int
+    """Packets that were missing when their turn came."""
+    recovered: int
+    """Of those, the ones whose audio was in the next packet."""
+    concealed: float
+    shortened: float
+    lengthened: float
+    wanted: float
+    """How long packets are to wait now."""
+    waited: float
+    """How long the last one did."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FlowSnapshot:
     """One flow as it stands."""
 
@@ -164,6 +183,8 @@ class FlowSnapshot:
     """RTP clock of the audio that came last, Hz."""
     payload_type: int = -1
     """Of the audio that came last."""
+    playout: PlayoutFigures | None = None
+    """None where the plane transcodes nothing that comes."""
 
     out_ssrc: int | None = None
     sent: int = 0

@@ -19,6 +19,7 @@ from gateway.media.embedded.plane.values import (
     FlowSnapshot,
     Inventory,
     MediaPacket,
+    PlayoutFigures,
     PortState,
     Route,
     Silence,
@@ -56,6 +57,7 @@ DISCARDS = (
 UNSENT = ("not_ready", "socket", "send", "too_long", "late")
 _RECEIVED = 16
 _SENT = 7
+_PLAYOUT = 9
 """Counts before the reasons."""
 
 
@@ -326,6 +328,24 @@ def snapshots(reader: Reader) -> dict[int, FlowSnapshot]:
     return found
 
 
+def _playout(counts: Sequence[int]) -> PlayoutFigures | None:
+    """None where there is no transcoder, or the plane is of before it told of them."""
+    if len(counts) < _PLAYOUT or not counts[0]:
+        return None
+    late, lost, recovered = counts[1:4]
+    concealed, shortened, lengthened, wanted, waited = [ms / 1000 for ms in counts[4:_PLAYOUT]]
+    return PlayoutFigures(
+        late=late,
+        lost=lost,
+        recovered=recovered,
+        concealed=concealed,
+        shortened=shortened,
+        lengthened=lengthened,
+        wanted=wanted,
+        waited=waited,
+    )
+
+
 def _snapshot(reader: Reader, taken: float) -> FlowSnapshot:
     into, out = reader.counts(), reader.counts()
     if len(into) < _RECEIVED or len(out) < _SENT:
@@ -353,7 +373,8 @@ def _snapshot(reader: Reader, taken: float) -> FlowSnapshot:
         arrived=_when(into[13]),
         clock_rate=into[14] or 8000,
         payload_type=into[15] - 1,
-        discarded=_reasons(DISCARDS, into[_RECEIVED:]),
+        discarded=_reasons(DISCARDS, into[_RECEIVED : _RECEIVED + len(DISCARDS)]),
+        playout=_playout(into[_RECEIVED + len(DISCARDS) :]),
         out_ssrc=out[0] - 1 if out[0] else None,
         sent=out[1],
         sent_octets=out[2],
