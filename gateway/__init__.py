@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gateway.errors import ConfigError, GatewayError
     from gateway.identity.model import Binding
     from gateway.legs.application import Session, SessionError
+    from gateway.legs.speech import Utterance
 
 _PLACES = {
     "Address": "gateway.call.leg",
@@ -33,6 +34,7 @@ _PLACES = {
     "Session": "gateway.legs.application",
     "SessionError": "gateway.legs.application",
     "State": "gateway.call.state",
+    "Utterance": "gateway.legs.speech",
 }
 
 __all__ = [
@@ -50,6 +52,7 @@ __all__ = [
     "Session",
     "SessionError",
     "State",
+    "Utterance",
 ]
 
 

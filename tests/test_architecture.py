@@ -46,7 +46,12 @@ ROOMS = (
     ),
     Room("gateway/legs/base.py", "gateway.call gateway.media.engine"),
     Room("gateway/legs/service.py", "gateway.legs.base gateway.call gateway.media.engine"),
-    Room("gateway/legs/application.py", "gateway.legs.base gateway.call gateway.media.engine gateway.errors"),
+    Room(
+        "gateway/legs/application.py",
+        "gateway.legs.base gateway.legs.sound gateway.legs.speech gateway.call gateway.media.engine gateway.errors",
+    ),
+    Room("gateway/legs/sound.py", "gateway.legs.speech gateway.media.engine numpy"),
+    Room("gateway/legs/speech.py", "numpy"),
     Room("gateway/legs/web.py", "gateway.legs.base gateway.call gateway.media.engine gateway.web"),
     Room(
         "gateway/legs/sip.py",

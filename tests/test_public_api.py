@@ -125,7 +125,7 @@ async def test_the_application_of_the_page_does_what_it_says(
 def test_the_gateway_of_the_page_starts(tmp_path: Path) -> None:
     """As a reader would run it, from an empty folder."""
     program = tmp_path / "program.py"
-    program.write_text(blocks(PAGE)[1])
+    program.write_text(next(block for block in blocks(PAGE) if "loopback_config" in block))
     done = subprocess.run([sys.executable, str(program)], cwd=tmp_path, capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, done.stderr
     assert re.match(r"http://127\.0\.0\.1:\d+/ 127\.0\.0\.1:\d+ \S{8,}\n", done.stdout)

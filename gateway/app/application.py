@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 import structlog
 
@@ -11,7 +12,8 @@ from gateway.call.call import Call
 from gateway.call.routing import ApplicationTarget, Route
 from gateway.call.state import State
 from gateway.call.status import Cause
-from gateway.legs.application import ApplicationLeg, Session, SessionError
+from gateway.legs.application import PROGRAM, ApplicationLeg, Session, SessionError
+from gateway.media.engine import AudioPort
 
 log = structlog.get_logger(__name__)
 
@@ -30,15 +32,15 @@ class Application:
         self._handlers: list[tuple[str, str, Handler]] = []
         self._running: dict[asyncio.Task[None], Session] = {}
 
-    def call(self, match: str, *, plays: str = "tone") -> Callable[[Handler], Handler]:
+    def call(self, match: str, *, plays: str | None = None) -> Callable[[Handler], Handler]:
         """Decorator: each call to what matches (fnmatch: "700", "7*", "sip:7*@*") runs the coroutine in a task.
 
-        `plays` is what the caller hears while the session is answered: "tone" or "echo". When the coroutine returns
-        or raises, the session ends.
+        `plays` is what the caller hears while the session is answered: "tone" or "echo"; without it the session says
+        what it likes (`Session.play`) and hears its caller. When the coroutine returns or raises, the session ends.
         """
 
         def take(handler: Handler) -> Handler:
-            self._handlers.append((match, plays, handler))
+            self._handlers.append((match, plays or PROGRAM, handler))
             return handler
 
         return take
@@ -59,12 +61,12 @@ class Application:
 
         return ApplicationLeg(tag, target.number, plays, self._may_call, begin)
 
-    def call_changed(self, call: Call) -> None:
-        """Tell sessions that their call is up (an observer of the calls)."""
+    def call_changed(self, audio: Callable[[str, str], AudioPort], call: Call) -> None:
+        """Tell sessions that their call is up (an observer of the calls); `audio` is the media engine's."""
         if call.state in _UP:
             for leg in call.legs:
                 if isinstance(leg, ApplicationLeg):
-                    leg.answered()
+                    leg.answered(partial(audio, call.id))
 
     async def close(self) -> None:
         """Stop every program that still runs."""

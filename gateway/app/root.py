@@ -317,7 +317,7 @@ class GatewayApp:
             uri_of=lambda user: identity.sip_uri(user.id),
         )
         calls.observe(dialer.call_changed)
-        calls.observe(self._application.call_changed)
+        calls.observe(partial(self._application.call_changed, engine.audio))
         return calls
 
     async def _open_sip(self, identity: IdentityMap, store: IdentityStore) -> UserAgent:

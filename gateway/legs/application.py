@@ -20,8 +20,12 @@ from gateway.call.leg import (
 from gateway.call.status import Cause
 from gateway.errors import GatewayError
 from gateway.legs.base import LegBase
-from gateway.media.engine import Kind, Party
+from gateway.legs.sound import Sound
+from gateway.legs.speech import Samples, Utterance
+from gateway.media.engine import AudioPort, Kind, MediaError, Party
 
+PROGRAM = "program"
+"""The service of a leg whose sound is its program's own (gateway.media.engine.Party.service)."""
 _WAITING_EVENTS = 100
 """Events kept for a program that does not ask for them; the oldest goes first, the last is the end."""
 
@@ -35,7 +39,7 @@ class SessionError(GatewayError):
 
 
 class ApplicationLeg(LegBase):
-    """A callee whose far end is a program in this process; its sound is one of the engine's services."""
+    """A callee whose far end is a program in this process; its sound is its own, or one of the engine's services."""
 
     def __init__(
         self, tag: str, number: str, service: str, may_call: tuple[str, ...], begin: Callable[[Session], None]
@@ -77,10 +81,10 @@ class ApplicationLeg(LegBase):
             self._session.happened(HungUp(cause))
         self._over = True
 
-    def answered(self) -> None:
-        """The call is up: the caller has what `Session.answer` gave it."""
-        if self._session is not None:
-            self._session.came_up()
+    def answered(self, audio: Callable[[str], AudioPort]) -> None:
+        """The call is up: the caller has what `Session.answer` gave it. `audio` gives the sound of a program's tag."""
+        if self._session is not None and not self._session.is_up and not self._over:
+            self._session.came_up(Sound(audio(self.party.tag)) if self.party.service == PROGRAM else None)
 
     def accept(self) -> None:
         """Take the call."""
@@ -104,6 +108,7 @@ class Session:
         self.is_up = False
         """Whether the call is answered, and the caller knows."""
         self._leg = leg
+        self._sound: Sound | None = None
         self._events: deque[LegEvent] = deque(maxlen=_WAITING_EVENTS)
         self._news = asyncio.Event()
         self._ended: HungUp | None = None
@@ -164,16 +169,59 @@ class Session:
             pass
         return None
 
+    def audio(self, rate: int = 16_000) -> AsyncIterator[Samples]:
+        """`async for frame in session.audio()`: what the caller says from now on, 20 ms of int16 samples at a time.
+
+        Ends with the call. `rate`: 8,000, 16,000, 32,000 or 48,000 samples a second. Raises SessionError while the call
+        is not up, and where the decorator gave it something to play.
+        """
+        return self._sounding().frames(rate)
+
+    def utterances(
+        self, rate: int = 16_000, *, silence: float = 0.6, longest: float = 30.0
+    ) -> AsyncIterator[Utterance]:
+        """`async for utterance in session.utterances()`: what the caller says, from one silence to the next.
+
+        Found by energy. `silence`: seconds of it that end an utterance; `longest`: seconds after which one is cut.
+        Raises SessionError as `audio` does.
+        """
+        return self._sounding().utterances(rate, silence, longest)
+
+    async def play(self, pcm: Samples, rate: int = 16_000, *, until_speech: bool = False) -> bool:
+        """Say int16 samples to the caller and wait for their end; whether they were said to it.
+
+        `until_speech`: stop when the caller speaks. Cancelling stops it too. Raises SessionError as `audio` does, and
+        where more than a minute waits.
+        """
+        try:
+            return await self._sounding().play(pcm, rate, until_speech=until_speech)
+        except MediaError as error:
+            raise SessionError(error.reason, Cause.ERROR) from None
+
+    def stop_playing(self) -> None:
+        """Say no more of what `play` was given."""
+        if self._sound is not None:
+            self._sound.stop()
+
+    def _sounding(self) -> Sound:
+        self._still_there()
+        if self._sound is None:
+            raise SessionError("answer the call first, and without `plays`, to hear and to speak", Cause.ERROR)
+        return self._sound
+
     def happened(self, event: LegEvent) -> None:
         """Keep an event for who iterates."""
         if isinstance(event, HungUp):
             self._ended = event
+            if self._sound is not None:
+                self._sound.close()
         self._events.append(event)
         self._news.set()
 
-    def came_up(self) -> None:
+    def came_up(self, sound: Sound | None) -> None:
         """Let `answer` return."""
         self.is_up = True
+        self._sound = sound
         self._news.set()
 
     async def __aiter__(self) -> AsyncIterator[LegEvent]:

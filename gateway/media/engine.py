@@ -46,7 +46,8 @@ class Party:
     """Id of the leg, unique within the call."""
     kind: Kind
     service: str | None = None
-    """Name of the built-in service when `kind` is SERVICE: "echo" or "tone"."""
+    """When `kind` is SERVICE: the built-in service, "echo" or "tone", or "program" for one that `MediaEngine.audio`
+    speaks for."""
     prefer: tuple[str, ...] = ()
     """Codec names (lower case, "pcmu") this party is known to prefer, best first."""
     private_source: str | None = None
@@ -163,8 +164,37 @@ class Capabilities:
     """Codec names (lower case) it can turn into each other."""
     create_offer: bool = False
     """`create_offer` works: INVITEs without an offer and re-offers of our own can be served."""
+    programs: bool = False
+    """`audio` works: a program can be a party."""
     join: bool = False
     """`join`, `isolate`, `release` and `adopt` work: a party can change its peer and be without one."""
+
+
+class AudioPort(Protocol):
+    """What a program hears and says as one side of a call: mono PCM, int16 in this machine's order of octets."""
+
+    @property
+    def waiting(self) -> float:
+        """Seconds that were given to `say` and are not said yet."""
+
+    def listen(self, heard: Callable[[bytes], None], rate: int = 16_000) -> Callable[[], None]:
+        """Have `heard` called in the event loop with every 20 ms of what the other side says; returns what ends that.
+
+        Gaps come as silence; after some seconds without a packet nothing comes until there is one. It must be quick.
+        `rate`: 8,000, 16,000, 32,000 or 48,000 samples a second; MediaError 400 for another.
+        """
+
+    def say(self, pcm: bytes, rate: int = 16_000) -> None:
+        """Say this after all that waits.
+
+        MediaError 503 where a minute waits already, 400 for half a sample and for another rate than above.
+        """
+
+    def clear(self) -> None:
+        """Forget what was not said yet."""
+
+    def on_said(self, said: Callable[[], None]) -> None:
+        """Have `said` called each time the last of what waited is on its way."""
 
 
 class MediaEngine(Protocol):
@@ -257,5 +287,11 @@ class MediaEngine(Protocol):
 
     async def delete(self, call_id: str) -> CallStatistics:
         """End the session; deleting an unknown call returns empty statistics."""
+
+    def audio(self, call_id: str, tag: str) -> AudioPort:
+        """The sound of a party of kind SERVICE and service "program".
+
+        MediaError 481 for an unknown one, 501 where the engine has no programs.
+        """
 
     async def query(self, call_id: str) -> CallStatistics: ...

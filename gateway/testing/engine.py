@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from gateway.media.engine import (
+    AudioPort,
     CallStatistics,
     Capabilities,
     EventHandler,
@@ -244,6 +245,9 @@ class FakeEngine:
         self._scripted("delete")
         call = self._calls.pop(call_id, None)
         return self._statistics(call)
+
+    def audio(self, call_id: str, tag: str) -> AudioPort:
+        raise MediaError("this media engine has no programs", 501)
 
     async def query(self, call_id: str) -> CallStatistics:
         self.requests.append(Request("query", call_id))

@@ -26,7 +26,7 @@ class Programs:
         self.sessions: asyncio.Queue[Session] = asyncio.Queue()
         self.seen: asyncio.Queue[object] = asyncio.Queue()
         take = self.application.call
-        take("70")(self.menu)
+        take("70", plays="tone")(self.menu)
         take("71")(self.refuse)
         take("72", plays="echo")(self.wait)
         take("73")(self.fail)

@@ -27,7 +27,7 @@ from gateway.media.embedded.sources.pacer import Pacer
 from gateway.media.embedded.sources.players import SERVICES, prepare_loops
 from gateway.media.embedded.webrtc.port import WebRtcPort
 from gateway.media.embedded.workers import Workers
-from gateway.media.engine import CallStatistics, Capabilities, EventHandler, MediaError, MediaFailed, Party
+from gateway.media.engine import AudioPort, CallStatistics, Capabilities, EventHandler, MediaError, MediaFailed, Party
 
 T = TypeVar("T")
 logger = logging.getLogger("gateway.media")
@@ -76,6 +76,7 @@ class EmbeddedEngine:
             services=SERVICES,
             transcodes=CODECS if self.config.transcode else frozenset(),
             create_offer=True,
+            programs=True,
             join=True,
         )
 
@@ -279,6 +280,12 @@ class EmbeddedEngine:
             statistics = session.statistics()
             self._drop(call_id)
         return statistics
+
+    def audio(self, call_id: str, tag: str) -> AudioPort:
+        audio = self._session(call_id).party(tag).audio
+        if audio is None:
+            raise MediaError("this party is no program", 481)
+        return audio
 
     async def query(self, call_id: str) -> CallStatistics:
         session = self._session(call_id)

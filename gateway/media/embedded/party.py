@@ -11,7 +11,8 @@ from gateway.media.embedded.plane.values import Address, FlowSnapshot, MediaPack
 from gateway.media.embedded.resources import Resources
 from gateway.media.embedded.rtp.leg import RtpLeg
 from gateway.media.embedded.sources.packets import Injected
-from gateway.media.embedded.sources.players import Playing, silence_in
+from gateway.media.embedded.sources.players import PROGRAM, Playing, silence_in
+from gateway.media.embedded.sources.program import ProgramAudio
 from gateway.media.embedded.stations import Stations
 from gateway.media.embedded.transport import Transport
 from gateway.media.embedded.webrtc.leg import WebRtcLeg
@@ -61,6 +62,8 @@ class PartyMedia:
         self.webrtc: WebRtcLeg | None = None
         self.rtp: RtpLeg | None = None
         self._make_transport()
+        self.audio = ProgramAudio() if party.service == PROGRAM else None
+        """What a program hears and says."""
         self.playing = Playing(resources.pacer, self)
         self.stations = Stations(resources.pacer, resources.workers, lambda: self.joined, self._digit)
         config = resources.config

@@ -11,6 +11,7 @@ from gateway.media.embedded.plane.values import Action, Conversion, Route
 from gateway.media.embedded.settings import EmbeddedConfig
 from gateway.media.embedded.sources.digits import EventHandler
 from gateway.media.embedded.sources.packets import PacketHandler
+from gateway.media.embedded.sources.program import Ear, ProgramAudio
 from gateway.media.engine import MediaError
 from sdp import Codec, MediaAgreement, payload_map
 from sdp.codecs import NOISE
@@ -41,6 +42,17 @@ def deaf_routes(heard: MediaAgreement, on_digit: Callable[[str, int], None]) -> 
         else:
             clock = codec.clock_rate if codec.is_media else 0
             made.routes[codec.payload_type] = Route(action=Action.DROP, clock_rate=clock)
+    return made
+
+
+def heard_by_program(heard: MediaAgreement, audio: ProgramAudio, on_digit: Callable[[str, int], None]) -> Routing:
+    """All audio that can be decoded goes to a program, digits are read, the rest ends here."""
+    made = deaf_routes(heard, on_digit)
+    for codec in heard.receive:
+        number, name = codec.payload_type, codec.key[0]
+        if number is not None and codec.is_media and name in CODECS:
+            made.routes[number] = Route(action=Action.PUNT, clock_rate=codec.clock_rate)
+            made.handlers[number] = (("ear", number, name), lambda name=name: Ear(name, audio))  # type: ignore[misc]  # mypy cannot infer the lambda
     return made
 
 

@@ -10,9 +10,10 @@ from gateway.media.embedded.figures import party_statistics
 from gateway.media.embedded.party import Answer, PartyMedia
 from gateway.media.embedded.plane.values import Action, MediaPacket, Route
 from gateway.media.embedded.resources import Resources
-from gateway.media.embedded.routing import Routing, deaf_routes, require_common, routes_between
+from gateway.media.embedded.routing import Routing, deaf_routes, heard_by_program, require_common, routes_between
 from gateway.media.embedded.sources.echo import DelayedEcho
-from gateway.media.embedded.sources.players import SERVICES
+from gateway.media.embedded.sources.players import PROGRAM, SERVICES
+from gateway.media.embedded.sources.program import ProgramAudio
 from gateway.media.engine import CallStatistics, Dtmf, MediaError, Party
 from sdp import SessionDescription, answer, translate
 
@@ -222,7 +223,7 @@ class Session:
         """Both parties, opened where they are new; those are added to `made`."""
         for party in (source, target):
             service = service_of(party)
-            if service is not None and service not in SERVICES:
+            if service is not None and service not in SERVICES and service != PROGRAM:
                 raise MediaError("no such service", 488)
         if source.tag == target.tag or (service_of(source) is not None and service_of(target) is not None):
             raise MediaError("a call needs two parties, one of them with a peer", 488)
@@ -305,13 +306,15 @@ class Session:
             service = service_of(listener.party)
             if service == "echo":
                 self._route(speaker, speaker)
+            elif listener.audio is not None:
+                self._serve_program(speaker, listener.audio)
             elif service is not None:
                 self._serve_tone(speaker, service)
             else:
                 self._route(speaker, listener)
         for party, other in ((first, second), (second, first)):
             if service_of(other.party) in (None, "echo"):
-                party.playing.stop_tone()
+                party.playing.stop()
             party.watch()
             party.silence()
 
@@ -361,6 +364,15 @@ class Session:
         self._shared.plane.route(listener.flow, None, routing.routes)
         listener.stations.arrange(routing.handlers, is_open=False)
         listener.playing.tone(codec, 0 if service == "silence" else config.tone_frequency, config.tone_level)
+
+    def _serve_program(self, caller: PartyMedia, audio: ProgramAudio) -> None:
+        heard, codec = caller.agreement, caller.send_codec()
+        if heard is None or codec is None or caller.flow is None:
+            return
+        routing = heard_by_program(heard, audio, caller.stations.on_digit)
+        self._shared.plane.route(caller.flow, None, routing.routes)
+        caller.stations.arrange(routing.handlers, is_open=False)
+        caller.playing.program(codec, audio)
 
     # Figures
 

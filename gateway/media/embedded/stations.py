@@ -12,6 +12,7 @@ from gateway.media.embedded.sources.digits import EventHandler
 from gateway.media.embedded.sources.pacer import Pacer
 from gateway.media.embedded.sources.packets import NOTHING, Injected, PacketHandler, Packets
 from gateway.media.embedded.sources.players import Playing
+from gateway.media.embedded.sources.program import Ear
 
 MOST_CAME = 64
 MOST_DUE = 5
@@ -39,8 +40,8 @@ class Elsewhere(Protocol):
 class Ticks:
     """What one party's transcoders have to do, in a thread: nothing else touches them before it is done."""
 
-    transcoders: tuple[Transcoder, ...]
-    came: tuple[tuple[Transcoder, MediaPacket, float], ...]
+    transcoders: tuple[Transcoder | Ear, ...]
+    came: tuple[tuple[Transcoder | Ear, MediaPacket, float], ...]
     """Packets with when they came, s."""
     times: tuple[float, ...]
     """Of the ticks that are due."""
@@ -76,7 +77,7 @@ class Stations:
         """Whether anything was turned into another codec in an earlier arrangement."""
         self._pacer = pacer
         self._elsewhere = elsewhere
-        self._came: list[tuple[Transcoder, MediaPacket, float]] = []
+        self._came: list[tuple[Transcoder | Ear, MediaPacket, float]] = []
         self._due: list[float] = []
         """Ticks that are due while those before are still at work."""
         self._at_work = False
@@ -115,7 +116,7 @@ class Stations:
         handler = self._by_type.get(packet.payload_type)
         if handler is None:
             return
-        if isinstance(handler, Transcoder):
+        if isinstance(handler, Transcoder | Ear):
             if len(self._came) < MOST_CAME:
                 self._came.append((handler, packet, now))
             if self._player is None:
@@ -137,8 +138,8 @@ class Stations:
         self._stop()
         self.arrange({}, is_open=False)
 
-    def _transcoders(self) -> list[Transcoder]:
-        return [each for each in self._made.values() if isinstance(each, Transcoder)]
+    def _transcoders(self) -> list[Transcoder | Ear]:
+        return [each for each in self._made.values() if isinstance(each, Transcoder | Ear)]
 
     def _stop(self) -> None:
         self._pacer.remove(self._player)
@@ -172,6 +173,9 @@ class Stations:
         if packets is None:
             self._stop()
             return
+        for each in self._transcoders():
+            if isinstance(each, Ear):
+                each.deliver()
         listener = self._heard()
         if listener is not None:
             for packet in packets:

@@ -12,6 +12,7 @@ import structlog
 
 from gateway.media.delivery import EventDelivery
 from gateway.media.engine import (
+    AudioPort,
     CallStatistics,
     Capabilities,
     EventHandler,
@@ -205,6 +206,9 @@ class RtpengineEngine:
             await self._end(call)
             self._calls.pop(call_id, None)
         return call.statistics()
+
+    def audio(self, call_id: str, tag: str) -> AudioPort:
+        raise MediaError("this media engine has no programs", 501)
 
     async def query(self, call_id: str) -> CallStatistics:
         call = self._call(call_id)

@@ -15,10 +15,13 @@ from gateway.media.embedded.plane.values import Silence
 from gateway.media.embedded.sources.digits import LONGEST_MS, SHORTEST_MS, DigitSender
 from gateway.media.embedded.sources.pacer import TICK_MS, Pacer
 from gateway.media.embedded.sources.packets import Injected
+from gateway.media.embedded.sources.program import Mouth, ProgramAudio
 from gateway.media.engine import MediaError
 from sdp import Codec
 
 SERVICES = frozenset({"echo", "tone", "silence"})
+PROGRAM = "program"
+"""The service of a party that a program speaks for; nobody can dial it by that name."""
 LOOP_SECONDS = 1
 """A whole number of Hz has whole periods in it, so its end joins its beginning."""
 MAXIMUM_DIGITS = 64
@@ -151,7 +154,8 @@ class Playing:
         self.digits_going = False
         self._pacer = pacer
         self._outlet = outlet
-        self._tone: int | None = None
+        self._steady: int | None = None
+        """The tone, or the program."""
         self._ticking: int | None = None
         self._digits: list[Callable[[], DigitSender | ToneSender]] = []
         self._digit: DigitSender | ToneSender | None = None
@@ -159,7 +163,7 @@ class Playing:
 
     def close(self) -> None:
         """Play no more."""
-        self.stop_tone()
+        self.stop()
         self._pacer.remove(self._ticking)
         self._ticking = None
         self._digits.clear()
@@ -219,21 +223,33 @@ class Playing:
 
     def tone(self, codec: Codec, frequency: int, level_dbm0: float) -> None:
         """Play a steady tone from now on, in place of an earlier one."""
-        self.stop_tone()
         if codec.payload_type is None or codec.key[0] not in CODECS:
+            self.stop()
             return
-        player = LoopPlayer(codec.payload_type, codec.clock_rate, loop_frames(codec.key[0], frequency, level_dbm0))
+        frames = loop_frames(codec.key[0], frequency, level_dbm0)
+        self._play(LoopPlayer(codec.payload_type, codec.clock_rate, frames))
+
+    def program(self, codec: Codec, audio: ProgramAudio) -> None:
+        """Say what a program says from now on, in place of whatever was played."""
+        if codec.payload_type is None or codec.key[0] not in CODECS:
+            self.stop()
+            return
+        self._play(Mouth(codec, audio))
+
+    def _play(self, player: LoopPlayer | Mouth) -> None:
+        self.stop()
 
         def tick(now: float) -> bool:
-            if self._outlet.hears and not self.digits_going:
-                self._outlet.inject(player.next())
-            else:
+            packet = player.next() if self._outlet.hears and not self.digits_going else None
+            if packet is None:
                 player.pause()
+            else:
+                self._outlet.inject(packet)
             return True
 
-        self._tone = self._pacer.add(tick)
+        self._steady = self._pacer.add(tick)
 
-    def stop_tone(self) -> None:
-        """Play the tone no more."""
-        self._pacer.remove(self._tone)
-        self._tone = None
+    def stop(self) -> None:
+        """Play the tone, or what the program says, no more."""
+        self._pacer.remove(self._steady)
+        self._steady = None

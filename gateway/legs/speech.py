@@ -1,0 +1,77 @@
+"""When somebody speaks, by the energy of what is heard: for programs that listen."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Samples = NDArray[np.int16]
+"""Mono PCM."""
+
+FRAME_MS = 20
+_ABOVE_NOISE = 10.0
+"""dB that speech stands above the noise of the line."""
+_QUIETEST = -45.0
+"""dB below the loudest sample: what is below is never speech."""
+_NOISE_RISES = 0.05
+"""dB a frame by which the noise may grow; it falls at once."""
+_BEGINS_AFTER = 3
+"""Loud frames in a row that are speech: a click is shorter."""
+_BEFORE = 10
+"""Frames before it was noticed that belong to the speech."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Utterance:
+    """What somebody said between two silences."""
+
+    pcm: Samples
+    rate: int
+    """Samples a second."""
+
+    @property
+    def seconds(self) -> float:
+        return len(self.pcm) / self.rate
+
+
+class SpeechDetector:
+    """Takes frames of 20 ms; sans-IO, time is counted in frames."""
+
+    def __init__(self, rate: int, *, silence: float = 0.6, longest: float = 30.0) -> None:
+        """`silence`: seconds of it that end an utterance; `longest`: seconds after which one is cut."""
+        self._rate = rate
+        self._ends_after = max(1, round(silence * 1000 / FRAME_MS))
+        self._longest = max(1, round(longest * 1000 / FRAME_MS))
+        self._noise = 0.0
+        self._loud = self._quiet = 0
+        self._before: deque[Samples] = deque(maxlen=_BEFORE + _BEGINS_AFTER)
+        self._said: list[Samples] = []
+        self.speaking = False
+
+    def hear(self, frame: Samples) -> Utterance | None:
+        """One frame more; the utterance that it ends."""
+        level = _level(frame)
+        self._noise = min(level, self._noise + _NOISE_RISES) if self._noise else level
+        loud = level > max(self._noise + _ABOVE_NOISE, _QUIETEST)
+        self._loud, self._quiet = (self._loud + 1, 0) if loud else (0, self._quiet + 1)
+        if not self.speaking:
+            self._before.append(frame)
+            if self._loud >= _BEGINS_AFTER:
+                self.speaking, self._said = True, list(self._before)
+                self._before.clear()
+            return None
+        self._said.append(frame)
+        if self._quiet < self._ends_after and len(self._said) < self._longest:
+            return None
+        self.speaking, self._loud = False, 0
+        said, self._said = self._said, []
+        return Utterance(np.concatenate(said), self._rate)
+
+
+def _level(frame: Samples) -> float:
+    """dB relative to the loudest sample."""
+    power = float(np.mean(np.square(frame, dtype=np.float32)))
+    return 10 * float(np.log10(max(power, 1.0) / 32767.0**2))

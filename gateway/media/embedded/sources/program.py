@@ -1,0 +1,200 @@
+"""A program as one side of a call: what its caller says as PCM, and what it says to the caller."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+
+import numpy as np
+
+from gateway.media.embedded.audio.codecs import make_decoder, make_encoder
+from gateway.media.embedded.audio.pcm import AudioError, Pcm
+from gateway.media.embedded.audio.playout import Playout
+from gateway.media.embedded.audio.resample import Resampler, make_resampler
+from gateway.media.embedded.plane.values import MediaPacket
+from gateway.media.embedded.sources.pacer import TICK_MS
+from gateway.media.embedded.sources.packets import NOTHING, Injected, Packets
+from gateway.media.engine import MediaError
+from sdp import Codec
+
+logger = logging.getLogger("gateway.media.program")
+
+RATE = 16_000
+"""Hz of what a program hears and says: wide enough for speech, and each codec's rate a whole factor away."""
+RATES = frozenset({8_000, RATE, 32_000, 48_000})
+"""What it may ask for."""
+FRAME = RATE * TICK_MS // 1000
+"""Samples of 20 ms."""
+LONGEST_WAITING = 60.0
+"""Seconds of speech that may wait to be said."""
+_IDLE_TICKS = 250
+"""Ticks without a packet after which the ear rests until one comes."""
+
+
+class ProgramAudio:
+    """`gateway.media.engine.AudioPort`."""
+
+    def __init__(self) -> None:
+        self.ear: Ear | None = None
+        """What heard something last."""
+        self._heard: dict[int, tuple[Callable[[bytes], None], Resampler | None]] = {}
+        self._next_listener = 0
+        self._line: deque[Pcm] = deque()
+        self._waiting = 0
+        """Samples in the line."""
+        self._said: Callable[[], None] | None = None
+        self._resamplers: dict[int, Resampler | None] = {}
+        """Of what is said, by its rate: a filter's history goes on from piece to piece."""
+
+    @property
+    def waiting(self) -> float:
+        return self._waiting / RATE
+
+    def listen(self, heard: Callable[[bytes], None], rate: int = RATE) -> Callable[[], None]:
+        self._next_listener += 1
+        number = self._next_listener
+        self._heard[number] = heard, _resampler(RATE, rate)
+
+        def stop() -> None:
+            self._heard.pop(number, None)
+
+        return stop
+
+    def on_said(self, said: Callable[[], None]) -> None:
+        self._said = said
+
+    def say(self, pcm: bytes, rate: int = RATE) -> None:
+        if len(pcm) % 2:
+            raise MediaError("PCM of 16 bits has an even number of octets", 400)
+        if rate not in self._resamplers:
+            self._resamplers[rate] = _resampler(rate, RATE)
+        if self.waiting + len(pcm) / 2 / rate > LONGEST_WAITING:
+            raise MediaError(f"more than {LONGEST_WAITING:g} s wait to be said", 503)
+        resampler = self._resamplers[rate]
+        samples = np.frombuffer(pcm[: len(pcm) - len(pcm) % (2 * max(1, rate // RATE))], np.int16)
+        if resampler is not None and len(samples):
+            samples = resampler.process(samples)
+        if len(samples):
+            self._line.append(samples)
+            self._waiting += len(samples)
+
+    def clear(self) -> None:
+        self._line.clear()
+        self._waiting = 0
+
+    def hear(self, pcm: Pcm) -> None:
+        """Give the program 20 ms of what its caller says."""
+        for heard, resampler in tuple(self._heard.values()):
+            try:
+                heard((pcm if resampler is None else resampler.process(pcm)).tobytes())
+            except Exception:
+                logger.exception("a program did not take what it heard")
+
+    def next(self) -> Pcm | None:
+        """The next 20 ms of what is to be said, filled up with silence at its end; None: nothing is."""
+        if not self._waiting:
+            return None
+        parts, missing = [], FRAME
+        while missing and self._line:
+            part = self._line.popleft()
+            if len(part) > missing:
+                self._line.appendleft(part[missing:])
+                part = part[:missing]
+            parts.append(part)
+            missing -= len(part)
+        self._waiting -= FRAME - missing
+        if missing:
+            parts.append(np.zeros(missing, np.int16))
+        if not self._waiting and self._said is not None:
+            self._said()
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _resampler(rate_in: int, rate_out: int) -> Resampler | None:
+    if not RATES.issuperset((rate_in, rate_out)):
+        raise MediaError(f"a program has {', '.join(map(str, sorted(RATES)))} samples a second", 400)
+    return make_resampler(rate_in, rate_out)
+
+
+class Ear:
+    """Decodes one payload type for a program behind a playout buffer, in a thread; `deliver` fetches what it has."""
+
+    frames = 0
+    """Packets made for another peer: none."""
+
+    def __init__(self, codec: str, audio: ProgramAudio) -> None:
+        """`codec`: its name in lower case. Raises AudioError."""
+        self._decoder = make_decoder(codec)
+        self._resampler = make_resampler(self._decoder.rate, RATE)
+        self._audio = audio
+        self.playout = Playout(self._decode, RATE)
+        self._idle = 0
+        self._heard: deque[Pcm] = deque()
+
+    @property
+    def resting(self) -> bool:
+        """Whether nothing has come for so long that ticks can stop."""
+        return self._idle >= _IDLE_TICKS
+
+    def handle(self, packet: MediaPacket, now: float) -> Packets:
+        """Keep one packet until its tick; of several ears, one for each codec, the one that hears something counts."""
+        self._idle = 0
+        self._audio.ear = self
+        self.playout.put(packet.sequence_number, packet.generation, packet.payload, now)
+        return NOTHING
+
+    def tick(self, now: float) -> Packets:
+        """Decode 20 ms more, silence where nothing came."""
+        pcm = self.playout.frame(FRAME, now)
+        self._idle = self._idle + 1 if pcm is None else 0
+        if self._audio.ear is not self:
+            return NOTHING
+        self._heard.append(np.zeros(FRAME, np.int16) if pcm is None else pcm)
+        return NOTHING
+
+    def deliver(self) -> None:
+        """Let the program hear what was decoded; in the event loop, when the thread is done."""
+        while self._heard:
+            self._audio.hear(self._heard.popleft())
+
+    def pause(self) -> None:
+        """A program hears whatever its caller's direction is."""
+
+    def _decode(self, payload: bytes) -> Pcm:
+        pcm = self._decoder.decode(payload)
+        return self._resampler.process(pcm) if self._resampler is not None else pcm
+
+
+class Mouth:
+    """Encodes what a program says, a packet a tick."""
+
+    def __init__(self, codec: Codec, audio: ProgramAudio) -> None:
+        """Raises AudioError for a codec that cannot be made."""
+        if codec.payload_type is None:
+            raise AudioError("a codec without a payload type")
+        self._encoder = make_encoder(codec.key[0], RATE, TICK_MS)
+        self._resampler = make_resampler(RATE, self._encoder.rate)
+        self._payload_type = codec.payload_type
+        self._step = codec.clock_rate * TICK_MS // 1000
+        self._audio = audio
+        self._going = False
+
+    def next(self) -> Injected | None:
+        """The packet of this tick; None while the program says nothing."""
+        pcm = self._audio.next()
+        if pcm is None:
+            self._going = False
+            return None
+        if self._resampler is not None:
+            pcm = self._resampler.process(pcm)
+        try:
+            payload = self._encoder.encode(pcm)
+        except AudioError:
+            return None
+        first, self._going = not self._going, True
+        return Injected(self._payload_type, payload, None if first else self._step, first)
+
+    def pause(self) -> None:
+        """Nothing goes out in this tick; the next packet stands where time is then."""
+        self._going = False
