@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from itertools import islice
 
 from gateway.call.call import Call
@@ -9,6 +10,7 @@ from gateway.call.leg import Leg
 from gateway.call.state import State
 from gateway.identity.mapping import IdentityMap
 from gateway.legs.sip import SipCalleeLeg, SipCallerLeg
+from gateway.legs.web import BrowserLeg
 from gateway.people.board import Board
 from gateway.people.dialogs import DialogName, Progress, UserDialog
 from gateway.people.presence import Presences
@@ -60,10 +62,11 @@ class Lamps:
         for leg in call.legs:
             user = self._identity.find(leg.address.uri)
             if user is not None:
-                found[user.id] = (*found.get(user.id, ()), self._dialog(call, leg))
+                found[user.id] = (*found.get(user.id, ()), *self._dialogs(call, leg))
         return found
 
-    def _dialog(self, call: Call, leg: Leg) -> UserDialog:
+    def _dialogs(self, call: Call, leg: Leg) -> Dialogs:
+        """One for each device of the user that is rung, or for the one that talks."""
         is_caller = leg is call.caller
         if call.state in _BEFORE_RINGING and is_caller:
             progress = Progress.TRYING
@@ -72,20 +75,22 @@ class Lamps:
         else:
             progress = Progress.CONFIRMED
         other = next((each.address for each in call.legs if each is not leg), None)
-        return UserDialog(
-            id=leg.party.tag,
-            is_caller=is_caller,
-            progress=progress,
-            remote_uri=other.uri if other is not None else "",
-            remote_name=other.display_name if other is not None else "",
-            name=_name_of(leg),
+        return tuple(
+            UserDialog(
+                id=hashlib.sha256(f"{leg.party.tag} {number}".encode()).hexdigest()[:16],
+                is_caller=is_caller,
+                progress=progress,
+                remote_uri=other.uri if other is not None else "",
+                remote_name=other.display_name if other is not None else "",
+                name=name,
+            )
+            for number, name in enumerate(_names_of(leg) or (None,))
         )
 
 
-def _name_of(leg: Leg) -> DialogName | None:
-    """What the user's phone calls the dialog: its own tag is the one that is remote to us."""
-    text = leg.dialog_name if isinstance(leg, SipCallerLeg | SipCalleeLeg) else None
-    if text is None:
-        return None
-    name = Replaces.parse(text)
-    return DialogName(name.call_id, local_tag=name.from_tag, remote_tag=name.to_tag)
+def _names_of(leg: Leg) -> tuple[DialogName, ...]:
+    """What the user's devices call the dialogs: their own tag is the one that is remote to us."""
+    if isinstance(leg, SipCallerLeg | SipCalleeLeg | BrowserLeg):
+        names = (Replaces.parse(text) for text in leg.dialog_names)
+        return tuple(DialogName(one.call_id, local_tag=one.from_tag, remote_tag=one.to_tag) for one in names)
+    return ()

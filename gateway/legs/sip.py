@@ -69,9 +69,10 @@ class _SipLeg(LegBase):
         return () if self._session is None else (self._session.call_id,)
 
     @property
-    def dialog_name(self) -> str | None:
-        """What a Replaces calls the dialog that has the call; None before there is one."""
-        return None if self._session is None else self._session.dialog_name
+    def dialog_names(self) -> tuple[str, ...]:
+        """What a Replaces calls the dialog that has the call, or each that may get it."""
+        name = None if self._session is None else self._session.dialog_name
+        return () if name is None else (name,)
 
     @property
     def may_return(self) -> bool:
@@ -82,7 +83,7 @@ class _SipLeg(LegBase):
         self._signalling_lost = True
 
     def is_named(self, name: str) -> bool:
-        return self.dialog_name == name
+        return name in self.dialog_names
 
     async def offer(self, exchange: int, sdp: str) -> None:
         if self._session is None:
@@ -329,9 +330,11 @@ class SipCalleeLeg(_SipLeg):
         called = {destination.identity for destination in self._destinations}
         return called.pop() if len(called) == 1 else None
 
-    def is_named(self, name: str) -> bool:
+    @property
+    def dialog_names(self) -> tuple[str, ...]:
         """Early dialogs have names, too: a ringing phone's may be replaced (RFC 3891 section 3)."""
-        return super().is_named(name) or any(session.dialog_name == name for session in self._alerted.values())
+        early = (session.dialog_name for session in self._alerted.values())
+        return super().dialog_names or tuple(name for name in early if name is not None)
 
     @property
     def references(self) -> tuple[str, ...]:

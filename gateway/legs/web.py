@@ -156,6 +156,15 @@ class BrowserLeg(LegBase):
         return self._handle
 
     @property
+    def dialog_names(self) -> tuple[str, ...]:
+        """What a Replaces calls the call of a page, which has no dialog of SIP: a phone picks it up by that."""
+        tag = self._party.tag
+        return (f"{tag};to-tag={tag};from-tag={tag}",)
+
+    def is_named(self, name: str) -> bool:
+        return super().is_named(name) or name in self.dialog_names
+
+    @property
     def can_update(self) -> bool:
         return self._channel is not None and self._channel.can_update
 

@@ -13,7 +13,8 @@ from gateway.call.leg import Address
 from gateway.call.state import State
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import User
-from gateway.people.dialogs import Progress
+from gateway.legs.web import WebCalleeLeg
+from gateway.people.dialogs import DialogName, Progress
 from gateway.people.presence import Activity, Presences
 from gateway.testing.leg import FakeLeg
 
@@ -109,3 +110,17 @@ def test_a_user_with_hundreds_of_calls_is_shown_the_oldest_and_costs_no_more() -
     board.show(State.ENDED, leg("caller-0", "pbx.example"), leg("1001"), name="c0")
     assert board.rows("1001")[-1][2] == f"sip:caller-{MOST_SHOWN}@pbx.example"
     assert board.activity("1001") is Activity.ON_THE_PHONE
+
+
+def test_each_device_that_is_rung_is_named_for_who_may_take_the_call() -> None:
+    """A page by its leg, whose name nobody can tell from the row's own."""
+    board = Board()
+    page = WebCalleeLeg("c1-web", Address("sip:alice@gw.test"), (), "alice")
+    board.show(State.RINGING, leg("1001"), cast(FakeLeg, page))
+    [row] = board.lamps.board.of("alice")
+    assert row.name == DialogName("c1-web", "c1-web", "c1-web")
+    assert page.is_named("c1-web;to-tag=c1-web;from-tag=c1-web")
+    assert "c1-web" not in row.id
+    board.show(State.CONNECTED, leg("1001"), cast(FakeLeg, page))
+    [still] = board.lamps.board.of("alice")
+    assert still.id == row.id

@@ -19,7 +19,8 @@ pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="module")]
 async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
     """A gateway that tells changes at once, and keeps messages."""
     folder = tmp_path_factory.mktemp("gateway")
-    config = config_on_free_ports(folder, MESSAGES__STORE="memory", PRESENCE__NOTIFY_INTERVAL="0")
+    groups = {f"USERS__{user}__PICKUP_GROUPS": "desk" for user in ("ALICE", "1002")}
+    config = config_on_free_ports(folder, MESSAGES__STORE="memory", PRESENCE__NOTIFY_INTERVAL="0", **groups)
     async with gateway_with(config, folder / "gateway.log") as running:
         yield running
 
@@ -108,3 +109,19 @@ async def test_a_page_sees_phones_and_is_seen_as_it_says(gateway: Gateway, phone
         told = await page.notified("presence", note="gone fishing")
         assert told == {"peer_id": "1001", "status": "away", "note": "gone fishing"}
     phone.watch(alice, False)
+
+
+async def test_sipp_picks_up_what_rings_at_a_page(gateway: Gateway, phone: DeskPhone) -> None:
+    """Its lamp says which call of its group it is; the page stops ringing, and who called hears the phone."""
+    async with RpcBrowser() as page:
+        await page.open(gateway.app.signed_in_url("alice"))
+        phone.codecs("PCMU")  # else it offers again what it chose, which sipp does not expect
+        phone.dial(gateway.uri("alice"))
+        await page.status("ringing")
+        account = ("-au", "1002", "-ap", PASSWORDS["1002"], "-auth_uri", f"alice@{gateway.config.domain}")
+        async with Sipp.uac("gateway_pickup", gateway.sip, "-s", "alice", *account) as taker:
+            await phone.expect("state", state="answered")
+            await page.status("ready")
+            phone.hangup()
+            await taker.finish()
+    await gateway.idle()
