@@ -40,6 +40,11 @@ module_app ctrl_tcp.so
 ctrl_tcp_listen 127.0.0.1:{control}
 """
 
+_CONTACTS = """\
+module_app contact.so
+module_app presence.so
+"""
+
 
 class BaresipError(Exception):
     """baresip did not do in time what was expected of it."""
@@ -79,6 +84,15 @@ class Baresip:
         except TimeoutError:
             raise BaresipError(f"no {kind} within {timeout:g} s, but: {', '.join(passed) or 'nothing'}") from None
 
+    async def ask(self, name: str, params: str = "") -> str:
+        """What it prints for a command."""
+        self.command(name, params)
+        async with asyncio.timeout(5):
+            while True:
+                event = await self._events.get()
+                if "response" in event:
+                    return str(event.get("data", ""))
+
     async def close(self) -> None:
         self._writer.close()
         with contextlib.suppress(ConnectionError):
@@ -87,7 +101,7 @@ class Baresip:
         await asyncio.gather(self._reading, return_exceptions=True)
 
 
-def _prepare(folder: Path, codec: str, source: str) -> int:
+def _prepare(folder: Path, codec: str, source: str, contact: str) -> int:
     """Write the configuration; returns the port of its control socket."""
     # It opens the port above its SIP port too, for TLS: that one is free after the last alone.
     control, sip = free_ports(2)
@@ -97,9 +111,12 @@ def _prepare(folder: Path, codec: str, source: str) -> int:
     loaded = "\n".join(f"module {module}.so" for module in modules)
     folder.mkdir(parents=True, exist_ok=True)
     text = _CONFIG.format(sip=sip, control=control, modules=MODULES, loaded=loaded, rate=rate, channels=channels)
-    (folder / "config").write_text(text)
+    (folder / "config").write_text(text + (_CONTACTS if contact else ""))
     for empty in ("accounts", "contacts", "current_contact"):
         (folder / empty).touch()
+    if contact:
+        (folder / "contacts").write_text(f'"Somebody" <{contact}>;presence=p2p\n')
+        (folder / "current_contact").write_text(contact)
     return control
 
 
@@ -114,17 +131,19 @@ async def baresip(
     codec: str,
     source: str,
     transport: str = "udp",
+    contact: str = "",
 ) -> AsyncIterator[Baresip]:
     """Start a baresip that registers, answers every call by itself, knows one codec and speaks from `source`.
 
-    `source` is a baresip audio source: "ausine,660" for a tone, "aubridge,ear" for whatever it hears.
+    `source` is a baresip audio source: "ausine,660" for a tone, "aubridge,ear" for whatever it hears. `contact` is the
+    one entry of its book, whose presence it subscribes to and whom its command "message" writes to.
     """
     # The account comes by command, so that no event about it is missed.
     account = (
         f"<sip:{user}@{domain};transport={transport}>;auth_user={user};auth_pass={password};answermode=auto;regint=300"
         f';outbound="sip:{registrar[0]}:{registrar[1]};transport={transport}";audio_codecs={codec};audio_source={source};ptime=20'
     )
-    process, phone = await _start(folder, codec, source)
+    process, phone = await _start(folder, codec, source, contact)
     try:
         phone.command("uanew", account)
         yield phone
@@ -138,10 +157,10 @@ async def baresip(
             await process.wait()
 
 
-async def _start(folder: Path, codec: str, source: str) -> tuple[asyncio.subprocess.Process, Baresip]:
+async def _start(folder: Path, codec: str, source: str, contact: str) -> tuple[asyncio.subprocess.Process, Baresip]:
     """A baresip that is up."""
     executable = peers.baresip()
-    control = _prepare(folder, codec, source)
+    control = _prepare(folder, codec, source, contact)
     with (folder / "output").open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             executable, "-f", str(folder), stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output

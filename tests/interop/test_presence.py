@@ -1,14 +1,17 @@
-"""Presence, lamps and waiting messages at pjsua2 and sipp, of pages and phones of a whole gateway."""
+"""Presence, lamps and waiting messages at pjsua2, baresip and sipp, of pages and phones of a whole gateway."""
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from gateway.demo.phone import DeskPhone
+from tests.interop.baresip import Baresip, baresip
 from tests.interop.gateway import PASSWORDS, Gateway, RpcBrowser, config_on_free_ports, gateway_with
 from tests.interop.sipp import Sipp
 
@@ -125,3 +128,30 @@ async def test_sipp_picks_up_what_rings_at_a_page(gateway: Gateway, phone: DeskP
             phone.hangup()
             await taker.finish()
     await gateway.idle()
+
+
+async def test_baresip_sees_a_page_and_they_write_to_each_other(gateway: Gateway, tmp_path: Path) -> None:
+    """A phone without a line of code in common with pjsua2: its contact list, and messages both ways."""
+    account = ("1002", PASSWORDS["1002"], gateway.sip, gateway.config.domain)
+    alice = gateway.uri("alice")
+    async with baresip(tmp_path, *account, codec="PCMU", source="ausine,660", contact=alice) as phone:
+        await phone.expect("REGISTER_OK")
+        await shows(phone, "Offline")
+        async with RpcBrowser() as page:
+            await page.open(gateway.app.signed_in_url("alice"))
+            await shows(phone, "Online")
+            phone.command("message", "hello from baresip")
+            message = await page.notified("message", text="hello from baresip")
+            assert message["from_peer_id"] == gateway.uri("1002")
+            sent = await page.ask("message.send", to_peer_id=message["from_peer_id"], text="hello baresip")
+            assert sent["outcome"] == "delivered"
+        await shows(phone, "Offline")
+
+
+async def shows(phone: Baresip, status: str) -> None:
+    """Wait until baresip's list of contacts shows that; it has no event for it."""
+    async with asyncio.timeout(10):
+        while True:
+            if status in await phone.ask("contacts"):
+                return
+            await asyncio.sleep(0.05)
