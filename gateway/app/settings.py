@@ -363,6 +363,7 @@ def _embedded(config: Config) -> EmbeddedConfig:
         max_packets_per_second=rtp.max_packets_per_second,
         webrtc_codecs=codecs.webrtc,
         rtp_codecs=codecs.rtp,
+        passed_codecs=codecs.passed,
         telephone_event=codecs.telephone_event,
         transcode=codecs.transcode,
         opus=OpusSettings(complexity=codecs.opus.complexity, bit_rate=codecs.opus.bitrate),

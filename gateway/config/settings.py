@@ -48,11 +48,18 @@ class CodecsConfig(Section):
     """Toward browsers."""
     rtp: tuple[Codec, ...] = Field(default=("opus", "g722", "pcmu", "pcma"), min_length=1)
     """Toward phones and trunks."""
+    passed: tuple[Text, ...] = ("g729", "g723", "ilbc", "gsm", "amr", "amr-wb")
+    """Codecs that pass from phone to phone untouched where both say them: nothing here can turn them into others."""
     telephone_event: bool = True
     """Offer DTMF digits as RFC 4733 events."""
     transcode: bool = True
     """Turn one codec into the other where no codec is common; false refuses such calls with 488."""
     opus: OpusConfig = OpusConfig()
+
+    @field_validator("passed")
+    @classmethod
+    def _any_case(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name.lower() for name in names)
 
     @field_validator("webrtc", "rtp")
     @classmethod

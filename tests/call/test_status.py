@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
+import gateway.web
 from gateway.call.description import audio_codecs
 from gateway.call.status import Cause, cause_of_status, cause_of_word
+from gateway.sip.message.build import PHRASES
+
+STATIC = Path(gateway.web.__file__).parent / "static"
 
 
 @pytest.mark.parametrize(
@@ -63,3 +70,54 @@ def test_the_codecs_of_an_answer_are_named_best_first() -> None:
     lines += ["a=rtpmap:96 opus/48000/2", "a=rtpmap:101 telephone-event/8000", ""]
     assert audio_codecs("\r\n".join(lines)) == ("opus", "g722", "pcma")
     assert audio_codecs("nonsense") == ()
+
+
+HEARD = {
+    Cause.PEER_ERROR: {400, 413, 414, 422, 500, 501, 502, 505, 513},
+    Cause.FORBIDDEN: {401, 402, 403, 407, 428, 429, 433, 436, 437, 438},
+    Cause.NOT_FOUND: {404, 410, 416, 484, 485, 604},
+    Cause.NOT_ACCEPTABLE: {405, 406, 415, 420, 421, 488, 493, 494, 580, 606},
+    Cause.NO_ANSWER: {408, 504},
+    Cause.UNREACHABLE: {430, 482, 483, 503},
+    Cause.UNAVAILABLE: {300, 301, 302, 305, 380, 412, 417, 423, 424, 439, 469, 470, 480, 489},
+    Cause.BUSY: {486, 600},
+    Cause.DECLINED: {603, 607, 608},
+    Cause.CANCELLED: {487},
+    Cause.GLARE: {491},
+    Cause.NORMAL: {481},
+}
+"""What each registered final response to an INVITE (IANA, SIP parameters) is to whoever called."""
+REGISTERED = {status: cause for cause, statuses in HEARD.items() for status in statuses}
+
+
+@pytest.mark.parametrize("status", sorted(REGISTERED))
+def test_every_registered_failure_has_a_cause_that_is_right_for_it(status: int) -> None:
+    """One row each, so that none is taken for another by its class alone."""
+    assert cause_of_status(status) is REGISTERED[status]
+
+
+@pytest.mark.parametrize("status", range(300, 700))
+def test_whatever_a_callee_answers_is_a_sentence_for_people_and_a_failure_for_phones(status: int) -> None:
+    """Also what nobody has registered; a caller never hears success for it, nor that it is to authenticate to us."""
+    cause = cause_of_status(status)
+    assert cause.sentence.endswith(".")
+    assert cause.sentence[0].isupper()
+    assert cause_of_word(cause.word) is cause
+    if cause is not Cause.NORMAL:
+        assert 400 <= cause.status < 700
+        assert cause.status not in (401, 407)
+    assert (cause.status >= 600) is (cause is Cause.DECLINED)
+
+
+def test_every_registered_phrase_is_in_the_table() -> None:
+    """What the core can say, it can hear."""
+    assert {status for status in PHRASES if status >= 300} <= set(REGISTERED)
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_the_page_has_a_sentence_for_every_cause(language: str) -> None:
+    """In each of its languages, under the cause's word."""
+    words = (STATIC / f"words.{language}.js").read_text(encoding="utf-8")
+    said = dict(re.findall(r'^    "?([a-z-]+)"?: "([^"]*)"', words, re.MULTILINE))
+    for cause in Cause:
+        assert said.get(cause.word, "").endswith((".", "!")), cause.word

@@ -474,3 +474,14 @@ def test_an_offer_of_ours_that_nobody_answered_brings_nobody_back() -> None:
     session.says(events.OfferAnswered(9, 408))
     assert leg.signalling_lost
     assert Returned() not in heard
+
+
+@pytest.mark.parametrize("cause", list(Cause))
+async def test_every_cause_ends_a_callers_invite_with_a_failure_that_says_why(cause: Cause) -> None:
+    """The status of its row, 480 where the call merely ended; the Reason names it (RFC 3326)."""
+    leg, session, _ = caller()
+    await leg.end(cause)
+    [(verb, status, reason)] = session.told
+    assert (verb, status) == ("reject", cause.status if cause.status >= 300 else 480)
+    assert str(reason).startswith(("Q.850;cause=", "SIP;cause=200"))
+    assert (session.retry_after is not None) is (status == 503)

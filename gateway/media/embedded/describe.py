@@ -114,7 +114,7 @@ def codec_policy(config: EmbeddedConfig, party: Party, prefer: tuple[str, ...]) 
         order=order,
         offer_also=convertible,
         made_of=tuple(FORMATS.values()) if config.transcode else (),
-        only=configured,
+        only=configured if party.codecs or party.kind is Kind.WEBRTC else (*configured, *config.passed_codecs),
         drop=() if events else ("telephone-event",),
         events=events,
     )

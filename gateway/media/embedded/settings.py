@@ -32,6 +32,8 @@ class EmbeddedConfig:
     """Toward browsers, lower case, best first."""
     rtp_codecs: tuple[str, ...] = ("opus", "g722", "pcmu", "pcma")
     """Toward phones, lower case, best first."""
+    passed_codecs: tuple[str, ...] = ("g729", "g723", "ilbc", "gsm", "amr", "amr-wb")
+    """Names of codecs that only pass from phone to phone: they are taken where both sides say them."""
     telephone_event: bool = True
     transcode: bool = True
     """Turn one codec into the other where none is common; otherwise such calls are refused with 488."""

@@ -124,6 +124,7 @@ export default {
     "peer-error": "Die Telefonanlage der Gegenseite hat einen Fehler.",
     "line-full": "Alle Leitungen nach außen sind belegt. Versuchen Sie es später noch einmal.",
     "too-many-own": "Sie haben schon so viele Gespräche, wie Sie zugleich haben dürfen.",
+    glare: "Beide Seiten haben das Gespräch im selben Augenblick geändert. Versuchen Sie es noch einmal.",
     overloaded: "Im Augenblick zu viele Anrufe. Versuchen Sie es später noch einmal.",
     "connection-lost": "Die Verbindung zum Gateway ging verloren.",
     error: "Etwas ging schief. Versuchen Sie es noch einmal.",

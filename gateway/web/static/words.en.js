@@ -124,6 +124,7 @@ export default {
     "peer-error": "The other side's telephone system has a fault.",
     "line-full": "Every line to the outside is taken. Try again later.",
     "too-many-own": "You have as many calls as you may have at once.",
+    glare: "Both sides changed the call at the same moment. Try again.",
     overloaded: "Too many calls at the moment. Try again later.",
     "connection-lost": "The connection to the gateway was lost.",
     error: "Something went wrong. Try again.",
