@@ -56,6 +56,8 @@ class Channel(Protocol):
 
     def digit(self, call: WebHandle, digit: str, duration_ms: int) -> None: ...
 
+    def held(self, call: WebHandle, held: bool) -> None: ...
+
     def ended(self, call: WebHandle, cause: Cause) -> None: ...
 
 
@@ -194,6 +196,10 @@ class BrowserLeg(LegBase):
         if self._channel is not None and self._handle is not None:
             self._channel.digit(self._handle, digit, duration_ms)
         told(sent or self.can_update)
+
+    async def held(self, held: bool) -> None:
+        if self._channel is not None and self._handle is not None:
+            self._channel.held(self._handle, held)
 
     def _heard(self, channel: Channel, handle: WebHandle, event: LegEvent) -> None:
         """An event of the channel that has the call."""

@@ -102,6 +102,9 @@ class WebChannel(Protocol):
     def digit(self, call: WebCall, digit: str, duration_ms: int) -> None:
         """The other side has pressed a digit."""
 
+    def held(self, call: WebCall, held: bool) -> None:
+        """The other side holds the call now, or has taken it back."""
+
     def ended(self, call: WebCall, cause: Cause) -> None: ...
 
     def draining(self, seconds: float) -> None:

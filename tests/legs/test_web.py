@@ -63,6 +63,9 @@ class Page:
     def digit(self, call: WebHandle, digit: str, duration_ms: int) -> None:
         self._note(call, "digit", digit, duration_ms)
 
+    def held(self, call: WebHandle, held: bool) -> None:
+        self._note(call, "held", held)
+
     def ended(self, call: WebHandle, cause: Cause) -> None:
         self._note(call, "ended", cause)
 
@@ -136,6 +139,17 @@ async def test_the_end_is_told_once() -> None:
     leg.handle.digit("1", 160, told.append)
     assert page.told == [("ended", Cause.BUSY)]
     assert (ear.heard, told) == ([], [False])
+
+
+async def test_a_hold_of_the_other_side_is_shown_by_the_page_that_has_the_call() -> None:
+    """And its end; while several pages ring there is nothing to hold."""
+    leg, page, _ = caller()
+    await leg.held(True)
+    await leg.held(False)
+    assert page.told == [("held", True), ("held", False)]
+    ringing, pages, _ = await callee(2)
+    await ringing.held(True)
+    assert all(("held", True) not in each.told for each in pages)
 
 
 @pytest.mark.parametrize("can_update", [True, False])

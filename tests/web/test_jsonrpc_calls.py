@@ -78,6 +78,18 @@ async def test_a_digit_that_the_other_side_has_not_got_is_an_error() -> None:
                 assert (error["code"], error["data"]) == (-32000, {"digit": "5"})
 
 
+async def test_a_hold_of_the_other_side_is_told() -> None:
+    """And its end, each with its number."""
+    gateway = FakeGateway()
+    async with running(gateway) as server, rpc(server, "alice", token="wonder") as alice:
+        await alice.ok("offer", to_peer_id="1001", sdp=SDP)
+        call = gateway.calls[0]
+        for held in (True, False):
+            call.channel.held(call, held)
+            told = await alice.notified("call_held")
+            assert (told["peer_id"], told["call_id"], told["held"]) == ("1001", call.id, held)
+
+
 async def test_a_digit_of_the_other_side_is_told() -> None:
     """With its length in milliseconds and the call it belongs to."""
     gateway = FakeGateway()

@@ -118,6 +118,9 @@ class Session:
     def digit(self, call: WebCall, digit: str, duration_ms: int) -> None:
         """There is no way to show it."""
 
+    def held(self, call: WebCall, held: bool) -> None:
+        """There is no way to show it."""
+
     def ended(self, call: WebCall, cause: Cause) -> None:
         self._end(cause)
 

@@ -80,6 +80,9 @@ class CallListener(Protocol):
     def tell_digit(self, entry: Entry, digit: str, duration_ms: int) -> None:
         """The other side has pressed a digit."""
 
+    def tell_held(self, entry: Entry, held: bool) -> None:
+        """The other side holds the call now, or has taken it back."""
+
     def tell_state(self, entry: Entry, state: State, cause: Cause | None) -> None: ...
 
     def tell_connected(self, entry: Entry) -> None:
@@ -361,6 +364,12 @@ class Calls:
     def digit(self, call: WebCall, digit: str, duration_ms: int) -> None:
         def handle(entry: Entry) -> None:
             self._tell(entry, partial(self._listener.tell_digit, entry, digit, duration_ms))
+
+        self._on(call, handle)
+
+    def held(self, call: WebCall, held: bool) -> None:
+        def handle(entry: Entry) -> None:
+            self._tell(entry, partial(self._listener.tell_held, entry, held))
 
         self._on(call, handle)
 

@@ -316,6 +316,9 @@ class Peer:
         notice = "dtmf", {"peer_id": entry.peer_id, "digit": digit, "duration": duration_ms}
         self._notify_call(entry, notice)
 
+    def tell_held(self, entry: Entry, held: bool) -> None:
+        self._notify_call(entry, ("call_held", {"peer_id": entry.peer_id, "held": held}))
+
     async def press(self, entry: Entry, digit: str, duration_ms: int) -> None:
         """Pass a digit on; raises the dialect's error where the other side has not got it."""
         if not await self.calls.press(entry, digit, duration_ms):

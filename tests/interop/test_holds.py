@@ -1,0 +1,37 @@
+"""A phone holds a browser's call, and the browser hears of it; pjsua2 is the phone."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.interop.gateway import PHONE_HZ, Gateway, RpcBrowser, hear_each_other
+
+pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="module")]
+
+
+async def shown(browser: RpcBrowser, *wanted: bool) -> None:
+    """Wait until the browser was told of these holds, in this order."""
+    async with asyncio.timeout(10):
+        while (told := [params["held"] for method, params in browser.told if method == "call_held"]) != list(wanted):
+            assert len(told) < len(wanted), told
+            await browser.news()
+
+
+async def test_a_hold_of_a_phone_and_its_end_are_shown_to_the_browser(gateway: Gateway) -> None:
+    """Once each, with the audio gone and back."""
+    phone = await gateway.phone("1001", PHONE_HZ)
+    browser = await gateway.browser("alice")
+    phone.on_incoming(200)
+    await browser.dial("1001")
+    await hear_each_other(browser, phone)
+    for expected in ((True,), (True, False), (True, False, True), (True, False, True, False)):
+        if expected[-1]:
+            phone.hold()
+        else:
+            phone.unhold()
+        await shown(browser, *expected)
+    await hear_each_other(browser, phone)
+    await browser.hang_up()
+    await gateway.idle()
