@@ -316,6 +316,8 @@ def user_agent(config: Config) -> UserAgentConfig:
         ),
         sessions=sip.limits.max_dialogs,
         longest_ringing=sip.ring_timeout + 60,
+        answer_patience=sip.timers.answer,
+        referral_time=sip.timers.transfer,
         trickle_ice=sip.trickle_ice,
     )
 

@@ -40,6 +40,11 @@ class SipTimers(Section):
     """T2, the longest pause between retransmissions of a request other than INVITE (s)."""
     t4: float = Field(default=5.0, ge=0.01, le=60)
     """T4, how long a message may linger in the network (s)."""
+    answer: float = Field(default=30.0, ge=1, le=180)
+    """How long our side may take to answer what a peer asks in a call (an offer, an INFO, a REFER) before that is
+    refused for it (s)."""
+    transfer: float = Field(default=180.0, ge=1, le=3_600)
+    """How long the outcome of a transfer by REFER is waited for and told (s)."""
 
     @model_validator(mode="after")
     def _in_order(self) -> SipTimers:

@@ -42,6 +42,10 @@ class UserAgentConfig:
     """INVITE sessions at once."""
     longest_ringing: float = 300.0
     """Seconds."""
+    answer_patience: float = 30.0
+    """Seconds that our own side may take to answer what a peer asks in a call."""
+    referral_time: float = 180.0
+    """Seconds that the outcome of a REFER is waited for and told."""
     symmetric: bool = True
     """Requests to a caller behind NAT go where its INVITE came from."""
     trickle_ice: bool = True
@@ -72,6 +76,8 @@ class UserAgentConfig:
             subscriptions=self.subscriptions,
             sessions=self.sessions,
             longest_ringing=self.longest_ringing,
+            answer_patience=self.answer_patience,
+            referral_time=self.referral_time,
             symmetric=self.symmetric,
         )
         return core if self.trickle_ice else core.without(TRICKLE)

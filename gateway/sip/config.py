@@ -48,8 +48,6 @@ class CoreConfig:
     """Seconds that our own side may take to answer an offer of the peer's, before it is refused for it."""
     referral_time: float = 180.0
     """Seconds that the outcome of a REFER is waited for and told (RFC 3515 section 2.4.4)."""
-    offer_attempts: int = 8
-    """How often an offer of ours is made again because it crossed one of the peer's."""
     info_packages: tuple[str, ...] = (TRICKLE, "infodtmf")
     """INFO packages that are delivered (RFC 6086, RFC 8840), in lower case; others are answered 469."""
     symmetric: bool = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.sip.config import CoreConfig
+from gateway.sip.invite import modify
 from gateway.sip.invite.events import (
     Answered,
     Confirmed,
@@ -227,9 +228,10 @@ def test_an_offer_whose_answer_cannot_be_read_is_made_again() -> None:
     assert log.events[1:] == [OfferAnswered(number, 200, HELD)]
 
 
-def test_an_offer_that_is_never_answered_is_given_up() -> None:
-    """After `offer_attempts`."""
-    stage = Stage(CoreConfig(offer_attempts=2))
+def test_an_offer_that_is_never_answered_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After OFFER_ATTEMPTS."""
+    monkeypatch.setattr(modify, "OFFER_ATTEMPTS", 2)
+    stage = Stage()
     _, session, log = answered_call(stage)
     number = session.offer(HOLD)
     for status in (200, 200):
@@ -527,9 +529,10 @@ def test_a_reinvite_of_ours_may_ask_for_the_peers_offer() -> None:
     assert (session.local_body, session.remote_body) == (HELD, HOLD)
 
 
-def test_a_peer_that_makes_no_offer_is_told_as_the_outcome() -> None:
+def test_a_peer_that_makes_no_offer_is_told_as_the_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refused, or a 2xx without one."""
-    stage = Stage(CoreConfig(offer_attempts=1))
+    monkeypatch.setattr(modify, "OFFER_ATTEMPTS", 1)
+    stage = Stage()
     _, session, log = answered_call(stage)
     for status in (488, 200):
         session.request_offer()

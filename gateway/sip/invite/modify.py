@@ -28,6 +28,9 @@ from gateway.sip.transactions import Transaction
 
 logger = logging.getLogger(__name__)
 
+OFFER_ATTEMPTS = 8
+"""How often an offer of ours is made because it crossed one of the peer's."""
+
 ANSWER_MISSING = 1.0
 """Seconds until an offer is made again whose answer could not be read."""
 RETRY_AFTER_LIMIT = 10
@@ -209,7 +212,7 @@ class Modification:
     def _again(self, want: Want, delay: float | None) -> bool:
         """Have it sent once more after `delay` seconds; False where that is not worth it."""
         core = self.session.core
-        if delay is None or want.attempts >= core.config.offer_attempts:
+        if delay is None or want.attempts >= OFFER_ATTEMPTS:
             return False
         self._queue.appendleft(want)
         self._retry = core.at(core.now() + delay, self._waited, self.session)
