@@ -16,7 +16,16 @@ from gateway.commands.examples import examples_app
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
 FOLDERS = sorted(folder for folder in EXAMPLES.iterdir() if re.match(r"\d\d_", folder.name))
-SECTIONS = ["What you will learn", "Run it", "Walk-through", "Key ideas", "Next"]
+SECTIONS = [
+    "What you will learn",
+    "The idea",
+    "Run it",
+    "The program",
+    "What it prints",
+    "The RFC in two sentences",
+    "Try changing this",
+    "Next",
+]
 SECONDS = 45
 """Far more than any example takes; the machine may be busy."""
 
@@ -83,6 +92,64 @@ def test_every_readme_has_the_same_sections(folder: Path) -> None:
     text = (folder / "README.md").read_text()
     assert re.findall(r"^## (.+)$", text, re.MULTILINE) == SECTIONS
     assert f"python examples/{folder.name}/main.py" in text
+
+
+def section(folder: Path, name: str) -> str:
+    """One section of a lesson's README."""
+    text = (folder / "README.md").read_text()
+    return text.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+
+
+def fenced(text: str, language: str) -> list[str]:
+    """The blocks of one language in a Markdown text."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def stripped(text: str) -> str:
+    """Its lines without indentation and empty ones: a piece of a program is shown without what is around it."""
+    return "\n".join(line.strip() for line in text.splitlines() if line.strip())
+
+
+@each
+def test_the_code_of_a_readme_is_that_of_the_program(folder: Path) -> None:
+    """What is explained is what runs, word for word."""
+    programs = [stripped(program.read_text()) for program in folder.glob("*.py")]
+    shown = fenced(section(folder, "The program"), "python")
+    assert len(shown) >= 3
+    assert [block for block in shown if not any(stripped(block) in program for program in programs)] == []
+
+
+@each
+def test_a_lesson_prints_what_its_readme_shows(folder: Path, tmp_path: Path) -> None:
+    """Line by line and in order; what differs each time is an ellipsis there."""
+    printed = iter(run(folder / "main.py", tmp_path).stdout.splitlines())
+    [shown] = fenced(section(folder, "What it prints"), "text")
+    for line in shown.splitlines():
+        pattern = re.compile(".*".join(map(re.escape, line.split("…"))))
+        assert any(pattern.fullmatch(other) for other in printed), f"{line!r} is not printed there"
+
+
+@each
+def test_the_answers_of_the_exercises_hold(folder: Path, tmp_path: Path) -> None:
+    """Three at least, each a program that runs beside the lesson's and prints what the README says."""
+    text = section(folder, "Try changing this")
+    programs, results = fenced(text, "python"), fenced(text, "text")
+    assert len(programs) == len(results) == text.count("<details>") >= 3
+    beside = os.pathsep.join([str(folder), str(EXAMPLES / "08_sip_client"), str(ROOT)])
+    for number, (program, result) in enumerate(zip(programs, results, strict=True)):
+        file = tmp_path / f"exercise{number}.py"
+        file.write_text(program)
+        environment = {**os.environ, "PYTHONPATH": beside, "PYTHONDONTWRITEBYTECODE": "1"}
+        command = [sys.executable, str(file)]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=SECONDS)
+        assert (done.stdout, done.stderr) == (result, ""), f"exercise {number + 1}"
+
+
+@each
+def test_a_lesson_is_short(folder: Path) -> None:
+    """What is read in one sitting: less than 160 lines of program, and no more than that of README."""
+    assert len((folder / "main.py").read_text().splitlines()) < 160
+    assert len((folder / "README.md").read_text().splitlines()) < 220
 
 
 @each

@@ -27,8 +27,12 @@ OF_SDP = re.compile(r"sdp(\.(attributes|lint|trickle|json_form|errors))?")
 
 
 def blocks(document: Path) -> list[str]:
-    """The Python of a Markdown text, without the prompts and answers of a session at the terminal."""
-    found = re.findall(r"^```python\n(.*?)^```", document.read_text(), re.MULTILINE | re.DOTALL)
+    """The Python of a Markdown text, without the prompts and answers of a session at the terminal.
+
+    Pieces of a lesson's program are that program's, which is looked at as a whole.
+    """
+    text = re.sub(r"^## The program\n.*?^## ", "", document.read_text(), flags=re.MULTILINE | re.DOTALL)
+    found = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     return [doctest.script_from_examples(one) if one.startswith(">>>") else one for one in found]
 
 
