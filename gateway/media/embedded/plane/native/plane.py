@@ -25,7 +25,7 @@ _ONE = struct.Struct("!I")
 
 
 class NativePlane:
-    """`Plane` in a process of its own. One that dies is started again, with nothing in it."""
+    """`Plane`, which says what the methods do, in a process of its own. One that dies is started again, empty."""
 
     name = "native"
     transcodes = True
@@ -47,7 +47,6 @@ class NativePlane:
     # Life
 
     async def start(self, handler: PlaneHandler) -> Inventory:
-        """Take over the plane that runs in the state folder, or start one; raises PlaneError."""
         self._handler = handler
         self._closing = False
         ran = await self._connect()
@@ -65,7 +64,6 @@ class NativePlane:
         return wire.inventory(await self._ask(Down.INVENTORY, b""))
 
     async def close(self) -> None:
-        """End the plane with everything it holds; idempotent."""
         if await self._leave():
             self._send(Down.SHUTDOWN)
             await self._over.wait()
@@ -73,7 +71,6 @@ class NativePlane:
         self._link = None
 
     async def detach(self) -> None:
-        """Leave the plane to the next gateway."""
         if await self._leave() and self._link is not None:
             self._link.close()
             await self._over.wait()
@@ -131,105 +128,83 @@ class NativePlane:
         send_buffer: int,
         only_from: Sequence[str] = (),
     ) -> tuple[Bound, ...]:
-        """Bind the browsers' port on each host; raises PlaneError that names the host."""
         body = struct.pack("!IHIIB", port, number, receive_buffer, send_buffer, len(hosts))
         body += b"".join(wire.address((host, 0)) for host in hosts)
         body += bytes((len(only_from),)) + b"".join(wire.address((host, 0)) for host in only_from)
         return (await self._ask(Down.OPEN_SHARED, body)).bounds()
 
     async def open_pair(self, port: int, host: str, number: int) -> tuple[Bound, Bound]:
-        """Bind RTP on the even `number` and RTCP on the next; raises PlaneError busy, full or refused."""
         body = _ONE.pack(port) + wire.address((host, number))
         rtp, rtcp = (await self._ask(Down.OPEN_PAIR, body)).bounds()
         return rtp, rtcp
 
     def close_port(self, port: int) -> None:
-        """Close its sockets and its flows."""
         self._send(Down.CLOSE_PORT, _ONE.pack(port))
 
     # Flows
 
     def open_flow(self, flow: int, port: int, config: FlowConfig) -> None:
-        """A peer on a port."""
         self._send(Down.OPEN_FLOW, struct.pack("!II", flow, port) + wire.config(config))
 
     def configure_flow(self, flow: int, config: FlowConfig) -> None:
-        """Take its packets otherwise."""
         self._send(Down.CONFIGURE_FLOW, _ONE.pack(flow) + wire.config(config))
 
     def close_flow(self, flow: int) -> None:
-        """Forget it."""
         self._send(Down.CLOSE_FLOW, _ONE.pack(flow))
 
     def set_receive_key(self, flow: int, key: SrtpKey, mki: bytes = b"") -> None:
-        """Open what comes with `key`, every packet with `mki`."""
         self._send(Down.SET_RECEIVE_KEY, _ONE.pack(flow) + wire.key(key) + (wire.short(mki) if mki else b""))
 
     def set_send_key(self, flow: int, key: SrtpKey) -> None:
-        """Protect what goes with `key`."""
         self._send(Down.SET_SEND_KEY, _ONE.pack(flow) + wire.key(key))
 
     def drop_keys(self, flow: int) -> None:
-        """Forget both keys."""
         self._send(Down.DROP_KEYS, _ONE.pack(flow))
 
     # Addresses
 
     def set_credentials(self, flow: int, credentials: Sequence[tuple[str, str]]) -> None:
-        """Our (ufrag, password) in force."""
         self._send(Down.SET_CREDENTIALS, _ONE.pack(flow) + wire.credentials(credentials))
 
     def admit_pair(self, flow: int, path: int, source: Address) -> None:
-        """`source` has proved to be the flow's."""
         self._send(Down.ADMIT_PAIR, struct.pack("!IQ", flow, path) + wire.address(source))
 
     def remove_pair(self, flow: int, path: int, source: Address) -> None:
-        """`source` is the flow's no more."""
         self._send(Down.REMOVE_PAIR, struct.pack("!IQ", flow, path) + wire.address(source))
 
     def select(self, flow: int, path: int, source: Address) -> None:
-        """Send to this admitted pair."""
         self._send(Down.SELECT, struct.pack("!IQ", flow, path) + wire.address(source))
 
     def expect(self, flow: int, named: Address | None) -> None:
-        """Take packets from `named` as soon as they come."""
         self._send(Down.EXPECT, _ONE.pack(flow) + wire.address(named))
 
     def admit_source(self, flow: int, source: Address, datagram: bytes) -> None:
-        """Take packets from `source`, if this one is authentic."""
         self._send(Down.ADMIT_SOURCE, _ONE.pack(flow) + wire.address(source) + wire.short(datagram))
 
     def set_destination(self, flow: int, rtp: Address | None, rtcp: Address | None) -> None:
-        """Where to send while no source is known."""
         self._send(Down.SET_DESTINATION, _ONE.pack(flow) + wire.address(rtp) + wire.address(rtcp))
 
     # Streams
 
     def start_stream(self, flow: int, ssrc: int, sequence_number: int, timestamp: int, clock_rate: int) -> None:
-        """Begin the outgoing stream."""
         self._send(Down.START_STREAM, struct.pack("!IIHII", flow, ssrc, sequence_number, timestamp, clock_rate))
 
     def route(self, source: int, target: int | None, routes: Mapping[int, Route]) -> None:
-        """What becomes of each payload type of `source`."""
         for number, route in routes.items():
             if route.conversion is not None:
                 self._send(Down.CONVERT, wire.conversion(source, number, route, route.conversion))
         self._send(Down.ROUTE, _ONE.pack(source) + wire.maybe(target, "I") + wire.routes(routes))
 
     def set_open(self, flow: int, value: bool) -> None:
-        """Whether relayed packets go out."""
         self._send(Down.SET_OPEN, struct.pack("!I?", flow, value))
 
     def set_muted(self, flow: int, value: bool) -> None:
-        """Whether injected packets have the stream to themselves."""
         self._send(Down.SET_MUTED, struct.pack("!I?", flow, value))
 
     def resync(self, flow: int, ssrc: int | None = None) -> None:
-        """The next packet may be of a new source."""
         self._send(Down.RESYNC, _ONE.pack(flow) + wire.maybe(ssrc, "I"))
 
     def inject(self, flow: int, payload_type: int, marker: bool, payload: bytes, advance: int | None) -> None:
-        """Send a packet after all others."""
         head = struct.pack("!IB", flow, wire.second(payload_type, marker))
         self._send(Down.INJECT, head + wire.maybe(advance, "i") + wire.short(payload))
 
@@ -243,38 +218,31 @@ class NativePlane:
         payload: bytes,
         offset: int | None = None,
     ) -> None:
-        """Send what a punted packet became."""
         head = struct.pack("!IHIB", source, sequence_number, timestamp, wire.second(payload_type, marker))
         self._send(Down.RELAY, head + wire.maybe(offset, "i") + wire.short(payload))
 
     def set_silence(self, flow: int, silence: Silence | None) -> None:
-        """What is sent where nothing else is."""
         self._send(Down.SET_SILENCE, _ONE.pack(flow) + wire.silence(silence))
 
     # Out
 
     def send(self, path: int, address: Address, data: bytes) -> None:
-        """One datagram as it is."""
         self._send(Down.SEND, struct.pack("!Q", path) + wire.address(address) + wire.short(data))
 
     def send_rtcp(self, flow: int, packet: bytes) -> None:
-        """One compound packet, protected where there is a key."""
         self._send(Down.SEND_RTCP, _ONE.pack(flow) + wire.short(packet))
 
     # Figures and records
 
     async def snapshot(self, flows: Sequence[int]) -> dict[int, FlowSnapshot]:
-        """Those of the flows that there are; raises PlaneError lost."""
         body = struct.pack(f"!I{len(flows)}I", len(flows), *flows)
         return wire.snapshots(await self._ask(Down.SNAPSHOT, body))
 
     async def counters(self) -> dict[str, int]:
-        """What the plane dropped before it met a flow; raises PlaneError lost."""
         reader = await self._ask(Down.COUNTERS, b"")
         return {reader.text(): reader.number("Q") for _ in range(reader.number("H"))}
 
     def set_record(self, key: str, record: bytes) -> None:
-        """Keep `record` for the next gateway."""
         self._send(Down.SET_RECORD, wire.short(key.encode()) + _ONE.pack(len(record)) + record)
 
     # What the plane says
