@@ -123,6 +123,27 @@ def test_a_reader_may_remove_another_and_itself(bench: Bench) -> None:
     assert bench.read[-1] == (last, b"second")
 
 
+def test_a_reader_that_raises_ends_nothing(bench: Bench) -> None:
+    """Its own socket and all others are read on, gathered or not."""
+    one, other = bench.open(), bench.open()
+
+    def broken() -> None:
+        bench.sockets[other][0].recv(100)
+        raise ArithmeticError
+
+    bench.clock.advance(1.0)
+    bench.send(one, b"first")
+    bench.reactor.add_reader(bench.sockets[other][0], broken)
+    bench.send(other, b"x")
+    with pytest.raises(ArithmeticError):
+        bench.clock.advance(GATHER)
+    bench.send(one, b"second")
+    bench.clock.advance(3 * GATHER)
+    bench.send(one, b"third")
+    bench.clock.advance(3 * GATHER)
+    assert [data for number, data in bench.read if number == one] == [b"first", b"second", b"third"]
+
+
 def test_all_may_be_removed_while_packets_are_gathered(bench: Bench) -> None:
     """Nothing is left to be called, and another socket begins afresh."""
     one = bench.open()

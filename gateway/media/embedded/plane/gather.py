@@ -70,13 +70,15 @@ class GatheringReactor:
         """The time of gathering is over: go on with it while anything comes."""
         self._timer = None
         self._read = self._clock()
-        came = self._take()
-        if self._epoll is None:
-            return
-        if came:
-            self._timer = self._reactor.call_later(self._gather, self._gathered)
-        else:
-            self._reactor.add_reader(self._epoll.fileno(), self._ready)
+        came = True
+        try:
+            came = self._take() > 0
+        finally:
+            # Whatever a reader raised: all the others are still to be read.
+            if self._epoll is not None and came:
+                self._timer = self._reactor.call_later(self._gather, self._gathered)
+            elif self._epoll is not None:
+                self._reactor.add_reader(self._epoll.fileno(), self._ready)
 
     def _take(self) -> int:
         """Read what can be read; of how many sockets."""
