@@ -23,6 +23,7 @@ from gateway import cli
 from gateway.demo.phone import DeskPhone
 from gateway.errors import ConfigError
 from tests import peers
+from tests.net.certificates import Authority, shown_by
 from tests.ports import free_ports
 
 ROOT = Path(__file__).parent.parent
@@ -228,6 +229,33 @@ async def test_run_says_where_everything_is_and_ends_tidily(tmp_path: Path, numb
         status, output, log = await gateway.end(number)
     assert status == 0
     assert output.strip().endswith("Stopped.")
+    assert "Traceback" not in log
+
+
+async def test_sighup_reads_renewed_certificates(tmp_path: Path) -> None:
+    """Those of SIP and of the page; what cannot be used is told in the log, and changes nothing."""
+    authority = Authority(tmp_path)
+    cert, key = authority.issue("127.0.0.1")
+    [sip] = free_ports(1)
+    files = {
+        f"{side}__TLS__{name}": str(file) for side in ("SIP", "WEB") for name, file in (("CERT", cert), ("KEY", key))
+    }
+    async with running(tmp_path, SIP__LISTEN=f'["tls:127.0.0.1:{sip}"]', **files) as gateway:
+        ports = (sip, int(gateway.environ["GATEWAY_WEB__LISTEN"].rpartition(":")[2]))
+        before = {await shown_by(port) for port in ports}
+        assert len(before) == 1
+        authority.issue("127.0.0.1")
+        gateway.process.send_signal(signal.SIGHUP)
+        async with asyncio.timeout(5):
+            while before & {await shown_by(port) for port in ports}:  # noqa: ASYNC110  # only a handshake tells
+                await asyncio.sleep(0.02)
+        renewed = {await shown_by(port) for port in ports}
+        cert.write_text("nonsense")
+        gateway.process.send_signal(signal.SIGHUP)
+        status, _, log = await gateway.end(signal.SIGTERM)
+    assert len(renewed) == 1
+    assert status == 0
+    assert "certificates were not renewed" in log
     assert "Traceback" not in log
 
 

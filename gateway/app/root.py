@@ -394,7 +394,8 @@ class GatewayApp:
             self.calls.observe(metrics.observe)
             application.add_route("/metrics", metrics.endpoint)
         listen = config.web.listen
-        serving = serve(application, listen.host, listen.port, settings.tls(config), web_settings)
+        self._web_tls = settings.tls(config)
+        serving = serve(application, listen.host, listen.port, self._web_tls.server, web_settings)
         server = await self._opened("web.listen", serving)
         self._web_port = server.port
         self._stack.push_async_callback(server.stop)
@@ -413,6 +414,16 @@ class GatewayApp:
                 await expire(self._wall_clock())
             except Exception:
                 log.exception("sweeping what has expired failed")
+
+    def reload_certificates(self) -> None:
+        """Read the certificates again, for new connections; those that cannot be used leave what was there."""
+        for tls in (self._user_agent.tls, self._web_tls):
+            try:
+                tls.load()
+            except ConfigError as error:
+                log.error("certificates were not renewed", key=error.key, reason=error.reason)
+            else:
+                log.info("certificates were read again", section=tls.section)
 
     def _is_reachable(self, flow: Flow) -> bool:
         return self._user_agent.is_reachable(flow)

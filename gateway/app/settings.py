@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import ssl
 from collections.abc import Callable, Sequence
 
 from pydantic import SecretStr
@@ -19,7 +18,6 @@ from gateway.call.limits import CallLimits
 from gateway.call.record import CallSettings
 from gateway.call.routing import Emergency, Group, Route, Router
 from gateway.config import Config, advertised
-from gateway.errors import ConfigError
 from gateway.identity import passwords
 from gateway.identity.mapping import IdentityMap
 from gateway.media.embedded.audio.transcode import OpusSettings
@@ -32,7 +30,7 @@ from gateway.media.rtpengine.call import Patience
 from gateway.media.rtpengine.engine import RtpengineConfig, RtpengineEngine
 from gateway.media.rtpengine.profiles import Policy
 from gateway.net.config import UserAgentConfig
-from gateway.net.tls import TlsFiles
+from gateway.net.tls import Tls, TlsFiles
 from gateway.people.courier import Keeping
 from gateway.sip.auth.server import DigestServer, NoncePolicy
 from gateway.sip.invite.session_timer import TimerPolicy
@@ -392,15 +390,8 @@ def _webrtc(config: Config) -> WebRtcConfig:
     )
 
 
-def tls(config: Config) -> ssl.SSLContext | None:
-    """The HTTPS context, None for plain HTTP; raises ConfigError for files that cannot be used."""
-    files = config.web.tls
-    if files.cert is None or files.key is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(files.cert, files.key)
-    except OSError as error:
-        raise ConfigError("web.tls", f"the certificate or its key cannot be used: {error}") from None
-    return context
+def tls(config: Config) -> Tls:
+    """HTTPS; without a certificate its `server` is None: plain HTTP. Raises ConfigError for files of no use."""
+    files = Tls(TlsFiles(cert=config.web.tls.cert, key=config.web.tls.key), "web.tls")
+    files.load()
+    return files

@@ -58,6 +58,7 @@ async def _serve(config: Config, output: Console) -> None:
     try:
         await app.start()
         spare_collector()
+        loop.add_signal_handler(signal.SIGHUP, app.reload_certificates)
         print_welcome(app, output, secrets=not _kept_by_the_journal(output, os.environ))
         await terminated.wait()
         await _drained(app, stopped, output)

@@ -21,9 +21,9 @@ class UserAgentConfig:
     listen: tuple[tuple[str, int], ...] = (("127.0.0.1", 5060),)
     """UDP addresses; port 0 takes any free one."""
     listen_tcp: tuple[tuple[str, int], ...] = ()
-    """TCP addresses; empty switches TCP off."""
+    """TCP addresses; without one only a URI that names TCP is called by it."""
     listen_tls: tuple[tuple[str, int], ...] = ()
-    """TLS addresses; empty switches TLS off, also for calls of ours."""
+    """TLS addresses; without one only a URI that names TLS (or is sips) is called by it."""
     tls: TlsFiles = field(default_factory=TlsFiles)
     """Our certificate, needed where `listen_tls` is not empty, and how those of peers are verified."""
     streams: StreamLimits = field(default_factory=StreamLimits)
@@ -59,7 +59,7 @@ class UserAgentConfig:
 
     @property
     def transports(self) -> tuple[str, ...]:
-        """What we can call by, preferred first."""
+        """What we call by where a URI leaves that to us, preferred first."""
         there = (("udp", self.listen), ("tcp", self.listen_tcp), ("tls", self.listen_tls))
         return tuple(name for name, listening in there if listening)
 

@@ -77,6 +77,10 @@ class Connections:
             return False
         return True
 
+    def may_dial(self) -> bool:
+        """Whether one more connection of ours is within the limits."""
+        return len(self._by_local) < self.limits.connections
+
     def add(self, connection: Connection) -> None:
         """Keep a connection that is up."""
         flow = connection.flow

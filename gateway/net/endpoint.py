@@ -12,9 +12,11 @@ from typing import Protocol
 from gateway.errors import ConfigError
 from gateway.net.config import UserAgentConfig
 from gateway.net.connections import Connections
+from gateway.net.dialer import Dialer
 from gateway.net.stream import Receiver, StreamTransport
 from gateway.net.tls import Tls
 from gateway.net.udp import UdpListener, open_udp
+from gateway.net.ws import WebSocketDialer
 from gateway.sip.flow import Flow
 
 Bound = tuple[str, str, int]
@@ -49,6 +51,9 @@ class Endpoint:
         self.connections = Connections(config.streams, send_failed, secrets.token_hex(8) + ".")
         self.tls = Tls(config.tls)
         self._streams = {"tcp": self._stream("tcp"), "tls": self._stream("tls", self.tls)}
+        largest = config.stack.parser.message
+        websockets = WebSocketDialer(self.connections, inbox.datagram, send_failed, self.tls, largest)
+        self._dialers: dict[str, Dialer] = {**self._streams, "ws": websockets, "wss": websockets}
 
     def _stream(self, kind: str, tls: Tls | None = None) -> StreamTransport:
         return StreamTransport(
@@ -110,14 +115,8 @@ class Endpoint:
                 self._send_failed(flow)
             else:
                 listener.send(data, flow)
-        elif transport in self._config.transports:
-            self._streams[transport].send(data, flow)
         else:
-            connection = self.connections.find(flow)
-            if connection is None:
-                self._send_failed(flow)
-            else:
-                connection.send(data)
+            self._dialers[transport].send(data, flow)
 
     def _choose(self, flow: Flow, *, any_transport: bool = False) -> UdpListener | None:
         if flow.transport != "udp" and not any_transport:
@@ -172,8 +171,8 @@ class Endpoint:
             self._sweeper = None
         for listener in self._udp:
             listener.close()
-        for stream in self._streams.values():
-            await stream.close()
+        for dialer in self._dialers.values():
+            await dialer.close()
         self.connections.close()
         self._udp.clear()
         self._by_local.clear()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from collections.abc import Callable
 from typing import Protocol, cast
 
 from gateway.net.connections import Connections
+from gateway.net.dialer import Dialer
 from gateway.net.tls import Tls
 from gateway.sip.errors import SipSyntaxError
 from gateway.sip.flow import Flow
@@ -119,11 +119,7 @@ class StreamConnection(asyncio.Protocol):
         return now - self._heard > bounds.idle
 
 
-MAX_WAITING = 64
-"""Messages that wait for one connection to come up."""
-
-
-class StreamTransport:
+class StreamTransport(Dialer):
     """Listens for and makes TCP ("tcp") or TLS ("tls") connections."""
 
     def __init__(
@@ -136,15 +132,12 @@ class StreamTransport:
         tls: Tls | None = None,
         failed: Callable[[Flow], None],
     ) -> None:
+        super().__init__(connections, failed)
         self._kind = kind
-        self._connections = connections
         self._receiver = receiver
         self._limits = limits
         self._tls = tls
-        self._failed = failed
         self._servers: list[asyncio.Server] = []
-        self._dialling: dict[tuple[str, int], list[bytes]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(self, host: str, port: int) -> None:
         """Bind one more address; raises OSError when it is not to be had."""
@@ -161,56 +154,20 @@ class StreamTransport:
         """(host, port) of what is bound."""
         return [server.sockets[0].getsockname()[:2] for server in self._servers if server.sockets]
 
-    def send(self, data: bytes, flow: Flow) -> None:
-        """Send by the flow's connection, or by a new one where the flow names none."""
-        connection = self._connections.find(flow)
-        if connection is not None:
-            connection.send(data)
-        elif flow.local:
-            self._failed(flow)
-        else:
-            self._dial(data, flow)
-
-    def _dial(self, data: bytes, flow: Flow) -> None:
-        waiting = self._dialling.get((flow.host, flow.port))
-        if waiting is not None:
-            if len(waiting) < MAX_WAITING:
-                waiting.append(data)
-            return
-        if len(self._connections) >= self._connections.limits.connections:
-            self._failed(flow)
-            return
-        self._dialling[flow.host, flow.port] = [data]
-        task = asyncio.ensure_future(self._connect(flow))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _connect(self, flow: Flow) -> None:
-        loop = asyncio.get_running_loop()
+    async def connect(self, flow: Flow) -> StreamConnection:
         context = self._tls.client if self._tls is not None else None
-        try:
-            async with asyncio.timeout(self._connections.limits.connect):
-                _, connection = await loop.create_connection(
-                    lambda: self._connection(incoming=False),
-                    flow.host,
-                    flow.port,
-                    ssl=context,
-                    server_hostname=(flow.name or flow.host) if context is not None else None,
-                )
-        except (OSError, TimeoutError, ssl.SSLError) as error:
-            logger.info("no %s connection to %s: %s", self._kind, flow, type(error).__name__)
-            self._dialling.pop((flow.host, flow.port), None)
-            self._failed(flow)
-            return
-        for data in self._dialling.pop((flow.host, flow.port), []):
-            connection.send(data)
+        _, connection = await asyncio.get_running_loop().create_connection(
+            lambda: self._connection(incoming=False),
+            flow.host,
+            flow.port,
+            ssl=context,
+            server_hostname=(flow.name or flow.host) if context is not None else None,
+        )
+        return connection
 
     async def close(self) -> None:
         """Stop listening and dialling."""
         for server in self._servers:
             server.close()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await super().close()
         self._servers.clear()

@@ -30,8 +30,10 @@ class Tls:
     that are up stay as they are.
     """
 
-    def __init__(self, files: TlsFiles) -> None:
+    def __init__(self, files: TlsFiles, section: str = "sip.tls") -> None:
+        """`section` of the configuration is named where a file cannot be used."""
         self._files = files
+        self.section = section
         self.server: ssl.SSLContext | None = None
         """For listeners; None without a certificate."""
         self._client: ssl.SSLContext | None = None
@@ -69,9 +71,9 @@ class Tls:
             if files.cert is not None:
                 context.load_cert_chain(files.cert, files.key)
         except OSError as error:
-            raise ConfigError("sip.tls", f"the certificate or its key cannot be used: {error}") from None
+            raise ConfigError(self.section, f"the certificate or its key cannot be used: {error}") from None
         try:
             if files.ca is not None:
                 context.load_verify_locations(files.ca)
         except OSError as error:
-            raise ConfigError("sip.tls.ca", f"the authorities cannot be used: {error}") from None
+            raise ConfigError(f"{self.section}.ca", f"the authorities cannot be used: {error}") from None

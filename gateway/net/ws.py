@@ -1,21 +1,30 @@
-"""SIP over WebSocket (RFC 7118): a connection whose socket belongs to the web server."""
+"""SIP over WebSocket (RFC 7118): connections whose sockets belong to the web server, and those that we make."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Coroutine
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.typing import Subprotocol
 
 from gateway.net.connections import Connections, StreamLimits
+from gateway.net.dialer import Dialer
+from gateway.net.tls import Tls
 from gateway.sip.flow import Flow
+
+_SUBPROTOCOL = Subprotocol("sip")
+_PATH = "/ws"
+"""What servers serve SIP at where a URI cannot say it: PBXs at this or at any path, and so do we."""
 
 
 class WebSocketConnection:
-    """One browser's connection; made by `UserAgent.websocket`.
+    """One connection; a browser's is made by `UserAgent.websocket`.
 
-    The web server calls `received` for each WebSocket message, which holds exactly one SIP message (section 5),
+    Whoever has the socket calls `received` for each WebSocket message, which holds exactly one SIP message (section 5),
     and `lost` once when the socket is gone; `write` and `shut` are its own ways to send and to close.
     """
-
-    incoming = True
 
     def __init__(
         self,
@@ -26,8 +35,11 @@ class WebSocketConnection:
         write: Callable[[bytes], None],
         shut: Callable[[], None],
         now: Callable[[], float],
+        *,
+        incoming: bool = True,
     ) -> None:
         self.flow = flow
+        self.incoming = incoming
         self.bound = bound
         self._connections = connections
         self._receive = receive
@@ -51,9 +63,110 @@ class WebSocketConnection:
         self._write(data)
 
     def close(self) -> None:
-        """Ask the web server to close the socket."""
+        """Ask whoever has the socket to close it."""
         self._shut()
 
     def overdue(self, now: float, limits: StreamLimits) -> bool:
         """Whether nothing has come for too long."""
         return now - self._heard > limits.idle
+
+
+class WebSocketDialer(Dialer):
+    """Connects to peers that are SIP servers over WebSocket ("ws", "wss")."""
+
+    def __init__(
+        self,
+        connections: Connections,
+        receive: Callable[[bytes, Flow], None],
+        failed: Callable[[Flow], None],
+        tls: Tls,
+        largest: int,
+    ) -> None:
+        """`largest` is the size of a message, in bytes, that is still taken."""
+        super().__init__(connections, failed)
+        self._receive = receive
+        self._tls = tls
+        self._largest = largest
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def connect(self, flow: Flow) -> WebSocketConnection:
+        name = flow.name or flow.host
+        name = f"[{name}]" if ":" in name else name
+        secure = flow.transport == "wss"
+        try:
+            socket = await connect(
+                f"{flow.transport}://{name}:{flow.port}{_PATH}",
+                host=flow.host,
+                port=flow.port,
+                subprotocols=[_SUBPROTOCOL],
+                ssl=self._tls.client if secure else None,
+                compression=None,
+                max_size=self._largest,
+                proxy=None,
+            )
+        except WebSocketException as error:
+            raise OSError(f"the handshake failed: {error}") from None
+        if socket.subprotocol != _SUBPROTOCOL:
+            await socket.close()
+            raise OSError("the server does not speak SIP")
+        return self._take(socket, flow)
+
+    def _take(self, socket: ClientConnection, flow: Flow) -> WebSocketConnection:
+        outgoing: asyncio.Queue[bytes | None] = asyncio.Queue()
+        waiting = 0
+        limits = self._connections.limits
+
+        def write(data: bytes) -> None:
+            nonlocal waiting
+            waiting += len(data)
+            if waiting > limits.backlog:
+                socket.transport.abort()
+            else:
+                outgoing.put_nowait(data)
+
+        async def send() -> None:
+            nonlocal waiting
+            while (data := await outgoing.get()) is not None:
+                waiting -= len(data)
+                await socket.send(data, text=True)
+
+        own = Flow(flow.transport, flow.host, flow.port, self._connections.name(), flow.name)
+        connection = WebSocketConnection(
+            self._connections,
+            own,
+            None,
+            self._receive,
+            write,
+            lambda: outgoing.put_nowait(None),
+            asyncio.get_running_loop().time,
+            incoming=False,
+        )
+
+        async def run() -> None:
+            sender = asyncio.create_task(send())
+            sender.add_done_callback(lambda _: self._spawn(socket.close()))
+            try:
+                async for message in socket:
+                    connection.received(message)
+            except ConnectionClosed:
+                pass
+            finally:
+                sender.cancel()
+                await asyncio.gather(sender, return_exceptions=True)
+                connection.lost()
+
+        self._spawn(run())
+        return connection
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def close(self) -> None:
+        """Stop dialling, and close what is open."""
+        await super().close()
+        tasks = list(self._running)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from gateway.sip.errors import SipBuildError
-from gateway.sip.flow import DEFAULT_PORTS, Flow, is_ip_address
+from gateway.sip.flow import DEFAULT_PORTS, RELIABLE, Flow, is_ip_address
 from gateway.sip.message.addresses import NameAddr, Via
 from gateway.sip.message.build import Refusal
 from gateway.sip.message.fields import Headers
@@ -155,11 +155,15 @@ def contact_uri(user: str | None, place: tuple[str, int | None], transport: str,
 def plan(target: Target, transports: Sequence[str] = ("udp", "tcp", "tls")) -> tuple[Step, ...]:
     """The lookups for a target in the order of RFC 3263 4.1 and 4.2: the first that yields anything counts.
 
-    `transports` are ours, the preferred first. An empty plan: we speak no transport that it asks for.
+    `transports` are ours, the preferred first; others that we can connect by are taken where the target asks for
+    them. An empty plan: we speak no transport that it asks for.
     """
     usable = [one for one in transports if not target.secure or one in _SECURE]
     if target.transport is not None:
-        usable = [one for one in usable if one == target.transport]
+        wanted = target.transport
+        usable = [wanted] if wanted in usable or wanted in (_SECURE if target.secure else RELIABLE) else []
+    elif target.secure and not usable:
+        usable = ["tls"]
     is_address = is_ip_address(target.host)
     fallback = transport_of(target, usable)
     if fallback not in usable or fallback not in DEFAULT_PORTS:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import ipaddress
+import ssl
 from pathlib import Path
 
 from cryptography import x509
@@ -58,6 +60,16 @@ class Authority:
         if names is not None:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         return builder.sign(self._key, hashes.SHA256())
+
+
+async def shown_by(port: int) -> bytes | None:
+    """The certificate that a server on loopback shows to who connects now."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+    seen: ssl.SSLObject = writer.get_extra_info("ssl_object")
+    writer.close()
+    return seen.getpeercert(binary_form=True)
 
 
 def _general(name: str) -> x509.GeneralName:

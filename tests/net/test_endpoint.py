@@ -193,10 +193,10 @@ async def test_an_address_that_is_none_is_reported() -> None:
 
 
 @pytest.mark.parametrize(
-    "flow", [Flow("udp", "::1", 5060), Flow("tcp", "127.0.0.1", 5060), Flow("wss", "192.0.2.1", 4433)]
+    "flow", [Flow("udp", "::1", 5060), Flow("tcp", "127.0.0.1", 5060, "gone"), Flow("wss", "192.0.2.1", 443, "gone")]
 )
 async def test_a_flow_that_nothing_of_ours_reaches_is_reported(flow: Flow) -> None:
-    """No IPv6 socket, TCP switched off, a WebSocket that is gone."""
+    """No IPv6 socket, a connection and a WebSocket that are gone."""
     failed: list[Flow] = []
     endpoint, _ = endpoint_of(UserAgentConfig(listen=(("127.0.0.1", 0),)), failed)
     await endpoint.open()

@@ -108,8 +108,9 @@ async def resolving(
         ("sip:a@[2001:db8::7]", ["udp:[2001:db8::7]:5060"]),
         ("sip:a@localhost:5070", ["udp:127.0.0.1:5070", "udp:[::1]:5070"]),
         ("sip:a@x.example;maddr=192.0.2.8", ["udp:192.0.2.8:5060"]),
-        ("sip:a@192.0.2.7;transport=tcp", []),
-        ("sips:a@192.0.2.7", []),
+        ("sip:a@192.0.2.7;transport=tcp", ["tcp:192.0.2.7:5060"]),
+        ("sips:a@192.0.2.7", ["tls:192.0.2.7:5061"]),
+        ("sip:a@192.0.2.7;transport=sctp", []),
     ],
 )
 async def test_what_needs_no_name_server_asks_none(uri: str, flows: list[str]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.errors import ConfigError
 from gateway.net import Answered, Confirmed, Ended, Failed, IncomingSession, UserAgent, UserAgentConfig
 from gateway.net.connections import StreamLimits
 from gateway.net.resolver import ResolverConfig
@@ -17,7 +18,7 @@ from gateway.sip.message.framing import StreamFramer
 from gateway.sip.message.message import Request, Response
 from gateway.sip.message.parser import KeepAlive, parse_message
 from gateway.sip.message.uri import Uri
-from tests.net.certificates import Authority
+from tests.net.certificates import Authority, shown_by
 from tests.net.peers import ANSWER, OFFER, Application, Recorder
 
 LOOPBACK = (("127.0.0.1", 0),)
@@ -295,3 +296,34 @@ async def test_a_registered_browser_is_called_by_its_flow() -> None:
     assert failed.status == 503
     await bob.close()
     assert not browser.closed
+
+
+async def test_a_certificate_read_again_counts_for_new_connections_only(tmp_path: Path) -> None:
+    """A call goes on over its old connection; one half of a pair, or nonsense, changes nothing."""
+    authority = Authority(tmp_path)
+    tls = authority.files("127.0.0.1")
+    application = Application(answering)
+    bob = UserAgent(UserAgentConfig(listen_tls=LOOPBACK, listen=(), tls=tls), application)
+    await bob.start()
+    alice = UserAgent(UserAgentConfig(listen=LOOPBACK, tls=tls), Application())
+    await alice.start()
+    target = f"sips:bob@127.0.0.1:{port_of(bob, 'tls')}"
+    call = Recorder(alice.invite(target, caller="alice", body=OFFER))
+    await call.wait(Answered)
+    first = await shown_by(port_of(bob, "tls"))
+    assert tls.cert is not None
+    assert tls.key is not None
+    kept = tls.key.read_bytes()
+    tls.key.write_text("nonsense")
+    with pytest.raises(ConfigError, match=r"sip\.tls"):
+        bob.tls.load()
+    assert await shown_by(port_of(bob, "tls")) == first
+    tls.key.write_bytes(kept)
+    authority.files("127.0.0.1")
+    bob.tls.load()
+    assert await shown_by(port_of(bob, "tls")) != first
+    theirs = await application.calls.get()
+    theirs.session.hangup()
+    await call.wait(Ended)
+    await alice.close()
+    await bob.close()

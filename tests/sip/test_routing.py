@@ -89,7 +89,8 @@ def test_an_address_or_a_port_needs_no_srv() -> None:
 
 
 def test_a_named_transport_needs_no_naptr() -> None:
-    """RFC 3263 4.1: SRV of that transport, then the address with its default port."""
+    """RFC 3263 4.1: SRV of that transport, then the address with its default port; no listener of ours is needed."""
+    assert plan(Target("b.example", 80, "ws"), ("udp",)) == (AddressLookup("b.example", 80, "ws"),)
     assert plan(Target("b.example", None, "tcp")) == (
         SrvLookup("_sip._tcp.b.example", "tcp"),
         AddressLookup("b.example", 5060, "tcp"),
@@ -109,7 +110,9 @@ def test_a_bare_name_asks_naptr_then_srv_then_the_address() -> None:
 
 def test_a_secure_target_never_goes_in_the_clear() -> None:
     """sips over anything but TLS and WSS has no plan (RFC 3261 26.2.2)."""
-    assert plan(Target("b.example", None, None, True), ("udp", "tcp")) == ()
+    without_listener = plan(Target("b.example", None, None, True), ("udp", "tcp"))
+    assert {getattr(step, "transport", "tls") for step in without_listener} == {"tls"}
+    assert plan(Target("b.example", None, "tcp", True)) == ()
     steps = plan(Target("b.example", None, None, True))
     assert steps == (
         NaptrLookup("b.example", ("SIPS+D2T",)),

@@ -1,0 +1,76 @@
+"""Connections of ours to peers: one under way for each place, and what is to be sent once it is up."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+from gateway.net.connections import Connection, Connections
+from gateway.sip.flow import Flow
+
+logger = logging.getLogger(__name__)
+
+MAX_WAITING = 64
+"""Messages that wait for one connection to come up."""
+
+
+class Dialer(ABC):
+    """Sends by the flow's connection, or by a new one where the flow names none."""
+
+    def __init__(self, connections: Connections, failed: Callable[[Flow], None]) -> None:
+        self._connections = connections
+        self._failed = failed
+        self._dialling: dict[tuple[str, int], list[bytes]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @abstractmethod
+    async def connect(self, flow: Flow) -> Connection:
+        """A connection to where `flow` leads, kept in `Connections`; raises OSError or ssl.SSLError."""
+
+    def send(self, data: bytes, flow: Flow) -> None:
+        """Send one message, at once or as soon as there is a connection."""
+        connection = self._connections.find(flow)
+        if connection is not None:
+            connection.send(data)
+        elif flow.local:
+            self._failed(flow)
+        else:
+            self._dial(data, flow)
+
+    def _dial(self, data: bytes, flow: Flow) -> None:
+        waiting = self._dialling.get((flow.host, flow.port))
+        if waiting is not None:
+            if len(waiting) < MAX_WAITING:
+                waiting.append(data)
+            return
+        if not self._connections.may_dial():
+            self._failed(flow)
+            return
+        self._dialling[flow.host, flow.port] = [data]
+        task = asyncio.ensure_future(self._connect(flow))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _connect(self, flow: Flow) -> None:
+        try:
+            async with asyncio.timeout(self._connections.limits.connect):
+                connection = await self.connect(flow)
+        except (OSError, TimeoutError, ssl.SSLError) as error:
+            # What a certificate lacks is said: it is the one thing that an operator can mend.
+            reason = getattr(error, "verify_message", None) or type(error).__name__
+            logger.warning("no %s connection to %s: %s", flow.transport, flow, reason)
+            self._dialling.pop((flow.host, flow.port), None)
+            self._failed(flow)
+            return
+        for data in self._dialling.pop((flow.host, flow.port), []):
+            connection.send(data)
+
+    async def close(self) -> None:
+        """Stop dialling."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
