@@ -25,44 +25,64 @@ _RINGING = (State.RINGING, State.EARLY)
 
 
 class Lamps:
-    """Observes every call; `board` has the calls of each user, the oldest first."""
+    """Observes every call; `board` has the calls of each user, the oldest first.
+
+    What nobody watches is not written down: `read` does so when somebody begins to.
+    """
 
     def __init__(self, identity: IdentityMap, presences: Presences) -> None:
         self.board: Board[Dialogs] = Board(())
         self._identity = identity
         self._presences = presences
-        self._calls: dict[str, dict[str, Dialogs]] = {}
-        """What each call is to each of its users."""
-        self._of_user: dict[str, dict[str, Dialogs]] = {}
+        self._users: dict[str, dict[str, str | None]] = {}
+        """Who each address in a call is, by the call's id: most have been looked up before."""
+        self._calls: dict[str, dict[str, Call]] = {}
+        """The calls of each user, by their id."""
 
     def call_changed(self, call: Call) -> None:
         """Show how it is now."""
-        now = {} if call.state is State.ENDED else self._users_of(call)
-        before = self._calls.pop(call.id, {})
-        if now:
-            self._calls[call.id] = now
-        for user in {*before, *now}:
-            if before.get(user) != now.get(user):
-                self._show(user, call.id, now.get(user, ()))
+        known = self._users.setdefault(call.id, {})
+        before = {user for user in known.values() if user is not None}
+        now = set() if call.state is State.ENDED else self._users_of(call, known)
+        for user in now:
+            self._calls.setdefault(user, {})[call.id] = call
+        for user in before - now:
+            calls = self._calls.get(user, {})
+            calls.pop(call.id, None)
+            if not calls:
+                self._calls.pop(user, None)
+        if call.state is State.ENDED:
+            del self._users[call.id]
+        for user in before | now:
+            if self.board.is_watched(user) or self._presences.board.is_watched(user):
+                self._show(user)
 
-    def _show(self, user: str, call_id: str, dialogs: Dialogs) -> None:
-        calls = self._of_user.setdefault(user, {})
-        if dialogs:
-            calls[call_id] = dialogs
-        else:
-            calls.pop(call_id, None)
-        if not calls:
-            del self._of_user[user]
-        talks = any(one.is_caller or one.progress is Progress.CONFIRMED for each in calls.values() for one in each)
-        self._presences.call(user, talks)
-        self.board.set(user, tuple(islice((one for each in calls.values() for one in each), MOST_SHOWN)))
+    async def read(self, user: str) -> None:
+        """Have the boards say what is true of `user` now."""
+        self._show(user)
 
-    def _users_of(self, call: Call) -> dict[str, Dialogs]:
-        found: dict[str, Dialogs] = {}
+    def _show(self, user: str) -> None:
+        rows = (
+            one
+            for call in self._calls.get(user, {}).values()
+            for leg in call.legs
+            if self._users[call.id].get(leg.address.uri) == user
+            for one in self._dialogs(call, leg)
+        )
+        dialogs = tuple(islice(rows, MOST_SHOWN))
+        self._presences.call(user, any(one.is_caller or one.progress is Progress.CONFIRMED for one in dialogs))
+        self.board.set(user, dialogs)
+
+    def _users_of(self, call: Call, known: dict[str, str | None]) -> set[str]:
+        found = set()
         for leg in call.legs:
-            user = self._identity.find(leg.address.uri)
-            if user is not None:
-                found[user.id] = (*found.get(user.id, ()), *self._dialogs(call, leg))
+            uri = leg.address.uri
+            if uri not in known:
+                user = self._identity.find(uri)
+                known[uri] = user.id if user is not None else None
+            name = known[uri]
+            if name is not None:
+                found.add(name)
         return found
 
     def _dialogs(self, call: Call, leg: Leg) -> Dialogs:

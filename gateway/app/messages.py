@@ -21,7 +21,7 @@ from gateway.legs.sip_sessions import Destination
 from gateway.people.board import Board
 from gateway.people.courier import Courier, Device, Keeping
 from gateway.people.mailboxes import MailboxCounts
-from gateway.people.messages import InstantMessage, Outcome
+from gateway.people.messages import InstantMessage, MessageStoreError, Outcome
 from gateway.sip.auth.account import Credentials
 from gateway.sip.errors import SipError
 from gateway.sip.flow import Flow
@@ -211,7 +211,11 @@ class Messages:
 
     async def count(self, user: str) -> None:
         """Have the mailbox of `user` say how much text is kept."""
-        kept = await self.courier.kept(user)
+        try:
+            kept = await self.courier.kept(user)
+        except MessageStoreError as error:
+            log.error("messages cannot be counted", user=user, reason=str(error))
+            return
         self.mailboxes.set(user, replace(self.mailboxes.of(user), text=kept))
 
     async def _devices(self, user_id: str) -> Sequence[Device]:

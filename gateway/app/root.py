@@ -193,7 +193,6 @@ class GatewayApp:
         watch.begin()
         self._stack.push_async_callback(watch.close)
         await self._open_web(identity, presence)
-        self._stack.push_async_callback(self._messages.courier.close)
         self._stack.push_async_callback(self._application.close)
         # Stopped first, before what carries the goodbyes: everything above is closed after it, in reverse order.
         self._stack.push_async_callback(self.calls.close)
@@ -247,13 +246,6 @@ class GatewayApp:
     async def _open_messages(
         self, identity: IdentityMap, router: Router, dialer: GatewayDialer, presence: Presence
     ) -> Messages:
-        keeping = settings.keeping(self.config)
-        if keeping is not None:
-            try:
-                await keeping.store.open()
-            except MessageStoreError as error:
-                raise ConfigError("messages.store", f"cannot be used: {error}") from None
-            self._stack.push_async_callback(keeping.store.close)
         messages = Messages(
             identity,
             self._accounts,
@@ -261,11 +253,16 @@ class GatewayApp:
             dialer,
             presence,
             settings.messages(self.config),
-            keeping,
+            settings.keeping(self.config),
             new_id=self._token,
             wall_clock=self._wall_clock,
             clock=asyncio.get_running_loop().time,
         )
+        try:
+            await messages.courier.open()
+        except MessageStoreError as error:
+            raise ConfigError("messages.store", f"cannot be used: {error}") from None
+        self._stack.push_async_callback(messages.courier.close)
         sweeper = asyncio.create_task(self._sweep(messages.courier.expire))
         self._stack.push_async_callback(ended, sweeper)
         return messages

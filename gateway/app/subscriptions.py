@@ -57,10 +57,6 @@ class Watch:
     """SIP URI of the target, as it was asked for."""
 
 
-async def _nothing(user: str) -> None:
-    """The board is always right."""
-
-
 class _Package(Generic[T]):
     """One package over one board."""
 
@@ -70,9 +66,9 @@ class _Package(Generic[T]):
         board: Board[T],
         allows: Callable[[Watch], bool],
         write: Callable[[Watch, int], bytes],
-        read: Callable[[str], Awaitable[None]] = _nothing,
+        read: Callable[[str], Awaitable[None]],
     ) -> None:
-        """`read` has the board say what is true of a user, where nobody else does."""
+        """`read` has the board say what is true of a user, before anybody begins to watch."""
         self.read = read
         self.content_type = content_type
         self._board = board
@@ -127,13 +123,18 @@ class Subscriptions:
         count_mailbox: Callable[[str], Awaitable[None]],
     ) -> dict[str, _Package[Any]]:
         identity, presences = self._identity, self._presences
+
+        async def read_presence(user: str) -> None:
+            await contacts.read(user)
+            await lamps.read(user)
+
         return {
             "presence": _Package(
                 pidf.CONTENT_TYPE,
                 presences.board,
                 self._may_see,
                 lambda watch, _: pidf.write(watch.entity, presences.board.of(watch.target.id)),
-                contacts.read,
+                read_presence,
             ),
             "dialog": _Package(
                 dialog_info.CONTENT_TYPE,
@@ -145,6 +146,7 @@ class Subscriptions:
                     version,
                     is_full=may_pick_up(watch.watcher, watch.target),
                 ),
+                lamps.read,
             ),
             "message-summary": _Package(
                 message_summary.CONTENT_TYPE,

@@ -47,3 +47,7 @@ class Board(Generic[T]):
                 del self._listeners[user]
 
         return stop
+
+    def is_watched(self, user: str) -> bool:
+        """Whether anybody would be told."""
+        return user in self._listeners

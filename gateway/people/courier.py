@@ -50,15 +50,23 @@ class Courier:
         self._keeping = keeping
         self._changed = changed
         self._emptying: dict[str, asyncio.Task[None]] = {}
+        self._waiting: set[str] = set()
+        """Users for whom something may be kept; of all others the store need not be asked."""
         self._arrivals: Counter[str] = Counter()
         self._again: set[str] = set()
         """Users who arrived once more while their messages were being delivered."""
+
+    async def open(self) -> None:
+        """Open the store, and learn who has messages there; raises MessageStoreError."""
+        if self._keeping is not None:
+            await self._keeping.store.open()
+            self._waiting = await self._keeping.store.recipients()
 
     async def send(self, message: InstantMessage, *, keep: bool = True) -> Outcome:
         """Deliver it to every device of its recipient, or keep it (unless `keep` is False: it is of the moment)."""
         keeping = self._keeping if keep else None
         try:
-            if keeping is not None and await keeping.store.pending(message.recipient, self._now()):
+            if keeping is not None and await self.kept(message.recipient):
                 # What waits goes first.
                 outcome = await self._keep(keeping, message)
                 self.arrived(message.recipient)
@@ -81,6 +89,8 @@ class Courier:
         if self._keeping is None:
             return
         self._arrivals[user] += 1
+        if user not in self._waiting:
+            return
         if user in self._emptying:
             self._again.add(user)
             return
@@ -89,26 +99,27 @@ class Courier:
         task.add_done_callback(lambda _: self._emptied(user))
 
     async def kept(self, user: str) -> int:
-        """How many messages wait for `user`."""
-        if self._keeping is None:
+        """How many messages wait for `user`; raises MessageStoreError."""
+        if self._keeping is None or user not in self._waiting:
             return 0
-        try:
-            return len(await self._keeping.store.pending(user, self._now()))
-        except MessageStoreError as error:
-            log.error("messages cannot be counted", reason=str(error))
-            return 0
+        kept = len(await self._keeping.store.pending(user, self._now()))
+        if not kept:
+            self._waiting.discard(user)
+        return kept
 
     async def expire(self, now: float) -> int:
         """Drop what nobody is to have any more; how many."""
         return 0 if self._keeping is None else await self._keeping.store.expire(now)
 
     async def close(self) -> None:
-        """Stop delivering; what is not delivered stays in the store."""
-        tasks = tuple(self._emptying.values())
+        """Stop delivering, and close the store; what is not delivered stays there."""
+        tasks, keeping = tuple(self._emptying.values()), self._keeping
         self._keeping = None
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if keeping is not None:
+            await keeping.store.close()
 
     def _emptied(self, user: str) -> None:
         del self._emptying[user]
@@ -121,6 +132,7 @@ class Courier:
             return Outcome.UNAVAILABLE
         if not await keeping.store.put(replace(message, kept=True), keeping.limit):
             return Outcome.UNAVAILABLE
+        self._waiting.add(message.recipient)
         self._changed(message.recipient)
         return Outcome.STORED
 

@@ -61,6 +61,9 @@ class MessageStore(Protocol):
     async def pending(self, user: str, now: float) -> Sequence[InstantMessage]:
         """What is kept for `user` and has not expired, the oldest first."""
 
+    async def recipients(self) -> set[str]:
+        """Users for whom something is kept."""
+
     async def remove(self, message_id: str) -> None:
         """It has been delivered; one that is gone is no error."""
 

@@ -28,6 +28,9 @@ class MemoryMessages:
     async def pending(self, user: str, now: float) -> Sequence[InstantMessage]:
         return [one for one in self._kept.values() if one.recipient == user and one.expires_at > now]
 
+    async def recipients(self) -> set[str]:
+        return {one.recipient for one in self._kept.values()}
+
     async def remove(self, message_id: str) -> None:
         self._kept.pop(message_id, None)
 

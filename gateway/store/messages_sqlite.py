@@ -80,6 +80,11 @@ class SqliteMessages:
         names = _COLUMNS.split(", ")
         return [InstantMessage(kept=True, **dict(zip(names, row, strict=True))) for row in rows]
 
+    async def recipients(self) -> set[str]:
+        connection = self._opened()
+        rows = await self._run(lambda: connection.execute("SELECT DISTINCT recipient FROM messages").fetchall())
+        return {row[0] for row in rows}
+
     async def remove(self, message_id: str) -> None:
         await self._changed("DELETE FROM messages WHERE id = ?", (message_id,))
 

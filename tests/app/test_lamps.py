@@ -28,6 +28,7 @@ class Board:
         self.presences = Presences()
         for user in USERS:
             self.presences.phone(user.id, True)
+            self.presences.board.watch(user.id, lambda _: None)
         self.lamps = Lamps(IdentityMap(USERS, [], "gw.test"), self.presences)
 
     def show(self, state: State, caller: FakeLeg, *others: FakeLeg, name: str = "c1") -> None:
@@ -62,7 +63,7 @@ def test_a_call_lights_the_lamps_of_both_until_it_ends() -> None:
     board.show(State.ENDED, alice, phone)
     assert (board.rows("alice"), board.rows("1001")) == ([], [])
     assert board.activity("alice") is Activity.AVAILABLE
-    assert (board.lamps._calls, board.lamps._of_user) == ({}, {})
+    assert (board.lamps._calls, board.lamps._users) == ({}, {})
 
 
 def test_who_leaves_a_call_is_dark_again() -> None:
@@ -124,3 +125,20 @@ def test_each_device_that_is_rung_is_named_for_who_may_take_the_call() -> None:
     board.show(State.CONNECTED, leg("1001"), cast(FakeLeg, page))
     [still] = board.lamps.board.of("alice")
     assert still.id == row.id
+
+
+async def test_who_begins_to_watch_sees_the_calls_that_are_up() -> None:
+    """Nothing is written down for nobody."""
+    presences = Presences()
+    lamps = Lamps(IdentityMap(USERS, [], "gw.test"), presences)
+    caller, callee = leg("alice"), leg("1001")
+    call: Any = SimpleNamespace(id="c1", state=State.CONNECTED, caller=caller, legs=(caller, callee))
+    lamps.call_changed(cast(Call, call))
+    assert lamps.board.of("alice") == ()
+    await lamps.read("alice")
+    assert [one.progress for one in lamps.board.of("alice")] == [Progress.CONFIRMED]
+    assert presences.board.of("alice").activity is Activity.ON_THE_PHONE
+    call.state = State.ENDED
+    lamps.call_changed(cast(Call, call))
+    await lamps.read("alice")
+    assert lamps.board.of("alice") == ()

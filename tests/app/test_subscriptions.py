@@ -163,6 +163,8 @@ async def test_a_store_that_is_away_leaves_all_as_it_was() -> None:
     assert await office.subscribe("presence", AOR) == 200
     assert [pidf.parse(one).is_open for one in await office.told()] == [True]
     await office.contacts.read("nobody")
+    office.contacts.changed("1003")  # whom nobody watches
+    assert not office.contacts._reading
     await office.contacts.close()
 
 

@@ -173,7 +173,10 @@ async def test_what_is_of_the_moment_is_not_kept() -> None:
 
 
 class Broken(MemoryMessages):
-    """A store whose disk is full."""
+    """A store whose disk is full, with something for alice on it."""
+
+    async def recipients(self) -> set[str]:
+        return {"alice"}
 
     async def pending(self, user: str, now: float) -> Sequence[InstantMessage]:
         raise MessageStoreError("no space left")
@@ -183,9 +186,11 @@ async def test_a_store_that_fails_hurts_nobody_else() -> None:
     """The sender is asked to try later, and the arrival goes on."""
     rig = Rig(Phone())
     rig.courier = Courier(rig._devices_of, lambda: 0.0, Keeping(store=Broken()))
+    await rig.courier.open()
     assert await rig.send("hello") is Outcome.TOO_MANY
     await rig.arrive()
-    assert await rig.kept() == 0
+    with pytest.raises(MessageStoreError):
+        await rig.kept()
 
 
 async def test_closing_leaves_what_is_under_way_in_the_store() -> None:
@@ -201,3 +206,32 @@ async def test_closing_leaves_what_is_under_way_in_the_store() -> None:
     assert [one.text for one in await rig.store.pending("alice", 0)] == ["hello"]
     rig.courier.arrived("alice")
     assert not rig.courier._emptying
+
+
+async def test_what_was_kept_before_a_restart_is_delivered_after_it() -> None:
+    """The store is asked once at the start who has something there, and not at every registration of others."""
+    rig = Rig()
+    await rig.send("hello")
+    asked: list[str] = []
+
+    class Counting(MemoryMessages):
+        async def pending(self, user: str, now: float) -> Sequence[InstantMessage]:
+            asked.append(user)
+            return await super().pending(user, now)
+
+    store = Counting()
+    store._kept = rig.store._kept
+    again = Courier(rig._devices_of, lambda: 100.0, Keeping(store=store))
+    await again.open()
+    phone = Phone()
+    rig.devices = [phone]
+    for _ in range(100):
+        again.arrived("bob")
+    assert (asked, again._emptying) == ([], {})
+    again.arrived("alice")
+    await asyncio.gather(*again._emptying.values())
+    assert phone.got == ["hello"]
+    assert await again.kept("alice") == 0
+    asked.clear()
+    again.arrived("alice")
+    assert (asked, again._emptying) == ([], {})

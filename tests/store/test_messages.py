@@ -45,6 +45,7 @@ async def test_messages_come_back_as_they_were_in_the_order_they_were_put(store:
         assert await store.put(each, 10)
     assert list(await store.pending("alice", 0)) == [first, second]
     assert list(await store.pending("carol", 0)) == [other]
+    assert await store.recipients() == {"alice", "carol"}
 
 
 async def test_what_was_delivered_is_gone(store: MessageStore) -> None:
