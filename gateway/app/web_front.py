@@ -79,6 +79,10 @@ class WebFront:
         found = self._identity.find(name)
         return found if found is not None and found.web else None
 
+    def user_of(self, uri: str) -> str | None:
+        found = self._identity.find(uri)
+        return None if found is None else found.id
+
     def may_call(self, user: User, target: str) -> bool:
         return allows(user.may_call, target)
 

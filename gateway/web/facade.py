@@ -149,6 +149,9 @@ class Gateway(Protocol):
     def call_of(self, user_id: str, call_id: str) -> WebCall | None:
         """The live call of that id which a page of this user has, to be taken up again by its `returned`."""
 
+    def user_of(self, uri: str) -> str | None:
+        """Id of the user that a SIP URI of ours means; None for everybody else's."""
+
     def attend(self, user_id: str, inbox: PageInbox) -> None:
         """Have `inbox` told what is meant for this configured user, what was kept first."""
 

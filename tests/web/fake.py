@@ -138,6 +138,10 @@ class FakeGateway:
     def credential_mark(self, user_id: str) -> str | None:
         return self.secrets.get(user_id)
 
+    def user_of(self, uri: str) -> str | None:
+        name, _, host = uri.removeprefix("sip:").partition("@")
+        return name if host == "gateway.example" and name in self.secrets else None
+
     def may_call(self, user: User, target: str) -> bool:
         return user.may_call == ("*",) or target in user.may_call
 

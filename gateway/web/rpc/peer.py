@@ -196,10 +196,13 @@ class Peer:
     # PageInbox: what is told beside calls.
 
     def message(self, message: InstantMessage) -> None:
+        user = self.context.gateway.user_of(message.sender)
+        known = {} if user is None else {"from_user": user}
         self._notify(
             (
                 "message",
-                {
+                known
+                | {
                     "message_id": message.id,
                     "from_peer_id": message.sender,
                     "from_name": message.sender_name,

@@ -15,19 +15,26 @@ export function notificationsWanted() {
 
 let shown = null;
 
-/** Say that somebody calls; a click on it brings the page to the front. */
+/** Say that somebody calls, for as long as it rings. */
 export function notifyCall(name) {
   dismiss();
-  if (!("Notification" in window) || Notification.permission !== "granted") return;
+  shown = notify(say("notice.incoming", { name }), "call", { requireInteraction: true });
+}
+
+/** Say something; a click on it brings the page to the front. Null where it cannot be said. */
+export function notify(text, tag, options = {}) {
+  if (!("Notification" in window) || Notification.permission !== "granted") return null;
+  let notice;
   try {
-    shown = new Notification(say("notice.incoming", { name }), { tag: "call", requireInteraction: true, icon: "static/icon.svg" });
+    notice = new Notification(text, { tag, icon: "static/icon.svg", ...options });
   } catch {
-    return; // some phones show notifications from a service worker only
+    return null; // some phones show notifications from a service worker only
   }
-  shown.addEventListener("click", () => {
+  notice.addEventListener("click", () => {
     window.focus();
-    dismiss();
+    notice.close();
   });
+  return notice;
 }
 
 export function dismiss() {

@@ -1,6 +1,8 @@
 // The page: log in, dial, ring, talk. Signalling and media are gateway-client.js, looks are ui.js, words are words.js.
 
 import * as alerts from "./alerts.js";
+import { Contacts } from "./contacts.js";
+import { showContacts } from "./contacts-view.js";
 import { Devices, Level } from "./devices.js";
 import { GatewayClient, MicrophoneError } from "./gateway-client.js";
 import { History } from "./history.js";
@@ -19,6 +21,7 @@ const $ = (id) => document.getElementById(id);
 const client = new GatewayClient(undefined, { raw: /[#&]raw=1/.test(location.hash) });
 const sounds = new Sounds();
 const calls = new History();
+const contacts = new Contacts(client);
 const devices = new Devices($("remote"));
 const voice = new Level();
 
@@ -75,6 +78,7 @@ function signedIn() {
   sessionStorage.setItem(STORED, JSON.stringify({ user: name, signedIn: !guest }));
   ui.fields.password.value = "";
   ui.showUser(name);
+  $("contacts").hidden = guest;
   calls.open(name, guest);
   ui.showRecent(calls.entries(), dial);
   unlock();
@@ -316,6 +320,12 @@ function changedFront() {
   looked = null;
 }
 
+contacts.addEventListener("message", ({ detail }) => {
+  ui.tell(say("notice.message", detail));
+  sounds.message();
+  if (!document.hasFocus()) alerts.notify(say("notice.message", detail), "message");
+});
+
 client.addEventListener("elsewhere", () => showRows($("devices"), callsElsewhere(client)));
 
 client.addEventListener("incoming", ({ detail: call }) => {
@@ -401,6 +411,7 @@ addEventListener("hashchange", async () => {
 });
 
 translate();
+showContacts(contacts, dial);
 $("language").value = language;
 ui.showKeys();
 ui.showRecent([], dial);

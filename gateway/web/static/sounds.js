@@ -58,6 +58,10 @@ export class Sounds {
     this.#play([440], 0.4, 0.2, 0.04);
   }
 
+  message() {
+    this.#play([880], 0, 0.12, 0.04);
+  }
+
   ended() {
     this.#play([392], 0, 0.12, 0.06);
     this.#play([311], 0.14, 0.18, 0.06);
