@@ -195,8 +195,9 @@ LISTEN = """async () => {
 
 
 def _is_mistake(message: ConsoleMessage) -> bool:
-    """Whether the console tells of a mistake of the page; a refused sign-in is the browser's own line."""
-    return message.type == "error" and "status of 401" not in message.text
+    """Whether the console tells of a mistake of the page; a refused sign-in and a push service that a browser without
+    memories has not are the browser's own lines."""
+    return message.type == "error" and not any(words in message.text for words in ("status of 401", "incognito mode"))
 
 
 def answering(phone: Phone) -> None:
@@ -234,4 +235,4 @@ async def stage(
             yield Stage(gateway, server, page, phone, errors)
         finally:
             await phone.close()
-        assert errors == []
+        assert not errors, errors

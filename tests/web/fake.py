@@ -19,6 +19,8 @@ from gateway.people.messages import Outcome
 from gateway.people.presence import Activity, PresenceState
 from gateway.web.app import WebServer, WebSettings, create_app, serve
 from gateway.web.facade import AccountError, PageInbox, PlaceError, WebChannel
+from gateway.web.push.sender import PushSender, read_key
+from gateway.web.push.subscriptions import Subscriptions
 
 SDP = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\n"
 ANSWER = SDP.replace("- 1 1", "- 2 2")
@@ -277,7 +279,8 @@ class FakeGateway:
 async def running(gateway: FakeGateway, settings: WebSettings | None = None) -> AsyncIterator[WebServer]:
     """The front ends of `gateway` on a free port of loopback."""
     settings = settings or WebSettings(open_rooms=True)
-    server = await serve(create_app(gateway, settings), "127.0.0.1", 0, settings=settings)
+    push = PushSender(Subscriptions(None), read_key(None), "mailto:postmaster@gateway.example")
+    server = await serve(create_app(gateway, settings, push=push), "127.0.0.1", 0, settings=settings)
     try:
         yield server
     finally:

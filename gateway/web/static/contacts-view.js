@@ -52,6 +52,7 @@ export function showContacts(contacts, dial) {
 
   function conversation() {
     const log = $("conversation-log");
+    $("conversation-title").textContent = contacts.list().find((one) => one.id === open)?.name ?? open;
     const lines = contacts.conversation(open);
     const now = JSON.stringify([open, lines]);
     if (now === written) return;
@@ -70,7 +71,6 @@ export function showContacts(contacts, dial) {
     $("conversation").hidden = !id;
     if (id) {
       contacts.read(id);
-      $("conversation-title").textContent = contacts.list().find((one) => one.id === id)?.name ?? id;
       $("conversation-text").focus({ preventScroll: true });
     }
     draw();
