@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import secrets
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -143,14 +145,31 @@ class Talk:
         self.at_phone.stop()
 
 
-async def test_a_call_outlives_the_gateway_that_made_it(tmp_path: Path) -> None:
-    """No gap over 60 ms either way, checks answered; the next gateway is told, ends it, and has keys of its own."""
+def environment_of(state_dir: Path, phone: SdesPhone) -> dict[str, str]:
+    """Of a gateway whose packets are the native plane's and both of whose legs are SRTP."""
     if find_program() is None:
         peers.missing("gateway-plane", "cargo, and run scripts/plane build")
+    settings = {"MEDIA__PLANE": "native", "RTP__SRTP": "required", "CODECS__WEBRTC": ["pcmu"], "CODECS__RTP": ["pcmu"]}
+    return environment(str(state_dir), phone.port, **settings)
+
+
+def is_bound(address: str) -> bool:
+    """Whether the UDP port of that IPv4 address is anybody's."""
+    return f":{int(address.rpartition(':')[2]):04X} " in Path("/proc/net/udp").read_text(encoding="ascii")
+
+
+def assert_nothing_repeats(streams: list[Stream]) -> None:
+    """Every stream has a key of its own, and no index comes twice under any."""
+    assert len({stream.key for stream in streams}) == len(streams)
+    times = Counter(index for stream in streams for index in stream.indices())
+    assert [index for index, count in times.items() if count > 1] == []
+
+
+async def test_a_call_outlives_the_gateway_that_made_it(tmp_path: Path) -> None:
+    """No gap over 60 ms either way, checks answered; the next gateway is told, ends it, and has keys of its own."""
     phone, next_phone = await SdesPhone.open(), await SdesPhone.open()
     logs = tmp_path / "first.log", tmp_path / "second.log"
-    settings = {"MEDIA__PLANE": "native", "RTP__SRTP": "required", "CODECS__WEBRTC": ["pcmu"], "CODECS__RTP": ["pcmu"]}
-    environ = environment(str(tmp_path), phone.port, **settings)
+    environ = environment_of(tmp_path, phone)
     following = environ | {"GATEWAY_ROUTES": environ["GATEWAY_ROUTES"].replace(str(phone.port), str(next_phone.port))}
     with contextlib.closing(phone), contextlib.closing(next_phone):
         async with running(environ, logs[0]) as first, calls_through(first, phone, FORWARDED) as calls:
@@ -179,8 +198,31 @@ async def test_a_call_outlives_the_gateway_that_made_it(tmp_path: Path) -> None:
                 await another.speak(SOME)
                 await until(another.heard(SOME))
                 another.stop()
-                streams = [*talk.streams(), *another.streams()]
-                assert len({stream.key for stream in streams}) == len(streams)
-                times = Counter(index for stream in streams for index in stream.indices())
-                assert [index for index, count in times.items() if count > 1] == []
+                assert_nothing_repeats([*talk.streams(), *another.streams()])
             talk.stop()
+
+
+async def test_when_the_plane_dies_its_calls_end_and_the_next_have_keys_of_their_own(tmp_path: Path) -> None:
+    """The phone hears BYE; the gateway has another plane, and what that protects repeats nothing."""
+    phone, log = await SdesPhone.open(), tmp_path / "log"
+    environ = environment_of(tmp_path, phone)
+    with contextlib.closing(phone):
+        async with running(environ, log) as gateway, calls_through(gateway, phone, FORWARDED) as calls:
+            await calls.grow(1)
+            talk = Talk.of(calls.legs[0], phone)
+            speaking = talk.speak(2 * SOME)
+            await until(talk.heard(SOME))
+            plane = gateway.plane()
+            assert plane is not None
+            os.kill(plane, signal.SIGKILL)
+            await until(lambda: phone.ended == 1)
+            await speaking
+            await until(lambda: gateway.plane() not in (None, plane) and is_bound(environ["GATEWAY_WEBRTC__LISTEN"]))
+            await calls.grow(2)
+            another = Talk.of(calls.legs[1], phone)
+            await another.speak(SOME)
+            await until(another.heard(SOME))
+            talk.stop()
+            another.stop()
+            assert len(talk.at_phone.wire) < 2 * SOME
+            assert_nothing_repeats([*talk.streams(), *another.streams()])
