@@ -16,7 +16,6 @@ from websockets.exceptions import InvalidMessage, InvalidStatus
 from websockets.typing import Origin, Subprotocol
 
 from gateway.app import GatewayApp
-from gateway.demo.ports import free_ports
 from gateway.errors import ConfigError
 from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
@@ -24,6 +23,7 @@ from gateway.sip.message.uri import Uri
 from tests.app.ws_phone import CONTACT, WebSocketPhone
 from tests.interop.gateway import PASSWORDS, Gateway, config_on_free_ports, gateway_with
 from tests.net.certificates import Authority
+from tests.ports import free_ports
 
 SIP = Subprotocol("sip")
 OFFER = (

@@ -19,11 +19,11 @@ from starlette.responses import FileResponse
 from starlette.routing import Route
 
 from gateway.demo.phone import DeskPhone
-from gateway.demo.ports import free_ports
 from gateway.web.app import WebServer, serve
 from tests.browser.firefox import Firefox
 from tests.interop.gateway import NEAR, PASSWORDS, Gateway, config_on_free_ports, gateway_with
 from tests.peers import chromium
+from tests.ports import free_ports
 
 LIBRARIES = ("jssip", "sipjs")
 HZ = 523

@@ -203,3 +203,16 @@ def answered_call(stage: Stage, **how: Any) -> tuple[PuppetCall, IncomingSession
     assert log.kinds == ["Confirmed"]
     stage.puppet.take()
     return caller, log.session, log
+
+
+def tried_again() -> tuple[Stage, Puppet, SessionLog, Request, Request]:
+    """A call to a name of two addresses whose first has answered 503: the second, and the INVITE that each got."""
+    stage = Stage()
+    second = Puppet(stage.network, ("192.0.2.3", 5060))
+    stage.agent.names["pbx.example"] = (Flow("udp", *BOB), Flow("udp", "192.0.2.3", 5060))
+    _, log = call(stage.agent, host="pbx.example")
+    stage.run()
+    [first] = stage.requests("INVITE")
+    stage.send(answer(first, 503))
+    [again] = [one for one in second.take() if isinstance(one, Request) and one.method == "INVITE"]
+    return stage, second, log, first, again

@@ -27,6 +27,7 @@ from tests.sip.agents import (
     answered_call,
     call,
     stage_with_invite,
+    tried_again,
 )
 
 CHALLENGE = (("Proxy-Authenticate", 'Digest realm="trunk", nonce="n1"'),)
@@ -109,14 +110,7 @@ def test_an_early_dialog_that_was_given_up_and_answers_gets_ack_and_bye() -> Non
 
 def test_a_2xx_of_the_try_before_gets_ack_with_its_own_number() -> None:
     """The server that answered 503 forks to one that did not hear of it."""
-    stage = Stage()
-    second = Puppet(stage.network, ("192.0.2.3", 5060))
-    stage.agent.names["pbx.example"] = (Flow("udp", *BOB), Flow("udp", "192.0.2.3", 5060))
-    _, log = call(stage.agent, host="pbx.example")
-    stage.run()
-    [first] = stage.requests("INVITE")
-    stage.send(answer(first, 503))
-    [again] = [one for one in second.take() if isinstance(one, Request) and one.method == "INVITE"]
+    stage, second, log, first, again = tried_again()
     stage.puppet.take()
     stage.send(answer(first, 200, body=ANSWER))
     late = [one for one in stage.puppet.take() if isinstance(one, Request)]

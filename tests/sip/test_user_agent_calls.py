@@ -8,7 +8,6 @@ import pytest
 
 from gateway.sip.auth.account import Credentials
 from gateway.sip.config import CoreConfig
-from gateway.sip.flow import Flow
 from gateway.sip.invite.events import (
     Accepted,
     Answered,
@@ -40,6 +39,7 @@ from tests.sip.agents import (
     answered_call,
     call,
     stage_with_invite,
+    tried_again,
 )
 
 # ---- calling
@@ -191,16 +191,18 @@ def test_a_challenge_from_another_host_in_the_dialog_is_not_answered() -> None:
     assert [one for one in stranger.take() if isinstance(one, Request)] == []
 
 
+@pytest.mark.parametrize("status", [100, 180, 407, 486])
+def test_any_response_shows_that_somebody_is_there(status: int) -> None:
+    """A 100, a challenge and a refusal too; without one a trunk is silent, and another of its places is called."""
+    stage, _, session, invite = stage_with_invite()
+    assert not session.has_responded
+    stage.send(answer(invite, status))
+    assert session.has_responded
+
+
 def test_the_next_address_is_tried_when_the_first_is_dead() -> None:
     """503 and silence move on to the next flow of the name (RFC 3263 4.3)."""
-    stage = Stage()
-    second = Puppet(stage.network, ("192.0.2.3", 5060))
-    stage.agent.names["pbx.example"] = (Flow("udp", *BOB), Flow("udp", "192.0.2.3", 5060))
-    _, log = call(stage.agent, host="pbx.example")
-    stage.run()
-    [first] = stage.requests("INVITE")
-    stage.send(answer(first, 503))
-    [again] = [one for one in second.take() if isinstance(one, Request) and one.method == "INVITE"]
+    stage, second, log, first, again = tried_again()
     assert again.top_via.branch != first.top_via.branch
     second.send(answer(again, 200, body=ANSWER), ALICE)
     stage.run()
