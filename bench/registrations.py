@@ -18,13 +18,13 @@ from bench.process import cpu_with_children
 from bench.table import Result
 from gateway.access.register import RegisterService
 from gateway.identity.mapping import IdentityMap
-from gateway.identity.memory import MemoryStore
 from gateway.identity.model import User
 from gateway.sip.auth.server import DigestInput, ha1_of, response_of
 from gateway.sip.flow import Flow
 from gateway.sip.message.message import Request
 from gateway.sip.message.parser import parse_message
 from gateway.sip.registration.registrar import RegistrarPolicy
+from gateway.store.identity_memory import MemoryStore
 
 PHONES = 10_000
 """Registrations that are made, and refreshed, a thousand a second."""

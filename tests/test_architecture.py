@@ -39,7 +39,7 @@ ROOMS = (
     Room(
         "gateway/media/rtpengine", "gateway.media.rtpengine gateway.media.engine gateway.media.delivery sdp structlog"
     ),
-    Room("gateway/identity", "gateway.identity gateway.errors structlog redis"),
+    Room("gateway/identity", "gateway.identity gateway.errors structlog"),
     Room(
         "gateway/call",
         "gateway.call gateway.media.engine gateway.identity.model gateway.identity.store gateway.errors sdp structlog",
@@ -62,7 +62,10 @@ ROOMS = (
     Room("gateway/legs/sip_diversion.py", "gateway.call gateway.sip"),
     Room("gateway/legs/sip_info.py", "gateway.legs.sip_bodies gateway.call gateway.media.engine gateway.sip sdp"),
     Room("gateway/people", "gateway.people gateway.call gateway.identity.model gateway.errors structlog"),
-    Room("gateway/store", "gateway.store gateway.people gateway.errors gateway.call.rules"),
+    Room(
+        "gateway/store",
+        "gateway.store gateway.people gateway.errors gateway.call.rules gateway.identity structlog redis",
+    ),
     Room("gateway/access", "gateway.access gateway.sip gateway.identity gateway.errors structlog"),
     Room("gateway/accounts", "gateway.accounts gateway.net gateway.sip gateway.errors structlog cryptography"),
     Room("gateway/observe", "gateway.observe gateway.call gateway.identity.model gateway.media.engine gateway.errors"),

@@ -48,7 +48,6 @@ from gateway.call.routing import Router
 from gateway.config import Config
 from gateway.errors import ConfigError
 from gateway.identity import passwords
-from gateway.identity.factory import store_named
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import Credential
 from gateway.identity.provisioned import ProvisionedStore
@@ -60,6 +59,7 @@ from gateway.net.user_agent import UserAgent
 from gateway.people.messages import MessageStoreError
 from gateway.people.presence import Presences
 from gateway.sip.flow import WEBSOCKET, Flow
+from gateway.store.factory import store_named
 from gateway.store.rules_file import FileRules
 from gateway.web.app import create_app, serve
 from gateway.web.sip_ws import create_sip_app

@@ -18,8 +18,8 @@ from gateway.app.plane import choose, is_running
 from gateway.config import Config, check_ports
 from gateway.doctor.findings import Finding, good, notice, wrong
 from gateway.errors import ConfigError
-from gateway.identity.factory import store_named
 from gateway.identity.store import StoreError
+from gateway.store.factory import store_named
 
 _FILES_A_CALL = 8
 """Sockets and pipes that a call may take, with room to spare."""

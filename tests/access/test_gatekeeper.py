@@ -13,7 +13,6 @@ from gateway.access.register import RegisterService
 from gateway.accounts.trunks import TrunkAccount, Trunks
 from gateway.identity import passwords
 from gateway.identity.mapping import IdentityMap
-from gateway.identity.memory import MemoryStore
 from gateway.identity.model import Credential, User
 from gateway.identity.store import StoreError
 from gateway.sip.auth.server import DigestInput, DigestServer, response_of
@@ -22,6 +21,7 @@ from gateway.sip.invite import events
 from gateway.sip.message.message import Request
 from gateway.sip.message.parser import parse_message
 from gateway.sip.registration.registrar import RegistrarPolicy
+from gateway.store.identity_memory import MemoryStore
 
 REALM = "gw.test"
 PHONE = Flow("udp", "192.0.2.7", 5060)

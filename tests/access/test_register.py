@@ -8,7 +8,6 @@ import pytest
 
 from gateway.access.register import RegisterService
 from gateway.identity.mapping import IdentityMap
-from gateway.identity.memory import MemoryStore
 from gateway.identity.model import Binding, User
 from gateway.identity.store import StoreError
 from gateway.sip.flow import Flow
@@ -16,6 +15,7 @@ from gateway.sip.invite import events
 from gateway.sip.message.message import Request
 from gateway.sip.message.parser import parse_message
 from gateway.sip.registration.registrar import OVERFLOW_REFUSE, RegistrarPolicy
+from gateway.store.identity_memory import MemoryStore
 
 REALM = "gw.test"
 AOR = f"sip:1001@{REALM}"

@@ -17,13 +17,13 @@ from gateway.call.routing import RouteError, ServiceTarget, SipTarget, UserTarge
 from gateway.call.status import Cause
 from gateway.config import load
 from gateway.identity.mapping import IdentityMap
-from gateway.identity.memory import MemoryStore
 from gateway.identity.model import Binding
 from gateway.identity.store import StoreError
 from gateway.legs.sip import SipCalleeLeg
 from gateway.legs.sip_sessions import CalleeSession
 from gateway.legs.web import WebCalleeLeg
 from gateway.media.engine import Dtmf, Kind
+from gateway.store.identity_memory import MemoryStore
 from gateway.web.facade import WebChannel
 
 NOW = 1_000_000.0

@@ -38,8 +38,6 @@ from gateway.call.routing import RouteError, SipTarget
 from gateway.config import Config, shape
 from gateway.config.markdown import markdown
 from gateway.errors import ConfigError
-from gateway.identity.factory import store_named
-from gateway.identity.memory import MemoryStore
 from gateway.legs.sip_sessions import CalleeSession
 from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.rtpengine.engine import RtpengineEngine
@@ -48,6 +46,8 @@ from gateway.sip.flow import Flow
 from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.uri import Uri
+from gateway.store.factory import store_named
+from gateway.store.identity_memory import MemoryStore
 from gateway.web.facade import AccountError
 from tests.interop.gateway import config_on_free_ports
 

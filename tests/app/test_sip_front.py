@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from gateway.app import GatewayApp
-from gateway.identity.memory import MemoryStore
 from gateway.identity.store import StoreError
 from gateway.sip.message import build
 from gateway.sip.message.message import Request
 from gateway.sip.message.parser import parse_message
+from gateway.store.identity_memory import MemoryStore
 from tests.interop.gateway import PASSWORDS, config_on_free_ports
 from tests.interop.stranger import SDP, Stranger, authorization, status_of, stranger
 

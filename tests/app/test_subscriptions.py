@@ -13,7 +13,6 @@ from gateway.app.contacts import Contacts
 from gateway.app.lamps import Lamps
 from gateway.app.subscriptions import PresenceSettings, Subscriptions
 from gateway.identity.mapping import IdentityMap, Rule
-from gateway.identity.memory import MemoryStore
 from gateway.identity.model import Binding, User
 from gateway.identity.store import StoreError
 from gateway.people.board import Board
@@ -30,6 +29,7 @@ from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request, Response
 from gateway.sip.message.uri import Uri
 from gateway.sip.subscription.policy import SubscriptionPolicy
+from gateway.store.identity_memory import MemoryStore
 from tests.sip.agents import PuppetDialog, Stage, answer
 
 USERS = (

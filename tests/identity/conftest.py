@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from gateway.identity.memory import MemoryStore
-from gateway.identity.redis import RedisStore
-from gateway.identity.sqlite import SqliteStore
 from gateway.identity.store import IdentityStore
+from gateway.store.identity_memory import MemoryStore
+from gateway.store.identity_redis import RedisStore
+from gateway.store.identity_sqlite import SqliteStore
 from tests.ports import free_port
 
 

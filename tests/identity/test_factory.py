@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import ConfigError
-from gateway.identity.factory import store_named
-from gateway.identity.memory import MemoryStore
-from gateway.identity.redis import RedisStore
-from gateway.identity.sqlite import SqliteStore
+from gateway.store.factory import store_named
+from gateway.store.identity_memory import MemoryStore
+from gateway.store.identity_redis import RedisStore
+from gateway.store.identity_sqlite import SqliteStore
 
 
 async def test_each_name_makes_its_store(tmp_path: Path) -> None:

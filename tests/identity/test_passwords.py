@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import ConfigError
-from gateway.identity.memory import MemoryStore
 from gateway.identity.model import Credential
 from gateway.identity.passwords import check, ha1, provision, resolve
+from gateway.store.identity_memory import MemoryStore
 
 REALM = "gateway.local"
 

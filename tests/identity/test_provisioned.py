@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from gateway.identity.memory import MemoryStore
 from gateway.identity.model import Credential
 from gateway.identity.provisioned import ProvisionedStore
+from gateway.store.identity_memory import MemoryStore
 
 ALICE = Credential("alice", "gateway.local", {"MD5": "0" * 32})
 

@@ -11,8 +11,8 @@ import pytest
 import redis.asyncio
 
 from gateway.identity.model import Binding
-from gateway.identity.redis import RedisStore
 from gateway.identity.store import StoreError
+from gateway.store.identity_redis import RedisStore
 from tests.identity.conftest import redis_server
 from tests.ports import free_port
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from gateway.identity.model import Binding, Credential
-from gateway.identity.sqlite import MIGRATIONS, SqliteStore
 from gateway.identity.store import StoreError
+from gateway.store.identity_sqlite import MIGRATIONS, SqliteStore
 
 NOW = 1_700_000_000.0
 AOR = "sip:1001@gateway.local"
@@ -79,7 +79,7 @@ async def test_no_sql_runs_in_the_event_loop_thread(tmp_path: Path, monkeypatch:
         seen.append(threading.get_ident())
         return connect(*args, **options)  # type: ignore[call-overload, no-any-return]  # passed on as it came
 
-    monkeypatch.setattr("gateway.identity.sqlite.sqlite3.connect", watched)
+    monkeypatch.setattr("gateway.store.identity_sqlite.sqlite3.connect", watched)
     store = SqliteStore(tmp_path / "identity.sqlite")
     await store.open()
     assert len(seen) == 1

@@ -12,10 +12,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from gateway.identity.memory import MemoryStore
 from gateway.identity.model import Binding, Credential
-from gateway.identity.sqlite import SqliteStore
 from gateway.identity.store import IdentityStore, StoreError
+from gateway.store.identity_memory import MemoryStore
+from gateway.store.identity_sqlite import SqliteStore
 
 AORS = ("sip:1@d", "sip:2@d")
 CONTACTS = ("sip:a@h", "sip:b@h", "sip:c@h", "sip:d@h")

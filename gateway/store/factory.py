@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from gateway.errors import ConfigError
-from gateway.identity.memory import MemoryStore
-from gateway.identity.sqlite import SqliteStore
 from gateway.identity.store import IdentityStore
+from gateway.store.identity_memory import MemoryStore
+from gateway.store.identity_sqlite import SqliteStore
 
 
 def store_named(name: str, state_dir: Path) -> IdentityStore:
@@ -22,7 +22,7 @@ def store_named(name: str, state_dir: Path) -> IdentityStore:
         return SqliteStore(state_dir / rest)
     if scheme in ("redis", "rediss", "unix"):
         # Only those who use it pay for loading the driver.
-        from gateway.identity.redis import RedisStore
+        from gateway.store.identity_redis import RedisStore
 
         return RedisStore(name)
     raise ConfigError("identity.store", 'must be "memory", "sqlite:FILE" or "redis://HOST:PORT/DATABASE"')

@@ -1,0 +1,125 @@
+"""One SQLite file behind a store; SQLite runs in a thread of its own, so a slow disk never holds the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from gateway.errors import GatewayError
+
+T = TypeVar("T")
+
+BUSY_TIMEOUT = 5.0
+"""How long to wait for another process's write (s)."""
+
+Migrations = Sequence[Sequence[str]]
+"""Each entry brings the file from the user_version of its index to the next one; entries never change."""
+
+
+class SqliteFile:
+    """Opened, closed and asked by one store; several processes may share the file."""
+
+    def __init__(self, path: Path, what: str, migrations: Migrations, error: type[GatewayError]) -> None:
+        """`path` and its folder are made when they do not exist, readable by this user only.
+
+        `what` is what it keeps, in the sentences of `error`, the only exception that is raised ("the identity store").
+        """
+        self._path = path
+        self._what = what
+        self._migrations = migrations
+        self._error = error
+        self._connection: sqlite3.Connection | None = None
+        self._thread: ThreadPoolExecutor | None = None
+
+    async def open(self) -> None:
+        """Make or migrate the file; idempotent."""
+        if self._thread is not None:
+            return
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=self._path.name)
+        try:
+            self._connection = await self._run(self._connect)
+        except BaseException:
+            self._thread.shutdown(wait=False)
+            self._thread = None
+            raise
+
+    async def close(self) -> None:
+        """Idempotent."""
+        if self._thread is None:
+            return
+        try:
+            if self._connection is not None:
+                await self._run(self._connection.close)
+        finally:
+            self._thread.shutdown(wait=False)
+            self._connection = self._thread = None
+
+    async def rows(self, statement: str, values: tuple[object, ...] = ()) -> list[Any]:
+        """What one statement finds."""
+        connection = self._opened()
+        return await self._run(lambda: connection.execute(statement, values).fetchall())
+
+    async def changed(self, statement: str, values: tuple[object, ...] = ()) -> int:
+        """How many rows one statement changed."""
+        connection = self._opened()
+        return await self._run(lambda: connection.execute(statement, values).rowcount)
+
+    async def transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do all of `work` or nothing, with nobody else's write in between."""
+        connection = self._opened()
+        return await self._run(lambda: _in_transaction(connection, work))
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise self._error(f"{self._what} is not open")
+        return self._connection
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        if self._thread is None:
+            raise self._error(f"{self._what} is not open")
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except (sqlite3.Error, OSError) as error:
+            raise self._error(f"{self._what} {self._path.name} failed: {error}") from None
+        except (UnicodeError, OverflowError):
+            raise self._error(f"{self._what} cannot keep this value") from None
+
+    def _connect(self) -> sqlite3.Connection:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # SQLite gives its -wal and -shm files the rights of the main one.
+        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+        connection = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT, isolation_level=None)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            _in_transaction(connection, self._migrate)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > len(self._migrations):
+            raise self._error(f"{self._what} was written by a newer version of the gateway")
+        for number, statements in enumerate(self._migrations[version:], start=version + 1):
+            for statement in statements:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {number}")
+
+
+def _in_transaction(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
+    # IMMEDIATE takes the write lock before the first read, so what was counted is still true when it is written.
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        result = work(connection)
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+    return result
