@@ -75,6 +75,7 @@ BASE: dict[str, Any] = {
     ],
     "identity": {"rules": [{"sip": "sip:1{user}@*", "web": "{user}"}]},
     "messages": {"store": "sqlite:messages.sqlite"},
+    "groups": [{"name": "desk", "members": ["1001"]}],
     "routes": [{"match": "0*", "to": "trunk:office"}, {"match": "9*", "to": "trunk:other"}],
     "trunks": [
         {"name": "office", "uri": "sip:pbx.test:5070", "username": "gw", "password": "pw", "register": True},
@@ -138,6 +139,10 @@ OTHER: dict[str, Any] = {
     "emergency.trunk": "other",
     "media.engine": "rtpengine:127.0.0.1:2223",
     "users[].pickup_groups": ["desk"],
+    "groups": [{"name": "desk", "members": ["1001"], "time": 7}],
+    "groups[].members": ["1001", "1001"],
+    "codecs.passed": ["g729"],
+    "media.plane_gather": 0.002,
     "messages.content_types": ["text/plain"],
     "messages.store": "memory",
     "limits.max_calls": 7,
@@ -196,6 +201,8 @@ REACHES = {
 _WITHOUT_ACCOUNT = {name: value for name, value in BASE["users"][0].items() if name != "account"}
 
 WITH: dict[str, dict[str, Any]] = {
+    "users": {"groups": []},
+    "users[].id": {"groups": []},
     "trunks[].name": {"routes": [], "emergency": {}, "users": [_WITHOUT_ACCOUNT]},
     "trunks": {"routes": [], "emergency": {}, "users": [_WITHOUT_ACCOUNT]},
     "cdr.keep": {"cdr": {"enabled": True}},
@@ -307,6 +314,7 @@ def made_of(config: Config) -> Iterator[tuple[str, Any]]:
     """What each room is told, as far as it is values."""
     yield "own names", settings.own_names(config)
     yield "routes", settings.routes(config)
+    yield "groups", settings.groups(config, config.identity_map())
     yield "calls", settings.call_settings(config)
     yield "call limits", settings.call_limits(config)
     yield "trunk places", settings.trunk_places(config)
