@@ -54,8 +54,7 @@ class SqliteMessages:
         return [InstantMessage(kept=True, **dict(zip(names, row, strict=True))) for row in rows]
 
     async def recipients(self) -> set[str]:
-        connection = self._opened()
-        rows = await self._run(lambda: connection.execute("SELECT DISTINCT recipient FROM messages").fetchall())
+        rows = await self._file.rows("SELECT DISTINCT recipient FROM messages")
         return {row[0] for row in rows}
 
     async def remove(self, message_id: str) -> None:
