@@ -30,6 +30,7 @@ from gateway.media.rtpengine.call import Patience
 from gateway.media.rtpengine.engine import RtpengineConfig, RtpengineEngine
 from gateway.media.rtpengine.profiles import Policy
 from gateway.net.config import UserAgentConfig
+from gateway.net.connections import StreamLimits
 from gateway.net.tls import Tls, TlsFiles
 from gateway.people.courier import Keeping
 from gateway.sip.auth.server import DigestServer, NoncePolicy
@@ -308,6 +309,12 @@ def user_agent(config: Config) -> UserAgentConfig:
             transactions=sip.limits.max_transactions,
         ),
         subscriptions=subscriptions(config),
+        streams=StreamLimits(
+            connections=sip.limits.max_connections,
+            reserved=min(StreamLimits().reserved, sip.limits.max_connections // 2),
+            per_host=sip.limits.max_connections_per_source,
+            idle=sip.limits.idle_timeout,
+        ),
         session_timer=TimerPolicy(
             interval=sip.session_timer.expires if sip.session_timer.enabled else 0,
             minimum=sip.session_timer.min_se,

@@ -66,6 +66,13 @@ class SipLimits(Section):
     """Requests one source may send at once before the rate counts."""
     max_message_size: int = Field(default=65_535, ge=1_300, le=1_048_576)
     """Largest SIP message (bytes)."""
+    max_connections: int = Field(default=2_048, ge=2)
+    """TCP, TLS and WebSocket connections at once; when they are all taken, those go first whose peer has never shown
+    who it is, and some are kept for connections of the gateway's own."""
+    max_connections_per_source: int = Field(default=64, ge=1)
+    """Connections at once from one source address."""
+    idle_timeout: float = Field(default=1_800.0, ge=10)
+    """A connection that brings nothing for so long, not even a keep-alive, is closed (s)."""
     failed_logins: int = Field(default=10, ge=1)
     """Wrong passwords from one source address before it has to wait."""
     login_penalty: float = Field(default=60.0, ge=0)

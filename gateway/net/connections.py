@@ -15,7 +15,10 @@ class StreamLimits:
     """What peers may hold of us; sizes in bytes, times in seconds."""
 
     connections: int = 2048
-    """At once, incoming and outgoing together."""
+    """At once, incoming and outgoing together. At that number the one that has waited longest without its peer showing
+    who it is makes room for the next."""
+    reserved: int = 64
+    """Of them, places that are kept for connections of ours."""
     per_host: int = 64
     """Incoming ones of one address; several phones may sit behind it."""
     idle: float = 1800.0
@@ -60,6 +63,10 @@ class Connections:
         self._by_local: dict[str, Connection] = {}
         self._by_peer: dict[tuple[str, str, int], Connection] = {}
         self._hosts: Counter[str] = Counter()
+        self._strangers: dict[str, Connection] = {}
+        """Incoming ones whose peer has not shown who it is, the oldest first."""
+        self.evicted = 0
+        """Strangers that were closed to make room."""
 
     def __len__(self) -> int:
         return len(self._by_local)
@@ -70,16 +77,28 @@ class Connections:
         return f"{self._token}{self._count}"
 
     def may_add(self, host: str) -> bool:
-        """Whether one more incoming connection of this address is within the limits."""
+        """Whether one more incoming connection of this address is within the limits; a stranger may go for it."""
         limits = self.limits
-        if len(self._by_local) >= limits.connections or self._hosts[host] >= limits.per_host:
-            self.refused += 1
-            return False
-        return True
+        if self._hosts[host] < limits.per_host and self._has_room(limits.connections - limits.reserved):
+            return True
+        self.refused += 1
+        return False
 
     def may_dial(self) -> bool:
-        """Whether one more connection of ours is within the limits."""
-        return len(self._by_local) < self.limits.connections
+        """Whether one more connection of ours is within the limits; a stranger may go for it."""
+        return self._has_room(self.limits.connections)
+
+    def _has_room(self, places: int) -> bool:
+        while len(self._by_local) >= places and self._strangers:
+            stranger = self._strangers.pop(next(iter(self._strangers)))
+            self.evicted += 1
+            self.remove(stranger)
+            stranger.close()
+        return len(self._by_local) < places
+
+    def proven(self, flow: Flow) -> None:
+        """The peer of a connection has shown who it is: it does not have to make room any more."""
+        self._strangers.pop(flow.local, None)
 
     def add(self, connection: Connection) -> None:
         """Keep a connection that is up."""
@@ -88,12 +107,14 @@ class Connections:
         self._by_peer[flow.transport, flow.host, flow.port] = connection
         if connection.incoming:
             self._hosts[flow.host] += 1
+            self._strangers[flow.local] = connection
 
     def remove(self, connection: Connection) -> None:
         """Forget a connection that is gone, and tell the transactions that used it."""
         flow = connection.flow
         if self._by_local.pop(flow.local, None) is None:
             return
+        self._strangers.pop(flow.local, None)
         peer = (flow.transport, flow.host, flow.port)
         if self._by_peer.get(peer) is connection:
             del self._by_peer[peer]

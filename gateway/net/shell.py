@@ -14,7 +14,7 @@ from gateway.net.resolver import Resolver
 from gateway.net.tap import Direction, Taps
 from gateway.sip.errors import SipSyntaxError
 from gateway.sip.flow import Flow
-from gateway.sip.invite.events import Refused, Reply, Verdict
+from gateway.sip.invite.events import Accepted, Refused, Reply, Verdict
 from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.message.message import Request, Response
 from gateway.sip.message.uri import Uri
@@ -130,11 +130,17 @@ class Shell:
         except Exception:
             logger.exception("a hook failed")
             verdict = Refused(503)
+
+        def judged(said: Verdict) -> None:
+            if isinstance(said, Accepted) and said.identity is not None:
+                self.endpoint.connections.proven(source)
+            done(said)
+
         if isinstance(verdict, Coroutine):
             late = verdict
-            self._spawn(late, lambda said: done(said or Refused(503)), self._config.hook_timeout)
+            self._spawn(late, lambda said: judged(said or Refused(503)), self._config.hook_timeout)
         else:
-            done(verdict)
+            judged(verdict)
 
     def invited(self, session: IncomingSession, identity: str | None) -> None:
         """Tell the hooks; a hook that fails ends the call with 500."""

@@ -145,7 +145,9 @@ class SipPage:
                     heard = await self.get("phone.sound.tone")
                     await asyncio.sleep(0.05)
         except TimeoutError:
-            raise TimeoutError(f"no {hz:g} Hz, but {heard}; events {await self.get('phone.events')}") from None
+            sound = await self.get("[phone.sound.context.state, phone.sound.rate, phone.sound.samples.length]")
+            said = f"sound {sound}, events {await self.get('phone.events')}"
+            raise TimeoutError(f"no {hz:g} Hz, but {heard}; {said}") from None
 
     async def sound(self, timeout: float = 10.0) -> None:
         """Wait until something loud is played, of whatever frequency."""

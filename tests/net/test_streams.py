@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 import pytest
 
 from gateway.errors import ConfigError
-from gateway.net import Answered, Confirmed, Ended, Failed, IncomingSession, UserAgent, UserAgentConfig
+from gateway.net import (
+    Accepted,
+    Answered,
+    Confirmed,
+    Ended,
+    Failed,
+    Flow,
+    IncomingSession,
+    Refused,
+    UserAgent,
+    UserAgentConfig,
+    Verdict,
+)
 from gateway.net.connections import StreamLimits
 from gateway.net.resolver import ResolverConfig
 from gateway.net.ws import WebSocketConnection
@@ -326,4 +339,62 @@ async def test_a_certificate_read_again_counts_for_new_connections_only(tmp_path
     theirs.session.hangup()
     await call.wait(Ended)
     await alice.close()
+    await bob.close()
+
+
+REGISTER = (
+    options("known").replace(b"OPTIONS", b"REGISTER").replace(b"CSeq", b'Authorization: Digest username="a"\r\nCSeq', 1)
+)
+
+
+class Doorkeeper(Application):
+    """Knows who says a password, and lets OPTIONS of anybody in."""
+
+    async def authenticate(self, request: Request, source: Flow) -> Verdict:
+        if request.method == "OPTIONS":
+            return Accepted(None)
+        return Accepted("alice") if request.headers.get("Authorization") else Refused(401)
+
+
+async def say(port: int, data: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection by which this was said and answered."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(data)
+    await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    return reader, writer
+
+
+async def test_strangers_make_room_and_those_who_showed_who_they_are_stay() -> None:
+    """The oldest stranger goes for each new connection, and for one of ours; nobody else does."""
+    limits = StreamLimits(connections=4, reserved=1)
+    bob, far = await tcp_agent(Doorkeeper(), streams=limits), await tcp_agent(Application())
+    port = port_of(bob, "tcp")
+    known = await say(
+        port, options("known").replace(b"OPTIONS", b"REGISTER").replace(b"CSeq", b"Authorization: x\r\nCSeq")
+    )
+    strangers = [await say(port, options(f"s{number}")) for number in range(3)]
+    assert await asyncio.wait_for(strangers[0][0].read(), 5) == b""
+    assert (await bob.options(f"sip:127.0.0.1:{port_of(far, 'tcp')};transport=tcp")).status == 200
+    late = await say(port, options("late"))
+    assert await asyncio.wait_for(strangers[1][0].read(), 5) == b""
+    known[1].write(options("again"))
+    assert (await asyncio.wait_for(known[0].readuntil(b"\r\n\r\n"), 5)).startswith(b"SIP/2.0 200 ")
+    for _, writer in (known, *strangers, late):
+        writer.close()
+    await bob.close()
+    await far.close()
+
+
+async def test_connections_that_all_belong_to_somebody_are_not_closed_for_a_stranger() -> None:
+    """The stranger is refused."""
+    bob = await tcp_agent(Doorkeeper(), streams=StreamLimits(connections=2, reserved=1))
+    port = port_of(bob, "tcp")
+    reader, writer = await say(port, REGISTER)
+    refused, stranger = await asyncio.open_connection("127.0.0.1", port)
+    with contextlib.suppress(ConnectionError):
+        assert await asyncio.wait_for(refused.read(), 5) == b""
+    writer.write(options("again"))
+    assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)).startswith(b"SIP/2.0 200 ")
+    writer.close()
+    stranger.close()
     await bob.close()

@@ -16,6 +16,7 @@ class Sound {
     this.out = this.context.createMediaStreamDestination();
     this.analyser = this.context.createAnalyser();
     this.analyser.fftSize = 16384;
+    this.context.resume();
     this.rate = this.context.sampleRate;
     this.heard = [];
   }
