@@ -39,6 +39,7 @@ from gateway.app.push import Waker
 from gateway.app.registrations import Registrations
 from gateway.app.relay import SubscriptionRelay
 from gateway.app.rights import LegRights
+from gateway.app.rules import ShownRules
 from gateway.app.sip_front import SipFront
 from gateway.app.subscriptions import Subscriptions
 from gateway.app.trunk_watch import TrunkWatch
@@ -310,7 +311,7 @@ class GatewayApp:
             new_id=self._token,
             on_preference=dialer.learn,
             rights=LegRights(identity, self._accounts, config.web.guests_may_call),
-            rules=rules,
+            rules=ShownRules(rules, self._presences, identity.users),
             uri_of=lambda user: identity.sip_uri(user.id),
         )
         calls.observe(dialer.call_changed)

@@ -44,6 +44,7 @@ class _Sources:
     has_page: bool = False
     has_phone: bool = False
     in_call: bool = False
+    wants_peace: bool = False
     said: PresenceState | None = None
     published: Mapping[str, PresenceState] = field(default_factory=dict)
     """By the name of the publication."""
@@ -58,6 +59,8 @@ class _Sources:
         note = next((one.note for one in (self.said, *published) if one is not None and one.note), "")
         if self.in_call:
             return PresenceState(Activity.ON_THE_PHONE, note)
+        if self.wants_peace:
+            return PresenceState(Activity.BUSY, note)
         if self.said is not None:
             return PresenceState(self.said.activity, note)
         for activity in (Activity.ON_THE_PHONE, Activity.BUSY, Activity.AWAY):
@@ -85,6 +88,10 @@ class Presences:
     def call(self, user: str, in_call: bool) -> None:
         """Whether `user` talks with somebody."""
         self._set(user, replace(self._of(user), in_call=in_call))
+
+    def disturb(self, user: str, is_welcome: bool) -> None:
+        """Whether calls for `user` are let through, or "do not disturb" is set."""
+        self._set(user, replace(self._of(user), wants_peace=not is_welcome))
 
     def say(self, user: str, state: PresenceState | None) -> None:
         """What `user` wants others to see while a page is open; None: what is found out."""

@@ -48,6 +48,21 @@ def test_what_a_user_says_holds_as_long_as_a_page_is_open() -> None:
     assert presences.board.of("alice") == PresenceState(Activity.AVAILABLE)
 
 
+def test_who_does_not_want_to_be_disturbed_is_busy() -> None:
+    """Whatever was said before, with its note; and nobody is there for it who was not."""
+    presences = Presences()
+    presences.disturb("alice", False)
+    assert presences.board.of("alice") == PresenceState()
+    presences.page("alice", True)
+    presences.say("alice", PresenceState(Activity.AVAILABLE, "in room 5"))
+    assert presences.board.of("alice") == PresenceState(Activity.BUSY, "in room 5")
+    presences.call("alice", True)
+    assert presences.board.of("alice").activity is Activity.ON_THE_PHONE
+    presences.call("alice", False)
+    presences.disturb("alice", True)
+    assert presences.board.of("alice") == PresenceState(Activity.AVAILABLE, "in room 5")
+
+
 def test_what_phones_publish_is_merged_with_pages() -> None:
     """The busiest counts; a phone that says that it is closed is no phone that is registered."""
     presences = Presences()

@@ -411,3 +411,54 @@ def test_pending_is_said() -> None:
     stage.asked[0].tell(says("open"))
     stage.run()
     assert stage.notified() == [("presence", "active;expires=118", "open 1")]
+
+
+def test_what_comes_too_late_does_nothing() -> None:
+    """A refusal of what was accepted, a listener of what is over, an answer to what has ended."""
+    stage = Watched()
+    stage.subscribe()
+    [subscription] = stage.asked
+    subscription.refuse(403)
+    subscription.tell(says("busy"))
+    assert [subscription.has_untold] == [True]
+    assert "presence" in repr(subscription)
+    stage.notified()
+    stage.run(2)
+    stage.notified()
+    assert [subscription.has_untold] == [False]
+    subscription.end(None, "giveup")
+    stage.run()
+    stage.notified()
+    told: list[bool] = []
+    subscription.when_over(lambda: told.append(True))
+    subscription.refuse(403)
+    assert (told, stage.statuses(), stage.left) == ([True], [], 0)
+
+
+def test_a_mistake_while_it_is_told_ends_it_alone() -> None:
+    """A document that cannot be written: the subscriber hears no more, others do."""
+    stage = Watched(SubscriptionPolicy(interval=5))
+    stage.subscribe(call_id="a")
+    stage.subscribe(call_id="b")
+    stage.notified()
+
+    def fail(version: int) -> bytes:
+        raise RuntimeError("a mistake")
+
+    stage.asked[0].tell(Document(PIDF, fail))
+    stage.asked[1].tell(says("busy"))
+    stage.run(6)
+    assert [body for _, _, body in stage.notified()] == ["busy 1"]
+    assert (stage.left, stage.over) == (1, [True])
+
+
+def test_a_connection_that_is_lost_leaves_it_until_nobody_answers() -> None:
+    """The next NOTIFY looks for another way."""
+    stage = Watched()
+    stage.subscribe()
+    stage.notified()
+    stage.asked[0].on_flow_lost(Flow("tcp", "192.0.2.2", 5060))
+    stage.run(2)
+    stage.asked[0].tell(says("busy"))
+    stage.run()
+    assert len(stage.notified()) == 1
