@@ -228,9 +228,12 @@ class GatewayDialer:
 
     def _settings(self, uri: str, prefer: tuple[str, ...], srtp: SrtpPolicy, dtmf: Dtmf = Dtmf.AUTO) -> CalleeSettings:
         kind = Kind.SDES if srtp == "required" else Kind.RTP
+        # Never the other way round: what is refused to go encrypted does not go in the clear.
+        instead = Kind.SDES if srtp == "optional" else None
         known = self._preferences.get(uri) or prefer or _LIKELY
         # The call gives up first and says so; SIP's own limit only catches what the call has forgotten.
-        return CalleeSettings(kind=kind, prefer=known, dtmf=dtmf, no_answer=self._config.sip.ring_timeout + 30)
+        no_answer = self._config.sip.ring_timeout + 30
+        return CalleeSettings(kind=kind, instead=instead, prefer=known, dtmf=dtmf, no_answer=no_answer)
 
 
 def _is_browser(binding: Binding) -> bool:

@@ -310,7 +310,10 @@ class Attempt(Machine):
         assert isinstance(what.event, Redirected)
         assert what.leg is not None
         leg, branch = what.leg, self._branch_of(what.leg)
-        instead = await self._scope.redirect(leg, replace(what.event, diversions=branch.diversions))
+        if what.event.legs:
+            instead: Branch | None = Branch(list(what.event.legs), diversions=branch.diversions)
+        else:
+            instead = await self._scope.redirect(leg, replace(what.event, diversions=branch.diversions))
         if instead is not None:
             await self._ask(instead)
         if not what.event.is_over:

@@ -84,6 +84,8 @@ class Redirected(LegEvent):
     """Nobody else of the leg is asked any more."""
     diversions: tuple[Diversion, ...] = ()
     """Those that had brought the call to this callee."""
+    legs: tuple[CalleeLeg, ...] = ()
+    """The same callee's own, which ask it for other media than were refused; without `targets`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import structlog
 
@@ -43,6 +44,8 @@ _TIMEOUT = 408
 _NOBODY_THERE = frozenset((500, 502, 503, 504))
 """Statuses that say that a place is out of order, not that the callee is."""
 _REDIRECTIONS = (300, 301, 302, 305)
+_OTHER_MEDIA = frozenset((415, 488, 606))
+"""Statuses that say that it is the description that is refused."""
 _OVERLOADED = 503
 _RETRY_AFTER = 5
 """Seconds a caller is asked to wait when nobody knows better."""
@@ -448,16 +451,25 @@ class SipCalleeLeg(_SipLeg):
             self._ask_next()
 
     def _failed(self, number: int, event: events.Failed) -> None:
-        if event.status not in _REDIRECTIONS or not event.contacts:
+        destination, settings = self._destinations[number], self._settings
+        if event.status in _REDIRECTIONS and event.contacts:
+            targets = redirections(event.status, event.contacts, destination.uri)
+            self._gives_way(number, Redirected(targets, is_over=False))
+        elif event.status in _OTHER_MEDIA and settings.instead is not None:
+            # A phone that takes no plain RTP says so by refusing it (RFC 4568 section 7.3).
+            again = replace(settings, kind=settings.instead, instead=None)
+            leg = SipCalleeLeg(f"{self.party.tag}-{number}", self._inviter, self.address, [destination], again)
+            self._gives_way(number, Redirected((), is_over=False, legs=(leg,)))
+        else:
             self._refused(number, event.status)
-            return
-        # One phone names others to ask; the rest of them rings on.
+
+    def _gives_way(self, number: int, event: Redirected) -> None:
+        """Somebody else is to be asked in the place of one phone; the rest of them rings on."""
         del self._alerted[number]
         if self._settings.failover:
             self._ranks.clear()
         self._over = not self._alerted and not self._ranks
-        targets = redirections(event.status, event.contacts, self._destinations[number].uri)
-        self._deliver(Redirected(targets, self._over))
+        self._deliver(replace(event, is_over=self._over))
         if self._over:
             self._stop_waiting()
         elif not self._alerted:

@@ -104,6 +104,8 @@ class CalleeSettings:
     """What a callee leg is told besides where."""
 
     kind: Kind = Kind.RTP
+    instead: Kind | None = None
+    """What a phone is offered that refuses `kind` for what it is; None: that is its last word."""
     prefer: tuple[str, ...] = ()
     """Codecs the callee is known to prefer, best first."""
     codecs: tuple[str, ...] = ()

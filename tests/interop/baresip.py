@@ -107,7 +107,7 @@ def _prepare(folder: Path, codec: str, source: str, contact: str) -> int:
     control, sip = free_ports(2)
     rate, channels = (48000, 2) if source.startswith("ausine") or codec.startswith("opus") else (8000, 1)
     name = codec.partition("/")[0].lower()
-    modules = ("g711" if name.startswith("pcm") else name, "ausine", "aubridge")
+    modules = ("g711" if name.startswith("pcm") else name, "ausine", "aubridge", "srtp")
     loaded = "\n".join(f"module {module}.so" for module in modules)
     folder.mkdir(parents=True, exist_ok=True)
     text = _CONFIG.format(sip=sip, control=control, modules=MODULES, loaded=loaded, rate=rate, channels=channels)
@@ -132,16 +132,19 @@ async def baresip(
     source: str,
     transport: str = "udp",
     contact: str = "",
+    encryption: str = "",
 ) -> AsyncIterator[Baresip]:
     """Start a baresip that registers, answers every call by itself, knows one codec and speaks from `source`.
 
     `source` is a baresip audio source: "ausine,660" for a tone, "aubridge,ear" for whatever it hears. `contact` is the
-    one entry of its book, whose presence it subscribes to and whom its command "message" writes to.
+    one entry of its book, whose presence it subscribes to and whom its command "message" writes to. `encryption` is its
+    `mediaenc`: "srtp-mand" takes no plain RTP.
     """
     # The account comes by command, so that no event about it is missed.
     account = (
         f"<sip:{user}@{domain};transport={transport}>;auth_user={user};auth_pass={password};answermode=auto;regint=300"
         f';outbound="sip:{registrar[0]}:{registrar[1]};transport={transport}";audio_codecs={codec};audio_source={source};ptime=20'
+        + (f";mediaenc={encryption}" if encryption else "")
     )
     process, phone = await _start(folder, codec, source, contact)
     try:

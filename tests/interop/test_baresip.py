@@ -66,6 +66,28 @@ async def test_what_a_browser_says_comes_back_out_of_baresip(
         await gateway.idle()
 
 
+async def test_a_phone_that_takes_no_plain_rtp_is_offered_what_it_wants(
+    gateway: Gateway, browser: RpcBrowser, tmp_path: Path
+) -> None:
+    """It refuses RTP/AVP; asked again with SDES keys it answers, and its tone is found in the browser."""
+    password, place = PASSWORDS["1001"], gateway.sip
+    async with baresip(
+        tmp_path,
+        "1001",
+        password,
+        place,
+        gateway.config.domain,
+        codec="PCMU/8000/1",
+        source=f"ausine,{SINE_HZ}",
+        encryption="srtp-mand",
+    ) as phone:
+        await called(browser, phone)
+        await browser.tone(SINE_HZ)
+        await browser.hang_up()
+        await phone.expect("CALL_CLOSED")
+        await gateway.idle()
+
+
 async def test_baresip_calls_a_browser(gateway: Gateway, browser: RpcBrowser, tmp_path: Path) -> None:
     """Alice's page rings and says who calls; once accepted, her tone returns through baresip's bridge."""
     async with desk_phone(gateway, tmp_path, "PCMA/8000/1", "aubridge,ear") as phone:

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from gateway.call.leg import Answered, LegEvent, Rejected
+from gateway.call.leg import Answered, LegEvent, Redirected, Rejected
 from gateway.call.status import Cause
 from gateway.legs.sip import SipCalleeLeg
 from gateway.legs.sip_bodies import reason_of
 from gateway.legs.sip_sessions import CalleeSettings, Destination
+from gateway.media.engine import Kind
 from gateway.sip.errors import SipBuildError
 from gateway.sip.invite import events
 from gateway.sip.message.fields import Headers
@@ -127,3 +128,39 @@ async def test_a_place_that_no_request_can_name_is_passed_over() -> None:
     leg = SipCalleeLeg("t", inviter, PHONE, places, CalleeSettings(failover=True, patience=1.0))
     await leg.invite("offer", ALICE)
     assert went_to(inviter) == ["sip:2@h.test"]
+
+
+@pytest.mark.parametrize("status", [415, 488, 606])
+async def test_a_phone_that_refuses_the_description_is_asked_for_another(status: int) -> None:
+    """By a leg of its own, in place of the first; the other phones ring on; nobody is asked a third time."""
+    inviter = FakeInviter()
+    places = [Destination("sip:plain@h.test"), Destination("sip:secure@h.test", identity="1001")]
+    leg = SipCalleeLeg("t", inviter, PHONE, places, CalleeSettings(instead=Kind.SDES))
+    heard = listened(leg)
+    await leg.invite("offer", ALICE)
+    inviter.sessions[1].says(events.Failed(status, "", Headers()))
+    [event] = heard
+    assert isinstance(event, Redirected)
+    assert (event.targets, event.is_over) == ((), False)
+    [again] = event.legs
+    assert again.party.kind is Kind.SDES
+    await again.invite("secure offer", ALICE)
+    assert (went_to(inviter)[-1], inviter.invites[-1][1]["body"]) == ("sip:secure@h.test", b"secure offer")
+    assert isinstance(again, SipCalleeLeg)
+    refused = listened(again)
+    inviter.sessions[2].says(events.Failed(488, "", Headers()))
+    assert refused == [Rejected(Cause.NOT_ACCEPTABLE)]
+    assert inviter.sessions[0].told == []
+
+
+async def test_the_last_phone_that_refuses_the_description_leaves_its_place_to_the_other_leg() -> None:
+    """What was refused to be encrypted is not offered in the clear: without `instead` it is a refusal."""
+    leg, inviter, heard = await asked(0)
+    inviter.sessions[0].says(events.Failed(488, "", Headers()))
+    assert heard == [Rejected(Cause.NOT_ACCEPTABLE)]
+    inviter = FakeInviter()
+    leg = SipCalleeLeg("t", inviter, PHONE, [Destination("sip:1@h.test")], CalleeSettings(instead=Kind.SDES))
+    heard = listened(leg)
+    await leg.invite("offer", ALICE)
+    inviter.sessions[0].says(events.Failed(488, "", Headers()))
+    assert [isinstance(event, Redirected) and event.is_over for event in heard] == [True]
