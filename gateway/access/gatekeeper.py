@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from gateway.access.algorithms import Algorithms
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import User
 from gateway.identity.store import IdentityStore, StoreError
@@ -81,7 +82,12 @@ class Gatekeeper:
         clock: Callable[[], float],
         random: Callable[[int], bytes],
         lock_out: LockOut | None = None,
+        algorithms: Algorithms | None = None,
+        kept: Mapping[str, Collection[str]] | None = None,
     ) -> None:
+        """`kept`: the algorithms of users that have no HA1 for some; by default everybody has all."""
+        self._algorithms = algorithms or Algorithms(digest.algorithms)
+        self._kept = kept or {}
         self._identity = identity
         self._store = store
         self._digest = digest
@@ -137,13 +143,18 @@ class Gatekeeper:
         checked = self._digest.check(request, lambda *_: known, now, source=source.host)
         if checked.result is DigestResult.OK and checked.username is not None:
             self._guesses.succeeded(source.host)
+            self._algorithms.signed(request.user_agent, source.host, checked.algorithm)
             return events.Accepted(TRUNK + trunk) if trunk else self._as_claimed(request, checked.username)
         if checked.result is DigestResult.MALFORMED:
             return events.Refused(400, "Credentials cannot be read")
         if checked.result is DigestResult.WRONG:
             self._guesses.failed(source.host, now)
             log.warning("wrong password", user=checked.username, source=source.host)
-        challenges = self._digest.challenges(now, stale=checked.stale, salt=self._random(4), source=source.host)
+        said = request.to if request.method == "REGISTER" else request.from_
+        algorithm = self._algorithms.choose(request.user_agent, source.host, self._kept.get(said.uri.user or ""))
+        challenges = self._digest.challenges(
+            now, stale=checked.stale, salt=self._random(4), source=source.host, algorithms=(algorithm,)
+        )
         return events.Refused(401, None, tuple(("WWW-Authenticate", str(value)) for value in challenges))
 
     def _as_claimed(self, request: Request, username: str) -> events.Verdict:

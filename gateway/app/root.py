@@ -200,11 +200,8 @@ class GatewayApp:
 
     async def _open_store(self) -> IdentityStore:
         config = self.config
-        self._passwords = passwords.resolve(config.passwords_wanted(), config.state_dir, self._random)
-        self._credentials = {
-            name: Credential(name, config.realm, passwords.ha1(name, config.realm, word))
-            for name, word in self._passwords.values.items()
-        }
+        self._passwords = passwords.resolve(config.passwords_wanted(), config.state_dir, self._random, config.digests())
+        self._credentials = self._passwords.credentials(config.realm)
         store = ProvisionedStore(store_named(config.identity.store, config.state_dir), self._credentials)
         try:
             await store.open()
@@ -330,6 +327,8 @@ class GatewayApp:
             self._wall_clock,
             self._random,
             settings.lock_out(config),
+            settings.algorithms(config),
+            {name: tuple(known) for name, known in config.digests().items()},
         )
         policy = settings.registrar_policy(config)
         registrar = RegisterService(identity, store, policy, self._wall_clock, self._is_reachable)
@@ -439,7 +438,9 @@ class GatewayApp:
 
     def _credential_mark(self, user_id: str) -> str | None:
         credential = self._credentials.get(user_id)
-        return None if credential is None else hashlib.sha256(credential.ha1["SHA-256"].encode()).hexdigest()[:16]
+        if credential is None:
+            return None
+        return hashlib.sha256(str(sorted(credential.ha1.items())).encode()).hexdigest()[:16]
 
     def password(self, user_id: str) -> str:
         """The password in force; for the demo and the tests, which play the users."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from pydantic import SecretStr
 
+from gateway.access.algorithms import Algorithms
 from gateway.access.gatekeeper import LockOut
 from gateway.accounts.own import Account
 from gateway.accounts.trunks import TrunkAccount
@@ -159,6 +160,12 @@ def digest(config: Config, secret: bytes) -> DigestServer:
     registration = config.sip.registration
     policy = NoncePolicy(lifetime=registration.nonce_lifetime)
     return DigestServer(config.realm, secret, registration.digest_algorithms, policy)
+
+
+def algorithms(config: Config) -> Algorithms:
+    """Which algorithm a phone is asked for."""
+    registration = config.sip.registration
+    return Algorithms(registration.digest_algorithms, registration.strong_digest_agents)
 
 
 def registrar_policy(config: Config) -> RegistrarPolicy:

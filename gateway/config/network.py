@@ -28,7 +28,7 @@ from gateway.config.values import (
 )
 
 SrtpPolicy = Literal["off", "optional", "required"]
-DigestAlgorithm = Literal["SHA-256", "MD5"]
+DigestAlgorithm = Literal["SHA-512-256", "SHA-256", "MD5"]
 
 
 class SipTimers(Section):
@@ -94,8 +94,11 @@ class SipRegistration(Section):
     """How long a contact stays whose WebSocket is gone, unless it registers again by another (s)."""
     nonce_lifetime: int = Field(default=300, ge=1)
     """How long a digest nonce is good (s)."""
-    digest_algorithms: tuple[DigestAlgorithm, ...] = Field(default=("MD5",), min_length=1)
-    """Digest algorithms phones are asked for, best first (RFC 8760); phones exist that refuse more than MD5."""
+    digest_algorithms: tuple[DigestAlgorithm, ...] = Field(default=("SHA-512-256", "SHA-256", "MD5"), min_length=1)
+    """Digest algorithms that are taken, best first (RFC 8760). A phone is asked for one: the best that it has shown to
+    cope with, and MD5 until then, for phones exist that give up at another; without MD5 in the list, the last."""
+    strong_digest_agents: tuple[Text, ...] = ("sip-webrtc-gateway*",)
+    """Patterns of User-Agents that cope with all of them: they are asked for the best at once."""
 
     @model_validator(mode="after")
     def _in_order(self) -> SipRegistration:

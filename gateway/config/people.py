@@ -76,6 +76,33 @@ class AccountsConfig(Section):
         return tuple(_sip_uri(one) if ":" in one else one for one in registrars)
 
 
+class Ha1Config(Section):
+    """H(id:realm:password) in hex in place of the password (RFC 7616 3.4.2, RFC 8760); at least one of them."""
+
+    md5: Secret | None = None
+    """MD5, 32 digits: of `printf '1001:gateway.local:PASSWORD' | md5sum`."""
+    sha_256: Secret | None = None
+    """SHA-256, 64 digits."""
+    sha_512_256: Secret | None = None
+    """SHA-512/256, 64 digits."""
+
+    @model_validator(mode="after")
+    def _are_digests(self) -> Ha1Config:
+        lengths = {"MD5": 32, "SHA-256": 64, "SHA-512-256": 64}
+        if not self.by_algorithm:
+            raise ValueError("names no digest")
+        for name, value in self.by_algorithm.items():
+            if not re.fullmatch(rf"[0-9a-f]{{{lengths[name]}}}", value):
+                raise ValueError(f"{name} must be {lengths[name]} digits 0-9 a-f")
+        return self
+
+    @property
+    def by_algorithm(self) -> dict[str, str]:
+        """Algorithm -> HA1."""
+        every = {"MD5": self.md5, "SHA-256": self.sha_256, "SHA-512-256": self.sha_512_256}
+        return {name: value.get_secret_value() for name, value in every.items() if value is not None}
+
+
 class UserConfig(Section):
     """A person or a device."""
 
@@ -92,6 +119,8 @@ class UserConfig(Section):
     password: Secret | None = SecretStr("auto")
     """"auto" makes one at the first start and keeps it in the state directory; a chosen one is better set by
     environment than here."""
+    ha1: Ha1Config | None = None
+    """Digest values instead of the password, which then stands nowhere; with the password left at "auto"."""
     may_call: tuple[Text, ...] = ("*",)
     """Patterns of what the user may dial. "*" is every user, service and room; a call through a trunk or to a SIP URI
     elsewhere needs a pattern that says so: "0*", "+49*", "sip:*@example.com", "trunk:pbx", "trunk:*"."""
@@ -128,6 +157,8 @@ class UserConfig(Section):
     def _some_way_in(self) -> UserConfig:
         if not self.web and not self.sip:
             raise ValueError("neither web nor sip is true, so nobody could ever be this user")
+        if self.ha1 is not None and (self.password is None or self.password.get_secret_value() != "auto"):
+            raise ValueError("has both ha1 and a password")
         return self
 
     def user(self) -> User:

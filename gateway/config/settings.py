@@ -346,9 +346,13 @@ class Config(BaseSettings):
         rules = [Rule(rule.sip, rule.web) for rule in self.identity.rules]
         return IdentityMap(self.identity_users(), rules, self.domain)
 
+    def digests(self) -> dict[str, dict[str, str]]:
+        """User id -> HA1 by algorithm, of users whose password is not known."""
+        return {user.id: user.ha1.by_algorithm for user in self.users if user.ha1 is not None}
+
     def passwords_wanted(self) -> dict[str, str | None]:
         """User id -> what the configuration says of the password: itself, "auto", or None for none."""
-        secrets = {user.id: user.password for user in self.users}
+        secrets = {user.id: None if user.ha1 else user.password for user in self.users}
         return {name: None if secret is None else secret.get_secret_value() for name, secret in secrets.items()}
 
 

@@ -36,10 +36,24 @@ class Passwords:
     """Ids whose password the gateway made."""
     retired: tuple[str, ...] = ()
     """Ids that had a password at an earlier start and have none now."""
+    digests: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
+    """User id -> HA1 by algorithm, where the password itself is not known."""
+
+    def credentials(self, realm: str) -> dict[str, Credential]:
+        """What stores hold in their place, by user id."""
+        made = {name: Credential(name, realm, ha1(name, realm, word)) for name, word in self.values.items()}
+        return made | {name: Credential(name, realm, dict(known)) for name, known in self.digests.items()}
 
 
-def resolve(wanted: Mapping[str, str | None], state_dir: Path, random: Callable[[int], bytes]) -> Passwords:
+def resolve(
+    wanted: Mapping[str, str | None],
+    state_dir: Path,
+    random: Callable[[int], bytes],
+    digests: Mapping[str, Mapping[str, str]] | None = None,
+) -> Passwords:
     """The password of every user id in `wanted`: as it says, none, or for "auto" the one made for that id.
+
+    `digests` has HA1 values by algorithm of ids whose password is known to nobody here.
 
     A new one comes from `random` (n bytes for n) and is written to `state_dir`/secrets.json, readable by this
     user only; at the next start it is the same. Raises ConfigError when that file cannot be used.
@@ -49,31 +63,35 @@ def resolve(wanted: Mapping[str, str | None], state_dir: Path, random: Callable[
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _locked(state_dir):
             kept = _read(path)
-            values, state = _completed(wanted, kept, random)
+            values, state = _completed(wanted, kept, random, digests or {})
             if state != kept:
                 _write(path, state)
     except OSError as error:
         # A folder that cannot be written is no harm where nothing has to be: a container with a read-only volume.
         kept = _read_if_there(path)
-        values, state = _completed(wanted, kept, random)
+        values, state = _completed(wanted, kept, random, digests or {})
         if state["passwords"] != kept["passwords"]:
             raise ConfigError("state_dir", f"{path} cannot be used: {error.strerror}") from None
     return Passwords(
         values={name: values[name] for name in wanted if name in values},
         generated=frozenset(name for name, word in wanted.items() if word == AUTO),
-        retired=tuple(name for name in kept["provisioned"] if name not in values),
+        retired=tuple(name for name in kept["provisioned"] if name not in state["provisioned"]),
+        digests=digests or {},
     )
 
 
 def _completed(
-    wanted: Mapping[str, str | None], kept: dict[str, Any], random: Callable[[int], bytes]
+    wanted: Mapping[str, str | None],
+    kept: dict[str, Any],
+    random: Callable[[int], bytes],
+    digests: Mapping[str, Mapping[str, str]],
 ) -> tuple[dict[str, str], dict[str, Any]]:
     """The password of every user, and what is to be kept of them."""
     made: dict[str, str] = dict(kept["passwords"])
     values = {name: word for name, word in wanted.items() if word is not None and word != AUTO}
     for name in (name for name, word in wanted.items() if word == AUTO):
         values[name] = made.setdefault(name, _new(random))
-    return values, {"version": 1, "passwords": made, "provisioned": sorted(values)}
+    return values, {"version": 1, "passwords": made, "provisioned": sorted({*values, *digests})}
 
 
 def _read_if_there(path: Path) -> dict[str, Any]:
@@ -85,8 +103,8 @@ def _read_if_there(path: Path) -> dict[str, Any]:
 
 async def provision(store: IdentityStore, passwords: Passwords, realm: str) -> None:
     """Put the HA1 values of every user into the store, and take away those of users that are gone."""
-    for name, password in passwords.values.items():
-        await store.put_credential(Credential(name, realm, ha1(name, realm, password)))
+    for credential in passwords.credentials(realm).values():
+        await store.put_credential(credential)
     for name in passwords.retired:
         await store.put_credential(Credential(name, realm))
 
@@ -97,17 +115,19 @@ def ha1(username: str, realm: str, password: str) -> dict[str, str]:
     return {
         "MD5": hashlib.md5(secret, usedforsecurity=False).hexdigest(),
         "SHA-256": hashlib.sha256(secret).hexdigest(),
+        "SHA-512-256": hashlib.new("sha512_256", secret).hexdigest(),
     }
 
 
 def check(credential: Credential | None, password: str) -> bool:
     """Whether `password` is the credential's; takes as long for a wrong password as for an unknown user."""
     known = credential if credential is not None else Credential("", "")
+    best = next((name for name in ("SHA-512-256", "SHA-256", "MD5") if name in known.ha1), "SHA-256")
     try:
-        given = ha1(known.username, known.realm, password)["SHA-256"]
+        given = ha1(known.username, known.realm, password)[best]
     except UnicodeEncodeError:
         return False
-    return hmac.compare_digest(given, known.ha1.get("SHA-256", ""))
+    return hmac.compare_digest(given, known.ha1.get(best, ""))
 
 
 def _new(random: Callable[[int], bytes]) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Literal, cast, get_args, get_origin
 import httpx
 import pytest
 import websockets
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from rich.console import Console
 
@@ -38,6 +38,7 @@ from gateway.call.routing import RouteError, SipTarget
 from gateway.config import Config, shape
 from gateway.config.markdown import markdown
 from gateway.errors import ConfigError
+from gateway.identity import passwords
 from gateway.legs.sip_sessions import CalleeSession
 from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.rtpengine.engine import RtpengineEngine
@@ -154,6 +155,10 @@ OTHER: dict[str, Any] = {
 """Values of the keys whose kind does not say one."""
 
 ELSEWHERE = {
+    "users[].ha1.md5": "test_a_digest_takes_the_place_of_the_password",
+    "users[].ha1.sha_256": "test_a_digest_takes_the_place_of_the_password",
+    "users[].ha1.sha_512_256": "test_a_digest_takes_the_place_of_the_password",
+    "sip.registration.strong_digest_agents": "test_a_user_agent_that_copes_is_asked_for_more",
     "metrics.enabled": "test_figures_are_served_where_they_are_wanted",
     "limits.drain_timeout": "test_pages_and_peers_are_told_how_long_the_gateway_drains",
 }
@@ -516,3 +521,22 @@ async def test_pages_and_peers_are_told_how_long_the_gateway_drains(tmp_path: Pa
         assert app.calls.draining
     finally:
         await app.stop()
+
+
+@pytest.mark.parametrize(("key", "algorithm"), [("md5", "MD5"), ("sha_256", "SHA-256"), ("sha_512_256", "SHA-512-256")])
+def test_a_digest_takes_the_place_of_the_password(key: str, algorithm: str) -> None:
+    """users[].ha1: the password is neither made nor known, and what the store holds is what was given."""
+    given = passwords.ha1("1001", "gw.test", "its-password")[algorithm]
+    config = Config(users=[{"id": "1001", "sip": True, "ha1": {key: given}}]).check()  # type: ignore[arg-type]
+    assert (config.passwords_wanted(), config.digests()) == ({"1001": None}, {"1001": {algorithm: given}})
+    with pytest.raises(ValidationError):
+        Config(users=[{"id": "1001", "sip": True, "ha1": {key: given[:-1]}}])  # type: ignore[arg-type]
+    with pytest.raises(ValidationError):
+        Config(users=[{"id": "1001", "sip": True, "ha1": {key: given}, "password": "x"}])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("agents", "algorithm"), [(["Good*"], "SHA-512-256"), ([], "MD5")])
+def test_a_user_agent_that_copes_is_asked_for_more(agents: list[str], algorithm: str) -> None:
+    """sip.registration.strong_digest_agents."""
+    config = Config(sip={"registration": {"strong_digest_agents": agents}})  # type: ignore[arg-type]
+    assert settings.algorithms(config).choose("Good phone", "192.0.2.7", None) == algorithm

@@ -106,11 +106,12 @@ def test_folder_that_cannot_be_used_names_the_key(tmp_path: Path) -> None:
 
 
 def test_ha1_is_that_of_the_rfcs() -> None:
-    """HA1 over the values of RFC 7616 section 3.9.1, for both algorithms."""
+    """HA1 over the values of RFC 7616 section 3.9.1, for each algorithm."""
     values = ha1("Mufasa", "http-auth@example.org", "Circle of Life")
     assert values == {
         "MD5": "3d78807defe7de2157e2b0b6573a855f",
         "SHA-256": "7987c64c30e25f1b74be53f966b49b90f2808aa92faf9a00262392d7b4794232",
+        "SHA-512-256": "fb174f5c3c7802721517cae13b98e2b8dae2e0118cb705d94ee29946319204ce",
     }
 
 
@@ -149,3 +150,19 @@ def test_file_is_plain_json(tmp_path: Path) -> None:
     passwords = resolve({"alice": "auto"}, tmp_path, counting())
     state = json.loads((tmp_path / "secrets.json").read_text())
     assert state == {"version": 1, "passwords": passwords.values, "provisioned": ["alice"]}
+
+
+@pytest.mark.parametrize("algorithm", ["MD5", "SHA-256", "SHA-512-256"])
+async def test_digests_take_the_place_of_passwords(tmp_path: Path, algorithm: str) -> None:
+    """They are put into the store as they are, let their user in, and are taken away with the user."""
+    store = MemoryStore()
+    await store.open()
+    digests = {"1001": {algorithm: ha1("1001", REALM, "hunter2")[algorithm]}}
+    resolved = resolve({"1001": None}, tmp_path, counting(), digests)
+    await provision(store, resolved, REALM)
+    credential = await store.credential("1001", REALM)
+    assert credential is not None
+    assert credential.ha1 == digests["1001"]
+    assert (check(credential, "hunter2"), check(credential, "hunter3")) == (True, False)
+    await provision(store, resolve({}, tmp_path, counting()), REALM)
+    assert await store.credential("1001", REALM) is None

@@ -156,6 +156,8 @@ class Checked:
     result: DigestResult
     username: str | None = None
     """Who it claims to be, and with `OK` is."""
+    algorithm: str = ""
+    """What a right digest was made with, without "-sess"."""
 
     @property
     def stale(self) -> bool:
@@ -186,15 +188,30 @@ class DigestServer:
         self._seen: OrderedDict[tuple[str, str], _Window] = OrderedDict()
         self._forgotten = float("-inf")
 
-    def challenges(self, now: float, *, stale: bool = False, salt: bytes = b"", source: str = "") -> list[AuthValue]:
+    @property
+    def algorithms(self) -> tuple[str, ...]:
+        """What it may be answered with, the preferred first."""
+        return self._algorithms
+
+    def challenges(
+        self,
+        now: float,
+        *,
+        stale: bool = False,
+        salt: bytes = b"",
+        source: str = "",
+        algorithms: Sequence[str] | None = None,
+    ) -> list[AuthValue]:
         """One WWW-Authenticate or Proxy-Authenticate value per algorithm, the preferred first (RFC 8760 2.4).
+
+        `algorithms` are some of the server's, None all of them.
 
         The nonce is good for requests from `source` only (RFC 7616 3.3), so that nobody can fail, or lock
         out, in the name of an address that is not its own.
         """
         nonce = self._nonces.make(now, salt, source)
         found: list[AuthValue] = []
-        for algorithm in self._algorithms:
+        for algorithm in self._algorithms if algorithms is None else algorithms:
             params = [("realm", self.realm), ("nonce", nonce), ("algorithm", algorithm), ("qop", "auth")]
             if stale:
                 params.append(("stale", "true"))
@@ -230,7 +247,8 @@ class DigestServer:
         right = hmac.compare_digest(response_of(ha1, given).encode(), (mine.get("response") or "").lower().encode())
         if not right or known is None or _base(algorithm) not in known:
             return Checked(DigestResult.WRONG, username)
-        return Checked(DigestResult.OK if self._fresh(given, issued, username, now) else DigestResult.STALE, username)
+        fresh = self._fresh(given, issued, username, now)
+        return Checked(DigestResult.OK if fresh else DigestResult.STALE, username, _base(algorithm))
 
     def _read(self, value: AuthValue, request: Request, algorithm: str) -> DigestInput | None:
         qop, nc = value.get("qop"), value.get("nc") or ""
