@@ -269,6 +269,14 @@ def _trunk_destinations(trunk: Trunk, dialled: str, own: Account | None, places:
         if own is not None:
             caller = own.address(Uri.parse(trunk.uri))
         found.append(
-            Destination(str(target), trunk.route, credentials=credentials, caller=caller, identity=identity, rank=rank)
+            Destination(
+                str(target),
+                trunk.route,
+                credentials=credentials,
+                caller=caller,
+                identity=identity,
+                asserts=trunk.assert_identity,
+                rank=rank,
+            )
         )
     return found

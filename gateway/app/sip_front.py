@@ -12,6 +12,7 @@ import structlog
 from gateway.access.gatekeeper import TRUNK, Gatekeeper
 from gateway.access.register import RegisterService
 from gateway.accounts.own import Accounts
+from gateway.app import callers
 from gateway.call.leg import Address
 from gateway.call.registry import Calls
 from gateway.call.routing import Caller, RouteError
@@ -27,7 +28,6 @@ from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.locate import forward_limit
 from gateway.sip.message.build import Refusal
 from gateway.sip.message.message import Request
-from gateway.sip.message.uri import Uri
 from gateway.sip.message.values import Replaces
 
 log = structlog.get_logger(__name__)
@@ -160,9 +160,7 @@ class SipFront:
         said = request.from_
         if identity is not None and identity.startswith(TRUNK):
             trunk = self._trunks[identity.removeprefix(TRUNK)]
-            user = said.uri.user or "anonymous"
-            # In the trunk's own number plan: calling back leads there, and no number of it passes for a user of ours.
-            address = Address(str(Uri.of(user, *trunk.place)), said.display_name or user)
+            address = callers.of_trunk(request, trunk.place)
             account = self._accounts.called(request.uri.user)
             callee = account.user if account is not None and account.registrar == trunk.name else None
             return Caller(identity, ("*",), transit=False, calls=callee), address, trunk.max_calls or _ANY_NUMBER
@@ -171,6 +169,8 @@ class SipFront:
             return None, Address(str(said.uri)), None
         name = user_entry.display_name or said.display_name or user_entry.id
         address = Address(self._identity.sip_uri(user_entry.id), name)
+        if callers.wants_privacy(request):
+            address = callers.hidden(address)
         own = self._accounts.registrar_of(user_entry.id)
         return Caller(user_entry.id, user_entry.may_call, account=own), address, user_entry.max_calls
 

@@ -42,6 +42,9 @@ class Address:
     diversions: tuple[Diversion, ...] = ()
     """How the call came to the one who is asked, the latest first."""
 
+    asserted: str = ""
+    """SIP URI of who it really is, where it wants to be hidden from who is called (RFC 3323)."""
+
     @property
     def user(self) -> str:
         """The part before the @, without scheme."""

@@ -294,6 +294,9 @@ class Trunk(Section):
     sources: tuple[Text, ...] = ()
     """IP addresses or networks that may call in as this trunk without digest: "192.0.2.10", "192.0.2.0/24".
     Over UDP an address can be forged: such a call rings users, but never leaves through a trunk again."""
+    assert_identity: bool = False
+    """Tell it who calls by P-Asserted-Identity (RFC 3325), with Privacy where the caller wants to be hidden from who is
+    called: for a trunk that is trusted with that. Its own assertions are believed either way."""
     codecs: tuple[Codec, ...] = ()
     """The only codecs used with it, in both directions, best first; default: codecs.rtp."""
     srtp: SrtpPolicy | None = None

@@ -190,6 +190,18 @@ class _SipLeg(LegBase):
             self._deliver(AnswerChanged())
 
 
+def _told_of_caller(destination: Destination, caller: Address) -> list[tuple[str, object]]:
+    """What the far end is told of the caller beside From, each to those alone who may know."""
+    # To strangers it would tell who was called before.
+    fields = diversion_fields(caller.diversions, destination.uri) if destination.identity else []
+    if destination.asserts:
+        who = NameAddr(Uri.parse(caller.asserted or caller.uri), "" if caller.asserted else caller.display_name)
+        fields.append(("P-Asserted-Identity", who))
+        if caller.asserted:
+            fields.append(("Privacy", "id"))
+    return fields
+
+
 class SipTransferReport:
     """Tells the sender of a REFER what becomes of it, by the response and by NOTIFYs."""
 
@@ -395,8 +407,7 @@ class SipCalleeLeg(_SipLeg):
             timeout=self._settings.no_answer,
             max_forwards=caller.hops,
             identity=destination.identity,
-            # To strangers it would tell who was called before.
-            headers=diversion_fields(caller.diversions, destination.uri) if destination.identity else (),
+            headers=_told_of_caller(destination, caller),
         )
 
     def _handler(self, number: int) -> Callable[[events.SessionEvent], None]:

@@ -95,6 +95,8 @@ class Destination:
     """From value that the far end wants to see instead of the caller's own."""
     identity: str | None = None
     """Who is there, as the gatekeeper names them: only they may go on with the call from another address."""
+    asserts: bool = False
+    """Told who the caller is (P-Asserted-Identity), also where it is hidden from who is called (RFC 3325)."""
     rank: int = 0
     """Those of one rank are asked together, lower ranks before higher ones."""
 

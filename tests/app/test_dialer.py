@@ -13,6 +13,7 @@ from gateway.accounts.own import Account, Accounts
 from gateway.accounts.reachability import Reachability
 from gateway.app.dialer import GatewayDialer
 from gateway.app.presence import Presence
+from gateway.call.leg import Address
 from gateway.call.routing import RouteError, ServiceTarget, SipTarget, UserTarget
 from gateway.call.status import Cause
 from gateway.config import load
@@ -262,3 +263,22 @@ async def test_phones_ring_together_or_in_the_order_of_their_q_values(ring: str,
     await asyncio.sleep(0.05)
     assert [sent["target"] for sent in rig.inviter.sent][-1] == "sip:1001@192.0.2.1"
     assert len(rig.inviter.sent) == 3
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+@pytest.mark.parametrize("private", [True, False])
+async def test_only_a_trusted_trunk_is_told_who_calls(trusted: bool, private: bool) -> None:
+    """P-Asserted-Identity, with Privacy where the caller is hidden; From never names who is hidden."""
+    trunk = {"name": "office", "uri": "sip:pbx.test", "assert_identity": trusted}
+    rig = Rig(TRUNKS=json.dumps([trunk]))
+    caller = Address("sip:alice@gw.test", "Alice")
+    if private:
+        caller = Address("sip:anonymous@anonymous.invalid", "Anonymous", asserted="sip:alice@gw.test")
+    [leg] = await rig.dialer.legs(SipTarget("0900", trunk="office"), "c")
+    await leg.invite("v=0\r\n", caller)
+    sent = rig.inviter.sent[-1]
+    told = {name: str(value) for name, value in sent["headers"]}
+    who = "<sip:alice@gw.test>" if private else '"Alice" <sip:alice@gw.test>'
+    assert told.get("P-Asserted-Identity") == (who if trusted else None)
+    assert told.get("Privacy") == ("id" if trusted and private else None)
+    assert ("alice" in str(sent["caller"])) is not private
