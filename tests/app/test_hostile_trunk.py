@@ -1,0 +1,173 @@
+"""A trunk that challenges for ever, answers nonsense, redirects: bounded work, and no secret to anybody else."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.app import GatewayApp
+from gateway.sip.message import build
+from gateway.sip.message.message import Request
+from gateway.sip.message.parser import parse_message
+from tests.interop.gateway import PASSWORDS, config_on_free_ports
+from tests.interop.stranger import SDP, authorization, status_of, stranger
+
+PASSWORD = "the-account-of-Alice-4711"
+Answer = Callable[[Request, int], list[bytes]]
+
+
+class Place(asyncio.DatagramProtocol):
+    """Somebody that answers each request as the test says."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        self.requests: list[Request] = []
+        self.transport: asyncio.DatagramTransport
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        if not data.strip():
+            return
+        request = parse_message(data)
+        assert isinstance(request, Request)
+        self.requests.append(request)
+        if request.method != "ACK":
+            for each in self.answer(request, len(self.requests)):
+                self.transport.sendto(each, addr)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, port = self.transport.get_extra_info("sockname")[:2]
+        return host, port
+
+    @property
+    def signed(self) -> list[Request]:
+        """Requests that brought credentials."""
+        return [one for one in self.requests if one.authorization or one.proxy_authorization]
+
+
+@contextlib.asynccontextmanager
+async def place(answer: Answer, host: str) -> AsyncIterator[Place]:
+    transport, made = await asyncio.get_running_loop().create_datagram_endpoint(
+        lambda: Place(answer), local_addr=(host, 0)
+    )
+    try:
+        yield made
+    finally:
+        transport.close()
+
+
+@contextlib.asynccontextmanager
+async def gateway(folder: Path, trunk: Place) -> AsyncIterator[GatewayApp]:
+    """A gateway where 1001 has an own account at the trunk."""
+    host, port = trunk.address
+    account = {"registrar": "pbx", "username": "201", "password": PASSWORD}
+    app = GatewayApp(
+        config_on_free_ports(
+            folder,
+            TRUNKS=json.dumps([{"name": "pbx", "uri": f"sip:{host}:{port}", "options_interval": 0}]),
+            USERS__1001__ACCOUNT=json.dumps(account),
+            USERS__1001__MAY_CALL='["*"]',
+        )
+    )
+    await app.start()
+    try:
+        yield app
+    finally:
+        await app.stop()
+
+
+async def call(app: GatewayApp, number: str = "4711") -> int:
+    """The status with which a call of 1001 through its account ends."""
+    host, _, port = app.sip_hostport.rpartition(":")
+    sip, uri = (host, int(port)), f"sip:{number}@{app.config.domain}"
+    async with stranger("127.0.0.1") as phone:
+
+        def request(cseq: int, *headers: str) -> bytes:
+            sdp = SDP.format(host="127.0.0.1")
+            made = phone.request("INVITE", uri, user="1001", body=sdp, call_id="hostile", cseq=cseq, headers=headers)
+            return re.sub(rb"From: <sip:1001@[^>]*>", f"From: <sip:1001@{app.config.domain}>".encode(), made)
+
+        first = await phone.ask(request(1), sip, timeout=5)
+        header = authorization(first, "INVITE", uri, "1001", PASSWORDS["1001"])
+        return status_of(await phone.ask(request(2, header), sip, timeout=10))
+
+
+def challenge(request: Request, number: int, **more: str) -> list[bytes]:
+    """A new nonce for every request."""
+    params = "".join(f", {name}={value}" for name, value in more.items())
+    value = f'Digest realm="pbx", nonce="{number:08x}", algorithm=SHA-256, qop="auth"{params}'
+    return [build.response(request, 401, to_tag="t", headers=[("WWW-Authenticate", value)]).write()]
+
+
+@pytest.mark.parametrize("more", [{}, {"stale": "true"}])
+async def test_a_trunk_that_challenges_for_ever_is_answered_a_few_times(tmp_path: Path, more: dict[str, str]) -> None:
+    """The call and the registration are refused; nothing goes on by itself until the registration is due again."""
+
+    def again(request: Request, number: int) -> list[bytes]:
+        return challenge(request, number, **more)
+
+    async with place(again, "127.0.0.50") as trunk, gateway(tmp_path, trunk) as app:
+        assert 400 <= await call(app) < 500
+        invites = [one for one in trunk.requests if one.method == "INVITE"]
+        registers = [one for one in trunk.requests if one.method == "REGISTER"]
+        assert 2 <= len(invites) <= 8
+        assert 2 <= len(registers) <= 8
+        assert all(PASSWORD.encode() not in one.write() for one in trunk.requests)
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        [b"\x00\xff" * 50],
+        [b"SIP/2.0 200\r\n\r\n"],
+        [b"SIP/2.0 200 OK\r\nVia: nonsense\r\n\r\n"],
+        [b"HTTP/1.1 200 OK\r\n\r\n"] * 20,
+    ],
+)
+async def test_nonsense_is_no_answer_and_harms_nobody(tmp_path: Path, nonsense: list[bytes]) -> None:
+    """The gateway serves others meanwhile: its own echo answers."""
+    async with place(lambda request, number: nonsense, "127.0.0.51") as trunk, gateway(tmp_path, trunk) as app:
+        assert await call(app, "600") == 200
+
+
+async def test_a_redirection_never_takes_the_password_along(tmp_path: Path) -> None:
+    """Who is named instead may challenge as it likes: the account is the trunk's alone."""
+    async with place(challenge, "127.0.0.52") as thief:
+        host, port = thief.address
+
+        def redirect(request: Request, number: int) -> list[bytes]:
+            contact = f"<sip:4711@{host}:{port}>"
+            return [build.response(request, 302, to_tag="t", headers=[("Contact", contact)]).write()]
+
+        async with place(redirect, "127.0.0.53") as trunk, gateway(tmp_path, trunk) as app:
+            assert await call(app) >= 400
+        assert thief.signed == []
+        assert len(thief.requests) <= 8
+
+
+async def test_whoever_challenges_the_digest_goes_to_the_registrar(tmp_path: Path) -> None:
+    """A response may come from another address (RFC 3261 17.1.3); what answers it goes to where the request went."""
+    async with place(lambda request, number: [], "127.0.0.54") as other:
+        asked = asyncio.Event()
+
+        def through_another(request: Request, number: int) -> list[bytes]:
+            for each in challenge(request, number) if number < 4 else []:
+                via = request.via[0]
+                other.transport.sendto(each, (via.host, via.port or 5060))
+            if request.authorization:
+                asked.set()
+            return []
+
+        async with place(through_another, "127.0.0.55") as trunk, gateway(tmp_path, trunk):
+            await asyncio.wait_for(asked.wait(), 5)
+        assert other.requests == []
