@@ -27,7 +27,7 @@ from gateway.call.leg import (
 from gateway.call.status import Cause, cause_of_status, most_telling
 from gateway.legs.base import LegBase
 from gateway.legs.sip_bodies import cause_of_q850, kind_of, reason_of, text_of
-from gateway.legs.sip_diversion import diversion_fields, redirections
+from gateway.legs.sip_diversion import caller_fields, redirections
 from gateway.legs.sip_info import LegInfos
 from gateway.legs.sip_sessions import CalleeSession, CalleeSettings, CallerSession, Destination, Inviter, Session
 from gateway.media.engine import Dtmf, Kind, Party
@@ -188,18 +188,6 @@ class _SipLeg(LegBase):
         elif sdp is not None:
             # A refresh that nobody here asked for was answered with something new (RFC 3261 section 14.2).
             self._deliver(AnswerChanged())
-
-
-def _told_of_caller(destination: Destination, caller: Address) -> list[tuple[str, object]]:
-    """What the far end is told of the caller beside From, each to those alone who may know."""
-    # To strangers it would tell who was called before.
-    fields = diversion_fields(caller.diversions, destination.uri) if destination.identity else []
-    if destination.asserts:
-        who = NameAddr(Uri.parse(caller.asserted or caller.uri), "" if caller.asserted else caller.display_name)
-        fields.append(("P-Asserted-Identity", who))
-        if caller.asserted:
-            fields.append(("Privacy", "id"))
-    return fields
 
 
 class SipTransferReport:
@@ -407,7 +395,9 @@ class SipCalleeLeg(_SipLeg):
             timeout=self._settings.no_answer,
             max_forwards=caller.hops,
             identity=destination.identity,
-            headers=_told_of_caller(destination, caller),
+            headers=caller_fields(
+                caller, destination.uri, known=destination.identity is not None, asserts=destination.asserts
+            ),
         )
 
     def _handler(self, number: int) -> Callable[[events.SessionEvent], None]:

@@ -1,10 +1,10 @@
-"""Calls that go on to somebody else: what a 3xx names, and what the next callee is told (RFC 5806, RFC 7044)."""
+"""Calls that go on to somebody else: what a 3xx names, and what the next callee is told (RFC 5806, 7044, 3325)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gateway.call.leg import Diversion
+from gateway.call.leg import Address, Diversion
 from gateway.sip.errors import SipError
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.uri import Uri
@@ -40,6 +40,21 @@ def _rank(contact: NameAddr) -> float:
         return -contact.q
     except SipError:
         return 0.0
+
+
+def caller_fields(caller: Address, to: str, *, known: bool, asserts: bool) -> list[tuple[str, object]]:
+    """What `to` is told of the caller beside From, each to those alone who may know.
+
+    `known`: one of ours or a trunk; to strangers a diversion would tell who was called before. `asserts`: trusted with
+    who the caller is, also where that is hidden from who is called (RFC 3325).
+    """
+    fields = diversion_fields(caller.diversions, to) if known else []
+    if asserts:
+        who = NameAddr(Uri.parse(caller.asserted or caller.uri), "" if caller.asserted else caller.display_name)
+        fields.append(("P-Asserted-Identity", who))
+        if caller.asserted:
+            fields.append(("Privacy", "id"))
+    return fields
 
 
 def diversion_fields(diversions: Sequence[Diversion], to: str) -> list[tuple[str, object]]:
