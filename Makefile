@@ -65,9 +65,10 @@ coverage: $(VENV)/.test ## The tests of tests/sip: they take every branch of the
 	$(PARALLEL) -m "not serial" tests/sip $(COVERED:%=--cov gateway/sip/%) --cov-branch \
 	  --cov-report term-missing:skip-covered --cov-fail-under 100
 
-test-all: test ## The whole suite, then what takes longer: many more random examples, octets at the plane's parsers
-	$(PARALLEL) -m "hypothesis and not serial" --hypothesis-profile long
+test-all: test ## The whole suite, then what takes longer: more random examples, octets at the plane's parsers, wheels for every Python
+	$(PARALLEL) -m "hypothesis and not serial" --hypothesis-profile long --timeout 300
 	@scripts/plane fuzz $(or $(SECONDS),15)
+	@scripts/resolve-pythons
 
 check: $(VENV)/.test ## Lint, format and types
 	@scripts/plane check

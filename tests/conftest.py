@@ -7,7 +7,7 @@ from hypothesis import settings
 
 # How long an example takes is the machine's business: a deadline on the wall clock fails tests that hold.
 settings.register_profile("gateway", deadline=None)
-settings.register_profile("long", deadline=None, max_examples=1000)
+settings.register_profile("long", deadline=None, max_examples=300)
 settings.load_profile("gateway")
 
 

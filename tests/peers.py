@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import sys
 from typing import NoReturn
 
 import pytest
@@ -47,7 +48,9 @@ def chromium() -> str:
 
 
 def pjsua2() -> None:
-    """Make sure that the desk phone can be started."""
+    """Make sure that the desk phone can be started; no failure in CI where there is no wheel of it."""
+    if sys.version_info >= (3, 13):
+        pytest.skip("pjsua2 has no wheel for this Python: PyPI has it for 3.11 and 3.12")
     if importlib.util.find_spec("pjsua2") is None:
         missing(
             "pjsua2", "the extra phone (pip install -e '.[phone]'; on PyPI for Python 3.11 and 3.12 on x86-64 Linux)"
