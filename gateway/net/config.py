@@ -78,6 +78,7 @@ class UserAgentConfig:
             longest_ringing=self.longest_ringing,
             answer_patience=self.answer_patience,
             referral_time=self.referral_time,
+            large_by_tcp=bool(self.listen_tcp),
             symmetric=self.symmetric,
         )
         return core if self.trickle_ice else core.without(TRICKLE)

@@ -50,6 +50,9 @@ class CoreConfig:
     """Seconds that the outcome of a REFER is waited for and told (RFC 3515 section 2.4.4)."""
     info_packages: tuple[str, ...] = (TRICKLE, "infodtmf")
     """INFO packages that are delivered (RFC 6086, RFC 8840), in lower case; others are answered 469."""
+    large_by_tcp: bool = False
+    """Whether requests that are too large for UDP go by TCP where their URI leaves that to us (RFC 3261 18.1.1); for
+    who listens on TCP himself, so that the peer can answer in kind."""
     symmetric: bool = True
     """Whether requests to a caller behind NAT go to where its INVITE came from rather than to its Contact."""
 

@@ -21,11 +21,17 @@ from gateway.sip.locate import contact_uri, direct_flow
 from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request, Response
+from gateway.sip.message.uri import Uri
 from gateway.sip.requests.checks import Capabilities
 from gateway.sip.transactions import Transaction
 from gateway.sip.transactions.layer import Stack
 
 logger = logging.getLogger(__name__)
+
+_LARGEST_BY_UDP = 1300 - 100
+"""Bytes of a request without the Via that it gets."""
+_UDP_ONLY_TIME = 600.0
+_UDP_ONLY_PLACES = 1024
 
 
 class Services:
@@ -42,6 +48,8 @@ class Services:
         self._alarms: Alarms[DialogUsage | None] = Alarms()
         self._dialogs = DialogTable()
         self._mistaken: WeakSet[DialogUsage] = WeakSet()
+        self._udp_only: dict[tuple[str, int], float] = {}
+        """Places where nobody took TCP, and until when that counts."""
 
     def _set_capabilities(self, methods: tuple[str, ...]) -> None:
         """Take requests of these methods, and say so."""
@@ -85,6 +93,23 @@ class Services:
             done(())
         else:
             self.environment.resolve(hop, lambda flows: self.guard(owner, lambda: done(flows)))
+
+    def by_tcp(self, request: Request, hop: Hop | None, flow: Flow) -> Flow | None:
+        """By what a request to `hop` goes that is too large for its UDP `flow`; None: by that (RFC 3261 18.1.1)."""
+        if not self.config.large_by_tcp or flow.transport != "udp" or not isinstance(hop, Uri) or hop.transport:
+            return None
+        if not request.body or len(request.write()) <= _LARGEST_BY_UDP:
+            return None
+        until = self._udp_only.get((flow.host, flow.port))
+        if until is not None and until > self.now():
+            return None
+        return Flow("tcp", flow.host, flow.port, name=flow.name)
+
+    def only_by_udp(self, flow: Flow) -> None:
+        """Nobody takes TCP where `flow` leads: for a while large requests go by UDP, too."""
+        if len(self._udp_only) >= _UDP_ONLY_PLACES:
+            self._udp_only.clear()
+        self._udp_only[flow.host, flow.port] = self.now() + _UDP_ONLY_TIME
 
     def contact(self, flow: Flow, user: str | None, *, secure: bool = False) -> NameAddr:
         """Our Contact as a peer on `flow` is to use it; `user` is escaped text of a URI or None."""

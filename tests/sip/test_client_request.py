@@ -354,3 +354,102 @@ def test_an_ack_again_is_nothing_new() -> None:
     assert log.kinds == ["Confirmed", "Offered"]
     stage.run(40.0)
     assert session.is_confirmed
+
+
+class Large(Asked):
+    """A request with a body that is too large for a datagram, or of another size."""
+
+    def __init__(self, stage: Stage, target: Uri | Flow, size: int = 1300) -> None:
+        super().__init__(stage, target, body=b"x" * size)
+
+    def make(self, flow: Flow) -> Request:
+        body, self.body = self.body, b""
+        request = super().make(flow)
+        self.body = body
+        return build.request(
+            "MESSAGE",
+            request.uri,
+            from_=request.from_,
+            to=request.to,
+            call_id=f"m{next(self.numbers)}",
+            cseq=1,
+            body=body,
+            content_type="text/plain",
+        )
+
+
+def tcp_stage() -> Stage:
+    return Stage(CoreConfig(large_by_tcp=True))
+
+
+def sent_by(stage: Stage) -> list[str]:
+    """The transports of the requests that came since the last look."""
+    return [one.top_via.transport for one in stage.puppet.take() if isinstance(one, Request)]
+
+
+def test_what_is_too_large_for_udp_goes_by_tcp() -> None:
+    """RFC 3261 18.1.1; its answer is final, even one that sends elsewhere."""
+    stage = tcp_stage()
+    asked = Large(stage, TO_BOB)
+    [request] = stage.requests("MESSAGE")
+    assert request.top_via.transport == "TCP"
+    stage.send(answer(request, 503))
+    assert asked.statuses == [503]
+    assert sent_by(stage) == []
+
+
+@pytest.mark.parametrize(
+    ("stage", "target", "size"),
+    [
+        (Stage(), TO_BOB, 1300),
+        (tcp_stage(), TO_BOB, 300),
+        (tcp_stage(), TO_BOB.with_param("transport", "udp"), 1300),
+        (tcp_stage(), Flow("udp", *BOB), 1300),
+    ],
+)
+def test_other_requests_go_by_udp(stage: Stage, target: Uri | Flow, size: int) -> None:
+    """Where we do not listen on TCP, of a usual size, to who wants UDP, and back to who came by it."""
+    Large(stage, target, size)
+    assert sent_by(stage) == ["UDP"]
+
+
+def test_where_nobody_takes_tcp_it_goes_by_udp() -> None:
+    """At once where the connection is refused; others do not try again for ten minutes."""
+    stage = tcp_stage()
+    asked = Large(stage, TO_BOB)
+    assert sent_by(stage) == ["TCP"]
+    stage.agent.core.transport_failed(Flow("tcp", *BOB))
+    stage.run()
+    [request] = stage.requests("MESSAGE")
+    assert request.top_via.transport == "UDP"
+    stage.send(answer(request, 200))
+    assert asked.statuses == [200]
+    Large(stage, TO_BOB)
+    assert set(sent_by(stage)) == {"UDP"}
+    stage.run(601.0)
+    sent_by(stage)
+    Large(stage, TO_BOB)
+    assert sent_by(stage) == ["TCP"]
+
+
+def test_a_silent_tcp_server_is_asked_by_udp() -> None:
+    """And where that is silent as well, it is a 408, once; what was given up is tried no further."""
+    stage = tcp_stage()
+    asked = Large(stage, TO_BOB)
+    stage.run(70.0)
+    assert asked.statuses == [408]
+    assert set(sent_by(stage)) == {"TCP", "UDP"}
+    given_up = tcp_stage()
+    abandoned = Large(given_up, TO_BOB)
+    abandoned.request.abandon()
+    given_up.agent.core.transport_failed(Flow("tcp", *BOB))
+    given_up.run()
+    assert abandoned.statuses == [503]
+
+
+def test_places_without_tcp_are_forgotten_when_there_are_too_many() -> None:
+    """What is remembered is bounded."""
+    core = tcp_stage().agent.core
+    for number in range(3000):
+        core.only_by_udp(Flow("udp", "192.0.2.9", number + 1))
+    assert len(core._udp_only) <= 1024

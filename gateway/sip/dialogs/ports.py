@@ -49,6 +49,12 @@ class Core(Protocol):
     def locate(self, hop: Hop, done: Callable[[tuple[Flow, ...]], None], owner: DialogUsage | None) -> None:
         """The flows to a hop, best first, () for none; at once where no name has to be looked up."""
 
+    def by_tcp(self, request: Request, hop: Hop | None, flow: Flow) -> Flow | None:
+        """By what a request to `hop` goes that is too large for its UDP `flow`; None: by that (RFC 3261 18.1.1)."""
+
+    def only_by_udp(self, flow: Flow) -> None:
+        """Nobody takes TCP where `flow` leads: for a while large requests go by UDP, too."""
+
     def contact(self, flow: Flow, user: str | None, *, secure: bool = False) -> NameAddr:
         """Our Contact as a peer on `flow` is to use it, a sips URI where `secure` (RFC 5630)."""
 

@@ -34,6 +34,7 @@ class ClientRequest:
         "_flows",
         "_has_answered",
         "_has_reconnected",
+        "_hop",
         "_hops",
         "_is_abandoned",
         "_is_cancelled",
@@ -41,6 +42,7 @@ class ClientRequest:
         "_make",
         "_provisional",
         "_retried",
+        "_udp",
         "authenticator",
         "flow",
         "has_responded",
@@ -66,6 +68,9 @@ class ClientRequest:
         self._provisional = provisional
         self._retried = retried
         self._hops: list[Hop] = []
+        self._hop: Hop | None = None
+        self._udp: Flow | None = None
+        """Where it goes by UDP should nobody take the TCP that it was sent by for its size."""
         self._flows: list[Flow] = []
         self._challenges = 0
         self._is_abandoned = False
@@ -109,6 +114,7 @@ class ClientRequest:
         self._is_abandoned = True
         self._hops = []
         self._flows = []
+        self._udp = None
 
     def cancel(self) -> None:
         """Take an INVITE back as soon as a 1xx came (RFC 3261 9.1); it may still be answered with a 2xx."""
@@ -122,6 +128,9 @@ class ClientRequest:
         if self._is_cancelled and response.is_provisional and not self._has_answered and self.transaction is not None:
             self._core.send_cancel(self.transaction, ())
         self._has_answered = self.has_responded = True
+        if self._udp is not None:
+            self._flows.remove(self._udp)
+            self._udp = None
         self._is_final = response.is_final
         if response.is_provisional:
             if self._provisional is not None:
@@ -147,6 +156,10 @@ class ClientRequest:
         if self._has_answered or self._is_abandoned:
             # Who has answered once may have forwarded it: it is not tried elsewhere (RFC 3263 4.3).
             self._done(self._failure(408 if reason is Reason.TIMEOUT else 503))
+        elif self._udp is not None:
+            self._core.only_by_udp(self._udp)
+            self._udp = None
+            self._try_next(503)
         elif not (reason is Reason.TRANSPORT_ERROR and self._reconnect()):
             self._try_next(408 if reason is Reason.TIMEOUT else 503)
 
@@ -180,7 +193,8 @@ class ClientRequest:
                 self.authenticator.bind(flows)
             self._try_next(status)
 
-        self._core.locate(self._hops.pop(0), located, self.owner)
+        self._hop = self._hops.pop(0)
+        self._core.locate(self._hop, located, self.owner)
 
     def _try_next(self, status: int) -> None:
         """RFC 3263 4.3: the next server."""
@@ -193,9 +207,12 @@ class ClientRequest:
         if self.transaction is not None and self._retried is not None:
             self._retried()
         try:
-            request = self._make(flow)
-            if self.authenticator is not None:
-                request = self.authenticator.authorize(request, flow)
+            request = self._built(flow)
+            tcp = self._core.by_tcp(request, self._hop, flow)
+            if tcp is not None:
+                self._udp = flow
+                self._flows.insert(0, flow)
+                flow, request = tcp, self._built(tcp)
             transaction = self._core.send_request(request, flow)
         except SipError as error:
             self._core.not_built(error)
@@ -205,6 +222,10 @@ class ClientRequest:
         transaction.user = self
         self._core.wake()
         return True
+
+    def _built(self, flow: Flow) -> Request:
+        request = self._make(flow)
+        return request if self.authenticator is None else self.authenticator.authorize(request, flow)
 
     def _failure(self, status: int) -> Response:
         if self.request is None:
