@@ -138,6 +138,7 @@ async def turns(state_dir: Path, gather: float) -> int:
         return after - before
 
 
+@pytest.mark.serial
 async def test_packets_are_gathered_for_as_long_as_is_configured(tmp_path: Path) -> None:
     """The longer, the fewer times a thread wakes for them."""
     if await rings(tmp_path, "auto") == 0:

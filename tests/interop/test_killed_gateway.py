@@ -35,7 +35,7 @@ TONES = {"browser": 440, "phone": 1000}
 HEADER = 12
 BINDING_RESPONSE = b"\x01\x01"
 
-pytestmark = pytest.mark.peer
+pytestmark = [pytest.mark.peer, pytest.mark.serial]
 
 
 @dataclass

@@ -125,6 +125,7 @@ async def test_digits_go_between_the_frames(tmp_path: Path) -> None:
         assert all((b.timestamp - a.timestamp) & 0xFFFFFFFF < 16000 for a, b in pairwise(packets))
 
 
+@pytest.mark.serial
 async def test_losses_are_concealed_by_the_plane(tmp_path: Path) -> None:
     """The listener gets every packet though one in twenty of the speaker's is lost; the plane tells of it."""
     plane = native_plane(tmp_path)
