@@ -49,7 +49,7 @@ example: $(VENV)/.client ## Run a lesson of examples/ (N=03)
 WORKERS ?= 3
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := $(PYTEST) --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 15
-COVERED := transactions dialogs invite requests
+COVERED := transactions dialogs invite requests subscription
 
 test: install-test plane ## Install what the tests need and run the whole suite (ARGS="-k sdp" for a part)
 ifeq ($(ARGS),)

@@ -393,7 +393,10 @@ class UserAgentCore(Services):
 
         def deliver() -> None:
             entry.dialog.receive(request.request)
-            if usage is None and request.request.method in _OF_USAGES:
+            if usage is None and request.request.method == "OPTIONS":
+                # It asks about us, whatever the dialog is for.
+                request.respond(200, self._capabilities)
+            elif usage is None and request.request.method in _OF_USAGES:
                 # The dialog lives by another usage; the one that this is for is over (RFC 5057 section 5.1).
                 request.respond(481)
             elif usage is None:

@@ -62,9 +62,10 @@ async def test_a_phone_writes_to_a_phone_and_a_page_to_a_page(
     second.write(gateway.uri("1001"), "phone to phone")
     assert (await phone.expect("message")).details["text"] == "phone to phone"
     assert (await second.expect("message_status")).details["code"] == 200
-    bob = await gateway.browser("bob")
-    await bob.ask("message.send", to_peer_id="alice", text="page to page")
-    assert (await alice.notified("message", text="page to page"))["from_peer_id"] == gateway.uri("bob")
+    async with RpcBrowser() as bob:
+        await bob.open(gateway.app.signed_in_url("bob"))
+        await bob.ask("message.send", to_peer_id="alice", text="page to page")
+        assert (await alice.notified("message", text="page to page"))["from_peer_id"] == gateway.uri("bob")
     await second.close()
 
 
@@ -84,6 +85,23 @@ async def test_who_is_away_reads_it_when_they_are_back(gateway: Gateway, phone: 
     assert (await phone.expect("message_status", text="now")).details["code"] == 200
     assert (await back.expect("message")).details["text"] == "now"
     await back.close()
+
+
+async def test_a_page_that_signs_in_reads_what_was_written_meanwhile(gateway: Gateway, phone: DeskPhone) -> None:
+    """In order, once: the next page of the same user is told nothing of it."""
+    for number in range(3):
+        phone.write(gateway.uri("bob"), f"for bob {number}")
+        assert (await phone.expect("message_status", text=f"for bob {number}")).details["code"] == 202
+    async with RpcBrowser() as page:
+        await page.open(gateway.app.signed_in_url("bob"))
+        await page.notified("message", text="for bob 2")
+        assert [params["text"] for name, params in page.told if name == "message"] == [f"for bob {n}" for n in range(3)]
+        async with RpcBrowser() as second:
+            await second.open(gateway.app.signed_in_url("bob"))
+            phone.write(gateway.uri("bob"), "now")
+            assert (await phone.expect("message_status", text="now")).details["code"] == 200
+            await second.notified("message", text="now")
+            assert [params["text"] for name, params in second.told if name == "message"] == ["now"]
 
 
 async def test_what_may_not_be_sent_is_refused(gateway: Gateway, phone: DeskPhone, alice: RpcBrowser) -> None:

@@ -47,6 +47,7 @@ def test_a_refer_is_accepted_and_its_progress_told_until_the_end() -> None:
     referral = rig.refer()
     assert str(referral.target) == "sip:carol@example.com"
     referral.accept()
+    referral.refuse(403)  # too late
     rig.stage.run()
     assert rig.statuses() == [202]
     assert rig.notifies() == [("refer", "active;expires=180", "SIP/2.0 100 Trying")]

@@ -446,3 +446,40 @@ def test_two_stacks_agree_over_a_bad_network(seed: int) -> None:
     assert pair.alice.core.is_idle
     assert pair.bob.core.is_idle
     assert not pair.alice.core._subscribers
+
+
+def test_a_notify_that_says_no_time_lasts_as_long_as_was_asked_for() -> None:
+    """It came before the 2xx, which would have said it."""
+    stage = Asking(120)
+    assert stage.notify("active") == 200
+    stage.run(70)
+    assert stage.requests("SUBSCRIBE") != []
+
+
+def test_a_question_in_its_dialog_is_answered() -> None:
+    """OPTIONS, by which some see whether a peer lives: a 481 would end the subscription (RFC 5057 section 5.2)."""
+    stage = Asking()
+    stage.accept()
+    stage.notify()
+    options = build.request(
+        "OPTIONS",
+        Uri.of("alice", *ALICE),
+        from_=stage.asked.to.with_tag("puppet"),
+        to=stage.asked.from_,
+        call_id=stage.asked.call_id,
+        cseq=77,
+    )
+    via = f"SIP/2.0/UDP {BOB[0]}:{BOB[1]};rport;branch=z9hG4bKoptions"
+    stage.puppet.take()
+    stage.send(options.with_headers(options.headers.prepend("Via", via)))
+    assert stage.puppet.statuses() == [200]
+    assert stage.notify(cseq=78) == 200
+
+
+def test_an_answer_after_its_end_changes_nothing() -> None:
+    """Also one that asks for a longer time: nothing more is sent."""
+    stage = Asking(60)
+    stage.subscriber.end()
+    stage.send(answer(stage.asked, 423, headers=(("Min-Expires", 300),)))
+    assert stage.requests("SUBSCRIBE") == []
+    assert stage.over == SubscriptionOver(408)

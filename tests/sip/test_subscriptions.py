@@ -462,3 +462,22 @@ def test_a_connection_that_is_lost_leaves_it_until_nobody_answers() -> None:
     stage.asked[0].tell(says("busy"))
     stage.run()
     assert len(stage.notified()) == 1
+
+
+def test_what_ends_while_a_notify_is_under_way_is_unknown_at_once() -> None:
+    """Its last NOTIFY is not answered yet: a refresh is 481, and the answer changes nothing."""
+    stage = Watched()
+    dialog = stage.subscribe()
+    stage.notified()
+    stage.asked[0].end(None, "giveup")
+    stage.run()
+    stage.statuses()
+    notifies = list(stage.puppet.received)
+    dialog.next("SUBSCRIBE", headers=(EVENT,))
+    assert stage.statuses() == [481]
+    stage.asked[0].on_mistake()
+    for notify in notifies:
+        assert isinstance(notify, Request)
+        stage.send(answer(notify, 200))
+    stage.run(40)
+    assert (stage.left, stage.agent.core.is_idle) == (0, True)
