@@ -14,7 +14,7 @@ from gateway.sip.transactions.admission import Admission, AdmissionLimits
 from gateway.sip.transactions.answers import fitting
 from gateway.sip.transactions.layer import RequestReceived, Stack, StackConfig
 from gateway.sip.transactions.via import stamp
-from tests.sip.agents import Stage, answered_call, stage_with_invite
+from tests.sip.agents import Stage, answer, answered_call, stage_with_invite
 
 STRANGER = Flow("udp", "192.0.2.9", 5070, "here")
 STREAM = Flow("tcp", "192.0.2.9", 5070, "here")
@@ -51,6 +51,23 @@ def test_a_challenge_of_another_scheme_is_left_as_it_is() -> None:
     told = fitting(basic, shortest)
     assert told is not None
     assert b'Basic realm="r", charset="U"' in told
+
+
+def test_a_refusal_of_what_has_no_readable_to_is_as_short_as_it_can_be_all_the_same() -> None:
+    """Its To goes back as it came; there is no tag in it that could be cut."""
+    refusal = build.response(request(), 400, to_tag="t").with_headers(
+        request().headers.only("Via", "From", "Call-ID", "CSeq").add("To", "no address <")
+    )
+    shortest = min(len(data) for size in range(120, 600) if (data := fitting(refusal, size)) is not None)
+    assert b"t:no address <\r\n" in (fitting(refusal, shortest) or b"")
+
+
+def test_a_call_knows_whether_anybody_has_answered_it_at_all() -> None:
+    """A 100 says that somebody is there; silence is not tried again in the same words."""
+    stage, _, session, invite = stage_with_invite()
+    assert not session.has_responded
+    stage.send(answer(invite, 100))
+    assert session.has_responded
 
 
 def test_a_request_without_via_or_with_one_that_is_none_goes_nowhere() -> None:
