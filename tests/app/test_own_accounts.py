@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import json
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from gateway.accounts.own import Account, Accounts
 from gateway.accounts.vault import Vault, read_key
-from gateway.app import settings
+from gateway.app import GatewayApp, settings
 from gateway.app.own_accounts import OwnAccounts
 from gateway.config import load
+from gateway.sip.message.message import Request
+from gateway.sip.message.parser import parse_message
 from gateway.web.facade import AccountError
+from tests.interop.gateway import PASSWORDS, config_on_free_ports
 
 GIVEN: dict[str, str | None] = {"registrar": "office", "username": "201", "password": "pa-ss"}
 
@@ -137,3 +145,43 @@ async def test_a_name_that_no_header_could_hold_is_refused(tmp_path: Path, wrong
     rig = Rig(tmp_path)
     assert await rig.refused(**wrong) == 400
     assert rig.registrations.done == []
+
+
+async def test_an_account_that_a_user_brought_is_registered_again_after_a_restart(tmp_path: Path) -> None:
+    """Under the same Contact, so that a PBX that keeps one an account takes it; the password stands in no file."""
+    contacts = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as registrar:
+        registrar.bind(("127.0.0.1", 0))
+        registrar.setblocking(False)
+        trunk = {"name": "office", "uri": f"sip:127.0.0.1:{registrar.getsockname()[1]}", "options_interval": 0}
+        config = config_on_free_ports(tmp_path, TRUNKS=json.dumps([trunk]))
+        for start in range(2):
+            app = GatewayApp(config)
+            await app.start()
+            try:
+                if not start:
+                    await bring(app, "alice", GIVEN)
+                data = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(registrar, 4096), 5)
+                request = parse_message(data)
+                assert isinstance(request, Request)
+                assert (request.method, request.to.uri.user) == ("REGISTER", "201")
+                contacts.append(request.contacts[0].uri.user)
+            finally:
+                await app.stop()
+            with contextlib.suppress(BlockingIOError):
+                while registrar.recv(4096):
+                    pass
+    assert contacts[0] == contacts[1] != "201"
+    assert b"pa-ss" not in everything_in(tmp_path)
+
+
+def everything_in(folder: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in folder.iterdir() if file.is_file())
+
+
+async def bring(app: GatewayApp, user: str, given: dict[str, str | None]) -> None:
+    """Bring an account by HTTP, as the page does."""
+    async with httpx.AsyncClient(base_url=app.page_url) as http:
+        session = await http.post("/api/session", json={"user": user, "password": PASSWORDS[user]})
+        bearer = {"Authorization": f"Bearer {session.json()['access_token']}"}
+        assert (await http.put(f"/api/users/{user}/account", json=given, headers=bearer)).status_code == 200
