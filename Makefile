@@ -6,7 +6,7 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-APT_PACKAGES := chromium firefox-esr iproute2 sip-tester baresip redis-server rtpengine-daemon kamailio \
+APT_PACKAGES := chromium firefox-esr iproute2 sip-tester baresip nftables redis-server rtpengine-daemon kamailio \
   kamailio-presence-modules kamailio-sqlite-modules espeak-ng
 
 .DEFAULT_GOAL := help

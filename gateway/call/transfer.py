@@ -17,10 +17,10 @@ from gateway.call.call import Call
 from gateway.call.dialer import Dialer
 from gateway.call.features import parked_as
 from gateway.call.leg import CallerLeg, Leg, TransferRequested
-from gateway.call.routing import Caller, FeatureTarget, RouteError, Router
+from gateway.call.routing import Caller, FeatureTarget, RouteError, Router, ServiceTarget
 from gateway.call.state import Transfer
 from gateway.call.status import Cause
-from gateway.media.engine import MediaEngine
+from gateway.media.engine import Kind, MediaEngine
 
 log = structlog.get_logger(__name__)
 
@@ -77,6 +77,10 @@ class Transfers:
         target = self._router.route(request.to, caller)
         if isinstance(target, FeatureTarget) and self.find(parked_as(target.argument)) is not None:
             raise RouteError(Cause.BUSY, f"a call is parked at {target.argument} already")
+        staying = call.bridge.other(leg) if call.bridge is not None else None
+        is_served = staying is not None and staying.party.kind is Kind.SERVICE
+        if is_served and isinstance(target, ServiceTarget | FeatureTarget):
+            raise RouteError(Cause.NOT_ACCEPTABLE, "nobody would be left in the call")
         targets = list(await self._dialer.legs(target, call.id, f"{call.id}-{next(self._numbers)}"))
         if not targets:
             raise RouteError(Cause.UNAVAILABLE, f"{request.to} is not reachable at the moment")

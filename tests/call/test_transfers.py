@@ -170,6 +170,15 @@ async def test_a_ringing_call_is_picked_up_by_the_same_user_or_its_group(
     assert rig.call.legs == (rig.caller, new)
 
 
+async def test_a_service_is_not_transferred_to_a_service() -> None:
+    """Nobody would be left in the call, and nobody to end it."""
+    rig = await Rig(caller_kind=Kind.SERVICE, service="echo").connected()
+    rig.callee._identity = "bob"
+    report = await World(rig).asks(rig.callee, "200")
+    assert report.told == [Cause.NOT_ACCEPTABLE]
+    rig.expect(State.CONNECTED)
+
+
 async def test_an_answered_call_is_for_its_own_user_only() -> None:
     """A pick-up group picks up what rings, and takes no talk over."""
     rig = await connected()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import pytest_asyncio
 
-from tests.interop.gateway import PASSWORDS, Gateway, RpcBrowser
+from tests.interop.gateway import PASSWORDS, TONE_HZ, Gateway, RpcBrowser
 from tests.interop.sipp import SCENARIOS, Sipp
 from tests.ports import free_port
 
@@ -104,3 +104,30 @@ async def test_a_phone_that_hangs_up_ends_the_call_of_the_browser(alice: RpcBrow
         await alice.status("ready")
         assert ("call_state", "answered") in [(method, params.get("state")) for method, params in alice.told]
         await phone.finish()
+
+
+@pytest.mark.parametrize("scenario", ["gateway_offerless", "gateway_timer"])
+async def test_sipp_changes_its_call_in_the_ways_of_phones(gateway: Gateway, scenario: str) -> None:
+    """Offers of ours, session timers that are too short or its own to refresh."""
+    async with caller(gateway, scenario, "600", calls=3) as phone:
+        await phone.finish()
+    await gateway.idle()
+
+
+async def test_sipp_gives_up_while_it_rings(gateway: Gateway, alice: RpcBrowser) -> None:
+    """CANCEL is answered 200, the INVITE 487, and the page rings no more."""
+    async with caller(gateway, "gateway_cancel", "alice") as phone:
+        await phone.finish()
+    await alice.status("ready")
+    await gateway.idle()
+
+
+async def test_sipp_transfers_its_call(gateway: Gateway, alice: RpcBrowser) -> None:
+    """It hears by NOTIFY how it went and is hung up on; who stays hears the tone."""
+    async with caller(gateway, "gateway_refer", "alice") as phone:
+        await alice.status("ringing")
+        await alice.accept()
+        await phone.finish()
+    await alice.tone(TONE_HZ)
+    await alice.hang_up()
+    await gateway.idle()

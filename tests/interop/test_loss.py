@@ -1,0 +1,98 @@
+"""A hundred calls over a network that loses every fifth SIP packet: they are set up and end clean all the same."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.interop.gateway import PASSWORDS
+from tests.interop.sipp import SCENARIOS, require_sipp
+
+# A message that is lost again and again is repeated for up to 32 s (RFC 3261 timers B and F).
+pytestmark = [pytest.mark.peer, pytest.mark.timeout(180)]
+
+PORT = 5060
+CALLS = 100
+LOSS = 20
+RULES = f"""table inet loss {{
+  chain in {{
+    type filter hook input priority 0; policy accept;
+    udp dport {PORT} numgen random mod 100 < {LOSS} counter drop
+    udp sport {PORT} numgen random mod 100 < {LOSS} counter drop
+  }}
+}}
+"""
+
+
+@pytest.fixture
+def space() -> Iterator[tuple[str, ...]]:
+    """The words that run a command in a namespace of its own, where every fifth SIP packet is dropped."""
+    if os.geteuid() != 0 or shutil.which("ip") is None or shutil.which("nft") is None:
+        pytest.skip("a lossy network takes root, ip (iproute2) and nft (nftables)")
+    name = f"gwloss{os.getpid()}"
+    there = ("ip", "netns", "exec", name)
+    made = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True, check=False)
+    if made.returncode:
+        pytest.skip(f"no network namespace can be made here: {made.stderr.strip()}")
+    try:
+        subprocess.run([*there, "ip", "link", "set", "lo", "up"], check=True, capture_output=True)
+        ruled = subprocess.run([*there, "nft", "-f", "-"], input=RULES, text=True, capture_output=True, check=False)
+        if ruled.returncode:
+            pytest.skip(f"no packets can be dropped here: {ruled.stderr.strip()}")
+        yield there
+    finally:
+        subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+
+
+async def test_calls_get_through_a_network_that_loses_every_fifth_packet(
+    tmp_path: Path, space: tuple[str, ...]
+) -> None:
+    """At least 99 of 100 are answered and ended by both sides, and the gateway keeps nothing of any."""
+    gateway = await asyncio.create_subprocess_exec(
+        *space,
+        *(sys.executable, "-m", "tests.interop.lossy_gateway", str(tmp_path), str(PORT)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert gateway.stdin is not None
+    assert gateway.stdout is not None
+    try:
+        async with asyncio.timeout(30):
+            assert await gateway.stdout.readline() == b"ready\n"
+        figures = tmp_path / "figures.csv"
+        sipp = await asyncio.create_subprocess_exec(
+            *space,
+            *(require_sipp(), f"127.0.0.1:{PORT}", "-sf", str(SCENARIOS / "gateway_lossy.xml"), "-s", "600"),
+            *("-au", "1002", "-ap", PASSWORDS["1002"], "-auth_uri", "600@gateway.local"),
+            *("-i", "127.0.0.1", "-m", str(CALLS), "-r", "50", "-l", str(CALLS), "-nostdin"),
+            *("-max_retrans", "11", "-max_invite_retrans", "7", "-timeout", "80s"),
+            *("-trace_stat", "-stf", str(figures), "-fd", "1"),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            env={**os.environ, "TERM": "dumb"},
+        )
+        await sipp.wait()
+        last = list(csv.DictReader(figures.read_text(encoding="utf-8").splitlines(), delimiter=";"))[-1]
+        assert int(last["SuccessfulCall(C)"]) >= CALLS * 99 // 100, last
+        assert int(last["Retransmissions(C)"]) > 0, "nothing was lost"
+        gateway.stdin.write(b"\n")
+        async with asyncio.timeout(60):
+            left = json.loads(await gateway.stdout.readline())
+        assert left == {"calls": 0, "ended": CALLS}
+    finally:
+        gateway.stdin.close()
+        try:
+            await asyncio.wait_for(gateway.wait(), 10)
+        except TimeoutError:
+            gateway.kill()
+            await gateway.wait()
+    assert "Traceback" not in (tmp_path / "log").read_text(encoding="utf-8")
