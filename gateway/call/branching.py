@@ -41,6 +41,8 @@ class Journey:
     caller: Caller
     left: int
     """How often it may yet be diverted."""
+    dialled: str
+    """What the caller is told of, where nobody is there."""
     seen: set[str] = field(default_factory=set)
     """Whom it has asked: nobody is asked twice, so that diversions to each other end."""
     names: count[int] = field(default_factory=lambda: count(1))
@@ -79,7 +81,7 @@ class Branching:
     async def _legs(self, target: Target, journey: Journey, name: str) -> list[CalleeLeg]:
         legs = await self._dialer.legs(target, journey.call_id, name)
         if not legs:
-            raise RouteError(Cause.UNAVAILABLE, "nobody stands for it at the moment")
+            raise RouteError(Cause.UNAVAILABLE, f"{journey.dialled} is not reachable at the moment")
         return list(legs)
 
     # -- users and groups ------------------------------------------------------------

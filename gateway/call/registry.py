@@ -124,7 +124,7 @@ class Calls:
                 # A tone says that it was done.
                 target, settings = ServiceTarget("tone"), replace(settings, service_max_duration=_CONFIRMATION)
             call_id = self._new_id()
-            journey = Journey(call_id, caller, self._settings.max_diversions)
+            journey = Journey(call_id, caller, self._settings.max_diversions, dialled)
             try:
                 callees = await self._branching.first(target, journey)
                 if self._closing:

@@ -162,7 +162,7 @@ class Found:
         self.dialer = Dialer()
         router = Router(Directory(), [Route("600", "service:echo")], ["gw.test"], {"office": "pbx.test"})
         self.branching = Branching(router, self.dialer)
-        self.journey = Journey("c1", Caller("x", may_call, transit=transit), left)
+        self.journey = Journey("c1", Caller("x", may_call, transit=transit), left, "1001")
 
     async def first(self) -> Branch:
         return await self.branching.first(UserTarget(User("a")), self.journey)

@@ -29,7 +29,7 @@ class World:
             self.rules.put(user, what)
         router = Router(self, [Route("0*", "trunk:office")], ["gw.test"], {"office": "pbx.test"})
         self.branching = Branching(router, self, self.rules)
-        self.journey = Journey("c1", Caller("x", ("*",)), left)
+        self.journey = Journey("c1", Caller("x", ("*",)), left, "1001")
 
     def find(self, uri_or_user: str) -> User | None:
         return USERS.get(uri_or_user.removeprefix("sip:").partition("@")[0])

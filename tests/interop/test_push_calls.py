@@ -83,5 +83,5 @@ async def test_nobody_is_woken_where_the_configuration_says_so(service: PushServ
     """web.push_wait: 0."""
     async with sleeping(service, tmp_path, WEB__PUSH_WAIT="0") as (gateway, _):
         bob = await gateway.browser("bob")
-        assert await bob.refused("alice") == "nobody stands for it at the moment"
+        assert await bob.refused("alice") == "alice is not reachable at the moment"
         assert service.requests.empty()

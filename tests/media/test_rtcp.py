@@ -159,6 +159,19 @@ def test_a_party_that_sends_gets_a_sender_report_and_one_that_does_not_a_receive
     assert isinstance(parse_compound(side.report())[0], ReceiverReport)
 
 
+def test_figures_older_than_the_last_sender_report_make_a_report_without_delay() -> None:
+    """The plane's snapshot was taken before that report was read, as on a busy machine: no negative delay."""
+    clock, ahead = ManualClock(), ManualClock()
+    side, other = Side(1, clock), Side(77, ahead)
+    side.inbound.admit(77, 1, 160, 172, 8000, clock.advance(0.02))
+    other.send(bytes(160), 160)
+    side.reporter.receive(other.report(), clock.now + 0.5, 8000)
+    report = parse_compound(side.report())[0]
+    assert isinstance(report, ReceiverReport)
+    assert report.blocks[0].last_sr != 0
+    assert report.blocks[0].delay == 0
+
+
 def test_a_report_says_what_was_lost() -> None:
     """One packet of ten: a fraction of 25/256, and cumulative one."""
     side = Side(1, ManualClock())

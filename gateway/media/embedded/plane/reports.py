@@ -115,7 +115,9 @@ class Reporter:
     def _blocks(self, flow: FlowSnapshot) -> tuple[ReportBlock, ...]:
         if flow.ssrc is None:
             return ()
-        delay = min(0xFFFFFFFF, round((flow.taken - self._last_sr_at) * 65536)) if self._last_sr else 0
+        # The figures may have been taken before that report was read: then no time has passed.
+        since = max(0.0, flow.taken - self._last_sr_at)
+        delay = min(0xFFFFFFFF, round(since * 65536)) if self._last_sr else 0
         return (
             ReportBlock(
                 flow.ssrc,
