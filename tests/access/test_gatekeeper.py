@@ -319,3 +319,10 @@ async def test_who_is_nobody_registers_nothing() -> None:
     registrar = RegisterService(door.identity, door.store, RegistrarPolicy(), lambda: door.now)
     for identity in (None, "trunk:provider", "nobody"):
         assert (await registrar.register(request("REGISTER"), PHONE, identity)).status == 403
+
+
+async def test_whoever_need_not_be_looked_up_is_told_at_once() -> None:
+    """A challenge and a trunk's call need no identity store, and so no task; credentials of a user do."""
+    door = await Door().opened()
+    assert isinstance(door.keeper.authenticate(request("INVITE"), PHONE), events.Refused)
+    assert isinstance(door.keeper.authenticate(request("OPTIONS"), PHONE), events.Accepted)

@@ -412,3 +412,19 @@ def _register(number: int) -> bytes:
         f"From: <sip:{number}@127.0.0.1>;tag={number}\r\nTo: <sip:{number}@127.0.0.1>\r\n"
         f"Call-ID: {number}\r\nCSeq: 1 REGISTER\r\nContact: <sip:{number}@127.0.0.3>\r\nContent-Length: 0\r\n\r\n"
     ).encode()
+
+
+async def test_a_hook_may_tell_at_once_and_fail_at_once() -> None:
+    """Without a coroutine, and so without a task; an exception is a 503 all the same."""
+
+    class Prompt(Application):
+        def authenticate(self, request: Request, source: Flow) -> Verdict:  # type: ignore[override]
+            if request.method == "OPTIONS":
+                raise RuntimeError("store is gone")
+            return Accepted("prompt")
+
+    alice, bob = await started(Application()), await started(Prompt(answering))
+    assert (await alice.options(address(bob))).status == 503
+    await Recorder(alice.invite(address(bob), caller="alice", body=OFFER)).wait(Answered)
+    await alice.close()
+    await bob.close()

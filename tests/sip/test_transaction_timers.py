@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -136,6 +138,16 @@ def test_the_queue_gives_live_entries_in_order_and_drops_the_dead(entries: list[
     assert [deadline for deadline, _ in popped] == sorted(entries[index][0] for index in alive)
     assert {key for _, key in popped} == alive
     assert len(queue) == 0
+
+
+def test_the_earliest_moment_is_never_after_the_next_that_counts() -> None:
+    """It asks nobody whether an entry counts, so that it may be too early, and is infinite where there is none."""
+    queue: TimerQueue[bool] = TimerQueue(lambda live, _: live)
+    assert queue.earliest() == math.inf
+    queue.push(2.0, True)
+    queue.push(1.0, False)
+    assert (queue.earliest(), queue.deadline()) == (1.0, 2.0)
+    assert queue.earliest() == 2.0
 
 
 def test_the_queue_does_not_grow_with_cancelled_timers() -> None:
