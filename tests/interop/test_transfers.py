@@ -130,3 +130,16 @@ async def test_a_phone_connects_the_two_it_talks_with(
     await second.expect("state", state="ended")
     await alice.status("ready")
     await gateway.idle()
+
+
+async def test_a_transfer_that_crosses_a_hang_up_leaves_nothing(
+    gateway: Gateway, phone: DeskPhone, second: DeskPhone, alice: RpcBrowser
+) -> None:
+    """Who was to be passed on has gone: the page that rang for it stops, and the call is over for all."""
+    await talking(gateway, phone, second)
+    phone.transfer(gateway.uri("alice"))
+    second.hangup()
+    await second.expect("state", state="ended")
+    await phone.expect("state", state="ended")
+    await gateway.idle()
+    await alice.status("ready")
