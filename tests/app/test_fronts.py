@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Sequence
 from itertools import count
 from typing import Any, cast
 
@@ -37,7 +37,7 @@ class Dialer:
         self.legs_given: list[FakeLeg] | None = []
         self.asked: list[Target] = []
 
-    async def legs(self, target: Target, call_id: str) -> Iterable[CalleeLeg]:
+    async def legs(self, target: Target, call_id: str, name: str = "") -> Sequence[CalleeLeg]:
         self.asked.append(target)
         if self.legs_given is None:
             raise RouteError(Cause.OVERLOADED, "the registrations cannot be read at the moment")
