@@ -151,6 +151,7 @@ def _other(path: tuple[str, ...], field: FieldInfo) -> str:
         "media.plane_gather": "0.002",
         "domain": "example.com",
         "limits.max_calls": "77",
+        "limits.ladder_memory": "1000000",
         "limits.calls_per_second": "7",
         "limits.guest_calls": "7",
         "emergency.numbers": "112",

@@ -27,6 +27,7 @@ from gateway.app.application import Application
 from gateway.app.contacts import Contacts
 from gateway.app.dialer import GatewayDialer
 from gateway.app.health import Watch
+from gateway.app.ladder import Ladders
 from gateway.app.lamps import Lamps
 from gateway.app.message_log import MessageLog
 from gateway.app.messages import Messages
@@ -178,6 +179,9 @@ class GatewayApp:
         self._subscriptions = self._open_subscriptions(identity, store, router, dialer)
         self._user_agent = dialer.inviter = self._messages.requester = await self._open_sip(identity, store)
         self._relay.subscribing = self._user_agent
+        self._ladders = Ladders(self.config.limits.ladder_memory, self._wall_clock)
+        if self.config.limits.ladder_memory:
+            self._user_agent.taps.add(self._ladders)
         if self.config.log.level == "debug":
             messages = MessageLog()
             self.calls.observe(messages.call_changed)
@@ -193,7 +197,7 @@ class GatewayApp:
         )
         watch.begin()
         self._stack.push_async_callback(watch.close)
-        await self._open_web(identity, presence)
+        await self._open_web(identity, presence, store)
         self._stack.push_async_callback(self._application.close)
         # Stopped first, before what carries the goodbyes: everything above is closed after it, in reverse order.
         self._stack.push_async_callback(self.calls.close)
@@ -367,7 +371,7 @@ class GatewayApp:
                 self._stack.push_async_callback(server.stop)
                 self._websockets.append((listen.transport, *server.address))
 
-    async def _open_web(self, identity: IdentityMap, presence: Presence) -> None:
+    async def _open_web(self, identity: IdentityMap, presence: Presence, store: IdentityStore) -> None:
         config = self.config
         front = WebFront(
             config,
@@ -383,6 +387,8 @@ class GatewayApp:
             Watch(config, self.calls, lambda: self.registered_trunks, self._reachability, self._wall_clock),
             self._messages,
             self._subscriptions,
+            ladders=self._ladders,
+            store=store,
         )
         web_settings = settings.web(config)
         application = create_app(front, web_settings, sip=self._user_agent.websocket, push=self._push)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
 from gateway.accounts.reachability import Reachability, State
 from gateway.app.health import Health
+from gateway.app.ladder import Ladders
 from gateway.app.messages import Messages
 from gateway.app.own_accounts import OwnAccounts
 from gateway.app.presence import Presence
@@ -20,6 +22,7 @@ from gateway.call.status import Cause
 from gateway.config import Config
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import User
+from gateway.identity.store import IdentityStore, StoreError
 from gateway.legs.web import BrowserLeg, WebCallerLeg
 from gateway.people.messages import Outcome
 from gateway.people.presence import PresenceState
@@ -47,8 +50,12 @@ class WebFront:
         health: Callable[[], Health] = Health,
         messages: Messages | None = None,
         subscriptions: Subscriptions | None = None,
+        ladders: Ladders | None = None,
+        store: IdentityStore | None = None,
     ) -> None:
         self._config = config
+        self._store = store
+        self._ladders = ladders or Ladders(0, time.time)
         self._identity = identity
         self._own_accounts = accounts
         self._reachability = reachability
@@ -174,6 +181,31 @@ class WebFront:
             for call in self._calls
         ]
 
+    async def call_details(self, call_id: str) -> dict[str, Any] | None:
+        call = self._calls.get(call_id)
+        if call is not None:
+            shown = next(one for one in self.list_calls() if one["id"] == call_id)
+            record, statistics = call.record, await self._calls.statistics(call_id)
+            names = {leg.party.tag: leg.address.uri for leg in call.legs}
+        else:
+            over = next((one for one in self._calls.ended if one.id == call_id), None)
+            if over is None:
+                return None
+            record, statistics, names = over, over.statistics, {}
+            shown = {"id": call_id, "caller": record.caller.uri, "dialled": record.dialled, "state": "ended"}
+            shown |= {"seconds": round((record.ended_after_ms or 0) / 1000, 1), "parties": []}
+        media = [
+            {"party": names.get(tag, tag), "received": asdict(party.received), "sent": asdict(party.sent)}
+            for tag, party in statistics.parties.items()
+        ]
+        references = [name for each in record.references.values() for name in each]
+        tags = {*names, *record.references, *statistics.parties}
+        messages = [asdict(rung) for rung in self._ladders.of([*references, *tags])]
+        return shown | {"media": media, "messages": messages}
+
+    def trace(self, call_id: str, direction: str, user: str, title: str, text: str) -> None:
+        self._ladders.web(call_id, direction, user, title, text)
+
     def end_call(self, call_id: str) -> bool:
         call = self._calls.get(call_id)
         if call is None:
@@ -181,7 +213,7 @@ class WebFront:
         call.stop()
         return True
 
-    def list_users(self) -> list[dict[str, Any]]:
+    async def list_users(self) -> list[dict[str, Any]]:
         return [
             {
                 "id": user.id,
@@ -190,9 +222,18 @@ class WebFront:
                 "web": user.web,
                 "sip": user.sip,
                 "pages": len(self._presence.channels(user.id)),
+                "phones": await self._phones(user),
             }
             for user in self._identity.users
         ]
+
+    async def _phones(self, user: User) -> int:
+        if self._store is None or not user.sip:
+            return 0
+        try:
+            return len(await self._store.bindings(self._identity.aor(user), time.time()))
+        except StoreError:
+            return 0  # the log says so; whoever looks at this wants to see the rest
 
     def list_trunks(self) -> list[dict[str, Any]]:
         registered = self._registered_trunks()

@@ -26,7 +26,7 @@ from gateway.call.status import Cause
 from gateway.call.timers import Timers
 from gateway.call.transfer import Rights, Transfers
 from gateway.identity.model import User
-from gateway.media.engine import MediaEngine, MediaEvent
+from gateway.media.engine import CallStatistics, MediaEngine, MediaError, MediaEvent
 
 log = structlog.get_logger(__name__)
 
@@ -98,6 +98,13 @@ class Calls:
 
     def get(self, call_id: str) -> Call | None:
         return self._calls.get(call_id)
+
+    async def statistics(self, call_id: str) -> CallStatistics:
+        """Figures of a call's media now; none where it has no media."""
+        try:
+            return await self._engine.query(call_id)
+        except MediaError:
+            return CallStatistics()
 
     def observe(self, observer: Callable[[Call], None]) -> None:
         """Have `observer` called at every change of state of every call."""

@@ -80,6 +80,8 @@ class LimitsConfig(Section):
     """Calls of guests at once; default: half of max_calls, so that the rest is kept for those with an account."""
     guest_calls_per_source: int = Field(default=10, ge=1)
     """Calls of guests at once from one IP address."""
+    ladder_memory: int = Field(default=8_388_608, ge=0, le=1_073_741_824)
+    """What the latest calls' messages may take that /admin shows (bytes); 0: none are kept."""
     reattach_time: float = Field(default=30.0, ge=0, le=600)
     """How long a call waits for a client that vanished (a reload, a lost connection) to come back (s)."""
     drain_timeout: float = Field(default=60.0, ge=0)

@@ -183,11 +183,21 @@ class Gateway(Protocol):
     def list_calls(self) -> list[dict[str, Any]]:
         """id, caller, dialled, state, seconds, parties of every call now."""
 
+    async def call_details(self, call_id: str) -> dict[str, Any] | None:
+        """One call, or one that ended lately: what `list_calls` says, with `media` and `messages`; None: not known.
+
+        `media`: party, received and sent (media.engine.StreamStatistics) of each side; `messages`: at (Unix seconds),
+        direction ("in" to us, "out"), peer, title, text of each, SIP and web on one time line.
+        """
+
+    def trace(self, call_id: str, direction: str, user: str, title: str, text: str) -> None:
+        """One message of a web call passes, "in" to us or "out"."""
+
     def end_call(self, call_id: str) -> bool:
         """End a call from the gateway's side; False when there is none of that id."""
 
-    def list_users(self) -> list[dict[str, Any]]:
-        """id, display_name, role, web, sip, pages of every configured user."""
+    async def list_users(self) -> list[dict[str, Any]]:
+        """id, display_name, role, web, sip, pages, phones of every configured user; `phones`: registered contacts."""
 
     def list_trunks(self) -> list[dict[str, Any]]:
         """name, uri, registered, reachable, places ([{uri, reachable}]) of every trunk; None: not known."""

@@ -46,7 +46,7 @@ def create_router() -> APIRouter:
     files = {file.name: StaticFile(file.name, file.read_bytes()) for file in folder.iterdir()}
     routes = {"/": "index.html", "/favicon.ico": "icon.svg", "/webrtc-client.js": "webrtc-client.js", "/sw.js": "sw.js"}
     routes |= {f"/static/{name}": name for name in files if not name.endswith(".html")}
-    routes |= {"/webrtc/client": "rooms.html", "/docs": "docs.html"}
+    routes |= {"/webrtc/client": "rooms.html", "/docs": "docs.html", "/admin": "admin.html"}
     for path, name in routes.items():
         router.add_api_route(path, files[name].response, methods=["GET", "HEAD"])
     return router

@@ -37,6 +37,7 @@ from gateway.call.leg import Address
 from gateway.call.routing import RouteError, SipTarget
 from gateway.config import Config, shape
 from gateway.config.markdown import markdown
+from gateway.demo.aiortc_browser import AiortcBrowser
 from gateway.errors import ConfigError
 from gateway.identity import passwords
 from gateway.legs.sip_sessions import CalleeSession
@@ -50,7 +51,7 @@ from gateway.sip.message.uri import Uri
 from gateway.store.factory import store_named
 from gateway.store.identity_memory import MemoryStore
 from gateway.web.facade import AccountError
-from tests.interop.gateway import config_on_free_ports
+from tests.interop.gateway import PASSWORDS, config_on_free_ports
 
 BASE: dict[str, Any] = {
     "sip": {
@@ -160,6 +161,7 @@ ELSEWHERE = {
     "users[].ha1.sha_512_256": "test_a_digest_takes_the_place_of_the_password",
     "sip.registration.strong_digest_agents": "test_a_user_agent_that_copes_is_asked_for_more",
     "metrics.enabled": "test_figures_are_served_where_they_are_wanted",
+    "limits.ladder_memory": "test_messages_of_calls_are_kept_where_there_is_memory_for_them",
     "limits.drain_timeout": "test_pages_and_peers_are_told_how_long_the_gateway_drains",
 }
 """Keys whose effect is no value that something is made of, and the test of this file that shows it."""
@@ -502,6 +504,25 @@ async def test_figures_are_served_where_they_are_wanted(tmp_path: Path, enabled:
             answer = await client.get(f"{app.page_url}metrics")
         assert answer.status_code == status
         assert (b"# TYPE" in answer.content) == (status == 200)
+    finally:
+        await app.stop()
+
+
+@pytest.mark.parametrize("memory", [0, 1_000_000])
+async def test_messages_of_calls_are_kept_where_there_is_memory_for_them(tmp_path: Path, memory: int) -> None:
+    """limits.ladder_memory: /api/calls/{id} has the messages of the call, or none."""
+    users = '[{"id": "alice", "web": true, "role": "operator"}]'
+    app = GatewayApp(config_on_free_ports(tmp_path, USERS=users, LIMITS__LADDER_MEMORY=str(memory)))
+    await app.start()
+    try:
+        async with AiortcBrowser(440) as browser, httpx.AsyncClient() as client:
+            await browser.open(app.signed_in_url("alice"))
+            await browser.dial("600")
+            await browser.status("talking")
+            headers = {"Authorization": f"Bearer alice:{PASSWORDS['alice']}"}
+            (call,) = (await client.get(f"{app.page_url}api/calls", headers=headers)).json()["calls"]
+            found = (await client.get(f"{app.page_url}api/calls/{call['id']}", headers=headers)).json()
+            assert bool(found["messages"]) == bool(memory)
     finally:
         await app.stop()
 

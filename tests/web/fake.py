@@ -111,6 +111,7 @@ class FakeGateway:
         self.board: Board[PresenceState] = Board(PresenceState())
         self.said: list[tuple[str, PresenceState | None]] = []
         self.calls: list[FakeCall] = []
+        self.traced: list[dict[str, Any]] = []
         self.accounts: dict[str, dict[str, Any]] = {}
         self.script: Script = lambda call: call.channel.early_answer(call, ANSWER)
         self.rules: dict[str, Any] = {"always": None, "busy": None, "do_not_disturb": False}
@@ -235,6 +236,15 @@ class FakeGateway:
             if ("stopped",) not in call.log
         ]
 
+    async def call_details(self, call_id: str) -> dict[str, Any] | None:
+        found = next((call for call in self.list_calls() if call["id"] == call_id), None)
+        stream = {"packets": 5, "lost": 1, "jitter_ms": 1.5, "codec": "opus", "mos": 4.2}
+        media = [{"party": "sip:a@x", "received": stream, "sent": stream}]
+        return None if found is None else found | {"media": media, "messages": self.traced}
+
+    def trace(self, call_id: str, direction: str, user: str, title: str, text: str) -> None:
+        self.traced.append({"at": 1.0, "direction": direction, "peer": f"web:{user}", "title": title, "text": text})
+
     def end_call(self, call_id: str) -> bool:
         for call in self.calls:
             if call.id == call_id and ("stopped",) not in call.log:
@@ -242,8 +252,8 @@ class FakeGateway:
                 return True
         return False
 
-    def list_users(self) -> list[dict[str, Any]]:
-        plain = {"display_name": "", "web": True, "sip": False}
+    async def list_users(self) -> list[dict[str, Any]]:
+        plain = {"display_name": "", "web": True, "sip": False, "phones": 0}
         return [
             {"id": name, "role": self.roles.get(name, "user"), "pages": len(self.channels.get(name, ()))} | plain
             for name in self.secrets

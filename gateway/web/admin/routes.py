@@ -48,6 +48,42 @@ class CallInfo(BaseModel):
     parties: list[str] = Field(description="SIP URIs of who is in it.")
 
 
+class StreamInfo(BaseModel):
+    """One direction of one side's audio."""
+
+    model_config = ConfigDict(extra="allow")
+    packets: int
+    lost: int
+    jitter_ms: float
+    codec: str | None
+    mos: float | None = Field(description="1 to 4.5 (ITU-T G.107); null: not measured.")
+
+
+class MediaInfo(BaseModel):
+    """One side of a call."""
+
+    party: str = Field(description="SIP URI, or the id of a leg that is over.")
+    received: StreamInfo
+    sent: StreamInfo
+
+
+class MessageInfo(BaseModel):
+    """One message, without secrets."""
+
+    at: float = Field(description="Unix seconds.")
+    direction: str = Field(description='"in" to the gateway, "out" from it.')
+    peer: str = Field(description='Address of a SIP peer, or "web:" and a user.')
+    title: str
+    text: str
+
+
+class CallDetails(CallInfo):
+    """The answer to GET /api/calls/{id}."""
+
+    media: list[MediaInfo]
+    messages: list[MessageInfo] = Field(description="As far as limits.ladder_memory goes.")
+
+
 class CallList(BaseModel):
     """The answer to GET /api/calls."""
 
@@ -64,6 +100,7 @@ class UserInfo(BaseModel):
     web: bool
     sip: bool
     pages: int = Field(description="Open pages.")
+    phones: int = Field(description="Contacts that are registered.")
 
 
 class UserList(BaseModel):
@@ -143,6 +180,14 @@ def create_router(gateway: Gateway, authenticator: Authenticator, settings: WebS
         found = gateway.list_calls()
         return {"calls": found, "count": len(found)}
 
+    @router.get("/calls/{call_id}", response_model=CallDetails, dependencies=operator)
+    async def call(call_id: str) -> dict[str, Any]:
+        """One call now, or one that ended lately: its media, and its messages of SIP and web on one time line."""
+        found = await gateway.call_details(call_id)
+        if found is None:
+            raise ApiError(404, "There is no such call")
+        return found
+
     @router.delete("/calls/{call_id}", status_code=204, dependencies=operator)
     async def end_call(call_id: str, request: Request) -> Response:
         """End a call; for operators."""
@@ -154,7 +199,7 @@ def create_router(gateway: Gateway, authenticator: Authenticator, settings: WebS
     @router.get("/users", response_model=UserList, dependencies=operator)
     async def users() -> dict[str, Any]:
         """Who is configured, and who has a page open; for operators."""
-        found = gateway.list_users()
+        found = await gateway.list_users()
         return {"users": found, "count": len(found)}
 
     @router.get("/trunks", response_model=TrunkList, dependencies=operator)

@@ -169,6 +169,7 @@ def _change(peer: Peer, params: Params, directions: tuple[str, ...]) -> Reply:
     entry, sdp = _entry(peer, params), params.sdp()
     if not any(f"a={direction}" in sdp.splitlines() for direction in directions):
         raise peer.dialect.error(Problem.BAD_OFFER, f"The offer must say a={' or a='.join(directions)}")
+    peer.heard(entry, "offer", {"sdp": sdp})
     if not peer.calls.reoffer(entry, sdp):
         raise peer.dialect.error(Problem.IN_PROGRESS, "Negotiation in progress")
     return Reply({"call_id": entry.call.id})

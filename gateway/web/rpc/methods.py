@@ -48,6 +48,7 @@ async def offer(peer: Peer, params: Params) -> Reply:
     to = params.target("to_peer_id")
     entry = peer.calls.find(to, params.call_id())
     if entry is not None:
+        peer.heard(entry, "offer", {"sdp": sdp})
         if not peer.calls.reoffer(entry, sdp):
             raise peer.dialect.error(Problem.IN_PROGRESS, "Negotiation in progress")
         return Reply({"offer_id": _offer_id(peer, to), "to_peer_id": to, "call_id": entry.call.id})
@@ -115,6 +116,7 @@ async def give_answer(peer: Peer, params: Params, target: str, extra: dict[str, 
     to = params.target(target)
     entry = peer.calls.find(to, params.call_id())
     if entry is not None:
+        peer.heard(entry, "answer", {"sdp": sdp} if sdp else {"type": kind})
         if not peer.calls.accept(entry, sdp):
             raise peer.dialect.error(Problem.BAD_ANSWER, "No offer waits for this answer")
         return Reply({**extra, "to_peer_id": to})
@@ -165,6 +167,7 @@ def part(peer: Peer, peer_id: str, params: Params) -> None:
     reason = params.reason()
     entry = peer.calls.find(peer_id, params.call_id())
     if entry is not None:
+        peer.heard(entry, "disconnect", {"reason": reason})
         peer.calls.hang_up(entry, reason)
         return
     peer.announced()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 import uuid
 from collections import OrderedDict
@@ -166,6 +167,7 @@ class Peer:
         except BaseException:
             self.calls.not_placed()
             raise
+        self.context.gateway.trace(call.id, "in", caller.id, "offer", sdp)
         return self.calls.placed(call, to, f"{caller.id}_{to}_{int(time.time() * 1000)}", future)
 
     async def passing_guest(self) -> User:
@@ -369,7 +371,17 @@ class Peer:
         entry.seq += 1
         params = params | extra | {"call_id": entry.call.id, "seq": entry.seq}
         entry.log.append((entry.seq, method, params))
+        self._trace(entry, "out", method, params)
         self._notify((method, params))
+
+    def _trace(self, entry: Entry, direction: str, method: str, params: dict[str, Any]) -> None:
+        text = params.get("sdp") or json.dumps(params, ensure_ascii=False)
+        title = " ".join(filter(None, (method, params.get("state"))))
+        self.context.gateway.trace(entry.call.id, direction, self.peer_id or "guest", title, text)
+
+    def heard(self, entry: Entry, method: str, params: dict[str, Any]) -> None:
+        """The client said this about a call of its own."""
+        self._trace(entry, "in", method, params)
 
     def tell(self, method: str, params: dict[str, Any]) -> None:
         self._notify((method, params))

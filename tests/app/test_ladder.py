@@ -1,0 +1,52 @@
+"""Ladders: messages of one call in order of time, without secrets, within their bound of memory."""
+
+from __future__ import annotations
+
+from gateway.app.ladder import Ladders
+from gateway.net.tap import Direction
+from gateway.sip.flow import Flow
+from gateway.testing.clock import ManualClock
+
+FLOW = Flow.parse("udp:192.0.2.1:5060")
+
+
+def _message(call_id: str, body: str = "") -> bytes:
+    return f"INVITE sip:a@b SIP/2.0\r\nCall-ID: {call_id}\r\n\r\n{body}".encode()
+
+
+def test_sip_and_web_stand_on_one_time_line_without_secrets() -> None:
+    """By the names of the call; those of other calls are not among them."""
+    clock = ManualClock()
+    ladders = Ladders(1_000_000, clock)
+    ladders.web("w1", "in", "alice", "offer", "v=0\r\na=ice-pwd:secretsecretsecretsecret\r\n")
+    clock.advance(1)
+    ladders.message(Direction.OUT, _message("s1"), FLOW, 0.0)
+    ladders.message(Direction.OUT, _message("s2"), FLOW, 0.0)
+    ladders.message(Direction.IN, b"\r\n\r\n", FLOW, 0.0)
+    clock.advance(1)
+    ladders.web("w1", "out", "alice", "answer", "v=0")
+    found = ladders.of(["s1", "w1", "s1", "unknown"])
+    assert [rung.title for rung in found] == ["offer", "INVITE sip:a@b SIP/2.0", "answer"]
+    assert [rung.peer for rung in found] == ["web:alice", str(FLOW), "web:alice"]
+    assert "secret" not in found[0].text
+
+
+def test_the_oldest_calls_are_given_up_and_one_call_cannot_take_everything() -> None:
+    """However many messages strangers send, and however long."""
+    ladders = Ladders(100_000, ManualClock())
+    for number in range(1_000):
+        ladders.message(Direction.IN, _message(f"s{number}", "x" * 60_000), FLOW, 0.0)
+    assert ladders.of(["s0"]) == []
+    assert len(ladders.of(["s999"])) == 1
+    kept = sum(len(rung.text) for number in range(1_000) for rung in ladders.of([f"s{number}"]))
+    assert kept <= 100_000
+    for _ in range(1_000):
+        ladders.web("w", "in", "alice", "ping", "x")
+    assert len(ladders.of(["w"])) < 1_000
+
+
+def test_none_are_kept_where_there_is_no_memory_for_them() -> None:
+    """limits.ladder_memory: 0."""
+    ladders = Ladders(0, ManualClock())
+    ladders.web("w", "in", "alice", "offer", "x")
+    assert ladders.of(["w"]) == []
