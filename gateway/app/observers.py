@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from gateway.app.ladder import Ladders
 from gateway.app.message_log import sip_call_id_of
 from gateway.app.settings import secret
 from gateway.call.call import Call
@@ -105,6 +106,14 @@ async def keep_records(
         stack.push_async_callback(asyncio.to_thread, delivery.close)
     stack.push_async_callback(asyncio.to_thread, ledger.close)
     calls.observe(CallDetails(ledger, asyncio.get_running_loop().time, wall_clock).call_changed)
+
+
+def keep_messages(config: Config, user_agent: UserAgent, wall_clock: Callable[[], float]) -> Ladders:
+    """Keep the latest calls' messages for the operators' page, as far as `limits.ladder_memory` goes."""
+    ladders = Ladders(config.limits.ladder_memory, wall_clock)
+    if config.limits.ladder_memory:
+        user_agent.taps.add(ladders)
+    return ladders
 
 
 async def copy_messages(

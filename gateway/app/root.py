@@ -27,12 +27,11 @@ from gateway.app.application import Application
 from gateway.app.contacts import Contacts
 from gateway.app.dialer import GatewayDialer
 from gateway.app.health import Watch
-from gateway.app.ladder import Ladders
 from gateway.app.lamps import Lamps
 from gateway.app.message_log import MessageLog
 from gateway.app.messages import Messages
 from gateway.app.metrics import Metrics
-from gateway.app.observers import collecting, copy_messages, ended, keep_records, recording
+from gateway.app.observers import collecting, copy_messages, ended, keep_messages, keep_records, recording
 from gateway.app.own_accounts import OwnAccounts
 from gateway.app.plane import choose
 from gateway.app.presence import Presence
@@ -156,9 +155,8 @@ class GatewayApp:
         engine = await self._open_media()
         presence = self._presence
         services = engine.capabilities.services
-        waker = Waker(settings.waking(self.config), self._wall_clock)
-        self._push = waker.sender
-        self._stack.push_async_callback(self._push.close)
+        self._waker = Waker(settings.waking(self.config), self._wall_clock)
+        self._stack.push_async_callback(self._waker.sender.close)
         dialer = GatewayDialer(
             self.config,
             identity,
@@ -170,7 +168,7 @@ class GatewayApp:
             self._wall_clock,
             self._is_reachable,
             self._application,
-            waker,
+            self._waker,
         )
         router = settings.router(self.config, identity, self._application.routes)
         self.calls = self._make_calls(engine, identity, router, dialer)
@@ -179,9 +177,7 @@ class GatewayApp:
         self._subscriptions = self._open_subscriptions(identity, store, router, dialer)
         self._user_agent = dialer.inviter = self._messages.requester = await self._open_sip(identity, store)
         self._relay.subscribing = self._user_agent
-        self._ladders = Ladders(self.config.limits.ladder_memory, self._wall_clock)
-        if self.config.limits.ladder_memory:
-            self._user_agent.taps.add(self._ladders)
+        self._ladders = keep_messages(self.config, self._user_agent, self._wall_clock)
         if self.config.log.level == "debug":
             messages = MessageLog()
             self.calls.observe(messages.call_changed)
@@ -391,7 +387,7 @@ class GatewayApp:
             store=store,
         )
         web_settings = settings.web(config)
-        application = create_app(front, web_settings, sip=self._user_agent.websocket, push=self._push)
+        application = create_app(front, web_settings, sip=self._user_agent.websocket, push=self._waker.sender)
         if config.metrics.enabled:
             metrics = Metrics(self.calls, lambda: len(presence), lambda: self._user_agent.counts, front.list_trunks)
             self.calls.observe(metrics.observe)
