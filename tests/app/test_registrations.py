@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from pydantic import SecretStr
 
-from gateway.accounts.own import Accounts
+from gateway.accounts.own import Account, Accounts
 from gateway.accounts.trunks import TrunkAccount, Trunks
 from gateway.app.registrations import Registrations
 from gateway.config.people import Trunk
@@ -30,8 +31,11 @@ class Upstream:
 
     def __init__(self) -> None:
         self.status = 200
+        self.expires = 1
+        self.down: dict[str, int] = {}
         self.names: dict[str, tuple[str, ...]] = {}
         self.looked_up: list[str] = []
+        self.targets: list[str] = []
         self.made: list[Registration] = []
         self.taken_back: list[Registration] = []
         self.asked = asyncio.Event()
@@ -44,13 +48,14 @@ class Upstream:
 
     async def request(self, method: str, target: Uri, **given: Any) -> Response:
         self.asked.set()
+        self.targets.append(target.host)
         flow = Flow("udp", ANSWERED_FROM, 5060)
         given["contact"](flow)
         given["answered_by"](flow)
         request = build.request(
             method, target, from_=given["caller"].with_tag("a"), to=given["callee"], call_id="c", cseq=given["cseq"]()
         )
-        return build.response(request, self.status, headers=(("Expires", 1),))
+        return build.response(request, self.down.get(target.host, self.status), headers=(("Expires", self.expires),))
 
     async def register(
         self,
@@ -66,7 +71,7 @@ class Upstream:
         assert isinstance(aor, NameAddr)
         made = Registration(
             self,
-            [Uri.parse(str(registrar))],
+            [Uri.parse(str(one)) for one in (registrar, *others)],
             aor,
             lambda: None,
             RegistrationPolicy(shortest_refresh=0.02),
@@ -161,4 +166,82 @@ async def test_without_a_registration_nobody_calls_in() -> None:
     await refreshed(upstream)
     assert registrations.standing == frozenset()
     assert trunk_from(known, ANSWERED_FROM, "192.0.2.2") == [None, None]
+    await ended(registrations, upstream)
+
+
+ALICE = Account(user="alice", registrar="quiet", username="201", password="pw")
+
+
+async def with_accounts(upstream: Upstream, *trunks: Trunk) -> tuple[Registrations, Trunks, Accounts]:
+    known, accounts = Trunks(()), Accounts(bytes(32))
+    accounts.put(ALICE)
+    registrations = Registrations(upstream, trunks or (PROVIDER, QUIET), known, accounts)
+    registrations.begin()
+    await settle()
+    return registrations, known, accounts
+
+
+async def test_a_registrar_that_is_down_hands_over_to_the_next_place() -> None:
+    """And that one to the first again, once it is down itself."""
+    upstream = Upstream()
+    upstream.down = {"one.test": 503}
+    trunk = Trunk(name="quiet", uri="sip:one.test", fallback_uris=("sip:two.test",))
+    registrations, _, _ = await with_accounts(upstream, trunk)
+    made = registrations.of_account("alice")
+    assert made is not None
+    assert (made.registered, made.registrar.host) == (False, "two.test")
+    made.hurry(0.0)
+    await refreshed(upstream)
+    assert made.registered
+    upstream.down = {"two.test": 408}
+    made.hurry(0.0)
+    await refreshed(upstream)
+    made.hurry(0.0)
+    await refreshed(upstream)
+    assert (made.registered, upstream.targets) == (True, ["one.test", "two.test", "two.test", "one.test"])
+    await ended(registrations, upstream)
+
+
+async def test_an_account_is_called_while_it_is_registered_and_under_its_contact_alone() -> None:
+    """The registrar itself is no trunk of ours for that; given up, its calls are strangers' at once."""
+    upstream = Upstream()
+    registrations, known, accounts = await with_accounts(upstream)
+    registrar, contact = Flow("udp", ANSWERED_FROM, 5060), accounts.contact(ALICE)
+    assert known.of_account(registrar, contact) == "quiet"
+    assert known.of_account(registrar, "201") is None
+    registrations.drop("alice")
+    assert known.of_account(registrar, contact) is None
+    await settle()
+    assert len(upstream.taken_back) == 1
+    registrations.drop("alice")
+    await ended(registrations, upstream)
+
+
+async def test_another_password_registers_after_the_old_one_was_taken_back() -> None:
+    """Both have one Contact: taken back later, the old one would take the new one along."""
+    upstream = Upstream()
+    registrations, known, accounts = await with_accounts(upstream)
+    changed = replace(ALICE, password="other")
+    accounts.put(changed)
+    before = len(upstream.made)
+    registrations.put(changed)
+    await asyncio.sleep(0)
+    assert len(upstream.made) == before
+    await settle()
+    assert (len(upstream.taken_back), len(upstream.made)) == (1, before + 1)
+    assert known.of_account(Flow("udp", ANSWERED_FROM, 5060), accounts.contact(changed)) == "quiet"
+    await ended(registrations, upstream)
+
+
+async def test_a_trunk_that_is_back_has_its_accounts_registered_anew() -> None:
+    """Long before their time, and those of no other trunk."""
+    upstream = Upstream()
+    upstream.expires = 3600
+    registrations, _, _ = await with_accounts(upstream, QUIET)
+    assert upstream.targets == ["quiet.test"]
+    registrations.hurry("quiet")
+    await refreshed(upstream)
+    registrations.hurry("nobody")
+    await asyncio.sleep(0.6)
+    assert upstream.targets == ["quiet.test"] * 2
     await ended(registrations, upstream)

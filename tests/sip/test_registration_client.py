@@ -171,3 +171,30 @@ def test_it_always_waits_for_an_answer_or_has_a_deadline(outcomes: list[tuple[in
             send = client.due(now)
         else:
             assert deadline is None
+
+
+@pytest.mark.parametrize(("random", "refresh", "retry"), [(0.0, 268.0, 2.5), (0.5, 253.0, 5.0), (0.99, 238.3, 7.45)])
+def test_many_registrations_do_not_come_all_at_once(random: float, refresh: float, retry: float) -> None:
+    """Refreshes within a tenth of the time, later tries by half more or less: a restart cuts all off at one moment."""
+    client = RegistrationClient(POLICY, lambda: random)
+    client.start(0.0)
+    client.answered(OK, 0.0)
+    assert client.deadline == pytest.approx(refresh)
+    client.due(refresh)
+    client.answered(REFUSED, 0.0)
+    assert client.deadline == pytest.approx(retry)
+
+
+def test_a_registration_is_hurried_where_its_registrar_is_back() -> None:
+    """Refreshed though the time has not come, tried again though the wait is not over; while one is asked, nothing."""
+    client = RegistrationClient(POLICY, lambda: 0.5)
+    client.start(0.0)
+    client.hurry(1.0, 0.0)
+    assert not client.deadline
+    client.answered(OK, 0.0)
+    client.hurry(1.0, 10.0)
+    assert client.deadline == 10.5
+    assert client.due(10.5) is Send.REGISTER
+    client.answered(REFUSED, 11.0)
+    client.hurry(1.0, 11.0)
+    assert client.due(11.5) is Send.REGISTER
