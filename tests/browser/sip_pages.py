@@ -158,6 +158,13 @@ class SipPage:
         except TimeoutError:
             raise TimeoutError(f"nothing is heard: {await self.do('received')}") from None
 
+    async def packets(self, timeout: float = 15.0) -> None:
+        """Wait until a second of media has come from now on."""
+        began = (await self.do("received")).get("packetsReceived", 0)
+        async with asyncio.timeout(timeout):
+            while (await self.do("received")).get("packetsReceived", 0) < began + 50:  # noqa: ASYNC110  # only asking tells
+                await asyncio.sleep(0.1)
+
     async def silence(self, timeout: float = 10.0) -> None:
         """Wait until nothing is heard."""
         async with asyncio.timeout(timeout):

@@ -30,8 +30,10 @@ class Sound {
     oscillator.start();
   }
 
-  // A stream of its own for every call: libraries stop its tracks at the end.
-  get microphone() {
+  // A stream of its own for every call: libraries stop its tracks at the end. A Firefox without a sound card keeps Web
+  // Audio suspended, and has a tone of 1,000 Hz for a microphone.
+  async microphone() {
+    if (this.context.state !== "running") return navigator.mediaDevices.getUserMedia({ audio: true });
     return new MediaStream(this.out.stream.getAudioTracks().map((track) => track.clone()));
   }
 
@@ -179,17 +181,17 @@ class JsSipPhone extends Phone {
     session.on("unhold", ({ originator: by }) => this.tell(`unhold ${by}`));
   }
 
-  call(target, headers = []) {
+  async call(target, headers = []) {
     this.session = this.ua.call(this.uri(target), {
-      mediaStream: this.sound.microphone,
+      mediaStream: await this.sound.microphone(),
       mediaConstraints: { audio: true, video: false },
       extraHeaders: headers,
     });
   }
 
-  answer() {
+  async answer() {
     this.session = this.incoming;
-    this.session.answer({ mediaStream: this.sound.microphone });
+    this.session.answer({ mediaStream: await this.sound.microphone() });
   }
 
   hangup() {
@@ -259,7 +261,7 @@ class SipJsPhone extends Phone {
       authorizationUsername: user,
       authorizationPassword: password,
       logBuiltinEnabled: false,
-      sessionDescriptionHandlerFactory: SIP.Web.defaultSessionDescriptionHandlerFactory(async () => this.sound.microphone),
+      sessionDescriptionHandlerFactory: SIP.Web.defaultSessionDescriptionHandlerFactory(() => this.sound.microphone()),
       delegate: {
         onInvite: (invitation) => {
           this.incoming = invitation;
