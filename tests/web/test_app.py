@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import socket
 import ssl
@@ -161,3 +162,21 @@ async def test_an_answer_does_not_wait_for_the_clients_delayed_ack() -> None:
             taken.append(time.perf_counter() - began)
         writer.close()
         assert statistics.median(taken) < 0.02
+
+
+async def test_the_page_with_all_its_modules_weighs_less_than_100_kb() -> None:
+    """As it goes over the wire; every file that is named is there."""
+    async with client_of(FakeGateway()) as http:
+        waiting, seen = ["/"], dict[str, int]()
+        while waiting:
+            path = waiting.pop()
+            if path in seen:
+                continue
+            async with http.stream("GET", path, headers={"Accept-Encoding": "gzip"}) as response:
+                assert (response.status_code, response.headers["content-encoding"]) == (200, "gzip"), path
+                seen[path] = int(response.headers["content-length"])
+                await response.aread()
+            named = re.findall(r'(?:src|href)="static/([^"]+)"|from "\./([^"]+)"', response.text)
+            waiting += [f"/static/{one or other}" for one, other in named]
+    assert {"/static/gateway-client.js", "/static/words.de.js", "/static/softphone.css"} <= seen.keys()
+    assert sum(seen.values()) < 100_000
