@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import socket
 from itertools import cycle, islice
+from typing import Any
 
-FIRST, LAST = 11_000, 32_000
-"""Above the highest port that browsers refuse, below Linux's ephemeral ones."""
+FIRST, LAST = 20_000, 32_000
+"""Above the default of rtp.ports and the highest port that browsers refuse, below Linux's ephemeral ones."""
 RANGE = 100
 """Ports for RTP, from the last one of `free_ports` on."""
 
@@ -53,3 +54,13 @@ def free_ports(count: int) -> list[int]:
         ports = list(islice(_ports, RANGE + 1))
         if ports[-1] - ports[0] == RANGE and all(map(_free, ports)) and not set(ports) & set(others):
             return [*others, ports[0] + ports[0] % 2]
+
+
+def listening() -> dict[str, Any]:
+    """Where a gateway process of a test listens, as keys for `bench.process.environment`: also after a restart."""
+    web, sip, webrtc = (free_port() for _ in range(3))
+    return {
+        "WEB__LISTEN": f"127.0.0.1:{web}",
+        "SIP__LISTEN": [f"udp:127.0.0.1:{sip}"],
+        "WEBRTC__LISTEN": f"127.0.0.1:{webrtc}",
+    }

@@ -18,6 +18,7 @@ from bench.process import environment, running
 from gateway.errors import ConfigError
 from tests.interop.gateway import config_on_free_ports, gateway_with
 from tests.observe.collector import chunks
+from tests.ports import listening
 
 
 def records(path: Path) -> list[dict[str, Any]]:
@@ -57,7 +58,8 @@ async def test_a_call_whose_gateway_is_killed_has_one_record(tmp_path: Path) -> 
     """kill -9 in mid call, and another start: the record comes once, with the cause gateway-lost."""
     file, log = tmp_path / "cdr.jsonl", tmp_path / "gateway.log"
     callee = await Callee.open(FORWARDED.phone)
-    environ = environment(str(tmp_path), callee.port, CDR__ENABLED=True, CDR__FILE=str(file), MEDIA__PLANE="python")
+    keys = {"CDR__ENABLED": True, "CDR__FILE": str(file), "MEDIA__PLANE": "python", **listening()}
+    environ = environment(str(tmp_path), callee.port, **keys)
     async with running(environ, log) as gateway, calls_through(gateway, callee, FORWARDED) as calls:
         await calls.grow(2)
         await asyncio.to_thread(_open_records, tmp_path / "cdr.sqlite", 2)

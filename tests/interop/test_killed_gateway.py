@@ -27,6 +27,7 @@ from sdp import SessionDescription
 from tests import peers
 from tests.media.plane_rig import library_session, until
 from tests.media.tone_support import Listening, frames, longest_gap, prefer_plane, speak, strength
+from tests.ports import listening
 
 PACKETS = 150
 SOME = 40
@@ -150,7 +151,7 @@ def environment_of(state_dir: Path, phone: SdesPhone) -> dict[str, str]:
     if find_program() is None:
         peers.missing("gateway-plane", "cargo, and run scripts/plane build")
     settings = {"MEDIA__PLANE": "native", "RTP__SRTP": "required", "CODECS__WEBRTC": ["pcmu"], "CODECS__RTP": ["pcmu"]}
-    return environment(str(state_dir), phone.port, **settings)
+    return environment(str(state_dir), phone.port, **listening(), **settings)
 
 
 def is_bound(address: str) -> bool:
