@@ -7,11 +7,9 @@ import hashlib
 import math
 import os
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
 from urllib.parse import urlencode
 
 import structlog
@@ -21,7 +19,7 @@ from gateway.access.register import RegisterService
 from gateway.accounts.own import Accounts
 from gateway.accounts.reachability import Reachability
 from gateway.accounts.trunks import Trunks
-from gateway.accounts.vault import Vault, read_key
+from gateway.accounts.vault import Vault
 from gateway.app import settings
 from gateway.app.application import Application
 from gateway.app.contacts import Contacts
@@ -31,9 +29,9 @@ from gateway.app.lamps import Lamps
 from gateway.app.message_log import MessageLog
 from gateway.app.messages import Messages
 from gateway.app.metrics import Metrics
-from gateway.app.observers import collecting, copy_messages, ended, keep_messages, keep_records, recording
+from gateway.app.observers import collecting, copy_messages, keep_messages, keep_records, recording
+from gateway.app.opening import Opening, open_accounts, open_media, open_store, open_websockets
 from gateway.app.own_accounts import OwnAccounts
-from gateway.app.plane import choose
 from gateway.app.presence import Presence
 from gateway.app.push import Waker
 from gateway.app.registrations import Registrations
@@ -51,26 +49,17 @@ from gateway.errors import ConfigError
 from gateway.identity import passwords
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import Credential
-from gateway.identity.provisioned import ProvisionedStore
-from gateway.identity.store import IdentityStore, StoreError
-from gateway.media.embedded.plane.protocol import PlaneError
-from gateway.media.engine import MediaEngine, MediaError
+from gateway.identity.store import IdentityStore
+from gateway.media.engine import MediaEngine
 from gateway.net.tap import Taps
 from gateway.net.user_agent import UserAgent
 from gateway.people.messages import MessageStoreError
 from gateway.people.presence import Presences
-from gateway.sip.flow import WEBSOCKET, Flow
-from gateway.store.factory import store_named
+from gateway.sip.flow import Flow
 from gateway.store.rules_file import FileRules
 from gateway.web.app import create_app, serve
-from gateway.web.sip_ws import create_sip_app
 
 log = structlog.get_logger(__name__)
-
-T = TypeVar("T")
-
-_EXPIRY_SECONDS = 60.0
-"""How often bindings that ran out are swept from the store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +107,8 @@ class GatewayApp:
         self._web_port = config.web.listen.port
         self._websockets: list[tuple[str, str, int]] = []
         """(transport, host, port) of the listeners for SIP over WebSocket alone."""
-        self._stack = AsyncExitStack()
+        self._opening = Opening(config, random, wall_clock)
+        self._stack = self._opening.stack
 
     # -- life ----------------------------------------------------------------------
 
@@ -150,9 +140,10 @@ class GatewayApp:
 
     async def _start(self) -> None:
         identity = self.config.identity_map()
-        store = await self._open_store()
-        self._open_accounts(identity)
-        engine = await self._open_media()
+        store, self._passwords = await open_store(self._opening)
+        self._credentials = self._passwords.credentials(self.config.realm)
+        self._vault, self._accounts = open_accounts(self._opening, identity)
+        engine = await open_media(self._opening)
         presence = self._presence
         services = engine.capabilities.services
         self._waker = Waker(settings.waking(self.config), self._wall_clock)
@@ -189,7 +180,11 @@ class GatewayApp:
         self._registrations.begin(self.config.accounts.register_expires)
         self._stack.push_async_callback(self._registrations.close)
         watch = TrunkWatch(
-            self._user_agent, self.config.every_trunk, self._reachability, self._registrations.hurry, self._fraction
+            self._user_agent,
+            self.config.every_trunk,
+            self._reachability,
+            self._registrations.hurry,
+            self._opening.fraction,
         )
         watch.begin()
         self._stack.push_async_callback(watch.close)
@@ -197,49 +192,6 @@ class GatewayApp:
         self._stack.push_async_callback(self._application.close)
         # Stopped first, before what carries the goodbyes: everything above is closed after it, in reverse order.
         self._stack.push_async_callback(self.calls.close)
-
-    async def _open_store(self) -> IdentityStore:
-        config = self.config
-        self._passwords = passwords.resolve(config.passwords_wanted(), config.state_dir, self._random, config.digests())
-        self._credentials = self._passwords.credentials(config.realm)
-        store = ProvisionedStore(store_named(config.identity.store, config.state_dir), self._credentials)
-        try:
-            await store.open()
-            self._stack.push_async_callback(store.close)
-            await passwords.provision(store, self._passwords, config.realm)
-        except (StoreError, OSError) as error:
-            raise ConfigError("identity.store", f"cannot be used: {error}") from None
-        sweeper = asyncio.create_task(self._sweep(store.expire))
-        self._stack.push_async_callback(ended, sweeper)
-        return store
-
-    def _open_accounts(self, identity: IdentityMap) -> None:
-        """Users' own accounts: those of the configuration, and those that users brought."""
-        config = self.config
-        # Where no account can be, nothing is kept of any.
-        key = read_key(config.state_dir, self._random) if config.registrars else self._random(32)
-        self._vault = Vault(config.state_dir, key, self._random)
-        self._accounts = Accounts(key)
-        for account in self._vault.read(settings.registrar_places(config).get):
-            if identity.by_id(account.user) is not None:
-                self._accounts.put(account)
-        for account in settings.configured_accounts(config):
-            self._accounts.put(account)
-
-    async def _open_media(self) -> MediaEngine:
-        clock = asyncio.get_running_loop().time
-        choice = choose(self.config)
-        engine = settings.engine(self.config, clock, choice)
-        try:
-            await self._opened(settings.engine_key(self.config), engine.start())
-        except PlaneError as error:
-            if not choice.may_fall_back:
-                raise ConfigError("media.plane", str(error)) from None
-            log.warning("packets are forwarded in this process", reason=str(error))
-            engine = settings.engine(self.config, clock)
-            await self._opened(settings.engine_key(self.config), engine.start())
-        self._stack.push_async_callback(engine.close)
-        return engine
 
     async def _open_messages(
         self, identity: IdentityMap, router: Router, dialer: GatewayDialer, presence: Presence
@@ -252,7 +204,7 @@ class GatewayApp:
             presence,
             settings.messages(self.config),
             settings.keeping(self.config),
-            new_id=self._token,
+            new_id=self._opening.token,
             wall_clock=self._wall_clock,
             clock=asyncio.get_running_loop().time,
         )
@@ -261,8 +213,7 @@ class GatewayApp:
         except MessageStoreError as error:
             raise ConfigError("messages.store", f"cannot be used: {error}") from None
         self._stack.push_async_callback(messages.courier.close)
-        sweeper = asyncio.create_task(self._sweep(messages.courier.expire))
-        self._stack.push_async_callback(ended, sweeper)
+        self._opening.sweep(messages.courier.expire)
         return messages
 
     def _open_subscriptions(
@@ -282,7 +233,7 @@ class GatewayApp:
             self._messages.count,
             settings.presence(self.config),
             settings.own_names(self.config),
-            new_tag=self._token,
+            new_tag=self._opening.token,
             clock=asyncio.get_running_loop().time,
             elsewhere=self._relay.subscribed,
         )
@@ -305,7 +256,7 @@ class GatewayApp:
             asyncio.get_running_loop(),
             settings=settings.call_settings(config),
             limits=settings.call_limits(config),
-            new_id=self._token,
+            new_id=self._opening.token,
             on_preference=dialer.learn,
             rights=LegRights(identity, self._accounts, config.web.guests_may_call),
             rules=ShownRules(rules, self._presences, identity.users),
@@ -342,30 +293,18 @@ class GatewayApp:
             registrar,
             trunks,
             config.rtp.srtp,
-            self._token,
+            self._opening.token,
             self._registered,
         )
         user_agent = self._user_agent = UserAgent(settings.user_agent(config), front)
         user_agent.serve("MESSAGE", partial(self._messages.from_sip, front.sender))
         user_agent.serve("PUBLISH", self._subscriptions.publish)
         user_agent.serve_packages(self._subscriptions.packages, self._subscriptions.subscribed)
-        await self._opened("sip.listen", user_agent.start())
+        await self._opening.opened("sip.listen", user_agent.start())
         self._stack.push_async_callback(user_agent.close)
         user_agent.when_lost(registrar.flow_lost)
-        await self._open_websockets(user_agent)
+        self._websockets = await open_websockets(self._opening, user_agent)
         return user_agent
-
-    async def _open_websockets(self, user_agent: UserAgent) -> None:
-        """Listeners for SIP over WebSocket alone, beside the one on the web port."""
-        web_settings = settings.web(self.config)
-        for index, listen in enumerate(self.config.sip.listen):
-            if listen.transport in WEBSOCKET:
-                tls = user_agent.tls.server if listen.transport == "wss" else None
-                sip_app = create_sip_app(user_agent.websocket, web_settings)
-                serving = serve(sip_app, listen.host, listen.port, tls, web_settings)
-                server = await self._opened(f"sip.listen.{index}", serving)
-                self._stack.push_async_callback(server.stop)
-                self._websockets.append((listen.transport, *server.address))
 
     async def _open_web(self, identity: IdentityMap, presence: Presence, store: IdentityStore) -> None:
         config = self.config
@@ -377,7 +316,7 @@ class GatewayApp:
             presence,
             self.calls,
             self._check_password,
-            self._token,
+            self._opening.token,
             self._credential_mark,
             lambda: self.registered_trunks,
             Watch(config, self.calls, lambda: self.registered_trunks, self._reachability, self._wall_clock),
@@ -395,24 +334,9 @@ class GatewayApp:
         listen = config.web.listen
         self._web_tls = settings.tls(config)
         serving = serve(application, listen.host, listen.port, self._web_tls.server, web_settings)
-        server = await self._opened("web.listen", serving)
+        server = await self._opening.opened("web.listen", serving)
         self._web_port = server.port
         self._stack.push_async_callback(server.stop)
-
-    async def _opened(self, key: str, opening: Awaitable[T]) -> T:
-        """The result of `opening`; what the system refuses is a ConfigError of `key`."""
-        try:
-            return await opening
-        except (OSError, MediaError) as error:
-            raise ConfigError(key, f"cannot be opened: {getattr(error, 'strerror', None) or error}") from None
-
-    async def _sweep(self, expire: Callable[[float], Awaitable[int]]) -> None:
-        while True:
-            await asyncio.sleep(_EXPIRY_SECONDS)
-            try:
-                await expire(self._wall_clock())
-            except Exception:
-                log.exception("sweeping what has expired failed")
 
     def reload_certificates(self) -> None:
         """Read the certificates again, for new connections; those that cannot be used leave what was there."""
@@ -428,12 +352,6 @@ class GatewayApp:
         return self._user_agent.is_reachable(flow)
 
     # -- what others are told ------------------------------------------------------
-
-    def _fraction(self) -> float:
-        return int.from_bytes(self._random(4), "big") / 2**32
-
-    def _token(self) -> str:
-        return self._random(10).hex()
 
     def _check_password(self, user_id: str, secret: str) -> bool:
         return passwords.check(self._credentials.get(user_id), secret)

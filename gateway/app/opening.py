@@ -1,0 +1,135 @@
+"""The rooms that stand by themselves, opened from the configuration, each closed again when its turn comes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import TypeVar
+
+import structlog
+
+from gateway.accounts.own import Accounts
+from gateway.accounts.vault import Vault, read_key
+from gateway.app import settings
+from gateway.app.observers import ended
+from gateway.app.plane import choose
+from gateway.config import Config
+from gateway.errors import ConfigError
+from gateway.identity import passwords
+from gateway.identity.mapping import IdentityMap
+from gateway.identity.provisioned import ProvisionedStore
+from gateway.identity.store import StoreError
+from gateway.media.embedded.plane.protocol import PlaneError
+from gateway.media.engine import MediaEngine, MediaError
+from gateway.net.user_agent import UserAgent
+from gateway.sip.flow import WEBSOCKET
+from gateway.store.factory import store_named
+from gateway.web.app import serve
+from gateway.web.sip_ws import create_sip_app
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+_EXPIRY_SECONDS = 60.0
+"""How often what ran out is swept from a store."""
+
+
+class Opening:
+    """What rooms are opened with; `stack` closes them in reverse order."""
+
+    def __init__(self, config: Config, random: Callable[[int], bytes], wall_clock: Callable[[], float]) -> None:
+        """`random` gives so many octets, `wall_clock` seconds since 1970."""
+        self.config = config
+        self.random = random
+        self.wall_clock = wall_clock
+        self.stack = AsyncExitStack()
+
+    def token(self) -> str:
+        """A name that nobody can guess."""
+        return self.random(10).hex()
+
+    def fraction(self) -> float:
+        """A number from 0 up to 1."""
+        return int.from_bytes(self.random(4), "big") / 2**32
+
+    async def opened(self, key: str, opening: Awaitable[T]) -> T:
+        """The result of `opening`; what the system refuses is a ConfigError of `key`."""
+        try:
+            return await opening
+        except (OSError, MediaError) as error:
+            raise ConfigError(key, f"cannot be opened: {getattr(error, 'strerror', None) or error}") from None
+
+    def sweep(self, expire: Callable[[float], Awaitable[int]]) -> None:
+        """Have what ran out dropped every minute."""
+        self.stack.push_async_callback(ended, asyncio.create_task(self._sweep(expire)))
+
+    async def _sweep(self, expire: Callable[[float], Awaitable[int]]) -> None:
+        while True:
+            await asyncio.sleep(_EXPIRY_SECONDS)
+            try:
+                await expire(self.wall_clock())
+            except Exception:
+                log.exception("sweeping what has expired failed")
+
+
+async def open_store(opening: Opening) -> tuple[ProvisionedStore, passwords.Passwords]:
+    """Bindings and credentials; raises ConfigError."""
+    config = opening.config
+    words = passwords.resolve(config.passwords_wanted(), config.state_dir, opening.random, config.digests())
+    store = ProvisionedStore(store_named(config.identity.store, config.state_dir), words.credentials(config.realm))
+    try:
+        await store.open()
+        opening.stack.push_async_callback(store.close)
+        await passwords.provision(store, words, config.realm)
+    except (StoreError, OSError) as error:
+        raise ConfigError("identity.store", f"cannot be used: {error}") from None
+    opening.sweep(store.expire)
+    return store, words
+
+
+def open_accounts(opening: Opening, identity: IdentityMap) -> tuple[Vault, Accounts]:
+    """Users' own accounts: those of the configuration, and those that users brought."""
+    config = opening.config
+    # Where no account can be, nothing is kept of any.
+    key = read_key(config.state_dir, opening.random) if config.registrars else opening.random(32)
+    vault, accounts = Vault(config.state_dir, key, opening.random), Accounts(key)
+    for account in vault.read(settings.registrar_places(config).get):
+        if identity.by_id(account.user) is not None:
+            accounts.put(account)
+    for account in settings.configured_accounts(config):
+        accounts.put(account)
+    return vault, accounts
+
+
+async def open_media(opening: Opening) -> MediaEngine:
+    """The media engine on the packet plane that can be had; raises ConfigError."""
+    config, clock = opening.config, asyncio.get_running_loop().time
+    choice = choose(config)
+    engine = settings.engine(config, clock, choice)
+    try:
+        await opening.opened(settings.engine_key(config), engine.start())
+    except PlaneError as error:
+        if not choice.may_fall_back:
+            raise ConfigError("media.plane", str(error)) from None
+        log.warning("packets are forwarded in this process", reason=str(error))
+        engine = settings.engine(config, clock)
+        await opening.opened(settings.engine_key(config), engine.start())
+    opening.stack.push_async_callback(engine.close)
+    return engine
+
+
+async def open_websockets(opening: Opening, user_agent: UserAgent) -> list[tuple[str, str, int]]:
+    """Listeners for SIP over WebSocket alone, beside the one on the web port: transport, host and port of each."""
+    found = []
+    web_settings = settings.web(opening.config)
+    for index, listen in enumerate(opening.config.sip.listen):
+        if listen.transport in WEBSOCKET:
+            tls = user_agent.tls.server if listen.transport == "wss" else None
+            sip_app = create_sip_app(user_agent.websocket, web_settings)
+            serving = serve(sip_app, listen.host, listen.port, tls, web_settings)
+            server = await opening.opened(f"sip.listen.{index}", serving)
+            opening.stack.push_async_callback(server.stop)
+            found.append((listen.transport, *server.address))
+    return found
