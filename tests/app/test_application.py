@@ -173,6 +173,7 @@ async def test_waiting_for_a_digit_ends_with_the_time_or_the_call(
 ) -> None:
     """None for both."""
     await called(alice, "72")
+    await asyncio.wait_for(programs.sessions.get(), PATIENCE)
     assert await asyncio.wait_for(programs.seen.get(), PATIENCE) is None
     await alice.hang_up()
     assert await asyncio.wait_for(programs.seen.get(), PATIENCE) is None
