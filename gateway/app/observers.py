@@ -98,6 +98,7 @@ async def keep_records(
     try:
         left = await asyncio.to_thread(ledger.open, wall_clock(), [sink.name for sink in sinks])
     except (OSError, sqlite3.Error) as error:
+        ledger.close()
         raise ConfigError("cdr", f"{settings.path} cannot be used: {error}") from None
     if left:
         log.warning("calls ended with the gateway that had them", calls=left)

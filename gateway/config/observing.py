@@ -29,6 +29,8 @@ class CdrConfig(Section):
     def _url(cls, url: str | None) -> str | None:
         if url is not None and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
             raise ValueError("must be a URL that begins with http:// or https://")
+        if url is not None and not url.isascii():
+            raise ValueError("must be written in ASCII: percent-encode the path, and xn-- the name")
         return url
 
     @property

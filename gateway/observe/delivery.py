@@ -13,7 +13,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from contextlib import closing
-from http.client import HTTPException
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -41,7 +40,7 @@ class Sink(Protocol):
     def take(self, records: Sequence[tuple[str, str]]) -> None:
         """Call id and JSON of each, in order; what it has already may come again.
 
-        Raises OSError or HTTPException when all of them have to wait.
+        What it raises, OSError first of all, has all of them wait.
         """
 
 
@@ -74,7 +73,7 @@ class Delivery:
                 try:
                     while self._some(connection):
                         pause = _FIRST_RETRY
-                except (OSError, HTTPException, sqlite3.Error) as error:
+                except Exception as error:  # whatever it is, the next try may get through
                     logger.warning("call records wait for %s: %s", self._sink.name, error)
                     if self._closing.wait(pause):
                         return
@@ -104,18 +103,19 @@ class FileSink:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._there: set[str] | None = None
-        """Ids at the end of the file as the last process left it; None: not looked yet, or a write went wrong."""
+        """Ids that are in the file already and may come again; None: to be looked for at its end."""
 
     def take(self, records: Sequence[tuple[str, str]]) -> None:
         with open(self._path, "ab+", opener=_private) as file:
             if self._there is None:
                 self._there = _tail(file.fileno())
-            lines = [text for call_id, text in records if call_id not in self._there]
-            self._there = None
+            there, self._there = self._there, None
+            lines = [text for call_id, text in records if call_id not in there]
             file.write("".join(f"{line}\n" for line in lines).encode())
             file.flush()
             os.fsync(file.fileno())
-        self._there = set()
+        # Where they cannot be marked as sent they come again.
+        self._there = {call_id for call_id, _ in records}
 
 
 def _private(path: str, flags: int) -> int:

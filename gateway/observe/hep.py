@@ -22,6 +22,7 @@ SIP, RTCP = 1, 5
 _UDP, _TCP = 17, 6
 _LARGEST = 65_000
 """Octets of a payload that fit into one datagram; longer ones are cut."""
+_LONGEST_ID = 256
 _KEY = re.compile(rb"(?<=inline:)[A-Za-z0-9+/=]+")
 _CLOCK = 48
 """Ticks of a millisecond that a jitter is given in: Homer divides by the clock rate of 48,000."""
@@ -68,7 +69,7 @@ def encode(captured: Captured, capture_id: int, password: str | None = None) -> 
     if password is not None:
         chunks.append((14, password.encode()))
     if captured.call_id is not None:
-        chunks.append((17, captured.call_id.encode()))
+        chunks.append((17, captured.call_id.encode()[:_LONGEST_ID]))
     chunks.append((15, _without_keys(captured.payload[:_LARGEST])))
     body = b"".join(_chunk(number, value) for number, value in chunks)
     return b"HEP3" + struct.pack("!H", 6 + len(body)) + body
@@ -137,7 +138,7 @@ class Exporter:
         for one in captured:
             try:
                 self._socket.sendto(encode(one, self._capture_id, self._password), self._collector)
-            except (OSError, ValueError):
+            except (OSError, ValueError, struct.error):
                 self.dropped += 1
             else:
                 self.sent += 1

@@ -7,6 +7,7 @@ by the next one. Whoever is sent records (delivery.py) takes them from here and 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import logging
 import os
@@ -73,6 +74,8 @@ class SqliteLedger:
         self._waiting: queue.Queue[_Row | None] = queue.Queue(_WAITING_AT_MOST)
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
+        self._lock: int | None = None
+        """Descriptor of a file that one process at a time has: another's calls are not ours to close."""
         self._readers: list[str] = []
         self._since_pruning = 0
         self.dropped = 0
@@ -89,6 +92,7 @@ class SqliteLedger:
         Raises sqlite3.Error and OSError.
         """
         self._readers = list(readers)
+        self._lock = _locked(self._path.with_suffix(".lock"))
         with closing(connect(self._path)) as connection:
             left = connection.execute("SELECT id, detail FROM talking").fetchall()
             rows = [_Row(json.loads(text) | LOST, now) for _, text in left]
@@ -105,14 +109,16 @@ class SqliteLedger:
         self._put(_Row(detail, at))
 
     def close(self, timeout: float = 5.0) -> None:
-        """Write what waits and stop, within `timeout` seconds."""
-        if self._thread is None:
-            return
-        self._closing.set()
-        with contextlib.suppress(queue.Full):
-            self._waiting.put_nowait(None)
-        self._thread.join(timeout)
-        self._thread = None
+        """Write what waits and stop, within `timeout` seconds; idempotent."""
+        if self._thread is not None:
+            self._closing.set()
+            with contextlib.suppress(queue.Full):
+                self._waiting.put_nowait(None)
+            self._thread.join(timeout)
+            self._thread = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def _put(self, row: _Row) -> None:
         try:
@@ -173,11 +179,22 @@ class SqliteLedger:
     def _prune(self, connection: sqlite3.Connection, now: float) -> None:
         """Forget what is old and has been sent to everybody."""
         self._since_pruning = 0
-        sent = [mark(connection, reader) for reader in self._readers]
         with contextlib.suppress(sqlite3.Error):  # the next time will do
+            sent = [mark(connection, reader) for reader in self._readers]
             connection.execute(
                 "DELETE FROM calls WHERE ended < ? AND sequence <= ?", (now - self._keep, min(sent, default=2**62))
             )
+
+
+def _locked(path: Path) -> int:
+    """The descriptor of a lock that ends with the process; raises OSError where another has it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise OSError("another gateway keeps its records there") from None
+    return descriptor
 
 
 def mark(connection: sqlite3.Connection, reader: str) -> int:

@@ -74,6 +74,14 @@ def test_a_message_too_long_for_a_datagram_is_cut() -> None:
     assert len(encode(captured(payload=b"x" * 100_000), 7)) < 65_507
 
 
+def test_a_call_id_too_long_for_a_datagram_is_cut_and_no_message_is_too_odd() -> None:
+    """As long as a stranger's datagram can be."""
+    exporter = Exporter(("127.0.0.1", 9), 7)
+    exporter.send([captured(payload=b"x" * 65_400, call_id="y" * 60_000)])
+    exporter.close()
+    assert chunks(encode(captured(payload=b"x" * 65_400, call_id="y" * 60_000), 7))[17] == b"y" * 256
+
+
 def test_the_quality_of_a_party_is_an_rtcp_report() -> None:
     """In the members that collectors read: loss as a share of 256, jitter in ticks of 48 kHz."""
     heard = StreamStatistics(packets=900, bytes=144_000, lost=100, jitter_ms=2.5, codec="opus", r_factor=80.0, mos=4.0)

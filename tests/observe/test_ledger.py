@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from gateway.observe.delivery import Delivery, FileSink, Sink, WebhookSink
-from gateway.observe.ledger import SqliteLedger, connect, set_mark
+from gateway.observe.ledger import SqliteLedger, connect, mark, set_mark
 from gateway.observe.records import Detail
 
 DAY = 86_400.0
@@ -141,6 +141,77 @@ def test_the_file_has_each_record_once_though_the_process_died_before_it_said_so
     assert lines(file) == ["a", "b", "c"]
     delivered(path, ledger, FileSink(file))
     assert lines(file) == ["a", "b", "c"]
+
+
+def test_records_that_cannot_be_marked_as_sent_are_not_written_twice(tmp_path: Path) -> None:
+    """Somebody holds the ledger between the file and the mark; the try after it finds them written."""
+    path, file = tmp_path / "cdr.sqlite", tmp_path / "cdr.jsonl"
+    ledger = ledger_at(path)
+    for name in ("a", "b"):
+        ledger.end(detail(name, cause="normal"), 1001.0)
+    ledger.close()
+    holder = connect(path)
+
+    class Held(FileSink):
+        def take(self, records: Sequence[tuple[str, str]]) -> None:
+            super().take(records)
+            self.taken = getattr(self, "taken", 0) + 1
+            if self.taken == 1:
+                holder.execute("BEGIN IMMEDIATE")
+            elif self.taken == 3:
+                holder.execute("COMMIT")
+
+    sink = Held(file)
+    delivery = Delivery(path, ledger, sink)
+    delivery.start()
+    eventually(lambda: marked(path) == 2)
+    delivery.close()
+    holder.close()
+    assert sink.taken >= 3
+    assert lines(file) == ["a", "b"]
+
+
+def marked(path: Path) -> int:
+    connection = connect(path)
+    found = mark(connection, "file")
+    connection.close()
+    return found
+
+
+def test_a_second_gateway_leaves_the_calls_of_the_first_alone(tmp_path: Path) -> None:
+    """It is told so; the first one's record is its own."""
+    path = tmp_path / "cdr.sqlite"
+    first = ledger_at(path)
+    first.begin(detail("one"))
+    with pytest.raises(OSError, match="another gateway"):
+        ledger_at(path)
+    first.end(detail("one", cause="normal"), 1001.0)
+    first.close()
+    assert ended(path) == [("one", "normal")]
+    ledger_at(path).close()
+
+
+def test_whatever_goes_wrong_with_a_record_it_is_tried_again(tmp_path: Path) -> None:
+    """A mistake of the sink's own does not end its thread."""
+    path = tmp_path / "cdr.sqlite"
+    ledger = ledger_at(path)
+    taken: list[str] = []
+
+    class Clumsy:
+        name, at_once = "file", 10
+
+        def take(self, records: Sequence[tuple[str, str]]) -> None:
+            taken.extend(call_id for call_id, _ in records)
+            if len(taken) == 1:
+                raise ValueError("a mistake")
+
+    delivery = Delivery(path, ledger, Clumsy())
+    delivery.start()
+    ledger.end(detail("a", cause="normal"), 1001.0)
+    eventually(lambda: marked(path) == 1)
+    ledger.close()
+    delivery.close()
+    assert taken == ["a", "a"]
 
 
 def test_a_file_that_cannot_be_written_gets_everything_later(tmp_path: Path) -> None:
