@@ -398,6 +398,13 @@ def test_what_is_too_large_for_udp_goes_by_tcp() -> None:
     assert sent_by(stage) == []
 
 
+def test_a_full_stack_is_503_for_what_is_too_large_for_udp_too() -> None:
+    """Said at once, and the place is not given TCP and UDP in turn without end."""
+    full = Stage(CoreConfig(large_by_tcp=True, stack=StackConfig(transactions=0)))
+    assert Large(full, TO_BOB).statuses == [503]
+    assert full.agent.core.counts["request not built"] == 1
+
+
 @pytest.mark.parametrize(
     ("stage", "target", "size"),
     [

@@ -332,6 +332,37 @@ def test_a_refresh_that_is_refused_for_now_is_made_again() -> None:
     assert stage.is_idle
 
 
+def test_a_refresh_for_which_a_longer_time_is_wanted_is_repeated_with_it_at_once() -> None:
+    """423 with Min-Expires; one that wants no more than was asked for is a failure for now."""
+    stage = Asking()
+    stage.accept()
+    stage.notify()
+    stage.run(545)
+    stage.send(answer(stage.requests("SUBSCRIBE")[0], 423, headers=(("Min-Expires", 900),)))
+    again = stage.next()
+    assert (again.to_tag, again.expires) == ("puppet", 900)
+    stage.send(answer(again, 423, headers=(("Min-Expires", 900),)))
+    assert stage.requests("SUBSCRIBE") == []
+    stage.run(31)
+    later = stage.requests("SUBSCRIBE")[0]
+    stage.send(answer(later, 200, headers=(("Expires", 900),)))
+    stage.run(800)
+    assert isinstance(stage.log[-1], Notified)
+
+
+def test_a_refresh_that_should_have_lasted_longer_is_not_repeated_once_it_is_over() -> None:
+    """The notifier ended the subscription before it answered."""
+    stage = Asking()
+    stage.accept()
+    stage.notify()
+    stage.run(545)
+    refresh = stage.requests("SUBSCRIBE")[0]
+    stage.notify("terminated;reason=deactivated")
+    stage.send(answer(refresh, 423, headers=(("Min-Expires", 900),)))
+    assert stage.requests("SUBSCRIBE") == []
+    assert stage.over == SubscriptionOver(200, "deactivated")
+
+
 def test_the_whole_state_is_asked_for_once_at_a_time() -> None:
     """A refresh of ours, however often it is wanted before the answer."""
     stage = Asking()

@@ -209,16 +209,18 @@ class ClientRequest:
         try:
             request = self._built(flow)
             tcp = self._core.by_tcp(request, self._hop, flow)
+            way = tcp or flow
             if tcp is not None:
-                self._udp = flow
-                self._flows.insert(0, flow)
-                flow, request = tcp, self._built(tcp)
-            transaction = self._core.send_request(request, flow)
+                request = self._built(tcp)
+            transaction = self._core.send_request(request, way)
         except SipError as error:
             self._core.not_built(error)
             return False
+        if tcp is not None:
+            self._udp = flow
+            self._flows.insert(0, flow)
         self._has_answered = self._is_final = False
-        self.request, self.transaction, self.flow = request, transaction, flow
+        self.request, self.transaction, self.flow = request, transaction, way
         transaction.user = self
         self._core.wake()
         return True

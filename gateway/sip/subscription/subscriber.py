@@ -181,13 +181,18 @@ class Subscriber:
             self._until = self._core.now() + granted
             self._step(SubscriberInput.ACCEPTED)
             return
-        wanted = response.min_expires
-        if response.status == 423 and wanted is not None and self._expires < wanted < 86_400:
-            self._expires = wanted
-            if self._client.again():
-                return
+        if self._is_to_last_longer(response) and self._client.again():
+            return
         self._over = SubscriptionOver(response.status, retry_after=response.retry_after)
         self._step(SubscriberInput.REFUSED)
+
+    def _is_to_last_longer(self, response: Response) -> bool:
+        """Whether it may be asked for again, for longer than before (423, RFC 6665 section 4.1.2.1)."""
+        wanted = response.min_expires
+        if response.status != 423 or wanted is None or not self._expires < wanted < 86_400:
+            return False
+        self._expires = wanted
+        return True
 
     def _send(self, expires: int) -> None:
         dialog = self._dialog
@@ -214,6 +219,8 @@ class Subscriber:
             # Whoever asked us may ask again at once (section 4.1.3).
             self._over = SubscriptionOver(200, "deactivated")
             self._step(SubscriberInput.LOST)
+        elif self.state is SubscriberState.ACTIVE and self._is_to_last_longer(response):
+            self._send(self._expires)
         else:
             # It lasts as long as it was granted (section 4.1.2.2).
             self._set_alarm(self._core.now() + (response.retry_after or _RETRY), SubscriberInput.REFRESH_DUE)
