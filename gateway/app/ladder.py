@@ -68,8 +68,8 @@ class Ladders:
         rungs = self._held.setdefault(name, [])
         if len(rungs) >= _MOST:
             return
-        text = redact_text(text)
-        rungs.append(Rung(at=self._wall_clock(), direction=direction, peer=peer, title=title[:200], text=text))
+        title, text = redact_text(title)[:200], redact_text(text)
+        rungs.append(Rung(at=self._wall_clock(), direction=direction, peer=peer, title=title, text=text))
         self._held.move_to_end(name)
         self._size += len(text) + _OVERHEAD
         while self._size > self._memory and self._held:

@@ -26,6 +26,7 @@ from gateway.identity.store import IdentityStore, StoreError
 from gateway.legs.web import BrowserLeg, WebCallerLeg
 from gateway.people.messages import Outcome
 from gateway.people.presence import PresenceState
+from gateway.people.visibility import may_see
 from gateway.web.facade import AccountError, PageInbox, PlaceError, WebCall, WebChannel
 from sdp import SdpSyntaxError, SessionDescription
 
@@ -92,6 +93,10 @@ class WebFront:
 
     def may_call(self, user: User, target: str) -> bool:
         return allows(user.may_call, target)
+
+    def may_see(self, user: User, peer_id: str) -> bool:
+        target = self._identity.find(peer_id)
+        return target is None or may_see(user, target, self._config.presence.visible_to)
 
     def connect(self, user_id: str, channel: WebChannel) -> None:
         self._presence.connect(user_id, channel)

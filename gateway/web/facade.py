@@ -136,6 +136,9 @@ class Gateway(Protocol):
     def may_call(self, user: User, target: str) -> bool:
         """Whether `user` may dial `target`."""
 
+    def may_see(self, user: User, peer_id: str) -> bool:
+        """Whether `user` is told that `peer_id` is there; guests are seen by everybody."""
+
     def connect(self, user_id: str, channel: WebChannel) -> None: ...
 
     def disconnect(self, user_id: str, channel: WebChannel) -> None: ...

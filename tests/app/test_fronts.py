@@ -112,6 +112,15 @@ async def test_who_may_sign_in_on_the_page(user: str, secret: str | None, let_in
     assert (await Rig().front.authenticate(user, secret) is not None) is let_in
 
 
+@pytest.mark.parametrize(
+    ("visible_to", "seen"), [("users", {"alice", "1001", "guest-7"}), ("self", {"alice", "guest-7"})]
+)
+async def test_the_page_is_told_of_whom_its_user_may_see(visible_to: str, seen: set[str]) -> None:
+    """presence.visible_to holds for the list of who is there, too; guests are nobody's secret."""
+    rig = Rig(PRESENCE__VISIBLE_TO=visible_to)
+    assert {peer for peer in ("alice", "1001", "guest-7") if rig.front.may_see(rig.alice(), peer)} == seen
+
+
 async def test_without_guests_nobody_unknown_comes_in() -> None:
     """web.guests: false."""
     assert await Rig(WEB__GUESTS="false").front.authenticate("guest-7", None) is None

@@ -23,6 +23,8 @@ def test_sip_and_web_stand_on_one_time_line_without_secrets() -> None:
     ladders.message(Direction.OUT, _message("s1"), FLOW, 0.0)
     ladders.message(Direction.OUT, _message("s2"), FLOW, 0.0)
     ladders.message(Direction.IN, b"\r\n\r\n", FLOW, 0.0)
+    ladders.message(Direction.IN, b"INVITE sip:a:secret@b SIP/2.0\r\nCall-ID: s3\r\n\r\n", FLOW, 0.0)
+    assert "secret" not in ladders.of(["s3"])[0].title
     clock.advance(1)
     ladders.web("w1", "out", "alice", "answer", "v=0")
     found = ladders.of(["s1", "w1", "s1", "unknown"])

@@ -104,6 +104,7 @@ class FakeGateway:
         self.guests_allowed = True
         self.guests_may_call: tuple[str, ...] = ("*",)
         self.roles: dict[str, str] = {}
+        self.unseen: set[str] = set()
         self.channels: dict[str, list[WebChannel]] = {}
         self.inboxes: dict[str, list[PageInbox]] = {}
         self.messages: list[tuple[str, str, str, str]] = []
@@ -147,6 +148,9 @@ class FakeGateway:
 
     def may_call(self, user: User, target: str) -> bool:
         return user.may_call == ("*",) or target in user.may_call
+
+    def may_see(self, user: User, peer_id: str) -> bool:
+        return peer_id not in self.unseen
 
     def connect(self, user_id: str, channel: WebChannel) -> None:
         self.channels.setdefault(user_id, []).append(channel)

@@ -46,6 +46,20 @@ async def test_guests_are_not_given_the_list_of_users() -> None:
             await ann.silent()
 
 
+async def test_users_are_not_told_of_whom_they_may_not_see() -> None:
+    """presence.visible_to: neither in lists nor as they come and go; everybody sees itself."""
+    gateway = FakeGateway()
+    gateway.unseen = {"alice", "bob"}
+    async with running(gateway) as server, rpc(server, "alice", token="wonder") as alice:
+        async with rpc(server) as bob:
+            assert (await bob.ok("announce", peer_id="bob", token="builder"))["other_peers"] == []
+            assert [one["peer_id"] for one in (await bob.ok("list_peers"))["peers"]] == ["bob"]
+            await alice.silent()
+        async with rpc(server, "ann"):
+            method, params = await alice.next_notice()
+            assert (method, params["peer_id"]) == ("peer_joined", "ann")
+
+
 @pytest.mark.parametrize(
     "name",
     ["Alice", "ALICE", "remotemedia-server", "RemoteMedia-Server", "\uff52emotemedia-server", "\uff41nn", "1001"],

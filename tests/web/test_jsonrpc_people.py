@@ -149,13 +149,16 @@ async def test_a_user_says_how_it_is() -> None:
         await alice.ok("presence.set", status="away", note=" lunch ")
         await alice.ok("presence.set", note="in room 5")
         assert await alice.ok("presence.set") == {"status": None, "note": ""}
-        for bad in (
+        refused: tuple[dict[str, Any], ...] = (
             {"status": "offline"},
             {"status": "on-the-phone"},
             {"status": 5},
+            {"status": []},
+            {"status": {}},
             {"note": "x" * 257},
             {"note": "a\nb"},
-        ):
+        )
+        for bad in refused:
             assert (await alice.fails("presence.set", **bad))["code"] == -32602
     assert gateway.said == [
         ("alice", PresenceState(Activity.AWAY, "lunch")),

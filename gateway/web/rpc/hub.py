@@ -20,7 +20,7 @@ class Device(Protocol):
         """`capabilities`, `metadata` and `connected_at` as it announced them."""
 
     def sees(self, peer_id: str) -> bool:
-        """Whether it is told of that peer: guests only of whom they may call."""
+        """Whether it is told of that peer: of whom its user may see, guests only of whom they may call, too."""
 
     def knows(self, peer_id: str) -> bool:
         """Whether it has a relayed session with that peer."""

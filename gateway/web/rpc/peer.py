@@ -129,7 +129,11 @@ class Peer:
     def sees(self, peer_id: str) -> bool:
         if self.user is None:
             return False
-        return not self.is_guest or peer_id == self.peer_id or self.context.gateway.may_call(self.user, peer_id)
+        if peer_id == self.peer_id:
+            return True
+        if not self.context.gateway.may_see(self.user, peer_id):
+            return False
+        return not self.is_guest or self.context.gateway.may_call(self.user, peer_id)
 
     def gone(self) -> None:
         """The socket is closed: end its calls, tell the others."""

@@ -58,7 +58,7 @@ async def presence_set(peer: Peer, params: Params) -> Reply:
     """presence.set{status?, note?}: what others see of the user; without a status, what is found out."""
     user = _user(peer)
     status, note = params.raw.get("status"), params.note()
-    if status is not None and status not in _STATUSES:
+    if status is not None and not (isinstance(status, str) and status in _STATUSES):
         raise invalid("status", " or ".join(_STATUSES))
     state = None if status is None and not note else PresenceState(_STATUSES[status or "available"], note)
     peer.context.gateway.set_presence(user, state)
