@@ -105,11 +105,7 @@ class Gatekeeper:
         """
         if request.method == "OPTIONS":
             return events.Accepted(None)
-        trunk = self._trunks.by_source(source)
-        if trunk is None:
-            # Who is in a dialog with us writes to its Contact, which need not be an account's.
-            contact = None if request.to_tag is not None else request.uri.user or ""
-            trunk = self._trunks.of_account(source, contact)
+        trunk = self._trunk_at(request, source)
         if request.method != "REGISTER" and trunk is not None:
             return events.Accepted(TRUNK + trunk)
         now = self._clock()
@@ -127,6 +123,18 @@ class Gatekeeper:
         if name is not None:
             return self._by_store(request, source, now, name)
         return self._checked(request, source, now, None)
+
+    def _trunk_at(self, request: Request, source: Flow) -> str | None:
+        """The trunk that a request from there is of; an account's contact says more than an address, which several
+        trunks may share.
+        """
+        contact = request.uri.user
+        trunk = self._trunks.of_account(source, contact) if contact else None
+        trunk = trunk or self._trunks.by_source(source)
+        if trunk is None and request.to_tag is not None:
+            # Who is in a dialog with us writes to its Contact, which need not be an account's.
+            trunk = self._trunks.of_account(source, None)
+        return trunk
 
     async def _by_store(self, request: Request, source: Flow, now: float, name: str) -> events.Verdict:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from itertools import islice
 
+from gateway.access.gatekeeper import TRUNK
 from gateway.call.call import Call
 from gateway.call.leg import Leg
 from gateway.call.state import State
@@ -66,7 +67,7 @@ class Lamps:
             one
             for call in self._calls.get(user, {}).values()
             for leg in call.legs
-            if self._users[call.id].get(leg.address.uri) == user
+            if self._user_of(leg, self._users[call.id]) == user
             for one in self._dialogs(call, leg)
         )
         dialogs = tuple(islice(rows, MOST_SHOWN))
@@ -74,16 +75,18 @@ class Lamps:
         self.board.set(user, dialogs)
 
     def _users_of(self, call: Call, known: dict[str, str | None]) -> set[str]:
-        found = set()
-        for leg in call.legs:
-            uri = leg.address.uri
-            if uri not in known:
-                user = self._identity.find(uri)
-                known[uri] = user.id if user is not None else None
-            name = known[uri]
-            if name is not None:
-                found.add(name)
-        return found
+        users = (self._user_of(leg, known) for leg in call.legs)
+        return {user for user in users if user is not None}
+
+    def _user_of(self, leg: Leg, known: dict[str, str | None]) -> str | None:
+        """Nobody of ours for a trunk's leg: whose number its caller shows proves nothing."""
+        if (leg.identity or "").startswith(TRUNK):
+            return None
+        uri = leg.address.uri
+        if uri not in known:
+            user = self._identity.find(uri)
+            known[uri] = user.id if user is not None else None
+        return known[uri]
 
     def _dialogs(self, call: Call, leg: Leg) -> Dialogs:
         """One for each device of the user that is rung, or for the one that talks."""

@@ -130,7 +130,7 @@ class Registration:
         """Stop refreshing; the binding runs out by itself."""
         self._cancel()
 
-    def hurry(self, seconds: float = 1.0) -> None:
+    def hurry(self, seconds: float) -> None:
         """Register again within so many seconds."""
         self._client.hurry(seconds, self._now())
         self._hurried.set()

@@ -20,6 +20,7 @@ from gateway.sip.flow import Flow
 from gateway.sip.invite import events
 from gateway.sip.message.message import Request
 from gateway.sip.message.parser import parse_message
+from gateway.sip.message.uri import Uri
 from gateway.sip.registration.registrar import RegistrarPolicy
 from gateway.store.identity_memory import MemoryStore
 
@@ -223,6 +224,27 @@ async def test_where_we_are_registered_calls_come_in_as_long_as_we_are() -> None
     assert status(await door.asked(request("INVITE"), PHONE)) == 401
     door.trunks.registered("office", [])
     assert status(await door.asked(request("INVITE"), OTHER)) == 401
+
+
+async def test_a_call_to_an_account_is_its_trunks_where_trunks_share_an_address() -> None:
+    """Its contact is nobody else's, in the dialog, too, which is written to it; other numbers go by address."""
+    door = await Door().opened()
+    door.trunks.account_registered("c0ntact", "office", [TRUNK.host, OTHER.host])
+
+    def written_to(contact: str, *, in_dialog: bool = False) -> Request:
+        made = request("INVITE").with_uri(Uri.of(contact, REALM))
+        return made.with_header("To", made.to.with_tag("ours")) if in_dialog else made
+
+    for in_dialog in (False, True):
+        asked = await door.asked(written_to("c0ntact", in_dialog=in_dialog), TRUNK)
+        assert asked == events.Accepted("trunk:office")
+        asked = await door.asked(written_to("1001", in_dialog=in_dialog), TRUNK)
+        assert asked == events.Accepted("trunk:provider")
+        assert status(await door.asked(written_to("c0ntact", in_dialog=in_dialog), PHONE)) == 401
+    assert status(await door.asked(written_to("1001"), OTHER)) == 401
+    assert await door.asked(written_to("1001", in_dialog=True), OTHER) == events.Accepted("trunk:office")
+    door.trunks.account_registered("c0ntact", "office", ())
+    assert await door.asked(written_to("c0ntact"), TRUNK) == events.Accepted("trunk:provider")
 
 
 async def test_only_a_trunk_that_may_is_known_by_its_registrar() -> None:

@@ -125,6 +125,19 @@ async def test_a_trunk_that_challenges_for_ever_is_answered_a_few_times(tmp_path
         assert all(PASSWORD.encode() not in one.write() for one in trunk.requests)
 
 
+@pytest.mark.parametrize("step", [100_000, 1])
+async def test_a_trunk_that_wants_ever_longer_registrations_is_asked_twice_at_most(tmp_path: Path, step: int) -> None:
+    """423 with more than a day, or with a second more each time; meanwhile the gateway serves others."""
+
+    def brief(request: Request, number: int) -> list[bytes]:
+        wanted = str((request.expires or 0) + step)
+        return [build.response(request, 423, to_tag="t", headers=[("Min-Expires", wanted)]).write()]
+
+    async with place(brief, "127.0.0.56") as trunk, gateway(tmp_path, trunk) as app:
+        assert await call(app, "600") == 200
+        assert 1 <= len([one for one in trunk.requests if one.method == "REGISTER"]) <= 2
+
+
 @pytest.mark.parametrize(
     "nonsense",
     [

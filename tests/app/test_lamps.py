@@ -11,7 +11,7 @@ from gateway.app.lamps import MOST_SHOWN, Lamps
 from gateway.call.call import Call
 from gateway.call.leg import Address
 from gateway.call.state import State
-from gateway.identity.mapping import IdentityMap
+from gateway.identity.mapping import IdentityMap, Rule
 from gateway.identity.model import User
 from gateway.legs.web import WebCalleeLeg
 from gateway.people.dialogs import DialogName, Progress
@@ -24,12 +24,12 @@ USERS = (User("alice", "Alice", web=True), User("1001", sip=True), User("1002", 
 class Board:
     """Lamps that are shown calls made of legs."""
 
-    def __init__(self) -> None:
+    def __init__(self, *rules: Rule) -> None:
         self.presences = Presences()
         for user in USERS:
             self.presences.phone(user.id, True)
             self.presences.board.watch(user.id, lambda _: None)
-        self.lamps = Lamps(IdentityMap(USERS, [], "gw.test"), self.presences)
+        self.lamps = Lamps(IdentityMap(USERS, rules, "gw.test"), self.presences)
 
     def show(self, state: State, caller: FakeLeg, *others: FakeLeg, name: str = "c1") -> None:
         call: Any = SimpleNamespace(id=name, state=state, caller=caller, legs=(caller, *others))
@@ -92,6 +92,24 @@ def test_people_elsewhere_have_no_lamp() -> None:
     board.show(State.CONNECTED, leg("1001", "pbx.test"), leg("alice"))
     assert board.rows("1001") == []
     assert board.rows("alice") == [(False, Progress.CONFIRMED, "sip:1001@pbx.test")]
+
+
+def test_a_trunks_caller_with_a_users_number_lights_nobodys_lamp() -> None:
+    """A rule for everybody's numbers names a user of ours; the user itself, in the same call, has a lamp."""
+    board = Board(Rule("sip:1{user}@*", "{user}"))
+    caller, alice = leg("1alice", "pbx.test"), leg("alice")
+    board.show(State.CONNECTED, caller, leg("1001"), name="known")
+    assert len(board.rows("alice")) == 1
+    board.show(State.ENDED, caller, leg("1001"), name="known")
+    caller._identity = "trunk:pbx"
+    board.show(State.CONNECTED, caller, leg("1001"))
+    assert (board.rows("alice"), board.activity("alice")) == ([], Activity.AVAILABLE)
+    assert board.rows("1001") == [(False, Progress.CONFIRMED, "sip:1alice@pbx.test")]
+    alice._identity, alice._address = "alice", caller.address
+    board.show(State.CONNECTED, caller, alice)
+    assert board.rows("alice") == [(False, Progress.CONFIRMED, "sip:1alice@pbx.test")]
+    board.show(State.ENDED, caller, alice)
+    assert (board.rows("alice"), board.lamps._calls, board.lamps._users) == ([], {}, {})
 
 
 @pytest.mark.parametrize("state", [one for one in State if one is not State.ENDED])

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
+from random import Random
+from typing import Any, cast
 
+import pytest
 from pydantic import SecretStr
 
 from gateway.accounts.own import Account, Accounts
@@ -20,6 +22,8 @@ from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Response
 from gateway.sip.message.uri import Uri
+from gateway.sip.registration.client import Outcome, RegistrationClient, Send
+from gateway.testing.clock import ManualClock
 
 PROVIDER = Trunk(name="provider", uri="sip:sip.provider.test", username="4989", password=SecretStr("pw"), register=True)
 QUIET = Trunk(name="quiet", uri="sip:quiet.test")
@@ -32,6 +36,8 @@ class Upstream:
     def __init__(self) -> None:
         self.status = 200
         self.expires = 1
+        self.brief: dict[str, int] = {}
+        """Min-Expires of the 423 that a registrar answers with, by its host."""
         self.down: dict[str, int] = {}
         self.names: dict[str, tuple[str, ...]] = {}
         self.looked_up: list[str] = []
@@ -55,6 +61,9 @@ class Upstream:
         request = build.request(
             method, target, from_=given["caller"].with_tag("a"), to=given["callee"], call_id="c", cseq=given["cseq"]()
         )
+        if target.host in self.brief:
+            await asyncio.sleep(0)
+            return build.response(request, 423, headers=(("Min-Expires", self.brief[target.host]),))
         return build.response(request, self.down.get(target.host, self.status), headers=(("Expires", self.expires),))
 
     async def register(
@@ -245,3 +254,97 @@ async def test_a_trunk_that_is_back_has_its_accounts_registered_anew() -> None:
     await asyncio.sleep(0.6)
     assert upstream.targets == ["quiet.test"] * 2
     await ended(registrations, upstream)
+
+
+def accounts_of(count: int) -> list[Account]:
+    return [replace(ALICE, user=f"user-{number}", username=str(1000 + number)) for number in range(count)]
+
+
+async def test_a_registrar_that_says_423_for_ever_holds_nobody_up() -> None:
+    """Each account of a full trunk has its turn, may be changed and given up, and registers where the registrar can."""
+    upstream = Upstream()
+    upstream.brief = {"quiet.test": 100_000}
+    accounts, users = Accounts(bytes(32)), accounts_of(50)
+    for one in users:
+        accounts.put(one)
+    registrations = Registrations(upstream, (PROVIDER, QUIET), Trunks(()), accounts)
+    registrations.begin()
+    await asyncio.wait_for(registrations.settled(), 5)
+    assert upstream.targets.count("quiet.test") == len(users)
+    changed = replace(users[0], password="other")
+    accounts.put(changed)
+    registrations.put(changed)
+    registrations.drop(users[1].user)
+    await asyncio.wait_for(registrations.settled(), 5)
+    assert (upstream.targets.count("quiet.test"), len(upstream.taken_back)) == (len(users) + 1, 2)
+    refused = registrations.of_account(changed.user)
+    assert refused is not None
+    assert (refused.registered, refused.status, registrations.of_account(users[1].user)) == (False, 423, None)
+    upstream.brief = {}
+    registrations.put(changed)
+    await asyncio.wait_for(registrations.settled(), 5)
+    made = registrations.of_account(changed.user)
+    assert made is not None
+    assert made.registered
+    await ended(registrations, upstream)
+
+
+class Timed:
+    """A registration that stands for an hour by a clock that the test turns."""
+
+    def __init__(self, clock: ManualClock, random: Callable[[], float]) -> None:
+        self._clock = clock
+        self._client = RegistrationClient(RegistrationPolicy(probe=0), random)
+        self._client.start(clock())
+        self._client.answered(Outcome(status=200, granted=3600), clock())
+        self.registered, self.status = True, 200
+
+    def hurry(self, seconds: float) -> None:
+        self._client.hurry(seconds, self._clock())
+
+    def asks(self) -> bool:
+        """Whether it has sent a REGISTER by now, which is then answered."""
+        sent = self._client.due(self._clock()) is Send.REGISTER
+        if sent:
+            self._client.answered(Outcome(status=200, granted=3600), self._clock())
+        return sent
+
+
+class TimedUpstream(Upstream):
+    """Makes registrations by a manual clock; `timed` are they by the user of their address."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = ManualClock()
+        self.random = Random(4711)
+        self.timed: dict[str | None, Timed] = {}
+
+    async def register(self, registrar: Uri | str, *others: Uri | str, **given: Any) -> Registration:
+        made = self.timed[given["aor"].uri.user] = Timed(self.clock, self.random.random)
+        return cast(Registration, made)
+
+    def asked_by(self, seconds: float) -> list[str | None]:
+        """Who asks while so many seconds pass."""
+        self.clock.advance(seconds)
+        return [user for user, one in self.timed.items() if one.asks()]
+
+
+@pytest.mark.parametrize(("count", "seconds"), [(5, 1), (1000, 20)])
+async def test_accounts_come_back_to_a_registrar_at_its_pace(count: int, seconds: int) -> None:
+    """About fifty a second however many they are, each once; the trunk's own registration comes in the first second."""
+    upstream, accounts = TimedUpstream(), Accounts(bytes(32))
+    for one in accounts_of(count):
+        accounts.put(replace(one, registrar="provider"))
+    registrations = Registrations(upstream, (PROVIDER, QUIET), Trunks(()), accounts)
+    registrations.begin()
+    await asyncio.wait_for(registrations.settled(), 5)
+    assert len(upstream.timed) == count + 1
+    assert upstream.asked_by(60.0) == []
+    registrations.hurry("quiet")
+    assert upstream.asked_by(60.0) == []
+    registrations.hurry("provider")
+    came = [upstream.asked_by(1.0) for _ in range(seconds)]
+    assert "4989" in came[0]
+    assert max(len(each) for each in came) <= 80
+    assert sorted(str(user) for each in came for user in each) == sorted(str(user) for user in upstream.timed)
+    assert upstream.asked_by(60.0) == []

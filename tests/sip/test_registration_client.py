@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,6 +56,40 @@ def test_423_asks_again_for_the_time_the_registrar_wants() -> None:
     assert client.answered(Outcome(status=423, min_expires=600), 0.0) is None
     assert client.state is State.WAITING
     assert client.deadline == 5.0
+
+
+@pytest.mark.parametrize("brief", [lambda wanted: 100_000, lambda wanted: wanted + 1, lambda wanted: 86_401])
+def test_a_registrar_that_says_423_for_ever_is_a_refusal(brief: Callable[[int], int]) -> None:
+    """More than a day, or more each time: asked at most twice at once, then ever more rarely."""
+    client = RegistrationClient(POLICY)
+    now, sent = 0.0, 0
+    waits: list[float] = []
+    send = client.start(now)
+    while len(waits) < 8 and sent < 100:
+        assert send is Send.REGISTER
+        sent += 1
+        send = client.answered(Outcome(status=423, min_expires=brief(client.wanted)), now)
+        if send is None:
+            assert client.state is State.WAITING
+            assert client.deadline is not None
+            waits.append(client.deadline - now)
+            now = client.deadline
+            send = client.due(now)
+    assert sent <= 2 * len(waits)
+    assert waits == [5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0, 300.0]
+    assert client.wanted <= 86_400
+
+
+def test_a_day_is_asked_for_where_the_registrar_wants_it() -> None:
+    """And a registrar that has wanted more may do so again at a later refresh."""
+    client = RegistrationClient(POLICY)
+    client.start(0.0)
+    for minimum in (600, 86_400):
+        assert client.answered(Outcome(status=423, min_expires=minimum), 0.0) is Send.REGISTER
+        assert client.wanted == minimum
+        assert client.answered(Outcome(status=200, granted=minimum), 0.0) is None
+        assert client.registered
+        assert client.due(float(minimum)) is Send.REGISTER
 
 
 def test_a_registrar_that_is_down_is_asked_every_few_seconds() -> None:

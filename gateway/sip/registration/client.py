@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import ClassVar
 
+_LONGEST = 86_400
+"""Seconds that a registrar may make us ask for."""
+
 
 class Send(Enum):
     """What the caller is to send; its outcome goes to `RegistrationClient.answered`."""
@@ -41,7 +44,7 @@ class Input(Enum):
     START = "start"
     OK = "2xx"
     BRIEF = "423"
-    """423 with a Min-Expires above what we asked for."""
+    """The first 423 to a registration, with a Min-Expires above what we asked for and of a day at most."""
     REFUSED = "refused"
     """Any other final response that is no 408 and no 5xx."""
     DOWN = "down"
@@ -130,6 +133,7 @@ class RegistrationClient:
 
     __slots__ = (
         "_failures",
+        "_lengthened",
         "_now",
         "_outcome",
         "_policy",
@@ -149,6 +153,7 @@ class RegistrationClient:
         self._policy = policy
         self._random = random
         self._failures = 0
+        self._lengthened = False
         self._now = 0.0
         self._outcome = Outcome(status=0)
         self._refresh_at = 0.0
@@ -174,7 +179,7 @@ class RegistrationClient:
         status = outcome.status
         if 200 <= status < 300:
             what = Input.OK
-        elif status == 423 and outcome.min_expires > self.wanted:
+        elif status == 423 and not self._lengthened and self.wanted < outcome.min_expires <= _LONGEST:
             what = Input.BRIEF
         else:
             what = Input.DOWN if status == 408 or 500 <= status < 600 else Input.REFUSED
@@ -222,7 +227,7 @@ class RegistrationClient:
         self._ask(Send.PROBE)
 
     def _succeed(self) -> None:
-        self._failures = 0
+        self._failures, self._lengthened = 0, False
         self.registered, self.status = True, self._outcome.status
         self.expires = self.wanted if self._outcome.granted is None else self._outcome.granted
         # Early enough for two more tries before the binding is gone.
@@ -230,10 +235,12 @@ class RegistrationClient:
         self._refresh_at = self._now + wait
 
     def _fail(self) -> None:
+        self._lengthened = False
         self.registered, self.status = False, self._outcome.status
 
     def _lengthen(self) -> None:
-        self.wanted = min(self._outcome.min_expires, 86_400)
+        # A registrar that wants more each time is refused like any other: else it had us ask without a pause.
+        self.wanted, self._lengthened = self._outcome.min_expires, True
 
     def _schedule(self) -> None:
         probe = self._now + self._policy.probe if self._policy.probe > 0 else self._refresh_at
