@@ -45,6 +45,9 @@ class Connection(Protocol):
     def close(self) -> None:
         """Close it; what was written is still sent where that is possible."""
 
+    def drop(self) -> None:
+        """Close it at once, whatever its peer has not read: what waits for a reader holds no descriptor."""
+
     def overdue(self, now: float, limits: StreamLimits) -> bool:
         """Whether it has been idle, or in the middle of a message, for too long."""
 
@@ -93,7 +96,7 @@ class Connections:
             stranger = self._strangers.pop(next(iter(self._strangers)))
             self.evicted += 1
             self.remove(stranger)
-            stranger.close()
+            stranger.drop()
         return len(self._by_local) < places
 
     def proven(self, flow: Flow) -> None:
@@ -139,7 +142,7 @@ class Connections:
         """Close what is overdue."""
         for connection in list(self._by_local.values()):
             if connection.overdue(now, self.limits):
-                connection.close()
+                connection.drop()
 
     def close(self) -> None:
         """Close everything."""

@@ -23,7 +23,7 @@ class Dialer(ABC):
     def __init__(self, connections: Connections, failed: Callable[[Flow], None]) -> None:
         self._connections = connections
         self._failed = failed
-        self._dialling: dict[tuple[str, int], list[bytes]] = {}
+        self._dialling: dict[tuple[str, str, int], list[bytes]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     @abstractmethod
@@ -41,7 +41,7 @@ class Dialer(ABC):
             self._dial(data, flow)
 
     def _dial(self, data: bytes, flow: Flow) -> None:
-        waiting = self._dialling.get((flow.host, flow.port))
+        waiting = self._dialling.get(_place(flow))
         if waiting is not None:
             if len(waiting) < MAX_WAITING:
                 waiting.append(data)
@@ -49,7 +49,7 @@ class Dialer(ABC):
         if not self._connections.may_dial():
             self._failed(flow)
             return
-        self._dialling[flow.host, flow.port] = [data]
+        self._dialling[_place(flow)] = [data]
         task = asyncio.ensure_future(self._connect(flow))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -62,11 +62,18 @@ class Dialer(ABC):
             # What a certificate lacks is said: it is the one thing that an operator can mend.
             reason = getattr(error, "verify_message", None) or type(error).__name__
             logger.warning("no %s connection to %s: %s", flow.transport, flow, reason)
-            self._dialling.pop((flow.host, flow.port), None)
-            self._failed(flow)
+            self._not_connected(flow)
             return
-        for data in self._dialling.pop((flow.host, flow.port), []):
+        except Exception:
+            logger.exception("no %s connection to %s", flow.transport, flow)
+            self._not_connected(flow)
+            return
+        for data in self._dialling.pop(_place(flow), []):
             connection.send(data)
+
+    def _not_connected(self, flow: Flow) -> None:
+        self._dialling.pop(_place(flow), None)
+        self._failed(flow)
 
     async def close(self) -> None:
         """Stop dialling."""
@@ -74,3 +81,8 @@ class Dialer(ABC):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _place(flow: Flow) -> tuple[str, str, int]:
+    """Where a connection leads; what is to be encrypted waits for no other than an encrypted one."""
+    return flow.transport, flow.host, flow.port

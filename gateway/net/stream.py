@@ -111,6 +111,11 @@ class StreamConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
+    def drop(self) -> None:
+        """Close at once, without what was written and not read."""
+        if self._transport is not None:
+            self._transport.abort()
+
     def overdue(self, now: float, limits: object) -> bool:
         """Whether it has been idle, or in the middle of a message, for too long."""
         bounds = self._connections.limits

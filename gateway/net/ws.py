@@ -66,6 +66,10 @@ class WebSocketConnection:
         """Ask whoever has the socket to close it."""
         self._shut()
 
+    def drop(self) -> None:
+        """As `close`; whoever has the socket bounds what waits for its reader."""
+        self._shut()
+
     def overdue(self, now: float, limits: StreamLimits) -> bool:
         """Whether nothing has come for too long."""
         return now - self._heard > limits.idle
@@ -104,7 +108,7 @@ class WebSocketDialer(Dialer):
                 max_size=self._largest,
                 proxy=None,
             )
-        except WebSocketException as error:
+        except (WebSocketException, ValueError) as error:  # ValueError: redirected to another place
             raise OSError(f"the handshake failed: {error}") from None
         if socket.subprotocol != _SUBPROTOCOL:
             await socket.close()
