@@ -756,3 +756,24 @@ async def test_a_target_that_cannot_be_offered_to_leaves_the_others() -> None:
             await engine.offer("call", BROWSER, RIGHT, browser_sdp(codecs=("opus",)))
         assert engine.ports_in_use == before
         assert await engine.answer("call", LEFT, BROWSER, phone_sdp())
+
+
+async def test_the_browsers_port_is_bound_in_a_new_plane_however_long_the_old_one_holds_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The kernel lets go of a killed plane's sockets a moment later; every attempt but the last is refused."""
+    async with running() as (engine, _):
+        tried = 0
+        bound = asyncio.Event()
+
+        async def start() -> None:
+            nonlocal tried
+            tried += 1
+            if tried < 4:
+                raise MediaError("cannot listen on it: already in use", 503)
+            bound.set()
+
+        monkeypatch.setattr(engine.port, "start", start)
+        engine.plane_restarted()
+        await asyncio.wait_for(bound.wait(), 5)
+        assert tried == 4

@@ -34,6 +34,8 @@ logger = logging.getLogger("gateway.media")
 
 SWEEP = 0.5
 """Seconds between two looks at what is due."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
+"""Seconds between two attempts to bind the browsers' port in a new plane."""
 LONGEST_CANDIDATE = 1024
 """Characters."""
 
@@ -158,6 +160,9 @@ class EmbeddedEngine:
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None
+        if self._binding is not None:
+            self._binding.cancel()
+            self._binding = None
         if self._sweeping is not None:
             self._sweeping.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -182,7 +187,22 @@ class EmbeddedEngine:
     def plane_restarted(self) -> None:
         """A new plane is there, with nothing in it: bind the browsers' port again."""
         if self._resources is not None:
-            self._binding = asyncio.ensure_future(self._resources.port.start())
+            if self._binding is not None:
+                self._binding.cancel()
+            self._binding = asyncio.ensure_future(self._bind_again(self._resources.port))
+
+    async def _bind_again(self, port: WebRtcPort) -> None:
+        """Until it succeeds: the kernel takes a moment to let go of the sockets of a plane that was killed."""
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                await port.start()
+            except (MediaError, PlaneError) as error:
+                logger.warning("the browsers' port cannot be bound again yet: %s", error)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+            else:
+                return
 
     async def offer(self, call_id: str, source: Party, target: Party, sdp: str) -> str:
         return await self._making(call_id, lambda session: session.offer(source, target, sdp))
