@@ -7,6 +7,7 @@ side has an agreement of its own, and the two are joined.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import structlog
@@ -140,9 +141,14 @@ class Attempt(Machine):
             branch.timer = scope.timers.call_later(branch.time, lambda: scope.post(late))
 
     async def _ask(self, branch: Branch) -> None:
-        """Ask those of one more branch; who cannot be offered anything has refused."""
+        """Ask those of one more branch."""
         self._branches.append(branch)
-        for leg in list(branch.legs):
+        await self._ask_legs(branch, branch.legs)
+        self._limit(branch)
+
+    async def _ask_legs(self, branch: Branch, legs: Sequence[CalleeLeg]) -> None:
+        """Ask these of a branch; who cannot be offered anything has refused."""
+        for leg in list(legs):
             self._scope.listen(leg)
             try:
                 sdp = await self._offer_for(leg)
@@ -153,7 +159,6 @@ class Attempt(Machine):
             else:
                 if not self._is_given_up:
                     await self._invite(branch, leg, sdp)
-        self._limit(branch)
 
     @property
     def _is_given_up(self) -> bool:
@@ -311,9 +316,9 @@ class Attempt(Machine):
         assert what.leg is not None
         leg, branch = what.leg, self._branch_of(what.leg)
         if what.event.legs:
-            instead: Branch | None = Branch(list(what.event.legs), diversions=branch.diversions)
-        else:
-            instead = await self._scope.redirect(leg, replace(what.event, diversions=branch.diversions))
+            await self._ask_again(branch, leg, what.event)
+            return
+        instead = await self._scope.redirect(leg, replace(what.event, diversions=branch.diversions))
         if instead is not None:
             await self._ask(instead)
         if not what.event.is_over:
@@ -327,6 +332,16 @@ class Attempt(Machine):
         if not branch.legs:
             branch.stop()
             self._branches.remove(branch)
+
+    async def _ask_again(self, branch: Branch, leg: Leg, event: Redirected) -> None:
+        """The same callee is asked for other media: what holds of its branch, time and who comes next, holds still."""
+        branch.legs.extend(event.legs)
+        if event.is_over:
+            branch.legs = [one for one in branch.legs if one is not leg]
+            self._stop_waiting_for(leg)
+        await self._ask_legs(branch, event.legs)
+        if event.is_over:
+            await self._release(leg)
 
     async def _end_branch(self, what: CallInput) -> None:
         assert what.branch is not None

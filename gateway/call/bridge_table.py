@@ -75,6 +75,7 @@ def _transfer_rows() -> dict[tuple[State, Input], Row]:
         rows[state, Input.TRANSFER] = ((Action.INVITE_TARGETS,), state)
         rows[state, Input.TARGET_RINGING] = ((Action.TELL_RINGING,), state)
         rows[state, Input.TARGET_ANSWERED] = ((Action.COMMIT_TARGET,), state)
+        rows[state, Input.TARGET_ASKED_AGAIN] = ((Action.ASK_TARGET_AGAIN,), state)
         rows[state, Input.TARGET_REJECTED] = ((Action.DROP_TARGET,), state)
         rows[state, Input.TRANSFER_FAILED] = ((Action.FAIL_TRANSFER,), state)
         rows[state, Input.TRANSFEROR_GONE] = ((Action.LET_GO,), State.AWAY)

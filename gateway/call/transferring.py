@@ -6,6 +6,8 @@ then the two who talk may go on. A transferor that hangs up leaves the other sid
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import structlog
 
 from gateway.call.leg import Answered, CalleeLeg, HungUp, Leg, Redirected, Rejected, Ringing
@@ -43,7 +45,11 @@ class Transferring(Machine):
         late = CallInput(input=Input.TRANSFER_FAILED, transfer=transfer, cause=Cause.NO_ANSWER)
         transfer.timer = scope.timers.call_later(scope.settings.ring_timeout, lambda: scope.post(late))
         transfer.report.accepted()
-        for leg in list(transfer.targets):
+        await self._ask_targets(transfer.targets, staying)
+
+    async def _ask_targets(self, legs: Sequence[CalleeLeg], staying: Leg) -> None:
+        scope = self._scope
+        for leg in list(legs):
             try:
                 sdp = await scope.engine.create_offer(scope.call_id, leg.party, staying.party)
             except MediaError as error:
@@ -80,6 +86,22 @@ class Transferring(Machine):
 
     def _target_came(self, came: bool) -> None:
         self._transfer_over(Cause.NORMAL if came else Cause.NOT_ACCEPTABLE)
+
+    async def _ask_target_again(self, what: CallInput) -> None:
+        """The same target is asked for other media than it refused."""
+        transfer, event = self.transfer, what.event
+        assert transfer is not None
+        assert isinstance(event, Redirected)
+        staying = self.other(transfer.transferor)
+        assert staying is not None
+        transfer.targets.extend(event.legs)
+        if event.is_over:
+            leg = next(each for each in transfer.targets if each is what.leg)
+            transfer.targets.remove(leg)
+            await self._release_target(leg)
+        for again in event.legs:
+            self._scope.listen(again)
+        await self._ask_targets(event.legs, staying)
 
     async def _drop_target(self, what: CallInput) -> None:
         assert self.transfer is not None
@@ -155,6 +177,8 @@ def input_of_target(leg: Leg, event: object) -> CallInput | None:
             return CallInput(input=Input.TARGET_RINGING, leg=leg, event=event)
         case Answered():
             return CallInput(input=Input.TARGET_ANSWERED, leg=leg, event=event)
+        case Redirected(legs=legs) if legs:
+            return CallInput(input=Input.TARGET_ASKED_AGAIN, leg=leg, event=event)
         case Redirected(is_over=True):
             return CallInput(input=Input.TARGET_REJECTED, leg=leg, event=event, cause=Cause.UNAVAILABLE)
         case Rejected(cause=cause) | HungUp(cause=cause):

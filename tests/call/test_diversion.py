@@ -122,6 +122,49 @@ async def test_whom_a_callee_names_is_asked_beside_those_who_ring_on(is_over: bo
     assert (("end", Cause.ELSEWHERE) in rig.callee.told) is not is_over
 
 
+@pytest.mark.parametrize("is_over", [True, False])
+async def test_a_callee_that_is_asked_for_other_media_is_still_of_its_branch(is_over: bool) -> None:
+    """Its time runs on from when it was first asked, and who comes after it is asked when it refuses again."""
+    rig, again, second = Rig(), FakeLeg("again"), FakeLeg("second")
+    following(rig, second, time=10)
+    await rig.started()
+    rig.timers.advance(6)
+    await rig.hears(rig.callee, Redirected((), is_over, legs=(again,)))
+    assert again.verbs == ["invite"]
+    assert (rig.callee in rig.call.legs) is not is_over
+    await rig.hears(again, Rejected(Cause.BUSY))
+    if not is_over:
+        assert second.told == []
+        await rig.hears(rig.callee, Rejected(Cause.BUSY))
+    assert second.verbs == ["invite"]
+    await rig.hears(second, Answered(ANSWER))
+    rig.expect(State.CONNECTED)
+
+
+async def test_the_time_of_a_callee_that_is_asked_for_other_media_is_that_of_its_branch() -> None:
+    """Counted from when it was first asked."""
+    rig, again, second = Rig(), FakeLeg("again"), FakeLeg("second")
+    following(rig, second, time=10)
+    await rig.started()
+    rig.timers.advance(6)
+    await rig.hears(rig.callee, Redirected((), is_over=True, legs=(again,)))
+    rig.timers.advance(4)
+    await rig.settle()
+    assert again.told[-1] == ("end", Cause.NO_ANSWER)
+    assert second.verbs == ["invite"]
+
+
+async def test_a_callee_that_can_be_offered_no_other_media_has_refused() -> None:
+    """The next of its branch are asked."""
+    rig, again, second = Rig(), FakeLeg("again"), FakeLeg("second")
+    following(rig, second)
+    await rig.started()
+    rig.engine.script("offer", MediaError("no codec", 488))
+    await rig.hears(rig.callee, Redirected((), is_over=True, legs=(again,)))
+    assert again.verbs == ["end"]
+    assert second.verbs == ["invite"]
+
+
 async def test_a_redirection_that_leads_nowhere_is_a_refusal() -> None:
     """As it was before: not reachable."""
     rig = await Rig().started()

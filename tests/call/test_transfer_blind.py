@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.call.leg import Answered, Away, HungUp, Leg, OfferAnswered, Offered, Rejected, Ringing, TransferRequested
+from gateway.call.leg import (
+    Answered,
+    HungUp,
+    Leg,
+    LegEvent,
+    OfferAnswered,
+    Offered,
+    Redirected,
+    Rejected,
+    Ringing,
+    TransferRequested,
+)
 from gateway.call.state import State, Transfer
 from gateway.call.status import Cause
 from gateway.media.engine import Kind, MediaError
@@ -39,7 +50,7 @@ class Blind:
         self.rig.call.transfer(Transfer(transferor=self.leaving, targets=list(self.targets), report=self.report))
         await self.rig.settle()
 
-    async def hears(self, leg: FakeLeg, *events: Ringing | Answered | Rejected | HungUp | Offered | Away) -> None:
+    async def hears(self, leg: FakeLeg, *events: LegEvent) -> None:
         for event in events:
             await self.rig.hears(leg, event)
 
@@ -76,6 +87,34 @@ async def test_of_several_targets_the_first_to_answer_comes() -> None:
     assert second.told[-1] == ("end", Cause.ELSEWHERE)
     assert blind.rig.engine.parties("c1") == {"caller", "target2"}
     await blind.hears(second, Answered(ANSWER))
+    blind.rig.expect(State.CONNECTED)
+
+
+@pytest.mark.parametrize("is_over", [True, False])
+async def test_a_target_that_wants_other_media_is_asked_for_them(is_over: bool) -> None:
+    """As a callee that is dialled is; whichever answers comes, and only when none is left it has failed."""
+    blind, again = await Blind().begun(), FakeLeg("again")
+    await blind.hears(blind.targets[0], Redirected((), is_over, legs=(again,)))
+    assert again.verbs == ["invite"]
+    assert blind.report.told == ["accepted"]
+    await blind.hears(again, Ringing(), Answered(ANSWER))
+    assert blind.report.told == ["accepted", "ringing", Cause.NORMAL]
+    assert blind.rig.engine.joined("c1", "caller") == "again"
+    assert blind.rig.engine.parties("c1") == {"caller", "again"}
+
+
+async def test_a_target_that_refuses_other_media_too_has_refused() -> None:
+    """And one that can be offered none: who asked is told."""
+    blind, again = await Blind().begun(), FakeLeg("again")
+    await blind.hears(blind.targets[0], Redirected((), is_over=True, legs=(again,)))
+    await blind.hears(again, Rejected(Cause.NOT_ACCEPTABLE))
+    assert blind.report.told == ["accepted", Cause.NOT_ACCEPTABLE]
+    blind.targets = [FakeLeg("second")]
+    await blind.ask()
+    blind.rig.engine.script("create_offer", MediaError("no codec", 488))
+    await blind.hears(blind.targets[0], Redirected((), is_over=True, legs=(FakeLeg("third"),)))
+    assert blind.report.told[-1] is Cause.NOT_ACCEPTABLE
+    assert blind.rig.engine.parties("c1") == {"caller", "callee0"}
     blind.rig.expect(State.CONNECTED)
 
 
