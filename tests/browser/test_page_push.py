@@ -51,14 +51,26 @@ async def test_a_push_message_shows_who_calls_or_has_called(locale: str, kind: s
     """In the page's language; what is no message of ours shows nothing."""
     async with stage(locale=locale) as it:
         await it.page.context.grant_permissions(["notifications"])
-        await it.page.goto(it.url)
+        await it.page.goto(it.url + "docs")  # a page of the gateway that does not ring
         devtools, registration = await _worker(it)
-        await it.page.goto("about:blank")
         for data in ("", "no json", "[]", json.dumps({"type": "other", "from": "x"}), json.dumps({"type": "call"})):
             await _push(it, devtools, registration, data)
         await _push(it, devtools, registration, json.dumps({"type": kind, "from": "Bob"}))
-        await it.page.goto(it.url + "docs")
         assert await asyncio.wait_for(it.page.evaluate(_NOTICES), 10) == [words]
+
+
+@pytest.mark.parametrize("fate", ["Promise.reject(new Error('no push service'))", "new Promise(() => {})"])
+async def test_who_logs_out_is_signed_out_whatever_the_push_service_does(fate: str) -> None:
+    """Unsubscribing fails, or never ends."""
+    async with stage() as it:
+        subscription = f"{{ endpoint: 'https://push.example', unsubscribe: () => {fate} }}"
+        await it.page.add_init_script(f"PushManager.prototype.getSubscription = async () => ({subscription})")
+        await it.log_in()
+        await it.page.evaluate("navigator.serviceWorker.register('/sw.js').then(() => null)")
+        async with it.page.expect_response(lambda one: one.request.method == "DELETE", timeout=8_000) as signed_out:
+            await it.page.click("#logout")
+        assert (await signed_out.value).status == 204
+        await it.view("login")
 
 
 async def test_the_page_can_be_installed() -> None:

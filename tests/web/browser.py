@@ -18,7 +18,7 @@ from aiortc.mediastreams import MediaStreamError
 from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
 
 from gateway.call.status import Cause
-from gateway.web.app import WebServer
+from gateway.web.app import WebServer, WebSettings
 from tests.web.fake import FakeCall, FakeGateway, running
 
 ARGUMENTS = [
@@ -218,11 +218,16 @@ def refusing(gateway: FakeGateway, cause: Cause) -> None:
 
 @contextlib.asynccontextmanager
 async def stage(
-    *arguments: str, width: int = 1280, height: int = 860, dark: bool = False, locale: str = "en-US"
+    *arguments: str,
+    width: int = 1280,
+    height: int = 860,
+    dark: bool = False,
+    locale: str = "en-US",
+    settings: WebSettings | None = None,
 ) -> AsyncIterator[Stage]:
     """Everything up; page errors fail the test at the end."""
     gateway = FakeGateway()
-    async with running(gateway) as server, chromium(*(arguments or (ALLOWED,))) as browser:
+    async with running(gateway, settings) as server, chromium(*(arguments or (ALLOWED,))) as browser:
         context = await browser.new_context(
             viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light", locale=locale
         )

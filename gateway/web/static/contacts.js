@@ -4,6 +4,7 @@ const KEPT_CONTACTS = "softphone.contacts.";
 const KEPT_MESSAGES = "softphone.messages.";
 const MESSAGES = 50; // of one conversation
 const CONVERSATIONS = 30;
+const PAUSE_MS = 70; // between two questions: the gateway closes the connection of a page that asks faster than it may
 
 function load(key, otherwise) {
   try {
@@ -31,6 +32,8 @@ export class Contacts extends EventTarget {
   /** @type {Record<string, {text: string, at: number, ours: boolean, state: string}[]>} */
   #messages = {};
   #unread = new Set();
+  #due = new Set(); // whose presence is still to be asked for
+  #asking = false;
 
   /** @param {import("./gateway-client.js").GatewayClient} client */
   constructor(client) {
@@ -68,6 +71,7 @@ export class Contacts extends EventTarget {
     this.#own = this.#own.filter((other) => other !== id);
     delete this.#messages[id];
     this.#unread.delete(id);
+    this.#due.delete(id);
     if (!this.#online.has(id)) {
       this.#presence.delete(id);
       this.#client.request("presence.unwatch", { peer_id: id }).catch(() => {});
@@ -106,6 +110,7 @@ export class Contacts extends EventTarget {
   }
 
   #end() {
+    this.#due.clear();
     this.#online.clear();
     this.#presence.clear();
     if (!this.#client.user) {
@@ -116,11 +121,19 @@ export class Contacts extends EventTarget {
     this.#changed();
   }
 
+  /** Ask for somebody's presence: one after the other, however many there are. */
   async #watch(id) {
-    const found = await this.#client.request("presence.watch", { peer_id: id }).catch(() => null);
-    if (!found) return;
-    this.#presence.set(id, found);
-    this.#changed();
+    this.#due.add(id);
+    if (this.#asking) return;
+    this.#asking = true;
+    for (const next of this.#due) {
+      this.#due.delete(next);
+      const found = await this.#client.request("presence.watch", { peer_id: next }).catch(() => null);
+      if (found) this.#presence.set(next, found);
+      this.#changed();
+      await new Promise((done) => setTimeout(done, PAUSE_MS));
+    }
+    this.#asking = false;
   }
 
   #notified(method, params) {

@@ -16,10 +16,16 @@ function read(data) {
   }
 }
 
-async function show(message) {
-  // An open page rings by itself.
+/** The open windows with the phone; those with other pages of the gateway do not ring. */
+async function phones() {
+  const { pathname } = new URL(registration.scope);
   const pages = await clients.matchAll({ type: "window" });
-  if (!message || pages.some(({ visibilityState }) => visibilityState === "visible")) return;
+  return pages.filter(({ url }) => new URL(url).pathname === pathname);
+}
+
+async function show(message) {
+  // An open phone rings by itself.
+  if (!message || (await phones()).some(({ visibilityState }) => visibilityState === "visible")) return;
   await registration.showNotification(words.get(message.type).replace("{name}", message.from), {
     tag: "call", // what came of a call takes the place of its notice
     renotify: message.type === "call",
@@ -28,8 +34,8 @@ async function show(message) {
 }
 
 async function open() {
-  const pages = await clients.matchAll({ type: "window" });
-  await (pages.length ? pages[0].focus() : clients.openWindow("./"));
+  const [page] = await phones();
+  await (page ? page.focus() : clients.openWindow("./"));
 }
 
 addEventListener("push", (event) => event.waitUntil(show(event.data && read(event.data))));
