@@ -30,10 +30,12 @@ class Waking:
 class Waker:
     """Of one gateway."""
 
-    def __init__(self, settings: Waking, clock: Callable[[], float]) -> None:
-        """`clock` gives Unix seconds."""
+    def __init__(
+        self, settings: Waking, clock: Callable[[], float], credential_of: Callable[[str], str | None]
+    ) -> None:
+        """`clock` gives Unix seconds, `credential_of` the mark of a user's password."""
         self.wait = settings.wait
-        subscriptions = Subscriptions(settings.folder / "push.json")
+        subscriptions = Subscriptions(settings.folder / "push.json", credential_of)
         key = read_key(settings.folder / "push.pem")
         self.sender = PushSender(subscriptions, key, settings.contact, clock=clock)
 
@@ -46,7 +48,7 @@ class Waker:
         self.sender.send(user, {"type": "call", "from": _name(caller)}, round(self.wait))
 
     def over(self, user: str, caller: Address, cause: Cause) -> None:
-        """The call that the user was woken for has ended, and no page of theirs had come."""
+        """The call that the user was woken for rings no more."""
         kind = "elsewhere" if cause is Cause.ELSEWHERE else "missed"
         self.sender.send(user, {"type": kind, "from": _name(caller)}, _AFTER)
 

@@ -146,7 +146,7 @@ class GatewayApp:
         engine = await open_media(self._opening)
         presence = self._presence
         services = engine.capabilities.services
-        self._waker = Waker(settings.waking(self.config), self._wall_clock)
+        self._waker = Waker(settings.waking(self.config), self._wall_clock, self._credential_mark)
         self._stack.push_async_callback(self._waker.sender.close)
         dialer = GatewayDialer(
             self.config,

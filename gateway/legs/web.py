@@ -68,7 +68,7 @@ class Waker(Protocol):
         """Somebody calls."""
 
     def over(self, user: str, caller: Address, cause: Cause) -> None:
-        """That call has ended, and no page had come."""
+        """That call rings no more: it has ended, or was answered or declined elsewhere."""
 
 
 class WebHandle:
@@ -261,7 +261,8 @@ class WebCalleeLeg(BrowserLeg):
         self, tag: str, address: Address, channels: Iterable[Channel], user: str = "", waker: Waker | None = None
     ) -> None:
         super().__init__(tag, address, user)
-        self._waker = waker
+        self._waker: Waker | None = waker
+        """Who is still to be told that the call rings no more."""
         self._ringing: dict[WebHandle, Channel] = {self._new_handle(): channel for channel in channels}
         self._refusals: list[Cause] = []
         self._invitation: tuple[Address, str] | None = None
@@ -309,8 +310,9 @@ class WebCalleeLeg(BrowserLeg):
             self._deliver(Rejected(Cause.UNAVAILABLE))
 
     def _tell_sleepers(self, cause: Cause) -> None:
-        if self._nobody_yet and self._waker is not None and self._invitation is not None:
-            self._waker.over(self.user, self._invitation[0], cause)
+        waker, self._waker = self._waker, None
+        if waker is not None and self._invitation is not None:
+            waker.over(self.user, self._invitation[0], cause)
 
     def _happened(self, handle: WebHandle, event: LegEvent) -> None:
         if self._channel is not None and handle is self._handle and not self._over:
@@ -329,11 +331,13 @@ class WebCalleeLeg(BrowserLeg):
                 self._channel, self._handle = channel, handle
                 del self._ringing[handle]
                 self._silence(Cause.ELSEWHERE)
+                self._tell_sleepers(Cause.ELSEWHERE)
                 self._deliver(event)
             case Rejected(cause=Cause.DECLINED as cause):
                 # The person refused, not the page: nothing else rings on.
                 self._over = True
                 self._silence(cause)
+                self._tell_sleepers(Cause.ELSEWHERE)
                 self._deliver(event)
             case Rejected() | HungUp():
                 # One page is busy or gone; the others ring on.
@@ -341,7 +345,9 @@ class WebCalleeLeg(BrowserLeg):
                 self._refusals.append(event.cause if isinstance(event, Rejected) else Cause.UNAVAILABLE)
                 if not self._ringing:
                     self._over = True
-                    self._deliver(Rejected(most_telling(self._refusals)))
+                    refusal = most_telling(self._refusals)
+                    self._tell_sleepers(refusal)
+                    self._deliver(Rejected(refusal))
             case Away():
                 # A reload while it rang: the page that comes back is a new one.
                 del self._ringing[handle]

@@ -44,7 +44,7 @@ async def _told(service: PushService, browser: PushBrowser) -> Any:
 
 
 async def test_the_page_that_a_call_has_woken_rings_and_takes_it(service: PushService, tmp_path: Path) -> None:
-    """The caller waits meanwhile, then both hear each other."""
+    """The caller waits meanwhile, then both hear each other; the notice of the call is replaced once."""
     async with sleeping(service, tmp_path) as (gateway, asleep):
         bob = await gateway.browser("bob", OTHER_HZ)
         await bob.dial("alice")
@@ -57,6 +57,7 @@ async def test_the_page_that_a_call_has_woken_rings_and_takes_it(service: PushSe
         await bob.tone(BROWSER_HZ)
         await bob.hang_up()
         await gateway.idle()
+        assert await _told(service, asleep) == {"type": "elsewhere", "from": "Bob"}
         assert service.requests.empty()
 
 

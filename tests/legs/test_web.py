@@ -350,7 +350,7 @@ async def _woken() -> tuple[WebCalleeLeg, Sleeper, Ear]:
 
 
 async def test_a_closed_page_is_woken_and_rings_when_it_comes() -> None:
-    """The first page that comes is no return; who has come is not missed."""
+    """The first page that comes is no return; the other browsers are told once that it was answered elsewhere."""
     leg, sleeper, ear = await _woken()
     assert (sleeper.told, ear.heard) == ([("call", "bob", ALICE)], [])
     page = Page()
@@ -360,7 +360,27 @@ async def test_a_closed_page_is_woken_and_rings_when_it_comes() -> None:
     page.handle.answer("answer")
     assert ear.heard == [Ringing(), Answered("answer")]
     await leg.end(Cause.NORMAL)
-    assert sleeper.told == [("call", "bob", ALICE)]
+    assert sleeper.told == [("call", "bob", ALICE), ("over", "bob", ALICE, Cause.ELSEWHERE)]
+
+
+@pytest.mark.parametrize(
+    ("refusals", "told"),
+    [
+        ([Cause.DECLINED], Cause.ELSEWHERE),
+        ([Cause.UNAVAILABLE, Cause.BUSY], Cause.BUSY),
+        ([], Cause.CANCELLED),
+    ],
+)
+async def test_woken_browsers_are_told_once_that_it_rings_no_more(refusals: list[Cause], told: Cause) -> None:
+    """Whichever pages were open: declined there, all of them busy, or given up by the caller."""
+    leg, sleeper, _ = await _woken()
+    pages = [Page(), Page()]
+    for page in pages:
+        leg.add(page)
+    for page, cause in zip(pages, refusals, strict=False):
+        page.handle.reject(cause)
+    await leg.end(Cause.CANCELLED)
+    assert sleeper.told[1:] == [("over", "bob", ALICE, told)]
 
 
 async def test_where_no_page_comes_the_callee_is_unavailable_and_told_of_it_once() -> None:

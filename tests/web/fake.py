@@ -293,7 +293,7 @@ class FakeGateway:
 async def running(gateway: FakeGateway, settings: WebSettings | None = None) -> AsyncIterator[WebServer]:
     """The front ends of `gateway` on a free port of loopback."""
     settings = settings or WebSettings(open_rooms=True)
-    push = PushSender(Subscriptions(None), read_key(None), "mailto:postmaster@gateway.example")
+    push = PushSender(Subscriptions(None, gateway.credential_mark), read_key(None), "mailto:postmaster@gateway.example")
     server = await serve(create_app(gateway, settings, push=push), "127.0.0.1", 0, settings=settings)
     try:
         yield server

@@ -22,7 +22,7 @@ SERVICES = ("https://fcm.example.com", "https://*.push.example.com", "http://127
 
 
 def _sender(path: Path | None = None) -> PushSender:
-    subscriptions = Subscriptions(path and path / "push.json")
+    subscriptions = Subscriptions(path and path / "push.json", str)
     return PushSender(subscriptions, read_key(path and path / "push.pem"), "mailto:admin@example.com")
 
 
@@ -133,18 +133,34 @@ def test_keys_that_nothing_can_be_encrypted_for_are_refused(p256dh: str, auth: s
 def test_subscriptions_outlive_a_restart_for_their_owner_only(tmp_path: Path) -> None:
     """The oldest of a user give way; who signs in later on a browser has it; a damaged file is begun anew."""
     path, browser = tmp_path / "push.json", PushBrowser()
-    table = Subscriptions(path, limit_per_user=2)
+    table = Subscriptions(path, str, limit_per_user=2)
     for name in "abc":
         table.add("alice", browser.subscription(f"https://fcm.example.com/{name}"))
     table.add("bob", browser.subscription("https://fcm.example.com/c"))
-    again = Subscriptions(path)
+    again = Subscriptions(path, str)
     assert [one.endpoint[-1] for one in again.of("alice")] == ["b"]
     assert [one.endpoint[-1] for one in again.of("bob")] == ["c"]
     assert path.stat().st_mode & 0o077 == 0
     assert not again.remove("https://fcm.example.com/c", "alice")
     assert again.remove("https://fcm.example.com/c", "bob")
     path.write_text('{"version": 1, "users": {"alice": [{"endpoint": 1}]}}')
-    assert Subscriptions(path).of("alice") == ()
+    assert Subscriptions(path, str).of("alice") == ()
+
+
+def test_a_new_password_ends_what_the_old_one_subscribed(tmp_path: Path) -> None:
+    """Also after a restart, until the browser signs in again; so does the end of the user."""
+    marks: dict[str, str] = {"alice": "old"}
+    path, given = tmp_path / "push.json", PushBrowser().subscription("https://fcm.example.com/a")
+    table = Subscriptions(path, marks.get)
+    table.add("alice", given)
+    assert table.of("alice") == (given,)
+    for mark in ({"alice": "new"}, {}):
+        marks.clear()
+        marks.update(mark)
+        assert table.of("alice") == Subscriptions(path, marks.get).of("alice") == ()
+    marks["alice"] = "new"
+    table.add("alice", given)
+    assert table.of("alice") == Subscriptions(path, marks.get).of("alice") == (given,)
 
 
 def test_browsers_know_us_by_the_same_key_after_a_restart(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import base64
 import binascii
 import json
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -30,6 +31,8 @@ class Subscription:
     """The browser's public key: an uncompressed P-256 point, base64url."""
     auth: str
     """Its authentication secret: 16 bytes, base64url."""
+    credential: str | None = field(default=None, repr=False, compare=False)
+    """Mark of its user's password when it was made: with another password it is of no use."""
 
     @property
     def keys(self) -> tuple[bytes, bytes]:
@@ -90,8 +93,14 @@ def _known(endpoint: str, services: tuple[str, ...]) -> bool:
 class Subscriptions:
     """The table; a browser belongs to whoever signed in on it last, the oldest of a user give way."""
 
-    def __init__(self, path: Path | None, *, limit_per_user: int = 10) -> None:
-        """A file that is damaged is begun anew; None: they do not outlive a restart."""
+    def __init__(
+        self, path: Path | None, credential_of: Callable[[str], str | None], *, limit_per_user: int = 10
+    ) -> None:
+        """`credential_of` gives the mark of a user's password; a file that is damaged is begun anew.
+
+        `path` None: they do not outlive a restart.
+        """
+        self._credential_of = credential_of
         self._path = path
         self._limit = limit_per_user
         self._users: dict[str, list[Subscription]] = {}
@@ -99,8 +108,9 @@ class Subscriptions:
 
     def add(self, user: str, subscription: Subscription) -> None:
         """Wake this browser for the user's calls; said again it changes nothing."""
-        if subscription in self._users.get(user, ()):
+        if subscription in self.of(user):
             return
+        subscription = replace(subscription, credential=self._credential_of(user))
         self._drop(subscription.endpoint)
         held = self._users.setdefault(user, [])
         held.append(subscription)
@@ -116,7 +126,8 @@ class Subscriptions:
 
     def of(self, user: str) -> tuple[Subscription, ...]:
         """Every browser that can be woken for this user."""
-        return tuple(self._users.get(user, ()))
+        mark = self._credential_of(user)
+        return tuple(one for one in self._users.get(user, ()) if mark is not None and one.credential == mark)
 
     def _drop(self, endpoint: str, user: str | None = None) -> bool:
         for owner in [user] if user is not None else list(self._users):

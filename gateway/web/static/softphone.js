@@ -58,6 +58,7 @@ function loggedOut(message, tone = "") {
 }
 
 client.addEventListener("refused", ({ detail: { reason, message, guest } }) => {
+  if (["session", "password"].includes(reason)) push.sleep(client).catch(() => {});
   const words = {
     password: "login.wrong",
     session: "login.again",
