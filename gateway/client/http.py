@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -87,6 +88,7 @@ class GatewayClient:
         self._password = password
         self._token = ""
         self._expires = 0.0
+        self._signing = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         return self
@@ -107,8 +109,26 @@ class GatewayClient:
 
     async def sign_in(self) -> None:
         """Done by itself before the first request. Raises ClientError for a wrong password."""
-        answer = await self._ask("POST", "/api/session", {"user": self._user, "password": self._password}, signed=False)
+        await self._take_token("/api/session", {"user": self._user, "password": self._password})
+
+    async def _take_token(self, path: str, body: dict[str, Any]) -> None:
+        answer = await self._send("POST", path, body)
         self._token, self._expires = answer["access_token"], time.monotonic() + answer["expires_in"]
+
+    async def _valid_token(self) -> str:
+        """By the cookie of our sign-in while it lasts, else by the password."""
+        async with self._signing:
+            if time.monotonic() <= self._expires - _EARLY:
+                return self._token
+            if self._token:
+                try:
+                    await self._take_token("/api/session/refresh", {})
+                    return self._token
+                except ClientError as error:
+                    if error.code != 401:
+                        raise
+            await self.sign_in()
+            return self._token
 
     async def send_offer(
         self, sdp: str, *, to: str | None = None, session_id: str | None = None, metadata: Any = None
@@ -180,11 +200,20 @@ class GatewayClient:
         return call
 
     async def _ask(self, method: str, path: str, body: Any = None, *, signed: bool = True) -> Any:
-        headers = {}
-        if signed and self._user is not None:
-            if time.monotonic() > self._expires - _EARLY:
-                await self.sign_in()
-            headers["Authorization"] = f"Bearer {self._token}"
+        if not signed or self._user is None:
+            return await self._send(method, path, body)
+        token = await self._valid_token()
+        try:
+            return await self._send(method, path, body, token)
+        except ClientError as error:
+            if error.code != 401:
+                raise
+        if self._token == token:
+            self._expires = 0.0  # it has ended early: signed out elsewhere, or the gateway has started again
+        return await self._send(method, path, body, await self._valid_token())
+
+    async def _send(self, method: str, path: str, body: Any, token: str = "") -> Any:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
             response = await self._http.request(method, path, json=body, headers=headers)
             answer = response.json() if response.content else None
