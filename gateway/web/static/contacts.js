@@ -29,7 +29,7 @@ export class Contacts extends EventTarget {
   #online = new Set();
   #presence = new Map();
   #names = new Map();
-  /** @type {Record<string, {text: string, at: number, ours: boolean, state: string}[]>} */
+  /** @type {Record<string, {id: string, text: string, at: number, ours: boolean, state: string}[]>} */
   #messages = {};
   #unread = new Set();
   #due = new Set(); // whose presence is still to be asked for
@@ -41,6 +41,7 @@ export class Contacts extends EventTarget {
     this.#client = client;
     client.addEventListener("notification", ({ detail: { method, params } }) => this.#notified(method, params));
     client.addEventListener("connection", ({ detail: state }) => (state === "online" ? this.#begin() : this.#end()));
+    addEventListener("storage", ({ key }) => this.#keptElsewhere(key));
   }
 
   /** {id, name, presence, note, own, unread} of each: `presence` is the gateway's word, "" where it is not told. */
@@ -59,6 +60,7 @@ export class Contacts extends EventTarget {
 
   add(peer) {
     const id = contactOf(peer);
+    this.#load();
     if (!id || this.#own.includes(id)) return;
     this.#own.push(id);
     this.#keep();
@@ -68,6 +70,7 @@ export class Contacts extends EventTarget {
 
   /** Forget a contact and what was written with it. */
   remove(id) {
+    this.#load();
     this.#own = this.#own.filter((other) => other !== id);
     delete this.#messages[id];
     this.#unread.delete(id);
@@ -87,13 +90,14 @@ export class Contacts extends EventTarget {
 
   /** Write to a contact. Resolves once it is known whether it was taken. */
   async send(id, text) {
-    const line = this.#write(id, { text, at: Date.now(), ours: true, state: "" });
-    try {
-      await this.#client.request("message.send", { to_peer_id: id, text });
-      line.state = "sent";
-    } catch {
-      line.state = "failed";
-    }
+    const at = Date.now();
+    const line = { id: `${at}-${Math.random()}`, text, at, ours: true, state: "" };
+    this.#write(id, line);
+    const sending = this.#client.request("message.send", { to_peer_id: id, text });
+    line.state = await sending.then(() => "sent", () => "failed");
+    this.#load();
+    const kept = this.conversation(id).find((other) => other.id === line.id);
+    if (kept) kept.state = line.state;
     this.#keep();
     this.#changed();
   }
@@ -101,8 +105,7 @@ export class Contacts extends EventTarget {
   async #begin() {
     const { name, guest } = this.#client.user;
     if (guest) return;
-    this.#own = load(KEPT_CONTACTS + name, []);
-    this.#messages = load(KEPT_MESSAGES + name, {});
+    this.#load();
     const { peers } = await this.#client.request("list_peers").catch(() => ({ peers: [] }));
     this.#online = new Set(peers.map(({ peer_id: id }) => id).filter((id) => id !== name));
     for (const id of new Set([...this.#own, ...this.#online])) this.#watch(id);
@@ -152,28 +155,47 @@ export class Contacts extends EventTarget {
     this.#changed();
   }
 
-  #received({ from_peer_id: from, from_user: user, from_name: name, content_type: type, text, timestamp: at }) {
+  #received({ message_id: message, from_peer_id: from, from_user: user, from_name: name, content_type: type, text, timestamp: at }) {
     if (!/^text\/plain\b/.test(type)) return;
     // Only the gateway can say that it is one of its users: anybody elsewhere may have the same name.
     const id = user ?? contactOf(from);
     if (name) this.#names.set(id, name);
-    this.#write(id, { text, at, ours: false, state: "" });
+    this.#write(id, { id: message, text, at, ours: false, state: "" });
     this.#unread.add(id);
-    this.#keep();
     this.dispatchEvent(new CustomEvent("message", { detail: { contact: id, name: this.#name(id), text } }));
   }
 
+  /** Once only: every open page of the user is told of what is received. */
   #write(id, line) {
+    this.#load();
+    if (this.conversation(id).some((other) => other.id === line.id)) return;
     this.#messages[id] = [...this.conversation(id), line].slice(-MESSAGES);
     const latest = ([, lines]) => lines.at(-1).at;
     const all = Object.entries(this.#messages).sort((a, b) => latest(b) - latest(a));
     this.#messages = Object.fromEntries(all.slice(0, CONVERSATIONS));
+    this.#keep();
     this.#changed();
-    return line;
   }
 
   #name(id) {
     return this.#names.get(id) ?? id;
+  }
+
+  /** Take what is kept: another page of the user may have changed it. */
+  #load() {
+    const { name } = this.#client.user ?? {};
+    if (!name) return;
+    this.#own = load(KEPT_CONTACTS + name, []);
+    this.#messages = load(KEPT_MESSAGES + name, {});
+  }
+
+  #keptElsewhere(key) {
+    const { name, guest } = this.#client.user ?? {};
+    if (!name || guest || ![null, KEPT_CONTACTS + name, KEPT_MESSAGES + name].includes(key)) return;
+    const known = this.#own;
+    this.#load();
+    for (const id of this.#own) if (!known.includes(id)) this.#watch(id);
+    this.#changed();
   }
 
   #keep() {
