@@ -43,7 +43,7 @@ from gateway.app.subscriptions import Subscriptions
 from gateway.app.trunk_watch import TrunkWatch
 from gateway.app.web_front import WebFront
 from gateway.call.registry import Calls
-from gateway.call.routing import Router
+from gateway.call.routing import Caller, Router
 from gateway.config import Config
 from gateway.errors import ConfigError
 from gateway.identity import passwords
@@ -261,6 +261,7 @@ class GatewayApp:
             rights=LegRights(identity, self._accounts, config.web.guests_may_call),
             rules=ShownRules(rules, self._presences, identity.users),
             uri_of=lambda user: identity.sip_uri(user.id),
+            payer=lambda user: Caller(user.id, user.may_call, account=self._accounts.registrar_of(user.id)),
         )
         calls.observe(dialer.call_changed)
         calls.observe(partial(self._application.call_changed, engine.audio))

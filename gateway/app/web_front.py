@@ -157,7 +157,8 @@ class WebFront:
     def forward(self, user: User, changes: dict[str, Any]) -> dict[str, Any]:
         rules = replace(self._calls.rules.of(user.id), **changes)
         try:
-            self._calls.features.change(Caller(user.id, user.may_call), rules)
+            account = self._own_accounts.registrar_of(user.id)
+            self._calls.features.change(Caller(user.id, user.may_call, account=account), rules)
         except RouteError as error:
             raise PlaceError(error.cause, str(error)) from None
         return asdict(rules)

@@ -23,6 +23,7 @@ from gateway.call.routing import (
     SipTarget,
     Target,
     UserTarget,
+    somebody,
 )
 from gateway.call.rules import MemoryRules, Rules, RuleStore
 from gateway.call.status import Cause
@@ -31,6 +32,11 @@ from gateway.identity.model import User
 log = structlog.get_logger(__name__)
 
 Diversions = tuple[Diversion, ...]
+
+
+def own_rights(user: User) -> Caller:
+    """A user who pays for a call, without an account at a trunk."""
+    return Caller(user.id, user.may_call)
 
 
 @dataclass(slots=True, eq=False)
@@ -58,12 +64,14 @@ class Branching:
         dialer: Dialer,
         rules: RuleStore | None = None,
         uri_of: Callable[[User], str] = lambda user: f"sip:{user.id}",
+        payer: Callable[[User], Caller] = own_rights,
     ) -> None:
-        """`uri_of` gives a user's SIP URI, by which diversions are told."""
+        """`uri_of` gives a user's SIP URI, by which diversions are told; `payer` by what rights that one forwards."""
         self._router = router
         self._dialer = dialer
         self._rules = rules or MemoryRules()
         self._uri_of = uri_of
+        self._payer = payer
 
     async def first(self, target: Target, journey: Journey) -> Branch:
         """Those who stand for what was dialled; raises RouteError where nobody does at the moment."""
@@ -116,8 +124,8 @@ class Branching:
         if to is None:
             return None
         number, reason = to
-        pays = Caller(user.id, user.may_call)
-        return await self._diverted(journey, number, (Diversion(self._uri_of(user), reason), *diversions), pays)
+        told = (Diversion(self._uri_of(user), reason), *diversions)
+        return await self._diverted(journey, number, told, self._payer(user))
 
     async def _group(self, group: Group, journey: Journey, diversions: Diversions, name: str) -> Branch:
         """Everybody of a group at once, or in turn; whoever is not to be disturbed, or is not there, is left out."""
@@ -179,7 +187,7 @@ class Branching:
             log.info("not diverted again", call_id=journey.call_id, to=uri[:80])
             return None
         try:
-            target = self._router.route(uri, pays)
+            target = somebody(self._router.route(uri, pays))
             key = _key(target)
             if key in journey.seen:
                 raise RouteError(Cause.UNAVAILABLE, "it was asked already")

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from gateway.call.call import Call
 from gateway.call.leg import CallerLeg, Leg
-from gateway.call.routing import Caller, FeatureTarget, RouteError, Router
+from gateway.call.routing import Caller, FeatureTarget, RouteError, Router, somebody
 from gateway.call.rules import KINDS, Rules, RuleStore
 from gateway.call.state import State
 from gateway.call.status import Cause
@@ -65,10 +65,10 @@ class Features:
         return None
 
     def change(self, caller: Caller, rules: Rules) -> None:
-        """Have these rules hold for calls to `caller`; raises RouteError where it could not dial such a number."""
+        """Have these rules hold for calls to `caller`; raises RouteError where a call could not go on there."""
         for number in (rules.always, rules.busy, rules.no_answer):
             if number is not None:
-                self._router.route(number, caller)
+                somebody(self._router.route(number, caller))
         self._rules.put(caller.id, rules)
 
     def _set(self, target: FeatureTarget, caller: Caller) -> None:

@@ -99,6 +99,13 @@ class FeatureTarget:
 Target = UserTarget | SipTarget | ServiceTarget | ApplicationTarget | GroupTarget | FeatureTarget
 
 
+def somebody(target: Target) -> Target:
+    """`target`, where a call can go on to it; raises RouteError for a feature: that is for who dials it alone."""
+    if isinstance(target, FeatureTarget):
+        raise RouteError(Cause.FORBIDDEN, f"no call goes on to the feature {target.feature}")
+    return target
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """One row: dialled user parts or whole URIs that match `match` go to `to`."""

@@ -105,6 +105,14 @@ async def test_a_forward_to_where_its_user_may_not_call_is_refused(tmp_path: Pat
         assert await at.status("1001", "1002") == 200
 
 
+async def test_a_forward_to_a_feature_is_refused(tmp_path: Path) -> None:
+    """Nobody who calls is parked, or picks up, by somebody else's rules."""
+    async with world(tmp_path) as at:
+        assert await at.status("1002", "*21701") == 403
+        assert await at.status("1002", "*21*8") == 403
+        assert await at.status("1001", "1002") == 480
+
+
 async def test_busy_no_answer_and_do_not_disturb(tmp_path: Path) -> None:
     """Each by its number; a phone that is busy passes the call on, one that is not to be disturbed does not ring."""
     async with world(tmp_path) as at:

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from gateway.accounts.own import Accounts
+from gateway.accounts.own import Account, Accounts
 from gateway.accounts.reachability import Reachability
 from gateway.app import settings
 from gateway.app.own_accounts import OwnAccounts
@@ -61,14 +61,15 @@ class Rig:
         self.dialer, self.presence = Dialer(), Presence()
         self.calls = Calls(
             FakeEngine(),
-            Router(self.identity, [Route("6*", "service:echo")], [self.config.domain]),
+            Router(self.identity, [Route("6*", "service:echo")], [self.config.domain], {"office": "pbx.test"}),
             cast(Any, self.dialer),
             ManualTimers(),
             limits=settings.call_limits(self.config),
             new_id=lambda: f"call-{next(numbers)}",
         )
         none: Any = None
-        accounts = OwnAccounts(self.config, Accounts(bytes(32)), none, none, lambda: 0.0)
+        self.accounts = Accounts(bytes(32))
+        accounts = OwnAccounts(self.config, self.accounts, none, none, lambda: 0.0)
         self.front = WebFront(
             self.config,
             self.identity,
@@ -215,3 +216,13 @@ async def test_guests_are_counted_by_their_address() -> None:
         await rig.front.place(page, User("guest-9", web=True, may_call=("600",)), "600", OFFER, "192.0.2.1")
     assert refused.value.cause is Cause.TOO_MANY_OWN
     await rig.front.place(page, rig.alice(), "1001", OFFER, "192.0.2.1")
+
+
+def test_a_page_forwards_to_what_its_user_reaches_by_an_own_account() -> None:
+    """A number that nobody here answers to is refused to who has none."""
+    rig = Rig()
+    with pytest.raises(PlaceError):
+        rig.front.forward(rig.alice(), {"always": "1234"})
+    rig.accounts.put(Account(user="alice", registrar="office", username="201", password="own"))
+    assert rig.front.forward(rig.alice(), {"always": "1234"})["always"] == "1234"
+    assert rig.calls.rules.of("alice").always == "1234"

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.call.branches import Branch
 from gateway.call.branching import Branching, Journey
-from gateway.call.leg import CalleeLeg, Diversion
+from gateway.call.leg import CalleeLeg, Diversion, Redirected
 from gateway.call.routing import Caller, Group, GroupTarget, Route, RouteError, Router, SipTarget, Target, UserTarget
 from gateway.call.rules import MemoryRules, Rules
 from gateway.call.status import Cause
@@ -21,20 +21,26 @@ USERS = {name: User(name, may_call=("*", "0*") if name == "boss" else ("*",)) fo
 class World:
     """Users boss (who may dial out), a, b and c; `away` are not there."""
 
-    def __init__(self, *, left: int = 5, **rules: Rules) -> None:
+    def __init__(self, *, left: int = 5, account: str | None = None, **rules: Rules) -> None:
+        """`account` is the trunk at which every user has one of their own."""
         self.away: set[str] = set()
         self.asked: list[str] = []
         self.rules = MemoryRules()
         for user, what in rules.items():
             self.rules.put(user, what)
-        router = Router(self, [Route("0*", "trunk:office")], ["gw.test"], {"office": "pbx.test"})
-        self.branching = Branching(router, self, self.rules)
+        self.targets: list[Target] = []
+        routes = [Route("0*", "trunk:office"), Route("70?", "feature:park")]
+        router = Router(self, routes, ["gw.test"], {"office": "pbx.test"})
+        self.branching = Branching(
+            router, self, self.rules, payer=lambda user: Caller(user.id, user.may_call, account=account)
+        )
         self.journey = Journey("c1", Caller("x", ("*",)), left, "1001")
 
     def find(self, uri_or_user: str) -> User | None:
         return USERS.get(uri_or_user.removeprefix("sip:").partition("@")[0])
 
     async def legs(self, target: Target, call_id: str, name: str = "") -> Sequence[CalleeLeg]:
+        self.targets.append(target)
         who = target.user.id if isinstance(target, UserTarget) else target.uri if isinstance(target, SipTarget) else ""
         if who in self.away:
             return []
@@ -54,6 +60,23 @@ async def test_a_user_who_forwards_always_is_not_asked() -> None:
     branch = await world.call("boss")
     assert world.asked == ["0123"]
     assert branch.diversions == (Diversion("sip:boss", "unconditional"),)
+
+
+async def test_a_forward_goes_out_by_its_users_own_account() -> None:
+    """As what that user dials does, whatever the rights here are."""
+    world = World(account="office", a=Rules(always="0123"))
+    await world.call("a")
+    assert world.targets == [SipTarget("0123", trunk="office", account="a")]
+
+
+async def test_a_call_is_not_diverted_to_a_feature() -> None:
+    """A number that parks or picks up is for who dials it: the user's own phones ring, and a 302 leads nowhere."""
+    world = World(a=Rules(always="701"))
+    branch = await world.call("a")
+    assert world.asked == ["a"]
+    redirected = Redirected(("sip:701@gw.test",), is_over=True)
+    assert await world.branching.redirected(world.journey, branch.legs[0], redirected) is None
+    assert world.asked == ["a"]
 
 
 async def test_a_forward_that_its_user_could_not_dial_is_none() -> None:
