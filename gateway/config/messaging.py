@@ -57,8 +57,9 @@ class PresenceConfig(Section):
     """What users are told of each other: who is there, who talks (SUBSCRIBE, PUBLISH, `presence.watch`)."""
 
     visible_to: Literal["users", "groups", "self"] = "users"
-    """Who is told of a user's presence and calls: every user of this gateway, those who share a pick-up group with it,
-    or nobody else. Who calls is told to pick-up groups only."""
+    """Who is told of a user's presence and calls, and of its page as one opens it (`list_peers`, `peer_joined`): every
+    user of this gateway, those who share a pick-up group with it, or nobody else. Who calls is told to pick-up groups
+    only."""
     min_expires: int = Field(default=60, ge=1, le=3_600)
     """Shorter subscriptions and publications are answered 423 (s)."""
     max_expires: int = Field(default=3_600, ge=60)
