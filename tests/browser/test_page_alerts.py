@@ -155,6 +155,34 @@ async def test_call_is_in_sight_on_a_phone_on_its_side() -> None:
         assert box["y"] + box["height"] <= 360
 
 
+_PLACES = "[...document.querySelectorAll('#call, #pad button, .side button')].map((it) => it.getBoundingClientRect().y)"
+
+
+@pytest.mark.parametrize(("width", "height"), [(1100, 800), (360, 740), (740, 360)])
+async def test_what_the_page_says_and_offers_moves_no_button_under_a_finger(width: int, height: int) -> None:
+    """An offer that came or went between press and release took the click with it, and no call was placed."""
+    async with stage(width=width, height=height) as it:
+        await it.log_in()
+        said = [
+            "(ui, say) => ui.tell(say('state.ready'))",
+            "(ui) => ui.showUnlock(false)",
+            "(ui) => ui.showUnlock(true)",
+            "(ui) => { ui.showUnlock(false); ui.showListen(() => {}); }",
+            "(ui) => ui.showListen(null)",
+            "(ui, say) => ui.tell(say('microphone.NotAllowedError'), 'bad')",
+            "(ui, say) => ui.tell(say('state.retrying'), 'bad')",
+        ]
+        modules = "Promise.all([import('/static/ui.js'), import('/static/words.js')])"
+        places = [
+            await it.page.evaluate(
+                f"async () => {{ const [ui, {{ say }}] = await {modules}; ({does})(ui, say); return {_PLACES}; }}"
+            )
+            for does in said
+        ]
+        assert len(places[0]) > 12
+        assert places == [places[0]] * len(said)
+
+
 async def test_the_microphone_is_chosen_tested_and_used() -> None:
     """Its level moves while it is tested; the choice outlasts a reload and is what the next call asks for."""
     async with stage() as it:

@@ -156,8 +156,8 @@ class Stage:
         await self.page.wait_for_selector("body[data-view=idle]")
 
     async def status(self, text: str) -> None:
-        """Wait until the live region says `text`; three browsers that start at once on two cores take their time."""
-        await self.page.locator("#status", has_text=text).wait_for(timeout=30_000)
+        """Wait until the live region says `text`."""
+        await self.page.locator("#status", has_text=text).wait_for(timeout=10_000)
 
     async def until(self, condition: str) -> None:
         """Wait until a JavaScript expression is true (the page's policy forbids wait_for_function)."""
