@@ -23,7 +23,7 @@ from pydantic import SecretStr
 from gateway.errors import ConfigError
 from gateway.identity.model import Credential
 from gateway.log import call_context, configure, redact_text
-from gateway.log.redact import MASK, clean, escape
+from gateway.log.redact import _PATTERNS, MASK, clean, escape
 
 SECRET = "hunter2SeCrEt"
 CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u202e]")
@@ -108,6 +108,22 @@ def test_secret_in_a_text_is_masked(text: str) -> None:
     assert SECRET not in masked
     assert MASK in masked
     assert redact_text(masked).count(MASK) >= 1
+
+
+SAME_LETTER = {
+    one: re.findall(one, "".join(map(chr, range(0x3000))), re.IGNORECASE) for one in "abcdefghijklmnopqrstuvwxyz"
+}
+
+
+@pytest.mark.parametrize("choose", [min, max, lambda letters: letters[len(letters) // 2]])
+@pytest.mark.parametrize("text", HIDDEN_IN_TEXT)
+def test_secret_is_masked_in_whatever_letters_it_is_named(text: str, choose: Callable[[list[str]], str]) -> None:
+    """Looking first leaves nothing that a pattern would mask: capitals, and the i, k and s that are not ASCII."""
+    written = "".join(choose(SAME_LETTER.get(one.lower(), [one])) for one in text)
+    masked = written
+    for _, pattern, replacement in _PATTERNS:
+        masked = pattern.sub(replacement, masked)
+    assert redact_text(written) == masked
 
 
 @pytest.mark.parametrize(
