@@ -10,7 +10,6 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import pytest
 
@@ -110,8 +109,7 @@ async def test_the_application_of_the_page_does_what_it_says(
     application = space["app"]
     assert isinstance(application, Application)
     async with Gateway(config_on_free_ports(tmp_path), application=application) as running, RpcBrowser() as browser:
-        account = urlencode({"user": "alice", "token": running.password("alice")})
-        await browser.open(f"{running.page_url}#{account}")
+        await browser.sign_in(running)
         await browser.dial("700")
         await browser.status("talking")
         await browser.tone(440)

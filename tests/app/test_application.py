@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from urllib.parse import urlencode
 
 import pytest
 import pytest_asyncio
@@ -101,8 +100,7 @@ async def gateway(programs: Programs, tmp_path_factory: pytest.TempPathFactory) 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def alice(gateway: Gateway) -> AsyncIterator[RpcBrowser]:
     async with RpcBrowser() as browser:
-        account = urlencode({"user": "alice", "token": gateway.password("alice")})
-        await browser.open(f"{gateway.page_url}#{account}")
+        await browser.sign_in(gateway)
         yield browser
 
 
@@ -197,8 +195,7 @@ async def test_a_gateway_that_stops_stops_its_programs(tmp_path: Path) -> None:
     config = config_on_free_ports(tmp_path)
     async with RpcBrowser() as browser:
         async with Gateway(config, application=programs.application) as gateway:
-            account = urlencode({"user": "alice", "token": gateway.password("alice")})
-            await browser.open(f"{gateway.page_url}#{account}")
+            await browser.sign_in(gateway)
             await called(browser, "76")
         assert programs.seen.get_nowait() == "stopped"
 

@@ -8,7 +8,6 @@ import subprocess
 import time
 import wave
 from collections.abc import AsyncIterator
-from urllib.parse import urlencode
 
 import av
 import numpy as np
@@ -128,8 +127,7 @@ async def gateway(agents: Agents, tmp_path_factory: pytest.TempPathFactory) -> A
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def alice(gateway: Gateway) -> AsyncIterator[Speaker]:
     async with Speaker() as browser:
-        account = urlencode({"user": "alice", "token": gateway.password("alice")})
-        await browser.open(f"{gateway.page_url}#{account}")
+        await browser.sign_in(gateway)
         yield browser
 
 

@@ -12,10 +12,12 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import structlog
 from aiortc import RTCPeerConnection, RTCRtpSender
 
+from gateway import Gateway as PublicGateway
 from gateway.app import GatewayApp
 from gateway.config import Config, load
 from gateway.demo.aiortc_browser import AiortcBrowser
@@ -109,7 +111,10 @@ class RpcBrowser(AiortcBrowser):
         self.told: list[tuple[str, dict[str, Any]]] = []
         """(method, params) of every notification, in order."""
         self._news = asyncio.Event()
-        self._news = asyncio.Event()
+
+    async def sign_in(self, gateway: PublicGateway, user: str = "alice") -> None:
+        """Open the page of a gateway that this program started, as that user."""
+        await self.open(f"{gateway.page_url}#{urlencode({'user': user, 'token': gateway.password(user)})}")
 
     def _new_connection(self) -> RTCPeerConnection:
         connection = super()._new_connection()
@@ -121,7 +126,6 @@ class RpcBrowser(AiortcBrowser):
 
     async def _heard(self, method: str, params: dict[str, Any]) -> None:
         self.told.append((method, params))
-        self._news.set()
         self._news.set()
         await super()._heard(method, params)
 
