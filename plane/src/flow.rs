@@ -246,6 +246,10 @@ pub struct Send {
     /// Contexts of keys used before: were one to come back, its indices must go on.
     retired: Vec<Sender>,
     pub outgoing: Option<Outgoing>,
+    /// Whether relayed packets go out.
+    pub open: bool,
+    /// Whether injected ones have the stream to themselves.
+    pub muted: bool,
     pub rtp: Option<Way>,
     pub rtcp: Option<Way>,
     pub playing: Option<Box<Playing>>,
@@ -264,6 +268,8 @@ impl Send {
             crypto: None,
             retired: Vec::new(),
             outgoing: None,
+            open: false,
+            muted: false,
             rtp: None,
             rtcp: None,
             playing: None,
@@ -289,6 +295,11 @@ impl Send {
             None if self.retired.len() >= MAX_KEYS => None,
             None => Some(next),
         };
+    }
+
+    /// Whether what comes in may go out now.
+    pub fn passes(&self) -> bool {
+        self.open && !self.muted
     }
 
     /// Whether RTP would go out now.

@@ -24,10 +24,6 @@ pub struct Outgoing {
     /// RTP clocks of the audio that comes and of the audio that goes, Hz.
     pub rate_in: u32,
     pub rate_out: u32,
-    /// Whether relayed packets go out.
-    pub open: bool,
-    /// Whether injected ones have the stream to themselves.
-    pub muted: bool,
     fresh: bool,
     resume: bool,
     injected: bool,
@@ -47,8 +43,6 @@ impl Outgoing {
             last_sent: None,
             rate_in: clock_rate,
             rate_out: clock_rate,
-            open: false,
-            muted: false,
             fresh: true,
             resume: false,
             injected: false,
@@ -58,11 +52,6 @@ impl Outgoing {
             anchor_out: 0,
             floor: 0,
         }
-    }
-
-    /// Whether what comes in goes out now.
-    pub fn passes(&self) -> bool {
-        self.open && !self.muted
     }
 
     /// What comes next begins a run: its numbers have nothing to do with those before.

@@ -225,6 +225,41 @@ async def test_a_new_ssrc_goes_on_in_the_same_stream(scene: Scene) -> None:
     assert scene.handler.runs[-1] == (LEFT, 8, 2)
 
 
+async def test_a_stream_that_begins_anew_goes_on_as_open_as_it_was(scene: Scene) -> None:
+    """Another outgoing SSRC is another stream of the same flow: open stays open, and closed stays closed."""
+    scene.left.send(rtp(1))
+    await scene.right.hears(1)
+    scene.plane.start_stream(RIGHT, 0x9999, 700, 7000, 8000)
+    await scene.done()
+    scene.left.send(rtp(2))
+    heard = await scene.right.hears(2)
+    assert (heard[1].ssrc, heard[1].sequence_number) == (0x9999, 700)
+    scene.plane.set_open(RIGHT, False)
+    scene.plane.start_stream(RIGHT, 0x8888, 900, 9000, 8000)
+    await scene.done()
+    scene.left.send(rtp(3))
+    await scene.settle(LEFT, 3)
+    scene.plane.set_open(RIGHT, True)
+    await scene.done()
+    scene.left.send(rtp(4))
+    heard = await scene.right.hears(3)
+    assert (heard[2].ssrc, heard[2].payload) == (0x8888, rtp(4)[12:])
+    assert len(heard) == 3
+
+
+async def test_a_muted_flow_stays_muted_when_its_stream_begins_anew(scene: Scene) -> None:
+    """Packets of ours keep the new stream to themselves."""
+    scene.plane.set_muted(RIGHT, True)
+    scene.plane.start_stream(RIGHT, 0x9999, 700, 7000, 8000)
+    scene.plane.set_open(RIGHT, True)
+    await scene.done()
+    scene.left.send(rtp(1))
+    await scene.settle(LEFT, 1)
+    scene.plane.inject(RIGHT, 0, False, b"ours", None)
+    heard = await scene.right.hears(1)
+    assert [packet.payload for packet in heard] == [b"ours"]
+
+
 async def test_another_codec_with_another_clock_keeps_time_going_forward(scene: Scene) -> None:
     """From 8 kHz to 48 kHz in one stream."""
     scene.left.send(rtp(1))

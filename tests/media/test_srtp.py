@@ -9,7 +9,9 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
+from pylibsrtp import Session
 
+from gateway.media.embedded.plane import srtp
 from gateway.media.embedded.plane.srtp import SrtpKey, SrtpKeyError, SrtpProfile, split_exported_keys
 from tests.media.srtp_pair import SrtpSession
 from tests.media.srtp_support import derive, reference_rtp, xor
@@ -147,6 +149,27 @@ def test_forged_sources_do_not_use_the_limit_up() -> None:
     data = here.protect(rtp(1))
     assert data is not None
     assert there.unprotect(data) is not None
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_forged_sources_cost_no_session_each(profile: SrtpProfile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A low number may be of after a wrap: one session of ours tries that for all of them, and keeps none of them."""
+    here, there = sessions(profile)
+    made: list[SrtpKey] = []
+    make = srtp._session
+
+    def counted(key: SrtpKey, direction: int) -> Session:
+        made.append(key)
+        return make(key, direction)
+
+    monkeypatch.setattr(srtp, "_session", counted)
+    for ssrc in (*range(1000), *range(10)):
+        assert there.unprotect(rtp(1, ssrc=ssrc)) is None
+    assert len(made) == 1
+    assert there.discarded == {"authentication": 1010}
+    for ssrc in range(10):
+        sent = [here.protect(rtp(number, ssrc=ssrc)) for number in range(65_530, 65_538)]
+        assert there.unprotect(sent[6] or b"") == rtp(65_536, ssrc=ssrc)
 
 
 @given(st.binary(max_size=2000))

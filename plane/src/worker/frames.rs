@@ -45,9 +45,9 @@ impl Table {
 
 /// Send one frame after all other packets, where its timestamp belongs.
 fn send_frame(outbox: &mut Outbox, send: &mut Send, slot: usize, second: u8, timestamp: u32, payload: &[u8], now: u64) {
-    let ready = send.ready();
+    let (ready, passes) = (send.ready(), send.passes());
     let Some(outgoing) = &mut send.outgoing else { return };
-    if !outgoing.passes() || !ready {
+    if !passes || !ready {
         return outgoing.skip();
     }
     let header = outgoing.emit_at(second, 0, timestamp, 0, now);

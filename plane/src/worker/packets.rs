@@ -419,9 +419,9 @@ fn place(
     payload: &[u8],
     now: u64,
 ) {
-    let ready = send.ready();
+    let (ready, passes) = (send.ready(), send.passes());
     let Some(outgoing) = &mut send.outgoing else { return };
-    if !outgoing.passes() || !ready {
+    if !passes || !ready {
         outgoing.skip();
         if !ready {
             send.unsent(Unsent::NotReady);
@@ -498,9 +498,9 @@ fn relay(table: &mut Table, outbox: &mut Outbox, slot: usize, relayed: &Relayed,
         let highest = receive.inbound.highest;
         return place(outbox, send, at, relayed.second, &header, highest, &relayed.payload, now);
     };
-    let ready = send.ready();
+    let (ready, passes) = (send.ready(), send.passes());
     let Some(outgoing) = &mut send.outgoing else { return };
-    if !outgoing.passes() || !ready {
+    if !passes || !ready {
         return outgoing.skip();
     }
     let out = outgoing.emit_at(relayed.second, number, timestamp, offset, now);

@@ -131,16 +131,8 @@ impl Table {
             SendOrder::Start { ssrc, sequence_number, timestamp, clock_rate } => {
                 start(send, ssrc, sequence_number, timestamp, clock_rate);
             }
-            SendOrder::Open(open) => {
-                if let Some(outgoing) = &mut send.outgoing {
-                    outgoing.open = open;
-                }
-            }
-            SendOrder::Muted(muted) => {
-                if let Some(outgoing) = &mut send.outgoing {
-                    outgoing.muted = muted;
-                }
-            }
+            SendOrder::Open(open) => send.open = open,
+            SendOrder::Muted(muted) => send.muted = muted,
             SendOrder::Refresh => {
                 if let Some(outgoing) = &mut send.outgoing {
                     outgoing.refresh();
@@ -224,13 +216,13 @@ fn play_from(silence: Silence, flow: u32, now: u64) -> Playing {
 
 /// Send one silence where nothing else was sent; when to look again.
 fn play_one(send: &mut Send, slot: usize, outbox: &mut Outbox, now: u64) -> Option<u64> {
-    let ready = send.ready();
+    let goes = send.passes() && send.ready();
     let playing = send.playing.as_deref_mut()?;
     let outgoing = send.outgoing.as_mut()?;
     let quiet_since = outgoing.last_sent.unwrap_or(0).max(playing.since);
     let goes_on = playing.last.is_some() && playing.last == outgoing.last_sent;
     let early = !goes_on && now < quiet_since + playing.silence.after;
-    if early || !outgoing.passes() || !ready {
+    if early || !goes {
         playing.last = None;
         playing.due = if early { quiet_since + playing.silence.after } else { now + playing.silence.after };
         return Some(playing.due);

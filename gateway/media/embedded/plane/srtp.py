@@ -234,6 +234,10 @@ class SendContext:
         self.counts[reason] = self.counts.get(reason, 0) + 1
         return 0
 
+    def forget(self, ssrc: int) -> None:
+        """Keep nothing of a source: only for packets that are sent nowhere, since its indices would come again."""
+        lib.srtp_remove_stream(self._context, htonl(ssrc))
+
     def protect(self, packet: bytes) -> bytes | None:
         """One RTP packet in, one SRTP packet out; None when it is too long, malformed or repeated."""
         return self._protected(self.seal(0, WORKSPACE.put(packet)))
@@ -250,7 +254,7 @@ class SendContext:
 class ReceiveContext:
     """Opens what comes in under one key; a bounded number of sources is remembered at a time."""
 
-    __slots__ = ("_context", "_latest", "_max_ssrcs", "_session", "_ssrcs", "counts", "key", "mki")
+    __slots__ = ("_context", "_latest", "_leader", "_max_ssrcs", "_session", "_ssrcs", "counts", "key", "mki")
 
     def __init__(self, key: SrtpKey, counts: Counts, max_ssrcs: int = 32) -> None:
         """`counts` gets what was refused: authentication, replay, malformed, too_long."""
@@ -260,6 +264,8 @@ class ReceiveContext:
         self.counts = counts
         self._session = _session(key, Policy.SSRC_ANY_INBOUND)
         self._context = self._session._srtp[0]
+        self._leader: SendContext | None = None
+        """Makes what leads a stream past a wrap; one serves all sources."""
         self._ssrcs: dict[int, None] = {}
         self._latest = -1
         self._max_ssrcs = max_ssrcs
@@ -345,7 +351,10 @@ class ReceiveContext:
         libsrtp cannot be told the count, so the stream is led there by a packet with the last number before
         the wrap, made here and sent nowhere.
         """
-        fake = SendContext(self.key, {}).protect(_FAKE.pack(0x80, 0, 0xFFFF, 0, ssrc))
+        if self._leader is None:
+            self._leader = SendContext(self.key, {})
+        fake = self._leader.protect(_FAKE.pack(0x80, 0, 0xFFFF, 0, ssrc))
+        self._leader.forget(ssrc)
         length = _LENGTH
         if fake is None:
             return 1
