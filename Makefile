@@ -33,7 +33,7 @@ $(VENV)/.test: pyproject.toml | $(BIN)/python
 
 $(VENV)/.client: pyproject.toml | $(BIN)/python
 	@echo "Installing the gateway and what its lessons need into $(VENV)"
-	@$(PIP) install --editable '.[client]'
+	@$(PIP) install --editable '.[browser,client]'
 	@touch $@ $(VENV)/.run
 
 run: $(VENV)/.run plane ## Install and start the gateway on gateway.yaml (CONFIG=FILE for another)

@@ -15,6 +15,7 @@ PACKAGES = {
     "gateway.remotemedia": "peers for audio, video, data and files, found by JSON-RPC ([json-rpc.md](json-rpc.md))",
     "gateway.web.rooms": "signalling between browsers for any FastAPI application ([http-api.md](http-api.md))",
     "gateway.testing": "for the tests of programs: time turned by hand, networks that lose, tones that are found",
+    "gateway.testing.peers": "a real Chromium on the softphone page, to prove a program (extra `browser`)",
     "gateway.log": "logs in which no secret and no stranger's escape sequence can appear",
 }
 """What each is for."""

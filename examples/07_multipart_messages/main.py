@@ -6,7 +6,7 @@ import json
 import sys
 from xml.etree import ElementTree
 
-from messages import ALICE, BOB, CAROL, OFFER, invite, part
+from messages import ALICE, BOB, CAROL, OFFER, invite, part, too_much
 
 import sdp
 from gateway.sip import (
@@ -119,15 +119,7 @@ def replacing() -> None:
 def bounds() -> None:
     """A stranger may nest without end; we look only so far."""
     print("6. Bounds")
-    kind, body = write_multipart([part("text/plain", b"deep")], "b0")
-    for level in range(1, 4):
-        kind, body = write_multipart([part(kind, body)], f"b{level}")
-    broken = {
-        "four multiparts within each other": (kind, body),
-        "seventeen parts": write_multipart([part("text/plain", b"x")] * 17, "many"),
-        "a boundary that never comes": ("multipart/mixed;boundary=lost", b"--other\r\n\r\nx\r\n--other--\r\n"),
-        "no boundary at all": ("multipart/mixed", b"--\r\n\r\nx\r\n----\r\n"),
-    }
+    broken = too_much()
     for name, (content_type, text) in broken.items():
         try:
             parts_of(invite(content_type, text))
@@ -136,7 +128,8 @@ def bounds() -> None:
         else:
             sys.exit(f"FAIL: {name} went through")
     generous = BodyLimits(depth=4)
-    check(parts_of(invite(kind, body), generous)[0].body == b"deep", "limits are settings: with depth=4 it is read")
+    deep = invite(*broken["four multiparts within each other"])
+    check(parts_of(deep, generous)[0].body == b"deep", "limits are settings: with depth=4 it is read")
     try:
         write_multipart([part("text/plain", b"a\r\n--mark\r\nb")], "mark")
     except SipBuildError as error:

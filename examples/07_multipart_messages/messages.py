@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.sip import Headers, MediaType, NameAddr, Part, Request, Uri, build, parse_message
+from gateway.sip import Headers, MediaType, NameAddr, Part, Request, Uri, build, parse_message, write_multipart
 
 ALICE = NameAddr(Uri.of("alice", "atlanta.example.com"))
 BOB = NameAddr(Uri.of("bob", "biloxi.example.com"))
@@ -24,3 +24,16 @@ def invite(content_type: str, body: bytes) -> Request:
     read = parse_message(made.write())
     assert isinstance(read, Request)
     return read
+
+
+def too_much() -> dict[str, tuple[str, bytes]]:
+    """Content-Type and body of what goes beyond the bounds, by its name."""
+    kind, body = write_multipart([part("text/plain", b"deep")], "b0")
+    for level in range(1, 4):
+        kind, body = write_multipart([part(kind, body)], f"b{level}")
+    return {
+        "four multiparts within each other": (kind, body),
+        "seventeen parts": write_multipart([part("text/plain", b"x")] * 17, "many"),
+        "a boundary that never comes": ("multipart/mixed;boundary=lost", b"--other\r\n\r\nx\r\n--other--\r\n"),
+        "no boundary at all": ("multipart/mixed", b"--\r\n\r\nx\r\n----\r\n"),
+    }

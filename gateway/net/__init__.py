@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gateway.net.config import UserAgentConfig
 from gateway.net.registration import Registration, RegistrationPolicy
+from gateway.net.tap import Direction, MessageTap
 from gateway.net.user_agent import Hooks, UserAgent
 from gateway.sip.auth.account import Credentials
 from gateway.sip.flow import Flow
@@ -34,6 +35,7 @@ __all__ = [
     "Answered",
     "Confirmed",
     "Credentials",
+    "Direction",
     "Ended",
     "Failed",
     "Flow",
@@ -42,6 +44,7 @@ __all__ = [
     "IncomingSession",
     "InfoReceived",
     "InviteSession",
+    "MessageTap",
     "OfferAnswered",
     "OfferCancelled",
     "Offered",

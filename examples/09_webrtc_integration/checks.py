@@ -1,0 +1,51 @@
+"""What a lesson says of itself: each claim is checked, and the first that does not hold ends the program."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import sys
+from collections.abc import Awaitable, Callable
+
+from gateway import log
+
+COLUMN = 62
+
+
+def run(lesson: Callable[[], Awaitable[None]]) -> None:
+    """Run a lesson or a part of it; the last line is PASS."""
+
+    async def timed() -> None:
+        try:
+            await lesson()
+        except TimeoutError:
+            sys.exit("FAIL: it took too long")
+
+    finish_log = log.configure("info" if "--verbose" in sys.argv else "error")
+    asyncio.run(timed())
+    finish_log()
+    print("PASS")
+
+
+def check(condition: bool, words: str) -> None:
+    """Print what holds; where it does not hold, say so and end the program with status 1."""
+    if not condition:
+        sys.exit(f"FAIL: {words}")
+    print(f"  ok: {words}")
+
+
+def near(heard: float, hz: float) -> bool:
+    """Whether a frequency that was heard is the one that was said."""
+    return abs(heard - hz) <= 15
+
+
+def beside(left: list[str], right: list[str]) -> None:
+    """Print two columns of lines; long lines are cut, and secrets are left out."""
+    for pair in itertools.zip_longest(left, right, fillvalue=""):
+        cells = [one if len(one) <= COLUMN else one[: COLUMN - 1] + "…" for one in map(hidden, pair)]
+        print(f"  | {cells[0]:{COLUMN}} | {cells[1]}")
+
+
+def hidden(line: str) -> str:
+    """The line without an ICE password."""
+    return "a=ice-pwd:…" if line.startswith("a=ice-pwd:") else line
