@@ -53,9 +53,11 @@ def test_shipped_file_is_loopback_only() -> None:
 def test_commented_examples_are_valid(tmp_path: Path) -> None:
     """Taking the comment signs away from the examples leaves a file that loads."""
     text = (ROOT / "gateway.yaml").read_text(encoding="utf-8")
-    text = re.sub(r"^(\s*)# ((?:advertised|realm|public_url|file|cert|key): )", r"\1\2", text, flags=re.MULTILINE)
+    text = re.sub(
+        r"^(\s*)# ((?:advertised|outbound_proxy|realm|public_url|file|cert|key): )", r"\1\2", text, flags=re.MULTILINE
+    )
     text = re.sub(r"^(\s*)#( +)(- (?:urls|sip|name): |web: \"|username: gateway)", r"\1 \2\3", text, flags=re.MULTILINE)
-    ways = "uri|fallback_uris|outbound_proxy|options_interval|failover_after"
+    ways = "uri|fallback_uris|outbound_proxy|options_interval|crlf_interval|failover_after"
     account = "username|password|register|register_expires|from_user"
     text = re.sub(rf"^#(    (?:{ways}|{account}): )", r" \1", text, flags=re.MULTILINE)
     text = re.sub(r"^#(    (?:assert_identity|sources|codecs|srtp|max_calls): )", r" \1", text, flags=re.MULTILINE)
@@ -117,6 +119,7 @@ def _other(path: tuple[str, ...], field: FieldInfo) -> str:
     special = {
         "sip.listen": "udp:127.0.0.1:5070,udp:[::1]:5070",
         "sip.advertised": "sip.example.com:5099",
+        "sip.outbound_proxy": "sip:edge.example.com",
         "cdr.keep": "7",
         "cdr.webhook": "https://billing.example.com",
         "hep.collector": "192.0.2.5:9060",

@@ -125,7 +125,7 @@ class GatewayDialer:
         """
         trunk = self._trunks.get(target.trunk) if target.trunk is not None else None
         if trunk is None:
-            return [Destination(target.uri)]
+            return [Destination(target.uri, self._config.sip.route)]
         own = self._accounts.of(target.account) if target.account is not None else None
         if target.account is not None and own is None:
             raise RouteError(Cause.UNAVAILABLE, f"{target.account} has no account of its own any more")
@@ -209,7 +209,7 @@ class GatewayDialer:
         trunk = self._trunks.get(target.trunk) if target.trunk is not None else None
         if trunk is None:
             settings = self._settings(target.uri, (), self._config.rtp.srtp)
-            destinations = [Destination(target.uri)]
+            destinations = self.outside(target)
         else:
             full = trunk.max_calls is not None and self._trunk_load[trunk.name] >= trunk.max_calls
             if full and not target.emergency:

@@ -28,6 +28,9 @@ _BACK_A_SECOND = 50
 """Accounts registered anew a second where a PBX is back, on average: each is a REGISTER with its digest, twice where
 the nonce is stale, while the PBX still starts. Five hundred are back in 10 s, thousands without overrunning it."""
 
+_FLOW_FAILED = 60.0
+"""Seconds within which who has registered is not made to register anew because its connection closed."""
+
 
 class Registrant(Protocol):
     """What registers (gateway.net.user_agent.UserAgent)."""
@@ -156,6 +159,19 @@ class Registrations:
         accounts = [kept.made for kept in self._of_user.values() if kept.trunk.name == trunk and kept.made is not None]
         for made in accounts:
             made.hurry(max(1.0, len(accounts) / _BACK_A_SECOND))
+
+    def flow_lost(self, flow: Flow) -> None:
+        """A connection is gone: who is registered by it registers anew, so that calls find a way in (RFC 5626 4.5).
+
+        A registrar that closes its connections again at once is asked less often.
+        """
+        if not flow.dialled:
+            return
+        every = (*self._of_trunk.values(), *self._of_user.values())
+        made = [kept.made for kept in every if kept.made is not None and kept.made.stands_on(flow)]
+        for registration in made:
+            pause = _FLOW_FAILED - registration.age
+            registration.hurry(max(1.0, len(made) / _BACK_A_SECOND, pause))
 
     def _wanted_by(self, trunk: Trunk) -> _Kept:
         place = Uri.parse(trunk.uri)

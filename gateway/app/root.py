@@ -25,6 +25,7 @@ from gateway.app.application import Application
 from gateway.app.contacts import Contacts
 from gateway.app.dialer import GatewayDialer
 from gateway.app.health import Watch
+from gateway.app.keep_alive import KeepAlives
 from gateway.app.lamps import Lamps
 from gateway.app.message_log import MessageLog
 from gateway.app.messages import Messages
@@ -179,6 +180,7 @@ class GatewayApp:
         self._registrations = Registrations(self._user_agent, self.config.every_trunk, self._trunks, self._accounts)
         self._registrations.begin(self.config.accounts.register_expires)
         self._stack.push_async_callback(self._registrations.close)
+        self._user_agent.when_lost(self._registrations.flow_lost)
         watch = TrunkWatch(
             self._user_agent,
             self.config.every_trunk,
@@ -188,6 +190,9 @@ class GatewayApp:
         )
         watch.begin()
         self._stack.push_async_callback(watch.close)
+        keep_alives = KeepAlives(self._user_agent, self.config.every_trunk, self._opening.fraction)
+        keep_alives.begin()
+        self._stack.push_async_callback(keep_alives.close)
         await self._open_web(identity, presence, store)
         self._stack.push_async_callback(self._application.close)
         # Stopped first, before what carries the goodbyes: everything above is closed after it, in reverse order.

@@ -23,8 +23,10 @@ from gateway.config.values import (
     Section,
     SipListen,
     SipListenValue,
+    SipUriValue,
     SwitchValue,
     Text,
+    loose_route,
 )
 
 SrtpPolicy = Literal["off", "optional", "required"]
@@ -158,6 +160,9 @@ class SipConfig(Section):
     advertised: AdvertisedValue | None = None
     """Host or host:port put into Via and Contact; default: the listen address, or for 0.0.0.0 the
     address of the interface that has the default route."""
+    outbound_proxy: SipUriValue | None = None
+    """A proxy that calls, messages and subscriptions to SIP URIs elsewhere go through ("sip:edge.example.com:5060;lr");
+    trunks have their own, and phones are reached by the way they registered."""
     realm: Text | None = Field(default=None, min_length=1)
     """Digest realm; default: the domain."""
     user_agent: Text = "sip-webrtc-gateway"
@@ -172,6 +177,11 @@ class SipConfig(Section):
     limits: SipLimits = SipLimits()
     registration: SipRegistration = SipRegistration()
     session_timer: SipSessionTimer = SipSessionTimer()
+
+    @property
+    def route(self) -> tuple[str, ...]:
+        """The route set of requests to SIP URIs elsewhere."""
+        return () if self.outbound_proxy is None else (loose_route(self.outbound_proxy),)
 
 
 class WebLimits(Section):

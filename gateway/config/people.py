@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from gateway.config.network import SrtpPolicy
-from gateway.config.values import Secret, Section, Text
+from gateway.config.values import Secret, Section, SipUriValue, Text, loose_route, sip_uri
 from gateway.identity.model import User
 
 Codec = Literal["opus", "g722", "pcmu", "pcma"]
@@ -26,13 +26,6 @@ SERVICES = ("echo", "tone")
 
 _ID = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9._+-]{0,63}")
 _PLACE = re.compile(r"sips?:(?:[^@]*@)?(?P<host>\[[^\]]*\]|[^:;?]+)(?::(?P<port>[0-9]+))?", re.IGNORECASE)
-_SIP_URI = re.compile(r"sips?:(?:[^\s<>\"@]+@)?[^\s<>\"@]+", re.IGNORECASE)
-
-
-def _sip_uri(uri: str) -> str:
-    if not _SIP_URI.fullmatch(uri):
-        raise ValueError(f"{uri!r} is not a SIP URI, as in sip:pbx.example.com:5060")
-    return uri
 
 
 def _network(text: str) -> str:
@@ -73,7 +66,7 @@ class AccountsConfig(Section):
     @field_validator("registrars")
     @classmethod
     def _are_places(cls, registrars: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(_sip_uri(one) if ":" in one else one for one in registrars)
+        return tuple(sip_uri(one) if ":" in one else one for one in registrars)
 
 
 class Ha1Config(Section):
@@ -235,7 +228,7 @@ class Route(Section):
             if name != "user":
                 raise ValueError(f"{{{name}}} is not known; {{user}} stands for the number to dial")
         if kind in ("sip", "sips"):
-            _sip_uri(to.replace("{user}", "0"))
+            sip_uri(to.replace("{user}", "0"))
             if "{user}" in (to.partition("@")[2] if "@" in to else to):
                 # Else whoever dials would choose the host that is called.
                 raise ValueError(f"{to!r} may have {{user}} before the @ only, as in sip:{{user}}@pbx.example.com")
@@ -267,15 +260,19 @@ class Trunk(Section):
 
     name: Text
     """What routes call it."""
-    uri: Text
+    uri: SipUriValue
     """Where it is: "sip:pbx.example.com" or "sip:192.0.2.10:5060;transport=udp"."""
-    fallback_uris: tuple[Text, ...] = ()
+    fallback_uris: tuple[SipUriValue, ...] = ()
     """Further places of the same trunk, asked in this order where the ones before do not answer; calls and
     registrations go there with the trunk's password as well."""
-    outbound_proxy: Text | None = None
+    outbound_proxy: SipUriValue | None = None
     """A proxy that everything to the trunk goes through: "sip:sbc.example.com:5060"."""
     options_interval: float = Field(default=30.0, ge=0)
     """How often it is asked by OPTIONS whether it is there; 0 never (s)."""
+    crlf_interval: float = Field(default=0.0, ge=0)
+    """How often a double CRLF is sent there (RFC 5626 3.5.1), to keep the way through a NAT or firewall open. A TCP,
+    TLS or WebSocket connection by which it was answered before and is not now is closed, and made anew where a call or
+    a registration lives on it. 0 never (s)."""
     failover_after: float = Field(default=4.0, ge=0)
     """A place that says nothing at all to a call for so long is given up for the next one; 0: for as long as SIP
     repeats an INVITE (s)."""
@@ -329,16 +326,6 @@ class Trunk(Section):
             raise ValueError(f"{name!r} must be 1 to 64 letters, digits or . _ + -")
         return name
 
-    @field_validator("uri", "outbound_proxy")
-    @classmethod
-    def _is_uri(cls, uri: str | None) -> str | None:
-        return uri if uri is None else _sip_uri(uri)
-
-    @field_validator("fallback_uris")
-    @classmethod
-    def _are_uris(cls, uris: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(_sip_uri(uri) for uri in uris)
-
     @property
     def uris(self) -> tuple[str, ...]:
         """Every place of it, the first to be asked first."""
@@ -347,10 +334,7 @@ class Trunk(Section):
     @property
     def route(self) -> tuple[str, ...]:
         """The route set of requests to it (RFC 3261 8.1.1.1): its proxy, as a loose router."""
-        if self.outbound_proxy is None:
-            return ()
-        proxy = self.outbound_proxy
-        return (f"<{proxy}>" if re.search(r";lr\b", proxy) else f"<{proxy};lr>",)
+        return () if self.outbound_proxy is None else (loose_route(self.outbound_proxy),)
 
     @field_validator("sources")
     @classmethod

@@ -8,12 +8,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, InstanceOf, PlainSerializer, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    InstanceOf,
+    PlainSerializer,
+    SecretStr,
+    model_validator,
+)
 
 SIP_TRANSPORTS = ("udp", "tcp", "tls", "ws", "wss")
 """Transports a listen address may begin with."""
 
 _HOST_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?(?:\.[A-Za-z0-9_-]{1,63})*\.?")
+
+_SIP_URI = re.compile(r"sips?:(?:[^\s<>\"@]+@)?[^\s<>\"@]+", re.IGNORECASE)
 
 
 class Section(BaseModel):
@@ -191,6 +202,18 @@ Secret = Annotated[SecretStr, BeforeValidator(_text)]
 """Text that is never shown."""
 
 
+def sip_uri(uri: str) -> str:
+    """`uri` where it has the form of a SIP URI; raises ValueError."""
+    if not _SIP_URI.fullmatch(uri):
+        raise ValueError(f"{uri!r} is not a SIP URI, as in sip:pbx.example.com:5060")
+    return uri
+
+
+def loose_route(proxy: str) -> str:
+    """The Route value that leads through a proxy given by its URI (RFC 3261 8.1.1.1)."""
+    return f"<{proxy}>" if re.search(r";lr\b", proxy) else f"<{proxy};lr>"
+
+
 def _switch(value: Any) -> Any:
     text = str(value).lower()
     return {"true": "on", "yes": "on", "false": "off", "no": "off"}.get(text, text)
@@ -205,3 +228,4 @@ AdvertisedValue = Annotated[InstanceOf[Advertised], _parsed(Advertised.parse), P
 PortRangeValue = Annotated[InstanceOf[PortRange], _parsed(PortRange.parse), PlainSerializer(str)]
 LocalAddress = Annotated[str, _parsed(local_address)]
 HostValue = Annotated[str, _parsed(host)]
+SipUriValue = Annotated[str, BeforeValidator(_text), AfterValidator(sip_uri)]

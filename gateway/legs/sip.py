@@ -164,7 +164,7 @@ class _SipLeg(LegBase):
         """Tell the call that the client is there again, by what it sent; True where that was all it said."""
         if isinstance(event, events.OfferAnswered) and event.status >= 300:
             return False  # it may be our own: nobody answered
-        if not isinstance(event, events.Offered | events.OfferAnswered | events.InfoReceived):
+        if not isinstance(event, events.Offered | events.OfferAnswered | events.InfoReceived | events.FlowFound):
             return False
         self._signalling_lost = False
         if isinstance(event, events.Offered) and event.body:

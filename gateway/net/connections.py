@@ -29,6 +29,8 @@ class StreamLimits:
     """Bytes that a slow reader may leave unread; then it is cut off."""
     connect: float = 5.0
     """For a connection, and its TLS handshake, to come up."""
+    pong: float = 10.0
+    """A keep-alive of ours is answered by then where the peer answers them at all (RFC 5626 4.4.1)."""
 
 
 class Connection(Protocol):
@@ -38,9 +40,16 @@ class Connection(Protocol):
     incoming: bool
     bound: tuple[str, int] | None
     """Our own host and port where peers may reach us; None where no listener of ours is behind it."""
+    heard: float
+    """When anything came last, on the event loop's clock."""
+    has_ponged: bool
+    """Whether a keep-alive of ours (double CRLF) has ever been answered."""
 
     def send(self, data: bytes) -> None:
         """Write one message; a connection that cannot take it closes itself."""
+
+    def ping(self) -> None:
+        """Send a keep-alive."""
 
     def close(self) -> None:
         """Close it; what was written is still sent where that is possible."""

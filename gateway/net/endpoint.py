@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from gateway.errors import ConfigError
@@ -18,6 +19,9 @@ from gateway.net.tls import Tls
 from gateway.net.udp import UdpListener, open_udp
 from gateway.net.ws import WebSocketDialer
 from gateway.sip.flow import Flow
+from gateway.sip.message.parser import KeepAlive
+
+logger = logging.getLogger(__name__)
 
 Bound = tuple[str, str, int]
 """(transport, host, port)."""
@@ -117,6 +121,27 @@ class Endpoint:
                 listener.send(data, flow)
         else:
             self._dialers[transport].send(data, flow)
+
+    async def keep_alive(self, flows: Sequence[Flow]) -> None:
+        """Send a double CRLF to where these flows lead, by the connections that are there (RFC 5626 4.4.1).
+
+        Takes as long as it may be answered: a connection that was answered by before and is not now is closed.
+        """
+        asked = [
+            (one, one.heard) for flow in flows if flow.reliable and (one := self.connections.find(flow)) is not None
+        ]
+        datagrams = [flow for flow in flows if not flow.reliable]
+        for flow in datagrams or (() if asked else flows[:1]):
+            self.send(KeepAlive.PING.value, flow)
+        for connection, _ in asked:
+            connection.ping()
+        if not asked:
+            return
+        await asyncio.sleep(self._config.streams.pong)
+        for connection, heard in asked:
+            if connection.has_ponged and connection.heard == heard:
+                logger.info("no keep-alive comes back on %s", connection.flow)
+                connection.drop()
 
     def _choose(self, flow: Flow, *, any_transport: bool = False) -> UdpListener | None:
         if flow.transport != "udp" and not any_transport:

@@ -90,6 +90,7 @@ class Registration:
         self._task: asyncio.Task[None] | None = None
         self._hurried = asyncio.Event()
         self._now = asyncio.get_running_loop().time
+        self._answered_at = 0.0
         self.source: Flow | None = None
         """Where the registrar answered last."""
 
@@ -191,7 +192,19 @@ class Registration:
         )
 
     def _answered_by(self, flow: Flow) -> None:
-        self.source = flow
+        self.source, self._answered_at = flow, self._now()
+
+    @property
+    def age(self) -> float:
+        """Seconds since the registrar answered last."""
+        return self._now() - self._answered_at
+
+    def stands_on(self, flow: Flow) -> bool:
+        """Whether our binding was made by this connection."""
+        mine = self.source
+        if mine is None or not self.registered:
+            return False
+        return (mine.transport, mine.host, mine.port) == (flow.transport, flow.host, flow.port)
 
     def _next_cseq(self) -> int:
         self._cseq += 1

@@ -51,7 +51,8 @@ class StreamConnection(asyncio.Protocol):
         self._peer = peer
         self._transport: asyncio.Transport | None = None
         self._now = asyncio.get_running_loop().time
-        self._heard = self._now()
+        self.heard = self._now()
+        self.has_ponged = False
         self._begun: float | None = None
         self.incoming = incoming
         self.flow = Flow(kind, "", 0)
@@ -67,7 +68,7 @@ class StreamConnection(asyncio.Protocol):
         if self.incoming and not self._connections.may_add(host):
             self._transport.abort()
             return
-        self.flow = Flow(self._kind, host, port, self._connections.name())
+        self.flow = Flow(self._kind, host, port, self._connections.name(), dialled=not self.incoming)
         if self.incoming:
             self.bound = transport.get_extra_info("sockname")[:2]
         self._transport.set_write_buffer_limits(high=self._connections.limits.backlog)
@@ -76,11 +77,12 @@ class StreamConnection(asyncio.Protocol):
             self._ready(self)
 
     def data_received(self, data: bytes) -> None:
-        self._heard = self._now()
+        self.heard = self._now()
         for frame in self._framer.feed(data):
             if isinstance(frame, KeepAlive):
                 if frame is KeepAlive.PING:
                     self.send(KeepAlive.PONG.value)
+                self.has_ponged |= frame is KeepAlive.PONG
             elif isinstance(frame, Broken):
                 self._receiver.broken(frame.error, self.flow, frame.data)
                 if frame.closes:
@@ -90,7 +92,7 @@ class StreamConnection(asyncio.Protocol):
         if not self._framer.unfinished:
             self._begun = None
         elif self._begun is None:
-            self._begun = self._heard
+            self._begun = self.heard
 
     def pause_writing(self) -> None:
         """A reader that leaves so much unread will not catch up; its calls' transactions hear of it."""
@@ -105,6 +107,11 @@ class StreamConnection(asyncio.Protocol):
         """Write one message."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
+
+    def ping(self) -> None:
+        """Send a keep-alive (RFC 5626 4.4.1)."""
+        self._framer.expect_pong()
+        self.send(KeepAlive.PING.value)
 
     def close(self) -> None:
         """Close after what was written."""
@@ -121,7 +128,7 @@ class StreamConnection(asyncio.Protocol):
         bounds = self._connections.limits
         if self._begun is not None and now - self._begun > bounds.message:
             return True
-        return now - self._heard > bounds.idle
+        return now - self.heard > bounds.idle
 
 
 class StreamTransport(Dialer):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from gateway.net.config import UserAgentConfig
 from gateway.net.endpoint import Bound
@@ -124,6 +124,13 @@ class UserAgent:
     def when_lost(self, listener: Callable[[Flow], None]) -> None:
         """Have `listener` told of every connection that is gone, and of flows that nothing could be sent to."""
         self._shell.loss_listeners.append(listener)
+
+    async def keep_alive(self, flows: Sequence[Flow]) -> None:
+        """Send a CRLF keep-alive to the peer that these flows lead to (RFC 5626 3.5.1).
+
+        A TCP, TLS or WebSocket connection by which it was answered before and is not now is closed; `when_lost` tells.
+        """
+        await self._shell.endpoint.keep_alive(flows)
 
     def is_reachable(self, flow: Flow) -> bool:
         """Whether there is a way to `flow`: only that of a WebSocket ends for good, with its connection."""

@@ -13,6 +13,7 @@ from gateway.net.connections import Connections, StreamLimits
 from gateway.net.dialer import Dialer
 from gateway.net.tls import Tls
 from gateway.sip.flow import Flow
+from gateway.sip.message.parser import KeepAlive
 
 _SUBPROTOCOL = Subprotocol("sip")
 _PATH = "/ws"
@@ -46,12 +47,14 @@ class WebSocketConnection:
         self._write = write
         self._shut = shut
         self._now = now
-        self._heard = now()
+        self.heard = now()
+        self.has_ponged = False
         connections.add(self)
 
     def received(self, data: bytes | str) -> None:
         """One WebSocket message came."""
-        self._heard = self._now()
+        self.heard = self._now()
+        self.has_ponged |= len(data) == len(KeepAlive.PONG.value) and not data.strip()
         self._receive(data.encode("utf-8", "replace") if isinstance(data, str) else data, self.flow)
 
     def lost(self) -> None:
@@ -61,6 +64,10 @@ class WebSocketConnection:
     def send(self, data: bytes) -> None:
         """Send one SIP message."""
         self._write(data)
+
+    def ping(self) -> None:
+        """Send a keep-alive (RFC 7118 section 6)."""
+        self._write(KeepAlive.PING.value)
 
     def close(self) -> None:
         """Ask whoever has the socket to close it."""
@@ -72,7 +79,7 @@ class WebSocketConnection:
 
     def overdue(self, now: float, limits: StreamLimits) -> bool:
         """Whether nothing has come for too long."""
-        return now - self._heard > limits.idle
+        return now - self.heard > limits.idle
 
 
 class WebSocketDialer(Dialer):
@@ -134,7 +141,7 @@ class WebSocketDialer(Dialer):
                 waiting -= len(data)
                 await socket.send(data, text=True)
 
-        own = Flow(flow.transport, flow.host, flow.port, self._connections.name(), flow.name)
+        own = Flow(flow.transport, flow.host, flow.port, self._connections.name(), flow.name, dialled=True)
         connection = WebSocketConnection(
             self._connections,
             own,

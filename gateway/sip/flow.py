@@ -34,6 +34,9 @@ class Flow:
     """Domain of the URI that led here, which the certificate of a TLS peer has to name (RFC 5922 4); no part of what
     the flow is."""
 
+    dialled: bool = field(default=False, compare=False)
+    """Whether it is a connection that we have made; no part of what the flow is either."""
+
     @property
     def reliable(self) -> bool:
         """Whether the transport retransmits by itself (RFC 3261 section 17)."""

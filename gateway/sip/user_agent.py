@@ -295,6 +295,7 @@ class UserAgentCore(Services):
         if entry is None:
             self._outside_dialogs(request)
         elif entry.dialog.lives_at(request.source):
+            entry.dialog.heard_from(request.source)
             self._in_dialog(request)
         else:
             # Who knows the identifiers of a dialog may have overheard them.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import dataclasses
 import json
+import socket
 import ssl
 import time
 from collections.abc import Iterator, Mapping
@@ -91,6 +93,7 @@ OTHER: dict[str, Any] = {
     "domain": "other.test",
     "sip.listen": ["tcp:127.0.0.2:5070"],
     "sip.advertised": "203.0.113.9:5099",
+    "sip.outbound_proxy": "sip:edge.test",
     "sip.registration.digest_algorithms": ["SHA-256", "MD5"],
     "web.listen": "[::1]:8081",
     "web.public_url": "https://phone.test",
@@ -160,6 +163,7 @@ ELSEWHERE = {
     "users[].ha1.sha_256": "test_a_digest_takes_the_place_of_the_password",
     "users[].ha1.sha_512_256": "test_a_digest_takes_the_place_of_the_password",
     "sip.registration.strong_digest_agents": "test_a_user_agent_that_copes_is_asked_for_more",
+    "trunks[].crlf_interval": "test_a_trunk_is_sent_keep_alives_where_it_wants_them",
     "metrics.enabled": "test_figures_are_served_where_they_are_wanted",
     "limits.ladder_memory": "test_messages_of_calls_are_kept_where_there_is_memory_for_them",
     "limits.drain_timeout": "test_pages_and_peers_are_told_how_long_the_gateway_drains",
@@ -422,9 +426,12 @@ async def dialled(config: Config) -> Any:
     )
     dialer.inviter = sent
     seen: list[Any] = []
-    for target in [SipTarget("0900", trunk=one.name) for one in config.trunks] + [
-        SipTarget("0900", trunk=one.registrar, account=one.user) for one in accounts_of(config)
-    ]:
+    elsewhere = [SipTarget("sip:0900@elsewhere.test")]
+    for target in (
+        elsewhere
+        + [SipTarget("0900", trunk=one.name) for one in config.trunks]
+        + [SipTarget("0900", trunk=one.registrar, account=one.user) for one in accounts_of(config)]
+    ):
         for call in range(3):
             try:
                 for leg in await dialer.legs(target, f"c{call}"):
@@ -492,6 +499,27 @@ def test_every_key_is_documented() -> None:
     """docs/configuration.md has a row for it."""
     text = markdown()
     assert [key for key in KEYS if f"| `{key.replace('[].', '[].')}` |" not in text] == []
+
+
+@pytest.mark.parametrize("interval", [0, 0.01])
+async def test_a_trunk_is_sent_keep_alives_where_it_wants_them(tmp_path: Path, interval: float) -> None:
+    """trunks[].crlf_interval: datagrams of a double CRLF, beside nothing; without it, none."""
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as trunk:
+        trunk.bind(("127.0.0.1", 0))
+        trunk.setblocking(False)
+        uri = f"sip:127.0.0.1:{trunk.getsockname()[1]}"
+        places = [{"name": "office", "uri": uri, "options_interval": 0, "crlf_interval": interval}]
+        app = GatewayApp(config_on_free_ports(tmp_path, TRUNKS=json.dumps(places)))
+        await app.start()
+        try:
+            if interval:
+                assert [await asyncio.wait_for(loop.sock_recv(trunk, 64), 5) for _ in range(3)] == 3 * [b"\r\n\r\n"]
+        finally:
+            await app.stop()
+        if not interval:
+            with pytest.raises(BlockingIOError):
+                trunk.recv(64)
 
 
 @pytest.mark.parametrize(("enabled", "status"), [("true", 200), ("false", 404)])

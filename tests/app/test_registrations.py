@@ -34,6 +34,7 @@ class Upstream:
     """Sends REGISTER for real registrations and answers them; its resolver says what the test wants."""
 
     def __init__(self) -> None:
+        self.transport = "udp"
         self.status = 200
         self.expires = 1
         self.brief: dict[str, int] = {}
@@ -55,7 +56,7 @@ class Upstream:
     async def request(self, method: str, target: Uri, **given: Any) -> Response:
         self.asked.set()
         self.targets.append(target.host)
-        flow = Flow("udp", ANSWERED_FROM, 5060)
+        flow = Flow(self.transport, ANSWERED_FROM, 5060)
         given["contact"](flow)
         given["answered_by"](flow)
         request = build.request(
@@ -253,6 +254,26 @@ async def test_a_trunk_that_is_back_has_its_accounts_registered_anew() -> None:
     registrations.hurry("nobody")
     await asyncio.sleep(0.6)
     assert upstream.targets == ["quiet.test"] * 2
+    await ended(registrations, upstream)
+
+
+async def test_who_is_registered_by_a_connection_that_is_gone_registers_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By one of ours to that very place; at once, and later where a registrar closes right after it has answered."""
+    upstream = Upstream()
+    upstream.transport, upstream.expires = "tcp", 3600
+    registrations, _, _ = await with_accounts(upstream, QUIET)
+    waits: list[float] = []
+    monkeypatch.setattr(upstream.made[0], "hurry", waits.append)
+    gone = Flow("tcp", ANSWERED_FROM, 5060, "1", dialled=True)
+    for other in (replace(gone, dialled=False), replace(gone, port=5061), replace(gone, transport="tls")):
+        registrations.flow_lost(other)
+    assert waits == []
+    registrations.flow_lost(gone)
+    [late] = waits
+    assert 50 < late <= 60
+    monkeypatch.setattr(Registration, "age", 61.0)
+    registrations.flow_lost(gone)
+    assert waits == [late, 1.0]
     await ended(registrations, upstream)
 
 

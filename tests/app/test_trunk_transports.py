@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -15,10 +16,20 @@ from gateway.net.tls import TlsFiles
 from gateway.net.user_agent import UserAgent
 from gateway.sip.auth.account import Credentials
 from gateway.sip.invite import events
+from gateway.sip.message import build
+from gateway.sip.message.framing import StreamFramer
+from gateway.sip.message.message import Request
 from tests.interop.gateway import PASSWORDS, config_on_free_ports, gateway_with
 from tests.net.certificates import Authority
 from tests.net.peers import OFFER, Application, Recorder
 
+REGISTERED_BY = {
+    "name": "office",
+    "username": "gw",
+    "password": "pw",
+    "register": True,
+    "options_interval": 0,
+}
 LOOPBACK = (("127.0.0.1", 0),)
 
 
@@ -103,3 +114,59 @@ async def test_a_trunk_without_a_certificate_that_is_trusted_is_not_called(tmp_p
         assert "no tls connection" in await gateway.journal.text()
         assert "local issuer certificate" in await gateway.journal.text()
     await pbx.close()
+
+
+async def test_a_registration_whose_connection_ends_is_made_anew_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The PBX can call in again within seconds; one that closes at once is asked less often, not waited for here."""
+    monkeypatch.setattr("gateway.app.registrations._FLOW_FAILED", 0.0)
+    registered: asyncio.Queue[str] = asyncio.Queue()
+
+    async def registrar(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        framer = StreamFramer()
+        while data := await reader.read(65536):
+            for request in framer.feed(data):
+                if isinstance(request, Request):
+                    answer = build.response(request, 200, to_tag="pbx", headers=(("Expires", 3600),))
+                    writer.write(answer.write())
+                    registered.put_nowait(request.method)
+            if registered.qsize() == 1:
+                break
+        writer.close()
+
+    server = await asyncio.start_server(registrar, "127.0.0.1", 0)
+    uri = f"sip:127.0.0.1:{server.sockets[0].getsockname()[1]};transport=tcp"
+    app = GatewayApp(config_on_free_ports(tmp_path, TRUNKS=json.dumps([{**REGISTERED_BY, "uri": uri}])))
+    await app.start()
+    try:
+        async with asyncio.timeout(5):
+            assert [await registered.get(), await registered.get()] == ["REGISTER", "REGISTER"]
+    finally:
+        await app.stop()
+        server.close()
+
+
+async def test_sip_uris_elsewhere_are_called_through_the_outbound_proxy(tmp_path: Path) -> None:
+    """sip.outbound_proxy: their names are not even looked up here."""
+    proxy = Application(lambda session, recorder: session.reject(480))
+    agent = UserAgent(UserAgentConfig(listen=LOOPBACK), proxy)
+    await agent.start()
+    [(_, host, port)] = agent.listening
+    config = config_on_free_ports(
+        tmp_path,
+        SIP__OUTBOUND_PROXY=f"sip:{host}:{port}",
+        ROUTES=json.dumps([{"match": "0*", "to": "sip:{user}@elsewhere.invalid"}]),
+    )
+    app = GatewayApp(config)
+    await app.start()
+    try:
+        failed = await call(app)
+        session = proxy.calls.get_nowait().session
+    finally:
+        await app.stop()
+        await agent.close()
+    assert isinstance(failed, events.Failed)
+    assert failed.status == 480
+    assert str(session.request.uri) == "sip:0600@elsewhere.invalid"
+    assert [str(hop) for hop in session.request.route] == [f"<sip:{host}:{port};lr>"]

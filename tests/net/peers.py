@@ -20,6 +20,7 @@ from gateway.net import (
 from gateway.sip.message.message import Request
 
 OFFER = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
+LOOPBACK = (("127.0.0.1", 0),)
 ANSWER = OFFER.replace(b"4000", b"5000")
 
 
@@ -78,6 +79,24 @@ class Application:
     async def answer_register(self, request: Request, source: Flow, identity: str | None) -> Reply:
         self.registered.append(request)
         return Reply(200)
+
+
+def answering(session: IncomingSession, recorder: Recorder) -> None:
+    """Ring and answer at once."""
+    session.ring()
+    session.answer(ANSWER)
+
+
+async def tcp_agent(application: Application, **settings: object) -> UserAgent:
+    """A user agent on free loopback ports of UDP and TCP."""
+    agent = UserAgent(UserAgentConfig(listen=LOOPBACK, listen_tcp=LOOPBACK, **settings), application)  # type: ignore[arg-type]
+    await agent.start()
+    return agent
+
+
+def port_of(agent: UserAgent, transport: str) -> int:
+    """The port that it listens on by `transport`."""
+    return next(port for kind, _, port in agent.listening if kind == transport)
 
 
 async def started(application: Application, **settings: object) -> UserAgent:

@@ -16,7 +16,6 @@ from gateway.net import (
     Ended,
     Failed,
     Flow,
-    IncomingSession,
     Refused,
     UserAgent,
     UserAgentConfig,
@@ -32,24 +31,7 @@ from gateway.sip.message.message import Request, Response
 from gateway.sip.message.parser import KeepAlive, parse_message
 from gateway.sip.message.uri import Uri
 from tests.net.certificates import Authority, shown_by
-from tests.net.peers import ANSWER, OFFER, Application, Recorder
-
-LOOPBACK = (("127.0.0.1", 0),)
-
-
-def answering(session: IncomingSession, recorder: Recorder) -> None:
-    session.ring()
-    session.answer(ANSWER)
-
-
-async def tcp_agent(application: Application, **settings: object) -> UserAgent:
-    agent = UserAgent(UserAgentConfig(listen=LOOPBACK, listen_tcp=LOOPBACK, **settings), application)  # type: ignore[arg-type]
-    await agent.start()
-    return agent
-
-
-def port_of(agent: UserAgent, transport: str) -> int:
-    return next(port for kind, _, port in agent.listening if kind == transport)
+from tests.net.peers import LOOPBACK, OFFER, Application, Recorder, answering, port_of, tcp_agent
 
 
 def options(call_id: str = "c1", extra: str = "") -> bytes:

@@ -120,7 +120,7 @@ def answer(request: Request, status: int, *, tag: str = "puppet", body: bytes = 
         request,
         status,
         to_tag=tag,
-        contact=NameAddr(Uri.of("puppet", *BOB)) if status < 300 else None,
+        contact=extra.get("contact", NameAddr(Uri.of("puppet", *BOB))) if status < 300 else None,
         headers=extra.get("headers", ()),
         body=body,
         content_type=SDP if body else None,

@@ -308,6 +308,11 @@ class Dialog:
             return True
         return any(_is_same_place(one, source) for one in (*self._sent_to, *_flows_of(self.next_hop)))
 
+    def heard_from(self, source: Flow) -> None:
+        """A request came from where the dialog lives; by a connection in the place of a lost one, it moves there."""
+        if self._flow_is_lost:
+            self.move(source)
+
     def move(self, flow: Flow) -> None:
         """The peer has proved that it is the one who speaks from `flow` now."""
         self.flow = flow
@@ -316,6 +321,11 @@ class Dialog:
     def sent_to(self, flows: tuple[Flow, ...]) -> None:
         """Requests of ours in the dialog go to one of these, so the peer is there."""
         self._sent_to = flows
+
+    def found_again(self) -> None:
+        """The peer has answered where our last request went: the dialog lives there now."""
+        if self._sent_to:
+            self.move(self._sent_to[0])
 
     def flow_lost(self, flow: Flow) -> bool:
         """A connection is gone; whether the dialog lived on it."""

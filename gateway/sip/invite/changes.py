@@ -84,6 +84,8 @@ class Want:
     purpose: Purpose
     body: bytes = b""
     attempts: int = 0
+    told: Callable[[int], None] | None = None
+    """Gets the status that answered it, for a refresh that somebody waits for."""
 
 
 @dataclass(slots=True, eq=False)

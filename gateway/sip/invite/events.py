@@ -121,6 +121,11 @@ class FlowLost(SessionEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class FlowFound(SessionEvent):
+    """The peer answers again after `FlowLost`, by a connection that was made anew."""
+
+
+@dataclass(frozen=True, slots=True)
 class InfoReceived(SessionEvent):
     """An INFO came, to be answered by `answer_info(number, status)`; `content_type` without parameters, in lower case.
 

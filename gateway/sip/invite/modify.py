@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -93,9 +94,9 @@ class Modification:
 
     # ---- ours
 
-    def want(self, purpose: Purpose, body: bytes = b"") -> int:
-        """Have it sent as soon as the table allows; its number."""
-        want = Want(self.session.exchange_number(), purpose, body)
+    def want(self, purpose: Purpose, body: bytes = b"", told: Callable[[int], None] | None = None) -> int:
+        """Have it sent as soon as the table allows; its number. `told` gets the status that answers a refresh."""
+        want = Want(self.session.exchange_number(), purpose, body, told=told)
         self._queue.append(want)
         self.advance()
         return want.number
@@ -202,6 +203,8 @@ class Modification:
             session.commit(change.body, body)
             if is_news:
                 session.emit(OfferAnswered(want.number, status, body))
+            if want.told is not None:
+                want.told(status)
         elif meaning is Meaning.MISSING and self._again(want, ANSWER_MISSING):
             # The peer has taken it and its answer cannot be read: the same offer gets the same answer.
             return
@@ -267,7 +270,9 @@ class Modification:
         self.session.arm_timer()
 
     def _tell(self, want: Want, status: int) -> None:
-        """The outcome of a change that brought no answer; of a refresh nobody needs to know."""
+        """The outcome of a change that brought no answer; of a refresh only who waits for it needs to know."""
+        if want.told is not None:
+            want.told(status)
         if want.purpose is not Purpose.REFRESH:
             self.session.emit(OfferAnswered(want.number, status))
 

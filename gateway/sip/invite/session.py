@@ -20,6 +20,7 @@ from gateway.sip.invite.events import Ended, FlowLost, SessionEvent, SessionHand
 from gateway.sip.invite.info import Infos, Outgoing
 from gateway.sip.invite.modify import Modification
 from gateway.sip.invite.offer_answer import Carrier
+from gateway.sip.invite.recovery import FlowRecovery
 from gateway.sip.invite.session_timer import SessionTimer, TimerAction
 from gateway.sip.invite.states import InviteSession as SessionMachine
 from gateway.sip.invite.states import SessionAction, SessionInput, SessionState
@@ -96,6 +97,7 @@ class InviteSession:
         self.peer_packages: frozenset[str] = frozenset()
         """INFO packages that the peer takes (Recv-Info), in lower case."""
         self._infos = Infos(self)
+        self._recovery = FlowRecovery(self)
         self._referrals = 0
         self._timer_alarm: Alarm[DialogUsage | None] | None = None
         self._handler: SessionHandler | None = None
@@ -226,6 +228,7 @@ class InviteSession:
         if self._over or self._is_ending:
             return
         self._is_ending = True
+        self._recovery.stop()
         if self.modification is not None:
             self.modification.stop()
         self._infos.stop()
@@ -407,6 +410,8 @@ class InviteSession:
         """A connection is gone; requests of ours in the dialog look for another way (Dialog.hops)."""
         if self.dialog is not None and self.dialog.flow_lost(flow) and not self._over:
             self.emit(FlowLost())
+            if flow.dialled and self.is_confirmed:
+                self._recovery.begin()
 
     def lost(self, status: int) -> None:
         """The peer does not know the dialog any more, or does not answer in it (RFC 3261 12.2.1.2)."""

@@ -38,7 +38,7 @@ class StreamFramer:
     After a frame with `closes` the framer is `closed` and passes over everything that follows.
     """
 
-    __slots__ = ("_body_left", "_buffer", "_half_ping", "_limits", "_pending", "_scanned", "closed")
+    __slots__ = ("_body_left", "_buffer", "_half_ping", "_limits", "_pending", "_pong_due", "_scanned", "closed")
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         self._limits = limits
@@ -47,12 +47,17 @@ class StreamFramer:
         self._pending: Request | Response | Broken | None = None
         self._body_left = 0
         self._half_ping = False
+        self._pong_due = False
         self.closed = False
 
     @property
     def unfinished(self) -> int:
         """Bytes of a message that is not complete yet; the shell bounds how long it may stay above 0."""
         return len(self._buffer) + (1 if self._pending is not None else 0)
+
+    def expect_pong(self) -> None:
+        """A keep-alive was sent: the next CRLF answers it, and is not half of one of the peer's."""
+        self._pong_due = True
 
     def feed(self, data: bytes) -> list[Frame]:
         """Take bytes in the order they came; returns frames in order. Never raises for what a peer sent."""
@@ -76,6 +81,10 @@ class StreamFramer:
         # One CRLF is a pong, or the first half of a ping whose second half is still on its way; telling a
         # server of a pong it never asked for is harmless. Runs become one frame, so that a flood costs little.
         del self._buffer[:2]
+        if self._pong_due:
+            self._pong_due = self._half_ping = False
+            frames.append(KeepAlive.PONG)
+            return
         kind = KeepAlive.PING if self._half_ping else KeepAlive.PONG
         self._half_ping = not self._half_ping
         if kind is KeepAlive.PING and frames and frames[-1] is KeepAlive.PONG:

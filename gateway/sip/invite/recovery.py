@@ -1,0 +1,79 @@
+"""A connection of ours that ends under a call is made anew, and the peer told by a refresh (RFC 5626 4.5, RFC 3311)."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from gateway.sip.alarms import Alarm
+from gateway.sip.dialogs.dialog import Dialog
+from gateway.sip.dialogs.ports import Core
+from gateway.sip.dialogs.usage import DialogUsage
+from gateway.sip.invite.changes import Purpose
+from gateway.sip.invite.events import FlowFound, SessionEvent
+from gateway.sip.invite.modify import Modification
+
+DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+"""Seconds before each try; after the last one the session timer notices whether the peer is there."""
+_NOT_REACHED = 503
+
+
+class Recoverable(DialogUsage, Protocol):
+    """What the recovery asks of its session."""
+
+    core: Core
+    dialog: Dialog | None
+    modification: Modification | None
+
+    def emit(self, event: SessionEvent) -> None: ...
+
+
+class FlowRecovery:
+    """Refreshes a confirmed session after its connection ended, until the peer answers by another one.
+
+    What a peer behind the lost connection sends finds no other way to us: who made the connection makes the next one.
+    """
+
+    def __init__(self, session: Recoverable) -> None:
+        self._session = session
+        self._tries = 0
+        self._is_on = False
+        self._alarm: Alarm[DialogUsage | None] | None = None
+
+    def begin(self) -> None:
+        """The connection has ended; while a recovery goes on already, nothing is new."""
+        if not self._is_on:
+            self._is_on, self._tries = True, 0
+            self._wait()
+
+    def stop(self) -> None:
+        """The session is over."""
+        self._is_on = False
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
+    def _wait(self) -> None:
+        core = self._session.core
+        self._alarm = core.at(core.now() + DELAYS[self._tries], self._due, self._session)
+        self._tries += 1
+
+    def _due(self) -> None:
+        self._alarm = None
+        modification = self._session.modification
+        assert modification is not None
+        modification.want(Purpose.REFRESH, told=self._answered)
+        self._session.core.wake()
+
+    def _answered(self, status: int) -> None:
+        if not self._is_on:
+            return
+        if status != _NOT_REACHED:
+            self._is_on = False
+            dialog = self._session.dialog
+            assert dialog is not None
+            dialog.found_again()
+            self._session.emit(FlowFound())
+        elif self._tries < len(DELAYS):
+            self._wait()
+        else:
+            self._is_on = False
