@@ -166,6 +166,10 @@ class Capabilities:
     """`create_offer` works: INVITEs without an offer and re-offers of our own can be served."""
     programs: bool = False
     """`audio` works: a program can be a party."""
+    conferences: bool = False
+    """`conference` works: programs' callers can hear each other."""
+    recording: bool = False
+    """`record` works."""
     join: bool = False
     """`join`, `isolate`, `release` and `adopt` work: a party can change its peer and be without one."""
 
@@ -195,6 +199,68 @@ class AudioPort(Protocol):
 
     def on_said(self, said: Callable[[], None]) -> None:
         """Have `said` called each time the last of what waited is on its way."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordingFile:
+    """Where a recording goes, and how far."""
+
+    path: str
+    """Of a file that is made, in a folder that is there."""
+    format: str = "wav"
+    """"wav" (16 bits, 16,000 samples a second) or "opus" (in Ogg)."""
+    channels: int = 2
+    """2: who called on the left, the other side on the right; 1: mixed."""
+    min_free: int = 0
+    """Octets of the disk that must stay free; it ends before."""
+    longest: float = 4 * 3600.0
+    """Seconds after which it ends."""
+    beep: bool = False
+    """Say by a tone to both sides that it begins."""
+
+
+class Recording(Protocol):
+    """A recording under way; the file is whole to the last second at any moment, whatever ends this process."""
+
+    @property
+    def seconds(self) -> float:
+        """What is in the file."""
+
+    def stop(self, reason: str | None = None) -> None:
+        """End it; idempotent. Its `ended` hears `reason` once the file is finished."""
+
+
+class Seat(Protocol):
+    """One party's place in a conference."""
+
+    muted: bool
+    """Whether the others do not hear it."""
+
+    def leave(self) -> None:
+        """Give it up; idempotent."""
+
+
+class Conference(Protocol):
+    """Programs' callers that hear each other; see `MediaEngine.conference`."""
+
+    def seat(self, audio: AudioPort, name: str, group: str | None = None) -> Seat:
+        """Let the caller of a program hear all the others and be heard, in place of the program's `listen` and `say`.
+
+        What the program says it alone hears, what the program hears is the caller. `name` is its own in the conference;
+        who has the same `group` does not hear each other here. MediaError 500 where it has a place already.
+        """
+
+    def say(self, pcm: bytes, rate: int = 16_000) -> None:
+        """Say this to everybody; MediaError as `AudioPort.say`."""
+
+    def on_speaker(self, told: Callable[[str | None], None]) -> None:
+        """Have `told` called with the name of who speaks loudest, each time that is another, None: nobody does."""
+
+    def record(self, wanted: RecordingFile, ended: Callable[[str | None], None]) -> Recording:
+        """Record all of it, mixed, as `MediaEngine.record` does."""
+
+    def close(self) -> None:
+        """Everybody leaves."""
 
 
 class MediaEngine(Protocol):
@@ -292,6 +358,17 @@ class MediaEngine(Protocol):
         """The sound of a party of kind SERVICE and service "program".
 
         MediaError 481 for an unknown one, 501 where the engine has no programs.
+        """
+
+    def conference(self) -> Conference:
+        """A new one, with nobody in it; MediaError 501 where the engine has none."""
+
+    def record(self, call_id: str, wanted: RecordingFile, ended: Callable[[str | None], None]) -> Recording:
+        """Write what the parties of a call say, until `stop` or the end of the call.
+
+        `ended` hears once the file is finished, with one sentence why it ended early (the disk, the time), None: as
+        was wanted. The call goes on in any case. MediaError 481 for an unknown call, 400 for a format there is not, 500
+        where it is recorded already, 501 where the engine cannot.
         """
 
     async def query(self, call_id: str) -> CallStatistics: ...

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gateway.media.engine import (
     AudioPort,
     CallStatistics,
     Capabilities,
+    Conference,
     EventHandler,
     MediaError,
     MediaEvent,
     Party,
     PartyStatistics,
+    Recording,
+    RecordingFile,
 )
 
 DESCRIPTION = (
@@ -248,6 +252,12 @@ class FakeEngine:
 
     def audio(self, call_id: str, tag: str) -> AudioPort:
         raise MediaError("this media engine has no programs", 501)
+
+    def conference(self) -> Conference:
+        raise MediaError("this media engine has no conferences", 501)
+
+    def record(self, call_id: str, wanted: RecordingFile, ended: Callable[[str | None], None]) -> Recording:
+        raise MediaError("this media engine does not record", 501)
 
     async def query(self, call_id: str) -> CallStatistics:
         self.requests.append(Request("query", call_id))

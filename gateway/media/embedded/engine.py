@@ -23,11 +23,22 @@ from gateway.media.embedded.resources import Resources
 from gateway.media.embedded.rtp.ports import PortPool
 from gateway.media.embedded.session import Session
 from gateway.media.embedded.settings import EmbeddedConfig
+from gateway.media.embedded.sources.conference import Conference
 from gateway.media.embedded.sources.pacer import Pacer
 from gateway.media.embedded.sources.players import SERVICES, prepare_loops
+from gateway.media.embedded.sources.recorder import Recorder
 from gateway.media.embedded.webrtc.port import WebRtcPort
 from gateway.media.embedded.workers import Workers
-from gateway.media.engine import AudioPort, CallStatistics, Capabilities, EventHandler, MediaError, MediaFailed, Party
+from gateway.media.engine import (
+    AudioPort,
+    CallStatistics,
+    Capabilities,
+    EventHandler,
+    MediaError,
+    MediaFailed,
+    Party,
+    RecordingFile,
+)
 
 T = TypeVar("T")
 logger = logging.getLogger("gateway.media")
@@ -36,6 +47,8 @@ SWEEP = 0.5
 """Seconds between two looks at what is due."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
 """Seconds between two attempts to bind the browsers' port in a new plane."""
+LONGEST_WRITING = 5.0
+"""Seconds that the end waits for recordings to be finished."""
 LONGEST_CANDIDATE = 1024
 """Characters."""
 
@@ -79,6 +92,8 @@ class EmbeddedEngine:
             transcodes=CODECS if self.config.transcode else frozenset(),
             create_offer=True,
             programs=True,
+            conferences=True,
+            recording=True,
             join=True,
         )
 
@@ -145,6 +160,7 @@ class EmbeddedEngine:
             pool=PortPool(config.rtp_host, low, high, random=self._random, clock=self._clock, rest=config.port_rest),
             pacer=Pacer(self._clock),
             workers=Workers(),
+            writers=Workers("recorder"),
             clock=self._clock,
             random=self._random,
             ids=ids.__next__,
@@ -172,6 +188,7 @@ class EmbeddedEngine:
         self._sessions.clear()
         resources.pacer.close()
         resources.workers.close()
+        await resources.writers.finish(LONGEST_WRITING)
         resources.port.close()
         await resources.plane.close()
 
@@ -306,6 +323,13 @@ class EmbeddedEngine:
         if audio is None:
             raise MediaError("this party is no program", 481)
         return audio
+
+    def conference(self) -> Conference:
+        resources = self._running()
+        return Conference(resources.pacer, resources.workers, resources.writers)
+
+    def record(self, call_id: str, wanted: RecordingFile, ended: Callable[[str | None], None]) -> Recorder:
+        return self._session(call_id).record(wanted, ended)
 
     async def query(self, call_id: str) -> CallStatistics:
         session = self._session(call_id)

@@ -27,6 +27,9 @@ class Resources:
     pool: PortPool
     pacer: Pacer
     workers: Workers
+    """For audio."""
+    writers: Workers
+    """For what waits for the disk."""
     clock: Callable[[], float]
     random: Random
     ids: Callable[[], int]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from gateway.media.embedded.audio.codecs import CODECS
 from gateway.media.embedded.audio.transcode import Transcoder
@@ -11,7 +12,7 @@ from gateway.media.embedded.plane.values import Action, Conversion, Route
 from gateway.media.embedded.settings import EmbeddedConfig
 from gateway.media.embedded.sources.digits import EventHandler
 from gateway.media.embedded.sources.packets import PacketHandler
-from gateway.media.embedded.sources.program import Ear, ProgramAudio
+from gateway.media.embedded.sources.program import Ear, ProgramAudio, SeatEar
 from gateway.media.engine import MediaError
 from sdp import Codec, MediaAgreement, payload_map
 from sdp.codecs import NOISE
@@ -48,12 +49,29 @@ def deaf_routes(heard: MediaAgreement, on_digit: Callable[[str, int], None]) -> 
 def heard_by_program(heard: MediaAgreement, audio: ProgramAudio, on_digit: Callable[[str, int], None]) -> Routing:
     """All audio that can be decoded goes to a program, digits are read, the rest ends here."""
     made = deaf_routes(heard, on_digit)
+    seat = audio.seat
     for codec in heard.receive:
         number, name = codec.payload_type, codec.key[0]
         if number is not None and codec.is_media and name in CODECS:
             made.routes[number] = Route(action=Action.PUNT, clock_rate=codec.clock_rate)
-            made.handlers[number] = (("ear", number, name), lambda name=name: Ear(name, audio))  # type: ignore[misc]  # mypy cannot infer the lambda
+            if seat is None:
+                made.handlers[number] = (("ear", number, name), lambda name=name: Ear(name, audio))  # type: ignore[misc]  # mypy cannot infer the lambda
+            else:
+                at_table = partial(SeatEar, seat, name)
+                made.handlers[number] = (("seat", seat.number, number, name), at_table)
     return made
+
+
+def tapped(routing: Routing, heard: MediaAgreement) -> dict[int, str]:
+    """Have the audio that is forwarded come here as well; the codecs that can be decoded, by payload type."""
+    for number, route in routing.routes.items():
+        if route.action is Action.FORWARD and route.clock_rate:
+            routing.routes[number] = replace(route, action=Action.COPY)
+    return {
+        codec.payload_type: codec.key[0]
+        for codec in heard.receive
+        if codec.payload_type is not None and codec.is_media and codec.key[0] in CODECS
+    }
 
 
 def routes_between(

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from gateway.media.embedded.describe import SERVICE_DESCRIPTION, checked, has_audio, parse, require_usable, service_of
 from gateway.media.embedded.figures import party_statistics
 from gateway.media.embedded.party import Answer, PartyMedia
 from gateway.media.embedded.plane.values import Action, MediaPacket, Route
 from gateway.media.embedded.resources import Resources
-from gateway.media.embedded.routing import Routing, deaf_routes, heard_by_program, require_common, routes_between
+from gateway.media.embedded.routing import (
+    Routing,
+    deaf_routes,
+    heard_by_program,
+    require_common,
+    routes_between,
+    tapped,
+)
 from gateway.media.embedded.sources.echo import DelayedEcho
 from gateway.media.embedded.sources.players import PROGRAM, SERVICES
 from gateway.media.embedded.sources.program import ProgramAudio
-from gateway.media.engine import CallStatistics, Dtmf, MediaError, Party
+from gateway.media.embedded.sources.recorder import Recorder, Track
+from gateway.media.engine import CallStatistics, Dtmf, MediaError, Party, RecordingFile
 from sdp import SessionDescription, answer, translate
 
 
@@ -30,6 +39,7 @@ class Session:
         self._paired_at: float | None = None
         self._kept: set[str] = set()
         """Parties that are here in their own right, joined or not: those of `create_offer` and `adopt`."""
+        self._recorder: Recorder | None = None
 
     # Requests
 
@@ -197,9 +207,35 @@ class Session:
         else:
             party.playing.digit(digit, duration_ms, party.agreement.send_events if party.agreement is not None else {})
 
+    def record(self, wanted: RecordingFile, ended: Callable[[str | None], None]) -> Recorder:
+        """Write what the parties say from now on; raises MediaError."""
+        if self._recorder is not None:
+            raise MediaError("the call is being recorded already", 500)
+
+        def over(reason: str | None) -> None:
+            self._recorder = None
+            if not self.closed:
+                self._connect_again()
+            ended(reason)
+
+        self._recorder = Recorder(self._shared.pacer, self._shared.writers, wanted, over)
+        self._connect_again()
+        for party in self._parties.values() if wanted.beep else ():
+            party.playing.beep(party.send_codec())
+        return self._recorder
+
+    def _connect_again(self) -> None:
+        """Everybody's packets go where they are to go now."""
+        order = list(self._parties.values())
+        for place, party in enumerate(order):
+            if party.joined is not None and party.joined not in order[:place]:
+                self._connect(party, party.joined)
+
     def close(self) -> None:
         """Release everything; idempotent."""
         self.closed = True
+        if self._recorder is not None:
+            self._recorder.stop()
         for party in tuple(self._parties.values()):
             party.close()
 
@@ -299,6 +335,9 @@ class Session:
     def _connect(self, first: PartyMedia, second: PartyMedia) -> None:
         """Join the parties as what was agreed with each allows."""
         first.joined, second.joined = second, first
+        if self._recorder is not None:
+            for party, other in ((first, second), (second, first)):
+                self._recorder.side(party.party.tag, other.party.tag)
         for speaker, listener in ((first, second), (second, first)):
             heard = speaker.agreement
             if heard is None or speaker.flow is None:
@@ -327,10 +366,12 @@ class Session:
         if told is None:
             routing, is_open = deaf_routes(heard, on_digit), False
         else:
-            routing = routes_between(heard, told, self._shared.config, on_digit, native=plane.transcodes)
+            native = plane.transcodes and self._recorder is None
+            routing = routes_between(heard, told, self._shared.config, on_digit, native=native)
             is_open = told.direction.sends and heard.direction.receives
         if speaker is listener and self._shared.config.echo_delay:
             routing = self._delayed(speaker, routing)
+        self._tap(speaker, routing)
         plane.route(speaker.flow, listener.flow, routing.routes)
         if listener.flow is not None:
             plane.set_open(listener.flow, is_open)
@@ -369,10 +410,37 @@ class Session:
         heard, codec = caller.agreement, caller.send_codec()
         if heard is None or codec is None or caller.flow is None:
             return
+        if caller.joined is None or caller.joined.audio is not audio:
+            return
         routing = heard_by_program(heard, audio, caller.stations.on_digit)
+        self._tap(caller, routing)
         self._shared.plane.route(caller.flow, None, routing.routes)
         caller.stations.arrange(routing.handlers, is_open=False)
-        caller.playing.program(codec, audio)
+        audio.rearrange = partial(self._serve_program, caller, audio)
+        audio.tap = self._track(caller.joined).say if self._recorder is not None else None
+        if audio.seat is not None:
+            caller.playing.speaker(codec, audio.seat)
+        else:
+            caller.playing.program(codec, audio)
+
+    def _track(self, party: PartyMedia) -> Track:
+        recorder = self._recorder
+        assert recorder is not None
+        return recorder.side(party.party.tag, party.joined.party.tag if party.joined is not None else "")
+
+    def _tap(self, speaker: PartyMedia, routing: Routing) -> None:
+        """Have what the party says recorded, where the call is."""
+        speaker.stations.tap = None
+        if self._recorder is None or speaker.agreement is None:
+            return
+        names, track = tapped(routing, speaker.agreement), self._track(speaker)
+
+        def tap(packet: MediaPacket, now: float) -> None:
+            name = names.get(packet.payload_type)
+            if name is not None:
+                track.take(name, packet, now)
+
+        speaker.stations.tap = tap
 
     # Figures
 

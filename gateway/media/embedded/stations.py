@@ -75,6 +75,8 @@ class Stations:
         self.on_digit = on_digit
         self.transcoded = False
         """Whether anything was turned into another codec in an earlier arrangement."""
+        self.tap: Callable[[MediaPacket, float], None] | None = None
+        """Gets every packet as well, with when it came."""
         self._pacer = pacer
         self._elsewhere = elsewhere
         self._came: list[tuple[Transcoder | Ear, MediaPacket, float]] = []
@@ -113,6 +115,8 @@ class Stations:
 
     def handle(self, packet: MediaPacket, now: float) -> None:
         """One packet of the party."""
+        if self.tap is not None:
+            self.tap(packet, now)
         handler = self._by_type.get(packet.payload_type)
         if handler is None:
             return
@@ -135,6 +139,7 @@ class Stations:
 
     def close(self) -> None:
         """Nothing of the party is heard any more."""
+        self.tap = None
         self._stop()
         self.arrange({}, is_open=False)
 

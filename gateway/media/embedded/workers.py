@@ -1,13 +1,14 @@
-"""Threads for what would hold up the event loop, and with it every call's packets: decoding and encoding audio."""
+"""Threads for what would hold up the event loop, and with it every call's packets: audio, and files of it."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 logger = logging.getLogger("gateway.media.workers")
 
@@ -19,17 +20,20 @@ Made = TypeVar("Made")
 class Workers:
     """As many threads as there are cores, a few at most, started when there is something to do."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "audio") -> None:
         threads = min(MOST_THREADS, os.cpu_count() or 1)
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="audio")
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self._errors = 0
+        self._waiting: set[asyncio.Future[Any]] = set()
 
     def do(self, job: Callable[[], Made], then: Callable[[Made | None], None]) -> None:
         """Do the job in a thread, and call `then` in the running loop with what it made, None where it failed."""
         future = asyncio.get_running_loop().run_in_executor(self._executor, job)
+        self._waiting.add(future)
         future.add_done_callback(lambda done: self._done(done, then))
 
     def _done(self, done: asyncio.Future[Made], then: Callable[[Made | None], None]) -> None:
+        self._waiting.discard(done)
         if done.cancelled():
             return
         error = done.exception()
@@ -38,6 +42,15 @@ class Workers:
             if self._errors <= ERRORS_LOGGED:
                 logger.error("audio could not be made", exc_info=error)
         then(done.result() if error is None else None)
+
+    async def finish(self, timeout: float) -> None:
+        """Wait until everything is done, what that begins as well, at most so many seconds; then begin nothing more."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while self._waiting:
+                    await asyncio.wait(self._waiting)
+                    await asyncio.sleep(0)
+        self.close()
 
     def close(self) -> None:
         """Begin nothing more."""

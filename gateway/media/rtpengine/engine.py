@@ -15,11 +15,14 @@ from gateway.media.engine import (
     AudioPort,
     CallStatistics,
     Capabilities,
+    Conference,
     EventHandler,
     Kind,
     MediaError,
     MediaFailed,
     Party,
+    Recording,
+    RecordingFile,
 )
 from gateway.media.rtpengine import descriptions
 from gateway.media.rtpengine.bencode import Encodable
@@ -209,6 +212,12 @@ class RtpengineEngine:
 
     def audio(self, call_id: str, tag: str) -> AudioPort:
         raise MediaError("this media engine has no programs", 501)
+
+    def conference(self) -> Conference:
+        raise MediaError("this media engine has no conferences", 501)
+
+    def record(self, call_id: str, wanted: RecordingFile, ended: Callable[[str | None], None]) -> Recording:
+        raise MediaError("this media engine does not record", 501)
 
     async def query(self, call_id: str) -> CallStatistics:
         call = self._call(call_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import av
 import numpy as np
@@ -156,6 +156,65 @@ class LibraryEncoder:
         except (av.FFmpegError, ValueError) as error:
             raise AudioError(f"{self._name}: {type(error).__name__}") from None
         return b"".join(bytes(packet) for packet in packets)
+
+
+class OggOpusStream:
+    """Opus in Ogg (RFC 7845), written page by page."""
+
+    def __init__(self, file: BinaryIO, rate: int, channels: int, bit_rate: int = 32_000) -> None:
+        """`rate` 8000, 16000 or 48000 Hz; `bit_rate` of each channel."""
+        self._rate = rate
+        self._layout = "stereo" if channels == 2 else "mono"
+        self._container: Any = av.open(file, "w", format="ogg", options={"page_duration": "500000"})
+        self._stream: Any = self._container.add_stream("libopus", rate=rate, layout=self._layout)
+        self._stream.bit_rate = bit_rate * channels
+        self._stream.time_base = Fraction(1, rate)
+        self._pts = 0
+
+    def write(self, pcm: Pcm) -> None:
+        """Samples of the channels in turn; raises AudioError, also where the file cannot be written."""
+        frame: Any = av.AudioFrame.from_ndarray(pcm.reshape(1, -1), format="s16", layout=self._layout)
+        frame.sample_rate, frame.pts, frame.time_base = self._rate, self._pts, Fraction(1, self._rate)
+        self._pts += frame.samples
+        self._mux(frame)
+
+    def close(self) -> None:
+        """Write what is left; raises AudioError."""
+        try:
+            self._mux(None)
+        finally:
+            try:
+                self._container.close()
+            except (OSError, av.FFmpegError) as error:
+                raise AudioError(f"cannot be finished: {error}") from None
+
+    def _mux(self, frame: Any) -> None:
+        try:
+            for packet in self._stream.encode(frame):
+                self._container.mux(packet)
+        except (OSError, av.FFmpegError, ValueError) as error:
+            raise AudioError(f"cannot be written: {error}") from None
+
+
+def read_audio(path: str, rate: int, longest: float) -> Pcm:
+    """The sound of a file of any kind the library reads, mono, at most `longest` seconds. Raises AudioError."""
+    try:
+        with av.open(path, "r") as container:
+            if not container.streams.audio:
+                raise AudioError(f"{path} has no audio")
+            resampler = av.AudioResampler(format="s16", layout="mono", rate=rate)
+            parts: list[Any] = []
+            samples = 0
+            for frame in container.decode(audio=0):
+                parts += [each.to_ndarray().reshape(-1) for each in resampler.resample(frame)]
+                samples += len(parts[-1]) if parts else 0
+                if samples >= rate * longest:
+                    break
+            parts += [each.to_ndarray().reshape(-1) for each in resampler.resample(None)]
+    except (OSError, av.FFmpegError, ValueError) as error:
+        raise AudioError(f"{path} cannot be read: {error}") from None
+    pcm: Pcm = np.concatenate(parts).astype(np.int16) if parts else np.zeros(0, np.int16)
+    return pcm[: int(rate * longest)]
 
 
 def make_decoder(name: str) -> Decoder:

@@ -15,7 +15,7 @@ from gateway.media.embedded.plane.values import Silence
 from gateway.media.embedded.sources.digits import LONGEST_MS, SHORTEST_MS, DigitSender
 from gateway.media.embedded.sources.pacer import TICK_MS, Pacer
 from gateway.media.embedded.sources.packets import Injected
-from gateway.media.embedded.sources.program import Mouth, ProgramAudio
+from gateway.media.embedded.sources.program import Mouth, ProgramAudio, Seated
 from gateway.media.engine import MediaError
 from sdp import Codec
 
@@ -33,6 +33,8 @@ DIGIT_GAP_TICKS = 4
 KEYPAD = "123A456B789C*0#D"
 ROWS, COLUMNS = (697, 770, 852, 941), (1209, 1336, 1477, 1633)
 """Hz of the tones of each row and column of the keypad (ITU-T Q.23); whole seconds of each can be repeated."""
+BEEP, BEEP_LEVEL, BEEP_MS = 1400, -16.0, 400
+"""Hz, dBm0 and length of the tone that says that a recording begins."""
 TONE_LEVEL = -7.0
 """dBm0 of each of the two tones."""
 
@@ -130,13 +132,12 @@ class LoopPlayer:
 
 
 class ToneSender:
-    """One digit as tones, a packet a tick, in the party's own codec."""
+    """One digit as tones, or a beep, a packet a tick, in the party's own codec."""
 
     __slots__ = ("_frames", "_player")
 
-    def __init__(self, codec: Codec, digit: str, duration_ms: int) -> None:
-        """Raises RtpError for what is no digit; the duration is kept within 40 ms and 5 s."""
-        frames = digit_frames(codec.key[0], digit)
+    def __init__(self, codec: Codec, frames: tuple[bytes, ...], duration_ms: int) -> None:
+        """`frames` of 20 ms in that codec; the duration is kept within 40 ms and 5 s."""
         assert codec.payload_type is not None
         self._player = LoopPlayer(codec.payload_type, codec.clock_rate, frames)
         self._frames = max(1, min(max(duration_ms, SHORTEST_MS), LONGEST_MS) // TICK_MS)
@@ -156,6 +157,7 @@ class Playing:
         self._outlet = outlet
         self._steady: int | None = None
         """The tone, or the program."""
+        self._speaker: Seated | None = None
         self._ticking: int | None = None
         self._digits: list[Callable[[], DigitSender | ToneSender]] = []
         self._digit: DigitSender | ToneSender | None = None
@@ -190,7 +192,12 @@ class Playing:
         """
         if codec is None or codec.payload_type is None or codec.key[0] not in CODECS:
             raise MediaError("no tones can be made in the codec of this party", 488)
-        self._queue(lambda: ToneSender(codec, digit, duration_ms))
+        self._queue(lambda: ToneSender(codec, digit_frames(codec.key[0], digit), duration_ms))
+
+    def beep(self, codec: Codec | None) -> None:
+        """Queue a beep, where one can be made in that codec."""
+        if codec is not None and codec.payload_type is not None and codec.key[0] in CODECS:
+            self._queue(lambda: ToneSender(codec, loop_frames(codec.key[0], BEEP, BEEP_LEVEL), BEEP_MS))
 
     def _queue(self, sender: Callable[[], DigitSender | ToneSender]) -> None:
         if len(self._digits) >= MAXIMUM_DIGITS:
@@ -236,11 +243,28 @@ class Playing:
             return
         self._play(Mouth(codec, audio))
 
+    def speaker(self, codec: Codec, speaker: Seated) -> None:
+        """Have another one speak by `say` from now on, in place of whatever was played."""
+        self.stop()
+        if codec.payload_type is not None and codec.key[0] in CODECS:
+            self._speaker = speaker
+            speaker.speak_to(self, codec)
+
+    @property
+    def hears(self) -> bool:
+        """Whether what is said now goes out."""
+        return self._outlet.hears and not self.digits_going
+
+    def say(self, packet: Injected) -> None:
+        """A packet of the speaker."""
+        if self.hears:
+            self._outlet.inject(packet)
+
     def _play(self, player: LoopPlayer | Mouth) -> None:
         self.stop()
 
         def tick(now: float) -> bool:
-            packet = player.next() if self._outlet.hears and not self.digits_going else None
+            packet = player.next() if self.hears else None
             if packet is None:
                 player.pause()
             else:
@@ -250,6 +274,9 @@ class Playing:
         self._steady = self._pacer.add(tick)
 
     def stop(self) -> None:
-        """Play the tone, or what the program says, no more."""
+        """Play the tone, or what the program or a speaker says, no more."""
         self._pacer.remove(self._steady)
         self._steady = None
+        speaker, self._speaker = self._speaker, None
+        if speaker is not None:
+            speaker.speak_to(None, None)

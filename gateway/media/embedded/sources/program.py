@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -32,12 +34,55 @@ _IDLE_TICKS = 250
 """Ticks without a packet after which the ear rests until one comes."""
 
 
+class Outlet(Protocol):
+    """The stream toward a party that a conference speaks in."""
+
+    @property
+    def hears(self) -> bool:
+        """Whether what is said now goes out."""
+
+    def say(self, packet: Injected) -> None:
+        """Send one packet."""
+
+
+class Seated(Protocol):
+    """A place in a conference, as the party sees it that has it."""
+
+    number: int
+    """Of all places."""
+
+    def take(self, codec: str, packet: MediaPacket, now: float) -> None:
+        """One packet of the party, in a codec by its name in lower case."""
+
+    def speak_to(self, outlet: Outlet | None, codec: Codec | None) -> None:
+        """Speak to this one in that codec from now on, to nobody where it is None."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeatEar:
+    """What comes in one payload type for a place in a conference; a `PacketHandler`."""
+
+    seat: Seated
+    codec: str
+
+    def handle(self, packet: MediaPacket, now: float) -> Packets:
+        """Keep it until the next round."""
+        self.seat.take(self.codec, packet, now)
+        return NOTHING
+
+
 class ProgramAudio:
     """`gateway.media.engine.AudioPort`."""
 
     def __init__(self) -> None:
         self.ear: Ear | None = None
         """What heard something last."""
+        self.seat: Seated | None = None
+        """Its place in a conference: the caller hears that, and speaks there."""
+        self.rearrange: Callable[[], None] = lambda: None
+        """Have the caller's packets go where they belong now."""
+        self.tap: Callable[[Pcm], None] | None = None
+        """Hears what the program says, as it is said."""
         self._heard: dict[int, tuple[Callable[[bytes], None], Resampler | None]] = {}
         self._next_listener = 0
         self._line: deque[Pcm] = deque()
@@ -83,6 +128,16 @@ class ProgramAudio:
         self._line.clear()
         self._waiting = 0
 
+    def take_seat(self, seat: Seated | None) -> None:
+        """Have the caller be part of a conference, None: talk with the program alone."""
+        self.seat = seat
+        self.rearrange()
+
+    @property
+    def listens(self) -> bool:
+        """Whether anybody wants to hear the caller."""
+        return bool(self._heard)
+
     def hear(self, pcm: Pcm) -> None:
         """Give the program 20 ms of what its caller says."""
         for heard, resampler in tuple(self._heard.values()):
@@ -108,7 +163,10 @@ class ProgramAudio:
             parts.append(np.zeros(missing, np.int16))
         if not self._waiting and self._said is not None:
             self._said()
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        pcm = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        if self.tap is not None:
+            self.tap(pcm)
+        return pcm
 
 
 def _resampler(rate_in: int, rate_out: int) -> Resampler | None:
@@ -146,12 +204,16 @@ class Ear:
 
     def tick(self, now: float) -> Packets:
         """Decode 20 ms more, silence where nothing came."""
+        pcm = self.frame(now)
+        if self._audio.ear is self:
+            self._heard.append(np.zeros(FRAME, np.int16) if pcm is None else pcm)
+        return NOTHING
+
+    def frame(self, now: float) -> Pcm | None:
+        """The next 20 ms, None while nothing is to be heard."""
         pcm = self.playout.frame(FRAME, now)
         self._idle = self._idle + 1 if pcm is None else 0
-        if self._audio.ear is not self:
-            return NOTHING
-        self._heard.append(np.zeros(FRAME, np.int16) if pcm is None else pcm)
-        return NOTHING
+        return pcm
 
     def deliver(self) -> None:
         """Let the program hear what was decoded; in the event loop, when the thread is done."""
@@ -164,6 +226,26 @@ class Ear:
     def _decode(self, payload: bytes) -> Pcm:
         pcm = self._decoder.decode(payload)
         return self._resampler.process(pcm) if self._resampler is not None else pcm
+
+
+class Ears:
+    """All codecs of one party, decoded as its packets come; the one that heard something last counts."""
+
+    def __init__(self) -> None:
+        self._audio = ProgramAudio()
+        self._ears: dict[str, Ear] = {}
+
+    def take(self, codec: str, packet: MediaPacket, now: float) -> None:
+        """One packet, in a codec by its name in lower case; raises AudioError for one that cannot be decoded."""
+        ear = self._ears.get(codec)
+        if ear is None:
+            ear = self._ears[codec] = Ear(codec, self._audio)
+        ear.handle(packet, now)
+
+    def frame(self, now: float) -> Pcm | None:
+        """The next 20 ms, None while nothing is to be heard."""
+        frames = [(ear, ear.frame(now)) for ear in self._ears.values()]
+        return next((pcm for ear, pcm in frames if ear is self._audio.ear), None)
 
 
 class Mouth:
@@ -186,6 +268,10 @@ class Mouth:
         if pcm is None:
             self._going = False
             return None
+        return self.encode(pcm)
+
+    def encode(self, pcm: Pcm) -> Injected | None:
+        """The packet of 20 ms; None where it cannot be made."""
         if self._resampler is not None:
             pcm = self._resampler.process(pcm)
         try:

@@ -1,0 +1,247 @@
+"""A conference: parties that each hear all the others, mixed every 20 ms in a thread."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from gateway.media.embedded.audio.mixing import Loudest, Mix, power
+from gateway.media.embedded.audio.pcm import Pcm
+from gateway.media.embedded.plane.values import MediaPacket
+from gateway.media.embedded.sources.pacer import Pacer
+from gateway.media.embedded.sources.packets import Injected
+from gateway.media.embedded.sources.program import FRAME, RATE, Ears, Mouth, Outlet, ProgramAudio
+from gateway.media.embedded.sources.recorder import Recorder
+from gateway.media.embedded.workers import Workers
+from gateway.media.engine import AudioPort, MediaError, RecordingFile
+from sdp import Codec
+
+logger = logging.getLogger("gateway.media.conference")
+
+MOST_CAME = 64
+"""Packets of a party that wait for the next round; what is more is left out."""
+MOST_DUE = 5
+"""Ticks that wait while a round is at work; what is more is left out."""
+
+SILENCE: Pcm = np.zeros(FRAME, np.int16)
+
+_NUMBERS = itertools.count(1)
+Came = tuple[str, MediaPacket, float]
+"""A packet's codec, the packet, when it came (s)."""
+
+
+class Seat:
+    """One party's place (`gateway.media.engine.Seat`); made by `Conference.seat`."""
+
+    def __init__(self, conference: Conference, audio: ProgramAudio, name: str, group: str) -> None:
+        self.number = next(_NUMBERS)
+        self.name = name
+        self.group = group
+        self.muted = False
+        self.audio = audio
+        self.came: list[Came] = []
+        self.outlet: Outlet | None = None
+        self.mouth: Mouth | None = None
+        self._conference = conference
+        self._ears = Ears()
+
+    def leave(self) -> None:
+        self._conference.remove(self)
+        if self.audio.seat is self:
+            self.audio.take_seat(None)
+
+    def take(self, codec: str, packet: MediaPacket, now: float) -> None:
+        """One packet of the party."""
+        if len(self.came) < MOST_CAME:
+            self.came.append((codec, packet, now))
+
+    def speak_to(self, outlet: Outlet | None, codec: Codec | None) -> None:
+        """The party hears the others in this codec from now on; None: nobody hears them here."""
+        self.outlet = outlet
+        self.mouth = Mouth(codec, self.audio) if codec is not None else None
+
+    def listen(self, came: tuple[Came, ...]) -> None:
+        """Put what came into the playout buffers; in a thread."""
+        for codec, packet, now in came:
+            self._ears.take(codec, packet, now)
+
+    def frame(self, now: float) -> Pcm | None:
+        """The next 20 ms of what the party says, None: nothing; in a thread."""
+        try:
+            return self._ears.frame(now)
+        except Exception:
+            # One party's audio must not silence the others.
+            self._ears = Ears()
+            logger.exception("a member of a conference could not be heard")
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One party in a round."""
+
+    seat: Seat
+    muted: bool
+    came: tuple[Came, ...]
+    told: tuple[Pcm | None, ...]
+    """What it alone hears, tick by tick."""
+    mouth: Mouth | None
+    """None: it hears nothing."""
+
+
+@dataclass(slots=True)
+class Made:
+    """What a round has come to."""
+
+    packets: list[tuple[Turn, Injected]] = field(default_factory=list)
+    heard: list[tuple[Seat, Pcm | None]] = field(default_factory=list)
+    mixed: list[Pcm] = field(default_factory=list)
+    powers: list[dict[str, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Some ticks of a conference, worked off in a thread: nothing else touches ears and mouths before it is done."""
+
+    turns: tuple[Turn, ...]
+    told: tuple[Pcm | None, ...]
+    """What everybody hears, tick by tick."""
+    times: tuple[float, ...]
+
+    def make(self) -> Made:
+        """Decode, mix and encode."""
+        made = Made()
+        for turn in self.turns:
+            turn.seat.listen(turn.came)
+        for tick, now in enumerate(self.times):
+            mix = Mix(FRAME)
+            powers: dict[str, float] = {}
+            for turn in self.turns:
+                pcm = turn.seat.frame(now)
+                made.heard.append((turn.seat, pcm))
+                if pcm is not None and not turn.muted:
+                    mix.add(pcm, turn.seat.group)
+                    powers[turn.seat.name] = power(pcm)
+            told = self.told[tick]
+            if told is not None:
+                mix.add(told)
+            for turn in self.turns:
+                if turn.mouth is not None:
+                    packet = turn.mouth.encode(mix.without(turn.seat.group, turn.told[tick]))
+                    if packet is not None:
+                        made.packets.append((turn, packet))
+                elif turn.seat.mouth is not None:
+                    turn.seat.mouth.pause()
+            made.mixed.append(mix.all)
+            made.powers.append(powers)
+        return made
+
+
+class Conference:
+    """`gateway.media.engine.Conference`."""
+
+    def __init__(self, pacer: Pacer, workers: Workers, writers: Workers) -> None:
+        self._pacer = pacer
+        self._workers = workers
+        self._writers = writers
+        self._recorder: Recorder | None = None
+        self._seats: list[Seat] = []
+        self._voice = ProgramAudio()
+        self._loudest = Loudest()
+        self._told: Callable[[str | None], None] = lambda name: None
+        self._ticking: int | None = None
+        self._due: list[tuple[float, dict[Seat, Pcm | None], Pcm | None]] = []
+        self._at_work = False
+
+    def __len__(self) -> int:
+        return len(self._seats)
+
+    def seat(self, audio: AudioPort, name: str, group: str | None = None) -> Seat:
+        if not isinstance(audio, ProgramAudio) or audio.seat is not None:
+            raise MediaError("this party has no place to give up for another", 500)
+        seat = Seat(self, audio, name, group or name)
+        self._seats.append(seat)
+        if self._ticking is None:
+            self._ticking = self._pacer.add(self._tick)
+        audio.take_seat(seat)
+        return seat
+
+    def remove(self, seat: Seat) -> None:
+        """Somebody has left; idempotent."""
+        if seat in self._seats:
+            self._seats.remove(seat)
+        if not self._seats:
+            self._pacer.remove(self._ticking)
+            self._ticking = None
+            self._due.clear()
+            self._hear({})
+
+    def record(self, wanted: RecordingFile, ended: Callable[[str | None], None]) -> Recorder:
+        if self._recorder is not None and not self._recorder.over:
+            raise MediaError("the conference is being recorded already", 500)
+        recorder = self._recorder = Recorder(self._pacer, self._writers, replace(wanted, channels=1), ended)
+        return recorder
+
+    def say(self, pcm: bytes, rate: int = RATE) -> None:
+        """Have everybody hear it, after all that waits."""
+        if self._seats:
+            self._voice.say(pcm, rate)
+
+    def on_speaker(self, told: Callable[[str | None], None]) -> None:
+        self._told = told
+
+    def close(self) -> None:
+        """Have everybody leave."""
+        for seat in tuple(self._seats):
+            seat.leave()
+        if self._recorder is not None:
+            self._recorder.stop()
+
+    def _tick(self, now: float) -> bool:
+        told = self._voice.next()
+        if len(self._due) < MOST_DUE:
+            self._due.append((now, {seat: seat.audio.next() for seat in self._seats}, told))
+        if not self._at_work:
+            self._at_work = True
+            self._workers.do(self._round().make, self._made)
+        return True
+
+    def _round(self) -> Round:
+        turns = []
+        for seat in self._seats:
+            came, seat.came = tuple(seat.came), []
+            told = tuple(own.get(seat) for _, own, _ in self._due)
+            hears = seat.outlet is not None and seat.outlet.hears
+            turns.append(Turn(seat, seat.muted, came, told, seat.mouth if hears else None))
+        made = Round(tuple(turns), tuple(told for _, _, told in self._due), tuple(now for now, _, _ in self._due))
+        self._due = []
+        return made
+
+    def _made(self, made: Made | None) -> None:
+        """What the round has come to; None: it failed, and its ticks are silent."""
+        self._at_work = False
+        if made is None:
+            return
+        for turn, packet in made.packets:
+            seat = turn.seat
+            if seat.outlet is not None and seat.mouth is turn.mouth:
+                seat.outlet.say(packet)
+        for seat, pcm in made.heard:
+            if seat.audio.listens:
+                seat.audio.hear(SILENCE if pcm is None else pcm)
+        if self._recorder is not None:
+            for pcm in made.mixed:
+                self._recorder.tracks[0].say(pcm)
+        for powers in made.powers:
+            self._hear({seat.name: powers.get(seat.name, 0.0) for seat in self._seats})
+
+    def _hear(self, powers: dict[str, float]) -> None:
+        if self._loudest.hear(powers):
+            try:
+                self._told(self._loudest.speaker)
+            except Exception:
+                logger.exception("who speaks could not be told")

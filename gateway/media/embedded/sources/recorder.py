@@ -1,0 +1,176 @@
+"""A recording: what is said, decoded and written in a thread of its own: neither disk nor codec delays a call."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from gateway.media.embedded.audio.files import FORMATS, AudioFile
+from gateway.media.embedded.audio.pcm import Pcm
+from gateway.media.embedded.plane.values import MediaPacket
+from gateway.media.embedded.sources.pacer import TICK_MS, Pacer
+from gateway.media.embedded.sources.program import FRAME, RATE, Ears
+from gateway.media.embedded.workers import Workers
+from gateway.media.engine import MediaError, RecordingFile
+
+BATCH = 10
+"""Ticks of 20 ms that are written at once."""
+MOST_DUE = 500
+"""Ticks that may wait for the disk."""
+MOST_CAME = 1000
+"""Packets of one side that may wait for it."""
+MOST_SAID = 100
+"""Frames of one side that may wait for their tick."""
+_SILENCE: Pcm = np.zeros(FRAME, np.int16)
+
+
+class Track:
+    """One side of what is recorded: packets or frames as they come, a frame at each tick."""
+
+    def __init__(self) -> None:
+        self._ears = Ears()
+        self._came: list[tuple[str, MediaPacket, float]] = []
+        self._said: deque[Pcm] = deque(maxlen=MOST_SAID)
+
+    def take(self, codec: str, packet: MediaPacket, now: float) -> None:
+        """One packet, in a codec by its name in lower case."""
+        if len(self._came) < MOST_CAME:
+            self._came.append((codec, packet, now))
+
+    def say(self, pcm: Pcm) -> None:
+        """20 ms that are at hand as they are."""
+        self._said.append(pcm)
+
+    def frames(self, times: Sequence[float]) -> Pcm:
+        """What was heard in these ticks; in a thread."""
+        came, self._came = self._came, []
+        made = []
+        place = 0
+        for now in times:
+            while place < len(came) and came[place][2] <= now:
+                self._ears.take(*came[place])
+                place += 1
+            pcm = self._ears.frame(now)
+            said = self._said.popleft() if self._said else None
+            if pcm is None or said is None:
+                made.append(said if pcm is None and said is not None else _SILENCE if pcm is None else pcm)
+            else:
+                made.append(_sum(pcm, said))
+        self._came = came[place:] + self._came
+        return np.concatenate(made) if made else _SILENCE[:0]
+
+
+class Recorder:
+    """`gateway.media.engine.Recording`: two tracks, until `stop`, a full disk or the longest time."""
+
+    def __init__(
+        self, pacer: Pacer, writers: Workers, wanted: RecordingFile, ended: Callable[[str | None], None]
+    ) -> None:
+        """Raises MediaError 400 for a format or a number of channels that does not exist."""
+        if wanted.format not in FORMATS or wanted.channels not in (1, 2):
+            raise MediaError("recordings are wav or opus, of one or two channels", 400)
+        self.tracks = Track(), Track()
+        self.over = False
+        self._wanted = wanted
+        self._pacer = pacer
+        self._writers = writers
+        self._ended = ended
+        self._sides: dict[str, int] = {}
+        self._due: list[float] = []
+        self._at_work = self._stopping = False
+        self._reason: str | None = None
+        self._written = 0
+        """Ticks in the file."""
+        self._file: AudioFile | None = None
+        self._ticking: int | None = pacer.add(self._tick)
+
+    @property
+    def seconds(self) -> float:
+        return self._written * TICK_MS / 1000
+
+    def side(self, party: str, other: str) -> Track:
+        """The track of a party that talks with `other`: who comes in the place of somebody gets that one's."""
+        if party not in self._sides:
+            taken = self._sides.get(other)
+            self._sides[party] = 1 - taken if taken is not None else 0
+        return self.tracks[self._sides[party]]
+
+    def stop(self, reason: str | None = None) -> None:
+        if self._stopping:
+            return
+        self._stopping, self._reason = True, self._reason or reason
+        self._pacer.remove(self._ticking)
+        self._ticking = None
+        if not self._at_work:
+            self._work()
+
+    def _tick(self, now: float) -> bool:
+        self._due.append(now)
+        if len(self._due) > MOST_DUE:
+            self.stop("the disk is too slow")
+        elif self.seconds >= self._wanted.longest:
+            self.stop("it is as long as recordings may be")
+        elif len(self._due) >= BATCH and not self._at_work:
+            self._work()
+        return self._ticking is not None
+
+    def _work(self) -> None:
+        self._at_work = True
+        times, self._due = tuple(self._due), []
+        last = self._stopping
+        self._writers.do(lambda: self._write(times, last=last), lambda failure: self._wrote(failure, last=last))
+
+    def _write(self, times: Sequence[float], *, last: bool) -> str:
+        """Why it ends, "" where it goes on; in a thread."""
+        try:
+            if self._file is None:
+                self._require_space()
+                self._file = FORMATS[self._wanted.format](self._wanted.path, RATE, self._wanted.channels)
+            if times:
+                left, right = (track.frames(times) for track in self.tracks)
+                two = self._wanted.channels == 2
+                self._file.write(np.stack((left, right), 1).reshape(-1) if two else _sum(left, right))
+                self._written += len(times)
+                self._require_space()
+        except OSError as error:
+            return error.strerror or str(error)
+        finally:
+            if last:
+                self._close()
+        return ""
+
+    def _require_space(self) -> None:
+        folder = os.path.dirname(self._wanted.path) or "."
+        found = os.statvfs(folder)
+        if found.f_bavail * found.f_frsize < self._wanted.min_free:
+            raise OSError("the disk is nearly full")
+
+    def _close(self) -> None:
+        if self._file is None:
+            return
+        try:
+            self._file.close()
+        except OSError as error:
+            self._reason = self._reason or error.strerror or str(error)
+
+    def _wrote(self, failure: str | None, *, last: bool) -> None:
+        """A batch is in the file, or why it is not; None: a fault of ours."""
+        self._at_work = False
+        if failure != "":
+            self._reason = self._reason or failure or "it could not be written"
+            self._due.clear()
+        if last:
+            self.over = True
+            self._ended(self._reason)
+        elif self._stopping:
+            self._work()
+        elif failure != "":
+            self.stop(self._reason)
+
+
+def _sum(one: Pcm, other: Pcm) -> Pcm:
+    both: Pcm = np.clip(one.astype(np.int32) + other, -32768, 32767).astype(np.int16)
+    return both

@@ -1,0 +1,210 @@
+"""A conference of the embedded engine: each hears exactly the others, whatever codec each one speaks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Collection
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gateway.media.embedded.audio.codecs import read_audio
+from gateway.media.embedded.audio.mixing import Loudest, Mix, power
+from gateway.media.embedded.audio.pcm import Pcm, tone
+from gateway.media.embedded.describe import SERVICE_DESCRIPTION
+from gateway.media.embedded.engine import EmbeddedEngine
+from gateway.media.embedded.sources.program import FRAME, RATE
+from gateway.media.engine import Conference, Kind, MediaError, Party, RecordingFile, Seat
+from tests.media.engine_support import Browser, Phone, config, running, until
+
+TONES = {"pcmu": 400.0, "g722": 700.0, "pcma": 1000.0, "opus": 1300.0}
+PROGRAM = Party("program", Kind.SERVICE, service="program")
+
+
+def heard_in(pcm: Pcm, rate: int, tones: Collection[float]) -> set[float]:
+    """Which of these tones are in the last half second, each within 20 dB of the loudest."""
+    last = pcm[-rate // 2 :].astype(float)
+    if len(last) < rate // 2 or np.abs(last).max() < 100:
+        return set()
+    spectrum = np.abs(np.fft.rfft(last * np.hanning(len(last))))
+    strengths = {each: float(spectrum[round(each / 2) - 4 : round(each / 2) + 5].max()) for each in tones}
+    return {each for each, strength in strengths.items() if strength > 0.1 * max(spectrum)}
+
+
+class Member:
+    """A phone in a conference with a tone of its own."""
+
+    def __init__(self, engine: EmbeddedEngine, conference: Conference, codec: str, name: str) -> None:
+        self.engine, self.conference, self.codec, self.name = engine, conference, codec, name
+        self.phone = Phone((codec, *{"pcmu", "pcma"} - {codec}))
+        self.seat: Seat
+
+    async def come(self, frequency: float | None = None, group: str | None = None) -> Member:
+        await self.phone.open()
+        party = Party("phone", Kind.RTP, private_source="127.0.0.1")
+        await self.engine.offer(self.name, party, PROGRAM, self.phone.sdp())
+        self.phone.take(await self.engine.answer(self.name, PROGRAM, party, SERVICE_DESCRIPTION))
+        self.seat = self.conference.seat(self.engine.audio(self.name, "program"), self.name, group)
+        self.phone.play(frequency or TONES[self.codec], self.codec)
+        return self
+
+    def hears(self, tones: Collection[float] = tuple(TONES.values())) -> set[float]:
+        self.phone.packets = self.phone.packets[-100:]
+        return heard_in(*self.phone.heard(self.codec, self.phone.numbers[self.codec]), tones)
+
+
+@contextlib.asynccontextmanager
+async def meeting(*codecs: str) -> AsyncIterator[tuple[EmbeddedEngine, Conference, list[Member]]]:
+    """Phones that are in one conference."""
+    async with running(config(max_packets_per_second=2000)) as (engine, _):
+        conference = engine.conference()
+        members = [await Member(engine, conference, codec, f"{n}-{codec}").come() for n, codec in enumerate(codecs)]
+        try:
+            yield engine, conference, members
+        finally:
+            for member in members:
+                await member.phone.close()
+
+
+async def test_each_hears_exactly_the_others() -> None:
+    """By frequency, in four codecs; who is muted is not heard and hears the others, who leaves does neither."""
+    async with meeting(*TONES) as (engine, _, members):
+        everything = set(TONES.values())
+        for member in members:
+            await until(lambda member=member: member.hears() == everything - {TONES[member.codec]})
+        members[0].seat.muted = True
+        await until(lambda: members[1].hears() == {TONES["pcma"], TONES["opus"]})
+        await until(lambda: members[0].hears() == everything - {TONES["pcmu"]})
+        members[0].seat.muted = False
+        members[2].seat.leave()
+        members[2].seat.leave()
+        await until(lambda: members[1].hears() == {TONES["pcmu"], TONES["opus"]})
+        members[2].phone.packets.clear()
+        members[1].phone.packets.clear()
+        await until(lambda: len(members[1].phone.packets) >= 30)
+        assert len(members[2].phone.packets) <= 2  # keep-alive
+        for member in members:
+            member.seat.leave()
+            await engine.delete(member.name)
+        assert engine.players == 0
+
+
+async def test_a_browser_and_a_phone_meet_and_a_prompt_is_for_one_or_all() -> None:
+    """Over DTLS-SRTP; what a program says to its caller the others do not hear, what is said to all they do."""
+    async with meeting("pcmu") as (engine, conference, (member,)):
+        browser, party = Browser(600.0), Party("browser", Kind.WEBRTC)
+        try:
+            await engine.offer("b", party, PROGRAM, await browser.offer())
+            await browser.take_answer(await engine.answer("b", PROGRAM, party, SERVICE_DESCRIPTION))
+            audio = engine.audio("b", "program")
+            conference.seat(audio, "browser")
+            await until(lambda: abs(browser.heard() - 400.0) < 8)
+            tones = (400.0, 600.0, 2000.0, 2400.0)
+            await until(lambda: member.hears(tones) == {600.0})
+            audio.say(tone(2000.0, -10.0, RATE, 3.0).tobytes())
+            await until(lambda: heard_in(np.concatenate(browser.frames), 48_000, tones) == {400.0, 2000.0})
+            assert member.hears(tones) == {600.0}
+            conference.say(tone(2400.0, -10.0, RATE, 3.0).tobytes())
+            await until(lambda: member.hears(tones) == {600.0, 2400.0})
+            with pytest.raises(MediaError):
+                conference.seat(audio, "twice")
+        finally:
+            await browser.close()
+
+
+async def test_one_group_does_not_hear_itself() -> None:
+    """Who hears each other otherwise is not heard here a second time; the third hears both."""
+    async with meeting("pcmu") as (engine, conference, (alone,)):
+        pair = [Member(engine, conference, codec, codec) for codec in ("pcma", "g722")]
+        try:
+            for member in pair:
+                await member.come(group="mesh")
+            await until(lambda: alone.hears() == {TONES["pcma"], TONES["g722"]})
+            for member in pair:
+                await until(lambda member=member: member.hears() == {TONES["pcmu"]})
+        finally:
+            for member in pair:
+                await member.phone.close()
+
+
+async def test_a_member_that_floods_or_sends_rubbish_hurts_nobody() -> None:
+    """A thousand packets a second, half of them no audio: the others hear each other, and its memory is bounded."""
+    async with meeting("opus", "pcmu", "g722") as (_, _, (rude, *others)):
+        before = {member: {TONES["opus"], TONES["pcmu"], TONES["g722"]} - {TONES[member.codec]} for member in others}
+        for member in others:
+            await until(lambda member=member: member.hears() == before[member])
+        number = rude.phone.numbers["opus"]
+        assert number is not None
+        for second in range(40):
+            for _ in range(50):
+                rude.phone.send(bytes([second, 255, 0, 7]) * 40, number, step=960)
+            await asyncio.sleep(0.02)
+        for member in others:
+            member.phone.packets.clear()
+            rest = before[member] - {TONES["opus"]}
+            await until(lambda member=member, rest=rest: rest <= member.hears())
+        assert len(rude.seat.came) <= 64  # type: ignore[attr-defined]
+
+
+async def test_who_vanishes_is_silent_and_the_others_go_on() -> None:
+    """No packet more of one phone, and no delete either; then its call ends with the place still taken."""
+    async with meeting("pcmu", "pcma", "g722") as (engine, _, (gone, *others)):
+        await until(lambda: others[0].hears() == {TONES["pcmu"], TONES["g722"]})
+        await gone.phone.close()
+        await until(lambda: others[0].hears() == {TONES["g722"]})
+        await engine.delete(gone.name)
+        await until(lambda: others[1].hears() == {TONES["pcma"]})
+        gone.seat.leave()
+        await until(lambda: others[1].hears() == {TONES["pcma"]})
+
+
+async def test_a_recording_of_it_holds_every_tone(tmp_path: Path) -> None:
+    """Read back by frequency; it ends with the conference, and a second one meanwhile is refused."""
+    async with meeting(*TONES) as (_, conference, members):
+        await until(lambda: members[0].hears() == set(TONES.values()) - {TONES["pcmu"]})
+        ended: asyncio.Queue[str | None] = asyncio.Queue()
+        wanted = RecordingFile(path=str(tmp_path / "room.wav"))
+        recording = conference.record(wanted, ended.put_nowait)
+        with pytest.raises(MediaError):
+            conference.record(wanted, ended.put_nowait)
+        await until(lambda: recording.seconds >= 1.5)
+        conference.close()
+        assert await asyncio.wait_for(ended.get(), 5) is None
+        assert heard_in(read_audio(wanted.path, RATE, 60), RATE, TONES.values()) == set(TONES.values())
+
+
+async def test_the_loudest_speaker_is_told() -> None:
+    """Each time it is another, and when it is silent."""
+    async with meeting("pcmu") as (_, conference, (member,)):
+        speakers: asyncio.Queue[str | None] = asyncio.Queue()
+        conference.on_speaker(speakers.put_nowait)
+        assert await asyncio.wait_for(speakers.get(), 5) == member.name
+        member.seat.muted = True
+        assert await asyncio.wait_for(speakers.get(), 5) is None
+        member.seat.muted = False
+        assert await asyncio.wait_for(speakers.get(), 5) == member.name
+
+
+def test_too_much_at_once_is_clipped_and_not_wrapped() -> None:
+    """Ten at full level: the loudest sample there is, with its sign."""
+    mix = Mix(FRAME)
+    loud = np.where(np.arange(FRAME) % 2, 32767, -32768).astype(np.int16)
+    for number in range(10):
+        mix.add(loud, str(number))
+    assert np.array_equal(mix.without("0"), loud)
+    assert np.array_equal(mix.all, loud)
+
+
+def test_who_is_a_little_louder_does_not_take_the_word() -> None:
+    """Three dB more are needed; after a second and a half of silence nobody has it."""
+    loudest = Loudest()
+    level = power(tone(440, -20, RATE, 0.02))
+    assert loudest.hear({"a": level, "b": 0.0})
+    assert loudest.speaker == "a"
+    assert not any(loudest.hear({"a": level, "b": 1.5 * level}) for _ in range(100))
+    assert any(loudest.hear({"a": level, "b": 4 * level}) for _ in range(100))
+    assert loudest.speaker == "b"
+    assert [loudest.hear({"a": 0.0, "b": 0.0}) for _ in range(300)].count(True) == 1
+    assert loudest.speaker is None
