@@ -11,7 +11,10 @@ from gateway.media.embedded.plane.protocol import Plane
 from tests.media.engine_support import PLANE
 from tests.media.plane_rig import native_plane
 
-ON_BOTH = ("tests.media.test_engine_embedded", "tests.media.test_engine_calls", "tests.media.test_program")
+ON_BOTH = (
+    *("tests.media.test_engine_embedded", "tests.media.test_engine_calls", "tests.media.test_program"),
+    "tests.media.test_recording",
+)
 
 
 @pytest.fixture(autouse=True)
