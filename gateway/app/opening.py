@@ -17,6 +17,7 @@ from gateway.app.plane import choose
 from gateway.config import Config
 from gateway.errors import ConfigError
 from gateway.identity import passwords
+from gateway.identity.directory import Directory
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.provisioned import ProvisionedStore
 from gateway.identity.store import StoreError
@@ -61,17 +62,27 @@ class Opening:
         except (OSError, MediaError) as error:
             raise ConfigError(key, f"cannot be opened: {getattr(error, 'strerror', None) or error}") from None
 
-    def sweep(self, expire: Callable[[float], Awaitable[int]]) -> None:
-        """Have what ran out dropped every minute."""
-        self.stack.push_async_callback(ended, asyncio.create_task(self._sweep(expire)))
+    def sweep(self, expire: Callable[[float], Awaitable[int]], interval: float = _EXPIRY_SECONDS) -> None:
+        """Have what ran out dropped every minute, or `interval` seconds."""
+        self.stack.push_async_callback(ended, asyncio.create_task(self._sweep(expire, interval)))
 
-    async def _sweep(self, expire: Callable[[float], Awaitable[int]]) -> None:
+    async def _sweep(self, expire: Callable[[float], Awaitable[int]], interval: float) -> None:
         while True:
-            await asyncio.sleep(_EXPIRY_SECONDS)
+            await asyncio.sleep(interval)
             try:
                 await expire(self.wall_clock())
             except Exception:
                 log.exception("sweeping what has expired failed")
+
+
+async def open_directory(opening: Opening, identity: IdentityMap, store: ProvisionedStore) -> Directory:
+    """Users and identities that administrators made, taken into `identity`; raises ConfigError."""
+    directory = Directory(identity, store, opening.config.realm, opening.token)
+    try:
+        await directory.load()
+    except StoreError as error:
+        raise ConfigError("identity.store", f"cannot be used: {error}") from None
+    return directory
 
 
 async def open_store(opening: Opening) -> tuple[ProvisionedStore, passwords.Passwords]:

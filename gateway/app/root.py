@@ -7,7 +7,7 @@ import hashlib
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from urllib.parse import urlencode
@@ -31,7 +31,7 @@ from gateway.app.message_log import MessageLog
 from gateway.app.messages import Messages
 from gateway.app.metrics import Metrics
 from gateway.app.observers import collecting, copy_messages, keep_messages, keep_records, recording
-from gateway.app.opening import Opening, open_accounts, open_media, open_store, open_websockets
+from gateway.app.opening import Opening, open_accounts, open_directory, open_media, open_store, open_websockets
 from gateway.app.own_accounts import OwnAccounts
 from gateway.app.presence import Presence
 from gateway.app.push import Waker
@@ -42,12 +42,14 @@ from gateway.app.rules import ShownRules
 from gateway.app.sip_front import SipFront
 from gateway.app.subscriptions import Subscriptions
 from gateway.app.trunk_watch import TrunkWatch
+from gateway.app.users import Users
 from gateway.app.web_front import WebFront
 from gateway.call.registry import Calls
 from gateway.call.routing import Caller, Router
 from gateway.config import Config
 from gateway.errors import ConfigError
 from gateway.identity import passwords
+from gateway.identity.directory import Directory
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import Credential
 from gateway.identity.store import IdentityStore
@@ -61,6 +63,9 @@ from gateway.store.rules_file import FileRules
 from gateway.web.app import create_app, serve
 
 log = structlog.get_logger(__name__)
+
+_DIRECTORY_SECONDS = 10.0
+"""How often what other gateways of the same store have changed is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +101,9 @@ class GatewayApp:
         self._subscriptions: Subscriptions
         self._relay: SubscriptionRelay
         self._passwords: passwords.Passwords
-        self._credentials: dict[str, Credential] = {}
+        self._credentials: Mapping[str, Credential] = {}
+        self._identity: IdentityMap
+        self._directory: Directory
         self._presences = Presences()
         self._presence = Presence(presences=self._presences)
         self._user_agent: UserAgent
@@ -142,7 +149,8 @@ class GatewayApp:
     async def _start(self) -> None:
         identity = self.config.identity_map()
         store, self._passwords = await open_store(self._opening)
-        self._credentials = self._passwords.credentials(self.config.realm)
+        self._credentials = store.credentials
+        self._identity, self._directory = identity, await open_directory(self._opening, identity, store)
         self._vault, self._accounts = open_accounts(self._opening, identity)
         engine = await open_media(self._opening)
         presence = self._presence
@@ -314,10 +322,16 @@ class GatewayApp:
 
     async def _open_web(self, identity: IdentityMap, presence: Presence, store: IdentityStore) -> None:
         config = self.config
+        loop = asyncio.get_running_loop()
+        accounts = OwnAccounts(config, self._accounts, self._registrations, self._vault, loop.time)
+        users = Users(
+            self._directory, identity, store, presence, self.calls, accounts, self._messages.courier, self._random
+        )
+        self._opening.sweep(users.look, _DIRECTORY_SECONDS)
         front = WebFront(
             config,
             identity,
-            OwnAccounts(config, self._accounts, self._registrations, self._vault, asyncio.get_running_loop().time),
+            accounts,
             self._reachability,
             presence,
             self.calls,
@@ -329,7 +343,7 @@ class GatewayApp:
             self._messages,
             self._subscriptions,
             ladders=self._ladders,
-            store=store,
+            users=users,
         )
         web_settings = settings.web(config)
         application = create_app(front, web_settings, sip=self._user_agent.websocket, push=self._waker.sender)
@@ -363,10 +377,11 @@ class GatewayApp:
         return passwords.check(self._credentials.get(user_id), secret)
 
     def _credential_mark(self, user_id: str) -> str | None:
-        credential = self._credentials.get(user_id)
-        if credential is None:
+        if self._identity.by_id(user_id) is None:
             return None
-        return hashlib.sha256(str(sorted(credential.ha1.items())).encode()).hexdigest()[:16]
+        credential = self._credentials.get(user_id)
+        digests = sorted(credential.ha1.items()) if credential is not None else []
+        return hashlib.sha256((str(digests) + self._directory.mark(user_id)).encode()).hexdigest()[:16]
 
     def password(self, user_id: str) -> str:
         """The password in force; for the demo and the tests, which play the users."""

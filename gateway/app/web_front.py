@@ -22,12 +22,11 @@ from gateway.call.status import Cause
 from gateway.config import Config
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import User
-from gateway.identity.store import IdentityStore, StoreError
 from gateway.legs.web import BrowserLeg, WebCallerLeg
 from gateway.people.messages import Outcome
 from gateway.people.presence import PresenceState
 from gateway.people.visibility import may_see
-from gateway.web.facade import AccountError, PageInbox, PlaceError, WebCall, WebChannel
+from gateway.web.facade import AccountError, PageInbox, PlaceError, UserDirectory, WebCall, WebChannel
 from sdp import SdpSyntaxError, SessionDescription
 
 _KNOWN = {State.REACHABLE: True, State.UNREACHABLE: False, State.UNKNOWN: None}
@@ -52,10 +51,11 @@ class WebFront:
         messages: Messages | None = None,
         subscriptions: Subscriptions | None = None,
         ladders: Ladders | None = None,
-        store: IdentityStore | None = None,
+        *,
+        users: UserDirectory,
     ) -> None:
         self._config = config
-        self._store = store
+        self.users = users
         self._ladders = ladders or Ladders(0, time.time)
         self._identity = identity
         self._own_accounts = accounts
@@ -218,28 +218,6 @@ class WebFront:
             return False
         call.stop()
         return True
-
-    async def list_users(self) -> list[dict[str, Any]]:
-        return [
-            {
-                "id": user.id,
-                "display_name": user.display_name,
-                "role": user.role,
-                "web": user.web,
-                "sip": user.sip,
-                "pages": len(self._presence.channels(user.id)),
-                "phones": await self._phones(user),
-            }
-            for user in self._identity.users
-        ]
-
-    async def _phones(self, user: User) -> int:
-        if self._store is None or not user.sip:
-            return 0
-        try:
-            return len(await self._store.bindings(self._identity.aor(user), time.time()))
-        except StoreError:
-            return 0  # the log says so; whoever looks at this wants to see the rest
 
     def list_trunks(self) -> list[dict[str, Any]]:
         registered = self._registered_trunks()

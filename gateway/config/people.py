@@ -10,7 +10,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from gateway.config.network import SrtpPolicy
 from gateway.config.values import Secret, Section, SipUriValue, Text, loose_route, sip_uri
-from gateway.identity.model import User
+from gateway.identity.model import User, is_user_id
 
 Codec = Literal["opus", "g722", "pcmu", "pcma"]
 
@@ -24,7 +24,6 @@ FEATURES = (
 SERVICES = ("echo", "tone")
 """Built-in services a route can lead to."""
 
-_ID = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9._+-]{0,63}")
 _PLACE = re.compile(r"sips?:(?:[^@]*@)?(?P<host>\[[^\]]*\]|[^:;?]+)(?::(?P<port>[0-9]+))?", re.IGNORECASE)
 
 
@@ -135,7 +134,7 @@ class UserConfig(Section):
     @field_validator("id")
     @classmethod
     def _plain_id(cls, text: str) -> str:
-        if not _ID.fullmatch(text):
+        if not is_user_id(text):
             raise ValueError(f"{text!r} must be 1 to 64 letters, digits or . _ + - and begin with a letter or digit")
         return text
 
@@ -250,7 +249,7 @@ class GroupConfig(Section):
     @field_validator("name")
     @classmethod
     def _plain_name(cls, name: str) -> str:
-        if not _ID.fullmatch(name):
+        if not is_user_id(name):
             raise ValueError(f"{name!r} must be 1 to 64 letters, digits or . _ + -")
         return name
 
@@ -322,7 +321,7 @@ class Trunk(Section):
     @field_validator("name")
     @classmethod
     def _plain_name(cls, name: str) -> str:
-        if not _ID.fullmatch(name):
+        if not is_user_id(name):
             raise ValueError(f"{name!r} must be 1 to 64 letters, digits or . _ + -")
         return name
 

@@ -17,7 +17,7 @@ MAX_URI_LENGTH = 512
 _REMEMBERED, _REMEMBERED_LENGTH = 4096, 128
 """How many URIs are kept with whom they mean, and how long one may be: under 1 MB."""
 
-_USER_SAFE = "-_.!~*'()&=+$,;?/"  # "unreserved" and "user-unreserved" of RFC 3261 section 25.1
+USER_SAFE = "-_.!~*'()&=+$,;?/"  # "unreserved" and "user-unreserved" of RFC 3261 section 25.1
 _SCHEME = re.compile(r"(sips?|tel):", re.IGNORECASE)
 _VISUAL_SEPARATORS = str.maketrans("", "", "-.()")  # RFC 3966 section 3
 _TOKEN = re.compile(r"\{([A-Za-z_]\w*)\}|(\*)|([^{}*]+)|(.)", re.DOTALL)
@@ -83,6 +83,7 @@ class IdentityMap:
     def __init__(self, users: Sequence[User], rules: Sequence[Rule], domain: str) -> None:
         """Raises ConfigError where two entries claim the same name, or a rule cannot be read."""
         self._domain = domain.lower()
+        self._given_rules = rules
         self._users = {user.id: user for user in users}
         if len(self._users) < len(users):
             ids = [user.id for user in users]
@@ -92,9 +93,17 @@ class IdentityMap:
         self._folded = {fold(user.id): user for user in users if folded[fold(user.id)] == 1}
         self._aliases = self._read_aliases(users)
         self._rules = tuple(_compile(rule, index) for index, rule in enumerate(rules))
-        # Every step of a call asks for the same few; the map never changes.
+        # Every step of a call asks for the same few.
         self._known = lru_cache(_REMEMBERED)(self._read_and_find)
         self._check_rules(users)
+
+    def change(self, users: Sequence[User]) -> None:
+        """Know these users from now on, in place of those before; raises ConfigError, and nothing has changed."""
+        self.__dict__.update(self.with_users(users).__dict__)
+
+    def with_users(self, users: Sequence[User]) -> IdentityMap:
+        """A map of these users by the same rules; raises ConfigError."""
+        return IdentityMap(users, self._given_rules, self._domain)
 
     @property
     def domain(self) -> str:
@@ -161,7 +170,7 @@ class IdentityMap:
         return self._own_uri(user_id)
 
     def _own_uri(self, user_id: str) -> str:
-        return f"sip:{quote(user_id, safe=_USER_SAFE)}@{self._domain}"
+        return f"sip:{quote(user_id, safe=USER_SAFE)}@{self._domain}"
 
     def _read_aliases(self, users: Sequence[User]) -> dict[Address, User]:
         aliases: dict[Address, User] = {}
@@ -299,7 +308,7 @@ class _CompiledRule:
         if not alone and any(kind == "star" for kind, _ in self.host.tokens):
             return None
         host = domain if alone else self.host.fill(captured, "")
-        return f"sip:{quote(self.user.fill(captured, ''), safe=_USER_SAFE)}@{host.lower()}"
+        return f"sip:{quote(self.user.fill(captured, ''), safe=USER_SAFE)}@{host.lower()}"
 
 
 def _compile(rule: Rule, index: int) -> _CompiledRule:

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from dataclasses import dataclass, field
+
+_ID = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9._+-]{0,63}")
+
+
+def is_user_id(text: str) -> bool:
+    """Whether `text` can be a user's id: 1 to 64 letters, digits or . _ + - that begin with a letter, digit, _ or +."""
+    return _ID.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,7 @@ def _completed(
     made: dict[str, str] = dict(kept["passwords"])
     values = {name: word for name, word in wanted.items() if word is not None and word != AUTO}
     for name in (name for name, word in wanted.items() if word == AUTO):
-        values[name] = made.setdefault(name, _new(random))
+        values[name] = made.setdefault(name, new_password(random))
     return values, {"version": 1, "passwords": made, "provisioned": sorted({*values, *digests})}
 
 
@@ -130,7 +130,8 @@ def check(credential: Credential | None, password: str) -> bool:
     return hmac.compare_digest(given, known.ha1.get(best, ""))
 
 
-def _new(random: Callable[[int], bytes]) -> str:
+def new_password(random: Callable[[int], bytes]) -> str:
+    """One that nobody guesses, of letters that can be typed on a desk phone."""
     return base64.b32encode(random(_RANDOM_BYTES)).decode("ascii").lower()
 
 

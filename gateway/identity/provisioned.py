@@ -22,7 +22,8 @@ class ProvisionedStore:
     def __init__(self, store: IdentityStore, credentials: Mapping[str, Credential]) -> None:
         """`credentials` by user name, all of one realm."""
         self._store = store
-        self._credentials = credentials
+        self.credentials = dict(credentials)
+        """In force now."""
 
     async def open(self) -> None:
         await self._store.open()
@@ -52,7 +53,7 @@ class ProvisionedStore:
 
     async def credential(self, username: str, realm: str) -> Credential | None:
         found = await self._store.credential(username, realm)
-        ours = self._credentials.get(username)
+        ours = self.credentials.get(username)
         if found is not None or ours is None or ours.realm != realm:
             return found
         log.warning("a credential had gone from the store and was put back", user=username)
@@ -61,3 +62,13 @@ class ProvisionedStore:
 
     async def put_credential(self, credential: Credential) -> None:
         await self._store.put_credential(credential)
+        if credential.ha1:
+            self.credentials[credential.username] = credential
+        else:
+            self.credentials.pop(credential.username, None)
+
+    async def entries(self) -> Mapping[str, str]:
+        return await self._store.entries()
+
+    async def put_entry(self, name: str, text: str | None, *, new: bool = False) -> bool:
+        return await self._store.put_entry(name, text, new=new)

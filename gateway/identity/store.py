@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from gateway.errors import GatewayError
@@ -48,3 +48,9 @@ class IdentityStore(Protocol):
     async def credential(self, username: str, realm: str) -> Credential | None: ...
 
     async def put_credential(self, credential: Credential) -> None: ...
+
+    async def entries(self) -> Mapping[str, str]:
+        """The directory: what is kept of users and identities that administrators made, texts by name."""
+
+    async def put_entry(self, name: str, text: str | None, *, new: bool = False) -> bool:
+        """Keep an entry of the directory, None: take it away; `new`: if there is none yet. Whether it was done."""

@@ -107,6 +107,13 @@ class Courier:
             self._waiting.discard(user)
         return kept
 
+    async def forget(self, user: str) -> None:
+        """Drop what is kept for `user`, who is no more; raises MessageStoreError."""
+        if self._keeping is not None:
+            for message in await self._keeping.store.pending(user, self._now()):
+                await self._keeping.store.remove(message.id)
+            self._waiting.discard(user)
+
     async def expire(self, now: float) -> int:
         """Drop what nobody is to have any more; how many."""
         return 0 if self._keeping is None else await self._keeping.store.expire(now)

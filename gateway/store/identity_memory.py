@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from gateway.identity.model import Binding, Credential
 from gateway.identity.store import StoreError
@@ -30,6 +30,7 @@ class MemoryStore:
         # Oldest first: a refreshed binding is taken out and put at the end.
         self._bindings: dict[str, list[Binding]] = {}
         self._credentials: dict[tuple[str, str], Credential] = {}
+        self._entries: dict[str, str] = {}
 
     async def open(self) -> None:
         """Nothing to do."""
@@ -88,6 +89,17 @@ class MemoryStore:
             self._credentials[key] = credential
         else:
             self._credentials.pop(key, None)
+
+    async def entries(self) -> Mapping[str, str]:
+        return dict(self._entries)
+
+    async def put_entry(self, name: str, text: str | None, *, new: bool = False) -> bool:
+        if new and name in self._entries:
+            return False
+        if text is None:
+            return self._entries.pop(name, None) is not None
+        self._entries[name] = text
+        return True
 
     def _keep(self, aor: str, bindings: list[Binding]) -> None:
         if bindings:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, cast
 
@@ -224,6 +224,19 @@ class RedisStore:
         else:
             await _answered(client.hdel(key, credential.username))
 
+    async def entries(self) -> Mapping[str, str]:
+        found: dict[str, str] = await _answered(self._opened().hgetall(self._directory))
+        return found
+
+    async def put_entry(self, name: str, text: str | None, *, new: bool = False) -> bool:
+        client = self._opened()
+        if text is None:
+            return bool(await _answered(client.hdel(self._directory, name)))
+        if new:
+            return bool(await _answered(client.hsetnx(self._directory, name, text)))
+        await _answered(client.hset(self._directory, name, text))
+        return True
+
     def _opened(self) -> redis.Redis:
         if self._client is None:
             raise StoreError("the identity store is not open")
@@ -232,6 +245,10 @@ class RedisStore:
     @property
     def _index(self) -> str:
         return f"{self._prefix}expiry"
+
+    @property
+    def _directory(self) -> str:
+        return f"{self._prefix}directory"
 
     def _hash(self, aor: str) -> str:
         return f"{self._prefix}bindings:{aor}"

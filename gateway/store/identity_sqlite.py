@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gateway.identity.model import Binding, Credential
@@ -24,6 +24,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             username TEXT NOT NULL, realm TEXT NOT NULL, ha1 TEXT NOT NULL,
             PRIMARY KEY (username, realm)) WITHOUT ROWID""",
     ),
+    ("CREATE TABLE directory (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",),
 )
 
 _COLUMNS = "aor, contact, expires_at, call_id, cseq, q, instance, reg_id, path, received, user_agent, codecs"
@@ -74,6 +75,16 @@ class SqliteStore:
             await self._file.rows("INSERT OR REPLACE INTO credentials (username, realm, ha1) VALUES (?, ?, ?)", row)
         else:
             await self._file.rows("DELETE FROM credentials WHERE username = ? AND realm = ?", key)
+
+    async def entries(self) -> Mapping[str, str]:
+        return dict(await self._file.rows("SELECT name, value FROM directory"))
+
+    async def put_entry(self, name: str, text: str | None, *, new: bool = False) -> bool:
+        if text is None:
+            return await self._file.changed("DELETE FROM directory WHERE name = ?", (name,)) > 0
+        how = "IGNORE" if new else "REPLACE"
+        statement = f"INSERT OR {how} INTO directory (name, value) VALUES (?, ?)"
+        return await self._file.changed(statement, (name, text)) > 0
 
 
 def _put(connection: sqlite3.Connection, binding: Binding, now: float, limit: int) -> None:

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.web import statics
-from gateway.web.admin import accounts
+from gateway.web.admin import accounts, identities, users
 from gateway.web.admin import routes as admin
 from gateway.web.auth import routes
 from gateway.web.auth.authenticator import Authenticator
@@ -82,10 +82,30 @@ def _add_middleware(app: FastAPI, settings: WebSettings) -> None:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(settings.allowed_origins),
-            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=["Authorization", "Content-Type"],
         )
     app.add_middleware(SecurityHeaders)
+
+
+def _add_health(app: FastAPI, gateway: Gateway, clock: Callable[[], float]) -> None:
+    started = clock()
+
+    def health() -> dict[str, Any]:
+        uptime = int(clock() - started)
+        known = {"status": "ok", "uptime_seconds": uptime, "version": app.version, "active_calls": 0}
+        return known | gateway.health()
+
+    @app.get("/healthz", tags=["operation"])
+    async def healthz() -> Response:
+        """That the process works, how it is, since when, and with how many calls."""
+        return JSONResponse(health())
+
+    @app.get("/readyz", tags=["operation"])
+    async def readyz() -> Response:
+        """Whether it takes new calls: 503 while it drains or has no room."""
+        body = health()
+        return JSONResponse(body, 200 if body["status"] == "ok" else 503)
 
 
 def create_app(
@@ -100,34 +120,17 @@ def create_app(
     `app.state.close_sockets()` closes every WebSocket with 1001 and ends the HTTP sessions.
     """
     settings = settings or WebSettings()
-    version, started = _version(), clock()
-    app = FastAPI(title="SIP to WebRTC gateway", version=version, docs_url=None, redoc_url=None)
+    app = FastAPI(title="SIP to WebRTC gateway", version=_version(), docs_url=None, redoc_url=None)
     errors.install(app)
     authenticator = Authenticator(gateway, settings)
     gate = SocketGate(settings)
     api = SdpApi(gateway, authenticator, settings)
 
-    def health() -> dict[str, Any]:
-        return {
-            "status": "ok",
-            "uptime_seconds": int(clock() - started),
-            "version": version,
-            "active_calls": 0,
-        } | gateway.health()
-
-    @app.get("/healthz", tags=["operation"])
-    async def healthz() -> Response:
-        """That the process works, how it is, since when, and with how many calls."""
-        return JSONResponse(health())
-
-    @app.get("/readyz", tags=["operation"])
-    async def readyz() -> Response:
-        """Whether it takes new calls: 503 while it drains or has no room."""
-        body = health()
-        return JSONResponse(body, 200 if body["status"] == "ok" else 503)
-
+    _add_health(app, gateway, clock)
     app.include_router(routes.create_router(authenticator, settings))
     app.include_router(admin.create_router(gateway, authenticator, settings))
+    app.include_router(users.create_router(gateway, authenticator, settings))
+    app.include_router(identities.create_router(gateway, authenticator, settings))
     app.include_router(accounts.create_router(gateway, authenticator, settings))
     app.include_router(http.create_router(api, IceService(gateway, settings), settings))
     if sip is not None:

@@ -29,7 +29,7 @@ class PlaceError(GatewayError):
 
 
 class AccountError(GatewayError):
-    """A user's own SIP account that is not changed; the sentence is for whoever asked, `status` is HTTP's."""
+    """A user, an identity or a SIP account that is not changed; the sentence is for whoever asked, `status` HTTP's."""
 
     def __init__(self, reason: str, status: int) -> None:
         super().__init__(reason)
@@ -110,12 +110,49 @@ class WebChannel(Protocol):
     def draining(self, seconds: float) -> None:
         """The gateway takes no new calls and ends in so many seconds at the latest."""
 
+    def signed_out(self) -> None:
+        """Its user is no more, or has other rights: the client has to sign in again."""
+
 
 class PageInbox(Protocol):
     """One signed-in page beside its calls; tolerates being told after its socket has gone."""
 
     def message(self, message: InstantMessage) -> None:
         """Somebody has written."""
+
+
+class UserDirectory(Protocol):
+    """Users and identities: those of the configuration to be read, those that administrators make to be changed.
+
+    Each method that changes raises AccountError.
+    """
+
+    async def listed(self) -> list[dict[str, Any]]:
+        """The fields of `User`, and configured, pages, phones (registered contacts) of every user."""
+
+    async def shown(self, user_id: str) -> dict[str, Any] | None:
+        """The same of one; None: there is none."""
+
+    async def make(self, values: dict[str, Any]) -> dict[str, Any]:
+        """A new user of these fields, with `password`: "auto" makes one, which is in the answer; None: it has none."""
+
+    async def change(self, user_id: str, values: dict[str, Any]) -> dict[str, Any]:
+        """Change these fields; its pages have to sign in again."""
+
+    async def remove(self, user_id: str) -> None:
+        """Forget the user; its calls end, its phones are registered no more."""
+
+    def identities(self) -> list[dict[str, Any]]:
+        """uri, user, configured of every alias."""
+
+    def identity_of(self, uri: str) -> dict[str, Any] | None:
+        """The same of whoever a URI means, by alias, id or rule; None: nobody."""
+
+    async def set_identity(self, uri: str, user_id: str) -> dict[str, Any]:
+        """Have a URI mean that user."""
+
+    async def remove_identity(self, uri: str) -> None:
+        """It means nobody any more."""
 
 
 class Gateway(Protocol):
@@ -199,8 +236,8 @@ class Gateway(Protocol):
     def end_call(self, call_id: str) -> bool:
         """End a call from the gateway's side; False when there is none of that id."""
 
-    async def list_users(self) -> list[dict[str, Any]]:
-        """id, display_name, role, web, sip, pages, phones of every configured user; `phones`: registered contacts."""
+    @property
+    def users(self) -> UserDirectory: ...
 
     def list_trunks(self) -> list[dict[str, Any]]:
         """name, uri, registered, reachable, places ([{uri, reachable}]) of every trunk; None: not known."""

@@ -450,8 +450,9 @@ async def page_of(config: Config) -> Any:
     """What a page is told, and whom it lets in."""
     none: Any = None
     accounts = OwnAccounts(config, accounts_of(config), none, none, lambda: 0.0)
+    known = config.identity_map()
     front = WebFront(
-        config, config.identity_map(), accounts, Reachability(), none, none, lambda user, word: True, lambda: "t"
+        config, known, accounts, Reachability(), none, none, lambda user, word: True, lambda: "t", users=none
     )
     changes = [await tried(accounts, number) for number in range(30)]
     return [front.list_registrars(), changes, front.ice_servers(""), plain(await front.authenticate("guest", None))]

@@ -79,6 +79,7 @@ class Rig:
             self.calls,
             lambda user, word: word == "right",
             lambda: "tag",
+            users=none,
         )
 
     async def place(self, caller: User, to: str, sdp: str = OFFER) -> str:

@@ -45,6 +45,19 @@ async def test_binding_comes_back_with_every_field(store: IdentityStore) -> None
     assert plain in await store.bindings(AOR, NOW)
 
 
+async def test_entries_of_the_directory_are_put_once_changed_and_taken_away(store: IdentityStore) -> None:
+    """A new one only where there is none; each answer says whether anything was done."""
+    assert await store.put_entry("user:bob", "ü\n1", new=True)
+    assert not await store.put_entry("user:bob", "2", new=True)
+    assert await store.entries() == {"user:bob": "ü\n1"}
+    assert await store.put_entry("user:bob", "3")
+    assert await store.put_entry("revision", "r")
+    assert await store.entries() == {"user:bob": "3", "revision": "r"}
+    assert await store.put_entry("user:bob", None)
+    assert not await store.put_entry("user:bob", None)
+    assert await store.entries() == {"revision": "r"}
+
+
 async def test_unknown_address_has_no_bindings(store: IdentityStore) -> None:
     """An address of record nobody registered is empty, and its removal is no error."""
     await store.remove_binding("sip:nobody@gateway.local", "sip:x@y")

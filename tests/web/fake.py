@@ -7,7 +7,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from websockets.asyncio.client import ClientConnection, connect
 
@@ -18,7 +18,7 @@ from gateway.people.board import Board
 from gateway.people.messages import Outcome
 from gateway.people.presence import Activity, PresenceState
 from gateway.web.app import WebServer, WebSettings, create_app, serve
-from gateway.web.facade import AccountError, PageInbox, PlaceError, WebChannel
+from gateway.web.facade import AccountError, PageInbox, PlaceError, UserDirectory, WebChannel
 from gateway.web.push.sender import PushSender, read_key
 from gateway.web.push.subscriptions import Subscriptions
 
@@ -94,6 +94,19 @@ class FakeCall:
 
 
 Script = Callable[[FakeCall], Any]
+
+
+class _Listed:
+    def __init__(self, gateway: FakeGateway) -> None:
+        self._gateway = gateway
+
+    async def listed(self) -> list[dict[str, Any]]:
+        plain = {"display_name": "", "web": True, "sip": False, "phones": 0}
+        gateway = self._gateway
+        return [
+            {"id": name, "role": gateway.roles.get(name, "user"), "pages": len(gateway.channels.get(name, ()))} | plain
+            for name in gateway.secrets
+        ]
 
 
 class FakeGateway:
@@ -256,12 +269,10 @@ class FakeGateway:
                 return True
         return False
 
-    async def list_users(self) -> list[dict[str, Any]]:
-        plain = {"display_name": "", "web": True, "sip": False, "phones": 0}
-        return [
-            {"id": name, "role": self.roles.get(name, "user"), "pages": len(self.channels.get(name, ()))} | plain
-            for name in self.secrets
-        ]
+    @property
+    def users(self) -> UserDirectory:
+        """The real one over a store in memory is in tests/app/test_users.py; here it can only be read."""
+        return cast("UserDirectory", _Listed(self))
 
     def list_trunks(self) -> list[dict[str, Any]]:
         return [{"name": "office", "uri": "sip:pbx.example", "registered": True, "reachable": True, "places": []}]

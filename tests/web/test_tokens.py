@@ -94,7 +94,7 @@ def test_a_refresh_token_is_used_once_and_a_copy_ends_the_sign_in() -> None:
     assert again == (entry, None)
     clock.now += 31
     assert sign_ins.use(first, MARKS.get) is None
-    assert not sign_ins.lives(entry.id)
+    assert not sign_ins.lives(entry.id, MARKS.get)
     assert sign_ins.use(str(second), MARKS.get) is None
 
 
@@ -103,7 +103,7 @@ def test_another_password_ends_the_sign_ins_of_the_old_one() -> None:
     sign_ins = SignIns(Clock())
     entry, token = sign_ins.begin("alice", "m1")
     assert sign_ins.use(token, {"alice": "m2"}.get) is None
-    assert not sign_ins.lives(entry.id)
+    assert not sign_ins.lives(entry.id, MARKS.get)
 
 
 def test_sign_ins_are_bounded_and_the_one_unused_for_longest_gives_way() -> None:
@@ -114,7 +114,7 @@ def test_sign_ins_are_bounded_and_the_one_unused_for_longest_gives_way() -> None
     for user in ("alice", "alice", "alice", "bob", "carol", "dave"):
         clock.now += 1
         tokens.append(sign_ins.begin(user, "m")[0].id)
-    assert [sign_ins.lives(session) for session in tokens] == [False, False, True, True, True, True]
+    assert [sign_ins.lives(session, lambda user: "m") for session in tokens] == [False, False, True, True, True, True]
 
 
 def test_sign_ins_outlive_a_restart_and_the_file_holds_no_token(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_sign_ins_outlive_a_restart_and_the_file_holds_no_token(tmp_path: Path) 
     assert token.partition(".")[2] not in path.read_text()
     assert path.stat().st_mode & 0o077 == 0
     again = SignIns(Clock(), path)
-    assert again.lives(entry.id)
+    assert again.lives(entry.id, MARKS.get)
     assert again.use(token, MARKS.get) is not None
     path.write_text("{")
     assert len(SignIns(Clock(), path)) == 0

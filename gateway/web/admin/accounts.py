@@ -10,8 +10,8 @@ from starlette.responses import Response
 
 from gateway.web.admin.routes import ERRORS, requires
 from gateway.web.auth.authenticator import Authenticator, client_address
-from gateway.web.facade import AccountError, Gateway
-from gateway.web.http.errors import RETRY, ApiError, ErrorResponse, bounded_route
+from gateway.web.facade import Gateway
+from gateway.web.http.errors import ApiError, ErrorResponse, bounded_route
 from gateway.web.settings import WebSettings
 
 _PATH = "/users/{user_id}/account"
@@ -98,10 +98,7 @@ def create_router(gateway: Gateway, authenticator: Authenticator, settings: WebS
     async def set_account(user_id: str, given: AccountGiven, request: Request) -> dict[str, Any]:
         """Bring one's own account, or for administrators anybody's; it is kept encrypted."""
         own = _own(request, user_id, "admin")
-        try:
-            found = await gateway.set_account(user_id, given.model_dump(), by_user=own)
-        except AccountError as error:
-            raise _told(error) from None
+        found = await gateway.set_account(user_id, given.model_dump(), by_user=own)
         authenticator.audit.add("account set", request.state.user, client_address(request), whose=user_id)
         return found
 
@@ -109,17 +106,10 @@ def create_router(gateway: Gateway, authenticator: Authenticator, settings: WebS
     async def remove_account(user_id: str, request: Request) -> Response:
         """Give it up: it is taken back from the registrar and forgotten."""
         own = _own(request, user_id, "admin")
-        try:
-            removed = await gateway.remove_account(user_id, by_user=own)
-        except AccountError as error:
-            raise _told(error) from None
+        removed = await gateway.remove_account(user_id, by_user=own)
         if not removed:
             raise ApiError(404, "There is no account")
         authenticator.audit.add("account removed", request.state.user, client_address(request), whose=user_id)
         return Response(status_code=204)
 
     return router
-
-
-def _told(error: AccountError) -> ApiError:
-    return ApiError(error.status, str(error), headers=RETRY if error.status == 503 else None)

@@ -1,4 +1,4 @@
-"""/api: calls, users, trunks and the audit log, for those whose role allows it."""
+"""/api: calls, trunks and the audit log, for those whose role allows it."""
 
 from __future__ import annotations
 
@@ -91,25 +91,6 @@ class CallList(BaseModel):
     count: int
 
 
-class UserInfo(BaseModel):
-    """One configured user."""
-
-    id: str
-    display_name: str
-    role: str
-    web: bool
-    sip: bool
-    pages: int = Field(description="Open pages.")
-    phones: int = Field(description="Contacts that are registered.")
-
-
-class UserList(BaseModel):
-    """The answer to GET /api/users."""
-
-    users: list[UserInfo]
-    count: int
-
-
 class TrunkPlace(BaseModel):
     """One place of a trunk."""
 
@@ -169,7 +150,7 @@ def requires(authenticator: Authenticator, role: str) -> Callable[[Request], Awa
 
 
 def create_router(gateway: Gateway, authenticator: Authenticator, settings: WebSettings) -> APIRouter:
-    """GET /api/calls, /api/users, /api/trunks, /api/audit and DELETE /api/calls/{id}."""
+    """GET /api/calls, /api/trunks, /api/audit and DELETE /api/calls/{id}."""
     router = APIRouter(prefix="/api", route_class=bounded_route(settings), tags=["administration"], responses=ERRORS)
     operator = [Depends(requires(authenticator, "operator"))]
     admin = [Depends(requires(authenticator, "admin"))]
@@ -195,12 +176,6 @@ def create_router(gateway: Gateway, authenticator: Authenticator, settings: WebS
             raise ApiError(404, "There is no such call")
         authenticator.audit.add("call ended", request.state.user, client_address(request), call=call_id)
         return Response(status_code=204)
-
-    @router.get("/users", response_model=UserList, dependencies=operator)
-    async def users() -> dict[str, Any]:
-        """Who is configured, and who has a page open; for operators."""
-        found = await gateway.list_users()
-        return {"users": found, "count": len(found)}
 
     @router.get("/trunks", response_model=TrunkList, dependencies=operator)
     async def trunks() -> dict[str, Any]:

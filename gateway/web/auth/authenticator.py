@@ -105,7 +105,8 @@ class Authenticator:
             claims = self.tokens.verify(token)
         except TokenError:
             return None
-        user = self._gateway.find_user(claims.user) if self.sign_ins.lives(claims.session) else None
+        lives = self.sign_ins.lives(claims.session, self._gateway.credential_mark)
+        user = self._gateway.find_user(claims.user) if lives else None
         if user is None or not name:
             return user
         named = self._gateway.find_user(name)

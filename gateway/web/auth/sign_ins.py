@@ -73,7 +73,7 @@ class SignIns:
         if entry is None:
             return None
         now, given = self._clock(), _hash(token)
-        if now >= entry.expires_at or credential_of(entry.user) != entry.credential:
+        if now >= entry.expires_at or (credential_of(entry.user) or "") != entry.credential:
             self.end(entry.id)
             return None
         if secrets.compare_digest(given, entry.secret_hash):
@@ -91,9 +91,10 @@ class SignIns:
         given = _hash(token)
         return entry if entry is not None and given in (entry.secret_hash, entry.previous_hash) else None
 
-    def lives(self, session_id: str) -> bool:
-        """Whether nobody has signed out of it."""
-        return session_id in self._entries
+    def lives(self, session_id: str, credential_of: Callable[[str], str | None]) -> bool:
+        """Whether nobody has signed out of it, and the user's password is the one it began with."""
+        entry = self._entries.get(session_id)
+        return entry is not None and (credential_of(entry.user) or "") == entry.credential
 
     def end(self, session_id: str) -> None:
         """Sign out."""

@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 
 from gateway.web.auth.origins import origin_allowed
 from gateway.web.checks import BadJson, is_identifier, load_json
+from gateway.web.facade import AccountError
 from gateway.web.settings import WebSettings
 
 RETRY = {"Retry-After": "1"}
@@ -66,6 +67,11 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     return JSONResponse(body, error.status_code, error.headers)
 
 
+async def _on_refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, AccountError)
+    return JSONResponse(_body(error.status, str(error)), error.status, RETRY if error.status == 503 else None)
+
+
 async def _on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     body = error.body if isinstance(error.body, dict) else {}
@@ -92,6 +98,7 @@ async def _on_crash(request: Request, error: Exception) -> Response:
 def install(app: FastAPI) -> None:
     """Have every error of `app` answered in the API's shape."""
     app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(AccountError, _on_refused)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(Exception, _on_crash)
 
@@ -140,7 +147,7 @@ def bounded_route(settings: WebSettings) -> type[APIRoute]:
             async def handle(request: Request) -> Response:
                 if not origin_allowed(request, settings):
                     raise ApiError(403, "This origin may not use the API")
-                if request.method == "POST":
+                if request.method in ("POST", "PUT", "PATCH"):
                     _check_headers(request, settings.max_body)
                 bounded = _BoundedRequest(request.scope, request.receive)
                 bounded.limit, bounded.depth = settings.max_body, settings.max_depth

@@ -127,6 +127,9 @@ class Session:
     def draining(self, seconds: float) -> None:
         """Its next request is answered 503."""
 
+    def signed_out(self) -> None:
+        """Each of its requests shows who asks."""
+
 
 class SessionTable:
     """The live sessions by id."""

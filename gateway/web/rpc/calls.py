@@ -96,6 +96,9 @@ class CallListener(Protocol):
     def tell_draining(self, seconds: float) -> None:
         """The gateway takes no new calls and ends in so many seconds at the latest."""
 
+    def tell_signed_out(self) -> None:
+        """The user is no more, or has other rights."""
+
 
 class Calls:
     """A WebChannel (see `facade`) for as many calls as the settings allow.
@@ -383,6 +386,9 @@ class Calls:
 
     def draining(self, seconds: float) -> None:
         self._listener.tell_draining(seconds)
+
+    def signed_out(self) -> None:
+        self._listener.tell_signed_out()
 
     def _on(self, call: WebCall, handle: Callable[[Entry], None]) -> None:
         entry = self._entries.get(call.id)

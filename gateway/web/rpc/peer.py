@@ -364,6 +364,9 @@ class Peer:
     def tell_draining(self, seconds: float) -> None:
         self._notify(("server.draining", {"seconds": seconds}))
 
+    def tell_signed_out(self) -> None:
+        self._outbox.close(Close.POLICY, "sign in again")
+
     def repeat(self, entry: Entry, after: int) -> None:
         """Send again what was told of the call after that number."""
         for seq, method, params in list(entry.log):

@@ -1,0 +1,179 @@
+"""Users and identities as administrators see and change them over /api; whoever is changed signs in anew."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any, Protocol
+
+import structlog
+
+from gateway.app.presence import Presence
+from gateway.call.registry import Calls
+from gateway.call.rules import NO_RULES
+from gateway.identity import passwords
+from gateway.identity.directory import Directory, DirectoryError, Refusal
+from gateway.identity.mapping import IdentityMap
+from gateway.identity.model import User
+from gateway.identity.store import IdentityStore, StoreError
+from gateway.people.messages import MessageStoreError
+from gateway.web.facade import AccountError
+
+log = structlog.get_logger(__name__)
+
+_STATUS = {Refusal.UNKNOWN: 404, Refusal.CONFIGURED: 409, Refusal.TAKEN: 409, Refusal.INVALID: 400}
+_SHOWN = tuple(field.name for field in fields(User))
+
+
+class _OwnAccounts(Protocol):
+    async def remove(self, user: str, *, by_user: bool) -> bool: ...
+
+
+class _Courier(Protocol):
+    async def forget(self, user: str) -> None: ...
+
+
+class Users:
+    """What the facade asks (gateway.web.facade.UserDirectory)."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        identity: IdentityMap,
+        store: IdentityStore,
+        presence: Presence,
+        calls: Calls,
+        accounts: _OwnAccounts,
+        courier: _Courier,
+        random: Callable[[int], bytes],
+    ) -> None:
+        self._directory = directory
+        self._identity = identity
+        self._store = store
+        self._presence = presence
+        self._calls = calls
+        self._accounts = accounts
+        self._courier = courier
+        self._random = random
+
+    async def listed(self) -> list[dict[str, Any]]:
+        return [await self._shown(user) for user in self._identity.users]
+
+    async def shown(self, user_id: str) -> dict[str, Any] | None:
+        user = self._identity.by_id(user_id)
+        return None if user is None else await self._shown(user)
+
+    async def make(self, values: dict[str, Any]) -> dict[str, Any]:
+        password, made = values.pop("password"), None
+        if password == passwords.AUTO:
+            password = made = passwords.new_password(self._random)
+        user = User(**values)
+        await self._done(self._directory.put_user(user, password, new=True))
+        self._signed_out(user.id)  # a guest of that name
+        shown = await self._shown(self._identity.by_id(user.id) or user)
+        return shown if made is None else shown | {"password": made}
+
+    async def change(self, user_id: str, values: dict[str, Any]) -> dict[str, Any]:
+        keep = "password" not in values
+        password, made = values.pop("password", None), None
+        if password == passwords.AUTO:
+            password = made = passwords.new_password(self._random)
+        before = self._identity.by_id(user_id)
+        if before is None:
+            raise AccountError("There is no such user", 404)
+        user = replace(before, **values)
+        if not user.web and not user.sip:
+            raise AccountError("Neither web nor sip is true, so nobody could ever be this user", 400)
+        await self._done(self._directory.put_user(user, password, keep_password=keep, new=False))
+        if before.sip and not user.sip:
+            await self._done(self._store.remove_all(self._identity.aor(user)))
+        self._signed_out(user_id)
+        shown = await self._shown(self._identity.by_id(user_id) or user)
+        return shown if made is None else shown | {"password": made}
+
+    async def remove(self, user_id: str) -> None:
+        user = self._identity.by_id(user_id)
+        await self._done(self._directory.remove_user(user_id))
+        await self._gone(user_id)
+        if user is not None:
+            await self._done(self._store.remove_all(self._identity.aor(user)))
+
+    def identities(self) -> list[dict[str, Any]]:
+        return [
+            {"uri": uri, "user": user, "configured": configured}
+            for uri, user, configured in self._directory.identities()
+        ]
+
+    def identity_of(self, uri: str) -> dict[str, Any] | None:
+        user = self._identity.find(uri)
+        if user is None:
+            return None
+        known = self._canonical(uri)
+        made = any(one == known for one, _, configured in self._directory.identities() if not configured)
+        return {"uri": known, "user": user.id, "configured": not made}
+
+    async def set_identity(self, uri: str, user_id: str) -> dict[str, Any]:
+        uri = self._canonical(uri)
+        await self._done(self._directory.put_identity(uri, user_id))
+        return {"uri": uri, "user": user_id, "configured": False}
+
+    async def remove_identity(self, uri: str) -> None:
+        await self._done(self._directory.remove_identity(uri))
+
+    async def look(self, now: float) -> int:
+        """Take in what other gateways of the same store have changed; how many users are others now."""
+        before = {user.id for user in self._identity.users}
+        changed = await self._directory.load()
+        for user_id in changed:
+            self._signed_out(user_id)
+            if user_id in before and self._identity.by_id(user_id) is None:
+                await self._gone(user_id)
+        return len(changed)
+
+    def _canonical(self, uri: str) -> str:
+        try:
+            return self._directory.canonical(uri)
+        except DirectoryError as error:
+            raise AccountError(str(error), _STATUS[error.refusal]) from None
+
+    async def _done(self, change: Any) -> None:
+        try:
+            await change
+        except DirectoryError as error:
+            raise AccountError(str(error), _STATUS[error.refusal]) from None
+        except StoreError as error:
+            log.error("the directory cannot be changed", reason=str(error))
+            raise AccountError("The store does not answer", 503) from None
+
+    def _signed_out(self, user_id: str) -> None:
+        for channel in self._presence.channels(user_id):
+            channel.signed_out()
+
+    async def _gone(self, user_id: str) -> None:
+        """Nothing of a user that is no more goes to whoever has the same id next."""
+        self._signed_out(user_id)
+        for call in self._calls:
+            if any(leg.identity == user_id for leg in call.legs):
+                call.stop()
+        self._calls.rules.put(user_id, NO_RULES)
+        try:
+            await self._courier.forget(user_id)
+            await self._accounts.remove(user_id, by_user=False)
+        except (MessageStoreError, AccountError) as error:
+            log.error("something of a removed user is left", user=user_id, reason=str(error))
+
+    async def _shown(self, user: User) -> dict[str, Any]:
+        return {name: getattr(user, name) for name in _SHOWN} | {
+            "configured": self._directory.is_configured(user.id),
+            "pages": len(self._presence.channels(user.id)),
+            "phones": await self._phones(user),
+        }
+
+    async def _phones(self, user: User) -> int:
+        if not user.sip:
+            return 0
+        try:
+            return len(await self._store.bindings(self._identity.aor(user), time.time()))
+        except StoreError:
+            return 0  # the log says so; whoever looks at this wants to see the rest

@@ -1,0 +1,288 @@
+"""Users and identities that administrators make, beside those of the configuration: one store, one map in force."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from enum import Enum
+from typing import Any
+from urllib.parse import quote
+
+import structlog
+
+from gateway.errors import ConfigError, GatewayError
+from gateway.identity import passwords
+from gateway.identity.mapping import USER_SAFE, IdentityMap, read_address
+from gateway.identity.model import Credential, User, fold
+from gateway.identity.store import IdentityStore
+
+log = structlog.get_logger(__name__)
+
+_USER, _IDENTITY, _REVISION = "user:", "identity:", "revision"
+_CHANGED_HERE = "changed here"
+"""In place of a revision: somebody else may have changed the store as well, so it is read again."""
+
+
+class Refusal(Enum):
+    """Why the directory is not changed."""
+
+    UNKNOWN = "there is none"
+    CONFIGURED = "set in the gateway's configuration"
+    TAKEN = "the name is somebody's"
+    INVALID = "not a name"
+
+
+class DirectoryError(GatewayError):
+    """A change that is not made; the sentence is for whoever asked."""
+
+    def __init__(self, refusal: Refusal, reason: str) -> None:
+        super().__init__(reason)
+        self.refusal = refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A user that an administrator made."""
+
+    user: User
+    credential: Credential
+    born: str
+    """Differs from that of whoever had the same id before."""
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    users: dict[str, Made] = field(default_factory=dict)
+    identities: dict[str, str] = field(default_factory=dict)
+    """Canonical URI -> user id."""
+
+
+class Directory:
+    """What others of the same store change is in force here after the next `load`."""
+
+    def __init__(self, identity: IdentityMap, store: IdentityStore, realm: str, new_token: Callable[[], str]) -> None:
+        """`identity` knows the users of the configuration; from now on it is changed here only."""
+        self._identity = identity
+        self._configured = {user.id: user for user in identity.users}
+        self._store = store
+        self._realm = realm
+        self._new_token = new_token
+        self._state = _State()
+        self._revision = ""
+        self._changing = asyncio.Lock()
+
+    def is_configured(self, user_id: str) -> bool:
+        """Whether the configuration has the user, so that it is changed there only."""
+        return user_id in self._configured
+
+    def mark(self, user_id: str) -> str:
+        """A text that differs for two users who had the same id one after the other; "" for configured ones."""
+        made = self._state.users.get(user_id)
+        return "" if made is None else made.born
+
+    def identities(self) -> list[tuple[str, str, bool]]:
+        """URI, user id, and whether the configuration says so, of every alias."""
+        configured = [
+            (self.canonical(alias), user.id, True) for user in self._configured.values() for alias in user.aliases
+        ]
+        return configured + [(uri, user, False) for uri, user in self._state.identities.items()]
+
+    def canonical(self, uri: str) -> str:
+        """ "sip:user@host" of a URI, a telephone number or a user part. Raises DirectoryError."""
+        address = read_address(uri)
+        if address is None:
+            raise DirectoryError(Refusal.INVALID, "It is neither a SIP URI nor a user part")
+        return f"sip:{quote(address.user, safe=USER_SAFE)}@{address.host or self._identity.domain}"
+
+    async def load(self) -> frozenset[str]:
+        """Take in what the store holds; ids of the users that are others now, or no more. Raises StoreError."""
+        async with self._changing:
+            entries = await self._store.entries()
+            revision = entries.get(_REVISION, "")
+            if revision == self._revision:
+                return frozenset()
+            if not revision:
+                log.warning("the directory had gone from the store and was put back")
+                await self._put_back()
+                return frozenset()
+            changed = await self._take(self._fitting(_read(entries, self._realm)))
+            self._revision = revision
+            return changed
+
+    async def put_user(self, user: User, password: str | None, *, keep_password: bool = False, new: bool) -> None:
+        """Make or change a user, whose aliases are `put_identity`'s. Raises DirectoryError, StoreError.
+
+        `password` None: it has none and can sign in by other means only; `keep_password`: as it was.
+        """
+        async with self._changing:
+            before = self._made(user.id) if not new else None
+            if new and self._is_somebody(user.id):
+                raise DirectoryError(Refusal.TAKEN, "There is a user or an identity of that name")
+            user = replace(user, aliases=())
+            if before is not None and keep_password:
+                made = replace(before, user=user)
+            else:
+                digests = {} if password is None else passwords.ha1(user.id, self._realm, password)
+                born = before.born if before is not None else self._new_token()
+                made = Made(user, Credential(user.id, self._realm, digests), born)
+            state = replace(self._state, users={**self._state.users, user.id: made})
+            self._check(state)
+            self._revision = _CHANGED_HERE
+            if not await self._store.put_entry(_USER + user.id, _written(made), new=new):
+                raise DirectoryError(Refusal.TAKEN, "There is a user of that name")
+            await self._done(state)
+
+    async def remove_user(self, user_id: str) -> None:
+        """Forget a user and its identities. Raises DirectoryError, StoreError."""
+        async with self._changing:
+            self._made(user_id)
+            mine = [uri for uri, owner in self._state.identities.items() if owner == user_id]
+            state = _State(
+                {name: made for name, made in self._state.users.items() if name != user_id},
+                {uri: owner for uri, owner in self._state.identities.items() if owner != user_id},
+            )
+            self._revision = _CHANGED_HERE
+            await self._store.put_entry(_USER + user_id, None)
+            for uri in mine:
+                await self._store.put_entry(_IDENTITY + uri, None)
+            await self._done(state)
+
+    async def put_identity(self, uri: str, user_id: str) -> str:
+        """Have `uri` mean that user from now on; how it is written. Raises DirectoryError, StoreError."""
+        async with self._changing:
+            uri = self.canonical(uri)
+            if self._identity.by_id(user_id) is None:
+                raise DirectoryError(Refusal.UNKNOWN, "There is no such user")
+            if self._is_configured_identity(uri):
+                raise DirectoryError(Refusal.CONFIGURED, "The identity is set in the gateway's configuration")
+            state = replace(self._state, identities={**self._state.identities, uri: user_id})
+            self._check(state)
+            self._revision = _CHANGED_HERE
+            await self._store.put_entry(_IDENTITY + uri, user_id)
+            await self._done(state)
+            return uri
+
+    async def remove_identity(self, uri: str) -> None:
+        """Raises DirectoryError, StoreError."""
+        async with self._changing:
+            uri = self.canonical(uri)
+            if self._is_configured_identity(uri):
+                raise DirectoryError(Refusal.CONFIGURED, "The identity is set in the gateway's configuration")
+            if uri not in self._state.identities:
+                raise DirectoryError(Refusal.UNKNOWN, "There is no such identity")
+            left = {name: owner for name, owner in self._state.identities.items() if name != uri}
+            self._revision = _CHANGED_HERE
+            await self._store.put_entry(_IDENTITY + uri, None)
+            await self._done(replace(self._state, identities=left))
+
+    def _made(self, user_id: str) -> Made:
+        if user_id in self._configured:
+            raise DirectoryError(Refusal.CONFIGURED, "The user is set in the gateway's configuration")
+        made = self._state.users.get(user_id)
+        if made is None:
+            raise DirectoryError(Refusal.UNKNOWN, "There is no such user")
+        return made
+
+    def _is_somebody(self, user_id: str) -> bool:
+        """Whether the name is taken, in any case and width of its letters."""
+        if self.canonical(user_id) in (uri for uri, _, _ in self.identities()):
+            return True
+        return fold(user_id) in {fold(user.id) for user in self._identity.users}
+
+    def _is_configured_identity(self, uri: str) -> bool:
+        return any(uri == one for one, _, configured in self.identities() if configured)
+
+    def _users_of(self, state: _State) -> list[User]:
+        given: dict[str, list[str]] = {}
+        for uri, owner in state.identities.items():
+            given.setdefault(owner, []).append(uri)
+        every = [*self._configured.values(), *(made.user for made in state.users.values())]
+        return [replace(user, aliases=(*user.aliases, *given.get(user.id, ()))) for user in every]
+
+    def _check(self, state: _State) -> None:
+        try:
+            self._identity.with_users(self._users_of(state))
+        except ConfigError as error:
+            raise DirectoryError(Refusal.TAKEN, error.reason) from None
+
+    def _fitting(self, state: _State) -> _State:
+        """Of what was kept, what does not contradict a configuration that was changed since."""
+        try:
+            self._check(state)
+            return state
+        except DirectoryError:
+            fits = _State()
+        for name, made in state.users.items():
+            grown = replace(fits, users={**fits.users, name: made})
+            fits = grown if self._fits(grown, name) else fits
+        for uri, owner in state.identities.items():
+            grown = replace(fits, identities={**fits.identities, uri: owner})
+            fits = grown if self._fits(grown, uri) else fits
+        return fits
+
+    def _fits(self, state: _State, name: str) -> bool:
+        try:
+            self._check(state)
+        except DirectoryError as error:
+            log.warning("an entry of the directory is not in force", name=name, reason=str(error))
+            return False
+        return True
+
+    async def _done(self, state: _State) -> None:
+        """The store has it: tell the others of the store, and have it in force."""
+        await self._store.put_entry(_REVISION, self._new_token())
+        await self._take(state)
+
+    async def _take(self, state: _State) -> frozenset[str]:
+        before = self._state
+        changed = {name for name in {*before.users, *state.users} if before.users.get(name) != state.users.get(name)}
+        for name in changed:
+            made = state.users.get(name)
+            credential = made.credential if made is not None else Credential(name, self._realm)
+            await self._store.put_credential(credential)
+        self._state = state
+        self._identity.change(self._users_of(state))
+        return frozenset(changed)
+
+    async def _put_back(self) -> None:
+        for name, made in self._state.users.items():
+            await self._store.put_entry(_USER + name, _written(made))
+            await self._store.put_credential(made.credential)
+        for uri, owner in self._state.identities.items():
+            await self._store.put_entry(_IDENTITY + uri, owner)
+        revision = self._new_token()
+        await self._store.put_entry(_REVISION, revision)
+        self._revision = revision
+
+
+def _written(made: Made) -> str:
+    user = asdict(made.user)
+    del user["aliases"]
+    return json.dumps({"user": user, "ha1": made.credential.ha1, "born": made.born})
+
+
+def _read(entries: Mapping[str, str], realm: str) -> _State:
+    state = _State()
+    for name, text in sorted(entries.items()):
+        if name.startswith(_USER):
+            made = _made_of(text, realm)
+            if made is None or _USER + made.user.id != name:
+                log.warning("an entry of the directory cannot be read", name=name)
+            else:
+                state.users[made.user.id] = made
+        elif name.startswith(_IDENTITY):
+            state.identities[name.removeprefix(_IDENTITY)] = text
+    return state
+
+
+def _made_of(text: str, realm: str) -> Made | None:
+    try:
+        kept = json.loads(text)
+        user = kept["user"]
+        values: dict[str, Any] = {name: tuple(one) if isinstance(one, list) else one for name, one in user.items()}
+        user = User(**values)
+        return Made(user, Credential(user.id, realm, dict(kept["ha1"])), str(kept["born"]))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
