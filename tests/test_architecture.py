@@ -55,11 +55,16 @@ ROOMS = (
     Room("gateway/legs/web.py", "gateway.legs.base gateway.call gateway.media.engine gateway.web"),
     Room(
         "gateway/legs/sip.py",
-        "gateway.legs.base gateway.legs.sip_bodies gateway.legs.sip_diversion gateway.legs.sip_info "
-        "gateway.legs.sip_sessions gateway.call gateway.media.engine gateway.net gateway.sip structlog",
+        "gateway.legs.sip_bodies gateway.legs.sip_diversion gateway.legs.sip_leg gateway.legs.sip_sessions "
+        "gateway.call gateway.media.engine gateway.sip structlog",
     ),
-    Room("gateway/legs/sip_sessions.py", "gateway.legs.sip_info gateway.media.engine gateway.sip"),
-    Room("gateway/legs/sip_diversion.py", "gateway.call gateway.sip"),
+    Room(
+        "gateway/legs/sip_leg.py",
+        "gateway.legs.base gateway.legs.sip_bodies gateway.legs.sip_diversion gateway.legs.sip_info "
+        "gateway.legs.sip_sessions gateway.call gateway.media.engine gateway.sip",
+    ),
+    Room("gateway/legs/sip_sessions.py", "gateway.legs.sip_info gateway.call gateway.media.engine gateway.sip"),
+    Room("gateway/legs/sip_diversion.py", "gateway.legs.sip_sessions gateway.call gateway.sip"),
     Room("gateway/legs/sip_info.py", "gateway.legs.sip_bodies gateway.call gateway.media.engine gateway.sip sdp"),
     Room("gateway/people", "gateway.people gateway.call gateway.identity.model gateway.errors structlog"),
     Room(

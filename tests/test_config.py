@@ -60,7 +60,9 @@ def test_commented_examples_are_valid(tmp_path: Path) -> None:
     ways = "uri|fallback_uris|outbound_proxy|options_interval|crlf_interval|failover_after"
     account = "username|password|register|register_expires|from_user"
     text = re.sub(rf"^#(    (?:{ways}|{account}): )", r" \1", text, flags=re.MULTILINE)
-    text = re.sub(r"^#(    (?:assert_identity|sources|codecs|srtp|max_calls): )", r" \1", text, flags=re.MULTILINE)
+    text = re.sub(
+        r"^#(    (?:assert_identity|prefer_identity|sources|codecs|srtp|max_calls): )", r" \1", text, flags=re.MULTILINE
+    )
     text = re.sub(r"^#(    (?:members|in_turn|time): )", r" \1", text, flags=re.MULTILINE)
     text = re.sub(r"^(\s*)#(    credential: )", r"\1 \2", text, flags=re.MULTILINE)
     text = re.sub(r"^  # (- match: \"0|  (?:to: trunk|strip|prefix))", r"  \1", text, flags=re.MULTILINE)

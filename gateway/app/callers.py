@@ -1,24 +1,32 @@
-"""Who a caller is said to be, and who may be told (RFC 3323, RFC 3325, RFC 5806)."""
+"""Who the far ends of calls are said to be, and who may be told (RFC 3323, RFC 3325, RFC 4916, RFC 8224)."""
 
 from __future__ import annotations
 
-from gateway.call.leg import Address, Diversion
+from collections.abc import Mapping
+from dataclasses import replace
+
+from gateway.access.gatekeeper import TRUNK
+from gateway.call.leg import Address, Verdict
+from gateway.config.people import Trunk
+from gateway.identity.mapping import IdentityMap
+from gateway.identity.model import User
+from gateway.legs.sip_diversion import ANONYMOUS, is_private, read_diversions, read_history
+from gateway.legs.sip_sessions import Shown
 from gateway.sip.message.addresses import NameAddr
-from gateway.sip.message.message import Request
+from gateway.sip.message.message import Message, Request, Response
 from gateway.sip.message.uri import Uri
 
-ANONYMOUS = "sip:anonymous@anonymous.invalid"
 _HIDING = frozenset(("id", "user", "header"))
 """Values of Privacy that keep the caller's name from who is called."""
-_DIVERSIONS = 8
-_REASONS = frozenset(("unconditional", "user-busy", "no-answer", "unavailable", "do-not-disturb"))
-_VALUES = 8
+_SIGNATURES = 4
+_SIGNATURE_LENGTH = 4_096
+"""Identity fields that are passed on, and bytes of each."""
+_VERDICTS: tuple[tuple[str, Verdict], ...] = (("tn-validation-passed", "passed"), ("tn-validation-failed", "failed"))
 
 
-def wants_privacy(request: Request) -> bool:
-    """Whether the caller asks not to be named."""
-    values = ";".join(request.headers.all("Privacy")[:_VALUES]).lower().replace(",", ";").split(";")
-    return not _HIDING.isdisjoint(value.strip() for value in values)
+def wants_privacy(message: Message) -> bool:
+    """Whether who sent it asks not to be named."""
+    return is_private(message.headers.all("Privacy"), _HIDING)
 
 
 def hidden(address: Address) -> Address:
@@ -27,26 +35,96 @@ def hidden(address: Address) -> Address:
 
 
 def of_trunk(request: Request, place: tuple[str, int | None]) -> Address:
-    """Who calls through a trunk whose numbers belong to `place`: whom it asserts, else what From says.
+    """Who calls through a trunk whose numbers belong to `place`: whom it asserts or prefers, else what From says.
 
     In the trunk's own number plan: calling back leads there, and no number of it passes for a user of ours.
     """
-    asserted = request.asserted_identity
-    said = asserted[0] if asserted else request.from_
+    named = _of_trunk(request, _said_by_trunk(request), place)
+    return replace(
+        named,
+        diversions=read_diversions(request),
+        history=read_history(request),
+        verified=_verdict(request),
+        signed=_signature(request),
+    )
+
+
+def renamed_by_trunk(message: Message, place: tuple[str, int | None]) -> Address | None:
+    """Who a trunk says is at its end now; a response says that by an assertion only."""
+    if isinstance(message, Response) and not message.asserted_identity:
+        return None
+    return _of_trunk(message, _said_by_trunk(message), place)
+
+
+def _said_by_trunk(message: Message) -> NameAddr:
+    said = message.asserted_identity or message.preferred_identity
+    return said[0] if said else message.from_
+
+
+def _of_trunk(message: Message, said: NameAddr, place: tuple[str, int | None]) -> Address:
     user = _number(said.uri) or "anonymous"
-    address = Address(str(Uri.of(user, *place)), said.display_name or user, diversions=_diversions(request))
-    return hidden(address) if wants_privacy(request) else address
+    address = Address(str(Uri.of(user, *place)), said.display_name or user)
+    return hidden(address) if wants_privacy(message) else address
 
 
 def _number(uri: Uri) -> str:
-    return uri.user or (uri.opaque.partition(";")[0] if uri.scheme == "tel" else "")
+    """The number without the parameters that some write behind it (RFC 3966)."""
+    if uri.scheme == "tel":
+        return uri.user or uri.opaque.partition(";")[0]
+    return (uri.user or "").partition(";")[0]
 
 
-def _diversions(request: Request) -> tuple[Diversion, ...]:
-    """How the trunk says the call came here, the latest first; reasons that nobody knows are no-one's words."""
-    return tuple([_diversion(one) for one in request.diversion[:_DIVERSIONS]])
+def _verdict(request: Request) -> Verdict:
+    """What the trunk has found of the caller's signature: `verstat`, a parameter of the number (3GPP TS 24.229)."""
+    for said in (*request.asserted_identity[:2], request.from_):
+        written = said.uri.param("verstat")
+        for part in (said.uri.user or "").split(";")[1:] if written is None else ():
+            name, _, value = part.partition("=")
+            written = value if name.lower() == "verstat" else written
+        for word, verdict in _VERDICTS:
+            if (written or "").lower().startswith(word):
+                return verdict
+    return "none"
 
 
-def _diversion(said: NameAddr) -> Diversion:
-    reason = (said.param("reason") or "").lower()
-    return Diversion(str(said.uri.without_headers()), reason if reason in _REASONS else "unknown")
+def _signature(request: Request) -> tuple[tuple[str, str], ...]:
+    """The Identity fields of a call, with the Date that a short one is signed by (RFC 8224 section 4)."""
+    signatures = [one for one in request.headers.all("Identity") if len(one) <= _SIGNATURE_LENGTH][:_SIGNATURES]
+    if not signatures:
+        return ()
+    date = request.headers.get("Date")
+    return (*(("Identity", one) for one in signatures), *((("Date", date),) if date is not None else ()))
+
+
+def shown_to(trunk: Trunk) -> Shown:
+    """What a trunk is told of whom it talks with."""
+    return Shown(is_trunk=True, asserts=trunk.assert_identity, prefers=trunk.prefer_identity)
+
+
+class Names:
+    """Who the far ends of calls are, by what they say and who they have proved to be."""
+
+    def __init__(self, identity: IdentityMap, trunks: Mapping[str, Trunk]) -> None:
+        self._identity = identity
+        self._trunks = trunks
+
+    def of_user(self, user: User, request: Message) -> Address:
+        """A user by its own name, under the one of its own numbers that it prefers (RFC 3325), hidden if it wishes."""
+        uri = self._identity.sip_uri(user.id)
+        said = request.from_.display_name
+        for preferred in request.preferred_identity[:2]:
+            plain = str(replace(preferred.uri, params=(), headers=(), password=None))
+            if self._identity.find(plain) is user:
+                uri, said = plain, preferred.display_name or said
+                break
+        address = Address(uri, user.display_name or said or user.id)
+        return hidden(address) if wants_privacy(request) else address
+
+    def renamed(self, message: Message, identity: str | None) -> Address | None:
+        """Who that identity says it is in a call; None where that is nobody's business but its own."""
+        if identity is not None and identity.startswith(TRUNK):
+            return renamed_by_trunk(message, self._trunks[identity.removeprefix(TRUNK)].place)
+        user = self._identity.by_id(identity) if identity is not None else None
+        if user is None or isinstance(message, Response):
+            return None
+        return self.of_user(user, message)

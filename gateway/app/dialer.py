@@ -13,6 +13,7 @@ from gateway.access.gatekeeper import TRUNK
 from gateway.accounts.own import Account, Accounts
 from gateway.accounts.reachability import Reachability
 from gateway.app.application import Application
+from gateway.app.callers import Names, shown_to
 from gateway.app.presence import Presence
 from gateway.app.push import Waker
 from gateway.call.call import Call
@@ -38,7 +39,7 @@ from gateway.identity.model import Binding, User
 from gateway.identity.store import IdentityStore, StoreError
 from gateway.legs.service import ServiceLeg
 from gateway.legs.sip import SipCalleeLeg
-from gateway.legs.sip_sessions import CalleeSettings, Destination, Inviter
+from gateway.legs.sip_sessions import CalleeSettings, Destination, Inviter, Shown
 from gateway.legs.web import WebCalleeLeg
 from gateway.media.engine import Dtmf, Kind
 from gateway.sip.auth.account import Credentials
@@ -90,6 +91,7 @@ class GatewayDialer:
         self._application = application or Application()
         self._waker = waker
         self._trunks = {trunk.name: trunk for trunk in config.every_trunk}
+        self._names = Names(identity, self._trunks)
         self._preferences: OrderedDict[str, tuple[str, ...]] = OrderedDict()
         self._keeping: set[asyncio.Task[None]] = set()
         self._trunk_load: Counter[str] = Counter()
@@ -183,11 +185,13 @@ class GatewayDialer:
             if user.ring == "in_order":
                 settings = replace(settings, patience=user.ring_next_after)
             destinations = _by_preference(phones, user)
-            legs.append(SipCalleeLeg(f"{name}-sip", self.inviter, address, destinations, settings))
+            legs.append(self._sip_leg(f"{name}-sip", address, destinations, settings))
         if browsers:
             settings = replace(self._settings(uri, (), "off"), kind=Kind.WEBRTC, prefer=browsers[0].codecs)
             destinations = [_destination(binding, user.id) for binding in browsers]
-            legs.append(SipCalleeLeg(f"{name}-webrtc", self.inviter, address, destinations, settings))
+            legs.append(
+                SipCalleeLeg(f"{name}-webrtc", self.inviter, address, destinations, settings, self._names.renamed)
+            )
         return legs
 
     async def _bindings(self, user: User, has_page: bool) -> Sequence[Binding]:
@@ -224,7 +228,14 @@ class GatewayDialer:
             settings = replace(settings, codecs=trunk.codecs, failover=True, patience=trunk.failover_after)
             self._trunk_load[trunk.name] += 1
             self._trunk_calls.setdefault(call_id, []).append(trunk.name)
-        return SipCalleeLeg(f"{name}-sip", self.inviter, Address(destinations[0].uri), destinations, settings)
+        return SipCalleeLeg(
+            f"{name}-sip", self.inviter, Address(destinations[0].uri), destinations, settings, self._names.renamed
+        )
+
+    def _sip_leg(
+        self, tag: str, address: Address, destinations: Sequence[Destination], settings: CalleeSettings
+    ) -> SipCalleeLeg:
+        return SipCalleeLeg(tag, self.inviter, address, destinations, settings, self._names.renamed)
 
     def _settings(self, uri: str, prefer: tuple[str, ...], srtp: SrtpPolicy, dtmf: Dtmf = Dtmf.AUTO) -> CalleeSettings:
         kind = Kind.SDES if srtp == "required" else Kind.RTP
@@ -252,7 +263,15 @@ def _by_preference(bindings: Sequence[Binding], user: User) -> list[Destination]
 
 def _destination(binding: Binding, identity: str) -> Destination:
     source = Flow.parse(binding.received).host if binding.received else None
-    return Destination(binding.contact, binding.path, binding.received, source, aor=binding.aor, identity=identity)
+    return Destination(
+        binding.contact,
+        binding.path,
+        binding.received,
+        source,
+        aor=binding.aor,
+        identity=identity,
+        shown=Shown(is_user=True),
+    )
 
 
 def _trunk_destinations(trunk: Trunk, dialled: str, own: Account | None, places: Iterable[str]) -> list[Destination]:
@@ -275,7 +294,7 @@ def _trunk_destinations(trunk: Trunk, dialled: str, own: Account | None, places:
                 credentials=credentials,
                 caller=caller,
                 identity=identity,
-                asserts=trunk.assert_identity,
+                shown=replace(shown_to(trunk), signed=caller is None),
                 rank=rank,
             )
         )

@@ -21,6 +21,7 @@ from gateway.config.network import SrtpPolicy
 from gateway.config.people import Trunk
 from gateway.identity.mapping import IdentityMap
 from gateway.legs.sip import SipCallerLeg
+from gateway.legs.sip_sessions import Shown
 from gateway.media.engine import Dtmf, Kind
 from gateway.sip.flow import WEBSOCKET, Flow
 from gateway.sip.invite import events
@@ -69,6 +70,7 @@ class SipFront:
         self._trunks = trunks
         self._srtp = srtp
         self._new_tag = new_tag
+        self._names = callers.Names(identity, trunks)
         self._registered = registered
         self._placing: set[asyncio.Task[None]] = set()
 
@@ -109,6 +111,8 @@ class SipFront:
             identity,
             self._dtmf(identity),
             self.codecs(identity),
+            self._shown(identity),
+            self._names.renamed,
         )
         try:
             if not _srtp_fits(policy, leg.party.kind):
@@ -140,6 +144,12 @@ class SipFront:
         user = self._identity.by_id(identity) if identity is not None else None
         return Dtmf(user.dtmf) if user is not None else Dtmf.AUTO
 
+    def _shown(self, identity: str | None) -> Shown:
+        """What the caller is told of whom it talks with."""
+        if identity is not None and identity.startswith(TRUNK):
+            return callers.shown_to(self._trunks[identity.removeprefix(TRUNK)])
+        return Shown(is_user=identity is not None)
+
     def codecs(self, identity: str | None) -> tuple[str, ...]:
         """The only codecs of the caller's trunk; () for those of every phone."""
         return self._trunks[identity.removeprefix(TRUNK)].codecs if identity and identity.startswith(TRUNK) else ()
@@ -167,10 +177,7 @@ class SipFront:
         user_entry = self._identity.by_id(identity) if identity is not None else None
         if user_entry is None:
             return None, Address(str(said.uri)), None
-        name = user_entry.display_name or said.display_name or user_entry.id
-        address = Address(self._identity.sip_uri(user_entry.id), name)
-        if callers.wants_privacy(request):
-            address = callers.hidden(address)
+        address = self._names.of_user(user_entry, request)
         own = self._accounts.registrar_of(user_entry.id)
         return Caller(user_entry.id, user_entry.may_call, account=own), address, user_entry.max_calls
 

@@ -48,6 +48,8 @@ class Attempt(Machine):
         self._given_early: str | None = None
         self._offers: list[tuple[CalleeLeg, str]] = []
         self._refusals: list[Cause] = []
+        self._renamed: set[str] = set()
+        """Tags of those who have said that they are somebody else than was known."""
         self._patience: Timer | None = None
 
     @property
@@ -80,6 +82,20 @@ class Attempt(Machine):
         if self._offer is None or len(self.callees) > 1:
             return Input.CALLEE_RINGING
         return Input.CALLEE_EARLY_MEDIA
+
+    def renamed(self, leg: Leg) -> Input | None:
+        """Whoever it talks with is told once there is somebody."""
+        self._renamed.add(leg.party.tag)
+        return None
+
+    @property
+    def acquainted(self) -> tuple[Leg, ...]:
+        """Of the two who talk now, those who know with whom."""
+        winner = self.winner
+        if winner is None or self._newcomer is not None:
+            return ()
+        both: tuple[tuple[Leg, Leg], ...] = ((self.caller, winner), (winner, self.caller))
+        return tuple(leg for leg, other in both if other.party.tag not in self._renamed)
 
     @property
     def answered_as(self) -> Input:

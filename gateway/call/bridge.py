@@ -6,6 +6,7 @@ late and changes nothing, but who gave it is offered again what stands.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -19,7 +20,7 @@ from gateway.call.state import CallInput, Input, State
 from gateway.call.status import Cause
 from gateway.call.timers import Timer
 from gateway.call.transferring import Transferring
-from gateway.media.engine import MediaError
+from gateway.media.engine import Kind, MediaError
 
 log = structlog.get_logger(__name__)
 
@@ -51,9 +52,17 @@ class Bridge(Transferring):
 
     table = TABLE
 
-    def __init__(self, scope: Scope, a: Leg, b: Leg) -> None:
+    def __init__(self, scope: Scope, a: Leg, b: Leg, acquainted: Sequence[Leg]) -> None:
+        """`acquainted` are those of the two who know with whom they talk."""
         super().__init__(scope, State.CONNECTED)
         self._legs: tuple[Leg, ...] = (a, b)
+        self._known: dict[str, tuple[str, str]] = {}
+        """Whom each leg takes the other for (URI, display name), by its tag."""
+        for leg in (a, b):
+            if leg in acquainted:
+                self._acquaint(leg)
+            else:
+                scope.follow(CallInput(input=Input.RENAMED, leg=self.other(leg)))
         self.exchange: Exchange | None = None
         """The one that is open."""
         self.holding: set[str] = set()
@@ -239,6 +248,29 @@ class Bridge(Transferring):
         if exchange is not None:
             self._given_up.add(exchange.number)
 
+    def renamed(self, leg: Leg) -> Input:
+        """What it is to us that a far end is somebody else now."""
+        return Input.RENAMED
+
+    async def _identify(self, what: CallInput) -> None:
+        await self._introduce(self.other(what.leg))
+
+    def _acquaint(self, leg: Leg) -> bool:
+        """`leg` knows from now on whom it talks with; whether that is news."""
+        other = self.other(leg)
+        if other is None or other.party.kind is Kind.SERVICE:
+            return False
+        name = (other.address.uri, other.address.display_name)
+        before, self._known[leg.party.tag] = self._known.get(leg.party.tag), name
+        return before != name
+
+    async def _introduce(self, leg: Leg | None) -> None:
+        """Have `leg` told whom it talks with, where it knows another name; who is away hears it on return."""
+        if leg is not None and not self.is_away(leg) and self._acquaint(leg):
+            other = self.other(leg)
+            assert other is not None
+            await leg.identified(other.address)
+
     async def _show_hold(self, source: Leg, held: bool) -> None:
         """Tell the other side when `source` begins or ceases to hold it."""
         tag, other = source.party.tag, self.other(source)
@@ -270,6 +302,7 @@ class Bridge(Transferring):
             await self._answer_alone(what)
         if other is not None and other.party.tag in self.holding:
             await leg.held(True)
+        await self._introduce(leg)
         if not self._reattach:
             self._scope.follow(CallInput(input=Input.ALL_RETURNED))
 
@@ -299,10 +332,15 @@ class Bridge(Transferring):
         self.holding.clear()
         self._remembered = [leg for leg in self._remembered if leg is not leaving]
         self._legs = (staying, coming)
+        self._known.pop(leaving.party.tag, None)
+        if self.is_target(coming):
+            self._acquaint(coming)  # its invitation has said who calls
         await scope.engine.release(scope.call_id, leaving.party.tag)
         if what.done is not None:
             what.done(True)
         await self._end_leg(leaving, what.cause or Cause.NORMAL)
+        await self._introduce(staying)
+        await self._introduce(coming)
         await self._take_off_hold(staying if was_held else None, coming if what.held else None)
         if not self._reattach and self.state is State.AWAY:
             scope.follow(CallInput(input=Input.ALL_RETURNED))

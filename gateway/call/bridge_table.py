@@ -54,6 +54,7 @@ def _table() -> dict[tuple[State, Input], Row]:
     for state in ALIVE:
         rows[state, Input.DIGIT] = ((Action.PASS_DIGIT,), state)
         rows[state, Input.DIGIT_REFUSED] = ((Action.PLAY_DIGIT,), state)
+        rows[state, Input.RENAMED] = ((Action.IDENTIFY,), state)
         rows[state, Input.CANDIDATE] = ((Action.ADD_CANDIDATE,), state)
         rows[state, Input.MEDIA_CONNECTED] = ((Action.NOTE_MEDIA,), state)
         for what in (

@@ -294,9 +294,9 @@ class Call:
         """The attempt has done its part: who is left of it talks in a bridge."""
         winner = attempt.winner
         assert winner is not None
-        away = attempt.away
+        away, acquainted = attempt.away, attempt.acquainted
         attempt.close()
-        self._machine = Bridge(self._scope, attempt.caller, winner)
+        self._machine = Bridge(self._scope, attempt.caller, winner, acquainted)
         if attempt.wants_another:
             self.post(CallInput(input=Input.RENEGOTIATE, leg=attempt.caller))
         for leg in away:

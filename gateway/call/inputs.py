@@ -19,6 +19,7 @@ from gateway.call.leg import (
     Offered,
     Redirected,
     Rejected,
+    Renamed,
     Returned,
     Ringing,
 )
@@ -58,6 +59,8 @@ def _of_leg(machine: Attempt | Bridge, leg: Leg, event: LegEvent) -> CallInput |
             what = Input.CALLER_CONFIRMED
         case OfferAnswered() | Confirmed():
             what = Input.OFFER_ANSWERED
+        case Renamed():
+            what = machine.renamed(leg)
         case _:
             what = what or _PLAIN.get(type(event))
     return None if what is None else CallInput(input=what, leg=leg, event=event)

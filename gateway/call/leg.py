@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 from gateway.call.status import Cause
 from gateway.media.engine import Party
@@ -27,6 +27,28 @@ class Diversion:
     """Who was called and is not asked, or has not taken it."""
     reason: str
     """The word of RFC 5806: "unconditional", "user-busy", "no-answer", "unavailable", "do-not-disturb"."""
+    is_private: bool = False
+    """Phones are not told of it."""
+    in_history: bool = False
+    """`Address.history` tells of it already."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One target that the call has had before it came here (an hi-entry, RFC 7044)."""
+
+    uri: str
+    """With the Reason why it went on from there, in its URI headers."""
+    index: str
+    """Where it stands among the others: "1", "1.1"."""
+    change: str = ""
+    """The entry's "rc", "mp" or "np" parameter with its value."""
+    is_private: bool = False
+    """Phones are not told who it was."""
+
+
+Verdict = Literal["passed", "failed", "none"]
+"""What a trunk has found out about the signature of a caller's number (verstat, 3GPP TS 24.229); "none": nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +66,15 @@ class Address:
 
     asserted: str = ""
     """SIP URI of who it really is, where it wants to be hidden from who is called (RFC 3323)."""
+
+    history: tuple[HistoryEntry, ...] = ()
+    """Whom the call was for before it came here, as a trunk says, the first first."""
+
+    verified: Verdict = "none"
+    """What the trunk that the call came by has found of its signature."""
+
+    signed: tuple[tuple[str, str], ...] = ()
+    """The caller's signature, Identity and Date fields (RFC 8224), for other trunks to see."""
 
     @property
     def user(self) -> str:
@@ -142,6 +173,11 @@ class AnswerChanged(LegEvent):
 
     What it said is heard when it is offered again what stands.
     """
+
+
+@dataclass(frozen=True, slots=True)
+class Renamed(LegEvent):
+    """The far end is somebody else now, or called otherwise (RFC 4916): `Leg.address` says who."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +306,9 @@ class Leg(Protocol):
 
     async def held(self, held: bool) -> None:
         """The other side holds this one now, or has taken it back; for front ends that can show it."""
+
+    async def identified(self, peer: Address) -> None:
+        """It talks with `peer` now, whom it may not know yet (RFC 4916); for front ends that can show it."""
 
     async def end(self, cause: Cause) -> None:
         """Reject, cancel or hang up, as the leg's own state wants it; idempotent."""

@@ -293,6 +293,9 @@ class Trunk(Section):
     assert_identity: bool = False
     """Tell it who calls by P-Asserted-Identity (RFC 3325), with Privacy where the caller wants to be hidden from who is
     called: for a trunk that is trusted with that. Its own assertions are believed either way."""
+    prefer_identity: bool = False
+    """Ask it by P-Preferred-Identity (RFC 3325) to show who calls: for one that knows the gateway as a customer with
+    several numbers, and decides itself. Of no effect with assert_identity."""
     codecs: tuple[Codec, ...] = ()
     """The only codecs used with it, in both directions, best first; default: codecs.rtp."""
     srtp: SrtpPolicy | None = None

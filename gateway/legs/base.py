@@ -89,6 +89,10 @@ class LegBase(ABC):
         """A far end that gets the offer itself sees in it that it is held."""
         return
 
+    async def identified(self, peer: Address) -> None:
+        """Most far ends have nobody to show it to."""
+        return
+
     @abstractmethod
     async def offer(self, exchange: int, sdp: str) -> None: ...
 

@@ -11,31 +11,31 @@ import structlog
 
 from gateway.call.leg import (
     Address,
-    AnswerChanged,
     Answered,
     Confirmed,
-    HungUp,
-    OfferAnswered,
-    OfferCancelled,
-    Offered,
     Redirected,
     Rejected,
-    Returned,
     Ringing,
-    TransferRequested,
 )
 from gateway.call.status import Cause, cause_of_status, most_telling
-from gateway.legs.base import LegBase
-from gateway.legs.sip_bodies import cause_of_q850, kind_of, reason_of, text_of
+from gateway.legs.sip_bodies import kind_of, reason_of, text_of
 from gateway.legs.sip_diversion import caller_fields, redirections
-from gateway.legs.sip_info import LegInfos
-from gateway.legs.sip_sessions import CalleeSession, CalleeSettings, CallerSession, Destination, Inviter, Session
+from gateway.legs.sip_leg import SipLeg
+from gateway.legs.sip_sessions import (
+    CalleeSession,
+    CalleeSettings,
+    CallerSession,
+    Destination,
+    Inviter,
+    Reader,
+    Shown,
+    nobody,
+)
 from gateway.media.engine import Dtmf, Kind, Party
 from gateway.sip.errors import SipError
 from gateway.sip.invite import events
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.uri import Uri
-from gateway.sip.subscription.referral import Referral, Referred
 
 log = structlog.get_logger(__name__)
 
@@ -51,174 +51,7 @@ _RETRY_AFTER = 5
 """Seconds a caller is asked to wait when nobody knows better."""
 
 
-class _SipLeg(LegBase):
-    """What both roles do with the session that has the call."""
-
-    def __init__(self, party: Party, address: Address, identity: str | None = None) -> None:
-        super().__init__(party, address, identity)
-        self._session: Session | None = None
-        self._infos = LegInfos(self._deliver)
-        self._ours: dict[int, int] = {}
-        """The session's number of an offer of ours -> the call's."""
-        self._wanted: set[int] = set()
-        """Numbers of re-INVITEs that asked for our offer."""
-        self._referral: Referral | None = None
-        """The latest REFER of the far end."""
-        self._early_outcomes: list[events.OfferAnswered] | None = None
-        """Outcomes that came before the session had given the number of the offer; None: it has."""
-
-    @property
-    def references(self) -> tuple[str, ...]:
-        return () if self._session is None else (self._session.call_id,)
-
-    @property
-    def dialog_names(self) -> tuple[str, ...]:
-        """What a Replaces calls the dialog that has the call, or each that may get it."""
-        name = None if self._session is None else self._session.dialog_name
-        return () if name is None else (name,)
-
-    @property
-    def may_return(self) -> bool:
-        # The media of a page that is reloaded ends before its WebSocket does.
-        return self._signalling_lost or self.party.kind is Kind.WEBRTC
-
-    def awaited(self) -> None:
-        self._signalling_lost = True
-
-    def is_named(self, name: str) -> bool:
-        return name in self.dialog_names
-
-    async def offer(self, exchange: int, sdp: str) -> None:
-        if self._session is None:
-            self._deliver(OfferAnswered(exchange, None))
-            return
-        outcomes: list[events.OfferAnswered] = []
-        self._early_outcomes = outcomes
-        number = self._session.offer(sdp.encode())
-        self._early_outcomes = None
-        self._ours[number] = exchange
-        for outcome in outcomes:
-            self._in_dialog(outcome)
-
-    async def answer_offer(self, exchange: int, sdp: str | None, cause: Cause = Cause.NOT_ACCEPTABLE) -> None:
-        if self._session is None:
-            return
-        if sdp is None:
-            self._wanted.discard(exchange)
-            self._session.refuse_offer(exchange, cause.status)
-        else:
-            self._session.answer_offer(exchange, sdp.encode())
-
-    def _hang_up(self, cause: Cause) -> None:
-        """BYE, once whoever sent us a REFER knows what became of it."""
-        session = self._session
-        assert session is not None
-        if self._referral is None:
-            session.hangup(reason_of(cause))
-        else:
-            self._referral.when_told(lambda: session.hangup(reason_of(cause)))
-
-    def _in_dialog(self, event: events.SessionEvent) -> None:
-        """What either side of a call may do once there is a dialog."""
-        if self._signalling_lost and self._comes_back(event):
-            return
-        match event:
-            case events.FlowLost():
-                # A connection that closes says nothing about the media, nor whether there will be another one.
-                self._signalling_lost = True
-            case events.Ended():
-                self._over = True
-                self._deliver(HungUp(_cause_of_end(event)))
-            case events.Offered(exchange=exchange, body=body) if body:
-                self._deliver(Offered(exchange, self._description(body)))
-            case events.Offered(exchange=exchange):
-                self._wanted.add(exchange)
-                self._deliver(Offered(exchange, None))
-            case events.OfferCancelled(exchange=exchange):
-                self._wanted.discard(exchange)
-                self._deliver(OfferCancelled(exchange))
-            case events.OfferAnswered():
-                self._outcome(event)
-            case Referred(referral=referral):
-                name = str(referral.replaces) if referral.replaces is not None else None
-                self._referral = referral
-                self._deliver(TransferRequested(str(referral.target), SipTransferReport(referral), name))
-            case events.InfoReceived():
-                assert self._session is not None
-                self._infos.received(self._session, event)
-
-    async def digit(self, digit: str, duration_ms: int, *, sent: bool, told: Callable[[bool], None]) -> None:
-        """As INFO where it has not gone into the media and the far end may be sent one."""
-        if sent or self._session is None:
-            told(sent)
-        else:
-            self._infos.send_digit(self._session, self.party.dtmf, digit, duration_ms, told)
-
-    def _description(self, body: bytes) -> str:
-        """What the far end says of itself."""
-        sdp = text_of(body)
-        self._infos.described(sdp)
-        return sdp
-
-    def _comes_back(self, event: events.SessionEvent) -> bool:
-        """Tell the call that the client is there again, by what it sent; True where that was all it said."""
-        if isinstance(event, events.OfferAnswered) and event.status >= 300:
-            return False  # it may be our own: nobody answered
-        if not isinstance(event, events.Offered | events.OfferAnswered | events.InfoReceived | events.FlowFound):
-            return False
-        self._signalling_lost = False
-        if isinstance(event, events.Offered) and event.body:
-            self._deliver(Returned(event.exchange, self._description(event.body)))
-            return True
-        self._deliver(Returned())
-        return False
-
-    def _outcome(self, event: events.OfferAnswered) -> None:
-        """The peer's answer to an offer of ours, whoever had asked for it: the call, the peer, or the session timer."""
-        if self._early_outcomes is not None:
-            self._early_outcomes.append(event)
-            return
-        sdp = self._description(event.body) if event.body and 200 <= event.status < 300 else None
-        if event.exchange in self._wanted:
-            self._wanted.discard(event.exchange)
-            self._deliver(Confirmed(event.exchange, sdp))
-        elif event.exchange in self._ours:
-            refused = cause_of_status(event.status) if event.status >= 300 else Cause.NOT_ACCEPTABLE
-            self._deliver(OfferAnswered(self._ours.pop(event.exchange), sdp, refused))
-        elif sdp is not None:
-            # A refresh that nobody here asked for was answered with something new (RFC 3261 section 14.2).
-            self._deliver(AnswerChanged())
-
-
-class SipTransferReport:
-    """Tells the sender of a REFER what becomes of it, by the response and by NOTIFYs."""
-
-    def __init__(self, referral: Referral) -> None:
-        self._referral = referral
-
-    def accepted(self) -> None:
-        self._referral.accept()
-
-    def ringing(self) -> None:
-        self._referral.progress(180)
-
-    def ended(self, cause: Cause) -> None:
-        status = cause.status
-        if status >= 300:
-            self._referral.refuse(status)
-        self._referral.finish(status)
-
-
-def _cause_of_end(event: events.Ended) -> Cause:
-    """Why a dialog ended, from its Reason header when it has one (RFC 3326)."""
-    if event.q850 is not None:
-        return cause_of_q850(event.q850)
-    if event.cause is not None and event.cause >= 300:
-        return cause_of_status(event.cause)
-    return Cause.NORMAL if event.by in ("remote", "local") else Cause.MEDIA_TIMEOUT
-
-
-class SipCallerLeg(_SipLeg):
+class SipCallerLeg(SipLeg):
     """A phone that called us: the user agent server side of an INVITE."""
 
     def __init__(
@@ -231,8 +64,13 @@ class SipCallerLeg(_SipLeg):
         identity: str | None = None,
         dtmf: Dtmf = Dtmf.AUTO,
         codecs: tuple[str, ...] = (),
+        shown: Shown | None = None,
+        reads: Reader = nobody,
     ) -> None:
-        """`kind` is what a caller that makes no offer is offered; `dtmf` how it takes digits, `codecs` all it takes."""
+        """`kind` is what a caller that makes no offer is offered; `dtmf` how it takes digits, `codecs` all it takes.
+
+        `shown` and `reads`: what it is told of whom it talks with, and believed of who it is, while that may change.
+        """
         self.initial_offer = text_of(session.initial_offer) if session.initial_offer else None
         """The description the INVITE brought; None: it asks for ours."""
         spoken = kind if self.initial_offer is None else kind_of(self.initial_offer)
@@ -241,6 +79,7 @@ class SipCallerLeg(_SipLeg):
         self._session = session
         if self.initial_offer is not None:
             self._infos.described(self.initial_offer)
+        self._shown, self._reads = shown or Shown(), reads
         self._answered = False
         session.listen(self._happened)
 
@@ -289,7 +128,7 @@ class SipCallerLeg(_SipLeg):
         self._caller.reject(status, headers=headers)
 
 
-class SipCalleeLeg(_SipLeg):
+class SipCalleeLeg(SipLeg):
     """The phones of one callee: all are sent the same offer, the first to accept has the call."""
 
     def __init__(
@@ -299,7 +138,9 @@ class SipCalleeLeg(_SipLeg):
         address: Address,
         destinations: Sequence[Destination],
         settings: CalleeSettings,
+        reads: Reader = nobody,
     ) -> None:
+        """`reads` says who a callee is by what it says in the course of the call."""
         # Media of one phone may be latched to where it registered from; of several nobody knows which will answer.
         source = destinations[0].source if len(destinations) == 1 else None
         party = Party(
@@ -314,6 +155,7 @@ class SipCalleeLeg(_SipLeg):
         self._inviter = inviter
         self._destinations = tuple(destinations)
         self._settings = settings
+        self._reads = reads
         self._alerted: dict[int, CalleeSession] = {}
         ranks = sorted({destination.rank for destination in destinations})
         self._ranks = deque([n for n, one in enumerate(destinations) if one.rank == rank] for rank in ranks)
@@ -395,9 +237,7 @@ class SipCalleeLeg(_SipLeg):
             timeout=self._settings.no_answer,
             max_forwards=caller.hops,
             identity=destination.identity,
-            headers=caller_fields(
-                caller, destination.uri, known=destination.identity is not None, asserts=destination.asserts
-            ),
+            headers=caller_fields(caller, destination.uri, destination.shown),
         )
 
     def _handler(self, number: int) -> Callable[[events.SessionEvent], None]:
@@ -429,8 +269,11 @@ class SipCalleeLeg(_SipLeg):
                     self._deliver(Ringing())
             case events.Answered(body=body):
                 self._session, self.chosen = self._alerted.pop(number), self._destinations[number]
+                self._shown = self._destinations[number].shown
                 self._silence(Cause.ELSEWHERE)
                 self._deliver(Answered(self._description(body) if body else None))
+            case events.Identified(message=message):
+                self._renamed(message)
             case events.Offered(exchange=exchange):
                 # An UPDATE in an early dialog, while our offer is still open (RFC 3311 section 5.2).
                 self._alerted[number].refuse_offer(exchange, Cause.GLARE.status)
@@ -459,7 +302,9 @@ class SipCalleeLeg(_SipLeg):
         elif event.status in _OTHER_MEDIA and settings.instead is not None:
             # A phone that takes no plain RTP says so by refusing it (RFC 4568 section 7.3).
             again = replace(settings, kind=settings.instead, instead=None)
-            leg = SipCalleeLeg(f"{self.party.tag}-{number}", self._inviter, self.address, [destination], again)
+            leg = SipCalleeLeg(
+                f"{self.party.tag}-{number}", self._inviter, self.address, [destination], again, self._reads
+            )
             self._gives_way(number, Redirected((), is_over=False, legs=(leg,)))
         else:
             self._refused(number, event.status)

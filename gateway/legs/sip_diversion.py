@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 
-from gateway.call.leg import Address, Diversion
+from gateway.call.leg import Address, Diversion, HistoryEntry
+from gateway.legs.sip_sessions import Shown
 from gateway.sip.errors import SipError
 from gateway.sip.message.addresses import NameAddr
-from gateway.sip.message.uri import Uri
+from gateway.sip.message.message import Request
+from gateway.sip.message.uri import Uri, unescape
 
 _CONTACTS = 8
 """Contacts of one 3xx that are looked at."""
@@ -20,6 +24,13 @@ _STATUS = {
     "do-not-disturb": 480,
 }
 """The SIP status that stands for each reason of a diversion (RFC 4458)."""
+_REASONS = frozenset(_STATUS)
+ANONYMOUS = "sip:anonymous@anonymous.invalid"
+_ENTRIES = 8
+"""Values of Diversion, History-Info and Privacy that are read."""
+_INDEX = re.compile(r"[0-9]{1,4}(?:\.[0-9]{1,4}){0,15}")
+_WAYS = ("rc", "mp", "np")
+_HIDES_HISTORY = frozenset(("history", "header", "session"))
 
 
 def redirections(status: int, contacts: Sequence[NameAddr], called: str) -> tuple[str, ...]:
@@ -42,34 +53,108 @@ def _rank(contact: NameAddr) -> float:
         return 0.0
 
 
-def caller_fields(caller: Address, to: str, *, known: bool, asserts: bool) -> list[tuple[str, object]]:
-    """What `to` is told of the caller beside From, each to those alone who may know.
+def caller_fields(caller: Address, to: str, shown: Shown) -> list[tuple[str, object]]:
+    """What `to` is told of the caller beside From, each to those alone who may know."""
+    fields = history_fields(caller, to, shown) if shown.is_known else []
+    fields += identity_fields(caller, shown) if not shown.is_user else []
+    return fields + (list(caller.signed) if shown.signed else [])
 
-    `known`: one of ours or a trunk; to strangers a diversion would tell who was called before. `asserts`: trusted with
-    who the caller is, also where that is hidden from who is called (RFC 3325).
+
+def identity_fields(who: Address, shown: Shown) -> list[tuple[str, object]]:
+    """P-Asserted-Identity or P-Preferred-Identity with the Privacy it asks for (RFC 3325); who hides is no name.
+
+    Phones of users are told by it only whom they talk with in the course of a call: From has told who calls.
     """
-    fields = diversion_fields(caller.diversions, to) if known else []
-    if asserts:
-        who = NameAddr(Uri.parse(caller.asserted or caller.uri), "" if caller.asserted else caller.display_name)
-        fields.append(("P-Asserted-Identity", who))
-        if caller.asserted:
-            fields.append(("Privacy", "id"))
+    is_told = shown.asserts or (shown.is_user and not who.asserted)
+    name = NameAddr(Uri.parse(who.asserted or who.uri), "" if who.asserted else who.display_name)
+    fields: list[tuple[str, object]] = []
+    if is_told:
+        fields.append(("P-Asserted-Identity", name))
+    elif shown.prefers:
+        fields.append(("P-Preferred-Identity", name))
+    if fields and who.asserted:
+        fields.append(("Privacy", "id"))
     return fields
 
 
-def diversion_fields(diversions: Sequence[Diversion], to: str) -> list[tuple[str, object]]:
-    """Diversion, the latest first, and History-Info, the first first and ending with who is asked now."""
-    fields: list[tuple[str, object]] = [("Diversion", f"<{one.uri}>;reason={one.reason}") for one in diversions]
-    index = "1"
-    for one in reversed(diversions):
-        fields.append(_entry(f"{one.uri}?Reason=SIP%3Bcause%3D{_STATUS.get(one.reason, 302)}", index))
-        index += ".1"
-    if diversions:
-        fields.append(_entry(str(Uri.parse(to).without_headers()), index))
+def history_fields(caller: Address, to: str, shown: Shown) -> list[tuple[str, object]]:
+    """Diversion, the latest first, and History-Info, the first first and ending with who is asked now.
+
+    What came with the call stands before what happened here, and the index goes on from there (RFC 7044 section 10.3).
+    """
+    told = [one for one in caller.diversions if shown.is_trunk or not one.is_private]
+    fields: list[tuple[str, object]] = [("Diversion", f"<{one.uri}>;reason={one.reason}") for one in told]
+    ours = [one for one in reversed(caller.diversions) if not one.in_history]
+    if not ours and not caller.history:
+        return fields
+    entries = list(caller.history)
+    for one in ours:
+        if entries and _user(entries[-1].uri) == _user(one.uri) and one is ours[0]:
+            entries[-1] = replace(entries[-1], uri=_with_reason(entries[-1].uri, one))
+        else:
+            entries.append(_next(entries, _with_reason(one.uri, one), "mp", is_private=one.is_private))
+    before, now = entries[-1].uri, str(Uri.parse(to).without_headers())
+    way = "mp" if ours else "rc" if shown.is_user else "np" if _user(before) == _user(now) else "mp"
+    entries.append(_next(entries, now, way))
+    fields += [("History-Info", _entry(one, shown)) for one in entries]
+    if shown.is_trunk and any(one.is_private for one in entries):
+        fields.append(("Privacy", "history"))
     return fields
 
 
-def _entry(uri: str, index: str) -> tuple[str, object]:
-    """One hi-entry; `mp` says that another user took the place of the one before (RFC 7044 section 5.3)."""
-    before = index.rpartition(".")[0]
-    return "History-Info", f"<{uri}>;index={index}" + (f";mp={before}" if before else "")
+def _next(entries: Sequence[HistoryEntry], uri: str, way: str, *, is_private: bool = False) -> HistoryEntry:
+    """The entry after these; `mp` says that another user takes the place of the one before (RFC 7044 section 5.3)."""
+    if not entries:
+        return HistoryEntry(uri, "1", is_private=is_private)
+    before = entries[-1].index
+    return HistoryEntry(uri, f"{before}.1", f"{way}={before}", is_private)
+
+
+def _entry(one: HistoryEntry, shown: Shown) -> str:
+    uri = ANONYMOUS if one.is_private and not shown.is_trunk else one.uri
+    return f"<{uri}>;index={one.index}" + (f";{one.change}" if one.change else "")
+
+
+def _with_reason(uri: str, one: Diversion) -> str:
+    return f"{Uri.parse(uri).without_headers()}?Reason=SIP%3Bcause%3D{_STATUS.get(one.reason, 302)}"
+
+
+def _user(uri: str) -> str | None:
+    return Uri.parse(uri).user
+
+
+def read_history(request: Request) -> tuple[HistoryEntry, ...]:
+    """What a trunk says of whom the call was for; from an entry that cannot be numbered on, nothing."""
+    hidden = is_private(request.headers.all("Privacy"), _HIDES_HISTORY)
+    found = []
+    for one in request.history_info[:_ENTRIES]:
+        index = one.param("index") or ""
+        if not one.uri.is_sip or not _INDEX.fullmatch(index):
+            return ()
+        ways = [f"{way}={value}" for way in _WAYS if _INDEX.fullmatch(value := one.param(way) or "")]
+        own = [unescape(value) for name, value in one.uri.headers if name.lower() == "privacy"]
+        kept = tuple((name, value) for name, value in one.uri.headers if name.lower() == "reason")
+        uri = str(replace(one.uri, headers=kept))
+        private = hidden or is_private(own, _HIDES_HISTORY)
+        found.append(HistoryEntry(uri, index, ways[0] if ways else "", private))
+    return tuple(found)
+
+
+def read_diversions(request: Request) -> tuple[Diversion, ...]:
+    """How a trunk says that the call came here, the latest first; reasons that nobody knows are no-one's words."""
+    in_history = "History-Info" in request.headers
+    return tuple(
+        Diversion(
+            str(one.uri.without_headers()),
+            reason if (reason := (one.param("reason") or "").lower()) in _REASONS else "unknown",
+            is_private=(one.param("privacy") or "off").lower() != "off",
+            in_history=in_history,
+        )
+        for one in request.diversion[:_ENTRIES]
+    )
+
+
+def is_private(fields: Sequence[str], kinds: frozenset[str]) -> bool:
+    """Whether one of the values of Privacy (RFC 3323) is of these kinds."""
+    values = ";".join(fields[:_ENTRIES]).lower().replace(",", ";").split(";")
+    return not kinds.isdisjoint(value.strip() for value in values)

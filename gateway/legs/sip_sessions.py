@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from gateway.call.leg import Address
 from gateway.legs.sip_info import InfoSession
 from gateway.media.engine import Dtmf, Kind
 from gateway.sip.auth.account import Credentials
 from gateway.sip.invite import events
 from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.message import Message
 from gateway.sip.message.uri import Uri
 
 
@@ -25,6 +27,8 @@ class Session(InfoSession, Protocol):
         """How a Replaces names its dialog (RFC 3891); None before there is one."""
 
     def listen(self, handler: Callable[[events.SessionEvent], None]) -> None: ...
+
+    def identify(self, local: NameAddr, headers: Iterable[tuple[str, object]] = ()) -> None: ...
 
     def hangup(self, reason_header: str | None = None) -> None: ...
 
@@ -57,6 +61,14 @@ class CalleeSession(Session, Protocol):
         """Whether anything has come from there yet."""
 
 
+Reader = Callable[[Message, str | None], Address | None]
+"""Who that identity is by a message of its own, as far as it is believed; None: it says nothing that counts."""
+
+
+def nobody(message: Message, identity: str | None) -> None:
+    """The reader that believes nobody."""
+
+
 class Inviter(Protocol):
     """What sends INVITEs (gateway.net.user_agent.UserAgent)."""
 
@@ -74,6 +86,26 @@ class Inviter(Protocol):
         identity: str | None = None,
         headers: Iterable[tuple[str, object]] = (),
     ) -> CalleeSession: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """What a far end is told of whom it talks with, beside From: by default nothing, as befits strangers."""
+
+    is_user: bool = False
+    """A user of ours, who may know what the other does not keep to itself."""
+    is_trunk: bool = False
+    asserts: bool = False
+    """Trusted with who it is (P-Asserted-Identity), also where that is hidden from who is called (RFC 3325)."""
+    prefers: bool = False
+    """Asked to show who it is (P-Preferred-Identity): it knows us as its customer, and decides (RFC 3325)."""
+    signed: bool = False
+    """Given the signature of the caller's own network (RFC 8224)."""
+
+    @property
+    def is_known(self) -> bool:
+        """No stranger, to whom a diversion would tell who was called before."""
+        return self.is_user or self.is_trunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +127,8 @@ class Destination:
     """From value that the far end wants to see instead of the caller's own."""
     identity: str | None = None
     """Who is there, as the gatekeeper names them: only they may go on with the call from another address."""
-    asserts: bool = False
-    """Told who the caller is (P-Asserted-Identity), also where it is hidden from who is called (RFC 3325)."""
+    shown: Shown = Shown()
+    """What it is told of whom it talks with, beside From."""
     rank: int = 0
     """Those of one rank are asked together, lower ranks before higher ones."""
 

@@ -25,6 +25,7 @@ from gateway.call.leg import (
     Ringing,
     TransferReport,
     TransferRequested,
+    Verdict,
 )
 from gateway.call.status import Cause, most_telling
 from gateway.legs.base import LegBase
@@ -40,7 +41,9 @@ class Channel(Protocol):
     @property
     def can_update(self) -> bool: ...
 
-    def incoming(self, call: WebHandle, caller_uri: str, caller_name: str, sdp: str) -> None: ...
+    def incoming(
+        self, call: WebHandle, caller_uri: str, caller_name: str, sdp: str, verified: Verdict = "none"
+    ) -> None: ...
 
     def early_answer(self, call: WebHandle, sdp: str) -> None: ...
 
@@ -57,6 +60,8 @@ class Channel(Protocol):
     def digit(self, call: WebHandle, digit: str, duration_ms: int) -> None: ...
 
     def held(self, call: WebHandle, held: bool) -> None: ...
+
+    def identified(self, call: WebHandle, uri: str, name: str) -> None: ...
 
     def ended(self, call: WebHandle, cause: Cause) -> None: ...
 
@@ -201,6 +206,10 @@ class BrowserLeg(LegBase):
         if self._channel is not None and self._handle is not None:
             self._channel.held(self._handle, held)
 
+    async def identified(self, peer: Address) -> None:
+        if self._channel is not None and self._handle is not None:
+            self._channel.identified(self._handle, peer.uri, peer.display_name)
+
     def _heard(self, channel: Channel, handle: WebHandle, event: LegEvent) -> None:
         """An event of the channel that has the call."""
         if isinstance(event, HungUp):
@@ -280,7 +289,7 @@ class WebCalleeLeg(BrowserLeg):
         for handle, channel in list(self._ringing.items()):
             if handle not in self._ringing:
                 break  # the page before refused for all of them
-            channel.incoming(handle, caller.uri, caller.display_name, sdp)
+            channel.incoming(handle, caller.uri, caller.display_name, sdp, caller.verified)
         if self._ringing:
             self._deliver(Ringing())
 
@@ -297,7 +306,7 @@ class WebCalleeLeg(BrowserLeg):
         came_back = not self._ringing
         handle = self._new_handle()
         self._ringing[handle] = channel
-        channel.incoming(handle, caller.uri, caller.display_name, sdp)
+        channel.incoming(handle, caller.uri, caller.display_name, sdp, caller.verified)
         if came_back and self._ringing:
             self._deliver(Ringing() if self._nobody_yet else Returned())
             self._nobody_yet = False

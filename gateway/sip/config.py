@@ -10,6 +10,8 @@ from gateway.sip.transactions.layer import StackConfig
 
 TRICKLE = "trickle-ice"
 """Option tag and INFO package of RFC 8840."""
+FROM_CHANGE = "from-change"
+"""Option tag of RFC 4916: From may change in a dialog."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,9 +35,9 @@ class CoreConfig:
         "SUBSCRIBE",
         "NOTIFY",
     )
-    supported: tuple[str, ...] = ("100rel", "timer", "path", "outbound", "norefersub", "replaces", TRICKLE)
+    supported: tuple[str, ...] = ("100rel", "timer", "path", "outbound", "norefersub", "replaces", FROM_CHANGE, TRICKLE)
     """Option tags taken in Require, lower case."""
-    advertised_options: tuple[str, ...] = ("100rel", "timer")
+    advertised_options: tuple[str, ...] = ("100rel", "timer", FROM_CHANGE)
     """Option tags written into Supported of our INVITEs."""
     session_timer: TimerPolicy = field(default_factory=TimerPolicy)
     subscriptions: SubscriptionPolicy = field(default_factory=SubscriptionPolicy)

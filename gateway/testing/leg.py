@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gateway.call.leg import Address, LegEvent
+from gateway.call.leg import Address, LegEvent, Renamed
 from gateway.call.status import Cause
 from gateway.legs.base import LegBase
 from gateway.media.engine import Kind, Party
@@ -81,6 +81,14 @@ class FakeLeg(LegBase):
 
     async def held(self, held: bool) -> None:
         self.told.append(("held", held))
+
+    async def identified(self, peer: Address) -> None:
+        self.told.append(("identified", peer.display_name))
+
+    def renamed(self, address: Address) -> None:
+        """The far end says that it is somebody else now."""
+        self._address = address
+        self._deliver(Renamed())
 
     async def digit(self, digit: str, duration_ms: int, *, sent: bool, told: Callable[[bool], None]) -> None:
         self.told.append(("digit", digit))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from gateway.call.leg import TransferReport
+from gateway.call.leg import TransferReport, Verdict
 from gateway.call.status import Cause
 from gateway.errors import GatewayError
 from gateway.identity.model import User
@@ -80,8 +80,8 @@ class WebChannel(Protocol):
     @property
     def can_update(self) -> bool: ...
 
-    def incoming(self, call: WebCall, caller_uri: str, caller_name: str, sdp: str) -> None:
-        """Callee role: an offer for this user."""
+    def incoming(self, call: WebCall, caller_uri: str, caller_name: str, sdp: str, verified: Verdict = "none") -> None:
+        """Callee role: an offer for this user; `verified` is what the caller's trunk says of its number."""
 
     def early_answer(self, call: WebCall, sdp: str) -> None:
         """Caller role: the answer, before the callee rings."""
@@ -104,6 +104,9 @@ class WebChannel(Protocol):
 
     def held(self, call: WebCall, held: bool) -> None:
         """The other side holds the call now, or has taken it back."""
+
+    def identified(self, call: WebCall, uri: str, name: str) -> None:
+        """The other side is somebody else now (a transfer, a pick-up), or called otherwise."""
 
     def ended(self, call: WebCall, cause: Cause) -> None: ...
 

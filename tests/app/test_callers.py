@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.app.callers import ANONYMOUS, of_trunk, wants_privacy
-from gateway.call.leg import Diversion
+from gateway.app.callers import Names, of_trunk, wants_privacy
+from gateway.call.leg import Diversion, HistoryEntry
+from gateway.config.people import Trunk
+from gateway.identity.mapping import IdentityMap
+from gateway.identity.model import User
+from gateway.legs.sip_diversion import ANONYMOUS
 from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request
 from gateway.sip.message.uri import Uri
+from gateway.sip.requests.checks import Capabilities
+from gateway.sip.requests.inspection import inspect_request
 
 PLACE = ("pbx.test", 5070)
 
@@ -64,3 +70,100 @@ def test_a_diversion_is_kept_and_nobodys_words_are_not() -> None:
     )
     many = ", ".join(["<sip:1@pbx.test>"] * 100)
     assert len(of_trunk(invite(("Diversion", many)), PLACE).diversions) == 8
+
+
+@pytest.mark.parametrize(
+    ("sender", "asserted", "verdict"),
+    [
+        ("<sip:2001@pbx.test>", "<tel:+4989;verstat=TN-Validation-Passed>", "passed"),
+        ("<sip:2001@pbx.test>", "<sip:+4989;verstat=TN-Validation-Failed@pbx.test;user=phone>", "failed"),
+        ("<sip:+4989;verstat=TN-Validation-Passed-A@pbx.test>", None, "passed"),
+        ("<sip:+4989@pbx.test;verstat=TN-Validation-Failed>", None, "failed"),
+        ("<sip:+4989;verstat=No-TN-Validation@pbx.test>", None, "none"),
+        ("<sip:+4989;verstat=yes;verstat@pbx.test>", None, "none"),
+        ("<sip:2001@pbx.test>", None, "none"),
+    ],
+)
+def test_a_trunk_says_whether_a_number_is_signed(sender: str, asserted: str | None, verdict: str) -> None:
+    """verstat of From or of the assertion; it is no part of the number that is called back."""
+    headers = [("P-Asserted-Identity", asserted)] if asserted else []
+    address = of_trunk(invite(*headers, sender=sender), PLACE)
+    assert address.verified == verdict
+    assert "verstat" not in address.uri + address.display_name
+
+
+def test_a_signature_is_kept_within_bounds() -> None:
+    """With the Date that it may need; too many and too long ones are left out."""
+    fields = [("Identity", f"token{n};info=<https://cert.test/>") for n in range(9)]
+    kept = of_trunk(invite(("Identity", "x" * 5_000), *fields, ("Date", "now")), PLACE).signed
+    assert kept == (*fields[:4], ("Date", "now"))
+    assert of_trunk(invite(("Date", "now")), PLACE).signed == ()
+
+
+def test_a_history_is_read_with_what_is_private_in_it() -> None:
+    """An entry's own Privacy, or that of the request; of what else an entry carries only its Reason."""
+    said = "<sip:7@pbx.test?Privacy=history&Reason=SIP%3Bcause%3D302>;index=1, <sip:8@pbx.test?X=y>;index=1.1;mp=1"
+    first, second = of_trunk(invite(("History-Info", said)), PLACE).history
+    assert first == HistoryEntry("sip:7@pbx.test?Reason=SIP%3Bcause%3D302", "1", is_private=True)
+    assert second == HistoryEntry("sip:8@pbx.test", "1.1", "mp=1")
+    hidden = of_trunk(invite(("History-Info", said), ("Privacy", "history")), PLACE).history
+    assert all(entry.is_private for entry in hidden)
+    diverted = invite(("History-Info", said), ("Diversion", "<sip:7@pbx.test>;reason=user-busy;privacy=full"))
+    [diversion] = of_trunk(diverted, PLACE).diversions
+    assert (diversion.is_private, diversion.in_history) == (True, True)
+
+
+@pytest.mark.parametrize("index", ["", "x", "1.", "1" * 90, ".".join("1" * 40), "1;mp=<"])
+def test_a_history_that_cannot_be_numbered_on_is_left_out(index: str) -> None:
+    """Nothing is made up about what a trunk has said."""
+    request = invite(("History-Info", f"<sip:7@pbx.test>;index={index}, <sip:8@pbx.test>;index=1.1"))
+    inspect_request(request, Capabilities())
+    assert of_trunk(request, PLACE).history == ()
+
+
+def names() -> Names:
+    users = [
+        User("1001", display_name="Reception", aliases=("2001", "sip:office@company.test")),
+        User("1002", aliases=("2002",)),
+    ]
+    return Names(IdentityMap(users, (), "gw.test"), {"office": Trunk(name="office", uri="sip:pbx.test")})
+
+
+@pytest.mark.parametrize(
+    ("preferred", "uri"),
+    [
+        (None, "sip:1001@gw.test"),
+        ("<sip:2001@gw.test>", "sip:2001@gw.test"),
+        ("<sip:office@company.test;x=y>", "sip:office@company.test"),
+        ("<sip:2002@gw.test>", "sip:1001@gw.test"),
+        ("<sip:boss@elsewhere.test>", "sip:1001@gw.test"),
+        ("<tel:+4989>", "sip:1001@gw.test"),
+    ],
+)
+def test_a_user_chooses_among_its_own_numbers(preferred: str | None, uri: str) -> None:
+    """P-Preferred-Identity (RFC 3325 section 9.2); anybody else's is no wish but a lie."""
+    found = names()
+    user = found._identity.by_id("1001")
+    assert user is not None
+    headers = [("P-Preferred-Identity", preferred)] if preferred else []
+    address = found.of_user(user, invite(*headers))
+    assert (address.uri, address.display_name) == (uri, "Reception")
+
+
+@pytest.mark.parametrize(
+    ("identity", "asserted", "uri"),
+    [
+        ("trunk:office", None, "sip:2001@pbx.test"),
+        ("trunk:office", "<sip:7@x>", "sip:7@pbx.test"),
+        ("1002", "<sip:7@x>", "sip:1002@gw.test"),
+        (None, "<sip:7@x>", None),
+        ("nobody", None, None),
+    ],
+)
+def test_who_renames_itself_is_believed_as_when_it_called(
+    identity: str | None, asserted: str | None, uri: str | None
+) -> None:
+    """A trunk is, a user keeps its own address, strangers are not."""
+    headers = [("P-Asserted-Identity", asserted)] if asserted else []
+    address = names().renamed(invite(*headers), identity)
+    assert (address and address.uri) == uri

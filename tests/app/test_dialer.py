@@ -282,3 +282,23 @@ async def test_only_a_trusted_trunk_is_told_who_calls(trusted: bool, private: bo
     assert told.get("P-Asserted-Identity") == (who if trusted else None)
     assert told.get("Privacy") == ("id" if trusted and private else None)
     assert ("alice" in str(sent["caller"])) is not private
+
+
+@pytest.mark.parametrize("prefers", [True, False])
+async def test_a_trunk_that_decides_itself_is_asked_to_show_who_calls(prefers: bool) -> None:
+    """trunks[].prefer_identity: P-Preferred-Identity (RFC 3325)."""
+    trunk = {"name": "office", "uri": "sip:pbx.test", "prefer_identity": prefers}
+    rig = Rig(TRUNKS=json.dumps([trunk]))
+    [leg] = await rig.dialer.legs(SipTarget("0900", trunk="office"), "c")
+    await leg.invite("v=0\r\n", Address("sip:alice@gw.test", "Alice"))
+    told = {name: str(value) for name, value in rig.inviter.sent[-1]["headers"]}
+    assert told == ({"P-Preferred-Identity": '"Alice" <sip:alice@gw.test>'} if prefers else {})
+
+
+@pytest.mark.parametrize(("own", "kept"), [(None, True), ("4989", False)])
+async def test_a_signature_is_passed_on_to_a_trunk_that_sees_the_number(own: str | None, kept: bool) -> None:
+    """RFC 8224: another From would not be what was signed."""
+    rig = Rig(TRUNKS=json.dumps([{"name": "office", "uri": "sip:pbx.test", "from_user": own}]))
+    [leg] = await rig.dialer.legs(SipTarget("0900", trunk="office"), "c")
+    await leg.invite("v=0\r\n", Address("sip:1@other.test", signed=(("Identity", "a.b.c"),)))
+    assert [name for name, _ in rig.inviter.sent[-1]["headers"]] == (["Identity"] if kept else [])

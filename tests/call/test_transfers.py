@@ -139,7 +139,7 @@ async def test_only_its_own_user_takes_the_place_of_a_leg(
         assert not new.told
         assert rig.engine.joined("c1", "caller") == "callee0"
     else:
-        assert new.verbs == ["answer"]
+        assert new.verbs == ["answer", "identified"]
         assert rig.callee.told[-1] == ("end", Cause.NORMAL)
         assert rig.engine.joined("c1", "caller") == "new"
 
@@ -163,8 +163,8 @@ async def test_a_ringing_call_is_picked_up_by_the_same_user_or_its_group(
         assert not new.told
         return
     rig.expect(State.CONNECTED)
-    assert new.verbs == ["answer"]
-    assert rig.caller.verbs[-1] == "answer"
+    assert new.verbs == ["answer", "identified"]
+    assert rig.caller.verbs[-2:] == ["answer", "identified"]
     assert [callee.told[-1] for callee in rig.callees] == [("end", Cause.ELSEWHERE)] * 2
     assert rig.engine.joined("c1", "caller") == "new"
     assert rig.call.legs == (rig.caller, new)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 import pytest_asyncio
 
@@ -130,4 +132,45 @@ async def test_sipp_transfers_its_call(gateway: Gateway, alice: RpcBrowser) -> N
         await phone.finish()
     await alice.tone(TONE_HZ)
     await alice.hang_up()
+    await gateway.idle()
+
+
+async def only_call(page: RpcBrowser) -> str:
+    """The id of the one call of a page."""
+    [call] = (await page.ask("call.list"))["calls"]
+    return str(call["call_id"])
+
+
+async def test_sipp_is_told_whom_it_talks_with_after_a_transfer(gateway: Gateway, alice: RpcBrowser, port: int) -> None:
+    """By an UPDATE with another From, in which the dialog goes on (RFC 4916)."""
+    bob = await gateway.browser("bob")
+    async with callee("uas_identified", port) as phone:
+        await phone.bound()
+        await alice.dial("1002")
+        await alice.status("talking")
+        transfer = asyncio.ensure_future(alice.ask("call.transfer", call_id=await only_call(alice), to_peer_id="bob"))
+        await bob.status("ringing")
+        await bob.accept()
+        await transfer
+        await phone.finish()
+    await bob.status("ready")
+    await gateway.idle()
+
+
+async def test_a_page_is_told_whom_it_talks_with_after_a_transfer(
+    gateway: Gateway, alice: RpcBrowser, port: int
+) -> None:
+    """The phone that was called in the place of the page that transfers, by its name."""
+    bob = await gateway.browser("bob")
+    async with callee("uas_basic", port) as phone:
+        await phone.bound()
+        await bob.dial("alice")
+        await alice.status("ringing")
+        await alice.accept()
+        await bob.status("talking")
+        await alice.ask("call.transfer", call_id=await only_call(alice), to_peer_id="1002")
+        told = await bob.notified("call_identified")
+        assert (told["uri"], told["name"]) == (gateway.uri("1002"), "Second phone")
+        await bob.hang_up()
+        await phone.finish()
     await gateway.idle()

@@ -8,6 +8,7 @@ from typing import Any
 from gateway.call.leg import Address, Leg, LegEvent
 from gateway.legs.sip import SipCalleeLeg, SipCallerLeg
 from gateway.sip.invite import events
+from gateway.sip.message.addresses import NameAddr
 
 PHONE = Address("sip:1001@gw.test", "Phone")
 ALICE = Address("sip:alice@gw.test", "Alice")
@@ -43,6 +44,9 @@ class FakeSession:
         fields = dict(headers)
         self.retry_after = fields.get("Retry-After")
         self.told.append(("reject", status, fields.get("Reason")))
+
+    def identify(self, local: NameAddr, headers: Iterable[tuple[str, object]] = ()) -> None:
+        self.told.append(("identify", str(local), [(name, str(value)) for name, value in headers]))
 
     def hangup(self, reason_header: str | None = None) -> None:
         self.told.append(("hangup", reason_header))

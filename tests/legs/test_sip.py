@@ -7,11 +7,13 @@ from dataclasses import replace
 import pytest
 
 from gateway.call.leg import (
+    Address,
     AnswerChanged,
     Answered,
     Confirmed,
     DigitPressed,
     Diversion,
+    HistoryEntry,
     HungUp,
     LegEvent,
     OfferAnswered,
@@ -19,17 +21,21 @@ from gateway.call.leg import (
     Offered,
     Redirected,
     Rejected,
+    Renamed,
     Returned,
     Ringing,
 )
 from gateway.call.status import Cause
 from gateway.legs.sip import SipCalleeLeg, SipCallerLeg
 from gateway.legs.sip_bodies import cause_of_q850, digit_of, kind_of, reason_of
-from gateway.legs.sip_sessions import CalleeSettings, Destination
+from gateway.legs.sip_sessions import CalleeSettings, Destination, Shown
 from gateway.media.engine import Dtmf, Kind
 from gateway.sip.invite import events
+from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.fields import Headers
+from gateway.sip.message.message import Message
+from gateway.sip.message.uri import Uri
 from tests.legs.fakes import ALICE, PHONE, SDP, FakeInviter, FakeSession, listened
 
 
@@ -394,11 +400,11 @@ async def test_a_redirection_to_nobody_is_a_refusal(status: int, contacts: tuple
     assert heard == [Rejected(Cause.UNAVAILABLE)]
 
 
-@pytest.mark.parametrize("identity", ["trunk:office", None])
-async def test_who_was_called_before_is_told_to_those_we_know(identity: str | None) -> None:
+@pytest.mark.parametrize("shown", [Shown(is_user=True), Shown(is_trunk=True), Shown()])
+async def test_who_was_called_before_is_told_to_those_we_know(shown: Shown) -> None:
     """Diversion with the latest first, History-Info with the first first; nothing to strangers."""
     inviter = FakeInviter()
-    leg = SipCalleeLeg("t2", inviter, PHONE, [Destination("sip:3@x", identity=identity)], CalleeSettings())
+    leg = SipCalleeLeg("t2", inviter, PHONE, [Destination("sip:3@x", shown=shown)], CalleeSettings())
     diversions = (Diversion("sip:2@gw.test", "user-busy"), Diversion("sip:1@gw.test", "no-answer"))
     await leg.invite("offer", replace(ALICE, diversions=diversions))
     [(_, arguments)] = inviter.invites
@@ -409,7 +415,7 @@ async def test_who_was_called_before_is_told_to_those_we_know(identity: str | No
         ("History-Info", "<sip:2@gw.test?Reason=SIP%3Bcause%3D486>;index=1.1;mp=1"),
         ("History-Info", "<sip:3@x>;index=1.1.1;mp=1.1"),
     ]
-    assert list(arguments["headers"]) == (told if identity else [])
+    assert list(arguments["headers"]) == (told if shown.is_known else [])
 
 
 async def test_an_update_of_a_phone_that_still_rings_is_refused() -> None:
@@ -485,3 +491,142 @@ async def test_every_cause_ends_a_callers_invite_with_a_failure_that_says_why(ca
     assert (verb, status) == ("reject", cause.status if cause.status >= 300 else 480)
     assert str(reason).startswith(("Q.850;cause=", "SIP;cause=200"))
     assert (session.retry_after is not None) is (status == 503)
+
+
+CAROL = Address("sip:carol@gw.test", "Carol")
+HIDDEN = Address("sip:anonymous@anonymous.invalid", "Anonymous", asserted="sip:carol@gw.test")
+NAMED = [("P-Asserted-Identity", '"Carol" <sip:carol@gw.test>')]
+WHO = [("P-Asserted-Identity", "<sip:carol@gw.test>"), ("Privacy", "id")]
+
+
+@pytest.mark.parametrize(
+    ("shown", "peer", "fields"),
+    [
+        (Shown(is_user=True), CAROL, NAMED),
+        (Shown(is_user=True), HIDDEN, []),
+        (Shown(is_trunk=True, asserts=True), CAROL, NAMED),
+        (Shown(is_trunk=True, asserts=True), HIDDEN, WHO),
+        (Shown(is_trunk=True), CAROL, []),
+        (Shown(is_trunk=True, prefers=True), CAROL, [("P-Preferred-Identity", NAMED[0][1])]),
+        (Shown(), CAROL, []),
+    ],
+)
+async def test_whom_it_talks_with_now_is_told_to_those_who_may_know(
+    shown: Shown, peer: Address, fields: list[tuple[str, str]]
+) -> None:
+    """From is the session's business (RFC 4916); who hides is named to trusted trunks alone."""
+    session = FakeSession()
+    leg = SipCallerLeg("c", session, PHONE, None, shown=shown)
+    await leg.identified(peer)
+    assert session.told == [("identify", f'"{peer.display_name}" <{peer.uri}>', fields)]
+    session.told.clear()
+    session.says(events.Ended("remote"))
+    await leg.identified(peer)
+    assert session.told == []
+
+
+@pytest.mark.parametrize("believed", [True, False])
+async def test_a_far_end_is_renamed_where_it_is_believed(believed: bool) -> None:
+    """Once, by who it has proved to be; the call hears of news only."""
+    asked: list[str | None] = []
+
+    def reads(message: Message, identity: str | None) -> Address | None:
+        asked.append(identity)
+        return Address("sip:carol@gw.test", message.from_.display_name) if believed else None
+
+    session, heard = FakeSession(), list[LegEvent]()
+    leg = SipCallerLeg("c", session, replace(PHONE, hops=7), None, identity="1001", reads=reads)
+    leg.listen(lambda _, event: heard.append(event))
+    uri = Uri.parse("sip:600@gw.test")
+    sender = NameAddr.parse('"Carol" <sip:carol@elsewhere.test>')
+    update = build.request("UPDATE", uri, from_=sender, to=NameAddr(uri), call_id="c", cseq=1)
+    for _ in range(2):
+        session.says(events.Identified(update))
+    assert heard == ([Renamed()] if believed else [])
+    assert asked == ["1001", "1001"]
+    assert leg.address == replace(CAROL if believed else PHONE, hops=7)
+
+
+HISTORY = (HistoryEntry("sip:7@pbx.test", "1", is_private=True), HistoryEntry("sip:8@pbx.test", "1.2", "mp=1"))
+
+
+@pytest.mark.parametrize(
+    ("shown", "diversions", "told"),
+    [
+        (
+            Shown(is_trunk=True),
+            (),
+            ["<sip:7@pbx.test>;index=1", "<sip:8@pbx.test>;index=1.2;mp=1", "<sip:3@x>;index=1.2.1;mp=1.2"],
+        ),
+        (
+            Shown(is_user=True),
+            (),
+            [
+                "<sip:anonymous@anonymous.invalid>;index=1",
+                "<sip:8@pbx.test>;index=1.2;mp=1",
+                "<sip:3@x>;index=1.2.1;rc=1.2",
+            ],
+        ),
+        (
+            Shown(is_trunk=True),
+            (Diversion("sip:8@gw.test", "user-busy"), Diversion("sip:7@pbx.test", "unknown", in_history=True)),
+            [
+                "<sip:7@pbx.test>;index=1",
+                "<sip:8@pbx.test?Reason=SIP%3Bcause%3D486>;index=1.2;mp=1",
+                "<sip:3@x>;index=1.2.1;mp=1.2",
+            ],
+        ),
+        (
+            Shown(is_trunk=True),
+            (Diversion("sip:9@gw.test", "no-answer"),),
+            [
+                "<sip:7@pbx.test>;index=1",
+                "<sip:8@pbx.test>;index=1.2;mp=1",
+                "<sip:9@gw.test?Reason=SIP%3Bcause%3D408>;index=1.2.1;mp=1.2",
+                "<sip:3@x>;index=1.2.1.1;mp=1.2.1",
+            ],
+        ),
+    ],
+)
+async def test_a_history_goes_on_where_it_came_from(
+    shown: Shown, diversions: tuple[Diversion, ...], told: list[str]
+) -> None:
+    """Its index is extended (RFC 7044 section 10.3); phones are not told of who wants to be left out."""
+    inviter = FakeInviter()
+    leg = SipCalleeLeg("t2", inviter, PHONE, [Destination("sip:3@x", shown=shown)], CalleeSettings())
+    await leg.invite("offer", replace(ALICE, history=HISTORY, diversions=diversions))
+    headers = list(inviter.invites[0][1]["headers"])
+    assert [str(value) for name, value in headers if name == "History-Info"] == told
+    assert (("Privacy", "history") in headers) is shown.is_trunk
+
+
+async def test_a_signature_goes_to_those_it_is_meant_for() -> None:
+    """Other trunks, which see the number that was signed (RFC 8224)."""
+    signed = (("Identity", "eyJ.e30.sig;info=<https://cert.test/1>"), ("Date", "Sun, 22 Nov 2026 12:00:00 GMT"))
+    inviter = FakeInviter()
+    for shown in (Shown(is_trunk=True, signed=True), Shown(is_trunk=True), Shown(is_user=True)):
+        leg = SipCalleeLeg("t2", inviter, PHONE, [Destination("sip:3@x", shown=shown)], CalleeSettings())
+        await leg.invite("offer", replace(ALICE, signed=signed))
+    assert [tuple(arguments["headers"]) for _, arguments in inviter.invites] == [signed, (), ()]
+
+
+async def test_a_callee_that_names_itself_as_it_answers_is_renamed_before() -> None:
+    """So that the caller is told with the answer; what it is told then is by where it was answered."""
+
+    def reads(message: Message, identity: str | None) -> Address | None:
+        return CAROL if identity == "trunk:office" else None
+
+    inviter = FakeInviter()
+    place = Destination("sip:3@x", identity="trunk:office", shown=Shown(is_trunk=True, asserts=True))
+    leg = SipCalleeLeg("t2", inviter, PHONE, [place], CalleeSettings(), reads)
+    heard = listened(leg)
+    await leg.invite("offer", ALICE)
+    [session] = inviter.sessions
+    uri = Uri.parse("sip:600@gw.test")
+    request = build.request("INVITE", uri, from_=NameAddr(uri), to=NameAddr(uri), call_id="c", cseq=1)
+    session.says(events.Identified(build.response(request, 200)))
+    session.says(events.Answered(SDP))
+    assert heard == [Renamed(), Answered(SDP.decode())]
+    assert leg.address.uri == CAROL.uri
+    await leg.identified(CAROL)
+    assert session.told[-1] == ("identify", '"Carol" <sip:carol@gw.test>', NAMED)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from gateway.call.leg import (
@@ -18,6 +21,7 @@ from gateway.call.leg import (
     Rejected,
     Returned,
     Ringing,
+    Verdict,
 )
 from gateway.call.status import Cause
 from gateway.legs.web import WebCalleeLeg, WebCallerLeg, WebHandle
@@ -39,7 +43,9 @@ class Page:
         self.handle = call
         self.told.append(what)
 
-    def incoming(self, call: WebHandle, caller_uri: str, caller_name: str, sdp: str) -> None:
+    def incoming(
+        self, call: WebHandle, caller_uri: str, caller_name: str, sdp: str, verified: Verdict = "none"
+    ) -> None:
         self._note(call, "incoming", caller_uri, caller_name, sdp)
 
     def early_answer(self, call: WebHandle, sdp: str) -> None:
@@ -62,6 +68,9 @@ class Page:
 
     def digit(self, call: WebHandle, digit: str, duration_ms: int) -> None:
         self._note(call, "digit", digit, duration_ms)
+
+    def identified(self, call: WebHandle, uri: str, name: str) -> None:
+        self.told.append(("identified", uri, name))
 
     def held(self, call: WebHandle, held: bool) -> None:
         self._note(call, "held", held)
@@ -247,8 +256,8 @@ async def test_a_page_that_declines_at_once_leaves_no_other_page_ringing() -> No
     """A refusal by the person on the first page ends the call for all before the others have heard of it."""
 
     class Refusing(Page):
-        def incoming(self, call: WebHandle, caller_uri: str, caller_name: str, sdp: str) -> None:
-            super().incoming(call, caller_uri, caller_name, sdp)
+        def incoming(self, call: WebHandle, *what: Any, **more: Any) -> None:
+            super().incoming(call, *what, **more)
             call.reject(Cause.DECLINED)
 
     pages = [Refusing(), Page()]
@@ -401,3 +410,28 @@ async def test_a_call_that_ends_before_a_page_has_come_is_told_of_with_its_cause
     leg.nobody_came()
     assert ear.heard == []
     assert sleeper.told[1:] == [("over", "bob", ALICE, Cause.ELSEWHERE)]
+
+
+@pytest.mark.parametrize("verdict", ["passed", "failed", "none"])
+async def test_a_page_is_told_what_a_trunk_says_of_the_number(verdict: Verdict) -> None:
+    """With the call that comes in."""
+
+    class Told(Page):
+        def incoming(self, call: WebHandle, *what: Any, **more: Any) -> None:
+            self.told.append(what)
+
+    page = Told()
+    await WebCalleeLeg("t2", BOB, [page]).invite("offer", replace(ALICE, verified=verdict))
+    assert page.told == [(ALICE.uri, ALICE.display_name, "offer", verdict)]
+
+
+async def test_a_page_is_told_who_it_talks_with_now() -> None:
+    """Only the page that has the call."""
+    first, second = Page(), Page()
+    leg = WebCalleeLeg("t2", BOB, [first, second])
+    await leg.invite("offer", ALICE)
+    await leg.identified(ALICE)
+    first.handle.answer("answer")
+    await leg.identified(ALICE)
+    told = ("identified", ALICE.uri, ALICE.display_name)
+    assert (first.told.count(told), second.told.count(told)) == (1, 0)

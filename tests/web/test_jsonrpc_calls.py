@@ -90,6 +90,25 @@ async def test_a_hold_of_the_other_side_is_told() -> None:
             assert (told["peer_id"], told["call_id"], told["held"]) == ("1001", call.id, held)
 
 
+async def test_who_the_other_side_is_now_is_told() -> None:
+    """The call keeps the id that the client knows; its other devices hear the new name, too."""
+    gateway = FakeGateway()
+    async with running(gateway) as server, rpc(server, "alice", token="wonder") as alice:
+        await alice.ok("offer", to_peer_id="1001", sdp=SDP)
+        call = gateway.calls[0]
+        call.channel.identified(call, "sip:1002@gateway.example", "Carol")
+        told = await alice.notified("call_identified")
+        assert told == {
+            "peer_id": "1001",
+            "call_id": call.id,
+            "seq": told["seq"],
+            "uri": "sip:1002@gateway.example",
+            "name": "Carol",
+        }
+        [listed] = (await alice.ok("call.list"))["calls"]
+        assert listed["from_name"] == "Carol"
+
+
 async def test_a_digit_of_the_other_side_is_told() -> None:
     """With its length in milliseconds and the call it belongs to."""
     gateway = FakeGateway()
@@ -163,6 +182,7 @@ async def test_an_incoming_call_is_an_offer_that_answer_accepts() -> None:
             "call_id": "call-1",
             "seq": 1,
             "from_name": "Desk",
+            "verified": "none",
             "sdp": SDP,
             "type": "offer",
             "update": False,

@@ -16,7 +16,8 @@ from gateway.sip.invite.events import SessionEvent
 from gateway.sip.invite.offer_answer import Carrier
 from gateway.sip.invite.session_timer import SessionTimer
 from gateway.sip.message import build
-from gateway.sip.message.message import Response
+from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.message import Message, Response
 from gateway.sip.requests.client import ClientRequest
 from gateway.sip.requests.server import ServerRequest
 
@@ -51,6 +52,9 @@ class Modifiable(DialogUsage, Protocol):
     def exchange_over(self) -> None:
         """Something that waited may go on."""
 
+    def peer_says(self, message: Message) -> None:
+        """A target refresh of the peer was accepted, which says who it is."""
+
     def arm_timer(self) -> None: ...
 
     def lost(self, status: int) -> None:
@@ -74,6 +78,7 @@ class Purpose(Enum):
     OFFER = "our user offers"
     ASK = "our user asks for an offer"
     REFRESH = "the session timer is due"
+    IDENTIFY = "the peer talks with somebody else now"
 
 
 @dataclass(slots=True)
@@ -86,6 +91,14 @@ class Want:
     attempts: int = 0
     told: Callable[[int], None] | None = None
     """Gets the status that answered it, for a refresh that somebody waits for."""
+    headers: build.Fields = ()
+    local: NameAddr | None = None
+    """Who we are from then on (RFC 4916)."""
+
+    @property
+    def repeats(self) -> bool:
+        """Whether it offers what stands."""
+        return self.purpose in (Purpose.REFRESH, Purpose.IDENTIFY)
 
 
 @dataclass(slots=True, eq=False)

@@ -9,6 +9,7 @@ from typing import Literal
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.build import Refusal
 from gateway.sip.message.fields import Headers
+from gateway.sip.message.message import Message, Request
 
 Field = tuple[str, str]
 
@@ -82,6 +83,19 @@ class Ended(SessionEvent):
     q850: int | None = None
     text: str = ""
 
+    @classmethod
+    def by_peer(cls, request: Request) -> Ended:
+        """That of a BYE or CANCEL, with the causes of its Reason header (RFC 3326)."""
+        cause = q850 = None
+        text = ""
+        for reason in request.reason:
+            if reason.value.upper() == "SIP":
+                cause = reason.cause
+            elif reason.value.upper() == "Q.850":
+                q850 = reason.cause
+            text = text or reason.param("text") or ""
+        return cls("remote", cause, q850, text)
+
 
 @dataclass(frozen=True, slots=True)
 class Offered(SessionEvent):
@@ -123,6 +137,16 @@ class FlowLost(SessionEvent):
 @dataclass(frozen=True, slots=True)
 class FlowFound(SessionEvent):
     """The peer answers again after `FlowLost`, by a connection that was made anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identified(SessionEvent):
+    """The peer says who it is now: by From, or by what a trusted one asserts (RFC 4916, RFC 3325).
+
+    `message` is the re-INVITE or UPDATE that was accepted, or the 2xx to our INVITE.
+    """
+
+    message: Message
 
 
 @dataclass(frozen=True, slots=True)

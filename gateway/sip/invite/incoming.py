@@ -18,7 +18,7 @@ from gateway.sip.invite.events import Confirmed, Ended, OfferAnswered
 from gateway.sip.invite.modify import Modification
 from gateway.sip.invite.offer_answer import Carrier, Invite, Meaning
 from gateway.sip.invite.provisional import OPTION, ReliableProvisionals
-from gateway.sip.invite.session import FIRST, Context, InviteSession, ended_by_peer
+from gateway.sip.invite.session import FIRST, Context, InviteSession
 from gateway.sip.invite.states import SessionAction, SessionInput, SessionState
 from gateway.sip.message import build
 from gateway.sip.message.message import Request, Response
@@ -57,6 +57,8 @@ class IncomingSession(InviteSession):
         """What we offered where the INVITE had no offer."""
         self._reliable: ReliableProvisionals | None = None
         supported = [one.lower() for one in request.supported]
+        self.peer_supports = frozenset(supported)
+        self.peer_names.take(request)
         self._wants_reliable = OPTION in [one.lower() for one in request.require]
         self._takes_reliable = OPTION in supported or self._wants_reliable
         self._ringing: Alarm[DialogUsage | None] | None = None
@@ -267,7 +269,7 @@ class IncomingSession(InviteSession):
 
     def on_cancel(self, transaction: Transaction, cancel: Request) -> None:
         if transaction is self._transaction:
-            self.step(SessionInput.CANCELLED, Context(ended=ended_by_peer(cancel)))
+            self.step(SessionInput.CANCELLED, Context(ended=Ended.by_peer(cancel)))
         else:
             super().on_cancel(transaction, cancel)
 

@@ -22,6 +22,7 @@ from gateway.sip.invite.changes import AcceptedChange, LocalChange, Modifiable, 
 from gateway.sip.invite.events import OfferAnswered, OfferCancelled, Offered
 from gateway.sip.invite.offer_answer import Carrier, Invite, Meaning, OfferAnswer, glare_delay, overlap_delay
 from gateway.sip.message import build
+from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request, Response
 from gateway.sip.requests.bodies import SDP, description_of, description_or_nothing
 from gateway.sip.requests.server import ServerRequest
@@ -108,6 +109,15 @@ class Modification:
         else:
             self.want(Purpose.REFRESH)
 
+    def identify(self, local: NameAddr | None, headers: build.Fields) -> None:
+        """Tell the peer who it is connected with, by From where `local` is given; another name that waited is moot."""
+        waiting = [want for want in self._queue if want.purpose is not Purpose.IDENTIFY]
+        self._queue.clear()
+        self._queue.extend(waiting)
+        number = self.session.exchange_number()
+        self._queue.append(Want(number, Purpose.IDENTIFY, headers=headers, local=local))
+        self.advance()
+
     def advance(self) -> None:
         """Send what waits, if the time has come."""
         if self._is_stopped or self._local is not None or self._retry is not None or not self._queue:
@@ -122,9 +132,9 @@ class Modification:
     def _method_for(self, want: Want) -> str | None:
         session, takes_update = self.session, "UPDATE" in self.session.peer_allows
         if session.is_confirmed:
-            if want.purpose is Purpose.REFRESH and takes_update:
+            if want.repeats and takes_update:
                 return "UPDATE"
-            has_offer = want.purpose is Purpose.OFFER or (want.purpose is Purpose.REFRESH and bool(session.local_body))
+            has_offer = want.purpose is Purpose.OFFER or (want.repeats and bool(session.local_body))
             return "INVITE" if self.table.may_send(Carrier.INVITE, has_offer) else None
         is_early = self.table.state.invite in (Invite.LOCAL, Invite.REMOTE) and session.may_update
         if want.purpose is Purpose.OFFER and takes_update and is_early and self.table.may_send(Carrier.UPDATE, True):
@@ -134,8 +144,10 @@ class Modification:
     def _send(self, want: Want, method: str) -> None:
         session = self.session
         body = want.body
-        if want.purpose is Purpose.REFRESH and method == "INVITE":
+        if want.repeats and method == "INVITE":
             body = session.local_body
+        if want.local is not None:
+            self.dialog.local = want.local
         want.attempts += 1
         change = self._local = LocalChange(want, method, body)
         if change.is_exchange:
@@ -144,7 +156,7 @@ class Modification:
             method,
             self.dialog,
             partial(self._on_final, change),
-            headers=tuple(session.timer.request_headers()) if session.is_confirmed else (),
+            headers=(*want.headers, *(session.timer.request_headers() if session.is_confirmed else ())),
             body=body,
             content_type=SDP if body else None,
         )
@@ -270,10 +282,10 @@ class Modification:
         self.session.arm_timer()
 
     def _tell(self, want: Want, status: int) -> None:
-        """The outcome of a change that brought no answer; of a refresh only who waits for it needs to know."""
+        """The outcome of a change that brought no answer; of one that changes nothing only who waits needs to know."""
         if want.told is not None:
             want.told(status)
-        if want.purpose is not Purpose.REFRESH:
+        if not want.repeats:
             self.session.emit(OfferAnswered(want.number, status))
 
     # ---- the peer's
@@ -373,6 +385,8 @@ class Modification:
     def _refreshed(self, request: Request) -> build.Fields:
         """A target refresh that we accept: its Contact and its session timer count (RFC 6141 4, RFC 4028 9)."""
         self.dialog.refresh_target(request)
+        self.dialog.remote = request.from_
+        self.session.peer_says(request)
         if not self.session.is_confirmed:
             return ()
         fields = self.session.timer.accept(request, self.session.core.now())

@@ -249,6 +249,7 @@ class OutgoingSession(InviteSession):
     def _tell_answered(self, context: Context) -> None:
         assert context.response is not None
         state = self._branch_of(context.dialog).modification.table.state
+        self.peer_says(context.response)
         self.emit(Answered(context.body, FIRST, state.by is Carrier.SUCCESS))
 
     def tell_ended(self, context: Context) -> None:
@@ -452,6 +453,8 @@ class OutgoingSession(InviteSession):
             self.source = self._client.flow
         if response.allow:
             self.peer_allows = frozenset(response.allow)
+        if response.supported:
+            self.peer_supports = frozenset(one.lower() for one in response.supported)
         if response.recv_info:
             self.peer_packages = frozenset(one.lower() for one in response.recv_info)
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from gateway.sip.alarms import Alarm
 from gateway.sip.auth.account import Authenticator
+from gateway.sip.config import FROM_CHANGE
 from gateway.sip.dialogs.dialog import Dialog
 from gateway.sip.dialogs.ports import Core
 from gateway.sip.dialogs.requests import send_in_dialog
@@ -16,9 +17,10 @@ from gateway.sip.dialogs.usage import DialogUsage
 from gateway.sip.errors import DialogError
 from gateway.sip.flow import Flow
 from gateway.sip.invite.changes import Purpose
-from gateway.sip.invite.events import Ended, FlowLost, SessionEvent, SessionHandler
+from gateway.sip.invite.events import Ended, FlowLost, Identified, SessionEvent, SessionHandler
 from gateway.sip.invite.info import Infos, Outgoing
 from gateway.sip.invite.modify import Modification
+from gateway.sip.invite.names import PeerNames
 from gateway.sip.invite.offer_answer import Carrier
 from gateway.sip.invite.recovery import FlowRecovery
 from gateway.sip.invite.session_timer import SessionTimer, TimerAction
@@ -27,7 +29,7 @@ from gateway.sip.invite.states import SessionAction, SessionInput, SessionState
 from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.grammar import has_control
-from gateway.sip.message.message import Request, Response
+from gateway.sip.message.message import Message, Request, Response
 from gateway.sip.message.values import Replaces
 from gateway.sip.requests.bodies import description_of
 from gateway.sip.requests.client import ClientRequest
@@ -93,6 +95,9 @@ class InviteSession:
         """The peer's that stands beside it."""
         self.timer = SessionTimer(core.config.session_timer)
         self.peer_allows: frozenset[str] = frozenset()
+        self.peer_supports: frozenset[str] = frozenset()
+        """Option tags of the peer's Supported, in lower case."""
+        self.peer_names = PeerNames()
         self._exchanges = FIRST
         self.peer_packages: frozenset[str] = frozenset()
         """INFO packages that the peer takes (Recv-Info), in lower case."""
@@ -165,6 +170,18 @@ class InviteSession:
         Where none comes, `OfferAnswered` of that number says why.
         """
         return self._want(Purpose.ASK)
+
+    def identify(self, local: NameAddr, headers: build.Fields = ()) -> None:
+        """Tell the peer that it talks with `local` now, by From where it takes that (RFC 4916), and by `headers`.
+
+        Sent once the call is answered; to a peer that takes no other From by UPDATE only, and only with `headers`.
+        """
+        takes_it = FROM_CHANGE in self.peer_supports
+        if self.modification is None or self.dialog is None or self._over:
+            return
+        if takes_it or (headers and "UPDATE" in self.peer_allows):
+            self.modification.identify(local.with_tag(self.dialog.id.local_tag) if takes_it else None, headers)
+            self.core.wake()
 
     def _want(self, purpose: Purpose, body: bytes = b"") -> int:
         if self.modification is None or self._over:
@@ -300,6 +317,11 @@ class InviteSession:
         assert self.modification is not None
         self.modification.advance()
 
+    def peer_says(self, message: Message) -> None:
+        """A message that says who the peer is; `Identified` where that is news."""
+        if self.peer_names.take(message):
+            self.emit(Identified(message))
+
     # ---- requests in the dialog
 
     def send_in_dialog(
@@ -344,7 +366,7 @@ class InviteSession:
         return self.modification
 
     def _on_bye(self, request: ServerRequest, dialog: Dialog) -> None:
-        context = Context(request=request, ended=ended_by_peer(request.request))
+        context = Context(request=request, ended=Ended.by_peer(request.request))
         if not self._is_last(dialog) or not self.step(SessionInput.BYE, context):
             request.respond(200)
         self.core.remove_usage(dialog, self)
@@ -468,16 +490,3 @@ def _no_matter(status: int) -> None:
 
 def _nobody(event: SessionEvent) -> None:
     """Stands for a listener that has failed."""
-
-
-def ended_by_peer(request: Request) -> Ended:
-    """The `Ended` event of a BYE or CANCEL, with the causes of its Reason header (RFC 3326)."""
-    cause = q850 = None
-    text = ""
-    for reason in request.reason:
-        if reason.value.upper() == "SIP":
-            cause = reason.cause
-        elif reason.value.upper() == "Q.850":
-            q850 = reason.cause
-        text = text or reason.param("text") or ""
-    return Ended("remote", cause, q850, text)

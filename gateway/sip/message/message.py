@@ -228,6 +228,10 @@ class Message:
     asserted_identity = Lazy(
         "P-Asserted-Identity", _many(NameAddr.parse_list), "Who the trusted network says it is (RFC 3325)."
     )
+    preferred_identity = Lazy(
+        "P-Preferred-Identity", _many(NameAddr.parse_list), "Whom the caller wants to be shown as (RFC 3325)."
+    )
+    history_info = Lazy("History-Info", _many(NameAddr.parse_list), "Whom the call has been for (RFC 7044).")
     diversion = Lazy("Diversion", _many(NameAddr.parse_list), "Who diverted the call (RFC 5806).")
     session_expires = Lazy("Session-Expires", _optional(SessionExpires.parse), "Session timer (RFC 4028).")
     min_se = Lazy("Min-SE", _optional(SessionExpires.parse), "Smallest session interval (RFC 4028).")

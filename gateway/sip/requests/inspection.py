@@ -52,6 +52,8 @@ _REQUEST: Mapping[str, Readers] = {
 _IGNORED: Readers = (
     Message.reason,
     Message.asserted_identity,
+    Message.preferred_identity,
+    Message.history_info,
     Message.diversion,
     Message.referred_by,
     Message.reply_to,

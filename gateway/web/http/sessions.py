@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from gateway.call.leg import Verdict
 from gateway.call.status import Cause
 from gateway.web.facade import WebCall
 from gateway.web.settings import WebSettings
@@ -80,7 +81,7 @@ class Session:
         if sdp is not None and not self._answer.done():
             self._answer.set_result(sdp)
 
-    def incoming(self, call: WebCall, caller_uri: str, caller_name: str, sdp: str) -> None:
+    def incoming(self, call: WebCall, caller_uri: str, caller_name: str, sdp: str, verified: Verdict = "none") -> None:
         call.reject(Cause.UNAVAILABLE)
 
     def early_answer(self, call: WebCall, sdp: str) -> None:
@@ -119,6 +120,9 @@ class Session:
         """There is no way to show it."""
 
     def held(self, call: WebCall, held: bool) -> None:
+        """There is no way to show it."""
+
+    def identified(self, call: WebCall, uri: str, name: str) -> None:
         """There is no way to show it."""
 
     def ended(self, call: WebCall, cause: Cause) -> None:

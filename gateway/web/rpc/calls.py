@@ -10,6 +10,7 @@ from enum import StrEnum
 from functools import partial
 from typing import Any, Protocol
 
+from gateway.call.leg import Verdict
 from gateway.call.status import Cause, cause_of_word
 from gateway.web.facade import WebCall
 from gateway.web.settings import WebSettings
@@ -46,6 +47,9 @@ class Entry:
     state: State
     offer_id: str
     caller_name: str = ""
+    """Display name of the other side, as far as it is known."""
+    verified: Verdict = "none"
+    """What the caller's trunk says of its number."""
     inline: asyncio.Future[str] | None = None
     """Set when the answer goes into the result of the request instead of a notification."""
     described: bool = False
@@ -82,6 +86,9 @@ class CallListener(Protocol):
 
     def tell_held(self, entry: Entry, held: bool) -> None:
         """The other side holds the call now, or has taken it back."""
+
+    def tell_identified(self, entry: Entry, uri: str, name: str) -> None:
+        """The other side is somebody else now."""
 
     def tell_state(self, entry: Entry, state: State, cause: Cause | None) -> None: ...
 
@@ -310,11 +317,11 @@ class Calls:
 
     # What the gateway tells (WebChannel).
 
-    def incoming(self, call: WebCall, caller_uri: str, caller_name: str, sdp: str) -> None:
+    def incoming(self, call: WebCall, caller_uri: str, caller_name: str, sdp: str, verified: Verdict = "none") -> None:
         if self._closed or self.full:
             call.reject(Cause.UNAVAILABLE if self._closed else Cause.BUSY)
             return
-        entry = Entry(call, caller_uri, False, State.RINGING, call.id, caller_name, held=None)
+        entry = Entry(call, caller_uri, False, State.RINGING, call.id, caller_name, verified, held=None)
         self._entries[call.id] = entry
         self._listener.tell_offer(entry, sdp)
         self._later(call.ring)
@@ -373,6 +380,13 @@ class Calls:
     def held(self, call: WebCall, held: bool) -> None:
         def handle(entry: Entry) -> None:
             self._tell(entry, partial(self._listener.tell_held, entry, held))
+
+        self._on(call, handle)
+
+    def identified(self, call: WebCall, uri: str, name: str) -> None:
+        def handle(entry: Entry) -> None:
+            entry.caller_name = name
+            self._tell(entry, partial(self._listener.tell_identified, entry, uri, name))
 
         self._on(call, handle)
 

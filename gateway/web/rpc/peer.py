@@ -311,7 +311,8 @@ class Peer:
 
     def tell_offer(self, entry: Entry, sdp: str) -> None:
         notice = self.dialect.offer(self.peer_id, entry.peer_id, entry.offer_id, sdp, "offer")
-        self._notify_call(entry, notice, from_name=entry.caller_name, update=entry.updating == "theirs")
+        is_update = entry.updating == "theirs"
+        self._notify_call(entry, notice, from_name=entry.caller_name, verified=entry.verified, update=is_update)
 
     def tell_answer(self, entry: Entry, sdp: str | None) -> None:
         kind = "rollback" if sdp is None else "answer"
@@ -327,6 +328,9 @@ class Peer:
 
     def tell_held(self, entry: Entry, held: bool) -> None:
         self._notify_call(entry, ("call_held", {"peer_id": entry.peer_id, "held": held}))
+
+    def tell_identified(self, entry: Entry, uri: str, name: str) -> None:
+        self._notify_call(entry, ("call_identified", {"peer_id": entry.peer_id, "uri": uri, "name": name}))
 
     async def press(self, entry: Entry, digit: str, duration_ms: int) -> None:
         """Pass a digit on; raises the dialect's error where the other side has not got it."""

@@ -398,6 +398,7 @@ export class Call extends EventTarget {
       ice_candidate: () => this.#remoteCandidate(params),
       dtmf: () => this.#pressed(params),
       call_state: () => this.#stateChanged(params),
+      call_identified: () => this.#identified(params),
       peer_disconnected: () => this.#finish(params.reason ?? "normal"),
       peer_left: () => this.#finish("connection-lost"),
     };
@@ -439,6 +440,11 @@ export class Call extends EventTarget {
 
   #pressed({ digit }) {
     this.digits = (this.digits + digit).slice(-DIGITS_KEPT);
+    this.#changed();
+  }
+
+  #identified({ name, uri }) {
+    this.name = name || uri;
     this.#changed();
   }
 

@@ -1,0 +1,217 @@
+"""What both kinds of SIP legs do with the session that has the call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from gateway.call.leg import (
+    Address,
+    AnswerChanged,
+    Confirmed,
+    HungUp,
+    OfferAnswered,
+    OfferCancelled,
+    Offered,
+    Renamed,
+    Returned,
+    TransferRequested,
+)
+from gateway.call.status import Cause, cause_of_status
+from gateway.legs.base import LegBase
+from gateway.legs.sip_bodies import cause_of_q850, reason_of, text_of
+from gateway.legs.sip_diversion import identity_fields
+from gateway.legs.sip_info import LegInfos
+from gateway.legs.sip_sessions import Reader, Session, Shown, nobody
+from gateway.media.engine import Kind, Party
+from gateway.sip.invite import events
+from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.message import Message
+from gateway.sip.message.uri import Uri
+from gateway.sip.subscription.referral import Referral, Referred
+
+
+class SipLeg(LegBase):
+    """What both roles do with the session that has the call."""
+
+    def __init__(self, party: Party, address: Address, identity: str | None = None) -> None:
+        super().__init__(party, address, identity)
+        self._session: Session | None = None
+        self._infos = LegInfos(self._deliver)
+        self._reads: Reader = nobody
+        self._shown = Shown()
+        self._ours: dict[int, int] = {}
+        """The session's number of an offer of ours -> the call's."""
+        self._wanted: set[int] = set()
+        """Numbers of re-INVITEs that asked for our offer."""
+        self._referral: Referral | None = None
+        """The latest REFER of the far end."""
+        self._early_outcomes: list[events.OfferAnswered] | None = None
+        """Outcomes that came before the session had given the number of the offer; None: it has."""
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        return () if self._session is None else (self._session.call_id,)
+
+    @property
+    def dialog_names(self) -> tuple[str, ...]:
+        """What a Replaces calls the dialog that has the call, or each that may get it."""
+        name = None if self._session is None else self._session.dialog_name
+        return () if name is None else (name,)
+
+    @property
+    def may_return(self) -> bool:
+        # The media of a page that is reloaded ends before its WebSocket does.
+        return self._signalling_lost or self.party.kind is Kind.WEBRTC
+
+    def awaited(self) -> None:
+        self._signalling_lost = True
+
+    def is_named(self, name: str) -> bool:
+        return name in self.dialog_names
+
+    async def offer(self, exchange: int, sdp: str) -> None:
+        if self._session is None:
+            self._deliver(OfferAnswered(exchange, None))
+            return
+        outcomes: list[events.OfferAnswered] = []
+        self._early_outcomes = outcomes
+        number = self._session.offer(sdp.encode())
+        self._early_outcomes = None
+        self._ours[number] = exchange
+        for outcome in outcomes:
+            self._in_dialog(outcome)
+
+    async def answer_offer(self, exchange: int, sdp: str | None, cause: Cause = Cause.NOT_ACCEPTABLE) -> None:
+        if self._session is None:
+            return
+        if sdp is None:
+            self._wanted.discard(exchange)
+            self._session.refuse_offer(exchange, cause.status)
+        else:
+            self._session.answer_offer(exchange, sdp.encode())
+
+    def _hang_up(self, cause: Cause) -> None:
+        """BYE, once whoever sent us a REFER knows what became of it."""
+        session = self._session
+        assert session is not None
+        if self._referral is None:
+            session.hangup(reason_of(cause))
+        else:
+            self._referral.when_told(lambda: session.hangup(reason_of(cause)))
+
+    def _in_dialog(self, event: events.SessionEvent) -> None:
+        """What either side of a call may do once there is a dialog."""
+        if self._signalling_lost and self._comes_back(event):
+            return
+        match event:
+            case events.FlowLost():
+                # A connection that closes says nothing about the media, nor whether there will be another one.
+                self._signalling_lost = True
+            case events.Ended():
+                self._over = True
+                self._deliver(HungUp(_cause_of_end(event)))
+            case events.Offered(exchange=exchange, body=body) if body:
+                self._deliver(Offered(exchange, self._description(body)))
+            case events.Offered(exchange=exchange):
+                self._wanted.add(exchange)
+                self._deliver(Offered(exchange, None))
+            case events.OfferCancelled(exchange=exchange):
+                self._wanted.discard(exchange)
+                self._deliver(OfferCancelled(exchange))
+            case events.OfferAnswered():
+                self._outcome(event)
+            case events.Identified(message=message):
+                self._renamed(message)
+            case Referred(referral=referral):
+                name = str(referral.replaces) if referral.replaces is not None else None
+                self._referral = referral
+                self._deliver(TransferRequested(str(referral.target), SipTransferReport(referral), name))
+            case events.InfoReceived():
+                assert self._session is not None
+                self._infos.received(self._session, event)
+
+    def _renamed(self, message: Message) -> None:
+        """The far end has said who it is; the call hears of it where that is believed and news."""
+        said = self._reads(message, self.identity)
+        if said is None:
+            return
+        known = self._address
+        self._address = replace(known, uri=said.uri, display_name=said.display_name, asserted=said.asserted)
+        if (said.uri, said.display_name) != (known.uri, known.display_name or known.user):
+            self._deliver(Renamed())
+
+    async def identified(self, peer: Address) -> None:
+        if self._session is not None and not self._over:
+            name = NameAddr(Uri.parse(peer.uri), peer.display_name)
+            self._session.identify(name, identity_fields(peer, self._shown))
+
+    async def digit(self, digit: str, duration_ms: int, *, sent: bool, told: Callable[[bool], None]) -> None:
+        """As INFO where it has not gone into the media and the far end may be sent one."""
+        if sent or self._session is None:
+            told(sent)
+        else:
+            self._infos.send_digit(self._session, self.party.dtmf, digit, duration_ms, told)
+
+    def _description(self, body: bytes) -> str:
+        """What the far end says of itself."""
+        sdp = text_of(body)
+        self._infos.described(sdp)
+        return sdp
+
+    def _comes_back(self, event: events.SessionEvent) -> bool:
+        """Tell the call that the client is there again, by what it sent; True where that was all it said."""
+        if isinstance(event, events.OfferAnswered) and event.status >= 300:
+            return False  # it may be our own: nobody answered
+        if not isinstance(event, events.Offered | events.OfferAnswered | events.InfoReceived | events.FlowFound):
+            return False
+        self._signalling_lost = False
+        if isinstance(event, events.Offered) and event.body:
+            self._deliver(Returned(event.exchange, self._description(event.body)))
+            return True
+        self._deliver(Returned())
+        return False
+
+    def _outcome(self, event: events.OfferAnswered) -> None:
+        """The peer's answer to an offer of ours, whoever had asked for it: the call, the peer, or the session timer."""
+        if self._early_outcomes is not None:
+            self._early_outcomes.append(event)
+            return
+        sdp = self._description(event.body) if event.body and 200 <= event.status < 300 else None
+        if event.exchange in self._wanted:
+            self._wanted.discard(event.exchange)
+            self._deliver(Confirmed(event.exchange, sdp))
+        elif event.exchange in self._ours:
+            refused = cause_of_status(event.status) if event.status >= 300 else Cause.NOT_ACCEPTABLE
+            self._deliver(OfferAnswered(self._ours.pop(event.exchange), sdp, refused))
+        elif sdp is not None:
+            # A refresh that nobody here asked for was answered with something new (RFC 3261 section 14.2).
+            self._deliver(AnswerChanged())
+
+
+class SipTransferReport:
+    """Tells the sender of a REFER what becomes of it, by the response and by NOTIFYs."""
+
+    def __init__(self, referral: Referral) -> None:
+        self._referral = referral
+
+    def accepted(self) -> None:
+        self._referral.accept()
+
+    def ringing(self) -> None:
+        self._referral.progress(180)
+
+    def ended(self, cause: Cause) -> None:
+        status = cause.status
+        if status >= 300:
+            self._referral.refuse(status)
+        self._referral.finish(status)
+
+
+def _cause_of_end(event: events.Ended) -> Cause:
+    """Why a dialog ended, from its Reason header when it has one (RFC 3326)."""
+    if event.q850 is not None:
+        return cause_of_q850(event.q850)
+    if event.cause is not None and event.cause >= 300:
+        return cause_of_status(event.cause)
+    return Cause.NORMAL if event.by in ("remote", "local") else Cause.MEDIA_TIMEOUT
