@@ -25,6 +25,8 @@ pub enum Action {
     Copy,
     /// Goes out as another codec, by the flow's transcoders.
     Transcode,
+    /// A retransmission (RFC 4588): what it repeats is forwarded in its place.
+    Unwrap,
 }
 
 impl Action {
@@ -36,6 +38,7 @@ impl Action {
             2 => Some(Self::Punt),
             3 => Some(Self::Copy),
             4 => Some(Self::Transcode),
+            5 => Some(Self::Unwrap),
             _ => None,
         }
     }
@@ -95,6 +98,8 @@ pub struct Receive {
     pub sockets: Option<Arc<PairSockets>>,
     pub source: Option<Addr>,
     pub named: Option<Addr>,
+    /// Flows whose packets come with this one's (RFC 9143), and where each was last found.
+    pub bundled: Vec<(u32, usize)>,
 }
 
 impl Receive {
@@ -118,6 +123,7 @@ impl Receive {
             sockets,
             source: None,
             named: None,
+            bundled: Vec::new(),
         }
     }
 

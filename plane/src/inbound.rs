@@ -128,6 +128,18 @@ impl Inbound {
         Verdict::Refused
     }
 
+    /// A packet that was lost comes in another: whether it is one that never came. What was lost stays counted.
+    pub fn fill(&mut self, number: u16) -> bool {
+        let behind = self.highest.wrapping_sub(number);
+        if self.ssrc.is_none() || behind == 0 || behind >= MAX_MISORDER {
+            return false;
+        }
+        let bit = 1 << behind;
+        let is_new = self.seen & bit == 0;
+        self.seen |= bit;
+        is_new
+    }
+
     fn may_replace(&mut self, ssrc: u32, number: u16, now: u64) -> bool {
         if self.ssrc.is_none() || self.resync != Resync::Off {
             return true;

@@ -24,6 +24,8 @@ pub struct Outgoing {
     /// RTP clocks of the audio that comes and of the audio that goes, Hz.
     pub rate_in: u32,
     pub rate_out: u32,
+    /// What is added to the first packet of a run: that a talkspurt begins; nothing where the marker ends a frame.
+    begins: u8,
     fresh: bool,
     resume: bool,
     injected: bool,
@@ -35,7 +37,8 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    pub fn new(ssrc: u32, sequence_number: u16, timestamp: u32, clock_rate: u32) -> Self {
+    /// `ends_frames`: the marker is the source's own, since it ends a frame (RFC 6184 section 5.1, RFC 7741 section 4.1).
+    pub fn new(ssrc: u32, sequence_number: u16, timestamp: u32, clock_rate: u32, ends_frames: bool) -> Self {
         Self {
             ssrc,
             last_sequence_number: sequence_number.wrapping_sub(1),
@@ -43,6 +46,7 @@ impl Outgoing {
             last_sent: None,
             rate_in: clock_rate,
             rate_out: clock_rate,
+            begins: if ends_frames { 0 } else { MARKER },
             fresh: true,
             resume: false,
             injected: false,
@@ -80,7 +84,7 @@ impl Outgoing {
         let mut second = second;
         if self.fresh || self.resume {
             if self.fresh {
-                second |= MARKER;
+                second |= self.begins;
             }
             self.anchor(number, timestamp, now);
         } else if number != highest && self.is_before_floor(number, highest) {
@@ -217,7 +221,7 @@ mod tests {
 
     impl Line {
         fn new() -> Self {
-            Self { out: Outgoing::new(7, 100, 5000, 8000), now: START }
+            Self { out: Outgoing::new(7, 100, 5000, 8000, false), now: START }
         }
 
         fn pass(&mut self, number: u16, timestamp: u32) -> (u16, u32, bool) {

@@ -14,12 +14,42 @@ use std::sync::Arc;
 
 /// Pairs a flow may have at a time.
 const MAX_PAIRS: usize = 64;
+/// Flows that may share one transport beside its own.
+const MAX_BUNDLED: usize = 8;
+/// Sources that may be sent through one transport in its life: as many as its keys count for.
+const MAX_SENT_SOURCES: usize = 32;
+
+impl Flow {
+    fn new(port: u32, config: Config, thread: usize, now: u64) -> Self {
+        Self {
+            port,
+            config,
+            counters: Arc::default(),
+            receive_thread: thread,
+            send_thread: thread,
+            target: None,
+            source: None,
+            named: None,
+            rtp: None,
+            rtcp: None,
+            selected: None,
+            pairs: HashMap::new(),
+            credentials: Arc::new([]),
+            carrier: None,
+            bundled: Vec::new(),
+            sources: Vec::new(),
+            watched_since: now,
+            idle_told: 0,
+        }
+    }
+}
 
 impl Registry {
     /// Do what a message about a flow asks; None where it names nothing there is.
     pub(super) fn apply_to_flow(&mut self, message: Message, now: u64) -> Option<()> {
         match message {
             Message::OpenFlow { flow, port, config } => return self.open_flow(flow, port, config, now),
+            Message::OpenBundled { flow, carrier } => return self.open_bundled(flow, carrier, now),
             Message::ConfigureFlow { flow, config } => self.configure_flow(flow, config, now)?,
             Message::CloseFlow { flow } => return self.flows.contains_key(&flow).then(|| self.close_flow(flow)),
             Message::SetReceiveKey { flow, suite, material, mki } => {
@@ -30,11 +60,15 @@ impl Registry {
                 self.to_receive(flow, ReceiveOrder::Key(key))?;
             }
             Message::SetSendKey { flow, suite, material } => {
-                self.to_send(flow, SendOrder::Key(srtp::Sender::new(suite, &material.0)))?;
+                for each in self.with_bundled(flow)? {
+                    self.to_send(each, SendOrder::Key(srtp::Sender::new(suite, &material.0)))?;
+                }
             }
             Message::DropKeys { flow } => {
                 self.to_receive(flow, ReceiveOrder::Key(None))?;
-                self.to_send(flow, SendOrder::Key(None))?;
+                for each in self.with_bundled(flow)? {
+                    self.to_send(each, SendOrder::Key(None))?;
+                }
             }
             Message::SetCredentials { flow, credentials } => self.set_credentials(flow, &credentials)?,
             Message::AdmitPair { flow, path, source } => self.admit_pair(flow, path, source)?,
@@ -62,8 +96,9 @@ impl Registry {
 
     fn apply_to_stream(&mut self, message: Message) -> Option<()> {
         let (flow, order) = match message {
-            Message::StartStream { flow, ssrc, sequence_number, timestamp, clock_rate } => {
-                (flow, SendOrder::Start { ssrc, sequence_number, timestamp, clock_rate })
+            Message::StartStream { flow, ssrc, sequence_number, timestamp, clock_rate, ends_frames } => {
+                self.claim(flow, ssrc)?;
+                (flow, SendOrder::Start { ssrc, sequence_number, timestamp, clock_rate, ends_frames })
             }
             Message::SetOpen { flow, value } => (flow, SendOrder::Open(value)),
             Message::SetMuted { flow, value } => (flow, SendOrder::Muted(value)),
@@ -71,7 +106,10 @@ impl Registry {
                 (flow, SendOrder::Inject { second, payload, advance })
             }
             Message::SetSilence { flow, silence } => (flow, SendOrder::Silence(silence)),
-            Message::SendRtcp { flow, packet } => (flow, SendOrder::Rtcp(packet)),
+            Message::SendRtcp { flow, packet } => {
+                self.owns_report(flow, &packet)?;
+                (flow, SendOrder::Rtcp(packet))
+            }
             _ => return None,
         };
         self.to_send(flow, order)
@@ -102,30 +140,77 @@ impl Registry {
             }
         };
         let thread = self.choose_thread();
-        let counters = Arc::default();
-        let known = Flow {
-            port,
-            config,
-            counters: Arc::clone(&counters),
-            receive_thread: thread,
-            send_thread: thread,
-            target: None,
-            source: None,
-            named: None,
-            rtp: None,
-            rtcp: None,
-            selected: None,
-            pairs: HashMap::new(),
-            credentials: Arc::new([]),
-            watched_since: now,
-            idle_told: 0,
-        };
+        let known = Flow::new(port, config, thread, now);
+        let receive = Receive::new(flow, config, sockets.clone(), Arc::clone(&known.counters));
+        let send = Send::new(flow, config.secure, sockets, Arc::clone(&known.counters));
         self.flows.insert(flow, known);
-        let receive = Receive::new(flow, config, sockets.clone(), Arc::clone(&counters));
-        let send = Send::new(flow, config.secure, sockets, counters);
         self.thread(thread).send(Order::PutReceive(Box::new(receive)));
         self.thread(thread).send(Order::PutSend(Box::new(send)));
         Some(())
+    }
+
+    /// A flow of the addresses and keys of another, which must be on a shared port.
+    fn open_bundled(&mut self, flow: u32, carrier: u32, now: u64) -> Option<()> {
+        let owner = self.flows.get(&carrier)?;
+        let shared = matches!(self.ports.get(&owner.port), Some(Port::Shared(_)));
+        if self.flows.contains_key(&flow) || owner.carrier.is_some() || !shared || owner.bundled.len() >= MAX_BUNDLED {
+            return None;
+        }
+        let (port, receive_thread, send_thread) = (owner.port, owner.receive_thread, owner.send_thread);
+        let config = Config { idle_after: 0, ..owner.config };
+        let carrying = self.take_send(carrier, send_thread)?;
+        let mut known = Flow::new(port, config, receive_thread, now);
+        known.carrier = Some(carrier);
+        let receive = Receive::new(flow, config, None, Arc::clone(&known.counters));
+        let mut send = Send::new(flow, config.secure, None, Arc::clone(&known.counters));
+        send.set_key(carrying.crypto.as_ref().and_then(srtp::Sender::of_same_key));
+        self.thread(send_thread).send(Order::PutSend(carrying));
+        self.flows.insert(flow, known);
+        self.flows.get_mut(&carrier)?.bundled.push(flow);
+        self.thread(receive_thread).send(Order::PutReceive(Box::new(receive)));
+        self.thread(receive_thread).send(Order::PutSend(Box::new(send)));
+        self.update_ways(carrier);
+        self.tell_bundled(carrier)
+    }
+
+    /// A flow and those that share its transport.
+    fn with_bundled(&self, flow: u32) -> Option<Vec<u32>> {
+        let known = self.flows.get(&flow)?;
+        Some(std::iter::once(flow).chain(known.bundled.iter().copied()).collect())
+    }
+
+    fn tell_bundled(&self, carrier: u32) -> Option<()> {
+        let bundled = self.flows.get(&carrier)?.bundled.as_slice().into();
+        self.to_receive(carrier, ReceiveOrder::Bundled(bundled))
+    }
+
+    /// Let `flow` send as `ssrc`: under one key no two flows may, since each counts its own indices.
+    fn claim(&mut self, flow: u32, ssrc: u32) -> Option<()> {
+        let known = self.flows.get(&flow)?;
+        if !matches!(self.ports.get(&known.port), Some(Port::Shared(_))) {
+            return Some(());
+        }
+        let carrier = known.carrier.unwrap_or(flow);
+        let sources = &mut self.flows.get_mut(&carrier)?.sources;
+        match sources.iter().find(|(source, _)| *source == ssrc) {
+            Some((_, owner)) => (*owner == flow).then_some(()),
+            None if sources.len() >= MAX_SENT_SOURCES => None,
+            None => {
+                sources.push((ssrc, flow));
+                Some(())
+            }
+        }
+    }
+
+    /// Where flows share a key, a report goes by the flow whose source it is of.
+    fn owns_report(&self, flow: u32, packet: &[u8]) -> Option<()> {
+        let known = self.flows.get(&flow)?;
+        if known.carrier.is_none() && known.bundled.is_empty() {
+            return Some(());
+        }
+        let ssrc = u32::from_be_bytes(*packet.get(4..)?.first_chunk()?);
+        let carrier = self.flows.get(&known.carrier.unwrap_or(flow))?;
+        carrier.sources.contains(&(ssrc, flow)).then_some(())
     }
 
     fn configure_flow(&mut self, flow: u32, config: Config, now: u64) -> Option<()> {
@@ -135,13 +220,22 @@ impl Registry {
         }
         known.config = config;
         self.to_receive(flow, ReceiveOrder::Configure(config))?;
-        self.to_send(flow, SendOrder::Secure(config.secure))?;
+        for each in self.with_bundled(flow)? {
+            self.to_send(each, SendOrder::Secure(config.secure))?;
+        }
         self.update_ways(flow);
         Some(())
     }
 
     pub(super) fn close_flow(&mut self, flow: u32) {
         let Some(known) = self.flows.remove(&flow) else { return };
+        known.bundled.iter().for_each(|each| self.close_flow(*each));
+        if let Some(carrier) = known.carrier {
+            if let Some(owner) = self.flows.get_mut(&carrier) {
+                owner.bundled.retain(|each| *each != flow);
+            }
+            self.tell_bundled(carrier);
+        }
         for (path, source) in known.pairs.keys() {
             self.drop_pair(flow, *path, *source);
         }
@@ -180,6 +274,9 @@ impl Registry {
             self.put_pairs(flow);
         }
         target.and_then(|target| self.move_send(target, thread));
+        for each in self.flows.get(&flow)?.bundled.clone() {
+            self.move_receive(each, thread);
+        }
         Some(())
     }
 
@@ -318,8 +415,14 @@ impl Registry {
         }
     }
 
+    /// The flow whose transport it is.
+    pub(super) fn carrying<'a>(&'a self, flow: &'a Flow) -> &'a Flow {
+        flow.carrier.and_then(|carrier| self.flows.get(&carrier)).unwrap_or(flow)
+    }
+
     /// Where RTP of the flow goes.
     pub(super) fn destination(&self, flow: &Flow) -> Option<Addr> {
+        let flow = self.carrying(flow);
         match self.ports.get(&flow.port)? {
             Port::Shared(_) => flow.selected.map(|(_, source)| source),
             Port::Pair { .. } => flow.source.or(flow.rtp),
@@ -328,7 +431,7 @@ impl Registry {
 
     /// Tell the send half where its packets go.
     pub(super) fn update_ways(&self, flow: u32) {
-        let Some(known) = self.flows.get(&flow) else { return };
+        let Some(known) = self.flows.get(&flow).filter(|known| known.carrier.is_none()) else { return };
         let (rtp, rtcp) = match self.ports.get(&known.port) {
             Some(Port::Shared(_)) => {
                 let way = known.selected.and_then(|(path, source)| {
@@ -342,6 +445,8 @@ impl Registry {
                 (rtp, if known.config.mux { rtp } else { apart })
             }
         };
-        self.to_send(flow, SendOrder::Ways { rtp, rtcp });
+        for each in std::iter::once(flow).chain(known.bundled.iter().copied()) {
+            self.to_send(each, SendOrder::Ways { rtp, rtcp });
+        }
     }
 }

@@ -48,6 +48,12 @@ struct Flow {
     selected: Option<(u64, Addr)>,
     pairs: HashMap<(u64, Addr), Arc<Count>>,
     credentials: Arc<[Credential]>,
+    /// The flow whose transport it shares (RFC 9143).
+    carrier: Option<u32>,
+    /// Those that share its own.
+    bundled: Vec<u32>,
+    /// What was ever sent through its transport under its keys: source and flow.
+    sources: Vec<(u32, u32)>,
     watched_since: u64,
     /// When it was heard before the silence that was told of last, ns.
     idle_told: u64,

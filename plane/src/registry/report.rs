@@ -61,7 +61,7 @@ impl Registry {
     fn one(&self, writer: Writer, id: u32, flow: &Flow) -> Writer {
         let writer = sent(received(writer.u32(id), &flow.counters.received), &flow.counters.sent);
         let source = match self.ports.get(&flow.port) {
-            Some(Port::Shared(_)) => flow.selected.map(|(_, source)| source),
+            Some(Port::Shared(_)) => self.carrying(flow).selected.map(|(_, source)| source),
             _ => flow.source,
         };
         writer

@@ -182,6 +182,12 @@ impl Sender {
         self.material == other.material
     }
 
+    /// A context of the same key: only for other sources than this one's.
+    pub fn of_same_key(&self) -> Option<Self> {
+        let (suite, material) = self.material.split_first()?;
+        Self::new(Suite::from_number(*suite)?, material)
+    }
+
     /// Protect the RTP packet in the first `length` octets of `room`, which has `ROOM` more; its new length.
     pub fn protect(&mut self, room: &mut [u8], length: usize) -> Result<usize, Refused> {
         let header_length = rtp::header_length(&room[..length]).ok_or(Refused::Malformed)?;

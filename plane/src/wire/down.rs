@@ -38,6 +38,10 @@ pub enum Message {
         port: u32,
         config: Config,
     },
+    OpenBundled {
+        flow: u32,
+        carrier: u32,
+    },
     ConfigureFlow {
         flow: u32,
         config: Config,
@@ -98,6 +102,7 @@ pub enum Message {
         sequence_number: u16,
         timestamp: u32,
         clock_rate: u32,
+        ends_frames: bool,
     },
     Route {
         source: u32,
@@ -181,6 +186,7 @@ pub fn read(kind: u8, body: &[u8]) -> Option<Result<Message, Malformed>> {
         10..=16 => addresses(kind, read),
         17..=26 => streams(kind, read),
         32 => convert(read),
+        33 => bundled(read),
         _ => return None,
     };
     Some(message)
@@ -269,6 +275,10 @@ fn addresses(kind: u8, read: &mut Reader<'_>) -> Result<Message, Malformed> {
     })
 }
 
+fn bundled(read: &mut Reader<'_>) -> Result<Message, Malformed> {
+    Ok(Message::OpenBundled { flow: read.u32()?, carrier: read.u32()? })
+}
+
 /// A datagram or a payload behind a length of 16 bits.
 fn data(read: &mut Reader<'_>) -> Result<Box<[u8]>, Malformed> {
     let data = read.short()?;
@@ -299,6 +309,7 @@ fn streams(kind: u8, read: &mut Reader<'_>) -> Result<Message, Malformed> {
             sequence_number: read.u16()?,
             timestamp: read.u32()?,
             clock_rate: clock(read)?,
+            ends_frames: !read.is_empty() && read.flag()?,
         },
         18 => {
             let target = if read.flag()? { Some(read.u32()?) } else { None };

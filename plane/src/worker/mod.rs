@@ -3,6 +3,7 @@
 mod frames;
 mod outbox;
 mod packets;
+mod path;
 mod table;
 mod uplink;
 mod waiting;
@@ -86,10 +87,15 @@ pub enum ReceiveOrder {
     Key(Option<srtp::Receiver>),
     Expect(Option<Addr>),
     AdmitSource(Addr, Box<[u8]>),
-    Route { target: Option<u32>, routes: Box<Routes> },
+    Route {
+        target: Option<u32>,
+        routes: Box<Routes>,
+    },
     Convert(u8, Box<Conversion>),
     Resync(Option<u32>),
     Relay(Relayed),
+    /// The flows whose packets come with this one's.
+    Bundled(Box<[u32]>),
 }
 
 pub enum SendOrder {
@@ -104,6 +110,7 @@ pub enum SendOrder {
         sequence_number: u16,
         timestamp: u32,
         clock_rate: u32,
+        ends_frames: bool,
     },
     Open(bool),
     Muted(bool),

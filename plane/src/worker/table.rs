@@ -4,7 +4,7 @@ use super::outbox::Outbox;
 use super::SendOrder;
 use crate::addr::Seeded;
 use crate::counters::Unsent;
-use crate::flow::{Playing, Receive, Send, Silence};
+use crate::flow::{Action, Playing, Receive, Send, Silence};
 use crate::outgoing::{Outgoing, MARKER};
 use crate::rtp::Header;
 use std::cmp::Reverse;
@@ -72,6 +72,28 @@ impl Table {
         }
     }
 
+    /// The slot of the flow that a packet in `slot`'s datagrams belongs to, told by its payload type (RFC 9143 section 9.2).
+    pub fn bundled_slot(&mut self, slot: usize, payload_type: u8, now: u64) -> usize {
+        let number = usize::from(payload_type);
+        let Some(Some(carrier)) = self.receives.get(slot) else { return slot };
+        if carrier.bundled.is_empty() || carrier.routes[number].action != Action::None {
+            return slot;
+        }
+        for index in 0..carrier.bundled.len() {
+            let Some(Some(carrier)) = self.receives.get(slot) else { return slot };
+            let (flow, known) = carrier.bundled[index];
+            let Some(found) = self.still_slot(flow, known) else { continue };
+            if self.receives[found].as_ref().is_some_and(|each| each.routes[number].action != Action::None) {
+                if let Some(carrier) = self.receives[slot].as_deref_mut() {
+                    carrier.bundled[index].1 = found;
+                    carrier.counters.received.heard.set(now);
+                }
+                return found;
+            }
+        }
+        slot
+    }
+
     pub fn put_send(&mut self, half: Box<Send>) {
         let flow = half.flow;
         if let Some(playing) = &half.playing {
@@ -128,8 +150,8 @@ impl Table {
                 send.rtp = rtp;
                 send.rtcp = rtcp;
             }
-            SendOrder::Start { ssrc, sequence_number, timestamp, clock_rate } => {
-                start(send, ssrc, sequence_number, timestamp, clock_rate);
+            SendOrder::Start { ssrc, sequence_number, timestamp, clock_rate, ends_frames } => {
+                start(send, Outgoing::new(ssrc, sequence_number, timestamp, clock_rate, ends_frames));
             }
             SendOrder::Open(open) => send.open = open,
             SendOrder::Muted(muted) => send.muted = muted,
@@ -186,12 +208,12 @@ impl Table {
     }
 }
 
-fn start(send: &mut Send, ssrc: u32, sequence_number: u16, timestamp: u32, clock_rate: u32) {
-    if send.outgoing.as_ref().is_some_and(|outgoing| outgoing.ssrc == ssrc) {
+fn start(send: &mut Send, stream: Outgoing) {
+    if send.outgoing.as_ref().is_some_and(|outgoing| outgoing.ssrc == stream.ssrc) {
         return;
     }
-    send.outgoing = Some(Outgoing::new(ssrc, sequence_number, timestamp, clock_rate));
-    send.counters.sent.ssrc.set(u64::from(ssrc) + 1);
+    send.counters.sent.ssrc.set(u64::from(stream.ssrc) + 1);
+    send.outgoing = Some(stream);
 }
 
 /// The header of an injected packet; None, and counted, where it could not leave.

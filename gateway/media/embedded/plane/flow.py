@@ -15,7 +15,7 @@ from gateway.media.embedded.plane.inbound import Inbound
 from gateway.media.embedded.plane.outgoing import OutgoingStream
 from gateway.media.embedded.plane.packet import HEADER, HEADER_SIZE, MARKER, RtpError, payload_bounds
 from gateway.media.embedded.plane.protocol import PlaneHandler
-from gateway.media.embedded.plane.routes import COPY, EMPTY, FORWARD, NO_ROUTE, PUNT, RouteTable
+from gateway.media.embedded.plane.routes import COPY, EMPTY, FORWARD, NO_ROUTE, PUNT, UNWRAP, RouteTable
 from gateway.media.embedded.plane.srtp import WORKSPACE, ReceiveContext, SendContext, SrtpKey
 from gateway.media.embedded.plane.values import NEVER, Address, FlowConfig, FlowSnapshot, MediaPacket, Silence
 
@@ -36,6 +36,24 @@ class FlowHost(Protocol):
     def clock(self) -> float: ...
 
 
+class Bundled(Protocol):
+    """A flow that shares the transport of another."""
+
+    @property
+    def number(self) -> int: ...
+
+    def update(self) -> None:
+        """Go where the carrier goes, under its keys."""
+
+    def routes(self, payload_type: int) -> bool:
+        """Whether a packet of that payload type is this stream's (RFC 9143 section 9.2)."""
+
+    def take(
+        self, second: int, sequence_number: int, timestamp: int, ssrc: int, start: int, end: int, now: float
+    ) -> None:
+        """One packet that came by the carrier."""
+
+
 class Flow(ABC):
     """What both kinds of port have in common."""
 
@@ -52,6 +70,7 @@ class Flow(ABC):
         "_senders",
         "_socket",
         "_table",
+        "bundled",
         "config",
         "discarded",
         "flowing",
@@ -86,6 +105,8 @@ class Flow(ABC):
         self.unsent: dict[str, int] = {}
         self.packets_received = self.octets_received = 0
         self.inbound = Inbound()
+        self.bundled: tuple[Bundled, ...] = ()
+        """Those that share its transport."""
         self.stream: OutgoingStream | None = None
         self.target: Flow | None = None
         self.receiver: ReceiveContext | None = None
@@ -136,9 +157,11 @@ class Flow(ABC):
         self.receiver = self.sender = None
         self.update()
 
-    def start_stream(self, ssrc: int, sequence_number: int, timestamp: int, clock_rate: int) -> None:
+    def start_stream(
+        self, ssrc: int, sequence_number: int, timestamp: int, clock_rate: int, *, ends_frames: bool = False
+    ) -> None:
         if self.stream is None or self.stream.ssrc != ssrc:
-            self.stream = OutgoingStream(ssrc, sequence_number, timestamp, clock_rate)
+            self.stream = OutgoingStream(ssrc, sequence_number, timestamp, clock_rate, ends_frames=ends_frames)
         else:
             self.stream.set_clock(clock_rate)
         self.update()
@@ -167,6 +190,8 @@ class Flow(ABC):
     def update(self) -> None:
         """Something that `flowing` depends on has changed."""
         self.flowing = self._open and not self.muted and self.stream is not None and self.ready
+        for each in self.bundled:
+            each.update()
 
     def close(self) -> None:
         """Send and take nothing more."""
@@ -224,10 +249,8 @@ class Flow(ABC):
         action = table.action[payload_type]
         inbound, target = self.inbound, self.target
         stream = target.stream if target is not None else None
-        if action == NO_ROUTE:
-            self.discard("no_route")
-            if stream is not None:
-                stream.skip()
+        if action in (NO_ROUTE, UNWRAP):
+            self._take_other(action, second, sequence_number, timestamp, ssrc, start, end, now)
             return
         clock = table.clock_rate[payload_type]
         if not inbound.admit(ssrc, sequence_number, timestamp, end, clock, now):
@@ -257,6 +280,39 @@ class Flow(ABC):
             )  # fmt: skip
             return
         self._punt(action, second, sequence_number, timestamp, start, end, now)
+
+    def _take_other(
+        self,
+        action: int,
+        second: int,
+        sequence_number: int,
+        timestamp: int,
+        ssrc: int,
+        start: int,
+        end: int,
+        now: float,
+    ) -> None:
+        """A packet that is not of this stream's numbers: of another stream, a retransmission, or nobody's."""
+        if action == UNWRAP:
+            self._unwrap(second, timestamp, start, end, now)
+            return
+        for each in self.bundled:
+            if each.routes(second & 0x7F):
+                each.take(second, sequence_number, timestamp, ssrc, start, end, now)
+                return
+        self.discard("no_route")
+        if self.target is not None and self.target.stream is not None:
+            self.target.stream.skip()
+
+    def _unwrap(self, second: int, timestamp: int, start: int, end: int, now: float) -> None:
+        """Forward what a retransmission repeats: its number is before its payload (RFC 4588 section 4)."""
+        if end - start < 3:
+            return  # padding, by which a sender tries what the network bears
+        sequence_number = int.from_bytes(_DATA[start : start + 2], "big")
+        target = self.target
+        if self.inbound.fill(sequence_number) and target is not None and target.flowing:
+            second = self._table.payload_type[second & 0x7F] | second & MARKER
+            target.forward(second, sequence_number, timestamp, self.inbound.highest, start + 2, end, now)
 
     def _punt(
         self, action: int, second: int, sequence_number: int, timestamp: int, start: int, end: int, now: float

@@ -112,6 +112,15 @@ class Inbound:
             self._transit = transit
         return True
 
+    def fill(self, sequence_number: int) -> bool:
+        """A packet that was lost comes in another: whether it is one that never came. What was lost stays counted."""
+        behind = (self.highest - sequence_number) & 0xFFFF
+        bit = 1 << behind if 0 < behind < MAX_MISORDER else 0
+        if self.ssrc is None or not bit or self._seen & bit:
+            return False
+        self._seen |= bit
+        return True
+
     def _may_replace(self, ssrc: int, sequence_number: int, now: float) -> bool:
         if self.ssrc is None or self._resyncs():
             return True

@@ -27,6 +27,7 @@ class OutgoingStream:
     __slots__ = (
         "_anchor_in",
         "_anchor_out",
+        "_begins",
         "_floor",
         "_fresh",
         "_injected",
@@ -46,8 +47,14 @@ class OutgoingStream:
         "steady",
     )
 
-    def __init__(self, ssrc: int, sequence_number: int, timestamp: int, clock_rate: int) -> None:
-        """`ssrc` and the first numbers are random (RFC 3550 section 5.1); `clock_rate` in Hz."""
+    def __init__(
+        self, ssrc: int, sequence_number: int, timestamp: int, clock_rate: int, *, ends_frames: bool = False
+    ) -> None:
+        """`ssrc` and the first numbers are random (RFC 3550 section 5.1); `clock_rate` in Hz.
+
+        `ends_frames`: the marker is the source's own, since it ends a frame (RFC 6184 section 5.1).
+        """
+        self._begins = 0 if ends_frames else MARKER
         self.ssrc = ssrc
         self.last_sequence_number = (sequence_number - 1) & 0xFFFF
         self.last_timestamp = timestamp & _WRAP
@@ -101,7 +108,7 @@ class OutgoingStream:
         """
         marker = 0
         if self._fresh or self._resume:
-            marker = MARKER if self._fresh else 0
+            marker = self._begins if self._fresh else 0
             self._anchor(sequence_number, timestamp, now)
         elif sequence_number != highest and self._before_floor(sequence_number, highest):
             return None
@@ -111,7 +118,7 @@ class OutgoingStream:
             if self._leaps(when, now):
                 self._fresh = True
                 self._anchor(sequence_number, timestamp, now)
-                marker = MARKER
+                marker = self._begins
                 out, when = (sequence_number + self.sequence_offset) & 0xFFFF, self.map_timestamp(timestamp)
             self._went(out, when, now)
         return out, when, marker
@@ -119,7 +126,7 @@ class OutgoingStream:
     def place_after(self, sequence_number: int, timestamp: int, offset: int, now: float) -> Placed:
         """Numbers for a packet that is no incoming one's equal: the next number, `offset` ticks after where
         `timestamp` belongs."""
-        marker = MARKER if self._fresh else 0
+        marker = self._begins if self._fresh else 0
         if self._fresh:
             self._anchor(sequence_number, timestamp, now)
         when = (self.map_timestamp(timestamp) + offset) & _WRAP

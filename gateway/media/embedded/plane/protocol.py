@@ -117,6 +117,14 @@ class Plane(Protocol):
     def open_flow(self, flow: int, port: int, config: FlowConfig) -> None:
         """A peer on a port; a pair has one at most."""
 
+    def open_bundled(self, flow: int, carrier: int) -> None:
+        """A stream of its own with the addresses and keys of `carrier`, a flow of a shared port (RFC 9143).
+
+        Its packets are those of the payload types that it routes and `carrier` does not; RTCP comes by `carrier`.
+        It sends under sources of its own: one that another flow of the transport has used is refused. It closes
+        with `carrier`.
+        """
+
     def configure_flow(self, flow: int, config: FlowConfig) -> None: ...
 
     def close_flow(self, flow: int) -> None: ...
@@ -158,8 +166,20 @@ class Plane(Protocol):
 
     # Streams
 
-    def start_stream(self, flow: int, ssrc: int, sequence_number: int, timestamp: int, clock_rate: int) -> None:
-        """Begin the outgoing stream with these numbers; the same SSRC again changes nothing."""
+    def start_stream(
+        self,
+        flow: int,
+        ssrc: int,
+        sequence_number: int,
+        timestamp: int,
+        clock_rate: int,
+        *,
+        ends_frames: bool = False,
+    ) -> None:
+        """Begin the outgoing stream with these numbers; the same SSRC again changes nothing.
+
+        `ends_frames`: the marker is video's, the source's alone; else it is set where a talkspurt begins.
+        """
 
     def route(self, source: int, target: int | None, routes: Mapping[int, Route]) -> None:
         """What becomes of each payload type of `source`, on the outgoing stream of `target` (itself: an echo)."""

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from gateway.media.embedded.plane.bundled import BundledFlow
 from gateway.media.embedded.plane.flow import Flow
 from gateway.media.embedded.plane.pair import PairFlow, PairPort
 from gateway.media.embedded.plane.protocol import PlaneError, PlaneHandler
@@ -32,6 +33,8 @@ from gateway.media.embedded.plane.values import (
 logger = logging.getLogger("gateway.media.plane")
 
 INTERNAL_ERRORS_LOGGED = 20
+MAX_BUNDLED = 8
+"""Flows that may share one transport beside its own."""
 _SPREAD = 0.618033988749895
 """Golden section: multiples of it, less their whole parts, lie far from each other."""
 
@@ -169,6 +172,14 @@ class PythonPlane:
         self._owner[flow] = port
         self._watch(self._flows[flow])
 
+    def open_bundled(self, flow: int, carrier: int) -> None:
+        found = self._shared(carrier)
+        if found is None or flow in self._flows or len(found.bundled) >= MAX_BUNDLED:
+            self.count("unknown_flow")
+            return
+        self._flows[flow] = BundledFlow(flow, self, found)
+        self._owner[flow] = self._owner[carrier]
+
     def configure_flow(self, flow: int, config: FlowConfig) -> None:
         found = self._flow(flow)
         if found is not None:
@@ -179,6 +190,8 @@ class PythonPlane:
         closed = self._flows.pop(flow, None)
         if closed is None:
             return
+        for each in closed.bundled:
+            self.close_flow(each.number)
         owner = self._ports.get(self._owner.pop(flow))
         if isinstance(closed, SharedFlow) and isinstance(owner, SharedPort):
             owner.forget(closed)
@@ -246,9 +259,21 @@ class PythonPlane:
 
     # Streams
 
-    def start_stream(self, flow: int, ssrc: int, sequence_number: int, timestamp: int, clock_rate: int) -> None:
-        if (found := self._flow(flow)) is not None:
-            found.start_stream(ssrc, sequence_number, timestamp, clock_rate)
+    def start_stream(
+        self,
+        flow: int,
+        ssrc: int,
+        sequence_number: int,
+        timestamp: int,
+        clock_rate: int,
+        *,
+        ends_frames: bool = False,
+    ) -> None:
+        found, carrier = self._flow(flow), self._carrier(flow)
+        if carrier is not None and not carrier.claim(ssrc, flow):
+            self.count("unknown_flow")
+        elif found is not None:
+            found.start_stream(ssrc, sequence_number, timestamp, clock_rate, ends_frames=ends_frames)
 
     def route(self, source: int, target: int | None, routes: Mapping[int, Route]) -> None:
         if (found := self._flow(source)) is not None:
@@ -305,7 +330,10 @@ class PythonPlane:
             self.count("unsent")
 
     def send_rtcp(self, flow: int, packet: bytes) -> None:
-        if (found := self._flow(flow)) is not None:
+        found, carrier = self._flow(flow), self._carrier(flow)
+        if carrier is not None and not carrier.owns(int.from_bytes(packet[4:8], "big"), flow):
+            self.count("unknown_flow")
+        elif found is not None:
             found.send_rtcp(packet)
 
     # Figures
@@ -335,6 +363,12 @@ class PythonPlane:
         if flow is None:
             self.count("unknown_flow")
         return flow
+
+    def _carrier(self, number: int) -> SharedFlow | None:
+        """Whose keys the flow sends under, on a shared port."""
+        flow = self._flows.get(number)
+        carrier = flow.carrier if isinstance(flow, BundledFlow) else flow
+        return carrier if isinstance(carrier, SharedFlow) else None
 
     def _shared(self, number: int) -> SharedFlow | None:
         flow = self._flow(number)

@@ -37,4 +37,6 @@ class RouteTable:
 
 
 EMPTY = RouteTable.of({})
-DROP, FORWARD, PUNT, COPY = (int(each) for each in (Action.DROP, Action.FORWARD, Action.PUNT, Action.COPY))
+DROP, FORWARD, PUNT, COPY, UNWRAP = (
+    int(each) for each in (Action.DROP, Action.FORWARD, Action.PUNT, Action.COPY, Action.UNWRAP)
+)

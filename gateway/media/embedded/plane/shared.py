@@ -20,6 +20,8 @@ from gateway.media.embedded.plane.values import Address, Bound, FlowConfig
 SHORTEST_SRTP = 12
 """Bytes; an SRTCP header with its index, or an RTP header."""
 LONGEST_STUN = 1280
+MAX_SENT_SOURCES = 32
+"""Sources that may be sent through one transport in its life."""
 READS = 32
 """Datagrams read before the loop looks at other sockets."""
 _BINDING_REQUEST = b"\x00\x01"
@@ -39,7 +41,7 @@ class SharedHost(FlowHost, Protocol):
 class SharedFlow(Flow):
     """One browser: the pairs that checks have proved, and the one that is used."""
 
-    __slots__ = ("_keys", "pairs", "paths", "selected")
+    __slots__ = ("_keys", "_sources", "pairs", "paths", "selected")
 
     def __init__(self, number: int, config: FlowConfig, host: FlowHost) -> None:
         super().__init__(number, config, host)
@@ -48,6 +50,18 @@ class SharedFlow(Flow):
         """Those that a pair of this flow is on."""
         self.selected: tuple[int, Address] | None = None
         self._keys: dict[str, bytes] = {}
+        self._sources: dict[int, int] = {}
+        """Flow by the SSRC that it sends with, of all that share this transport."""
+
+    def claim(self, ssrc: int, flow: int) -> bool:
+        """Let `flow` send as `ssrc`, unless another flow of this transport has or there were too many."""
+        if ssrc not in self._sources and len(self._sources) >= MAX_SENT_SOURCES:
+            return False
+        return self._sources.setdefault(ssrc, flow) == flow
+
+    def owns(self, ssrc: int, flow: int) -> bool:
+        """Whether reports of `ssrc` may go by `flow`; they all may where it shares its transport with none."""
+        return not self.bundled or self._sources.get(ssrc) == flow
 
     def set_credentials(self, credentials: Sequence[tuple[str, str]]) -> None:
         """Our (ufrag, password) in force."""

@@ -69,6 +69,8 @@ class Action(IntEnum):
     """Is forwarded, and goes to `PlaneHandler.media` as well: digits."""
     TRANSCODE = 4
     """Goes out as another codec, where `Plane.transcodes`: see `Route.conversion`."""
+    UNWRAP = 5
+    """Is a retransmission (RFC 4588): what it repeats is forwarded in its place, once and where it is missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

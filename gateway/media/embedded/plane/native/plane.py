@@ -146,6 +146,9 @@ class NativePlane:
     def open_flow(self, flow: int, port: int, config: FlowConfig) -> None:
         self._send(Down.OPEN_FLOW, struct.pack("!II", flow, port) + wire.config(config))
 
+    def open_bundled(self, flow: int, carrier: int) -> None:
+        self._send(Down.OPEN_BUNDLED, struct.pack("!II", flow, carrier))
+
     def configure_flow(self, flow: int, config: FlowConfig) -> None:
         self._send(Down.CONFIGURE_FLOW, _ONE.pack(flow) + wire.config(config))
 
@@ -186,8 +189,18 @@ class NativePlane:
 
     # Streams
 
-    def start_stream(self, flow: int, ssrc: int, sequence_number: int, timestamp: int, clock_rate: int) -> None:
-        self._send(Down.START_STREAM, struct.pack("!IIHII", flow, ssrc, sequence_number, timestamp, clock_rate))
+    def start_stream(
+        self,
+        flow: int,
+        ssrc: int,
+        sequence_number: int,
+        timestamp: int,
+        clock_rate: int,
+        *,
+        ends_frames: bool = False,
+    ) -> None:
+        body = struct.pack("!IIHII?", flow, ssrc, sequence_number, timestamp, clock_rate, ends_frames)
+        self._send(Down.START_STREAM, body)
 
     def route(self, source: int, target: int | None, routes: Mapping[int, Route]) -> None:
         for number, route in routes.items():

@@ -100,6 +100,7 @@ class Down(IntEnum):
     INVENTORY = 30
     SHUTDOWN = 31
     CONVERT = 32
+    OPEN_BUNDLED = 33
     HELLO = 64
     PROOF = 65
 

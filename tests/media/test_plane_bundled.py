@@ -1,0 +1,251 @@
+"""Streams that share one transport (RFC 9143), and video's own rules, over both planes."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from gateway.media.embedded.plane.packet import RtpPacket
+from gateway.media.embedded.plane.rtcp import ReceiverReport
+from gateway.media.embedded.plane.srtp import SrtpKey
+from gateway.media.embedded.plane.values import Action, FlowConfig, Route
+from tests.media.engine_support import until
+from tests.media.plane_scene import CM, GCM, LEFT, PLANES, RIGHT, Phone, Scene, key, made_plane, numbers, rtp
+from tests.media.plane_support import forward
+from tests.media.srtp_pair import SrtpSession
+from tests.media.webrtc_support import binding_check
+
+SHARED, VOICE, PICTURE = 9, 10, 11
+OUR_VOICE, OUR_PICTURE = 0x5001, 0x5002
+VIDEO = {96: forward(90000, 102), 97: Route(action=Action.UNWRAP, payload_type=102)}
+BACK = {102: forward(90000, 96)}
+
+
+class Call:
+    """A browser with voice and picture on one transport; LEFT is the phone's voice, RIGHT its picture."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene, self.plane = scene, scene.plane
+        self.browser = Phone()
+        scene.phones.append(self.browser)
+        self.set_keys(key(GCM, 1), key(GCM, 2))
+
+    def set_keys(self, ours: SrtpKey, theirs: SrtpKey) -> None:
+        self.ours, self.theirs = ours, theirs
+        self.peer = SrtpSession(theirs, ours)
+        self.opened = len(self.browser.received)
+
+    async def open(self) -> Call:
+        plane, browser = self.plane, self.browser
+        [bound] = await plane.open_shared(SHARED, ["127.0.0.1"], 0, receive_buffer=1 << 20, send_buffer=1 << 20)
+        browser.to = bound.address
+        plane.open_flow(VOICE, SHARED, FlowConfig(secure=True, mux=True, max_packets_per_second=100_000))
+        plane.start_stream(VOICE, OUR_VOICE, 1, 1, 48000)
+        await self.scene.done()
+        browser.send(binding_check("ours:peer", "password" * 3))
+        await until(lambda: self.scene.handler.checks)
+        path = self.scene.handler.checks[0][0]
+        plane.admit_pair(VOICE, path, browser.address)
+        plane.select(VOICE, path, browser.address)
+        self.keyed()
+        plane.route(VOICE, LEFT, {111: forward(48000, 96)})
+        plane.route(LEFT, VOICE, {0: forward(8000, 0)})
+        plane.set_open(VOICE, True)
+        self.picture()
+        await self.scene.done()
+        return self
+
+    def keyed(self) -> None:
+        self.plane.set_receive_key(VOICE, self.theirs)
+        self.plane.set_send_key(VOICE, self.ours)
+
+    def picture(self) -> None:
+        """Open the second stream, after the first has its keys."""
+        plane = self.plane
+        plane.open_bundled(PICTURE, VOICE)
+        plane.start_stream(PICTURE, OUR_PICTURE, 10, 10, 90000, ends_frames=True)
+        plane.start_stream(RIGHT, 0x7777, 500, 500, 90000, ends_frames=True)
+        plane.route(PICTURE, RIGHT, VIDEO)
+        plane.route(RIGHT, PICTURE, BACK)
+        plane.set_open(PICTURE, True)
+
+    def send(self, packet: bytes) -> None:
+        self.browser.send(self.peer.protect(packet))
+
+    async def sees(self, count: int) -> list[RtpPacket]:
+        """What the browser could open under the present keys."""
+        found: list[RtpPacket] = []
+
+        def look() -> bool:
+            received = self.browser.take()
+            while self.opened < len(received):
+                data = received[self.opened]
+                self.opened += 1
+                if data[0] >> 6 == 2 and not 192 <= data[1] <= 223 and (plain := self.peer.unprotect(data)):
+                    found.append(RtpPacket.parse(plain))
+            return len(found) >= count
+
+        await until(look)
+        return found
+
+
+def video(number: int, payload: bytes = b"slice", *, stamp: int = 0, marker: bool = False, ssrc: int = 20) -> bytes:
+    return bytes(RtpPacket(96, number & 0xFFFF, stamp, ssrc, payload, marker))
+
+
+def again(number: int, lost: int, payload: bytes, *, stamp: int = 0, marker: bool = False) -> bytes:
+    """A retransmission of packet `lost`."""
+    return bytes(RtpPacket(97, number & 0xFFFF, stamp, 21, struct.pack("!H", lost) + payload, marker))
+
+
+@pytest_asyncio.fixture(params=PLANES)
+async def call(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Call]:
+    """On every plane there is."""
+    scene = await Scene(made_plane(request.param, tmp_path)).open()
+    yield await Call(scene).open()
+    await scene.close()
+
+
+async def test_two_streams_of_one_transport_reach_two_targets_and_come_back(call: Call) -> None:
+    """Told apart by payload type; numbers, SSRC and figures are each stream's own."""
+    for number in range(10):
+        call.send(rtp(700 + number, payload_type=111, payload=b"voice"))
+        call.send(video(40_000 + number))
+        call.scene.left.send(rtp(1 + number, payload=b"phone"))
+        call.scene.right.send(bytes(RtpPacket(102, 5 + number, 9, 3, b"phone slice")))
+    voice, picture = await call.scene.left.hears(10), await call.scene.right.hears(10)
+    assert {packet.payload for packet in voice} == {b"voice"}
+    assert {(packet.payload_type, packet.ssrc, packet.payload) for packet in picture} == {(102, 0x7777, b"slice")}
+    assert numbers(picture) == list(range(10))
+    seen = await call.sees(20)
+    streams = {ssrc: [each for each in seen if each.ssrc == ssrc] for ssrc in (OUR_VOICE, OUR_PICTURE)}
+    assert [{each.payload for each in stream} for stream in streams.values()] == [{b"phone"}, {b"phone slice"}]
+    assert numbers(streams[OUR_PICTURE]) == list(range(10))
+    voice_figures, picture_figures = await call.scene.figures(VOICE), await call.scene.figures(PICTURE)
+    assert (voice_figures.received, voice_figures.discarded) == (10, {})
+    assert (picture_figures.received, picture_figures.sent, picture_figures.ssrc) == (10, 10, 20)
+    assert picture_figures.destination == call.browser.address
+
+
+async def test_the_marker_of_video_is_its_sources_alone(call: Call) -> None:
+    """It ends a frame: the first packet of a run has none unless the source gave it one."""
+    call.send(video(1, stamp=3000))
+    call.send(video(2, stamp=3000, marker=True))
+    await call.scene.right.hears(2)
+    call.plane.resync(PICTURE)
+    await call.scene.done()
+    call.send(video(9000, stamp=77, ssrc=22))
+    heard = await call.scene.right.hears(3)
+    assert [packet.marker for packet in heard] == [False, True, False]
+
+
+async def test_a_retransmission_fills_its_gap_once(call: Call) -> None:
+    """Unwrapped for the phone (RFC 4588); the same again, one of a packet that came, and padding are dropped."""
+    for number in (100, 101, 103):
+        call.send(video(number, bytes([number]), stamp=3000))
+    await call.scene.right.hears(3)
+    call.send(again(1, 102, b"f", stamp=3000, marker=True))
+    for number, packet in enumerate((again(2, 102, b"f"), again(3, 101, b"e"), again(4, 105, b"future"))):
+        call.send(packet)
+        del number
+    call.send(bytes(RtpPacket(97, 5, 0, 21, b"")))
+    call.send(bytes(RtpPacket(97, 6, 0, 21, b"\0\x66")))
+    call.send(video(104, b"h", stamp=6000))
+    heard = await call.scene.right.hears(5)
+    assert [(packet.sequence_number, packet.payload) for packet in heard] == [
+        (500, b"d"), (501, b"e"), (503, b"g"), (502, b"f"), (504, b"h"),
+    ]  # fmt: skip
+    assert (heard[3].payload_type, heard[3].marker, heard[3].timestamp) == (102, True, heard[0].timestamp)
+    assert (await call.scene.figures(PICTURE)).lost == 1
+
+
+async def test_both_streams_follow_new_keys_and_a_new_address(call: Call) -> None:
+    """The carrier's are the bundled one's too."""
+    call.set_keys(key(CM, 3), key(CM, 4))
+    call.keyed()
+    call.browser.send(binding_check("ours:peer", "password" * 3))
+    await call.scene.done()
+    call.send(video(1))
+    await call.scene.right.hears(1)
+    call.scene.right.send(bytes(RtpPacket(102, 5, 9, 3, b"one")))
+    assert [packet.payload for packet in await call.sees(1)] == [b"one"]
+    moved = Phone()
+    call.scene.phones.append(moved)
+    moved.to = call.browser.to
+    known = len(call.scene.handler.checks)
+    moved.send(binding_check("ours:peer", "password" * 3))
+    await until(lambda: any(source == moved.address for _, source, _ in call.scene.handler.checks[known:]))
+    path = next(path for path, source, _ in call.scene.handler.checks[known:] if source == moved.address)
+    call.plane.admit_pair(VOICE, path, moved.address)
+    call.plane.select(VOICE, path, moved.address)
+    await call.scene.done()
+    call.browser, call.opened = moved, 0
+    call.send(video(2))
+    await call.scene.right.hears(2)
+    call.scene.right.send(bytes(RtpPacket(102, 6, 9, 3, b"two")))
+    assert [packet.payload for packet in await call.sees(1)] == [b"two"]
+
+
+async def test_keys_that_are_dropped_silence_both_streams(call: Call) -> None:
+    """Nothing of the picture leaves in the clear."""
+    call.plane.drop_keys(VOICE)
+    await call.scene.done()
+    call.scene.right.send(bytes(RtpPacket(102, 5, 9, 3, b"secret")))
+    call.scene.left.send(rtp(1, payload=b"secret"))
+    await call.scene.settle(RIGHT, 1)
+    await call.scene.settle(LEFT, 1)
+    call.keyed()
+    await call.scene.done()
+    call.scene.right.send(bytes(RtpPacket(102, 6, 9, 3, b"after")))
+    assert [packet.payload for packet in await call.sees(1)] == [b"after"]
+    assert not any(b"secret" in data for data in call.browser.take())
+
+
+async def test_no_two_streams_of_a_transport_send_as_one_source(call: Call) -> None:
+    """Under one key its indices would come twice: a stream that is begun so is refused, and so is such a report."""
+    call.plane.start_stream(PICTURE, OUR_VOICE, 900, 900, 90000)
+    call.plane.send_rtcp(PICTURE, bytes(ReceiverReport(OUR_VOICE)))
+    call.plane.send_rtcp(VOICE, bytes(ReceiverReport(OUR_PICTURE)))
+    call.plane.send_rtcp(PICTURE, bytes(ReceiverReport(OUR_PICTURE)))
+    await call.scene.done()
+    call.scene.right.send(bytes(RtpPacket(102, 5, 9, 3, b"slice")))
+    assert [(packet.ssrc, packet.sequence_number) for packet in await call.sees(1)] == [(OUR_PICTURE, 10)]
+    reports = [data for data in call.browser.take() if 192 <= data[1] <= 223]
+    assert [call.peer.unprotect_rtcp(data) for data in reports] == [bytes(ReceiverReport(OUR_PICTURE))]
+
+
+async def test_a_closed_stream_leaves_the_other_and_closes_with_its_carrier(call: Call) -> None:
+    """Its payload types are nobody's then; it may be opened again, under another source."""
+    call.plane.close_flow(PICTURE)
+    await call.scene.done()
+    call.send(video(1))
+    call.send(rtp(1, payload_type=111))
+    await call.scene.left.hears(1)
+    assert (await call.scene.figures(VOICE)).discarded == {"no_route": 1}
+    call.plane.open_bundled(PICTURE, VOICE)
+    call.plane.start_stream(PICTURE, 0x5003, 10, 10, 90000, ends_frames=True)
+    call.plane.route(PICTURE, RIGHT, VIDEO)
+    call.plane.route(RIGHT, PICTURE, BACK)
+    call.plane.set_open(PICTURE, True)
+    await call.scene.done()
+    call.send(video(2))
+    await call.scene.right.hears(1)
+    call.scene.right.send(bytes(RtpPacket(102, 5, 9, 3, b"slice")))
+    assert [packet.ssrc for packet in await call.sees(1)] == [0x5003]
+    call.plane.close_flow(VOICE)
+    assert await call.plane.snapshot([VOICE, PICTURE]) == {}
+
+
+async def test_only_a_browsers_flow_carries_others_and_not_without_end(call: Call) -> None:
+    """A phone's stream has ports of its own; an unknown carrier and a ninth stream are counted and ignored."""
+    call.plane.open_bundled(30, LEFT)
+    call.plane.open_bundled(31, 999)
+    call.plane.open_bundled(32, PICTURE)
+    for flow in range(40, 50):
+        call.plane.open_bundled(flow, VOICE)
+    opened = await call.plane.snapshot([30, 31, 32, *range(40, 50)])
+    assert list(opened) == list(range(40, 47))
