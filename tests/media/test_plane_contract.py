@@ -57,6 +57,7 @@ async def test_packets_pass_both_ways_under_numbers_of_the_plane(scene: Scene) -
     assert [packet.payload[0] for packet in back] == list(range(100, 120))
     assert (there[0].ssrc, there[0].sequence_number, there[0].timestamp) == (SSRC + RIGHT, 100, 1000)
     assert numbers(there) == list(range(20))
+    await until(lambda: scene.handler.runs)
     assert scene.handler.runs[0][2] == 1
     figures = await scene.figures(LEFT)
     assert (figures.received, figures.lost, figures.sent, figures.source) == (20, 0, 20, scene.left.address)
