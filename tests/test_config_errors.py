@@ -83,7 +83,7 @@ CASES = [
     ("trunks: [{name: a, uri: 'pbx'}]", "trunks.0.uri", "not a SIP URI"),
     ("trunks: [{name: 'a b', uri: 'sip:pbx'}]", "trunks.0.name", "letters, digits"),
     ("trunks: [{name: a, uri: 'sip:pbx', register: true}]", "trunks.0", "needs a username"),
-    ("trunks: [{name: a, uri: 'sip:pbx', sources: [pbx]}]", "trunks.0.sources", "not an IP address or network"),
+    ("trunks: [{name: a, uri: 'sip:pbx', sources: [pbx]}]", "trunks.0.sources.0", "not an IP address or network"),
     ("trunks: [{name: a, uri: 'sip:x'}, {name: a, uri: 'sip:y'}]", "trunks.1.name", "twice"),
     ("media: {engine: janus}", "media.engine", "rtpengine:HOST:PORT"),
     ("media: {engine: 'rtpengine:host'}", "media.engine", "neither"),

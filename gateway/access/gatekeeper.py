@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Coroutine, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import structlog
 
 from gateway.access.algorithms import Algorithms
+from gateway.access.bans import BanPolicy, Bans
+from gateway.access.guesses import Guesses, LockOut
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import User
 from gateway.identity.store import IdentityStore, StoreError
@@ -38,37 +38,6 @@ class TrunkDirectory(Protocol):
         """The trunk that signs its calls with this account, and HA1 by algorithm; None for no trunk."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LockOut:
-    """Wrong passwords a source address may send before it has to wait."""
-
-    failures: int = 10
-    seconds: float = 60.0
-    remembered: int = 10_000
-    """Source addresses kept; the oldest is forgotten first."""
-
-
-class Guesses:
-    """Counts wrong passwords by source address, within bounds."""
-
-    def __init__(self, policy: LockOut) -> None:
-        self._policy = policy
-        self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
-
-    def locked(self, source: str, now: float) -> bool:
-        count, last = self._failures.get(source, (0, 0.0))
-        return count >= self._policy.failures and now - last < self._policy.seconds
-
-    def failed(self, source: str, now: float) -> None:
-        count, last = self._failures.pop(source, (0, 0.0))
-        self._failures[source] = (1 if now - last >= self._policy.seconds else count + 1, now)
-        if len(self._failures) > self._policy.remembered:
-            self._failures.popitem(last=False)
-
-    def succeeded(self, source: str) -> None:
-        self._failures.pop(source, None)
-
-
 class Gatekeeper:
     """Decides about every request that begins something."""
 
@@ -84,8 +53,10 @@ class Gatekeeper:
         lock_out: LockOut | None = None,
         algorithms: Algorithms | None = None,
         kept: Mapping[str, Collection[str]] | None = None,
+        bans: Bans | None = None,
     ) -> None:
         """`kept`: the algorithms of users that have no HA1 for some; by default everybody has all."""
+        self._bans = bans or Bans(BanPolicy(time=0.0), clock)
         self._algorithms = algorithms or Algorithms(digest.algorithms)
         self._kept = kept or {}
         self._identity = identity
@@ -103,26 +74,36 @@ class Gatekeeper:
         At once where the identity store need not be asked: trunks, and whoever earns a challenge. OPTIONS is let in:
         it reveals nothing, and PBXs use it to see whether we live.
         """
+        trunk = self._trunk_at(request, source)
+        if trunk is None and self._bans.is_scanner(request.user_agent):
+            self._bans.ban(source.host, f"calls itself {(request.user_agent or '')[:64]}")
+            return events.Refused(403)
         if request.method == "OPTIONS":
             return events.Accepted(None)
-        trunk = self._trunk_at(request, source)
         if request.method != "REGISTER" and trunk is not None:
             return events.Accepted(TRUNK + trunk)
         now = self._clock()
-        # A trunk's address is never locked: its calls would stay out for the mistake of one phone behind it.
-        if trunk is None and self._guesses.locked(source.host, now):
-            return events.Refused(403, "Too many wrong passwords")
         realm = self._digest.realm
         mine = next((value for value in request.authorization if value.get("realm") == realm), None)
         # A flood of made-up credentials must not reach the store.
         earned = mine is not None and self._digest.gave(mine.get("nonce"), source.host)
         name = mine.get("username") if mine is not None and earned else None
+        # A trunk's address is never locked: its calls would stay out for the mistake of one phone behind it.
+        said = request.to if request.method == "REGISTER" else request.from_
+        if trunk is None and self._guesses.locked(source, name or said.uri.user, now):
+            return events.Refused(403, "Too many wrong passwords")
+        if name is not None and trunk is None and self._guesses.slowed(source, name, now):
+            return events.Refused(503, "Too many wrong passwords for this user")
         account = self._trunks.by_username(name) if name and self._may_be_trunk(request, name) else None
         if account is not None:
             return self._checked(request, source, now, account[1], account[0])
         if name is not None:
             return self._by_store(request, source, now, name)
         return self._checked(request, source, now, None)
+
+    def may_answer(self, source: Flow, status: int) -> bool:
+        """Whether a refusal goes out to a source that has proved nothing (see Bans); always to a trunk."""
+        return self._trunks.by_source(source) is not None or self._bans.may_answer(source.host, status)
 
     def _trunk_at(self, request: Request, source: Flow) -> str | None:
         """The trunk that a request from there is of; an account's contact says more than an address, which several
@@ -150,13 +131,14 @@ class Gatekeeper:
         """The verdict on the credentials, whose HA1 by algorithm are `known`; `trunk` is whose account they are of."""
         checked = self._digest.check(request, lambda *_: known, now, source=source.host)
         if checked.result is DigestResult.OK and checked.username is not None:
-            self._guesses.succeeded(source.host)
+            self._guesses.succeeded(source, checked.username)
+            self._bans.proved(source.host)
             self._algorithms.signed(request.user_agent, source.host, checked.algorithm)
             return events.Accepted(TRUNK + trunk) if trunk else self._as_claimed(request, checked.username)
         if checked.result is DigestResult.MALFORMED:
             return events.Refused(400, "Credentials cannot be read")
         if checked.result is DigestResult.WRONG:
-            self._guesses.failed(source.host, now)
+            self._guesses.failed(source, checked.username or "", now)
             log.warning("wrong password", user=checked.username, source=source.host)
         said = request.to if request.method == "REGISTER" else request.from_
         algorithm = self._algorithms.choose(request.user_agent, source.host, self._kept.get(said.uri.user or ""))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -20,6 +20,14 @@ _SETUP_SECONDS = (0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10, 30, 60)
 _MEDIA_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5)
 
 
+class Front(Protocol):
+    """What the facade lists besides (see gateway.web.facade)."""
+
+    def list_trunks(self) -> list[dict[str, Any]]: ...
+
+    def list_bans(self) -> list[dict[str, Any]]: ...
+
+
 class _Live(Collector):
     """What is read off the rooms at the moment somebody asks."""
 
@@ -28,9 +36,9 @@ class _Live(Collector):
         calls: Calls,
         web_users: Callable[[], int],
         sip_counts: Callable[[], Mapping[str, int]],
-        trunks: Callable[[], list[dict[str, Any]]],
+        front: Front,
     ) -> None:
-        self._trunks = trunks
+        self._front = front
         self._calls = calls
         self._web_users = web_users
         self._sip_counts = sip_counts
@@ -46,12 +54,14 @@ class _Live(Collector):
         for what, count in self._sip_counts().items():
             sip.add_metric([what], count)
         yield sip
+        banned = len(self._front.list_bans())
+        yield GaugeMetricFamily("gateway_sip_banned", "SIP sources that are not answered.", value=banned)
         yield from self._of_trunks()
 
     def _of_trunks(self) -> Iterable[Metric]:
         reachable = GaugeMetricFamily("gateway_trunk_reachable", "1: it answers OPTIONS, 0: not.", labels=["trunk"])
         registered = GaugeMetricFamily("gateway_trunk_registered", "1: we are registered there.", labels=["trunk"])
-        for trunk in self._trunks():
+        for trunk in self._front.list_trunks():
             for family, state in ((reachable, trunk["reachable"]), (registered, trunk["registered"])):
                 if state is not None:
                     family.add_metric([trunk["name"]], int(state))
@@ -66,11 +76,10 @@ class Metrics:
         calls: Calls,
         web_users: Callable[[], int],
         sip_counts: Callable[[], Mapping[str, int]],
-        trunks: Callable[[], list[dict[str, Any]]],
+        front: Front,
     ) -> None:
-        """`trunks` as the facade lists them."""
         self.registry = CollectorRegistry()
-        self.registry.register(_Live(calls, web_users, sip_counts, trunks))
+        self.registry.register(_Live(calls, web_users, sip_counts, front))
         self._ended = Counter("gateway_calls", "Calls that are over, by cause.", ["cause"], registry=self.registry)
         self._answer = Histogram(
             "gateway_call_answer_seconds",

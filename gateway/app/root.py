@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 
 import structlog
 
+from gateway.access.bans import Bans
 from gateway.access.gatekeeper import Gatekeeper
 from gateway.access.register import RegisterService
 from gateway.accounts.own import Accounts
@@ -283,6 +284,7 @@ class GatewayApp:
     async def _open_sip(self, identity: IdentityMap, store: IdentityStore) -> UserAgent:
         config = self.config
         self._trunks = Trunks(settings.trunk_accounts(config))
+        self._bans = Bans(settings.bans(config), self._wall_clock)
         gatekeeper = Gatekeeper(
             identity,
             store,
@@ -294,6 +296,7 @@ class GatewayApp:
             settings.lock_out(config),
             settings.algorithms(config),
             {name: tuple(known) for name, known in config.digests().items()},
+            self._bans,
         )
         policy = settings.registrar_policy(config)
         registrar = RegisterService(identity, store, policy, self._wall_clock, self._is_reachable)
@@ -311,6 +314,7 @@ class GatewayApp:
             self._registered,
         )
         user_agent = self._user_agent = UserAgent(settings.user_agent(config), front)
+        user_agent.answer_strangers(gatekeeper.may_answer)
         user_agent.serve("MESSAGE", partial(self._messages.from_sip, front.sender))
         user_agent.serve("PUBLISH", self._subscriptions.publish)
         user_agent.serve_packages(self._subscriptions.packages, self._subscriptions.subscribed)
@@ -344,11 +348,12 @@ class GatewayApp:
             self._subscriptions,
             ladders=self._ladders,
             users=users,
+            bans=self._bans,
         )
         web_settings = settings.web(config)
         application = create_app(front, web_settings, sip=self._user_agent.websocket, push=self._waker.sender)
         if config.metrics.enabled:
-            metrics = Metrics(self.calls, lambda: len(presence), lambda: self._user_agent.counts, front.list_trunks)
+            metrics = Metrics(self.calls, lambda: len(presence), lambda: self._user_agent.counts, front)
             self.calls.observe(metrics.observe)
             application.add_route("/metrics", metrics.endpoint)
         listen = config.web.listen

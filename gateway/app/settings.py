@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from pydantic import SecretStr
 
 from gateway.access.algorithms import Algorithms
-from gateway.access.gatekeeper import LockOut
+from gateway.access.bans import BanPolicy
+from gateway.access.guesses import LockOut
 from gateway.accounts.own import Account
 from gateway.accounts.trunks import TrunkAccount
 from gateway.app.messages import MessageSettings
@@ -190,7 +191,22 @@ def registrar_policy(config: Config) -> RegistrarPolicy:
 
 
 def lock_out(config: Config) -> LockOut:
-    return LockOut(failures=config.sip.limits.failed_logins, seconds=config.sip.limits.login_penalty)
+    limits = config.sip.limits
+    return LockOut(
+        failures=limits.failed_logins, seconds=limits.login_penalty, user_failures=limits.failed_logins_per_user
+    )
+
+
+def bans(config: Config) -> BanPolicy:
+    wanted = config.sip.bans
+    return BanPolicy(
+        after=wanted.after,
+        window=wanted.window,
+        time=wanted.time,
+        sources=wanted.max_sources,
+        scanners=wanted.scanners,
+        never=wanted.never,
+    )
 
 
 def trunk_accounts(config: Config) -> tuple[TrunkAccount, ...]:

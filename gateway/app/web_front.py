@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
+from gateway.access.bans import Ban, Bans
 from gateway.accounts.reachability import Reachability, State
 from gateway.app.health import Health
 from gateway.app.ladder import Ladders
@@ -51,9 +52,11 @@ class WebFront:
         messages: Messages | None = None,
         subscriptions: Subscriptions | None = None,
         ladders: Ladders | None = None,
+        bans: Bans | None = None,
         *,
         users: UserDirectory,
     ) -> None:
+        self._bans = bans
         self._config = config
         self.users = users
         self._ladders = ladders or Ladders(0, time.time)
@@ -219,6 +222,12 @@ class WebFront:
         call.stop()
         return True
 
+    def list_bans(self) -> list[dict[str, Any]]:
+        return [] if self._bans is None else [_ban(one) for one in self._bans.now()]
+
+    def lift_ban(self, address: str) -> bool:
+        return self._bans is not None and self._bans.lift(address)
+
     def list_trunks(self) -> list[dict[str, Any]]:
         registered = self._registered_trunks()
         return [
@@ -259,3 +268,13 @@ class WebFront:
             "active_calls": len(self._calls),
             "web_users": len(self._presence),
         }
+
+
+def _ban(ban: Ban) -> dict[str, Any]:
+    return {
+        "address": ban.address,
+        "reason": ban.reason,
+        "since": ban.since,
+        "until": ban.until,
+        "silenced": ban.silenced,
+    }

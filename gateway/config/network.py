@@ -17,6 +17,7 @@ from gateway.config.values import (
     HostPortValue,
     HostValue,
     LocalAddress,
+    NetworkValue,
     PortRange,
     PortRangeValue,
     Secret,
@@ -79,6 +80,37 @@ class SipLimits(Section):
     """Wrong passwords from one source address before it has to wait."""
     login_penalty: float = Field(default=60.0, ge=0)
     """How long that wait is (s)."""
+    failed_logins_per_user: int = Field(default=50, ge=1)
+    """Wrong passwords for one user from everywhere; then all who never signed in as that user have one try a second."""
+
+
+class SipBans(Section):
+    """Sources of strangers' requests that are not answered for a while; never a trunk, nor who has signed in.
+
+    Over UDP anybody can write anybody's address on a packet: one challenge a second goes to a banned address all the
+    same, and who answers it is let through.
+    """
+
+    time: float = Field(default=600.0, ge=0)
+    """How long after the last thing that such a source tried (s); 0: nobody is banned."""
+    after: int = Field(default=100, ge=0)
+    """Refusals, challenges included, within `window` without a password that was right; 0: no number of them."""
+    window: float = Field(default=60.0, ge=1)
+    """See `after` (s)."""
+    max_sources: int = Field(default=10_000, ge=1)
+    """Addresses remembered; the one that was quiet longest is forgotten first."""
+    scanners: tuple[Text, ...] = (
+        "*friendly-scanner*",
+        "*sipvicious*",
+        "sipcli*",
+        "sip-scan*",
+        "*sundayddr*",
+        "iwar*",
+        "pplsip*",
+    )
+    """Patterns of User-Agents that are banned at their first request, in any case (* stands for anything)."""
+    never: tuple[NetworkValue, ...] = ("127.0.0.0/8", "::1/128")
+    """Addresses and networks that are never banned: proxies in front of the gateway stand for many."""
 
 
 class SipRegistration(Section):
@@ -175,6 +207,7 @@ class SipConfig(Section):
     """Take ICE candidates of SIP clients by INFO, and say so to those that offer ICE (RFC 8840)."""
     timers: SipTimers = SipTimers()
     limits: SipLimits = SipLimits()
+    bans: SipBans = SipBans()
     registration: SipRegistration = SipRegistration()
     session_timer: SipSessionTimer = SipSessionTimer()
 
@@ -418,6 +451,7 @@ class RtpConfig(Section):
 __all__ = [
     "IceServer",
     "RtpConfig",
+    "SipBans",
     "SipConfig",
     "SipLimits",
     "SipRegistration",

@@ -61,6 +61,14 @@ def host(text: str) -> str:
         return text.lower()
 
 
+def network(text: str) -> str:
+    """An IP address or network, as a network; raises ValueError."""
+    try:
+        return str(ipaddress.ip_network(text, strict=False))
+    except ValueError:
+        raise ValueError(f"{text!r} is not an IP address or network, as in 192.0.2.0/24") from None
+
+
 def local_address(text: str) -> str:
     """An IP address to listen on ("localhost" is 127.0.0.1); raises ValueError."""
     if text == "localhost":
@@ -227,5 +235,6 @@ SipListenValue = Annotated[InstanceOf[SipListen], _parsed(SipListen.parse), Plai
 AdvertisedValue = Annotated[InstanceOf[Advertised], _parsed(Advertised.parse), PlainSerializer(str)]
 PortRangeValue = Annotated[InstanceOf[PortRange], _parsed(PortRange.parse), PlainSerializer(str)]
 LocalAddress = Annotated[str, _parsed(local_address)]
+NetworkValue = Annotated[str, _parsed(network)]
 HostValue = Annotated[str, _parsed(host)]
 SipUriValue = Annotated[str, BeforeValidator(_text), AfterValidator(sip_uri)]

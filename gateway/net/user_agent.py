@@ -136,6 +136,10 @@ class UserAgent:
         """Whether there is a way to `flow`: only that of a WebSocket ends for good, with its connection."""
         return flow.transport not in WEBSOCKET or self._shell.endpoint.connections.find(flow) is not None
 
+    def answer_strangers(self, may_answer: Callable[[Flow, int], bool]) -> None:
+        """Have `may_answer` decide, by status, whether a refusal goes out to a source that has proved nothing."""
+        self._core.stack.may_answer = may_answer
+
     def serve(self, method: str, answer: Answer) -> None:
         """Have `answer` respond to requests of `method` outside any dialog: MESSAGE (RFC 3428), PUBLISH (RFC 3903)."""
         self._shell.serve(method, answer)

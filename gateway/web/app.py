@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.web import statics
-from gateway.web.admin import accounts, identities, users
+from gateway.web.admin import accounts, bans, identities, users
 from gateway.web.admin import routes as admin
 from gateway.web.auth import routes
 from gateway.web.auth.authenticator import Authenticator
@@ -132,6 +132,7 @@ def create_app(
     app.include_router(users.create_router(gateway, authenticator, settings))
     app.include_router(identities.create_router(gateway, authenticator, settings))
     app.include_router(accounts.create_router(gateway, authenticator, settings))
+    app.include_router(bans.create_router(gateway, authenticator, settings))
     app.include_router(http.create_router(api, IceService(gateway, settings), settings))
     if sip is not None:
         app.router.routes += create_routes(sip, gate)

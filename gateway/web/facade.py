@@ -242,6 +242,12 @@ class Gateway(Protocol):
     @property
     def users(self) -> UserDirectory: ...
 
+    def list_bans(self) -> list[dict[str, Any]]:
+        """address, reason, since, until (Unix seconds), silenced of every SIP source that is not answered."""
+
+    def lift_ban(self, address: str) -> bool:
+        """Answer a SIP source again; False where it was not banned."""
+
     def list_trunks(self) -> list[dict[str, Any]]:
         """name, uri, registered, reachable, places ([{uri, reachable}]) of every trunk; None: not known."""
 

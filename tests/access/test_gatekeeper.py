@@ -8,7 +8,8 @@ from collections.abc import Coroutine
 
 import pytest
 
-from gateway.access.gatekeeper import Gatekeeper, LockOut
+from gateway.access.gatekeeper import Gatekeeper
+from gateway.access.guesses import LockOut
 from gateway.access.register import RegisterService
 from gateway.accounts.trunks import TrunkAccount, Trunks
 from gateway.identity import passwords
@@ -67,7 +68,7 @@ class Door:
             self.trunks,
             lambda: self.now,
             lambda count: bytes(count),
-            LockOut(failures=3, seconds=60),
+            LockOut(failures=3, seconds=60, user_failures=5),
         )
 
     async def opened(self) -> Door:
@@ -348,3 +349,41 @@ async def test_whoever_need_not_be_looked_up_is_told_at_once() -> None:
     door = await Door().opened()
     assert isinstance(door.keeper.authenticate(request("INVITE"), PHONE), events.Refused)
     assert isinstance(door.keeper.authenticate(request("OPTIONS"), PHONE), events.Accepted)
+
+
+def from_there(port: int, host: str = "192.0.2.99") -> Flow:
+    return Flow("udp", host, port)
+
+
+async def test_nobody_is_locked_out_by_who_guesses_beside_them() -> None:
+    """One address, two flows: the phone that has signed in goes on, everything else from there waits."""
+    door = await Door().opened()
+    at_home, beside = from_there(5060), from_there(6000)
+    assert isinstance(await door.signed("REGISTER", "1001", at_home), events.Accepted)
+    for _ in range(3):
+        assert isinstance(await door.signed("REGISTER", "1001", beside, password="guess"), events.Refused)
+    assert (await door.asked(request("REGISTER"), beside)) == events.Refused(403, "Too many wrong passwords")
+    assert isinstance(await door.signed("REGISTER", "1001", at_home), events.Accepted)
+    # It is let in as whom it has signed in, not to guess at others.
+    locked = await door.signed("REGISTER", "1002", at_home, sender="1002", to="1002")
+    assert locked == events.Refused(403, "Too many wrong passwords")
+
+
+async def test_guesses_from_everywhere_slow_only_sources_that_never_signed_in_as_that_user() -> None:
+    """After so many all strangers together have one try a second; where the user was before, it signs in at once."""
+    door = await Door().opened()
+    home = from_there(5060)
+    assert isinstance(await door.signed("REGISTER", "1001", home), events.Accepted)
+    for number in range(5):
+        source = from_there(5060, f"198.51.100.{number}")
+        assert isinstance(await door.signed("REGISTER", "1001", source, password="guess"), events.Refused)
+    moved = from_there(7000)
+    assert isinstance(await door.signed("REGISTER", "1001", moved), events.Accepted)
+    strange = from_there(5060, "203.0.113.200")
+    nonce = await door.nonce(strange)
+    right = request("REGISTER", credentials("REGISTER", "1001", nonce))
+    wrong = request("REGISTER", credentials("REGISTER", "1001", nonce, "guess"))
+    assert (await door.asked(wrong, strange)).status == 401  # type: ignore[union-attr]
+    assert (await door.asked(right, strange)).status == 503  # type: ignore[union-attr]
+    door.now += 1.0
+    assert isinstance(await door.asked(right, strange), events.Accepted)

@@ -95,6 +95,8 @@ OTHER: dict[str, Any] = {
     "sip.advertised": "203.0.113.9:5099",
     "sip.outbound_proxy": "sip:edge.test",
     "sip.registration.digest_algorithms": ["SHA-256", "MD5"],
+    "sip.bans.scanners": ["port-scanner*"],
+    "sip.bans.never": ["192.0.2.0/24"],
     "web.listen": "[::1]:8081",
     "web.public_url": "https://phone.test",
     "web.allowed_origins": ["https://a.test"],
@@ -337,6 +339,7 @@ def made_of(config: Config) -> Iterator[tuple[str, Any]]:
     yield "recording", recording(config)
     yield "collecting", collecting(config)
     yield "lock-out", settings.lock_out(config)
+    yield "bans", settings.bans(config)
     yield "trunk accounts", settings.trunk_accounts(config)
     yield "web", settings.web(config)
     yield "waking", settings.waking(config)

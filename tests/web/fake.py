@@ -127,6 +127,7 @@ class FakeGateway:
         self.calls: list[FakeCall] = []
         self.traced: list[dict[str, Any]] = []
         self.accounts: dict[str, dict[str, Any]] = {}
+        self.bans: dict[str, dict[str, Any]] = {}
         self.script: Script = lambda call: call.channel.early_answer(call, ANSWER)
         self.rules: dict[str, Any] = {"always": None, "busy": None, "do_not_disturb": False}
         self.active = 0
@@ -273,6 +274,12 @@ class FakeGateway:
     def users(self) -> UserDirectory:
         """The real one over a store in memory is in tests/app/test_users.py; here it can only be read."""
         return cast("UserDirectory", _Listed(self))
+
+    def list_bans(self) -> list[dict[str, Any]]:
+        return list(self.bans.values())
+
+    def lift_ban(self, address: str) -> bool:
+        return self.bans.pop(address, None) is not None
 
     def list_trunks(self) -> list[dict[str, Any]]:
         return [{"name": "office", "uri": "sip:pbx.example", "registered": True, "reachable": True, "places": []}]

@@ -57,3 +57,21 @@ async def test_an_operator_sees_and_ends_calls_and_an_administrator_sees_who_did
         ]
         assert audit[0]["call"] == call_id
         assert (await http.get("/api/audit?limit=1", headers=admin)).json()["count"] == 1
+
+
+async def test_an_operator_sees_bans_and_lifts_them_once() -> None:
+    """Nobody else does; it stands in the audit log."""
+    gateway = _roles()
+    gateway.roles["carol"] = "user"
+    gateway.bans["203.0.113.9"] = {"address": "203.0.113.9", "reason": "x", "since": 1.0, "until": 2.0, "silenced": 3}
+    async with client_of(gateway) as http:
+        assert (await http.get("/api/bans")).status_code == 401
+        operator, admin = await _token(gateway, http, "alice", "wonder"), await _token(gateway, http, "bob", "builder")
+        assert (await http.get("/api/bans", headers=operator)).json() == {
+            "bans": [gateway.bans["203.0.113.9"]],
+            "count": 1,
+        }
+        assert (await http.delete("/api/bans/203.0.113.9", headers=operator)).status_code == 204
+        assert (await http.delete("/api/bans/203.0.113.9", headers=operator)).status_code == 404
+        [entry] = (await http.get("/api/audit?limit=1", headers=admin)).json()["entries"]
+        assert (entry["action"], entry["user"], entry["source"]) == ("ban lifted", "alice", "203.0.113.9")

@@ -123,6 +123,8 @@ class Stack:
         self._out: list[tuple[bytes, Flow]] = []
         self._events: list[StackEvent] = []
         self._source: Flow | None = None
+        self.may_answer: Callable[[Flow, int], bool] = lambda flow, status: True
+        """Whether a refusal of that status is sent to a source that has proved nothing; silence is no answer."""
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
         """Take one datagram (or one message of a stream) that came by `flow` at `now` (monotonic seconds)."""
@@ -469,6 +471,10 @@ class Stack:
         self._send_once(response, response_flow(via, flow), self._credit(flow, now, size))
 
     def _send_once(self, response: Response, flow: Flow, credit: int | None) -> None:
+        stranger = credit is not None or (flow.reliable and not self._admission.is_trusted(flow.host))
+        if stranger and not self.may_answer(flow, response.status):
+            self.counts["not answered"] += 1
+            return
         data = response.write() if credit is None else fitting(response, credit)
         if data is None:
             self.counts["answer would amplify"] += 1

@@ -1,0 +1,142 @@
+"""Which sources get no answer for a while: scanners, by what they call themselves and by what they do."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from ipaddress import ip_address, ip_network
+
+_CHALLENGES = (401, 407)
+_HARMLESS = (481, 482, 487, 491)
+"""Refusals that phones earn which did nothing wrong: a call is over, a request came twice."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BanPolicy:
+    """When a source is banned, and for how long."""
+
+    after: int = 100
+    """Refusals (4xx, challenges included) within `window`, with no request between them that proved who sent it; 0: no
+    number of them."""
+    window: float = 60.0
+    """Seconds."""
+    time: float = 600.0
+    """Seconds of silence after the last thing that such a source tried; 0: nobody is banned."""
+    sources: int = 10_000
+    """Addresses remembered of each kind; the one that was quiet longest is forgotten first."""
+    scanners: tuple[str, ...] = ()
+    """Patterns of User-Agent, in any case, that are banned at their first request."""
+    never: Collection[str] = ()
+    """Addresses and networks ("192.0.2.0/24") that are never banned."""
+
+
+@dataclass(slots=True)
+class Ban:
+    """One source that is not answered."""
+
+    address: str
+    reason: str
+    since: float
+    """Unix seconds, like `until`."""
+    until: float
+    silenced: int = 0
+    """Requests that got no answer."""
+    asked: float = 0.0
+    """When it was last challenged."""
+
+
+class Bans:
+    """Decides for each answer to somebody who has proved nothing whether it is sent; `clock` gives Unix seconds.
+
+    Over UDP anybody can write anybody's address on a packet, so a ban takes nothing from who can prove something: one
+    challenge a second goes out all the same, and flows that have proved themselves, and trunks, are never asked about.
+    """
+
+    def __init__(self, policy: BanPolicy, clock: Callable[[], float]) -> None:
+        """Raises ValueError for an entry of `never` that is no address and no network."""
+        self._policy = policy
+        self._never = tuple(ip_network(entry, strict=False) for entry in policy.never)
+        self._clock = clock
+        self._scanners = tuple(pattern.lower() for pattern in policy.scanners)
+        self._refused: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._bans: OrderedDict[str, Ban] = OrderedDict()
+
+    def is_scanner(self, user_agent: str | None) -> bool:
+        """Whether a request that calls its sender so is a scanner's."""
+        if not user_agent or not self._policy.time:
+            return False
+        name = user_agent.lower()
+        return any(fnmatchcase(name, pattern) for pattern in self._scanners)
+
+    def ban(self, address: str, reason: str) -> None:
+        """Answer `address` no more, or for longer."""
+        if not self._policy.time or self._is_exempt(address):
+            return
+        now = self._clock()
+        ban = self._live(address, now) or Ban(address, reason, now, 0.0)
+        ban.until = now + self._policy.time
+        self._bans[address] = ban
+        self._bans.move_to_end(address)
+        if len(self._bans) > self._policy.sources:
+            self._bans.popitem(last=False)
+
+    def may_answer(self, address: str, status: int) -> bool:
+        """Whether a refusal of that status goes out to somebody at `address` who has proved nothing."""
+        now = self._clock()
+        ban = self._live(address, now)
+        if ban is None:
+            ban = self._counted(address, status, now)
+            if ban is None:
+                return True
+        ban.until = now + self._policy.time
+        if status in _CHALLENGES and now - ban.asked >= 1.0:
+            ban.asked = now
+            return True
+        ban.silenced += 1
+        return False
+
+    def proved(self, address: str) -> None:
+        """Somebody at `address` has shown who it is."""
+        self._refused.pop(address, None)
+
+    def lift(self, address: str) -> bool:
+        """Answer `address` again; False where it was not banned."""
+        self._refused.pop(address, None)
+        return self._live(address, self._clock()) is not None and self._bans.pop(address, None) is not None
+
+    def now(self) -> list[Ban]:
+        """The bans that hold, the latest last."""
+        now = self._clock()
+        return [ban for ban in self._bans.values() if ban.until > now]
+
+    def _is_exempt(self, address: str) -> bool:
+        try:
+            parsed = ip_address(address)
+        except ValueError:
+            return True
+        return any(parsed.version == one.version and parsed in one for one in self._never)
+
+    def _live(self, address: str, now: float) -> Ban | None:
+        ban = self._bans.get(address)
+        if ban is not None and ban.until <= now:
+            del self._bans[address]
+            return None
+        return ban
+
+    def _counted(self, address: str, status: int, now: float) -> Ban | None:
+        """Count a refusal; the ban that it brings, if any."""
+        policy = self._policy
+        if not 400 <= status < 500 or status in _HARMLESS or not policy.after or not policy.time:
+            return None
+        count, since = self._refused.pop(address, (0, now))
+        if now - since >= policy.window:
+            count, since = 0, now
+        if count + 1 >= policy.after:
+            self.ban(address, f"{policy.after} requests that proved nothing")
+            return self._bans.get(address)
+        self._refused[address] = (count + 1, since)
+        if len(self._refused) > policy.sources:
+            self._refused.popitem(last=False)
+        return None

@@ -1,0 +1,80 @@
+"""Wrong passwords: how often one source may send them, and how often all sources together for one user."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TypeVar
+
+from gateway.sip.flow import Flow
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockOut:
+    """Wrong passwords a source address may send before it has to wait, and those for one user before all others do."""
+
+    failures: int = 10
+    seconds: float = 60.0
+    """Such a wait, since the last wrong password."""
+    user_failures: int = 50
+    """Wrong passwords for one user, from everywhere, before sources that never signed in as that user are slowed."""
+    user_interval: float = 1.0
+    """Seconds between two tries that such sources have together, then."""
+    remembered: int = 10_000
+    """Entries kept of each kind; the oldest is forgotten first."""
+
+
+class Guesses:
+    """Counts wrong passwords within bounds, and remembers who has signed in from where.
+
+    Who guesses at a user's password delays only those who never gave it: nobody can be locked out by others.
+    """
+
+    def __init__(self, policy: LockOut) -> None:
+        self._policy = policy
+        self._of_source: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._of_user: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._tried: OrderedDict[str, float] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
+
+    def locked(self, source: Flow, user: str | None, now: float) -> bool:
+        """Whether `source` has to wait; never the very flow on which `user` has signed in before."""
+        count, last = self._of_source.get(source.host, (0, 0.0))
+        if count < self._policy.failures or now - last >= self._policy.seconds:
+            return False
+        return user is None or (user, str(source)) not in self._known
+
+    def slowed(self, source: Flow, user: str, now: float) -> bool:
+        """Whether a try of `user`'s password from there has to come later, because too many were wrong.
+
+        Sources that `user` has signed in from are let through; all others share one try an interval.
+        """
+        count, last = self._of_user.get(user, (0, 0.0))
+        if count < self._policy.user_failures or now - last >= self._policy.seconds:
+            return False
+        if (user, source.host) in self._known:
+            return False
+        if now - self._tried.get(user, float("-inf")) < self._policy.user_interval:
+            return True
+        self._keep(self._tried, user, now)
+        return False
+
+    def failed(self, source: Flow, user: str, now: float) -> None:
+        """`source` gave a wrong password for `user`."""
+        for table, key in ((self._of_source, source.host), (self._of_user, user)):
+            count, last = table.get(key, (0, 0.0))
+            self._keep(table, key, (1 if now - last >= self._policy.seconds else count + 1, now))
+
+    def succeeded(self, source: Flow, user: str) -> None:
+        """`user` has signed in from there; that forgives nothing, or an account of one's own would buy guesses."""
+        for place in (str(source), source.host):
+            self._keep(self._known, (user, place), None)
+
+    def _keep(self, table: OrderedDict[K, V], key: K, value: V) -> None:
+        table[key] = value
+        table.move_to_end(key)
+        if len(table) > self._policy.remembered:
+            table.popitem(last=False)

@@ -1,0 +1,69 @@
+"""/api/bans: SIP sources that get no answer, seen and lifted by operators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from gateway.web.admin.routes import ERRORS, requires
+from gateway.web.auth.authenticator import Authenticator, client_address
+from gateway.web.facade import Gateway
+from gateway.web.http.errors import ApiError, bounded_route
+from gateway.web.settings import WebSettings
+
+
+class BanInfo(BaseModel):
+    """One SIP source that is not answered."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "address": "203.0.113.9",
+                    "reason": "100 requests that proved nothing",
+                    "since": 1_796_000_000.0,
+                    "until": 1_796_000_600.0,
+                    "silenced": 4211,
+                }
+            ]
+        }
+    )
+    address: str
+    reason: str
+    since: float = Field(description="Unix seconds.")
+    until: float = Field(description="Unix seconds; later with each thing that it tries.")
+    silenced: int = Field(description="Requests that got no answer.")
+
+
+class BanList(BaseModel):
+    """The answer to GET /api/bans."""
+
+    bans: list[BanInfo]
+    count: int
+
+
+def create_router(gateway: Gateway, authenticator: Authenticator, settings: WebSettings) -> APIRouter:
+    """GET /api/bans and DELETE /api/bans/{address}."""
+    router = APIRouter(
+        prefix="/api/bans", route_class=bounded_route(settings), tags=["administration"], responses=ERRORS
+    )
+    operator = [Depends(requires(authenticator, "operator"))]
+
+    @router.get("", response_model=BanList, dependencies=operator)
+    async def bans() -> dict[str, Any]:
+        """SIP sources that are not answered now (sip.bans), the latest last; for operators."""
+        found = gateway.list_bans()
+        return {"bans": found, "count": len(found)}
+
+    @router.delete("/{address}", status_code=204, dependencies=operator)
+    async def lift(address: str, request: Request) -> Response:
+        """Answer a source again; for operators."""
+        if not gateway.lift_ban(address):
+            raise ApiError(404, "That address is not banned")
+        authenticator.audit.add("ban lifted", request.state.user, client_address(request), source=address)
+        return Response(status_code=204)
+
+    return router

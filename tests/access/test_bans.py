@@ -1,0 +1,110 @@
+"""Which sources get no answer for a while, and who is let through all the same."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.access.bans import BanPolicy, Bans
+
+SCANNER, OFFICE = "198.51.100.66", "192.0.2.7"
+
+
+class Clock:
+    """A clock that is turned by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def bans(clock: Clock) -> Bans:
+    policy = BanPolicy(after=5, window=60, time=600, sources=3, scanners=("*Scanner*",), never=("127.0.0.0/8",))
+    return Bans(policy, clock)
+
+
+def test_who_only_earns_refusals_is_silenced_for_a_while(bans: Bans, clock: Clock) -> None:
+    """The last of them already gets nothing but a challenge; each further try makes it longer."""
+    assert [bans.may_answer(SCANNER, 404) for _ in range(6)] == [True] * 4 + [False] * 2
+    clock.now += 500
+    assert not bans.may_answer(SCANNER, 404)
+    clock.now += 599
+    assert [ban.silenced for ban in bans.now()] == [3]
+    clock.now += 2
+    assert bans.now() == []
+    assert bans.may_answer(SCANNER, 404)
+
+
+def test_one_challenge_a_second_goes_to_a_banned_address(bans: Bans, clock: Clock) -> None:
+    """It may be a phone whose address somebody else writes on packets."""
+    bans.ban(SCANNER, "it scans")
+    for _ in range(3):
+        assert [bans.may_answer(SCANNER, 401) for _ in range(20)] == [True] + [False] * 19
+        clock.now += 1.0
+
+
+def test_a_password_that_was_right_begins_the_count_anew(bans: Bans) -> None:
+    """An office behind one address, all of whose phones restart at once."""
+    for _ in range(10):
+        assert [bans.may_answer(OFFICE, 401) for _ in range(4)] == [True] * 4
+        bans.proved(OFFICE)
+    assert bans.now() == []
+
+
+def test_what_happens_slowly_or_by_crossing_is_no_scan(bans: Bans, clock: Clock) -> None:
+    """A window of its own, and refusals that nobody is to blame for."""
+    for _ in range(30):
+        clock.now += 20
+        assert bans.may_answer(OFFICE, 401)
+    for _ in range(30):
+        assert bans.may_answer(OFFICE, 481)
+        assert bans.may_answer(OFFICE, 503)
+
+
+def test_scanners_are_known_by_name_in_any_case(bans: Bans) -> None:
+    """Nobody without a name is one."""
+    assert bans.is_scanner("Friendly-sCANNER 1.8")
+    assert not bans.is_scanner("baresip")
+    assert not bans.is_scanner(None)
+
+
+def test_some_are_never_banned(bans: Bans) -> None:
+    """By nothing that they do."""
+    bans.ban("127.0.0.1", "it scans")
+    assert all(bans.may_answer("127.0.0.1", 404) for _ in range(50))
+    assert bans.now() == []
+
+
+def test_a_ban_is_lifted_by_hand(bans: Bans) -> None:
+    """Its count too; what was not banned says so."""
+    bans.ban(SCANNER, "it scans")
+    assert bans.lift(SCANNER)
+    assert bans.may_answer(SCANNER, 404)
+    assert not bans.lift(SCANNER)
+
+
+def test_a_million_addresses_are_not_remembered(bans: Bans) -> None:
+    """The one that was quiet longest is forgotten first."""
+    for number in range(50):
+        bans.ban(f"198.51.100.{number}", "it scans")
+        bans.may_answer(f"203.0.113.{number}", 404)
+    assert [ban.address for ban in bans.now()] == ["198.51.100.47", "198.51.100.48", "198.51.100.49"]
+    assert [bans.may_answer("203.0.113.49", 404) for _ in range(5)] == [True] * 3 + [False] * 2
+    assert [bans.may_answer("203.0.113.1", 404) for _ in range(5)] == [True] * 4 + [False]
+
+
+def test_zero_bans_nobody(clock: Clock) -> None:
+    """time is the switch of all of it, after that of counting."""
+    off = Bans(BanPolicy(after=1, time=0, scanners=("*",)), clock)
+    off.ban(SCANNER, "it scans")
+    assert not off.is_scanner("anything")
+    assert all(off.may_answer(SCANNER, 404) for _ in range(50))
+    uncounted = Bans(BanPolicy(after=0), clock)
+    assert all(uncounted.may_answer(SCANNER, 404) for _ in range(200))
