@@ -6,7 +6,7 @@ import os
 import time
 
 from gateway import Binding, net
-from gateway.sip import Changes, DigestResult, DigestServer, RegistrarPolicy, Request, decide, ok_response
+from gateway.sip import Changes, DigestResult, DigestServer, RegistrarPolicy, Request, decide, ok_fields
 
 
 class Registrar:
@@ -40,5 +40,4 @@ class Registrar:
         if not isinstance(changes, Changes):
             return net.Reply(changes.status)
         self.bindings = changes.after
-        contacts = ok_response(request, self.bindings, now, to_tag="-").headers.all("Contact")
-        return net.Reply(200, headers=tuple(("Contact", contact) for contact in contacts))
+        return net.Reply(200, headers=ok_fields(request, self.bindings, now))

@@ -16,13 +16,12 @@ from gateway.sip.flow import WEBSOCKET, Flow
 from gateway.sip.invite import events
 from gateway.sip.message.build import Refusal
 from gateway.sip.message.message import Request
-from gateway.sip.registration.registrar import Changes, RegistrarPolicy, decide, ok_response
+from gateway.sip.registration.registrar import Changes, RegistrarPolicy, decide, ok_fields
 
 log = structlog.get_logger(__name__)
 
 ATTEMPTS = 5
 """How often a REGISTER is decided again because another one of the same address was quicker."""
-_ANSWERED = frozenset(("contact", "path", "require"))
 
 
 class RegisterService:
@@ -111,8 +110,7 @@ class RegisterService:
             self._by_websocket.setdefault(source, set()).add(aor)
             if not self._is_reachable(source):
                 self.flow_lost(source)
-        answer = ok_response(request, changes.after, now, to_tag="-")
-        return events.Reply(200, None, tuple((n, v) for n, v in answer.headers if n.lower() in _ANSWERED))
+        return events.Reply(200, None, ok_fields(request, changes.after, now))
 
 
 def _binding(

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from gateway.app.message_log import sip_call_id_of
+from gateway.app.message_log import sip_call_id_of, sip_method_of
 from gateway.log.redact import redact_text
 from gateway.net.tap import Direction
 from gateway.sip.flow import Flow
@@ -15,6 +15,8 @@ _LONGEST = 16_384
 """Characters of one message that are kept."""
 _MOST = 400
 """Messages of one dialog or web call."""
+_OF_NO_CALL = frozenset(("REGISTER", "PUBLISH"))
+"""Methods whose messages never belong to a call, and would push calls out."""
 _OVERHEAD = 500
 """Octets that a message costs beside its text, about."""
 
@@ -48,6 +50,8 @@ class Ladders:
 
     def message(self, direction: Direction, data: bytes, flow: Flow, time: float) -> None:
         """One SIP message (net.tap.MessageTap)."""
+        if sip_method_of(data) in _OF_NO_CALL:
+            return
         call_id = sip_call_id_of(data)
         if call_id is not None:
             text = data[:_LONGEST].decode("utf-8", "replace")

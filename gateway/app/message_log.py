@@ -56,6 +56,12 @@ def sip_call_id_of(data: bytes) -> str | None:
     return _first(_CALL_ID, _head(data))
 
 
+def sip_method_of(data: bytes) -> str | None:
+    """The method that a message is about: a response's is that of its request."""
+    cseq = _first(_CSEQ, _head(data))
+    return None if cseq is None else cseq.rpartition(" ")[2]
+
+
 def _head(data: bytes) -> bytes:
     return data.lstrip(b"\r\n").partition(b"\r\n\r\n")[0]
 

@@ -21,7 +21,7 @@ from gateway.sip.message.multipart import BodyLimits, Part, find_part, parts_of,
 from gateway.sip.message.parser import Limits, parse_message
 from gateway.sip.message.uri import Uri
 from gateway.sip.message.values import MediaType, Replaces
-from gateway.sip.registration.registrar import Changes, RegistrarPolicy, decide, ok_response
+from gateway.sip.registration.registrar import Changes, RegistrarPolicy, decide, ok_fields
 from gateway.sip.transactions import Timers
 from gateway.sip.transactions.layer import StackConfig
 from gateway.sip.transactions.via import COOKIE, stamp
@@ -63,7 +63,7 @@ __all__ = [
     "find_part",
     "ha1_of",
     "locate",
-    "ok_response",
+    "ok_fields",
     "parse_message",
     "parts_of",
     "stamp",

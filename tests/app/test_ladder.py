@@ -47,6 +47,18 @@ def test_the_oldest_calls_are_given_up_and_one_call_cannot_take_everything() -> 
     assert len(ladders.of(["w"])) < 1_000
 
 
+def test_registrations_push_no_call_out() -> None:
+    """However many phones refresh: neither a REGISTER nor its answer is kept, only what a call is made of."""
+    ladders = Ladders(10_000, ManualClock())
+    ladders.message(Direction.IN, _message("call"), FLOW, 0.0)
+    for number in range(1_000):
+        for start in ("REGISTER sip:b SIP/2.0", "SIP/2.0 200 OK"):
+            message = f"{start}\r\nCall-ID: r{number}\r\nCSeq: {number} REGISTER\r\n\r\n".encode()
+            ladders.message(Direction.IN, message, FLOW, 0.0)
+    assert len(ladders.of(["call"])) == 1
+    assert ladders.of(["r999"]) == []
+
+
 def test_none_are_kept_where_there_is_no_memory_for_them() -> None:
     """limits.ladder_memory: 0."""
     ladders = Ladders(0, ManualClock())

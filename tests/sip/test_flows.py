@@ -13,9 +13,10 @@ from gateway.identity.model import Binding
 from gateway.sip.dialogs.dialog import Dialog, DialogId, DialogState
 from gateway.sip.dialogs.forks import ForkedDialogs
 from gateway.sip.errors import SipSyntaxError
+from gateway.sip.message import build
 from gateway.sip.message.message import Request, Response
 from gateway.sip.message.parser import parse_message
-from gateway.sip.registration.registrar import Changes, RegistrarPolicy, decide, ok_response
+from gateway.sip.registration.registrar import Changes, RegistrarPolicy, decide, ok_fields
 from tests.shared import find
 from tests.sip.corpora import corpus
 
@@ -219,7 +220,7 @@ def test_the_registrations_of_one_day_give_the_contacts_the_rfc_shows() -> None:
             changes = decide(request, bindings, policy, 0.0, make=Binding)
             assert isinstance(changes, Changes)
             bindings = changes.after
-            ours = ok_response(request, bindings, 0.0, to_tag="t1")
+            ours = build.response(request, 200, to_tag="t1", headers=ok_fields(request, bindings, 0.0))
             assert {str(c.uri) for c in ours.contacts} >= {str(c.uri) for c in answer.contacts}
     assert bindings == ()
 
@@ -232,5 +233,5 @@ def test_path_is_stored_and_returned() -> None:
     changes = decide(request, [], RegistrarPolicy(), 0.0, make=Binding)
     assert isinstance(changes, Changes)
     assert changes.after[0].path == tuple(str(hop) for hop in request.path)
-    ours = ok_response(request, changes.after, 0.0, to_tag="t1")
+    ours = build.response(request, 200, to_tag="t1", headers=ok_fields(request, changes.after, 0.0))
     assert ours.path == request.path

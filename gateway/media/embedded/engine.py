@@ -409,7 +409,3 @@ def _own_faults() -> Iterator[None]:
     except Exception as error:
         logger.exception("a request met an error of our own")
         raise MediaError("internal error of the media engine", 500) from error
-
-
-def _cannot() -> MediaError:
-    return MediaError("this media engine cannot move parties", 501)

@@ -1,7 +1,7 @@
 """A registrar's decisions as pure functions over values (RFC 3261 10.3, RFC 3327, RFC 5626).
 
 The caller authenticates, hands in the live bindings of the address of record, stores what `decide` says and
-answers with `ok_response`. Nothing is changed unless the whole request is good.
+answers 200 with `ok_fields`. Nothing is changed unless the whole request is good.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from typing import Generic, Protocol, TypeVar
 
 from gateway.sip.errors import SipSyntaxError
 from gateway.sip.message.addresses import NameAddr
-from gateway.sip.message.build import Refusal, response
-from gateway.sip.message.message import Request, Response
-from gateway.sip.message.uri import Uri
+from gateway.sip.message.build import Refusal
+from gateway.sip.message.grammar import param_value, write_params
+from gateway.sip.message.message import Request
+from gateway.sip.message.uri import Uri, check_writable
 
 OVERFLOW_REFUSE, OVERFLOW_REPLACE = "refuse", "replace"
 
@@ -282,33 +283,24 @@ def _uri_of(binding: Binding) -> Uri:
         return Uri("unreadable", opaque="-")
 
 
-def ok_response(
-    request: Request,
-    bindings: Sequence[Binding],
-    now: float,
-    *,
-    to_tag: str,
-    headers: tuple[tuple[str, object], ...] = (),
-) -> Response:
-    """The 200 with every live binding and the seconds it has left (RFC 3261 10.3 step 8, RFC 3327 5.3)."""
-    fields: list[tuple[str, object]] = [
-        ("Contact", _contact_value(binding, now)) for binding in bindings if binding.expires_at > now
-    ]
+def ok_fields(request: Request, bindings: Sequence[Binding], now: float) -> tuple[tuple[str, str], ...]:
+    """What the 200 says: every live binding and the seconds it has left (RFC 3261 10.3 step 8, RFC 3327 5.3)."""
+    fields = [("Contact", _contact_value(binding, now)) for binding in bindings if binding.expires_at > now]
     supported = {tag.lower() for tag in request.supported}
     if "path" in supported:
-        fields += [("Path", hop) for hop in request.path]
+        fields += [("Path", str(hop)) for hop in request.path]
     if "outbound" in supported and any(b.reg_id is not None and b.call_id == request.call_id for b in bindings):
         fields.append(("Require", "outbound"))
-    return response(request, 200, to_tag=to_tag, headers=(*fields, *headers))
+    return tuple(fields)
 
 
-def _contact_value(binding: Binding, now: float) -> NameAddr:
-    value = NameAddr(Uri.parse(binding.contact))
+def _contact_value(binding: Binding, now: float) -> str:
+    params: list[tuple[str, str | None]] = []
     if binding.q != 1.0:
-        value = value.with_param("q", f"{binding.q:.3f}".rstrip("0").rstrip("."))
-    value = value.with_param("expires", str(max(1, round(binding.expires_at - now))))
+        params.append(("q", f"{binding.q:.3f}".rstrip("0").rstrip(".")))
+    params.append(("expires", str(max(1, round(binding.expires_at - now)))))
     if binding.instance is not None:
-        value = value.with_param("+sip.instance", f"<{binding.instance}>")
+        params.append(("+sip.instance", param_value(f"<{binding.instance}>")))
     if binding.reg_id is not None:
-        value = value.with_param("reg-id", str(binding.reg_id))
-    return value
+        params.append(("reg-id", str(binding.reg_id)))
+    return f"<{check_writable(binding.contact)}>{write_params(tuple(params))}"
