@@ -8,7 +8,7 @@ import json
 import logging
 import re
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -230,18 +230,31 @@ class Gateway:
 
 
 @contextlib.asynccontextmanager
-async def gateway_with(config: Config, log_file: Path) -> AsyncIterator[Gateway]:
+async def gateway_with(config: Config, log_file: Path, secrets: Iterable[str] = ()) -> AsyncIterator[Gateway]:
     """Start a gateway on `config`; at the end stop all, and hold the log against the rules."""
     journal = Journal(log_file)
     try:
-        async with AsyncExitStack() as stack:
-            app = GatewayApp(config)
-            stack.push_async_callback(app.stop)
-            await app.start()
-            yield Gateway(app, journal, stack)
-        check_log(await journal.text())
+        async with _started(config, journal) as gateway:
+            yield gateway
+        text = await journal.text()
+        check_log(text)
+        assert not [secret for secret in secrets if secret in text]
     finally:
         journal.close()
+
+
+def gateway_beside(other: Gateway, config: Config) -> contextlib.AbstractAsyncContextManager[Gateway]:
+    """Start one more gateway on `config`, in the log of the first."""
+    return _started(config, other.journal)
+
+
+@contextlib.asynccontextmanager
+async def _started(config: Config, journal: Journal) -> AsyncIterator[Gateway]:
+    async with AsyncExitStack() as stack:
+        app = GatewayApp(config)
+        stack.push_async_callback(app.stop)
+        await app.start()
+        yield Gateway(app, journal, stack)
 
 
 async def hear_each_other(browser: RpcBrowser, phone: DeskPhone, timeout: float = 8.0) -> None:

@@ -5,23 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
 import pytest
 import pytest_asyncio
 
-from gateway.app import GatewayApp
 from gateway.config.people import UserConfig
 from gateway.demo.phone import DeskPhone
 from tests.interop.gateway import (
     PASSWORDS,
     Gateway,
-    Journal,
     RpcBrowser,
-    check_log,
     config_on_free_ports,
+    gateway_beside,
+    gateway_with,
     hear_each_other,
 )
 
@@ -38,18 +36,8 @@ async def pbx(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway
     users += [{"id": name, "sip": True, "password": password} for name, password in ACCOUNTS.items()]
     ports = config_on_free_ports(folder)
     config = ports.model_copy(update={"users": tuple(UserConfig.model_validate(user) for user in users)})
-    journal = Journal(folder / "both.log")
-    try:
-        async with AsyncExitStack() as stack:
-            app = GatewayApp(config)
-            stack.push_async_callback(app.stop)
-            await app.start()
-            yield Gateway(app, journal, stack)
-        text = await journal.text()
-        check_log(text)
-        assert not [password for password in ACCOUNTS.values() if password in text]
-    finally:
-        journal.close()
+    async with gateway_with(config, folder / "both.log", secrets=ACCOUNTS.values()) as running:
+        yield running
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -67,21 +55,13 @@ async def gateway(pbx: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Asy
         USERS__BOB__MAY_CALL='["*"]',
     )
     config = config.model_copy(update={"users": tuple(user for user in config.users if user.web)})
-    async with AsyncExitStack() as stack:
-        app = GatewayApp(config)
-        stack.push_async_callback(app.stop)
-        await app.start()
-        yield Gateway(app, pbx.journal, stack)
+    async with gateway_beside(pbx, config) as running:
+        yield running
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def phone(pbx: Gateway) -> DeskPhone:
     return await pbx.phone("1001")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def alice(gateway: Gateway) -> RpcBrowser:
-    return await gateway.browser("alice")
 
 
 async def stands(gateway: Gateway, user: str, state: str) -> dict[str, Any]:

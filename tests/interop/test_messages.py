@@ -29,11 +29,6 @@ async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gat
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def alice(gateway: Gateway) -> RpcBrowser:
-    return await gateway.browser("alice")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def phone(gateway: Gateway) -> DeskPhone:
     return await gateway.phone("1001")
 

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from gateway.call.state import State
 from gateway.demo.phone import DeskPhone
 from tests import peers
 from tests.interop.gateway import PASSWORDS, PHONE_HZ, Gateway, config_on_free_ports, gateway_with, hear_each_other
+from tests.interop.sipp_phone import caller
 
 pytestmark = pytest.mark.peer
 
@@ -92,3 +94,18 @@ async def test_stopping_the_gateway_cancels_what_still_rings(tmp_path: Path) -> 
         async with asyncio.timeout(5):
             await gateway.app.stop()
         await phone.expect("state", timeout=2, state="ended")
+
+
+async def test_a_call_that_ended_with_the_gateway_is_481_to_the_next_one(tmp_path: Path) -> None:
+    """re-INVITE, UPDATE, INFO and BYE of a phone that goes on with it: each says that it is over."""
+    config = config_on_free_ports(tmp_path)
+    answered = asyncio.Event()
+    async with contextlib.AsyncExitStack() as stack:
+        async with gateway_with(config, tmp_path / "first.log") as first:
+            first.app.calls.observe(lambda call: answered.set() if call.state is State.CONNECTED else None)
+            phone = await stack.enter_async_context(caller(first, "gateway_restarted", "600"))
+            async with asyncio.timeout(5):
+                await answered.wait()
+        async with gateway_with(config, tmp_path / "second.log") as second:
+            await phone.finish()
+            assert len(second.app.calls) == 0

@@ -5,41 +5,12 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-import pytest_asyncio
 
-from tests.interop.gateway import PASSWORDS, TONE_HZ, Gateway, RpcBrowser
-from tests.interop.sipp import SCENARIOS, Sipp
-from tests.ports import free_port
+from tests.interop.gateway import TONE_HZ, Gateway, RpcBrowser
+from tests.interop.sipp import Sipp
+from tests.interop.sipp_phone import caller
 
 pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="module")]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def alice(gateway: Gateway) -> RpcBrowser:
-    """A browser that calls sipp, or is called by it."""
-    return await gateway.browser("alice")
-
-
-def caller(gateway: Gateway, scenario: str, number: str, *arguments: str, calls: int = 1) -> Sipp:
-    """sipp as phone 1002, dialling `number`."""
-    account = ("-s", number, "-au", "1002", "-ap", PASSWORDS["1002"], "-auth_uri", f"{number}@{gateway.config.domain}")
-    return Sipp.uac(scenario, gateway.sip, *account, *arguments, calls=calls)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def port(gateway: Gateway) -> int:
-    """A port that sipp has registered as phone 1002; what listens there is up to each test."""
-    port = free_port()
-    account = ("-au", "1002", "-ap", PASSWORDS["1002"], "-auth_uri", gateway.config.domain)
-    target = "{}:{}".format(*gateway.sip)
-    async with Sipp(target, "-sf", str(SCENARIOS / "gateway_register.xml"), *account, port=port) as phone:
-        await phone.finish()
-    return port
-
-
-def callee(scenario: str, port: int) -> Sipp:
-    """sipp on the port that was registered."""
-    return Sipp("-sf", str(SCENARIOS / f"{scenario}.xml"), port=port)
 
 
 @pytest.mark.parametrize("number", ["600", "601"])
@@ -80,7 +51,7 @@ async def test_a_browser_calls_a_phone_that_sipp_plays(
     gateway: Gateway, alice: RpcBrowser, port: int, scenario: str
 ) -> None:
     """One that rings at once, one whose first response takes longer than our first retransmission."""
-    async with callee(scenario, port) as phone:
+    async with Sipp.uas(scenario, port=port) as phone:
         await phone.bound()
         await alice.dial("1002")
         await alice.status("talking")
@@ -91,7 +62,7 @@ async def test_a_browser_calls_a_phone_that_sipp_plays(
 
 async def test_a_browser_calls_a_busy_phone(alice: RpcBrowser, port: int) -> None:
     """Its 486 is acknowledged, and the page is told that it is busy."""
-    async with callee("uas_busy", port) as phone:
+    async with Sipp.uas("uas_busy", port=port) as phone:
         await phone.bound()
         assert await alice.refused("1002") == "busy"
         await phone.finish()
@@ -99,7 +70,7 @@ async def test_a_browser_calls_a_busy_phone(alice: RpcBrowser, port: int) -> Non
 
 async def test_a_phone_that_hangs_up_ends_the_call_of_the_browser(alice: RpcBrowser, port: int) -> None:
     """sipp sends the BYE."""
-    async with callee("uas_hangup", port) as phone:
+    async with Sipp.uas("uas_hangup", port=port) as phone:
         await phone.bound()
         alice.told.clear()
         await alice.dial("1002")
@@ -144,7 +115,7 @@ async def only_call(page: RpcBrowser) -> str:
 async def test_sipp_is_told_whom_it_talks_with_after_a_transfer(gateway: Gateway, alice: RpcBrowser, port: int) -> None:
     """By an UPDATE with another From, in which the dialog goes on (RFC 4916)."""
     bob = await gateway.browser("bob")
-    async with callee("uas_identified", port) as phone:
+    async with Sipp.uas("uas_identified", port=port) as phone:
         await phone.bound()
         await alice.dial("1002")
         await alice.status("talking")
@@ -162,7 +133,7 @@ async def test_a_page_is_told_whom_it_talks_with_after_a_transfer(
 ) -> None:
     """The phone that was called in the place of the page that transfers, by its name."""
     bob = await gateway.browser("bob")
-    async with callee("uas_basic", port) as phone:
+    async with Sipp.uas("uas_basic", port=port) as phone:
         await phone.bound()
         await bob.dial("alice")
         await alice.status("ringing")

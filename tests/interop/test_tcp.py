@@ -12,9 +12,8 @@ import pytest
 import pytest_asyncio
 
 from gateway.call.state import State
-from tests.interop.baresip import Baresip, baresip
+from tests.interop.desk_calls import baresip_calls_browser, browser_calls_baresip
 from tests.interop.gateway import (
-    BROWSER_HZ,
     PASSWORDS,
     Gateway,
     RpcBrowser,
@@ -28,7 +27,6 @@ from tests.ports import free_port, free_ports
 pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="module")]
 
 TCP = "t1"
-SINE_HZ = 660
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -39,12 +37,6 @@ async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gat
     config = config_on_free_ports(folder, SIP__LISTEN=f"tcp:127.0.0.1:{port}")
     async with gateway_with(config, folder / "gateway.log") as running:
         yield running
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def alice(gateway: Gateway) -> RpcBrowser:
-    """A browser that calls the phones, or is called by them."""
-    return await gateway.browser("alice")
 
 
 def as_1002(gateway: Gateway, scenario: str, number: str, *arguments: str, port: int | None = None) -> Sipp:
@@ -86,45 +78,14 @@ async def test_a_browser_calls_a_phone_that_sipp_plays_over_tcp(gateway: Gateway
     await gateway.idle()
 
 
-def desk_phone(gateway: Gateway, folder: Path, source: str) -> contextlib.AbstractAsyncContextManager[Baresip]:
-    """Baresip as 1001, over TCP."""
-    return baresip(
-        folder,
-        "1001",
-        PASSWORDS["1001"],
-        gateway.sip,
-        gateway.config.domain,
-        codec="PCMU/8000/1",
-        source=source,
-        transport="tcp",
-    )
-
-
 async def test_a_browser_calls_baresip_over_tcp(gateway: Gateway, alice: RpcBrowser, tmp_path: Path) -> None:
     """It registers over its connection and is called on it; its sine is found in the browser."""
-    async with desk_phone(gateway, tmp_path, f"ausine,{SINE_HZ}") as phone:
-        await phone.expect("REGISTER_OK")
-        await alice.dial("1001")
-        await alice.status("talking")
-        await phone.expect("CALL_ESTABLISHED")
-        await alice.tone(SINE_HZ)
-        await alice.hang_up()
-        await phone.expect("CALL_CLOSED")
-        await gateway.idle()
+    await browser_calls_baresip(gateway, alice, tmp_path, "tcp")
 
 
 async def test_baresip_calls_a_browser_over_tcp(gateway: Gateway, alice: RpcBrowser, tmp_path: Path) -> None:
     """Alice's page rings; once accepted, her tone returns through baresip's bridge; baresip hangs up."""
-    async with desk_phone(gateway, tmp_path, "aubridge,ear") as phone:
-        await phone.expect("REGISTER_OK")
-        phone.command("dial", gateway.uri("alice"))
-        await alice.status("ringing")
-        await alice.accept()
-        await phone.expect("CALL_ESTABLISHED")
-        await alice.tone(BROWSER_HZ)
-        phone.command("hangup")
-        await alice.status("ready")
-        await gateway.idle()
+    await baresip_calls_browser(gateway, alice, tmp_path, "tcp")
 
 
 class TcpPhone:

@@ -27,12 +27,6 @@ async def second(gateway: Gateway) -> DeskPhone:
     return await gateway.phone("1002", PHONE_HZ)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def alice(gateway: Gateway) -> RpcBrowser:
-    """Alice with a browser."""
-    return await gateway.browser("alice")
-
-
 async def talking(gateway: Gateway, phone: DeskPhone, second: DeskPhone) -> None:
     """1001 has called 1002, and each hears the other."""
     phone.dial(gateway.uri("1002"))

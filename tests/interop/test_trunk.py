@@ -5,21 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 
 import pytest
 import pytest_asyncio
 
-from gateway.app import GatewayApp
 from gateway.config.people import UserConfig
 from gateway.demo.phone import DeskPhone
 from tests.interop.gateway import (
     PASSWORDS,
     Gateway,
-    Journal,
     RpcBrowser,
-    check_log,
     config_on_free_ports,
+    gateway_beside,
+    gateway_with,
     hear_each_other,
 )
 
@@ -40,18 +38,8 @@ async def pbx(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway
     config = ports.model_copy(
         update={"domain": "pbx.test", "users": tuple(UserConfig.model_validate(user) for user in users)}
     )
-    journal = Journal(folder / "both.log")
-    try:
-        async with AsyncExitStack() as stack:
-            app = GatewayApp(config)
-            stack.push_async_callback(app.stop)
-            await app.start()
-            yield Gateway(app, journal, stack)
-        text = await journal.text()
-        check_log(text)
-        assert TRUNK_PASSWORD not in text
-    finally:
-        journal.close()
+    async with gateway_with(config, folder / "both.log", secrets=[TRUNK_PASSWORD]) as running:
+        yield running
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -74,21 +62,13 @@ async def gateway(pbx: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Asy
         {"match": "0*", "to": "trunk:pbx", "strip": 1},
     ]
     config = config_on_free_ports(folder, TRUNKS=json.dumps([trunk]), ROUTES=json.dumps(routes))
-    async with AsyncExitStack() as stack:
-        app = GatewayApp(config)
-        stack.push_async_callback(app.stop)
-        await app.start()
-        yield Gateway(app, pbx.journal, stack)
+    async with gateway_beside(pbx, config) as running:
+        yield running
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def phone(pbx: Gateway) -> DeskPhone:
     return await pbx.phone("1001")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def alice(gateway: Gateway) -> RpcBrowser:
-    return await gateway.browser("alice")
 
 
 async def test_a_browser_reaches_a_phone_of_the_pbx(
