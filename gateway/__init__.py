@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gateway.identity.model import Binding
     from gateway.legs.application import Session, SessionError
     from gateway.legs.speech import Utterance
+    from gateway.web.auth.site import SignInAttempt
 
 _PLACES = {
     "Address": "gateway.call.leg",
@@ -33,6 +34,7 @@ _PLACES = {
     "HungUp": "gateway.call.leg",
     "Session": "gateway.legs.application",
     "SessionError": "gateway.legs.application",
+    "SignInAttempt": "gateway.web.auth.site",
     "State": "gateway.call.state",
     "Utterance": "gateway.legs.speech",
 }
@@ -51,6 +53,7 @@ __all__ = [
     "HungUp",
     "Session",
     "SessionError",
+    "SignInAttempt",
     "State",
     "Utterance",
 ]

@@ -130,6 +130,8 @@ def _other(path: tuple[str, ...], field: FieldInfo) -> str:
         "web.allowed_origins": "https://a.example,https://b.example",
         "web.push_services": "https://push.example.com",
         "web.push_contact": "https://example.com/contact",
+        "web.oidc.issuer": "https://login.example.com",
+        "web.oidc.scopes": "openid",
         "webrtc.stun_server": "stun:stun.example.com",
         "webrtc.turn_server": "turn:turn.example.com",
         "web.proxies": "127.0.0.1,::1",

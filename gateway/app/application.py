@@ -14,6 +14,7 @@ from gateway.call.state import State
 from gateway.call.status import Cause
 from gateway.legs.application import PROGRAM, ApplicationLeg, Session, SessionError
 from gateway.media.engine import AudioPort
+from gateway.web.auth.site import SiteSignIn
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +31,8 @@ class Application:
     def __init__(self, *, may_call: Sequence[str] = ("*",)) -> None:
         self._may_call = tuple(may_call)
         self._handlers: list[tuple[str, str, Handler]] = []
+        self.site: SiteSignIn | None = None
+        """What `sign_in` was given."""
         self._running: dict[asyncio.Task[None], Session] = {}
 
     def call(self, match: str, *, plays: str | None = None) -> Callable[[Handler], Handler]:
@@ -44,6 +47,11 @@ class Application:
             return handler
 
         return take
+
+    def sign_in(self, site: SiteSignIn) -> SiteSignIn:
+        """Decorator: the coroutine is asked who the web user is that no password of the gateway let in."""
+        self.site = site
+        return site
 
     @property
     def routes(self) -> tuple[Route, ...]:

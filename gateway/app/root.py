@@ -62,6 +62,7 @@ from gateway.people.presence import Presences
 from gateway.sip.flow import Flow
 from gateway.store.rules_file import FileRules
 from gateway.web.app import create_app, serve
+from gateway.web.auth.oidc import OpenIdProvider
 
 log = structlog.get_logger(__name__)
 
@@ -350,8 +351,15 @@ class GatewayApp:
             users=users,
             bans=self._bans,
         )
-        web_settings = settings.web(config)
-        application = create_app(front, web_settings, sip=self._user_agent.websocket, push=self._waker.sender)
+        web_settings, oidc = settings.web(config), settings.oidc(config)
+        application = create_app(
+            front,
+            web_settings,
+            sip=self._user_agent.websocket,
+            push=self._waker.sender,
+            provider=None if oidc is None else OpenIdProvider(oidc),
+            site=self._application.site,
+        )
         if config.metrics.enabled:
             metrics = Metrics(self.calls, lambda: len(presence), lambda: self._user_agent.counts, front)
             self.calls.observe(metrics.observe)

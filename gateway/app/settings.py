@@ -45,6 +45,7 @@ from gateway.sip.transactions.admission import AdmissionLimits
 from gateway.sip.transactions.layer import StackConfig
 from gateway.store.messages_memory import MemoryMessages
 from gateway.store.messages_sqlite import SqliteMessages
+from gateway.web.auth.oidc import OidcSettings
 from gateway.web.settings import WebSettings
 
 _NEVER = 10.0 * 365 * 86_400
@@ -299,6 +300,22 @@ def web(config: Config) -> WebSettings:
         max_watches=config.presence.max_subscriptions_per_user,
         failures_per_second=limits.failed_logins / max(limits.login_penalty, 1.0),
         failure_burst=limits.failed_logins,
+    )
+
+
+def oidc(config: Config) -> OidcSettings | None:
+    """The provider where people may sign in; None: nowhere."""
+    told = config.web.oidc
+    if told.issuer is None:
+        return None
+    return OidcSettings(
+        issuer=told.issuer,
+        client_id=told.client_id,
+        client_secret=secret(told.client_secret) or "",
+        scopes=told.scopes,
+        claim=told.claim,
+        name=told.name,
+        timeout=told.timeout,
     )
 
 

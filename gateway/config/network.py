@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
+from gateway.config.oidc import OidcConfig
 from gateway.config.values import (
     AdvertisedValue,
     HostPort,
@@ -317,6 +318,7 @@ class WebConfig(Section):
     """How long a call waits for such a page to open (s); 0: nobody is woken."""
     push_contact: Text | None = None
     """Where a push service reaches the operator, a mailto: or https: URL; default: postmaster of the domain."""
+    oidc: OidcConfig = OidcConfig()
     tls: TlsFiles = TlsFiles()
     limits: WebLimits = WebLimits()
 

@@ -16,8 +16,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.web import statics
 from gateway.web.admin import accounts, bans, identities, users
 from gateway.web.admin import routes as admin
-from gateway.web.auth import routes
+from gateway.web.auth import other_ways, routes
 from gateway.web.auth.authenticator import Authenticator
+from gateway.web.auth.oidc import OpenIdProvider
+from gateway.web.auth.site import SiteSignIn
 from gateway.web.facade import Gateway
 from gateway.web.http import errors, openapi
 from gateway.web.http import routes as http
@@ -114,20 +116,25 @@ def create_app(
     clock: Callable[[], float] = time.monotonic,
     sip: SipSide | None = None,
     push: PushSender | None = None,
+    provider: OpenIdProvider | None = None,
+    site: SiteSignIn | None = None,
 ) -> FastAPI:
     """All HTTP and WebSocket front ends of `gateway`; with `sip` SIP over WebSocket as well, with `push` Web Push.
+
+    People also sign in at `provider`, and by the means of `site`.
 
     `app.state.close_sockets()` closes every WebSocket with 1001 and ends the HTTP sessions.
     """
     settings = settings or WebSettings()
     app = FastAPI(title="SIP to WebRTC gateway", version=_version(), docs_url=None, redoc_url=None)
     errors.install(app)
-    authenticator = Authenticator(gateway, settings)
+    authenticator = Authenticator(gateway, settings, site=site)
     gate = SocketGate(settings)
     api = SdpApi(gateway, authenticator, settings)
 
     _add_health(app, gateway, clock)
     app.include_router(routes.create_router(authenticator, settings))
+    app.include_router(other_ways.create_router(authenticator, settings, provider))
     app.include_router(admin.create_router(gateway, authenticator, settings))
     app.include_router(users.create_router(gateway, authenticator, settings))
     app.include_router(identities.create_router(gateway, authenticator, settings))

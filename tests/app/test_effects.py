@@ -65,6 +65,7 @@ BASE: dict[str, Any] = {
         "guests": "on",
         "ice_servers": [{"urls": ["turn:turn.test:3478"], "username": "u", "credential": "c"}],
         "ice_service_token": "token",
+        "oidc": {"issuer": "https://login.test", "client_secret": "one"},
         "tls": {"cert": "/no/cert.pem", "key": "/no/key.pem"},
     },
     "webrtc": {"turn_server": "turn:other.test:3478", "turn_username": "u", "turn_credential": "c"},
@@ -106,6 +107,8 @@ OTHER: dict[str, Any] = {
     "web.guests": "off",
     "web.guests_may_call": ["602"],
     "web.open_rooms": "off",
+    "web.oidc.issuer": "https://other.test",
+    "web.oidc.scopes": "openid",
     "cdr.webhook": "https://other.test",
     "hep.collector": "192.0.2.9:9060",
     "web.ice_servers": [],
@@ -327,6 +330,7 @@ def made_of(config: Config) -> Iterator[tuple[str, Any]]:
     """What each room is told, as far as it is values."""
     yield "own names", settings.own_names(config)
     yield "routes", settings.routes(config)
+    yield "oidc", settings.oidc(config)
     yield "groups", settings.groups(config, config.identity_map())
     yield "calls", settings.call_settings(config)
     yield "call limits", settings.call_limits(config)

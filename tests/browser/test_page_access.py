@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from playwright.async_api import Page
 
 from gateway.call.status import Cause
-from tests.web.browser import ALLOWED, answering, stage
+from gateway.web.auth.oidc import OpenIdProvider
+from tests.ports import free_port
+from tests.web.browser import ALLOWED, answering, chromium, stage
+from tests.web.fake import FakeGateway, running
+from tests.web.openid import openid_provider
 
 pytestmark = pytest.mark.browser
 
@@ -52,6 +58,29 @@ async def test_everything_works_by_keyboard_alone() -> None:
         assert ringing.log == [("ring",)]
         await press("Escape")
         await ringing.happens("reject", Cause.DECLINED)
+
+
+async def test_people_sign_in_at_a_provider_from_the_page() -> None:
+    """A link, the provider's own pages, and back in the phone; who is nobody here is told so."""
+    port = free_port()
+    base = f"http://127.0.0.1:{port}/"
+    async with openid_provider(f"{base}api/session/oidc/callback") as settings:
+        provider = OpenIdProvider(replace(settings, name="Office"))
+        async with running(FakeGateway(), None, port, provider), chromium() as browser:
+            for name, found in (("carol", "nobody here has that account"), ("alice", "Ready")):
+                context = await browser.new_context()
+                page = await context.new_page()
+                await page.goto(base)
+                await page.click("text=Log in with Office")
+                await page.fill("input[name=login]", name)
+                await page.fill("input[name=password]", "whatever")
+                await page.click("button[type=submit]")
+                await page.click("button[type=submit]")
+                await page.locator("#status", has_text=found).wait_for()
+                assert page.url == base
+            assert await page.locator("#me").text_content() == "alice"
+            await page.reload()
+            await page.wait_for_selector("body[data-view=idle]")
 
 
 @pytest.mark.parametrize("dark", [False, True])

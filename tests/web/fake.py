@@ -18,6 +18,7 @@ from gateway.people.board import Board
 from gateway.people.messages import Outcome
 from gateway.people.presence import Activity, PresenceState
 from gateway.web.app import WebServer, WebSettings, create_app, serve
+from gateway.web.auth.oidc import OpenIdProvider
 from gateway.web.facade import AccountError, PageInbox, PlaceError, UserDirectory, WebChannel
 from gateway.web.push.sender import PushSender, read_key
 from gateway.web.push.subscriptions import Subscriptions
@@ -117,6 +118,7 @@ class FakeGateway:
         self.guests_allowed = True
         self.guests_may_call: tuple[str, ...] = ("*",)
         self.roles: dict[str, str] = {}
+        self.aliases: dict[str, tuple[str, ...]] = {}
         self.unseen: set[str] = set()
         self.channels: dict[str, list[WebChannel]] = {}
         self.inboxes: dict[str, list[PageInbox]] = {}
@@ -147,11 +149,10 @@ class FakeGateway:
         return user_id.casefold() in self.secrets
 
     def find_user(self, name: str) -> User | None:
-        return (
-            User(name.lower(), web=True, role=self.roles.get(name.lower(), "user"))
-            if name.lower() in self.secrets
-            else None
-        )
+        known = next((user for user, names in self.aliases.items() if {name, f"sip:{name}"} & {*names}), name.lower())
+        if known not in self.secrets:
+            return None
+        return User(known, web=True, role=self.roles.get(known, "user"), aliases=self.aliases.get(known, ()))
 
     def credential_mark(self, user_id: str) -> str | None:
         return self.secrets.get(user_id)
@@ -308,11 +309,14 @@ class FakeGateway:
 
 
 @contextlib.asynccontextmanager
-async def running(gateway: FakeGateway, settings: WebSettings | None = None) -> AsyncIterator[WebServer]:
-    """The front ends of `gateway` on a free port of loopback."""
+async def running(
+    gateway: FakeGateway, settings: WebSettings | None = None, port: int = 0, provider: OpenIdProvider | None = None
+) -> AsyncIterator[WebServer]:
+    """The front ends of `gateway` on loopback, on a free port unless it is said."""
     settings = settings or WebSettings(open_rooms=True)
     push = PushSender(Subscriptions(None, gateway.credential_mark), read_key(None), "mailto:postmaster@gateway.example")
-    server = await serve(create_app(gateway, settings, push=push), "127.0.0.1", 0, settings=settings)
+    app = create_app(gateway, settings, push=push, provider=provider)
+    server = await serve(app, "127.0.0.1", port, settings=settings)
     try:
         yield server
     finally:

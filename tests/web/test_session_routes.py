@@ -8,7 +8,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
-from gateway.web.app import WebSettings
+from gateway.web.app import WebSettings, create_app
+from gateway.web.auth.site import SignInAttempt
 from tests.web.client import client_of
 from tests.web.fake import FakeGateway, rpc, running
 
@@ -99,3 +100,30 @@ async def test_rooms_need_a_sign_in_unless_they_are_open() -> None:
                 assert socket.subprotocol == "bearer"
             async with connect(url + path, additional_headers={"Authorization": f"Bearer {token}"}):
                 pass
+
+
+async def test_a_site_signs_people_in_by_its_own_means() -> None:
+    """Where our passwords let nobody in: by what was typed, or by a header alone; who it names must be a user."""
+    asked: list[SignInAttempt] = []
+
+    async def site(attempt: SignInAttempt) -> str | None:
+        asked.append(attempt)
+        if attempt.headers.get("X-Staff") == "broken":
+            raise RuntimeError("the site's database is away")
+        known = {"42": "bob", "43": "nobody", "44": "BOB"}
+        return "alice" if attempt.password == "card" else known.get(attempt.headers.get("x-staff", ""))
+
+    app = create_app(FakeGateway(), WebSettings(failure_burst=100), site=site)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway.example") as http:
+        assert (await http.get("/api/session/ways")).json()["site"] is True
+        assert (await http.post("/api/session", json=LOGIN)).json()["user"] == "alice"
+        assert asked == []
+        assert (await http.post("/api/session", json=LOGIN | {"password": "card"})).json()["user"] == "alice"
+        assert (asked[0].user, "card" in repr(asked[0])) == ("alice", False)
+        for header, status in (("42", 200), ("41", 401), ("43", 401), ("44", 401), ("broken", 401)):
+            http.cookies.clear()
+            answer = await http.post("/api/session/site", json={}, headers={"X-Staff": header})
+            assert answer.status_code == status
+            assert ("gateway_session" in http.cookies) is (status == 200)
+    async with client_of(FakeGateway()) as http:
+        assert (await http.post("/api/session/site", json={})).status_code == 401

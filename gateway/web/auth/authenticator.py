@@ -6,7 +6,8 @@ import base64
 import binascii
 import time
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket
@@ -14,6 +15,7 @@ from starlette.websockets import WebSocket
 from gateway.identity.model import User, fold
 from gateway.web.auth.audit import AuditLog
 from gateway.web.auth.sign_ins import SignIn, SignIns
+from gateway.web.auth.site import SignInAttempt, SiteSignIn, ask
 from gateway.web.auth.tokens import TokenError, Tokens, looks_like_token
 from gateway.web.checks import is_identifier
 from gateway.web.facade import Gateway
@@ -59,8 +61,16 @@ class TooManyFailures(Exception):
 class Authenticator:
     """Authentication in front of the gateway's own."""
 
-    def __init__(self, gateway: Gateway, settings: WebSettings, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        settings: WebSettings,
+        clock: Callable[[], float] = time.monotonic,
+        site: SiteSignIn | None = None,
+    ) -> None:
+        """`site` is asked for whom the gateway's own passwords do not let in."""
         self._gateway = gateway
+        self._site = site
         self._failures = KeyedBuckets(settings.failures_per_second, settings.failure_burst, clock)
         self.tokens = Tokens(settings.issuer, time.time, settings.token_lifetime)
         self.sign_ins = SignIns(time.time, settings.sign_in_file, lifetime=settings.sign_in_lifetime)
@@ -74,13 +84,24 @@ class Authenticator:
             return self._of_token(
                 name, secret
             )  # cannot be guessed: counts for nothing, or a late page locks itself out
-        user = None
-        if (not name or is_identifier(name)) and secret.isprintable():
-            user = await self._gateway.authenticate(name, secret)
+        user = await self._of_password(name, secret)
         if user is None:
-            self._failures.take(address)
-            self.audit.add("sign-in refused", name[:64], address)
+            self.refused(name, address)
         return user
+
+    async def _of_password(self, name: str, secret: str) -> User | None:
+        if (not name or is_identifier(name)) and secret.isprintable():
+            return await self._gateway.authenticate(name, secret)
+        return None
+
+    def guesses_too_often(self, address: str) -> bool:
+        """Whether this address is not listened to for a while."""
+        return self._failures.empty(address)
+
+    def refused(self, name: str, address: str, **details: Any) -> None:
+        """Count and write down that somebody was not let in."""
+        self._failures.take(address)
+        self.audit.add("sign-in refused", name[:64], address, **details)
 
     async def bearer(self, connection: HTTPConnection) -> User | None:
         """The user of an Authorization header; None without one or when it is refused. Raises TooManyFailures."""
@@ -126,13 +147,45 @@ class Authenticator:
 
     # Signing in, for as long as the browser keeps its cookie.
 
-    async def sign_in(self, name: str, password: str, address: str) -> tuple[User, SignIn, str] | None:
-        """The user, the new sign-in and its refresh token. Raises TooManyFailures."""
-        user = None if looks_like_token(password) else await self.user(name, password, address)
-        if user is None:
+    @property
+    def has_site(self) -> bool:
+        """Whether the site signs people in by its own means as well."""
+        return self._site is not None
+
+    async def sign_in(
+        self, name: str, password: str, address: str, headers: Mapping[str, str]
+    ) -> tuple[User, SignIn, str] | None:
+        """The user, the new sign-in and its refresh token; by the gateway's password, then by the site.
+
+        Without a name the site alone is asked, by `headers`. Raises TooManyFailures.
+        """
+        if self.guesses_too_often(address):
+            raise TooManyFailures
+        user = None if not name or looks_like_token(password) else await self._of_password(name, password)
+        if user is not None:
+            return self._begun(user, address)
+        if self._site is not None:
+            attempt = SignInAttempt(user=name, password=password, headers=headers, address=address)
+            found = await ask(self._site, attempt)
+            if found is not None:
+                return self.vouched(found, address, "site")
+        self.refused(name, address)
+        return None
+
+    def vouched(self, name: str, address: str, by: str) -> tuple[User, SignIn, str] | None:
+        """Sign in whom somebody we trust vouches for: by exactly a user's id, or one of its identities.
+
+        What is only like them (another case, a rule) is nobody: who may choose a name there would choose a user here.
+        """
+        user = self._gateway.find_user(name)
+        if user is None or name not in (user.id, *user.aliases, *(one.removeprefix("sip:") for one in user.aliases)):
+            self.refused(name, address, by=by)
             return None
+        return self._begun(user, address, by=by)
+
+    def _begun(self, user: User, address: str, **details: str) -> tuple[User, SignIn, str]:
         entry, token = self.sign_ins.begin(user.id, self._gateway.credential_mark(user.id) or "")
-        self.audit.add("sign-in", user.id, address)
+        self.audit.add("sign-in", user.id, address, **details)
         return user, entry, token
 
     def refresh(self, token: str, address: str) -> tuple[User, SignIn, str | None] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Cookie, Request, Response
@@ -36,18 +36,19 @@ class SignedIn(BaseModel):
     expires_in: int = Field(description="Seconds; ask /api/session/refresh for the next one before.")
 
 
-_ERRORS: dict[int | str, dict[str, Any]] = {
+SESSION_ERRORS: dict[int | str, dict[str, Any]] = {
     401: {"model": ErrorResponse, "description": "Wrong name or password, or no sign-in to refresh"},
     403: {"model": ErrorResponse, "description": "A foreign origin"},
     503: {"model": ErrorResponse, "description": "Too many wrong passwords; Retry-After"},
 }
 
 
-class _Sessions:
+class SessionAnswers:
+    """What the page gets when somebody is signed in."""
+
     def __init__(self, authenticator: Authenticator, settings: WebSettings) -> None:
         self._authenticator = authenticator
         self._settings = settings
-        self._path = urlsplit(settings.public_url).path + _PATH
 
     def answer(
         self, request: Request, response: Response, user: User, entry: SignIn, token: str | None
@@ -64,23 +65,37 @@ class _Sessions:
         }
 
     def set_cookie(self, request: Request, response: Response, token: str, max_age: int) -> None:
+        """The refresh token, for `max_age` seconds; 0 takes it away."""
+        self.put(request, response, COOKIE, token, max_age, path=_PATH, samesite="strict")
+
+    def put(
+        self,
+        request: Request,
+        response: Response,
+        name: str,
+        value: str,
+        max_age: int,
+        *,
+        path: str,
+        samesite: Literal["strict", "lax"],
+    ) -> None:
+        """A cookie that no script reads, for what is below `path` only."""
         secure = request.url.scheme == "https" or self._settings.public_url.startswith("https:")
-        response.set_cookie(
-            COOKIE, token, max_age=max_age, path=self._path, secure=secure, httponly=True, samesite="strict"
-        )
+        path = urlsplit(self._settings.public_url).path + path
+        response.set_cookie(name, value, max_age=max_age, path=path, secure=secure, httponly=True, samesite=samesite)
         response.headers["Cache-Control"] = "no-store"
 
 
 def create_router(authenticator: Authenticator, settings: WebSettings) -> APIRouter:
     """POST, DELETE /api/session and POST /api/session/refresh."""
-    router = APIRouter(route_class=bounded_route(settings), tags=["session"], responses=_ERRORS)
-    sessions = _Sessions(authenticator, settings)
+    router = APIRouter(route_class=bounded_route(settings), tags=["session"], responses=SESSION_ERRORS)
+    sessions = SessionAnswers(authenticator, settings)
 
     @router.post(_PATH, response_model=SignedIn)
     async def sign_in(body: SignInRequest, request: Request, response: Response) -> dict[str, Any]:
         """Sign in. The refresh cookie is HttpOnly, SameSite=Strict and sent to /api/session only."""
         try:
-            found = await authenticator.sign_in(body.user, body.password, client_address(request))
+            found = await authenticator.sign_in(body.user, body.password, client_address(request), request.headers)
         except TooManyFailures:
             raise ApiError(503, "Too many attempts, try again later", headers=RETRY) from None
         if found is None:

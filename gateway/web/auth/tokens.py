@@ -1,10 +1,11 @@
-"""Signed tokens (RFC 7519, RFC 8725): our access tokens, for minutes, by keys that change; and VAPID's."""
+"""Signed tokens (RFC 7519, RFC 8725): ours, for minutes, by keys that change; VAPID's; an OpenID provider's."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -20,6 +21,10 @@ _REQUIRED = ["aud", "iss", "sub", "exp", "iat", "jti", "sid"]
 
 class TokenError(GatewayError):
     """A token that is not ours, not for us, too old, or altered."""
+
+    def __init__(self, reason: str, *, is_key_unknown: bool = False) -> None:
+        super().__init__(reason)
+        self.is_key_unknown = is_key_unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +114,47 @@ class Tokens:
 def vapid_token(audience: str, contact: str, expires: float, key: ec.EllipticCurvePrivateKey) -> str:
     """What shows a push service who sends (RFC 8292 section 2); `audience` is its origin, `expires` Unix seconds."""
     return jwt.encode({"aud": audience, "sub": contact, "exp": int(expires)}, key, algorithm="ES256")
+
+
+_PROVIDERS_ALGORITHMS = [f"{kind}{bits}" for kind in ("RS", "PS", "ES") for bits in (256, 384, 512)] + ["EdDSA"]
+_PROVIDERS_CLAIMS = ["iss", "sub", "aud", "exp", "iat"]
+_LEEWAY = 60.0
+"""How far a provider's clock may be off (s)."""
+
+Keys = tuple[jwt.PyJWK, ...]
+
+
+def read_keys(keys: dict[str, Any]) -> Keys:
+    """A provider's public keys (RFC 7517); of kinds that are not known, none."""
+    try:
+        return tuple(jwt.PyJWKSet.from_dict(keys).keys)
+    except (jwt.PyJWTError, ValueError, TypeError, KeyError, AttributeError):
+        return ()
+
+
+def verify_id_token(token: str, keys: Keys, *, issuer: str, client_id: str, now: float) -> dict[str, Any]:
+    """What an ID token says (OpenID Connect Core 1.0 section 3.1.3.7), but for its nonce. Raises TokenError."""
+    try:
+        name = jwt.get_unverified_header(token).get("kid")
+        usable = [key for key in keys if key.public_key_use in (None, "sig")]
+        key = next((key for key in usable if name is None or key.key_id == name), None)
+        if key is None:
+            raise TokenError("the token is signed by a key that the provider does not show", is_key_unknown=True)
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            key,
+            algorithms=_PROVIDERS_ALGORITHMS,
+            audience=client_id,
+            issuer=issuer,
+            options={"require": _PROVIDERS_CLAIMS, "verify_exp": False, "verify_iat": False, "verify_nbf": False},
+        )
+    except (jwt.PyJWTError, ValueError, RecursionError):
+        raise TokenError("the provider's token is not valid") from None
+    if not isinstance(claims["exp"], int | float) or now >= claims["exp"] + _LEEWAY:
+        raise TokenError("the provider's token has expired")
+    if claims.get("azp", client_id) != client_id or (isinstance(claims["aud"], list) and len(claims["aud"]) > 1):
+        raise TokenError("the provider's token is for others as well")
+    return claims
 
 
 def looks_like_token(secret: str) -> bool:

@@ -70,7 +70,17 @@ export class GatewayClient extends EventTarget {
     await this.#enter({ name, guest: false }, () => this.#session.signIn(name, password));
   }
 
-  /** By the cookie of an earlier visit. */
+  /** By the site's own means. */
+  async signInBySite() {
+    await this.#enter({ name: "", guest: false, resumed: true }, () => this.#session.site());
+  }
+
+  /** How people sign in here beside a password: see Session. */
+  ways() {
+    return this.#session.ways();
+  }
+
+  /** By the cookie of an earlier visit, `name` "": whoever that was. */
   async resume(name) {
     this.#wasOnline = true;
     await this.#enter({ name, guest: false, resumed: true }, () => this.#session.resume());
@@ -98,7 +108,8 @@ export class GatewayClient extends EventTarget {
     this.#wanted = who;
     this.#become("connecting");
     try {
-      await prove();
+      const proved = await prove();
+      who.name ||= proved.user;
     } catch (error) {
       if (this.#wanted === who) this.#notSignedIn(error);
       return;

@@ -30,6 +30,19 @@ export class Session {
     return this.#ask("api/session/refresh", {});
   }
 
+  /** Whom the site knows by its own means; rejects with SignInError when it knows nobody. */
+  site() {
+    return this.#ask("api/session/site", {});
+  }
+
+  /** How people sign in here beside a password. @returns {Promise<{oidc: ?{name: string, path: string}, site: boolean}>} */
+  async ways() {
+    const response = await fetch(new URL("api/session/ways", this.#base)).catch(() => null);
+    const found = response?.ok ? await response.json() : { oidc: null, site: false };
+    if (found.oidc) found.oidc.path = new URL(found.oidc.path, this.#base).href;
+    return found;
+  }
+
   async signOut() {
     this.#token = "";
     await fetch(new URL("api/session", this.#base), { method: "DELETE" }).catch(() => {});

@@ -7,6 +7,7 @@ import { Devices, Level } from "./devices.js";
 import { GatewayClient, MicrophoneError } from "./gateway-client.js";
 import { History } from "./history.js";
 import { callsElsewhere, otherCalls, showRows } from "./lines.js";
+import * as otherWays from "./other-ways.js";
 import * as push from "./push.js";
 import { figures, quality } from "./quality.js";
 import { Sounds } from "./sounds.js";
@@ -32,10 +33,11 @@ let entered = false; // the person is logged in, whatever the connection does
 
 // Logging in.
 
-function start({ user, password = "", signedIn = false, again = false }) {
+function start({ user = "", password = "", signedIn = false, bySite = false, again = false }) {
   entered = true;
   ui.tell(say("state.connecting"));
   if (password) client.signIn(user, password);
+  else if (bySite) client.signInBySite();
   else if (signedIn) client.resume(user);
   else client.enterAsGuest(user, { again });
 }
@@ -406,6 +408,20 @@ function fromAddress() {
   return given.get("user") ? { user: given.get("user"), password: given.get("token") ?? "" } : null;
 }
 
+/** As whoever the address, an earlier visit of this tab, the provider or the site says; else the person is asked. */
+async function enter() {
+  const known = fromAddress() ?? { ...kept(STORED), again: true };
+  const returned = otherWays.outcome();
+  const offered = otherWays.offer(client, $("provider"));
+  if (known.user) start(known);
+  else if (returned === "done") start({ signedIn: true });
+  else {
+    ui.focusOn("user");
+    if (returned) ui.tell(say(`login.${returned}`), "bad");
+    else if ((await offered) && !entered && otherWays.mayAskSite()) start({ bySite: true });
+  }
+}
+
 addEventListener("hashchange", async () => {
   const given = fromAddress();
   if (!given) return;
@@ -424,6 +440,4 @@ ui.tell(say("login.prompt"));
 showDevices();
 client.restore(kept(LEFT) ?? []);
 sessionStorage.removeItem(LEFT);
-const known = fromAddress() ?? { ...kept(STORED), again: true };
-if (known.user) start(known);
-else ui.focusOn("user");
+enter();

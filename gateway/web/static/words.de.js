@@ -17,6 +17,9 @@ export default {
     protected: "Zu diesem Namen gehört ein Passwort.",
     taken: "Diesen Namen benutzt schon jemand.",
     unreachable: "Keine Verbindung zum Gateway. Versuchen Sie es noch einmal.",
+    provider: "Anmelden mit {name}",
+    refused: "Sie wurden dort nicht angemeldet, oder niemand hier hat dieses Konto.",
+    unavailable: "Der Anmeldedienst antwortet nicht. Versuchen Sie es noch einmal.",
   },
   page: {
     phone: "Telefon",

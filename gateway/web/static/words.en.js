@@ -17,6 +17,9 @@ export default {
     protected: "This name needs a password.",
     taken: "Somebody uses this name already.",
     unreachable: "No connection to the gateway. Try again.",
+    provider: "Log in with {name}",
+    refused: "You were not logged in there, or nobody here has that account.",
+    unavailable: "The login service does not answer. Try again.",
   },
   page: {
     phone: "Phone",

@@ -1,0 +1,72 @@
+"""A certified OpenID provider (npm's oidc-provider) on loopback: whoever types a name is that person there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import urljoin
+
+import httpx
+import pytest
+
+from gateway.web.auth.oidc import OidcSettings
+from tests.ports import free_port
+
+VENV = Path(__file__).parents[2] / ".venv"
+_BUNDLE = VENV / "openid-provider.mjs"
+SECRET = "the-clients-own"
+
+
+@contextlib.asynccontextmanager
+async def openid_provider(redirect_uri: str) -> AsyncIterator[OidcSettings]:
+    """The provider in a process of its own; what we are to it. It insists on PKCE and on exactly this redirect URI."""
+    node = shutil.which("node", path=f"{VENV / 'bin'}:{os.environ['PATH']}")
+    if node is None or not _BUNDLE.exists():
+        reason = "node or the OpenID provider is not there: scripts/sip-libraries .venv"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    port = free_port()
+    process = await asyncio.create_subprocess_exec(
+        *(node, str(_BUNDLE), str(port), redirect_uri),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(20):
+            assert await process.stdout.readline() == b"listening\n"
+        yield OidcSettings(issuer=f"http://127.0.0.1:{port}", client_id="gateway", client_secret=SECRET)
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def walk(http: httpx.AsyncClient, start: str, name: str | None) -> httpx.Response:
+    """What a browser does from the page's link on: log in as `name` there, agree, come back; None: give up there.
+
+    The answer is the gateway's, to the callback.
+    """
+    page = await http.get(start)
+    while not page.url.path.endswith("/callback"):
+        if page.is_redirect:
+            page = await http.get(urljoin(str(page.url), page.headers["location"]))
+            continue
+        assert page.status_code == 200, page.text
+        if name is None:
+            give_up = re.search(r'href="([^"]*/abort)"', page.text)
+            assert give_up is not None
+            page = await http.get(urljoin(str(page.url), give_up[1]))
+            continue
+        action = re.search(r'action="([^"]+)"', page.text)
+        prompt = re.search(r'name="prompt" value="([^"]+)"', page.text)
+        assert action is not None
+        assert prompt is not None
+        form = {"prompt": prompt[1], "login": name, "password": "whatever"}
+        page = await http.post(urljoin(str(page.url), action[1]), data=form)
+    return page
