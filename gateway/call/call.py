@@ -14,7 +14,7 @@ from gateway.call.bridge import Bridge
 from gateway.call.description import audio_codecs
 from gateway.call.inputs import input_of_leg, input_of_media
 from gateway.call.leg import CallerLeg, DigitPressed, Leg, LegEvent, Offered, Redirected, TransferRequested
-from gateway.call.machine import Scope
+from gateway.call.machine import Scope, nobody_instead, turned_away
 from gateway.call.record import CallRecord, CallSettings, Step
 from gateway.call.state import FINISH, CallInput, Input, State, Transfer
 from gateway.call.status import Cause
@@ -76,7 +76,7 @@ class Call:
             waiting=self._waiting,
             learn=self._learn,
             listen=lambda leg: leg.listen(self.leg_event),
-            redirect=on_redirect or _nobody,
+            redirect=on_redirect or nobody_instead,
         )
         self._machine: Attempt | Bridge = Attempt(self._scope, caller, callees, offer)
         self._pending: deque[Callable[[], CallInput | None]] = deque()
@@ -232,6 +232,9 @@ class Call:
         finally:
             self._pump = None
             if self.state is State.ENDED:
+                self._scope.let_go()
+                for leg in self.legs:
+                    leg.listen(_over)
                 self._finished.set()
 
     async def _handle(self, what: CallInput) -> None:
@@ -352,9 +355,12 @@ class Call:
             self._on_preference(leg, codecs)
 
 
-async def _nobody(leg: Leg, event: Redirected) -> Branch | None:
-    """Redirections are not followed."""
-    return None
+def _over(_: Leg, event: LegEvent) -> None:
+    """What a leg of a call that has ended still says."""
+    if isinstance(event, DigitPressed):
+        event.told(False)
+    elif isinstance(event, TransferRequested):
+        event.report.ended(Cause.GLARE)
 
 
 async def _turn_away(what: CallInput | None) -> None:
@@ -365,9 +371,7 @@ async def _turn_away(what: CallInput | None) -> None:
         await give_up(what.transfer, Cause.UNAVAILABLE)
     if what.done is not None:
         what.done(False)
-    digit = what.digit or (what.event if isinstance(what.event, DigitPressed) else None)
-    if digit is not None:
-        digit.told(False)
+    turned_away(what)
     for leg in (what.new_leg, what.newcomer):
         if leg is not None:
             await leg.end(Cause.BUSY if what.only_ringing else Cause.NORMAL)

@@ -21,7 +21,7 @@ from gateway.media.engine import DtmfReceived, Kind, MediaEngine, MediaError, Me
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Scope:
     """What a machine works with: the call it is of, the engine, the clock, and the way to the call's queue."""
 
@@ -42,6 +42,28 @@ class Scope:
     """Have what happens to a leg reach the call's queue."""
     redirect: Callable[[Leg, Redirected], Awaitable[Branch | None]]
     """Whom a callee names instead, to be asked; None: nobody."""
+
+    def let_go(self) -> None:
+        """The call is over: what comes now is for nobody. Nothing holds the call any more, so that it is freed at once
+        and not when the collector has found the circle."""
+        self.post = self.follow = turned_away
+        self.waiting, self.learn, self.listen, self.redirect = tuple, _unheard, _unheard, nobody_instead
+
+
+def turned_away(what: CallInput) -> None:
+    """An input after the end: who waits for a digit's outcome is told that it was lost."""
+    digit = what.digit or (what.event if isinstance(what.event, DigitPressed) else None)
+    if digit is not None:
+        digit.told(False)
+
+
+def _unheard(*_: object) -> None:
+    return
+
+
+async def nobody_instead(leg: Leg, event: Redirected) -> Branch | None:
+    """Redirections are not followed."""
+    return None
 
 
 class Machine(ABC):

@@ -278,7 +278,7 @@ class SipCalleeLeg(SipLeg):
                 # An UPDATE in an early dialog, while our offer is still open (RFC 3311 section 5.2).
                 self._alerted[number].refuse_offer(exchange, Cause.GLARE.status)
             case events.InfoReceived():
-                self._infos.received(self._alerted[number], event)
+                self._infos.received(self._alerted[number], event, self._deliver)
             case events.Failed():
                 self._failed(number, event)
             case events.Ended():

@@ -48,9 +48,7 @@ class InfoSession(Protocol):
 class LegInfos:
     """The INFOs of one leg."""
 
-    def __init__(self, deliver: Callable[[LegEvent], None]) -> None:
-        """`deliver` gets the events that INFOs are to the call."""
-        self._deliver = deliver
+    def __init__(self) -> None:
         self._ice_sessions: deque[tuple[str, str]] = deque(maxlen=2)
         """ice-ufrag and ice-pwd of the far end's last two descriptions: the one that stands, and one under way."""
         self._candidates: set[tuple[str, str]] = set()
@@ -63,27 +61,19 @@ class LegInfos:
             self._ice_sessions.append(found)
             self._candidates.clear()
 
-    def received(self, session: InfoSession, event: events.InfoReceived) -> None:
-        """Answer an INFO of the far end: a digit once the call knows what became of it, candidates at once."""
+    def received(self, session: InfoSession, event: events.InfoReceived, deliver: Callable[[LegEvent], None]) -> None:
+        """Answer an INFO of the far end: a digit once the call knows what became of it, candidates at once.
+
+        `deliver` gets the events that they are to the call.
+        """
         if event.package == _TRICKLE_PACKAGE and event.content_type == CONTENT_TYPE:
-            session.answer_info(event.number, self._trickled(event.body))
+            session.answer_info(event.number, self._trickled(event.body, deliver))
         elif event.package != _TRICKLE_PACKAGE and event.content_type in DIGIT_TYPES:
-            self._digit(session, event)
+            _take_digit(session, event, deliver)
         else:
             session.answer_info(event.number, 415)
 
-    def _digit(self, session: InfoSession, event: events.InfoReceived) -> None:
-        found = digit_of(event.content_type, event.body)
-        if found is None:
-            session.answer_info(event.number, 400)
-            return
-
-        def told(got: bool) -> None:
-            session.answer_info(event.number, 200 if got else Cause.NOT_ACCEPTABLE.status)
-
-        self._deliver(DigitPressed(*found, told))
-
-    def _trickled(self, body: bytes) -> int:
+    def _trickled(self, body: bytes, deliver: Callable[[LegEvent], None]) -> int:
         """Take the candidates of a fragment; each says all there were so far (RFC 8840 section 4.3). The status."""
         try:
             fragment = TrickleFragment.parse(body)
@@ -94,13 +84,13 @@ class LegInfos:
         for media in fragment.media:
             is_last = media.end_of_candidates or fragment.end_of_candidates
             for candidate in (*media.candidates, *([""] if is_last else ())):
-                self._candidate(candidate, media.mid)
+                self._candidate(candidate, media.mid, deliver)
         return 200
 
-    def _candidate(self, candidate: str, mid: str) -> None:
+    def _candidate(self, candidate: str, mid: str, deliver: Callable[[LegEvent], None]) -> None:
         if (mid, candidate) not in self._candidates and len(self._candidates) < _CANDIDATES:
             self._candidates.add((mid, candidate))
-            self._deliver(CandidateAdded(candidate, mid))
+            deliver(CandidateAdded(candidate, mid))
 
     def send_digit(
         self, session: InfoSession, way: Dtmf, digit: str, duration_ms: int, told: Callable[[bool], None]
@@ -113,3 +103,15 @@ class LegInfos:
         usual, other = ((kind, digit_body(kind, digit, duration_ms)) for kind in DIGIT_TYPES)
         package = _DIGIT_PACKAGE if _DIGIT_PACKAGE in session.peer_packages else None
         session.info(*usual, package=package, done=lambda status: told(200 <= status < 300), instead=other)
+
+
+def _take_digit(session: InfoSession, event: events.InfoReceived, deliver: Callable[[LegEvent], None]) -> None:
+    found = digit_of(event.content_type, event.body)
+    if found is None:
+        session.answer_info(event.number, 400)
+        return
+
+    def told(got: bool) -> None:
+        session.answer_info(event.number, 200 if got else Cause.NOT_ACCEPTABLE.status)
+
+    deliver(DigitPressed(*found, told))

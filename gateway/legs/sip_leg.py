@@ -37,7 +37,7 @@ class SipLeg(LegBase):
     def __init__(self, party: Party, address: Address, identity: str | None = None) -> None:
         super().__init__(party, address, identity)
         self._session: Session | None = None
-        self._infos = LegInfos(self._deliver)
+        self._infos = LegInfos()
         self._reads: Reader = nobody
         self._shown = Shown()
         self._ours: dict[int, int] = {}
@@ -129,7 +129,7 @@ class SipLeg(LegBase):
                 self._deliver(TransferRequested(str(referral.target), SipTransferReport(referral), name))
             case events.InfoReceived():
                 assert self._session is not None
-                self._infos.received(self._session, event)
+                self._infos.received(self._session, event, self._deliver)
 
     def _renamed(self, message: Message) -> None:
         """The far end has said who it is; the call hears of it where that is believed and news."""

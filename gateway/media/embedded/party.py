@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from gateway.media.embedded.describe import Identity, checked, codec_policy, media_plan
 from gateway.media.embedded.plane.reports import Reporter
@@ -64,8 +66,10 @@ class PartyMedia:
         self._make_transport()
         self.audio = ProgramAudio() if party.service == PROGRAM else None
         """What a program hears and says."""
-        self.playing = Playing(resources.pacer, self)
-        self.stations = Stations(resources.pacer, resources.workers, lambda: self.joined, self._digit)
+        # Weak, so that a party goes with its call at once, and not when the collector has found the circle.
+        me: weakref.ref[PartyMedia] = weakref.ref(self)
+        self.playing = Playing(resources.pacer, weakref.proxy(self))
+        self.stations = Stations(resources.pacer, resources.workers, lambda: _joined_of(me()), partial(_digit_of, me))
         config = resources.config
         self.reporter = Reporter(self._identity.ssrc, self._identity.cname, resources.random, config.report_interval)
         # Below 32768: with the packets before the wrap lost, a receiver would guess the roll-over wrong.
@@ -280,7 +284,8 @@ class PartyMedia:
             elif self.joined is not None:
                 self._shared.emit(MediaTimeout(self.call_id, self.party.tag, round(silent, 1)))
 
-    def _digit(self, digit: str, duration_ms: int) -> None:
+    def digit(self, digit: str, duration_ms: int) -> None:
+        """The peer has sent a digit."""
         told = self.joined.agreement if self.joined is not None else None
         passed_on = told is not None and bool(told.send_events)
         self._shared.emit(DtmfReceived(self.call_id, self.party.tag, digit, duration_ms, passed_on))
@@ -314,3 +319,13 @@ class PartyMedia:
     def transport_discarded(self) -> int:
         """Received packets that the transport dropped itself."""
         return sum(self.transport.discarded.values()) if self.transport is not None else 0
+
+
+def _joined_of(party: PartyMedia | None) -> PartyMedia | None:
+    return None if party is None else party.joined
+
+
+def _digit_of(me: weakref.ref[PartyMedia], digit: str, duration_ms: int) -> None:
+    party = me()
+    if party is not None:
+        party.digit(digit, duration_ms)
