@@ -55,7 +55,8 @@ ROOMS = (
     Room("gateway/legs/web.py", "gateway.legs.base gateway.call gateway.media.engine gateway.web"),
     Room(
         "gateway/legs/sip.py",
-        "gateway.legs.sip_bodies gateway.legs.sip_diversion gateway.legs.sip_leg gateway.legs.sip_sessions "
+        "gateway.legs.sip_bodies gateway.legs.sip_diversion gateway.legs.sip_flows gateway.legs.sip_leg "
+        "gateway.legs.sip_sessions "
         "gateway.call gateway.media.engine gateway.sip structlog",
     ),
     Room(
@@ -65,13 +66,14 @@ ROOMS = (
     ),
     Room("gateway/legs/sip_sessions.py", "gateway.legs.sip_info gateway.call gateway.media.engine gateway.sip"),
     Room("gateway/legs/sip_diversion.py", "gateway.legs.sip_sessions gateway.call gateway.sip"),
+    Room("gateway/legs/sip_flows.py", "gateway.legs.sip_sessions"),
     Room("gateway/legs/sip_info.py", "gateway.legs.sip_bodies gateway.call gateway.media.engine gateway.sip sdp"),
     Room("gateway/people", "gateway.people gateway.call gateway.identity.model gateway.errors structlog"),
     Room(
         "gateway/store",
         "gateway.store gateway.people gateway.errors gateway.call.rules gateway.identity structlog redis",
     ),
-    Room("gateway/access", "gateway.access gateway.sip gateway.identity gateway.errors structlog"),
+    Room("gateway/access", "gateway.access gateway.sip gateway.identity gateway.errors structlog cryptography"),
     Room("gateway/accounts", "gateway.accounts gateway.net gateway.sip gateway.errors structlog cryptography"),
     Room("gateway/observe", "gateway.observe gateway.call gateway.identity.model gateway.media.engine gateway.errors"),
     Room("gateway/client", "gateway.client aiortc av httpx"),

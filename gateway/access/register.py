@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import structlog
@@ -22,6 +23,8 @@ log = structlog.get_logger(__name__)
 
 ATTEMPTS = 5
 """How often a REGISTER is decided again because another one of the same address was quicker."""
+REMEMBERED = 20_000
+"""Flows whose contact is remembered."""
 
 
 class RegisterService:
@@ -34,15 +37,22 @@ class RegisterService:
         policy: RegistrarPolicy,
         wall_clock: Callable[[], float],
         is_reachable: Callable[[Flow], bool] = lambda flow: True,
+        keeps_alive: Callable[[Flow, int], None] = lambda flow, seconds: None,
+        gruus: Callable[[Binding], Sequence[tuple[str, str]]] = lambda binding: (),
     ) -> None:
-        """`is_reachable` says whether a WebSocket is still there."""
+        """`is_reachable` says whether a connection is still there; `keeps_alive` is told of one how often its phone is
+        to send keep-alives, in seconds; `gruus` are the parameters of a contact that name it from everywhere.
+        """
+        self._gruus = gruus
+        self._registered_from: OrderedDict[Flow, str] = OrderedDict()
         self._identity = identity
         self._store = store
         self._policy = policy
         self._wall_clock = wall_clock
         self._is_reachable = is_reachable
-        self._by_websocket: dict[Flow, set[str]] = {}
-        """Addresses of record with a binding made over an open WebSocket."""
+        self._keeps_alive = keeps_alive
+        self._by_flow: dict[Flow, set[str]] = {}
+        """Addresses of record with a binding that lives as long as its connection does."""
         self._removals: set[asyncio.Task[None]] = set()
 
     async def register(self, request: Request, source: Flow, identity: str | None) -> events.Reply:
@@ -72,9 +82,20 @@ class RegisterService:
         log.warning("registrations of one address overtook each other", aor=aor)
         return events.Reply(503)
 
+    def _remember(self, source: Flow, contact: str) -> None:
+        self._registered_from[source] = contact
+        self._registered_from.move_to_end(source)
+        if len(self._registered_from) > REMEMBERED:
+            self._registered_from.popitem(last=False)
+
+    def contact_at(self, flow: Flow) -> str | None:
+        """The contact that was registered last by a flow, as long as that is remembered."""
+        return self._registered_from.get(flow)
+
     def flow_lost(self, flow: Flow) -> None:
-        """A connection is gone: nobody can be called by a WebSocket that is, so what it registered goes as well."""
-        aors = self._by_websocket.pop(flow, None)
+        """A connection is gone: who can be called by nothing else is to be called no more."""
+        self._registered_from.pop(flow, None)
+        aors = self._by_flow.pop(flow, None)
         if aors:
             task = asyncio.get_running_loop().create_task(self._remove(flow, aors))
             self._removals.add(task)
@@ -106,11 +127,18 @@ class RegisterService:
     def _done(self, request: Request, source: Flow, aor: str, changes: Changes[Binding], now: float) -> events.Reply:
         if not changes.is_query:
             log.info("registered", aor=changes.aor, contacts=len(changes.after), source=str(source))
-        if changes.put and source.transport in WEBSOCKET:
-            self._by_websocket.setdefault(source, set()).add(aor)
+        is_flow = any(binding.reg_id is not None and not binding.path for binding in changes.put)
+        timer = 0 if source.transport in WEBSOCKET else self._policy.flow_timer  # RFC 7118: a WebSocket has its pings
+        if changes.put:
+            self._remember(source, changes.put[-1].contact)
+        if changes.put and source.reliable and (is_flow or source.transport in WEBSOCKET):
+            self._by_flow.setdefault(source, set()).add(aor)
+            if timer and is_flow:
+                self._keeps_alive(source, timer)
             if not self._is_reachable(source):
                 self.flow_lost(source)
-        return events.Reply(200, None, ok_fields(request, changes.after, now))
+        fields = ok_fields(request, changes.after, now, flow_timer=timer, gruus=self._gruus)
+        return events.Reply(200, None, fields)
 
 
 def _binding(

@@ -31,19 +31,19 @@ class VaultError(GatewayError):
     """What is to be kept cannot be written."""
 
 
-def read_key(state_dir: Path, random: Callable[[int], bytes]) -> bytes:
+def read_key(state_dir: Path, random: Callable[[int], bytes], file: str = KEY_FILE) -> bytes:
     """The key of `state_dir`, made of `random` at the first start; readable by this user only.
 
     Where the folder cannot be written the key lasts as long as the process: nothing can be kept there either.
     Raises ConfigError for a file that is damaged or not to be read.
     """
-    path = state_dir / KEY_FILE
+    path = state_dir / file
     try:
         if not path.exists():
             state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             _write(path, random(_KEY_BYTES), replace=False)
     except OSError as error:
-        log.warning("accounts that users bring last until the next start", reason=str(error.strerror))
+        log.warning("what is sealed lasts until the next start", file=file, reason=str(error.strerror))
         return random(_KEY_BYTES)
     try:
         key = path.read_bytes()
@@ -52,7 +52,7 @@ def read_key(state_dir: Path, random: Callable[[int], bytes]) -> bytes:
     except OSError as error:
         raise ConfigError("state_dir", f"{path} cannot be used: {error.strerror}") from None
     if len(key) != _KEY_BYTES:
-        raise ConfigError("state_dir", f"{path} is damaged; remove it, and the accounts that users brought are gone")
+        raise ConfigError("state_dir", f"{path} is damaged; remove it, and what was sealed with it is gone")
     return key
 
 

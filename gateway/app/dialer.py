@@ -10,6 +10,7 @@ from dataclasses import replace
 import structlog
 
 from gateway.access.gatekeeper import TRUNK
+from gateway.access.gruu import fits, is_temporary
 from gateway.accounts.own import Account, Accounts
 from gateway.accounts.reachability import Reachability
 from gateway.app.application import Application
@@ -69,13 +70,14 @@ class GatewayDialer:
         presence: Presence,
         services: frozenset[str],
         wall_clock: Callable[[], float],
-        is_reachable: Callable[[Flow], bool] = lambda flow: True,
+        is_reachable: Callable[[Flow, bool], bool] = lambda flow, is_flow: True,
         application: Application | None = None,
         waker: Waker | None = None,
     ) -> None:
         """`services` are the built-in services that the media engine has; calls to others find nobody.
 
-        `is_reachable` says whether the WebSocket is still there that a contact was registered by.
+        `is_reachable` says whether the connection is still there that a contact was registered by: it has to be for a
+        WebSocket, and for a flow of RFC 5626 (the second argument).
         """
         self._config = config
         self._identity = identity
@@ -106,7 +108,9 @@ class GatewayDialer:
                 return [ServiceLeg(f"{name}-service", service)] if service in self._services else []
             case ApplicationTarget():
                 return [self._application.leg(target, f"{name}-application")]
-            case UserTarget(user=user):
+            case UserTarget(user=user, device=device):
+                if device is not None:
+                    return await self._device_legs(user, device, name)
                 return await self._user_legs(user, name)
             case SipTarget():
                 return [self._outside_leg(target, call_id, name)]
@@ -115,9 +119,10 @@ class GatewayDialer:
             case FeatureTarget() | GroupTarget():
                 return []
 
-    async def phones(self, user: User) -> list[Destination]:
-        """Where the phones of `user` are now; raises RouteError while the store is away."""
-        return [_destination(binding, user.id) for binding in await self._bindings(user, has_page=False)]
+    async def phones(self, user: User, device: str | None = None) -> list[Destination]:
+        """Where the phones of `user` are now, or that one device; raises RouteError while the store is away."""
+        bindings = await self._bindings(user, has_page=False)
+        return _devices([one for one in bindings if device is None or fits(device, one)], user)
 
     def outside(self, target: SipTarget) -> list[Destination]:
         """Where a request to somebody elsewhere goes, with the name and secret of its trunk, or of a user's account.
@@ -165,6 +170,14 @@ class GatewayDialer:
         if call.state is State.ENDED:
             self._trunk_load.subtract(self._trunk_calls.pop(call.id, ()))
 
+    async def _device_legs(self, user: User, device: str, name: str) -> Sequence[CalleeLeg]:
+        """The one device that a GRUU means, nobody else (RFC 5627 section 5.4)."""
+        bindings = [one for one in await self._bindings(user, has_page=False) if fits(device, one)]
+        if not bindings and is_temporary(device):
+            raise RouteError(Cause.NOT_FOUND, "a temporary GRUU stands no longer")
+        uri = self._identity.sip_uri(user.id)
+        return self._phone_legs(user, Address(uri, user.display_name or user.id), bindings, name)
+
     async def _user_legs(self, user: User, name: str) -> Sequence[CalleeLeg]:
         uri = self._identity.sip_uri(user.id)
         address = Address(uri, user.display_name or user.id)
@@ -178,17 +191,22 @@ class GatewayDialer:
             if waker is not None:
                 asyncio.get_running_loop().call_later(waker.wait, page.nobody_came)
         bindings = await self._bindings(user, bool(legs))
+        return [*legs, *self._phone_legs(user, address, bindings, name)]
+
+    def _phone_legs(self, user: User, address: Address, bindings: Sequence[Binding], name: str) -> list[CalleeLeg]:
+        """One leg for the phones among the contacts of a user, one for the browsers."""
+        legs: list[CalleeLeg] = []
         phones = [binding for binding in bindings if not _is_browser(binding)]
         browsers = [binding for binding in bindings if _is_browser(binding)]
         if phones:
-            settings = self._settings(uri, phones[0].codecs, self._config.rtp.srtp, Dtmf(user.dtmf))
+            settings = self._settings(address.uri, phones[0].codecs, self._config.rtp.srtp, Dtmf(user.dtmf))
             if user.ring == "in_order":
                 settings = replace(settings, patience=user.ring_next_after)
-            destinations = _by_preference(phones, user)
+            destinations = _devices(phones, user)
             legs.append(self._sip_leg(f"{name}-sip", address, destinations, settings))
         if browsers:
-            settings = replace(self._settings(uri, (), "off"), kind=Kind.WEBRTC, prefer=browsers[0].codecs)
-            destinations = [_destination(binding, user.id) for binding in browsers]
+            settings = replace(self._settings(address.uri, (), "off"), kind=Kind.WEBRTC, prefer=browsers[0].codecs)
+            destinations = [replace(one, rank=0) for one in _devices(browsers, user)]
             legs.append(
                 SipCalleeLeg(f"{name}-webrtc", self.inviter, address, destinations, settings, self._names.renamed)
             )
@@ -201,13 +219,18 @@ class GatewayDialer:
         """
         try:
             bindings = await self._store.bindings(self._identity.aor(user), self._wall_clock())
-            return [one for one in bindings if one.received is None or self._is_reachable(Flow.parse(one.received))]
+            return [one for one in bindings if self._has_way(one)]
         except StoreError as error:
             log.error("registrations cannot be read", user=user.id, reason=str(error))
             if has_page:
                 return ()
             reason = "identity.store: the registrations cannot be read at the moment"
             raise RouteError(Cause.OVERLOADED, reason) from None
+
+    def _has_way(self, binding: Binding) -> bool:
+        if binding.received is None:
+            return True
+        return self._is_reachable(Flow.parse(binding.received), binding.reg_id is not None and not binding.path)
 
     def _outside_leg(self, target: SipTarget, call_id: str, name: str) -> CalleeLeg:
         trunk = self._trunks.get(target.trunk) if target.trunk is not None else None
@@ -244,7 +267,10 @@ class GatewayDialer:
         known = self._preferences.get(uri) or prefer or _LIKELY
         # The call gives up first and says so; SIP's own limit only catches what the call has forgotten.
         no_answer = self._config.sip.ring_timeout + 30
-        return CalleeSettings(kind=kind, instead=instead, prefer=known, dtmf=dtmf, no_answer=no_answer)
+        flow_timeout = self._config.sip.registration.flow_timeout
+        return CalleeSettings(
+            kind=kind, instead=instead, prefer=known, dtmf=dtmf, no_answer=no_answer, flow_timeout=flow_timeout
+        )
 
 
 def _is_browser(binding: Binding) -> bool:
@@ -254,11 +280,22 @@ def _is_browser(binding: Binding) -> bool:
     return Uri.parse(binding.contact).transport in WEBSOCKET
 
 
-def _by_preference(bindings: Sequence[Binding], user: User) -> list[Destination]:
-    """The contacts of a user, ranked by q-value where the user wants them to ring one after another."""
-    values = sorted({binding.q for binding in bindings}, reverse=True)
+def _devices(bindings: Sequence[Binding], user: User) -> list[Destination]:
+    """The phones of a user, each by its latest flow, the others in case that one fails (RFC 5626 section 7).
+
+    They are ranked by q-value where the user wants them to ring one after another.
+    """
+    flows: dict[tuple[str | None, str], list[Binding]] = {}
+    for binding in bindings:
+        device = (binding.instance, "") if binding.reg_id is not None else (None, binding.contact)
+        flows.setdefault(device, []).append(binding)
+    values = sorted({found[0].q for found in flows.values()}, reverse=True)
     ranks = {q: rank if user.ring == "in_order" else 0 for rank, q in enumerate(values)}
-    return [replace(_destination(binding, user.id), rank=ranks[binding.q]) for binding in bindings]
+    devices = []
+    for found in flows.values():
+        first, *others = [replace(_destination(binding, user.id), rank=ranks[found[0].q]) for binding in found]
+        devices.append(replace(first, others=tuple(others)))
+    return devices
 
 
 def _destination(binding: Binding, identity: str) -> Destination:

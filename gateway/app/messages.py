@@ -91,7 +91,7 @@ class Requester(Protocol):
 class Places(Protocol):
     """Where SIP requests for somebody go (gateway.app.dialer.GatewayDialer)."""
 
-    async def phones(self, user: User) -> Sequence[Destination]: ...
+    async def phones(self, user: User, device: str | None = None) -> Sequence[Destination]: ...
 
     def outside(self, target: SipTarget) -> Sequence[Destination]: ...
 
@@ -188,6 +188,8 @@ class Messages:
             hops=hops,
         )
         match target:
+            case UserTarget(user=user, device=str(device)):
+                outcome = await self._to_device(user, device, message)
             case UserTarget():
                 outcome = await self.courier.send(message, keep=essence.startswith("text/"))
             case SipTarget():
@@ -196,6 +198,16 @@ class Messages:
                 outcome = Outcome.REFUSED
         log.info("message", message_id=message.id, sender=sender.caller.id, size=len(body), outcome=outcome.word)
         return outcome
+
+    async def _to_device(self, user: User, device: str, message: InstantMessage) -> Outcome:
+        """To the one device that a GRUU means; nothing is kept for it."""
+        try:
+            phones = await self._places.phones(user, device)
+        except RouteError as error:
+            return _OUTCOMES.get(error.cause.status, Outcome.REFUSED)
+        aor = NameAddr(Uri.parse(self._identity.aor(user)))
+        outcomes = [await SipDevice(self.requester, phone, aor).deliver(message) for phone in phones]
+        return outcomes[0] if outcomes else Outcome.UNAVAILABLE
 
     async def _outside(self, target: SipTarget, message: InstantMessage) -> Outcome:
         try:
@@ -251,7 +263,15 @@ class SipDevice:
         self._callee = callee
 
     async def deliver(self, message: InstantMessage) -> Outcome:
-        place = self._destination
+        """By the device's latest flow, by the next where nobody is reached by that (RFC 5626 section 7)."""
+        outcome = Outcome.UNAVAILABLE
+        for place in (self._destination, *self._destination.others):
+            outcome = await self._deliver(message, place)
+            if outcome is not Outcome.UNAVAILABLE:
+                break
+        return outcome
+
+    async def _deliver(self, message: InstantMessage, place: Destination) -> Outcome:
         caller = place.caller or NameAddr(Uri.parse(message.sender), message.sender_name)
         try:
             async with asyncio.timeout(_PATIENCE):

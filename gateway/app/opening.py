@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import structlog
 
+from gateway.access.gruu import Gruus
 from gateway.accounts.own import Accounts
 from gateway.accounts.vault import Vault, read_key
 from gateway.app import settings
@@ -112,6 +113,12 @@ def open_accounts(opening: Opening, identity: IdentityMap) -> tuple[Vault, Accou
     for account in settings.configured_accounts(config):
         accounts.put(account)
     return vault, accounts
+
+
+def open_gruus(opening: Opening) -> Gruus:
+    """URIs of single devices, with a key that outlives a restart; raises ConfigError."""
+    key = read_key(opening.config.state_dir, opening.random, "gruu.key")
+    return Gruus(opening.config.domain, key, opening.random)
 
 
 async def open_media(opening: Opening) -> MediaEngine:

@@ -32,7 +32,15 @@ from gateway.app.message_log import MessageLog
 from gateway.app.messages import Messages
 from gateway.app.metrics import Metrics
 from gateway.app.observers import collecting, copy_messages, keep_messages, keep_records, recording
-from gateway.app.opening import Opening, open_accounts, open_directory, open_media, open_store, open_websockets
+from gateway.app.opening import (
+    Opening,
+    open_accounts,
+    open_directory,
+    open_gruus,
+    open_media,
+    open_store,
+    open_websockets,
+)
 from gateway.app.own_accounts import OwnAccounts
 from gateway.app.presence import Presence
 from gateway.app.push import Waker
@@ -172,7 +180,8 @@ class GatewayApp:
             self._application,
             self._waker,
         )
-        router = settings.router(self.config, identity, self._application.routes)
+        self._gruus = open_gruus(self._opening)
+        router = settings.router(self.config, identity, self._application.routes, self._gruus.read)
         self.calls = self._make_calls(engine, identity, router, dialer)
         await keep_records(recording(self.config), self.calls, self._wall_clock, self._stack)
         self._messages = await self._open_messages(identity, router, dialer, presence)
@@ -300,7 +309,15 @@ class GatewayApp:
             self._bans,
         )
         policy = settings.registrar_policy(config)
-        registrar = RegisterService(identity, store, policy, self._wall_clock, self._is_reachable)
+        registrar = RegisterService(
+            identity,
+            store,
+            policy,
+            self._wall_clock,
+            lambda flow: self._user_agent.is_reachable(flow, is_flow=True),
+            lambda flow, seconds: self._user_agent.expect_keep_alives(flow, seconds),
+            self._gruus.of,
+        )
         self._stack.push_async_callback(registrar.close)
         trunks = {trunk.name: trunk for trunk in config.every_trunk}
         front = SipFront(
@@ -381,8 +398,8 @@ class GatewayApp:
             else:
                 log.info("certificates were read again", section=tls.section)
 
-    def _is_reachable(self, flow: Flow) -> bool:
-        return self._user_agent.is_reachable(flow)
+    def _is_reachable(self, flow: Flow, is_flow: bool) -> bool:
+        return self._user_agent.is_reachable(flow, is_flow=is_flow)
 
     # -- what others are told ------------------------------------------------------
 

@@ -80,10 +80,19 @@ def routes(config: Config) -> tuple[Route, ...]:
     )
 
 
-def router(config: Config, identity: IdentityMap, before: Sequence[Route] = ()) -> Router:
-    """Who is meant by what is dialled, or written to; `before` are routes that come before those of the file."""
+def router(
+    config: Config,
+    identity: IdentityMap,
+    before: Sequence[Route] = (),
+    devices: Callable[[str], tuple[str, str] | None] = lambda dialled: None,
+) -> Router:
+    """Who is meant by what is dialled, or written to; `before` are routes that come before those of the file.
+
+    `devices` reads a URI that means one device.
+    """
     every = (*before, *routes(config))
-    return Router(identity, every, own_names(config), trunk_places(config), emergency(config), groups(config, identity))
+    members = groups(config, identity)
+    return Router(identity, every, own_names(config), trunk_places(config), emergency(config), members, devices)
 
 
 def groups(config: Config, identity: IdentityMap) -> tuple[Group, ...]:
@@ -186,6 +195,7 @@ def registrar_policy(config: Config) -> RegistrarPolicy:
         default_expires=registration.default_expires,
         max_contacts=registration.max_contacts,
         websocket_grace=registration.websocket_grace,
+        flow_timer=registration.flow_timer,
         domains=frozenset(name.lower() for name in own_names(config)),
         own=frozenset(own),
     )

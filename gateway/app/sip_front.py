@@ -29,6 +29,7 @@ from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.locate import forward_limit
 from gateway.sip.message.build import Refusal
 from gateway.sip.message.message import Request
+from gateway.sip.message.uri import Uri
 from gateway.sip.message.values import Replaces
 
 log = structlog.get_logger(__name__)
@@ -85,6 +86,9 @@ class SipFront:
 
     def invited(self, session: IncomingSession, identity: str | None) -> None:
         """A call that was let in: place it, or refuse it with the cause's status."""
+        contact = self._registrar.contact_at(session.source)
+        if contact is not None:
+            session.reach_at(Uri.parse(contact))
         task = asyncio.get_running_loop().create_task(self._place(session, identity))
         self._placing.add(task)
         task.add_done_callback(self._placing.discard)

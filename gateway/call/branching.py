@@ -80,7 +80,7 @@ class Branching:
 
     async def _ask(self, target: Target, journey: Journey, diversions: Diversions, name: str) -> Branch:
         match target:
-            case UserTarget(user=user):
+            case UserTarget(user=user, device=None):
                 return await self._user(user, journey, diversions, name)
             case GroupTarget(group=group):
                 return await self._group(group, journey, diversions, name)
@@ -219,8 +219,8 @@ def _one_after_the_other(first: Then | None, second: Then) -> Then:
 
 def _key(target: Target) -> str:
     match target:
-        case UserTarget(user=user):
-            return f"user:{user.id}"
+        case UserTarget(user=user, device=device):
+            return f"user:{user.id}:{device or ''}"
         case ServiceTarget(service=service):
             return f"service:{service}"
         case ApplicationTarget(name=name, number=number):

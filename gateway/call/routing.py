@@ -6,7 +6,7 @@ Pure decisions: the directory and the routes come in as values, nothing is looke
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Protocol
@@ -38,6 +38,8 @@ class UserTarget:
     """A user of ours: every web page and every phone that stands for it rings."""
 
     user: User
+    device: str | None = None
+    """The one device that is meant, in the words of the SIP side (GRUU, RFC 5627), whatever the user's rules say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +195,13 @@ class Router:
         trunks: Mapping[str, str] | None = None,
         emergency: Emergency | None = None,
         groups: Sequence[Group] = (),
+        devices: Callable[[str], tuple[str, str] | None] = lambda dialled: None,
     ) -> None:
-        """`trunks` is their names with the host, or host:port, that their numbers belong to."""
+        """`trunks` is their names with the host, or host:port, that their numbers belong to.
+
+        `devices` reads a URI that means one device: the URI of its user, and the device.
+        """
+        self._devices = devices
         self._directory = directory
         self._routes = tuple(routes)
         self._domains = frozenset(domain.lower() for domain in domains)
@@ -211,7 +218,8 @@ class Router:
         """
         if caller.calls is not None and (callee := self._directory.find(caller.calls)) is not None:
             return UserTarget(callee)
-        meant = _read(dialled)
+        whose, device = self._devices(dialled) or (dialled, None)
+        meant = _read(whose)
         emergency = self._emergency
         if caller.transit and emergency.trunk and meant.user in emergency.numbers and self._is_ours(meant.written):
             return SipTarget(meant.user, trunk=emergency.trunk, emergency=True)
@@ -225,7 +233,7 @@ class Router:
             raise RouteError(Cause.FORBIDDEN, f"{caller.id} may not call {meant.user}")
         if isinstance(target, RouteError):
             raise target
-        return target
+        return replace(target, device=device) if device and isinstance(target, UserTarget) else target
 
     def _by_account(self, meant: _Dialled, target: Target | RouteError, caller: Caller) -> Target | RouteError:
         """The caller's own account takes what leads to its trunk, and the numbers that nobody here answers to."""

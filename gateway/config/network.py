@@ -126,7 +126,14 @@ class SipRegistration(Section):
     max_contacts: int = Field(default=10, ge=1)
     """Contacts registered at once for one address of record."""
     websocket_grace: float = Field(default=5.0, ge=0, le=600)
-    """How long a contact stays whose WebSocket is gone, unless it registers again by another (s)."""
+    """How long a contact stays whose WebSocket is gone, or another connection that is its only way, unless it registers
+    again by another (s)."""
+    flow_timer: int = Field(default=120, ge=0, le=3_600)
+    """How often phones that know RFC 5626 are asked to send keep-alives (Flow-Timer); the connection of one that has
+    sent some and stops is closed (s); 0 asks for none."""
+    flow_timeout: float = Field(default=4.0, gt=0, le=32)
+    """A phone that registered by several ways (RFC 5626) is called by the latest; one by which nothing at all comes
+    back for so long is given up for the next (s)."""
     nonce_lifetime: int = Field(default=300, ge=1)
     """How long a digest nonce is good (s)."""
     digest_algorithms: tuple[DigestAlgorithm, ...] = Field(default=("SHA-512-256", "SHA-256", "MD5"), min_length=1)

@@ -67,6 +67,13 @@ class Binding:
     codecs: tuple[str, ...] = ()
     """Codec names (lower case) its last answer preferred; the early answer is built from them."""
 
+    @property
+    def key(self) -> str:
+        """What it is one of under its address of record: its flow (RFC 5626 section 6), else its contact."""
+        if self.instance is None or self.reg_id is None:
+            return self.contact
+        return f"{self.reg_id} {self.instance}"
+
 
 @dataclass(frozen=True, slots=True)
 class Credential:

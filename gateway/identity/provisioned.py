@@ -42,9 +42,6 @@ class ProvisionedStore:
     ) -> bool:
         return await self._store.change_bindings(aor, expected, removed, put, now)
 
-    async def remove_binding(self, aor: str, contact: str) -> None:
-        await self._store.remove_binding(aor, contact)
-
     async def remove_all(self, aor: str) -> None:
         await self._store.remove_all(aor)
 

@@ -24,7 +24,7 @@ class IdentityStore(Protocol):
         """The live bindings of `aor`, highest q first, then most recent first."""
 
     async def put_binding(self, binding: Binding, now: float, limit: int) -> None:
-        """Add or refresh a binding (same contact, or same instance and reg-id).
+        """Add a binding, in the place of one with the same key.
 
         Raises StoreError when `aor` would hold more than `limit` live bindings.
         """
@@ -32,13 +32,11 @@ class IdentityStore(Protocol):
     async def change_bindings(
         self, aor: str, expected: Sequence[Binding], removed: Sequence[Binding], put: Sequence[Binding], now: float
     ) -> bool:
-        """Take `removed` away and add or refresh `put` (by contact) in one step.
+        """Take `removed` away and add or refresh `put` (by key) in one step.
 
         False, and nothing is changed, where the live bindings of `aor` are not `expected` any more: somebody else was
         quicker, and what was decided about the old ones has to be decided again.
         """
-
-    async def remove_binding(self, aor: str, contact: str) -> None: ...
 
     async def remove_all(self, aor: str) -> None: ...
 

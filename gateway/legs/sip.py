@@ -20,6 +20,7 @@ from gateway.call.leg import (
 from gateway.call.status import Cause, cause_of_status, most_telling
 from gateway.legs.sip_bodies import kind_of, reason_of, text_of
 from gateway.legs.sip_diversion import caller_fields, redirections
+from gateway.legs.sip_flows import DeviceFlows, is_flow_failure
 from gateway.legs.sip_leg import SipLeg
 from gateway.legs.sip_sessions import (
     CalleeSession,
@@ -142,7 +143,8 @@ class SipCalleeLeg(SipLeg):
     ) -> None:
         """`reads` says who a callee is by what it says in the course of the call."""
         # Media of one phone may be latched to where it registered from; of several nobody knows which will answer.
-        source = destinations[0].source if len(destinations) == 1 else None
+        is_one = len(destinations) == 1 and not destinations[0].others
+        source = destinations[0].source if is_one else None
         party = Party(
             tag,
             settings.kind,
@@ -154,6 +156,7 @@ class SipCalleeLeg(SipLeg):
         super().__init__(party, address)
         self._inviter = inviter
         self._destinations = tuple(destinations)
+        self._flows = DeviceFlows(destinations, settings.flow_timeout, self._flow_is_silent)
         self._settings = settings
         self._reads = reads
         self._alerted: dict[int, CalleeSession] = {}
@@ -194,17 +197,41 @@ class SipCalleeLeg(SipLeg):
         while self._ranks and not self._alerted and not self._over:
             rank = self._ranks.popleft()
             for number in rank:
-                try:
-                    self._alerted[number] = self._send(self._destinations[number], self._offer, self._caller_address)
-                except SipError as error:
-                    log.warning("a contact cannot be invited", reason=str(error))
-                    self._refusals.append(Cause.UNAVAILABLE)
+                self._ask(number)
             self._wait_for_rank()
             for number, session in [(number, self._alerted[number]) for number in rank if number in self._alerted]:
-                session.listen(self._handler(number))
+                session.listen(self._handler(number, session))
         if not self._alerted and not self._over and self._session is None:
             self._over = True
             self._deliver(Rejected(most_telling(self._refusals)))
+
+    def _ask(self, number: int) -> None:
+        try:
+            self._alerted[number] = self._send(self._flows[number], self._offer, self._caller_address)
+        except SipError as error:
+            log.warning("a contact cannot be invited", reason=str(error))
+            self._refusals.append(Cause.UNAVAILABLE)
+        else:
+            self._flows.asked(number)
+
+    def _flow_is_silent(self, number: int) -> None:
+        session = self._alerted.get(number)
+        if session is not None and not session.has_responded:
+            self._try_next_flow(number)
+            session.hangup(reason_of(Cause.ELSEWHERE))
+
+    def _try_next_flow(self, number: int) -> bool:
+        """Ask the same device by its next flow; False where there is none (RFC 5626 section 7)."""
+        if not self._flows.advance(number):
+            return False
+        self._alerted.pop(number, None)
+        self._ask(number)
+        session = self._alerted.get(number)
+        if session is not None:
+            session.listen(self._handler(number, session))
+        elif not self._try_next_flow(number) and not self._alerted:
+            self._ask_next()
+        return True
 
     def _wait_for_rank(self) -> None:
         self._stop_waiting()
@@ -240,8 +267,8 @@ class SipCalleeLeg(SipLeg):
             headers=caller_fields(caller, destination.uri, destination.shown),
         )
 
-    def _handler(self, number: int) -> Callable[[events.SessionEvent], None]:
-        return lambda event: self._happened(number, event)
+    def _handler(self, number: int, session: CalleeSession) -> Callable[[events.SessionEvent], None]:
+        return lambda event: self._happened(number, session, event)
 
     def _goes_on(self, status: int, *, has_responded: bool) -> bool:
         """Whether a refusal has the next rank asked."""
@@ -249,14 +276,14 @@ class SipCalleeLeg(SipLeg):
             return status < _GLOBAL_FAILURE
         return status in _NOBODY_THERE or (status == _TIMEOUT and not has_responded)
 
-    def _happened(self, number: int, event: events.SessionEvent) -> None:
+    def _happened(self, number: int, session: CalleeSession, event: events.SessionEvent) -> None:
         if self._over:
             return
         if self._session is not None:
-            if self._destinations[number] is self.chosen:
+            if session is self._session:
                 self._in_dialog(event)
             return
-        if number in self._alerted:  # else it was given up for another one
+        if session is self._alerted.get(number):  # else it was given up for another one
             self._alerting(number, event)
 
     def _alerting(self, number: int, event: events.SessionEvent) -> None:
@@ -268,8 +295,8 @@ class SipCalleeLeg(SipLeg):
                 elif status in (180, 183):
                     self._deliver(Ringing())
             case events.Answered(body=body):
-                self._session, self.chosen = self._alerted.pop(number), self._destinations[number]
-                self._shown = self._destinations[number].shown
+                self._session, self.chosen = self._alerted.pop(number), self._flows[number]
+                self._shown = self.chosen.shown
                 self._silence(Cause.ELSEWHERE)
                 self._deliver(Answered(self._description(body) if body else None))
             case events.Identified(message=message):
@@ -295,7 +322,10 @@ class SipCalleeLeg(SipLeg):
             self._ask_next()
 
     def _failed(self, number: int, event: events.Failed) -> None:
-        destination, settings = self._destinations[number], self._settings
+        destination, settings = self._flows[number], self._settings
+        has_responded = self._alerted[number].has_responded
+        if is_flow_failure(event.status, has_responded=has_responded) and self._try_next_flow(number):
+            return
         if event.status in _REDIRECTIONS and event.contacts:
             targets = redirections(event.status, event.contacts, destination.uri)
             self._gives_way(number, Redirected(targets, is_over=False))
@@ -323,6 +353,7 @@ class SipCalleeLeg(SipLeg):
 
     def _silence(self, cause: Cause) -> None:
         self._stop_waiting()
+        self._flows.stop()
         alerted, self._alerted = self._alerted, {}
         for session in alerted.values():
             session.hangup(reason_of(cause))

@@ -129,6 +129,8 @@ class Destination:
     """Who is there, as the gatekeeper names them: only they may go on with the call from another address."""
     shown: Shown = Shown()
     """What it is told of whom it talks with, beside From."""
+    others: tuple[Destination, ...] = ()
+    """Other flows to the same device, best first, should this one fail (RFC 5626 section 7)."""
     rank: int = 0
     """Those of one rank are asked together, lower ranks before higher ones."""
 
@@ -150,6 +152,8 @@ class CalleeSettings:
     """Seconds until SIP itself gives up a callee that neither answers nor refuses; longer than the call's own."""
     patience: float = 0.0
     """Seconds that one rank of destinations is given before the next one, 0 for as long as it likes."""
+    flow_timeout: float = 4.0
+    """Seconds without any response after which the next flow to the same device is tried."""
     failover: bool = False
     """The destinations are places of one callee: the next is asked only where nobody is at the one before.
 

@@ -29,6 +29,8 @@ class StreamLimits:
     """Bytes that a slow reader may leave unread; then it is cut off."""
     connect: float = 5.0
     """For a connection, and its TLS handshake, to come up."""
+    late: float = 10.0
+    """How much later than it was asked for a peer's keep-alive may come (RFC 5626 section 5.4)."""
     pong: float = 10.0
     """A keep-alive of ours is answered by then where the peer answers them at all (RFC 5626 4.4.1)."""
 
@@ -42,6 +44,8 @@ class Connection(Protocol):
     """Our own host and port where peers may reach us; None where no listener of ours is behind it."""
     heard: float
     """When anything came last, on the event loop's clock."""
+    flow_timer: float
+    """The longest pause between keep-alives that its peer was asked for, 0 for none asked."""
     has_ponged: bool
     """Whether a keep-alive of ours (double CRLF) has ever been answered."""
 
@@ -146,6 +150,12 @@ class Connections:
         """Where the peer of a connection reached us; None without such a connection, or where we made it."""
         connection = self.find(flow)
         return connection.bound if connection is not None else None
+
+    def expect(self, flow: Flow, seconds: float) -> None:
+        """The peer of a connection was asked for keep-alives."""
+        connection = self.find(flow)
+        if connection is not None:
+            connection.flow_timer = seconds
 
     def sweep(self, now: float) -> None:
         """Close what is overdue."""

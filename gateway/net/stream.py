@@ -52,7 +52,9 @@ class StreamConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._now = asyncio.get_running_loop().time
         self.heard = self._now()
+        self.flow_timer = 0.0
         self.has_ponged = False
+        self._has_pinged = False
         self._begun: float | None = None
         self.incoming = incoming
         self.flow = Flow(kind, "", 0)
@@ -81,6 +83,7 @@ class StreamConnection(asyncio.Protocol):
         for frame in self._framer.feed(data):
             if isinstance(frame, KeepAlive):
                 if frame is KeepAlive.PING:
+                    self._has_pinged = True
                     self.send(KeepAlive.PONG.value)
                 self.has_ponged |= frame is KeepAlive.PONG
             elif isinstance(frame, Broken):
@@ -127,6 +130,8 @@ class StreamConnection(asyncio.Protocol):
         """Whether it has been idle, or in the middle of a message, for too long."""
         bounds = self._connections.limits
         if self._begun is not None and now - self._begun > bounds.message:
+            return True
+        if self.flow_timer and self._has_pinged and now - self.heard > self.flow_timer + bounds.late:
             return True
         return now - self.heard > bounds.idle
 

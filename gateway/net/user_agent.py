@@ -132,9 +132,21 @@ class UserAgent:
         """
         await self._shell.endpoint.keep_alive(flows)
 
-    def is_reachable(self, flow: Flow) -> bool:
-        """Whether there is a way to `flow`: only that of a WebSocket ends for good, with its connection."""
-        return flow.transport not in WEBSOCKET or self._shell.endpoint.connections.find(flow) is not None
+    def is_reachable(self, flow: Flow, *, is_flow: bool = False) -> bool:
+        """Whether there is a way to `flow`: that of a WebSocket ends for good with its connection.
+
+        `is_flow`: so does that of any connection, for nobody listens at its far end (RFC 5626).
+        """
+        if not (flow.reliable if is_flow else flow.transport in WEBSOCKET):
+            return True
+        return self._shell.endpoint.connections.find(flow) is not None
+
+    def expect_keep_alives(self, flow: Flow, seconds: int) -> None:
+        """The peer of a connection was asked to send something every so many seconds (Flow-Timer, RFC 5626).
+
+        Once it has sent a keep-alive and then sends nothing for longer than that, the connection is closed.
+        """
+        self._shell.endpoint.connections.expect(flow, float(seconds))
 
     def answer_strangers(self, may_answer: Callable[[Flow, int], bool]) -> None:
         """Have `may_answer` decide, by status, whether a refusal goes out to a source that has proved nothing."""

@@ -48,6 +48,7 @@ class WebSocketConnection:
         self._shut = shut
         self._now = now
         self.heard = now()
+        self.flow_timer = 0.0
         self.has_ponged = False
         connections.add(self)
 

@@ -35,7 +35,17 @@ class CoreConfig:
         "SUBSCRIBE",
         "NOTIFY",
     )
-    supported: tuple[str, ...] = ("100rel", "timer", "path", "outbound", "norefersub", "replaces", FROM_CHANGE, TRICKLE)
+    supported: tuple[str, ...] = (
+        "100rel",
+        "timer",
+        "path",
+        "outbound",
+        "gruu",
+        "norefersub",
+        "replaces",
+        FROM_CHANGE,
+        TRICKLE,
+    )
     """Option tags taken in Require, lower case."""
     advertised_options: tuple[str, ...] = ("100rel", "timer", FROM_CHANGE)
     """Option tags written into Supported of our INVITEs."""

@@ -8,21 +8,6 @@ from gateway.identity.model import Binding, Credential
 from gateway.identity.store import StoreError
 
 
-def same_registration(one: Binding, other: Binding) -> bool:
-    """Whether one replaces the other: the same contact, or the same instance and reg-id (RFC 5626 section 6)."""
-    if one.contact == other.contact:
-        return True
-    return (
-        one.instance is not None
-        and one.reg_id is not None
-        and (one.instance, one.reg_id)
-        == (
-            other.instance,
-            other.reg_id,
-        )
-    )
-
-
 class MemoryStore:
     """The IdentityStore contract over dictionaries."""
 
@@ -46,7 +31,7 @@ class MemoryStore:
         others = [
             other
             for other in self._bindings.get(binding.aor, ())
-            if other.expires_at > now and not same_registration(binding, other)
+            if other.expires_at > now and other.key != binding.key
         ]
         if binding.expires_at > now:
             if len(others) >= limit:
@@ -57,16 +42,13 @@ class MemoryStore:
     async def change_bindings(
         self, aor: str, expected: Sequence[Binding], removed: Sequence[Binding], put: Sequence[Binding], now: float
     ) -> bool:
-        live = {binding.contact: binding for binding in self._bindings.get(aor, ()) if binding.expires_at > now}
-        if live != {binding.contact: binding for binding in expected}:
+        live = {binding.key: binding for binding in self._bindings.get(aor, ()) if binding.expires_at > now}
+        if live != {binding.key: binding for binding in expected}:
             return False
         for gone in (*removed, *put):
-            live.pop(gone.contact, None)
+            live.pop(gone.key, None)
         self._keep(aor, [*live.values(), *put])
         return True
-
-    async def remove_binding(self, aor: str, contact: str) -> None:
-        self._keep(aor, [binding for binding in self._bindings.get(aor, ()) if binding.contact != contact])
 
     async def remove_all(self, aor: str) -> None:
         self._keep(aor, [])

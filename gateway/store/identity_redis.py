@@ -1,8 +1,9 @@
 """Identities kept in Redis: several gateways share them, and Redis itself drops what has expired.
 
-An address of record is one hash, its fields the contacts. What must be atomic over several gateways (the
-limit, replacing a binding) is a script inside Redis. A field is a line "sequence expires identity" that the
-scripts read, and the binding as JSON that they do not.
+An address of record is one hash. What must be atomic over several gateways (the limit, replacing a binding) is a script
+inside Redis. A value is a line "sequence expires identity" that the scripts read, and the binding as JSON that they do
+not. The identity of a flow (RFC 5626) is the name of its field as well; that of a plain contact is "-", and its field
+the contact. Fields of flows that are named by their contacts, as they once were, are read, too.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from gateway.identity.store import StoreError
 
 _EXPIRE_BATCH = 500
 
-# KEYS: hash, expiry index, sequence. ARGV: aor, contact, now, limit, expires_at, identity, JSON.
+# KEYS: hash, expiry index, sequence. ARGV: aor, field, now, limit, expires_at, identity, JSON.
 _PUT = """
 local now, expires = tonumber(ARGV[3]), tonumber(ARGV[5])
 local entries = redis.call('HGETALL', KEYS[1])
@@ -29,7 +30,8 @@ local gone, live, last = {}, 0, expires
 for i = 1, #entries, 2 do
   local _, at, identity = string.match(entries[i + 1], '^(%d+) (%S+) (%S+)\\n')
   at = tonumber(at)
-  if at <= now or entries[i] == ARGV[2] or (ARGV[6] ~= '-' and identity == ARGV[6]) then
+  if identity == '-' then identity = entries[i] end
+  if at <= now or identity == ARGV[2] then
     gone[#gone + 1] = entries[i]
   else
     live = live + 1
@@ -37,9 +39,9 @@ for i = 1, #entries, 2 do
   end
 end
 if expires > now and live >= tonumber(ARGV[4]) then return 0 end
-for _, contact in ipairs(gone) do
-  redis.call('HDEL', KEYS[1], contact)
-  redis.call('ZREM', KEYS[2], ARGV[1] .. '\\n' .. contact)
+for _, field in ipairs(gone) do
+  redis.call('HDEL', KEYS[1], field)
+  redis.call('ZREM', KEYS[2], ARGV[1] .. '\\n' .. field)
 end
 if expires > now then
   local head = redis.call('INCR', KEYS[3]) .. ' ' .. ARGV[5] .. ' ' .. ARGV[6] .. '\\n'
@@ -50,8 +52,8 @@ end
 return 1
 """
 
-# KEYS: hash, expiry index, sequence. ARGV: aor, now, how many are expected, contact and JSON of each, how many are
-# removed, their contacts, how many are put, contact, expires_at, identity and JSON of each.
+# KEYS: hash, expiry index, sequence. ARGV: aor, now, how many are expected, field and JSON of each, how many are
+# removed, their fields, how many are put, field, expires_at, identity and JSON of each.
 _CHANGE = """
 local now, place = tonumber(ARGV[2]), 3
 local function take()
@@ -61,11 +63,19 @@ end
 local entries = redis.call('HGETALL', KEYS[1])
 local live, count, last = {}, 0, now
 for i = 1, #entries, 2 do
-  local at, text = string.match(entries[i + 1], '^%d+ (%S+) %S+\\n(.*)$')
+  local at, identity, text = string.match(entries[i + 1], '^%d+ (%S+) (%S+)\\n(.*)$')
   if tonumber(at) > now then
-    live[entries[i]] = {tonumber(at), text}
+    if identity == '-' then identity = entries[i] end
+    live[identity] = {tonumber(at), text, entries[i]}
     count = count + 1
   end
+end
+local function drop(name)
+  local old = live[name]
+  if not old then return end
+  live[name] = nil
+  redis.call('HDEL', KEYS[1], old[3])
+  redis.call('ZREM', KEYS[2], ARGV[1] .. '\\n' .. old[3])
 end
 local expected = tonumber(take())
 if expected ~= count then return 0 end
@@ -74,16 +84,14 @@ for _ = 1, expected do
   if not found or found[2] ~= text then return 0 end
 end
 for _ = 1, tonumber(take()) do
-  local contact = take()
-  live[contact] = nil
-  redis.call('HDEL', KEYS[1], contact)
-  redis.call('ZREM', KEYS[2], ARGV[1] .. '\\n' .. contact)
+  drop(take())
 end
 for _ = 1, tonumber(take()) do
-  local contact, at, identity, text = take(), take(), take(), take()
-  redis.call('HSET', KEYS[1], contact, redis.call('INCR', KEYS[3]) .. ' ' .. at .. ' ' .. identity .. '\\n' .. text)
-  redis.call('ZADD', KEYS[2], at, ARGV[1] .. '\\n' .. contact)
-  live[contact] = {tonumber(at), text}
+  local field, at, identity, text = take(), take(), take(), take()
+  drop(field)
+  redis.call('HSET', KEYS[1], field, redis.call('INCR', KEYS[3]) .. ' ' .. at .. ' ' .. identity .. '\\n' .. text)
+  redis.call('ZADD', KEYS[2], at, ARGV[1] .. '\\n' .. field)
+  live[field] = {tonumber(at), text, field}
 end
 for _, one in pairs(live) do
   if one[1] > last then last = one[1] end
@@ -92,16 +100,12 @@ if last > now then redis.call('PEXPIRE', KEYS[1], math.ceil((last - now) * 1000)
 return 1
 """
 
-# KEYS: hash, expiry index. ARGV: aor, then the contacts; no contact means all.
+# KEYS: hash, expiry index. ARGV: aor.
 _REMOVE = """
-local contacts = {}
-for i = 2, #ARGV do contacts[#contacts + 1] = ARGV[i] end
-if #contacts == 0 then contacts = redis.call('HKEYS', KEYS[1]) end
-for _, contact in ipairs(contacts) do
-  redis.call('HDEL', KEYS[1], contact)
-  redis.call('ZREM', KEYS[2], ARGV[1] .. '\\n' .. contact)
+for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+  redis.call('ZREM', KEYS[2], ARGV[1] .. '\\n' .. field)
 end
-return #contacts
+redis.call('DEL', KEYS[1])
 """
 
 # KEYS: expiry index. ARGV: prefix of the hashes, now, how many at once.
@@ -168,7 +172,7 @@ class RedisStore:
                 keys=[self._hash(binding.aor), self._index, f"{self._prefix}sequence"],
                 args=[
                     binding.aor,
-                    binding.contact,
+                    _field(binding),
                     repr(float(now)),
                     limit,
                     repr(float(binding.expires_at)),
@@ -186,17 +190,13 @@ class RedisStore:
         self._opened()
         arguments = [aor, repr(float(now)), str(len(expected))]
         for binding in expected:
-            arguments += [binding.contact, json.dumps(asdict(binding))]
-        arguments += [str(len(removed)), *(binding.contact for binding in removed), str(len(put))]
+            arguments += [_field(binding), json.dumps(asdict(binding))]
+        arguments += [str(len(removed)), *map(_field, removed), str(len(put))]
         for binding in put:
             expires = repr(float(binding.expires_at))
-            arguments += [binding.contact, expires, _identity(binding), json.dumps(asdict(binding))]
+            arguments += [_field(binding), expires, _identity(binding), json.dumps(asdict(binding))]
         keys = [self._hash(aor), self._index, f"{self._prefix}sequence"]
         return bool(await _answered(self._change(keys=keys, args=arguments)))
-
-    async def remove_binding(self, aor: str, contact: str) -> None:
-        self._opened()
-        await _answered(self._remove(keys=[self._hash(aor), self._index], args=[aor, contact]))
 
     async def remove_all(self, aor: str) -> None:
         self._opened()
@@ -263,6 +263,12 @@ async def _answered(command: Any) -> Any:
         return await cast("Awaitable[Any]", command)
     except (RedisError, OSError, UnicodeError) as error:
         raise StoreError(f"the Redis store failed ({type(error).__name__})") from None
+
+
+def _field(binding: Binding) -> str:
+    """What the scripts know it by."""
+    identity = _identity(binding)
+    return binding.contact if identity == "-" else identity
 
 
 def _identity(binding: Binding) -> str:

@@ -25,6 +25,19 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (username, realm)) WITHOUT ROWID""",
     ),
     ("CREATE TABLE directory (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",),
+    (
+        """CREATE TABLE flows (
+            aor TEXT NOT NULL, contact TEXT NOT NULL, expires_at REAL NOT NULL, call_id TEXT NOT NULL,
+            cseq INTEGER NOT NULL, q REAL NOT NULL, instance TEXT, reg_id INTEGER, path TEXT NOT NULL,
+            received TEXT, user_agent TEXT NOT NULL, codecs TEXT NOT NULL, sequence INTEGER NOT NULL, key TEXT NOT NULL,
+            PRIMARY KEY (aor, key)) WITHOUT ROWID""",
+        """INSERT OR REPLACE INTO flows SELECT *, CASE WHEN instance IS NULL OR reg_id IS NULL THEN contact
+            ELSE reg_id || ' ' || instance END FROM bindings""",
+        "DROP TABLE bindings",
+        "ALTER TABLE flows RENAME TO bindings",
+        "CREATE INDEX bindings_by_expiry ON bindings (expires_at)",
+        "CREATE INDEX bindings_by_sequence ON bindings (sequence)",
+    ),
 )
 
 _COLUMNS = "aor, contact, expires_at, call_id, cseq, q, instance, reg_id, path, received, user_agent, codecs"
@@ -53,9 +66,6 @@ class SqliteStore:
         self, aor: str, expected: Sequence[Binding], removed: Sequence[Binding], put: Sequence[Binding], now: float
     ) -> bool:
         return await self._file.transaction(lambda connection: _change(connection, aor, expected, removed, put, now))
-
-    async def remove_binding(self, aor: str, contact: str) -> None:
-        await self._file.rows("DELETE FROM bindings WHERE aor = ? AND contact = ?", (aor, contact))
 
     async def remove_all(self, aor: str) -> None:
         await self._file.rows("DELETE FROM bindings WHERE aor = ?", (aor,))
@@ -89,12 +99,7 @@ class SqliteStore:
 
 def _put(connection: sqlite3.Connection, binding: Binding, now: float, limit: int) -> None:
     connection.execute("DELETE FROM bindings WHERE aor = ? AND expires_at <= ?", (binding.aor, now))
-    connection.execute("DELETE FROM bindings WHERE aor = ? AND contact = ?", (binding.aor, binding.contact))
-    if binding.instance is not None and binding.reg_id is not None:
-        connection.execute(
-            "DELETE FROM bindings WHERE aor = ? AND instance = ? AND reg_id = ?",
-            (binding.aor, binding.instance, binding.reg_id),
-        )
+    connection.execute("DELETE FROM bindings WHERE aor = ? AND key = ?", (binding.aor, binding.key))
     if binding.expires_at <= now:
         return
     (held,) = connection.execute("SELECT count(*) FROM bindings WHERE aor = ?", (binding.aor,)).fetchone()
@@ -112,12 +117,12 @@ def _change(
     now: float,
 ) -> bool:
     rows = connection.execute(f"SELECT {_COLUMNS} FROM bindings WHERE aor = ? AND expires_at > ?", (aor, now))
-    live = {binding.contact: binding for binding in map(_binding, rows.fetchall())}
-    if live != {binding.contact: binding for binding in expected}:
+    live = {binding.key: binding for binding in map(_binding, rows.fetchall())}
+    if live != {binding.key: binding for binding in expected}:
         return False
     connection.execute("DELETE FROM bindings WHERE aor = ? AND expires_at <= ?", (aor, now))
     for gone in (*removed, *put):
-        connection.execute("DELETE FROM bindings WHERE aor = ? AND contact = ?", (aor, gone.contact))
+        connection.execute("DELETE FROM bindings WHERE aor = ? AND key = ?", (aor, gone.key))
     for binding in put:
         _insert(connection, binding)
     return True
@@ -125,8 +130,9 @@ def _change(
 
 def _insert(connection: sqlite3.Connection, binding: Binding) -> None:
     (sequence,) = connection.execute("SELECT coalesce(max(sequence), 0) + 1 FROM bindings").fetchone()
-    marks = ", ".join("?" * 13)
-    connection.execute(f"INSERT INTO bindings ({_COLUMNS}, sequence) VALUES ({marks})", (*_row(binding), sequence))
+    marks = ", ".join("?" * 14)
+    values = (*_row(binding), sequence, binding.key)
+    connection.execute(f"INSERT INTO bindings ({_COLUMNS}, sequence, key) VALUES ({marks})", values)
 
 
 def _row(binding: Binding) -> tuple[object, ...]:

@@ -29,15 +29,23 @@ class Phone:
     """One session of a user at the gateway."""
 
     def __init__(
-        self, agent: UserAgent, app: GatewayApp, user: str, replaces: str | None = None, dials: str = "600"
+        self,
+        agent: UserAgent,
+        app: GatewayApp,
+        user: str,
+        replaces: str | None = None,
+        dials: str = "600",
+        request_uri: str | None = None,
     ) -> None:
+        """`request_uri` is sent to the gateway in the place of the number's own URI."""
         domain, target = app.config.domain, f"sip:{dials}@{app.sip_hostport}"
         headers = (("Replaces", replaces),) if replaces is not None else ()
         self.outcome: asyncio.Future[events.SessionEvent] = asyncio.get_running_loop().create_future()
         self.over: asyncio.Future[events.SessionEvent] = asyncio.get_running_loop().create_future()
         self.rings: asyncio.Future[events.SessionEvent] = asyncio.get_running_loop().create_future()
         self.session: OutgoingSession = agent.invite(
-            target,
+            request_uri or target,
+            received=f"udp:{app.sip_hostport}",
             caller=f"<sip:{user}@{domain}>",
             body=SDP.format(port=40000).encode(),
             headers=headers,

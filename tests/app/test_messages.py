@@ -79,7 +79,7 @@ class Post:
         )
         self.messages.requester = self
 
-    async def phones(self, user: User) -> Sequence[Destination]:
+    async def phones(self, user: User, device: str | None = None) -> Sequence[Destination]:
         if user.id == "gone":
             raise RouteError(Cause.OVERLOADED, "the store is away")
         return self.places.get(user.id, ())

@@ -1,11 +1,13 @@
-"""A phone that speaks SIP over WebSocket as browsers do: an invalid Contact, everything by its one socket."""
+"""Phones that do as they are told, each by its one connection: over WebSocket with an invalid Contact, and over TCP."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import secrets
-from typing import TypeVar
+from abc import ABC, abstractmethod
+from collections import deque
+from typing import ClassVar, TypeVar
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
@@ -13,6 +15,7 @@ from websockets.typing import Subprotocol
 from gateway.sip.auth.client import ClientCredentials, DigestClient
 from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.framing import StreamFramer
 from gateway.sip.message.message import Request, Response
 from gateway.sip.message.parser import parse_message
 from gateway.sip.message.uri import Uri
@@ -21,28 +24,52 @@ M = TypeVar("M", Request, Response)
 CONTACT = "sip:k3v1@df7jal23ls0d.invalid;transport=ws"
 
 
-class WebSocketPhone:
-    """One user at one socket; what comes is kept until it is asked for."""
+class ScriptedPhone(ABC):
+    """One user at one connection; what comes is kept until it is asked for."""
 
-    def __init__(self, socket: ClientConnection, user: str, domain: str, password: str) -> None:
-        self.socket = socket
+    transport: ClassVar[str]
+
+    def __init__(self, user: str, domain: str, password: str) -> None:
         self.uri = Uri.of(user, domain)
         self._digest = DigestClient(ClientCredentials(user, "gateway", password=password))
         self._numbers = itertools.count(1)
         self._got: list[Request | Response] = []
 
-    @classmethod
-    async def open(cls, url: str, user: str, domain: str, password: str) -> WebSocketPhone:
-        """A phone whose socket is up; raises InvalidStatus for a handshake that is refused."""
-        return cls(await connect(url, subprotocols=[Subprotocol("sip")]), user, domain, password)
+    @abstractmethod
+    async def write(self, data: bytes) -> None:
+        """Send octets."""
 
-    async def register(self, expires: int = 600) -> Response:
-        """The final answer to a REGISTER, its challenge answered."""
-        contact = NameAddr.parse(f"<{CONTACT}>;expires={expires}")
-        return await self.ask("REGISTER", Uri.of(None, self.uri.host), self.uri, contact)
+    @abstractmethod
+    async def read(self) -> Request | Response:
+        """The next message."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Close the connection."""
+
+    async def register(
+        self, expires: int = 600, contact: str = CONTACT, supported: str = "", call_id: str = ""
+    ) -> Response:
+        """The final answer to a REGISTER, its challenge answered; `contact` may have parameters behind its ">"."""
+        value = contact if contact.startswith("<") else f"<{contact}>"
+        address = NameAddr.parse(f"{value};expires={expires}")
+        headers = (("Supported", supported),) if supported else ()
+        registrar = Uri.of(None, self.uri.host)
+        return await self.ask("REGISTER", registrar, self.uri, address, call_id=call_id, headers=headers)
+
+    def number_from(self, number: int) -> None:
+        """Send `number` as the next CSeq: those below it were used by the phone that this one was before."""
+        self._numbers = itertools.count(number)
 
     async def ask(
-        self, method: str, uri: Uri, to: Uri, contact: NameAddr, body: bytes = b"", call_id: str = ""
+        self,
+        method: str,
+        uri: Uri,
+        to: Uri,
+        contact: NameAddr,
+        body: bytes = b"",
+        call_id: str = "",
+        headers: build.Fields = (),
     ) -> Response:
         """The first final response to a request outside a dialog, once the challenge is answered."""
         call_id = call_id or secrets.token_hex(8)
@@ -55,6 +82,7 @@ class WebSocketPhone:
                 call_id=call_id,
                 cseq=next(self._numbers),
                 contact=contact,
+                headers=headers,
                 body=body,
                 content_type="application/sdp" if body else None,
             )
@@ -69,9 +97,9 @@ class WebSocketPhone:
     async def send(self, message: Request | Response) -> None:
         """Send it; a request gets a Via that names nobody (RFC 7118 section 5)."""
         if isinstance(message, Request):
-            via = f"SIP/2.0/WS df7jal23ls0d.invalid;branch=z9hG4bK{next(self._numbers)}"
+            via = f"SIP/2.0/{self.transport} df7jal23ls0d.invalid;branch=z9hG4bK{next(self._numbers)}"
             message = message.with_headers(message.headers.prepend("Via", via))
-        await self.socket.send(message.write().decode())
+        await self.write(message.write())
 
     async def final(self, method: str) -> Response:
         """The next final response to a request of this method."""
@@ -94,12 +122,72 @@ class WebSocketPhone:
                     if isinstance(message, kind):
                         self._got.remove(message)
                         return message
-                data = await self.socket.recv()
-                self._got.append(parse_message(data if isinstance(data, bytes) else data.encode()))
+                self._got.append(await self.read())
+
+    def has(self, method: str) -> bool:
+        """Whether a request of this method has come that was not asked for yet."""
+        return any(isinstance(one, Request) and one.method == method for one in self._got)
+
+
+class WebSocketPhone(ScriptedPhone):
+    """Over WebSocket, as browsers do."""
+
+    transport = "WS"
+
+    def __init__(self, socket: ClientConnection, user: str, domain: str, password: str) -> None:
+        super().__init__(user, domain, password)
+        self.socket = socket
+
+    @classmethod
+    async def open(cls, url: str, user: str, domain: str, password: str) -> WebSocketPhone:
+        """A phone whose socket is up; raises InvalidStatus for a handshake that is refused."""
+        return cls(await connect(url, subprotocols=[Subprotocol("sip")]), user, domain, password)
+
+    async def write(self, data: bytes) -> None:
+        await self.socket.send(data.decode())
+
+    async def read(self) -> Request | Response:
+        data = await self.socket.recv()
+        return parse_message(data if isinstance(data, bytes) else data.encode())
 
     async def close(self) -> None:
-        """Close the socket."""
         await self.socket.close()
+
+
+class TcpPhone(ScriptedPhone):
+    """Over TCP."""
+
+    transport = "TCP"
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, user: str, domain: str, password: str
+    ) -> None:
+        super().__init__(user, domain, password)
+        self._reader = reader
+        self.writer = writer
+        self._framer = StreamFramer()
+        self._frames: deque[Request | Response] = deque()
+
+    @classmethod
+    async def open(cls, host: str, port: int, user: str, domain: str, password: str) -> TcpPhone:
+        """A phone whose connection is up."""
+        return cls(*await asyncio.open_connection(host, port), user, domain, password)
+
+    async def write(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def read(self) -> Request | Response:
+        while not self._frames:
+            data = await self._reader.read(65536)
+            if not data:
+                raise ConnectionError("the connection is closed")
+            self._frames += [one for one in self._framer.feed(data) if isinstance(one, Request | Response)]
+        return self._frames.popleft()
+
+    async def close(self) -> None:
+        self.writer.close()
+        await self.writer.wait_closed()
 
 
 def _ack(invite: Request, answer: Response) -> Request:

@@ -37,6 +37,24 @@ async def test_redis_drops_an_address_after_its_last_binding(redis_url: str) -> 
     await store.close()
 
 
+async def test_flows_of_a_gateway_from_before_they_had_names_of_their_own_are_kept(redis_url: str) -> None:
+    """A field that is named by the contact of a flow is that flow: refreshed in its place, and removed."""
+    store = RedisStore(redis_url, prefix="old:")
+    await store.open()
+    first = replace(binding("sip:a@h"), instance="urn:uuid:1", reg_id=1)
+    await store.put_binding(first, NOW, 10)
+    client = redis.asyncio.Redis.from_url(redis_url, decode_responses=True)
+    [(field, value)] = (await client.hgetall(f"old:bindings:{AOR}")).items()
+    await client.hdel(f"old:bindings:{AOR}", field)
+    await client.hset(f"old:bindings:{AOR}", "sip:a@h", value)
+    second, again = replace(first, reg_id=2), replace(first, cseq=2)
+    assert await store.change_bindings(AOR, [first], (), [again, second], NOW)
+    assert await store.bindings(AOR, NOW) == [second, again]
+    assert len(await client.hkeys(f"old:bindings:{AOR}")) == 2
+    await client.aclose()
+    await store.close()
+
+
 async def test_two_gateways_share_bindings_and_limit(redis_url: str) -> None:
     """What one gateway registers the other finds, and the limit holds over both together."""
     one, two = RedisStore(redis_url, prefix="shared:"), RedisStore(redis_url, prefix="shared:")

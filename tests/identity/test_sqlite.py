@@ -7,6 +7,7 @@ import multiprocessing
 import sqlite3
 import stat
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,28 @@ async def test_bindings_survive_a_restart(tmp_path: Path) -> None:
     assert await second.bindings(AOR, NOW) == [binding("sip:a@h")]
     assert await second.credential("1001", "gateway.local") == Credential("1001", "gateway.local", {"MD5": "aa"})
     await second.close()
+
+
+async def test_flows_of_a_file_from_before_they_had_names_of_their_own_are_kept(tmp_path: Path) -> None:
+    """RFC 5626: a second flow of the same contact fits in, and the first is refreshed in its place."""
+    path = tmp_path / "identity.sqlite"
+    old = sqlite3.connect(path, isolation_level=None)
+    for statement in MIGRATIONS[0]:
+        old.execute(statement)
+    row = (AOR, "sip:a@h", NOW + 60, "c", 1, 1.0, "urn:uuid:1", 1, "[]", None, "", "[]", 1)
+    old.execute(f"INSERT INTO bindings VALUES ({', '.join('?' * len(row))})", row)
+    old.execute("INSERT INTO bindings SELECT aor, 'sip:b@h', ?, '', 0, 1.0, NULL, NULL, '[]', NULL, '', '[]', 2 "
+                "FROM bindings", (NOW + 60,))  # fmt: skip
+    old.execute("PRAGMA user_version = 1")
+    old.close()
+    store = SqliteStore(path)
+    await store.open()
+    first = replace(binding("sip:a@h"), call_id="c", cseq=1, instance="urn:uuid:1", reg_id=1)
+    assert await store.bindings(AOR, NOW) == [binding("sip:b@h"), first]
+    second, again = replace(first, reg_id=2), replace(first, cseq=2)
+    assert await store.change_bindings(AOR, [first, binding("sip:b@h")], (), [again, second], NOW)
+    assert await store.bindings(AOR, NOW) == [second, again, binding("sip:b@h")]
+    await store.close()
 
 
 async def test_files_are_private(tmp_path: Path) -> None:

@@ -60,7 +60,6 @@ async def test_entries_of_the_directory_are_put_once_changed_and_taken_away(stor
 
 async def test_unknown_address_has_no_bindings(store: IdentityStore) -> None:
     """An address of record nobody registered is empty, and its removal is no error."""
-    await store.remove_binding("sip:nobody@gateway.local", "sip:x@y")
     await store.remove_all("sip:nobody@gateway.local")
     assert list(await store.bindings("sip:nobody@gateway.local", NOW)) == []
 
@@ -112,13 +111,20 @@ async def test_other_flow_of_an_instance_is_kept(store: IdentityStore) -> None:
     assert await store.bindings(AOR, NOW) == [fourth, third, second, first]
 
 
-async def test_refresh_may_replace_two_bindings(store: IdentityStore) -> None:
-    """One that has the contact of one binding and the instance of another takes the place of both."""
-    await store.put_binding(binding("sip:a@h"), NOW, 2)
-    await store.put_binding(replace(binding("sip:b@h"), instance="urn:uuid:1", reg_id=1), NOW, 2)
-    both = replace(binding("sip:a@h"), instance="urn:uuid:1", reg_id=1)
-    await store.put_binding(both, NOW, 2)
-    assert await store.bindings(AOR, NOW) == [both]
+async def test_flows_of_one_device_may_share_a_contact(store: IdentityStore) -> None:
+    """RFC 5626 section 6: what names a flow is its instance and reg-id; a plain contact is none of them."""
+    first = replace(binding("sip:a@h"), instance="urn:uuid:1", reg_id=1)
+    second = replace(binding("sip:a@h"), instance="urn:uuid:1", reg_id=2)
+    plain = binding("sip:a@h")
+    for each in (first, second, plain):
+        await store.put_binding(each, NOW, 10)
+    assert await store.bindings(AOR, NOW) == [plain, second, first]
+    again = replace(first, contact="sip:b@h", cseq=2)
+    assert await store.change_bindings(AOR, [plain, second, first], [plain], [again], NOW)
+    assert await store.bindings(AOR, NOW) == [again, second]
+    assert not await store.change_bindings(AOR, [second, first], [second], (), NOW)
+    assert await store.change_bindings(AOR, [second, again], [second], (), NOW)
+    assert await store.bindings(AOR, NOW) == [again]
 
 
 async def test_expired_binding_is_never_returned(store: IdentityStore) -> None:
@@ -202,15 +208,6 @@ async def test_of_changes_at_once_one_is_made(store: IdentityStore) -> None:
     attempts = [store.change_bindings(AOR, before, [], [binding(f"sip:{n}@h")], NOW) for n in range(20)]
     assert sorted(await asyncio.gather(*attempts)) == [False] * 19 + [True]
     assert len(await contacts(store)) == 2
-
-
-async def test_remove_binding_takes_one_contact(store: IdentityStore) -> None:
-    """Only the named contact goes, and it may be removed twice."""
-    await store.put_binding(binding("sip:a@h"), NOW, 10)
-    await store.put_binding(binding("sip:b@h"), NOW, 10)
-    await store.remove_binding(AOR, "sip:a@h")
-    await store.remove_binding(AOR, "sip:a@h")
-    assert await contacts(store) == ["sip:b@h"]
 
 
 async def test_expire_drops_and_counts(store: IdentityStore) -> None:

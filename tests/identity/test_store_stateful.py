@@ -71,11 +71,6 @@ class StoresAgree(RuleBasedStateMachine):
             return str(error)
         return "kept"
 
-    @rule(aor=st.sampled_from(AORS), contact=st.sampled_from(CONTACTS))
-    def remove(self, aor: str, contact: str) -> None:
-        for store in (self._memory, self._sqlite):
-            self._run(store.remove_binding(aor, contact))
-
     @rule(aor=st.sampled_from(AORS))
     def remove_all(self, aor: str) -> None:
         for store in (self._memory, self._sqlite):

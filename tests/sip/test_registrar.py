@@ -72,7 +72,7 @@ PHONE = good(decide(register("<sip:alice@192.0.2.1>;q=0.5;expires=600"), (), POL
 
 def test_a_contact_is_added_with_all_that_is_known_of_it() -> None:
     """URI, end, Call-ID, CSeq, q, instance, reg-id, Path, source and product go into the binding."""
-    extra = "Path: <sip:p1;lr>, <sip:p2;lr>\r\nUser-Agent: Desk/1\r\nSupported: outbound"
+    extra = "Path: <sip:p1;lr>, <sip:p2;lr;ob>\r\nUser-Agent: Desk/1\r\nSupported: outbound"
     contact = '<sip:alice@192.0.2.1:5062;transport=tcp>;q=0.5;expires=600;+sip.instance="<urn:uuid:1>";reg-id=2'
     changes = good(decide(register(contact, cseq=7, extra=extra), (), POLICY, NOW, "tcp:192.0.2.1:40000"))
     assert (
@@ -88,7 +88,7 @@ def test_a_contact_is_added_with_all_that_is_known_of_it() -> None:
                 0.5,
                 "urn:uuid:1",
                 2,
-                ("<sip:p1;lr>", "<sip:p2;lr>"),
+                ("<sip:p1;lr>", "<sip:p2;lr;ob>"),
                 "tcp:192.0.2.1:40000",
                 "Desk/1",
             ),
@@ -199,6 +199,41 @@ def test_reg_id_counts_only_with_supported_outbound() -> None:
     assert old[0].reg_id is None
     changes = good(decide(register(f"<sip:a2@h.invalid>{tail}", call_id="c2"), old, POLICY, NOW))
     assert len(changes.after) == 2
+
+
+def test_flows_of_one_device_may_share_a_uri() -> None:
+    """What names a flow is instance and reg-id (RFC 5626 section 6); without reg-id the URI counts, for all of them."""
+    tail, knows = ';+sip.instance="<urn:uuid:1>"', "Supported: outbound"
+    first = good(decide(register(f"<sip:a@h.invalid>{tail};reg-id=1", extra=knows), (), POLICY, NOW)).after
+    second = register(f"<sip:a@h.invalid>{tail};reg-id=2", call_id="c2", extra=knows)
+    both = good(decide(second, first, POLICY, NOW)).after
+    assert [(one.contact, one.reg_id) for one in both] == [("sip:a@h.invalid", 1), ("sip:a@h.invalid", 2)]
+    gone = register(f"<sip:a@h.invalid>{tail};reg-id=1;expires=0", call_id="c1", cseq=2, extra=knows)
+    assert [one.reg_id for one in good(decide(gone, both, POLICY, NOW)).after] == [2]
+    plain = good(decide(register("<sip:a@h.invalid>", call_id="c3"), both, POLICY, NOW))
+    assert ([one.reg_id for one in plain.removed], [one.reg_id for one in plain.after]) == ([1, 2], [None])
+
+
+@pytest.mark.parametrize(
+    ("hops", "reg_id", "timer"),
+    [
+        ("", 1, "90"),
+        ("Via: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bK9", None, None),
+        ("Path: <sip:edge.example;lr>", None, None),
+        ("Path: <sip:edge.example;lr;ob>", 1, None),
+        ("Path: <sip:inner.example;lr>, <sip:edge.example;lr;ob>", 1, None),
+        ("Path: <sip:inner.example;lr;ob>, <sip:edge.example;lr>", None, None),
+    ],
+)
+def test_a_flow_needs_a_first_hop_that_knows_it(hops: str, reg_id: int | None, timer: str | None) -> None:
+    """We are the first hop, or an edge proxy that says `ob`; only who is connected to us is told how to keep alive."""
+    extra = "Supported: outbound" + (f"\r\n{hops}" if hops else "")
+    request = register('<sip:a@h.invalid>;+sip.instance="<urn:uuid:1>";reg-id=1', extra=extra)
+    after = good(decide(request, (), POLICY, NOW)).after
+    assert after[0].reg_id == reg_id
+    said = dict(ok_fields(request, after, NOW, flow_timer=90))
+    assert said.get("Flow-Timer") == timer
+    assert said.get("Require") == ("outbound" if reg_id else None)
 
 
 def test_reg_id_without_instance_means_nothing() -> None:

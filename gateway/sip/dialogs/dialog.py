@@ -10,6 +10,7 @@ from gateway.sip.flow import WEBSOCKET, Flow
 from gateway.sip.locate import direct_flow
 from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.grammar import find_param
 from gateway.sip.message.message import Message, Request, Response
 from gateway.sip.message.uri import Uri
 
@@ -52,6 +53,7 @@ class Dialog:
         "_flow_is_lost",
         "_sent_to",
         "contact",
+        "device",
         "flow",
         "id",
         "identity",
@@ -103,6 +105,8 @@ class Dialog:
         """Where the peer speaks from; see `lives_at`."""
         self.is_direct = False
         """Whether the peer is reached where it speaks from rather than at its Contact (NAT, a connection)."""
+        self.device: Uri | None = None
+        """The contact behind a GRUU of ours, where the peer calls itself so: it is the Request-URI then (RFC 5627)."""
         self.identity: str | None = None
         """Who the peer has proved to be; None where nobody asked."""
         self._flow_is_lost = False
@@ -278,12 +282,15 @@ class Dialog:
 
     def route(self) -> tuple[Uri, tuple[NameAddr, ...]]:
         """Request-URI and Route of requests in the dialog, loose or strict (RFC 3261 12.2.1.1)."""
+        target = self.remote_target
+        if self.device is not None and is_gruu(target):
+            target = self.device
         if not self.route_set:
-            return self.remote_target, ()
+            return target, ()
         first = self.route_set[0].uri
         if first.is_loose_router:
-            return self.remote_target, self.route_set
-        return first.without_headers(), (*self.route_set[1:], NameAddr(self.remote_target))
+            return target, self.route_set
+        return first.without_headers(), (*self.route_set[1:], NameAddr(target))
 
     @property
     def next_hop(self) -> Uri:
@@ -353,6 +360,19 @@ class Dialog:
         if self.remote_cseq is not None and number <= self.remote_cseq:
             raise DialogError("CSeq does not rise", status=500)
         self.remote_cseq = number
+
+
+def is_gruu(uri: Uri) -> bool:
+    """Whether a URI means one device from everywhere (RFC 5627 section 3.1)."""
+    return find_param(uri.params, "gr") is not None
+
+
+def wants_flow(contact: Uri) -> bool:
+    """Whether who calls itself so is to be sent requests where it speaks from (RFC 5626 4.3).
+
+    Behind a GRUU of ours there is no other way than the one by which its device registered.
+    """
+    return find_param(contact.params, "ob") is not None or is_gruu(contact)
 
 
 def is_secure(request: Request) -> bool:

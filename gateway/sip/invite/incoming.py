@@ -7,7 +7,7 @@ from typing import Literal
 
 from gateway.sip.alarms import Alarm
 from gateway.sip.config import TRICKLE
-from gateway.sip.dialogs.dialog import Dialog, is_secure
+from gateway.sip.dialogs.dialog import Dialog, is_secure, wants_flow
 from gateway.sip.dialogs.ports import Core
 from gateway.sip.dialogs.usage import DialogUsage
 from gateway.sip.errors import SipBuildError
@@ -22,6 +22,7 @@ from gateway.sip.invite.session import FIRST, Context, InviteSession
 from gateway.sip.invite.states import SessionAction, SessionInput, SessionState
 from gateway.sip.message import build
 from gateway.sip.message.message import Request, Response
+from gateway.sip.message.uri import Uri
 from gateway.sip.requests.bodies import SDP, description_of, description_or_nothing
 from gateway.sip.requests.server import ServerRequest
 from gateway.sip.transactions import Transaction
@@ -68,7 +69,8 @@ class IncomingSession(InviteSession):
     def _begin(self) -> None:
         core, dialog, request = self.core, self.dialog, self.request
         assert dialog is not None
-        dialog.is_direct = self.source.reliable or is_behind_nat(request, dialog, self.source.host, core)
+        is_near = self.source.reliable or wants_flow(dialog.remote_target)
+        dialog.is_direct = is_near or is_behind_nat(request, dialog, self.source.host, core)
         self.modification.table.received(Carrier.INVITE, bool(self.initial_offer))
         if core.config.longest_ringing > 0:
             self._give_up = core.at(core.now() + core.config.longest_ringing, self._rang_too_long, self)
@@ -78,6 +80,11 @@ class IncomingSession(InviteSession):
         self._transaction.user = self
 
     # ---- the application's side
+
+    def reach_at(self, contact: Uri) -> None:
+        """Name `contact` in requests to a caller whose own Contact is a GRUU of ours."""
+        assert self.dialog is not None
+        self.dialog.device = contact
 
     @property
     def initial_offer(self) -> bytes:

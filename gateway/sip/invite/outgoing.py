@@ -288,6 +288,8 @@ class OutgoingSession(InviteSession):
             branch = self._branches[dialog.id.remote_tag] = Branch(dialog, modification)
             dialog.identity = self.identity
             dialog.is_direct = isinstance(self._target, Flow)
+            if dialog.is_direct:
+                dialog.device = self.request.uri
             self.core.add_usage(dialog, self)
         return branch
 

@@ -6,7 +6,7 @@ answers 200 with `ok_fields`. Nothing is changed unless the whole request is goo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -36,7 +36,10 @@ class RegistrarPolicy:
     """What one contact too many does: "replace" drops the binding that was refreshed longest ago (browsers that
     were reloaded leave such behind), "refuse" answers 403."""
     websocket_grace: float = 5.0
-    """A binding made over a WebSocket outlives it by so much, for a client that connects and registers again."""
+    """A binding made over a WebSocket outlives it by so much, for a client that connects and registers again; likewise
+    that of another connection which is a flow (RFC 5626)."""
+    flow_timer: int = 0
+    """Flow-Timer told to phones that register a flow by UDP, TCP or TLS; 0: none."""
     domains: frozenset[str] = frozenset()
     """Domains served, lower case; empty serves any."""
     schemes: frozenset[str] = frozenset(("sip", "sips"))
@@ -72,6 +75,10 @@ class Binding(Protocol):
     @property
     def reg_id(self) -> int | None: ...
 
+    @property
+    def key(self) -> str:
+        """The same for two bindings of which one takes the place of the other."""
+
 
 B = TypeVar("B", bound=Binding)
 M = TypeVar("M", bound=Binding, covariant=True)
@@ -103,7 +110,7 @@ class Changes(Generic[B]):
 
     aor: str
     put: tuple[B, ...] = ()
-    """Bindings added or refreshed; one with the contact of an older one takes its place."""
+    """Bindings added or refreshed; one with the key of an older one takes its place."""
     removed: tuple[B, ...] = ()
     after: tuple[B, ...] = ()
     """All live bindings once the changes are made."""
@@ -199,8 +206,7 @@ class _Update(Generic[B]):
         self._received = received
         self._make = make
         self._path = tuple(str(hop) for hop in request.path)
-        # Who does not say that it knows RFC 5626 means nothing by a reg-id (section 6).
-        self._knows_outbound = "outbound" in {tag.lower() for tag in request.supported}
+        self._knows_outbound = has_flow(request)
         self._put: list[B] = []
         self._removed: list[B] = []
 
@@ -253,7 +259,7 @@ class _Update(Generic[B]):
             self._removed += old
             return None
         # A flow that is registered again under another URI leaves the old URI behind (RFC 5626 section 6).
-        self._removed += [binding for binding in old if binding.contact != fresh.contact]
+        self._removed += [binding for binding in old if (binding.key, binding.contact) != (fresh.key, fresh.contact)]
         self._put.append(fresh)
         self._live.append((fresh, uri))
         return None
@@ -267,13 +273,29 @@ class _Update(Generic[B]):
     def _find(self, uri: Uri, instance: str | None, reg_id: int | None) -> list[B]:
         """The bindings that a contact stands for: the same flow, or an equivalent URI (RFC 5626 6, RFC 3261 10.3).
 
-        An instance alone is no flow: one device may register two contacts without RFC 5626, and both stay.
+        Flows of one device may share a URI. An instance alone is no flow: one device may register two contacts without
+        RFC 5626, and both stay.
         """
-        return [
-            binding
-            for binding, its_uri in self._live
-            if its_uri.matches(uri) or (reg_id is not None and (binding.instance, binding.reg_id) == (instance, reg_id))
-        ]
+
+        def stands_for(binding: B, its_uri: Uri) -> bool:
+            if reg_id is None or binding.reg_id is None:
+                return its_uri.matches(uri)
+            return (binding.instance, binding.reg_id) == (instance, reg_id)
+
+        return [binding for binding, its_uri in self._live if stands_for(binding, its_uri)]
+
+
+def has_flow(request: Request) -> bool:
+    """Whether a reg-id in a REGISTER counts (RFC 5626 section 6).
+
+    Its sender says that it knows what that is, and is connected to us, or to an edge proxy that knows it, too. Else it
+    is passed over rather than answered 439: many clients send one always, and few would register again without.
+    """
+    if "outbound" not in {tag.lower() for tag in request.supported}:
+        return False
+    if request.path:
+        return request.path[-1].uri.param("ob") is not None
+    return len(request.via) == 1
 
 
 def _uri_of(binding: Binding) -> Uri:
@@ -283,18 +305,33 @@ def _uri_of(binding: Binding) -> Uri:
         return Uri("unreadable", opaque="-")
 
 
-def ok_fields(request: Request, bindings: Sequence[Binding], now: float) -> tuple[tuple[str, str], ...]:
-    """What the 200 says: every live binding and the seconds it has left (RFC 3261 10.3 step 8, RFC 3327 5.3)."""
-    fields = [("Contact", _contact_value(binding, now)) for binding in bindings if binding.expires_at > now]
+def ok_fields(
+    request: Request,
+    bindings: Sequence[B],
+    now: float,
+    *,
+    flow_timer: int = 0,
+    gruus: Callable[[B], Sequence[tuple[str, str]]] = lambda binding: (),
+) -> tuple[tuple[str, str], ...]:
+    """What the 200 says: every live binding and the seconds it has left (RFC 3261 10.3 step 8, RFC 3327 5.3).
+
+    `flow_timer` is how often who is connected to us is to send keep-alives (RFC 5626 section 10), in seconds, 0 unsaid;
+    `gruus` gives the GRUUs of a contact as its parameters, for requests that want them (RFC 5627 section 5.3).
+    """
     supported = {tag.lower() for tag in request.supported}
+    live = [binding for binding in bindings if binding.expires_at > now]
+    more = gruus if "gruu" in supported else lambda binding: ()
+    fields = [("Contact", _contact_value(binding, now, more(binding))) for binding in live]
     if "path" in supported:
         fields += [("Path", str(hop)) for hop in request.path]
     if "outbound" in supported and any(b.reg_id is not None and b.call_id == request.call_id for b in bindings):
         fields.append(("Require", "outbound"))
+        if flow_timer and not request.path:
+            fields.append(("Flow-Timer", str(flow_timer)))
     return tuple(fields)
 
 
-def _contact_value(binding: Binding, now: float) -> str:
+def _contact_value(binding: Binding, now: float, gruus: Sequence[tuple[str, str]]) -> str:
     params: list[tuple[str, str | None]] = []
     if binding.q != 1.0:
         params.append(("q", f"{binding.q:.3f}".rstrip("0").rstrip(".")))
@@ -303,4 +340,5 @@ def _contact_value(binding: Binding, now: float) -> str:
         params.append(("+sip.instance", param_value(f"<{binding.instance}>")))
     if binding.reg_id is not None:
         params.append(("reg-id", str(binding.reg_id)))
+    params += [(name, param_value(gruu)) for name, gruu in gruus]
     return f"<{check_writable(binding.contact)}>{write_params(tuple(params))}"

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from gateway.sip.dialogs.dialog import Dialog, DialogId, is_secure
+from gateway.sip.dialogs.dialog import Dialog, DialogId, is_secure, wants_flow
 from gateway.sip.dialogs.ports import Core
 from gateway.sip.invite.events import Refused
 from gateway.sip.invite.incoming import is_behind_nat
@@ -71,7 +71,8 @@ class SubscriptionServer:
             request.refuse(Refused(482))
             return
         dialog.identity = identity
-        dialog.is_direct = request.source.reliable or is_behind_nat(subscribe, dialog, request.source.host, core)
+        is_near = request.source.reliable or wants_flow(dialog.remote_target)
+        dialog.is_direct = is_near or is_behind_nat(subscribe, dialog, request.source.host, core)
         event, policy = subscribe.event, self._policy
         assert event is not None
         subscription = IncomingSubscription(

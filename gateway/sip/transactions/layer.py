@@ -20,6 +20,7 @@ from gateway.sip.message import build
 from gateway.sip.message.addresses import Via
 from gateway.sip.message.message import BrokenMessageError, Fragment, Request, Response
 from gateway.sip.message.parser import KeepAlive, Limits, keepalive, parse_message
+from gateway.sip.stun import binding_response, is_binding_request
 from gateway.sip.transactions import (
     Input,
     InviteClientTransaction,
@@ -128,9 +129,7 @@ class Stack:
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
         """Take one datagram (or one message of a stream) that came by `flow` at `now` (monotonic seconds)."""
-        ping = keepalive(data)
-        if ping is not None:
-            self._answer_ping(ping, flow)
+        if self._is_keepalive(data, flow, now):
             return
         # Before a byte of it is understood: a repeated request costs its source the same as a new one.
         if not data.startswith(_FREE) and not self._admission.admit(flow.host, now):
@@ -481,9 +480,17 @@ class Stack:
         else:
             self._out.append((data, flow))
 
-    def _answer_ping(self, ping: KeepAlive, flow: Flow) -> None:
+    def _is_keepalive(self, data: bytes, flow: Flow, now: float) -> bool:
+        """Answer a keep-alive; STUN of who has registered only, to strangers the answer would be the longer one."""
+        ping = keepalive(data)
         if ping is KeepAlive.PING and flow.reliable:
             self._out.append((KeepAlive.PONG.value, flow))
+        elif ping is None and is_binding_request(data):
+            if self._proofs.has(flow.host, flow.port, now) and self._admission.admit(flow.host, now):
+                self._proofs.add(flow.host, flow.port, now)
+                self._out.append((binding_response(data, flow), flow))
+            return True
+        return ping is not None
 
 
 def _is_armed(key: tuple[Transaction, Input], deadline: float) -> bool:

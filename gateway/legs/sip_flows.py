@@ -1,0 +1,53 @@
+"""By which flow each device of a callee is asked, and by which next (RFC 5626 section 7)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from gateway.legs.sip_sessions import Destination
+
+_FLOW_FAILED = 430
+_NOT_REACHED = frozenset((408, 503))
+
+
+class DeviceFlows:
+    """The destinations of a callee by number; one that has other flows is watched until something comes back by it."""
+
+    def __init__(self, destinations: Iterable[Destination], timeout: float, silent: Callable[[int], None]) -> None:
+        """`silent` is called with the number of a device that has been asked for `timeout` seconds."""
+        self._destinations = list(destinations)
+        self._timeout = timeout
+        self._silent = silent
+        self._timers: dict[int, asyncio.TimerHandle] = {}
+
+    def __getitem__(self, number: int) -> Destination:
+        return self._destinations[number]
+
+    def asked(self, number: int) -> None:
+        """A device was sent an INVITE."""
+        if self[number].others:
+            self._timers[number] = asyncio.get_running_loop().call_later(self._timeout, self._silent, number)
+
+    def advance(self, number: int) -> bool:
+        """Go on to the next flow of a device; False where there is none."""
+        timer = self._timers.pop(number, None)
+        if timer is not None:
+            timer.cancel()
+        if not self[number].others:
+            return False
+        first, *others = self[number].others
+        self._destinations[number] = replace(first, others=tuple(others))
+        return True
+
+    def stop(self) -> None:
+        """Watch nobody any more."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
+
+def is_flow_failure(status: int, *, has_responded: bool) -> bool:
+    """Whether a refusal is no word of the device: 430, or that nobody could be reached by that flow."""
+    return status == _FLOW_FAILED or (status in _NOT_REACHED and not has_responded)

@@ -1,0 +1,93 @@
+"""A device that registered by several flows is asked by one, and by the next where that fails (RFC 5626 section 7)."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway.call.leg import Answered, LegEvent, Rejected, Ringing
+from gateway.call.status import Cause
+from gateway.legs.sip import SipCalleeLeg
+from gateway.legs.sip_sessions import CalleeSettings, Destination
+from gateway.sip.invite import events
+from gateway.sip.message.fields import Headers
+from tests.legs.fakes import ALICE, PHONE, FakeInviter, listened
+
+SECOND = Destination("sip:a@h.invalid", received="tcp:192.0.2.1:2")
+DEVICE = Destination("sip:a@h.invalid", received="tcp:192.0.2.1:1", others=(SECOND,))
+
+
+async def asked(*devices: Destination, timeout: float = 5.0) -> tuple[SipCalleeLeg, FakeInviter, list[LegEvent]]:
+    inviter = FakeInviter()
+    leg = SipCalleeLeg("t", inviter, PHONE, devices, CalleeSettings(flow_timeout=timeout))
+    heard = listened(leg)
+    await leg.invite("offer", ALICE)
+    return leg, inviter, heard
+
+
+def by(inviter: FakeInviter) -> list[object]:
+    """The flows that INVITEs went by."""
+    return [given["received"] for _, given in inviter.invites]
+
+
+def failed(status: int) -> events.Failed:
+    return events.Failed(status, "", Headers())
+
+
+@pytest.mark.parametrize(
+    ("status", "responded", "goes_on"),
+    [(430, True, True), (430, False, True), (408, False, True), (503, False, True), (408, True, False),
+     (503, True, False), (486, True, False), (480, True, False)],
+)  # fmt: skip
+async def test_only_a_failed_flow_leads_to_the_next(status: int, responded: bool, goes_on: bool) -> None:
+    """What the device itself says counts for all of its flows."""
+    _, inviter, heard = await asked(DEVICE)
+    inviter.sessions[0].has_responded = responded
+    inviter.sessions[0].says(failed(status))
+    assert by(inviter) == ["tcp:192.0.2.1:1", "tcp:192.0.2.1:2"][: 2 if goes_on else 1]
+    assert bool(heard) is not goes_on
+
+
+async def test_the_last_flow_that_fails_is_the_refusal() -> None:
+    """And the other devices ring on."""
+    _, inviter, heard = await asked(DEVICE, Destination("sip:b@h.test"))
+    inviter.sessions[0].says(failed(430))
+    inviter.sessions[2].says(failed(430))
+    assert heard == []
+    inviter.sessions[1].says(failed(486))
+    assert [type(event) for event in heard] == [Rejected]
+    assert len(inviter.invites) == 3
+
+
+async def test_a_flow_by_which_nothing_comes_back_is_given_up() -> None:
+    """What comes by it later is nobody's business, and its call is cancelled."""
+    leg, inviter, heard = await asked(DEVICE, timeout=0.02)
+    await asyncio.sleep(0.05)
+    first, second = inviter.sessions
+    assert [what for what, *_ in first.told] == ["hangup"]
+    first.says(events.Provisional(180, "Ringing"))
+    first.says(failed(487))
+    assert heard == []
+    second.says(events.Provisional(180, "Ringing"))
+    second.says(events.Answered(b"answer"))
+    assert heard == [Ringing(), Answered("answer")]
+    assert leg.chosen == SECOND
+    first.says(events.Ended("remote"))
+    assert len(heard) == 2
+
+
+async def test_a_flow_that_answered_with_anything_is_not_given_up() -> None:
+    """It rings as long as it likes."""
+    _, inviter, _ = await asked(DEVICE, timeout=0.02)
+    inviter.sessions[0].has_responded = True
+    await asyncio.sleep(0.05)
+    assert len(inviter.invites) == 1
+
+
+async def test_nothing_is_tried_after_the_end() -> None:
+    """No timer outlives the call."""
+    leg, inviter, _ = await asked(DEVICE, timeout=0.02)
+    await leg.end(Cause.CANCELLED)
+    await asyncio.sleep(0.05)
+    assert len(inviter.invites) == 1
