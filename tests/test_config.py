@@ -122,6 +122,7 @@ def _other(path: tuple[str, ...], field: FieldInfo) -> str:
         "sip.listen": "udp:127.0.0.1:5070,udp:[::1]:5070",
         "sip.advertised": "sip.example.com:5099",
         "sip.outbound_proxy": "sip:edge.example.com",
+        "sip.tls.certificates": "[{cert: a.pem, key: a.key}]",
         "cdr.keep": "7",
         "cdr.webhook": "https://billing.example.com",
         "hep.collector": "192.0.2.5:9060",

@@ -343,7 +343,11 @@ def user_agent(config: Config) -> UserAgentConfig:
         listen_tcp=_listeners(config, "tcp"),
         listen_tls=_listeners(config, "tls"),
         tls=TlsFiles(
-            cert=sip.tls.cert, key=sip.tls.key, ca=sip.tls.ca, client_certificates=sip.tls.client_certificates
+            cert=sip.tls.cert,
+            key=sip.tls.key,
+            ca=sip.tls.ca,
+            client_certificates=sip.tls.client_certificates,
+            certificates=tuple((one.cert, one.key) for one in sip.tls.certificates if one.cert and one.key),
         ),
         advertised=None if told is None else (told.host, told.port),
         domains=own_names(config),
@@ -357,6 +361,7 @@ def user_agent(config: Config) -> UserAgentConfig:
                 trusted=tuple(source for trunk in config.trunks for source in trunk.sources),
             ),
             transactions=sip.limits.max_transactions,
+            alias=sip.tls.cert is not None,
         ),
         subscriptions=subscriptions(config),
         streams=StreamLimits(

@@ -188,6 +188,8 @@ class SipTls(TlsFiles):
     """PEM file of the authorities that may sign certificates of peers; default: those of the system."""
     client_certificates: Literal["off", "optional", "required"] = "off"
     """Ask who connects by TLS for a certificate: "optional" takes those without one as well."""
+    certificates: tuple[TlsFiles, ...] = ()
+    """Further certificates, each shown to those who ask for one of its names (SNI); the first is for everybody else."""
 
 
 class SipConfig(Section):

@@ -52,6 +52,9 @@ class Connection(Protocol):
     def send(self, data: bytes) -> None:
         """Write one message; a connection that cannot take it closes itself."""
 
+    def serves(self, host: str) -> bool:
+        """Whether the peer has proved by its certificate that it is `host`."""
+
     def ping(self) -> None:
         """Send a keep-alive."""
 
@@ -63,6 +66,15 @@ class Connection(Protocol):
 
     def overdue(self, now: float, limits: StreamLimits) -> bool:
         """Whether it has been idle, or in the middle of a message, for too long."""
+
+
+Place = tuple[str, str, int]
+"""Transport, host and port of a far end."""
+_SECURE = frozenset(("tls", "wss"))
+
+
+def _place(flow: Flow) -> Place:
+    return flow.transport, flow.host, flow.port
 
 
 class Connections:
@@ -77,7 +89,9 @@ class Connections:
         self._token = token
         self._count = 0
         self._by_local: dict[str, Connection] = {}
-        self._by_peer: dict[tuple[str, str, int], Connection] = {}
+        self._by_peer: dict[Place, list[Connection]] = {}
+        """Connections to one place, the latest last: over TLS several domains may live there."""
+        self._aliases: dict[str, Place] = {}
         self._hosts: Counter[str] = Counter()
         self._strangers: dict[str, Connection] = {}
         """Incoming ones whose peer has not shown who it is, the oldest first."""
@@ -120,7 +134,7 @@ class Connections:
         """Keep a connection that is up."""
         flow = connection.flow
         self._by_local[flow.local] = connection
-        self._by_peer[flow.transport, flow.host, flow.port] = connection
+        self._by_peer.setdefault(_place(flow), []).append(connection)
         if connection.incoming:
             self._hosts[flow.host] += 1
             self._strangers[flow.local] = connection
@@ -131,9 +145,12 @@ class Connections:
         if self._by_local.pop(flow.local, None) is None:
             return
         self._strangers.pop(flow.local, None)
-        peer = (flow.transport, flow.host, flow.port)
-        if self._by_peer.get(peer) is connection:
-            del self._by_peer[peer]
+        for place in (_place(flow), self._aliases.pop(flow.local, None)):
+            there = self._by_peer.get(place, []) if place is not None else []
+            if connection in there:
+                there.remove(connection)
+            if place is not None and not there:
+                self._by_peer.pop(place, None)
         if connection.incoming:
             self._hosts[flow.host] -= 1
             if not self._hosts[flow.host]:
@@ -141,10 +158,27 @@ class Connections:
         self._lost(flow)
 
     def find(self, flow: Flow) -> Connection | None:
-        """The connection of a flow: the very one, or, for a flow without `local`, one to the same far end."""
+        """The connection of a flow: the very one, or, for a flow without `local`, one to the same far end.
+
+        What goes to a domain by TLS goes by a connection whose certificate is of that domain, not of another one there.
+        """
         if flow.local:
             return self._by_local.get(flow.local)
-        return self._by_peer.get((flow.transport, flow.host, flow.port))
+        wanted = flow.name if flow.transport in _SECURE else ""
+        there = reversed(self._by_peer.get(_place(flow), ()))
+        return next((one for one in there if not wanted or one.serves(wanted)), None)
+
+    def alias(self, flow: Flow, host: str, port: int) -> None:
+        """Have what goes to `port` of the peer of an incoming connection go by that (RFC 5923 section 5).
+
+        Only over TLS, where the peer's certificate is of `host`, which it calls itself in its Via; once a connection.
+        """
+        connection = self._by_local.get(flow.local)
+        if connection is None or not connection.incoming or flow.transport != "tls" or flow.local in self._aliases:
+            return
+        if connection.serves(host):
+            place = self._aliases[flow.local] = ("tls", flow.host, port)
+            self._by_peer.setdefault(place, []).append(connection)
 
     def bound(self, flow: Flow) -> tuple[str, int] | None:
         """Where the peer of a connection reached us; None without such a connection, or where we made it."""

@@ -23,7 +23,7 @@ class Dialer(ABC):
     def __init__(self, connections: Connections, failed: Callable[[Flow], None]) -> None:
         self._connections = connections
         self._failed = failed
-        self._dialling: dict[tuple[str, str, int], list[bytes]] = {}
+        self._dialling: dict[tuple[str, str, int, str], list[bytes]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     @abstractmethod
@@ -83,6 +83,6 @@ class Dialer(ABC):
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _place(flow: Flow) -> tuple[str, str, int]:
-    """Where a connection leads; what is to be encrypted waits for no other than an encrypted one."""
-    return flow.transport, flow.host, flow.port
+def _place(flow: Flow) -> tuple[str, str, int, str]:
+    """Where a connection leads; what is to be encrypted waits for no other than an encrypted one to the same domain."""
+    return flow.transport, flow.host, flow.port, flow.name

@@ -13,7 +13,7 @@ from gateway.net.endpoint import Endpoint
 from gateway.net.resolver import Resolver
 from gateway.net.tap import Direction, Taps
 from gateway.sip.errors import SipSyntaxError
-from gateway.sip.flow import Flow
+from gateway.sip.flow import DEFAULT_PORTS, Flow
 from gateway.sip.invite.events import Accepted, Refused, Reply, Verdict
 from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.message.message import Request, Response
@@ -203,9 +203,19 @@ class Shell:
 
     def message(self, message: Request | Response, flow: Flow, size: int) -> None:
         """One message of a stream came."""
+        if flow.transport == "tls" and isinstance(message, Request):
+            self._note_alias(message, flow)
         if self.taps:
             self.taps.message(Direction.IN, message.write(), flow, self.now())
         self._feed(self.core.receive_message, message, flow, size)
+
+    def _note_alias(self, request: Request, flow: Flow) -> None:
+        try:
+            via = request.top_via
+        except SipSyntaxError:
+            return  # the core answers it
+        if via.param("alias") is not None:
+            self.endpoint.connections.alias(flow, via.host, via.port or DEFAULT_PORTS["tls"])
 
     def broken(self, error: SipSyntaxError, flow: Flow, data: bytes) -> None:
         """A stream brought a message that cannot be used."""

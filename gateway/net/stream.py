@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import Protocol, cast
+import ssl
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, cast
 
 from gateway.net.connections import Connections
 from gateway.net.dialer import Dialer
+from gateway.net.names import covers
 from gateway.net.tls import Tls
 from gateway.sip.errors import SipSyntaxError
 from gateway.sip.flow import Flow
@@ -42,13 +44,17 @@ class StreamConnection(asyncio.Protocol):
         incoming: bool,
         peer: Flow | None = None,
         ready: Callable[[StreamConnection], None] | None = None,
+        wanted: str = "",
     ) -> None:
+        """`wanted` is whom the certificate of a TLS peer has to name; "" leaves that open."""
         self._connections = connections
         self._receiver = receiver
         self._framer = StreamFramer(limits)
         self._kind = kind
         self._ready = ready
         self._peer = peer
+        self._wanted = wanted
+        self._certificate: Mapping[str, Any] = {}
         self._transport: asyncio.Transport | None = None
         self._now = asyncio.get_running_loop().time
         self.heard = self._now()
@@ -70,7 +76,11 @@ class StreamConnection(asyncio.Protocol):
         if self.incoming and not self._connections.may_add(host):
             self._transport.abort()
             return
-        self.flow = Flow(self._kind, host, port, self._connections.name(), dialled=not self.incoming)
+        self._certificate = transport.get_extra_info("peercert") or {}
+        if self._wanted and not self.serves(self._wanted):
+            self._transport.abort()
+            return
+        self.flow = Flow(self._kind, host, port, self._connections.name(), self._wanted, dialled=not self.incoming)
         if self.incoming:
             self.bound = transport.get_extra_info("sockname")[:2]
         self._transport.set_write_buffer_limits(high=self._connections.limits.backlog)
@@ -110,6 +120,10 @@ class StreamConnection(asyncio.Protocol):
         """Write one message."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
+
+    def serves(self, host: str) -> bool:
+        """Whether the peer has shown a certificate that we trust and that is of `host` (RFC 5922)."""
+        return covers(self._certificate, host)
 
     def ping(self) -> None:
         """Send a keep-alive (RFC 5626 4.4.1)."""
@@ -163,8 +177,10 @@ class StreamTransport(Dialer):
         )
         self._servers.append(server)
 
-    def _connection(self, *, incoming: bool) -> StreamConnection:
-        return StreamConnection(self._connections, self._receiver, self._limits, self._kind, incoming=incoming)
+    def _connection(self, *, incoming: bool, wanted: str = "") -> StreamConnection:
+        return StreamConnection(
+            self._connections, self._receiver, self._limits, self._kind, incoming=incoming, wanted=wanted
+        )
 
     @property
     def listening(self) -> list[tuple[str, int]]:
@@ -172,14 +188,17 @@ class StreamTransport(Dialer):
         return [server.sockets[0].getsockname()[:2] for server in self._servers if server.sockets]
 
     async def connect(self, flow: Flow) -> StreamConnection:
-        context = self._tls.client if self._tls is not None else None
+        context = self._tls.sip_client if self._tls is not None else None
+        name = (flow.name or flow.host) if context is not None else ""
         _, connection = await asyncio.get_running_loop().create_connection(
-            lambda: self._connection(incoming=False),
+            lambda: self._connection(incoming=False, wanted=name),
             flow.host,
             flow.port,
             ssl=context,
-            server_hostname=(flow.name or flow.host) if context is not None else None,
+            server_hostname=name or None,
         )
+        if name and not connection.serves(name):
+            raise ssl.SSLCertVerificationError(f"the certificate is not of {name}")
         return connection
 
     async def close(self) -> None:

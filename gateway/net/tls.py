@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from cryptography import x509
+
 from gateway.errors import ConfigError
+from gateway.net.names import sip_domain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,13 +24,14 @@ class TlsFiles:
     """Authorities that sign the certificates of peers; None: those of the system."""
     client_certificates: Literal["off", "optional", "required"] = "off"
     """Whether who connects to us is asked for a certificate."""
+    certificates: tuple[tuple[Path, Path], ...] = ()
+    """Further chains and keys, shown to those who ask for a name of theirs (SNI)."""
 
 
 class Tls:
-    """One context for all listeners, one for all connections of ours; TLS 1.2 and later.
+    """One context for all listeners, one for each further certificate, two for connections of ours; TLS 1.2 and later.
 
-    A context is never replaced, so what `load` reads again counts for every handshake after it, and connections
-    that are up stay as they are.
+    What `load` reads again counts for every handshake after it, and connections that are up stay as they are.
     """
 
     def __init__(self, files: TlsFiles, section: str = "sip.tls") -> None:
@@ -37,39 +41,74 @@ class Tls:
         self.server: ssl.SSLContext | None = None
         """For listeners; None without a certificate."""
         self._client: ssl.SSLContext | None = None
+        self._sip_client: ssl.SSLContext | None = None
+        self._by_name: dict[str, ssl.SSLContext] = {}
 
     def load(self) -> None:
         """Read the files, for the first time or again; raises ConfigError, and then what was read before stays."""
         files = self._files
         # Tried on contexts of their own: half of a new pair must not end up in those in use.
         self._read(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+        by_name: dict[str, ssl.SSLContext] = {}
+        for cert, key in files.certificates:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._read(context, cert, key)
+            self._ask_for_certificates(context)
+            by_name |= dict.fromkeys(_names_of(cert), context)
+        self._by_name = by_name
         if files.cert is not None:
             self.server = self.server or ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._read(self.server)
-            modes = {"off": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
-            self.server.verify_mode = modes[files.client_certificates]
-            if files.client_certificates != "off" and files.ca is None:
-                self.server.load_default_certs(ssl.Purpose.CLIENT_AUTH)
-        if self._client is not None:
-            self._read(self._client)
+            self._ask_for_certificates(self.server)
+            self.server.sni_callback = self._asked_for
+        for client in (self._client, self._sip_client):
+            if client is not None:
+                self._read(client)
 
     @property
     def client(self) -> ssl.SSLContext:
         """For connections of ours: the peer is verified (RFC 5922), and shown our certificate where it asks."""
         if self._client is None:
             # Reading the system's authorities takes a while; only who calls by TLS needs them.
-            self._client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            self._read(self._client)
-            if self._files.ca is None:
-                self._client.load_default_certs(ssl.Purpose.SERVER_AUTH)
+            self._client = self._new_client()
         return self._client
 
-    def _read(self, context: ssl.SSLContext) -> None:
+    @property
+    def sip_client(self) -> ssl.SSLContext:
+        """As `client`, but whose the peer's certificate is has yet to be looked at, in the way of SIP (`names`)."""
+        if self._sip_client is None:
+            self._sip_client = self._new_client()
+            self._sip_client.check_hostname = False
+        return self._sip_client
+
+    def _new_client(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._read(context)
+        if self._files.ca is None:
+            context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+        return context
+
+    def _ask_for_certificates(self, context: ssl.SSLContext) -> None:
+        modes = {"off": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
+        context.verify_mode = modes[self._files.client_certificates]
+        if self._files.client_certificates != "off" and self._files.ca is None:
+            context.load_default_certs(ssl.Purpose.CLIENT_AUTH)
+
+    def _asked_for(self, connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
+        """A peer asks for a name (SNI): it is shown the certificate of that name, else the first."""
+        wanted = (name or "").lower()
+        found = self._by_name.get(wanted) or self._by_name.get(f"*.{wanted.partition('.')[2]}")
+        if found is not None:
+            connection.context = found
+
+    def _read(self, context: ssl.SSLContext, cert: Path | None = None, key: Path | None = None) -> None:
         files = self._files
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if cert is None:
+            cert, key = files.cert, files.key
         try:
-            if files.cert is not None:
-                context.load_cert_chain(files.cert, files.key)
+            if cert is not None:
+                context.load_cert_chain(cert, key)
         except OSError as error:
             raise ConfigError(self.section, f"the certificate or its key cannot be used: {error}") from None
         try:
@@ -77,3 +116,15 @@ class Tls:
                 context.load_verify_locations(files.ca)
         except OSError as error:
             raise ConfigError(f"{self.section}.ca", f"the authorities cannot be used: {error}") from None
+
+
+def _names_of(cert: Path) -> set[str]:
+    """The domains that a certificate is for: its DNS names, and those of its SIP URIs."""
+    [certificate, *_] = x509.load_pem_x509_certificates(cert.read_bytes())
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return set()
+    domains = {name.lower() for name in names.get_values_for_type(x509.DNSName)}
+    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    return domains | {domain for uri in uris if (domain := sip_domain(uri)) is not None}

@@ -66,6 +66,10 @@ class WebSocketConnection:
         """Send one SIP message."""
         self._write(data)
 
+    def serves(self, host: str) -> bool:
+        """Whether it is a connection of ours to `host`, whose certificate was verified."""
+        return not self.incoming and self.flow.name == host
+
     def ping(self) -> None:
         """Send a keep-alive (RFC 7118 section 6)."""
         self._write(KeepAlive.PING.value)

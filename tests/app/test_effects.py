@@ -59,7 +59,12 @@ BASE: dict[str, Any] = {
     "sip": {
         "advertised": "203.0.113.1:5060",
         "realm": "realm.test",
-        "tls": {"cert": "/no/sip.pem", "key": "/no/sip.key", "ca": "/no/ca.pem"},
+        "tls": {
+            "cert": "/no/sip.pem",
+            "key": "/no/sip.key",
+            "ca": "/no/ca.pem",
+            "certificates": [{"cert": "/no/more.pem", "key": "/no/more.key"}],
+        },
     },
     "web": {
         "guests": "on",
@@ -95,6 +100,7 @@ OTHER: dict[str, Any] = {
     "sip.listen": ["tcp:127.0.0.2:5070"],
     "sip.advertised": "203.0.113.9:5099",
     "sip.outbound_proxy": "sip:edge.test",
+    "sip.tls.certificates": [],
     "sip.registration.digest_algorithms": ["SHA-256", "MD5"],
     "sip.bans.scanners": ["port-scanner*"],
     "sip.bans.never": ["192.0.2.0/24"],

@@ -94,6 +94,8 @@ class StackConfig:
     stays for 32 s, so that this many allow about a sixty-fourth as many calls a second for ever."""
     retry_after: int = 5
     """Seconds that such a 503 asks to wait."""
+    alias: bool = False
+    """Whether peers may send us requests by our TLS connections to them (RFC 5923): we have a certificate to show."""
 
 
 class Stack:
@@ -317,7 +319,8 @@ class Stack:
     def _via(self, flow: Flow, branch: str) -> Via:
         host, port = self._sent_by(flow)
         host = f"[{host}]" if ":" in host and not host.startswith("[") else host
-        params: tuple[tuple[str, str | None], ...] = (("rport", None), ("branch", branch))
+        alias = (("alias", None),) if flow.transport == "tls" and self.config.alias else ()
+        params: tuple[tuple[str, str | None], ...] = (("rport", None), *alias, ("branch", branch))
         return Via(flow.transport.upper(), host, port, params)
 
     def _begin_client(self, request: Request, branch: str, flow: Flow, now: float) -> Transaction:

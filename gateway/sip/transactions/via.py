@@ -106,7 +106,12 @@ def answers(response: Response, request: Request) -> bool:
 
 
 def same_way(used: Flow, failed: Flow) -> bool:
-    """Whether what was sent to `used` went by `failed`; a flow without `local` goes by any to that far end."""
+    """Whether what was sent to `used` went by `failed`; a flow without `local` goes by any to that far end.
+
+    Over TLS two domains at one address have connections of their own.
+    """
     if used.local and failed.local:
         return used == failed
+    if used.name and failed.name and used.name != failed.name:
+        return False
     return (used.transport, used.host, used.port) == (failed.transport, failed.host, failed.port)
