@@ -111,7 +111,8 @@ class UserConfig(Section):
     max_calls: int = Field(default=10, ge=1)
     """Calls at once."""
     dtmf: Dtmf = "auto"
-    """How the user's phones take digits: "rfc4733", "info" (SIP INFO), "inband" (tones), "auto": as works first."""
+    """How the user's phones take digits: "rfc4733", "info" (SIP INFO), "inband" (tones, which are found in what they
+    say as well, in G.711), "auto": as works first."""
     ring: Literal["all", "in_order"] = "all"
     """Whether the user's phones ring all at once, or in the order of their q-values, the highest first."""
     ring_next_after: float = Field(default=15.0, gt=0)
@@ -293,7 +294,8 @@ class Trunk(Section):
     srtp: SrtpPolicy | None = None
     """Overrides rtp.srtp for this trunk."""
     dtmf: Dtmf = "auto"
-    """How it takes digits: "rfc4733", "info" (SIP INFO), "inband" (tones), "auto" (the first that works)."""
+    """How it takes digits: "rfc4733", "info" (SIP INFO), "inband" (tones, which are found in what it says as well, in
+    G.711), "auto" (the first that works)."""
     max_calls: int | None = Field(default=None, ge=1)
     """Calls at once through it, in each direction; default: as many as limits.max_calls."""
 

@@ -57,6 +57,10 @@ class Later:
         then(job())
 
 
+def _nobody(digit: str, duration: int) -> None:
+    """There are no digits."""
+
+
 class Scene:
     """A party whose PCMU is to be heard as PCMA."""
 
@@ -66,7 +70,7 @@ class Scene:
         self.playing = Playing(self.pacer, self)
         self.hears = True
         self.heard: list[Injected] = []
-        self.stations = Stations(self.pacer, elsewhere, lambda: self, lambda digit, duration: None)
+        self.stations = Stations(self.pacer, elsewhere, lambda: self, _nobody, _nobody)
         self.stations.arrange({0: ("audio", lambda: transcoder)}, is_open=True)
         self.number = 0
 

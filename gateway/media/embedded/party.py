@@ -69,7 +69,13 @@ class PartyMedia:
         # Weak, so that a party goes with its call at once, and not when the collector has found the circle.
         me: weakref.ref[PartyMedia] = weakref.ref(self)
         self.playing = Playing(resources.pacer, weakref.proxy(self))
-        self.stations = Stations(resources.pacer, resources.workers, lambda: _joined_of(me()), partial(_digit_of, me))
+        self.stations = Stations(
+            resources.pacer,
+            resources.workers,
+            lambda: _joined_of(me()),
+            partial(_digit_of, me),
+            partial(_digit_of, me, is_tone=True),
+        )
         config = resources.config
         self.reporter = Reporter(self._identity.ssrc, self._identity.cname, resources.random, config.report_interval)
         # Below 32768: with the packets before the wrap lost, a receiver would guess the roll-over wrong.
@@ -284,10 +290,10 @@ class PartyMedia:
             elif self.joined is not None:
                 self._shared.emit(MediaTimeout(self.call_id, self.party.tag, round(silent, 1)))
 
-    def digit(self, digit: str, duration_ms: int) -> None:
-        """The peer has sent a digit."""
+    def digit(self, digit: str, duration_ms: int, *, is_tone: bool = False) -> None:
+        """The peer has sent a digit; `is_tone`: in its audio, which goes on without it."""
         told = self.joined.agreement if self.joined is not None else None
-        passed_on = told is not None and bool(told.send_events)
+        passed_on = not is_tone and told is not None and bool(told.send_events)
         self._shared.emit(DtmfReceived(self.call_id, self.party.tag, digit, duration_ms, passed_on))
 
     def _leg_state(self, state: LegState, reason: str) -> None:
@@ -325,7 +331,7 @@ def _joined_of(party: PartyMedia | None) -> PartyMedia | None:
     return None if party is None else party.joined
 
 
-def _digit_of(me: weakref.ref[PartyMedia], digit: str, duration_ms: int) -> None:
+def _digit_of(me: weakref.ref[PartyMedia], digit: str, duration_ms: int, *, is_tone: bool = False) -> None:
     party = me()
     if party is not None:
-        party.digit(digit, duration_ms)
+        party.digit(digit, duration_ms, is_tone=is_tone)

@@ -13,6 +13,7 @@ from gateway.media.embedded.settings import EmbeddedConfig
 from gateway.media.embedded.sources.digits import EventHandler
 from gateway.media.embedded.sources.packets import PacketHandler
 from gateway.media.embedded.sources.program import Ear, ProgramAudio, SeatEar
+from gateway.media.embedded.sources.tone_gate import SILENCE, ToneGate
 from gateway.media.engine import MediaError
 from sdp import Codec, MediaAgreement, payload_map
 from sdp.codecs import NOISE
@@ -102,6 +103,28 @@ def routes_between(
         else:
             _converted(made, codec, target, told, config, native=native)
     return made
+
+
+def without_tones(routing: Routing, heard: MediaAgreement, on_tone: Callable[[str, int], None]) -> None:
+    """Have audio that may hold digits as tones pass a gate, on the way to where it goes."""
+    for codec in heard.receive:
+        number, name = codec.payload_type, codec.key[0]
+        route = routing.routes.get(number) if number is not None else None
+        if number is None or route is None or name not in SILENCE:
+            continue
+        key, inner = routing.handlers.get(number, (None, None))
+        if isinstance(key, tuple) and key[0] == "seat":
+            continue  # a place in a conference, which takes its packets as they come
+        out = route.payload_type if route.action is Action.FORWARD else None
+        routing.routes[number] = Route(action=Action.PUNT, clock_rate=route.clock_rate, rate_out=route.rate_out)
+        routing.handlers[number] = (("tones", name, out, key), partial(_gate, name, on_tone, out, inner))
+
+
+def _gate(
+    codec: str, on_tone: Callable[[str, int], None], out: int | None, inner: Callable[[], PacketHandler] | None
+) -> ToneGate:
+    to = inner() if inner is not None else None
+    return ToneGate(codec, on_tone, out, to if isinstance(to, Transcoder | Ear) else None)
 
 
 def require_common(heard: MediaAgreement, told: MediaAgreement, config: EmbeddedConfig) -> None:

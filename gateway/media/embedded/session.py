@@ -18,6 +18,7 @@ from gateway.media.embedded.routing import (
     require_common,
     routes_between,
     tapped,
+    without_tones,
 )
 from gateway.media.embedded.sources.echo import DelayedEcho
 from gateway.media.embedded.sources.players import PROGRAM, SERVICES
@@ -326,6 +327,7 @@ class Session:
         party.part()
         if party.agreement is not None and party.flow is not None:
             routing = deaf_routes(party.agreement, party.stations.on_digit)
+            self._find_tones(party, routing)
             self._shared.plane.route(party.flow, None, routing.routes)
             party.stations.arrange(routing.handlers, is_open=False)
             party.silence()
@@ -366,11 +368,12 @@ class Session:
         if told is None:
             routing, is_open = deaf_routes(heard, on_digit), False
         else:
-            native = plane.transcodes and self._recorder is None
+            native = plane.transcodes and self._recorder is None and speaker.party.dtmf is not Dtmf.INBAND
             routing = routes_between(heard, told, self._shared.config, on_digit, native=native)
             is_open = told.direction.sends and heard.direction.receives
         if speaker is listener and self._shared.config.echo_delay:
             routing = self._delayed(speaker, routing)
+        self._find_tones(speaker, routing)
         self._tap(speaker, routing)
         plane.route(speaker.flow, listener.flow, routing.routes)
         if listener.flow is not None:
@@ -402,6 +405,7 @@ class Session:
         if heard is None or codec is None or listener.flow is None:
             return
         routing = deaf_routes(heard, listener.stations.on_digit)
+        self._find_tones(listener, routing)
         self._shared.plane.route(listener.flow, None, routing.routes)
         listener.stations.arrange(routing.handlers, is_open=False)
         listener.playing.tone(codec, 0 if service == "silence" else config.tone_frequency, config.tone_level)
@@ -413,6 +417,7 @@ class Session:
         if caller.joined is None or caller.joined.audio is not audio:
             return
         routing = heard_by_program(heard, audio, caller.stations.on_digit)
+        self._find_tones(caller, routing)
         self._tap(caller, routing)
         self._shared.plane.route(caller.flow, None, routing.routes)
         caller.stations.arrange(routing.handlers, is_open=False)
@@ -427,6 +432,11 @@ class Session:
         recorder = self._recorder
         assert recorder is not None
         return recorder.side(party.party.tag, party.joined.party.tag if party.joined is not None else "")
+
+    def _find_tones(self, speaker: PartyMedia, routing: Routing) -> None:
+        """Have digits found that the party says in tones, where that is its way."""
+        if speaker.party.dtmf is Dtmf.INBAND and speaker.agreement is not None:
+            without_tones(routing, speaker.agreement, speaker.stations.on_tone)
 
     def _tap(self, speaker: PartyMedia, routing: Routing) -> None:
         """Have what the party says recorded, where the call is."""

@@ -13,7 +13,10 @@ from gateway.media.embedded.sources.pacer import Pacer
 from gateway.media.embedded.sources.packets import NOTHING, Injected, PacketHandler, Packets
 from gateway.media.embedded.sources.players import Playing
 from gateway.media.embedded.sources.program import Ear
+from gateway.media.embedded.sources.tone_gate import ToneGate
 
+AtWork = Transcoder | Ear | ToneGate
+"""What works in a thread."""
 MOST_CAME = 64
 MOST_DUE = 5
 """Packets and ticks of a party that wait for its transcoders; what is more is left out."""
@@ -40,8 +43,8 @@ class Elsewhere(Protocol):
 class Ticks:
     """What one party's transcoders have to do, in a thread: nothing else touches them before it is done."""
 
-    transcoders: tuple[Transcoder | Ear, ...]
-    came: tuple[tuple[Transcoder | Ear, MediaPacket, float], ...]
+    transcoders: tuple[AtWork, ...]
+    came: tuple[tuple[AtWork, MediaPacket, float], ...]
     """Packets with when they came, s."""
     times: tuple[float, ...]
     """Of the ticks that are due."""
@@ -70,16 +73,19 @@ class Stations:
         elsewhere: Elsewhere,
         listener: Callable[[], Listener | None],
         on_digit: Callable[[str, int], None],
+        on_tone: Callable[[str, int], None],
     ) -> None:
-        """`listener` says who hears the party now; `on_digit` gets its digits with their ms."""
+        """`listener` says who hears the party now; `on_digit` gets its digits with their ms, `on_tone` those that were
+        tones in its audio."""
         self.on_digit = on_digit
+        self.on_tone = on_tone
         self.transcoded = False
         """Whether anything was turned into another codec in an earlier arrangement."""
         self.tap: Callable[[MediaPacket, float], None] | None = None
         """Gets every packet as well, with when it came."""
         self._pacer = pacer
         self._elsewhere = elsewhere
-        self._came: list[tuple[Transcoder | Ear, MediaPacket, float]] = []
+        self._came: list[tuple[AtWork, MediaPacket, float]] = []
         self._due: list[float] = []
         """Ticks that are due while those before are still at work."""
         self._at_work = False
@@ -120,7 +126,7 @@ class Stations:
         handler = self._by_type.get(packet.payload_type)
         if handler is None:
             return
-        if isinstance(handler, Transcoder | Ear):
+        if isinstance(handler, AtWork):
             if len(self._came) < MOST_CAME:
                 self._came.append((handler, packet, now))
             if self._player is None:
@@ -143,8 +149,8 @@ class Stations:
         self._stop()
         self.arrange({}, is_open=False)
 
-    def _transcoders(self) -> list[Transcoder | Ear]:
-        return [each for each in self._made.values() if isinstance(each, Transcoder | Ear)]
+    def _transcoders(self) -> list[AtWork]:
+        return [each for each in self._made.values() if isinstance(each, AtWork)]
 
     def _stop(self) -> None:
         self._pacer.remove(self._player)
@@ -179,7 +185,7 @@ class Stations:
             self._stop()
             return
         for each in self._transcoders():
-            if isinstance(each, Ear):
+            if isinstance(each, Ear | ToneGate):
                 each.deliver()
         listener = self._heard()
         if listener is not None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from gateway.media.embedded.audio.codecs import CODECS, make_encoder, narrowest_rate
 from gateway.media.embedded.audio.pcm import tone
+from gateway.media.embedded.audio.tones import COLUMNS, KEYPAD, ROWS
 from gateway.media.embedded.plane.packet import RtpError
 from gateway.media.embedded.plane.values import Silence
 from gateway.media.embedded.sources.digits import LONGEST_MS, SHORTEST_MS, DigitSender
@@ -30,9 +31,6 @@ DIGIT_GAP_TICKS = 4
 """Ticks of 20 ms between two digits (RFC 4733 has no rule; receivers need 40 ms)."""
 
 
-KEYPAD = "123A456B789C*0#D"
-ROWS, COLUMNS = (697, 770, 852, 941), (1209, 1336, 1477, 1633)
-"""Hz of the tones of each row and column of the keypad (ITU-T Q.23); whole seconds of each can be repeated."""
 BEEP, BEEP_LEVEL, BEEP_MS = 1400, -16.0, 400
 """Hz, dBm0 and length of the tone that says that a recording begins."""
 TONE_LEVEL = -7.0

@@ -1,0 +1,121 @@
+"""The audio of a party that says its digits in tones: let on without them, while they are told as digits."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+
+from gateway.media.embedded.audio.codecs import make_decoder
+from gateway.media.embedded.audio.pcm import AudioError
+from gateway.media.embedded.audio.tones import RATE, ToneDetector
+from gateway.media.embedded.audio.transcode import Transcoder
+from gateway.media.embedded.plane.packet import timestamp_delta
+from gateway.media.embedded.plane.values import MediaPacket
+from gateway.media.embedded.sources.packets import NOTHING, Injected, Packets
+from gateway.media.embedded.sources.program import Ear
+
+SILENCE = {"pcmu": b"\xff", "pcma": b"\xd5"}
+"""One sample of silence, by the codecs that carry tones unharmed."""
+HELD = RATE * 40 // 1000
+"""Samples that wait: a tone is suspected before more of it has come than whoever listens for tones takes for one."""
+_PAUSE = 0.1
+"""Seconds without a packet after which nothing is waited for."""
+_IDLE_TICKS = 250
+
+
+class ToneGate:
+    """Takes the packets of one payload type in a thread, and lets them on 40 ms later; `deliver` tells the digits."""
+
+    def __init__(
+        self,
+        codec: str,
+        on_digit: Callable[[str, int], None],
+        payload_type: int | None = None,
+        to: Transcoder | Ear | None = None,
+    ) -> None:
+        """`on_digit` gets each digit with its ms. The rest goes out under `payload_type`, or `to` whoever decodes it.
+
+        `codec` is a key of SILENCE.
+        """
+        self._decoder = make_decoder(codec)
+        self._silence = SILENCE[codec]
+        self._on_digit = on_digit
+        self._payload_type = payload_type
+        self._to = to
+        self._detector = ToneDetector()
+        self._waiting: deque[tuple[MediaPacket, float]] = deque()
+        self._held = 0
+        """Samples in the line."""
+        self._heard = 0.0
+        self._last: MediaPacket | None = None
+        """The packet that was let on last, while the stream goes on."""
+        self._idle = 0
+        self._digits: deque[tuple[str, int]] = deque()
+
+    @property
+    def resting(self) -> bool:
+        """Whether nothing has come for so long that ticks can stop."""
+        return self._idle >= _IDLE_TICKS and (self._to is None or self._to.resting)
+
+    @property
+    def frames(self) -> int:
+        """Packets that were turned into another codec."""
+        return self._to.frames if self._to is not None else 0
+
+    def handle(self, packet: MediaPacket, now: float) -> Packets:
+        """Look for a tone in one packet, and keep it until its tick; one that is late is left out."""
+        try:
+            pcm = self._decoder.decode(packet.payload) if packet.in_order else None
+        except AudioError:
+            pcm = None
+        if pcm is None:
+            return NOTHING
+        self._idle, self._heard = 0, now
+        self._digits += self._detector.process(pcm)
+        self._waiting.append((packet, now))
+        self._held += len(packet.payload)
+        if self._detector.suspects:
+            silent = [(replace(one, payload=self._silence * len(one.payload)), came) for one, came in self._waiting]
+            self._waiting = deque(silent)
+        return NOTHING
+
+    def tick(self, now: float) -> Packets:
+        """What has waited long enough."""
+        self._idle += 1
+        pause = now - self._heard >= _PAUSE
+        if pause and (ended := self._detector.finish()) is not None:
+            self._digits.append(ended)
+        out: list[Injected] = []
+        while self._waiting and (pause or self._held > HELD):
+            packet, came = self._waiting.popleft()
+            self._held -= len(packet.payload)
+            if self._to is not None:
+                self._to.handle(packet, came)
+            elif self._payload_type is not None:
+                out.append(self._let_on(packet, self._payload_type))
+        if pause:
+            self._last = None
+        return (*out, *(self._to.tick(now) if self._to is not None else ()))
+
+    def _let_on(self, packet: MediaPacket, payload_type: int) -> Injected:
+        last, self._last = self._last, packet
+        if last is None or last.generation != packet.generation:
+            return Injected(payload_type, packet.payload, None, True)
+        advance = timestamp_delta(packet.timestamp, last.timestamp)
+        if not 0 < advance < RATE:
+            return Injected(payload_type, packet.payload, None, True)
+        return Injected(payload_type, packet.payload, advance, packet.marker)
+
+    def pause(self) -> None:
+        """The packets of this tick went nowhere: the next stands where time is then."""
+        self._last = None
+        if self._to is not None and not isinstance(self._to, Ear):
+            self._to.pause()
+
+    def deliver(self) -> None:
+        """Tell what was found, in the event loop."""
+        while self._digits:
+            self._on_digit(*self._digits.popleft())
+        if isinstance(self._to, Ear):
+            self._to.deliver()
