@@ -160,6 +160,7 @@ def _other(path: tuple[str, ...], field: FieldInfo) -> str:
         "media.plane_gather": "0.002",
         "domain": "example.com",
         "limits.max_calls": "77",
+        "limits.load": "0.5",
         "limits.ladder_memory": "1000000",
         "limits.calls_per_second": "7",
         "limits.guest_calls": "7",

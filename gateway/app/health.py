@@ -10,6 +10,7 @@ from pathlib import Path
 from cryptography import x509
 
 from gateway.accounts.reachability import Reachability, State
+from gateway.call.load import LoadControl
 from gateway.call.registry import Calls
 from gateway.config import Config
 
@@ -21,7 +22,7 @@ _CERTIFICATE_DAYS = 30
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """`status` "ok", "draining" or "full": only an "ok" gateway takes new calls."""
+    """`status` "ok", "draining", "overloaded" or "full": only an "ok" gateway takes new calls."""
 
     status: str = "ok"
     conditions: tuple[str, ...] = ()
@@ -38,7 +39,9 @@ class Watch:
         registered: Callable[[], frozenset[str]],
         reachability: Reachability,
         wall_clock: Callable[[], float],
+        load: LoadControl | None = None,
     ) -> None:
+        self._control = load
         self._config = config
         self._calls = calls
         self._registered = registered
@@ -50,6 +53,9 @@ class Watch:
         conditions = [*self._load(), *self._trunks(), *self._certificate.conditions(self._wall_clock())]
         if self._calls.draining:
             return Health("draining", ("The gateway ends when its last call does and takes no new ones.", *conditions))
+        if self._control is not None and self._control.overloaded:
+            said = f"The gateway has more to do than it can: it takes {self._control.share:.0%} of new calls."
+            return Health("overloaded", (said, *conditions))
         full = len(self._calls) >= self._config.limits.calls
         return Health("full" if full else "ok", tuple(conditions))
 

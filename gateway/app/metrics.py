@@ -27,6 +27,9 @@ class Front(Protocol):
 
     def list_bans(self) -> list[dict[str, Any]]: ...
 
+    @property
+    def load_share(self) -> float: ...
+
 
 class _Live(Collector):
     """What is read off the rooms at the moment somebody asks."""
@@ -54,6 +57,9 @@ class _Live(Collector):
         for what, count in self._sip_counts().items():
             sip.add_metric([what], count)
         yield sip
+        yield GaugeMetricFamily(
+            "gateway_load_share", "Share of new calls that are let in.", value=self._front.load_share
+        )
         banned = len(self._front.list_bans())
         yield GaugeMetricFamily("gateway_sip_banned", "SIP sources that are not answered.", value=banned)
         yield from self._of_trunks()

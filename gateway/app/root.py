@@ -28,6 +28,7 @@ from gateway.app.dialer import GatewayDialer
 from gateway.app.health import Watch
 from gateway.app.keep_alive import KeepAlives
 from gateway.app.lamps import Lamps
+from gateway.app.load import limit_new_calls
 from gateway.app.message_log import MessageLog
 from gateway.app.messages import Messages
 from gateway.app.metrics import Metrics
@@ -53,6 +54,7 @@ from gateway.app.subscriptions import Subscriptions
 from gateway.app.trunk_watch import TrunkWatch
 from gateway.app.users import Users
 from gateway.app.web_front import WebFront
+from gateway.call.load import LoadControl
 from gateway.call.registry import Calls
 from gateway.call.routing import Caller, Router
 from gateway.config import Config
@@ -122,6 +124,7 @@ class GatewayApp:
         self._reachability = Reachability()
         self._accounts: Accounts
         self._vault: Vault
+        self._load = LoadControl(settings.load(config))
         self._web_port = config.web.listen.port
         self._websockets: list[tuple[str, str, int]] = []
         """(transport, host, port) of the listeners for SIP over WebSocket alone."""
@@ -196,10 +199,19 @@ class GatewayApp:
         await copy_messages(
             collecting(self.config), self._user_agent, self.calls, engine, self._wall_clock, self._stack
         )
+        self._begin_watching()
+        await self._open_web(identity, presence, store)
+        self._stack.push_async_callback(self._application.close)
+        # Stopped first, before what carries the goodbyes: everything above is closed after it, in reverse order.
+        self._stack.push_async_callback(self.calls.close)
+
+    def _begin_watching(self) -> None:
+        """Register where the configuration says, and look after trunks and our own load."""
         self._registrations = Registrations(self._user_agent, self.config.every_trunk, self._trunks, self._accounts)
         self._registrations.begin(self.config.accounts.register_expires)
         self._stack.push_async_callback(self._registrations.close)
         self._user_agent.when_lost(self._registrations.flow_lost)
+        self._stack.callback(limit_new_calls(self._user_agent, self._load, self.config.emergency.numbers).close)
         watch = TrunkWatch(
             self._user_agent,
             self.config.every_trunk,
@@ -212,10 +224,6 @@ class GatewayApp:
         keep_alives = KeepAlives(self._user_agent, self.config.every_trunk, self._opening.fraction)
         keep_alives.begin()
         self._stack.push_async_callback(keep_alives.close)
-        await self._open_web(identity, presence, store)
-        self._stack.push_async_callback(self._application.close)
-        # Stopped first, before what carries the goodbyes: everything above is closed after it, in reverse order.
-        self._stack.push_async_callback(self.calls.close)
 
     async def _open_messages(
         self, identity: IdentityMap, router: Router, dialer: GatewayDialer, presence: Presence
@@ -361,12 +369,13 @@ class GatewayApp:
             self._opening.token,
             self._credential_mark,
             lambda: self.registered_trunks,
-            Watch(config, self.calls, lambda: self.registered_trunks, self._reachability, self._wall_clock),
+            Watch(config, self.calls, lambda: self.registered_trunks, self._reachability, self._wall_clock, self._load),
             self._messages,
             self._subscriptions,
             ladders=self._ladders,
             users=users,
             bans=self._bans,
+            load=self._load,
         )
         web_settings, oidc = settings.web(config), settings.oidc(config)
         application = create_app(

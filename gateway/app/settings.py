@@ -17,6 +17,7 @@ from gateway.app.plane import PYTHON, PlaneChoice, maker
 from gateway.app.push import Waking
 from gateway.app.subscriptions import PresenceSettings
 from gateway.call.limits import CallLimits
+from gateway.call.load import LoadPolicy
 from gateway.call.record import CallSettings
 from gateway.call.routing import Emergency, Group, Route, Router
 from gateway.config import Config, advertised
@@ -206,6 +207,10 @@ def lock_out(config: Config) -> LockOut:
     return LockOut(
         failures=limits.failed_logins, seconds=limits.login_penalty, user_failures=limits.failed_logins_per_user
     )
+
+
+def load(config: Config) -> LoadPolicy:
+    return LoadPolicy(busy=config.limits.load, late=config.limits.delay)
 
 
 def bans(config: Config) -> BanPolicy:

@@ -17,6 +17,7 @@ from gateway.app.own_accounts import OwnAccounts
 from gateway.app.presence import Presence
 from gateway.app.subscriptions import Subscriptions
 from gateway.call.leg import Address
+from gateway.call.load import LoadControl
 from gateway.call.registry import Calls
 from gateway.call.routing import Caller, RouteError, allows
 from gateway.call.status import Cause
@@ -53,10 +54,12 @@ class WebFront:
         subscriptions: Subscriptions | None = None,
         ladders: Ladders | None = None,
         bans: Bans | None = None,
+        load: LoadControl | None = None,
         *,
         users: UserDirectory,
     ) -> None:
         self._bans = bans
+        self._load = load
         self._config = config
         self.users = users
         self._ladders = ladders or Ladders(0, time.time)
@@ -136,6 +139,8 @@ class WebFront:
             SessionDescription.parse(sdp)
         except SdpSyntaxError as error:
             raise PlaceError(Cause.NOT_ACCEPTABLE, f"the offer is not a session description: {error}", 400) from None
+        if self._load is not None and to not in self._config.emergency.numbers and not self._load.admit():
+            raise PlaceError(Cause.OVERLOADED, "the gateway has more calls to begin than it can")
         address = Address(self._identity.sip_uri(caller.id), caller.display_name or caller.id)
         leg = WebCallerLeg(self._new_tag(), address, channel, caller.id)
         try:
@@ -221,6 +226,11 @@ class WebFront:
             return False
         call.stop()
         return True
+
+    @property
+    def load_share(self) -> float:
+        """Share of new calls that are let in, 1 where there is time for all."""
+        return 1.0 if self._load is None else self._load.share
 
     def list_bans(self) -> list[dict[str, Any]]:
         return [] if self._bans is None else [_ban(one) for one in self._bans.now()]

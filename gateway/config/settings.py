@@ -76,6 +76,10 @@ class LimitsConfig(Section):
     """Calls at once; default: 500 for each CPU of the machine, as far as its memory goes (4 MB a call)."""
     calls_per_second: float | None = Field(default=None, gt=0)
     """New calls a second; default: 100, or 200 where there are two CPUs or more."""
+    load: float = Field(default=0.95, ge=0, le=1)
+    """Share of its time that the event loop may be at work before new calls are answered 503; 0: never for that."""
+    delay: float = Field(default=1.0, gt=0, le=60)
+    """How late the event loop may be before that (s)."""
     guest_calls: int | None = Field(default=None, ge=0)
     """Calls of guests at once; default: half of max_calls, so that the rest is kept for those with an account."""
     guest_calls_per_source: int = Field(default=10, ge=1)

@@ -152,6 +152,10 @@ class UserAgent:
         """Have `may_answer` decide, by status, whether a refusal goes out to a source that has proved nothing."""
         self._core.stack.may_answer = may_answer
 
+    def admit_calls(self, may_begin: Callable[[Request], bool]) -> None:
+        """Have `may_begin` decide about each INVITE that begins a call, before anything is done for it (else 503)."""
+        self._core.stack.may_begin = may_begin
+
     def serve(self, method: str, answer: Answer) -> None:
         """Have `answer` respond to requests of `method` outside any dialog: MESSAGE (RFC 3428), PUBLISH (RFC 3903)."""
         self._shell.serve(method, answer)

@@ -102,6 +102,7 @@ OTHER: dict[str, Any] = {
     "sip.outbound_proxy": "sip:edge.test",
     "sip.tls.certificates": [],
     "sip.registration.digest_algorithms": ["SHA-256", "MD5"],
+    "limits.load": 0.5,
     "sip.bans.scanners": ["port-scanner*"],
     "sip.bans.never": ["192.0.2.0/24"],
     "web.listen": "[::1]:8081",
@@ -350,6 +351,7 @@ def made_of(config: Config) -> Iterator[tuple[str, Any]]:
     yield "collecting", collecting(config)
     yield "lock-out", settings.lock_out(config)
     yield "bans", settings.bans(config)
+    yield "load", settings.load(config)
     yield "trunk accounts", settings.trunk_accounts(config)
     yield "web", settings.web(config)
     yield "waking", settings.waking(config)

@@ -10,7 +10,6 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.sip.errors import SipError, SipSyntaxError
@@ -19,7 +18,7 @@ from gateway.sip.locate import merged_key
 from gateway.sip.message import build
 from gateway.sip.message.addresses import Via
 from gateway.sip.message.message import BrokenMessageError, Fragment, Request, Response
-from gateway.sip.message.parser import KeepAlive, Limits, keepalive, parse_message
+from gateway.sip.message.parser import KeepAlive, keepalive, parse_message
 from gateway.sip.stun import binding_response, is_binding_request
 from gateway.sip.transactions import (
     Input,
@@ -30,12 +29,12 @@ from gateway.sip.transactions import (
     Reason,
     State,
     TimerQueue,
-    Timers,
     Transaction,
     input_of_status,
 )
-from gateway.sip.transactions.admission import Admission, AdmissionLimits, Proofs
+from gateway.sip.transactions.admission import Admission, Proofs
 from gateway.sip.transactions.answers import fitting
+from gateway.sip.transactions.config import StackConfig
 from gateway.sip.transactions.events import (
     AckReceived,
     CancelReceived,
@@ -82,22 +81,6 @@ class StackFullError(SipError):
     """Our own side asked for a transaction beyond the configured number."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StackConfig:
-    """Timers and limits of one stack."""
-
-    timers: Timers = field(default_factory=Timers)
-    parser: Limits = field(default_factory=Limits)
-    admission: AdmissionLimits = field(default_factory=AdmissionLimits)
-    transactions: int = 20_000
-    """Client and server transactions together; beyond it new calls get 503 without any state. A finished one
-    stays for 32 s, so that this many allow about a sixty-fourth as many calls a second for ever."""
-    retry_after: int = 5
-    """Seconds that such a 503 asks to wait."""
-    alias: bool = False
-    """Whether peers may send us requests by our TLS connections to them (RFC 5923): we have a certificate to show."""
-
-
 class Stack:
     """Transport matching (RFC 3261 section 18) and transactions (section 17) over any number of flows.
 
@@ -128,6 +111,9 @@ class Stack:
         self._source: Flow | None = None
         self.may_answer: Callable[[Flow, int], bool] = lambda flow, status: True
         """Whether a refusal of that status is sent to a source that has proved nothing; silence is no answer."""
+
+        self.may_begin: Callable[[Request], bool] = lambda invite: True
+        """Whether there is time for one more call; else it is answered 503, and nothing is kept of it."""
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
         """Take one datagram (or one message of a stream) that came by `flow` at `now` (monotonic seconds)."""
@@ -388,7 +374,8 @@ class Stack:
         answer_to = response_flow(request.top_via, flow)
         credit = self._credit(flow, now, size)
         message = stamped(request, flow)
-        if len(self) >= self._room_for(request):
+        new_call = request.method == "INVITE" and request.to_tag is None
+        if len(self) >= self._room_for(request) or (new_call and not self.may_begin(request)):
             self._refuse_new(message, 503, answer_to, credit, (("Retry-After", self.config.retry_after),))
         elif request.method == "CANCEL":
             self._receive_cancel(message, key, flow, answer_to, now, credit)

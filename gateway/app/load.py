@@ -1,0 +1,71 @@
+"""Measures how busy this process is, and has new calls refused where it is too busy for them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import structlog
+
+from gateway.call.load import LoadControl
+from gateway.net.user_agent import UserAgent
+from gateway.sip.message.message import Request
+
+log = structlog.get_logger(__name__)
+
+_SCHEDULED = Path("/proc/thread-self/schedstat")
+_EVERY = 0.1
+"""Seconds between two looks."""
+
+
+def worked_or_waited() -> float:
+    """Seconds that this thread has had a processor or has waited for one, since it began (proc(5), schedstat).
+
+    The waiting counts: on a machine that others use too a loop is full long before it works all the time.
+    """
+    worked, waited, _ = _SCHEDULED.read_bytes().split()
+    return (int(worked) + int(waited)) / 1e9
+
+
+class LoadWatch:
+    """Looks at the event loop ten times a second; to be used on the loop's own thread."""
+
+    def __init__(self, control: LoadControl, used: Callable[[], float] | None = None) -> None:
+        """`used` gives seconds that the loop's thread has worked or waited for a processor."""
+        used = used or (worked_or_waited if _SCHEDULED.exists() else time.thread_time)
+        self._control = control
+        self._used = used
+        self._loop = asyncio.get_running_loop()
+        self._since, self._work = self._loop.time(), used()
+        self._timer = self._loop.call_later(_EVERY, self._look)
+        self._said = False
+
+    def close(self) -> None:
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        now, work = self._loop.time(), self._used()
+        passed = max(now - self._since, 1e-6)
+        control = self._control
+        control.measured((work - self._work) / passed, max(0.0, passed - _EVERY))
+        self._since, self._work = now, work
+        if control.overloaded != self._said:
+            self._said = control.overloaded
+            said = "overload: new calls are refused" if self._said else "overload is over"
+            log.warning(said, refused=control.refused)
+        self._timer = self._loop.call_later(_EVERY, self._look)
+
+
+def limit_new_calls(user_agent: UserAgent, control: LoadControl, emergency: Collection[str]) -> LoadWatch:
+    """Have SIP answer new calls 503 as `control` says, before anything is done for them; emergency calls go on.
+
+    It looks from now on, until what is returned is closed.
+    """
+
+    def may_begin(invite: Request) -> bool:
+        return invite.uri.user in emergency or control.admit()
+
+    user_agent.admit_calls(may_begin)
+    return LoadWatch(control)

@@ -1,0 +1,80 @@
+"""A whole gateway that has too much to do: 503 for new calls by SIP, and it says so until it has time again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from pathlib import Path
+
+import httpx
+
+from gateway.app import GatewayApp
+from gateway.net.config import UserAgentConfig
+from gateway.net.user_agent import UserAgent
+from gateway.sip.invite import events
+from tests.app.phones import Phone
+from tests.interop.gateway import config_on_free_ports
+from tests.net.peers import Application
+from tests.ports import free_ports
+
+
+async def _keep_busy(until: asyncio.Event) -> None:
+    while not until.is_set():
+        work = time.thread_time() + 0.02
+        while time.thread_time() < work:
+            pass
+        await asyncio.sleep(0)
+
+
+async def _again(http: httpx.AsyncClient, ready: str) -> None:
+    """Ask until the answer is 200, seldom enough not to be the load."""
+    pause = 0.1
+    while (await http.get(ready)).status_code != 200:
+        pause = min(1.0, pause * 2)
+        await asyncio.sleep(pause)
+
+
+async def test_new_calls_wait_while_calls_that_are_up_and_calls_in_need_go_on(tmp_path: Path) -> None:
+    """A loop with no time left: 503 with Retry-After, but not for 112; /readyz says so and takes it back."""
+    [pbx] = free_ports(1)
+    config = config_on_free_ports(
+        tmp_path,
+        LIMITS__LOAD="0.5",
+        TRUNKS=json.dumps([{"name": "pbx", "uri": f"sip:127.0.0.1:{pbx}"}]),
+        EMERGENCY=json.dumps({"numbers": ["112"], "trunk": "pbx"}),
+    )
+    emergency = UserAgent(UserAgentConfig(listen=(("127.0.0.1", pbx),)), Application(lambda call, _: call.ring(180)))
+    await emergency.start()
+    app = GatewayApp(config)
+    await app.start()
+    agent = UserAgent(UserAgentConfig(listen=(("127.0.0.1", 0),)), Application())
+    await agent.start()
+    ready = f"http://127.0.0.1:{config.web.listen.port}/readyz"
+    calm = asyncio.Event()
+    work = asyncio.create_task(_keep_busy(calm))
+    try:
+        async with httpx.AsyncClient() as http, asyncio.timeout(30):
+            while (answer := await http.get(ready)).json()["status"] != "overloaded":
+                pass
+            assert answer.status_code == 503
+            assert "more to do than it can" in answer.json()["conditions"][0]
+            refused = []
+            for _ in range(8):
+                phone = Phone(agent, app, "1001")
+                if await phone.status() == 503:
+                    outcome = phone.outcome.result()
+                    assert isinstance(outcome, events.Failed)
+                    refused.append(outcome)
+            assert refused
+            assert all(one.headers.all("Retry-After") == ["5"] for one in refused)
+            await Phone(agent, app, "1001", dials="112").rings
+            calm.set()
+            await _again(http, ready)
+            assert await Phone(agent, app, "1001").status() == 200
+    finally:
+        calm.set()
+        await work
+        await agent.close()
+        await emergency.close()
+        await app.stop()

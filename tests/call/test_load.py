@@ -1,0 +1,90 @@
+"""Which share of new calls is let in where there is more to do than can be done."""
+
+from __future__ import annotations
+
+from gateway.call.load import LoadControl, LoadPolicy
+
+CAPACITY = 100.0
+"""Calls a second that the simulated gateway can carry."""
+REFUSAL = 0.05
+"""What a refusal costs, as a share of a call."""
+
+
+def offered(control: LoadControl, rate: float, seconds: float) -> tuple[float, float]:
+    """Offer calls at `rate` to a loop that can do CAPACITY; (completed a second, the longest wait in seconds)."""
+    completed, backlog, worst = 0, 0.0, 0.0
+    steps = round(seconds * 10)
+    carried = 0.0
+    for _ in range(steps):
+        carried += rate / 10
+        while carried >= 1:
+            carried -= 1
+            let_in = control.admit()
+            completed += let_in
+            backlog += (1.0 if let_in else REFUSAL) / CAPACITY
+        done = min(backlog, 0.1)
+        backlog -= done
+        worst = max(worst, backlog)
+        control.measured(done / 0.1, 0.0)
+    return completed / seconds, worst
+
+
+def test_below_its_capacity_nobody_is_refused() -> None:
+    """At nine tenths of it, for a minute."""
+    control = LoadControl(LoadPolicy())
+    assert offered(control, 90, 60)[0] >= 89.9
+    assert control.refused == 0
+    assert not control.overloaded
+
+
+def test_at_twice_and_ten_times_its_capacity_it_completes_what_it_can() -> None:
+    """Nine tenths of it, less what the refusals themselves cost, and the wait stays bounded."""
+    for times in (2, 10):
+        control = LoadControl(LoadPolicy())
+        offered(control, CAPACITY, 5)
+        completed, worst = offered(control, CAPACITY * times, 60)
+        room = CAPACITY * (1 - REFUSAL * times) / (1 - REFUSAL)
+        assert completed >= 0.9 * room
+        assert worst < 0.5 * times
+        assert control.overloaded
+
+
+def test_it_recovers_within_seconds() -> None:
+    """All calls are let in again."""
+    control = LoadControl(LoadPolicy())
+    offered(control, CAPACITY * 10, 30)
+    offered(control, CAPACITY / 2, 4.5)
+    assert not control.overloaded
+    refused = control.refused
+    offered(control, CAPACITY / 2, 10)
+    assert control.refused == refused
+
+
+def test_a_loop_that_is_late_refuses_even_where_it_is_idle() -> None:
+    """Something blocks it, or the machine gives it no time."""
+    control = LoadControl(LoadPolicy(late=0.5))
+    for _ in range(20):
+        control.measured(0.1, 0.4)
+    assert not control.overloaded
+    for _ in range(20):
+        control.measured(0.1, 2.0)
+    assert control.share < 0.1
+    assert [control.admit() for _ in range(200)].count(True) <= 21
+
+
+def test_some_calls_always_get_through() -> None:
+    """Or nothing would tell that it is over; and they are spread evenly."""
+    control = LoadControl(LoadPolicy())
+    for _ in range(500):
+        control.measured(1.0, 100.0)
+    let_in = [control.admit() for _ in range(500)]
+    assert let_in.count(True) == 11
+    assert all(let_in[start : start + 100].count(True) == 2 for start in range(100, 500, 100))
+
+
+def test_zero_refuses_nobody() -> None:
+    """limits.load."""
+    control = LoadControl(LoadPolicy(busy=0))
+    for _ in range(50):
+        control.measured(1.0, 100.0)
+    assert all(control.admit() for _ in range(100))
