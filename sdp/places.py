@@ -56,14 +56,16 @@ class Places:
         transports, most = self._plan.transports, self._plan.of_each_kind
         if not transports or (most is not None and self._made.get(kind, 0) >= most):
             return Place(number, None)
+        fitting = [each for each, transport in enumerate(transports) if transport.kind in (None, kind)]
         if bundled:
-            return Place(number, transports[0])
+            own = next((each for each in fitting if transports[each].kind == kind), None)
+            return Place(number, transports[0]) if own is None else Place(own, transports[own])
         ports = {media.port for media in earlier if media.port}
-        for kept, transport in enumerate(transports):
-            if transport.port in ports:
-                return Place(kept, transport)
-        if number >= len(transports) or number in self._taken:
-            number = next((n for n in range(len(transports)) if n not in self._taken), len(transports))
+        for kept in fitting:
+            if transports[kept].port in ports:
+                return Place(kept, transports[kept])
+        if number not in fitting or number in self._taken:
+            number = next((each for each in fitting if each not in self._taken), len(transports))
         return Place(number, transports[number] if number < len(transports) else None)
 
     def took(self, place: Place, kind: str) -> None:

@@ -60,6 +60,8 @@ class TransportPlan:
     tls_id: str | None = None
     crypto: tuple[Crypto, ...] = ()
     """Our SDES keys, one a suite, best first (RFC 4568)."""
+    kind: str | None = None
+    """The kind of section that alone is given it; None: any."""
     mki: bool = False
     """Whether packets that carry a master key identifier can be read; if not, keys that have one are passed over."""
 
@@ -77,6 +79,8 @@ class CodecPolicy:
     """What we can make those of: the codecs that we decode; None for the same ones."""
     only: tuple[str, ...] = ()
     """If any: the names, lower case, of the audio codecs that may be said; digits and noise follow their codec."""
+    video: tuple[str, ...] | None = None
+    """The names, lower case, of the video codecs and their repair formats that may be said; None: any."""
     drop: tuple[str, ...] = ()
     """Names in lower case that are never said to this side, beside repair formats toward phones."""
     events: bool = True

@@ -23,6 +23,7 @@ from sdp.plan import CodecPolicy
 _STATIC_NUMBERS: Final = {codec.key: number for number, codec in STATIC_CODECS.items()}
 _DYNAMIC_SET: Final = frozenset(DYNAMIC)
 _EVENTS: Final = "0-15"
+_COMMON: Final = "CB"
 _LONGEST_FOR_PHONES: Final = 400
 """Characters of parameters that no phone's codec needs."""
 
@@ -104,6 +105,8 @@ def _allowed(codecs: tuple[Codec, ...], kind: str, policy: CodecPolicy, webrtc: 
     if not webrtc:
         never = REPAIR if kind != "text" else frozenset()
         kept = [c for c in kept if c.key[0] not in never and len(c.fmtp) <= _LONGEST_FOR_PHONES]
+    if policy.video is not None and kind == "video":
+        kept = [codec for codec in kept if codec.key[0] in policy.video]
     if policy.only and kind == "audio":
         kept = [codec for codec in kept if not codec.is_media or codec.key[0] in policy.only]
     return kept
@@ -156,11 +159,16 @@ def _ordered(media: list[Codec], policy: CodecPolicy) -> list[Codec]:
 
 
 def _one_of_each(media: list[Codec]) -> list[Codec]:
-    """One profile of each video codec, of H.264 one of each packetization mode: a phone's list stays short."""
+    """One profile of each video codec, of H.264 one of each packetization mode: a phone's list stays short.
+
+    Of H.264 the constrained baseline where there is one, which every phone and every browser decodes (RFC 7742).
+    """
     seen: dict[object, Codec] = {}
     for codec in media:
         name = codec.key[0]
-        seen.setdefault((name, codec.traits[0]) if name == "h264" else name, codec)
+        what = (name, codec.traits[0]) if name == "h264" else name
+        if what not in seen or (name == "h264" and codec.traits[1] == _COMMON != seen[what].traits[1]):
+            seen[what] = codec
     return list(seen.values())
 
 

@@ -146,6 +146,7 @@ def _other(path: tuple[str, ...], field: FieldInfo) -> str:
         "rtp.advertised": "media.example.com",
         "rtp.ports": "20000-20099",
         "codecs.webrtc": "pcma",
+        "video.codecs": "h264",
         "codecs.rtp": "pcma, pcmu",
         "users": "[{id: 1002, sip: true}]",
         "identity.rules": "[{sip: 'sip:9{u}@*', web: '{u}'}]",
@@ -176,7 +177,7 @@ def _other(path: tuple[str, ...], field: FieldInfo) -> str:
     if kind is bool:
         return "false" if field.default else "true"
     if kind in (int, float):
-        return f"{kind(field.default) + 1:g}"
+        return f"{kind(field.default) + 1:.12g}"
     return "something" if dotted != "web.guests_may_call" else "1*,2*"
 
 

@@ -26,7 +26,7 @@ from gateway.identity.mapping import IdentityMap
 from gateway.media.embedded.audio.transcode import OpusSettings
 from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.embedded.rtp.latching import Latching, LatchRules
-from gateway.media.embedded.settings import EmbeddedConfig
+from gateway.media.embedded.settings import EmbeddedConfig, VideoConfig
 from gateway.media.embedded.webrtc.config import WebRtcConfig
 from gateway.media.engine import MediaEngine
 from gateway.media.rtpengine.call import Patience
@@ -434,6 +434,12 @@ def _embedded(config: Config) -> EmbeddedConfig:
         telephone_event=codecs.telephone_event,
         transcode=codecs.transcode,
         opus=OpusSettings(complexity=codecs.opus.complexity, bit_rate=codecs.opus.bitrate),
+        video=VideoConfig(
+            codecs=config.video.codecs,
+            max_bitrate=config.video.max_bitrate,
+            max_packets_per_second=config.video.max_packets_per_second,
+            key_frame_interval=config.video.key_frame_interval,
+        ),
         max_sessions=config.limits.calls,
         media_timeout=rtp.media_timeout,
         held_timeout=rtp.held_timeout,

@@ -14,7 +14,7 @@ import structlog
 
 from gateway.call.attempt_table import ENDS_UNANSWERED, TABLE
 from gateway.call.branches import Branch
-from gateway.call.description import audio_codecs
+from gateway.call.description import audio_codecs, has_video
 from gateway.call.leg import Answered, CalleeLeg, CallerLeg, Confirmed, Leg, Offered, Redirected, Returned, Ringing
 from gateway.call.machine import Machine, Scope
 from gateway.call.state import CallInput, Input, State
@@ -132,6 +132,8 @@ class Attempt(Machine):
             return
         if not scope.engine.capabilities.early_answer or any(leg.party.kind is Kind.SERVICE for leg in self.callees):
             return  # a service answers in the same breath; an early answer would only come twice
+        if has_video(self._offer, scope.engine.capabilities.video):
+            return  # which video there will be is the callee's to say
         self._answer_sdp = await scope.engine.accept(scope.call_id, self.caller.party)
         self._given_early = self._answer_sdp
         await self.caller.early_answer(self._answer_sdp)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from sdp.attributes.direction import Direction
 from sdp.description import SessionDescription
 from sdp.errors import SdpSyntaxError
@@ -23,6 +25,16 @@ def audio_codecs(text: str) -> tuple[str, ...]:
         if section.kind == "audio" and section.port:
             return _names(section.formats, section.values("rtpmap"))
     return ()
+
+
+def has_video(text: str, codecs: Collection[str]) -> bool:
+    """Whether an offer has a picture in one of these codecs (lower case)."""
+    try:
+        media = SessionDescription.parse(text).media
+    except SdpSyntaxError:
+        return False
+    live = [each for each in media if each.kind == "video" and (each.port or each.has("bundle-only"))]
+    return any(not set(codecs).isdisjoint(_names(each.formats, each.values("rtpmap"))) for each in live)
 
 
 def _names(formats: tuple[str, ...], rtpmaps: tuple[str, ...]) -> tuple[str, ...]:

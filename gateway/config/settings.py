@@ -69,6 +69,22 @@ class CodecsConfig(Section):
         return codecs
 
 
+VideoCodec = Literal["vp8", "h264", "vp9", "av1"]
+
+
+class VideoConfig(Section):
+    """Video: forwarded as it is where both sides have a codec in common."""
+
+    codecs: tuple[VideoCodec, ...] = ("vp8", "h264", "vp9", "av1")
+    """Those that pass; `[]`: video is refused, and the call goes on without."""
+    max_bitrate: int = Field(default=2_500_000, ge=100_000, le=50_000_000)
+    """What a browser is told to send at most (bits a second); the other side's own limit counts where it is lower."""
+    max_packets_per_second: int = Field(default=1000, ge=50, le=10_000)
+    """Packets of video taken from one phone, and from one browser beside those of its voice."""
+    key_frame_interval: float = Field(default=0.5, ge=0.1, le=10)
+    """Shortest time between two requests for a key frame to one peer (s)."""
+
+
 class LimitsConfig(Section):
     """What the gateway carries at most; above it calls are refused with 503."""
 
@@ -209,6 +225,7 @@ class Config(BaseSettings):
     webrtc: WebRtcConfig = WebRtcConfig()
     rtp: RtpConfig = RtpConfig()
     codecs: CodecsConfig = CodecsConfig()
+    video: VideoConfig = VideoConfig()
     users: tuple[UserConfig, ...] = ()
     """People and devices."""
     identity: IdentityConfig = IdentityConfig()

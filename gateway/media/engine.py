@@ -150,6 +150,11 @@ class DtmfReceived(MediaEvent):
     """Whether who hears the party has got it in the media as well."""
 
 
+@dataclass(frozen=True, slots=True)
+class KeyFrameWanted(MediaEvent):
+    """Who sees the party's picture wants a whole one, and only its signalling can ask it (RFC 5168)."""
+
+
 EventHandler = Callable[[MediaEvent], None]
 
 
@@ -170,6 +175,8 @@ class Capabilities:
     """`conference` works: programs' callers can hear each other."""
     recording: bool = False
     """`record` works."""
+    video: frozenset[str] = frozenset()
+    """Names (lower case) of the video codecs that it passes on; the answer to such an offer waits for the callee's."""
     join: bool = False
     """`join`, `isolate`, `release` and `adopt` work: a party can change its peer and be without one."""
 
@@ -349,6 +356,12 @@ class MediaEngine(Protocol):
 
         `tones`: as tones also to a party that takes it in any way (Dtmf.AUTO). MediaError 488 where the party does
         not take it so, 400 for what is no digit, 503 where too many wait.
+        """
+
+    async def request_key_frame(self, call_id: str, tag: str) -> None:
+        """Have whom this party sees asked for a whole picture (RFC 5168); nothing where it sees none.
+
+        MediaError 481 for an unknown call or party, 501 where the engine cannot.
         """
 
     async def delete(self, call_id: str) -> CallStatistics:

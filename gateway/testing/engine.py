@@ -98,6 +98,7 @@ class FakeEngine:
             services=services,
             transcodes=frozenset({"opus", "g722", "pcmu", "pcma"}),
             create_offer=movable,
+            video=frozenset({"vp8"}),
             join=movable,
         )
         self._handlers: list[EventHandler] = []
@@ -242,6 +243,11 @@ class FakeEngine:
         verb = "send_tones" if tones else "send_dtmf"
         self.requests.append(Request(verb, call_id, tag, detail=(digit, duration_ms)))
         self._scripted(verb)
+        self._known(call_id)
+
+    async def request_key_frame(self, call_id: str, tag: str) -> None:
+        self.requests.append(Request("request_key_frame", call_id, tag))
+        self._scripted("request_key_frame")
         self._known(call_id)
 
     async def delete(self, call_id: str) -> CallStatistics:

@@ -125,6 +125,18 @@ async def test_an_answer_without_a_body_commits_the_latest_early_description() -
     assert rig.engine.requests[-1].sdp == OFFER
 
 
+VIDEO = OFFER + "m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=rtpmap:96 {name}/90000\r\n"
+
+
+@pytest.mark.parametrize(("name", "verbs"), [("VP8", []), ("H263-1998", ["early_answer"])])
+async def test_an_offer_with_a_picture_waits_for_the_callees_answer(name: str, verbs: list[str]) -> None:
+    """Which video there will be is the callee's to say; video that does not pass is refused at once with the voice."""
+    rig = await Rig(offer=VIDEO.format(name=name)).started()
+    assert rig.caller.verbs == verbs
+    await rig.hears(rig.callee, Answered(ANSWER))
+    rig.expect(State.CONNECTED)
+
+
 async def test_a_repeated_early_answer_is_committed_once() -> None:
     """A 200 that says what the 183 said changes nothing."""
     rig = await Rig(caller_kind=Kind.RTP).started()

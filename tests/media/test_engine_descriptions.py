@@ -100,6 +100,7 @@ async def test_audio_that_is_bundled_with_refused_video_is_reached() -> None:
     async with running() as (engine, _):
         head = HEAD + "a=group:BUNDLE v a\r\n"
         await engine.offer("call", BROWSER, PHONE, head + video + audio)
-        answer = read(await engine.answer("call", PHONE, BROWSER, phone("m=audio 5000 RTP/AVP 0")))
+        refusing = phone("m=video 0 RTP/AVP 96") + "m=audio 5000 RTP/AVP 0\r\n"
+        answer = read(await engine.answer("call", PHONE, BROWSER, refusing))
         assert [bool(section.port) for section in answer.media] == [False, True]
         assert answer.media[1].has("ice-ufrag")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import TypeVar
 
@@ -109,34 +109,42 @@ def codec_policy(config: EmbeddedConfig, party: Party, prefer: tuple[str, ...]) 
     configured = party.codecs or (config.webrtc_codecs if party.kind is Kind.WEBRTC else config.rtp_codecs)
     order = tuple(dict.fromkeys((*[name for name in prefer if name in configured], *configured)))
     convertible = tuple([FORMATS[name] for name in order if name in CODECS]) if config.transcode else ()
+    video = config.video.codecs
     events = config.telephone_event and party.dtmf in (Dtmf.AUTO, Dtmf.RFC4733)
     return CodecPolicy(
         order=order,
         offer_also=convertible,
         made_of=tuple(FORMATS.values()) if config.transcode else (),
         only=configured if party.codecs or party.kind is Kind.WEBRTC else (*configured, *config.passed_codecs),
+        video=video,
+        feedback=("goog-remb", "ccm fir", "nack pli"),
         drop=() if events else ("telephone-event",),
         events=events,
     )
 
 
 def media_plan(
-    transport: TransportPlan, kind: Kind, identity: Identity, policy: CodecPolicy, previous: SessionDescription | None
+    transports: Mapping[str, TransportPlan],
+    kind: Kind,
+    identity: Identity,
+    ssrcs: tuple[int, ...],
+    policy: CodecPolicy,
+    previous: SessionDescription | None,
 ) -> Plan:
-    """Our side of a description for a party of that kind."""
-    webrtc = kind is Kind.WEBRTC
+    """Our side of a description for a party of that kind; transports and SSRCs by kind of media, audio first."""
+    webrtc, audio = kind is Kind.WEBRTC, transports["audio"]
     return Plan(
         kind="webrtc" if webrtc else "sdes" if kind is Kind.SDES else "rtp",
-        transports=(transport,),
-        address=transport.address,
+        transports=tuple([replace(each, kind=media) for media, each in transports.items()]),
+        address=audio.address,
         session_id=identity.session_id,
-        media=("audio",),
+        media=tuple(transports),
         of_each_kind=1,
         codecs=policy,
         previous=previous,
         cname=identity.cname if webrtc else "",
         stream=identity.stream if webrtc else "",
-        ssrcs=(identity.ssrc,) if webrtc else (),
+        ssrcs=ssrcs if webrtc else (),
     )
 
 
@@ -148,6 +156,25 @@ def service_of(party: Party) -> str | None:
 def has_audio(offer: SessionDescription) -> bool:
     """Whether a section could carry a voice, and not digits alone."""
     return any(codec.is_media for media in _audio_of(offer) for codec in read_codecs(media))
+
+
+def has_video(config: EmbeddedConfig, offer: SessionDescription) -> bool:
+    """Whether a section offers video that is forwarded here."""
+    live = [media for media in offer.media if media.kind == "video" and (media.port or media.has("bundle-only"))]
+    return any(codec.key[0] in config.video.codecs for media in live for codec in read_codecs(media))
+
+
+def video_description(codecs: Iterable[Codec]) -> str:
+    """A section of a plain description that says these video codecs; "" where there are none."""
+    said = [codec for codec in codecs if codec.is_media]
+    if not said:
+        return ""
+    lines = ["m=video 9 RTP/AVP " + " ".join(str(codec.payload_type) for codec in said)]
+    for codec in said:
+        lines.append(f"a=rtpmap:{codec.payload_type} {codec.rtpmap}")
+        if codec.fmtp:
+            lines.append(f"a=fmtp:{codec.payload_type} {codec.fmtp}")
+    return "".join(f"{line}\r\n" for line in (*lines, "a=sendrecv"))
 
 
 def _audio_of(offer: SessionDescription) -> list[MediaDescription]:

@@ -15,10 +15,10 @@ from gateway.media.delivery import EventDelivery
 from gateway.media.embedded.addresses import reachable
 from gateway.media.embedded.audio.codecs import CODECS
 from gateway.media.embedded.flows import FlowTable
-from gateway.media.embedded.party import PartyMedia
 from gateway.media.embedded.plane.protocol import Plane, PlaneError
 from gateway.media.embedded.plane.python import PythonPlane
 from gateway.media.embedded.plane.values import Inventory
+from gateway.media.embedded.reporting import Reporting
 from gateway.media.embedded.resources import Resources
 from gateway.media.embedded.rtp.ports import PortPool
 from gateway.media.embedded.session import Session
@@ -94,6 +94,7 @@ class EmbeddedEngine:
             programs=True,
             conferences=True,
             recording=True,
+            video=frozenset(self.config.video.codecs),
             join=True,
         )
 
@@ -308,6 +309,9 @@ class EmbeddedEngine:
     ) -> None:
         self._session(call_id).send_dtmf(tag, digit, duration_ms, tones=tones)
 
+    async def request_key_frame(self, call_id: str, tag: str) -> None:
+        self._session(call_id).request_key_frame(tag)
+
     async def delete(self, call_id: str) -> CallStatistics:
         session = self._sessions.get(call_id)
         if session is None:
@@ -336,8 +340,8 @@ class EmbeddedEngine:
         await self._refresh(session.parties)
         return session.statistics()
 
-    async def _refresh(self, parties: Sequence[PartyMedia]) -> None:
-        """Ask the plane for the figures of these parties."""
+    async def _refresh(self, parties: Sequence[Reporting]) -> None:
+        """Ask the plane for the figures of these parties and their video."""
         flows = {party.flow: party for party in parties if party.flow is not None}
         if not flows or self._resources is None:
             return
@@ -382,7 +386,7 @@ class EmbeddedEngine:
     async def sweep(self) -> None:
         """Do everything that is due; the engine's own timer calls it, tests may."""
         now = self._clock()
-        due: list[PartyMedia] = []
+        due: list[Reporting] = []
         for session in tuple(self._sessions.values()):
             try:
                 due += session.sweep(now)

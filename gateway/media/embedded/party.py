@@ -17,19 +17,21 @@ from gateway.media.embedded.sources.players import PROGRAM, Playing, silence_in
 from gateway.media.embedded.sources.program import ProgramAudio
 from gateway.media.embedded.stations import Stations
 from gateway.media.embedded.transport import Transport
+from gateway.media.embedded.video import VideoStream
 from gateway.media.embedded.webrtc.leg import WebRtcLeg
 from gateway.media.embedded.webrtc.states import LegState
 from gateway.media.engine import (
     Connected,
     DtmfReceived,
     FirstMedia,
+    KeyFrameWanted,
     Kind,
     MediaError,
     MediaFailed,
     MediaTimeout,
     Party,
 )
-from sdp import Codec, MediaAgreement, Plan, SessionDescription, TransportPlan, negotiate
+from sdp import Agreement, Codec, MediaAgreement, Plan, SessionDescription, TransportPlan, negotiate
 from sdp.attributes import SetupRole
 from sdp.negotiation import Side
 
@@ -63,6 +65,8 @@ class PartyMedia:
         self._identity = Identity.generate(resources.config, party.kind, resources.random)
         self.webrtc: WebRtcLeg | None = None
         self.rtp: RtpLeg | None = None
+        self.video: VideoStream | None = None
+        """Its picture, while one is spoken of."""
         self._make_transport()
         self.audio = ProgramAudio() if party.service == PROGRAM else None
         """What a program hears and says."""
@@ -88,17 +92,20 @@ class PartyMedia:
         if self.party.kind is Kind.WEBRTC:
             self.webrtc = resources.port.open_leg(self._leg_state)
         elif self.party.kind is not Kind.SERVICE:
-            config = resources.config
-            self.rtp = RtpLeg(
-                resources.plane,
-                resources.pool,
-                ids=resources.ids,
-                clock=resources.clock,
-                address=resources.rtp_address,
-                rules=config.latching,
-                keys=self._identity.keys,
-                max_packets_per_second=config.max_packets_per_second,
-            )
+            self.rtp = self._rtp_leg(self._identity, resources.config.max_packets_per_second)
+
+    def _rtp_leg(self, identity: Identity, packets_per_second: int) -> RtpLeg:
+        resources = self._shared
+        return RtpLeg(
+            resources.plane,
+            resources.pool,
+            ids=resources.ids,
+            clock=resources.clock,
+            address=resources.rtp_address,
+            rules=resources.config.latching,
+            keys=identity.keys,
+            max_packets_per_second=packets_per_second,
+        )
 
     @property
     def transport(self) -> Transport | None:
@@ -118,11 +125,34 @@ class PartyMedia:
         self._shared.flows.add(transport.flow, self)
         await transport.open()
 
+    async def open_video(self) -> None:
+        """Be able to speak of video; raises MediaError 503. Nothing where it is already, or for a service."""
+        config, webrtc = self._shared.config, self.webrtc
+        if self.video is not None or self.transport is None:
+            return
+        # Another source than any before: its keys may count on for ever.
+        identity = Identity.generate(config, self.party.kind, self._shared.random)
+        transport = webrtc or self._rtp_leg(identity, config.video.max_packets_per_second)
+        self.video = VideoStream(self._shared, identity, self._identity.cname, transport, self._key_frame_wanted)
+        if webrtc is not None:
+            webrtc.allow(config.webrtc.max_packets_per_second + config.video.max_packets_per_second)
+        await self.video.open()
+
+    def close_video(self) -> None:
+        """Speak of video no more."""
+        if self.video is not None:
+            self.video.close()
+            self.video = None
+
+    def _key_frame_wanted(self) -> None:
+        self._shared.emit(KeyFrameWanted(self.call_id, self.party.tag))
+
     def close(self) -> None:
         """Release everything; idempotent."""
         if self._closed:
             return
         self._closed = True
+        self.close_video()
         self._fall_silent()  # what becomes of its packets goes with its flow
         transport = self.transport
         if transport is None:
@@ -135,6 +165,8 @@ class PartyMedia:
     def part(self) -> None:
         """Hear and say nothing."""
         self._fall_silent()
+        if self.video is not None:
+            self.video.part()
         flow = self.flow
         if flow is not None:
             self._shared.plane.route(flow, None, {})
@@ -171,7 +203,11 @@ class PartyMedia:
         transport = self.transport.plan() if self.transport is not None else NOWHERE
         if self.webrtc is not None and self.agreement is not None and self.agreement.dtls_role is not None:
             transport = replace(transport, setup=SetupRole(self.agreement.dtls_role))
-        return media_plan(transport, self.party.kind, self._identity, policy, self.sent)
+        transports, ssrcs = {"audio": transport}, [self._identity.ssrc]
+        if self.video is not None:
+            transports["video"] = self.video.plan(transport)
+            ssrcs.append(self.video.identity.ssrc)
+        return media_plan(transports, self.party.kind, self._identity, tuple(ssrcs), policy, self.sent)
 
     def take_answer(self, answer: SessionDescription) -> None:
         """The peer answered our offer; raises MediaError."""
@@ -180,7 +216,7 @@ class PartyMedia:
         offer = self.our_offer
         if offer is None:
             raise MediaError("no offer to this party is waiting for an answer", 481)
-        self._agree(checked(lambda: negotiate(offer, answer, local="offerer")).first("audio"), "offerer")
+        self._agree(checked(lambda: negotiate(offer, answer, local="offerer")), "offerer")
 
     def give_answer(self, make: Answer, prefer: tuple[str, ...] = ()) -> None:
         """Answer the peer's offer with what `make` makes of our plan; raises MediaError."""
@@ -189,7 +225,7 @@ class PartyMedia:
             raise MediaError("no offer of this party is waiting for an answer", 481)
         before = self._local_secret()
         answer = checked(lambda: make(self.plan(prefer)))
-        self._agree(checked(lambda: negotiate(offer, answer, local="answerer")).first("audio"), "answerer")
+        self._agree(checked(lambda: negotiate(offer, answer, local="answerer")), "answerer")
         if self._local_secret() != before:
             # The peer restarted ICE, and so did our leg when it heard of it: the answer carries the new credentials.
             answer = checked(lambda: make(self.plan(prefer)))
@@ -198,8 +234,9 @@ class PartyMedia:
     def _local_secret(self) -> str | None:
         return self.webrtc.local_password if self.webrtc is not None else None
 
-    def _agree(self, agreement: MediaAgreement | None, side: Side) -> None:
-        """Take over what was agreed about audio, and tell the transport."""
+    def _agree(self, whole: Agreement, side: Side) -> None:
+        """Take over what was agreed, and tell the transports."""
+        agreement, video = whole.first("audio"), whole.first("video")
         if agreement is None or not any(codec.is_media for codec in agreement.send):
             raise MediaError("no audio codec in common", 488)
         transport = self.transport
@@ -207,6 +244,10 @@ class PartyMedia:
             transport.agree(agreement, side, self.party.private_source)
             self._shared.plane.resync(transport.flow)
         self.agreement = agreement
+        if video is None:
+            self.close_video()
+        elif self.video is not None:
+            self.video.agree(video, side, self.party.private_source)
         if transport is not None:
             self._shared.plane.start_stream(transport.flow, self._identity.ssrc, *self._first, self.rate_out)
         self.watch()
@@ -262,6 +303,8 @@ class PartyMedia:
         for ssrc in self.reporter.receive(packet, now, self.rate_out):
             if self.flow is not None:
                 self._shared.plane.resync(self.flow, ssrc)
+        if self.video is not None and self.webrtc is not None:
+            self.video.take_rtcp(packet, now)
 
     def media(self, packet: MediaPacket, now: float) -> None:
         self.stations.handle(packet, now)
@@ -299,6 +342,8 @@ class PartyMedia:
     def _leg_state(self, state: LegState, reason: str) -> None:
         if state is LegState.CONNECTED:
             self._connected()
+            if self.video is not None:
+                self.video.picture_wanted()
         elif state is LegState.FAILED:
             self._shared.emit(MediaFailed(self.call_id, self.party.tag, reason))
 

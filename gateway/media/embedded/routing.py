@@ -16,7 +16,7 @@ from gateway.media.embedded.sources.program import Ear, ProgramAudio, SeatEar
 from gateway.media.embedded.sources.tone_gate import SILENCE, ToneGate
 from gateway.media.engine import MediaError
 from sdp import Codec, MediaAgreement, payload_map
-from sdp.codecs import NOISE
+from sdp.codecs import NOISE, parameters, payload_number
 
 PTIMES = (10, 20, 40, 60)
 """Milliseconds a packet that every codec here can make."""
@@ -125,6 +125,29 @@ def _gate(
 ) -> ToneGate:
     to = inner() if inner is not None else None
     return ToneGate(codec, on_tone, out, to if isinstance(to, Transcoder | Ear) else None)
+
+
+def video_routes(heard: MediaAgreement, told: MediaAgreement) -> dict[int, Route]:
+    """From video that may arrive (`heard`) to what may be sent (`told`); retransmissions become what they repeat."""
+    forward = payload_map(heard.receive, told.send)
+    for codec in heard.receive:
+        # Who answers an offer of H.264 with another profile sends that one: both were agreed all the same.
+        near = next((each for each in told.send if each.key == codec.key and each.traits[:1] == codec.traits[:1]), None)
+        if codec.is_media and codec.payload_type is not None and near is not None and near.payload_type is not None:
+            forward.setdefault(codec.payload_type, near.payload_type)
+    routes: dict[int, Route] = {}
+    for codec in heard.receive:
+        number = codec.payload_type
+        if number is None:
+            continue
+        repeats = payload_number(parameters(codec.fmtp).get("apt", "")) if codec.key[0] == "rtx" else None
+        if codec.is_media and number in forward:
+            routes[number] = Route(action=Action.FORWARD, payload_type=forward[number], clock_rate=codec.clock_rate)
+        elif repeats in forward:
+            routes[number] = Route(action=Action.UNWRAP, payload_type=forward[repeats])
+        else:
+            routes[number] = Route(action=Action.DROP, clock_rate=codec.clock_rate if codec.is_media else 0)
+    return routes
 
 
 def require_common(heard: MediaAgreement, told: MediaAgreement, config: EmbeddedConfig) -> None:

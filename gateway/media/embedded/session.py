@@ -6,10 +6,20 @@ import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from gateway.media.embedded.describe import SERVICE_DESCRIPTION, checked, has_audio, parse, require_usable, service_of
+from gateway.media.embedded.describe import (
+    SERVICE_DESCRIPTION,
+    checked,
+    has_audio,
+    has_video,
+    parse,
+    require_usable,
+    service_of,
+    video_description,
+)
 from gateway.media.embedded.figures import party_statistics
 from gateway.media.embedded.party import Answer, PartyMedia
-from gateway.media.embedded.plane.values import Action, MediaPacket, Route
+from gateway.media.embedded.plane.values import MediaPacket
+from gateway.media.embedded.reporting import Reporting
 from gateway.media.embedded.resources import Resources
 from gateway.media.embedded.routing import (
     Routing,
@@ -20,10 +30,11 @@ from gateway.media.embedded.routing import (
     tapped,
     without_tones,
 )
-from gateway.media.embedded.sources.echo import DelayedEcho
+from gateway.media.embedded.sources.echo import delayed
 from gateway.media.embedded.sources.players import PROGRAM, SERVICES
 from gateway.media.embedded.sources.program import ProgramAudio
 from gateway.media.embedded.sources.recorder import Recorder, Track
+from gateway.media.embedded.video import show_each_other
 from gateway.media.engine import CallStatistics, Dtmf, MediaError, Party, RecordingFile
 from sdp import SessionDescription, answer, translate
 
@@ -55,6 +66,9 @@ class Session:
         made: list[PartyMedia] = []
         try:
             caller, callee = await self._admit(source, target, made)
+            if has_video(config, description) and None is service_of(source) is service_of(target):
+                await caller.open_video()
+                await callee.open_video()
             if service_of(target) is not None:
                 offer = parse(config, SERVICE_DESCRIPTION)
             else:
@@ -124,8 +138,8 @@ class Session:
             if service_of(target) is not None:
                 self._kept.add(target.tag)
                 return SERVICE_DESCRIPTION
+            base = parse(self._shared.config, SERVICE_DESCRIPTION + await self._video_for(party, peer))
             plan = party.plan(self._spoken(peer))
-            base = parse(self._shared.config, SERVICE_DESCRIPTION)
             offer = checked(lambda: translate(base, plan))
         except BaseException:
             for each in made:
@@ -135,6 +149,15 @@ class Session:
         party.our_offer = party.sent = offer
         self._kept.add(target.tag)
         return str(offer)
+
+    async def _video_for(self, party: PartyMedia, peer: Party | None) -> str:
+        """The section that offers what the peer shows, or what this party was shown before."""
+        known = self._parties.get(peer.tag) if peer is not None else None
+        video = known.video if known is not None and known.video is not None else party.video
+        if video is None or video.agreement is None or (known is not None and known.transport is None):
+            return ""
+        await party.open_video()
+        return video_description(video.agreement.receive)
 
     def _spoken(self, peer: Party | None) -> tuple[str, ...]:
         """Codec names of a party, best first: as agreed with it, else as it is known to prefer."""
@@ -232,6 +255,12 @@ class Session:
             if party.joined is not None and party.joined not in order[:place]:
                 self._connect(party, party.joined)
 
+    def request_key_frame(self, tag: str) -> None:
+        """Have whom the party sees asked for a whole picture; raises MediaError 481."""
+        video = self.party(tag).video
+        if video is not None:
+            video.picture_wanted()
+
     def close(self) -> None:
         """Release everything; idempotent."""
         self.closed = True
@@ -240,18 +269,20 @@ class Session:
         for party in tuple(self._parties.values()):
             party.close()
 
-    def sweep(self, now: float) -> list[PartyMedia]:
-        """Do what is due; the parties whose report is."""
+    def sweep(self, now: float) -> list[Reporting]:
+        """Do what is due; the parties, and the videos, whose report is."""
         kept = self._shared.config.unanswered_kept
         if self._paired_at is not None and now - self._paired_at > kept:
             for party in tuple(self._parties.values()):
                 if party.joined is None and party.party.tag not in self._kept:
                     self._drop(party)
-        due = []
+        due: list[Reporting] = []
         for party in self._parties.values():
             party.stations.flush(now)
             if party.agreement is not None and party.flow is not None and party.reporter.is_due(now):
                 due.append(party)
+            if party.video is not None and party.video.is_due(now):
+                due.append(party.video)
         return due
 
     # Parties
@@ -353,6 +384,7 @@ class Session:
                 self._serve_tone(speaker, service)
             else:
                 self._route(speaker, listener)
+        show_each_other(first.video, second.video)
         for party, other in ((first, second), (second, first)):
             if service_of(other.party) in (None, "echo"):
                 party.playing.stop()
@@ -372,7 +404,7 @@ class Session:
             routing = routes_between(heard, told, self._shared.config, on_digit, native=native)
             is_open = told.direction.sends and heard.direction.receives
         if speaker is listener and self._shared.config.echo_delay:
-            routing = self._delayed(speaker, routing)
+            routing = delayed(routing, plane, speaker.flow, self._shared.config.echo_delay)
         self._find_tones(speaker, routing)
         self._tap(speaker, routing)
         plane.route(speaker.flow, listener.flow, routing.routes)
@@ -381,24 +413,6 @@ class Session:
         speaker.stations.arrange(routing.handlers, is_open=is_open)
         if is_open and any(route.conversion is not None for route in routing.routes.values()):
             speaker.stations.transcoded = True
-
-    def _delayed(self, party: PartyMedia, routing: Routing) -> Routing:
-        """The same packets, later."""
-        plane, flow, delayed = self._shared.plane, party.flow or 0, Routing()
-        for number, route in routing.routes.items():
-            if route.action is not Action.FORWARD:
-                delayed.routes[number] = route
-                continue
-            delayed.routes[number] = Route(action=Action.PUNT, clock_rate=route.clock_rate)
-
-            def send(packet: MediaPacket, payload_type: int = route.payload_type) -> None:
-                numbers = packet.sequence_number, packet.timestamp
-                plane.relay(flow, *numbers, payload_type, packet.marker, packet.payload)
-
-            echo = DelayedEcho(self._shared.config.echo_delay, send)
-            delayed.handlers[number] = (("echo", number), lambda echo=echo: echo)  # type: ignore[misc]  # mypy cannot infer the lambda
-        delayed.handlers.update({each: made for each, made in routing.handlers.items() if each not in delayed.handlers})
-        return delayed
 
     def _serve_tone(self, listener: PartyMedia, service: str) -> None:
         heard, codec, config = listener.agreement, listener.send_codec(), self._shared.config

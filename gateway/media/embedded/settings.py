@@ -11,6 +11,22 @@ from sdp import Limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VideoConfig:
+    """Which video is forwarded, and how much of it."""
+
+    codecs: tuple[str, ...] = ("vp8", "h264", "vp9", "av1")
+    """Lower case; (): video is refused."""
+    max_bitrate: int = 2_500_000
+    """Bits a second that a browser is told to send at most."""
+    max_packets_per_second: int = 1000
+    """Packets of video taken from one peer; the rest is dropped and counted."""
+    key_frame_interval: float = 0.5
+    """Seconds between two requests for a key frame to one peer, at least."""
+    report_interval: float = 1.0
+    """Seconds between RTCP reports about video, each drawn between half and one and a half of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddedConfig:
     """Where the engine listens, what it says of itself, how long and how much it bears."""
 
@@ -34,6 +50,7 @@ class EmbeddedConfig:
     """Toward phones, lower case, best first."""
     passed_codecs: tuple[str, ...] = ("g729", "g723", "ilbc", "gsm", "amr", "amr-wb")
     """Names of codecs that only pass from phone to phone: they are taken where both sides say them."""
+    video: VideoConfig = field(default_factory=VideoConfig)
     telephone_event: bool = True
     transcode: bool = True
     """Turn one codec into the other where none is common; otherwise such calls are refused with 488."""

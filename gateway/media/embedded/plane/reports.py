@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 
 from gateway.media.embedded.plane.packet import RtpError
 from gateway.media.embedded.plane.rtcp import (
     Bye,
+    Feedback,
     ReceiverReport,
     ReportBlock,
+    RtcpPacket,
     SenderReport,
     SourceDescription,
     parse_compound,
@@ -33,6 +36,8 @@ class Reporter:
         self.jitter: float | None = None
         """Jitter the peer measures, s."""
         self.malformed = 0
+        self.taken = 0
+        """Report blocks about our stream that were read."""
         self.received = 0
         """Compound packets that could be read."""
         self._ssrc = ssrc
@@ -82,6 +87,10 @@ class Reporter:
             + bytes(Bye((self._ssrc,)))
         )
 
+    def carrying(self, message: Feedback) -> bytes:
+        """A compound packet for feedback: it begins with a report, which may be empty (RFC 3550 section 6.1)."""
+        return bytes(ReceiverReport(self._ssrc)) + bytes(SourceDescription(self._ssrc, self._cname)) + bytes(message)
+
     def receive(self, packet: bytes, now: float, rate_out: int) -> tuple[int, ...]:
         """Read one compound packet of the peer; the sources that said BYE. A malformed one is counted."""
         try:
@@ -89,6 +98,10 @@ class Reporter:
         except RtpError:
             self.malformed += 1
             return ()
+        return self.read(packets, now, rate_out)
+
+    def read(self, packets: Sequence[RtcpPacket], now: float, rate_out: int) -> tuple[int, ...]:
+        """The same of one that was parsed already."""
         self.received += 1
         left: tuple[int, ...] = ()
         for each in packets:
@@ -103,6 +116,7 @@ class Reporter:
         return left
 
     def _take(self, block: ReportBlock, now: float, clock_rate: int) -> None:
+        self.taken += 1
         self.lost = max(0, block.lost)
         self.fraction_lost = block.fraction_lost / 256
         self.jitter = block.jitter / clock_rate

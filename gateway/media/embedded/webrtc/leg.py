@@ -126,6 +126,11 @@ class WebRtcLeg:
         """Our ICE agent, our certificate and where they can be reached."""
         return self._host.transport_plan(self._ice.credentials)
 
+    def allow(self, packets_per_second: int) -> None:
+        """Take so many packets a second from the peer: of all the streams that share this transport."""
+        self._config = replace(self._config, max_packets_per_second=packets_per_second)
+        self._host.plane.configure_flow(self.flow, self._config)
+
     def agree(self, agreement: MediaAgreement, side: Side, private_source: str | None = None) -> None:
         """Take what was agreed with the peer; raises MediaError 488 where no connection can come of it."""
         remote = agreement.remote

@@ -1,0 +1,22 @@
+"""What has figures in the plane and sends reports of its own."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from gateway.media.embedded.plane.values import FlowSnapshot
+
+
+class Reporting(Protocol):
+    """A party, or its video."""
+
+    snapshot: FlowSnapshot | None
+
+    @property
+    def flow(self) -> int | None: ...
+
+    def note(self, snapshot: FlowSnapshot) -> None:
+        """Take the plane's figures."""
+
+    def report(self, snapshot: FlowSnapshot) -> None:
+        """Send the report that is due."""

@@ -1,0 +1,250 @@
+"""One party's picture: a stream beside its voice, forwarded to whom it is joined where both have a codec in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gateway.media.embedded.describe import Identity
+from gateway.media.embedded.plane.feedback import bit_rate_limit, fir_entry, fir_sources, read_bit_rate_limit
+from gateway.media.embedded.plane.packet import RtpError
+from gateway.media.embedded.plane.rate import SendRate
+from gateway.media.embedded.plane.reports import Reporter
+from gateway.media.embedded.plane.rtcp import FIR, PLI, PSFB, Feedback, parse_compound
+from gateway.media.embedded.plane.values import Address, FlowSnapshot, MediaPacket
+from gateway.media.embedded.resources import Resources
+from gateway.media.embedded.routing import video_routes
+from gateway.media.embedded.rtp.leg import RtpLeg
+from gateway.media.embedded.transport import Transport
+from sdp import MediaAgreement, TransportPlan
+from sdp.negotiation import Side
+
+CLOCK_RATE = 90_000
+"""Hz, of every video codec carried here."""
+_NEVER = float("-inf")
+_BANDWIDTH_UNITS = {"AS": 1000, "TIAS": 1}
+"""Bits a second of what b= says (RFC 4566 section 5.8, RFC 3890)."""
+
+
+class VideoStream:
+    """What the session holds of one party's video; a `FlowListener`.
+
+    Toward a browser it shares the transport of the voice, toward a phone it has ports of its own.
+    """
+
+    def __init__(
+        self,
+        resources: Resources,
+        identity: Identity,
+        cname: str,
+        transport: Transport,
+        ask_by_signalling: Callable[[], None],
+    ) -> None:
+        """`transport`: ports of its own, or the voice's with a browser. `ask_by_signalling` asks for a key frame."""
+        config = resources.config.video
+        self.leg = transport if isinstance(transport, RtpLeg) else None
+        self.flow = self.leg.flow if self.leg is not None else resources.ids()
+        self.identity = identity
+        self.agreement: MediaAgreement | None = None
+        self.snapshot: FlowSnapshot | None = None
+        """The plane's figures as they were last asked for."""
+        self.heard: VideoStream | None = None
+        """Whose picture the peer sees."""
+        self.shown_to: VideoStream | None = None
+        """Who sees the peer's."""
+        self.reporter = Reporter(identity.ssrc, cname, resources.random, config.report_interval)
+        self._shared = resources
+        self._transport = transport
+        self._ask_by_signalling = ask_by_signalling
+        # Below 32768: with the packets before the wrap lost, a receiver would guess the roll-over wrong.
+        self._first = resources.random.getrandbits(15), resources.random.getrandbits(32)
+        self._source: int | None = None
+        """SSRC that the peer sends with."""
+        self._asked_at = _NEVER
+        self._asked = 0
+        self._rate = SendRate(config.max_bitrate)
+        self._limit: int | None = None
+        """Bits a second that the peer says it can take."""
+
+    async def open(self) -> None:
+        """Open its ports, or share the voice's; raises MediaError 503."""
+        self._shared.flows.add(self.flow, self)
+        if self.leg is not None:
+            await self.leg.open()
+        else:
+            self._shared.plane.open_bundled(self.flow, self._transport.flow)
+
+    def plan(self, carrier: TransportPlan) -> TransportPlan:
+        """Where the peer is to send: `carrier` is the voice's transport, which a browser uses for both."""
+        return self.leg.plan() if self.leg is not None else carrier
+
+    def agree(self, agreement: MediaAgreement, side: Side, private_source: str | None) -> None:
+        """Take what was agreed; raises MediaError 488."""
+        plane = self._shared.plane
+        if self.leg is not None:
+            self.leg.agree(agreement, side, private_source)
+        plane.resync(self.flow)
+        plane.start_stream(self.flow, self.identity.ssrc, *self._first, CLOCK_RATE, ends_frames=True)
+        self.agreement = agreement
+
+    def close(self) -> None:
+        """Release what is its own."""
+        self.part()
+        self._shared.flows.remove(self.flow)
+        if self.leg is not None:
+            self.leg.close()
+        else:
+            self._shared.plane.close_flow(self.flow)
+
+    # Whom it is joined to
+
+    def part(self) -> None:
+        """Be seen by nobody and show nothing."""
+        plane = self._shared.plane
+        plane.route(self.flow, None, {})
+        plane.set_open(self.flow, False)
+        self.heard = self.shown_to = None
+
+    def show_to(self, listener: VideoStream) -> None:
+        """Send the peer's picture to the peer of `listener`, as both agreements allow, from a whole picture on."""
+        heard, told, plane = self.agreement, listener.agreement, self._shared.plane
+        is_open = heard is not None and told is not None and told.direction.sends and heard.direction.receives
+        routes = video_routes(heard, told) if heard is not None and told is not None else {}
+        plane.route(self.flow, listener.flow, routes)
+        plane.set_open(listener.flow, is_open)
+        self.shown_to, listener.heard = listener, self
+        if is_open:
+            self.ask_key_frame()
+            self.limit_rate()
+
+    # Key frames
+
+    def ask_key_frame(self) -> None:
+        """Have the peer send a whole picture: by RTCP where it says so (RFC 4585, RFC 5104), else by its signalling.
+
+        Not before it has sent anything, since it begins with one, and not twice within the shortest interval.
+        """
+        now, shortest = self._shared.clock(), self._shared.config.video.key_frame_interval
+        if self.agreement is None or self._source is None or now - self._asked_at < shortest:
+            return
+        self._asked_at = now
+        means = self._feedback()
+        if "nack pli" in means:
+            self._send(Feedback(PSFB, PLI, self.identity.ssrc, self._source))
+        elif "ccm fir" in means:
+            self._asked = (self._asked + 1) & 0xFF
+            self._send(Feedback(PSFB, FIR, self.identity.ssrc, 0, fir_entry(self._source, self._asked)))
+        else:
+            self._ask_by_signalling()
+
+    def _feedback(self) -> frozenset[str]:
+        """What the peer has agreed to take of RTCP feedback."""
+        if self.agreement is None or "AVPF" not in self.agreement.profile:
+            return frozenset()
+        return frozenset([said for codec in self.agreement.send for said in codec.feedback])
+
+    def _send(self, message: Feedback) -> None:
+        self._shared.plane.send_rtcp(self.flow, self.reporter.carrying(message))
+
+    # Bit rate
+
+    @property
+    def most(self) -> int:
+        """Bits a second that this peer is to be sent at most: as it has said, and as its losses allow."""
+        said = self.agreement.bandwidths if self.agreement is not None else ()
+        limits = [each.value * _BANDWIDTH_UNITS[each.type] for each in said if each.type in _BANDWIDTH_UNITS]
+        if self._limit is not None:
+            limits.append(self._limit)
+        return min(self._shared.config.video.max_bitrate, self._rate.bits, *limits)
+
+    def limit_rate(self) -> None:
+        """Tell the peer how much it may send: what everybody who sees its picture can take."""
+        if self._source is not None and self.shown_to is not None and "goog-remb" in self._feedback():
+            self._send(bit_rate_limit(self.identity.ssrc, self.shown_to.most, (self._source,)))
+
+    # What the plane tells
+
+    def dtls(self, data: bytes, now: float) -> None:
+        """Never: the handshake is the voice's."""
+
+    def media(self, packet: MediaPacket, now: float) -> None:
+        """Never: nothing of it is punted."""
+
+    def idle(self, silent: float) -> None:
+        """Never: the voice is watched."""
+
+    def stranger(self, path: int, source: Address, data: bytes, heard: float, now: float) -> None:
+        if self.leg is not None:
+            self.leg.stranger(path, source, data, heard, now)
+
+    def source_learned(self, source: Address, now: float) -> None:
+        if self.leg is not None:
+            self.leg.source_learned(source, now)
+
+    def run_began(self, ssrc: int, generation: int, now: float) -> None:
+        self._source = ssrc
+        self.limit_rate()
+
+    def rtcp(self, source: Address, packet: bytes, now: float) -> None:
+        if self.leg is None or self.leg.takes_rtcp_from(source):
+            self.take_rtcp(packet, now)
+
+    def take_rtcp(self, packet: bytes, now: float) -> None:
+        """One compound packet of the peer's, which may be of its voice alone."""
+        try:
+            packets = parse_compound(packet)
+        except RtpError:
+            self.reporter.malformed += 1
+            return
+        before = self.reporter.taken
+        for ssrc in self.reporter.read(packets, now, CLOCK_RATE):
+            self._shared.plane.resync(self.flow, ssrc)
+        if self.reporter.taken != before:
+            self._rate.reported(self.reporter.fraction_lost)
+            self._tell_limit()
+        for each in packets:
+            if isinstance(each, Feedback):
+                self._take_feedback(each)
+
+    def _take_feedback(self, message: Feedback) -> None:
+        limit = read_bit_rate_limit(message)
+        if limit is not None:
+            self._limit = limit
+            self._tell_limit()
+        elif message.asks_for_key_frame and self.identity.ssrc in (message.media_ssrc, *fir_sources(message)):
+            self.picture_wanted()
+
+    def _tell_limit(self) -> None:
+        if self.heard is not None:
+            self.heard.limit_rate()
+
+    def picture_wanted(self) -> None:
+        """The peer wants a whole picture of whom it sees."""
+        if self.heard is not None:
+            self.heard.ask_key_frame()
+
+    # Figures and time
+
+    def is_due(self, now: float) -> bool:
+        """Whether a report is to be sent now."""
+        return self.agreement is not None and self.reporter.is_due(now)
+
+    def note(self, snapshot: FlowSnapshot) -> None:
+        """Take the plane's figures."""
+        self.snapshot = snapshot
+
+    def report(self, snapshot: FlowSnapshot) -> None:
+        """Send the report that is due."""
+        if self._transport.ready and self.agreement is not None:
+            self._shared.plane.send_rtcp(self.flow, self.reporter.report(snapshot))
+            self.limit_rate()
+
+
+def show_each_other(first: VideoStream | None, second: VideoStream | None) -> None:
+    """Who is joined sees each other's picture, where both speak of one; else nobody sees either's."""
+    if first is not None and second is not None:
+        first.show_to(second)
+        second.show_to(first)
+        return
+    for each in (first, second):
+        if each is not None:
+            each.part()

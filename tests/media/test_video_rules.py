@@ -1,0 +1,63 @@
+"""What is said about video by RTCP: key frames, limits, and how much a peer is to send."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.media.embedded.plane.feedback import bit_rate_limit, fir_entry, fir_sources, read_bit_rate_limit
+from gateway.media.embedded.plane.rate import LOWEST, SendRate
+from gateway.media.embedded.plane.rtcp import FIR, PLI, PSFB, Feedback, parse_compound
+
+
+@given(bits=st.integers(0, 2**62), sources=st.lists(st.integers(0, 2**32 - 1), max_size=8))
+def test_a_limit_is_read_as_it_was_written(bits: int, sources: list[int]) -> None:
+    """Eighteen bits of it, rounded down."""
+    [message] = parse_compound(bytes(bit_rate_limit(7, bits, tuple(sources))))
+    assert isinstance(message, Feedback)
+    limit = read_bit_rate_limit(message)
+    assert limit is not None
+    assert 0 <= bits - limit <= bits / 2**17
+
+
+def test_the_limit_on_the_wire_is_that_of_the_draft() -> None:
+    """draft-alvestrand-rmcat-remb-03 section 2.2: 1 Mbit/s for one source."""
+    told = bytes(bit_rate_limit(1, 1_000_000, (2,))).hex()
+    assert told == "8fce0005" + "00000001" + "00000000" + b"REMB".hex() + "010bd090" + "00000002"
+
+
+@given(kind=st.sampled_from([205, 206]), form=st.integers(0, 31), control=st.binary(max_size=64))
+def test_no_control_information_makes_reading_raise(kind: int, form: int, control: bytes) -> None:
+    """Short, long, of another message."""
+    message = Feedback(kind, form, 1, 2, control)
+    read_bit_rate_limit(message)
+    assert len(fir_sources(message)) <= len(control) // 8
+
+
+def test_a_full_intra_request_names_its_sources() -> None:
+    """RFC 5104 section 4.3.1; a picture loss indication has none."""
+    request = Feedback(PSFB, FIR, 1, 0, fir_entry(8, 3) + fir_entry(9, 256))
+    assert fir_sources(request) == (8, 9)
+    assert fir_sources(Feedback(PSFB, PLI, 1, 8)) == ()
+
+
+@pytest.mark.parametrize(("lost", "bits"), [(0.0, 1_000_000), (0.05, 1_000_000), (0.2, 900_000), (1.0, 500_000)])
+def test_heavy_loss_takes_half_its_share(lost: float, bits: int) -> None:
+    """Over a tenth; below that nothing goes."""
+    rate = SendRate(1_000_000)
+    rate.reported(lost)
+    assert rate.bits == bits
+
+
+def test_the_rate_recovers_to_what_it_was_and_never_ends() -> None:
+    """Down to the lowest and no lower, then up by a twentieth a report."""
+    rate = SendRate(1_000_000)
+    for _ in range(50):
+        rate.reported(1.0)
+    assert rate.bits == LOWEST
+    rate.reported(0.0)
+    assert rate.bits == LOWEST * 1.05
+    for _ in range(60):
+        rate.reported(0.0)
+    assert rate.bits == 1_000_000
