@@ -130,7 +130,7 @@ class Messages:
         """The SIP user agent; set once it is made."""
         self.mailboxes: Board[MailboxCounts] = Board(MailboxCounts())
         """What waits for each user; a voice mailbox sets its own counts."""
-        self.courier = Courier(self._devices, wall_clock, keeping, self._kept_changed)
+        self.courier = Courier(self._devices, wall_clock, keeping, self._kept_changed, presence.attending)
         self._counting: set[asyncio.Task[None]] = set()
 
     async def from_sip(self, sender_of: SenderOf, request: Request, source: Flow, identity: str | None) -> Reply:

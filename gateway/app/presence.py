@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from typing import Protocol
 from weakref import WeakSet
 
@@ -65,6 +66,10 @@ class Presence:
         inboxes = self._inboxes.setdefault(user_id, [])
         inboxes.append(inbox)
         del inboxes[: -self._limit]
+
+    def attending(self) -> Collection[str]:
+        """Users with a page that takes messages."""
+        return self._inboxes.keys()
 
     def leave(self, user_id: str, inbox: PageInbox) -> None:
         """It takes no more."""

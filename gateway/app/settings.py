@@ -44,8 +44,7 @@ from gateway.sip.subscription.policy import SubscriptionPolicy
 from gateway.sip.transactions import Timers
 from gateway.sip.transactions.admission import AdmissionLimits
 from gateway.sip.transactions.layer import StackConfig
-from gateway.store.messages_memory import MemoryMessages
-from gateway.store.messages_sqlite import SqliteMessages
+from gateway.store.factory import messages_named
 from gateway.web.auth.oidc import OidcSettings
 from gateway.web.settings import WebSettings
 
@@ -280,9 +279,7 @@ def keeping(config: Config) -> Keeping | None:
     wanted = config.messages
     if wanted.store == "off":
         return None
-    file = wanted.store.partition(":")[2]
-    store = SqliteMessages(config.state_dir / file) if file else MemoryMessages()
-    return Keeping(store=store, limit=wanted.max_stored)
+    return Keeping(store=messages_named(wanted.store, config.state_dir), limit=wanted.max_stored)
 
 
 def web(config: Config) -> WebSettings:

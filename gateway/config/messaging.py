@@ -30,7 +30,7 @@ class MessagesConfig(Section):
     """Messages one sender may send at once before the rate counts."""
     store: Text = "off"
     """Where text for somebody who is away is kept until a phone registers or a page signs in: "off" (refused with 480),
-    "memory" or "sqlite:FILE" (in the state directory)."""
+    "memory", "sqlite:FILE" (in the state directory) or "redis://host:6379/0" (shared by several gateways)."""
     max_stored: int = Field(default=100, ge=1)
     """Messages kept for one user; more are refused."""
     keep: float = Field(default=604_800.0, gt=0)
@@ -50,7 +50,9 @@ class MessagesConfig(Section):
         scheme, _, rest = store.partition(":")
         if store in ("off", "memory") or (scheme == "sqlite" and rest):
             return store
-        raise ValueError('must be "off", "memory" or "sqlite:FILE"')
+        if scheme in ("redis", "rediss", "unix") and rest.startswith("//") and len(rest) > 2:
+            return store
+        raise ValueError('must be "off", "memory", "sqlite:FILE" or "redis://HOST:PORT/DATABASE"')
 
 
 class PresenceConfig(Section):

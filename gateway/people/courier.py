@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -13,6 +13,9 @@ import structlog
 from gateway.people.messages import InstantMessage, MessageStore, MessageStoreError, Outcome
 
 log = structlog.get_logger(__name__)
+
+_DELIVERING = 60.0
+"""Seconds for which a message is this gateway's to deliver: longer than any device takes."""
 
 
 class Device(Protocol):
@@ -40,18 +43,21 @@ class Courier:
         now: Callable[[], float],
         keeping: Keeping | None = None,
         changed: Callable[[str], None] = lambda user: None,
+        here: Callable[[], Collection[str]] = tuple,
     ) -> None:
         """`devices` are those of a user id now, `now` is Unix time in seconds.
 
-        `changed` is told whose kept messages have become more or fewer.
+        `changed` is told whose kept messages have become more or fewer; `here` are users with devices that only this
+        gateway knows of.
         """
+        self._here = here
         self._devices = devices
         self._now = now
         self._keeping = keeping
         self._changed = changed
         self._emptying: dict[str, asyncio.Task[None]] = {}
         self._waiting: set[str] = set()
-        """Users for whom something may be kept; of all others the store need not be asked."""
+        """Users for whom something may be kept; of all others a store of our own need not be asked."""
         self._arrivals: Counter[str] = Counter()
         self._again: set[str] = set()
         """Users who arrived once more while their messages were being delivered."""
@@ -89,7 +95,7 @@ class Courier:
         if self._keeping is None:
             return
         self._arrivals[user] += 1
-        if user not in self._waiting:
+        if not self._may_wait(self._keeping, user):
             return
         if user in self._emptying:
             self._again.add(user)
@@ -100,7 +106,7 @@ class Courier:
 
     async def kept(self, user: str) -> int:
         """How many messages wait for `user`; raises MessageStoreError."""
-        if self._keeping is None or user not in self._waiting:
+        if self._keeping is None or not self._may_wait(self._keeping, user):
             return 0
         kept = len(await self._keeping.store.pending(user, self._now()))
         if not kept:
@@ -114,9 +120,19 @@ class Courier:
                 await self._keeping.store.remove(message.id)
             self._waiting.discard(user)
 
+    def _may_wait(self, keeping: Keeping, user: str) -> bool:
+        return keeping.store.is_shared or user in self._waiting
+
     async def expire(self, now: float) -> int:
-        """Drop what nobody is to have any more; how many."""
-        return 0 if self._keeping is None else await self._keeping.store.expire(now)
+        """Drop what nobody is to have any more; how many. What other gateways have kept meanwhile is delivered."""
+        if self._keeping is None:
+            return 0
+        store = self._keeping.store
+        dropped = await store.expire(now)
+        if store.is_shared:
+            for user in (await store.recipients()).intersection(self._here()):
+                self.arrived(user)
+        return dropped
 
     async def close(self) -> None:
         """Stop delivering, and close the store; what is not delivered stays there."""
@@ -154,11 +170,15 @@ class Courier:
     async def _empty(self, store: MessageStore, user: str) -> None:
         try:
             for message in await store.pending(user, self._now()):
+                if not await store.claim(message.id, _DELIVERING):
+                    continue
                 outcome = await self._deliver(message)
-                if outcome is Outcome.UNAVAILABLE:
-                    return
                 if outcome is Outcome.DELIVERED:
                     await store.remove(message.id)
                     self._changed(user)
+                else:
+                    await store.release(message.id)
+                if outcome is Outcome.UNAVAILABLE:
+                    return
         except MessageStoreError as error:
             log.error("kept messages cannot be delivered", user=user, reason=str(error))

@@ -51,6 +51,9 @@ class MessageStoreError(GatewayError):
 class MessageStore(Protocol):
     """Messages for users who are away, each user's in the order they were put. Raises MessageStoreError."""
 
+    is_shared: bool
+    """Whether other gateways keep messages there, too."""
+
     async def open(self) -> None: ...
 
     async def close(self) -> None: ...
@@ -66,6 +69,12 @@ class MessageStore(Protocol):
 
     async def remove(self, message_id: str) -> None:
         """It has been delivered; one that is gone is no error."""
+
+    async def claim(self, message_id: str, seconds: float) -> bool:
+        """Have it for oneself alone for so long, to deliver it; False where another gateway has it."""
+
+    async def release(self, message_id: str) -> None:
+        """It was not delivered: others may have it."""
 
     async def expire(self, now: float) -> int:
         """Drop what has expired; how many."""

@@ -6,8 +6,13 @@ from pathlib import Path
 
 from gateway.errors import ConfigError
 from gateway.identity.store import IdentityStore
+from gateway.people.messages import MessageStore
 from gateway.store.identity_memory import MemoryStore
 from gateway.store.identity_sqlite import SqliteStore
+from gateway.store.messages_memory import MemoryMessages
+from gateway.store.messages_sqlite import SqliteMessages
+
+_REDIS = ("redis", "rediss", "unix")
 
 
 def store_named(name: str, state_dir: Path) -> IdentityStore:
@@ -20,9 +25,21 @@ def store_named(name: str, state_dir: Path) -> IdentityStore:
     scheme, _, rest = name.partition(":")
     if scheme == "sqlite" and rest:
         return SqliteStore(state_dir / rest)
-    if scheme in ("redis", "rediss", "unix"):
+    if scheme in _REDIS:
         # Only those who use it pay for loading the driver.
         from gateway.store.identity_redis import RedisStore
 
         return RedisStore(name)
     raise ConfigError("identity.store", 'must be "memory", "sqlite:FILE" or "redis://HOST:PORT/DATABASE"')
+
+
+def messages_named(name: str, state_dir: Path) -> MessageStore:
+    """ "memory", "sqlite:FILE" (relative to `state_dir`) or "redis://...", of messages; not opened yet."""
+    scheme, _, rest = name.partition(":")
+    if scheme == "sqlite":
+        return SqliteMessages(state_dir / rest)
+    if scheme in _REDIS:
+        from gateway.store.messages_redis import RedisMessages
+
+        return RedisMessages(name)
+    return MemoryMessages()

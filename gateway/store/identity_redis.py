@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, cast
 
 import redis.asyncio as redis
-from redis.exceptions import RedisError
 
 from gateway.identity.model import Binding, Credential
 from gateway.identity.store import StoreError
+from gateway.store.redis_database import RedisDatabase
 
 _EXPIRE_BATCH = 500
 
@@ -125,49 +124,27 @@ class RedisStore:
 
     def __init__(self, url: str, prefix: str = "gateway:", timeout: float = 2.0) -> None:
         """`url` is "redis://host:port/database"; all keys begin with `prefix`; `timeout` bounds every command (s)."""
-        self._url = url
+        self._database = RedisDatabase(url, timeout, "the Redis store", StoreError)
         self._prefix = prefix
-        self._timeout = timeout
-        self._client: redis.Redis | None = None
+        self.close = self._database.close
 
     async def open(self) -> None:
-        if self._client is not None:
-            return
-        try:
-            client = redis.Redis.from_url(
-                self._url,
-                decode_responses=True,
-                socket_timeout=self._timeout,
-                socket_connect_timeout=self._timeout,
-            )
-        except (RedisError, ValueError):
-            # The library's sentence repeats the URL, which may hold a password.
-            raise StoreError("the URL of the Redis store cannot be read") from None
-        try:
-            await _answered(client.ping())
-        except BaseException:
-            await client.aclose()
-            raise
-        self._client = client
+        await self._database.open()
+        client = self._database.client
         self._put = client.register_script(_PUT)
         self._change = client.register_script(_CHANGE)
         self._remove = client.register_script(_REMOVE)
         self._expire = client.register_script(_EXPIRE)
 
-    async def close(self) -> None:
-        if self._client is not None:
-            client, self._client = self._client, None
-            await _answered(client.aclose())
-
     async def bindings(self, aor: str, now: float) -> Sequence[Binding]:
-        entries: list[str] = await _answered(self._opened().hvals(self._hash(aor)))
+        entries: list[str] = await self._database.answered(self._opened().hvals(self._hash(aor)))
         found = [_parse(entry) for entry in entries]
         live = [(sequence, binding) for sequence, binding in found if binding.expires_at > now]
         return [binding for _, binding in sorted(live, key=lambda pair: (-pair[1].q, -pair[0]))]
 
     async def put_binding(self, binding: Binding, now: float, limit: int) -> None:
         self._opened()
-        stored = await _answered(
+        stored = await self._database.answered(
             self._put(
                 keys=[self._hash(binding.aor), self._index, f"{self._prefix}sequence"],
                 args=[
@@ -196,51 +173,49 @@ class RedisStore:
             expires = repr(float(binding.expires_at))
             arguments += [_field(binding), expires, _identity(binding), json.dumps(asdict(binding))]
         keys = [self._hash(aor), self._index, f"{self._prefix}sequence"]
-        return bool(await _answered(self._change(keys=keys, args=arguments)))
+        return bool(await self._database.answered(self._change(keys=keys, args=arguments)))
 
     async def remove_all(self, aor: str) -> None:
         self._opened()
-        await _answered(self._remove(keys=[self._hash(aor), self._index], args=[aor]))
+        await self._database.answered(self._remove(keys=[self._hash(aor), self._index], args=[aor]))
 
     async def expire(self, now: float) -> int:
         self._opened()
         dropped = 0
         while True:
             args = [f"{self._prefix}bindings:", repr(float(now)), str(_EXPIRE_BATCH)]
-            batch: int = await _answered(self._expire(keys=[self._index], args=args))
+            batch: int = await self._database.answered(self._expire(keys=[self._index], args=args))
             dropped += batch
             if batch < _EXPIRE_BATCH:
                 return dropped
 
     async def credential(self, username: str, realm: str) -> Credential | None:
-        text: str | None = await _answered(self._opened().hget(self._credentials(realm), username))
+        text: str | None = await self._database.answered(self._opened().hget(self._credentials(realm), username))
         return None if text is None else Credential(username, realm, json.loads(text))
 
     async def put_credential(self, credential: Credential) -> None:
         """A credential without any HA1 takes the old one away."""
         client, key = self._opened(), self._credentials(credential.realm)
         if credential.ha1:
-            await _answered(client.hset(key, credential.username, json.dumps(credential.ha1)))
+            await self._database.answered(client.hset(key, credential.username, json.dumps(credential.ha1)))
         else:
-            await _answered(client.hdel(key, credential.username))
+            await self._database.answered(client.hdel(key, credential.username))
 
     async def entries(self) -> Mapping[str, str]:
-        found: dict[str, str] = await _answered(self._opened().hgetall(self._directory))
+        found: dict[str, str] = await self._database.answered(self._opened().hgetall(self._directory))
         return found
 
     async def put_entry(self, name: str, text: str | None, *, new: bool = False) -> bool:
         client = self._opened()
         if text is None:
-            return bool(await _answered(client.hdel(self._directory, name)))
+            return bool(await self._database.answered(client.hdel(self._directory, name)))
         if new:
-            return bool(await _answered(client.hsetnx(self._directory, name, text)))
-        await _answered(client.hset(self._directory, name, text))
+            return bool(await self._database.answered(client.hsetnx(self._directory, name, text)))
+        await self._database.answered(client.hset(self._directory, name, text))
         return True
 
     def _opened(self) -> redis.Redis:
-        if self._client is None:
-            raise StoreError("the identity store is not open")
-        return self._client
+        return self._database.client
 
     @property
     def _index(self) -> str:
@@ -255,14 +230,6 @@ class RedisStore:
 
     def _credentials(self, realm: str) -> str:
         return f"{self._prefix}credentials:{realm}"
-
-
-async def _answered(command: Any) -> Any:
-    """The answer to a command; whatever keeps Redis from giving it is a StoreError."""
-    try:
-        return await cast("Awaitable[Any]", command)
-    except (RedisError, OSError, UnicodeError) as error:
-        raise StoreError(f"the Redis store failed ({type(error).__name__})") from None
 
 
 def _field(binding: Binding) -> str:

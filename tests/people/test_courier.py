@@ -235,3 +235,92 @@ async def test_what_was_kept_before_a_restart_is_delivered_after_it() -> None:
     asked.clear()
     again.arrived("alice")
     assert (asked, again._emptying) == ([], {})
+
+
+class Shared(MemoryMessages):
+    """A store that several gateways use; what another one delivers just now cannot be claimed."""
+
+    is_shared = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.claimed: set[str] = set()
+
+    async def claim(self, message_id: str, seconds: float) -> bool:
+        if message_id in self.claimed:
+            return False
+        self.claimed.add(message_id)
+        return True
+
+    async def release(self, message_id: str) -> None:
+        self.claimed.discard(message_id)
+
+
+def two_gateways() -> tuple[Rig, Rig]:
+    """Two couriers over one store."""
+    one, two = Rig(), Rig()
+    shared = Shared()
+    for rig in (one, two):
+        rig.store = shared
+        keeping = Keeping(store=shared, limit=10)
+        rig.courier = Courier(rig._devices_of, lambda: 100.0, keeping, rig.changes.append, lambda: {"alice"})
+    return one, two
+
+
+async def test_what_one_gateway_has_kept_another_delivers() -> None:
+    """As soon as somebody arrives there, though it was never told that anything waits."""
+    one, two = two_gateways()
+    assert await one.send("hello") is Outcome.STORED
+    phone = Phone()
+    two.devices.append(phone)
+    await two.arrive()
+    assert phone.got == ["hello"]
+    assert await one.kept() == 0
+
+
+async def test_a_page_at_another_gateway_gets_it_at_the_next_sweep() -> None:
+    """Nobody arrives there: its page was open all the time."""
+    one, two = two_gateways()
+    phone = Phone()
+    two.devices.append(phone)
+    assert await one.send("hello") is Outcome.STORED
+    await two.courier.expire(100.0)
+    await two.settle()
+    assert phone.got == ["hello"]
+
+
+async def test_two_gateways_deliver_each_message_once() -> None:
+    """Somebody arrives at both at the same moment."""
+    one, two = two_gateways()
+    for text in "abc":
+        await one.store.put(
+            InstantMessage(
+                id=text, sender="sip:bob@gw.test", recipient="alice", body=text.encode(), sent_at=1, expires_at=999
+            ),
+            10,
+        )
+    phones = [Phone(), Phone()]
+    for rig, phone in zip((one, two), phones, strict=True):
+        phone.hold = asyncio.Event()
+        rig.devices.append(phone)
+        rig.courier.arrived("alice")
+    await asyncio.sleep(0)
+    for phone in phones:
+        assert phone.hold is not None
+        phone.hold.set()
+    for rig in (one, two):
+        await rig.settle()
+    assert sorted(phones[0].got + phones[1].got) == ["a", "b", "c"]
+    assert await one.kept() == 0
+
+
+async def test_what_is_not_delivered_is_for_others_again() -> None:
+    """The claim ends with the try."""
+    one, two = two_gateways()
+    await one.send("hello")
+    gone, there = Phone(Outcome.UNAVAILABLE), Phone()
+    one.devices.append(gone)
+    await one.arrive()
+    two.devices.append(there)
+    await two.arrive()
+    assert there.got == ["hello"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import stat
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -12,7 +13,9 @@ import pytest_asyncio
 
 from gateway.people.messages import InstantMessage, MessageStore, MessageStoreError
 from gateway.store.messages_memory import MemoryMessages
+from gateway.store.messages_redis import RedisMessages
 from gateway.store.messages_sqlite import SqliteMessages
+from tests.ports import free_port
 
 
 def message(name: str, recipient: str = "alice", expires_at: float = 100.0) -> InstantMessage:
@@ -30,9 +33,15 @@ def message(name: str, recipient: str = "alice", expires_at: float = 100.0) -> I
     )
 
 
-@pytest_asyncio.fixture(params=["memory", "sqlite"])
+@pytest_asyncio.fixture(params=["memory", "sqlite", "redis"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[MessageStore]:
-    made = MemoryMessages() if request.param == "memory" else SqliteMessages(tmp_path / "new" / "messages.sqlite")
+    made: MessageStore
+    if request.param == "memory":
+        made = MemoryMessages()
+    elif request.param == "sqlite":
+        made = SqliteMessages(tmp_path / "new" / "messages.sqlite")
+    else:
+        made = RedisMessages(request.getfixturevalue("redis_url"), prefix=f"{tmp_path}:")
     await made.open()
     yield made
     await made.close()
@@ -106,3 +115,56 @@ async def test_a_file_that_cannot_be_used_is_the_rooms_own_error(tmp_path: Path)
     with pytest.raises(MessageStoreError):
         await store.put(replace(message("a"), recipient="bob"), 10)
     await store.close()
+
+
+async def test_an_id_twice_is_refused(store: MessageStore) -> None:
+    """By the stores that outlive a process; nothing is lost by it."""
+    await store.put(message("a"), 10)
+    if not isinstance(store, MemoryMessages):
+        with pytest.raises(MessageStoreError):
+            await store.put(message("a", "carol"), 10)
+    assert [one.id for one in await store.pending("alice", 0)] == ["a"]
+
+
+async def test_a_claim_is_given_back_or_goes_with_its_message(store: MessageStore) -> None:
+    """Who has claimed a message may deliver it; where it is shared nobody else may meanwhile."""
+    await store.put(message("a"), 10)
+    assert await store.claim("a", 60)
+    assert await store.claim("a", 60) is not store.is_shared
+    await store.release("a")
+    assert await store.claim("a", 60)
+    await store.remove("a")
+    assert await store.claim("a", 60)
+
+
+async def test_two_gateways_share_what_is_kept(redis_url: str, tmp_path: Path) -> None:
+    """What one keeps the other finds, in order, and a claim counts for both; a claim that nobody ends runs out."""
+    one, two = (RedisMessages(redis_url, prefix=f"{tmp_path}:") for _ in range(2))
+    await one.open()
+    await two.open()
+    try:
+        await one.put(message("b"), 10)
+        await two.put(message("a"), 10)
+        assert [each.id for each in await one.pending("alice", 0)] == ["b", "a"]
+        assert await one.claim("b", 0.05)
+        assert not await two.claim("b", 60)
+        async with asyncio.timeout(5):
+            # Redis ends it by its own clock and tells nobody.
+            while not await two.claim("b", 60):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert await two.expire(1_000) == 2
+        assert await one.recipients() == set()
+    finally:
+        await one.close()
+        await two.close()
+
+
+async def test_a_redis_that_is_away_is_the_rooms_own_error() -> None:
+    """Without the password of its URL."""
+    store = RedisMessages(f"redis://:secret@127.0.0.1:{free_port()}/0", timeout=0.5)
+    with pytest.raises(MessageStoreError) as raised:
+        await store.open()
+    assert "secret" not in str(raised.value)
+    for use in (store.pending("alice", 0), store.put(message("a"), 1), store.remove("a"), store.claim("a", 1)):
+        with pytest.raises(MessageStoreError):
+            await use
