@@ -56,6 +56,8 @@ class Phone:
     def _heard(self, event: events.SessionEvent) -> None:
         if isinstance(event, events.Answered | events.Failed) and not self.outcome.done():
             self.outcome.set_result(event)
+        if isinstance(event, events.Offered):
+            self.session.answer_offer(event.exchange, SDP.format(port=40000).encode())
         if isinstance(event, events.Provisional) and not self.rings.done():
             self.rings.set_result(event)
         if isinstance(event, events.Ended) and not self.over.done():

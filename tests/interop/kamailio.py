@@ -11,14 +11,21 @@ from tests import peers
 
 _FAST = "fork=no\nlog_stderror=yes\ndebug=2\n"
 """One process for the only listener, in the foreground."""
+_FORKING = "log_stderror=yes\ndebug=2\nchildren=1\ntcp_children=1\n"
+"""As few as can serve datagrams and connections."""
 
 
 @contextlib.asynccontextmanager
-async def kamailio(folder: Path, text: str, host: str, port: int) -> AsyncIterator[None]:
-    """A Kamailio with the configuration `text`, which listens at that UDP address; ready when it answers OPTIONS."""
-    program = peers.program("kamailio", "kamailio")
+async def kamailio(
+    folder: Path, text: str, host: str, port: int, *, only_udp: bool = True, package: str = "kamailio"
+) -> AsyncIterator[None]:
+    """A Kamailio with the configuration `text`, which listens at that UDP address; ready when it answers OPTIONS.
+
+    `only_udp`: it listens nowhere else. `package` has the modules that it loads.
+    """
+    program = peers.program("kamailio", package)
     file = folder / "kamailio.cfg"
-    file.write_text(text.replace("#!KAMAILIO\n", f"#!KAMAILIO\n{_FAST}", 1))
+    file.write_text(text.replace("#!KAMAILIO\n", f"#!KAMAILIO\n{_FAST if only_udp else _FORKING}", 1))
     command = [program, "-f", str(file), "-DD", "-E", "-w", str(folder), "-P", str(folder / "kamailio.pid")]
     with (folder / "kamailio.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
