@@ -1,9 +1,11 @@
-"""The `gateway` command: run, check-config, doctor, example-config, demo, sdp."""
+"""The `gateway` command: run, check-config, doctor, calls, trace, bans, example-config, demo, sdp."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Annotated
@@ -76,6 +78,15 @@ def fail(error: GatewayError) -> typer.Exit:
     return typer.Exit(USAGE_ERROR)
 
 
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    """Say what went wrong, with status 2."""
+    try:
+        yield
+    except GatewayError as error:
+        raise fail(error) from None
+
+
 @app.command()
 def run(config: ConfigOption = None) -> None:
     """Start the gateway; Ctrl-C or SIGTERM ends every call and stops it."""
@@ -115,6 +126,40 @@ def doctor(config: ConfigOption = None) -> None:
     from gateway.commands.doctor import run_doctor
 
     raise typer.Exit(0 if run_doctor(read_config(config), output) else 1)
+
+
+@app.command()
+def calls(config: ConfigOption = None) -> None:
+    """List the calls of the gateway that runs on this configuration."""
+    from gateway.commands.console import Operator, show_calls
+
+    with told():
+        show_calls(Operator(read_config(config).state_dir), output)
+
+
+@app.command()
+def trace(
+    call: Annotated[str, typer.Argument(help="Id of a call, or how it begins; of one that ended lately all of it.")],
+    config: ConfigOption = None,
+    whole: Annotated[bool, typer.Option("--whole", "-w", help="Show the messages' text too, without secrets.")] = False,
+) -> None:
+    """Draw the messages of one call, SIP and web on one time line, and how its media does."""
+    from gateway.commands.console import Operator, show_trace
+
+    with told():
+        show_trace(Operator(read_config(config).state_dir), output, call, whole=whole)
+
+
+@app.command()
+def bans(
+    config: ConfigOption = None,
+    lift: Annotated[str | None, typer.Option(help="Answer this address again.", show_default=False)] = None,
+) -> None:
+    """List the SIP sources that get no answer (sip.bans)."""
+    from gateway.commands.console import Operator, show_bans
+
+    with told():
+        show_bans(Operator(read_config(config).state_dir), output, lift)
 
 
 @app.command("example-config")

@@ -21,7 +21,7 @@ from gateway.accounts.own import Accounts
 from gateway.accounts.reachability import Reachability
 from gateway.accounts.trunks import Trunks
 from gateway.accounts.vault import Vault
-from gateway.app import settings
+from gateway.app import console, settings
 from gateway.app.application import Application
 from gateway.app.contacts import Contacts
 from gateway.app.dialer import GatewayDialer
@@ -377,7 +377,8 @@ class GatewayApp:
             bans=self._bans,
             load=self._load,
         )
-        web_settings, oidc = settings.web(config), settings.oidc(config)
+        console_token = self._random(32).hex()
+        web_settings, oidc = settings.web(config, console_token), settings.oidc(config)
         application = create_app(
             front,
             web_settings,
@@ -396,6 +397,9 @@ class GatewayApp:
         server = await self._opening.opened("web.listen", serving)
         self._web_port = server.port
         self._stack.push_async_callback(server.stop)
+        scheme = "https" if self._web_tls.server is not None else "http"
+        access = console.ConsoleAccess(f"{scheme}://{settings.reached_here(listen.host)}:{server.port}", console_token)
+        self._stack.enter_context(console.offered(config.state_dir, access))
 
     def reload_certificates(self) -> None:
         """Read the certificates again, for new connections; those that cannot be used leave what was there."""

@@ -201,6 +201,12 @@ def registrar_policy(config: Config) -> RegistrarPolicy:
     )
 
 
+def reached_here(host: str) -> str:
+    """The host of a URL by which this machine reaches what listens on `host`."""
+    own = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"[{own}]" if ":" in own else own
+
+
 def lock_out(config: Config) -> LockOut:
     limits = config.sip.limits
     return LockOut(
@@ -282,7 +288,7 @@ def keeping(config: Config) -> Keeping | None:
     return Keeping(store=messages_named(wanted.store, config.state_dir), limit=wanted.max_stored)
 
 
-def web(config: Config) -> WebSettings:
+def web(config: Config, console_token: str = "") -> WebSettings:
     limits = config.web.limits
     return WebSettings(
         allowed_origins=config.web.allowed_origins,
@@ -294,6 +300,7 @@ def web(config: Config) -> WebSettings:
         push_services=config.web.push_services,
         issuer=config.domain,
         sign_in_file=config.state_dir / "sign-ins.json",
+        console_token=console_token,
         max_body=limits.max_message_size,
         max_message=limits.max_message_size,
         max_batch=limits.max_batch,

@@ -75,6 +75,8 @@ class WebSettings:
     token_lifetime: float = 300.0
     sign_in_lifetime: float = 30 * 86_400.0
     """Of a browser that is not used, until its password is asked for again."""
+    console_token: str = ""
+    """A bearer token that makes commands on the gateway's own machine an operator; "": there is none."""
     sign_in_file: Path | None = None
     """Where sign-ins outlive a restart (hashes only); None: they do not."""
 

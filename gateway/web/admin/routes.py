@@ -137,7 +137,7 @@ def requires(authenticator: Authenticator, role: str) -> Callable[[Request], Awa
 
     async def check(request: Request) -> None:
         try:
-            user = await authenticator.bearer(request)
+            user = await authenticator.administering(request)
         except TooManyFailures:
             raise ApiError(503, "Too many attempts, try again later", headers=RETRY) from None
         if user is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hmac
 import time
 import unicodedata
 from collections.abc import Callable, Mapping
@@ -23,6 +24,8 @@ from gateway.web.limits import KeyedBuckets
 from gateway.web.settings import WebSettings
 
 _MAX_HEADER = 2_560
+_CONSOLE = User("console", role="operator")
+"""Who commands on the gateway's own machine are."""
 RESERVED = frozenset({"remotemedia-server"})
 """Peer ids that mean the server itself."""
 
@@ -75,6 +78,7 @@ class Authenticator:
         self.tokens = Tokens(settings.issuer, time.time, settings.token_lifetime)
         self.sign_ins = SignIns(time.time, settings.sign_in_file, lifetime=settings.sign_in_lifetime)
         self.audit = AuditLog()
+        self._console = settings.console_token.encode()
 
     async def user(self, name: str, secret: str, address: str) -> User | None:
         """The user who proves to be `name` ("": whoever the token says); None when refused. Raises TooManyFailures."""
@@ -107,6 +111,13 @@ class Authenticator:
         """The user of an Authorization header; None without one or when it is refused. Raises TooManyFailures."""
         given = credentials(connection.headers.get("authorization"))
         return await self.user(*given, client_address(connection)) if given else None
+
+    async def administering(self, connection: HTTPConnection) -> User | None:
+        """The same, or a command on the gateway's own machine, which is an operator."""
+        scheme, _, secret = (connection.headers.get("authorization") or "").partition(" ")
+        if scheme == "Bearer" and self._console and hmac.compare_digest(secret.encode(), self._console):
+            return _CONSOLE
+        return await self.bearer(connection)
 
     async def of_websocket(self, websocket: WebSocket) -> bool:
         """Whether a handshake shows who it is: Authorization, or for browsers the subprotocols "bearer", TOKEN.

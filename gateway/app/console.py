@@ -1,0 +1,47 @@
+"""How commands on the gateway's own machine reach it: an address and a token in the state folder, for its user only."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+FILE_NAME = "console.json"
+"""In the state folder, while the gateway runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleAccess:
+    """Where the web side of a running gateway is, and what makes its commands an operator."""
+
+    url: str
+    """"http://127.0.0.1:8080", without a slash at its end."""
+    token: str
+
+
+@contextlib.contextmanager
+def offered(state_dir: Path, access: ConsoleAccess) -> Iterator[None]:
+    """Write the file, readable by the user alone, and take it away at the end."""
+    path = state_dir / FILE_NAME
+    draft = path.with_suffix(f".{os.getpid()}")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        json.dump({"url": access.url, "token": access.token}, file)
+    draft.replace(path)
+    try:
+        yield
+    finally:
+        # Another gateway may have begun on the same folder: what is not ours stays.
+        if read(state_dir) == access:
+            path.unlink(missing_ok=True)
+
+
+def read(state_dir: Path) -> ConsoleAccess | None:
+    """What a running gateway has written there; None where there is none."""
+    try:
+        found = json.loads((state_dir / FILE_NAME).read_text(encoding="utf-8"))
+        return ConsoleAccess(str(found["url"]), str(found["token"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
