@@ -68,6 +68,11 @@ ROOMS = (
     Room("gateway/legs/sip_diversion.py", "gateway.legs.sip_sessions gateway.call gateway.sip"),
     Room("gateway/legs/sip_flows.py", "gateway.legs.sip_sessions"),
     Room("gateway/legs/sip_info.py", "gateway.legs.sip_bodies gateway.call gateway.media.engine gateway.sip sdp"),
+    Room(
+        "gateway/conference",
+        "gateway.conference gateway.legs.application gateway.legs.speech gateway.call gateway.media.engine "
+        "gateway.errors numpy structlog",
+    ),
     Room("gateway/people", "gateway.people gateway.call gateway.identity.model gateway.errors structlog"),
     Room(
         "gateway/store",

@@ -9,7 +9,7 @@ from functools import partial
 import structlog
 
 from gateway.call.call import Call
-from gateway.call.routing import ApplicationTarget, Route
+from gateway.call.routing import ROOM, ApplicationTarget, Route
 from gateway.call.state import State
 from gateway.call.status import Cause
 from gateway.legs.application import PROGRAM, ApplicationLeg, Session, SessionError
@@ -34,6 +34,7 @@ class Application:
         self.site: SiteSignIn | None = None
         """What `sign_in` was given."""
         self._running: dict[asyncio.Task[None], Session] = {}
+        self._own: dict[str, Callable[[Session, str], Awaitable[None]]] = {}
 
     def call(self, match: str, *, plays: str | None = None) -> Callable[[Handler], Handler]:
         """Decorator: each call to what matches (fnmatch: "700", "7*", "sip:7*@*") runs the coroutine in a task.
@@ -53,6 +54,10 @@ class Application:
         self.site = site
         return site
 
+    def serve(self, kind: str, handler: Callable[[Session, str], Awaitable[None]]) -> None:
+        """Have calls to targets `kind:NAME` run a program of the gateway's own, with the name."""
+        self._own[kind] = handler
+
     @property
     def routes(self) -> tuple[Route, ...]:
         """Rows for the router, in the order of the decorators."""
@@ -60,27 +65,39 @@ class Application:
 
     def leg(self, target: ApplicationTarget, tag: str) -> ApplicationLeg:
         """The callee of one call."""
-        _, plays, handler = self._handlers[int(target.name)]
+        kind, _, name = target.name.partition(":")
+        own = self._own.get(kind)
+        handler: Handler
+        may_call = self._may_call
+        if own is not None:
+            plays, handler, may_call = PROGRAM, partial(_named, own, name), ()
+        else:
+            _, plays, handler = self._handlers[int(target.name)]
 
         def begin(session: Session) -> None:
             task = asyncio.get_running_loop().create_task(_run(handler, session))
             self._running[task] = session
             task.add_done_callback(self._running.pop)
 
-        return ApplicationLeg(tag, target.number, plays, self._may_call, begin)
+        return ApplicationLeg(tag, target.number, plays, may_call, begin, lasting=kind == ROOM)
 
     def call_changed(self, audio: Callable[[str, str], AudioPort], call: Call) -> None:
         """Tell sessions that their call is up (an observer of the calls); `audio` is the media engine's."""
         if call.state in _UP:
             for leg in call.legs:
                 if isinstance(leg, ApplicationLeg):
-                    leg.answered(partial(audio, call.id))
+                    other = call.bridge.other(leg) if call.bridge is not None else None
+                    leg.answered(partial(audio, call.id), other.identity if other is not None else None)
 
     async def close(self) -> None:
         """Stop every program that still runs."""
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
+
+
+async def _named(handler: Callable[[Session, str], Awaitable[None]], name: str, session: Session) -> None:
+    await handler(session, name)
 
 
 async def _run(handler: Handler, session: Session) -> None:

@@ -30,6 +30,7 @@ class CallWatch:
         self.caller: Address = call.caller.address
         self.dialled = call.record.dialled
         self._call = call
+        self._latest = call.state
         self._states: deque[State] = deque([call.state], maxlen=_WAITING)
         self._news = asyncio.Event()
 
@@ -48,8 +49,10 @@ class CallWatch:
         self._call.stop()
 
     def changed(self) -> None:
-        """Keep the new state for who iterates."""
-        self._states.append(self._call.state)
+        """Keep the new state for who iterates; the same again means that one side is another now."""
+        if self._call.state is not self._latest:
+            self._latest = self._call.state
+            self._states.append(self._latest)
         self._news.set()
 
     async def __aiter__(self) -> AsyncIterator[State]:

@@ -23,6 +23,7 @@ from gateway.accounts.trunks import Trunks
 from gateway.accounts.vault import Vault
 from gateway.app import console, settings
 from gateway.app.application import Application
+from gateway.app.conferencing import ConferencingFront, open_conferences
 from gateway.app.contacts import Contacts
 from gateway.app.dialer import GatewayDialer
 from gateway.app.health import Watch
@@ -118,6 +119,7 @@ class GatewayApp:
         self._directory: Directory
         self._presences = Presences()
         self._presence = Presence(presences=self._presences)
+        self._conferencing: ConferencingFront
         self._user_agent: UserAgent
         self._registrations: Registrations
         self._trunks: Trunks
@@ -183,9 +185,9 @@ class GatewayApp:
             self._application,
             self._waker,
         )
-        self._gruus = open_gruus(self._opening)
-        router = settings.router(self.config, identity, self._application.routes, self._gruus.read)
+        router = self._make_router(identity)
         self.calls = self._make_calls(engine, identity, router, dialer)
+        self._conferencing = await open_conferences(self._opening, engine, self.calls, self._application)
         await keep_records(recording(self.config), self.calls, self._wall_clock, self._stack)
         self._messages = await self._open_messages(identity, router, dialer, presence)
         self._subscriptions = self._open_subscriptions(identity, store, router, dialer)
@@ -376,6 +378,7 @@ class GatewayApp:
             users=users,
             bans=self._bans,
             load=self._load,
+            conferencing=self._conferencing,
         )
         console_token = self._random(32).hex()
         web_settings, oidc = settings.web(config, console_token), settings.oidc(config)
@@ -410,6 +413,13 @@ class GatewayApp:
                 log.error("certificates were not renewed", key=error.key, reason=error.reason)
             else:
                 log.info("certificates were read again", section=tls.section)
+
+    def _make_router(self, identity: IdentityMap) -> Router:
+        self._gruus, before = open_gruus(self._opening), self._application.routes
+        return settings.router(self.config, identity, before, self._gruus.read, self._is_open_room)
+
+    def _is_open_room(self, name: str) -> bool:
+        return self._conferencing.has_open_room(name)
 
     def _is_reachable(self, flow: Flow, is_flow: bool) -> bool:
         return self._user_agent.is_reachable(flow, is_flow=is_flow)

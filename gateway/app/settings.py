@@ -15,11 +15,12 @@ from gateway.accounts.trunks import TrunkAccount
 from gateway.app.messages import MessageSettings
 from gateway.app.plane import PYTHON, PlaneChoice, maker
 from gateway.app.push import Waking
+from gateway.app.room_settings import room_members
 from gateway.app.subscriptions import PresenceSettings
 from gateway.call.limits import CallLimits
 from gateway.call.load import LoadPolicy
 from gateway.call.record import CallSettings
-from gateway.call.routing import Emergency, Group, Route, Router
+from gateway.call.routing import Emergency, Group, RoomDoor, Route, Router
 from gateway.config import Config, advertised
 from gateway.identity import passwords
 from gateway.identity.mapping import IdentityMap
@@ -85,14 +86,24 @@ def router(
     identity: IdentityMap,
     before: Sequence[Route] = (),
     devices: Callable[[str], tuple[str, str] | None] = lambda dialled: None,
+    open_room: Callable[[str], bool] = lambda name: False,
 ) -> Router:
     """Who is meant by what is dialled, or written to; `before` are routes that come before those of the file.
 
-    `devices` reads a URI that means one device.
+    `devices` reads a URI that means one device; `open_room` says whether a room of that name was opened for those who
+    were told it.
     """
     every = (*before, *routes(config))
-    members = groups(config, identity)
-    return Router(identity, every, own_names(config), trunk_places(config), emergency(config), members, devices)
+    return Router(
+        identity,
+        every,
+        own_names(config),
+        trunk_places(config),
+        emergency(config),
+        groups(config, identity),
+        devices,
+        RoomDoor(members=room_members(config), is_open=open_room),
+    )
 
 
 def groups(config: Config, identity: IdentityMap) -> tuple[Group, ...]:

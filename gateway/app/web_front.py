@@ -28,6 +28,7 @@ from gateway.legs.web import BrowserLeg, WebCallerLeg
 from gateway.people.messages import Outcome
 from gateway.people.presence import PresenceState
 from gateway.people.visibility import may_see
+from gateway.web.conferencing import Conferencing
 from gateway.web.facade import AccountError, PageInbox, PlaceError, UserDirectory, WebCall, WebChannel
 from sdp import SdpSyntaxError, SessionDescription
 
@@ -57,9 +58,11 @@ class WebFront:
         load: LoadControl | None = None,
         *,
         users: UserDirectory,
+        conferencing: Conferencing,
     ) -> None:
         self._bans = bans
         self._load = load
+        self.conferencing = conferencing
         self._config = config
         self.users = users
         self._ladders = ladders or Ladders(0, time.time)

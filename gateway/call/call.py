@@ -279,6 +279,8 @@ class Call:
         if isinstance(self._machine, Bridge):
             self._machine.entered()
         if state is before:
+            if what.input is Input.REPLACE:
+                self._changed()
             return
         if state in (State.RINGING, State.EARLY) and self.record.ringing_after_ms is None:
             self.record.ringing_after_ms = elapsed * 1000
@@ -290,6 +292,9 @@ class Call:
             self.record.cause = self.cause
             self._disarm()
             self._machine.close()
+        self._changed()
+
+    def _changed(self) -> None:
         if self._on_change is not None:
             self._on_change(self)
 
@@ -344,7 +349,7 @@ class Call:
             self._timer = None
 
     def _longest(self) -> float:
-        if any(leg.party.kind is Kind.SERVICE for leg in self.legs):
+        if any(leg.party.kind is Kind.SERVICE and not leg.party.lasting for leg in self.legs):
             return self.settings.service_max_duration
         return self.settings.max_duration
 

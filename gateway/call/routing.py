@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Protocol
 from urllib.parse import quote, unquote
@@ -68,6 +68,26 @@ class ApplicationTarget:
     name: str
     number: str
     """What was dialled, after stripping and prefix."""
+
+
+ROOM = "room"
+"""Conference rooms are programs by the name `room:NAME`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoomDoor:
+    """Who may come into which room."""
+
+    members: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Of the rooms that are not for everybody who may dial them: ids of users, "trunk:NAME"."""
+    is_open: Callable[[str], bool] = lambda name: False
+    """Whether a room of that name was opened for those who were told it: it can be dialled by its name."""
+
+    def admits(self, name: str, caller: Caller) -> bool:
+        """Whether that one may come in."""
+        wanted = self.members.get(name)
+        who = caller.id if caller.transit else f"trunk:{caller.id}"
+        return wanted is None or (not caller.guest and who in wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +216,7 @@ class Router:
         emergency: Emergency | None = None,
         groups: Sequence[Group] = (),
         devices: Callable[[str], tuple[str, str] | None] = lambda dialled: None,
+        rooms: RoomDoor | None = None,
     ) -> None:
         """`trunks` is their names with the host, or host:port, that their numbers belong to.
 
@@ -208,6 +229,7 @@ class Router:
         self._trunks = dict(trunks or {})
         self._trunk_hosts = {host.lower(): name for name, host in reversed(self._trunks.items())}
         self._emergency = emergency or Emergency()
+        self._rooms = rooms or RoomDoor()
         self._groups = {group.name: group for group in groups}
 
     def route(self, dialled: str, caller: Caller) -> Target:
@@ -223,6 +245,8 @@ class Router:
         emergency = self._emergency
         if caller.transit and emergency.trunk and meant.user in emergency.numbers and self._is_ours(meant.written):
             return SipTarget(meant.user, trunk=emergency.trunk, emergency=True)
+        if self._is_ours(meant.written) and self._rooms.is_open(meant.user):
+            return ApplicationTarget(f"{ROOM}:{meant.user}", meant.user)
         target = self._by_account(meant, self._target(meant), caller)
         if isinstance(target, SipTarget):
             own = target.account is not None and caller.may_reach(meant)
@@ -233,7 +257,13 @@ class Router:
             raise RouteError(Cause.FORBIDDEN, f"{caller.id} may not call {meant.user}")
         if isinstance(target, RouteError):
             raise target
+        if isinstance(target, ApplicationTarget) and not self._admits(target, caller):
+            raise RouteError(Cause.FORBIDDEN, f"{caller.id} is no member of {target.name}")
         return replace(target, device=device) if device and isinstance(target, UserTarget) else target
+
+    def _admits(self, target: ApplicationTarget, caller: Caller) -> bool:
+        kind, _, name = target.name.partition(":")
+        return kind != ROOM or self._rooms.admits(name, caller)
 
     def _by_account(self, meant: _Dialled, target: Target | RouteError, caller: Caller) -> Target | RouteError:
         """The caller's own account takes what leads to its trunk, and the numbers that nobody here answers to."""
@@ -285,6 +315,8 @@ class Router:
         name = name.replace("{user}", _escaped(dialled))
         if kind == "application":
             return ApplicationTarget(name, dialled)
+        if kind == ROOM:
+            return ApplicationTarget(f"{ROOM}:{name}", dialled)
         if kind == "service":
             return ServiceTarget(name)
         if kind == "group":

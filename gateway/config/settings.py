@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from gateway.config.conference import ConferenceConfig, RecordingConfig, RoomConfig
 from gateway.config.machine import cpus, memory_bytes
 from gateway.config.messaging import MessagesConfig, PresenceConfig
 from gateway.config.network import RtpConfig, SipConfig, WebConfig, WebRtcConfig
@@ -236,6 +237,10 @@ class Config(BaseSettings):
     """Where dialled numbers lead, the first that matches counts; what none matches is looked up among the users."""
     groups: tuple[GroupConfig, ...] = ()
     """Users who are called by one number."""
+    rooms: tuple[RoomConfig, ...] = ()
+    """Conference rooms with rules of their own; a route to room:NAME leads to any room."""
+    conference: ConferenceConfig = ConferenceConfig()
+    recording: RecordingConfig = RecordingConfig()
     trunks: tuple[Trunk, ...] = ()
     """PBXs and providers."""
     accounts: AccountsConfig = AccountsConfig()
@@ -287,12 +292,23 @@ class Config(BaseSettings):
             for member in group.members:
                 if member not in users:
                     raise ConfigError(f"groups.{index}.members", f"there is no user {member!r} in users")
+        self._check_rooms(users, trunks)
         if self.emergency.trunk is not None and self.emergency.trunk not in trunks:
             raise ConfigError("emergency.trunk", f"there is no trunk {self.emergency.trunk!r} in trunks")
         self._check_accounts()
         self._check_sockets()
         self.identity_map()
         return self
+
+    def _check_rooms(self, users: set[str], trunks: set[str]) -> None:
+        """Only those may be named who are there."""
+        _unique("rooms", "name", [room.name for room in self.rooms])
+        known = users | {f"trunk:{name}" for name in trunks}
+        for index, room in enumerate(self.rooms):
+            for key, named, there in (("members", room.members, known), ("moderators", room.moderators, users)):
+                for one in named:
+                    if one not in there:
+                        raise ConfigError(f"rooms.{index}.{key}", f"there is no user {one!r} in users")
 
     def _check_accounts(self) -> None:
         """An account may name only a registrar that is listed."""

@@ -22,7 +22,7 @@ from gateway.errors import GatewayError
 from gateway.legs.base import LegBase
 from gateway.legs.sound import Sound
 from gateway.legs.speech import Samples, Utterance
-from gateway.media.engine import AudioPort, Kind, MediaError, Party
+from gateway.media.engine import AudioPort, Conference, Kind, MediaError, Party, Seat
 
 PROGRAM = "program"
 """The service of a leg whose sound is its program's own (gateway.media.engine.Party.service)."""
@@ -42,11 +42,21 @@ class ApplicationLeg(LegBase):
     """A callee whose far end is a program in this process; its sound is its own, or one of the engine's services."""
 
     def __init__(
-        self, tag: str, number: str, service: str, may_call: tuple[str, ...], begin: Callable[[Session], None]
+        self,
+        tag: str,
+        number: str,
+        service: str,
+        may_call: tuple[str, ...],
+        begin: Callable[[Session], None],
+        *,
+        lasting: bool = False,
     ) -> None:
-        """`service` is what the caller hears once it is answered; `may_call` bounds what it may be passed on to."""
+        """`service` is what the caller hears once it is answered; `may_call` bounds what it may be passed on to.
+
+        `lasting`: the call may last as long as one between people.
+        """
         super().__init__(
-            Party(tag, Kind.SERVICE, service=service),
+            Party(tag, Kind.SERVICE, service=service, lasting=lasting),
             Address(f"sip:{number}@application.invalid"),
             f"application:{tag}",
         )
@@ -81,10 +91,14 @@ class ApplicationLeg(LegBase):
             self._session.happened(HungUp(cause))
         self._over = True
 
-    def answered(self, audio: Callable[[str], AudioPort]) -> None:
-        """The call is up: the caller has what `Session.answer` gave it. `audio` gives the sound of a program's tag."""
+    def answered(self, audio: Callable[[str], AudioPort], identity: str | None = None) -> None:
+        """The call is up: the caller has what `Session.answer` gave it.
+
+        `audio` gives the sound of a program's tag, `identity` is who the caller has proved to be.
+        """
         if self._session is not None and not self._session.is_up and not self._over:
-            self._session.came_up(Sound(audio(self.party.tag)) if self.party.service == PROGRAM else None)
+            sound = Sound(audio(self.party.tag)) if self.party.service == PROGRAM else None
+            self._session.came_up(sound, identity)
 
     def accept(self) -> None:
         """Take the call."""
@@ -107,6 +121,8 @@ class Session:
         """Who calls: `caller.user`, `caller.display_name`, `caller.uri`."""
         self.is_up = False
         """Whether the call is answered, and the caller knows."""
+        self.identity: str | None = None
+        """Who the caller has proved to be, once the call is up: a user's id, "trunk:NAME"; None: nobody knows."""
         self._leg = leg
         self._sound: Sound | None = None
         self._events: deque[LegEvent] = deque(maxlen=_WAITING_EVENTS)
@@ -198,6 +214,21 @@ class Session:
         except MediaError as error:
             raise SessionError(error.reason, Cause.ERROR) from None
 
+    def say(self, pcm: Samples, rate: int = 16_000) -> None:
+        """Say int16 samples after all that waits, and do not wait for them. Raises SessionError as `play` does."""
+        try:
+            self._sounding().say(pcm, rate)
+        except MediaError as error:
+            raise SessionError(error.reason, Cause.ERROR) from None
+
+    def join(self, conference: Conference, name: str) -> Seat:
+        """Have the caller be part of a conference, until the call ends or the seat's `leave`.
+
+        What `play` and `say` are given it alone hears. Raises SessionError as `audio` does, MediaError as
+        `Conference.seat`.
+        """
+        return self._sounding().join(conference, name)
+
     def stop_playing(self) -> None:
         """Say no more of what `play` was given."""
         if self._sound is not None:
@@ -218,9 +249,10 @@ class Session:
         self._events.append(event)
         self._news.set()
 
-    def came_up(self, sound: Sound | None) -> None:
+    def came_up(self, sound: Sound | None, identity: str | None) -> None:
         """Let `answer` return."""
         self.is_up = True
+        self.identity = identity
         self._sound = sound
         self._news.set()
 

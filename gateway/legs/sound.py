@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import numpy as np
 
 from gateway.legs.speech import Samples, SpeechDetector, Utterance
-from gateway.media.engine import AudioPort
+from gateway.media.engine import AudioPort, Conference, Seat
 
 _WAITING_FRAMES = 500
 """Frames of 20 ms kept for a program that does not ask for them; the oldest go first."""
@@ -71,7 +71,7 @@ class Sound:
         """
         self._cut = False
         self._quiet.clear()
-        self._port.say(np.ascontiguousarray(pcm, np.int16).tobytes(), rate)
+        self.say(pcm, rate)
         if not self._port.waiting:
             return True
         speech = asyncio.ensure_future(self._speech(rate)) if until_speech else None
@@ -86,6 +86,14 @@ class Sound:
                 task.cancel()
             await asyncio.gather(*both, return_exceptions=True)
         return not self._cut and not self._over
+
+    def say(self, pcm: Samples, rate: int) -> None:
+        """Say it after all that waits. Raises MediaError as `AudioPort.say` does."""
+        self._port.say(np.ascontiguousarray(pcm, np.int16).tobytes(), rate)
+
+    def join(self, conference: Conference, name: str) -> Seat:
+        """Have the caller be part of a conference; raises MediaError as `Conference.seat`."""
+        return conference.seat(self._port, name)
 
     def stop(self) -> None:
         """Say no more of what waits."""

@@ -55,6 +55,8 @@ class Party:
     dtmf: Dtmf = Dtmf.AUTO
     codecs: tuple[str, ...] = ()
     """Codec names (lower case) that alone may be used with it, best first; (): those the engine is set to."""
+    lasting: bool = False
+    """Of a service: people stay in it, as in a conference, so that it may last as long as a call between people."""
 
 
 class MediaError(Exception):

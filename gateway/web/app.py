@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.web import statics
 from gateway.web.admin import accounts, bans, identities, users
+from gateway.web.admin import rooms as admin_rooms
 from gateway.web.admin import routes as admin
 from gateway.web.auth import other_ways, routes
 from gateway.web.auth.authenticator import Authenticator
@@ -140,6 +141,7 @@ def create_app(
     app.include_router(identities.create_router(gateway, authenticator, settings))
     app.include_router(accounts.create_router(gateway, authenticator, settings))
     app.include_router(bans.create_router(gateway, authenticator, settings))
+    app.include_router(admin_rooms.create_router(gateway, authenticator, settings))
     app.include_router(http.create_router(api, IceService(gateway, settings), settings))
     if sip is not None:
         app.router.routes += create_routes(sip, gate)

@@ -16,6 +16,7 @@ from gateway.errors import GatewayError
 from gateway.identity.model import User
 from gateway.people.messages import InstantMessage, Outcome
 from gateway.people.presence import PresenceState
+from gateway.web.conferencing import Conferencing
 
 
 class PlaceError(GatewayError):
@@ -160,6 +161,10 @@ class UserDirectory(Protocol):
 
 class Gateway(Protocol):
     """What front ends ask for."""
+
+    @property
+    def conferencing(self) -> Conferencing:
+        """Rooms and recordings."""
 
     async def authenticate(self, user: str, secret: str | None) -> User | None:
         """Who that is; None: refused. Unknown ids are guests where guests are allowed."""

@@ -26,7 +26,7 @@ import gateway.commands.run
 from gateway.accounts.own import Accounts
 from gateway.accounts.reachability import Reachability
 from gateway.accounts.trunks import Trunks
-from gateway.app import GatewayApp, settings
+from gateway.app import GatewayApp, room_settings, settings
 from gateway.app.dialer import GatewayDialer
 from gateway.app.observers import collecting, recording
 from gateway.app.own_accounts import OwnAccounts
@@ -92,6 +92,7 @@ BASE: dict[str, Any] = {
         {"name": "other", "uri": "sip:other.test"},
     ],
     "emergency": {"numbers": ["112"], "trunk": "office"},
+    "rooms": [{"name": "team", "pin": "1234", "members": ["1001"]}],
 }
 """A configuration in which every section and kind of entry is there."""
 
@@ -153,6 +154,14 @@ OTHER: dict[str, Any] = {
     "accounts.registrars": ["office"],
     "users[].account.registrar": "other",
     "emergency.numbers": ["911"],
+    "rooms": [],
+    "rooms[].pin": "4321",
+    "rooms[].max_members": 7,
+    "rooms[].members": ["trunk:other"],
+    "rooms[].moderators": ["1001"],
+    "recording.calls": ["*"],
+    "recording.digits": "*1",
+    "recording.channels": 1,
     "emergency.trunk": "other",
     "media.engine": "rtpengine:127.0.0.1:2223",
     "users[].pickup_groups": ["desk"],
@@ -224,8 +233,8 @@ REACHES = {
 _WITHOUT_ACCOUNT = {name: value for name, value in BASE["users"][0].items() if name != "account"}
 
 WITH: dict[str, dict[str, Any]] = {
-    "users": {"groups": []},
-    "users[].id": {"groups": []},
+    "users": {"groups": [], "rooms": []},
+    "users[].id": {"groups": [], "rooms": []},
     "trunks[].name": {"routes": [], "emergency": {}, "users": [_WITHOUT_ACCOUNT]},
     "trunks": {"routes": [], "emergency": {}, "users": [_WITHOUT_ACCOUNT]},
     "cdr.keep": {"cdr": {"enabled": True}},
@@ -339,6 +348,10 @@ def made_of(config: Config) -> Iterator[tuple[str, Any]]:
     yield "routes", settings.routes(config)
     yield "oidc", settings.oidc(config)
     yield "groups", settings.groups(config, config.identity_map())
+    yield "rooms", [room_settings.room(config, name) for name in ("team", "team2", "other")]
+    yield "room members", room_settings.room_members(config)
+    yield "room limits", room_settings.room_limits(config)
+    yield "recordings", room_settings.recordings(config)
     yield "calls", settings.call_settings(config)
     yield "call limits", settings.call_limits(config)
     yield "trunk places", settings.trunk_places(config)
@@ -467,7 +480,16 @@ async def page_of(config: Config) -> Any:
     accounts = OwnAccounts(config, accounts_of(config), none, none, lambda: 0.0)
     known = config.identity_map()
     front = WebFront(
-        config, known, accounts, Reachability(), none, none, lambda user, word: True, lambda: "t", users=none
+        config,
+        known,
+        accounts,
+        Reachability(),
+        none,
+        none,
+        lambda user, word: True,
+        lambda: "t",
+        users=none,
+        conferencing=none,
     )
     changes = [await tried(accounts, number) for number in range(30)]
     return [front.list_registrars(), changes, front.ice_servers(""), plain(await front.authenticate("guest", None))]

@@ -80,6 +80,7 @@ class Rig:
             lambda user, word: word == "right",
             lambda: "tag",
             users=none,
+            conferencing=none,
         )
 
     async def place(self, caller: User, to: str, sdp: str = OFFER) -> str:

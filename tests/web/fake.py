@@ -7,6 +7,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -19,6 +20,7 @@ from gateway.people.messages import Outcome
 from gateway.people.presence import Activity, PresenceState
 from gateway.web.app import WebServer, WebSettings, create_app, serve
 from gateway.web.auth.oidc import OpenIdProvider
+from gateway.web.conferencing import RefusedError
 from gateway.web.facade import AccountError, PageInbox, PlaceError, UserDirectory, WebChannel
 from gateway.web.push.sender import PushSender, read_key
 from gateway.web.push.subscriptions import Subscriptions
@@ -110,6 +112,56 @@ class _Listed:
         ]
 
 
+class FakeRooms:
+    """A room "team" with alice in it, and one recording; keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Any, ...]] = []
+        self.refusal: RefusedError | None = None
+        self.watchers: list[Callable[[dict[str, Any]], None]] = []
+        self.folder = Path()
+
+    def _asked(self, *what: Any) -> None:
+        self.asked.append(what)
+        if self.refusal is not None:
+            raise self.refusal
+
+    def list_rooms(self, user: User) -> list[dict[str, Any]]:
+        self._asked("list", user.id)
+        return [{"name": "team", "members": 1, "locked": False, "recording": False, "speaker": None}]
+
+    def room_members(self, user: User, room: str) -> dict[str, Any]:
+        self._asked("members", user.id, room)
+        member = {"id": "1", "uri": "sip:alice@x", "display_name": "Alice", "user": "alice", "muted": False}
+        return {"name": room, "members": [member], "locked": False, "recording": False, "speaker": "1"}
+
+    async def change_room(self, user: User, room: str, action: str, member: str = "") -> None:
+        self._asked("change", user.id, room, action, member)
+
+    def watch_room(self, user: User, room: str, told: Callable[[dict[str, Any]], None]) -> Callable[[], None]:
+        self._asked("watch", user.id, room)
+        self.watchers.append(told)
+        return lambda: self.watchers.remove(told)
+
+    def record_call(self, user: User, call_id: str, *, on: bool) -> None:
+        self._asked("record", user.id, call_id, on)
+
+    async def merge_calls(self, user: User, call_ids: list[str]) -> str:
+        self._asked("merge", user.id, *call_ids)
+        return "room-1"
+
+    async def list_recordings(self) -> list[dict[str, Any]]:
+        self._asked("recordings")
+        return [{"name": "a.wav", "size": 44, "call": "x"}]
+
+    def recording(self, name: str) -> Path:
+        self._asked("recording", name)
+        return self.folder / name
+
+    async def remove_recording(self, name: str) -> None:
+        self._asked("remove", name)
+
+
 class FakeGateway:
     """Users alice (wonder) and bob (builder); `script` says what becomes of a placed call."""
 
@@ -130,6 +182,7 @@ class FakeGateway:
         self.traced: list[dict[str, Any]] = []
         self.accounts: dict[str, dict[str, Any]] = {}
         self.bans: dict[str, dict[str, Any]] = {}
+        self.conferencing = FakeRooms()
         self.script: Script = lambda call: call.channel.early_answer(call, ANSWER)
         self.rules: dict[str, Any] = {"always": None, "busy": None, "do_not_disturb": False}
         self.active = 0

@@ -155,7 +155,7 @@ async def test_a_call_is_transferred_and_the_result_says_what_became_of_it(cause
         await task
 
 
-@pytest.mark.parametrize("method", ["call.record", "control.set_node_state", "control.flush_audio"])
+@pytest.mark.parametrize("method", ["control.set_node_state", "control.flush_audio"])
 async def test_what_is_not_there_says_so(method: str) -> None:
     """Not as an unknown method: the client is told that it is known and not supported."""
     async with running(FakeGateway()) as server, rpc(server, "alice", token="wonder") as client:

@@ -17,7 +17,6 @@ from gateway.web.rpc.peer import Peer, shown
 
 _MAX_DATA = 16_384
 _NOT_YET = {
-    "call.record": "calls cannot be recorded yet",
     "control.set_node_state": "there is no pipeline whose nodes have a state",
     "control.flush_audio": "there is no pipeline whose audio could be flushed",
 }

@@ -33,6 +33,9 @@ _MAX_REFUSALS = 5
 _KNOWN_AFTER_END = 64
 
 
+_ROOM = "\0"
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What all connections share."""
@@ -63,7 +66,7 @@ class Peer:
         self._refusals = 0
         self._is_gone = False
         self._watches: dict[str, Callable[[], None]] = {}
-        """Ends of the watches, by whom the client named."""
+        """Ends of the watches, by whom the client named; of rooms behind _ROOM, which is in nobody's name."""
         self._told_elsewhere: list[dict[str, Any]] = []
         self.local_address = ""
         """IP address the client reached us at, if known."""
@@ -244,6 +247,22 @@ class Peer:
         stop = self._watches.pop(peer_id, None)
         if stop is not None:
             stop()
+
+    def watch_room(self, room: str, begin: Callable[[Callable[[dict[str, Any]], None]], Callable[[], None]]) -> None:
+        """Tell the client what happens in a room until `unwatch_room`; the dialect's error where it watches too many.
+
+        `begin` has what it is given told, and returns what ends that.
+        """
+        key = _ROOM + room
+        if key not in self._watches and len(self._watches) >= self.context.settings.max_watches:
+            raise self.dialect.error(Problem.LIMIT, "Too much is watched on this connection")
+        stop = begin(lambda event: self._notify(("room", event)))
+        self.unwatch(key)
+        self._watches[key] = stop
+
+    def unwatch_room(self, room: str) -> None:
+        """Be told no more; a room that is not watched is no error."""
+        self.unwatch(_ROOM + room)
 
     # Relayed sessions, peer to peer.
 

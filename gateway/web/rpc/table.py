@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from gateway.web.rpc import extras, methods, people, remotemedia
+from gateway.web.rpc import extras, methods, people, remotemedia, rooms
 from gateway.web.rpc.codec import INVALID_PARAMS, RpcError
 from gateway.web.rpc.dialects import RemoteMediaDialect
 from gateway.web.rpc.methods import Handler, Reply
@@ -36,7 +36,19 @@ _NAMES = {
     "call.hold": "call_id sdp",
     "call.resume": "call_id sdp",
     "call.transfer": "call_id to_peer_id to_call_id",
-    "call.record": "call_id",
+    "call.record": "call_id on",
+    "call.merge": "call_ids",
+    "room.list": "",
+    "room.members": "room",
+    "room.watch": "room",
+    "room.unwatch": "room",
+    "room.mute": "room member",
+    "room.unmute": "room member",
+    "room.kick": "room member",
+    "room.lock": "room",
+    "room.unlock": "room",
+    "room.record": "room",
+    "room.stop_recording": "room",
     "message.send": "to_peer_id text content_type",
     "presence.watch": "peer_id",
     "presence.unwatch": "peer_id",
@@ -78,6 +90,7 @@ _HANDLERS: dict[str, Handler] = {
     **remotemedia.METHODS,
     **extras.HANDLERS,
     **people.HANDLERS,
+    **rooms.HANDLERS,
     "list_peers": _list_peers,
 }
 METHODS = {name: Method(handler, tuple(_NAMES[name].split())) for name, handler in _HANDLERS.items()}

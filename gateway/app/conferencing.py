@@ -1,0 +1,182 @@
+"""Rooms and recordings as the web front ends see them (gateway.web.conferencing.Conferencing)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from gateway.app import room_settings
+from gateway.app.application import Application
+from gateway.app.opening import Opening
+from gateway.app.recordings import RecordingError, Recordings
+from gateway.call.call import Call
+from gateway.call.leg import Leg, TransferRequested
+from gateway.call.registry import Calls
+from gateway.call.routing import ROOM
+from gateway.call.status import Cause
+from gateway.conference.room import Room, RoomError
+from gateway.conference.rooms import Rooms
+from gateway.identity.model import User
+from gateway.media.engine import MediaEngine
+from gateway.web.conferencing import RefusedError
+
+_OPERATORS = ("operator", "admin")
+_MERGE_TIME = 10.0
+"""Seconds that a call may take to move into its room."""
+_MOST_MERGED = 10
+
+
+class ConferencingFront:
+    """Says who may do what in which room, and with which call."""
+
+    def __init__(self, rooms: Rooms, recordings: Recordings, calls: Calls, new_token: Callable[[], str]) -> None:
+        self._rooms = rooms
+        self._recordings = recordings
+        self._calls = calls
+        self._new_token = new_token
+
+    def has_open_room(self, name: str) -> bool:
+        """Whether a room of that name was opened for those who were told it."""
+        return self._rooms.is_open(name)
+
+    def list_rooms(self, user: User) -> list[dict[str, Any]]:
+        return [each for each in self._rooms.shown() if self._sees(user, self._rooms.room(each["name"]))]
+
+    def room_members(self, user: User, room: str) -> dict[str, Any]:
+        found = self._room(user, room)
+        return found.shown() | {"members": [member.shown() for member in found.members.values()]}
+
+    async def change_room(self, user: User, room: str, action: str, member: str = "") -> None:
+        found = self._room(user, room)
+        with _told():
+            own = action in ("mute", "unmute") and found.member(member).user == user.id
+            if not own and user.role not in _OPERATORS and not found.may_moderate(user.id):
+                raise RefusedError(f"{user.id} does not moderate {room}", 403)
+            match action:
+                case "mute" | "unmute":
+                    found.mute(member, action == "mute")
+                case "kick":
+                    await found.kick(member)
+                case "lock" | "unlock":
+                    found.lock(action == "lock")
+                case _:
+                    self._rooms.record(room, action == "record")
+
+    def watch_room(self, user: User, room: str, told: Callable[[dict[str, Any]], None]) -> Callable[[], None]:
+        self._room(user, room)
+
+        def heard(event: dict[str, Any]) -> None:
+            if event["room"] == room:
+                told(event)
+
+        with _told():
+            return self._rooms.watch(heard)
+
+    def _room(self, user: User, name: str) -> Room:
+        with _told():
+            room = self._rooms.room(name)
+        if not self._sees(user, room):
+            # Whether there is such a room is nobody's business who is not in it.
+            raise RefusedError(f"nobody is in a room {name!r}", 404)
+        return room
+
+    @staticmethod
+    def _sees(user: User, room: Room) -> bool:
+        inside = any(member.user == user.id for member in room.members.values())
+        return inside or user.role in _OPERATORS or room.may_moderate(user.id)
+
+    def record_call(self, user: User, call_id: str, *, on: bool) -> None:
+        found = self._own(user, call_id)
+        if found is not None and self._recordings.may_record(user.id):
+            call_id = found[0].id
+        elif user.role not in _OPERATORS:
+            raise RefusedError("You may not record calls (recording.by_users)" if found else "No such call", 403)
+        with _told():
+            self._recordings.change(found[0].id if found is not None else call_id, on=on)
+
+    async def merge_calls(self, user: User, call_ids: list[str]) -> str:
+        if not 2 <= len(set(call_ids)) <= _MOST_MERGED:
+            raise RefusedError(f"2 to {_MOST_MERGED} different calls can be merged", 400)
+        own = [self._own(user, call_id) for call_id in dict.fromkeys(call_ids)]
+        found = [each for each in own if each is not None and each[0].bridge is not None]
+        if len(found) < len(own):
+            raise RefusedError("One of them is no answered call of yours", 404)
+        name = f"room-{self._new_token()}"
+        with _told():
+            self._rooms.open(name)
+        outcomes = []
+        for call, leg in found:
+            report = _Report()
+            outcomes.append(report.outcome)
+            call.leg_event(leg, TransferRequested(name, report))
+        done, _ = await asyncio.wait(outcomes, timeout=_MERGE_TIME)
+        if not any(each.result() is Cause.NORMAL for each in done):
+            raise RefusedError("None of the calls could be moved", 503)
+        return name
+
+    def _own(self, user: User, call_id: str) -> tuple[Call, Leg] | None:
+        """A user's own call by the id of its leg."""
+        for call in self._calls:
+            for leg in call.legs:
+                if leg.party.tag == call_id and leg.identity == user.id:
+                    return call, leg
+        return None
+
+    async def list_recordings(self) -> list[dict[str, Any]]:
+        return await self._recordings.kept()
+
+    def recording(self, name: str) -> Path:
+        with _told():
+            return self._recordings.path(name)
+
+    async def remove_recording(self, name: str) -> None:
+        with _told():
+            await self._recordings.remove(name)
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """The rooms' own errors in the front ends' words."""
+    try:
+        yield
+    except (RoomError, RecordingError) as error:
+        raise RefusedError(str(error), error.status) from None
+
+
+async def open_conferences(
+    opening: Opening, engine: MediaEngine, calls: Calls, application: Application
+) -> ConferencingFront:
+    """Rooms and recordings, until `opening.stack` ends."""
+    config = opening.config
+    recordings = Recordings(room_settings.recordings(config), engine, calls, opening.wall_clock)
+    opening.stack.push_async_callback(recordings.close)
+    opening.sweep(recordings.expire)
+    calls.observe(recordings.call_changed)
+    clock = asyncio.get_running_loop().time
+    rooms = Rooms(
+        engine.conference, partial(room_settings.room, config), recordings, clock, room_settings.room_limits(config)
+    )
+    opening.stack.callback(rooms.close)
+    application.serve(ROOM, rooms.attend)
+    return ConferencingFront(rooms, recordings, calls, opening.token)
+
+
+class _Report:
+    """What becomes of one call that moves (gateway.call.leg.TransferReport)."""
+
+    def __init__(self) -> None:
+        self.outcome: asyncio.Future[Cause] = asyncio.get_running_loop().create_future()
+
+    def accepted(self) -> None:
+        """The outcome comes."""
+
+    def ringing(self) -> None:
+        """The outcome comes."""
+
+    def ended(self, cause: Cause) -> None:
+        if not self.outcome.done():
+            self.outcome.set_result(cause)

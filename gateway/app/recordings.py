@@ -1,0 +1,311 @@
+"""Recordings of calls and rooms: which, where, by whom; a file of sound and one beside it that says of what."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from gateway.call.call import Call
+from gateway.call.registry import Calls
+from gateway.call.state import State
+from gateway.errors import GatewayError
+from gateway.media.engine import (
+    Conference,
+    DtmfReceived,
+    MediaEngine,
+    MediaError,
+    MediaEvent,
+    Recording,
+    RecordingFile,
+)
+
+log = structlog.get_logger(__name__)
+
+_NAME = re.compile(r"[0-9]{8}-[0-9]{6}-[A-Za-z0-9._+-]{1,80}\.(wav|opus)")
+_MOST_LISTED = 1_000
+_CLOSING = 5.0
+"""Seconds that the end waits for files to be finished."""
+
+
+class RecordingError(GatewayError):
+    """What was asked for cannot be; `status` is HTTP's."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordingSettings:
+    """What is recorded, and how."""
+
+    folder: Path
+    calls: tuple[str, ...] = ()
+    """Patterns of identities whose calls are all recorded."""
+    by_users: bool = False
+    digits: str = ""
+    format: str = "wav"
+    channels: int = 2
+    beep: bool = True
+    min_free: int = 0
+    longest: float = 14_400.0
+    keep: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class _Running:
+    """One recording under way."""
+
+    path: Path
+    about: dict[str, Any]
+    recording: Recording | None = None
+    ended: Callable[[], None] = field(default=lambda: None)
+
+
+class Recordings:
+    """Begins and ends them; an observer of the calls."""
+
+    def __init__(
+        self, settings: RecordingSettings, engine: MediaEngine, calls: Calls, wall_clock: Callable[[], float]
+    ) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._calls = calls
+        self._wall_clock = wall_clock
+        self._running: dict[str, _Running] = {}
+        """By call id, or "room:NAME"."""
+        self._asked: set[str] = set()
+        """Calls whose rules were asked already."""
+        self._pressed: dict[str, dict[str, str]] = {}
+        """The latest digits of each party, by call."""
+        self._over = asyncio.Event()
+        self._lock = asyncio.Lock()
+        self._writing: set[asyncio.Task[None]] = set()
+        if settings.digits:
+            engine.subscribe(self._media_event)
+
+    # -- rules -----------------------------------------------------------------------
+
+    def call_changed(self, call: Call) -> None:
+        """Record from its answer on what the rules say."""
+        if call.state is State.ENDED:
+            self._asked.discard(call.id)
+            self._pressed.pop(call.id, None)
+        elif call.bridge is not None and call.id not in self._asked:
+            self._asked.add(call.id)
+            identities = [leg.identity or "" for leg in call.legs]
+            if any(fnmatchcase(one, pattern) for one in identities for pattern in self._settings.calls):
+                try:
+                    self.begin(call.id)
+                except RecordingError as error:
+                    log.warning("call not recorded", call_id=call.id, reason=str(error))
+
+    def _media_event(self, event: MediaEvent) -> None:
+        """Digits that begin and end the recording of a user's own call."""
+        call = self._calls.get(event.call_id) if isinstance(event, DtmfReceived) else None
+        if call is None or call.bridge is None or not isinstance(event, DtmfReceived):
+            return
+        pressed = self._pressed.setdefault(call.id, {})
+        digits = (pressed.get(event.tag, "") + event.digit)[-len(self._settings.digits) :]
+        pressed[event.tag] = digits
+        leg = next((leg for leg in call.legs if leg.party.tag == event.tag), None)
+        if digits == self._settings.digits and leg is not None and self.may_record(leg.identity):
+            pressed[event.tag] = ""
+            try:
+                self.change(call.id, on=not self.is_recorded(call.id))
+            except RecordingError as error:
+                log.warning("call not recorded", call_id=call.id, reason=str(error))
+
+    def may_record(self, identity: str | None) -> bool:
+        """Whether somebody may record its own calls."""
+        return self._settings.by_users and identity is not None and not identity.startswith("trunk:")
+
+    # -- recordings --------------------------------------------------------------------
+
+    def is_recorded(self, call_id: str) -> bool:
+        """Whether a call is being recorded."""
+        return call_id in self._running
+
+    def change(self, call_id: str, *, on: bool) -> None:
+        """Begin or end the recording of a call; raises RecordingError."""
+        if on:
+            self.begin(call_id)
+        elif call_id in self._running:
+            running = self._running[call_id]
+            if running.recording is not None:
+                running.recording.stop()
+
+    def begin(self, call_id: str) -> None:
+        """Record a call from now on; one that is recorded already goes on. Raises RecordingError."""
+        call = self._calls.get(call_id)
+        if call is None or call.bridge is None:
+            raise RecordingError("there is no answered call of that id", 404)
+        if call_id in self._running:
+            return
+        about = {
+            "call": call.id,
+            "caller": call.caller.address.uri,
+            "dialled": call.record.dialled,
+            "parties": [leg.address.uri for leg in call.legs],
+        }
+        try:
+            self._begin(call_id, call_id, about, lambda file, ended: self._engine.record(call_id, file, ended))
+        except MediaError as error:
+            raise RecordingError(error.reason, 501 if error.status == 501 else 503) from None
+
+    def room(self, name: str, conference: Conference, ended: Callable[[], None]) -> Recording:
+        """Record a room (gateway.conference.rooms.Recorder); raises MediaError."""
+        plain = re.sub(r"[^A-Za-z0-9._+-]", "_", name)[:60]
+        running = self._begin(f"room:{name}", f"room-{plain}", {"room": name}, conference.record)
+        running.ended = ended
+        assert running.recording is not None
+        return running.recording
+
+    def _begin(
+        self,
+        key: str,
+        name: str,
+        about: dict[str, Any],
+        record: Callable[[RecordingFile, Callable[[str | None], None]], Recording],
+    ) -> _Running:
+        settings, now = self._settings, self._wall_clock()
+        try:
+            settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise MediaError(f"{settings.folder} cannot be used: {error.strerror}", 503) from None
+        began = datetime.fromtimestamp(now, UTC)
+        path = settings.folder / f"{began:%Y%m%d-%H%M%S}-{name}.{settings.format}"
+        number = 1
+        while path.exists():  # begun again within one second
+            number += 1
+            path = path.with_name(f"{began:%Y%m%d-%H%M%S}-{name}.{number}.{settings.format}")
+        running = _Running(path, {**about, "began": began.isoformat(timespec="seconds")})
+        wanted = RecordingFile(
+            path=str(path),
+            format=settings.format,
+            channels=settings.channels,
+            min_free=settings.min_free,
+            longest=settings.longest,
+            beep=settings.beep,
+        )
+        running.recording = record(wanted, lambda reason: self._ended(key, reason))
+        self._running[key] = running
+        log.info("recording began", **about)
+        self._describe(running)
+        return running
+
+    def _ended(self, key: str, reason: str | None) -> None:
+        running = self._running.pop(key)
+        seconds = running.recording.seconds if running.recording is not None else 0.0
+        running.about |= {"seconds": round(seconds, 2), "ended": reason or "as was wanted"}
+        (log.info if reason is None else log.warning)("recording ended", reason=reason, file=running.path.name)
+        self._describe(running)
+        self._over.set()
+        running.ended()
+
+    def _describe(self, running: _Running) -> None:
+        """Write what is known of a recording beside it, not on the loop."""
+        task = asyncio.get_running_loop().create_task(self._write(running))
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
+
+    async def _write(self, running: _Running) -> None:
+        async with self._lock:
+            await asyncio.to_thread(_write, running.path.with_suffix(".json"), json.dumps(running.about))
+
+    async def close(self) -> None:
+        """End every recording, and wait until all is written."""
+        for running in tuple(self._running.values()):
+            if running.recording is not None:
+                running.recording.stop("the gateway stopped")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSING):
+                while self._running:
+                    self._over.clear()
+                    await self._over.wait()
+        await asyncio.gather(*self._writing, return_exceptions=True)
+
+    # -- what is kept --------------------------------------------------------------------
+
+    async def kept(self) -> list[dict[str, Any]]:
+        """What is kept, the newest first: name, size, and what is known of each."""
+        return await asyncio.to_thread(self._list)
+
+    def _list(self) -> list[dict[str, Any]]:
+        try:
+            names = sorted((one for one in os.listdir(self._settings.folder) if _NAME.fullmatch(one)), reverse=True)
+        except OSError:
+            return []
+        return [self._entry(name) for name in names[:_MOST_LISTED]]
+
+    def _entry(self, name: str) -> dict[str, Any]:
+        path = self._settings.folder / name
+        try:
+            about = json.loads(path.with_suffix(".json").read_text())
+        except (OSError, ValueError):
+            about = {}
+        try:
+            size = path.stat().st_size
+        except OSError:
+            size = 0
+        return {**(about if isinstance(about, dict) else {}), "name": name, "size": size}
+
+    def path(self, name: str) -> Path:
+        """The file of a recording; raises RecordingError 404."""
+        path = self._settings.folder / name
+        if not _NAME.fullmatch(name) or not path.is_file():
+            raise RecordingError("there is no such recording", 404)
+        return path
+
+    async def remove(self, name: str) -> None:
+        """Delete one; raises RecordingError 404."""
+        path = self.path(name)
+        if any(running.path == path for running in self._running.values()):
+            raise RecordingError("it is not over yet", 409)
+        await asyncio.to_thread(_remove, path)
+
+    async def expire(self, now: float) -> int:
+        """Delete what was kept long enough; how many."""
+        if not self._settings.keep:
+            return 0
+        return await asyncio.to_thread(self._expire, now - self._settings.keep)
+
+    def _expire(self, before: float) -> int:
+        running = {one.path.name for one in tuple(self._running.values())}
+        removed = 0
+        for entry in self._list():
+            path = self._settings.folder / entry["name"]
+            try:
+                if path.name not in running and path.stat().st_mtime < before:
+                    _remove(path)
+                    removed += 1
+            except OSError as error:
+                log.warning("recording not deleted", file=path.name, reason=error.strerror)
+        return removed
+
+
+def _write(path: Path, text: str) -> None:
+    whole = path.with_suffix(".json.new")
+    try:
+        descriptor = os.open(whole, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+        whole.replace(path)
+    except OSError as error:
+        log.warning("what was recorded could not be noted", file=path.name, reason=error.strerror)
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.with_suffix(".json").unlink(missing_ok=True)

@@ -1,0 +1,47 @@
+"""Conference rooms and recordings as the configuration has them, in the words of those who make them."""
+
+from __future__ import annotations
+
+from gateway.app.recordings import RecordingSettings
+from gateway.conference.room import RoomSettings
+from gateway.conference.rooms import RoomLimits
+from gateway.config import Config
+
+
+def room_members(config: Config) -> dict[str, frozenset[str]]:
+    """Who may come into the rooms that are not for everybody."""
+    return {room.name: frozenset(room.members) for room in config.rooms if room.members}
+
+
+def room_limits(config: Config) -> RoomLimits:
+    return RoomLimits(max_rooms=config.conference.max_rooms)
+
+
+def room(config: Config, name: str) -> RoomSettings:
+    """What the conference room of that name is like."""
+    found = next((room for room in config.rooms if room.name == name), None)
+    if found is None:
+        return RoomSettings(max_members=config.conference.max_members)
+    return RoomSettings(
+        pin=None if found.pin is None else found.pin.get_secret_value(),
+        max_members=found.max_members or config.conference.max_members,
+        tones=found.tones,
+        record=found.record,
+        moderators=frozenset(found.moderators),
+    )
+
+
+def recordings(config: Config) -> RecordingSettings:
+    wanted = config.recording
+    return RecordingSettings(
+        folder=config.state_dir / wanted.folder,
+        calls=wanted.calls,
+        by_users=wanted.by_users,
+        digits=wanted.digits,
+        format=wanted.format,
+        channels=wanted.channels,
+        beep=wanted.beep,
+        min_free=wanted.min_free,
+        longest=wanted.longest,
+        keep=wanted.keep,
+    )

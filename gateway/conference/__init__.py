@@ -1,0 +1,1 @@
+"""Conference rooms: who is in them, what they may, and the program that answers their numbers."""

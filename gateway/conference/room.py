@@ -1,0 +1,166 @@
+"""One room: who is in it, who speaks, whether it is locked and recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+from gateway.conference.tones import JOINED, LEFT, RATE, sound
+from gateway.errors import GatewayError
+from gateway.legs.application import Session
+from gateway.media.engine import Conference, MediaError, Recording, Seat
+
+
+class RoomError(GatewayError):
+    """What was asked of a room cannot be; `status` is HTTP's."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoomSettings:
+    """What a room is like."""
+
+    pin: str | None = None
+    """Digits that everybody must know."""
+    max_members: int = 50
+    tones: bool = True
+    """Who comes and goes is heard."""
+    record: bool = False
+    """From the first member to the last."""
+    moderators: frozenset[str] = frozenset()
+    """Ids of the users who may mute, remove, lock and record; none: each user who is in it."""
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Member:
+    """Somebody in a room."""
+
+    id: str
+    """Its name in the room."""
+    session: Session
+    seat: Seat
+    since: float
+
+    @property
+    def user(self) -> str | None:
+        """The id of the user that it has proved to be, "trunk:NAME" for who came through one."""
+        return self.session.identity
+
+    def shown(self) -> dict[str, Any]:
+        """What others see of it."""
+        caller = self.session.caller
+        return {
+            "id": self.id,
+            "uri": caller.uri,
+            "display_name": caller.display_name,
+            "user": self.user,
+            "muted": self.seat.muted,
+        }
+
+
+Told = Callable[[dict[str, Any]], None]
+
+
+@dataclass(slots=True, eq=False)
+class Room:
+    """Members that hear each other; made by `Rooms`."""
+
+    name: str
+    settings: RoomSettings
+    conference: Conference
+    clock: Callable[[], float]
+    told: Told
+    """Hears what happens: event, room, and what belongs to it."""
+    members: dict[str, Member] = field(default_factory=dict)
+    locked: bool = False
+    speaker: str | None = None
+    recording: Recording | None = None
+    _numbers: count[int] = field(default_factory=lambda: count(1))
+
+    def __post_init__(self) -> None:
+        self.conference.on_speaker(self._speaks)
+
+    @property
+    def full(self) -> bool:
+        """Whether nobody else fits in."""
+        return len(self.members) >= self.settings.max_members
+
+    def enter(self, session: Session) -> Member:
+        """Somebody comes in; raises RoomError 409 where the room is locked or full, SessionError for who has gone."""
+        if self.locked or self.full:
+            raise RoomError(f"{self.name} is {'locked' if self.locked else 'full'}", 409)
+        name = str(next(self._numbers))
+        seat = session.join(self.conference, name)
+        member = self.members[name] = Member(id=name, session=session, seat=seat, since=self.clock())
+        self._tone(JOINED)
+        self.tell("joined", member=member.shown())
+        return member
+
+    def leave(self, member: Member) -> None:
+        """Somebody goes."""
+        member.seat.leave()
+        if self.members.pop(member.id, None) is not None:
+            self._tone(LEFT)
+            self.tell("left", member=member.shown())
+
+    def member(self, member_id: str) -> Member:
+        """Somebody of the room; raises RoomError 404."""
+        member = self.members.get(member_id)
+        if member is None:
+            raise RoomError(f"there is no member {member_id!r} in {self.name}", 404)
+        return member
+
+    def mute(self, member_id: str, muted: bool) -> None:
+        """Let the others not hear a member, or hear it again; raises RoomError."""
+        member = self.member(member_id)
+        if member.seat.muted is not muted:
+            member.seat.muted = muted
+            self.tell("muted" if muted else "unmuted", member=member.shown())
+
+    async def kick(self, member_id: str) -> None:
+        """Have a member leave; raises RoomError."""
+        await self.member(member_id).session.hang_up()
+
+    def lock(self, locked: bool) -> None:
+        """Let nobody else in, or again."""
+        if self.locked is not locked:
+            self.locked = locked
+            self.tell("locked" if locked else "unlocked")
+
+    def may_moderate(self, user: str | None) -> bool:
+        """Whether this user may mute others, remove, lock and record."""
+        if user is None or user.startswith("trunk:"):
+            return False
+        wanted = self.settings.moderators
+        return user in wanted if wanted else any(member.user == user for member in self.members.values())
+
+    def shown(self) -> dict[str, Any]:
+        """What lists say of it."""
+        return {
+            "name": self.name,
+            "members": len(self.members),
+            "locked": self.locked,
+            "recording": self.recording is not None,
+            "speaker": self.speaker,
+        }
+
+    def tell(self, event: str, **more: Any) -> None:
+        """Say what has happened."""
+        self.told({"event": event, "room": self.name, **more})
+
+    def _speaks(self, member_id: str | None) -> None:
+        self.speaker = member_id
+        if self.members:
+            self.tell("speaker", member=member_id)
+
+    def _tone(self, notes: tuple[tuple[int, float], ...]) -> None:
+        if self.settings.tones:
+            try:
+                self.conference.say(sound(notes).tobytes(), RATE)
+            except MediaError:
+                return  # a minute of tones waits already

@@ -1,0 +1,255 @@
+"""All rooms, and the program that answers their numbers: PIN, place, digits, and the way out."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import structlog
+
+from gateway.call.leg import DigitPressed
+from gateway.call.status import Cause
+from gateway.conference.room import Member, Room, RoomError, RoomSettings
+from gateway.conference.tones import DONE, PROMPT, RATE, REFUSED, sound
+from gateway.legs.application import Session
+from gateway.media.engine import Conference, MediaError, Recording
+
+log = structlog.get_logger(__name__)
+
+TRIES = 3
+"""PINs that one call may try."""
+DIGIT_TIME = 10.0
+"""Seconds to the next digit of a PIN."""
+LONGEST_PIN = 16
+WRONG_PINS, PENALTY = 10, 60.0
+"""After so many wrong PINs of one caller in a row it is refused for so many seconds."""
+_REMEMBERED = 1_000
+UNUSED = 60.0
+"""Seconds that a room which was opened waits for its first member."""
+_MOST_WATCHERS = 10_000
+
+
+class Recorder(Protocol):
+    """Makes recordings of conferences."""
+
+    def room(self, name: str, conference: Conference, ended: Callable[[], None]) -> Recording:
+        """Raises MediaError; `ended` hears when it is over, whatever ended it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoomLimits:
+    """How much all rooms bear together."""
+
+    max_rooms: int = 100
+
+
+class Rooms:
+    """The rooms with somebody in them, by name."""
+
+    def __init__(
+        self,
+        make: Callable[[], Conference],
+        settings: Callable[[str], RoomSettings],
+        recorder: Recorder,
+        clock: Callable[[], float],
+        limits: RoomLimits | None = None,
+    ) -> None:
+        """`make` gives a conference or raises MediaError; `settings` says what the room of a name is like."""
+        self._make = make
+        self._settings = settings
+        self._recorder = recorder
+        self._clock = clock
+        self._max_rooms = (limits or RoomLimits()).max_rooms
+        self._rooms: dict[str, Room] = {}
+        self._opened: dict[str, float] = {}
+        """Rooms that were made for somebody who is to come, with when."""
+        self._wrong: dict[str, tuple[int, float]] = {}
+        """Wrong PINs in a row and the time of the last, by room and caller."""
+        self._watchers: list[Callable[[dict[str, Any]], None]] = []
+
+    # -- what operators and members ask for ----------------------------------------
+
+    def shown(self) -> list[dict[str, Any]]:
+        """Every room with somebody in it."""
+        return [room.shown() for room in self._rooms.values() if room.members]
+
+    def room(self, name: str) -> Room:
+        """A room with somebody in it; raises RoomError 404."""
+        room = self._rooms.get(name)
+        if room is None or not room.members:
+            raise RoomError(f"nobody is in a room {name!r}", 404)
+        return room
+
+    def is_open(self, name: str) -> bool:
+        """Whether a room was opened by that name and not closed yet."""
+        self._forget_unused()
+        return name in self._opened
+
+    def open(self, name: str) -> None:
+        """Make a room for those who are about to come; raises RoomError 503."""
+        self._forget_unused()
+        if len(self._opened) + len(self._rooms) >= self._max_rooms:
+            raise RoomError("there are too many rooms", 503)
+        self._opened[name] = self._clock()
+
+    def record(self, name: str, on: bool) -> None:
+        """Begin or end the recording of a room; raises RoomError."""
+        room = self.room(name)
+        if on:
+            self._record(room)
+        elif room.recording is not None:
+            room.recording.stop()
+
+    def watch(self, told: Callable[[dict[str, Any]], None]) -> Callable[[], None]:
+        """Have `told` called with everything that happens in all rooms; returns what ends that."""
+        if len(self._watchers) >= _MOST_WATCHERS:
+            raise RoomError("too many watch the rooms", 503)
+        self._watchers.append(told)
+
+        def stop() -> None:
+            if told in self._watchers:
+                self._watchers.remove(told)
+
+        return stop
+
+    def close(self) -> None:
+        """Everybody leaves, recordings end."""
+        for room in tuple(self._rooms.values()):
+            room.conference.close()
+        self._rooms.clear()
+
+    # -- the program ---------------------------------------------------------------
+
+    async def attend(self, session: Session, name: str) -> None:
+        """One call to the room of that name, from its INVITE to its end."""
+        room = self._rooms.get(name)
+        settings = self._settings(name)
+        if room is not None and (room.locked or room.full):
+            await session.reject(Cause.BUSY)
+            return
+        await session.ring()
+        await session.answer()
+        # Who it is, is known once the call is up.
+        if settings.pin is not None and not await self._knows(session, name, settings.pin):
+            await session.play(sound(REFUSED), RATE)
+            return
+        try:
+            room = self._enterable(name, settings)
+            member = room.enter(session)
+        except (RoomError, MediaError) as error:
+            log.info("room refused", room=name[:80], reason=str(error))
+            await session.play(sound(REFUSED), RATE)
+            return
+        log.info("room entered", room=name[:80], member=member.id, caller=session.caller.uri[:80])
+        try:
+            if settings.record:
+                self._record(room)
+            await self._listen(room, member)
+        finally:
+            room.leave(member)
+            if not room.members and self._rooms.get(name) is room:
+                self._forget(room)
+
+    def _enterable(self, name: str, settings: RoomSettings) -> Room:
+        room = self._rooms.get(name)
+        if room is None:
+            if len(self._rooms) >= self._max_rooms:
+                raise RoomError("there are too many rooms", 503)
+            room = self._rooms[name] = Room(name, settings, self._make(), self._clock, self._tell)
+        return room
+
+    async def _listen(self, room: Room, member: Member) -> None:
+        """Carry out the digits of a member until its call ends: *6 mutes itself, *5 locks, *1 records."""
+        before = ""
+        async for event in member.session:
+            if not isinstance(event, DigitPressed):
+                continue
+            wanted, before = before + event.digit, event.digit if event.digit == "*" else ""
+            if self._carry_out(wanted, room, member):
+                member.session.say(sound(DONE), RATE)
+
+    def _carry_out(self, wanted: str, room: Room, member: Member) -> bool:
+        if wanted == "*6":
+            room.mute(member.id, not member.seat.muted)
+        elif wanted == "*5" and room.may_moderate(member.user):
+            room.lock(not room.locked)
+        elif wanted == "*1" and room.may_moderate(member.user):
+            if room.recording is None:
+                self._record(room)
+            else:
+                room.recording.stop()
+        else:
+            return False
+        return True
+
+    def _record(self, room: Room) -> None:
+        if room.recording is not None:
+            return
+
+        def ended() -> None:
+            room.recording = None
+            room.tell("recording", on=False)
+
+        try:
+            room.recording = self._recorder.room(room.name, room.conference, ended)
+        except MediaError as error:
+            log.warning("room not recorded", room=room.name[:80], reason=error.reason)
+        else:
+            room.tell("recording", on=True)
+
+    def _forget(self, room: Room) -> None:
+        del self._rooms[room.name]
+        self._opened.pop(room.name, None)
+        room.conference.close()
+
+    def _forget_unused(self) -> None:
+        now = self._clock()
+        for name, since in tuple(self._opened.items()):
+            if now - since > UNUSED and name not in self._rooms:
+                del self._opened[name]
+
+    def _tell(self, event: dict[str, Any]) -> None:
+        for told in tuple(self._watchers):
+            try:
+                told(event)
+            except Exception:
+                log.exception("a watcher of the rooms failed")
+
+    # -- PINs ------------------------------------------------------------------------
+
+    async def _knows(self, session: Session, name: str, pin: str) -> bool:
+        """Whether the caller enters the PIN; # ends it, so does its last digit."""
+        for _ in range(TRIES):
+            if self._punished(name, session):
+                return False
+            session.say(sound(PROMPT), RATE)
+            given = ""
+            while len(given) < LONGEST_PIN:
+                digit = await session.digit(DIGIT_TIME)
+                if digit is None or digit == "#":
+                    break
+                given += digit
+                if len(given) == len(pin):
+                    break
+            key = self._key(name, session)
+            if session.ended is not None or not given:
+                return False
+            if hmac.compare_digest(given.encode(), pin.encode()):
+                self._wrong.pop(key, None)
+                return True
+            wrong, _ = self._wrong.pop(key, (0, 0.0))
+            self._wrong[key] = wrong + 1, self._clock()
+            while len(self._wrong) > _REMEMBERED:
+                del self._wrong[next(iter(self._wrong))]
+            log.info("wrong PIN", room=name[:80], caller=session.caller.uri[:80])
+        return False
+
+    def _punished(self, name: str, session: Session) -> bool:
+        wrong, last = self._wrong.get(self._key(name, session), (0, 0.0))
+        return wrong >= WRONG_PINS and self._clock() - last < PENALTY
+
+    @staticmethod
+    def _key(name: str, session: Session) -> str:
+        return f"{name} {session.identity or session.caller.uri}"

@@ -1,0 +1,87 @@
+"""Configuration of conference rooms and recordings."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from gateway.config.values import Secret, Section, Text
+
+_ROOM = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9._+-]{0,63}")
+
+
+class RoomConfig(Section):
+    """A conference room with rules of its own, called by a route to `room:NAME`."""
+
+    name: Text
+    """What routes call it."""
+    pin: Secret | None = None
+    """Digits that everybody is asked for who comes in; default: none."""
+    max_members: int | None = Field(default=None, ge=1)
+    """Members at once; default: conference.max_members."""
+    tones: bool = True
+    """Who comes and goes is heard by a short tone."""
+    record: bool = False
+    """Record it from its first member to its last, as `recording` says."""
+    members: tuple[Text, ...] = ()
+    """Ids of users, and trunk:NAME, who may come in; default: everybody who may dial it."""
+    moderators: tuple[Text, ...] = ()
+    """Ids of users who may mute and remove others, lock the room and record it; default: each user who is in it."""
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, name: str) -> str:
+        if not _ROOM.fullmatch(name):
+            raise ValueError(f"{name!r} must be 1 to 64 letters, digits or . _ + -")
+        return name
+
+    @field_validator("pin")
+    @classmethod
+    def _digits(cls, pin: Secret | None) -> Secret | None:
+        if pin is not None and not re.fullmatch(r"[0-9]{1,16}", pin.get_secret_value()):
+            raise ValueError("must be 1 to 16 digits")
+        return pin
+
+
+class ConferenceConfig(Section):
+    """What holds for all conference rooms."""
+
+    max_rooms: int = Field(default=100, ge=1)
+    """Rooms at once; who would open another one is refused."""
+    max_members: int = Field(default=50, ge=2)
+    """Members of one room at once, where the room does not say it."""
+
+
+class RecordingConfig(Section):
+    """Recordings of calls and rooms."""
+
+    calls: tuple[Text, ...] = ()
+    """Whose calls are all recorded: ids of users, trunk:NAME, * for anything; default: nobody's."""
+    by_users: bool = False
+    """Let users record their own calls, on the page, by the API and by `digits`."""
+    digits: Text = ""
+    """What a phone presses in a call to begin and to end its recording: "*1"; default: nothing."""
+    folder: Path = Path("recordings")
+    """Where they are kept; relative to the state directory."""
+    format: Literal["wav", "opus"] = "wav"
+    """"wav" (32 KB a second for each channel) or "opus" (in Ogg, 4 KB)."""
+    channels: int = Field(default=2, ge=1, le=2)
+    """2: who called on the left, the other side on the right; 1: mixed. Rooms are mixed."""
+    beep: bool = True
+    """A tone tells both sides that a recording begins. Many countries want the consent of all who are recorded."""
+    min_free: int = Field(default=500_000_000, ge=0)
+    """What must stay free on the disk (bytes): a recording ends before, its call goes on."""
+    longest: float = Field(default=14_400.0, gt=0)
+    """A recording ends after so long (s)."""
+    keep: float = Field(default=0.0, ge=0)
+    """How long recordings are kept; 0: until somebody deletes them (s)."""
+
+    @field_validator("digits")
+    @classmethod
+    def _two(cls, digits: str) -> str:
+        if digits and not re.fullmatch(r"[0-9*#]{2,8}", digits):
+            raise ValueError(f"{digits!r} must be 2 to 8 of 0-9 * #")
+        return digits

@@ -1,0 +1,194 @@
+"""/api/rooms and /api/recordings: who meets where, and what is recorded of calls and rooms."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import FileResponse, Response
+
+from gateway.identity.model import User
+from gateway.web.admin.routes import ERRORS, requires
+from gateway.web.auth.authenticator import Authenticator, client_address
+from gateway.web.conferencing import RefusedError
+from gateway.web.facade import Gateway
+from gateway.web.http.errors import RETRY, ApiError, ErrorResponse, bounded_route
+from gateway.web.settings import WebSettings
+
+_ERRORS: dict[int | str, dict[str, Any]] = ERRORS | {
+    404: {"model": ErrorResponse, "description": "No such room, member, call or recording"},
+    409: {"model": ErrorResponse, "description": "Not as things stand"},
+    501: {"model": ErrorResponse, "description": "The media engine cannot do that"},
+}
+_TYPES = {".wav": "audio/wav", ".opus": "audio/ogg"}
+
+
+class MemberInfo(BaseModel):
+    """Somebody in a room."""
+
+    id: str = Field(description="Its name in the room.")
+    uri: str
+    display_name: str
+    user: str | None = Field(description='Who it has proved to be, "trunk:NAME" through a trunk.')
+    muted: bool
+
+
+class RoomInfo(BaseModel):
+    """One room with somebody in it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"name": "team", "members": 3, "locked": False, "recording": False, "speaker": "2"}]
+        }
+    )
+    name: str
+    members: int
+    locked: bool
+    recording: bool
+    speaker: str | None = Field(description="Id of the member who speaks.")
+
+
+class RoomList(BaseModel):
+    """The answer to GET /api/rooms."""
+
+    rooms: list[RoomInfo]
+    count: int
+
+
+class RoomDetails(BaseModel):
+    """The answer to GET /api/rooms/{room}."""
+
+    name: str
+    members: list[MemberInfo]
+    locked: bool
+    recording: bool
+    speaker: str | None
+
+
+class RoomChange(BaseModel):
+    """Body of POST /api/rooms/{room}."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"action": "mute", "member": "2"}, {"action": "lock"}]})
+    action: Literal["mute", "unmute", "kick", "lock", "unlock", "record", "stop-recording"]
+    member: str = Field("", max_length=16, description="For mute, unmute and kick.")
+
+
+class RecordingInfo(BaseModel):
+    """One recording."""
+
+    model_config = ConfigDict(extra="allow")
+    name: str = Field(description="Of its file.")
+    size: int = Field(description="Bytes.")
+    began: str | None = None
+    seconds: float | None = Field(None, description="null: it is not over.")
+    ended: str | None = Field(None, description="Why it ended.")
+
+
+class RecordingList(BaseModel):
+    """The answer to GET /api/recordings."""
+
+    recordings: list[RecordingInfo]
+    count: int
+
+
+def create_router(gateway: Gateway, authenticator: Authenticator, settings: WebSettings) -> APIRouter:
+    """/api/rooms for members and operators, /api/calls/{id}/recording and /api/recordings."""
+    router = APIRouter(prefix="/api", route_class=bounded_route(settings), tags=["rooms"], responses=_ERRORS)
+    _add_rooms(router, gateway, authenticator)
+    _add_recordings(router, gateway, authenticator)
+    return router
+
+
+def _add_rooms(router: APIRouter, gateway: Gateway, authenticator: Authenticator) -> None:
+    anybody = [Depends(requires(authenticator, "user"))]
+
+    @router.get("/rooms", response_model=RoomList, dependencies=anybody)
+    async def rooms(request: Request) -> dict[str, Any]:
+        """The rooms one is in or moderates; for operators all with somebody in them."""
+        found = gateway.conferencing.list_rooms(_user(gateway, request))
+        return {"rooms": found, "count": len(found)}
+
+    @router.get("/rooms/{room}", response_model=RoomDetails, dependencies=anybody)
+    async def room_members(room: str, request: Request) -> dict[str, Any]:
+        """Who is in a room."""
+        try:
+            return gateway.conferencing.room_members(_user(gateway, request), room)
+        except RefusedError as error:
+            raise _told(error) from None
+
+    @router.post("/rooms/{room}", status_code=204, dependencies=anybody)
+    async def change_room(room: str, change: RoomChange, request: Request) -> Response:
+        """Mute, remove, lock or record, as one who moderates it or an operator; everybody may mute itself."""
+        user = _user(gateway, request)
+        try:
+            await gateway.conferencing.change_room(user, room, change.action, change.member)
+        except RefusedError as error:
+            raise _told(error) from None
+        told = client_address(request)
+        authenticator.audit.add("room changed", user.id, told, room=room, what=f"{change.action} {change.member}")
+        return Response(status_code=204)
+
+
+def _add_recordings(router: APIRouter, gateway: Gateway, authenticator: Authenticator) -> None:
+    anybody = [Depends(requires(authenticator, "user"))]
+    operator = [Depends(requires(authenticator, "operator"))]
+    admin = [Depends(requires(authenticator, "admin"))]
+
+    @router.put("/calls/{call_id}/recording", status_code=204, dependencies=anybody)
+    async def record(call_id: str, request: Request) -> Response:
+        """Begin to record a call; for operators, and for users their own where recording.by_users is set."""
+        return _record(gateway, authenticator, call_id, request, on=True)
+
+    @router.delete("/calls/{call_id}/recording", status_code=204, dependencies=anybody)
+    async def stop(call_id: str, request: Request) -> Response:
+        """End the recording of a call."""
+        return _record(gateway, authenticator, call_id, request, on=False)
+
+    @router.get("/recordings", response_model=RecordingList, dependencies=operator)
+    async def recordings() -> dict[str, Any]:
+        """What is kept, the newest first; for operators."""
+        found = await gateway.conferencing.list_recordings()
+        return {"recordings": found, "count": len(found)}
+
+    @router.get("/recordings/{name}", dependencies=admin, response_class=FileResponse)
+    async def recording(name: str, request: Request) -> Response:
+        """The sound of a recording; for administrators."""
+        try:
+            path = gateway.conferencing.recording(name)
+        except RefusedError as error:
+            raise _told(error) from None
+        authenticator.audit.add("recording heard", request.state.user, client_address(request), recording=name)
+        return FileResponse(path, media_type=_TYPES[path.suffix])
+
+    @router.delete("/recordings/{name}", status_code=204, dependencies=admin)
+    async def remove_recording(name: str, request: Request) -> Response:
+        """Delete a recording; for administrators."""
+        try:
+            await gateway.conferencing.remove_recording(name)
+        except RefusedError as error:
+            raise _told(error) from None
+        authenticator.audit.add("recording deleted", request.state.user, client_address(request), recording=name)
+        return Response(status_code=204)
+
+
+def _record(gateway: Gateway, authenticator: Authenticator, call_id: str, request: Request, *, on: bool) -> Response:
+    user = _user(gateway, request)
+    try:
+        gateway.conferencing.record_call(user, call_id, on=on)
+    except RefusedError as error:
+        raise _told(error) from None
+    what = "recording began" if on else "recording ended"
+    authenticator.audit.add(what, user.id, client_address(request), call=call_id)
+    return Response(status_code=204)
+
+
+def _user(gateway: Gateway, request: Request) -> User:
+    user = gateway.find_user(request.state.user)
+    if user is None:
+        raise ApiError(403, "This is for users of this gateway only")
+    return user
+
+
+def _told(error: RefusedError) -> ApiError:
+    return ApiError(error.status, str(error), headers=RETRY if error.status == 503 else None)

@@ -1,0 +1,55 @@
+"""What the web front ends ask about rooms and recordings (a part of `facade.Gateway`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from gateway.errors import GatewayError
+from gateway.identity.model import User
+
+ROOM_ACTIONS = ("mute", "unmute", "kick", "lock", "unlock", "record", "stop-recording")
+"""What may be done in a room; the first three to one member."""
+
+
+class RefusedError(GatewayError):
+    """What was asked for is not done; the sentence is for whoever asked, `status` is HTTP's."""
+
+    def __init__(self, reason: str, status: int) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class Conferencing(Protocol):
+    """Rooms and recordings. Methods raise RefusedError: 403, 404, 409, 501 or 503."""
+
+    def list_rooms(self, user: User) -> list[dict[str, Any]]:
+        """name, members (how many), locked, recording, speaker (a member's id) of each room.
+
+        Operators see all of them, others those they are in or moderate.
+        """
+
+    def room_members(self, user: User, room: str) -> dict[str, Any]:
+        """What `list_rooms` says of a room, `members` being id, uri, display_name, user and muted of each."""
+
+    async def change_room(self, user: User, room: str, action: str, member: str = "") -> None:
+        """Do one of ROOM_ACTIONS; everybody may mute itself."""
+
+    def watch_room(self, user: User, room: str, told: Callable[[dict[str, Any]], None]) -> Callable[[], None]:
+        """Have `told` hear what happens in a room (event, room, member); returns what ends that."""
+
+    def record_call(self, user: User, call_id: str, *, on: bool) -> None:
+        """Begin or end the recording of a user's own call, named by its leg; operators may of any call, by its id."""
+
+    async def merge_calls(self, user: User, call_ids: list[str]) -> str:
+        """Move the other sides of a user's own calls into a room of their own; the name to dial to be there too."""
+
+    async def list_recordings(self) -> list[dict[str, Any]]:
+        """name, size, and as far as it is known call, room, caller, dialled, parties, began, seconds, ended of each."""
+
+    def recording(self, name: str) -> Path:
+        """The file of a recording."""
+
+    async def remove_recording(self, name: str) -> None:
+        """Delete one."""

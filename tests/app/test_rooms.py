@@ -1,0 +1,423 @@
+"""Conference rooms of a whole gateway: two phones and three browsers, each with a tone of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytest_asyncio
+from numpy.typing import NDArray
+
+from gateway.demo.chromium import BrowserError
+from gateway.media.embedded.audio.codecs import read_audio
+from gateway.net.config import UserAgentConfig
+from gateway.net.user_agent import UserAgent
+from gateway.sip.auth.account import Credentials
+from gateway.sip.invite import events
+from tests.interop.gateway import PASSWORDS, Gateway, RpcBrowser, config_on_free_ports, gateway_with
+from tests.media.engine_support import Phone as RtpPhone
+from tests.media.engine_support import until
+from tests.net.peers import Application
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.peer]
+
+RATE = 48_000
+TONES = {"1001": 400.0, "1002": 700.0, "alice": 1000.0, "bob": 1300.0, "carol": 1600.0}
+_USERS = [
+    *({"id": one, "web": True} for one in ("alice", "bob")),
+    {"id": "carol", "web": True, "role": "operator", "password": "carols-own-Secret-0815"},
+    *({"id": one, "sip": True} for one in ("1001", "1002")),
+]
+_ROOMS = [
+    {"name": "team", "moderators": ["alice"]},
+    {"name": "shut", "pin": "4711", "members": ["alice", "bob", "1001"]},
+    {"name": "small", "max_members": 2, "tones": False, "record": True},
+]
+_ROUTES = [
+    {"match": "600", "to": "service:echo"},
+    {"match": "800", "to": "room:team"},
+    {"match": "801", "to": "room:shut"},
+    {"match": "802", "to": "room:small"},
+    {"match": "81?", "to": "room:{user}"},
+]
+
+
+def tones_in(pcm: NDArray[Any], rate: int) -> set[float]:
+    """Which of TONES are in the last half second, each within 20 dB of the loudest."""
+    last = pcm[-rate // 2 :].astype(float)
+    if len(last) < rate // 2 or np.abs(last).max() < 100:
+        return set()
+    spectrum = np.abs(np.fft.rfft(last * np.hanning(len(last))))
+    near = {each: float(spectrum[round(each / 2) - 4 : round(each / 2) + 5].max()) for each in TONES.values()}
+    return {each for each, strength in near.items() if strength > 0.1 * max(spectrum)}
+
+
+def others(name: str, names: Iterable[str] = TONES) -> set[float]:
+    return {TONES[one] for one in names} - {TONES[name]}
+
+
+class Ear:
+    """What a browser hears, in the place of the demo's ear for one tone."""
+
+    def __init__(self) -> None:
+        self.pcm: NDArray[np.int16] = np.zeros(0, np.int16)
+        self.first_sound: float | None = None
+
+    def hear(self, frame: NDArray[np.int16], now: float) -> None:
+        self.pcm = np.concatenate((self.pcm, frame))[-RATE:]
+
+    def forget(self) -> None:
+        self.pcm = self.pcm[:0]
+
+
+class Browser(RpcBrowser):
+    """A page that is aiortc, with a tone and an ear for many."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(TONES[name])
+        self.ear = Ear()
+        self._ear = self.ear  # type: ignore[assignment]  # all that is asked of it here
+
+    def hears(self) -> set[float]:
+        return tones_in(self.ear.pcm, RATE)
+
+    async def call_id(self) -> str:
+        return str((await self.ask("call.list"))["calls"][-1]["call_id"])
+
+
+class Phone:
+    """A desk phone: SIP by our own stack, RTP from a plain socket that says a tone in PCMU."""
+
+    def __init__(self, agent: UserAgent, gateway: Gateway, user: str) -> None:
+        self.user = user
+        self.rtp = RtpPhone(("pcmu", "event"), ssrc=int(user))
+        self._agent = agent
+        self._gateway = gateway
+        self.over: asyncio.Future[events.SessionEvent]
+
+    async def dial(self, number: str, tone: float | None = None) -> int:
+        """200 and the tone goes out, or what it was refused with."""
+        await self.rtp.open()
+        outcome = asyncio.get_running_loop().create_future()
+        self.over = asyncio.get_running_loop().create_future()
+
+        def heard(event: events.SessionEvent) -> None:
+            if isinstance(event, events.Answered | events.Failed) and not outcome.done():
+                outcome.set_result(event)
+            if isinstance(event, events.Ended) and not self.over.done():
+                self.over.set_result(event)
+
+        app = self._gateway.app
+        self.session = self._agent.invite(
+            f"sip:{number}@{app.sip_hostport}",
+            caller=f"<sip:{self.user}@{app.config.domain}>",
+            body=self.rtp.sdp().encode(),
+            credentials=Credentials(self.user, PASSWORDS[self.user]),
+        )
+        self.session.listen(heard)
+        event = await asyncio.wait_for(outcome, 10)
+        if isinstance(event, events.Failed):
+            await self.rtp.close()
+            return event.status
+        self.rtp.take(event.body.decode())
+        self.rtp.play(tone or TONES[self.user])
+        return 200
+
+    def hears(self) -> set[float]:
+        self.rtp.packets = self.rtp.packets[-100:]
+        return tones_in(*self.rtp.heard("pcmu"))
+
+    async def press(self, digits: str) -> None:
+        """RFC 4733, three packets of each event's end."""
+        number = self.rtp.numbers["event"]
+        assert number is not None
+        for digit in digits:
+            code = "0123456789*#".index(digit)
+            for duration in (160, 320, 480, 480, 480):
+                end = 0x80 if duration == 480 else 0
+                self.rtp.send(bytes((code, end | 10, duration >> 8, duration & 255)), number, step=0)
+            self.rtp.timestamp = (self.rtp.timestamp + 1600) & 0xFFFFFFFF
+            await asyncio.sleep(0.1)  # as a finger does
+
+    async def hang_up(self) -> None:
+        self.session.hangup()
+        await self.rtp.close()
+
+
+class Place:
+    """The gateway with everybody who may come."""
+
+    def __init__(self, gateway: Gateway, agent: UserAgent, folder: Path) -> None:
+        self.gateway, self.agent, self.folder = gateway, agent, folder
+        self.browsers: dict[str, Browser] = {}
+
+    def phone(self, user: str) -> Phone:
+        return Phone(self.agent, self.gateway, user)
+
+    async def come(self, name: str, number: str) -> Browser:
+        browser = self.browsers[name]
+        await browser.dial(number)
+        await browser.status("talking")
+        return browser
+
+    async def everybody(self, number: str) -> dict[str, Phone | Browser]:
+        """Two phones and three browsers in one room."""
+        phones = [self.phone(user) for user in ("1001", "1002")]
+        for phone in phones:
+            assert await phone.dial(number) == 200
+        return {
+            **{phone.user: phone for phone in phones},
+            **{name: await self.come(name, number) for name in self.browsers},
+        }
+
+    async def empty(self) -> None:
+        """Everybody goes; nothing is left."""
+        for browser in self.browsers.values():
+            await browser.reset()
+        await self.gateway.idle()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def place(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
+    folder = tmp_path_factory.mktemp("gateway")
+    changes = {"USERS": json.dumps(_USERS), "ROOMS": json.dumps(_ROOMS), "ROUTES": json.dumps(_ROUTES)}
+    changes |= {"RECORDING__BY_USERS": "true", "RECORDING__DIGITS": "*9", "RECORDING__MIN_FREE": "0"}
+    changes["LIMITS__LOAD"] = "0"  # the peers are in the same loop
+    async with gateway_with(config_on_free_ports(folder, **changes), folder / "gateway.log") as gateway:
+        agent = UserAgent(UserAgentConfig(listen=(("127.0.0.1", 0),)), Application())
+        await agent.start()
+        there = Place(gateway, agent, folder / "recordings")
+        try:
+            for name in ("alice", "bob", "carol"):
+                browser = there.browsers[name] = Browser(name)
+                token = gateway.app.password(name)
+                await browser.open(f"{gateway.app.page_url}#user={name}&token={token}")
+            yield there
+        finally:
+            for browser in there.browsers.values():
+                await browser.__aexit__(None, None, None)
+            await agent.close()
+
+
+async def recorded(place: Place, begins: str) -> dict[str, Any]:
+    """What is said of the one finished recording whose name holds this."""
+
+    def done() -> list[dict[str, Any]]:
+        found = [json.loads(each.read_text()) | {"file": each} for each in place.folder.glob(f"*{begins}*.json")]
+        return [one for one in found if "ended" in one]
+
+    await until(lambda: done() != [])
+    (one,) = done()
+    return one
+
+
+async def written(place: Place, name: str, seconds: float) -> None:
+    """Wait until so much is in the file, counted in one channel."""
+    await until(lambda: any(each.stat().st_size > seconds * 32_000 for each in place.folder.glob(f"*{name}*.wav")))
+
+
+async def test_each_of_two_phones_and_three_browsers_hears_exactly_the_others(place: Place) -> None:
+    """Four tones each; a moderator mutes, removes and locks; the recording of it holds all five."""
+    everybody = await place.everybody("800")
+    for name, one in everybody.items():
+        await until(lambda name=name, one=one: one.hears() == others(name))
+    alice, bob = place.browsers["alice"], place.browsers["bob"]
+    members = {one["user"]: one["id"] for one in (await alice.ask("room.members", room="team"))["members"]}
+    assert set(members) == set(TONES)
+    await alice.ask("room.watch", room="team")
+    assert "does not moderate" in await refusal(bob, "room.mute", room="team", member=members["1001"])
+    await alice.ask("room.record", room="team")
+    await alice.notified("room", event="recording", on=True)
+    await written(place, "room-team", 1.0)
+    await alice.ask("room.stop_recording", room="team")
+    await alice.notified("room", event="recording", on=False)
+    about = await recorded(place, "room-team")
+    assert about["room"] == "team"
+    sound = read_audio(str(about["file"].with_suffix(".wav")), 16_000, 60)
+    assert tones_in(sound, 16_000) == set(TONES.values())
+    await alice.ask("room.mute", room="team", member=members["1001"])
+    await alice.notified("room", event="muted")
+    await until(lambda: everybody["1002"].hears() == {1000.0, 1300.0, 1600.0})
+    await until(lambda: everybody["1001"].hears() == others("1001"))
+    await bob.ask("room.mute", room="team", member=members["bob"])
+    await until(lambda: everybody["1002"].hears() == {1000.0, 1600.0})
+    await place.browsers["carol"].ask("room.unmute", room="team", member=members["1001"])
+    await until(lambda: everybody["1002"].hears() == {400.0, 1000.0, 1600.0})
+    await alice.ask("room.lock", room="team")
+    assert await place.phone("1001").dial("800") == 486
+    await alice.ask("room.kick", room="team", member=members["1002"])
+    phone = everybody["1002"]
+    assert isinstance(phone, Phone)
+    await asyncio.wait_for(phone.over, 5)
+    await until(lambda: alice.hears() == {400.0, 1600.0})
+    assert (await alice.ask("room.list"))["rooms"][0]["members"] == 4
+    await phone.rtp.close()
+    first = everybody["1001"]
+    assert isinstance(first, Phone)
+    await first.hang_up()
+    await place.empty()
+    assert (await alice.ask("room.list"))["rooms"] == []
+    # It is made anew, not locked.
+    again = place.phone("1001")
+    assert await again.dial("800") == 200
+    await again.hang_up()
+    await place.empty()
+
+
+async def refusal(browser: Browser, method: str, **params: Any) -> str:
+    with pytest.raises(BrowserError) as refused:
+        await browser.ask(method, **params)
+    return str(refused.value)
+
+
+async def test_a_room_with_a_pin_is_for_its_members_who_know_it(place: Place) -> None:
+    """403 for who is none; a wrong PIN is asked for again, the right one lets in, by RFC 4733 and by a page."""
+    assert await place.phone("1002").dial("801") == 403
+    phone = place.phone("1001")
+    assert await phone.dial("801") == 200
+    await phone.press("1234")
+    await asyncio.sleep(0.3)
+    assert (await place.browsers["carol"].ask("room.list"))["rooms"] == []
+    await phone.press("4711")
+    alice = await place.come("alice", "801")
+    call_id = await alice.call_id()
+    for digit in "47#":
+        await alice.ask("call.dtmf", call_id=call_id, digit=digit)
+    for digit in "4711":
+        await alice.ask("call.dtmf", call_id=call_id, digit=digit)
+    await until(lambda: alice.hears() == {400.0})
+    await until(lambda: phone.hears() == {1000.0})
+    # *6 mutes who presses it, and again not.
+    await phone.press("*6")
+    await until(lambda: alice.hears() == set())
+    await phone.press("*6")
+    await until(lambda: alice.hears() == {400.0})
+    await phone.hang_up()
+    await place.empty()
+
+
+async def test_who_tries_pins_is_turned_away_after_three(place: Place) -> None:
+    """Its call ends; who knew the PIN is not kept out by it."""
+    for _ in range(2):
+        phone = place.phone("1001")
+        assert await phone.dial("801") == 200
+        for _ in range(3):
+            await phone.press("0000")
+        await asyncio.wait_for(phone.over, 5)
+        await phone.rtp.close()
+    bob = await place.come("bob", "801")
+    call_id = await bob.call_id()
+    for digit in "4711":
+        await bob.ask("call.dtmf", call_id=call_id, digit=digit)
+    phone = place.phone("1001")
+    assert await phone.dial("801") == 200
+    await phone.press("4711")
+    await until(lambda: bob.hears() == {400.0})
+    await phone.hang_up()
+    await place.empty()
+
+
+async def test_a_full_room_takes_nobody_else_and_records_itself(place: Place) -> None:
+    """486 for the third; the recording goes from the first member to the last."""
+    phones = [place.phone(user) for user in ("1001", "1002")]
+    for phone in phones:
+        assert await phone.dial("802") == 200
+    await until(lambda: phones[0].hears() == {700.0})
+    assert await place.browsers["alice"].refused("802") == "busy"
+    for phone in phones:
+        await phone.hang_up()
+    about = await recorded(place, "room-small")
+    assert about["ended"] == "as was wanted"
+    await place.empty()
+
+
+async def test_a_caller_is_passed_on_into_a_room(place: Place) -> None:
+    """A blind transfer to its number: who was transferred meets who is there, and the transferor is free."""
+    bob = await place.come("bob", "815")
+    alice = place.browsers["alice"]
+    phone = place.phone("1001")
+    calling = asyncio.ensure_future(phone.dial("alice"))
+    await alice.status("ringing")
+    await alice.accept()
+    assert await calling == 200
+    call_id = await alice.call_id()
+    assert (await alice.ask("call.transfer", call_id=call_id, to_peer_id="815"))["transferred"]
+    await until(lambda: bob.hears() == {400.0})
+    await until(lambda: phone.hears() == {1300.0})
+    await phone.hang_up()
+    await place.empty()
+
+
+async def test_a_user_merges_two_calls_to_three(place: Place) -> None:
+    """Both other sides and the user hear each other; nobody else can dial that room once it is over."""
+    alice = place.browsers["alice"]
+    phones = [place.phone(user) for user in ("1001", "1002")]
+    ids = []
+    for phone in phones:
+        calling = asyncio.ensure_future(phone.dial("alice"))
+        await alice.status("ringing")
+        await alice.accept()
+        assert await calling == 200
+        ids.append(await alice.call_id())
+    assert "no answered call of yours" in await refusal(place.browsers["bob"], "call.merge", call_ids=ids)
+    room = (await alice.ask("call.merge", call_ids=ids))["to_peer_id"]
+    await alice.status("ready")
+    await place.come("alice", room)
+    await until(lambda: alice.hears() == {400.0, 700.0})
+    await until(lambda: phones[0].hears() == {700.0, 1000.0})
+    await until(lambda: phones[1].hears() == {400.0, 1000.0})
+    for phone in phones:
+        await phone.hang_up()
+    await place.empty()
+    assert "not found" in str(await place.browsers["alice"].refused(room))
+
+
+async def test_a_member_that_vanishes_leaves_the_others_talking(place: Place) -> None:
+    """Its socket is gone without a word; the others go on, and the room ends with the last of them."""
+    phones = [place.phone(user) for user in ("1001", "1002")]
+    for phone in phones:
+        assert await phone.dial("816") == 200
+    bob = await place.come("bob", "816")
+    await until(lambda: bob.hears() == {400.0, 700.0})
+    await phones[0].rtp.close()
+    await until(lambda: bob.hears() == {700.0})
+    await until(lambda: phones[1].hears() == {1300.0})
+    phones[0].session.hangup()
+    await phones[1].hang_up()
+    await place.empty()
+
+
+async def test_a_user_records_its_own_call_by_the_api_and_by_digits(place: Place) -> None:
+    """Two channels: who called on the left; nobody else may; the digits end what they began."""
+    alice, bob = place.browsers["alice"], place.browsers["bob"]
+    phone = place.phone("1001")
+    calling = asyncio.ensure_future(phone.dial("alice"))
+    await alice.status("ringing")
+    await alice.accept()
+    assert await calling == 200
+    await until(lambda: alice.hears() == {400.0})
+    call_id = await alice.call_id()
+    assert "No such call" in await refusal(bob, "call.record", call_id=call_id)
+    await alice.ask("call.record", call_id=call_id)
+    await until(lambda: 1400.0 - 60 < loudest(alice.ear.pcm) < 1400.0 + 60)
+    [call] = list(place.gateway.app.calls)
+    await written(place, call.id, 2.2)
+    await phone.press("*9")
+    about = await recorded(place, call.id)
+    assert about["parties"] == ["sip:1001@gateway.local", "sip:alice@gateway.local"]
+    assert about["seconds"] >= 1.0
+    await phone.hang_up()
+    await place.empty()
+
+
+def loudest(pcm: NDArray[Any]) -> float:
+    """Hz of the loudest tone of the last fifth of a second."""
+    last = pcm[-RATE // 5 :].astype(float)
+    if len(last) < RATE // 5:
+        return 0.0
+    return float(np.argmax(np.abs(np.fft.rfft(last * np.hanning(len(last)))))) * 5

@@ -1,0 +1,115 @@
+"""Rooms and recordings over JSON-RPC and /api: who asks is passed on, and what is refused is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.web.conferencing import RefusedError
+from tests.web.client import client_of
+from tests.web.fake import FakeGateway, rpc, running
+
+
+async def test_a_user_sees_watches_and_changes_a_room() -> None:
+    """Every `room.*` method in the user's name; events come as `room`, and end with `room.unwatch` and the socket."""
+    gateway = FakeGateway()
+    rooms = gateway.conferencing
+    async with running(gateway) as server, rpc(server, "alice", token="wonder") as client:
+        assert (await client.ok("room.list"))["rooms"][0]["name"] == "team"
+        assert (await client.ok("room.members", room="team"))["members"][0]["user"] == "alice"
+        assert (await client.ok("room.watch", room="team"))["speaker"] == "1"
+        await client.ok("room.watch", room="team")
+        assert len(rooms.watchers) == 1
+        rooms.watchers[0]({"event": "joined", "room": "team", "member": {"id": "2"}})
+        assert (await client.notified("room"))["event"] == "joined"
+        await client.ok("room.unwatch", room="team")
+        await client.ok("room.unwatch", room="team")
+        assert rooms.watchers == []
+        for action in ("mute", "unmute", "kick"):
+            assert await client.ok(f"room.{action}", room="team", member="2") == {"room": "team", "member": "2"}
+        for action in ("lock", "unlock", "record", "stop_recording"):
+            assert await client.ok(f"room.{action}", room="team") == {"room": "team"}
+        done = [each[3:] for each in rooms.asked if each[0] == "change"]
+        assert done[:4] == [("mute", "2"), ("unmute", "2"), ("kick", "2"), ("lock", "")]
+        assert [each[0] for each in done[4:]] == ["unlock", "record", "stop-recording"]
+        assert (await client.fails("room.mute", room="team"))["code"] == -32602
+        await client.ok("room.watch", room="team")
+    assert rooms.watchers == []
+
+
+async def test_calls_are_recorded_and_merged() -> None:
+    """call.record begins and ends; call.merge says what to dial."""
+    gateway = FakeGateway()
+    async with running(gateway) as server, rpc(server, "alice", token="wonder") as client:
+        assert await client.ok("call.record", call_id="c") == {"call_id": "c", "recording": True}
+        assert await client.ok("call.record", call_id="c", on=False) == {"call_id": "c", "recording": False}
+        assert (await client.fails("call.record", call_id="c", on="yes"))["code"] == -32602
+        assert await client.ok("call.merge", call_ids=["a", "b"]) == {"room": "room-1", "to_peer_id": "room-1"}
+        assert gateway.conferencing.asked == [
+            *(("record", "alice", "c", True), ("record", "alice", "c", False)),
+            ("merge", "alice", "a", "b"),
+        ]
+
+
+async def test_guests_have_no_rooms_and_what_is_refused_is_said() -> None:
+    """The sentence and HTTP's status are in the error."""
+    gateway = FakeGateway()
+    async with running(gateway) as server, rpc(server, "ann") as guest:
+        for method, params in (("room.list", {}), ("call.record", {"call_id": "c"}), ("room.lock", {"room": "team"})):
+            assert "Authentication" in (await guest.fails(method, **params))["message"]
+        assert gateway.conferencing.asked == []
+        gateway.conferencing.refusal = RefusedError("no such room", 404)
+        async with rpc(server, "alice", token="wonder") as client:
+            asked: list[tuple[str, dict[str, Any]]] = [
+                *(("room.members", {"room": "x"}), ("room.watch", {"room": "x"}), ("room.lock", {"room": "x"})),
+                *(("call.record", {"call_id": "c"}), ("call.merge", {"call_ids": ["a"]})),
+            ]
+            for method, params in asked:
+                error = await client.fails(method, **params)
+                assert (error["message"], error["data"]["status"]) == ("no such room", 404)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "asked"),
+    [
+        ("GET", "/api/rooms", None, ("list", "alice")),
+        ("GET", "/api/rooms/team", None, ("members", "alice", "team")),
+        ("POST", "/api/rooms/team", {"action": "mute", "member": "2"}, ("change", "alice", "team", "mute", "2")),
+        ("PUT", "/api/calls/c/recording", {}, ("record", "alice", "c", True)),
+        ("DELETE", "/api/calls/c/recording", None, ("record", "alice", "c", False)),
+        ("GET", "/api/recordings", None, ("recordings",)),
+        ("GET", "/api/recordings/a.wav", None, ("recording", "a.wav")),
+        ("DELETE", "/api/recordings/a.wav", None, ("remove", "a.wav")),
+    ],
+)
+async def test_the_api_asks_in_the_name_of_who_is_signed_in(
+    method: str, path: str, body: dict[str, str] | None, asked: tuple[Any, ...], tmp_path: Path
+) -> None:
+    """401 for nobody, the refusal's status where it is refused; a recording comes as its file."""
+    gateway = FakeGateway()
+    gateway.roles = {"alice": "admin"}
+    gateway.conferencing.folder = tmp_path
+    (tmp_path / "a.wav").write_bytes(b"RIFF")
+    async with client_of(gateway) as http:
+        assert (await http.request(method, path, json=body)).status_code == 401
+        signed_in = await http.post("/api/session", json={"user": "alice", "password": "wonder"})
+        bearer = {"Authorization": f"Bearer {signed_in.json()['access_token']}"}
+        answer = await http.request(method, path, json=body, headers=bearer)
+        assert answer.status_code in (200, 204)
+        assert gateway.conferencing.asked == [asked]
+        if path.endswith("a.wav") and method == "GET":
+            assert (answer.content, answer.headers["content-type"]) == (b"RIFF", "audio/wav")
+        gateway.conferencing.refusal = RefusedError("not now", 409)
+        if path not in ("/api/rooms", "/api/recordings") or method == "POST":
+            refused = await http.request(method, path, json=body, headers=bearer)
+            assert (refused.status_code, refused.json()["error"]) == (409, "not now")
+
+
+@pytest.mark.parametrize("path", ["/api/recordings", "/api/recordings/a.wav"])
+async def test_recordings_are_not_for_everybody(path: str) -> None:
+    """403 for a plain user."""
+    async with client_of(FakeGateway()) as http:
+        bearer = {"Authorization": "Bearer alice:wonder"}
+        assert (await http.get(path, headers=bearer)).status_code == 403
