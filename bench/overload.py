@@ -1,0 +1,218 @@
+"""What the gateway completes when it is offered more calls than it can carry, and how soon it is itself again.
+
+Run as `python -m bench.overload`. sipp calls, sipp is called; the rate at which all calls complete is found first, then
+twice as many are offered while 50 calls are up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.sip import _QUIET, USER, _callee, _ended, _Phone, _sipp
+from bench.table import Result, report
+from gateway.demo.ports import free_ports
+
+FIRST, STEP = 40, 1.25
+"""The first rate that is tried (calls a second), and by how much the next is higher."""
+_TRY = 5.0
+"""Seconds of each try."""
+_OVER = 15.0
+"""Seconds of twice the rate."""
+UP = 50
+"""Calls that are up meanwhile."""
+
+_HEAD = """Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
+      From: <sip:caller@[local_ip]:[local_port]>;tag=[call_number]
+      Call-ID: [call_id]
+      Max-Forwards: 70"""
+_SCENARIO = f"""<?xml version="1.0" encoding="ISO-8859-1" ?>
+<scenario name="call, or be told to come later">
+  <send retrans="500"><![CDATA[
+      INVITE sip:[service]@[remote_ip]:[remote_port] SIP/2.0
+      {_HEAD}
+      To: <sip:[service]@[remote_ip]:[remote_port]>
+      CSeq: 1 INVITE
+      Contact: <sip:caller@[local_ip]:[local_port]>
+      Content-Type: application/sdp
+      Content-Length: [len]
+
+      v=0
+      o=- 1 1 IN IP4 [local_ip]
+      s=-
+      c=IN IP4 [local_ip]
+      t=0 0
+      m=audio 6000 RTP/AVP 0
+      a=rtpmap:0 PCMU/8000
+  ]]></send>
+  <recv response="100" optional="true"/>
+  <recv response="180" optional="true"/>
+  <recv response="183" optional="true"/>
+  <recv response="503" optional="true" next="1" counter="1"/>
+  <recv response="200" rrs="true"/>
+  <send><![CDATA[
+      ACK [next_url] SIP/2.0
+      {_HEAD}
+      [last_To:]
+      CSeq: 1 ACK
+      Content-Length: 0
+
+  ]]></send>
+  <pause/>
+  <send retrans="500"><![CDATA[
+      BYE [next_url] SIP/2.0
+      {_HEAD}
+      [last_To:]
+      CSeq: 2 BYE
+      Content-Length: 0
+
+  ]]></send>
+  <recv response="200" next="2"/>
+  <label id="1"/>
+  <send><![CDATA[
+      ACK sip:[service]@[remote_ip]:[remote_port] SIP/2.0
+      {_HEAD}
+      [last_To:]
+      CSeq: 1 ACK
+      Content-Length: 0
+
+  ]]></send>
+  <label id="2"/>
+</scenario>
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of the calls of one sipp."""
+
+    completed: int
+    refused: int
+    failed: int
+    seconds: float
+    """For which calls were begun."""
+
+
+class Caller:
+    """Offers calls to a gateway."""
+
+    def __init__(self, folder: str, port: int) -> None:
+        self._folder = Path(folder)
+        self._port = port
+        self._file = self._folder / "call.xml"
+        self._file.write_text(_SCENARIO)
+
+    def begin(self, rate: float, calls: int, talk: float) -> tuple[subprocess.Popen[bytes], Path]:
+        """sipp that begins `calls` at `rate`, each up for `talk` seconds; and where it writes its figures."""
+        [port] = free_ports(1)
+        figures = self._folder / f"{port}.csv"
+        command = _sipp(
+            *(f"127.0.0.1:{self._port}", "-sf", str(self._file), "-s", USER, "-i", "127.0.0.1", "-p", str(port)),
+            *("-r", f"{rate:g}", "-m", str(calls), "-l", str(calls), "-d", str(round(talk * 1000))),
+            *("-trace_stat", "-stf", str(figures), "-fd", "1", "-timeout", "120s"),
+        )
+        return subprocess.Popen(command, **_QUIET), figures
+
+    def offer(self, rate: float, seconds: float) -> Outcome:
+        """Offer short calls for so long, and wait until the last is over."""
+        process, figures = self.begin(rate, round(rate * seconds), 0.1)
+        process.wait(180)
+        return outcome(figures, seconds)
+
+
+def outcome(figures: Path, seconds: float) -> Outcome:
+    """Read what sipp has written."""
+    with figures.open(newline="") as file:
+        row = list(csv.DictReader(file, delimiter=";"))[-1]
+    refused = int(row["GenericCounter1(C)"])
+    failed = int(row["FailedCall(C)"])
+    return Outcome(int(row["SuccessfulCall(C)"]) - refused, refused, failed, seconds)
+
+
+def _ready(web: int) -> bool:
+    with contextlib.suppress(urllib.error.HTTPError), urllib.request.urlopen(f"http://127.0.0.1:{web}/readyz"):
+        return True
+    return False
+
+
+def _capacity(caller: Caller) -> Iterator[tuple[float, Outcome]]:
+    """Ever higher rates and what became of them, up to the first that was too much."""
+    rate = float(FIRST)
+    while True:
+        found = caller.offer(rate, _TRY)
+        yield rate, found
+        if found.completed < 0.9 * rate * _TRY:
+            return
+        rate *= STEP
+
+
+def _until_ready(web: int) -> float:
+    """Seconds until it takes calls again."""
+    began = time.monotonic()
+    while not _ready(web):
+        if time.monotonic() - began > 60:
+            raise SystemExit("the gateway does not recover")
+        time.sleep(0.05)
+    return time.monotonic() - began
+
+
+def _measured(caller: Caller, web: int) -> list[Result]:
+    found = []
+    carried = 0.0
+    for rate, result in _capacity(caller):
+        counts = f"{result.completed} completed, {result.refused} refused, {result.failed} lost"
+        print(f"{rate:7.0f} calls/s offered: {counts}")
+        carried = max(carried, result.completed / result.seconds)
+    _until_ready(web)
+    lasting, figures = caller.begin(UP, UP, _OVER + 15)
+    time.sleep(3)
+    over = caller.offer(2 * carried, _OVER)
+    found.append(Result("calls that complete at most", carried, "calls/s"))
+    share = over.completed / over.seconds / carried
+    found.append(Result("completed at twice that rate, of it", share, "", "value >= 0.9"))
+    found.append(Result("neither completed nor refused, of those offered", over.failed / (2 * carried * _OVER), ""))
+    found.append(Result("until all calls are taken again", _until_ready(web), "s", "value <= 5"))
+    after = caller.offer(carried / 2, 3)
+    found.append(Result("refused or lost at half the rate then", after.refused + after.failed, "calls", "value <= 0"))
+    lasting.wait(120)
+    kept = outcome(figures, 0)
+    found.append(Result(f"of {UP} calls that were up, kept to their end", kept.completed, "calls", f"value >= {UP}"))
+    return found
+
+
+def main() -> bool:
+    """Measure, print, write bench/results/overload.json; whether every goal is met."""
+    if shutil.which("sipp") is None:
+        print("sipp is not installed (Debian package sip-tester): overload is not measured.")
+        return True
+    port, callee = free_ports(2)
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        command = [sys.executable, "-m", "bench.sip", "serve", str(port), str(callee), folder]
+        ours: subprocess.Popen[Any] = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        stack.callback(_ended, ours)
+        assert ours.stdout is not None
+        if not ours.stdout.readline():
+            raise SystemExit("the gateway did not start")
+        web = re.search(r":(\d+)\"", (Path(folder) / "console.json").read_text())
+        assert web is not None
+        with contextlib.closing(_Phone(port, callee)) as phone:
+            phone.register(f"sip:{USER}@127.0.0.1:{callee}")
+        stack.callback(_ended, _callee(callee))
+        time.sleep(0.5)  # sipp says nowhere that it listens
+        return report("overload", _measured(Caller(folder, port), int(web[1])))
+
+
+if __name__ == "__main__":
+    raise SystemExit(0 if main() else 1)
