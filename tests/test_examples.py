@@ -6,6 +6,7 @@ import functools
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 
 from gateway.commands.examples import examples_app
 from tests import peers
+from tests.browser.sip_pages import bundle
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
@@ -34,17 +36,21 @@ SECONDS = 45
 """Far more than any example takes; the machine may be busy."""
 LONGER = 150
 """For the lesson that starts four Chromiums, one after the other."""
-PEERS = {"09": peers.chromium}
+PEERS: dict[str, Callable[[], object]] = {
+    "09": peers.chromium,
+    "10": lambda: (peers.chromium(), peers.program("kamailio", "kamailio")),
+    "11": lambda: (peers.chromium(), bundle()),
+}
 """What has to be installed for a lesson."""
 
 each = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 
 
-def run(program: Path, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+def run(program: Path, cwd: Path, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run a program with this Python, from another folder; its output as text."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **variables}
     return subprocess.run(
-        [sys.executable, str(program)],
+        [sys.executable, str(program), *options],
         cwd=cwd,
         env=environment,
         capture_output=True,
@@ -104,6 +110,20 @@ def test_a_claim_that_does_not_hold_fails_the_example(folder: Path, tmp_path: Pa
     assert result.returncode == 1
     assert re.fullmatch(r"FAIL: .+\n", result.stderr)
     assert "PASS" not in result.stdout.splitlines()
+
+
+def test_a_port_in_use_and_a_missing_peer_are_sentences(tmp_path: Path) -> None:
+    """Each says what to do, with status 1 and no traceback."""
+    peers.chromium()
+    bundle()
+    softphone, trunk = EXAMPLES / "11_jssip_softphone" / "main.py", EXAMPLES / "10_pbx_trunk" / "main.py"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        busy = run(softphone, tmp_path, "--port", str(port))
+    assert (busy.returncode, busy.stderr.startswith(f"FAIL: port {port} cannot be used")) == (1, True)
+    assert "choose another: --port" in busy.stderr
+    lonely = run(trunk, tmp_path, PATH=str(tmp_path))
+    assert lonely.stderr == "FAIL: there is no Kamailio to play the PBX; install the Debian package kamailio\n"
 
 
 def test_a_lesson_without_its_chromium_says_what_to_install(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ __all__ = ["Call", "CallError", "SipClient"]
 class SipClient:
     """One account at one registrar; rings for every call, which then waits in `calls`."""
 
-    def __init__(self, user: str, password: str, domain: str, hostport: str, hz: float) -> None:
+    def __init__(self, user: str, password: str, domain: str, hostport: str, hz: float | None) -> None:
         self.user = user
         self.hz = hz
         self.calls: asyncio.Queue[Call] = asyncio.Queue()

@@ -32,10 +32,10 @@ def encode(samples: NDArray[np.int16]) -> bytes:
 
 
 class Sound:
-    """Hears all that comes to its socket, and from `talk` on says a steady tone to one address."""
+    """Hears all that comes to its socket, and from `talk` on says a steady tone, or silence, to one address."""
 
-    def __init__(self, hz: float) -> None:
-        self._voice = encode(sine(hz, 1.0, RATE))
+    def __init__(self, hz: float | None) -> None:
+        self.say(hz)
         self._ear = Listener(RATE)
         self._heard = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -50,6 +50,14 @@ class Sound:
     def port(self) -> int:
         """Where this phone hears."""
         return int(self._socket.getsockname()[1])
+
+    def say(self, hz: float | None) -> None:
+        """Say another tone from now on; None is silence."""
+        self._voice = bytes([0xFF]) * RATE if hz is None else encode(sine(hz, 1.0, RATE))
+
+    def listen(self) -> None:
+        """Forget what was heard: the next `tone` is one of now."""
+        self._ear.forget()
 
     def talk(self, host: str, port: int) -> None:
         """Say the tone to this address from now on."""

@@ -1,0 +1,54 @@
+"""The web server of the softphone's page: three files and nothing else."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+HERE = Path(__file__).parent
+JSSIP = Path(sys.prefix) / "sip-libraries.js"
+FILES = {
+    "/": (HERE / "softphone.html", "text/html; charset=utf-8"),
+    "/softphone.js": (HERE / "softphone.js", "text/javascript"),
+    "/jssip.js": (JSSIP, "text/javascript"),
+}
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Gives what `FILES` lists."""
+
+    def do_GET(self) -> None:
+        file, kind = FILES.get(self.path, (None, ""))
+        if file is None:
+            return self.send_error(404)
+        body = file.read_bytes()
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+        return None
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing: the lesson has its own words."""
+
+
+@contextmanager
+def site(port: int = 0) -> Iterator[str]:
+    """The page's origin, "http://localhost:PORT", as long as it is served; any free port for 0."""
+    if not JSSIP.exists():
+        sys.exit("FAIL: JsSIP is not there; fetch it with: scripts/sip-libraries .venv")
+    try:
+        server = ThreadingHTTPServer(("localhost", port), Handler)
+    except OSError as error:
+        sys.exit(f"FAIL: port {port} cannot be used ({error.strerror}); choose another: --port 8081")
+    with server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://localhost:{server.server_port}"
+        finally:
+            server.shutdown()
