@@ -11,7 +11,7 @@ APT_PACKAGES := chromium firefox-esr iproute2 sip-tester baresip nftables redis-
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo example test test-all coverage check format bench fuzz wheels plane system-packages install-test clean
+.PHONY: help run demo example docs test test-all coverage check format bench fuzz wheels plane system-packages install-test clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -44,6 +44,10 @@ demo: install-test plane ## Prove both directions with a real phone and a real b
 
 example: $(VENV)/.client ## Run a lesson of examples/ (N=03)
 	@$(BIN)/gateway examples $(if $(N),run $(N),list)
+
+docs: $(VENV)/.test ## Build the documentation's site in build/site; a warning is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "Open build/site/index.html"
 
 # Most tests wait for peers rather than for a processor: more workers than two cores, and those that measure time by themselves, last.
 WORKERS ?= 3
