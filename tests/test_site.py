@@ -91,12 +91,13 @@ def look(page: Page, served: str) -> str:
     asked: list[str] = []
     failed: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    page.on("requestfailed", lambda request: failed.append(request.url))
+    page.on("response", lambda response: failed.append(response.url) if response.status >= 400 else None)
     for path in ("index.html", "calls.html", "reference/states.html"):
         page.goto(f"{served}/{path}", wait_until="networkidle")
     colour = str(page.evaluate("getComputedStyle(document.querySelector('svg.states > path')).stroke"))
-    page.fill("input[name=query]", "one side hears nothing", force=True)
-    page.wait_for_selector(".md-search-result__link[href*=troubleshooting]", state="attached", timeout=10_000)
+    page.click("input[name=query]")
+    page.locator("input[name=query]").press_sequentially("hears nothing")
+    page.wait_for_selector(".md-search-result__link[href*=troubleshooting]", state="attached", timeout=60_000)
     assert [url for url in asked if not url.startswith((served, "data:", "blob:"))] == []
     assert failed == []
     return colour
