@@ -27,7 +27,9 @@ def test_every_cause_is_documented(cause: Cause) -> None:
 
 
 def test_links_between_documents_lead_somewhere() -> None:
-    """Every relative link of the README and of docs names a file that exists."""
+    """Every relative link of the README and of docs names a file that exists, or a page that the site makes."""
+    menu = (ROOT / "mkdocs.yml").read_text()
     for document in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))):
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text()):
-            assert (document.parent / target).exists(), f"{document.name} links to {target}"
+            made = target.startswith("reference/") and target in menu
+            assert made or (document.parent / target).exists(), f"{document.name} links to {target}"

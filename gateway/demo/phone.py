@@ -37,6 +37,8 @@ class PhoneEvent:
 class DeskPhone:
     """One pjsua2 phone: commands are methods, what happens comes out of `expect`."""
 
+    name = "pjsua2"
+
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
         self._events: asyncio.Queue[PhoneEvent] = asyncio.Queue()

@@ -34,6 +34,7 @@ class DemoReport:
 
     browser: str
     steps: list[StepResult] = field(default_factory=list)
+    phone: str = "pjsua2"
 
     @property
     def setup_ms(self) -> float | None:
@@ -54,7 +55,7 @@ def _median(values: list[float | None]) -> str:
 
 def print_report(report: DemoReport, output: Console) -> None:
     """One row for each kind of call with the medians of its rounds, the set-up goal, PASS or FAIL."""
-    table = Table(title=f"With {report.browser} and a pjsua2 desk phone; times in ms from dialling, medians")
+    table = Table(title=f"With {report.browser} and a {report.phone} desk phone; times in ms from dialling, medians")
     table.add_column("step", no_wrap=True)
     table.add_column("result", no_wrap=True)
     for heading in ("ringing", "answer", "first sound"):

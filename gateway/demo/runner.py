@@ -7,10 +7,12 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from gateway.app import GatewayApp
 from gateway.config import Config, load
+from gateway.demo.baresip import BaresipPhone, find_baresip
 from gateway.demo.chromium import find_chromium
 from gateway.demo.phone import DeskPhone
 from gateway.demo.ports import free_ports
@@ -59,7 +61,7 @@ class Demo:
         self._options = options
         self._progress = progress
         self._app: GatewayApp
-        self._phone: DeskPhone
+        self._phone: DeskPhone | BaresipPhone
         self._browser: SoftphoneBrowser | AiortcBrowser
 
     async def run(self) -> DemoReport:
@@ -71,16 +73,26 @@ class Demo:
             self._progress("Starting the gateway …")
             stack.push_async_callback(self._app.stop)
             await self._app.start()
-            self._progress("Starting the desk phone (pjsua2) and registering it …")
-            self._phone = await DeskPhone.start()
+            self._phone = await self._start_phone()
             stack.push_async_callback(self._phone.close)
             self._phone.speak(PHONE_HZ)
             await self._phone.register("1001", self._app.password("1001"), config.domain, self._app.sip_hostport)
             self._browser = await stack.enter_async_context(self._choose_browser())
             await self._browser.open(self._app.signed_in_url("alice"))
-            report = DemoReport(self._browser.name)
+            report = DemoReport(self._browser.name, phone=self._phone.name)
             await self._steps(report)
         return report
+
+    async def _start_phone(self) -> DeskPhone | BaresipPhone:
+        """pjsua2, or baresip where that has no wheel."""
+        kind = DeskPhone if find_spec("pjsua2") is not None else BaresipPhone
+        if kind is BaresipPhone and find_baresip() is None:
+            raise GatewayError(
+                "there is no desk phone: install the package baresip, or the extra `phone` (pjsua2; "
+                "PyPI has it for Python 3.11 and 3.12 on x86-64 Linux)"
+            )
+        self._progress(f"Starting the desk phone ({kind.name}) and registering it …")
+        return await kind.start()
 
     def _choose_browser(self) -> SoftphoneBrowser | AiortcBrowser:
         executable = find_chromium() if self._options.browser != "aiortc" else None
