@@ -45,8 +45,17 @@ def source_of(place: str) -> str:
     return place if place.startswith("examples/") else f"docs/{place}"
 
 
+def listed(menu: Any) -> set[str]:
+    """The pages that a menu names."""
+    if isinstance(menu, str):
+        return {menu}
+    return {page for below in (menu.values() if isinstance(menu, dict) else menu) for page in listed(below)}
+
+
 def on_files(files: Files, *, config: Any) -> Files:
-    """Add what is not in docs/."""
+    """Add what is not in docs/, and to the menu the pages that it does not name."""
+    others = sorted({page.src_uri for page in files.documentation_pages()} - listed(config.nav))
+    config.nav += [{"More": others}] if others else []
     made = dict(reference.pages())
     for path, place in PAGES.items():
         made[place] = (ROOT / path).read_text()
