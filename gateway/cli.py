@@ -1,4 +1,4 @@
-"""The `gateway` command: run, check-config, doctor, calls, trace, bans, example-config, demo, sdp."""
+"""The `gateway` command: run, check-config, doctor, calls, trace, bans, backup, restore, example-config, demo, sdp."""
 
 from __future__ import annotations
 
@@ -160,6 +160,39 @@ def bans(
 
     with told():
         show_bans(Operator(read_config(config).state_dir), output, lift)
+
+
+@app.command("backup")
+def backup_(
+    archive: Annotated[Path, typer.Argument(help="File to write, as in gateway-backup.tar.gz.", dir_okay=False)],
+    config: ConfigOption = None,
+) -> None:
+    """Write the state folder and the configuration file into one archive; the gateway may run meanwhile.
+
+    It holds passwords and keys: only you can read it, and whoever else can is the gateway.
+    """
+    from gateway.commands.backup import backup
+
+    path = config or (DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None)
+    with told():
+        count = backup(read_config(config).state_dir, path, archive)
+    output.print(f"{escape(str(archive))}: {count} files, {archive.stat().st_size / 1024:.0f} KiB.")
+
+
+@app.command("restore")
+def restore_(
+    archive: Annotated[Path, typer.Argument(help="What `gateway backup` wrote.", exists=True, dir_okay=False)],
+    state_dir: Annotated[Path, typer.Option(help="Folder to fill: state_dir of the configuration.")] = Path(".gateway"),
+    config: Annotated[Path, typer.Option("--config", "-c", help="Where the configuration goes.")] = DEFAULT_CONFIG,
+    without_config: Annotated[bool, typer.Option(help="Leave the configuration out.")] = False,
+) -> None:
+    """Put a backup back where nothing is yet; nothing is overwritten. An older store is brought up to date at start."""
+    from gateway.commands.backup import restore
+
+    with told():
+        written = restore(archive, state_dir, None if without_config else config)
+    for path in written:
+        output.print(escape(str(path)), soft_wrap=True)
 
 
 @app.command("example-config")

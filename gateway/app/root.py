@@ -401,7 +401,7 @@ class GatewayApp:
         self._web_port = server.port
         self._stack.push_async_callback(server.stop)
         scheme = "https" if self._web_tls.server is not None else "http"
-        access = console.ConsoleAccess(f"{scheme}://{settings.reached_here(listen.host)}:{server.port}", console_token)
+        access = console.ConsoleAccess(f"{scheme}://{settings.reachable(listen.host)}:{server.port}", console_token)
         self._stack.enter_context(console.offered(config.state_dir, access))
 
     def reload_certificates(self) -> None:

@@ -212,12 +212,6 @@ def registrar_policy(config: Config) -> RegistrarPolicy:
     )
 
 
-def reached_here(host: str) -> str:
-    """The host of a URL by which this machine reaches what listens on `host`."""
-    own = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"[{own}]" if ":" in own else own
-
-
 def lock_out(config: Config) -> LockOut:
     limits = config.sip.limits
     return LockOut(

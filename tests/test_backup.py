@@ -1,0 +1,143 @@
+"""`gateway backup` and `gateway restore`: everything, of a gateway that runs; nothing overwritten, nothing believed."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sqlite3
+import stat
+import tarfile
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from gateway import cli
+from gateway.app import GatewayApp
+from gateway.commands.backup import BackupError, backup, restore
+from tests.interop.gateway import PASSWORDS, config_on_free_ports
+
+
+async def test_users_and_passwords_come_back_on_another_machine(tmp_path: Path) -> None:
+    """Taken while the gateway runs and writes; another gateway on the restored folder knows what the first knew."""
+    state, elsewhere = tmp_path / "state", tmp_path / "elsewhere" / "state"
+    state.mkdir()
+    changes = {"IDENTITY__STORE": "sqlite:gateway.sqlite"}
+    app = GatewayApp(config_on_free_ports(state, **changes))
+    await app.start()
+    try:
+        archive = tmp_path / "all.tar.gz"
+        assert backup(state, None, archive) >= 2
+    finally:
+        await app.stop()
+    assert stat.S_IMODE(archive.stat().st_mode) == 0o600
+    with tarfile.open(archive) as tar:
+        names = tar.getnames()
+    assert "state/gateway.sqlite" in names
+    assert not [name for name in names if "console" in name or name.endswith(("-wal", "-shm", ".sock"))]
+    restore(archive, elsewhere, None)
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in elsewhere.iterdir() if path.is_file())
+    second = GatewayApp(config_on_free_ports(elsewhere, **changes))
+    await second.start()
+    try:
+        assert second.password("alice") == PASSWORDS["alice"]
+    finally:
+        await second.stop()
+
+
+def test_a_database_is_taken_whole_while_others_write(tmp_path: Path) -> None:
+    """What is committed is there, what is not is not, though both stand in the write-ahead log."""
+    state = tmp_path / "state"
+    state.mkdir()
+    writer = sqlite3.connect(state / "store", isolation_level=None)
+    writer.execute("PRAGMA journal_mode=WAL")
+    writer.execute("CREATE TABLE t (n)")
+    writer.execute("INSERT INTO t VALUES (1)")
+    writer.execute("BEGIN IMMEDIATE")
+    writer.execute("INSERT INTO t VALUES (2)")
+    backup(state, None, tmp_path / "b.tar.gz")
+    writer.close()
+    restore(tmp_path / "b.tar.gz", tmp_path / "new", None)
+    reader = sqlite3.connect(tmp_path / "new" / "store")
+    assert reader.execute("SELECT n FROM t").fetchall() == [(1,)]
+    reader.close()
+
+
+def test_the_command_takes_the_configuration_along_and_overwrites_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the words of its help."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gateway.yaml").write_text("domain: kept.test\n")
+    state = tmp_path / ".gateway" / "greetings"
+    state.mkdir(parents=True)
+    (state / "alice.ogg").write_bytes(bytes(range(256)))
+    run = CliRunner().invoke
+    made = run(cli.app, ["backup", "b.tar.gz"])
+    assert made.exit_code == 0, made.output
+    assert "2 files" in made.output
+    again = run(cli.app, ["restore", "b.tar.gz"])
+    assert again.exit_code == 2
+    os.rename(".gateway", "old")
+    assert run(cli.app, ["restore", "b.tar.gz"]).exit_code == 2
+    assert not Path(".gateway").exists()
+    os.rename("gateway.yaml", "old.yaml")
+    done = run(cli.app, ["restore", "b.tar.gz"])
+    assert done.exit_code == 0, done.output
+    assert Path("gateway.yaml").read_text() == "domain: kept.test\n"
+    assert Path(".gateway/greetings/alice.ogg").read_bytes() == bytes(range(256))
+
+
+def _archive(path: Path, files: dict[str, bytes], manifest: object, link: str = "") -> Path:
+    with tarfile.open(path, "w:gz") as tar:
+        for name, data in {**files, "manifest.json": json.dumps(manifest).encode()}.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+        if link:
+            entry = tarfile.TarInfo(link)
+            entry.type, entry.linkname = tarfile.SYMTYPE, "/etc"
+            tar.addfile(entry)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("files", "manifest", "link", "says"),
+    [
+        ({"state/../../evil": b""}, {}, "", "holds"),
+        ({"/etc/evil": b""}, {}, "", "holds"),
+        ({"other/file": b""}, {}, "", "holds"),
+        ({}, {}, "state/link", "holds"),
+        ({}, [], "", "cannot be read"),
+        ({}, {"format": 1}, "", "cannot be read"),
+        ({}, {"format": 2, "version": "9.9", "files": {}}, "", "made by gateway 9.9"),
+        ({"state/a": b"x"}, {"format": 1, "version": "1", "files": {"state/a": "00"}}, "", "damaged"),
+        ({"state/a": b"x"}, {"format": 1, "version": "1", "files": {}}, "", "damaged"),
+    ],
+)
+def test_an_archive_that_is_not_ours_changes_nothing(
+    tmp_path: Path, files: dict[str, bytes], manifest: object, link: str, says: str
+) -> None:
+    """Names that lead elsewhere, links, other forms, other sums."""
+    archive = _archive(tmp_path / "x.tar.gz", files, manifest, link)
+    with pytest.raises(BackupError, match=says):
+        restore(archive, tmp_path / "state", tmp_path / "gateway.yaml")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.tar.gz"]
+
+
+def test_what_is_no_archive_says_so(tmp_path: Path) -> None:
+    """Empty, cut off, or something else; and a folder that is not there cannot be kept."""
+    state = tmp_path / "state"
+    state.mkdir()
+    (state / "a").write_bytes(os.urandom(5000))
+    whole = tmp_path / "whole.tar.gz"
+    backup(state, None, whole)
+    for data in (b"", b"hello", whole.read_bytes()[:2000]):
+        (tmp_path / "broken").write_bytes(data)
+        with pytest.raises(BackupError, match="cannot be read"):
+            restore(tmp_path / "broken", tmp_path / "new", None)
+    with pytest.raises(BackupError, match="is not there"):
+        backup(tmp_path / "nowhere", None, tmp_path / "b.tar.gz")
+    with pytest.raises(BackupError, match="was not written"):
+        backup(state, None, tmp_path / "no-such-folder" / "b.tar.gz")
