@@ -98,6 +98,7 @@ class Answerer:
                 codecs=answered_feedback(codecs, media.kind, plan, other),
                 rtcp_mux=bundled or (mux and media.has("rtcp-mux")),
                 ssrc=plan.ssrcs[place.number] if place.number < len(plan.ssrcs) else None,
+                repair=plan.repair_ssrcs[place.number] if place.number < len(plan.repair_ssrcs) else 0,
                 bandwidths=kept_bandwidths(partner) if partner is not None else (),
                 lines=(*packet_times(partner, plan), *extensions(media, plan)),
             )

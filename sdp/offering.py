@@ -145,6 +145,7 @@ class Offerer:
             setup=SetupRole.ACTPASS,
             ice=transport.ice is not None,
             ssrc=plan.ssrcs[place.number] if place.number < len(plan.ssrcs) else None,
+            repair=plan.repair_ssrcs[place.number] if place.number < len(plan.repair_ssrcs) else 0,
             bandwidths=kept_bandwidths(source),
             lines=(*packet_times(source, plan), *extensions(source, plan)),
         )

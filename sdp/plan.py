@@ -127,6 +127,8 @@ class Plan:
     """Id of the media stream in a=msid, for webrtc; "" for none ("-")."""
     ssrcs: tuple[int, ...] = ()
     """SSRCs that we send with, in the order of `transports`, announced to webrtc peers."""
+    repair_ssrcs: tuple[int, ...] = ()
+    """SSRCs of the retransmissions of each of those (RFC 4588), 0: none; said where the section has rtx."""
     extensions: tuple[str, ...] = ()
     """URIs of RTP header extensions that may pass (RFC 8285); none reaches a phone."""
     data_channel: DataChannelPlan | None = None

@@ -31,6 +31,8 @@ class SectionPlan:
     codecs: tuple[Codec, ...] = ()
     rtcp_mux: bool = False
     ssrc: int | None = None
+    repair: int = 0
+    """SSRC of its retransmissions; 0: none."""
     bandwidths: tuple[str, ...] = ()
     """Whole b= lines."""
     lines: tuple[str, ...] = ()
@@ -69,13 +71,21 @@ def write_section(section: SectionPlan, plan: Plan) -> MediaDescription:
     if plan.is_webrtc and section.ssrc is not None and section.direction.sends:
         lines.append(f"a=msid:{plan.stream or '-'} {section.kind}-{section.ssrc}")
         if plan.cname:
-            lines.append(f"a=ssrc:{section.ssrc} cname:{plan.cname}")
+            _write_sources(lines, section, plan.cname)
     lines += _codec_lines(section.codecs, "AVPF" in section.profile)
     lines += section.lines
     written = MediaDescription(tuple(lines))
     if section.codecs and "AVPF" in section.profile:
         know_codecs(written, section.codecs)
     return written
+
+
+def _write_sources(lines: list[str], section: SectionPlan, cname: str) -> None:
+    """Our source, and that of its retransmissions (RFC 5576 section 4.2)."""
+    repeats = section.repair and any(codec.key[0] == "rtx" for codec in section.codecs)
+    if repeats:
+        lines.append(f"a=ssrc-group:FID {section.ssrc} {section.repair}")
+    lines += [f"a=ssrc:{ssrc} cname:{cname}" for ssrc in (section.ssrc, section.repair if repeats else 0) if ssrc]
 
 
 def _write_rtcp(lines: list[str], section: SectionPlan) -> None:

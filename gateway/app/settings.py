@@ -447,6 +447,7 @@ def _embedded(config: Config) -> EmbeddedConfig:
             codecs=config.video.codecs,
             max_bitrate=config.video.max_bitrate,
             max_packets_per_second=config.video.max_packets_per_second,
+            kept_packets=config.video.kept_packets,
             key_frame_interval=config.video.key_frame_interval,
         ),
         max_sessions=config.limits.calls,

@@ -13,14 +13,23 @@ from gateway.call.branches import Branch
 from gateway.call.bridge import Bridge
 from gateway.call.description import audio_codecs
 from gateway.call.inputs import input_of_leg, input_of_media
-from gateway.call.leg import CallerLeg, DigitPressed, Leg, LegEvent, Offered, Redirected, TransferRequested
+from gateway.call.leg import (
+    CallerLeg,
+    DigitPressed,
+    KeyFrameRequested,
+    Leg,
+    LegEvent,
+    Offered,
+    Redirected,
+    TransferRequested,
+)
 from gateway.call.machine import Scope, nobody_instead, turned_away
 from gateway.call.record import CallRecord, CallSettings, Step
 from gateway.call.state import FINISH, CallInput, Input, State, Transfer
 from gateway.call.status import Cause
 from gateway.call.timers import Timer, Timers
 from gateway.call.transferring import give_up
-from gateway.media.engine import Kind, MediaEngine, MediaError, MediaEvent
+from gateway.media.engine import KeyFrameWanted, Kind, MediaEngine, MediaError, MediaEvent
 
 log = structlog.get_logger(__name__)
 
@@ -178,6 +187,9 @@ class Call:
         if isinstance(event, TransferRequested):
             self._transfer_requested(leg, event)
             return
+        if isinstance(event, KeyFrameRequested):
+            self._key_frame_requested(leg)
+            return
         if isinstance(event, DigitPressed) and self.state is State.ENDED:
             event.told(False)
         else:
@@ -190,8 +202,20 @@ class Call:
         else:
             self._on_transfer(self, leg, request)
 
+    def _key_frame_requested(self, leg: Leg) -> None:
+        """No state of a call depends on it: the engine knows whom the leg sees."""
+        try:
+            self._scope.engine.request_key_frame(self.id, leg.party.tag)
+        except MediaError as error:
+            log.debug("no key frame can be asked for", call_id=self.id, of=leg.party.tag, reason=error.reason)
+
     def media_event(self, event: MediaEvent) -> None:
         """Take one event of the media engine about this call."""
+        if isinstance(event, KeyFrameWanted):
+            for leg in self.legs:
+                if leg.party.tag == event.tag:
+                    leg.ask_key_frame()
+            return
         self._queue(lambda: input_of_media(self._machine, event))
 
     def post(self, what: CallInput) -> None:

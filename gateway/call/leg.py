@@ -199,6 +199,11 @@ class DigitPressed(LegEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class KeyFrameRequested(LegEvent):
+    """The far end wants a whole picture of whom it sees, by signalling (RFC 5168)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Away(LegEvent):
     """The client vanished (its socket closed, its flow died) and may come back; the leg is still there."""
 
@@ -300,6 +305,9 @@ class Leg(Protocol):
         `sent`: it has gone into the media, so that only a front end that can show it need say so. Else it is passed
         on by signalling.
         """
+
+    def ask_key_frame(self) -> None:
+        """Who sees the far end wants a whole picture of it, and its media cannot be asked."""
 
     async def connected(self) -> None:
         """Media can flow between its far end and us: ICE and DTLS are up, or its first RTP packet came."""

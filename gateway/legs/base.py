@@ -81,6 +81,10 @@ class LegBase(ABC):
         """Digits are in the media, or they are lost to this leg."""
         told(sent)
 
+    def ask_key_frame(self) -> None:
+        """Most far ends are asked in their media."""
+        return
+
     async def connected(self) -> None:
         """Most far ends see that for themselves."""
         return

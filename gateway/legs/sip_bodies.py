@@ -36,6 +36,20 @@ def ice_session_of(sdp: str) -> tuple[str, str] | None:
     return (ufrag[1], password[1]) if ufrag and password else None
 
 
+MEDIA_CONTROL = "application/media_control+xml"
+"""Type of INFO bodies that ask for a key frame (RFC 5168)."""
+KEY_FRAME_BODY = (
+    b'<?xml version="1.0" encoding="utf-8"?>'
+    b"<media_control><vc_primitive><to_encoder><picture_fast_update/></to_encoder></vc_primitive></media_control>"
+)
+_FAST_UPDATE = re.compile(rb"<\s*(?:\w+:)?picture_fast_update\s*/?\s*>")
+
+
+def asks_for_key_frame(body: bytes) -> bool:
+    """Whether a media_control document has the one command there is (RFC 5168 section 4)."""
+    return _FAST_UPDATE.search(body[:2048]) is not None
+
+
 DIGIT_TYPES = ("application/dtmf-relay", "application/dtmf")
 """Types of INFO bodies that carry a digit, the more usual first."""
 

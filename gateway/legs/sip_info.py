@@ -1,4 +1,4 @@
-"""What INFO carries to and from the far end of a SIP leg: digits (RFC 2976, RFC 6086) and ICE candidates (RFC 8840)."""
+"""What INFO carries to and from the far end of a SIP leg: digits (RFC 6086), ICE candidates (RFC 8840), key frames."""
 
 from __future__ import annotations
 
@@ -6,9 +6,17 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from gateway.call.leg import CandidateAdded, DigitPressed, LegEvent
+from gateway.call.leg import CandidateAdded, DigitPressed, KeyFrameRequested, LegEvent
 from gateway.call.status import Cause
-from gateway.legs.sip_bodies import DIGIT_TYPES, digit_body, digit_of, ice_session_of
+from gateway.legs.sip_bodies import (
+    DIGIT_TYPES,
+    KEY_FRAME_BODY,
+    MEDIA_CONTROL,
+    asks_for_key_frame,
+    digit_body,
+    digit_of,
+    ice_session_of,
+)
 from gateway.media.engine import Dtmf
 from gateway.sip.invite import events
 from sdp.errors import SdpSyntaxError
@@ -19,6 +27,10 @@ _DIGIT_PACKAGE = "infodtmf"
 _TRICKLE_PACKAGE = "trickle-ice"
 _CANDIDATES = 64
 """Candidates that are taken of one ICE session."""
+
+
+def _not_asked(status: int) -> None:
+    """Whether it was taken shows in the picture."""
 
 
 class InfoSession(Protocol):
@@ -70,6 +82,11 @@ class LegInfos:
             session.answer_info(event.number, self._trickled(event.body, deliver))
         elif event.package != _TRICKLE_PACKAGE and event.content_type in DIGIT_TYPES:
             _take_digit(session, event, deliver)
+        elif event.content_type == MEDIA_CONTROL:
+            asked = asks_for_key_frame(event.body)
+            session.answer_info(event.number, 200 if asked else 400)
+            if asked:
+                deliver(KeyFrameRequested())
         else:
             session.answer_info(event.number, 415)
 
@@ -91,6 +108,11 @@ class LegInfos:
         if (mid, candidate) not in self._candidates and len(self._candidates) < _CANDIDATES:
             self._candidates.add((mid, candidate))
             deliver(CandidateAdded(candidate, mid))
+
+    def ask_key_frame(self, session: InfoSession) -> None:
+        """Ask the far end for a key frame, where it may be sent an INFO (RFC 5168)."""
+        if not session.peer_allows or "INFO" in session.peer_allows:
+            session.info(MEDIA_CONTROL, KEY_FRAME_BODY, done=_not_asked)
 
     def send_digit(
         self, session: InfoSession, way: Dtmf, digit: str, duration_ms: int, told: Callable[[bool], None]

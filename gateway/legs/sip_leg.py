@@ -153,6 +153,10 @@ class SipLeg(LegBase):
         else:
             self._infos.send_digit(self._session, self.party.dtmf, digit, duration_ms, told)
 
+    def ask_key_frame(self) -> None:
+        if self._session is not None and not self._over:
+            self._infos.ask_key_frame(self._session)
+
     def _description(self, body: bytes) -> str:
         """What the far end says of itself."""
         sdp = text_of(body)

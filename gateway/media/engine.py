@@ -360,7 +360,7 @@ class MediaEngine(Protocol):
         not take it so, 400 for what is no digit, 503 where too many wait.
         """
 
-    async def request_key_frame(self, call_id: str, tag: str) -> None:
+    def request_key_frame(self, call_id: str, tag: str) -> None:
         """Have whom this party sees asked for a whole picture (RFC 5168); nothing where it sees none.
 
         MediaError 481 for an unknown call or party, 501 where the engine cannot.

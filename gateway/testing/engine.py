@@ -245,7 +245,7 @@ class FakeEngine:
         self._scripted(verb)
         self._known(call_id)
 
-    async def request_key_frame(self, call_id: str, tag: str) -> None:
+    def request_key_frame(self, call_id: str, tag: str) -> None:
         self.requests.append(Request("request_key_frame", call_id, tag))
         self._scripted("request_key_frame")
         self._known(call_id)

@@ -90,6 +90,9 @@ class FakeLeg(LegBase):
         self._address = address
         self._deliver(Renamed())
 
+    def ask_key_frame(self) -> None:
+        self.told.append(("ask_key_frame", None))
+
     async def digit(self, digit: str, duration_ms: int, *, sent: bool, told: Callable[[bool], None]) -> None:
         self.told.append(("digit", digit))
         if sent or self.takes_digits is not None:

@@ -3,6 +3,7 @@
 use crate::addr::Addr;
 use crate::counters::{Count, Discard, FlowCounters, Unsent};
 use crate::inbound::Inbound;
+use crate::kept::Kept;
 use crate::limits::Bucket;
 use crate::outgoing::Outgoing;
 use crate::srtp::{Receiver, Refused, Sender};
@@ -252,6 +253,8 @@ pub struct Send {
     /// Contexts of keys used before: were one to come back, its indices must go on.
     retired: Vec<Sender>,
     pub outgoing: Option<Outgoing>,
+    /// What may be sent again.
+    pub kept: Option<Box<Kept>>,
     /// Whether relayed packets go out.
     pub open: bool,
     /// Whether injected ones have the stream to themselves.
@@ -274,6 +277,7 @@ impl Send {
             crypto: None,
             retired: Vec::new(),
             outgoing: None,
+            kept: None,
             open: false,
             muted: false,
             rtp: None,

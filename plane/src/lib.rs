@@ -10,6 +10,7 @@ pub mod counters;
 pub mod flow;
 pub mod handshake;
 pub mod inbound;
+pub mod kept;
 pub mod limits;
 pub mod outgoing;
 pub mod registry;

@@ -58,6 +58,13 @@ impl Outgoing {
         }
     }
 
+    /// The incoming number of an outgoing one of this run that is not older than a buffer may reach.
+    pub fn lost_before(&self, number: u16) -> Option<u16> {
+        let incoming = number.wrapping_sub(self.sequence_offset);
+        let recent = self.last_sequence_number.wrapping_sub(number) < FLOOR_REACH;
+        (recent && !self.fresh && !self.resume && incoming.wrapping_sub(self.floor) < 0x8000).then_some(incoming)
+    }
+
     /// What comes next begins a run: its numbers have nothing to do with those before.
     pub fn refresh(&mut self) {
         self.fresh = true;

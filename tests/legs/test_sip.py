@@ -15,6 +15,7 @@ from gateway.call.leg import (
     Diversion,
     HistoryEntry,
     HungUp,
+    KeyFrameRequested,
     LegEvent,
     OfferAnswered,
     OfferCancelled,
@@ -27,7 +28,7 @@ from gateway.call.leg import (
 )
 from gateway.call.status import Cause
 from gateway.legs.sip import SipCalleeLeg, SipCallerLeg
-from gateway.legs.sip_bodies import cause_of_q850, digit_of, kind_of, reason_of
+from gateway.legs.sip_bodies import KEY_FRAME_BODY, cause_of_q850, digit_of, kind_of, reason_of
 from gateway.legs.sip_sessions import CalleeSettings, Destination, Shown
 from gateway.media.engine import Dtmf, Kind
 from gateway.sip.invite import events
@@ -134,6 +135,45 @@ async def test_an_info_that_says_no_digit_is_refused_at_once(content_type: str, 
     session.says(events.InfoReceived(content_type, body, number=4))
     assert session.told == [("answer_info", 4, status)]
     assert ear == []
+
+
+FAST_UPDATE = (
+    b"<media_control><vc_primitive><to_encoder><picture_fast_update/></to_encoder></vc_primitive></media_control>"
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "heard"),
+    [
+        (FAST_UPDATE, 200, [KeyFrameRequested()]),
+        (
+            FAST_UPDATE.replace(b"<p", b"<mc:p").replace(b"/>", b">\r\n</mc:picture_fast_update>"),
+            200,
+            [KeyFrameRequested()],
+        ),
+        (b"<media_control><general_error>no</general_error></media_control>", 400, []),
+        (b"\xff" * 5000, 400, []),
+    ],
+)
+async def test_an_info_that_asks_for_a_key_frame_is_answered_and_told(
+    body: bytes, status: int, heard: list[LegEvent]
+) -> None:
+    """RFC 5168: one command there is; anything else is a body that says nothing."""
+    _, session, ear = caller()
+    session.says(events.InfoReceived("application/media_control+xml", body, number=4))
+    assert session.told == [("answer_info", 4, status)]
+    assert ear == heard
+
+
+@pytest.mark.parametrize(("allows", "sends"), [((), True), (("INVITE", "INFO"), True), (("INVITE", "BYE"), False)])
+async def test_a_key_frame_is_asked_for_by_info_where_that_is_taken(allows: tuple[str, ...], sends: bool) -> None:
+    """The document of RFC 5168; a phone that says it takes no INFO gets none."""
+    leg, session, _ = caller()
+    session.peer_allows = frozenset(allows)
+    leg.ask_key_frame()
+    infos = [told for told in session.told if told[0] == "info"]
+    assert [told[1] for told in infos] == ["application/media_control+xml"] * sends
+    assert all(told[2] == KEY_FRAME_BODY for told in infos)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -68,6 +68,7 @@ class Told:
         self.strangers: list[tuple[Address, bytes]] = []
         self.learned: list[tuple[int, Address]] = []
         self.runs: list[tuple[int, int, int]] = []
+        self.lacking: list[tuple[int, int]] = []
         self.idles: list[int] = []
         self.ends: list[str] = []
         self.restarts = 0
@@ -95,6 +96,9 @@ class Told:
 
     def run_began(self, flow: int, ssrc: int, generation: int, now: float) -> None:
         self.runs.append((flow, ssrc, generation))
+
+    def missing(self, flow: int, sequence_numbers: Sequence[int], now: float) -> None:
+        self.lacking += [(flow, number) for number in sequence_numbers]
 
     def idle(self, flow: int, silent: float) -> None:
         self.idles.append(flow)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gateway.media.embedded.plane.packet import RtpPacket, sequence_delta
@@ -27,6 +27,7 @@ class Handler:
         self.strangers: list[tuple[int, Address, bytes]] = []
         self.learned: list[tuple[int, Address]] = []
         self.runs: list[tuple[int, int, int]] = []
+        self.lacking: list[tuple[int, int]] = []
         self.idles: list[tuple[int, float]] = []
         self.checks: list[tuple[int, Address, bytes]] = []
         self.handshakes: list[tuple[int, bytes]] = []
@@ -51,6 +52,9 @@ class Handler:
 
     def run_began(self, flow: int, ssrc: int, generation: int, now: float) -> None:
         self.runs.append((flow, ssrc, generation))
+
+    def missing(self, flow: int, sequence_numbers: Sequence[int], now: float) -> None:
+        self.lacking += [(flow, number) for number in sequence_numbers]
 
     def idle(self, flow: int, silent: float) -> None:
         self.idles.append((flow, silent))

@@ -12,7 +12,7 @@ import pytest_asyncio
 from gateway.media.embedded.plane.packet import RtpPacket
 from gateway.media.embedded.plane.rtcp import ReceiverReport
 from gateway.media.embedded.plane.srtp import SrtpKey
-from gateway.media.embedded.plane.values import Action, FlowConfig, Route
+from gateway.media.embedded.plane.values import Action, FlowConfig, Repeats, Route
 from tests.media.engine_support import until
 from tests.media.plane_scene import CM, GCM, LEFT, PLANES, RIGHT, Phone, Scene, key, made_plane, numbers, rtp
 from tests.media.plane_support import forward
@@ -20,7 +20,7 @@ from tests.media.srtp_pair import SrtpSession
 from tests.media.webrtc_support import binding_check
 
 SHARED, VOICE, PICTURE = 9, 10, 11
-OUR_VOICE, OUR_PICTURE = 0x5001, 0x5002
+OUR_VOICE, OUR_PICTURE, AGAIN = 0x5001, 0x5002, 0x5003
 VIDEO = {96: forward(90000, 102), 97: Route(action=Action.UNWRAP, payload_type=102)}
 BACK = {102: forward(90000, 96)}
 
@@ -163,6 +163,86 @@ async def test_a_retransmission_fills_its_gap_once(call: Call) -> None:
     assert (await call.scene.figures(PICTURE)).lost == 1
 
 
+def asked_for(seen: list[RtpPacket]) -> list[tuple[int, int, int, bytes, bool]]:
+    """Payload type, number, the number that is repeated, payload and marker of retransmissions."""
+    again = [each for each in seen if each.ssrc == AGAIN]
+    return [
+        (
+            each.payload_type,
+            each.sequence_number,
+            int.from_bytes(each.payload[:2], "big"),
+            each.payload[2:],
+            each.marker,
+        )
+        for each in again
+    ]
+
+
+async def test_what_the_browser_lacks_is_sent_again_and_what_never_came_is_told(call: Call) -> None:
+    """As a retransmission under a source and numbers of its own (RFC 4588); older ones than are kept are nobody's."""
+    call.plane.keep(PICTURE, Repeats(ssrc=AGAIN, sequence_number=0xFFFF, payload_types={96: 97}, packets=4))
+    await call.scene.done()
+    for number in (100, 101, 103, 104, 105, 106):
+        call.scene.right.send(bytes(RtpPacket(102, number, 9, 3, bytes([number]), number == 104)))
+    seen = await call.sees(6)
+    assert numbers(seen) == [0, 1, 3, 4, 5, 6]
+    first = seen[0].sequence_number
+    call.plane.resend(PICTURE, [first + 4, first + 2, first + 4, first + 6, first + 40_000])
+    seen = await call.sees(3)
+    assert asked_for(seen) == [
+        (97, 0xFFFF, first + 4, bytes([104]), True),
+        (97, 0, first + 4, bytes([104]), True),
+        (97, 1, first + 6, bytes([106]), False),
+    ]
+    assert seen[0].timestamp == (await call.scene.figures(PICTURE)).timestamp
+    await until(lambda: call.scene.handler.lacking == [(PICTURE, 102)])
+    figures = await call.scene.figures(PICTURE)
+    assert (figures.sent, figures.sequence_number) == (6, first + 6)
+
+
+async def test_the_numbers_of_retransmissions_go_on_when_what_is_kept_changes(call: Call) -> None:
+    """Under the same source none may come twice, and none under another stream's source at all."""
+    repeats = Repeats(ssrc=AGAIN, sequence_number=5, payload_types={96: 97}, packets=4)
+    call.plane.keep(PICTURE, repeats)
+    await call.scene.done()
+    found = []
+    for number in range(3):
+        call.scene.right.send(bytes(RtpPacket(102, number, 9, 3, b"slice")))
+        [packet] = await call.sees(1)
+        call.plane.resend(PICTURE, [packet.sequence_number])
+        found += asked_for(await call.sees(1))
+        call.plane.keep(PICTURE, repeats)
+        await call.scene.done()
+    assert [number for _, number, *_ in found] == [5, 6, 7]
+    call.plane.keep(PICTURE, Repeats(ssrc=OUR_VOICE, sequence_number=5, payload_types={96: 97}, packets=4))
+    call.scene.right.send(bytes(RtpPacket(102, 3, 9, 3, b"slice")))
+    [packet] = await call.sees(1)
+    call.plane.resend(PICTURE, [packet.sequence_number])
+    assert [number for _, number, *_ in asked_for(await call.sees(1))] == [8]
+    call.plane.keep(PICTURE, None)
+    call.plane.resend(PICTURE, [packet.sequence_number])
+    call.scene.right.send(bytes(RtpPacket(102, 4, 9, 3, b"last")))
+    assert [packet.payload for packet in await call.sees(1)] == [b"last"]
+
+
+async def test_retransmissions_have_a_limit_each_second(call: Call) -> None:
+    """Whoever asks without end gets no more than 500."""
+    call.plane.keep(PICTURE, Repeats(ssrc=AGAIN, sequence_number=5, payload_types={96: 97}, packets=4))
+    await call.scene.done()
+    call.scene.right.send(bytes(RtpPacket(102, 0, 9, 3, b"slice")))
+    [packet] = await call.sees(1)
+    for _ in range(30):
+        call.plane.resend(PICTURE, [packet.sequence_number] * 50)
+        await call.scene.done()
+        call.browser.take()
+    call.scene.right.send(bytes(RtpPacket(102, 1, 9, 3, b"last")))
+    await call.scene.settle(RIGHT, 2)
+    found: list[RtpPacket] = []
+    while not found or found[-1].payload != b"last":
+        found += await call.sees(1)
+    assert 500 <= len(asked_for(found)) <= 1000
+
+
 async def test_both_streams_follow_new_keys_and_a_new_address(call: Call) -> None:
     """The carrier's are the bundled one's too."""
     call.set_keys(key(CM, 3), key(CM, 4))
@@ -227,7 +307,7 @@ async def test_a_closed_stream_leaves_the_other_and_closes_with_its_carrier(call
     await call.scene.left.hears(1)
     assert (await call.scene.figures(VOICE)).discarded == {"no_route": 1}
     call.plane.open_bundled(PICTURE, VOICE)
-    call.plane.start_stream(PICTURE, 0x5003, 10, 10, 90000, ends_frames=True)
+    call.plane.start_stream(PICTURE, 0x5004, 10, 10, 90000, ends_frames=True)
     call.plane.route(PICTURE, RIGHT, VIDEO)
     call.plane.route(RIGHT, PICTURE, BACK)
     call.plane.set_open(PICTURE, True)
@@ -235,7 +315,7 @@ async def test_a_closed_stream_leaves_the_other_and_closes_with_its_carrier(call
     call.send(video(2))
     await call.scene.right.hears(1)
     call.scene.right.send(bytes(RtpPacket(102, 5, 9, 3, b"slice")))
-    assert [packet.ssrc for packet in await call.sees(1)] == [0x5003]
+    assert [packet.ssrc for packet in await call.sees(1)] == [0x5004]
     call.plane.close_flow(VOICE)
     assert await call.plane.snapshot([VOICE, PICTURE]) == {}
 

@@ -133,12 +133,13 @@ class _Receiver(asyncio.DatagramProtocol):
 class VideoPhone:
     """A desk phone with a screen: PCMU that it leaves silent, and H.264 in plain RTP."""
 
-    def __init__(self, luma: int, *, profile: str = "RTP/AVP", extra: Iterable[str] = ()) -> None:
+    def __init__(self, luma: int, *, profile: str = "RTP/AVP", extra: Iterable[str] = (), bandwidth: str = "") -> None:
         self.packets: list[bytes] = []
         self.rtcp: list[bytes] = []
         self.remote: tuple[str, int] | None = None
         self.payload_type = 97
         self._luma, self._profile, self._extra = luma, profile, tuple(extra)
+        self._bandwidth = [bandwidth] if bandwidth else []
         self._transports: list[Any] = []
         self._showing: asyncio.Task[None] | None = None
         self._key_frame = True
@@ -160,6 +161,7 @@ class VideoPhone:
             "v=0", f"o=phone 1 {self._version} IN IP4 127.0.0.1", "s=-", "c=IN IP4 127.0.0.1", "t=0 0",
             f"m=audio {audio} RTP/AVP 0", "a=rtpmap:0 PCMU/8000", f"a=rtcp:{audio_rtcp}", "a=sendrecv",
             f"m=video {port if video else 0} {self._profile} {self.payload_type}",
+            *self._bandwidth,
             f"a=rtpmap:{self.payload_type} H264/90000", f"a=fmtp:{self.payload_type} {H264}",
             f"a=rtcp:{rtcp}", f"a={direction}", *self._extra,
         ]  # fmt: skip

@@ -7,7 +7,7 @@ import itertools
 import random
 import time
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -176,6 +176,8 @@ class Bench:
         raise AssertionError("browsers have pairs")
 
     def run_began(self, flow: int, ssrc: int, generation: int, now: float) -> None: ...
+
+    def missing(self, flow: int, sequence_numbers: Sequence[int], now: float) -> None: ...
 
     def idle(self, flow: int, silent: float) -> None:
         self.legs[flow].idle(silent)

@@ -109,15 +109,16 @@ def codec_policy(config: EmbeddedConfig, party: Party, prefer: tuple[str, ...]) 
     configured = party.codecs or (config.webrtc_codecs if party.kind is Kind.WEBRTC else config.rtp_codecs)
     order = tuple(dict.fromkeys((*[name for name in prefer if name in configured], *configured)))
     convertible = tuple([FORMATS[name] for name in order if name in CODECS]) if config.transcode else ()
-    video = config.video.codecs
+    again = bool(config.video.kept_packets)
+    feedback = ("goog-remb", "ccm fir", *(("nack",) if again else ()), "nack pli")
     events = config.telephone_event and party.dtmf in (Dtmf.AUTO, Dtmf.RFC4733)
     return CodecPolicy(
         order=order,
         offer_also=convertible,
         made_of=tuple(FORMATS.values()) if config.transcode else (),
         only=configured if party.codecs or party.kind is Kind.WEBRTC else (*configured, *config.passed_codecs),
-        video=video,
-        feedback=("goog-remb", "ccm fir", "nack pli"),
+        video=(*config.video.codecs, *(("rtx",) if again else ())),
+        feedback=feedback,
         drop=() if events else ("telephone-event",),
         events=events,
     )
@@ -128,10 +129,14 @@ def media_plan(
     kind: Kind,
     identity: Identity,
     ssrcs: tuple[int, ...],
+    repair: tuple[int, ...],
     policy: CodecPolicy,
     previous: SessionDescription | None,
 ) -> Plan:
-    """Our side of a description for a party of that kind; transports and SSRCs by kind of media, audio first."""
+    """Our side of a description for a party of that kind; transports by kind of media, audio first.
+
+    `ssrcs` are what we send with, in that order; `repair` those of their retransmissions, 0: none.
+    """
     webrtc, audio = kind is Kind.WEBRTC, transports["audio"]
     return Plan(
         kind="webrtc" if webrtc else "sdes" if kind is Kind.SDES else "rtp",
@@ -145,6 +150,7 @@ def media_plan(
         cname=identity.cname if webrtc else "",
         stream=identity.stream if webrtc else "",
         ssrcs=ssrcs if webrtc else (),
+        repair_ssrcs=repair if webrtc else (),
     )
 
 

@@ -309,7 +309,7 @@ class EmbeddedEngine:
     ) -> None:
         self._session(call_id).send_dtmf(tag, digit, duration_ms, tones=tones)
 
-    async def request_key_frame(self, call_id: str, tag: str) -> None:
+    def request_key_frame(self, call_id: str, tag: str) -> None:
         self._session(call_id).request_key_frame(tag)
 
     async def delete(self, call_id: str) -> CallStatistics:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from gateway.media.embedded.plane.values import Address, MediaPacket
@@ -21,6 +22,8 @@ class FlowListener(Protocol):
     def source_learned(self, source: Address, now: float) -> None: ...
 
     def run_began(self, ssrc: int, generation: int, now: float) -> None: ...
+
+    def missing(self, sequence_numbers: Sequence[int], now: float) -> None: ...
 
     def idle(self, silent: float) -> None: ...
 
@@ -85,6 +88,10 @@ class FlowTable:
     def run_began(self, flow: int, ssrc: int, generation: int, now: float) -> None:
         if (listener := self._listeners.get(flow)) is not None:
             listener.run_began(ssrc, generation, now)
+
+    def missing(self, flow: int, sequence_numbers: Sequence[int], now: float) -> None:
+        if (listener := self._listeners.get(flow)) is not None:
+            listener.missing(sequence_numbers, now)
 
     def idle(self, flow: int, silent: float) -> None:
         if (listener := self._listeners.get(flow)) is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -203,11 +203,12 @@ class PartyMedia:
         transport = self.transport.plan() if self.transport is not None else NOWHERE
         if self.webrtc is not None and self.agreement is not None and self.agreement.dtls_role is not None:
             transport = replace(transport, setup=SetupRole(self.agreement.dtls_role))
-        transports, ssrcs = {"audio": transport}, [self._identity.ssrc]
+        transports, ssrcs, repair = {"audio": transport}, [self._identity.ssrc], [0]
         if self.video is not None:
             transports["video"] = self.video.plan(transport)
             ssrcs.append(self.video.identity.ssrc)
-        return media_plan(transports, self.party.kind, self._identity, tuple(ssrcs), policy, self.sent)
+            repair.append(self.video.repair_ssrc)
+        return media_plan(transports, self.party.kind, self._identity, tuple(ssrcs), tuple(repair), policy, self.sent)
 
     def take_answer(self, answer: SessionDescription) -> None:
         """The peer answered our offer; raises MediaError."""
@@ -308,6 +309,9 @@ class PartyMedia:
 
     def media(self, packet: MediaPacket, now: float) -> None:
         self.stations.handle(packet, now)
+
+    def missing(self, sequence_numbers: Sequence[int], now: float) -> None:
+        """Never: nothing of the voice is kept."""
 
     def stranger(self, path: int, source: Address, data: bytes, heard: float, now: float) -> None:
         if self.rtp is not None:

@@ -20,6 +20,8 @@ class VideoConfig:
     """Bits a second that a browser is told to send at most."""
     max_packets_per_second: int = 1000
     """Packets of video taken from one peer; the rest is dropped and counted."""
+    kept_packets: int = 256
+    """Packets of video toward one browser that are kept to be sent again; 0: none, and no retransmission is agreed."""
     key_frame_interval: float = 0.5
     """Seconds between two requests for a key frame to one peer, at least."""
     report_interval: float = 1.0

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gateway.media.embedded.describe import Identity
-from gateway.media.embedded.plane.feedback import bit_rate_limit, fir_entry, fir_sources, read_bit_rate_limit
+from gateway.media.embedded.plane.feedback import (
+    bit_rate_limit,
+    fir_entry,
+    fir_sources,
+    lost_entries,
+    lost_numbers,
+    read_bit_rate_limit,
+)
 from gateway.media.embedded.plane.packet import RtpError
 from gateway.media.embedded.plane.rate import SendRate
 from gateway.media.embedded.plane.reports import Reporter
-from gateway.media.embedded.plane.rtcp import FIR, PLI, PSFB, Feedback, parse_compound
-from gateway.media.embedded.plane.values import Address, FlowSnapshot, MediaPacket
+from gateway.media.embedded.plane.rtcp import FIR, NACK, PLI, PSFB, RTPFB, Feedback, parse_compound
+from gateway.media.embedded.plane.values import Address, FlowSnapshot, MediaPacket, Repeats
 from gateway.media.embedded.resources import Resources
 from gateway.media.embedded.routing import video_routes
 from gateway.media.embedded.rtp.leg import RtpLeg
 from gateway.media.embedded.transport import Transport
 from sdp import MediaAgreement, TransportPlan
+from sdp.codecs import parameters, payload_number
 from sdp.negotiation import Side
 
 CLOCK_RATE = 90_000
@@ -57,7 +65,9 @@ class VideoStream:
         self._ask_by_signalling = ask_by_signalling
         # Below 32768: with the packets before the wrap lost, a receiver would guess the roll-over wrong.
         self._first = resources.random.getrandbits(15), resources.random.getrandbits(32)
-        self._source: int | None = None
+        self.repair_ssrc = resources.random.getrandbits(32) or 1
+        """SSRC of the retransmissions that the peer gets."""
+        self.source: int | None = None
         """SSRC that the peer sends with."""
         self._asked_at = _NEVER
         self._asked = 0
@@ -85,6 +95,23 @@ class VideoStream:
         plane.resync(self.flow)
         plane.start_stream(self.flow, self.identity.ssrc, *self._first, CLOCK_RATE, ends_frames=True)
         self.agreement = agreement
+        self._keep(agreement)
+
+    def _keep(self, agreement: MediaAgreement) -> None:
+        """Keep what the peer may ask for again, where it takes retransmissions (RFC 4588)."""
+        types = {
+            media: codec.payload_type
+            for codec in agreement.send
+            if codec.key[0] == "rtx" and (media := payload_number(parameters(codec.fmtp).get("apt", ""))) is not None
+        }
+        known = {number: again for number, again in types.items() if again is not None}
+        repeats = Repeats(
+            ssrc=self.repair_ssrc,
+            sequence_number=self._first[0],
+            payload_types=known,
+            packets=self._shared.config.video.kept_packets,
+        )
+        self._shared.plane.keep(self.flow, repeats if known else None)
 
     def close(self) -> None:
         """Release what is its own."""
@@ -124,15 +151,15 @@ class VideoStream:
         Not before it has sent anything, since it begins with one, and not twice within the shortest interval.
         """
         now, shortest = self._shared.clock(), self._shared.config.video.key_frame_interval
-        if self.agreement is None or self._source is None or now - self._asked_at < shortest:
+        if self.agreement is None or self.source is None or now - self._asked_at < shortest:
             return
         self._asked_at = now
         means = self._feedback()
         if "nack pli" in means:
-            self._send(Feedback(PSFB, PLI, self.identity.ssrc, self._source))
+            self._send(Feedback(PSFB, PLI, self.identity.ssrc, self.source))
         elif "ccm fir" in means:
             self._asked = (self._asked + 1) & 0xFF
-            self._send(Feedback(PSFB, FIR, self.identity.ssrc, 0, fir_entry(self._source, self._asked)))
+            self._send(Feedback(PSFB, FIR, self.identity.ssrc, 0, fir_entry(self.source, self._asked)))
         else:
             self._ask_by_signalling()
 
@@ -158,8 +185,8 @@ class VideoStream:
 
     def limit_rate(self) -> None:
         """Tell the peer how much it may send: what everybody who sees its picture can take."""
-        if self._source is not None and self.shown_to is not None and "goog-remb" in self._feedback():
-            self._send(bit_rate_limit(self.identity.ssrc, self.shown_to.most, (self._source,)))
+        if self.source is not None and self.shown_to is not None and "goog-remb" in self._feedback():
+            self._send(bit_rate_limit(self.identity.ssrc, self.shown_to.most, (self.source,)))
 
     # What the plane tells
 
@@ -172,6 +199,13 @@ class VideoStream:
     def idle(self, silent: float) -> None:
         """Never: the voice is watched."""
 
+    def missing(self, sequence_numbers: Sequence[int], now: float) -> None:
+        """The peer lacks packets that never came: ask for them where they were sent."""
+        heard = self.heard
+        if heard is not None and heard.source is not None and "nack" in heard._feedback():
+            control = lost_entries(sequence_numbers)
+            heard._send(Feedback(RTPFB, NACK, heard.identity.ssrc, heard.source, control))
+
     def stranger(self, path: int, source: Address, data: bytes, heard: float, now: float) -> None:
         if self.leg is not None:
             self.leg.stranger(path, source, data, heard, now)
@@ -181,7 +215,7 @@ class VideoStream:
             self.leg.source_learned(source, now)
 
     def run_began(self, ssrc: int, generation: int, now: float) -> None:
-        self._source = ssrc
+        self.source = ssrc
         self.limit_rate()
 
     def rtcp(self, source: Address, packet: bytes, now: float) -> None:
@@ -210,6 +244,8 @@ class VideoStream:
         if limit is not None:
             self._limit = limit
             self._tell_limit()
+        elif message.asks_for_retransmission and message.media_ssrc == self.identity.ssrc:
+            self._shared.plane.resend(self.flow, lost_numbers(message))
         elif message.asks_for_key_frame and self.identity.ssrc in (message.media_ssrc, *fir_sources(message)):
             self.picture_wanted()
 

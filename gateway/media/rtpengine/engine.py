@@ -176,7 +176,7 @@ class RtpengineEngine:
             raise MediaError("the candidate is too long", 400)
         self._party(self._call(call_id), tag)
 
-    async def request_key_frame(self, call_id: str, tag: str) -> None:
+    def request_key_frame(self, call_id: str, tag: str) -> None:
         raise MediaError("rtpengine asks for no key frames by itself", 501)
 
     async def send_dtmf(

@@ -100,6 +100,13 @@ impl Registry {
                 self.claim(flow, ssrc)?;
                 (flow, SendOrder::Start { ssrc, sequence_number, timestamp, clock_rate, ends_frames })
             }
+            Message::Keep { flow, ssrc, kept } => {
+                if kept.is_some() {
+                    self.claim(flow, ssrc)?;
+                }
+                (flow, SendOrder::Keep(kept))
+            }
+            Message::Resend { flow, numbers } => (flow, SendOrder::Resend(numbers)),
             Message::SetOpen { flow, value } => (flow, SendOrder::Open(value)),
             Message::SetMuted { flow, value } => (flow, SendOrder::Muted(value)),
             Message::Inject { flow, second, advance, payload } => {

@@ -3,6 +3,7 @@
 use super::{Malformed, Reader};
 use crate::addr::Addr;
 use crate::flow::{Action, Config, Route, Routes, Silence};
+use crate::kept::{self, Kept};
 use crate::srtp::{Suite, MAX_MKI};
 use crate::transcoding::Conversion;
 use crate::worker::Relayed;
@@ -37,6 +38,15 @@ pub enum Message {
         flow: u32,
         port: u32,
         config: Config,
+    },
+    Keep {
+        flow: u32,
+        ssrc: u32,
+        kept: Option<Box<Kept>>,
+    },
+    Resend {
+        flow: u32,
+        numbers: Box<[u16]>,
     },
     OpenBundled {
         flow: u32,
@@ -187,6 +197,8 @@ pub fn read(kind: u8, body: &[u8]) -> Option<Result<Message, Malformed>> {
         17..=26 => streams(kind, read),
         32 => convert(read),
         33 => bundled(read),
+        34 => keep(read),
+        35 => resend(read),
         _ => return None,
     };
     Some(message)
@@ -273,6 +285,24 @@ fn addresses(kind: u8, read: &mut Reader<'_>) -> Result<Message, Malformed> {
         15 => Message::AdmitSource { flow, source: read.addr()?, data: data(read)? },
         _ => Message::SetDestination { flow, rtp: read.maybe_addr()?, rtcp: read.maybe_addr()? },
     })
+}
+
+/// What a stream keeps, and under which source and payload types it is sent again; no packets: nothing.
+fn keep(read: &mut Reader<'_>) -> Result<Message, Malformed> {
+    let (flow, ssrc, next, packets) = (read.u32()?, read.u32()?, read.u16()?, read.u16()?);
+    let one = |read: &mut Reader<'_>| Ok((payload_type(read)?, payload_type(read)?));
+    let types = (0..read.u8()?).map(|_| one(read)).collect::<Result<Vec<_>, Malformed>>()?;
+    if packets > kept::MOST {
+        return Err(Malformed);
+    }
+    let kept = (packets > 0).then(|| Box::new(Kept::new(ssrc, next, &types, packets)));
+    Ok(Message::Keep { flow, ssrc, kept })
+}
+
+fn resend(read: &mut Reader<'_>) -> Result<Message, Malformed> {
+    let flow = read.u32()?;
+    let numbers = (0..read.u8()?).map(|_| read.u16()).collect::<Result<_, Malformed>>()?;
+    Ok(Message::Resend { flow, numbers })
 }
 
 fn bundled(read: &mut Reader<'_>) -> Result<Message, Malformed> {

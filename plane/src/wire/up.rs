@@ -16,6 +16,7 @@ pub const SOURCE_LEARNED: u8 = 72;
 pub const RUN_BEGAN: u8 = 73;
 pub const IDLE: u8 = 74;
 pub const REFUSED: u8 = 75;
+pub const MISSING: u8 = 76;
 
 /// Octets of a punt beside its datagram, at most.
 const AROUND: usize = 64;
@@ -65,6 +66,12 @@ pub fn run_began(flow: u32, ssrc: u32, generation: u32, now: u64) -> Vec<u8> {
 
 pub fn idle(flow: u32, silent: u64) -> Vec<u8> {
     Writer::new(IDLE, AROUND).u32(flow).seconds(silent).finish()
+}
+
+/// Packets that a receiver of the flow lacks and that never came here, by the numbers they would have come with.
+pub fn missing(flow: u32, now: u64, numbers: &[u16]) -> Vec<u8> {
+    let head = Writer::new(MISSING, AROUND + 2 * numbers.len()).u32(flow).time(now).u8(numbers.len() as u8);
+    head.each(numbers, |writer, number| writer.u16(*number)).finish()
 }
 
 /// A message that was not understood; the text never quotes it.

@@ -11,9 +11,11 @@ mod waiting;
 use crate::addr::{Addr, Seeded};
 use crate::counters::ThreadCounters;
 use crate::flow::{Config, Pair, Receive, Routes, Send, Silence, Way};
+use crate::kept::Kept;
 use crate::srtp;
 use crate::sys::{self, Arrival, Bell};
 use crate::transcoding::Conversion;
+use crate::wire::up;
 use outbox::Outbox;
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -121,6 +123,8 @@ pub enum SendOrder {
     },
     Rtcp(Box<[u8]>),
     Silence(Option<Silence>),
+    Keep(Option<Box<Kept>>),
+    Resend(Box<[u16]>),
     /// Another source feeds the stream.
     Refresh,
 }
@@ -329,6 +333,12 @@ impl Worker {
             }
             Order::Receive(flow, order) => {
                 packets::obey_receive(&mut self.table, &mut self.outbox, &mut self.uplink, flow, order, now);
+            }
+            Order::Send(flow, SendOrder::Resend(numbers)) => {
+                let missing = self.table.resend(&mut self.outbox, flow, &numbers, now);
+                if !missing.is_empty() {
+                    self.uplink.tell(Up::Frame(up::missing(flow, now, &missing)));
+                }
             }
             Order::Send(flow, order) => self.table.obey_send(&mut self.outbox, flow, order, now),
             Order::Foreign { flow, path, source, mut data } => {

@@ -11,6 +11,12 @@ use std::os::fd::RawFd;
 
 const BATCH: usize = 64;
 
+/// Count a packet that does not leave.
+fn refused(send: &Send, reason: Unsent) -> bool {
+    send.unsent(reason);
+    false
+}
+
 /// Take back what was counted of a packet that the system did not take.
 fn uncount(table: &Table, (slot, octets): (usize, usize)) {
     if let Some(send) = table.send_at(slot) {
@@ -185,25 +191,37 @@ impl Outbox {
 
     /// Protect and send one packet of the half in `slot`, which is ready.
     pub fn send_rtp(&mut self, send: &mut Send, slot: usize, header: &Header, payload: &[u8]) {
-        let Some(way) = send.rtp else { return send.unsent(Unsent::NotReady) };
-        if HEADER + payload.len() + ROOM > LONGEST {
-            return send.unsent(Unsent::TooLong);
+        if let Some(kept) = &mut send.kept {
+            kept.keep(header, payload);
         }
-        let Some(room) = self.room(way.lane) else { return send.unsent(Unsent::NotReady) };
+        if self.send_packet(send, (slot, payload.len()), header, payload) {
+            send.count(payload.len());
+        }
+    }
+
+    /// The same of a retransmission, which is none of the stream's packets.
+    pub fn send_again(&mut self, send: &mut Send, header: &Header, payload: &[u8]) {
+        if send.passes() && send.ready() {
+            self.send_packet(send, (usize::MAX, 0), header, payload);
+        }
+    }
+
+    fn send_packet(&mut self, send: &mut Send, owner: (usize, usize), header: &Header, payload: &[u8]) -> bool {
+        let Some(way) = send.rtp else { return refused(send, Unsent::NotReady) };
+        if HEADER + payload.len() + ROOM > LONGEST {
+            return refused(send, Unsent::TooLong);
+        }
+        let Some(room) = self.room(way.lane) else { return refused(send, Unsent::NotReady) };
         header.write(room);
         let mut length = HEADER + payload.len();
         room[HEADER..length].copy_from_slice(payload);
         if let Some(crypto) = &mut send.crypto {
             match crypto.protect(room, length) {
                 Ok(protected) => length = protected,
-                Err(_) => return send.unsent(Unsent::Send),
+                Err(_) => return refused(send, Unsent::Send),
             }
         }
-        if self.commit(send, &way, length, (slot, payload.len())) {
-            send.count(payload.len());
-        } else {
-            send.unsent(Unsent::Socket);
-        }
+        self.commit(send, &way, length, owner) || refused(send, Unsent::Socket)
     }
 
     /// Protect and send one compound RTCP packet.

@@ -164,6 +164,13 @@ impl Table {
                 let Some(header) = own_header(send, second, advance, now) else { return };
                 outbox.send_rtp(send, slot, &header, &payload);
             }
+            SendOrder::Keep(kept) => {
+                let before = std::mem::replace(&mut send.kept, kept);
+                if let (Some(now), Some(before)) = (&mut send.kept, before) {
+                    now.follow(&before);
+                }
+            }
+            SendOrder::Resend(_) => {}
             SendOrder::Rtcp(packet) => outbox.send_rtcp(send, &packet),
             SendOrder::Silence(silence) => {
                 send.playing = silence.map(|silence| Box::new(play_from(silence, flow, now)));
@@ -172,6 +179,27 @@ impl Table {
                 }
             }
         }
+    }
+
+    /// Send these packets of a stream again; the incoming numbers of those that never came here.
+    pub fn resend(&mut self, outbox: &mut Outbox, flow: u32, numbers: &[u16], now: u64) -> Vec<u16> {
+        let Some(&slot) = self.send_slots.get(&flow) else { return Vec::new() };
+        let mut missing = Vec::new();
+        for number in numbers {
+            self.make_room(outbox, slot);
+            let Some(send) = self.sends.get_mut(slot).and_then(Option::as_deref_mut) else { break };
+            let never_came = send.outgoing.as_ref().and_then(|outgoing| outgoing.lost_before(*number));
+            let Some(kept) = &mut send.kept else { break };
+            if !kept.has(*number) {
+                missing.extend(never_came);
+                continue;
+            }
+            let mut room = [0; crate::rtp::LONGEST];
+            if let Some((header, length)) = kept.again(*number, now, &mut room) {
+                outbox.send_again(send, &header, &room[..length]);
+            }
+        }
+        missing
     }
 
     /// Flush the queue of a half's socket where it is full.

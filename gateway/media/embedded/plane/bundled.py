@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from gateway.media.embedded.plane.flow import Flow, FlowHost
+from gateway.media.embedded.plane.around import FlowHost
+from gateway.media.embedded.plane.flow import Flow
 from gateway.media.embedded.plane.routes import NO_ROUTE
 from gateway.media.embedded.plane.shared import SharedFlow
 from gateway.media.embedded.plane.values import Address

@@ -1,8 +1,9 @@
-"""Feedback about video: key frames (RFC 5104) and a receiver's limit (draft-alvestrand-rmcat-remb-03)."""
+"""Feedback about video: losses (RFC 4585), key frames (RFC 5104) and a receiver's limit (REMB, its draft -03)."""
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
 from gateway.media.embedded.plane.rtcp import FIR, PSFB, Feedback
 
@@ -10,6 +11,7 @@ AFB = 15
 """Payload-specific feedback of an application (RFC 4585 section 6.4)."""
 _REMB = b"REMB"
 _ENTRY = struct.Struct("!IB3x")
+_LOST = struct.Struct("!HH")
 
 
 def fir_entry(ssrc: int, number: int) -> bytes:
@@ -23,6 +25,30 @@ def fir_sources(message: Feedback) -> tuple[int, ...]:
         return ()
     whole = len(message.control) // _ENTRY.size * _ENTRY.size
     return tuple([ssrc for ssrc, _ in _ENTRY.iter_unpack(message.control[:whole])])
+
+
+def lost_numbers(message: Feedback) -> tuple[int, ...]:
+    """The sequence numbers that a generic NACK names, each once (RFC 4585 section 6.2.1)."""
+    numbers: dict[int, None] = {}
+    whole = len(message.control) // _LOST.size * _LOST.size
+    for first, following in _LOST.iter_unpack(message.control[:whole]):
+        numbers[first] = None
+        for bit in range(16):
+            if following >> bit & 1:
+                numbers[(first + bit + 1) & 0xFFFF] = None
+    return tuple(numbers)
+
+
+def lost_entries(sequence_numbers: Sequence[int]) -> bytes:
+    """The control information of a NACK for these, given in their order."""
+    entries: list[tuple[int, int]] = []
+    for number in sequence_numbers:
+        after = (number - entries[-1][0] - 1) & 0xFFFF if entries else 16
+        if after < 16:
+            entries[-1] = entries[-1][0], entries[-1][1] | 1 << after
+        elif not entries or number != entries[-1][0]:
+            entries.append((number, 0))
+    return b"".join(_LOST.pack(*entry) for entry in entries)
 
 
 def bit_rate_limit(sender: int, bits: int, sources: tuple[int, ...]) -> Feedback:

@@ -8,50 +8,27 @@ from __future__ import annotations
 
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from gateway.media.embedded.plane.around import Bundled, FlowHost
 from gateway.media.embedded.plane.inbound import Inbound
+from gateway.media.embedded.plane.kept import Kept
 from gateway.media.embedded.plane.outgoing import OutgoingStream
 from gateway.media.embedded.plane.packet import HEADER, HEADER_SIZE, MARKER, RtpError, payload_bounds
-from gateway.media.embedded.plane.protocol import PlaneHandler
 from gateway.media.embedded.plane.routes import COPY, EMPTY, FORWARD, NO_ROUTE, PUNT, UNWRAP, RouteTable
 from gateway.media.embedded.plane.srtp import WORKSPACE, ReceiveContext, SendContext, SrtpKey
 from gateway.media.embedded.plane.values import NEVER, Address, FlowConfig, FlowSnapshot, MediaPacket, Silence
 
 SHORTEST_RTCP = 8
+MOST_AGAIN = 255
+"""Packets that are sent again for one request, as many as a message of the native plane names."""
 MAX_SEND_KEYS = 64
 """Keys one flow may send with in its life: forgetting one would let its indices come again."""
 _WRAP = 0xFFFFFFFF
 _UNPACK = HEADER.unpack_from
 _PACK_INTO = HEADER.pack_into
 _DATA = WORKSPACE.data
-
-
-class FlowHost(Protocol):
-    """What a flow needs of its plane."""
-
-    handler: PlaneHandler
-
-    def clock(self) -> float: ...
-
-
-class Bundled(Protocol):
-    """A flow that shares the transport of another."""
-
-    @property
-    def number(self) -> int: ...
-
-    def update(self) -> None:
-        """Go where the carrier goes, under its keys."""
-
-    def routes(self, payload_type: int) -> bool:
-        """Whether a packet of that payload type is this stream's (RFC 9143 section 9.2)."""
-
-    def take(
-        self, second: int, sequence_number: int, timestamp: int, ssrc: int, start: int, end: int, now: float
-    ) -> None:
-        """One packet that came by the carrier."""
 
 
 class Flow(ABC):
@@ -77,6 +54,7 @@ class Flow(ABC):
         "heard",
         "idle_told",
         "inbound",
+        "kept",
         "muted",
         "number",
         "octets_received",
@@ -111,6 +89,8 @@ class Flow(ABC):
         self.target: Flow | None = None
         self.receiver: ReceiveContext | None = None
         self.sender: SendContext | None = None
+        self.kept: Kept | None = None
+        """What may be sent again."""
         self.silence: Silence | None = None
         self.quiet_since = NEVER
         """When silence was asked for."""
@@ -184,8 +164,7 @@ class Flow(ABC):
     @property
     def ready(self) -> bool:
         """Whether anything that is sent would leave."""
-        safe = self.sender is not None or not (self.config.secure or self._senders)
-        return self._address is not None and safe
+        return self._address is not None and (self.sender is not None or not (self.config.secure or self._senders))
 
     def update(self) -> None:
         """Something that `flowing` depends on has changed."""
@@ -382,6 +361,8 @@ class Flow(ABC):
                 return
             out, when, marker = placed
             second |= marker
+        if self.kept is not None:
+            self.kept.keep(out, second, when, bytes(_DATA[start:end]))
         base = start - HEADER_SIZE
         _PACK_INTO(_DATA, base, 0x80, second, out, when, stream.ssrc)
         size = end - base
@@ -441,6 +422,26 @@ class Flow(ABC):
                 return
         if self._send(self._socket, size, self._address):
             stream.sent(len(payload))
+
+    def resend(self, sequence_numbers: Sequence[int], now: float) -> list[int]:
+        """Send these packets of the stream again; the incoming numbers of those that never came here."""
+        if self.stream is None or self.kept is None:
+            return []
+        found, missing = self.kept.find(sequence_numbers[:MOST_AGAIN], self.stream, now)
+        for again in found if self.flowing else ():
+            self._repeat(again, self.kept.repeats.ssrc)
+        return missing
+
+    def _repeat(self, again: tuple[int, int, int, bytes], ssrc: int) -> None:
+        """Send a retransmission, which is none of the stream's packets."""
+        second, number, timestamp, payload = again
+        size = HEADER_SIZE + len(payload)
+        _PACK_INTO(_DATA, 0, 0x80, second, number, timestamp, ssrc)
+        _DATA[HEADER_SIZE:size] = payload
+        if self.sender is not None:
+            size = self.sender.seal(0, size)
+        if size:
+            self._send(self._socket, size, self._address)
 
     def send_rtcp(self, packet: bytes) -> None:
         """One compound packet in the clear, protected where there is a key."""

@@ -6,7 +6,8 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gateway.media.embedded.plane.flow import SHORTEST_RTCP, Flow, FlowHost
+from gateway.media.embedded.plane.around import FlowHost
+from gateway.media.embedded.plane.flow import SHORTEST_RTCP, Flow
 from gateway.media.embedded.plane.packet import HEADER_SIZE, MAXIMUM_SIZE
 from gateway.media.embedded.plane.srtp import WORKSPACE
 from gateway.media.embedded.plane.values import NEVER, Address, Bound, FlowConfig

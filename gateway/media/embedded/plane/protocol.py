@@ -19,6 +19,7 @@ from gateway.media.embedded.plane.values import (
     FlowSnapshot,
     Inventory,
     MediaPacket,
+    Repeats,
     Route,
     Silence,
 )
@@ -58,6 +59,9 @@ class PlaneHandler(Protocol):
 
     def run_began(self, flow: int, ssrc: int, generation: int, now: float) -> None:
         """The incoming stream begins, or begins afresh; `generation` 1 is the first media."""
+
+    def missing(self, flow: int, sequence_numbers: Sequence[int], now: float) -> None:
+        """`resend` was asked for packets that never came here; the numbers are those they would have come with."""
 
     def idle(self, flow: int, silent: float) -> None:
         """Nothing authentic came for `silent` seconds; told once until something does."""
@@ -210,6 +214,15 @@ class Plane(Protocol):
 
         The numbers are the incoming ones. `offset` None: in its place among the others; else after all
         others, `offset` outgoing ticks after where `timestamp` belongs.
+        """
+
+    def keep(self, flow: int, repeats: Repeats | None) -> None:
+        """Keep what the flow sends from now on, to send it again; None: no more."""
+
+    def resend(self, flow: int, sequence_numbers: Sequence[int]) -> None:
+        """The peer lacks these packets of the flow's stream: those that were kept go out as retransmissions.
+
+        Those that never came here are told of by `PlaneHandler.missing`; 255 at most are read.
         """
 
     def set_silence(self, flow: int, silence: Silence | None) -> None: ...

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from gateway.media.embedded.plane.bundled import BundledFlow
 from gateway.media.embedded.plane.flow import Flow
+from gateway.media.embedded.plane.kept import Kept
 from gateway.media.embedded.plane.pair import PairFlow, PairPort
 from gateway.media.embedded.plane.protocol import PlaneError, PlaneHandler
 from gateway.media.embedded.plane.routes import RouteTable
@@ -26,6 +27,7 @@ from gateway.media.embedded.plane.values import (
     FlowConfig,
     FlowSnapshot,
     Inventory,
+    Repeats,
     Route,
     Silence,
 )
@@ -308,6 +310,21 @@ class PythonPlane:
         if (found := self._flow(source)) is not None:
             second = payload_type | (0x80 if marker else 0)
             found.relay(sequence_number, timestamp, second, payload, offset, self.clock())
+
+    def keep(self, flow: int, repeats: Repeats | None) -> None:
+        found, carrier = self._flow(flow), self._carrier(flow)
+        if repeats is not None and carrier is not None and not carrier.claim(repeats.ssrc, flow):
+            self.count("unknown_flow")
+        elif found is not None:
+            before, found.kept = found.kept, Kept(repeats) if repeats is not None else None
+            if before is not None and found.kept is not None:
+                found.kept.follow(before)
+
+    def resend(self, flow: int, sequence_numbers: Sequence[int]) -> None:
+        found = self._flow(flow)
+        missing = found.resend(sequence_numbers, self.clock()) if found is not None else []
+        if missing:
+            self._reactor.call_later(0.0, lambda: self.handler.missing(flow, missing, self.clock()))
 
     def set_silence(self, flow: int, silence: Silence | None) -> None:
         found = self._flow(flow)

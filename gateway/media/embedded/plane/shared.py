@@ -10,7 +10,8 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from gateway.media.embedded.plane.flow import Flow, FlowHost
+from gateway.media.embedded.plane.around import FlowHost
+from gateway.media.embedded.plane.flow import Flow
 from gateway.media.embedded.plane.packet import MAXIMUM_SIZE
 from gateway.media.embedded.plane.protocol import PlaneHandler
 from gateway.media.embedded.plane.srtp import WORKSPACE

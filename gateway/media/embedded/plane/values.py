@@ -119,6 +119,19 @@ class Silence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Repeats:
+    """What of an outgoing stream is kept, and how it is sent again (RFC 4588)."""
+
+    ssrc: int
+    sequence_number: int
+    """Source and first number of the retransmissions, random."""
+    payload_types: Mapping[int, int]
+    """Payload type of the retransmission of each payload type."""
+    packets: int
+    """How many of the last packets are kept, 1024 at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MediaPacket:
     """One packet of a route that is punted or copied, after RFC 3550 appendix A.1 has admitted it."""
 

@@ -14,7 +14,16 @@ from gateway.media.embedded.plane.native.process import PlaneProcess
 from gateway.media.embedded.plane.native.wire import Down, Reader, Up, WireError
 from gateway.media.embedded.plane.protocol import PlaneError, PlaneHandler
 from gateway.media.embedded.plane.srtp import SrtpKey
-from gateway.media.embedded.plane.values import Address, Bound, FlowConfig, FlowSnapshot, Inventory, Route, Silence
+from gateway.media.embedded.plane.values import (
+    Address,
+    Bound,
+    FlowConfig,
+    FlowSnapshot,
+    Inventory,
+    Repeats,
+    Route,
+    Silence,
+)
 
 logger = logging.getLogger("gateway.media.plane")
 
@@ -234,6 +243,13 @@ class NativePlane:
         head = struct.pack("!IHIB", source, sequence_number, timestamp, wire.second(payload_type, marker))
         self._send(Down.RELAY, head + wire.maybe(offset, "i") + wire.short(payload))
 
+    def keep(self, flow: int, repeats: Repeats | None) -> None:
+        self._send(Down.KEEP, _ONE.pack(flow) + wire.repeats(repeats))
+
+    def resend(self, flow: int, sequence_numbers: Sequence[int]) -> None:
+        asked = sequence_numbers[:255]
+        self._send(Down.RESEND, struct.pack(f"!IB{len(asked)}H", flow, len(asked), *asked))
+
     def set_silence(self, flow: int, silence: Silence | None) -> None:
         self._send(Down.SET_SILENCE, _ONE.pack(flow) + wire.silence(silence))
 
@@ -291,6 +307,9 @@ class NativePlane:
             handler.source_learned(reader.number("I"), reader.address(), reader.time())
         elif kind == Up.RUN_BEGAN:
             handler.run_began(reader.number("I"), reader.number("I"), reader.number("I"), reader.time())
+        elif kind == Up.MISSING:
+            flow, now = reader.number("I"), reader.time()
+            handler.missing(flow, [reader.number("H") for _ in range(reader.number("B"))], now)
         elif kind == Up.IDLE:
             handler.idle(reader.number("I"), reader.time())
         elif kind == Up.REFUSED:

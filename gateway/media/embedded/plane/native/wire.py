@@ -21,6 +21,7 @@ from gateway.media.embedded.plane.values import (
     MediaPacket,
     PlayoutFigures,
     PortState,
+    Repeats,
     Route,
     Silence,
 )
@@ -101,6 +102,8 @@ class Down(IntEnum):
     SHUTDOWN = 31
     CONVERT = 32
     OPEN_BUNDLED = 33
+    KEEP = 34
+    RESEND = 35
     HELLO = 64
     PROOF = 65
 
@@ -120,6 +123,7 @@ class Up(IntEnum):
     RUN_BEGAN = 73
     IDLE = 74
     REFUSED = 75
+    MISSING = 76
 
 
 def frame(kind: int, body: bytes = b"") -> bytes:
@@ -180,6 +184,15 @@ def routes(values: Mapping[int, Route]) -> bytes:
         for number, route in values.items()
     ]
     return bytes((len(parts),)) + b"".join(parts)
+
+
+def repeats(value: Repeats | None) -> bytes:
+    """What is kept; no packets: nothing."""
+    if value is None:
+        return struct.pack("!IHHB", 0, 0, 0, 0)
+    pairs = b"".join(bytes(pair) for pair in value.payload_types.items())
+    head = struct.pack("!IHHB", value.ssrc, value.sequence_number, value.packets, len(value.payload_types))
+    return head + pairs
 
 
 def conversion(flow: int, number: int, route: Route, value: Conversion) -> bytes:

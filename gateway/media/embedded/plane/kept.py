@@ -1,0 +1,81 @@
+"""What was sent last, to be sent again where a receiver asks for it (RFC 4585 section 6.2.1, RFC 4588)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gateway.media.embedded.plane.outgoing import OutgoingStream
+from gateway.media.embedded.plane.packet import MARKER
+from gateway.media.embedded.plane.values import NEVER, Repeats
+
+AGAIN = 500
+"""Packets a second that are sent again at most, whatever is asked."""
+ROOM = 1424
+"""Octets of a payload that is kept: with its number before it the packet must still fit."""
+
+
+class Kept:
+    """The last packets of one stream, and the stream that repeats them."""
+
+    __slots__ = ("_again", "_next", "_packets", "_second", "repeats")
+
+    def __init__(self, repeats: Repeats) -> None:
+        self.repeats = repeats
+        self._next = repeats.sequence_number
+        self._packets: dict[int, tuple[int, int, int, bytes]] = {}
+        """By place: number, second octet, timestamp and payload."""
+        self._second = NEVER
+        self._again = 0
+
+    def follow(self, other: Kept) -> None:
+        """Go on with the numbers of `other`, which repeated under the same source: none may come twice."""
+        if other.repeats.ssrc == self.repeats.ssrc:
+            self._next = other._next
+
+    def keep(self, sequence_number: int, second: int, timestamp: int, payload: bytes) -> None:
+        """Keep a packet that goes out."""
+        place = sequence_number % self.repeats.packets
+        if len(payload) <= ROOM:
+            self._packets[place] = sequence_number, second, timestamp, payload
+        else:
+            self._packets.pop(place, None)
+
+    def has(self, sequence_number: int) -> bool:
+        """Whether a packet of that number is here."""
+        found = self._packets.get(sequence_number % self.repeats.packets)
+        return found is not None and found[0] == sequence_number
+
+    def again(self, sequence_number: int, now: float) -> tuple[int, int, int, bytes] | None:
+        """Second octet, number, timestamp and payload of the packet that repeats this one.
+
+        None where it was not kept, its payload type is not repeated, or too many were.
+        """
+        if not self.has(sequence_number):
+            return None
+        _, second, timestamp, payload = self._packets[sequence_number % self.repeats.packets]
+        payload_type = self.repeats.payload_types.get(second & 0x7F)
+        if payload_type is None or not self._within(now):
+            return None
+        number, self._next = self._next, (self._next + 1) & 0xFFFF
+        return payload_type | second & MARKER, number, timestamp, sequence_number.to_bytes(2, "big") + payload
+
+    def find(
+        self, sequence_numbers: Sequence[int], stream: OutgoingStream, now: float
+    ) -> tuple[list[tuple[int, int, int, bytes]], list[int]]:
+        """What repeats these packets of `stream`, and the incoming numbers of those that never came."""
+        found: list[tuple[int, int, int, bytes]] = []
+        missing: list[int] = []
+        for number in sequence_numbers:
+            incoming = None if self.has(number) else stream.incoming(number)
+            if incoming is not None:
+                missing.append(incoming)
+            again = self.again(number, now)
+            if again is not None:
+                found.append(again)
+        return found, missing
+
+    def _within(self, now: float) -> bool:
+        if now - self._second >= 1.0:
+            self._second, self._again = now, 0
+        self._again += 1
+        return self._again <= AGAIN

@@ -1,0 +1,194 @@
+"""What two phones with screens are told of each other's pictures by RTCP: key frames, losses, limits."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from gateway.media.embedded.engine import EmbeddedEngine
+from gateway.media.embedded.plane.feedback import (
+    bit_rate_limit,
+    fir_entry,
+    fir_sources,
+    lost_entries,
+    lost_numbers,
+    read_bit_rate_limit,
+)
+from gateway.media.embedded.plane.packet import RtpPacket
+from gateway.media.embedded.plane.rtcp import (
+    FIR,
+    NACK,
+    PLI,
+    PSFB,
+    RTPFB,
+    Feedback,
+    ReceiverReport,
+    ReportBlock,
+    parse_compound,
+)
+from gateway.media.embedded.settings import VideoConfig
+from gateway.media.embedded.video import VideoStream
+from gateway.media.engine import KeyFrameWanted, Kind, MediaError, Party
+from tests.media.engine_support import config, running, until
+from tests.media.video_support import VideoPhone
+
+ONE, OTHER = (Party(tag, Kind.RTP, private_source="127.0.0.1") for tag in ("one", "other"))
+PLI_SAID = ("a=rtcp-fb:* nack pli",)
+
+
+class Call:
+    """Two phones; `one` has called, and both show something."""
+
+    def __init__(self, engine: EmbeddedEngine, one: VideoPhone, other: VideoPhone) -> None:
+        self.engine, self.one, self.other = engine, one, other
+        self.wanted: list[str] = []
+        engine.subscribe(lambda event: self.wanted.append(event.tag) if isinstance(event, KeyFrameWanted) else None)
+
+    async def up(self) -> None:
+        offer = await self.engine.offer("call", ONE, OTHER, self.one.sdp())
+        self.other.take(offer)
+        self.one.take(await self.engine.answer("call", OTHER, ONE, self.other.sdp()))
+        self.one.show()
+        self.other.show()
+        await until(lambda: all(self.stream(tag).source for tag in ("one", "other")))
+        await until(lambda: self.one.packets and self.other.packets)
+
+    def stream(self, tag: str) -> VideoStream:
+        """What the engine holds of that phone's picture."""
+        found = self.engine._sessions["call"].party(tag).video
+        assert found is not None
+        return found
+
+    def source(self, phone: VideoPhone) -> int:
+        """The SSRC that this phone hears."""
+        return RtpPacket.parse(phone.packets[0]).ssrc
+
+    def asks(self, phone: VideoPhone, message: Feedback) -> None:
+        phone.send_rtcp(bytes(ReceiverReport(0x77)) + bytes(message))
+
+
+def feedback(phone: VideoPhone, form: int, packet_type: int = PSFB) -> list[Feedback]:
+    """What the phone was told of that kind."""
+    heard = [each for data in phone.rtcp for each in parse_compound(data)]
+    return [
+        each for each in heard if isinstance(each, Feedback) and (each.packet_type, each.format) == (packet_type, form)
+    ]
+
+
+@contextlib.asynccontextmanager
+async def call(
+    said: tuple[str, ...] = PLI_SAID, video: VideoConfig | None = None, bandwidth: str = ""
+) -> AsyncIterator[Call]:
+    """A call whose `one` says this of feedback; `other` says this b= line, and no feedback."""
+    async with running(config(video=video or VideoConfig(key_frame_interval=0.1))) as (engine, _):
+        one = await VideoPhone(60, profile="RTP/AVPF", extra=said).open()
+        other = await VideoPhone(200, bandwidth=bandwidth).open()
+        made = Call(engine, one, other)
+        try:
+            await made.up()
+            yield made
+        finally:
+            await one.close()
+            await other.close()
+
+
+@pytest.mark.parametrize("form", [PLI, FIR])
+async def test_a_key_frame_is_asked_for_in_the_way_that_its_sender_takes(form: int) -> None:
+    """PLI where that was agreed, FIR where that alone was, and every request once within the shortest time."""
+    said = PLI_SAID if form == PLI else ("a=rtcp-fb:* ccm fir",)
+    async with call(said) as made:
+        before = len(feedback(made.one, form))
+        asked = Feedback(PSFB, FIR, 0x77, 0, fir_entry(made.source(made.other), 9))
+        made.asks(made.other, asked)
+        await until(lambda: len(feedback(made.one, form)) > before)
+        request = feedback(made.one, form)[-1]
+        assert (request.media_ssrc, fir_sources(request)) == ((0x77, ()) if form == PLI else (0, (0x77,)))
+        assert request.sender_ssrc == made.source(made.one)
+
+
+async def test_a_peer_without_such_feedback_is_asked_by_its_signalling() -> None:
+    """RTP/AVP: an event for the call; what asks about another source asks for nothing."""
+    async with call() as made:
+        known = len(made.wanted)
+        made.asks(made.one, Feedback(PSFB, PLI, 0x77, 0xBAD))
+        made.asks(made.one, Feedback(PSFB, PLI, 0x77, made.source(made.one)))
+        await until(lambda: len(made.wanted) > known)
+        assert set(made.wanted) == {"other"}
+
+
+async def test_a_key_frame_that_signalling_asks_for_reaches_the_one_who_is_seen() -> None:
+    """By RTCP; of parties that there are not MediaError 481."""
+    async with call(video=VideoConfig(key_frame_interval=0.1)) as made:
+        before = len(feedback(made.one, PLI))
+
+        def asked() -> bool:
+            made.engine.request_key_frame("call", "other")
+            return len(feedback(made.one, PLI)) > before
+
+        await until(asked)
+        with pytest.raises(MediaError):
+            made.engine.request_key_frame("call", "nobody")
+
+
+async def test_requests_within_the_shortest_time_are_one() -> None:
+    """`video.key_frame_interval`: a flood of requests is not passed on."""
+    async with call(video=VideoConfig(key_frame_interval=5.0)) as made:
+        asked = Feedback(PSFB, PLI, 0x77, made.source(made.other))
+        for _ in range(30):
+            made.asks(made.other, asked)
+        await until(lambda: feedback(made.one, PLI))
+        made.asks(made.other, bit_rate_message(300_000))
+        await until(lambda: made.stream("other").most == 300_000)
+        assert len(feedback(made.one, PLI)) == 1
+
+
+def bit_rate_message(bits: int) -> Feedback:
+    return bit_rate_limit(0x77, bits, (1,))
+
+
+@pytest.mark.parametrize(
+    ("bandwidth", "most"),
+    [("", 2_500_000), ("b=AS:500", 500_000), ("b=TIAS:700000", 700_000), ("b=AS:9000", 2_500_000)],
+)
+async def test_a_sender_is_told_what_the_other_side_can_take(bandwidth: str, most: int) -> None:
+    """What is configured, or the b= of who sees it where that is less."""
+    async with call(("a=rtcp-fb:* goog-remb",), bandwidth=bandwidth) as made:
+        await until(lambda: feedback(made.one, 15))
+        assert read_bit_rate_limit(feedback(made.one, 15)[-1]) == pytest.approx(most, rel=0.001)
+
+
+async def test_a_sender_follows_the_limits_and_the_losses_of_who_sees_it() -> None:
+    """A REMB is passed on where it is the least; half of what is lost is taken away."""
+    async with call(("a=rtcp-fb:* goog-remb",), video=VideoConfig(max_bitrate=1_000_000)) as made:
+
+        def told(bits: int) -> bool:
+            limits = feedback(made.one, 15)
+            return bool(limits) and read_bit_rate_limit(limits[-1]) == pytest.approx(bits, rel=0.001)
+
+        await until(lambda: told(1_000_000))
+        made.asks(made.other, bit_rate_message(400_000))
+        await until(lambda: told(400_000))
+        made.asks(made.other, bit_rate_message(9_000_000))
+        await until(lambda: told(1_000_000))
+        lost = ReportBlock(made.source(made.other), 128, 100, 2000, 0, 0, 0)
+        made.other.send_rtcp(bytes(ReceiverReport(0x77, (lost,))))
+        await until(lambda: told(750_000))
+
+
+async def test_what_never_came_is_asked_for_where_it_was_sent() -> None:
+    """A NACK for a packet that was lost on its way here goes on to its sender, by the sender's numbers."""
+    async with call((*PLI_SAID, "a=rtcp-fb:* nack")) as made:
+        made.stream("other").missing([7, 8, 40], 0.0)
+        await until(lambda: feedback(made.one, NACK, RTPFB))
+        request = feedback(made.one, NACK, RTPFB)[-1]
+        assert (request.media_ssrc, lost_numbers(request)) == (0x77, (7, 8, 40))
+
+
+def test_lost_packets_are_named_as_rfc_4585_has_it() -> None:
+    """A first number and sixteen bits of those after it, over the wrap too."""
+    control = lost_entries([65_535, 0, 15, 16, 100])
+    assert control.hex() == "ffff" + "8001" + "0010" + "0000" + "0064" + "0000"
+    assert lost_numbers(Feedback(RTPFB, NACK, 1, 2, control)) == (65_535, 0, 15, 16, 100)
+    assert lost_numbers(Feedback(RTPFB, NACK, 1, 2, control[:-1])) == (65_535, 0, 15, 16)
