@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
@@ -55,7 +56,9 @@ class Desk:
         self.registrar = RegisterService(identity, self.store, policy or RegistrarPolicy(), lambda: self.now)
         self._cseq = 0
 
-    async def sent(self, *contacts: str, expires: int | None = 300, call_id: str = "c") -> events.Reply:
+    async def sent(
+        self, *contacts: str, expires: int | None = 300, call_id: str = "c", source: Flow = PHONE
+    ) -> events.Reply:
         """What a REGISTER with these contacts is answered."""
         self._cseq += 1
         lines = [
@@ -70,7 +73,7 @@ class Desk:
         ]
         message = parse_message(("\r\n".join(lines) + "\r\n\r\n").encode())
         assert isinstance(message, Request)
-        return await self.registrar.register(message, PHONE, "1001")
+        return await self.registrar.register(message, source, "1001")
 
     async def contacts(self) -> set[str]:
         return {binding.contact for binding in await self.store.bindings(AOR, self.now)}
@@ -178,3 +181,17 @@ async def test_who_is_overtaken_for_ever_is_503_and_changes_nothing() -> None:
 async def test_a_store_that_is_away_is_503() -> None:
     """The phone tries again later."""
     assert (await Desk(BrokenStore()).sent(f"<{ONE}>")).status == 503
+
+
+@pytest.mark.parametrize(("grace", "left"), [(0.0, set[str]()), (60.0, {ONE})])
+async def test_a_binding_outlives_its_websocket_as_configured(grace: float, left: set[str]) -> None:
+    """sip.registration.websocket_grace."""
+    desk = Desk(policy=RegistrarPolicy(websocket_grace=grace))
+    flow = Flow("ws", "192.0.2.7", 5060, "ws:1")
+    await desk.sent(f"<{ONE}>", source=flow)
+    desk.registrar.flow_lost(flow)
+    waiting = tuple(desk.registrar._removals)
+    assert len(waiting) == 1
+    await asyncio.wait(waiting, timeout=0.1)
+    assert await desk.contacts() == left
+    await desk.registrar.close()

@@ -53,6 +53,7 @@ from gateway.sip.message.uri import Uri
 from gateway.store.factory import store_named
 from gateway.store.identity_memory import MemoryStore
 from gateway.web.facade import AccountError
+from tests.app.shown_keys import SHOWN
 from tests.interop.gateway import PASSWORDS, config_on_free_ports
 
 BASE: dict[str, Any] = {
@@ -190,6 +191,12 @@ ELSEWHERE = {
     "limits.drain_timeout": "test_pages_and_peers_are_told_how_long_the_gateway_drains",
 }
 """Keys whose effect is no value that something is made of, and the test of this file that shows it."""
+
+MET = frozenset({"front", "dialled", "page", "challenges", "who is who", "where the page is", "tls"})
+"""What peers, pages and operators meet themselves; the others are settings, which tests of their rooms show at work."""
+
+SHOWN_KEYS = [key for keys in SHOWN.values() for key in keys]
+TESTS = Path(__file__).parents[1]
 
 REACHES = {
     "domain": "own names, registrar, web, waking, user agent, front",
@@ -525,6 +532,19 @@ async def test_every_key_changes_what_the_gateway_is_made_of(key: str, monkeypat
     reached = {room for room in before if before[room] != after.get(room)}
     assert reached, f"{key} reaches nothing"
     assert reached >= {*REACHES.get(key, "").split(", ")} - {""}
+    assert reached & MET or key in SHOWN_KEYS, f"{key}: tests/app/shown_keys.py names no test that shows what it does"
+
+
+def test_what_each_key_does_is_shown_by_a_test_that_is_there() -> None:
+    """Every key is there once at most, and the tests that are named are."""
+    assert [key for key in SHOWN_KEYS if key not in KEYS] == []
+    assert len(SHOWN_KEYS) == len({*SHOWN_KEYS}), "a key is shown twice"
+    texts = {file: (TESTS / file).read_text() for file in {test.partition("::")[0] for test in SHOWN}}
+    for test in SHOWN:
+        file, _, name = test.partition("::")
+        assert f"def {name}(" in texts[file], test
+    here = (TESTS / "app/test_effects.py").read_text()
+    assert [test for test in ELSEWHERE.values() if f"def {test}(" not in here] == []
 
 
 async def test_pictures_of_one_configuration_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

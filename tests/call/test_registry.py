@@ -273,3 +273,14 @@ async def test_an_observer_that_breaks_keeps_nobody_else_from_hearing() -> None:
     assert seen == [State.CALLING, State.ENDED]
     assert len(rig.calls) == 0
     await asyncio.wait_for(call.finished(), 1)
+
+
+@pytest.mark.parametrize("most", [1, 3])
+async def test_as_many_ended_calls_are_kept_as_configured(most: int) -> None:
+    """limits.history_size."""
+    rig = Rig(history=most)
+    for _ in range(5):
+        _, leg = await rig.place()
+        leg.says(HungUp())
+        await rig.settle()
+    assert len(rig.calls.ended) == most

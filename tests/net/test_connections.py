@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -90,3 +91,13 @@ async def test_what_was_written_is_still_sent_when_we_close() -> None:
         connections.close()
         await _settle()
         assert transport.get_write_buffer_size() > 0
+
+
+@pytest.mark.parametrize(("idle", "left"), [(10.0, 0), (30.0, 1)])
+async def test_a_connection_that_nothing_comes_by_is_closed_in_its_time(idle: float, left: int) -> None:
+    """sip.limits.idle_timeout."""
+    limits = replace(LIMITS, idle=idle)
+    async with unread(limits) as (connections, _):
+        connections.sweep(asyncio.get_running_loop().time() + 20.0)
+        await _settle()
+        assert len(connections) == left

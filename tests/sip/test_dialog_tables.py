@@ -264,3 +264,15 @@ def test_a_422_raises_our_wish() -> None:
     assert (fields["Session-Expires"], fields["Min-SE"]) == (SessionExpires(300), 300)
     assert not timer.too_small(refusal)
     assert not timer.too_small(reply(request(), 422))
+
+
+@pytest.mark.parametrize("interval", [0, 300, 900])
+def test_a_session_is_refreshed_as_often_as_configured(interval: int) -> None:
+    """sip.session_timer.expires, 0 where enabled says no; sip.session_timer.min_se in what is refused."""
+    timer = SessionTimer(TimerPolicy(interval=interval, minimum=200))
+    asked = dict(timer.request_headers())
+    assert asked.get("Session-Expires") == (SessionExpires(interval) if interval else None)
+    timer.check(timed(200))
+    with pytest.raises(DialogError) as refused:
+        timer.check(timed(199))
+    assert refused.value.status == 422

@@ -481,3 +481,12 @@ def test_what_ends_while_a_notify_is_under_way_is_unknown_at_once() -> None:
         stage.send(answer(notify, 200))
     stage.run(40)
     assert (stage.left, stage.agent.core.is_idle) == (0, True)
+
+
+@pytest.mark.parametrize("longest", [100, 900])
+def test_a_subscription_lasts_as_configured(longest: int) -> None:
+    """presence.max_expires."""
+    stage = Watched(SubscriptionPolicy(max_expires=longest))
+    stage.subscribe(EVENT, ("Expires", "9999"))
+    [(_, state, _)] = stage.notified()
+    assert state == f"active;expires={longest}"

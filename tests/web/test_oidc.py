@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -290,3 +291,30 @@ async def test_failing_at_the_provider_counts_as_guessing() -> None:
     async with running(FakeGateway(), settings, provider=Scripted()) as server, client_at(server) as http:
         found = [(await http.get("/api/session/oidc/callback?state=x")).headers["location"] for _ in range(3)]
     assert found == ["/?sign-in=refused", "/?sign-in=refused", "/?sign-in=unavailable"]
+
+
+async def test_a_provider_that_does_not_answer_is_waited_for_as_long_as_configured() -> None:
+    """web.oidc.timeout."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        issuer = "http://127.0.0.1:{1}".format(*silent.getsockname())
+        begun = {
+            timeout: asyncio.ensure_future(
+                OpenIdProvider(OidcSettings(issuer=issuer, client_id="gateway", timeout=timeout), time.time).begin("x")
+            )
+            for timeout in (0.1, 5.0)
+        }
+        await asyncio.wait(begun.values(), return_when=asyncio.FIRST_COMPLETED)
+        assert isinstance(begun[0.1].exception(), OidcError)
+        assert not begun[5.0].done()
+        silent.close()
+        await asyncio.wait(begun.values())
+        assert isinstance(begun[5.0].exception(), OidcError)
+
+
+async def test_a_provider_is_asked_for_the_scopes_of_the_configuration() -> None:
+    """web.oidc.scopes."""
+    for scopes in ("openid", "openid email"):
+        where, _ = await Scripted(scopes=scopes).begin("https://us.test/callback")
+        assert parse_qs(urlsplit(where).query)["scope"] == [scopes]
