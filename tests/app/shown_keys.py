@@ -53,6 +53,9 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "app/test_keys.py::test_t1_and_t2_are_the_pace_of_repetitions": ("sip.timers.t1", "sip.timers.t2"),
     "app/test_keys.py::test_t4_is_how_long_an_answered_request_stays": ("sip.timers.t4",),
     "app/test_keys.py::test_the_tone_is_that_of_the_configuration": ("media.tone.frequency", "media.tone.level"),
+    "app/test_load.py::test_new_calls_wait_while_calls_that_are_up_and_calls_in_need_go_on": (
+        *("limits.load", "limits.delay"),
+    ),
     "app/test_messages.py::test_one_sender_cannot_flood": ("messages.per_minute", "messages.burst"),
     "app/test_messages.py::test_size_type_and_loops_are_bounded": ("messages.max_size", "messages.content_types"),
     "app/test_observers.py::test_a_collector_gets_every_message_and_the_quality_of_a_call": (
@@ -108,13 +111,23 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "media/test_port.py::test_candidates_name_the_advertised_addresses_and_the_bound_port": (
         *("webrtc.listen", "webrtc.advertised"),
     ),
+    "legs/test_sip_flows.py::test_a_flow_by_which_nothing_comes_back_is_given_up": ("sip.registration.flow_timeout",),
     "media/test_ports.py::test_an_exhausted_range_is_503": ("rtp.ports",),
     "media/test_rtp_latching.py::test_who_becomes_the_source": ("rtp.latching",),
     "media/test_rtp_leg.py::test_a_flood_from_the_source_is_cut_at_the_rate": ("rtp.max_packets_per_second",),
     "media/test_rtpengine_rules.py::test_without_transcoding_only_what_was_offered_is_passed_on": (
         "codecs.telephone_event",
     ),
+    "media/test_video_calls.py::test_a_key_frame_is_asked_for_as_often_as_configured": ("video.key_frame_interval",),
+    "media/test_video_calls.py::test_as_many_packets_of_video_are_taken_as_configured": (
+        "video.max_packets_per_second",
+    ),
+    "media/test_video_calls.py::test_video_that_is_not_to_pass_is_offered_to_nobody": ("video.codecs",),
+    "media/test_video_rules.py::test_the_rate_recovers_to_what_it_was_and_never_ends": ("video.max_bitrate",),
     "media/test_webrtc_leg.py::test_timers_follow_the_settings": ("webrtc.setup_timeout", "webrtc.consent_timeout"),
+    "net/test_tls_peers.py::test_each_name_is_shown_its_certificate": (
+        *("sip.tls.certificates", "sip.tls.certificates[].cert", "sip.tls.certificates[].key"),
+    ),
     "net/test_connections.py::test_a_connection_that_nothing_comes_by_is_closed_in_its_time": (
         "sip.limits.idle_timeout",
     ),

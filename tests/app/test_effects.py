@@ -169,6 +169,7 @@ OTHER: dict[str, Any] = {
     "groups": [{"name": "desk", "members": ["1001"], "time": 7}],
     "groups[].members": ["1001", "1001"],
     "codecs.passed": ["g729"],
+    "video.codecs": ["vp8"],
     "media.plane_gather": 0.002,
     "messages.content_types": ["text/plain"],
     "messages.store": "memory",

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
+from gateway.media.embedded.engine import EmbeddedEngine
+from gateway.media.embedded.plane.values import FlowConfig
 from gateway.media.embedded.settings import VideoConfig
 from gateway.media.engine import KeyFrameWanted, Kind, Party
 from sdp import SessionDescription, read_codecs
 from tests.media.engine_support import config, phone_sdp, running, until
+from tests.media.rtp_support import ManualClock
 from tests.media.video_support import VideoBrowser, VideoPhone
 
 BROWSER, OTHER = Party("browser", Kind.WEBRTC), Party("other", Kind.WEBRTC)
@@ -88,3 +93,53 @@ async def test_video_that_one_side_refuses_leaves_the_call() -> None:
         finally:
             await browser.close()
             await phone.close()
+
+
+@pytest.mark.parametrize(("interval", "asked"), [(0.18, 3), (5.0, 1)])
+async def test_a_key_frame_is_asked_for_as_often_as_configured(
+    interval: float, asked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`video.key_frame_interval`, however many packets say that one is missing."""
+    clock = ManualClock()
+    engine = EmbeddedEngine(config(video=VideoConfig(key_frame_interval=interval)), clock=clock)
+    await engine.start()
+    try:
+        callee = Party("callee", Kind.RTP)
+        picture = "m=video 5004 RTP/AVP 97\r\na=rtpmap:97 H264/90000\r\na=fmtp:97 packetization-mode=1\r\n"
+        await engine.offer("call", PHONE, callee, phone_sdp() + picture)
+        await engine.answer("call", callee, PHONE, phone_sdp(port=41002) + picture)
+        stream = engine._session("call").party(PHONE.tag).video
+        assert stream is not None
+        told: list[None] = []
+        monkeypatch.setattr(stream, "_ask_by_signalling", lambda: told.append(None))
+        stream.run_began(7, 1, clock())
+        for _ in range(10):
+            clock.advance(0.05)
+            stream.ask_key_frame()
+        assert len(told) == asked
+    finally:
+        await engine.close()
+
+
+@pytest.mark.parametrize("limit", [100, 900])
+async def test_as_many_packets_of_video_are_taken_as_configured(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`video.max_packets_per_second`: of a phone's ports for it, and beside the voice's of a browser."""
+    opened: list[int] = []
+    settings = config(video=VideoConfig(max_packets_per_second=limit))
+    async with running(settings) as (engine, _):
+        plane = engine._running().plane
+        open_flow, configure = plane.open_flow, plane.configure_flow
+
+        def opens(flow: int, port: int, how: FlowConfig) -> None:
+            opened.append(how.max_packets_per_second)
+            open_flow(flow, port, how)
+
+        def configures(flow: int, how: FlowConfig) -> None:
+            opened.append(how.max_packets_per_second)
+            configure(flow, how)
+
+        monkeypatch.setattr(plane, "open_flow", opens)
+        monkeypatch.setattr(plane, "configure_flow", configures)
+        offer = phone_sdp() + "m=video 5004 RTP/AVP 97\r\na=rtpmap:97 H264/90000\r\na=sendrecv\r\n"
+        await engine.offer("call", PHONE, BROWSER, offer)
+        assert {limit, settings.webrtc.max_packets_per_second + limit} <= {*opened}
