@@ -65,6 +65,21 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "app/test_plane.py::test_packets_are_gathered_for_as_long_as_is_configured": ("media.plane_gather",),
     "app/test_plane.py::test_python_is_taken_at_its_word": ("media.plane",),
     "app/test_plane.py::test_the_carrier_that_is_configured_carries": ("media.plane_carrier",),
+    "app/test_room_keys.py::test_calls_of_whom_the_configuration_names_are_recorded": (
+        *("recording.calls", "recording.folder"),
+    ),
+    "app/test_room_keys.py::test_recordings_are_kept_as_long_as_configured": ("recording.keep",),
+    "app/test_room_keys.py::test_there_are_no_more_rooms_than_configured": ("conference.max_rooms",),
+    "app/test_room_keys.py::test_who_comes_and_goes_is_heard_as_configured": ("rooms[].tones",),
+    "app/test_rooms.py::test_each_of_two_phones_and_three_browsers_hears_exactly_the_others": ("rooms[].moderators",),
+    "app/test_room_keys.py::test_users_record_their_calls_where_they_may": ("recording.by_users",),
+    "app/test_rooms.py::test_a_full_room_takes_nobody_else_and_records_itself": (
+        *("conference.max_members", "rooms[].max_members", "rooms[].record"),
+    ),
+    "app/test_rooms.py::test_a_room_with_a_pin_is_for_its_members_who_know_it": (
+        *("rooms", "rooms[].name", "rooms[].pin", "rooms[].members"),
+    ),
+    "app/test_rooms.py::test_a_user_records_its_own_call_by_the_api_and_by_digits": ("recording.digits",),
     "app/test_settings.py::test_a_call_waits_for_a_vanished_client_as_long_as_configured": ("limits.reattach_time",),
     "app/test_settings.py::test_emergency_numbers_go_through_their_trunk": ("emergency.numbers", "emergency.trunk"),
     "app/test_settings.py::test_own_names_are_the_domain_and_every_address_phones_may_have_been_given": (
@@ -113,6 +128,11 @@ SHOWN: dict[str, tuple[str, ...]] = {
     ),
     "legs/test_sip_flows.py::test_a_flow_by_which_nothing_comes_back_is_given_up": ("sip.registration.flow_timeout",),
     "media/test_ports.py::test_an_exhausted_range_is_503": ("rtp.ports",),
+    "media/test_recording.py::test_a_recording_that_cannot_go_on_says_why_and_the_call_goes_on": (
+        *("recording.min_free", "recording.longest"),
+    ),
+    "media/test_recording.py::test_each_side_has_a_channel_of_its_own": ("recording.format",),
+    "media/test_recording.py::test_mixed_holds_both_in_one": ("recording.channels", "recording.beep"),
     "media/test_rtp_latching.py::test_who_becomes_the_source": ("rtp.latching",),
     "media/test_rtp_leg.py::test_a_flood_from_the_source_is_cut_at_the_rate": ("rtp.max_packets_per_second",),
     "media/test_rtpengine_rules.py::test_without_transcoding_only_what_was_offered_is_passed_on": (

@@ -1,0 +1,106 @@
+"""Which calls are recorded, where, how many rooms there are, and how long files stay: as the configuration says."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, cast
+from unittest.mock import MagicMock
+
+import pytest
+
+from gateway.app.recordings import Recordings, RecordingSettings
+from gateway.call.call import Call
+from gateway.call.state import State
+from gateway.conference.room import Room, RoomError, RoomSettings
+from gateway.conference.rooms import RoomLimits, Rooms
+from gateway.media.engine import RecordingFile
+
+
+class Leg:
+    def __init__(self, identity: str) -> None:
+        self.identity = identity
+        self.address = self
+        self.uri = f"sip:{identity}@gw.test"
+
+
+class Answered:
+    """A call that is up, and all calls there are."""
+
+    def __init__(self) -> None:
+        self.id, self.state, self.bridge = "c1", State.CONNECTED, self
+        self.legs = Leg("1001"), Leg("alice")
+        self.caller, self.record, self.dialled = self.legs[0], self, "alice"
+
+    def get(self, call_id: str) -> Answered:
+        return self
+
+
+class Engine:
+    """Takes what it is to record."""
+
+    def __init__(self) -> None:
+        self.wanted: list[RecordingFile] = []
+
+    def record(self, call_id: str, file: RecordingFile, ended: object) -> None:
+        self.wanted.append(file)
+
+
+def of(folder: Path, **settings: Any) -> tuple[Recordings, Engine, Answered]:
+    engine, call = Engine(), Answered()
+    return (
+        Recordings(RecordingSettings(folder=folder, **settings), cast(Any, engine), cast(Any, call), lambda: 0.0),
+        engine,
+        call,
+    )
+
+
+@pytest.mark.parametrize(("patterns", "recorded"), [((), 0), (("al*",), 1), (("1001",), 1), (("trunk:*",), 0)])
+async def test_calls_of_whom_the_configuration_names_are_recorded(
+    patterns: tuple[str, ...], recorded: int, tmp_path: Path
+) -> None:
+    """recording.calls, in recording.folder."""
+    folder = tmp_path / "kept"
+    recordings, engine, call = of(folder, calls=patterns)
+    recordings.call_changed(cast(Call, call))
+    assert [Path(one.path).parent for one in engine.wanted] == [folder] * recorded
+    await recordings.close()
+
+
+@pytest.mark.parametrize("may", [True, False])
+def test_users_record_their_calls_where_they_may(may: bool, tmp_path: Path) -> None:
+    """recording.by_users; never a trunk."""
+    recordings, _, _ = of(tmp_path, by_users=may)
+    assert [recordings.may_record(one) for one in ("1001", "trunk:pbx", None)] == [may, False, False]
+
+
+@pytest.mark.parametrize(("keep", "left"), [(0.0, 1), (50.0, 0), (200.0, 1)])
+async def test_recordings_are_kept_as_long_as_configured(keep: float, left: int, tmp_path: Path) -> None:
+    """recording.keep, seconds; 0: for ever."""
+    recordings, _, _ = of(tmp_path, keep=keep)
+    file = tmp_path / "20260101-000000-c1.wav"
+    file.touch()
+    os.utime(file, (1000.0, 1000.0))
+    assert await recordings.expire(1100.0) == 1 - left
+    assert len(await recordings.kept()) == left
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_there_are_no_more_rooms_than_configured(most: int) -> None:
+    """conference.max_rooms."""
+    nothing: Any = None
+    rooms = Rooms(nothing, nothing, nothing, lambda: 0.0, RoomLimits(max_rooms=most))
+    for number in range(most):
+        rooms.open(f"r{number}")
+    with pytest.raises(RoomError) as refused:
+        rooms.open("another")
+    assert refused.value.status == 503
+
+
+@pytest.mark.parametrize("tones", [True, False])
+def test_who_comes_and_goes_is_heard_as_configured(tones: bool) -> None:
+    """rooms[].tones."""
+    conference, session = MagicMock(), MagicMock()
+    room = Room("team", RoomSettings(tones=tones), conference, lambda: 0.0, lambda *_: None)
+    room.leave(room.enter(session))
+    assert conference.say.call_count == (2 if tones else 0)
