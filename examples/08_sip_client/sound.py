@@ -31,12 +31,17 @@ def encode(samples: NDArray[np.int16]) -> bytes:
     return codes.tobytes()
 
 
+WINDOW = 3200
+"""Samples (0.4 s) in which `level` looks for a tone."""
+
+
 class Sound:
     """Hears all that comes to its socket, and from `talk` on says a steady tone, or silence, to one address."""
 
     def __init__(self, hz: float | None) -> None:
         self.say(hz)
         self._ear = Listener(RATE)
+        self._recent = np.zeros(WINDOW, np.int16)
         self._heard = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -69,9 +74,18 @@ class Sound:
         """The frequency heard in Hz, once a window of sound is one clean tone; TimeoutError."""
         async with asyncio.timeout(seconds):
             while (heard := self._ear.tone()) is None:
-                self._heard.clear()
-                await self._heard.wait()
+                await self.heard()
         return heard
+
+    def level(self, hz: float) -> float:
+        """How loud one tone is among all that was heard lately, 1 for the loudest there can be."""
+        turning = np.exp(-2j * np.pi * hz * np.arange(WINDOW) / RATE)
+        return float(2 * np.abs(np.mean(self._recent * turning)) / 32768)
+
+    async def heard(self) -> None:
+        """Wait for the next packet."""
+        self._heard.clear()
+        await self._heard.wait()
 
     def close(self) -> None:
         """Fall silent; idempotent."""
@@ -87,7 +101,9 @@ class Sound:
         except (OSError, RtpError):
             return
         if packet.payload_type == 0:
-            self._ear.hear(decode(packet.payload), self._loop.time())
+            samples = decode(packet.payload)
+            self._ear.hear(samples, self._loop.time())
+            self._recent = np.concatenate((self._recent, samples))[-WINDOW:]
             self._heard.set()
 
     async def _talk(self) -> None:
