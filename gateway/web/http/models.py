@@ -45,6 +45,30 @@ def _label(value: str) -> str:
 SessionId = Annotated[StrictStr, AfterValidator(_session_id)]
 
 
+_OFFER = "\r\n".join(
+    [
+        "v=0",
+        "o=- 4611731400430051336 2 IN IP4 127.0.0.1",
+        "s=-",
+        "t=0 0",
+        "m=audio 9 UDP/TLS/RTP/SAVPF 111 8 0",
+        "c=IN IP4 0.0.0.0",
+        "a=mid:0",
+        "a=ice-ufrag:EsAw",
+        "a=ice-pwd:P2uYro0UCOQ4zxjKXaWCBui1",
+        "a=fingerprint:sha-256 " + ":".join(f"{octet:02X}" for octet in range(32)),
+        "a=setup:actpass",
+        "a=sendrecv",
+        "a=rtcp-mux",
+        "a=rtpmap:111 opus/48000/2",
+        "a=rtpmap:8 PCMA/8000",
+        "a=rtpmap:0 PCMU/8000",
+        "",
+    ]
+)
+"""What a browser offers for a call, without what none of it needs."""
+
+
 class _Body(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
@@ -64,7 +88,7 @@ class OfferRequest(_Body):
         json_schema_extra={
             "examples": [
                 {
-                    "sdp": {"type": "offer", "sdp": "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nt=0 0\r\nm=audio …"},
+                    "sdp": {"type": "offer", "sdp": _OFFER},
                     "to": "600",
                     "metadata": {"user_id": "user123"},
                 }

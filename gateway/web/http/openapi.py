@@ -17,6 +17,8 @@ _SCHEMES = {
     },
     "basic": {"type": "http", "scheme": "basic", "description": "User and password (RFC 7617)."},
 }
+_PLAIN = ("/healthz", "/readyz", "/api/session/oidc", "/api/session/oidc/callback")
+_ERROR = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorResponse"}}}
 _OPEN = ("/healthz", "/iceservers", "/api/session")
 """Paths that ask for nothing."""
 
@@ -33,11 +35,25 @@ def describe(app: FastAPI) -> Callable[[], dict[str, Any]]:
     return openapi
 
 
+def _refusals(path: str, method: str, operation: dict[str, Any]) -> dict[str, str]:
+    """What every operation may answer before it is looked at (see errors.bounded_route), by status."""
+    if path in _PLAIN:
+        return {}
+    found = {"403": "A page of a foreign origin"}
+    if method != "get" or "parameters" in operation:
+        found["400"] = "Malformed: the type, the body or a parameter"
+    if "requestBody" in operation:
+        found |= {"408": "The body did not come in time", "413": "The body is too large"}
+    return found
+
+
 def _corrected(schema: dict[str, Any]) -> dict[str, Any]:
     for path, operations in schema["paths"].items():
-        for operation in operations.values():
+        for method, operation in operations.items():
             # Malformed bodies are answered 400 with our error object (see errors.install).
             operation["responses"].pop("422", None)
+            for status, meaning in _refusals(path, method, operation).items():
+                operation["responses"].setdefault(status, {"description": meaning, "content": _ERROR})
             if not path.startswith(_OPEN):
                 operation["security"] = [{}, {"bearer": []}, {"basic": []}]
     components = schema.setdefault("components", {})
