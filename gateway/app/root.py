@@ -73,6 +73,7 @@ from gateway.people.presence import Presences
 from gateway.sip.flow import Flow
 from gateway.store.rules_file import FileRules
 from gateway.web.app import create_app, serve
+from gateway.web.auth.links import GuestLinks
 from gateway.web.auth.oidc import OpenIdProvider
 
 log = structlog.get_logger(__name__)
@@ -389,6 +390,7 @@ class GatewayApp:
             push=self._waker.sender,
             provider=None if oidc is None else OpenIdProvider(oidc),
             site=self._application.site,
+            links=self._open_links(store, web_settings.link_lifetime),
         )
         if config.metrics.enabled:
             metrics = Metrics(self.calls, lambda: len(presence), lambda: self._user_agent.counts, front)
@@ -403,6 +405,13 @@ class GatewayApp:
         scheme = "https" if self._web_tls.server is not None else "http"
         access = console.ConsoleAccess(f"{scheme}://{settings.reachable(listen.host)}:{server.port}", console_token)
         self._stack.enter_context(console.offered(config.state_dir, access))
+
+    def _open_links(self, store: IdentityStore, lifetime: float) -> GuestLinks | None:
+        if not lifetime:
+            return None
+        links = GuestLinks(store, self.config.domain, lifetime, self._wall_clock, self._random)
+        self._opening.sweep(links.expire)
+        return links
 
     def reload_certificates(self) -> None:
         """Read the certificates again, for new connections; those that cannot be used leave what was there."""

@@ -299,6 +299,7 @@ def web(config: Config, console_token: str = "") -> WebSettings:
         allowed_origins=config.web.allowed_origins,
         public_url=config.web.public_url or "",
         proxies=config.web.proxies,
+        link_lifetime=config.web.link_lifetime,
         open_rooms=config.web.rooms_open,
         ice_service=config.web.ice_service,
         ice_service_token=secret(config.web.ice_service_token) or "",

@@ -307,6 +307,9 @@ class WebConfig(Section):
     """Let people without an account call from the page; "auto" while only this machine can reach it."""
     guests_may_call: tuple[Text, ...] = ("600", "601")
     """Patterns of what a guest may dial, other guests included (* stands for anything)."""
+    link_lifetime: int = Field(default=2_592_000, ge=0, le=31_536_000)
+    """The longest that a link for guests may be good for (s), which users make by POST /api/links for the call button
+    of a site or for one call; 0: there are none."""
     open_rooms: SwitchValue = "auto"
     """Let people without an account use the signalling rooms; "auto" while only this machine can reach them."""
     ice_servers: tuple[IceServer, ...] = ()

@@ -15,10 +15,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.web import statics
 from gateway.web.admin import accounts, bans, identities, users
+from gateway.web.admin import links as link_routes
 from gateway.web.admin import rooms as admin_rooms
 from gateway.web.admin import routes as admin
 from gateway.web.auth import other_ways, routes
 from gateway.web.auth.authenticator import Authenticator
+from gateway.web.auth.links import GuestLinks
 from gateway.web.auth.oidc import OpenIdProvider
 from gateway.web.auth.site import SiteSignIn
 from gateway.web.facade import Gateway
@@ -119,29 +121,28 @@ def create_app(
     push: PushSender | None = None,
     provider: OpenIdProvider | None = None,
     site: SiteSignIn | None = None,
+    links: GuestLinks | None = None,
 ) -> FastAPI:
     """All HTTP and WebSocket front ends of `gateway`; with `sip` SIP over WebSocket as well, with `push` Web Push.
 
-    People also sign in at `provider`, and by the means of `site`.
+    People also sign in at `provider`, and by the means of `site`; guests come by `links`.
 
     `app.state.close_sockets()` closes every WebSocket with 1001 and ends the HTTP sessions.
     """
     settings = settings or WebSettings()
     app = FastAPI(title="SIP to WebRTC gateway", version=_version(), docs_url=None, redoc_url=None)
     errors.install(app)
-    authenticator = Authenticator(gateway, settings, site=site)
+    authenticator = Authenticator(gateway, settings, site=site, links=links)
     gate = SocketGate(settings)
     api = SdpApi(gateway, authenticator, settings)
 
     _add_health(app, gateway, clock)
     app.include_router(routes.create_router(authenticator, settings))
     app.include_router(other_ways.create_router(authenticator, settings, provider))
-    app.include_router(admin.create_router(gateway, authenticator, settings))
-    app.include_router(users.create_router(gateway, authenticator, settings))
-    app.include_router(identities.create_router(gateway, authenticator, settings))
-    app.include_router(accounts.create_router(gateway, authenticator, settings))
-    app.include_router(bans.create_router(gateway, authenticator, settings))
-    app.include_router(admin_rooms.create_router(gateway, authenticator, settings))
+    for room in (admin, users, identities, accounts, bans, admin_rooms):
+        app.include_router(room.create_router(gateway, authenticator, settings))
+    if links is not None:
+        app.include_router(link_routes.create_router(gateway, authenticator, settings, links))
     app.include_router(http.create_router(api, IceService(gateway, settings), settings))
     if sip is not None:
         app.router.routes += create_routes(sip, gate)

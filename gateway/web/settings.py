@@ -60,6 +60,8 @@ class WebSettings:
     failures_per_second: float = 0.2
     """Wrong passwords, for each client address."""
     failure_burst: int = 10
+    link_lifetime: float = 30 * 86_400.0
+    """The longest that a link for guests may be good for; 0: there are none."""
     open_rooms: bool = False
     """Whether rooms are for everybody who knows a name; else for those who signed in."""
     max_rooms: int = 1_000

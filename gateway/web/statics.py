@@ -44,9 +44,15 @@ def create_router() -> APIRouter:
     router = APIRouter(include_in_schema=False)
     folder = resources.files("gateway.web").joinpath("static")
     files = {file.name: StaticFile(file.name, file.read_bytes()) for file in folder.iterdir()}
-    routes = {"/": "index.html", "/favicon.ico": "icon.svg", "/webrtc-client.js": "webrtc-client.js", "/sw.js": "sw.js"}
+    routes = {
+        "/": "index.html",
+        "/favicon.ico": "icon.svg",
+        "/webrtc-client.js": "webrtc-client.js",
+        "/call-button.js": "call-button.js",
+        "/sw.js": "sw.js",
+    }
     routes |= {f"/static/{name}": name for name in files if not name.endswith(".html")}
-    routes |= {"/webrtc/client": "rooms.html", "/docs": "docs.html", "/admin": "admin.html"}
+    routes |= {"/webrtc/client": "rooms.html", "/call": "call.html", "/docs": "docs.html", "/admin": "admin.html"}
     for path, name in routes.items():
         router.add_api_route(path, files[name].response, methods=["GET", "HEAD"])
     return router

@@ -19,6 +19,7 @@ from gateway.people.board import Board
 from gateway.people.messages import Outcome
 from gateway.people.presence import Activity, PresenceState
 from gateway.web.app import WebServer, WebSettings, create_app, serve
+from gateway.web.auth.links import GuestLinks
 from gateway.web.auth.oidc import OpenIdProvider
 from gateway.web.conferencing import RefusedError
 from gateway.web.facade import AccountError, PageInbox, PlaceError, UserDirectory, WebChannel
@@ -363,12 +364,16 @@ class FakeGateway:
 
 @contextlib.asynccontextmanager
 async def running(
-    gateway: FakeGateway, settings: WebSettings | None = None, port: int = 0, provider: OpenIdProvider | None = None
+    gateway: FakeGateway,
+    settings: WebSettings | None = None,
+    port: int = 0,
+    provider: OpenIdProvider | None = None,
+    links: GuestLinks | None = None,
 ) -> AsyncIterator[WebServer]:
     """The front ends of `gateway` on loopback, on a free port unless it is said."""
     settings = settings or WebSettings(open_rooms=True)
     push = PushSender(Subscriptions(None, gateway.credential_mark), read_key(None), "mailto:postmaster@gateway.example")
-    app = create_app(gateway, settings, push=push, provider=provider)
+    app = create_app(gateway, settings, push=push, provider=provider, links=links)
     server = await serve(app, "127.0.0.1", port, settings=settings)
     try:
         yield server

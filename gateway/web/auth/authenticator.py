@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import re
 import time
 import unicodedata
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from starlette.websockets import WebSocket
 
 from gateway.identity.model import User, fold
 from gateway.web.auth.audit import AuditLog
+from gateway.web.auth.links import GuestLinks, Link
 from gateway.web.auth.sign_ins import SignIn, SignIns
 from gateway.web.auth.site import SignInAttempt, SiteSignIn, ask
 from gateway.web.auth.tokens import TokenError, Tokens, looks_like_token
@@ -70,8 +72,10 @@ class Authenticator:
         settings: WebSettings,
         clock: Callable[[], float] = time.monotonic,
         site: SiteSignIn | None = None,
+        links: GuestLinks | None = None,
     ) -> None:
-        """`site` is asked for whom the gateway's own passwords do not let in."""
+        """`site` is asked for whom the gateway's own passwords do not let in; `links` let in guests."""
+        self.links = links
         self._gateway = gateway
         self._site = site
         self._failures = KeyedBuckets(settings.failures_per_second, settings.failure_burst, clock)
@@ -149,12 +153,21 @@ class Authenticator:
 
         Numbers and URIs are never guests': a guest called "1001" would catch the calls of extension 1001.
         """
+        return await self._gateway.authenticate(name, None) if self._may_be_guest(name) else None
+
+    async def guest_by_link(self, name: str, token: str) -> tuple[User, Link] | None:
+        """A guest of that name with the rights of a link and nothing beside them; None where it is not good."""
+        link = await self.links.read(token) if self.links is not None and self._may_be_guest(name) else None
+        if link is None:
+            return None
+        exactly = re.sub(r"[*?[]", lambda found: f"[{found[0]}]", link.to)
+        return User(name, display_name=link.name, web=True, may_call=(exactly,), max_calls=1), link
+
+    def _may_be_guest(self, name: str) -> bool:
         number = not any(char.isalpha() for char in name)
         if number or "@" in name or ":" in name or self._gateway.is_configured(name):
-            return None
-        if fold(name) in RESERVED or unicodedata.normalize("NFKC", name) != name:
-            return None
-        return await self._gateway.authenticate(name, None)
+            return False
+        return fold(name) not in RESERVED and unicodedata.normalize("NFKC", name) == name
 
     # Signing in, for as long as the browser keeps its cookie.
 

@@ -116,6 +116,31 @@ def vapid_token(audience: str, contact: str, expires: float, key: ec.EllipticCur
     return jwt.encode({"aud": audience, "sub": contact, "exp": int(expires)}, key, algorithm="ES256")
 
 
+_LINK_AUDIENCE = "guest-link"
+
+
+def sign_link(link_id: str, to: str, until: int, issuer: str, secret: bytes) -> str:
+    """The token of a link for guests; `to` is there for whoever holds it to know whom it calls."""
+    claims = {"iss": issuer, "aud": _LINK_AUDIENCE, "jti": link_id, "to": to, "exp": until}
+    return jwt.encode(claims, secret, algorithm=_ALGORITHM)
+
+
+def verify_link(token: str, issuer: str, secret: bytes, now: float) -> str:
+    """The id of the link of a token. Raises TokenError."""
+    if len(token) > _MAX_LENGTH:
+        raise TokenError("the token is too long")
+    options: Any = {"require": ["iss", "aud", "jti", "exp"], "verify_exp": False}
+    try:
+        claims = jwt.decode(
+            token, secret, algorithms=[_ALGORITHM], audience=_LINK_AUDIENCE, issuer=issuer, options=options
+        )
+    except (jwt.PyJWTError, ValueError, RecursionError):
+        raise TokenError("the token is not valid") from None
+    if not now < claims["exp"]:
+        raise TokenError("the link is over")
+    return str(claims["jti"])
+
+
 _PROVIDERS_ALGORITHMS = [f"{kind}{bits}" for kind in ("RS", "PS", "ES") for bits in (256, 384, 512)] + ["EdDSA"]
 _PROVIDERS_CLAIMS = ["iss", "sub", "aud", "exp", "iat"]
 _LEEWAY = 60.0

@@ -17,8 +17,9 @@ from gateway.identity.model import User
 from gateway.people.messages import InstantMessage
 from gateway.people.presence import PresenceState
 from gateway.web.auth.authenticator import Authenticator, TooManyFailures
+from gateway.web.auth.links import Link
 from gateway.web.checks import is_target
-from gateway.web.facade import Gateway, PlaceError
+from gateway.web.facade import Gateway, PlaceError, WebCall
 from gateway.web.outbox import Close, Outbox
 from gateway.web.rpc import codec
 from gateway.web.rpc.calls import Calls, Entry, State
@@ -56,6 +57,8 @@ class Peer:
         self.dialect: Dialect = PlainDialect()
         self.calls = Calls(self, context.settings, asyncio.get_running_loop().call_soon)
         self.user: User | None = None
+        self._link: Link | None = None
+        """By which a guest is here; each of its calls is counted."""
         self.peer_id = ""
         self.is_guest = True
         self.listing: dict[str, Any] = {"capabilities": {}, "metadata": {}, "connected_at": 0}
@@ -113,6 +116,8 @@ class Peer:
                 user = await self.context.authenticator.guest(peer_id)
             else:
                 user = await self.context.authenticator.user(peer_id, token, self._address)
+                if user is None and (found := await self.context.authenticator.guest_by_link(peer_id, token)):
+                    user, self._link = found
         except TooManyFailures:
             raise dialect.error(Problem.AUTHENTICATION, "Too many attempts, try again later") from None
         if user is None:
@@ -161,10 +166,36 @@ class Peer:
         if self.calls.full:
             raise self.dialect.error(Problem.LIMIT, "Too many calls on this connection")
         future = asyncio.get_running_loop().create_future() if inline else None
+        use = await self._take_use(to)
+        try:
+            call = await self._placed(to, sdp, caller)
+        except BaseException:
+            await self._give_back(use)
+            raise
+        self.context.gateway.trace(call.id, "in", caller.id, "offer", sdp)
+        return self.calls.placed(call, to, f"{caller.id}_{to}_{int(time.time() * 1000)}", future)
+
+    async def _take_use(self, to: str) -> int | None:
+        """One call of the link by which a guest is here, if by one; the dialect's error where it is for nobody else
+        or has none left."""
+        links = self.context.authenticator.links
+        if self._link is None or links is None:
+            return None
+        use = await links.take(self._link) if to == self._link.to else None
+        if use is None:
+            raise self.not_found(to, Cause.FORBIDDEN)
+        return use
+
+    async def _give_back(self, use: int | None) -> None:
+        links = self.context.authenticator.links
+        if use is not None and self._link is not None and links is not None:
+            await links.give_back(self._link, use)
+
+    async def _placed(self, to: str, sdp: str, caller: User) -> WebCall:
         self.calls.placing()
         try:
             async with asyncio.timeout(self.context.settings.setup_timeout):
-                call = await self.context.gateway.place(self.calls, caller, to, sdp, self._address)
+                return await self.context.gateway.place(self.calls, caller, to, sdp, self._address)
         except PlaceError as error:
             self.calls.not_placed()
             raise self.place_error(to, error, caller) from None
@@ -174,8 +205,6 @@ class Peer:
         except BaseException:
             self.calls.not_placed()
             raise
-        self.context.gateway.trace(call.id, "in", caller.id, "offer", sdp)
-        return self.calls.placed(call, to, f"{caller.id}_{to}_{int(time.time() * 1000)}", future)
 
     async def passing_guest(self) -> User:
         """The caller of an offer without an announcement: the announced user, or a guest for this call."""
