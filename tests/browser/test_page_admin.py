@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 
+import httpx
 import pytest
 import pytest_asyncio
+from aiortc import RTCPeerConnection
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
 
@@ -21,6 +23,7 @@ USERS = json.dumps(
     [
         {"id": "alice", "display_name": "Alice", "web": True, "role": "operator"},
         {"id": "bob", "display_name": "Bob", "web": True},
+        {"id": "root", "web": True, "role": "admin", "password": "the-admins-own"},
         {"id": "1001", "display_name": "Desk phone", "sip": True},
         {"id": "1002", "display_name": "Second phone", "sip": True},
     ]
@@ -50,7 +53,7 @@ async def page(gateway: Gateway) -> AsyncIterator[Page]:
 
 async def _sign_in(page: Page, user: str) -> None:
     await page.fill("#user", user)
-    await page.fill("#password", PASSWORDS[user])
+    await page.fill("#password", PASSWORDS.get(user, "the-admins-own"))
     await page.press("#password", "Enter")
 
 
@@ -77,6 +80,9 @@ async def test_an_operator_follows_a_call_from_the_browser_to_the_phone(gateway:
     assert order.index("→ offer") < next(i for i, title in enumerate(order) if "INVITE" in title)
     await expect(page.locator("#media tbody tr")).to_have_count(2)
     await expect(page.locator("#media tbody")).to_contain_text("g722")
+    await expect(page.locator("#curves figure")).to_have_count(4)
+    await expect(page.locator("#curves figcaption", has_text="now 4.").first).to_be_visible()
+    await expect(page.locator("#curves figcaption", has_text="now 0").first).to_be_visible()
     await titles.filter(has_text="→ offer").first.click()
     await titles.filter(has_text="← INVITE").first.click()
     await expect(page.locator("#texts pre")).to_have_count(2)
@@ -104,3 +110,46 @@ async def test_it_is_for_operators_and_a_reload_keeps_them_signed_in(gateway: Ga
     await expect(page.locator("#board")).to_be_hidden()
     await page.reload()
     await expect(page.locator("#login")).to_be_visible()
+
+
+async def test_an_administrator_makes_and_removes_a_user(gateway: Gateway, page: Page) -> None:
+    """Who can sign in with the password that is shown once; those of the configuration are left alone."""
+    await _sign_in(page, "alice")
+    await expect(page.locator("#board")).to_be_visible()
+    await expect(page.locator("#new-user")).to_be_hidden()
+    await page.click("#logout")
+    await _sign_in(page, "root")
+    await expect(page.locator("#users tr", has_text="Bob")).to_contain_text("by the configuration")
+    await page.fill("#new-user [name=id]", "carol")
+    await page.fill("#new-user [name=display_name]", "<b>Carol</b>")
+    await page.press("#new-user [name=display_name]", "Enter")
+    await expect(page.locator("#status")).to_contain_text("The password of carol is ")
+    word = (await page.inner_text("#status")).partition(" is ")[2].partition(".")[0]
+    carol = {"user": "carol", "password": word}
+    async with httpx.AsyncClient(base_url=gateway.web) as http:
+        assert (await http.post("/api/session", json=carol)).status_code == 200
+        row = page.locator("#users tr", has_text="<b>Carol</b>")
+        assert await _findings(page) == []
+        await page.fill("#new-user [name=id]", "carol")
+        await page.press("#new-user [name=id]", "Enter")
+        await expect(page.locator("#status")).to_have_text("There is a user or an identity of that name")
+        page.on("dialog", lambda dialog: dialog.accept())
+        await row.get_by_role("button", name="Remove: carol").click()
+        await expect(row).to_have_count(0)
+        assert (await http.post("/api/session", json=carol)).status_code == 401
+
+
+async def test_a_call_over_http_has_its_offer_and_answer_on_the_ladder(gateway: Gateway, page: Page) -> None:
+    """Beside whatever SIP there is."""
+    async with httpx.AsyncClient(base_url=gateway.web) as http:
+        peer = RTCPeerConnection()
+        peer.addTransceiver("audio")
+        await peer.setLocalDescription(await peer.createOffer())
+        offer = {"type": "offer", "sdp": peer.localDescription.sdp}
+        session = (await http.post("/webrtc/offer", json={"sdp": offer, "to": "600"})).json()["session_id"]
+        await _sign_in(page, "alice")
+        await page.click("#calls [data-of]")
+        for title in ("→ POST /webrtc/offer", "← 200 answer"):
+            await expect(page.locator("#ladder button", has_text=title)).to_be_visible()
+        await http.post("/webrtc/close", json={"session_id": session})
+        await peer.close()

@@ -81,13 +81,16 @@ class SdpApi:
     async def _set_up(self, session: Session, caller: User, body: OfferRequest, request: Request) -> str:
         call = await self._gateway.place(session, caller, session.to, body.sdp.sdp, client_address(request))
         session.live(call, self._settings.session_lifetime)
+        self._gateway.trace(call.id, "in", caller.id, "POST /webrtc/offer", body.sdp.sdp)
         answer = asyncio.create_task(session.answer())
         gone = asyncio.create_task(_client_gone(request))
         try:
             await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
             if not answer.done():
                 session.close(Cause.CANCELLED)
-            return await answer
+            found = await answer
+            self._gateway.trace(call.id, "out", caller.id, "200 answer", found)
+            return found
         finally:
             for task in (answer, gone):
                 task.cancel()

@@ -1,5 +1,7 @@
 // The operators' page: calls now with their quality, each call's messages on one time line, users and trunks.
 
+import { manage } from "./admin-users.js";
+import { Curves } from "./curves.js";
 import { changes } from "./diff.js";
 import { Session, SignInError } from "./session.js";
 import { clockTime, nameOf, percent, say, translate } from "./words.js";
@@ -9,13 +11,15 @@ const $ = (id) => document.getElementById(id);
 const make = (tag, properties) => Object.assign(document.createElement(tag), properties);
 
 const session = new Session();
+const curves = new Curves();
+let role = "";
 let chosen = ""; // id of the call that is looked at
 let drawn = ""; // what of it is on the screen
 let picked = []; // the messages whose text is shown, two at most
 let timer = 0;
 
 async function ask(path, options = {}) {
-  const headers = { Authorization: `Bearer ${await session.token()}` };
+  const headers = { Authorization: `Bearer ${await session.token()}`, ...(options.body && { "Content-Type": "application/json" }) };
   const response = await fetch(`api/${path}`, { ...options, headers });
   if (!response.ok) throw new SignInError((await response.json().catch(() => ({}))).error ?? "", response.status);
   return response.status === 204 ? null : response.json();
@@ -33,8 +37,9 @@ function show(signedIn) {
 
 async function enter(prove, failure) {
   try {
-    await prove();
+    ({ role } = await prove());
     await refresh();
+    $("new-user").hidden = role !== "admin";
     show(true);
     tell("");
     clearInterval(timer);
@@ -55,14 +60,18 @@ function failed(error, sentence) {
 }
 
 async function refresh() {
-  const [calls, users, trunks] = await Promise.all(["calls", "users", "trunks"].map((path) => ask(path)));
+  const [calls, users, trunks, accounts] = await Promise.all(["calls", "users", "trunks", "accounts"].map((path) => ask(path)));
   const online = users.users.reduce((sum, user) => sum + user.pages, 0);
   figures({ calls: calls.count, pages: online, phones: users.users.filter((user) => user.phones).length, trunks: trunks.count });
   rows("calls", ["caller", "dialled", "state", "since", "look"], calls.calls, (call) => [
     name(call.caller), call.dialled, call.state, clockTime(Math.round(call.seconds)), look(call),
   ]);
-  rows("users", ["name", "role", "pages", "phones"], users.users, (user) => [
-    user.display_name || user.id, user.role, String(user.pages), String(user.phones ?? ""),
+  const isAdmin = role === "admin";
+  rows("users", ["name", "id", "role", "pages", "phones", ...(isAdmin ? ["change"] : [])], users.users, (user) => [
+    user.display_name || user.id, user.id, user.role, String(user.pages), String(user.phones ?? ""), ...(isAdmin ? [actions(user)] : []),
+  ]);
+  rows("accounts", ["name", "address", "number", "state"], accounts.accounts, (account) => [
+    account.user, account.registrar, account.username, account.status ? `${account.state} (${account.status})` : account.state,
   ]);
   rows("trunks", ["name", "address", "registered"], trunks.trunks, (trunk) => [
     trunk.name, trunk.uri, trunk.registered === null ? "–" : say(trunk.registered ? "admin.yes" : "admin.no"),
@@ -133,6 +142,8 @@ async function showCall() {
     name(party), received.codec ?? "–", String(received.packets), share(received),
     `${received.jitter_ms.toFixed(1)} ms`, received.mos === null ? "–" : received.mos.toFixed(2),
   ]);
+  curves.add(call);
+  curves.draw($("curves"), name);
   const signature = `${call.id} ${call.messages.length}`;
   if (signature === drawn) return;
   drawn = signature;
@@ -186,6 +197,8 @@ function texts(messages) {
     return block;
   }));
 }
+
+const actions = manage(ask, tell, refresh);
 
 $("login").addEventListener("submit", (event) => {
   event.preventDefault();
