@@ -398,6 +398,7 @@ export class Call extends EventTarget {
       ice_candidate: () => this.#remoteCandidate(params),
       dtmf: () => this.#pressed(params),
       call_state: () => this.#stateChanged(params),
+      call_held: () => this.#heldByPeer(params.held),
       call_identified: () => this.#identified(params),
       peer_disconnected: () => this.#finish(params.reason ?? "normal"),
       peer_left: () => this.#finish("connection-lost"),
@@ -440,6 +441,12 @@ export class Call extends EventTarget {
 
   #pressed({ digit }) {
     this.digits = (this.digits + digit).slice(-DIGITS_KEPT);
+    this.#changed();
+  }
+
+  /** Also where the session description does not say it: a PBX plays music on a line that stays open. */
+  #heldByPeer(held) {
+    this.heldByPeer = held;
     this.#changed();
   }
 

@@ -8,6 +8,7 @@ import { GatewayClient, MicrophoneError } from "./gateway-client.js";
 import { History } from "./history.js";
 import { callsElsewhere, otherCalls, showRows } from "./lines.js";
 import * as otherWays from "./other-ways.js";
+import { showOwn } from "./own.js";
 import * as push from "./push.js";
 import { figures, quality } from "./quality.js";
 import { Sounds } from "./sounds.js";
@@ -431,6 +432,7 @@ addEventListener("hashchange", async () => {
 
 translate();
 showContacts(contacts, dial);
+showOwn(client, ui.tell);
 $("language").value = language;
 ui.showKeys();
 ui.showRecent([], dial);
