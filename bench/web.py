@@ -17,6 +17,7 @@ import httpx
 import structlog
 from aiortc import RTCPeerConnection, RTCSessionDescription
 
+from bench import signalling
 from bench.table import Result, report
 from gateway.app import GatewayApp
 from gateway.demo.aiortc_browser import LOCAL, ToneTrack
@@ -150,7 +151,7 @@ def main() -> bool:
     """Measure, print, write bench/results/web.json; whether every goal is met."""
     logging.disable(logging.CRITICAL)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    results = asyncio.run(_with_gateway()) + asyncio.run(_whole_call())
+    results = asyncio.run(_with_gateway()) + asyncio.run(_whole_call()) + asyncio.run(signalling.measure())
     logging.disable(logging.NOTSET)
     return report("web", results)
 
