@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from bench import audio, media, overload, remotemedia, sdp, sip, web
+from bench import audio, media, overload, remotemedia, rooms, sdp, sip, web
 
 BENCHMARKS: dict[str, Callable[[], bool]] = {
     "sdp": sdp.main,
@@ -13,6 +13,7 @@ BENCHMARKS: dict[str, Callable[[], bool]] = {
     "overload": overload.main,
     "media": media.main,
     "audio": audio.main,
+    "rooms": rooms.main,
     "web": web.main,
     "remotemedia": remotemedia.main,
 }

@@ -159,6 +159,7 @@ def _other(path: tuple[str, ...], field: FieldInfo) -> str:
         "accounts.registrars": "sip:pbx.example.com",
         "groups": "[{name: g, members: [alice]}]",
         "rooms": "[{name: team}]",
+        "voicemail.users": "['*']",
         "recording.digits": "*1",
         "recording.channels": "1",
         "recording.min_free": "7",

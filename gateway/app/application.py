@@ -13,7 +13,7 @@ from gateway.call.routing import ROOM, ApplicationTarget, Route
 from gateway.call.state import State
 from gateway.call.status import Cause
 from gateway.legs.application import PROGRAM, ApplicationLeg, Session, SessionError
-from gateway.media.engine import AudioPort
+from gateway.media.engine import MediaEngine
 from gateway.web.auth.site import SiteSignIn
 
 log = structlog.get_logger(__name__)
@@ -81,13 +81,14 @@ class Application:
 
         return ApplicationLeg(tag, target.number, plays, may_call, begin, lasting=kind == ROOM)
 
-    def call_changed(self, audio: Callable[[str, str], AudioPort], call: Call) -> None:
-        """Tell sessions that their call is up (an observer of the calls); `audio` is the media engine's."""
+    def call_changed(self, engine: MediaEngine, call: Call) -> None:
+        """Tell sessions that their call is up (an observer of the calls)."""
         if call.state in _UP:
             for leg in call.legs:
                 if isinstance(leg, ApplicationLeg):
                     other = call.bridge.other(leg) if call.bridge is not None else None
-                    leg.answered(partial(audio, call.id), other.identity if other is not None else None)
+                    identity = other.identity if other is not None else None
+                    leg.answered(partial(engine.audio, call.id), identity, partial(engine.record, call.id))
 
     async def close(self) -> None:
         """Stop every program that still runs."""

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import structlog
 
 from gateway.app import room_settings
 from gateway.app.application import Application
 from gateway.app.opening import Opening
 from gateway.app.recordings import RecordingError, Recordings
+from gateway.app.voicemail import LISTEN, VOICEMAIL, Voicemail
 from gateway.call.call import Call
 from gateway.call.leg import Leg, TransferRequested
 from gateway.call.registry import Calls
@@ -20,9 +24,15 @@ from gateway.call.routing import ROOM
 from gateway.call.status import Cause
 from gateway.conference.room import Room, RoomError
 from gateway.conference.rooms import Rooms
+from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import User
+from gateway.media.embedded.audio.codecs import read_audio
 from gateway.media.engine import MediaEngine
+from gateway.people.board import Board
+from gateway.people.mailboxes import MailboxCounts
 from gateway.web.conferencing import RefusedError
+
+log = structlog.get_logger(__name__)
 
 _OPERATORS = ("operator", "admin")
 _MERGE_TIME = 10.0
@@ -33,7 +43,10 @@ _MOST_MERGED = 10
 class ConferencingFront:
     """Says who may do what in which room, and with which call."""
 
-    def __init__(self, rooms: Rooms, recordings: Recordings, calls: Calls, new_token: Callable[[], str]) -> None:
+    def __init__(
+        self, rooms: Rooms, recordings: Recordings, voicemail: Voicemail, calls: Calls, new_token: Callable[[], str]
+    ) -> None:
+        self._voicemail = voicemail
         self._rooms = rooms
         self._recordings = recordings
         self._calls = calls
@@ -126,6 +139,19 @@ class ConferencingFront:
                     return call, leg
         return None
 
+    async def list_voicemail(self, user: User) -> list[dict[str, Any]]:
+        return await self._voicemail.listed(user.id)
+
+    async def voicemail(self, user: User, message_id: str) -> Path:
+        path = await self._voicemail.sound(user.id, message_id)
+        if path is None:
+            raise RefusedError("There is no such message", 404)
+        return path
+
+    async def remove_voicemail(self, user: User, message_id: str) -> None:
+        if not await self._voicemail.remove(user.id, message_id):
+            raise RefusedError("There is no such message", 404)
+
     async def list_recordings(self) -> list[dict[str, Any]]:
         return await self._recordings.kept()
 
@@ -148,7 +174,7 @@ def _told() -> Iterator[None]:
 
 
 async def open_conferences(
-    opening: Opening, engine: MediaEngine, calls: Calls, application: Application
+    opening: Opening, engine: MediaEngine, calls: Calls, application: Application, voicemail: Voicemail
 ) -> ConferencingFront:
     """Rooms and recordings, until `opening.stack` ends."""
     config = opening.config
@@ -162,7 +188,31 @@ async def open_conferences(
     )
     opening.stack.callback(rooms.close)
     application.serve(ROOM, rooms.attend)
-    return ConferencingFront(rooms, recordings, calls, opening.token)
+    return ConferencingFront(rooms, recordings, voicemail, calls, opening.token)
+
+
+async def open_voicemail(
+    opening: Opening, engine: MediaEngine, identity: IdentityMap, application: Application, board: Board[MailboxCounts]
+) -> Voicemail:
+    """Mailboxes as far as the media engine can record; `board` says what waits for whom."""
+    wanted = room_settings.voicemail(opening.config)
+    if not (engine.capabilities.recording and engine.capabilities.programs):
+        if wanted.users:
+            log.warning("voicemail.users: this media engine takes no messages")
+        wanted = replace(wanted, users=())
+    voicemail = Voicemail(
+        wanted,
+        lambda user: identity.by_id(user) is not None,
+        board,
+        read_audio,
+        opening.wall_clock,
+        opening.token,
+    )
+    await voicemail.load()
+    opening.sweep(voicemail.expire)
+    application.serve(VOICEMAIL, voicemail.leave)
+    application.serve(LISTEN, voicemail.listen)
+    return voicemail
 
 
 class _Report:

@@ -1,8 +1,9 @@
-"""Conference rooms and recordings as the configuration has them, in the words of those who make them."""
+"""Conference rooms, recordings and voicemail as the configuration has them, in the words of those who make them."""
 
 from __future__ import annotations
 
 from gateway.app.recordings import RecordingSettings
+from gateway.app.voicemail import VoicemailSettings
 from gateway.conference.room import RoomSettings
 from gateway.conference.rooms import RoomLimits
 from gateway.config import Config
@@ -43,5 +44,20 @@ def recordings(config: Config) -> RecordingSettings:
         beep=wanted.beep,
         min_free=wanted.min_free,
         longest=wanted.longest,
+        keep=wanted.keep,
+    )
+
+
+def voicemail(config: Config) -> VoicemailSettings:
+    wanted = config.voicemail
+    return VoicemailSettings(
+        folder=config.state_dir / wanted.folder,
+        users=wanted.users,
+        after=wanted.after,
+        greeting=wanted.greeting,
+        max_messages=wanted.max_messages,
+        longest=wanted.longest,
+        shortest=wanted.shortest,
+        min_free=config.recording.min_free,
         keep=wanted.keep,
     )

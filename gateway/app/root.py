@@ -23,7 +23,7 @@ from gateway.accounts.trunks import Trunks
 from gateway.accounts.vault import Vault
 from gateway.app import console, settings
 from gateway.app.application import Application
-from gateway.app.conferencing import ConferencingFront, open_conferences
+from gateway.app.conferencing import ConferencingFront, open_conferences, open_voicemail
 from gateway.app.contacts import Contacts
 from gateway.app.dialer import GatewayDialer
 from gateway.app.health import Watch
@@ -31,6 +31,7 @@ from gateway.app.keep_alive import KeepAlives
 from gateway.app.lamps import Lamps
 from gateway.app.load import limit_new_calls
 from gateway.app.message_log import MessageLog
+from gateway.app.message_opening import open_messages
 from gateway.app.messages import Messages
 from gateway.app.metrics import Metrics
 from gateway.app.observers import collecting, copy_messages, keep_messages, keep_records, recording
@@ -54,6 +55,7 @@ from gateway.app.sip_front import SipFront
 from gateway.app.subscriptions import Subscriptions
 from gateway.app.trunk_watch import TrunkWatch
 from gateway.app.users import Users
+from gateway.app.voicemail import Voicemail
 from gateway.app.web_front import WebFront
 from gateway.call.load import LoadControl
 from gateway.call.registry import Calls
@@ -68,7 +70,6 @@ from gateway.identity.store import IdentityStore
 from gateway.media.engine import MediaEngine
 from gateway.net.tap import Taps
 from gateway.net.user_agent import UserAgent
-from gateway.people.messages import MessageStoreError
 from gateway.people.presence import Presences
 from gateway.sip.flow import Flow
 from gateway.store.rules_file import FileRules
@@ -121,6 +122,7 @@ class GatewayApp:
         self._presences = Presences()
         self._presence = Presence(presences=self._presences)
         self._conferencing: ConferencingFront
+        self._voicemail: Voicemail
         self._user_agent: UserAgent
         self._registrations: Registrations
         self._trunks: Trunks
@@ -187,10 +189,9 @@ class GatewayApp:
             self._waker,
         )
         router = self._make_router(identity)
-        self.calls = self._make_calls(engine, identity, router, dialer)
-        self._conferencing = await open_conferences(self._opening, engine, self.calls, self._application)
+        self._messages = await open_messages(self._opening, identity, self._accounts, router, dialer, presence)
+        await self._open_calls(engine, identity, router, dialer)
         await keep_records(recording(self.config), self.calls, self._wall_clock, self._stack)
-        self._messages = await self._open_messages(identity, router, dialer, presence)
         self._subscriptions = self._open_subscriptions(identity, store, router, dialer)
         self._user_agent = dialer.inviter = self._messages.requester = await self._open_sip(identity, store)
         self._relay.subscribing = self._user_agent
@@ -228,29 +229,6 @@ class GatewayApp:
         keep_alives.begin()
         self._stack.push_async_callback(keep_alives.close)
 
-    async def _open_messages(
-        self, identity: IdentityMap, router: Router, dialer: GatewayDialer, presence: Presence
-    ) -> Messages:
-        messages = Messages(
-            identity,
-            self._accounts,
-            router,
-            dialer,
-            presence,
-            settings.messages(self.config),
-            settings.keeping(self.config),
-            new_id=self._opening.token,
-            wall_clock=self._wall_clock,
-            clock=asyncio.get_running_loop().time,
-        )
-        try:
-            await messages.courier.open()
-        except MessageStoreError as error:
-            raise ConfigError("messages.store", f"cannot be used: {error}") from None
-        self._stack.push_async_callback(messages.courier.close)
-        self._opening.sweep(messages.courier.expire)
-        return messages
-
     def _open_subscriptions(
         self, identity: IdentityMap, store: IdentityStore, router: Router, dialer: GatewayDialer
     ) -> Subscriptions:
@@ -280,6 +258,14 @@ class GatewayApp:
         self._contacts.changed(user)
         self._messages.courier.arrived(user)
 
+    async def _open_calls(
+        self, engine: MediaEngine, identity: IdentityMap, router: Router, dialer: GatewayDialer
+    ) -> None:
+        opening, application = self._opening, self._application
+        self._voicemail = await open_voicemail(opening, engine, identity, application, self._messages.mailboxes)
+        self.calls = self._make_calls(engine, identity, router, dialer)
+        self._conferencing = await open_conferences(opening, engine, self.calls, application, self._voicemail)
+
     def _make_calls(self, engine: MediaEngine, identity: IdentityMap, router: Router, dialer: GatewayDialer) -> Calls:
         config = self.config
         rules = FileRules(config.state_dir / "forwarding.json")
@@ -297,9 +283,10 @@ class GatewayApp:
             rules=ShownRules(rules, self._presences, identity.users),
             uri_of=lambda user: identity.sip_uri(user.id),
             payer=lambda user: Caller(user.id, user.may_call, account=self._accounts.registrar_of(user.id)),
+            mailboxes=self._voicemail,
         )
         calls.observe(dialer.call_changed)
-        calls.observe(partial(self._application.call_changed, engine.audio))
+        calls.observe(partial(self._application.call_changed, engine))
         return calls
 
     async def _open_sip(self, identity: IdentityMap, store: IdentityStore) -> UserAgent:
@@ -358,7 +345,15 @@ class GatewayApp:
         loop = asyncio.get_running_loop()
         accounts = OwnAccounts(config, self._accounts, self._registrations, self._vault, loop.time)
         users = Users(
-            self._directory, identity, store, presence, self.calls, accounts, self._messages.courier, self._random
+            self._directory,
+            identity,
+            store,
+            presence,
+            self.calls,
+            accounts,
+            self._messages.courier,
+            self._voicemail,
+            self._random,
         )
         self._opening.sweep(users.look, _DIRECTORY_SECONDS)
         front = WebFront(

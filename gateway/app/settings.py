@@ -458,6 +458,7 @@ def _embedded(config: Config) -> EmbeddedConfig:
         silence_interval=rtp.silence_interval,
         tone_frequency=round(config.media.tone.frequency),
         tone_level=config.media.tone.level,
+        hold_music=config.media.hold_music,
     )
 
 

@@ -30,7 +30,7 @@ class _OwnAccounts(Protocol):
     async def remove(self, user: str, *, by_user: bool) -> bool: ...
 
 
-class _Courier(Protocol):
+class _Forgets(Protocol):
     async def forget(self, user: str) -> None: ...
 
 
@@ -45,7 +45,8 @@ class Users:
         presence: Presence,
         calls: Calls,
         accounts: _OwnAccounts,
-        courier: _Courier,
+        courier: _Forgets,
+        voicemail: _Forgets,
         random: Callable[[int], bytes],
     ) -> None:
         self._directory = directory
@@ -55,6 +56,7 @@ class Users:
         self._calls = calls
         self._accounts = accounts
         self._courier = courier
+        self._voicemail = voicemail
         self._random = random
 
     async def listed(self) -> list[dict[str, Any]]:
@@ -159,6 +161,7 @@ class Users:
         self._calls.rules.put(user_id, NO_RULES)
         try:
             await self._courier.forget(user_id)
+            await self._voicemail.forget(user_id)
             await self._accounts.remove(user_id, by_user=False)
         except (MessageStoreError, AccountError) as error:
             log.error("something of a removed user is left", user=user_id, reason=str(error))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
+from typing import Protocol
 
 import structlog
 
@@ -12,6 +13,7 @@ from gateway.call.branches import Branch, Then
 from gateway.call.dialer import Dialer
 from gateway.call.leg import CalleeLeg, Diversion, Leg, Redirected
 from gateway.call.routing import (
+    VOICEMAIL,
     ApplicationTarget,
     Caller,
     FeatureTarget,
@@ -25,13 +27,26 @@ from gateway.call.routing import (
     UserTarget,
     somebody,
 )
-from gateway.call.rules import MemoryRules, Rules, RuleStore
+from gateway.call.rules import NOT_REACHED, MemoryRules, Rules, RuleStore
 from gateway.call.status import Cause
 from gateway.identity.model import User
 
 log = structlog.get_logger(__name__)
 
 Diversions = tuple[Diversion, ...]
+_LEAVE_A_MESSAGE = (*NOT_REACHED, Cause.BUSY, Cause.DECLINED)
+"""Who was not reached for these reasons can be left a message."""
+
+
+class Mailboxes(Protocol):
+    """Where messages are left for users."""
+
+    def has(self, user: User) -> bool:
+        """Whether that one has a mailbox."""
+
+    @property
+    def after(self) -> float:
+        """Seconds until nobody has answered."""
 
 
 def own_rights(user: User) -> Caller:
@@ -65,8 +80,10 @@ class Branching:
         rules: RuleStore | None = None,
         uri_of: Callable[[User], str] = lambda user: f"sip:{user.id}",
         payer: Callable[[User], Caller] = own_rights,
+        mailboxes: Mailboxes | None = None,
     ) -> None:
         """`uri_of` gives a user's SIP URI, by which diversions are told; `payer` by what rights that one forwards."""
+        self._mailboxes = mailboxes
         self._router = router
         self._dialer = dialer
         self._rules = rules or MemoryRules()
@@ -106,17 +123,37 @@ class Branching:
                 raise RouteError(Cause.BUSY, f"{user.id} is not to be disturbed")
             legs = await self._legs(UserTarget(user), journey, name)
         except RouteError as error:
-            elsewhere = await self._forwarded(user, journey, diversions, rules.forward(error.cause))
+            elsewhere = await self._instead(user, journey, diversions, rules, error.cause)
             if elsewhere is None:
                 raise
             return elsewhere
         then = self._then_forward(user, journey, diversions, rules)
-        return Branch(legs, then=then, time=rules.after if rules.no_answer else None, diversions=diversions)
+        box = self._mailbox(user)
+        time = rules.after if rules.no_answer else box.after if box is not None else None
+        return Branch(legs, then=then, time=time, diversions=diversions)
 
     def _then_forward(self, user: User, journey: Journey, diversions: Diversions, rules: Rules) -> Then | None:
-        if rules.busy is None and rules.no_answer is None:
+        if rules.busy is None and rules.no_answer is None and self._mailbox(user) is None:
             return None
-        return lambda cause: self._forwarded(user, journey, diversions, rules.forward(cause))
+        return lambda cause: self._instead(user, journey, diversions, rules, cause)
+
+    def _mailbox(self, user: User) -> Mailboxes | None:
+        return self._mailboxes if self._mailboxes is not None and self._mailboxes.has(user) else None
+
+    async def _instead(
+        self, user: User, journey: Journey, diversions: Diversions, rules: Rules, cause: Cause
+    ) -> Branch | None:
+        """Where a call goes that has failed so: as the user's rules say, else to its mailbox."""
+        to = rules.forward(cause)
+        if to is not None:
+            return await self._forwarded(user, journey, diversions, to)
+        if self._mailbox(user) is None or cause not in _LEAVE_A_MESSAGE:
+            return None
+        target = ApplicationTarget(f"{VOICEMAIL}:{user.id}", user.id)
+        reason = "user-busy" if cause is Cause.BUSY else "no-answer" if cause is Cause.NO_ANSWER else "unavailable"
+        told = (Diversion(self._uri_of(user), reason), *diversions)
+        log.info("to the mailbox", call_id=journey.call_id, user=user.id, reason=reason)
+        return Branch(await self._legs(target, journey, f"{journey.call_id}-d{next(journey.names)}"), diversions=told)
 
     async def _forwarded(
         self, user: User, journey: Journey, diversions: Diversions, to: tuple[str, str] | None

@@ -12,7 +12,7 @@ from functools import partial
 
 import structlog
 
-from gateway.call.branching import Branching, Journey, own_rights
+from gateway.call.branching import Branching, Journey, Mailboxes, own_rights
 from gateway.call.call import Call
 from gateway.call.dialer import Dialer
 from gateway.call.features import Features
@@ -53,16 +53,17 @@ class Calls:
         rules: RuleStore | None = None,
         uri_of: Callable[[User], str] = lambda user: f"sip:{user.id}",
         payer: Callable[[User], Caller] = own_rights,
+        mailboxes: Mailboxes | None = None,
     ) -> None:
         """Without `rights` nobody can be asked who may transfer a call, so nobody may.
 
         `rules` are what users want done with their calls; `uri_of` their URIs, as diversions name them; `payer` whose
-        rights and account count where a user forwards a call.
+        rights and account count where a user forwards a call; `mailboxes` where messages are left for users.
         """
         self._engine = engine
         self._router = router
         self.rules: RuleStore = rules or MemoryRules()
-        self._branching = Branching(router, dialer, self.rules, uri_of, payer)
+        self._branching = Branching(router, dialer, self.rules, uri_of, payer, mailboxes)
         self._timers = timers
         self._settings = settings or CallSettings()
         limits = limits or CallLimits()

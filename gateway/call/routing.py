@@ -70,6 +70,8 @@ class ApplicationTarget:
     """What was dialled, after stripping and prefix."""
 
 
+VOICEMAIL = "voicemail"
+"""Taking a message for a user is a program by the name `voicemail:USER`, hearing them `voicemail-listen:`."""
 ROOM = "room"
 """Conference rooms are programs by the name `room:NAME`."""
 
@@ -308,7 +310,7 @@ class Router:
     def _follow(self, route: Route, user: str) -> Target:
         dialled = route.prefix + user[route.strip :]
         if route.to.startswith("feature:"):
-            return FeatureTarget(route.to.partition(":")[2], dialled)
+            return _feature(route.to.partition(":")[2], dialled)
         if not dialled:
             raise RouteError(Cause.NOT_FOUND, f"nothing is left of {user} to send on")
         kind, _, name = route.to.partition(":")
@@ -334,6 +336,11 @@ class Router:
                 raise RouteError(Cause.UNAVAILABLE, f"the route for {user} leads to a trunk that does not exist")
             return SipTarget(dialled, trunk=name)
         return SipTarget(route.to.replace("{user}", _escaped(dialled)))
+
+
+def _feature(name: str, dialled: str) -> Target:
+    """What a number does; hearing one's messages is a call to a program."""
+    return ApplicationTarget(f"{VOICEMAIL}-listen:", dialled) if name == VOICEMAIL else FeatureTarget(name, dialled)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from gateway.call.status import Cause
 
-_NOT_REACHED = (Cause.NO_ANSWER, Cause.UNAVAILABLE, Cause.UNREACHABLE, Cause.LOST, Cause.MEDIA_FAILED)
+NOT_REACHED = (Cause.NO_ANSWER, Cause.UNAVAILABLE, Cause.UNREACHABLE, Cause.LOST, Cause.MEDIA_FAILED)
 KINDS = ("always", "busy", "no-answer")
 """When a call is forwarded."""
 
@@ -28,7 +28,7 @@ class Rules:
         """Where a call goes that has failed so, and the reason in the words of RFC 5806; None: nowhere."""
         if cause is Cause.BUSY and self.busy is not None:
             return self.busy, "do-not-disturb" if self.do_not_disturb else "user-busy"
-        if cause in _NOT_REACHED and self.no_answer is not None:
+        if cause in NOT_REACHED and self.no_answer is not None:
             return self.no_answer, "no-answer" if cause is Cause.NO_ANSWER else "unavailable"
         return None
 

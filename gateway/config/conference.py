@@ -1,4 +1,4 @@
-"""Configuration of conference rooms and recordings."""
+"""Configuration of conference rooms, recordings and voicemail."""
 
 from __future__ import annotations
 
@@ -85,3 +85,24 @@ class RecordingConfig(Section):
         if digits and not re.fullmatch(r"[0-9*#]{2,8}", digits):
             raise ValueError(f"{digits!r} must be 2 to 8 of 0-9 * #")
         return digits
+
+
+class VoicemailConfig(Section):
+    """Mailboxes: who is busy, does not answer or is not there is left a message."""
+
+    users: tuple[Text, ...] = ()
+    """Ids of the users who have one; "*" everybody. Their own forwards come first."""
+    after: float = Field(default=25.0, ge=1, le=600)
+    """How long a call may ring before it goes to the mailbox (s); sip.ring_timeout bounds it."""
+    greeting: Path | None = None
+    """A sound file (WAV, Ogg, MP3, …) that callers hear before the tone; default: the tone alone."""
+    folder: Path = Path("voicemail")
+    """Where messages are kept; relative to the state directory."""
+    max_messages: int = Field(default=50, ge=1)
+    """Of one user; who calls a full mailbox hears that the user is busy."""
+    longest: float = Field(default=180.0, ge=5, le=3_600)
+    """A message ends after so long (s)."""
+    shortest: float = Field(default=1.0, ge=0)
+    """Shorter ones are not kept: somebody has hung up (s)."""
+    keep: float = Field(default=2_592_000.0, ge=0)
+    """How long messages are kept; 0: until somebody deletes them (s)."""

@@ -17,7 +17,7 @@ Dtmf = Literal["auto", "rfc4733", "info", "inband"]
 
 FEATURES = (
     *("park", "pick-up", "forward-always", "forward-busy", "forward-no-answer", "forward-off"),
-    *("do-not-disturb-on", "do-not-disturb-off"),
+    *("do-not-disturb-on", "do-not-disturb-off", "voicemail"),
 )
 """What a number may do beside calling somebody."""
 SERVICES = ("echo", "tone")

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from gateway.config.conference import ConferenceConfig, RecordingConfig, RoomConfig
+from gateway.config.conference import ConferenceConfig, RecordingConfig, RoomConfig, VoicemailConfig
 from gateway.config.machine import cpus, memory_bytes
 from gateway.config.messaging import MessagesConfig, PresenceConfig
 from gateway.config.network import RtpConfig, SipConfig, WebConfig, WebRtcConfig
@@ -188,6 +188,9 @@ class MediaConfig(Section):
     """How long the native plane goes on forwarding where the gateway has died and none has come in its place (s)."""
     service_max_duration: float = Field(default=600.0, ge=0)
     """A call to a built-in service ends after so long; 0 never (s)."""
+    hold_music: Text | None = None
+    """What who is on hold, or parked, hears: a sound file (WAV, Ogg, MP3, …; two minutes of it), or "generated";
+    default: silence, or what the holder's phone sends."""
     tone: ToneConfig = ToneConfig()
 
     @field_validator("engine")
@@ -243,6 +246,7 @@ class Config(BaseSettings):
     """Conference rooms with rules of their own; a route to room:NAME leads to any room."""
     conference: ConferenceConfig = ConferenceConfig()
     recording: RecordingConfig = RecordingConfig()
+    voicemail: VoicemailConfig = VoicemailConfig()
     trunks: tuple[Trunk, ...] = ()
     """PBXs and providers."""
     accounts: AccountsConfig = AccountsConfig()
@@ -304,6 +308,9 @@ class Config(BaseSettings):
 
     def _check_rooms(self, users: set[str], trunks: set[str]) -> None:
         """Only those may be named who are there."""
+        for index, one in enumerate(self.voicemail.users):
+            if one != "*" and one not in users:
+                raise ConfigError(f"voicemail.users.{index}", f"there is no user {one!r} in users")
         _unique("rooms", "name", [room.name for room in self.rooms])
         known = users | {f"trunk:{name}" for name in trunks}
         for index, room in enumerate(self.rooms):

@@ -22,10 +22,11 @@ from gateway.errors import GatewayError
 from gateway.legs.base import LegBase
 from gateway.legs.sound import Sound
 from gateway.legs.speech import Samples, Utterance
-from gateway.media.engine import AudioPort, Conference, Kind, MediaError, Party, Seat
+from gateway.media.engine import AudioPort, Conference, Kind, MediaError, Party, Recording, RecordingFile, Seat
 
 PROGRAM = "program"
 """The service of a leg whose sound is its program's own (gateway.media.engine.Party.service)."""
+Record = Callable[[RecordingFile, Callable[[str | None], None]], Recording]
 _WAITING_EVENTS = 100
 """Events kept for a program that does not ask for them; the oldest goes first, the last is the end."""
 
@@ -91,14 +92,14 @@ class ApplicationLeg(LegBase):
             self._session.happened(HungUp(cause))
         self._over = True
 
-    def answered(self, audio: Callable[[str], AudioPort], identity: str | None = None) -> None:
+    def answered(self, audio: Callable[[str], AudioPort], identity: str | None, record: Record) -> None:
         """The call is up: the caller has what `Session.answer` gave it.
 
-        `audio` gives the sound of a program's tag, `identity` is who the caller has proved to be.
+        `audio` gives the sound of a program's tag, `identity` is who the caller has proved to be, `record` records.
         """
         if self._session is not None and not self._session.is_up and not self._over:
             sound = Sound(audio(self.party.tag)) if self.party.service == PROGRAM else None
-            self._session.came_up(sound, identity)
+            self._session.came_up(sound, identity, record)
 
     def accept(self) -> None:
         """Take the call."""
@@ -123,6 +124,7 @@ class Session:
         """Whether the call is answered, and the caller knows."""
         self.identity: str | None = None
         """Who the caller has proved to be, once the call is up: a user's id, "trunk:NAME"; None: nobody knows."""
+        self._record: Record | None = None
         self._leg = leg
         self._sound: Sound | None = None
         self._events: deque[LegEvent] = deque(maxlen=_WAITING_EVENTS)
@@ -229,6 +231,17 @@ class Session:
         """
         return self._sounding().join(conference, name)
 
+    def record(self, wanted: RecordingFile, ended: Callable[[str | None], None]) -> Recording:
+        """Write what both say to a file until its `stop` or the end of the call.
+
+        `ended` hears once the file is finished, with one sentence why it ended early, None: as was wanted. Raises
+        SessionError where the call is not up, MediaError as `MediaEngine.record`.
+        """
+        self._still_there()
+        if self._record is None:
+            raise SessionError("answer the call first, to record it", Cause.ERROR)
+        return self._record(wanted, ended)
+
     def stop_playing(self) -> None:
         """Say no more of what `play` was given."""
         if self._sound is not None:
@@ -249,10 +262,11 @@ class Session:
         self._events.append(event)
         self._news.set()
 
-    def came_up(self, sound: Sound | None, identity: str | None) -> None:
+    def came_up(self, sound: Sound | None, identity: str | None, record: Record) -> None:
         """Let `answer` return."""
         self.is_up = True
         self.identity = identity
+        self._record = record
         self._sound = sound
         self._news.set()
 

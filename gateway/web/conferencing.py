@@ -1,4 +1,4 @@
-"""What the web front ends ask about rooms and recordings (a part of `facade.Gateway`)."""
+"""What the web front ends ask about rooms, recordings and voicemail (a part of `facade.Gateway`)."""
 
 from __future__ import annotations
 
@@ -44,6 +44,15 @@ class Conferencing(Protocol):
 
     async def merge_calls(self, user: User, call_ids: list[str]) -> str:
         """Move the other sides of a user's own calls into a room of their own; the name to dial to be there too."""
+
+    async def list_voicemail(self, user: User) -> list[dict[str, Any]]:
+        """id, caller, display_name, at (Unix seconds), seconds, new of each message left for a user, the new first."""
+
+    async def voicemail(self, user: User, message_id: str) -> Path:
+        """The sound of a message, which is not new any more."""
+
+    async def remove_voicemail(self, user: User, message_id: str) -> None:
+        """Delete a message."""
 
     async def list_recordings(self) -> list[dict[str, Any]]:
         """name, size, and as far as it is known call, room, caller, dialled, parties, began, seconds, ended of each."""

@@ -161,6 +161,8 @@ OTHER: dict[str, Any] = {
     "rooms[].members": ["trunk:other"],
     "rooms[].moderators": ["1001"],
     "recording.calls": ["*"],
+    "voicemail.users": ["*"],
+    "voicemail.greeting": "/no/greeting.wav",
     "recording.digits": "*1",
     "recording.channels": 1,
     "emergency.trunk": "other",
@@ -235,6 +237,7 @@ REACHES = {
     "trunks[].srtp": "front, dialled",
     "trunks[].max_calls": "front, dialled",
     "limits.max_calls": "call limits, engine, rtpengine",
+    "recording.min_free": "recordings, voicemail",
 }
 """What each of the keys reaches that count in more than one room: none of them may be forgotten."""
 
@@ -358,6 +361,7 @@ def made_of(config: Config) -> Iterator[tuple[str, Any]]:
     yield "groups", settings.groups(config, config.identity_map())
     yield "rooms", [room_settings.room(config, name) for name in ("team", "team2", "other")]
     yield "room members", room_settings.room_members(config)
+    yield "voicemail", room_settings.voicemail(config)
     yield "room limits", room_settings.room_limits(config)
     yield "recordings", room_settings.recordings(config)
     yield "calls", settings.call_settings(config)

@@ -151,6 +151,17 @@ class FakeRooms:
         self._asked("merge", user.id, *call_ids)
         return "room-1"
 
+    async def list_voicemail(self, user: User) -> list[dict[str, Any]]:
+        self._asked("voicemail", user.id)
+        return [{"id": "m", "caller": "sip:b@x", "display_name": "", "at": 1.0, "seconds": 2.0, "new": True}]
+
+    async def voicemail(self, user: User, message_id: str) -> Path:
+        self._asked("message", user.id, message_id)
+        return self.folder / message_id
+
+    async def remove_voicemail(self, user: User, message_id: str) -> None:
+        self._asked("remove message", user.id, message_id)
+
     async def list_recordings(self) -> list[dict[str, Any]]:
         self._asked("recordings")
         return [{"name": "a.wav", "size": 44, "call": "x"}]

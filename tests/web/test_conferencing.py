@@ -82,6 +82,9 @@ async def test_guests_have_no_rooms_and_what_is_refused_is_said() -> None:
         ("GET", "/api/recordings", None, ("recordings",)),
         ("GET", "/api/recordings/a.wav", None, ("recording", "a.wav")),
         ("DELETE", "/api/recordings/a.wav", None, ("remove", "a.wav")),
+        ("GET", "/api/voicemail", None, ("voicemail", "alice")),
+        ("GET", "/api/voicemail/a.wav", None, ("message", "alice", "a.wav")),
+        ("DELETE", "/api/voicemail/a.wav", None, ("remove message", "alice", "a.wav")),
     ],
 )
 async def test_the_api_asks_in_the_name_of_who_is_signed_in(
@@ -102,7 +105,7 @@ async def test_the_api_asks_in_the_name_of_who_is_signed_in(
         if path.endswith("a.wav") and method == "GET":
             assert (answer.content, answer.headers["content-type"]) == (b"RIFF", "audio/wav")
         gateway.conferencing.refusal = RefusedError("not now", 409)
-        if path not in ("/api/rooms", "/api/recordings") or method == "POST":
+        if path not in ("/api/rooms", "/api/recordings", "/api/voicemail") or method == "POST":
             refused = await http.request(method, path, json=body, headers=bearer)
             assert (refused.status_code, refused.json()["error"]) == (409, "not now")
 

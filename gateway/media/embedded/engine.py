@@ -14,6 +14,7 @@ from typing import TypeVar
 from gateway.media.delivery import EventDelivery
 from gateway.media.embedded.addresses import reachable
 from gateway.media.embedded.audio.codecs import CODECS
+from gateway.media.embedded.audio.pcm import AudioError
 from gateway.media.embedded.flows import FlowTable
 from gateway.media.embedded.plane.protocol import Plane, PlaneError
 from gateway.media.embedded.plane.python import PythonPlane
@@ -24,6 +25,7 @@ from gateway.media.embedded.rtp.ports import PortPool
 from gateway.media.embedded.session import Session
 from gateway.media.embedded.settings import EmbeddedConfig
 from gateway.media.embedded.sources.conference import Conference
+from gateway.media.embedded.sources.music import Frames, prepare_music
 from gateway.media.embedded.sources.pacer import Pacer
 from gateway.media.embedded.sources.players import SERVICES, prepare_loops
 from gateway.media.embedded.sources.recorder import Recorder
@@ -137,6 +139,7 @@ class EmbeddedEngine:
         config = self.config
         # Encoded once, beside the loop: later the first tone of a codec would hold up every call's packets.
         await asyncio.to_thread(prepare_loops, config.tone_frequency, config.tone_level)
+        music = await self._prepare_music()
         plane, flows = self._make_plane(), FlowTable(self)
         self.inherited = await plane.start(flows)
         ids = itertools.count(1 + max([port.port for port in self.inherited.ports] + [*self.inherited.flows, 0]))
@@ -165,10 +168,19 @@ class EmbeddedEngine:
             clock=self._clock,
             random=self._random,
             ids=ids.__next__,
+            music=music,
             rtp_address=config.rtp_advertised or reachable(config.rtp_host),
             emit=self._delivery.emit,
         )
         self._arm()
+
+    async def _prepare_music(self) -> Frames:
+        if self.config.hold_music is None:
+            return {}
+        try:
+            return await asyncio.to_thread(prepare_music, self.config.hold_music)
+        except AudioError as error:
+            raise MediaError(f"media.hold_music: {error}", 500) from None
 
     async def close(self) -> None:
         resources, self._resources = self._resources, None

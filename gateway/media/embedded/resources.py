@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 
@@ -36,4 +36,6 @@ class Resources:
     """Numbers for ports and flows of the plane."""
     rtp_address: str
     """Address toward phones."""
+    music: Mapping[str, tuple[bytes, ...]]
+    """For who is on hold: frames of 20 ms by codec; empty: none."""
     emit: Callable[[MediaEvent], None]

@@ -18,7 +18,6 @@ from gateway.media.embedded.describe import (
 )
 from gateway.media.embedded.figures import party_statistics
 from gateway.media.embedded.party import Answer, PartyMedia
-from gateway.media.embedded.plane.values import MediaPacket
 from gateway.media.embedded.reporting import Reporting
 from gateway.media.embedded.resources import Resources
 from gateway.media.embedded.routing import (
@@ -31,6 +30,7 @@ from gateway.media.embedded.routing import (
     without_tones,
 )
 from gateway.media.embedded.sources.echo import delayed
+from gateway.media.embedded.sources.music import hold_music
 from gateway.media.embedded.sources.players import PROGRAM, SERVICES
 from gateway.media.embedded.sources.program import ProgramAudio
 from gateway.media.embedded.sources.recorder import Recorder, Track
@@ -388,8 +388,14 @@ class Session:
         for party, other in ((first, second), (second, first)):
             if service_of(other.party) in (None, "echo"):
                 party.playing.stop()
+                codec, music = party.send_codec(), self._music(party, other)
+                if codec is not None and music:
+                    party.playing.music(codec, music)
             party.watch()
             party.silence()
+
+    def _music(self, held: PartyMedia, holder: PartyMedia) -> tuple[bytes, ...]:
+        return hold_music(self._shared.music, held.send_codec(), holder.agreement)
 
     def _route(self, speaker: PartyMedia, listener: PartyMedia) -> None:
         """What `speaker` sends goes to `listener`, when the listener has agreed to something."""
@@ -402,7 +408,7 @@ class Session:
         else:
             native = plane.transcodes and self._recorder is None and speaker.party.dtmf is not Dtmf.INBAND
             routing = routes_between(heard, told, self._shared.config, on_digit, native=native)
-            is_open = told.direction.sends and heard.direction.receives
+            is_open = told.direction.sends and heard.direction.receives and not self._music(listener, speaker)
         if speaker is listener and self._shared.config.echo_delay:
             routing = delayed(routing, plane, speaker.flow, self._shared.config.echo_delay)
         self._find_tones(speaker, routing)
@@ -422,6 +428,10 @@ class Session:
         self._find_tones(listener, routing)
         self._shared.plane.route(listener.flow, None, routing.routes)
         listener.stations.arrange(routing.handlers, is_open=False)
+        music = self._shared.music.get(codec.key[0], ()) if service == "silence" else ()
+        if music:
+            listener.playing.music(codec, music)
+            return
         listener.playing.tone(codec, 0 if service == "silence" else config.tone_frequency, config.tone_level)
 
     def _serve_program(self, caller: PartyMedia, audio: ProgramAudio) -> None:
@@ -457,14 +467,7 @@ class Session:
         speaker.stations.tap = None
         if self._recorder is None or speaker.agreement is None:
             return
-        names, track = tapped(routing, speaker.agreement), self._track(speaker)
-
-        def tap(packet: MediaPacket, now: float) -> None:
-            name = names.get(packet.payload_type)
-            if name is not None:
-                track.take(name, packet, now)
-
-        speaker.stations.tap = tap
+        speaker.stations.tap = self._track(speaker).tap(tapped(routing, speaker.agreement))
 
     # Figures
 

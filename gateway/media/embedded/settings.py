@@ -79,6 +79,8 @@ class EmbeddedConfig:
     """Hz of the tone service."""
     tone_level: float = -16.0
     """dBm0 of the tone service."""
+    hold_music: str | None = None
+    """What who is on hold, or parked, hears: a sound file, or "generated"; None: silence, and what the holder sends."""
     echo_delay: float = 0.0
     """Seconds by which the echo service speaks later."""
     report_interval: float = 5.0

@@ -1,4 +1,4 @@
-"""/api/rooms and /api/recordings: who meets where, and what is recorded of calls and rooms."""
+"""/api/rooms, /api/recordings, /api/voicemail: who meets where, what is recorded, and who left a message."""
 
 from __future__ import annotations
 
@@ -92,12 +92,60 @@ class RecordingList(BaseModel):
     count: int
 
 
+class VoiceMessageInfo(BaseModel):
+    """What somebody has said to a mailbox."""
+
+    id: str
+    caller: str = Field(description="SIP URI.")
+    display_name: str
+    at: float = Field(description="Unix seconds.")
+    seconds: float
+    new: bool = Field(description="Nobody has heard it yet.")
+
+
+class VoicemailList(BaseModel):
+    """The answer to GET /api/voicemail."""
+
+    messages: list[VoiceMessageInfo]
+    count: int
+    new: int
+
+
 def create_router(gateway: Gateway, authenticator: Authenticator, settings: WebSettings) -> APIRouter:
-    """/api/rooms for members and operators, /api/calls/{id}/recording and /api/recordings."""
+    """/api/rooms for members and operators, /api/calls/{id}/recording, /api/recordings and /api/voicemail."""
     router = APIRouter(prefix="/api", route_class=bounded_route(settings), tags=["rooms"], responses=_ERRORS)
     _add_rooms(router, gateway, authenticator)
     _add_recordings(router, gateway, authenticator)
+    _add_voicemail(router, gateway, authenticator)
     return router
+
+
+def _add_voicemail(router: APIRouter, gateway: Gateway, authenticator: Authenticator) -> None:
+    anybody = [Depends(requires(authenticator, "user"))]
+
+    @router.get("/voicemail", response_model=VoicemailList, dependencies=anybody)
+    async def voicemail(request: Request) -> dict[str, Any]:
+        """One's own voice messages, the new ones first."""
+        found = await gateway.conferencing.list_voicemail(_user(gateway, request))
+        return {"messages": found, "count": len(found), "new": sum(one["new"] for one in found)}
+
+    @router.get("/voicemail/{message_id}", dependencies=anybody, response_class=FileResponse)
+    async def voice_message(message_id: str, request: Request) -> Response:
+        """The sound of a message (Opus in Ogg), which is not new any more."""
+        try:
+            path = await gateway.conferencing.voicemail(_user(gateway, request), message_id)
+        except RefusedError as error:
+            raise _told(error) from None
+        return FileResponse(path, media_type=_TYPES[path.suffix])
+
+    @router.delete("/voicemail/{message_id}", status_code=204, dependencies=anybody)
+    async def remove_voice_message(message_id: str, request: Request) -> Response:
+        """Delete a message."""
+        try:
+            await gateway.conferencing.remove_voicemail(_user(gateway, request), message_id)
+        except RefusedError as error:
+            raise _told(error) from None
+        return Response(status_code=204)
 
 
 def _add_rooms(router: APIRouter, gateway: Gateway, authenticator: Authenticator) -> None:

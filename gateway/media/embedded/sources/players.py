@@ -234,6 +234,12 @@ class Playing:
         frames = loop_frames(codec.key[0], frequency, level_dbm0)
         self._play(LoopPlayer(codec.payload_type, codec.clock_rate, frames))
 
+    def music(self, codec: Codec, frames: tuple[bytes, ...]) -> None:
+        """Play frames of 20 ms in that codec again and again from now on, in place of whatever was played."""
+        self.stop()
+        if codec.payload_type is not None and frames:
+            self._play(LoopPlayer(codec.payload_type, codec.clock_rate, frames))
+
     def program(self, codec: Codec, audio: ProgramAudio) -> None:
         """Say what a program says from now on, in place of whatever was played."""
         if codec.payload_type is None or codec.key[0] not in CODECS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -39,6 +39,16 @@ class Track:
         """One packet, in a codec by its name in lower case."""
         if len(self._came) < MOST_CAME:
             self._came.append((codec, packet, now))
+
+    def tap(self, names: Mapping[int, str]) -> Callable[[MediaPacket, float], None]:
+        """What takes the packets of a party: those whose payload type has a codec's name here."""
+
+        def take(packet: MediaPacket, now: float) -> None:
+            name = names.get(packet.payload_type)
+            if name is not None:
+                self.take(name, packet, now)
+
+        return take
 
     def say(self, pcm: Pcm) -> None:
         """20 ms that are at hand as they are."""

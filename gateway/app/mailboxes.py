@@ -1,0 +1,158 @@
+"""Voice mailboxes on disk: a folder for each user, a file of sound and one beside it for each message."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from gateway.app.files import write_whole
+
+log = structlog.get_logger(__name__)
+
+_ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{8,40}")
+_USER = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9._+-]{0,63}")
+SOUND = ".opus"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoiceMessage:
+    """What somebody has said to a mailbox."""
+
+    id: str
+    caller: str
+    """SIP URI."""
+    display_name: str
+    at: float
+    """Unix seconds."""
+    seconds: float
+    new: bool
+    """Nobody has heard it yet."""
+
+
+class Mailboxes:
+    """Of all users. What is written survives the process; methods that touch the disk run in threads."""
+
+    def __init__(self, folder: Path, *, max_messages: int, keep: float) -> None:
+        """`keep` in seconds, 0: for ever."""
+        self._folder = folder
+        self._max_messages = max_messages
+        self._keep = keep
+        self._lock = asyncio.Lock()
+
+    async def messages(self, user: str) -> list[VoiceMessage]:
+        """The new ones first, each the oldest first."""
+        return await asyncio.to_thread(self._read, user)
+
+    async def users(self) -> list[str]:
+        """Who has a folder."""
+        return await asyncio.to_thread(self._users)
+
+    async def is_full(self, user: str) -> bool:
+        """Whether no further message fits."""
+        return len(await self.messages(user)) >= self._max_messages
+
+    async def place(self, user: str, message_id: str) -> Path:
+        """The file for the sound of a message that is about to be left; raises OSError."""
+        path = self._path(user, message_id)
+        await asyncio.to_thread(lambda: path.parent.mkdir(mode=0o700, parents=True, exist_ok=True))
+        return path
+
+    async def put(self, user: str, message: VoiceMessage) -> None:
+        """Keep a message whose sound is there; raises OSError."""
+        about = {
+            "caller": message.caller,
+            "display_name": message.display_name,
+            "at": message.at,
+            "seconds": round(message.seconds, 1),
+            "new": message.new,
+        }
+        path = self._path(user, message.id).with_suffix(".json")
+        async with self._lock:
+            await asyncio.to_thread(write_whole, path, json.dumps(about))
+
+    async def drop(self, user: str, message_id: str) -> bool:
+        """Delete a message; False where there is none."""
+        if not self._is_message(user, message_id):
+            return False
+        return await asyncio.to_thread(_unlink, self._path(user, message_id))
+
+    def sound(self, user: str, message_id: str) -> Path | None:
+        """The file of a message."""
+        if not self._is_message(user, message_id):
+            return None
+        path = self._path(user, message_id)
+        return path if path.with_suffix(".json").is_file() and path.is_file() else None
+
+    async def forget(self, user: str) -> None:
+        """Delete everything of a user."""
+        for message in await self.messages(user):
+            await self.drop(user, message.id)
+
+    async def expire(self, now: float) -> list[str]:
+        """Delete what was kept long enough; whose mailboxes are others now."""
+        changed = []
+        for user in await self.users() if self._keep else ():
+            old = [one for one in await self.messages(user) if one.at < now - self._keep]
+            for message in old:
+                await self.drop(user, message.id)
+            changed += [user] if old else []
+        return changed
+
+    def _path(self, user: str, message_id: str) -> Path:
+        return self._folder / user / f"{message_id}{SOUND}"
+
+    @staticmethod
+    def _is_message(user: str, message_id: str) -> bool:
+        return bool(_USER.fullmatch(user) and _ID.fullmatch(message_id))
+
+    def _users(self) -> list[str]:
+        try:
+            return sorted(one for one in os.listdir(self._folder) if _USER.fullmatch(one))
+        except OSError:
+            return []
+
+    def _read(self, user: str) -> list[VoiceMessage]:
+        if not _USER.fullmatch(user):
+            return []
+        found = []
+        try:
+            names = sorted(os.listdir(self._folder / user))
+        except OSError:
+            return []
+        for name in names:
+            stem, _, kind = name.partition(".")
+            if kind == "json" and _ID.fullmatch(stem):
+                message = _message(self._folder / user / name, stem)
+                if message is not None:
+                    found.append(message)
+        return sorted(found, key=lambda one: (not one.new, one.at))
+
+
+def _message(path: Path, message_id: str) -> VoiceMessage | None:
+    try:
+        about: dict[str, Any] = json.loads(path.read_text())
+        return VoiceMessage(
+            id=message_id,
+            caller=str(about["caller"]),
+            display_name=str(about["display_name"]),
+            at=float(about["at"]),
+            seconds=float(about["seconds"]),
+            new=bool(about["new"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        log.warning("voice message unreadable", file=path.name, reason=type(error).__name__)
+        return None
+
+
+def _unlink(path: Path) -> bool:
+    there = path.with_suffix(".json").is_file()
+    path.with_suffix(".json").unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+    return there

@@ -1,0 +1,58 @@
+"""Music for who is on hold: a file, or a few notes of our own, encoded once for each codec."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from gateway.media.embedded.audio.codecs import CODECS, make_encoder, read_audio
+from gateway.media.embedded.audio.pcm import Pcm, to_int16
+from gateway.media.embedded.audio.resample import make_resampler
+from gateway.media.embedded.sources.pacer import TICK_MS
+from sdp import Codec, MediaAgreement
+
+GENERATED = "generated"
+LONGEST = 120.0
+"""Seconds of a file that are played; then it begins again."""
+_RATE = 16_000
+_NOTES = (262, 330, 392, 523, 392, 330, 294, 349, 440, 587, 440, 349)
+"""Hz, one after the other."""
+_NOTE = 0.5
+"""Seconds of each."""
+_LEVEL = 0.08
+
+Frames = dict[str, tuple[bytes, ...]]
+"""Frames of 20 ms by the name of their codec."""
+
+
+def prepare_music(source: str) -> Frames:
+    """The music of `source`, a file or GENERATED, for every codec. Takes a second; raises AudioError."""
+    pcm = _generated() if source == GENERATED else read_audio(source, _RATE, LONGEST)
+    return {codec: _encoded(codec, pcm) for codec in sorted(CODECS)}
+
+
+def hold_music(
+    music: Mapping[str, tuple[bytes, ...]], codec: Codec | None, holder: MediaAgreement | None
+) -> tuple[bytes, ...]:
+    """What who takes `codec` hears while it is held: frames, none where it is not held, or there are none."""
+    holds = holder is not None and not holder.direction.sends
+    return music.get(codec.key[0], ()) if codec is not None and holds else ()
+
+
+def _encoded(codec: str, pcm: Pcm) -> tuple[bytes, ...]:
+    encoder = make_encoder(codec, _RATE, TICK_MS)
+    resampler = make_resampler(_RATE, encoder.rate)
+    size = _RATE * TICK_MS // 1000
+    frames = []
+    for start in range(0, len(pcm) - size + 1, size):
+        frame = pcm[start : start + size]
+        frames.append(encoder.encode(frame if resampler is None else resampler.process(frame)))
+    return tuple(frames)
+
+
+def _generated() -> Pcm:
+    moments = np.arange(int(_RATE * _NOTE)) / _RATE
+    shape = np.minimum(1.0, moments / 0.02) * np.exp(-4 * moments)
+    notes = [shape * np.sin(2 * np.pi * frequency * moments) for frequency in _NOTES]
+    return to_int16((32767 * _LEVEL * np.concatenate(notes)).astype("f4"))

@@ -1,0 +1,220 @@
+"""Voicemail of a whole gateway: who is not reached is left a message, and hears it on a phone and on a page."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import wave
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from gateway.media.embedded.audio.codecs import read_audio
+from gateway.net.config import UserAgentConfig
+from gateway.net.user_agent import UserAgent
+from gateway.people.documents import message_summary
+from tests.app.tone_peers import Browser, Phone, tones_in
+from tests.interop.gateway import Gateway, config_on_free_ports, gateway_with
+from tests.media.engine_support import until
+from tests.net.peers import Application
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.peer]
+
+_USERS = [
+    *({"id": one, "web": True} for one in ("alice", "bob")),
+    *({"id": one, "sip": True} for one in ("1001", "1002")),
+]
+_ROUTES = [{"match": "700", "to": "feature:voicemail"}]
+
+
+class House:
+    """A running gateway, and who calls there."""
+
+    def __init__(self, gateway: Gateway, agent: UserAgent, folder: Path) -> None:
+        self.gateway, self.agent, self.folder = gateway, agent, folder
+
+    def phone(self, user: str) -> Phone:
+        return Phone(self.agent, self.gateway, user)
+
+    async def browser(self, user: str = "alice") -> Browser:
+        browser = Browser(user)
+        await browser.open(f"{self.gateway.app.page_url}#user={user}&token={self.gateway.app.password(user)}")
+        return browser
+
+    async def asks(self, method: str, path: str, user: str = "alice") -> httpx.Response:
+        bearer = {"Authorization": f"Bearer {user}:{self.gateway.app.password(user)}"}
+        async with httpx.AsyncClient(base_url=self.gateway.web) as http:
+            return await http.request(method, path, headers=bearer)
+
+    async def messages(self, user: str = "alice") -> list[dict[str, Any]]:
+        return list((await self.asks("GET", "/api/voicemail", user)).json()["messages"])
+
+    async def waits(self, number: int, user: str = "alice") -> list[dict[str, Any]]:
+        """The messages, once there are so many."""
+        async with asyncio.timeout(10):
+            # What a page does as well: nothing tells it.
+            while len(found := await self.messages(user)) != number:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        return found
+
+    def light(self, user: str = "alice") -> str:
+        """What a phone that subscribed to message-summary is told."""
+        board = self.gateway.app._messages.mailboxes
+        return message_summary.write("sip:x", board.of(user)).decode()
+
+    def _sounds(self) -> set[Path]:
+        return {*self.folder.glob("voicemail/*/*.opus")}
+
+    def there(self, pattern: str) -> list[Path]:
+        """What is in the folder, by name."""
+        return sorted(self.folder.glob(pattern))
+
+    async def leave(self, to: str = "alice", user: str = "1001", *, end: str = "#") -> None:
+        """Call, wait for the tone, say something for a second and a half."""
+        phone, before = self.phone(user), self._sounds()
+        assert await phone.dial(to) == 200
+        await until(lambda: self._sounds() - before != set())
+        await asyncio.sleep(1.5)  # so long is what is said
+        if end == "#":
+            await phone.press("#")
+            await asyncio.wait_for(phone.over, 5)
+            await phone.rtp.close()
+        else:
+            await phone.hang_up()
+
+
+@contextlib.asynccontextmanager
+async def house(folder: Path, **changes: str) -> AsyncIterator[House]:
+    changes = {"USERS": json.dumps(_USERS), "ROUTES": json.dumps(_ROUTES), "VOICEMAIL__USERS": "alice"} | changes
+    changes |= {"RECORDING__MIN_FREE": "0", "LIMITS__LOAD": "0"}
+    config = config_on_free_ports(folder, **changes)
+    async with gateway_with(config, folder / "gateway.log") as gateway:
+        agent = UserAgent(UserAgentConfig(listen=(("127.0.0.1", 0),)), Application())
+        await agent.start()
+        try:
+            yield House(gateway, agent, folder)
+        finally:
+            await agent.close()
+
+
+async def test_a_message_is_left_heard_and_outlives_a_restart(tmp_path: Path) -> None:
+    """Nobody is there: the caller is recorded until #; list, light and sound, also after a restart; then it is old."""
+    async with house(tmp_path) as there:
+        await there.leave()
+        (message,) = await there.waits(1)
+        assert (message["caller"], message["new"]) == ("sip:1001@gateway.local", True)
+        assert message["seconds"] >= 1.2
+        assert "Messages-Waiting: yes" in there.light()
+        assert "Voice-Message: 1/0" in there.light()
+        await there.leave(end="BYE")
+        await there.waits(2)
+    async with house(tmp_path) as there:
+        assert "Voice-Message: 2/0" in there.light()
+        first, second = await there.messages()
+        sound = await there.asks("GET", f"/api/voicemail/{first['id']}")
+        assert (sound.status_code, sound.headers["content-type"]) == (200, "audio/ogg")
+        (tmp_path / "heard.opus").write_bytes(sound.content)
+        assert tones_in(read_audio(str(tmp_path / "heard.opus"), 16_000, 60)[:-4_000], 16_000) == {400.0}
+        assert "Voice-Message: 1/1" in there.light()
+        assert [one["new"] for one in await there.messages()] == [True, False]
+        # Somebody else's are nobody's business, and no path leads anywhere.
+        assert (await there.asks("GET", f"/api/voicemail/{first['id']}", "bob")).status_code == 404
+        assert (await there.asks("DELETE", f"/api/voicemail/{first['id']}", "bob")).status_code == 404
+        for other in ("..%2F..%2Fgateway.log", "20260101-000000-00000000"):
+            assert (await there.asks("GET", f"/api/voicemail/{other}")).status_code == 404
+        for one in (first, second):
+            assert (await there.asks("DELETE", f"/api/voicemail/{one['id']}")).status_code == 204
+            assert (await there.asks("DELETE", f"/api/voicemail/{one['id']}")).status_code == 404
+        assert "Messages-Waiting: no" in there.light()
+        assert there.there("voicemail/alice/*") == []
+
+
+async def test_a_user_hears_messages_on_a_phone(tmp_path: Path) -> None:
+    """A tone, the message; 1 again, 3 deletes, and a stranger hears nothing."""
+    async with house(tmp_path, VOICEMAIL__USERS="1002,alice") as there:
+        for _ in range(2):
+            await there.leave("1002")
+        first, second = there.there("voicemail/1002/*.json")
+        phone = there.phone("1002")
+        assert await phone.dial("700") == 200
+        await until(lambda: phone.hears() == {400.0})
+        await phone.press("1")
+        phone.rtp.packets.clear()
+        await until(lambda: phone.hears() == {400.0})
+        await phone.press("3")
+        await until(lambda: not first.exists())
+        phone.rtp.packets.clear()
+        await until(lambda: phone.hears() == {400.0})
+        await phone.press("#")
+        await asyncio.wait_for(phone.over, 5)
+        assert json.loads(second.read_text())["new"] is False
+        await phone.rtp.close()
+        assert "Voice-Message: 0/1" in there.light("1002")
+
+
+async def test_who_is_busy_or_does_not_answer_gets_the_message(tmp_path: Path) -> None:
+    """A page that declines and one that rings on; the greeting is heard before the tone; forwards come first."""
+    greeting = tmp_path / "greeting.wav"
+    with wave.open(str(greeting), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        wanted = 8_000 * np.sin(2 * np.pi * 1300 * np.arange(16_000) / 16_000)
+        file.writeframes(wanted.astype("<i2").tobytes())
+    async with house(tmp_path, VOICEMAIL__AFTER="1", VOICEMAIL__GREETING=str(greeting)) as there:
+        alice = await there.browser()
+        try:
+            phone = there.phone("1001")
+            calling = asyncio.ensure_future(phone.dial("alice"))
+            await alice.status("ringing")
+            await alice.decline()
+            assert await calling == 200
+            await until(lambda: phone.hears() == {1300.0})
+            await phone.hang_up()
+            await there.gateway.idle()
+            ringing = there.phone("1001")
+            calling = asyncio.ensure_future(ringing.dial("alice"))
+            await alice.status("ringing")
+            assert await calling == 200
+            await until(lambda: ringing.hears() == {1300.0})
+            await alice.status("ready")
+            await ringing.hang_up()
+            await alice.ask("call.forward", no_answer="1002", busy="1002", after=1)
+            assert await there.phone("1001").dial("alice") in (480, 408)
+            await there.gateway.idle()
+            assert await there.messages() == []
+        finally:
+            await alice.__aexit__(None, None, None)
+
+
+async def test_a_mailbox_is_bounded(tmp_path: Path) -> None:
+    """A full one is busy; one that is too short is not kept, one that is too long ends; old ones go."""
+    async with house(tmp_path, VOICEMAIL__MAX_MESSAGES="1", VOICEMAIL__LONGEST="5", VOICEMAIL__SHORTEST="1.2") as there:
+        phone = there.phone("1001")
+        assert await phone.dial("alice") == 200
+        await until(lambda: there.there("voicemail/alice/*.opus") != [])
+        assert await there.phone("1002").dial("alice") == 486  # the one place is being filled
+        await phone.hang_up()
+        await there.gateway.idle()
+        await until(lambda: there.there("voicemail/alice/*") == [])
+        talkative = there.phone("1001")
+        assert await talkative.dial("alice") == 200
+        await asyncio.wait_for(talkative.over, 12)
+        await talkative.rtp.close()
+        (message,) = await there.waits(1)
+        assert message["seconds"] == pytest.approx(5.0, abs=0.5)
+        assert await there.phone("1002").dial("alice") == 486
+        voicemail = there.gateway.app._voicemail
+        await voicemail.expire(message["at"] + 2_592_001)
+        assert await there.messages() == []
+        assert "Messages-Waiting: no" in there.light()
+
+
+async def test_nobody_without_a_mailbox_takes_messages(tmp_path: Path) -> None:
+    """480 as before."""
+    async with house(tmp_path) as there:
+        assert await there.phone("1001").dial("bob") == 480
+        assert await there.phone("1001").dial("1002") == 480

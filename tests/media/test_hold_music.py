@@ -1,0 +1,90 @@
+"""Who is on hold hears music, and the other side again when it is taken back."""
+
+from __future__ import annotations
+
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gateway.media.embedded.describe import SERVICE_DESCRIPTION
+from gateway.media.embedded.sources.music import GENERATED, prepare_music
+from gateway.media.engine import Kind, MediaError, Party
+from tests.media.engine_support import Phone, config, frequency_of, running, until
+
+A = Party("a", Kind.RTP, private_source="127.0.0.1")
+B = Party("b", Kind.RTP, private_source="127.0.0.1")
+
+
+def near(value: float, wanted: float) -> bool:
+    return abs(value - wanted) <= 8.0
+
+
+@pytest.fixture
+def music(tmp_path: Path) -> str:
+    """Two seconds of 1500 Hz in a file."""
+    path = tmp_path / "music.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        samples = 8_000 * np.sin(2 * np.pi * 1500 * np.arange(32_000) / 16_000)
+        file.writeframes(samples.astype("<i2").tobytes())
+    return str(path)
+
+
+@pytest.mark.parametrize("codec", ["pcmu", "g722", "opus"])
+async def test_who_is_held_hears_music(codec: str, music: str) -> None:
+    """In its own codec, though the holder goes on sending; taken back, they hear each other, and twice."""
+    async with running(config(hold_music=music)) as (engine, _):
+        a, b = await Phone((codec,)).open(), await Phone((codec,), ssrc=0x77).open()
+        try:
+            b.take(await engine.offer("call", A, B, a.sdp()))
+            a.take(await engine.answer("call", B, A, b.sdp()))
+            a.play(500.0, codec)
+            b.play(900.0, codec)
+            await until(lambda: near(frequency_of(*b.heard(codec)), 500.0))
+            for _ in range(2):
+                await engine.offer("call", A, B, a.sdp(direction="sendonly"))
+                await engine.answer("call", B, A, b.sdp(direction="recvonly"))
+                b.packets.clear()
+                await until(lambda: near(frequency_of(*b.heard(codec)), 1500.0))
+                a.packets.clear()
+                b.packets.clear()
+                await until(lambda: len(b.packets) >= 50)
+                assert len(a.packets) <= 2  # keep-alive
+                assert near(frequency_of(*b.heard(codec)), 1500.0)
+                await engine.offer("call", A, B, a.sdp())
+                await engine.answer("call", B, A, b.sdp())
+                b.packets.clear()
+                await until(lambda: near(frequency_of(*b.heard(codec)), 500.0))
+                await until(lambda: near(frequency_of(*a.heard(codec)), 900.0))
+        finally:
+            await a.close()
+            await b.close()
+
+
+async def test_who_is_parked_hears_music(music: str) -> None:
+    """The service that is silent otherwise."""
+    async with running(config(hold_music=music)) as (engine, _):
+        phone, park = await Phone(("pcmu",)).open(), Party("park", Kind.SERVICE, service="silence")
+        try:
+            await engine.offer("call", A, park, phone.sdp())
+            phone.take(await engine.answer("call", park, A, SERVICE_DESCRIPTION))
+            await until(lambda: near(frequency_of(*phone.heard("pcmu")), 1500.0))
+        finally:
+            await phone.close()
+
+
+async def test_music_that_cannot_be_played_is_said_at_the_start(tmp_path: Path) -> None:
+    """With the key, and nothing runs."""
+    for path in (tmp_path / "none.wav", tmp_path):
+        with pytest.raises(MediaError, match=r"media\.hold_music"):
+            async with running(config(hold_music=str(path))):
+                pytest.fail("it started")
+
+
+def test_generated_music_is_some_seconds_of_every_codec() -> None:
+    """And is not silent."""
+    frames = prepare_music(GENERATED)
+    assert {name: len(each) for name, each in frames.items()} == dict.fromkeys(("g722", "opus", "pcma", "pcmu"), 300)
+    assert len(set(frames["pcmu"])) > 200
