@@ -80,11 +80,16 @@ async def test_each_side_has_a_channel_of_its_own(codec: str, other: str, format
         assert ended.empty()
         # Again, over the same file's name: the one before is over.
         again = engine.record("call", RecordingFile(path=str(path), format=format), ended.put_nowait)
+        # A second one beside it hears the same; a third one is refused.
+        beside = engine.record("call", RecordingFile(path=str(tmp_path / "beside.wav")), ended.put_nowait)
         with pytest.raises(MediaError):
             engine.record("call", RecordingFile(path=str(path)), ended.put_nowait)
-        await until(lambda: again.seconds >= 0.4)
+        await until(lambda: beside.seconds >= 1.2)
         await engine.delete("call")
-        assert await asyncio.wait_for(ended.get(), 5) is None
+        for _ in range(2):
+            assert await asyncio.wait_for(ended.get(), 5) is None
+        for wanted, heard in zip((500.0, 900.0), channels(tmp_path / "beside.wav"), strict=True):
+            assert near(frequency_of(heard, RATE), wanted)
         assert len(channels(path)[0]) / RATE == pytest.approx(again.seconds, abs=0.05)
 
 

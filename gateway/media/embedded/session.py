@@ -33,7 +33,7 @@ from gateway.media.embedded.sources.echo import delayed
 from gateway.media.embedded.sources.music import hold_music
 from gateway.media.embedded.sources.players import PROGRAM, SERVICES
 from gateway.media.embedded.sources.program import ProgramAudio
-from gateway.media.embedded.sources.recorder import Recorder, Track
+from gateway.media.embedded.sources.recorder import Recorder, Recorders
 from gateway.media.embedded.video import show_each_other
 from gateway.media.engine import CallStatistics, Dtmf, MediaError, Party, RecordingFile
 from sdp import SessionDescription, answer, translate
@@ -51,7 +51,7 @@ class Session:
         self._paired_at: float | None = None
         self._kept: set[str] = set()
         """Parties that are here in their own right, joined or not: those of `create_offer` and `adopt`."""
-        self._recorder: Recorder | None = None
+        self._recorders = Recorders(resources.pacer, resources.writers, self._connect_again)
 
     # Requests
 
@@ -233,23 +233,15 @@ class Session:
 
     def record(self, wanted: RecordingFile, ended: Callable[[str | None], None]) -> Recorder:
         """Write what the parties say from now on; raises MediaError."""
-        if self._recorder is not None:
-            raise MediaError("the call is being recorded already", 500)
-
-        def over(reason: str | None) -> None:
-            self._recorder = None
-            if not self.closed:
-                self._connect_again()
-            ended(reason)
-
-        self._recorder = Recorder(self._shared.pacer, self._shared.writers, wanted, over)
-        self._connect_again()
+        recorder = self._recorders.begin(wanted, ended)
         for party in self._parties.values() if wanted.beep else ():
             party.playing.beep(party.send_codec())
-        return self._recorder
+        return recorder
 
     def _connect_again(self) -> None:
         """Everybody's packets go where they are to go now."""
+        if self.closed:
+            return
         order = list(self._parties.values())
         for place, party in enumerate(order):
             if party.joined is not None and party.joined not in order[:place]:
@@ -264,8 +256,7 @@ class Session:
     def close(self) -> None:
         """Release everything; idempotent."""
         self.closed = True
-        if self._recorder is not None:
-            self._recorder.stop()
+        self._recorders.stop()
         for party in tuple(self._parties.values()):
             party.close()
 
@@ -368,9 +359,7 @@ class Session:
     def _connect(self, first: PartyMedia, second: PartyMedia) -> None:
         """Join the parties as what was agreed with each allows."""
         first.joined, second.joined = second, first
-        if self._recorder is not None:
-            for party, other in ((first, second), (second, first)):
-                self._recorder.side(party.party.tag, other.party.tag)
+        self._recorders.place(first.party.tag, second.party.tag)
         for speaker, listener in ((first, second), (second, first)):
             heard = speaker.agreement
             if heard is None or speaker.flow is None:
@@ -406,7 +395,7 @@ class Session:
         if told is None:
             routing, is_open = deaf_routes(heard, on_digit), False
         else:
-            native = plane.transcodes and self._recorder is None and speaker.party.dtmf is not Dtmf.INBAND
+            native = plane.transcodes and not self._recorders and speaker.party.dtmf is not Dtmf.INBAND
             routing = routes_between(heard, told, self._shared.config, on_digit, native=native)
             is_open = told.direction.sends and heard.direction.receives and not self._music(listener, speaker)
         if speaker is listener and self._shared.config.echo_delay:
@@ -446,28 +435,24 @@ class Session:
         self._shared.plane.route(caller.flow, None, routing.routes)
         caller.stations.arrange(routing.handlers, is_open=False)
         audio.rearrange = partial(self._serve_program, caller, audio)
-        audio.tap = self._track(caller.joined).say if self._recorder is not None else None
+        audio.tap = self._recorders.said(caller.joined.party.tag, caller.party.tag)
         if audio.seat is not None:
             caller.playing.speaker(codec, audio.seat)
         else:
             caller.playing.program(codec, audio)
 
-    def _track(self, party: PartyMedia) -> Track:
-        recorder = self._recorder
-        assert recorder is not None
-        return recorder.side(party.party.tag, party.joined.party.tag if party.joined is not None else "")
+    def _tap(self, speaker: PartyMedia, routing: Routing) -> None:
+        """Have what the party says recorded, where the call is."""
+        heard, other = speaker.agreement, speaker.joined
+        speaker.stations.tap = None
+        if self._recorders and heard is not None and other is not None:
+            names = tapped(routing, heard)
+            speaker.stations.tap = self._recorders.tap(speaker.party.tag, other.party.tag, names)
 
     def _find_tones(self, speaker: PartyMedia, routing: Routing) -> None:
         """Have digits found that the party says in tones, where that is its way."""
         if speaker.party.dtmf is Dtmf.INBAND and speaker.agreement is not None:
             without_tones(routing, speaker.agreement, speaker.stations.on_tone)
-
-    def _tap(self, speaker: PartyMedia, routing: Routing) -> None:
-        """Have what the party says recorded, where the call is."""
-        speaker.stations.tap = None
-        if self._recorder is None or speaker.agreement is None:
-            return
-        speaker.stations.tap = self._track(speaker).tap(tapped(routing, speaker.agreement))
 
     # Figures
 

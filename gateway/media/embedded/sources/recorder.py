@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from typing import ParamSpec
 
 import numpy as np
 
@@ -24,6 +25,8 @@ MOST_CAME = 1000
 """Packets of one side that may wait for it."""
 MOST_SAID = 100
 """Frames of one side that may wait for their tick."""
+MOST_AT_ONCE = 2
+"""Recordings of one call."""
 _SILENCE: Pcm = np.zeros(FRAME, np.int16)
 
 
@@ -179,6 +182,69 @@ class Recorder:
             self._work()
         elif failure != "":
             self.stop(self._reason)
+
+
+class Recorders:
+    """The recordings of one call: two at once at most, as a rule and a program may each want one."""
+
+    def __init__(self, pacer: Pacer, writers: Workers, changed: Callable[[], None]) -> None:
+        """`changed` has everybody's packets go where they are to go now."""
+        self._pacer = pacer
+        self._writers = writers
+        self._changed = changed
+        self._recorders: list[Recorder] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._recorders)
+
+    def begin(self, wanted: RecordingFile, ended: Callable[[str | None], None]) -> Recorder:
+        """One more; raises MediaError 500 where there are too many."""
+        if len(self._recorders) >= MOST_AT_ONCE:
+            raise MediaError("the call is being recorded already", 500)
+
+        def over(reason: str | None) -> None:
+            self._recorders.remove(recorder)
+            self._changed()
+            ended(reason)
+
+        recorder = Recorder(self._pacer, self._writers, wanted, over)
+        self._recorders.append(recorder)
+        self._changed()
+        return recorder
+
+    def place(self, one: str, other: str) -> None:
+        """These two talk with each other now."""
+        for recorder in self._recorders:
+            recorder.side(one, other)
+            recorder.side(other, one)
+
+    def tap(self, party: str, other: str, names: Mapping[int, str]) -> Callable[[MediaPacket, float], None] | None:
+        """What takes the packets of a party that talks with `other`; None where nothing is recorded."""
+        taps = [recorder.side(party, other).tap(names) for recorder in self._recorders]
+        return _both(taps)
+
+    def said(self, party: str, other: str) -> Callable[[Pcm], None] | None:
+        """What takes 20 ms that a program says; None where nothing is recorded."""
+        return _both([recorder.side(party, other).say for recorder in self._recorders])
+
+    def stop(self) -> None:
+        """End all of them."""
+        for recorder in tuple(self._recorders):
+            recorder.stop()
+
+
+P = ParamSpec("P")
+
+
+def _both(taps: Sequence[Callable[P, None]]) -> Callable[P, None] | None:
+    if len(taps) < 2:
+        return taps[0] if taps else None
+
+    def take(*args: P.args, **named: P.kwargs) -> None:
+        for tap in taps:
+            tap(*args, **named)
+
+    return take
 
 
 def _sum(one: Pcm, other: Pcm) -> Pcm:
