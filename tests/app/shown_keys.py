@@ -213,5 +213,18 @@ SHOWN: dict[str, tuple[str, ...]] = {
         *("web.limits.max_sessions", "web.limits.offers_per_second", "web.limits.offer_burst"),
     ),
     "web/test_session_routes.py::test_rooms_need_a_sign_in_unless_they_are_open": ("web.open_rooms",),
+    "app/test_voicemail.py::test_a_mailbox_is_bounded": (
+        *("voicemail.max_messages", "voicemail.longest", "voicemail.shortest", "voicemail.keep"),
+    ),
+    "app/test_voicemail.py::test_a_message_is_left_heard_and_outlives_a_restart": ("voicemail.folder",),
+    "app/test_voicemail.py::test_nobody_without_a_mailbox_takes_messages": ("voicemail.users",),
+    "app/test_voicemail.py::test_who_is_busy_or_does_not_answer_gets_the_message": (
+        *("voicemail.after", "voicemail.greeting"),
+    ),
+    "media/test_hold_music.py::test_who_is_held_hears_music": ("media.hold_music",),
+    "media/test_plane_bundled.py::test_the_numbers_of_retransmissions_go_on_when_what_is_kept_changes": (
+        "video.kept_packets",
+    ),
+    "web/test_links.py::test_a_link_outlives_a_restart_and_ends_when_it_says": ("web.link_lifetime",),
 }
 """Keys by the test that shows them, in the folder of tests."""
