@@ -133,6 +133,8 @@ def call_limits(config: Config) -> CallLimits:
         calls_per_second=limits.rate,
         guest_calls=limits.guests,
         guest_calls_per_source=limits.guest_calls_per_source,
+        prefix_length=limits.prefix_length,
+        prefix_calls_per_hour=limits.prefix_calls_per_hour,
         history=limits.history_size,
     )
 

@@ -81,9 +81,14 @@ class Branching:
         uri_of: Callable[[User], str] = lambda user: f"sip:{user.id}",
         payer: Callable[[User], Caller] = own_rights,
         mailboxes: Mailboxes | None = None,
+        toll: Callable[[Caller, Target], None] = lambda caller, target: None,
     ) -> None:
-        """`uri_of` gives a user's SIP URI, by which diversions are told; `payer` by what rights that one forwards."""
+        """`uri_of` gives a user's SIP URI, by which diversions are told; `payer` by what rights that one forwards.
+
+        `toll` raises RouteError where who pays has called such numbers too often.
+        """
         self._mailboxes = mailboxes
+        self._toll = toll
         self._router = router
         self._dialer = dialer
         self._rules = rules or MemoryRules()
@@ -225,6 +230,7 @@ class Branching:
             return None
         try:
             target = somebody(self._router.route(uri, pays))
+            self._toll(pays, target)
             key = _key(target)
             if key in journey.seen:
                 raise RouteError(Cause.UNAVAILABLE, "it was asked already")

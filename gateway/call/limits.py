@@ -25,6 +25,10 @@ class CallLimits:
     """Calls of guests at once; the rest of max_calls is kept for those who have an account."""
     guest_calls_per_source: int = 10
     """Calls of guests at once from one IP address."""
+    prefix_length: int = 6
+    """Characters of a number that goes out through a trunk, by which it is near another."""
+    prefix_calls_per_hour: int = 200
+    """Calls of one caller to numbers near each other, through trunks; 0: no bound."""
     history: int = 1000
     """Records of ended calls kept in memory."""
 

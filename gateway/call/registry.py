@@ -24,6 +24,7 @@ from gateway.call.rules import MemoryRules, RuleStore
 from gateway.call.state import State
 from gateway.call.status import Cause
 from gateway.call.timers import Timers
+from gateway.call.toll import TollBrake
 from gateway.call.transfer import Rights, Transfers
 from gateway.identity.model import User
 from gateway.media.engine import CallStatistics, MediaEngine, MediaError, MediaEvent
@@ -63,14 +64,15 @@ class Calls:
         self._engine = engine
         self._router = router
         self.rules: RuleStore = rules or MemoryRules()
-        self._branching = Branching(router, dialer, self.rules, uri_of, payer, mailboxes)
+        limits = limits or CallLimits()
+        toll = self._toll = TollBrake(limits, timers.time)
+        self._branching = Branching(router, dialer, self.rules, uri_of, payer, mailboxes, toll.check)
         self._timers = timers
         self._settings = settings or CallSettings()
-        limits = limits or CallLimits()
         self._admission = Admission(limits, timers.time())
         self._new_id = new_id
         self._on_preference = on_preference
-        self.transfers = Transfers(engine, router, dialer, rights, self) if rights is not None else None
+        self.transfers = Transfers(engine, router, dialer, rights, self, toll.check) if rights is not None else None
         self.features = Features(
             engine,
             self.rules,
@@ -205,6 +207,7 @@ class Calls:
         emergency = isinstance(target, SipTarget) and target.emergency
         if self._draining and not emergency:
             raise RouteError(Cause.OVERLOADED, "draining: the gateway takes no new calls", retry_after=self._draining)
+        self._toll.check(caller, target)
         self._admission.admit(caller, max_calls, self._timers.time(), emergency=emergency)
         return target
 

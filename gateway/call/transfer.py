@@ -17,7 +17,7 @@ from gateway.call.call import Call
 from gateway.call.dialer import Dialer
 from gateway.call.features import parked_as
 from gateway.call.leg import CallerLeg, Leg, TransferRequested
-from gateway.call.routing import Caller, FeatureTarget, RouteError, Router, ServiceTarget
+from gateway.call.routing import Caller, FeatureTarget, RouteError, Router, ServiceTarget, Target
 from gateway.call.state import Transfer
 from gateway.call.status import Cause
 from gateway.media.engine import Kind, MediaEngine
@@ -39,8 +39,16 @@ class Transfers:
     """Carries out what the legs of all calls ask for."""
 
     def __init__(
-        self, engine: MediaEngine, router: Router, dialer: Dialer, rights: Rights, calls: Iterable[Call]
+        self,
+        engine: MediaEngine,
+        router: Router,
+        dialer: Dialer,
+        rights: Rights,
+        calls: Iterable[Call],
+        toll: Callable[[Caller, Target], None],
     ) -> None:
+        """`toll` raises RouteError where who transfers has called such numbers too often."""
+        self._toll = toll
         self._engine = engine
         self._router = router
         self._dialer = dialer
@@ -75,6 +83,7 @@ class Transfers:
         if caller is None:
             raise RouteError(Cause.FORBIDDEN, "nobody knows who asks")
         target = self._router.route(request.to, caller)
+        self._toll(caller, target)
         if isinstance(target, FeatureTarget) and self.find(parked_as(target.argument)) is not None:
             raise RouteError(Cause.BUSY, f"a call is parked at {target.argument} already")
         staying = call.bridge.other(leg) if call.bridge is not None else None

@@ -103,6 +103,10 @@ class LimitsConfig(Section):
     """Calls of guests at once; default: half of max_calls, so that the rest is kept for those with an account."""
     guest_calls_per_source: int = Field(default=10, ge=1)
     """Calls of guests at once from one IP address."""
+    prefix_length: int = Field(default=6, ge=1, le=32)
+    """Characters of a number that goes out through a trunk by which it counts as near another (toll fraud)."""
+    prefix_calls_per_hour: int = Field(default=200, ge=0)
+    """Calls of one user an hour through trunks to numbers near each other; then 503. 0: no bound."""
     ladder_memory: int = Field(default=8_388_608, ge=0, le=1_073_741_824)
     """What the latest calls' messages may take that /admin shows (bytes); 0: none are kept."""
     reattach_time: float = Field(default=30.0, ge=0, le=600)

@@ -204,14 +204,27 @@ class Found:
     def __init__(self, may_call: tuple[str, ...] = ("*",), left: int = 5, *, transit: bool = True) -> None:
         self.dialer = Dialer()
         router = Router(Directory(), [Route("600", "service:echo")], ["gw.test"], {"office": "pbx.test"})
-        self.branching = Branching(router, self.dialer)
+        self.dear: set[str] = set()
+        """Users who have called such numbers too often."""
+        self.branching = Branching(router, self.dialer, toll=self.toll)
         self.journey = Journey("c1", Caller("x", may_call, transit=transit), left, "1001")
+
+    def toll(self, caller: Caller, target: Target) -> None:
+        if caller.id in self.dear:
+            raise RouteError(Cause.LINE_FULL, "too often")
 
     async def first(self) -> Branch:
         return await self.branching.first(UserTarget(User("a")), self.journey)
 
     async def redirected(self, *targets: str) -> Branch | None:
         return await self.branching.redirected(self.journey, FakeLeg("a"), Redirected(targets, is_over=True))
+
+
+async def test_a_diversion_counts_for_who_pays_for_it() -> None:
+    """The toll brake holds for forwards as for what is dialled."""
+    world = Found()
+    world.dear.add("x")
+    assert await world.redirected("sip:b@gw.test") is None
 
 
 @pytest.mark.parametrize(

@@ -49,21 +49,21 @@ class Dialer:
 
 
 class Rig:
-    def __init__(self, **limits: int) -> None:
+    def __init__(self, to: str = "sip:{user}@pbx.test", limits: CallLimits | None = None) -> None:
         self.engine, self.dialer, self.timers = FakeEngine(), Dialer(), ManualTimers()
         numbers = count(1)
         self.calls = Calls(
             self.engine,
             Router(
                 Nobody(),
-                [Route("*", "sip:{user}@pbx.test")],
+                [Route("*", to)],
                 [],
                 {"pbx": "pbx.test"},
                 Emergency(numbers=frozenset({"112"}), trunk="pbx"),
             ),
             self.dialer,
             self.timers,
-            limits=CallLimits(**limits),
+            limits=limits,
             new_id=lambda: f"call-{next(numbers)}",
         )
 
@@ -105,6 +105,24 @@ async def test_the_log_names_a_new_call_and_a_refused_one_by_the_callers_call_id
     assert refused["sip_call_id"]
 
 
+async def test_numbers_near_each_other_are_called_so_often_and_no_more() -> None:
+    """limits.prefix_calls_per_hour; the refused call takes no place, and calls in need go out."""
+    rig = Rig("trunk:pbx", CallLimits(prefix_calls_per_hour=2))
+    leg = FakeLeg("caller")
+    calls = rig.calls
+
+    async def dial(number: str) -> None:
+        await calls.place(leg, Caller("bob", ("*", "2*", "trunk:pbx")), number, OFFER)
+
+    await dial("2376001")
+    await dial("2376002")
+    with pytest.raises(RouteError, match="prefix_calls_per_hour"):
+        await dial("2376003")
+    assert len(calls) == 2
+    for _ in range(3):
+        await calls.place(leg, BOB, "112", OFFER)
+
+
 async def test_media_events_find_their_call_and_no_other() -> None:
     """An event of one call never touches another; an unknown id is ignored."""
     rig = Rig()
@@ -126,7 +144,7 @@ async def test_media_events_find_their_call_and_no_other() -> None:
 )
 async def test_a_call_too_many_is_refused_and_the_others_go_on(limits: dict[str, int], cause: Cause, wait: int) -> None:
     """Each limit answers 503 to the call beyond it, says which it is, and lets go when a call ends or time passes."""
-    rig = Rig(**limits)
+    rig = Rig(limits=CallLimits(**limits))
     _, leg = await rig.place()
     await rig.place()
     with pytest.raises(RouteError) as refusal:
@@ -148,7 +166,7 @@ def guest(number: int, source: str) -> Caller:
 
 async def test_guests_leave_the_places_that_are_kept_for_account_holders() -> None:
     """Strangers may take their share and no more, however many addresses they have."""
-    rig = Rig(max_calls=6, guest_calls=4, guest_calls_per_source=2)
+    rig = Rig(limits=CallLimits(max_calls=6, guest_calls=4, guest_calls_per_source=2))
     for number in range(4):
         await rig.place(guest(number, f"192.0.2.{number}"))
     with pytest.raises(RouteError) as refusal:
@@ -160,7 +178,7 @@ async def test_guests_leave_the_places_that_are_kept_for_account_holders() -> No
 
 async def test_guests_of_one_address_are_bounded_together() -> None:
     """A new name for each call helps nobody; another address is not hurt, and a place that is free again is given."""
-    rig = Rig(guest_calls_per_source=2)
+    rig = Rig(limits=CallLimits(guest_calls_per_source=2))
     _, leg = await rig.place(guest(1, "192.0.2.1"))
     await rig.place(guest(2, "192.0.2.1"))
     with pytest.raises(RouteError) as refusal:
@@ -174,7 +192,7 @@ async def test_guests_of_one_address_are_bounded_together() -> None:
 
 async def test_a_call_for_help_is_taken_when_everything_is_full() -> None:
     """Neither the number of calls nor their rate nor one's own limit holds it up."""
-    rig = Rig(max_calls=1, calls_per_second=1, max_calls_per_caller=1)
+    rig = Rig(limits=CallLimits(max_calls=1, calls_per_second=1, max_calls_per_caller=1))
     await rig.place()
     with pytest.raises(RouteError):
         await rig.place()
@@ -184,7 +202,7 @@ async def test_a_call_for_help_is_taken_when_everything_is_full() -> None:
 
 async def test_nobody_there_is_unavailable_and_leaves_nothing_behind() -> None:
     """A target without legs is 480, and the caller's count is given back."""
-    rig = Rig(max_calls_per_caller=1)
+    rig = Rig(limits=CallLimits(max_calls_per_caller=1))
     rig.dialer.absent = True
     for _ in range(3):
         with pytest.raises(RouteError) as refusal:
@@ -235,7 +253,7 @@ async def test_draining_gives_up_after_its_time_and_is_done_at_once_without_call
 
 async def test_calls_that_are_still_being_placed_count() -> None:
     """A burst does not slip past the limit while the store is asked where the callees are."""
-    rig = Rig(max_calls=2, max_calls_per_caller=5)
+    rig = Rig(limits=CallLimits(max_calls=2, max_calls_per_caller=5))
     rig.dialer.ready.clear()
     placing = [asyncio.ensure_future(rig.place()) for _ in range(5)]
     await rig.settle()
@@ -278,7 +296,7 @@ async def test_an_observer_that_breaks_keeps_nobody_else_from_hearing() -> None:
 @pytest.mark.parametrize("most", [1, 3])
 async def test_as_many_ended_calls_are_kept_as_configured(most: int) -> None:
     """limits.history_size."""
-    rig = Rig(history=most)
+    rig = Rig(limits=CallLimits(history=most))
     for _ in range(5):
         _, leg = await rig.place()
         leg.says(HungUp())

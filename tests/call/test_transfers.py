@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from gateway.call.leg import Answered, CalleeLeg, Leg, Ringing, TransferRequested
-from gateway.call.routing import Caller, Route, Router, Target
+from gateway.call.routing import Caller, Route, RouteError, Router, Target
 from gateway.call.state import State
 from gateway.call.status import Cause
 from gateway.call.transfer import Transfers
@@ -34,8 +34,14 @@ class World:
         self.there = True
         router = Router(self, [Route("2*", "service:echo")], [])
         calls = [rig.call, *others]
-        self.transfers = Transfers(rig.engine, router, self, self, calls)  # type: ignore[arg-type]
+        self.dear: set[str] = set()
+        """Users who have called such numbers too often."""
+        self.transfers = Transfers(rig.engine, router, self, self, calls, self.toll)  # type: ignore[arg-type]
         rig.call._on_transfer = self.transfers.requested
+
+    def toll(self, caller: Caller, target: Target) -> None:
+        if caller.id in self.dear:
+            raise RouteError(Cause.LINE_FULL, "too often")
 
     def find(self, uri_or_user: str) -> User | None:
         return None
@@ -84,6 +90,16 @@ async def test_who_asks_may_transfer_to_whom_it_may_call(
     assert report.told == [told]
     rig.expect(State.CONNECTED)
     assert ("invite" in world.target.verbs) is (told == "accepted")
+
+
+async def test_a_transfer_counts_for_who_asks_for_it() -> None:
+    """The toll brake holds for calls that somebody else dials on a stolen account."""
+    rig = await connected("bob")
+    world = World(rig)
+    world.dear.add("bob")
+    assert (await world.asks(rig.callee, "200")).told == [Cause.LINE_FULL]
+    rig.expect(State.CONNECTED)
+    assert not world.target.told
 
 
 async def test_an_engine_that_cannot_move_parties_refuses() -> None:

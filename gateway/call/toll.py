@@ -1,0 +1,56 @@
+"""The brake on toll fraud: how often one caller may reach the same few numbers through a trunk within an hour.
+
+Who gets hold of a password calls premium numbers that lie close together, again and again, at night; people do not.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+import structlog
+
+from gateway.call.limits import CallLimits
+from gateway.call.routing import Caller, RouteError, SipTarget, Target
+from gateway.call.status import Cause
+
+log = structlog.get_logger(__name__)
+
+_HOUR = 3_600.0
+_REMEMBERED = 10_000
+"""Callers and prefixes; the one that was quiet longest is forgotten first."""
+
+
+class TollBrake:
+    """Asked for each call that is about to leave, whether dialled, forwarded or transferred."""
+
+    def __init__(self, limits: CallLimits, clock: Callable[[], float]) -> None:
+        """`clock` gives monotonic seconds."""
+        self._limits = limits
+        self._clock = clock
+        self._left: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()
+        """Calls that are left, and when that was so, by caller and prefix."""
+
+    def check(self, caller: Caller, target: Target) -> None:
+        """Count a call of `caller`, who pays for it; raises RouteError for one too many.
+
+        Calls that stay here, and those to emergency numbers, are free.
+        """
+        most = self._limits.prefix_calls_per_hour
+        if not most or not isinstance(target, SipTarget) or target.trunk is None or target.emergency:
+            return
+        number = target.uri.removeprefix("sips:").removeprefix("sip:").partition("@")[0]
+        key = (caller.id, number[: self._limits.prefix_length])
+        now = self._clock()
+        left, since = self._left.pop(key, (float(most), now))
+        left = min(float(most), left + (now - since) * most / _HOUR)
+        self._left[key] = (left - 1.0 if left >= 1.0 else left, now)
+        if len(self._left) > _REMEMBERED:
+            self._left.popitem(last=False)
+        if left < 1.0:
+            log.warning("toll brake", caller=caller.id, prefix=key[1], trunk=target.trunk)
+            raise RouteError(
+                Cause.LINE_FULL,
+                f"limits.prefix_calls_per_hour: {caller.id} has called numbers that begin with {key[1]} {most} times",
+                retry_after=round((1.0 - left) * _HOUR / most),
+            )

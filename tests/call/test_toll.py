@@ -1,0 +1,79 @@
+"""The brake on toll fraud: numbers near each other, through trunks, by one caller."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+
+from gateway.call.limits import CallLimits
+from gateway.call.routing import Caller, RouteError, ServiceTarget, SipTarget, Target
+from gateway.call.status import Cause
+from gateway.call.toll import TollBrake
+
+ALICE, BOB = Caller("alice", ("*",)), Caller("bob", ("*",))
+
+
+class Clock:
+    """Turned by hand."""
+
+    now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def number(text: str, trunk: str | None = "office", *, emergency: bool = False) -> SipTarget:
+    return SipTarget(text if trunk is not None else f"sip:{text}@pbx.test", trunk, emergency)
+
+
+def passed(brake: TollBrake, caller: Caller, target: Target, count: int = 100) -> int:
+    """How many of so many calls are let through."""
+    through = 0
+    for _ in range(count):
+        with contextlib.suppress(RouteError):
+            brake.check(caller, target)
+            through += 1
+    return through
+
+
+def test_numbers_near_each_other_count_together_and_callers_apart() -> None:
+    """The last digits of premium numbers vary."""
+    brake = TollBrake(CallLimits(prefix_length=5, prefix_calls_per_hour=10), Clock())
+    assert passed(brake, ALICE, number("+2376001"), 6) == 6
+    assert passed(brake, ALICE, number("+2376999")) == 4
+    assert passed(brake, ALICE, number("+4989123")) == 10
+    assert passed(brake, BOB, number("+2376001")) == 10
+    with pytest.raises(RouteError) as refused:
+        brake.check(BOB, number("+2376001"))
+    assert (refused.value.cause, refused.value.retry_after) == (Cause.LINE_FULL, 360)
+
+
+def test_it_opens_again_little_by_little() -> None:
+    """A tenth of an hour, a tenth of the calls; never more than those of an hour."""
+    clock = Clock()
+    brake = TollBrake(CallLimits(prefix_calls_per_hour=10), clock)
+    passed(brake, ALICE, number("+2376001"))
+    clock.now += 720
+    assert passed(brake, ALICE, number("+2376001")) == 2
+    clock.now += 360_000
+    assert passed(brake, ALICE, number("+2376001")) == 10
+
+
+@pytest.mark.parametrize(
+    "target", [number("112", emergency=True), number("1001", None), ServiceTarget("echo")], ids=str
+)
+def test_what_costs_nothing_is_free(target: Target) -> None:
+    """And calls in need always go out."""
+    brake = TollBrake(CallLimits(prefix_calls_per_hour=1), Clock())
+    assert passed(brake, ALICE, target) == 100
+
+
+def test_zero_is_no_bound_and_memory_is_bounded() -> None:
+    """The one that was quiet longest is forgotten."""
+    assert passed(TollBrake(CallLimits(prefix_calls_per_hour=0), Clock()), ALICE, number("1")) == 100
+    brake = TollBrake(CallLimits(prefix_calls_per_hour=1), Clock())
+    for caller in range(20_000):
+        brake.check(Caller(str(caller), ()), number("1"))
+    assert passed(brake, Caller("19999", ()), number("1")) == 0
+    assert passed(brake, Caller("0", ()), number("1")) == 1
