@@ -143,6 +143,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
         "video.max_packets_per_second",
     ),
     "media/test_video_calls.py::test_video_that_is_not_to_pass_is_offered_to_nobody": ("video.codecs",),
+    "media/test_video_rules.py::test_retransmission_is_agreed_where_packets_are_kept": ("video.kept_packets",),
     "media/test_video_rules.py::test_the_rate_recovers_to_what_it_was_and_never_ends": ("video.max_bitrate",),
     "media/test_webrtc_leg.py::test_timers_follow_the_settings": ("webrtc.setup_timeout", "webrtc.consent_timeout"),
     "net/test_tls_peers.py::test_each_name_is_shown_its_certificate": (

@@ -6,9 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.media.embedded.describe import codec_policy
 from gateway.media.embedded.plane.feedback import bit_rate_limit, fir_entry, fir_sources, read_bit_rate_limit
 from gateway.media.embedded.plane.rate import LOWEST, SendRate
 from gateway.media.embedded.plane.rtcp import FIR, PLI, PSFB, Feedback, parse_compound
+from gateway.media.embedded.settings import EmbeddedConfig, VideoConfig
+from gateway.media.engine import Kind, Party
 
 
 @given(bits=st.integers(0, 2**62), sources=st.lists(st.integers(0, 2**32 - 1), max_size=8))
@@ -61,3 +64,13 @@ def test_the_rate_recovers_to_what_it_was_and_never_ends() -> None:
     for _ in range(60):
         rate.reported(0.0)
     assert rate.bits == 1_000_000
+
+
+@pytest.mark.parametrize(("kept", "again"), [(0, False), (256, True)])
+def test_retransmission_is_agreed_where_packets_are_kept(kept: int, again: bool) -> None:
+    """video.kept_packets: who keeps nothing offers neither rtx (RFC 4588) nor NACK, key frames are asked for still."""
+    config = EmbeddedConfig(video=VideoConfig(kept_packets=kept))
+    policy = codec_policy(config, Party("browser", Kind.WEBRTC), ())
+    assert ("rtx" in policy.video) is again
+    assert ("nack" in policy.feedback) is again
+    assert "nack pli" in policy.feedback
