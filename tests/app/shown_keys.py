@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 SHOWN: dict[str, tuple[str, ...]] = {
+    "call/test_toll.py::test_numbers_near_each_other_count_together_and_callers_apart": (
+        "limits.prefix_length",
+        "limits.prefix_calls_per_hour",
+    ),
     "access/test_bans.py::test_a_million_addresses_are_not_remembered": ("sip.bans.max_sources",),
     "access/test_bans.py::test_scanners_are_known_by_name_in_any_case": ("sip.bans.scanners",),
     "access/test_bans.py::test_some_are_never_banned": ("sip.bans.never",),
