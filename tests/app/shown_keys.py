@@ -227,9 +227,6 @@ SHOWN: dict[str, tuple[str, ...]] = {
         *("voicemail.after", "voicemail.greeting"),
     ),
     "media/test_hold_music.py::test_who_is_held_hears_music": ("media.hold_music",),
-    "media/test_plane_bundled.py::test_the_numbers_of_retransmissions_go_on_when_what_is_kept_changes": (
-        "video.kept_packets",
-    ),
     "web/test_links.py::test_a_link_outlives_a_restart_and_ends_when_it_says": ("web.link_lifetime",),
 }
 """Keys by the test that shows them, in the folder of tests."""
