@@ -123,6 +123,7 @@ def call_settings(config: Config) -> CallSettings:
         service_max_duration=config.media.service_max_duration or _NEVER,
         reattach_time=config.limits.reattach_time,
         max_diversions=config.sip.max_diversions,
+        park_timeout=config.sip.park_timeout,
     )
 
 

@@ -336,6 +336,10 @@ class Bridge(Transferring):
         if self.is_target(coming):
             self._acquaint(coming)  # its invitation has said who calls
         await scope.engine.release(scope.call_id, leaving.party.tag)
+        if self.is_transferor(leaving) and not self.is_target(coming):
+            # Somebody else has come in its place, so nobody needs to be asked any more.
+            over = CallInput(input=Input.TRANSFER_FAILED, transfer=self.transfer, cause=Cause.ELSEWHERE)
+            scope.follow(over)
         if what.done is not None:
             what.done(True)
         await self._end_leg(leaving, what.cause or Cause.NORMAL)

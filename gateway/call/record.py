@@ -22,6 +22,8 @@ class CallSettings:
     """How often the call may go on to somebody else than who was called."""
     reattach_time: float = 30.0
     """How long a client that vanished may take to come back before its call ends."""
+    park_timeout: float = 0.0
+    """How long a call is parked before it goes back to who parked it; 0: for as long as it likes."""
     service_max_duration: float = 600.0
     """The same for a call to a built-in service, which nobody would end who has forgotten it."""
 

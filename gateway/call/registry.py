@@ -72,7 +72,10 @@ class Calls:
         self._admission = Admission(limits, timers.time())
         self._new_id = new_id
         self._on_preference = on_preference
-        self.transfers = Transfers(engine, router, dialer, rights, self, toll.check) if rights is not None else None
+        self.transfers: Transfers | None = None
+        if rights is not None:
+            wait = self._settings.park_timeout
+            self.transfers = Transfers(engine, router, dialer, rights, self, timers, toll.check, wait)
         self.features = Features(
             engine,
             self.rules,

@@ -15,11 +15,13 @@ import structlog
 
 from gateway.call.call import Call
 from gateway.call.dialer import Dialer
-from gateway.call.features import parked_as
-from gateway.call.leg import CallerLeg, Leg, TransferRequested
+from gateway.call.features import PARK
+from gateway.call.leg import CallerLeg, Leg, TransferReport, TransferRequested
+from gateway.call.parking import Parking, ParkReport
 from gateway.call.routing import Caller, FeatureTarget, RouteError, Router, ServiceTarget, Target
 from gateway.call.state import Transfer
 from gateway.call.status import Cause
+from gateway.call.timers import Timers
 from gateway.media.engine import Kind, MediaEngine
 
 log = structlog.get_logger(__name__)
@@ -45,15 +47,21 @@ class Transfers:
         dialer: Dialer,
         rights: Rights,
         calls: Iterable[Call],
+        timers: Timers,
         toll: Callable[[Caller, Target], None],
+        park_timeout: float = 0.0,
     ) -> None:
-        """`toll` raises RouteError where who transfers has called such numbers too often."""
+        """`toll` raises RouteError where who transfers has called such numbers too often.
+
+        `park_timeout` is how long a call is parked before it goes back, in seconds, 0 for as long as it likes.
+        """
         self._toll = toll
         self._engine = engine
         self._router = router
         self._dialer = dialer
         self._rights = rights
         self._calls = calls
+        self._parking = Parking(router, dialer, timers, park_timeout, self.find)
         self._numbers = count(1)
         self._asking: set[asyncio.Task[None]] = set()
 
@@ -84,17 +92,23 @@ class Transfers:
             raise RouteError(Cause.FORBIDDEN, "nobody knows who asks")
         target = self._router.route(request.to, caller)
         self._toll(caller, target)
-        if isinstance(target, FeatureTarget) and self.find(parked_as(target.argument)) is not None:
-            raise RouteError(Cause.BUSY, f"a call is parked at {target.argument} already")
         staying = call.bridge.other(leg) if call.bridge is not None else None
         is_served = staying is not None and staying.party.kind is Kind.SERVICE
         if is_served and isinstance(target, ServiceTarget | FeatureTarget):
             raise RouteError(Cause.NOT_ACCEPTABLE, "nobody would be left in the call")
-        targets = list(await self._dialer.legs(target, call.id, f"{call.id}-{next(self._numbers)}"))
-        if not targets:
-            raise RouteError(Cause.UNAVAILABLE, f"{request.to} is not reachable at the moment")
+        report: TransferReport = request.report
+        if isinstance(target, FeatureTarget) and target.feature == PARK:
+            report = self._parking.begin(call, caller, target.argument, report)
+        try:
+            targets = list(await self._dialer.legs(target, call.id, f"{call.id}-{next(self._numbers)}"))
+            if not targets:
+                raise RouteError(Cause.UNAVAILABLE, f"{request.to} is not reachable at the moment")
+        except BaseException:
+            if isinstance(report, ParkReport):
+                report.give_up()
+            raise
         log.info("transfer", call_id=call.id, leg=leg.party.tag, to=request.to[:80])
-        call.transfer(Transfer(transferor=leg, targets=targets, report=request.report))
+        call.transfer(Transfer(transferor=leg, targets=targets, report=report))
 
     def _attended(self, call: Call, leg: Leg, request: TransferRequested) -> None:
         assert request.consultation is not None

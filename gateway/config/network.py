@@ -211,6 +211,8 @@ class SipConfig(Section):
     """User-Agent and Server header; empty sends none."""
     ring_timeout: float = Field(default=60.0, ge=1, le=600)
     """How long a callee may ring before the call ends as not answered (s)."""
+    park_timeout: float = Field(default=120.0, ge=0, le=3_600)
+    """How long a call is parked before it rings at who parked it, and again until somebody takes it; 0 never (s)."""
     max_diversions: int = Field(default=5, ge=0, le=20)
     """How often one call may go on to somebody else than who was called (3xx); 0 follows none."""
     trickle_ice: bool = True

@@ -203,6 +203,23 @@ async def test_a_parked_call_waits_and_is_taken_back_by_its_number(tmp_path: Pat
         assert await at.dials("1003", "701").status() == 404
 
 
+async def test_a_parked_call_rings_back_at_who_parked_it(tmp_path: Path) -> None:
+    """sip.park_timeout; once refused it waits and rings again, and is over where it is taken and hung up on."""
+    async with world(tmp_path, SIP__PARK_TIMEOUT="0.3") as at:
+        await at.registers("1002")
+        _, waiting = await parked(at, "703")
+        first, _ = await at.rung()
+        first.reject(486)
+        again, phone = await at.rung()
+        again.answer(SDP.format(port=40002).encode())
+        await phone.wait(events.Confirmed)
+        again.hangup()
+        await asyncio.wait_for(waiting.over, 5)
+        for call in at.app.calls:
+            await call.finished()
+        assert at.rings.empty()
+
+
 async def test_who_hangs_up_while_parked_is_gone(tmp_path: Path) -> None:
     """The place is free again."""
     async with world(tmp_path) as at:

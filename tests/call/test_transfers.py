@@ -36,7 +36,7 @@ class World:
         calls = [rig.call, *others]
         self.dear: set[str] = set()
         """Users who have called such numbers too often."""
-        self.transfers = Transfers(rig.engine, router, self, self, calls, self.toll)  # type: ignore[arg-type]
+        self.transfers = Transfers(rig.engine, router, self, self, calls, rig.timers, self.toll)  # type: ignore[arg-type]
         rig.call._on_transfer = self.transfers.requested
 
     def toll(self, caller: Caller, target: Target) -> None:

@@ -1,0 +1,139 @@
+"""Parked calls: one at a place, and back to who parked it where nobody takes it in time."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
+
+import structlog
+
+from gateway.call.call import Call
+from gateway.call.dialer import Dialer
+from gateway.call.features import parked_as
+from gateway.call.leg import Leg, TransferReport
+from gateway.call.routing import Caller, RouteError, Router
+from gateway.call.state import State, Transfer
+from gateway.call.status import Cause
+from gateway.call.timers import Timers
+
+log = structlog.get_logger(__name__)
+
+
+class Parking:
+    """Every place of the gateway."""
+
+    def __init__(
+        self,
+        router: Router,
+        dialer: Dialer,
+        timers: Timers,
+        timeout: float,
+        find: Callable[[str], tuple[Call, Leg] | None],
+    ) -> None:
+        """`timeout` in seconds, 0 for never; `find` gives the leg of a name, and its call."""
+        self._router = router
+        self._dialer = dialer
+        self._timers = timers
+        self._timeout = timeout
+        self._find = find
+        self._taken: set[str] = set()
+        """Places that calls are on their way to."""
+        self._numbers = count(1)
+        self._asking: set[asyncio.Task[None]] = set()
+
+    def begin(self, call: Call, parker: Caller, place: str, report: TransferReport) -> ParkReport:
+        """Take a place for a call that is transferred there; raises RouteError where another is there, or comes.
+
+        What is given is told how the transfer goes, and passes that on to `report`.
+        """
+        if place in self._taken or self._find(parked_as(place)) is not None:
+            raise RouteError(Cause.BUSY, f"a call is parked at {place} already")
+        self._taken.add(place)
+        return ParkReport(self, call, parker, place, report)
+
+    def arrived(self, call: Call, parker: Caller, place: str, cause: Cause) -> None:
+        """The transfer to a place is over."""
+        self._taken.discard(place)
+        leg = next((leg for leg in call.legs if leg.is_named(parked_as(place))), None)
+        if cause is Cause.NORMAL and leg is not None and self._timeout > 0 and not parker.id.startswith("trunk:"):
+            # The call is not kept alive by who may have to be asked about it.
+            self.wait(RingBack(self, weakref.ref(call), weakref.ref(leg), parker))
+
+    def wait(self, back: RingBack) -> None:
+        """Have the call go back in a while."""
+        self._timers.call_later(self._timeout, lambda: self._due(back))
+
+    def _due(self, back: RingBack) -> None:
+        task = asyncio.get_running_loop().create_task(self._ring_back(back))
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+
+    async def _ring_back(self, back: RingBack) -> None:
+        call, leg = back.call(), back.leg()
+        if call is None or leg is None or call.state is State.ENDED or leg not in call.legs:
+            return
+        try:
+            target = self._router.route(back.parker.id, replace(back.parker, calls=back.parker.id))
+            targets = list(await self._dialer.legs(target, call.id, f"{call.id}-p{next(self._numbers)}"))
+        except RouteError as error:
+            log.info("parked call stays", call_id=call.id, reason=str(error))
+            targets = []
+        if targets:
+            log.info("parked call goes back", call_id=call.id, to=back.parker.id)
+            call.transfer(Transfer(transferor=leg, targets=targets, report=back))
+        else:
+            self.wait(back)
+
+
+class ParkReport:
+    """Hears of the transfer to a place what becomes of it, and passes it on."""
+
+    def __init__(self, parking: Parking, call: Call, parker: Caller, place: str, report: TransferReport) -> None:
+        self._parking = parking
+        self._call = call
+        self._parker = parker
+        self._place = place
+        self._report = report
+        self._is_over = False
+
+    def give_up(self) -> None:
+        """It is not even begun."""
+        self._is_over = True
+        self._parking.arrived(self._call, self._parker, self._place, Cause.UNAVAILABLE)
+
+    def accepted(self) -> None:
+        self._report.accepted()
+
+    def ringing(self) -> None:
+        self._report.ringing()
+
+    def ended(self, cause: Cause) -> None:
+        if not self._is_over:
+            self._is_over = True
+            self._parking.arrived(self._call, self._parker, self._place, cause)
+            self._report.ended(cause)
+
+
+class RingBack:
+    """One call that waits at a place, and who has parked it; hears what becomes of its way back."""
+
+    def __init__(self, parking: Parking, call: weakref.ref[Call], leg: weakref.ref[Leg], parker: Caller) -> None:
+        self.call = call
+        self.leg = leg
+        """The place's own."""
+        self.parker = parker
+        self._parking = parking
+
+    def accepted(self) -> None:
+        """Nobody has asked."""
+
+    def ringing(self) -> None:
+        """Nobody has asked."""
+
+    def ended(self, cause: Cause) -> None:
+        """Where it was not taken it waits on, if it is still there."""
+        if cause is not Cause.NORMAL:
+            self._parking.wait(self)
