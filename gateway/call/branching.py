@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Protocol
@@ -10,7 +10,9 @@ from typing import Protocol
 import structlog
 
 from gateway.call.branches import Branch, Then
+from gateway.call.call import Call
 from gateway.call.dialer import Dialer
+from gateway.call.features import is_engaged
 from gateway.call.leg import CalleeLeg, Diversion, Leg, Redirected
 from gateway.call.routing import (
     VOICEMAIL,
@@ -82,13 +84,15 @@ class Branching:
         payer: Callable[[User], Caller] = own_rights,
         mailboxes: Mailboxes | None = None,
         toll: Callable[[Caller, Target], None] = lambda caller, target: None,
+        calls: Iterable[Call] = (),
     ) -> None:
         """`uri_of` gives a user's SIP URI, by which diversions are told; `payer` by what rights that one forwards.
 
-        `toll` raises RouteError where who pays has called such numbers too often.
+        `toll` raises RouteError where who pays has called such numbers too often; `calls` are those that there are now.
         """
         self._mailboxes = mailboxes
         self._toll = toll
+        self._calls = calls
         self._router = router
         self._dialer = dialer
         self._rules = rules or MemoryRules()
@@ -126,6 +130,8 @@ class Branching:
         try:
             if rules.do_not_disturb:
                 raise RouteError(Cause.BUSY, f"{user.id} is not to be disturbed")
+            if journey.caller.id != user.id and is_engaged(user, self._calls):
+                raise RouteError(Cause.BUSY, f"{user.id} has a call, and wants no other")
             legs = await self._legs(UserTarget(user), journey, name)
         except RouteError as error:
             elsewhere = await self._instead(user, journey, diversions, rules, error.cause)
@@ -195,7 +201,7 @@ class Branching:
         return lambda cause: self._turn(group, members, journey, diversions)
 
     async def _member(self, user: User, journey: Journey, name: str) -> list[CalleeLeg]:
-        if self._rules.of(user.id).do_not_disturb:
+        if self._rules.of(user.id).do_not_disturb or is_engaged(user, self._calls):
             return []
         try:
             legs = await self._dialer.legs(UserTarget(user), journey.call_id, f"{name}-g{next(journey.names)}")

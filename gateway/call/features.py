@@ -11,6 +11,7 @@ from gateway.call.routing import Caller, FeatureTarget, RouteError, Router, some
 from gateway.call.rules import KINDS, Rules, RuleStore
 from gateway.call.state import State
 from gateway.call.status import Cause
+from gateway.identity.model import User
 from gateway.media.engine import MediaEngine
 
 PARK = "park"
@@ -30,6 +31,11 @@ _RINGING = (State.CALLING, State.RINGING, State.EARLY)
 def parked_as(place: str) -> str:
     """How the leg of a parked call is named (`Leg.is_named`)."""
     return f"park:{place}"
+
+
+def is_engaged(user: User, calls: Iterable[Call]) -> bool:
+    """Whether a call to `user` is busy because another one rings or is under way (User.call_waiting)."""
+    return not user.call_waiting and any(leg.identity == user.id for call in calls for leg in call.legs)
 
 
 class Features:

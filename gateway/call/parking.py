@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import count
 
@@ -12,9 +12,9 @@ import structlog
 
 from gateway.call.call import Call
 from gateway.call.dialer import Dialer
-from gateway.call.features import parked_as
+from gateway.call.features import is_engaged, parked_as
 from gateway.call.leg import Leg, TransferReport
-from gateway.call.routing import Caller, RouteError, Router
+from gateway.call.routing import Caller, RouteError, Router, UserTarget
 from gateway.call.state import State, Transfer
 from gateway.call.status import Cause
 from gateway.call.timers import Timers
@@ -31,9 +31,11 @@ class Parking:
         dialer: Dialer,
         timers: Timers,
         timeout: float,
+        calls: Iterable[Call],
         find: Callable[[str], tuple[Call, Leg] | None],
     ) -> None:
         """`timeout` in seconds, 0 for never; `find` gives the leg of a name, and its call."""
+        self._calls = calls
         self._router = router
         self._dialer = dialer
         self._timers = timers
@@ -77,6 +79,8 @@ class Parking:
             return
         try:
             target = self._router.route(back.parker.id, replace(back.parker, calls=back.parker.id))
+            if isinstance(target, UserTarget) and is_engaged(target.user, self._calls):
+                raise RouteError(Cause.BUSY, f"{target.user.id} has a call, and wants no other")
             targets = list(await self._dialer.legs(target, call.id, f"{call.id}-p{next(self._numbers)}"))
         except RouteError as error:
             log.info("parked call stays", call_id=call.id, reason=str(error))

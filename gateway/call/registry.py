@@ -66,7 +66,7 @@ class Calls:
         self.rules: RuleStore = rules or MemoryRules()
         limits = limits or CallLimits()
         toll = self._toll = TollBrake(limits, timers.time)
-        self._branching = Branching(router, dialer, self.rules, uri_of, payer, mailboxes, toll.check)
+        self._branching = Branching(router, dialer, self.rules, uri_of, payer, mailboxes, toll.check, self)
         self._timers = timers
         self._settings = settings or CallSettings()
         self._admission = Admission(limits, timers.time())

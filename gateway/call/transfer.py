@@ -15,10 +15,10 @@ import structlog
 
 from gateway.call.call import Call
 from gateway.call.dialer import Dialer
-from gateway.call.features import PARK
+from gateway.call.features import PARK, is_engaged
 from gateway.call.leg import CallerLeg, Leg, TransferReport, TransferRequested
 from gateway.call.parking import Parking, ParkReport
-from gateway.call.routing import Caller, FeatureTarget, RouteError, Router, ServiceTarget, Target
+from gateway.call.routing import Caller, FeatureTarget, RouteError, Router, ServiceTarget, Target, UserTarget
 from gateway.call.state import Transfer
 from gateway.call.status import Cause
 from gateway.call.timers import Timers
@@ -61,7 +61,7 @@ class Transfers:
         self._dialer = dialer
         self._rights = rights
         self._calls = calls
-        self._parking = Parking(router, dialer, timers, park_timeout, self.find)
+        self._parking = Parking(router, dialer, timers, park_timeout, calls, self.find)
         self._numbers = count(1)
         self._asking: set[asyncio.Task[None]] = set()
 
@@ -96,6 +96,8 @@ class Transfers:
         is_served = staying is not None and staying.party.kind is Kind.SERVICE
         if is_served and isinstance(target, ServiceTarget | FeatureTarget):
             raise RouteError(Cause.NOT_ACCEPTABLE, "nobody would be left in the call")
+        if isinstance(target, UserTarget) and is_engaged(target.user, self._calls):
+            raise RouteError(Cause.BUSY, f"{target.user.id} has a call, and wants no other")
         report: TransferReport = request.report
         if isinstance(target, FeatureTarget) and target.feature == PARK:
             report = self._parking.begin(call, caller, target.argument, report)

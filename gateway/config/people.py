@@ -113,6 +113,9 @@ class UserConfig(Section):
     dtmf: Dtmf = "auto"
     """How the user's phones take digits: "rfc4733", "info" (SIP INFO), "inband" (tones, which are found in what they
     say as well, in G.711), "auto": as works first."""
+    call_waiting: bool = True
+    """Whether a call rings while another one of the user's rings or is under way, which phones and pages show as a
+    second line; else it is busy (486), and forwarded as such."""
     ring: Literal["all", "in_order"] = "all"
     """Whether the user's phones ring all at once, or in the order of their q-values, the highest first."""
     ring_next_after: float = Field(default=15.0, gt=0)
@@ -158,6 +161,7 @@ class UserConfig(Section):
             max_calls=self.max_calls,
             dtmf=self.dtmf,
             pickup_groups=self.pickup_groups,
+            call_waiting=self.call_waiting,
             ring=self.ring,
             ring_next_after=self.ring_next_after,
             role=self.role,

@@ -35,6 +35,8 @@ class User:
     """How this user's phones take digits: "auto", "rfc4733", "info" or "inband"."""
     pickup_groups: tuple[str, ...] = ()
     """Those who share one may take each other's calls, and see who calls."""
+    call_waiting: bool = True
+    """Whether a call rings while another one of this user's rings or is under way; else it is busy."""
     ring: str = "all"
     """"all" phones at once, or "in_order" of their q-values (RFC 3261 section 16.6)."""
     ring_next_after: float = 15.0

@@ -22,6 +22,8 @@ SHOWN: dict[str, tuple[str, ...]] = {
         "sip.registration.max_contacts",
     ),
     "app/test_features.py::test_a_group_rings_by_its_number": ("groups", "groups[].name", "groups[].members"),
+    "app/test_features.py::test_a_parked_call_rings_back_at_who_parked_it": ("sip.park_timeout",),
+    "app/test_features.py::test_a_second_call_of_a_phone_rings_or_is_busy": ("users[].call_waiting",),
     "app/test_fronts.py::test_guests_are_counted_by_their_address": ("limits.guest_calls_per_source",),
     "access/test_register.py::test_a_binding_outlives_its_websocket_as_configured": (
         "sip.registration.websocket_grace",

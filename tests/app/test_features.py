@@ -242,3 +242,24 @@ async def test_a_group_rings_by_its_number(tmp_path: Path) -> None:
         session.answer(SDP.format(port=40002).encode())
         assert await caller.status() == 200
         assert isinstance(await other.wait(events.Ended), events.Ended)
+
+
+@pytest.mark.parametrize(("waiting", "second"), [("true", 180), ("false", 486)])
+async def test_a_second_call_of_a_phone_rings_or_is_busy(tmp_path: Path, waiting: str, second: int) -> None:
+    """users[].call_waiting: a phone with two calls shows both, where its user wants that; the first is not touched."""
+    async with world(tmp_path, USERS__1002__CALL_WAITING=waiting) as at:
+        await at.registers("1002")
+        first = at.dials("1001", "1002")
+        session, _ = await at.rung()
+        session.answer(SDP.format(port=40002).encode())
+        assert await first.status() == 200
+        other = at.dials("1003", "1002")
+        if second == 180:
+            again, _ = await at.rung()
+            again.answer(SDP.format(port=40004).encode())
+        assert await other.status() == (200 if second == 180 else 486)
+        assert len(at.app.calls) == (2 if second == 180 else 1)
+        first.session.hangup()
+        other.session.hangup()
+        for call in at.app.calls:
+            await call.finished()

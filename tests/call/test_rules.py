@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -179,3 +180,50 @@ async def test_a_group_of_whom_nobody_is_there_is_unavailable(in_turn: bool) -> 
     with pytest.raises(RouteError) as refused:
         await world.branching.first(group(world, "a", "b", in_turn=in_turn), world.journey)
     assert refused.value.cause is Cause.UNAVAILABLE
+
+
+class Talks:
+    """A call as far as it matters who is in it."""
+
+    def __init__(self, *users: str) -> None:
+        self.legs = []
+        for user in users:
+            leg = FakeLeg(user)
+            leg._identity = user
+            self.legs.append(leg)
+
+
+@pytest.mark.parametrize(("waiting", "busy"), [(True, False), (False, True)])
+async def test_a_second_call_rings_or_is_busy_as_its_user_wants(
+    waiting: bool, busy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """users[].call_waiting; while there is no other call it rings, and a busy one goes on as others do."""
+    monkeypatch.setitem(USERS, "a", replace(USERS["a"], call_waiting=waiting))
+    world = World(a=Rules(busy="b"))
+    world.branching._calls = calls = []
+    await world.call("a")
+    assert world.asked == ["a"]
+    calls.append(Talks("c", "a"))
+    world.asked.clear()
+    await world.call("a")
+    assert world.asked == (["b"] if busy else ["a"])
+
+
+async def test_a_member_that_has_a_call_is_left_out_of_its_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others ring; where nobody is left the group is not there."""
+    monkeypatch.setitem(USERS, "a", replace(USERS["a"], call_waiting=False))
+    world = World()
+    world.branching._calls = [Talks("a")]  # type: ignore[list-item]
+    group = Group("desk", (USERS["a"], USERS["b"]))
+    await world.branching.first(GroupTarget(group), world.journey)
+    assert world.asked == ["b"]
+
+
+async def test_who_calls_oneself_is_not_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the page to the own desk phone."""
+    monkeypatch.setitem(USERS, "a", replace(USERS["a"], call_waiting=False))
+    world = World()
+    world.journey.caller = Caller("a", ("*",))
+    world.branching._calls = [Talks("a")]  # type: ignore[list-item]
+    await world.call("a")
+    assert world.asked == ["a"]

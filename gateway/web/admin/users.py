@@ -53,6 +53,7 @@ class UserChange(BaseModel):
     max_calls: Annotated[StrictInt, Field(ge=1, le=1_000)] = Field(10, description="At once.")
     dtmf: Literal["auto", "rfc4733", "info", "inband"] = "auto"
     pickup_groups: Words = []
+    call_waiting: StrictBool = Field(True, description="Whether a second call rings; else it is busy.")
     ring: Literal["all", "in_order"] = "all"
     ring_next_after: Annotated[float, Field(gt=0, le=600)] = Field(15.0, description="Seconds.")
 
@@ -86,6 +87,7 @@ class UserInfo(BaseModel):
     max_calls: int = 10
     dtmf: str = "auto"
     pickup_groups: list[str] = []
+    call_waiting: bool = True
     ring: str = "all"
     ring_next_after: float = 15.0
     pages: int = Field(description="Open pages.")
