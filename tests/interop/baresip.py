@@ -40,6 +40,14 @@ module_app ctrl_tcp.so
 ctrl_tcp_listen 127.0.0.1:{control}
 """
 
+_VIDEO = """\
+video_source vidbridge,screen
+video_display vidbridge,screen
+video_size 320x240
+video_bitrate 500000
+video_fps 15
+"""
+"""What it sees is what it shows."""
 _CONTACTS = """\
 module_app contact.so
 module_app presence.so
@@ -101,17 +109,19 @@ class Baresip:
         await asyncio.gather(self._reading, return_exceptions=True)
 
 
-def _prepare(folder: Path, codec: str, source: str, contact: str) -> int:
+def _prepare(folder: Path, codec: str, source: str, contact: str, video: str) -> int:
     """Write the configuration; returns the port of its control socket."""
     # It opens the port above its SIP port too, for TLS: that one is free after the last alone.
     control, sip = free_ports(2)
     rate, channels = (48000, 2) if source.startswith("ausine") or codec.startswith("opus") else (8000, 1)
     name = codec.partition("/")[0].lower()
-    modules = ("g711" if name.startswith("pcm") else name, "ausine", "aubridge", "srtp")
+    modules = ["g711" if name.startswith("pcm") else name, "ausine", "aubridge", "srtp"]
+    if video:
+        modules += [video, "vidbridge"]
     loaded = "\n".join(f"module {module}.so" for module in modules)
     folder.mkdir(parents=True, exist_ok=True)
     text = _CONFIG.format(sip=sip, control=control, modules=MODULES, loaded=loaded, rate=rate, channels=channels)
-    (folder / "config").write_text(text + (_CONTACTS if contact else ""))
+    (folder / "config").write_text(text + (_CONTACTS if contact else "") + (_VIDEO if video else ""))
     for empty in ("accounts", "contacts", "current_contact"):
         (folder / empty).touch()
     if contact:
@@ -133,20 +143,23 @@ async def baresip(
     transport: str = "udp",
     contact: str = "",
     encryption: str = "",
+    video: str = "",
 ) -> AsyncIterator[Baresip]:
     """Start a baresip that registers, answers every call by itself, knows one codec and speaks from `source`.
 
     `source` is a baresip audio source: "ausine,660" for a tone, "aubridge,ear" for whatever it hears. `contact` is the
     one entry of its book, whose presence it subscribes to and whom its command "message" writes to. `encryption` is its
-    `mediaenc`: "srtp-mand" takes no plain RTP.
+    `mediaenc`: "srtp-mand" takes no plain RTP. `video` is a codec of pictures: what it decodes it encodes again and
+    sends back.
     """
     # The account comes by command, so that no event about it is missed.
     account = (
         f"<sip:{user}@{domain};transport={transport}>;auth_user={user};auth_pass={password};answermode=auto;regint=300"
         f';outbound="sip:{registrar[0]}:{registrar[1]};transport={transport}";audio_codecs={codec};audio_source={source};ptime=20'
         + (f";mediaenc={encryption}" if encryption else "")
+        + (f";video_codecs={video}" if video else "")
     )
-    process, phone = await _start(folder, codec, source, contact)
+    process, phone = await _start(folder, codec, source, contact, video)
     try:
         phone.command("uanew", account)
         yield phone
@@ -160,10 +173,12 @@ async def baresip(
             await process.wait()
 
 
-async def _start(folder: Path, codec: str, source: str, contact: str) -> tuple[asyncio.subprocess.Process, Baresip]:
+async def _start(
+    folder: Path, codec: str, source: str, contact: str, video: str
+) -> tuple[asyncio.subprocess.Process, Baresip]:
     """A baresip that is up."""
     executable = peers.baresip()
-    control = _prepare(folder, codec, source, contact)
+    control = _prepare(folder, codec, source, contact, video)
     with (folder / "output").open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             executable, "-f", str(folder), stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output
