@@ -143,3 +143,81 @@ async def test_as_many_packets_of_video_are_taken_as_configured(limit: int, monk
         offer = phone_sdp() + "m=video 5004 RTP/AVP 97\r\na=rtpmap:97 H264/90000\r\na=sendrecv\r\n"
         await engine.offer("call", PHONE, BROWSER, offer)
         assert {limit, settings.webrtc.max_packets_per_second + limit} <= {*opened}
+
+
+async def test_who_comes_by_a_transfer_is_offered_the_picture_that_was_seen() -> None:
+    """And sees it, and is seen, from a whole picture on; the one who left is seen by nobody."""
+    third = Party("third", Kind.RTP, private_source="127.0.0.1")
+    async with running() as (engine, _):
+        phones = {
+            tag: await VideoPhone(luma).open() for tag, luma in (("browser", DARK), ("phone", 128), ("third", LIGHT))
+        }
+        one, other, new = phones.values()
+        engine.subscribe(lambda event: phones[event.tag].key_frame() if isinstance(event, KeyFrameWanted) else None)
+        first = Party("browser", Kind.RTP, private_source="127.0.0.1")
+        try:
+            other.take(await engine.offer("call", first, PHONE, one.sdp()))
+            one.take(await engine.answer("call", PHONE, first, other.sdp()))
+            one.show()
+            other.show()
+            await until(lambda: other.sees(DARK) and one.sees(128))
+            new.take(await engine.create_offer("call", third, first))
+            await engine.answer("call", third, None, new.sdp())
+            new.show()
+            await engine.join("call", "browser", "third")
+            await until(lambda: new.sees(DARK) and one.sees(LIGHT))
+            await engine.release("call", "phone")
+            again = SessionDescription.parse(await engine.create_offer("call", first))
+            assert [(each.kind, bool(each.port)) for each in again.media] == [("audio", True), ("video", True)]
+        finally:
+            for phone in phones.values():
+                await phone.close()
+
+
+async def test_a_picture_on_hold_stops_and_goes_on_from_a_whole_one() -> None:
+    """A re-offer that sends only: the other side's picture stops, and returns after the next."""
+    async with running() as (engine, _):
+        one, other = await VideoPhone(DARK).open(), await VideoPhone(LIGHT).open()
+        first = Party("browser", Kind.RTP, private_source="127.0.0.1")
+        wanted: list[str] = []
+        engine.subscribe(lambda event: wanted.append(event.tag) if isinstance(event, KeyFrameWanted) else None)
+        try:
+            for direction, answered in (("sendrecv", "sendrecv"), ("sendonly", "recvonly"), ("sendrecv", "sendrecv")):
+                seen = len(one.packets)
+                other.take(await engine.offer("call", first, PHONE, one.sdp(direction)))
+                one.take(await engine.answer("call", PHONE, first, other.sdp(answered)))
+                if direction == "sendonly":
+                    known = len(other.packets)
+                    held = len(one.packets)
+                    await until(lambda known=known: len(other.packets) >= known + 5)
+                    assert len(one.packets) <= held + 1
+                    wanted.clear()
+                    continue
+                if not seen:
+                    one.show()
+                    other.show()
+                await until(lambda seen=seen: len(one.packets) >= seen + 5)
+            assert "phone" in wanted
+        finally:
+            await one.close()
+            await other.close()
+
+
+async def test_video_that_was_refused_may_be_offered_again() -> None:
+    """Under another source, on ports of its own; and refused once more, it leaves nothing."""
+    async with running() as (engine, _):
+        one, other = await VideoPhone(DARK).open(), await VideoPhone(LIGHT).open()
+        first = Party("browser", Kind.RTP, private_source="127.0.0.1")
+        try:
+            for accepted in (False, True, False):
+                other.take(await engine.offer("call", first, PHONE, one.sdp()))
+                answer = SessionDescription.parse(await engine.answer("call", PHONE, first, other.sdp(video=accepted)))
+                assert [bool(each.port) for each in answer.media] == [True, accepted]
+                assert engine.ports_in_use == (4 if accepted else 2)
+                if accepted:
+                    one.take(str(answer))
+                    one.show()
+                    await until(lambda: other.sees(DARK))
+        finally:
+            await one.close()
+            await other.close()
