@@ -38,6 +38,8 @@ def answered_feedback(
 
 def _passes(feedback: str, plan: Plan) -> bool:
     """Transport-wide feedback means nothing without the header extension that it counts."""
+    if not plan.codecs.passes_feedback:
+        return False
     return feedback != "transport-cc" or any("transport-wide-cc" in uri for uri in plan.extensions)
 
 

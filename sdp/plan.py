@@ -87,6 +87,8 @@ class CodecPolicy:
     """Take and give telephone-event even where the other side has none: we turn digits into signalling."""
     feedback: tuple[str, ...] = ("ccm fir", "nack pli")
     """RTCP feedback about video that we understand ourselves, whatever the other side does."""
+    passes_feedback: bool = True
+    """Whether other feedback of the other side is said too: no, where its RTCP does not reach this one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,16 @@ class Baresip:
         except TimeoutError:
             raise BaresipError(f"no {kind} within {timeout:g} s, but: {', '.join(passed) or 'nothing'}") from None
 
+    async def expect_all(self, *kinds: str, timeout: float = 10.0) -> None:
+        """One event of each type, in any order; BaresipError where one does not come."""
+        wanted = set(kinds)
+        try:
+            async with asyncio.timeout(timeout):
+                while wanted:
+                    wanted.discard((await self._events.get()).get("type", ""))
+        except TimeoutError:
+            raise BaresipError(f"no {' and no '.join(sorted(wanted))} within {timeout:g} s") from None
+
     async def ask(self, name: str, params: str = "") -> str:
         """What it prints for a command."""
         self.command(name, params)

@@ -80,6 +80,18 @@ async def test_video_that_is_not_to_pass_is_offered_to_nobody() -> None:
             assert [codec.name for each in video for codec in read_codecs(each)] == said
 
 
+@pytest.mark.parametrize(("kept", "agreed"), [(256, True), (0, False)])
+async def test_retransmissions_are_agreed_where_packets_are_kept(kept: int, agreed: bool) -> None:
+    """`video.kept_packets` 0: neither rtx nor NACK is offered to a browser."""
+    offer = phone_sdp() + "m=video 5004 RTP/AVPF 97 98\r\na=rtpmap:97 VP8/90000\r\na=rtpmap:98 rtx/90000\r\n"
+    async with running(config(video=VideoConfig(kept_packets=kept))) as (engine, _):
+        made = await engine.offer("call", PHONE, BROWSER, offer + "a=fmtp:98 apt=97\r\na=rtcp-fb:97 nack\r\n")
+        [video] = [each for each in SessionDescription.parse(made).media if each.kind == "video"]
+        codecs = read_codecs(video)
+        assert ("rtx" in [codec.key[0] for codec in codecs], "nack" in codecs[0].feedback) == (agreed, agreed)
+        assert video.has("ssrc-group") is agreed
+
+
 async def test_video_that_one_side_refuses_leaves_the_call() -> None:
     """The phone has no screen: the browser is told so, and the ports of the picture are free again."""
     async with running() as (engine, _):

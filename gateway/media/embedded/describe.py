@@ -119,6 +119,7 @@ def codec_policy(config: EmbeddedConfig, party: Party, prefer: tuple[str, ...]) 
         only=configured if party.codecs or party.kind is Kind.WEBRTC else (*configured, *config.passed_codecs),
         video=(*config.video.codecs, *(("rtx",) if again else ())),
         feedback=feedback,
+        passes_feedback=False,
         drop=() if events else ("telephone-event",),
         events=events,
     )
