@@ -148,7 +148,6 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "media/test_video_calls.py::test_as_many_packets_of_video_are_taken_as_configured": (
         "video.max_packets_per_second",
     ),
-    "media/test_video_calls.py::test_retransmissions_are_agreed_where_packets_are_kept": ("video.kept_packets",),
     "media/test_video_calls.py::test_video_that_is_not_to_pass_is_offered_to_nobody": ("video.codecs",),
     "media/test_video_rules.py::test_retransmission_is_agreed_where_packets_are_kept": ("video.kept_packets",),
     "media/test_video_rules.py::test_the_rate_recovers_to_what_it_was_and_never_ends": ("video.max_bitrate",),
