@@ -76,7 +76,8 @@ ROOMS = (
     Room("gateway/people", "gateway.people gateway.call gateway.identity.model gateway.errors structlog"),
     Room(
         "gateway/store",
-        "gateway.store gateway.people gateway.errors gateway.call.rules gateway.identity structlog redis",
+        "gateway.store gateway.people gateway.errors gateway.call.rules gateway.call.journal gateway.identity "
+        "structlog redis cryptography",
     ),
     Room("gateway/access", "gateway.access gateway.sip gateway.identity gateway.errors structlog cryptography"),
     Room("gateway/accounts", "gateway.accounts gateway.net gateway.sip gateway.errors structlog cryptography"),

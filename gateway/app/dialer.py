@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import structlog
@@ -164,6 +164,12 @@ class GatewayDialer:
                     await self._store.put_binding(replace(binding, codecs=codecs), now, limit)
         except StoreError as error:
             log.warning("a codec preference was not kept", reason=str(error))
+
+    def resumed(self, trunks: Mapping[str, list[str]]) -> None:
+        """Calls that go on from the process before, each with the trunks that it has places of."""
+        for call_id, names in trunks.items():
+            self._trunk_load.update(names)
+            self._trunk_calls[call_id] = names
 
     def call_changed(self, call: Call) -> None:
         """Give the trunks' places back when the call is over."""

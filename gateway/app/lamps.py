@@ -10,7 +10,7 @@ from gateway.call.call import Call
 from gateway.call.leg import Leg
 from gateway.call.state import State
 from gateway.identity.mapping import IdentityMap
-from gateway.legs.sip import SipCalleeLeg, SipCallerLeg
+from gateway.legs.sip_leg import SipLeg
 from gateway.legs.web import BrowserLeg
 from gateway.people.board import Board
 from gateway.people.dialogs import DialogName, Progress, UserDialog
@@ -113,7 +113,7 @@ class Lamps:
 
 def _names_of(leg: Leg) -> tuple[DialogName, ...]:
     """What the user's devices call the dialogs: their own tag is the one that is remote to us."""
-    if isinstance(leg, SipCallerLeg | SipCalleeLeg | BrowserLeg):
+    if isinstance(leg, SipLeg | BrowserLeg):
         names = (Replaces.parse(text) for text in leg.dialog_names)
         return tuple(DialogName(one.call_id, local_tag=one.from_tag, remote_tag=one.to_tag) for one in names)
     return ()

@@ -89,14 +89,22 @@ def collecting(config: Config) -> Collecting | None:
 
 
 async def keep_records(
-    settings: Recording | None, calls: Calls, wall_clock: Callable[[], float], stack: AsyncExitStack
-) -> None:
-    """Keep call detail records until `stack` ends; raises ConfigError where the file cannot be used."""
+    settings: Recording | None,
+    calls: Calls,
+    wall_clock: Callable[[], float],
+    stack: AsyncExitStack,
+    going_on: frozenset[str] = frozenset(),
+) -> Callable[[], None]:
+    """Keep call detail records until `stack` ends, or what is returned is called, which blocks.
+
+    Raises ConfigError where the file cannot be used.
+    `going_on` are ids of calls that another process has begun and this one goes on with.
+    """
     if settings is None:
-        return
+        return lambda: None
     ledger, sinks = SqliteLedger(settings.path, settings.keep), settings.sinks
     try:
-        left = await asyncio.to_thread(ledger.open, wall_clock(), [sink.name for sink in sinks])
+        left = await asyncio.to_thread(ledger.open, wall_clock(), [sink.name for sink in sinks], going_on)
     except (OSError, sqlite3.Error) as error:
         ledger.close()
         raise ConfigError("cdr", f"{settings.path} cannot be used: {error}") from None
@@ -107,6 +115,7 @@ async def keep_records(
         stack.push_async_callback(asyncio.to_thread, delivery.close)
     stack.push_async_callback(asyncio.to_thread, ledger.close)
     calls.observe(CallDetails(ledger, asyncio.get_running_loop().time, wall_clock).call_changed)
+    return ledger.close
 
 
 def keep_messages(config: Config, user_agent: UserAgent, wall_clock: Callable[[], float]) -> Ladders:

@@ -8,7 +8,6 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from urllib.parse import urlencode
 
@@ -22,6 +21,7 @@ from gateway.accounts.reachability import Reachability
 from gateway.accounts.trunks import Trunks
 from gateway.accounts.vault import Vault
 from gateway.app import console, settings
+from gateway.app.account import Account
 from gateway.app.application import Application
 from gateway.app.conferencing import ConferencingFront, open_conferences, open_voicemail
 from gateway.app.contacts import Contacts
@@ -34,7 +34,7 @@ from gateway.app.message_log import MessageLog
 from gateway.app.message_opening import open_messages
 from gateway.app.messages import Messages
 from gateway.app.metrics import Metrics
-from gateway.app.observers import collecting, copy_messages, keep_messages, keep_records, recording
+from gateway.app.observers import collecting, copy_messages, keep_messages
 from gateway.app.opening import (
     Opening,
     open_accounts,
@@ -47,6 +47,7 @@ from gateway.app.opening import (
 from gateway.app.own_accounts import OwnAccounts
 from gateway.app.presence import Presence
 from gateway.app.push import Waker
+from gateway.app.recovery import Recovery, find_calls
 from gateway.app.registrations import Registrations
 from gateway.app.relay import SubscriptionRelay
 from gateway.app.rights import LegRights
@@ -81,18 +82,6 @@ log = structlog.get_logger(__name__)
 
 _DIRECTORY_SECONDS = 10.0
 """How often what other gateways of the same store have changed is looked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """One configured user, as `gateway run` shows it."""
-
-    user: str
-    password: str | None
-    """Only when the gateway made it; a password that was configured is not shown again."""
-    use: str
-    link: str | None = None
-    """The page, signed in, for web users with a generated password."""
 
 
 class GatewayApp:
@@ -133,6 +122,7 @@ class GatewayApp:
         self._web_port = config.web.listen.port
         self._websockets: list[tuple[str, str, int]] = []
         """(transport, host, port) of the listeners for SIP over WebSocket alone."""
+        self.recovery: Recovery
         self._opening = Opening(config, random, wall_clock)
         self._stack = self._opening.stack
 
@@ -191,9 +181,10 @@ class GatewayApp:
         router = self._make_router(identity)
         self._messages = await open_messages(self._opening, identity, self._accounts, router, dialer, presence)
         await self._open_calls(engine, identity, router, dialer)
-        await keep_records(recording(self.config), self.calls, self._wall_clock, self._stack)
+        self.recovery = await find_calls(self._opening, self.calls, engine)
         self._subscriptions = self._open_subscriptions(identity, store, router, dialer)
         self._user_agent = dialer.inviter = self._messages.requester = await self._open_sip(identity, store)
+        dialer.resumed(await self.recovery.end_rest())
         self._relay.subscribing = self._user_agent
         self._ladders = keep_messages(self.config, self._user_agent, self._wall_clock)
         if self.config.log.level == "debug":
@@ -334,7 +325,8 @@ class GatewayApp:
         user_agent.serve("MESSAGE", partial(self._messages.from_sip, front.sender))
         user_agent.serve("PUBLISH", self._subscriptions.publish)
         user_agent.serve_packages(self._subscriptions.packages, self._subscriptions.subscribed)
-        await self._opening.opened("sip.listen", user_agent.start())
+        self.recovery.reads = front.reads
+        await self._opening.opened("sip.listen", user_agent.start(lambda: self.recovery.resume_calls(user_agent)))
         self._stack.push_async_callback(user_agent.close)
         user_agent.when_lost(registrar.flow_lost)
         self._websockets = await open_websockets(self._opening, user_agent)
@@ -342,8 +334,8 @@ class GatewayApp:
 
     async def _open_web(self, identity: IdentityMap, presence: Presence, store: IdentityStore) -> None:
         config = self.config
-        loop = asyncio.get_running_loop()
-        accounts = OwnAccounts(config, self._accounts, self._registrations, self._vault, loop.time)
+        clock = asyncio.get_running_loop().time
+        accounts = OwnAccounts(config, self._accounts, self._registrations, self._vault, clock)
         users = Users(
             self._directory,
             identity,
@@ -375,6 +367,7 @@ class GatewayApp:
             bans=self._bans,
             load=self._load,
             conferencing=self._conferencing,
+            left=self.recovery.left.of,
         )
         console_token = self._random(32).hex()
         web_settings, oidc = settings.web(config, console_token), settings.oidc(config)
@@ -391,8 +384,7 @@ class GatewayApp:
             metrics = Metrics(self.calls, lambda: len(presence), lambda: self._user_agent.counts, front)
             self.calls.observe(metrics.observe)
             application.add_route("/metrics", metrics.endpoint)
-        listen = config.web.listen
-        self._web_tls = settings.tls(config)
+        listen, self._web_tls = config.web.listen, settings.tls(config)
         serving = serve(application, listen.host, listen.port, self._web_tls.server, web_settings)
         server = await self._opening.opened("web.listen", serving)
         self._web_port = server.port

@@ -21,7 +21,7 @@ from gateway.config.network import SrtpPolicy
 from gateway.config.people import Trunk
 from gateway.identity.mapping import IdentityMap
 from gateway.legs.sip import SipCallerLeg
-from gateway.legs.sip_sessions import Shown
+from gateway.legs.sip_sessions import Reader, Shown
 from gateway.media.engine import Dtmf, Kind
 from gateway.sip.flow import WEBSOCKET, Flow
 from gateway.sip.invite import events
@@ -74,6 +74,11 @@ class SipFront:
         self._names = callers.Names(identity, trunks)
         self._registered = registered
         self._placing: set[asyncio.Task[None]] = set()
+
+    @property
+    def reads(self) -> Reader:
+        """Who a far end says it is in the course of a call, as far as that is believed."""
+        return self._names.renamed
 
     def authenticate(self, request: Request, source: Flow) -> events.Verdict | Coroutine[Any, Any, events.Verdict]:
         return self._gatekeeper.authenticate(request, source)

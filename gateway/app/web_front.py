@@ -29,7 +29,7 @@ from gateway.people.messages import Outcome
 from gateway.people.presence import PresenceState
 from gateway.people.visibility import may_see
 from gateway.web.conferencing import Conferencing
-from gateway.web.facade import AccountError, PageInbox, PlaceError, UserDirectory, WebCall, WebChannel
+from gateway.web.facade import AccountError, LeftCall, PageInbox, PlaceError, UserDirectory, WebCall, WebChannel
 from sdp import SdpSyntaxError, SessionDescription
 
 _KNOWN = {State.REACHABLE: True, State.UNREACHABLE: False, State.UNKNOWN: None}
@@ -59,12 +59,14 @@ class WebFront:
         *,
         users: UserDirectory,
         conferencing: Conferencing,
+        left: Callable[[str, str], LeftCall | None] = lambda user_id, call_id: None,
     ) -> None:
         self._bans = bans
         self._load = load
         self.conferencing = conferencing
         self._config = config
         self.users = users
+        self.left_call = left
         self._ladders = ladders or Ladders(0, time.time)
         self._identity = identity
         self._own_accounts = accounts

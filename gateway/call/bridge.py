@@ -6,7 +6,7 @@ late and changes nothing, but who gave it is offered again what stands.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -114,6 +114,13 @@ class Bridge(Transferring):
         """Called after every step: what was put off is due when nothing is in the way any more."""
         if self.state is State.CONNECTED and self._remembered:
             self._scope.follow(CallInput(input=Input.RENEGOTIATE, leg=self._remembered.pop(0)))
+
+    def resume(self, away: Sequence[Leg], holding: Iterable[str]) -> None:
+        """Go on as another process has left it: the clients of `away` are to come back, their media flows on."""
+        self.holding = set(holding)
+        for leg in away:
+            self._await_return(leg)
+            self.state = State.AWAY
 
     def close(self) -> None:
         super().close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import structlog
 
@@ -14,13 +14,16 @@ from gateway.call.bridge import Bridge
 from gateway.call.description import audio_codecs
 from gateway.call.inputs import input_of_leg, input_of_media
 from gateway.call.leg import (
+    Answered,
     CallerLeg,
     DigitPressed,
+    HungUp,
     KeyFrameRequested,
     Leg,
     LegEvent,
     Offered,
     Redirected,
+    SignallingChanged,
     TransferRequested,
 )
 from gateway.call.machine import Scope, nobody_instead, turned_away
@@ -29,7 +32,7 @@ from gateway.call.state import FINISH, CallInput, Input, State, Transfer
 from gateway.call.status import Cause
 from gateway.call.timers import Timer, Timers
 from gateway.call.transferring import give_up
-from gateway.media.engine import KeyFrameWanted, Kind, MediaEngine, MediaError, MediaEvent
+from gateway.media.engine import Connected, KeyFrameWanted, Kind, MediaEngine, MediaError, MediaEvent
 
 log = structlog.get_logger(__name__)
 
@@ -61,8 +64,12 @@ class Call:
         on_preference: Callable[[Leg, tuple[str, ...]], None] | None = None,
         on_transfer: Callable[[Call, Leg, TransferRequested], None] | None = None,
         on_redirect: Callable[[Leg, Redirected], Awaitable[Branch | None]] | None = None,
+        keep: Callable[[Call, bool], None] | None = None,
     ) -> None:
-        """`offer` None: the caller wants ours (an INVITE without a description)."""
+        """`offer` None: the caller wants ours (an INVITE without a description).
+
+        `keep` writes the call down as it stands, True: one side has left it.
+        """
         self.id = call_id
         self.caller = caller
         self.settings = settings or CallSettings()
@@ -74,6 +81,7 @@ class Call:
         self._on_change = on_change
         self._on_preference = on_preference
         self._on_transfer = on_transfer
+        self._keep = keep or _kept_by_nobody
         self._scope = Scope(
             call_id=call_id,
             engine=engine,
@@ -94,6 +102,18 @@ class Call:
         self._timer: Timer | None = None
         self._turning_away: asyncio.Task[None] | None = None
         self._finished = asyncio.Event()
+
+    def resume(self, a: Leg, b: Leg, *, away: Sequence[Leg], holding: Iterable[str], left: float) -> None:
+        """Go on as another process has left it, in place of `start`: these two talk, for `left` seconds at most."""
+        self._machine.close()
+        bridge = self._machine = Bridge(self._scope, a, b, (a, b))
+        bridge.resume(away, holding)
+        for leg in self.legs:
+            leg.listen(self.leg_event)
+        self._arm(left, Input.MAX_DURATION, Cause.NORMAL)
+        self._keep(self, False)
+        if self._on_change is not None:
+            self._on_change(self)
 
     # -- what others see -------------------------------------------------------------
 
@@ -126,6 +146,7 @@ class Call:
 
     def start(self) -> None:
         """Begin: offer the media, invite the callees, listen to every leg."""
+        self._keep(self, False)
         # First of all inputs: what the legs have kept (candidates, a hang-up) comes after it.
         self.post(CallInput(input=Input.START))
         for leg in self.legs:
@@ -189,6 +210,11 @@ class Call:
             return
         if isinstance(event, KeyFrameRequested):
             self._key_frame_requested(leg)
+            return
+        if isinstance(event, SignallingChanged | Answered | HungUp) and self.state is not State.ENDED:
+            # Before a message leaves that tells of it.
+            self._keep(self, isinstance(event, HungUp) and leg in self.legs)
+        if isinstance(event, SignallingChanged):
             return
         if isinstance(event, DigitPressed) and self.state is State.ENDED:
             event.told(False)
@@ -302,6 +328,8 @@ class Call:
         self._note(elapsed, before, state, what)
         if isinstance(self._machine, Bridge):
             self._machine.entered()
+        if state is State.ENDED or (self.bridge is not None and is_kept(what)):
+            self._keep(self, False)
         if state is before:
             if what.input is Input.REPLACE:
                 self._changed()
@@ -310,7 +338,7 @@ class Call:
             self.record.ringing_after_ms = elapsed * 1000
         elif state is State.CONNECTED and self.record.answered_after_ms is None:
             self.record.answered_after_ms = elapsed * 1000
-            self._arm(self._longest(), Input.MAX_DURATION, Cause.NORMAL)
+            self._arm(self.longest, Input.MAX_DURATION, Cause.NORMAL)
         elif state is State.ENDED:
             self.record.ended_after_ms = elapsed * 1000
             self.record.cause = self.cause
@@ -372,7 +400,9 @@ class Call:
             self._timer.cancel()
             self._timer = None
 
-    def _longest(self) -> float:
+    @property
+    def longest(self) -> float:
+        """Seconds that it may be up."""
         if any(leg.party.kind is Kind.SERVICE and not leg.party.lasting for leg in self.legs):
             return self.settings.service_max_duration
         return self.settings.max_duration
@@ -390,6 +420,17 @@ def _over(_: Leg, event: LegEvent) -> None:
         event.told(False)
     elif isinstance(event, TransferRequested):
         event.report.ended(Cause.GLARE)
+
+
+def is_kept(what: CallInput) -> bool:
+    """Whether an input may have changed what is kept of a call that is up."""
+    if what.input is Input.MEDIA_CONNECTED:
+        return isinstance(what.event, Connected) and what.leg is not None and what.leg.party.kind is Kind.WEBRTC
+    return what.input not in (Input.DIGIT, Input.DIGIT_REFUSED, Input.CANDIDATE)
+
+
+def _kept_by_nobody(call: Call, ending: bool) -> None:
+    """Calls end with the process."""
 
 
 async def _turn_away(what: CallInput | None) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from gateway.call.status import Cause
 from gateway.media.engine import Party
@@ -219,6 +219,11 @@ class Returned(LegEvent):
     sdp: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class SignallingChanged(LegEvent):
+    """What `Leg.values` gives is another now; nothing that the call has to answer."""
+
+
 class TransferReport(Protocol):
     """How whoever asked for a transfer hears what becomes of it; what comes after `ended` does nothing."""
 
@@ -317,6 +322,9 @@ class Leg(Protocol):
 
     async def identified(self, peer: Address) -> None:
         """It talks with `peer` now, whom it may not know yet (RFC 4916); for front ends that can show it."""
+
+    def values(self) -> dict[str, Any] | None:
+        """What another process needs to go on with it or to end it, as JSON can hold it; None where it cannot."""
 
     async def end(self, cause: Cause) -> None:
         """Reject, cancel or hang up, as the leg's own state wants it; idempotent."""

@@ -57,6 +57,10 @@ class Admission:
         if not emergency:
             self._check(caller, own_limit, now)
             self._tokens -= 1
+        self.restore(caller)
+
+    def restore(self, caller: Caller) -> None:
+        """Take a place for a call that has been let in before, by another process."""
         self._per_caller[caller.id] += 1
         if caller.guest:
             self._per_source[caller.source] += 1

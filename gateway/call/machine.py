@@ -186,7 +186,9 @@ class Machine(ABC):
 
     async def _wait_for_return(self, what: CallInput) -> None:
         assert what.leg is not None
-        leg = what.leg
+        self._await_return(what.leg)
+
+    def _await_return(self, leg: Leg) -> None:
         leg.awaited()
         self._stop_waiting_for(leg)
         late = self._given_up_on(leg)

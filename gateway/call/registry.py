@@ -6,17 +6,20 @@ import asyncio
 import contextlib
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any, cast
 
 import structlog
 
+from gateway.call.branches import Branch
 from gateway.call.branching import Branching, Journey, Mailboxes, own_rights
 from gateway.call.call import Call
 from gateway.call.dialer import Dialer
 from gateway.call.features import Features
-from gateway.call.leg import CallerLeg, Leg
+from gateway.call.journal import caller_of
+from gateway.call.leg import CalleeLeg, CallerLeg, Leg
 from gateway.call.limits import Admission, CallLimits
 from gateway.call.record import CallRecord, CallSettings
 from gateway.call.routing import Caller, FeatureTarget, RouteError, Router, ServiceTarget, SipTarget, Target
@@ -88,6 +91,8 @@ class Calls:
         self._closing = False
         self._draining = 0
         self._emptied = asyncio.Event()
+        self.keep: Callable[[Call, Caller, bool], None] | None = None
+        """Writes a call down as it stands, True: one side has left it; None: calls end with the process."""
         self.ended: deque[CallRecord] = deque(maxlen=limits.history)
         """Records of the calls that are over, oldest first."""
         self.refused: Counter[Cause] = Counter()
@@ -158,7 +163,25 @@ class Calls:
                 sip_call_id=",".join(leg.references) or None,
             )
             raise
-        call = Call(
+        call = self._make(call_id, leg, callees, offer, dialled, settings, caller, journey)
+        references = ",".join(leg.references) or None
+        log.info("call", call_id=call_id, state="new", caller=caller.id, dialled=dialled[:80], sip_call_id=references)
+        call.start()
+        return call
+
+    def _make(
+        self,
+        call_id: str,
+        leg: CallerLeg,
+        callees: Branch,
+        offer: str | None,
+        dialled: str,
+        settings: CallSettings,
+        caller: Caller,
+        journey: Journey,
+    ) -> Call:
+        keep = self.keep
+        call = self._calls[call_id] = Call(
             call_id,
             leg,
             callees,
@@ -171,11 +194,26 @@ class Calls:
             on_preference=self._on_preference,
             on_transfer=self.transfers.requested if self.transfers is not None else None,
             on_redirect=partial(self._branching.redirected, journey),
+            keep=None if keep is None else lambda changed, ending: keep(changed, caller, ending),
         )
-        self._calls[call_id] = call
-        references = ",".join(leg.references) or None
-        log.info("call", call_id=call_id, state="new", caller=caller.id, dialled=dialled[:80], sip_call_id=references)
-        call.start()
+        return call
+
+    def resume(self, values: Mapping[str, Any], legs: tuple[Leg, Leg], away: Sequence[Leg]) -> Call:
+        """Go on with a call that another process has written down (journal.py), whose media goes on already.
+
+        `away` are the legs whose clients are to come back. Raises LookupError, TypeError or ValueError for values that
+        no process has written.
+        """
+        caller, dialled = caller_of(values["caller"]), values["dialled"]
+        journey = Journey(values["id"], caller, self._settings.max_diversions, dialled)
+        a, b = cast(CallerLeg, legs[0]), cast(CalleeLeg, legs[1])  # of two who talk nobody is rung
+        call = self._make(values["id"], a, Branch([b]), None, dialled, self._settings, caller, journey)
+        self._admission.restore(caller)
+        record = call.record
+        record.started_at -= values["age"]
+        record.ringing_after_ms, record.answered_after_ms, record.media_after_ms = values["times"]
+        talked = values["age"] - (record.answered_after_ms or 0.0) / 1000
+        call.resume(a, b, away=away, holding=values["holding"], left=max(call.longest - talked, 1.0))
         return call
 
     async def drain(self, timeout: float) -> bool:

@@ -113,6 +113,9 @@ class LimitsConfig(Section):
     """How long a call waits for a client that vanished (a reload, a lost connection) to come back (s)."""
     drain_timeout: float = Field(default=60.0, ge=0)
     """How long SIGTERM lets calls that are up go on before they are ended (s)."""
+    keep_calls: Literal["never", "crash", "restart"] = "crash"
+    """Which calls the next process goes on with: those of a process that was killed, or of one that SIGTERM has ended
+    as well (which then neither waits nor hangs up); needs the native packet plane."""
     max_call_duration: float = Field(default=14_400.0, ge=0)
     """A call ends after so long; 0 never (s)."""
     history_size: int = Field(default=1_000, ge=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 from gateway.call.leg import Address, LegEvent, LegListener
 from gateway.call.status import Cause
@@ -102,6 +103,10 @@ class LegBase(ABC):
 
     @abstractmethod
     async def answer_offer(self, exchange: int, sdp: str | None, cause: Cause = Cause.NOT_ACCEPTABLE) -> None: ...
+
+    def values(self) -> dict[str, Any] | None:
+        """A front end that keeps nothing is not found again."""
+        return None
 
     @abstractmethod
     async def end(self, cause: Cause) -> None: ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from gateway.call.leg import Address, Answered, LegEvent, OfferAnswered
 from gateway.call.status import Cause
@@ -34,6 +35,9 @@ class ServiceLeg(LegBase):
     async def digit(self, digit: str, duration_ms: int, *, sent: bool, told: Callable[[bool], None]) -> None:
         """A service has heard it, and does nothing about it."""
         told(True)
+
+    def values(self) -> dict[str, Any] | None:
+        return {"kind": "service", "tag": self.party.tag, "service": self.party.service, "name": self._name}
 
     async def end(self, cause: Cause) -> None:
         self._over = True

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import structlog
 
@@ -55,6 +56,8 @@ _RETRY_AFTER = 5
 class SipCallerLeg(SipLeg):
     """A phone that called us: the user agent server side of an INVITE."""
 
+    is_caller = True
+
     def __init__(
         self,
         tag: str,
@@ -82,6 +85,7 @@ class SipCallerLeg(SipLeg):
             self._infos.described(self.initial_offer)
         self._shown, self._reads = shown or Shown(), reads
         self._answered = False
+        session.changed = self._changed
         session.listen(self._happened)
 
     def _happened(self, event: events.SessionEvent) -> None:
@@ -188,6 +192,9 @@ class SipCalleeLeg(SipLeg):
     def references(self) -> tuple[str, ...]:
         return super().references or tuple(session.call_id for session in self._alerted.values())
 
+    def values(self) -> dict[str, Any] | None:
+        return super().values() if self._session is not None else self._values(list(self._alerted.values()))
+
     async def invite(self, sdp: str, caller: Address) -> None:
         self._offer, self._caller_address = sdp.encode(), caller
         self._ask_next()
@@ -200,7 +207,8 @@ class SipCalleeLeg(SipLeg):
                 self._ask(number)
             self._wait_for_rank()
             for number, session in [(number, self._alerted[number]) for number in rank if number in self._alerted]:
-                session.listen(self._handler(number, session))
+                self._follow(number, session)
+            self._changed()
         if not self._alerted and not self._over and self._session is None:
             self._over = True
             self._deliver(Rejected(most_telling(self._refusals)))
@@ -213,6 +221,10 @@ class SipCalleeLeg(SipLeg):
             self._refusals.append(Cause.UNAVAILABLE)
         else:
             self._flows.asked(number)
+
+    def _follow(self, number: int, session: CalleeSession) -> None:
+        session.changed = self._changed
+        session.listen(self._handler(number, session))
 
     def _flow_is_silent(self, number: int) -> None:
         session = self._alerted.get(number)
@@ -228,7 +240,8 @@ class SipCalleeLeg(SipLeg):
         self._ask(number)
         session = self._alerted.get(number)
         if session is not None:
-            session.listen(self._handler(number, session))
+            self._follow(number, session)
+            self._changed()
         elif not self._try_next_flow(number) and not self._alerted:
             self._ask_next()
         return True

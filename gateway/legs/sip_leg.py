@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
+from gateway.call.journal import address_of, flat, leg_values
 from gateway.call.leg import (
     Address,
     AnswerChanged,
@@ -15,6 +17,7 @@ from gateway.call.leg import (
     Offered,
     Renamed,
     Returned,
+    SignallingChanged,
     TransferRequested,
 )
 from gateway.call.status import Cause, cause_of_status
@@ -33,6 +36,9 @@ from gateway.sip.subscription.referral import Referral, Referred
 
 class SipLeg(LegBase):
     """What both roles do with the session that has the call."""
+
+    is_caller = False
+    """Whether its far end called us."""
 
     def __init__(self, party: Party, address: Address, identity: str | None = None) -> None:
         super().__init__(party, address, identity)
@@ -141,6 +147,19 @@ class SipLeg(LegBase):
         if (said.uri, said.display_name) != (known.uri, known.display_name or known.user):
             self._deliver(Renamed())
 
+    def values(self) -> dict[str, Any] | None:
+        session = self._session
+        return self._values([] if session is None else [session])
+
+    def _values(self, sessions: Sequence[Session]) -> dict[str, Any]:
+        kept = [values for session in sessions if (values := session.values()) is not None]
+        return leg_values(self, "sip", is_caller=self.is_caller, shown=flat(self._shown), sessions=kept)
+
+    def _changed(self) -> None:
+        """What a session has of its own is another now."""
+        if not self._over:
+            self._deliver(SignallingChanged())
+
     async def identified(self, peer: Address) -> None:
         if self._session is not None and not self._over:
             name = NameAddr(Uri.parse(peer.uri), peer.display_name)
@@ -191,6 +210,28 @@ class SipLeg(LegBase):
         elif sdp is not None:
             # A refresh that nobody here asked for was answered with something new (RFC 3261 section 14.2).
             self._deliver(AnswerChanged())
+
+
+class SipResumedLeg(SipLeg):
+    """A far end whose call another process has set up."""
+
+    def __init__(self, values: Mapping[str, Any], session: Session, party: Party, reads: Reader = nobody) -> None:
+        """`values` as `SipLeg.values` gives them; raises LookupError or TypeError for others."""
+        super().__init__(party, address_of(values["address"]), values["identity"])
+        self.is_caller = values["is_caller"]
+        self._shown, self._reads = Shown(**values["shown"]), reads
+        self._session = session
+        session.changed = self._changed
+        session.listen(self._happened)
+
+    def _happened(self, event: events.SessionEvent) -> None:
+        if not self._over:
+            self._in_dialog(event)
+
+    async def end(self, cause: Cause) -> None:
+        if not self._over:
+            self._over = True
+            self._hang_up(cause)
 
 
 class SipTransferReport:

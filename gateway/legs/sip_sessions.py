@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from gateway.call.leg import Address
 from gateway.legs.sip_info import InfoSession
@@ -21,6 +21,11 @@ class Session(InfoSession, Protocol):
 
     call_id: str
     """Call-ID of its dialog."""
+    changed: Callable[[], None]
+    """Called when what `values` gives is another, before a message leaves that shows it."""
+
+    def values(self) -> dict[str, Any] | None:
+        """What another process needs to go on with it or to end it, as JSON can hold it; None where nothing is left."""
 
     @property
     def dialog_name(self) -> str | None:

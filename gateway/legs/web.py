@@ -7,9 +7,10 @@ only the Protocol below, and a handle is what the channel drives the leg with.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
-from typing import Literal, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, Protocol
 
+from gateway.call.journal import address_of, leg_values
 from gateway.call.leg import (
     Address,
     Answered,
@@ -150,6 +151,9 @@ class WebHandle:
 class BrowserLeg(LegBase):
     """What the two roles share: whose it is, the channel in use and the handle it knows us by."""
 
+    is_caller = False
+    """Whether its page dialled."""
+
     def __init__(self, tag: str, address: Address, user: str = "") -> None:
         super().__init__(Party(tag, Kind.WEBRTC), address, user or None)
         self.user = user
@@ -210,6 +214,10 @@ class BrowserLeg(LegBase):
         if self._channel is not None and self._handle is not None:
             self._channel.identified(self._handle, peer.uri, peer.display_name)
 
+    def values(self) -> dict[str, Any] | None:
+        returns = self._channel is None or self._channel.can_update
+        return leg_values(self, "web", user=self.user, is_caller=self.is_caller, returns=returns)
+
     def _heard(self, channel: Channel, handle: WebHandle, event: LegEvent) -> None:
         """An event of the channel that has the call."""
         if isinstance(event, HungUp):
@@ -219,8 +227,32 @@ class BrowserLeg(LegBase):
         self._deliver(event)
 
 
+class WebResumedLeg(BrowserLeg):
+    """A browser whose call another process has set up: nobody is there until its page comes back."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        """`values` as `BrowserLeg.values` gives them; raises LookupError or TypeError for others."""
+        super().__init__(values["party"]["tag"], address_of(values["address"]), values["user"])
+        self.is_caller = values["is_caller"]
+        self._handle = WebHandle(self.party.tag, self, self._happened)
+
+    def _happened(self, handle: WebHandle, event: LegEvent) -> None:
+        if self._channel is not None and not self._over:
+            self._heard(self._channel, handle, event)
+        elif isinstance(event, DigitPressed):
+            event.told(False)
+
+    async def end(self, cause: Cause) -> None:
+        if not self._over:
+            self._over = True
+            if self._channel is not None and self._handle is not None:
+                self._channel.ended(self._handle, cause)
+
+
 class WebCallerLeg(BrowserLeg):
     """A browser that dialled."""
+
+    is_caller = True
 
     def __init__(self, tag: str, address: Address, channel: Channel, user: str = "") -> None:
         super().__init__(tag, address, user)

@@ -7,10 +7,10 @@ A *party* is one side of a call's media; its tag is the id of the leg that stand
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Kind(StrEnum):
@@ -179,6 +179,8 @@ class Capabilities:
     """`record` works."""
     video: frozenset[str] = frozenset()
     """Names (lower case) of the video codecs that it passes on; the answer to such an offer waits for the callee's."""
+    keeps: bool = False
+    """`values` and `resume` work: media goes on while this process is not there."""
     join: bool = False
     """`join`, `isolate`, `release` and `adopt` work: a party can change its peer and be without one."""
 
@@ -368,6 +370,21 @@ class MediaEngine(Protocol):
 
     async def delete(self, call_id: str) -> CallStatistics:
         """End the session; deleting an unknown call returns empty statistics."""
+
+    def values(self, call_id: str) -> dict[str, Any] | None:
+        """What another process needs to `resume` the call, as JSON can hold it, without any SRTP key.
+
+        None for an unknown call, for one that is not agreed, and where that cannot be done (`Capabilities.keeps`).
+        """
+
+    async def resume(self, call_id: str, values: Mapping[str, Any]) -> None:
+        """Go on with a call of the process before, whose packets flow still; before any other call is made.
+
+        MediaError 481 where they do not, 501 where the engine cannot.
+        """
+
+    def end_left(self) -> None:
+        """End the media of the process before that was not resumed."""
 
     def audio(self, call_id: str, tag: str) -> AudioPort:
         """The sound of a party of kind SERVICE and service "program".

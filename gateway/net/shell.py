@@ -64,9 +64,10 @@ class Shell:
         self.resolver = Resolver(config.names(), now=self.now, random=lambda: secrets.randbelow(1 << 30) / (1 << 30))
         self.core = UserAgentCore(config.core(), self)
 
-    async def open(self) -> None:
-        """Bind the listening addresses; raises OSError when one is not to be had."""
+    async def open(self, prepare: Callable[[], None] = lambda: None) -> None:
+        """Bind the listening addresses, after `prepare`; raises OSError when one is not to be had."""
         self._loop = asyncio.get_running_loop()
+        prepare()
         await self.endpoint.open()
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from gateway.net.config import UserAgentConfig
 from gateway.net.endpoint import Bound
@@ -16,6 +17,7 @@ from gateway.net.ws import WebSocketConnection
 from gateway.sip.auth.account import Authenticator, Credentials
 from gateway.sip.flow import DEFAULT_PORTS, WEBSOCKET, Flow
 from gateway.sip.invite.outgoing import OutgoingSession
+from gateway.sip.invite.resumed import ResumedSession
 from gateway.sip.locate import target_of, transport_of
 from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
@@ -47,9 +49,9 @@ class UserAgent:
 
     # ---- life
 
-    async def start(self) -> None:
-        """Bind the listening addresses; raises OSError when one is not to be had."""
-        await self._shell.open()
+    async def start(self, prepare: Callable[[], None] = lambda: None) -> None:
+        """Bind the listening addresses, once `prepare` has resumed what there was; OSError for one not to be had."""
+        await self._shell.open(prepare)
 
     async def close(self) -> None:
         """Say BYE, CANCEL or 480 to every call, answer new ones 503, and close after at most `close_timeout`."""
@@ -214,6 +216,17 @@ class UserAgent:
             max_forwards=max_forwards,
         )
         return self._core.invite(request, hop, credentials=credentials, timeout=timeout, identity=identity)
+
+    def resume(self, values: Mapping[str, Any], elapsed: float) -> ResumedSession:
+        """Go on with an established call of another process, of which `session_values` gave these so long ago (s).
+
+        Raises SipError, LookupError, TypeError or ValueError for values that it has not given.
+        """
+        return self._core.resume(values, elapsed)
+
+    def end_left(self, values: Mapping[str, Any], status: int, reason: str) -> None:
+        """End a call that another process was setting up: `status` answers a caller, `reason` is for Reason fields."""
+        self._core.end_left(values, status, reason)
 
     def subscribe(
         self,

@@ -83,10 +83,10 @@ class SqliteLedger:
         self.written = threading.Condition()
         """Notified whenever there is something new to be sent."""
 
-    def open(self, now: float, readers: Sequence[str] = ()) -> int:
+    def open(self, now: float, readers: Sequence[str] = (), going_on: frozenset[str] = frozenset()) -> int:
         """Make the file, and close at `now` (seconds since 1970) what a gateway that died left open.
 
-        Returns how many calls that were.
+        Returns how many calls that were, without those `going_on`, by their ids.
 
         `readers` are the names by which records are marked as sent. Blocks; call it before there are calls.
         Raises sqlite3.Error and OSError.
@@ -95,7 +95,7 @@ class SqliteLedger:
         self._lock = _locked(self._path.with_suffix(".lock"))
         with closing(connect(self._path)) as connection:
             left = connection.execute("SELECT id, detail FROM talking").fetchall()
-            rows = [_Row(json.loads(text) | LOST, now) for _, text in left]
+            rows = [_Row(json.loads(text) | LOST, now) for name, text in left if name not in going_on]
             self._store(connection, rows)
             self._prune(connection, now)
         self._thread = threading.Thread(target=self._work, name="cdr-ledger", daemon=True)

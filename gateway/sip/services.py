@@ -119,6 +119,14 @@ class Services:
         """Begin a client transaction."""
         return self.stack.send_request(request, flow, self.now())
 
+    def send_again(self, request: Request, flow: Flow) -> Transaction:
+        """Take up a client transaction of another process."""
+        return self.stack.send_again(request, flow, self.now())
+
+    def take_up(self, request: Request, flow: Flow) -> Transaction:
+        """Take up a server transaction of another process."""
+        return self.stack.take_up(request, flow, self.now())
+
     def send_cancel(self, invite: Transaction, headers: build.Fields) -> None:
         """Begin the CANCEL of a pending INVITE."""
         self.stack.send_cancel(invite, headers, self.now())

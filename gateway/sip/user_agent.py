@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 from gateway.sip.auth.account import Authenticator, Credentials
 from gateway.sip.config import CoreConfig
@@ -18,6 +19,7 @@ from gateway.sip.flow import Flow
 from gateway.sip.invite.events import Refused, Reply, Verdict
 from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.invite.outgoing import OutgoingSession
+from gateway.sip.invite.resumed import ResumedSession, end_left, session_values
 from gateway.sip.invite.session import METHODS, InviteSession
 from gateway.sip.invite.session_timer import SessionTimer
 from gateway.sip.message import build
@@ -231,7 +233,7 @@ class UserAgentCore(Services):
         elif isinstance(event, AckReceived):
             self._on_ack(event.request, event.source)
         elif isinstance(event, StrayResponse):
-            self.counts["stray 2xx"] += 1
+            self._on_stray(event.response)
         elif (user := event.transaction.user) is None:
             return
         elif isinstance(event, ResponseReceived):
@@ -244,6 +246,34 @@ class UserAgentCore(Services):
             user.on_cancel(event.transaction, event.request)
         elif isinstance(event, TransactionFailed):
             user.on_failed(event.transaction, event.reason)
+
+    def _on_stray(self, response: Response) -> None:
+        """A 2xx to an INVITE of which we know nothing but, where another process has sent it, the dialog."""
+        self.counts["stray 2xx"] += 1
+        for usage in self._dialogs.of_response(response) if self._is_usable(response) else ():
+            if isinstance(usage, ResumedSession):
+                usage.on_late_success(response)
+
+    def values_of(self, usage: DialogUsage) -> dict[str, Any] | None:
+        """See `resumed.session_values`."""
+        return session_values(usage) if isinstance(usage, InviteSession) else None
+
+    def resume(self, values: Mapping[str, Any], elapsed: float = 0.0) -> ResumedSession:
+        """Go on with an established session of another process (`session_values`).
+
+        Raises SipError, LookupError, TypeError or ValueError for values that it has not made.
+        """
+        session = ResumedSession(self, values, elapsed)
+        self.sessions.add(session)
+        return session
+
+    def end_left(self, values: Mapping[str, Any], status: int, reason: str) -> None:
+        """End what another process has left (see `resumed.end_left`); raises as `resume` does."""
+        if "dialog" in values:
+            self.resume(values).hangup(reason)
+        else:
+            end_left(self, values, status, reason)
+        self.wake()
 
     def _is_usable(self, response: Response) -> bool:
         try:

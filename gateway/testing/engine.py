@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from gateway.media.engine import (
     AudioPort,
@@ -12,6 +13,7 @@ from gateway.media.engine import (
     Capabilities,
     Conference,
     EventHandler,
+    Kind,
     MediaError,
     MediaEvent,
     Party,
@@ -264,6 +266,18 @@ class FakeEngine:
 
     def record(self, call_id: str, wanted: RecordingFile, ended: Callable[[str | None], None]) -> Recording:
         raise MediaError("this media engine does not record", 501)
+
+    def values(self, call_id: str) -> dict[str, Any] | None:
+        call = self._calls.get(call_id)
+        return None if call is None else {"agreed": sorted(call.agreed)}
+
+    async def resume(self, call_id: str, values: Mapping[str, Any]) -> None:
+        self._scripted("resume")
+        call = self._calls[call_id] = _Call(agreed=set(values["agreed"]))
+        call.parties = {tag: Party(tag, Kind.RTP) for tag in values["agreed"]}
+
+    def end_left(self) -> None:
+        """There was none before it."""
 
     async def query(self, call_id: str) -> CallStatistics:
         self.requests.append(Request("query", call_id))

@@ -8,6 +8,7 @@ what takes time comes back as a later call of the other side.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from gateway.call.leg import TransferReport, Verdict
@@ -73,6 +74,20 @@ class WebCall(Protocol):
 
     def returned(self, channel: WebChannel, sdp: str | None) -> None:
         """The client is back over `channel`; `sdp` its new offer (answered by `updated`), None: its media stood."""
+
+
+@dataclass(slots=True, kw_only=True)
+class LeftCall:
+    """A call that a page had at the gateway's process before this one."""
+
+    user: str
+    call: WebCall
+    peer_id: str
+    """Whom the page knows it by: what it dialled, or the caller's URI."""
+    name: str
+    outgoing: bool
+    cause: Cause | None = None
+    """Why it has ended, before its page has come back; None: it goes on."""
 
 
 class WebChannel(Protocol):
@@ -196,6 +211,9 @@ class Gateway(Protocol):
 
     def call_of(self, user_id: str, call_id: str) -> WebCall | None:
         """The live call of that id which a page of this user has, to be taken up again by its `returned`."""
+
+    def left_call(self, user_id: str, call_id: str) -> LeftCall | None:
+        """The call of that id which this user had at the process before this one."""
 
     def user_of(self, uri: str) -> str | None:
         """Id of the user that a SIP URI of ours means; None for everybody else's."""

@@ -191,6 +191,7 @@ ELSEWHERE = {
     "trunks[].crlf_interval": "test_a_trunk_is_sent_keep_alives_where_it_wants_them",
     "metrics.enabled": "test_figures_are_served_where_they_are_wanted",
     "limits.ladder_memory": "test_messages_of_calls_are_kept_where_there_is_memory_for_them",
+    "limits.keep_calls": "test_calls_are_written_down_where_that_is_wanted",
     "limits.drain_timeout": "test_pages_and_peers_are_told_how_long_the_gateway_drains",
 }
 """Keys whose effect is no value that something is made of, and the test of this file that shows it."""
@@ -631,6 +632,18 @@ async def test_pages_and_peers_are_told_how_long_the_gateway_drains(tmp_path: Pa
             told = json.loads(await page.recv())
         assert told["params"] == {"seconds": seconds}
         assert app.calls.draining
+    finally:
+        await app.stop()
+
+
+@pytest.mark.parametrize(("keep", "is_kept"), [("never", False), ("crash", True), ("restart", True)])
+async def test_calls_are_written_down_where_that_is_wanted(tmp_path: Path, keep: str, is_kept: bool) -> None:
+    """limits.keep_calls."""
+    app = GatewayApp(config_on_free_ports(tmp_path, LIMITS__KEEP_CALLS=keep))
+    await app.start()
+    try:
+        assert (tmp_path / "calls.journal").exists() is is_kept
+        assert (app.calls.keep is not None) is is_kept
     finally:
         await app.stop()
 

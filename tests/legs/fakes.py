@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from gateway.call.leg import Address, Leg, LegEvent
+from gateway.call.leg import Address, Leg, LegEvent, SignallingChanged
 from gateway.legs.sip import SipCalleeLeg, SipCallerLeg
 from gateway.sip.invite import events
 from gateway.sip.message.addresses import NameAddr
@@ -27,8 +27,13 @@ class FakeSession:
         self.has_responded = False
         self.peer_allows: frozenset[str] = frozenset()
         self.peer_packages: frozenset[str] = frozenset()
+        self.changed: Callable[[], None] = lambda: None
+        self.kept: dict[str, Any] | None = None
         self.infos: list[Callable[[int], None]] = []
         self.says: Callable[[events.SessionEvent], None]
+
+    def values(self) -> dict[str, Any] | None:
+        return self.kept
 
     def listen(self, handler: Callable[[events.SessionEvent], None]) -> None:
         self.says = handler
@@ -95,7 +100,8 @@ def listened(leg: SipCallerLeg | SipCalleeLeg) -> list[LegEvent]:
     heard: list[LegEvent] = []
 
     def hear(_: Leg, event: LegEvent) -> None:
-        heard.append(event)
+        if not isinstance(event, SignallingChanged):
+            heard.append(event)
 
     leg.listen(hear)
     return heard

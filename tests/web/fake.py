@@ -22,7 +22,7 @@ from gateway.web.app import WebServer, WebSettings, create_app, serve
 from gateway.web.auth.links import GuestLinks
 from gateway.web.auth.oidc import OpenIdProvider
 from gateway.web.conferencing import RefusedError
-from gateway.web.facade import AccountError, PageInbox, PlaceError, UserDirectory, WebChannel
+from gateway.web.facade import AccountError, LeftCall, PageInbox, PlaceError, UserDirectory, WebChannel
 from gateway.web.push.sender import PushSender, read_key
 from gateway.web.push.subscriptions import Subscriptions
 
@@ -197,6 +197,7 @@ class FakeGateway:
         self.conferencing = FakeRooms()
         self.script: Script = lambda call: call.channel.early_answer(call, ANSWER)
         self.rules: dict[str, Any] = {"always": None, "busy": None, "do_not_disturb": False}
+        self.left: dict[tuple[str, str], LeftCall] = {}
         self.active = 0
         self.attempts = 0
         self.status = "ok"
@@ -293,6 +294,9 @@ class FakeGateway:
 
     def call_of(self, user_id: str, call_id: str) -> FakeCall | None:
         return next((call for call in self.calls if call.id == call_id), None)
+
+    def left_call(self, user_id: str, call_id: str) -> LeftCall | None:
+        return self.left.get((user_id, call_id))
 
     def forwarding(self, user: User) -> dict[str, Any]:
         return dict(self.rules)

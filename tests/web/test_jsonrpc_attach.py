@@ -7,6 +7,7 @@ from typing import Any
 
 from gateway.call.status import Cause
 from gateway.web.app import WebSettings
+from gateway.web.facade import LeftCall
 from tests.web.fake import ANSWER, SDP, FakeCall, FakeGateway, RpcClient, rpc, running
 
 RESTART = SDP.replace("- 1 1", "- 1 7")
@@ -149,3 +150,24 @@ async def test_a_device_that_takes_a_call_it_never_had_hears_nothing_of_its_past
         await call.happens("returned", RESTART)
         call.returned_to.updated(call, ANSWER, "answer")
         assert (await mobile.notified("answer"))["seq"] == state["seq"] + 1
+
+
+async def test_a_call_of_the_process_before_is_taken_back_by_its_user_alone() -> None:
+    """Its numbers go on after those that the client has seen; what has ended meanwhile says why."""
+    gateway = FakeGateway()
+    async with running(gateway) as server, rpc(server, "alice", token="wonder") as alice:
+        async with rpc(server, "bob", token="builder") as bob:
+            call, _ = await _talking(gateway, alice)
+            for name, cause in (("going-on", None), ("over", Cause.MEDIA_FAILED)):
+                left = LeftCall(user="alice", call=call, peer_id="1001", name="", outgoing=True, cause=cause)
+                gateway.left["alice", name] = left
+            assert "not found" in (await bob.fails("call.attach", call_id="going-on"))["message"]
+        call.id = "over"
+        state = await alice.ok("call.attach", call_id="over", after=7)
+        assert (state["state"], state["cause"]) == ("ended", "media-failed")
+        call.id = "going-on"
+        state = await alice.ok("call.attach", call_id="going-on", after=7)
+        assert (state["state"], state["peer_id"], state["seq"]) == ("answered", "1001", 7)
+        await call.happens("returned", None)
+        call.returned_to.held(call, True)
+        assert (await alice.notified("call_held"))["seq"] == 8

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from gateway.media.embedded.audio.codecs import CODECS
 from gateway.media.embedded.plane.srtp import SrtpKey, SrtpProfile
@@ -62,6 +62,9 @@ on behalf of a service offers it.
 """
 
 
+KEY_LINE = "a=crypto:"
+
+
 @dataclass(slots=True)
 class Identity:
     """What stays the same in all descriptions for one party."""
@@ -94,6 +97,14 @@ class Identity:
 def parse(config: EmbeddedConfig, text: str) -> SessionDescription:
     """A stranger's description; raises MediaError 400."""
     return checked(lambda: SessionDescription.parse(text, config.sdp_limits))
+
+
+def without_keys(description: SessionDescription) -> str:
+    """The text of a description for others to keep: SRTP keys stay here."""
+    text = str(description)
+    if KEY_LINE not in text:
+        return text
+    return "".join(line for line in text.splitlines(keepends=True) if not line.startswith(KEY_LINE))
 
 
 def checked(step: Callable[[], T]) -> T:
@@ -158,6 +169,12 @@ def media_plan(
 def service_of(party: Party) -> str | None:
     """The name of the service, None for a party with a peer of its own."""
     return (party.service or "") if party.kind is Kind.SERVICE else None
+
+
+def party_of(values: Mapping[str, Any]) -> Party:
+    """The party with these fields, as JSON has brought them back."""
+    kinds = {"kind": Kind(values["kind"]), "dtmf": Dtmf(values["dtmf"])}
+    return Party(**{**values, **kinds, **{name: tuple(values[name]) for name in ("prefer", "codecs")}})
 
 
 def has_audio(offer: SessionDescription) -> bool:

@@ -7,9 +7,9 @@ import contextlib
 import itertools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from random import Random, SystemRandom
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from gateway.media.delivery import EventDelivery
 from gateway.media.embedded.addresses import reachable
@@ -21,6 +21,7 @@ from gateway.media.embedded.plane.python import PythonPlane
 from gateway.media.embedded.plane.values import Inventory
 from gateway.media.embedded.reporting import Reporting
 from gateway.media.embedded.resources import Resources
+from gateway.media.embedded.resuming import resumed, values_of
 from gateway.media.embedded.rtp.ports import PortPool
 from gateway.media.embedded.session import Session
 from gateway.media.embedded.settings import EmbeddedConfig
@@ -81,7 +82,7 @@ class EmbeddedEngine:
         self._binding: asyncio.Future[None] | None = None
         self._resources: Resources | None = None
         self.inherited = Inventory()
-        """What the plane held of a gateway that died, with the records it left; its ports are closed."""
+        """What the plane held of a process that died, as long as a call of it may be resumed."""
 
     def _python_plane(self) -> Plane:
         return PythonPlane(asyncio.get_running_loop(), self._clock)
@@ -97,6 +98,7 @@ class EmbeddedEngine:
             conferences=True,
             recording=True,
             video=frozenset(self.config.video.codecs),
+            keeps=self._resources is not None and self._resources.plane.name == "native",
             join=True,
         )
 
@@ -144,14 +146,15 @@ class EmbeddedEngine:
         self.inherited = await plane.start(flows)
         ids = itertools.count(1 + max([port.port for port in self.inherited.ports] + [*self.inherited.flows, 0]))
         try:
-            if self.inherited.flows:
-                # Without a record of their calls nobody could end or change them: their packets stop here.
-                logger.warning("media of a gateway that died ends: %d flows", len(self.inherited.flows))
-            for left in self.inherited.ports:
-                plane.close_port(left.port)
             port = WebRtcPort(config.webrtc, plane=plane, ids=ids.__next__, clock=self._clock)
             flows.port = port
-            await port.start()
+            shared = [left for left in self.inherited.ports if left.shared]
+            kept = next((left for left in shared if port.take_over(left)), None)
+            for left in shared:
+                if left is not kept:
+                    plane.close_port(left.port)
+            if kept is None:
+                await port.start()
         except BaseException:
             await plane.close()
             raise
@@ -309,6 +312,35 @@ class EmbeddedEngine:
     async def _settle(self) -> None:
         """Wait until the plane has done what it was told: packets may come as soon as a description is out."""
         await self._running().plane.snapshot(())
+
+    def values(self, call_id: str) -> dict[str, Any] | None:
+        session = self._sessions.get(call_id)
+        if session is None or not self.capabilities.keeps:
+            return None
+        return values_of({party.party.tag: party for party in session.parties})
+
+    async def resume(self, call_id: str, values: Mapping[str, Any]) -> None:
+        session = Session(self._running(), call_id)
+        with _own_faults():
+            for party in await resumed(self._running(), call_id, values):
+                session.take_in(party)
+            for one, other in values["joined"]:
+                session.join(one, other)
+        self._sessions[call_id] = session
+
+    def end_left(self) -> None:
+        """Close every port and flow that no call of ours has."""
+        left, self.inherited = self.inherited, Inventory()
+        plane, ours = self._running().plane, {each.flow for one in self._sessions.values() for each in one.parties}
+        ended = [flow for flow in left.flows if flow not in ours]
+        if ended:
+            logger.warning("media of a gateway that died ends: %d flows", len(ended))
+        for flow in ended:
+            plane.close_flow(flow)
+        used = {port for flow, port in left.flows.items() if flow in ours}
+        for each in left.ports:
+            if not each.shared and each.port not in used:
+                plane.close_port(each.port)
 
     async def trickle(self, call_id: str, tag: str, candidate: str, mid: str | None) -> None:
         """Checked and ignored: a lite agent learns addresses from the checks themselves."""

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
-from gateway.media.embedded.describe import Identity, checked, codec_policy, media_plan
+from gateway.media.embedded.describe import Identity, checked, codec_policy, media_plan, parse, without_keys
 from gateway.media.embedded.plane.reports import Reporter
 from gateway.media.embedded.plane.values import Address, FlowSnapshot, MediaPacket
 from gateway.media.embedded.resources import Resources
-from gateway.media.embedded.rtp.leg import RtpLeg
+from gateway.media.embedded.rtp.leg import RtpLeg, receivable
 from gateway.media.embedded.sources.packets import Injected
 from gateway.media.embedded.sources.players import PROGRAM, Playing, silence_in
 from gateway.media.embedded.sources.program import ProgramAudio
 from gateway.media.embedded.stations import Stations
 from gateway.media.embedded.transport import Transport
 from gateway.media.embedded.video import VideoStream
+from gateway.media.embedded.webrtc.ice import IceCredentials, Left
 from gateway.media.embedded.webrtc.leg import WebRtcLeg
 from gateway.media.embedded.webrtc.states import LegState
 from gateway.media.engine import (
@@ -43,11 +45,13 @@ NOWHERE = TransportPlan(address="192.0.2.1", port=9)
 class PartyMedia:
     """What the session holds of one party; a `FlowListener`."""
 
-    def __init__(self, resources: Resources, call_id: str, party: Party) -> None:
-        """Raises MediaError 503 when there is no room."""
+    def __init__(self, resources: Resources, call_id: str, party: Party, left: Mapping[str, Any] | None = None) -> None:
+        """`left` are `values` of another process, which `resume` follows. Raises MediaError 503 without room."""
         self.party = party
         self.call_id = call_id
         self.agreement: MediaAgreement | None = None
+        self.agreed: tuple[SessionDescription, SessionDescription, Side] | None = None
+        """The offer and the answer that it was made of, and which of them is ours."""
         self.sent: SessionDescription | None = None
         """The last description the peer was given."""
         self.offered: SessionDescription | None = None
@@ -63,11 +67,14 @@ class PartyMedia:
         self._shared = resources
         self._since = resources.clock()
         self._identity = Identity.generate(resources.config, party.kind, resources.random)
+        if left is not None:
+            session_id, ssrc, stream = left["identity"]
+            self._identity = replace(self._identity, session_id=session_id, ssrc=ssrc, stream=stream)
         self.webrtc: WebRtcLeg | None = None
         self.rtp: RtpLeg | None = None
         self.video: VideoStream | None = None
         """Its picture, while one is spoken of."""
-        self._make_transport()
+        self._make_transport(left["transport"] if left is not None else None)
         self.audio = ProgramAudio() if party.service == PROGRAM else None
         """What a program hears and says."""
         # Weak, so that a party goes with its call at once, and not when the collector has found the circle.
@@ -87,14 +94,16 @@ class PartyMedia:
         self._rtcp_heard = float("-inf")
         self._closed = False
 
-    def _make_transport(self) -> None:
+    def _make_transport(self, left: Mapping[str, Any] | None) -> None:
         resources = self._shared
         if self.party.kind is Kind.WEBRTC:
-            self.webrtc = resources.port.open_leg(self._leg_state)
+            there = Left(flow=left["flow"], credentials=IceCredentials(*left["ice"])) if left is not None else None
+            self.webrtc = resources.port.open_leg(self._leg_state, there)
         elif self.party.kind is not Kind.SERVICE:
-            self.rtp = self._rtp_leg(self._identity, resources.config.max_packets_per_second)
+            numbers = tuple(left["numbers"]) if left is not None else None
+            self.rtp = self._rtp_leg(self._identity, resources.config.max_packets_per_second, numbers)
 
-    def _rtp_leg(self, identity: Identity, packets_per_second: int) -> RtpLeg:
+    def _rtp_leg(self, identity: Identity, packets_per_second: int, numbers: tuple[int, int] | None = None) -> RtpLeg:
         resources = self._shared
         return RtpLeg(
             resources.plane,
@@ -105,7 +114,50 @@ class PartyMedia:
             rules=resources.config.latching,
             keys=identity.keys,
             max_packets_per_second=packets_per_second,
+            numbers=numbers,
         )
+
+    def values(self) -> dict[str, Any] | None:
+        """What another process needs to go on, as JSON can hold it; None where nothing is agreed yet."""
+        transport = self.transport.values() if self.transport is not None else None
+        if (
+            self.audio is not None
+            or self.video is not None
+            or (self.party.kind is not Kind.SERVICE and (not self.agreed or transport is None))
+        ):
+            return None
+        descriptions = None
+        if self.agreed is not None:
+            offer, answer, side = self.agreed
+            descriptions = [without_keys(offer), without_keys(answer), side]
+        identity = self._identity
+        return {
+            "party": {name: getattr(self.party, name) for name in Party.__slots__},
+            "identity": [identity.session_id, identity.ssrc, identity.stream],
+            "agreed": descriptions,
+            "transport": transport,
+        }
+
+    def resume(self, values: Mapping[str, Any], snapshot: FlowSnapshot | None) -> None:
+        """Go on with what the plane holds; raises MediaError 481 where it does not."""
+        if values["agreed"] is not None:
+            offer, answer = (parse(self._shared.config, text) for text in values["agreed"][:2])
+            side: Side = values["agreed"][2]
+            self.agreed = offer, answer, side
+            self.sent = answer if side == "answerer" else offer
+            self.agreement = checked(lambda: negotiate(offer, answer, local=side)).first("audio")
+        if self.transport is None:
+            return
+        if snapshot is None or self.agreement is None:
+            raise MediaError("the packets of the party have stopped", 481)
+        self.snapshot, self.connected_after = snapshot, 0.0
+        self._shared.flows.add(self.transport.flow, self)
+        if self.webrtc is not None:
+            self.webrtc.resume(values["transport"], snapshot)
+        elif self.rtp is not None:
+            self.rtp.resume(values["transport"], receivable(self.agreement), snapshot)
+        self.mute(False)
+        self.watch()
 
     @property
     def transport(self) -> Transport | None:
@@ -181,7 +233,7 @@ class PartyMedia:
     def leave(self) -> None:
         """Another callee has answered instead: say nothing until this one answers again."""
         self.part()
-        self.agreement = None
+        self.agreement = self.agreed = None
 
     def describe_again(self, party: Party) -> None:
         """Take what signalling says of the same party now; raises MediaError 500 where it is another."""
@@ -218,22 +270,24 @@ class PartyMedia:
         if offer is None:
             raise MediaError("no offer to this party is waiting for an answer", 481)
         self._agree(checked(lambda: negotiate(offer, answer, local="offerer")), "offerer")
+        self.agreed = offer, answer, "offerer"
 
     def give_answer(self, make: Answer, prefer: tuple[str, ...] = ()) -> None:
         """Answer the peer's offer with what `make` makes of our plan; raises MediaError."""
         offer = self.offered
         if offer is None:
             raise MediaError("no offer of this party is waiting for an answer", 481)
-        before = self._local_secret()
+        before = self._local_secrets()
         answer = checked(lambda: make(self.plan(prefer)))
         self._agree(checked(lambda: negotiate(offer, answer, local="answerer")), "answerer")
-        if self._local_secret() != before:
+        if self._local_secrets() != before:
             # The peer restarted ICE, and so did our leg when it heard of it: the answer carries the new credentials.
             answer = checked(lambda: make(self.plan(prefer)))
         self.sent = answer
+        self.agreed = offer, answer, "answerer"
 
-    def _local_secret(self) -> str | None:
-        return self.webrtc.local_password if self.webrtc is not None else None
+    def _local_secrets(self) -> object:
+        return self.webrtc.local_secrets if self.webrtc is not None else None
 
     def _agree(self, whole: Agreement, side: Side) -> None:
         """Take over what was agreed, and tell the transports."""

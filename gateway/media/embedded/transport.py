@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from sdp import MediaAgreement, TransportPlan
 from sdp.negotiation import Side
@@ -19,6 +19,9 @@ class Transport(Protocol):
     @property
     def ready(self) -> bool:
         """Whether media that is sent would reach the peer now."""
+
+    def values(self) -> dict[str, Any] | None:
+        """What another process needs to go on with it, without any SRTP key; None where nothing is agreed yet."""
 
     async def open(self) -> None:
         """Bind what it needs; raises MediaError 503 where there is no room."""

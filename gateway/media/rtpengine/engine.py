@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 
@@ -221,6 +222,15 @@ class RtpengineEngine:
 
     def record(self, call_id: str, wanted: RecordingFile, ended: Callable[[str | None], None]) -> Recording:
         raise MediaError("this media engine does not record", 501)
+
+    def values(self, call_id: str) -> None:
+        """Its calls outlive this process, but what the parties were told does not."""
+
+    async def resume(self, call_id: str, values: Mapping[str, Any]) -> None:
+        raise MediaError("this media engine resumes no calls", 501)
+
+    def end_left(self) -> None:
+        """What was left it ends by itself, after its own time-out."""
 
     async def query(self, call_id: str) -> CallStatistics:
         call = self._call(call_id)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from gateway.sip.auth.client import ClientCredentials, DigestClient
 from gateway.sip.flow import Flow
@@ -28,7 +29,7 @@ class Credentials:
 class Authenticator:
     """Signs requests to the hosts it is bound to, and to nobody else: the callee behind a call gets no digest."""
 
-    __slots__ = ("_client", "_hosts", "_token")
+    __slots__ = ("_client", "_credentials", "_hosts", "_token")
 
     def __init__(self, credentials: Credentials, token: Callable[[], str]) -> None:
         self._client = DigestClient(
@@ -36,8 +37,21 @@ class Authenticator:
                 credentials.username, _HOP, credentials.realm, password=credentials.password, ha1=credentials.ha1
             )
         )
+        self._credentials = credentials
         self._hosts: frozenset[str] = frozenset()
         self._token = token
+
+    def values(self) -> dict[str, Any]:
+        """What `resumed` needs; the secret is among it."""
+        return {**asdict(self._credentials), "hosts": sorted(self._hosts)}
+
+    @classmethod
+    def resumed(cls, values: Mapping[str, Any], token: Callable[[], str]) -> Authenticator:
+        """Of the same account, bound to the same hosts; no nonce is known, so that no count of one is used twice."""
+        ha1 = tuple((algorithm, digest) for algorithm, digest in values["ha1"])
+        made = cls(Credentials(values["username"], values["password"], values["realm"], ha1), token)
+        made._hosts = frozenset(values["hosts"])
+        return made
 
     def bind(self, flows: Iterable[Flow]) -> None:
         """Bind to the addresses that the account's server has; the first call decides."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from gateway.sip.alarms import Alarm
 from gateway.sip.config import CoreConfig
@@ -61,6 +61,12 @@ class Core(Protocol):
     def send_request(self, request: Request, flow: Flow) -> Transaction:
         """Begin a client transaction; raises StackFullError, SipBuildError."""
 
+    def send_again(self, request: Request, flow: Flow) -> Transaction:
+        """Take up a client transaction of another process by sending its request once more; raises StackFullError."""
+
+    def take_up(self, request: Request, flow: Flow) -> Transaction:
+        """Take up a server transaction of another process."""
+
     def send_cancel(self, invite: Transaction, headers: build.Fields) -> None:
         """Begin the CANCEL of a pending INVITE (RFC 3261 9.1)."""
 
@@ -72,6 +78,9 @@ class Core(Protocol):
 
     def respond(self, transaction: Transaction, response: Response) -> bytes:
         """Give a server transaction its response; its bytes."""
+
+    def values_of(self, usage: DialogUsage) -> dict[str, Any] | None:
+        """What another process needs to go on with a usage or to end it, as JSON can hold it; None: nothing."""
 
     def add_usage(self, dialog: Dialog, usage: DialogUsage) -> None:
         """Have requests in `dialog` reach `usage`."""

@@ -20,7 +20,7 @@ def send_in_dialog(
     method: str,
     done: Callable[[Response], None],
     *,
-    owner: DialogUsage,
+    owner: DialogUsage | None,
     authenticator: Authenticator | None = None,
     headers: build.Fields = (),
     body: bytes = b"",

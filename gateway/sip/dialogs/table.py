@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from gateway.sip.dialogs.dialog import Dialog, DialogId
 from gateway.sip.dialogs.usage import DialogUsage
-from gateway.sip.message.message import Request
+from gateway.sip.message.message import Request, Response
 
 
 @dataclass(slots=True)
@@ -61,6 +61,11 @@ class DialogTable:
     def find(self, request: Request) -> Entry | None:
         """The dialog that a received request belongs to, None when there is none (481; an ACK is dropped)."""
         return self._entries.get(DialogId.of_request(request))
+
+    def of_response(self, response: Response) -> tuple[DialogUsage, ...]:
+        """What uses the dialog in which a received response answers us; () where there is none."""
+        entry = self._entries.get(DialogId(response.call_id, response.from_tag or "", response.to_tag or ""))
+        return tuple(entry.usages) if entry is not None else ()
 
     def get(self, call_id: str, local_tag: str, remote_tag: str) -> Entry | None:
         """The dialog of that name (Replaces: its `to_tag` is the local one, RFC 3891 section 3)."""

@@ -7,28 +7,29 @@ from collections.abc import Callable
 from gateway.sip.alarms import Alarm
 from gateway.sip.dialogs.ports import Core
 from gateway.sip.dialogs.usage import DialogUsage
-from gateway.sip.transactions import Transaction
+from gateway.sip.flow import Flow
 
 
 class AcceptedInvite:
     """Repeats the 2xx (`data`, already sent) after T1, doubling up to T2, until `acknowledge`; after 64*T1 `lost`."""
 
-    __slots__ = ("_alarm", "_core", "_data", "_deadline", "_flow", "_interval", "_lost", "_owner", "cseq")
+    __slots__ = ("_alarm", "_core", "_deadline", "_interval", "_lost", "_owner", "cseq", "data", "flow")
 
     def __init__(
-        self, core: Core, owner: DialogUsage, transaction: Transaction, data: bytes, lost: Callable[[], None]
+        self, core: Core, owner: DialogUsage, flow: Flow, cseq: int, data: bytes, lost: Callable[[], None]
     ) -> None:
+        """`flow` is where the 2xx goes, `cseq` the number of its INVITE."""
         now = core.now()
         timers = core.config.stack.timers
         self._core = core
         self._owner = owner
         self._lost = lost
-        self._flow = transaction.flow
+        self.flow = flow
         self._interval = timers.t1
         self._deadline = now + timers.timeout
-        self._data = data
+        self.data = data
         self._alarm: Alarm[DialogUsage | None] | None = core.at(now + self._interval, self._again, owner)
-        self.cseq: int = transaction.request.cseq.number
+        self.cseq = cseq
         """Number of the INVITE, which its ACK carries."""
 
     @property
@@ -48,6 +49,6 @@ class AcceptedInvite:
             self._alarm = None
             self._lost()
             return
-        self._core.send(self._data, self._flow)
+        self._core.send(self.data, self.flow)
         self._interval = min(2 * self._interval, self._core.config.stack.timers.t2)
         self._alarm = self._core.at(min(now + self._interval, self._deadline), self._again, self._owner)

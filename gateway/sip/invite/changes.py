@@ -27,6 +27,7 @@ class Modifiable(DialogUsage, Protocol):
 
     core: Core
     timer: SessionTimer
+    changed: Callable[[], None]
     peer_allows: frozenset[str]
     local_body: bytes
     remote_body: bytes

@@ -43,16 +43,17 @@ class IncomingSession(InviteSession):
         tag = core.token()
         contact = core.contact(source, request.uri.user, secure=is_secure(request))
         dialog = Dialog.of_uas(request, tag, contact, source)
-        super().__init__(core, request, dialog.local, dialog.remote, source)
+        super().__init__(core, request.call_id, dialog.local, dialog.remote, source)
+        self.request = request
         self.identity = dialog.identity = identity
         self.dialog = dialog
         self.modification: Modification = Modification(self, dialog)
         self.peer_allows = frozenset(request.allow)
         self.peer_packages = frozenset(one.lower() for one in request.recv_info)
-        self._tag = invite.transaction.to_tag = tag
+        self.tag = invite.transaction.to_tag = tag
+        """Ours."""
         self._transaction = invite.transaction
         self._invite = invite
-        self._accepted: AcceptedInvite | None = None
         self._deferred: bytes | None = None
         self._counter = b""
         """What we offered where the INVITE had no offer."""
@@ -149,7 +150,7 @@ class IncomingSession(InviteSession):
             self.request,
             status,
             context.phrase,
-            to_tag=self._tag,
+            to_tag=self.tag,
             contact=dialog.contact if dialog is not None and status < 300 else None,
             headers=(*headers, *self.core.response_fields()),
             body=body,
@@ -205,7 +206,9 @@ class IncomingSession(InviteSession):
         self.dialog.confirm()
         response = self._response(context, 200, body, (*self.core.capabilities(), *fields))
         data = self.core.respond(self._transaction, response)
-        self._accepted = AcceptedInvite(self.core, self, self._transaction, data, self._not_acknowledged)
+        self.accepted = AcceptedInvite(
+            self.core, self, self._transaction.flow, self.request.cseq.number, data, self._not_acknowledged
+        )
         self.arm_timer()
 
     def _send_failure(self, context: Context) -> None:
@@ -232,8 +235,8 @@ class IncomingSession(InviteSession):
         self.exchange_over()
 
     def _end(self, context: Context) -> None:
-        if self._accepted is not None:
-            self._accepted.acknowledge()
+        if self.accepted is not None:
+            self.accepted.acknowledge()
         self.tell_ended(context)
 
     actions = {  # noqa: RUF012
@@ -256,12 +259,13 @@ class IncomingSession(InviteSession):
         super().exchange_over()
 
     def on_ack(self, ack: Request, dialog: Dialog) -> None:
-        accepted = self._accepted
+        accepted = self.accepted
         if accepted is None or ack.cseq.number != accepted.cseq:
             super().on_ack(ack, dialog)
         elif accepted.is_pending:
             accepted.acknowledge()
             self._on_first_ack(description_or_nothing(ack))
+            self.changed()
 
     def _on_first_ack(self, body: bytes) -> None:
         meaning = self.modification.table.received(Carrier.ACK, bool(body))

@@ -193,6 +193,7 @@ class Modification:
         if session.is_confirmed:
             session.timer.accepted(response, session.core.now())
             session.arm_timer()
+            session.changed()
         meaning = Meaning.NOTHING
         if change.method == "INVITE":
             meaning = self.table.received(Carrier.SUCCESS, bool(body))
@@ -362,7 +363,9 @@ class Modification:
             body=body,
             content_type=SDP,
         )
-        accepted = AcceptedInvite(session.core, session, request.transaction, data, self._not_acknowledged)
+        accepted = AcceptedInvite(
+            session.core, session, request.transaction.flow, request.request.cseq.number, data, self._not_acknowledged
+        )
         self._accepted = AcceptedChange(remote.number, accepted)
         if meaning is Meaning.ANSWER:
             session.commit(body, remote.offer)
@@ -391,6 +394,7 @@ class Modification:
             return ()
         fields = self.session.timer.accept(request, self.session.core.now())
         self.session.arm_timer()
+        self.session.changed()
         return fields
 
     def on_refresh(self, request: ServerRequest) -> None:

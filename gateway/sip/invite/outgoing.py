@@ -27,6 +27,7 @@ from gateway.sip.message.fields import Headers
 from gateway.sip.message.message import Request, Response
 from gateway.sip.requests.bodies import SDP, description_or_nothing
 from gateway.sip.requests.client import ClientRequest
+from gateway.sip.transactions import Transaction
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,8 @@ class OutgoingSession(InviteSession):
         identity: str | None = None,
     ) -> None:
         fallback = target if isinstance(target, Flow) else Flow("udp", "", 0)
-        super().__init__(core, invite, invite.from_, invite.to, fallback)
+        super().__init__(core, invite.call_id, invite.from_, invite.to, fallback)
+        self.request = invite
         self.identity = identity
         self.authenticator = authenticator
         self._target = target
@@ -86,6 +88,7 @@ class OutgoingSession(InviteSession):
             owner=self,
             provisional=self._provisional,
             retried=self._retried,
+            sent=lambda: self.changed(),
             authenticator=authenticator,
         )
 
@@ -156,6 +159,11 @@ class OutgoingSession(InviteSession):
     def has_responded(self) -> bool:
         """Whether anybody has answered the INVITE with anything, a 100 or a challenge too."""
         return self._client.has_responded
+
+    @property
+    def transaction(self) -> Transaction | None:
+        """That of the INVITE as it was sent last."""
+        return self._client.transaction
 
     # ---- actions of the session table
 

@@ -16,6 +16,7 @@ from gateway.sip.dialogs.requests import send_in_dialog
 from gateway.sip.dialogs.usage import DialogUsage
 from gateway.sip.errors import DialogError
 from gateway.sip.flow import Flow
+from gateway.sip.invite.accepted import AcceptedInvite
 from gateway.sip.invite.changes import Purpose
 from gateway.sip.invite.events import Ended, FlowLost, Identified, SessionEvent, SessionHandler
 from gateway.sip.invite.info import Infos, Outgoing
@@ -72,15 +73,14 @@ class InviteSession:
     """
 
     role: Literal["uac", "uas"]
+    request: Request
     actions: ClassVar[Mapping[SessionAction, Callable[[Any, Context], None]]]
 
-    def __init__(self, core: Core, request: Request, local: NameAddr, remote: NameAddr, source: Flow) -> None:
+    def __init__(self, core: Core, call_id: str, local: NameAddr, remote: NameAddr, source: Flow) -> None:
         self.core = core
-        self.request = request
-        """The initial INVITE."""
         self.local = local
         self.remote = remote
-        self.call_id: str = request.call_id
+        self.call_id = call_id
         self.source = source
         """UAS: where the INVITE came from; UAC: where it is sent to (as far as that is known)."""
         self.identity: str | None = None
@@ -98,6 +98,10 @@ class InviteSession:
         self.peer_supports: frozenset[str] = frozenset()
         """Option tags of the peer's Supported, in lower case."""
         self.peer_names = PeerNames()
+        self.changed: Callable[[], None] = _no_matter
+        """Called when what `session_values` gives has changed, before a message that shows it leaves."""
+        self.accepted: AcceptedInvite | None = None
+        """Our 2xx to the INVITE that made the dialog."""
         self._exchanges = FIRST
         self.peer_packages: frozenset[str] = frozenset()
         """INFO packages that the peer takes (Recv-Info), in lower case."""
@@ -227,6 +231,10 @@ class InviteSession:
         """Answer the `InfoReceived` of that number: 200, or why what it brought could not be used."""
         self._infos.answer(number, status)
         self.core.wake()
+
+    def values(self) -> dict[str, Any] | None:
+        """See `resumed.session_values`."""
+        return self.core.values_of(self)
 
     # ---- events
 
@@ -484,8 +492,8 @@ class InviteSession:
         self.arm_timer()
 
 
-def _no_matter(status: int) -> None:
-    """Nobody asked how an INFO was answered."""
+def _no_matter(*_: int) -> None:
+    """Nobody asked."""
 
 
 def _nobody(event: SessionEvent) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from gateway.sip.errors import DialogError
 from gateway.sip.message.build import Fields
@@ -139,6 +141,24 @@ class SessionTimer:
             left = max(self._expires_at - now, 0.0)
             self._refreshing = False
             self._refresh_at = now + (delay or min(LONGEST_WAIT, max(left / 8, SHORTEST_WAIT)))
+
+    def values(self, now: float) -> dict[str, Any]:
+        """What `resume` goes on with; times in seconds from `now`."""
+        return {
+            "interval": self.interval,
+            "minimum": self._minimum,
+            "is_refresher": self.is_refresher,
+            "refresh_in": None if self._refresh_at is None else self._refresh_at - now,
+            "expires_in": None if self._expires_at is None else self._expires_at - now,
+        }
+
+    def resume(self, values: Mapping[str, Any], now: float, elapsed: float) -> None:
+        """Go on as `values` said `elapsed` seconds ago; what became due meanwhile is due soon, the end later."""
+        refresh_in, expires_in = values["refresh_in"], values["expires_in"]
+        self.interval, self._minimum = values["interval"], values["minimum"]
+        self.is_refresher = values["is_refresher"]
+        self._refresh_at = None if refresh_in is None else now + max(refresh_in - elapsed, SHORTEST_WAIT)
+        self._expires_at = None if expires_in is None else now + max(expires_in - elapsed, LONGEST_WAIT)
 
     def stop(self) -> None:
         """The session is over, or goes on without a timer."""

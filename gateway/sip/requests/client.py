@@ -42,6 +42,7 @@ class ClientRequest:
         "_make",
         "_provisional",
         "_retried",
+        "_sent",
         "_udp",
         "authenticator",
         "flow",
@@ -60,6 +61,7 @@ class ClientRequest:
         owner: DialogUsage | None = None,
         provisional: Callable[[Response], None] | None = None,
         retried: Callable[[], None] | None = None,
+        sent: Callable[[], None] | None = None,
         authenticator: Authenticator | None = None,
     ) -> None:
         self._core = core
@@ -67,6 +69,7 @@ class ClientRequest:
         self._done = done
         self._provisional = provisional
         self._retried = retried
+        self._sent = sent
         self._hops: list[Hop] = []
         self._hop: Hop | None = None
         self._udp: Flow | None = None
@@ -222,6 +225,8 @@ class ClientRequest:
         self._has_answered = self._is_final = False
         self.request, self.transaction, self.flow = request, transaction, way
         transaction.user = self
+        if self._sent is not None:
+            self._sent()
         self._core.wake()
         return True
 

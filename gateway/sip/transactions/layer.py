@@ -194,6 +194,17 @@ class Stack:
         branch = COOKIE + self._token()
         return self._begin_client(build.with_via(request, self._via(flow, branch)), branch, flow, now)
 
+    def send_again(self, request: Request, flow: Flow, now: float) -> Transaction:
+        """Take up another process's client transaction by sending its request, with its Via, once more."""
+        if len(self) >= self._room_for(request):
+            raise StackFullError("too many transactions")
+        return self._begin_client(request, request.top_via.branch or "", flow, now)
+
+    def take_up(self, request: Request, flow: Flow, now: float) -> Transaction:
+        """The server transaction of a request that another process has received by `flow`, with its Via as stamped."""
+        answer_to = response_flow(request.top_via, flow)
+        return self._begin_server(request, server_key(request), answer_to, flow, now, None)
+
     def send_ack(self, ack: Request, flow: Flow) -> bytes:
         """Send the ACK of a 2xx, which is a transaction of its own without state (RFC 3261 17.1.1.3)."""
         data = build.with_via(ack, self._via(flow, COOKIE + self._token())).write()

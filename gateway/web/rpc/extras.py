@@ -9,8 +9,9 @@ from typing import Any, NoReturn
 from gateway.call.status import Cause
 from gateway.web import checks
 from gateway.web.facade import AccountError, PlaceError
-from gateway.web.rpc.calls import Entry, State
+from gateway.web.rpc.calls import Calls, Entry, State
 from gateway.web.rpc.dialects import Problem, problem_of
+from gateway.web.rpc.directory import Held
 from gateway.web.rpc.methods import Handler, Reply
 from gateway.web.rpc.params import Params, invalid
 from gateway.web.rpc.peer import Peer, shown
@@ -51,7 +52,7 @@ async def call_attach(peer: Peer, params: Params) -> Reply:
     """
     call_id = params.identifier("call_id")
     sdp = params.sdp() if "sdp" in params else None
-    held = peer.context.directory.find(peer.announced().id, call_id)
+    held = peer.context.directory.find(peer.announced().id, call_id) or _left(peer, call_id, params)
     if held is None:
         raise peer.not_found(call_id)
     entry = held.entry
@@ -70,6 +71,23 @@ async def call_attach(peer: Peer, params: Params) -> Reply:
             peer.calls.reoffer(entry, sdp)
 
     return Reply(shown(entry) | {"seq": seq}, then=take)
+
+
+def _left(peer: Peer, call_id: str, params: Params) -> Held | None:
+    """A call that the user had before the gateway was started anew; its numbers go on after the client's."""
+    user, context = peer.announced().id, peer.context
+    left = context.gateway.left_call(user, call_id)
+    if left is None:
+        return None
+    entry = Entry(left.call, left.peer_id, left.outgoing, State.ANSWERED, call_id, left.name, described=True)
+    entry.connected, entry.held = True, None
+    entry.seq = params.number("after") if "after" in params else 0
+    if left.cause is not None:
+        entry.state, entry.cause = State.ENDED, left.cause
+    former = Calls(peer, context.settings, asyncio.get_running_loop().call_soon)
+    former.close()
+    context.directory.add(user, former, entry)
+    return context.directory.find(user, call_id)
 
 
 async def call_leave(peer: Peer, params: Params) -> Reply:

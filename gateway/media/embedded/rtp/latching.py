@@ -67,6 +67,11 @@ class Latch:
         self._destination = named if decent else None
 
     @property
+    def named(self) -> Address | None:
+        """The address of the description."""
+        return self._named
+
+    @property
     def learned(self) -> bool:
         """Whether `source` is another address than the one named."""
         return self.source is not None and self.source != self._named

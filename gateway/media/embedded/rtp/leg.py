@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from gateway.media.embedded.addresses import canonical
 from gateway.media.embedded.plane.packet import HEADER_SIZE
 from gateway.media.embedded.plane.protocol import Plane
 from gateway.media.embedded.plane.srtp import SrtpKey, SrtpKeyError
-from gateway.media.embedded.plane.values import Address, FlowConfig
+from gateway.media.embedded.plane.values import Address, FlowConfig, FlowSnapshot
 from gateway.media.embedded.rtp.keys import key_identifier, srtp_key
 from gateway.media.embedded.rtp.latching import Latch, LatchRules, may_send_to
 from gateway.media.embedded.rtp.ports import PortPool
@@ -33,9 +34,13 @@ class RtpLeg:
         rules: LatchRules | None = None,
         keys: tuple[SrtpKey, ...] = (),
         max_packets_per_second: int = 500,
+        numbers: tuple[int, int] | None = None,
     ) -> None:
-        """`address` is what phones are told; `keys` are ours, one a suite: with any, nothing flows in the clear."""
-        self.flow = ids()
+        """`address` is what phones are told; `keys` are ours, one a suite: with any, nothing flows in the clear.
+
+        `numbers` are those of the flow and the port that the plane holds already; `resume` follows then, not `open`.
+        """
+        self.flow, self._id = numbers or (ids(), ids())
         self.port = 0
         """Our RTP port; RTCP is on the next."""
         self.keys = keys
@@ -43,7 +48,6 @@ class RtpLeg:
         """RTCP that was dropped here, by reason."""
         self._plane = plane
         self._pool = pool
-        self._id = ids()
         self._clock = clock
         self._address = address
         self._family = 6 if ":" in canonical(pool.host) else 4
@@ -64,6 +68,33 @@ class RtpLeg:
             self._give_back()
             raise MediaError("the RTP leg is closed", 500)
         self._plane.open_flow(self.flow, self._id, self._config)
+
+    def values(self) -> dict[str, Any]:
+        """What `resume` needs, as JSON can hold it."""
+        return {
+            "numbers": [self.flow, self._id],
+            "port": self.port,
+            "named": self._latch.named,
+            "rtcp": [self._rtcp_named, self._rtcp_learned],
+            "private_source": self._private_source,
+            "mux": self._config.mux,
+            "keyed": self._keyed,
+        }
+
+    def resume(self, values: Mapping[str, Any], accepts: frozenset[int], snapshot: FlowSnapshot) -> None:
+        """Go on with what the plane holds; raises MediaError 481 where there is no key, though one is needed."""
+        if self.keys and not values["keyed"]:
+            raise MediaError("the phone's keys were not agreed yet", 481)
+        self.port = values["port"]
+        self._pool.take(self.port)
+        self._private_source, self._accepts, self._keyed = values["private_source"], accepts, values["keyed"]
+        self._rtcp_named, self._rtcp_learned = (_address(each) for each in values["rtcp"])
+        self._config = replace(self._config, mux=values["mux"])
+        # What the description lets it learn has been learned; where nothing came yet, it may be.
+        since = self._clock() if snapshot.source is None else float("-inf")
+        self._latch.expect(_address(values["named"]), self._private_source, since)
+        if snapshot.source is not None:
+            self._latch.learn(snapshot.source)
 
     # What signalling brings
 
@@ -110,7 +141,7 @@ class RtpLeg:
             None if remote.held or not remote.rtcp_port else rtcp,
             mux=remote.rtcp_mux,
             private_source=private_source,
-            accepts=frozenset([codec.payload_type for codec in agreement.receive if codec.payload_type is not None]),
+            accepts=receivable(agreement),
         )
 
     def _is_other_family(self, host: str) -> bool:
@@ -224,3 +255,12 @@ class RtpLeg:
             return self._rtcp_learned or (source[0], source[1] + 1)
         named = self._rtcp_named
         return named if named is not None and may_send_to(named[0], self._private_source) else None
+
+
+def receivable(agreement: MediaAgreement) -> frozenset[int]:
+    """Payload types that may arrive."""
+    return frozenset([codec.payload_type for codec in agreement.receive if codec.payload_type is not None])
+
+
+def _address(value: Sequence[Any] | None) -> Address | None:
+    return None if value is None else (value[0], value[1])

@@ -71,6 +71,12 @@ class PortPool:
             return rtp.address[1]
         raise MediaError("no RTP port is left", 503)
 
+    def take(self, number: int) -> None:
+        """A pair that the plane holds already is out."""
+        self._in_use += 1
+        if number in self._free:
+            self._free.remove(number)
+
     def release(self, number: int) -> None:
         """Let the pair of that RTP port rest."""
         self._in_use -= 1

@@ -40,6 +40,14 @@ class IceCredentials:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """What the plane holds of a leg of another process, and what names its checks."""
+
+    flow: int
+    credentials: IceCredentials
+
+
 @dataclass(slots=True, eq=False)
 class Pair:
     """An address of the peer that a valid check has proved, and the plane's path it came in on."""
@@ -67,6 +75,13 @@ class IceAgent:
         self.dropped: list[Pair] = []
         """Pairs given up since the owner last looked; it takes them and forgets their addresses."""
         self._max_pairs = max_pairs
+
+    def resume(self, path: int, address: Address, last_check: float, remote_ufrag: str, *, selected: bool) -> None:
+        """Take over a pair that another process has proved."""
+        pair = Pair(path, address, self.generation, last_check, remote_ufrag, nominated=selected)
+        self._admit(pair)
+        if selected:
+            self.selected = pair
 
     def restart(self, credentials: IceCredentials) -> None:
         """Begin a new generation (RFC 8445 section 9); the old pair carries media meanwhile."""

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from gateway.media.embedded.plane.protocol import Plane
 from gateway.media.embedded.plane.stun import BindingRequest
-from gateway.media.embedded.plane.values import Address, FlowConfig
+from gateway.media.embedded.plane.values import Address, FlowConfig, FlowSnapshot
 from gateway.media.embedded.webrtc.certificate import usable_fingerprints
 from gateway.media.embedded.webrtc.config import WebRtcConfig
 from gateway.media.embedded.webrtc.dtls import DtlsAssociation, DtlsContext, DtlsRole, DtlsState
-from gateway.media.embedded.webrtc.ice import IceAgent, IceCredentials, Pair
+from gateway.media.embedded.webrtc.ice import IceAgent, IceCredentials, Left, Pair
 from gateway.media.embedded.webrtc.states import TRANSITIONS, LegInput, LegState, StateHandler
 from gateway.media.engine import MediaError
 from sdp import MediaAgreement, TransportPlan
+from sdp.attributes import Fingerprint
 from sdp.negotiation import Side
 
 
@@ -47,6 +48,9 @@ class LegHost(Protocol):
     def new_credentials(self, leg: WebRtcLeg) -> IceCredentials:
         """Draw credentials with an unused ufrag and route its checks to `leg`."""
 
+    def take_credentials(self, leg: WebRtcLeg, credentials: IceCredentials) -> None:
+        """Route checks that name them to `leg`."""
+
     def forget_ufrag(self, ufrag: str) -> None: ...
 
     def claim_address(self, leg: WebRtcLeg, path: int, address: Address, now: float) -> bool:
@@ -68,7 +72,8 @@ class WebRtcLeg:
 
     kind = "webrtc"
 
-    def __init__(self, host: LegHost, on_state: StateHandler) -> None:
+    def __init__(self, host: LegHost, on_state: StateHandler, left: Left | None = None) -> None:
+        """`left`: the plane holds it already, and `resume` follows."""
         self.state = LegState.NEW
         self.connected_after_ms: float | None = None
         """From the first `set_remote` to `connected`; None before."""
@@ -77,13 +82,17 @@ class WebRtcLeg:
         self._host = host
         self._on_state = on_state
         self._config = FlowConfig(secure=True, mux=True, max_packets_per_second=host.config.max_packets_per_second)
-        self.flow = host.open_flow(self, self._config)
-        self._ice = IceAgent(host.new_credentials(self), host.config.max_pairs)
+        self.flow = left.flow if left is not None else host.open_flow(self, self._config)
+        credentials = left.credentials if left is not None else host.new_credentials(self)
+        host.take_credentials(self, credentials)
+        self._ice = IceAgent(credentials, host.config.max_pairs)
         self._ufrags = self._ice.ufrags()
         self._restart_pending = False
         self._remote_ufrag: str | None = None
         self._tls_id: str | None = None
         self._fingerprints: tuple[tuple[str, str], ...] = ()
+        self._told_fingerprints: tuple[Fingerprint, ...] = ()
+        """Those of the process whose DTLS association goes on; (): the port's."""
         self._role = DtlsRole.PASSIVE
         self._dtls: DtlsAssociation | None = None
         self._early: list[bytes] = []
@@ -95,7 +104,47 @@ class WebRtcLeg:
         self._setup_deadline: float | None = None
         self._timer: Timer | None = None
         self._timer_at: float | None = None
-        host.plane.set_credentials(self.flow, self._ice.settled())
+        if left is None:
+            host.plane.set_credentials(self.flow, self._ice.settled())
+
+    def values(self) -> dict[str, Any] | None:
+        """What `resume` needs, as JSON can hold it; None where nothing flows yet."""
+        if self.state is not LegState.CONNECTED or not self._keyed:
+            return None
+        ice = self._ice.previous or self._ice.credentials
+        told = self._told_fingerprints or self.plan().fingerprints
+        return {
+            "flow": self.flow,
+            "ice": [ice.ufrag, ice.password],
+            "remote_ufrag": self._remote_ufrag,
+            "tls_id": self._tls_id,
+            "fingerprints": self._fingerprints,
+            "role": self._role.value,
+            "told": [[each.algorithm, each.digest] for each in told],
+        }
+
+    def resume(self, values: Mapping[str, Any], snapshot: FlowSnapshot) -> None:
+        """Go on with what the plane holds; its DTLS association has ended with the process, its keys have not.
+
+        Descriptions go on naming that association until the peer asks for another one (RFC 8842 section 5.1).
+        Raises MediaError 481 where no pair is there.
+        """
+        now = self._host.clock()
+        self._remote_ufrag, self._tls_id = values["remote_ufrag"], values["tls_id"]
+        self._fingerprints = tuple((algorithm, digest) for algorithm, digest in values["fingerprints"])
+        self._role = DtlsRole(values["role"])
+        self._told_fingerprints = tuple(Fingerprint(algorithm, digest) for algorithm, digest in values["told"])
+        self.state, self._keyed, self._remote_since = LegState.CONNECTED, True, now
+        self.connected_after_ms = 0.0
+        for (path, address), when in snapshot.pairs.items():
+            if self._host.claim_address(self, path, address, now):
+                self._ice.resume(path, address, when, self._remote_ufrag or "", selected=address == snapshot.source)
+                self._admitted.add((path, address))
+        self._follow_pairs()
+        if self._path is None:
+            raise MediaError("no address of the peer is proved", 481)
+        self._config = replace(self._config, idle_after=self._host.config.liveness_timeout)
+        self._host.plane.configure_flow(self.flow, self._config)
 
     # What signalling sees
 
@@ -124,7 +173,13 @@ class WebRtcLeg:
 
     def plan(self) -> TransportPlan:
         """Our ICE agent, our certificate and where they can be reached."""
-        return self._host.transport_plan(self._ice.credentials)
+        plan = self._host.transport_plan(self._ice.credentials)
+        return replace(plan, fingerprints=self._told_fingerprints) if self._told_fingerprints else plan
+
+    @property
+    def local_secrets(self) -> tuple[str, tuple[Fingerprint, ...]]:
+        """What of `plan` changes where the peer asks for a new connection."""
+        return self._ice.credentials.password, self._told_fingerprints
 
     def allow(self, packets_per_second: int) -> None:
         """Take so many packets a second from the peer: of all the streams that share this transport."""
@@ -197,6 +252,7 @@ class WebRtcLeg:
 
     def _rekey(self, restarted: bool, ufrag: str, now: float) -> None:
         self._drop_keys()
+        self._told_fingerprints = ()
         if restarted:
             # Another end altogether: nothing of the new handshake may reach the old one.
             self._ice.retire_older_generations()

@@ -11,15 +11,16 @@ import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 
 from gateway.media.embedded.addresses import is_loopback, own_addresses, reachable
 from gateway.media.embedded.plane.protocol import Plane, PlaneError
 from gateway.media.embedded.plane.stun import StunError, error_response, parse_binding_request
-from gateway.media.embedded.plane.values import Address, Bound, FlowConfig
+from gateway.media.embedded.plane.values import Address, Bound, FlowConfig, PortState
 from gateway.media.embedded.webrtc.certificate import DtlsCertificate
 from gateway.media.embedded.webrtc.config import WebRtcConfig
 from gateway.media.embedded.webrtc.dtls import DtlsContext
-from gateway.media.embedded.webrtc.ice import IceCredentials, host_candidate
+from gateway.media.embedded.webrtc.ice import IceCredentials, Left, host_candidate
 from gateway.media.embedded.webrtc.leg import Timer, WebRtcLeg
 from gateway.media.embedded.webrtc.states import StateHandler
 from gateway.media.engine import MediaError
@@ -118,6 +119,15 @@ class WebRtcPort:
             only_from=only_from,
         )
 
+    def take_over(self, left: PortState) -> bool:
+        """Use a port that the plane holds already, in place of `start`; False where other addresses are wanted."""
+        hosts, numbers = ({bound.address[place] for bound in left.bounds} for place in (0, 1))
+        wanted = {str(ip_address(host)) for host in self.config.listen}
+        if not left.bounds or not wanted <= hosts or (self.config.port and {self.config.port} != numbers):
+            return False
+        self._port, self._bound = left.port, left.bounds
+        return True
+
     def close(self) -> None:
         """Close every leg and socket; idempotent."""
         for leg in list(self._legs):
@@ -125,11 +135,11 @@ class WebRtcPort:
         self.plane.close_port(self._port)
         self._bound = ()
 
-    def open_leg(self, on_state: StateHandler) -> WebRtcLeg:
-        """A leg for one peer connection; raises MediaError 503 when there are too many."""
+    def open_leg(self, on_state: StateHandler, left: Left | None = None) -> WebRtcLeg:
+        """A leg for one peer connection, or the one that the plane holds; MediaError 503 when there are too many."""
         if len(self._legs) >= self.config.max_legs:
             raise MediaError("no room for another WebRTC leg", 503)
-        leg = WebRtcLeg(self, on_state)
+        leg = WebRtcLeg(self, on_state, left)
         self._legs.add(leg)
         return leg
 
@@ -209,6 +219,10 @@ class WebRtcPort:
             if credentials.ufrag not in self._legs_by_ufrag:
                 self._legs_by_ufrag[credentials.ufrag] = leg
                 return credentials
+
+    def take_credentials(self, leg: WebRtcLeg, credentials: IceCredentials) -> None:
+        """Route checks that name them to `leg`."""
+        self._legs_by_ufrag[credentials.ufrag] = leg
 
     def forget_ufrag(self, ufrag: str) -> None:
         """Stop answering checks for `ufrag`."""

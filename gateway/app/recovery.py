@@ -1,0 +1,246 @@
+"""Calls of a gateway that died: found in its journal, gone on with where their packets still flow, else ended."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from gateway.access.gatekeeper import TRUNK
+from gateway.accounts.vault import read_key
+from gateway.app.observers import keep_records, recording
+from gateway.app.opening import Opening
+from gateway.call.call import Call
+from gateway.call.journal import UP, Journal, JournalError, Values, read
+from gateway.call.leg import Leg
+from gateway.call.registry import Calls
+from gateway.call.state import State
+from gateway.call.status import Cause
+from gateway.legs.service import ServiceLeg
+from gateway.legs.sip_bodies import reason_of
+from gateway.legs.sip_leg import SipResumedLeg
+from gateway.legs.sip_sessions import Reader, nobody
+from gateway.legs.web import BrowserLeg, WebResumedLeg
+from gateway.media.embedded.describe import party_of
+from gateway.media.engine import MediaEngine, MediaError
+from gateway.net.user_agent import UserAgent
+from gateway.store.journal_file import JournalFile
+from gateway.web.facade import LeftCall
+
+log = structlog.get_logger(__name__)
+
+FILE = "calls.journal"
+OCTETS_OF_A_CALL = 65_536
+"""What its record may take on average."""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalFound:
+    """A journal, and what was in it."""
+
+    file: JournalFile | None = None
+    """None: another gateway has it, or it cannot be written."""
+    calls: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def open_journal(state_dir: Path, random: Callable[[int], bytes], calls: int) -> JournalFound:
+    """The journal of a state folder, for so many calls. Raises ConfigError for a damaged key."""
+    key = hmac.digest(read_key(state_dir, random), b"calls", hashlib.sha256)
+    file = JournalFile(state_dir / FILE, key, random, limit=calls * OCTETS_OF_A_CALL)
+    found = {}
+    try:
+        for call_id, record in file.open().items():
+            try:
+                found[call_id] = read(record)
+            except JournalError as error:
+                file.remove(call_id)
+                log.error("a call of the gateway before is lost", call_id=call_id, reason=str(error))
+    except JournalError as error:
+        log.warning("calls end with this process", reason=str(error))
+        return JournalFound()
+    return JournalFound(file, found)
+
+
+class LeftCalls:
+    """Calls of pages that are to come back, and how those of the gateway before ended, for a while."""
+
+    def __init__(self) -> None:
+        self._calls: OrderedDict[str, LeftCall] = OrderedDict()
+
+    def add(self, tag: str, left: LeftCall) -> None:
+        """A page may ask for this one."""
+        self._calls[tag] = left
+
+    def of(self, user: str, tag: str) -> LeftCall | None:
+        """The call of that id, if it is this user's."""
+        left = self._calls.get(tag)
+        return left if left is not None and left.user == user else None
+
+    def call_changed(self, call: Call) -> None:
+        """Keep why a call ended before its page came back (an observer of the calls)."""
+        if call.state is State.ENDED and self._calls:
+            for leg in call.legs:
+                left = self._calls.get(leg.party.tag)
+                if left is not None:
+                    left.cause = call.cause
+
+
+@dataclass(slots=True)
+class Recovery:
+    """What became of each call that was found."""
+
+    calls: Calls
+    engine: MediaEngine
+    left: LeftCalls
+    kept: JournalFound
+    at_stop: bool
+    """Whether a stop on purpose leaves calls as well."""
+    close_records: Callable[[], None]
+    """Writes what waits of the records of calls and ends that; blocks."""
+    wall_clock: Callable[[], float]
+    """Seconds since 1970."""
+    reads: Reader = nobody
+    resumed: list[str] = field(default_factory=list)
+    """Calls that go on."""
+    flowing: list[str] = field(default_factory=list)
+    """Calls whose media goes on."""
+    _user_agent: UserAgent | None = None
+
+    @property
+    def leaves_calls(self) -> bool:
+        """Whether calls are up that a stop leaves to the next gateway (`limits.keep_calls`)."""
+        return self.at_stop and self.kept.file is not None and self.engine.capabilities.keeps and len(self.calls) > 0
+
+    async def leave(self) -> None:
+        """Write down what waits to be; the process is to end then as if it were killed."""
+        await asyncio.to_thread(self.close_records)
+
+    async def resume_media(self) -> None:
+        """Before SIP is open: take up the media of what was up, and end the rest of it."""
+        for call_id, values in self.kept.calls.items():
+            if values["stage"] != UP or len(values["legs"]) != 2 or None in values["legs"] or values["media"] is None:
+                continue
+            try:
+                await self.engine.resume(call_id, values["media"])
+            except MediaError as error:
+                log.warning("a call's media is gone", call_id=call_id, reason=error.reason)
+            else:
+                self.flowing.append(call_id)
+        self.engine.end_left()
+
+    def resume_calls(self, user_agent: UserAgent) -> None:
+        """As SIP opens, before its first message is read: go on with every call whose media goes on."""
+        self._user_agent = user_agent
+        for call_id in self.flowing:
+            try:
+                self._resume(self.kept.calls[call_id])
+            except Exception:
+                log.exception("a call could not be taken up", call_id=call_id)
+            else:
+                self.resumed.append(call_id)
+
+    async def end_rest(self) -> dict[str, list[str]]:
+        """Once messages can be sent: end on both sides what does not go on.
+
+        Of each call that does, the names of the trunks by which it went out.
+        """
+        assert self._user_agent is not None
+        for call_id, values in self.kept.calls.items():
+            if call_id in self.resumed:
+                continue
+            cause = Cause.MEDIA_FAILED if values["stage"] == UP else Cause.ERROR
+            for leg in [*values["legs"], *values["targets"]]:
+                if leg is not None:
+                    self._end(call_id, leg, values, cause)
+            if call_id in self.flowing:
+                await self.engine.delete(call_id)
+            if self.kept.file is not None:
+                self.kept.file.remove(call_id)
+        for call_id in self.resumed:
+            for leg in self.kept.calls[call_id]["targets"]:
+                if leg is not None:
+                    self._end(call_id, leg, self.kept.calls[call_id], Cause.ERROR)
+        if self.kept.calls:
+            ended = len(self.kept.calls) - len(self.resumed)
+            log.warning("calls of the gateway before", resumed=len(self.resumed), ended=ended)
+        return {call_id: _trunks_of(self.kept.calls[call_id]) for call_id in self.resumed if self.calls.get(call_id)}
+
+    def _resume(self, values: Values) -> None:
+        elapsed = max(self.wall_clock() - values["written_at"], 0.0)
+        legs = [self._leg(each, elapsed) for each in values["legs"]]
+        away: list[Leg] = []
+        for leg, each in zip(legs, values["legs"], strict=True):
+            if isinstance(leg, BrowserLeg) and each["returns"]:
+                away.append(leg)
+                self.left.add(leg.party.tag, _left_call(leg, values))
+        self.calls.resume({**values, "age": values["age"] + elapsed}, (legs[0], legs[1]), away)
+
+    def _leg(self, values: Values, elapsed: float) -> Leg:
+        assert self._user_agent is not None
+        match values["kind"]:
+            case "service":
+                return ServiceLeg(values["tag"], values["service"], values["name"])
+            case "web":
+                return WebResumedLeg(values)
+            case _:
+                [session] = values["sessions"]
+                resumed = self._user_agent.resume(session, elapsed)
+                return SipResumedLeg(values, resumed, party_of(values["party"]), self.reads)
+
+    def _end(self, call_id: str, leg: Values, call: Values, cause: Cause) -> None:
+        assert self._user_agent is not None
+        if leg["kind"] == "web":
+            resumed = WebResumedLeg(leg)
+            self.left.add(resumed.party.tag, _left_call(resumed, call, cause))
+        for session in leg.get("sessions", ()):
+            try:
+                self._user_agent.end_left(session, cause.status, reason_of(cause))
+            except Exception:
+                log.exception("a call of the gateway before could not be ended", call_id=call_id)
+
+
+def _left_call(leg: BrowserLeg, values: Values, cause: Cause | None = None) -> LeftCall:
+    """As its page knows it: by what it dialled, or by who called it."""
+    caller = values["legs"][0]
+    other = leg.address.uri if caller is None else caller["address"]["uri"]
+    name = "" if caller is None or leg.is_caller else caller["address"]["display_name"]
+    peer = values["dialled"] if leg.is_caller else other
+    assert leg.in_use is not None
+    return LeftCall(user=leg.user, call=leg.in_use, peer_id=peer, name=name, outgoing=leg.is_caller, cause=cause)
+
+
+def _trunks_of(values: Values) -> list[str]:
+    return [
+        leg["identity"].removeprefix(TRUNK)
+        for leg in values["legs"]
+        if leg is not None and not leg.get("is_caller", True) and (leg.get("identity") or "").startswith(TRUNK)
+    ]
+
+
+async def find_calls(opening: Opening, calls: Calls, engine: MediaEngine) -> Recovery:
+    """Look for the calls of a gateway that died, take up their media, and write down those that there will be.
+
+    Their detail records go on as well. Raises ConfigError.
+    """
+    config, kept, left = opening.config, JournalFound(), LeftCalls()
+    if config.limits.keep_calls != "never":
+        kept = await asyncio.to_thread(open_journal, config.state_dir, opening.random, config.limits.calls)
+    calls.observe(left.call_changed)
+    if kept.file is not None:
+        opening.stack.callback(kept.file.close)
+        journal = Journal(kept.file, engine, asyncio.get_running_loop().time, opening.wall_clock)
+        calls.keep = lambda call, caller, ending: journal.write(call, caller, ending=ending)
+    at_stop = config.limits.keep_calls == "restart"
+    recovery = Recovery(calls, engine, left, kept, at_stop, lambda: None, opening.wall_clock)
+    await recovery.resume_media()
+    recovery.close_records = await keep_records(
+        recording(config), calls, opening.wall_clock, opening.stack, frozenset(recovery.flowing)
+    )
+    return recovery

@@ -1,0 +1,66 @@
+"""A dialog as values, for another process to go on with (RFC 3261 section 12)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.sip.dialogs.dialog import Dialog, DialogId, DialogState
+from gateway.sip.flow import RELIABLE, WEBSOCKET, Flow
+from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.uri import Uri
+
+CSEQ_JUMP = 1000
+"""What is added to our number: so many requests may have gone out since the values were taken."""
+
+
+def values_of(dialog: Dialog) -> dict[str, Any]:
+    """What `dialog_of` needs, as JSON can hold it."""
+    name = dialog.id
+    return {
+        "id": [name.call_id, name.local_tag, name.remote_tag],
+        "local": str(dialog.local),
+        "remote": str(dialog.remote),
+        "target": str(dialog.remote_target),
+        "routes": [str(route) for route in dialog.route_set],
+        "local_cseq": dialog.local_cseq,
+        "remote_cseq": dialog.remote_cseq,
+        "is_initiator": dialog.is_initiator,
+        "contact": None if dialog.contact is None else str(dialog.contact),
+        "secure": dialog.secure,
+        "flow": None if dialog.flow is None else str(dialog.flow),
+        "is_direct": dialog.is_direct,
+        "identity": dialog.identity,
+    }
+
+
+def dialog_of(values: Mapping[str, Any]) -> Dialog:
+    """The confirmed dialog, its number past what may have been sent; connections are not there any more.
+
+    Raises KeyError, ValueError, TypeError or SipError for what `values_of` has not made.
+    """
+    contact, flow = values["contact"], values["flow"]
+    number = values["local_cseq"]
+    dialog = Dialog(
+        id=DialogId(*values["id"]),
+        local=NameAddr.parse(values["local"]),
+        remote=NameAddr.parse(values["remote"]),
+        remote_target=Uri.parse(values["target"]),
+        route_set=tuple(NameAddr.parse(route) for route in values["routes"]),
+        local_cseq=None if number is None else number + CSEQ_JUMP,
+        remote_cseq=values["remote_cseq"],
+        is_initiator=values["is_initiator"],
+        contact=None if contact is None else NameAddr.parse(contact),
+        secure=values["secure"],
+        state=DialogState.CONFIRMED,
+        flow=None if flow is None else Flow.parse(flow),
+    )
+    dialog.is_direct, dialog.identity = values["is_direct"], values["identity"]
+    if dialog.flow is not None and dialog.flow.transport in RELIABLE:
+        dialog.flow_lost(dialog.flow)
+    return dialog
+
+
+def is_by_websocket(values: Mapping[str, Any]) -> bool:
+    """Whether the peer was a browser: only it can make the next connection."""
+    return values["flow"] is not None and Flow.parse(values["flow"]).transport in WEBSOCKET

@@ -1,0 +1,242 @@
+"""INVITE sessions that another process has begun: their values, and how they go on or end here.
+
+What is established is resumed: its dialog, its session timer, a 2xx whose ACK has not come. What was still being set
+up is ended with a cause: an INVITE of ours is sent once more, for the transaction, and cancelled; one of the peer's is
+answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, cast
+
+from gateway.sip.auth.account import Authenticator
+from gateway.sip.dialogs.dialog import Dialog
+from gateway.sip.dialogs.ports import Core
+from gateway.sip.dialogs.requests import send_in_dialog
+from gateway.sip.dialogs.values import CSEQ_JUMP, dialog_of, values_of
+from gateway.sip.errors import SipSyntaxError
+from gateway.sip.flow import Flow
+from gateway.sip.invite.accepted import AcceptedInvite
+from gateway.sip.invite.events import Confirmed, Ended, OfferAnswered
+from gateway.sip.invite.incoming import IncomingSession
+from gateway.sip.invite.modify import Modification
+from gateway.sip.invite.outgoing import OutgoingSession
+from gateway.sip.invite.session import Context, InviteSession
+from gateway.sip.invite.states import SessionAction, SessionInput, SessionState
+from gateway.sip.message import build
+from gateway.sip.message.message import Message, Request, Response
+from gateway.sip.message.parser import parse_message
+from gateway.sip.transactions import Reason, Transaction
+
+_ESTABLISHED = (SessionState.CONFIRMED, SessionState.ACCEPTED, SessionState.LEAVING)
+_WAITING = (SessionState.CALLING, SessionState.PROCEEDING, SessionState.GIVING_UP, SessionState.CANCELLING)
+_KEY_LINES = b"a=crypto:"
+
+
+def session_values(session: InviteSession) -> dict[str, Any] | None:
+    """What `ResumedSession` or `end_left` needs, as JSON can hold it; None where nothing is left.
+
+    Descriptions that hold an SRTP key are left out: who needs one makes another. Times count from now.
+    """
+    state = session.machine.state
+    if state in _ESTABLISHED and session.dialog is not None:
+        return _established(session)
+    if isinstance(session, OutgoingSession) and state in _WAITING:
+        transaction = session.transaction
+        if transaction is not None:
+            return {"waits": _head(transaction.request), "flow": str(transaction.flow)}
+    if isinstance(session, IncomingSession) and state is SessionState.INCOMING:
+        return {"asks": _head(session.request), "flow": str(session.source), "tag": session.tag}
+    return None
+
+
+def _established(session: InviteSession) -> dict[str, Any]:
+    dialog, accepted = session.dialog, session.accepted
+    assert dialog is not None
+    if accepted is not None and not accepted.is_pending:
+        accepted = None
+    authenticator = session.authenticator
+    return {
+        "dialog": values_of(dialog),
+        "role": session.role,
+        "timer": session.timer.values(session.core.now()),
+        "bodies": [_keyless(session.local_body), _keyless(session.remote_body)],
+        "allows": sorted(session.peer_allows),
+        "supports": sorted(session.peer_supports),
+        "packages": sorted(session.peer_packages),
+        "credentials": None if authenticator is None else authenticator.values(),
+        "accepted": None if accepted is None else [_text(_unkeyed(accepted.data)), str(accepted.flow), accepted.cseq],
+    }
+
+
+def _head(message: Message) -> str:
+    return _text(message.with_body(b"", None).write())
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _octets(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _keyless(body: bytes) -> str:
+    """A description, "" where it holds a key."""
+    return "" if _KEY_LINES in body else _text(body)
+
+
+def _unkeyed(data: bytes) -> bytes:
+    """A response without the description that holds a key."""
+    return parse_message(data).with_body(b"", None).write() if _KEY_LINES in data else data
+
+
+class ResumedSession(InviteSession):
+    """An established session of another process. Raises what `dialog_of` raises."""
+
+    def __init__(self, core: Core, values: Mapping[str, Any], elapsed: float = 0.0) -> None:
+        """`elapsed`: seconds since the values were taken."""
+        dialog = dialog_of(values["dialog"])
+        flow = dialog.flow or Flow("udp", "", 0)
+        super().__init__(core, dialog.id.call_id, dialog.local, dialog.remote, flow)
+        self.role = cast(Literal["uac", "uas"], values["role"])
+        self.identity = dialog.identity
+        self.dialog = dialog
+        self.modification: Modification = Modification(self, dialog)
+        self.local_body, self.remote_body = (_octets(body) for body in values["bodies"])
+        self.peer_allows = frozenset(values["allows"])
+        self.peer_supports = frozenset(values["supports"])
+        self.peer_packages = frozenset(values["packages"])
+        if values["credentials"] is not None:
+            self.authenticator = Authenticator.resumed(values["credentials"], core.token)
+        self._last_cseq = (dialog.local_cseq or CSEQ_JUMP) - CSEQ_JUMP
+        self._acknowledged: set[int] = set()
+        self._begin(values, elapsed)
+
+    def _begin(self, values: Mapping[str, Any], elapsed: float) -> None:
+        core, accepted = self.core, values["accepted"]
+        assert self.dialog is not None
+        core.add_usage(self.dialog, self)
+        self.machine.state = SessionState.CONFIRMED
+        if accepted is not None:
+            data, flow, cseq = accepted
+            self.machine.state = SessionState.ACCEPTED
+            self.accepted = AcceptedInvite(core, self, Flow.parse(flow), cseq, _octets(data), self._not_acknowledged)
+        self.timer.resume(values["timer"], core.now(), elapsed)
+        self.arm_timer()
+
+    def on_ack(self, ack: Request, dialog: Dialog) -> None:
+        accepted = self.accepted
+        if accepted is None or ack.cseq.number != accepted.cseq:
+            super().on_ack(ack, dialog)
+        elif accepted.is_pending:
+            accepted.acknowledge()
+            self.step(SessionInput.ACKNOWLEDGED)
+            self.changed()
+
+    def _not_acknowledged(self) -> None:
+        self.step(SessionInput.NOT_ACKNOWLEDGED, Context(ended=Ended("timeout", 408, text="No ACK")))
+
+    def on_late_success(self, response: Response) -> None:
+        """A 2xx to an INVITE of the process before: acknowledged as often as it comes (RFC 3261 13.2.2.4).
+
+        Its description may be another than what stands, so who listens hears of an answer to nobody's offer.
+        """
+        number, dialog = response.cseq.number, self.dialog
+        assert dialog is not None
+        if number > self._last_cseq + CSEQ_JUMP:
+            return
+        ack = dialog.ack(number, headers=tuple(self.core.request_fields()))
+
+        def located(flows: tuple[Flow, ...]) -> None:
+            if flows:
+                self.core.send_ack(ack, flows[0])
+                self.core.wake()
+
+        self.core.locate(dialog.hops[0], located, self)
+        if number not in self._acknowledged and response.body and response.body != self.remote_body:
+            self.emit(OfferAnswered(0, response.status, response.body))
+        self._acknowledged.add(number)
+
+    def _tell_established(self, context: Context) -> None:
+        self.emit(Confirmed())
+        self.exchange_over()
+
+    actions = {  # noqa: RUF012
+        SessionAction.SEND_BYE: InviteSession.send_bye,
+        SessionAction.ANSWER_BYE: InviteSession.answer_bye,
+        SessionAction.TELL_ESTABLISHED: _tell_established,
+        SessionAction.TELL_ENDED: InviteSession.tell_ended,
+    }
+
+
+class LeftInvite:
+    """An INVITE of ours whose process died before it was answered: cancelled, or ended where it is answered."""
+
+    def __init__(self, core: Core, values: Mapping[str, Any], reason: str) -> None:
+        """`reason` is the value of a Reason field. Raises SipError for what `session_values` has not made."""
+        self._core = core
+        self._invite = _request(values["waits"])
+        self._headers: build.Fields = (("Reason", reason),)
+        self._acks: dict[str, tuple[bytes, Flow]] = {}
+        self._is_cancelled = False
+        self._flow = Flow.parse(values["flow"])
+        self._transaction = core.send_again(self._invite, self._flow)
+        self._transaction.user = self
+
+    def on_response(self, response: Response, source: Flow) -> None:
+        """Whatever comes first says that the INVITE is there to be cancelled, or what became of it."""
+        if response.is_provisional and not self._is_cancelled:
+            self._is_cancelled = True
+            self._core.send_cancel(self._transaction, self._headers)
+        elif response.is_success:
+            self._end(response)
+
+    def _end(self, response: Response) -> None:
+        """Acknowledge a 2xx and hang up; once more where it comes again."""
+        tag = response.to_tag or ""
+        if tag in self._acks:
+            self._core.send(*self._acks[tag])
+            return
+        dialog = Dialog.of_uac(self._invite, response, self._flow)
+
+        def located(flows: tuple[Flow, ...]) -> None:
+            if flows:
+                ack = dialog.ack(response.cseq.number, headers=tuple(self._core.request_fields()))
+                self._acks[tag] = self._core.send_ack(ack, flows[0]), flows[0]
+                send_in_dialog(self._core, dialog, "BYE", lambda _: None, owner=None, headers=self._headers)
+                self._core.wake()
+
+        self._core.locate(dialog.hops[0], located, None)
+
+    def on_unusable(self, response: Response) -> None:
+        """Nothing can be made of it."""
+
+    def on_cancel(self, transaction: Transaction, cancel: Request) -> None:
+        """Nobody cancels what is ours."""
+
+    def on_failed(self, transaction: Transaction, reason: Reason) -> None:
+        """Nobody is there: nothing rings."""
+
+
+def end_left(core: Core, values: Mapping[str, Any], status: int, reason: str) -> None:
+    """Cancel an INVITE of ours, or answer one of a peer with `status`, that the process before has left ringing.
+
+    `reason` is the value of a Reason field. Raises SipError, LookupError, TypeError or ValueError for values that
+    `session_values` has not given.
+    """
+    if "waits" in values:
+        LeftInvite(core, values, reason)
+        return
+    invite = _request(values["asks"])
+    transaction = core.take_up(invite, Flow.parse(values["flow"]))
+    fields = (("Reason", reason), *core.response_fields())
+    core.respond(transaction, build.response(invite, status, to_tag=values["tag"], headers=fields))
+
+
+def _request(text: str) -> Request:
+    message = parse_message(_octets(text))
+    if not isinstance(message, Request):
+        raise SipSyntaxError("not a request", status=None)
+    return message

@@ -1,0 +1,247 @@
+"""What is written down of calls, when, and how a call goes on from it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from itertools import count
+from typing import Any
+
+import pytest
+
+from gateway.call.call import Call
+from gateway.call.journal import ENDING, SETTING_UP, UP, Journal, JournalError, address_of, caller_of, leg_values, read
+from gateway.call.leg import (
+    Address,
+    Answered,
+    CalleeLeg,
+    DigitPressed,
+    Diversion,
+    HistoryEntry,
+    HungUp,
+    Returned,
+    Ringing,
+    SignallingChanged,
+)
+from gateway.call.limits import CallLimits
+from gateway.call.registry import Calls
+from gateway.call.routing import Caller, Route, RouteError, Router, Target
+from gateway.call.state import State
+from gateway.call.status import Cause
+from gateway.identity.model import User
+from gateway.media.engine import Kind
+from gateway.testing.engine import FakeEngine
+from gateway.testing.leg import FakeLeg
+from gateway.testing.timers import ManualTimers
+from tests.call.rig import ANSWER, OFFER
+
+BOB = Caller("bob", ("1",))
+WALL = 1_700_000_000.0
+
+
+class Nobody:
+    def find(self, uri_or_user: str) -> User | None:
+        return None
+
+
+class Dialer:
+    """One fake leg for every target."""
+
+    def __init__(self) -> None:
+        self.made: list[FakeLeg] = []
+
+    async def legs(self, target: Target, call_id: str, name: str = "") -> Sequence[CalleeLeg]:
+        self.made.append(FakeLeg(f"{call_id}-callee"))
+        return [self.made[-1]]
+
+
+class Store:
+    """A JournalStore in memory that remembers what happened."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, dict[str, Any]] = {}
+        self.puts = 0
+        self.is_full = False
+
+    def put(self, call_id: str, record: bytes) -> None:
+        if self.is_full:
+            raise JournalError("no space is left")
+        self.puts += 1
+        self.kept[call_id] = read(record)
+
+    def remove(self, call_id: str) -> None:
+        self.kept.pop(call_id, None)
+
+    @property
+    def stage(self) -> str | None:
+        """Of the only call."""
+        return next((values["stage"] for values in self.kept.values()), None)
+
+
+class Rig:
+    """Calls that are written down."""
+
+    def __init__(self, **limits: int) -> None:
+        self.engine, self.dialer, self.timers, self.store = FakeEngine(), Dialer(), ManualTimers(), Store()
+        numbers = count(1)
+        router = Router(Nobody(), [Route("*", "sip:{user}@pbx.test")], [], {"pbx": "pbx.test"})
+        self.calls = Calls(
+            self.engine,
+            router,
+            self.dialer,
+            self.timers,
+            limits=CallLimits(**limits),
+            new_id=lambda: f"{next(numbers)}",
+        )
+        journal = Journal(self.store, self.engine, self.timers.time, lambda: WALL)
+        self.calls.keep = lambda call, caller, ending: journal.write(call, caller, ending=ending)
+
+    async def placed(self) -> tuple[Call, FakeLeg, FakeLeg]:
+        caller = FakeLeg("caller")
+        call = await self.calls.place(caller, BOB, "1", OFFER)
+        await self.settle()
+        return call, caller, self.dialer.made[-1]
+
+    async def settle(self) -> None:
+        for _ in range(50):
+            await asyncio.sleep(0)
+
+    async def connected(self) -> tuple[Call, FakeLeg, FakeLeg]:
+        call, caller, callee = await self.placed()
+        callee.says(Answered(ANSWER))
+        await self.settle()
+        assert call.state is State.CONNECTED
+        return call, caller, callee
+
+    async def resumed(self, **changes: Any) -> tuple[Call, FakeLeg, FakeLeg]:
+        """A call of which another process wrote this."""
+        values = {
+            "id": "old",
+            "caller": {"id": "bob", "may_call": ["*"], "transit": True, "guest": False, "source": ""}
+            | {"account": None, "calls": None},
+            "dialled": "1",
+            "age": 100.0,
+            "times": [10.0, 20.0, 30.0],
+            "holding": [],
+        }
+        one, other = FakeLeg("one", Kind.WEBRTC), FakeLeg("other")
+        await self.engine.resume("old", {"agreed": ["one", "other"]})
+        return self.calls.resume(values | changes, (one, other), [one]), one, other
+
+
+async def test_a_record_is_there_before_anybody_can_see_the_call() -> None:
+    """From when it is placed to its end, each stage as soon as the event comes, not when its turn comes."""
+    rig = Rig()
+    await rig.calls.place(caller := FakeLeg("caller"), BOB, "1", OFFER)
+    assert rig.store.stage == SETTING_UP
+    await rig.settle()
+    callee = rig.dialer.made[-1]
+    puts = rig.store.puts
+    callee.says(Answered(ANSWER))
+    assert rig.store.puts == puts + 1
+    await rig.settle()
+    assert rig.store.stage == UP
+    caller.says(HungUp())
+    assert rig.store.stage == ENDING
+    await rig.settle()
+    assert rig.store.kept == {}
+
+
+async def test_what_a_leg_has_changed_of_its_own_is_written_at_once() -> None:
+    """And nothing for what changes nothing: digits, ringing."""
+    rig = Rig()
+    _, caller, callee = await rig.placed()
+    puts = rig.store.puts
+    callee.says(Ringing())
+    await rig.settle()
+    assert rig.store.puts == puts
+    callee.says(SignallingChanged())
+    assert rig.store.puts == puts + 1
+    callee.says(Answered(ANSWER))
+    await rig.settle()
+    puts = rig.store.puts
+    caller.says(DigitPressed("5"))
+    await rig.settle()
+    assert rig.store.puts == puts
+
+
+async def test_a_store_that_fails_costs_no_call() -> None:
+    """It goes on, and ends, unwritten; and is written again where there is room again."""
+    rig = Rig()
+    rig.store.is_full = True
+    call, caller, _ = await rig.connected()
+    assert rig.store.kept == {}
+    rig.store.is_full = False
+    caller.says(SignallingChanged())
+    assert rig.store.stage == UP
+    caller.says(HungUp())
+    await call.finished()
+    assert rig.store.kept == {}
+
+
+async def test_values_say_who_it_was() -> None:
+    """Caller and addresses come back as they were."""
+    rig = Rig()
+    await rig.connected()
+    [values] = rig.store.kept.values()
+    assert caller_of(values["caller"]) == BOB
+    entry, diversion = HistoryEntry("sip:c@d", "1.1"), Diversion("sip:c@d", "user-busy")
+    address = Address("sip:a@b", "A", diversions=(diversion,), history=(entry,), signed=(("Identity", "x"),))
+    leg = FakeLeg("leg")
+    leg._address = address
+    assert address_of(json.loads(json.dumps(leg_values(leg, "sip")))["address"]) == address
+
+
+@pytest.mark.parametrize("record", [b"", b"{", b"[]", b"{}", b'{"version": 0}', b"\xff", b'"' * 10, b"[" * 100_000])
+def test_a_record_of_another_version_is_refused(record: bytes) -> None:
+    """With the one error that whoever reads expects."""
+    with pytest.raises(JournalError):
+        read(record)
+
+
+async def test_a_call_goes_on_and_its_page_comes_back() -> None:
+    """Media is left alone until then; whoever called has one place less."""
+    rig = Rig(max_calls_per_caller=1)
+    call, one, _ = await rig.resumed()
+    assert call.state is State.AWAY
+    assert rig.engine.requests == []
+    with pytest.raises(RouteError):
+        await rig.calls.place(FakeLeg("second"), BOB, "1", OFFER)
+    one.says(Returned())
+    await rig.settle()
+    assert (call.state, rig.store.stage) == (State.CONNECTED, UP)
+
+
+async def test_a_page_that_does_not_come_back_loses_its_call() -> None:
+    """After the time that any client has."""
+    rig = Rig()
+    call, _, other = await rig.resumed()
+    rig.timers.advance(31)
+    await rig.settle()
+    assert (call.state, call.cause) == (State.ENDED, Cause.LOST)
+    assert other.verbs[-1] == "end"
+    assert rig.store.kept == {}
+
+
+async def test_the_longest_call_counts_from_its_answer() -> None:
+    """In whatever process that was."""
+    rig = Rig()
+    call, one, _ = await rig.resumed(age=4 * 3600.0 - 10, times=[10.0, 0.0, 30.0])
+    one.says(Returned())
+    await rig.settle()
+    rig.timers.advance(9)
+    await rig.settle()
+    assert rig.store.stage == UP
+    rig.timers.advance(2)
+    await rig.settle()
+    assert call.state is State.ENDED
+
+
+async def test_holds_are_known() -> None:
+    """Who comes back is told that the other side holds it."""
+    rig = Rig()
+    _, one, _ = await rig.resumed(holding=["other"])
+    one.says(Returned())
+    await rig.settle()
+    assert "held" in one.verbs

@@ -1,0 +1,270 @@
+"""A process that dies in the middle of calls, and the next one at its address that goes on from values."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from gateway.sip.dialogs.values import CSEQ_JUMP
+from gateway.sip.invite.events import Confirmed, Ended, Failed, OfferAnswered, Offered, SessionEvent
+from gateway.sip.invite.incoming import IncomingSession
+from gateway.sip.invite.resumed import ResumedSession, session_values
+from gateway.sip.invite.session import InviteSession
+from gateway.sip.message.message import Request
+from gateway.sip.message.parser import parse_message
+from gateway.testing.sip_peer import AgentNode, SessionLog
+from gateway.testing.walk import SETTLED
+from tests.sip.agents import ALICE, ANSWER, BOB, HELD, HOLD, OFFER, Pair, PuppetCall, Stage, answer, call
+
+REASON = 'SIP;cause=503;text="lost"'
+KEY = b"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz\r\n"
+
+
+class Kept:
+    """What a session gave of itself last: at each of its changes and events, as whoever keeps calls takes it."""
+
+    def __init__(self, session: InviteSession) -> None:
+        self.session = session
+        self.text = "null"
+        session.changed = self.take
+        self.take()
+
+    def take(self, event: SessionEvent | None = None) -> None:
+        self.text = json.dumps(session_values(self.session))
+
+    @property
+    def values(self) -> Any:
+        return json.loads(self.text)
+
+
+def killed(pair: Pair | Stage, address: tuple[str, int] = ALICE) -> AgentNode:
+    """The next process at that address; of the one before nothing is sent any more."""
+    return AgentNode(pair.network, address)
+
+
+def talking(pair: Pair, body: bytes = ANSWER) -> tuple[Kept, SessionLog]:
+    """Alice has called Bob, who has answered; what Alice kept, and Bob's side."""
+    pair.bob.on_call = lambda session, log: answered(session, body)
+    session, ours = call(pair.alice)
+    kept = Kept(session)
+    ours._react = kept.take
+    pair.run(1)
+    [log] = pair.bob.calls
+    assert log.session.is_confirmed
+    return kept, log
+
+
+def answered(session: InviteSession, body: bytes = ANSWER) -> None:
+    assert isinstance(session, IncomingSession)
+    session.answer(body)
+
+
+def test_the_caller_goes_on_with_its_call() -> None:
+    """Offers go both ways, a hang-up of the far end arrives; numbers are past all that may have been sent."""
+    pair = Pair()
+    kept, theirs = talking(pair)
+    alice = pair.alice = killed(pair)
+    session = alice.core.resume(kept.values)
+    ours = SessionLog(session, lambda event: _answer(session, event))
+    number = session.offer(HOLD)
+    theirs._react = lambda event: _answer(theirs.session, event)
+    pair.run(1)
+    assert ours.of(OfferAnswered) == [OfferAnswered(number, 200, HELD)]
+    assert theirs.session.dialog is not None
+    assert (theirs.session.dialog.remote_cseq or 0) > CSEQ_JUMP
+    theirs.session.offer(HOLD.replace(b"a 1 2", b"a 1 3"))
+    pair.run(5)
+    assert len(ours.of(Offered)) == 1
+    theirs.session.hangup()
+    pair.run(1)
+    assert isinstance(ours.events[-1], Ended)
+    pair.run(SETTLED)
+    assert alice.core.is_idle
+
+
+def _answer(session: InviteSession, event: SessionEvent) -> None:
+    if isinstance(event, Offered):
+        session.answer_offer(event.exchange or 0, HELD)
+
+
+def test_the_caller_hangs_up_in_the_next_process() -> None:
+    """BYE arrives with a number that the peer takes."""
+    pair = Pair()
+    kept, theirs = talking(pair)
+    alice = killed(pair)
+    alice.core.resume(kept.values).hangup(REASON)
+    pair.run(1)
+    assert theirs.of(Ended) == [Ended("remote", 503, text="lost")]
+    pair.run(SETTLED)
+    assert alice.core.is_idle
+
+
+def test_the_callee_is_refreshed_and_ends() -> None:
+    """The same on the side that was called; the caller's refresh is answered with what stands."""
+    pair = Pair()
+    pair.bob.on_call = lambda session, log: answered(session)
+    session, ours = call(pair.alice)
+    pair.run(1)
+    kept = Kept(pair.bob.calls[0].session)
+    bob = pair.bob = killed(pair, BOB)
+    theirs = SessionLog(bob.core.resume(kept.values))
+    session.offer(OFFER)
+    pair.run(1)
+    assert ours.of(OfferAnswered)[-1].status == 200
+    assert theirs.events == []
+    session.hangup()
+    pair.run(1)
+    assert theirs.kinds == ["Ended"]
+
+
+def test_the_session_timer_goes_on() -> None:
+    """Whoever refreshed does so in the next process too; without a refresh the session would be over."""
+    pair = Pair()
+    kept, theirs = talking(pair)
+    pair.run(600)
+    kept.take()
+    alice = pair.alice = killed(pair)
+    log = SessionLog(alice.core.resume(kept.values))
+    pair.run(7200)
+    assert theirs.of(Ended) == []
+    assert log.of(Ended) == []
+
+
+def test_an_answer_goes_on_being_repeated_until_it_is_acknowledged() -> None:
+    """The caller has not got the 200 of the process before: the next one sends it."""
+    pair = Pair()
+    pair.bob.on_call = lambda session, log: answered(session)
+    pair.network.drop = lambda source, _, data: source == BOB and data.startswith(b"SIP/2.0 200")
+    _, ours = call(pair.alice)
+    pair.run(0.3)
+    kept = Kept(pair.bob.calls[0].session)
+    pair.network.drop = None
+    bob = pair.bob = killed(pair, BOB)
+    theirs = SessionLog(bob.core.resume(kept.values))
+    pair.run(1)
+    assert ours.kinds == ["Answered"]
+    assert theirs.events == [Confirmed()]
+    theirs.session.hangup()
+    pair.run(1)
+    assert isinstance(ours.events[-1], Ended)
+
+
+def test_no_key_is_among_the_values() -> None:
+    """Descriptions with a=crypto are left out, of the session and of an answer that is not acknowledged."""
+    stage = Stage()
+    stage.agent.on_call = lambda session, log: answered(session, ANSWER + KEY)
+    PuppetCall(stage, body=OFFER + KEY)
+    [log] = stage.agent.calls
+    assert "inline" not in Kept(log.session).text
+    waiting, _ = call(stage.agent, body=OFFER + KEY)
+    stage.run()
+    assert "inline" not in Kept(waiting).text
+    assert "waits" in Kept(waiting).values
+
+
+def test_a_2xx_to_a_re_invite_of_the_process_before_is_acknowledged() -> None:
+    """As often as it comes; the listener hears of a description that nobody here has asked for, once."""
+    stage = Stage()
+    session, _ = call(stage.agent)
+    kept = Kept(session)
+    stage.run()
+    [invite] = stage.requests("INVITE")
+    stage.send(answer(invite, 200, body=ANSWER))
+    kept.take()
+    stage.puppet.take()
+    session.offer(HOLD)
+    stage.run()
+    [again] = stage.requests("INVITE")
+    agent = stage.agent = killed(stage)
+    log = SessionLog(agent.core.resume(kept.values))
+    for _ in range(2):
+        stage.send(answer(again, 200, body=HELD))
+        [ack] = stage.requests("ACK")
+        assert ack.cseq.number == again.cseq.number
+    assert log.kinds == ["OfferAnswered"]
+
+
+@pytest.mark.parametrize("role", ["caller", "callee"])
+@pytest.mark.parametrize("after", range(11))
+def test_a_kill_after_any_message_of_a_set_up_leaves_nothing_behind(role: str, after: int) -> None:
+    """However far it was: the far end hears of an end, and no transaction or session is left on either side."""
+    pair = Pair()
+    mine, address = (pair.alice, ALICE) if role == "caller" else (pair.bob, BOB)
+    kept: list[Kept] = []
+
+    def rings(session: InviteSession, log: SessionLog) -> None:
+        assert isinstance(session, IncomingSession)
+        if role == "callee":
+            kept.append(Kept(session))
+        session.ring(180)
+        session.core.at(session.core.now() + 0.5, accept, session)
+
+    def accept() -> None:
+        answered(pair.bob.calls[0].session)
+        for one in kept:
+            one.take()
+
+    pair.bob.on_call = rings
+    session, log = call(pair.alice)
+    if role == "caller":
+        kept.append(Kept(session))
+        log._react = kept[0].take
+    pair.network.run(1.5, until=lambda: pair.network.delivered >= after)
+    pair.network.flush()
+    node = killed(pair, address)
+    for one in kept:
+        if one.values is not None:
+            node.core.end_left(one.values, 503, REASON)
+    pair.run(2 * SETTLED)
+    other = pair.bob if mine is pair.alice else pair.alice
+    assert node.core.is_idle
+    assert other.core.is_idle
+    for each in other.calls if role == "caller" else [log]:
+        assert isinstance(each.events[-1], Ended | Failed)
+
+
+def test_an_invite_that_rings_is_cancelled_at_once() -> None:
+    """The peer takes the INVITE for a retransmission, says again that it rings, and gets CANCEL."""
+    stage = Stage()
+    session, _ = call(stage.agent)
+    kept = Kept(session)
+    stage.run()
+    [invite] = stage.requests("INVITE")
+    stage.send(answer(invite, 180))
+    killed(stage).core.end_left(kept.values, 503, REASON)
+    stage.run()
+    [again] = stage.requests("INVITE")
+    assert again.top_via == invite.top_via
+    stage.send(answer(invite, 180))
+    [cancel] = stage.requests("CANCEL")
+    assert cancel.top_via == invite.top_via
+    assert cancel.headers.get("Reason") == REASON
+
+
+def test_whoever_calls_hears_the_tag_that_rang() -> None:
+    """The final response is of the dialog that the caller knows (RFC 3261 section 12)."""
+    stage = Stage()
+    caller = PuppetCall(stage)
+    [log] = stage.agent.calls
+    assert isinstance(log.session, IncomingSession)
+    log.session.ring(180)
+    stage.run()
+    [rings] = [one for one in stage.puppet.take() if not isinstance(one, Request) and one.status == 180]
+    killed(stage).core.end_left(Kept(log.session).values, 503, REASON)
+    stage.run()
+    final = parse_message(stage.puppet.raw[-1])
+    assert not isinstance(final, Request)
+    assert (final.status, final.to_tag) == (503, rings.to_tag)
+    assert caller.call_id == final.call_id
+
+
+def test_a_resumed_session_is_one_of_the_core() -> None:
+    """It counts among the calls, and is ended with them."""
+    pair = Pair()
+    kept, _ = talking(pair)
+    alice = killed(pair)
+    session = alice.core.resume(kept.values)
+    assert isinstance(session, ResumedSession)
+    assert alice.core.sessions == {session}

@@ -1,0 +1,150 @@
+"""The journal's file: what was put is found by the next process, whatever ended the one before."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from gateway.call.journal import JournalError
+from gateway.store import journal_file
+from gateway.store.journal_file import JournalFile
+
+KEY = bytes(range(32))
+LIMIT = 1 << 20
+
+
+def journal(path: Path, key: bytes = KEY, limit: int = LIMIT) -> JournalFile:
+    return JournalFile(path / "calls.journal", key, os.urandom, limit=limit)
+
+
+def reopened(file: JournalFile, path: Path) -> dict[str, bytes]:
+    """What the next process finds."""
+    file.close()
+    other = journal(path)
+    try:
+        return other.open()
+    finally:
+        other.close()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[JournalFile]:
+    made = journal(tmp_path)
+    assert made.open() == {}
+    yield made
+    made.close()
+
+
+def test_the_last_of_each_is_found_but_of_what_is_removed(file: JournalFile, tmp_path: Path) -> None:
+    """By the id of the call."""
+    file.put("a", b"1")
+    file.put("b", b"2")
+    file.put("a", b"3")
+    file.put("c", b"4")
+    file.remove("b")
+    file.remove("unknown")
+    assert reopened(file, tmp_path) == {"a": b"3", "c": b"4"}
+
+
+def test_nothing_of_a_record_can_be_read_in_the_file(file: JournalFile, tmp_path: Path) -> None:
+    """Nor by others than its user, nor with another key, nor under another name."""
+    file.put("first", b"a secret word")
+    path = tmp_path / "calls.journal"
+    assert b"secret" not in path.read_bytes()
+    assert path.stat().st_mode & 0o077 == 0
+    file.close()
+    other = journal(tmp_path, bytes(32))
+    assert other.open() == {}
+    other.close()
+    path.write_bytes(path.read_bytes().replace(b"first", b"other"))
+    assert reopened(file, tmp_path) == {}
+
+
+@pytest.mark.parametrize("lost", [1, 10, 30])
+def test_a_last_record_that_was_cut_off_costs_no_other(file: JournalFile, tmp_path: Path, lost: int) -> None:
+    """A machine that stopped while it was written."""
+    file.put("a", b"1")
+    file.put("b", b"2" * 20)
+    path = tmp_path / "calls.journal"
+    path.write_bytes(path.read_bytes()[:-lost])
+    assert reopened(file, tmp_path) == {"a": b"1"}
+
+
+@pytest.mark.parametrize("octets", [b"", b"\0" * 100, b"\xff" * 100, bytes(range(256))])
+def test_a_file_of_somebody_else_is_no_journal(tmp_path: Path, octets: bytes) -> None:
+    """Nothing is found, and what is put afterwards is."""
+    (tmp_path / "calls.journal").write_bytes(octets)
+    file = journal(tmp_path)
+    assert file.open() == {}
+    file.put("a", b"1")
+    assert reopened(file, tmp_path) == {"a": b"1"}
+
+
+def test_one_process_at_a_time_has_it(file: JournalFile, tmp_path: Path) -> None:
+    """The other is told, and disturbs nothing."""
+    with pytest.raises(JournalError):
+        journal(tmp_path).open()
+    file.put("a", b"1")
+    assert reopened(file, tmp_path) == {"a": b"1"}
+
+
+def test_the_file_does_not_grow_with_time(file: JournalFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is written anew when most of it is past."""
+    monkeypatch.setattr(journal_file, "_SPARE", 1000)
+    for number in range(500):
+        file.put(f"call {number % 3}", b"%d" % number * 20)
+        assert (tmp_path / "calls.journal").stat().st_size < 3000
+    assert sorted(reopened(file, tmp_path)) == ["call 0", "call 1", "call 2"]
+
+
+def test_records_have_a_limit_together(tmp_path: Path) -> None:
+    """The one that is too much is refused, the others stay; there is room again when one is removed."""
+    file = journal(tmp_path, limit=300)
+    file.open()
+    file.put("a", bytes(100))
+    file.put("b", bytes(100))
+    with pytest.raises(JournalError):
+        file.put("c", bytes(100))
+    file.put("a", bytes(90))
+    file.remove("b")
+    file.put("c", bytes(80))
+    assert sorted(reopened(file, tmp_path)) == ["a", "c"]
+
+
+def test_a_full_disk_costs_the_record_and_no_other(file: JournalFile, tmp_path: Path) -> None:
+    """What does not fit whole is taken out again; later ones are found."""
+    file.put("a", b"1")
+    size = (tmp_path / "calls.journal").stat().st_size
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 50, limits[1]))
+        with pytest.raises(JournalError):
+            file.put("b", bytes(200))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    file.put("c", b"3")
+    assert reopened(file, tmp_path) == {"a": b"1", "c": b"3"}
+
+
+def test_a_record_outlives_sigkill(tmp_path: Path) -> None:
+    """From the moment that `put` has returned."""
+    numbers = count()
+    child = os.fork()
+    if child == 0:
+        file = journal(tmp_path)
+        file.open()
+        for _ in range(50):
+            file.put(f"{next(numbers)}", b"x" * 5000)
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    found = journal(tmp_path)
+    assert len(found.open()) == 50
+    found.close()
