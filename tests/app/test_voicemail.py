@@ -27,6 +27,7 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.peer]
 
 _USERS = [
     *({"id": one, "web": True} for one in ("alice", "bob")),
+    {"id": "carol", "web": True, "role": "admin"},
     *({"id": one, "sip": True} for one in ("1001", "1002")),
 ]
 _ROUTES = [{"match": "700", "to": "feature:voicemail"}]
@@ -46,10 +47,10 @@ class House:
         await browser.open(f"{self.gateway.app.page_url}#user={user}&token={self.gateway.app.password(user)}")
         return browser
 
-    async def asks(self, method: str, path: str, user: str = "alice") -> httpx.Response:
+    async def asks(self, method: str, path: str, user: str = "alice", **body: Any) -> httpx.Response:
         bearer = {"Authorization": f"Bearer {user}:{self.gateway.app.password(user)}"}
         async with httpx.AsyncClient(base_url=self.gateway.web) as http:
-            return await http.request(method, path, headers=bearer)
+            return await http.request(method, path, headers=bearer, json=body or None)
 
     async def messages(self, user: str = "alice") -> list[dict[str, Any]]:
         return list((await self.asks("GET", "/api/voicemail", user)).json()["messages"])
@@ -218,3 +219,15 @@ async def test_nobody_without_a_mailbox_takes_messages(tmp_path: Path) -> None:
     async with house(tmp_path) as there:
         assert await there.phone("1001").dial("bob") == 480
         assert await there.phone("1001").dial("1002") == 480
+
+
+async def test_nothing_is_left_for_who_has_the_name_next(tmp_path: Path) -> None:
+    """A user that an administrator removes takes the messages along."""
+    async with house(tmp_path, VOICEMAIL__USERS="['*']") as there:
+        made = await there.asks("POST", "/api/users", "carol", id="dora", sip=True)
+        assert made.status_code == 201
+        await there.leave("dora")
+        await until(lambda: "Voice-Message: 1/0" in there.light("dora"))
+        assert (await there.asks("DELETE", "/api/users/dora", "carol")).status_code == 204
+        assert there.there("voicemail/dora/*") == []
+        assert "Messages-Waiting: no" in there.light("dora")
