@@ -119,10 +119,11 @@ class Baresip:
         await asyncio.gather(self._reading, return_exceptions=True)
 
 
-def _prepare(folder: Path, codec: str, source: str, contact: str, video: str) -> int:
+def _prepare(folder: Path, codec: str, source: str, contact: str, video: str, sip_port: str) -> int:
     """Write the configuration; returns the port of its control socket."""
     # It opens the port above its SIP port too, for TLS: that one is free after the last alone.
     control, sip = free_ports(2)
+    sip = int(sip_port or sip)
     rate, channels = (48000, 2) if source.startswith("ausine") or codec.startswith("opus") else (8000, 1)
     name = codec.partition("/")[0].lower()
     modules = ["g711" if name.startswith("pcm") else name, "ausine", "aubridge", "srtp"]
@@ -154,24 +155,29 @@ async def baresip(
     contact: str = "",
     encryption: str = "",
     video: str = "",
+    sip_port: str = "",
 ) -> AsyncIterator[Baresip]:
     """Start a baresip that registers, answers every call by itself, knows one codec and speaks from `source`.
 
     `source` is a baresip audio source: "ausine,660" for a tone, "aubridge,ear" for whatever it hears. `contact` is the
     one entry of its book, whose presence it subscribes to and whom its command "message" writes to. `encryption` is its
     `mediaenc`: "srtp-mand" takes no plain RTP. `video` is a codec of pictures: what it decodes it encodes again and
-    sends back.
+    sends back. With a `sip_port` it listens there, and registers nowhere.
     """
     # The account comes by command, so that no event about it is missed.
+    refresh = 0 if sip_port else 300
     account = (
-        f"<sip:{user}@{domain};transport={transport}>;auth_user={user};auth_pass={password};answermode=auto;regint=300"
+        f"<sip:{user}@{domain};transport={transport}>;auth_user={user};auth_pass={password};answermode=auto;regint={refresh}"
         f';outbound="sip:{registrar[0]}:{registrar[1]};transport={transport}";audio_codecs={codec};audio_source={source};ptime=20'
         + (f";mediaenc={encryption}" if encryption else "")
         + (f";video_codecs={video}" if video else "")
     )
-    process, phone = await _start(folder, codec, source, contact, video)
+    process, phone = await _start(folder, codec, source, contact, video, sip_port)
     try:
-        phone.command("uanew", account)
+        if sip_port:
+            await phone.ask("uanew", account)  # it has no registration to wait for
+        else:
+            phone.command("uanew", account)
         yield phone
     finally:
         phone.command("quit")
@@ -184,11 +190,11 @@ async def baresip(
 
 
 async def _start(
-    folder: Path, codec: str, source: str, contact: str, video: str
+    folder: Path, codec: str, source: str, contact: str, video: str, sip_port: str
 ) -> tuple[asyncio.subprocess.Process, Baresip]:
     """A baresip that is up."""
     executable = peers.baresip()
-    control = _prepare(folder, codec, source, contact, video)
+    control = _prepare(folder, codec, source, contact, video, sip_port)
     with (folder / "output").open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             executable, "-f", str(folder), stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output
