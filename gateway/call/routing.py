@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Protocol
 from urllib.parse import quote, unquote
 
@@ -17,6 +18,8 @@ from gateway.errors import GatewayError
 from gateway.identity.model import User
 
 _DIALLED_LIMIT = 256
+_REMEMBERED = 2_048
+"""How many dial strings are kept as they were read: whoever announces itself is held against the patterns of all."""
 _DIAL_STRING = re.compile(r"(?:(?:sips?|tel):)?[^\s<>\"\x00-\x20\x7f]+", re.IGNORECASE)
 _NUMBER = re.compile(r"\+?[0-9 #*().\-/]+")
 _ORNAMENT = str.maketrans("", "", " -.()/")
@@ -361,6 +364,7 @@ class _Dialled:
         return fnmatchcase(self.user, pattern) or (":" in pattern and fnmatchcase(self.uri.partition("@")[0], pattern))
 
 
+@lru_cache(_REMEMBERED)
 def _read(dialled: str) -> _Dialled:
     """What was dialled, free of parameters, passwords and needless escapes (RFC 3261 section 19.1.4).
 
