@@ -7,18 +7,18 @@ import { Devices, Level } from "./devices.js";
 import { GatewayClient, MicrophoneError } from "./gateway-client.js";
 import { History } from "./history.js";
 import { callsElsewhere, otherCalls, showRows } from "./lines.js";
-import * as otherWays from "./other-ways.js";
+import { kept, Login } from "./login.js";
 import { showOwn } from "./own.js";
 import * as push from "./push.js";
 import { figures, quality } from "./quality.js";
+import { showSound } from "./sound-view.js";
 import { Sounds } from "./sounds.js";
+import { openTransfer, showTransferring } from "./transfer-view.js";
 import * as ui from "./ui.js";
-import { choose, isHarmless, language, microphoneSentence, nameOf, say, sentenceFor, translate } from "./words.js";
+import { choose, dialled, isHarmless, language, microphoneSentence, nameOf, say, sentenceFor, translate } from "./words.js";
 
 const LEFT = "softphone.calls"; // the calls a reload takes up again
-const STORED = "softphone.name"; // who was here; never a password or a token
 const QUALITY_MS = 2_000;
-const SLEEP_MS = 2_000;
 const $ = (id) => document.getElementById(id);
 
 const client = new GatewayClient(undefined, { raw: /[#&]raw=1/.test(location.hash) });
@@ -30,48 +30,10 @@ const voice = new Level();
 
 let front = null; // the call that is shown large
 let view = "login";
-let entered = false; // the person is logged in, whatever the connection does
 
-// Logging in.
-
-function start({ user = "", password = "", signedIn = false, bySite = false, again = false }) {
-  entered = true;
-  ui.tell(say("state.connecting"));
-  if (password) client.signIn(user, password);
-  else if (bySite) client.signInBySite();
-  else if (signedIn) client.resume(user);
-  else client.enterAsGuest(user, { again });
-}
-
-async function logOut() {
-  // Nobody stays signed in for a push service that does not answer.
-  await Promise.race([push.sleep(client), new Promise((done) => setTimeout(done, SLEEP_MS))]).catch(() => {});
-  client.signOut();
-  loggedOut(say("login.prompt"));
-}
-
-function loggedOut(message, tone = "") {
-  entered = false;
-  sessionStorage.removeItem(STORED);
-  ui.showUser("");
-  ui.showUnlock(false);
-  ui.showListen(null);
-  show("login");
-  ui.tell(message, tone);
-}
-
-client.addEventListener("refused", ({ detail: { reason, message, guest } }) => {
-  if (["session", "password"].includes(reason)) push.sleep(client).catch(() => {});
-  const words = {
-    password: "login.wrong",
-    session: "login.again",
-    "password-needed": guest ? "login.protected" : "login.again",
-    taken: "login.taken",
-    offline: "login.unreachable",
-  };
-  loggedOut(reason in words ? say(words[reason]) : `${message}.`, reason === "session" ? "" : "bad");
-  ui.focusOn(["password", "password-needed"].includes(reason) ? "password" : "user");
-});
+const login = new Login(client);
+login.addEventListener("out", () => show("login"));
+login.addEventListener("gesture", unlock);
 
 client.addEventListener("connection", ({ detail: state }) => {
   ui.showConnection(state);
@@ -81,8 +43,6 @@ client.addEventListener("connection", ({ detail: state }) => {
 
 function signedIn() {
   const { name, guest } = client.user;
-  sessionStorage.setItem(STORED, JSON.stringify({ user: name, signedIn: !guest }));
-  ui.fields.password.value = "";
   ui.showUser(name);
   $("contacts").hidden = guest;
   calls.open(name, guest);
@@ -96,10 +56,10 @@ function signedIn() {
 /** Sound and notifications, as far as the browser lets us; the button says what is missing. */
 async function unlock() {
   const ready = await sounds.unlock();
-  ui.showUnlock(entered && (!ready || alerts.notificationsWanted()));
+  ui.showUnlock(login.entered && (!ready || alerts.notificationsWanted()));
 }
 
-sounds.onready = () => ui.showUnlock(entered && alerts.notificationsWanted());
+sounds.onready = () => ui.showUnlock(login.entered && alerts.notificationsWanted());
 
 for (const gesture of ["pointerdown", "keydown"]) {
   document.addEventListener(gesture, () => !sounds.ready && unlock(), { capture: true });
@@ -114,29 +74,9 @@ $("clear").addEventListener("click", () => {
   ui.showRecent([], dial);
 });
 
-$("login").addEventListener("submit", (event) => {
-  event.preventDefault();
-  alerts.askForNotifications().then(unlock);
-  const user = ui.fields.user.value.trim();
-  if (user) start({ user, password: ui.fields.password.value });
-  else {
-    ui.tell(say("login.missing"), "bad");
-    ui.focusOn("user");
-  }
-});
-$("guest").addEventListener("click", () => {
-  start({ user: `guest-${crypto.getRandomValues(new Uint32Array(1))[0].toString(36)}` });
-});
-$("logout").addEventListener("click", logOut);
 $("language").addEventListener("change", ({ target }) => choose(target.value));
 
 // Calling.
-
-/** People write +49 (30) 12-34; a name or an address stays as it is. */
-function dialled(text) {
-  const number = text.trim();
-  return /^[-+()\d\s./*#]+$/.test(number) ? number.replace(/[-()\s./]/g, "") : number.replace(/\s+/g, "");
-}
 
 function dial(peer, options = {}) {
   const target = dialled(peer);
@@ -195,58 +135,6 @@ document.addEventListener("keydown", (event) => {
     front.toggleMute();
   }
 });
-
-// Transferring: at once, or after a word with who is to have the call.
-
-function openTransfer(open) {
-  ui.showTransfer(open);
-  ui.fields.target.value = "";
-  ui.focusOn(open ? "target" : "transfer");
-}
-
-$("transfer").addEventListener("click", () => openTransfer($("transferring").hidden));
-$("untransfer").addEventListener("click", () => openTransfer(false));
-$("transferring").addEventListener("submit", (event) => {
-  event.preventDefault();
-  const target = dialled(ui.fields.target.value);
-  if (!target) return;
-  front?.transfer(target);
-  openTransfer(false);
-});
-$("consult").addEventListener("click", () => {
-  const target = dialled(ui.fields.target.value);
-  if (!target) return;
-  ui.showTransfer(false);
-  client.dial(target);
-});
-
-// Microphone and speaker.
-
-async function showDevices() {
-  const { chosen } = devices;
-  client.microphone = chosen.microphone;
-  ui.showChoices("microphone", await devices.list("audioinput"), chosen.microphone);
-  ui.showChoices("speaker", await devices.list("audiooutput"), chosen.speaker);
-}
-
-for (const kind of ["microphone", "speaker"]) {
-  $(kind).addEventListener("change", ({ target }) => {
-    devices.choose(kind, target.value);
-    showDevices();
-  });
-}
-$("test").addEventListener("click", async () => {
-  try {
-    if (devices.testing) devices.stop();
-    else await devices.test();
-  } catch (error) {
-    ui.tell(microphoneSentence(error.name), "bad");
-  }
-  ui.showTest(devices.testing);
-});
-devices.addEventListener("level", ({ detail }) => ui.showLevel(detail));
-devices.addEventListener("change", showDevices);
-voice.addEventListener("level", ({ detail }) => ui.showVoice(detail));
 
 // Showing what happens.
 
@@ -313,7 +201,7 @@ client.addEventListener("calls", () => {
   if (front?.state === "talking") ui.showTime(Date.now() - front.answeredAt);
   voice.follow(front?.state === "talking" ? front.local : null);
   if (!front) {
-    if (entered) show("idle");
+    if (login.entered) show("idle");
     return;
   }
   show(front.state === "incoming" ? "incoming" : "call");
@@ -367,10 +255,7 @@ client.addEventListener("trouble", ({ detail: { call, error } }) => {
   if (call.state === "incoming") ui.showListen(() => call.accept({ listenOnly: true }));
 });
 
-setInterval(() => front?.state === "talking" && ui.showTime(Date.now() - front.answeredAt), 250);
-
 // Two seconds of the call in front, as the browser counts them.
-
 let looked = null;
 setInterval(async () => {
   const call = front;
@@ -386,6 +271,8 @@ setInterval(async () => {
   ui.showQuality(found);
 }, QUALITY_MS);
 
+setInterval(() => front?.state === "talking" && ui.showTime(Date.now() - front.answeredAt), 250);
+
 // It may be a reload: the gateway waits a moment, and the next page takes the calls up.
 addEventListener("pagehide", () => {
   if (!client.calls.length) return;
@@ -393,53 +280,18 @@ addEventListener("pagehide", () => {
   if (saved.length) sessionStorage.setItem(LEFT, JSON.stringify(saved));
 });
 
-// Whoever comes with a name in the address is logged in at once; the address bar forgets it.
-
-function kept(name) {
-  try {
-    return JSON.parse(sessionStorage.getItem(name));
-  } catch {
-    return null;
-  }
-}
-
-function fromAddress() {
-  const given = new URLSearchParams(location.hash.slice(1));
-  if (location.hash) history.replaceState(null, "", location.pathname + location.search);
-  return given.get("user") ? { user: given.get("user"), password: given.get("token") ?? "" } : null;
-}
-
-/** As whoever the address, an earlier visit of this tab, the provider or the site says; else the person is asked. */
-async function enter() {
-  const known = fromAddress() ?? { ...kept(STORED), again: true };
-  const returned = otherWays.outcome();
-  const offered = otherWays.offer(client, $("provider"));
-  if (known.user) start(known);
-  else if (returned === "done") start({ signedIn: true });
-  else {
-    ui.focusOn("user");
-    if (returned) ui.tell(say(`login.${returned}`), "bad");
-    else if ((await offered) && !entered && otherWays.mayAskSite()) start({ bySite: true });
-  }
-}
-
-addEventListener("hashchange", async () => {
-  const given = fromAddress();
-  if (!given) return;
-  if (entered) await logOut();
-  start(given);
-});
-
 translate();
 showContacts(contacts, dial);
 showOwn(client, ui.tell);
+voice.addEventListener("level", ({ detail }) => ui.showVoice(detail));
 $("language").value = language;
 ui.showKeys();
 ui.showRecent([], dial);
 ui.showConnection("offline");
 ui.showCall(null);
 ui.tell(say("login.prompt"));
-showDevices();
+showSound(client, devices);
+showTransferring(client, () => front);
 client.restore(kept(LEFT) ?? []);
 sessionStorage.removeItem(LEFT);
-enter();
+login.enter();

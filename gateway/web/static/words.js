@@ -95,3 +95,9 @@ export function when(milliseconds) {
 export function percent(share) {
   return share.toLocaleString(locale, { style: "percent", maximumFractionDigits: 1 });
 }
+
+/** People write +49 (30) 12-34; a name or an address stays as it is. */
+export function dialled(text) {
+  const number = text.trim();
+  return /^[-+()\d\s./*#]+$/.test(number) ? number.replace(/[-()\s./]/g, "") : number.replace(/\s+/g, "");
+}
