@@ -9,11 +9,12 @@ import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from gateway.media.embedded.addresses import own_addresses
 from tests.browser.firefox import Firefox
-from tests.interop.gateway import config_on_free_ports, gateway_with
+from tests.interop.gateway import PASSWORDS, config_on_free_ports, gateway_with
 
 pytestmark = [pytest.mark.peer, pytest.mark.browser]
 
@@ -87,3 +88,39 @@ async def test_the_page_says_why_where_there_is_no_address_but_loopback(executab
                 await asyncio.sleep(0.2)
                 said = await firefox.run("return document.getElementById('status').textContent")
         assert "webrtc.listen" in said
+
+
+PRESS = """
+  const root = document.querySelector('main span').shadowRoot;
+  root.getElementById('call').click();
+"""
+SAYS = "return document.querySelector('main span').shadowRoot.getElementById('status').textContent"
+
+
+async def test_firefox_calls_by_a_link_and_only_as_often_as_it_says(executable: str, tmp_path: Path) -> None:
+    """Its page on a gateway without guests: the echo is heard, once."""
+    if not own_addresses():
+        pytest.skip("this machine has no address but loopback; the page says so")
+    users = '[{"id": "alice", "web": true, "role": "operator"}]'
+    config = config_on_free_ports(tmp_path, USERS=users, WEB__GUESTS="off")
+    async with (
+        gateway_with(config, tmp_path / "gateway.log") as gateway,
+        httpx.AsyncClient(base_url=gateway.web) as http,
+        Firefox(executable) as firefox,
+    ):
+        given = {"user": "alice", "password": PASSWORDS["alice"]}
+        token = (await http.post("/api/session", json=given)).json()["access_token"]
+        made = await http.post("/api/links", json={"to": "600"}, headers={"Authorization": f"Bearer {token}"})
+        await firefox.open(made.json()["url"])
+        await firefox.run(WATCH)
+        await firefox.run(PRESS)
+        async with asyncio.timeout(30):
+            while not (heard := await firefox.run(HEARD)) or heard["packets"] < 50:  # noqa: ASYNC110  # only asking tells
+                await asyncio.sleep(0.2)
+        assert await firefox.run(SAYS) == "You are connected."
+        await firefox.run(PRESS)
+        assert await firefox.run(SAYS) == "The call has ended."
+        await firefox.run(PRESS)
+        async with asyncio.timeout(20):
+            while await firefox.run(SAYS) != "This link is not valid any more.":  # noqa: ASYNC110  # only asking tells
+                await asyncio.sleep(0.2)
