@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -204,3 +205,19 @@ async def test_a_removed_user_is_gone_and_the_next_of_that_name_inherits_nothing
     bearer = {"Authorization": f"Bearer {signed_in['access_token']}"}
     assert (await http.get("/api/registrars", headers=bearer)).status_code == 401
     assert await signs_in(http, "bob", made["password"])
+
+
+@pytest.mark.parametrize(("lifetime", "status"), [("0", 404), ("60", 201)])
+async def test_links_for_guests_are_good_for_as_long_as_the_configuration_lets_them(
+    tmp_path: Path, lifetime: str, status: int
+) -> None:
+    """web.link_lifetime; at 0 there are none."""
+    app = GatewayApp(config_on_free_ports(tmp_path, USERS=_USERS, WEB__LINK_LIFETIME=lifetime))
+    await app.start()
+    try:
+        async with httpx.AsyncClient(base_url=app.page_url, headers=_as("root", "the-admins-own")) as http:
+            answer = await http.post("/api/links", json={"to": "root", "seconds": 86_400})
+            assert answer.status_code == status
+            assert status == 404 or answer.json()["until"] <= time.time() + 61
+    finally:
+        await app.stop()

@@ -202,7 +202,7 @@ class Scripted(OpenIdProvider):
 
     async def goes(self, **claims: Any) -> str:
         """One whole journey, with an ID token of these claims."""
-        where, state = await self.begin("https://us.test/callback")
+        where, state = await self.begin("https://us.test/callback", "192.0.2.1")
         nonce = parse_qs(urlsplit(where).query)["nonce"][0]
         self.answers["token"] = {"id_token": id_token(**({"nonce": nonce} | claims)), "access_token": "t"}
         return await self.finish({"state": state, "code": "c"})
@@ -223,7 +223,7 @@ async def test_what_the_provider_answers_is_believed_only_where_it_fits() -> Non
     provider.answers["info"] = {"sub": "2", "preferred_username": "bob"}
     with pytest.raises(OidcError):
         await provider.goes(preferred_username=None)
-    _, state = await provider.begin("https://us.test/callback")
+    _, state = await provider.begin("https://us.test/callback", "192.0.2.1")
     with pytest.raises(OidcError):
         await provider.finish({"state": state, "code": "c", "iss": "https://other.test"})
 
@@ -256,7 +256,7 @@ async def test_a_description_that_points_elsewhere_is_not_followed(described: di
     provider = Scripted()
     provider.answers["openid-configuration"] |= described
     with pytest.raises(OidcError) as refused:
-        await provider.begin("https://us.test/callback")
+        await provider.begin("https://us.test/callback", "192.0.2.1")
     assert not refused.value.is_refusal
 
 
@@ -264,7 +264,7 @@ async def test_a_description_that_points_elsewhere_is_not_followed(described: di
 async def test_whatever_the_provider_answers_only_the_own_error_is_raised(answer: Any) -> None:
     """In the middle of a journey as at its start."""
     provider = Scripted()
-    where, state = await provider.begin("https://us.test/callback")
+    where, state = await provider.begin("https://us.test/callback", "192.0.2.1")
     assert where.startswith(f"{ISSUER}/auth?")
     provider.answers["token"] = answer
     with pytest.raises(OidcError):
@@ -272,17 +272,21 @@ async def test_whatever_the_provider_answers_only_the_own_error_is_raised(answer
     again = Scripted()
     again.answers["openid-configuration"] = answer
     with pytest.raises(OidcError):
-        await again.begin("https://us.test/callback")
+        await again.begin("https://us.test/callback", "192.0.2.1")
 
 
-async def test_journeys_that_nobody_ends_are_bounded() -> None:
-    """The oldest give way."""
+async def test_journeys_that_nobody_ends_are_bounded_and_end_only_their_own() -> None:
+    """The oldest of the same address give way, and in all the oldest."""
     provider = Scripted()
-    _, first = await provider.begin("https://us.test/callback")
-    await asyncio.gather(*(provider.begin("https://us.test/callback") for _ in range(1_000)))
+    _, first = await provider.begin("https://us.test/callback", "192.0.2.1")
+    for _ in range(100):
+        await provider.begin("https://us.test/callback", "192.0.2.2")
+    assert len(provider._attempts) == 21
+    with pytest.raises(OidcError, match=r"the provider's token is not valid"):
+        await provider.finish({"state": first, "code": "c"})  # it is known, and asked about
+    for number in range(1_100):
+        await provider.begin("https://us.test/callback", f"2001:db8::{number:x}")
     assert len(provider._attempts) == 1_000
-    with pytest.raises(OidcError):
-        await provider.finish({"state": first, "code": "c"})
 
 
 async def test_failing_at_the_provider_counts_as_guessing() -> None:
@@ -299,12 +303,11 @@ async def test_a_provider_that_does_not_answer_is_waited_for_as_long_as_configur
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         issuer = "http://127.0.0.1:{1}".format(*silent.getsockname())
-        begun = {
-            timeout: asyncio.ensure_future(
-                OpenIdProvider(OidcSettings(issuer=issuer, client_id="gateway", timeout=timeout), time.time).begin("x")
-            )
-            for timeout in (0.1, 5.0)
-        }
+
+        def provider(timeout: float) -> OpenIdProvider:
+            return OpenIdProvider(OidcSettings(issuer=issuer, client_id="gateway", timeout=timeout), time.time)
+
+        begun = {timeout: asyncio.ensure_future(provider(timeout).begin("x", "192.0.2.1")) for timeout in (0.1, 5.0)}
         await asyncio.wait(begun.values(), return_when=asyncio.FIRST_COMPLETED)
         assert isinstance(begun[0.1].exception(), OidcError)
         assert not begun[5.0].done()
@@ -316,5 +319,5 @@ async def test_a_provider_that_does_not_answer_is_waited_for_as_long_as_configur
 async def test_a_provider_is_asked_for_the_scopes_of_the_configuration() -> None:
     """web.oidc.scopes."""
     for scopes in ("openid", "openid email"):
-        where, _ = await Scripted(scopes=scopes).begin("https://us.test/callback")
+        where, _ = await Scripted(scopes=scopes).begin("https://us.test/callback", "192.0.2.1")
         assert parse_qs(urlsplit(where).query)["scope"] == [scopes]

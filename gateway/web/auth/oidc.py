@@ -23,7 +23,8 @@ from gateway.web.auth.tokens import Keys, TokenError, read_keys, verify_id_token
 
 _ATTEMPT_SECONDS = 600.0
 """How long somebody may take at the provider."""
-_MAX_ATTEMPTS = 1_000
+_MAX_ATTEMPTS, _MAX_ATTEMPTS_PER_ADDRESS = 1_000, 20
+"""Beyond them the oldest give way, those of the same address first: nobody ends the attempts of others."""
 _MAX_ANSWER = 262_144
 _METADATA_SECONDS = 3_600.0
 _KEYS_SECONDS = 60.0
@@ -62,6 +63,7 @@ class _Attempt:
     verifier: str
     nonce: str
     redirect_uri: str
+    address: str
     ends: float
 
 
@@ -90,16 +92,20 @@ class OpenIdProvider:
         self._keys_asked = 0.0
         self._opener = urllib.request.build_opener(_NoRedirect)
 
-    async def begin(self, redirect_uri: str) -> tuple[str, str]:
-        """Where the browser goes, and the state it comes back with to `redirect_uri`. Raises OidcError."""
+    async def begin(self, redirect_uri: str, address: str) -> tuple[str, str]:
+        """Where the browser at that IP address goes, and the state it comes back with to `redirect_uri`.
+
+        Raises OidcError.
+        """
         endpoint = (await self._described())["authorization_endpoint"]
         now, state = self._clock(), self._word()
-        while self._attempts and (
-            len(self._attempts) >= _MAX_ATTEMPTS or next(iter(self._attempts.values())).ends <= now
-        ):
-            self._attempts.popitem(last=False)
+        self._make_room(address, now)
         attempt = _Attempt(
-            verifier=self._word(), nonce=self._word(), redirect_uri=redirect_uri, ends=now + _ATTEMPT_SECONDS
+            verifier=self._word(),
+            nonce=self._word(),
+            redirect_uri=redirect_uri,
+            address=address,
+            ends=now + _ATTEMPT_SECONDS,
         )
         self._attempts[state] = attempt
         challenge = base64.urlsafe_b64encode(hashlib.sha256(attempt.verifier.encode()).digest()).rstrip(b"=").decode()
@@ -137,6 +143,15 @@ class OpenIdProvider:
         if self.settings.claim == "email" and claims.get("email_verified") is not True:
             raise OidcError("the provider has not verified the address", is_refusal=True)
         return value
+
+    def _make_room(self, address: str, now: float) -> None:
+        while self._attempts and next(iter(self._attempts.values())).ends <= now:
+            self._attempts.popitem(last=False)
+        same = [state for state, attempt in self._attempts.items() if attempt.address == address]
+        if len(same) >= _MAX_ATTEMPTS_PER_ADDRESS:
+            del self._attempts[same[0]]
+        elif len(self._attempts) >= _MAX_ATTEMPTS:
+            self._attempts.popitem(last=False)
 
     def _word(self) -> str:
         return base64.urlsafe_b64encode(self._random(32)).rstrip(b"=").decode()

@@ -56,7 +56,7 @@ class _Journey:
 
     async def begin(self, request: Request) -> Response:
         try:
-            where, state = await self._provider.begin(self._redirect_uri(request))
+            where, state = await self._provider.begin(self._redirect_uri(request), client_address(request))
         except OidcError as error:
             return self._failed(request, error)
         response = RedirectResponse(where, 303)
