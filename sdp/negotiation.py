@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from sdp.attributes import Crypto, Direction, MaxPtime, Ptime, SetupRole
@@ -81,9 +81,13 @@ class Agreement:
 def negotiate(offer: SessionDescription, answer: SessionDescription, *, local: Side) -> Agreement:
     """What `offer` and `answer` agreed on, seen by the side that wrote one of them.
 
-    Raises SdpNegotiationError where the answer breaks a rule that leaves its meaning open (other sections
-    than offered), SdpSyntaxError for malformed lines.
+    An answer that leaves the last sections out has refused them: phones without a screen do so, though RFC 3264
+    section 6 wants them repeated with port 0. Raises SdpNegotiationError where the answer breaks a rule that leaves its
+    meaning open (other sections than offered), SdpSyntaxError for malformed lines.
     """
+    if 0 < len(answer.media) < len(offer.media):
+        refused = [replace(media.media_line, port=0) for media in offer.media[len(answer.media) :]]
+        answer = answer.with_media([*answer.media, *(MediaDescription((f"m={line}",)) for line in refused)])
     if len(answer.media) != len(offer.media):
         raise SdpNegotiationError(f"the answer has {len(answer.media)} media sections, the offer {len(offer.media)}")
     bundled = _bundled(offer, answer)

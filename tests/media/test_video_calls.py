@@ -92,6 +92,19 @@ async def test_retransmissions_are_agreed_where_packets_are_kept(kept: int, agre
         assert video.has("ssrc-group") is agreed
 
 
+async def test_a_phone_that_answers_the_voice_alone_has_refused_the_picture() -> None:
+    """It leaves the picture's section out instead of refusing it by port 0 (RFC 3264 section 6), as old ones do."""
+    async with running() as (engine, _):
+        browser = VideoBrowser(DARK, ("h264",))
+        try:
+            offered = SessionDescription.parse(await engine.offer("call", BROWSER, PHONE, await browser.offer()))
+            assert [each.kind for each in offered.media] == ["audio", "video"]
+            answer = SessionDescription.parse(await engine.answer("call", PHONE, BROWSER, phone_sdp()))
+            assert [(each.kind, bool(each.port)) for each in answer.media] == [("audio", True), ("video", False)]
+        finally:
+            await browser.close()
+
+
 async def test_video_that_one_side_refuses_leaves_the_call() -> None:
     """The phone has no screen: the browser is told so, and the ports of the picture are free again."""
     async with running() as (engine, _):
