@@ -138,6 +138,14 @@ class GatewayDialer:
             raise RouteError(Cause.UNAVAILABLE, f"{target.account} has no account of its own any more")
         return _trunk_destinations(trunk, target.uri, own, self._reachability.in_order(trunk.name, trunk.uris))
 
+    def passed_on(self, leg: Leg, target: Target) -> str | None:
+        """Where a trunk carries transfers out itself: from it to a number of its own, by nobody else's account."""
+        if not isinstance(target, SipTarget) or target.trunk is None or leg.identity != TRUNK + target.trunk:
+            return None
+        if target.account is not None or self._trunks[target.trunk].transfer != "pass_on":
+            return None
+        return self.outside(target)[0].uri
+
     def learn(self, leg: Leg, codecs: tuple[str, ...]) -> None:
         """Keep what a callee chose: the early answer of the next call to it is made of that."""
         is_browser = isinstance(leg, SipCalleeLeg) and leg.party.kind is Kind.WEBRTC

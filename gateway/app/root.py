@@ -270,6 +270,7 @@ class GatewayApp:
             limits=settings.call_limits(config),
             new_id=self._opening.token,
             on_preference=dialer.learn,
+            passed_on=dialer.passed_on,
             rights=LegRights(identity, self._accounts, config.web.guests_may_call),
             rules=ShownRules(rules, self._presences, identity.users),
             uri_of=lambda user: identity.sip_uri(user.id),

@@ -317,6 +317,9 @@ class Leg(Protocol):
     async def connected(self) -> None:
         """Media can flow between its far end and us: ICE and DTLS are up, or its first RTP packet came."""
 
+    def refer(self, to: str, report: TransferReport) -> None:
+        """Ask its far end to call the URI `to` in our place; `report.ended` without `accepted`: it will not."""
+
     async def held(self, held: bool) -> None:
         """The other side holds this one now, or has taken it back; for front ends that can show it."""
 

@@ -28,7 +28,7 @@ from gateway.call.state import State
 from gateway.call.status import Cause
 from gateway.call.timers import Timers
 from gateway.call.toll import TollBrake
-from gateway.call.transfer import Rights, Transfers
+from gateway.call.transfer import PassedOn, Rights, Transfers, nobody_else
 from gateway.identity.model import User
 from gateway.media.engine import CallStatistics, MediaEngine, MediaError, MediaEvent
 
@@ -58,11 +58,13 @@ class Calls:
         uri_of: Callable[[User], str] = lambda user: f"sip:{user.id}",
         payer: Callable[[User], Caller] = own_rights,
         mailboxes: Mailboxes | None = None,
+        passed_on: PassedOn = nobody_else,
     ) -> None:
         """Without `rights` nobody can be asked who may transfer a call, so nobody may.
 
         `rules` are what users want done with their calls; `uri_of` their URIs, as diversions name them; `payer` whose
-        rights and account count where a user forwards a call; `mailboxes` where messages are left for users.
+        rights and account count where a user forwards a call; `mailboxes` where messages are left for users;
+        `passed_on` says which transfers are others' business.
         """
         self._engine = engine
         self._router = router
@@ -78,7 +80,7 @@ class Calls:
         self.transfers: Transfers | None = None
         if rights is not None:
             wait = self._settings.park_timeout
-            self.transfers = Transfers(engine, router, dialer, rights, self, timers, toll.check, wait)
+            self.transfers = Transfers(engine, router, dialer, rights, self, timers, toll.check, wait, passed_on)
         self.features = Features(
             engine,
             self.rules,

@@ -7,9 +7,9 @@ transferor has another call, whose other side comes in. Whoever asks pays: its o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from itertools import count
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
@@ -37,6 +37,15 @@ class Rights(Protocol):
         """Whether `by` may take over a call that rings at `of`; both are identities (`Leg.identity`)."""
 
 
+PassedOn = Callable[[Leg, Target], str | None]
+"""The URI that the far end of a leg is to call by itself, where transfers to that target are its own business."""
+
+
+def nobody_else(leg: Leg, target: Target) -> str | None:
+    """Every transfer is carried out here."""
+    return None
+
+
 class Transfers:
     """Carries out what the legs of all calls ask for."""
 
@@ -50,6 +59,7 @@ class Transfers:
         timers: Timers,
         toll: Callable[[Caller, Target], None],
         park_timeout: float = 0.0,
+        passed_on: PassedOn = nobody_else,
     ) -> None:
         """`toll` raises RouteError where who transfers has called such numbers too often.
 
@@ -59,26 +69,33 @@ class Transfers:
         self._engine = engine
         self._router = router
         self._dialer = dialer
+        self._passed_on = passed_on
         self._rights = rights
         self._calls = calls
         self._parking = Parking(router, dialer, timers, park_timeout, calls, self.find)
         self._numbers = count(1)
         self._asking: set[asyncio.Task[None]] = set()
+        self._passing: set[str] = set()
+        """Calls whose transfer was passed on and is not decided yet."""
 
     def requested(self, call: Call, leg: Leg, request: TransferRequested) -> None:
         """A leg of `call` wants to leave its place to somebody."""
-        task = asyncio.get_running_loop().create_task(self._carry_out(call, leg, request))
+        self._begin(self._carry_out(call, leg, request))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._asking.add(task)
         task.add_done_callback(self._asking.discard)
 
-    async def _carry_out(self, call: Call, leg: Leg, request: TransferRequested) -> None:
+    async def _carry_out(self, call: Call, leg: Leg, request: TransferRequested, *, passed_on: bool = False) -> None:
+        """`passed_on`: the other side was asked to do it, and would not."""
         try:
             if not (self._engine.capabilities.join and self._engine.capabilities.create_offer):
                 raise RouteError(Cause.NOT_ACCEPTABLE, "the media engine cannot move parties")
             if request.consultation is not None:
                 self._attended(call, leg, request)
             else:
-                await self._blind(call, leg, request)
+                await self._blind(call, leg, request, passed_on=passed_on)
         except RouteError as error:
             log.info("transfer refused", call_id=call.id, leg=leg.party.tag, to=request.to[:80], reason=str(error))
             request.report.ended(error.cause)
@@ -86,13 +103,18 @@ class Transfers:
             log.exception("transfer failed", call_id=call.id)
             request.report.ended(Cause.ERROR)
 
-    async def _blind(self, call: Call, leg: Leg, request: TransferRequested) -> None:
+    async def _blind(self, call: Call, leg: Leg, request: TransferRequested, *, passed_on: bool) -> None:
         caller = self._rights.caller_of(leg)
         if caller is None:
             raise RouteError(Cause.FORBIDDEN, "nobody knows who asks")
         target = self._router.route(request.to, caller)
-        self._toll(caller, target)
+        if not passed_on:
+            self._toll(caller, target)
         staying = call.bridge.other(leg) if call.bridge is not None else None
+        elsewhere = self._passed_on(staying, target) if staying is not None else None
+        if staying is not None and elsewhere is not None and not passed_on:
+            self._pass_on(call, leg, staying, elsewhere, request)
+            return
         is_served = staying is not None and staying.party.kind is Kind.SERVICE
         if is_served and isinstance(target, ServiceTarget | FeatureTarget):
             raise RouteError(Cause.NOT_ACCEPTABLE, "nobody would be left in the call")
@@ -111,6 +133,25 @@ class Transfers:
             raise
         log.info("transfer", call_id=call.id, leg=leg.party.tag, to=request.to[:80])
         call.transfer(Transfer(transferor=leg, targets=targets, report=report))
+
+    def _pass_on(self, call: Call, leg: Leg, staying: Leg, uri: str, request: TransferRequested) -> None:
+        """Have the far end of the leg that stays call by itself; where it will not, we do it."""
+        if call.id in self._passing:
+            raise RouteError(Cause.GLARE, "a transfer of this call is under way")
+        self._passing.add(call.id)
+
+        def over(cause: Cause, accepted: bool) -> None:
+            self._passing.discard(call.id)
+            if cause is Cause.NORMAL:
+                request.report.ended(cause)
+                call.stop()
+            elif accepted:
+                request.report.ended(cause)
+            else:
+                self._begin(self._carry_out(call, leg, request, passed_on=True))
+
+        log.info("transfer passed on", call_id=call.id, leg=leg.party.tag, to=request.to[:80])
+        staying.refer(uri, _Relay(request.report, over))
 
     def _attended(self, call: Call, leg: Leg, request: TransferRequested) -> None:
         assert request.consultation is not None
@@ -162,6 +203,28 @@ class Transfers:
     def find(self, name: str) -> tuple[Call, Leg] | None:
         """The leg that its own protocol calls so, and its call."""
         return next(((call, leg) for call in self._calls for leg in call.legs if leg.is_named(name)), None)
+
+
+class _Relay:
+    """Tells who asked for a transfer what the far end that carries it out tells of it."""
+
+    def __init__(self, report: TransferReport, over: Callable[[Cause, bool], None]) -> None:
+        """`over` gets how it ended, and whether it had been accepted."""
+        self._report = report
+        self._over = over
+        self._is_accepted = self._is_over = False
+
+    def accepted(self) -> None:
+        self._is_accepted = True
+        self._report.accepted()
+
+    def ringing(self) -> None:
+        self._report.ringing()
+
+    def ended(self, cause: Cause) -> None:
+        if not self._is_over:
+            self._is_over = True
+            self._over(cause, self._is_accepted)
 
 
 def merge(stays: Call, leaves: Leg, other: Call, comes: Leg, done: Callable[[bool], None] | None = None) -> None:

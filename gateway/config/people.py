@@ -300,6 +300,9 @@ class Trunk(Section):
     dtmf: Dtmf = "auto"
     """How it takes digits: "rfc4733", "info" (SIP INFO), "inband" (tones, which are found in what it says as well, in
     G.711), "auto" (the first that works)."""
+    transfer: Literal["gateway", "pass_on"] = "gateway"
+    """Who moves a call of it to another number behind it when the other side asks for that: the gateway, which stays in
+    between, or the trunk itself ("pass_on", by REFER), where it can; one that will not leaves it to the gateway."""
     max_calls: int | None = Field(default=None, ge=1)
     """Calls at once through it, in each direction; default: as many as limits.max_calls."""
 

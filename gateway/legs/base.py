@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from gateway.call.leg import Address, LegEvent, LegListener
+from gateway.call.leg import Address, LegEvent, LegListener, TransferReport
 from gateway.call.status import Cause
 from gateway.media.engine import Party
 
@@ -73,6 +73,10 @@ class LegBase(ABC):
             self._kept.append(event)
         else:
             self._listener(self, event)
+
+    def refer(self, to: str, report: TransferReport) -> None:
+        """Most far ends cannot be asked to call somebody else."""
+        report.ended(Cause.NOT_ACCEPTABLE)
 
     async def candidate(self, candidate: str, mid: str | None) -> None:
         """Most front ends have nothing to carry a candidate with; all of ours are in the SDP."""

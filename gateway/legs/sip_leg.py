@@ -18,6 +18,7 @@ from gateway.call.leg import (
     Renamed,
     Returned,
     SignallingChanged,
+    TransferReport,
     TransferRequested,
 )
 from gateway.call.status import Cause, cause_of_status
@@ -52,6 +53,8 @@ class SipLeg(LegBase):
         """Numbers of re-INVITEs that asked for our offer."""
         self._referral: Referral | None = None
         """The latest REFER of the far end."""
+        self._asked: TransferReport | None = None
+        """Who wants to know what became of our latest REFER."""
         self._early_outcomes: list[events.OfferAnswered] | None = None
         """Outcomes that came before the session had given the number of the offer; None: it has."""
 
@@ -97,6 +100,23 @@ class SipLeg(LegBase):
         else:
             self._session.answer_offer(exchange, sdp.encode())
 
+    def refer(self, to: str, report: TransferReport) -> None:
+        def told(status: int, of_refer: bool) -> None:
+            if status >= 300:
+                report.ended(cause_of_status(status))
+            elif of_refer:
+                report.accepted()
+            elif status >= 200:
+                report.ended(Cause.NORMAL)
+            else:
+                report.ringing()
+
+        if self._session is None or self._over:
+            report.ended(Cause.UNAVAILABLE)
+            return
+        self._asked = report
+        self._session.refer(Uri.parse(to), told)
+
     def _hang_up(self, cause: Cause) -> None:
         """BYE, once whoever sent us a REFER knows what became of it."""
         session = self._session
@@ -116,6 +136,8 @@ class SipLeg(LegBase):
                 self._signalling_lost = True
             case events.Ended():
                 self._over = True
+                if self._asked is not None:
+                    self._asked.ended(Cause.CANCELLED)  # what it tells after its BYE is for nobody
                 self._deliver(HungUp(_cause_of_end(event)))
             case events.Offered(exchange=exchange, body=body) if body:
                 self._deliver(Offered(exchange, self._description(body)))

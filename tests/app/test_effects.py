@@ -52,6 +52,7 @@ from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.uri import Uri
 from gateway.store.factory import store_named
 from gateway.store.identity_memory import MemoryStore
+from gateway.testing.leg import FakeLeg
 from gateway.web.facade import AccountError
 from tests.app.shown_keys import SHOWN
 from tests.interop.gateway import PASSWORDS, config_on_free_ports
@@ -350,6 +351,14 @@ class Recorder:
         return ()
 
 
+class FromTrunk(FakeLeg):
+    """A leg whose far end is a trunk."""
+
+    def __init__(self, trunk: str | None) -> None:
+        super().__init__("far")
+        self._identity = f"trunk:{trunk}"
+
+
 class Stopped(Exception):
     """Far enough."""
 
@@ -473,6 +482,7 @@ async def dialled(config: Config) -> Any:
         + [SipTarget("0900", trunk=one.name) for one in config.trunks]
         + [SipTarget("0900", trunk=one.registrar, account=one.user) for one in accounts_of(config)]
     ):
+        seen.append(dialer.passed_on(FromTrunk(target.trunk), target))
         for call in range(3):
             try:
                 for leg in await dialer.legs(target, f"c{call}"):

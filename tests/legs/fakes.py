@@ -9,6 +9,7 @@ from gateway.call.leg import Address, Leg, LegEvent, SignallingChanged
 from gateway.legs.sip import SipCalleeLeg, SipCallerLeg
 from gateway.sip.invite import events
 from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.uri import Uri
 
 PHONE = Address("sip:1001@gw.test", "Phone")
 ALICE = Address("sip:alice@gw.test", "Alice")
@@ -29,6 +30,7 @@ class FakeSession:
         self.peer_packages: frozenset[str] = frozenset()
         self.changed: Callable[[], None] = lambda: None
         self.kept: dict[str, Any] | None = None
+        self.referred: Callable[[int, bool], None]
         self.infos: list[Callable[[int], None]] = []
         self.says: Callable[[events.SessionEvent], None]
 
@@ -55,6 +57,10 @@ class FakeSession:
 
     def hangup(self, reason_header: str | None = None) -> None:
         self.told.append(("hangup", reason_header))
+
+    def refer(self, target: Uri, told: Callable[[int, bool], None]) -> None:
+        self.told.append(("refer", str(target)))
+        self.referred = told
 
     def offer(self, body: bytes) -> int:
         self.told.append(("offer", body))

@@ -31,11 +31,13 @@ from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.grammar import has_control
 from gateway.sip.message.message import Message, Request, Response
+from gateway.sip.message.uri import Uri
 from gateway.sip.message.values import Replaces
 from gateway.sip.requests.bodies import description_of
 from gateway.sip.requests.client import ClientRequest
 from gateway.sip.requests.server import ServerRequest
 from gateway.sip.subscription.referral import Referral, Referred
+from gateway.sip.subscription.referrer import Referrer, Told
 from gateway.sip.transactions import Reason, Transaction
 
 logger = logging.getLogger(__name__)
@@ -225,6 +227,12 @@ class InviteSession:
         with again where the first is answered 415.
         """
         self._infos.send(Outgoing(content_type, body, package, done or _no_matter, instead))
+        self.core.wake()
+
+    def refer(self, target: Uri, told: Told) -> None:
+        """Ask the peer of an answered call to call `target` in our place; see `Referrer`."""
+        assert self.dialog is not None, "only an answered call is passed on"
+        Referrer(self.core, self.dialog, target, told, authenticator=self.authenticator)
         self.core.wake()
 
     def answer_info(self, number: int, status: int) -> None:

@@ -1,0 +1,162 @@
+"""Transfers that a trunk carries out itself, at the whole gateway (trunks[].transfer, RFC 3515, RFC 5589)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from gateway.app import GatewayApp
+from gateway.net.user_agent import UserAgent
+from gateway.sip.invite.events import Confirmed, Ended
+from gateway.sip.invite.incoming import IncomingSession
+from gateway.sip.message.uri import Uri
+from gateway.sip.subscription.referral import Referral, Referred
+from tests.app.phones import Phone
+from tests.interop.gateway import config_on_free_ports
+from tests.net.peers import Application, Recorder, answering, port_of, started
+
+
+class Rig:
+    """1001 talks with a number behind a trunk."""
+
+    def __init__(self, app: GatewayApp, far: Application, phone: Phone, theirs: Recorder, place: str) -> None:
+        self.app = app
+        self.far = far
+        self.phone = phone
+        self.theirs = theirs
+        self.place = place
+        self.heard: asyncio.Queue[tuple[int, bool]] = asyncio.Queue()
+
+    def transfer(self, to: str) -> None:
+        """1001 wants the other side to talk with that number."""
+        uri = Uri.parse(f"sip:{to}@{self.app.sip_hostport}")
+        self.phone.session.refer(uri, lambda status, of_refer: self.heard.put_nowait((status, of_refer)))
+
+    async def told(self) -> tuple[int, bool]:
+        return await asyncio.wait_for(self.heard.get(), 5)
+
+    async def finally_told(self) -> tuple[int, bool]:
+        """The first word that is no progress."""
+        while (said := await self.told())[0] < 200:
+            pass
+        return said
+
+    async def referred(self) -> Referral:
+        """What the trunk was asked for."""
+        event = await self.theirs.wait(Referred)
+        assert isinstance(event, Referred)
+        return event.referral
+
+
+@asynccontextmanager
+async def talking(folder: Path, transfer: str = "pass_on") -> AsyncIterator[Rig]:
+    far = Application(answering)
+    trunk, caller = await started(far), await started(Application())
+    place = f"127.0.0.1:{port_of(trunk, 'udp')}"
+    trunks = [{"name": "office", "uri": f"sip:{place}", "options_interval": 0, "transfer": transfer}]
+    routes = [{"match": "0*", "to": "trunk:office", "strip": 1}, {"match": "601", "to": "service:tone"}]
+    app = GatewayApp(config_on_free_ports(folder, TRUNKS=json.dumps(trunks), ROUTES=json.dumps(routes)))
+    await app.start()
+    agents: tuple[UserAgent, ...] = (caller, trunk)
+    try:
+        phone = Phone(caller, app, "1001", dials="0900")
+        assert await phone.status() == 200
+        theirs = await far.calls.get()
+        await theirs.wait(Confirmed)
+        yield Rig(app, far, phone, theirs, place)
+        async with asyncio.timeout(10):
+            phone.session.hangup()
+            await asyncio.gather(*(call.finished() for call in app.calls))
+    finally:
+        for agent in agents:
+            await agent.close()
+        await app.stop()
+
+
+async def test_a_trunk_is_asked_and_tells_and_is_left_alone(tmp_path: Path) -> None:
+    """REFER with the trunk's own number; its progress reaches who asked, then both calls are over."""
+    async with talking(tmp_path) as rig:
+        rig.transfer("0901")
+        referral = await rig.referred()
+        assert str(referral.target) == f"sip:901@{rig.place}"
+        referral.accept()
+        assert await rig.told() == (100, True)
+        referral.progress(180)
+        assert await rig.told() == (180, False)
+        referral.finish(200)
+        assert await rig.told() == (200, False)
+        await rig.theirs.wait(Ended)
+        await asyncio.wait_for(rig.phone.over, 5)
+        assert rig.far.calls.empty()
+
+
+async def test_a_transfer_that_fails_at_the_trunk_leaves_the_call(tmp_path: Path) -> None:
+    """Who asked hears why; and may ask again."""
+    async with talking(tmp_path) as rig:
+        rig.transfer("0901")
+        referral = await rig.referred()
+        referral.accept()
+        referral.finish(486)
+        assert [await rig.told(), await rig.told()] == [(100, True), (486, False)]
+        assert len(rig.app.calls) == 1
+        rig.theirs.events.clear()
+        rig.transfer("0902")
+        (await rig.referred()).refuse(403)
+        assert not rig.phone.over.done()
+
+
+@pytest.mark.parametrize("refuse", [lambda referral: referral.refuse(405), lambda referral: referral.refuse(603)])
+async def test_a_trunk_that_will_not_leaves_it_to_the_gateway(
+    tmp_path: Path, refuse: Callable[[Referral], None]
+) -> None:
+    """The number is called by the gateway, and the two talk by it."""
+    async with talking(tmp_path) as rig:
+        rig.transfer("0901")
+        refuse(await rig.referred())
+        again = await asyncio.wait_for(rig.far.calls.get(), 5)
+        assert isinstance(again.session, IncomingSession)
+        assert again.session.request.uri.user == "901"
+        assert await rig.finally_told() == (200, False)
+        again.session.hangup()
+        await rig.theirs.wait(Ended)
+
+
+@pytest.mark.parametrize(("transfer", "to"), [("gateway", "0901"), ("pass_on", "601")])
+async def test_what_is_not_the_trunks_business_is_carried_out_here(tmp_path: Path, transfer: str, to: str) -> None:
+    """The default, and somebody who is not behind the trunk."""
+    async with talking(tmp_path, transfer) as rig:
+        rig.transfer(to)
+        assert await rig.finally_told() == (200, False)
+        assert not any(isinstance(event, Referred) for event in rig.theirs.events)
+        rig.theirs.session.hangup()
+
+
+async def test_a_second_transfer_waits_for_nobody(tmp_path: Path) -> None:
+    """One at a time: 491 (RFC 3261 14.1's word for it); who is not answered in time hears so."""
+    async with talking(tmp_path) as rig:
+        rig.transfer("0901")
+        referral = await rig.referred()
+        referral.accept()
+        assert await rig.told() == (100, True)
+        rig.transfer("0902")
+        assert await rig.told() == (491, True)
+        referral.finish(200)
+        assert await rig.told() == (200, False)
+
+
+async def test_a_trunk_that_hangs_up_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
+    """Who asked hears that nobody knows how it went; the last word after the BYE is for nobody."""
+    async with talking(tmp_path) as rig:
+        rig.transfer("0901")
+        referral = await rig.referred()
+        referral.accept()
+        assert await rig.told() == (100, True)
+        rig.theirs.session.hangup()
+        assert await rig.told() == (487, False)
+        await asyncio.wait_for(rig.phone.over, 5)
+        referral.finish(200)
