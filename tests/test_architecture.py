@@ -66,7 +66,7 @@ ROOMS = (
     ),
     Room("gateway/legs/sip_sessions.py", "gateway.legs.sip_info gateway.call gateway.media.engine gateway.sip"),
     Room("gateway/legs/sip_diversion.py", "gateway.legs.sip_sessions gateway.call gateway.sip"),
-    Room("gateway/legs/sip_flows.py", "gateway.legs.sip_sessions"),
+    Room("gateway/legs/sip_flows.py", "gateway.legs.sip_sessions gateway.sip"),
     Room("gateway/legs/sip_info.py", "gateway.legs.sip_bodies gateway.call gateway.media.engine gateway.sip sdp"),
     Room(
         "gateway/conference",

@@ -13,7 +13,7 @@ from gateway.call.branches import Branch, Then
 from gateway.call.call import Call
 from gateway.call.dialer import Dialer
 from gateway.call.features import is_engaged
-from gateway.call.leg import CalleeLeg, Diversion, Leg, Redirected
+from gateway.call.leg import CalleeLeg, Diversion, Leg, Redirected, only_secure
 from gateway.call.routing import (
     VOICEMAIL,
     ApplicationTarget,
@@ -113,10 +113,10 @@ class Branching:
         return Branch(await self._legs(target, journey, name), diversions=diversions)
 
     async def _legs(self, target: Target, journey: Journey, name: str) -> list[CalleeLeg]:
-        legs = await self._dialer.legs(target, journey.call_id, name)
+        legs = only_secure(await self._dialer.legs(target, journey.call_id, name), journey.dialled)
         if not legs:
             raise RouteError(Cause.UNAVAILABLE, f"{journey.dialled} is not reachable at the moment")
-        return list(legs)
+        return legs
 
     # -- users and groups ------------------------------------------------------------
 
@@ -208,7 +208,7 @@ class Branching:
         except RouteError as error:
             log.info("member not asked", call_id=journey.call_id, user=user.id, reason=str(error))
             return []
-        return list(legs)
+        return only_secure(legs, journey.dialled)
 
     # -- diversions ------------------------------------------------------------------
 

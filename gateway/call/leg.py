@@ -7,7 +7,7 @@ names it. What names an exchange that is over is told to nobody.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -349,8 +349,16 @@ class CallerLeg(Leg, Protocol):
         """
 
 
+def only_secure(legs: Iterable[CalleeLeg], dialled: str) -> list[CalleeLeg]:
+    """Of those who stand for `dialled`, whoever may be asked: for a sips URI those reached by TLS alone (RFC 5630)."""
+    return [leg for leg in legs if not dialled.lower().startswith("sips:") or leg.only_secure()]
+
+
 class CalleeLeg(Leg, Protocol):
     """A side that is asked; several may be, one answers."""
+
+    def only_secure(self) -> bool:
+        """Before it is asked: leave out who is reached without TLS; whether anybody is left."""
 
     async def invite(self, sdp: str, caller: Address) -> None:
         """Ask the far end, with our offer and who is calling."""

@@ -16,7 +16,7 @@ import structlog
 from gateway.call.call import Call
 from gateway.call.dialer import Dialer
 from gateway.call.features import PARK, is_engaged
-from gateway.call.leg import CallerLeg, Leg, TransferReport, TransferRequested
+from gateway.call.leg import CallerLeg, Leg, TransferReport, TransferRequested, only_secure
 from gateway.call.parking import Parking, ParkReport
 from gateway.call.routing import Caller, FeatureTarget, RouteError, Router, ServiceTarget, Target, UserTarget
 from gateway.call.state import Transfer
@@ -124,7 +124,8 @@ class Transfers:
         if isinstance(target, FeatureTarget) and target.feature == PARK:
             report = self._parking.begin(call, caller, target.argument, report)
         try:
-            targets = list(await self._dialer.legs(target, call.id, f"{call.id}-{next(self._numbers)}"))
+            legs = await self._dialer.legs(target, call.id, f"{call.id}-{next(self._numbers)}")
+            targets = only_secure(legs, request.to)
             if not targets:
                 raise RouteError(Cause.UNAVAILABLE, f"{request.to} is not reachable at the moment")
         except BaseException:

@@ -74,6 +74,10 @@ class LegBase(ABC):
         else:
             self._listener(self, event)
 
+    def only_secure(self) -> bool:
+        """Pages have HTTPS, or are on this machine; services are here."""
+        return True
+
     def refer(self, to: str, report: TransferReport) -> None:
         """Most far ends cannot be asked to call somebody else."""
         report.ended(Cause.NOT_ACCEPTABLE)

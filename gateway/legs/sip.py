@@ -21,7 +21,7 @@ from gateway.call.leg import (
 from gateway.call.status import Cause, cause_of_status, most_telling
 from gateway.legs.sip_bodies import kind_of, reason_of, text_of
 from gateway.legs.sip_diversion import caller_fields, redirections
-from gateway.legs.sip_flows import DeviceFlows, is_flow_failure
+from gateway.legs.sip_flows import DeviceFlows, by_tls, is_flow_failure
 from gateway.legs.sip_leg import SipLeg
 from gateway.legs.sip_sessions import (
     CalleeSession,
@@ -159,20 +159,27 @@ class SipCalleeLeg(SipLeg):
         )
         super().__init__(party, address)
         self._inviter = inviter
-        self._destinations = tuple(destinations)
-        self._flows = DeviceFlows(destinations, settings.flow_timeout, self._flow_is_silent)
         self._settings = settings
+        self._take(destinations)
         self._reads = reads
         self._alerted: dict[int, CalleeSession] = {}
-        ranks = sorted({destination.rank for destination in destinations})
-        self._ranks = deque([n for n, one in enumerate(destinations) if one.rank == rank] for rank in ranks)
-        """Numbers of the destinations that are not asked yet."""
         self._patience: asyncio.TimerHandle | None = None
         self._offer = b""
         self._caller_address = address
         self._refusals: list[Cause] = []
         self.chosen: Destination | None = None
         """Where the call was answered."""
+
+    def _take(self, destinations: Sequence[Destination]) -> None:
+        self._destinations = tuple(destinations)
+        self._flows = DeviceFlows(destinations, self._settings.flow_timeout, self._flow_is_silent)
+        ranks = sorted({destination.rank for destination in destinations})
+        self._ranks = deque([n for n, one in enumerate(destinations) if one.rank == rank] for rank in ranks)
+        """Numbers of the destinations that are not asked yet."""
+
+    def only_secure(self) -> bool:
+        self._take(by_tls(self._destinations))
+        return bool(self._destinations)
 
     @property
     def identity(self) -> str | None:

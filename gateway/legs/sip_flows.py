@@ -7,8 +7,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from gateway.legs.sip_sessions import Destination
+from gateway.sip.flow import Flow
+from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.uri import Uri
 
 _FLOW_FAILED = 430
+_SECURE = frozenset(("tls", "wss"))
 _NOT_REACHED = frozenset((408, 503))
 
 
@@ -46,6 +50,24 @@ class DeviceFlows:
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
+
+
+def by_tls(destinations: Iterable[Destination]) -> list[Destination]:
+    """Those that are reached by TLS, each by such flows alone (RFC 5630)."""
+    found = []
+    for destination in destinations:
+        flows = [one for one in (destination, *destination.others) if _is_secure(one)]
+        if flows:
+            found.append(replace(flows[0], others=tuple(replace(one, others=()) for one in flows[1:])))
+    return found
+
+
+def _is_secure(destination: Destination) -> bool:
+    """Whether its first hop is: that of its registration, its route, or its own URI."""
+    if destination.received is not None:
+        return Flow.parse(destination.received).transport in _SECURE
+    hop = NameAddr.parse(destination.route[0]).uri if destination.route else Uri.parse(destination.uri)
+    return hop.scheme == "sips" or hop.transport in _SECURE
 
 
 def is_flow_failure(status: int, *, has_responded: bool) -> bool:

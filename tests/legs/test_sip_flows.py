@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -91,3 +92,40 @@ async def test_nothing_is_tried_after_the_end() -> None:
     await leg.end(Cause.CANCELLED)
     await asyncio.sleep(0.05)
     assert len(inviter.invites) == 1
+
+
+@pytest.mark.parametrize(
+    ("destination", "secure"),
+    [
+        (Destination("sip:1@h", received="tls:192.0.2.1:5061"), True),
+        (Destination("sip:1@h", received="wss:192.0.2.1:0/x"), True),
+        (Destination("sips:1@h", received="tcp:192.0.2.1:5060"), False),
+        (Destination("sip:1@h"), False),
+        (Destination("sip:1@h;transport=tls"), True),
+        (Destination("sips:1@h"), True),
+        (Destination("sips:1@h", route=("<sip:proxy;lr>",)), False),
+        (Destination("sip:1@h", route=("<sips:proxy;lr>",)), True),
+    ],
+)
+async def test_for_a_sips_uri_the_first_hop_has_to_be_tls(destination: Destination, secure: bool) -> None:
+    """Whatever the contact calls itself (RFC 5630)."""
+    inviter = FakeInviter()
+    leg = SipCalleeLeg("t", inviter, PHONE, [destination], CalleeSettings())
+    assert leg.only_secure() is secure
+    if secure:
+        await leg.invite("offer", ALICE)
+        assert len(inviter.invites) == 1
+
+
+async def test_a_device_is_asked_by_its_secure_flows_alone() -> None:
+    """In their order, also where the first is not one."""
+    flows = [
+        Destination("sip:a@h", received=f"{way}:192.0.2.1:{port}") for port, way in enumerate(("tcp", "tls", "tls"), 1)
+    ]
+    inviter = FakeInviter()
+    leg = SipCalleeLeg("t", inviter, PHONE, [replace(flows[0], others=tuple(flows[1:]))], CalleeSettings())
+    assert leg.only_secure()
+    await leg.invite("offer", ALICE)
+    inviter.sessions[0].says(failed(430))
+    inviter.sessions[1].says(failed(430))
+    assert by(inviter) == ["tls:192.0.2.1:2", "tls:192.0.2.1:3"]

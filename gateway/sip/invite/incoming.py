@@ -14,11 +14,12 @@ from gateway.sip.errors import SipBuildError
 from gateway.sip.flow import is_ip_address
 from gateway.sip.invite.accepted import AcceptedInvite
 from gateway.sip.invite.changes import Purpose
+from gateway.sip.invite.context import Context
 from gateway.sip.invite.events import Confirmed, Ended, OfferAnswered
 from gateway.sip.invite.modify import Modification
 from gateway.sip.invite.offer_answer import Carrier, Invite, Meaning
 from gateway.sip.invite.provisional import OPTION, ReliableProvisionals
-from gateway.sip.invite.session import FIRST, Context, InviteSession
+from gateway.sip.invite.session import FIRST, InviteSession
 from gateway.sip.invite.states import SessionAction, SessionInput, SessionState
 from gateway.sip.message import build
 from gateway.sip.message.message import Request, Response

@@ -15,11 +15,12 @@ from gateway.sip.dialogs.usage import DialogUsage
 from gateway.sip.errors import DialogError
 from gateway.sip.flow import Flow
 from gateway.sip.invite.acknowledgement import Acknowledgement
+from gateway.sip.invite.context import Context
 from gateway.sip.invite.events import Answered, Ended, Failed, Provisional, SessionEvent
 from gateway.sip.invite.modify import Modification
 from gateway.sip.invite.offer_answer import Carrier, Meaning
 from gateway.sip.invite.provisional import ReceivedProvisionals, is_reliable, rack_of
-from gateway.sip.invite.session import FIRST, Context, InviteSession
+from gateway.sip.invite.session import FIRST, InviteSession
 from gateway.sip.invite.states import SessionAction, SessionInput, SessionState
 from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr

@@ -18,11 +18,12 @@ from gateway.sip.dialogs.values import CSEQ_JUMP, dialog_of, values_of
 from gateway.sip.errors import SipSyntaxError
 from gateway.sip.flow import Flow
 from gateway.sip.invite.accepted import AcceptedInvite
+from gateway.sip.invite.context import Context
 from gateway.sip.invite.events import Confirmed, Ended, OfferAnswered
 from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.invite.modify import Modification
 from gateway.sip.invite.outgoing import OutgoingSession
-from gateway.sip.invite.session import Context, InviteSession
+from gateway.sip.invite.session import InviteSession
 from gateway.sip.invite.states import SessionAction, SessionInput, SessionState
 from gateway.sip.message import build
 from gateway.sip.message.message import Message, Request, Response

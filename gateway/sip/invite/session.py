@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from gateway.sip.alarms import Alarm
@@ -18,6 +17,7 @@ from gateway.sip.errors import DialogError
 from gateway.sip.flow import Flow
 from gateway.sip.invite.accepted import AcceptedInvite
 from gateway.sip.invite.changes import Purpose
+from gateway.sip.invite.context import ENDED_HERE, MISTAKE, Context
 from gateway.sip.invite.events import Ended, FlowLost, Identified, SessionEvent, SessionHandler
 from gateway.sip.invite.info import Infos, Outgoing
 from gateway.sip.invite.modify import Modification
@@ -47,23 +47,6 @@ MAX_KEPT_EVENTS = 64
 FIRST = 1
 """The exchange of the INVITE itself."""
 METHODS = frozenset(("INVITE", "ACK", "BYE", "CANCEL", "INFO", "OPTIONS", "PRACK", "REFER", "UPDATE"))
-
-ENDED_HERE = Ended("local")
-MISTAKE = Ended("error", 500, text="Server Internal Error")
-
-
-@dataclass(slots=True)
-class Context:
-    """What an action of the session table works on; each input fills in what it has."""
-
-    request: ServerRequest | None = None
-    response: Response | None = None
-    dialog: Dialog | None = None
-    status: int = 0
-    phrase: str | None = None
-    headers: build.Fields = ()
-    body: bytes = b""
-    ended: Ended = ENDED_HERE
 
 
 class InviteSession:
