@@ -28,7 +28,7 @@ class PhoneEvent:
     """One line the phone wrote."""
 
     name: str
-    """ready, registration, incoming, state, media, listening, sound, tone, digit, message, presence, refused, …"""
+    """ready, registration, incoming, state, media, asked, told, listening, sound, tone, digit, message, presence, …"""
     at: float
     """Monotonic seconds, the same clock as time.monotonic() here."""
     details: dict[str, Any]
@@ -143,6 +143,10 @@ class DeskPhone:
 
     def unhold(self) -> None:
         self._do("unhold")
+
+    def update(self) -> None:
+        """Refresh the session (UPDATE); its answer comes as "told" with `method` and `code`."""
+        self._do("update")
 
     def consult(self, uri: str) -> None:
         """Hold the call and make another one, which is the phone's call from now on."""

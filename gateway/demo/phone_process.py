@@ -107,6 +107,12 @@ class PhoneCall(pj.Call):  # type: ignore[misc]  # pjsua2 ships no types
     def onDtmfDigit(self, prm: Any) -> None:
         say("digit", digit=prm.digit)
 
+    def onCallTsxState(self, prm: Any) -> None:
+        transaction = prm.e.body.tsxState.tsx
+        if transaction.state == pj.PJSIP_TSX_STATE_COMPLETED:
+            name = "asked" if transaction.role == pj.PJSIP_ROLE_UAS else "told"
+            say(name, method=transaction.method, code=transaction.statusCode)
+
 
 class PhoneAccount(pj.Account):  # type: ignore[misc]  # pjsua2 ships no types
     """The phone's registration, and where calls come in."""
@@ -271,6 +277,11 @@ class Phone:
             prm.opt.flag = pj.PJSUA_CALL_UNHOLD
             self.call.reinvite(prm)
 
+    def update(self) -> None:
+        """Refresh the session."""
+        if self.call is not None:
+            self.call.update(pj.CallOpParam(True))
+
     def consult(self, uri: str) -> None:
         """Hold the call and make another one."""
         self.hold()
@@ -341,7 +352,7 @@ class Phone:
 
 
 _REGISTRATION = ("register", "unregister", "incoming")
-_CALL = ("dial", "answer", "hangup", "hold", "unhold", "digits", "consult", "transfer", "connect")
+_CALL = ("dial", "answer", "hangup", "hold", "unhold", "update", "digits", "consult", "transfer", "connect")
 _SOUND = ("speak", "codecs", "listen")
 _PEOPLE = ("write", "watch", "appear")
 COMMANDS = frozenset((*_REGISTRATION, *_CALL, *_SOUND, *_PEOPLE))
