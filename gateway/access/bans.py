@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from ipaddress import ip_address, ip_network
 
+from gateway.access.sources import source_of
+
 _CHALLENGES = (401, 407)
 _HARMLESS = (481, 482, 487, 491)
 """Refusals that phones earn which did nothing wrong: a call is over, a request came twice."""
@@ -71,7 +73,8 @@ class Bans:
         return any(fnmatchcase(name, pattern) for pattern in self._scanners)
 
     def ban(self, address: str, reason: str) -> None:
-        """Answer `address` no more, or for longer."""
+        """Answer `address` no more, or for longer; of IPv6 its whole /64."""
+        address = source_of(address)
         if not self._policy.time or self._is_exempt(address):
             return
         now = self._clock()
@@ -85,24 +88,26 @@ class Bans:
     def may_answer(self, address: str, status: int) -> bool:
         """Whether a refusal of that status goes out to somebody at `address` who has proved nothing."""
         now = self._clock()
+        address = source_of(address)
         ban = self._live(address, now)
         if ban is None:
             ban = self._counted(address, status, now)
             if ban is None:
                 return True
-        ban.until = now + self._policy.time
         if status in _CHALLENGES and now - ban.asked >= 1.0:
             ban.asked = now
             return True
+        ban.until = now + self._policy.time
         ban.silenced += 1
         return False
 
     def proved(self, address: str) -> None:
         """Somebody at `address` has shown who it is."""
-        self._refused.pop(address, None)
+        self._refused.pop(source_of(address), None)
 
     def lift(self, address: str) -> bool:
         """Answer `address` again; False where it was not banned."""
+        address = source_of(address.partition("/")[0])
         self._refused.pop(address, None)
         return self._live(address, self._clock()) is not None and self._bans.pop(address, None) is not None
 
@@ -113,7 +118,7 @@ class Bans:
 
     def _is_exempt(self, address: str) -> bool:
         try:
-            parsed = ip_address(address)
+            parsed = ip_address(address.partition("/")[0])
         except ValueError:
             return True
         return any(parsed.version == one.version and parsed in one for one in self._never)

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TypeVar
 
+from gateway.access.sources import source_of
 from gateway.sip.flow import Flow
 
 K = TypeVar("K")
@@ -20,9 +21,8 @@ class LockOut:
     seconds: float = 60.0
     """Such a wait, since the last wrong password."""
     user_failures: int = 50
-    """Wrong passwords for one user, from everywhere, before sources that never signed in as that user are slowed."""
-    user_interval: float = 1.0
-    """Seconds between two tries that such sources have together, then."""
+    """Wrong passwords for one user, from everywhere; then a source that never signed in as that user has to wait after
+    its first wrong one."""
     remembered: int = 10_000
     """Entries kept of each kind; the oldest is forgotten first."""
 
@@ -37,12 +37,11 @@ class Guesses:
         self._policy = policy
         self._of_source: OrderedDict[str, tuple[int, float]] = OrderedDict()
         self._of_user: OrderedDict[str, tuple[int, float]] = OrderedDict()
-        self._tried: OrderedDict[str, float] = OrderedDict()
         self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     def locked(self, source: Flow, user: str | None, now: float) -> bool:
         """Whether `source` has to wait; never the very flow on which `user` has signed in before."""
-        count, last = self._of_source.get(source.host, (0, 0.0))
+        count, last = self._of_source.get(source_of(source.host), (0, 0.0))
         if count < self._policy.failures or now - last >= self._policy.seconds:
             return False
         return user is None or (user, str(source)) not in self._known
@@ -50,27 +49,25 @@ class Guesses:
     def slowed(self, source: Flow, user: str, now: float) -> bool:
         """Whether a try of `user`'s password from there has to come later, because too many were wrong.
 
-        Sources that `user` has signed in from are let through; all others share one try an interval.
+        Sources that `user` has signed in from are let through, and those that have given no wrong password.
         """
         count, last = self._of_user.get(user, (0, 0.0))
         if count < self._policy.user_failures or now - last >= self._policy.seconds:
             return False
-        if (user, source.host) in self._known:
+        if (user, source_of(source.host)) in self._known:
             return False
-        if now - self._tried.get(user, float("-inf")) < self._policy.user_interval:
-            return True
-        self._keep(self._tried, user, now)
-        return False
+        wrong, at = self._of_source.get(source_of(source.host), (0, 0.0))
+        return wrong > 0 and now - at < self._policy.seconds
 
     def failed(self, source: Flow, user: str, now: float) -> None:
         """`source` gave a wrong password for `user`."""
-        for table, key in ((self._of_source, source.host), (self._of_user, user)):
+        for table, key in ((self._of_source, source_of(source.host)), (self._of_user, user)):
             count, last = table.get(key, (0, 0.0))
             self._keep(table, key, (1 if now - last >= self._policy.seconds else count + 1, now))
 
     def succeeded(self, source: Flow, user: str) -> None:
         """`user` has signed in from there; that forgives nothing, or an account of one's own would buy guesses."""
-        for place in (str(source), source.host):
+        for place in (str(source), source_of(source.host)):
             self._keep(self._known, (user, place), None)
 
     def _keep(self, table: OrderedDict[K, V], key: K, value: V) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from gateway.sip.message.message import Request
 log = structlog.get_logger(__name__)
 
 _SCHEDULED = Path("/proc/thread-self/schedstat")
+_ADMITTED = 1_000
+"""Calls that were let in lately, and may come again with credentials."""
+_NEVER = object()
 _EVERY = 0.1
 """Seconds between two looks."""
 
@@ -27,6 +31,11 @@ def worked_or_waited() -> float:
     """
     worked, waited, _ = _SCHEDULED.read_bytes().split()
     return (int(worked) + int(waited)) / 1e9
+
+
+def _digits(number: str) -> str:
+    """A number without what is written into it for the eye (RFC 3966 section 5.1.1)."""
+    return "".join(char for char in number if char not in "-.()")
 
 
 class LoadWatch:
@@ -64,8 +73,20 @@ def limit_new_calls(user_agent: UserAgent, control: LoadControl, emergency: Coll
     It looks from now on, until what is returned is closed.
     """
 
-    def may_begin(invite: Request) -> bool:
-        return invite.uri.user in emergency or control.admit()
+    admitted: OrderedDict[str, None] = OrderedDict()
+
+    def may_begin(invite: Request, known: bool) -> bool:
+        # The call of a stranger to 112 is not one: who registered here is known.
+        if known and _digits(invite.uri.user or "") in emergency:
+            return True
+        if invite.headers.count("Authorization") and admitted.pop(invite.call_id, _NEVER) is None:
+            return True  # the same call again, with what it was challenged for
+        if not control.admit():
+            return False
+        admitted[invite.call_id] = None
+        if len(admitted) > _ADMITTED:
+            admitted.popitem(last=False)
+        return True
 
     user_agent.admit_calls(may_begin)
     return LoadWatch(control)

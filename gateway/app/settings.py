@@ -44,7 +44,7 @@ from gateway.sip.registration.registrar import RegistrarPolicy
 from gateway.sip.subscription.policy import SubscriptionPolicy
 from gateway.sip.transactions import Timers
 from gateway.sip.transactions.admission import AdmissionLimits
-from gateway.sip.transactions.layer import StackConfig
+from gateway.sip.transactions.config import StackConfig
 from gateway.store.factory import messages_named
 from gateway.web.auth.oidc import OidcSettings
 from gateway.web.settings import WebSettings

@@ -26,7 +26,7 @@ class LoadPolicy:
     busy: float = 0.95
     """Share of time that the event loop may be at work; 0: nothing is refused for load."""
     late: float = 1.0
-    """Seconds that a timer may be late, or an answer of the store may take."""
+    """Seconds that a timer may be late."""
 
 
 class LoadControl:

@@ -40,7 +40,8 @@ class TollBrake:
         if not most or not isinstance(target, SipTarget) or target.trunk is None or target.emergency:
             return
         number = target.uri.removeprefix("sips:").removeprefix("sip:").partition("@")[0]
-        key = (caller.id, number[: self._limits.prefix_length])
+        # Who has no account takes any name.
+        key = (caller.source if caller.guest else caller.id, number[: self._limits.prefix_length])
         now = self._clock()
         left, since = self._left.pop(key, (float(most), now))
         left = min(float(most), left + (now - since) * most / _HOUR)

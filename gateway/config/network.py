@@ -82,7 +82,7 @@ class SipLimits(Section):
     login_penalty: float = Field(default=60.0, ge=0)
     """How long that wait is (s)."""
     failed_logins_per_user: int = Field(default=50, ge=1)
-    """Wrong passwords for one user from everywhere; then all who never signed in as that user have one try a second."""
+    """Wrong passwords for one user from everywhere; then who never signed in as that user waits after the first one."""
 
 
 class SipBans(Section):

@@ -11,7 +11,7 @@ from gateway.net.udp import UdpLimits
 from gateway.sip.config import TRICKLE, CoreConfig
 from gateway.sip.invite.session_timer import TimerPolicy
 from gateway.sip.subscription.policy import SubscriptionPolicy
-from gateway.sip.transactions.layer import StackConfig
+from gateway.sip.transactions.config import StackConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

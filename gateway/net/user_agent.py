@@ -154,8 +154,11 @@ class UserAgent:
         """Have `may_answer` decide, by status, whether a refusal goes out to a source that has proved nothing."""
         self._core.stack.may_answer = may_answer
 
-    def admit_calls(self, may_begin: Callable[[Request], bool]) -> None:
-        """Have `may_begin` decide about each INVITE that begins a call, before anything is done for it (else 503)."""
+    def admit_calls(self, may_begin: Callable[[Request, bool], bool]) -> None:
+        """Have `may_begin` decide about each INVITE that begins a call, before anything is done for it (else 503).
+
+        It is told whether the source is a trusted one, or has proved itself.
+        """
         self._core.stack.may_begin = may_begin
 
     def serve(self, method: str, answer: Answer) -> None:

@@ -23,7 +23,7 @@ from gateway.sip.message.uri import Uri
 from gateway.sip.message.values import MediaType, Replaces
 from gateway.sip.registration.registrar import Changes, RegistrarPolicy, decide, ok_fields
 from gateway.sip.transactions import Timers
-from gateway.sip.transactions.layer import StackConfig
+from gateway.sip.transactions.config import StackConfig
 from gateway.sip.transactions.via import COOKIE, stamp
 
 __all__ = [

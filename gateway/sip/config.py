@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from gateway.sip.invite.session_timer import TimerPolicy
 from gateway.sip.subscription.policy import SubscriptionPolicy
-from gateway.sip.transactions.layer import StackConfig
+from gateway.sip.transactions.config import StackConfig
 
 TRICKLE = "trickle-ice"
 """Option tag and INFO package of RFC 8840."""

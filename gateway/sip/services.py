@@ -145,7 +145,7 @@ class Services:
 
     def refuse(self, transaction: Transaction, response: Response) -> None:
         """Answer once and forget the transaction."""
-        self.stack.refuse(transaction, response)
+        self.stack.refuse(transaction, response, self.now())
 
     def stateless_tag(self, request: Request) -> str:
         """A To tag that is the same for every copy of a request."""

@@ -37,7 +37,7 @@ from gateway.sip.services import Services
 from gateway.sip.subscription.incoming import IncomingSubscription
 from gateway.sip.subscription.service import SubscriptionServer
 from gateway.sip.subscription.subscriber import Subscriber, SubscriberEvent
-from gateway.sip.transactions.layer import (
+from gateway.sip.transactions.events import (
     AckReceived,
     CancelReceived,
     RequestReceived,

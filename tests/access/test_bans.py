@@ -108,3 +108,22 @@ def test_zero_bans_nobody(clock: Clock) -> None:
     assert all(off.may_answer(SCANNER, 404) for _ in range(50))
     uncounted = Bans(BanPolicy(after=0), clock)
     assert all(uncounted.may_answer(SCANNER, 404) for _ in range(200))
+
+
+def test_a_network_of_ipv6_is_one_source(bans: Bans) -> None:
+    """A /64 is banned by what all its addresses did, takes one place, and is lifted by any of them."""
+    answered = [bans.may_answer(f"2001:db8:1:2::{number:x}", 404) for number in range(20)]
+    assert answered == [True] * 4 + [False] * 16
+    assert [ban.address for ban in bans.now()] == ["2001:db8:1:2::/64"]
+    assert bans.may_answer("2001:db8:1:3::1", 404)
+    assert bans.lift("2001:db8:1:2::/64")
+    assert not bans.lift("2001:db8:1:2::7")
+
+
+def test_who_is_only_challenged_makes_its_ban_no_longer(bans: Bans, clock: Clock) -> None:
+    """An honest phone behind a banned address asks, is challenged, and signs in."""
+    bans.ban(SCANNER, "it scans")
+    clock.now += 500
+    assert bans.may_answer(SCANNER, 401)
+    clock.now += 101
+    assert bans.now() == []

@@ -8,8 +8,13 @@ from pathlib import Path
 import httpx
 
 from gateway.app import GatewayApp
+from gateway.net.config import UserAgentConfig
+from gateway.net.user_agent import UserAgent
+from gateway.sip.auth.account import Credentials
+from gateway.sip.message.uri import Uri
 from tests.interop.gateway import PASSWORDS, config_on_free_ports
 from tests.interop.stranger import HOST, Stranger, authorization, status_of, stranger
+from tests.net.peers import Application
 
 USERS = '[{"id": "1001", "sip": true, "may_call": ["*"]}, {"id": "alice", "web": true, "role": "operator"}]'
 CHANGES = {"METRICS__ENABLED": "true", "SIP__BANS__NEVER": "[]", "SIP__BANS__AFTER": "5", "USERS": USERS}
@@ -95,4 +100,34 @@ async def test_whoever_tries_many_names_is_not_told_which_exist(tmp_path: Path) 
         # Four before the fifth, and the one of that second.
         assert answers.count(b"SIP/2.0 401 ") in (5, 6)
     finally:
+        await app.stop()
+
+
+async def test_a_phone_on_a_connection_goes_on_where_its_address_is_banned(tmp_path: Path) -> None:
+    """What it asks for in vain is refused in words, not by silence: it has signed in on this very connection."""
+    config = config_on_free_ports(tmp_path, **CHANGES)
+    host, port = "127.0.0.1", config.sip.listen[0].port
+    app = GatewayApp(config_on_free_ports(tmp_path, **CHANGES, SIP__LISTEN=f'["tcp:{host}:{port}"]'))
+    await app.start()
+    agent = UserAgent(UserAgentConfig(listen=(), listen_tcp=(("127.0.0.1", 0),)), Application())
+    await agent.start()
+    try:
+        target = f"sip:{host}:{port};transport=tcp"
+        aor, credentials = f"<sip:1001@{app.config.domain}>", Credentials("1001", PASSWORDS["1001"])
+        registration = await agent.register(target, aor=aor, credentials=credentials)
+        assert registration.registered
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(
+            b"OPTIONS sip:gateway.local SIP/2.0\r\nVia: SIP/2.0/TCP h;branch=z9hG4bKs\r\nMax-Forwards: 70\r\n"
+            b"From: <sip:1@gateway.local>;tag=a\r\nTo: <sip:gateway.local>\r\nCall-ID: scan\r\nCSeq: 1 OPTIONS\r\n"
+            b"User-Agent: friendly-scanner\r\nContent-Length: 0\r\n\r\n\r\n\r\n"
+        )
+        assert await asyncio.wait_for(reader.readexactly(2), 5) == b"\r\n"  # the pong, and nothing before it
+        writer.close()
+        nobody = Uri.parse(f"sip:nobody@{host}:{port};transport=tcp")
+        for _ in range(3):
+            refused = await asyncio.wait_for(agent.request("MESSAGE", nobody, caller="<sip:1002@gateway.local>"), 3)
+            assert refused.status == 401
+    finally:
+        await agent.close()
         await app.stop()

@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 
 from gateway.app import GatewayApp
+from gateway.app.load import limit_new_calls
+from gateway.call.load import LoadControl, LoadPolicy
 from gateway.net.config import UserAgentConfig
 from gateway.net.user_agent import UserAgent
 from gateway.sip.invite import events
+from gateway.sip.message.message import Request
+from gateway.sip.message.parser import parse_message
 from tests.app.phones import Phone
 from tests.interop.gateway import config_on_free_ports
 from tests.net.peers import Application
@@ -78,3 +83,39 @@ async def test_new_calls_wait_while_calls_that_are_up_and_calls_in_need_go_on(tm
         await agent.close()
         await emergency.close()
         await app.stop()
+
+
+class Requests:
+    """What has begun at a user agent."""
+
+    def __init__(self) -> None:
+        self.may_begin: Callable[[Request, bool], bool] = lambda invite, known: True
+
+    def admit_calls(self, may_begin: Callable[[Request, bool], bool]) -> None:
+        self.may_begin = may_begin
+
+
+def invite(number: str, call_id: str = "c", *, signed: bool = False) -> Request:
+    credentials = 'Authorization: Digest username="1001"\r\n' if signed else ""
+    message = parse_message(
+        f"INVITE sip:{number}@gw.test SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nMax-Forwards: 70\r\n"
+        f"From: <sip:1001@gw.test>;tag=a\r\nTo: <sip:{number}@gw.test>\r\nCall-ID: {call_id}\r\n"
+        f"CSeq: 1 INVITE\r\n{credentials}Content-Length: 0\r\n\r\n".encode()
+    )
+    assert isinstance(message, Request)
+    return message
+
+
+async def test_a_call_is_asked_for_once_though_it_comes_twice_and_in_need_only_by_who_is_known() -> None:
+    """A phone's INVITE comes again with credentials; a stranger's flood to 112 is a flood."""
+    agent, control = Requests(), LoadControl(LoadPolicy())
+    watch = limit_new_calls(agent, control, {"112"})  # type: ignore[arg-type]
+    watch.close()
+    for _ in range(500):
+        control.measured(1.0, 100.0)
+    assert agent.may_begin(invite("600"), True)
+    assert agent.may_begin(invite("600", signed=True), True)
+    assert not agent.may_begin(invite("600", signed=True), True)
+    assert not any(agent.may_begin(invite("600", str(number)), True) for number in range(40))
+    assert all(agent.may_begin(invite(number), True) for number in ("112", "1-1-2") for _ in range(40))
+    assert [agent.may_begin(invite("112", str(number)), False) for number in range(100)].count(True) <= 3

@@ -24,7 +24,7 @@ from gateway.sip.subscription.incoming import IncomingSubscription
 from gateway.sip.subscription.policy import SubscriptionPolicy
 from gateway.sip.subscription.subscriber import Subscriber
 from gateway.sip.transactions.admission import AdmissionLimits
-from gateway.sip.transactions.layer import StackConfig
+from gateway.sip.transactions.config import StackConfig
 from gateway.testing.sip_peer import Puppet
 from tests.sip.agents import ALICE, BOB, PuppetDialog, Stage, answer
 

@@ -14,7 +14,7 @@ from gateway.net import Answered, Ended, Failed, UserAgent, UserAgentConfig
 from gateway.net.resolver import ResolverConfig
 from gateway.net.tls import Tls, TlsFiles
 from gateway.sip.invite.events import SessionEvent
-from gateway.sip.transactions.layer import StackConfig
+from gateway.sip.transactions.config import StackConfig
 from tests.net.certificates import Authority
 from tests.net.peers import LOOPBACK, OFFER, Application, Recorder, answering, port_of
 

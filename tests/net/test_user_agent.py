@@ -34,7 +34,7 @@ from gateway.net.resolver import ResolverConfig
 from gateway.sip.auth.server import DigestResult, DigestServer, ha1_of
 from gateway.sip.message.message import Request
 from gateway.sip.transactions import Timers
-from gateway.sip.transactions.layer import StackConfig
+from gateway.sip.transactions.config import StackConfig
 from tests.net.peers import ANSWER, OFFER, Application, Recorder, address, started
 
 

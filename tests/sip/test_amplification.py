@@ -19,7 +19,8 @@ from gateway.sip.message.values import AuthValue
 from gateway.sip.requests.checks import KNOWN_METHODS
 from gateway.sip.transactions.admission import AdmissionLimits, Proofs
 from gateway.sip.transactions.answers import fitting
-from gateway.sip.transactions.layer import Stack, StackConfig
+from gateway.sip.transactions.config import StackConfig
+from gateway.sip.transactions.layer import Stack
 from gateway.testing.clock import ManualClock
 from gateway.testing.network import LossyNetwork
 from gateway.testing.sip_peer import AgentNode
@@ -199,12 +200,14 @@ def test_a_call_that_is_let_in_without_a_name_gets_whole_answers() -> None:
 def test_a_proof_is_of_one_port_and_ends() -> None:
     """Another port of the same address has proved nothing; after `proof_lifetime` nor has the first."""
     proofs = Proofs(AdmissionLimits(proof_lifetime=10.0, proven=2))
-    proofs.add("192.0.2.1", 5060, 0.0)
-    assert proofs.has("192.0.2.1", 5060, 9.9)
-    assert not proofs.has("192.0.2.1", 5061, 0.0)
-    assert not proofs.has("192.0.2.1", 5060, 10.0)
+    proofs.add(Flow("udp", "192.0.2.1", 5060), 0.0)
+    assert proofs.has(Flow("udp", "192.0.2.1", 5060), 9.9)
+    assert not proofs.has(Flow("udp", "192.0.2.1", 5061), 0.0)
+    assert not proofs.has(Flow("udp", "192.0.2.1", 5060), 10.0)
+    proofs.add(Flow("ws", "192.0.2.1", 0, "browser"), 0.0)
+    assert not proofs.has(Flow("ws", "192.0.2.1", 0, "another"), 0.0)
     for port in range(10):
-        proofs.add("192.0.2.2", port, 1.0)
+        proofs.add(Flow("udp", "192.0.2.2", port), 1.0)
     assert len(proofs) == 2
 
 

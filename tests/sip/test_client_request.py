@@ -12,7 +12,7 @@ from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request, Response
 from gateway.sip.message.uri import Uri
-from gateway.sip.transactions.layer import StackConfig
+from gateway.sip.transactions.config import StackConfig
 from gateway.sip.transactions.machine import Reason
 from tests.sip.agents import ALICE, BOB, PuppetCall, Stage, answer, answered_call, call, stage_with_invite
 

@@ -12,7 +12,9 @@ from gateway.sip.message.message import Request
 from gateway.sip.message.parser import parse_message
 from gateway.sip.transactions.admission import Admission, AdmissionLimits
 from gateway.sip.transactions.answers import fitting
-from gateway.sip.transactions.layer import RequestReceived, Stack, StackConfig
+from gateway.sip.transactions.config import StackConfig
+from gateway.sip.transactions.events import RequestReceived
+from gateway.sip.transactions.layer import Stack
 from gateway.sip.transactions.via import stamp
 from tests.sip.agents import Stage, answer, answered_call, stage_with_invite
 

@@ -15,7 +15,9 @@ from gateway.sip.invite.events import Refused
 from gateway.sip.message.message import Response
 from gateway.sip.message.parser import parse_message
 from gateway.sip.transactions.admission import Admission, AdmissionLimits
-from gateway.sip.transactions.layer import RequestReceived, Stack, StackConfig, StackFullError
+from gateway.sip.transactions.config import StackConfig
+from gateway.sip.transactions.events import RequestReceived
+from gateway.sip.transactions.layer import Stack, StackFullError
 from gateway.testing.clock import ManualClock
 from gateway.testing.network import LossyNetwork
 from gateway.testing.sip_peer import AgentNode
@@ -124,7 +126,7 @@ def test_the_same_request_may_come_again_when_the_first_is_forgotten() -> None:
     stack.receive(text(), SOURCE, 0.0)
     [event] = stack.events()
     assert isinstance(event, RequestReceived)
-    stack.refuse(event.transaction, Response(403, "Forbidden"))
+    stack.refuse(event.transaction, Response(403, "Forbidden"), 0.0)
     stack.receive(text(branch="z9hG4bKother"), SOURCE, 0.0)
     assert len(stack.events()) == 1
 

@@ -8,7 +8,7 @@ from gateway.sip.config import CoreConfig
 from gateway.sip.flow import Flow
 from gateway.sip.stun import binding_response, is_binding_request
 from gateway.sip.transactions.admission import AdmissionLimits
-from gateway.sip.transactions.layer import StackConfig
+from gateway.sip.transactions.config import StackConfig
 from tests.sip.agents import BOB, Stage, answered_call
 
 REQUEST = bytes.fromhex("000100002112a442") + bytes(range(12))

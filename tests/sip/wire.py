@@ -16,7 +16,7 @@ from gateway.sip.message.build import Refusal
 from gateway.sip.message.message import Request
 from gateway.sip.registration.registrar import RegistrarPolicy, decide
 from gateway.sip.transactions.admission import AdmissionLimits
-from gateway.sip.transactions.layer import StackConfig
+from gateway.sip.transactions.config import StackConfig
 from tests.net.peers import ANSWER, Application, started
 
 CLOSED = -1

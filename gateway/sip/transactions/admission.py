@@ -7,6 +7,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
+from gateway.sip.flow import WEBSOCKET, Flow
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdmissionLimits:
@@ -78,28 +80,34 @@ class Admission:
 
 
 class Proofs:
-    """UDP sources that have shown that what is sent to them arrives: by a digest, or by an answer to a branch of ours.
+    """Sources that have shown that what is sent to them arrives: by a digest, or by an answer to a branch of ours.
 
-    A source is host and port; whoever forges one cannot have heard the nonce or the branch.
+    A source is host and port, a WebSocket the connection itself; whoever forges one cannot have heard the nonce or the
+    branch.
     """
 
     __slots__ = ("_limits", "_until")
 
     def __init__(self, limits: AdmissionLimits) -> None:
         self._limits = limits
-        self._until: OrderedDict[tuple[str, int], float] = OrderedDict()
+        self._until: OrderedDict[tuple[str, str, int], float] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._until)
 
-    def add(self, host: str, port: int, now: float) -> None:
-        """Note that `host`:`port` has proved itself at `now` (monotonic seconds)."""
-        key = (host, port)
+    def add(self, source: Flow, now: float) -> None:
+        """Note that `source` has proved itself at `now` (monotonic seconds)."""
+        key = _place(source)
         self._until[key] = now + self._limits.proof_lifetime
         self._until.move_to_end(key)
         if len(self._until) > self._limits.proven:
             self._until.popitem(last=False)
 
-    def has(self, host: str, port: int, now: float) -> bool:
-        """Whether the proof of `host`:`port` still holds."""
-        return self._until.get((host, port), now) > now
+    def has(self, source: Flow, now: float) -> bool:
+        """Whether the proof of `source` still holds."""
+        return self._until.get(_place(source), now) > now
+
+
+def _place(source: Flow) -> tuple[str, str, int]:
+    """What of a flow is proved: behind a web proxy all WebSockets have one address."""
+    return (source.transport, source.local if source.transport in WEBSOCKET else source.host, source.port)

@@ -56,19 +56,6 @@ from gateway.sip.transactions.via import (
     stamped,
 )
 
-__all__ = [
-    "AckReceived",
-    "CancelReceived",
-    "RequestReceived",
-    "ResponseReceived",
-    "Stack",
-    "StackConfig",
-    "StackEvent",
-    "StackFullError",
-    "StrayResponse",
-    "TransactionFailed",
-]
-
 logger = logging.getLogger(__name__)
 
 ServerKey = tuple[object, ...]
@@ -112,7 +99,7 @@ class Stack:
         self.may_answer: Callable[[Flow, int], bool] = lambda flow, status: True
         """Whether a refusal of that status is sent to a source that has proved nothing; silence is no answer."""
 
-        self.may_begin: Callable[[Request], bool] = lambda invite: True
+        self.may_begin: Callable[[Request, bool], bool] = lambda invite, known: True
         """Whether there is time for one more call; else it is answered 503, and nothing is kept of it."""
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
@@ -228,21 +215,23 @@ class Stack:
         transaction.step(input_of_status(response.status), now, data)
         return data
 
-    def refuse(self, transaction: Transaction, response: Response) -> None:
+    def refuse(self, transaction: Transaction, response: Response, now: float) -> None:
         """Answer a request once and forget it: no state, no retransmission, and to a source that has proved nothing
         no octet more than it sent. The To tag must not vary (see `stateless_tag`).
         """
         transaction.armed.clear()
         transaction.state = State.TERMINATED
         self.terminated(transaction)
-        self._send_once(response, transaction.flow, transaction.credit)
+        self._send_once(response, transaction.flow, transaction.credit, now)
 
     def proven(self, transaction: Transaction, now: float) -> None:
         """The source of a server transaction has shown who it is: it gets whole answers from now on."""
+        if transaction.credit is None and not transaction.source.reliable:
+            return
+        self._proofs.add(transaction.source, now)
         if transaction.credit is None:
             return
         transaction.credit = None
-        self._proofs.add(transaction.source.host, transaction.source.port, now)
         if transaction.last is not None:
             transaction.resend()
 
@@ -356,7 +345,7 @@ class Stack:
             return
         self._source = flow
         if not flow.reliable and flow.host == transaction.flow.host:
-            self._proofs.add(flow.host, flow.port, now)
+            self._proofs.add(flow, now)
         transaction.step(input_of_status(response.status), now, response)
 
     def _receive_request(self, request: Request, flow: Flow, now: float, size: int) -> None:
@@ -386,19 +375,21 @@ class Stack:
         credit = self._credit(flow, now, size)
         message = stamped(request, flow)
         new_call = request.method == "INVITE" and request.to_tag is None
-        if len(self) >= self._room_for(request) or (new_call and not self.may_begin(request)):
-            self._refuse_new(message, 503, answer_to, credit, (("Retry-After", self.config.retry_after),))
+        if len(self) >= self._room_for(request) or (
+            new_call and not self.may_begin(request, not self._is_stranger(flow, credit, now))
+        ):
+            self._refuse_new(message, 503, answer_to, credit, now, (("Retry-After", self.config.retry_after),))
         elif request.method == "CANCEL":
             self._receive_cancel(message, key, flow, answer_to, now, credit)
         elif request.to_tag is None and self._is_merged(request):
-            self._refuse_new(message, 482, answer_to, credit)
+            self._refuse_new(message, 482, answer_to, credit, now)
         else:
             transaction = self._begin_server(message, key, answer_to, flow, now, credit)
             self._events.append(RequestReceived(transaction, message, flow))
 
     def _credit(self, flow: Flow, now: float, size: int) -> int | None:
         """How many octets may be sent for `size` that came from `flow`; None for as many as it takes."""
-        if flow.reliable or self._admission.is_trusted(flow.host) or self._proofs.has(flow.host, flow.port, now):
+        if flow.reliable or self._admission.is_trusted(flow.host) or self._proofs.has(flow, now):
             return None
         return size
 
@@ -423,7 +414,7 @@ class Stack:
         invite = self._servers.get(server_key(cancel, "INVITE"))
         if invite is None or invite.flow.host != answer_to.host or invite.flow.local != source.local:
             self.counts["stray CANCEL"] += 1
-            self._refuse_new(cancel, 481, answer_to, credit)
+            self._refuse_new(cancel, 481, answer_to, credit, now)
             return
         transaction = self._begin_server(cancel, key, answer_to, source, now, credit)
         self.respond(
@@ -449,11 +440,11 @@ class Stack:
         return transaction
 
     def _refuse_new(
-        self, request: Request, status: int, flow: Flow, credit: int | None, headers: build.Fields = ()
+        self, request: Request, status: int, flow: Flow, credit: int | None, now: float, headers: build.Fields = ()
     ) -> None:
         self.counts[f"refused {status}"] += 1
         response = build.response(request, status, to_tag=self.stateless_tag(request), headers=headers)
-        self._send_once(response, flow, credit)
+        self._send_once(response, flow, credit, now)
 
     def _answer_broken(self, error: SipSyntaxError, flow: Flow, size: int, now: float) -> None:
         """Answer what could be read of a broken request, without state; silence for everything else."""
@@ -468,11 +459,16 @@ class Stack:
             response = build.response(stamped, error.status, phrase, to_tag=self.stateless_tag(stamped))
         except SipError:
             return
-        self._send_once(response, response_flow(via, flow), self._credit(flow, now, size))
+        self._send_once(response, response_flow(via, flow), self._credit(flow, now, size), now)
 
-    def _send_once(self, response: Response, flow: Flow, credit: int | None) -> None:
-        stranger = credit is not None or (flow.reliable and not self._admission.is_trusted(flow.host))
-        if stranger and not self.may_answer(flow, response.status):
+    def _is_stranger(self, flow: Flow, credit: int | None, now: float) -> bool:
+        """Whether nobody there has proved who it is; `credit` says so of a UDP source."""
+        if not flow.reliable:
+            return credit is not None
+        return not self._admission.is_trusted(flow.host) and not self._proofs.has(flow, now)
+
+    def _send_once(self, response: Response, flow: Flow, credit: int | None, now: float) -> None:
+        if self._is_stranger(flow, credit, now) and not self.may_answer(flow, response.status):
             self.counts["not answered"] += 1
             return
         data = response.write() if credit is None else fitting(response, credit)
@@ -487,8 +483,8 @@ class Stack:
         if ping is KeepAlive.PING and flow.reliable:
             self._out.append((KeepAlive.PONG.value, flow))
         elif ping is None and is_binding_request(data):
-            if self._proofs.has(flow.host, flow.port, now) and self._admission.admit(flow.host, now):
-                self._proofs.add(flow.host, flow.port, now)
+            if self._proofs.has(flow, now) and self._admission.admit(flow.host, now):
+                self._proofs.add(flow, now)
                 self._out.append((binding_response(data, flow), flow))
             return True
         return ping is not None

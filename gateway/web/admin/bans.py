@@ -58,7 +58,7 @@ def create_router(gateway: Gateway, authenticator: Authenticator, settings: WebS
         found = gateway.list_bans()
         return {"bans": found, "count": len(found)}
 
-    @router.delete("/{address}", status_code=204, dependencies=operator)
+    @router.delete("/{address:path}", status_code=204, dependencies=operator)
     async def lift(address: str, request: Request) -> Response:
         """Answer a source again; for operators."""
         if not gateway.lift_ban(address):
