@@ -62,7 +62,10 @@ def test_commented_examples_are_valid(tmp_path: Path) -> None:
     account = "username|password|register|register_expires|from_user"
     text = re.sub(rf"^#(    (?:{ways}|{account}): )", r" \1", text, flags=re.MULTILINE)
     text = re.sub(
-        r"^#(    (?:assert_identity|prefer_identity|sources|codecs|srtp|max_calls): )", r" \1", text, flags=re.MULTILINE
+        r"^#(    (?:assert_identity|prefer_identity|verstat|sources|codecs|srtp|max_calls): )",
+        r" \1",
+        text,
+        flags=re.MULTILINE,
     )
     text = re.sub(r"^#(    (?:members|in_turn|time): )", r" \1", text, flags=re.MULTILINE)
     text = re.sub(r"^#(    (?:pin|max_members|tones|record|moderators): )", r" \1", text, flags=re.MULTILINE)

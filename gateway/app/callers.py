@@ -10,7 +10,7 @@ from gateway.call.leg import Address, Verdict
 from gateway.config.people import Trunk
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import User
-from gateway.legs.sip_diversion import ANONYMOUS, is_private, read_diversions, read_history
+from gateway.legs.sip_diversion import hidden, is_private, read_diversions, read_history
 from gateway.legs.sip_sessions import Shown
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Message, Request, Response
@@ -29,31 +29,24 @@ def wants_privacy(message: Message) -> bool:
     return is_private(message.headers.all("Privacy"), _HIDING)
 
 
-def hidden(address: Address) -> Address:
-    """The address as who is called sees it where it is to be kept from them."""
-    return Address(ANONYMOUS, "Anonymous", asserted=address.uri)
-
-
-def of_trunk(request: Request, place: tuple[str, int | None]) -> Address:
-    """Who calls through a trunk whose numbers belong to `place`: whom it asserts or prefers, else what From says.
+def of_trunk(request: Request, trunk: Trunk) -> Address:
+    """Who calls through a trunk: whom it asserts or prefers, else what From says.
 
     In the trunk's own number plan: calling back leads there, and no number of it passes for a user of ours.
     """
-    named = _of_trunk(request, _said_by_trunk(request), place)
     return replace(
-        named,
+        _of_trunk(request, trunk),
         diversions=read_diversions(request),
         history=read_history(request),
-        verified=_verdict(request),
         signed=_signature(request),
     )
 
 
-def renamed_by_trunk(message: Message, place: tuple[str, int | None]) -> Address | None:
+def renamed_by_trunk(message: Message, trunk: Trunk) -> Address | None:
     """Who a trunk says is at its end now; a response says that by an assertion only."""
     if isinstance(message, Response) and not message.asserted_identity:
         return None
-    return _of_trunk(message, _said_by_trunk(message), place)
+    return _of_trunk(message, trunk)
 
 
 def _said_by_trunk(message: Message) -> NameAddr:
@@ -61,9 +54,11 @@ def _said_by_trunk(message: Message) -> NameAddr:
     return said[0] if said else message.from_
 
 
-def _of_trunk(message: Message, said: NameAddr, place: tuple[str, int | None]) -> Address:
+def _of_trunk(message: Message, trunk: Trunk) -> Address:
+    said = _said_by_trunk(message)
     user = _number(said.uri) or "anonymous"
-    address = Address(str(Uri.of(user, *place)), said.display_name or user)
+    verified = _verdict(said.uri) if trunk.verstat else "none"
+    address = Address(str(Uri.of(user, *trunk.place)), said.display_name or user, verified=verified)
     return hidden(address) if wants_privacy(message) else address
 
 
@@ -74,17 +69,14 @@ def _number(uri: Uri) -> str:
     return (uri.user or "").partition(";")[0]
 
 
-def _verdict(request: Request) -> Verdict:
-    """What the trunk has found of the caller's signature: `verstat`, a parameter of the number (3GPP TS 24.229)."""
-    for said in (*request.asserted_identity[:2], request.from_):
-        written = said.uri.param("verstat")
-        for part in (said.uri.user or "").split(";")[1:] if written is None else ():
-            name, _, value = part.partition("=")
-            written = value if name.lower() == "verstat" else written
-        for word, verdict in _VERDICTS:
-            if (written or "").lower().startswith(word):
-                return verdict
-    return "none"
+def _verdict(uri: Uri) -> Verdict:
+    """What the trunk has found of that number's signature: its parameter `verstat` (3GPP TS 24.229)."""
+    written = uri.param("verstat")
+    for part in (uri.user or "").split(";")[1:] if written is None else ():
+        name, _, value = part.partition("=")
+        written = value if name.lower() == "verstat" else written
+    said = (written or "").lower()
+    return next((verdict for word, verdict in _VERDICTS if said.startswith(word)), "none")
 
 
 def _signature(request: Request) -> tuple[tuple[str, str], ...]:
@@ -123,7 +115,7 @@ class Names:
     def renamed(self, message: Message, identity: str | None) -> Address | None:
         """Who that identity says it is in a call; None where that is nobody's business but its own."""
         if identity is not None and identity.startswith(TRUNK):
-            return renamed_by_trunk(message, self._trunks[identity.removeprefix(TRUNK)].place)
+            return renamed_by_trunk(message, self._trunks[identity.removeprefix(TRUNK)])
         user = self._identity.by_id(identity) if identity is not None else None
         if user is None or isinstance(message, Response):
             return None

@@ -179,7 +179,7 @@ class SipFront:
         said = request.from_
         if identity is not None and identity.startswith(TRUNK):
             trunk = self._trunks[identity.removeprefix(TRUNK)]
-            address = callers.of_trunk(request, trunk.place)
+            address = callers.of_trunk(request, trunk)
             account = self._accounts.called(request.uri.user)
             callee = account.user if account is not None and account.registrar == trunk.name else None
             return Caller(identity, ("*",), transit=False, calls=callee), address, trunk.max_calls or _ANY_NUMBER

@@ -28,7 +28,7 @@ class Diversion:
     reason: str
     """The word of RFC 5806: "unconditional", "user-busy", "no-answer", "unavailable", "do-not-disturb"."""
     is_private: bool = False
-    """Phones are not told of it."""
+    """Only trunks that are trusted with who calls are told of it."""
     in_history: bool = False
     """`Address.history` tells of it already."""
 
@@ -44,7 +44,7 @@ class HistoryEntry:
     change: str = ""
     """The entry's "rc", "mp" or "np" parameter with its value."""
     is_private: bool = False
-    """Phones are not told who it was."""
+    """Only trunks that are trusted with who calls are told who it was."""
 
 
 Verdict = Literal["passed", "failed", "none"]

@@ -293,6 +293,9 @@ class Trunk(Section):
     prefer_identity: bool = False
     """Ask it by P-Preferred-Identity (RFC 3325) to show who calls: for one that knows the gateway as a customer with
     several numbers, and decides itself. Of no effect with assert_identity."""
+    verstat: bool = False
+    """Believe what it says of the signature of a caller's number (verstat, 3GPP TS 24.229), and show it on the page:
+    for a trunk that checks signatures itself and takes the word of nobody before it."""
     codecs: tuple[Codec, ...] = ()
     """The only codecs used with it, in both directions, best first; default: codecs.rtp."""
     srtp: SrtpPolicy | None = None

@@ -10,7 +10,7 @@ from gateway.call.leg import Address, Diversion, HistoryEntry
 from gateway.legs.sip_sessions import Shown
 from gateway.sip.errors import SipError
 from gateway.sip.message.addresses import NameAddr
-from gateway.sip.message.message import Request
+from gateway.sip.message.message import Message, Request
 from gateway.sip.message.uri import Uri, unescape
 
 _CONTACTS = 8
@@ -25,12 +25,23 @@ _STATUS = {
 }
 """The SIP status that stands for each reason of a diversion (RFC 4458)."""
 _REASONS = frozenset(_STATUS)
+_SHOWN = frozenset(("none",))
 ANONYMOUS = "sip:anonymous@anonymous.invalid"
 _ENTRIES = 8
 """Values of Diversion, History-Info and Privacy that are read."""
 _INDEX = re.compile(r"[0-9]{1,4}(?:\.[0-9]{1,4}){0,15}")
 _WAYS = ("rc", "mp", "np")
 _HIDES_HISTORY = frozenset(("history", "header", "session"))
+
+
+def hidden(address: Address) -> Address:
+    """The address as who is called sees it where it is to be kept from them."""
+    return Address(ANONYMOUS, "Anonymous", asserted=address.uri)
+
+
+def shows_itself(message: Message) -> bool:
+    """Whether who sent it asks in so many words to be named (RFC 3323 section 4.2)."""
+    return is_private(message.headers.all("Privacy"), _SHOWN)
 
 
 def redirections(status: int, contacts: Sequence[NameAddr], called: str) -> tuple[str, ...]:
@@ -81,23 +92,30 @@ def history_fields(caller: Address, to: str, shown: Shown) -> list[tuple[str, ob
     """Diversion, the latest first, and History-Info, the first first and ending with who is asked now.
 
     What came with the call stands before what happened here, and the index goes on from there (RFC 7044 section 10.3).
+    What is private in it is told to trunks alone that are trusted with who calls, as private as it came.
     """
-    told = [one for one in caller.diversions if shown.is_trunk or not one.is_private]
-    fields: list[tuple[str, object]] = [("Diversion", f"<{one.uri}>;reason={one.reason}") for one in told]
-    ours = [one for one in reversed(caller.diversions) if not one.in_history]
-    if not ours and not caller.history:
-        return fields
+    knows = shown.is_trunk and shown.asserts
+    fields: list[tuple[str, object]] = [
+        ("Diversion", f"<{one.uri}>;reason={one.reason}{';privacy=full' if one.is_private else ''}")
+        for one in caller.diversions
+        if knows or not one.is_private
+    ]
     entries = list(caller.history)
-    for one in ours:
-        if entries and _user(entries[-1].uri) == _user(one.uri) and one is ours[0]:
-            entries[-1] = replace(entries[-1], uri=_with_reason(entries[-1].uri, one))
+    last = Uri.parse(entries[-1].uri) if entries else None
+    unsaid = [(one, Uri.parse(one.uri)) for one in reversed(caller.diversions) if not one.in_history]
+    ours = [(one, uri) for one, uri in unsaid if uri.is_sip]  # no other has room for a Reason
+    if not ours and last is None:
+        return fields
+    for number, (one, uri) in enumerate(ours):
+        if number == 0 and last is not None and last.user == uri.user:
+            entries[-1] = replace(entries[-1], uri=_with_reason(last, one))
         else:
-            entries.append(_next(entries, _with_reason(one.uri, one), "mp", is_private=one.is_private))
-    before, now = entries[-1].uri, str(Uri.parse(to).without_headers())
-    way = "mp" if ours else "rc" if shown.is_user else "np" if _user(before) == _user(now) else "mp"
-    entries.append(_next(entries, now, way))
-    fields += [("History-Info", _entry(one, shown)) for one in entries]
-    if shown.is_trunk and any(one.is_private for one in entries):
+            entries.append(_next(entries, _with_reason(uri, one), "mp", is_private=one.is_private))
+    now = Uri.parse(to).without_headers()
+    way = "mp" if ours else "rc" if shown.is_user else "np" if last is not None and last.user == now.user else "mp"
+    entries.append(_next(entries, str(now), way))
+    fields += [("History-Info", _entry(one, knows=knows)) for one in entries]
+    if knows and any(one.is_private for one in entries):
         fields.append(("Privacy", "history"))
     return fields
 
@@ -110,17 +128,13 @@ def _next(entries: Sequence[HistoryEntry], uri: str, way: str, *, is_private: bo
     return HistoryEntry(uri, f"{before}.1", f"{way}={before}", is_private)
 
 
-def _entry(one: HistoryEntry, shown: Shown) -> str:
-    uri = ANONYMOUS if one.is_private and not shown.is_trunk else one.uri
+def _entry(one: HistoryEntry, *, knows: bool) -> str:
+    uri = ANONYMOUS if one.is_private and not knows else one.uri
     return f"<{uri}>;index={one.index}" + (f";{one.change}" if one.change else "")
 
 
-def _with_reason(uri: str, one: Diversion) -> str:
-    return f"{Uri.parse(uri).without_headers()}?Reason=SIP%3Bcause%3D{_STATUS.get(one.reason, 302)}"
-
-
-def _user(uri: str) -> str | None:
-    return Uri.parse(uri).user
+def _with_reason(uri: Uri, one: Diversion) -> str:
+    return f"{uri.without_headers()}?Reason=SIP%3Bcause%3D{_STATUS.get(one.reason, 302)}"
 
 
 def read_history(request: Request) -> tuple[HistoryEntry, ...]:

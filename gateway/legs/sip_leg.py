@@ -24,7 +24,7 @@ from gateway.call.leg import (
 from gateway.call.status import Cause, cause_of_status
 from gateway.legs.base import LegBase
 from gateway.legs.sip_bodies import cause_of_q850, reason_of, text_of
-from gateway.legs.sip_diversion import identity_fields
+from gateway.legs.sip_diversion import hidden, identity_fields, shows_itself
 from gateway.legs.sip_info import LegInfos
 from gateway.legs.sip_sessions import Reader, Session, Shown, nobody
 from gateway.media.engine import Kind, Party
@@ -165,8 +165,15 @@ class SipLeg(LegBase):
         if said is None:
             return
         known = self._address
-        self._address = replace(known, uri=said.uri, display_name=said.display_name, asserted=said.asserted)
-        if (said.uri, said.display_name) != (known.uri, known.display_name or known.user):
+        if known.asserted and not said.asserted and not shows_itself(message):
+            said = hidden(said)
+        was = replace(known, display_name=known.display_name or known.user)
+        new = replace(was, uri=said.uri, display_name=said.display_name, asserted=said.asserted)
+        if new == was:
+            return
+        # What was found of the name before, and its signature, are not of this one.
+        self._address = replace(new, verified=said.verified, signed=())
+        if (new.uri, new.display_name) != (was.uri, was.display_name):
             self._deliver(Renamed())
 
     def values(self) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ from gateway.sip.message.uri import Uri
 from gateway.sip.requests.checks import Capabilities
 from gateway.sip.requests.inspection import inspect_request
 
-PLACE = ("pbx.test", 5070)
+PBX = Trunk(name="office", uri="sip:pbx.test:5070", verstat=True)
 
 
 def invite(*headers: tuple[str, str], sender: str = '"Bob" <sip:2001@elsewhere.test>') -> Request:
@@ -40,7 +40,7 @@ def invite(*headers: tuple[str, str], sender: str = '"Bob" <sip:2001@elsewhere.t
 def test_a_trunk_says_who_calls(asserted: str | None, uri: str, name: str) -> None:
     """Whom it asserts comes before From, and always in its own number plan."""
     headers = [("P-Asserted-Identity", asserted)] if asserted else []
-    address = of_trunk(invite(*headers), PLACE)
+    address = of_trunk(invite(*headers), PBX)
     assert (address.uri, address.display_name, address.asserted) == (uri, name, "")
 
 
@@ -54,7 +54,7 @@ def test_a_trunk_says_who_calls(asserted: str | None, uri: str, name: str) -> No
 def test_who_asks_for_it_is_hidden(value: str, private: bool) -> None:
     """The name is kept from who is called, and known to those who may know (RFC 3323 section 4.2)."""
     request = invite(("Privacy", value), ("P-Asserted-Identity", "<sip:2002@pbx.test>"))
-    address = of_trunk(request, PLACE)
+    address = of_trunk(request, PBX)
     assert wants_privacy(request) is private
     assert (address.uri == ANONYMOUS) is private
     assert address.asserted == ("sip:2002@pbx.test:5070" if private else "")
@@ -64,12 +64,12 @@ def test_who_asks_for_it_is_hidden(value: str, private: bool) -> None:
 def test_a_diversion_is_kept_and_nobodys_words_are_not() -> None:
     """So that the next one sees that the call was diverted; a reason that is no word of RFC 5806 could be anything."""
     diversions = '<sip:1@pbx.test>;reason=user-busy, <sip:2@pbx.test>;reason="x;y"'
-    assert of_trunk(invite(("Diversion", diversions)), PLACE).diversions == (
+    assert of_trunk(invite(("Diversion", diversions)), PBX).diversions == (
         Diversion("sip:1@pbx.test", "user-busy"),
         Diversion("sip:2@pbx.test", "unknown"),
     )
     many = ", ".join(["<sip:1@pbx.test>"] * 100)
-    assert len(of_trunk(invite(("Diversion", many)), PLACE).diversions) == 8
+    assert len(of_trunk(invite(("Diversion", many)), PBX).diversions) == 8
 
 
 @pytest.mark.parametrize(
@@ -82,34 +82,49 @@ def test_a_diversion_is_kept_and_nobodys_words_are_not() -> None:
         ("<sip:+4989;verstat=No-TN-Validation@pbx.test>", None, "none"),
         ("<sip:+4989;verstat=yes;verstat@pbx.test>", None, "none"),
         ("<sip:2001@pbx.test>", None, "none"),
+        ("<sip:+1666;verstat=TN-Validation-Passed@pbx.test>", "<sip:+4989@pbx.test>", "none"),
+        ("<sip:2001@pbx.test>", "<sip:+4989@pbx.test>, <tel:+1666;verstat=TN-Validation-Passed>", "none"),
     ],
 )
 def test_a_trunk_says_whether_a_number_is_signed(sender: str, asserted: str | None, verdict: str) -> None:
-    """verstat of From or of the assertion; it is no part of the number that is called back."""
+    """verstat of the very value that is shown; it is no part of the number that is called back."""
     headers = [("P-Asserted-Identity", asserted)] if asserted else []
-    address = of_trunk(invite(*headers, sender=sender), PLACE)
+    address = of_trunk(invite(*headers, sender=sender), PBX)
     assert address.verified == verdict
+    assert of_trunk(invite(*headers, sender=sender), Trunk(name="x", uri=PBX.uri)).verified == "none"
     assert "verstat" not in address.uri + address.display_name
+
+
+@pytest.mark.parametrize("believed", [True, False])
+def test_only_a_trunk_that_checks_signatures_is_believed_about_them(believed: bool) -> None:
+    """trunks[].verstat, at the start of a call and in its course."""
+    trunk = Trunk(name="office", uri="sip:pbx.test", verstat=believed)
+    verdict = "passed" if believed else "none"
+    request = invite(sender="<sip:+4989;verstat=TN-Validation-Passed@pbx.test>")
+    assert of_trunk(request, trunk).verified == verdict
+    later = Names(IdentityMap((), (), "gw.test"), {"office": trunk}).renamed(request, "trunk:office")
+    assert later is not None
+    assert later.verified == verdict
 
 
 def test_a_signature_is_kept_within_bounds() -> None:
     """With the Date that it may need; too many and too long ones are left out."""
     fields = [("Identity", f"token{n};info=<https://cert.test/>") for n in range(9)]
-    kept = of_trunk(invite(("Identity", "x" * 5_000), *fields, ("Date", "now")), PLACE).signed
+    kept = of_trunk(invite(("Identity", "x" * 5_000), *fields, ("Date", "now")), PBX).signed
     assert kept == (*fields[:4], ("Date", "now"))
-    assert of_trunk(invite(("Date", "now")), PLACE).signed == ()
+    assert of_trunk(invite(("Date", "now")), PBX).signed == ()
 
 
 def test_a_history_is_read_with_what_is_private_in_it() -> None:
     """An entry's own Privacy, or that of the request; of what else an entry carries only its Reason."""
     said = "<sip:7@pbx.test?Privacy=history&Reason=SIP%3Bcause%3D302>;index=1, <sip:8@pbx.test?X=y>;index=1.1;mp=1"
-    first, second = of_trunk(invite(("History-Info", said)), PLACE).history
+    first, second = of_trunk(invite(("History-Info", said)), PBX).history
     assert first == HistoryEntry("sip:7@pbx.test?Reason=SIP%3Bcause%3D302", "1", is_private=True)
     assert second == HistoryEntry("sip:8@pbx.test", "1.1", "mp=1")
-    hidden = of_trunk(invite(("History-Info", said), ("Privacy", "history")), PLACE).history
+    hidden = of_trunk(invite(("History-Info", said), ("Privacy", "history")), PBX).history
     assert all(entry.is_private for entry in hidden)
     diverted = invite(("History-Info", said), ("Diversion", "<sip:7@pbx.test>;reason=user-busy;privacy=full"))
-    [diversion] = of_trunk(diverted, PLACE).diversions
+    [diversion] = of_trunk(diverted, PBX).diversions
     assert (diversion.is_private, diversion.in_history) == (True, True)
 
 
@@ -118,7 +133,7 @@ def test_a_history_that_cannot_be_numbered_on_is_left_out(index: str) -> None:
     """Nothing is made up about what a trunk has said."""
     request = invite(("History-Info", f"<sip:7@pbx.test>;index={index}, <sip:8@pbx.test>;index=1.1"))
     inspect_request(request, Capabilities())
-    assert of_trunk(request, PLACE).history == ()
+    assert of_trunk(request, PBX).history == ()
 
 
 def names() -> Names:

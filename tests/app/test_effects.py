@@ -437,9 +437,8 @@ def front_of(config: Config) -> Any:
     none: Any = None
     front = SipFront(identity, accounts_of(config), none, none, none, trunks, config.rtp.srtp, lambda: "t")
     uri = Uri.parse("sip:600@gw.test")
-    request = build.request(
-        "INVITE", uri, from_=NameAddr(Uri.parse("sip:7@pbx.test")), to=NameAddr(uri), call_id="c", cseq=1
-    )
+    sender = NameAddr(Uri.parse("sip:7;verstat=TN-Validation-Passed@pbx.test"))
+    request = build.request("INVITE", uri, from_=sender, to=NameAddr(uri), call_id="c", cseq=1)
     callers = [*(f"trunk:{name}" for name in trunks), *(user.id for user in config.users)]
     return [[plain(front.caller(request, name)), front.srtp_policy(name), front.codecs(name)] for name in callers]
 

@@ -594,9 +594,18 @@ HISTORY = (HistoryEntry("sip:7@pbx.test", "1", is_private=True), HistoryEntry("s
     ("shown", "diversions", "told"),
     [
         (
-            Shown(is_trunk=True),
+            Shown(is_trunk=True, asserts=True),
             (),
             ["<sip:7@pbx.test>;index=1", "<sip:8@pbx.test>;index=1.2;mp=1", "<sip:3@x>;index=1.2.1;mp=1.2"],
+        ),
+        (
+            Shown(is_trunk=True),
+            (),
+            [
+                "<sip:anonymous@anonymous.invalid>;index=1",
+                "<sip:8@pbx.test>;index=1.2;mp=1",
+                "<sip:3@x>;index=1.2.1;mp=1.2",
+            ],
         ),
         (
             Shown(is_user=True),
@@ -608,7 +617,7 @@ HISTORY = (HistoryEntry("sip:7@pbx.test", "1", is_private=True), HistoryEntry("s
             ],
         ),
         (
-            Shown(is_trunk=True),
+            Shown(is_trunk=True, asserts=True),
             (Diversion("sip:8@gw.test", "user-busy"), Diversion("sip:7@pbx.test", "unknown", in_history=True)),
             [
                 "<sip:7@pbx.test>;index=1",
@@ -617,7 +626,7 @@ HISTORY = (HistoryEntry("sip:7@pbx.test", "1", is_private=True), HistoryEntry("s
             ],
         ),
         (
-            Shown(is_trunk=True),
+            Shown(is_trunk=True, asserts=True),
             (Diversion("sip:9@gw.test", "no-answer"),),
             [
                 "<sip:7@pbx.test>;index=1",
@@ -631,13 +640,13 @@ HISTORY = (HistoryEntry("sip:7@pbx.test", "1", is_private=True), HistoryEntry("s
 async def test_a_history_goes_on_where_it_came_from(
     shown: Shown, diversions: tuple[Diversion, ...], told: list[str]
 ) -> None:
-    """Its index is extended (RFC 7044 section 10.3); phones are not told of who wants to be left out."""
+    """Its index is extended (RFC 7044 section 10.3); who wants to be left out is told to trusted trunks alone."""
     inviter = FakeInviter()
     leg = SipCalleeLeg("t2", inviter, PHONE, [Destination("sip:3@x", shown=shown)], CalleeSettings())
     await leg.invite("offer", replace(ALICE, history=HISTORY, diversions=diversions))
     headers = list(inviter.invites[0][1]["headers"])
     assert [str(value) for name, value in headers if name == "History-Info"] == told
-    assert (("Privacy", "history") in headers) is shown.is_trunk
+    assert (("Privacy", "history") in headers) is shown.asserts
 
 
 async def test_a_signature_goes_to_those_it_is_meant_for() -> None:
