@@ -13,7 +13,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "access/test_bans.py::test_some_are_never_banned": ("sip.bans.never",),
     "access/test_bans.py::test_what_happens_slowly_or_by_crossing_is_no_scan": ("sip.bans.window",),
     "access/test_bans.py::test_who_only_earns_refusals_is_silenced_for_a_while": ("sip.bans.after", "sip.bans.time"),
-    "access/test_gatekeeper.py::test_guesses_from_everywhere_slow_only_sources_that_never_signed_in_as_that_user": (
+    "access/test_gatekeeper.py::test_guesses_from_everywhere_slow_only_those_who_guess": (
         "sip.limits.failed_logins_per_user",
     ),
     "access/test_gatekeeper.py::test_wrong_passwords_lock_an_address_for_a_while_and_no_other": (
