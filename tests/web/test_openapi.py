@@ -101,7 +101,8 @@ def test_every_example_of_the_description_is_taken(base: str) -> None:
             content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
             name = content.get("schema", {}).get("$ref", "").rpartition("/")[2]
             for example in schema["components"]["schemas"].get(name, {}).get("examples", []):
-                url = base.rstrip("/") + path.format(user_id="nobody", uri="4711", session_id="none", call_id="none")
+                names = {"user_id": "nobody", "uri": "4711", "session_id": "none", "call_id": "none", "room": "none"}
+                url = base.rstrip("/") + path.format(**names)
                 answer = requests.request(method, url, json=example, headers=_ADMIN, timeout=40)
                 assert answer.status_code != 400, (method, path, answer.text)
                 shown += 1

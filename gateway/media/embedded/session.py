@@ -51,7 +51,7 @@ class Session:
         self._paired_at: float | None = None
         self._kept: set[str] = set()
         """Parties that are here in their own right, joined or not: those of `create_offer` and `adopt`."""
-        self._recorders = Recorders(resources.pacer, resources.writers, self._connect_again)
+        self._recorders = Recorders(resources.pacer, resources.writers)
 
     # Requests
 
@@ -233,7 +233,7 @@ class Session:
 
     def record(self, wanted: RecordingFile, ended: Callable[[str | None], None]) -> Recorder:
         """Write what the parties say from now on; raises MediaError."""
-        recorder = self._recorders.begin(wanted, ended)
+        recorder = self._recorders.begin(wanted, ended, self._connect_again)
         for party in self._parties.values() if wanted.beep else ():
             party.playing.beep(party.send_codec())
         return recorder

@@ -187,29 +187,32 @@ class Recorder:
 class Recorders:
     """The recordings of one call: two at once at most, as a rule and a program may each want one."""
 
-    def __init__(self, pacer: Pacer, writers: Workers, changed: Callable[[], None]) -> None:
-        """`changed` has everybody's packets go where they are to go now."""
+    def __init__(self, pacer: Pacer, writers: Workers) -> None:
         self._pacer = pacer
         self._writers = writers
-        self._changed = changed
         self._recorders: list[Recorder] = []
 
     def __bool__(self) -> bool:
         return bool(self._recorders)
 
-    def begin(self, wanted: RecordingFile, ended: Callable[[str | None], None]) -> Recorder:
-        """One more; raises MediaError 500 where there are too many."""
+    def begin(
+        self, wanted: RecordingFile, ended: Callable[[str | None], None], changed: Callable[[], None]
+    ) -> Recorder:
+        """One more; `changed` has everybody's packets go where they are to go now, at its beginning and its end.
+
+        Raises MediaError 500 where there are too many.
+        """
         if len(self._recorders) >= MOST_AT_ONCE:
             raise MediaError("the call is being recorded already", 500)
 
         def over(reason: str | None) -> None:
             self._recorders.remove(recorder)
-            self._changed()
+            changed()
             ended(reason)
 
         recorder = Recorder(self._pacer, self._writers, wanted, over)
         self._recorders.append(recorder)
-        self._changed()
+        changed()
         return recorder
 
     def place(self, one: str, other: str) -> None:
