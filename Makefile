@@ -11,7 +11,7 @@ APT_PACKAGES := chromium firefox-esr iproute2 sip-tester baresip nftables redis-
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo example docs test test-all coverage check format bench fuzz wheels plane system-packages install-test clean
+.PHONY: help run demo example docs test test-all coverage check format bench chaos fuzz wheels plane system-packages install-test clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -90,6 +90,9 @@ format: $(VENV)/.test ## Rewrite the sources in the house format
 
 bench: install-test plane ## Measure beside real peers: tables, and bench/results/*.json (ARGS=media for one)
 	@$(BIN)/python -m bench $(ARGS)
+
+chaos: install-test plane ## Kill the gateway, its packet plane, or both, with calls up, and count what is lost (KILLS=20)
+	@$(BIN)/python -m tests.chaos --kills $(or $(KILLS),20) $(ARGS)
 
 fuzz: ## Throw octets at the packet plane's parsers (SECONDS=60 for each)
 	@scripts/plane fuzz $(or $(SECONDS),60)

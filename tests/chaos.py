@@ -1,0 +1,272 @@
+"""`python -m tests.chaos`: kill the gateway, its packet plane, or both, again and again, and count what is lost."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from gateway.demo.chromium import BrowserError
+from gateway.demo.phone import DeskPhone, PhoneError
+from tests.interop.gateway import PHONE_HZ, RpcBrowser
+from tests.interop.house import OTHER_HZ, House, hear_each_other, house, talk
+
+KILLS = 20
+MOST = 1000
+_A_KILL = 60.0
+"""Seconds that each may take on the average, with the calls set up before it and looked after behind it."""
+_PATIENCE = 10.0
+"""Seconds in which a call is up."""
+_DIALS_EVERY = 0.02
+"""Seconds between a refusal and the next attempt."""
+
+
+class Kill(StrEnum):
+    """What gets SIGKILL."""
+
+    GATEWAY = "gateway"
+    PLANE = "plane"
+    BOTH = "both"
+
+
+class Fate(StrEnum):
+    """What became of a call."""
+
+    KEPT = "kept"
+    """Both sides hear each other."""
+    ENDED = "ended"
+    """Both sides were told that it is over."""
+    LOST = "lost"
+    """Neither: somebody sits there in silence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Of one kill."""
+
+    kill: Kill
+    fates: tuple[Fate, ...]
+    back: float
+    """Seconds of wall clock until SIP was answered again; for the plane, until another call was up."""
+
+
+class Held(Protocol):
+    """A call that is looked after."""
+
+    async def set_up(self) -> None:
+        """Dial, and hear each other."""
+
+    async def talk(self) -> None:
+        """Hear each other; raises where they do not."""
+
+    async def told(self) -> None:
+        """Hear on both sides that it is over; raises where they do not."""
+
+    async def hang_up(self) -> None:
+        """End it, which both sides hear."""
+
+
+class PhonesCall:
+    """1001 talks with 1002."""
+
+    def __init__(self, one: DeskPhone, other: DeskPhone) -> None:
+        self._one, self._other = one, other
+        self.answered_at = 0.0
+        """When the latest one was up, as time.monotonic() says."""
+
+    async def set_up(self) -> None:
+        self._other.seen.clear()
+        async with asyncio.timeout(_PATIENCE):
+            # Whether there is a plane again shows only by another attempt.
+            while not await self._is_answered():  # noqa: ASYNC110
+                await asyncio.sleep(_DIALS_EVERY)
+        self.answered_at = time.monotonic()
+        self._one.seen.clear()
+        await self._other.expect("state", state="answered")
+        await self.talk()
+
+    async def _is_answered(self) -> bool:
+        """False where it is refused: there is no plane yet."""
+        self._one.dial("sip:1002@gateway.example")
+        while (state := (await self._one.expect("state")).details["state"]) != "answered":
+            if state == "ended":
+                return False
+        return True
+
+    async def talk(self) -> None:
+        await talk(self._one, self._other)
+
+    async def told(self) -> None:
+        await asyncio.gather(_told(self._one), _told(self._other))
+
+    async def hang_up(self) -> None:
+        self._one.hangup()
+        await self.told()
+
+
+class PagesCall:
+    """Alice's page talks with 1003."""
+
+    def __init__(self, gateway: House, phone: DeskPhone) -> None:
+        self._gateway, self._phone = gateway, phone
+        self._page = AsyncExitStack()
+        self._browser: RpcBrowser
+        self._state: object = None
+        """Of the call, as the page that came back was told."""
+
+    async def set_up(self) -> None:
+        await self.close()
+        self._state = None
+        self._phone.seen.clear()
+        self._browser = await self._page.enter_async_context(self._gateway.browser())
+        await self._browser.dial("1003")
+        await self._phone.expect("state", state="answered")
+        await self.talk()
+
+    async def come_back(self) -> None:
+        """Connect again, and name the call."""
+        self._state = (await self._gateway.take_back(self._browser))["state"]
+
+    async def talk(self) -> None:
+        await hear_each_other(self._browser, self._phone)
+
+    async def told(self) -> None:
+        await _told(self._phone)
+        if self._state != "ended":
+            await self._browser.status("ready")
+
+    async def hang_up(self) -> None:
+        await self._browser.hang_up()
+        await _told(self._phone)
+
+    async def close(self) -> None:
+        """Close the page."""
+        await self._page.aclose()
+
+
+async def _told(phone: DeskPhone) -> None:
+    if not any(event.name == "state" and event.details["state"] == "ended" for event in phone.seen):
+        await phone.expect("state", state="ended")
+
+
+async def _fate(call: Held, kill: Kill) -> Fate:
+    """What is expected is looked for first."""
+    ways = [(Fate.KEPT, call.talk), (Fate.ENDED, call.told)]
+    for fate, way in ways if kill is Kill.GATEWAY else reversed(ways):
+        with suppress(PhoneError, BrowserError, AssertionError):
+            await way()
+            return fate
+    return Fate.LOST
+
+
+async def _strike(gateway: House, kill: Kill) -> None:
+    """Kill and start again; the plane is started by its gateway."""
+    if kill is Kill.PLANE:
+        plane = gateway.plane
+        assert plane is not None
+        os.kill(plane, signal.SIGKILL)
+        return
+    await gateway.kill()
+    if kill is Kill.BOTH:
+        await gateway.kill_plane()
+    await gateway.start()
+
+
+async def strikes(folder: Path, kills: Sequence[Kill]) -> AsyncIterator[Outcome]:
+    """Each of them on a gateway with two calls up: those that it has left, and new ones for those that it has not.
+
+    Raises what phones and pages raise where a call cannot be set up any more, or TimeoutError.
+    """
+    async with asyncio.timeout(_A_KILL * (len(kills) + 1)), house(folder) as gateway, AsyncExitStack() as stack:
+        phones = (("1001", PHONE_HZ), ("1002", OTHER_HZ), ("1003", PHONE_HZ))
+        one, other, third = [await gateway.phone(user, hz) for user, hz in phones]
+        between, page = PhonesCall(one, other), PagesCall(gateway, third)
+        stack.push_async_callback(page.close)
+        calls: list[Held] = [between, page]
+        for call in calls:
+            await call.set_up()
+        for kill in kills:
+            began = time.monotonic()
+            await _strike(gateway, kill)
+            if kill is not Kill.PLANE:
+                await page.come_back()
+            fates = [await _fate(call, kill) for call in calls]
+            for call, fate in zip(calls, fates, strict=True):
+                if fate is not Fate.KEPT:
+                    await call.set_up()
+            back = between.answered_at - began if kill is Kill.PLANE else gateway.recoveries[-1].signalling
+            yield Outcome(kill, tuple(fates), back)
+        for call in calls:
+            await call.hang_up()
+
+
+def table(outcomes: Sequence[Outcome]) -> Table:
+    """A line for each kind of kill."""
+    made = Table(title=f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    for name in ("killed", "times", "calls up", *Fate, "back after, p50", "max"):
+        made.add_column(name, justify="left" if name == "killed" else "right")
+    for kill in Kill:
+        mine = [each for each in outcomes if each.kill is kill]
+        if mine:
+            fates = [fate for each in mine for fate in each.fates]
+            backs = [each.back for each in mine]
+            figures = [len(mine), len(fates), *(fates.count(fate) for fate in Fate)]
+            made.add_row(kill, *map(str, figures), f"{statistics.median(backs):.2f} s", f"{max(backs):.2f} s")
+    return made
+
+
+def is_kept(outcomes: Sequence[Outcome]) -> bool:
+    """Whether nothing was lost: a gateway's death ends no call, and no call ends without a word."""
+    wanted = {Kill.GATEWAY: {Fate.KEPT}, Kill.PLANE: {Fate.ENDED}, Kill.BOTH: {Fate.ENDED}}
+    return all(set(each.fates) <= wanted[each.kill] for each in outcomes)
+
+
+async def _main(kills: Sequence[Kill]) -> int:
+    console, outcomes = Console(width=None if sys.stdout.isatty() else 120), list[Outcome]()
+    with tempfile.TemporaryDirectory(prefix="gateway-chaos-") as folder:
+        try:
+            async for each in strikes(Path(folder), kills):
+                outcomes.append(each)
+                console.print(f"{len(outcomes)}/{len(kills)} {each.kill}: {', '.join(each.fates)}; {each.back:.2f} s")
+        finally:
+            console.print(table(outcomes))
+    return 0 if is_kept(outcomes) else 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do as the command line says; 0 when nothing was lost, 1 otherwise, 2 where a peer is not installed."""
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # a page's WebSocket that a kill ended
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=(__doc__ or "").partition(": ")[2])
+    parser.add_argument("--kills", type=int, default=KILLS, metavar="N", help=f"so many (default {KILLS})")
+    parser.add_argument(
+        "--of", choices=list(Kill), action="append", help="only these; in turns otherwise (may come more than once)"
+    )
+    given = parser.parse_args(arguments)
+    if not 1 <= given.kills <= MOST:
+        parser.error(f"--kills is 1 to {MOST}")
+    try:
+        return asyncio.run(_main(list(islice(cycle(map(Kill, given.of or list(Kill))), given.kills))))
+    except (pytest.skip.Exception, pytest.fail.Exception) as error:
+        Console(stderr=True).print(str(error))
+        return 2
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
