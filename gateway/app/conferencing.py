@@ -174,18 +174,26 @@ def _told() -> Iterator[None]:
 
 
 async def open_conferences(
-    opening: Opening, engine: MediaEngine, calls: Calls, application: Application, voicemail: Voicemail
+    opening: Opening,
+    engine: MediaEngine,
+    identity: IdentityMap,
+    calls: Calls,
+    application: Application,
+    voicemail: Voicemail,
 ) -> ConferencingFront:
     """Rooms and recordings, until `opening.stack` ends."""
     config = opening.config
-    recordings = Recordings(room_settings.recordings(config), engine, calls, opening.wall_clock)
+
+    def is_user(who: str) -> bool:
+        return identity.by_id(who) is not None
+
+    recordings = Recordings(room_settings.recordings(config), engine, calls, opening.wall_clock, is_user)
     opening.stack.push_async_callback(recordings.close)
     opening.sweep(recordings.expire)
     calls.observe(recordings.call_changed)
     clock = asyncio.get_running_loop().time
-    rooms = Rooms(
-        engine.conference, partial(room_settings.room, config), recordings, clock, room_settings.room_limits(config)
-    )
+    limits = room_settings.room_limits(config)
+    rooms = Rooms(engine.conference, partial(room_settings.room, config), recordings, clock, is_user, limits)
     opening.stack.callback(rooms.close)
     application.serve(ROOM, rooms.attend)
     return ConferencingFront(rooms, recordings, voicemail, calls, opening.token)

@@ -77,12 +77,19 @@ class Recordings:
     """Begins and ends them; an observer of the calls."""
 
     def __init__(
-        self, settings: RecordingSettings, engine: MediaEngine, calls: Calls, wall_clock: Callable[[], float]
+        self,
+        settings: RecordingSettings,
+        engine: MediaEngine,
+        calls: Calls,
+        wall_clock: Callable[[], float],
+        is_user: Callable[[str], bool],
     ) -> None:
+        """`is_user`: whether an id is a configured user's."""
         self._settings = settings
         self._engine = engine
         self._calls = calls
         self._wall_clock = wall_clock
+        self._is_user = is_user
         self._running: dict[str, _Running] = {}
         """By call id, or "room:NAME"."""
         self._asked: set[str] = set()
@@ -128,8 +135,8 @@ class Recordings:
                 log.warning("call not recorded", call_id=call.id, reason=str(error))
 
     def may_record(self, identity: str | None) -> bool:
-        """Whether somebody may record its own calls."""
-        return self._settings.by_users and identity is not None and not identity.startswith("trunk:")
+        """Whether somebody may record its own calls: a user, neither a trunk nor a guest."""
+        return self._settings.by_users and identity is not None and self._is_user(identity)
 
     # -- recordings --------------------------------------------------------------------
 

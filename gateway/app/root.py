@@ -255,7 +255,7 @@ class GatewayApp:
         opening, application = self._opening, self._application
         self._voicemail = await open_voicemail(opening, engine, identity, application, self._messages.mailboxes)
         self.calls = self._make_calls(engine, identity, router, dialer)
-        self._conferencing = await open_conferences(opening, engine, self.calls, application, self._voicemail)
+        self._conferencing = await open_conferences(opening, engine, identity, self.calls, application, self._voicemail)
 
     def _make_calls(self, engine: MediaEngine, identity: IdentityMap, router: Router, dialer: GatewayDialer) -> Calls:
         config = self.config
@@ -271,7 +271,7 @@ class GatewayApp:
             new_id=self._opening.token,
             on_preference=dialer.learn,
             passed_on=dialer.passed_on,
-            rights=LegRights(identity, self._accounts, config.web.guests_may_call),
+            rights=LegRights(identity, self._accounts, settings.guests_may_call(config)),
             rules=ShownRules(rules, self._presences, identity.users),
             uri_of=lambda user: identity.sip_uri(user.id),
             payer=lambda user: Caller(user.id, user.may_call, account=self._accounts.registrar_of(user.id)),

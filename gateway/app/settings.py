@@ -140,6 +140,11 @@ def call_limits(config: Config) -> CallLimits:
     )
 
 
+def guests_may_call(config: Config) -> tuple[str, ...]:
+    """What who has no account may call: nothing where guests are not welcome, as who came by a link."""
+    return config.web.guests_may_call if config.web.guests_welcome else ()
+
+
 def trunk_places(config: Config) -> dict[str, str]:
     """Trunk name -> the host, or host:port, that its numbers belong to in a SIP URI."""
     places = {}

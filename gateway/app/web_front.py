@@ -146,10 +146,11 @@ class WebFront:
             raise PlaceError(Cause.NOT_ACCEPTABLE, f"the offer is not a session description: {error}", 400) from None
         if self._load is not None and to not in self._config.emergency.numbers and not self._load.admit():
             raise PlaceError(Cause.OVERLOADED, "the gateway has more calls to begin than it can")
-        address = Address(self._identity.sip_uri(caller.id), caller.display_name or caller.id)
+        guest = self._identity.by_id(caller.id) is None
+        name, seen = caller.display_name or caller.id, source if guest else ""
+        address = Address(self._identity.sip_uri(caller.id), name, source=seen)
         leg = WebCallerLeg(self._new_tag(), address, channel, caller.id)
         try:
-            guest = self._identity.by_id(caller.id) is None
             account = None if guest else self._own_accounts.registrar_of(caller.id)
             who = Caller(caller.id, caller.may_call, guest=guest, source=source, account=account)
             await self._calls.place(leg, who, to, sdp, caller.max_calls)

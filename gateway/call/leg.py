@@ -64,6 +64,9 @@ class Address:
     diversions: tuple[Diversion, ...] = ()
     """How the call came to the one who is asked, the latest first."""
 
+    source: str = ""
+    """IP address of a guest's browser, where it is known."""
+
     asserted: str = ""
     """SIP URI of who it really is, where it wants to be hidden from who is called (RFC 3323)."""
 

@@ -45,11 +45,14 @@ class Member:
     session: Session
     seat: Seat
     since: float
+    is_user: Callable[[str], bool]
+    """Whether an id is a configured user's."""
 
     @property
     def user(self) -> str | None:
-        """The id of the user that it has proved to be, "trunk:NAME" for who came through one."""
-        return self.session.identity
+        """The id of the user that it has proved to be, "trunk:NAME" for who came through one; None: a guest."""
+        who = self.session.identity
+        return who if who is not None and (who.startswith("trunk:") or self.is_user(who)) else None
 
     def shown(self) -> dict[str, Any]:
         """What others see of it."""
@@ -76,6 +79,8 @@ class Room:
     clock: Callable[[], float]
     told: Told
     """Hears what happens: event, room, and what belongs to it."""
+    is_user: Callable[[str], bool]
+    """Whether an id is a configured user's; what a guest calls itself is not."""
     members: dict[str, Member] = field(default_factory=dict)
     locked: bool = False
     speaker: str | None = None
@@ -96,7 +101,8 @@ class Room:
             raise RoomError(f"{self.name} is {'locked' if self.locked else 'full'}", 409)
         name = str(next(self._numbers))
         seat = session.join(self.conference, name)
-        member = self.members[name] = Member(id=name, session=session, seat=seat, since=self.clock())
+        member = Member(id=name, session=session, seat=seat, since=self.clock(), is_user=self.is_user)
+        self.members[name] = member
         self._tone(JOINED)
         self.tell("joined", member=member.shown())
         return member
@@ -134,7 +140,7 @@ class Room:
 
     def may_moderate(self, user: str | None) -> bool:
         """Whether this user may mute others, remove, lock and record."""
-        if user is None or user.startswith("trunk:"):
+        if user is None or not self.is_user(user):
             return False
         wanted = self.settings.moderators
         return user in wanted if wanted else any(member.user == user for member in self.members.values())

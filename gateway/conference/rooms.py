@@ -25,6 +25,8 @@ DIGIT_TIME = 10.0
 LONGEST_PIN = 16
 WRONG_PINS, PENALTY = 10, 60.0
 """After so many wrong PINs of one caller in a row it is refused for so many seconds."""
+WRONG_OF_ALL, FORGIVEN = 100, 36.0
+"""After so many wrong PINs of everybody together who is no user is refused; one is forgiven each so many seconds."""
 _REMEMBERED = 1_000
 UNUSED = 60.0
 """Seconds that a room which was opened waits for its first member."""
@@ -54,19 +56,26 @@ class Rooms:
         settings: Callable[[str], RoomSettings],
         recorder: Recorder,
         clock: Callable[[], float],
+        is_user: Callable[[str], bool],
         limits: RoomLimits | None = None,
     ) -> None:
-        """`make` gives a conference or raises MediaError; `settings` says what the room of a name is like."""
+        """`make` gives a conference or raises MediaError; `settings` says what the room of a name is like.
+
+        `is_user`: whether an id is a configured user's.
+        """
         self._make = make
         self._settings = settings
         self._recorder = recorder
         self._clock = clock
+        self._is_user = is_user
         self._max_rooms = (limits or RoomLimits()).max_rooms
         self._rooms: dict[str, Room] = {}
         self._opened: dict[str, float] = {}
         """Rooms that were made for somebody who is to come, with when."""
         self._wrong: dict[str, tuple[int, float]] = {}
         """Wrong PINs in a row and the time of the last, by room and caller."""
+        self._wrong_of_all: dict[str, tuple[float, float]] = {}
+        """Wrong PINs of everybody less those that time has forgiven, and the time of the last, by room."""
         self._watchers: list[Callable[[dict[str, Any]], None]] = []
 
     # -- what operators and members ask for ----------------------------------------
@@ -157,7 +166,7 @@ class Rooms:
         if room is None:
             if len(self._rooms) >= self._max_rooms:
                 raise RoomError("there are too many rooms", 503)
-            room = self._rooms[name] = Room(name, settings, self._make(), self._clock, self._tell)
+            room = self._rooms[name] = Room(name, settings, self._make(), self._clock, self._tell, self._is_user)
         return room
 
     async def _listen(self, room: Room, member: Member) -> None:
@@ -239,17 +248,36 @@ class Rooms:
             if hmac.compare_digest(given.encode(), pin.encode()):
                 self._wrong.pop(key, None)
                 return True
-            wrong, _ = self._wrong.pop(key, (0, 0.0))
-            self._wrong[key] = wrong + 1, self._clock()
-            while len(self._wrong) > _REMEMBERED:
-                del self._wrong[next(iter(self._wrong))]
+            self._count(name, key)
             log.info("wrong PIN", room=name[:80], caller=session.caller.uri[:80])
         return False
 
+    def _count(self, name: str, key: str) -> None:
+        """One more wrong PIN."""
+        now, of_all = self._clock(), self._level(name)
+        wrong, _ = self._wrong.pop(key, (0, 0.0))
+        self._wrong[key] = wrong + 1, now
+        self._wrong_of_all.pop(name, None)
+        self._wrong_of_all[name] = of_all + 1, now
+        for counts in (self._wrong, self._wrong_of_all):
+            while len(counts) > _REMEMBERED:
+                del counts[next(iter(counts))]
+
+    def _level(self, name: str) -> float:
+        wrong, last = self._wrong_of_all.get(name, (0.0, 0.0))
+        return max(0.0, wrong - (self._clock() - last) / FORGIVEN)
+
     def _punished(self, name: str, session: Session) -> bool:
         wrong, last = self._wrong.get(self._key(name, session), (0, 0.0))
-        return wrong >= WRONG_PINS and self._clock() - last < PENALTY
+        if wrong >= WRONG_PINS and self._clock() - last < PENALTY:
+            return True
+        # Users are told apart by their own count: strangers do not bar them.
+        is_user = session.identity is not None and self._is_user(session.identity)
+        return not is_user and self._level(name) > WRONG_OF_ALL - 1
 
-    @staticmethod
-    def _key(name: str, session: Session) -> str:
-        return f"{name} {session.identity or session.caller.uri}"
+    def _key(self, name: str, session: Session) -> str:
+        """Who tries PINs, by what it cannot choose: what a guest calls itself counts for nothing."""
+        who, caller = session.identity, session.caller
+        if who is not None and who.startswith("trunk:"):
+            return f"{name} {who} {caller.uri}"
+        return f"{name} {who}" if who is not None and self._is_user(who) else f"{name} guest:{caller.source}"

@@ -46,10 +46,16 @@ class Engine:
         self.wanted.append(file)
 
 
+def is_user(who: str) -> bool:
+    return who in ("1001", "alice")
+
+
 def of(folder: Path, **settings: Any) -> tuple[Recordings, Engine, Answered]:
     engine, call = Engine(), Answered()
     return (
-        Recordings(RecordingSettings(folder=folder, **settings), cast(Any, engine), cast(Any, call), lambda: 0.0),
+        Recordings(
+            RecordingSettings(folder=folder, **settings), cast(Any, engine), cast(Any, call), lambda: 0.0, is_user
+        ),
         engine,
         call,
     )
@@ -69,9 +75,10 @@ async def test_calls_of_whom_the_configuration_names_are_recorded(
 
 @pytest.mark.parametrize("may", [True, False])
 def test_users_record_their_calls_where_they_may(may: bool, tmp_path: Path) -> None:
-    """recording.by_users; never a trunk."""
+    """recording.by_users; never a trunk, nor a guest, whatever it calls itself."""
     recordings, _, _ = of(tmp_path, by_users=may)
-    assert [recordings.may_record(one) for one in ("1001", "trunk:pbx", None)] == [may, False, False]
+    asked = [recordings.may_record(one) for one in ("1001", "trunk:pbx", "guest-7", None)]
+    assert asked == [may, False, False, False]
 
 
 @pytest.mark.parametrize(("keep", "left"), [(0.0, 1), (50.0, 0), (200.0, 1)])
@@ -89,7 +96,7 @@ async def test_recordings_are_kept_as_long_as_configured(keep: float, left: int,
 def test_there_are_no_more_rooms_than_configured(most: int) -> None:
     """conference.max_rooms."""
     nothing: Any = None
-    rooms = Rooms(nothing, nothing, nothing, lambda: 0.0, RoomLimits(max_rooms=most))
+    rooms = Rooms(nothing, nothing, nothing, lambda: 0.0, is_user, RoomLimits(max_rooms=most))
     for number in range(most):
         rooms.open(f"r{number}")
     with pytest.raises(RoomError) as refused:
@@ -101,6 +108,6 @@ def test_there_are_no_more_rooms_than_configured(most: int) -> None:
 def test_who_comes_and_goes_is_heard_as_configured(tones: bool) -> None:
     """rooms[].tones."""
     conference, session = MagicMock(), MagicMock()
-    room = Room("team", RoomSettings(tones=tones), conference, lambda: 0.0, lambda *_: None)
+    room = Room("team", RoomSettings(tones=tones), conference, lambda: 0.0, lambda *_: None, is_user)
     room.leave(room.enter(session))
     assert conference.say.call_count == (2 if tones else 0)

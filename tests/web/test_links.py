@@ -143,6 +143,21 @@ async def test_a_guest_calls_whom_the_link_says_so_often_and_nobody_else() -> No
         assert (await http.get("/api/links")).json()["links"][0]["used"] == 2
 
 
+async def test_a_call_by_a_link_is_not_transferred_to_anybody_else() -> None:
+    """Neither to whom is dialled nor to another call: the link is for one number."""
+    async with site() as (server, gateway, http):
+        token = await made(http, to="600", uses=0)
+        async with rpc(server) as client:
+            await client.ok("announce", peer_id="guest-1", token=token)
+            call_id = (await client.ok("offer", to_peer_id="600", sdp=SDP))["call_id"]
+            call = gateway.calls[-1]
+            call.channel.answered(call, None)
+            await client.notified("call_state", state="answered")
+            for where in ({"to_peer_id": "1002"}, {"to_peer_id": "600"}, {"to_call_id": call_id}):
+                refused = await client.fails("call.transfer", call_id=call_id, **where)
+                assert "link" in refused["message"]
+
+
 async def test_a_link_that_was_taken_back_is_good_for_nothing() -> None:
     """Not for those who are here by it, either."""
     async with site() as (server, _, http):

@@ -30,7 +30,7 @@ class MemberInfo(BaseModel):
     id: str = Field(description="Its name in the room.")
     uri: str
     display_name: str
-    user: str | None = Field(description='Who it has proved to be, "trunk:NAME" through a trunk.')
+    user: str | None = Field(description='Who it has proved to be, "trunk:NAME" through a trunk; null: a guest.')
     muted: bool
 
 

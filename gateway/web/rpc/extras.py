@@ -160,6 +160,9 @@ class _Outcome:
 async def call_transfer(peer: Peer, params: Params) -> Reply:
     """call.transfer{call_id, to_peer_id | to_call_id}: to whom is dialled, or to the other side of another own call."""
     entry, outcome = _entry(peer, params), _Outcome()
+    if peer.is_here_by_link:
+        # Who is called next pays by the rights of whoever transfers, and a link is for one number only.
+        raise peer.dialect.error(Problem.REFUSED, "A link is for its own calls only, which cannot be transferred")
     if entry.state is not State.ANSWERED:
         raise peer.dialect.error(Problem.IN_PROGRESS, "Only an answered call can be transferred")
     consultation = params.identifier("to_call_id") if "to_call_id" in params else None

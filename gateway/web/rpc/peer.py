@@ -134,6 +134,11 @@ class Peer:
             raise self.dialect.error(Problem.NOT_ANNOUNCED, "Not announced: call announce first")
         return self.user
 
+    @property
+    def is_here_by_link(self) -> bool:
+        """Whether it is a guest with the rights of a link and nothing beside them."""
+        return self._link is not None
+
     def sees(self, peer_id: str) -> bool:
         if self.user is None:
             return False

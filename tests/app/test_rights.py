@@ -1,0 +1,36 @@
+"""Whose rights a leg has that asks for a transfer, where guests are welcome and where they are not."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import pytest
+
+from gateway.accounts.own import Accounts
+from gateway.app import settings
+from gateway.app.rights import LegRights
+from gateway.call.leg import Leg
+from gateway.config import load
+from gateway.identity.mapping import IdentityMap
+
+
+class _Leg:
+    def __init__(self, identity: str) -> None:
+        self.identity = identity
+
+
+@pytest.mark.parametrize(("guests", "may_call"), [("true", ("600",)), ("false", ())])
+def test_a_guest_transfers_to_whom_guests_may_call_where_they_are_welcome(
+    guests: str, may_call: tuple[str, ...]
+) -> None:
+    """web.guests, web.guests_may_call; who is here by a link all the same gets nothing by it."""
+    users = '[{"id": "alice", "web": true, "may_call": ["1*"]}]'
+    environ = {"USERS": users, "WEB__GUESTS": guests, "WEB__GUESTS_MAY_CALL": '["600"]'}
+    config = load(None, {f"GATEWAY_{key}": value for key, value in environ.items()})
+    identity = IdentityMap(config.identity_users(), [], config.domain)
+    rights = LegRights(identity, Accounts(bytes(32)), settings.guests_may_call(config))
+    guest, alice = (rights.caller_of(cast(Leg, _Leg(one))) for one in ("guest-1", "alice"))
+    assert guest is not None
+    assert alice is not None
+    assert (guest.may_call, guest.guest) == (may_call, True)
+    assert alice.may_call == ("1*",)
