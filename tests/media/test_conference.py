@@ -15,9 +15,14 @@ from gateway.media.embedded.audio.mixing import Loudest, Mix, power
 from gateway.media.embedded.audio.pcm import Pcm, tone
 from gateway.media.embedded.describe import SERVICE_DESCRIPTION
 from gateway.media.embedded.engine import EmbeddedEngine
-from gateway.media.embedded.sources.program import FRAME, RATE
+from gateway.media.embedded.sources.conference import Round, Turn
+from gateway.media.embedded.sources.conference import Seat as ConferenceSeat
+from gateway.media.embedded.sources.packets import Injected
+from gateway.media.embedded.sources.program import FRAME, RATE, ProgramAudio
 from gateway.media.engine import Conference, Kind, MediaError, Party, RecordingFile, Seat
+from sdp import Codec
 from tests.media.engine_support import Browser, Phone, config, running, until
+from tests.media.test_tone_gate import packet
 
 TONES = {"pcmu": 400.0, "g722": 700.0, "pcma": 1000.0, "opus": 1300.0}
 PROGRAM = Party("program", Kind.SERVICE, service="program")
@@ -146,6 +151,56 @@ async def test_a_member_that_floods_or_sends_rubbish_hurts_nobody() -> None:
             rest = before[member] - {TONES["opus"]}
             await until(lambda member=member, rest=rest: rest <= member.hears())
         assert len(rude.seat.came) <= 64  # type: ignore[attr-defined]
+
+
+class Listener:
+    """Who hears the others."""
+
+    hears = True
+
+    def __init__(self) -> None:
+        self.heard: list[Injected] = []
+
+    def say(self, packet: Injected) -> None:
+        self.heard.append(packet)
+
+
+@pytest.mark.parametrize(("codec", "payload", "logged"), [("pcmu", b"", 0), ("unheard of", bytes(160), 1)])
+async def test_a_packet_that_cannot_be_heard_silences_nobody_else(
+    codec: str, payload: bytes, logged: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Run after run of it, in one codec or in none; the log says it once."""
+    async with running() as (engine, _):
+        conference, listener = engine.conference(), Listener()
+        rude, other = conference.seat(ProgramAudio(), "rude"), conference.seat(ProgramAudio(), "other")
+        assert isinstance(other, ConferenceSeat)
+        assert isinstance(rude, ConferenceSeat)
+        other.speak_to(listener, Codec("PCMU", 8000, payload_type=0))
+        rounds = 0
+        for generation in range(6):
+            came = [(codec, packet(1, payload, generation=generation), 1.0 + generation)]
+            turns = [
+                Turn(seat, False, tuple(packets), (None,), seat.mouth, True)
+                for seat, packets in ((rude, came), (other, []))
+            ]
+            made = Round(tuple(turns), (None,), (1.0 + generation,)).make()
+            rounds += len(made.packets)
+        assert rounds == 6
+    assert len([each for each in caplog.records if each.name == "gateway.media.conference"]) == logged
+
+
+async def test_a_member_whose_packets_are_empty_hurts_nobody() -> None:
+    """G.711 without one sample, among what the others say."""
+    async with meeting("pcmu", "pcma", "g722") as (_, _, (rude, *others)):
+        number = rude.phone.numbers["pcmu"]
+        assert number is not None
+        await until(lambda: TONES["pcmu"] in others[0].hears())
+        for _ in range(50):
+            rude.phone.send(b"", number)
+            await asyncio.sleep(0.01)
+        for member, wanted in zip(others, ({TONES["g722"]}, {TONES["pcma"]}), strict=True):
+            member.phone.packets.clear()
+            await until(lambda member=member, wanted=wanted: wanted <= member.hears())
 
 
 async def test_who_vanishes_is_silent_and_the_others_go_on() -> None:

@@ -18,9 +18,11 @@ import pytest
 from gateway.media.embedded.audio.pcm import Pcm, tone
 from gateway.media.embedded.describe import SERVICE_DESCRIPTION
 from gateway.media.embedded.engine import EmbeddedEngine
-from gateway.media.embedded.sources.program import RATE
+from gateway.media.embedded.sources.program import FRAME, RATE
+from gateway.media.embedded.sources.recorder import MOST_CAME, Track
 from gateway.media.engine import Kind, MediaError, Party, RecordingFile
 from tests.media.engine_support import Phone, frequency_of, running, until
+from tests.media.test_tone_gate import packet
 
 A = Party("a", Kind.RTP, private_source="127.0.0.1")
 B = Party("b", Kind.RTP, private_source="127.0.0.1")
@@ -179,6 +181,35 @@ async def test_a_recording_that_cannot_go_on_says_why_and_the_call_goes_on(
         assert reason in str(await asyncio.wait_for(ended.get(), 5))
         a.packets.clear()
         await until(lambda: near(frequency_of(*a.heard("pcmu")), 900.0))
+
+
+@pytest.mark.parametrize(("codec", "payload"), [("pcmu", b""), ("unheard of", bytes(160))])
+def test_a_side_that_cannot_be_heard_is_silent_and_no_fault(codec: str, payload: bytes) -> None:
+    """Run after run of it; what it says afterwards is heard, and so is what came while a batch was at work."""
+    track = Track()
+    for generation in range(5):
+        track.take(codec, packet(1, payload, generation=generation), 0.0)
+    track.hand_over()
+    assert not track.frames([0.02 * tick for tick in range(10)]).any()
+    for number in range(20):
+        track.take("pcmu", packet(number, bytes(160), generation=9), 0.2 + 0.02 * number)
+    track.hand_over()
+    early = track.frames([0.2 + 0.02 * tick for tick in range(10)])
+    track.hand_over()
+    late = track.frames([0.4 + 0.02 * tick for tick in range(10)])
+    assert early[-FRAME:].any()
+    assert late[-FRAME:].any()
+
+
+def test_what_waits_for_the_disk_is_bounded() -> None:
+    """However often it is handed over."""
+    track = Track()
+    for _ in range(3):
+        for number in range(MOST_CAME):
+            track.take("pcmu", packet(number, b"x"), 9.0)
+        track.hand_over()
+    assert not track.frames([1.0]).any()
+    assert len(track._handed) == MOST_CAME
 
 
 async def test_no_other_formats_and_no_unknown_calls(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from gateway.media.embedded.audio.tones import COLUMNS, KEYPAD, ROWS
 from gateway.media.embedded.describe import SERVICE_DESCRIPTION
 from gateway.media.embedded.plane.values import MediaPacket
 from gateway.media.embedded.sources.packets import Injected
-from gateway.media.embedded.sources.tone_gate import ToneGate
+from gateway.media.embedded.sources.tone_gate import MOST_WAITING, ToneGate
 from gateway.media.engine import Dtmf, DtmfReceived, Kind, Party
 from tests.media.engine_support import Phone, config, running, until
 
@@ -104,6 +104,17 @@ def test_without_a_digit_every_packet_goes_on_as_it_was() -> None:
     out = run(gate, packets + [None] * 10)
     assert [one.payload for one in out] == sent[:7] + sent[8:]
     assert [one.advance for one in out][6:9] == [160, 320, 160]
+
+
+@pytest.mark.parametrize("payload", [b"", b"\xff"])
+def test_what_waits_is_bounded(payload: bytes) -> None:
+    """A party that sends thousands of packets of no sample, or of one."""
+    gate = ToneGate("pcmu", lambda *_: None, 0)
+    for number in range(5000):
+        gate.handle(packet(number, payload), 0.0)
+    assert len(gate._waiting) <= MOST_WAITING
+    out = run(gate, [None, *(packet(6000 + number, b"\xff" * 160) for number in range(10)), *[None] * 10])
+    assert [one.payload for one in out].count(b"\xff" * 160) == 10
 
 
 def test_a_new_stream_begins_by_the_clock() -> None:

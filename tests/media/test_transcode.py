@@ -255,17 +255,28 @@ def test_a_packet_that_comes_too_late_raises_the_delay() -> None:
     assert playout.delay > before
 
 
-@pytest.mark.parametrize("codec", ["opus", "g722"])
+@pytest.mark.parametrize("rates", [(8000, 16000), (16000, 8000), (48000, 16000)])
+def test_nothing_resampled_is_nothing(rates: tuple[int, int]) -> None:
+    """And what follows is as if it had not been."""
+    resampler, other = make_resampler(*rates), make_resampler(*rates)
+    assert resampler is not None
+    assert other is not None
+    assert len(resampler.process(np.zeros(0, np.int16))) == 0
+    pcm = tone(500.0, -10.0, rates[0], 0.02)
+    assert resampler.process(pcm).tolist() == other.process(pcm).tolist()
+
+
+@pytest.mark.parametrize("codec", sorted(CODECS))
 def test_a_decoder_survives_what_it_cannot_decode(codec: str) -> None:
     """An empty payload would end the library's stream for ever; it is dropped, and audio goes on."""
-    path = Path(codec, "pcmu")
+    path = Path(codec, "pcma" if codec == "pcmu" else "pcmu")
     parts = payloads(codec, 1000.0, 1.0)
     path.receive(0, parts[0])
     path.receive(1, b"")
     for number in range(2, len(parts)):
         path.receive(number, parts[number])
     assert path.transcoder.playout.undecodable == 1
-    pcm, rate = decoded("pcmu", [packet.payload for packet in path.sent])
+    pcm, rate = decoded("pcma" if codec == "pcmu" else "pcmu", [packet.payload for packet in path.sent])
     assert frequency_of(pcm, rate) == pytest.approx(1000.0, abs=2.0)
 
 

@@ -83,6 +83,8 @@ class G711Decoder:
         self._table = table
 
     def decode(self, payload: bytes) -> Pcm:
+        if not payload:
+            raise AudioError("empty payload")
         return self._table[np.frombuffer(payload, dtype=np.uint8)]
 
 

@@ -34,6 +34,8 @@ class Decimator:
 
     def process(self, pcm: Pcm) -> Pcm:
         """A multiple of `factor` samples in, one `factor`th of them out."""
+        if not len(pcm):
+            return pcm
         line = np.concatenate((self._history, pcm.astype(np.float32)))
         self._history = line[len(pcm) :]
         return to_int16(sliding_window_view(line, len(self._taps))[:: self._factor] @ self._taps)
@@ -50,6 +52,8 @@ class Interpolator:
 
     def process(self, pcm: Pcm) -> Pcm:
         """`factor` times as many samples out as in."""
+        if not len(pcm):
+            return pcm
         line = np.concatenate((self._history, pcm.astype(np.float32)))
         self._history = line[len(pcm) :]
         return to_int16((sliding_window_view(line, _TAPS) @ self._phases).reshape(-1))

@@ -48,6 +48,8 @@ class Seat:
         self.mouth: Mouth | None = None
         self._conference = conference
         self._ears = Ears()
+        self._failed = False
+        """Whether it has been logged that it could not be heard."""
 
     def leave(self) -> None:
         self._conference.remove(self)
@@ -66,18 +68,26 @@ class Seat:
 
     def listen(self, came: tuple[Came, ...]) -> None:
         """Put what came into the playout buffers; in a thread."""
-        for codec, packet, now in came:
-            self._ears.take(codec, packet, now)
+        try:
+            for codec, packet, now in came:
+                self._ears.take(codec, packet, now)
+        except Exception:
+            self._hear_anew()
 
     def frame(self, now: float) -> Pcm | None:
         """The next 20 ms of what the party says, None: nothing; in a thread."""
         try:
             return self._ears.frame(now)
         except Exception:
-            # One party's audio must not silence the others.
-            self._ears = Ears()
-            logger.exception("a member of a conference could not be heard")
+            self._hear_anew()
             return None
+
+    def _hear_anew(self) -> None:
+        """What this party sends could not be heard: it is silent, and the others go on."""
+        self._ears = Ears()
+        if not self._failed:
+            self._failed = True
+            logger.exception("a member of a conference could not be heard")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +100,9 @@ class Turn:
     told: tuple[Pcm | None, ...]
     """What it alone hears, tick by tick."""
     mouth: Mouth | None
-    """None: it hears nothing."""
+    """What speaks to it; None where it has none."""
+    hears: bool
+    """Whether what is said goes out."""
 
 
 @dataclass(slots=True)
@@ -130,12 +142,14 @@ class Round:
             if told is not None:
                 mix.add(told)
             for turn in self.turns:
-                if turn.mouth is not None:
+                if turn.mouth is None:
+                    continue
+                if turn.hears:
                     packet = turn.mouth.encode(mix.without(turn.seat.group, turn.told[tick]))
                     if packet is not None:
                         made.packets.append((turn, packet))
-                elif turn.seat.mouth is not None:
-                    turn.seat.mouth.pause()
+                else:
+                    turn.mouth.pause()
             made.mixed.append(mix.all)
             made.powers.append(powers)
         return made
@@ -216,7 +230,7 @@ class Conference:
             came, seat.came = tuple(seat.came), []
             told = tuple(own.get(seat) for _, own, _ in self._due)
             hears = seat.outlet is not None and seat.outlet.hears
-            turns.append(Turn(seat, seat.muted, came, told, seat.mouth if hears else None))
+            turns.append(Turn(seat, seat.muted, came, told, seat.mouth, hears))
         made = Round(tuple(turns), tuple(told for _, _, told in self._due), tuple(now for now, _, _ in self._due))
         self._due = []
         return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,8 @@ from gateway.media.embedded.sources.pacer import TICK_MS, Pacer
 from gateway.media.embedded.sources.program import FRAME, RATE, Ears
 from gateway.media.embedded.workers import Workers
 from gateway.media.engine import MediaError, RecordingFile
+
+logger = logging.getLogger("gateway.media.recorder")
 
 BATCH = 10
 """Ticks of 20 ms that are written at once."""
@@ -37,6 +40,10 @@ class Track:
         self._ears = Ears()
         self._came: list[tuple[str, MediaPacket, float]] = []
         self._said: deque[Pcm] = deque(maxlen=MOST_SAID)
+        self._handed: deque[tuple[str, MediaPacket, float]] = deque()
+        """What the thread has of them."""
+        self._failed = False
+        """Whether it has been logged that it could not be heard."""
 
     def take(self, codec: str, packet: MediaPacket, now: float) -> None:
         """One packet, in a codec by its name in lower case."""
@@ -57,23 +64,35 @@ class Track:
         """20 ms that are at hand as they are."""
         self._said.append(pcm)
 
+    def hand_over(self) -> None:
+        """Give what came to the next `frames`; in the event loop, while none is at work."""
+        self._handed.extend(self._came[: MOST_CAME - len(self._handed)])
+        self._came.clear()
+
     def frames(self, times: Sequence[float]) -> Pcm:
-        """What was heard in these ticks; in a thread."""
-        came, self._came = self._came, []
+        """What was heard in these ticks, of what was handed over; in a thread."""
         made = []
-        place = 0
         for now in times:
-            while place < len(came) and came[place][2] <= now:
-                self._ears.take(*came[place])
-                place += 1
-            pcm = self._ears.frame(now)
+            pcm = self._hear(now)
             said = self._said.popleft() if self._said else None
             if pcm is None or said is None:
                 made.append(said if pcm is None and said is not None else _SILENCE if pcm is None else pcm)
             else:
                 made.append(_sum(pcm, said))
-        self._came = came[place:] + self._came
         return np.concatenate(made) if made else _SILENCE[:0]
+
+    def _hear(self, now: float) -> Pcm | None:
+        try:
+            while self._handed and self._handed[0][2] <= now:
+                self._ears.take(*self._handed.popleft())
+            return self._ears.frame(now)
+        except Exception:
+            # What one side sends must not end the recording of the other.
+            self._ears = Ears()
+            if not self._failed:
+                self._failed = True
+                logger.exception("a side of a recording could not be heard")
+            return None
 
 
 class Recorder:
@@ -133,6 +152,8 @@ class Recorder:
     def _work(self) -> None:
         self._at_work = True
         times, self._due = tuple(self._due), []
+        for track in self.tracks:
+            track.hand_over()
         last = self._stopping
         self._writers.do(lambda: self._write(times, last=last), lambda failure: self._wrote(failure, last=last))
 

@@ -19,6 +19,8 @@ SILENCE = {"pcmu": b"\xff", "pcma": b"\xd5"}
 """One sample of silence, by the codecs that carry tones unharmed."""
 HELD = RATE * 40 // 1000
 """Samples that wait: a tone is suspected before more of it has come than whoever listens for tones takes for one."""
+MOST_WAITING = 64
+"""Packets that wait for their tick; what is more is left out."""
 _PAUSE = 0.1
 """Seconds without a packet after which nothing is waited for."""
 _IDLE_TICKS = 250
@@ -69,7 +71,7 @@ class ToneGate:
             pcm = self._decoder.decode(packet.payload) if packet.in_order else None
         except AudioError:
             pcm = None
-        if pcm is None:
+        if pcm is None or len(self._waiting) >= MOST_WAITING:
             return NOTHING
         self._idle, self._heard = 0, now
         self._digits += self._detector.process(pcm)
@@ -87,7 +89,7 @@ class ToneGate:
         if pause and (ended := self._detector.finish()) is not None:
             self._digits.append(ended)
         out: list[Injected] = []
-        while self._waiting and (pause or self._held > HELD):
+        while self._waiting and (pause or self._held > HELD or len(self._waiting) >= MOST_WAITING):
             packet, came = self._waiting.popleft()
             self._held -= len(packet.payload)
             if self._to is not None:
