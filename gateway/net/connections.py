@@ -56,7 +56,10 @@ class Connection(Protocol):
         """Whether the peer has proved by its certificate that it is `host`."""
 
     def ping(self) -> None:
-        """Send a keep-alive."""
+        """Send a keep-alive, and wait for its answer."""
+
+    def stop_waiting(self) -> None:
+        """What comes from now on answers no keep-alive that was sent before."""
 
     def close(self) -> None:
         """Close it; what was written is still sent where that is possible."""

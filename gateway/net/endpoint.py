@@ -135,10 +135,11 @@ class Endpoint:
             self.send(KeepAlive.PING.value, flow)
         for connection, _ in asked:
             connection.ping()
-        if not asked:
+        if datagrams and not asked:
             return
         await asyncio.sleep(self._config.streams.pong)
         for connection, heard in asked:
+            connection.stop_waiting()
             if connection.has_ponged and connection.heard == heard:
                 logger.info("no keep-alive comes back on %s", connection.flow)
                 connection.drop()

@@ -95,7 +95,6 @@ class StreamConnection(asyncio.Protocol):
                 if frame is KeepAlive.PING:
                     self._has_pinged = True
                     self.send(KeepAlive.PONG.value)
-                self.has_ponged |= frame is KeepAlive.PONG
             elif isinstance(frame, Broken):
                 self._receiver.broken(frame.error, self.flow, frame.data)
                 if frame.closes:
@@ -127,8 +126,13 @@ class StreamConnection(asyncio.Protocol):
 
     def ping(self) -> None:
         """Send a keep-alive (RFC 5626 4.4.1)."""
+        self.stop_waiting()
         self._framer.expect_pong()
         self.send(KeepAlive.PING.value)
+
+    def stop_waiting(self) -> None:
+        """What comes from now on answers no keep-alive that was sent before."""
+        self.has_ponged |= self._framer.take_pong()
 
     def close(self) -> None:
         """Close after what was written."""

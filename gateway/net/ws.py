@@ -50,12 +50,13 @@ class WebSocketConnection:
         self.heard = now()
         self.flow_timer = 0.0
         self.has_ponged = False
+        self._pong_due = False
         connections.add(self)
 
     def received(self, data: bytes | str) -> None:
         """One WebSocket message came."""
         self.heard = self._now()
-        self.has_ponged |= len(data) == len(KeepAlive.PONG.value) and not data.strip()
+        self.has_ponged |= self._pong_due and len(data) == len(KeepAlive.PONG.value) and not data.strip()
         self._receive(data.encode("utf-8", "replace") if isinstance(data, str) else data, self.flow)
 
     def lost(self) -> None:
@@ -72,7 +73,12 @@ class WebSocketConnection:
 
     def ping(self) -> None:
         """Send a keep-alive (RFC 7118 section 6)."""
+        self._pong_due = True
         self._write(KeepAlive.PING.value)
+
+    def stop_waiting(self) -> None:
+        """What comes from now on answers no keep-alive that was sent before."""
+        self._pong_due = False
 
     def close(self) -> None:
         """Ask whoever has the socket to close it."""

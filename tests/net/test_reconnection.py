@@ -84,10 +84,11 @@ async def test_a_trunk_reaches_us_again_after_its_connection_died_in_a_call() ->
 
 
 class Server:
-    """A TCP server that keeps what it gets; `answers` says whether it answers keep-alives."""
+    """A TCP server that keeps what it gets; `answers` says whether it answers keep-alives, by `pong`."""
 
-    def __init__(self, *, answers: bool) -> None:
+    def __init__(self, *, answers: bool, pong: bytes = PONG) -> None:
         self.answers = answers
+        self.pong = pong
         self.got: asyncio.Queue[bytes] = asyncio.Queue()
         self.accepted = 0
         self._writers: list[asyncio.StreamWriter] = []
@@ -104,7 +105,7 @@ class Server:
             while data := await reader.read(64):
                 self.got.put_nowait(data)
                 if self.answers and data == PING:
-                    writer.write(PONG)
+                    writer.write(self.pong)
         writer.close()
 
     async def close(self) -> None:
@@ -154,6 +155,23 @@ async def test_a_server_that_answers_no_keep_alive_keeps_its_connection() -> Non
     server = Server(answers=False)
     flow = await server.open()
     for _ in range(3):
+        await agent.keep_alive((flow,))
+        assert await server.got.get() == PING
+    assert (gone, server.accepted) == ([], 1)
+    await agent.close()
+    await server.close()
+
+
+async def test_a_server_that_has_keep_alives_of_its_own_has_answered_none_of_ours() -> None:
+    """What it sends while we wait is its own, and answered; that it is silent later says nothing."""
+    agent, gone, _ = await agent_and_losses()
+    server = Server(answers=True, pong=PING)
+    flow = await server.open()
+    for _ in range(2):
+        await agent.keep_alive((flow,))
+        assert [await server.got.get() for _ in range(2)] == [PING, PONG]
+    server.answers = False
+    for _ in range(2):
         await agent.keep_alive((flow,))
         assert await server.got.get() == PING
     assert (gone, server.accepted) == ([], 1)

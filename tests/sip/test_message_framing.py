@@ -49,6 +49,45 @@ def test_pings_and_pongs_are_told_apart() -> None:
     assert framer.feed(b"\r\n\r\n" + EMPTY + b"\r\n\r\n") == [KeepAlive.PING, parse_message(EMPTY), KeepAlive.PING]
 
 
+@pytest.mark.parametrize(
+    ("pieces", "answered", "frames"),
+    [
+        ((b"\r\n",), True, [KeepAlive.PONG]),
+        ((b"\r", b"\n"), True, [KeepAlive.PONG]),
+        ((b"\r\n\r\n",), False, [KeepAlive.PING]),
+        ((b"\r\n", b"\r\n"), False, [KeepAlive.PONG, KeepAlive.PING]),
+        ((b"\r\n\r", b"\n"), False, [KeepAlive.PONG, KeepAlive.PING]),
+        ((b"\r\n", b"\r\n\r\n"), True, [KeepAlive.PONG, KeepAlive.PING]),
+        ((b"\r\n\r\n", b"\r\n"), True, [KeepAlive.PING, KeepAlive.PONG]),
+        ((b"\r\n\r\n\r\n",), True, [KeepAlive.PING, KeepAlive.PONG]),
+        ((b"\r\n" + EMPTY,), True, [KeepAlive.PONG, parse_message(EMPTY)]),
+    ],
+)
+def test_a_pong_is_no_half_of_a_ping(pieces: tuple[bytes, ...], answered: bool, frames: list[object]) -> None:
+    """While a keep-alive of ours waits, a lone CRLF answers it, and two are the peer's own, in one piece or in two."""
+    framer = StreamFramer()
+    framer.expect_pong()
+    assert [frame for piece in pieces for frame in framer.feed(piece)] == frames
+    assert framer.take_pong() is answered
+
+
+def test_a_stray_crlf_answers_nothing() -> None:
+    """Nor does one that comes when nobody waits any more; whoever asks again is answered again."""
+    framer = StreamFramer()
+    framer.feed(b"\r\n")
+    assert not framer.take_pong()
+    framer = StreamFramer()
+    framer.expect_pong()
+    assert not framer.take_pong()
+    framer.feed(b"\r\n")
+    assert not framer.take_pong()
+    framer = StreamFramer()
+    for _ in range(3):
+        framer.expect_pong()
+        assert framer.feed(b"\r\n") == [KeepAlive.PONG]
+        assert framer.take_pong()
+
+
 def test_a_flood_of_pings_is_one_frame() -> None:
     """Thousands of CRLFs in one read cost one answer."""
     assert StreamFramer().feed(b"\r\n" * 20_000) == [KeepAlive.PING]

@@ -38,7 +38,17 @@ class StreamFramer:
     After a frame with `closes` the framer is `closed` and passes over everything that follows.
     """
 
-    __slots__ = ("_body_left", "_buffer", "_half_ping", "_limits", "_pending", "_pong_due", "_scanned", "closed")
+    __slots__ = (
+        "_body_left",
+        "_buffer",
+        "_half_ping",
+        "_has_ponged",
+        "_limits",
+        "_pending",
+        "_pong_due",
+        "_scanned",
+        "closed",
+    )
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         self._limits = limits
@@ -48,6 +58,7 @@ class StreamFramer:
         self._body_left = 0
         self._half_ping = False
         self._pong_due = False
+        self._has_ponged = False
         self.closed = False
 
     @property
@@ -56,8 +67,14 @@ class StreamFramer:
         return len(self._buffer) + (1 if self._pending is not None else 0)
 
     def expect_pong(self) -> None:
-        """A keep-alive was sent: the next CRLF answers it, and is not half of one of the peer's."""
-        self._pong_due = True
+        """A keep-alive was sent: a lone CRLF answers it, two are one of the peer's own."""
+        self._pong_due, self._half_ping = True, False
+
+    def take_pong(self) -> bool:
+        """Stop waiting for an answer to a keep-alive; whether one has come."""
+        has_ponged = self._has_ponged
+        self._has_ponged = self._pong_due = False
+        return has_ponged
 
     def feed(self, data: bytes) -> list[Frame]:
         """Take bytes in the order they came; returns frames in order. Never raises for what a peer sent."""
@@ -78,19 +95,22 @@ class StreamFramer:
         return self._find_head(frames)
 
     def _keepalive(self, frames: list[Frame]) -> None:
-        # One CRLF is a pong, or the first half of a ping whose second half is still on its way; telling a
-        # server of a pong it never asked for is harmless. Runs become one frame, so that a flood costs little.
-        del self._buffer[:2]
-        if self._pong_due:
-            self._pong_due = self._half_ping = False
+        # What is left of a run of CRLFs without its pairs is a pong, or the first half of a ping whose second half
+        # is still on its way. The pairs become one frame, so that a flood costs little.
+        count = 1
+        while self._buffer.startswith(b"\r\n", 2 * count):
+            count += 1
+        del self._buffer[: 2 * count]
+        is_odd = bool(count % 2)
+        if is_odd and self._half_ping and self._has_ponged:
+            self._has_ponged, self._pong_due = False, True  # it was half of a ping
+        if count > 1 or self._half_ping:
+            frames.append(KeepAlive.PING)
+        self._half_ping = is_odd and not self._half_ping
+        if self._half_ping:
             frames.append(KeepAlive.PONG)
-            return
-        kind = KeepAlive.PING if self._half_ping else KeepAlive.PONG
-        self._half_ping = not self._half_ping
-        if kind is KeepAlive.PING and frames and frames[-1] is KeepAlive.PONG:
-            frames.pop()
-        if not frames or frames[-1] is not kind:
-            frames.append(kind)
+            self._has_ponged |= self._pong_due
+            self._pong_due = False
 
     def _find_head(self, frames: list[Frame]) -> bool:
         buffer, limits = self._buffer, self._limits
