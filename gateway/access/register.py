@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 ATTEMPTS = 5
 """How often a REGISTER is decided again because another one of the same address was quicker."""
 REMEMBERED = 20_000
-"""Flows whose contact is remembered."""
+"""Users at flows whose contact is remembered."""
 
 
 class RegisterService:
@@ -44,13 +44,14 @@ class RegisterService:
         to send keep-alives, in seconds; `gruus` are the parameters of a contact that name it from everywhere.
         """
         self._gruus = gruus
-        self._registered_from: OrderedDict[Flow, str] = OrderedDict()
+        self._registered_from: OrderedDict[tuple[Flow, str], str] = OrderedDict()
         self._identity = identity
         self._store = store
         self._policy = policy
         self._wall_clock = wall_clock
         self._is_reachable = is_reachable
         self._keeps_alive = keeps_alive
+        """By flow and address of record."""
         self._by_flow: dict[Flow, set[str]] = {}
         """Addresses of record with a binding that lives as long as its connection does."""
         self._removals: set[asyncio.Task[None]] = set()
@@ -82,21 +83,23 @@ class RegisterService:
         log.warning("registrations of one address overtook each other", aor=aor)
         return events.Reply(503)
 
-    def _remember(self, source: Flow, contact: str) -> None:
-        self._registered_from[source] = contact
-        self._registered_from.move_to_end(source)
+    def _remember(self, source: Flow, aor: str, contact: str) -> None:
+        self._registered_from[source, aor] = contact
+        self._registered_from.move_to_end((source, aor))
         if len(self._registered_from) > REMEMBERED:
             self._registered_from.popitem(last=False)
 
-    def contact_at(self, flow: Flow) -> str | None:
-        """The contact that was registered last by a flow, as long as that is remembered."""
-        return self._registered_from.get(flow)
+    def contact_at(self, flow: Flow, identity: str | None) -> str | None:
+        """The contact that this user registered last by a flow of its own, as long as that is remembered."""
+        user = self._identity.by_id(identity) if identity is not None else None
+        return self._registered_from.get((flow, self._identity.aor(user))) if user is not None else None
 
     def flow_lost(self, flow: Flow) -> None:
         """A connection is gone: who can be called by nothing else is to be called no more."""
-        self._registered_from.pop(flow, None)
         aors = self._by_flow.pop(flow, None)
         if aors:
+            for aor in aors:
+                self._registered_from.pop((flow, aor), None)
             task = asyncio.get_running_loop().create_task(self._remove(flow, aors))
             self._removals.add(task)
             task.add_done_callback(self._removals.discard)
@@ -129,8 +132,8 @@ class RegisterService:
             log.info("registered", aor=changes.aor, contacts=len(changes.after), source=str(source))
         is_flow = any(binding.reg_id is not None and not binding.path for binding in changes.put)
         timer = 0 if source.transport in WEBSOCKET else self._policy.flow_timer  # RFC 7118: a WebSocket has its pings
-        if changes.put:
-            self._remember(source, changes.put[-1].contact)
+        if changes.put and not changes.put[-1].path:
+            self._remember(source, aor, changes.put[-1].contact)
         if changes.put and source.reliable and (is_flow or source.transport in WEBSOCKET):
             self._by_flow.setdefault(source, set()).add(aor)
             if timer and is_flow:

@@ -91,7 +91,7 @@ class SipFront:
 
     def invited(self, session: IncomingSession, identity: str | None) -> None:
         """A call that was let in: place it, or refuse it with the cause's status."""
-        contact = self._registrar.contact_at(session.source)
+        contact = self._registrar.contact_at(session.source, identity)
         if contact is not None:
             session.reach_at(Uri.parse(contact))
         task = asyncio.get_running_loop().create_task(self._place(session, identity))

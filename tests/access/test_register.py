@@ -52,20 +52,27 @@ class Desk:
     def __init__(self, store: MemoryStore | None = None, policy: RegistrarPolicy | None = None) -> None:
         self.now = 1_000_000.0
         self.store = store or MemoryStore()
-        identity = IdentityMap([User("1001", sip=True)], [], REALM)
+        identity = IdentityMap([User("1001", sip=True), User("1002", sip=True)], [], REALM)
         self.registrar = RegisterService(identity, self.store, policy or RegistrarPolicy(), lambda: self.now)
         self._cseq = 0
 
     async def sent(
-        self, *contacts: str, expires: int | None = 300, call_id: str = "c", source: Flow = PHONE
+        self,
+        *contacts: str,
+        expires: int | None = 300,
+        call_id: str = "c",
+        source: Flow = PHONE,
+        user: str = "1001",
+        path: str = "",
     ) -> events.Reply:
         """What a REGISTER with these contacts is answered."""
         self._cseq += 1
         lines = [
             f"REGISTER sip:{REALM} SIP/2.0",
             "Via: SIP/2.0/UDP 192.0.2.7;branch=z9hG4bK1",
-            f"From: <{AOR}>;tag=1",
-            f"To: <{AOR}>",
+            f"From: <sip:{user}@{REALM}>;tag=1",
+            f"To: <sip:{user}@{REALM}>",
+            *([f"Path: {path}"] if path else []),
             f"Call-ID: {call_id}",
             f"CSeq: {self._cseq} REGISTER",
             *(f"Contact: {contact}" for contact in contacts),
@@ -73,7 +80,7 @@ class Desk:
         ]
         message = parse_message(("\r\n".join(lines) + "\r\n\r\n").encode())
         assert isinstance(message, Request)
-        return await self.registrar.register(message, source, "1001")
+        return await self.registrar.register(message, source, user)
 
     async def contacts(self) -> set[str]:
         return {binding.contact for binding in await self.store.bindings(AOR, self.now)}
@@ -194,4 +201,33 @@ async def test_a_binding_outlives_its_websocket_as_configured(grace: float, left
     assert len(waiting) == 1
     await asyncio.wait(waiting, timeout=0.1)
     assert await desk.contacts() == left
+    await desk.registrar.close()
+
+
+async def test_each_account_of_a_phone_has_its_own_contact() -> None:
+    """What another one registered by the same connection later is not where it is reached."""
+    desk = Desk()
+    other = "sip:1002@192.0.2.7:5060"
+    await desk.sent(f"<{ONE}>")
+    await desk.sent(f"<{other}>", user="1002")
+    assert [desk.registrar.contact_at(PHONE, user) for user in ("1001", "1002", "1003")] == [ONE, other, None]
+
+
+async def test_what_came_by_a_proxy_is_no_contact_of_the_proxys_connection() -> None:
+    """Every phone behind it registers from there (RFC 3327)."""
+    desk = Desk()
+    reply = await desk.sent(f"<{ONE}>", path="<sip:edge.test;lr>")
+    assert reply.status == 200
+    assert desk.registrar.contact_at(PHONE, "1001") is None
+
+
+async def test_a_connection_that_is_gone_leads_to_nobody() -> None:
+    """Whoever registered by it."""
+    desk = Desk()
+    flow = Flow("ws", "192.0.2.7", 40000, "7")
+    for user in ("1001", "1002"):
+        await desk.sent(f"<sip:{user}@192.0.2.7:5060;transport=ws>", user=user, source=flow)
+        assert desk.registrar.contact_at(flow, user) is not None
+    desk.registrar.flow_lost(flow)
+    assert [desk.registrar.contact_at(flow, user) for user in ("1001", "1002")] == [None, None]
     await desk.registrar.close()
