@@ -14,8 +14,10 @@ from gateway.people.messages import InstantMessage, MessageStore, MessageStoreEr
 
 log = structlog.get_logger(__name__)
 
-_DELIVERING = 60.0
-"""Seconds for which a message is this gateway's to deliver: longer than any device takes."""
+CLAIMED = 60.0
+"""Seconds for which a message is this gateway's to deliver."""
+PATIENCE = 30.0
+"""Seconds that a device has, by all its ways: well within a claim, and before who sent the message gives up."""
 
 
 class Device(Protocol):
@@ -161,24 +163,39 @@ class Courier:
 
     async def _deliver(self, message: InstantMessage) -> Outcome:
         devices = await self._devices(message.recipient)
-        outcomes = await asyncio.gather(*(device.deliver(message) for device in devices))
+        outcomes = await asyncio.gather(*(_in_time(device, message) for device in devices))
         for telling in (Outcome.DELIVERED, Outcome.REFUSED):
             if telling in outcomes:
                 return telling
         return Outcome.UNAVAILABLE
 
     async def _empty(self, store: MessageStore, user: str) -> None:
+        tried: set[str] = set()
         try:
-            for message in await store.pending(user, self._now()):
-                if not await store.claim(message.id, _DELIVERING):
-                    continue
-                outcome = await self._deliver(message)
-                if outcome is Outcome.DELIVERED:
-                    await store.remove(message.id)
-                    self._changed(user)
-                else:
-                    await store.release(message.id)
-                if outcome is Outcome.UNAVAILABLE:
-                    return
+            while fresh := [one for one in await store.pending(user, self._now()) if one.id not in tried]:
+                for message in fresh:
+                    tried.add(message.id)
+                    if not await self._delivered(store, message):
+                        return
         except MessageStoreError as error:
             log.error("kept messages cannot be delivered", user=user, reason=str(error))
+
+    async def _delivered(self, store: MessageStore, message: InstantMessage) -> bool:
+        """Whether the next one may be delivered: not where nobody is there, or another gateway is at this one."""
+        if not await store.claim(message.id, CLAIMED):
+            return False
+        outcome = await self._deliver(message)
+        if outcome is Outcome.DELIVERED:
+            await store.remove(message.id)
+            self._changed(message.recipient)
+        else:
+            await store.release(message.id)
+        return outcome is not Outcome.UNAVAILABLE
+
+
+async def _in_time(device: Device, message: InstantMessage) -> Outcome:
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return await device.deliver(message)
+    except TimeoutError:
+        return Outcome.UNAVAILABLE

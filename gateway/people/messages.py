@@ -71,7 +71,7 @@ class MessageStore(Protocol):
         """It has been delivered; one that is gone is no error."""
 
     async def claim(self, message_id: str, seconds: float) -> bool:
-        """Have it for oneself alone for so long, to deliver it; False where another gateway has it."""
+        """Have it for oneself alone for so long, to deliver it; False where another gateway has it, or had."""
 
     async def release(self, message_id: str) -> None:
         """It was not delivered: others may have it."""

@@ -42,6 +42,13 @@ return #ids
 """
 
 
+# KEYS: owners, the claim. ARGV: id, milliseconds. What is delivered already is nobody's to deliver.
+_CLAIM = """
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return 0 end
+return redis.call('SET', KEYS[2], '1', 'NX', 'PX', ARGV[2]) and 1 or 0
+"""
+
+
 class RedisMessages:
     """The MessageStore contract over one Redis database (not a cluster)."""
 
@@ -57,6 +64,7 @@ class RedisMessages:
         await self._database.open()
         self._put = self._database.client.register_script(_PUT)
         self._remove = self._database.client.register_script(_REMOVE)
+        self._take = self._database.client.register_script(_CLAIM)
 
     async def put(self, message: InstantMessage, limit: int) -> bool:
         self._database.client  # noqa: B018  # raises where it is not open
@@ -89,8 +97,10 @@ class RedisMessages:
                 return dropped
 
     async def claim(self, message_id: str, seconds: float) -> bool:
-        key, client = self._claim(message_id), self._database.client
-        return bool(await self._database.answered(client.set(key, "1", nx=True, px=int(seconds * 1000))))
+        self._database.client  # noqa: B018  # raises where it is not open
+        keys = [self._owners, self._claim(message_id)]
+        arguments: list[str | int] = [message_id, int(seconds * 1000)]
+        return bool(await self._database.answered(self._take(keys=keys, args=arguments)))
 
     async def release(self, message_id: str) -> None:
         await self._database.answered(self._database.client.delete(self._claim(message_id)))

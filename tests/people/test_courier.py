@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from gateway.people import courier as couriers
 from gateway.people.courier import Courier, Device, Keeping
 from gateway.people.messages import InstantMessage, MessageStoreError, Outcome
 from gateway.store.messages_memory import MemoryMessages
@@ -247,10 +248,17 @@ class Shared(MemoryMessages):
         self.claimed: set[str] = set()
 
     async def claim(self, message_id: str, seconds: float) -> bool:
-        if message_id in self.claimed:
+        if message_id in self.claimed or message_id not in await self.ids():
             return False
         self.claimed.add(message_id)
         return True
+
+    async def ids(self) -> set[str]:
+        return {one.id for user in await self.recipients() for one in await self.pending(user, 0)}
+
+    async def remove(self, message_id: str) -> None:
+        await super().remove(message_id)
+        self.claimed.discard(message_id)
 
     async def release(self, message_id: str) -> None:
         self.claimed.discard(message_id)
@@ -324,3 +332,49 @@ async def test_what_is_not_delivered_is_for_others_again() -> None:
     two.devices.append(there)
     await two.arrive()
     assert there.got == ["hello"]
+
+
+async def test_a_device_that_takes_too_long_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before what was claimed is another gateway's to deliver as well; what another device took, is taken."""
+    assert couriers.PATIENCE < couriers.CLAIMED
+    monkeypatch.setattr(couriers, "PATIENCE", 0.01)
+    slow, quick = Phone(), Phone()
+    slow.hold = asyncio.Event()
+    one, two = two_gateways()
+    await one.send("hello")
+    one.devices.append(slow)
+    await asyncio.wait_for(one.arrive(), 5)
+    assert await one.kept() == 1
+    two.devices += [slow, quick]
+    await asyncio.wait_for(two.arrive(), 5)
+    assert (quick.got, await two.kept()) == (["hello"], 0)
+
+
+async def test_nothing_overtakes_what_another_gateway_is_delivering() -> None:
+    """Who delivers the first goes on with the next, that which was put there meanwhile as well."""
+    one, two = two_gateways()
+    slow, quick = Phone(), Phone()
+    await one.send("old")
+    slow.hold = asyncio.Event()
+    one.devices.append(slow)
+    one.courier.arrived("alice")
+    await asyncio.sleep(0)
+    two.devices.append(quick)
+    two._count = 10
+    assert await two.send("new") is Outcome.STORED
+    await two.settle()
+    assert quick.got == []
+    slow.hold.set()
+    await one.settle()
+    assert slow.got == ["old", "new"]
+    assert await one.kept() == 0
+
+
+async def test_what_a_device_refuses_is_tried_once_at_each_arrival() -> None:
+    """And what was put behind it is delivered."""
+    rig = Rig()
+    await rig.send("one")
+    refusing = Phone(Outcome.REFUSED)
+    rig.devices = [refusing]
+    await asyncio.wait_for(rig.arrive(), 5)
+    assert await rig.kept() == 1
