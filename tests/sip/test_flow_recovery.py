@@ -106,11 +106,12 @@ def test_nothing_is_looked_for_once_the_call_is_over() -> None:
     assert log.kinds == ["Answered", "FlowLost", "Ended"]
 
 
-def test_a_peer_that_does_not_know_the_call_any_more_ends_it() -> None:
-    """481 is an answer, too."""
+@pytest.mark.parametrize("status", [408, 481])
+def test_a_peer_that_does_not_know_the_call_any_more_ends_it(status: int) -> None:
+    """Nor does one that a proxy behind the new connection does not reach: neither has been found again."""
     stage, _, log = talking()
     lost(stage)
     stage.run(DELAYS[0] + 0.1)
     [refresh] = stage.requests("UPDATE")
-    stage.send(answer(refresh, 481))
-    assert log.kinds[-1] == "Ended"
+    stage.send(answer(refresh, status))
+    assert log.kinds == ["Answered", "FlowLost", "Ended"]

@@ -15,6 +15,8 @@ from gateway.sip.invite.modify import Modification
 DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 """Seconds before each try; after the last one the session timer notices whether the peer is there."""
 _NOT_REACHED = 503
+_OVER = (408, 481)
+"""Answers with which the session ends (RFC 3261 12.2.1.2)."""
 
 
 class Recoverable(DialogUsage, Protocol):
@@ -67,7 +69,9 @@ class FlowRecovery:
     def _answered(self, status: int) -> None:
         if not self._is_on:
             return
-        if status != _NOT_REACHED:
+        if status in _OVER:
+            self.stop()
+        elif status != _NOT_REACHED:
             self._is_on = False
             dialog = self._session.dialog
             assert dialog is not None
