@@ -200,6 +200,8 @@ def test_every_key_can_be_set_by_environment(path: tuple[str, ...], field: Field
     environ = {"GATEWAY_" + "__".join(path).upper(): _other(path, field)}
     if path[1:] in (("tls", "cert"), ("tls", "key")):
         environ = {f"GATEWAY_{path[0].upper()}__TLS__{name}": "something" for name in ("CERT", "KEY")}
+    if path == ("sip", "tls", "certificates"):
+        environ |= {"GATEWAY_SIP__TLS__CERT": "a.pem", "GATEWAY_SIP__TLS__KEY": "a.key"}
     if path[0] == "emergency":
         environ = {"GATEWAY_EMERGENCY__NUMBERS": "112", "GATEWAY_EMERGENCY__TRUNK": "office"}
         environ["GATEWAY_TRUNKS"] = "[{name: office, uri: 'sip:pbx.example.com'}]"
@@ -215,6 +217,8 @@ def test_every_key_can_be_set_by_environment(path: tuple[str, ...], field: Field
     expected = [".".join(path)]
     if path[1:] in (("tls", "cert"), ("tls", "key")):
         expected = [f"{path[0]}.tls.cert", f"{path[0]}.tls.key"]
+    elif path == ("sip", "tls", "certificates"):
+        expected = ["sip.tls.cert", "sip.tls.key", *expected]
     elif path[0] == "emergency":
         expected = ["trunks", "emergency.numbers", "emergency.trunk"]
     elif path == ("groups",):

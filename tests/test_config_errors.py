@@ -56,6 +56,8 @@ CASES = [
     ("web: {public_url: phone.example.com}", "web.public_url", "http:// or https://"),
     ("web: {allowed_origins: ['https://a.example/x']}", "web.allowed_origins", "without a path"),
     ("web: {tls: {cert: a.pem}}", "web.tls", "belong together"),
+    ("sip: {tls: {certificates: [{cert: a.pem, key: a.key}]}}", "sip.tls", "further ones: give cert and key"),
+    ("sip: {tls: {cert: a.pem, key: a.key, certificates: [{}]}}", "sip.tls", "each of certificates needs"),
     ("web: {ice_servers: [{urls: 'http://x'}]}", "web.ice_servers.0.urls", "stun:"),
     ("rtp: {ports: 20000-10000}", "rtp.ports", "lower first"),
     ("rtp: {ports: 20000}", "rtp.ports", "must be text"),

@@ -191,6 +191,14 @@ class SipTls(TlsFiles):
     certificates: tuple[TlsFiles, ...] = ()
     """Further certificates, each shown to those who ask for one of its names (SNI); the first is for everybody else."""
 
+    @model_validator(mode="after")
+    def _further(self) -> SipTls:
+        if self.certificates and self.cert is None:
+            raise ValueError("certificates are further ones: give cert and key, for those who ask for no name, as well")
+        if any(one.cert is None for one in self.certificates):
+            raise ValueError("each of certificates needs its cert and key")
+        return self
+
 
 class SipConfig(Section):
     """The side of phones, PBX and trunks."""
