@@ -14,7 +14,7 @@ from gateway.accounts.own import Accounts
 from gateway.app.presence import Presence
 from gateway.app.sip_front import Sender
 from gateway.call.leg import Address
-from gateway.call.routing import ApplicationTarget, Caller, RouteError, Router, ServiceTarget, SipTarget, UserTarget
+from gateway.call.routing import Caller, RouteError, Router, SipTarget, UserTarget
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import User
 from gateway.legs.sip_sessions import Destination
@@ -194,7 +194,7 @@ class Messages:
                 outcome = await self.courier.send(message, keep=essence.startswith("text/"))
             case SipTarget():
                 outcome = await self._outside(target, message)
-            case ServiceTarget() | ApplicationTarget():
+            case _:
                 outcome = Outcome.REFUSED
         log.info("message", message_id=message.id, sender=sender.caller.id, size=len(body), outcome=outcome.word)
         return outcome

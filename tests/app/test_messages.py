@@ -13,7 +13,7 @@ from gateway.app.messages import Messages, MessageSettings
 from gateway.app.presence import Presence
 from gateway.app.sip_front import Sender
 from gateway.call.leg import Address
-from gateway.call.routing import Caller, Route, RouteError, Router, SipTarget
+from gateway.call.routing import Caller, Group, Route, RouteError, Router, SipTarget
 from gateway.call.status import Cause
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import User
@@ -54,9 +54,15 @@ class Post:
         self.identity = IdentityMap(USERS, [], "gw.test")
         router = Router(
             self.identity,
-            [Route(match="600", to="service:echo"), Route(match="0*", to="trunk:pbx", strip=1)],
+            [
+                Route(match="600", to="service:echo"),
+                Route(match="750", to="group:desk"),
+                Route(match="[*]78", to="feature:do-not-disturb-on"),
+                Route(match="0*", to="trunk:pbx", strip=1),
+            ],
             ["gw.test"],
             {"pbx": "pbx.test"},
+            groups=[Group("desk", USERS[:1])],
         )
         self.presence = Presence()
         self.sent: list[dict[str, Any]] = []
@@ -185,6 +191,8 @@ async def test_what_the_phones_say_is_one_answer(answers: tuple[int | Exception,
         ("sip:0700@gw.test", "trunk:pbx", 403),
         ("sip:700@stranger.test", "1001", 404),
         ("sip:600@gw.test", "1001", 488),
+        ("sip:750@gw.test", "1001", 488),
+        ("sip:*78@gw.test", "1001", 488),
         ("sip:08@gw.test", "1001", 480),
     ],
 )
@@ -268,4 +276,6 @@ async def test_a_page_writes_as_its_user() -> None:
     assert await post.messages.from_page(USERS[0], "alice", "hello", "text/plain") is Outcome.DELIVERED
     assert page.got[0].text == "hello"
     assert await post.messages.from_page(USERS[1], "alice", "hello", "text/plain") is Outcome.FORBIDDEN
+    for nobody in ("750", "*78"):
+        assert await post.messages.from_page(USERS[0], nobody, "hello", "text/plain") is Outcome.REFUSED
     assert await post.messages.from_page(User("guest"), "alice", "hello", "text/plain") is Outcome.FORBIDDEN
