@@ -77,17 +77,24 @@ class ConferencingFront:
                 case "lock" | "unlock":
                     found.lock(action == "lock")
                 case _:
-                    self._rooms.record(room, action == "record")
+                    self._rooms.record(room, action == "record", by_user=user.role not in _OPERATORS)
 
     def watch_room(self, user: User, room: str, told: Callable[[dict[str, Any]], None]) -> Callable[[], None]:
-        self._room(user, room)
+        found = self._room(user, room)
 
         def heard(event: dict[str, Any]) -> None:
-            if event["room"] == room:
+            if event["room"] != room:
+                return
+            # Who has left it hears that it has, and nothing after that.
+            left = event["event"] == "left" and event["member"]["user"] == user.id
+            if left or self._sees(user, found):
                 told(event)
+            else:
+                stop()
 
         with _told():
-            return self._rooms.watch(heard)
+            stop = self._rooms.watch(heard)
+        return stop
 
     def _room(self, user: User, name: str) -> Room:
         with _told():
@@ -104,12 +111,12 @@ class ConferencingFront:
 
     def record_call(self, user: User, call_id: str, *, on: bool) -> None:
         found = self._own(user, call_id)
-        if found is not None and self._recordings.may_record(user.id):
-            call_id = found[0].id
-        elif user.role not in _OPERATORS:
+        may = found is not None and self._recordings.may_record(user.id)
+        if not may and user.role not in _OPERATORS:
             raise RefusedError("You may not record calls (recording.by_users)" if found else "No such call", 403)
         with _told():
-            self._recordings.change(found[0].id if found is not None else call_id, on=on)
+            call_id = found[0].id if found is not None else call_id
+            self._recordings.change(call_id, on=on, by_user=user.role not in _OPERATORS)
 
     async def merge_calls(self, user: User, call_ids: list[str]) -> str:
         if not 2 <= len(set(call_ids)) <= _MOST_MERGED:

@@ -70,6 +70,8 @@ class _Running:
     path: Path
     about: dict[str, Any]
     recording: Recording | None = None
+    by_user: bool = False
+    """Whether a user began it, neither a rule nor an operator."""
     ended: Callable[[], None] = field(default=lambda: None)
 
 
@@ -130,7 +132,7 @@ class Recordings:
         if digits == self._settings.digits and leg is not None and self.may_record(leg.identity):
             pressed[event.tag] = ""
             try:
-                self.change(call.id, on=not self.is_recorded(call.id))
+                self.change(call.id, on=not self.is_recorded(call.id), by_user=True)
             except RecordingError as error:
                 log.warning("call not recorded", call_id=call.id, reason=str(error))
 
@@ -144,21 +146,30 @@ class Recordings:
         """Whether a call is being recorded."""
         return call_id in self._running
 
-    def change(self, call_id: str, *, on: bool) -> None:
-        """Begin or end the recording of a call; raises RecordingError."""
+    def change(self, call_id: str, *, on: bool, by_user: bool = False) -> None:
+        """Begin or end the recording of a call; raises RecordingError.
+
+        `by_user`: for a user who is no operator, who may not end (403) what a rule or an operator began.
+        """
         if on:
-            self.begin(call_id)
+            self.begin(call_id, by_user=by_user)
         elif call_id in self._running:
             running = self._running[call_id]
+            if by_user and not running.by_user:
+                raise RecordingError("what a rule or an operator began is not yours to end", 403)
             if running.recording is not None:
                 running.recording.stop()
 
-    def begin(self, call_id: str) -> None:
-        """Record a call from now on; one that is recorded already goes on. Raises RecordingError."""
+    def begin(self, call_id: str, *, by_user: bool = False) -> None:
+        """Record a call from now on; one that is recorded already goes on. Raises RecordingError.
+
+        What an operator wants recorded, too, is no longer the user's who began it.
+        """
         call = self._calls.get(call_id)
         if call is None or call.bridge is None:
             raise RecordingError("there is no answered call of that id", 404)
         if call_id in self._running:
+            self._running[call_id].by_user &= by_user
             return
         about = {
             "call": call.id,
@@ -167,7 +178,10 @@ class Recordings:
             "parties": [leg.address.uri for leg in call.legs],
         }
         try:
-            self._begin(call_id, call_id, about, lambda file, ended: self._engine.record(call_id, file, ended))
+            running = self._begin(
+                call_id, call_id, about, lambda file, ended: self._engine.record(call_id, file, ended)
+            )
+            running.by_user = by_user
         except MediaError as error:
             raise RecordingError(error.reason, 501 if error.status == 501 else 503) from None
 
@@ -250,11 +264,13 @@ class Recordings:
         return await asyncio.to_thread(self._list)
 
     def _list(self) -> list[dict[str, Any]]:
+        return [self._entry(name) for name in sorted(self._names(), reverse=True)[:_MOST_LISTED]]
+
+    def _names(self) -> list[str]:
         try:
-            names = sorted((one for one in os.listdir(self._settings.folder) if _NAME.fullmatch(one)), reverse=True)
+            return [one for one in os.listdir(self._settings.folder) if _NAME.fullmatch(one)]
         except OSError:
             return []
-        return [self._entry(name) for name in names[:_MOST_LISTED]]
 
     def _entry(self, name: str) -> dict[str, Any]:
         path = self._settings.folder / name
@@ -291,8 +307,8 @@ class Recordings:
     def _expire(self, before: float) -> int:
         running = {one.path.name for one in tuple(self._running.values())}
         removed = 0
-        for entry in self._list():
-            path = self._settings.folder / entry["name"]
+        for name in self._names():
+            path = self._settings.folder / name
             try:
                 if path.name not in running and path.stat().st_mtime < before:
                     _remove(path)

@@ -85,6 +85,8 @@ class Room:
     locked: bool = False
     speaker: str | None = None
     recording: Recording | None = None
+    recorded_by_user: bool = False
+    """Whether a user began that, neither the settings nor an operator."""
     _numbers: count[int] = field(default_factory=lambda: count(1))
 
     def __post_init__(self) -> None:

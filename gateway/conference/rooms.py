@@ -103,12 +103,17 @@ class Rooms:
             raise RoomError("there are too many rooms", 503)
         self._opened[name] = self._clock()
 
-    def record(self, name: str, on: bool) -> None:
-        """Begin or end the recording of a room; raises RoomError."""
+    def record(self, name: str, on: bool, *, by_user: bool = False) -> None:
+        """Begin or end the recording of a room; raises RoomError.
+
+        `by_user`: for a user who is no operator, who may not end (403) what the settings or an operator began.
+        """
         room = self.room(name)
         if on:
-            self._record(room)
+            self._record(room, by_user=by_user)
         elif room.recording is not None:
+            if by_user and not room.recorded_by_user:
+                raise RoomError("what the settings or an operator began is not yours to end", 403)
             room.recording.stop()
 
     def watch(self, told: Callable[[dict[str, Any]], None]) -> Callable[[], None]:
@@ -146,20 +151,24 @@ class Rooms:
             return
         try:
             room = self._enterable(name, settings)
-            member = room.enter(session)
+            await self._be_in(room, session)
         except (RoomError, MediaError) as error:
             log.info("room refused", room=name[:80], reason=str(error))
             await session.play(sound(REFUSED), RATE)
-            return
-        log.info("room entered", room=name[:80], member=member.id, caller=session.caller.uri[:80])
+        finally:
+            if room is not None and not room.members and self._rooms.get(name) is room:
+                self._forget(room)
+
+    async def _be_in(self, room: Room, session: Session) -> None:
+        """From its coming in to its going; raises what `Room.enter` does."""
+        member = room.enter(session)
+        log.info("room entered", room=room.name[:80], member=member.id, caller=session.caller.uri[:80])
         try:
-            if settings.record:
-                self._record(room)
+            if room.settings.record:
+                self._record(room, by_user=False)
             await self._listen(room, member)
         finally:
             room.leave(member)
-            if not room.members and self._rooms.get(name) is room:
-                self._forget(room)
 
     def _enterable(self, name: str, settings: RoomSettings) -> Room:
         room = self._rooms.get(name)
@@ -185,16 +194,17 @@ class Rooms:
         elif wanted == "*5" and room.may_moderate(member.user):
             room.lock(not room.locked)
         elif wanted == "*1" and room.may_moderate(member.user):
-            if room.recording is None:
-                self._record(room)
-            else:
-                room.recording.stop()
+            try:
+                self.record(room.name, room.recording is None, by_user=True)
+            except RoomError:
+                return False
         else:
             return False
         return True
 
-    def _record(self, room: Room) -> None:
+    def _record(self, room: Room, *, by_user: bool) -> None:
         if room.recording is not None:
+            room.recorded_by_user &= by_user
             return
 
         def ended() -> None:
@@ -206,6 +216,7 @@ class Rooms:
         except MediaError as error:
             log.warning("room not recorded", room=room.name[:80], reason=error.reason)
         else:
+            room.recorded_by_user = by_user
             room.tell("recording", on=True)
 
     def _forget(self, room: Room) -> None:

@@ -1,4 +1,4 @@
-"""Who has no account in a room: what it may not, and whom its wrong PINs keep out."""
+"""Who may what in a room, whom wrong PINs keep out, and what becomes of a room nobody came into."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from unittest.mock import AsyncMock, MagicMock
 
 import pytest
 
+from gateway.app.conferencing import ConferencingFront
 from gateway.call.leg import Address, DigitPressed, HungUp
 from gateway.call.status import Cause
 from gateway.conference.room import RoomSettings
 from gateway.conference.rooms import FORGIVEN, WRONG_OF_ALL, WRONG_PINS, Rooms
+from gateway.identity.model import User
 from gateway.legs.application import Session, SessionError
+from gateway.web.conferencing import RefusedError
 
 PIN = "4711"
 
@@ -116,3 +119,72 @@ async def test_wrong_pins_of_everybody_together_are_few_and_bar_no_user() -> Non
     assert await house.tries(house.session("1001"), PIN)
     house.now += FORGIVEN
     assert await house.tries(house.session("trunk:pbx", "sip:another@pbx"), PIN)
+
+
+async def test_a_room_whose_first_member_went_before_it_was_in_is_forgotten() -> None:
+    """Its conference ends, and it counts for no limit."""
+    house = House()
+    session = house.session("1001")
+    session.join = MagicMock(side_effect=SessionError("the call is over", Cause.NORMAL))  # type: ignore[method-assign]
+    with pytest.raises(SessionError):
+        await house.rooms.attend(session, "team")
+    assert house.rooms._rooms == {}
+    assert house.conferences[0].close.called
+
+
+def _front(house: House) -> ConferencingFront:
+    nothing: Any = None
+    return ConferencingFront(house.rooms, nothing, nothing, nothing, lambda: "1")
+
+
+async def _in(house: House, identity: str) -> tuple[Session, asyncio.Task[None]]:
+    session = house.session(identity)
+    task = asyncio.create_task(house.rooms.attend(session, "team"))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    return session, task
+
+
+async def _press(session: Session, digits: str) -> None:
+    for digit in digits:
+        session.happened(DigitPressed(digit, 100))
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_a_watch_ends_with_the_right_to_see_the_room() -> None:
+    """Who has left hears that it has, and nothing of what comes after."""
+    house, told = House(), list[str]()
+    (mine, my_task), (other, task) = await _in(house, "1001"), await _in(house, "trunk:pbx")
+    _front(house).watch_room(User("1001"), "team", lambda event: told.append(event["event"]))
+    operators = list[str]()
+    _front(house).watch_room(User("op", role="operator"), "team", lambda event: operators.append(event["event"]))
+    house.rooms.room("team").mute("2", True)
+    mine.happened(HungUp(Cause.NORMAL))
+    await my_task
+    house.rooms.room("team").mute("2", False)
+    assert (told, operators) == (["muted", "left"], ["muted", "left", "unmuted"])
+    other.happened(HungUp(Cause.NORMAL))
+    await task
+
+
+@pytest.mark.parametrize("record", [True, False])
+async def test_members_end_the_recording_that_a_user_began(record: bool) -> None:
+    """rooms[].record and an operator's go on until an operator ends them."""
+    house = House(record=record)
+    recording = house.recorder.room.return_value
+    session, task = await _in(house, "1001")
+    front, user, operator = _front(house), User("1001"), User("op", role="operator")
+    if not record:
+        await _press(session, "*1*1")
+        assert recording.stop.call_count == 1
+        await front.change_room(operator, "team", "record")
+    recording.stop.reset_mock()
+    await _press(session, "*1")
+    with pytest.raises(RefusedError) as refused:
+        await front.change_room(user, "team", "stop-recording")
+    assert (refused.value.status, recording.stop.called) == (403, False)
+    await front.change_room(operator, "team", "stop-recording")
+    assert recording.stop.called
+    session.happened(HungUp(Cause.NORMAL))
+    await task

@@ -9,7 +9,7 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from gateway.app.recordings import Recordings, RecordingSettings
+from gateway.app.recordings import RecordingError, Recordings, RecordingSettings
 from gateway.call.call import Call
 from gateway.call.state import State
 from gateway.conference.room import Room, RoomError, RoomSettings
@@ -90,6 +90,38 @@ async def test_recordings_are_kept_as_long_as_configured(keep: float, left: int,
     os.utime(file, (1000.0, 1000.0))
     assert await recordings.expire(1100.0) == 1 - left
     assert len(await recordings.kept()) == left
+
+
+async def test_every_old_recording_goes_however_many_there_are(tmp_path: Path) -> None:
+    """recording.keep; lists name the newest thousand only."""
+    recordings, _, _ = of(tmp_path, keep=50.0)
+    for number in range(1_002):
+        file = tmp_path / f"20260101-{number:06}-c1.wav"
+        file.touch()
+        old = number < 2
+        os.utime(file, (1000.0, 1000.0) if old else (1090.0, 1090.0))
+    assert await recordings.expire(1100.0) == 2
+    assert len(os.listdir(tmp_path)) == 1_000
+
+
+@pytest.mark.parametrize("by_user", [True, False])
+async def test_a_user_ends_what_users_began_and_nothing_else(by_user: bool, tmp_path: Path) -> None:
+    """What a rule or an operator began goes on; so does what an operator wants as well."""
+    recordings, engine, _ = of(tmp_path)
+    stopped = MagicMock()
+    engine.record = lambda *_: MagicMock(stop=stopped)  # type: ignore[assignment, method-assign]
+    recordings.change("c1", on=True, by_user=by_user)
+    if by_user:
+        recordings.change("c1", on=False, by_user=True)
+        assert stopped.call_count == 1
+        recordings.change("c1", on=True)
+    else:
+        recordings.change("c1", on=True, by_user=True)
+    with pytest.raises(RecordingError) as refused:
+        recordings.change("c1", on=False, by_user=True)
+    assert (refused.value.status, stopped.call_count) == (403, int(by_user))
+    recordings.change("c1", on=False)
+    assert stopped.call_count == 1 + by_user
 
 
 @pytest.mark.parametrize("most", [1, 3])

@@ -102,6 +102,26 @@ async def test_rooms_need_a_sign_in_unless_they_are_open() -> None:
                 pass
 
 
+async def test_who_a_site_does_not_know_has_not_guessed_a_password() -> None:
+    """Pages ask it unasked: that neither bars the address nor fills the audit log; it has a limit of its own."""
+
+    async def site(_: SignInAttempt) -> str | None:
+        return None
+
+    gateway = FakeGateway()
+    gateway.roles = {"alice": "admin"}
+    app = create_app(gateway, WebSettings(failure_burst=3, failures_per_second=1e-6), site=site)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway.example") as http:
+        found = [(await http.post("/api/session/site", json={})).status_code for _ in range(5)]
+        assert found == [401, 401, 401, 503, 503]
+        signed_in = await http.post("/api/session", json=LOGIN)
+        assert signed_in.status_code == 200
+        bearer = {"Authorization": f"Bearer {signed_in.json()['access_token']}"}
+        log = await http.get("/api/audit", headers=bearer)
+        assert "sign-in refused" not in log.text
+        assert "sign-in" in log.text
+
+
 async def test_a_site_signs_people_in_by_its_own_means() -> None:
     """Where our passwords let nobody in: by what was typed, or by a header alone; who it names must be a user."""
     asked: list[SignInAttempt] = []

@@ -79,6 +79,8 @@ class Authenticator:
         self._gateway = gateway
         self._site = site
         self._failures = KeyedBuckets(settings.failures_per_second, settings.failure_burst, clock)
+        self._site_asked = KeyedBuckets(settings.failures_per_second, settings.failure_burst, clock)
+        """What the site did not know is no guess: it takes nobody's tries at passwords."""
         self.tokens = Tokens(settings.issuer, time.time, settings.token_lifetime)
         self.sign_ins = SignIns(time.time, settings.sign_in_file, lifetime=settings.sign_in_lifetime)
         self.audit = AuditLog()
@@ -183,7 +185,7 @@ class Authenticator:
 
         Without a name the site alone is asked, by `headers`. Raises TooManyFailures.
         """
-        if self.guesses_too_often(address):
+        if (self._failures if name else self._site_asked).empty(address):
             raise TooManyFailures
         user = None if not name or looks_like_token(password) else await self._of_password(name, password)
         if user is not None:
@@ -193,7 +195,10 @@ class Authenticator:
             found = await ask(self._site, attempt)
             if found is not None:
                 return self.vouched(found, address, "site")
-        self.refused(name, address)
+        if name:
+            self.refused(name, address)
+        else:
+            self._site_asked.take(address)
         return None
 
     def vouched(self, name: str, address: str, by: str) -> tuple[User, SignIn, str] | None:
