@@ -75,7 +75,7 @@ from gateway.people.presence import Presences
 from gateway.sip.flow import Flow
 from gateway.store.rules_file import FileRules
 from gateway.web.app import create_app, serve
-from gateway.web.auth.links import GuestLinks
+from gateway.web.auth.links import GuestLinks, link_refusal
 from gateway.web.auth.oidc import OpenIdProvider
 
 log = structlog.get_logger(__name__)
@@ -336,17 +336,13 @@ class GatewayApp:
     async def _open_web(self, identity: IdentityMap, presence: Presence, store: IdentityStore) -> None:
         config = self.config
         clock = asyncio.get_running_loop().time
+        console_token = self._random(32).hex()
         accounts = OwnAccounts(config, self._accounts, self._registrations, self._vault, clock)
+        web_settings, oidc = settings.web(config, console_token), settings.oidc(config)
+        links = self._open_links(store, web_settings.link_lifetime, lambda by, to: link_refusal(front, by, to))
+        voicemail, courier = self._voicemail, self._messages.courier
         users = Users(
-            self._directory,
-            identity,
-            store,
-            presence,
-            self.calls,
-            accounts,
-            self._messages.courier,
-            self._voicemail,
-            self._random,
+            self._directory, identity, store, presence, self.calls, accounts, courier, voicemail, links, self._random
         )
         self._opening.sweep(users.look, _DIRECTORY_SECONDS)
         front = WebFront(
@@ -370,8 +366,6 @@ class GatewayApp:
             conferencing=self._conferencing,
             left=self.recovery.left.of,
         )
-        console_token = self._random(32).hex()
-        web_settings, oidc = settings.web(config, console_token), settings.oidc(config)
         application = create_app(
             front,
             web_settings,
@@ -379,7 +373,7 @@ class GatewayApp:
             push=self._waker.sender,
             provider=None if oidc is None else OpenIdProvider(oidc),
             site=self._application.site,
-            links=self._open_links(store, web_settings.link_lifetime),
+            links=links,
         )
         if config.metrics.enabled:
             metrics = Metrics(self.calls, lambda: len(presence), lambda: self._user_agent.counts, front)
@@ -394,10 +388,13 @@ class GatewayApp:
         access = console.ConsoleAccess(f"{scheme}://{settings.reachable(listen.host)}:{server.port}", console_token)
         self._stack.enter_context(console.offered(config.state_dir, access))
 
-    def _open_links(self, store: IdentityStore, lifetime: float) -> GuestLinks | None:
+    def _open_links(
+        self, store: IdentityStore, lifetime: float, refusal: Callable[[str, str], str]
+    ) -> GuestLinks | None:
         if not lifetime:
             return None
-        links = GuestLinks(store, self.config.domain, lifetime, self._wall_clock, self._random)
+        clock, mark = self._wall_clock, self._directory.mark
+        links = GuestLinks(store, self.config.domain, lifetime, clock, self._random, mark=mark, refusal=refusal)
         self._opening.sweep(links.expire)
         return links
 

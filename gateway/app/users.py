@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import fields, replace
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import fields
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
@@ -23,6 +23,8 @@ from gateway.web.facade import AccountError
 log = structlog.get_logger(__name__)
 
 _STATUS = {Refusal.UNKNOWN: 404, Refusal.CONFIGURED: 409, Refusal.TAKEN: 409, Refusal.INVALID: 400}
+_Act = Callable[[str], Awaitable[None]]
+T = TypeVar("T")
 _SHOWN = tuple(field.name for field in fields(User))
 
 
@@ -47,6 +49,7 @@ class Users:
         accounts: _OwnAccounts,
         courier: _Forgets,
         voicemail: _Forgets,
+        links: _Forgets | None,
         random: Callable[[int], bytes],
     ) -> None:
         self._directory = directory
@@ -55,9 +58,18 @@ class Users:
         self._presence = presence
         self._calls = calls
         self._accounts = accounts
-        self._courier = courier
-        self._voicemail = voicemail
         self._random = random
+        self._forgetting: dict[str, _Act] = {"bindings": self._unbind}
+        if links is not None:
+            self._forgetting["links"] = links.forget
+        self._forgetting |= {
+            "messages": courier.forget,
+            "voicemail": voicemail.forget,
+            "account": self._drop_account,
+        }
+        """What there is to do when a user is no more, the phones first."""
+        self._owed: dict[str, list[str]] = {}
+        """What of it is not done yet, by user id."""
 
     async def listed(self) -> list[dict[str, Any]]:
         return [await self._shown(user) for user in self._identity.users]
@@ -71,7 +83,10 @@ class Users:
         if password == passwords.AUTO:
             password = made = passwords.new_password(self._random)
         user = User(**values)
-        await self._done(self._directory.put_user(user, password, new=True))
+        await self._done(self.look(time.time()))
+        if user.id in self._owed:
+            raise AccountError("Not everything of the former user of that name is removed yet", 503)
+        await self._done(self._directory.make_user(user, password))
         self._signed_out(user.id)  # a guest of that name
         shown = await self._shown(self._identity.by_id(user.id) or user)
         return shown if made is None else shown | {"password": made}
@@ -81,25 +96,18 @@ class Users:
         password, made = values.pop("password", None), None
         if password == passwords.AUTO:
             password = made = passwords.new_password(self._random)
-        before = self._identity.by_id(user_id)
-        if before is None:
-            raise AccountError("There is no such user", 404)
-        user = replace(before, **values)
-        if not user.web and not user.sip:
-            raise AccountError("Neither web nor sip is true, so nobody could ever be this user", 400)
-        await self._done(self._directory.put_user(user, password, keep_password=keep, new=False))
-        if before.sip and not user.sip:
-            await self._done(self._store.remove_all(self._identity.aor(user)))
+        before, user = await self._done(self._directory.change_user(user_id, values, password, keep_password=keep))
         self._signed_out(user_id)
+        if before.sip and not user.sip:
+            self._owe(user_id, ["bindings"])
+            await self._forget((user_id,))
         shown = await self._shown(self._identity.by_id(user_id) or user)
         return shown if made is None else shown | {"password": made}
 
     async def remove(self, user_id: str) -> None:
-        user = self._identity.by_id(user_id)
         await self._done(self._directory.remove_user(user_id))
-        await self._gone(user_id)
-        if user is not None:
-            await self._done(self._store.remove_all(self._identity.aor(user)))
+        self._end_gone()
+        await self._forget((user_id,))
 
     def identities(self) -> list[dict[str, Any]]:
         return [
@@ -124,13 +132,15 @@ class Users:
         await self._done(self._directory.remove_identity(uri))
 
     async def look(self, now: float) -> int:
-        """Take in what other gateways of the same store have changed; how many users are others now."""
-        before = {user.id for user in self._identity.users}
+        """Take in what other gateways of the same store have changed; how many users are others now.
+
+        What is left of users who are no more is tried again.
+        """
         changed = await self._directory.load()
         for user_id in changed:
             self._signed_out(user_id)
-            if user_id in before and self._identity.by_id(user_id) is None:
-                await self._gone(user_id)
+        self._end_gone()
+        await self._forget(tuple(self._owed))
         return len(changed)
 
     def _canonical(self, uri: str) -> str:
@@ -139,9 +149,9 @@ class Users:
         except DirectoryError as error:
             raise AccountError(str(error), _STATUS[error.refusal]) from None
 
-    async def _done(self, change: Any) -> None:
+    async def _done(self, change: Awaitable[T]) -> T:
         try:
-            await change
+            return await change
         except DirectoryError as error:
             raise AccountError(str(error), _STATUS[error.refusal]) from None
         except StoreError as error:
@@ -152,19 +162,39 @@ class Users:
         for channel in self._presence.channels(user_id):
             channel.signed_out()
 
-    async def _gone(self, user_id: str) -> None:
+    def _end_gone(self) -> None:
         """Nothing of a user that is no more goes to whoever has the same id next."""
-        self._signed_out(user_id)
-        for call in self._calls:
-            if any(leg.identity == user_id for leg in call.legs):
-                call.stop()
-        self._calls.rules.put(user_id, NO_RULES)
-        try:
-            await self._courier.forget(user_id)
-            await self._voicemail.forget(user_id)
-            await self._accounts.remove(user_id, by_user=False)
-        except (MessageStoreError, AccountError) as error:
-            log.error("something of a removed user is left", user=user_id, reason=str(error))
+        for user_id in self._directory.take_gone():
+            self._signed_out(user_id)
+            for call in self._calls:
+                if any(leg.identity == user_id for leg in call.legs):
+                    call.stop()
+            self._calls.rules.put(user_id, NO_RULES)
+            is_somebody = self._identity.by_id(user_id) is not None
+            # Made again elsewhere: the phones of the store are the new one's.
+            self._owe(user_id, [act for act in self._forgetting if act != "bindings" or not is_somebody])
+
+    def _owe(self, user_id: str, acts: list[str]) -> None:
+        self._owed[user_id] = list(dict.fromkeys([*acts, *self._owed.get(user_id, ())]))
+
+    async def _forget(self, users: Iterable[str]) -> None:
+        """Do what is owed; what fails is left for the next look."""
+        for user_id in users:
+            for act in tuple(self._owed.get(user_id, ())):
+                try:
+                    await self._forgetting[act](user_id)
+                except (StoreError, MessageStoreError, AccountError, OSError) as error:
+                    log.error("something of a removed user is left", user=user_id, what=act, reason=str(error))
+                    continue
+                left = [one for one in self._owed.pop(user_id, ()) if one != act]
+                if left:
+                    self._owed[user_id] = left
+
+    async def _unbind(self, user_id: str) -> None:
+        await self._store.remove_all(self._identity.aor(User(user_id)))
+
+    async def _drop_account(self, user_id: str) -> None:
+        await self._accounts.remove(user_id, by_user=False)
 
     async def _shown(self, user: User) -> dict[str, Any]:
         return {name: getattr(user, name) for name in _SHOWN} | {

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from typing import Any
@@ -71,6 +72,8 @@ class Directory:
         self._new_token = new_token
         self._state = _State()
         self._revision = ""
+        self._news: set[str] = set()
+        self._gone: set[str] = set()
         self._changing = asyncio.Lock()
 
     def is_configured(self, user_id: str) -> bool:
@@ -79,8 +82,7 @@ class Directory:
 
     def mark(self, user_id: str) -> str:
         """A text that differs for two users who had the same id one after the other; "" for configured ones."""
-        made = self._state.users.get(user_id)
-        return "" if made is None else made.born
+        return _born(self._state, user_id)
 
     def identities(self) -> list[tuple[str, str, bool]]:
         """URI, user id, and whether the configuration says so, of every alias."""
@@ -100,43 +102,58 @@ class Directory:
         """Take in what the store holds; ids of the users that are others now, or no more. Raises StoreError."""
         async with self._changing:
             entries = await self._store.entries()
-            revision = entries.get(_REVISION, "")
-            if revision == self._revision:
-                return frozenset()
-            if not revision:
-                log.warning("the directory had gone from the store and was put back")
-                await self._put_back()
-                return frozenset()
-            changed = await self._take(self._fitting(_read(entries, self._realm)))
-            self._revision = revision
-            return changed
+            if entries.get(_REVISION, "") != self._revision:
+                await self._take_in(entries)
+            news, self._news = frozenset(self._news), set()
+            return news
 
-    async def put_user(self, user: User, password: str | None, *, keep_password: bool = False, new: bool) -> None:
-        """Make or change a user, whose aliases are `put_identity`'s. Raises DirectoryError, StoreError.
+    def take_gone(self) -> frozenset[str]:
+        """Ids of those who went, here or elsewhere, since the last time; somebody else may have the same id by now."""
+        gone, self._gone = frozenset(self._gone), set()
+        return gone
 
-        `password` None: it has none and can sign in by other means only; `keep_password`: as it was.
+    async def make_user(self, user: User, password: str | None) -> None:
+        """Make a user, whose aliases are `put_identity`'s. Raises DirectoryError, StoreError.
+
+        `password` None: it has none and can sign in by other means only.
         """
-        async with self._changing:
-            before = self._made(user.id) if not new else None
-            if new and self._is_somebody(user.id):
+        async with self._change():
+            if self._is_somebody(user.id):
                 raise DirectoryError(Refusal.TAKEN, "There is a user or an identity of that name")
-            user = replace(user, aliases=())
-            if before is not None and keep_password:
-                made = replace(before, user=user)
-            else:
-                digests = {} if password is None else passwords.ha1(user.id, self._realm, password)
-                born = before.born if before is not None else self._new_token()
-                made = Made(user, Credential(user.id, self._realm, digests), born)
-            state = replace(self._state, users={**self._state.users, user.id: made})
-            self._check(state)
-            self._revision = _CHANGED_HERE
-            if not await self._store.put_entry(_USER + user.id, _written(made), new=new):
-                raise DirectoryError(Refusal.TAKEN, "There is a user of that name")
-            await self._done(state)
+            credential = self._credential(user.id, password)
+            await self._put(Made(replace(user, aliases=()), credential, self._new_token()), new=True)
+
+    async def change_user(
+        self, user_id: str, values: Mapping[str, Any], password: str | None = None, *, keep_password: bool
+    ) -> tuple[User, User]:
+        """Give fields of a user other values; as it was and as it is. Raises DirectoryError, StoreError.
+
+        `password` as `make_user` has it; `keep_password`: as it was.
+        """
+        async with self._change():
+            before = self._made(user_id)
+            user = replace(before.user, **values)
+            if not user.web and not user.sip:
+                raise DirectoryError(Refusal.INVALID, "Neither web nor sip is true, so nobody could ever be this user")
+            credential = before.credential if keep_password else self._credential(user_id, password)
+            await self._put(replace(before, user=user, credential=credential), new=False)
+            return before.user, user
+
+    async def _put(self, made: Made, *, new: bool) -> None:
+        state = replace(self._state, users={**self._state.users, made.user.id: made})
+        self._check(state)
+        self._revision = _CHANGED_HERE
+        if not await self._store.put_entry(_USER + made.user.id, _written(made), new=new):
+            raise DirectoryError(Refusal.TAKEN, "There is a user of that name")
+        await self._done(state)
+
+    def _credential(self, user_id: str, password: str | None) -> Credential:
+        digests = {} if password is None else passwords.ha1(user_id, self._realm, password)
+        return Credential(user_id, self._realm, digests)
 
     async def remove_user(self, user_id: str) -> None:
         """Forget a user and its identities. Raises DirectoryError, StoreError."""
-        async with self._changing:
+        async with self._change():
             self._made(user_id)
             mine = [uri for uri, owner in self._state.identities.items() if owner == user_id]
             state = _State(
@@ -151,7 +168,7 @@ class Directory:
 
     async def put_identity(self, uri: str, user_id: str) -> str:
         """Have `uri` mean that user from now on; how it is written. Raises DirectoryError, StoreError."""
-        async with self._changing:
+        async with self._change():
             uri = self.canonical(uri)
             if self._identity.by_id(user_id) is None:
                 raise DirectoryError(Refusal.UNKNOWN, "There is no such user")
@@ -166,7 +183,7 @@ class Directory:
 
     async def remove_identity(self, uri: str) -> None:
         """Raises DirectoryError, StoreError."""
-        async with self._changing:
+        async with self._change():
             uri = self.canonical(uri)
             if self._is_configured_identity(uri):
                 raise DirectoryError(Refusal.CONFIGURED, "The identity is set in the gateway's configuration")
@@ -230,6 +247,22 @@ class Directory:
             return False
         return True
 
+    @asynccontextmanager
+    async def _change(self) -> AsyncIterator[None]:
+        """One change at a time, of what the store holds now: others of it may have changed it a moment ago."""
+        async with self._changing:
+            await self._take_in(await self._store.entries())
+            yield
+
+    async def _take_in(self, entries: Mapping[str, str]) -> None:
+        revision = entries.get(_REVISION, "")
+        if self._revision and not revision:
+            log.warning("the directory had gone from the store and was put back")
+            await self._put_back()
+        else:
+            self._news |= await self._take(self._fitting(_read(entries, self._realm)))
+            self._revision = revision
+
     async def _done(self, state: _State) -> None:
         """The store has it: tell the others of the store, and have it in force."""
         await self._store.put_entry(_REVISION, self._new_token())
@@ -242,6 +275,7 @@ class Directory:
             made = state.users.get(name)
             credential = made.credential if made is not None else Credential(name, self._realm)
             await self._store.put_credential(credential)
+        self._gone |= {name for name, made in before.users.items() if _born(state, name) != made.born}
         self._state = state
         self._identity.change(self._users_of(state))
         return frozenset(changed)
@@ -255,6 +289,11 @@ class Directory:
         revision = self._new_token()
         await self._store.put_entry(_REVISION, revision)
         self._revision = revision
+
+
+def _born(state: _State, user_id: str) -> str:
+    made = state.users.get(user_id)
+    return "" if made is None else made.born
 
 
 def _written(made: Made) -> str:

@@ -142,7 +142,7 @@ def create_app(
     for room in (admin, users, identities, accounts, bans, admin_rooms):
         app.include_router(room.create_router(gateway, authenticator, settings))
     if links is not None:
-        app.include_router(link_routes.create_router(gateway, authenticator, settings, links))
+        app.include_router(link_routes.create_router(authenticator, settings, links))
     app.include_router(http.create_router(api, IceService(gateway, settings), settings))
     if sip is not None:
         app.router.routes += create_routes(sip, gate)

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import httpx
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
 from gateway.app import GatewayApp
+from gateway.app.users import Users
+from gateway.identity.directory import Directory
+from gateway.identity.mapping import IdentityMap
+from gateway.identity.model import Binding, User
+from gateway.identity.store import StoreError
+from gateway.people.messages import MessageStoreError
+from gateway.store.identity_memory import MemoryStore
+from gateway.web.facade import AccountError
 from tests.interop.gateway import PASSWORDS, config_on_free_ports
 from tests.web.fake import RpcClient
 
@@ -205,6 +215,116 @@ async def test_a_removed_user_is_gone_and_the_next_of_that_name_inherits_nothing
     bearer = {"Authorization": f"Bearer {signed_in['access_token']}"}
     assert (await http.get("/api/registrars", headers=bearer)).status_code == 401
     assert await signs_in(http, "bob", made["password"])
+
+
+class Shelf:
+    """Keeps something of a user, and may fail to forget it."""
+
+    def __init__(self) -> None:
+        self.fails: Exception | None = None
+        self.forgotten: list[str] = []
+
+    async def forget(self, user: str) -> None:
+        if self.fails is not None:
+            raise self.fails
+        self.forgotten.append(user)
+
+    async def remove(self, user: str, *, by_user: bool) -> bool:
+        assert not by_user
+        await self.forget(user)
+        return True
+
+
+class BrokenStore(MemoryStore):
+    """Does not unbind phones for a while."""
+
+    broken = False
+
+    async def remove_all(self, aor: str) -> None:
+        if self.broken:
+            raise StoreError("not now")
+        await super().remove_all(aor)
+
+
+class Node:
+    """One gateway's users over a store."""
+
+    def __init__(self, store: BrokenStore) -> None:
+        self.identity = IdentityMap([User("root", web=True)], [], "gateway.test")
+        self.directory = Directory(self.identity, store, "gateway.test", lambda: os.urandom(8).hex())
+        self.accounts, self.courier, self.voicemail, self.links = shelves = [Shelf() for _ in range(4)]
+        calls = MagicMock()
+        calls.__iter__.side_effect = lambda: iter(())
+        presence = MagicMock()
+        presence.channels.return_value = ()
+        accounts, courier, voicemail, links = shelves
+        self.users = Users(
+            self.directory,
+            self.identity,
+            store,
+            presence,
+            calls,
+            accounts,
+            courier,
+            voicemail,
+            links,
+            os.urandom,
+        )
+
+
+BOB_ON_A_PHONE = {"id": "bob", "sip": True, "password": "word"}
+PHONE = Binding("sip:bob@gateway.test", "sip:bob@192.0.2.1", 4_000_000_000.0)
+
+
+async def test_a_removal_that_fails_half_way_is_finished_later() -> None:
+    """Each part by itself, the phones too; nobody has the name until then, and who has it next loses nothing."""
+    store = BrokenStore()
+    node = Node(store)
+    await node.users.make(dict(BOB_ON_A_PHONE))
+    await store.put_binding(PHONE, 0.0, 5)
+    store.broken, node.courier.fails, node.voicemail.fails = True, MessageStoreError("gone"), OSError(5, "disk")
+    await node.users.remove("bob")
+    assert (node.links.forgotten, node.accounts.forgotten) == (["bob"], ["bob"])
+    with pytest.raises(AccountError) as refused:
+        await node.users.make(dict(BOB_ON_A_PHONE))
+    assert refused.value.status == 503
+    store.broken, node.courier.fails, node.voicemail.fails = False, None, None
+    await node.users.look(0.0)
+    assert await store.bindings(PHONE.aor, 0.0) == []
+    await node.users.make(dict(BOB_ON_A_PHONE))
+    await store.put_binding(PHONE, 0.0, 5)
+    await node.users.look(0.0)
+    for shelf in (node.links, node.accounts, node.courier, node.voicemail):
+        assert shelf.forgotten == ["bob"]
+    assert len(await store.bindings(PHONE.aor, 0.0)) == 1
+
+
+async def test_phones_that_may_not_be_bound_any_more_are_unbound_later_if_not_now() -> None:
+    """When sip is taken from a user and the store does not do it."""
+    store = BrokenStore()
+    node = Node(store)
+    await node.users.make(BOB_ON_A_PHONE | {"web": True})
+    await store.put_binding(PHONE, 0.0, 5)
+    store.broken = True
+    assert (await node.users.change("bob", {"sip": False}))["sip"] is False
+    store.broken = False
+    await node.users.look(0.0)
+    assert await store.bindings(PHONE.aor, 0.0) == []
+    assert node.voicemail.forgotten == []
+
+
+async def test_nothing_of_a_user_who_was_removed_and_made_again_elsewhere_is_left_here() -> None:
+    """What this gateway keeps goes; the new one's phones stay bound."""
+    store = BrokenStore()
+    one, other = Node(store), Node(store)
+    await one.users.make(dict(BOB_ON_A_PHONE))
+    await other.users.look(0.0)
+    await one.users.remove("bob")
+    await one.users.make(dict(BOB_ON_A_PHONE))
+    await store.put_binding(PHONE, 0.0, 5)
+    await other.users.look(0.0)
+    assert (other.voicemail.forgotten, other.courier.forgotten) == (["bob"], ["bob"])
+    assert len(await store.bindings(PHONE.aor, 0.0)) == 1
 
 
 @pytest.mark.parametrize(("lifetime", "status"), [("0", 404), ("60", 201)])

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from starlette.routing import Route
 from gateway.call.status import Cause
 from gateway.store.identity_memory import MemoryStore
 from gateway.web.app import WebSettings, serve
-from gateway.web.auth.links import GuestLinks
+from gateway.web.auth.links import GuestLinks, link_refusal
 from gateway.web.statics import StaticFile
 from tests.ports import free_ports
 from tests.web.browser import ALLOWED, Phone, answering, chromium, refusing
@@ -39,7 +40,9 @@ async def shop(
     gateway, phone = FakeGateway(), None
     gateway.guests_allowed = False
     port, other = free_ports(2)
-    links = GuestLinks(MemoryStore(), "gateway.test", 86_400.0, time.time, os.urandom)
+    gateway.roles = {"alice": "operator"}
+    rule = partial(link_refusal, gateway)
+    links = GuestLinks(MemoryStore(), "gateway.test", 86_400.0, time.time, os.urandom, mark=lambda _: "", refusal=rule)
     _, token = await links.make("alice", "600", 3_600, uses)
     origin = f"http://localhost:{other}"
     settings = WebSettings(allowed_origins=(origin,) if allowed else ())

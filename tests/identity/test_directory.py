@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count
 
 import pytest
@@ -25,7 +26,7 @@ class Node:
         self.directory = Directory(self.identity, store, REALM, lambda: f"{id(self)}-{next(names)}")
 
     async def make(self, user: User, password: str | None = "word") -> None:
-        await self.directory.put_user(user, password, new=True)
+        await self.directory.make_user(user, password)
 
     def names(self) -> list[str]:
         return [user.id for user in self.identity.users]
@@ -83,7 +84,7 @@ async def test_the_configuration_is_changed_there_only() -> None:
     node = Node(MemoryStore())
     await node.make(BOB)
     attempts = [
-        (node.directory.put_user(ALICE, "word", new=False), Refusal.CONFIGURED),
+        (node.directory.change_user("alice", {}, "word", keep_password=False), Refusal.CONFIGURED),
         (node.directory.remove_user("alice"), Refusal.CONFIGURED),
         (node.directory.put_identity("2001", "bob"), Refusal.CONFIGURED),
         (node.directory.remove_identity("sip:2001@gateway.test"), Refusal.CONFIGURED),
@@ -95,7 +96,8 @@ async def test_the_configuration_is_changed_there_only() -> None:
         (node.directory.put_identity("sip:@", "bob"), Refusal.INVALID),
         (node.directory.remove_identity("4711"), Refusal.UNKNOWN),
         (node.directory.remove_user("carol"), Refusal.UNKNOWN),
-        (node.directory.put_user(User("carol", web=True), None, new=False), Refusal.UNKNOWN),
+        (node.directory.change_user("carol", {}, keep_password=True), Refusal.UNKNOWN),
+        (node.directory.change_user("bob", {"web": False}, keep_password=True), Refusal.INVALID),
     ]
     for attempt, refusal in attempts:
         with pytest.raises(DirectoryError) as refused:
@@ -158,10 +160,51 @@ async def test_a_change_keeps_the_password_unless_another_is_given() -> None:
     node = Node(store)
     await node.make(BOB)
     first = await store.credential("bob", REALM)
-    await node.directory.put_user(User("bob", "Robert", web=True), None, keep_password=True, new=False)
+    await node.directory.change_user("bob", {"display_name": "Robert"}, keep_password=True)
     assert await store.credential("bob", REALM) == first
-    await node.directory.put_user(BOB, "another", new=False)
+    await node.directory.change_user("bob", {}, "another", keep_password=False)
     second = await store.credential("bob", REALM)
     assert second not in (None, first)
-    await node.directory.put_user(BOB, None, new=False)
+    await node.directory.change_user("bob", {}, None, keep_password=False)
     assert await store.credential("bob", REALM) is None
+
+
+async def test_a_change_is_made_of_what_the_store_holds_now() -> None:
+    """Another gateway's copy may be old: what was removed or demoted meanwhile does not come back by it."""
+    store = MemoryStore()
+    one, other = Node(store), Node(store)
+    await one.make(replace(BOB, role="admin"))
+    await one.make(User("carol", web=True))
+    await other.directory.load()
+    await one.directory.change_user("bob", {"role": "user"}, "another", keep_password=False)
+    credential = await store.credential("bob", REALM)
+    before, after = await other.directory.change_user("bob", {"display_name": "Robert"}, keep_password=True)
+    assert (before.role, after.role, after.display_name) == ("user", "user", "Robert")
+    assert await store.credential("bob", REALM) == credential
+    await one.directory.remove_user("carol")
+    for change in (
+        other.directory.change_user("carol", {"display_name": "C"}, keep_password=True),
+        other.directory.put_identity("4711", "carol"),
+        other.directory.remove_user("carol"),
+    ):
+        with pytest.raises(DirectoryError) as refused:
+            await change
+        assert refused.value.refusal is Refusal.UNKNOWN
+    assert "user:carol" not in await store.entries()
+    assert await other.directory.load() == {"bob", "carol"}
+    assert other.directory.take_gone() == {"carol"}
+
+
+async def test_who_was_removed_and_made_again_elsewhere_has_gone() -> None:
+    """Though the id is there before and after; once, and not whoever was only changed."""
+    store = MemoryStore()
+    one, other = Node(store), Node(store)
+    await one.make(BOB)
+    await one.make(User("carol", web=True))
+    await other.directory.load()
+    await one.directory.remove_user("bob")
+    await one.make(BOB)
+    await one.directory.change_user("carol", {"display_name": "C"}, keep_password=True)
+    assert await other.directory.load() == {"bob", "carol"}
+    assert other.directory.take_gone() == {"bob"}
+    assert other.directory.take_gone() == frozenset()

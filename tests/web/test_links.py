@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import httpx
 import jwt
@@ -14,7 +15,7 @@ import pytest
 from gateway.call.status import Cause
 from gateway.store.identity_memory import MemoryStore
 from gateway.web.app import WebServer
-from gateway.web.auth.links import GuestLinks, Link, LinkError
+from gateway.web.auth.links import GuestLinks, Link, LinkError, link_refusal
 from gateway.web.auth.tokens import sign_link
 from gateway.web.facade import PlaceError
 from tests.web.fake import SDP, FakeCall, FakeGateway, RpcClient, rpc, running
@@ -30,8 +31,15 @@ class Clock:
         return self.now
 
 
-def links_of(store: MemoryStore, clock: Clock) -> GuestLinks:
-    return GuestLinks(store, "gateway.test", 30 * DAY, clock, os.urandom)
+def links_of(store: MemoryStore, clock: Clock, makers: FakeGateway | None = None) -> GuestLinks:
+    """Of makers whose mark is their password, None: of an operator and of users who may do anything."""
+    if makers is None:
+        makers = FakeGateway()
+        makers.roles = dict.fromkeys(makers.secrets, "operator")
+    marks, rule = makers.secrets, partial(link_refusal, makers)
+    return GuestLinks(
+        store, "gateway.test", 30 * DAY, clock, os.urandom, mark=lambda user: marks.get(user, ""), refusal=rule
+    )
 
 
 async def test_a_link_outlives_a_restart_and_ends_when_it_says() -> None:
@@ -87,7 +95,7 @@ async def site() -> AsyncIterator[tuple[WebServer, FakeGateway, httpx.AsyncClien
     gateway = FakeGateway()
     gateway.guests_allowed = False
     gateway.roles = {"alice": "operator"}
-    links = links_of(MemoryStore(), Clock())
+    links = links_of(MemoryStore(), Clock(), gateway)
     async with running(gateway, links=links) as server, httpx.AsyncClient(base_url=address_of(server)) as http:
         await _sign_in(http, "alice", "wonder")
         yield server, gateway, http
@@ -170,6 +178,27 @@ async def test_a_link_that_was_taken_back_is_good_for_nothing() -> None:
             assert await _calls(client, "600") == "forbidden"
         async with rpc(server) as client:
             assert "error" in await client.request("announce", peer_id="guest-2", token=token)
+
+
+async def test_a_link_is_good_for_no_longer_than_its_maker_could_make_it() -> None:
+    """Not after a demotion, not when the maker is gone, not for whoever has the same id next."""
+    store, makers = MemoryStore(), FakeGateway()
+    makers.roles = {"alice": "operator"}
+    links = links_of(store, Clock(), makers)
+    link, token = await links.make("alice", "600", DAY, 0)
+    own, own_token = await links.make("alice", "alice", DAY, 1)
+    makers.roles = {}
+    assert (await links.read(token), await links.take(link)) == (None, None)
+    assert (await links.read(own_token), await links.take(own)) == (own, 1)
+    makers.roles = {"alice": "operator"}
+    assert await links.read(token) == link
+    del makers.secrets["alice"]
+    assert (await links.read(token), await links.read(own_token), await links.take(link)) == (None, None, None)
+    makers.secrets["alice"] = "somebody else"
+    assert (await links.read(token), await links.take(link)) == (None, None)
+    new, _ = await links.make("alice", "600", DAY, 0)
+    await links.forget("alice")
+    assert await links.listed() == [(new, 0)]
 
 
 async def test_users_make_links_to_themselves_and_see_their_own() -> None:

@@ -14,7 +14,6 @@ from gateway.web.admin.users import Word
 from gateway.web.auth.authenticator import Authenticator, client_address
 from gateway.web.auth.links import MAX_USES, GuestLinks, Link, LinkError
 from gateway.web.checks import is_target
-from gateway.web.facade import Gateway
 from gateway.web.http.errors import ApiError, ErrorResponse, bounded_route
 from gateway.web.settings import WebSettings
 
@@ -70,9 +69,7 @@ class LinkList(BaseModel):
     count: int
 
 
-def create_router(
-    gateway: Gateway, authenticator: Authenticator, settings: WebSettings, links: GuestLinks
-) -> APIRouter:
+def create_router(authenticator: Authenticator, settings: WebSettings, links: GuestLinks) -> APIRouter:
     """GET, POST /api/links and DELETE /api/links/{id}."""
     router = APIRouter(prefix="/api", route_class=bounded_route(settings), tags=["links"], responses=_ERRORS)
     anybody = [Depends(requires(authenticator, "user"))]
@@ -80,17 +77,15 @@ def create_router(
     @router.post("/links", response_model=LinkMade, status_code=201, dependencies=anybody)
     async def make_link(given: LinkGiven, request: Request, response: Response) -> dict[str, Any]:
         """A link by which somebody without an account calls `to`: oneself, for operators whomever they may call."""
-        user = gateway.find_user(request.state.user)
-        own = gateway.find_user(given.to)
-        if user is None or (request.state.role == "user" and (own is None or own.id != user.id)):
-            raise ApiError(403, "Users make links that call themselves")
-        if own is None and not gateway.may_call(user, given.to):
-            raise ApiError(403, "You may not call that yourself")
+        user = request.state.user
+        refusal = links.refusal(user, given.to)
+        if refusal:
+            raise ApiError(403, refusal)
         try:
-            link, token = await links.make(user.id, given.to, given.seconds, given.uses, given.name)
+            link, token = await links.make(user, given.to, given.seconds, given.uses, given.name)
         except LinkError as error:
             raise ApiError(409, str(error)) from None
-        authenticator.audit.add("link made", user.id, client_address(request), to=link.to, link=link.id)
+        authenticator.audit.add("link made", user, client_address(request), to=link.to, link=link.id)
         response.headers["Cache-Control"] = "no-store"
         page = settings.public_url or str(request.base_url).rstrip("/")
         return _shown(link, 0) | {"token": token, "url": f"{page}/call#{quote(token)}"}
@@ -116,4 +111,6 @@ def create_router(
 
 
 def _shown(link: Link, used: int) -> dict[str, Any]:
-    return asdict(link) | {"used": used}
+    shown = asdict(link) | {"used": used}
+    del shown["mark"]
+    return shown

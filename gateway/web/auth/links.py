@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Protocol
 
 from gateway.errors import GatewayError
+from gateway.identity.model import User
 from gateway.web.auth.tokens import TokenError, sign_link, verify_link
 
 _LINK, _KEY = "link:", "links-key"
@@ -42,16 +43,47 @@ class Link:
     until: int
     uses: int = 0
     """Calls in all; 0: any number."""
+    mark: str = ""
+    """Of the user who made it (gateway.identity.directory.Directory.mark)."""
+
+
+class Makers(Protocol):
+    """Whom and what links depend on (gateway.web.facade.Gateway)."""
+
+    def find_user(self, name: str) -> User | None: ...
+
+    def may_call(self, user: User, target: str) -> bool: ...
+
+
+def link_refusal(makers: Makers, by: str, to: str) -> str:
+    """Why the user `by` may have no link that calls `to`; "" where it may."""
+    user, own = makers.find_user(by), makers.find_user(to)
+    if user is None or user.id != by or (user.role == "user" and (own is None or own.id != by)):
+        return "Users make links that call themselves"
+    if own is None and not makers.may_call(user, to):
+        return "You may not call that yourself"
+    return ""
 
 
 class GuestLinks:
     """Kept in the store of identities: every gateway of it takes the same links and counts their calls together."""
 
     def __init__(
-        self, store: LinkStore, issuer: str, lifetime: float, clock: Callable[[], float], random: Callable[[int], bytes]
+        self,
+        store: LinkStore,
+        issuer: str,
+        lifetime: float,
+        clock: Callable[[], float],
+        random: Callable[[int], bytes],
+        *,
+        mark: Callable[[str], str],
+        refusal: Callable[[str, str], str],
     ) -> None:
-        """`lifetime` is the longest a link may be good for (s)."""
+        """`lifetime` is the longest a link may be good for (s); `mark` tells apart two users of one id, one after
+        the other; `refusal(by, to)` as `link_refusal`."""
         self.lifetime = lifetime
+        self.refusal = refusal
+        self._mark = mark
         self._store = store
         self._issuer = issuer
         self._clock = clock
@@ -64,17 +96,21 @@ class GuestLinks:
         if len(others) >= _MAX_LINKS or sum(one.by == by for one in others) >= _MAX_LINKS_PER_USER:
             raise LinkError("There are too many links; remove some")
         until = int(self._clock() + min(seconds, self.lifetime))
-        link = Link(id=self._random(9).hex(), to=to, by=by, name=name, until=until, uses=uses)
+        link = Link(id=self._random(9).hex(), to=to, by=by, name=name, until=until, uses=uses, mark=self._mark(by))
         await self._store.put_entry(_LINK + link.id, json.dumps(asdict(link)))
         return link, sign_link(link.id, to, until, self._issuer, await self._key())
 
     async def read(self, token: str) -> Link | None:
-        """The link of a token; None where it is not ours, over, or taken back. Raises what the store raises."""
+        """The link of a token; None where it is not ours, over, or taken back, or whoever made it may not any more.
+
+        Raises what the store raises.
+        """
         try:
             link_id = verify_link(token, self._issuer, await self._key(), self._clock())
         except TokenError:
             return None
-        return _links(await self._store.entries()).get(link_id)
+        link = _links(await self._store.entries()).get(link_id)
+        return link if link is not None and self._is_backed(link) else None
 
     async def take(self, link: Link) -> int | None:
         """One of its calls, by its number from 1; None where there is none left, or no link any more.
@@ -82,7 +118,7 @@ class GuestLinks:
         0 is given of a link with any number of calls.
         """
         entries = await self._store.entries()
-        if _LINK + link.id not in entries or self._clock() >= link.until:
+        if _LINK + link.id not in entries or self._clock() >= link.until or not self._is_backed(link):
             return None
         if not link.uses:
             return 0
@@ -112,6 +148,16 @@ class GuestLinks:
         for name in await self._store.entries():
             if name == _LINK + link_id or name.startswith(f"{_LINK}{link_id}:"):
                 await self._store.put_entry(name, None)
+
+    async def forget(self, by: str) -> None:
+        """Remove the links of a user who is no more, not those of whoever has the same id now."""
+        for link, _ in await self.listed(by):
+            if link.mark != self._mark(by):
+                await self.remove(link.id)
+
+    def _is_backed(self, link: Link) -> bool:
+        """Whether the one who made it could make it now."""
+        return link.mark == self._mark(link.by) and not self.refusal(link.by, link.to)
 
     async def expire(self, now: float) -> int:
         """Forget the links that are over; how many."""
