@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
+import resource
 import sqlite3
 import stat
 import tarfile
+import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -141,3 +145,69 @@ def test_what_is_no_archive_says_so(tmp_path: Path) -> None:
         backup(tmp_path / "nowhere", None, tmp_path / "b.tar.gz")
     with pytest.raises(BackupError, match="was not written"):
         backup(state, None, tmp_path / "no-such-folder" / "b.tar.gz")
+
+
+@contextlib.contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """The system lets nobody write more than so many bytes to one file, as a full disk would."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_write_that_fails_midway_leaves_nothing(tmp_path: Path, is_there: bool) -> None:
+    """Neither of the state nor of the configuration, nor a draft; and once it can be written, it is."""
+    state, place = tmp_path / "old", tmp_path / "place"
+    state.mkdir()
+    (state / "a").write_bytes(b"small")
+    (state / "b").write_bytes(os.urandom(300_000))
+    (tmp_path / "old.yaml").write_text("domain: kept.test\n")
+    archive = tmp_path / "b.tar.gz"
+    with largest_file(100_000), pytest.raises(BackupError, match="was not written"):
+        backup(state, tmp_path / "old.yaml", archive)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["old", "old.yaml"]
+    backup(state, tmp_path / "old.yaml", archive)
+    place.mkdir()
+    if is_there:
+        (place / "state").mkdir()
+    with largest_file(100_000), pytest.raises(BackupError, match="was not written"):
+        restore(archive, place / "state", place / "gateway.yaml")
+    (tmp_path / "file").touch()
+    with pytest.raises(BackupError, match="was not written"):
+        restore(archive, place / "state", tmp_path / "file" / "gateway.yaml")
+    assert sorted(path.name for path in place.rglob("*")) == (["state"] if is_there else [])
+    written = restore(archive, place / "state", place / "gateway.yaml")
+    assert written == [place / "gateway.yaml", place / "state" / "a", place / "state" / "b"]
+    assert sorted(path for path in place.rglob("*") if path.is_file()) == sorted(written)
+    assert (place / "state" / "b").read_bytes() == (state / "b").read_bytes()
+
+
+def test_an_archive_is_not_written_into_what_it_keeps(tmp_path: Path) -> None:
+    """The next one would hold it; by any name of the folder."""
+    state = tmp_path / "state"
+    state.mkdir()
+    (tmp_path / "link").symlink_to(state)
+    for archive in (state / "b.tar.gz", tmp_path / "link" / "b.tar.gz", state / "sub" / "b.tar.gz"):
+        with pytest.raises(BackupError, match="is inside"):
+            backup(state, None, archive)
+    assert list(state.iterdir()) == []
+
+
+def test_large_files_are_passed_on_in_pieces(tmp_path: Path) -> None:
+    """In both directions: a state folder of hours of recordings does not have to fit into memory."""
+    state = tmp_path / "state"
+    state.mkdir()
+    with (state / "long.opus").open("wb") as file:
+        file.truncate(50_000_000)
+    tracemalloc.start()
+    try:
+        backup(state, None, tmp_path / "b.tar.gz")
+        restore(tmp_path / "b.tar.gz", tmp_path / "new", None)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+    assert (tmp_path / "new" / "long.opus").stat().st_size == 50_000_000

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ log = structlog.get_logger(__name__)
 _ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{8,40}")
 _USER = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9._+-]{0,63}")
 SOUND = ".opus"
+_SLACK = 60.0
+"""Seconds between the end of a message and when it is surely kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,11 +43,12 @@ class VoiceMessage:
 class Mailboxes:
     """Of all users. What is written survives the process; methods that touch the disk run in threads."""
 
-    def __init__(self, folder: Path, *, max_messages: int, keep: float) -> None:
-        """`keep` in seconds, 0: for ever."""
+    def __init__(self, folder: Path, *, max_messages: int, keep: float, longest: float) -> None:
+        """`keep` in seconds, 0: for ever; `longest`: how long a message is at most (s)."""
         self._folder = folder
         self._max_messages = max_messages
         self._keep = keep
+        self._longest = longest
         self._lock = asyncio.Lock()
 
     async def messages(self, user: str) -> list[VoiceMessage]:
@@ -91,15 +96,24 @@ class Mailboxes:
         return path if path.with_suffix(".json").is_file() and path.is_file() else None
 
     async def forget(self, user: str) -> None:
-        """Delete everything of a user."""
-        for message in await self.messages(user):
-            await self.drop(user, message.id)
+        """Delete everything of a user; raises OSError."""
+        if _USER.fullmatch(user):
+            await asyncio.to_thread(_remove_folder, self._folder / user)
+
+    async def discard(self, user: str, message_id: str) -> None:
+        """Delete a message that came too late, with the folder that it alone is in; raises OSError."""
+        if self._is_message(user, message_id):
+            path = self._path(user, message_id)
+            await asyncio.to_thread(_unlink, path)
+            with contextlib.suppress(OSError):
+                path.parent.rmdir()
 
     async def expire(self, now: float) -> list[str]:
-        """Delete what was kept long enough; whose mailboxes are others now."""
+        """Delete what was kept long enough, and sound of no message; whose mailboxes are others now."""
         changed = []
-        for user in await self.users() if self._keep else ():
-            old = [one for one in await self.messages(user) if one.at < now - self._keep]
+        for user in await self.users():
+            await asyncio.to_thread(self._tidy, user, now - self._longest - _SLACK)
+            old = [one for one in await self.messages(user) if self._keep and one.at < now - self._keep]
             for message in old:
                 await self.drop(user, message.id)
             changed += [user] if old else []
@@ -111,6 +125,16 @@ class Mailboxes:
     @staticmethod
     def _is_message(user: str, message_id: str) -> bool:
         return bool(_USER.fullmatch(user) and _ID.fullmatch(message_id))
+
+    def _tidy(self, user: str, before: float) -> None:
+        """Delete what a process that ended left of messages that nobody has finished since."""
+        folder = self._folder / user
+        with contextlib.suppress(OSError):
+            names = set(os.listdir(folder))
+            for name in names:
+                stem = name.partition(".")[0]
+                if _ID.fullmatch(stem) and f"{stem}.json" not in names and (folder / name).stat().st_mtime < before:
+                    (folder / name).unlink(missing_ok=True)
 
     def _users(self) -> list[str]:
         try:
@@ -149,6 +173,11 @@ def _message(path: Path, message_id: str) -> VoiceMessage | None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         log.warning("voice message unreadable", file=path.name, reason=type(error).__name__)
         return None
+
+
+def _remove_folder(folder: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(folder)
 
 
 def _unlink(path: Path) -> bool:

@@ -69,9 +69,11 @@ class Voicemail:
         self._read_audio = read_audio
         self._wall_clock = wall_clock
         self._new_token = new_token
-        self._boxes = Mailboxes(settings.folder, max_messages=settings.max_messages, keep=settings.keep)
-        self._leaving: dict[str, int] = {}
-        """Messages that are being left, by user."""
+        self._boxes = Mailboxes(
+            settings.folder, max_messages=settings.max_messages, keep=settings.keep, longest=settings.longest
+        )
+        self._leaving: dict[str, set[asyncio.Future[None]]] = {}
+        """Messages that are being left, by user; each is done when its user is no more."""
 
     def has(self, user: User) -> bool:
         """Whether a user has a mailbox."""
@@ -93,7 +95,9 @@ class Voicemail:
         return len(changed)
 
     async def forget(self, user: str) -> None:
-        """Nothing of a user is left."""
+        """Nothing of a user is left, nor what is being said to it; raises OSError."""
+        for gone in self._leaving.pop(user, ()):
+            gone.set_result(None)
         await self._boxes.forget(user)
         await self._count([user])
 
@@ -144,25 +148,33 @@ class Voicemail:
 
     async def leave(self, session: Session, user: str) -> None:
         """Take a message for a user: greeting, tone, then what is said until # or the end of the call."""
-        leaving = self._leaving.get(user, 0)
-        if len(await self._boxes.messages(user)) + leaving >= self._settings.max_messages:
+        gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        leaving = self._leaving.setdefault(user, set())
+        leaving.add(gone)
+        try:
+            await self._leave(session, user, gone)
+        finally:
+            leaving.discard(gone)
+            if not leaving and self._leaving.get(user) is leaving:
+                del self._leaving[user]
+
+    async def _leave(self, session: Session, user: str, gone: asyncio.Future[None]) -> None:
+        waiting = len(await self._boxes.messages(user))
+        if waiting + len(self._leaving.get(user, ())) > self._settings.max_messages:
             log.info("mailbox full", user=user)
             await session.reject(Cause.BUSY)
             return
-        self._leaving[user] = leaving + 1
-        try:
-            await session.answer()
-            greeting = self._settings.greeting
-            if greeting is not None:
-                await self._say(session, str(greeting))
-            await session.play(sound(PROMPT))
-            await self._take(session, user)
-        finally:
-            self._leaving[user] -= 1
-            if not self._leaving[user]:
-                del self._leaving[user]
+        await session.answer()
+        greeting = self._settings.greeting
+        if greeting is not None:
+            await self._say(session, str(greeting))
+        await session.play(sound(PROMPT))
+        if gone.done():
+            await session.play(sound(REFUSED))
+        else:
+            await self._take(session, user, gone)
 
-    async def _take(self, session: Session, user: str) -> None:
+    async def _take(self, session: Session, user: str, gone: asyncio.Future[None]) -> None:
         now = self._wall_clock()
         message_id = f"{datetime.fromtimestamp(now, UTC):%Y%m%d-%H%M%S}-{self._new_token()}"
         ended: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
@@ -179,14 +191,14 @@ class Voicemail:
             return
         hash_pressed = asyncio.ensure_future(_until_hash(session))
         try:
-            await asyncio.wait((hash_pressed, ended), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((hash_pressed, ended, gone), return_when=asyncio.FIRST_COMPLETED)
         finally:
             hash_pressed.cancel()
             recording.stop()
             # Also where this program is being stopped: what was said is kept.
-            await asyncio.shield(self._keep(session, user, message_id, now, ended, lambda: recording.seconds))
+            await asyncio.shield(self._keep(session, user, message_id, now, ended, lambda: recording.seconds, gone))
         if session.ended is None:
-            await session.play(sound(DONE))
+            await session.play(sound(REFUSED if gone.done() else DONE))
 
     async def _keep(
         self,
@@ -196,6 +208,7 @@ class Voicemail:
         now: float,
         ended: asyncio.Future[str | None],
         seconds: Callable[[], float],
+        gone: asyncio.Future[None],
     ) -> None:
         reason = await ended
         if reason is not None:
@@ -213,7 +226,9 @@ class Voicemail:
             await self._boxes.put(user, message)
         except OSError as error:
             log.warning("message not kept", user=user, reason=error.strerror)
-        if message.seconds < self._settings.shortest:
+        if gone.done():
+            await self._boxes.discard(user, message_id)
+        elif message.seconds < self._settings.shortest:
             await self._boxes.drop(user, message_id)
         await self._count([user])
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import os
+import shutil
 import sqlite3
 import stat
 import tarfile
@@ -14,6 +16,7 @@ import time
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path, PurePosixPath
+from typing import IO, BinaryIO
 
 from gateway.app.console import FILE_NAME as CONSOLE
 from gateway.errors import GatewayError
@@ -28,6 +31,8 @@ _LEFT_OUT = (CONSOLE,)
 """What is of the running process alone."""
 _OF_SQLITE = ("-wal", "-shm", "-journal")
 _LARGEST = 64 * 1024**3
+_LARGEST_MANIFEST = 64 * 1024**2
+_CHUNK = 1024**2
 
 
 class BackupError(GatewayError):
@@ -41,6 +46,8 @@ def backup(state_dir: Path, config: Path | None, archive: Path) -> int:
     """
     if not state_dir.is_dir():
         raise BackupError(f"{state_dir} (state_dir) is not there: no gateway has run on it")
+    if archive.resolve().is_relative_to(state_dir.resolve()):
+        raise BackupError(f"{archive} is inside {state_dir} (state_dir): the next archive would hold it")
     draft = archive.with_name(f".{archive.name}.{os.getpid()}")
     try:
         with (
@@ -51,12 +58,12 @@ def backup(state_dir: Path, config: Path | None, archive: Path) -> int:
             sums = {}
             for name, path in _contents(state_dir, config):
                 whole = _snapshot(path, Path(folder)) if _is_database(path) else path
-                data = whole.read_bytes()
-                sums[name] = hashlib.sha256(data).hexdigest()
-                _add(tar, name, data)
+                with whole.open("rb") as content:
+                    sums[name] = _add(tar, name, content, os.fstat(content.fileno()).st_size)
             version = metadata.version("sip-webrtc-gateway")
             manifest = {"format": FORMAT, "version": version, "made": time.time(), "files": sums}
-            _add(tar, _MANIFEST, json.dumps(manifest, indent=2).encode())
+            written = json.dumps(manifest, indent=2).encode()
+            _add(tar, _MANIFEST, io.BytesIO(written), len(written))
         draft.replace(archive)
     except (OSError, sqlite3.Error) as error:
         raise BackupError(f"{archive} was not written: {error}") from None
@@ -92,10 +99,29 @@ def _snapshot(path: Path, folder: Path) -> Path:
     return copy
 
 
-def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    entry = tarfile.TarInfo(name)
-    entry.size, entry.mode, entry.mtime = len(data), 0o600, int(time.time())
-    tar.addfile(entry, io.BytesIO(data))
+class _Summed:
+    """A file that is read once, and the sum of what was read."""
+
+    def __init__(self, file: BinaryIO | IO[bytes]) -> None:
+        self._file = file
+        self._sum = hashlib.sha256()
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._file.read(size)
+        self._sum.update(data)
+        return data
+
+    @property
+    def sum(self) -> str:
+        return self._sum.hexdigest()
+
+
+def _add(tar: tarfile.TarFile, name: str, content: BinaryIO, size: int) -> str:
+    """Write an entry of so many bytes, which may be the beginning of a file that grows; its sum."""
+    entry, summed = tarfile.TarInfo(name), _Summed(content)
+    entry.size, entry.mode, entry.mtime = size, 0o600, int(time.time())
+    tar.addfile(entry, summed)
+    return summed.sum
 
 
 def restore(archive: Path, state_dir: Path, config: Path | None) -> list[Path]:
@@ -107,42 +133,83 @@ def restore(archive: Path, state_dir: Path, config: Path | None) -> list[Path]:
         raise BackupError(f"{state_dir} (state_dir) is not empty: move it away first, nothing is overwritten")
     if config is not None and config.exists():
         raise BackupError(f"{config} is there already: move it away first, or leave it by --without-config")
-    files = _read(archive)
-    written = []
+    _check(archive)
+    # One beside it, renamed in the end; a folder that is there may be a mount and keeps its place.
+    beside = not state_dir.exists()
+    draft = state_dir.with_name(f".{state_dir.name}.{os.getpid()}") if beside else state_dir / ".restored"
+    config_draft = None if config is None else config.with_name(f".{config.name}.{os.getpid()}")
     try:
-        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for name, data in files.items():
-            path = config if name == _CONFIG else state_dir / PurePosixPath(name).relative_to(_STATE)
+        names = _unpack(archive, draft, config_draft)
+        if beside:
+            draft.rename(state_dir)
+        else:
+            for path in list(draft.iterdir()):
+                path.rename(state_dir / path.name)
+            draft.rmdir()
+        if config is not None and config_draft is not None and _CONFIG in names:
+            config_draft.rename(config)
+    except (OSError, EOFError, tarfile.TarError) as error:
+        for folder in [draft, state_dir] if beside else list(state_dir.iterdir()):
+            _clear(folder)
+        raise BackupError(f"{state_dir} was not written: {error}") from None
+    finally:
+        if config_draft is not None:
+            with contextlib.suppress(OSError):
+                config_draft.unlink()
+    state = [state_dir / PurePosixPath(name).relative_to(_STATE) for name in names if name != _CONFIG]
+    return state if config is None or _CONFIG not in names else [config, *state]
+
+
+def _unpack(archive: Path, folder: Path, config: Path | None) -> list[str]:
+    """Write what the archive holds; names of its files. Raises OSError, EOFError, TarError."""
+    names = []
+    folder.mkdir(mode=0o700, parents=True)
+    with tarfile.open(archive, "r:gz") as tar:
+        for entry in tar:
+            content = tar.extractfile(entry)
+            if entry.name == _MANIFEST or content is None:
+                continue
+            path = config if entry.name == _CONFIG else folder / PurePosixPath(entry.name).relative_to(_STATE)
             if path is None:
                 continue
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(data)
-            written.append(path)
-    except OSError as error:
-        raise BackupError(f"{state_dir} was not written: {error}") from None
-    return written
+                shutil.copyfileobj(content, file)
+            names.append(entry.name)
+    return names
 
 
-def _read(archive: Path) -> dict[str, bytes]:
-    """The archive's files by name, each as its manifest says."""
+def _clear(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _check(archive: Path) -> None:
+    """Raises BackupError unless it holds what its manifest says, and nothing else."""
     try:
         with tarfile.open(archive, "r:gz") as tar:
-            found = {}
+            found, written = {}, b""
             for entry in tar:
-                data = tar.extractfile(entry) if entry.isfile() and entry.size <= _LARGEST else None
-                if data is None or not _is_ours(entry.name):
+                content = tar.extractfile(entry) if entry.isfile() and entry.size <= _LARGEST else None
+                if content is None or not _is_ours(entry.name):
                     raise BackupError(f"{archive} is not a backup of this gateway: it holds {entry.name!r}")
-                found[entry.name] = data.read()
-        manifest = json.loads(found.pop(_MANIFEST))
+                if entry.name == _MANIFEST:
+                    written = content.read(min(entry.size, _LARGEST_MANIFEST))
+                    continue
+                summed = _Summed(content)
+                while summed.read(_CHUNK):
+                    pass
+                found[entry.name] = summed.sum
+        manifest = json.loads(written)
         number, version, sums = manifest["format"], manifest["version"], manifest["files"]
     except (OSError, EOFError, ValueError, KeyError, TypeError, tarfile.TarError) as error:
         raise BackupError(f"{archive} cannot be read as a backup: {error}") from None
     if number != FORMAT:
         raise BackupError(f"{archive} was made by gateway {version}, in a form that this one does not know")
-    if {name: hashlib.sha256(data).hexdigest() for name, data in found.items()} != sums:
+    if found != sums:
         raise BackupError(f"{archive} is damaged: its files are not those that it lists")
-    return found
 
 
 def _is_ours(name: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import wave
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import httpx
 import numpy as np
 import pytest
 
+from gateway.app.mailboxes import Mailboxes, VoiceMessage
 from gateway.media.embedded.audio.codecs import read_audio
 from gateway.net.config import UserAgentConfig
 from gateway.net.user_agent import UserAgent
@@ -231,3 +233,33 @@ async def test_nothing_is_left_for_who_has_the_name_next(tmp_path: Path) -> None
         assert (await there.asks("DELETE", "/api/users/dora", "carol")).status_code == 204
         assert there.there("voicemail/dora/*") == []
         assert "Messages-Waiting: no" in there.light("dora")
+
+
+async def test_a_message_to_a_user_who_is_removed_meanwhile_is_not_kept(tmp_path: Path) -> None:
+    """The caller is told, the folder is gone, and the next of that name has nothing of it."""
+    async with house(tmp_path) as there:
+        await there.leave()
+        await there.waits(1)
+        phone = there.phone("1001")
+        assert await phone.dial("alice") == 200
+        await until(lambda: len(there.there("voicemail/alice/*.opus")) == 2)
+        await there.gateway.app._voicemail.forget("alice")
+        await asyncio.wait_for(phone.over, 5)
+        await phone.rtp.close()
+        assert there.there("voicemail/alice*") == []
+        assert await there.messages() == []
+
+
+async def test_sound_of_which_no_message_came_is_deleted_when_it_is_old(tmp_path: Path) -> None:
+    """A process that was killed leaves it; what may still be being said stays, and so does what is a message."""
+    folder = tmp_path / "voicemail"
+    boxes = Mailboxes(folder, max_messages=5, keep=0.0, longest=180.0)
+    paths = [await boxes.place("alice", f"20261122-20000{number}-0123456789abcdef") for number in range(3)]
+    for path in paths:
+        path.write_bytes(b"sound")
+        os.utime(path, (1_000_000.0, 1_000_000.0))
+    kept = VoiceMessage(id=paths[0].stem, caller="sip:a@b", display_name="", at=0.0, seconds=1.0, new=True)
+    await boxes.put("alice", kept)
+    os.utime(paths[1], (1_000_500.0, 1_000_500.0))
+    assert await boxes.expire(1_000_600.0) == []
+    assert [path.exists() for path in paths] == [True, True, False]

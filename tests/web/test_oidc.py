@@ -228,6 +228,38 @@ async def test_what_the_provider_answers_is_believed_only_where_it_fits() -> Non
         await provider.finish({"state": state, "code": "c", "iss": "https://other.test"})
 
 
+async def test_a_provider_that_does_not_answer_is_asked_once_for_everybody_and_not_again_at_once() -> None:
+    """However many strangers ask; the threads that others need are free meanwhile."""
+    asked: list[asyncio.StreamWriter] = []
+    clock = Clock()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(writer)
+        await reader.read()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    provider = OpenIdProvider(OidcSettings(issuer=f"http://127.0.0.1:{port}", client_id="x", timeout=0.5), clock)
+    try:
+        begun = [asyncio.create_task(provider.begin("https://us.test/c", "192.0.2.1")) for _ in range(100)]
+        await asyncio.to_thread(time.monotonic)
+        assert not any(task.done() for task in begun)
+        begun[0].cancel()
+        outcomes = await asyncio.gather(*begun, return_exceptions=True)
+        assert all(isinstance(one, OidcError) and not one.is_refusal for one in outcomes[1:])
+        with pytest.raises(OidcError):
+            await provider.begin("https://us.test/c", "192.0.2.1")
+        assert len(asked) == 1
+        clock.offset = 5.1
+        with pytest.raises(OidcError):
+            await provider.begin("https://us.test/c", "192.0.2.1")
+        assert len(asked) == 2
+    finally:
+        for writer in asked:
+            writer.close()
+        server.close()
+
+
 async def test_keys_that_changed_are_asked_for_once_more() -> None:
     """But not at every token that names an unknown one."""
     provider = Scripted()

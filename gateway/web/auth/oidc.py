@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.client import HTTPException
 from typing import Any
@@ -27,6 +28,9 @@ _MAX_ATTEMPTS, _MAX_ATTEMPTS_PER_ADDRESS = 1_000, 20
 """Beyond them the oldest give way, those of the same address first: nobody ends the attempts of others."""
 _MAX_ANSWER = 262_144
 _METADATA_SECONDS = 3_600.0
+_FAILURE_SECONDS = 5.0
+"""So long after a provider did not describe itself it is not asked again."""
+_THREADS = 2
 _KEYS_SECONDS = 60.0
 """How often keys are asked for again where a token names one that is not known."""
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -88,6 +92,10 @@ class OpenIdProvider:
         self._attempts: OrderedDict[str, _Attempt] = OrderedDict()
         self._metadata: dict[str, Any] = {}
         self._metadata_until = 0.0
+        self._describing: asyncio.Task[None] | None = None
+        self._failure = OidcError("the provider was not asked", is_refusal=False)
+        self._failed_until = 0.0
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="oidc")
         self._keys: Keys = ()
         self._keys_asked = 0.0
         self._opener = urllib.request.build_opener(_NoRedirect)
@@ -157,16 +165,32 @@ class OpenIdProvider:
         return base64.urlsafe_b64encode(self._random(32)).rstrip(b"=").decode()
 
     async def _described(self) -> dict[str, Any]:
-        """The provider's metadata (OpenID Connect Discovery 1.0 section 4)."""
+        """The provider's metadata (OpenID Connect Discovery 1.0 section 4); however many ask, it is asked once."""
+        if self._clock() >= max(self._metadata_until, self._failed_until):
+            if self._describing is None:
+                self._describing = asyncio.create_task(self._describe())
+            await asyncio.shield(self._describing)
         if self._clock() >= self._metadata_until:
-            found = await self._ask(self.settings.issuer.rstrip("/") + "/.well-known/openid-configuration")
-            if found.get("issuer") != self.settings.issuer:
-                raise OidcError("the provider calls itself otherwise", is_refusal=False)
-            wanted = ("authorization_endpoint", "token_endpoint", "jwks_uri")
-            if not all(is_safe_url(found.get(name)) for name in wanted):
-                raise OidcError("the provider's description lacks an endpoint", is_refusal=False)
-            self._metadata, self._metadata_until = found, self._clock() + _METADATA_SECONDS
+            raise OidcError(str(self._failure), is_refusal=self._failure.is_refusal)
         return self._metadata
+
+    async def _describe(self) -> None:
+        try:
+            self._metadata = await self._description()
+            self._metadata_until = self._clock() + _METADATA_SECONDS
+        except OidcError as error:
+            self._failure, self._failed_until = error, self._clock() + _FAILURE_SECONDS
+        finally:
+            self._describing = None
+
+    async def _description(self) -> dict[str, Any]:
+        found = await self._ask(self.settings.issuer.rstrip("/") + "/.well-known/openid-configuration")
+        if found.get("issuer") != self.settings.issuer:
+            raise OidcError("the provider calls itself otherwise", is_refusal=False)
+        wanted = ("authorization_endpoint", "token_endpoint", "jwks_uri")
+        if not all(is_safe_url(found.get(name)) for name in wanted):
+            raise OidcError("the provider's description lacks an endpoint", is_refusal=False)
+        return found
 
     async def _exchange(self, code: str, attempt: _Attempt) -> dict[str, Any]:
         """The tokens for a code (RFC 6749 section 4.1.3)."""
@@ -220,7 +244,8 @@ class OpenIdProvider:
 
     async def _ask(self, url: str, body: bytes | None = None, headers: Mapping[str, str] = {}) -> dict[str, Any]:
         try:
-            status, text = await asyncio.to_thread(self._fetch, url, body, dict(headers))
+            loop = asyncio.get_running_loop()
+            status, text = await loop.run_in_executor(self._threads, self._fetch, url, body, dict(headers))
             answer = json.loads(text)
         except (OSError, HTTPException, ValueError, RecursionError) as error:
             raise OidcError(f"the provider did not answer ({type(error).__name__})", is_refusal=False) from None
