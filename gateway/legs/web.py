@@ -62,7 +62,7 @@ class Channel(Protocol):
 
     def held(self, call: WebHandle, held: bool) -> None: ...
 
-    def identified(self, call: WebHandle, uri: str, name: str) -> None: ...
+    def identified(self, call: WebHandle, uri: str, name: str, verified: Verdict = "none") -> None: ...
 
     def ended(self, call: WebHandle, cause: Cause) -> None: ...
 
@@ -212,7 +212,7 @@ class BrowserLeg(LegBase):
 
     async def identified(self, peer: Address) -> None:
         if self._channel is not None and self._handle is not None:
-            self._channel.identified(self._handle, peer.uri, peer.display_name)
+            self._channel.identified(self._handle, peer.uri, peer.display_name, peer.verified)
 
     def values(self) -> dict[str, Any] | None:
         returns = self._channel is None or self._channel.can_update

@@ -121,8 +121,8 @@ class WebChannel(Protocol):
     def held(self, call: WebCall, held: bool) -> None:
         """The other side holds the call now, or has taken it back."""
 
-    def identified(self, call: WebCall, uri: str, name: str) -> None:
-        """The other side is somebody else now (a transfer, a pick-up), or called otherwise."""
+    def identified(self, call: WebCall, uri: str, name: str, verified: Verdict = "none") -> None:
+        """The other side is somebody else now (a transfer, a pick-up), or called otherwise; `verified` as at first."""
 
     def ended(self, call: WebCall, cause: Cause) -> None: ...
 

@@ -69,8 +69,8 @@ class Page:
     def digit(self, call: WebHandle, digit: str, duration_ms: int) -> None:
         self._note(call, "digit", digit, duration_ms)
 
-    def identified(self, call: WebHandle, uri: str, name: str) -> None:
-        self.told.append(("identified", uri, name))
+    def identified(self, call: WebHandle, uri: str, name: str, verified: Verdict = "none") -> None:
+        self.told.append(("identified", uri, name, verified))
 
     def held(self, call: WebHandle, held: bool) -> None:
         self._note(call, "held", held)
@@ -432,6 +432,6 @@ async def test_a_page_is_told_who_it_talks_with_now() -> None:
     await leg.invite("offer", ALICE)
     await leg.identified(ALICE)
     first.handle.answer("answer")
-    await leg.identified(ALICE)
-    told = ("identified", ALICE.uri, ALICE.display_name)
+    await leg.identified(replace(ALICE, verified="passed"))
+    told = ("identified", ALICE.uri, ALICE.display_name, "passed")
     assert (first.told.count(told), second.told.count(told)) == (1, 0)

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from websockets.asyncio.client import ClientConnection, connect
 
-from gateway.call.leg import TransferReport
+from gateway.call.leg import TransferReport, Verdict
 from gateway.call.status import Cause
 from gateway.identity.model import User
 from gateway.people.board import Board
@@ -284,12 +284,18 @@ class FakeGateway:
             await result
         return call
 
-    def ring_user(self, user_id: str, caller: str = "sip:1001@gateway.example", name: str = "Desk") -> FakeCall:
+    def ring_user(
+        self,
+        user_id: str,
+        caller: str = "sip:1001@gateway.example",
+        name: str = "Desk",
+        verified: Verdict = "none",
+    ) -> FakeCall:
         """An incoming call for the user's last channel."""
         channel = self.channels[user_id][-1]
         call = FakeCall(f"call-{len(self.calls) + 1}", channel)
         self.calls.append(call)
-        channel.incoming(call, caller, name, SDP)
+        channel.incoming(call, caller, name, SDP, verified)
         return call
 
     def call_of(self, user_id: str, call_id: str) -> FakeCall | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from gateway.call.leg import Verdict
 from gateway.call.status import Cause
 from gateway.web.app import WebSettings
 from tests.web.fake import ANSWER, SDP, FakeCall, FakeGateway, rpc, running
@@ -104,9 +105,26 @@ async def test_who_the_other_side_is_now_is_told() -> None:
             "seq": told["seq"],
             "uri": "sip:1002@gateway.example",
             "name": "Carol",
+            "verified": "none",
         }
         [listed] = (await alice.ok("call.list"))["calls"]
         assert listed["from_name"] == "Carol"
+
+
+async def test_the_verdict_on_a_caller_goes_with_its_name() -> None:
+    """A later offer of the same call tells what is known of who is there now."""
+    gateway = FakeGateway()
+    async with running(gateway) as server, rpc(server, "alice", token="wonder") as alice:
+        call = gateway.ring_user("alice", verified="passed")
+        assert (await alice.notified("offer"))["verified"] == "passed"
+        await alice.ok("answer", to_peer_id="sip:1001@gateway.example", sdp=ANSWER)
+        verdicts: tuple[Verdict, ...] = ("failed", "none")
+        for verdict in verdicts:
+            call.channel.identified(call, "sip:8@pbx.example", "8", verdict)
+            assert (await alice.notified("call_identified"))["verified"] == verdict
+            call.channel.updated(call, SDP, "offer")
+            assert (await alice.notified("offer"))["verified"] == verdict
+            await alice.ok("answer", to_peer_id="sip:1001@gateway.example", sdp=ANSWER)
 
 
 async def test_a_digit_of_the_other_side_is_told() -> None:

@@ -122,7 +122,7 @@ class Session:
     def held(self, call: WebCall, held: bool) -> None:
         """There is no way to show it."""
 
-    def identified(self, call: WebCall, uri: str, name: str) -> None:
+    def identified(self, call: WebCall, uri: str, name: str, verified: Verdict = "none") -> None:
         """There is no way to show it."""
 
     def ended(self, call: WebCall, cause: Cause) -> None:

@@ -383,9 +383,9 @@ class Calls:
 
         self._on(call, handle)
 
-    def identified(self, call: WebCall, uri: str, name: str) -> None:
+    def identified(self, call: WebCall, uri: str, name: str, verified: Verdict = "none") -> None:
         def handle(entry: Entry) -> None:
-            entry.caller_name = name
+            entry.caller_name, entry.verified = name, verified
             self._tell(entry, partial(self._listener.tell_identified, entry, uri, name))
 
         self._on(call, handle)

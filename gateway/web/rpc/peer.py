@@ -383,7 +383,8 @@ class Peer:
         self._notify_call(entry, ("call_held", {"peer_id": entry.peer_id, "held": held}))
 
     def tell_identified(self, entry: Entry, uri: str, name: str) -> None:
-        self._notify_call(entry, ("call_identified", {"peer_id": entry.peer_id, "uri": uri, "name": name}))
+        told = {"peer_id": entry.peer_id, "uri": uri, "name": name, "verified": entry.verified}
+        self._notify_call(entry, ("call_identified", told))
 
     async def press(self, entry: Entry, digit: str, duration_ms: int) -> None:
         """Pass a digit on; raises the dialect's error where the other side has not got it."""
