@@ -22,7 +22,7 @@ from gateway.media.embedded.sources.program import FRAME, RATE, ProgramAudio
 from gateway.media.engine import Conference, Kind, MediaError, Party, RecordingFile, Seat
 from sdp import Codec
 from tests.media.engine_support import Browser, Phone, config, running, until
-from tests.media.test_tone_gate import packet
+from tests.media.tone_support import packet
 
 TONES = {"pcmu": 400.0, "g722": 700.0, "pcma": 1000.0, "opus": 1300.0}
 PROGRAM = Party("program", Kind.SERVICE, service="program")

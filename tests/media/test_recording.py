@@ -22,7 +22,7 @@ from gateway.media.embedded.sources.program import FRAME, RATE
 from gateway.media.embedded.sources.recorder import MOST_CAME, Track
 from gateway.media.engine import Kind, MediaError, Party, RecordingFile
 from tests.media.engine_support import Phone, frequency_of, running, until
-from tests.media.test_tone_gate import packet
+from tests.media.tone_support import packet
 
 A = Party("a", Kind.RTP, private_source="127.0.0.1")
 B = Party("b", Kind.RTP, private_source="127.0.0.1")

@@ -17,6 +17,7 @@ from gateway.media.embedded.sources.packets import Injected
 from gateway.media.embedded.sources.tone_gate import MOST_WAITING, ToneGate
 from gateway.media.engine import Dtmf, DtmfReceived, Kind, Party
 from tests.media.engine_support import Phone, config, running, until
+from tests.media.tone_support import packet
 
 LEFT = Party("left", Kind.RTP, private_source="127.0.0.1", dtmf=Dtmf.INBAND)
 RIGHT = Party("right", Kind.RTP, private_source="127.0.0.1")
@@ -38,18 +39,6 @@ def frames(pcm: Pcm, codec: str = "pcmu") -> list[bytes]:
     """Packets of 20 ms."""
     encoder = make_encoder(codec, 8000, 20)
     return [encoder.encode(pcm[start : start + 160]) for start in range(0, len(pcm) - 159, 160)]
-
-
-def packet(number: int, payload: bytes, *, generation: int = 1, in_order: bool = True) -> MediaPacket:
-    return MediaPacket(
-        payload_type=0,
-        marker=False,
-        sequence_number=number,
-        timestamp=number * 160,
-        payload=payload,
-        in_order=in_order,
-        generation=generation,
-    )
 
 
 def run(gate: ToneGate, packets: list[MediaPacket | None], begin: int = 0) -> list[Injected]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bench.process import plane_of
 from gateway.media.embedded.audio.codecs import make_decoder, make_encoder
+from gateway.media.embedded.plane.values import MediaPacket
 from tests.media.plane_rig import rtp
 
 SPACING = 0.02
@@ -108,3 +109,15 @@ def longest_gap(sent: list[float], heard: list[float]) -> float:
     """Longest time without sound at the far end, had every packet been sent on time, s."""
     delays = [there - here for here, there in zip(sent, heard, strict=True)]
     return SPACING + max(delays) - min(delays)
+
+
+def packet(number: int, payload: bytes, *, generation: int = 1, in_order: bool = True) -> MediaPacket:
+    return MediaPacket(
+        payload_type=0,
+        marker=False,
+        sequence_number=number,
+        timestamp=number * 160,
+        payload=payload,
+        in_order=in_order,
+        generation=generation,
+    )
