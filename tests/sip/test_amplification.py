@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.sip.auth.server import DigestServer
 from gateway.sip.config import CoreConfig
+from gateway.sip.errors import SipSyntaxError
 from gateway.sip.flow import Flow
 from gateway.sip.invite.events import Accepted, Refused, Verdict
 from gateway.sip.message.message import Request, Response
@@ -377,3 +378,30 @@ def test_no_order_of_requests_makes_a_lever(method: str, padding: int, steps: li
             branch = "z9hG4bKb" if step == "again" else f"z9hG4bK{number}"
             wary.feed(request(method, padding=padding, branch=branch))
         assert wary.bytes_out <= wary.bytes_in
+
+
+def test_a_stranger_who_may_not_be_answered_hears_nothing_and_the_proven_all() -> None:
+    """Silence is no answer; who has proved itself, on a connection too, is never asked about."""
+    network = LossyNetwork(ManualClock())
+    node = AgentNode(network, ("192.0.2.1", 5060), FREE)
+    stack = node.core.stack
+    asked: list[int] = []
+
+    def may_answer(flow: Flow, status: int) -> bool:
+        asked.append(status)
+        return False
+
+    stack.may_answer = may_answer
+    for flow in (Flow("udp", "192.0.2.9", 5060), Flow("tcp", "192.0.2.9", 5060, "1")):
+        stack.receive_broken(_broken(), flow, 0.0, 500)
+        assert stack.datagrams() == []
+    assert (len(asked), stack.counts["not answered"]) == (2, 2)
+    stack._proofs.add(Flow("tcp", "192.0.2.9", 5060, "1"), 0.0)
+    stack.receive_broken(_broken(), Flow("tcp", "192.0.2.9", 5060, "1"), 0.0, 500)
+    assert (len(asked), len(stack.datagrams())) == (2, 1)
+
+
+def _broken() -> SipSyntaxError:
+    with pytest.raises(SipSyntaxError) as caught:
+        parse_message(request("OPTIONS").replace(b"CSeq: ", b"CSeq: x"))
+    return caught.value

@@ -115,3 +115,19 @@ def test_a_peer_that_does_not_know_the_call_any_more_ends_it(status: int) -> Non
     [refresh] = stage.requests("UPDATE")
     stage.send(answer(refresh, status))
     assert log.kinds == ["Answered", "FlowLost", "Ended"]
+
+
+stage.send(answer(refresh, 481))
+    assert log.kinds[-1] == "Ended"
+
+
+def test_a_second_loss_is_no_second_search_and_an_answer_after_the_end_finds_nobody() -> None:
+    """The connection that was made anew ends while the refresh is on its way, and then the call does."""
+    stage, session, log = talking()
+    lost(stage)
+    session._recovery.begin()
+    stage.run(DELAYS[0] + 0.1)
+    [refresh] = stage.requests("UPDATE")
+    session._recovery.stop()
+    stage.send(answer(refresh, 200))
+    assert log.of(FlowFound) == []

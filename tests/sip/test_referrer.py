@@ -9,6 +9,7 @@ from gateway.sip.invite.outgoing import OutgoingSession
 from gateway.sip.message import build
 from gateway.sip.message.message import Request
 from gateway.sip.message.uri import Uri
+from gateway.sip.subscription.referrer import Referrer
 from tests.sip.agents import ANSWER, Stage, answer, call
 
 TARGET = Uri.parse("sip:carol@example.org")
@@ -148,3 +149,18 @@ def test_a_peer_that_hangs_up_first_is_still_heard() -> None:
     assert asked.heard[1:] == [(200, False)]
     asked.stage.run(40)
     assert asked.stage.agent.core.is_idle
+
+
+def test_a_mistake_of_ours_decides_it_and_a_call_that_is_dropped_says_nothing() -> None:
+    """Whoever asked hears of the first; the end of the call is told by the call itself."""
+    asked = Asked()
+    [referrer] = [usage for usage in asked.stage.agent.core._dialogs.usages() if isinstance(usage, Referrer)]
+    referrer.on_mistake()
+    referrer.on_mistake()
+    assert asked.heard == [(500, False)]
+    asked = Asked()
+    [referrer] = [usage for usage in asked.stage.agent.core._dialogs.usages() if isinstance(usage, Referrer)]
+    referrer.drop()
+    asked.respond(202)
+    asked.stage.run(400)
+    assert asked.heard == []

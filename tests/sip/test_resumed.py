@@ -2,63 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import pytest
 
 from gateway.sip.dialogs.values import CSEQ_JUMP
 from gateway.sip.invite.events import Confirmed, Ended, Failed, OfferAnswered, Offered, SessionEvent
 from gateway.sip.invite.incoming import IncomingSession
-from gateway.sip.invite.resumed import ResumedSession, session_values
+from gateway.sip.invite.resumed import ResumedSession
 from gateway.sip.invite.session import InviteSession
 from gateway.sip.message.message import Request
 from gateway.sip.message.parser import parse_message
-from gateway.testing.sip_peer import AgentNode, SessionLog
+from gateway.testing.sip_peer import SessionLog
 from gateway.testing.walk import SETTLED
 from tests.sip.agents import ALICE, ANSWER, BOB, HELD, HOLD, OFFER, Pair, PuppetCall, Stage, answer, call
-
-REASON = 'SIP;cause=503;text="lost"'
-KEY = b"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz\r\n"
-
-
-class Kept:
-    """What a session gave of itself last: at each of its changes and events, as whoever keeps calls takes it."""
-
-    def __init__(self, session: InviteSession) -> None:
-        self.session = session
-        self.text = "null"
-        session.changed = self.take
-        self.take()
-
-    def take(self, event: SessionEvent | None = None) -> None:
-        self.text = json.dumps(session_values(self.session))
-
-    @property
-    def values(self) -> Any:
-        return json.loads(self.text)
-
-
-def killed(pair: Pair | Stage, address: tuple[str, int] = ALICE) -> AgentNode:
-    """The next process at that address; of the one before nothing is sent any more."""
-    return AgentNode(pair.network, address)
-
-
-def talking(pair: Pair, body: bytes = ANSWER) -> tuple[Kept, SessionLog]:
-    """Alice has called Bob, who has answered; what Alice kept, and Bob's side."""
-    pair.bob.on_call = lambda session, log: answered(session, body)
-    session, ours = call(pair.alice)
-    kept = Kept(session)
-    ours._react = kept.take
-    pair.run(1)
-    [log] = pair.bob.calls
-    assert log.session.is_confirmed
-    return kept, log
-
-
-def answered(session: InviteSession, body: bytes = ANSWER) -> None:
-    assert isinstance(session, IncomingSession)
-    session.answer(body)
+from tests.sip.resumption import KEY, REASON, Kept, answered, killed, talking
 
 
 def test_the_caller_goes_on_with_its_call() -> None:

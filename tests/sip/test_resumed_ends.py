@@ -1,0 +1,194 @@
+"""What a process that died has left: each end that it may come to in the next one, and values of all kinds."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.sip.auth.account import Credentials
+from gateway.sip.config import CoreConfig
+from gateway.sip.dialogs.values import CSEQ_JUMP, dialog_of, is_by_websocket, values_of
+from gateway.sip.errors import SipSyntaxError
+from gateway.sip.flow import Flow
+from gateway.sip.invite.events import Ended, OfferAnswered
+from gateway.sip.invite.incoming import IncomingSession
+from gateway.sip.invite.resumed import ResumedSession
+from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.uri import Uri
+from gateway.sip.transactions.config import StackConfig
+from gateway.sip.transactions.layer import StackFullError
+from gateway.sip.transactions.via import same_way
+from gateway.testing.sip_peer import AgentNode, SessionLog
+from gateway.testing.walk import SETTLED
+from tests.sip.agents import ANSWER, HELD, HOLD, Pair, PuppetCall, Stage, answer, call
+from tests.sip.resumption import REASON, Kept, answered, killed, talking
+
+
+def left_ringing() -> tuple[Stage, AgentNode, Kept]:
+    """Our INVITE has been cancelled-to-be by the next process; the puppet has it again."""
+    stage = Stage()
+    session, _ = call(stage.agent)
+    kept = Kept(session)
+    stage.run()
+    stage.puppet.take()
+    node = stage.agent = killed(stage)
+    node.core.end_left(kept.values, 503, REASON)
+    stage.run()
+    return stage, node, kept
+
+
+def test_an_answer_that_comes_all_the_same_is_acknowledged_and_hung_up() -> None:
+    """It crossed the CANCEL; where it comes again, the same ACK goes again and no second BYE."""
+    stage, _, _ = left_ringing()
+    [invite] = stage.requests("INVITE")
+    stage.send(answer(invite, 180))
+    stage.send(answer(invite, 180))
+    assert len(stage.requests("CANCEL")) == 1
+    stage.send(answer(invite, 200, body=ANSWER))
+    sent = stage.puppet.take()
+    assert [getattr(one, "method", None) for one in sent] == ["ACK", "BYE"]
+    stage.send(answer(invite, 200, body=ANSWER))
+    assert len(stage.requests("ACK")) == 1
+
+
+def test_an_answer_from_nowhere_is_let_be() -> None:
+    """Its Contact cannot be reached: there is nobody to acknowledge to."""
+    stage, node, _ = left_ringing()
+    [invite] = stage.requests("INVITE")
+    nowhere = NameAddr(Uri.parse("sip:puppet@nowhere.example"))
+    stage.send(answer(invite, 200, body=ANSWER, contact=nowhere))
+    assert stage.requests("ACK") == []
+    stage.run(2 * SETTLED)
+    assert node.core.is_idle
+
+
+def test_a_refusal_or_nobody_leaves_nothing() -> None:
+    """What cannot be read neither; a full stack refuses to take more up."""
+    stage, node, kept = left_ringing()
+    [invite] = stage.requests("INVITE")
+    stage.send(answer(invite, 486))
+    stage.run(2 * SETTLED)
+    assert node.core.is_idle
+    full = AgentNode(stage.network, ("192.0.2.77", 5060), CoreConfig(stack=StackConfig(transactions=0)))
+    with pytest.raises(StackFullError):
+        full.core.end_left(kept.values, 503, REASON)
+    response = {"waits": "SIP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n", "flow": "udp:192.0.2.2:5060"}
+    with pytest.raises(SipSyntaxError):
+        node.core.end_left(response, 503, REASON)
+
+
+def test_a_session_that_has_begun_nothing_yet_has_no_values() -> None:
+    """Its name is being looked up; and one that is over has none any more."""
+    stage = Stage()
+    session, _ = call(stage.agent, host="somewhere.example")
+    assert session.values() is None
+    caller = PuppetCall(stage)
+    [log] = stage.agent.calls
+    assert isinstance(log.session, IncomingSession)
+    assert "asks" in (log.session.values() or {})
+    log.session.reject(486)
+    stage.run()
+    assert log.session.values() is None
+    assert caller.call_id
+
+
+def test_credentials_and_late_answers_of_the_process_before() -> None:
+    """An ACK for what was acknowledged already changes nothing, nor does a 2xx to an INVITE that is none of ours."""
+    stage = Stage()
+    session, _ = call(stage.agent, credentials=Credentials("alice", "secret"))
+    kept = Kept(session)
+    stage.run()
+    [invite] = stage.requests("INVITE")
+    stage.send(answer(invite, 200, body=ANSWER))
+    kept.take()
+    stage.puppet.take()
+    session.offer(HOLD)
+    stage.run()
+    [again] = stage.requests("INVITE")
+    node = stage.agent = killed(stage)
+    resumed = node.core.resume(kept.values)
+    assert isinstance(resumed, ResumedSession)
+    assert resumed.authenticator is not None
+    log = SessionLog(resumed)
+    late = answer(again, 200, body=HELD)
+    resumed.on_late_success(late)
+    stage.run()
+    assert log.kinds == ["OfferAnswered"]
+    later = answer(again.with_headers(again.headers.with_("CSeq", f"{CSEQ_JUMP * 3} INVITE")), 200, body=HELD)
+    resumed.on_late_success(later)
+    stage.run()
+    assert log.of(OfferAnswered)[1:] == []
+    assert resumed.dialog is not None
+    resumed.dialog.remote_target = Uri.parse("sip:nobody@somewhere.example")
+    resumed.dialog.flow = None
+    stage.puppet.take()
+    resumed.on_late_success(late)
+    stage.run()
+    assert stage.requests("ACK") == []
+
+
+def test_an_answer_that_nobody_acknowledges_ends_in_the_next_process_too() -> None:
+    """After 64*T1, with a BYE (RFC 3261 13.3.1.4); until then an ACK of another number is none."""
+    pair = Pair()
+    pair.bob.on_call = lambda session, log: answered(session)
+    pair.network.drop = lambda source, _, data: data.startswith((b"SIP/2.0 200", b"ACK"))
+    call(pair.alice)
+    pair.run(0.3)
+    kept = Kept(pair.bob.calls[0].session)
+    bob = pair.bob = killed(pair, pair.bob.address)
+    theirs = SessionLog(bob.core.resume(kept.values))
+    pair.run(40)
+    assert theirs.of(Ended) == [Ended("timeout", 408, text="No ACK")]
+
+
+def test_a_second_ack_of_a_resumed_answer_is_passed_over() -> None:
+    """The first has confirmed it."""
+    stage = Stage()
+    stage.agent.on_call = lambda session, log: answered(session)
+    caller = PuppetCall(stage)
+    [log] = stage.agent.calls
+    kept = Kept(log.session)
+    node = stage.agent = killed(stage)
+    theirs = SessionLog(node.core.resume(kept.values))
+    caller.confirm()
+    stage.send(caller.make("ACK"))
+    assert theirs.kinds == ["Confirmed"]
+
+
+def test_a_dialog_on_a_connection_is_taken_up_as_lost() -> None:
+    """Connections end with their process; who made a WebSocket makes the next one."""
+    kept, _ = talking(Pair())
+    values = dict(kept.values["dialog"])
+    for flow, by_websocket in (("tcp:192.0.2.2:5060", False), ("ws:192.0.2.2:0/w1", True), (None, False)):
+        values["flow"] = flow
+        assert is_by_websocket(values) is by_websocket
+        dialog = dialog_of(values)
+        assert values_of(dialog)["flow"] == flow
+        dialog.found_again()
+    assert same_way(Flow("tls", "192.0.2.2", 5061), Flow("tls", "192.0.2.2", 5061))
+    one, other = (Flow("tls", "192.0.2.2", 5061, name=name) for name in ("a.test", "b.test"))
+    assert not same_way(one, other)
+
+
+def test_a_caller_with_a_gruu_of_ours_is_reached_at_its_device() -> None:
+    """The Request-URI is the contact behind it (RFC 5627 section 6.1)."""
+    stage = Stage()
+    stage.agent.on_call = lambda session, log: answered(session)
+    PuppetCall(stage)
+    [log] = stage.agent.calls
+    assert isinstance(log.session, IncomingSession)
+    device = Uri.parse("sip:1001@192.0.2.2:5060")
+    log.session.reach_at(device)
+    assert log.session.dialog is not None
+    log.session.dialog.remote_target = Uri.parse("sip:alice@gw.test;gr=urn:uuid:1")
+    assert log.session.dialog.route()[0] == device
+
+
+def test_nobody_is_told_of_a_name_before_the_call_is_answered() -> None:
+    """There is no dialog to say it in."""
+    stage = Stage()
+    session, _ = call(stage.agent)
+    stage.run()
+    stage.puppet.take()
+    session.identify(NameAddr.parse("<sip:bob@gw.test>"))
+    stage.run()
+    assert stage.puppet.take() == []
