@@ -117,10 +117,6 @@ def test_a_peer_that_does_not_know_the_call_any_more_ends_it(status: int) -> Non
     assert log.kinds == ["Answered", "FlowLost", "Ended"]
 
 
-stage.send(answer(refresh, 481))
-    assert log.kinds[-1] == "Ended"
-
-
 def test_a_second_loss_is_no_second_search_and_an_answer_after_the_end_finds_nobody() -> None:
     """The connection that was made anew ends while the refresh is on its way, and then the call does."""
     stage, session, log = talking()

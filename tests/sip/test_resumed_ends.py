@@ -12,6 +12,7 @@ from gateway.sip.flow import Flow
 from gateway.sip.invite.events import Ended, OfferAnswered
 from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.invite.resumed import ResumedSession
+from gateway.sip.invite.states import SessionState
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.uri import Uri
 from gateway.sip.transactions.config import StackConfig
@@ -71,7 +72,7 @@ def test_a_refusal_or_nobody_leaves_nothing() -> None:
     full = AgentNode(stage.network, ("192.0.2.77", 5060), CoreConfig(stack=StackConfig(transactions=0)))
     with pytest.raises(StackFullError):
         full.core.end_left(kept.values, 503, REASON)
-    response = {"waits": "SIP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n", "flow": "udp:192.0.2.2:5060"}
+    response = {"waits": answer(invite, 200).write().decode(), "flow": "udp:192.0.2.2:5060"}
     with pytest.raises(SipSyntaxError):
         node.core.end_left(response, 503, REASON)
 
@@ -192,3 +193,22 @@ def test_nobody_is_told_of_a_name_before_the_call_is_answered() -> None:
     session.identify(NameAddr.parse("<sip:bob@gw.test>"))
     stage.run()
     assert stage.puppet.take() == []
+
+
+def test_a_dialog_whose_way_is_not_known_stays_where_it_is() -> None:
+    """Nothing of ours has gone to the peer yet."""
+    stage = Stage()
+    session, _ = call(stage.agent)
+    stage.run()
+    [invite] = stage.requests("INVITE")
+    stage.send(answer(invite, 200, body=ANSWER))
+    dialog = session.dialog
+    assert dialog is not None
+    dialog.sent_to(())
+    before = dialog.flow
+    dialog.found_again()
+    assert dialog.flow == before
+    session._client.transaction = None
+    session.machine.state = SessionState.CALLING
+    assert session.values() is None
+    session.machine.state = SessionState.CONFIRMED
