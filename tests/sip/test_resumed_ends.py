@@ -14,6 +14,7 @@ from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.invite.resumed import ResumedSession
 from gateway.sip.invite.states import SessionState
 from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.message import Request
 from gateway.sip.message.uri import Uri
 from gateway.sip.transactions.config import StackConfig
 from gateway.sip.transactions.layer import StackFullError
@@ -212,3 +213,21 @@ def test_a_dialog_whose_way_is_not_known_stays_where_it_is() -> None:
     session.machine.state = SessionState.CALLING
     assert session.values() is None
     session.machine.state = SessionState.CONFIRMED
+
+
+def test_whoever_asks_for_something_in_the_call_has_the_answer_to_it() -> None:
+    """The ACK went to the process before, or was on its way: a REFER is no 491, and the 200 is not sent again."""
+    stage = Stage()
+    stage.agent.on_call = lambda session, log: answered(session)
+    caller = PuppetCall(stage)
+    [log] = stage.agent.calls
+    kept = Kept(log.session)
+    [ok] = [one for one in stage.puppet.take() if not isinstance(one, Request) and one.status == 200]
+    caller.remote = ok.to
+    node = stage.agent = killed(stage)
+    theirs = SessionLog(node.core.resume(kept.values))
+    stage.send(caller.make("REFER", cseq=2, headers=(("Refer-To", "<sip:carol@example.org>"),)))
+    assert theirs.kinds == ["Confirmed", "Referred"]
+    assert stage.puppet.statuses() == []
+    stage.run(2)
+    assert 200 not in stage.puppet.statuses()

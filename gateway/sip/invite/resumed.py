@@ -28,6 +28,7 @@ from gateway.sip.invite.states import SessionAction, SessionInput, SessionState
 from gateway.sip.message import build
 from gateway.sip.message.message import Message, Request, Response
 from gateway.sip.message.parser import parse_message
+from gateway.sip.requests.server import ServerRequest
 from gateway.sip.transactions import Reason, Transaction
 
 _ESTABLISHED = (SessionState.CONFIRMED, SessionState.ACCEPTED, SessionState.LEAVING)
@@ -126,6 +127,14 @@ class ResumedSession(InviteSession):
             self.accepted = AcceptedInvite(core, self, Flow.parse(flow), cseq, _octets(data), self._not_acknowledged)
         self.timer.resume(values["timer"], core.now(), elapsed)
         self.arm_timer()
+
+    def on_request(self, request: ServerRequest, dialog: Dialog) -> None:
+        """Whoever asks for something in the call has the answer to it: the ACK went to the process before."""
+        accepted = self.accepted
+        if accepted is not None and accepted.is_pending:
+            accepted.acknowledge()
+            self.step(SessionInput.ACKNOWLEDGED)
+        super().on_request(request, dialog)
 
     def on_ack(self, ack: Request, dialog: Dialog) -> None:
         accepted = self.accepted
