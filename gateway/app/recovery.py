@@ -60,12 +60,20 @@ def open_journal(state_dir: Path, random: Callable[[int], bytes], calls: int) ->
             try:
                 found[call_id] = read(record)
             except JournalError as error:
-                file.remove(call_id)
+                _remove(file, call_id)
                 log.error("a call of the gateway before is lost", call_id=call_id, reason=str(error))
     except JournalError as error:
         log.warning("calls end with this process", reason=str(error))
         return JournalFound()
     return JournalFound(file, found)
+
+
+def _remove(file: JournalFile, call_id: str) -> None:
+    """Take a call out of the journal, as far as the disk lets it: the next process finds it else once more."""
+    try:
+        file.remove(call_id)
+    except JournalError as error:
+        log.error("a call stays in the journal", call_id=call_id, reason=str(error))
 
 
 class LeftCalls:
@@ -162,7 +170,7 @@ class Recovery:
             if call_id in self.flowing:
                 await self.engine.delete(call_id)
             if self.kept.file is not None:
-                self.kept.file.remove(call_id)
+                _remove(self.kept.file, call_id)
         for call_id in self.resumed:
             for leg in self.kept.calls[call_id]["targets"]:
                 if leg is not None:

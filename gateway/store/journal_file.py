@@ -52,7 +52,11 @@ class JournalFile:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             with contextlib.suppress(FileNotFoundError):
                 self._read(self._path.read_bytes())
-            self._rewrite()
+            try:
+                self._rewrite()
+            except OSError:
+                # There is no room for another file, yet what was read is worth going on with.
+                self._go_on()
         except OSError as error:
             self.close()
             raise JournalError(f"{self._path} cannot be used: {error.strerror}") from None
@@ -119,6 +123,12 @@ class JournalFile:
                 return
             with contextlib.suppress(UnicodeDecodeError):
                 self._take(data[start : start + name].decode(), data[start + name : place])
+            self._size = place
+
+    def _go_on(self) -> None:
+        """Append to the file that was read, after its last whole record."""
+        self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND)
+        os.ftruncate(self._file, self._size)
 
     def _rewrite(self) -> None:
         """Write what is kept to a file that takes the place of this one."""
@@ -131,6 +141,7 @@ class JournalFile:
             draft.replace(self._path)
         except OSError:
             os.close(file)
+            draft.unlink(missing_ok=True)
             raise
         if self._file is not None:
             os.close(self._file)

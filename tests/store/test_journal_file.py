@@ -134,6 +134,31 @@ def test_a_full_disk_costs_the_record_and_no_other(file: JournalFile, tmp_path: 
     assert reopened(file, tmp_path) == {"a": b"1", "c": b"3"}
 
 
+def test_a_full_disk_at_the_start_costs_no_call(file: JournalFile, tmp_path: Path) -> None:
+    """The file cannot be written anew: what it holds is found, a record that was cut off is taken out of it."""
+    file.put("a", b"1" * 100)
+    file.put("b", b"2" * 100)
+    file.close()
+    path = tmp_path / "calls.journal"
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole[:20])
+    again = journal(tmp_path)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50, limits[1]))
+        assert again.open() == {"a": b"1" * 100, "b": b"2" * 100}
+        with pytest.raises(JournalError):
+            again.remove("a")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert path.read_bytes() == whole
+    assert not path.with_suffix(".new").exists()
+    again.put("c", b"3")
+    assert reopened(again, tmp_path) == {"a": b"1" * 100, "b": b"2" * 100, "c": b"3"}
+
+
 def test_a_record_outlives_sigkill(tmp_path: Path) -> None:
     """From the moment that `put` has returned."""
     numbers = count()

@@ -321,11 +321,15 @@ class EmbeddedEngine:
 
     async def resume(self, call_id: str, values: Mapping[str, Any]) -> None:
         session = Session(self._running(), call_id)
-        with _own_faults():
-            for party in await resumed(self._running(), call_id, values):
-                session.take_in(party)
-            for one, other in values["joined"]:
-                session.join(one, other)
+        try:
+            with _own_faults():
+                for party in await resumed(self._running(), call_id, values):
+                    session.take_in(party)
+                for one, other in values["joined"]:
+                    session.join(one, other)
+        except BaseException:
+            session.close()
+            raise
         self._sessions[call_id] = session
 
     def end_left(self) -> None:

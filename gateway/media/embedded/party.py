@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -37,6 +38,7 @@ from sdp import Agreement, Codec, MediaAgreement, Plan, SessionDescription, Tran
 from sdp.attributes import SetupRole
 from sdp.negotiation import Side
 
+logger = logging.getLogger("gateway.media")
 Answer = Callable[[Plan], SessionDescription]
 NOWHERE = TransportPlan(address="192.0.2.1", port=9)
 """Where a service would receive, if anything were ever sent to one (RFC 5737)."""
@@ -122,7 +124,7 @@ class PartyMedia:
         transport = self.transport.values() if self.transport is not None else None
         if (
             self.audio is not None
-            or self.video is not None
+            or (self.video is not None and self.video.agreement is not None)
             or (self.party.kind is not Kind.SERVICE and (not self.agreed or transport is None))
         ):
             return None
@@ -177,18 +179,30 @@ class PartyMedia:
         self._shared.flows.add(transport.flow, self)
         await transport.open()
 
-    async def open_video(self) -> None:
-        """Be able to speak of video; raises MediaError 503. Nothing where it is already, or for a service."""
+    async def open_video(self) -> bool:
+        """Be able to speak of video; whether it was not before and is now. Without room there is none."""
         config, webrtc = self._shared.config, self.webrtc
         if self.video is not None or self.transport is None:
-            return
+            return False
         # Another source than any before: its keys may count on for ever.
         identity = Identity.generate(config, self.party.kind, self._shared.random)
         transport = webrtc or self._rtp_leg(identity, config.video.max_packets_per_second)
-        self.video = VideoStream(self._shared, identity, self._identity.cname, transport, self._key_frame_wanted)
+        video = VideoStream(self._shared, identity, self._identity.cname, transport, self._key_frame_wanted)
+        try:
+            await video.open()
+        except BaseException as error:
+            video.close()
+            if isinstance(error, MediaError) and error.status == 503:
+                logger.warning("no video in a call: %s", error.reason)
+                return False
+            raise
+        if self._closed:
+            video.close()
+            return False
         if webrtc is not None:
             webrtc.allow(config.webrtc.max_packets_per_second + config.video.max_packets_per_second)
-        await self.video.open()
+        self.video = video
+        return True
 
     def close_video(self) -> None:
         """Speak of video no more."""

@@ -64,11 +64,13 @@ class Session:
         description = parse(config, sdp)
         checked(lambda: require_usable(config, source.kind, description))
         made: list[PartyMedia] = []
+        shown: list[PartyMedia] = []
         try:
             caller, callee = await self._admit(source, target, made)
             if has_video(config, description) and None is service_of(source) is service_of(target):
-                await caller.open_video()
-                await callee.open_video()
+                for each in (caller, callee):
+                    if await each.open_video():
+                        shown.append(each)
             if service_of(target) is not None:
                 offer = parse(config, SERVICE_DESCRIPTION)
             else:
@@ -77,6 +79,8 @@ class Session:
                 if not checked(lambda: has_audio(offer)):
                     raise MediaError("no codec of the offer can be offered to the other side", 488)
         except BaseException:
+            for party in shown:
+                party.close_video()
             for party in made:
                 self._drop(party)
             raise
