@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from itertools import pairwise
 from random import Random
+from typing import Any
 
 import pytest
 
 from gateway.media.embedded.engine import EmbeddedEngine
+from gateway.media.embedded.party import PartyMedia
 from gateway.media.embedded.plane.packet import RtpPacket
 from gateway.media.embedded.plane.python import PythonPlane
 from gateway.media.embedded.plane.rtcp import Bye, ReceiverReport, SenderReport, SourceDescription, parse_compound
 from gateway.media.embedded.plane.srtp import SrtpKey, SrtpProfile
 from gateway.media.embedded.plane.values import Bound
+from gateway.media.embedded.resources import Resources
 from gateway.media.embedded.settings import EmbeddedConfig
 from gateway.media.embedded.sources.digits import TelephoneEvent
 from gateway.media.engine import (
@@ -777,3 +780,20 @@ async def test_the_browsers_port_is_bound_in_a_new_plane_however_long_the_old_on
         engine.plane_restarted()
         await asyncio.wait_for(bound.wait(), 5)
         assert tried == 4
+
+
+async def test_a_call_that_cannot_be_resumed_leaves_no_party(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whom to join is not there: who is there gives the ports back."""
+    made: list[PartyMedia] = []
+
+    async def resumed(resources: Resources, call_id: str, values: Mapping[str, Any]) -> list[PartyMedia]:
+        made.append(PartyMedia(resources, call_id, Party("here", Kind.RTP)))
+        await made[0].open()
+        return made
+
+    monkeypatch.setattr("gateway.media.embedded.engine.resumed", resumed)
+    async with running() as (engine, _):
+        with pytest.raises(MediaError):
+            await engine.resume("call", {"joined": [["here", "gone"]]})
+        assert len(made) == 1
+        assert engine.sessions == engine.ports_in_use == 0

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from gateway.media.embedded.engine import EmbeddedEngine
+from gateway.media.embedded.plane.protocol import Plane
 from gateway.media.embedded.plane.values import FlowConfig
+from gateway.media.embedded.rtp.ports import PortPool
 from gateway.media.embedded.settings import VideoConfig
-from gateway.media.engine import KeyFrameWanted, Kind, Party
+from gateway.media.engine import KeyFrameWanted, Kind, MediaError, Party
 from sdp import SessionDescription, read_codecs
 from tests.media.engine_support import config, phone_sdp, running, until
 from tests.media.rtp_support import ManualClock
@@ -223,6 +225,52 @@ async def test_a_picture_on_hold_stops_and_goes_on_from_a_whole_one() -> None:
                     other.show()
                 await until(lambda seen=seen: len(one.packets) >= seen + 5)
             assert "phone" in wanted
+        finally:
+            await one.close()
+            await other.close()
+
+
+@pytest.mark.parametrize("pairs", [2, 3])
+async def test_without_ports_for_the_picture_the_voice_goes_on(pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if it were refused; the ports of one side alone are free again."""
+    opened = PortPool.open
+
+    async def open_few(pool: PortPool, plane: Plane, port: int) -> int:
+        if pool.in_use >= pairs:
+            raise MediaError("no RTP ports are left", 503)
+        return await opened(pool, plane, port)
+
+    monkeypatch.setattr(PortPool, "open", open_few)
+    async with running() as (engine, _):
+        one, other = await VideoPhone(DARK).open(), await VideoPhone(LIGHT).open()
+        first = Party("browser", Kind.RTP, private_source="127.0.0.1")
+        try:
+            offer = SessionDescription.parse(await engine.offer("call", first, PHONE, one.sdp()))
+            assert [each.kind for each in offer.media if each.port] == ["audio"]
+            answer = SessionDescription.parse(await engine.answer("call", PHONE, first, phone_sdp()))
+            assert [each.kind for each in answer.media if each.port] == ["audio"]
+            assert engine.ports_in_use == 2
+        finally:
+            await one.close()
+            await other.close()
+
+
+async def test_a_picture_that_is_offered_and_not_agreed_keeps_no_call_from_being_resumed() -> None:
+    """A re-INVITE with video that the other side refuses; one that fails at once leaves no port."""
+    async with running() as (engine, _):
+        one, other = await VideoPhone(DARK).open(), await VideoPhone(LIGHT).open()
+        first = Party("browser", Kind.RTP, private_source="127.0.0.1")
+        try:
+            await engine.offer("call", first, PHONE, phone_sdp())
+            await engine.answer("call", PHONE, first, phone_sdp())
+            parties = engine._session("call").parties
+            assert all(party.values() for party in parties)
+            unheard_of = one.sdp().replace("PCMU", "UNKNOWN").replace("RTP/AVP 0", "RTP/AVP 99").replace(":0 ", ":99 ")
+            with pytest.raises(MediaError):
+                await engine.offer("call", first, PHONE, unheard_of)
+            assert engine.ports_in_use == 2
+            await engine.offer("call", first, PHONE, one.sdp())
+            assert all(party.values() for party in parties)
         finally:
             await one.close()
             await other.close()

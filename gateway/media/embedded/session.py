@@ -69,8 +69,7 @@ class Session:
             caller, callee = await self._admit(source, target, made)
             if has_video(config, description) and None is service_of(source) is service_of(target):
                 for each in (caller, callee):
-                    if await each.open_video():
-                        shown.append(each)
+                    shown += [each] if await each.open_video() else []
             if service_of(target) is not None:
                 offer = parse(config, SERVICE_DESCRIPTION)
             else:

@@ -1,0 +1,57 @@
+"""The journal of a gateway that died, on a disk that takes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from gateway.accounts.vault import read_key
+from gateway.app.recovery import FILE, JournalFound, LeftCalls, Recovery, open_journal
+from gateway.call.journal import VERSION, JournalError
+from gateway.store.journal_file import JournalFile
+
+
+@pytest.fixture
+def full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing can be taken out of a journal."""
+
+    def refuse(file: JournalFile, call_id: str) -> None:
+        raise JournalError(f"{call_id} cannot be written")
+
+    monkeypatch.setattr(JournalFile, "remove", refuse)
+
+
+def journal(folder: Path) -> JournalFile:
+    key = hmac.digest(read_key(folder, os.urandom), b"calls", hashlib.sha256)
+    return JournalFile(folder / FILE, key, os.urandom, limit=1 << 20)
+
+
+@pytest.mark.usefixtures("full")
+def test_a_record_that_cannot_be_taken_out_costs_no_other(tmp_path: Path) -> None:
+    """One cannot be read: the other call is found all the same."""
+    file = journal(tmp_path)
+    file.open()
+    file.put("damaged", b"no record")
+    file.put("good", b'{"version": %d}' % VERSION)
+    file.close()
+    found = open_journal(tmp_path, os.urandom, 100)
+    assert found.calls == {"good": {"version": VERSION}}
+    assert found.file is not None
+    found.file.close()
+
+
+@pytest.mark.usefixtures("full")
+async def test_a_gateway_starts_although_a_call_cannot_be_taken_out(tmp_path: Path) -> None:
+    """Every call that does not go on is ended."""
+    nothing = cast(Any, None)
+    values = {"stage": "", "legs": [], "targets": []}
+    file = journal(tmp_path)
+    kept = JournalFound(file, {"one": values, "two": values})
+    recovery = Recovery(nothing, nothing, LeftCalls(), kept, False, lambda: None, lambda: 0.0)
+    recovery.resume_calls(cast(Any, object()))
+    assert await recovery.end_rest() == {}
