@@ -82,12 +82,15 @@ async def test_calls_get_through_a_network_that_loses_every_fifth_packet(
         )
         await sipp.wait()
         last = list(csv.DictReader(figures.read_text(encoding="utf-8").splitlines(), delimiter=";"))[-1]
-        assert int(last["SuccessfulCall(C)"]) >= CALLS * 99 // 100, last
+        completed = int(last["SuccessfulCall(C)"])
+        assert completed >= CALLS * 99 // 100, last
         assert int(last["Retransmissions(C)"]) > 0, "nothing was lost"
         gateway.stdin.write(b"\n")
         async with asyncio.timeout(60):
             left = json.loads(await gateway.stdout.readline())
-        assert left == {"calls": 0, "ended": CALLS}
+        # A call whose every INVITE was lost, or all that it was challenged with, never came to be here.
+        assert left["calls"] == 0
+        assert completed <= left["ended"] <= CALLS
     finally:
         gateway.stdin.close()
         try:
