@@ -34,6 +34,8 @@ log = structlog.get_logger(__name__)
 
 _NAME = re.compile(r"[0-9]{8}-[0-9]{6}-[A-Za-z0-9._+-]{1,80}\.(wav|opus)")
 _MOST_LISTED = 1_000
+_MOST_ALIKE = 1_000
+"""Recordings of one name that may begin in one second."""
 _CLOSING = 5.0
 """Seconds that the end waits for files to be finished."""
 
@@ -65,8 +67,9 @@ class RecordingSettings:
 
 @dataclass(slots=True, eq=False)
 class _Running:
-    """One recording under way."""
+    """One recording, until its file is finished."""
 
+    key: str
     path: Path
     about: dict[str, Any]
     recording: Recording | None = None
@@ -93,7 +96,9 @@ class Recordings:
         self._wall_clock = wall_clock
         self._is_user = is_user
         self._running: dict[str, _Running] = {}
-        """By call id, or "room:NAME"."""
+        """What goes on, by call id, or "room:NAME"."""
+        self._unfinished: set[_Running] = set()
+        """That, and what was ended and is not written to its end yet."""
         self._asked: set[str] = set()
         """Calls whose rules were asked already."""
         self._pressed: dict[str, dict[str, str]] = {}
@@ -157,6 +162,8 @@ class Recordings:
             running = self._running[call_id]
             if by_user and not running.by_user:
                 raise RecordingError("what a rule or an operator began is not yours to end", 403)
+            # From now on it may be begun anew, into another file.
+            del self._running[call_id]
             if running.recording is not None:
                 running.recording.stop()
 
@@ -200,34 +207,46 @@ class Recordings:
         about: dict[str, Any],
         record: Callable[[RecordingFile, Callable[[str | None], None]], Recording],
     ) -> _Running:
-        settings, now = self._settings, self._wall_clock()
-        try:
-            settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise MediaError(f"{settings.folder} cannot be used: {error.strerror}", 503) from None
-        began = datetime.fromtimestamp(now, UTC)
-        path = settings.folder / f"{began:%Y%m%d-%H%M%S}-{name}.{settings.format}"
-        number = 1
-        while path.exists():  # begun again within one second
-            number += 1
-            path = path.with_name(f"{began:%Y%m%d-%H%M%S}-{name}.{number}.{settings.format}")
-        running = _Running(path, {**about, "began": began.isoformat(timespec="seconds")})
+        running = self._place(key, name, about)
+        settings = self._settings
         wanted = RecordingFile(
-            path=str(path),
+            path=str(running.path),
             format=settings.format,
             channels=settings.channels,
             min_free=settings.min_free,
             longest=settings.longest,
             beep=settings.beep,
         )
-        running.recording = record(wanted, lambda reason: self._ended(key, reason))
+        try:
+            running.recording = record(wanted, lambda reason: self._ended(running, reason))
+        except MediaError:
+            running.path.with_suffix(".json").unlink(missing_ok=True)
+            raise
         self._running[key] = running
+        self._unfinished.add(running)
         log.info("recording began", **about)
-        self._describe(running)
         return running
 
-    def _ended(self, key: str, reason: str | None) -> None:
-        running = self._running.pop(key)
+    def _place(self, key: str, name: str, about: dict[str, Any]) -> _Running:
+        """A file name that is nobody else's, held by what is known of the recording; raises MediaError 503."""
+        settings = self._settings
+        began = datetime.fromtimestamp(self._wall_clock(), UTC)
+        about = {**about, "began": began.isoformat(timespec="seconds")}
+        stem = f"{began:%Y%m%d-%H%M%S}-{name}"
+        try:
+            settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for number in range(1, _MOST_ALIKE):
+                path = settings.folder / f"{stem}{f'.{number}' if number > 1 else ''}.{settings.format}"
+                if not path.exists() and _reserved(path.with_suffix(".json"), about):
+                    return _Running(key, path, about)
+        except OSError as error:
+            raise MediaError(f"{settings.folder} cannot be used: {error.strerror}", 503) from None
+        raise MediaError("too many recordings begin at once", 503)
+
+    def _ended(self, running: _Running, reason: str | None) -> None:
+        if self._running.get(running.key) is running:
+            del self._running[running.key]
+        self._unfinished.discard(running)
         seconds = running.recording.seconds if running.recording is not None else 0.0
         running.about |= {"seconds": round(seconds, 2), "ended": reason or "as was wanted"}
         (log.info if reason is None else log.warning)("recording ended", reason=reason, file=running.path.name)
@@ -247,12 +266,12 @@ class Recordings:
 
     async def close(self) -> None:
         """End every recording, and wait until all is written."""
-        for running in tuple(self._running.values()):
+        for running in tuple(self._unfinished):
             if running.recording is not None:
                 running.recording.stop("the gateway stopped")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLOSING):
-                while self._running:
+                while self._unfinished:
                     self._over.clear()
                     await self._over.wait()
         await asyncio.gather(*self._writing, return_exceptions=True)
@@ -294,7 +313,7 @@ class Recordings:
     async def remove(self, name: str) -> None:
         """Delete one; raises RecordingError 404."""
         path = self.path(name)
-        if any(running.path == path for running in self._running.values()):
+        if any(running.path == path for running in self._unfinished):
             raise RecordingError("it is not over yet", 409)
         await asyncio.to_thread(_remove, path)
 
@@ -305,7 +324,7 @@ class Recordings:
         return await asyncio.to_thread(self._expire, now - self._settings.keep)
 
     def _expire(self, before: float) -> int:
-        running = {one.path.name for one in tuple(self._running.values())}
+        running = {one.path.name for one in tuple(self._unfinished)}
         removed = 0
         for name in self._names():
             path = self._settings.folder / name
@@ -316,6 +335,21 @@ class Recordings:
             except OSError as error:
                 log.warning("recording not deleted", file=path.name, reason=error.strerror)
         return removed
+
+
+def _reserved(path: Path, about: dict[str, Any]) -> bool:
+    """Make a file that says this, unless there is one of that name already; raises OSError."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return False
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(json.dumps(about))
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+    return True
 
 
 def _write(path: Path, text: str) -> None:

@@ -140,6 +140,12 @@ class Room:
             self.locked = locked
             self.tell("locked" if locked else "unlocked")
 
+    def record_ended(self, recording: Recording) -> None:
+        """A recording goes on no longer; nothing where another one does meanwhile."""
+        if self.recording is recording:
+            self.recording = None
+            self.tell("recording", on=False)
+
     def may_moderate(self, user: str | None) -> bool:
         """Whether this user may mute others, remove, lock and record."""
         if user is None or not self.is_user(user):

@@ -115,6 +115,7 @@ class Rooms:
             if by_user and not room.recorded_by_user:
                 raise RoomError("what the settings or an operator began is not yours to end", 403)
             room.recording.stop()
+            room.record_ended(room.recording)
 
     def watch(self, told: Callable[[dict[str, Any]], None]) -> Callable[[], None]:
         """Have `told` called with everything that happens in all rooms; returns what ends that."""
@@ -207,16 +208,13 @@ class Rooms:
             room.recorded_by_user &= by_user
             return
 
-        def ended() -> None:
-            room.recording = None
-            room.tell("recording", on=False)
-
+        begun: list[Recording] = []
         try:
-            room.recording = self._recorder.room(room.name, room.conference, ended)
+            begun.append(self._recorder.room(room.name, room.conference, lambda: room.record_ended(*begun)))
         except MediaError as error:
             log.warning("room not recorded", room=room.name[:80], reason=error.reason)
         else:
-            room.recorded_by_user = by_user
+            room.recording, room.recorded_by_user = begun[0], by_user
             room.tell("recording", on=True)
 
     def _forget(self, room: Room) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from typing import TypeVar
 
 from gateway.call.leg import (
     Address,
@@ -29,6 +30,9 @@ PROGRAM = "program"
 Record = Callable[[RecordingFile, Callable[[str | None], None]], Recording]
 _WAITING_EVENTS = 100
 """Events kept for a program that does not ask for them; the oldest goes first, the last is the end."""
+
+
+T = TypeVar("T")
 
 
 class SessionError(GatewayError):
@@ -190,20 +194,28 @@ class Session:
     def audio(self, rate: int = 16_000) -> AsyncIterator[Samples]:
         """`async for frame in session.audio()`: what the caller says from now on, 20 ms of int16 samples at a time.
 
-        Ends with the call. `rate`: 8,000, 16,000, 32,000 or 48,000 samples a second. Raises SessionError while the call
-        is not up, and where the decorator gave it something to play.
+        Ends with the call; of what is not fetched the last ten seconds are kept. `rate`: 8,000, 16,000, 32,000 or
+        48,000 samples a second. Raises SessionError for another one, while the call is not up, and where the
+        decorator gave it something to play.
         """
-        return self._sounding().frames(rate)
+        return self._listening(lambda sound: sound.frames(rate))
 
     def utterances(
         self, rate: int = 16_000, *, silence: float = 0.6, longest: float = 30.0
     ) -> AsyncIterator[Utterance]:
         """`async for utterance in session.utterances()`: what the caller says, from one silence to the next.
 
-        Found by energy. `silence`: seconds of it that end an utterance; `longest`: seconds after which one is cut.
+        From now on; found by energy. `silence`: seconds of it that end an utterance; `longest`: seconds after which one
+        is cut.
         Raises SessionError as `audio` does.
         """
-        return self._sounding().utterances(rate, silence, longest)
+        return self._listening(lambda sound: sound.utterances(rate, silence, longest))
+
+    def _listening(self, listen: Callable[[Sound], AsyncIterator[T]]) -> AsyncIterator[T]:
+        try:
+            return listen(self._sounding())
+        except MediaError as error:
+            raise SessionError(error.reason, Cause.ERROR) from None
 
     async def play(self, pcm: Samples, rate: int = 16_000, *, until_speech: bool = False) -> bool:
         """Say int16 samples to the caller and wait for their end; whether they were said to it.

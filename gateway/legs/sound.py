@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import weakref
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import numpy as np
 
@@ -23,7 +25,7 @@ class Sound:
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._over = self._cut = False
-        self._waiters: set[asyncio.Event] = set()
+        self._waiters: weakref.WeakSet[asyncio.Event] = weakref.WeakSet()
         port.on_said(self._quiet.set)
 
     def close(self) -> None:
@@ -33,36 +35,24 @@ class Sound:
         for waiter in self._waiters:
             waiter.set()
 
-    async def frames(self, rate: int) -> AsyncIterator[Samples]:
-        """What is heard from now on, 20 ms at a time, until the end of the call."""
-        frames: deque[Samples] = deque(maxlen=_WAITING_FRAMES)
-        news = asyncio.Event()
+    def frames(self, rate: int) -> AsyncIterator[Samples]:
+        """What is heard from now on, 20 ms at a time, until the end of the call; the last ten seconds wait.
 
-        def heard(pcm: bytes) -> None:
-            frames.append(np.frombuffer(pcm, np.int16))
-            news.set()
+        Raises MediaError 400 for another rate than `AudioPort.listen` has.
+        """
+        return self._frames(rate)
 
-        stop = self._port.listen(heard, rate)
-        self._waiters.add(news)
-        try:
-            while True:
-                while frames:
-                    yield frames.popleft()
-                if self._over:
-                    return
-                news.clear()
-                await news.wait()
-        finally:
-            self._waiters.discard(news)
-            stop()
+    def _frames(self, rate: int) -> _Frames:
+        frames = _Frames(lambda: self._over)
+        # What nobody refers to any more is not listened for: it need not be iterated to its end, or at all.
+        frames.close = weakref.finalize(frames, self._port.listen(frames.heard(), rate))
+        frames.close.atexit = False
+        self._waiters.add(frames.news)
+        return frames
 
-    async def utterances(self, rate: int, silence: float, longest: float) -> AsyncIterator[Utterance]:
-        """What is said from now on, utterance by utterance."""
-        detector = SpeechDetector(rate, silence=silence, longest=longest)
-        async for frame in self.frames(rate):
-            utterance = detector.hear(frame)
-            if utterance is not None:
-                yield utterance
+    def utterances(self, rate: int, silence: float, longest: float) -> AsyncIterator[Utterance]:
+        """What is said from now on, utterance by utterance. Raises MediaError as `frames` does."""
+        return _utterances(self._frames(rate), SpeechDetector(rate, silence=silence, longest=longest))
 
     async def play(self, pcm: Samples, rate: int, *, until_speech: bool) -> bool:
         """Say it; whether it was said to its end. With `until_speech` it stops when the other side speaks.
@@ -104,7 +94,49 @@ class Sound:
     async def _speech(self, rate: int) -> None:
         """Return once the other side speaks, or the call is over."""
         detector = SpeechDetector(rate)
-        async for frame in self.frames(rate):
-            detector.hear(frame)
-            if detector.speaking:
-                return
+        with contextlib.closing(self._frames(rate)) as frames:
+            async for frame in frames:
+                detector.hear(frame)
+                if detector.speaking:
+                    return
+
+
+class _Frames:
+    """Frames as they come, for one program; what it does not fetch for ten seconds is lost."""
+
+    close: weakref.finalize[[], _Frames]
+    """Stops listening."""
+
+    def __init__(self, is_over: Callable[[], bool]) -> None:
+        self.news = asyncio.Event()
+        self._is_over = is_over
+        self._frames: deque[Samples] = deque(maxlen=_WAITING_FRAMES)
+
+    def heard(self) -> Callable[[bytes], None]:
+        """What takes 20 ms; it does not hold this object."""
+        frames, news = self._frames, self.news
+
+        def take(pcm: bytes) -> None:
+            frames.append(np.frombuffer(pcm, np.int16))
+            news.set()
+
+        return take
+
+    def __aiter__(self) -> AsyncIterator[Samples]:
+        return self
+
+    async def __anext__(self) -> Samples:
+        while not self._frames:
+            if self._is_over():
+                raise StopAsyncIteration
+            self.news.clear()
+            await self.news.wait()
+        return self._frames.popleft()
+
+
+async def _utterances(frames: _Frames, detector: SpeechDetector) -> AsyncIterator[Utterance]:
+    with contextlib.closing(frames):
+        async for frame in frames:
+            utterance = detector.hear(frame)
+            if utterance is not None:
+                yield utterance

@@ -215,6 +215,21 @@ async def test_who_vanishes_is_silent_and_the_others_go_on() -> None:
         await until(lambda: others[1].hears() == {TONES["pcma"]})
 
 
+async def test_a_recording_is_begun_anew_while_the_one_before_is_written(tmp_path: Path) -> None:
+    """Each file is finished, and has what was said in its time."""
+    async with meeting("pcmu") as (_, conference, _):
+        ended = asyncio.Queue[str | None]()
+        paths = [tmp_path / f"{number}.wav" for number in range(2)]
+        for path in paths:
+            recording = conference.record(RecordingFile(path=str(path), channels=1), ended.put_nowait)
+            await until(lambda recording=recording: recording.seconds >= 0.4)
+            recording.stop()
+        for _ in paths:
+            assert await asyncio.wait_for(ended.get(), 5) is None
+        for path in paths:
+            assert 0.3 <= len(read_audio(str(path), RATE, 5.0)) / RATE <= 2.0
+
+
 async def test_a_recording_of_it_holds_every_tone(tmp_path: Path) -> None:
     """Read back by frequency; it ends with the conference, and a second one meanwhile is refused."""
     async with meeting(*TONES) as (_, conference, members):

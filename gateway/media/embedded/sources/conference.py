@@ -195,7 +195,7 @@ class Conference:
             self._hear({})
 
     def record(self, wanted: RecordingFile, ended: Callable[[str | None], None]) -> Recorder:
-        if self._recorder is not None and not self._recorder.over:
+        if self._recorder is not None and not self._recorder.stopping:
             raise MediaError("the conference is being recorded already", 500)
         recorder = self._recorder = Recorder(self._pacer, self._writers, replace(wanted, channels=1), ended)
         return recorder

@@ -105,7 +105,6 @@ class Recorder:
         if wanted.format not in FORMATS or wanted.channels not in (1, 2):
             raise MediaError("recordings are wav or opus, of one or two channels", 400)
         self.tracks = Track(), Track()
-        self.over = False
         self._wanted = wanted
         self._pacer = pacer
         self._writers = writers
@@ -122,6 +121,11 @@ class Recorder:
     @property
     def seconds(self) -> float:
         return self._written * TICK_MS / 1000
+
+    @property
+    def stopping(self) -> bool:
+        """Whether nothing more comes into it, though its file may not be finished."""
+        return self._stopping
 
     def side(self, party: str, other: str) -> Track:
         """The track of a party that talks with `other`: who comes in the place of somebody gets that one's."""
@@ -197,7 +201,6 @@ class Recorder:
             self._reason = self._reason or failure or "it could not be written"
             self._due.clear()
         if last:
-            self.over = True
             self._ended(self._reason)
         elif self._stopping:
             self._work()

@@ -1,0 +1,133 @@
+"""Recordings that begin and end within one moment: each has a file of its own and its own end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from gateway.app.recordings import RecordingError, Recordings, RecordingSettings
+from gateway.media.engine import MediaError, RecordingFile
+
+NOW = 1_700_000_000.0
+
+
+class Recorder:
+    """A recording whose file is made, and finished, when the test says so."""
+
+    def __init__(self, wanted: RecordingFile, ended: Callable[[str | None], None]) -> None:
+        self.path, self.seconds, self.stopped = Path(wanted.path), 1.0, False
+        self.ended = ended
+
+    def stop(self, reason: str | None = None) -> None:
+        self.stopped = True
+
+    def finish(self) -> None:
+        self.path.write_bytes(b"RIFF")
+        self.ended(None)
+
+
+class Engine:
+    """An engine and a conference that record."""
+
+    def __init__(self) -> None:
+        self.made: list[Recorder] = []
+
+    def record(self, *wanted: Any) -> Recorder:
+        self.made.append(Recorder(*wanted[-2:]))
+        return self.made[-1]
+
+
+@pytest.fixture
+def engine() -> Engine:
+    return Engine()
+
+
+@pytest.fixture
+def recordings(engine: Engine, tmp_path: Path) -> Recordings:
+    leg = SimpleNamespace(address=SimpleNamespace(uri="sip:a@b"))
+    call = SimpleNamespace(id="call", bridge=object(), caller=leg, legs=[leg], record=SimpleNamespace(dialled="1"))
+    calls: Any = {"call": call}
+    wanted = RecordingSettings(folder=tmp_path / "recordings")
+    return Recordings(wanted, engine, calls, lambda: NOW, lambda who: True)  # type: ignore[arg-type]
+
+
+def room(recordings: Recordings, engine: Any, name: str) -> list[str]:
+    """Record a room; hears its end."""
+    over: list[str] = []
+    recordings.room(name, engine, lambda: over.append(name))
+    return over
+
+
+async def test_names_that_look_alike_in_one_second_have_a_file_each(recordings: Recordings, engine: Engine) -> None:
+    """Before any of them is on the disk."""
+    for name in ("a/b", "a b", "a_b"):
+        room(recordings, engine, name)
+    assert len({recorder.path for recorder in engine.made}) == 3
+    for recorder in engine.made:
+        assert recorder.path.parent.stat().st_mode & 0o777 == 0o700
+        recorder.finish()
+    await recordings.close()
+    kept = await recordings.kept()
+    assert sorted(each["room"] for each in kept) == ["a b", "a/b", "a_b"]
+    assert {each["ended"] for each in kept} == {"as was wanted"}
+
+
+async def test_the_end_of_the_room_before_is_not_that_of_the_room_of_its_name(
+    recordings: Recordings, engine: Engine
+) -> None:
+    """The last member goes and the first comes before the file of the former is finished."""
+    before = room(recordings, engine, "team")
+    after = room(recordings, engine, "team")
+    engine.made[0].finish()
+    assert before == ["team"]
+    assert after == []
+    engine.made[1].path.write_bytes(b"RIFF")
+    with pytest.raises(RecordingError, match="not over yet"):
+        await recordings.remove(engine.made[1].path.name)
+    engine.made[1].finish()
+    assert after == ["team"]
+    await recordings.close()
+    assert [each["seconds"] for each in await recordings.kept()] == [1.0, 1.0]
+
+
+async def test_a_call_is_recorded_anew_while_what_was_ended_is_written(recordings: Recordings, engine: Engine) -> None:
+    """On, off and on within a moment are two files, and the gateway's end waits for both."""
+    recordings.change("call", on=True)
+    recordings.change("call", on=False)
+    assert not recordings.is_recorded("call")
+    recordings.change("call", on=True)
+    first, second = engine.made
+    assert (first.stopped, second.stopped) == (True, False)
+    assert first.path != second.path
+    first.finish()
+    assert recordings.is_recorded("call")
+    closing = asyncio.ensure_future(recordings.close())
+    await asyncio.sleep(0)
+    assert second.stopped
+    assert not closing.done()
+    second.finish()
+    await asyncio.wait_for(closing, 2)
+    assert not recordings.is_recorded("call")
+
+
+async def test_a_recording_that_cannot_begin_leaves_nothing(
+    recordings: Recordings, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does one that cannot be described, on a full disk."""
+
+    def refuse(*wanted: Any) -> Recorder:
+        raise MediaError("no", 501)
+
+    monkeypatch.setattr(engine, "record", refuse)
+    with pytest.raises(MediaError):
+        room(recordings, engine, "team")
+    monkeypatch.setattr(json, "dumps", lambda value: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(MediaError, match="No space left"):
+        room(recordings, engine, "team")
+    assert list((tmp_path / "recordings").iterdir()) == []

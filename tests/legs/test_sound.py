@@ -1,0 +1,96 @@
+"""What a program hears: from the moment it asks, bounded, and no longer than somebody has it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from gateway.legs.sound import Sound
+from gateway.legs.speech import Samples
+from gateway.media.engine import MediaError
+
+RATE = 16_000
+FRAME = RATE // 50
+
+
+class Port:
+    """An engine's port whose caller says what the test says."""
+
+    waiting = 0.0
+
+    def __init__(self) -> None:
+        self.listeners: list[Callable[[bytes], None]] = []
+
+    def listen(self, heard: Callable[[bytes], None], rate: int = RATE) -> Callable[[], None]:
+        if rate != RATE:
+            raise MediaError("no such rate", 400)
+        self.listeners.append(heard)
+        return lambda: self.listeners.remove(heard)
+
+    def say(self, pcm: bytes, rate: int = RATE) -> None: ...
+
+    def clear(self) -> None: ...
+
+    def on_said(self, said: Callable[[], None]) -> None: ...
+
+    def hear(self, pcm: Samples) -> None:
+        for start in range(0, len(pcm), FRAME):
+            for heard in tuple(self.listeners):
+                heard(pcm[start : start + FRAME].astype(np.int16).tobytes())
+
+
+def speech() -> Samples:
+    """Half a second of silence, one of noise, one of silence."""
+    noise = np.random.default_rng(1).normal(0, 3000, RATE)
+    return np.concatenate([np.zeros(RATE // 2), noise, np.zeros(RATE)]).astype(np.int16)
+
+
+async def test_what_was_said_before_the_first_utterance_was_awaited_is_heard() -> None:
+    """Both ways of listening hear from when they were asked for."""
+    port = Port()
+    sound = Sound(port)
+    frames, utterances = sound.frames(RATE), sound.utterances(RATE, 0.5, 30.0)
+    port.hear(speech())
+    utterance = await asyncio.wait_for(anext(utterances), 1)
+    assert utterance.seconds == pytest.approx(1.7, abs=0.1)
+    assert not (await asyncio.wait_for(anext(frames), 1)).any()
+    sound.close()
+    assert len([each async for each in frames]) == 124
+
+
+async def test_only_the_last_ten_seconds_wait() -> None:
+    """The oldest go first."""
+    port = Port()
+    sound = Sound(port)
+    frames = sound.frames(RATE)
+    port.hear(np.repeat(np.arange(600), FRAME).astype(np.int16))
+    sound.close()
+    assert [int(each[0]) async for each in frames] == list(range(100, 600))
+
+
+async def test_who_is_not_there_any_more_is_not_listened_for() -> None:
+    """Left in the middle, never begun, or cancelled while it waits."""
+    port = Port()
+    sound = Sound(port)
+    frames = sound.frames(RATE)
+    port.hear(speech())
+    async for _ in frames:
+        break
+    del frames
+    sound.utterances(RATE, 0.5, 30.0)
+    task = asyncio.ensure_future(anext(sound.utterances(RATE, 0.5, 30.0)))
+    await asyncio.sleep(0)
+    assert len(port.listeners) == 1
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    del task
+    assert port.listeners == []
+
+
+async def test_a_rate_there_is_not_is_refused_at_once() -> None:
+    """Not by the first frame."""
+    with pytest.raises(MediaError):
+        Sound(Port()).frames(11_025)
