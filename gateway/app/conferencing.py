@@ -14,6 +14,7 @@ import structlog
 
 from gateway.app import room_settings
 from gateway.app.application import Application
+from gateway.app.call_notes import CallNotes
 from gateway.app.opening import Opening
 from gateway.app.recordings import RecordingError, Recordings
 from gateway.app.voicemail import LISTEN, VOICEMAIL, Voicemail
@@ -61,13 +62,14 @@ class ConferencingFront:
 
     def room_members(self, user: User, room: str) -> dict[str, Any]:
         found = self._room(user, room)
-        return found.shown() | {"members": [member.shown() for member in found.members.values()]}
+        members = [member.shown() for member in found.members.values()]
+        return found.shown() | {"members": members, "moderates": self._moderates(user, found)}
 
     async def change_room(self, user: User, room: str, action: str, member: str = "") -> None:
         found = self._room(user, room)
         with _told():
             own = action in ("mute", "unmute") and found.member(member).user == user.id
-            if not own and user.role not in _OPERATORS and not found.may_moderate(user.id):
+            if not own and not self._moderates(user, found):
                 raise RefusedError(f"{user.id} does not moderate {room}", 403)
             match action:
                 case "mute" | "unmute":
@@ -105,9 +107,17 @@ class ConferencingFront:
         return room
 
     @staticmethod
+    def _moderates(user: User, room: Room) -> bool:
+        return user.role in _OPERATORS or room.may_moderate(user.id)
+
+    @staticmethod
     def _sees(user: User, room: Room) -> bool:
         inside = any(member.user == user.id for member in room.members.values())
         return inside or user.role in _OPERATORS or room.may_moderate(user.id)
+
+    def rights(self, user: User) -> dict[str, bool]:
+        may_record = user.role in _OPERATORS or self._recordings.may_record(user.id)
+        return {"record": may_record, "voicemail": self._voicemail.has(user)}
 
     def record_call(self, user: User, call_id: str, *, on: bool) -> None:
         found = self._own(user, call_id)
@@ -202,6 +212,10 @@ async def open_conferences(
     limits = room_settings.room_limits(config)
     rooms = Rooms(engine.conference, partial(room_settings.room, config), recordings, clock, is_user, limits)
     opening.stack.callback(rooms.close)
+    notes = CallNotes(calls, recordings, rooms, is_user)
+    calls.observe(notes.call_changed)
+    recordings.changed = notes.call_changed
+    opening.stack.callback(rooms.watch(notes.room_changed))
     application.serve(ROOM, rooms.attend)
     return ConferencingFront(rooms, recordings, voicemail, calls, opening.token)
 

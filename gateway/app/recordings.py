@@ -103,6 +103,8 @@ class Recordings:
         """Calls whose rules were asked already."""
         self._pressed: dict[str, dict[str, str]] = {}
         """The latest digits of each party, by call."""
+        self.changed: Callable[[Call], None] = lambda call: None
+        """Told of a call whose recording has begun or ended."""
         self._over = asyncio.Event()
         self._lock = asyncio.Lock()
         self._writing: set[asyncio.Task[None]] = set()
@@ -189,6 +191,8 @@ class Recordings:
                 call_id, call_id, about, lambda file, ended: self._engine.record(call_id, file, ended)
             )
             running.by_user = by_user
+            running.ended = lambda: self.changed(call)
+            self.changed(call)
         except MediaError as error:
             raise RecordingError(error.reason, 501 if error.status == 501 else 503) from None
 

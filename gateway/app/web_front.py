@@ -16,6 +16,7 @@ from gateway.app.messages import Messages
 from gateway.app.own_accounts import OwnAccounts
 from gateway.app.presence import Presence
 from gateway.app.subscriptions import Subscriptions
+from gateway.app.voicemail_light import light
 from gateway.call.leg import Address
 from gateway.call.load import LoadControl
 from gateway.call.registry import Calls
@@ -79,6 +80,8 @@ class WebFront:
         self._registered_trunks = registered_trunks
         self._health = health
         self._messages = messages
+        self._lights: dict[PageInbox, Callable[[], None]] = {}
+        """What ends telling each page how many voice messages wait."""
         self._subscriptions = subscriptions
 
     async def authenticate(self, user: str, secret: str | None) -> User | None:
@@ -119,9 +122,13 @@ class WebFront:
         self._presence.attend(user_id, inbox)
         if self._messages is not None:
             self._messages.courier.arrived(user_id)
+            self._lights[inbox] = light(self._messages.mailboxes, user_id, inbox)
 
     def leave(self, user_id: str, inbox: PageInbox) -> None:
         self._presence.leave(user_id, inbox)
+        stop = self._lights.pop(inbox, None)
+        if stop is not None:
+            stop()
 
     async def send_message(self, sender: User, to: str, text: str, content_type: str = "text/plain") -> Outcome:
         if self._messages is None:

@@ -91,6 +91,10 @@ class Rooms:
             raise RoomError(f"nobody is in a room {name!r}", 404)
         return room
 
+    def places(self) -> dict[str, tuple[Room, Member]]:
+        """Who is where, by the tag of the program's side of its call."""
+        return {one.session.tag: (room, one) for room in self._rooms.values() for one in room.members.values()}
+
     def is_open(self, name: str) -> bool:
         """Whether a room was opened by that name and not closed yet."""
         self._forget_unused()

@@ -136,6 +136,11 @@ class Session:
         self._ended: HungUp | None = None
 
     @property
+    def tag(self) -> str:
+        """Name of the program's side of the call (Party.tag)."""
+        return self._leg.party.tag
+
+    @property
     def number(self) -> str:
         """What was dialled."""
         return self._leg.number

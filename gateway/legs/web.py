@@ -64,6 +64,10 @@ class Channel(Protocol):
 
     def identified(self, call: WebHandle, uri: str, name: str, verified: Verdict = "none") -> None: ...
 
+    def recorded(self, call: WebHandle, recording: bool) -> None: ...
+
+    def in_room(self, call: WebHandle, room: str, member: str) -> None: ...
+
     def ended(self, call: WebHandle, cause: Cause) -> None: ...
 
 
@@ -160,6 +164,8 @@ class BrowserLeg(LegBase):
         """Id of the user whose browser it is; only that user takes its call up again."""
         self._channel: Channel | None = None
         self._handle: WebHandle | None = None
+        self._recorded = False
+        self._place = "", ""
 
     @property
     def in_use(self) -> WebHandle | None:
@@ -213,6 +219,20 @@ class BrowserLeg(LegBase):
     async def identified(self, peer: Address) -> None:
         if self._channel is not None and self._handle is not None:
             self._channel.identified(self._handle, peer.uri, peer.display_name, peer.verified)
+
+    def note(self, *, recorded: bool, room: str, member: str) -> None:
+        """Tell the page that has the call what is new: it is recorded, or is in a room under that member's id.
+
+        What no page can be told now is to be noted again: at the next change of the call.
+        """
+        if self._channel is None or self._handle is None or self._over:
+            return
+        if (room, member) != self._place:
+            self._place = room, member
+            self._channel.in_room(self._handle, room, member)
+        if recorded is not self._recorded:
+            self._recorded = recorded
+            self._channel.recorded(self._handle, recorded)
 
     def values(self) -> dict[str, Any] | None:
         returns = self._channel is None or self._channel.can_update

@@ -31,13 +31,19 @@ class Conferencing(Protocol):
         """
 
     def room_members(self, user: User, room: str) -> dict[str, Any]:
-        """What `list_rooms` says of a room, `members` being id, uri, display_name, user and muted of each."""
+        """What `list_rooms` says of a room, `members` being id, uri, display_name, user and muted of each.
+
+        `moderates`: whether the user may mute others, remove, lock and record.
+        """
 
     async def change_room(self, user: User, room: str, action: str, member: str = "") -> None:
         """Do one of ROOM_ACTIONS; everybody may mute itself."""
 
     def watch_room(self, user: User, room: str, told: Callable[[dict[str, Any]], None]) -> Callable[[], None]:
         """Have `told` hear what happens in a room (event, room, member); returns what ends that."""
+
+    def rights(self, user: User) -> dict[str, bool]:
+        """record: whether it may record its own calls; voicemail: whether it has a mailbox."""
 
     def record_call(self, user: User, call_id: str, *, on: bool) -> None:
         """Begin or end the recording of a user's own call, named by its leg; operators may of any call, by its id."""

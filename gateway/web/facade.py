@@ -124,6 +124,12 @@ class WebChannel(Protocol):
     def identified(self, call: WebCall, uri: str, name: str, verified: Verdict = "none") -> None:
         """The other side is somebody else now (a transfer, a pick-up), or called otherwise; `verified` as at first."""
 
+    def recorded(self, call: WebCall, recording: bool) -> None:
+        """The call, or the room it is in, is recorded from now on, or no more."""
+
+    def in_room(self, call: WebCall, room: str, member: str) -> None:
+        """The call is in a conference room under that member's id; "" for both: in none."""
+
     def ended(self, call: WebCall, cause: Cause) -> None: ...
 
     def draining(self, seconds: float) -> None:
@@ -138,6 +144,9 @@ class PageInbox(Protocol):
 
     def message(self, message: InstantMessage) -> None:
         """Somebody has written."""
+
+    def voicemail(self, new: int, old: int) -> None:
+        """So many voice messages wait for its user."""
 
 
 class UserDirectory(Protocol):

@@ -43,6 +43,9 @@ class Page:
     def __init__(self) -> None:
         self.got: list[InstantMessage] = []
 
+    def voicemail(self, new: int, old: int) -> None:
+        """Not meant here."""
+
     def message(self, message: InstantMessage) -> None:
         self.got.append(message)
 

@@ -121,13 +121,19 @@ async def test_each_of_two_phones_and_three_browsers_hears_exactly_the_others(pl
     alice, bob = place.browsers["alice"], place.browsers["bob"]
     members = {one["user"]: one["id"] for one in (await alice.ask("room.members", room="team"))["members"]}
     assert set(members) == set(TONES)
+    for name, browser in place.browsers.items():
+        told = await browser.notified("call_room", room="team", member=members[name])
+        assert told["call_id"] == await browser.call_id()
+    assert [(await one.ask("room.members", room="team"))["moderates"] for one in (alice, bob)] == [True, False]
     await alice.ask("room.watch", room="team")
     assert "does not moderate" in await refusal(bob, "room.mute", room="team", member=members["1001"])
     await alice.ask("room.record", room="team")
     await alice.notified("room", event="recording", on=True)
+    await bob.notified("call_recorded", recording=True)
     await written(place, "room-team", 1.0)
     await alice.ask("room.stop_recording", room="team")
     await alice.notified("room", event="recording", on=False)
+    await bob.notified("call_recorded", recording=False)
     about = await recorded(place, "room-team")
     assert about["room"] == "team"
     sound = read_audio(str(about["file"].with_suffix(".wav")), 16_000, 60)
@@ -148,6 +154,8 @@ async def test_each_of_two_phones_and_three_browsers_hears_exactly_the_others(pl
     await asyncio.wait_for(phone.over, 5)
     await until(lambda: alice.hears() == {400.0, 1600.0})
     assert (await alice.ask("room.list"))["rooms"][0]["members"] == 4
+    shown = (await bob.ask("call.list"))["calls"][0]
+    assert (shown["room"], shown["member"], shown["recording"]) == ("team", members["bob"], False)
     await phone.rtp.close()
     first = everybody["1001"]
     assert isinstance(first, Phone)
@@ -295,7 +303,10 @@ async def test_a_user_records_its_own_call_by_the_api_and_by_digits(place: Place
     await until(lambda: alice.hears() == {400.0})
     call_id = await alice.call_id()
     assert "No such call" in await refusal(bob, "call.record", call_id=call_id)
+    assert await alice.ask("call.rights") == {"record": True, "voicemail": False}
     await alice.ask("call.record", call_id=call_id)
+    await alice.notified("call_recorded", call_id=call_id, recording=True)
+    assert (await alice.ask("call.list"))["calls"][-1]["recording"]
     await until(lambda: 1400.0 - 60 < loudest(alice.ear.pcm) < 1400.0 + 60)
     [call] = list(place.gateway.app.calls)
     await written(place, call.id, 2.2)
@@ -303,5 +314,6 @@ async def test_a_user_records_its_own_call_by_the_api_and_by_digits(place: Place
     about = await recorded(place, call.id)
     assert about["parties"] == ["sip:1001@gateway.local", "sip:alice@gateway.local"]
     assert about["seconds"] >= 1.0
+    await alice.notified("call_recorded", call_id=call_id, recording=False)
     await phone.hang_up()
     await place.empty()

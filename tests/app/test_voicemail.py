@@ -116,14 +116,18 @@ async def test_a_message_is_left_heard_and_outlives_a_restart(tmp_path: Path) ->
         assert "Voice-Message: 1/0" in there.light()
         await there.leave(end="BYE")
         await there.waits(2)
-    async with house(tmp_path) as there:
+    async with house(tmp_path) as there, contextlib.AsyncExitStack() as stack:
         assert "Voice-Message: 2/0" in there.light()
+        page = await there.browser()
+        stack.push_async_exit(page)
+        assert await page.notified("voicemail") == {"new": 2, "old": 0}
         first, second = await there.messages()
         sound = await there.asks("GET", f"/api/voicemail/{first['id']}")
         assert (sound.status_code, sound.headers["content-type"]) == (200, "audio/ogg")
         (tmp_path / "heard.opus").write_bytes(sound.content)
         assert tones_in(read_audio(str(tmp_path / "heard.opus"), 16_000, 60)[:-4_000], 16_000) == {400.0}
         assert "Voice-Message: 1/1" in there.light()
+        await page.notified("voicemail", new=1, old=1)
         assert [one["new"] for one in await there.messages()] == [True, False]
         # Somebody else's are nobody's business, and no path leads anywhere.
         assert (await there.asks("GET", f"/api/voicemail/{first['id']}", "bob")).status_code == 404
@@ -134,6 +138,7 @@ async def test_a_message_is_left_heard_and_outlives_a_restart(tmp_path: Path) ->
             assert (await there.asks("DELETE", f"/api/voicemail/{one['id']}")).status_code == 204
             assert (await there.asks("DELETE", f"/api/voicemail/{one['id']}")).status_code == 404
         assert "Messages-Waiting: no" in there.light()
+        await page.notified("voicemail", new=0, old=0)
         assert there.there("voicemail/alice/*") == []
 
 

@@ -72,6 +72,12 @@ class Page:
     def identified(self, call: WebHandle, uri: str, name: str, verified: Verdict = "none") -> None:
         self.told.append(("identified", uri, name, verified))
 
+    def recorded(self, call: WebHandle, recording: bool) -> None:
+        self._note(call, "recorded", recording)
+
+    def in_room(self, call: WebHandle, room: str, member: str) -> None:
+        self._note(call, "in_room", room, member)
+
     def held(self, call: WebHandle, held: bool) -> None:
         self._note(call, "held", held)
 
@@ -102,6 +108,23 @@ async def callee(pages: int = 2) -> tuple[WebCalleeLeg, list[Page], Ear]:
     ear = Ear(leg)
     await leg.invite("offer", ALICE)
     return leg, channels, ear
+
+
+async def test_a_page_hears_once_that_its_call_is_recorded_or_in_a_room() -> None:
+    """Each change of its own; nothing while nobody has answered, and then with the next change."""
+    leg, page, _ = caller()
+    for _ in range(2):
+        leg.note(recorded=True, room="team", member="1")
+    leg.note(recorded=False, room="team", member="1")
+    assert page.told == [("in_room", "team", "1"), ("recorded", True), ("recorded", False)]
+    await leg.end(Cause.NORMAL)
+    leg.note(recorded=True, room="", member="")
+    assert len(page.told) == 4
+    called, pages, _ = await callee()
+    called.note(recorded=True, room="", member="")
+    pages[1].handle.answer("answer")
+    called.note(recorded=True, room="", member="")
+    assert [one.told[-1] for one in pages] == [("ended", Cause.ELSEWHERE), ("recorded", True)]
 
 
 async def test_an_offer_takes_one_answer_however_often_the_call_repeats_it() -> None:

@@ -134,7 +134,8 @@ class FakeRooms:
     def room_members(self, user: User, room: str) -> dict[str, Any]:
         self._asked("members", user.id, room)
         member = {"id": "1", "uri": "sip:alice@x", "display_name": "Alice", "user": "alice", "muted": False}
-        return {"name": room, "members": [member], "locked": False, "recording": False, "speaker": "1"}
+        state = {"locked": False, "recording": False, "speaker": "1", "moderates": True}
+        return {"name": room, "members": [member]} | state
 
     async def change_room(self, user: User, room: str, action: str, member: str = "") -> None:
         self._asked("change", user.id, room, action, member)
@@ -143,6 +144,10 @@ class FakeRooms:
         self._asked("watch", user.id, room)
         self.watchers.append(told)
         return lambda: self.watchers.remove(told)
+
+    def rights(self, user: User) -> dict[str, bool]:
+        self._asked("rights", user.id)
+        return {"record": True, "voicemail": True}
 
     def record_call(self, user: User, call_id: str, *, on: bool) -> None:
         self._asked("record", user.id, call_id, on)

@@ -46,9 +46,10 @@ async def test_calls_are_recorded_and_merged() -> None:
         assert await client.ok("call.record", call_id="c") == {"call_id": "c", "recording": True}
         assert await client.ok("call.record", call_id="c", on=False) == {"call_id": "c", "recording": False}
         assert (await client.fails("call.record", call_id="c", on="yes"))["code"] == -32602
+        assert await client.ok("call.rights") == {"record": True, "voicemail": True}
         assert await client.ok("call.merge", call_ids=["a", "b"]) == {"room": "room-1", "to_peer_id": "room-1"}
         assert gateway.conferencing.asked == [
-            *(("record", "alice", "c", True), ("record", "alice", "c", False)),
+            *(("record", "alice", "c", True), ("record", "alice", "c", False), ("rights", "alice")),
             ("merge", "alice", "a", "b"),
         ]
 
@@ -57,7 +58,7 @@ async def test_guests_have_no_rooms_and_what_is_refused_is_said() -> None:
     """The sentence and HTTP's status are in the error."""
     gateway = FakeGateway()
     async with running(gateway) as server, rpc(server, "ann") as guest:
-        for method, params in (("room.list", {}), ("call.record", {"call_id": "c"}), ("room.lock", {"room": "team"})):
+        for method, params in (("room.list", {}), ("call.rights", {}), ("call.record", {"call_id": "c"})):
             assert "Authentication" in (await guest.fails(method, **params))["message"]
         assert gateway.conferencing.asked == []
         gateway.conferencing.refusal = RefusedError("no such room", 404)

@@ -64,6 +64,7 @@ class RoomDetails(BaseModel):
     locked: bool
     recording: bool
     speaker: str | None
+    moderates: bool = Field(description="Whether who asks may mute others, remove, lock and record.")
 
 
 class RoomChange(BaseModel):

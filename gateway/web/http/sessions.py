@@ -125,6 +125,12 @@ class Session:
     def identified(self, call: WebCall, uri: str, name: str, verified: Verdict = "none") -> None:
         """There is no way to show it."""
 
+    def recorded(self, call: WebCall, recording: bool) -> None:
+        """There is no way to show it; the beep tells."""
+
+    def in_room(self, call: WebCall, room: str, member: str) -> None:
+        """There is no way to show it."""
+
     def ended(self, call: WebCall, cause: Cause) -> None:
         self._end(cause)
 

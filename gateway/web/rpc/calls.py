@@ -59,6 +59,12 @@ class Entry:
     candidates: int = 0
     connected: bool = False
     """ICE and DTLS are up."""
+    recording: bool = False
+    """It, or the room it is in, is recorded."""
+    room: str = ""
+    """The conference room it is in."""
+    member: str = ""
+    """Its id there."""
     cause: Cause | None = None
     """Why it ended."""
     seq: int = 0
@@ -89,6 +95,12 @@ class CallListener(Protocol):
 
     def tell_identified(self, entry: Entry, uri: str, name: str) -> None:
         """The other side is somebody else now."""
+
+    def tell_recorded(self, entry: Entry) -> None:
+        """It is recorded now, or no more."""
+
+    def tell_room(self, entry: Entry) -> None:
+        """It is in a conference room now, or in none any more."""
 
     def tell_state(self, entry: Entry, state: State, cause: Cause | None) -> None: ...
 
@@ -387,6 +399,20 @@ class Calls:
         def handle(entry: Entry) -> None:
             entry.caller_name, entry.verified = name, verified
             self._tell(entry, partial(self._listener.tell_identified, entry, uri, name))
+
+        self._on(call, handle)
+
+    def recorded(self, call: WebCall, recording: bool) -> None:
+        def handle(entry: Entry) -> None:
+            entry.recording = recording
+            self._tell(entry, partial(self._listener.tell_recorded, entry))
+
+        self._on(call, handle)
+
+    def in_room(self, call: WebCall, room: str, member: str) -> None:
+        def handle(entry: Entry) -> None:
+            entry.room, entry.member = room, member
+            self._tell(entry, partial(self._listener.tell_room, entry))
 
         self._on(call, handle)
 

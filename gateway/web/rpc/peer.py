@@ -256,6 +256,9 @@ class Peer:
             )
         )
 
+    def voicemail(self, new: int, old: int) -> None:
+        self._notify(("voicemail", {"new": new, "old": old}))
+
     async def watch(self, peer_id: str) -> PresenceState:
         """What is seen of that user now; changes are told until `unwatch`. The dialect's error where none is seen."""
         watcher = self.announced()
@@ -386,6 +389,13 @@ class Peer:
         told = {"peer_id": entry.peer_id, "uri": uri, "name": name, "verified": entry.verified}
         self._notify_call(entry, ("call_identified", told))
 
+    def tell_recorded(self, entry: Entry) -> None:
+        self._notify_call(entry, ("call_recorded", {"peer_id": entry.peer_id, "recording": entry.recording}))
+
+    def tell_room(self, entry: Entry) -> None:
+        told = {"peer_id": entry.peer_id, "room": entry.room, "member": entry.member}
+        self._notify_call(entry, ("call_room", told))
+
     async def press(self, entry: Entry, digit: str, duration_ms: int) -> None:
         """Pass a digit on; raises the dialect's error where the other side has not got it."""
         if not await self.calls.press(entry, digit, duration_ms):
@@ -469,6 +479,10 @@ def shown(entry: Entry) -> dict[str, Any]:
         "from_name": entry.caller_name,
         "direction": "outgoing" if entry.outgoing else "incoming",
         "state": entry.state.value,
+        "verified": entry.verified,
+        "recording": entry.recording,
+        "room": entry.room,
+        "member": entry.member,
     }
 
 

@@ -67,6 +67,12 @@ def _change(action: str) -> Handler:
     return change
 
 
+async def call_rights(peer: Peer, params: Params) -> Reply:
+    """call.rights{}: whether the user may record its own calls, and has a mailbox."""
+    user, conferencing = _asking(peer)
+    return Reply(conferencing.rights(user))
+
+
 async def call_record(peer: Peer, params: Params) -> Reply:
     """call.record{call_id, on?}: begin the recording of an answered call, with `on` false end it."""
     user, conferencing = _asking(peer)
@@ -113,6 +119,7 @@ HANDLERS: dict[str, Handler] = {
     "room.watch": room_watch,
     "room.unwatch": room_unwatch,
     **{f"room.{action.replace('-', '_')}": _change(action) for action in ROOM_ACTIONS},
+    "call.rights": call_rights,
     "call.record": call_record,
     "call.merge": call_merge,
 }

@@ -36,6 +36,7 @@ _NAMES = {
     "call.hold": "call_id sdp",
     "call.resume": "call_id sdp",
     "call.transfer": "call_id to_peer_id to_call_id",
+    "call.rights": "",
     "call.record": "call_id on",
     "call.merge": "call_ids",
     "room.list": "",
