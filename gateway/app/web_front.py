@@ -11,6 +11,7 @@ from typing import Any
 from gateway.access.bans import Ban, Bans
 from gateway.accounts.reachability import Reachability, State
 from gateway.app.health import Health
+from gateway.app.ice_servers import IceServers
 from gateway.app.ladder import Ladders
 from gateway.app.messages import Messages
 from gateway.app.own_accounts import OwnAccounts
@@ -66,6 +67,7 @@ class WebFront:
         self._load = load
         self.conferencing = conferencing
         self._config = config
+        self._ice_servers = IceServers(config, time.time)
         self.users = users
         self.left_call = left
         self._ladders = ladders or Ladders(0, time.time)
@@ -184,16 +186,8 @@ class WebFront:
             raise PlaceError(error.cause, str(error)) from None
         return asdict(rules)
 
-    def ice_servers(self, client: str) -> list[dict[str, Any]]:
-        servers: list[dict[str, Any]] = []
-        for server in (*self._config.web.ice_servers, *self._config.webrtc.ice_servers):
-            entry: dict[str, Any] = {"urls": list(server.urls)}
-            if server.username is not None:
-                entry["username"] = server.username
-            if server.credential is not None:
-                entry["credential"] = server.credential.get_secret_value()
-            servers.append(entry)
-        return servers
+    def ice_servers(self, client: str, user: str | None) -> list[dict[str, Any]]:
+        return self._ice_servers.told(user)
 
     def list_calls(self) -> list[dict[str, Any]]:
         return [

@@ -173,8 +173,8 @@ class GatewayClient:
         return session_id, answer
 
     async def ice_servers(self) -> list[IceServer]:
-        """STUN and TURN servers. Raises ClientError."""
-        return [IceServer(**server) for server in await self._ask("GET", "/iceservers", signed=False)]
+        """STUN and TURN servers, with the passwords that are ours for a while. Raises ClientError."""
+        return [IceServer(**server) for server in await self._ask("GET", "/iceservers")]
 
     async def sessions(self) -> list[SessionInfo]:
         """Our live sessions. Raises ClientError."""
@@ -199,8 +199,8 @@ class GatewayClient:
         call.session_id, call.on_hang_up = answer.session_id, self.close_session
         return call
 
-    async def _ask(self, method: str, path: str, body: Any = None, *, signed: bool = True) -> Any:
-        if not signed or self._user is None:
+    async def _ask(self, method: str, path: str, body: Any = None) -> Any:
+        if self._user is None:
             return await self._send(method, path, body)
         token = await self._valid_token()
         try:

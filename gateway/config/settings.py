@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from gateway.config.conference import ConferenceConfig, RecordingConfig, RoomConfig, VoicemailConfig
 from gateway.config.machine import cpus, memory_bytes
 from gateway.config.messaging import MessagesConfig, PresenceConfig
-from gateway.config.network import RtpConfig, SipConfig, WebConfig, WebRtcConfig
+from gateway.config.network import RtpConfig, SipConfig, WebConfig
 from gateway.config.observing import CdrConfig, HepConfig
 from gateway.config.people import (
     AccountsConfig,
@@ -24,6 +24,7 @@ from gateway.config.people import (
     UserConfig,
 )
 from gateway.config.values import HostPort, Section, Text, host, port, without_empty
+from gateway.config.webrtc import WebRtcConfig
 from gateway.errors import ConfigError
 from gateway.identity.mapping import IdentityMap, Rule
 from gateway.identity.model import User

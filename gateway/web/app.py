@@ -143,7 +143,7 @@ def create_app(
         app.include_router(room.create_router(gateway, authenticator, settings))
     if links is not None:
         app.include_router(link_routes.create_router(authenticator, settings, links))
-    app.include_router(http.create_router(api, IceService(gateway, settings), settings))
+    app.include_router(http.create_router(api, IceService(gateway, authenticator, settings), settings))
     if sip is not None:
         app.router.routes += create_routes(sip, gate)
     app.include_router(connection.create_router(gateway, authenticator, gate, settings))

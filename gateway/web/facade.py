@@ -252,8 +252,8 @@ class Gateway(Protocol):
     def forward(self, user: User, changes: dict[str, Any]) -> dict[str, Any]:
         """Change some of these; all of them as they stand then. Raises PlaceError for a number it may not dial."""
 
-    def ice_servers(self, client: str) -> list[dict[str, Any]]:
-        """RTCIceServer objects for the client at that IP address."""
+    def ice_servers(self, client: str, user: str | None) -> list[dict[str, Any]]:
+        """RTCIceServer objects for the client at that IP address; `user` None: it may not call."""
 
     def list_calls(self) -> list[dict[str, Any]]:
         """id, caller, dialled, state, seconds, parties of every call now."""

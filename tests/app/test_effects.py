@@ -28,6 +28,7 @@ from gateway.accounts.reachability import Reachability
 from gateway.accounts.trunks import Trunks
 from gateway.app import GatewayApp, room_settings, settings
 from gateway.app.dialer import GatewayDialer
+from gateway.app.ice_servers import IceServers
 from gateway.app.observers import collecting, recording
 from gateway.app.own_accounts import OwnAccounts
 from gateway.app.plane import PlaneChoice, choose, maker
@@ -70,12 +71,15 @@ BASE: dict[str, Any] = {
     },
     "web": {
         "guests": "on",
-        "ice_servers": [{"urls": ["turn:turn.test:3478"], "username": "u", "credential": "c"}],
+        "ice_servers": [
+            {"urls": ["turn:turn.test:3478"], "username": "u", "credential": "c"},
+            {"urls": ["turn:secret.test"]},
+        ],
         "ice_service_token": "token",
         "oidc": {"issuer": "https://login.test", "client_secret": "one"},
         "tls": {"cert": "/no/cert.pem", "key": "/no/key.pem"},
     },
-    "webrtc": {"turn_server": "turn:other.test:3478", "turn_username": "u", "turn_credential": "c"},
+    "webrtc": {"turn_server": "turn:other.test:3478", "turn_username": "u", "turn_credential": "c", "turn_secret": "s"},
     "users": [
         {
             "id": "1001",
@@ -514,7 +518,12 @@ async def page_of(config: Config) -> Any:
         conferencing=none,
     )
     changes = [await tried(accounts, number) for number in range(30)]
-    return [front.list_registrars(), changes, front.ice_servers(""), plain(await front.authenticate("guest", None))]
+    return [
+        front.list_registrars(),
+        changes,
+        IceServers(config, lambda: 0.0).told("1001"),
+        plain(await front.authenticate("guest", None)),
+    ]
 
 
 def started_log(config: Config, monkeypatch: pytest.MonkeyPatch) -> Any:

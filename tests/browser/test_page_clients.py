@@ -65,7 +65,7 @@ async def test_webrtc_client_sets_up_and_closes_sessions() -> None:
             it.url,
         )
         assert len(set(outcome["ids"])) == 5
-        assert outcome["ice"] == it.gateway.ice_servers("")
+        assert outcome["ice"] == it.gateway.ice_servers("", "guest")
         assert [call.log[-1] for call in it.gateway.calls] == [("hangup", Cause.NORMAL)] * 5
         assert ("candidate", "", "0") in it.gateway.calls[0].log
         for phone in phones:

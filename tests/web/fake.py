@@ -318,8 +318,9 @@ class FakeGateway:
         self.rules |= changes
         return dict(self.rules)
 
-    def ice_servers(self, client: str) -> list[dict[str, Any]]:
-        return [{"urls": ["stun:stun.example.com:3478"]}, {"urls": ["turn:t"], "username": "u", "credential": "c"}]
+    def ice_servers(self, client: str, user: str | None) -> list[dict[str, Any]]:
+        stun: list[dict[str, Any]] = [{"urls": ["stun:stun.example.com:3478"]}]
+        return stun if user is None else [*stun, {"urls": ["turn:t"], "username": user, "credential": "c"}]
 
     def list_calls(self) -> list[dict[str, Any]]:
         return [

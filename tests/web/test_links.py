@@ -122,6 +122,15 @@ async def _calls(client: RpcClient, to: str) -> str:
     return "called" if "result" in answer else str(answer["error"]["data"]["cause"])
 
 
+async def test_a_link_opens_the_relays_for_the_call_it_is_good_for() -> None:
+    """Its guest is told of them; who shows another token is not."""
+    async with site() as (_, gateway, http):
+        token = await made(http, to="600", uses=2)
+        for shown, user in ((token, "guest"), (f"{token}x", None)):
+            answer = await http.get("/iceservers", headers={"Authorization": f"Bearer {shown}"})
+            assert answer.json() == gateway.ice_servers("", user)
+
+
 async def test_a_guest_calls_whom_the_link_says_so_often_and_nobody_else() -> None:
     """Where guests are off; the called one sees the link's name; a call that was refused does not count."""
     async with site() as (server, gateway, http):

@@ -369,8 +369,43 @@ async def test_ice_servers_are_a_bare_array(http: httpx.AsyncClient) -> None:
     """Absent credentials are omitted."""
     assert (await http.get("/iceservers")).json() == [
         {"urls": ["stun:stun.example.com:3478"]},
-        {"urls": ["turn:t"], "username": "u", "credential": "c"},
+        {"urls": ["turn:t"], "username": "guest", "credential": "c"},
     ]
+
+
+@pytest.mark.parametrize(
+    ("header", "user"),
+    [
+        ("Bearer alice:wonder", "alice"),
+        ("Bearer token-of-alice", "alice"),
+        ("Bearer alice:wrong", None),
+        ("Bearer no-such-token", None),
+        ("Negotiate x", None),
+        ("", None),
+    ],
+)
+async def test_relays_are_told_to_whom_may_call(gateway: FakeGateway, header: str, user: str | None) -> None:
+    """Whoever shows a wrong password is told what is free for everybody, and guesses no faster here than elsewhere."""
+    async with client_of(gateway) as http:
+        answer = await http.get("/iceservers", headers={"Authorization": header})
+        assert (answer.status_code, answer.json()) == (200, gateway.ice_servers("", user))
+
+
+async def test_no_guest_is_told_of_relays_where_there_are_none(gateway: FakeGateway) -> None:
+    """Where guests may not call, who does not sign in is told of no relay."""
+    gateway.guests_allowed = False
+    async with client_of(gateway) as http:
+        assert (await http.get("/iceservers")).json() == gateway.ice_servers("", None)
+        signed_in = await http.get("/iceservers", headers={"Authorization": "Bearer alice:wonder"})
+        assert signed_in.json() == gateway.ice_servers("", "alice")
+
+
+async def test_guesses_at_ice_servers_are_counted(gateway: FakeGateway) -> None:
+    """After too many even the right password is not looked at for a while."""
+    async with client_of(gateway, WebSettings(failure_burst=2, failures_per_second=0.001)) as http:
+        for word in ("a", "b", "wonder"):
+            answer = await http.get("/iceservers", headers={"Authorization": f"Bearer alice:{word}"})
+            assert answer.json() == gateway.ice_servers("", None)
 
 
 async def test_a_session_cannot_be_called_and_refuses_reoffers(gateway: FakeGateway) -> None:

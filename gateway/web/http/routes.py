@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 
-from gateway.web.auth.authenticator import client_address
 from gateway.web.http.errors import bounded_route
 from gateway.web.http.ice_service import IceService
 from gateway.web.http.models import (
@@ -53,8 +52,8 @@ def create_router(api: SdpApi, ice: IceService, settings: WebSettings) -> APIRou
         return await api.end(session_id, request)
 
     @router.get("/iceservers", response_model=list[IceServer], response_model_exclude_none=True)
-    async def ice_servers(client: Annotated[str, Depends(client_address)]) -> list[dict[str, Any]]:
-        """STUN and TURN servers for RTCPeerConnection, a bare array."""
-        return await ice.servers(client)
+    async def ice_servers(request: Request) -> list[dict[str, Any]]:
+        """STUN and TURN servers for RTCPeerConnection, a bare array; passwords that end are for who may call."""
+        return await ice.servers(request)
 
     return router

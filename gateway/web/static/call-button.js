@@ -66,7 +66,7 @@
       this.stream = await navigator.mediaDevices.getUserMedia({ audio: true });
       if (this.over) return this.stop();
       say(words.calling);
-      const servers = await fetch(new URL("iceservers", base)).then((answer) => answer.json()).catch(() => []);
+      const servers = await fetch(new URL("iceservers", base), { headers: { Authorization: `Bearer ${token}` } }).then((answer) => answer.json()).catch(() => []);
       this.media = new RTCPeerConnection({ iceServers: servers });
       for (const track of this.stream.getTracks()) this.media.addTrack(track, this.stream);
       this.media.ontrack = ({ track }) => (sound.srcObject = new MediaStream([track]));

@@ -7,7 +7,7 @@ import { Session, SignInError } from "./session.js";
 
 export { Call, MicrophoneError, RpcError, SignInError };
 
-const ICE_SERVERS_MS = 300_000;
+const ICE_SERVERS_MS = 60_000;
 const RESTORE_MS = 30_000;
 
 /**
@@ -268,7 +268,9 @@ export class GatewayClient extends EventTarget {
 
   async #servers() {
     if (!this.#iceServers || Date.now() - this.#iceServers.at > ICE_SERVERS_MS) {
-      const servers = await fetch(new URL("iceservers", this.#base))
+      const token = await this.token().catch(() => "");
+      const headers = token ? { Authorization: `Bearer ${token}` } : {};
+      const servers = await fetch(new URL("iceservers", this.#base), { headers })
         .then((response) => (response.ok ? response.json() : []))
         .catch(() => []);
       this.#iceServers = { at: Date.now(), servers };

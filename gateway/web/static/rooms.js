@@ -143,11 +143,12 @@ async function join() {
     say(`No microphone or camera: ${error.message}.`);
     return;
   }
-  iceServers = await fetch("../iceservers").then((response) => response.json()).catch(() => []);
   const url = new URL(`signaling/${room}/${peer}`, location.href);
   url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
   // Where rooms are for people with an account, the sign-in of the softphone page opens them.
   const token = await new Session(new URL("..", location.href)).token().catch(() => null);
+  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  iceServers = await fetch("../iceservers", { headers }).then((response) => response.json()).catch(() => []);
   socket = new WebSocket(url, token ? ["bearer", token] : []);
   socket.addEventListener("open", () => say("You are in. Others can join with the same room."));
   socket.addEventListener("message", async ({ data }) => {

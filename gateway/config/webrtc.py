@@ -1,0 +1,97 @@
+"""Configuration of browsers' media: ICE, DTLS-SRTP, the STUN and TURN servers they are told of."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from gateway.config.values import AdvertisedValue, HostPort, HostPortValue, Secret, Section, Text
+
+
+def _ice_url(url: str) -> str:
+    if url.partition(":")[0] not in ("stun", "stuns", "turn", "turns") or not url.partition(":")[2]:
+        raise ValueError(f"{url!r} must begin with stun:, stuns:, turn: or turns:")
+    return url
+
+
+class IceServer(Section):
+    """A STUN or TURN server that browsers are told of."""
+
+    urls: tuple[Text, ...] = Field(min_length=1)
+    """"stun:host:port", "turn:host:port?transport=udp", "turns:..."."""
+    username: Text | None = None
+    """TURN user name."""
+    credential: Secret | None = None
+    """TURN password; without one, `webrtc.turn_secret` makes one for each who may call."""
+
+    @property
+    def relays(self) -> bool:
+        """Whether it is a TURN server."""
+        return any(url.startswith("turn") for url in self.urls)
+
+    @field_validator("urls", mode="before")
+    @classmethod
+    def _one_or_many(cls, urls: object) -> object:
+        return (urls,) if isinstance(urls, str) else urls
+
+    @field_validator("urls")
+    @classmethod
+    def _known_schemes(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_ice_url(url) for url in urls)
+
+
+SrtpProfile = Literal[
+    "SRTP_AEAD_AES_256_GCM",
+    "SRTP_AEAD_AES_128_GCM",
+    "SRTP_AES128_CM_HMAC_SHA1_80",
+    "SRTP_AES128_CM_HMAC_SHA1_32",
+]
+
+
+class WebRtcConfig(Section):
+    """Media of browsers: ICE, DTLS-SRTP, one UDP port for all of them."""
+
+    listen: HostPortValue = HostPort("127.0.0.1", 40000)
+    """Address and UDP port of all browsers' media."""
+    advertised: tuple[AdvertisedValue, ...] = ()
+    """Addresses put into the ICE candidates, best first, each a host or host:port; default: the
+    listen address, or for 0.0.0.0 the address of the interface that has the default route."""
+    own_addresses: bool = True
+    """Where `listen` is loopback and nothing is advertised: offer this machine's own addresses as well, but take
+    datagrams from this machine alone (Firefox refuses loopback candidates)."""
+    stun_server: Text | None = None
+    """STUN server that browsers are told of ("stun:stun.example.com:3478"); also by the variable STUN_SERVER."""
+    turn_server: Text | None = None
+    """TURN server that browsers are told of ("turn:turn.example.com:3478")."""
+    turn_username: Text | None = None
+    """Its user name."""
+    turn_credential: Secret | None = None
+    """Its password."""
+    turn_secret: Secret | None = None
+    """Secret shared with the TURN servers (coturn's `static-auth-secret`): whoever may call is given a user name and a
+    password of its own that end soon, for those of this list and of `web.ice_servers` that have none."""
+    turn_lifetime: int = Field(default=600, ge=120, le=86_400)
+    """How long such a password opens new relays (s); the page asks for another one after a minute."""
+    setup_timeout: float = Field(default=15.0, ge=1, le=120)
+    """How long ICE and DTLS may take together before the call fails (s)."""
+    consent_timeout: float = Field(default=30.0, ge=5, le=300)
+    """Without a valid STUN check for so long the browser counts as gone (s, RFC 7675)."""
+    srtp_profiles: tuple[SrtpProfile, ...] = Field(
+        default=("SRTP_AEAD_AES_128_GCM", "SRTP_AEAD_AES_256_GCM", "SRTP_AES128_CM_HMAC_SHA1_80"), min_length=1
+    )
+    """DTLS-SRTP protection profiles, best first (RFC 5764, RFC 7714)."""
+
+    @field_validator("stun_server", "turn_server")
+    @classmethod
+    def _known_scheme(cls, url: str | None) -> str | None:
+        return None if url is None else _ice_url(url)
+
+    @property
+    def ice_servers(self) -> tuple[IceServer, ...]:
+        """The two servers, in the form of `web.ice_servers`."""
+        stun = [IceServer(urls=(self.stun_server,))] if self.stun_server else []
+        turn = []
+        if self.turn_server:
+            turn = [IceServer(urls=(self.turn_server,), username=self.turn_username, credential=self.turn_credential)]
+        return (*stun, *turn)
