@@ -44,6 +44,15 @@ CASES = [
     ("users: [{id: [a], web: true}]", "users.0.id", "must be text"),
     ("users: [{id: true, web: true}]", "users.0.id", "must be text"),
     # values that make no sense
+    ("cluster: {node: 'sip:10.0.0.1:5060'}", "cluster", "set together"),
+    ("cluster: {node: 'sip:gw.example.com', key: 'kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk'}", "cluster.node", "no IP address"),
+    ("cluster: {node: 'sip:10.0.0.1:70000', key: 'x'}", "cluster.node", "is not written as"),
+    ("cluster: {node: 'sip:10.0.0.1', key: short}", "cluster.key", "fewer than 32"),
+    (
+        "{identity: {store: memory}, cluster: {node: 'sip:10.0.0.1', key: 'kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk'}}",
+        "cluster.node",
+        "needs a store that the gateways share",
+    ),
     ("domain: 'not a host'", "domain", "neither an IP address nor a host name"),
     ("domain: 1.2.3.400", "domain", "neither"),
     ("sip: {listen: ['sctp:127.0.0.1:5060']}", "sip.listen.0", "must begin with one of udp, tcp"),

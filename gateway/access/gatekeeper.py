@@ -54,8 +54,13 @@ class Gatekeeper:
         algorithms: Algorithms | None = None,
         kept: Mapping[str, Collection[str]] | None = None,
         bans: Bans | None = None,
+        node_of: Callable[[Request], str | None] = lambda request: None,
     ) -> None:
-        """`kept`: the algorithms of users that have no HA1 for some; by default everybody has all."""
+        """`kept`: the algorithms of users that have no HA1 for some; by default everybody has all.
+
+        `node_of` is the identity of the gateway of our cluster that has sealed a request (access.nodes), for once.
+        """
+        self._node_of = node_of
         self._bans = bans or Bans(BanPolicy(time=0.0), clock)
         self._algorithms = algorithms or Algorithms(digest.algorithms)
         self._kept = kept or {}
@@ -74,6 +79,9 @@ class Gatekeeper:
         At once where the identity store need not be asked: trunks, and whoever earns a challenge. OPTIONS is let in:
         it reveals nothing, and PBXs use it to see whether we live.
         """
+        node = self._node_of(request) if request.method != "REGISTER" else None
+        if node is not None:
+            return events.Accepted(node)
         trunk = self._trunk_at(request, source)
         if trunk is None and self._bans.is_scanner(request.user_agent):
             self._bans.ban(source.host, f"calls itself {(request.user_agent or '')[:64]}")

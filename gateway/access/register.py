@@ -39,10 +39,13 @@ class RegisterService:
         is_reachable: Callable[[Flow], bool] = lambda flow: True,
         keeps_alive: Callable[[Flow, int], None] = lambda flow, seconds: None,
         gruus: Callable[[Binding], Sequence[tuple[str, str]]] = lambda binding: (),
+        node: str = "",
     ) -> None:
         """`is_reachable` says whether a connection is still there; `keeps_alive` is told of one how often its phone is
-        to send keep-alives, in seconds; `gruus` are the parameters of a contact that name it from everywhere.
+        to send keep-alives, in seconds; `gruus` are the parameters of a contact that name it from everywhere. `node` is
+        our own URI where other gateways share the store.
         """
+        self._node = node
         self._gruus = gruus
         self._registered_from: OrderedDict[tuple[Flow, str], str] = OrderedDict()
         self._identity = identity
@@ -73,7 +76,7 @@ class RegisterService:
         for _ in range(ATTEMPTS):
             now = self._wall_clock()
             current = await self._store.bindings(aor, now)
-            make = partial(_binding, aor, {binding.contact: binding.codecs for binding in current})
+            make = partial(_binding, aor, self._node, {binding.contact: binding.codecs for binding in current})
             changes = decide(request, current, self._policy, now, make=make, received=str(source))
             if isinstance(changes, Refusal):
                 headers = tuple((name, str(value)) for name, value in changes.headers)
@@ -123,7 +126,7 @@ class RegisterService:
         for _ in range(ATTEMPTS):
             now = self._wall_clock()
             current = await self._store.bindings(aor, now)
-            dead = [binding for binding in current if binding.received == flow]
+            dead = [binding for binding in current if (binding.received, binding.node) == (flow, self._node)]
             if not dead or await self._store.change_bindings(aor, current, dead, (), now):
                 return
 
@@ -146,6 +149,7 @@ class RegisterService:
 
 def _binding(
     own_aor: str,
+    node: str,
     codecs: dict[str, tuple[str, ...]],
     *,
     aor: str,
@@ -160,7 +164,10 @@ def _binding(
     received: str | None,
     user_agent: str,
 ) -> Binding:
-    """A binding under the identity room's own address; what its contact was known to prefer is kept."""
+    """A binding under the identity room's own address; what its contact was known to prefer is kept.
+
+    What came through a proxy that wants to be asked (Path) is reached by that from every gateway.
+    """
     return Binding(
         aor=own_aor,
         contact=contact,
@@ -174,4 +181,5 @@ def _binding(
         received=received,
         user_agent=user_agent,
         codecs=codecs.get(contact, ()),
+        node="" if path else node,
     )

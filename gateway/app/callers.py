@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from gateway.access.gatekeeper import TRUNK
+from gateway.access.nodes import NODE
 from gateway.call.leg import Address, Verdict
 from gateway.config.people import Trunk
 from gateway.identity.mapping import IdentityMap
@@ -116,6 +117,9 @@ class Names:
         """Who that identity says it is in a call; None where that is nobody's business but its own."""
         if identity is not None and identity.startswith(TRUNK):
             return renamed_by_trunk(message, self._trunks[identity.removeprefix(TRUNK)])
+        if identity is not None and identity.startswith(NODE):
+            said = message.asserted_identity
+            return Address(str(said[0].uri), said[0].display_name) if said else None
         user = self._identity.by_id(identity) if identity is not None else None
         if user is None or isinstance(message, Response):
             return None

@@ -11,10 +11,12 @@ import structlog
 
 from gateway.access.gatekeeper import TRUNK
 from gateway.access.gruu import fits, is_temporary
+from gateway.access.nodes import HERE
 from gateway.accounts.own import Account, Accounts
 from gateway.accounts.reachability import Reachability
 from gateway.app.application import Application
 from gateway.app.callers import Names, shown_to
+from gateway.app.cluster import Cluster
 from gateway.app.presence import Presence
 from gateway.app.push import Waker
 from gateway.call.call import Call
@@ -73,6 +75,7 @@ class GatewayDialer:
         is_reachable: Callable[[Flow, bool], bool] = lambda flow, is_flow: True,
         application: Application | None = None,
         waker: Waker | None = None,
+        cluster: Cluster | None = None,
     ) -> None:
         """`services` are the built-in services that the media engine has; calls to others find nobody.
 
@@ -92,6 +95,7 @@ class GatewayDialer:
         self._is_reachable = is_reachable
         self._application = application or Application()
         self._waker = waker
+        self._cluster = cluster
         self._trunks = {trunk.name: trunk for trunk in config.every_trunk}
         self._names = Names(identity, self._trunks)
         self._preferences: OrderedDict[str, tuple[str, ...]] = OrderedDict()
@@ -120,9 +124,14 @@ class GatewayDialer:
                 return []
 
     async def phones(self, user: User, device: str | None = None) -> list[Destination]:
-        """Where the phones of `user` are now, or that one device; raises RouteError while the store is away."""
-        bindings = await self._bindings(user, has_page=False)
-        return _devices([one for one in bindings if device is None or fits(device, one)], user)
+        """Where the phones of `user` are now, or that one device; raises RouteError while the store is away.
+
+        Other gateways where the user is stand for what is there, its pages too.
+        """
+        is_sent_on, device = (device or "").startswith(HERE), (device or "").removeprefix(HERE)
+        bindings = [one for one in await self._bindings(user, has_page=False) if not device or fits(device, one)]
+        here = _devices(self._here(bindings), user)
+        return here if is_sent_on else [*here, *await self._places_elsewhere(user, bindings, device)]
 
     def outside(self, target: SipTarget) -> list[Destination]:
         """Where a request to somebody elsewhere goes, with the name and secret of its trunk, or of a user's account.
@@ -185,14 +194,19 @@ class GatewayDialer:
             self._trunk_load.subtract(self._trunk_calls.pop(call.id, ()))
 
     async def _device_legs(self, user: User, device: str, name: str) -> Sequence[CalleeLeg]:
-        """The one device that a GRUU means, nobody else (RFC 5627 section 5.4)."""
+        """The one device that a GRUU means, nobody else (RFC 5627 section 5.4); or what another gateway asks for."""
+        is_sent_on, device = device.startswith(HERE), device.removeprefix(HERE)
+        if is_sent_on and not device:
+            return await self._user_legs(user, name, is_sent_on=True)
         bindings = [one for one in await self._bindings(user, has_page=False) if fits(device, one)]
         if not bindings and is_temporary(device):
             raise RouteError(Cause.NOT_FOUND, "a temporary GRUU stands no longer")
-        uri = self._identity.sip_uri(user.id)
-        return self._phone_legs(user, Address(uri, user.display_name or user.id), bindings, name)
+        address = Address(self._identity.sip_uri(user.id), user.display_name or user.id)
+        legs = self._phone_legs(user, address, self._here(bindings), name)
+        return legs if is_sent_on else [*legs, *await self._legs_elsewhere(user, address, bindings, name, device)]
 
-    async def _user_legs(self, user: User, name: str) -> Sequence[CalleeLeg]:
+    async def _user_legs(self, user: User, name: str, *, is_sent_on: bool = False) -> Sequence[CalleeLeg]:
+        """Pages and phones of a user; `is_sent_on`: by another gateway, which asks all the others itself."""
         uri = self._identity.sip_uri(user.id)
         address = Address(uri, user.display_name or user.id)
         legs: list[CalleeLeg] = []
@@ -205,7 +219,29 @@ class GatewayDialer:
             if waker is not None:
                 asyncio.get_running_loop().call_later(waker.wait, page.nobody_came)
         bindings = await self._bindings(user, bool(legs))
-        return [*legs, *self._phone_legs(user, address, bindings, name)]
+        legs += self._phone_legs(user, address, self._here(bindings), name)
+        return legs if is_sent_on else [*legs, *await self._legs_elsewhere(user, address, bindings, name)]
+
+    async def _legs_elsewhere(
+        self, user: User, address: Address, bindings: Sequence[Binding], name: str, device: str = ""
+    ) -> list[CalleeLeg]:
+        """One leg for the other gateways of the cluster where the user is."""
+        places = await self._places_elsewhere(user, bindings, device)
+        settings = self._settings(address.uri, (), self._config.rtp.srtp)
+        return [self._sip_leg(f"{name}-nodes", address, places, settings)] if places else []
+
+    async def _places_elsewhere(self, user: User, bindings: Iterable[Binding], device: str) -> list[Destination]:
+        if self._cluster is None:
+            return []
+        try:
+            return await self._cluster.places(user, bindings, device)
+        except StoreError as error:
+            log.error("it is not known at which gateways a user is", user=user.id, reason=str(error))
+            return []
+
+    def _here(self, bindings: Iterable[Binding]) -> list[Binding]:
+        """Those that this gateway reaches itself."""
+        return [one for one in bindings if self._cluster is None or self._cluster.is_here(one)]
 
     def _phone_legs(self, user: User, address: Address, bindings: Sequence[Binding], name: str) -> list[CalleeLeg]:
         """One leg for the phones among the contacts of a user, one for the browsers."""
@@ -233,7 +269,7 @@ class GatewayDialer:
         """
         try:
             bindings = await self._store.bindings(self._identity.aor(user), self._wall_clock())
-            return [one for one in bindings if self._has_way(one)]
+            return [one for one in bindings if not self._here((one,)) or self._has_way(one)]
         except StoreError as error:
             log.error("registrations cannot be read", user=user.id, reason=str(error))
             if has_page:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import structlog
 
+from gateway.access.nodes import HERE
 from gateway.accounts.own import Accounts
 from gateway.app.presence import Presence
 from gateway.app.sip_front import Sender
@@ -200,14 +201,23 @@ class Messages:
         return outcome
 
     async def _to_device(self, user: User, device: str, message: InstantMessage) -> Outcome:
-        """To the one device that a GRUU means; nothing is kept for it."""
+        """To the one device that a GRUU means, or for another gateway to all that are here; nothing is kept for it."""
         try:
             phones = await self._places.phones(user, device)
         except RouteError as error:
             return _OUTCOMES.get(error.cause.status, Outcome.REFUSED)
-        aor = NameAddr(Uri.parse(self._identity.aor(user)))
-        outcomes = [await SipDevice(self.requester, phone, aor).deliver(message) for phone in phones]
+        pages = self._pages(user.id) if device == HERE else []
+        outcomes = [await one.deliver(message) for one in [*pages, *self._phones(user, phones)]]
+        if Outcome.DELIVERED in outcomes:
+            return Outcome.DELIVERED
         return outcomes[0] if outcomes else Outcome.UNAVAILABLE
+
+    def _pages(self, user_id: str) -> list[Device]:
+        return [PageDevice(inbox) for inbox in self._presence.inboxes(user_id)]
+
+    def _phones(self, user: User, phones: Sequence[Destination]) -> list[Device]:
+        aor = NameAddr(Uri.parse(self._identity.aor(user)))
+        return [SipDevice(self.requester, phone, aor) for phone in phones]
 
     async def _outside(self, target: SipTarget, message: InstantMessage) -> Outcome:
         try:
@@ -238,9 +248,7 @@ class Messages:
             phones = await self._places.phones(user)
         except RouteError:
             phones = ()  # the store is away; the pages are not
-        pages = [PageDevice(inbox) for inbox in self._presence.inboxes(user_id)]
-        aor = NameAddr(Uri.parse(self._identity.aor(user)))
-        return [*pages, *(SipDevice(self.requester, phone, aor) for phone in phones)]
+        return [*self._pages(user_id), *self._phones(user, phones)]
 
 
 class PageDevice:
@@ -273,6 +281,7 @@ class SipDevice:
 
     async def _deliver(self, message: InstantMessage, place: Destination) -> Outcome:
         caller = place.caller or NameAddr(Uri.parse(message.sender), message.sender_name)
+        dated = (("Date", formatdate(message.sent_at, usegmt=True)),) if message.kept else ()
         try:
             async with asyncio.timeout(_PATIENCE):
                 response = await self._requester.request(
@@ -283,7 +292,7 @@ class SipDevice:
                     route=tuple(NameAddr.parse(hop) for hop in place.route),
                     received=place.received,
                     credentials=place.credentials,
-                    headers=(("Date", formatdate(message.sent_at, usegmt=True)),) if message.kept else (),
+                    headers=(*dated, *place.told(Address(message.sender, message.sender_name))),
                     body=message.body,
                     content_type=message.content_type,
                     max_forwards=message.hops,

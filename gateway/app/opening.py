@@ -13,6 +13,7 @@ from gateway.access.gruu import Gruus
 from gateway.accounts.own import Accounts
 from gateway.accounts.vault import Vault, read_key
 from gateway.app import settings
+from gateway.app.cluster_settings import shared_key
 from gateway.app.observers import ended
 from gateway.app.plane import choose
 from gateway.config import Config
@@ -21,6 +22,7 @@ from gateway.identity import passwords
 from gateway.identity.directory import Directory
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.provisioned import ProvisionedStore
+from gateway.identity.remembering import RememberingStore
 from gateway.identity.store import StoreError
 from gateway.media.embedded.plane.protocol import PlaneError
 from gateway.media.engine import MediaEngine, MediaError
@@ -72,6 +74,8 @@ class Opening:
             await asyncio.sleep(interval)
             try:
                 await expire(self.wall_clock())
+            except StoreError as error:
+                log.warning("what has expired is swept later", reason=str(error))
             except Exception:
                 log.exception("sweeping what has expired failed")
 
@@ -90,7 +94,9 @@ async def open_store(opening: Opening) -> tuple[ProvisionedStore, passwords.Pass
     """Bindings and credentials; raises ConfigError."""
     config = opening.config
     words = passwords.resolve(config.passwords_wanted(), config.state_dir, opening.random, config.digests())
-    store = ProvisionedStore(store_named(config.identity.store, config.state_dir), words.credentials(config.realm))
+    named = store_named(config.identity.store, config.state_dir)
+    kept = RememberingStore(named, asyncio.get_running_loop().time)
+    store = ProvisionedStore(kept, words.credentials(config.realm))
     try:
         await store.open()
         opening.stack.push_async_callback(store.close)
@@ -117,7 +123,7 @@ def open_accounts(opening: Opening, identity: IdentityMap) -> tuple[Vault, Accou
 
 def open_gruus(opening: Opening) -> Gruus:
     """URIs of single devices, with a key that outlives a restart; raises ConfigError."""
-    key = read_key(opening.config.state_dir, opening.random, "gruu.key")
+    key = shared_key(opening.config, "gruu") or read_key(opening.config.state_dir, opening.random, "gruu.key")
     return Gruus(opening.config.domain, key, opening.random)
 
 

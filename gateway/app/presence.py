@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Protocol
 from weakref import WeakSet
 
@@ -25,6 +25,8 @@ class Presence:
 
     def __init__(self, limit: int = 20, presences: Presences | None = None) -> None:
         """`presences` is told whose page is open."""
+        self.changed: Callable[[str, bool], None] = lambda user_id, is_open: None
+        """Told of every user whose first page opens, or last one closes."""
         self._channels: dict[str, list[WebChannel]] = {}
         self._ringing: dict[str, WeakSet[RingingLeg]] = {}
         self._inboxes: dict[str, list[PageInbox]] = {}
@@ -58,6 +60,7 @@ class Presence:
             self._show(user_id)
 
     def _show(self, user_id: str) -> None:
+        self.changed(user_id, user_id in self._channels)
         if self.presences is not None:
             self.presences.page(user_id, user_id in self._channels)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.access.gatekeeper import TRUNK
+from gateway.access.nodes import NODE
 from gateway.accounts.own import Accounts
 from gateway.call.leg import Leg
 from gateway.call.routing import Caller
@@ -27,6 +28,8 @@ class LegRights:
         if who.startswith(TRUNK):
             # What it sends back to itself is on nobody's bill but its own.
             return Caller(who, ("*", who))
+        if who.startswith(NODE):
+            return None  # its far end asks its own gateway
         user = self._identity.by_id(who)
         if user is None:
             return Caller(who, self._guests_may_call, guest=True)

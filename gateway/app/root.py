@@ -23,6 +23,8 @@ from gateway.accounts.vault import Vault
 from gateway.app import console, settings
 from gateway.app.account import Account
 from gateway.app.application import Application
+from gateway.app.cluster import Cluster, join
+from gateway.app.cluster_settings import cluster, shared_key
 from gateway.app.conferencing import ConferencingFront, open_conferences, open_voicemail
 from gateway.app.contacts import Contacts
 from gateway.app.dialer import GatewayDialer
@@ -148,6 +150,7 @@ class GatewayApp:
         self._user_agent.drain(math.ceil(seconds))
         for channel in self._presence.everybody():
             channel.draining(seconds)
+        await self._cluster.close()
         await self.calls.drain(seconds)
 
     async def stop(self) -> None:
@@ -165,6 +168,7 @@ class GatewayApp:
         services = engine.capabilities.services
         self._waker = Waker(settings.waking(self.config), self._wall_clock, self._credential_mark)
         self._stack.push_async_callback(self._waker.sender.close)
+        self._cluster = Cluster(cluster(self.config), identity, store, self._wall_clock, self._random)
         dialer = GatewayDialer(
             self.config,
             identity,
@@ -177,6 +181,7 @@ class GatewayApp:
             self._is_reachable,
             self._application,
             self._waker,
+            self._cluster,
         )
         router = self._make_router(identity)
         self._messages = await open_messages(self._opening, identity, self._accounts, router, dialer, presence)
@@ -196,6 +201,8 @@ class GatewayApp:
         )
         self._begin_watching()
         await self._open_web(identity, presence, store)
+        presence.changed = self._cluster.page
+        await join(self._opening, self._cluster)
         self._stack.push_async_callback(self._application.close)
         # Stopped first, before what carries the goodbyes: everything above is closed after it, in reverse order.
         self._stack.push_async_callback(self.calls.close)
@@ -288,7 +295,7 @@ class GatewayApp:
         gatekeeper = Gatekeeper(
             identity,
             store,
-            settings.digest(config, self._random(32)),
+            settings.digest(config, shared_key(config, "nonces") or self._random(32)),
             settings.own_names(config),
             self._trunks,
             self._wall_clock,
@@ -297,6 +304,7 @@ class GatewayApp:
             settings.algorithms(config),
             {name: tuple(known) for name, known in config.digests().items()},
             self._bans,
+            self._cluster.verify,
         )
         policy = settings.registrar_policy(config)
         registrar = RegisterService(
@@ -307,6 +315,7 @@ class GatewayApp:
             lambda flow: self._user_agent.is_reachable(flow, is_flow=True),
             lambda flow, seconds: self._user_agent.expect_keep_alives(flow, seconds),
             self._gruus.of,
+            self._cluster.node,
         )
         self._stack.push_async_callback(registrar.close)
         trunks = {trunk.name: trunk for trunk in config.every_trunk}
@@ -320,8 +329,10 @@ class GatewayApp:
             config.rtp.srtp,
             self._opening.token,
             self._registered,
+            self._cluster.caller,
         )
         user_agent = self._user_agent = UserAgent(settings.user_agent(config), front)
+        user_agent.sign_requests(self._cluster.sign)
         user_agent.answer_strangers(gatekeeper.may_answer)
         user_agent.serve("MESSAGE", partial(self._messages.from_sip, front.sender))
         user_agent.serve("PUBLISH", self._subscriptions.publish)
@@ -438,6 +449,11 @@ class GatewayApp:
     def registered_trunks(self) -> frozenset[str]:
         """Names of the trunks we are registered at now."""
         return self._registrations.standing
+
+    @property
+    def cluster_nodes(self) -> frozenset[str]:
+        """SIP URIs of the other gateways of the cluster that are there."""
+        return self._cluster.live
 
     @property
     def page_url(self) -> str:

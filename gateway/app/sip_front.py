@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 from gateway.access.gatekeeper import TRUNK, Gatekeeper
+from gateway.access.nodes import NODE
 from gateway.access.register import RegisterService
 from gateway.accounts.own import Accounts
 from gateway.app import callers
@@ -35,7 +36,7 @@ from gateway.sip.message.values import Replaces
 log = structlog.get_logger(__name__)
 
 _ANY_NUMBER = 1_000_000_000
-"""Calls of a trunk without a limit of its own: limits.max_calls is the bound."""
+"""Calls of a trunk without a limit of its own, or of a gateway: limits.max_calls is the bound."""
 _OVERLOADED = (Cause.OVERLOADED, Cause.LINE_FULL, Cause.TOO_MANY_OWN)
 
 
@@ -61,8 +62,12 @@ class SipFront:
         srtp: SrtpPolicy,
         new_tag: Callable[[], str],
         registered: Callable[[str], None] = lambda user: None,
+        of_node: Callable[[Request, str], tuple[Caller, Address] | None] = lambda request, identity: None,
     ) -> None:
-        """`registered` is told whose bindings a REGISTER may have changed."""
+        """`registered` is told whose bindings a REGISTER may have changed; `of_node` reads who calls, of a request that
+        the gateway of our cluster with that identity has sent.
+        """
+        self._of_node = of_node
         self._identity = identity
         self._accounts = accounts
         self._calls = calls
@@ -183,6 +188,9 @@ class SipFront:
             account = self._accounts.called(request.uri.user)
             callee = account.user if account is not None and account.registrar == trunk.name else None
             return Caller(identity, ("*",), transit=False, calls=callee), address, trunk.max_calls or _ANY_NUMBER
+        if identity is not None and identity.startswith(NODE):
+            found = self._of_node(request, identity)
+            return (None, Address(str(said.uri)), None) if found is None else (*found, _ANY_NUMBER)
         user_entry = self._identity.by_id(identity) if identity is not None else None
         if user_entry is None:
             return None, Address(str(said.uri)), None

@@ -123,6 +123,12 @@ def address_of(values: Values) -> Address:
     return Address(**{**values, **lists})
 
 
+def flat_address(address: Address) -> dict[str, Any]:
+    """What `address_of` reads."""
+    lists = {name: [flat(each) for each in getattr(address, name)] for name in ("diversions", "history")}
+    return flat(address) | lists
+
+
 def flat(value: Any) -> dict[str, Any]:
     """The fields of a dataclass with slots by their names; `dataclasses.asdict` copies all that is in them."""
     return {name: getattr(value, name) for name in value.__slots__}
@@ -130,13 +136,10 @@ def flat(value: Any) -> dict[str, Any]:
 
 def leg_values(leg: Leg, kind: str, **own: Any) -> dict[str, Any]:
     """What every leg keeps of itself beside its `own`."""
-    address = leg.address
     return {
         "kind": kind,
         "party": flat(leg.party),
-        "address": flat(address)
-        | {"diversions": [flat(each) for each in address.diversions]}
-        | {"history": [flat(each) for each in address.history]},
+        "address": flat_address(leg.address),
         "identity": leg.identity,
         **own,
     }

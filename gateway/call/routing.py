@@ -172,7 +172,10 @@ class Caller:
     account: str | None = None
     """The trunk at which it has an account of its own: what that may call there is for the trunk to say."""
     calls: str | None = None
-    """Id of the user whom it calls whatever it dials: it came to the account that this user has at a trunk."""
+    """Id of the user whom it calls whatever it dials: it came to the account that this user has at a trunk, or from
+    another gateway."""
+    device: str | None = None
+    """The one device of that user, as `UserTarget` has it."""
 
     def may_reach(self, meant: _Dialled) -> bool:
         """Whether it may dial that, as long as the call stays here."""
@@ -244,7 +247,7 @@ class Router:
         NOT_FOUND for nobody.
         """
         if caller.calls is not None and (callee := self._directory.find(caller.calls)) is not None:
-            return UserTarget(callee)
+            return UserTarget(callee, caller.device)
         whose, device = self._devices(dialled) or (dialled, None)
         meant = _read(whose)
         emergency = self._emergency

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from gateway.config.cluster import ClusterConfig
 from gateway.config.conference import ConferenceConfig, RecordingConfig, RoomConfig, VoicemailConfig
 from gateway.config.machine import cpus, memory_bytes
 from gateway.config.messaging import MessagesConfig, PresenceConfig
@@ -243,6 +244,7 @@ class Config(BaseSettings):
     users: tuple[UserConfig, ...] = ()
     """People and devices."""
     identity: IdentityConfig = IdentityConfig()
+    cluster: ClusterConfig = ClusterConfig()
     routes: tuple[Route, ...] = (
         Route(match="600", to="service:echo"),
         Route(match="601", to="service:tone"),
@@ -311,8 +313,16 @@ class Config(BaseSettings):
             raise ConfigError("emergency.trunk", f"there is no trunk {self.emergency.trunk!r} in trunks")
         self._check_accounts()
         self._check_sockets()
+        self._check_cluster()
         self.identity_map()
         return self
+
+    def _check_cluster(self) -> None:
+        """Gateways know each other by a key, and find each other's users in a store that they share."""
+        if (self.cluster.node is None) != (self.cluster.key is None):
+            raise ConfigError("cluster", "node and key are set together, or neither")
+        if self.cluster.node is not None and self.identity.store == "memory":
+            raise ConfigError("cluster.node", 'needs a store that the gateways share, not "memory" (identity.store)')
 
     def _check_rooms(self, users: set[str], trunks: set[str]) -> None:
         """Only those may be named who are there."""

@@ -68,6 +68,8 @@ class Binding:
     user_agent: str = ""
     codecs: tuple[str, ...] = ()
     """Codec names (lower case) its last answer preferred; the early answer is built from them."""
+    node: str = ""
+    """Path (RFC 3327) of the gateway that alone can reach it, as a SIP URI; "": any gateway of the store can."""
 
     @property
     def key(self) -> str:

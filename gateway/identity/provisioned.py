@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import structlog
 
 from gateway.identity.model import Binding, Credential
-from gateway.identity.store import IdentityStore
+from gateway.identity.store import IdentityStore, StoreError
 
 log = structlog.get_logger(__name__)
 
@@ -49,9 +49,15 @@ class ProvisionedStore:
         return await self._store.expire(now)
 
     async def credential(self, username: str, realm: str) -> Credential | None:
-        found = await self._store.credential(username, realm)
         ours = self.credentials.get(username)
-        if found is not None or ours is None or ours.realm != realm:
+        is_ours = ours is not None and ours.realm == realm
+        try:
+            found = await self._store.credential(username, realm)
+        except StoreError:
+            if not is_ours:
+                raise
+            return ours
+        if found is not None or ours is None or not is_ours:
             return found
         log.warning("a credential had gone from the store and was put back", user=username)
         await self._store.put_credential(ours)

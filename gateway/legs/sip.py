@@ -284,7 +284,7 @@ class SipCalleeLeg(SipLeg):
             timeout=self._settings.no_answer,
             max_forwards=caller.hops,
             identity=destination.identity,
-            headers=caller_fields(caller, destination.uri, destination.shown),
+            headers=[*caller_fields(caller, destination.uri, destination.shown), *destination.told(caller)],
         )
 
     def _handler(self, number: int, session: CalleeSession) -> Callable[[events.SessionEvent], None]:

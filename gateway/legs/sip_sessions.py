@@ -76,6 +76,11 @@ def nobody(message: Message, identity: str | None) -> None:
     """The reader that believes nobody."""
 
 
+def nothing(caller: Address) -> tuple[tuple[str, object], ...]:
+    """No further fields."""
+    return ()
+
+
 class Inviter(Protocol):
     """What sends INVITEs (gateway.net.user_agent.UserAgent)."""
 
@@ -140,6 +145,8 @@ class Destination:
     """Other flows to the same device, best first, should this one fail (RFC 5626 section 7)."""
     rank: int = 0
     """Those of one rank are asked together, lower ranks before higher ones."""
+    told: Callable[[Address], Iterable[tuple[str, object]]] = nothing
+    """Further fields of the INVITE, of who calls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

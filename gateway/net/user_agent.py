@@ -154,6 +154,10 @@ class UserAgent:
         """Have `may_answer` decide, by status, whether a refusal goes out to a source that has proved nothing."""
         self._core.stack.may_answer = may_answer
 
+    def sign_requests(self, sign: Callable[[Request, Flow], Request]) -> None:
+        """Have `sign` give each request the form in which it goes to a flow, every time that it is sent."""
+        self._core.signer = sign
+
     def admit_calls(self, may_begin: Callable[[Request, bool], bool]) -> None:
         """Have `may_begin` decide about each INVITE that begins a call, before anything is done for it (else 503).
 

@@ -45,6 +45,8 @@ class Services:
         self.counts: Counter[str] = self.stack.counts
         self.sessions: set[InviteSession] = set()
         """Sessions that are not over."""
+        self.signer: Callable[[Request, Flow], Request] = lambda request, flow: request
+        """Proves to peers of its choice who we are; requests without Via are given to it for each flow."""
         self._alarms: Alarms[DialogUsage | None] = Alarms()
         self._dialogs = DialogTable()
         self._mistaken: WeakSet[DialogUsage] = WeakSet()
@@ -114,6 +116,10 @@ class Services:
     def contact(self, flow: Flow, user: str | None, *, secure: bool = False) -> NameAddr:
         """Our Contact as a peer on `flow` is to use it; `user` is escaped text of a URI or None."""
         return NameAddr(contact_uri(user, self.environment.sent_by(flow), flow.transport, secure=secure))
+
+    def sign(self, request: Request, flow: Flow) -> Request:
+        """`request` as it goes to `flow`."""
+        return self.signer(request, flow)
 
     def send_request(self, request: Request, flow: Flow) -> Transaction:
         """Begin a client transaction."""

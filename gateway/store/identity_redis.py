@@ -154,7 +154,7 @@ class RedisStore:
                     limit,
                     repr(float(binding.expires_at)),
                     _identity(binding),
-                    json.dumps(asdict(binding)),
+                    _text(binding),
                 ],
             )
         )
@@ -167,11 +167,11 @@ class RedisStore:
         self._opened()
         arguments = [aor, repr(float(now)), str(len(expected))]
         for binding in expected:
-            arguments += [_field(binding), json.dumps(asdict(binding))]
+            arguments += [_field(binding), _text(binding)]
         arguments += [str(len(removed)), *map(_field, removed), str(len(put))]
         for binding in put:
             expires = repr(float(binding.expires_at))
-            arguments += [_field(binding), expires, _identity(binding), json.dumps(asdict(binding))]
+            arguments += [_field(binding), expires, _identity(binding), _text(binding)]
         keys = [self._hash(aor), self._index, f"{self._prefix}sequence"]
         return bool(await self._database.answered(self._change(keys=keys, args=arguments)))
 
@@ -230,6 +230,14 @@ class RedisStore:
 
     def _credentials(self, realm: str) -> str:
         return f"{self._prefix}credentials:{realm}"
+
+
+def _text(binding: Binding) -> str:
+    """As it is compared with what others have written: what came later is there only where it says something."""
+    values = asdict(binding)
+    if not binding.node:
+        del values["node"]
+    return json.dumps(values)
 
 
 def _field(binding: Binding) -> str:

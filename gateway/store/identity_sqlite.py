@@ -38,9 +38,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX bindings_by_expiry ON bindings (expires_at)",
         "CREATE INDEX bindings_by_sequence ON bindings (sequence)",
     ),
+    ("ALTER TABLE bindings ADD COLUMN node TEXT NOT NULL DEFAULT ''",),
 )
 
-_COLUMNS = "aor, contact, expires_at, call_id, cseq, q, instance, reg_id, path, received, user_agent, codecs"
+_COLUMNS = "aor, contact, expires_at, call_id, cseq, q, instance, reg_id, path, received, user_agent, codecs, node"
 
 
 class SqliteStore:
@@ -130,7 +131,7 @@ def _change(
 
 def _insert(connection: sqlite3.Connection, binding: Binding) -> None:
     (sequence,) = connection.execute("SELECT coalesce(max(sequence), 0) + 1 FROM bindings").fetchone()
-    marks = ", ".join("?" * 14)
+    marks = ", ".join("?" * 15)
     values = (*_row(binding), sequence, binding.key)
     connection.execute(f"INSERT INTO bindings ({_COLUMNS}, sequence, key) VALUES ({marks})", values)
 
@@ -149,6 +150,7 @@ def _row(binding: Binding) -> tuple[object, ...]:
         binding.received,
         binding.user_agent,
         json.dumps(binding.codecs),
+        binding.node,
     )
 
 

@@ -19,6 +19,9 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "access/test_gatekeeper.py::test_wrong_passwords_lock_an_address_for_a_while_and_no_other": (
         *("sip.limits.failed_logins", "sip.limits.login_penalty"),
     ),
+    "app/test_cluster.py::test_a_phone_at_one_gateway_is_rung_from_the_other": ("cluster.node",),
+    "app/test_cluster.py::test_gateways_of_another_key_are_strangers": ("cluster.key",),
+    "identity/test_nodes.py::test_a_gateway_that_says_nothing_is_gone_after_three_intervals": ("cluster.interval",),
     "access/test_register.py::test_one_contact_too_many_replaces_the_oldest_or_is_refused": (
         "sip.registration.max_contacts",
     ),

@@ -27,6 +27,7 @@ from gateway.accounts.own import Accounts
 from gateway.accounts.reachability import Reachability
 from gateway.accounts.trunks import Trunks
 from gateway.app import GatewayApp, room_settings, settings
+from gateway.app.cluster_settings import cluster, shared_key
 from gateway.app.dialer import GatewayDialer
 from gateway.app.ice_servers import IceServers
 from gateway.app.observers import collecting, recording
@@ -80,6 +81,7 @@ BASE: dict[str, Any] = {
         "tls": {"cert": "/no/cert.pem", "key": "/no/key.pem"},
     },
     "webrtc": {"turn_server": "turn:other.test:3478", "turn_username": "u", "turn_credential": "c", "turn_secret": "s"},
+    "cluster": {"node": "sip:10.0.0.1:5060", "key": "the-key-of-a-cluster-in-these-tests"},
     "users": [
         {
             "id": "1001",
@@ -184,6 +186,7 @@ OTHER: dict[str, Any] = {
     "limits.calls_per_second": 7,
     "limits.guest_calls": 7,
     "trunks[].max_calls": 1,
+    "cluster.node": "sip:10.0.0.2:5060",
     "log.file": "other.log",
 }
 """Values of the keys whose kind does not say one."""
@@ -254,6 +257,7 @@ WITH: dict[str, dict[str, Any]] = {
     "users[].id": {"groups": [], "rooms": []},
     "trunks[].name": {"routes": [], "emergency": {}, "users": [_WITHOUT_ACCOUNT]},
     "trunks": {"routes": [], "emergency": {}, "users": [_WITHOUT_ACCOUNT]},
+    "identity.store": {"cluster": {}},
     "cdr.keep": {"cdr": {"enabled": True}},
     "cdr.webhook_secret": {"cdr": {"webhook": "https://billing.test"}},
     "hep.capture_id": {"hep": {"collector": "192.0.2.5:9060"}},
@@ -409,6 +413,7 @@ def made_of(config: Config) -> Iterator[tuple[str, Any]]:
     yield "who is who", [str(identity.find(name)) for name in ("11001", "21001", "1001", "w1001", "1002", "2001")]
     store = store_named(config.identity.store, config.state_dir)
     yield "store", [type(store).__name__, config.sqlite_path]
+    yield "cluster", [cluster(config), config.cluster.key and shared_key(config, "any")]
     yield "where the page is", GatewayApp(config).page_url
     settings.tls(config)
     yield "tls", cast(Recorder, ssl.SSLContext.load_cert_chain).given.pop()

@@ -34,6 +34,12 @@ class ScriptedPhone(ABC):
         self._digest = DigestClient(ClientCredentials(user, "gateway", password=password))
         self._numbers = itertools.count(1)
         self._got: list[Request | Response] = []
+        self.challenges = 0
+        """How often it was asked who it is."""
+
+    def knows_nonces_of(self, other: ScriptedPhone) -> None:
+        """Sign with what the other one was challenged with."""
+        self._digest = other._digest
 
     @abstractmethod
     async def write(self, data: bytes) -> None:
@@ -90,6 +96,7 @@ class ScriptedPhone(ABC):
             answer = await self.final(method)
             if method == "INVITE":
                 await self.send(_ack(request, answer))
+            self.challenges += answer.status in (401, 407)
             if answer.status not in (401, 407) or not self._digest.challenged(answer, "gateway"):
                 break
         return answer

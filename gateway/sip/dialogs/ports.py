@@ -58,6 +58,9 @@ class Core(Protocol):
     def contact(self, flow: Flow, user: str | None, *, secure: bool = False) -> NameAddr:
         """Our Contact as a peer on `flow` is to use it, a sips URI where `secure` (RFC 5630)."""
 
+    def sign(self, request: Request, flow: Flow) -> Request:
+        """`request` as it goes to `flow`, with what proves to a peer there who we are."""
+
     def send_request(self, request: Request, flow: Flow) -> Transaction:
         """Begin a client transaction; raises StackFullError, SipBuildError."""
 

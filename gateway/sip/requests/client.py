@@ -232,7 +232,9 @@ class ClientRequest:
 
     def _built(self, flow: Flow) -> Request:
         request = self._make(flow)
-        return request if self.authenticator is None else self.authenticator.authorize(request, flow)
+        if self.authenticator is not None:
+            request = self.authenticator.authorize(request, flow)
+        return self._core.sign(request, flow)
 
     def _failure(self, status: int) -> Response:
         if self.request is None:

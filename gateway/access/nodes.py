@@ -1,0 +1,119 @@
+"""Gateways of one cluster know each other by a seal on what they send: the header Gateway-Node.
+
+Its value is base64url(JSON) "." base64url(HMAC-SHA-256); the HMAC is over method, Request-URI, Call-ID, CSeq and that
+JSON. In it stand which gateway sends the request, to which, when, and for a call who calls and whose phones are meant.
+Nothing of that is believed where the seal is not right, the time is not now, the request was for another gateway, or
+came before: its sender is a stranger like any other.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import json
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gateway.sip.flow import Flow
+from gateway.sip.message.message import Request
+
+HEADER = "Gateway-Node"
+NODE = "node:"
+"""Prefix of the identity of a gateway of the cluster, which no user id can have."""
+HERE = "here:"
+"""Begins the device that another gateway asks for: what of a user's is here, or of that what is the device that follows
+(gateway.access.gruu)."""
+WINDOW = 30.0
+"""Seconds that a request is good for, by the clocks of both."""
+_LONGEST = 8_192
+"""Characters of a value that is looked at."""
+_REMEMBERED = 100_000
+"""Requests that are remembered, so that none counts twice; the oldest is forgotten first."""
+
+
+class Nodes:
+    """Seals requests to the others, and reads the seals of theirs."""
+
+    def __init__(
+        self,
+        node: str,
+        key: bytes,
+        clock: Callable[[], float],
+        random: Callable[[int], bytes],
+        node_at: Callable[[str, int], str | None],
+    ) -> None:
+        """`node` is our own URI; `clock` gives Unix seconds; `node_at` is the gateway that listens at an address."""
+        self._node = node
+        self._key = key
+        self._clock = clock
+        self._random = random
+        self._node_at = node_at
+        self._since = clock()
+        """What was sealed before we began may have been taken by the process before us."""
+        self._seen: OrderedDict[str, float] = OrderedDict()
+
+    def field(self, told: Mapping[str, Any]) -> tuple[str, str]:
+        """The field that tells another gateway of a call; `sign` seals it."""
+        return HEADER, _written(told)
+
+    def sign(self, request: Request, flow: Flow) -> Request:
+        """`request` as it goes to `flow`: sealed for a gateway of the cluster, and for everybody else without."""
+        field = request.headers.get(HEADER)
+        to = self._node_at(flow.host, flow.port)
+        if to is None:
+            return request if field is None else request.with_headers(request.headers.without(HEADER))
+        told = {} if field is None else _read(field.partition(".")[0])
+        at, salt = self._clock(), self._random(8).hex()
+        text = _written({**told, "node": self._node, "to": to, "at": at, "salt": salt})
+        return request.with_headers(request.headers.with_(HEADER, f"{text}.{self._seal(request, text)}"))
+
+    def verify(self, request: Request) -> str | None:
+        """The identity of the gateway that has sent this, for now and once; None for everybody else."""
+        value = request.headers.get(HEADER)
+        if value is None or len(value) > _LONGEST:
+            return None
+        text, _, seal = value.partition(".")
+        right = self._seal(request, text)
+        if not hmac.compare_digest(seal.encode("utf-8", "replace"), right.encode()):
+            return None
+        told, now = _read(text), self._clock()
+        node, at = told.get("node"), told.get("at")
+        if not isinstance(node, str) or not isinstance(at, float) or told.get("to") != self._node:
+            return None
+        if abs(now - at) > WINDOW or at < self._since or not self._is_new(right, now):
+            return None
+        return NODE + node
+
+    def told(self, request: Request) -> Mapping[str, Any]:
+        """What a request tells of a call that `verify` has let in."""
+        return _read((request.headers.get(HEADER) or "").partition(".")[0])
+
+    def _is_new(self, seal: str, now: float) -> bool:
+        if seal in self._seen:
+            return False
+        self._seen[seal] = now
+        while len(self._seen) > _REMEMBERED or next(iter(self._seen.values())) < now - 2 * WINDOW:
+            self._seen.popitem(last=False)
+        return True
+
+    def _seal(self, request: Request, text: str) -> str:
+        cseq = request.cseq
+        parts = (request.method, str(request.uri), request.call_id, f"{cseq.number} {cseq.method}", text)
+        sealed = "\n".join(parts).encode("utf-8", "backslashreplace")
+        return base64.urlsafe_b64encode(hmac.digest(self._key, sealed, "sha256")).decode().rstrip("=")
+
+
+def _written(told: Mapping[str, Any]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(told, separators=(",", ":")).encode()).decode().rstrip("=")
+
+
+def _read(text: str) -> dict[str, Any]:
+    """{} for what is no JSON object."""
+    try:
+        whole = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        told = json.loads(whole)
+    except (binascii.Error, ValueError, RecursionError):
+        return {}
+    return told if isinstance(told, dict) else {}

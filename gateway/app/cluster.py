@@ -1,0 +1,113 @@
+"""One gateway among several that share a store: who the others are, and what goes to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+
+from gateway.access.nodes import HERE, NODE, Nodes
+from gateway.app.cluster_settings import ClusterSettings
+from gateway.app.opening import Opening
+from gateway.call.journal import address_of, flat_address
+from gateway.call.leg import Address
+from gateway.call.routing import Caller
+from gateway.errors import ConfigError
+from gateway.identity.mapping import IdentityMap
+from gateway.identity.model import Binding, User
+from gateway.identity.nodes import ClusterNodes
+from gateway.identity.store import IdentityStore, StoreError
+from gateway.legs.sip_sessions import Destination, Shown
+from gateway.sip.message.message import Request
+
+
+class Cluster:
+    """The gateways of one store; of one that is alone there are no others."""
+
+    def __init__(
+        self,
+        settings: ClusterSettings,
+        identity: IdentityMap,
+        store: IdentityStore,
+        clock: Callable[[], float],
+        random: Callable[[int], bytes],
+    ) -> None:
+        self._identity = identity
+        self.node = settings.node
+        """Our own SIP URI, "" where we are alone."""
+        self._others = ClusterNodes(store, self.node, settings.interval, clock)
+        key = settings.key or random(32)
+        self._seals = Nodes(self.node, key, clock, random, self._others.node_at)
+        self.sign = self._seals.sign
+        self.verify = self._seals.verify
+        self.page = self._others.page
+
+    @property
+    def live(self) -> frozenset[str]:
+        """The others that are there."""
+        return self._others.live
+
+    async def open(self) -> None:
+        """Be there for the others. Raises StoreError."""
+        await self._others.open()
+
+    async def close(self) -> None:
+        """Be there no longer."""
+        await self._others.close()
+
+    # -- to the others -------------------------------------------------------------
+
+    def is_here(self, binding: Binding) -> bool:
+        """Whether we can reach a contact ourselves."""
+        return binding.node in ("", self.node)
+
+    async def places(self, user: User, bindings: Iterable[Binding], device: str = "") -> list[Destination]:
+        """The other gateways where that user is, each once: by these contacts, and without a device by pages as well.
+
+        Raises StoreError.
+        """
+        if not self.node:
+            return []
+        found = self._others.live & {binding.node for binding in bindings}
+        if user.web and not device:
+            found |= await self._others.with_page_of(user.id)
+        return [self._place(node, user, device) for node in sorted(found)]
+
+    def _place(self, node: str, user: User, device: str) -> Destination:
+        return Destination(
+            self._identity.sip_uri(user.id),
+            (f"<{node};lr>",),
+            identity=NODE + node,
+            shown=Shown(is_user=True),
+            told=partial(self._told, user.id, device),
+        )
+
+    def _told(self, user: str, device: str, caller: Address) -> Sequence[tuple[str, object]]:
+        return (self._seals.field({"user": user, "device": HERE + device, "caller": flat_address(caller)}),)
+
+    # -- from the others -----------------------------------------------------------
+
+    def caller(self, request: Request, identity: str) -> tuple[Caller, Address] | None:
+        """Who calls whom, as the gateway of that identity says; None where it says nothing that can be read.
+
+        It may ring that user's pages and phones here, whatever the caller may dial: the other gateway has looked.
+        """
+        told = self._seals.told(request)
+        try:
+            user, device, address = told["user"], told["device"], address_of(told["caller"])
+        except (LookupError, TypeError, ValueError):
+            return None
+        if not isinstance(user, str) or not isinstance(device, str) or not device.startswith(HERE):
+            return None
+        if self._identity.by_id(user) is None:
+            return None
+        return Caller(identity, ("*",), transit=False, calls=user, device=device), address
+
+
+async def join(opening: Opening, cluster: Cluster) -> None:
+    """Be there for the others, for as long as we are open. Raises ConfigError."""
+    if cluster.node:
+        try:
+            await cluster.open()
+        except StoreError as error:
+            raise ConfigError("identity.store", f"cannot be used: {error}") from None
+        opening.stack.push_async_callback(cluster.close)

@@ -1,0 +1,34 @@
+"""What the gateways of a cluster are told: where this one is, and the keys that all of them have."""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass, field
+
+from gateway.config import Config
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterSettings:
+    """One gateway among several; without `node` it is alone."""
+
+    node: str
+    """Its own SIP URI."""
+    interval: float
+    """Seconds between two words that it is there."""
+    key: bytes | None = field(repr=False)
+    """Seals what the gateways send each other."""
+
+
+def cluster(config: Config) -> ClusterSettings:
+    """Of a gateway that is alone the node is ""."""
+    told = config.cluster
+    return ClusterSettings(node=told.node or "", interval=told.interval, key=shared_key(config, "requests"))
+
+
+def shared_key(config: Config, purpose: str) -> bytes | None:
+    """32 bytes for one purpose, the same at every gateway of the cluster; None where this one is alone."""
+    if config.cluster.key is None:
+        return None
+    key = config.cluster.key.get_secret_value()
+    return hmac.digest(key.encode(), f"gateway cluster: {purpose}".encode(), "sha256")

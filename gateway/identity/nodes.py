@@ -1,0 +1,150 @@
+"""Which gateways share a store, and which web users have a page open at which of them.
+
+Both are bindings of addresses that no SIP URI can be: a gateway is bound to `node:`, a page to `page:USER`, and each
+names the gateway's SIP URI. A gateway that says nothing for three intervals is gone, and with it its pages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import structlog
+
+from gateway.identity.model import Binding
+from gateway.identity.store import IdentityStore, StoreError
+
+log = structlog.get_logger(__name__)
+
+_NODES, _PAGE = "node:", "page:"
+_MOST = 1_000
+"""Gateways of one store."""
+_PAGE_TIME = 3_600.0
+"""Seconds that a page stands without being written again."""
+_MISSED = 3
+"""Intervals without a word after which a gateway is gone."""
+_ATTEMPTS = 5
+
+
+class ClusterNodes:
+    """Writes down that we are there and whose pages we have, and reads who else is."""
+
+    def __init__(self, store: IdentityStore, node: str, interval: float, clock: Callable[[], float]) -> None:
+        """`node` is our own SIP URI; `clock` gives Unix seconds."""
+        self.node = node
+        self._store = store
+        self._interval = interval
+        self._clock = clock
+        self._live: frozenset[str] = frozenset()
+        self._places: dict[tuple[str, int], str] = {}
+        self._pages: dict[str, float] = {}
+        """When the page of a user was written down last."""
+        self._closed: set[str] = set()
+        self._news = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def live(self) -> frozenset[str]:
+        """The other gateways that are there."""
+        return self._live
+
+    def node_at(self, host: str, port: int) -> str | None:
+        """The gateway that listens at that address, also one that was there once."""
+        return self._places.get((host, port))
+
+    async def open(self) -> None:
+        """Be there. Raises StoreError."""
+        await self._beat()
+        self._task = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        """Be there no longer; idempotent."""
+        if self._task is None:
+            return
+        task, self._task = self._task, None
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        try:
+            await self._remove(_NODES)
+            for user in {*self._pages, *self._closed}:
+                await self._remove(_PAGE + user)
+        except StoreError as error:
+            log.warning("the other gateways do not know that this one has gone", reason=str(error))
+
+    def page(self, user: str, is_open: bool) -> None:
+        """A user has a page open here, or none any more."""
+        if is_open:
+            self._closed.discard(user)
+            self._pages.setdefault(user, float("-inf"))
+        elif self._pages.pop(user, None) is not None:
+            self._closed.add(user)
+        self._news.set()
+
+    async def with_page_of(self, user: str) -> frozenset[str]:
+        """Other gateways that are there at which that user has a page open. Raises StoreError."""
+        bindings = await self._store.bindings(_PAGE + user, self._clock())
+        return self._live & {binding.contact for binding in bindings}
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(self._interval):
+                    await self._news.wait()
+                self._news.clear()
+                await self._write_pages()
+            except TimeoutError:
+                await self._try_to_beat()
+            except StoreError as error:
+                log.warning("the other gateways do not know whose pages are open here", reason=str(error))
+                await asyncio.sleep(self._interval)
+                self._news.set()
+
+    async def _try_to_beat(self) -> None:
+        try:
+            await self._beat()
+            await self._write_pages()
+        except StoreError as error:
+            # Whoever was there is taken to be there still: calls to them fail where they are not.
+            log.warning("the other gateways cannot be seen", reason=str(error))
+
+    async def _beat(self) -> None:
+        now = self._clock()
+        await self._store.put_binding(Binding(_NODES, self.node, now + _MISSED * self._interval), now, _MOST)
+        live = {binding.contact for binding in await self._store.bindings(_NODES, now)} - {self.node}
+        for node in live - self._live:
+            log.info("another gateway is there", node=node)
+        for node in self._live - live:
+            log.warning("another gateway is gone", node=node)
+        self._live = frozenset(live)
+        self._places.update((place_of(node), node) for node in live)
+
+    async def _write_pages(self) -> None:
+        for user in tuple(self._closed):
+            await self._remove(_PAGE + user)
+            self._closed.discard(user)
+        now = self._clock()
+        for user, written in tuple(self._pages.items()):
+            if now - written > _PAGE_TIME / 2:
+                await self._store.put_binding(Binding(_PAGE + user, self.node, now + _PAGE_TIME), now, _MOST)
+                if user in self._pages:
+                    self._pages[user] = now
+                else:
+                    self._closed.add(user)
+
+    async def _remove(self, aor: str) -> None:
+        """Take our own name away, whatever others do to theirs meanwhile."""
+        for _ in range(_ATTEMPTS):
+            now = self._clock()
+            current = await self._store.bindings(aor, now)
+            ours = [binding for binding in current if binding.contact == self.node]
+            if not ours or await self._store.change_bindings(aor, current, ours, (), now):
+                return
+
+
+def place_of(node: str) -> tuple[str, int]:
+    """IP address and port of a gateway's SIP URI."""
+    scheme, _, rest = node.partition(":")
+    address = urlsplit(f"//{rest.partition(';')[0]}")
+    is_tls = scheme.lower() == "sips" or "transport=tls" in rest
+    return address.hostname or "", address.port or (5061 if is_tls else 5060)

@@ -1,0 +1,108 @@
+"""A store whose bindings are remembered, so that who is known can be called while its server is away."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+
+import structlog
+
+from gateway.identity.model import Binding, Credential
+from gateway.identity.store import IdentityStore, StoreError
+
+log = structlog.get_logger(__name__)
+
+_REMEMBERED = 50_000
+"""Addresses of record; the one that was asked for longest ago is forgotten first."""
+_PAUSE = 1.0
+"""Seconds that a server which did not answer is not asked again for what is remembered."""
+
+
+class RememberingStore:
+    """The IdentityStore contract over another store: what was read or written here is still read while that fails.
+
+    Changes fail with it: nobody would know of them.
+    """
+
+    def __init__(self, store: IdentityStore, clock: Callable[[], float]) -> None:
+        """`clock` gives monotonic seconds."""
+        self._store = store
+        self._clock = clock
+        self._known: OrderedDict[str, tuple[Binding, ...]] = OrderedDict()
+        self._away_until = float("-inf")
+        self._is_away = False
+
+    async def open(self) -> None:
+        await self._store.open()
+
+    async def close(self) -> None:
+        await self._store.close()
+
+    async def bindings(self, aor: str, now: float) -> Sequence[Binding]:
+        known = self._known.get(aor)
+        if known is not None and self._clock() < self._away_until:
+            return _live(known, now)
+        try:
+            found = await self._store.bindings(aor, now)
+        except StoreError as error:
+            self._failed(error)
+            if known is None:
+                raise
+            return _live(known, now)
+        self._answered()
+        self._remember(aor, tuple(found))
+        return found
+
+    async def put_binding(self, binding: Binding, now: float, limit: int) -> None:
+        await self._store.put_binding(binding, now, limit)
+        others = (one for one in self._known.get(binding.aor, ()) if one.key != binding.key)
+        self._remember(binding.aor, (binding, *others))
+
+    async def change_bindings(
+        self, aor: str, expected: Sequence[Binding], removed: Sequence[Binding], put: Sequence[Binding], now: float
+    ) -> bool:
+        done = await self._store.change_bindings(aor, expected, removed, put, now)
+        if done:
+            gone = {one.key for one in (*removed, *put)}
+            self._remember(aor, (*put, *(one for one in expected if one.key not in gone)))
+        return done
+
+    async def remove_all(self, aor: str) -> None:
+        await self._store.remove_all(aor)
+        self._remember(aor, ())
+
+    async def expire(self, now: float) -> int:
+        return await self._store.expire(now)
+
+    async def credential(self, username: str, realm: str) -> Credential | None:
+        return await self._store.credential(username, realm)
+
+    async def put_credential(self, credential: Credential) -> None:
+        await self._store.put_credential(credential)
+
+    async def entries(self) -> Mapping[str, str]:
+        return await self._store.entries()
+
+    async def put_entry(self, name: str, text: str | None, *, new: bool = False) -> bool:
+        return await self._store.put_entry(name, text, new=new)
+
+    def _remember(self, aor: str, bindings: tuple[Binding, ...]) -> None:
+        self._known[aor] = bindings
+        self._known.move_to_end(aor)
+        if len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
+
+    def _failed(self, error: StoreError) -> None:
+        self._away_until = self._clock() + _PAUSE
+        if not self._is_away:
+            self._is_away = True
+            log.error("registrations are read from memory until the store is back", reason=str(error))
+
+    def _answered(self) -> None:
+        if self._is_away:
+            self._is_away = False
+            log.info("the store is back")
+
+
+def _live(bindings: Sequence[Binding], now: float) -> list[Binding]:
+    return sorted((one for one in bindings if one.expires_at > now), key=lambda one: -one.q)

@@ -1,0 +1,141 @@
+"""What gateways of one cluster send each other is believed, once, now, and by the one it is for."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from gateway.access.nodes import HEADER, NODE, WINDOW, Nodes
+from gateway.sip.flow import Flow
+from gateway.sip.message import build
+from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.message import Request
+from gateway.sip.message.uri import Uri
+
+ONE, TWO, THREE = "sip:10.0.0.1:5060", "sip:10.0.0.2:5060", "sip:10.0.0.3:5060"
+PLACES = {("10.0.0.1", 5060): ONE, ("10.0.0.2", 5060): TWO, ("10.0.0.3", 5060): THREE}
+TO_TWO = Flow("udp", "10.0.0.2", 5060)
+KEY = bytes(range(32))
+
+
+class Clock:
+    """Seconds, turned by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def gateway(node: str, clock: Clock, key: bytes = KEY) -> Nodes:
+    salts = itertools.count()
+    return Nodes(node, key, clock, lambda count: next(salts).to_bytes(count), lambda *place: PLACES.get(place))
+
+
+def invite(method: str = "INVITE", *headers: tuple[str, str], call_id: str = "c1", cseq: int = 1) -> Request:
+    return build.request(
+        method,
+        Uri.parse("sip:alice@gw.test"),
+        from_=NameAddr(Uri.parse("sip:bob@gw.test")).with_tag("a"),
+        to=NameAddr(Uri.parse("sip:alice@gw.test")),
+        call_id=call_id,
+        cseq=cseq,
+        headers=headers,
+    )
+
+
+def test_a_gateway_knows_another_and_what_it_tells() -> None:
+    """Of a call, and of a request that tells nothing."""
+    clock = Clock()
+    one, two = gateway(ONE, clock), gateway(TWO, clock)
+    told = {"user": "alice", "caller": {"uri": "sip:bob@gw.test"}}
+    sent = one.sign(invite("INVITE", one.field(told)), TO_TWO)
+    assert two.verify(sent) == NODE + ONE
+    assert told.items() <= two.told(sent).items()
+    assert two.verify(one.sign(invite("BYE"), TO_TWO)) == NODE + ONE
+
+
+def test_nobody_else_is_told_anything() -> None:
+    """Neither the field nor a seal leaves for an address that is no gateway's; nor by another port of one."""
+    one = gateway(ONE, Clock())
+    request = invite("INVITE", one.field({"user": "alice"}))
+    for elsewhere in (Flow("udp", "203.0.113.9", 5060), Flow("udp", "10.0.0.2", 5070)):
+        assert HEADER not in one.sign(request, elsewhere).headers
+        assert HEADER not in one.sign(invite(), elsewhere).headers
+
+
+def test_a_request_counts_once_and_a_new_one_again() -> None:
+    """Whoever has overheard it and sends it again is a stranger; so is a copy in the time after it is forgotten."""
+    clock = Clock()
+    one, two = gateway(ONE, clock), gateway(TWO, clock)
+    sent = one.sign(invite(), TO_TWO)
+    assert two.verify(sent) is not None
+    assert two.verify(sent) is None
+    assert two.verify(one.sign(invite(), TO_TWO)) is not None
+    clock.now += 3 * WINDOW
+    assert two.verify(one.sign(invite(), TO_TWO)) is not None
+    assert two.verify(sent) is None
+
+
+@pytest.mark.parametrize("seconds", [-WINDOW - 1, WINDOW + 1])
+def test_a_request_of_another_time_is_a_strangers(seconds: float) -> None:
+    """Late, or from a clock that is wrong."""
+    clock = Clock()
+    one, two = gateway(ONE, clock), gateway(TWO, clock)
+    clock.now += 100
+    sent = one.sign(invite(), TO_TWO)
+    clock.now += seconds
+    assert two.verify(sent) is None
+
+
+def test_a_request_for_another_gateway_or_the_process_before_is_a_strangers() -> None:
+    """What was sent to one of them opens none of the others; nor the same one started anew."""
+    clock = Clock()
+    one, three = gateway(ONE, clock), gateway(THREE, clock)
+    sent = one.sign(invite(), TO_TWO)
+    assert three.verify(sent) is None
+    clock.now += 1
+    assert gateway(TWO, clock).verify(sent) is None
+
+
+def test_whoever_changes_a_request_breaks_its_seal() -> None:
+    """Method, Request-URI, Call-ID, CSeq, or what it tells; and whoever has another key."""
+    clock = Clock()
+    one, two = gateway(ONE, clock), gateway(TWO, clock)
+    sent = one.sign(invite("INVITE", one.field({"user": "alice"})), TO_TWO)
+    value = sent.headers.get(HEADER) or ""
+    text, _, seal = value.partition(".")
+    other, _, _ = (one.sign(invite("INVITE", one.field({"user": "bob"})), TO_TWO).headers.get(HEADER) or "").partition(
+        "."
+    )
+    moved = Request(sent.method, Uri.parse("sip:carol@gw.test"), sent.headers, sent.body)
+    for forged in (
+        invite("BYE", (HEADER, value)),
+        invite("INVITE", (HEADER, value), call_id="c2"),
+        invite("INVITE", (HEADER, value), cseq=2),
+        moved,
+        invite("INVITE", (HEADER, f"{other}.{seal}")),
+        gateway(ONE, clock, bytes(32)).sign(invite(), TO_TWO),
+    ):
+        assert two.verify(forged) is None
+    assert two.verify(invite("INVITE", (HEADER, f"{text}.{seal}"))) is not None
+
+
+@pytest.mark.parametrize("value", ["", ".", "a", "a.b", "é.é", "W10.x", "x" * 20_000, "e30." + "A" * 43])
+def test_what_a_stranger_writes_there_is_nothing(value: str) -> None:
+    """It raises nothing, and tells nothing that is no object."""
+    two = gateway(TWO, Clock())
+    request = invite().with_headers(invite().headers.add(HEADER, value))
+    assert two.verify(request) is None
+    assert two.told(request) == {}
+    assert two.verify(invite()) is None
+
+
+def test_a_seal_over_what_no_gateway_writes_is_nothing() -> None:
+    """A gateway of another version may say less, or otherwise."""
+    clock = Clock()
+    two = gateway(TWO, clock)
+    mute = Nodes(ONE, KEY, lambda: "now", lambda count: bytes(count), lambda *place: TWO)  # type: ignore[arg-type, return-value]
+    assert two.verify(mute.sign(invite(), TO_TWO)) is None

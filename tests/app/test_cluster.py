@@ -1,0 +1,271 @@
+"""Two gateways of one store: whoever is at one of them is rung from the other, and strangers are strangers to both."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from gateway.app import GatewayApp
+from gateway.config import Config
+from gateway.net.config import UserAgentConfig
+from gateway.net.tap import Direction
+from gateway.net.user_agent import UserAgent
+from gateway.sip.auth.account import Credentials
+from gateway.sip.flow import Flow
+from gateway.sip.message import build
+from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.uri import Uri
+from gateway.store.identity_sqlite import SqliteStore
+from tests.app.phones import Phone
+from tests.app.ws_phone import TcpPhone
+from tests.interop.gateway import PASSWORDS, RpcBrowser, config_on_free_ports
+from tests.net.peers import LOOPBACK, Application
+from tests.ports import free_ports
+
+KEY = "the-key-of-the-cluster-in-these-tests"
+USERS = [
+    {"id": "alice", "display_name": "Alice", "web": True, "sip": True},
+    {"id": "1001", "display_name": "Desk", "sip": True, "max_calls": 5},
+    {"id": "1002", "sip": True},
+]
+INSTANCE = "urn:uuid:00000000-0000-1000-8000-00000000000a"
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Gateways see each other when they next look."""
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+class Cluster:
+    """Gateways that share a file of registrations."""
+
+    def __init__(self, folder: Path, stack: AsyncExitStack) -> None:
+        self._folder = folder
+        self._stack = stack
+        self.apps: list[GatewayApp] = []
+        self.configs: list[Config] = []
+
+    async def start(self, key: str = KEY) -> GatewayApp:
+        """One more gateway, which the others know."""
+        number = len(self.apps)
+        folder = self._folder / str(number)
+        folder.mkdir()
+        [sip] = free_ports(1)
+        config = config_on_free_ports(
+            folder,
+            SIP__LISTEN=f'["udp:127.0.0.1:{sip}", "tcp:127.0.0.1:{sip}"]',
+            IDENTITY__STORE=f"sqlite:{self._folder / 'shared.sqlite'}",
+            CLUSTER__NODE=f"sip:127.0.0.1:{sip}",
+            CLUSTER__KEY=key,
+            CLUSTER__INTERVAL="0.2",
+            USERS=json.dumps(USERS),
+        )
+        app = GatewayApp(config)
+        await app.start()
+        self._stack.push_async_callback(app.stop)
+        self.apps.append(app)
+        self.configs.append(config)
+        await self.know_each_other()
+        return app
+
+    async def know_each_other(self) -> None:
+        """Wait until each of them sees the others."""
+        await until(lambda: all(len(app.cluster_nodes) == len(self.apps) - 1 for app in self.apps))
+
+    async def phone(self, at: GatewayApp, user: str, supported: str = "") -> TcpPhone:
+        """A phone that is registered at one of them, by a connection of its own."""
+        port = int(at.sip_hostport.rpartition(":")[2])
+        phone = await TcpPhone.open("127.0.0.1", port, user, at.config.domain, PASSWORDS[user])
+        self._stack.push_async_callback(phone.close)
+        contact = f'<sip:{user}@a.invalid;transport=tcp>;+sip.instance="<{INSTANCE}>";reg-id=1'
+        answer = await phone.register(contact=contact, supported=supported)
+        assert answer.status == 200
+        self.contacts = answer.contacts
+        return phone
+
+    async def page_of(self, user: str, *, is_open: bool) -> None:
+        """Wait until the store says whether that user has a page somewhere."""
+        store = SqliteStore(self._folder / "shared.sqlite")
+        await store.open()
+        self._stack.push_async_callback(store.close)
+        async with asyncio.timeout(5):
+            while bool(await store.bindings(f"page:{user}", time.time())) != is_open:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+
+    async def caller(self) -> UserAgent:
+        """Somebody's phone that is not registered."""
+        agent = UserAgent(UserAgentConfig(listen=LOOPBACK), Application())
+        await agent.start()
+        self._stack.push_async_callback(agent.close)
+        return agent
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
+    async with AsyncExitStack() as stack:
+        yield Cluster(tmp_path, stack)
+
+
+async def refuse(phone: TcpPhone, status: int = 486) -> None:
+    invite = await phone.request("INVITE")
+    assert "Gateway-Node" not in invite.headers
+    await phone.send(build.response(invite, status, to_tag="phone"))
+    await phone.request("ACK")
+
+
+async def test_a_phone_at_one_gateway_is_rung_from_the_other(cluster: Cluster) -> None:
+    """By its user's name, who sees who calls; and the refusal comes back the same way."""
+    one, two = await cluster.start(), await cluster.start()
+    phone = await cluster.phone(two, "1001", supported="outbound")
+    call = Phone(await cluster.caller(), one, "1002", dials="1001")
+    invite = await phone.request("INVITE")
+    assert (invite.from_.uri.user, invite.from_.uri.host) == ("1002", one.config.domain)
+    assert "Gateway-Node" not in invite.headers
+    assert len(two.calls) == 1
+    await phone.send(build.response(invite, 180, to_tag="phone"))
+    await asyncio.wait_for(call.rings, 5)
+    await phone.send(build.response(invite, 486, to_tag="phone"))
+    assert await call.status() == 486
+
+
+async def test_a_caller_that_gives_up_silences_the_phone_at_the_other_gateway(cluster: Cluster) -> None:
+    """CANCEL goes all the way, and nothing is left at either."""
+    one, two = await cluster.start(), await cluster.start()
+    phone = await cluster.phone(two, "1001", supported="outbound")
+    call = Phone(await cluster.caller(), one, "1002", dials="1001")
+    invite = await phone.request("INVITE")
+    await phone.send(build.response(invite, 180, to_tag="phone"))
+    await asyncio.wait_for(call.rings, 5)
+    call.session.hangup()
+    cancel = await phone.request("CANCEL")
+    await phone.send(build.response(cancel, 200, to_tag="phone"))
+    await phone.send(build.response(invite, 487, to_tag="phone"))
+    async with asyncio.timeout(5):
+        await asyncio.gather(*(one.finished() for app in (one, two) for one in app.calls))
+
+
+async def test_one_device_is_rung_by_a_gruu_that_the_other_gateway_has_given(cluster: Cluster) -> None:
+    """The temporary one as well: all have the key that it is sealed with."""
+    one, two = await cluster.start(), await cluster.start()
+    phone = await cluster.phone(two, "1001", supported="outbound, gruu")
+    [contact] = cluster.contacts
+    caller = await cluster.caller()
+    for name in ("pub-gruu", "temp-gruu"):
+        call = Phone(caller, one, "1002", dials="1001", request_uri=contact.param(name))
+        await refuse(phone)
+        assert await call.status() == 486
+    gone = f"sip:1001@{one.config.domain};gr=urn:uuid:other"
+    assert await Phone(caller, one, "1002", dials="1001", request_uri=gone).status() == 480
+
+
+async def test_phones_at_every_gateway_ring_together(cluster: Cluster) -> None:
+    """Each once, whichever gateway is called."""
+    one, two, three = await cluster.start(), await cluster.start(), await cluster.start()
+    phones = []
+    for number, app in enumerate((one, two, three)):
+        port = int(app.sip_hostport.rpartition(":")[2])
+        phone = await TcpPhone.open("127.0.0.1", port, "1001", app.config.domain, PASSWORDS["1001"])
+        phones.append(phone)
+        assert (await phone.register(contact=f"sip:1001@{number}.invalid;transport=tcp")).status == 200
+    call = Phone(await cluster.caller(), two, "1002", dials="1001")
+    await asyncio.gather(*(refuse(phone) for phone in phones))
+    assert await call.status() == 486
+    assert not any(phone.has("INVITE") for phone in phones)
+    for phone in phones:
+        await phone.close()
+
+
+async def test_a_page_is_rung_and_written_to_from_the_other_gateway(cluster: Cluster) -> None:
+    """Where its user has one, for as long as it is open."""
+    one, two = await cluster.start(), await cluster.start()
+    caller = await cluster.caller()
+    assert await Phone(caller, one, "1002", dials="alice").status() == 480
+    async with RpcBrowser() as page:
+        await page.open(two.signed_in_url("alice"))
+        await cluster.page_of("alice", is_open=True)
+        call = Phone(caller, one, "1002", dials="alice")
+        await asyncio.wait_for(call.rings, 5)
+        assert "1002" in str(await page.notified("offer"))
+        call.session.hangup()
+        await page.status("ready")
+        response = await caller.request(
+            "MESSAGE",
+            Uri.parse(f"sip:alice@{one.sip_hostport}"),
+            caller=NameAddr(Uri.of("1002", one.config.domain)),
+            credentials=Credentials("1002", PASSWORDS["1002"]),
+            body=b"hello",
+            content_type="text/plain",
+        )
+        assert response.status == 200
+        assert (await page.notified("message"))["text"] == "hello"
+    await cluster.page_of("alice", is_open=False)
+    assert await Phone(caller, one, "1002", dials="alice").status() == 480
+
+
+async def test_a_forged_or_replayed_request_is_a_strangers(cluster: Cluster) -> None:
+    """A key of one's own, and the very words of a gateway, lead to a challenge like nothing at all."""
+    one, two = await cluster.start(), await cluster.start()
+    phone = await cluster.phone(two, "1001", supported="outbound")
+    seen: list[str] = []
+    two.sip_taps.add(Watch(seen))
+    Phone(await cluster.caller(), one, "1002", dials="1001")
+    await refuse(phone)
+    [overheard] = seen[:1]
+    stranger = await cluster.caller()
+    for field in (overheard, "e30.AAAA"):
+        response = await stranger.request(
+            "MESSAGE", Uri.parse(f"sip:1001@{two.sip_hostport}"), headers=(("Gateway-Node", field),), caller="<sip:x@y>"
+        )
+        assert response.status == 401
+
+
+class Watch:
+    """Keeps the seals that come in."""
+
+    def __init__(self, seen: list[str]) -> None:
+        self._seen = seen
+
+    def message(self, direction: Direction, data: bytes, flow: Flow, time: float) -> None:
+        lines = data.decode().splitlines() if direction is Direction.IN else []
+        self._seen += [line.partition(": ")[2] for line in lines if line.startswith("Gateway-Node: ")]
+
+
+async def test_gateways_of_another_key_are_strangers(cluster: Cluster) -> None:
+    """Though they share the store: what they send is challenged, and no phone rings."""
+    one = await cluster.start()
+    two = await cluster.start(key=KEY + "-of-others")
+    phone = await cluster.phone(two, "1001", supported="outbound")
+    assert await Phone(await cluster.caller(), one, "1002", dials="1001").status() >= 400
+    assert not phone.has("INVITE")
+
+
+async def test_a_nonce_of_one_gateway_is_good_at_the_other(cluster: Cluster) -> None:
+    """So that a proxy may send each request to another one."""
+    one, two = await cluster.start(), await cluster.start()
+    ports = [int(app.sip_hostport.rpartition(":")[2]) for app in (one, two)]
+    first = await TcpPhone.open("127.0.0.1", ports[0], "1001", one.config.domain, PASSWORDS["1001"])
+    assert (await first.register(contact="sip:1001@a.invalid;transport=tcp")).status == 200
+    second = await TcpPhone.open("127.0.0.1", ports[1], "1001", two.config.domain, PASSWORDS["1001"])
+    second.number_from(100)
+    second.knows_nonces_of(first)
+    assert (await second.register(contact="sip:1001@b.invalid;transport=tcp")).status == 200
+    assert second.challenges == 0
+    await first.close()
+    await second.close()
+
+
+async def test_a_gateway_that_ends_is_asked_no_more(cluster: Cluster) -> None:
+    """It says goodbye; one that is killed is gone after three intervals."""
+    one, two = await cluster.start(), await cluster.start()
+    await cluster.phone(two, "1001", supported="outbound")
+    await two.stop()
+    await until(lambda: not one.cluster_nodes)
+    assert await Phone(await cluster.caller(), one, "1002", dials="1001").status() == 480

@@ -1,0 +1,151 @@
+"""Which gateways of one store are there, and whose pages they have, whatever becomes of them and of the store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from gateway.identity.model import Binding
+from gateway.identity.nodes import ClusterNodes, place_of
+from gateway.identity.store import StoreError
+from gateway.store.identity_memory import MemoryStore
+
+ONE, TWO = "sip:10.0.0.1:5060", "sip:10.0.0.2:5070;transport=tcp"
+QUICK = 0.02
+
+
+class Store(MemoryStore):
+    """Shared by both; away where told so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1_000.0
+        self.is_away = False
+
+    async def bindings(self, aor: str, now: float) -> Sequence[Binding]:
+        if self.is_away:
+            raise StoreError("no connection")
+        return await super().bindings(aor, now)
+
+    async def put_binding(self, binding: Binding, now: float, limit: int) -> None:
+        if self.is_away:
+            raise StoreError("no connection")
+        await super().put_binding(binding, now, limit)
+
+
+def nodes(store: Store, node: str, interval: float = QUICK) -> ClusterNodes:
+    return ClusterNodes(store, node, interval, lambda: store.now)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+async def page_is_at(asked: ClusterNodes, user: str, *places: str) -> None:
+    async with asyncio.timeout(5):
+        while await asked.with_page_of(user) != {*places}:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+async def test_gateways_see_each_other_and_where_they_listen() -> None:
+    """Nobody sees itself; who says goodbye is gone, and what still comes from there is known as a gateway's."""
+    store = Store()
+    one, two = nodes(store, ONE), nodes(store, TWO)
+    await one.open()
+    await two.open()
+    assert two.live == {ONE}
+    await until(lambda: one.live == {TWO})
+    assert one.node_at("10.0.0.2", 5070) == TWO
+    assert one.node_at("10.0.0.2", 5060) is None
+    assert one.node_at("10.0.0.1", 5060) is None
+    await two.close()
+    await two.close()
+    await until(lambda: not one.live)
+    assert one.node_at("10.0.0.2", 5070) == TWO
+    await one.close()
+
+
+@pytest.mark.parametrize("interval", [5.0, 20.0])
+async def test_a_gateway_that_says_nothing_is_gone_after_three_intervals(interval: float) -> None:
+    """As one that was killed; not before."""
+    store = Store()
+    dead = nodes(store, TWO, interval)
+    await dead.open()
+    store.now += 3 * interval - 1
+    early = nodes(store, ONE)
+    await early.open()
+    assert early.live == {TWO}
+    store.now += 2
+    late = nodes(store, "sip:10.0.0.3")
+    await late.open()
+    assert TWO not in late.live
+    for each in (early, late, dead):
+        await each.close()
+
+
+async def test_a_page_is_told_while_it_is_open() -> None:
+    """Of a gateway that is there; one that opens and closes at once is nobody's."""
+    store = Store()
+    one, two = nodes(store, ONE), nodes(store, TWO)
+    await one.open()
+    await two.open()
+    await until(lambda: one.live == {TWO})
+    for user in ("alice", "bob"):
+        two.page(user, True)
+    two.page("bob", False)
+    two.page("carol", False)
+    await page_is_at(one, "alice", TWO)
+    assert await one.with_page_of("bob") == frozenset()
+    assert await two.with_page_of("alice") == frozenset()
+    two.page("alice", False)
+    await page_is_at(one, "alice")
+    two.page("bob", True)
+    await page_is_at(one, "bob", TWO)
+    await two.close()
+    assert await store.bindings("page:bob", store.now) == []
+    await one.close()
+
+
+async def test_while_the_store_is_away_who_was_there_is_there_and_what_changed_is_told_afterwards() -> None:
+    """Neither a gateway nor a page is forgotten for that."""
+    store = Store()
+    one, two = nodes(store, ONE), nodes(store, TWO)
+    await one.open()
+    await two.open()
+    await until(lambda: one.live == {TWO})
+    store.is_away = True
+    two.page("alice", True)
+    await asyncio.sleep(5 * QUICK)
+    assert one.live == {TWO}
+    store.is_away = False
+    await page_is_at(one, "alice", TWO)
+    store.is_away = True
+    await one.close()
+    await two.close()
+
+
+async def test_a_gateway_needs_its_store_to_begin() -> None:
+    """It would be alone without knowing."""
+    store = Store()
+    store.is_away = True
+    with pytest.raises(StoreError):
+        await nodes(store, ONE).open()
+
+
+@pytest.mark.parametrize(
+    ("node", "place"),
+    [
+        ("sip:10.0.0.1", ("10.0.0.1", 5060)),
+        ("sip:10.0.0.1:5080", ("10.0.0.1", 5080)),
+        ("sip:[2001:db8::1]:5070;transport=tcp", ("2001:db8::1", 5070)),
+        ("sip:10.0.0.1;transport=tls", ("10.0.0.1", 5061)),
+        ("sips:10.0.0.1", ("10.0.0.1", 5061)),
+    ],
+)
+def test_where_a_gateway_listens_is_read_from_its_uri(node: str, place: tuple[str, int]) -> None:
+    """With the port of its transport where it names none."""
+    assert place_of(node) == place

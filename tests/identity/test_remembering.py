@@ -1,0 +1,80 @@
+"""While the server of a store is away, what is known of registrations is served, and changes are refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gateway.identity.model import Binding, Credential
+from gateway.identity.provisioned import ProvisionedStore
+from gateway.identity.remembering import RememberingStore
+from gateway.identity.store import StoreError
+from gateway.store.identity_redis import RedisStore
+from tests.identity.conftest import redis_server
+from tests.ports import free_port
+
+NOW = 1_700_000_000.0
+AOR = "sip:1001@gateway.local"
+OURS = Credential("1001", "gw", {"MD5": "00"})
+
+
+def binding(contact: str, expires_in: float = 60.0, **more: object) -> Binding:
+    return replace(Binding(aor=AOR, contact=contact, expires_at=NOW + expires_in), **more)  # type: ignore[arg-type]
+
+
+class Clock:
+    """Monotonic seconds, turned by hand."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_a_redis_that_goes_away_and_comes_back(tmp_path: Path) -> None:
+    """What was read or written here is served as long as it lasts; nothing is changed; afterwards Redis is asked."""
+    port, clock = free_port(), Clock()
+    inner = RedisStore(f"redis://127.0.0.1:{port}/0", timeout=1.0)
+    store = ProvisionedStore(RememberingStore(inner, clock), {"1001": OURS})
+    first, second = binding("sip:a@h"), binding("sip:b@h", 30.0, q=0.5)
+    with redis_server(port, tmp_path):
+        await store.open()
+        await store.put_binding(first, NOW, 10)
+        assert await store.change_bindings(AOR, [first], [], [second], NOW)
+    assert await store.bindings(AOR, NOW) == [first, second]
+    assert await store.bindings(AOR, NOW + 40) == [first]
+    assert await store.credential("1001", "gw") == OURS
+    for asked in (store.credential("1002", "gw"), store.bindings("sip:other@gateway.local", NOW)):
+        with pytest.raises(StoreError):
+            await asked
+    for change in (
+        store.put_binding(first, NOW, 10),
+        store.change_bindings(AOR, [first, second], [second], [], NOW),
+        store.remove_all(AOR),
+    ):
+        with pytest.raises(StoreError):
+            await change
+    assert await store.bindings(AOR, NOW) == [first, second]
+    with redis_server(port, tmp_path):
+        assert await store.bindings(AOR, NOW) == [first, second], "it is asked a second after its last failure"
+        clock.now += 1.5
+        assert await store.bindings(AOR, NOW) == []
+        await store.put_binding(second, NOW, 10)
+        await store.remove_all(AOR)
+    assert await store.bindings(AOR, NOW) == []
+    await store.close()
+
+
+async def test_a_flow_of_a_gateway_that_knew_no_others_is_refreshed(redis_url: str) -> None:
+    """What was written before bindings had a node is compared as it was written."""
+    store = RedisStore(redis_url, prefix="alone:")
+    await store.open()
+    alone, ours = binding("sip:a@h"), binding("sip:a@h", 90.0, node="sip:10.0.0.1")
+    await store.put_binding(alone, NOW, 10)
+    raw = await store._database.client.hvals(f"alone:bindings:{AOR}")
+    assert "node" not in raw[0]
+    assert await store.change_bindings(AOR, [alone], [], [ours], NOW)
+    assert await store.bindings(AOR, NOW) == [ours]
+    await store.close()
