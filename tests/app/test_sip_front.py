@@ -319,10 +319,11 @@ async def test_a_full_transaction_table_asks_to_wait(tmp_path: Path) -> None:
         await asyncio.wait_for(app.stop(), 10)
 
 
-async def test_while_the_store_is_away_phones_are_asked_to_wait(
+async def test_while_the_store_is_away_strangers_are_asked_to_wait_and_users_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever may not be known at the moment is not refused for good."""
+    """Whoever may not be known at the moment is not refused for good; whom the gateway knows by itself may call."""
+    monkeypatch.setitem(PASSWORDS, "stranger", "whatever")
     app = GatewayApp(config_on_free_ports(tmp_path))
     await app.start()
     try:
@@ -333,7 +334,8 @@ async def test_while_the_store_is_away_phones_are_asked_to_wait(
         async with stranger("127.0.0.1") as far:
             rig = Rig(app, far)
             monkeypatch.setattr(MemoryStore, "credential", away)
-            refused = await rig.invite("600")
+            assert status_of(await rig.invite("600")) == 200
+            refused = await rig.invite("600", user="stranger")
             assert status_of(refused) == 503
             assert b"Retry-After: 5" in refused
     finally:
