@@ -479,6 +479,9 @@ def _webrtc(config: Config) -> WebRtcConfig:
         srtp_profiles=webrtc.srtp_profiles,
         setup_timeout=webrtc.setup_timeout,
         liveness_timeout=webrtc.consent_timeout,
+        tcp=webrtc.tcp,
+        tcp_max_connections=webrtc.tcp_max_connections,
+        tcp_max_connections_per_source=webrtc.tcp_max_connections_per_source,
         own_addresses=webrtc.own_addresses,
     )
 

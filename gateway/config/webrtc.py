@@ -57,6 +57,12 @@ class WebRtcConfig(Section):
     advertised: tuple[AdvertisedValue, ...] = ()
     """Addresses put into the ICE candidates, best first, each a host or host:port; default: the
     listen address, or for 0.0.0.0 the address of the interface that has the default route."""
+    tcp: bool = False
+    """Take TCP connections on the same address and port too, for browsers whose network lets no UDP out (RFC 6544)."""
+    tcp_max_connections: int = Field(default=1_000, ge=1)
+    """Such connections at once; those that have not shown yet which call they belong to make room for new ones."""
+    tcp_max_connections_per_source: int = Field(default=64, ge=1)
+    """Such connections at once from one address; one /64 of IPv6 counts as one."""
     own_addresses: bool = True
     """Where `listen` is loopback and nothing is advertised: offer this machine's own addresses as well, but take
     datagrams from this machine alone (Firefox refuses loopback candidates)."""

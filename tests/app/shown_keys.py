@@ -32,6 +32,9 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "access/test_register.py::test_a_binding_outlives_its_websocket_as_configured": (
         "sip.registration.websocket_grace",
     ),
+    "browser/test_networks.py::test_a_browser_whose_network_lets_no_udp_out_talks_by_tcp": ("webrtc.tcp",),
+    "media/test_ice_tcp.py::test_strangers_take_no_room_from_browsers": ("webrtc.tcp_max_connections",),
+    "media/test_ice_tcp.py::test_one_source_has_so_many_connections": ("webrtc.tcp_max_connections_per_source",),
     "app/test_keys.py::test_a_call_is_ended_after_its_longest_time": (
         *("limits.max_call_duration", "media.service_max_duration"),
     ),

@@ -202,7 +202,12 @@ class LiveBench(Bench):
     @classmethod
     async def start(cls, config: WebRtcConfig | None = None) -> LiveBench:
         made = cls(config)
-        await made.port.start()
+        try:
+            await made.port.start()
+            await made.port.gather()
+        except BaseException:
+            made.close()
+            raise
         return made
 
     def close(self) -> None:

@@ -155,6 +155,7 @@ class EmbeddedEngine:
                     plane.close_port(left.port)
             if kept is None:
                 await port.start()
+            await port.gather()
         except BaseException:
             await plane.close()
             raise
@@ -230,6 +231,7 @@ class EmbeddedEngine:
         while True:
             try:
                 await port.start()
+                await port.gather()
             except (MediaError, PlaneError) as error:
                 logger.warning("the browsers' port cannot be bound again yet: %s", error)
                 await asyncio.sleep(pause)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 MAGIC_COOKIE = 0x2112A442
+_COOKIE = MAGIC_COOKIE.to_bytes(4)
 BINDING_REQUEST = 0x0001
 BINDING_SUCCESS = 0x0101
 BINDING_ERROR = 0x0111
@@ -28,6 +29,11 @@ _HEADER = struct.Struct("!HHI12s")
 _ATTRIBUTE = struct.Struct("!HH")
 
 REASONS = {400: "Bad Request", 401: "Unauthenticated", 420: "Unknown Attribute", 487: "Role Conflict"}
+
+
+def is_stun(data: bytes) -> bool:
+    """Whether a datagram begins as every STUN message does (RFC 8489 section 5)."""
+    return len(data) >= 20 and data[0] < 4 and data[4:8] == _COOKIE
 
 
 class StunError(Exception):

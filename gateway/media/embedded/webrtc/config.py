@@ -20,6 +20,8 @@ class WebRtcConfig:
     own_addresses: bool = True
     """Where only loopback is listened on and nothing is advertised: also bind this machine's own addresses and
     offer them, but take datagrams from this machine alone. Firefox refuses loopback candidates."""
+    tcp: bool = False
+    """Also take TCP connections on the same addresses and port, and offer them as passive candidates (RFC 6544)."""
     receive_buffer: int = 4 * 1024 * 1024
     """SO_RCVBUF in bytes; the kernel may grant less."""
     send_buffer: int = 4 * 1024 * 1024
@@ -62,3 +64,14 @@ class WebRtcConfig:
     """Source IP addresses remembered for that rate."""
     max_stun_bytes: int = 1280
     """Longest STUN message read."""
+
+    tcp_max_connections: int = 1000
+    """TCP connections at once; those that have proved nothing make room for new ones."""
+    tcp_max_connections_per_source: int = 64
+    """TCP connections at once from one IPv4 address, or one /64 of IPv6."""
+    tcp_first_check: float = 5.0
+    """Seconds that a TCP connection may take to send an authentic check."""
+    tcp_max_frame: int = 2048
+    """Longest frame taken from a TCP connection, octets."""
+    tcp_max_queued: int = 32 * 1024
+    """Octets that wait for a TCP connection that reads slowly, before packets for it are dropped."""

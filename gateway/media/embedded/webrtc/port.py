@@ -23,6 +23,8 @@ from gateway.media.embedded.webrtc.dtls import DtlsContext
 from gateway.media.embedded.webrtc.ice import IceCredentials, Left, host_candidate
 from gateway.media.embedded.webrtc.leg import Timer, WebRtcLeg
 from gateway.media.embedded.webrtc.states import StateHandler
+from gateway.media.embedded.webrtc.tcp import TcpListener, tcp_candidate
+from gateway.media.embedded.webrtc.tunnel import Tunnel, inside
 from gateway.media.engine import MediaError
 from sdp import IceParameters, TransportPlan
 from sdp.attributes import Fingerprint, SetupRole
@@ -83,6 +85,8 @@ class WebRtcPort:
         self._holders: dict[tuple[int, Address], WebRtcLeg] = {}
         self._errors = ErrorRate(self.config.error_responses_per_second, self.config.error_sources)
         self._bound: tuple[Bound, ...] = ()
+        self._tcp = TcpListener(self)
+        self._tunnels: dict[Address, Tunnel] = {}
 
     # Life
 
@@ -119,6 +123,13 @@ class WebRtcPort:
             only_from=only_from,
         )
 
+    async def gather(self) -> None:
+        """Open what there is beside UDP, after `start` or `take_over`; raises MediaError 503 for what would not."""
+        self._tcp.close()
+        if self.config.tcp:
+            number = self._bound[0].address[1]
+            await self._tcp.start([(host, number) for host in self.config.listen])
+
     def take_over(self, left: PortState) -> bool:
         """Use a port that the plane holds already, in place of `start`; False where other addresses are wanted."""
         hosts, numbers = ({bound.address[place] for bound in left.bounds} for place in (0, 1))
@@ -132,6 +143,7 @@ class WebRtcPort:
         """Close every leg and socket; idempotent."""
         for leg in list(self._legs):
             leg.close()
+        self._tcp.close()
         self.plane.close_port(self._port)
         self._bound = ()
 
@@ -157,7 +169,9 @@ class WebRtcPort:
 
     def candidates(self) -> tuple[str, ...]:
         """Values of `a=candidate` (RFC 8839 section 5.1), best first, without the "candidate:" before them."""
-        return tuple([host_candidate(index, *address) for index, address in enumerate(self._advertised())])
+        advertised = list(enumerate(self._advertised()))
+        tcp = [tcp_candidate(index, *address) for index, address in advertised] if self.config.tcp else []
+        return (*[host_candidate(index, *address) for index, address in advertised], *tcp)
 
     def _advertised(self) -> list[Address]:
         number = self._bound[0].address[1] if self._bound else self.config.port
@@ -187,9 +201,8 @@ class WebRtcPort:
         except StunError:
             self.count("stun_malformed")
             return
-        ufrag = request.local_ufrag
-        leg = None if ufrag is None else self._legs_by_ufrag.get(ufrag)
-        key = None if leg is None or ufrag is None else leg.key_for(ufrag)
+        ufrag = request.local_ufrag or ""
+        leg, key = self._legs_by_ufrag.get(ufrag), self.key_of(ufrag)
         if leg is None or key is None:
             self.count("stun_unknown_ufrag")
             return
@@ -258,11 +271,39 @@ class WebRtcPort:
         # Event loops round to milliseconds; a millisecond more and the deadline has passed for certain.
         return asyncio.get_running_loop().call_later(max(0.0, when - self.clock()) + 0.001, callback)
 
+    # What carries packets by other ways asks (TcpHost)
+
+    def key_of(self, ufrag: str) -> bytes | None:
+        """The integrity key behind one of our ufrags."""
+        leg = self._legs_by_ufrag.get(ufrag)
+        return None if leg is None else leg.key_for(ufrag)
+
+    def open_tunnel(self, family: int, remote: Address, deliver: Callable[[bytes], None]) -> Tunnel:
+        """A way to the plane for a far end, on a socket of this IP version where there is one; raises OSError."""
+        same = [each.address for each in self._bound if ip_address(each.address[0]).version == family]
+        tunnel = Tunnel(inside((same or [each.address for each in self._bound])[0]), remote, self.key_of, deliver)
+        self._tunnels[tunnel.address] = tunnel
+        return tunnel
+
+    def close_tunnel(self, tunnel: Tunnel) -> None:
+        """Nobody comes by it any more, and its address may become another's at once; idempotent."""
+        if self._tunnels.pop(tunnel.address, None) is None:
+            return
+        tunnel.close()
+        for (path, address), holder in list(self._holders.items()):
+            if address == tunnel.address:
+                holder.lose_address(path, address)
+
     # Accounting
 
     def count(self, reason: str) -> None:
         """Count one dropped STUN message."""
         self.counters[reason] = self.counters.get(reason, 0) + 1
+
+    @property
+    def carried(self) -> tuple[int, int]:
+        """TCP connections, and far ends that come by another way than UDP."""
+        return len(self._tcp), len(self._tunnels)
 
     @property
     def table_sizes(self) -> dict[str, int]:

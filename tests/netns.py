@@ -1,0 +1,66 @@
+"""Hosts of a test's own: network namespaces at the ends of virtual cables."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+_numbers = itertools.count(os.getpid() % 200 * 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A namespace and its cable: `here` is our end's address, `there` its own."""
+
+    name: str
+    here: str
+    there: str
+    words: tuple[str, ...]
+    """What runs a command in it."""
+
+    def run(self, *commands: str) -> None:
+        """Commands in it; AssertionError where one fails."""
+        for command in commands:
+            done = subprocess.run([*self.words, *command.split()], capture_output=True, text=True, check=False)
+            assert done.returncode == 0, f"{command}: {done.stderr}"
+
+    def rules(self, text: str) -> None:
+        """nft rules in it."""
+        done = subprocess.run([*self.words, "nft", "-f", "-"], input=text, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+@contextlib.contextmanager
+def host(*, net: str = "198.18") -> Iterator[Host]:
+    """Another host on a cable to this one, in a net of its own; skips the test where none can be made."""
+    if os.geteuid() != 0 or shutil.which("ip") is None or shutil.which("nft") is None:
+        pytest.skip("a network namespace takes root, ip (iproute2) and nft (nftables)")
+    number = next(_numbers) % 1000
+    name, base = f"gwh{number}", f"{net}.{number // 4}.{number % 4 * 64}".rsplit(".", 1)
+    here, there = (f"{base[0]}.{int(base[1]) + place}" for place in (1, 2))
+    commands = (
+        f"ip netns add {name}",
+        f"ip link add {name}a type veth peer name {name}b netns {name}",
+        f"ip addr add {here}/26 dev {name}a",
+        f"ip link set {name}a up",
+        f"ip -n {name} addr add {there}/26 dev {name}b",
+        f"ip -n {name} link set {name}b up",
+        f"ip -n {name} link set lo up",
+        f"ip -n {name} route add default via {here}",
+    )
+    try:
+        for command in commands:
+            done = subprocess.run(command.split(), capture_output=True, text=True, check=False)
+            if done.returncode:
+                pytest.skip(f"no network namespace can be made here: {command}: {done.stderr.strip()}")
+        yield Host(name, here, there, ("ip", "netns", "exec", name))
+    finally:
+        subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+        subprocess.run(["ip", "link", "del", f"{name}a"], capture_output=True, check=False)
