@@ -181,14 +181,18 @@ class Recovery:
         return {call_id: _trunks_of(self.kept.calls[call_id]) for call_id in self.resumed if self.calls.get(call_id)}
 
     def _resume(self, values: Values) -> None:
-        elapsed = max(self.wall_clock() - values["written_at"], 0.0)
-        legs = [self._leg(each, elapsed) for each in values["legs"]]
+        legs = [self._leg(each, self._since(each)) for each in values["legs"]]
         away: list[Leg] = []
         for leg, each in zip(legs, values["legs"], strict=True):
             if isinstance(leg, BrowserLeg) and each["returns"]:
                 away.append(leg)
                 self.left.add(leg.party.tag, _left_call(leg, values))
-        self.calls.resume({**values, "age": values["age"] + elapsed}, (legs[0], legs[1]), away)
+        self.calls.resume({**values, "age": values["age"] + self._since(values)}, (legs[0], legs[1]), away)
+
+    def _since(self, values: Values) -> float:
+        """Seconds since these were taken."""
+        taken_at: float = values["taken_at"]
+        return max(self.wall_clock() - taken_at, 0.0)
 
     def _leg(self, values: Values, elapsed: float) -> Leg:
         assert self._user_agent is not None
@@ -244,7 +248,7 @@ async def find_calls(opening: Opening, calls: Calls, engine: MediaEngine) -> Rec
     if kept.file is not None:
         opening.stack.callback(kept.file.close)
         journal = Journal(kept.file, engine, asyncio.get_running_loop().time, opening.wall_clock)
-        calls.keep = lambda call, caller, ending: journal.write(call, caller, ending=ending)
+        calls.keep = journal.write
     at_stop = config.limits.keep_calls == "restart"
     recovery = Recovery(calls, engine, left, kept, at_stop, lambda: None, opening.wall_clock)
     await recovery.resume_media()

@@ -64,11 +64,11 @@ class Call:
         on_preference: Callable[[Leg, tuple[str, ...]], None] | None = None,
         on_transfer: Callable[[Call, Leg, TransferRequested], None] | None = None,
         on_redirect: Callable[[Leg, Redirected], Awaitable[Branch | None]] | None = None,
-        keep: Callable[[Call, bool], None] | None = None,
+        keep: Callable[[Call, Sequence[Leg] | None, bool], None] | None = None,
     ) -> None:
         """`offer` None: the caller wants ours (an INVITE without a description).
 
-        `keep` writes the call down as it stands, True: one side has left it.
+        `keep` writes the call down as it stands: which legs have changed (None: any may have), whether one has left it.
         """
         self.id = call_id
         self.caller = caller
@@ -111,7 +111,7 @@ class Call:
         for leg in self.legs:
             leg.listen(self.leg_event)
         self._arm(left, Input.MAX_DURATION, Cause.NORMAL)
-        self._keep(self, False)
+        self._keep(self, None, False)
         if self._on_change is not None:
             self._on_change(self)
 
@@ -146,7 +146,7 @@ class Call:
 
     def start(self) -> None:
         """Begin: offer the media, invite the callees, listen to every leg."""
-        self._keep(self, False)
+        self._keep(self, None, False)
         # First of all inputs: what the legs have kept (candidates, a hang-up) comes after it.
         self.post(CallInput(input=Input.START))
         for leg in self.legs:
@@ -213,7 +213,7 @@ class Call:
             return
         if isinstance(event, SignallingChanged | Answered | HungUp) and self.state is not State.ENDED:
             # Before a message leaves that tells of it.
-            self._keep(self, isinstance(event, HungUp) and leg in self.legs)
+            self._keep(self, (leg,), isinstance(event, HungUp) and leg in self.legs)
         if isinstance(event, SignallingChanged):
             return
         if isinstance(event, DigitPressed) and self.state is State.ENDED:
@@ -329,7 +329,8 @@ class Call:
         if isinstance(self._machine, Bridge):
             self._machine.entered()
         if state is State.ENDED or (self.bridge is not None and is_kept(what)):
-            self._keep(self, False)
+            only_media = what.input is Input.MEDIA_CONNECTED and state is before
+            self._keep(self, () if only_media else None, False)
         if state is before:
             if what.input is Input.REPLACE:
                 self._changed()
@@ -429,7 +430,7 @@ def is_kept(what: CallInput) -> bool:
     return what.input not in (Input.DIGIT, Input.DIGIT_REFUSED, Input.CANDIDATE)
 
 
-def _kept_by_nobody(call: Call, ending: bool) -> None:
+def _kept_by_nobody(call: Call, changed: Sequence[Leg] | None, ending: bool) -> None:
     """Calls end with the process."""
 
 

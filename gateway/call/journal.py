@@ -6,8 +6,10 @@ says that its own protocol has gone on. It is removed at the end of the call.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+import marshal
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from operator import attrgetter
 from typing import Any, Protocol
 
 import structlog
@@ -20,12 +22,16 @@ from gateway.media.engine import MediaEngine
 
 log = structlog.get_logger(__name__)
 
-VERSION = 1
-"""Of the records; one of another version is not read."""
+VERSION = b"calls 2\n"
+"""What a record begins with; one of another version is not read."""
+_FORMAT = 4
+"""Of `marshal`, which takes a tenth of the time of JSON: every Python since 3.4 reads and writes it."""
 SETTING_UP, UP, ENDING = "setting-up", "up", "ending"
 """How far a call was. Whoever finds it goes on with one that is up, and ends the others on both sides."""
 
 Values = Mapping[str, Any]
+_Leg = tuple[Address, bytes, bytes]
+"""The address that a leg had, its `name_values`, and its own values."""
 
 
 class JournalError(Exception):
@@ -58,18 +64,20 @@ class Journal:
         self._clock = clock
         self._wall_clock = wall_clock
         self._said = False
-        self.written = 0
-        """Records."""
+        self._legs: dict[str, dict[Leg, _Leg]] = {}
+        """By the id of the call, each of its legs as it was written last."""
 
-    def write(self, call: Call, caller: Caller, *, ending: bool = False) -> None:
-        """Keep the call as it stands; `ending`: one side has left it. Never raises: the call goes on without."""
+    def write(self, call: Call, caller: Caller, changed: Sequence[Leg] | None = None, ending: bool = False) -> None:
+        """Keep the call as it stands. Never raises: the call goes on without.
+
+        Only the legs in `changed` have (None: any may have); `ending`: one of them has left the call.
+        """
         try:
             if call.state is State.ENDED:
+                self._legs.pop(call.id, None)
                 self._store.remove(call.id)
                 return
-            record = json.dumps(self._values(call, caller, ending), ensure_ascii=True, separators=(",", ":"))
-            self._store.put(call.id, record.encode())
-            self.written += 1
+            self._store.put(call.id, VERSION + marshal.dumps(self._values(call, caller, changed, ending), _FORMAT))
             self._said = False
         except JournalError as error:
             if not self._said:
@@ -78,34 +86,59 @@ class Journal:
         except Exception:
             log.exception("call not written down", call_id=call.id)
 
-    def _values(self, call: Call, caller: Caller, ending: bool) -> dict[str, Any]:
-        bridge, record = call.bridge, call.record
+    def _values(self, call: Call, caller: Caller, changed: Sequence[Leg] | None, ending: bool) -> dict[str, Any]:
+        bridge, legs, now = call.bridge, call.legs, self._wall_clock()
         targets = bridge.transfer.targets if bridge is not None and bridge.transfer is not None else ()
-        return {
-            "version": VERSION,
-            "stage": ENDING if ending else SETTING_UP if bridge is None else UP,
-            "written_at": self._wall_clock(),
-            "id": call.id,
-            "caller": flat(caller),
-            "dialled": record.dialled,
-            "age": self._clock() - record.started_at,
-            "times": [record.ringing_after_ms, record.answered_after_ms, record.media_after_ms],
-            "legs": [leg.values() for leg in call.legs],
-            "targets": [leg.values() for leg in targets],
-            "holding": sorted(bridge.holding) if bridge is not None else [],
-            "media": self._engine.values(call.id) if bridge is not None else None,
+        before = self._legs.get(call.id, {})
+        kept = self._legs[call.id] = {
+            leg: self._leg(leg, before.get(leg), changed is None or leg in changed, now) for leg in (*legs, *targets)
         }
+        values: dict[str, Any] = {
+            "stage": SETTING_UP,
+            "id": call.id,
+            "dialled": call.record.dialled,
+            "legs": [kept[leg][1:] for leg in legs],
+            "targets": [kept[leg][1:] for leg in targets],
+        }
+        if ending:
+            values["stage"] = ENDING
+        elif bridge is not None:
+            record = call.record
+            values |= {
+                "stage": UP,
+                "taken_at": now,
+                "caller": flat(caller),
+                "age": self._clock() - record.started_at,
+                "times": (record.ringing_after_ms, record.answered_after_ms, record.media_after_ms),
+                "holding": sorted(bridge.holding),
+                "media": self._engine.values(call.id),
+            }
+        return values
+
+    def _leg(self, leg: Leg, before: _Leg | None, changed: bool, now: float) -> _Leg:
+        address = leg.address
+        if before is not None and not changed and before[0] is address:
+            return before
+        named = before[1] if before is not None and before[0] is address else marshal.dumps(name_values(leg), _FORMAT)
+        own = leg.values()
+        return address, named, marshal.dumps(own and {**own, "identity": leg.identity, "taken_at": now}, _FORMAT)
 
 
 def read(record: bytes) -> dict[str, Any]:
     """The values of a record; raises JournalError for one that this version has not written."""
+    if not record.startswith(VERSION):
+        raise JournalError("the record is of another version")
     try:
-        values = json.loads(record)
-        if not isinstance(values, dict) or values["version"] != VERSION:
-            raise JournalError("the record is of another version")
-    except (ValueError, KeyError, RecursionError):
+        values: dict[str, Any] = marshal.loads(record[len(VERSION) :])
+        legs = {name: [_read_leg(*leg) for leg in values[name]] for name in ("legs", "targets")}
+    except (EOFError, ValueError, TypeError, LookupError):
         raise JournalError("the record cannot be read") from None
-    return values
+    return {**values, **legs}
+
+
+def _read_leg(named: bytes, own: bytes) -> dict[str, Any] | None:
+    values = marshal.loads(own)
+    return values and {**marshal.loads(named), **values}
 
 
 def caller_of(values: Values) -> Caller:
@@ -114,7 +147,7 @@ def caller_of(values: Values) -> Caller:
 
 
 def address_of(values: Values) -> Address:
-    """Of which `leg_values` keeps these."""
+    """Of which `name_values` keeps these."""
     lists = {
         "diversions": tuple(Diversion(**each) for each in values["diversions"]),
         "history": tuple(HistoryEntry(**each) for each in values["history"]),
@@ -131,15 +164,16 @@ def flat_address(address: Address) -> dict[str, Any]:
 
 def flat(value: Any) -> dict[str, Any]:
     """The fields of a dataclass with slots by their names; `dataclasses.asdict` copies all that is in them."""
-    return {name: getattr(value, name) for name in value.__slots__}
+    kind: Any = type(value)
+    names, read_all = _fields(kind)
+    return dict(zip(names, read_all(value), strict=True))
 
 
-def leg_values(leg: Leg, kind: str, **own: Any) -> dict[str, Any]:
-    """What every leg keeps of itself beside its `own`."""
-    return {
-        "kind": kind,
-        "party": flat(leg.party),
-        "address": flat_address(leg.address),
-        "identity": leg.identity,
-        **own,
-    }
+@cache
+def _fields(kind: Any) -> tuple[Sequence[str], Callable[[Any], tuple[Any, ...]]]:
+    return kind.__slots__, attrgetter(*kind.__slots__)
+
+
+def name_values(leg: Leg) -> dict[str, Any]:
+    """What is kept of every leg beside its `values` and its identity."""
+    return {"party": leg.party.values(), "address": flat_address(leg.address)}

@@ -330,7 +330,7 @@ class Leg(Protocol):
         """It talks with `peer` now, whom it may not know yet (RFC 4916); for front ends that can show it."""
 
     def values(self) -> dict[str, Any] | None:
-        """What another process needs to go on with it or to end it, as JSON can hold it; None where it cannot."""
+        """What another process needs to go on with it or to end it, in plain types; None where it cannot."""
 
     async def end(self, cause: Cause) -> None:
         """Reject, cancel or hang up, as the leg's own state wants it; idempotent."""

@@ -93,8 +93,8 @@ class Calls:
         self._closing = False
         self._draining = 0
         self._emptied = asyncio.Event()
-        self.keep: Callable[[Call, Caller, bool], None] | None = None
-        """Writes a call down as it stands, True: one side has left it; None: calls end with the process."""
+        self.keep: Callable[[Call, Caller, Sequence[Leg] | None, bool], None] | None = None
+        """Writes a call down (`Journal.write`); None: calls end with the process."""
         self.ended: deque[CallRecord] = deque(maxlen=limits.history)
         """Records of the calls that are over, oldest first."""
         self.refused: Counter[Cause] = Counter()
@@ -196,7 +196,7 @@ class Calls:
             on_preference=self._on_preference,
             on_transfer=self.transfers.requested if self.transfers is not None else None,
             on_redirect=partial(self._branching.redirected, journey),
-            keep=None if keep is None else lambda changed, ending: keep(changed, caller, ending),
+            keep=None if keep is None else lambda kept, changed, ending: keep(kept, caller, changed, ending),
         )
         return call
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from gateway.call.journal import address_of, flat, leg_values
+from gateway.call.journal import address_of, flat
 from gateway.call.leg import (
     Address,
     AnswerChanged,
@@ -182,7 +182,7 @@ class SipLeg(LegBase):
 
     def _values(self, sessions: Sequence[Session]) -> dict[str, Any]:
         kept = [values for session in sessions if (values := session.values()) is not None]
-        return leg_values(self, "sip", is_caller=self.is_caller, shown=flat(self._shown), sessions=kept)
+        return {"kind": "sip", "is_caller": self.is_caller, "shown": flat(self._shown), "sessions": kept}
 
     def _changed(self) -> None:
         """What a session has of its own is another now."""

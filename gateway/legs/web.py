@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, Protocol
 
-from gateway.call.journal import address_of, leg_values
+from gateway.call.journal import address_of
 from gateway.call.leg import (
     Address,
     Answered,
@@ -236,7 +236,7 @@ class BrowserLeg(LegBase):
 
     def values(self) -> dict[str, Any] | None:
         returns = self._channel is None or self._channel.can_update
-        return leg_values(self, "web", user=self.user, is_caller=self.is_caller, returns=returns)
+        return {"kind": "web", "user": self.user, "is_caller": self.is_caller, "returns": returns}
 
     def _heard(self, channel: Channel, handle: WebHandle, event: LegEvent) -> None:
         """An event of the channel that has the call."""

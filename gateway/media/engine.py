@@ -58,6 +58,19 @@ class Party:
     lasting: bool = False
     """Of a service: people stay in it, as in a conference, so that it may last as long as a call between people."""
 
+    def values(self) -> dict[str, Any]:
+        """The fields, without types of ours."""
+        return {
+            "tag": self.tag,
+            "kind": self.kind.value,
+            "service": self.service,
+            "prefer": self.prefer,
+            "private_source": self.private_source,
+            "dtmf": self.dtmf.value,
+            "codecs": self.codecs,
+            "lasting": self.lasting,
+        }
+
 
 class MediaError(Exception):
     """The engine cannot do what was asked; `status` is the SIP status that says so."""

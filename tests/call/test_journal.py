@@ -11,7 +11,18 @@ from typing import Any
 import pytest
 
 from gateway.call.call import Call
-from gateway.call.journal import ENDING, SETTING_UP, UP, Journal, JournalError, address_of, caller_of, leg_values, read
+from gateway.call.journal import (
+    ENDING,
+    SETTING_UP,
+    UP,
+    VERSION,
+    Journal,
+    JournalError,
+    address_of,
+    caller_of,
+    name_values,
+    read,
+)
 from gateway.call.leg import (
     Address,
     Answered,
@@ -94,8 +105,9 @@ class Rig:
             limits=CallLimits(**limits),
             new_id=lambda: f"{next(numbers)}",
         )
-        journal = Journal(self.store, self.engine, self.timers.time, lambda: WALL)
-        self.calls.keep = lambda call, caller, ending: journal.write(call, caller, ending=ending)
+        self.wall = WALL
+        journal = Journal(self.store, self.engine, self.timers.time, lambda: self.wall)
+        self.calls.keep = journal.write
 
     async def placed(self) -> tuple[Call, FakeLeg, FakeLeg]:
         caller = FakeLeg("caller")
@@ -166,6 +178,34 @@ async def test_what_a_leg_has_changed_of_its_own_is_written_at_once() -> None:
     assert rig.store.puts == puts
 
 
+async def test_legs_that_have_not_changed_are_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each says when its values were taken, for its timers count from there; at a step of the call all are asked."""
+    asked: list[str] = []
+
+    def values(leg: FakeLeg) -> dict[str, Any]:
+        asked.append(leg.party.tag)
+        return {"kind": "fake", "number": len(asked)}
+
+    monkeypatch.setattr(FakeLeg, "values", values)
+    rig = Rig()
+    _, caller, callee = await rig.connected()
+    assert asked[-2:] == [caller.party.tag, callee.party.tag]
+    [before] = rig.store.kept.values()
+    asked.clear()
+    rig.wall += 5
+    callee.says(SignallingChanged())
+    [after] = rig.store.kept.values()
+    assert asked == [callee.party.tag]
+    assert after["legs"][0] == before["legs"][0]
+    assert after["legs"][1]["number"] == 1
+    assert [leg["taken_at"] for leg in after["legs"]] == [WALL, WALL + 5]
+    assert (after["taken_at"], after["legs"][1]["party"]["tag"]) == (WALL + 5, callee.party.tag)
+    caller._address = Address("sip:another@example.test")
+    callee.says(SignallingChanged())
+    [after] = rig.store.kept.values()
+    assert after["legs"][0]["address"]["uri"] == "sip:another@example.test"
+
+
 async def test_a_store_that_fails_costs_no_call() -> None:
     """It goes on, and ends, unwritten; and is written again where there is room again."""
     rig = Rig()
@@ -190,10 +230,12 @@ async def test_values_say_who_it_was() -> None:
     address = Address("sip:a@b", "A", diversions=(diversion,), history=(entry,), signed=(("Identity", "x"),))
     leg = FakeLeg("leg")
     leg._address = address
-    assert address_of(json.loads(json.dumps(leg_values(leg, "sip")))["address"]) == address
+    assert address_of(json.loads(json.dumps(name_values(leg)))["address"]) == address
 
 
-@pytest.mark.parametrize("record", [b"", b"{", b"[]", b"{}", b'{"version": 0}', b"\xff", b'"' * 10, b"[" * 100_000])
+@pytest.mark.parametrize(
+    "record", [b"", b"{", b"[]", b"{}", b'{"version": 0}', b"\xff", b"[" * 100_000, VERSION, VERSION + b"[\xff"]
+)
 def test_a_record_of_another_version_is_refused(record: bytes) -> None:
     """With the one error that whoever reads expects."""
     with pytest.raises(JournalError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import marshal
 import os
 import signal
 import time
@@ -12,10 +13,12 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 from bench.process import Gateway, running, waited_for_a_core
 from gateway.app.recovery import open_journal
+from gateway.call.journal import VERSION
 from gateway.demo.phone import DeskPhone
 from gateway.media.embedded.plane.native.process import find_program
 from tests import peers
@@ -123,8 +126,11 @@ class House:
         found = open_journal(self.folder, os.urandom, 100)
         assert found.file is not None
         for call_id, values in found.calls.items():
-            older = {**values, "written_at": values["written_at"] - seconds}
-            found.file.put(call_id, json.dumps(older).encode())
+            older = _older(values, seconds) | {
+                name: [(marshal.dumps({}), marshal.dumps(leg and _older(leg, seconds))) for leg in values[name]]
+                for name in ("legs", "targets")
+            }
+            found.file.put(call_id, VERSION + marshal.dumps(older))
         found.file.close()
 
     async def terminate(self) -> int:
@@ -194,3 +200,7 @@ async def hear_each_other(browser: RpcBrowser, phone: DeskPhone, hz: float = PHO
     heard = float((await phone.expect("tone", 8)).details["hz"])
     assert abs(heard - BROWSER_HZ) <= NEAR
     await browser.tone(hz, 8)
+
+
+def _older(values: dict[str, Any], seconds: float) -> dict[str, Any]:
+    return {**values, "taken_at": values["taken_at"] - seconds}

@@ -134,7 +134,7 @@ class PartyMedia:
             descriptions = [without_keys(offer), without_keys(answer), side]
         identity = self._identity
         return {
-            "party": {name: getattr(self.party, name) for name in Party.__slots__},
+            "party": self.party.values(),
             "identity": [identity.session_id, identity.ssrc, identity.stream],
             "agreed": descriptions,
             "transport": transport,
