@@ -45,7 +45,7 @@ class JournalStore(Protocol):
         """Keep this in place of what was there; the death of the process does not undo it. Raises JournalError."""
 
     def remove(self, call_id: str) -> None:
-        """Forget it; an unknown one is no error. Raises JournalError."""
+        """Forget it, now or, where JournalError is raised, as soon as it can be; an unknown one is no error."""
 
 
 class Journal:
@@ -77,7 +77,7 @@ class Journal:
                 self._legs.pop(call.id, None)
                 self._store.remove(call.id)
                 return
-            self._store.put(call.id, VERSION + marshal.dumps(self._values(call, caller, changed, ending), _FORMAT))
+            self._put(call.id, VERSION + marshal.dumps(self._values(call, caller, changed, ending), _FORMAT))
             self._said = False
         except JournalError as error:
             if not self._said:
@@ -85,6 +85,14 @@ class Journal:
                 log.error("calls are not written down, and would be lost with this process", reason=str(error))
         except Exception:
             log.exception("call not written down", call_id=call.id)
+
+    def _put(self, call_id: str, record: bytes) -> None:
+        """Keep it, or nothing: an older record tells of legs that may have gone on, or to somebody else."""
+        try:
+            self._store.put(call_id, record)
+        except JournalError:
+            self._store.remove(call_id)
+            raise
 
     def _values(self, call: Call, caller: Caller, changed: Sequence[Leg] | None, ending: bool) -> dict[str, Any]:
         bridge, legs, now = call.bridge, call.legs, self._wall_clock()

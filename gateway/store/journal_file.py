@@ -1,7 +1,7 @@
 """The journal of calls in a file: records are sealed (AES-256-GCM) and appended, what is over is left behind.
 
 A record is in the system's hands when `put` returns: nothing that ends this process takes it back. It is not forced to
-the disk, for the calls would not outlive the machine.
+the disk, for the calls would not outlive the machine. The file is written anew, without what is over, in a thread.
 """
 
 from __future__ import annotations
@@ -10,13 +10,17 @@ import contextlib
 import fcntl
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+import structlog
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.call.journal import JournalError
+
+log = structlog.get_logger(__name__)
 
 _NONCE = 12
 _HEAD = struct.Struct("!IB")
@@ -37,6 +41,15 @@ class JournalFile:
         self._file: int | None = None
         self._lock: int | None = None
         self._size = 0
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._anew: Future[tuple[int, int]] | None = None
+        """A file that is being written to take the place of this one."""
+        self._since: list[bytes] = []
+        """What was appended to this one meanwhile."""
+        self._stale: set[str] = set()
+        """Records to be removed, for which there was no room yet."""
+        self._refused = 0
+        """Size of the file when it could not be written anew; it is given as much room again before the next try."""
         self._kept: dict[str, bytes] = {}
         """Records as they stand in the file."""
         self._octets = 0
@@ -53,7 +66,7 @@ class JournalFile:
             with contextlib.suppress(FileNotFoundError):
                 self._read(self._path.read_bytes())
             try:
-                self._rewrite()
+                self._replace(*_write(self._draft, self._kept), ())
             except OSError:
                 # There is no room for another file, yet what was read is worth going on with.
                 self._go_on()
@@ -78,22 +91,31 @@ class JournalFile:
 
     def remove(self, call_id: str) -> None:
         if call_id in self._kept:
+            self._stale.add(call_id)
             self._append(call_id, b"")
 
     def close(self) -> None:
         """Let go of the file; idempotent."""
+        self._writer.shutdown()
+        if self._anew is not None:
+            self._finish_anew(self._anew)
         for descriptor in (self._file, self._lock):
             if descriptor is not None:
                 os.close(descriptor)
         self._file = self._lock = None
 
+    @property
+    def _draft(self) -> Path:
+        return self._path.with_suffix(".new")
+
     def _append(self, call_id: str, sealed: bytes) -> None:
         if self._file is None:
             raise JournalError("the journal is not open")
-        frame = _frame(call_id, sealed)
+        gone = [_frame(stale, b"") for stale in self._stale if stale != call_id]
+        frames = b"".join([_frame(call_id, sealed), *gone])
         try:
-            written = os.write(self._file, frame)
-            if written < len(frame):
+            written = os.write(self._file, frames)
+            if written < len(frames):
                 raise OSError(None, "no space is left")
         except OSError as error:
             with contextlib.suppress(OSError):
@@ -101,11 +123,29 @@ class JournalFile:
             raise JournalError(f"{self._path} cannot be written: {error.strerror}") from None
         self._size += written
         self._take(call_id, sealed)
-        if self._size > 4 * self._octets + _SPARE:
-            try:
-                self._rewrite()
-            except OSError as error:
-                raise JournalError(f"{self._path} cannot be written anew: {error.strerror}") from None
+        for stale in self._stale - {call_id}:
+            self._take(stale, b"")
+        self._stale.clear()
+        self._go_on_anew(frames)
+
+    def _go_on_anew(self, frames: bytes) -> None:
+        """Have the file written anew where most of it is past; take it over once it is there."""
+        if self._anew is None:
+            if self._size > 4 * self._octets + _SPARE + self._refused:
+                self._since = []
+                self._anew = self._writer.submit(_write, self._draft, dict(self._kept))
+            return
+        self._since.append(frames)
+        if self._anew.done():
+            self._finish_anew(self._anew)
+
+    def _finish_anew(self, anew: Future[tuple[int, int]]) -> None:
+        since, self._since, self._anew = self._since, [], None
+        try:
+            self._replace(*anew.result(), since)
+        except OSError as error:
+            self._refused = self._size
+            log.warning("the journal cannot be written anew", path=str(self._path), reason=error.strerror)
 
     def _take(self, call_id: str, sealed: bytes) -> None:
         self._octets += len(sealed) - len(self._kept.pop(call_id, b""))
@@ -129,23 +169,36 @@ class JournalFile:
         """Append to the file that was read, after its last whole record."""
         self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND)
         os.ftruncate(self._file, self._size)
+        self._refused = self._size
 
-    def _rewrite(self) -> None:
-        """Write what is kept to a file that takes the place of this one."""
-        draft = self._path.with_suffix(".new")
-        file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
-        whole = b"".join([_frame(name, sealed) for name, sealed in self._kept.items()])
+    def _replace(self, file: int, size: int, since: Sequence[bytes]) -> None:
+        """Take a draft, and what was appended since it was begun, in place of this file. Raises OSError."""
+        late = b"".join(since)
         try:
-            if os.write(file, whole) < len(whole):
+            if os.write(file, late) < len(late):
                 raise OSError(None, "no space is left")
-            draft.replace(self._path)
+            self._draft.replace(self._path)
         except OSError:
             os.close(file)
-            draft.unlink(missing_ok=True)
+            self._draft.unlink(missing_ok=True)
             raise
         if self._file is not None:
             os.close(self._file)
-        self._file, self._size = file, len(whole)
+        self._file, self._size, self._refused = file, size + len(late), 0
+
+
+def _write(draft: Path, kept: Mapping[str, bytes]) -> tuple[int, int]:
+    """A descriptor of a new file with these records, and its size. Raises OSError."""
+    file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+    whole = b"".join([_frame(name, sealed) for name, sealed in kept.items()])
+    try:
+        if os.write(file, whole) < len(whole):
+            raise OSError(None, "no space is left")
+    except OSError:
+        os.close(file)
+        draft.unlink(missing_ok=True)
+        raise
+    return file, len(whole)
 
 
 def _frame(call_id: str, sealed: bytes) -> bytes:

@@ -220,6 +220,16 @@ async def test_a_store_that_fails_costs_no_call() -> None:
     assert rig.store.kept == {}
 
 
+async def test_a_record_that_is_refused_leaves_no_older_one() -> None:
+    """It tells of legs that have gone on; nobody is called back into a call by it."""
+    rig = Rig()
+    _, caller, _ = await rig.connected()
+    assert len(rig.store.kept) == 1
+    rig.store.is_full = True
+    caller.says(SignallingChanged())
+    assert rig.store.kept == {}
+
+
 async def test_values_say_who_it_was() -> None:
     """Caller and addresses come back as they were."""
     rig = Rig()

@@ -308,6 +308,27 @@ def test_an_ice_restart_by_the_peer_keeps_keys_and_media() -> None:
     assert [state for state, _ in bench.states].count(LegState.CONNECTED) == 1
 
 
+@pytest.mark.parametrize("nominated", [False, True])
+def test_a_process_that_dies_in_an_ice_restart_leaves_both_credentials(nominated: bool) -> None:
+    """The next one answers the checks of both, as this one did, and goes over to the new pair when it is nominated."""
+    bench, leg, peer = connected()
+    old_ufrag, old_password = leg.local_ufrag, leg.local_password
+    leg.set_remote("peer2", PASSWORD, PEER_CONTEXT.fingerprints, "passive")
+    again = bench.resumed(leg)
+    assert (again.local_ufrag, again.local_password) == (leg.local_ufrag, leg.local_password)
+    bench.deliver(binding_request(again, username=f"{old_ufrag}:peer", password=old_password))
+    assert len(bench.socket.take(BROWSER)) == 1
+    if nominated:
+        bench.deliver(binding_request(again), ELSEWHERE)
+        assert again.remote_address == ELSEWHERE
+        assert bench.port.table_sizes["ufrags"] == 1
+        peer.source = ELSEWHERE
+    sink = bench.listen(again)
+    peer.send_rtp(rtp(1))
+    assert sink.rtp == [rtp(1)]
+    assert bench.resumed(again).local_ufrag == leg.local_ufrag
+
+
 def test_an_ice_restart_of_ours_changes_credentials_once() -> None:
     """restart_ice draws them for the offer; the answer with the peer's new ufrag draws none again."""
     bench, leg, _ = connected()

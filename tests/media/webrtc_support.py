@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import random
 import time
 from collections import Counter
@@ -20,6 +21,7 @@ from gateway.media.embedded.plane.values import Action, Address, FlowSnapshot, M
 from gateway.media.embedded.webrtc.certificate import DtlsCertificate
 from gateway.media.embedded.webrtc.config import WebRtcConfig
 from gateway.media.embedded.webrtc.dtls import DtlsAssociation, DtlsContext, DtlsRole, DtlsState
+from gateway.media.embedded.webrtc.ice import IceCredentials, Left
 from gateway.media.embedded.webrtc.leg import WebRtcLeg
 from gateway.media.embedded.webrtc.port import WebRtcPort
 from gateway.media.embedded.webrtc.states import LegState, StateHandler
@@ -118,6 +120,16 @@ class Bench:
         self.plane.start_stream(leg.flow, 0x11223344, 1, 0, 8000)
         self.plane.set_open(leg.flow, True)
         return leg
+
+    def resumed(self, leg: WebRtcLeg) -> WebRtcLeg:
+        """The leg as the next process has it, which knows its values and what the plane holds."""
+        values, figures = json.loads(json.dumps(leg.values())), self.figures(leg)
+        left = Left(flow=leg.flow, credentials=tuple([IceCredentials(*each) for each in values["ice"]]))
+        self.port._legs_by_ufrag.clear()
+        self.port._holders.clear()
+        again = self.legs[leg.flow] = self.port.open_leg(lambda state, reason: None, left)
+        again.resume(values, figures)
+        return again
 
     def listen(self, leg: WebRtcLeg, sink: RecordingSink | None = None) -> RecordingSink:
         """Have everything the leg's peer sends kept."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import wait
 from itertools import count
 from pathlib import Path
 
@@ -95,12 +98,78 @@ def test_one_process_at_a_time_has_it(file: JournalFile, tmp_path: Path) -> None
 
 
 def test_the_file_does_not_grow_with_time(file: JournalFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is written anew when most of it is past."""
+    """It is written anew when most of it is past, and takes what was put meanwhile along."""
     monkeypatch.setattr(journal_file, "_SPARE", 1000)
+    anew = 0
     for number in range(500):
         file.put(f"call {number % 3}", b"%d" % number * 20)
-        assert (tmp_path / "calls.journal").stat().st_size < 3000
-    assert sorted(reopened(file, tmp_path)) == ["call 0", "call 1", "call 2"]
+        if file._anew is not None and number % 5 == 0:
+            file._anew.result()
+            anew += 1
+        assert (tmp_path / "calls.journal").stat().st_size < 5000
+    assert anew > 10
+    assert reopened(file, tmp_path) == {f"call {number % 3}": b"%d" % number * 20 for number in (497, 498, 499)}
+
+
+@pytest.mark.parametrize("ended", ["killed", "closed"])
+def test_what_is_put_while_the_file_is_written_anew_is_found(
+    file: JournalFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended: str
+) -> None:
+    """Whether the process dies before the new one takes its place, or closes it."""
+    begun, may_end = threading.Event(), threading.Event()
+    write = journal_file._write
+
+    def slowly(draft: Path, kept: Mapping[str, bytes]) -> tuple[int, int]:
+        begun.set()
+        assert may_end.wait(10)
+        return write(draft, kept)
+
+    monkeypatch.setattr(journal_file, "_SPARE", 100)
+    file.put("a", b"1" * 10)
+    file.put("b", b"2" * 10)
+    monkeypatch.setattr(journal_file, "_write", slowly)
+    for _ in range(200):
+        file.put("a", b"3" * 10)
+    assert begun.wait(10)
+    file.put("c", b"4")
+    file.remove("b")
+    if ended == "killed":
+        shutil.copytree(tmp_path, tmp_path / "found")
+        other = journal(tmp_path / "found")
+        monkeypatch.setattr(journal_file, "_write", write)
+        assert other.open() == {"a": b"3" * 10, "c": b"4"}
+        other.close()
+    may_end.set()
+    assert reopened(file, tmp_path) == {"a": b"3" * 10, "c": b"4"}
+
+
+def test_a_file_that_cannot_be_written_anew_goes_on(
+    file: JournalFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It grows by as much again, and the next try succeeds."""
+    tries = 0
+    write = journal_file._write
+
+    def full(draft: Path, kept: Mapping[str, bytes]) -> tuple[int, int]:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise OSError(None, "no space is left")
+        return write(draft, kept)
+
+    monkeypatch.setattr(journal_file, "_SPARE", 100)
+    monkeypatch.setattr(journal_file, "_write", full)
+    path = tmp_path / "calls.journal"
+    sizes = []
+    for number in range(300):
+        file.put("a", b"%d" % number)
+        sizes.append(path.stat().st_size)
+        if file._anew is not None:
+            wait([file._anew])
+    assert tries > 2
+    assert max(sizes) < 5000
+    assert sizes[-1] < max(sizes)
+    assert reopened(file, tmp_path) == {"a": b"299"}
 
 
 def test_records_have_a_limit_together(tmp_path: Path) -> None:
@@ -134,6 +203,24 @@ def test_a_full_disk_costs_the_record_and_no_other(file: JournalFile, tmp_path: 
     assert reopened(file, tmp_path) == {"a": b"1", "c": b"3"}
 
 
+def test_what_cannot_be_removed_on_a_full_disk_is_removed_when_there_is_room(file: JournalFile, tmp_path: Path) -> None:
+    """With the next record, whichever it is of."""
+    file.put("a", b"1")
+    file.put("b", b"2")
+    size = (tmp_path / "calls.journal").stat().st_size
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+        with pytest.raises(JournalError):
+            file.remove("a")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    file.put("c", b"3")
+    assert reopened(file, tmp_path) == {"b": b"2", "c": b"3"}
+
+
 def test_a_full_disk_at_the_start_costs_no_call(file: JournalFile, tmp_path: Path) -> None:
     """The file cannot be written anew: what it holds is found, a record that was cut off is taken out of it."""
     file.put("a", b"1" * 100)
@@ -156,7 +243,7 @@ def test_a_full_disk_at_the_start_costs_no_call(file: JournalFile, tmp_path: Pat
     assert path.read_bytes() == whole
     assert not path.with_suffix(".new").exists()
     again.put("c", b"3")
-    assert reopened(again, tmp_path) == {"a": b"1" * 100, "b": b"2" * 100, "c": b"3"}
+    assert reopened(again, tmp_path) == {"b": b"2" * 100, "c": b"3"}
 
 
 def test_a_record_outlives_sigkill(tmp_path: Path) -> None:

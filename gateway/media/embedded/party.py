@@ -99,7 +99,9 @@ class PartyMedia:
     def _make_transport(self, left: Mapping[str, Any] | None) -> None:
         resources = self._shared
         if self.party.kind is Kind.WEBRTC:
-            there = Left(flow=left["flow"], credentials=IceCredentials(*left["ice"])) if left is not None else None
+            there = None
+            if left is not None:
+                there = Left(flow=left["flow"], credentials=tuple([IceCredentials(*each) for each in left["ice"]]))
             self.webrtc = resources.port.open_leg(self._leg_state, there)
         elif self.party.kind is not Kind.SERVICE:
             numbers = tuple(left["numbers"]) if left is not None else None

@@ -45,7 +45,8 @@ class Left:
     """What the plane holds of a leg of another process, and what names its checks."""
 
     flow: int
-    credentials: IceCredentials
+    credentials: tuple[IceCredentials, ...]
+    """Those in force, oldest first: two in the middle of an ICE restart."""
 
 
 @dataclass(slots=True, eq=False)
@@ -90,6 +91,10 @@ class IceAgent:
         self.credentials = credentials
         self.generation += 1
 
+    def in_force(self) -> tuple[IceCredentials, ...]:
+        """Ours whose checks are answered, oldest first."""
+        return (self.credentials,) if self.previous is None else (self.previous, self.credentials)
+
     def key_for(self, ufrag: str) -> bytes | None:
         """The integrity key behind one of our ufrags, None when it is not ours."""
         if ufrag == self.credentials.ufrag:
@@ -124,12 +129,12 @@ class IceAgent:
 
     def settled(self) -> tuple[tuple[str, str], ...]:
         """Our (ufrag, password) whose checks bring nothing new: during a restart the ones before it."""
-        credentials = self.previous or self.credentials
-        return ((credentials.ufrag, credentials.password),)
+        oldest = self.in_force()[0]
+        return ((oldest.ufrag, oldest.password),)
 
     def ufrags(self) -> set[str]:
         """Our ufrags that are in force: the current one, and the one before it during a restart."""
-        return {self.credentials.ufrag} | ({self.previous.ufrag} if self.previous is not None else set())
+        return {each.ufrag for each in self.in_force()}
 
     def retire_older_generations(self) -> None:
         """Answer only the current credentials, and give up the pairs that only older ones proved."""

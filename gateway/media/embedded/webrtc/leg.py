@@ -83,10 +83,11 @@ class WebRtcLeg:
         self._on_state = on_state
         self._config = FlowConfig(secure=True, mux=True, max_packets_per_second=host.config.max_packets_per_second)
         self.flow = left.flow if left is not None else host.open_flow(self, self._config)
-        credentials = left.credentials if left is not None else host.new_credentials(self)
-        host.take_credentials(self, credentials)
-        self._ice = IceAgent(credentials, host.config.max_pairs)
-        self._ufrags = self._ice.ufrags()
+        credentials = left.credentials if left is not None else (host.new_credentials(self),)
+        for each in credentials:
+            host.take_credentials(self, each)
+        self._ice = IceAgent(credentials[0], host.config.max_pairs)
+        self._ufrags = {each.ufrag for each in credentials}
         self._restart_pending = False
         self._remote_ufrag: str | None = None
         self._tls_id: str | None = None
@@ -111,11 +112,10 @@ class WebRtcLeg:
         """What `resume` needs, as JSON can hold it; None where nothing flows yet."""
         if self.state is not LegState.CONNECTED or not self._keyed:
             return None
-        ice = self._ice.previous or self._ice.credentials
         told = self._told_fingerprints or self.plan().fingerprints
         return {
             "flow": self.flow,
-            "ice": [ice.ufrag, ice.password],
+            "ice": [[each.ufrag, each.password] for each in self._ice.in_force()],
             "remote_ufrag": self._remote_ufrag,
             "tls_id": self._tls_id,
             "fingerprints": self._fingerprints,
@@ -140,9 +140,12 @@ class WebRtcLeg:
             if self._host.claim_address(self, path, address, now):
                 self._ice.resume(path, address, when, self._remote_ufrag or "", selected=address == snapshot.source)
                 self._admitted.add((path, address))
+        for ufrag, password in values["ice"][1:]:
+            self._ice.restart(IceCredentials(ufrag, password))
         self._follow_pairs()
         if self._path is None:
             raise MediaError("no address of the peer is proved", 481)
+        self._host.plane.set_credentials(self.flow, self._ice.settled())
         self._config = replace(self._config, idle_after=self._host.config.liveness_timeout)
         self._host.plane.configure_flow(self.flow, self._config)
 
