@@ -6,13 +6,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from gateway.app.message_log import sip_call_id_of, sip_method_of
+from gateway.app.message_log import names_of
 from gateway.log.redact import redact_text
 from gateway.net.tap import Direction
 from gateway.sip.flow import Flow
 
 _LONGEST = 16_384
-"""Characters of one message that are kept."""
+"""Octets of one message that are kept."""
 _MOST = 400
 """Messages of one dialog or web call."""
 _OF_NO_CALL = frozenset(("REGISTER", "PUBLISH"))
@@ -37,6 +37,29 @@ class Rung:
     """All of it, without secrets."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A message as it came. Most calls are never looked at, so that it becomes text without secrets only then."""
+
+    at: float
+    direction: str
+    peer: Flow | str
+    title: str | None
+    """None: of SIP."""
+    data: bytes | str
+
+    def rung(self) -> Rung:
+        text = self.data.decode("utf-8", "replace") if isinstance(self.data, bytes) else self.data
+        title = text.partition("\r\n")[0] if self.title is None else self.title
+        return Rung(
+            at=self.at,
+            direction=self.direction,
+            peer=str(self.peer),
+            title=redact_text(title)[:200],
+            text=redact_text(text),
+        )
+
+
 class Ladders:
     """The latest messages of all calls, within a bound of memory; the oldest calls are given up."""
 
@@ -44,18 +67,15 @@ class Ladders:
         """`memory` in octets, about; 0: nothing is kept."""
         self._memory = memory
         self._wall_clock = wall_clock
-        self._held: OrderedDict[str, list[Rung]] = OrderedDict()
+        self._held: OrderedDict[str, list[_Kept]] = OrderedDict()
         """By SIP Call-ID, or by the id of a web call."""
         self._size = 0
 
     def message(self, direction: Direction, data: bytes, flow: Flow, time: float) -> None:
         """One SIP message (net.tap.MessageTap)."""
-        if sip_method_of(data) in _OF_NO_CALL:
-            return
-        call_id = sip_call_id_of(data)
-        if call_id is not None:
-            text = data[:_LONGEST].decode("utf-8", "replace")
-            self._add(call_id, direction.value, str(flow), text.partition("\r\n")[0], text)
+        method, call_id = names_of(data)
+        if call_id is not None and method not in _OF_NO_CALL:
+            self._add(call_id, direction.value, flow, None, data[:_LONGEST])
 
     def web(self, call_id: str, direction: str, user: str, title: str, text: str) -> None:
         """One message of a web call, of that id."""
@@ -63,19 +83,20 @@ class Ladders:
 
     def of(self, names: Iterable[str]) -> list[Rung]:
         """The messages of a call that is known by these names, in order of time."""
-        found = [rung for name in dict.fromkeys(names) for rung in self._held.get(name, ())]
-        return sorted(found, key=lambda rung: rung.at)
+        found = [kept for name in dict.fromkeys(names) for kept in self._held.get(name, ())]
+        return [kept.rung() for kept in sorted(found, key=lambda kept: kept.at)]
 
-    def _add(self, name: str, direction: str, peer: str, title: str, text: str) -> None:
+    def _add(self, name: str, direction: str, peer: Flow | str, title: str | None, data: bytes | str) -> None:
         if not self._memory:
             return
-        rungs = self._held.setdefault(name, [])
-        if len(rungs) >= _MOST:
+        held = self._held.get(name)
+        if held is None:
+            held = self._held[name] = []
+        elif len(held) >= _MOST:
             return
-        title, text = redact_text(title)[:200], redact_text(text)
-        rungs.append(Rung(at=self._wall_clock(), direction=direction, peer=peer, title=title, text=text))
+        held.append(_Kept(self._wall_clock(), direction, peer, title, data))
         self._held.move_to_end(name)
-        self._size += len(text) + _OVERHEAD
+        self._size += len(data) + _OVERHEAD
         while self._size > self._memory and self._held:
             _, given_up = self._held.popitem(last=False)
-            self._size -= sum(len(rung.text) + _OVERHEAD for rung in given_up)
+            self._size -= sum(len(kept.data) + _OVERHEAD for kept in given_up)

@@ -15,8 +15,13 @@ log = structlog.get_logger(__name__)
 
 _REMEMBERED = 10_000
 """SIP Call-IDs whose call is known, those of ended calls included: the answer to a BYE comes after the end."""
-_CALL_ID = re.compile(rb"^(?:call-id|i)[ \t]*:[ \t]*(\S+)", re.IGNORECASE | re.MULTILINE)
-_CSEQ = re.compile(rb"^cseq[ \t]*:[ \t]*([^\r\n]+)", re.IGNORECASE | re.MULTILINE)
+_Header = tuple[bytes, re.Pattern[bytes]]
+"""As most write it, which is found in a tenth of the time, and as it may be written."""
+_CALL_ID: _Header = (
+    b"\r\nCall-ID: ",
+    re.compile(rb"^(?:call-id|i)[ \t]*:[ \t]*(\S+)", re.IGNORECASE | re.MULTILINE),
+)
+_CSEQ: _Header = (b"\r\nCSeq: ", re.compile(rb"^cseq[ \t]*:[ \t]*([^\r\n]+)", re.IGNORECASE | re.MULTILINE))
 _LONGEST = 200
 """Octets of a start line that are shown."""
 
@@ -51,21 +56,24 @@ class MessageLog:
         )
 
 
-def sip_call_id_of(data: bytes) -> str | None:
-    """The Call-ID of a message, read off its octets; None where there is none, or the message is broken."""
-    return _first(_CALL_ID, _head(data))
+def names_of(data: bytes) -> tuple[str | None, str | None]:
+    """Method and Call-ID of a message, read off its octets; None where there is none, or the message is broken.
 
-
-def sip_method_of(data: bytes) -> str | None:
-    """The method that a message is about: a response's is that of its request."""
-    cseq = _first(_CSEQ, _head(data))
-    return None if cseq is None else cseq.rpartition(" ")[2]
+    The method of a response is that of its request.
+    """
+    head = _head(data)
+    cseq = _first(_CSEQ, head)
+    return None if cseq is None else cseq.rpartition(" ")[2], _first(_CALL_ID, head)
 
 
 def _head(data: bytes) -> bytes:
     return data.lstrip(b"\r\n").partition(b"\r\n\r\n")[0]
 
 
-def _first(pattern: re.Pattern[bytes], head: bytes) -> str | None:
-    found = pattern.search(head)
-    return None if found is None else found[1].decode("utf-8", "replace")
+def _first(header: _Header, head: bytes) -> str | None:
+    usual, pattern = header
+    start = head.find(usual)
+    if start < 0:
+        found = pattern.search(head)
+        return None if found is None else found[1].decode("utf-8", "replace")
+    return head[start + len(usual) :].partition(b"\r\n")[0].strip().decode("utf-8", "replace")

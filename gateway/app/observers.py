@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from gateway.app.ladder import Ladders
-from gateway.app.message_log import sip_call_id_of
+from gateway.app.message_log import names_of
 from gateway.app.settings import secret
 from gateway.call.call import Call
 from gateway.call.registry import Calls
@@ -183,7 +183,7 @@ class Capture:
             reliable=flow.reliable,
             at=self._wall_clock(),
             payload=data,
-            call_id=sip_call_id_of(data),
+            call_id=names_of(data)[1],
         )
         self._exporter.send((captured,))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from gateway.app.ladder import Ladders
 from gateway.net.tap import Direction
 from gateway.sip.flow import Flow
@@ -31,6 +33,15 @@ def test_sip_and_web_stand_on_one_time_line_without_secrets() -> None:
     assert [rung.title for rung in found] == ["offer", "INVITE sip:a@b SIP/2.0", "answer"]
     assert [rung.peer for rung in found] == ["web:alice", str(FLOW), "web:alice"]
     assert "secret" not in found[0].text
+
+
+@pytest.mark.parametrize("line", ["Call-ID: x1", "call-id :  x1", "i: x1", "CALL-ID:\tx1 "])
+def test_a_message_is_of_its_call_however_the_header_is_written(line: str) -> None:
+    """In long form and in short; what is said in a body is no header."""
+    ladders = Ladders(1_000_000, ManualClock())
+    ladders.message(Direction.IN, f"BYE sip:b SIP/2.0\r\n{line}\r\nCSeq: 1 BYE\r\n\r\n".encode(), FLOW, 0.0)
+    ladders.message(Direction.IN, f"BYE sip:b SIP/2.0\r\nCSeq: 1 BYE\r\n\r\n\r\n{line}\r\n".encode(), FLOW, 0.0)
+    assert [rung.title for rung in ladders.of(["x1"])] == ["BYE sip:b SIP/2.0"]
 
 
 def test_the_oldest_calls_are_given_up_and_one_call_cannot_take_everything() -> None:
