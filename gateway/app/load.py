@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 
-from gateway.call.load import LoadControl
+from gateway.call.load import EVERY, LoadControl
 from gateway.net.user_agent import UserAgent
 from gateway.sip.message.message import Request
 
@@ -20,8 +20,6 @@ _SCHEDULED = Path("/proc/thread-self/schedstat")
 _ADMITTED = 1_000
 """Calls that were let in lately, and may come again with credentials."""
 _NEVER = object()
-_EVERY = 0.1
-"""Seconds between two looks."""
 
 
 def worked_or_waited() -> float:
@@ -48,7 +46,7 @@ class LoadWatch:
         self._used = used
         self._loop = asyncio.get_running_loop()
         self._since, self._work = self._loop.time(), used()
-        self._timer = self._loop.call_later(_EVERY, self._look)
+        self._timer = self._loop.call_later(EVERY, self._look)
         self._said = False
 
     def close(self) -> None:
@@ -58,13 +56,13 @@ class LoadWatch:
         now, work = self._loop.time(), self._used()
         passed = max(now - self._since, 1e-6)
         control = self._control
-        control.measured((work - self._work) / passed, max(0.0, passed - _EVERY))
+        control.measured((work - self._work) / passed, max(0.0, passed - EVERY))
         self._since, self._work = now, work
         if control.overloaded != self._said:
             self._said = control.overloaded
             said = "overload: new calls are refused" if self._said else "overload is over"
             log.warning(said, refused=control.refused)
-        self._timer = self._loop.call_later(_EVERY, self._look)
+        self._timer = self._loop.call_later(EVERY, self._look)
 
 
 def limit_new_calls(user_agent: UserAgent, control: LoadControl, emergency: Collection[str]) -> LoadWatch:

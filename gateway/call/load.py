@@ -1,7 +1,8 @@
 """Overload control: which share of new calls a gateway takes that has more to do than it can.
 
 Occupancy decides (RFC 6357 section 5.2): how busy the event loop was moves the share of calls that are let in, so that
-it stays just below full. What is refused costs little, so that what is let in completes.
+it stays just below full. What is refused costs little, so that what is let in completes. A few calls a second are let in
+at any time: where other programs take the processor one caller meets a loop that is full, and has not filled it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,11 @@ _FULL = 0.985
 _HARDER = 0.2
 """Excess that is assumed for each measurement in a row at which no time was left."""
 _LEAST = 0.02
-"""Of the share: some calls are let in at any time, or nothing would tell that it is over."""
+"""Of the share, so that it can grow again."""
+_ALWAYS = 5.0
+"""Calls a second that are let in however busy it is."""
+EVERY = 0.1
+"""Seconds between two measurements."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +35,7 @@ class LoadPolicy:
 
 
 class LoadControl:
-    """`measured` is told ten times a second how it goes; `admit` asks for one new call."""
+    """`measured` is told every EVERY seconds how it goes; `admit` asks for one new call."""
 
     def __init__(self, policy: LoadPolicy) -> None:
         self._policy = policy
@@ -39,6 +44,8 @@ class LoadControl:
         self._full = 0
         """Measurements in a row at which there was no time left."""
         self._credit = 1.0
+        self._spare = _ALWAYS
+        """Calls that may be let in beside the share."""
         self.share = 1.0
         """Of new calls that are let in, 0 to 1."""
         self.refused = 0
@@ -53,6 +60,7 @@ class LoadControl:
         policy = self._policy
         if not policy.busy:
             return
+        self._spare = min(_ALWAYS, self._spare + _ALWAYS * (EVERY + late))
         self._busy += _SMOOTHING * (busy - self._busy)
         self._late += _SMOOTHING * (late - self._late)
         excess = max(self._busy / policy.busy, self._late / policy.late) - 1.0
@@ -72,6 +80,8 @@ class LoadControl:
         self._credit = min(1.0, self._credit) + self.share
         if self._credit >= 1.0:
             self._credit -= 1.0
-            return True
-        self.refused += 1
-        return False
+        elif self._spare < 1.0:
+            self.refused += 1
+            return False
+        self._spare = max(0.0, self._spare - 1.0)
+        return True

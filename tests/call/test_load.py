@@ -69,17 +69,25 @@ def test_a_loop_that_is_late_refuses_even_where_it_is_idle() -> None:
     for _ in range(20):
         control.measured(0.1, 2.0)
     assert control.share < 0.1
-    assert [control.admit() for _ in range(200)].count(True) <= 21
+    assert [control.admit() for _ in range(200)].count(True) <= 26
 
 
-def test_some_calls_always_get_through() -> None:
-    """Or nothing would tell that it is over; and they are spread evenly."""
+def test_a_few_calls_a_second_always_get_through() -> None:
+    """One caller has not filled a loop that others leave no time; and of a flood no more than these and the share."""
     control = LoadControl(LoadPolicy())
     for _ in range(500):
-        control.measured(1.0, 100.0)
-    let_in = [control.admit() for _ in range(500)]
-    assert let_in.count(True) == 11
-    assert all(let_in[start : start + 100].count(True) == 2 for start in range(100, 500, 100))
+        control.measured(1.0, 0.0)
+    assert control.overloaded
+    for _ in range(20):
+        for _ in range(2):
+            control.measured(1.0, 0.0)
+        assert control.admit()
+    for _ in range(20):
+        control.measured(1.0, 0.0)
+    assert [control.admit() for _ in range(500)].count(True) in range(14, 17)
+    flood = [control.admit() for _ in range(500)]
+    assert flood.count(True) == 10
+    assert all(flood[start : start + 100].count(True) == 2 for start in range(0, 500, 100))
 
 
 def test_zero_refuses_nobody() -> None:

@@ -60,8 +60,6 @@ def config_on_free_ports(folder: Path, **changes: str) -> Config:
         "RTP__PORTS": f"{rtp}-{rtp + 99}",
         "IDENTITY__STORE": "memory",
         "STATE_DIR": str(folder),
-        # The peers of tests work in the gateway's own loop, and beside other tests: that is no overload of the gateway.
-        "LIMITS__LOAD": "0",
         "USERS": _USERS,
         **{f"USERS__{user}__PASSWORD": password for user, password in PASSWORDS.items() if user in there},
         **changes,

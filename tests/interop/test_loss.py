@@ -88,9 +88,9 @@ async def test_calls_get_through_a_network_that_loses_every_fifth_packet(
         gateway.stdin.write(b"\n")
         async with asyncio.timeout(60):
             left = json.loads(await gateway.stdout.readline())
-        # A call whose every INVITE was lost, or all that it was challenged with, never came to be here.
-        assert left["calls"] == 0
-        assert completed <= left["ended"] <= CALLS
+        # sipp gives a call up at a message it does not expect, here the late copy of a challenge: one may end for it alone.
+        assert completed <= left["begun"] <= CALLS
+        assert left == {"calls": 0, "begun": left["begun"], "ended": left["begun"]}
     finally:
         gateway.stdin.close()
         try:
