@@ -1,8 +1,8 @@
 """Overload control: which share of new calls a gateway takes that has more to do than it can.
 
 Occupancy decides (RFC 6357 section 5.2): how busy the event loop was moves the share of calls that are let in, so that
-it stays just below full. What is refused costs little, so that what is let in completes. A few calls a second are let in
-at any time: where other programs take the processor one caller meets a loop that is full, and has not filled it.
+it stays just below full. What is refused costs little, so that what is let in completes. A few calls a second are let
+in at any time: where other programs take the processor one caller meets a loop that is full, and has not filled it.
 """
 
 from __future__ import annotations

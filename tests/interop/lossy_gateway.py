@@ -32,13 +32,13 @@ def _say(line: str) -> None:
 
 
 async def main(folder: Path, port: int) -> None:
-    """Serve until a line comes, then until the calls have ended; print how many began, have ended and are left, as JSON."""
+    """Serve until a line comes, then until the calls have ended; print as JSON how many began, ended and are left."""
     configure("warning", "console", folder / "log")
     changes = {
         "RTP__PORTS": "20000-20999",
         "SIP__LISTEN": f'["udp:127.0.0.1:{port}"]',
         "SIP__LIMITS__REQUESTS_PER_SECOND": "10000",
-        # A hundred calls within two seconds on a machine that others use are more than it may carry; this is about loss.
+        # A hundred calls in two seconds may be more than a machine carries that others use; this is about loss.
         "LIMITS__LOAD": "0",
     }
     app = GatewayApp(config_on_free_ports(folder, USERS__1002__MAX_CALLS="200", **changes))

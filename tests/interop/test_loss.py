@@ -88,7 +88,7 @@ async def test_calls_get_through_a_network_that_loses_every_fifth_packet(
         gateway.stdin.write(b"\n")
         async with asyncio.timeout(60):
             left = json.loads(await gateway.stdout.readline())
-        # sipp gives a call up at a message it does not expect, here the late copy of a challenge: one may end for it alone.
+        # sipp gives a call up at a message that it does not expect, such as the late copy of a challenge.
         assert completed <= left["begun"] <= CALLS
         assert left == {"calls": 0, "begun": left["begun"], "ended": left["begun"]}
     finally:
