@@ -1,4 +1,4 @@
-"""The `gateway` command: run, check-config, doctor, calls, trace, bans, backup, restore, example-config, demo, sdp."""
+"""The `gateway` command: run, check-config, doctor, reload, calls, trace, bans, backup and others."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from functools import partial
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Annotated
@@ -62,12 +63,15 @@ def common(
     """A SIP-to-WebRTC gateway: browser softphones reach a PBX, desk phones call web users."""
 
 
+def config_path(path: Path | None) -> Path | None:
+    """The file that is meant; None: only the defaults."""
+    return DEFAULT_CONFIG if path is None and DEFAULT_CONFIG.exists() else path
+
+
 def read_config(path: Path | None) -> Config:
     """The configuration, or a clear word and status 2."""
-    if path is None and DEFAULT_CONFIG.exists():
-        path = DEFAULT_CONFIG
     try:
-        return load(path, os.environ)
+        return load(config_path(path), os.environ)
     except ConfigError as error:
         raise fail(error) from None
 
@@ -94,7 +98,7 @@ def run(config: ConfigOption = None) -> None:
 
     settings = read_config(config)
     try:
-        run_gateway(settings, output)
+        run_gateway(settings, output, partial(load, config_path(config), os.environ))
     except ConfigError as error:
         raise fail(error) from None
 
@@ -151,6 +155,18 @@ def trace(
 
 
 @app.command()
+def reload(config: ConfigOption = None) -> None:
+    """Have the running gateway read its configuration again, as SIGHUP does, and say what waits for a restart.
+
+    Calls stay up. Status 2 for a file that cannot be used: then nothing has changed.
+    """
+    from gateway.commands.console import Operator, reload_configuration
+
+    with told():
+        reload_configuration(Operator(read_config(config).state_dir), output)
+
+
+@app.command()
 def bans(
     config: ConfigOption = None,
     lift: Annotated[str | None, typer.Option(help="Answer this address again.", show_default=False)] = None,
@@ -173,9 +189,8 @@ def backup_(
     """
     from gateway.commands.backup import backup
 
-    path = config or (DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None)
     with told():
-        count = backup(read_config(config).state_dir, path, archive)
+        count = backup(read_config(config).state_dir, config_path(config), archive)
     output.print(f"{escape(str(archive))}: {count} files, {archive.stat().st_size / 1024:.0f} KiB.")
 
 

@@ -193,14 +193,14 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def running(folder: Path, **changes: str) -> AsyncIterator[Running]:
+async def running(folder: Path, config: Path = ROOT / "gateway.yaml", /, **changes: str) -> AsyncIterator[Running]:
     """Start `gateway run` on free ports and wait until it is up; what still runs at the end is killed."""
     environ = environment(folder, **changes)
     process = await asyncio.create_subprocess_exec(
         str(SCRIPT),
         "run",
         "--config",
-        str(ROOT / "gateway.yaml"),
+        str(config),
         cwd=folder,
         env=environ,
         stdout=asyncio.subprocess.PIPE,
@@ -229,6 +229,34 @@ async def test_run_says_where_everything_is_and_ends_tidily(tmp_path: Path, numb
         status, output, log = await gateway.end(number)
     assert status == 0
     assert output.strip().endswith("Stopped.")
+    assert "Traceback" not in log
+
+
+async def test_a_running_gateway_reads_its_configuration_again(tmp_path: Path) -> None:
+    """By its command, which says what became of it, and by SIGHUP; a broken file ends nothing."""
+    config = tmp_path / "own.yaml"
+    config.write_text("routes: []\n")
+
+    async def reload(gateway_: Running) -> tuple[int, str, str]:
+        done = await asyncio.to_thread(
+            gateway, tmp_path, "reload", "--config", str(config), environ=dict(gateway_.environ)
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    async with running(tmp_path, config) as one:
+        assert await reload(one) == (0, "Nothing has changed; the certificates were read again.\n", "")
+        config.write_text("routes: [{match: '7', to: 'service:tone'}]\nmetrics: {enabled: true}\n")
+        assert (await reload(one))[:2] == (0, "routes: applied\nmetrics.enabled: takes a restart\n")
+        config.write_text("routes: [{match: '7', to: 'nowhere'}]\n")
+        status, _, said = await reload(one)
+        assert (status, "routes.0.to" in said) == (2, True)
+        for _ in range(2):
+            one.process.send_signal(signal.SIGHUP)
+        config.write_text("{")
+        one.process.send_signal(signal.SIGHUP)
+        status, _, log = await one.end(signal.SIGTERM)
+    assert status == 0
+    assert "the configuration was not reloaded" in log
     assert "Traceback" not in log
 
 

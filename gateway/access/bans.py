@@ -58,12 +58,16 @@ class Bans:
 
     def __init__(self, policy: BanPolicy, clock: Callable[[], float]) -> None:
         """Raises ValueError for an entry of `never` that is no address and no network."""
-        self._policy = policy
-        self._never = tuple(ip_network(entry, strict=False) for entry in policy.never)
         self._clock = clock
-        self._scanners = tuple(pattern.lower() for pattern in policy.scanners)
+        self.change(policy)
         self._refused: OrderedDict[str, tuple[int, float]] = OrderedDict()
         self._bans: OrderedDict[str, Ban] = OrderedDict()
+
+    def change(self, policy: BanPolicy) -> None:
+        """Ban by this policy from now on; who is exempt by it is answered again. Raises ValueError."""
+        self._never = tuple(ip_network(entry, strict=False) for entry in policy.never)
+        self._policy = policy
+        self._scanners = tuple(pattern.lower() for pattern in policy.scanners)
 
     def is_scanner(self, user_agent: str | None) -> bool:
         """Whether a request that calls its sender so is a scanner's."""
@@ -114,7 +118,7 @@ class Bans:
     def now(self) -> list[Ban]:
         """The bans that hold, the latest last."""
         now = self._clock()
-        return [ban for ban in self._bans.values() if ban.until > now]
+        return [ban for ban in self._bans.values() if ban.until > now and not self._is_exempt(ban.address)]
 
     def _is_exempt(self, address: str) -> bool:
         try:
@@ -125,7 +129,7 @@ class Bans:
 
     def _live(self, address: str, now: float) -> Ban | None:
         ban = self._bans.get(address)
-        if ban is not None and ban.until <= now:
+        if ban is not None and (ban.until <= now or self._is_exempt(address)):
             del self._bans[address]
             return None
         return ban

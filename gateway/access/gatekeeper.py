@@ -63,7 +63,8 @@ class Gatekeeper:
         self._node_of = node_of
         self._bans = bans or Bans(BanPolicy(time=0.0), clock)
         self._algorithms = algorithms or Algorithms(digest.algorithms)
-        self._kept = kept or {}
+        self.kept = kept or {}
+        """May be others in the course of things, as `guesses.policy` may."""
         self._identity = identity
         self._store = store
         self._digest = digest
@@ -71,7 +72,7 @@ class Gatekeeper:
         self._trunks = trunks
         self._clock = clock
         self._random = random
-        self._guesses = Guesses(lock_out or LockOut())
+        self.guesses = Guesses(lock_out or LockOut())
 
     def authenticate(self, request: Request, source: Flow) -> events.Verdict | Coroutine[Any, Any, events.Verdict]:
         """Who sends this: a trunk by its address, else a user by digest, else a challenge.
@@ -98,9 +99,9 @@ class Gatekeeper:
         name = mine.get("username") if mine is not None and earned else None
         # A trunk's address is never locked: its calls would stay out for the mistake of one phone behind it.
         said = request.to if request.method == "REGISTER" else request.from_
-        if trunk is None and self._guesses.locked(source, name or said.uri.user, now):
+        if trunk is None and self.guesses.locked(source, name or said.uri.user, now):
             return events.Refused(403, "Too many wrong passwords")
-        if name is not None and trunk is None and self._guesses.slowed(source, name, now):
+        if name is not None and trunk is None and self.guesses.slowed(source, name, now):
             return events.Refused(503, "Too many wrong passwords for this user")
         account = self._trunks.by_username(name) if name and self._may_be_trunk(request, name) else None
         if account is not None:
@@ -139,17 +140,17 @@ class Gatekeeper:
         """The verdict on the credentials, whose HA1 by algorithm are `known`; `trunk` is whose account they are of."""
         checked = self._digest.check(request, lambda *_: known, now, source=source.host)
         if checked.result is DigestResult.OK and checked.username is not None:
-            self._guesses.succeeded(source, checked.username)
+            self.guesses.succeeded(source, checked.username)
             self._bans.proved(source.host)
             self._algorithms.signed(request.user_agent, source.host, checked.algorithm)
             return events.Accepted(TRUNK + trunk) if trunk else self._as_claimed(request, checked.username)
         if checked.result is DigestResult.MALFORMED:
             return events.Refused(400, "Credentials cannot be read")
         if checked.result is DigestResult.WRONG:
-            self._guesses.failed(source, checked.username or "", now)
+            self.guesses.failed(source, checked.username or "", now)
             log.warning("wrong password", user=checked.username, source=source.host)
         said = request.to if request.method == "REGISTER" else request.from_
-        algorithm = self._algorithms.choose(request.user_agent, source.host, self._kept.get(said.uri.user or ""))
+        algorithm = self._algorithms.choose(request.user_agent, source.host, self.kept.get(said.uri.user or ""))
         challenges = self._digest.challenges(
             now, stale=checked.stale, salt=self._random(4), source=source.host, algorithms=(algorithm,)
         )

@@ -34,7 +34,8 @@ class Guesses:
     """
 
     def __init__(self, policy: LockOut) -> None:
-        self._policy = policy
+        self.policy = policy
+        """May be another one in the course of things."""
         self._of_source: OrderedDict[str, tuple[int, float]] = OrderedDict()
         self._of_user: OrderedDict[str, tuple[int, float]] = OrderedDict()
         self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
@@ -42,7 +43,7 @@ class Guesses:
     def locked(self, source: Flow, user: str | None, now: float) -> bool:
         """Whether `source` has to wait; never the very flow on which `user` has signed in before."""
         count, last = self._of_source.get(source_of(source.host), (0, 0.0))
-        if count < self._policy.failures or now - last >= self._policy.seconds:
+        if count < self.policy.failures or now - last >= self.policy.seconds:
             return False
         return user is None or (user, str(source)) not in self._known
 
@@ -52,18 +53,18 @@ class Guesses:
         Sources that `user` has signed in from are let through, and those that have given no wrong password.
         """
         count, last = self._of_user.get(user, (0, 0.0))
-        if count < self._policy.user_failures or now - last >= self._policy.seconds:
+        if count < self.policy.user_failures or now - last >= self.policy.seconds:
             return False
         if (user, source_of(source.host)) in self._known:
             return False
         wrong, at = self._of_source.get(source_of(source.host), (0, 0.0))
-        return wrong > 0 and now - at < self._policy.seconds
+        return wrong > 0 and now - at < self.policy.seconds
 
     def failed(self, source: Flow, user: str, now: float) -> None:
         """`source` gave a wrong password for `user`."""
         for table, key in ((self._of_source, source_of(source.host)), (self._of_user, user)):
             count, last = table.get(key, (0, 0.0))
-            self._keep(table, key, (1 if now - last >= self._policy.seconds else count + 1, now))
+            self._keep(table, key, (1 if now - last >= self.policy.seconds else count + 1, now))
 
     def succeeded(self, source: Flow, user: str) -> None:
         """`user` has signed in from there; that forgives nothing, or an account of one's own would buy guesses."""
@@ -73,5 +74,5 @@ class Guesses:
     def _keep(self, table: OrderedDict[K, V], key: K, value: V) -> None:
         table[key] = value
         table.move_to_end(key)
-        if len(table) > self._policy.remembered:
+        if len(table) > self.policy.remembered:
             table.popitem(last=False)

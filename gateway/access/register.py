@@ -50,7 +50,8 @@ class RegisterService:
         self._registered_from: OrderedDict[tuple[Flow, str], str] = OrderedDict()
         self._identity = identity
         self._store = store
-        self._policy = policy
+        self.policy = policy
+        """May be another one in the course of things."""
         self._wall_clock = wall_clock
         self._is_reachable = is_reachable
         self._keeps_alive = keeps_alive
@@ -77,7 +78,7 @@ class RegisterService:
             now = self._wall_clock()
             current = await self._store.bindings(aor, now)
             make = partial(_binding, aor, self._node, {binding.contact: binding.codecs for binding in current})
-            changes = decide(request, current, self._policy, now, make=make, received=str(source))
+            changes = decide(request, current, self.policy, now, make=make, received=str(source))
             if isinstance(changes, Refusal):
                 headers = tuple((name, str(value)) for name, value in changes.headers)
                 return events.Reply(changes.status, changes.reason or None, headers)
@@ -115,7 +116,7 @@ class RegisterService:
 
     async def _remove(self, flow: Flow, aors: Iterable[str]) -> None:
         """Remove what still stands by `flow` after a time in which a client connects and registers again."""
-        await asyncio.sleep(self._policy.websocket_grace)
+        await asyncio.sleep(self.policy.websocket_grace)
         for aor in aors:
             try:
                 await self._remove_of(aor, str(flow))
@@ -134,7 +135,7 @@ class RegisterService:
         if not changes.is_query:
             log.info("registered", aor=changes.aor, contacts=len(changes.after), source=str(source))
         is_flow = any(binding.reg_id is not None and not binding.path for binding in changes.put)
-        timer = 0 if source.transport in WEBSOCKET else self._policy.flow_timer  # RFC 7118: a WebSocket has its pings
+        timer = 0 if source.transport in WEBSOCKET else self.policy.flow_timer  # RFC 7118: a WebSocket has its pings
         if changes.put and not changes.put[-1].path:
             self._remember(source, aor, changes.put[-1].contact)
         if changes.put and source.reliable and (is_flow or source.transport in WEBSOCKET):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -33,6 +33,7 @@ class Reachability:
 
     def __init__(self) -> None:
         self._places: dict[str, dict[str, State]] = {}
+        self._nameless: set[tuple[str, str]] = set()
 
     def answered(self, trunk: str, uri: str, status: int) -> Change | None:
         """An OPTIONS had its outcome; what changes for the trunk as a whole, if anything."""
@@ -48,9 +49,26 @@ class Reachability:
             return State.REACHABLE
         return State.UNREACHABLE if states else State.UNKNOWN
 
+    def named(self, trunk: str, uri: str, *, found: bool) -> None:
+        """Whether there is an address for the name of a place that does not answer."""
+        (self._nameless.discard if found else self._nameless.add)((trunk, uri))
+
+    def is_nameless(self, trunk: str, uri: str) -> bool:
+        """Whether DNS has no address for that place."""
+        return (trunk, uri) in self._nameless
+
     def place(self, trunk: str, uri: str) -> State:
         """What is known of one place."""
         return self._places.get(trunk, {}).get(uri, State.UNKNOWN)
+
+    def keep(self, places: Mapping[str, Collection[str]]) -> None:
+        """Forget the trunks, and places of them, that are not in `places`."""
+        self._places = {
+            trunk: {uri: state for uri, state in known.items() if uri in places[trunk]}
+            for trunk, known in self._places.items()
+            if trunk in places
+        }
+        self._nameless = {(trunk, uri) for trunk, uri in self._nameless if uri in places.get(trunk, ())}
 
     def in_order(self, trunk: str, uris: Iterable[str]) -> list[str]:
         """Places in the order in which a call asks them: those that do not answer come last, but they come."""

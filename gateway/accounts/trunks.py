@@ -33,11 +33,15 @@ class Trunks:
     """Tells whose call comes in: by source, by the registrar we are registered at, by account."""
 
     def __init__(self, accounts: Iterable[TrunkAccount]) -> None:
+        self._registered: dict[str, frozenset[str]] = {}
+        self._accounts_at: dict[str, tuple[str, frozenset[str]]] = {}
+        self.change(accounts)
+
+    def change(self, accounts: Iterable[TrunkAccount]) -> None:
+        """Know these trunks from now on; where we are registered is told by `registered`, as ever."""
         self._accounts = tuple(accounts)
         self._by_username = {one.username: one for one in self._accounts if one.username is not None and one.ha1}
         self._admitting = {one.name for one in self._accounts if one.admits_registered}
-        self._registered: dict[str, frozenset[str]] = {}
-        self._accounts_at: dict[str, tuple[str, frozenset[str]]] = {}
         self._known: OrderedDict[str, str | None] = OrderedDict()
 
     def registered(self, trunk: str, hosts: Iterable[str]) -> None:

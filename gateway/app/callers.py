@@ -98,6 +98,7 @@ class Names:
     """Who the far ends of calls are, by what they say and who they have proved to be."""
 
     def __init__(self, identity: IdentityMap, trunks: Mapping[str, Trunk]) -> None:
+        """`trunks` may change; who calls by one that is gone says nothing of itself any more."""
         self._identity = identity
         self._trunks = trunks
 
@@ -116,7 +117,8 @@ class Names:
     def renamed(self, message: Message, identity: str | None) -> Address | None:
         """Who that identity says it is in a call; None where that is nobody's business but its own."""
         if identity is not None and identity.startswith(TRUNK):
-            return renamed_by_trunk(message, self._trunks[identity.removeprefix(TRUNK)])
+            trunk = self._trunks.get(identity.removeprefix(TRUNK))
+            return None if trunk is None else renamed_by_trunk(message, trunk)
         if identity is not None and identity.startswith(NODE):
             said = message.asserted_identity
             return Address(str(said[0].uri), said[0].display_name) if said else None

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -210,7 +209,9 @@ async def open_conferences(
     calls.observe(recordings.call_changed)
     clock = asyncio.get_running_loop().time
     limits = room_settings.room_limits(config)
-    rooms = Rooms(engine.conference, partial(room_settings.room, config), recordings, clock, is_user, limits)
+    rooms = Rooms(
+        engine.conference, lambda name: room_settings.room(opening.config, name), recordings, clock, is_user, limits
+    )
     opening.stack.callback(rooms.close)
     notes = CallNotes(calls, recordings, rooms, is_user)
     calls.observe(notes.call_changed)

@@ -82,7 +82,8 @@ class GatewayDialer:
         `is_reachable` says whether the connection is still there that a contact was registered by: it has to be for a
         WebSocket, and for a flow of RFC 5626 (the second argument).
         """
-        self._config = config
+        self.config = config
+        """In force now; another one after a reload."""
         self._identity = identity
         self._accounts = accounts
         self._reachability = reachability
@@ -96,8 +97,9 @@ class GatewayDialer:
         self._application = application or Application()
         self._waker = waker
         self._cluster = cluster
-        self._trunks = {trunk.name: trunk for trunk in config.every_trunk}
-        self._names = Names(identity, self._trunks)
+        self.trunks = {trunk.name: trunk for trunk in config.every_trunk}
+        """Changed in place where they are others."""
+        self._names = Names(identity, self.trunks)
         self._preferences: OrderedDict[str, tuple[str, ...]] = OrderedDict()
         self._keeping: set[asyncio.Task[None]] = set()
         self._trunk_load: Counter[str] = Counter()
@@ -139,9 +141,9 @@ class GatewayDialer:
         Several places of a trunk are in the order in which they are to be asked. Raises RouteError where that account
         is gone.
         """
-        trunk = self._trunks.get(target.trunk) if target.trunk is not None else None
+        trunk = self.trunks.get(target.trunk) if target.trunk is not None else None
         if trunk is None:
-            return [Destination(target.uri, self._config.sip.route)]
+            return [Destination(target.uri, self.config.sip.route)]
         own = self._accounts.of(target.account) if target.account is not None else None
         if target.account is not None and own is None:
             raise RouteError(Cause.UNAVAILABLE, f"{target.account} has no account of its own any more")
@@ -151,7 +153,8 @@ class GatewayDialer:
         """Where a trunk carries transfers out itself: from it to a number of its own, by nobody else's account."""
         if not isinstance(target, SipTarget) or target.trunk is None or leg.identity != TRUNK + target.trunk:
             return None
-        if target.account is not None or self._trunks[target.trunk].transfer != "pass_on":
+        trunk = self.trunks.get(target.trunk)
+        if target.account is not None or trunk is None or trunk.transfer != "pass_on":
             return None
         return self.outside(target)[0].uri
 
@@ -177,7 +180,7 @@ class GatewayDialer:
         try:
             for binding in await self._store.bindings(aor, now):
                 if binding.contact == contact:
-                    limit = self._config.sip.registration.max_contacts
+                    limit = self.config.sip.registration.max_contacts
                     await self._store.put_binding(replace(binding, codecs=codecs), now, limit)
         except StoreError as error:
             log.warning("a codec preference was not kept", reason=str(error))
@@ -249,7 +252,7 @@ class GatewayDialer:
         phones = [binding for binding in bindings if not _is_browser(binding)]
         browsers = [binding for binding in bindings if _is_browser(binding)]
         if phones:
-            settings = self._settings(address.uri, phones[0].codecs, self._config.rtp.srtp, Dtmf(user.dtmf))
+            settings = self._settings(address.uri, phones[0].codecs, self.config.rtp.srtp, Dtmf(user.dtmf))
             if user.ring == "in_order":
                 settings = replace(settings, patience=user.ring_next_after)
             destinations = _devices(phones, user)
@@ -283,9 +286,9 @@ class GatewayDialer:
         return self._is_reachable(Flow.parse(binding.received), binding.reg_id is not None and not binding.path)
 
     def _outside_leg(self, target: SipTarget, call_id: str, name: str) -> CalleeLeg:
-        trunk = self._trunks.get(target.trunk) if target.trunk is not None else None
+        trunk = self.trunks.get(target.trunk) if target.trunk is not None else None
         if trunk is None:
-            settings = self._settings(target.uri, (), self._config.rtp.srtp)
+            settings = self._settings(target.uri, (), self.config.rtp.srtp)
             destinations = self.outside(target)
         else:
             full = trunk.max_calls is not None and self._trunk_load[trunk.name] >= trunk.max_calls
@@ -296,7 +299,7 @@ class GatewayDialer:
                     retry_after=_WHEN_FULL,
                 )
             destinations = self.outside(target)
-            srtp = trunk.srtp or self._config.rtp.srtp
+            srtp = trunk.srtp or self.config.rtp.srtp
             settings = self._settings(destinations[0].uri, trunk.codecs, srtp, Dtmf(trunk.dtmf))
             settings = replace(settings, codecs=trunk.codecs, failover=True, patience=trunk.failover_after)
             self._trunk_load[trunk.name] += 1
@@ -316,8 +319,8 @@ class GatewayDialer:
         instead = Kind.SDES if srtp == "optional" else None
         known = self._preferences.get(uri) or prefer or _LIKELY
         # The call gives up first and says so; SIP's own limit only catches what the call has forgotten.
-        no_answer = self._config.sip.ring_timeout + 30
-        flow_timeout = self._config.sip.registration.flow_timeout
+        no_answer = self.config.sip.ring_timeout + 30
+        flow_timeout = self.config.sip.registration.flow_timeout
         return CalleeSettings(
             kind=kind, instead=instead, prefer=known, dtmf=dtmf, no_answer=no_answer, flow_timeout=flow_timeout
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,9 +13,12 @@ from gateway.accounts.reachability import Reachability, State
 from gateway.call.load import LoadControl
 from gateway.call.registry import Calls
 from gateway.config import Config
+from gateway.media.engine import MediaEngine
 
 _NEARLY_FULL = 0.9
 """Share of the calls at which it is said that there are many."""
+_SLOW_STORE = 1.0
+"""Seconds for an answer of the store, from which on it is said."""
 _CERTIFICATE_DAYS = 30
 """A certificate that ends within so many days is named."""
 
@@ -42,36 +45,103 @@ class Watch:
         load: LoadControl | None = None,
     ) -> None:
         self._control = load
-        self._config = config
+        self.config = config
+        """In force now; another one after a reload."""
         self._calls = calls
         self._registered = registered
         self._reachability = reachability
         self._wall_clock = wall_clock
-        self._certificate = Certificate(config.web.tls.cert)
+        self._read: dict[Path, Certificate] = {}
+        self.others: list[Callable[[], Iterable[str]]] = []
+        """Who has more to say, sentence by sentence."""
 
     def __call__(self) -> Health:
-        conditions = [*self._load(), *self._trunks(), *self._certificate.conditions(self._wall_clock())]
+        now = self._wall_clock()
+        conditions = [*self._load(), *self._trunks(), *self._certificates(now)]
+        conditions += [sentence for say in self.others for sentence in say()]
         if self._calls.draining:
             return Health("draining", ("The gateway ends when its last call does and takes no new ones.", *conditions))
         if self._control is not None and self._control.overloaded:
             said = f"The gateway has more to do than it can: it takes {self._control.share:.0%} of new calls."
             return Health("overloaded", (said, *conditions))
-        full = len(self._calls) >= self._config.limits.calls
+        full = len(self._calls) >= self.config.limits.calls
         return Health("full" if full else "ok", tuple(conditions))
 
     def _load(self) -> list[str]:
-        taken, most = len(self._calls), self._config.limits.calls
+        taken, most = len(self._calls), self.config.limits.calls
         return [f"{taken} of {most} calls are taken (limits.max_calls)."] if taken >= most * _NEARLY_FULL else []
+
+    def _certificates(self, now: float) -> list[str]:
+        """Of every certificate that the configuration names; a renewed one is read again."""
+        named = [self.config.web.tls.cert, self.config.sip.tls.cert]
+        named += [one.cert for one in self.config.sip.tls.certificates]
+        paths = dict.fromkeys(path for path in named if path is not None)
+        self._read = {path: self._read.get(path) or Certificate(path) for path in paths}
+        return [sentence for read in self._read.values() for sentence in read.conditions(now)]
 
     def _trunks(self) -> list[str]:
         standing = self._registered()
         found = []
-        for trunk in self._config.trunks:
+        for trunk in self.config.trunks:
             if self._reachability.of(trunk.name) is State.UNREACHABLE:
-                found.append(f"Trunk {trunk.name} does not answer.")
+                nameless = [uri for uri in trunk.uris if self._reachability.is_nameless(trunk.name, uri)]
+                why = f": DNS knows no address of {', '.join(nameless)}" if nameless else ""
+                found.append(f"Trunk {trunk.name} does not answer{why}.")
             elif trunk.register_account and trunk.name not in standing:
                 found.append(f"Trunk {trunk.name} is not registered.")
         return found
+
+
+def ports_taken(engine: MediaEngine) -> list[str]:
+    """What there is to say of the RTP ports of a media engine."""
+    ports = engine.ports
+    if ports is None or ports[0] < ports[1] * _NEARLY_FULL:
+        return []
+    return [f"{ports[0]} of {ports[1]} pairs of RTP ports are taken (rtp.ports)."]
+
+
+def reload_state(refused: str | None, waiting: Sequence[str]) -> list[str]:
+    """What there is to say of the latest reload: the key it was refused for, and those that wait for a restart."""
+    found = []
+    if refused is not None:
+        found.append(f"The configuration was not reloaded, for {refused} is wrong: `gateway check-config` says why.")
+    if waiting:
+        found.append(f"These keys have another value after a restart: {', '.join(waiting)}.")
+    return found
+
+
+class StoreWatch:
+    """Times what is asked of the store every few seconds."""
+
+    def __init__(self, look: Callable[[float], Awaitable[int]], clock: Callable[[], float]) -> None:
+        """`look` asks the store; `clock` gives monotonic seconds."""
+        self._look = look
+        self._clock = clock
+        self._asked: float | None = None
+        self._took = 0.0
+        self._failed = False
+
+    async def look(self, now: float) -> int:
+        """Ask it; raises what the store raises."""
+        self._asked = self._clock()
+        try:
+            found = await self._look(now)
+        except Exception:
+            self._failed = True
+            raise
+        else:
+            self._failed = False
+            return found
+        finally:
+            self._took, self._asked = self._clock() - self._asked, None
+
+    def conditions(self) -> list[str]:
+        """What there is to say of it now."""
+        waiting = 0.0 if self._asked is None else self._clock() - self._asked
+        took = max(self._took, waiting)
+        if self._failed:
+            return ["The store does not answer (identity.store): who is not known yet cannot be called."]
+        return [f"The store takes {took:.1f} s to answer (identity.store)."] if took >= _SLOW_STORE else []
 
 
 class Certificate:

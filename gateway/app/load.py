@@ -65,8 +65,10 @@ class LoadWatch:
         self._timer = self._loop.call_later(EVERY, self._look)
 
 
-def limit_new_calls(user_agent: UserAgent, control: LoadControl, emergency: Collection[str]) -> LoadWatch:
+def limit_new_calls(user_agent: UserAgent, control: LoadControl, emergency: Callable[[], Collection[str]]) -> LoadWatch:
     """Have SIP answer new calls 503 as `control` says, before anything is done for them; emergency calls go on.
+
+    `emergency` gives the numbers as they are dialled.
 
     It looks from now on, until what is returned is closed.
     """
@@ -75,7 +77,7 @@ def limit_new_calls(user_agent: UserAgent, control: LoadControl, emergency: Coll
 
     def may_begin(invite: Request, known: bool) -> bool:
         # The call of a stranger to 112 is not one: who registered here is known.
-        if known and _digits(invite.uri.user or "") in emergency:
+        if known and _digits(invite.uri.user or "") in emergency():
             return True
         if invite.headers.count("Authorization") and admitted.pop(invite.call_id, _NEVER) is None:
             return True  # the same call again, with what it was challenged for

@@ -12,7 +12,7 @@ import structlog
 from gateway.access.gruu import Gruus
 from gateway.accounts.own import Accounts
 from gateway.accounts.vault import Vault, read_key
-from gateway.app import settings
+from gateway.app import media_settings, settings
 from gateway.app.cluster_settings import shared_key
 from gateway.app.observers import ended
 from gateway.app.plane import choose
@@ -23,13 +23,14 @@ from gateway.identity.directory import Directory
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.provisioned import ProvisionedStore
 from gateway.identity.remembering import RememberingStore
-from gateway.identity.store import StoreError
+from gateway.identity.store import IdentityStore, StoreError
 from gateway.media.embedded.plane.protocol import PlaneError
 from gateway.media.engine import MediaEngine, MediaError
 from gateway.net.user_agent import UserAgent
 from gateway.sip.flow import WEBSOCKET
 from gateway.store.factory import store_named
 from gateway.web.app import serve
+from gateway.web.auth.links import GuestLinks
 from gateway.web.sip_ws import create_sip_app
 
 log = structlog.get_logger(__name__)
@@ -110,8 +111,7 @@ async def open_store(opening: Opening) -> tuple[ProvisionedStore, passwords.Pass
 def open_accounts(opening: Opening, identity: IdentityMap) -> tuple[Vault, Accounts]:
     """Users' own accounts: those of the configuration, and those that users brought."""
     config = opening.config
-    # Where no account can be, nothing is kept of any.
-    key = read_key(config.state_dir, opening.random) if config.registrars else opening.random(32)
+    key = read_key(config.state_dir, opening.random)
     vault, accounts = Vault(config.state_dir, key, opening.random), Accounts(key)
     for account in vault.read(settings.registrar_places(config).get):
         if identity.by_id(account.user) is not None:
@@ -119,6 +119,19 @@ def open_accounts(opening: Opening, identity: IdentityMap) -> tuple[Vault, Accou
     for account in settings.configured_accounts(config):
         accounts.put(account)
     return vault, accounts
+
+
+def open_links(
+    opening: Opening, store: IdentityStore, directory: Directory, refusal: Callable[[str, str], str]
+) -> GuestLinks | None:
+    """Links for guests, swept of those that ran out; None where there are none. `refusal` as GuestLinks has it."""
+    config, clock = opening.config, opening.wall_clock
+    lifetime = config.web.link_lifetime
+    if not lifetime:
+        return None
+    links = GuestLinks(store, config.domain, lifetime, clock, opening.random, mark=directory.mark, refusal=refusal)
+    opening.sweep(links.expire)
+    return links
 
 
 def open_gruus(opening: Opening) -> Gruus:
@@ -131,15 +144,15 @@ async def open_media(opening: Opening) -> MediaEngine:
     """The media engine on the packet plane that can be had; raises ConfigError."""
     config, clock = opening.config, asyncio.get_running_loop().time
     choice = choose(config)
-    engine = settings.engine(config, clock, choice)
+    engine = media_settings.engine(config, clock, choice)
     try:
-        await opening.opened(settings.engine_key(config), engine.start())
+        await opening.opened(media_settings.engine_key(config), engine.start())
     except PlaneError as error:
         if not choice.may_fall_back:
             raise ConfigError("media.plane", str(error)) from None
         log.warning("packets are forwarded in this process", reason=str(error))
-        engine = settings.engine(config, clock)
-        await opening.opened(settings.engine_key(config), engine.start())
+        engine = media_settings.engine(config, clock)
+        await opening.opened(media_settings.engine_key(config), engine.start())
     opening.stack.push_async_callback(engine.close)
     return engine
 

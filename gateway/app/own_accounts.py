@@ -32,7 +32,8 @@ class OwnAccounts:
         vault: Vault,
         clock: Callable[[], float],
     ) -> None:
-        self._config = config
+        self.config = config
+        """In force now; another one after a reload."""
         self._accounts = accounts
         self._registrations = registrations
         self._vault = vault
@@ -54,12 +55,12 @@ class OwnAccounts:
     @property
     def registrars(self) -> list[str]:
         """Names of the registrars that an account may be at."""
-        return [trunk.name for trunk in self._config.registrars]
+        return [trunk.name for trunk in self.config.registrars]
 
     async def put(self, user: str, given: dict[str, str | None], *, by_user: bool) -> dict[str, Any]:
         """Take a user's account in force, and keep it; raises AccountError."""
         self._may_change(user, by_user)
-        registrar = self._config.registrar(given["registrar"] or "")
+        registrar = self.config.registrar(given["registrar"] or "")
         if registrar is None:
             raise AccountError("There is no such registrar (accounts.registrars)", 404)
         words = {name: given.get(name) or "" for name in ("username", "auth_username", "display_name")}
@@ -96,14 +97,14 @@ class OwnAccounts:
         standing = self._accounts.of(user)
         if standing is not None and standing.configured:
             raise AccountError("The account is set in the gateway's configuration", 409)
-        if by_user and not self._config.accounts.by_users:
+        if by_user and not self.config.accounts.by_users:
             raise AccountError("Users may not bring accounts here (accounts.by_users)", 403)
         if by_user and not self._changes.take(user):
             raise AccountError("The account was changed too often (accounts.changes_per_hour)", 503)
 
     async def _write(self) -> None:
         async with self._writing:
-            places = settings.registrar_places(self._config)
+            places = settings.registrar_places(self.config)
             try:
                 await asyncio.to_thread(self._vault.write, list(self._accounts), places.get)
             except VaultError as error:

@@ -84,7 +84,7 @@ class Registrations:
         self._accounts = accounts
         self._of_trunk: dict[str, _Kept] = {}
         self._of_user: dict[str, _Kept] = {}
-        self._turns = {name: asyncio.Semaphore(_AT_ONCE) for name in self._trunks}
+        self._turns: dict[str, asyncio.Semaphore] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def begin(self, expires: int = 300) -> None:
@@ -95,6 +95,33 @@ class Registrations:
                 self._of_trunk[trunk.name] = self._keep(self._wanted_by(trunk))
         for account in self._accounts:
             self.put(account)
+
+    def change(self, trunks: Iterable[Trunk], expires: int) -> None:
+        """Register as these trunks want it: who is gone or wants it otherwise is taken back, who is new registers.
+
+        Accounts at a trunk that is gone are taken back; their owner puts those that stay.
+        """
+        self._expires = expires
+        before, self._trunks = self._trunks, {trunk.name: trunk for trunk in trunks}
+        self._turns = {name: turn for name, turn in self._turns.items() if name in self._trunks}
+        for name, trunk in self._trunks.items():
+            kept = self._of_trunk.get(name)
+            if kept is not None and _registers_alike(kept.trunk, trunk):
+                kept.trunk = trunk
+                continue
+            taking_back = self._drop(self._of_trunk.pop(name)) if kept is not None else None
+            if trunk.register_account:
+                self._of_trunk[name] = self._keep(self._wanted_by(trunk), taking_back)
+        for name in self._of_trunk.keys() - self._trunks.keys():
+            self._drop(self._of_trunk.pop(name))
+        moved = {
+            name for name, trunk in self._trunks.items() if name in before and not _leads_alike(before[name], trunk)
+        }
+        for user, kept in list(self._of_user.items()):
+            if kept.trunk.name not in self._trunks:
+                self.drop(user)
+            elif kept.trunk.name in moved and (account := self._accounts.of(user)) is not None:
+                self.put(account)
 
     async def settled(self) -> None:
         """Wait for the outcome of what is under way."""
@@ -136,8 +163,9 @@ class Registrations:
     def drop(self, user: str) -> asyncio.Task[Any] | None:
         """Take a user's own account back from its registrar; gives what does so."""
         kept = self._of_user.pop(user, None)
-        if kept is None:
-            return None
+        return None if kept is None else self._drop(kept)
+
+    def _drop(self, kept: _Kept) -> asyncio.Task[Any]:
         kept.dropped = True
         kept.admit(())
         return self._spawn(self._take_back(kept, kept.task))
@@ -195,7 +223,7 @@ class Registrations:
         if before is not None:
             # Else what takes the old binding back could take this one, which has the same Contact.
             await asyncio.wait([before])
-        async with self._turns[trunk.name]:
+        async with self._turns.setdefault(trunk.name, asyncio.Semaphore(_AT_ONCE)):
             if kept.dropped:
                 return
             try:
@@ -240,3 +268,17 @@ class Registrations:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _leads_alike(one: Trunk, other: Trunk) -> bool:
+    """Whether REGISTERs to both go to the same places by the same way."""
+    return (one.uris, one.outbound_proxy) == (other.uris, other.outbound_proxy)
+
+
+def _registers_alike(one: Trunk, other: Trunk) -> bool:
+    """Whether a registration at one is the same at the other."""
+    wanted = [
+        (each.register_account, each.username, each.password, each.register_expires, each.options_interval)
+        for each in (one, other)
+    ]
+    return wanted[0] == wanted[1] and _leads_alike(one, other)

@@ -17,7 +17,7 @@ class LegRights:
     def __init__(self, identity: IdentityMap, accounts: Accounts, guests_may_call: tuple[str, ...]) -> None:
         self._identity = identity
         self._accounts = accounts
-        self._guests_may_call = guests_may_call
+        self.guests_may_call = guests_may_call
 
     def caller_of(self, leg: Leg) -> Caller | None:
         if isinstance(leg, ApplicationLeg):
@@ -32,7 +32,7 @@ class LegRights:
             return None  # its far end asks its own gateway
         user = self._identity.by_id(who)
         if user is None:
-            return Caller(who, self._guests_may_call, guest=True)
+            return Caller(who, self.guests_may_call, guest=True)
         return Caller(user.id, user.may_call, account=self._accounts.registrar_of(user.id))
 
     def may_pick_up(self, by: str, of: str) -> bool:

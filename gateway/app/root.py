@@ -9,30 +9,28 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Protocol
 from urllib.parse import urlencode
 
 import structlog
+from fastapi import FastAPI
 
 from gateway.access.bans import Bans
-from gateway.access.gatekeeper import Gatekeeper
-from gateway.access.register import RegisterService
 from gateway.accounts.own import Accounts
 from gateway.accounts.reachability import Reachability
 from gateway.accounts.trunks import Trunks
 from gateway.accounts.vault import Vault
 from gateway.app import console, settings
-from gateway.app.account import Account
+from gateway.app.account import Account, accounts_of
 from gateway.app.application import Application
 from gateway.app.cluster import Cluster, join
 from gateway.app.cluster_settings import cluster, shared_key
 from gateway.app.conferencing import ConferencingFront, open_conferences, open_voicemail
 from gateway.app.contacts import Contacts
 from gateway.app.dialer import GatewayDialer
-from gateway.app.health import Watch
-from gateway.app.keep_alive import KeepAlives
+from gateway.app.health import StoreWatch, Watch, ports_taken, reload_state
 from gateway.app.lamps import Lamps
 from gateway.app.load import limit_new_calls
-from gateway.app.message_log import MessageLog
 from gateway.app.message_opening import open_messages
 from gateway.app.messages import Messages
 from gateway.app.metrics import Metrics
@@ -42,6 +40,7 @@ from gateway.app.opening import (
     open_accounts,
     open_directory,
     open_gruus,
+    open_links,
     open_media,
     open_store,
     open_websockets,
@@ -50,13 +49,14 @@ from gateway.app.own_accounts import OwnAccounts
 from gateway.app.presence import Presence
 from gateway.app.push import Waker
 from gateway.app.recovery import Recovery, find_calls
-from gateway.app.registrations import Registrations
 from gateway.app.relay import SubscriptionRelay
+from gateway.app.reload import Reloader, Rooms
 from gateway.app.rights import LegRights
 from gateway.app.rules import ShownRules
 from gateway.app.sip_front import SipFront
+from gateway.app.sip_opening import open_gatekeeper, open_registrar
 from gateway.app.subscriptions import Subscriptions
-from gateway.app.trunk_watch import TrunkWatch
+from gateway.app.trunk_care import TrunkCare
 from gateway.app.users import Users
 from gateway.app.voicemail import Voicemail
 from gateway.app.web_front import WebFront
@@ -64,11 +64,12 @@ from gateway.call.load import LoadControl
 from gateway.call.registry import Calls
 from gateway.call.routing import Caller, Router
 from gateway.config import Config
-from gateway.errors import ConfigError
+from gateway.config.people import Trunk
 from gateway.identity import passwords
 from gateway.identity.directory import Directory
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import Credential
+from gateway.identity.provisioned import ProvisionedStore
 from gateway.identity.store import IdentityStore
 from gateway.media.engine import MediaEngine
 from gateway.net.tap import Taps
@@ -77,10 +78,17 @@ from gateway.people.presence import Presences
 from gateway.sip.flow import Flow
 from gateway.store.rules_file import FileRules
 from gateway.web.app import create_app, serve
-from gateway.web.auth.links import GuestLinks, link_refusal
+from gateway.web.auth.links import link_refusal
 from gateway.web.auth.oidc import OpenIdProvider
 
 log = structlog.get_logger(__name__)
+
+
+class _Reader(Protocol):
+    """Reads the configuration whenever it needs something of it."""
+
+    config: Config
+
 
 _DIRECTORY_SECONDS = 10.0
 """How often what other gateways of the same store have changed is looked for."""
@@ -94,10 +102,13 @@ class GatewayApp:
         config: Config,
         *,
         application: Application | None = None,
+        reread: Callable[[], Config] | None = None,
         random: Callable[[int], bytes] = os.urandom,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
+        """`reread` reads the configuration again for a reload, and blocks; None: certificates alone are read again."""
         self.config = config
+        self._reread = reread
         self._application = application or Application()
         self.calls: Calls
         self._random = random
@@ -115,7 +126,7 @@ class GatewayApp:
         self._conferencing: ConferencingFront
         self._voicemail: Voicemail
         self._user_agent: UserAgent
-        self._registrations: Registrations
+        self._care: TrunkCare
         self._trunks: Trunks
         self._reachability = Reachability()
         self._accounts: Accounts
@@ -127,6 +138,9 @@ class GatewayApp:
         self.recovery: Recovery
         self._opening = Opening(config, random, wall_clock)
         self._stack = self._opening.stack
+        self.reloader: Reloader
+        self._readers: list[_Reader] = []
+        """Who is given the configuration that is in force after a reload."""
 
     # -- life ----------------------------------------------------------------------
 
@@ -183,49 +197,84 @@ class GatewayApp:
             self._waker,
             self._cluster,
         )
-        router = self._make_router(identity)
+        self._readers.append(dialer)
+        self._gruus = open_gruus(self._opening)
+        router = self._router(self.config)
         self._messages = await open_messages(self._opening, identity, self._accounts, router, dialer, presence)
         await self._open_calls(engine, identity, router, dialer)
         self.recovery = await find_calls(self._opening, self.calls, engine)
         self._subscriptions = self._open_subscriptions(identity, store, router, dialer)
-        self._user_agent = dialer.inviter = self._messages.requester = await self._open_sip(identity, store)
+        self._user_agent = dialer.inviter = self._messages.requester = await self._open_sip(
+            identity, store, dialer.trunks
+        )
         dialer.resumed(await self.recovery.end_rest())
         self._relay.subscribing = self._user_agent
         self._ladders = keep_messages(self.config, self._user_agent, self._wall_clock)
-        if self.config.log.level == "debug":
-            messages = MessageLog()
-            self.calls.observe(messages.call_changed)
-            self._user_agent.taps.add(messages)
         await copy_messages(
             collecting(self.config), self._user_agent, self.calls, engine, self._wall_clock, self._stack
         )
-        self._begin_watching()
-        await self._open_web(identity, presence, store)
+        self._begin_watching(dialer)
+        await self._open_web(engine, identity, presence, store)
+        self._begin_reloading(store, router, engine, dialer)
         presence.changed = self._cluster.page
         await join(self._opening, self._cluster)
         self._stack.push_async_callback(self._application.close)
         # Stopped first, before what carries the goodbyes: everything above is closed after it, in reverse order.
         self._stack.push_async_callback(self.calls.close)
 
-    def _begin_watching(self) -> None:
+    def _begin_watching(self, dialer: GatewayDialer) -> None:
         """Register where the configuration says, and look after trunks and our own load."""
-        self._registrations = Registrations(self._user_agent, self.config.every_trunk, self._trunks, self._accounts)
-        self._registrations.begin(self.config.accounts.register_expires)
-        self._stack.push_async_callback(self._registrations.close)
-        self._user_agent.when_lost(self._registrations.flow_lost)
-        self._stack.callback(limit_new_calls(self._user_agent, self._load, self.config.emergency.numbers).close)
-        watch = TrunkWatch(
+        self._care = TrunkCare(
             self._user_agent,
             self.config.every_trunk,
+            self._trunks,
+            self._accounts,
             self._reachability,
-            self._registrations.hurry,
             self._opening.fraction,
         )
-        watch.begin()
-        self._stack.push_async_callback(watch.close)
-        keep_alives = KeepAlives(self._user_agent, self.config.every_trunk, self._opening.fraction)
-        keep_alives.begin()
-        self._stack.push_async_callback(keep_alives.close)
+        self._care.begin(self.config.accounts.register_expires)
+        self._stack.push_async_callback(self._care.close)
+        watch = limit_new_calls(self._user_agent, self._load, lambda: self.config.emergency.numbers)
+        self._stack.callback(watch.close)
+
+    def _begin_reloading(
+        self, store: ProvisionedStore, router: Router, engine: MediaEngine, dialer: GatewayDialer
+    ) -> None:
+        rooms = Rooms(
+            store=store,
+            directory=self._directory,
+            identity=self._identity,
+            accounts=self._accounts,
+            router=router,
+            new_router=self._router,
+            calls=self.calls,
+            rights=self._rights,
+            load=self._load,
+            engine=engine,
+            voicemail=self._voicemail,
+            user_agent=self._user_agent,
+            gatekeeper=self._gatekeeper,
+            bans=self._bans,
+            registrar=self._registrar,
+            front=self._front,
+            presence=self._presence,
+            known_trunks=self._trunks,
+            trunks=dialer.trunks,
+            care=self._care,
+            web_tls=self._web_tls,
+            in_force=self._in_force,
+        )
+        self.reloader = Reloader(self.config, self._passwords, self._reread, self._random, rooms)
+
+    def _reload_state(self) -> list[str]:
+        return reload_state(self.reloader.refused, self.reloader.waiting)
+
+    def _in_force(self, config: Config, words: passwords.Passwords) -> None:
+        """From now on `config` holds, with these passwords."""
+        self.config = self._opening.config = config
+        self._passwords = words
+        for reader in self._readers:
+            reader.config = config
 
     def _open_subscriptions(
         self, identity: IdentityMap, store: IdentityStore, router: Router, dialer: GatewayDialer
@@ -268,6 +317,7 @@ class GatewayApp:
         config = self.config
         rules = FileRules(config.state_dir / "forwarding.json")
         self._stack.push_async_callback(rules.close)
+        self._rights = LegRights(identity, self._accounts, settings.guests_may_call(config))
         calls = Calls(
             engine,
             router,
@@ -278,7 +328,7 @@ class GatewayApp:
             new_id=self._opening.token,
             on_preference=dialer.learn,
             passed_on=dialer.passed_on,
-            rights=LegRights(identity, self._accounts, settings.guests_may_call(config)),
+            rights=self._rights,
             rules=ShownRules(rules, self._presences, identity.users),
             uri_of=lambda user: identity.sip_uri(user.id),
             payer=lambda user: Caller(user.id, user.may_call, account=self._accounts.registrar_of(user.id)),
@@ -288,38 +338,17 @@ class GatewayApp:
         calls.observe(partial(self._application.call_changed, engine))
         return calls
 
-    async def _open_sip(self, identity: IdentityMap, store: IdentityStore) -> UserAgent:
+    async def _open_sip(self, identity: IdentityMap, store: IdentityStore, trunks: Mapping[str, Trunk]) -> UserAgent:
         config = self.config
         self._trunks = Trunks(settings.trunk_accounts(config))
         self._bans = Bans(settings.bans(config), self._wall_clock)
-        gatekeeper = Gatekeeper(
-            identity,
-            store,
-            settings.digest(config, shared_key(config, "nonces") or self._random(32)),
-            settings.own_names(config),
-            self._trunks,
-            self._wall_clock,
-            self._random,
-            settings.lock_out(config),
-            settings.algorithms(config),
-            {name: tuple(known) for name, known in config.digests().items()},
-            self._bans,
-            self._cluster.verify,
+        gatekeeper = self._gatekeeper = open_gatekeeper(
+            self._opening, identity, store, self._trunks, self._bans, self._cluster
         )
-        policy = settings.registrar_policy(config)
-        registrar = RegisterService(
-            identity,
-            store,
-            policy,
-            self._wall_clock,
-            lambda flow: self._user_agent.is_reachable(flow, is_flow=True),
-            lambda flow, seconds: self._user_agent.expect_keep_alives(flow, seconds),
-            self._gruus.of,
-            self._cluster.node,
+        registrar = self._registrar = open_registrar(
+            self._opening, identity, store, lambda: self._user_agent, self._gruus, self._cluster
         )
-        self._stack.push_async_callback(registrar.close)
-        trunks = {trunk.name: trunk for trunk in config.every_trunk}
-        front = SipFront(
+        front = self._front = SipFront(
             identity,
             self._accounts,
             self.calls,
@@ -344,18 +373,24 @@ class GatewayApp:
         self._websockets = await open_websockets(self._opening, user_agent)
         return user_agent
 
-    async def _open_web(self, identity: IdentityMap, presence: Presence, store: IdentityStore) -> None:
+    async def _open_web(
+        self, engine: MediaEngine, identity: IdentityMap, presence: Presence, store: ProvisionedStore
+    ) -> None:
         config = self.config
         clock = asyncio.get_running_loop().time
         console_token = self._random(32).hex()
-        accounts = OwnAccounts(config, self._accounts, self._registrations, self._vault, clock)
+        accounts = OwnAccounts(config, self._accounts, self._care.registrations, self._vault, clock)
         web_settings, oidc = settings.web(config, console_token), settings.oidc(config)
-        links = self._open_links(store, web_settings.link_lifetime, lambda by, to: link_refusal(front, by, to))
+        links = open_links(self._opening, store, self._directory, lambda by, to: link_refusal(front, by, to))
         voicemail, courier = self._voicemail, self._messages.courier
         users = Users(
             self._directory, identity, store, presence, self.calls, accounts, courier, voicemail, links, self._random
         )
-        self._opening.sweep(users.look, _DIRECTORY_SECONDS)
+        store_watch = StoreWatch(users.look, clock)
+        self._opening.sweep(store_watch.look, _DIRECTORY_SECONDS)
+        watch = Watch(
+            config, self.calls, lambda: self.registered_trunks, self._reachability, self._wall_clock, self._load
+        )
         front = WebFront(
             config,
             identity,
@@ -367,7 +402,7 @@ class GatewayApp:
             self._opening.token,
             self._credential_mark,
             lambda: self.registered_trunks,
-            Watch(config, self.calls, lambda: self.registered_trunks, self._reachability, self._wall_clock, self._load),
+            watch,
             self._messages,
             self._subscriptions,
             ladders=self._ladders,
@@ -375,8 +410,11 @@ class GatewayApp:
             bans=self._bans,
             load=self._load,
             conferencing=self._conferencing,
+            reloader=lambda: self.reloader,
             left=self.recovery.left.of,
         )
+        self._readers += [accounts, front, watch]
+        watch.others += [store_watch.conditions, partial(ports_taken, engine), self._reload_state]
         application = create_app(
             front,
             web_settings,
@@ -387,9 +425,7 @@ class GatewayApp:
             links=links,
         )
         if config.metrics.enabled:
-            metrics = Metrics(self.calls, lambda: len(presence), lambda: self._user_agent.counts, front)
-            self.calls.observe(metrics.observe)
-            application.add_route("/metrics", metrics.endpoint)
+            self._open_metrics(application, front)
         listen, self._web_tls = config.web.listen, settings.tls(config)
         serving = serve(application, listen.host, listen.port, self._web_tls.server, web_settings)
         server = await self._opening.opened("web.listen", serving)
@@ -399,29 +435,14 @@ class GatewayApp:
         access = console.ConsoleAccess(f"{scheme}://{settings.reachable(listen.host)}:{server.port}", console_token)
         self._stack.enter_context(console.offered(config.state_dir, access))
 
-    def _open_links(
-        self, store: IdentityStore, lifetime: float, refusal: Callable[[str, str], str]
-    ) -> GuestLinks | None:
-        if not lifetime:
-            return None
-        clock, mark = self._wall_clock, self._directory.mark
-        links = GuestLinks(store, self.config.domain, lifetime, clock, self._random, mark=mark, refusal=refusal)
-        self._opening.sweep(links.expire)
-        return links
+    def _open_metrics(self, application: FastAPI, front: WebFront) -> None:
+        metrics = Metrics(self.calls, lambda: len(self._presence), lambda: self._user_agent.counts, front)
+        self.calls.observe(metrics.observe)
+        application.add_route("/metrics", metrics.endpoint)
 
-    def reload_certificates(self) -> None:
-        """Read the certificates again, for new connections; those that cannot be used leave what was there."""
-        for tls in (self._user_agent.tls, self._web_tls):
-            try:
-                tls.load()
-            except ConfigError as error:
-                log.error("certificates were not renewed", key=error.key, reason=error.reason)
-            else:
-                log.info("certificates were read again", section=tls.section)
-
-    def _make_router(self, identity: IdentityMap) -> Router:
-        self._gruus, before = open_gruus(self._opening), self._application.routes
-        return settings.router(self.config, identity, before, self._gruus.read, self._is_open_room)
+    def _router(self, config: Config) -> Router:
+        before = self._application.routes
+        return settings.router(config, self._identity, before, self._gruus.read, self._is_open_room)
 
     def _is_open_room(self, name: str) -> bool:
         return self._conferencing.has_open_room(name)
@@ -448,7 +469,7 @@ class GatewayApp:
     @property
     def registered_trunks(self) -> frozenset[str]:
         """Names of the trunks we are registered at now."""
-        return self._registrations.standing
+        return self._care.registrations.standing
 
     @property
     def cluster_nodes(self) -> frozenset[str]:
@@ -488,13 +509,4 @@ class GatewayApp:
     @property
     def accounts(self) -> tuple[Account, ...]:
         """Every configured user, with the password when the gateway made it."""
-        found = []
-        for user in self.config.users:
-            ways = [
-                way for way, wanted in (("sign in on the page", user.web), ("register a phone", user.sip)) if wanted
-            ]
-            made = user.id in self._passwords.generated
-            password = self.password(user.id) if made else None
-            link = self.signed_in_url(user.id) if made and user.web else None
-            found.append(Account(user.id, password, ", ".join(ways), link))
-        return tuple(found)
+        return accounts_of(self.config, self._passwords, self.signed_in_url)

@@ -13,7 +13,6 @@ from gateway.access.guesses import LockOut
 from gateway.accounts.own import Account
 from gateway.accounts.trunks import TrunkAccount
 from gateway.app.messages import MessageSettings
-from gateway.app.plane import PYTHON, PlaneChoice, maker
 from gateway.app.push import Waking
 from gateway.app.room_settings import room_members
 from gateway.app.subscriptions import PresenceSettings
@@ -24,15 +23,6 @@ from gateway.call.routing import Emergency, Group, RoomDoor, Route, Router
 from gateway.config import Config, advertised
 from gateway.identity import passwords
 from gateway.identity.mapping import IdentityMap
-from gateway.media.embedded.audio.transcode import OpusSettings
-from gateway.media.embedded.engine import EmbeddedEngine
-from gateway.media.embedded.rtp.latching import Latching, LatchRules
-from gateway.media.embedded.settings import EmbeddedConfig, VideoConfig
-from gateway.media.embedded.webrtc.config import WebRtcConfig
-from gateway.media.engine import MediaEngine
-from gateway.media.rtpengine.call import Patience
-from gateway.media.rtpengine.engine import RtpengineConfig, RtpengineEngine
-from gateway.media.rtpengine.profiles import Policy
 from gateway.net.config import UserAgentConfig
 from gateway.net.connections import StreamLimits
 from gateway.net.tls import Tls, TlsFiles
@@ -365,13 +355,7 @@ def user_agent(config: Config) -> UserAgentConfig:
         listen=_listeners(config, "udp"),
         listen_tcp=_listeners(config, "tcp"),
         listen_tls=_listeners(config, "tls"),
-        tls=TlsFiles(
-            cert=sip.tls.cert,
-            key=sip.tls.key,
-            ca=sip.tls.ca,
-            client_certificates=sip.tls.client_certificates,
-            certificates=tuple((one.cert, one.key) for one in sip.tls.certificates if one.cert and one.key),
-        ),
+        tls=sip_certificates(config),
         advertised=None if told is None else (told.host, told.port),
         domains=own_names(config),
         user_agent=sip.user_agent,
@@ -409,85 +393,23 @@ def _listeners(config: Config, transport: str) -> tuple[tuple[str, int], ...]:
     return tuple((listen.host, listen.port) for listen in config.sip.listen if listen.transport == transport)
 
 
-def engine(config: Config, clock: Callable[[], float], plane: PlaneChoice = PYTHON) -> MediaEngine:
-    """The media engine the configuration names, on the packet plane chosen; not started yet."""
-    address = config.media.rtpengine
-    if address is not None:
-        return RtpengineEngine(_rtpengine(config, address), clock=clock)
-    return EmbeddedEngine(_embedded(config), clock=clock, make_plane=maker(config, plane, clock))
-
-
-def engine_key(config: Config) -> str:
-    """The setting to look at when the media engine does not start."""
-    return "webrtc.listen" if config.media.rtpengine is None else "media.engine"
-
-
-def _rtpengine(config: Config, address: tuple[str, int]) -> RtpengineConfig:
-    rtp, codecs = config.rtp, config.codecs
-    return RtpengineConfig(
-        hosts=(address,),
-        policy=Policy(
-            webrtc_codecs=codecs.webrtc,
-            rtp_codecs=codecs.rtp,
-            telephone_event=codecs.telephone_event,
-            transcode=codecs.transcode,
-        ),
-        patience=Patience(setup=config.webrtc.setup_timeout, media=rtp.media_timeout, held=rtp.held_timeout),
-        max_sessions=config.limits.calls,
+def sip_certificates(config: Config) -> TlsFiles:
+    tls = config.sip.tls
+    return TlsFiles(
+        cert=tls.cert,
+        key=tls.key,
+        ca=tls.ca,
+        client_certificates=tls.client_certificates,
+        certificates=tuple((one.cert, one.key) for one in tls.certificates if one.cert and one.key),
     )
 
 
-def _embedded(config: Config) -> EmbeddedConfig:
-    rtp, codecs = config.rtp, config.codecs
-    return EmbeddedConfig(
-        webrtc=_webrtc(config),
-        rtp_host=rtp.listen,
-        rtp_advertised=rtp.advertised,
-        rtp_ports=(rtp.ports.first, rtp.ports.last),
-        latching=LatchRules(mode=Latching(rtp.latching)),
-        max_packets_per_second=rtp.max_packets_per_second,
-        webrtc_codecs=codecs.webrtc,
-        rtp_codecs=codecs.rtp,
-        passed_codecs=codecs.passed,
-        telephone_event=codecs.telephone_event,
-        transcode=codecs.transcode,
-        opus=OpusSettings(complexity=codecs.opus.complexity, bit_rate=codecs.opus.bitrate),
-        video=VideoConfig(
-            codecs=config.video.codecs,
-            max_bitrate=config.video.max_bitrate,
-            max_packets_per_second=config.video.max_packets_per_second,
-            kept_packets=config.video.kept_packets,
-            key_frame_interval=config.video.key_frame_interval,
-        ),
-        max_sessions=config.limits.calls,
-        media_timeout=rtp.media_timeout,
-        held_timeout=rtp.held_timeout,
-        silence_after=rtp.silence_after,
-        silence_interval=rtp.silence_interval,
-        tone_frequency=round(config.media.tone.frequency),
-        tone_level=config.media.tone.level,
-        hold_music=config.media.hold_music,
-    )
-
-
-def _webrtc(config: Config) -> WebRtcConfig:
-    webrtc = config.webrtc
-    return WebRtcConfig(
-        listen=(webrtc.listen.host,),
-        port=webrtc.listen.port,
-        advertised=tuple(place.host if place.port is None else (place.host, place.port) for place in webrtc.advertised),
-        srtp_profiles=webrtc.srtp_profiles,
-        setup_timeout=webrtc.setup_timeout,
-        liveness_timeout=webrtc.consent_timeout,
-        tcp=webrtc.tcp,
-        tcp_max_connections=webrtc.tcp_max_connections,
-        tcp_max_connections_per_source=webrtc.tcp_max_connections_per_source,
-        own_addresses=webrtc.own_addresses,
-    )
+def web_certificates(config: Config) -> TlsFiles:
+    return TlsFiles(cert=config.web.tls.cert, key=config.web.tls.key)
 
 
 def tls(config: Config) -> Tls:
     """HTTPS; without a certificate its `server` is None: plain HTTP. Raises ConfigError for files of no use."""
-    files = Tls(TlsFiles(cert=config.web.tls.cert, key=config.web.tls.key), "web.tls")
+    files = Tls(web_certificates(config), "web.tls")
     files.load()
     return files

@@ -74,7 +74,8 @@ class SipFront:
         self._gatekeeper = gatekeeper
         self._registrar = registrar
         self._trunks = trunks
-        self._srtp = srtp
+        self.srtp = srtp
+        """May be another one in the course of things, as `trunks` may."""
         self._new_tag = new_tag
         self._names = callers.Names(identity, trunks)
         self._registered = registered
@@ -153,26 +154,32 @@ class SipFront:
 
     def _dtmf(self, identity: str | None) -> Dtmf:
         """How the caller takes digits."""
-        if identity is not None and identity.startswith(TRUNK):
-            return Dtmf(self._trunks[identity.removeprefix(TRUNK)].dtmf)
+        if (trunk := self._trunk(identity)) is not None:
+            return Dtmf(trunk.dtmf)
         user = self._identity.by_id(identity) if identity is not None else None
         return Dtmf(user.dtmf) if user is not None else Dtmf.AUTO
 
     def _shown(self, identity: str | None) -> Shown:
         """What the caller is told of whom it talks with."""
-        if identity is not None and identity.startswith(TRUNK):
-            return callers.shown_to(self._trunks[identity.removeprefix(TRUNK)])
+        if (trunk := self._trunk(identity)) is not None:
+            return callers.shown_to(trunk)
         return Shown(is_user=identity is not None)
 
     def codecs(self, identity: str | None) -> tuple[str, ...]:
         """The only codecs of the caller's trunk; () for those of every phone."""
-        return self._trunks[identity.removeprefix(TRUNK)].codecs if identity and identity.startswith(TRUNK) else ()
+        trunk = self._trunk(identity)
+        return () if trunk is None else trunk.codecs
 
     def srtp_policy(self, identity: str | None) -> SrtpPolicy:
         """The SRTP policy of the caller's trunk, or the general one."""
-        if identity is not None and identity.startswith(TRUNK):
-            return self._trunks[identity.removeprefix(TRUNK)].srtp or self._srtp
-        return self._srtp
+        trunk = self._trunk(identity)
+        return self.srtp if trunk is None else trunk.srtp or self.srtp
+
+    def _trunk(self, identity: str | None) -> Trunk | None:
+        """The trunk of that identity; None for a user's, and where there is no such trunk any more."""
+        if identity is None or not identity.startswith(TRUNK):
+            return None
+        return self._trunks.get(identity.removeprefix(TRUNK))
 
     def sender(self, request: Request, identity: str | None) -> Sender | None:
         """Who sent a request that is no call; None for nobody we know."""
@@ -182,8 +189,7 @@ class SipFront:
     def caller(self, request: Request, identity: str | None) -> tuple[Caller | None, Address, int | None]:
         """Who calls, as the callee is told: users by the identity map, trunks by what they say in From."""
         said = request.from_
-        if identity is not None and identity.startswith(TRUNK):
-            trunk = self._trunks[identity.removeprefix(TRUNK)]
+        if identity is not None and (trunk := self._trunk(identity)) is not None:
             address = callers.of_trunk(request, trunk)
             account = self._accounts.called(request.uri.user)
             callee = account.user if account is not None and account.registrar == trunk.name else None

@@ -11,19 +11,25 @@ import structlog
 from gateway.accounts.reachability import Reachability, State
 from gateway.config.people import Trunk
 from gateway.sip.errors import SipError
+from gateway.sip.flow import Flow
 from gateway.sip.message.message import Response
+from gateway.sip.message.uri import Uri
 
 log = structlog.get_logger(__name__)
 
 _PATIENCE = 8.0
 """Seconds without an answer, in which the question was sent five times, after which nobody is there."""
 _SILENT = 408
+_SILENCE = (408, 503)
+"""What comes of asking a name that leads nowhere, too."""
 
 
 class Asker(Protocol):
     """What sends OPTIONS (gateway.net.user_agent.UserAgent)."""
 
     async def options(self, target: str, *, route: Iterable[str] = ()) -> Response: ...
+
+    async def resolve(self, uri: Uri) -> tuple[Flow, ...]: ...
 
 
 class TrunkWatch:
@@ -64,6 +70,8 @@ class TrunkWatch:
             except SipError as error:
                 log.error("a trunk cannot be asked", trunk=trunk.name, uri=uri, reason=str(error))
                 return
+            lost = status in _SILENCE and not await self._asker.resolve(Uri.parse(trunk.outbound_proxy or uri))
+            self._reachability.named(trunk.name, uri, found=not lost)
             self._answered(trunk, uri, status)
             await asyncio.sleep(trunk.options_interval)
 

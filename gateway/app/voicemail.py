@@ -63,7 +63,8 @@ class Voicemail:
         new_token: Callable[[], str],
     ) -> None:
         """`read_audio(path, rate, seconds)` gives the sound of a file, or raises; it blocks."""
-        self._settings = settings
+        self.settings = settings
+        """Whose boxes there are, and greetings, may be others in the course of things."""
         self._is_user = is_user
         self._board = board
         self._read_audio = read_audio
@@ -77,12 +78,12 @@ class Voicemail:
 
     def has(self, user: User) -> bool:
         """Whether a user has a mailbox."""
-        return user.id in self._settings.users or "*" in self._settings.users
+        return user.id in self.settings.users or "*" in self.settings.users
 
     @property
     def after(self) -> float:
         """Seconds until a call that nobody answers comes here."""
-        return self._settings.after
+        return self.settings.after
 
     async def load(self) -> None:
         """Say what waits for whom."""
@@ -160,12 +161,12 @@ class Voicemail:
 
     async def _leave(self, session: Session, user: str, gone: asyncio.Future[None]) -> None:
         waiting = len(await self._boxes.messages(user))
-        if waiting + len(self._leaving.get(user, ())) > self._settings.max_messages:
+        if waiting + len(self._leaving.get(user, ())) > self.settings.max_messages:
             log.info("mailbox full", user=user)
             await session.reject(Cause.BUSY)
             return
         await session.answer()
-        greeting = self._settings.greeting
+        greeting = self.settings.greeting
         if greeting is not None:
             await self._say(session, str(greeting))
         await session.play(sound(PROMPT))
@@ -178,7 +179,7 @@ class Voicemail:
         now = self._wall_clock()
         message_id = f"{datetime.fromtimestamp(now, UTC):%Y%m%d-%H%M%S}-{self._new_token()}"
         ended: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
-        settings = self._settings
+        settings = self.settings
         try:
             path = await self._boxes.place(user, message_id)
             wanted = RecordingFile(
@@ -228,7 +229,7 @@ class Voicemail:
             log.warning("message not kept", user=user, reason=error.strerror)
         if gone.done():
             await self._boxes.discard(user, message_id)
-        elif message.seconds < self._settings.shortest:
+        elif message.seconds < self.settings.shortest:
             await self._boxes.drop(user, message_id)
         await self._count([user])
 
@@ -271,9 +272,7 @@ class Voicemail:
     async def _say(self, session: Session, path: str) -> None:
         """Play a file in pieces, for a program may not have more than a minute wait."""
         try:
-            pcm = await asyncio.to_thread(
-                self._read_audio, path, 16_000, max(self._settings.longest, _GREETING_LONGEST)
-            )
+            pcm = await asyncio.to_thread(self._read_audio, path, 16_000, max(self.settings.longest, _GREETING_LONGEST))
         except Exception as error:
             log.warning("sound not played", file=Path(path).name, reason=str(error))
             return

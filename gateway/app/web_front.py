@@ -16,6 +16,7 @@ from gateway.app.ladder import Ladders
 from gateway.app.messages import Messages
 from gateway.app.own_accounts import OwnAccounts
 from gateway.app.presence import Presence
+from gateway.app.reload import Reloader
 from gateway.app.subscriptions import Subscriptions
 from gateway.app.voicemail_light import light
 from gateway.call.leg import Address
@@ -24,6 +25,7 @@ from gateway.call.registry import Calls
 from gateway.call.routing import Caller, RouteError, allows
 from gateway.call.status import Cause
 from gateway.config import Config
+from gateway.errors import ConfigError
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import User
 from gateway.legs.web import BrowserLeg, WebCallerLeg
@@ -61,13 +63,15 @@ class WebFront:
         *,
         users: UserDirectory,
         conferencing: Conferencing,
+        reloader: Callable[[], Reloader] | None = None,
         left: Callable[[str, str], LeftCall | None] = lambda user_id, call_id: None,
     ) -> None:
         self._bans = bans
         self._load = load
         self.conferencing = conferencing
-        self._config = config
-        self._ice_servers = IceServers(config, time.time)
+        self._reloader = reloader
+        self.config = config
+        """In force now; another one after a reload."""
         self.users = users
         self.left_call = left
         self._ladders = ladders or Ladders(0, time.time)
@@ -89,9 +93,9 @@ class WebFront:
     async def authenticate(self, user: str, secret: str | None) -> User | None:
         known = self._identity.find(user)
         if known is None:
-            if not self._config.web.guests_welcome or secret:
+            if not self.config.web.guests_welcome or secret:
                 return None
-            return User(user, web=True, may_call=self._config.web.guests_may_call)
+            return User(user, web=True, may_call=self.config.web.guests_may_call)
         if not known.web or secret is None or not self._check_password(known.id, secret):
             return None
         return known
@@ -112,7 +116,7 @@ class WebFront:
 
     def may_see(self, user: User, peer_id: str) -> bool:
         target = self._identity.find(peer_id)
-        return target is None or may_see(user, target, self._config.presence.visible_to)
+        return target is None or may_see(user, target, self.config.presence.visible_to)
 
     def connect(self, user_id: str, channel: WebChannel) -> None:
         self._presence.connect(user_id, channel)
@@ -153,9 +157,13 @@ class WebFront:
             SessionDescription.parse(sdp)
         except SdpSyntaxError as error:
             raise PlaceError(Cause.NOT_ACCEPTABLE, f"the offer is not a session description: {error}", 400) from None
-        if self._load is not None and to not in self._config.emergency.numbers and not self._load.admit():
+        if self._load is not None and to not in self.config.emergency.numbers and not self._load.admit():
             raise PlaceError(Cause.OVERLOADED, "the gateway has more calls to begin than it can")
-        guest = self._identity.by_id(caller.id) is None
+        known = self._identity.by_id(caller.id)
+        guest = known is None
+        if guest and self._reloader is not None and caller.id in self._reloader().leaving:
+            raise PlaceError(Cause.FORBIDDEN, "the user is no more")
+        caller = known or caller  # whose rights may be others since it signed in
         name, seen = caller.display_name or caller.id, source if guest else ""
         address = Address(self._identity.sip_uri(caller.id), name, source=seen)
         leg = WebCallerLeg(self._new_tag(), address, channel, caller.id)
@@ -187,7 +195,7 @@ class WebFront:
         return asdict(rules)
 
     def ice_servers(self, client: str, user: str | None) -> list[dict[str, Any]]:
-        return self._ice_servers.told(user)
+        return IceServers(self.config, time.time).told(user)
 
     def list_calls(self) -> list[dict[str, Any]]:
         return [
@@ -227,6 +235,14 @@ class WebFront:
     def trace(self, call_id: str, direction: str, user: str, title: str, text: str) -> None:
         self._ladders.web(call_id, direction, user, title, text)
 
+    async def reload(self) -> dict[str, Any]:
+        if self._reloader is None:
+            raise AccountError("There is nothing to be read again", 409)
+        try:
+            return asdict(await self._reloader().reload())
+        except ConfigError as error:
+            raise AccountError(str(error), 409) from None
+
     def end_call(self, call_id: str) -> bool:
         call = self._calls.get(call_id)
         if call is None:
@@ -257,7 +273,7 @@ class WebFront:
                     {"uri": uri, "reachable": _KNOWN[self._reachability.place(trunk.name, uri)]} for uri in trunk.uris
                 ],
             }
-            for trunk in self._config.trunks
+            for trunk in self.config.trunks
         ]
 
     def list_accounts(self) -> list[dict[str, Any]]:

@@ -37,7 +37,8 @@ class Admission:
     """Counts the calls of everybody; a call that is still being placed counts, so that no burst slips past."""
 
     def __init__(self, limits: CallLimits, now: float) -> None:
-        self._limits = limits
+        self.limits = limits
+        """May be others in the course of things."""
         self._per_caller: Counter[str] = Counter()
         self._per_source: Counter[str] = Counter()
         """Calls of guests, by IP address."""
@@ -72,7 +73,7 @@ class Admission:
             _less(self._per_source, caller.source)
 
     def _check(self, caller: Caller, own_limit: int | None, now: float) -> None:
-        limits = self._limits
+        limits = self.limits
         rate = limits.calls_per_second
         self._tokens = min(max(rate, 1.0), self._tokens + (now - self._refilled_at) * rate)
         self._refilled_at = now

@@ -38,7 +38,8 @@ class LoadControl:
     """`measured` is told every EVERY seconds how it goes; `admit` asks for one new call."""
 
     def __init__(self, policy: LoadPolicy) -> None:
-        self._policy = policy
+        self.policy = policy
+        """May be another one in the course of things."""
         self._busy = 0.0
         self._late = 0.0
         self._full = 0
@@ -57,7 +58,7 @@ class LoadControl:
 
     def measured(self, busy: float, late: float) -> None:
         """The loop was `busy` for that share of the time, and something came `late` by so many seconds."""
-        policy = self._policy
+        policy = self.policy
         if not policy.busy:
             return
         self._spare = min(_ALWAYS, self._spare + _ALWAYS * (EVERY + late))

@@ -39,7 +39,7 @@ class Parking:
         self._router = router
         self._dialer = dialer
         self._timers = timers
-        self._timeout = timeout
+        self.timeout = timeout
         self._find = find
         self._taken: set[str] = set()
         """Places that calls are on their way to."""
@@ -60,13 +60,13 @@ class Parking:
         """The transfer to a place is over."""
         self._taken.discard(place)
         leg = next((leg for leg in call.legs if leg.is_named(parked_as(place))), None)
-        if cause is Cause.NORMAL and leg is not None and self._timeout > 0 and not parker.id.startswith("trunk:"):
+        if cause is Cause.NORMAL and leg is not None and self.timeout > 0 and not parker.id.startswith("trunk:"):
             # The call is not kept alive by who may have to be asked about it.
             self.wait(RingBack(self, weakref.ref(call), weakref.ref(leg), parker))
 
     def wait(self, back: RingBack) -> None:
         """Have the call go back in a while."""
-        self._timers.call_later(self._timeout, lambda: self._due(back))
+        self._timers.call_later(self.timeout, lambda: self._due(back))
 
     def _due(self, back: RingBack) -> None:
         task = asyncio.get_running_loop().create_task(self._ring_back(back))

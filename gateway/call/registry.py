@@ -103,6 +103,14 @@ class Calls:
     def __len__(self) -> int:
         return len(self._calls)
 
+    def change(self, settings: CallSettings, limits: CallLimits) -> None:
+        """Go by these from now on; calls that are up end by the settings that they began with."""
+        self._settings = settings
+        self._admission.limits = self._toll.limits = limits
+        self.ended = deque(self.ended, maxlen=limits.history)
+        if self.transfers is not None:
+            self.transfers.parking.timeout = settings.park_timeout
+
     def __iter__(self) -> Iterator[Call]:
         return iter(list(self._calls.values()))
 

@@ -240,6 +240,10 @@ class Router:
         self._rooms = rooms or RoomDoor()
         self._groups = {group.name: group for group in groups}
 
+    def change(self, other: Router) -> None:
+        """Decide as `other` does from now on."""
+        self.__dict__.update(other.__dict__)
+
     def route(self, dialled: str, caller: Caller) -> Target:
         """Where a call goes.
 

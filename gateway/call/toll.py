@@ -26,7 +26,8 @@ class TollBrake:
 
     def __init__(self, limits: CallLimits, clock: Callable[[], float]) -> None:
         """`clock` gives monotonic seconds."""
-        self._limits = limits
+        self.limits = limits
+        """May be others in the course of things."""
         self._clock = clock
         self._left: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()
         """Calls that are left, and when that was so, by caller and prefix."""
@@ -36,12 +37,12 @@ class TollBrake:
 
         Calls that stay here, and those to emergency numbers, are free.
         """
-        most = self._limits.prefix_calls_per_hour
+        most = self.limits.prefix_calls_per_hour
         if not most or not isinstance(target, SipTarget) or target.trunk is None or target.emergency:
             return
         number = target.uri.removeprefix("sips:").removeprefix("sip:").partition("@")[0]
         # Who has no account takes any name.
-        key = (caller.source if caller.guest else caller.id, number[: self._limits.prefix_length])
+        key = (caller.source if caller.guest else caller.id, number[: self.limits.prefix_length])
         now = self._clock()
         left, since = self._left.pop(key, (float(most), now))
         left = min(float(most), left + (now - since) * most / _HOUR)

@@ -72,7 +72,7 @@ class Transfers:
         self._passed_on = passed_on
         self._rights = rights
         self._calls = calls
-        self._parking = Parking(router, dialer, timers, park_timeout, calls, self.find)
+        self.parking = Parking(router, dialer, timers, park_timeout, calls, self.find)
         self._numbers = count(1)
         self._asking: set[asyncio.Task[None]] = set()
         self._passing: set[str] = set()
@@ -122,7 +122,7 @@ class Transfers:
             raise RouteError(Cause.BUSY, f"{target.user.id} has a call, and wants no other")
         report: TransferReport = request.report
         if isinstance(target, FeatureTarget) and target.feature == PARK:
-            report = self._parking.begin(call, caller, target.argument, report)
+            report = self.parking.begin(call, caller, target.argument, report)
         try:
             legs = await self._dialer.legs(target, call.id, f"{call.id}-{next(self._numbers)}")
             targets = only_secure(legs, request.to)

@@ -1,4 +1,4 @@
-"""`gateway calls`, `gateway trace` and `gateway bans`: what the running gateway says over /api, for its operator."""
+"""`gateway reload`, `calls`, `trace` and `bans`: what the running gateway says over /api, for its operator."""
 
 from __future__ import annotations
 
@@ -42,19 +42,21 @@ class Operator:
 
     def ask(self, path: str, method: str = "GET") -> Any:
         """What /api says, None where it says nothing; raises ConsoleError with its own words."""
-        request = urllib.request.Request(f"{self._access.url}{path}", method=method)
+        body = b"{}" if method == "POST" else None
+        request = urllib.request.Request(f"{self._access.url}{path}", body, method=method)
+        request.add_header("Content-Type", "application/json")
         request.add_header("Authorization", f"Bearer {self._access.token}")
         # Our own machine: its certificate names the domain, not this address.
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         try:
             with urllib.request.urlopen(request, timeout=_PATIENCE, context=context) as answer:
-                body = answer.read()
+                told = answer.read()
         except urllib.error.HTTPError as error:
             raise ConsoleError(_reason(error)) from None
         except OSError as error:
             raise ConsoleError(f"the gateway at {self._access.url} does not answer: {error}") from None
-        return json.loads(body) if body else None
+        return json.loads(told) if told else None
 
 
 def _reason(error: urllib.error.HTTPError) -> str:
@@ -62,6 +64,19 @@ def _reason(error: urllib.error.HTTPError) -> str:
         return str(json.loads(error.read())["error"])
     except (ValueError, KeyError, TypeError):
         return f"the gateway answers {error.code}"
+
+
+def reload_configuration(operator: Operator, output: Console) -> None:
+    """Have the configuration read again, and say what became of it."""
+    found = operator.ask("/api/reload", "POST")
+    for key in found["applied"]:
+        output.print(f"{escape(key)}: applied")
+    for key in found["waiting"]:
+        output.print(f"[yellow]{escape(key)}: takes a restart[/]")
+    for sentence in found["certificates"]:
+        output.print(f"[yellow]{escape(sentence)}[/]", soft_wrap=True)
+    if not found["applied"] and not found["waiting"]:
+        output.print("Nothing has changed; the certificates were read again.")
 
 
 def show_calls(operator: Operator, output: Console) -> None:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
+import structlog
 import uvloop
 from rich.console import Console
 from rich.markup import escape
@@ -19,29 +20,34 @@ from rich.table import Table
 from gateway.app import Account, GatewayApp
 from gateway.app.plane import is_running
 from gateway.config import Config, check_ports
+from gateway.errors import ConfigError
 from gateway.identity.passwords import FILE_NAME
 from gateway.log import configure as configure_log
+
+log = structlog.get_logger(__name__)
 
 GC_THRESHOLDS = (50_000, 20, 20)
 """New objects, and passes of each younger generation, before the next is looked through. Calls free nearly everything
 by reference counts; Python's 700 would have a pass for every call."""
 
 
-def run_gateway(config: Config, output: Console) -> None:
-    """Run until SIGINT or SIGTERM. Raises ConfigError for a port in use."""
+def run_gateway(config: Config, output: Console, reread: Callable[[], Config] | None = None) -> None:
+    """Run until SIGINT or SIGTERM; at SIGHUP `reread` reads it again. Raises ConfigError for a port in use."""
     log = config.log
     close_log = configure_log(log.level, log.format, log.file, log.max_line_length)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # its start and stop are ours to tell
     try:
         # The plane of a gateway that died may still hold the media ports; this one takes them over from it.
         check_ports(config, media=not is_running(config.state_dir))
-        uvloop.run(_serve(config, output, close_log))
+        uvloop.run(_serve(config, output, close_log, reread))
     finally:
         close_log()
 
 
-async def _serve(config: Config, output: Console, close_log: Callable[[], None]) -> None:
-    app = GatewayApp(config)
+async def _serve(
+    config: Config, output: Console, close_log: Callable[[], None], reread: Callable[[], Config] | None
+) -> None:
+    app = GatewayApp(config, reread=reread)
     terminated, stopped = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -54,12 +60,21 @@ async def _serve(config: Config, output: Console, close_log: Callable[[], None])
     def terminate() -> None:
         (stop if terminated.is_set() else terminated.set)()
 
+    reloads: set[asyncio.Task[None]] = set()
+
+    def reload() -> None:
+        task = loop.create_task(_reload(app))
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    # Until there is something to be reloaded it must not end the process.
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)
     loop.add_signal_handler(signal.SIGINT, stop)
     loop.add_signal_handler(signal.SIGTERM, terminate)
     try:
         await app.start()
         spare_collector()
-        loop.add_signal_handler(signal.SIGHUP, app.reload_certificates)
+        loop.add_signal_handler(signal.SIGHUP, reload)
         print_welcome(app, output, secrets=not _kept_by_the_journal(output, os.environ))
         await terminated.wait()
         if not stopped.is_set() and app.recovery.leaves_calls:
@@ -73,6 +88,16 @@ async def _serve(config: Config, output: Console, close_log: Callable[[], None])
     finally:
         await app.stop()
     output.print("Stopped.")
+
+
+async def _reload(app: GatewayApp) -> None:
+    """Whatever becomes of it, the gateway goes on; the log and /healthz say what became of it."""
+    try:
+        await app.reloader.reload()
+    except ConfigError:
+        pass  # the log says so
+    except Exception:
+        log.exception("the configuration was not reloaded")
 
 
 def _end_at_once(output: Console) -> NoReturn:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
@@ -15,7 +15,7 @@ import structlog
 
 from gateway.errors import ConfigError, GatewayError
 from gateway.identity import passwords
-from gateway.identity.mapping import USER_SAFE, IdentityMap, read_address
+from gateway.identity.mapping import USER_SAFE, IdentityMap, Rule, read_address
 from gateway.identity.model import Credential, User, fold
 from gateway.identity.store import IdentityStore
 
@@ -75,6 +75,23 @@ class Directory:
         self._news: set[str] = set()
         self._gone: set[str] = set()
         self._changing = asyncio.Lock()
+
+    async def configure(self, users: Sequence[User], rules: Sequence[Rule]) -> None:
+        """The configuration has these users and rules now. Raises ConfigError where they contradict each other.
+
+        What administrators made and contradicts them is not in force, and back as soon as it does not any more.
+        Raises StoreError.
+        """
+        async with self._changing:
+            before = self._configured
+            self._configured = {user.id: user for user in users}
+            try:
+                self._identity.change(users, rules)
+            except ConfigError:
+                self._configured = before
+                raise
+            self._revision = _CHANGED_HERE
+            self._news |= await self._take(self._fitting(self._state))
 
     def is_configured(self, user_id: str) -> bool:
         """Whether the configuration has the user, so that it is changed there only."""

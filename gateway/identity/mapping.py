@@ -97,13 +97,16 @@ class IdentityMap:
         self._known = lru_cache(_REMEMBERED)(self._read_and_find)
         self._check_rules(users)
 
-    def change(self, users: Sequence[User]) -> None:
-        """Know these users from now on, in place of those before; raises ConfigError, and nothing has changed."""
-        self.__dict__.update(self.with_users(users).__dict__)
+    def change(self, users: Sequence[User], rules: Sequence[Rule] | None = None) -> None:
+        """Know these users from now on, in place of those before; raises ConfigError, and nothing has changed.
 
-    def with_users(self, users: Sequence[User]) -> IdentityMap:
-        """A map of these users by the same rules; raises ConfigError."""
-        return IdentityMap(users, self._given_rules, self._domain)
+        `rules` None: those that there are.
+        """
+        self.__dict__.update(self.with_users(users, rules).__dict__)
+
+    def with_users(self, users: Sequence[User], rules: Sequence[Rule] | None = None) -> IdentityMap:
+        """A map of these users, by the same rules or by `rules`; raises ConfigError."""
+        return IdentityMap(users, self._given_rules if rules is None else rules, self._domain)
 
     @property
     def domain(self) -> str:

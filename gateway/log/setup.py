@@ -69,6 +69,18 @@ def configure(
     return close
 
 
+def set_level(level: Literal["debug", "info", "warning", "error"]) -> None:
+    """Write messages of that level and above from now on, where `configure` has been called."""
+    root = logging.getLogger()
+    if not any(isinstance(handler, _Handler) for handler in root.handlers):
+        return
+    number = logging.getLevelNamesMapping()[level.upper()]
+    root.setLevel(number)
+    for name in _FRAMES:
+        logging.getLogger(name).setLevel(max(logging.INFO, number))
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(number))
+
+
 def call_context(call_id: str) -> AbstractContextManager[None]:
     """Within it every line of this task carries the call's id."""
     return structlog.contextvars.bound_contextvars(call_id=call_id)

@@ -299,6 +299,10 @@ class MediaEngine(Protocol):
     @property
     def capabilities(self) -> Capabilities: ...
 
+    @property
+    def ports(self) -> tuple[int, int] | None:
+        """Pairs of RTP ports that cannot be had now, and how many there are; None: others know."""
+
     def subscribe(self, handler: EventHandler) -> None:
         """Have every event delivered to `handler`, in the event loop, never re-entrantly."""
 

@@ -44,6 +44,15 @@ class Tls:
         self._sip_client: ssl.SSLContext | None = None
         self._by_name: dict[str, ssl.SSLContext] = {}
 
+    def change(self, files: TlsFiles) -> None:
+        """Use these files from now on; raises ConfigError as `load` does, and then those before stay."""
+        before, self._files = self._files, files
+        try:
+            self.load()
+        except ConfigError:
+            self._files = before
+            raise
+
     def load(self) -> None:
         """Read the files, for the first time or again; raises ConfigError, and then what was read before stays."""
         files = self._files

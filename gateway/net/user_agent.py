@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from gateway.net.config import UserAgentConfig
@@ -26,6 +27,7 @@ from gateway.sip.message.uri import Uri
 from gateway.sip.requests.client import ClientRequest
 from gateway.sip.subscription.incoming import IncomingSubscription
 from gateway.sip.subscription.subscriber import Subscriber, SubscriberEvent
+from gateway.sip.transactions.admission import AdmissionLimits
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +72,11 @@ class UserAgent:
         for registration in self._registrations:
             registration.stop()
         await self._shell.close()
+
+    def change(self, *, admission: AdmissionLimits, longest_ringing: float) -> None:
+        """Go by these from now on; raises ValueError for an entry of `trusted` that is no network."""
+        self._core.stack.admission.change(admission)
+        self._core.config = replace(self._core.config, longest_ringing=longest_ringing)
 
     def drain(self, retry_after: int) -> None:
         """Tell whoever asks by OPTIONS that new calls are to be tried elsewhere, or in `retry_after` seconds."""

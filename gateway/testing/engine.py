@@ -112,6 +112,10 @@ class FakeEngine:
         return self._capabilities
 
     @property
+    def ports(self) -> tuple[int, int] | None:
+        return None
+
+    @property
     def calls(self) -> frozenset[str]:
         """Ids of the calls that have not been deleted."""
         return frozenset(self._calls)

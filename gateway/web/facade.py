@@ -271,6 +271,12 @@ class Gateway(Protocol):
     def end_call(self, call_id: str) -> bool:
         """End a call from the gateway's side; False when there is none of that id."""
 
+    async def reload(self) -> dict[str, Any]:
+        """Read the configuration again: `applied` and `waiting` (for a restart) keys, `certificates` not renewed.
+
+        Raises AccountError, and nothing has changed.
+        """
+
     @property
     def users(self) -> UserDirectory: ...
 

@@ -26,7 +26,7 @@ import gateway.commands.run
 from gateway.accounts.own import Accounts
 from gateway.accounts.reachability import Reachability
 from gateway.accounts.trunks import Trunks
-from gateway.app import GatewayApp, room_settings, settings
+from gateway.app import GatewayApp, media_settings, room_settings, settings
 from gateway.app.cluster_settings import cluster, shared_key
 from gateway.app.dialer import GatewayDialer
 from gateway.app.ice_servers import IceServers
@@ -420,7 +420,7 @@ def made_of(config: Config) -> Iterator[tuple[str, Any]]:
 
 
 def engine_of(config: Config) -> Any:
-    engine = settings.engine(config, time.monotonic)
+    engine = media_settings.engine(config, time.monotonic)
     assert isinstance(engine, EmbeddedEngine | RtpengineEngine)
     return [type(engine).__name__, engine.config]
 

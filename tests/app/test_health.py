@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,9 +14,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.accounts.reachability import Reachability
-from gateway.app.health import Certificate, Health, Watch
+from gateway.app.health import Certificate, Health, StoreWatch, Watch, ports_taken, reload_state
 from gateway.call.registry import Calls
 from gateway.config import Config
+from gateway.identity.store import StoreError
+from gateway.testing.clock import ManualClock
+from gateway.testing.engine import FakeEngine
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
@@ -72,6 +76,78 @@ def test_a_trunk_that_does_not_answer_is_named() -> None:
     reachability.answered("office", "sip:pbx.test", 408)
     made = config(trunks=[{"name": "office", "uri": "sip:pbx.test", **account}])
     assert watch(made, Few(0), reachability=reachability).conditions == ("Trunk office does not answer.",)
+
+
+def test_a_trunk_whose_name_is_unknown_is_told_from_one_that_is_silent() -> None:
+    """DNS is looked after by somebody else than the trunk."""
+    reachability = Reachability()
+    reachability.answered("office", "sip:pbx.test", 503)
+    reachability.named("office", "sip:pbx.test", found=False)
+    made = config(trunks=[{"name": "office", "uri": "sip:pbx.test"}])
+    [said] = watch(made, Few(0), reachability=reachability).conditions
+    assert said == "Trunk office does not answer: DNS knows no address of sip:pbx.test."
+
+
+@pytest.mark.parametrize(("ports", "told"), [(None, 0), ((89, 100), 0), ((90, 100), 1)])
+def test_ports_are_named_when_few_are_left(ports: tuple[int, int] | None, told: int) -> None:
+    """Nine tenths of the pairs; an engine that does not know its ports says nothing."""
+
+    class Engine(FakeEngine):
+        @property
+        def ports(self) -> tuple[int, int] | None:
+            return ports
+
+    assert len(ports_taken(Engine())) == told
+
+
+async def test_a_store_that_is_away_or_slow_is_named() -> None:
+    """While it hangs, too; an answer in time ends it."""
+    clock = ManualClock()
+    takes, fails, answer = 0.5, False, asyncio.Event()
+    answer.set()
+
+    async def look(now: float) -> int:
+        clock.advance(takes)
+        await answer.wait()
+        if fails:
+            raise StoreError("away")
+        return 0
+
+    seen = StoreWatch(look, clock)
+    assert (await seen.look(0.0), seen.conditions()) == (0, [])
+    takes = 2.0
+    await seen.look(0.0)
+    assert seen.conditions() == ["The store takes 2.0 s to answer (identity.store)."]
+    takes, fails = 0.0, True
+    with pytest.raises(StoreError):
+        await seen.look(0.0)
+    assert "does not answer" in seen.conditions()[0]
+    fails = False
+    await seen.look(0.0)
+    assert seen.conditions() == []
+    answer.clear()
+    hanging = asyncio.ensure_future(seen.look(0.0))
+    await asyncio.sleep(0)
+    clock.advance(30.0)
+    assert seen.conditions() == ["The store takes 30.0 s to answer (identity.store)."]
+    answer.set()
+    await hanging
+
+
+def test_a_reload_that_was_refused_or_waits_is_said() -> None:
+    """By the names of keys alone: their values may be secrets."""
+    assert reload_state(None, ()) == []
+    refused, waiting = reload_state("users.0.password", ("web.listen", "domain"))
+    assert "users.0.password" in refused
+    assert "web.listen, domain" in waiting
+
+
+def test_certificates_of_sip_are_watched_too(tmp_path: Path) -> None:
+    """Each that is named, further ones as well."""
+    paths = [certificate(tmp_path / f"{name}.pem", 3) for name in "abc"]
+    files = [{"cert": str(path), "key": str(path)} for path in paths]
+    made = config(web={"tls": files[0]}, sip={"tls": {**files[1], "certificates": [files[2]]}})
+    assert len(watch(made, Few(0)).conditions) == 3
 
 
 def certificate(path: Path, days: float) -> Path:

@@ -106,7 +106,7 @@ def invite(number: str, call_id: str = "c", *, signed: bool = False) -> Request:
 async def test_a_call_is_asked_for_once_though_it_comes_twice_and_in_need_only_by_who_is_known() -> None:
     """A phone's INVITE comes again with credentials; a stranger's flood to 112 is a flood."""
     agent, control = Requests(), LoadControl(LoadPolicy())
-    watch = limit_new_calls(agent, control, {"112"})  # type: ignore[arg-type]
+    watch = limit_new_calls(agent, control, lambda: {"112"})  # type: ignore[arg-type]
     watch.close()
     for _ in range(500):
         control.measured(1.0, 100.0)

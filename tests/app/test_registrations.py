@@ -369,3 +369,40 @@ async def test_accounts_come_back_to_a_registrar_at_its_pace(count: int, seconds
     assert max(len(each) for each in came) <= 80
     assert sorted(str(user) for each in came for user in each) == sorted(str(user) for user in upstream.timed)
     assert upstream.asked_by(60.0) == []
+
+
+async def test_other_trunks_register_and_those_that_are_gone_are_taken_back() -> None:
+    """What stays as it was registers no second time, and no call of a trunk that is gone comes in."""
+    upstream = Upstream()
+    registrations, known = await started(upstream)
+    new = Trunk(name="new", uri="sip:new.test", username="49", password=SecretStr("pw"), register=True)
+    known.change([TrunkAccount(name=name, admits_registered=True) for name in ("provider", "new")])
+    registrations.change((PROVIDER.model_copy(update={"max_calls": 3}), new), 300)
+    await settle()
+    assert registrations.standing == {"provider", "new"}
+    assert upstream.targets == ["sip.provider.test", "new.test"]
+    registrations.change((new.model_copy(update={"password": SecretStr("other")}),), 300)
+    await settle()
+    assert registrations.standing == {"new"}
+    assert {id(made) for made in upstream.taken_back} == {id(made) for made in upstream.made[:2]}
+    assert upstream.targets == ["sip.provider.test", "new.test", "new.test"]
+    known.change([TrunkAccount(name="new", admits_registered=True)])
+    assert trunk_from(known, ANSWERED_FROM) == ["new"]
+    registrations.change((), 300)
+    await settle()
+    assert (registrations.standing, trunk_from(known, ANSWERED_FROM)) == (frozenset(), [None])
+    await ended(registrations, upstream)
+
+
+async def test_accounts_follow_their_registrar() -> None:
+    """To another place they register anew; where it is gone they are taken back."""
+    upstream = Upstream()
+    registrations, _, _ = await with_accounts(upstream)
+    registrations.change((PROVIDER, QUIET.model_copy(update={"uri": "sip:elsewhere.test"})), 60)
+    await settle()
+    assert upstream.targets[-1] == "elsewhere.test"
+    registrations.change((PROVIDER,), 60)
+    await settle()
+    assert registrations.of_account("alice") is None
+    assert len(upstream.taken_back) == 2
+    await ended(registrations, upstream)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from gateway.app import settings
+from gateway.app import media_settings, settings
 from gateway.call.routing import Emergency
 from gateway.config import Config, load
 from gateway.media.embedded.engine import EmbeddedEngine
@@ -115,7 +115,7 @@ def test_a_call_waits_for_a_vanished_client_as_long_as_configured() -> None:
 def test_silence_and_own_addresses_are_as_configured() -> None:
     """rtp.silence_after, rtp.silence_interval and webrtc.own_addresses reach the engine."""
     changes = {"RTP__SILENCE_AFTER": "2", "RTP__SILENCE_INTERVAL": "0.02", "WEBRTC__OWN_ADDRESSES": "false"}
-    made = settings.engine(config(**changes), time.monotonic)
+    made = media_settings.engine(config(**changes), time.monotonic)
     assert isinstance(made, EmbeddedEngine)
     assert (made.config.silence_after, made.config.silence_interval) == (2, 0.02)
     assert not made.config.webrtc.own_addresses

@@ -9,7 +9,9 @@ from gateway.accounts.reachability import Reachability, State
 from gateway.app.trunk_watch import TrunkWatch
 from gateway.config.people import Trunk
 from gateway.sip.errors import SipBuildError
+from gateway.sip.flow import Flow
 from gateway.sip.message.message import Response
+from gateway.sip.message.uri import Uri
 
 ONE, TWO = "sip:one.test", "sip:two.test"
 
@@ -19,6 +21,7 @@ class Asker:
 
     def __init__(self, **statuses: int) -> None:
         self.statuses = {f"sip:{name}.test": status for name, status in statuses.items()}
+        self.nameless: set[str] = set()
         self.asked: asyncio.Queue[tuple[str, tuple[str, ...]]] = asyncio.Queue()
 
     async def options(self, target: str, *, route: Iterable[str] = ()) -> Response:
@@ -26,6 +29,9 @@ class Asker:
         if self.statuses[target] < 0:
             raise SipBuildError("cannot be written")
         return Response(self.statuses[target], "")
+
+    async def resolve(self, uri: Uri) -> tuple[Flow, ...]:
+        return () if uri.host in self.nameless else (Flow("udp", "192.0.2.1", 5060),)
 
 
 class Rig:
@@ -86,4 +92,24 @@ async def test_a_place_that_no_request_can_name_is_asked_once() -> None:
     await rig.rounds(5)
     assert rig.reachability.place("office", ONE) is State.UNKNOWN
     assert rig.reachability.of("office") is State.REACHABLE
+    await rig.watch.close()
+
+
+async def test_a_place_whose_name_leads_nowhere_is_named() -> None:
+    """As long as it does not answer, and not once it is found."""
+    asker = Asker(one=503, two=200)
+    asker.nameless = {"sbc.test"}
+    rig = Rig(asker)
+    rig.watch.begin()
+    await rig.rounds(4)
+    assert rig.reachability.is_nameless("office", ONE)
+    assert not rig.reachability.is_nameless("office", TWO)
+    asker.nameless = set()
+    await rig.rounds(4)
+    assert not rig.reachability.is_nameless("office", ONE)
+    asker.nameless = {"sbc.test"}
+    await rig.rounds(4)
+    rig.reachability.keep({"office": (TWO,)})
+    assert not rig.reachability.is_nameless("office", ONE)
+    assert rig.reachability.place("office", ONE) is State.UNKNOWN
     await rig.watch.close()

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gateway.app import GatewayApp
 from gateway.net.user_agent import UserAgent
 from gateway.sip.auth.account import Credentials
 from gateway.sip.invite import events
-from tests.interop.gateway import PASSWORDS, Gateway, RpcBrowser
+from tests.interop.gateway import PASSWORDS, RpcBrowser
 from tests.media.engine_support import Phone as RtpPhone
 
 RATE = 48_000
@@ -31,6 +32,13 @@ def tones_in(pcm: NDArray[Any], rate: int) -> set[float]:
 
 def others(name: str, names: Iterable[str] = TONES) -> set[float]:
     return {TONES[one] for one in names} - {TONES[name]}
+
+
+class Running(Protocol):
+    """Whoever has a gateway that runs."""
+
+    @property
+    def app(self) -> GatewayApp: ...
 
 
 class Ear:
@@ -65,7 +73,7 @@ class Browser(RpcBrowser):
 class Phone:
     """A desk phone: SIP by our own stack, RTP from a plain socket that says a tone in PCMU."""
 
-    def __init__(self, agent: UserAgent, gateway: Gateway, user: str) -> None:
+    def __init__(self, agent: UserAgent, gateway: Running, user: str) -> None:
         self.user = user
         self.rtp = RtpPhone(("pcmu", "event"), ssrc=int(user))
         self._agent = agent

@@ -206,6 +206,7 @@ class FakeGateway:
         self.active = 0
         self.attempts = 0
         self.status = "ok"
+        self.reload_refused: str | None = None
         self.placed = asyncio.Event()
 
     async def authenticate(self, user: str, secret: str | None) -> User | None:
@@ -344,6 +345,11 @@ class FakeGateway:
 
     def trace(self, call_id: str, direction: str, user: str, title: str, text: str) -> None:
         self.traced.append({"at": 1.0, "direction": direction, "peer": f"web:{user}", "title": title, "text": text})
+
+    async def reload(self) -> dict[str, Any]:
+        if self.reload_refused is not None:
+            raise AccountError(self.reload_refused, 409)
+        return {"applied": ["users"], "waiting": ["web.listen"], "certificates": []}
 
     def end_call(self, call_id: str) -> bool:
         for call in self.calls:

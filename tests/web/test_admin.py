@@ -75,3 +75,18 @@ async def test_an_operator_sees_bans_and_lifts_them_once() -> None:
         assert (await http.delete("/api/bans/203.0.113.9", headers=operator)).status_code == 404
         [entry] = (await http.get("/api/audit?limit=1", headers=admin)).json()["entries"]
         assert (entry["action"], entry["user"], entry["source"]) == ("ban lifted", "alice", "203.0.113.9")
+
+
+async def test_an_operator_has_the_configuration_read_again() -> None:
+    """Nobody else does; what cannot be used is a conflict with its reason."""
+    gateway = _roles()
+    async with client_of(gateway) as http:
+        assert (await http.post("/api/reload", json={})).status_code == 401
+        operator, admin = await _token(gateway, http, "alice", "wonder"), await _token(gateway, http, "bob", "builder")
+        told = await http.post("/api/reload", headers=operator, json={})
+        assert told.json() == {"applied": ["users"], "waiting": ["web.listen"], "certificates": []}
+        gateway.reload_refused = "routes.0.to: there is no trunk"
+        refused = await http.post("/api/reload", headers=operator, json={})
+        assert (refused.status_code, refused.json()["error"]) == (409, gateway.reload_refused)
+        audit = (await http.get("/api/audit", headers=admin)).json()["entries"]
+        assert [entry["action"] for entry in audit].count("configuration reloaded") == 1

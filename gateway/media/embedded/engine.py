@@ -8,6 +8,7 @@ import itertools
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from random import Random, SystemRandom
 from typing import Any, TypeVar
 
@@ -113,6 +114,13 @@ class EmbeddedEngine:
         return self._resources.pool.in_use if self._resources is not None else 0
 
     @property
+    def ports(self) -> tuple[int, int] | None:
+        if self._resources is None or not self._resources.pool.size:
+            return None
+        pool = self._resources.pool
+        return pool.size - pool.free, pool.size
+
+    @property
     def players(self) -> int:
         """Tones, digits and transcoders at work."""
         return len(self._resources.pacer) if self._resources is not None else 0
@@ -132,6 +140,12 @@ class EmbeddedEngine:
 
     def subscribe(self, handler: EventHandler) -> None:
         self._delivery.subscribe(handler)
+
+    def change(self, config: EmbeddedConfig) -> None:
+        """Make calls by `config` from now on; those that are up keep theirs, and what is bound stays bound."""
+        self.config = config
+        if self._resources is not None:
+            self._resources = replace(self._resources, config=config)
 
     async def start(self) -> None:
         """Bind the browsers' port; raises MediaError 503 that names the address that would not, and PlaneError where

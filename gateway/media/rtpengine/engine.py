@@ -74,6 +74,7 @@ class RtpengineEngine:
     ) -> None:
         """`clock` gives monotonic seconds; `random(n)` n unguessable bytes."""
         self.config = config
+        """May be another one in the course of things; `hosts`, `client` and `rhythm` count at the start only."""
         self._clock = clock
         self._hosts = NgHosts(config.hosts, config.client, clock, random)
         self._calls: dict[str, CallState] = {}
@@ -91,6 +92,11 @@ class RtpengineEngine:
     def sessions(self) -> int:
         """Calls that have not been deleted."""
         return len(self._calls)
+
+    @property
+    def ports(self) -> None:
+        """They are rtpengine's."""
+        return None
 
     def subscribe(self, handler: EventHandler) -> None:
         self._delivery.subscribe(handler)

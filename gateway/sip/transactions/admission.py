@@ -35,15 +35,19 @@ class Admission:
 
     def __init__(self, limits: AdmissionLimits) -> None:
         """Raises ValueError for a trusted entry that is no address and no network."""
-        self._limits = limits
-        self._networks = tuple(ip_network(entry, strict=False) for entry in limits.trusted)
-        self._trusted: OrderedDict[str, bool] = OrderedDict()
+        self.change(limits)
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self.refused = 0
         """How many requests were turned away."""
 
     def __len__(self) -> int:
         return len(self._buckets)
+
+    def change(self, limits: AdmissionLimits) -> None:
+        """Let in by these limits from now on; raises ValueError, and nothing has changed."""
+        self._networks = tuple(ip_network(entry, strict=False) for entry in limits.trusted)
+        self._limits = limits
+        self._trusted: OrderedDict[str, bool] = OrderedDict()
 
     def is_trusted(self, source: str) -> bool:
         """Whether `source` is one of the addresses without a limit."""

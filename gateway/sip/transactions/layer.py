@@ -87,7 +87,7 @@ class Stack:
         self._token = token
         self._sent_by = sent_by
         self._secret = token().encode()
-        self._admission = Admission(config.admission)
+        self.admission = Admission(config.admission)
         self._proofs = Proofs(config.admission)
         self._clients: dict[object, Transaction] = {}
         self._servers: dict[object, Transaction] = {}
@@ -107,7 +107,7 @@ class Stack:
         if self._is_keepalive(data, flow, now):
             return
         # Before a byte of it is understood: a repeated request costs its source the same as a new one.
-        if not data.startswith(_FREE) and not self._admission.admit(flow.host, now):
+        if not data.startswith(_FREE) and not self.admission.admit(flow.host, now):
             self.counts["over rate"] += 1
             return
         try:
@@ -120,7 +120,7 @@ class Stack:
     def receive_message(self, message: Request | Response, flow: Flow, now: float, size: int) -> None:
         """Take one message of a stream, read from `size` bytes."""
         free = isinstance(message, Response) or message.method == "ACK"
-        if free or self._admission.admit(flow.host, now):
+        if free or self.admission.admit(flow.host, now):
             self._receive(message, flow, now, size)
         else:
             self.counts["over rate"] += 1
@@ -136,7 +136,7 @@ class Stack:
 
     def receive_broken(self, error: SipSyntaxError, flow: Flow, now: float, size: int) -> None:
         """A stream brought a message that cannot be used: answer what could be read of it."""
-        if not self._admission.admit(flow.host, now):
+        if not self.admission.admit(flow.host, now):
             self.counts["over rate"] += 1
             return
         self._answer_broken(error, flow, size, now)
@@ -389,7 +389,7 @@ class Stack:
 
     def _credit(self, flow: Flow, now: float, size: int) -> int | None:
         """How many octets may be sent for `size` that came from `flow`; None for as many as it takes."""
-        if flow.reliable or self._admission.is_trusted(flow.host) or self._proofs.has(flow, now):
+        if flow.reliable or self.admission.is_trusted(flow.host) or self._proofs.has(flow, now):
             return None
         return size
 
@@ -465,7 +465,7 @@ class Stack:
         """Whether nobody there has proved who it is; `credit` says so of a UDP source."""
         if not flow.reliable:
             return credit is not None
-        return not self._admission.is_trusted(flow.host) and not self._proofs.has(flow, now)
+        return not self.admission.is_trusted(flow.host) and not self._proofs.has(flow, now)
 
     def _send_once(self, response: Response, flow: Flow, credit: int | None, now: float) -> None:
         if self._is_stranger(flow, credit, now) and not self.may_answer(flow, response.status):
@@ -483,7 +483,7 @@ class Stack:
         if ping is KeepAlive.PING and flow.reliable:
             self._out.append((KeepAlive.PONG.value, flow))
         elif ping is None and is_binding_request(data):
-            if self._proofs.has(flow, now) and self._admission.admit(flow.host, now):
+            if self._proofs.has(flow, now) and self.admission.admit(flow.host, now):
                 self._proofs.add(flow, now)
                 self._out.append((binding_response(data, flow), flow))
             return True

@@ -115,6 +115,20 @@ class TrunkList(BaseModel):
     count: int
 
 
+class ReloadRequest(BaseModel):
+    """The body of POST /api/reload: an empty object."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{}]})
+
+
+class ReloadInfo(BaseModel):
+    """The answer to POST /api/reload."""
+
+    applied: list[str] = Field(description="Keys that have another value now.")
+    waiting: list[str] = Field(description="Keys whose new value takes a restart.")
+    certificates: list[str] = Field(description="One sentence for each certificate that could not be read again.")
+
+
 class AuditEntry(BaseModel):
     """One line of the audit log."""
 
@@ -150,7 +164,7 @@ def requires(authenticator: Authenticator, role: str) -> Callable[[Request], Awa
 
 
 def create_router(gateway: Gateway, authenticator: Authenticator, settings: WebSettings) -> APIRouter:
-    """GET /api/calls, /api/trunks, /api/audit and DELETE /api/calls/{id}."""
+    """GET /api/calls, /api/trunks, /api/audit, DELETE /api/calls/{id} and POST /api/reload."""
     router = APIRouter(prefix="/api", route_class=bounded_route(settings), tags=["administration"], responses=ERRORS)
     operator = [Depends(requires(authenticator, "operator"))]
     admin = [Depends(requires(authenticator, "admin"))]
@@ -182,6 +196,13 @@ def create_router(gateway: Gateway, authenticator: Authenticator, settings: WebS
         """The trunks and whether we are registered there; for operators."""
         found = gateway.list_trunks()
         return {"trunks": found, "count": len(found)}
+
+    @router.post("/reload", response_model=ReloadInfo, dependencies=operator, responses={409: {"model": ErrorResponse}})
+    async def reload(wanted: ReloadRequest, request: Request) -> dict[str, Any]:
+        """Read the configuration again and apply what can be applied without a restart; for operators."""
+        found = await gateway.reload()
+        authenticator.audit.add("configuration reloaded", request.state.user, client_address(request))
+        return found
 
     @router.get("/audit", response_model=AuditList, dependencies=admin)
     async def audit(limit: int = 100) -> dict[str, Any]:

@@ -33,6 +33,8 @@ class PortPool:
         self._free: deque[int] = deque(ports)
         self._resting: deque[tuple[float, int]] = deque()
         self._in_use = 0
+        self.size = len(ports)
+        """Pairs of the range; 0 where the system chooses."""
 
     @property
     def in_use(self) -> int:

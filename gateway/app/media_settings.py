@@ -1,0 +1,102 @@
+"""The media engine and its settings, as the configuration has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gateway.app.plane import PYTHON, PlaneChoice, maker
+from gateway.config import Config
+from gateway.media.embedded.audio.transcode import OpusSettings
+from gateway.media.embedded.engine import EmbeddedEngine
+from gateway.media.embedded.rtp.latching import Latching, LatchRules
+from gateway.media.embedded.settings import EmbeddedConfig, VideoConfig
+from gateway.media.embedded.webrtc.config import WebRtcConfig
+from gateway.media.engine import MediaEngine
+from gateway.media.rtpengine.call import Patience
+from gateway.media.rtpengine.engine import RtpengineConfig, RtpengineEngine
+from gateway.media.rtpengine.profiles import Policy
+
+
+def engine(config: Config, clock: Callable[[], float], plane: PlaneChoice = PYTHON) -> MediaEngine:
+    """The media engine the configuration names, on the packet plane chosen; not started yet."""
+    address = config.media.rtpengine
+    if address is not None:
+        return RtpengineEngine(_rtpengine(config, address), clock=clock)
+    return EmbeddedEngine(_embedded(config), clock=clock, make_plane=maker(config, plane, clock))
+
+
+def change_engine(engine: MediaEngine, config: Config) -> None:
+    """Make calls by `config` from now on; what the engine is bound to stays."""
+    if isinstance(engine, EmbeddedEngine):
+        engine.change(_embedded(config))
+    elif isinstance(engine, RtpengineEngine) and config.media.rtpengine is not None:
+        engine.config = _rtpengine(config, config.media.rtpengine)
+
+
+def engine_key(config: Config) -> str:
+    """The setting to look at when the media engine does not start."""
+    return "webrtc.listen" if config.media.rtpengine is None else "media.engine"
+
+
+def _rtpengine(config: Config, address: tuple[str, int]) -> RtpengineConfig:
+    rtp, codecs = config.rtp, config.codecs
+    return RtpengineConfig(
+        hosts=(address,),
+        policy=Policy(
+            webrtc_codecs=codecs.webrtc,
+            rtp_codecs=codecs.rtp,
+            telephone_event=codecs.telephone_event,
+            transcode=codecs.transcode,
+        ),
+        patience=Patience(setup=config.webrtc.setup_timeout, media=rtp.media_timeout, held=rtp.held_timeout),
+        max_sessions=config.limits.calls,
+    )
+
+
+def _embedded(config: Config) -> EmbeddedConfig:
+    rtp, codecs = config.rtp, config.codecs
+    return EmbeddedConfig(
+        webrtc=_webrtc(config),
+        rtp_host=rtp.listen,
+        rtp_advertised=rtp.advertised,
+        rtp_ports=(rtp.ports.first, rtp.ports.last),
+        latching=LatchRules(mode=Latching(rtp.latching)),
+        max_packets_per_second=rtp.max_packets_per_second,
+        webrtc_codecs=codecs.webrtc,
+        rtp_codecs=codecs.rtp,
+        passed_codecs=codecs.passed,
+        telephone_event=codecs.telephone_event,
+        transcode=codecs.transcode,
+        opus=OpusSettings(complexity=codecs.opus.complexity, bit_rate=codecs.opus.bitrate),
+        video=VideoConfig(
+            codecs=config.video.codecs,
+            max_bitrate=config.video.max_bitrate,
+            max_packets_per_second=config.video.max_packets_per_second,
+            kept_packets=config.video.kept_packets,
+            key_frame_interval=config.video.key_frame_interval,
+        ),
+        max_sessions=config.limits.calls,
+        media_timeout=rtp.media_timeout,
+        held_timeout=rtp.held_timeout,
+        silence_after=rtp.silence_after,
+        silence_interval=rtp.silence_interval,
+        tone_frequency=round(config.media.tone.frequency),
+        tone_level=config.media.tone.level,
+        hold_music=config.media.hold_music,
+    )
+
+
+def _webrtc(config: Config) -> WebRtcConfig:
+    webrtc = config.webrtc
+    return WebRtcConfig(
+        listen=(webrtc.listen.host,),
+        port=webrtc.listen.port,
+        advertised=tuple(place.host if place.port is None else (place.host, place.port) for place in webrtc.advertised),
+        srtp_profiles=webrtc.srtp_profiles,
+        setup_timeout=webrtc.setup_timeout,
+        liveness_timeout=webrtc.consent_timeout,
+        tcp=webrtc.tcp,
+        tcp_max_connections=webrtc.tcp_max_connections,
+        tcp_max_connections_per_source=webrtc.tcp_max_connections_per_source,
+        own_addresses=webrtc.own_addresses,
+    )

@@ -1,0 +1,69 @@
+"""What is done for trunks beside calls: registering there, asking whether they are there, keeping the way open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from gateway.accounts.own import Accounts
+from gateway.accounts.reachability import Reachability
+from gateway.accounts.trunks import Trunks
+from gateway.app.keep_alive import KeepAlives
+from gateway.app.registrations import Registrations
+from gateway.app.trunk_watch import TrunkWatch
+from gateway.config.people import Trunk
+from gateway.net.user_agent import UserAgent
+
+
+class TrunkCare:
+    """Of all trunks, which may be others in the course of things."""
+
+    def __init__(
+        self,
+        user_agent: UserAgent,
+        trunks: Sequence[Trunk],
+        known: Trunks,
+        accounts: Accounts,
+        reachability: Reachability,
+        random: Callable[[], float],
+    ) -> None:
+        """`random` gives numbers in [0, 1)."""
+        self._user_agent = user_agent
+        self._reachability = reachability
+        self._random = random
+        self._trunks = tuple(trunks)
+        self.registrations = Registrations(user_agent, trunks, known, accounts)
+        self._watch = self._new_watch()
+        self._keep_alives = self._new_keep_alives()
+
+    def begin(self, expires: int) -> None:
+        """Start; `expires` is what registrations of users' own accounts ask for, in seconds."""
+        self.registrations.begin(expires)
+        self._user_agent.when_lost(self.registrations.flow_lost)
+        self._watch.begin()
+        self._keep_alives.begin()
+
+    async def change(self, trunks: Sequence[Trunk], expires: int) -> None:
+        """Look after these trunks from now on."""
+        self.registrations.change(trunks, expires)
+        if tuple(trunks) == self._trunks:
+            return
+        self._trunks = tuple(trunks)
+        await self._watch.close()
+        await self._keep_alives.close()
+        self._reachability.keep({trunk.name: trunk.uris for trunk in trunks if trunk.options_interval > 0})
+        self._watch, self._keep_alives = self._new_watch(), self._new_keep_alives()
+        self._watch.begin()
+        self._keep_alives.begin()
+
+    async def close(self) -> None:
+        """Look after none any more; the registrations themselves are the user agent's to take back."""
+        await self._keep_alives.close()
+        await self._watch.close()
+        await self.registrations.close()
+
+    def _new_watch(self) -> TrunkWatch:
+        back = self.registrations.hurry
+        return TrunkWatch(self._user_agent, self._trunks, self._reachability, back, self._random)
+
+    def _new_keep_alives(self) -> KeepAlives:
+        return KeepAlives(self._user_agent, self._trunks, self._random)

@@ -1,0 +1,288 @@
+"""A configuration that is changed while the gateway runs: what is applied, what waits, and that no call notices."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.app import GatewayApp
+from gateway.app.reload import LIVE, Reloaded, changes
+from gateway.config import Config, shape
+from gateway.demo.chromium import BrowserError
+from gateway.errors import ConfigError
+from gateway.net.config import UserAgentConfig
+from gateway.net.user_agent import UserAgent
+from tests.app import tone_peers
+from tests.app.phones import Phone
+from tests.call.rig import OFFER
+from tests.interop.gateway import PASSWORDS, config_on_free_ports
+from tests.media.engine_support import until
+from tests.net.certificates import Authority
+from tests.net.peers import Application, answering
+
+ECHO = [{"match": "600", "to": "service:echo"}]
+TONE = [{"match": "600", "to": "service:tone"}, {"match": "700", "to": "service:tone"}]
+
+
+def users(*names: str, **more: dict[str, Any]) -> list[dict[str, Any]]:
+    """Phones, and alice with a page, by their passwords of the tests."""
+    found = []
+    for name in names:
+        kind = {"sip": True} if name.isdigit() else {"web": True}
+        found.append({"id": name, "password": PASSWORDS[name], **kind, **more.get(f"of_{name}", {})})
+    return found
+
+
+class World:
+    """A gateway, the configuration that it reads at its next reload, and a user agent that is every phone."""
+
+    def __init__(self, config: Config, agent: UserAgent) -> None:
+        self.next: Config | ConfigError = config
+        self.app = GatewayApp(config, reread=self._reread)
+        self.agent = agent
+
+    def _reread(self) -> Config:
+        if isinstance(self.next, ConfigError):
+            raise self.next
+        return self.next
+
+    async def reload(self, **sections: Any) -> Reloaded:
+        """Have these sections of the configuration changed, keys within them one by one."""
+        values: dict[str, Any] = self.app.config.model_dump(by_alias=True)
+        values["users"] = [user.model_dump() for user in self.app.config.users]
+        for name, section in sections.items():
+            values[name] = {**values[name], **section} if isinstance(section, dict) else section
+        self.next = Config(**values).check()
+        return await self.app.reloader.reload()
+
+    async def status(self, user: str, number: str) -> int:
+        phone = Phone(self.agent, self.app, user, dials=number)
+        status = await phone.status()
+        phone.session.hangup()
+        return status
+
+    async def health(self) -> dict[str, Any]:
+        async with httpx.AsyncClient() as http:
+            return dict((await http.get(f"{self.app.page_url}healthz")).json())
+
+    async def conditions(self, word: str) -> list[str]:
+        """What /healthz says with that word in it."""
+        return [sentence for sentence in (await self.health())["conditions"] if word in sentence]
+
+
+@asynccontextmanager
+async def world(folder: Path, **changed: str) -> AsyncIterator[World]:
+    agent = UserAgent(UserAgentConfig(listen=(("127.0.0.1", 0),)), Application())
+    made = World(config_on_free_ports(folder, **{"ROUTES": json.dumps(ECHO), **changed}), agent)
+    await made.app.start()
+    await agent.start()
+    try:
+        yield made
+    finally:
+        await agent.close()
+        await made.app.stop()
+
+
+def config(**values: Any) -> Config:
+    return Config.model_validate(values).check()
+
+
+def test_every_key_that_is_applied_is_a_key() -> None:
+    """A misspelt one would wait for a restart for ever."""
+    for key in LIVE:
+        section: Any = Config
+        for part in key.split("."):
+            assert part in shape.keys(section), key
+            section = shape.section(shape.keys(section)[part].annotation) or section
+
+
+def test_the_documentation_lists_what_is_applied() -> None:
+    """Key by key."""
+    text = (Path(__file__).parents[2] / "docs/deployment.md").read_text()
+    listed = text.split("Applied at once")[1].split("```text\n")[1].split("```")[0].split()
+    assert listed == sorted(LIVE)
+
+
+def test_keys_are_told_apart_and_what_waits_keeps_its_value() -> None:
+    """In one section, too; equal values are no change, secrets neither."""
+    trunk = {"name": "t", "uri": "sip:t.test", "username": "u", "password": "p"}
+    before = config(limits={"max_calls": 5}, trunks=[trunk])
+    after = config(
+        limits={"max_calls": 7, "ladder_memory": 0},
+        trunks=[trunk],
+        web={"listen": "127.0.0.1:9", "guests": "off"},
+    )
+    found = changes(before, after)
+    assert set(found.applied) == {"limits.max_calls", "web.guests"}
+    assert set(found.waiting) == {"limits.ladder_memory", "web.listen"}
+    assert found.config.limits.max_calls == 7
+    assert found.config.limits.ladder_memory == before.limits.ladder_memory
+    assert found.config.web.listen == before.web.listen
+    assert changes(found.config, after).applied == ()
+    assert changes(before, before).waiting == ()
+
+
+def test_other_certificates_are_taken_up_and_the_first_takes_a_restart(tmp_path: Path) -> None:
+    """A listener that has none speaks no TLS."""
+    one, two = ({"cert": str(tmp_path / name), "key": str(tmp_path / "key")} for name in ("one", "two"))
+    assert changes(config(web={"tls": one}), config(web={"tls": two})).applied == ("web.tls.cert",)
+    assert set(changes(config(), config(web={"tls": two})).waiting) == {"web.tls.cert", "web.tls.key"}
+    assert set(changes(config(web={"tls": one}), config()).waiting) == {"web.tls.cert", "web.tls.key"}
+
+
+def test_a_configuration_that_is_whole_only_after_a_restart_is_refused() -> None:
+    """An alias of the domain that is to be is nobody's yet; here it is somebody's of the domain that is."""
+    before = config(users=users("1001"))
+    after = config(domain="b.test", users=users("1001", "1002", of_1002={"aliases": ["sip:1001@gateway.local"]}))
+    with pytest.raises(ConfigError, match="until a restart applies domain"):
+        changes(before, after)
+
+
+async def test_a_call_hears_through_reloads_that_take_its_user_and_its_route(tmp_path: Path) -> None:
+    """The user can call no more; what was being said is heard, until the phone itself hangs up."""
+    async with world(tmp_path, USERS=json.dumps(users("1001", "1002"))) as at:
+        phone = tone_peers.Phone(at.agent, at, "1001")
+        assert await phone.dial("600") == 200
+        mine = {tone_peers.TONES["1001"]}
+        await until(lambda: phone.hears() == mine)
+        for _ in range(2):
+            found = await at.reload(users=users("1002"), routes=TONE, codecs={"rtp": ("pcma",)})
+        assert found.applied == ()
+        assert await at.status("1001", "700") in (401, 403)
+        phone.rtp.packets.clear()
+        await until(lambda: phone.hears() == mine)
+        assert len(at.app.calls) == 1
+        await phone.hang_up()
+        await until(lambda: not len(at.app.calls))
+
+
+async def test_users_routes_and_limits_hold_at_once(tmp_path: Path) -> None:
+    """Who is new may call, a password that is another counts, and a limit is the new one."""
+    async with world(tmp_path, USERS=json.dumps(users("1001"))) as at:
+        assert await at.status("1002", "600") in (401, 403)
+        assert await at.status("1001", "700") == 404
+        found = await at.reload(users=users("1001", "1002"), routes=TONE)
+        assert set(found.applied) == {"users", "routes"}
+        assert await at.status("1002", "700") == 200
+        await at.reload(users=users("1001", "1002", of_1002={"password": "another one"}))
+        assert await at.status("1002", "700") in (401, 403)
+        await at.reload(users=users("1001", "1002"), limits={"max_calls": 1})
+        held = Phone(at.agent, at.app, "1002", dials="700")
+        assert await held.status() == 200
+        assert await at.status("1001", "700") == 503
+        await at.reload(limits={"max_calls": 2})
+        assert await at.status("1001", "700") == 200
+        await at.reload(users=users("1001", "1002", of_1001={"may_call": ["600"]}))
+        assert await at.status("1001", "700") == 403
+
+
+async def test_what_cannot_be_used_changes_nothing_and_is_said(tmp_path: Path) -> None:
+    """Until a reload that can be; keys that take a restart are named, and no more once they are as they were."""
+    async with world(tmp_path, USERS=json.dumps(users("1001"))) as at:
+        good = at.app.config
+        at.next = ConfigError("routes.0.to", "there is no trunk 'secret'")
+        with pytest.raises(ConfigError):
+            await at.app.reloader.reload()
+        assert [one for one in await at.conditions("routes.0.to") if "secret" not in one]
+        assert at.app.config is good
+        assert await at.status("1001", "600") == 200
+        found = await at.reload(web={"listen": "127.0.0.1:1"}, routes=TONE)
+        assert (found.applied, found.waiting) == (("routes",), ("web.listen",))
+        [said] = await at.conditions("restart")
+        assert "web.listen" in said
+        assert at.app.config.web.listen == good.web.listen
+        at.next = good
+        assert (await at.app.reloader.reload()).waiting == ()
+        assert [*await at.conditions("restart"), *await at.conditions("reloaded")] == []
+
+
+async def test_reloads_at_once_come_one_after_the_other_and_while_it_drains(tmp_path: Path) -> None:
+    """The last one holds, and a gateway that ends goes on to end."""
+    async with world(tmp_path, USERS=json.dumps(users("1001"))) as at:
+        phone = Phone(at.agent, at.app, "1001")
+        assert await phone.status() == 200
+        draining = asyncio.ensure_future(at.app.drain())
+        await asyncio.sleep(0)
+        await asyncio.gather(*(at.reload(users=users("1001"), routes=routes) for routes in (TONE, ECHO, TONE)))
+        assert [route.to for route in at.app.config.routes] == ["service:tone"] * 2
+        assert at.app.calls.draining
+        assert await at.status("1001", "700") == 503
+        phone.session.hangup()
+        await asyncio.wait_for(draining, 5)
+
+
+async def test_pages_sign_in_anew_once_they_do_not_talk(tmp_path: Path) -> None:
+    """One without a call at once; one with a call goes on, calls nobody else, and is shown out at its end."""
+    async with (
+        world(tmp_path, USERS=json.dumps(users("alice", "bob")), ROUTES=json.dumps(TONE)) as at,
+        tone_peers.Browser("alice") as talking,
+        tone_peers.Browser("bob") as idle,
+    ):
+        await talking.open(at.app.signed_in_url("alice"))
+        await idle.open(at.app.signed_in_url("bob"))
+        await talking.dial("700")
+        await talking.status("talking")
+        await at.reload(users=users("1001"))
+        await until_users(at, 1)
+        assert len(at.app.calls) == 1
+        with pytest.raises(BrowserError):
+            await talking.ask("offer", to_peer_id="600", sdp=OFFER, type="offer")
+        assert len(at.app.calls) == 1
+        [call] = at.app.calls
+        await talking.hang_up()
+        await call.finished()
+        await until_users(at, 0)
+
+
+async def until_users(at: World, count: int) -> None:
+    """So many pages are signed in."""
+    async with asyncio.timeout(5):
+        while (await at.health())["web_users"] != count:  # noqa: ASYNC110  # nobody is told
+            await asyncio.sleep(0.02)
+
+
+async def test_trunks_come_and_go(tmp_path: Path) -> None:
+    """Calls go out by one that is new, and come in from it; by one that is gone nothing goes."""
+    provider = UserAgent(UserAgentConfig(listen=(("127.0.0.1", 0),)), Application(answering))
+    await provider.start()
+    [(_, host, port)] = provider.listening
+    trunk = {"name": "office", "uri": f"sip:{host}:{port}", "options_interval": 0}
+    way = [{"match": "0*", "to": "trunk:office"}]
+    async with world(tmp_path, USERS=json.dumps(users("1001", of_1001={"may_call": ["*", "trunk:*"]}))) as at:
+        assert await at.status("1001", "0123") == 404
+        await at.reload(trunks=[trunk], routes=way)
+        assert await at.status("1001", "0123") == 200
+        await at.reload(trunks=[{**trunk, "max_calls": 1}], routes=way)
+        held = Phone(at.agent, at.app, "1001", dials="0123")
+        assert await held.status() == 200
+        assert await at.status("1001", "0124") == 503
+        await at.reload(trunks=[], routes=ECHO)
+        assert len(at.app.calls) >= 1
+        assert await at.status("1001", "0123") == 404
+        held.session.hangup()
+        await until(lambda: not len(at.app.calls))
+    await provider.close()
+
+
+async def test_a_certificate_that_cannot_be_used_is_named_and_another_file_refused(tmp_path: Path) -> None:
+    """The one that is shown stays; a reload that names other files wants them to be good."""
+    authority = Authority(tmp_path)
+    cert, key = authority.issue("127.0.0.1")
+    async with world(tmp_path, WEB__TLS__CERT=str(cert), WEB__TLS__KEY=str(key)) as at:
+        shown = cert.read_bytes()
+        cert.write_text("nonsense")
+        found = await at.app.reloader.reload()
+        assert [sentence for sentence in found.certificates if "web.tls" in sentence]
+        with pytest.raises(ConfigError) as refused:
+            await at.reload(web={"tls": {"cert": str(tmp_path / "none.pem"), "key": str(key)}})
+        assert refused.value.key == "web.tls"
+        cert.write_bytes(shown)
+        at.next = at.app.config
+        assert not [one for one in (await at.app.reloader.reload()).certificates if "web.tls" in one]
