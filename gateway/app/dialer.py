@@ -230,7 +230,7 @@ class GatewayDialer:
     ) -> list[CalleeLeg]:
         """One leg for the other gateways of the cluster where the user is."""
         places = await self._places_elsewhere(user, bindings, device)
-        settings = self._settings(address.uri, (), self._config.rtp.srtp)
+        settings = self._settings(address.uri, (), self.config.rtp.srtp)
         return [self._sip_leg(f"{name}-nodes", address, places, settings)] if places else []
 
     async def _places_elsewhere(self, user: User, bindings: Iterable[Binding], device: str) -> list[Destination]:

@@ -8,11 +8,12 @@ from contextlib import AsyncExitStack
 from typing import TypeVar
 
 import structlog
+from fastapi import FastAPI
 
 from gateway.access.gruu import Gruus
 from gateway.accounts.own import Accounts
 from gateway.accounts.vault import Vault, read_key
-from gateway.app import media_settings, settings
+from gateway.app import console, media_settings, settings
 from gateway.app.cluster_settings import shared_key
 from gateway.app.observers import ended
 from gateway.app.plane import choose
@@ -26,11 +27,13 @@ from gateway.identity.remembering import RememberingStore
 from gateway.identity.store import IdentityStore, StoreError
 from gateway.media.embedded.plane.protocol import PlaneError
 from gateway.media.engine import MediaEngine, MediaError
+from gateway.net.tls import Tls
 from gateway.net.user_agent import UserAgent
 from gateway.sip.flow import WEBSOCKET
 from gateway.store.factory import store_named
 from gateway.web.app import serve
 from gateway.web.auth.links import GuestLinks
+from gateway.web.settings import WebSettings
 from gateway.web.sip_ws import create_sip_app
 
 log = structlog.get_logger(__name__)
@@ -170,3 +173,16 @@ async def open_websockets(opening: Opening, user_agent: UserAgent) -> list[tuple
             opening.stack.push_async_callback(server.stop)
             found.append((listen.transport, *server.address))
     return found
+
+
+async def open_page(opening: Opening, application: FastAPI, web_settings: WebSettings) -> tuple[int, Tls]:
+    """Serve the web side, and offer it to commands on this machine; its port, and its certificates."""
+    listen, tls = opening.config.web.listen, settings.tls(opening.config)
+    serving = serve(application, listen.host, listen.port, tls.server, web_settings)
+    server = await opening.opened("web.listen", serving)
+    opening.stack.push_async_callback(server.stop)
+    scheme = "https" if tls.server is not None else "http"
+    url = f"{scheme}://{settings.reachable(listen.host)}:{server.port}"
+    access = console.ConsoleAccess(url, web_settings.console_token)
+    opening.stack.enter_context(console.offered(opening.config.state_dir, access))
+    return server.port, tls

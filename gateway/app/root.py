@@ -20,11 +20,11 @@ from gateway.accounts.own import Accounts
 from gateway.accounts.reachability import Reachability
 from gateway.accounts.trunks import Trunks
 from gateway.accounts.vault import Vault
-from gateway.app import console, settings
+from gateway.app import settings
 from gateway.app.account import Account, accounts_of
 from gateway.app.application import Application
 from gateway.app.cluster import Cluster, join
-from gateway.app.cluster_settings import cluster, shared_key
+from gateway.app.cluster_settings import cluster
 from gateway.app.conferencing import ConferencingFront, open_conferences, open_voicemail
 from gateway.app.contacts import Contacts
 from gateway.app.dialer import GatewayDialer
@@ -42,6 +42,7 @@ from gateway.app.opening import (
     open_gruus,
     open_links,
     open_media,
+    open_page,
     open_store,
     open_websockets,
 )
@@ -77,7 +78,7 @@ from gateway.net.user_agent import UserAgent
 from gateway.people.presence import Presences
 from gateway.sip.flow import Flow
 from gateway.store.rules_file import FileRules
-from gateway.web.app import create_app, serve
+from gateway.web.app import create_app
 from gateway.web.auth.links import link_refusal
 from gateway.web.auth.oidc import OpenIdProvider
 
@@ -426,14 +427,7 @@ class GatewayApp:
         )
         if config.metrics.enabled:
             self._open_metrics(application, front)
-        listen, self._web_tls = config.web.listen, settings.tls(config)
-        serving = serve(application, listen.host, listen.port, self._web_tls.server, web_settings)
-        server = await self._opening.opened("web.listen", serving)
-        self._web_port = server.port
-        self._stack.push_async_callback(server.stop)
-        scheme = "https" if self._web_tls.server is not None else "http"
-        access = console.ConsoleAccess(f"{scheme}://{settings.reachable(listen.host)}:{server.port}", console_token)
-        self._stack.enter_context(console.offered(config.state_dir, access))
+        self._web_port, self._web_tls = await open_page(self._opening, application, web_settings)
 
     def _open_metrics(self, application: FastAPI, front: WebFront) -> None:
         metrics = Metrics(self.calls, lambda: len(self._presence), lambda: self._user_agent.counts, front)
