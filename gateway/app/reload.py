@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 from pydantic import BaseModel
@@ -67,6 +67,12 @@ LIVE = frozenset(
 """Keys, and whole sections, that a reload applies; every other one is named as waiting for a restart."""
 _CERTIFICATES = frozenset({"cert", "key", "certificates", "client_certificates"})
 _TLS = ("sip.tls", "web.tls")
+
+
+class Reader(Protocol):
+    """Reads the configuration whenever it needs something of it."""
+
+    config: Config
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Protocol
 from urllib.parse import urlencode
 
 import structlog
@@ -51,7 +50,7 @@ from gateway.app.presence import Presence
 from gateway.app.push import Waker
 from gateway.app.recovery import Recovery, find_calls
 from gateway.app.relay import SubscriptionRelay
-from gateway.app.reload import Reloader, Rooms
+from gateway.app.reload import Reader, Reloader, Rooms
 from gateway.app.rights import LegRights
 from gateway.app.rules import ShownRules
 from gateway.app.sip_front import SipFront
@@ -76,19 +75,12 @@ from gateway.media.engine import MediaEngine
 from gateway.net.tap import Taps
 from gateway.net.user_agent import UserAgent
 from gateway.people.presence import Presences
-from gateway.sip.flow import Flow
 from gateway.store.rules_file import FileRules
 from gateway.web.app import create_app
 from gateway.web.auth.links import link_refusal
 from gateway.web.auth.oidc import OpenIdProvider
 
 log = structlog.get_logger(__name__)
-
-
-class _Reader(Protocol):
-    """Reads the configuration whenever it needs something of it."""
-
-    config: Config
 
 
 _DIRECTORY_SECONDS = 10.0
@@ -140,7 +132,7 @@ class GatewayApp:
         self._opening = Opening(config, random, wall_clock)
         self._stack = self._opening.stack
         self.reloader: Reloader
-        self._readers: list[_Reader] = []
+        self._readers: list[Reader] = []
         """Who is given the configuration that is in force after a reload."""
 
     # -- life ----------------------------------------------------------------------
@@ -193,7 +185,7 @@ class GatewayApp:
             presence,
             services,
             self._wall_clock,
-            self._is_reachable,
+            lambda flow, is_flow: self._user_agent.is_reachable(flow, is_flow=is_flow),
             self._application,
             self._waker,
             self._cluster,
@@ -266,9 +258,6 @@ class GatewayApp:
             in_force=self._in_force,
         )
         self.reloader = Reloader(self.config, self._passwords, self._reread, self._random, rooms)
-
-    def _reload_state(self) -> list[str]:
-        return reload_state(self.reloader.refused, self.reloader.waiting)
 
     def _in_force(self, config: Config, words: passwords.Passwords) -> None:
         """From now on `config` holds, with these passwords."""
@@ -415,7 +404,8 @@ class GatewayApp:
             left=self.recovery.left.of,
         )
         self._readers += [accounts, front, watch]
-        watch.others += [store_watch.conditions, partial(ports_taken, engine), self._reload_state]
+        watch.others += [store_watch.conditions, partial(ports_taken, engine)]
+        watch.others.append(lambda: reload_state(self.reloader.refused, self.reloader.waiting))
         application = create_app(
             front,
             web_settings,
@@ -436,13 +426,9 @@ class GatewayApp:
 
     def _router(self, config: Config) -> Router:
         before = self._application.routes
-        return settings.router(config, self._identity, before, self._gruus.read, self._is_open_room)
-
-    def _is_open_room(self, name: str) -> bool:
-        return self._conferencing.has_open_room(name)
-
-    def _is_reachable(self, flow: Flow, is_flow: bool) -> bool:
-        return self._user_agent.is_reachable(flow, is_flow=is_flow)
+        return settings.router(
+            config, self._identity, before, self._gruus.read, lambda name: self._conferencing.has_open_room(name)
+        )
 
     # -- what others are told ------------------------------------------------------
 
