@@ -15,9 +15,14 @@ from starlette.responses import Response
 from gateway.call.call import Call
 from gateway.call.registry import Calls
 from gateway.call.state import State
+from gateway.media.engine import StreamStatistics
 
 _SETUP_SECONDS = (0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10, 30, 60)
 _MEDIA_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5)
+_CALL_SECONDS = (5, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200)
+_MOS = (1.5, 2.0, 2.5, 3.0, 3.3, 3.6, 3.8, 4.0, 4.2, 4.4)
+_LOSS = (0.0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+_LATE_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
 
 class Front(Protocol):
@@ -29,6 +34,8 @@ class Front(Protocol):
 
     @property
     def load_share(self) -> float: ...
+
+    def health(self) -> dict[str, Any]: ...
 
 
 class _Live(Collector):
@@ -62,6 +69,11 @@ class _Live(Collector):
         )
         banned = len(self._front.list_bans())
         yield GaugeMetricFamily("gateway_sip_banned", "SIP sources that are not answered.", value=banned)
+        health = self._front.health()
+        yield GaugeMetricFamily("gateway_ready", "1: it takes new calls.", value=int(health["status"] == "ok"))
+        yield GaugeMetricFamily(
+            "gateway_conditions", "Things that /healthz names for an operator.", value=len(health["conditions"])
+        )
         yield from self._of_trunks()
 
     def _of_trunks(self) -> Iterable[Metric]:
@@ -100,6 +112,37 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._length = Histogram(
+            "gateway_call_seconds",
+            "From the answer of a call to its end.",
+            buckets=_CALL_SECONDS,
+            registry=self.registry,
+        )
+        self._mos = Histogram(
+            "gateway_call_mos",
+            "Quality of a direction of one side, over its whole call (ITU-T G.107).",
+            ["direction"],
+            buckets=_MOS,
+            registry=self.registry,
+        )
+        self._loss = Histogram(
+            "gateway_call_loss_ratio",
+            "Packets of a direction of one side that were lost, over its whole call.",
+            ["direction"],
+            buckets=_LOSS,
+            registry=self.registry,
+        )
+        self._late = Histogram(
+            "gateway_loop_delay_seconds",
+            "How late a timer of the event loop came, ten times a second.",
+            buckets=_LATE_SECONDS,
+            registry=self.registry,
+        )
+
+    def measured(self, busy: float, late: float) -> None:
+        """Count how late the event loop was, in seconds (LoadControl.told)."""
+        self._late.observe(late)
+
     def observe(self, call: Call) -> None:
         """Count a call when it is over."""
         if call.state is not State.ENDED:
@@ -110,6 +153,19 @@ class Metrics:
             self._answer.observe(record.answered_after_ms / 1000)
         if record.media_after_ms is not None:
             self._media.observe(record.media_after_ms / 1000)
+        if record.answered_after_ms is not None and record.ended_after_ms is not None:
+            self._length.observe((record.ended_after_ms - record.answered_after_ms) / 1000)
+        for party in record.statistics.parties.values():
+            self._quality("received", party.received)
+            self._quality("sent", party.sent)
+
+    def _quality(self, direction: str, stream: StreamStatistics) -> None:
+        if stream.mos is not None:
+            self._mos.labels(direction).observe(stream.mos)
+        if stream.packets:
+            # Of what was sent by us the peer reports, of what it sent we know ourselves what should have come.
+            expected = stream.packets + (stream.lost if direction == "received" else 0)
+            self._loss.labels(direction).observe(min(1.0, max(0, stream.lost) / expected))
 
     async def endpoint(self, request: Request) -> Response:
         """GET /metrics."""

@@ -422,6 +422,7 @@ class GatewayApp:
     def _open_metrics(self, application: FastAPI, front: WebFront) -> None:
         metrics = Metrics(self.calls, lambda: len(self._presence), lambda: self._user_agent.counts, front)
         self.calls.observe(metrics.observe)
+        self._load.told.append(metrics.measured)
         application.add_route("/metrics", metrics.endpoint)
 
     def _router(self, config: Config) -> Router:

@@ -7,6 +7,7 @@ in at any time: where other programs take the processor one caller meets a loop 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 _SMOOTHING = 0.5
@@ -50,6 +51,8 @@ class LoadControl:
         self.share = 1.0
         """Of new calls that are let in, 0 to 1."""
         self.refused = 0
+        self.told: list[Callable[[float, float], None]] = []
+        """Told of every measurement, as `measured` is."""
 
     @property
     def overloaded(self) -> bool:
@@ -58,6 +61,8 @@ class LoadControl:
 
     def measured(self, busy: float, late: float) -> None:
         """The loop was `busy` for that share of the time, and something came `late` by so many seconds."""
+        for tell in self.told:
+            tell(busy, late)
         policy = self.policy
         if not policy.busy:
             return
