@@ -1,4 +1,4 @@
-"""The `gateway` command: run, check-config, doctor, reload, calls, trace, bans, backup and others."""
+"""The `gateway` command: init, run, check-config, doctor, reload, calls, trace, bans, backup and others."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from importlib import metadata, resources
 from pathlib import Path
@@ -208,6 +209,59 @@ def restore_(
         written = restore(archive, state_dir, None if without_config else config)
     for path in written:
         output.print(escape(str(path)), soft_wrap=True)
+
+
+@app.command()
+def init(
+    config: Annotated[Path, typer.Option("--config", "-c", help="File to write.", dir_okay=False)] = DEFAULT_CONFIG,
+    domain: Annotated[str | None, typer.Option(help="Name of the page, and what is behind the @ of users.")] = None,
+    address: Annotated[str | None, typer.Option(help="Address that peers reach this machine by.")] = None,
+    user: Annotated[list[str] | None, typer.Option(help="Id of a user with a page; again for more.")] = None,
+    pbx: Annotated[str | None, typer.Option(help="SIP URI of a PBX or provider; - for none.")] = None,
+    pbx_user: Annotated[str | None, typer.Option(help="Account to register with there.")] = None,
+    pbx_password: Annotated[str | None, typer.Option(help="Its password.", envvar="PBX_PASSWORD")] = None,
+    emergency: Annotated[list[str] | None, typer.Option(help="Emergency number (again for more).")] = None,
+    certificate: Annotated[Path | None, typer.Option(help="Certificate chain; default: certbot's.")] = None,
+    key: Annotated[Path | None, typer.Option(help="Its private key.")] = None,
+    proxied: Annotated[bool, typer.Option(help="A web server on this machine has the certificate.")] = False,
+    sip_port: Annotated[int, typer.Option(min=1, max=65_535)] = 5060,
+    web_port: Annotated[int | None, typer.Option(min=1, max=65_535, help="Default: 443, or 8080 without one.")] = None,
+    media_port: Annotated[int, typer.Option(min=1, max=65_535, help="UDP, of all browsers.")] = 40_000,
+    rtp_ports: Annotated[str, typer.Option(help="UDP, of phones.")] = "10000-19999",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: what is not said is as detected.")] = False,
+    force: Annotated[bool, typer.Option(help="Write over a file that is there.")] = False,
+) -> None:
+    """Ask for what a first real installation needs, and write a commented configuration of it.
+
+    A file that is there stays, unless you say otherwise.
+    """
+    from gateway.commands.init import certificate_of, questions, run_init
+
+    def ask(question: str, default: str) -> str:
+        if not yes:
+            return str(typer.prompt(question, default=default or None))
+        if not default:
+            raise fail(ConfigError("", f"say it by an option, as nothing is asked with --yes: {question}"))
+        return default
+
+    overwrite = force or (config.exists() and not yes and typer.confirm(f"{config} is there. Write over it?"))
+    answers = questions(ask, domain=domain, address=address, users=user or (), pbx=pbx)
+    found = None if proxied else certificate_of(answers.domain)
+    answers = replace(
+        answers,
+        certificate=certificate or (found[0] if found else None),
+        key=key or (found[1] if found else None),
+        proxied=proxied,
+        pbx_user=pbx_user,
+        pbx_password=pbx_password,
+        emergency=tuple(emergency or ()),
+        sip_port=sip_port,
+        web_port=web_port,
+        media_port=media_port,
+        rtp_ports=rtp_ports,
+    )
+    with told():
+        run_init(config, answers, output, overwrite=overwrite)
 
 
 @app.command("example-config")

@@ -28,7 +28,9 @@ DASHBOARD = Path(__file__).parents[2] / "deploy/grafana/dashboard.json"
 class Few:
     """A registry with two calls, which refused one."""
 
-    refused = Counter({Cause.OVERLOADED: 1})
+    @property
+    def refused(self) -> Counter[Cause]:
+        return Counter({Cause.OVERLOADED: 1})
 
     def __len__(self) -> int:
         return 2
