@@ -1,98 +1,86 @@
-// One call: its microphone, its RTCPeerConnection, what the gateway tells of it. Made by GatewayClient.
+// One call: what a person does with it, and what the gateway tells of it. Made by GatewayClient; its media is call-media.js.
+
+import { CallFields } from "./call-fields.js";
+import { CallMedia, CallOver, CameraError, MicrophoneError } from "./call-media.js";
+import { CallSession } from "./call-session.js";
+import { hasVideo, isHolding, isLoopbackOnly } from "./media-sdp.js";
 
 const AWAY_MS = 30_000; // as long as the gateway waits for us
 const DIGITS_KEPT = 20;
 
-/** A microphone that cannot be had; `name` is getUserMedia's, or "InsecureContext" where pages get none at all. */
-export class MicrophoneError extends Error {
-  constructor(name) {
-    super(name);
-    this.name = name;
-  }
-}
-
-class CallOver extends Error {}
-
 /**
- * What a call asks of its client.
- * @typedef {object} Link
+ * What a call asks of its client, beside its devices.
+ * @typedef {object} Asked
  * @property {(method: string, params: object) => Promise<any>} request
  * @property {(method: string, params: object) => void} notify
  * @property {() => boolean} isOpen
- * @property {() => Promise<RTCIceServer[]>} iceServers
- * @property {() => MediaTrackConstraints} microphone
  * @property {(call: Call) => Promise<void>} holdOthers  hold whatever else is talked in
  * @property {(call: Call, detail: object) => void} ended
+ * @typedef {Asked & import("./call-media.js").Devices} Link
  */
-
-/** Whether the gateway offered no address but loopback, which Firefox never uses. */
-function loopbackOnly(connection) {
-  const candidates = connection.remoteDescription?.sdp.match(/^a=candidate:.*$/gm) ?? [];
-  return candidates.length > 0 && candidates.every((line) => /^(127\.|::1$)/.test(line.split(" ")[4]));
-}
 
 /**
- * Events: "change"; "trouble" with detail Error (MicrophoneError, RpcError) for what did not work while the call goes
- * on; "end" with detail {call, cause, reason, byUs}.
+ * Events: "change"; "trouble" with detail Error (MicrophoneError, CameraError, RpcError) for what did not work while the
+ * call goes on; "end" with detail {call, cause, reason, byUs}.
  */
-export class Call extends EventTarget {
-  /** Id at the gateway, "" for a call to a guest, which goes from browser to browser. */
-  id = "";
-  /** Who is at the other end: what was dialled, or the caller's address. */
-  peer;
-  /** The other end's display name, "" if it has none. */
-  name = "";
-  incoming;
-  /** @type {"calling" | "ringing" | "incoming" | "talking" | "ended"} */
-  state;
-  /** Milliseconds since 1970. */
-  startedAt = Date.now();
-  answeredAt = 0;
-  muted = false;
-  held = false;
-  heldByPeer = false;
-  /** The gateway cannot be reached, or we are not back yet: it waits. */
-  away = false;
-  /** It is being transferred. */
-  transferring = false;
-  /** The latest digits the other side has pressed. */
-  digits = "";
-  /** Number of the latest event the gateway told of it. */
-  seq = 0;
-  /** @type {MediaStream | null} */
-  remote = null;
-  /** @type {MediaStream | null} the microphone's */
-  local = null;
-  /** @type {RTCPeerConnection | null} */
-  connection = null;
-
+export class Call extends CallFields {
   /** @type {Link} */
   #link;
+  /** @type {CallMedia} */
+  #media;
   #offer = "";
-  #listenOnly = false;
   #accepting = false;
-  #changing = false;
-  #holding = false;
+  /** @type {CallSession} */
+  #session;
+  #isBusy = false; // a change of the session is being made
   #holdAgain = false; // it was held before the new offer, which says nothing of that
   #hadMedia = false;
   #restarting = false;
   #sent = false;
+  #merging = false;
   #awayTimer = 0;
-  #localCandidates = [];
-  #remoteCandidates = [];
 
-  /** @param {Link} link @param {{peer: string, incoming?: boolean, id?: string, name?: string, offer?: string}} from */
-  constructor(link, { peer, incoming = false, id = "", name = "", offer = "" }) {
+  /** @param {Link} link @param {{peer: string, incoming?: boolean, id?: string, name?: string, verified?: string, offer?: string}} from */
+  constructor(link, { peer, incoming = false, id = "", name = "", verified = "none", offer = "" }) {
     super();
     this.#link = link;
-    Object.assign(this, { peer, incoming, id, name, state: incoming ? "incoming" : "calling" });
     this.#offer = offer;
+    Object.assign(this, { peer, incoming, id, name, verified, state: incoming ? "incoming" : "calling", offersVideo: hasVideo(offer) });
+    this.#media = new CallMedia(link);
+    this.#session = new CallSession(this.#media, link.request);
+    this.#media.addEventListener("change", () => this.#changed());
+    this.#media.addEventListener("state", () => this.#mediaChanged());
+    this.#media.addEventListener("candidate", ({ detail }) => this.#tell("ice_candidate", "to_peer_id", detail));
   }
 
   /** "none" before there is a connection, then "connecting", "connected", "broken": what the browser says of the media. */
   get media() {
-    const state = this.connection?.connectionState ?? "none";
-    return { new: "connecting", disconnected: "broken", failed: "broken", closed: "none" }[state] ?? state;
+    return this.#media.state;
+  }
+
+  /** @returns {RTCPeerConnection | null} for its statistics */
+  get connection() {
+    return this.#media.connection;
+  }
+
+  /** @returns {MediaStream | null} the other side's sound */
+  get remote() {
+    return this.#media.sound;
+  }
+
+  /** @returns {MediaStream | null} the microphone's */
+  get local() {
+    return this.#media.microphone;
+  }
+
+  /** @returns {MediaStream | null} what the other side shows */
+  get picture() {
+    return this.held || this.heldByPeer ? null : this.#media.picture;
+  }
+
+  /** @returns {MediaStream | null} what our camera sees, while it is on */
+  get camera() {
+    return this.#media.camera;
   }
 
   /** Whether the other side's own sound has come: it replaces our ringback. */
@@ -103,40 +91,50 @@ export class Call extends EventTarget {
   // What a person does.
 
   /** Place it; called by GatewayClient.dial. */
-  async place({ listenOnly = false } = {}) {
-    this.#listenOnly = listenOnly;
+  async place({ listenOnly = false, video = false } = {}) {
     try {
       await this.#link.holdOthers(this);
-      await this.#openMicrophone();
-      await this.#connect();
-      await this.connection.setLocalDescription(await this.connection.createOffer());
-      const { sdp, type } = this.connection.localDescription;
-      const { call_id: id = "" } = await this.#link.request("offer", { to_peer_id: this.peer, sdp, type });
+      await this.#openDevices(listenOnly, video);
+      await this.#media.connect();
+      const sdp = await this.#media.offer();
+      const { call_id: id = "" } = await this.#link.request("offer", { to_peer_id: this.peer, sdp, type: "offer" });
       this.id = id;
       if (this.#over) this.#tell("disconnect", "peer_id");
-      else this.#flushLocal();
+      else this.#flush();
     } catch (error) {
       this.#failed(error);
     }
   }
 
-  /** Take the ringing call; other calls are held. Without a microphone it rings on, and "trouble" says why. */
-  async accept({ listenOnly = false } = {}) {
+  /**
+   * Take the ringing call; other calls are held. Without a microphone it rings on, and "trouble" says why; without a camera
+   * it is taken without one.
+   */
+  async accept({ listenOnly = false, video = false } = {}) {
     if (this.state !== "incoming" || this.#accepting) return;
     this.#accepting = true;
-    this.#listenOnly = listenOnly;
     try {
-      await this.#openMicrophone();
+      await this.#openDevices(listenOnly, video);
       await this.#link.holdOthers(this);
-      await this.#connect(this.#offer);
-      await this.connection.setLocalDescription(await this.connection.createAnswer());
-      const { sdp, type } = this.connection.localDescription;
-      await this.#link.request("answer", { ...this.#addressed("to_peer_id"), sdp, type });
-      this.#flushLocal();
+      await this.#media.connect(this.#offer);
+      const sdp = await this.#media.answer();
+      await this.#link.request("answer", { ...this.#addressed("to_peer_id"), sdp, type: "answer" });
+      this.#flush();
       this.#talk();
     } catch (error) {
       this.#accepting = false;
       this.#failed(error);
+    }
+  }
+
+  async #openDevices(listenOnly, video) {
+    if (!listenOnly) await this.#media.openMicrophone();
+    if (!video) return;
+    try {
+      await this.#media.openCamera();
+    } catch (error) {
+      if (!(error instanceof CameraError)) throw error;
+      this.#trouble(error);
     }
   }
 
@@ -161,33 +159,35 @@ export class Call extends EventTarget {
 
   /** Hold it, or go on with it (other calls are held then). Resolves when the gateway has agreed. */
   async setHeld(hold) {
-    if (this.state !== "talking" || this.away || this.#changing || hold === this.held) return;
-    this.#changing = true;
-    let failure = null;
-    try {
+    if (hold === this.held) return;
+    await this.#change(async () => {
       if (!hold) await this.#link.holdOthers(this);
-      if (this.id) await this.#negotiateHold(hold);
+      if (this.id) await this.#session.hold(hold, this.id);
       this.held = hold;
       this.#openOrShut();
-    } catch (error) {
-      await this.connection?.setLocalDescription({ type: "rollback" }).catch(() => {});
-      failure = error;
-    }
-    this.#changing = false;
-    this.#changed();
-    if (failure) this.#trouble(failure);
+    });
   }
 
-  /**
-   * An offer that says so (RFC 3264 section 8.4), with the microphone off meanwhile. The browser's own transceiver
-   * stays as it is: Chromium never plays a track again whose direction was taken away and given back.
-   */
-  async #negotiateHold(hold) {
-    await this.connection.setLocalDescription(await this.connection.createOffer());
-    const written = this.connection.localDescription.sdp;
-    const sdp = hold ? written.replace(/^a=sendrecv/m, "a=sendonly").replace(/^a=recvonly/m, "a=inactive") : written;
-    this.#holding = hold;
-    await this.#link.request(hold ? "call.hold" : "call.resume", { call_id: this.id, sdp });
+  /** Show what the camera sees, or nothing more. "trouble" with a CameraError where there is no camera, or it is refused. */
+  async setCamera(on) {
+    if (on === Boolean(this.camera) || this.held) return;
+    const done = await this.#change(async () => {
+      if (on) await this.#media.openCamera();
+      else this.#media.closeCamera();
+      await this.#session.showCamera(this.#addressed("to_peer_id"));
+    });
+    if (!done && on) await this.#media.dropCamera();
+  }
+
+  /** One change of the session at a time. Resolves to whether it was begun; "trouble" says why not. */
+  async #change(work) {
+    if (this.state !== "talking" || this.away || this.#session.isChanging || this.#isBusy) return false;
+    this.#isBusy = true;
+    const failure = await work().then(() => null, (error) => error);
+    this.#isBusy = false;
+    if (failure && !(failure instanceof CallOver)) this.#trouble(failure);
+    this.#changed();
+    return !failure;
   }
 
   /** Send a key tone: in the media where the other side takes it (RFC 4733), else by signalling. */
@@ -196,6 +196,14 @@ export class Call extends EventTarget {
     const sender = this.connection?.getSenders().find(({ dtmf }) => dtmf?.canInsertDTMF)?.dtmf;
     if (sender) sender.insertDTMF(sender.toneBuffer + digit, 160, 70);
     else if (this.id) this.#tell("dtmf", "peer_id", { digit });
+  }
+
+  /** Record it, or no more; in a room that is the room's recording. "change" comes once it is so, "trouble" where it may not be. */
+  async record(on) {
+    const [method, params] = this.room
+      ? [on ? "room.record" : "room.stop_recording", { room: this.room }]
+      : ["call.record", { call_id: this.id, on }];
+    await this.#link.request(method, params).catch((error) => this.#trouble(error));
   }
 
   /**
@@ -219,23 +227,27 @@ export class Call extends EventTarget {
     }
   }
 
+  /** Its other side goes into a room, or does so no more: how its end is told depends on it (see GatewayClient.merge). */
+  merging(begun) {
+    if (begun === this.#merging) return;
+    this.transferring = this.#merging = begun;
+    this.#changed();
+  }
+
   // Away and back (see GatewayClient).
 
-  /** What a reload needs to take the call back. Null for a call that cannot be. */
   saved() {
-    if (!this.id || this.state === "incoming" || this.#over) return null;
-    const { id, peer, name, incoming, state, startedAt, answeredAt, held, seq } = this;
-    return { id, peer, name, incoming, state, startedAt, answeredAt, held, seq, savedAt: Date.now() };
+    const kept = super.saved();
+    return kept && { ...kept, video: Boolean(this.camera) };
   }
 
   /** Take a call of before a reload, or of another device, over a new connection. */
-  async restore(saved) {
-    const { savedAt, ...kept } = saved;
+  async restore({ savedAt, video = false, ...kept }) {
     Object.assign(this, kept, { away: true });
     this.#changed();
     try {
-      await this.#openMicrophone();
-      await this.#connect();
+      await this.#openDevices(false, video);
+      await this.#media.connect();
       this.#openOrShut();
     } catch (error) {
       this.#failed(error);
@@ -270,71 +282,44 @@ export class Call extends EventTarget {
     try {
       const request = { call_id: this.id, ...(this.seq && { after: this.seq }) };
       if (offer) {
-        await this.connection.setLocalDescription(await this.connection.createOffer(offer));
-        request.sdp = this.connection.localDescription.sdp;
-        this.#holding = false;
+        request.sdp = await this.#session.offer(offer);
         this.#holdAgain = this.held;
       }
-      const { state, cause, reason, from_name: name, seq } = await this.#link.request("call.attach", request);
+      const { state, cause, reason, from_name: name, seq, ...now } = await this.#link.request("call.attach", request);
       if (this.#over) return;
       this.away = false;
       this.seq ||= seq;
       clearTimeout(this.#awayTimer);
       this.name ||= name ?? "";
+      for (const key of ["verified", "recording", "room", "member"]) this[key] = now[key] ?? this[key];
       if (state === "ended") this.#finish(cause, { reason });
       else if (state === "answered") this.#talk();
-      if (this.#localCandidates) this.#flushLocal();
+      this.#flush();
       this.#changed();
     } catch (error) {
       if (error.code) this.#finish(error.data?.cause === "not-found" ? "connection-lost" : (error.data?.cause ?? "error"));
     }
   }
 
-  // The microphone and the connection.
+  // The media.
 
   #openOrShut() {
-    for (const track of this.local?.getAudioTracks() ?? []) track.enabled = !this.muted && !this.held;
+    this.#media.let({ voice: !this.muted && !this.held, picture: !this.held });
   }
 
-  async #openMicrophone() {
-    if (this.#listenOnly) return;
-    if (!navigator.mediaDevices) throw new MicrophoneError("InsecureContext");
-    let stream;
-    try {
-      stream = await navigator.mediaDevices.getUserMedia({ audio: this.#link.microphone() });
-    } catch (error) {
-      throw new MicrophoneError(error.name);
-    }
-    if (this.#over) {
-      stop(stream);
-      throw new CallOver();
-    }
-    this.local = stream;
+  #flush() {
+    this.#sent = true;
+    this.#media.flushCandidates();
   }
 
-  async #connect(offer) {
-    const connection = new RTCPeerConnection({ iceServers: await this.#link.iceServers(), bundlePolicy: "max-bundle" });
-    if (this.#over) {
-      connection.close();
-      throw new CallOver();
-    }
-    this.connection = connection;
-    connection.addEventListener("icecandidate", ({ candidate }) => this.#localCandidate(candidate));
-    connection.addEventListener("track", ({ track }) => this.#hear(track));
-    connection.addEventListener("connectionstatechange", () => this.#connectionChanged(connection));
-    if (offer) await connection.setRemoteDescription({ type: "offer", sdp: offer });
-    if (this.local) for (const track of this.local.getAudioTracks()) connection.addTrack(track, this.local);
-    else if (!offer) connection.addTransceiver("audio", { direction: "recvonly" });
-    if (offer) this.#flushRemote();
-  }
-
-  #connectionChanged(connection) {
-    if (this.#over || this.connection !== connection) return;
-    if (connection.connectionState === "connected") {
+  #mediaChanged() {
+    if (this.#over) return;
+    const state = this.connection.connectionState;
+    if (state === "connected") {
       this.#hadMedia = true;
       this.#restarting = false;
     }
-    if (connection.connectionState === "failed" && !this.away) this.#mediaFailed();
+    if (state === "failed" && !this.away) this.#mediaFailed();
     this.#changed();
   }
 
@@ -343,45 +328,10 @@ export class Call extends EventTarget {
     if (this.#hadMedia && this.id && this.#link.isOpen() && !this.#restarting) {
       this.#restarting = true;
       this.#attach({ iceRestart: true });
-    } else this.hangUp("media-failed", loopbackOnly(this.connection) ? "media-loopback" : "media-failed");
-  }
-
-  #hear(track) {
-    this.remote = new MediaStream([track]);
-    // The first packet: whatever the far end plays replaces our own ringback.
-    track.addEventListener("unmute", () => this.#changed());
-    this.#changed();
-  }
-
-  // ICE candidates, ours and theirs, each held until the other side can use them.
-
-  #localCandidate(candidate) {
-    const { sdpMid = null, sdpMLineIndex = null } = candidate ?? {};
-    const line = { candidate: candidate?.candidate ?? "", sdp_mid: sdpMid, sdp_mline_index: sdpMLineIndex };
-    if (this.#localCandidates) this.#localCandidates.push(line);
-    else this.#tell("ice_candidate", "to_peer_id", line);
-  }
-
-  #flushLocal() {
-    const lines = this.#localCandidates ?? [];
-    this.#localCandidates = null;
-    this.#sent = true;
-    for (const line of lines) this.#tell("ice_candidate", "to_peer_id", line);
-  }
-
-  #remoteCandidate({ candidate, sdp_mid: sdpMid, sdp_mline_index: sdpMLineIndex }) {
-    if (!this.connection?.remoteDescription) {
-      this.#remoteCandidates.push({ candidate, sdp_mid: sdpMid, sdp_mline_index: sdpMLineIndex });
-      return;
+    } else {
+      const isLoopback = isLoopbackOnly(this.connection.remoteDescription?.sdp);
+      this.hangUp("media-failed", isLoopback ? "media-loopback" : "media-failed");
     }
-    const known = sdpMid !== null || sdpMLineIndex !== null;
-    const line = candidate || known ? { candidate, sdpMid, sdpMLineIndex } : null;
-    // One unusable candidate (an unknown kind, a .local name) must not end the call.
-    this.connection.addIceCandidate(line).catch(() => {});
-  }
-
-  #flushRemote() {
-    for (const line of this.#remoteCandidates.splice(0)) this.#remoteCandidate(line);
   }
 
   // What the gateway tells.
@@ -395,82 +345,62 @@ export class Call extends EventTarget {
     const handlers = {
       offer: () => this.#updated(params),
       answer: () => this.#answered(params),
-      ice_candidate: () => this.#remoteCandidate(params),
-      dtmf: () => this.#pressed(params),
+      ice_candidate: () => this.#media.candidate(params),
+      dtmf: () => this.#noted({ digits: (this.digits + params.digit).slice(-DIGITS_KEPT) }),
       call_state: () => this.#stateChanged(params),
-      call_held: () => this.#heldByPeer(params.held),
-      call_identified: () => this.#identified(params),
+      // Also where the session description does not say it: a PBX plays music on a line that stays open.
+      call_held: () => this.#noted({ heldByPeer: params.held }),
+      call_identified: () => this.#noted({ name: params.name || params.uri, verified: params.verified ?? "none" }),
+      call_recorded: () => this.#noted({ recording: params.recording }),
+      call_room: () => this.#noted({ room: params.room, member: params.member }),
       peer_disconnected: () => this.#finish(params.reason ?? "normal"),
       peer_left: () => this.#finish("connection-lost"),
     };
     handlers[method]?.();
   }
 
-  async #answered({ sdp, type }) {
+  #noted(what) {
+    Object.assign(this, what);
+    this.#changed();
+  }
+
+  async #answered(description) {
     try {
-      const answer = this.#holding ? sdp?.replace(/^a=(recvonly|inactive)/m, "a=sendrecv") : sdp;
-      await this.connection.setRemoteDescription(type === "rollback" ? { type } : { type: "answer", sdp: answer });
-      this.#flushRemote();
+      await this.#session.answered(description);
       if (!this.id) this.#talk();
       if (this.#holdAgain) {
         this.#holdAgain = this.held = false;
         await this.setHeld(true);
       }
+      await this.#lookAtVideo();
     } catch (error) {
       this.#failed(error);
     }
   }
 
-  /** The far end changes the session: hold, another codec, another device. */
+  /** The far end changes the session: hold, video, another codec, another device. */
   async #updated({ sdp: offer }) {
-    const answer = (description) => this.#tell("answer", "to_peer_id", description);
-    this.heldByPeer = /^a=(sendonly|inactive)\r?$/m.test(offer);
-    this.#changed();
-    try {
-      await this.connection.setRemoteDescription({ type: "offer", sdp: offer });
-      await this.connection.setLocalDescription(await this.connection.createAnswer());
-      const { sdp, type } = this.connection.localDescription;
-      answer({ sdp, type });
-    } catch {
-      if (this.connection?.signalingState === "have-remote-offer") {
-        await this.connection.setRemoteDescription({ type: "rollback" }).catch(() => {});
-      }
-      answer({ type: "rollback" });
-    }
-  }
-
-  #pressed({ digit }) {
-    this.digits = (this.digits + digit).slice(-DIGITS_KEPT);
+    this.#noted({ heldByPeer: isHolding(offer) });
+    this.#tell("answer", "to_peer_id", await this.#session.answer(offer));
+    await this.#lookAtVideo();
     this.#changed();
   }
 
-  /** Also where the session description does not say it: a PBX plays music on a line that stays open. */
-  #heldByPeer(held) {
-    this.heldByPeer = held;
-    this.#changed();
-  }
-
-  #identified({ name, uri }) {
-    this.name = name || uri;
-    this.#changed();
+  /** The other side, or the gateway, takes no video: the camera is off then. */
+  async #lookAtVideo() {
+    if (!this.camera || this.#media.hasVideo || this.#session.isChanging) return;
+    await this.#media.dropCamera();
+    this.#trouble(new CameraError("refused"));
   }
 
   #stateChanged({ state, cause, reason }) {
-    if (state === "ringing" && this.state === "calling") {
-      this.state = "ringing";
-      this.#changed();
-    } else if (state === "answered") {
-      this.#talk();
-    } else if (state === "ended") {
-      this.#finish(this.state === "incoming" && cause === "cancelled" ? "missed" : cause, { reason });
-    }
+    if (state === "ringing" && this.state === "calling") this.#noted({ state });
+    else if (state === "answered") this.#talk();
+    else if (state === "ended") this.#finish(this.state === "incoming" && cause === "cancelled" ? "missed" : cause, { reason });
   }
 
   #talk() {
-    if (this.#over || this.state === "talking") return;
-    this.state = "talking";
-    this.answeredAt = Date.now();
-    this.#changed();
+    if (!this.#over && this.state !== "talking") this.#noted({ state: "talking", answeredAt: Date.now() });
   }
 
   #failed(error) {
@@ -495,11 +425,9 @@ export class Call extends EventTarget {
     const before = this.state;
     this.state = "ended";
     clearTimeout(this.#awayTimer);
-    this.connection?.close();
-    if (this.local) stop(this.local);
-    this.remote = null;
-    const told = this.transferring && cause === "normal" ? "transferred" : cause;
-    const detail = { call: this, before, cause: told, reason, byUs };
+    this.#media.close();
+    const gone = this.#merging ? "merged" : "transferred";
+    const detail = { call: this, before, cause: this.transferring && cause === "normal" ? gone : cause, reason, byUs };
     this.#link.ended(this, detail);
     this.dispatchEvent(new CustomEvent("end", { detail }));
   }
@@ -519,8 +447,4 @@ export class Call extends EventTarget {
   #changed() {
     if (!this.#over) this.dispatchEvent(new Event("change"));
   }
-}
-
-function stop(stream) {
-  for (const track of stream.getTracks()) track.stop();
 }

@@ -1,4 +1,4 @@
-// Which microphone and which speaker, kept in this browser, and a look at how loud the microphone is.
+// Which microphone, camera and speaker, kept in this browser, and a look at how loud the microphone is.
 
 const KEPT = "softphone.devices";
 
@@ -50,12 +50,13 @@ export class Devices extends EventTarget {
     navigator.mediaDevices?.addEventListener("devicechange", () => this.dispatchEvent(new Event("change")));
   }
 
-  /** {microphone, speaker}: ids, "" for the system's own choice. */
+  /** {microphone, camera, speaker}: ids, "" for the system's own choice. */
   get chosen() {
+    const nothing = { microphone: "", camera: "", speaker: "" };
     try {
-      return { microphone: "", speaker: "", ...JSON.parse(localStorage.getItem(KEPT) ?? "{}") };
+      return { ...nothing, ...JSON.parse(localStorage.getItem(KEPT) ?? "{}") };
     } catch {
-      return { microphone: "", speaker: "" };
+      return nothing;
     }
   }
 
@@ -65,7 +66,7 @@ export class Devices extends EventTarget {
     if (this.testing) this.test();
   }
 
-  /** [{id, label}] of "audioinput" or "audiooutput"; labels come once the microphone was allowed. */
+  /** [{id, label}] of "audioinput", "videoinput" or "audiooutput"; labels come once the microphone was allowed. */
   async list(kind) {
     const devices = (await navigator.mediaDevices?.enumerateDevices()) ?? [];
     return devices.filter((one) => one.kind === kind && one.deviceId).map(({ deviceId: id, label }) => ({ id, label }));

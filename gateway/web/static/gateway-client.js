@@ -1,18 +1,20 @@
 // The gateway's client, usable alone: signing in, one WebSocket that comes back by itself, any number of calls.
 // docs/gateway-client.md says how; the softphone page is built on it.
 
-import { Call, MicrophoneError } from "./call.js";
+import { Call } from "./call.js";
+import { CameraError, MicrophoneError } from "./call-media.js";
+import { Registration } from "./registration.js";
 import { RpcError, RpcSocket } from "./rpc.js";
 import { Session, SignInError } from "./session.js";
 
-export { Call, MicrophoneError, RpcError, SignInError };
+export { Call, CameraError, MicrophoneError, RpcError, SignInError };
 
 const ICE_SERVERS_MS = 60_000;
 const RESTORE_MS = 30_000;
 
 /**
- * @typedef {"offline" | "connecting" | "online"} Connection
- * @typedef {{name: string, guest: boolean}} User
+ * @typedef {import("./registration.js").Connection} Connection
+ * @typedef {import("./registration.js").User} User
  * @typedef {{call_id: string, peer_id: string, from_name: string, state: string}} CallElsewhere
  */
 
@@ -26,24 +28,20 @@ const RESTORE_MS = 30_000;
  * - "notification" detail {method, params}: what is about no call
  */
 export class GatewayClient extends EventTarget {
-  /** @type {Connection} */
-  connection = "offline";
-  /** @type {User | null} who is signed in */
-  user = null;
   /** @type {Call[]} every call that has not ended, the oldest first */
   calls = [];
   /** @type {CallElsewhere[]} answered calls of the user's other devices: `take` brings one here */
   elsewhere = [];
-  /** Id of the microphone to use, "" for the system's choice. */
+  /** Ids of the microphone and the camera to use, "" for the system's choice. */
   microphone = "";
+  camera = "";
 
   #base;
   #rpc;
   #session;
+  #registration;
   #raw;
   #iceServers = null;
-  #wanted = null; // who is to be signed in, over all reconnections
-  #wasOnline = false; // this name is ours, perhaps on an earlier connection
   #returning = [];
 
   /**
@@ -58,21 +56,36 @@ export class GatewayClient extends EventTarget {
     const endpoint = new URL("rpc", this.#base);
     endpoint.protocol = endpoint.protocol === "https:" ? "wss:" : "ws:";
     this.#rpc = new RpcSocket(endpoint.href);
-    this.#rpc.addEventListener("open", () => this.#announce());
-    this.#rpc.addEventListener("close", () => this.#cut());
+    this.#registration = new Registration(this.#session, this.#rpc);
+    this.#registration.addEventListener("connection", ({ detail }) => this.#connectionIs(detail));
+    this.#registration.addEventListener("refused", ({ detail }) => {
+      this.leave("unavailable");
+      this.elsewhere = [];
+      this.#emit("refused", detail);
+    });
     this.#rpc.addEventListener("notification", ({ detail }) => this.#notified(detail.method, detail.params ?? {}));
   }
 
   // Who.
 
+  /** @returns {Connection} */
+  get connection() {
+    return this.#registration.connection;
+  }
+
+  /** @returns {User | null} who is signed in */
+  get user() {
+    return this.#registration.user;
+  }
+
   /** With a password. What becomes of it is told by "connection" or "refused". */
   async signIn(name, password) {
-    await this.#enter({ name, guest: false }, () => this.#session.signIn(name, password));
+    await this.#registration.enter({ name, guest: false }, () => this.#session.signIn(name, password));
   }
 
   /** By the site's own means. */
   async signInBySite() {
-    await this.#enter({ name: "", guest: false, resumed: true }, () => this.#session.site());
+    await this.#registration.enter({ name: "", guest: false, resumed: true }, () => this.#session.site());
   }
 
   /** How people sign in here beside a password: see Session. */
@@ -82,120 +95,70 @@ export class GatewayClient extends EventTarget {
 
   /** By the cookie of an earlier visit, `name` "": whoever that was. */
   async resume(name) {
-    this.#wasOnline = true;
-    await this.#enter({ name, guest: false, resumed: true }, () => this.#session.resume());
+    await this.#registration.enter({ name, guest: false, resumed: true, again: true }, () => this.#session.resume());
   }
 
   /** Without an account. `again`: the name was ours a moment ago (a reload). */
   async enterAsGuest(name, { again = false } = {}) {
-    this.#wasOnline = again;
-    await this.#enter({ name, guest: true }, async () => {});
+    await this.#registration.enter({ name, guest: true, again });
   }
 
   /** End the calls, forget who it was. */
   signOut() {
     this.leave("unavailable");
-    if (this.#wanted && !this.#wanted.guest) this.#session.signOut();
-    this.#forget();
+    this.elsewhere = [];
+    this.#registration.end();
   }
 
   /** A token for HTTP requests in the user's name, "" for a guest. */
   async token() {
-    return !this.#wanted || this.#wanted.guest ? "" : this.#session.token();
+    return this.#registration.token();
   }
 
-  async #enter(who, prove) {
-    this.#wanted = who;
-    this.#become("connecting");
-    try {
-      const proved = await prove();
-      who.name ||= proved.user;
-    } catch (error) {
-      if (this.#wanted === who) this.#notSignedIn(error);
-      return;
-    }
-    if (this.#wanted === who) this.#rpc.open();
-  }
-
-  async #announce() {
-    const who = this.#wanted;
-    if (!who) return;
-    try {
-      const token = who.guest ? "" : await this.#session.token();
-      const capabilities = { audio: true, video: false, data: false };
-      const request = { peer_id: who.name, capabilities, ...(token && { token }) };
-      const { peer_id: name } = await this.#rpc.request("announce", request);
-      if (this.#wanted !== who) return;
-      this.user = { name, guest: who.guest };
-    } catch (error) {
-      if (this.#wanted === who) this.#refused(error, who);
-      return;
-    }
-    this.#wasOnline = true;
-    this.#rpc.settled();
-    this.#become("online");
+  async #connectionIs(connection) {
+    if (connection !== "online") for (const call of [...this.calls]) call.cut();
+    this.#emit("connection", connection);
+    if (connection !== "online") return;
     for (const call of [...this.calls]) call.reattach();
     for (const saved of this.#returning.splice(0)) this.#takeUp(saved);
     await this.#askElsewhere();
-  }
-
-  #refused(error, { guest }) {
-    if (error instanceof SignInError) {
-      this.#notSignedIn(error);
-      return;
-    }
-    const taken = /already announced/i.test(error.message);
-    if (!error.code || (taken && this.#wasOnline)) {
-      // No response at all, or our own earlier connection has not been missed yet.
-      this.#rpc.retry();
-      return;
-    }
-    const asked = /authentication/i.test(error.message);
-    this.#leaveWith(asked ? (guest ? "password-needed" : "session") : taken ? "taken" : "error", error.message);
-  }
-
-  #notSignedIn(error) {
-    const known = error instanceof SignInError;
-    const wrong = known && error.status === 401;
-    this.#leaveWith(wrong ? (this.#wanted.resumed || this.user ? "session" : "password") : known ? "error" : "offline", error.message);
-  }
-
-  #leaveWith(reason, message) {
-    const guest = Boolean(this.#wanted?.guest);
-    this.signOut();
-    this.#emit("refused", { reason, message, guest });
-  }
-
-  #forget() {
-    this.#wanted = this.user = null;
-    this.#wasOnline = false;
-    this.elsewhere = [];
-    this.#rpc.close();
-    this.#become("offline");
-  }
-
-  #cut() {
-    for (const call of [...this.calls]) call.cut();
-    if (this.#wanted) this.#become("connecting");
-  }
-
-  #become(connection) {
-    if (connection === this.connection) return;
-    this.connection = connection;
-    this.#emit("connection", connection);
   }
 
   // Calls.
 
   /**
    * Call a number, a name or a SIP address; other calls are held.
-   * @param {string} peer @param {{listenOnly?: boolean}} options `listenOnly` does without a microphone
+   * @param {string} peer
+   * @param {{listenOnly?: boolean, video?: boolean, name?: string}} options `listenOnly` does without a microphone, `video`
+   *   shows what the camera sees, `name` is who that is
    * @returns {Call}
    */
-  dial(peer, options = {}) {
-    const call = this.#new({ peer });
+  dial(peer, { name = "", ...options } = {}) {
+    const call = this.#new({ peer, name });
     call.place(options);
     return call;
+  }
+
+  /**
+   * Have the other sides of calls meet in a room, and be there, too. Rejects with RpcError where none could be moved; then
+   * what is left of the calls goes on.
+   * @param {Call[]} calls two or more that are talked in @param {string} name what the new call is called
+   * @returns {Promise<Call>}
+   */
+  async merge(calls, name = "") {
+    for (const call of calls) call.merging(true);
+    const goOn = () => calls.forEach((call) => call.merging(false)); // those that could not be moved
+    try {
+      const { to_peer_id: room } = await this.request("call.merge", { call_ids: calls.map(({ id }) => id) });
+      const joined = this.dial(room, { name });
+      for (const event of ["change", "end"]) {
+        joined.addEventListener(event, () => ["talking", "ended"].includes(joined.state) && goOn());
+      }
+      return joined;
+    } catch (error) {
+      goOn();
+      throw error;
+    }
   }
 
   /** Bring a call of another device of the user here. @param {CallElsewhere} there @returns {Call} */
@@ -249,6 +212,7 @@ export class GatewayClient extends EventTarget {
     isOpen: () => this.#rpc.isOpen,
     iceServers: () => this.#servers(),
     microphone: () => this.#constraints(),
+    camera: () => ({ width: { ideal: 1280 }, height: { ideal: 720 }, ...(this.camera && { deviceId: { ideal: this.camera } }) }),
     holdOthers: async (call) => {
       const others = this.calls.filter((other) => other !== call && other.state === "talking" && !other.held);
       await Promise.all(others.map((other) => other.setHeld(true)));
@@ -294,9 +258,9 @@ export class GatewayClient extends EventTarget {
     else if (!params.call_id) this.#emit("notification", { method, params });
   }
 
-  #offered({ from_peer_id: peer, call_id: id = "", from_name: name, sdp, update }) {
+  #offered({ from_peer_id: peer, call_id: id = "", from_name: name, verified, sdp, update }) {
     if (update) return;
-    const call = this.#new({ peer, incoming: true, id, name: name || "", offer: sdp });
+    const call = this.#new({ peer, incoming: true, id, name: name || "", verified, offer: sdp });
     this.#emit("incoming", call);
   }
 

@@ -44,17 +44,22 @@ function fill(item, { key, name, note, buttons }) {
 
 const button = (id, word, name, act) => ({ id, text: say(word), label: say(`${word}Name`, { name }), act });
 
-/** The rows of the calls behind `front`. @param {{calls: import("./call.js").Call[]}} client */
-export function otherCalls(client, front) {
+/**
+ * The rows of the calls behind `front`.
+ * @param {{calls: import("./call.js").Call[]}} client
+ * @param {(calls: import("./call.js").Call[]) => void} merge makes one call of two
+ */
+export function otherCalls(client, front, merge) {
   return client.calls
     .filter((call) => call !== front)
     .map((call, index) => {
       const name = nameOf(call);
-      const both = call.state === "talking" && front?.state === "talking" && call.id && front.id;
+      const both = call.state === "talking" && front?.state === "talking" && call.id && front.id && !call.transferring;
       const buttons =
         call.state === "incoming"
           ? [button("decline", "action.decline", name, () => call.hangUp()), button("accept", "action.accept", name, () => call.accept())]
           : [
+              ...(both ? [button("merge", "action.merge", name, () => merge([call, front]))] : []),
               ...(both ? [button("connect", "action.connect", name, () => call.transfer(front))] : []),
               ...(call.state === "talking" ? [button("swap", "action.swap", name, () => call.setHeld(false))] : []),
             ];

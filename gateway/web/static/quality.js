@@ -45,3 +45,22 @@ export function quality(before, now) {
   const [problem, cost] = Object.entries(costs).reduce((worst, next) => (next[1] > worst[1] ? next : worst));
   return { bars: 4 - cost, problem: cost >= 2 ? problem : "", share };
 }
+
+const LOOK_MS = 2_000;
+
+/**
+ * Tell the quality of a call every two seconds, null where nothing is known.
+ * @param {() => ?import("./call.js").Call} front @param {(found: ?ReturnType<typeof quality>) => void} tell
+ */
+export function watchQuality(front, tell) {
+  let looked = null; // {call, figures} two seconds ago
+  setInterval(async () => {
+    const call = front();
+    const isUp = call?.state === "talking" && call.media === "connected";
+    const now = isUp ? figures(await call.connection.getStats()) : null;
+    if (call !== front()) return;
+    const before = looked?.call === call ? looked.figures : null;
+    looked = now && { call, figures: now };
+    tell(now && before && !call.held && !call.heldByPeer ? quality(before, now) : null);
+  }, LOOK_MS);
+}

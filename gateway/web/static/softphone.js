@@ -4,21 +4,23 @@ import * as alerts from "./alerts.js";
 import { Contacts } from "./contacts.js";
 import { showContacts } from "./contacts-view.js";
 import { Devices, Level } from "./devices.js";
-import { GatewayClient, MicrophoneError } from "./gateway-client.js";
+import { CameraError, GatewayClient, MicrophoneError } from "./gateway-client.js";
 import { History } from "./history.js";
 import { callsElsewhere, otherCalls, showRows } from "./lines.js";
 import { kept, Login } from "./login.js";
 import { showOwn } from "./own.js";
 import * as push from "./push.js";
-import { figures, quality } from "./quality.js";
+import { watchQuality } from "./quality.js";
+import { showRooms } from "./room-view.js";
 import { showSound } from "./sound-view.js";
 import { Sounds } from "./sounds.js";
 import { openTransfer, showTransferring } from "./transfer-view.js";
 import * as ui from "./ui.js";
-import { choose, dialled, isHarmless, language, microphoneSentence, nameOf, say, sentenceFor, translate } from "./words.js";
+import { showVideo } from "./video-view.js";
+import { showVoicemail } from "./voicemail-view.js";
+import { cameraSentence, choose, dialled, isHarmless, language, microphoneSentence, nameOf, say, sentenceFor, translate } from "./words.js";
 
 const LEFT = "softphone.calls"; // the calls a reload takes up again
-const QUALITY_MS = 2_000;
 const $ = (id) => document.getElementById(id);
 
 const client = new GatewayClient(undefined, { raw: /[#&]raw=1/.test(location.hash) });
@@ -27,6 +29,7 @@ const calls = new History();
 const contacts = new Contacts(client);
 const devices = new Devices($("remote"));
 const voice = new Level();
+const showMailbox = showVoicemail(client, (peer) => dial(peer));
 
 let front = null; // the call that is shown large
 let view = "login";
@@ -47,10 +50,16 @@ function signedIn() {
   $("contacts").hidden = guest;
   calls.open(name, guest);
   ui.showRecent(calls.entries(), dial);
+  if (!guest) client.request("call.rights").then(allow, () => {});
   unlock();
   push.wake(client);
   if (view === "login") show("idle");
   if (!client.calls.length) ui.tell(say("state.ready"));
+}
+
+function allow(rights) {
+  ui.showRights(rights);
+  showMailbox(rights.voicemail);
 }
 
 /** Sound and notifications, as far as the browser lets us; the button says what is missing. */
@@ -80,14 +89,14 @@ $("language").addEventListener("change", ({ target }) => choose(target.value));
 
 function dial(peer, options = {}) {
   const target = dialled(peer);
-  if (!target || front) return;
+  if (!target || front) return null;
   if (client.connection !== "online") {
     ui.tell(say("state.retrying"), "bad");
-    return;
+    return null;
   }
   ui.fields.dial.value = peer.trim();
   ui.showListen(null);
-  client.dial(target, options);
+  return client.dial(target, options);
 }
 
 function key(digit) {
@@ -117,9 +126,10 @@ $("decline").addEventListener("click", () => front?.hangUp());
 $("hangup").addEventListener("click", () => front?.hangUp());
 $("mute").addEventListener("click", () => front?.toggleMute());
 $("hold").addEventListener("click", () => front?.setHeld(!front.held));
+$("record").addEventListener("click", () => front?.record(!front.recording));
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || view === "login") return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || view === "login" || document.fullscreenElement) return;
   const typing = event.target instanceof HTMLInputElement;
   // Enter dials, then the focus is on Hang up: a key held a little too long must not press that.
   if (event.key === "Enter" && event.repeat) event.preventDefault();
@@ -160,6 +170,14 @@ function describe(call) {
   return call.state === "talking" || call.away ? say(`state.${talking(call)}`) : say(`state.${call.state}`, { name });
 }
 
+async function merge(both) {
+  try {
+    await client.merge(both, say("rooms.merged"));
+  } catch (error) {
+    ui.tell(sentenceFor(error.data?.cause, error.message), "bad");
+  }
+}
+
 /** Connected is said when sound can flow, and not before. */
 function talking(call) {
   if (call.away) return "away";
@@ -196,7 +214,7 @@ client.addEventListener("calls", () => {
   const ringing = front ? `${front.state} ${front.heard}` : "";
   if (front !== former || ringing !== rung) ring(front);
   rung = ringing;
-  showRows($("lines"), otherCalls(client, front));
+  showRows($("lines"), otherCalls(client, front, merge));
   if (front !== former) changedFront();
   if (front?.state === "talking") ui.showTime(Date.now() - front.answeredAt);
   voice.follow(front?.state === "talking" ? front.local : null);
@@ -211,7 +229,6 @@ client.addEventListener("calls", () => {
 function changedFront() {
   ui.showTransfer(false);
   ui.showQuality(null);
-  looked = null;
 }
 
 contacts.addEventListener("message", ({ detail }) => {
@@ -250,26 +267,13 @@ function outcome(call, cause) {
 }
 
 client.addEventListener("trouble", ({ detail: { call, error } }) => {
-  const text = error instanceof MicrophoneError ? microphoneSentence(error.name) : sentenceFor(error.data?.cause, error.message);
-  ui.tell(text, "bad");
-  if (call.state === "incoming") ui.showListen(() => call.accept({ listenOnly: true }));
+  if (error instanceof CameraError) ui.tell(cameraSentence(error.name), "bad");
+  else if (error instanceof MicrophoneError) ui.tell(microphoneSentence(error.name), "bad");
+  else ui.tell(sentenceFor(error.data?.cause, error.message), "bad");
+  if (call.state === "incoming" && error instanceof MicrophoneError) ui.showListen(() => call.accept({ listenOnly: true }));
 });
 
-// Two seconds of the call in front, as the browser counts them.
-let looked = null;
-setInterval(async () => {
-  const call = front;
-  if (call?.state !== "talking" || call.media !== "connected") {
-    looked = null;
-    ui.showQuality(null);
-    return;
-  }
-  const now = figures(await call.connection.getStats());
-  if (call !== front) return;
-  const found = looked && !call.held && !call.heldByPeer ? quality(looked, now) : null;
-  looked = now;
-  ui.showQuality(found);
-}, QUALITY_MS);
+watchQuality(() => front, ui.showQuality);
 
 setInterval(() => front?.state === "talking" && ui.showTime(Date.now() - front.answeredAt), 250);
 
@@ -291,6 +295,8 @@ ui.showConnection("offline");
 ui.showCall(null);
 ui.tell(say("login.prompt"));
 showSound(client, devices);
+showVideo(client, () => front, dial);
+showRooms(client, () => front, dial);
 showTransferring(client, () => front);
 client.restore(kept(LEFT) ?? []);
 sessionStorage.removeItem(LEFT);

@@ -1,4 +1,4 @@
-// Choosing microphone and speaker, and trying the microphone.
+// Choosing microphone, camera and speaker, and trying the microphone.
 
 import * as ui from "./ui.js";
 import { microphoneSentence } from "./words.js";
@@ -9,13 +9,14 @@ const $ = (id) => document.getElementById(id);
 export function showSound(client, devices) {
   async function show() {
     const { chosen } = devices;
-    client.microphone = chosen.microphone;
+    Object.assign(client, { microphone: chosen.microphone, camera: chosen.camera });
     ui.showChoices("microphone", await devices.list("audioinput"), chosen.microphone);
+    ui.showChoices("camera-choice", await devices.list("videoinput"), chosen.camera);
     ui.showChoices("speaker", await devices.list("audiooutput"), chosen.speaker);
   }
 
-  for (const kind of ["microphone", "speaker"]) {
-    $(kind).addEventListener("change", ({ target }) => {
+  for (const [kind, id] of [["microphone", "microphone"], ["camera", "camera-choice"], ["speaker", "speaker"]]) {
+    $(id).addEventListener("change", ({ target }) => {
       devices.choose(kind, target.value);
       show();
     });

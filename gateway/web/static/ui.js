@@ -34,7 +34,8 @@ export function showUser(name) {
   $("me").hidden = $("logout").hidden = !name;
 }
 
-function label(id, word) {
+/** The word on a button with a sign. */
+export function label(id, word) {
   const span = $(id).querySelector("span");
   if (span.textContent !== say(word)) span.textContent = say(word);
 }
@@ -52,6 +53,11 @@ export function showCall(call) {
   $("hold").disabled = !talking || call.away;
   $("hold").setAttribute("aria-pressed", String(Boolean(call?.held)));
   label("hold", call?.held ? "action.resume" : "action.hold");
+  $("record").disabled = !talking || !call.id || call.away;
+  $("record").setAttribute("aria-pressed", String(Boolean(call?.recording)));
+  label("record", call?.recording ? "action.recordStop" : "action.record");
+  $("recorded").hidden = !call?.recording;
+  showVerified(call?.incoming ? call.verified : "none");
   $("transfer").disabled = !talking || !call.id || call.away || call.transferring;
   label("hangup", talking ? "action.hangUp" : "action.cancel");
   $("digits").textContent = call?.digits ? say("state.digits", { digits: call.digits }) : "";
@@ -61,6 +67,18 @@ export function showCall(call) {
   $("party").textContent = name;
   $("detail").textContent = name === call.peer ? "" : detail(call);
   $("avatar").textContent = /^\p{L}/u.test(name) ? name[0].toUpperCase() : "☎";
+}
+
+/** What the caller's trunk says of its number; nothing where it says nothing. */
+function showVerified(verified) {
+  const said = verified === "none" ? "" : say(`verified.${verified}`);
+  if ($("verified").textContent !== said) $("verified").textContent = said;
+  Object.assign($("verified"), { hidden: !said }).dataset.verdict = verified;
+}
+
+/** Whether this user may record calls. */
+export function showRights({ record }) {
+  document.body.toggleAttribute("data-may-record", record);
 }
 
 /** The address, where the name does not say it. */

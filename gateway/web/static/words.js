@@ -56,9 +56,14 @@ export function microphoneSentence(name) {
   return has(`microphone.${name}`) ? say(`microphone.${name}`) : say("microphone.other");
 }
 
+/** The sentence for a camera that cannot be had, or a picture that is not taken. */
+export function cameraSentence(name) {
+  return has(`camera.${name}`) ? say(`camera.${name}`) : say("camera.other");
+}
+
 /** Whether the end was nobody's fault. */
 export function isHarmless(cause) {
-  return ["normal", "cancelled", "elsewhere", "transferred"].includes(cause);
+  return ["normal", "cancelled", "elsewhere", "transferred", "merged"].includes(cause);
 }
 
 /** "sip:1001@host" -> "1001": what people call each other. */

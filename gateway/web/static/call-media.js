@@ -1,0 +1,243 @@
+// The media of one call: microphone, camera, the RTCPeerConnection and its candidates. Made by Call.
+
+/** A microphone or camera that cannot be had; `name` is getUserMedia's, or "InsecureContext" where pages get none at all. */
+class DeviceError extends Error {
+  /** @param {string} name */
+  constructor(name) {
+    super(name);
+    this.name = name;
+  }
+}
+
+export class MicrophoneError extends DeviceError {}
+
+export class CameraError extends DeviceError {}
+
+/** The call ended while its media was still being opened. */
+export class CallOver extends Error {}
+
+/**
+ * What is asked of the client.
+ * @typedef {object} Devices
+ * @property {() => Promise<RTCIceServer[]>} iceServers
+ * @property {() => MediaTrackConstraints} microphone
+ * @property {() => MediaTrackConstraints} camera
+ */
+
+/** @typedef {{candidate: string, sdp_mid: string | null, sdp_mline_index: number | null}} Candidate as the gateway has it */
+
+/** Events: "change"; "state" when the browser says something else of the connection; "candidate" with detail Candidate. */
+export class CallMedia extends EventTarget {
+  /** @type {RTCPeerConnection | null} */
+  connection = null;
+  /** @type {MediaStream | null} the microphone's */
+  microphone = null;
+  /** @type {MediaStream | null} the camera's, while it is on */
+  camera = null;
+  /** @type {MediaStream | null} the other side's sound */
+  sound = null;
+  /** @type {MediaStream | null} what the other side shows */
+  #shown = null;
+
+  #devices;
+  #isOver = false;
+  /** @type {Candidate[] | null} ours, until the other side can use them */
+  #kept = [];
+  /** @type {Candidate[]} theirs, until we can */
+  #early = [];
+
+  /** @param {Devices} devices */
+  constructor(devices) {
+    super();
+    this.#devices = devices;
+  }
+
+  /** "none" before there is a connection, then "connecting", "connected", "broken". */
+  get state() {
+    const state = this.connection?.connectionState ?? "none";
+    return { new: "connecting", disconnected: "broken", failed: "broken", closed: "none" }[state] ?? state;
+  }
+
+  /** What the other side shows now; null: nothing. @returns {MediaStream | null} */
+  get picture() {
+    const receives = /recv/.test(this.#video?.currentDirection ?? "");
+    return receives && this.#shown?.getVideoTracks()[0]?.muted === false ? this.#shown : null;
+  }
+
+  /** Whether the two have agreed on video. */
+  get hasVideo() {
+    return Boolean(this.#video?.currentDirection);
+  }
+
+  get #video() {
+    return this.connection?.getTransceivers().find(({ receiver, stopped, currentDirection }) => {
+      return receiver.track.kind === "video" && !stopped && currentDirection !== "stopped";
+    });
+  }
+
+  /** Rejects with MicrophoneError or CallOver. */
+  async openMicrophone() {
+    this.microphone = await this.#open({ audio: this.#devices.microphone() }, MicrophoneError);
+  }
+
+  /** Rejects with CameraError or CallOver. */
+  async openCamera() {
+    this.camera ??= await this.#open({ video: this.#devices.camera() }, CameraError);
+    this.#changed();
+  }
+
+  closeCamera() {
+    stop(this.camera);
+    this.camera = null;
+    this.#changed();
+  }
+
+  async #open(constraints, Failure) {
+    if (!navigator.mediaDevices) throw new Failure("InsecureContext");
+    let stream;
+    try {
+      stream = await navigator.mediaDevices.getUserMedia(constraints);
+    } catch (error) {
+      throw new Failure(error.name);
+    }
+    if (this.#isOver) {
+      stop(stream);
+      throw new CallOver();
+    }
+    return stream;
+  }
+
+  /** Let what is said and shown out, or not. @param {{voice: boolean, picture: boolean}} open */
+  let({ voice, picture }) {
+    for (const track of this.microphone?.getAudioTracks() ?? []) track.enabled = voice;
+    for (const track of this.camera?.getVideoTracks() ?? []) track.enabled = picture;
+  }
+
+  /** Make the connection with the microphone and camera that are open. @param {string} [offer] the other side's */
+  async connect(offer) {
+    const connection = new RTCPeerConnection({ iceServers: await this.#devices.iceServers(), bundlePolicy: "max-bundle" });
+    if (this.#isOver) {
+      connection.close();
+      throw new CallOver();
+    }
+    this.connection = connection;
+    connection.addEventListener("icecandidate", ({ candidate }) => this.#found(candidate));
+    connection.addEventListener("track", ({ track }) => this.#take(track));
+    connection.addEventListener("connectionstatechange", () => this.connection === connection && this.dispatchEvent(new Event("state")));
+    if (offer) await connection.setRemoteDescription({ type: "offer", sdp: offer });
+    const tracks = [...(this.microphone?.getTracks() ?? []), ...(this.camera?.getTracks() ?? [])];
+    for (const track of tracks) connection.addTrack(track, this.microphone ?? this.camera);
+    if (!this.microphone && !offer) connection.addTransceiver("audio", { direction: "recvonly" });
+    if (offer) this.#flushEarly();
+  }
+
+  /** Have the connection show what the camera sees, or nothing more; an offer tells the other side. */
+  async showCamera() {
+    const track = this.camera?.getVideoTracks()[0] ?? null;
+    const video = this.#video;
+    if (!this.connection) return;
+    if (!video) {
+      if (track) this.connection.addTransceiver(track, { direction: "sendrecv", streams: [this.camera] });
+      return;
+    }
+    await video.sender.replaceTrack(track);
+    video.direction = track ? "sendrecv" : "recvonly";
+  }
+
+  /** Have neither camera nor picture of ours any more; the next offer says so. */
+  async dropCamera() {
+    this.closeCamera();
+    await this.showCamera();
+  }
+
+  /** A new offer, which stands from now on. @param {RTCOfferOptions} [options] @returns {Promise<string>} */
+  async offer(options) {
+    await this.connection.setLocalDescription(await this.connection.createOffer(options));
+    return this.connection.localDescription.sdp;
+  }
+
+  /** The answer to an offer of the other side. @param {string} [offer] where `connect` did not get it @returns {Promise<string>} */
+  async answer(offer) {
+    if (offer) await this.connection.setRemoteDescription({ type: "offer", sdp: offer });
+    await this.connection.setLocalDescription(await this.connection.createAnswer());
+    return this.connection.localDescription.sdp;
+  }
+
+  /** The answer to our offer. @param {string} sdp */
+  async answered(sdp) {
+    await this.connection.setRemoteDescription({ type: "answer", sdp });
+    this.#flushEarly();
+    this.#changed();
+  }
+
+  /** Our offer is not taken. */
+  async rollBack() {
+    await this.connection?.setLocalDescription({ type: "rollback" }).catch(() => {});
+  }
+
+  /** The other side's offer is not taken. */
+  async refuse() {
+    if (this.connection?.signalingState === "have-remote-offer") {
+      await this.connection.setRemoteDescription({ type: "rollback" }).catch(() => {});
+    }
+  }
+
+  close() {
+    this.#isOver = true;
+    this.connection?.close();
+    stop(this.microphone);
+    stop(this.camera);
+    this.sound = this.camera = this.#shown = null;
+  }
+
+  // ICE candidates, each held until the other side can use it.
+
+  #found(candidate) {
+    const { sdpMid = null, sdpMLineIndex = null } = candidate ?? {};
+    const line = { candidate: candidate?.candidate ?? "", sdp_mid: sdpMid, sdp_mline_index: sdpMLineIndex };
+    if (this.#kept) this.#kept.push(line);
+    else this.dispatchEvent(new CustomEvent("candidate", { detail: line }));
+  }
+
+  /** The other side has our description: ours can go out. */
+  flushCandidates() {
+    const lines = this.#kept ?? [];
+    this.#kept = null;
+    for (const line of lines) this.dispatchEvent(new CustomEvent("candidate", { detail: line }));
+  }
+
+  /** One of the other side's. @param {Candidate} given */
+  candidate({ candidate, sdp_mid: sdpMid, sdp_mline_index: sdpMLineIndex }) {
+    if (!this.connection?.remoteDescription) {
+      this.#early.push({ candidate, sdp_mid: sdpMid, sdp_mline_index: sdpMLineIndex });
+      return;
+    }
+    const known = sdpMid !== null || sdpMLineIndex !== null;
+    const line = candidate || known ? { candidate, sdpMid, sdpMLineIndex } : null;
+    // One unusable candidate (an unknown kind, a .local name) must not end the call.
+    this.connection.addIceCandidate(line).catch(() => {});
+  }
+
+  #flushEarly() {
+    for (const line of this.#early.splice(0)) this.candidate(line);
+  }
+
+  /** The other side's sound or picture. @param {MediaStreamTrack} track */
+  #take(track) {
+    const stream = new MediaStream([track]);
+    if (track.kind === "video") this.#shown = stream;
+    else this.sound = stream;
+    // The first packet: whatever the far end plays replaces our own ringback.
+    for (const event of ["unmute", "mute"]) track.addEventListener(event, () => this.#changed());
+    this.#changed();
+  }
+
+  #changed() {
+    this.dispatchEvent(new Event("change"));
+  }
+}
+
+/** @param {MediaStream | null} stream */
+function stop(stream) {
+  for (const track of stream?.getTracks() ?? []) track.stop();
+}

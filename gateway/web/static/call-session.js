@@ -1,0 +1,76 @@
+// The offers and answers of a call that is up (RFC 3264): hold and camera, one at a time.
+
+import { holding, unholding } from "./media-sdp.js";
+
+export class CallSession {
+  /** @type {import("./call-media.js").CallMedia} */
+  #media;
+  #request;
+  #isWaiting = false; // an offer of ours waits for its answer
+  #ownOffer = ""; // the browser's, where what was sent says that we hold
+
+  /** @param {import("./call-media.js").CallMedia} media @param {(method: string, params: object) => Promise<any>} request */
+  constructor(media, request) {
+    this.#media = media;
+    this.#request = request;
+  }
+
+  /** Whether the answer to an offer of ours is still to come. */
+  get isChanging() {
+    return this.#isWaiting;
+  }
+
+  /** Hold, or go on. Rejects with what went wrong, the session then as it was. @param {boolean} hold @param {string} callId */
+  async hold(hold, callId) {
+    await this.#sent(async () => {
+      const offer = await this.#media.offer();
+      this.#ownOffer = hold ? offer : "";
+      await this.#request(hold ? "call.hold" : "call.resume", { call_id: callId, sdp: hold ? holding(offer) : offer });
+    });
+  }
+
+  /** Tell the other side of the camera, on or off. Rejects as `hold` does. @param {object} to whom, as `offer` has it */
+  async showCamera(to) {
+    await this.#sent(async () => {
+      await this.#media.showCamera();
+      await this.#request("offer", { ...to, sdp: await this.#media.offer(), type: "offer" });
+    });
+  }
+
+  async #sent(work) {
+    this.#isWaiting = true;
+    try {
+      await work();
+    } catch (error) {
+      this.#isWaiting = false;
+      await this.#media.rollBack();
+      throw error;
+    }
+  }
+
+  /** The offer of a connection that is new, or finds its way anew. @param {RTCOfferOptions} options @returns {Promise<string>} */
+  offer(options) {
+    this.#ownOffer = "";
+    this.#isWaiting = true;
+    return this.#media.offer(options);
+  }
+
+  /** The other side's answer to an offer of ours; "rollback" refuses it. @param {{sdp: string, type: string}} description */
+  async answered({ sdp, type }) {
+    const own = this.#ownOffer;
+    this.#isWaiting = false;
+    this.#ownOffer = "";
+    if (type === "rollback") await this.#media.rollBack();
+    else await this.#media.answered(own ? unholding(sdp, own) : sdp);
+  }
+
+  /** What is said to an offer of the other side. @param {string} offer @returns {Promise<{sdp?: string, type: string}>} */
+  async answer(offer) {
+    try {
+      return { sdp: await this.#media.answer(offer), type: "answer" };
+    } catch {
+      await this.#media.refuse();
+      return { type: "rollback" };
+    }
+  }
+}

@@ -1,0 +1,98 @@
+// Conference rooms: joining one by its number, and who is in the one that the call in front is in.
+
+import { showRows } from "./lines.js";
+import * as ui from "./ui.js";
+import { dialled, nameOf, say, sentenceFor } from "./words.js";
+
+const $ = (id) => document.getElementById(id);
+
+/** @typedef {{id: string, uri: string, display_name: string, muted: boolean}} Member */
+
+/** Enter a PIN once the call is up, as fingers would. */
+function enter(client, call, pin) {
+  let isSent = false;
+  call.addEventListener("change", async () => {
+    if (isSent || call.state !== "talking" || call.media !== "connected") return;
+    isSent = true;
+    try {
+      for (const digit of `${pin}#`) await client.request("call.dtmf", { call_id: call.id, digit });
+    } catch {
+      // The call is over, or takes no digits: there is the keypad.
+    }
+  });
+}
+
+/**
+ * @param {import("./gateway-client.js").GatewayClient} client
+ * @param {() => ?import("./call.js").Call} front
+ * @param {(number: string) => ?import("./call.js").Call} dial
+ */
+export function showRooms(client, front, dial) {
+  let watched = ""; // the room that the call in front is in
+  let room = null; // what is known of it: {members, moderates, locked, speaker}
+
+  async function follow(name, again = false) {
+    if (name === watched && !again) return;
+    if (watched && name !== watched) client.request("room.unwatch", { room: watched }).catch(() => {});
+    watched = name;
+    room = null;
+    draw();
+    const found = name && (await client.request("room.watch", { room: name }).catch(() => null));
+    if (!found || name !== watched) return;
+    room = found;
+    draw();
+  }
+
+  function heard({ event, member, room: name }) {
+    if (!room || name !== watched) return;
+    const others = room.members.filter(({ id }) => id !== member?.id);
+    if (event === "left") room.members = others;
+    else if (event === "joined") room.members = [...others, member];
+    else if (event === "muted" || event === "unmuted") room.members = room.members.map((one) => (one.id === member.id ? member : one));
+    else if (event === "speaker") room.speaker = member;
+    else if (event === "locked" || event === "unlocked") room.locked = event === "locked";
+    draw();
+  }
+
+  function draw() {
+    const own = front()?.member;
+    document.body.toggleAttribute("data-room", Boolean(watched));
+    document.body.toggleAttribute("data-moderates", Boolean(room?.moderates));
+    $("lock").hidden = !room?.moderates;
+    $("lock").setAttribute("aria-pressed", String(Boolean(room?.locked)));
+    $("lock").textContent = say(room?.locked ? "rooms.unlock" : "rooms.lock");
+    showRows($("room"), (room?.members ?? []).map((member) => row(member, member.id === own)));
+  }
+
+  function row(member, isOwn) {
+    const name = nameOf({ name: member.display_name, peer: member.uri });
+    const notes = [isOwn && "rooms.you", member.id === room.speaker && "rooms.speaks", member.muted && "rooms.muted"].filter(Boolean);
+    const button = (id) => ({ id, text: say(`rooms.${id}`), label: say(`rooms.${id}Name`, { name }), act: () => change(id, { member: member.id }) });
+    const buttons = room.moderates ? [button(member.muted ? "unmute" : "mute"), ...(isOwn ? [] : [button("kick")])] : [];
+    return { key: member.id, name, note: notes.map((word) => say(word)).join(", "), buttons };
+  }
+
+  async function change(action, params = {}) {
+    try {
+      await client.request(`room.${action}`, { room: watched, ...params });
+    } catch (error) {
+      ui.tell(sentenceFor(error.data?.cause, error.message), "bad");
+    }
+  }
+
+  client.addEventListener("calls", () => follow(front()?.room ?? ""));
+  client.addEventListener("connection", ({ detail: state }) => {
+    if (state === "online") $("rooms").hidden = client.user.guest;
+    if (state === "online" && watched) follow(watched, true);
+  });
+  client.addEventListener("notification", ({ detail: { method, params } }) => method === "room" && heard(params));
+  $("lock").addEventListener("click", () => change(room.locked ? "unlock" : "lock"));
+  $("room-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const pin = $("room-pin").value.trim();
+    const call = dialled($("room-number").value) ? dial($("room-number").value) : null;
+    if (call && pin) enter(client, call, pin);
+    if (call) $("room-pin").value = "";
+  });
+  draw();
+}
