@@ -47,7 +47,10 @@ def _names(formats: tuple[str, ...], rtpmaps: tuple[str, ...]) -> tuple[str, ...
 
 
 def holds(text: str) -> bool:
-    """Whether an offer stops the audio of the other side (RFC 3264 section 8.4: sendonly, inactive, or 0.0.0.0)."""
+    """Whether an offer stops the audio of the other side (RFC 3264 section 8.4: sendonly, inactive, or 0.0.0.0).
+
+    With ICE 0.0.0.0 says only that no candidate is known yet (RFC 8840 section 4.1.1).
+    """
     try:
         description = SessionDescription.parse(text)
     except SdpSyntaxError:
@@ -56,5 +59,6 @@ def holds(text: str) -> bool:
         if section.kind == "audio" and section.port:
             connection = description.connection_of(section)
             silent = description.direction_of(section) in (Direction.SENDONLY, Direction.INACTIVE)
-            return silent or (connection is not None and connection.address in _NOWHERE)
+            has_ice = section.has("ice-ufrag") or description.has("ice-ufrag")
+            return silent or (not has_ice and connection is not None and connection.address in _NOWHERE)
     return False

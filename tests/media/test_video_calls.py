@@ -34,6 +34,27 @@ async def test_two_browsers_see_each_other() -> None:
             await other.close()
 
 
+async def test_a_browser_that_comes_back_is_answered_with_the_picture() -> None:
+    """Its new connection is answered without the other side, by what that has agreed to; both are seen again."""
+    async with running() as (engine, _):
+        one, other, again = VideoBrowser(DARK), VideoBrowser(LIGHT), VideoBrowser(DARK)
+        try:
+            answer = await other.answer(await engine.offer("call", BROWSER, OTHER, await one.offer()))
+            await one.take_answer(await engine.answer("call", OTHER, BROWSER, answer))
+            await until(lambda: other.sees(DARK))
+            await engine.isolate("call", "browser")
+            await one.close()
+            await engine.offer("call", BROWSER, OTHER, await again.offer())
+            await again.take_answer(await engine.accept("call", BROWSER))
+            await engine.join("call", "browser", "other")
+            other.seen.clear()
+            await until(lambda: again.sees(LIGHT))
+            await until(lambda: other.sees(DARK))
+        finally:
+            await again.close()
+            await other.close()
+
+
 async def test_a_browser_and_a_phone_see_each_other() -> None:
     """H.264, bundled on one side and on ports of its own on the other.
 

@@ -302,6 +302,14 @@ class PartyMedia:
         self.sent = answer
         self.agreed = offer, answer, "answerer"
 
+    @property
+    def said_with_picture(self) -> SessionDescription | None:
+        """The peer's own description, where a picture is agreed with it."""
+        if self.agreed is None or self.video is None or self.video.agreement is None:
+            return None
+        offer, answer, side = self.agreed
+        return answer if side == "offerer" else offer
+
     def _local_secrets(self) -> object:
         return self.webrtc.local_secrets if self.webrtc is not None else None
 

@@ -96,9 +96,10 @@ class Session:
         if offer is None:
             raise MediaError("no offer of this party is waiting for an answer", 481)
         if not caller.answered_early:
-            others = [other.party for other in self._parties.values() if other is not caller]
-            prefer = tuple([name for party in others for name in party.prefer])
-            caller.give_answer(lambda plan: answer(offer, plan), prefer)
+            others = [other for other in self._parties.values() if other is not caller]
+            prefer = tuple([name for other in others for name in other.party.prefer])
+            shown = [other.said_with_picture for other in others] if has_video(self._shared.config, offer) else []
+            caller.give_answer(_answerer(offer, next(filter(None, shown), None)), prefer)
             caller.answered_early = True
             self._reconnect(caller)
         return str(caller.sent)

@@ -1,5 +1,7 @@
 // The media of one call: microphone, camera, the RTCPeerConnection and its candidates. Made by Call.
 
+import { hasVideo, pictured, picturing, unpicturing } from "./media-sdp.js";
+
 /** A microphone or camera that cannot be had; `name` is getUserMedia's, or "InsecureContext" where pages get none at all. */
 class DeviceError extends Error {
   /** @param {string} name */
@@ -37,7 +39,9 @@ export class CallMedia extends EventTarget {
   /** @type {MediaStream | null} the other side's sound */
   sound = null;
   /** @type {MediaStream | null} what the other side shows */
-  #shown = null;
+  #picture = null;
+  #isShown = false; // whether it shows anything, by its latest description
+  #offered = ""; // its latest offer
 
   #devices;
   #isOver = false;
@@ -60,8 +64,7 @@ export class CallMedia extends EventTarget {
 
   /** What the other side shows now; null: nothing. @returns {MediaStream | null} */
   get picture() {
-    const receives = /recv/.test(this.#video?.currentDirection ?? "");
-    return receives && this.#shown?.getVideoTracks()[0]?.muted === false ? this.#shown : null;
+    return this.#isShown && this.#picture?.getVideoTracks()[0]?.muted === false ? this.#picture : null;
   }
 
   /** Whether the two have agreed on video. */
@@ -113,8 +116,11 @@ export class CallMedia extends EventTarget {
     for (const track of this.camera?.getVideoTracks() ?? []) track.enabled = picture;
   }
 
-  /** Make the connection with the microphone and camera that are open. @param {string} [offer] the other side's */
-  async connect(offer) {
+  /**
+   * Make the connection with the microphone and camera that are open.
+   * @param {{offer?: string, video?: boolean}} how `offer` is the other side's; `video`: it may show us something
+   */
+  async connect({ offer, video = false } = {}) {
     const connection = new RTCPeerConnection({ iceServers: await this.#devices.iceServers(), bundlePolicy: "max-bundle" });
     if (this.#isOver) {
       connection.close();
@@ -124,10 +130,11 @@ export class CallMedia extends EventTarget {
     connection.addEventListener("icecandidate", ({ candidate }) => this.#found(candidate));
     connection.addEventListener("track", ({ track }) => this.#take(track));
     connection.addEventListener("connectionstatechange", () => this.connection === connection && this.dispatchEvent(new Event("state")));
-    if (offer) await connection.setRemoteDescription({ type: "offer", sdp: offer });
+    if (offer) await this.#takeOffer(offer);
+    if (!this.microphone && !offer) connection.addTransceiver("audio", { direction: "recvonly" });
     const tracks = [...(this.microphone?.getTracks() ?? []), ...(this.camera?.getTracks() ?? [])];
     for (const track of tracks) connection.addTrack(track, this.microphone ?? this.camera);
-    if (!this.microphone && !offer) connection.addTransceiver("audio", { direction: "recvonly" });
+    if (!this.camera && !offer && video) connection.addTransceiver("video", { direction: "recvonly" });
     if (offer) this.#flushEarly();
   }
 
@@ -158,14 +165,22 @@ export class CallMedia extends EventTarget {
 
   /** The answer to an offer of the other side. @param {string} [offer] where `connect` did not get it @returns {Promise<string>} */
   async answer(offer) {
-    if (offer) await this.connection.setRemoteDescription({ type: "offer", sdp: offer });
+    if (offer) await this.#takeOffer(offer);
     await this.connection.setLocalDescription(await this.connection.createAnswer());
-    return this.connection.localDescription.sdp;
+    return unpicturing(this.connection.localDescription.sdp, this.#offered);
+  }
+
+  async #takeOffer(offer) {
+    await this.connection.setRemoteDescription({ type: "offer", sdp: picturing(offer) });
+    this.#offered = offer;
+    this.#isShown = hasVideo(offer);
   }
 
   /** The answer to our offer. @param {string} sdp */
   async answered(sdp) {
-    await this.connection.setRemoteDescription({ type: "answer", sdp });
+    const offer = this.connection.localDescription.sdp;
+    await this.connection.setRemoteDescription({ type: "answer", sdp: pictured(sdp, offer) });
+    this.#isShown = hasVideo(sdp);
     this.#flushEarly();
     this.#changed();
   }
@@ -187,7 +202,7 @@ export class CallMedia extends EventTarget {
     this.connection?.close();
     stop(this.microphone);
     stop(this.camera);
-    this.sound = this.camera = this.#shown = null;
+    this.sound = this.camera = this.#picture = null;
   }
 
   // ICE candidates, each held until the other side can use it.
@@ -225,7 +240,7 @@ export class CallMedia extends EventTarget {
   /** The other side's sound or picture. @param {MediaStreamTrack} track */
   #take(track) {
     const stream = new MediaStream([track]);
-    if (track.kind === "video") this.#shown = stream;
+    if (track.kind === "video") this.#picture = stream;
     else this.sound = stream;
     // The first packet: whatever the far end plays replaces our own ringback.
     for (const event of ["unmute", "mute"]) track.addEventListener(event, () => this.#changed());

@@ -116,7 +116,7 @@ export class Call extends CallFields {
     try {
       await this.#openDevices(listenOnly, video);
       await this.#link.holdOthers(this);
-      await this.#media.connect(this.#offer);
+      await this.#media.connect({ offer: this.#offer });
       const sdp = await this.#media.answer();
       await this.#link.request("answer", { ...this.#addressed("to_peer_id"), sdp, type: "answer" });
       this.#flush();
@@ -238,16 +238,16 @@ export class Call extends CallFields {
 
   saved() {
     const kept = super.saved();
-    return kept && { ...kept, video: Boolean(this.camera) };
+    return kept && { ...kept, video: Boolean(this.camera), seen: this.#media.hasVideo };
   }
 
   /** Take a call of before a reload, or of another device, over a new connection. */
-  async restore({ savedAt, video = false, ...kept }) {
+  async restore({ savedAt, video = false, seen = false, ...kept }) {
     Object.assign(this, kept, { away: true });
     this.#changed();
     try {
       await this.#openDevices(false, video);
-      await this.#media.connect();
+      await this.#media.connect({ video: seen });
       this.#openOrShut();
     } catch (error) {
       this.#failed(error);

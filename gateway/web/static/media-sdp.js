@@ -28,13 +28,47 @@ export function holding(offer) {
  * @param {string} answer @param {string} offer the browser's own
  */
 export function unholding(answer, offer) {
+  return stillReceiving(answer, offer, () => true);
+}
+
+/**
+ * An answer without the news that no picture comes: the picture that comes again would not be played, as above.
+ * @param {string} answer @param {string} offer the browser's own
+ */
+export function pictured(answer, offer) {
+  return stillReceiving(answer, offer, isVideo);
+}
+
+function stillReceiving(answer, offer, meant) {
   const offered = sections(offer);
   return sections(answer)
     .map((section, place) => {
-      const was = offered[place]?.match(DIRECTION)?.[1];
-      return section.replace(/^a=(recvonly|inactive)/m, was === "sendrecv" ? "a=sendrecv" : was === "recvonly" ? "a=sendonly" : "a=$1");
+      const now = { sendrecv: "sendrecv", recvonly: "sendonly" }[offered[place]?.match(DIRECTION)?.[1]];
+      return now && meant(section) ? section.replace(/^a=(recvonly|inactive)/m, `a=${now}`) : section;
     })
     .join("");
+}
+
+/** An offer without that news. @param {string} offer */
+export function picturing(offer) {
+  const now = { recvonly: "sendrecv", inactive: "sendonly" };
+  return eachSection(offer, (section) => (isVideo(section) ? section.replace(/^a=(recvonly|inactive)/m, (_, was) => `a=${now[was]}`) : section));
+}
+
+/** The answer to `picturing`, as one to the offer that was made. @param {string} answer @param {string} offer the other side's */
+export function unpicturing(answer, offer) {
+  const offered = sections(offer);
+  return sections(answer)
+    .map((section, place) => {
+      const isUnseen = isVideo(section) && /^a=(recvonly|inactive)\r?$/m.test(offered[place] ?? "");
+      return isUnseen ? section.replace(/^a=sendrecv/m, "a=sendonly").replace(/^a=recvonly/m, "a=inactive") : section;
+    })
+    .join("");
+}
+
+/** @param {string} section */
+function isVideo(section) {
+  return /^m=video [1-9]/.test(section);
 }
 
 /** Whether the other side holds the call by this offer: it wants nothing to hear. @param {string} offer */
@@ -43,9 +77,9 @@ export function isHolding(offer) {
   return ["sendonly", "inactive"].includes(audio?.match(DIRECTION)?.[1] ?? "");
 }
 
-/** Whether somebody wants to show us something by this offer. @param {string} offer */
-export function hasVideo(offer) {
-  return sections(offer).some((section) => /^m=video [1-9]/.test(section) && /^a=(sendrecv|sendonly)\r?$/m.test(section));
+/** Whether who says this shows us something. @param {string} sdp */
+export function hasVideo(sdp) {
+  return sections(sdp).some((section) => isVideo(section) && /^a=(sendrecv|sendonly)\r?$/m.test(section));
 }
 
 /** Whether the gateway offers no address but loopback, which Firefox never uses. @param {string} [sdp] */

@@ -21,6 +21,7 @@ import { showVoicemail } from "./voicemail-view.js";
 import { cameraSentence, choose, dialled, isHarmless, language, microphoneSentence, nameOf, say, sentenceFor, translate } from "./words.js";
 
 const LEFT = "softphone.calls"; // the calls a reload takes up again
+const CAMERA_MS = 4_000; // so long it is said why there is no picture, while the call goes on
 const $ = (id) => document.getElementById(id);
 
 const client = new GatewayClient(undefined, { raw: /[#&]raw=1/.test(location.hash) });
@@ -267,7 +268,7 @@ function outcome(call, cause) {
 }
 
 client.addEventListener("trouble", ({ detail: { call, error } }) => {
-  if (error instanceof CameraError) ui.tell(cameraSentence(error.name), "bad");
+  if (error instanceof CameraError) ui.tell(cameraSentence(error.name), "bad", CAMERA_MS);
   else if (error instanceof MicrophoneError) ui.tell(microphoneSentence(error.name), "bad");
   else ui.tell(sentenceFor(error.data?.cause, error.message), "bad");
   if (call.state === "incoming" && error instanceof MicrophoneError) ui.showListen(() => call.accept({ listenOnly: true }));

@@ -16,8 +16,21 @@ export function showView(view) {
   document.body.dataset.view = view;
 }
 
-/** The line that screen readers speak. `tone` "bad" is for what went wrong. */
-export function tell(text, tone = "") {
+let heldUntil = 0;
+let next = 0;
+
+/**
+ * The line that screen readers speak. `tone` "bad" is for what went wrong; `least`: milliseconds that nothing but what goes
+ * wrong takes its place.
+ */
+export function tell(text, tone = "", least = 0) {
+  clearTimeout(next);
+  const wait = heldUntil - Date.now();
+  if (wait > 0 && tone !== "bad") {
+    next = setTimeout(() => tell(text, tone), wait);
+    return;
+  }
+  heldUntil = Date.now() + least;
   const status = $("status");
   if (status.textContent !== text) status.textContent = text;
   status.dataset.tone = tone;

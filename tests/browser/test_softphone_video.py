@@ -1,0 +1,126 @@
+"""Video on the page: two users in Chromium on the whole gateway, and a phone that has no picture."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Page
+
+from gateway.demo.browser import SoftphoneBrowser
+from gateway.demo.phone import DeskPhone
+from tests.browser.softphone import phone_hears, says
+from tests.interop.gateway import Gateway
+
+pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+
+MOVES = """async (id) => {
+  const video = document.getElementById(id);
+  for (let look = 0; look < 200; look++) {
+    if (!video.hidden && video.checkVisibility() && video.videoWidth) {
+      const before = video.getVideoPlaybackQuality().totalVideoFrames;
+      await new Promise((done) => setTimeout(done, 300));
+      if (video.getVideoPlaybackQuality().totalVideoFrames > before + 2) return true;
+    }
+    await new Promise((done) => setTimeout(done, 50));
+  }
+  return false;
+}"""
+"""Whether a picture is on the page and goes on."""
+
+
+async def sees(*pages: Page) -> None:
+    """Wait until each page shows the other side's moving picture."""
+    for page in pages:
+        assert await page.evaluate(MOVES, "picture"), await page.inner_text("#status")
+
+
+async def gone(page: Page, name: str = "#picture") -> None:
+    await page.locator(name).wait_for(state="hidden", timeout=8_000)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def bob(gateway: Gateway, page: SoftphoneBrowser) -> AsyncIterator[Page]:
+    """Bob's page, in a profile of its own; alice's may use the camera, too."""
+    await page.page.context.grant_permissions(["microphone", "camera"])
+    browser = page.page.context.browser
+    assert browser is not None
+    context = await browser.new_context(permissions=["microphone", "camera"])
+    other = await context.new_page()
+    await other.goto(gateway.app.signed_in_url("bob"))
+    await other.locator("body[data-view=idle]").wait_for()
+    yield other
+    await context.close()
+
+
+async def video_call(alice: Page, bob: Page) -> None:
+    """Alice calls with video, bob shows himself, too."""
+    await alice.fill("#dial", "bob")
+    await alice.click("#video")
+    await bob.click("#accept-video")
+    await sees(alice, bob)
+
+
+async def test_two_users_see_each_other_and_turn_their_cameras_off_and_on(page: SoftphoneBrowser, bob: Page) -> None:
+    """A camera that is off is no frozen picture at the other side; on hold nobody is seen."""
+    alice = page.page
+    await video_call(alice, bob)
+    assert await alice.evaluate(MOVES, "self")
+    await alice.click("#camera")
+    await gone(bob)
+    await gone(alice, "#self")
+    await sees(alice)
+    await alice.click("#camera")
+    await sees(bob, alice)
+    await alice.click("#hold")
+    await says(alice, "On hold.")
+    await says(bob, "The other side has put you on hold.")
+    await gone(bob)
+    await alice.click("#hold")
+    await sees(alice, bob)
+    await bob.click("#hangup")
+    await says(alice, "The call ended.")
+    await gone(alice, "#pictures")
+
+
+async def test_a_reload_in_a_video_call_keeps_the_pictures(page: SoftphoneBrowser, bob: Page) -> None:
+    """Both see each other again, the camera that was on is on."""
+    await video_call(page.page, bob)
+    await page.page.reload()
+    await says(page.page, "Connected.")
+    await sees(page.page, bob)
+    await page.page.click("#hangup")
+    await says(bob, "The call ended.")
+
+
+async def test_cameras_come_on_in_a_call_that_began_without(page: SoftphoneBrowser, bob: Page) -> None:
+    """First one shows itself, then the other."""
+    alice = page.page
+    await alice.fill("#dial", "bob")
+    await alice.press("#dial", "Enter")
+    await bob.wait_for_selector("body[data-view=incoming]")
+    assert not await bob.is_visible("#accept-video")
+    await bob.click("#accept")
+    await says(alice, "Connected.")
+    await alice.click("#camera")
+    await sees(bob)
+    assert not await alice.is_visible("#picture")
+    await bob.click("#camera")
+    await sees(alice, bob)
+    await alice.click("#hangup")
+    await says(bob, "The call ended.")
+
+
+async def test_a_phone_without_a_picture_has_the_call_and_the_camera_goes_off(
+    page: SoftphoneBrowser, phone: DeskPhone, bob: Page
+) -> None:
+    """Said in words; the sound is as in any call."""
+    alice = page.page
+    await alice.fill("#dial", "1001")
+    await alice.click("#video")
+    await says(alice, "The other side takes no video.")
+    await phone_hears(phone)
+    await gone(alice, "#self")
+    await page.hang_up()
+    await phone.expect("state", state="ended")
