@@ -164,6 +164,7 @@ class BrowserLeg(LegBase):
         """Id of the user whose browser it is; only that user takes its call up again."""
         self._channel: Channel | None = None
         self._handle: WebHandle | None = None
+        self._has_had_media = False
         self._recorded = False
         self._place = "", ""
 
@@ -185,6 +186,11 @@ class BrowserLeg(LegBase):
     def can_update(self) -> bool:
         return self._channel is not None and self._channel.can_update
 
+    @property
+    def may_return(self) -> bool:
+        # The media of a page that is reloaded may end before it has said that it goes.
+        return self._signalling_lost or (self._has_had_media and self.can_update)
+
     def reattach(self, handle: WebHandle, channel: Channel) -> None:
         """The page behind `handle` is reached over `channel` from now on."""
         if handle is self._handle:
@@ -204,6 +210,7 @@ class BrowserLeg(LegBase):
             self._channel.candidate(self._handle, candidate, mid)
 
     async def connected(self) -> None:
+        self._has_had_media = True
         if self._channel is not None and self._handle is not None:
             self._channel.connected(self._handle)
 

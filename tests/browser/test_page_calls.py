@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.call.leg import Verdict
 from gateway.call.status import Cause
 from tests.web.browser import answering, refusing, stage
 
@@ -47,6 +48,19 @@ async def test_an_incoming_call_is_accepted_and_ended_by_the_far_end() -> None:
         call.channel.ended(call, Cause.NORMAL)
         await it.status("The call ended.")
         await it.view("idle")
+
+
+@pytest.mark.parametrize(
+    ("verified", "words"), [("passed", "is verified"), ("failed", "is not verified"), ("none", "")]
+)
+async def test_what_the_trunk_says_of_the_number_is_shown(verified: Verdict, words: str) -> None:
+    """Before the call is taken; nothing where nothing is said."""
+    async with stage() as it:
+        await it.log_in()
+        it.gateway.ring_user("alice", verified=verified)
+        await it.view("incoming")
+        assert words in await it.page.inner_text("#verified")
+        assert await it.page.is_visible("#verified") is bool(words)
 
 
 async def test_an_incoming_call_is_declined() -> None:

@@ -6,7 +6,9 @@ import pytest
 
 from gateway.call.description import holds
 
-OFFER = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\n{session}t=0 0\r\nm=audio 9 RTP/AVP 0\r\nc=IN IP4 {address}\r\n{lines}"
+OFFER = (
+    "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\n{session}t=0 0\r\nm=audio 9 RTP/AVP 0\r\nc=IN IP4 {address}\r\n{lines}"
+)
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,15 @@ async def callee(pages: int = 2) -> tuple[WebCalleeLeg, list[Page], Ear]:
     return leg, channels, ear
 
 
+@pytest.mark.parametrize("can_update", [True, False])
+async def test_a_page_may_return_whose_media_ended_first(can_update: bool) -> None:
+    """A reload ends the media, perhaps before it is said; media that never came, and HTTP sessions, do not return."""
+    leg = WebCallerLeg("t1", ALICE, Page(can_update))
+    assert not leg.may_return
+    await leg.connected()
+    assert leg.may_return is can_update
+
+
 async def test_a_page_hears_once_that_its_call_is_recorded_or_in_a_room() -> None:
     """Each change of its own; nothing while nobody has answered, and then with the next change."""
     leg, page, _ = caller()

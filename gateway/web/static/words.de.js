@@ -72,7 +72,7 @@ export default {
     cameraOff: "Kamera aus",
     video: "Video",
     record: "Aufnehmen",
-    recordStop: "Aufnahme beenden",
+    recordStop: "Aufnahme aus",
     merge: "Zusammen",
     mergeName: "Zu einem Gespräch verbinden: {name} und das andere",
     swap: "Makeln",

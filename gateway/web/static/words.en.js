@@ -72,7 +72,7 @@ export default {
     cameraOff: "Camera off",
     video: "Video",
     record: "Record",
-    recordStop: "Stop recording",
+    recordStop: "Recording off",
     merge: "Merge",
     mergeName: "Merge into one call: {name} and the other call",
     swap: "Swap",

@@ -1,0 +1,218 @@
+"""Rooms, recordings, voice messages, and calls merged to one on the page: a whole gateway, two users, two phones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Page, WebSocketRoute
+
+from gateway.demo.browser import SoftphoneBrowser
+from gateway.demo.phone import DeskPhone
+from tests.browser.softphone import RING_SECONDS, phone_hears, says, talk
+from tests.interop.gateway import PHONE_HZ, Gateway, config_on_free_ports, gateway_with
+
+pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+
+SECOND_HZ = 1046
+_ROUTES = [{"match": "801", "to": "room:team"}]
+_ROOMS = [{"name": "team", "pin": "4711", "moderators": ["alice"]}]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
+    """A gateway with a room, recordings by users, and a mailbox of alice's."""
+    folder: Path = tmp_path_factory.mktemp("rooms")
+    changes = {"ROUTES": json.dumps(_ROUTES), "ROOMS": json.dumps(_ROOMS), "SIP__RING_TIMEOUT": str(RING_SECONDS)}
+    changes |= {"RECORDING__BY_USERS": "true", "RECORDING__MIN_FREE": "0", "VOICEMAIL__USERS": "alice"}
+    async with gateway_with(config_on_free_ports(folder, **changes), folder / "gateway.log") as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def second(gateway: Gateway) -> DeskPhone:
+    """Desk phone 1002, with a tone of its own."""
+    return await gateway.phone("1002", SECOND_HZ)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def bob(gateway: Gateway, page: SoftphoneBrowser) -> AsyncIterator[Page]:
+    """Bob's page, in a profile of its own."""
+    browser = page.page.context.browser
+    assert browser is not None
+    context = await browser.new_context(permissions=["microphone"])
+    other = await context.new_page()
+    await other.goto(gateway.app.signed_in_url("bob"))
+    await other.locator("body[data-view=idle]").wait_for()
+    yield other
+    await context.close()
+
+
+async def join(page: Page) -> None:
+    """By the number and the PIN."""
+    await page.fill("#room-number", "801")
+    await page.fill("#room-pin", "4711")
+    await page.press("#room-pin", "Enter")
+
+
+def row(name: str, note: str = "") -> str:
+    """Somebody in the list; who speaks is said there, too."""
+    return (
+        f"#room li:has(b:text-is('{name}')):has(span:text('{note}'))" if note else f"#room li:has(b:text-is('{name}'))"
+    )
+
+
+async def shown(page: Page, selector: str, *, is_shown: bool = True) -> None:
+    await page.locator(selector).wait_for(state="visible" if is_shown else "hidden", timeout=8_000)
+
+
+async def test_users_meet_in_a_room_by_its_number_and_pin(page: SoftphoneBrowser, bob: Page) -> None:
+    """Each sees who is there; the moderator mutes, records, locks and removes, also after a reload."""
+    alice = page.page
+    await join(alice)
+    await shown(alice, row("Alice", "you"))
+    assert await alice.input_value("#room-pin") == ""
+    await join(bob)
+    await shown(bob, row("Bob", "you"))
+    await shown(alice, row("Bob"))
+    assert await bob.locator("#room button:visible").count() == 0
+    assert not await bob.is_visible("#record")
+    await alice.reload()
+    await says(alice, "Connected.")
+    await alice.locator("#room li", has_text="Bob").locator("[data-act=mute]").click()
+    await shown(bob, row("Bob", "muted"))
+    await alice.click("#record")
+    for one in (alice, bob):
+        await shown(one, "#recorded")
+    await alice.click("#record")
+    for one in (alice, bob):
+        await shown(one, "#recorded", is_shown=False)
+    await alice.click("#lock")
+    await alice.locator("#lock[aria-pressed=true]").wait_for()
+    await alice.locator("#room li", has_text="Bob").locator("[data-act=kick]").click()
+    await says(bob, "The call ended.")
+    await join(bob)
+    await says(bob, "Busy.")
+    await alice.click("#hangup")
+    await shown(alice, "#room", is_shown=False)
+
+
+async def test_a_recording_is_seen_by_both_sides_through_a_cut_and_a_reload(page: SoftphoneBrowser, bob: Page) -> None:
+    """The sign is the gateway's word, not the page's memory."""
+    alice, cut = page.page, list[WebSocketRoute]()
+
+    def through(socket: WebSocketRoute) -> None:
+        socket.connect_to_server()
+        cut.append(socket)
+
+    await alice.route_web_socket("**/rpc", through)
+    await alice.reload()
+    await page.status("ready")
+    await page.dial("bob")
+    await bob.click("#accept")
+    await says(alice, "Connected.")
+    await alice.click("#record")
+    for one in (alice, bob):
+        await shown(one, "#recorded")
+    await cut[-1].close(code=1012)
+    await alice.wait_for_selector("#connection[data-state=connecting]")
+    await alice.wait_for_selector("#connection[data-state=online]")
+    await alice.reload()
+    await says(alice, "Connected.")
+    await shown(alice, "#recorded")
+    await alice.click("#record")
+    for one in (alice, bob):
+        await shown(one, "#recorded", is_shown=False)
+    await alice.click("#hangup")
+    await says(bob, "The call ended.")
+
+
+async def test_two_calls_become_one_of_three(
+    page: SoftphoneBrowser, phone: DeskPhone, second: DeskPhone, gateway: Gateway
+) -> None:
+    """The phones hear each other; one may go, and the others go on."""
+    alice = page.page
+    await _two_calls(page, phone, second, gateway)
+    await alice.click("#lines [data-act=merge]")
+    await says(alice, "Connected.")
+    assert await alice.inner_text("#party") == "Conference"
+    await alice.locator("#room li").nth(2).wait_for()
+    await alice.click("#mute")
+    await phone_hears(phone, SECOND_HZ)
+    await phone_hears(second, PHONE_HZ)
+    phone.hangup()
+    await phone.expect("state", state="ended")
+    await alice.locator("#room li").nth(2).wait_for(state="detached")
+    await page.tone(SECOND_HZ)
+    await page.hang_up()
+    second.hangup()
+    await second.expect("state", state="ended")
+
+
+async def _two_calls(page: SoftphoneBrowser, phone: DeskPhone, second: DeskPhone, gateway: Gateway) -> None:
+    await second.listen()
+    await talk(page, phone)
+    second.dial(gateway.uri("alice"))
+    await page.page.click("#lines [data-act=accept]")
+    await page.tone(SECOND_HZ)
+
+
+async def test_who_hangs_up_before_the_merge_leaves_the_other_call_as_it_was(
+    page: SoftphoneBrowser, phone: DeskPhone, second: DeskPhone, gateway: Gateway
+) -> None:
+    """The merge is refused, said in words, and one goes on talking."""
+    alice = page.page
+
+    def through(socket: WebSocketRoute) -> None:
+        server = socket.connect_to_server()
+
+        async def passed(message: str | bytes) -> None:
+            if "call.merge" in str(message):
+                phone.hangup()
+                await phone.expect("state", state="ended")
+            server.send(message)
+
+        socket.on_message(passed)
+
+    await alice.route_web_socket("**/rpc", through)
+    await alice.reload()
+    await page.status("ready")
+    await _two_calls(page, phone, second, gateway)
+    await alice.click("#lines [data-act=merge]")
+    await says(alice, "no answered call of yours")
+    await page.tone(SECOND_HZ)
+    await phone_hears(second)
+    assert await alice.is_enabled("#transfer")
+    await page.hang_up()
+    await second.expect("state", state="ended")
+
+
+async def test_a_voice_message_lights_up_is_heard_and_deleted(
+    page: SoftphoneBrowser, phone: DeskPhone, gateway: Gateway
+) -> None:
+    """The light comes by itself and goes with the last new message; a reload does not bring it back."""
+    alice = page.page
+    phone.dial(gateway.uri("alice"))
+    await page.status("ringing")
+    await alice.click("#decline")
+    await phone.expect("state", state="answered")
+    await phone.listen()
+    await phone.expect("tone", timeout=5)  # the mailbox asks for the message
+    await alice.wait_for_timeout(1_800)  # so long is what is said
+    phone.hangup()
+    await shown(alice, "#light")
+    assert await alice.get_attribute("#light", "aria-label") == "1 new voice message"
+    await alice.click("#light")
+    await alice.locator("#voicemail li", has_text="new").locator("[data-act=play]").click()
+    await shown(alice, "#light", is_shown=False)
+    heard = "document.getElementById('voicemail-player').currentTime"
+    while not await alice.evaluate(heard):
+        await alice.wait_for_timeout(50)
+    await alice.reload()
+    await alice.locator("#voicemail li").wait_for()
+    assert not await alice.is_visible("#light")
+    await alice.click("#voicemail [data-act=remove]")
+    await shown(alice, "#voicemail-none")
