@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, TimeoutError
 
 from gateway.demo.browser import SoftphoneBrowser
@@ -45,3 +46,16 @@ async def silent(phone: DeskPhone) -> None:
                 await phone.expect("sound", timeout=0.4)
             except PhoneError:
                 return
+
+
+_OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+async def accessible(page: Page) -> None:
+    """Axe finds nothing (WCAG 2.1 AA), nothing scrolls sideways, and what is pressed is at least 40 pixels high."""
+    found = (await Axe().run(page)).response["violations"]
+    assert not found, [(one["id"], one["nodes"][0]["html"], one["nodes"][0]["failureSummary"]) for one in found]
+    assert int(await page.evaluate(_OVERFLOW)) <= 0
+    low = "all => all.filter((one) => one.offsetHeight && one.offsetHeight < 40).map((one) => one.id)"
+    small = await page.eval_on_selector_all(".actions button, .side .line button", low)
+    assert not small, small

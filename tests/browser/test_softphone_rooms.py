@@ -12,7 +12,7 @@ from playwright.async_api import Page, WebSocketRoute
 
 from gateway.demo.browser import SoftphoneBrowser
 from gateway.demo.phone import DeskPhone
-from tests.browser.softphone import RING_SECONDS, phone_hears, says, talk
+from tests.browser.softphone import RING_SECONDS, accessible, phone_hears, says, talk
 from tests.interop.gateway import PHONE_HZ, Gateway, config_on_free_ports, gateway_with
 
 pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
@@ -40,10 +40,12 @@ async def second(gateway: Gateway) -> DeskPhone:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def bob(gateway: Gateway, page: SoftphoneBrowser) -> AsyncIterator[Page]:
-    """Bob's page, in a profile of its own."""
+    """Bob's page, in a profile of its own, on a phone in the dark."""
     browser = page.page.context.browser
     assert browser is not None
-    context = await browser.new_context(permissions=["microphone"])
+    context = await browser.new_context(
+        permissions=["microphone"], viewport={"width": 360, "height": 740}, color_scheme="dark"
+    )
     other = await context.new_page()
     await other.goto(gateway.app.signed_in_url("bob"))
     await other.locator("body[data-view=idle]").wait_for()
@@ -87,6 +89,7 @@ async def test_users_meet_in_a_room_by_its_number_and_pin(page: SoftphoneBrowser
     await alice.click("#record")
     for one in (alice, bob):
         await shown(one, "#recorded")
+        await accessible(one)
     await alice.click("#record")
     for one in (alice, bob):
         await shown(one, "#recorded", is_shown=False)
@@ -205,6 +208,9 @@ async def test_a_voice_message_lights_up_is_heard_and_deleted(
     phone.hangup()
     await shown(alice, "#light")
     assert await alice.get_attribute("#light", "aria-label") == "1 new voice message"
+    await alice.set_viewport_size({"width": 360, "height": 740})
+    await accessible(alice)
+    await alice.set_viewport_size({"width": 1280, "height": 720})
     await alice.click("#light")
     await alice.locator("#voicemail li", has_text="new").locator("[data-act=play]").click()
     await shown(alice, "#light", is_shown=False)

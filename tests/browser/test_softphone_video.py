@@ -10,7 +10,7 @@ from playwright.async_api import Page
 
 from gateway.demo.browser import SoftphoneBrowser
 from gateway.demo.phone import DeskPhone
-from tests.browser.softphone import phone_hears, says
+from tests.browser.softphone import accessible, phone_hears, says
 from tests.interop.gateway import Gateway
 
 pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
@@ -42,11 +42,13 @@ async def gone(page: Page, name: str = "#picture") -> None:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def bob(gateway: Gateway, page: SoftphoneBrowser) -> AsyncIterator[Page]:
-    """Bob's page, in a profile of its own; alice's may use the camera, too."""
+    """Bob's page, in a profile of its own, on a phone in the dark; alice's may use the camera, too."""
     await page.page.context.grant_permissions(["microphone", "camera"])
     browser = page.page.context.browser
     assert browser is not None
-    context = await browser.new_context(permissions=["microphone", "camera"])
+    context = await browser.new_context(
+        permissions=["microphone", "camera"], viewport={"width": 360, "height": 740}, color_scheme="dark"
+    )
     other = await context.new_page()
     await other.goto(gateway.app.signed_in_url("bob"))
     await other.locator("body[data-view=idle]").wait_for()
@@ -67,6 +69,8 @@ async def test_two_users_see_each_other_and_turn_their_cameras_off_and_on(page: 
     alice = page.page
     await video_call(alice, bob)
     assert await alice.evaluate(MOVES, "self")
+    for one in (alice, bob):
+        await accessible(one)
     await alice.click("#camera")
     await gone(bob)
     await gone(alice, "#self")
@@ -101,6 +105,7 @@ async def test_cameras_come_on_in_a_call_that_began_without(page: SoftphoneBrows
     await alice.press("#dial", "Enter")
     await bob.wait_for_selector("body[data-view=incoming]")
     assert not await bob.is_visible("#accept-video")
+    await accessible(bob)
     await bob.click("#accept")
     await says(alice, "Connected.")
     await alice.click("#camera")

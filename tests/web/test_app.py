@@ -179,4 +179,9 @@ async def test_the_page_with_all_its_modules_weighs_less_than_100_kb() -> None:
             named = re.findall(r'(?:src|href)="static/([^"]+)"|from "\./([^"]+)"', response.text)
             waiting += [f"/static/{one or other}" for one, other in named]
     assert {"/static/gateway-client.js", "/static/words.de.js", "/static/softphone.css"} <= seen.keys()
+    async with client_of(FakeGateway()) as http:
+        page = (await http.get("/")).text
+    named_ahead = {f"/static/{name}" for name in re.findall(r'rel="modulepreload" href="static/([^"]+)"', page)}
+    modules = {path for path in seen if path.endswith(".js")}
+    assert named_ahead == modules - {"/static/softphone.js"}, "what the page will need is asked for at once"
     assert sum(seen.values()) < 100_000

@@ -2,11 +2,14 @@
 
 import { holding, unholding } from "./media-sdp.js";
 
+const PATIENCE_MS = 10_000;
+
 export class CallSession {
   /** @type {import("./call-media.js").CallMedia} */
   #media;
   #request;
   #isWaiting = false; // an offer of ours waits for its answer
+  #tell = () => {};
   #ownOffer = ""; // the browser's, where what was sent says that we hold
 
   /** @param {import("./call-media.js").CallMedia} media @param {(method: string, params: object) => Promise<any>} request */
@@ -18,6 +21,20 @@ export class CallSession {
   /** Whether the answer to an offer of ours is still to come. */
   get isChanging() {
     return this.#isWaiting;
+  }
+
+  /** Wait for that answer, though not for ever. */
+  async settled() {
+    if (!this.#isWaiting) return;
+    await new Promise((done) => {
+      this.#tell = done;
+      setTimeout(done, PATIENCE_MS);
+    });
+  }
+
+  #settle() {
+    this.#isWaiting = false;
+    this.#tell();
   }
 
   /** Hold, or go on. Rejects with what went wrong, the session then as it was. @param {boolean} hold @param {string} callId */
@@ -42,8 +59,8 @@ export class CallSession {
     try {
       await work();
     } catch (error) {
-      this.#isWaiting = false;
       await this.#media.rollBack();
+      this.#settle();
       throw error;
     }
   }
@@ -58,10 +75,13 @@ export class CallSession {
   /** The other side's answer to an offer of ours; "rollback" refuses it. @param {{sdp: string, type: string}} description */
   async answered({ sdp, type }) {
     const own = this.#ownOffer;
-    this.#isWaiting = false;
     this.#ownOffer = "";
-    if (type === "rollback") await this.#media.rollBack();
-    else await this.#media.answered(own ? unholding(sdp, own) : sdp);
+    try {
+      if (type === "rollback") await this.#media.rollBack();
+      else await this.#media.answered(own ? unholding(sdp, own) : sdp);
+    } finally {
+      this.#settle();
+    }
   }
 
   /** What is said to an offer of the other side. @param {string} offer @returns {Promise<{sdp?: string, type: string}>} */

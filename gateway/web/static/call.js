@@ -32,7 +32,7 @@ export class Call extends CallFields {
   #accepting = false;
   /** @type {CallSession} */
   #session;
-  #isBusy = false; // a change of the session is being made
+  #turn = Promise.resolve(); // the latest change of the session
   #holdAgain = false; // it was held before the new offer, which says nothing of that
   #hadMedia = false;
   #restarting = false;
@@ -159,8 +159,8 @@ export class Call extends CallFields {
 
   /** Hold it, or go on with it (other calls are held then). Resolves when the gateway has agreed. */
   async setHeld(hold) {
-    if (hold === this.held) return;
     await this.#change(async () => {
+      if (hold === this.held) return;
       if (!hold) await this.#link.holdOthers(this);
       if (this.id) await this.#session.hold(hold, this.id);
       this.held = hold;
@@ -170,8 +170,8 @@ export class Call extends CallFields {
 
   /** Show what the camera sees, or nothing more. "trouble" with a CameraError where there is no camera, or it is refused. */
   async setCamera(on) {
-    if (on === Boolean(this.camera) || this.held) return;
     const done = await this.#change(async () => {
+      if (on === Boolean(this.camera) || this.held) return;
       if (on) await this.#media.openCamera();
       else this.#media.closeCamera();
       await this.#session.showCamera(this.#addressed("to_peer_id"));
@@ -179,15 +179,18 @@ export class Call extends CallFields {
     if (!done && on) await this.#media.dropCamera();
   }
 
-  /** One change of the session at a time. Resolves to whether it was begun; "trouble" says why not. */
+  /** One change of the session after the other. Resolves to whether it was made; "trouble" says why not. */
   async #change(work) {
-    if (this.state !== "talking" || this.away || this.#session.isChanging || this.#isBusy) return false;
-    this.#isBusy = true;
-    const failure = await work().then(() => null, (error) => error);
-    this.#isBusy = false;
-    if (failure && !(failure instanceof CallOver)) this.#trouble(failure);
-    this.#changed();
-    return !failure;
+    const made = this.#turn.then(async () => {
+      await this.#session.settled();
+      if (this.state !== "talking" || this.away) return false;
+      const failure = await work().then(() => null, (error) => error);
+      if (failure && !(failure instanceof CallOver)) this.#trouble(failure);
+      this.#changed();
+      return !failure;
+    });
+    this.#turn = made;
+    return made;
   }
 
   /** Send a key tone: in the media where the other side takes it (RFC 4733), else by signalling. */

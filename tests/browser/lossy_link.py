@@ -1,0 +1,65 @@
+"""A way between browsers and the gateway that loses packets of media: a UDP relay, a socket for each browser."""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+from types import TracebackType
+from typing import Any
+
+Address = tuple[str, int]
+_MEDIA = range(128, 192)
+"""First octets of RTP and RTCP (RFC 7983)."""
+
+
+class LossyLink:
+    """An async context manager. What is lost is decided by `share`, from 0 to 1, which may be changed at any time."""
+
+    def __init__(self, port: int, gateway: Address, seed: int = 1) -> None:
+        """Listens at 127.0.0.1:`port`, and passes on to `gateway`."""
+        self.share = 0.0
+        self._port, self._gateway = port, gateway
+        self._random = Random(seed)
+        self._front: asyncio.DatagramTransport
+        self._ways: dict[Address, asyncio.Future[asyncio.DatagramTransport]] = {}
+
+    async def __aenter__(self) -> LossyLink:
+        loop = asyncio.get_running_loop()
+        self._front, _ = await loop.create_datagram_endpoint(
+            lambda: _Receiver(self._from_browser), local_addr=("127.0.0.1", self._port)
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._front.close()
+        for way in self._ways.values():
+            (await way).close()
+
+    def _is_lost(self, data: bytes) -> bool:
+        return bool(data) and data[0] in _MEDIA and self._random.random() < self.share
+
+    def _from_browser(self, data: bytes, source: Address) -> None:
+        way = self._ways.get(source)
+        if way is None:
+            way = self._ways[source] = asyncio.ensure_future(self._open(source))
+        if not self._is_lost(data):
+            way.add_done_callback(lambda opened: opened.result().sendto(data))
+
+    async def _open(self, browser: Address) -> asyncio.DatagramTransport:
+        def back(data: bytes, _: Address) -> None:
+            if not self._is_lost(data):
+                self._front.sendto(data, browser)
+
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_datagram_endpoint(lambda: _Receiver(back), remote_addr=self._gateway)
+        return transport
+
+
+class _Receiver(asyncio.DatagramProtocol):
+    def __init__(self, received: Any) -> None:
+        self._received = received
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self._received(data, addr)

@@ -1,0 +1,87 @@
+"""What people do in a call, in Firefox: to a desk phone through the whole gateway, and with pictures."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from gateway.media.embedded.addresses import own_addresses
+from tests.browser.firefox import Firefox
+from tests.browser.softphone import silent
+from tests.interop.gateway import config_on_free_ports, gateway_with
+
+pytestmark = [pytest.mark.peer, pytest.mark.browser]
+
+TEXT = "return document.getElementById('status').textContent"
+
+
+@pytest.fixture
+def executable() -> str:
+    """Path of a Firefox; where there is none, a skip that names the package, in CI a failure."""
+    found = shutil.which("firefox-esr") or shutil.which("firefox")
+    if found is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("firefox-esr is not installed")
+        pytest.skip("the system package firefox-esr is not installed")
+    return found
+
+
+async def until(firefox: Firefox, script: str, wanted: object) -> None:
+    """Wait until a script returns what is wanted; only asking tells."""
+    found: object = None
+    try:
+        async with asyncio.timeout(20):
+            while (found := await firefox.run(script)) != wanted:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        said = await firefox.run(TEXT)
+        raise AssertionError(f"{script} is {found!r}, not {wanted!r}; the page says {said!r}") from None
+
+
+async def press(firefox: Firefox, selector: str) -> None:
+    await firefox.run(f"document.querySelector({selector!r}).click()")
+
+
+async def test_firefox_holds_presses_keys_reloads_and_transfers(executable: str, tmp_path: Path) -> None:
+    """The phone hears Firefox's tone, nothing on hold, the keys, the tone again after a reload; then it has another."""
+    if not own_addresses():
+        pytest.skip("this machine has no address but loopback; the page says so")
+    async with (
+        gateway_with(config_on_free_ports(tmp_path), tmp_path / "gateway.log") as gateway,
+        Firefox(executable) as firefox,
+    ):
+        phone, second = await gateway.phone("1001"), await gateway.phone("1002", 1046)
+        phone.on_incoming(200)
+        second.on_incoming(200)
+        await firefox.open(gateway.app.signed_in_url("alice") + "&raw=1")
+        await until(firefox, "return document.body.dataset.view", "idle")
+        await firefox.run("document.getElementById('dial').value = '1001'")
+        await press(firefox, "#call")
+        await until(firefox, TEXT, "Connected.")
+        await phone.listen()
+        tone = float((await phone.expect("tone")).details["hz"])
+        await press(firefox, "#hold")
+        await until(firefox, TEXT, "On hold.")
+        await silent(phone)
+        await press(firefox, "#hold")
+        await until(firefox, TEXT, "Connected.")
+        for key in ("4", "#"):
+            await press(firefox, f"#pad [data-key='{key}']")
+            assert (await phone.expect("digit")).details["digit"] == key
+        await firefox.command("WebDriver:Refresh", {})
+        await until(firefox, TEXT, "Connected.")
+        await phone.listen()
+        assert float((await phone.expect("tone")).details["hz"]) == pytest.approx(tone, abs=15)
+        await press(firefox, "#transfer")
+        await firefox.run("document.getElementById('target').value = '1002'")
+        await press(firefox, "#transferring [type=submit]")
+        await until(firefox, TEXT, "The call was transferred.")
+        await phone.listen()
+        assert float((await phone.expect("tone")).details["hz"]) == pytest.approx(1046, abs=15)
+        phone.hangup()
+        await second.expect("state", state="ended")
+        await gateway.idle()
