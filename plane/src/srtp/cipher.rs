@@ -1,6 +1,7 @@
 //! The transforms of a packet, once its index is known: AES-GCM (RFC 7714), AES-CM with HMAC-SHA1 (RFC 3711).
 
 use super::derive::{derive, Label};
+use crate::sys;
 use aes::cipher::generic_array::GenericArray;
 use aes::cipher::{BlockEncrypt, KeyInit as _};
 use aes::Aes128;
@@ -56,6 +57,17 @@ pub enum Cipher {
 }
 
 impl Cipher {
+    /// Have the key in the caches.
+    pub fn prefetch(&self) {
+        match self {
+            Self::Gcm { key, .. } => sys::prefetch(&**key),
+            Self::Counter { key, mac, .. } => {
+                sys::prefetch(&**key);
+                sys::prefetch(&**mac);
+            }
+        }
+    }
+
     /// The keys of RTP and of RTCP; None where the length of `material` is not the suite's.
     pub fn pair(suite: Suite, material: &[u8]) -> Option<(Self, Self)> {
         let (key, salt) = suite.lengths();

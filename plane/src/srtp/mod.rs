@@ -8,6 +8,7 @@ pub use cipher::{Cipher, Suite};
 pub use window::Window;
 
 use crate::rtp;
+use crate::sys;
 use cipher::{RTCP_INDEX, RTCP_PREFIX};
 
 /// Sources a peer may use at a time; the one idle longest makes room.
@@ -75,6 +76,14 @@ impl Receiver {
     /// Want this master key identifier in every packet (RFC 3711 section 3.1); empty: none.
     pub fn set_mki(&mut self, mki: Box<[u8]>) {
         self.mki = mki;
+    }
+
+    /// Have what the next packet needs in the caches.
+    pub fn prefetch(&self) {
+        self.rtp.prefetch();
+        if let Some(source) = self.sources.first() {
+            sys::prefetch(source);
+        }
     }
 
     pub fn same_key(&self, other: &Self) -> bool {
@@ -176,6 +185,14 @@ impl Sender {
     pub fn new(suite: Suite, material: &[u8]) -> Option<Self> {
         let (rtp, rtcp) = Cipher::pair(suite, material)?;
         Some(Self { material: tagged(suite, material), rtp, rtcp, sources: Vec::new(), rtcp_index: 0 })
+    }
+
+    /// Have what the next packet needs in the caches.
+    pub fn prefetch(&self) {
+        self.rtp.prefetch();
+        if let Some(source) = self.sources.first() {
+            sys::prefetch(source);
+        }
     }
 
     pub fn same_key(&self, other: &Self) -> bool {

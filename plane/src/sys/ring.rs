@@ -74,6 +74,11 @@ impl Buffers {
         }
     }
 
+    fn peek(&self, buffer: u16) -> &[u8] {
+        // SAFETY: the buffer is within the data, and the kernel has given it up until `give`.
+        unsafe { std::slice::from_raw_parts(self.data.add(usize::from(buffer % BUFFERS) * SIZE), SIZE) }
+    }
+
     fn octets(&mut self, buffer: u16) -> &mut [u8] {
         // SAFETY: the buffer is within the data, and the kernel has given it up until `give`.
         unsafe { std::slice::from_raw_parts_mut(self.data.add(usize::from(buffer % BUFFERS) * SIZE), SIZE) }
@@ -93,6 +98,13 @@ impl Drop for Buffers {
             }
         }
     }
+}
+
+/// The source of the datagram in a buffer.
+fn name_in(octets: &[u8]) -> SockAddr {
+    let mut name = SockAddr::empty();
+    name.bytes.copy_from_slice(&octets[HEADER..HEADER + NAME]);
+    name
 }
 
 /// One descriptor that is waited for.
@@ -309,6 +321,15 @@ impl Ring {
         }
     }
 
+    /// What `next` will tell: tokens, and the sources of datagrams.
+    pub fn pending(&self) -> impl Iterator<Item = (u64, Option<Addr>)> + '_ {
+        self.come.iter().filter_map(|(data, _, flags)| {
+            let watch = self.watches.get((data & 0xffff_ffff) as usize)?;
+            let source = cqueue::buffer_select(*flags).map(|buffer| name_in(self.buffers.peek(buffer)).addr());
+            Some((watch.token, source))
+        })
+    }
+
     /// What came next; `give_back` it when it is done with.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Option<Arrival> {
@@ -335,8 +356,7 @@ impl Ring {
         let fits = flags & libc::MSG_TRUNC as u32 == 0;
         let there = arrival.length.saturating_sub(HEADER + NAME).min(SLOT);
         let length = if fits { payload.min(there) } else { 0 };
-        let mut name = SockAddr::empty();
-        name.bytes.copy_from_slice(&octets[HEADER..HEADER + NAME]);
+        let name = name_in(octets);
         (&mut octets[HEADER + NAME..HEADER + NAME + length], name.addr())
     }
 
@@ -392,6 +412,28 @@ mod tests {
                 ring.give_back(arrival);
             }
         }
+    }
+
+    #[test]
+    fn what_is_pending_is_what_comes_next() {
+        let Some(mut ring) = ring() else { return };
+        let ((here, to), (there, from)) = (socket(), socket());
+        ring.add(here.as_raw_fd(), 3);
+        ring.wait(1_000_000).unwrap();
+        assert_eq!(ring.pending().count(), 0);
+        for _ in 0..3 {
+            super::super::send_to(there.as_raw_fd(), b"soon", &SockAddr::new(&to));
+        }
+        let first = wait_for(&mut ring).unwrap();
+        let rest: Vec<_> = ring.pending().collect();
+        ring.give_back(first);
+        assert_eq!(rest, [(3, Some(from)); 2]);
+        for _ in rest {
+            let arrival = ring.next().unwrap();
+            assert_eq!(ring.datagram(&arrival), (&mut b"soon".to_owned()[..], from));
+            ring.give_back(arrival);
+        }
+        assert_eq!(ring.pending().count(), 0);
     }
 
     #[test]

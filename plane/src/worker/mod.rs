@@ -1,5 +1,6 @@
 //! A packet thread: waits for its sockets, forwards, answers checks, plays silence; the rest it punts.
 
+mod ahead;
 mod frames;
 mod outbox;
 mod packets;
@@ -239,6 +240,7 @@ impl Worker {
             std::process::abort();
         }
         let now = sys::now();
+        self.fetch_ahead();
         while let Waiting::Uring(ring) = &mut self.waiting {
             let Some(arrival) = ring.next() else { break };
             if parts(arrival.token).0 == BELL {
