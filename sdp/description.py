@@ -234,6 +234,12 @@ class SessionDescription(Section):
         """The direction that holds for a section: its own, the session's, sendrecv (RFC 8866 section 6.7)."""
         return media.direction or self.direction or Direction.SENDRECV
 
+    def value_of(self, media: MediaDescription, name: str) -> str | None:
+        """The first value of that attribute in the section, else at session level, None where it is nowhere."""
+        key = "a=" + name
+        found = (media._index or media._indexed()).get(key) or (self._index or self._indexed()).get(key)
+        return found[0] if found else None
+
     def first_of(self, media: MediaDescription, view: type[A]) -> A | None:
         """The first attribute of that type in the section, else at session level."""
         found = media.first(view)

@@ -62,5 +62,8 @@ def _read(lines: Iterable[str]) -> Index:
             name, _, value = line.partition(":")
         else:
             name, value = line[:2], line[2:]
-        found.setdefault(name, []).append(value)
+        if name in found:
+            found[name].append(value)
+        else:
+            found[name] = [value]
     return found

@@ -52,7 +52,7 @@ class Section:
     def _indexed(self) -> Index:
         """Values of lines by "a=name", and of other lines by "type="."""
         if not self._index:
-            self._index.update(index_lines(self.lines))
+            object.__setattr__(self, "_index", index_lines(self.lines))
         return self._index
 
     def _positions(self, key: str) -> list[int]:
@@ -105,7 +105,9 @@ class Section:
     def _fields(self, letter: str, view: type[F]) -> tuple[F, ...]:
         found: tuple[F, ...] | None = self._views.get(view)
         if found is None:
-            found = self._views[view] = self._read(letter + "=", 2, view.parse)
+            key = letter + "="
+            here = key in (self._index or self._indexed())
+            found = self._views[view] = self._read(key, 2, view.parse) if here else ()
         return found
 
     def _read(self, key: str, skip: int, parse: Callable[[str], Any]) -> tuple[Any, ...]:
@@ -137,11 +139,16 @@ class Section:
     @property
     def direction(self) -> Direction | None:
         """The direction attribute of this level; None where there is none (RFC 8866: then sendrecv)."""
-        index = self._indexed()
-        found = [name for name in _DIRECTION_KEYS if name in index]
+        # Most sections say one direction, asked for many times: what was found is kept, beside the views.
+        if Direction in self._views:
+            kept: Direction | None = self._views[Direction]
+            return kept
+        found = [name for name in self._indexed() if name in _DIRECTION_KEYS]
         if len(found) > 1:
             found.sort(key=lambda name: self._positions(name)[0])
-        return _DIRECTION_KEYS[found[0]] if found else None
+        said = _DIRECTION_KEYS[found[0]] if found else None
+        self._views[Direction] = said
+        return said
 
     @property
     def fingerprints(self) -> tuple[Fingerprint, ...]:

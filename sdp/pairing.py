@@ -60,9 +60,10 @@ def slots(media: Sequence[MediaDescription]) -> list[tuple[int, ...]]:
     Two sections of one kind that stand together, one of a secure profile and one of the plain profile
     to it, are one stream offered twice: best-effort SRTP as phones did it before RFC 8643.
     """
-    if not any([section.protocol in _SDES_PROFILES for section in media]):
-        return [(index,) for index in range(len(media))]
-    return group_alternatives([(section.kind, section.protocol, section.value("mid")) for section in media])
+    for section in media:
+        if section.protocol in _SDES_PROFILES:
+            return group_alternatives([(each.kind, each.protocol, each.value("mid")) for each in media])
+    return [(index,) for index in range(len(media))]
 
 
 def group_alternatives(sections: Sequence[tuple[str, str, str | None]]) -> list[tuple[int, ...]]:

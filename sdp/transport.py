@@ -73,7 +73,7 @@ def address_of(description: SessionDescription, media: MediaDescription) -> str:
 
 def has_ice(description: SessionDescription, media: MediaDescription) -> bool:
     """Whether the section's writer does ICE."""
-    return media.has("ice-ufrag") or description.has("ice-ufrag")
+    return description.value_of(media, "ice-ufrag") is not None
 
 
 def transport_section(description: SessionDescription, media: MediaDescription) -> MediaDescription:
@@ -113,8 +113,8 @@ def read_transport(
         rtcp_address, rtcp_port = rtcp.address or address, rtcp.port
     else:
         rtcp_address, rtcp_port = address, port + 1 if port < 65535 else 0
-    options = media.value("ice-options") or description.value("ice-options")
-    ufrag = media.value("ice-ufrag") or description.value("ice-ufrag")
+    options = description.value_of(media, "ice-options")
+    ufrag = description.value_of(media, "ice-ufrag")
     return RemoteTransport(
         address=address,
         port=port,
@@ -122,15 +122,15 @@ def read_transport(
         rtcp_port=rtcp_port,
         rtcp_mux=rtcp_mux,
         ice_ufrag=ufrag,
-        ice_pwd=media.value("ice-pwd") or description.value("ice-pwd"),
+        ice_pwd=description.value_of(media, "ice-pwd"),
         ice_options=tuple(options.split()) if options else (),
         ice_lite=description.has("ice-lite"),
         candidates=tuple(["candidate:" + value for value in media.values("candidate")]),
-        end_of_candidates=media.has("end-of-candidates") or description.has("end-of-candidates"),
+        end_of_candidates=description.value_of(media, "end-of-candidates") is not None,
         fingerprints=description.all_of(media, Fingerprint),
         setup=setup_of(description, media),
         crypto=crypto,
-        tls_id=media.value("tls-id") or description.value("tls-id"),
+        tls_id=description.value_of(media, "tls-id"),
         private=is_private(address),
         held=address in UNSPECIFIED and ufrag is None,
     )
