@@ -14,7 +14,7 @@ import httpx
 from bench.browser import Browser, Connected, Identity
 from bench.callee import Callee, PhoneCall
 from bench.generator import End, Run, generate
-from bench.process import PASSWORD, USER, Gateway, cpu_of, memory_of
+from bench.process import PASSWORD, USER, Gateway, cpu_of, memory_of, threads_waited_for_a_core
 from sdp import SessionDescription
 
 AT_ONCE: Final = 8
@@ -70,6 +70,8 @@ class Measured:
     """By process: "gateway", "plane", "rtpengine"."""
     memory: dict[str, float] = field(default_factory=dict)
     """Octets a call, by process."""
+    waited: dict[str, float] = field(default_factory=dict)
+    """Seconds that the threads of a process could have run while others had the cores."""
 
     @property
     def packets(self) -> int:
@@ -169,10 +171,12 @@ class Calls:
         Raises RuntimeError where the gateway has ended calls meanwhile: what is measured is not what is said.
         """
         spent: dict[str, list[float]] = {name: [] for name in processes}
+        waited: dict[str, list[float]] = {name: [] for name in processes}
 
         def mark(word: str) -> None:
             for name, pid in processes.items():
                 spent[name].append(cpu_of(pid))
+                waited[name].append(threads_waited_for_a_core(pid))
 
         report = await generate(program, replace(run, first=self._sent), self.ends(), mark)
         if self.callee.ended:
@@ -180,7 +184,8 @@ class Calls:
         self._sent += run.packets
         memory = {name: (memory_of(pid) - idle[name]) / max(1, len(self.legs)) for name, pid in processes.items()}
         cpu = {name: after - before for name, (before, after) in spent.items()}
-        return Measured(calls=len(self.legs), report=report, cpu=cpu, memory=memory)
+        stood = {name: after - before for name, (before, after) in waited.items()}
+        return Measured(calls=len(self.legs), report=report, cpu=cpu, memory=memory, waited=stood)
 
 
 @contextlib.asynccontextmanager

@@ -140,10 +140,13 @@ def rows(ours: Measured, theirs: Measured | None, ratio: str, *, forwarded: bool
         ]
     cpu = pair(lambda one: 100.0 * one.report["cpu_seconds"] / one.report["seconds"])
     late = pair(lambda one: one.report["late_us"]["p99"] / 1e3)
+    stood = pair(lambda one: 1e6 * sum(one.waited.get(name, 0.0) for name in ("plane", "rtpengine")) / one.packets)
     return [
         *found,
         _compared(f"{what}: the generator's CPU, of one core", "%", *cpu, None),
         _compared(f"{what}: how late the generator sends, p99", "ms", *late, None),
+        # What a delay owes to the machine: while its threads stand here, no packet is worked on.
+        _compared(f"{what}: waited for a core, plane or peer, a packet", "µs", *stood, None),
     ]
 
 

@@ -37,6 +37,12 @@ def waited_for_a_core(pid: int) -> float:
     return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
 
 
+def threads_waited_for_a_core(pid: int) -> float:
+    """The same of all its threads together."""
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((thread / "schedstat").read_text().split()[1]) for thread in threads) / 1e9
+
+
 def cpu_with_children(pid: int) -> float:
     """The same of a process and the processes it has started."""
     found = cpu_of(pid)
