@@ -6,28 +6,19 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from gateway.media.embedded.plane.bundled import BundledFlow
 from gateway.media.embedded.plane.routes import UNWRAP
 from gateway.media.embedded.plane.srtp import SendContext
 from gateway.media.engine import KeyFrameWanted, Kind, Party
 from sdp import SessionDescription
-from tests import peers
+from tests.browser.bare import blank_page, chromium
 from tests.media.engine_support import running, until
 from tests.media.video_support import VideoPhone
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
-FLAGS = [
-    "--no-sandbox",
-    "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
-    "--disable-background-networking",
-    "--no-first-run",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-quic",
-]
 MAKE = """async (codec) => {
   const media = await navigator.mediaDevices.getUserMedia({audio: true, video: {width: 320, height: 240}});
   window.pc = new RTCPeerConnection();
@@ -77,22 +68,23 @@ CHROMIUM, OTHER = Party("chromium", Kind.WEBRTC), Party("other", Kind.WEBRTC)
 PHONE = Party("phone", Kind.RTP, private_source="127.0.0.1")
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Any]:
-    """A headless Chromium with a camera that shows a test picture."""
-    from playwright.async_api import async_playwright
-
-    async with async_playwright() as playwright:
-        started = await playwright.chromium.launch(executable_path=peers.chromium(), args=FLAGS)
+    """One Chromium for all tests here, with a camera that shows a test picture."""
+    async with chromium() as started:
         yield started
-        await started.close()
 
 
-async def page(browser: Any, codec: str) -> Any:
+@pytest_asyncio.fixture(loop_scope="module")
+async def context(browser: Any) -> AsyncIterator[Any]:
+    """What a test opens its pages in."""
+    async with await browser.new_context() as made:
+        yield made
+
+
+async def page(context: Any, codec: str) -> Any:
     """A page with a connection that speaks this codec alone."""
-    made = await browser.new_page()
-    await made.route("**/*", lambda route: route.fulfill(body="<!doctype html>", content_type="text/html"))
-    await made.goto("http://localhost/")
+    made = await blank_page(context)
     await made.evaluate(MAKE, codec)
     return made
 
@@ -108,13 +100,13 @@ async def decodes(made: Any, frames: int) -> None:
     pytest.fail(f"decoded too few pictures: {found}")
 
 
-async def test_chromium_and_a_phone_see_each_other_in_h264(browser: Any) -> None:
+async def test_chromium_and_a_phone_see_each_other_in_h264(context: Any) -> None:
     """Each decodes the other's pictures; the phone's come out in the grey that it sent."""
     async with running() as (engine, _):
         phone = await VideoPhone(200).open()
         engine.subscribe(lambda event: phone.key_frame() if isinstance(event, KeyFrameWanted) else None)
         try:
-            chromium = await page(browser, "H264")
+            chromium = await page(context, "H264")
             offer = await chromium.evaluate(OFFER)
             if offer is None:
                 pytest.skip("this Chromium was built without H.264")
@@ -130,10 +122,10 @@ async def test_chromium_and_a_phone_see_each_other_in_h264(browser: Any) -> None
 
 
 @pytest.mark.parametrize("codec", ["VP8", "VP9"])
-async def test_two_pages_see_each_other(browser: Any, codec: str) -> None:
+async def test_two_pages_see_each_other(context: Any, codec: str) -> None:
     """What Chromium encodes Chromium decodes on the other side, with retransmissions agreed on both."""
     async with running() as (engine, _):
-        one, other = await page(browser, codec), await page(browser, codec)
+        one, other = await page(context, codec), await page(context, codec)
         offer = await engine.offer("call", CHROMIUM, OTHER, await one.evaluate(OFFER))
         answer = await engine.answer("call", OTHER, CHROMIUM, await other.evaluate(ANSWER, offer))
         for text in (offer, answer):
@@ -162,11 +154,11 @@ def losing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SendContext, "seal", lossy_seal)
 
 
-async def test_pictures_are_whole_although_packets_are_lost(browser: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_pictures_are_whole_although_packets_are_lost(context: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """What never came is asked for at its sender and unwrapped; what did is sent again from here (RFC 4588)."""
     losing(monkeypatch)
     async with running() as (engine, _):
-        one, other = await page(browser, "VP8"), await page(browser, "VP8")
+        one, other = await page(context, "VP8"), await page(context, "VP8")
         offer = await engine.offer("call", CHROMIUM, OTHER, await one.evaluate(OFFER))
         await one.evaluate(TAKE, await engine.answer("call", OTHER, CHROMIUM, await other.evaluate(ANSWER, offer)))
         await decodes(other, 30)

@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from gateway.media.embedded.plane.values import Action, MediaPacket, Route
 from gateway.media.embedded.webrtc.leg import WebRtcLeg
 from gateway.media.embedded.webrtc.states import LegState
+from tests.browser.bare import blank_page, chromium
 from tests.media.arsenal import arsenal, spraying
 from tests.media.webrtc_support import LiveBench, RecordingSink, answer_for, remote_of
 
-pytestmark = pytest.mark.browser
-
-FLAGS = [
-    "--no-sandbox",
-    "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
-    "--disable-background-networking",
-    "--no-first-run",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-quic",
-]
-ORIGIN = "http://localhost/"
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
 OFFER = """async () => {
   const media = await navigator.mediaDevices.getUserMedia({audio: true});
@@ -80,35 +68,21 @@ class CountingSink(RecordingSink):
         self.last = packet
 
 
-def missing(package: str) -> None:
-    """A skip that names the package; in CI a failure."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{package} is not installed")
-    pytest.skip(f"{package} is not installed")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Any]:
+    """One Chromium for all tests here."""
+    async with chromium() as started:
+        yield started
 
 
-@pytest.fixture
-async def page() -> AsyncIterator[Any]:
-    """A page of a headless Chromium on a secure origin that needs no server."""
-    executable = shutil.which("chromium")
-    if executable is None:
-        missing("the system package chromium")
-    try:
-        from playwright.async_api import async_playwright
-    except ImportError:
-        missing("the Python package playwright")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=executable, args=FLAGS)
-        try:
-            page = await browser.new_page()
-            await page.route("**/*", lambda route: route.fulfill(body="<!doctype html>", content_type="text/html"))
-            await page.goto(ORIGIN)
-            yield page
-        finally:
-            await browser.close()
+@pytest_asyncio.fixture(loop_scope="module")
+async def page(browser: Any) -> AsyncIterator[Any]:
+    """A page, fresh for every test."""
+    async with await browser.new_context() as context:
+        yield await blank_page(context)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def bench() -> AsyncIterator[LiveBench]:
     """The gateway's port on loopback."""
     bench = await LiveBench.start()

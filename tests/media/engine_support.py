@@ -283,15 +283,15 @@ async def until(condition: Any, seconds: float = 10.0) -> None:
     loop = asyncio.get_running_loop()
     reached = loop.create_future()
 
-    def look() -> None:
+    def look(pause: float) -> None:
         if reached.done():
             return
         if condition():
             reached.set_result(None)
         else:
-            loop.call_later(0.02, look)
+            loop.call_later(pause, look, min(2 * pause, 0.02))
 
-    look()
+    look(0.001)
     await asyncio.wait_for(reached, seconds)
 
 

@@ -9,8 +9,9 @@ from gateway.sip.invite.events import SessionEvent
 from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.invite.resumed import session_values
 from gateway.sip.invite.session import InviteSession
+from gateway.sip.message.message import Request
 from gateway.testing.sip_peer import AgentNode, SessionLog
-from tests.sip.agents import ALICE, ANSWER, Pair, Stage, call
+from tests.sip.agents import ALICE, ANSWER, HOLD, Pair, Stage, answer, call
 
 REASON = 'SIP;cause=503;text="lost"'
 KEY = b"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz\r\n"
@@ -48,6 +49,21 @@ def talking(pair: Pair, body: bytes = ANSWER) -> tuple[Kept, SessionLog]:
     [log] = pair.bob.calls
     assert log.session.is_confirmed
     return kept, log
+
+
+def holding(stage: Stage, **changes: Any) -> tuple[Kept, Request]:
+    """A call to the puppet that is up and whose hold has just been asked for; what was kept of it before that."""
+    session, _ = call(stage.agent, **changes)
+    kept = Kept(session)
+    stage.run()
+    [invite] = stage.requests("INVITE")
+    stage.send(answer(invite, 200, body=ANSWER))
+    kept.take()
+    stage.puppet.take()
+    session.offer(HOLD)
+    stage.run()
+    [again] = stage.requests("INVITE")
+    return kept, again
 
 
 def answered(session: InviteSession, body: bytes = ANSWER) -> None:

@@ -14,7 +14,7 @@ from gateway.sip.message.parser import parse_message
 from gateway.testing.sip_peer import SessionLog
 from gateway.testing.walk import SETTLED
 from tests.sip.agents import ALICE, ANSWER, BOB, HELD, HOLD, OFFER, Pair, PuppetCall, Stage, answer, call
-from tests.sip.resumption import KEY, REASON, Kept, answered, killed, talking
+from tests.sip.resumption import KEY, REASON, Kept, answered, holding, killed, talking
 
 
 def test_the_caller_goes_on_with_its_call() -> None:
@@ -123,16 +123,7 @@ def test_no_key_is_among_the_values() -> None:
 def test_a_2xx_to_a_re_invite_of_the_process_before_is_acknowledged() -> None:
     """As often as it comes; the listener hears of a description that nobody here has asked for, once."""
     stage = Stage()
-    session, _ = call(stage.agent)
-    kept = Kept(session)
-    stage.run()
-    [invite] = stage.requests("INVITE")
-    stage.send(answer(invite, 200, body=ANSWER))
-    kept.take()
-    stage.puppet.take()
-    session.offer(HOLD)
-    stage.run()
-    [again] = stage.requests("INVITE")
+    kept, again = holding(stage)
     agent = stage.agent = killed(stage)
     log = SessionLog(agent.core.resume(kept.values))
     for _ in range(2):

@@ -21,8 +21,8 @@ from gateway.sip.transactions.layer import StackFullError
 from gateway.sip.transactions.via import same_way
 from gateway.testing.sip_peer import AgentNode, SessionLog
 from gateway.testing.walk import SETTLED
-from tests.sip.agents import ANSWER, HELD, HOLD, Pair, PuppetCall, Stage, answer, call
-from tests.sip.resumption import REASON, Kept, answered, killed, talking
+from tests.sip.agents import ANSWER, HELD, Pair, PuppetCall, Stage, answer, call
+from tests.sip.resumption import REASON, Kept, answered, holding, killed, talking
 
 
 def left_ringing() -> tuple[Stage, AgentNode, Kept]:
@@ -96,16 +96,7 @@ def test_a_session_that_has_begun_nothing_yet_has_no_values() -> None:
 def test_credentials_and_late_answers_of_the_process_before() -> None:
     """An ACK for what was acknowledged already changes nothing, nor does a 2xx to an INVITE that is none of ours."""
     stage = Stage()
-    session, _ = call(stage.agent, credentials=Credentials("alice", "secret"))
-    kept = Kept(session)
-    stage.run()
-    [invite] = stage.requests("INVITE")
-    stage.send(answer(invite, 200, body=ANSWER))
-    kept.take()
-    stage.puppet.take()
-    session.offer(HOLD)
-    stage.run()
-    [again] = stage.requests("INVITE")
+    kept, again = holding(stage, credentials=Credentials("alice", "secret"))
     node = stage.agent = killed(stage)
     resumed = node.core.resume(kept.values)
     assert isinstance(resumed, ResumedSession)
