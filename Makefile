@@ -53,6 +53,9 @@ docs: $(VENV)/.test ## Build the documentation's site in build/site; a warning i
 WORKERS ?= 3
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := $(PYTEST) --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 15
+SERIAL = $(shell grep -rl --include='test_*.py' 'pytest.mark.serial' tests)
+# Where an image forbids it, every process of every test would compile what it imports again.
+unexport PYTHONDONTWRITEBYTECODE
 COVERED := transactions dialogs invite requests subscription
 
 test: install-test plane ## Install what the tests need and run the whole suite (ARGS="-k sdp" for a part)
@@ -60,7 +63,7 @@ ifeq ($(ARGS),)
 	@scripts/plane test
 	$(PARALLEL) -m "not serial" --ignore tests/sip
 	@$(MAKE) --no-print-directory coverage
-	$(PYTEST) -m serial
+	$(PYTEST) -m serial $(SERIAL)
 else
 	$(PYTEST) $(ARGS)
 endif
