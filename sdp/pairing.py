@@ -16,6 +16,7 @@ PLAN_FAMILIES: Final[dict[str, tuple[Family, ...]]] = {
     "avpf": ("plain",),
     "sdes": ("sdes",),
     "best-effort": ("sdes", "plain"),
+    "opportunistic": ("sdes", "plain"),
 }
 """How each kind of plan protects its media, what it likes best first."""
 

@@ -9,7 +9,7 @@ from sdp.attributes import Crypto, Direction, Fingerprint, SetupRole
 from sdp.codecs import Codec
 from sdp.description import SessionDescription
 
-PlanKind = Literal["webrtc", "rtp", "avpf", "sdes", "dtls", "best-effort"]
+PlanKind = Literal["webrtc", "rtp", "avpf", "sdes", "dtls", "best-effort", "opportunistic"]
 
 PROFILES: Final[dict[str, str]] = {
     "webrtc": "UDP/TLS/RTP/SAVPF",
@@ -18,8 +18,12 @@ PROFILES: Final[dict[str, str]] = {
     "sdes": "RTP/SAVP",
     "dtls": "UDP/TLS/RTP/SAVP",
     "best-effort": "RTP/SAVP",
+    "opportunistic": "RTP/AVP",
 }
-"""The profile that each kind of plan offers unless its transport names another."""
+"""The profile that each kind of plan offers unless its transport names another.
+
+"best-effort" offers a secure section and a plain one beside it, "opportunistic" one plain section with keys (RFC 8643).
+"""
 
 DATAGRAM: Final = 1200
 """Octets of a description that still leave room for the INVITE's headers in one UDP datagram."""

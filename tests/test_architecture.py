@@ -34,7 +34,7 @@ ROOMS = (
     Room(
         "gateway/media/embedded",
         "gateway.media.embedded gateway.media.engine gateway.media.delivery sdp numpy structlog "
-        "pylibsrtp av OpenSSL cryptography",
+        "pylibsrtp av OpenSSL cryptography aiortc",
     ),
     Room(
         "gateway/media/rtpengine", "gateway.media.rtpengine gateway.media.engine gateway.media.delivery sdp structlog"
@@ -92,6 +92,7 @@ ROOMS = (
 )
 
 ONE_FILE_EACH = {
+    "aiortc": "sctp.py",
     "pylibsrtp": "srtp.py",
     "av": None,
     "OpenSSL": "dtls.py",

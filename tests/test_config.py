@@ -148,6 +148,8 @@ def _other(path: tuple[str, ...], field: FieldInfo) -> str:
         "webrtc.advertised": "203.0.113.1,203.0.113.2:4000",
         "webrtc.srtp_profiles": "SRTP_AES128_CM_HMAC_SHA1_80",
         "rtp.listen": "127.0.0.2",
+        "rtp.srtp_keying": "dtls",
+        "rtp.srtp_suites": "AES_256_CM_HMAC_SHA1_80, AEAD_AES_256_GCM",
         "rtp.advertised": "media.example.com",
         "rtp.ports": "20000-20099",
         "codecs.webrtc": "pcma",

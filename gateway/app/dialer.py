@@ -35,8 +35,8 @@ from gateway.call.routing import (
 from gateway.call.state import State
 from gateway.call.status import Cause
 from gateway.config import Config
-from gateway.config.network import SrtpPolicy
 from gateway.config.people import Trunk
+from gateway.config.srtp import SrtpKeying, SrtpPolicy
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import Binding, User
 from gateway.identity.store import IdentityStore, StoreError
@@ -314,16 +314,21 @@ class GatewayDialer:
         return SipCalleeLeg(tag, self.inviter, address, destinations, settings, self._names.renamed)
 
     def _settings(self, uri: str, prefer: tuple[str, ...], srtp: SrtpPolicy, dtmf: Dtmf = Dtmf.AUTO) -> CalleeSettings:
-        kind = Kind.SDES if srtp == "required" else Kind.RTP
-        # Never the other way round: what is refused to go encrypted does not go in the clear.
-        instead = Kind.SDES if srtp == "optional" else None
+        kind, *instead = kinds_offered(srtp, self.config.rtp.srtp_keying)
         known = self._preferences.get(uri) or prefer or _LIKELY
         # The call gives up first and says so; SIP's own limit only catches what the call has forgotten.
         no_answer = self.config.sip.ring_timeout + 30
         flow_timeout = self.config.sip.registration.flow_timeout
         return CalleeSettings(
-            kind=kind, instead=instead, prefer=known, dtmf=dtmf, no_answer=no_answer, flow_timeout=flow_timeout
+            kind=kind, instead=tuple(instead), prefer=known, dtmf=dtmf, no_answer=no_answer, flow_timeout=flow_timeout
         )
+
+
+def kinds_offered(policy: SrtpPolicy, keying: Sequence[SrtpKeying]) -> list[Kind]:
+    """What a phone is offered, each after the one before was refused; never in the clear what was refused encrypted."""
+    secure = [Kind.SDES if each == "sdes" else Kind.DTLS for each in keying]
+    first = {"off": [Kind.RTP], "optional": [Kind.RTP], "best_effort": [Kind.BEST_EFFORT], "required": []}
+    return [*first[policy], *(secure if policy != "off" else [])]
 
 
 def _is_browser(binding: Binding) -> bool:

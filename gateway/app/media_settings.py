@@ -9,7 +9,7 @@ from gateway.config import Config
 from gateway.media.embedded.audio.transcode import OpusSettings
 from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.embedded.rtp.latching import Latching, LatchRules
-from gateway.media.embedded.settings import EmbeddedConfig, VideoConfig
+from gateway.media.embedded.settings import DataConfig, EmbeddedConfig, VideoConfig
 from gateway.media.embedded.webrtc.config import WebRtcConfig
 from gateway.media.engine import MediaEngine
 from gateway.media.rtpengine.call import Patience
@@ -43,6 +43,7 @@ def _rtpengine(config: Config, address: tuple[str, int]) -> RtpengineConfig:
     return RtpengineConfig(
         hosts=(address,),
         policy=Policy(
+            srtp_suites=rtp.srtp_suites,
             webrtc_codecs=codecs.webrtc,
             rtp_codecs=codecs.rtp,
             telephone_event=codecs.telephone_event,
@@ -64,10 +65,12 @@ def _embedded(config: Config) -> EmbeddedConfig:
         max_packets_per_second=rtp.max_packets_per_second,
         webrtc_codecs=codecs.webrtc,
         rtp_codecs=codecs.rtp,
+        srtp_suites=rtp.srtp_suites,
         passed_codecs=codecs.passed,
         telephone_event=codecs.telephone_event,
         transcode=codecs.transcode,
         opus=OpusSettings(complexity=codecs.opus.complexity, bit_rate=codecs.opus.bitrate),
+        data=DataConfig(**config.data.model_dump()),
         video=VideoConfig(
             codecs=config.video.codecs,
             max_bitrate=config.video.max_bitrate,

@@ -48,8 +48,9 @@ LIVE = frozenset(
         *("users", "identity.rules", "routes", "groups", "rooms", "conference.max_members", "trunks", "emergency"),
         *("accounts.registrars", "accounts.by_users", "accounts.register_expires"),
         *("voicemail.users", "voicemail.after", "voicemail.greeting", "voicemail.shortest"),
-        *("codecs", "video", "log.level"),
-        *("rtp.srtp", "rtp.latching", "rtp.media_timeout", "rtp.held_timeout", "rtp.silence_after"),
+        *("codecs", "data", "video", "log.level"),
+        *("rtp.srtp", "rtp.srtp_keying", "rtp.srtp_suites"),
+        *("rtp.latching", "rtp.media_timeout", "rtp.held_timeout", "rtp.silence_after"),
         *("rtp.silence_interval", "rtp.max_packets_per_second"),
         *("limits.max_calls", "limits.calls_per_second", "limits.load", "limits.delay", "limits.guest_calls"),
         *("limits.guest_calls_per_source", "limits.prefix_length", "limits.prefix_calls_per_hour"),
@@ -292,7 +293,7 @@ class Reloader:
     def _apply_access(self, config: Config) -> None:
         rooms = self._rooms
         rooms.known_trunks.change(settings.trunk_accounts(config))
-        rooms.front.srtp = config.rtp.srtp
+        rooms.front.rtp = config.rtp
         rooms.gatekeeper.kept = {name: tuple(known) for name, known in config.digests().items()}
         rooms.gatekeeper.guesses.policy = settings.lock_out(config)
         rooms.bans.change(settings.bans(config))

@@ -345,7 +345,7 @@ class GatewayApp:
             gatekeeper,
             registrar,
             trunks,
-            config.rtp.srtp,
+            config.rtp,
             self._opening.token,
             self._registered,
             self._cluster.caller,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import structlog
@@ -18,8 +19,9 @@ from gateway.call.leg import Address
 from gateway.call.registry import Calls
 from gateway.call.routing import Caller, RouteError
 from gateway.call.status import Cause
-from gateway.config.network import SrtpPolicy
+from gateway.config.network import RtpConfig
 from gateway.config.people import Trunk
+from gateway.config.srtp import SrtpKeying, SrtpPolicy
 from gateway.identity.mapping import IdentityMap
 from gateway.legs.sip import SipCallerLeg
 from gateway.legs.sip_sessions import Reader, Shown
@@ -59,7 +61,7 @@ class SipFront:
         gatekeeper: Gatekeeper,
         registrar: RegisterService,
         trunks: Mapping[str, Trunk],
-        srtp: SrtpPolicy,
+        rtp: RtpConfig,
         new_tag: Callable[[], str],
         registered: Callable[[str], None] = lambda user: None,
         of_node: Callable[[Request, str], tuple[Caller, Address] | None] = lambda request, identity: None,
@@ -74,7 +76,7 @@ class SipFront:
         self._gatekeeper = gatekeeper
         self._registrar = registrar
         self._trunks = trunks
-        self.srtp = srtp
+        self.rtp = rtp
         """May be another one in the course of things, as `trunks` may."""
         self._new_tag = new_tag
         self._names = callers.Names(identity, trunks)
@@ -116,7 +118,7 @@ class SipFront:
             session.reject(403)
             return
         policy = self.srtp_policy(identity)
-        kind = _kind_offered(policy, session.source)
+        kind = _kind_offered(policy, self.rtp.srtp_keying[0], session.source)
         leg = SipCallerLeg(
             self._new_tag(),
             session,
@@ -128,10 +130,13 @@ class SipFront:
             self.codecs(identity),
             self._shown(identity),
             self._names.renamed,
+            partial(_kind_taken, policy),
         )
+        refused = _refused_by(policy, leg.party.kind)
+        if refused:
+            leg.refuse(Cause.NOT_ACCEPTABLE, refused)
+            return
         try:
-            if not _srtp_fits(policy, leg.party.kind):
-                raise RouteError(Cause.NOT_ACCEPTABLE, "the SRTP policy does not allow this offer")
             if request.replaces is not None:
                 self._replace(session, leg, request.replaces)
                 return
@@ -173,7 +178,7 @@ class SipFront:
     def srtp_policy(self, identity: str | None) -> SrtpPolicy:
         """The SRTP policy of the caller's trunk, or the general one."""
         trunk = self._trunk(identity)
-        return self.srtp if trunk is None else trunk.srtp or self.srtp
+        return self.rtp.srtp if trunk is None else trunk.srtp or self.rtp.srtp
 
     def _trunk(self, identity: str | None) -> Trunk | None:
         """The trunk of that identity; None for a user's, and where there is no such trunk any more."""
@@ -205,16 +210,27 @@ class SipFront:
         return Caller(user_entry.id, user_entry.may_call, account=own), address, user_entry.max_calls
 
 
-def _srtp_fits(policy: SrtpPolicy, kind: Kind) -> bool:
-    """Whether an offer of that kind keeps the policy."""
-    return not ((policy == "required" and kind is Kind.RTP) or (policy == "off" and kind is Kind.SDES))
+def _kind_taken(policy: SrtpPolicy, kind: Kind) -> Kind:
+    """What an offer of plain RTP with keys counts as (RFC 8643): no more and no less than the policy wants."""
+    if kind is not Kind.BEST_EFFORT:
+        return kind
+    return {"off": Kind.RTP, "required": Kind.SDES}.get(policy, kind)
 
 
-def _kind_offered(policy: SrtpPolicy, source: Flow) -> Kind:
+def _refused_by(policy: SrtpPolicy, kind: Kind) -> str:
+    """Why the policy does not allow an offer of that kind; "" where it does."""
+    if policy == "required" and kind is Kind.RTP:
+        return "SRTP is required"
+    return "SRTP is off" if policy == "off" and kind in (Kind.SDES, Kind.DTLS) else ""
+
+
+def _kind_offered(policy: SrtpPolicy, keying: SrtpKeying, source: Flow) -> Kind:
     """What a caller is offered whose INVITE makes no offer of its own."""
     if source.transport in WEBSOCKET:
         return Kind.WEBRTC
-    return Kind.SDES if policy == "required" else Kind.RTP
+    if policy == "required":
+        return Kind.SDES if keying == "sdes" else Kind.DTLS
+    return Kind.BEST_EFFORT if policy == "best_effort" else Kind.RTP
 
 
 def _told(error: RouteError) -> str:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from gateway.config.oidc import OidcConfig
+from gateway.config.srtp import SrtpKeying, SrtpPolicy, SrtpSuite
 from gateway.config.values import (
     AdvertisedValue,
     HostPort,
@@ -32,7 +33,6 @@ from gateway.config.values import (
 )
 from gateway.config.webrtc import IceServer
 
-SrtpPolicy = Literal["off", "optional", "required"]
 DigestAlgorithm = Literal["SHA-512-256", "SHA-256", "MD5"]
 
 
@@ -386,7 +386,21 @@ class RtpConfig(Section):
     latching: Literal["off", "auto", "on"] = "auto"
     """Answer to where RTP really comes from: "auto" when the phone's SDP names a private address, "on" always."""
     srtp: SrtpPolicy = "optional"
-    """SDES-SRTP toward phones: "optional" takes it when the phone offers it, "required" refuses plain RTP."""
+    """SRTP toward phones: "optional" takes it where it is offered and offers it to who refuses plain RTP, "best_effort"
+    offers plain RTP with keys (RFC 8643), "required" refuses plain RTP, "off" takes none."""
+    srtp_keying: tuple[SrtpKeying, ...] = Field(default=("sdes", "dtls"), min_length=1, max_length=2)
+    """How the keys of SRTP are offered to phones: the next where the one before is refused (RFC 4568, RFC 5763)."""
+    srtp_suites: tuple[SrtpSuite, ...] = Field(
+        default=(
+            "AEAD_AES_128_GCM",
+            "AEAD_AES_256_GCM",
+            "AES_CM_128_HMAC_SHA1_80",
+            "AES_256_CM_HMAC_SHA1_80",
+            "AES_CM_128_HMAC_SHA1_32",
+        ),
+        min_length=1,
+    )
+    """Suites of SDES, best first (RFC 4568, RFC 6188, RFC 7714)."""
     silence_after: float = Field(default=1.0, ge=0)
     """Silence is sent to a phone that has been sent nothing for so long; 0 never (s)."""
     silence_interval: float = Field(default=5.0, ge=0.02, le=60)
@@ -403,7 +417,6 @@ __all__ = [
     "SipRegistration",
     "SipSessionTimer",
     "SipTimers",
-    "SrtpPolicy",
     "WebConfig",
     "WebLimits",
 ]

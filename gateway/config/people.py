@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from gateway.config.network import SrtpPolicy
+from gateway.config.srtp import SrtpPolicy
 from gateway.config.values import NetworkValue, Secret, Section, SipUriValue, Text, loose_route, sip_uri
 from gateway.identity.model import User, is_user_id
 

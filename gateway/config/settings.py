@@ -25,7 +25,7 @@ from gateway.config.people import (
     UserConfig,
 )
 from gateway.config.values import HostPort, Section, Text, host, port, without_empty
-from gateway.config.webrtc import WebRtcConfig
+from gateway.config.webrtc import DataConfig, WebRtcConfig
 from gateway.errors import ConfigError
 from gateway.identity.mapping import IdentityMap, Rule
 from gateway.identity.model import User
@@ -240,6 +240,7 @@ class Config(BaseSettings):
     webrtc: WebRtcConfig = WebRtcConfig()
     rtp: RtpConfig = RtpConfig()
     codecs: CodecsConfig = CodecsConfig()
+    data: DataConfig = DataConfig()
     video: VideoConfig = VideoConfig()
     users: tuple[UserConfig, ...] = ()
     """People and devices."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field, field_validator
 
+from gateway.config.srtp import SrtpProfile
 from gateway.config.values import AdvertisedValue, HostPort, HostPortValue, Secret, Section, Text
 
 
@@ -39,14 +38,6 @@ class IceServer(Section):
     @classmethod
     def _known_schemes(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(_ice_url(url) for url in urls)
-
-
-SrtpProfile = Literal[
-    "SRTP_AEAD_AES_256_GCM",
-    "SRTP_AEAD_AES_128_GCM",
-    "SRTP_AES128_CM_HMAC_SHA1_80",
-    "SRTP_AES128_CM_HMAC_SHA1_32",
-]
 
 
 class WebRtcConfig(Section):
@@ -101,3 +92,14 @@ class WebRtcConfig(Section):
         if self.turn_server:
             turn = [IceServer(urls=(self.turn_server,), username=self.turn_username, credential=self.turn_credential)]
         return (*stun, *turn)
+
+
+class DataConfig(Section):
+    """Data channels of browsers: given back by the echo service, mirrored between two browsers."""
+
+    max_channels: int = Field(default=16, ge=0, le=256)
+    """Of one browser at a time; 0: none are agreed. They need aiortc (the extra `data`)."""
+    max_message: int = Field(default=65_536, ge=1024, le=1_048_576)
+    """The longest message taken (bytes), as descriptions say."""
+    max_waiting: int = Field(default=1_048_576, ge=65_536)
+    """What may wait on its way to one browser (bytes); a channel with more closes."""

@@ -70,14 +70,16 @@ class SipCallerLeg(SipLeg):
         codecs: tuple[str, ...] = (),
         shown: Shown | None = None,
         reads: Reader = nobody,
+        taken_as: Callable[[Kind], Kind] = lambda kind: kind,
     ) -> None:
         """`kind` is what a caller that makes no offer is offered; `dtmf` how it takes digits, `codecs` all it takes.
+        What its offer speaks is `taken_as` something else where a policy wants that.
 
         `shown` and `reads`: what it is told of whom it talks with, and believed of who it is, while that may change.
         """
         self.initial_offer = text_of(session.initial_offer) if session.initial_offer else None
         """The description the INVITE brought; None: it asks for ours."""
-        spoken = kind if self.initial_offer is None else kind_of(self.initial_offer)
+        spoken = kind if self.initial_offer is None else taken_as(kind_of(self.initial_offer))
         super().__init__(Party(tag, spoken, private_source=source, dtmf=dtmf, codecs=codecs), address, identity)
         self._caller = session
         self._session = session
@@ -349,9 +351,9 @@ class SipCalleeLeg(SipLeg):
         if event.status in _REDIRECTIONS and event.contacts:
             targets = redirections(event.status, event.contacts, destination.uri)
             self._gives_way(number, Redirected(targets, is_over=False))
-        elif event.status in _OTHER_MEDIA and settings.instead is not None:
+        elif event.status in _OTHER_MEDIA and settings.instead:
             # A phone that takes no plain RTP says so by refusing it (RFC 4568 section 7.3).
-            again = replace(settings, kind=settings.instead, instead=None)
+            again = replace(settings, kind=settings.instead[0], instead=settings.instead[1:])
             leg = SipCalleeLeg(
                 f"{self.party.tag}-{number}", self._inviter, self.address, [destination], again, self._reads
             )

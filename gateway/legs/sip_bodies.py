@@ -12,6 +12,7 @@ _SIGNAL = re.compile(r"^\s*Signal\s*=\s*([0-9A-D*#])\s*$", re.MULTILINE | re.IGN
 _DURATION = re.compile(r"^\s*Duration\s*=\s*([0-9]{1,5})\s*$", re.MULTILINE | re.IGNORECASE)
 _UFRAG = re.compile(r"^a=ice-ufrag:(\S+)", re.MULTILINE)
 _PASSWORD = re.compile(r"^a=ice-pwd:(\S+)", re.MULTILINE)
+_PRINT = "\na=fingerprint:"
 _DIGITS = "0123456789ABCD*#"
 _DEFAULT_MS, _SHORTEST_MS, _LONGEST_MS = 160, 40, 5000
 
@@ -25,9 +26,12 @@ def kind_of(sdp: str) -> Kind:
     """What the first audio line of a description speaks; nonsense counts as plain RTP and is refused later."""
     found = _AUDIO.search(sdp)
     protocol = found[1] if found else ""
-    if protocol.startswith("UDP/TLS/"):
-        return Kind.WEBRTC
-    return Kind.SDES if protocol.startswith("RTP/SAVP") else Kind.RTP
+    has_keys = "\na=crypto:" in sdp
+    if protocol.startswith("UDP/TLS/") or (protocol.startswith("RTP/SAVP") and not has_keys and _PRINT in sdp):
+        return Kind.WEBRTC if _UFRAG.search(sdp) else Kind.DTLS
+    if protocol.startswith("RTP/SAVP"):
+        return Kind.SDES
+    return Kind.BEST_EFFORT if has_keys else Kind.RTP
 
 
 def ice_session_of(sdp: str) -> tuple[str, str] | None:

@@ -154,8 +154,8 @@ class CalleeSettings:
     """What a callee leg is told besides where."""
 
     kind: Kind = Kind.RTP
-    instead: Kind | None = None
-    """What a phone is offered that refuses `kind` for what it is; None: that is its last word."""
+    instead: tuple[Kind, ...] = ()
+    """What a phone is offered that refuses `kind` for what it is, one after the other; (): that is its last word."""
     prefer: tuple[str, ...] = ()
     """Codecs the callee is known to prefer, best first."""
     codecs: tuple[str, ...] = ()

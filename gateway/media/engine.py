@@ -22,6 +22,10 @@ class Kind(StrEnum):
     """Plain RTP/AVP (RFC 3551)."""
     SDES = "sdes"
     """RTP/SAVP keyed by a=crypto (RFC 4568)."""
+    DTLS = "dtls"
+    """UDP/TLS/RTP/SAVP keyed by DTLS without ICE (RFC 5763, RFC 5764)."""
+    BEST_EFFORT = "best-effort"
+    """RTP/AVP that offers a=crypto and is protected where that is answered with a key (RFC 8643)."""
     SERVICE = "service"
     """No peer at all: the engine itself makes the media (echo, tone)."""
 
@@ -192,6 +196,10 @@ class Capabilities:
     """`record` works."""
     video: frozenset[str] = frozenset()
     """Names (lower case) of the video codecs that it passes on; the answer to such an offer waits for the callee's."""
+    protections: frozenset[Kind] = frozenset({Kind.SDES})
+    """What SRTP toward phones may be: SDES, DTLS, BEST_EFFORT."""
+    srtp_suites: frozenset[str] = frozenset()
+    """Suites of SDES that it protects with (RFC 4568, RFC 6188, RFC 7714)."""
     keeps: bool = False
     """`values` and `resume` work: media goes on while this process is not there."""
     join: bool = False

@@ -80,6 +80,8 @@ pub struct Receive {
     pub flow: u32,
     pub config: Config,
     pub crypto: Option<Receiver>,
+    /// Of RTCP that comes by a connection of its own (RFC 5764 section 5.1.1.1); None: that of RTP.
+    pub rtcp_crypto: Option<Receiver>,
     pub inbound: Inbound,
     pub routes: Box<Routes>,
     pub transcoding: Transcoding,
@@ -99,6 +101,8 @@ pub struct Receive {
     pub sockets: Option<Arc<PairSockets>>,
     pub source: Option<Addr>,
     pub named: Option<Addr>,
+    /// Where the gateway says that the peer's RTCP is, apart from RTP.
+    pub rtcp: Option<Addr>,
     /// Flows whose packets come with this one's (RFC 9143), and where each was last found.
     pub bundled: Vec<(u32, usize)>,
 }
@@ -109,6 +113,7 @@ impl Receive {
             flow,
             config,
             crypto: None,
+            rtcp_crypto: None,
             inbound: Inbound::default(),
             routes: Box::new([Route::default(); 128]),
             transcoding: Transcoding::default(),
@@ -124,12 +129,17 @@ impl Receive {
             sockets,
             source: None,
             named: None,
+            rtcp: None,
             bundled: Vec::new(),
         }
     }
 
-    /// Whether RTCP from there is the peer's as far as addresses tell: where RTP comes from, or of the next port.
+    /// Whether RTCP from there is the peer's as far as addresses tell: where RTP comes from, or of the next port, or where
+    /// the gateway sends it.
     pub fn is_peer(&self, source: &Addr) -> bool {
+        if !self.config.mux && self.rtcp == Some(*source) {
+            return true;
+        }
         let next = u16::from(!self.config.mux);
         self.source.or(self.named).is_some_and(|known| known.with_port(known.port.wrapping_add(next)) == *source)
     }
@@ -162,7 +172,7 @@ impl Receive {
 
     /// The same of RTCP.
     pub fn open_rtcp(&mut self, packet: &mut [u8]) -> Option<usize> {
-        let result = match &mut self.crypto {
+        let result = match self.rtcp_crypto.as_mut().or(self.crypto.as_mut()) {
             Some(crypto) => crypto.open_rtcp(packet),
             None if self.config.secure => {
                 self.discard(Discard::NotReady);
@@ -250,11 +260,15 @@ pub struct Send {
     pub flow: u32,
     pub secure: bool,
     pub crypto: Option<Sender>,
+    /// Of RTCP that goes by a connection of its own; None: that of RTP.
+    pub rtcp_crypto: Option<Sender>,
     /// Contexts of keys used before: were one to come back, its indices must go on.
     retired: Vec<Sender>,
     pub outgoing: Option<Outgoing>,
     /// What may be sent again.
     pub kept: Option<Box<Kept>>,
+    /// Source and next number of the retransmissions, while nothing is kept.
+    pub repeated: Option<(u32, u16)>,
     /// Whether relayed packets go out.
     pub open: bool,
     /// Whether injected ones have the stream to themselves.
@@ -275,9 +289,11 @@ impl Send {
             flow,
             secure,
             crypto: None,
+            rtcp_crypto: None,
             retired: Vec::new(),
             outgoing: None,
             kept: None,
+            repeated: None,
             open: false,
             muted: false,
             rtp: None,
@@ -298,7 +314,10 @@ impl Send {
             }
         }
         self.retired.extend(self.crypto.take());
-        let Some(next) = key else { return };
+        let Some(next) = key else {
+            self.rtcp_crypto = None;
+            return;
+        };
         self.crypto = match self.retired.iter().position(|old| old.same_key(&next)) {
             Some(known) => Some(self.retired.swap_remove(known)),
             // Forgetting one would let its indices come again.

@@ -65,10 +65,15 @@ impl Kept {
         self.ssrc
     }
 
-    /// Go on with the numbers of `other`, which repeated under the same source: none may come twice.
-    pub fn follow(&mut self, other: &Self) {
-        if other.ssrc == self.ssrc {
-            self.next = other.next;
+    /// Source and next number of the retransmissions.
+    pub const fn numbers(&self) -> (u32, u16) {
+        (self.ssrc, self.next)
+    }
+
+    /// Go on with the numbers of what repeated under the same source before: none may come twice.
+    pub fn follow(&mut self, (ssrc, next): (u32, u16)) {
+        if ssrc == self.ssrc {
+            self.next = next;
         }
     }
 

@@ -120,6 +120,11 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "identity/test_passwords.py::test_ha1_is_that_of_the_rfcs": ("users[].password",),
     "interop/test_push_calls.py::test_a_call_that_no_page_comes_for_ends_and_is_told_as_missed": ("web.push_wait",),
     "interop/test_rtpengine.py::test_a_gateway_whose_rtpengine_is_away_says_which_setting": ("media.engine",),
+    "app/test_dialer.py::test_the_policy_says_what_a_phone_is_offered_one_after_the_other": (*("rtp.srtp_keying",),),
+    "media/test_data_channels.py::test_more_channels_than_configured_are_closed": ("data.max_channels",),
+    "media/test_data_channels.py::test_the_longest_message_is_what_the_description_says": ("data.max_message",),
+    "media/test_data_channels.py::test_a_channel_with_more_waiting_than_configured_closes": ("data.max_waiting",),
+    "media/test_dtls_phones.py::test_the_settings_say_which_suites_are_offered": ("rtp.srtp_suites",),
     "media/test_dtls.py::test_the_settings_decide_which_srtp_profile_is_agreed_on": ("webrtc.srtp_profiles",),
     "media/test_engine_descriptions.py::test_opus_alone_and_pcmu_alone_meet": ("codecs.webrtc", "codecs.rtp"),
     "media/test_engine_embedded.py::test_a_muted_browser_leaves_the_phone_in_silence_not_in_nothing": (

@@ -11,12 +11,13 @@ import pytest
 
 from gateway.accounts.own import Account, Accounts
 from gateway.accounts.reachability import Reachability
-from gateway.app.dialer import GatewayDialer
+from gateway.app.dialer import GatewayDialer, kinds_offered
 from gateway.app.presence import Presence
 from gateway.call.leg import Address
 from gateway.call.routing import RouteError, ServiceTarget, SipTarget, UserTarget
 from gateway.call.status import Cause
 from gateway.config import load
+from gateway.config.srtp import SrtpKeying, SrtpPolicy
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import Binding
 from gateway.identity.store import StoreError
@@ -302,3 +303,21 @@ async def test_a_signature_is_passed_on_to_a_trunk_that_sees_the_number(own: str
     [leg] = await rig.dialer.legs(SipTarget("0900", trunk="office"), "c")
     await leg.invite("v=0\r\n", Address("sip:1@other.test", signed=(("Identity", "a.b.c"),)))
     assert [name for name, _ in rig.inviter.sent[-1]["headers"]] == (["Identity"] if kept else [])
+
+
+@pytest.mark.parametrize(
+    ("policy", "keying", "offered"),
+    [
+        ("off", ("sdes", "dtls"), [Kind.RTP]),
+        ("optional", ("sdes", "dtls"), [Kind.RTP, Kind.SDES, Kind.DTLS]),
+        ("optional", ("dtls",), [Kind.RTP, Kind.DTLS]),
+        ("best_effort", ("sdes",), [Kind.BEST_EFFORT, Kind.SDES]),
+        ("required", ("dtls", "sdes"), [Kind.DTLS, Kind.SDES]),
+        ("required", ("sdes",), [Kind.SDES]),
+    ],
+)
+def test_the_policy_says_what_a_phone_is_offered_one_after_the_other(
+    policy: SrtpPolicy, keying: tuple[SrtpKeying, ...], offered: list[Kind]
+) -> None:
+    """Each after the one before was refused; never in the clear what was refused encrypted."""
+    assert kinds_offered(policy, keying) == offered

@@ -159,6 +159,8 @@ OTHER: dict[str, Any] = {
     "trunks[].srtp": "required",
     "trunks[].register": False,
     "rtp.srtp": "required",
+    "rtp.srtp_keying": ["dtls"],
+    "rtp.srtp_suites": ["AES_256_CM_HMAC_SHA1_80"],
     "accounts.registrars": ["office"],
     "users[].account.registrar": "other",
     "emergency.numbers": ["911"],
@@ -222,6 +224,8 @@ REACHES = {
     "rtp.media_timeout": "engine, rtpengine",
     "rtp.held_timeout": "engine, rtpengine",
     "rtp.srtp": "front, dialled",
+    "rtp.srtp_keying": "dialled",
+    "rtp.srtp_suites": "engine, rtpengine",
     "codecs.webrtc": "engine, rtpengine",
     "codecs.rtp": "engine, rtpengine",
     "codecs.telephone_event": "engine, rtpengine",
@@ -444,7 +448,7 @@ def front_of(config: Config) -> Any:
     """Who calls in, as those who are called see it, and what its offer must be."""
     identity, trunks = config.identity_map(), {trunk.name: trunk for trunk in config.trunks}
     none: Any = None
-    front = SipFront(identity, accounts_of(config), none, none, none, trunks, config.rtp.srtp, lambda: "t")
+    front = SipFront(identity, accounts_of(config), none, none, none, trunks, config.rtp, lambda: "t")
     uri = Uri.parse("sip:600@gw.test")
     sender = NameAddr(Uri.parse("sip:7;verstat=TN-Validation-Passed@pbx.test"))
     request = build.request("INVITE", uri, from_=sender, to=NameAddr(uri), call_id="c", cseq=1)

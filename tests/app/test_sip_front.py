@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import socket
 from pathlib import Path
@@ -100,6 +101,43 @@ async def test_plain_rtp_is_refused_where_srtp_is_required(tmp_path: Path, polic
     try:
         async with stranger("127.0.0.1") as far:
             assert status_of(await Rig(app, far).invite("600")) == status
+    finally:
+        await app.stop()
+
+
+@pytest.mark.parametrize(
+    ("policy", "profile", "status", "why"),
+    [
+        ("required", "RTP/AVP", 488, "SRTP is required"),
+        ("required", "RTP/AVP with keys", 200, ""),
+        ("required", "UDP/TLS/RTP/SAVP", 200, ""),
+        ("optional", "RTP/AVP with keys", 200, ""),
+        ("off", "RTP/AVP with keys", 200, ""),
+        ("off", "RTP/SAVP", 488, "SRTP is off"),
+        ("off", "UDP/TLS/RTP/SAVP", 488, "SRTP is off"),
+    ],
+)
+async def test_what_a_phone_offers_is_taken_as_the_policy_wants(
+    tmp_path: Path, policy: str, profile: str, status: int, why: str
+) -> None:
+    """Keys in plain RTP (RFC 8643) are taken but where SRTP is off; a refusal says why in words."""
+    app = GatewayApp(config_on_free_ports(tmp_path, RTP__SRTP=policy))
+    await app.start()
+    try:
+        async with stranger("127.0.0.1") as far:
+            rig = Rig(app, far)
+            offer = SDP.format(host=far.place[0]).replace("RTP/AVP", profile.partition(" ")[0])
+            if profile in ("RTP/AVP with keys", "RTP/SAVP"):
+                offer += f"a=crypto:1 AES_256_CM_HMAC_SHA1_80 inline:{base64.b64encode(bytes(46)).decode()}\r\n"
+            elif profile.startswith("UDP"):
+                offer += f"a=fingerprint:sha-256 {':'.join(['AB'] * 32)}\r\na=setup:actpass\r\n"
+            reply = await rig.invite("600", body=offer)
+            assert status_of(reply) == status
+            answered = reply.decode()
+            assert why in answered
+            keyed = status == 200 and policy != "off" and profile == "RTP/AVP with keys"
+            assert ("a=crypto:1 AES_256_CM_HMAC_SHA1_80" in answered) is keyed
+            assert ("a=fingerprint" in answered) is (status == 200 and profile.startswith("UDP"))
     finally:
         await app.stop()
 

@@ -126,7 +126,7 @@ def _prepare(folder: Path, codec: str, source: str, contact: str, video: str, si
     sip = int(sip_port or sip)
     rate, channels = (48000, 2) if source.startswith("ausine") or codec.startswith("opus") else (8000, 1)
     name = codec.partition("/")[0].lower()
-    modules = ["g711" if name.startswith("pcm") else name, "ausine", "aubridge", "srtp"]
+    modules = ["g711" if name.startswith("pcm") else name, "ausine", "aubridge", "srtp", "dtls_srtp"]
     if video:
         modules += [video, "vidbridge"]
     loaded = "\n".join(f"module {module}.so" for module in modules)
@@ -161,8 +161,8 @@ async def baresip(
 
     `source` is a baresip audio source: "ausine,660" for a tone, "aubridge,ear" for whatever it hears. `contact` is the
     one entry of its book, whose presence it subscribes to and whom its command "message" writes to. `encryption` is its
-    `mediaenc`: "srtp-mand" takes no plain RTP. `video` is a codec of pictures: what it decodes it encodes again and
-    sends back. With a `sip_port` it listens there, and registers nowhere.
+    `mediaenc`: "srtp-mand" takes no plain RTP, "dtls_srtp" offers DTLS. `video` is a codec of pictures: what it
+    decodes it encodes again and sends back. With a `sip_port` it listens there, and registers nowhere.
     """
     # The account comes by command, so that no event about it is missed.
     refresh = 0 if sip_port else 300

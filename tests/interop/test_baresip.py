@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from gateway.media.engine import Kind
 from tests.interop.baresip import Baresip, baresip
 from tests.interop.gateway import BROWSER_HZ, PASSWORDS, Gateway, RpcBrowser
 
@@ -83,6 +84,34 @@ async def test_a_phone_that_takes_no_plain_rtp_is_offered_what_it_wants(
     ) as phone:
         await called(browser, phone)
         await browser.tone(SINE_HZ)
+        await browser.hang_up()
+        await phone.expect("CALL_CLOSED")
+        await gateway.idle()
+
+
+async def test_baresip_calls_a_browser_by_dtls(gateway: Gateway, browser: RpcBrowser, tmp_path: Path) -> None:
+    """UDP/TLS/RTP/SAVP without ICE (RFC 5763), RTCP apart: the browser's tone returns through its bridge."""
+    async with baresip(
+        tmp_path,
+        "1001",
+        PASSWORDS["1001"],
+        gateway.sip,
+        gateway.config.domain,
+        codec="PCMU/8000/1",
+        source="aubridge,ear",
+        encryption="dtls_srtp",
+    ) as phone:
+        await phone.expect("REGISTER_OK")
+        phone.command("dial", gateway.uri("alice"))
+        await browser.status("ringing")
+        await browser.accept()
+        await phone.expect("CALL_ESTABLISHED")
+        (call,) = gateway.app.calls
+        assert call.caller.party.kind is Kind.DTLS
+        await browser.tone(BROWSER_HZ)
+        phone.command("hold")
+        phone.command("resume")
+        await browser.tone(BROWSER_HZ)
         await browser.hang_up()
         await phone.expect("CALL_CLOSED")
         await gateway.idle()

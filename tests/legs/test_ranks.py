@@ -135,7 +135,7 @@ async def test_a_phone_that_refuses_the_description_is_asked_for_another(status:
     """By a leg of its own, in place of the first; the other phones ring on; nobody is asked a third time."""
     inviter = FakeInviter()
     places = [Destination("sip:plain@h.test"), Destination("sip:secure@h.test", identity="1001")]
-    leg = SipCalleeLeg("t", inviter, PHONE, places, CalleeSettings(instead=Kind.SDES))
+    leg = SipCalleeLeg("t", inviter, PHONE, places, CalleeSettings(instead=(Kind.SDES,)))
     heard = listened(leg)
     await leg.invite("offer", ALICE)
     inviter.sessions[1].says(events.Failed(status, "", Headers()))
@@ -159,7 +159,7 @@ async def test_the_last_phone_that_refuses_the_description_leaves_its_place_to_t
     inviter.sessions[0].says(events.Failed(488, "", Headers()))
     assert heard == [Rejected(Cause.NOT_ACCEPTABLE)]
     inviter = FakeInviter()
-    leg = SipCalleeLeg("t", inviter, PHONE, [Destination("sip:1@h.test")], CalleeSettings(instead=Kind.SDES))
+    leg = SipCalleeLeg("t", inviter, PHONE, [Destination("sip:1@h.test")], CalleeSettings(instead=(Kind.SDES,)))
     heard = listened(leg)
     await leg.invite("offer", ALICE)
     inviter.sessions[0].says(events.Failed(488, "", Headers()))

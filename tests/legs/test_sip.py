@@ -367,7 +367,11 @@ def test_digits_in_info_bodies(content_type: str, body: bytes, found: tuple[str,
 @pytest.mark.parametrize(
     ("line", "kind"),
     [
-        ("m=audio 9 UDP/TLS/RTP/SAVPF 111", Kind.WEBRTC),
+        ("m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=ice-ufrag:abcd", Kind.WEBRTC),
+        ("m=audio 9 UDP/TLS/RTP/SAVPF 111", Kind.DTLS),
+        ("m=audio 9 RTP/SAVP 0\r\na=fingerprint:sha-256 AB", Kind.DTLS),
+        ("m=audio 9 RTP/SAVP 0\r\na=fingerprint:sha-256 AB\r\na=crypto:1 X inline:Y", Kind.SDES),
+        ("m=audio 9 RTP/AVP 0\r\na=crypto:1 X inline:Y", Kind.BEST_EFFORT),
         ("m=audio 9 RTP/SAVP 0", Kind.SDES),
         ("m=audio 9 RTP/SAVPF 0", Kind.SDES),
         ("m=audio 9 RTP/AVP 0", Kind.RTP),
@@ -501,7 +505,9 @@ def test_a_request_by_another_way_brings_the_client_back(event: events.SessionEv
     assert not leg.signalling_lost
 
 
-@pytest.mark.parametrize(("sdp", "returns"), [(SDP, False), (SDP.replace(b"RTP/AVP", b"UDP/TLS/RTP/SAVPF"), True)])
+@pytest.mark.parametrize(
+    ("sdp", "returns"), [(SDP, False), (SDP.replace(b"RTP/AVP", b"UDP/TLS/RTP/SAVPF") + b"a=ice-ufrag:abcd\r\n", True)]
+)
 def test_a_browser_may_return_whose_media_ended_first(sdp: bytes, returns: bool) -> None:
     """A page that is reloaded ends its DTLS before its WebSocket closes; a phone that is silent is gone."""
     session, heard = FakeSession(), list[LegEvent]()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fractions
+import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextvars import ContextVar
 from typing import Any
@@ -49,9 +50,11 @@ PLANE: ContextVar[Callable[[], Plane] | None] = ContextVar("PLANE", default=None
 
 
 @contextlib.asynccontextmanager
-async def running(settings: EmbeddedConfig | None = None) -> AsyncIterator[tuple[EmbeddedEngine, list[MediaEvent]]]:
+async def running(
+    settings: EmbeddedConfig | None = None, clock: Callable[[], float] = time.monotonic
+) -> AsyncIterator[tuple[EmbeddedEngine, list[MediaEvent]]]:
     """A started engine and the events it gives."""
-    engine = EmbeddedEngine(settings or config(), make_plane=PLANE.get())
+    engine = EmbeddedEngine(settings or config(), clock=clock, make_plane=PLANE.get())
     events: list[MediaEvent] = []
     engine.subscribe(events.append)
     await engine.start()

@@ -30,13 +30,13 @@ class Handler:
         self.lacking: list[tuple[int, int]] = []
         self.idles: list[tuple[int, float]] = []
         self.checks: list[tuple[int, Address, bytes]] = []
-        self.handshakes: list[tuple[int, bytes]] = []
+        self.handshakes: list[tuple[int, int, Address, bytes]] = []
 
     def stun(self, path: int, source: Address, data: bytes, now: float) -> None:
         self.checks.append((path, source, data))
 
     def dtls(self, flow: int, path: int, source: Address, data: bytes, now: float) -> None:
-        self.handshakes.append((flow, data))
+        self.handshakes.append((flow, path, source, data))
 
     def rtcp(self, flow: int, path: int, source: Address, packet: bytes, now: float) -> None:
         self.compounds.append((flow, source, packet))

@@ -76,10 +76,10 @@ def test_both_ends_come_to_the_same_keys() -> None:
     assert client.deadline is server.deadline is None
 
 
-@pytest.mark.parametrize("profile", list(SrtpProfile))
+@pytest.mark.parametrize("profile", [each for each in SrtpProfile if each.dtls_name])
 def test_the_settings_decide_which_srtp_profile_is_agreed_on(profile: SrtpProfile) -> None:
     """A gateway that takes one profile only gets that one from a peer that offers all."""
-    everything = DtlsContext(PEER_CERTIFICATE, tuple(each.dtls_name for each in SrtpProfile))
+    everything = DtlsContext(PEER_CERTIFICATE, tuple(each.dtls_name for each in SrtpProfile if each.dtls_name))
     one = DtlsContext(CERTIFICATE, (profile.dtls_name,))
     client = DtlsAssociation(everything, DtlsRole.ACTIVE, one.fingerprints, CONFIG)
     server = DtlsAssociation(one, DtlsRole.PASSIVE, everything.fingerprints, CONFIG)

@@ -5,6 +5,7 @@ EVERY engine keeps the rules of the interface; REAL engines also make descriptio
 
 from __future__ import annotations
 
+import base64
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -12,6 +13,7 @@ import pytest_asyncio
 
 from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.engine import CallStatistics, Kind, MediaEngine, MediaError, Party
+from gateway.media.rtpengine.descriptions import KEY_LENGTHS
 from gateway.media.rtpengine.engine import RtpengineEngine
 from gateway.testing.engine import FakeEngine
 from sdp import SessionDescription, read_codecs
@@ -30,7 +32,13 @@ BROWSER = Party("browser", Kind.WEBRTC)
 PHONE = Party("phone", Kind.RTP)
 SDES = Party("secure", Kind.SDES)
 ECHO = Party("echo", Kind.SERVICE, service="echo")
-KINDS = {Kind.WEBRTC: "UDP/TLS/RTP/SAVPF", Kind.RTP: "RTP/AVP", Kind.SDES: "RTP/SAVP"}
+KINDS = {
+    Kind.WEBRTC: "UDP/TLS/RTP/SAVPF",
+    Kind.RTP: "RTP/AVP",
+    Kind.SDES: "RTP/SAVP",
+    Kind.DTLS: "UDP/TLS/RTP/SAVP",
+    Kind.BEST_EFFORT: "RTP/AVP",
+}
 
 
 async def started(make: Maker) -> AsyncIterator[MediaEngine]:
@@ -62,13 +70,21 @@ def answer_of(kind: Kind, offer: str) -> str:
         return browser_sdp(setup="active")
     if kind is Kind.SDES:
         return sdes_sdp(offer)
-    return phone_sdp()
+    if kind is Kind.BEST_EFFORT and "a=crypto" in offer:
+        return sdes_sdp(offer).replace("RTP/SAVP", "RTP/AVP")
+    return dtls_sdp("active") if kind is Kind.DTLS else phone_sdp()
+
+
+def dtls_sdp(setup: str = "actpass") -> str:
+    """A phone with DTLS-SRTP and no ICE."""
+    text = phone_sdp().replace("RTP/AVP", "UDP/TLS/RTP/SAVP")
+    return text + f"a=fingerprint:sha-256 {':'.join(['AB'] * 32)}\r\na=setup:{setup}\r\n"
 
 
 def sdes_sdp(offer: str | None = None) -> str:
     """A secure phone's offer, or its answer to `offer` with the same suite."""
     suite = description(offer).media[0].values("crypto")[0].split()[1] if offer else "AES_CM_128_HMAC_SHA1_80"
-    key = "A" * (40 if suite.startswith("AES_CM") else 38)
+    key = base64.b64encode(bytes(KEY_LENGTHS[suite])).decode()
     text = phone_sdp().replace("RTP/AVP", "RTP/SAVP")
     return text + f"a=crypto:1 {suite} inline:{key}\r\n"
 
@@ -79,7 +95,13 @@ def passes_keys_on(engine: MediaEngine) -> bool:
 
 
 def offer_of(kind: Kind) -> str:
-    return {Kind.WEBRTC: browser_sdp(), Kind.RTP: phone_sdp(), Kind.SDES: sdes_sdp()}[kind]
+    return {
+        Kind.WEBRTC: browser_sdp(),
+        Kind.RTP: phone_sdp(),
+        Kind.SDES: sdes_sdp(),
+        Kind.DTLS: dtls_sdp(),
+        Kind.BEST_EFFORT: sdes_sdp().replace("RTP/SAVP", "RTP/AVP"),
+    }[kind]
 
 
 async def test_an_offer_and_its_answer_give_two_descriptions(engine: MediaEngine) -> None:
@@ -145,23 +167,28 @@ async def test_closing_deletes_every_call_and_is_idempotent(name: str) -> None:
         await engine.query("call")
 
 
-@pytest.mark.parametrize("target", [Kind.WEBRTC, Kind.RTP, Kind.SDES])
-@pytest.mark.parametrize("source", [Kind.WEBRTC, Kind.RTP, Kind.SDES])
+@pytest.mark.parametrize("target", list(KINDS))
+@pytest.mark.parametrize("source", list(KINDS))
 async def test_every_kind_can_call_every_kind(real: MediaEngine, source: Kind, target: Kind) -> None:
     """Each side is told its own profile, keys and addresses, and nothing of the other's."""
     caller, callee = Party("caller", source), Party("callee", target)
     offer = await real.offer("call", caller, callee, offer_of(source))
     answer = await real.answer("call", callee, caller, answer_of(target, offer))
-    for text, kind in ((offer, target), (answer, source)):
+    for text, speaks in ((offer, target), (answer, source)):
+        # What an engine cannot protect so, it says, and treats as the plain RTP that it is (RFC 8643).
+        plain = speaks is Kind.BEST_EFFORT and speaks not in real.capabilities.protections
+        kind = Kind.RTP if plain else speaks
         media = description(text).media[0]
         assert media.protocol == KINDS[kind]
         assert media.port
-        assert media.has("ice-ufrag") is media.has("fingerprint") is media.has("rtcp-mux") is (kind is Kind.WEBRTC)
-        assert media.has("crypto") is (kind is Kind.SDES)
+        assert media.has("ice-ufrag") is (kind is Kind.WEBRTC)
+        assert media.has("rtcp-mux") is (kind is Kind.WEBRTC or (kind is Kind.DTLS and text is offer))
+        assert media.has("fingerprint") is (kind in (Kind.WEBRTC, Kind.DTLS))
+        assert media.has("crypto") is (kind in (Kind.SDES, Kind.BEST_EFFORT))
         assert "abcd" not in text
-        assert "AB:AB" not in text
+        assert "AB:AB:AB:AB" not in text
         assert "41000" not in text
-        if not (passes_keys_on(real) and source is target is Kind.SDES):
+        if not (passes_keys_on(real) and {source, target} <= {Kind.SDES, Kind.BEST_EFFORT}):
             assert "AAAA" not in text
     if source is Kind.WEBRTC:
         assert description(answer).media[0].value("setup") == "passive"

@@ -223,6 +223,12 @@ async def test_the_numbers_of_retransmissions_go_on_when_what_is_kept_changes(ca
     call.plane.resend(PICTURE, [packet.sequence_number])
     call.scene.right.send(bytes(RtpPacket(102, 4, 9, 3, b"last")))
     assert [packet.payload for packet in await call.sees(1)] == [b"last"]
+    call.plane.keep(PICTURE, repeats)
+    await call.scene.done()
+    call.scene.right.send(bytes(RtpPacket(102, 5, 9, 3, b"kept again")))
+    [packet] = await call.sees(1)
+    call.plane.resend(PICTURE, [packet.sequence_number])
+    assert [number for _, number, *_ in asked_for(await call.sees(1))] == [9]
 
 
 async def test_retransmissions_have_a_limit_each_second(call: Call) -> None:

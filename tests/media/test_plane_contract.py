@@ -12,11 +12,10 @@ from cryptography.hazmat.primitives import hmac
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.hashes import SHA1
 
-from gateway.media.embedded.plane.flow import MAX_SEND_KEYS
 from gateway.media.embedded.plane.packet import RtpPacket, timestamp_delta
 from gateway.media.embedded.plane.protocol import PlaneError
 from gateway.media.embedded.plane.rtcp import ReceiverReport
-from gateway.media.embedded.plane.srtp import SrtpProfile
+from gateway.media.embedded.plane.srtp import MAX_SEND_KEYS, SrtpProfile
 from gateway.media.embedded.plane.values import FlowConfig, Silence
 from tests.media.engine_support import until
 from tests.media.plane_scene import (
@@ -171,6 +170,19 @@ async def test_digits_are_forwarded_and_told(scene: Scene) -> None:
     await until(lambda: len(scene.handler.packets) == 4)
     flow, copied = scene.handler.packets[0]
     assert (flow, copied.payload_type, copied.timestamp, copied.payload) == (LEFT, 101, 320, bytes([5, 10, 0, 2]))
+
+
+async def test_events_that_are_no_digits_end_here(scene: Scene) -> None:
+    """A hook flash, a fax tone, half an event: neither forwarded nor told, and no gap is left."""
+    scene.left.send(rtp(1))
+    for number, payload in enumerate((b"\x10\x0a\x00\xa0", b"\x20\x0a\x00\xa0", b"\x05\x0a"), start=2):
+        scene.left.send(rtp(number, payload_type=101, stamp=320, payload=payload))
+    scene.left.send(rtp(5, payload_type=101, stamp=800, payload=b"\x0f\x0a\x00\xa0"))
+    heard = await scene.right.hears(2)
+    assert [(packet.payload_type, packet.payload) for packet in heard] == [(0, rtp(1)[12:]), (101, b"\x0f\x0a\x00\xa0")]
+    assert numbers(heard) == [0, 1]
+    await until(lambda: scene.handler.packets)
+    assert [copied.payload for _, copied in scene.handler.packets] == [b"\x0f\x0a\x00\xa0"]
 
 
 async def test_packets_of_our_own_take_numbers_and_audio_goes_on_after_them(scene: Scene) -> None:
@@ -345,20 +357,26 @@ async def test_gcm_on_the_wire_is_that_of_rfc_7714(scene: Scene) -> None:
     assert scene.right.received[0] == reference_rtp(derive(ours, 0, 16), derive(ours, 2, 12), plain)
 
 
-async def test_counter_mode_on_the_wire_is_that_of_rfc_3711(scene: Scene) -> None:
-    """Sections 4.1.1 and 4.2.1, with keys derived by section 4.3."""
-    ours = key(CM, 1)
+@pytest.mark.parametrize(
+    ("profile", "octets", "tag_length"),
+    [(CM, 16, 10), (SrtpProfile.AES_256_CM_HMAC_SHA1_80, 32, 10), (SrtpProfile.AES_256_CM_HMAC_SHA1_32, 32, 4)],
+)
+async def test_counter_mode_on_the_wire_is_that_of_rfc_3711(
+    scene: Scene, profile: SrtpProfile, octets: int, tag_length: int
+) -> None:
+    """Sections 4.1.1 and 4.2.1, with keys derived by section 4.3; with AES-256 it is RFC 6188."""
+    ours = key(profile, 1)
     scene.plane.set_send_key(RIGHT, ours)
     scene.plane.inject(RIGHT, 0, False, b"payload", 160)
     await until(lambda: len(scene.right.take()) == 1)
     plain = bytes(RtpPacket(0, 100, 1160, SSRC + RIGHT, b"payload"))
     salt = int.from_bytes(derive(ours, 2, 14)) << 16
     counter = salt ^ (SSRC + RIGHT) << 64 ^ 100 << 16
-    cipher = Cipher(algorithms.AES(derive(ours, 0, 16)), modes.CTR(counter.to_bytes(16)))
+    cipher = Cipher(algorithms.AES(derive(ours, 0, octets)), modes.CTR(counter.to_bytes(16)))
     sealed = plain[:12] + cipher.encryptor().update(plain[12:])
     tag = hmac.HMAC(derive(ours, 1, 20), SHA1())
     tag.update(sealed + bytes(4))
-    assert scene.right.received[0] == sealed + tag.finalize()[:10]
+    assert scene.right.received[0] == sealed + tag.finalize()[:tag_length]
 
 
 async def test_ipv6_is_served_alike(scene: Scene) -> None:
@@ -450,6 +468,78 @@ async def test_rtcp_is_told_of_in_the_clear(scene: Scene) -> None:
     await until(lambda: scene.handler.compounds == [(LEFT, scene.left.address, report)])
     scene.plane.send_rtcp(LEFT, report)
     await until(lambda: scene.left.take() == [report])
+
+
+async def test_rtcp_from_where_it_is_said_to_be_is_not_a_strangers(scene: Scene) -> None:
+    """A phone whose RTCP is not on the next port is read however much strangers send there."""
+    apart, stranger = Phone(), Phone()
+    scene.phones += [apart, stranger]
+    apart.to = stranger.to = (scene.left.to[0], scene.left.to[1] + 1)
+    scene.plane.set_destination(LEFT, scene.left.address, apart.address)
+    await scene.done()
+    for number in range(200):
+        stranger.send(bytes(ReceiverReport(number)))
+    await scene.done()
+    report = bytes(ReceiverReport(7))
+    apart.send(report)
+    await until(lambda: (LEFT, apart.address, report) in scene.handler.compounds)
+
+
+async def test_rtcp_may_have_keys_of_its_own(scene: Scene) -> None:
+    """Not multiplexed it has a DTLS association of its own (RFC 5764 section 5.1.1.1)."""
+    ours, theirs, our_rtcp, their_rtcp = (key(GCM, seed) for seed in range(1, 5))
+    voice, control = SrtpSession(theirs, ours), SrtpSession(their_rtcp, our_rtcp)
+    scene.plane.configure_flow(LEFT, FlowConfig(secure=True, max_packets_per_second=1000))
+    scene.plane.set_receive_key(LEFT, theirs)
+    scene.plane.set_send_key(LEFT, ours)
+    scene.plane.set_rtcp_keys(LEFT, their_rtcp, our_rtcp)
+    report = bytes(ReceiverReport(7))
+    apart = Phone()
+    scene.phones.append(apart)
+    apart.to = (scene.left.to[0], scene.left.to[1] + 1)
+    scene.plane.set_destination(LEFT, scene.left.address, apart.address)
+    await scene.done()
+    scene.left.send(voice.protect(rtp(1)))
+    await scene.right.hears(1)
+    apart.send(voice.protect_rtcp(report))
+    apart.send(control.protect_rtcp(report))
+    await until(lambda: scene.handler.compounds == [(LEFT, apart.address, report)])
+    assert dict((await scene.figures(LEFT)).discarded) == {"authentication": 1}
+    scene.plane.send_rtcp(LEFT, report)
+    await until(lambda: len(apart.take()) == 1)
+    assert control.unprotect_rtcp(apart.received[0]) == report
+    scene.plane.drop_keys(LEFT)
+    scene.plane.send_rtcp(LEFT, report)
+    await scene.done()
+    assert len(apart.take()) == 1
+
+
+@pytest.mark.parametrize("secure", [True, False])
+async def test_dtls_on_a_pair_port_is_told_where_keys_are_wanted(scene: Scene, secure: bool) -> None:
+    """From anybody, within a rate for strangers that takes nothing from the peer; answered by either socket."""
+    config = FlowConfig(secure=secure, max_packets_per_second=1000)
+    scene.plane.configure_flow(LEFT, config)
+    stranger, apart = Phone(), Phone()
+    scene.phones += [stranger, apart]
+    stranger.to, apart.to = scene.left.to, (scene.left.to[0], scene.left.to[1] + 1)
+    await scene.done()
+    hello = b"\x16\xfe\xfd" + bytes(20)
+    for _ in range(200):
+        stranger.send(hello)
+    await scene.done()
+    scene.left.send(hello)
+    apart.send(hello)
+    if not secure:
+        await scene.settle(LEFT, 202)
+        assert dict((await scene.figures(LEFT)).discarded) == {"malformed": 202}
+        assert not scene.handler.handshakes
+        return
+    await until(lambda: any(source == scene.left.address for _, _, source, _ in scene.handler.handshakes))
+    told = [source for _, _, source, _ in scene.handler.handshakes]
+    assert told.count(stranger.address) <= 100
+    path = next(path for _, path, source, _ in scene.handler.handshakes if source == scene.left.address)
+    scene.plane.send(path, scene.left.address, b"\x16answer")
+    await until(lambda: scene.left.take() == [b"\x16answer"])
 
 
 async def test_idleness_is_told_once(scene: Scene) -> None:

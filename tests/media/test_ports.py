@@ -47,7 +47,7 @@ class Pairs:
 
     def acquire(self) -> int:
         number = next(self._ids)
-        port = finished(self.pool.open(self.plane, number))
+        port = finished(self.pool.open(self.plane, number))[0].address[1]
         self._open[port] = number
         return port
 

@@ -6,7 +6,8 @@ import pytest
 
 from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.embedded.plane.protocol import Plane
-from gateway.media.embedded.plane.values import FlowConfig
+from gateway.media.embedded.plane.values import Bound, FlowConfig
+from gateway.media.embedded.resuming import party_values
 from gateway.media.embedded.rtp.ports import PortPool
 from gateway.media.embedded.settings import VideoConfig
 from gateway.media.engine import KeyFrameWanted, Kind, MediaError, Party
@@ -256,7 +257,7 @@ async def test_without_ports_for_the_picture_the_voice_goes_on(pairs: int, monke
     """As if it were refused; the ports of one side alone are free again."""
     opened = PortPool.open
 
-    async def open_few(pool: PortPool, plane: Plane, port: int) -> int:
+    async def open_few(pool: PortPool, plane: Plane, port: int) -> tuple[Bound, Bound]:
         if pool.in_use >= pairs:
             raise MediaError("no RTP ports are left", 503)
         return await opened(pool, plane, port)
@@ -285,16 +286,58 @@ async def test_a_picture_that_is_offered_and_not_agreed_keeps_no_call_from_being
             await engine.offer("call", first, PHONE, phone_sdp())
             await engine.answer("call", PHONE, first, phone_sdp())
             parties = engine._session("call").parties
-            assert all(party.values() for party in parties)
+            assert all(party_values(party) for party in parties)
             unheard_of = one.sdp().replace("PCMU", "UNKNOWN").replace("RTP/AVP 0", "RTP/AVP 99").replace(":0 ", ":99 ")
             with pytest.raises(MediaError):
                 await engine.offer("call", first, PHONE, unheard_of)
             assert engine.ports_in_use == 2
             await engine.offer("call", first, PHONE, one.sdp())
-            assert all(party.values() for party in parties)
+            assert all(party_values(party) for party in parties)
         finally:
             await one.close()
             await other.close()
+
+
+async def test_a_picture_that_was_offered_in_a_call_and_never_agreed_gives_its_ports_back() -> None:
+    """The re-INVITE was refused, of which no engine is told; what is agreed stays, and so does a first offer."""
+    clock = ManualClock()
+    async with running(clock=clock) as (engine, _):
+        one = await VideoPhone(DARK).open()
+        first = Party("browser", Kind.RTP, private_source="127.0.0.1")
+        try:
+            await engine.offer("call", first, PHONE, one.sdp())
+            clock.now += engine.config.unanswered_kept + 1
+            await engine.sweep()
+            assert engine.ports_in_use == 4
+            await engine.answer("call", PHONE, first, phone_sdp())
+            assert engine.ports_in_use == 2
+            await engine.offer("call", first, PHONE, one.sdp())
+            clock.now += engine.config.unanswered_kept - 1
+            await engine.sweep()
+            assert engine.ports_in_use == 4
+            clock.now += 2
+            await engine.sweep()
+            assert engine.ports_in_use == 2
+        finally:
+            await one.close()
+
+
+async def test_video_that_goes_and_comes_back_shows_under_its_source() -> None:
+    """A transport bears a bounded number of sources in its life, so forty times off and on take none but the first."""
+    async with running() as (engine, _):
+        browser = VideoBrowser(DARK)
+        try:
+            await engine.offer("call", BROWSER, PHONE, await browser.offer())
+            party = engine._session("call").party("browser")
+            seen = set()
+            for _ in range(40):
+                assert party.video is not None
+                seen.add((party.video.flow, party.video.identity.ssrc, party.video.repair_ssrc))
+                party.close_video()
+                assert await party.open_video()
+            assert len(seen) == 1
+        finally:
+            await browser.close()
 
 
 async def test_video_that_was_refused_may_be_offered_again() -> None:

@@ -25,6 +25,7 @@ from sdp import (
 )
 from sdp.attributes import Crypto, Fingerprint
 from sdp.errors import SdpError
+from sdp.plan import PlanKind
 
 T = TypeVar("T")
 
@@ -62,6 +63,8 @@ on behalf of a service offers it.
 """
 
 
+CHANNEL_SECTION = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=sctp-port:5000\r\n"
+"""What offers data channels once more to who has some."""
 KEY_LINE = "a=crypto:"
 
 
@@ -83,7 +86,7 @@ class Identity:
             return random.getrandbits(8 * count).to_bytes(count, "big")
 
         keys: tuple[SrtpKey, ...] = ()
-        if kind is Kind.SDES:
+        if kind in (Kind.SDES, Kind.BEST_EFFORT):
             profiles = [SrtpProfile.from_suite(suite) for suite in config.srtp_suites]
             keys = tuple([SrtpKey.generate(profile, random_bytes) for profile in profiles if profile is not None])
         return cls(random.getrandbits(62), random.getrandbits(32), f"{random.getrandbits(64):016x}", keys)
@@ -136,6 +139,15 @@ def codec_policy(config: EmbeddedConfig, party: Party, prefer: tuple[str, ...]) 
     )
 
 
+_PLANS: dict[Kind, PlanKind] = {
+    Kind.WEBRTC: "webrtc",
+    Kind.SDES: "sdes",
+    Kind.DTLS: "dtls",
+    Kind.BEST_EFFORT: "opportunistic",
+}
+"""What a description for a party of that kind is; others are plain RTP."""
+
+
 def media_plan(
     transports: Mapping[str, TransportPlan],
     kind: Kind,
@@ -151,7 +163,7 @@ def media_plan(
     """
     webrtc, audio = kind is Kind.WEBRTC, transports["audio"]
     return Plan(
-        kind="webrtc" if webrtc else "sdes" if kind is Kind.SDES else "rtp",
+        kind=_PLANS.get(kind, "rtp"),
         transports=tuple([replace(each, kind=media) for media, each in transports.items()]),
         address=audio.address,
         session_id=identity.session_id,
@@ -215,10 +227,17 @@ def require_usable(config: EmbeddedConfig, kind: Kind, offer: SessionDescription
             for name in ("ice-ufrag", "ice-pwd"):
                 if not (media.has(name) or offer.has(name)):
                     raise MediaError(f"the offer has no a={name}", 488)
-            offered = tuple([(each.algorithm, each.digest) for each in offer.all_of(media, Fingerprint)])
-            if not usable_fingerprints(offered):
-                raise MediaError("the offer has no usable a=fingerprint", 488)
+            _require_fingerprint(offer, media)
+    elif kind is Kind.DTLS:
+        for media in audio:
+            _require_fingerprint(offer, media)
     elif kind is Kind.SDES:
         keys = [crypto for media in audio for crypto in media.all(Crypto)]
         if not any(crypto.suite in config.srtp_suites and is_usable(crypto) for crypto in keys):
             raise MediaError("the offer has no a=crypto that can be used", 488)
+
+
+def _require_fingerprint(offer: SessionDescription, media: MediaDescription) -> None:
+    offered = tuple([(each.algorithm, each.digest) for each in offer.all_of(media, Fingerprint)])
+    if not usable_fingerprints(offered):
+        raise MediaError("the offer has no usable a=fingerprint", 488)

@@ -38,6 +38,7 @@ from gateway.media.engine import (
     CallStatistics,
     Capabilities,
     EventHandler,
+    Kind,
     MediaError,
     MediaFailed,
     Party,
@@ -99,6 +100,8 @@ class EmbeddedEngine:
             conferences=True,
             recording=True,
             video=frozenset(self.config.video.codecs),
+            protections=frozenset({Kind.SDES, Kind.DTLS, Kind.BEST_EFFORT}),
+            srtp_suites=frozenset(self.config.srtp_suites),
             keeps=self._resources is not None and self._resources.plane.name == "native",
             join=True,
         )

@@ -11,7 +11,7 @@ from gateway.media.embedded.plane.values import Address, MediaPacket
 class FlowListener(Protocol):
     """Who a flow belongs to."""
 
-    def dtls(self, data: bytes, now: float) -> None: ...
+    def dtls(self, path: int, source: Address, data: bytes, now: float) -> None: ...
 
     def rtcp(self, source: Address, packet: bytes, now: float) -> None: ...
 
@@ -67,7 +67,7 @@ class FlowTable:
 
     def dtls(self, flow: int, path: int, source: Address, data: bytes, now: float) -> None:
         if (listener := self._listeners.get(flow)) is not None:
-            listener.dtls(data, now)
+            listener.dtls(path, source, data, now)
 
     def rtcp(self, flow: int, path: int, source: Address, packet: bytes, now: float) -> None:
         if (listener := self._listeners.get(flow)) is not None:

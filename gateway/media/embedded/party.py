@@ -9,7 +9,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from gateway.media.embedded.describe import Identity, checked, codec_policy, media_plan, parse, without_keys
+from gateway.media.embedded.data.exchange import DataChannels
+from gateway.media.embedded.describe import Identity, checked, codec_policy, media_plan, parse
 from gateway.media.embedded.plane.reports import Reporter
 from gateway.media.embedded.plane.values import Address, FlowSnapshot, MediaPacket
 from gateway.media.embedded.resources import Resources
@@ -68,14 +69,19 @@ class PartyMedia:
         """The plane's figures as they were last asked for."""
         self._shared = resources
         self._since = resources.clock()
-        self._identity = Identity.generate(resources.config, party.kind, resources.random)
+        self.identity = Identity.generate(resources.config, party.kind, resources.random)
         if left is not None:
             session_id, ssrc, stream = left["identity"]
-            self._identity = replace(self._identity, session_id=session_id, ssrc=ssrc, stream=stream)
+            self.identity = replace(self.identity, session_id=session_id, ssrc=ssrc, stream=stream)
         self.webrtc: WebRtcLeg | None = None
         self.rtp: RtpLeg | None = None
         self.video: VideoStream | None = None
         """Its picture, while one is spoken of."""
+        self._video_since = 0.0
+        self._resting_video: VideoStream | None = None
+        """The picture that was spoken of before."""
+        self.data: DataChannels | None = None
+        """What it says beside voice and picture, of a browser."""
         self._make_transport(left["transport"] if left is not None else None)
         self.audio = ProgramAudio() if party.service == PROGRAM else None
         """What a program hears and says."""
@@ -90,7 +96,7 @@ class PartyMedia:
             partial(_digit_of, me, is_tone=True),
         )
         config = resources.config
-        self.reporter = Reporter(self._identity.ssrc, self._identity.cname, resources.random, config.report_interval)
+        self.reporter = Reporter(self.identity.ssrc, self.identity.cname, resources.random, config.report_interval)
         # Below 32768: with the packets before the wrap lost, a receiver would guess the roll-over wrong.
         self._first = resources.random.getrandbits(15), resources.random.getrandbits(32)
         self._rtcp_heard = float("-inf")
@@ -103,11 +109,21 @@ class PartyMedia:
             if left is not None:
                 there = Left(flow=left["flow"], credentials=tuple([IceCredentials(*each) for each in left["ice"]]))
             self.webrtc = resources.port.open_leg(self._leg_state, there)
+            self.data = DataChannels(resources.config.data, self.webrtc.send_data)
+            self.webrtc.on_data = self.data.receive
         elif self.party.kind is not Kind.SERVICE:
             numbers = tuple(left["numbers"]) if left is not None else None
-            self.rtp = self._rtp_leg(self._identity, resources.config.max_packets_per_second, numbers)
+            self.rtp = self._rtp_leg(
+                self.identity, resources.config.max_packets_per_second, numbers, self._transport_failed
+            )
 
-    def _rtp_leg(self, identity: Identity, packets_per_second: int, numbers: tuple[int, int] | None = None) -> RtpLeg:
+    def _rtp_leg(
+        self,
+        identity: Identity,
+        packets_per_second: int,
+        numbers: tuple[int, int] | None = None,
+        failed: Callable[[str], None] = lambda reason: None,
+    ) -> RtpLeg:
         resources = self._shared
         return RtpLeg(
             resources.plane,
@@ -117,30 +133,12 @@ class PartyMedia:
             address=resources.rtp_address,
             rules=resources.config.latching,
             keys=identity.keys,
+            best_effort=self.party.kind is Kind.BEST_EFFORT,
+            dtls=resources.port if self.party.kind is Kind.DTLS else None,
+            failed=failed,
             max_packets_per_second=packets_per_second,
             numbers=numbers,
         )
-
-    def values(self) -> dict[str, Any] | None:
-        """What another process needs to go on, as JSON can hold it; None where nothing is agreed yet."""
-        transport = self.transport.values() if self.transport is not None else None
-        if (
-            self.audio is not None
-            or (self.video is not None and self.video.agreement is not None)
-            or (self.party.kind is not Kind.SERVICE and (not self.agreed or transport is None))
-        ):
-            return None
-        descriptions = None
-        if self.agreed is not None:
-            offer, answer, side = self.agreed
-            descriptions = [without_keys(offer), without_keys(answer), side]
-        identity = self._identity
-        return {
-            "party": self.party.values(),
-            "identity": [identity.session_id, identity.ssrc, identity.stream],
-            "agreed": descriptions,
-            "transport": transport,
-        }
 
     def resume(self, values: Mapping[str, Any], snapshot: FlowSnapshot | None) -> None:
         """Go on with what the plane holds; raises MediaError 481 where it does not."""
@@ -186,10 +184,13 @@ class PartyMedia:
         config, webrtc = self._shared.config, self.webrtc
         if self.video is not None or self.transport is None:
             return False
-        # Another source than any before: its keys may count on for ever.
+        self._video_since = self._shared.clock()
+        if self._resting_video is not None:
+            self.video, self._resting_video = self._resting_video, None
+            return True
         identity = Identity.generate(config, self.party.kind, self._shared.random)
         transport = webrtc or self._rtp_leg(identity, config.video.max_packets_per_second)
-        video = VideoStream(self._shared, identity, self._identity.cname, transport, self._key_frame_wanted)
+        video = VideoStream(self._shared, identity, self.identity.cname, transport, self._key_frame_wanted)
         try:
             await video.open()
         except BaseException as error:
@@ -206,11 +207,25 @@ class PartyMedia:
         self.video = video
         return True
 
+    def forget_refused_video(self, before: float) -> None:
+        """Speak no more of video that was offered earlier than `before` in a call that stands, and never agreed."""
+        video = self.video
+        if video is not None and video.agreement is None and self.agreement is not None and self._video_since < before:
+            self.close_video()
+
     def close_video(self) -> None:
-        """Speak of video no more."""
-        if self.video is not None:
-            self.video.close()
-            self.video = None
+        """Speak of video no more, until it is opened again.
+
+        Toward a browser its sources stay what they were: no other flow of the transport may ever send as one of them.
+        """
+        video, self.video = self.video, None
+        if video is None:
+            return
+        if self.webrtc is not None and not self._closed:
+            video.rest()
+            self._resting_video = video
+        else:
+            video.close()
 
     def _key_frame_wanted(self) -> None:
         self._shared.emit(KeyFrameWanted(self.call_id, self.party.tag))
@@ -221,6 +236,11 @@ class PartyMedia:
             return
         self._closed = True
         self.close_video()
+        if self.data is not None:
+            self.data.stop()
+        if self._resting_video is not None:
+            self._resting_video.close()
+            self._resting_video = None
         self._fall_silent()  # what becomes of its packets goes with its flow
         transport = self.transport
         if transport is None:
@@ -235,6 +255,8 @@ class PartyMedia:
         self._fall_silent()
         if self.video is not None:
             self.video.part()
+        if self.data is not None:
+            self.data.part()
         flow = self.flow
         if flow is not None:
             self._shared.plane.route(flow, None, {})
@@ -269,14 +291,15 @@ class PartyMedia:
         """Our side of the next description for the peer."""
         policy = codec_policy(self._shared.config, self.party, (*prefer, *self.party.prefer))
         transport = self.transport.plan() if self.transport is not None else NOWHERE
-        if self.webrtc is not None and self.agreement is not None and self.agreement.dtls_role is not None:
+        if self.agreement is not None and self.agreement.dtls_role is not None:
             transport = replace(transport, setup=SetupRole(self.agreement.dtls_role))
-        transports, ssrcs, repair = {"audio": transport}, [self._identity.ssrc], [0]
+        transports, ssrcs, repair = {"audio": transport}, [self.identity.ssrc], [0]
         if self.video is not None:
             transports["video"] = self.video.plan(transport)
             ssrcs.append(self.video.identity.ssrc)
             repair.append(self.video.repair_ssrc)
-        return media_plan(transports, self.party.kind, self._identity, tuple(ssrcs), tuple(repair), policy, self.sent)
+        plan = media_plan(transports, self.party.kind, self.identity, tuple(ssrcs), tuple(repair), policy, self.sent)
+        return replace(plan, data_channel=self.data.plan if self.data is not None else None)
 
     def take_answer(self, answer: SessionDescription) -> None:
         """The peer answered our offer; raises MediaError."""
@@ -285,7 +308,7 @@ class PartyMedia:
         offer = self.our_offer
         if offer is None:
             raise MediaError("no offer to this party is waiting for an answer", 481)
-        self._agree(checked(lambda: negotiate(offer, answer, local="offerer")), "offerer")
+        self._agree(checked(lambda: negotiate(offer, answer, local="offerer")), "offerer", answer)
         self.agreed = offer, answer, "offerer"
 
     def give_answer(self, make: Answer, prefer: tuple[str, ...] = ()) -> None:
@@ -295,7 +318,7 @@ class PartyMedia:
             raise MediaError("no offer of this party is waiting for an answer", 481)
         before = self._local_secrets()
         answer = checked(lambda: make(self.plan(prefer)))
-        self._agree(checked(lambda: negotiate(offer, answer, local="answerer")), "answerer")
+        self._agree(checked(lambda: negotiate(offer, answer, local="answerer")), "answerer", offer)
         if self._local_secrets() != before:
             # The peer restarted ICE, and so did our leg when it heard of it: the answer carries the new credentials.
             answer = checked(lambda: make(self.plan(prefer)))
@@ -313,8 +336,8 @@ class PartyMedia:
     def _local_secrets(self) -> object:
         return self.webrtc.local_secrets if self.webrtc is not None else None
 
-    def _agree(self, whole: Agreement, side: Side) -> None:
-        """Take over what was agreed, and tell the transports."""
+    def _agree(self, whole: Agreement, side: Side, theirs: SessionDescription) -> None:
+        """Take over what was agreed, `theirs` being the peer's description, and tell the transports."""
         agreement, video = whole.first("audio"), whole.first("video")
         if agreement is None or not any(codec.is_media for codec in agreement.send):
             raise MediaError("no audio codec in common", 488)
@@ -322,13 +345,16 @@ class PartyMedia:
         if transport is not None:
             transport.agree(agreement, side, self.party.private_source)
             self._shared.plane.resync(transport.flow)
+        if self.data is not None:
+            data = whole.first("application")
+            self.data.agree(data, theirs.media[data.index] if data is not None else None)
         self.agreement = agreement
         if video is None:
             self.close_video()
         elif self.video is not None:
             self.video.agree(video, side, self.party.private_source)
         if transport is not None:
-            self._shared.plane.start_stream(transport.flow, self._identity.ssrc, *self._first, self.rate_out)
+            self._shared.plane.start_stream(transport.flow, self.identity.ssrc, *self._first, self.rate_out)
         self.watch()
 
     def watch(self) -> None:
@@ -371,9 +397,11 @@ class PartyMedia:
 
     # What the plane tells
 
-    def dtls(self, data: bytes, now: float) -> None:
+    def dtls(self, path: int, source: Address, data: bytes, now: float) -> None:
         if self.webrtc is not None:
             self.webrtc.receive_dtls(data, now)
+        elif self.rtp is not None:
+            self.rtp.receive_dtls(path, source, data, now)
 
     def rtcp(self, source: Address, packet: bytes, now: float) -> None:
         if self.rtp is not None and not self.rtp.takes_rtcp_from(source):
@@ -421,13 +449,18 @@ class PartyMedia:
         passed_on = not is_tone and told is not None and bool(told.send_events)
         self._shared.emit(DtmfReceived(self.call_id, self.party.tag, digit, duration_ms, passed_on))
 
+    def _transport_failed(self, reason: str) -> None:
+        self._shared.emit(MediaFailed(self.call_id, self.party.tag, reason))
+
     def _leg_state(self, state: LegState, reason: str) -> None:
         if state is LegState.CONNECTED:
             self._connected()
+            if self.data is not None and self.webrtc is not None:
+                self.data.connected(self.webrtc.associations)
             if self.video is not None:
                 self.video.picture_wanted()
         elif state is LegState.FAILED:
-            self._shared.emit(MediaFailed(self.call_id, self.party.tag, reason))
+            self._transport_failed(reason)
 
     def _connected(self) -> None:
         if self.connected_after is None:

@@ -5,9 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.media.embedded.describe import party_of
+from gateway.media.embedded.describe import party_of, without_keys
 from gateway.media.embedded.party import PartyMedia
 from gateway.media.embedded.resources import Resources
+from gateway.media.engine import Kind
+
+
+def party_values(party: PartyMedia) -> dict[str, Any] | None:
+    """What another process needs to go on with a party; None where nothing is agreed yet."""
+    transport = party.transport.values() if party.transport is not None else None
+    if (
+        party.audio is not None
+        or (party.video is not None and party.video.agreement is not None)
+        or (party.party.kind is not Kind.SERVICE and (not party.agreed or transport is None))
+    ):
+        return None
+    descriptions = None
+    if party.agreed is not None:
+        offer, answer, side = party.agreed
+        descriptions = [without_keys(offer), without_keys(answer), side]
+    identity = party.identity
+    return {
+        "party": party.party.values(),
+        "identity": [identity.session_id, identity.ssrc, identity.stream],
+        "agreed": descriptions,
+        "transport": transport,
+    }
 
 
 def values_of(parties: Mapping[str, PartyMedia]) -> dict[str, Any] | None:
@@ -15,7 +38,7 @@ def values_of(parties: Mapping[str, PartyMedia]) -> dict[str, Any] | None:
 
     None where a party has agreed to nothing, has a picture, or speaks by a program.
     """
-    values = [party.values() for party in parties.values()]
+    values = [party_values(party) for party in parties.values()]
     if not all(values):
         return None
     joined = {

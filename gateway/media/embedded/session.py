@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from gateway.media.embedded.data.exchange import join_data
 from gateway.media.embedded.describe import (
+    CHANNEL_SECTION,
     SERVICE_DESCRIPTION,
     checked,
     has_audio,
@@ -136,16 +138,20 @@ class Session:
     async def create_offer(self, target: Party, peer: Party | None) -> str:
         """An offer of our own for `target`, codecs in the order of what `peer` speaks; raises MediaError."""
         made: list[PartyMedia] = []
+        party = self._find(target, made)
+        had_video = party.video is not None
         try:
-            party = self._find(target, made)
             await _opened(made)
             if service_of(target) is not None:
                 self._kept.add(target.tag)
                 return SERVICE_DESCRIPTION
-            base = parse(self._shared.config, SERVICE_DESCRIPTION + await self._video_for(party, peer))
+            data = CHANNEL_SECTION if party.data is not None and party.data.is_agreed else ""
+            base = parse(self._shared.config, SERVICE_DESCRIPTION + await self._video_for(party, peer) + data)
             plan = party.plan(self._spoken(peer))
             offer = checked(lambda: translate(base, plan))
         except BaseException:
+            if not had_video:
+                party.close_video()
             for each in made:
                 self._drop(each)
             raise
@@ -274,6 +280,7 @@ class Session:
         due: list[Reporting] = []
         for party in self._parties.values():
             party.stations.flush(now)
+            party.forget_refused_video(now - kept)
             if party.agreement is not None and party.flow is not None and party.reporter.is_due(now):
                 due.append(party)
             if party.video is not None and party.video.is_due(now):
@@ -379,6 +386,7 @@ class Session:
                 self._route(speaker, listener)
         show_each_other(first.video, second.video)
         for party, other in ((first, second), (second, first)):
+            join_data(party.data, other.data, is_echo=service_of(other.party) == "echo")
             if service_of(other.party) in (None, "echo"):
                 party.playing.stop()
                 codec, music = party.send_codec(), self._music(party, other)

@@ -29,6 +29,18 @@ class VideoConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DataConfig:
+    """Data channels of browsers, and how much of theirs is held."""
+
+    max_channels: int = 16
+    """At a time, of one browser; 0: none are agreed."""
+    max_message: int = 65_536
+    """Octets of the longest message taken, as descriptions say."""
+    max_waiting: int = 1_048_576
+    """Octets that may wait on their way to one browser; a channel with more closes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddedConfig:
     """Where the engine listens, what it says of itself, how long and how much it bears."""
 
@@ -53,11 +65,18 @@ class EmbeddedConfig:
     passed_codecs: tuple[str, ...] = ("g729", "g723", "ilbc", "gsm", "amr", "amr-wb")
     """Names of codecs that only pass from phone to phone: they are taken where both sides say them."""
     video: VideoConfig = field(default_factory=VideoConfig)
+    data: DataConfig = field(default_factory=DataConfig)
     telephone_event: bool = True
     transcode: bool = True
     """Turn one codec into the other where none is common; otherwise such calls are refused with 488."""
     opus: OpusSettings = field(default_factory=OpusSettings)
-    srtp_suites: tuple[str, ...] = ("AEAD_AES_128_GCM", "AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32")
+    srtp_suites: tuple[str, ...] = (
+        "AEAD_AES_128_GCM",
+        "AEAD_AES_256_GCM",
+        "AES_CM_128_HMAC_SHA1_80",
+        "AES_256_CM_HMAC_SHA1_80",
+        "AES_CM_128_HMAC_SHA1_32",
+    )
     """Toward phones with SDES, best first."""
 
     max_sessions: int = 1000

@@ -113,6 +113,12 @@ class VideoStream:
         )
         self._shared.plane.keep(self.flow, repeats if known else None)
 
+    def rest(self) -> None:
+        """Speak of nothing until `agree` comes again, with the sources that were."""
+        self.part()
+        self.agreement = None
+        self._shared.plane.keep(self.flow, None)
+
     def close(self) -> None:
         """Release what is its own."""
         self.part()
@@ -190,8 +196,10 @@ class VideoStream:
 
     # What the plane tells
 
-    def dtls(self, data: bytes, now: float) -> None:
-        """Never: the handshake is the voice's."""
+    def dtls(self, path: int, source: Address, data: bytes, now: float) -> None:
+        """Of a phone; a browser's handshake is the voice's."""
+        if self.leg is not None:
+            self.leg.receive_dtls(path, source, data, now)
 
     def media(self, packet: MediaPacket, now: float) -> None:
         """Never: nothing of it is punted."""

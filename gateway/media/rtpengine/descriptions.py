@@ -20,6 +20,8 @@ _BROWSERS_OWN = frozenset(
     }
 )
 """Attributes that say something to a browser only; rtpengine passes on what it does not know."""
+_DTLS_OWN = (_BROWSERS_OWN | {"crypto"}) - {"fingerprint", "setup", "tls-id", "rtcp-mux"}
+"""Those that mislead a phone with DTLS."""
 _PHONES_OWN = frozenset({"crypto", "end-of-candidates", "group", "msid-semantic", "ssrc", "ssrc-group"})
 """Attributes of the other side that would mislead a browser."""
 
@@ -98,7 +100,7 @@ def tidied(text: str, kind: Kind) -> SessionDescription:
 
     Raises MediaError 500 where it cannot be read.
     """
-    unwanted = _PHONES_OWN if kind is Kind.WEBRTC else _BROWSERS_OWN
+    unwanted = {Kind.WEBRTC: _PHONES_OWN, Kind.DTLS: _DTLS_OWN}.get(kind, _BROWSERS_OWN)
     try:
         description = SessionDescription.parse(text, LIMITS)
     except SdpError:
@@ -141,8 +143,10 @@ def _keyed(description: SessionDescription, section: MediaDescription, kind: Kin
         needed = ("fingerprint", "ice-ufrag", "ice-pwd")
         secure = "TLS/" in section.protocol.upper()
         return secure and all(section.has(name) or description.has(name) for name in needed)
+    if kind is Kind.DTLS:
+        return section.has("fingerprint") or description.has("fingerprint")
     if "RTP/SAVP" not in section.protocol.upper():
-        return kind is Kind.RTP
+        return kind in (Kind.RTP, Kind.BEST_EFFORT)
     return any(_key(line, suites) for line in section.lines if line.startswith("a=crypto:"))
 
 

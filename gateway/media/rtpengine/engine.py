@@ -86,7 +86,13 @@ class RtpengineEngine:
     def capabilities(self) -> Capabilities:
         policy = self.config.policy
         codecs = frozenset((*policy.webrtc_codecs, *policy.rtp_codecs)) if policy.transcode else frozenset[str]()
-        return Capabilities(early_answer=False, services=frozenset(), transcodes=codecs)
+        return Capabilities(
+            early_answer=False,
+            services=frozenset(),
+            transcodes=codecs,
+            protections=frozenset({Kind.SDES, Kind.DTLS}),
+            srtp_suites=frozenset(policy.srtp_suites),
+        )
 
     @property
     def sessions(self) -> int:

@@ -28,7 +28,13 @@ class Policy:
     telephone_event: bool = True
     transcode: bool = True
     """Turn one codec into the other where none is common."""
-    srtp_suites: tuple[str, ...] = ("AEAD_AES_128_GCM", "AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32")
+    srtp_suites: tuple[str, ...] = (
+        "AEAD_AES_128_GCM",
+        "AEAD_AES_256_GCM",
+        "AES_CM_128_HMAC_SHA1_80",
+        "AES_256_CM_HMAC_SHA1_80",
+        "AES_CM_128_HMAC_SHA1_32",
+    )
     """Toward phones with SDES."""
     strict_source: bool = True
     """Drop packets from another address than the one a party was found at; off for media that moves."""
@@ -47,6 +53,13 @@ _TOWARD: dict[Kind, Flags] = {
     },
     Kind.RTP: {"transport-protocol": "RTP/AVP", "ICE": "remove", "rtcp-mux": ["demux"]},
     Kind.SDES: {"transport-protocol": "RTP/SAVP", "ICE": "remove", "rtcp-mux": ["demux"]},
+    Kind.DTLS: {
+        "transport-protocol": "UDP/TLS/RTP/SAVP",
+        "ICE": "remove",
+        "DTLS": "passive",
+        "rtcp-mux": ["accept", "offer"],
+    },
+    Kind.BEST_EFFORT: {"transport-protocol": "RTP/AVP", "ICE": "remove", "rtcp-mux": ["demux"]},
 }
 """What the description that comes back is to be, by the kind of who gets it."""
 
@@ -64,8 +77,10 @@ def flags(policy: Policy, source: Party, target: Party, addresses: Iterable[str]
     if hidden is not None:
         wanted[0] = "SIP-source-address"
         told["received-from"] = ["IP6" if ":" in hidden else "IP4", hidden]
-    if source.kind is Kind.WEBRTC:
+    if source.kind in (Kind.WEBRTC, Kind.DTLS):
         told["DTLS-reverse"] = "passive"
+    if target.kind is Kind.DTLS:
+        told["SDES"] = ["off"]
     if target.kind is Kind.SDES:
         told["SDES"] = [f"no-{suite}" for suite in _EVERY_SUITE if suite not in policy.srtp_suites]
     told["flags"] = wanted

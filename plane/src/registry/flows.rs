@@ -64,6 +64,12 @@ impl Registry {
                     self.to_send(each, SendOrder::Key(srtp::Sender::new(suite, &material.0)))?;
                 }
             }
+            Message::SetRtcpKeys { flow, suite, receive, send } => {
+                let receive = srtp::Receiver::new(suite, &receive.0)?;
+                let send = srtp::Sender::new(suite, &send.0)?;
+                self.to_receive(flow, ReceiveOrder::RtcpKey(Box::new(receive)))?;
+                self.to_send(flow, SendOrder::RtcpKey(Box::new(send)))?;
+            }
             Message::DropKeys { flow } => {
                 self.to_receive(flow, ReceiveOrder::Key(None))?;
                 for each in self.with_bundled(flow)? {
@@ -81,6 +87,7 @@ impl Registry {
             Message::SetDestination { flow, rtp, rtcp } => {
                 let known = self.flows.get_mut(&flow)?;
                 (known.rtp, known.rtcp) = (rtp, rtcp);
+                self.to_receive(flow, ReceiveOrder::Rtcp(rtcp))?;
                 self.update_ways(flow);
             }
             Message::Route { source, target, routes } => self.route(source, target, routes)?,

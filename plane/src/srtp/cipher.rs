@@ -1,10 +1,10 @@
-//! The transforms of a packet, once its index is known: AES-GCM (RFC 7714), AES-CM with HMAC-SHA1 (RFC 3711).
+//! The transforms of a packet, once its index is known: AES-GCM (RFC 7714), AES-CM with HMAC-SHA1 (RFC 3711, RFC 6188).
 
 use super::derive::{derive, Label};
 use crate::sys;
 use aes::cipher::generic_array::GenericArray;
 use aes::cipher::{BlockEncrypt, KeyInit as _};
-use aes::Aes128;
+use aes::{Aes128, Aes256};
 use hmac::{Hmac, Mac};
 use ring::aead::{Aad, LessSafeKey, Nonce, UnboundKey, AES_128_GCM, AES_256_GCM, MAX_TAG_LEN};
 use sha1::Sha1;
@@ -27,6 +27,8 @@ pub enum Suite {
     Gcm256 = 2,
     Cm80 = 3,
     Cm32 = 4,
+    Cm256With80 = 5,
+    Cm256With32 = 6,
 }
 
 impl Suite {
@@ -36,6 +38,8 @@ impl Suite {
             2 => Some(Self::Gcm256),
             3 => Some(Self::Cm80),
             4 => Some(Self::Cm32),
+            5 => Some(Self::Cm256With80),
+            6 => Some(Self::Cm256With32),
             _ => None,
         }
     }
@@ -46,6 +50,49 @@ impl Suite {
             Self::Gcm128 => (16, 12),
             Self::Gcm256 => (32, 12),
             Self::Cm80 | Self::Cm32 => (16, 14),
+            Self::Cm256With80 | Self::Cm256With32 => (32, 14),
+        }
+    }
+
+    /// Octets of the tag in SRTP.
+    const fn tag(self) -> usize {
+        match self {
+            Self::Gcm128 | Self::Gcm256 => GCM_TAG,
+            Self::Cm80 | Self::Cm256With80 => 10,
+            Self::Cm32 | Self::Cm256With32 => 4,
+        }
+    }
+
+    /// What protects SRTCP, whose tag always has 80 bits in counter mode (RFC 4568 section 6.2).
+    const fn of_rtcp(self) -> Self {
+        match self {
+            Self::Cm32 => Self::Cm80,
+            Self::Cm256With32 => Self::Cm256With80,
+            other => other,
+        }
+    }
+}
+
+/// The block cipher of counter mode.
+pub enum Aes {
+    Short(Box<Aes128>),
+    Long(Box<Aes256>),
+}
+
+impl Aes {
+    /// `key` has 16 or 32 octets.
+    pub fn new(key: &[u8]) -> Self {
+        if key.len() == 32 {
+            Self::Long(Box::new(Aes256::new(GenericArray::from_slice(key))))
+        } else {
+            Self::Short(Box::new(Aes128::new(GenericArray::from_slice(key))))
+        }
+    }
+
+    fn encrypt_blocks(&self, blocks: &mut [aes::Block]) {
+        match self {
+            Self::Short(key) => key.encrypt_blocks(blocks),
+            Self::Long(key) => key.encrypt_blocks(blocks),
         }
     }
 }
@@ -53,7 +100,7 @@ impl Suite {
 /// Session keys of RTP or of RTCP.
 pub enum Cipher {
     Gcm { key: Box<LessSafeKey>, salt: [u8; 12] },
-    Counter { key: Box<Aes128>, mac: Box<Hmac<Sha1>>, salt: [u8; 14], tag: usize },
+    Counter { key: Aes, mac: Box<Hmac<Sha1>>, salt: [u8; 14], tag: usize },
 }
 
 impl Cipher {
@@ -75,10 +122,9 @@ impl Cipher {
             return None;
         }
         let (master, salt) = material.split_at(key);
-        let rtcp_suite = if suite == Suite::Cm32 { Suite::Cm80 } else { suite };
         Some((
             Self::new(suite, master, salt, [Label::RtpKey, Label::RtpMac, Label::RtpSalt])?,
-            Self::new(rtcp_suite, master, salt, [Label::RtcpKey, Label::RtcpMac, Label::RtcpSalt])?,
+            Self::new(suite.of_rtcp(), master, salt, [Label::RtcpKey, Label::RtcpMac, Label::RtcpSalt])?,
         ))
     }
 
@@ -93,16 +139,16 @@ impl Cipher {
                 derive(master, master_salt, labels[2], &mut salt);
                 Some(Self::Gcm { key: Box::new(LessSafeKey::new(UnboundKey::new(algorithm, key).ok()?)), salt })
             }
-            Suite::Cm80 | Suite::Cm32 => {
+            _ => {
                 let mut mac = [0; 20];
                 derive(master, master_salt, labels[1], &mut mac);
                 let mut salt = [0; 14];
                 derive(master, master_salt, labels[2], &mut salt);
                 Some(Self::Counter {
-                    key: Box::new(Aes128::new(GenericArray::from_slice(key))),
+                    key: Aes::new(key),
                     mac: Box::new(<Hmac<Sha1> as Mac>::new_from_slice(&mac).ok()?),
                     salt,
-                    tag: if suite == Suite::Cm80 { 10 } else { 4 },
+                    tag: suite.tag(),
                 })
             }
         }
@@ -281,7 +327,7 @@ fn counter_block(salt: &[u8; 14], ssrc: u32, index: u64) -> [u8; 16] {
     block
 }
 
-fn counter_mode(key: &Aes128, block: [u8; 16], data: &mut [u8]) {
+fn counter_mode(key: &Aes, block: [u8; 16], data: &mut [u8]) {
     let mut counter = 0u16;
     for part in data.chunks_mut(16 * BLOCKS) {
         let mut stream = [GenericArray::from(block); BLOCKS];

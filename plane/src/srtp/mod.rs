@@ -4,7 +4,7 @@ mod cipher;
 mod derive;
 mod window;
 
-pub use cipher::{Cipher, Suite};
+pub use cipher::{Aes, Cipher, Suite};
 pub use window::Window;
 
 use crate::rtp;

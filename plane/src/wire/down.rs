@@ -70,6 +70,13 @@ pub enum Message {
         suite: Suite,
         material: Secret,
     },
+    /// Keys of RTCP that has a DTLS association of its own (RFC 5764 section 5.1.1.1).
+    SetRtcpKeys {
+        flow: u32,
+        suite: Suite,
+        receive: Secret,
+        send: Secret,
+    },
     DropKeys {
         flow: u32,
     },
@@ -199,6 +206,7 @@ pub fn read(kind: u8, body: &[u8]) -> Option<Result<Message, Malformed>> {
         33 => bundled(read),
         34 => keep(read),
         35 => resend(read),
+        36 => rtcp_keys(read),
         _ => return None,
     };
     Some(message)
@@ -240,12 +248,21 @@ fn config(read: &mut Reader<'_>) -> Result<Config, Malformed> {
 
 fn key(read: &mut Reader<'_>) -> Result<(u32, Suite, Secret), Malformed> {
     let (flow, suite) = (read.u32()?, Suite::from_number(read.u8()?).ok_or(Malformed)?);
+    Ok((flow, suite, material(read, suite)?))
+}
+
+fn material(read: &mut Reader<'_>, suite: Suite) -> Result<Secret, Malformed> {
     let material = read.short()?;
     let (key, salt) = suite.lengths();
     if material.len() != key + salt {
         return Err(Malformed);
     }
-    Ok((flow, suite, Secret(material.into())))
+    Ok(Secret(material.into()))
+}
+
+fn rtcp_keys(read: &mut Reader<'_>) -> Result<Message, Malformed> {
+    let (flow, suite, receive) = key(read)?;
+    Ok(Message::SetRtcpKeys { flow, suite, receive, send: material(read, suite)? })
 }
 
 fn flows(kind: u8, read: &mut Reader<'_>) -> Result<Message, Malformed> {
@@ -440,6 +457,20 @@ mod tests {
         assert_eq!(read(7, &body(older())), Some(Ok(named(&[]))));
         assert_eq!(read(7, &body(older().short(&[0, 7]))), Some(Ok(named(&[0, 7]))));
         assert_eq!(read(7, &body(older().short(&[0; MAX_MKI + 1]))), Some(Err(Malformed)));
+    }
+
+    #[test]
+    fn keys_of_rtcp_are_two_of_the_suites_length() {
+        let writer = || Writer::new(36, 0).u32(1).u8(5).short(&[1; 46]);
+        let message = Message::SetRtcpKeys {
+            flow: 1,
+            suite: Suite::Cm256With80,
+            receive: Secret([1; 46].into()),
+            send: Secret([2; 46].into()),
+        };
+        assert_eq!(read(36, &body(writer().short(&[2; 46]))), Some(Ok(message)));
+        assert_eq!(read(36, &body(writer().short(&[2; 30]))), Some(Err(Malformed)));
+        assert_eq!(read(36, &body(writer())), Some(Err(Malformed)));
     }
 
     #[test]

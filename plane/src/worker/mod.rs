@@ -88,7 +88,11 @@ pub struct Relayed {
 pub enum ReceiveOrder {
     Configure(Config),
     Key(Option<srtp::Receiver>),
+    /// The key of RTCP that comes by a connection of its own.
+    RtcpKey(Box<srtp::Receiver>),
     Expect(Option<Addr>),
+    /// Where the peer's RTCP is.
+    Rtcp(Option<Addr>),
     AdmitSource(Addr, Box<[u8]>),
     Route {
         target: Option<u32>,
@@ -104,6 +108,7 @@ pub enum ReceiveOrder {
 pub enum SendOrder {
     Secure(bool),
     Key(Option<srtp::Sender>),
+    RtcpKey(Box<srtp::Sender>),
     Ways {
         rtp: Option<Way>,
         rtcp: Option<Way>,

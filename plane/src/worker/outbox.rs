@@ -236,7 +236,7 @@ impl Outbox {
         let Some(room) = self.room(way.lane) else { return send.unsent(Unsent::NotReady) };
         room[..packet.len()].copy_from_slice(packet);
         let mut length = packet.len();
-        if let Some(crypto) = &mut send.crypto {
+        if let Some(crypto) = send.rtcp_crypto.as_mut().or(send.crypto.as_mut()) {
             match crypto.protect_rtcp(room, length) {
                 Ok(protected) => length = protected,
                 Err(_) => return send.unsent(Unsent::Send),

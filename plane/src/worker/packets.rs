@@ -142,6 +142,27 @@ fn pair_rtcp_in(receive: &mut Receive, uplink: &mut Uplink, path: u64, data: &mu
     }
 }
 
+/// Whether a datagram is DTLS (RFC 7983).
+const fn is_dtls(first: u8) -> bool {
+    matches!(first, 20..=63)
+}
+
+/// One DTLS datagram on a port of a pair, which anybody may have sent: the gateway knows from whom it takes them.
+fn pair_dtls_in(receive: &mut Receive, uplink: &mut Uplink, path: u64, data: &[u8], source: Addr, now: u64) {
+    if !receive.config.secure {
+        return receive.discard(Discard::Malformed);
+    }
+    let known = receive.source == Some(source) || receive.named == Some(source) || receive.rtcp == Some(source);
+    let frame = |receive: &Receive| up::dtls(receive.flow, path, &source, now, data);
+    if known && uplink.allow_admitted(&source, now) {
+        uplink.punt(frame(receive));
+    } else if !known && receive.strangers.take(STRANGERS_PER_FLOW, now) && uplink.allow_stranger(&source, now) {
+        uplink.punt_stranger(frame(receive));
+    } else {
+        receive.discard(Discard::Rate);
+    }
+}
+
 /// One compound RTCP packet: proved, then the gateway's.
 fn rtcp_in(receive: &mut Receive, uplink: &mut Uplink, path: u64, data: &mut [u8], source: Addr, now: u64) {
     if data.len() < SHORTEST_RTCP || data.len() > LONGEST || data[0] >> 6 != 2 || !rtp::is_rtcp(data[1]) {
@@ -154,7 +175,7 @@ fn rtcp_in(receive: &mut Receive, uplink: &mut Uplink, path: u64, data: &mut [u8
     if length < SHORTEST_RTCP {
         return receive.discard(Discard::Malformed);
     }
-    if receive.crypto.is_some() {
+    if receive.crypto.is_some() || receive.rtcp_crypto.is_some() {
         receive.counters.received.heard.set(now);
     }
     uplink.punt(up::rtcp(receive.flow, path, &source, now, &data[..length]));
@@ -206,6 +227,9 @@ fn pair_in(
     now: u64,
 ) {
     let Some(Some(receive)) = table.receives.get_mut(slot) else { return };
+    if is_dtls(data[0]) {
+        return pair_dtls_in(receive, uplink, path, data, source, now);
+    }
     if data[0] >> 6 != 2 {
         return receive.discard(Discard::Malformed);
     }
@@ -281,6 +305,8 @@ pub fn take_rtcp(table: &mut Table, uplink: &mut Uplink, slot: usize, data: &mut
     let path = sockets.rtcp_path;
     if data.is_empty() {
         receive.discard(Discard::Malformed);
+    } else if is_dtls(data[0]) {
+        pair_dtls_in(receive, uplink, path, data, source, now);
     } else {
         pair_rtcp_in(receive, uplink, path, data, source, now);
     }
@@ -301,8 +327,18 @@ pub fn obey_receive(
         ReceiveOrder::Configure(config) => receive.config = config,
         ReceiveOrder::Key(key) => match (&mut receive.crypto, key) {
             (Some(now), Some(next)) if now.same_key(&next) => now.take_mki(next),
-            (crypto, key) => *crypto = key,
+            (crypto, key) => {
+                if key.is_none() {
+                    receive.rtcp_crypto = None;
+                }
+                *crypto = key;
+            }
         },
+        ReceiveOrder::RtcpKey(key) => match &receive.rtcp_crypto {
+            Some(now) if now.same_key(&key) => {}
+            _ => receive.rtcp_crypto = Some(*key),
+        },
+        ReceiveOrder::Rtcp(address) => receive.rtcp = address,
         ReceiveOrder::Expect(named) => {
             if receive.named != named {
                 receive.named = named;

@@ -12,6 +12,10 @@ use crate::outgoing::MARKER;
 use crate::rtp::{self, Header, HEADER};
 use crate::wire::up;
 
+/// Octets of a telephone-event, and the codes of digits (RFC 4733 sections 2.3 and 3.2).
+const EVENT: usize = 4;
+const DIGITS: u8 = 16;
+
 /// Take one packet of the flow in `slot`, or of one that shares its transport.
 pub(super) fn rtp_in(
     table: &mut Table,
@@ -31,7 +35,10 @@ pub(super) fn rtp_in(
     counters.heard.set(now);
     receive.packets += 1;
     receive.octets += packet.len() as u64;
-    let route = receive.routes[usize::from(header.payload_type())];
+    let mut route = receive.routes[usize::from(header.payload_type())];
+    if route.action == Action::Copy && route.rate_in == 0 && !is_digit(&packet[start..end]) {
+        route.action = Action::Drop;
+    }
     if route.action == Action::None {
         receive.discard(Discard::NoRoute);
         if let Some((send, _)) = target {
@@ -82,6 +89,11 @@ pub(super) fn rtp_in(
     uplink.counters.forwarded.add(1);
     let second = route.payload_type | header.second & MARKER;
     place(outbox, send, at, second, &header, highest, &packet[start..end], now);
+}
+
+/// Whether a telephone-event is a digit; other events are for nobody here (RFC 4733 section 3).
+fn is_digit(payload: &[u8]) -> bool {
+    payload.len() >= EVENT && payload[0] < DIGITS
 }
 
 /// The rest of the packet path where the queue had to be emptied first.

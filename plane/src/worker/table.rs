@@ -146,6 +146,10 @@ impl Table {
         match order {
             SendOrder::Secure(secure) => send.secure = secure,
             SendOrder::Key(key) => send.set_key(key),
+            SendOrder::RtcpKey(key) => match &send.rtcp_crypto {
+                Some(now) if now.same_key(&key) => {}
+                _ => send.rtcp_crypto = Some(*key),
+            },
             SendOrder::Ways { rtp, rtcp } => {
                 send.rtp = rtp;
                 send.rtcp = rtcp;
@@ -165,9 +169,11 @@ impl Table {
                 outbox.send_rtp(send, slot, &header, &payload);
             }
             SendOrder::Keep(kept) => {
-                let before = std::mem::replace(&mut send.kept, kept);
-                if let (Some(now), Some(before)) = (&mut send.kept, before) {
-                    now.follow(&before);
+                if let Some(before) = std::mem::replace(&mut send.kept, kept) {
+                    send.repeated = Some(before.numbers());
+                }
+                if let (Some(now), Some(numbers)) = (&mut send.kept, send.repeated) {
+                    now.follow(numbers);
                 }
             }
             SendOrder::Resend(_) => {}

@@ -15,16 +15,12 @@ from gateway.media.embedded.plane.around import Bundled, FlowHost
 from gateway.media.embedded.plane.inbound import Inbound
 from gateway.media.embedded.plane.kept import Kept
 from gateway.media.embedded.plane.outgoing import OutgoingStream
-from gateway.media.embedded.plane.packet import HEADER, HEADER_SIZE, MARKER, RtpError, payload_bounds
-from gateway.media.embedded.plane.routes import COPY, EMPTY, FORWARD, NO_ROUTE, PUNT, UNWRAP, RouteTable
-from gateway.media.embedded.plane.srtp import WORKSPACE, ReceiveContext, SendContext, SrtpKey
+from gateway.media.embedded.plane.packet import HEADER, HEADER_SIZE, MARKER, RtpError, payload_bounds, put_packet
+from gateway.media.embedded.plane.routes import COPY, DROP, EMPTY, FORWARD, NO_ROUTE, PUNT, UNWRAP, RouteTable, is_digit
+from gateway.media.embedded.plane.srtp import MAX_SEND_KEYS, WORKSPACE, ReceiveContext, SendContext, SrtpKey
 from gateway.media.embedded.plane.values import NEVER, Address, FlowConfig, FlowSnapshot, MediaPacket, Silence
 
 SHORTEST_RTCP = 8
-MOST_AGAIN = 255
-"""Packets that are sent again for one request, as many as a message of the native plane names."""
-MAX_SEND_KEYS = 64
-"""Keys one flow may send with in its life: forgetting one would let its indices come again."""
 _WRAP = 0xFFFFFFFF
 _UNPACK = HEADER.unpack_from
 _PACK_INTO = HEADER.pack_into
@@ -136,6 +132,10 @@ class Flow(ABC):
     def drop_keys(self) -> None:
         self.receiver = self.sender = None
         self.update()
+
+    def rtcp_contexts(self) -> tuple[ReceiveContext | None, SendContext | None]:
+        """What opens and what protects RTCP."""
+        return self.receiver, self.sender
 
     def start_stream(
         self, ssrc: int, sequence_number: int, timestamp: int, clock_rate: int, *, ends_frames: bool = False
@@ -299,6 +299,8 @@ class Flow(ABC):
         """What is not simply forwarded."""
         target, payload_type = self.target, second & 0x7F
         stream = target.stream if target is not None else None
+        if action == COPY and not self._table.clock_rate[payload_type] and not is_digit(_DATA[start:end]):
+            action = DROP
         packet = MediaPacket(
             payload_type=payload_type,
             marker=second >= MARKER,
@@ -318,8 +320,9 @@ class Flow(ABC):
 
     def receive_rtcp(self, size: int, path: int, source: Address, now: float) -> None:
         """One RTCP datagram of at least the shortest length in the workspace."""
-        if self.receiver is not None:
-            size = self.receiver.open_rtcp(size)
+        receiver = self.rtcp_contexts()[0]
+        if receiver is not None:
+            size = receiver.open_rtcp(size)
             if not size:
                 return
         elif self.config.secure:
@@ -330,7 +333,7 @@ class Flow(ABC):
             return
         if not self.within_rate(now):
             return
-        if self.receiver is not None:
+        if receiver is not None:
             self.heard = now
         self._host.handler.rtcp(self.number, path, source, bytes(_DATA[:size]), now)
 
@@ -410,12 +413,10 @@ class Flow(ABC):
         target._emit(second | marker, out, when, payload, stream)
 
     def _emit(self, second: int, out: int, when: int, payload: bytes, stream: OutgoingStream) -> None:
-        size = HEADER_SIZE + len(payload)
-        if size > len(_DATA):
+        if HEADER_SIZE + len(payload) > len(_DATA):
             self._count_unsent("too_long")
             return
-        _PACK_INTO(_DATA, 0, 0x80, second, out, when, stream.ssrc)
-        _DATA[HEADER_SIZE:size] = payload
+        size = put_packet(_DATA, second, out, when, stream.ssrc, payload)
         if self.sender is not None:
             size = self.sender.seal(0, size)
             if not size:
@@ -427,7 +428,7 @@ class Flow(ABC):
         """Send these packets of the stream again; the incoming numbers of those that never came here."""
         if self.stream is None or self.kept is None:
             return []
-        found, missing = self.kept.find(sequence_numbers[:MOST_AGAIN], self.stream, now)
+        found, missing = self.kept.find(sequence_numbers, self.stream, now)
         for again in found if self.flowing else ():
             self._repeat(again, self.kept.repeats.ssrc)
         return missing
@@ -435,9 +436,7 @@ class Flow(ABC):
     def _repeat(self, again: tuple[int, int, int, bytes], ssrc: int) -> None:
         """Send a retransmission, which is none of the stream's packets."""
         second, number, timestamp, payload = again
-        size = HEADER_SIZE + len(payload)
-        _PACK_INTO(_DATA, 0, 0x80, second, number, timestamp, ssrc)
-        _DATA[HEADER_SIZE:size] = payload
+        size = put_packet(_DATA, second, number, timestamp, ssrc, payload)
         if self.sender is not None:
             size = self.sender.seal(0, size)
         if size:
@@ -448,9 +447,9 @@ class Flow(ABC):
         if self._rtcp_address is None or not self.ready:
             self._count_unsent("not_ready")
             return
-        size = WORKSPACE.put(packet)
-        if self.sender is not None:
-            size = self.sender.seal_rtcp(size)
+        size, sender = WORKSPACE.put(packet), self.rtcp_contexts()[1]
+        if sender is not None:
+            size = sender.seal_rtcp(size)
             if not size:
                 return
         self._send(self._rtcp_socket, size, self._rtcp_address)

@@ -10,6 +10,8 @@ from gateway.media.embedded.plane.values import NEVER, Repeats
 
 AGAIN = 500
 """Packets a second that are sent again at most, whatever is asked."""
+MOST_AGAIN = 255
+"""Packets that are sent again for one request, as many as a message of the native plane names."""
 ROOM = 1424
 """Octets of a payload that is kept: with its number before it the packet must still fit."""
 
@@ -27,10 +29,15 @@ class Kept:
         self._second = NEVER
         self._again = 0
 
-    def follow(self, other: Kept) -> None:
-        """Go on with the numbers of `other`, which repeated under the same source: none may come twice."""
-        if other.repeats.ssrc == self.repeats.ssrc:
-            self._next = other._next
+    @property
+    def numbers(self) -> tuple[int, int]:
+        """Source and next number of the retransmissions."""
+        return self.repeats.ssrc, self._next
+
+    def follow(self, numbers: tuple[int, int]) -> None:
+        """Go on with the `numbers` of what repeated under the same source before: none may come twice."""
+        if numbers[0] == self.repeats.ssrc:
+            self._next = numbers[1]
 
     def keep(self, sequence_number: int, second: int, timestamp: int, payload: bytes) -> None:
         """Keep a packet that goes out."""
@@ -65,7 +72,7 @@ class Kept:
         """What repeats these packets of `stream`, and the incoming numbers of those that never came."""
         found: list[tuple[int, int, int, bytes]] = []
         missing: list[int] = []
-        for number in sequence_numbers:
+        for number in sequence_numbers[:MOST_AGAIN]:
             incoming = None if self.has(number) else stream.incoming(number)
             if incoming is not None:
                 missing.append(incoming)

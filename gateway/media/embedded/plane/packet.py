@@ -52,6 +52,14 @@ class RtpPacket:
         return header + struct.pack(f"!{len(self.csrc)}I", *self.csrc) + self.payload
 
 
+def put_packet(data: memoryview, second: int, sequence_number: int, timestamp: int, ssrc: int, payload: bytes) -> int:
+    """Write a packet to the beginning of `data`, which has room for it; its size."""
+    size = HEADER_SIZE + len(payload)
+    HEADER.pack_into(data, 0, 0x80, second, sequence_number, timestamp, ssrc)
+    data[HEADER_SIZE:size] = payload
+    return size
+
+
 def payload_bounds(packet: bytes | memoryview) -> tuple[int, int]:
     """Where the payload starts and ends, without CSRC list, header extension and padding.
 

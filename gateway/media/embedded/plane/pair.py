@@ -9,7 +9,7 @@ from typing import Any
 from gateway.media.embedded.plane.around import FlowHost
 from gateway.media.embedded.plane.flow import SHORTEST_RTCP, Flow
 from gateway.media.embedded.plane.packet import HEADER_SIZE, MAXIMUM_SIZE
-from gateway.media.embedded.plane.srtp import WORKSPACE
+from gateway.media.embedded.plane.srtp import WORKSPACE, ReceiveContext, SendContext, SrtpKey
 from gateway.media.embedded.plane.values import NEVER, Address, Bound, FlowConfig
 
 STRANGERS_PER_SECOND = 50
@@ -20,7 +20,17 @@ _DATA = WORKSPACE.data
 class PairFlow(Flow):
     """One phone: a source that is named or learned, and no other."""
 
-    __slots__ = ("_destination", "_named", "_port", "_rtcp_destination", "_strangers", "_strangers_second", "source")
+    __slots__ = (
+        "_destination",
+        "_named",
+        "_port",
+        "_rtcp_destination",
+        "_rtcp_receiver",
+        "_rtcp_sender",
+        "_strangers",
+        "_strangers_second",
+        "source",
+    )
 
     def __init__(self, number: int, config: FlowConfig, host: FlowHost, port: PairPort) -> None:
         super().__init__(number, config, host)
@@ -31,6 +41,8 @@ class PairFlow(Flow):
         self._named: Address | None = None
         self._destination: Address | None = None
         self._rtcp_destination: Address | None = None
+        self._rtcp_receiver: ReceiveContext | None = None
+        self._rtcp_sender: SendContext | None = None
         self._strangers_second = NEVER
         self._strangers = 0
         self.update()
@@ -47,6 +59,20 @@ class PairFlow(Flow):
         """Where to send while there is no source, and where RTCP goes."""
         self._destination, self._rtcp_destination = rtp, rtcp
         self.update()
+
+    def set_rtcp_keys(self, receive: SrtpKey, send: SrtpKey) -> None:
+        """Keys of RTCP alone; the same again change nothing."""
+        if self._rtcp_receiver is None or self._rtcp_receiver.key != receive:
+            self._rtcp_receiver = ReceiveContext(receive, self.discarded)
+        if self._rtcp_sender is None or self._rtcp_sender.key != send:
+            self._rtcp_sender = SendContext(send, self.unsent)
+
+    def drop_keys(self) -> None:
+        self._rtcp_receiver = self._rtcp_sender = None
+        super().drop_keys()
+
+    def rtcp_contexts(self) -> tuple[ReceiveContext | None, SendContext | None]:
+        return self._rtcp_receiver or self.receiver, self._rtcp_sender or self.sender
 
     def update(self) -> None:
         self._address = self.source or self._destination
@@ -73,7 +99,9 @@ class PairFlow(Flow):
 
     def datagram(self, size: int, address: Any, now: float) -> None:
         """One datagram on the RTP socket."""
-        if size < HEADER_SIZE or size > MAXIMUM_SIZE or _DATA[0] >> 6 != 2:
+        if is_dtls(size):
+            self._dtls(size, self._port.rtp_bound.path, address, now)
+        elif size < HEADER_SIZE or size > MAXIMUM_SIZE or _DATA[0] >> 6 != 2:
             rtcp = self.config.mux and size >= SHORTEST_RTCP and 192 <= _DATA[1] <= 223 and _DATA[0] >> 6 == 2
             if rtcp and size <= MAXIMUM_SIZE:
                 self.rtcp_datagram(size, address, now)
@@ -106,13 +134,33 @@ class PairFlow(Flow):
 
     def _stranger(self, size: int, address: Any, now: float) -> None:
         self.discard("wrong_source")
-        if now - self._strangers_second >= 1.0:
-            self._strangers_second, self._strangers = now, 0
-        self._strangers += 1
-        if self._strangers <= STRANGERS_PER_SECOND:
+        if self._may_ask(now):
             data = bytes(_DATA[:size])
             path = self._port.rtp_bound.path
             self._host.handler.stranger(self.number, path, address[:2], data, self.heard, now)
+
+    def _may_ask(self, now: float) -> bool:
+        if now - self._strangers_second >= 1.0:
+            self._strangers_second, self._strangers = now, 0
+        self._strangers += 1
+        return self._strangers <= STRANGERS_PER_SECOND
+
+    def _dtls(self, size: int, path: int, address: Any, now: float) -> None:
+        """One DTLS datagram; from whom it is taken the handler knows."""
+        source: Address = address[:2]
+        if not self.config.secure:
+            self.discard("malformed")
+        elif source in (self._named, self._rtcp_destination, self.source) or self._may_ask(now):
+            self._host.handler.dtls(self.number, path, source, bytes(_DATA[:size]), now)
+        else:
+            self.discard("rate")
+
+    def rtcp_socket_datagram(self, size: int, address: Any, now: float) -> None:
+        """One datagram on the RTCP socket."""
+        if is_dtls(size):
+            self._dtls(size, self._port.rtcp_bound.path, address, now)
+        else:
+            self.rtcp_datagram(size, address, now)
 
     def rtcp_datagram(self, size: int, address: Any, now: float) -> None:
         """One datagram that is RTCP, on either socket; its source is for the handler to judge."""
@@ -125,6 +173,11 @@ class PairFlow(Flow):
     def addresses(self) -> tuple[Address | None, Address | None, Mapping[tuple[int, Address], float]]:
         source: Address | None = self.source[:2] if self.source is not None else None
         return source, self._address[:2] if self._address is not None else None, {}
+
+
+def is_dtls(size: int) -> bool:
+    """Whether the datagram in the workspace is DTLS (RFC 7983)."""
+    return SHORTEST_RTCP <= size <= MAXIMUM_SIZE and 20 <= _DATA[0] <= 63
 
 
 class PairPort:
@@ -177,12 +230,20 @@ class PairPort:
             if flow is None:
                 return
             try:
-                flow.rtcp_datagram(size, address, clock())
+                flow.rtcp_socket_datagram(size, address, clock())
             except Exception:
                 flow.discard("internal_error")
                 failed()
 
         return [(self.rtp, read_rtp), (self.rtcp, read_rtcp)]
+
+    def send(self, path: int, data: bytes, address: Address) -> bool:
+        """Send a datagram as it is by the socket that `path` names, at once or not at all."""
+        try:
+            (self.rtp if path == self.rtp_bound.path else self.rtcp).sendto(data, address)
+        except OSError:
+            return False
+        return True
 
     def close(self) -> None:
         """Close both sockets."""

@@ -40,7 +40,7 @@ class PlaneHandler(Protocol):
         """STUN that the plane does not answer: not an authentic plain check of an admitted pair."""
 
     def dtls(self, flow: int, path: int, source: Address, data: bytes, now: float) -> None:
-        """One DTLS datagram from an admitted pair."""
+        """One DTLS datagram from an admitted pair, or on a pair port from anybody: `source` is to be judged."""
 
     def rtcp(self, flow: int, path: int, source: Address, packet: bytes, now: float) -> None:
         """One compound packet in the clear. On a pair port `source` is for the handler to judge."""
@@ -143,8 +143,12 @@ class Plane(Protocol):
     def set_send_key(self, flow: int, key: SrtpKey) -> None:
         """Protect what goes with `key`, likewise."""
 
+    def set_rtcp_keys(self, flow: int, receive: SrtpKey, send: SrtpKey) -> None:
+        """Have other keys for RTCP, which has a DTLS association of its own where it is not multiplexed (RFC 5764
+        section 5.1.1.1); on a pair port only."""
+
     def drop_keys(self, flow: int) -> None:
-        """Forget both."""
+        """Forget all of them."""
 
     # Addresses
 

@@ -91,6 +91,8 @@ class PythonPlane:
         self._timer_at = 0.0
         self._silences: set[int] = set()
         self._idles: set[int] = set()
+        self._repeated: dict[int, tuple[int, int]] = {}
+        """Source and next number of the retransmissions of flows, when they were last changed."""
 
     async def start(self, handler: PlaneHandler) -> Inventory:
         self.handler = handler
@@ -192,6 +194,7 @@ class PythonPlane:
         closed = self._flows.pop(flow, None)
         if closed is None:
             return
+        self._repeated.pop(flow, None)
         for each in closed.bundled:
             self.close_flow(each.number)
         owner = self._ports.get(self._owner.pop(flow))
@@ -213,6 +216,10 @@ class PythonPlane:
     def set_send_key(self, flow: int, key: SrtpKey) -> None:
         if (found := self._flow(flow)) is not None:
             found.set_send_key(key)
+
+    def set_rtcp_keys(self, flow: int, receive: SrtpKey, send: SrtpKey) -> None:
+        if (found := self._pair(flow)) is not None:
+            found.set_rtcp_keys(receive, send)
 
     def drop_keys(self, flow: int) -> None:
         if (found := self._flow(flow)) is not None:
@@ -316,9 +323,11 @@ class PythonPlane:
         if repeats is not None and carrier is not None and not carrier.claim(repeats.ssrc, flow):
             self.count("unknown_flow")
         elif found is not None:
-            before, found.kept = found.kept, Kept(repeats) if repeats is not None else None
-            if before is not None and found.kept is not None:
-                found.kept.follow(before)
+            if found.kept is not None:
+                self._repeated[flow] = found.kept.numbers
+            found.kept = Kept(repeats) if repeats is not None else None
+            if found.kept is not None and flow in self._repeated:
+                found.kept.follow(self._repeated[flow])
 
     def resend(self, flow: int, sequence_numbers: Sequence[int]) -> None:
         found = self._flow(flow)
@@ -343,7 +352,8 @@ class PythonPlane:
 
     def send(self, path: int, address: Address, data: bytes) -> None:
         where = self._paths.get(path)
-        if not isinstance(where, SharedPath) or not where.send(data, address):
+        sent = where.send(data, address) if isinstance(where, SharedPath) else where and where.send(path, data, address)
+        if not sent:
             self.count("unsent")
 
     def send_rtcp(self, flow: int, packet: bytes) -> None:

@@ -22,6 +22,8 @@ REPLAY_WINDOW = 1024
 """Packets (RFC 3711 section 3.3.2)."""
 LONGEST = 1500
 """Octets of a packet before protection; the workspace has room for tag and index beside it."""
+MAX_SEND_KEYS = 64
+"""Keys one flow may send with in its life: forgetting one would let its indices come again."""
 _WRAP_REACH = 0x1000
 """A source whose first packet has a sequence number below this may have begun before the wrap."""
 
@@ -49,6 +51,22 @@ class SrtpProfile(Enum):
         12,
         Policy.SRTP_PROFILE_AEAD_AES_256_GCM,
     )
+    AES_256_CM_HMAC_SHA1_80 = (
+        "AES_256_CM_HMAC_SHA1_80",
+        "",
+        "",
+        32,
+        14,
+        Policy.SRTP_PROFILE_AES128_CM_SHA1_80,
+    )
+    AES_256_CM_HMAC_SHA1_32 = (
+        "AES_256_CM_HMAC_SHA1_32",
+        "",
+        "",
+        32,
+        14,
+        Policy.SRTP_PROFILE_AES128_CM_SHA1_32,
+    )
     AES_CM_128_HMAC_SHA1_80 = (
         "AES_CM_128_HMAC_SHA1_80",
         "SRTP_AES128_CM_HMAC_SHA1_80",
@@ -72,7 +90,7 @@ class SrtpProfile(Enum):
         self.suite = suite
         """Name in `a=crypto` (RFC 4568 section 6.2, RFC 7714 section 14.2)."""
         self.dtls_name = dtls_name
-        """Name in the registry of DTLS-SRTP protection profiles (RFC 5764 section 4.1.2)."""
+        """Name in the registry of DTLS-SRTP protection profiles (RFC 5764 section 4.1.2); "" where it has none."""
         self.openssl_name = openssl_name
         """What OpenSSL calls it."""
         self.key_length = key_length
@@ -104,8 +122,8 @@ class SrtpProfile(Enum):
 
 
 _BY_SUITE = {profile.suite: profile for profile in SrtpProfile}
-_BY_DTLS_NAME = {profile.dtls_name: profile for profile in SrtpProfile}
-_BY_OPENSSL = {profile.openssl_name: profile for profile in SrtpProfile}
+_BY_DTLS_NAME = {profile.dtls_name: profile for profile in SrtpProfile if profile.dtls_name}
+_BY_OPENSSL = {profile.openssl_name: profile for profile in SrtpProfile if profile.openssl_name}
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,10 +210,28 @@ Counts = dict[str, int]
 
 def _session(key: SrtpKey, direction: int) -> Session:
     policy = Policy(key=key.material, ssrc_type=direction, srtp_profile=key.profile.library)
+    if key.profile.key_length == 32 and key.profile.salt_length == 14:
+        for part in (policy._policy.rtp, policy._policy.rtcp):
+            _lengthen(part)
     policy.window_size = REPLAY_WINDOW
     # Protecting two different packets under one index would repeat a GCM nonce.
     policy.allow_repeat_tx = False
     return Session(policy)
+
+
+_ICM_128, _ICM_256 = (1, 30), (5, 46)
+"""libsrtp's number of AES in counter mode, and the octets of its key and salt (RFC 3711, RFC 6188)."""
+
+
+def _lengthen(part: Any) -> None:
+    """Have half a policy of AES-128 in counter mode use AES-256, for which libsrtp has no profile to name.
+
+    The first two members of `srtp_crypto_policy_t` say cipher and length; raises SrtpKeyError where they do not.
+    """
+    members = ffi.cast("int *", ffi.addressof(part))
+    if (members[0], members[1]) != _ICM_128:
+        raise SrtpKeyError("AES-256 in counter mode cannot be had of this libsrtp")
+    members[0], members[1] = _ICM_256
 
 
 class SendContext:

@@ -66,7 +66,8 @@ class Action(IntEnum):
     PUNT = 2
     """Goes to `PlaneHandler.media` and nowhere else."""
     COPY = 3
-    """Is forwarded, and goes to `PlaneHandler.media` as well: digits."""
+    """Is forwarded, and goes to `PlaneHandler.media` as well. Without a clock rate it is telephone-events, of which
+    digits alone pass, the rest is dropped (RFC 4733 section 3.2)."""
     TRANSCODE = 4
     """Goes out as another codec, where `Plane.transcodes`: see `Route.conversion`."""
     UNWRAP = 5

@@ -1,4 +1,4 @@
-"""A phone's transport: RTP and RTCP over UDP, plain or SDES-SRTP, with the plane carrying the packets."""
+"""A phone's transport: RTP and RTCP over UDP, plain or SRTP by SDES or DTLS, with the plane carrying the packets."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from gateway.media.embedded.plane.packet import HEADER_SIZE
 from gateway.media.embedded.plane.protocol import Plane
 from gateway.media.embedded.plane.srtp import SrtpKey, SrtpKeyError
 from gateway.media.embedded.plane.values import Address, FlowConfig, FlowSnapshot
+from gateway.media.embedded.rtp.dtls import DtlsHost, PhoneDtls
 from gateway.media.embedded.rtp.keys import key_identifier, srtp_key
 from gateway.media.embedded.rtp.latching import Latch, LatchRules, may_send_to
 from gateway.media.embedded.rtp.ports import PortPool
@@ -33,11 +34,16 @@ class RtpLeg:
         address: str,
         rules: LatchRules | None = None,
         keys: tuple[SrtpKey, ...] = (),
+        best_effort: bool = False,
+        dtls: DtlsHost | None = None,
+        failed: Callable[[str], None] = lambda reason: None,
         max_packets_per_second: int = 500,
         numbers: tuple[int, int] | None = None,
     ) -> None:
         """`address` is what phones are told; `keys` are ours, one a suite: with any, nothing flows in the clear.
 
+        `best_effort`: but where the phone answers with none (RFC 8643). With `dtls` the keys come by DTLS, and `failed`
+        hears why none do.
         `numbers` are those of the flow and the port that the plane holds already; `resume` follows then, not `open`.
         """
         self.flow, self._id = numbers or (ids(), ids())
@@ -52,7 +58,11 @@ class RtpLeg:
         self._address = address
         self._family = 6 if ":" in canonical(pool.host) else 4
         self._latch = Latch(rules or LatchRules())
-        self._config = FlowConfig(secure=bool(keys), max_packets_per_second=max_packets_per_second)
+        self._is_secure = dtls is not None or (bool(keys) and not best_effort)
+        """Whether nothing may flow in the clear."""
+        self._dtls = PhoneDtls(dtls, plane, self.flow, self) if dtls is not None else None
+        self._failed = failed
+        self._config = FlowConfig(secure=self._is_secure, max_packets_per_second=max_packets_per_second)
         self._private_source: str | None = None
         self._rtcp_named: Address | None = None
         self._rtcp_learned: Address | None = None
@@ -62,12 +72,15 @@ class RtpLeg:
 
     async def open(self) -> None:
         """Bind both ports; raises MediaError 503 when none is left."""
-        self.port = await self._pool.open(self._plane, self._id)
+        rtp, rtcp = await self._pool.open(self._plane, self._id)
+        self.port = rtp.address[1]
         if self._closed:
             # Closed while it was being opened.
             self._give_back()
             raise MediaError("the RTP leg is closed", 500)
         self._plane.open_flow(self.flow, self._id, self._config)
+        if self._dtls is not None:
+            self._dtls.open((rtp.path, rtcp.path))
 
     def values(self) -> dict[str, Any]:
         """What `resume` needs, as JSON can hold it."""
@@ -79,17 +92,21 @@ class RtpLeg:
             "private_source": self._private_source,
             "mux": self._config.mux,
             "keyed": self._keyed,
+            "dtls": self._dtls.values() if self._dtls is not None else None,
         }
 
     def resume(self, values: Mapping[str, Any], accepts: frozenset[int], snapshot: FlowSnapshot) -> None:
         """Go on with what the plane holds; raises MediaError 481 where there is no key, though one is needed."""
-        if self.keys and not values["keyed"]:
+        if self._is_secure and not values["keyed"]:
             raise MediaError("the phone's keys were not agreed yet", 481)
+        if self._dtls is not None:
+            self._dtls.resume(values["dtls"])
+        self._is_secure = values["keyed"]
         self.port = values["port"]
         self._pool.take(self.port)
         self._private_source, self._accepts, self._keyed = values["private_source"], accepts, values["keyed"]
         self._rtcp_named, self._rtcp_learned = (_address(each) for each in values["rtcp"])
-        self._config = replace(self._config, mux=values["mux"])
+        self._config = replace(self._config, mux=values["mux"], secure=self._is_secure)
         # What the description lets it learn has been learned; where nothing came yet, it may be.
         since = self._clock() if snapshot.source is None else float("-inf")
         self._latch.expect(_address(values["named"]), self._private_source, since)
@@ -99,14 +116,9 @@ class RtpLeg:
     # What signalling brings
 
     @property
-    def kind(self) -> str:
-        """What descriptions for this phone are."""
-        return "sdes" if self.keys else "rtp"
-
-    @property
     def ready(self) -> bool:
         """Whether media that is sent would go somewhere."""
-        return not self._closed and self._latch.destination is not None and (self._keyed or not self.keys)
+        return not self._closed and self._latch.destination is not None and (self._keyed or not self._is_secure)
 
     @property
     def remote_address(self) -> Address | None:
@@ -123,7 +135,10 @@ class RtpLeg:
         crypto = tuple(
             [Crypto(tag, key.profile.suite, (CryptoKey(key.material),)) for tag, key in enumerate(self.keys, start=1)]
         )
-        return TransportPlan(address=self._address, port=self.port, rtcp_port=self.port + 1, crypto=crypto, mki=True)
+        plan = TransportPlan(address=self._address, port=self.port, rtcp_port=self.port + 1, crypto=crypto, mki=True)
+        if self._dtls is None:
+            return plan
+        return replace(plan, fingerprints=self._dtls.fingerprints, rtcp_mux=True)
 
     def agree(self, agreement: MediaAgreement, side: Side, private_source: str | None = None) -> None:
         """Take what was agreed with the phone; raises MediaError 488 where no media can come of it."""
@@ -133,7 +148,11 @@ class RtpLeg:
         named = None if remote.held else (canonical(remote.address), remote.port)
         if named is not None and self._is_other_family(named[0]):
             raise MediaError(f"this side has no IPv{6 if self._family == 4 else 4}", 488)
-        if self.keys:
+        if self._dtls is not None:
+            if self._dtls.agree(agreement):
+                self._keyed = False
+                self._plane.drop_keys(self.flow)
+        elif self.keys and (agreement.crypto_local is not None or self._is_secure):
             self._agree_keys(agreement.crypto_local, remote.crypto)
         rtcp = (canonical(remote.rtcp_address or remote.address), remote.rtcp_port)
         self.set_remote(
@@ -143,6 +162,8 @@ class RtpLeg:
             private_source=private_source,
             accepts=receivable(agreement),
         )
+        if self._dtls is not None:
+            self._dtls.start()
 
     def _is_other_family(self, host: str) -> bool:
         return (":" in host) != (self._family == 6)
@@ -161,6 +182,10 @@ class RtpLeg:
 
         `mki` is in the packets of the peer, whose key it names; ours has none.
         """
+        if not self._is_secure:
+            self._is_secure = True
+            self._config = replace(self._config, secure=True)
+            self._plane.configure_flow(self.flow, self._config)
         self._plane.set_send_key(self.flow, send)
         self._plane.set_receive_key(self.flow, receive, mki)
         self._keyed = True
@@ -203,6 +228,8 @@ class RtpLeg:
         if self._closed:
             return
         self._closed = True
+        if self._dtls is not None:
+            self._dtls.close()
         if self.port:
             self._give_back()
 
@@ -216,8 +243,8 @@ class RtpLeg:
         """RTP from an address that is neither the source nor named: it becomes the source where the rules let it."""
         latch = self._latch
         latch.heard = heard
-        if self.keys:
-            if self._keyed and latch.may_learn(source, now):
+        if self._is_secure:
+            if self._keyed and (source == latch.source or latch.may_learn(source, now)):
                 self._plane.admit_source(self.flow, source, data)
             return
         known = len(data) >= HEADER_SIZE and (not self._accepts or data[1] & 0x7F in self._accepts)
@@ -228,6 +255,34 @@ class RtpLeg:
         """The plane listens to `source` from now on."""
         self._latch.learn(source)
         self._direct()
+
+    # DTLS
+
+    def receive_dtls(self, path: int, source: Address, data: bytes, now: float) -> None:
+        """One DTLS datagram of anybody."""
+        if self._dtls is not None:
+            self._dtls.receive(path, source, data, now)
+
+    def takes_dtls_from(self, source: Address, now: float, *, rtcp: bool) -> bool:
+        """Where the description says, or where RTP might be learned from; RTCP from the host of RTP as well."""
+        if rtcp:
+            hosts = [each[0] for each in (self._latch.named, self._latch.source) if each is not None]
+            return source == self._rtcp_named or source[0] in hosts
+        return source == self._latch.source or self._latch.may_admit(source, now)
+
+    def dtls_destination(self, *, rtcp: bool) -> Address | None:
+        return self._rtcp_destination() if rtcp else self._latch.destination
+
+    def dtls_keyed(self, peer: Address) -> None:
+        if peer != self._latch.named:
+            self._latch.learn(peer)
+        self._keyed = True
+        self._direct()
+
+    def dtls_failed(self, reason: str) -> None:
+        self._keyed = False
+        self._plane.drop_keys(self.flow)
+        self._failed(reason)
 
     def takes_rtcp_from(self, source: Address) -> bool:
         """Whether RTCP of that address counts: from where the description says, or from beside a learned source."""

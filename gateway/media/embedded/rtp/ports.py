@@ -7,6 +7,7 @@ from collections.abc import Callable
 from random import Random
 
 from gateway.media.embedded.plane.protocol import Plane, PlaneError
+from gateway.media.embedded.plane.values import Bound
 from gateway.media.engine import MediaError
 
 MAXIMUM_ATTEMPTS = 64
@@ -47,15 +48,15 @@ class PortPool:
         self._wake()
         return len(self._free)
 
-    async def open(self, plane: Plane, port: int) -> int:
-        """Have the plane bind the next pair as its `port`; the RTP port. Raises MediaError 503 when none is left."""
+    async def open(self, plane: Plane, port: int) -> tuple[Bound, Bound]:
+        """Have the plane bind the next pair as its `port`, RTP before RTCP; raises MediaError 503 when none is left."""
         self._wake()
         for _ in range(MAXIMUM_ATTEMPTS):
             if not self._any and not self._free:
                 break
             number = 0 if self._any else self._free.popleft()
             try:
-                rtp, _ = await plane.open_pair(port, self.host, number)
+                bound = await plane.open_pair(port, self.host, number)
             except PlaneError as error:
                 if number:
                     self._resting.append((self._clock() + self._rest, number))
@@ -70,7 +71,7 @@ class PortPool:
                     self._resting.append((self._clock() + self._rest, number))
                 raise
             self._in_use += 1
-            return rtp.address[1]
+            return bound
         raise MediaError("no RTP port is left", 503)
 
     def take(self, number: int) -> None:

@@ -149,6 +149,8 @@ class EventHandler:
         except RtpError:
             return NOTHING
         self._heard = now
+        if event.digit is None:
+            return NOTHING  # flash, tones of modems: for nobody here
         self._detector.receive(event, packet.timestamp)
         if self._payload_type is None or not packet.in_order:
             return NOTHING

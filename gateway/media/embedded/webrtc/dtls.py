@@ -154,6 +154,7 @@ class DtlsAssociation:
         self._mismatch = False
         self._flight: list[bytes] = []
         self._pending: list[bytes] = []
+        self._data: list[bytes] = []
         self._interval = config.dtls_retransmit
         self._retransmit_at: float | None = None
         self._alert: str = ""
@@ -191,6 +192,21 @@ class DtlsAssociation:
         """Drain what is to be sent to the peer, each item one datagram of at most `mtu` bytes."""
         pending, self._pending = self._pending, []
         return pending
+
+    def data_received(self) -> list[bytes]:
+        """Drain the application data of the last datagram, a record each."""
+        data, self._data = self._data, []
+        return data
+
+    def send(self, data: bytes) -> None:
+        """Have application data sent, once the handshake is done; before and after it is dropped."""
+        if self.state is not DtlsState.CONNECTED:
+            return
+        try:
+            self._connection.send(data)
+        except SSL.Error:
+            self.ignored += 1
+        self._pending.extend(self._read_output())
 
     def close(self) -> None:
         """Say close_notify if there is anybody to hear it, and forget the keys; idempotent."""
@@ -306,11 +322,11 @@ class DtlsAssociation:
         self.deadline = self._retransmit_at = self._alert_deadline = None
 
     def _receive_connected(self, datagram: bytes) -> None:
-        """A repeated Finished draws our last flight again; close_notify ends it; data is not for us."""
+        """A repeated Finished draws our last flight again; close_notify ends it; data is kept for who wants it."""
         self._connection.bio_write(datagram)
         try:
-            while self._connection.recv(READ_SIZE):
-                self.ignored += 1
+            while True:
+                self._data.append(self._connection.recv(READ_SIZE))
         except SSL.WantReadError:
             pass
         except SSL.ZeroReturnError:

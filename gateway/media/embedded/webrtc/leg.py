@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from gateway.media.embedded.plane.protocol import Plane
 from gateway.media.embedded.plane.stun import BindingRequest
 from gateway.media.embedded.plane.values import Address, FlowConfig, FlowSnapshot
+from gateway.media.embedded.webrtc.alarm import Alarm, Timer
 from gateway.media.embedded.webrtc.certificate import usable_fingerprints
 from gateway.media.embedded.webrtc.config import WebRtcConfig
 from gateway.media.embedded.webrtc.dtls import DtlsAssociation, DtlsContext, DtlsRole, DtlsState
@@ -18,12 +19,6 @@ from gateway.media.engine import MediaError
 from sdp import MediaAgreement, TransportPlan
 from sdp.attributes import Fingerprint
 from sdp.negotiation import Side
-
-
-class Timer(Protocol):
-    """Something scheduled that can be called off."""
-
-    def cancel(self) -> None: ...
 
 
 class LegHost(Protocol):
@@ -79,6 +74,10 @@ class WebRtcLeg:
         """From the first `set_remote` to `connected`; None before."""
         self.discarded: dict[str, int] = {}
         """Datagrams that the leg itself dropped, by reason."""
+        self.associations = 0
+        """DTLS associations that were begun."""
+        self.on_data: Callable[[bytes], None] = lambda data: None
+        """Gets what comes by DTLS beside the handshake."""
         self._host = host
         self._on_state = on_state
         self._config = FlowConfig(secure=True, mux=True, max_packets_per_second=host.config.max_packets_per_second)
@@ -103,8 +102,7 @@ class WebRtcLeg:
         self._admitted: set[tuple[int, Address]] = set()
         self._remote_since: float | None = None
         self._setup_deadline: float | None = None
-        self._timer: Timer | None = None
-        self._timer_at: float | None = None
+        self._alarm = Alarm(host.call_at, self._on_timer)
         if left is None:
             host.plane.set_credentials(self.flow, self._ice.settled())
 
@@ -301,6 +299,12 @@ class WebRtcLeg:
         self._dtls.receive(data, now)
         self._follow_dtls(now)
 
+    def send_data(self, data: bytes) -> None:
+        """Have it sent by DTLS; without an association it is dropped."""
+        if self._dtls is not None:
+            self._dtls.send(data)
+            self._send_dtls()
+
     def key_for(self, ufrag: str) -> bytes | None:
         """The integrity key behind one of this leg's ufrags."""
         return self._ice.key_for(ufrag)
@@ -355,6 +359,7 @@ class WebRtcLeg:
 
     def _start_dtls(self, now: float) -> None:
         self._dtls = DtlsAssociation(self._host.dtls, self._role, self._fingerprints, self._host.config)
+        self.associations += 1
         self._dtls.start(now)
         early, self._early = self._early, []
         for datagram in early:
@@ -367,6 +372,8 @@ class WebRtcLeg:
         if dtls is None:
             return
         self._send_dtls()
+        for data in dtls.data_received():
+            self.on_data(data)
         if dtls.state is DtlsState.CONNECTED and not self._keyed:
             if dtls.send_key is not None and dtls.receive_key is not None:
                 self._host.plane.set_receive_key(self.flow, dtls.receive_key)
@@ -469,22 +476,9 @@ class WebRtcLeg:
         return min((time for time in times if time is not None), default=None)
 
     def _rearm(self) -> None:
-        """Have a timer at the deadline; one that would fire early is left to find out by itself."""
-        deadline = self._deadline()
-        if deadline is None:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = self._timer_at = None
-            return
-        if self._timer is not None and self._timer_at is not None:
-            if self._timer_at <= deadline:
-                return
-            self._timer.cancel()
-        self._timer_at = deadline
-        self._timer = self._host.call_at(deadline, self._on_timer)
+        self._alarm.set(self._deadline())
 
     def _on_timer(self) -> None:
-        self._timer = self._timer_at = None
         self.handle_timer(self._host.clock())
         self._rearm()
 

@@ -17,11 +17,12 @@ from gateway.media.embedded.addresses import is_loopback, own_addresses, reachab
 from gateway.media.embedded.plane.protocol import Plane, PlaneError
 from gateway.media.embedded.plane.stun import StunError, error_response, parse_binding_request
 from gateway.media.embedded.plane.values import Address, Bound, FlowConfig, PortState
+from gateway.media.embedded.webrtc.alarm import Timer
 from gateway.media.embedded.webrtc.certificate import DtlsCertificate
 from gateway.media.embedded.webrtc.config import WebRtcConfig
 from gateway.media.embedded.webrtc.dtls import DtlsContext
 from gateway.media.embedded.webrtc.ice import IceCredentials, Left, host_candidate
-from gateway.media.embedded.webrtc.leg import Timer, WebRtcLeg
+from gateway.media.embedded.webrtc.leg import WebRtcLeg
 from gateway.media.embedded.webrtc.states import StateHandler
 from gateway.media.embedded.webrtc.tcp import TcpListener, tcp_candidate
 from gateway.media.embedded.webrtc.tunnel import Tunnel, inside

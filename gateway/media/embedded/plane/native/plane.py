@@ -170,6 +170,9 @@ class NativePlane:
     def set_send_key(self, flow: int, key: SrtpKey) -> None:
         self._send(Down.SET_SEND_KEY, _ONE.pack(flow) + wire.key(key))
 
+    def set_rtcp_keys(self, flow: int, receive: SrtpKey, send: SrtpKey) -> None:
+        self._send(Down.SET_RTCP_KEYS, _ONE.pack(flow) + wire.key(receive) + wire.short(send.material))
+
     def drop_keys(self, flow: int) -> None:
         self._send(Down.DROP_KEYS, _ONE.pack(flow))
 

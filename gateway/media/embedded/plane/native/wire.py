@@ -42,6 +42,8 @@ _SUITES = {
     SrtpProfile.AEAD_AES_256_GCM: 2,
     SrtpProfile.AES_CM_128_HMAC_SHA1_80: 3,
     SrtpProfile.AES_CM_128_HMAC_SHA1_32: 4,
+    SrtpProfile.AES_256_CM_HMAC_SHA1_80: 5,
+    SrtpProfile.AES_256_CM_HMAC_SHA1_32: 6,
 }
 _CODECS = ("pcmu", "pcma", "g722", "opus")
 DISCARDS = (
@@ -104,6 +106,7 @@ class Down(IntEnum):
     OPEN_BUNDLED = 33
     KEEP = 34
     RESEND = 35
+    SET_RTCP_KEYS = 36
     HELLO = 64
     PROOF = 65
 

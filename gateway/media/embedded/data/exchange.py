@@ -1,0 +1,176 @@
+"""The data channels of one party, and the party whose browser they are mirrored at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from gateway.media.embedded.settings import DataConfig
+from sdp import DataChannelPlan, MediaAgreement, MediaDescription
+
+if TYPE_CHECKING:
+    from gateway.media.embedded.data.sctp import Channel, SctpAssociation
+
+OUR_PORT = 5000
+_DEFAULT_MESSAGE = 65536
+"""Octets, where a description does not say (RFC 8841 section 6.1)."""
+
+
+@lru_cache(maxsize=1)
+def is_available() -> bool:
+    """Whether what speaks SCTP is installed."""
+    return find_spec("aiortc") is not None
+
+
+@dataclass(slots=True)
+class Mirrored:
+    """One channel of the party, with what stands for it at the other."""
+
+    channel: Channel
+    mirror: Channel | None = None
+
+
+class DataChannels:
+    """What the session holds of one browser's data. Made when DTLS is up, anew with each DTLS association."""
+
+    def __init__(self, config: DataConfig, send: Callable[[bytes], None]) -> None:
+        self._config = config
+        self._send = send
+        self._agreed: tuple[int, int, bool] | None = None
+        """Port and longest message of the peer, and whether we are the DTLS client."""
+        self._association: SctpAssociation | None = None
+        self._dtls: int | None = None
+        """Number of the DTLS association that is up."""
+        self._channels: list[Mirrored] = []
+        self._peer: DataChannels | None = None
+
+    @property
+    def plan(self) -> DataChannelPlan | None:
+        """What our descriptions say; None: nothing."""
+        config = self._config
+        return DataChannelPlan(OUR_PORT, config.max_message) if config.max_channels and is_available() else None
+
+    @property
+    def is_agreed(self) -> bool:
+        """Whether there may be channels."""
+        return self._agreed is not None
+
+    def agree(self, agreement: MediaAgreement | None, remote: MediaDescription | None) -> None:
+        """Take what was agreed of the section, and what the peer's own says."""
+        if agreement is None or remote is None:
+            self._agreed = None
+            self.stop()
+            return
+        port, longest = remote.value("sctp-port"), remote.value("max-message-size")
+        self._agreed = (
+            _number(port, OUR_PORT, 65535),
+            _number(longest, _DEFAULT_MESSAGE, 1 << 40),
+            agreement.dtls_role == "active",
+        )
+        if self._dtls is not None and self._association is None:
+            self._start()
+
+    def connected(self, number: int) -> None:
+        """DTLS is up; with another number it is another association, and nothing of the one before goes on."""
+        if number != self._dtls:
+            self._dtls = number
+            self._start()
+
+    def _start(self) -> None:
+        self.stop()
+        if self._agreed is None:
+            return
+        # Imported where the first browser wants it: most calls have none.
+        from gateway.media.embedded.data.sctp import SctpAssociation
+
+        port, longest, is_client = self._agreed
+        config = self._config
+        self._association = SctpAssociation(
+            self._send,
+            self._opened,
+            is_client=is_client,
+            port=OUR_PORT,
+            max_channels=config.max_channels,
+            max_message=config.max_message,
+            max_waiting=config.max_waiting,
+        )
+        self._association.start(port, longest)
+        if self._peer is not None:
+            self._peer._mirror_all()
+
+    def receive(self, data: bytes) -> None:
+        """One datagram that came by DTLS."""
+        if self._association is not None:
+            self._association.receive(data)
+
+    def stop(self) -> None:
+        """End the association and all that mirrors it; idempotent."""
+        association, self._association = self._association, None
+        if association is not None:
+            association.close()
+        self._channels = []
+
+    def join(self, peer: DataChannels | None) -> None:
+        """Mirror the channels at `peer`: itself for an echo, None: at nobody, and they close.
+
+        Called for both sides. Those that were opened before there was a peer are mirrored now.
+        """
+        if peer is self._peer:
+            return
+        had, self._peer = self._peer, peer
+        if had is not None or peer is None:
+            for each in self._channels:
+                each.channel.close()
+            self._channels = []
+        self._mirror_all()
+
+    def part(self) -> None:
+        """Nobody hears it for now."""
+        if self._peer is not None:
+            self.join(None)
+
+    def _opened(self, channel: Channel) -> None:
+        self._channels = [each for each in self._channels if not each.channel.closed]
+        self._channels.append(Mirrored(channel))
+        self._mirror_all()
+
+    def _mirror_all(self) -> None:
+        """Open at the peer what is not there yet, once it can be; until then messages wait in the channel."""
+        peer = self._peer
+        if peer is None:
+            return
+        for each in self._channels:
+            if each.mirror is None and not each.channel.closed:
+                self._mirror(each, peer)
+
+    def _mirror(self, opened: Mirrored, peer: DataChannels) -> None:
+        channel = opened.channel
+        if peer is self:
+            opened.mirror = channel
+            channel.listen(channel.send)
+            return
+        if peer._association is None:
+            if not peer.is_agreed:
+                channel.close()
+            return
+        mirror = opened.mirror = peer._association.open(channel.kind)
+        if mirror is None:
+            channel.close()
+            return
+        channel.on_close, mirror.on_close = mirror.close, channel.close
+        mirror.listen(channel.send)
+        channel.listen(mirror.send)
+
+
+def _number(text: str | None, otherwise: int, most: int) -> int:
+    usable = text is not None and text.isascii() and text.isdigit() and len(text) < 16
+    return min(int(text), most) if text is not None and usable else otherwise
+
+
+def join_data(data: DataChannels | None, other: DataChannels | None, *, is_echo: bool) -> None:
+    """Mirror the channels of a party at the one that it is joined to, or give it back its own messages."""
+    if data is not None:
+        data.join(data if is_echo else other)

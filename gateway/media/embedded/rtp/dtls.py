@@ -1,0 +1,235 @@
+"""DTLS-SRTP with a phone that does no ICE (RFC 5763, RFC 5764): on its RTP port, and that of RTCP where it has one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from gateway.media.embedded.plane.protocol import Plane
+from gateway.media.embedded.plane.values import Address
+from gateway.media.embedded.webrtc.alarm import Alarm, Timer
+from gateway.media.embedded.webrtc.certificate import usable_fingerprints
+from gateway.media.embedded.webrtc.config import WebRtcConfig
+from gateway.media.embedded.webrtc.dtls import DtlsAssociation, DtlsContext, DtlsRole, DtlsState
+from gateway.media.engine import MediaError
+from sdp import MediaAgreement
+from sdp.attributes import Fingerprint
+
+
+class DtlsHost(Protocol):
+    """What an association needs of the engine: the browsers' port has it."""
+
+    @property
+    def config(self) -> WebRtcConfig: ...
+
+    @property
+    def dtls(self) -> DtlsContext: ...
+
+    def clock(self) -> float: ...
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Timer: ...
+
+
+class DtlsUser(Protocol):
+    """Whose packets the keys are for: it knows the phone's addresses."""
+
+    def takes_dtls_from(self, source: Address, now: float, *, rtcp: bool) -> bool:
+        """Whether the phone may speak DTLS from there."""
+
+    def dtls_destination(self, *, rtcp: bool) -> Address | None:
+        """Where the phone is said to be; None: nowhere now."""
+
+    def dtls_keyed(self, peer: Address) -> None:
+        """The handshake of RTP is done, with who is at `peer`; the plane has the keys."""
+
+    def dtls_failed(self, reason: str) -> None: ...
+
+
+class Component:
+    """RTP, with RTCP where they are multiplexed, or RTCP alone."""
+
+    def __init__(self, path: int, *, rtcp: bool) -> None:
+        """`path`: of the socket in the plane."""
+        self.path = path
+        self.rtcp = rtcp
+        self.association: DtlsAssociation | None = None
+        self.peer: Address | None = None
+        """Who is spoken with, once something came."""
+        self.early: list[tuple[Address, bytes]] = []
+        """What came before the description that says whose it may be."""
+        self.is_keyed = False
+
+
+class PhoneDtls:
+    """The associations of one phone. `agree` begins them; the rest comes from the network and by time."""
+
+    def __init__(self, host: DtlsHost, plane: Plane, flow: int, user: DtlsUser) -> None:
+        self._host = host
+        self._plane = plane
+        self._flow = flow
+        self._user = user
+        self._components: tuple[Component, ...] = ()
+        self._agreed: tuple[tuple[tuple[str, str], ...], str | None] | None = None
+        """Fingerprints and tls-id of the phone."""
+        self._told: tuple[Fingerprint, ...] = ()
+        """Our fingerprints, where the association is one of another process and goes on; (): those of now."""
+        self._role = DtlsRole.PASSIVE
+        self._is_muxed = True
+        self._deadline: float | None = None
+        self._alarm = Alarm(host.call_at, self._on_timer)
+
+    def open(self, paths: Sequence[int]) -> None:
+        """`paths` of the RTP and the RTCP socket."""
+        self._components = tuple([Component(path, rtcp=bool(place)) for place, path in enumerate(paths)])
+
+    @property
+    def fingerprints(self) -> tuple[Fingerprint, ...]:
+        """What our descriptions say."""
+        return self._told or tuple([Fingerprint(*each) for each in self._host.dtls.fingerprints])
+
+    def values(self) -> dict[str, Any]:
+        """What `resume` needs, as JSON can hold it: no key."""
+        return {
+            "paths": [each.path for each in self._components],
+            "agreed": self._agreed,
+            "role": self._role.value,
+            "muxed": self._is_muxed,
+            "told": [[each.algorithm, each.digest] for each in self.fingerprints],
+        }
+
+    def resume(self, values: dict[str, Any]) -> None:
+        """The keys of another process are in the plane; its association is not spoken on any more."""
+        self.open(values["paths"])
+        fingerprints, tls_id = values["agreed"]
+        self._agreed = tuple([(algorithm, digest) for algorithm, digest in fingerprints]), tls_id
+        self._role, self._is_muxed = DtlsRole(values["role"]), values["muxed"]
+        self._told = tuple([Fingerprint(*each) for each in values["told"]])
+
+    def agree(self, agreement: MediaAgreement) -> bool:
+        """Take what was agreed; whether a new association begins, whose keys are to come (RFC 8842 section 5.1).
+
+        Raises MediaError 488 where none can be, and has changed nothing.
+        """
+        remote = agreement.remote
+        usable = usable_fingerprints(tuple([(f.algorithm, f.digest) for f in remote.fingerprints]) if remote else ())
+        if remote is None or not usable or agreement.dtls_role is None:
+            raise MediaError("the description has no usable a=fingerprint", 488)
+        before, tls_id = self._agreed, remote.tls_id
+        if before is not None:
+            tls_id = tls_id or before[1]
+            if before == (usable, tls_id) or (before[0] == usable and before[1] is None):
+                self._agreed = usable, tls_id
+                return False
+        self._forget()
+        self._agreed, self._told = (usable, tls_id), ()
+        self._role, self._is_muxed = DtlsRole(agreement.dtls_role), remote.rtcp_mux
+        self._deadline = self._host.clock() + self._host.config.setup_timeout
+        return True
+
+    def start(self) -> None:
+        """Begin the handshakes that were agreed."""
+        now = self._host.clock()
+        for each in self._components:
+            if each.association is None and self._agreed is not None and not (each.rtcp and self._is_muxed):
+                each.association = DtlsAssociation(self._host.dtls, self._role, self._agreed[0], self._host.config)
+                each.association.start(now)
+                early, each.early = each.early, []
+                for source, data in early:
+                    self._take(each, source, data, now)
+                self._follow(each, now)
+
+    def receive(self, path: int, source: Address, data: bytes, now: float) -> None:
+        """One datagram, of anybody."""
+        component = next((each for each in self._components if each.path == path), None)
+        if component is None:
+            return
+        if component.association is None:
+            if self._agreed is None and len(component.early) < self._host.config.max_early_datagrams:
+                component.early.append((source, data))
+            return
+        self._take(component, source, data, now)
+        self._follow(component, now)
+
+    def _take(self, component: Component, source: Address, data: bytes, now: float) -> None:
+        if component.association is None:
+            return
+        if component.peer is None and self._user.takes_dtls_from(source, now, rtcp=component.rtcp):
+            component.peer = source
+        if component.peer == source:
+            component.association.receive(data, now)
+
+    def _follow(self, component: Component, now: float) -> None:
+        """Send what the association has to say, and take over what it has come to."""
+        association = component.association
+        if association is None:
+            return
+        self._send(component, association)
+        if association.state is DtlsState.CONNECTED and not component.is_keyed:
+            self._keyed(component, association)
+        elif association.state is DtlsState.FAILED:
+            self._fail(association.failure)
+        elif association.state is DtlsState.CLOSED:
+            self._fail("the peer closed its DTLS association")
+        self._rearm()
+
+    def _send(self, component: Component, association: DtlsAssociation) -> None:
+        to = component.peer or self._user.dtls_destination(rtcp=component.rtcp)
+        for datagram in association.datagrams_to_send():
+            if to is not None:
+                self._plane.send(component.path, to, datagram)
+
+    def _keyed(self, component: Component, association: DtlsAssociation) -> None:
+        send, receive, peer = association.send_key, association.receive_key, component.peer
+        if send is None or receive is None or peer is None:
+            return
+        component.is_keyed = True
+        if component.rtcp:
+            self._plane.set_rtcp_keys(self._flow, receive, send)
+            return
+        self._plane.set_receive_key(self._flow, receive)
+        self._plane.set_send_key(self._flow, send)
+        self._deadline = None
+        self._user.dtls_keyed(peer)
+
+    def _fail(self, reason: str) -> None:
+        self._forget()
+        self._user.dtls_failed(reason)
+
+    def close(self) -> None:
+        """Say close_notify, and nothing more; idempotent."""
+        self._forget()
+        self._components = ()
+
+    def _forget(self) -> None:
+        for each in self._components:
+            if each.association is not None:
+                each.association.close()
+                self._send(each, each.association)
+            each.association = each.peer = None
+            each.is_keyed = False
+        self._deadline = None
+        self._rearm()
+
+    # Time
+
+    def _next(self) -> float | None:
+        times = [each.association.deadline for each in self._components if each.association is not None]
+        return min((when for when in (*times, self._deadline) if when is not None), default=None)
+
+    def _rearm(self) -> None:
+        self._alarm.set(self._next())
+
+    def _on_timer(self) -> None:
+        now, config = self._host.clock(), self._host.config
+        if self._deadline is not None and now >= self._deadline:
+            if self._user.dtls_destination(rtcp=False) is not None:
+                troubles = [each.association.trouble for each in self._components if each.association is not None]
+                said = next((f": {trouble}" for trouble in troubles if trouble), "")
+                self._fail(f"DTLS did not finish within {config.setup_timeout:g} s{said}")
+                return
+            self._deadline = now + config.setup_timeout  # on hold by an address of nobody
+        for each in self._components:
+            if each.association is not None:
+                each.association.handle_timer(now)
+                self._follow(each, now)
+        self._rearm()

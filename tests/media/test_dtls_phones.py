@@ -1,0 +1,308 @@
+"""Phones that get their SRTP keys by DTLS without ICE (RFC 5763), or are offered keys in plain RTP (RFC 8643)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from gateway.media.embedded.engine import EmbeddedEngine
+from gateway.media.embedded.plane.rtcp import ReceiverReport
+from gateway.media.embedded.plane.srtp import SrtpKey, SrtpProfile
+from gateway.media.embedded.settings import EmbeddedConfig
+from gateway.media.embedded.webrtc.certificate import DtlsCertificate
+from gateway.media.embedded.webrtc.config import WebRtcConfig
+from gateway.media.embedded.webrtc.dtls import DtlsAssociation, DtlsContext, DtlsRole, DtlsState
+from gateway.media.engine import Kind, MediaError, MediaEvent, MediaFailed, Party
+from sdp import SessionDescription
+from sdp.attributes import Crypto, Fingerprint
+from tests.media.engine_support import Phone, config, frequency_of, phone_sdp, running, until
+from tests.media.srtp_pair import SrtpSession
+
+CERTIFICATE = DtlsCertificate.generate(datetime.now(UTC), timedelta(days=1), "phone")
+ANOTHER = DtlsCertificate.generate(datetime.now(UTC), timedelta(days=1), "another")
+PLAIN = Party("plain", Kind.RTP, private_source="127.0.0.1")
+SECURE = Party("secure", Kind.DTLS, private_source="127.0.0.1")
+
+
+class DtlsPhone(Phone):
+    """A desk phone with DTLS-SRTP and no ICE."""
+
+    def __init__(
+        self, role: DtlsRole = DtlsRole.PASSIVE, *, mux: bool = True, certificate: DtlsCertificate = CERTIFICATE
+    ) -> None:
+        super().__init__()
+        self.role, self.mux = role, mux
+        self.shown = certificate
+        self.certificate = CERTIFICATE
+        self.sessions: dict[bool, SrtpSession] = {}
+        """What protects RTP (False) and RTCP apart from it (True)."""
+        self.associations: dict[bool, DtlsAssociation] = {}
+        self.reports: list[bytes] = []
+        self._ticking: asyncio.Task[None] | None = None
+
+    def sdp(self, *, setup: str = "", **others: Any) -> str:
+        """UDP/TLS/RTP/SAVP with the fingerprint of `shown`."""
+        extra = [
+            f"a=fingerprint:sha-256 {self.shown.fingerprint()}",
+            f"a=setup:{setup or self.role}",
+            *(["a=rtcp-mux"] if self.mux else []),
+        ]
+        return super().sdp(extra=extra, **others).replace("RTP/AVP", "UDP/TLS/RTP/SAVP")
+
+    def begin(self, sdp: str) -> None:
+        """Speak DTLS with who is described."""
+        self.take(sdp)
+        description = SessionDescription.parse(sdp)
+        prints = description.all_of(description.media[0], Fingerprint)
+        context = DtlsContext(self.certificate, ("SRTP_AEAD_AES_128_GCM",))
+        for rtcp in (False,) if self.mux else (False, True):
+            association = DtlsAssociation(
+                context, self.role, tuple((each.algorithm, each.digest) for each in prints), WebRtcConfig()
+            )
+            self.associations[rtcp] = association
+            association.start(self._now())
+            self._follow(rtcp)
+        self._ticking = asyncio.ensure_future(self._tick())
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(0.05)
+            for rtcp, association in self.associations.items():
+                if association.deadline is not None and association.deadline <= self._now():
+                    association.handle_timer(self._now())
+                    self._follow(rtcp)
+
+    def _follow(self, rtcp: bool) -> None:
+        association = self.associations[rtcp]
+        for datagram in association.datagrams_to_send():
+            if rtcp:
+                self.send_rtcp(datagram)
+            else:
+                self.send_raw(datagram)
+        if association.send_key is not None and association.receive_key is not None:
+            self.sessions.setdefault(rtcp, SrtpSession(association.send_key, association.receive_key))
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self._received(data, addr, rtcp=False)
+
+    def _received(self, data: bytes, addr: Any, *, rtcp: bool) -> None:
+        if 20 <= data[0] <= 63:
+            if rtcp in self.associations:
+                self.associations[rtcp].receive(data, self._now())
+                self._follow(rtcp)
+        elif rtcp or 192 <= data[1] <= 223:
+            opened = self.sessions[not self.mux].unprotect_rtcp(data)
+            self.reports += [opened] if opened is not None else []
+        else:
+            opened = self.sessions[False].unprotect(data) if self.sessions else None
+            if opened is not None:
+                self.packets.append((opened, addr))
+
+    async def open(self, host: str = "127.0.0.1") -> Phone:
+        await super().open(host)
+        self._rtcp.close()
+        await asyncio.sleep(0)
+        phone = self
+
+        class Rtcp(asyncio.DatagramProtocol):
+            def datagram_received(self, data: bytes, addr: Any) -> None:
+                phone._received(data, addr, rtcp=True)
+
+        self._rtcp, _ = await asyncio.get_running_loop().create_datagram_endpoint(Rtcp, local_addr=(host, 0))
+        self.rtcp_port = self._rtcp.get_extra_info("sockname")[1]
+        return self
+
+    def send(self, payload: bytes, payload_type: int, **others: Any) -> None:
+        """Protected, once there are keys."""
+        transport = self._transport
+        if False not in self.sessions:
+            return
+        session = self.sessions[False]
+
+        class Protecting:
+            def sendto(self, data: bytes, to: Any) -> None:
+                transport.sendto(session.protect(data), to)
+
+        self._transport = Protecting()
+        try:
+            super().send(payload, payload_type, **others)
+        finally:
+            self._transport = transport
+
+    async def close(self) -> None:
+        if self._ticking is not None:
+            self._ticking.cancel()
+        await super().close()
+
+
+@asynccontextmanager
+async def call(
+    phone: DtlsPhone, *, calls: bool, settings: EmbeddedConfig | None = None
+) -> AsyncIterator[tuple[EmbeddedEngine, list[MediaEvent], Phone]]:
+    """The phone, and one on plain RTP, which it calls or is called by."""
+    async with running(settings) as (engine, events):
+        plain = await Phone().open()
+        await phone.open()
+        try:
+            if calls:
+                plain.take(await engine.offer("call", SECURE, PLAIN, phone.sdp(setup="actpass")))
+                answer = await engine.answer("call", PLAIN, SECURE, plain.sdp())
+                described = SessionDescription.parse(answer).media[0]
+                phone.role = DtlsRole.PASSIVE if described.value("setup") == "active" else DtlsRole.ACTIVE
+                phone.begin(answer)
+            else:
+                offer = await engine.offer("call", PLAIN, SECURE, plain.sdp())
+                described = SessionDescription.parse(offer).media[0]
+                assert (described.protocol, described.value("setup")) == ("UDP/TLS/RTP/SAVP", "actpass")
+                phone.begin(offer)
+                plain.take(await engine.answer("call", SECURE, PLAIN, phone.sdp()))
+            yield engine, events, plain
+        finally:
+            await plain.close()
+            await phone.close()
+
+
+@pytest.mark.parametrize("mux", [True, False])
+@pytest.mark.parametrize("role", list(DtlsRole))
+@pytest.mark.parametrize("calls", [True, False])
+async def test_voice_and_reports_pass_both_ways(calls: bool, role: DtlsRole, mux: bool) -> None:
+    """Whoever begins the handshake, with RTCP on one port or two; nothing leaves in the clear."""
+    settings = config(report_interval=0.2)
+    phone = DtlsPhone(role, mux=mux)
+    async with call(phone, calls=calls, settings=settings) as (engine, events, plain):
+        await until(lambda: len(phone.sessions) == (1 if mux else 2))
+        phone.play(600)
+        plain.play(900)
+        await until(lambda: abs(frequency_of(*plain.heard("pcmu")) - 600) < 10)
+        await until(lambda: abs(frequency_of(*phone.heard("pcmu")) - 900) < 10)
+        await until(lambda: phone.reports)
+        before = engine.reports_received("call", "secure")
+        report = phone.sessions[not mux].protect_rtcp(bytes(ReceiverReport(phone.ssrc)))
+        assert report is not None
+        (phone.send_raw if mux else phone.send_rtcp)(report)
+        await until(lambda: engine.reports_received("call", "secure") > before)
+        assert not [event for event in events if isinstance(event, MediaFailed)]
+        ports = SessionDescription.parse(await engine.offer("call", PLAIN, SECURE, plain.sdp())).media[0]
+        assert ports.port == phone.remote[1]
+        plain.take(await engine.answer("call", SECURE, PLAIN, phone.sdp()))
+        count = len(plain.packets)
+        await until(lambda: len(plain.packets) > count + 5)
+
+
+async def test_another_certificate_than_the_one_described_ends_the_call_in_words() -> None:
+    """And not a packet has passed."""
+    phone = DtlsPhone(certificate=ANOTHER)
+    async with call(phone, calls=False) as (_, events, plain):
+        await until(lambda: any(isinstance(event, MediaFailed) for event in events))
+        (failed,) = [event for event in events if isinstance(event, MediaFailed)]
+        assert (failed.tag, failed.reason) == ("secure", "the peer's certificate does not match its fingerprint")
+        assert not plain.packets
+
+
+async def test_a_handshake_that_does_not_finish_ends_the_call_in_words() -> None:
+    """A phone that answers and then says nothing."""
+    phone = DtlsPhone()
+    settings = replace(config(), webrtc=WebRtcConfig(setup_timeout=0.3))
+    async with call(phone, calls=False, settings=settings) as (_, events, _plain):
+        phone.associations.clear()
+        await until(lambda: any(isinstance(event, MediaFailed) for event in events))
+        failed = next(event for event in events if isinstance(event, MediaFailed))
+        assert failed.reason.startswith("DTLS did not finish within 0.3 s")
+
+
+async def test_strangers_take_part_in_no_handshake() -> None:
+    """From another port than is described, before the phone speaks: its association is with nobody else."""
+    phone, stranger = DtlsPhone(DtlsRole.ACTIVE), DtlsPhone(DtlsRole.ACTIVE)
+    async with running() as (engine, events):
+        plain = await Phone().open()
+        await phone.open()
+        await stranger.open()
+        try:
+            offer = await engine.offer("call", PLAIN, SECURE, plain.sdp())
+            for _ in range(20):
+                stranger.begin(offer)
+            plain.take(await engine.answer("call", SECURE, PLAIN, phone.sdp()))
+            phone.begin(offer)
+            await until(lambda: phone.sessions)
+            phone.play(600)
+            await until(lambda: abs(frequency_of(*plain.heard("pcmu")) - 600) < 10)
+            assert stranger.associations[False].state is DtlsState.HANDSHAKE
+            assert not [event for event in events if isinstance(event, MediaFailed)]
+        finally:
+            for each in (plain, phone, stranger):
+                await each.close()
+
+
+async def test_a_new_certificate_begins_anew() -> None:
+    """A phone that was restarted, or another one after a transfer: the voice goes on under new keys."""
+    phone = DtlsPhone()
+    async with call(phone, calls=False) as (engine, _, plain):
+        await until(lambda: phone.sessions)
+        phone.play(600)
+        await until(lambda: abs(frequency_of(*plain.heard("pcmu")) - 600) < 10)
+        phone.certificate = phone.shown = ANOTHER
+        offer = await engine.offer("call", PLAIN, SECURE, plain.sdp())
+        phone.sessions.clear()
+        phone.begin(offer)
+        plain.take(await engine.answer("call", SECURE, PLAIN, phone.sdp()))
+        await until(lambda: phone.sessions)
+        count = len(plain.packets)
+        await until(lambda: len(plain.packets) > count + 10)
+
+
+@pytest.mark.parametrize("suite", ["AES_256_CM_HMAC_SHA1_80", "AEAD_AES_256_GCM", None])
+async def test_plain_rtp_with_keys_is_protected_where_they_are_answered(suite: str | None) -> None:
+    """RFC 8643: the offer is RTP/AVP; an answer without a key is plain, one with a key protects both ways, for good."""
+    kind = Party("best", Kind.BEST_EFFORT, private_source="127.0.0.1")
+    async with running() as (engine, _):
+        plain, best = await Phone().open(), await Phone().open()
+        try:
+            offer = await engine.offer("call", PLAIN, kind, plain.sdp())
+            best.take(offer)
+            section = SessionDescription.parse(offer).media[0]
+            assert section.protocol == "RTP/AVP"
+            offered = {crypto.suite: crypto for crypto in section.all(Crypto)}
+            extra = []
+            session = None
+            if suite is not None:
+                profile = SrtpProfile.from_suite(suite)
+                assert profile is not None
+                ours = SrtpKey(profile, bytes(range(profile.key_length + profile.salt_length)))
+                extra = [f"a=crypto:{offered[suite].tag} {suite} {ours.to_inline()}"]
+                session = SrtpSession(ours, SrtpKey(profile, offered[suite].keys[0].key_and_salt))
+            plain.take(await engine.answer("call", kind, PLAIN, best.sdp(extra=extra)))
+            plain.send(b"\x55" * 160, 0)
+            await until(lambda: best.packets)
+            assert (session.unprotect(best.packets[0][0]) if session else best.packets[0][0])[12:] == b"\x55" * 160  # type: ignore[index]
+            await engine.offer("call", PLAIN, kind, plain.sdp())
+            if session is None:
+                await engine.answer("call", kind, PLAIN, best.sdp())
+            else:
+                with pytest.raises(MediaError) as raised:
+                    await engine.answer("call", kind, PLAIN, best.sdp())
+                assert raised.value.status == 488
+        finally:
+            await plain.close()
+            await best.close()
+
+
+async def test_the_settings_say_which_suites_are_offered() -> None:
+    """And in which order; each has a key of its length."""
+    suites = ("AES_256_CM_HMAC_SHA1_32", "AEAD_AES_256_GCM", "AES_256_CM_HMAC_SHA1_80")
+    async with running(config(srtp_suites=suites)) as (engine, _):
+        assert engine.capabilities.srtp_suites == set(suites)
+        offer = await engine.offer("call", PLAIN, Party("sdes", Kind.SDES), phone_sdp())
+        keys = SessionDescription.parse(offer).media[0].all(Crypto)
+        assert [(each.suite, len(each.keys[0].key_and_salt)) for each in keys] == list(
+            zip(suites, (46, 44, 46), strict=True)
+        )
