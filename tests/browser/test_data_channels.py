@@ -143,5 +143,6 @@ async def test_chromium_and_firefox_talk_by_a_channel(blank: str) -> None:
         await comes(other, "return heard", SENT)
         await other(SEND % json.dumps(SENT[:1]))
         await comes(one, "return heard", SENT[:1])
-        await other("channels.chat.close(); return true;")
+        await one("channels.chat.close(); return true;")
+        await comes(other, "return closed", ["chat"])
         await comes(one, "return closed", ["chat"])
