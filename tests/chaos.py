@@ -32,10 +32,9 @@ KILLS = 20
 MOST = 1000
 _A_KILL = 60.0
 """Seconds that each may take on the average, with the calls set up before it and looked after behind it."""
+AGREED = "input=offer-answered"
 _PATIENCE = 10.0
 """Seconds in which a call is up."""
-_DIALS_EVERY = 0.02
-"""Seconds between a refusal and the next attempt."""
 
 
 class Kill(StrEnum):
@@ -64,7 +63,7 @@ class Outcome:
     kill: Kill
     fates: tuple[Fate, ...]
     back: float
-    """Seconds of wall clock until SIP was answered again; for the plane, until another call was up."""
+    """Seconds of wall clock until SIP was answered again; for the plane, until all four sides had agreed anew."""
 
 
 class Held(Protocol):
@@ -88,27 +87,14 @@ class PhonesCall:
 
     def __init__(self, one: DeskPhone, other: DeskPhone) -> None:
         self._one, self._other = one, other
-        self.answered_at = 0.0
-        """When the latest one was up, as time.monotonic() says."""
 
     async def set_up(self) -> None:
-        self._other.seen.clear()
-        async with asyncio.timeout(_PATIENCE):
-            # Whether there is a plane again shows only by another attempt.
-            while not await self._is_answered():  # noqa: ASYNC110
-                await asyncio.sleep(_DIALS_EVERY)
-        self.answered_at = time.monotonic()
-        self._one.seen.clear()
-        await self._other.expect("state", state="answered")
-        await self.talk()
-
-    async def _is_answered(self) -> bool:
-        """False where it is refused: there is no plane yet."""
+        for phone in (self._one, self._other):
+            phone.seen.clear()
         self._one.dial("sip:1002@gateway.example")
-        while (state := (await self._one.expect("state")).details["state"]) != "answered":
-            if state == "ended":
-                return False
-        return True
+        for phone in (self._one, self._other):
+            await phone.expect("state", _PATIENCE, state="answered")
+        await self.talk()
 
     async def talk(self) -> None:
         await talk(self._one, self._other)
@@ -166,10 +152,8 @@ async def _told(phone: DeskPhone) -> None:
         await phone.expect("state", state="ended")
 
 
-async def _fate(call: Held, kill: Kill) -> Fate:
-    """What is expected is looked for first."""
-    ways = [(Fate.KEPT, call.talk), (Fate.ENDED, call.told)]
-    for fate, way in ways if kill is Kill.GATEWAY else reversed(ways):
+async def _fate(call: Held) -> Fate:
+    for fate, way in ((Fate.KEPT, call.talk), (Fate.ENDED, call.told)):
         with suppress(PhoneError, BrowserError, AssertionError):
             await way()
             return fate
@@ -177,16 +161,23 @@ async def _fate(call: Held, kill: Kill) -> Fate:
 
 
 async def _strike(gateway: House, kill: Kill) -> None:
-    """Kill and start again; the plane is started by its gateway."""
+    """Kill and start again; the plane is started by its gateway, which offers its calls again."""
     if kill is Kill.PLANE:
-        plane = gateway.plane
+        plane, agreed = gateway.plane, gateway.log.read_text(encoding="utf-8").count(AGREED)
         assert plane is not None
         os.kill(plane, signal.SIGKILL)
+        await _agreed(gateway, agreed)
         return
     await gateway.kill()
     if kill is Kill.BOTH:
         await gateway.kill_plane()
     await gateway.start()
+
+
+async def _agreed(gateway: House, before: int) -> None:
+    """Wait until both sides of both calls have agreed to what they were offered; whether they have shows later."""
+    with suppress(TimeoutError):
+        await gateway.logged(AGREED, before + 4)
 
 
 async def strikes(folder: Path, kills: Sequence[Kill]) -> AsyncIterator[Outcome]:
@@ -205,13 +196,16 @@ async def strikes(folder: Path, kills: Sequence[Kill]) -> AsyncIterator[Outcome]
         for kill in kills:
             began = time.monotonic()
             await _strike(gateway, kill)
+            back = time.monotonic() - began
             if kill is not Kill.PLANE:
+                back = gateway.recoveries[-1].signalling
                 await page.come_back()
-            fates = [await _fate(call, kill) for call in calls]
+            if kill is Kill.BOTH:
+                await _agreed(gateway, 0)
+            fates = [await _fate(call) for call in calls]
             for call, fate in zip(calls, fates, strict=True):
                 if fate is not Fate.KEPT:
                     await call.set_up()
-            back = between.answered_at - began if kill is Kill.PLANE else gateway.recoveries[-1].signalling
             yield Outcome(kill, tuple(fates), back)
         for call in calls:
             await call.hang_up()
@@ -233,9 +227,8 @@ def table(outcomes: Sequence[Outcome]) -> Table:
 
 
 def is_kept(outcomes: Sequence[Outcome]) -> bool:
-    """Whether nothing was lost: a gateway's death ends no call, and no call ends without a word."""
-    wanted = {Kill.GATEWAY: {Fate.KEPT}, Kill.PLANE: {Fate.ENDED}, Kill.BOTH: {Fate.ENDED}}
-    return all(set(each.fates) <= wanted[each.kill] for each in outcomes)
+    """Whether nothing was lost: no death ends a call."""
+    return all(set(each.fates) <= {Fate.KEPT} for each in outcomes)
 
 
 async def _main(kills: Sequence[Kill]) -> int:

@@ -92,6 +92,8 @@ class GatewayDialer:
         self._services = services
         self.inviter: Inviter
         """The SIP user agent; set once it is made, which needs the calls, which need this dialer."""
+        self.incoming: Callable[[str], int] = lambda trunk: 0
+        """How many calls came in by the trunk of that name and are not over; set once there are calls."""
         self._wall_clock = wall_clock
         self._is_reachable = is_reachable
         self._application = application or Application()
@@ -285,13 +287,18 @@ class GatewayDialer:
             return True
         return self._is_reachable(Flow.parse(binding.received), binding.reg_id is not None and not binding.path)
 
+    def outgoing(self, trunk: str) -> int:
+        """How many calls go out by the trunk of that name."""
+        return self._trunk_load[trunk]
+
     def _outside_leg(self, target: SipTarget, call_id: str, name: str) -> CalleeLeg:
         trunk = self.trunks.get(target.trunk) if target.trunk is not None else None
         if trunk is None:
             settings = self._settings(target.uri, (), self.config.rtp.srtp)
             destinations = self.outside(target)
         else:
-            full = trunk.max_calls is not None and self._trunk_load[trunk.name] >= trunk.max_calls
+            taken = self.outgoing(trunk.name) + self.incoming(trunk.name)
+            full = trunk.max_calls is not None and taken >= trunk.max_calls
             if full and not target.emergency:
                 raise RouteError(
                     Cause.LINE_FULL,

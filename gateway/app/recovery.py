@@ -31,6 +31,7 @@ from gateway.legs.web import BrowserLeg, WebResumedLeg
 from gateway.media.embedded.describe import party_of
 from gateway.media.engine import MediaEngine, MediaError
 from gateway.net.user_agent import UserAgent
+from gateway.sip.dialogs.values import is_by_websocket
 from gateway.store.journal_file import JournalFile
 from gateway.web.facade import LeftCall
 
@@ -118,7 +119,9 @@ class Recovery:
     resumed: list[str] = field(default_factory=list)
     """Calls that go on."""
     flowing: list[str] = field(default_factory=list)
-    """Calls whose media goes on."""
+    """Calls whose media goes on, or was made anew."""
+    silent: set[str] = field(default_factory=set)
+    """Those whose media was made anew: it must be offered to both sides."""
     _user_agent: UserAgent | None = None
 
     @property
@@ -131,17 +134,25 @@ class Recovery:
         await asyncio.to_thread(self.close_records)
 
     async def resume_media(self) -> None:
-        """Before SIP is open: take up the media of what was up, and end the rest of it."""
+        """Before SIP is open: take up the media of what was up, or make it anew, and end the rest of it."""
         for call_id, values in self.kept.calls.items():
             if values["stage"] != UP or len(values["legs"]) != 2 or None in values["legs"] or values["media"] is None:
                 continue
             try:
-                await self.engine.resume(call_id, values["media"])
+                await self._resume_media(call_id, values["media"])
             except MediaError as error:
-                log.warning("a call's media is gone", call_id=call_id, reason=error.reason)
+                log.warning("a call's media cannot be made anew", call_id=call_id, reason=error.reason)
             else:
                 self.flowing.append(call_id)
         self.engine.end_left()
+
+    async def _resume_media(self, call_id: str, media: Values) -> None:
+        try:
+            await self.engine.resume(call_id, media)
+        except MediaError as error:
+            log.warning("a call's media is gone", call_id=call_id, reason=error.reason)
+            await self.engine.restore(call_id, media)
+            self.silent.add(call_id)
 
     def resume_calls(self, user_agent: UserAgent) -> None:
         """As SIP opens, before its first message is read: go on with every call whose media goes on."""
@@ -182,12 +193,16 @@ class Recovery:
 
     def _resume(self, values: Values) -> None:
         legs = [self._leg(each, self._since(each)) for each in values["legs"]]
+        silent = values["id"] in self.silent
         away: list[Leg] = []
         for leg, each in zip(legs, values["legs"], strict=True):
             if isinstance(leg, BrowserLeg) and each["returns"]:
                 away.append(leg)
                 self.left.add(leg.party.tag, _left_call(leg, values))
-        self.calls.resume({**values, "age": values["age"] + self._since(values)}, (legs[0], legs[1]), away)
+            elif silent and isinstance(leg, SipResumedLeg) and is_by_websocket(each["sessions"][0]["dialog"]):
+                away.append(leg)
+        aged = {**values, "age": values["age"] + self._since(values)}
+        self.calls.resume(aged, (legs[0], legs[1]), away, silent=silent)
 
     def _since(self, values: Values) -> float:
         """Seconds since these were taken."""

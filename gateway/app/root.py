@@ -15,6 +15,7 @@ import structlog
 from fastapi import FastAPI
 
 from gateway.access.bans import Bans
+from gateway.access.gatekeeper import TRUNK
 from gateway.accounts.own import Accounts
 from gateway.accounts.reachability import Reachability
 from gateway.accounts.trunks import Trunks
@@ -64,7 +65,6 @@ from gateway.call.load import LoadControl
 from gateway.call.registry import Calls
 from gateway.call.routing import Caller, Router
 from gateway.config import Config
-from gateway.config.people import Trunk
 from gateway.identity import passwords
 from gateway.identity.directory import Directory
 from gateway.identity.mapping import IdentityMap
@@ -195,11 +195,10 @@ class GatewayApp:
         router = self._router(self.config)
         self._messages = await open_messages(self._opening, identity, self._accounts, router, dialer, presence)
         await self._open_calls(engine, identity, router, dialer)
+        dialer.incoming = lambda trunk: self.calls.of(TRUNK + trunk)
         self.recovery = await find_calls(self._opening, self.calls, engine)
         self._subscriptions = self._open_subscriptions(identity, store, router, dialer)
-        self._user_agent = dialer.inviter = self._messages.requester = await self._open_sip(
-            identity, store, dialer.trunks
-        )
+        self._user_agent = dialer.inviter = self._messages.requester = await self._open_sip(identity, store, dialer)
         dialer.resumed(await self.recovery.end_rest())
         self._relay.subscribing = self._user_agent
         self._ladders = keep_messages(self.config, self._user_agent, self._wall_clock)
@@ -328,7 +327,7 @@ class GatewayApp:
         calls.observe(partial(self._application.call_changed, engine))
         return calls
 
-    async def _open_sip(self, identity: IdentityMap, store: IdentityStore, trunks: Mapping[str, Trunk]) -> UserAgent:
+    async def _open_sip(self, identity: IdentityMap, store: IdentityStore, dialer: GatewayDialer) -> UserAgent:
         config = self.config
         self._trunks = Trunks(settings.trunk_accounts(config))
         self._bans = Bans(settings.bans(config), self._wall_clock)
@@ -344,11 +343,12 @@ class GatewayApp:
             self.calls,
             gatekeeper,
             registrar,
-            trunks,
+            dialer.trunks,
             config.rtp,
             self._opening.token,
             self._registered,
             self._cluster.caller,
+            dialer.outgoing,
         )
         user_agent = self._user_agent = UserAgent(settings.user_agent(config), front)
         user_agent.sign_requests(self._cluster.sign)

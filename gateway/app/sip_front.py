@@ -37,6 +37,8 @@ from gateway.sip.message.values import Replaces
 
 log = structlog.get_logger(__name__)
 
+_OPEN = frozenset(("udp", "tcp"))
+"""Transports by which anybody on the way reads what is said; pages have HTTPS, or are on this machine."""
 _ANY_NUMBER = 1_000_000_000
 """Calls of a trunk without a limit of its own, or of a gateway: limits.max_calls is the bound."""
 _OVERLOADED = (Cause.OVERLOADED, Cause.LINE_FULL, Cause.TOO_MANY_OWN)
@@ -65,9 +67,11 @@ class SipFront:
         new_tag: Callable[[], str],
         registered: Callable[[str], None] = lambda user: None,
         of_node: Callable[[Request, str], tuple[Caller, Address] | None] = lambda request, identity: None,
+        outgoing: Callable[[str], int] = lambda trunk: 0,
     ) -> None:
         """`registered` is told whose bindings a REGISTER may have changed; `of_node` reads who calls, of a request that
-        the gateway of our cluster with that identity has sent.
+        the gateway of our cluster with that identity has sent; `outgoing` says how many calls go out by a trunk of that
+        name, which count against its `max_calls` as those that come in.
         """
         self._of_node = of_node
         self._identity = identity
@@ -81,6 +85,7 @@ class SipFront:
         self._new_tag = new_tag
         self._names = callers.Names(identity, trunks)
         self._registered = registered
+        self._outgoing = outgoing
         self._placing: set[asyncio.Task[None]] = set()
 
     @property
@@ -111,6 +116,10 @@ class SipFront:
         hops = forward_limit(request)
         if isinstance(hops, Refusal):
             session.reject(hops.status)
+            return
+        if request.uri.scheme == "sips" and session.source.transport in _OPEN:
+            # Who dials a sips URI wants TLS on every hop, and there is none on the last one (RFC 5630 section 3.1).
+            session.reject(480, headers=[("Warning", f'380 {request.uri.host} "SIPS Not Allowed"')])
             return
         caller, address, limit = self.caller(request, identity)
         address = replace(address, hops=hops)
@@ -198,7 +207,8 @@ class SipFront:
             address = callers.of_trunk(request, trunk)
             account = self._accounts.called(request.uri.user)
             callee = account.user if account is not None and account.registrar == trunk.name else None
-            return Caller(identity, ("*",), transit=False, calls=callee), address, trunk.max_calls or _ANY_NUMBER
+            limit = _ANY_NUMBER if trunk.max_calls is None else max(trunk.max_calls - self._outgoing(trunk.name), 0)
+            return Caller(identity, ("*",), transit=False, calls=callee), address, limit
         if identity is not None and identity.startswith(NODE):
             found = self._of_node(request, identity)
             return (None, Address(str(said.uri)), None) if found is None else (*found, _ANY_NUMBER)

@@ -7,7 +7,7 @@ late and changes nothing, but who gave it is offered again what stands.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 import structlog
@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 
 _NUMBERS = count(1)
 """Of exchanges; unique in the process, because a leg may move on to another bridge."""
+_NOT_OFFERED = 481
+"""Of a MediaError: what is answered was offered for media that is gone by now."""
 _MEDIA_GONE = (Input.MEDIA_TIMEOUT, Input.MEDIA_FAILED)
 
 
@@ -45,6 +47,8 @@ class Exchange:
     """`target` asked for our offer, so that its answer is Confirmed."""
     holds: bool = False
     """The offer puts the other side on hold."""
+    renews: bool = False
+    """The offer has another transport for who has lost its own: without it the call is over."""
 
 
 class Bridge(Transferring):
@@ -71,6 +75,8 @@ class Bridge(Transferring):
         self._given_up: set[int] = set()
         self._remembered: list[Leg] = []
         """Legs that must be offered again once nothing is in the way."""
+        self._silent: set[str] = set()
+        """Tags of the legs that have not agreed yet to another transport than the one that is gone."""
 
     @property
     def legs(self) -> tuple[Leg, ...]:
@@ -180,12 +186,14 @@ class Bridge(Transferring):
         except MediaError as error:
             await self._refuse(source, number, error)
             return
+        await self._speaks_again(source)
         await source.answer_offer(number, answer)
         await self._show_hold(source, holds(what.event.sdp))
 
     async def _refuse(self, leg: Leg, number: int, error: MediaError) -> None:
         log.info("offer refused", call_id=self._scope.call_id, tag=leg.party.tag, reason=error.reason)
-        await leg.answer_offer(number, None, Cause.NOT_ACCEPTABLE)
+        crosses = error.status == Cause.GLARE.status
+        await leg.answer_offer(number, None, Cause.GLARE if crosses else Cause.NOT_ACCEPTABLE)
 
     async def _make_offer(self, what: CallInput) -> None:
         assert isinstance(what.event, Offered)
@@ -210,11 +218,14 @@ class Bridge(Transferring):
                 log.info("no offer could be made", call_id=scope.call_id, tag=leg.party.tag, reason=error.reason)
             else:
                 ours = next(_NUMBERS)
-                self._open(Exchange(number=ours, target=leg))
+                self._open(Exchange(number=ours, target=leg, renews=self._is_silent(leg)))
                 await leg.offer(ours, sdp)
                 return
-        # It goes on with what it has; the engine transcodes.
-        scope.follow(CallInput(input=Input.EXCHANGE_OVER))
+        if self._is_silent(leg):
+            self._stays_silent(leg)
+        else:
+            # It goes on with what it has; the engine transcodes.
+            scope.follow(CallInput(input=Input.EXCHANGE_OVER))
 
     async def _remember(self, what: CallInput) -> None:
         if what.leg is not None and what.leg not in self._remembered:
@@ -226,6 +237,8 @@ class Bridge(Transferring):
         assert exchange is not None
         source, target = exchange.source, exchange.target
         if sdp is None:
+            if exchange.renews:
+                self._stays_silent(target)
             if source is not None and isinstance(what.event, OfferAnswered):
                 await source.answer_offer(exchange.source_number, None, what.event.cause)
             return
@@ -235,18 +248,29 @@ class Bridge(Transferring):
             )
         except MediaError as error:
             log.info("answer refused", call_id=scope.call_id, tag=target.party.tag, reason=error.reason)
+            if exchange.renews and error.status == _NOT_OFFERED:
+                self._remembered.append(target)
+            elif exchange.renews:
+                self._stays_silent(target)
             if source is not None:
                 await source.answer_offer(exchange.source_number, None, Cause.NOT_ACCEPTABLE)
             return
+        await self._speaks_again(target, source)
+        if exchange.renews:
+            await self._show_hold(target, holds(sdp))
         if source is not None:
             await source.answer_offer(exchange.source_number, sent_back)
             await self._show_hold(source, exchange.holds)
 
-    async def _give_up_offer(self, _: CallInput) -> None:
+    async def _give_up_offer(self, what: CallInput) -> None:
         exchange = self._close_exchange()
         if exchange is None:
             return
         self._given_up.add(exchange.number)
+        if exchange.renews and what.input is Input.OFFER_TIMEOUT:
+            self._stays_silent(exchange.target)
+        elif exchange.renews:
+            self._remembered.append(exchange.target)
         if exchange.source is not None:
             await exchange.source.answer_offer(exchange.source_number, None, Cause.NOT_ACCEPTABLE)
 
@@ -313,9 +337,40 @@ class Bridge(Transferring):
         if not self._reattach:
             self._scope.follow(CallInput(input=Input.ALL_RETURNED))
 
+    # -- media that is gone ------------------------------------------------------------
+
+    def _is_silent(self, leg: Leg) -> bool:
+        return leg.party.tag in self._silent
+
+    async def _lose_media(self, what: CallInput) -> None:
+        leg = what.leg
+        assert leg is not None
+        self._silent.add(leg.party.tag)
+        if self.exchange is not None and self.exchange.target is leg:
+            self.exchange = replace(self.exchange, renews=False)  # it offers what is gone, too
+        if leg.signalling_lost and not self.is_away(leg):
+            self._scope.follow(CallInput(input=Input.LEG_AWAY, leg=leg))
+        await self._remember(what)
+
+    def _stays_silent(self, leg: Leg) -> None:
+        """It cannot be offered another transport, or has not taken it."""
+        self._remembered.clear()
+        self._scope.follow(CallInput(input=Input.MEDIA_FAILED, leg=leg, cause=Cause.MEDIA_FAILED))
+
+    async def _speaks_again(self, *legs: Leg | None) -> None:
+        """Those have agreed to what was offered last; once nobody is left that has not, they hear each other."""
+        if not self._silent:
+            return
+        for leg in legs:
+            if leg is not None and self._is_silent(leg):
+                self._silent.discard(leg.party.tag)
+                self._remembered = [one for one in self._remembered if one is not leg]
+        if not self._silent and not self._reattach:
+            await self._join(CallInput(input=Input.ALL_RETURNED))
+
     async def _join(self, _: CallInput) -> None:
         scope = self._scope
-        if scope.engine.capabilities.join:
+        if scope.engine.capabilities.join and not self._silent:
             a, b = self._legs
             await scope.engine.join(scope.call_id, a.party.tag, b.party.tag)
 
@@ -338,6 +393,7 @@ class Bridge(Transferring):
         was_held = leaving.party.tag in self.holding
         self.holding.clear()
         self._remembered = [leg for leg in self._remembered if leg is not leaving]
+        self._silent.discard(leaving.party.tag)
         self._legs = (staying, coming)
         self._known.pop(leaving.party.tag, None)
         if self.is_target(coming):

@@ -56,6 +56,7 @@ def _table() -> dict[tuple[State, Input], Row]:
         rows[state, Input.DIGIT_REFUSED] = ((Action.PLAY_DIGIT,), state)
         rows[state, Input.RENAMED] = ((Action.IDENTIFY,), state)
         rows[state, Input.CANDIDATE] = ((Action.ADD_CANDIDATE,), state)
+        rows[state, Input.MEDIA_LOST] = ((Action.LOSE_MEDIA,), state)
         rows[state, Input.MEDIA_CONNECTED] = ((Action.NOTE_MEDIA,), state)
         for what in (
             Input.HUNG_UP,

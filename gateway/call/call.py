@@ -103,14 +103,22 @@ class Call:
         self._turning_away: asyncio.Task[None] | None = None
         self._finished = asyncio.Event()
 
-    def resume(self, a: Leg, b: Leg, *, away: Sequence[Leg], holding: Iterable[str], left: float) -> None:
-        """Go on as another process has left it, in place of `start`: these two talk, for `left` seconds at most."""
+    def resume(
+        self, a: Leg, b: Leg, *, away: Sequence[Leg], holding: Iterable[str], left: float, silent: bool = False
+    ) -> None:
+        """Go on as another process has left it, in place of `start`: these two talk, for `left` seconds at most.
+
+        `silent`: their media is gone, and others stand ready to be offered.
+        """
         self._machine.close()
         bridge = self._machine = Bridge(self._scope, a, b, (a, b))
         bridge.resume(away, holding)
         for leg in self.legs:
             leg.listen(self.leg_event)
         self._arm(left, Input.MAX_DURATION, Cause.NORMAL)
+        for leg in self.legs if silent else ():
+            if leg.party.kind is not Kind.SERVICE:
+                self.post(CallInput(input=Input.MEDIA_LOST, leg=leg))
         self._keep(self, None, False)
         if self._on_change is not None:
             self._on_change(self)

@@ -26,7 +26,15 @@ from gateway.call.leg import (
 from gateway.call.state import CallInput, Input
 from gateway.call.status import Cause
 from gateway.call.transferring import input_of_target
-from gateway.media.engine import Connected, DtmfReceived, FirstMedia, MediaEvent, MediaFailed, MediaTimeout
+from gateway.media.engine import (
+    Connected,
+    DtmfReceived,
+    FirstMedia,
+    MediaEvent,
+    MediaFailed,
+    MediaLost,
+    MediaTimeout,
+)
 
 _PLAIN = {
     OfferCancelled: Input.OFFER_CANCELLED,
@@ -101,7 +109,9 @@ def input_of_media(machine: Attempt | Bridge, event: MediaEvent) -> CallInput | 
             return CallInput(input=Input.MEDIA_CONNECTED, leg=leg, event=event)
         case MediaTimeout():
             return CallInput(input=Input.MEDIA_TIMEOUT, leg=leg, event=event, cause=Cause.MEDIA_TIMEOUT)
-        case MediaFailed():
+        case MediaLost() if isinstance(machine, Bridge):
+            return CallInput(input=Input.MEDIA_LOST, leg=leg, event=event)
+        case MediaFailed() | MediaLost():
             one_of_many = isinstance(machine, Attempt) and leg is not machine.caller
             what = Input.CALLEE_FAILED if one_of_many else Input.MEDIA_FAILED
             return CallInput(input=what, leg=leg, event=event, cause=Cause.MEDIA_FAILED)

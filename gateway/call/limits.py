@@ -50,6 +50,10 @@ class Admission:
         """Places taken."""
         return self._per_caller.total()
 
+    def of(self, caller: str) -> int:
+        """Places that the caller of that id has taken."""
+        return self._per_caller[caller]
+
     def admit(self, caller: Caller, own_limit: int | None, now: float, *, emergency: bool = False) -> None:
         """Take a place for a call of `caller`; raises RouteError that says which limit is reached.
 

@@ -119,6 +119,10 @@ class Calls:
         """Whether new calls are refused because the gateway is about to end."""
         return self._draining > 0 or self._closing
 
+    def of(self, caller: str) -> int:
+        """How many calls the caller of that id (`Caller.id`) has made that are not over."""
+        return self._admission.of(caller)
+
     def get(self, call_id: str) -> Call | None:
         return self._calls.get(call_id)
 
@@ -208,11 +212,14 @@ class Calls:
         )
         return call
 
-    def resume(self, values: Mapping[str, Any], legs: tuple[Leg, Leg], away: Sequence[Leg]) -> Call:
+    def resume(
+        self, values: Mapping[str, Any], legs: tuple[Leg, Leg], away: Sequence[Leg], *, silent: bool = False
+    ) -> Call:
         """Go on with a call that another process has written down (journal.py), whose media goes on already.
 
-        `away` are the legs whose clients are to come back. Raises LookupError, TypeError or ValueError for values that
-        no process has written.
+        `away` are the legs whose clients are to come back; `silent`: the media is gone, and its sides must be offered
+        what the engine has made in its place (`MediaEngine.restore`). Raises LookupError, TypeError or ValueError for
+        values that no process has written.
         """
         caller, dialled = caller_of(values["caller"]), values["dialled"]
         journey = Journey(values["id"], caller, self._settings.max_diversions, dialled)
@@ -223,7 +230,8 @@ class Calls:
         record.started_at -= values["age"]
         record.ringing_after_ms, record.answered_after_ms, record.media_after_ms = values["times"]
         talked = values["age"] - (record.answered_after_ms or 0.0) / 1000
-        call.resume(a, b, away=away, holding=values["holding"], left=max(call.longest - talked, 1.0))
+        left = max(call.longest - talked, 1.0)
+        call.resume(a, b, away=away, holding=values["holding"], left=left, silent=silent)
         return call
 
     async def drain(self, timeout: float) -> bool:

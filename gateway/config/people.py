@@ -307,7 +307,7 @@ class Trunk(Section):
     """Who moves a call of it to another number behind it when the other side asks for that: the gateway, which stays in
     between, or the trunk itself ("pass_on", by REFER), where it can; one that will not leaves it to the gateway."""
     max_calls: int | None = Field(default=None, ge=1)
-    """Calls at once through it, in each direction; default: as many as limits.max_calls."""
+    """Calls at once through it, in and out together; default: as many as limits.max_calls."""
 
     @classmethod
     def at(cls, uri: str) -> Trunk:

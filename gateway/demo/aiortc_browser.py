@@ -229,9 +229,14 @@ class AiortcBrowser:
         description: dict[str, Any] = {"type": "rollback"}
         if self._connection is not None:
             try:
-                await self._connection.setRemoteDescription(RTCSessionDescription(params["sdp"], "offer"))
-                await self._connection.setLocalDescription(await self._connection.createAnswer())
-                description = {"type": "answer", "sdp": self._connection.localDescription.sdp}
+                connection = self._connection
+                if _certificates(params["sdp"]) != _certificates(connection.remoteDescription.sdp):
+                    # The gateway's end is another one (RFC 8842): a new connection.
+                    await self._drop_media()
+                    connection = self._new_connection()
+                await connection.setRemoteDescription(RTCSessionDescription(params["sdp"], "offer"))
+                await connection.setLocalDescription(await connection.createAnswer())
+                description = {"type": "answer", "sdp": connection.localDescription.sdp}
             except (ValueError, InvalidStateError) as error:
                 self.troubles.append(f"a re-offer was refused: {error}")
         await self._tell("answer", to_peer_id=params["from_peer_id"], call_id=params.get("call_id"), **description)
@@ -254,3 +259,8 @@ class AiortcBrowser:
         async with self._changed:
             self._state = state
             self._changed.notify_all()
+
+
+def _certificates(sdp: str) -> set[str]:
+    """Which a description names."""
+    return {line.lower() for line in sdp.splitlines() if line.startswith("a=fingerprint:sha-256")}

@@ -160,6 +160,14 @@ class MediaFailed(MediaEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class MediaLost(MediaEvent):
+    """What carried the party's media is gone with all its keys; another stands ready, and must be offered to the party.
+
+    `create_offer` describes it. Until it is agreed on nothing flows.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class DtmfReceived(MediaEvent):
     """A telephone-event ended (RFC 4733)."""
 
@@ -406,6 +414,13 @@ class MediaEngine(Protocol):
         """Go on with a call of the process before, whose packets flow still; before any other call is made.
 
         MediaError 481 where they do not, 501 where the engine cannot.
+        """
+
+    async def restore(self, call_id: str, values: Mapping[str, Any]) -> None:
+        """Make a call of the process before anew, whose packets flow no more; before any other call is made.
+
+        Its parties have other ports, keys and ICE credentials than they were told, and must be offered them
+        (`create_offer`); until then nothing flows. MediaError 503 where no port is left, 501 where the engine cannot.
         """
 
     def end_left(self) -> None:

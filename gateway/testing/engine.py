@@ -16,6 +16,7 @@ from gateway.media.engine import (
     Kind,
     MediaError,
     MediaEvent,
+    MediaLost,
     Party,
     PartyStatistics,
     Recording,
@@ -279,6 +280,19 @@ class FakeEngine:
         self._scripted("resume")
         call = self._calls[call_id] = _Call(agreed=set(values["agreed"]))
         call.parties = {tag: Party(tag, Kind.RTP) for tag in values["agreed"]}
+
+    async def restore(self, call_id: str, values: Mapping[str, Any]) -> None:
+        self._scripted("restore")
+        call = self._calls[call_id] = _Call()
+        call.parties = {tag: Party(tag, Kind.RTP) for tag in values["agreed"]}
+
+    def lose(self, call_id: str) -> None:
+        """The packet plane dies and is there again: nobody has an agreement any more, and each is to be offered."""
+        call = self._calls[call_id]
+        call.agreed.clear()
+        call.created.clear()
+        for tag in call.parties:
+            self.emit(MediaLost(call_id, tag))
 
     def end_left(self) -> None:
         """There was none before it."""

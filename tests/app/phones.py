@@ -36,8 +36,9 @@ class Phone:
         replaces: str | None = None,
         dials: str = "600",
         request_uri: str | None = None,
+        received: str | None = None,
     ) -> None:
-        """`request_uri` is sent to the gateway in the place of the number's own URI."""
+        """`request_uri` is sent to the gateway in the place of the number's own URI, by the flow `received`."""
         domain, target = app.config.domain, f"sip:{dials}@{app.sip_hostport}"
         headers = (("Replaces", replaces),) if replaces is not None else ()
         self.outcome: asyncio.Future[events.SessionEvent] = asyncio.get_running_loop().create_future()
@@ -45,7 +46,7 @@ class Phone:
         self.rings: asyncio.Future[events.SessionEvent] = asyncio.get_running_loop().create_future()
         self.session: OutgoingSession = agent.invite(
             request_uri or target,
-            received=f"udp:{app.sip_hostport}",
+            received=received or f"udp:{app.sip_hostport}",
             caller=f"<sip:{user}@{domain}>",
             body=SDP.format(port=40000).encode(),
             headers=headers,

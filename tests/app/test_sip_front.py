@@ -335,6 +335,34 @@ async def test_a_trunk_whose_lines_are_taken_asks_to_wait(tmp_path: Path) -> Non
             await asyncio.wait_for(app.stop(), 10)
 
 
+@pytest.mark.parametrize("first", ["in", "out"])
+async def test_a_trunks_lines_are_the_same_in_both_directions(tmp_path: Path, first: str) -> None:
+    """One line: while a call is on it there is none for one the other way, and afterwards there is."""
+    async with stranger("127.0.0.77") as pbx, stranger("127.0.0.1") as far:
+        uri, sources = f"sip:127.0.0.77:{pbx.place[1]}", ["127.0.0.77"]
+        trunk = {"name": "office", "uri": uri, "max_calls": 1, "options_interval": 0, "sources": sources}
+        routes = [{"match": "7*", "to": "trunk:office"}, {"match": "6*", "to": "service:echo"}]
+        changes = {"TRUNKS": json.dumps([trunk]), "ROUTES": json.dumps(routes), "USERS__1001__MAY_CALL": '["trunk:*"]'}
+        app = GatewayApp(config_on_free_ports(tmp_path, **changes))
+        await app.start()
+        try:
+            phone, office = Rig(app, far), Rig(app, pbx)
+            if first == "in":
+                assert status_of(await office.invite("600", user="49", signed=False)) == 200
+                asks_to_wait(await phone.invite("700"), "trunks[office].max_calls")
+            else:
+                calling = asyncio.ensure_future(phone.invite("700"))
+                await pbx.more_than(0)
+                asks_to_wait(await office.invite("600", user="49", signed=False), "max_calls")
+                calling.cancel()
+            for call in app.calls:
+                call.stop()
+                await call.finished()
+            assert status_of(await office.invite("601", user="49", signed=False)) == 200
+        finally:
+            await asyncio.wait_for(app.stop(), 10)
+
+
 def asks_to_wait(refused: bytes, said: str) -> None:
     assert status_of(refused) == 503, refused
     assert 0 < int(refused.partition(b"Retry-After: ")[2].partition(b"\r")[0]) <= 60

@@ -203,20 +203,20 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def _gateway_and_page(folder: Path) -> AsyncIterator[tuple[Gateway, str]]:
-    """The page is of another origin, which the gateway allows."""
+async def _gateway_and_page(folder: Path, **changes: str) -> AsyncIterator[tuple[Gateway, str]]:
+    """The page is of another origin, which the gateway allows; `changes` are GATEWAY_ variables."""
     [port] = free_ports(1)
     origin = f"http://localhost:{port}"
-    config = config_on_free_ports(folder, WEB__ALLOWED_ORIGINS=f'["{origin}"]')
+    config = config_on_free_ports(folder, WEB__ALLOWED_ORIGINS=f'["{origin}"]', **changes)
     async with page_server(port), gateway_with(config, folder / "gateway.log") as gateway:
         yield gateway, f"{origin}/phone.html"
 
 
 @contextlib.asynccontextmanager
-async def chromium_stage(folder: Path) -> AsyncIterator[Stage]:
-    """Each page is a tab of one Chromium."""
+async def chromium_stage(folder: Path, **changes: str) -> AsyncIterator[Stage]:
+    """Each page is a tab of one Chromium; `changes` are GATEWAY_ variables."""
     executable = chromium()
-    async with _gateway_and_page(folder) as (gateway, url), async_playwright() as playwright:
+    async with _gateway_and_page(folder, **changes) as (gateway, url), async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=executable, args=_FLAGS)
         context = await browser.new_context()
 

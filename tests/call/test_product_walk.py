@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from gateway.call.leg import Away, Returned
 from gateway.call.state import State
+from gateway.testing.engine import FakeEngine
 from gateway.testing.network import Weather
 from gateway.testing.walk import cut
 from tests.call.walk import Phone, World
@@ -108,6 +109,14 @@ def hang_up(world: World, phone: Phone) -> None:
         world.random.choice(phone.sessions).hangup()
 
 
+def lose_media(world: World, _: Phone) -> None:
+    """What carries the media of a call is gone, and another transport stands ready."""
+    if world.calls and isinstance(world.engine, FakeEngine):
+        call = world.random.choice(list(world.calls))
+        if call.id in world.engine.calls:
+            world.engine.lose(call.id)
+
+
 def lose_a_connection(world: World, phone: Phone) -> None:
     """Of one phone, with all that was on it."""
     if world.gateway.transport != "udp":
@@ -129,6 +138,7 @@ DEEDS: tuple[tuple[Deed, int], ...] = (
     (come_back, 2),
     (hang_up, 2),
     (lose_a_connection, 1),
+    (lose_media, 1),
 )
 
 

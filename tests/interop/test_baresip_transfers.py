@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.interop.baresip import baresip
+from tests.interop.baresip import Baresip, baresip
 from tests.interop.gateway import PASSWORDS, TONE_HZ, Gateway, RpcBrowser, config_on_free_ports, gateway_with
 from tests.ports import free_ports
 
@@ -74,10 +74,9 @@ async def test_a_baresip_passes_its_call_on(
         await office.idle()
 
 
-async def test_who_is_called_through_a_trunk_passes_the_call_on(
-    office: Gateway, page: RpcBrowser, tmp_path: Path, trunk_port: int
-) -> None:
-    """To somebody of ours: a trunk may ring users and services."""
+@pytest_asyncio.fixture(loop_scope="module")
+async def far(office: Gateway, page: RpcBrowser, tmp_path: Path, trunk_port: int) -> AsyncIterator[Baresip]:
+    """A baresip behind the trunk, whom the page has called; the gateway is idle afterwards."""
     phone = baresip(
         tmp_path,
         "900",
@@ -88,38 +87,30 @@ async def test_who_is_called_through_a_trunk_passes_the_call_on(
         source=f"ausine,{SINE_HZ}",
         sip_port=str(trunk_port),
     )
-    async with phone as far:
+    async with phone as called:
         await page.dial("0900")
         await page.status("talking")
-        await far.expect("CALL_ESTABLISHED")
+        await called.expect("CALL_ESTABLISHED")
         await page.tone(SINE_HZ)
-        far.command("transfer", office.uri("601"))
-        await far.expect("CALL_CLOSED")
-        page.listen_anew()
-        await page.tone(TONE_HZ)
-        await page.hang_up()
+        yield called
         await office.idle()
+
+
+async def test_who_is_called_through_a_trunk_passes_the_call_on(
+    office: Gateway, page: RpcBrowser, far: Baresip
+) -> None:
+    """To somebody of ours: a trunk may ring users and services."""
+    far.command("transfer", office.uri("601"))
+    await far.expect("CALL_CLOSED")
+    page.listen_anew()
+    await page.tone(TONE_HZ)
+    await page.hang_up()
 
 
 async def test_who_is_called_through_a_trunk_passes_no_call_on_to_another_trunk(
-    office: Gateway, page: RpcBrowser, tmp_path: Path, trunk_port: int
+    office: Gateway, page: RpcBrowser, far: Baresip
 ) -> None:
     """What a trunk asks for leaves by no trunk but itself; baresip is told so and hangs up."""
-    phone = baresip(
-        tmp_path,
-        "900",
-        "none",
-        office.sip,
-        "127.0.0.1",
-        codec=CODEC,
-        source=f"ausine,{SINE_HZ}",
-        sip_port=str(trunk_port),
-    )
-    async with phone as far:
-        await page.dial("0900")
-        await page.status("talking")
-        await far.expect("CALL_ESTABLISHED")
-        far.command("transfer", office.uri("9901"))
-        assert (await far.expect("TRANSFER_FAILED"))["param"].startswith("403")
-        await page.status("ready")
-        await office.idle()
+    far.command("transfer", office.uri("9901"))
+    assert (await far.expect("TRANSFER_FAILED"))["param"].startswith("403")
+    await page.status("ready")

@@ -178,15 +178,21 @@ async def test_what_was_being_set_up_ends_with_a_cause(gateway: House, one: Desk
     other.on_incoming(200)
 
 
-async def test_where_the_plane_is_gone_too_both_sides_hear_of_an_end(
+async def test_where_the_plane_is_gone_too_both_sides_are_offered_other_media(
     gateway: House, one: DeskPhone, other: DeskPhone
 ) -> None:
-    """Nothing flows any more, so that BYE goes to both."""
+    """By a re-INVITE each; a phone that holds goes on holding, and takes the call back then."""
     await up(one, other)
+    one.hold()
+    await gateway.logged("input=offer-answered")
     await gateway.kill()
     await gateway.kill_plane()
     await gateway.start()
-    await asyncio.gather(one.expect("state", state="ended"), other.expect("state", state="ended"))
+    await gateway.logged("input=offer-answered", 2)
+    one.unhold()
+    await gateway.logged("input=offer-answered", 3)
+    await talk(one, other)
+    await over(one, other)
 
 
 async def test_a_restart_on_purpose_keeps_calls_where_that_is_wanted(

@@ -777,7 +777,7 @@ async def test_the_browsers_port_is_bound_in_a_new_plane_however_long_the_old_on
             bound.set()
 
         monkeypatch.setattr(engine.port, "start", start)
-        engine.plane_restarted()
+        engine.plane_loss.plane_restarted()
         await asyncio.wait_for(bound.wait(), 5)
         assert tried == 4
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, TypeVar
@@ -16,15 +16,19 @@ from gateway.media.engine import Dtmf, Kind, MediaError, Party
 from sdp import (
     Codec,
     CodecPolicy,
+    MediaAgreement,
     MediaDescription,
     Plan,
     SessionDescription,
     TransportPlan,
+    answer,
     read_codecs,
+    translate,
     transport_section,
 )
 from sdp.attributes import Crypto, Fingerprint
 from sdp.errors import SdpError
+from sdp.negotiation import Side
 from sdp.plan import PlanKind
 
 T = TypeVar("T")
@@ -97,9 +101,32 @@ class Identity:
         return self.stream
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Former:
+    """What was said with a party whose transport is gone."""
+
+    session_id: int
+    sent: SessionDescription | None
+    """The last description it was given."""
+    theirs: SessionDescription | None
+    """The last one of its own that was agreed on."""
+    spoken: tuple[str, ...]
+    """Names of the codecs that it took."""
+    video: str = ""
+    """The section that offers its picture."""
+    has_data: bool = False
+    """Whether it had data channels."""
+
+
 def parse(config: EmbeddedConfig, text: str) -> SessionDescription:
     """A stranger's description; raises MediaError 400."""
     return checked(lambda: SessionDescription.parse(text, config.sdp_limits))
+
+
+def agreed_of(config: EmbeddedConfig, values: Sequence[str]) -> tuple[SessionDescription, SessionDescription, Side]:
+    """The offer and the answer of these texts, and which of them is ours; raises MediaError 400."""
+    offer, answer, side = values
+    return parse(config, offer), parse(config, answer), "offerer" if side == "offerer" else "answerer"
 
 
 def without_keys(description: SessionDescription) -> str:
@@ -178,6 +205,13 @@ def media_plan(
     )
 
 
+def answerer(offer: SessionDescription, description: SessionDescription | None) -> Callable[[Plan], SessionDescription]:
+    """What answers an offer with what the other side has answered; None: with what we can do ourselves."""
+    if description is None:
+        return lambda plan: answer(offer, plan)
+    return lambda plan: translate(description, plan, offer=offer)
+
+
 def service_of(party: Party) -> str | None:
     """The name of the service, None for a party with a peer of its own."""
     return (party.service or "") if party.kind is Kind.SERVICE else None
@@ -215,6 +249,18 @@ def video_description(codecs: Iterable[Codec]) -> str:
 
 def _audio_of(offer: SessionDescription) -> list[MediaDescription]:
     return [media for media in offer.media if media.kind == "audio" and (media.port or media.has("bundle-only"))]
+
+
+def codec_names(agreement: MediaAgreement | None) -> tuple[str, ...]:
+    """What a party takes, best first, lower case; () where nothing is agreed."""
+    return tuple([codec.key[0] for codec in agreement.send if codec.is_media]) if agreement is not None else ()
+
+
+def fingerprints_of(description: SessionDescription) -> frozenset[tuple[str, str]]:
+    """Which certificates the first section's transport may show."""
+    first = transport_section(description, description.media[0])
+    said = tuple([(each.algorithm, each.digest) for each in description.all_of(first, Fingerprint)])
+    return frozenset(usable_fingerprints(said))
 
 
 def require_usable(config: EmbeddedConfig, kind: Kind, offer: SessionDescription) -> None:

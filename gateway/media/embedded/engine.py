@@ -20,9 +20,10 @@ from gateway.media.embedded.flows import FlowTable
 from gateway.media.embedded.plane.protocol import Plane, PlaneError
 from gateway.media.embedded.plane.python import PythonPlane
 from gateway.media.embedded.plane.values import Inventory
+from gateway.media.embedded.plane_loss import PlaneLoss
 from gateway.media.embedded.reporting import Reporting
 from gateway.media.embedded.resources import Resources
-from gateway.media.embedded.resuming import resumed, values_of
+from gateway.media.embedded.resuming import restored, resumed, values_of
 from gateway.media.embedded.rtp.ports import PortPool
 from gateway.media.embedded.session import Session
 from gateway.media.embedded.settings import EmbeddedConfig
@@ -40,7 +41,6 @@ from gateway.media.engine import (
     EventHandler,
     Kind,
     MediaError,
-    MediaFailed,
     Party,
     RecordingFile,
 )
@@ -50,8 +50,6 @@ logger = logging.getLogger("gateway.media")
 
 SWEEP = 0.5
 """Seconds between two looks at what is due."""
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
-"""Seconds between two attempts to bind the browsers' port in a new plane."""
 LONGEST_WRITING = 5.0
 """Seconds that the end waits for recordings to be finished."""
 LONGEST_CANDIDATE = 1024
@@ -81,8 +79,8 @@ class EmbeddedEngine:
         self._sessions: dict[str, Session] = {}
         self._sweeper: asyncio.TimerHandle | None = None
         self._sweeping: asyncio.Task[None] | None = None
-        self._binding: asyncio.Future[None] | None = None
         self._resources: Resources | None = None
+        self.plane_loss = PlaneLoss(lambda: tuple(self._sessions.values()), lambda: self._resources)
         self.inherited = Inventory()
         """What the plane held of a process that died, as long as a call of it may be resumed."""
 
@@ -159,7 +157,7 @@ class EmbeddedEngine:
         # Encoded once, beside the loop: later the first tone of a codec would hold up every call's packets.
         await asyncio.to_thread(prepare_loops, config.tone_frequency, config.tone_level)
         music = await self._prepare_music()
-        plane, flows = self._make_plane(), FlowTable(self)
+        plane, flows = self._make_plane(), FlowTable(self.plane_loss)
         self.inherited = await plane.start(flows)
         ids = itertools.count(1 + max([port.port for port in self.inherited.ports] + [*self.inherited.flows, 0]))
         try:
@@ -210,9 +208,7 @@ class EmbeddedEngine:
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None
-        if self._binding is not None:
-            self._binding.cancel()
-            self._binding = None
+        self.plane_loss.close()
         if self._sweeping is not None:
             self._sweeping.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -226,36 +222,6 @@ class EmbeddedEngine:
         resources.port.close()
         await resources.plane.close()
 
-    def plane_lost(self, reason: str) -> None:
-        """Every flow is gone: each party's transport has failed."""
-        resources = self._resources
-        if resources is None:
-            return
-        for session in tuple(self._sessions.values()):
-            for party in session.parties:
-                resources.emit(MediaFailed(session.call_id, party.party.tag, f"the packet plane ended: {reason}"))
-
-    def plane_restarted(self) -> None:
-        """A new plane is there, with nothing in it: bind the browsers' port again."""
-        if self._resources is not None:
-            if self._binding is not None:
-                self._binding.cancel()
-            self._binding = asyncio.ensure_future(self._bind_again(self._resources.port))
-
-    async def _bind_again(self, port: WebRtcPort) -> None:
-        """Until it succeeds: the kernel takes a moment to let go of the sockets of a plane that was killed."""
-        pause = FIRST_PAUSE
-        while True:
-            try:
-                await port.start()
-                await port.gather()
-            except (MediaError, PlaneError) as error:
-                logger.warning("the browsers' port cannot be bound again yet: %s", error)
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
-            else:
-                return
-
     async def offer(self, call_id: str, source: Party, target: Party, sdp: str) -> str:
         return await self._making(call_id, lambda session: session.offer(source, target, sdp))
 
@@ -264,6 +230,7 @@ class EmbeddedEngine:
 
     async def _making(self, call_id: str, request: Callable[[Session], Awaitable[str]]) -> str:
         """Do what makes the call where there is none yet."""
+        await self.plane_loss.over()
         resources = self._running()
         session = self._sessions.get(call_id)
         new = session is None
@@ -286,6 +253,7 @@ class EmbeddedEngine:
 
     async def accept(self, call_id: str, source: Party) -> str:
         session = self._session(call_id)
+        await self.plane_loss.over()
         async with session.lock:
             self._still_open(session)
             with _own_faults():
@@ -311,6 +279,7 @@ class EmbeddedEngine:
         first, second = sorted((session, other), key=lambda each: each.call_id)
         if first is second:
             raise MediaError("a call cannot adopt a party of its own", 500)
+        await self.plane_loss.over()
         async with first.lock, second.lock:
             self._still_open(session)
             self._still_open(other)
@@ -321,6 +290,7 @@ class EmbeddedEngine:
 
     async def _doing(self, call_id: str, request: Callable[[Session], T]) -> T:
         session = self._session(call_id)
+        await self.plane_loss.over()
         async with session.lock:
             self._still_open(session)
             with _own_faults():
@@ -351,6 +321,10 @@ class EmbeddedEngine:
             raise
         self._sessions[call_id] = session
 
+    async def restore(self, call_id: str, values: Mapping[str, Any]) -> None:
+        with _own_faults():
+            self._sessions[call_id] = await restored(self._running(), call_id, values)
+
     def end_left(self) -> None:
         """Close every port and flow that no call of ours has."""
         left, self.inherited = self.inherited, Inventory()
@@ -374,7 +348,9 @@ class EmbeddedEngine:
     async def send_dtmf(
         self, call_id: str, tag: str, digit: str, duration_ms: int = 160, *, tones: bool = False
     ) -> None:
-        self._session(call_id).send_dtmf(tag, digit, duration_ms, tones=tones)
+        session = self._session(call_id)
+        self._still_open(session)
+        session.send_dtmf(tag, digit, duration_ms, tones=tones)
 
     def request_key_frame(self, call_id: str, tag: str) -> None:
         self._session(call_id).request_key_frame(tag)
@@ -436,6 +412,8 @@ class EmbeddedEngine:
     def _still_open(session: Session) -> None:
         if session.closed:
             raise MediaError("the call has ended", 481)
+        if session.lost:
+            raise MediaError("there is no packet plane at the moment", 503)
 
     def _drop(self, call_id: str) -> None:
         session = self._sessions.pop(call_id, None)

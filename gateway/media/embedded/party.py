@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from gateway.media.embedded.data.exchange import DataChannels
-from gateway.media.embedded.describe import Identity, checked, codec_policy, media_plan, parse
+from gateway.media.embedded.describe import Former, Identity, agreed_of, checked, codec_policy, media_plan
 from gateway.media.embedded.plane.reports import Reporter
 from gateway.media.embedded.plane.values import Address, FlowSnapshot, MediaPacket
 from gateway.media.embedded.resources import Resources
@@ -61,6 +61,10 @@ class PartyMedia:
         """The offer of the peer that is to be answered."""
         self.our_offer: SessionDescription | None = None
         """Our offer that the peer is to answer."""
+        self.theirs: SessionDescription | None = None
+        """The last description the peer gave that was agreed on, also over a transport that is gone."""
+        self.former: Former | None = None
+        """What was said over a transport that is gone, until this one is agreed on."""
         self.answered_early = False
         self.joined: PartyMedia | None = None
         """Whose media it hears and who hears it."""
@@ -143,10 +147,9 @@ class PartyMedia:
     def resume(self, values: Mapping[str, Any], snapshot: FlowSnapshot | None) -> None:
         """Go on with what the plane holds; raises MediaError 481 where it does not."""
         if values["agreed"] is not None:
-            offer, answer = (parse(self._shared.config, text) for text in values["agreed"][:2])
-            side: Side = values["agreed"][2]
+            offer, answer, side = agreed_of(self._shared.config, values["agreed"])
             self.agreed = offer, answer, side
-            self.sent = answer if side == "answerer" else offer
+            self.sent, self.theirs = (answer, offer) if side == "answerer" else (offer, answer)
             self.agreement = checked(lambda: negotiate(offer, answer, local=side)).first("audio")
         if self.transport is None:
             return
@@ -309,7 +312,7 @@ class PartyMedia:
         if offer is None:
             raise MediaError("no offer to this party is waiting for an answer", 481)
         self._agree(checked(lambda: negotiate(offer, answer, local="offerer")), "offerer", answer)
-        self.agreed = offer, answer, "offerer"
+        self.agreed, self.theirs = (offer, answer, "offerer"), answer
 
     def give_answer(self, make: Answer, prefer: tuple[str, ...] = ()) -> None:
         """Answer the peer's offer with what `make` makes of our plan; raises MediaError."""
@@ -323,7 +326,7 @@ class PartyMedia:
             # The peer restarted ICE, and so did our leg when it heard of it: the answer carries the new credentials.
             answer = checked(lambda: make(self.plan(prefer)))
         self.sent = answer
-        self.agreed = offer, answer, "answerer"
+        self.agreed, self.theirs = (offer, answer, "answerer"), offer
 
     @property
     def said_with_picture(self) -> SessionDescription | None:
@@ -348,7 +351,7 @@ class PartyMedia:
         if self.data is not None:
             data = whole.first("application")
             self.data.agree(data, theirs.media[data.index] if data is not None else None)
-        self.agreement = agreement
+        self.agreement, self.former = agreement, None
         if video is None:
             self.close_video()
         elif self.video is not None:

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gateway.media.embedded.describe import party_of, without_keys
+from gateway.media.embedded.describe import Former, agreed_of, codec_names, party_of, video_description, without_keys
 from gateway.media.embedded.party import PartyMedia
+from gateway.media.embedded.renewal import begin_anew, spoken_by
 from gateway.media.embedded.resources import Resources
+from gateway.media.embedded.session import Session
+from gateway.media.embedded.transport import opened
 from gateway.media.engine import Kind
+from sdp import negotiate
 
 
 def party_values(party: PartyMedia) -> dict[str, Any] | None:
-    """What another process needs to go on with a party; None where nothing is agreed yet."""
+    """What another process needs to go on with a party; None where nothing was ever agreed."""
     transport = party.transport.values() if party.transport is not None else None
     if (
         party.audio is not None
         or (party.video is not None and party.video.agreement is not None)
-        or (party.party.kind is not Kind.SERVICE and (not party.agreed or transport is None))
+        or (party.party.kind is not Kind.SERVICE and (party.theirs is None or party.sent is None))
     ):
         return None
     descriptions = None
-    if party.agreed is not None:
-        offer, answer, side = party.agreed
+    if party.theirs is not None and party.sent is not None:
+        offer, answer, side = party.agreed or (party.theirs, party.sent, "answerer")
         descriptions = [without_keys(offer), without_keys(answer), side]
     identity = party.identity
     return {
@@ -62,3 +66,56 @@ async def resumed(resources: Resources, call_id: str, values: Mapping[str, Any])
             media.close()
         raise
     return list(made.values())
+
+
+async def renewed(resources: Resources, session: Session) -> Sequence[PartyMedia]:
+    """Put a party with a new transport in the place of each that a session has lost.
+
+    Nobody of them has agreed to anything yet. Raises MediaError, and the session is what it was.
+    """
+    lost = dict(session.lost)
+    made: dict[PartyMedia, PartyMedia] = {}
+    try:
+        for old in lost:
+            new = made[old] = PartyMedia(resources, session.call_id, old.party)
+            video = old.video.agreement if old.video is not None else None
+            former = Former(
+                session_id=old.identity.session_id,
+                sent=old.sent,
+                theirs=old.theirs,
+                spoken=spoken_by(old),
+                video=video_description(video.receive) if video is not None else "",
+                has_data=old.data is not None and old.data.is_agreed,
+            )
+            begin_anew(new, former, resources.random)
+        await opened(list(made.values()))
+    except BaseException:
+        for new in made.values():
+            new.close()
+        raise
+    session.take_in_place(made)
+    return list(made.values())
+
+
+async def restored(resources: Resources, call_id: str, values: Mapping[str, Any]) -> Session:
+    """The call of another process with new transports, as its parties were joined; raises MediaError."""
+    session, config = Session(resources, call_id), resources.config
+    try:
+        for each in values["parties"]:
+            media = PartyMedia(resources, call_id, party_of(each["party"]))
+            session.take_in(media)
+            if each["agreed"] is not None:
+                offer, answer, side = agreed_of(config, each["agreed"])
+                spoken = codec_names(negotiate(offer, answer, local=side).first("audio"))
+                ours, theirs = (answer, offer) if side == "answerer" else (offer, answer)
+                session_id: int = each["identity"][0]
+                former = Former(session_id=session_id, sent=ours, theirs=theirs, spoken=spoken)
+                begin_anew(media, former, resources.random)
+        await opened(session.parties)
+        for one, other in values["joined"]:
+            first, second = session.party(one), session.party(other)
+            first.joined, second.joined = second, first
+    except BaseException:
+        session.close()
+        raise
+    return session

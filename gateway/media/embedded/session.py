@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from gateway.media.embedded.data.exchange import join_data
 from gateway.media.embedded.describe import (
     CHANNEL_SECTION,
     SERVICE_DESCRIPTION,
+    answerer,
     checked,
     has_audio,
     has_video,
@@ -19,7 +20,8 @@ from gateway.media.embedded.describe import (
     video_description,
 )
 from gateway.media.embedded.figures import party_statistics
-from gateway.media.embedded.party import Answer, PartyMedia
+from gateway.media.embedded.party import PartyMedia
+from gateway.media.embedded.renewal import has_data, require_new_association, spoken_by
 from gateway.media.embedded.reporting import Reporting
 from gateway.media.embedded.resources import Resources
 from gateway.media.embedded.routing import (
@@ -36,9 +38,10 @@ from gateway.media.embedded.sources.music import hold_music
 from gateway.media.embedded.sources.players import PROGRAM, SERVICES
 from gateway.media.embedded.sources.program import ProgramAudio
 from gateway.media.embedded.sources.recorder import Recorder, Recorders
+from gateway.media.embedded.transport import opened
 from gateway.media.embedded.video import show_each_other
 from gateway.media.engine import CallStatistics, Dtmf, MediaError, Party, RecordingFile
-from sdp import SessionDescription, answer, translate
+from sdp import translate
 
 
 class Session:
@@ -54,6 +57,7 @@ class Session:
         self._kept: set[str] = set()
         """Parties that are here in their own right, joined or not: those of `create_offer` and `adopt`."""
         self._recorders = Recorders(resources.pacer, resources.writers)
+        self.lost: dict[PartyMedia, PartyMedia | None] = {}  # whose transport went with the plane: to whom it is joined
 
     # Requests
 
@@ -69,6 +73,7 @@ class Session:
         shown: list[PartyMedia] = []
         try:
             caller, callee = await self._admit(source, target, made)
+            require_new_association(caller, description)
             if has_video(config, description) and None is service_of(source) is service_of(target):
                 for each in (caller, callee):
                     shown += [each] if await each.open_video() else []
@@ -87,8 +92,7 @@ class Session:
             raise
         if callee not in made or caller.offered != description:
             caller.offered, caller.our_offer, caller.answered_early = description, None, False
-        callee.our_offer = callee.sent = offer
-        callee.offered = None
+        callee.our_offer, callee.sent, callee.offered = offer, offer, None
         return str(offer)
 
     def accept(self, source: Party) -> str:
@@ -101,7 +105,7 @@ class Session:
             others = [other for other in self._parties.values() if other is not caller]
             prefer = tuple([name for other in others for name in other.party.prefer])
             shown = [other.said_with_picture for other in others] if has_video(self._shared.config, offer) else []
-            caller.give_answer(_answerer(offer, next(filter(None, shown), None)), prefer)
+            caller.give_answer(answerer(offer, next(filter(None, shown), None)), prefer)
             caller.answered_early = True
             self._reconnect(caller)
         return str(caller.sent)
@@ -130,8 +134,8 @@ class Session:
         elif not caller.answered_early:
             if offer is None:
                 raise MediaError("no offer of this party is waiting for an answer", 481)
-            served = service_of(source) is not None
-            caller.give_answer(_answerer(offer, None if served else description), source.prefer)
+            said = None if service_of(source) is not None else description
+            caller.give_answer(answerer(offer, said), source.prefer)
         self._join(caller, callee)
         return SERVICE_DESCRIPTION if service_of(target) is not None else str(caller.sent)
 
@@ -141,11 +145,11 @@ class Session:
         party = self._find(target, made)
         had_video = party.video is not None
         try:
-            await _opened(made)
+            await opened(made)
             if service_of(target) is not None:
                 self._kept.add(target.tag)
                 return SERVICE_DESCRIPTION
-            data = CHANNEL_SECTION if party.data is not None and party.data.is_agreed else ""
+            data = CHANNEL_SECTION if has_data(party) else ""
             base = parse(self._shared.config, SERVICE_DESCRIPTION + await self._video_for(party, peer) + data)
             plan = party.plan(self._spoken(peer))
             offer = checked(lambda: translate(base, plan))
@@ -164,6 +168,9 @@ class Session:
         """The section that offers what the peer shows, or what this party was shown before."""
         known = self._parties.get(peer.tag) if peer is not None else None
         video = known.video if known is not None and known.video is not None else party.video
+        seen = party.former.video if party.former is not None else ""
+        if seen and (known is None or known.transport is not None) and await party.open_video():
+            return seen
         if video is None or video.agreement is None or (known is not None and known.transport is None):
             return ""
         await party.open_video()
@@ -174,9 +181,7 @@ class Session:
         if peer is None:
             return ()
         known = self._parties.get(peer.tag)
-        if known is not None and known.agreement is not None:
-            return tuple([codec.key[0] for codec in known.agreement.send if codec.is_media])
-        return peer.prefer
+        return (spoken_by(known) if known is not None else ()) or peer.prefer
 
     def join(self, a: str, b: str) -> None:
         """Let these two talk, and end what either had before; raises MediaError."""
@@ -223,6 +228,22 @@ class Session:
         party.call_id = self.call_id
         self._parties[party.party.tag] = party
         self._kept.add(party.party.tag)
+
+    def lose(self) -> None:
+        """The plane is gone, and every transport with it."""
+        parties = [party for party in self._parties.values() if party.transport is not None]
+        self.lost = {party: party.joined for party in parties} | self.lost
+        for party in parties:
+            party.close()
+
+    def take_in_place(self, made: Mapping[PartyMedia, PartyMedia]) -> None:
+        """Go on with these in place of those that were lost, joined as they were."""
+        lost, self.lost = self.lost, {}
+        for old, new in made.items():
+            self._parties[old.party.tag] = new
+            if (other := lost[old]) is not None:
+                new.joined = made.get(other, other)
+                new.joined.joined = new
 
     def has(self, tag: str) -> bool:
         """Whether there is such a party."""
@@ -300,7 +321,7 @@ class Session:
         if self._parties and source.tag not in self._parties and target.tag not in self._parties:
             raise MediaError("the call has other parties", 500)
         caller, callee = self._find(source, made), self._find(target, made)
-        await _opened(made)
+        await opened(made)
         return caller, callee
 
     def _find(self, party: Party, made: list[PartyMedia]) -> PartyMedia:
@@ -477,20 +498,3 @@ class Session:
         here = [each for each in self._parties.values() if each.joined is not None or each.party.tag in self._kept]
         parties = {party.party.tag: party_statistics(party) for party in here or self._parties.values()}
         return CallStatistics(parties, any(party.stations.transcodes for party in self._parties.values()))
-
-
-def _answerer(offer: SessionDescription, description: SessionDescription | None) -> Answer:
-    if description is None:
-        return lambda plan: answer(offer, plan)
-    return lambda plan: translate(description, plan, offer=offer)
-
-
-async def _opened(parties: Sequence[PartyMedia]) -> None:
-    """Open new parties side by side, so that the plane is asked once; raises the first MediaError when all are done."""
-    if len(parties) == 1:
-        await parties[0].open()
-        return
-    outcomes = await asyncio.gather(*[party.open() for party in parties], return_exceptions=True)
-    for outcome in outcomes:
-        if outcome is not None:
-            raise outcome

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from sdp import MediaAgreement, TransportPlan
@@ -34,3 +36,20 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Give everything back; idempotent."""
+
+
+class Openable(Protocol):
+    """What is opened before it is used."""
+
+    async def open(self) -> None: ...
+
+
+async def opened(parties: Sequence[Openable]) -> None:
+    """Open new parties side by side, so that the plane is asked once; raises the first MediaError when all are done."""
+    if len(parties) == 1:
+        await parties[0].open()
+        return
+    outcomes = await asyncio.gather(*[party.open() for party in parties], return_exceptions=True)
+    for outcome in outcomes:
+        if outcome is not None:
+            raise outcome

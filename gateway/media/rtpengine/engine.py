@@ -241,6 +241,9 @@ class RtpengineEngine:
     async def resume(self, call_id: str, values: Mapping[str, Any]) -> None:
         raise MediaError("this media engine resumes no calls", 501)
 
+    async def restore(self, call_id: str, values: Mapping[str, Any]) -> None:
+        raise MediaError("this media engine resumes no calls", 501)
+
     def end_left(self) -> None:
         """What was left it ends by itself, after its own time-out."""
 

@@ -1,6 +1,6 @@
 // The media of one call: microphone, camera, the RTCPeerConnection and its candidates. Made by Call.
 
-import { hasVideo, pictured, picturing, unpicturing } from "./media-sdp.js";
+import { certificates, hasVideo, pictured, picturing, unpicturing } from "./media-sdp.js";
 
 /** A microphone or camera that cannot be had; `name` is getUserMedia's, or "InsecureContext" where pages get none at all. */
 class DeviceError extends Error {
@@ -165,9 +165,23 @@ export class CallMedia extends EventTarget {
 
   /** The answer to an offer of the other side. @param {string} [offer] where `connect` did not get it @returns {Promise<string>} */
   async answer(offer) {
-    if (offer) await this.#takeOffer(offer);
+    if (offer && this.isOfAnother(offer)) await this.#connectAnew(offer);
+    else if (offer) await this.#takeOffer(offer);
     await this.connection.setLocalDescription(await this.connection.createAnswer());
     return unpicturing(this.connection.localDescription.sdp, this.#offered);
+  }
+
+  /** Whether an offer comes from another end than our connection leads to. @param {string} offer */
+  isOfAnother(offer) {
+    const known = this.connection?.remoteDescription?.sdp;
+    return Boolean(known) && certificates(offer) !== certificates(known);
+  }
+
+  /** Not every browser takes another certificate of the other end in a connection that it has: both ends begin anew. */
+  async #connectAnew(offer) {
+    this.connection.close();
+    this.#kept = [];
+    await this.connect({ offer });
   }
 
   async #takeOffer(offer) {

@@ -74,6 +74,7 @@ export class CallSession {
 
   /** The other side's answer to an offer of ours; "rollback" refuses it. @param {{sdp: string, type: string}} description */
   async answered({ sdp, type }) {
+    if (this.#media.connection?.signalingState !== "have-local-offer") return; // of a connection that is gone
     const own = this.#ownOffer;
     this.#ownOffer = "";
     try {
@@ -84,10 +85,17 @@ export class CallSession {
     }
   }
 
-  /** What is said to an offer of the other side. @param {string} offer @returns {Promise<{sdp?: string, type: string}>} */
-  async answer(offer) {
+  /**
+   * What is said to an offer of the other side. @param {string} offer
+   * @param {boolean} held whether we hold, which a connection that is made anew has to say
+   * @returns {Promise<{sdp?: string, type: string}>}
+   */
+  async answer(offer, held) {
     try {
-      return { sdp: await this.#media.answer(offer), type: "answer" };
+      const isAnew = this.#media.isOfAnother(offer);
+      const sdp = await this.#media.answer(offer);
+      if (isAnew) this.#settle(); // nobody answers what the connection before has offered
+      return { sdp: isAnew && held ? holding(sdp) : sdp, type: "answer" };
     } catch {
       await this.#media.refuse();
       return { type: "rollback" };

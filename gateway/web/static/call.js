@@ -370,6 +370,7 @@ export class Call extends CallFields {
   async #answered(description) {
     try {
       await this.#session.answered(description);
+      if (description.type === "rollback") this.#holdAgain = false;
       if (!this.id) this.#talk();
       if (this.#holdAgain) {
         this.#holdAgain = this.held = false;
@@ -384,7 +385,8 @@ export class Call extends CallFields {
   /** The far end changes the session: hold, video, another codec, another device. */
   async #updated({ sdp: offer }) {
     this.#noted({ heldByPeer: isHolding(offer) });
-    this.#tell("answer", "to_peer_id", await this.#session.answer(offer));
+    this.#tell("answer", "to_peer_id", await this.#session.answer(offer, this.held));
+    this.#flush();
     await this.#lookAtVideo();
     this.#changed();
   }

@@ -82,6 +82,11 @@ export function hasVideo(sdp) {
   return sections(sdp).some((section) => isVideo(section) && /^a=(sendrecv|sendonly)\r?$/m.test(section));
 }
 
+/** Which certificates a description names: with others the gateway's end of the connection is another one. @param {string} sdp */
+export function certificates(sdp) {
+  return [...new Set(sdp.match(/^a=fingerprint:.*$/gm))].sort().join();
+}
+
 /** Whether the gateway offers no address but loopback, which Firefox never uses. @param {string} [sdp] */
 export function isLoopbackOnly(sdp) {
   const candidates = sdp?.match(/^a=candidate:.*$/gm) ?? [];

@@ -72,6 +72,7 @@ class WebRtcLeg:
         self.state = LegState.NEW
         self.connected_after_ms: float | None = None
         """From the first `set_remote` to `connected`; None before."""
+        self.tls_id: str | None = None  # a=tls-id of our descriptions (RFC 8842 section 4)
         self.discarded: dict[str, int] = {}
         """Datagrams that the leg itself dropped, by reason."""
         self.associations = 0
@@ -116,6 +117,7 @@ class WebRtcLeg:
             "ice": [[each.ufrag, each.password] for each in self._ice.in_force()],
             "remote_ufrag": self._remote_ufrag,
             "tls_id": self._tls_id,
+            "our_tls_id": self.tls_id,
             "fingerprints": self._fingerprints,
             "role": self._role.value,
             "told": [[each.algorithm, each.digest] for each in told],
@@ -128,12 +130,12 @@ class WebRtcLeg:
         Raises MediaError 481 where no pair is there.
         """
         now = self._host.clock()
-        self._remote_ufrag, self._tls_id = values["remote_ufrag"], values["tls_id"]
+        self._remote_ufrag = values["remote_ufrag"]
+        self._tls_id, self.tls_id = values["tls_id"], values.get("our_tls_id")
         self._fingerprints = tuple((algorithm, digest) for algorithm, digest in values["fingerprints"])
         self._role = DtlsRole(values["role"])
         self._told_fingerprints = tuple(Fingerprint(algorithm, digest) for algorithm, digest in values["told"])
-        self.state, self._keyed, self._remote_since = LegState.CONNECTED, True, now
-        self.connected_after_ms = 0.0
+        self.state, self._keyed, self._remote_since, self.connected_after_ms = LegState.CONNECTED, True, now, 0.0
         for (path, address), when in snapshot.pairs.items():
             if self._host.claim_address(self, path, address, now):
                 self._ice.resume(path, address, when, self._remote_ufrag or "", selected=address == snapshot.source)
@@ -174,7 +176,7 @@ class WebRtcLeg:
 
     def plan(self) -> TransportPlan:
         """Our ICE agent, our certificate and where they can be reached."""
-        plan = self._host.transport_plan(self._ice.credentials)
+        plan = replace(self._host.transport_plan(self._ice.credentials), tls_id=self.tls_id)
         return replace(plan, fingerprints=self._told_fingerprints) if self._told_fingerprints else plan
 
     @property
@@ -231,8 +233,7 @@ class WebRtcLeg:
             return
         now = self._host.clock()
         first = self._remote_ufrag is None
-        if first:
-            self._remote_since = now
+        self._remote_since = now if first else self._remote_since
         restarted = not first and ufrag != self._remote_ufrag
         renamed = tls_id is not None and self._tls_id is not None and tls_id != self._tls_id
         rekeyed = not first and (usable != self._fingerprints or renamed)
@@ -253,7 +254,7 @@ class WebRtcLeg:
 
     def _rekey(self, restarted: bool, ufrag: str, now: float) -> None:
         self._drop_keys()
-        self._told_fingerprints = ()
+        self._told_fingerprints, self.tls_id = (), None
         if restarted:
             # Another end altogether: nothing of the new handshake may reach the old one.
             self._ice.retire_older_generations()
@@ -289,8 +290,7 @@ class WebRtcLeg:
     def receive_dtls(self, data: bytes, now: float) -> None:
         """One DTLS datagram from a proved address."""
         if self._dtls is None:
-            # A ClientHello may overtake the description it belongs to, in two datagrams where its key share
-            # is post-quantum; keeping the first few saves the peer's back-off.
+            # A ClientHello, in two datagrams where its key share is post-quantum, may overtake its description.
             if len(self._early) < self._host.config.max_early_datagrams:
                 self._early.append(data)
             else:

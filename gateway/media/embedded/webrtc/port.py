@@ -140,6 +140,10 @@ class WebRtcPort:
         self._port, self._bound = left.port, left.bounds
         return True
 
+    def renew(self) -> None:
+        """Legs that are opened from now on show another certificate; the port is to be bound again by `start`."""
+        self.dtls = DtlsContext(self._new_certificate(), self.config.srtp_profiles)
+
     def close(self) -> None:
         """Close every leg and socket; idempotent."""
         for leg in list(self._legs):

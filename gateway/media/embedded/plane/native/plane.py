@@ -69,6 +69,11 @@ class NativePlane:
         await asyncio.get_running_loop().create_unix_connection(lambda: link, sock=connection)
         return ran
 
+    async def _clear(self) -> None:
+        """The connection was lost, not the plane: what it holds nobody goes on with."""
+        for left in (await self._inventory()).ports:
+            self.close_port(left.port)
+
     async def _inventory(self) -> Inventory:
         return wire.inventory(await self._ask(Down.INVENTORY, b""))
 
@@ -102,12 +107,13 @@ class NativePlane:
     async def _restart(self, handler: PlaneHandler) -> None:
         self._link = None
         reason = await self._process.ended()
-        logger.error("%s; its calls end, another is started", reason)
+        logger.error("%s; another is started, and its calls are offered again", reason)
         self._call(partial(handler.lost, reason))
         pause = FIRST_PAUSE
         while True:
             try:
-                await self._connect()
+                if await self._connect():
+                    await self._clear()
             except (PlaneError, OSError) as error:
                 logger.error("the packet plane cannot be started: %s", error)
                 await asyncio.sleep(pause)

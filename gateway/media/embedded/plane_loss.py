@@ -1,0 +1,124 @@
+"""What becomes of the calls of a packet plane that died: each party gets another transport, with other keys."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from gateway.media.embedded.plane.protocol import PlaneError
+from gateway.media.embedded.resources import Resources
+from gateway.media.embedded.resuming import renewed
+from gateway.media.embedded.session import Session
+from gateway.media.embedded.webrtc.port import WebRtcPort
+from gateway.media.engine import MediaError, MediaFailed, MediaLost
+
+logger = logging.getLogger("gateway.media")
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
+"""Seconds between two attempts to bind the browsers' port in a new plane."""
+LONGEST_WITHOUT = 5.0
+"""Seconds without a plane after which calls end."""
+
+
+class PlaneLoss:
+    """A `flows.LossListener`: at the death all transports are given up, in the next plane they are made anew.
+
+    No SRTP key outlives the plane that had it: there is a new certificate, every browser gets ICE credentials and a
+    `tls-id` of its own, every phone other ports and SDES keys. Calls hear of it by MediaLost, one for each party.
+    """
+
+    def __init__(self, sessions: Callable[[], Sequence[Session]], resources: Callable[[], Resources | None]) -> None:
+        """What gives the engine's calls, and what it works with: None while it does not run."""
+        self._sessions = sessions
+        self._resources = resources
+        self._renewing: asyncio.Future[None] | None = None
+        self._patience: asyncio.TimerHandle | None = None
+        self._is_over = asyncio.Event()
+        self._is_over.set()
+
+    async def over(self) -> None:
+        """Wait while there is no plane: what is asked of a call meanwhile is asked of what it has afterwards."""
+        await self._is_over.wait()
+
+    def close(self) -> None:
+        """Nothing is made anew any more."""
+        if self._renewing is not None:
+            self._renewing.cancel()
+            self._renewing = None
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+        self._is_over.set()
+
+    def plane_lost(self, reason: str) -> None:
+        """Every flow is gone."""
+        if self._renewing is not None:
+            self._renewing.cancel()
+            self._renewing = None
+        if self._resources() is None:
+            return
+        self._is_over.clear()
+        for session in self._sessions():
+            session.lose()
+        if self._patience is None:
+            loop = asyncio.get_running_loop()
+            self._patience = loop.call_later(LONGEST_WITHOUT, self._give_up, reason)
+
+    def _give_up(self, reason: str) -> None:
+        self._patience = None
+        self._is_over.set()
+        for session in self._sessions():
+            self._fail(session, f"the packet plane ended: {reason}")
+
+    def _fail(self, session: Session, reason: str) -> None:
+        resources = self._resources()
+        if resources is not None:
+            for party in session.lost:
+                resources.emit(MediaFailed(session.call_id, party.party.tag, reason))
+
+    def plane_restarted(self) -> None:
+        """A new plane is there, with nothing in it."""
+        resources = self._resources()
+        if resources is not None:
+            if self._renewing is not None:
+                self._renewing.cancel()
+            self._renewing = asyncio.ensure_future(self._renew(resources))
+
+    async def _renew(self, resources: Resources) -> None:
+        resources.port.renew()
+        await _bind_again(resources.port)
+        for session in self._sessions():
+            async with session.lock:
+                if session.closed or not session.lost:
+                    continue
+                try:
+                    parties = await renewed(resources, session)
+                except MediaError as error:
+                    logger.warning("a call's media cannot be made anew: %s", error)
+                    self._fail(session, error.reason)
+                except Exception:
+                    logger.exception("a call's media could not be made anew")
+                    self._fail(session, "internal error of the media engine")
+                else:
+                    for party in parties:
+                        resources.emit(MediaLost(session.call_id, party.party.tag))
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+        self._is_over.set()
+
+
+async def _bind_again(port: WebRtcPort) -> None:
+    """Until it succeeds: the kernel takes a moment to let go of the sockets of a plane that was killed."""
+    pause = FIRST_PAUSE
+    while True:
+        try:
+            await port.start()
+            await port.gather()
+        except (MediaError, PlaneError) as error:
+            logger.warning("the browsers' port cannot be bound again yet: %s", error)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+        else:
+            return

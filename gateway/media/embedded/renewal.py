@@ -1,0 +1,39 @@
+"""A party in the place of one whose transport went with the packet plane: what was said goes on, over another one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+from gateway.media.embedded.describe import Former, codec_names, fingerprints_of
+from gateway.media.embedded.party import PartyMedia
+from gateway.media.engine import MediaError
+from sdp import SessionDescription
+
+
+def begin_anew(party: PartyMedia, former: Former, random: Random) -> None:
+    """Have our next description for a new party go on from what was said, as that of another DTLS association."""
+    party.identity = replace(party.identity, session_id=former.session_id)
+    party.sent, party.theirs, party.former = former.sent, former.theirs, former
+    if party.webrtc is not None:
+        party.webrtc.tls_id = f"{random.getrandbits(128):032x}"
+
+
+def require_new_association(party: PartyMedia, offer: SessionDescription) -> None:
+    """Refuse to answer an offer that goes on with a DTLS association that is gone, MediaError 491: ours comes."""
+    if party.webrtc is None or party.former is None or party.former.theirs is None:
+        return
+    if fingerprints_of(offer) == fingerprints_of(party.former.theirs):
+        raise MediaError("another connection is about to be offered", 491)
+
+
+def spoken_by(party: PartyMedia) -> tuple[str, ...]:
+    """Names of the codecs that it takes, best first, as last agreed; () for none."""
+    return codec_names(party.agreement) or (party.former.spoken if party.former is not None else ())
+
+
+def has_data(party: PartyMedia) -> bool:
+    """Whether an offer is to speak of data channels, because there are, or were over the transport that is gone."""
+    if party.data is None:
+        return False
+    return party.data.is_agreed or (party.former is not None and party.former.has_data)

@@ -1,0 +1,88 @@
+"""The packet plane is killed under calls of real browsers: new connections, and both sides hear each other again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from bench.process import plane_of
+from gateway.demo.browser import SoftphoneBrowser
+from gateway.media.embedded.plane.native.process import find_program
+from tests import peers
+from tests.browser.sip_pages import HZ, LIBRARIES, Stage, chromium_stage, desk_phone, hears
+from tests.browser.softphone import phone_hears, talk
+from tests.interop.gateway import BROWSER_HZ, PHONE_HZ
+from tests.media.plane_rig import until
+
+REOFFERED = 5.0
+"""Seconds in which both sides have agreed anew."""
+
+pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.serial, pytest.mark.asyncio(loop_scope="module")]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+    """A gateway on a native plane, and a Chromium."""
+    if find_program() is None:
+        peers.missing("gateway-plane", "cargo, and run scripts/plane build")
+    async with chromium_stage(tmp_path_factory.mktemp("gateway"), MEDIA__PLANE="native") as made:
+        yield made
+
+
+async def kill_plane(stage: Stage) -> float:
+    """SIGKILL, and wait for the next one; when it was, as time.monotonic() says."""
+    folder = str(stage.gateway.config.state_dir)
+    before = plane_of(folder)
+    assert before is not None
+    began = time.monotonic()
+    os.kill(before, signal.SIGKILL)
+    await until(lambda: plane_of(folder) not in (None, before))
+    return began
+
+
+@pytest.mark.parametrize("held", [False, True])
+async def test_the_page_makes_a_new_connection(stage: Stage, held: bool) -> None:
+    """Agreed within five seconds, tones both ways; a call that the page holds stays held until it takes it back."""
+    gateway = stage.gateway
+    async with desk_phone(gateway) as phone, SoftphoneBrowser(peers.chromium(), BROWSER_HZ) as browser:
+        await browser.open(gateway.app.signed_in_url("alice"))
+        await talk(browser, phone)
+        if held:
+            await browser.page.click("#hold")
+            await browser.page.locator("#hold[aria-pressed=true]").wait_for()
+        began = await kill_plane(stage)
+        [call] = gateway.app.calls
+        await until(lambda: [step.input.value for step in call.history].count("offer-answered") >= 2 + held)
+        assert time.monotonic() - began < REOFFERED
+        if held:
+            assert call.bridge is not None
+            assert len(call.bridge.holding) == 1
+            await browser.page.click("#hold")
+            await browser.page.locator("#hold[aria-pressed=false]").wait_for()
+        await phone_hears(phone)
+        await browser.tone(PHONE_HZ)
+        assert browser.console == []
+        await browser.hang_up()
+        await phone.expect("state", state="ended")
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+async def test_a_sip_library_takes_the_other_certificate_in_the_connection_it_has(stage: Stage, library: str) -> None:
+    """A re-INVITE, which Chromium answers by a new DTLS association."""
+    gateway = stage.gateway
+    async with desk_phone(gateway) as desk, stage.phone(library) as page:
+        await page.do("call", "1001")
+        await page.tone(PHONE_HZ)
+        await hears(desk, HZ)
+        await kill_plane(stage)
+        [call] = gateway.app.calls
+        await until(lambda: [step.input.value for step in call.history].count("offer-answered") >= 2)
+        await page.tone(PHONE_HZ)
+        await hears(desk, HZ)
+        desk.hangup()
+        await page.until("ended")

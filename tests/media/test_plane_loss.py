@@ -1,0 +1,336 @@
+"""The packet plane is killed: every party gets another transport, and no SRTP key meets an index twice."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiortc.rtcdtlstransport
+import pylibsrtp
+import pytest
+
+from gateway.media.embedded import plane_loss
+from gateway.media.embedded.audio.codecs import make_encoder
+from gateway.media.embedded.audio.pcm import tone
+from gateway.media.embedded.engine import EmbeddedEngine
+from gateway.media.embedded.plane.native.plane import NativePlane
+from gateway.media.embedded.plane.native.process import PlaneProcess
+from gateway.media.embedded.plane.packet import RtpPacket
+from gateway.media.embedded.plane.srtp import SrtpKey, SrtpProfile
+from gateway.media.engine import Connected, Kind, MediaError, MediaEvent, MediaFailed, MediaLost, Party
+from sdp import SessionDescription, attributes
+from sdp.attributes import Crypto, Fingerprint
+from sdp.fields import Origin
+from tests.media.engine_support import Browser, Phone, browser_sdp, config, frequency_of, phone_sdp, until
+from tests.media.plane_rig import native_plane
+from tests.media.srtp_pair import SrtpSession
+
+pytestmark = pytest.mark.serial
+
+BROWSER, PHONE = Party("browser", Kind.WEBRTC), Party("phone", Kind.SDES, private_source="127.0.0.1")
+OTHER = Party("other", Kind.RTP)
+PROFILE = SrtpProfile.AEAD_AES_128_GCM
+BROWSER_HZ, PHONE_HZ = 600.0, 900.0
+
+
+class Rig:
+    """An engine on a native plane, and what it says."""
+
+    def __init__(self, folder: Path) -> None:
+        self.plane: NativePlane = native_plane(folder)
+        self.engine = EmbeddedEngine(config(), make_plane=lambda: self.plane)
+        self.events: list[MediaEvent] = []
+        self.engine.subscribe(self.events.append)
+
+    def kill(self) -> None:
+        """SIGKILL to the plane."""
+        self.events.clear()
+        assert self.plane.process_id is not None
+        os.kill(self.plane.process_id, signal.SIGKILL)
+
+    async def lost(self, *tags: str) -> None:
+        """Another plane is there, and these parties are to be offered it."""
+        await until(lambda: {each.tag for each in self.events if isinstance(each, MediaLost)} == set(tags))
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    made = Rig(tmp_path)
+    await made.engine.start()
+    yield made
+    await made.engine.close()
+
+
+Sent = set[tuple[bytes, int, int]]
+"""Key, SSRC and sequence number of packets; none of these calls is long enough for a roll-over."""
+
+
+class Wire:
+    """The packets of a call at both of its ends, each with the key that protects it; no two may be alike."""
+
+    def __init__(self) -> None:
+        self.sent: Sent = set()
+        self.packets = 0
+
+    def note(self, key: bytes, packet: bytes) -> None:
+        if not 64 <= packet[1] & 0x7F <= 95 or packet[1] & 0x80 == 0:  # RTCP has its own index
+            parsed = int.from_bytes(packet[8:12]), int.from_bytes(packet[2:4])
+            self.packets += 1
+            self.sent.add((key, *parsed))
+
+
+@pytest.fixture
+def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
+    """What an aiortc browser is sent and sends."""
+    made = Wire()
+
+    class Session(pylibsrtp.Session):
+        def __init__(self, policy: Any) -> None:
+            super().__init__(policy)
+            self.key = bytes(policy.key)
+
+        def unprotect(self, packet: bytes) -> bytes:
+            made.note(self.key, packet)
+            return bytes(super().unprotect(packet))
+
+        def protect(self, packet: bytes) -> bytes:
+            made.note(self.key, packet)
+            return bytes(super().protect(packet))
+
+    monkeypatch.setattr(aiortc.rtcdtlstransport, "Session", Session)
+    return made
+
+
+class SecurePhone(Phone):
+    """A phone that wants SDES."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ours = SrtpKey.generate(PROFILE, os.urandom)
+        self.key = b""
+        """The gateway's."""
+        self.session: SrtpSession
+        self.voice = 0
+
+    def describe(self) -> str:
+        """With a new key."""
+        self.ours = SrtpKey.generate(PROFILE, os.urandom)
+        line = f"a=crypto:1 {PROFILE.suite} {self.ours.to_inline()}"
+        return self.sdp(extra=[line]).replace("RTP/AVP", "RTP/SAVP")
+
+    def keyed(self, sdp: str) -> None:
+        """Take the gateway's description."""
+        self.take(sdp)
+        crypto = next(one for one in SessionDescription.parse(sdp).media[0].all(Crypto) if one.suite == PROFILE.suite)
+        self.key = crypto.keys[0].key_and_salt
+        self.session = SrtpSession(self.ours, SrtpKey(PROFILE, self.key))
+
+    async def says(self, wire: Wire, packets: int = 40) -> None:
+        encoder = make_encoder("pcmu", 16000, 20)
+        pcm = tone(PHONE_HZ, -10, encoder.rate, 1.0)
+        for number in range(packets):
+            start = number * encoder.frame % encoder.rate
+            self.voice += 1
+            packet = RtpPacket(0, self.voice, self.voice * 160, 7, encoder.encode(pcm[start : start + encoder.frame]))
+            protected = self.session.protect(bytes(packet))
+            assert protected is not None
+            wire.note(self.ours.material, protected)
+            self.send_raw(protected)
+            await asyncio.sleep(0.02)
+
+    def hears(self, wire: Wire, hz: float) -> bool:
+        """Whether the packets since the last description hold that tone."""
+        opened = [(data, self.session.unprotect(data)) for data, _ in self.packets]
+        for data, plain in opened:
+            if plain is not None:
+                wire.note(self.key, data)
+        self.packets = [(plain, None) for _, plain in opened if plain is not None]
+        found = abs(frequency_of(*self.heard("pcmu")) - hz) < 10
+        self.packets.clear()
+        return found
+
+
+async def talk(browser: Browser, phone: SecurePhone, wire: Wire) -> None:
+    """Each hears the other's tone, of now."""
+    browser.frames.clear()
+    phone.packets.clear()
+    await phone.says(wire)
+    await until(lambda: abs(browser.heard() - PHONE_HZ) < 10)
+    assert phone.hears(wire, BROWSER_HZ)
+
+
+def of_transport(sdp: str) -> tuple[object, ...]:
+    """What belongs to one transport of ours: certificate, tls-id, ICE credentials; or the ports and the keys."""
+    media = SessionDescription.parse(sdp).media[0]
+    names = ("ice-ufrag", "ice-pwd", "tls-id")
+    return (
+        media.port,
+        *(media.value(name) for name in names),
+        *(str(each) for kind in (Fingerprint, attributes.Crypto) for each in media.all(kind)),
+    )
+
+
+def origin_of(sdp: str) -> Origin:
+    origin = SessionDescription.parse(sdp).origin
+    assert origin is not None
+    return origin
+
+
+async def connected(engine: EmbeddedEngine, browser: Browser, phone: SecurePhone) -> tuple[str, str]:
+    """The browser has called the phone; what both were told."""
+    told = await engine.offer("call", BROWSER, PHONE, await browser.offer())
+    answer = await engine.answer("call", PHONE, BROWSER, phone.describe())
+    phone.keyed(told)
+    await browser.take_answer(answer)
+    return answer, told
+
+
+async def test_both_sides_hear_each_other_again_with_other_keys(rig: Rig, wire: Wire) -> None:
+    """Twice: a new certificate, tls-id, ICE credentials, ports and SDES keys each time, the tones both ways."""
+    engine, phone, browsers = rig.engine, SecurePhone(), [Browser(BROWSER_HZ, ("pcmu",))]
+    await phone.open()
+    try:
+        told = [await connected(engine, browsers[0], phone)]
+        await talk(browsers[0], phone, wire)
+        for _ in range(2):
+            rig.kill()
+            await rig.lost("browser", "phone")
+            await browsers[-1].close()
+            browsers.append(Browser(BROWSER_HZ, ("pcmu",)))
+            to_browser = await engine.create_offer("call", BROWSER, PHONE)
+            await engine.answer("call", BROWSER, None, await browsers[-1].answer(to_browser))
+            to_phone = await engine.create_offer("call", PHONE, BROWSER)
+            await engine.answer("call", PHONE, None, phone.describe())
+            phone.keyed(to_phone)
+            await engine.join("call", "browser", "phone")
+            await talk(browsers[-1], phone, wire)
+            assert {each.tag for each in rig.events if isinstance(each, Connected)} == {"browser", "phone"}
+            told.append((to_browser, to_phone))
+        assert wire.packets == len(wire.sent) > 100
+        for side in zip(*told, strict=True):
+            for what in zip(*[of_transport(sdp)[1:] for sdp in side], strict=False):
+                said = [each for each in what if each is not None]
+                assert len(set(said)) == len(said)
+        assert "a=tls-id" in told[1][0]
+        origins = [origin_of(sdp) for _, sdp in told]
+        assert len({each.session_id for each in origins}) == 1
+        assert len({each.session_version for each in origins}) == 3
+        assert len({of_transport(sdp)[0] for _, sdp in told}) == 3
+        assert engine.ports_in_use == 1
+    finally:
+        await phone.close()
+        for browser in browsers:
+            await browser.close()
+
+
+async def test_a_browser_is_not_answered_in_the_connection_that_is_gone(rig: Rig) -> None:
+    """An ICE restart does not begin DTLS anew: 491, and with another certificate it is answered."""
+    engine = rig.engine
+    await engine.offer("call", BROWSER, OTHER, browser_sdp())
+    await engine.answer("call", OTHER, BROWSER, phone_sdp())
+    rig.kill()
+    await rig.lost("browser", "other")
+    with pytest.raises(MediaError) as raised:
+        await engine.offer("call", BROWSER, OTHER, browser_sdp(ufrag="wxyz"))
+    assert raised.value.status == 491
+    await engine.offer("call", BROWSER, OTHER, browser_sdp(ufrag="wxyz").replace("AB:AB", "CD:CD"))
+    assert "a=fingerprint" in await engine.accept("call", BROWSER)
+
+
+async def test_what_is_asked_while_there_is_no_plane_waits_for_the_next(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is told of ports that are gone; a call that is deleted meanwhile leaves none."""
+    engine, may_start, connect = rig.engine, asyncio.Event(), PlaneProcess.connect
+
+    async def later(process: PlaneProcess) -> tuple[socket.socket, bool]:
+        await may_start.wait()
+        return await connect(process)
+
+    monkeypatch.setattr(PlaneProcess, "connect", later)
+    for call in ("call", "short"):
+        await engine.offer(call, OTHER, Party("fourth", Kind.RTP), phone_sdp())
+        told = await engine.answer(call, Party("fourth", Kind.RTP), OTHER, phone_sdp(port=41002))
+    rig.kill()
+    await until(lambda: not rig.engine.plane_loss._is_over.is_set())
+    asked = asyncio.ensure_future(engine.create_offer("call", OTHER))
+    with pytest.raises(MediaError) as raised:
+        await engine.send_dtmf("call", "other", "1")
+    assert raised.value.status == 503
+    await engine.delete("short")
+    may_start.set()
+    assert of_transport(await asked)[0] != of_transport(told)[0]
+    assert engine.ports_in_use == 2
+
+
+async def test_calls_end_where_no_other_plane_comes(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a while; what is asked then is refused."""
+    monkeypatch.setattr(plane_loss, "LONGEST_WITHOUT", 0.2)
+    engine = rig.engine
+    await engine.offer("call", OTHER, Party("fourth", Kind.RTP), phone_sdp())
+    rig.plane._process.program = Path("/nowhere/gateway-plane")
+    rig.kill()
+    await until(lambda: {each.tag for each in rig.events if isinstance(each, MediaFailed)} == {"other", "fourth"})
+    with pytest.raises(MediaError) as raised:
+        await engine.create_offer("call", OTHER)
+    assert raised.value.status == 503
+    await engine.delete("call")
+    assert (engine.sessions, engine.ports_in_use) == (0, 0)
+
+
+async def test_a_plane_that_lives_on_behind_a_broken_connection_gives_its_ports_back(rig: Rig) -> None:
+    """The browsers' port is bound again in the same process."""
+    engine = rig.engine
+    await engine.offer("call", OTHER, Party("fourth", Kind.RTP), phone_sdp())
+    rig.plane._process.child = None
+    link = rig.plane._link
+    assert link is not None
+    link.close()
+    await rig.lost("other", "fourth")
+    assert engine.port.addresses
+    assert await engine.create_offer("call", OTHER)
+
+
+async def test_another_process_makes_the_call_anew_from_what_was_written_down(rig: Rig, tmp_path: Path) -> None:
+    """Session and codecs as before, ports and keys of its own; joined as they were, once both have agreed."""
+    engine = rig.engine
+    secure = SecurePhone()
+    await secure.open()
+    try:
+        told = await engine.offer("call", OTHER, PHONE, phone_sdp())
+        await engine.answer("call", PHONE, OTHER, secure.describe())
+        values = engine.values("call")
+        assert values is not None
+        assert "inline:" not in str(values)
+        (tmp_path / "next").mkdir()
+        following = Rig(tmp_path / "next")
+        await following.engine.start()
+        try:
+            with pytest.raises(MediaError):
+                await following.engine.resume("call", values)
+            await following.engine.restore("call", values)
+            again = following.engine.values("call")
+            assert again is not None
+            assert [each["agreed"] for each in again["parties"]]
+            offered = await following.engine.create_offer("call", PHONE, OTHER)
+            assert origin_of(told).session_id == origin_of(offered).session_id
+            assert set(of_transport(told)[4:]).isdisjoint(of_transport(offered)[4:])
+            with pytest.raises(MediaError):
+                await following.engine.join("call", "other", "phone")
+            await following.engine.answer("call", PHONE, None, secure.describe())
+            await following.engine.create_offer("call", OTHER, PHONE)
+            await following.engine.answer("call", OTHER, None, phone_sdp())
+            await following.engine.join("call", "other", "phone")
+            damaged = {"parties": [{**values["parties"][0], "agreed": ["v=1", "", "offerer"]}], "joined": []}
+            with pytest.raises(MediaError):
+                await following.engine.restore("damaged", damaged)
+            assert following.engine.ports_in_use == 2
+        finally:
+            await following.engine.close()
+    finally:
+        await secure.close()
