@@ -89,6 +89,13 @@ impl Aes {
         }
     }
 
+    fn prefetch(&self) {
+        match self {
+            Self::Short(key) => sys::prefetch(&**key),
+            Self::Long(key) => sys::prefetch(&**key),
+        }
+    }
+
     fn encrypt_blocks(&self, blocks: &mut [aes::Block]) {
         match self {
             Self::Short(key) => key.encrypt_blocks(blocks),
@@ -109,7 +116,7 @@ impl Cipher {
         match self {
             Self::Gcm { key, .. } => sys::prefetch(&**key),
             Self::Counter { key, mac, .. } => {
-                sys::prefetch(&**key);
+                key.prefetch();
                 sys::prefetch(&**mac);
             }
         }
