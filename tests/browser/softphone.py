@@ -59,3 +59,24 @@ async def accessible(page: Page) -> None:
     low = "all => all.filter((one) => one.offsetHeight && one.offsetHeight < 40).map((one) => one.id)"
     small = await page.eval_on_selector_all(".actions button, .side .line button", low)
     assert not small, small
+
+
+MOVES = """async (id) => {
+  const video = document.getElementById(id);
+  for (let look = 0; look < 200; look++) {
+    if (!video.hidden && video.checkVisibility() && video.videoWidth) {
+      const before = video.getVideoPlaybackQuality().totalVideoFrames;
+      await new Promise((done) => setTimeout(done, 300));
+      if (video.getVideoPlaybackQuality().totalVideoFrames > before + 2) return true;
+    }
+    await new Promise((done) => setTimeout(done, 50));
+  }
+  return false;
+}"""
+"""Whether a picture is on the page and goes on."""
+
+
+async def sees(*pages: Page) -> None:
+    """Wait until each page shows the other side's moving picture."""
+    for page in pages:
+        assert await page.evaluate(MOVES, "picture"), await page.inner_text("#status")

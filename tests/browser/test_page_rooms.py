@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from playwright.async_api import Page
 
@@ -53,3 +55,35 @@ async def test_leave_can_be_read_while_the_mouse_is_on_it() -> None:
         assert colours[0] != colours[1]
         assert colours[1] not in ("rgb(255, 255, 255)", "rgb(227, 235, 231)")
         assert not await it.page.is_visible("#camera-off")
+
+
+_WIDTH = "document.querySelector('#peers video').videoWidth"
+
+
+async def test_the_screen_takes_the_cameras_place_for_the_others_and_gives_it_back() -> None:
+    """Seen by its size at the other end; who leaves while sharing shares no more."""
+    async with stage() as it:
+        other = await it.page.context.new_page()
+        await _join(it, it.page, "ann")
+        await _join(it, other, "ben")
+        for page in (it.page, other):
+            await page.locator("#peers span", has_text="connected").wait_for(timeout=10_000)
+
+        async def seen(condition: str) -> None:
+            async with asyncio.timeout(15):
+                while not await other.evaluate(condition):  # noqa: ASYNC110  # only asking tells
+                    await asyncio.sleep(0.05)
+
+        await seen(f"{_WIDTH} > 0")
+        camera = await other.evaluate(_WIDTH)
+        await it.page.click("#screen")
+        await it.page.locator("#screen[aria-pressed=true]").wait_for()
+        await seen(f"{_WIDTH} !== {camera}")
+        await it.page.click("#screen")
+        await it.page.locator("#screen[aria-pressed=false]").wait_for()
+        await seen(f"{_WIDTH} === {camera}")
+        await it.page.click("#screen")
+        await it.page.locator("#screen[aria-pressed=true]").wait_for()
+        await it.page.click("#leave")
+        await it.page.locator("#status", has_text="You have left").wait_for()
+        assert not await it.page.is_visible("#screen")

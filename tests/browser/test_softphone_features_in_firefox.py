@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from gateway.demo.browser import SoftphoneBrowser
 from gateway.media.embedded.addresses import own_addresses
+from tests import peers
 from tests.browser.firefox import Firefox
-from tests.browser.softphone import silent
-from tests.interop.gateway import config_on_free_ports, gateway_with
+from tests.browser.softphone import sees, silent
+from tests.interop.gateway import BROWSER_HZ, config_on_free_ports, gateway_with
 
 pytestmark = [pytest.mark.peer, pytest.mark.browser]
 
@@ -84,4 +86,50 @@ async def test_firefox_holds_presses_keys_reloads_and_transfers(executable: str,
         assert float((await phone.expect("tone")).details["hz"]) == pytest.approx(1046, abs=15)
         phone.hangup()
         await second.expect("state", state="ended")
+        await gateway.idle()
+
+
+SEES = """
+  return (async () => {
+    const video = document.getElementById('picture');
+    const before = video.currentTime;
+    await new Promise((done) => setTimeout(done, 300));
+    return !video.hidden && video.videoWidth > 0 && video.currentTime > before;
+  })();
+"""
+
+
+async def test_firefox_and_chromium_see_each_other(executable: str, tmp_path: Path) -> None:
+    """A call with video from one to the other; a camera goes off and on again, and a reload keeps both pictures."""
+    if not own_addresses():
+        pytest.skip("this machine has no address but loopback; the page says so")
+    async with (
+        gateway_with(config_on_free_ports(tmp_path), tmp_path / "gateway.log") as gateway,
+        Firefox(executable) as firefox,
+        SoftphoneBrowser(peers.chromium(), BROWSER_HZ) as chromium,
+    ):
+        bob = chromium.page
+        await bob.context.grant_permissions(["microphone", "camera"])
+        await chromium.open(gateway.app.signed_in_url("bob"))
+        await firefox.open(gateway.app.signed_in_url("alice") + "&raw=1")
+        await until(firefox, "return document.body.dataset.view", "idle")
+        await firefox.run("document.getElementById('dial').value = 'bob'")
+        await press(firefox, "#video")
+        await bob.click("#accept-video")
+        await until(firefox, SEES, True)
+        await sees(bob)
+        await press(firefox, "#camera")
+        await bob.locator("#picture").wait_for(state="hidden")
+        await press(firefox, "#camera")
+        await sees(bob)
+        await bob.click("#camera")
+        await until(firefox, "return document.getElementById('picture').hidden", True)
+        await bob.click("#camera")
+        await until(firefox, SEES, True)
+        await firefox.command("WebDriver:Refresh", {})
+        await until(firefox, TEXT, "Connected.")
+        await until(firefox, SEES, True)
+        await sees(bob)
+        await bob.click("#hangup")
+        await until(firefox, TEXT, "The call ended.")
         await gateway.idle()

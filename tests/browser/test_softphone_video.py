@@ -10,30 +10,10 @@ from playwright.async_api import Page
 
 from gateway.demo.browser import SoftphoneBrowser
 from gateway.demo.phone import DeskPhone
-from tests.browser.softphone import accessible, phone_hears, says
+from tests.browser.softphone import MOVES, accessible, phone_hears, says, sees
 from tests.interop.gateway import Gateway
 
 pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
-
-MOVES = """async (id) => {
-  const video = document.getElementById(id);
-  for (let look = 0; look < 200; look++) {
-    if (!video.hidden && video.checkVisibility() && video.videoWidth) {
-      const before = video.getVideoPlaybackQuality().totalVideoFrames;
-      await new Promise((done) => setTimeout(done, 300));
-      if (video.getVideoPlaybackQuality().totalVideoFrames > before + 2) return true;
-    }
-    await new Promise((done) => setTimeout(done, 50));
-  }
-  return false;
-}"""
-"""Whether a picture is on the page and goes on."""
-
-
-async def sees(*pages: Page) -> None:
-    """Wait until each page shows the other side's moving picture."""
-    for page in pages:
-        assert await page.evaluate(MOVES, "picture"), await page.inner_text("#status")
 
 
 async def gone(page: Page, name: str = "#picture") -> None:
