@@ -102,7 +102,17 @@ def test_no_answer_breaks_out_of_its_value(tmp_path: Path) -> None:
     for nasty in ('x"\nadmin: true', "a: b", "'", "{{}}", "- a", "#"):
         answers = Answers(domain="a.test", address="192.0.2.1", pbx="sip:pbx.test", pbx_user=nasty, pbx_password=nasty)
         text = configuration(answers)
-        assert set(yaml.safe_load(text)) == {"domain", "sip", "web", "webrtc", "rtp", "users", "routes", "trunks"}
+        assert set(yaml.safe_load(text)) == {
+            "version",
+            "domain",
+            "sip",
+            "web",
+            "webrtc",
+            "rtp",
+            "users",
+            "routes",
+            "trunks",
+        }
         assert yaml.safe_load(text)["trunks"][0]["username"] == nasty
     with pytest.raises(ConfigError, match="username"):
         write(

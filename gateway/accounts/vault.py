@@ -24,6 +24,7 @@ from gateway.errors import ConfigError, GatewayError
 log = structlog.get_logger(__name__)
 
 KEY_FILE, FILE = "accounts.key", "accounts.json"
+_VERSION = 1
 _KEY_BYTES, _NONCE_BYTES = 32, 12
 
 
@@ -70,7 +71,10 @@ class Vault:
         An entry that does not open is left out and logged. Raises ConfigError for a file that cannot be read.
         """
         try:
-            entries = json.loads(self._path.read_text(encoding="utf-8"))["accounts"]
+            kept = json.loads(self._path.read_text(encoding="utf-8"))
+            if isinstance(kept["version"], int) and kept["version"] > _VERSION:
+                raise ConfigError("state_dir", f"{self._path} was written by a newer version of the gateway")
+            entries = kept["accounts"]
             accounts = [self._open(user, entry, places) for user, entry in entries.items()]
         except FileNotFoundError:
             return []
@@ -84,7 +88,7 @@ class Vault:
         """Keep these and no others; raises VaultError."""
         entries = {account.user: self._seal(account, places) for account in accounts if not account.configured}
         try:
-            _write(self._path, json.dumps({"version": 1, "accounts": entries}, indent=1).encode(), replace=True)
+            _write(self._path, json.dumps({"version": _VERSION, "accounts": entries}, indent=1).encode(), replace=True)
         except OSError as error:
             raise VaultError(f"{self._path} cannot be written: {error.strerror}") from None
 

@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from gateway.config import load
 from gateway.config.ports import default_route_address
+from gateway.config.settings import VERSION
 from gateway.errors import ConfigError
 
 _CERTBOT = Path("/etc/letsencrypt/live")
@@ -84,6 +85,7 @@ def _head(answers: Answers) -> Iterator[str]:
     yield "# `gateway check-config` says what is wrong with a file; `gateway reload` has it read again."
     yield ""
     yield "# What stands behind the @ of users: phones register with this domain."
+    yield f"version: {VERSION}"
     yield f"domain: {_text(answers.domain)}"
     yield ""
     yield "# Phones, PBX and trunks. Let only those networks through your firewall that have phones."

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from gateway.config import shape, yamlfile
 from gateway.config.environment import EnvironmentSource
 from gateway.config.explain import explain, origin, unknown_key
-from gateway.config.settings import Config
+from gateway.config.settings import VERSION, Config
 from gateway.config.yamlfile import KeyPath
 from gateway.errors import ConfigError
 
@@ -27,6 +27,10 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
     if path is not None:
         data, lines = yamlfile.read(path)
         name = path.name
+        version = data.get("version")
+        if isinstance(version, int) and version > VERSION:
+            reason = f"{path} is of version {version}, for a newer gateway; this one reads versions up to {VERSION}"
+            raise ConfigError("version", reason)
     for key in data:
         if key not in shape.keys(Config):
             raise unknown_key(Config, (key,), f"{name}, line {lines[(key,)]}")

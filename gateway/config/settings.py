@@ -30,6 +30,8 @@ from gateway.errors import ConfigError
 from gateway.identity.mapping import IdentityMap, Rule
 from gateway.identity.model import User
 
+VERSION = 1
+"""Of the configuration's form; it rises when a key is taken away or means something else."""
 ENGINES = ("embedded", "rtpengine")
 _MEMORY_OF_A_CALL = 4 * 1024**2
 """Bytes of the machine's memory that the default of limits.max_calls counts for one call; most of it is for others."""
@@ -231,6 +233,8 @@ class Config(BaseSettings):
         extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True, allow_inf_nan=False
     )
 
+    version: int = Field(default=VERSION, ge=1)
+    """Of the form of this file: one for a newer gateway is refused, an older form is still read."""
     domain: Text = "gateway.local"
     """SIP domain of the gateway: its users are sip:USER@DOMAIN."""
     state_dir: Path = Path(".gateway")

@@ -22,6 +22,7 @@ AUTO = "auto"
 """The password that asks for one to be made."""
 
 FILE_NAME = "secrets.json"
+_VERSION = 1
 
 _RANDOM_BYTES = 10  # 80 bits, 16 characters that can be typed on a desk phone
 
@@ -91,14 +92,14 @@ def _completed(
     values = {name: word for name, word in wanted.items() if word is not None and word != AUTO}
     for name in (name for name, word in wanted.items() if word == AUTO):
         values[name] = made.setdefault(name, new_password(random))
-    return values, {"version": 1, "passwords": made, "provisioned": sorted({*values, *digests})}
+    return values, {"version": _VERSION, "passwords": made, "provisioned": sorted({*values, *digests})}
 
 
 def _read_if_there(path: Path) -> dict[str, Any]:
     try:
         return _read(path)
     except OSError:
-        return {"version": 1, "passwords": {}, "provisioned": []}
+        return {"version": _VERSION, "passwords": {}, "provisioned": []}
 
 
 async def provision(store: IdentityStore, passwords: Passwords, realm: str) -> None:
@@ -150,13 +151,15 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        return {"version": 1, "passwords": {}, "provisioned": []}
+        return {"version": _VERSION, "passwords": {}, "provisioned": []}
     except UnicodeDecodeError:
         raise ConfigError("state_dir", f"{path} is damaged; remove it to have new passwords made") from None
     if path.stat().st_mode & 0o077:
         path.chmod(0o600)
     try:
         state = json.loads(text)
+        if isinstance(state["version"], int) and state["version"] > _VERSION:
+            raise ConfigError("state_dir", f"{path} was written by a newer version of the gateway")
         passwords, provisioned = state["passwords"], state["provisioned"]
         if not all(isinstance(word, str) and word for pair in passwords.items() for word in pair):
             raise ValueError
@@ -164,7 +167,7 @@ def _read(path: Path) -> dict[str, Any]:
             raise ValueError
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ConfigError("state_dir", f"{path} is damaged; remove it to have new passwords made") from None
-    return {"version": 1, "passwords": passwords, "provisioned": provisioned}
+    return {"version": _VERSION, "passwords": passwords, "provisioned": provisioned}
 
 
 def _write(path: Path, state: dict[str, Any]) -> None:

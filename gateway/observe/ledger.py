@@ -33,6 +33,8 @@ CREATE TABLE IF NOT EXISTS calls (
 CREATE INDEX IF NOT EXISTS calls_by_end ON calls (ended);
 CREATE TABLE IF NOT EXISTS delivered (name TEXT PRIMARY KEY, sequence INTEGER NOT NULL) WITHOUT ROWID;
 """
+_VERSION = 1
+"""Of the tables; files of version 0, which said none, are the same."""
 _BEGIN = "INSERT OR REPLACE INTO talking (id, detail) VALUES (?, ?)"
 _END = "INSERT OR IGNORE INTO calls (id, ended, detail) VALUES (?, ?, ?)"
 _WAITING_AT_MOST = 10_000
@@ -51,7 +53,12 @@ def connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > _VERSION:
+        connection.close()
+        raise sqlite3.DatabaseError("it was written by a newer version of the gateway")
     connection.executescript(_SCHEMA)
+    connection.execute(f"PRAGMA user_version = {_VERSION}")
     return connection
 
 
