@@ -1,4 +1,4 @@
-"""What older gateways wrote is read, what newer ones wrote is refused with a sentence: configuration, stores, keys."""
+"""What older gateways wrote is read, what newer ones wrote is refused with a sentence: records, passwords, accounts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 
 from gateway.accounts.own import Account
 from gateway.accounts.vault import FILE, Vault
-from gateway.config import Config, load
 from gateway.errors import ConfigError
 from gateway.identity.passwords import FILE_NAME, resolve
 from gateway.observe.ledger import SqliteLedger, connect
@@ -23,22 +22,6 @@ CREATE TABLE delivered (name TEXT PRIMARY KEY, sequence INTEGER NOT NULL) WITHOU
 INSERT INTO calls (id, ended, detail) VALUES ('old', 1.0, '{}');
 """
 """As files were that said no version."""
-
-
-def test_a_configuration_for_a_newer_gateway_is_refused(tmp_path: Path) -> None:
-    """Before its unknown keys are complained of; one without a version is of the first."""
-    path = tmp_path / "gateway.yaml"
-    path.write_text("version: 2\nkey_of_tomorrow: 1\n")
-    with pytest.raises(ConfigError, match="newer gateway") as refused:
-        load(path, {})
-    assert refused.value.key == "version"
-    path.write_text("domain: a.test\n")
-    assert load(path, {}).version == 1
-    path.write_text("version: 1\ndomain: a.test\n")
-    assert load(path, {}) == Config(domain="a.test")
-    path.write_text("version: 0\n")
-    with pytest.raises(ConfigError, match="version"):
-        load(path, {})
 
 
 def test_call_records_of_a_newer_gateway_are_left_alone_and_older_ones_taken_up(tmp_path: Path) -> None:

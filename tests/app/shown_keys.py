@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 SHOWN: dict[str, tuple[str, ...]] = {
-    "test_versions.py::test_a_configuration_for_a_newer_gateway_is_refused": ("version",),
     "app/test_callers.py::test_only_a_trunk_that_checks_signatures_is_believed_about_them": ("trunks[].verstat",),
     "call/test_toll.py::test_numbers_near_each_other_count_together_and_callers_apart": (
         "limits.prefix_length",

@@ -39,7 +39,7 @@ from gateway.app.sip_front import SipFront
 from gateway.app.web_front import WebFront
 from gateway.call.leg import Address
 from gateway.call.routing import RouteError, SipTarget
-from gateway.config import Config, shape
+from gateway.config import Config, load, shape
 from gateway.config.markdown import markdown
 from gateway.demo.aiortc_browser import AiortcBrowser
 from gateway.errors import ConfigError
@@ -199,6 +199,7 @@ ELSEWHERE = {
     "users[].ha1.sha_512_256": "test_a_digest_takes_the_place_of_the_password",
     "sip.registration.strong_digest_agents": "test_a_user_agent_that_copes_is_asked_for_more",
     "trunks[].crlf_interval": "test_a_trunk_is_sent_keep_alives_where_it_wants_them",
+    "version": "test_a_configuration_for_a_newer_gateway_is_refused",
     "metrics.enabled": "test_figures_are_served_where_they_are_wanted",
     "limits.ladder_memory": "test_messages_of_calls_are_kept_where_there_is_memory_for_them",
     "limits.keep_calls": "test_calls_are_written_down_where_that_is_wanted",
@@ -692,3 +693,19 @@ def test_a_user_agent_that_copes_is_asked_for_more(agents: list[str], algorithm:
     """sip.registration.strong_digest_agents."""
     config = Config(sip={"registration": {"strong_digest_agents": agents}})  # type: ignore[arg-type]
     assert settings.algorithms(config).choose("Good phone", "192.0.2.7", None) == algorithm
+
+
+def test_a_configuration_for_a_newer_gateway_is_refused(tmp_path: Path) -> None:
+    """Before its unknown keys are complained of; one without a version is of the first."""
+    path = tmp_path / "gateway.yaml"
+    path.write_text("version: 2\nkey_of_tomorrow: 1\n")
+    with pytest.raises(ConfigError, match="newer gateway") as refused:
+        load(path, {})
+    assert refused.value.key == "version"
+    path.write_text("domain: a.test\n")
+    assert load(path, {}).version == 1
+    path.write_text("version: 1\ndomain: a.test\n")
+    assert load(path, {}) == Config(domain="a.test")
+    path.write_text("version: 0\n")
+    with pytest.raises(ConfigError, match="version"):
+        load(path, {})
