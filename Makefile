@@ -11,7 +11,7 @@ APT_PACKAGES := chromium firefox-esr iproute2 sip-tester baresip nftables redis-
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo example docs test test-all coverage check format bench chaos fuzz wheels plane system-packages install-test clean
+.PHONY: help run demo example docs test test-all coverage check format bench chaos soak fuzz wheels plane system-packages install-test clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -75,6 +75,7 @@ coverage: $(VENV)/.test ## The tests of tests/sip: they take every branch of the
 test-all: test ## The whole suite, then what takes longer: more random examples, octets at the plane's parsers, wheels for every Python
 	$(PARALLEL) -m "hypothesis and not serial" --hypothesis-profile long --timeout 300
 	@scripts/plane fuzz $(or $(SECONDS),15)
+	@$(BIN)/python -m tests.soak --minutes 1
 	@scripts/resolve-pythons
 
 check: $(VENV)/.test ## Lint, format and types
@@ -96,6 +97,9 @@ bench: install-test plane ## Measure beside real peers: tables, and bench/result
 
 chaos: install-test plane ## Kill the gateway, its packet plane, or both, with calls up, and count what is lost (KILLS=20)
 	@$(BIN)/python -m tests.chaos --kills $(or $(KILLS),20) $(ARGS)
+
+soak: install-test plane ## Calls, transfers and reloads at 20 a second, and whether memory, descriptors, tasks and timers stay level (MINUTES=30)
+	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),30) $(ARGS)
 
 fuzz: ## Throw octets at the packet plane's parsers (SECONDS=60 for each)
 	@scripts/plane fuzz $(or $(SECONDS),60)

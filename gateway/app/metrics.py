@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
@@ -47,7 +48,9 @@ class _Live(Collector):
         web_users: Callable[[], int],
         sip_counts: Callable[[], Mapping[str, int]],
         front: Front,
+        timers: Callable[[], int],
     ) -> None:
+        self._timers = timers
         self._front = front
         self._calls = calls
         self._web_users = web_users
@@ -69,6 +72,8 @@ class _Live(Collector):
         )
         banned = len(self._front.list_bans())
         yield GaugeMetricFamily("gateway_sip_banned", "SIP sources that are not answered.", value=banned)
+        yield GaugeMetricFamily("gateway_tasks", "Tasks of the event loop.", value=_tasks())
+        yield GaugeMetricFamily("gateway_sip_timers", "SIP timers that are armed.", value=self._timers())
         health = self._front.health()
         yield GaugeMetricFamily("gateway_ready", "1: it takes new calls.", value=int(health["status"] == "ok"))
         yield GaugeMetricFamily(
@@ -86,6 +91,13 @@ class _Live(Collector):
         yield from (reachable, registered)
 
 
+def _tasks() -> int:
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:  # asked for outside the loop
+        return 0
+
+
 class Metrics:
     """Registry of one gateway; `observe` is told of every change of a call."""
 
@@ -95,9 +107,11 @@ class Metrics:
         web_users: Callable[[], int],
         sip_counts: Callable[[], Mapping[str, int]],
         front: Front,
+        timers: Callable[[], int] = lambda: 0,
     ) -> None:
+        """`timers` gives how many SIP timers are armed."""
         self.registry = CollectorRegistry()
-        self.registry.register(_Live(calls, web_users, sip_counts, front))
+        self.registry.register(_Live(calls, web_users, sip_counts, front, timers))
         self._ended = Counter("gateway_calls", "Calls that are over, by cause.", ["cause"], registry=self.registry)
         self._answer = Histogram(
             "gateway_call_answer_seconds",

@@ -420,7 +420,8 @@ class GatewayApp:
         self._web_port, self._web_tls = await open_page(self._opening, application, web_settings)
 
     def _open_metrics(self, application: FastAPI, front: WebFront) -> None:
-        metrics = Metrics(self.calls, lambda: len(self._presence), lambda: self._user_agent.counts, front)
+        agent = self._user_agent
+        metrics = Metrics(self.calls, lambda: len(self._presence), lambda: agent.counts, front, lambda: agent.timers)
         self.calls.observe(metrics.observe)
         self._load.told.append(metrics.measured)
         application.add_route("/metrics", metrics.endpoint)

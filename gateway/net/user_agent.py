@@ -93,6 +93,11 @@ class UserAgent:
         return {**self._core.counts, "datagram not sent": self._shell.endpoint.dropped}
 
     @property
+    def timers(self) -> int:
+        """Timers of SIP that are armed; looks at each."""
+        return self._core.timers
+
+    @property
     def calls(self) -> int:
         """How many INVITE sessions are alive."""
         return len(self._core.sessions)

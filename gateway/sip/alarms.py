@@ -33,6 +33,10 @@ class Alarms(Generic[K]):
     def __init__(self) -> None:
         self._queue: TimerQueue[Alarm[K]] = TimerQueue(lambda alarm, _: alarm.callback is not None)
 
+    def armed(self) -> int:
+        """How many callbacks are pending; looks at each."""
+        return self._queue.armed()
+
     def at(self, deadline: float, callback: Callable[[], None], owner: K) -> Alarm[K]:
         """Have `callback` called at `deadline` (monotonic seconds)."""
         alarm = Alarm(callback, owner)

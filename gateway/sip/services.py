@@ -61,6 +61,11 @@ class Services:
         self._recv_info = (("Recv-Info", ", ".join(config.info_packages)),) if config.info_packages else ()
         self._capabilities = (*self._can.headers(), *self._recv_info)
 
+    @property
+    def timers(self) -> int:
+        """Timers that are armed; looks at each."""
+        return self.stack.timers.armed() + self._alarms.armed()
+
     def now(self) -> float:
         """Monotonic seconds."""
         return self.environment.now()

@@ -31,6 +31,10 @@ class TimerQueue(Generic[K]):
     def __len__(self) -> int:
         return len(self._heap)
 
+    def armed(self) -> int:
+        """How many entries are live; looks at each."""
+        return sum(1 for deadline, _, key in self._heap if self._live(key, deadline))
+
     def push(self, deadline: float, key: K) -> None:
         """Add an entry, due at `deadline`."""
         self._count += 1

@@ -92,7 +92,7 @@ class Stack:
         self._clients: dict[object, Transaction] = {}
         self._servers: dict[object, Transaction] = {}
         self._merged: dict[object, object] = {}
-        self._timers: TimerQueue[tuple[Transaction, Input]] = TimerQueue(_is_armed)
+        self.timers: TimerQueue[tuple[Transaction, Input]] = TimerQueue(_is_armed)
         self._out: list[tuple[bytes, Flow]] = []
         self._events: list[StackEvent] = []
         self._source: Flow | None = None
@@ -143,17 +143,17 @@ class Stack:
 
     def handle_timer(self, now: float) -> None:
         """Fire every timer that is due at `now`."""
-        while (due := self._timers.pop_due(now)) is not None:
+        while (due := self.timers.pop_due(now)) is not None:
             deadline, (transaction, timer) = due
             transaction.due(timer, deadline, now)
 
     def deadline(self) -> float | None:
         """When `handle_timer` is to be called next, or None."""
-        return self._timers.deadline()
+        return self.timers.deadline()
 
     def earliest(self) -> float:
         """A moment before which no timer is due, cheaper to ask than `deadline`; infinity for none."""
-        return self._timers.earliest()
+        return self.timers.earliest()
 
     def datagrams(self) -> list[tuple[bytes, Flow]]:
         """Drain what is to be sent."""
@@ -285,7 +285,7 @@ class Stack:
         self._events.append(TransactionFailed(transaction, reason))
 
     def arm(self, transaction: Transaction, timer: Input, deadline: float) -> None:
-        self._timers.push(deadline, (transaction, timer))
+        self.timers.push(deadline, (transaction, timer))
 
     def terminated(self, transaction: Transaction) -> None:
         key = transaction.key
