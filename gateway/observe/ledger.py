@@ -58,7 +58,8 @@ def connect(path: Path) -> sqlite3.Connection:
         connection.close()
         raise sqlite3.DatabaseError("it was written by a newer version of the gateway")
     connection.executescript(_SCHEMA)
-    connection.execute(f"PRAGMA user_version = {_VERSION}")
+    if version < _VERSION:
+        connection.execute(f"PRAGMA user_version = {_VERSION}")
     return connection
 
 
