@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 
 import pytest
@@ -176,6 +178,25 @@ async def test_what_was_being_set_up_ends_with_a_cause(gateway: House, one: Desk
         await other.expect("state", state="ended")
         assert (await gateway.take_back(browser))["state"] == "ended"
     other.on_incoming(200)
+
+
+async def test_what_rings_when_the_plane_is_killed_ends_with_a_cause(
+    gateway: House, one: DeskPhone, other: DeskPhone
+) -> None:
+    """The caller hears 500, the phone that rings is cancelled; the next call has the next plane."""
+    other.on_incoming(180)
+    one.dial("sip:1002@gateway.example")
+    await other.expect("state", state="ringing")
+    await one.expect("state", state="ringing")
+    plane = gateway.plane
+    assert plane is not None
+    os.kill(plane, signal.SIGKILL)
+    assert (await one.expect("state", state="ended")).details["code"] == 500
+    await other.expect("state", state="ended")
+    other.on_incoming(200)
+    await up(one, other)
+    await talk(one, other)
+    await over(one, other)
 
 
 async def test_where_the_plane_is_gone_too_both_sides_are_offered_other_media(
