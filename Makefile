@@ -11,7 +11,7 @@ APT_PACKAGES := chromium firefox-esr iproute2 sip-tester baresip nftables redis-
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo example docs test test-all coverage check format bench chaos soak fuzz wheels plane system-packages install-test clean
+.PHONY: help run demo example docs test test-all coverage check format bench chaos soak fuzz wheels release plane system-packages install-test clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -110,6 +110,9 @@ plane:
 wheels: $(VENV)/.run ## Build dist/*.whl: the gateway, and the packet plane for this machine (needs cargo)
 	@$(PIP) wheel --no-deps --wheel-dir dist . ./plane
 	@ls dist/*.whl
+
+release: wheels ## Build the wheels, and what an installation of them is made of: pinned versions and an SBOM (dist/)
+	@scripts/release-files dist $(PYTHON)
 
 system-packages: ## Install the peers that the tests call, where apt is there
 	@scripts/system-packages $(APT_PACKAGES)
