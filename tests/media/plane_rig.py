@@ -144,12 +144,13 @@ class Peer:
         self.socket.close()
 
 
-_LIBRARY = {
+LIBRARY = {
     SrtpProfile.AEAD_AES_128_GCM: Policy.SRTP_PROFILE_AEAD_AES_128_GCM,
     SrtpProfile.AEAD_AES_256_GCM: Policy.SRTP_PROFILE_AEAD_AES_256_GCM,
     SrtpProfile.AES_CM_128_HMAC_SHA1_80: Policy.SRTP_PROFILE_AES128_CM_SHA1_80,
     SrtpProfile.AES_CM_128_HMAC_SHA1_32: Policy.SRTP_PROFILE_AES128_CM_SHA1_32,
 }
+"""The profiles that libsrtp knows, by its names; AES-256 in counter mode is proved by the contract of both planes."""
 
 
 def key_of(profile: SrtpProfile, seed: int) -> SrtpKey:
@@ -161,7 +162,7 @@ def key_of(profile: SrtpProfile, seed: int) -> SrtpKey:
 def library_session(key: SrtpKey, *, inbound: bool) -> Session:
     """One direction in libsrtp, the independent peer."""
     direction = Policy.SSRC_ANY_INBOUND if inbound else Policy.SSRC_ANY_OUTBOUND
-    policy = Policy(key=key.material, ssrc_type=direction, srtp_profile=_LIBRARY[key.profile])
+    policy = Policy(key=key.material, ssrc_type=direction, srtp_profile=LIBRARY[key.profile])
     policy.window_size = 1024
     return Session(policy)
 
