@@ -27,13 +27,13 @@ MAKE = """
   const media = await navigator.mediaDevices.getUserMedia({audio: true});
   window.pc = new RTCPeerConnection();
   pc.addTrack(media.getTracks()[0], media);
-  window.heard = [], window.closed = [], window.channels = {};
+  window.heard = [], window.ended = [], window.channels = {};
   window.keep = channel => {
     channels[channel.label] = channel;
     channel.binaryType = 'arraybuffer';
     channel.onmessage = ({data}) =>
       heard.push([channel.label, typeof data === 'string' ? data : [...new Uint8Array(data)]]);
-    channel.onclose = () => closed.push(channel.label);
+    channel.onclose = () => ended.push(channel.label);
   };
   pc.ondatachannel = ({channel}) => keep(channel);
   return true;
@@ -144,5 +144,5 @@ async def test_chromium_and_firefox_talk_by_a_channel(blank: str) -> None:
         await other(SEND % json.dumps(SENT[:1]))
         await comes(one, "return heard", SENT[:1])
         await one("channels.chat.close(); return true;")
-        await comes(other, "return closed", ["chat"])
-        await comes(one, "return closed", ["chat"])
+        await comes(other, "return ended", ["chat"])
+        await comes(one, "return ended", ["chat"])
