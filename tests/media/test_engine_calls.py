@@ -6,7 +6,7 @@ import pytest
 
 from gateway.media.embedded.describe import SERVICE_DESCRIPTION
 from gateway.media.engine import Connected, FirstMedia, Kind, Party
-from tests.media.engine_support import Browser, Phone, frequency_of, running, until
+from tests.media.engine_support import Browser, Phone, config, frequency_of, running, until
 
 BROWSER = Party("browser", Kind.WEBRTC)
 PHONE = Party("phone", Kind.RTP, private_source="127.0.0.1")
@@ -141,3 +141,24 @@ async def test_a_service_may_call_a_phone() -> None:
             await until(lambda: near(frequency_of(*phone.heard("pcmu")), 440.0))
         finally:
             await phone.close()
+
+
+@pytest.mark.parametrize("bandwidth", ["b=RS:0", "b=RR:0", "b=RS:800"])
+async def test_a_phone_that_leaves_senders_no_rtcp_bandwidth_is_sent_none(bandwidth: str) -> None:
+    """RFC 3556: we send media, so RS is what counts; its BYE is RTCP as well."""
+    async with running(config(report_interval=0.1)) as (engine, _):
+        phone, other = await Phone().open(), await Phone().open()
+        first, second = Party("first", Kind.RTP), Party("second", Kind.RTP)
+        try:
+            said = phone.sdp().replace("a=rtcp:", f"{bandwidth}\r\na=rtcp:")
+            other.take(await engine.offer("call", first, second, said))
+            phone.take(await engine.answer("call", second, first, other.sdp()))
+            phone.play(600)
+            other.play(900)
+            await until(lambda: len(other.rtcp) > 3)
+            await engine.delete("call")
+            await until(lambda: len(other.rtcp) > 4)
+            assert bool(phone.rtcp) is (bandwidth != "b=RS:0")
+        finally:
+            await phone.close()
+            await other.close()

@@ -16,6 +16,7 @@ from gateway.media.delivery import EventDelivery
 from gateway.media.embedded.addresses import reachable
 from gateway.media.embedded.audio.codecs import CODECS
 from gateway.media.embedded.audio.pcm import AudioError
+from gateway.media.embedded.data.exchange import prepare
 from gateway.media.embedded.flows import FlowTable
 from gateway.media.embedded.plane.protocol import Plane, PlaneError
 from gateway.media.embedded.plane.python import PythonPlane
@@ -156,6 +157,8 @@ class EmbeddedEngine:
         config = self.config
         # Encoded once, beside the loop: later the first tone of a codec would hold up every call's packets.
         await asyncio.to_thread(prepare_loops, config.tone_frequency, config.tone_level)
+        if config.data.max_channels:
+            await asyncio.to_thread(prepare)
         music = await self._prepare_music()
         plane, flows = self._make_plane(), FlowTable(self.plane_loss)
         self.inherited = await plane.start(flows)

@@ -13,6 +13,7 @@ from gateway.media.embedded.data.exchange import DataChannels
 from gateway.media.embedded.describe import Former, Identity, agreed_of, checked, codec_policy, media_plan
 from gateway.media.embedded.plane.reports import Reporter
 from gateway.media.embedded.plane.values import Address, FlowSnapshot, MediaPacket
+from gateway.media.embedded.reporting import reports_wanted
 from gateway.media.embedded.resources import Resources
 from gateway.media.embedded.rtp.leg import RtpLeg, receivable
 from gateway.media.embedded.sources.packets import Injected
@@ -248,7 +249,7 @@ class PartyMedia:
         transport = self.transport
         if transport is None:
             return
-        if transport.ready and self.agreement is not None:
+        if transport.ready and self.agreement is not None and reports_wanted(self.agreement):
             self._shared.plane.send_rtcp(transport.flow, self.reporter.goodbye())
         self._shared.flows.remove(transport.flow)
         transport.close()
@@ -481,7 +482,8 @@ class PartyMedia:
     def report(self, snapshot: FlowSnapshot) -> None:
         """Send the report that is due."""
         transport = self.transport
-        if transport is not None and transport.ready and self.agreement is not None:
+        agreement = self.agreement
+        if transport is not None and transport.ready and agreement is not None and reports_wanted(agreement):
             self._shared.plane.send_rtcp(transport.flow, self.reporter.report(snapshot))
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from gateway.media.embedded.plane.values import FlowSnapshot
+from sdp import MediaAgreement
 
 
 class Reporting(Protocol):
@@ -20,3 +21,9 @@ class Reporting(Protocol):
 
     def report(self, snapshot: FlowSnapshot) -> None:
         """Send the report that is due."""
+
+
+def reports_wanted(agreement: MediaAgreement) -> bool:
+    """Whether the peer leaves RTCP any bandwidth: of senders' where we may send, else of receivers' (RFC 3556)."""
+    wanted = "RS" if agreement.direction.sends else "RR"
+    return all(each.value for each in agreement.bandwidths if each.type == wanted)

@@ -18,6 +18,7 @@ from gateway.media.embedded.plane.rate import SendRate
 from gateway.media.embedded.plane.reports import Reporter
 from gateway.media.embedded.plane.rtcp import FIR, NACK, PLI, PSFB, RTPFB, Feedback, parse_compound
 from gateway.media.embedded.plane.values import Address, FlowSnapshot, MediaPacket, Repeats
+from gateway.media.embedded.reporting import reports_wanted
 from gateway.media.embedded.resources import Resources
 from gateway.media.embedded.routing import video_routes
 from gateway.media.embedded.rtp.leg import RtpLeg
@@ -278,7 +279,7 @@ class VideoStream:
 
     def report(self, snapshot: FlowSnapshot) -> None:
         """Send the report that is due."""
-        if self._transport.ready and self.agreement is not None:
+        if self._transport.ready and self.agreement is not None and reports_wanted(self.agreement):
             self._shared.plane.send_rtcp(self.flow, self.reporter.report(snapshot))
             self.limit_rate()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,12 @@ _DEFAULT_MESSAGE = 65536
 def is_available() -> bool:
     """Whether what speaks SCTP is installed."""
     return find_spec("aiortc") is not None
+
+
+def prepare() -> None:
+    """Import what speaks SCTP: a tenth of a second that no call should wait for."""
+    if is_available():
+        import_module("gateway.media.embedded.data.sctp")
 
 
 @dataclass(slots=True)
@@ -83,7 +90,7 @@ class DataChannels:
         self.stop()
         if self._agreed is None:
             return
-        # Imported where the first browser wants it: most calls have none.
+        # Here, since it is an extra; `prepare` has imported it before.
         from gateway.media.embedded.data.sctp import SctpAssociation
 
         port, longest, is_client = self._agreed
