@@ -225,6 +225,9 @@ class Phone:
         config.mwiConfig.enabled = mailbox
         config.mediaConfig.transportConfig.boundAddress = "127.0.0.1"
         config.mediaConfig.transportConfig.port = 0
+        # 1: keys beside plain RTP (RFC 8643), and SRTP where it is offered; SIP need not be by TLS.
+        config.mediaConfig.srtpUse = int(os.environ.get("PHONE_SRTP", "0"))
+        config.mediaConfig.srtpSecureSignaling = 0
         self.account.create(config)
         self.config = config
         self.registered = True

@@ -10,14 +10,7 @@ import pytest_asyncio
 
 from gateway.media.engine import Kind
 from tests.interop.baresip import Baresip, baresip
-from tests.interop.gateway import (
-    BROWSER_HZ,
-    PASSWORDS,
-    Gateway,
-    RpcBrowser,
-    config_on_free_ports,
-    gateway_with,
-)
+from tests.interop.gateway import BROWSER_HZ, PASSWORDS, Gateway, RpcBrowser
 
 pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="module")]
 
@@ -122,29 +115,6 @@ async def test_baresip_calls_a_browser_by_dtls(gateway: Gateway, browser: RpcBro
         await browser.hang_up()
         await phone.expect("CALL_CLOSED")
         await gateway.idle()
-
-
-async def test_a_phone_that_is_offered_dtls_takes_it(tmp_path: Path) -> None:
-    """Where SRTP is required and keyed by DTLS alone: its tone is found in the browser."""
-    changes = {"RTP__SRTP": "required", "RTP__SRTP_KEYING": "dtls"}
-    async with gateway_with(config_on_free_ports(tmp_path, **changes), tmp_path / "gateway.log") as gateway:
-        page = await gateway.browser("alice")
-        async with baresip(
-            tmp_path / "phone",
-            "1001",
-            PASSWORDS["1001"],
-            gateway.sip,
-            gateway.config.domain,
-            codec="PCMU/8000/1",
-            source=f"ausine,{SINE_HZ}",
-            encryption="dtls_srtp",
-        ) as phone:
-            await called(page, phone)
-            await page.tone(SINE_HZ)
-            (call,) = gateway.app.calls
-            assert Kind.DTLS in {leg.party.kind for leg in call.legs}
-            await page.hang_up()
-            await phone.expect("CALL_CLOSED")
 
 
 async def test_baresip_calls_a_browser(gateway: Gateway, browser: RpcBrowser, tmp_path: Path) -> None:
