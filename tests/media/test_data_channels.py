@@ -227,3 +227,14 @@ async def test_a_channel_with_more_waiting_than_configured_closes() -> None:
         for _ in range(60):
             channel.send("x" * 10_000)
         await until(lambda: one.closed == ["chat"])
+
+
+async def test_who_opens_channels_without_end_has_none_left() -> None:
+    """Those too many close one by one; of hundreds the association ends, and the voice goes on."""
+    async with echoed(max_channels=2) as (_, browser, channel):
+        await opened(channel)
+        for number in range(300):
+            browser.open(f"more{number}")
+        await until(lambda: "chat" in browser.closed)
+        heard = len(browser.frames)
+        await until(lambda: len(browser.frames) > heard + 5)

@@ -71,7 +71,7 @@ class Channel:
     def listen(self, listener: Callable[[Message], None]) -> None:
         """Have every message told, those that came before as well."""
         self._listener = listener
-        heard, self._heard = self._heard, []
+        heard, self._heard, self._early_octets = self._heard, [], 0
         for message in heard:
             listener(message)
 
@@ -107,7 +107,7 @@ class Channel:
             self._keep(self._heard, message, len(message))
 
     def _opened(self) -> None:
-        early, self._early = self._early, []
+        early, self._early, self._early_octets = self._early, [], 0
         for message in early:
             if not self.closed:
                 self._give(message)
@@ -199,8 +199,8 @@ class SctpAssociation:
         self._channels = []
 
     def _holds_too_much(self) -> bool:
-        """Whether the peer has sent more than it was told that it may, or in too many parts."""
-        if self._sctp._advertised_rwnd < 0:
+        """Whether the peer has sent more than it was told that it may, or in too many parts, or opens without end."""
+        if self._sctp._advertised_rwnd < 0 or len(self._sctp._data_channels) > 4 * self._most + 64:
             return True
         if self._taken % LOOK:
             return False
