@@ -82,7 +82,6 @@ class PartyMedia:
         self.rtp: RtpLeg | None = None
         self.video: VideoStream | None = None
         """Its picture, while one is spoken of."""
-        self._video_since = 0.0
         self._resting_video: VideoStream | None = None
         """The picture that was spoken of before."""
         self.data: DataChannels | None = None
@@ -188,9 +187,9 @@ class PartyMedia:
         config, webrtc = self._shared.config, self.webrtc
         if self.video is not None or self.transport is None:
             return False
-        self._video_since = self._shared.clock()
         if self._resting_video is not None:
             self.video, self._resting_video = self._resting_video, None
+            self.video.since = self._shared.clock()
             return True
         identity = Identity.generate(config, self.party.kind, self._shared.random)
         transport = webrtc or self._rtp_leg(identity, config.video.max_packets_per_second)
@@ -214,7 +213,7 @@ class PartyMedia:
     def forget_refused_video(self, before: float) -> None:
         """Speak no more of video that was offered earlier than `before` in a call that stands, and never agreed."""
         video = self.video
-        if video is not None and video.agreement is None and self.agreement is not None and self._video_since < before:
+        if video is not None and video.agreement is None and self.agreement is not None and video.since < before:
             self.close_video()
 
     def close_video(self) -> None:
@@ -249,7 +248,7 @@ class PartyMedia:
         transport = self.transport
         if transport is None:
             return
-        if transport.ready and self.agreement is not None and reports_wanted(self.agreement):
+        if transport.ready and reports_wanted(self.agreement):
             self._shared.plane.send_rtcp(transport.flow, self.reporter.goodbye())
         self._shared.flows.remove(transport.flow)
         transport.close()
@@ -482,8 +481,7 @@ class PartyMedia:
     def report(self, snapshot: FlowSnapshot) -> None:
         """Send the report that is due."""
         transport = self.transport
-        agreement = self.agreement
-        if transport is not None and transport.ready and agreement is not None and reports_wanted(agreement):
+        if transport is not None and transport.ready and reports_wanted(self.agreement):
             self._shared.plane.send_rtcp(transport.flow, self.reporter.report(snapshot))
 
     @property

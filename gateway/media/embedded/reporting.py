@@ -23,7 +23,9 @@ class Reporting(Protocol):
         """Send the report that is due."""
 
 
-def reports_wanted(agreement: MediaAgreement) -> bool:
+def reports_wanted(agreement: MediaAgreement | None) -> bool:
     """Whether the peer leaves RTCP any bandwidth: of senders' where we may send, else of receivers' (RFC 3556)."""
+    if agreement is None:
+        return False
     wanted = "RS" if agreement.direction.sends else "RR"
     return all(each.value for each in agreement.bandwidths if each.type == wanted)

@@ -54,6 +54,8 @@ class VideoStream:
         self.flow = self.leg.flow if self.leg is not None else resources.ids()
         self.identity = identity
         self.agreement: MediaAgreement | None = None
+        self.since = resources.clock()
+        """When it was spoken of first, or again."""
         self.snapshot: FlowSnapshot | None = None
         """The plane's figures as they were last asked for."""
         self.heard: VideoStream | None = None
@@ -279,7 +281,7 @@ class VideoStream:
 
     def report(self, snapshot: FlowSnapshot) -> None:
         """Send the report that is due."""
-        if self._transport.ready and self.agreement is not None and reports_wanted(self.agreement):
+        if self._transport.ready and reports_wanted(self.agreement):
             self._shared.plane.send_rtcp(self.flow, self.reporter.report(snapshot))
             self.limit_rate()
 
