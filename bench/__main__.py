@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from bench import audio, media, overload, remotemedia, rooms, sdp, sip, web
+from bench import audio, cluster, media, overload, remotemedia, rooms, sdp, sip, web
 
 BENCHMARKS: dict[str, Callable[[], bool]] = {
     "sdp": sdp.main,
     "sip": sip.main,
+    "cluster": cluster.main,
     "overload": overload.main,
     "media": media.main,
     "audio": audio.main,

@@ -35,11 +35,19 @@ SECTIONS = [
 SECONDS = 45
 """Far more than any example takes; the machine may be busy."""
 LONGER = 150
-"""For the lesson that starts four Chromiums, one after the other."""
+"""For the lessons that start four Chromiums, one after the other, and five servers."""
 PEERS: dict[str, Callable[[], object]] = {
     "09": peers.chromium,
     "10": lambda: (peers.chromium(), peers.program("kamailio", "kamailio")),
     "11": lambda: (peers.chromium(), bundle()),
+    "14": lambda: [
+        peers.program(name, package)
+        for name, package in (
+            ("kamailio", "kamailio"),
+            ("redis-server", "redis-server"),
+            ("rtpengine", "rtpengine-daemon"),
+        )
+    ],
 }
 """What has to be installed for a lesson."""
 
@@ -55,7 +63,7 @@ def run(program: Path, cwd: Path, *options: str, **variables: str) -> subprocess
         env=environment,
         capture_output=True,
         text=True,
-        timeout=LONGER if program.parent.name.startswith("09") else SECONDS,
+        timeout=LONGER if program.parent.name.startswith(("09", "14")) else SECONDS,
         check=False,
     )
 

@@ -103,6 +103,21 @@ class Cluster:
         return Caller(identity, ("*",), transit=False, calls=user, device=device), address
 
 
+class ClusterTexts:
+    """What the gateways of a cluster have together for a while (gateway.web.auth.shared_sign_ins)."""
+
+    def __init__(self, store: IdentityStore, clock: Callable[[], float]) -> None:
+        """`clock` gives Unix seconds."""
+        self._store = store
+        self._clock = clock
+
+    async def text(self, name: str) -> str | None:
+        return await self._store.text(name, self._clock())
+
+    async def put_text(self, name: str, text: str, expires_at: float) -> None:
+        await self._store.put_text(name, text, expires_at, self._clock())
+
+
 async def join(opening: Opening, cluster: Cluster) -> None:
     """Be there for the others, for as long as we are open. Raises ConfigError."""
     if cluster.node:

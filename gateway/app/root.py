@@ -23,7 +23,7 @@ from gateway.accounts.vault import Vault
 from gateway.app import settings
 from gateway.app.account import Account, accounts_of
 from gateway.app.application import Application
-from gateway.app.cluster import Cluster, join
+from gateway.app.cluster import Cluster, ClusterTexts, join
 from gateway.app.cluster_settings import cluster
 from gateway.app.conferencing import ConferencingFront, open_conferences, open_voicemail
 from gateway.app.contacts import Contacts
@@ -414,6 +414,7 @@ class GatewayApp:
             provider=None if oidc is None else OpenIdProvider(oidc),
             site=self._application.site,
             links=links,
+            shared=ClusterTexts(store, self._wall_clock) if self._cluster.node else None,
         )
         if config.metrics.enabled:
             self._open_metrics(application, front)

@@ -12,6 +12,7 @@ from gateway.access.bans import BanPolicy
 from gateway.access.guesses import LockOut
 from gateway.accounts.own import Account
 from gateway.accounts.trunks import TrunkAccount
+from gateway.app.cluster_settings import shared_key
 from gateway.app.messages import MessageSettings
 from gateway.app.push import Waking
 from gateway.app.room_settings import room_members
@@ -175,11 +176,11 @@ def emergency(config: Config) -> Emergency:
     return Emergency(numbers=frozenset(config.emergency.numbers), trunk=config.emergency.trunk)
 
 
-def digest(config: Config, secret: bytes) -> DigestServer:
-    """The challenges for phones; `secret` signs the nonces."""
+def digest(config: Config, secret: bytes, since: float = 0.0) -> DigestServer:
+    """The challenges for phones; `secret` signs the nonces, of which those before `since` are stale."""
     registration = config.sip.registration
     policy = NoncePolicy(lifetime=registration.nonce_lifetime)
-    return DigestServer(config.realm, secret, registration.digest_algorithms, policy)
+    return DigestServer(config.realm, secret, registration.digest_algorithms, policy, since)
 
 
 def algorithms(config: Config) -> Algorithms:
@@ -303,6 +304,7 @@ def web(config: Config, console_token: str = "") -> WebSettings:
         ice_service_token=secret(config.web.ice_service_token) or "",
         push_services=config.web.push_services,
         issuer=config.domain,
+        token_key=shared_key(config, "tokens"),
         sign_in_file=config.state_dir / "sign-ins.json",
         console_token=console_token,
         max_body=limits.max_message_size,

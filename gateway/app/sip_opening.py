@@ -26,7 +26,7 @@ def open_gatekeeper(
     return Gatekeeper(
         identity,
         store,
-        settings.digest(config, shared_key(config, "nonces") or opening.random(32)),
+        settings.digest(config, shared_key(config, "nonces") or opening.random(32), opening.wall_clock()),
         settings.own_names(config),
         trunks,
         opening.wall_clock,

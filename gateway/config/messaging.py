@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from gateway.config.values import Section, Text
+from gateway.config.values import REDIS, Section, Text
 
 _MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,64}/[a-z0-9!#$&^_.+-]{1,64}")
 
@@ -50,7 +50,7 @@ class MessagesConfig(Section):
         scheme, _, rest = store.partition(":")
         if store in ("off", "memory") or (scheme == "sqlite" and rest):
             return store
-        if scheme in ("redis", "rediss", "unix") and rest.startswith("//") and len(rest) > 2:
+        if scheme in REDIS and rest.startswith("//") and len(rest) > 2:
             return store
         raise ValueError('must be "off", "memory", "sqlite:FILE" or "redis://HOST:PORT/DATABASE"')
 

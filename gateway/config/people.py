@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from gateway.config.srtp import SrtpPolicy
-from gateway.config.values import NetworkValue, Secret, Section, SipUriValue, Text, loose_route, sip_uri
+from gateway.config.values import REDIS, NetworkValue, Secret, Section, SipUriValue, Text, loose_route, sip_uri
 from gateway.identity.model import User, is_user_id
 
 Codec = Literal["opus", "g722", "pcmu", "pcma"]
@@ -191,7 +191,7 @@ class IdentityConfig(Section):
         scheme, _, rest = store.partition(":")
         if store == "memory" or (scheme == "sqlite" and rest):
             return store
-        if scheme in ("redis", "rediss", "unix") and rest.startswith("//") and len(rest) > 2:
+        if scheme in REDIS and rest.startswith("//") and len(rest) > 2:
             return store
         # The URL may hold a password, so it is not repeated.
         raise ValueError('must be "memory", "sqlite:FILE" or "redis://HOST:PORT/DATABASE"')

@@ -206,6 +206,9 @@ def _text(value: Any) -> Any:
 Text = Annotated[str, BeforeValidator(_text)]
 """Text without control characters; a bare number in the file is taken as its digits."""
 
+REDIS = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
+"""Schemes of the URLs of a Redis: one server, one that Sentinels name, a Redis Cluster."""
+
 Secret = Annotated[SecretStr, BeforeValidator(_text)]
 """Text that is never shown."""
 

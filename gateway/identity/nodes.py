@@ -87,7 +87,7 @@ class ClusterNodes:
         return self._live & {binding.contact for binding in bindings}
 
     async def _run(self) -> None:
-        while True:
+        while self._task is not None:
             try:
                 async with asyncio.timeout(self._interval):
                     await self._news.wait()
@@ -111,13 +111,15 @@ class ClusterNodes:
     async def _beat(self) -> None:
         now = self._clock()
         await self._store.put_binding(Binding(_NODES, self.node, now + _MISSED * self._interval), now, _MOST)
-        live = {binding.contact for binding in await self._store.bindings(_NODES, now)} - {self.node}
+        found = {binding.contact for binding in await self._store.bindings(_NODES, now)} - {self.node}
+        live = {node for node in found if _is_place(node)}
         for node in live - self._live:
             log.info("another gateway is there", node=node)
         for node in self._live - live:
             log.warning("another gateway is gone", node=node)
         self._live = frozenset(live)
-        self._places.update((place_of(node), node) for node in live)
+        for node in live:
+            self._places[place_of(node)] = node
 
     async def _write_pages(self) -> None:
         for user in tuple(self._closed):
@@ -143,8 +145,17 @@ class ClusterNodes:
 
 
 def place_of(node: str) -> tuple[str, int]:
-    """IP address and port of a gateway's SIP URI."""
+    """IP address and port of a gateway's SIP URI. Raises ValueError."""
     scheme, _, rest = node.partition(":")
     address = urlsplit(f"//{rest.partition(';')[0]}")
     is_tls = scheme.lower() == "sips" or "transport=tls" in rest
     return address.hostname or "", address.port or (5061 if is_tls else 5060)
+
+
+def _is_place(node: str) -> bool:
+    """Whether it is written as a gateway writes it: others may write into the store."""
+    try:
+        return bool(place_of(node)[0])
+    except ValueError:
+        log.warning("what is written down as a gateway cannot be read", node=node[:100])
+        return False

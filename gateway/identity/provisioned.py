@@ -70,6 +70,12 @@ class ProvisionedStore:
         else:
             self.credentials.pop(credential.username, None)
 
+    async def text(self, name: str, now: float) -> str | None:
+        return await self._store.text(name, now)
+
+    async def put_text(self, name: str, text: str, expires_at: float, now: float) -> None:
+        await self._store.put_text(name, text, expires_at, now)
+
     async def entries(self) -> Mapping[str, str]:
         return await self._store.entries()
 

@@ -55,6 +55,7 @@ class RememberingStore:
 
     async def put_binding(self, binding: Binding, now: float, limit: int) -> None:
         await self._store.put_binding(binding, now, limit)
+        self._answered()
         others = (one for one in self._known.get(binding.aor, ()) if one.key != binding.key)
         self._remember(binding.aor, (binding, *others))
 
@@ -62,6 +63,8 @@ class RememberingStore:
         self, aor: str, expected: Sequence[Binding], removed: Sequence[Binding], put: Sequence[Binding], now: float
     ) -> bool:
         done = await self._store.change_bindings(aor, expected, removed, put, now)
+        # What was expected may have been remembered: it is read anew before the next try.
+        self._answered()
         if done:
             gone = {one.key for one in (*removed, *put)}
             self._remember(aor, (*put, *(one for one in expected if one.key not in gone)))
@@ -79,6 +82,12 @@ class RememberingStore:
 
     async def put_credential(self, credential: Credential) -> None:
         await self._store.put_credential(credential)
+
+    async def text(self, name: str, now: float) -> str | None:
+        return await self._store.text(name, now)
+
+    async def put_text(self, name: str, text: str, expires_at: float, now: float) -> None:
+        await self._store.put_text(name, text, expires_at, now)
 
     async def entries(self) -> Mapping[str, str]:
         return await self._store.entries()
@@ -99,6 +108,7 @@ class RememberingStore:
             log.error("registrations are read from memory until the store is back", reason=str(error))
 
     def _answered(self) -> None:
+        self._away_until = float("-inf")
         if self._is_away:
             self._is_away = False
             log.info("the store is back")

@@ -47,6 +47,12 @@ class IdentityStore(Protocol):
 
     async def put_credential(self, credential: Credential) -> None: ...
 
+    async def text(self, name: str, now: float) -> str | None:
+        """A text that is kept for a while, None once that is over."""
+
+    async def put_text(self, name: str, text: str, expires_at: float, now: float) -> None:
+        """Keep a text until then, in the place of the one of that name."""
+
     async def entries(self) -> Mapping[str, str]:
         """The directory: what is kept of users and identities that administrators made, texts by name."""
 

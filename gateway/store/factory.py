@@ -12,7 +12,7 @@ from gateway.store.identity_sqlite import SqliteStore
 from gateway.store.messages_memory import MemoryMessages
 from gateway.store.messages_sqlite import SqliteMessages
 
-_REDIS = ("redis", "rediss", "unix")
+_REDIS = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 
 
 def store_named(name: str, state_dir: Path) -> IdentityStore:

@@ -16,6 +16,7 @@ class MemoryStore:
         self._bindings: dict[str, list[Binding]] = {}
         self._credentials: dict[tuple[str, str], Credential] = {}
         self._entries: dict[str, str] = {}
+        self._texts: dict[str, tuple[str, float]] = {}
 
     async def open(self) -> None:
         """Nothing to do."""
@@ -59,7 +60,17 @@ class MemoryStore:
             live = [binding for binding in bindings if binding.expires_at > now]
             dropped += len(bindings) - len(live)
             self._keep(aor, live)
+        texts = {name: kept for name, kept in self._texts.items() if kept[1] > now}
+        dropped += len(self._texts) - len(texts)
+        self._texts = texts
         return dropped
+
+    async def text(self, name: str, now: float) -> str | None:
+        text, expires_at = self._texts.get(name, ("", now))
+        return text if expires_at > now else None
+
+    async def put_text(self, name: str, text: str, expires_at: float, now: float) -> None:
+        self._texts[name] = (text, expires_at)
 
     async def credential(self, username: str, realm: str) -> Credential | None:
         return self._credentials.get((username, realm))

@@ -120,12 +120,12 @@ return #members
 
 
 class RedisStore:
-    """The IdentityStore contract over one Redis database (not a cluster)."""
+    """The IdentityStore contract over Redis."""
 
     def __init__(self, url: str, prefix: str = "gateway:", timeout: float = 2.0) -> None:
-        """`url` is "redis://host:port/database"; all keys begin with `prefix`; `timeout` bounds every command (s)."""
+        """`url` as `RedisDatabase` has it; all keys begin with `prefix`; `timeout` bounds every command (s)."""
         self._database = RedisDatabase(url, timeout, "the Redis store", StoreError)
-        self._prefix = prefix
+        self._prefix = self._database.prefix(prefix)
         self.close = self._database.close
 
     async def open(self) -> None:
@@ -200,6 +200,14 @@ class RedisStore:
             await self._database.answered(client.hset(key, credential.username, json.dumps(credential.ha1)))
         else:
             await self._database.answered(client.hdel(key, credential.username))
+
+    async def text(self, name: str, now: float) -> str | None:
+        text: str | None = await self._database.answered(self._opened().get(f"{self._prefix}text:{name}"))
+        return text
+
+    async def put_text(self, name: str, text: str, expires_at: float, now: float) -> None:
+        client, key, left = self._opened(), f"{self._prefix}text:{name}", int((expires_at - now) * 1000)
+        await self._database.answered(client.set(key, text, px=left) if left > 0 else client.delete(key))
 
     async def entries(self) -> Mapping[str, str]:
         found: dict[str, str] = await self._database.answered(self._opened().hgetall(self._directory))

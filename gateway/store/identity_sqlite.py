@@ -39,6 +39,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX bindings_by_sequence ON bindings (sequence)",
     ),
     ("ALTER TABLE bindings ADD COLUMN node TEXT NOT NULL DEFAULT ''",),
+    (
+        "CREATE TABLE texts (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL, expires_at REAL NOT NULL) "
+        "WITHOUT ROWID",
+    ),
 )
 
 _COLUMNS = "aor, contact, expires_at, call_id, cseq, q, instance, reg_id, path, received, user_agent, codecs, node"
@@ -72,7 +76,15 @@ class SqliteStore:
         await self._file.rows("DELETE FROM bindings WHERE aor = ?", (aor,))
 
     async def expire(self, now: float) -> int:
-        return await self._file.changed("DELETE FROM bindings WHERE expires_at <= ?", (now,))
+        texts = await self._file.changed("DELETE FROM texts WHERE expires_at <= ?", (now,))
+        return texts + await self._file.changed("DELETE FROM bindings WHERE expires_at <= ?", (now,))
+
+    async def text(self, name: str, now: float) -> str | None:
+        rows = await self._file.rows("SELECT value FROM texts WHERE name = ? AND expires_at > ?", (name, now))
+        return rows[0][0] if rows else None
+
+    async def put_text(self, name: str, text: str, expires_at: float, now: float) -> None:
+        await self._file.rows("INSERT OR REPLACE INTO texts VALUES (?, ?, ?)", (name, text, expires_at))
 
     async def credential(self, username: str, realm: str) -> Credential | None:
         rows = await self._file.rows("SELECT ha1 FROM credentials WHERE username = ? AND realm = ?", (username, realm))

@@ -50,14 +50,14 @@ return redis.call('SET', KEYS[2], '1', 'NX', 'PX', ARGV[2]) and 1 or 0
 
 
 class RedisMessages:
-    """The MessageStore contract over one Redis database (not a cluster)."""
+    """The MessageStore contract over Redis."""
 
     is_shared = True
 
     def __init__(self, url: str, prefix: str = "gateway:", timeout: float = 2.0) -> None:
-        """`url` is "redis://host:port/database"; all keys begin with `prefix`; `timeout` bounds every command (s)."""
+        """`url` as `RedisDatabase` has it; all keys begin with `prefix`; `timeout` bounds every command (s)."""
         self._database = RedisDatabase(url, timeout, "the message store", MessageStoreError)
-        self._prefix = f"{prefix}message"
+        self._prefix = f"{self._database.prefix(prefix)}message"
         self.close = self._database.close
 
     async def open(self) -> None:

@@ -22,6 +22,7 @@ from gateway.web.auth import other_ways, routes
 from gateway.web.auth.authenticator import Authenticator
 from gateway.web.auth.links import GuestLinks
 from gateway.web.auth.oidc import OpenIdProvider
+from gateway.web.auth.shared_sign_ins import SharedTexts
 from gateway.web.auth.site import SiteSignIn
 from gateway.web.facade import Gateway
 from gateway.web.http import errors, openapi
@@ -122,17 +123,19 @@ def create_app(
     provider: OpenIdProvider | None = None,
     site: SiteSignIn | None = None,
     links: GuestLinks | None = None,
+    shared: SharedTexts | None = None,
 ) -> FastAPI:
     """All HTTP and WebSocket front ends of `gateway`; with `sip` SIP over WebSocket as well, with `push` Web Push.
 
-    People also sign in at `provider`, and by the means of `site`; guests come by `links`.
+    People also sign in at `provider`, and by the means of `site`; guests come by `links`. In `shared` are the sign-ins
+    that other gateways have as well.
 
     `app.state.close_sockets()` closes every WebSocket with 1001 and ends the HTTP sessions.
     """
     settings = settings or WebSettings()
     app = FastAPI(title="SIP to WebRTC gateway", version=_version(), docs_url=None, redoc_url=None)
     errors.install(app)
-    authenticator = Authenticator(gateway, settings, site=site, links=links)
+    authenticator = Authenticator(gateway, settings, site=site, links=links, shared=shared)
     gate = SocketGate(settings)
     api = SdpApi(gateway, authenticator, settings)
 

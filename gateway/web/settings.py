@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -74,6 +74,8 @@ class WebSettings:
     """Origins of push services a browser may be woken by, * for labels of a host."""
     issuer: str = "gateway"
     """`iss` of access tokens: another gateway's are refused."""
+    token_key: bytes | None = field(default=None, repr=False)
+    """What the keys of access tokens are derived from, where several gateways read them; None: keys of its own."""
     token_lifetime: float = 300.0
     sign_in_lifetime: float = 30 * 86_400.0
     """Of a browser that is not used, until its password is asked for again."""

@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import httpx
 import pytest
 
 from gateway.app import GatewayApp
 from gateway.config import Config
+from gateway.demo.chromium import BrowserError
 from gateway.net.config import UserAgentConfig
 from gateway.net.tap import Direction
 from gateway.net.user_agent import UserAgent
@@ -260,6 +262,24 @@ async def test_a_nonce_of_one_gateway_is_good_at_the_other(cluster: Cluster) -> 
     assert second.challenges == 0
     await first.close()
     await second.close()
+
+
+async def test_who_signed_in_at_one_gateway_is_signed_in_at_the_other(cluster: Cluster) -> None:
+    """A page goes on there by its token and its cookie, and signs out of both."""
+    one, two = await cluster.start(), await cluster.start()
+    here, there = (f"{app.page_url}api/session" for app in (one, two))
+    async with httpx.AsyncClient() as browser:
+        signed_in = await browser.post(here, json={"user": "alice", "password": PASSWORDS["alice"]})
+        token = signed_in.json()["access_token"]
+        async with RpcBrowser() as page:
+            await page.open(f"{two.page_url}#user=alice&token={token}")
+        for place in (there, here, there):
+            assert (await browser.post(f"{place}/refresh", json={})).status_code == 200
+        assert (await browser.delete(there)).status_code == 204
+        assert (await browser.post(f"{here}/refresh", json={})).status_code == 401
+        async with RpcBrowser() as page:
+            with pytest.raises(BrowserError):
+                await page.open(f"{one.page_url}#user=alice&token={token}")
 
 
 async def test_a_gateway_that_ends_is_asked_no_more(cluster: Cluster) -> None:

@@ -18,7 +18,7 @@ from gateway.identity.store import IdentityStore
 from gateway.store.identity_memory import MemoryStore
 from gateway.store.identity_redis import RedisStore
 from gateway.store.identity_sqlite import SqliteStore
-from tests.ports import free_port
+from tests.ports import free_port, free_ports
 
 
 def _answers(port: int) -> bool:
@@ -31,16 +31,21 @@ def _answers(port: int) -> bool:
 
 
 @contextmanager
-def redis_server(port: int, folder: Path) -> Iterator[None]:
-    """A redis-server of our own, keeping nothing on disk; skips, or fails in CI, where there is none."""
+def redis_server(port: int, folder: Path, *more: str) -> Iterator[None]:
+    """A redis-server of our own, keeping nothing on disk; skips, or fails in CI, where there is none.
+
+    `more` are options; "FILE --sentinel" makes it a Sentinel.
+    """
     binary = shutil.which("redis-server")
     if binary is None:
         reason = "redis-server is missing: install the package redis-server"
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
-    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", str(folder)]
-    server = subprocess.Popen([binary, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    options = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
+    if "--sentinel" not in more:
+        options += ["--save", "", "--appendonly", "no"]
+    server = subprocess.Popen([binary, *more, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 10
         while not _answers(port):
@@ -61,7 +66,20 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"redis://127.0.0.1:{port}/0"
 
 
-@pytest_asyncio.fixture(params=["memory", "sqlite", "redis"])
+@pytest.fixture(scope="session")
+def redis_cluster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a Redis Cluster of one server that all tests share."""
+    [port] = free_ports(1)
+    bus = free_port()
+    options = ("--cluster-enabled", "yes", "--cluster-port", str(bus))
+    with redis_server(port, tmp_path_factory.mktemp("cluster"), *options):
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            connection.sendall(b"CLUSTER ADDSLOTSRANGE 0 16383\r\n")
+            assert connection.recv(64) == b"+OK\r\n"
+        yield f"redis+cluster://127.0.0.1:{port}"
+
+
+@pytest_asyncio.fixture(params=["memory", "sqlite", "redis", "cluster"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[IdentityStore]:
     """An open, empty store of each kind."""
     opened: IdentityStore
@@ -69,8 +87,11 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         opened = MemoryStore()
     elif request.param == "sqlite":
         opened = SqliteStore(tmp_path / "identity.sqlite")
-    else:
+    elif request.param == "redis":
         opened = RedisStore(request.getfixturevalue("redis_url"), prefix=f"{tmp_path}:")
+    else:
+        # The driver of a Cluster computes much at first, maybe beside other work.
+        opened = RedisStore(request.getfixturevalue("redis_cluster_url"), prefix=f"{tmp_path}:", timeout=10.0)
     await opened.open()
     yield opened
     await opened.close()

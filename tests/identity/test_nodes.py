@@ -128,6 +128,19 @@ async def test_while_the_store_is_away_who_was_there_is_there_and_what_changed_i
     await two.close()
 
 
+@pytest.mark.parametrize("node", ["", "sip:", "sip:[", "sip:10.0.0.2:notaport", "sip:10.0.0.2:99999", "x" * 10_000])
+async def test_what_no_gateway_has_written_is_no_gateway(node: str) -> None:
+    """Others may write into the store; it is passed over, and the real ones are seen."""
+    store = Store()
+    await store.put_binding(Binding("node:", node, store.now + 60), store.now, 10)
+    one, two = nodes(store, ONE), nodes(store, TWO)
+    await one.open()
+    await two.open()
+    assert two.live == {ONE}
+    await one.close()
+    await two.close()
+
+
 async def test_a_gateway_needs_its_store_to_begin() -> None:
     """It would be alone without knowing."""
     store = Store()

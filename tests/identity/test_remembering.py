@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from gateway.identity.model import Binding, Credential
 from gateway.identity.provisioned import ProvisionedStore
 from gateway.identity.remembering import RememberingStore
 from gateway.identity.store import StoreError
+from gateway.store.identity_memory import MemoryStore
 from gateway.store.identity_redis import RedisStore
 from tests.identity.conftest import redis_server
 from tests.ports import free_port
@@ -22,6 +24,17 @@ OURS = Credential("1001", "gw", {"MD5": "00"})
 
 def binding(contact: str, expires_in: float = 60.0, **more: object) -> Binding:
     return replace(Binding(aor=AOR, contact=contact, expires_at=NOW + expires_in), **more)  # type: ignore[arg-type]
+
+
+class Away(MemoryStore):
+    """A store whose server goes away."""
+
+    is_away = False
+
+    async def bindings(self, aor: str, now: float) -> Sequence[Binding]:
+        if self.is_away:
+            raise StoreError("no connection")
+        return await super().bindings(aor, now)
 
 
 class Clock:
@@ -65,6 +78,22 @@ async def test_a_redis_that_goes_away_and_comes_back(tmp_path: Path) -> None:
         await store.remove_all(AOR)
     assert await store.bindings(AOR, NOW) == []
     await store.close()
+
+
+async def test_a_store_that_is_back_is_believed_at_the_first_change() -> None:
+    """A phone that registers a moment after is not told that others are quicker, whatever was remembered."""
+    inner, clock = Away(), Clock()
+    store = RememberingStore(inner, clock)
+    known, fresh = binding("sip:a@h"), binding("sip:a@h", 90.0)
+    await store.put_binding(known, NOW, 10)
+    inner.is_away = True
+    assert await store.bindings(AOR, NOW) == [known]
+    inner.is_away = False
+    await inner.remove_all(AOR)
+    assert await store.bindings(AOR, NOW) == [known], "it is not asked for a moment"
+    assert not await store.change_bindings(AOR, [known], [], [fresh], NOW)
+    assert await store.bindings(AOR, NOW) == []
+    assert await store.change_bindings(AOR, [], [], [fresh], NOW)
 
 
 async def test_a_flow_of_a_gateway_that_knew_no_others_is_refreshed(redis_url: str) -> None:

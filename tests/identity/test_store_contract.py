@@ -264,3 +264,15 @@ async def test_opening_and_closing_twice_is_harmless(store: IdentityStore) -> No
     await store.open()
     await store.put_binding(binding(), NOW, 1)
     assert len(await contacts(store)) == 1
+
+
+async def test_a_text_is_kept_until_it_expires(store: IdentityStore) -> None:
+    """The last one of a name, and no longer than it says."""
+    assert await store.text("sign-in:1", NOW) is None
+    await store.put_text("sign-in:1", "first", NOW + 60, NOW)
+    await store.put_text("sign-in:1", "", NOW + 60, NOW)
+    await store.put_text("sign-in:2", "other", NOW + 60, NOW)
+    assert [await store.text(f"sign-in:{number}", NOW) for number in (1, 2)] == ["", "other"]
+    await store.put_text("sign-in:2", "over", NOW - 1, NOW)
+    assert await store.text("sign-in:2", NOW) is None
+    assert await store.entries() == {}

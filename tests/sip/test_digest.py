@@ -148,6 +148,13 @@ def test_an_old_nonce_is_stale_and_not_wrong() -> None:
     assert server.check(answered(server, password="x"), users, NOW + 301).result is DigestResult.WRONG
 
 
+def test_a_nonce_from_before_the_start_is_stale() -> None:
+    """Another process may have taken it, count and all, and nobody here would know."""
+    message = answered(DigestServer(REALM, SECRET))
+    assert DigestServer(REALM, SECRET, since=NOW - 1).check(message, users, NOW + 1).result is DigestResult.OK
+    assert DigestServer(REALM, SECRET, since=NOW).check(message, users, NOW + 1).stale
+
+
 def test_a_replayed_count_is_stale() -> None:
     """The same nonce and count are good once, in whatever order counts come."""
     server = DigestServer(REALM, SECRET)

@@ -180,13 +180,15 @@ class DigestServer:
         secret: bytes,
         algorithms: Sequence[str] = ("SHA-256", "MD5"),
         policy: NoncePolicy = NoncePolicy(),
+        since: float = float("-inf"),
     ) -> None:
+        """Nonces from before `since` are stale: which of their counts were used then nobody here knows."""
         self.realm = realm
         self._algorithms = tuple(algorithms)
         self.policy = policy
         self._nonces = Nonces(secret, realm)
         self._seen: OrderedDict[tuple[str, str], _Window] = OrderedDict()
-        self._forgotten = float("-inf")
+        self._forgotten = since
 
     @property
     def algorithms(self) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from starlette.websockets import WebSocket
 from gateway.identity.model import User, fold
 from gateway.web.auth.audit import AuditLog
 from gateway.web.auth.links import GuestLinks, Link
+from gateway.web.auth.shared_sign_ins import SharedSignIns, SharedTexts
 from gateway.web.auth.sign_ins import SignIn, SignIns
 from gateway.web.auth.site import SignInAttempt, SiteSignIn, ask
 from gateway.web.auth.tokens import TokenError, Tokens, looks_like_token
@@ -73,16 +74,21 @@ class Authenticator:
         clock: Callable[[], float] = time.monotonic,
         site: SiteSignIn | None = None,
         links: GuestLinks | None = None,
+        shared: SharedTexts | None = None,
     ) -> None:
-        """`site` is asked for whom the gateway's own passwords do not let in; `links` let in guests."""
+        """`site` is asked for whom the gateway's own passwords do not let in; `links` let in guests.
+
+        `shared` has the sign-ins of other gateways as well.
+        """
         self.links = links
         self._gateway = gateway
         self._site = site
         self._failures = KeyedBuckets(settings.failures_per_second, settings.failure_burst, clock)
         self._site_asked = KeyedBuckets(settings.failures_per_second, settings.failure_burst, clock)
         """What the site did not know is no guess: it takes nobody's tries at passwords."""
-        self.tokens = Tokens(settings.issuer, time.time, settings.token_lifetime)
+        self.tokens = Tokens(settings.issuer, time.time, settings.token_lifetime, shared_key=settings.token_key)
         self.sign_ins = SignIns(time.time, settings.sign_in_file, lifetime=settings.sign_in_lifetime)
+        self._shared = SharedSignIns(self.sign_ins, shared)
         self.audit = AuditLog()
         self._console = settings.console_token.encode()
 
@@ -91,7 +97,7 @@ class Authenticator:
         if self._failures.empty(address):
             raise TooManyFailures
         if looks_like_token(secret):
-            return self._of_token(
+            return await self._of_token(
                 name, secret
             )  # cannot be guessed: counts for nothing, or a late page locks itself out
         user = await self._of_password(name, secret)
@@ -133,16 +139,17 @@ class Authenticator:
         offered = websocket.scope.get("subprotocols") or []
         try:
             if len(offered) == 2 and offered[0] == "bearer" and looks_like_token(offered[1]):
-                return self._of_token("", offered[1]) is not None
+                return await self._of_token("", offered[1]) is not None
             return await self.bearer(websocket) is not None
         except TooManyFailures:
             return False
 
-    def _of_token(self, name: str, token: str) -> User | None:
+    async def _of_token(self, name: str, token: str) -> User | None:
         try:
             claims = self.tokens.verify(token)
         except TokenError:
             return None
+        await self._shared.fetch(claims.session)
         lives = self.sign_ins.lives(claims.session, self._gateway.credential_mark)
         user = self._gateway.find_user(claims.user) if lives else None
         if user is None or not name:
@@ -189,19 +196,19 @@ class Authenticator:
             raise TooManyFailures
         user = None if not name or looks_like_token(password) else await self._of_password(name, password)
         if user is not None:
-            return self._begun(user, address)
+            return await self._begun(user, address)
         if self._site is not None:
             attempt = SignInAttempt(user=name, password=password, headers=headers, address=address)
             found = await ask(self._site, attempt)
             if found is not None:
-                return self.vouched(found, address, "site")
+                return await self.vouched(found, address, "site")
         if name:
             self.refused(name, address)
         else:
             self._site_asked.take(address)
         return None
 
-    def vouched(self, name: str, address: str, by: str) -> tuple[User, SignIn, str] | None:
+    async def vouched(self, name: str, address: str, by: str) -> tuple[User, SignIn, str] | None:
         """Sign in whom somebody we trust vouches for: by exactly a user's id, or one of its identities.
 
         What is only like them (another case, a rule) is nobody: who may choose a name there would choose a user here.
@@ -210,27 +217,35 @@ class Authenticator:
         if user is None or name not in (user.id, *user.aliases, *(one.removeprefix("sip:") for one in user.aliases)):
             self.refused(name, address, by=by)
             return None
-        return self._begun(user, address, by=by)
+        return await self._begun(user, address, by=by)
 
-    def _begun(self, user: User, address: str, **details: str) -> tuple[User, SignIn, str]:
+    async def _begun(self, user: User, address: str, **details: str) -> tuple[User, SignIn, str]:
         entry, token = self.sign_ins.begin(user.id, self._gateway.credential_mark(user.id) or "")
+        await self._shared.share(entry.id, entry.expires_at)
         self.audit.add("sign-in", user.id, address, **details)
         return user, entry, token
 
-    def refresh(self, token: str, address: str) -> tuple[User, SignIn, str | None] | None:
+    async def refresh(self, token: str, address: str) -> tuple[User, SignIn, str | None] | None:
         """The user of a refresh token, and the next one (None: keep it). Raises TooManyFailures."""
         if self._failures.empty(address):
             raise TooManyFailures
+        session_id = token.partition(".")[0]
+        await self._shared.fetch(session_id)
+        known = self.sign_ins.entry(session_id)
         used = self.sign_ins.use(token, self._gateway.credential_mark)
+        if known is not None and (used is None or used[1] is not None):
+            await self._shared.share(session_id, known.expires_at)
         user = self._gateway.find_user(used[0].user) if used else None
         if used is None or user is None:
             self._failures.take(address)
             return None
         return user, *used
 
-    def sign_out(self, token: str, address: str) -> None:
+    async def sign_out(self, token: str, address: str) -> None:
         """End the sign-in of a refresh token and every access token made from it."""
+        await self._shared.fetch(token.partition(".")[0])
         entry = self.sign_ins.find(token)
         if entry is not None:
             self.sign_ins.end(entry.id)
+            await self._shared.share(entry.id, entry.expires_at)
             self.audit.add("sign-out", entry.user, address)

@@ -74,7 +74,7 @@ class _Journey:
             claim = await self._provider.finish(answer)
         except OidcError as error:
             return self._failed(request, error)
-        found = self._authenticator.vouched(claim, client_address(request), "oidc")
+        found = await self._authenticator.vouched(claim, client_address(request), "oidc")
         if found is None:
             return self._back(request, "refused")
         response = self._back(request, "")

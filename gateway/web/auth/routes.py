@@ -108,7 +108,7 @@ def create_router(authenticator: Authenticator, settings: WebSettings) -> APIRou
     ) -> dict[str, Any]:
         """The next access token. The cookie changes at every use; an old one that comes back ends the sign-in."""
         try:
-            found = authenticator.refresh(cookie, client_address(request)) if cookie else None
+            found = await authenticator.refresh(cookie, client_address(request)) if cookie else None
         except TooManyFailures:
             raise ApiError(503, "Too many attempts, try again later", headers=RETRY) from None
         if found is None:
@@ -119,7 +119,7 @@ def create_router(authenticator: Authenticator, settings: WebSettings) -> APIRou
     async def sign_out(request: Request, cookie: Annotated[str, Cookie(alias=COOKIE)] = "") -> Response:
         """Sign out: the cookie and every access token made from it end at once."""
         if cookie:
-            authenticator.sign_out(cookie, client_address(request))
+            await authenticator.sign_out(cookie, client_address(request))
         response = Response(status_code=204)
         sessions.set_cookie(request, response, "", 0)
         return response

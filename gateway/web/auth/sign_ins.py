@@ -50,12 +50,30 @@ class SignIns:
         self._limit_per_user = limit_per_user
         self._grace = grace
         self._entries: dict[str, SignIn] = {}
+        self._evicted: list[SignIn] = []
         self._load()
 
     @property
     def lifetime(self) -> float:
         """Seconds a sign-in lasts when it is not used."""
         return self._lifetime
+
+    def entry(self, session_id: str) -> SignIn | None:
+        """The sign-in of that id, whatever its age."""
+        return self._entries.get(session_id)
+
+    def take(self, entry: SignIn) -> None:
+        """Have this in the place of what is known of it."""
+        if self._entries.get(entry.id) != entry:
+            if entry.id not in self._entries:
+                self._make_room(entry.user)
+            self._entries[entry.id] = entry
+            self._save()
+
+    def take_evicted(self) -> list[SignIn]:
+        """Those that have made room for others since the last time."""
+        evicted, self._evicted = self._evicted, []
+        return evicted
 
     def begin(self, user: str, credential: str) -> tuple[SignIn, str]:
         """A new sign-in and its first refresh token."""
@@ -120,7 +138,9 @@ class SignIns:
         surplus = mine[: max(0, len(mine) - self._limit_per_user + 1)]
         surplus += everybody[: max(0, len(everybody) - self._limit + 1)]
         for entry in surplus:
-            self._entries.pop(entry.id, None)
+            if self._entries.pop(entry.id, None) is not None:
+                self._evicted.append(entry)
+        del self._evicted[: -self._limit]
 
     def _load(self) -> None:
         if self._path is None:

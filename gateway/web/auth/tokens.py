@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ class _Key:
 
 
 class Tokens:
-    """Issues and checks. The keys live in memory only: a restart is a rotation."""
+    """Issues and checks. Keys of its own live in memory only: a restart is a rotation."""
 
     def __init__(
         self,
@@ -55,8 +56,13 @@ class Tokens:
         lifetime: float = 300.0,
         rotation: float = 3_600.0,
         random: Callable[[int], bytes] = os.urandom,
+        shared_key: bytes | None = None,
     ) -> None:
-        """`clock` gives Unix seconds; a token is good for `lifetime` and a key signs for `rotation` seconds."""
+        """`clock` gives Unix seconds; a token is good for `lifetime` and a key signs for `rotation` seconds.
+
+        `shared_key`: the keys are derived from it, so that all who have it sign and read alike, also after a restart.
+        """
+        self._shared_key = shared_key
         self.lifetime = lifetime
         self._issuer = issuer
         self._clock = clock
@@ -85,6 +91,8 @@ class Tokens:
             raise TokenError("the token is too long")
         try:
             key_id = jwt.get_unverified_header(token).get("kid")
+            if self._shared_key is not None:
+                self._signing_key(self._clock())
             key = next((key for key in self._keys if key.id == key_id), None)
             if key is None:
                 raise TokenError("the token is signed by a key that is not in use")
@@ -106,9 +114,18 @@ class Tokens:
     def _signing_key(self, now: float) -> _Key:
         # A key stays for checking until the last token it signed has expired.
         self._keys = [key for key in self._keys if now < key.born + self._rotation + self.lifetime]
-        if not self._keys or now >= self._keys[-1].born + self._rotation:
+        if self._shared_key is not None:
+            self._keys = [self._derived(now - self._rotation), self._derived(now)]
+        elif not self._keys or now >= self._keys[-1].born + self._rotation:
             self._keys.append(_Key(self._random(6).hex(), self._random(_KEY_BYTES), now))
         return self._keys[-1]
+
+    def _derived(self, now: float) -> _Key:
+        """The key of the period that this moment is in."""
+        assert self._shared_key is not None
+        period = int(now // self._rotation)
+        secret = hmac.digest(self._shared_key, str(period).encode(), "sha256")
+        return _Key(f"shared-{period}", secret, period * self._rotation)
 
 
 def vapid_token(audience: str, contact: str, expires: float, key: ec.EllipticCurvePrivateKey) -> str:

@@ -1,0 +1,130 @@
+"""Example 14: many gateways. Two behind Kamailio share a Redis and an rtpengine; one is killed, and calls go on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import sys
+import tempfile
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from machines import HOST, gateway, kamailio, redis, rtpengine, said
+
+from gateway import GatewayError, log, net
+from gateway.testing import free_ports
+
+# The phones are the client that example 8 has built.
+sys.path.append(str(Path(__file__).resolve().parents[1] / "08_sip_client"))
+
+from client import Call, CallError, SipClient
+
+DOMAIN = "gateway.local"
+PASSWORD = "secret-of-every-phone-here"
+VOICES = {"1001": 500, "1002": 700, "1003": 900}
+"""The tone in Hz that each phone says."""
+
+
+def check(condition: bool, words: str) -> None:
+    """Print what holds; where it does not hold, say so and end the program with status 1."""
+    if not condition:
+        sys.exit(f"FAIL: {words}")
+    print(f"  ok: {words}")
+
+
+def settings(folder: Path, port: int, key: str, store: str, media: str) -> dict[str, str]:
+    """What gateway.yaml would say; but for addresses and folder it is the same for all."""
+    web, webrtc = free_ports(2)
+    users = [{"id": user, "sip": True, "password": PASSWORD} for user in VOICES]
+    return {
+        "SIP__LISTEN": f'["udp:{HOST}:{port}", "tcp:{HOST}:{port}"]',
+        "WEB__LISTEN": f"{HOST}:{web}",
+        "WEBRTC__LISTEN": f"{HOST}:{webrtc}",
+        "STATE_DIR": str(folder / str(port)),
+        "USERS": json.dumps(users),
+        "IDENTITY__STORE": store,
+        "CLUSTER__NODE": f"sip:{HOST}:{port}",
+        "CLUSTER__KEY": key,
+        "CLUSTER__INTERVAL": "0.5",
+        "MEDIA__ENGINE": f"rtpengine:{media}",
+    }
+
+
+async def call(phones: dict[str, SipClient], caller: str, callee: str) -> tuple[Call, Call]:
+    """One phone calls another; both have to hear the other's tone."""
+    ours = phones[caller].dial(callee)
+    theirs = await asyncio.wait_for(phones[callee].calls.get(), 12)
+    theirs.answer()
+    await ours.expect(net.Answered)
+    for who, whom, one in ((caller, callee, ours), (callee, caller, theirs)):
+        heard = await one.sound.tone()
+        check(abs(heard - VOICES[whom]) <= 15, f"{who} hears {heard:.0f} Hz, which {whom} says")
+    return ours, theirs
+
+
+def gateway_of(one: Call) -> str:
+    """The gateway that has the call, as the phone sees it: by its Contact."""
+    assert one.session.dialog is not None
+    contact = one.session.dialog.remote_target
+    return f"{contact.host}:{contact.port}"
+
+
+async def hang_up(ours: Call, theirs: Call) -> None:
+    ours.session.hangup()
+    await theirs.expect(net.Ended)
+
+
+async def lesson(folder: Path, stack: AsyncExitStack) -> None:
+    enter = stack.enter_async_context
+    key, store, media = secrets.token_hex(32), await enter(redis(folder)), await enter(rtpengine(folder))
+    ports = free_ports(2)
+    one, two = [await enter(gateway(folder, port, settings(folder, port, key, store, media))) for port in ports]
+    first, second = (f"{HOST}:{port}" for port in ports)
+    proxy = await enter(kamailio(folder, [first, second]))
+    print(f"1. Two gateways behind Kamailio at {proxy}, one Redis, one rtpengine")
+    phones = {}
+    for user, server in (("1001", proxy), ("1002", proxy), ("1003", second)):
+        phones[user] = await enter(SipClient(user, PASSWORD, DOMAIN, server, VOICES[user]))
+        check((await phones[user].sign_in()).registered, f"{user} is registered at {server}")
+    await said(folder / f"gateway-{ports[0]}.log", "another gateway is there")
+
+    print("2. 1001 calls 1002: the first gateway finds it by the proxy's Path")
+    ours, theirs = await call(phones, "1001", "1002")
+    check(gateway_of(ours) == first, f"the call is at the first gateway, {first}")
+    await hang_up(ours, theirs)
+
+    print("3. 1001 calls 1003, who is registered at the second gateway itself")
+    ours, theirs = await call(phones, "1001", "1003")
+    check((gateway_of(ours), gateway_of(theirs)) == (first, second), "the first gateway has sent it to the second")
+
+    print("4. The first gateway is killed")
+    one.kill()
+    await one.wait()
+    theirs.session.hangup()
+    check((await theirs.expect(net.Ended)).by == "local", "its process is gone, and 1003 hangs up at the second")
+
+    print("5. 1001 dials again, and nothing else is done")
+    ours, theirs = await call(phones, "1001", "1003")
+    check(gateway_of(ours) == second, f"Kamailio has sent it to the second gateway, {second}")
+    await hang_up(ours, theirs)
+    ours, theirs = await call(phones, "1001", "1002")
+    check(gateway_of(theirs) == second, "1002 was registered by way of the first, and is found by the second")
+    await hang_up(ours, theirs)
+    check(two.returncode is None, "the second gateway has taken everything over")
+
+
+async def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            async with asyncio.timeout(100), AsyncExitStack() as stack:
+                await lesson(Path(folder), stack)
+        except (CallError, GatewayError, TimeoutError) as error:
+            sys.exit(f"FAIL: {str(error) or 'it took too long'}")
+
+
+if __name__ == "__main__":
+    finish_log = log.configure("info" if "--verbose" in sys.argv else "error")
+    asyncio.run(main())
+    finish_log()
+    print("PASS")
