@@ -183,7 +183,9 @@ class IdentityConfig(Section):
     rules: tuple[IdentityRule, ...] = ()
     """Pattern rules, the first that fits counts."""
     store: Text = Field(default="sqlite:gateway.sqlite", repr=False)
-    """Where registrations are kept: "memory", "sqlite:FILE" (in the state directory) or "redis://host:6379/0"."""
+    """Where registrations are kept: "memory", "sqlite:FILE" (in the state directory) or "redis://host:6379/0",
+    which several gateways share; "redis+sentinel://host:26379,host:26379/SERVICE/0" is the server that Sentinels name,
+    "redis+cluster://host:6379,host:6379" a Redis Cluster (rediss: TLS)."""
 
     @field_validator("store")
     @classmethod
