@@ -40,6 +40,8 @@ _USERS = ("1001", "1002", "1003")
 _T1 = 0.05
 _REST = 64 * _T1 + 8.0
 """Seconds after which nothing of a call is left."""
+_GIVEN_UP = 18.0
+"""Seconds after which who called hangs up in any case."""
 _LONGEST = 4.0
 """Seconds after which a phone that was called hangs up."""
 _SAMPLES = 60
@@ -97,6 +99,8 @@ class Soak:
             body=OFFER,
             credentials=Credentials("1001", password),
         )
+        # Where it went otherwise than it should, nobody else ends it.
+        asyncio.get_running_loop().call_later(_GIVEN_UP, session.hangup)
         return session, Recorder(session, partial(_answer, session))
 
     async def call(self, kind: str, act: Callable[[], Awaitable[None]]) -> None:
