@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from bench import audio, cluster, media, overload, remotemedia, rooms, sdp, sip, web
+from bench import audio, cluster, media, overload, quality, remotemedia, rooms, sdp, sip, web
 
 BENCHMARKS: dict[str, Callable[[], bool]] = {
     "sdp": sdp.main,
@@ -14,6 +14,7 @@ BENCHMARKS: dict[str, Callable[[], bool]] = {
     "overload": overload.main,
     "media": media.main,
     "audio": audio.main,
+    "quality": quality.main,
     "rooms": rooms.main,
     "web": web.main,
     "remotemedia": remotemedia.main,

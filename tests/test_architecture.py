@@ -73,6 +73,10 @@ ROOMS = (
         "gateway.conference gateway.legs.application gateway.legs.speech gateway.call gateway.media.engine "
         "gateway.errors numpy structlog",
     ),
+    Room(
+        "gateway/agents",
+        "gateway.agents gateway.legs.application gateway.call gateway.errors numpy structlog websockets",
+    ),
     Room("gateway/people", "gateway.people gateway.call gateway.identity.model gateway.errors structlog"),
     Room(
         "gateway/store",

@@ -14,7 +14,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from gateway.config import Advertised, Config, HostPort, PortRange, SipListen, load, shape
-from gateway.config.conference import RoomConfig
+from gateway.config.conference import AgentConfig, RoomConfig
 from gateway.config.markdown import markdown
 from gateway.config.people import IdentityRule, Route, Trunk, UserConfig
 from gateway.errors import ConfigError
@@ -39,7 +39,9 @@ def test_shipped_file_shows_every_key() -> None:
     text = (ROOT / "gateway.yaml").read_text(encoding="utf-8")
     written = set(re.findall(r"^\s*(?:#\s*)?(?:-\s+)?(\w+):", text, re.MULTILINE))
     written |= set(re.findall(r"^#   (?:\w+, )?(\w+)  ", text, re.MULTILINE))
-    entries = [key for entry in (UserConfig, IdentityRule, Route, RoomConfig, Trunk) for key in shape.keys(entry)]
+    entries = [
+        key for entry in (UserConfig, IdentityRule, Route, RoomConfig, AgentConfig, Trunk) for key in shape.keys(entry)
+    ]
     missing = {path[-1] for path, _ in shape.paths(Config)} | set(entries)
     assert missing - written == set()
 
@@ -68,10 +70,15 @@ def test_commented_examples_are_valid(tmp_path: Path) -> None:
         flags=re.MULTILINE,
     )
     text = re.sub(r"^#(    (?:members|in_turn|time): )", r" \1", text, flags=re.MULTILINE)
-    text = re.sub(r"^#(    (?:pin|max_members|tones|record|moderators): )", r" \1", text, flags=re.MULTILINE)
+    text = re.sub(
+        r"^#(    (?:pin|max_members|tones|record|room_server|moderators): )", r" \1", text, flags=re.MULTILINE
+    )
+    text = re.sub(
+        r"^#(    (?:url|token|rate|binary|may_call|max_messages_per_second): )", r" \1", text, flags=re.MULTILINE
+    )
     text = re.sub(r"^(\s*)#(    credential: )", r"\1 \2", text, flags=re.MULTILINE)
     text = re.sub(r"^  # (- match: \"0|  (?:to: trunk|strip|prefix))", r"  \1", text, flags=re.MULTILINE)
-    text = re.sub(r"^(\s*(?:ice_servers|rules|trunks|groups|rooms):) \[\]", r"\1", text, flags=re.MULTILINE)
+    text = re.sub(r"^(\s*(?:ice_servers|rules|trunks|groups|rooms|agents):) \[\]", r"\1", text, flags=re.MULTILINE)
     config = load_text(tmp_path, text)
     assert len(config.web.ice_servers) == 2
     assert config.routes[2].to == "trunk:office"
@@ -164,6 +171,7 @@ def _other(path: tuple[str, ...], field: FieldInfo) -> str:
         "accounts.registrars": "sip:pbx.example.com",
         "groups": "[{name: g, members: [alice]}]",
         "rooms": "[{name: team}]",
+        "agents": "[{name: bot, token: secret}]",
         "voicemail.users": "['*']",
         "recording.digits": "*1",
         "recording.channels": "1",

@@ -9,7 +9,7 @@ from functools import partial
 import structlog
 
 from gateway.call.call import Call
-from gateway.call.routing import ROOM, ApplicationTarget, Route
+from gateway.call.routing import AGENT, ROOM, ApplicationTarget, Route
 from gateway.call.state import State
 from gateway.call.status import Cause
 from gateway.legs.application import PROGRAM, ApplicationLeg, Session, SessionError
@@ -19,6 +19,7 @@ from gateway.web.auth.site import SiteSignIn
 log = structlog.get_logger(__name__)
 
 Handler = Callable[[Session], Awaitable[None]]
+NamedHandler = Callable[[Session, str], Awaitable[None]]
 _UP = frozenset({State.CONNECTED, State.EXCHANGING, State.AWAY})
 
 
@@ -34,7 +35,7 @@ class Application:
         self.site: SiteSignIn | None = None
         """What `sign_in` was given."""
         self._running: dict[asyncio.Task[None], Session] = {}
-        self._own: dict[str, Callable[[Session, str], Awaitable[None]]] = {}
+        self._own: dict[str, tuple[NamedHandler, Callable[[str], Sequence[str]]]] = {}
 
     def call(self, match: str, *, plays: str | None = None) -> Callable[[Handler], Handler]:
         """Decorator: each call to what matches (fnmatch: "700", "7*", "sip:7*@*") runs the coroutine in a task.
@@ -54,9 +55,14 @@ class Application:
         self.site = site
         return site
 
-    def serve(self, kind: str, handler: Callable[[Session, str], Awaitable[None]]) -> None:
-        """Have calls to targets `kind:NAME` run a program of the gateway's own, with the name."""
-        self._own[kind] = handler
+    def serve(
+        self, kind: str, handler: NamedHandler, may_call: Callable[[str], Sequence[str]] = lambda name: ()
+    ) -> None:
+        """Have calls to targets `kind:NAME` run a program of the gateway's own, with the name.
+
+        `may_call` says what the one of that name may pass callers on to.
+        """
+        self._own[kind] = handler, may_call
 
     @property
     def routes(self) -> tuple[Route, ...]:
@@ -70,7 +76,7 @@ class Application:
         handler: Handler
         may_call = self._may_call
         if own is not None:
-            plays, handler, may_call = PROGRAM, partial(_named, own, name), ()
+            plays, handler, may_call = PROGRAM, partial(_named, own[0], name), tuple(own[1](name))
         else:
             _, plays, handler = self._handlers[int(target.name)]
 
@@ -79,7 +85,7 @@ class Application:
             self._running[task] = session
             task.add_done_callback(self._running.pop)
 
-        return ApplicationLeg(tag, target.number, plays, may_call, begin, lasting=kind == ROOM)
+        return ApplicationLeg(tag, target.number, plays, may_call, begin, lasting=kind in (ROOM, AGENT))
 
     def call_changed(self, engine: MediaEngine, call: Call) -> None:
         """Tell sessions that their call is up (an observer of the calls)."""
@@ -88,7 +94,7 @@ class Application:
                 if isinstance(leg, ApplicationLeg):
                     other = call.bridge.other(leg) if call.bridge is not None else None
                     identity = other.identity if other is not None else None
-                    leg.answered(partial(engine.audio, call.id), identity, partial(engine.record, call.id))
+                    leg.answered(call.id, partial(engine.audio, call.id), identity, partial(engine.record, call.id))
 
     async def close(self) -> None:
         """Stop every program that still runs."""
@@ -97,7 +103,7 @@ class Application:
         await asyncio.gather(*self._running, return_exceptions=True)
 
 
-async def _named(handler: Callable[[Session, str], Awaitable[None]], name: str, session: Session) -> None:
+async def _named(handler: NamedHandler, name: str, session: Session) -> None:
     await handler(session, name)
 
 

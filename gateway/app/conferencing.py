@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import structlog
 
+from gateway.agents.agents import Agents
 from gateway.app import room_settings
 from gateway.app.application import Application
 from gateway.app.call_notes import CallNotes
@@ -20,14 +22,14 @@ from gateway.app.voicemail import LISTEN, VOICEMAIL, Voicemail
 from gateway.call.call import Call
 from gateway.call.leg import Leg, TransferRequested
 from gateway.call.registry import Calls
-from gateway.call.routing import ROOM
+from gateway.call.routing import AGENT, ROOM
 from gateway.call.status import Cause
 from gateway.conference.room import Room, RoomError
 from gateway.conference.rooms import Rooms
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import User
 from gateway.media.embedded.audio.codecs import read_audio
-from gateway.media.engine import MediaEngine
+from gateway.media.engine import MediaEngine, MediaError
 from gateway.people.board import Board
 from gateway.people.mailboxes import MailboxCounts
 from gateway.web.conferencing import RefusedError
@@ -38,14 +40,29 @@ _OPERATORS = ("operator", "admin")
 _MERGE_TIME = 10.0
 """Seconds that a call may take to move into its room."""
 _MOST_MERGED = 10
+_SOUND = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,127}")
+_PLAY_STATUS = {400: 409, 481: 404, 501: 501}
+"""HTTP's status for the engine's."""
 
 
 class ConferencingFront:
     """Says who may do what in which room, and with which call."""
 
     def __init__(
-        self, rooms: Rooms, recordings: Recordings, voicemail: Voicemail, calls: Calls, new_token: Callable[[], str]
+        self,
+        rooms: Rooms,
+        recordings: Recordings,
+        voicemail: Voicemail,
+        calls: Calls,
+        engine: MediaEngine,
+        sounds: Path | None,
+        agents: Agents,
+        new_token: Callable[[], str],
     ) -> None:
+        """`sounds`: the folder of the files that may be played into calls."""
+        self.agents = agents
+        self._engine = engine
+        self._sounds = sounds
         self._voicemail = voicemail
         self._rooms = rooms
         self._recordings = recordings
@@ -55,6 +72,17 @@ class ConferencingFront:
     def has_open_room(self, name: str) -> bool:
         """Whether a room of that name was opened for those who were told it."""
         return self._rooms.is_open(name)
+
+    def is_linked_room(self, room: str) -> bool:
+        return self._rooms.is_linked(room)
+
+    def room_link(self, room: str) -> str:
+        with _told():
+            return self._rooms.link(room, self._new_token())
+
+    def watch_phones(self, room: str, told: Callable[[str, bool], None]) -> Callable[[], None]:
+        with _told():
+            return self._rooms.watch_phones(room, told)
 
     def list_rooms(self, user: User) -> list[dict[str, Any]]:
         return [each for each in self._rooms.shown() if self._sees(user, self._rooms.room(each["name"]))]
@@ -127,6 +155,30 @@ class ConferencingFront:
             call_id = found[0].id if found is not None else call_id
             self._recordings.change(call_id, on=on, by_user=user.role not in _OPERATORS)
 
+    async def play_sound(self, call_id: str, sound: str, party: str | None) -> None:
+        call = self._calls.get(call_id)
+        if call is None or call.bridge is None:
+            raise RefusedError("There is no answered call of that id", 404)
+        tags = None
+        if party is not None:
+            tags = [leg.party.tag for leg in call.legs if leg.address.uri == party]
+            if not tags:
+                raise RefusedError("Nobody of that URI is in the call", 404)
+        path = self._sounds / sound if self._sounds is not None and _SOUND.fullmatch(sound) else None
+        if path is None or not await asyncio.to_thread(path.is_file):
+            raise RefusedError("There is no such sound (media.sounds)", 404)
+        try:
+            await self._engine.play(call_id, str(path), tags)
+        except MediaError as error:
+            log.warning("sound not played", sound=sound, reason=error.reason)
+            raise RefusedError("It cannot be played", _PLAY_STATUS.get(error.status, 503)) from None
+
+    def stop_sound(self, call_id: str) -> None:
+        try:
+            self._engine.stop_playing(call_id)
+        except MediaError as error:
+            raise RefusedError("There is no such call", _PLAY_STATUS.get(error.status, 503)) from None
+
     async def merge_calls(self, user: User, call_ids: list[str]) -> str:
         if not 2 <= len(set(call_ids)) <= _MOST_MERGED:
             raise RefusedError(f"2 to {_MOST_MERGED} different calls can be merged", 400)
@@ -197,7 +249,7 @@ async def open_conferences(
     application: Application,
     voicemail: Voicemail,
 ) -> ConferencingFront:
-    """Rooms and recordings, until `opening.stack` ends."""
+    """Rooms, recordings and agents, until `opening.stack` ends."""
     config = opening.config
 
     def is_user(who: str) -> bool:
@@ -218,7 +270,10 @@ async def open_conferences(
     recordings.changed = notes.call_changed
     opening.stack.callback(rooms.watch(notes.room_changed))
     application.serve(ROOM, rooms.attend)
-    return ConferencingFront(rooms, recordings, voicemail, calls, opening.token)
+    agents = Agents(room_settings.agents(config), clock, opening.token)
+    application.serve(AGENT, agents.attend, agents.may_call)
+    sounds = room_settings.sounds(config)
+    return ConferencingFront(rooms, recordings, voicemail, calls, engine, sounds, agents, opening.token)
 
 
 async def open_voicemail(

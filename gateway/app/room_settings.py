@@ -1,7 +1,11 @@
-"""Conference rooms, recordings and voicemail as the configuration has them, in the words of those who make them."""
+"""Rooms, agents, recordings and voicemail as the configuration has them, in the words of those who make them."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from gateway.agents.agents import AgentSettings
+from gateway.agents.connection import Form
 from gateway.app.recordings import RecordingSettings
 from gateway.app.voicemail import VoicemailSettings
 from gateway.conference.room import RoomSettings
@@ -28,8 +32,27 @@ def room(config: Config, name: str) -> RoomSettings:
         max_members=found.max_members or config.conference.max_members,
         tones=found.tones,
         record=found.record,
+        is_linked=found.room_server,
         moderators=frozenset(found.moderators),
     )
+
+
+def agents(config: Config) -> dict[str, AgentSettings]:
+    """The programs elsewhere that take calls, by their names."""
+    return {
+        agent.name: AgentSettings(
+            url=agent.url,
+            token=None if agent.token is None else agent.token.get_secret_value(),
+            may_call=agent.may_call,
+            form=Form(rate=agent.rate, binary=agent.binary, max_messages_per_second=agent.max_messages_per_second),
+        )
+        for agent in config.agents
+    }
+
+
+def sounds(config: Config) -> Path | None:
+    """The folder of the files that may be played into calls."""
+    return config.media.sounds
 
 
 def recordings(config: Config) -> RecordingSettings:

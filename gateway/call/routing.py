@@ -77,6 +77,8 @@ VOICEMAIL = "voicemail"
 """Taking a message for a user is a program by the name `voicemail:USER`, hearing them `voicemail-listen:`."""
 ROOM = "room"
 """Conference rooms are programs by the name `room:NAME`."""
+AGENT = "agent"
+"""Programs elsewhere that take calls over a WebSocket are programs by the name `agent:NAME`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -327,8 +329,8 @@ class Router:
         name = name.replace("{user}", _escaped(dialled))
         if kind == "application":
             return ApplicationTarget(name, dialled)
-        if kind == ROOM:
-            return ApplicationTarget(f"{ROOM}:{name}", dialled)
+        if kind in (ROOM, AGENT):
+            return ApplicationTarget(f"{kind}:{name}", dialled)
         if kind == "service":
             return ServiceTarget(name)
         if kind == "group":

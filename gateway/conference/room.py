@@ -12,6 +12,9 @@ from gateway.errors import GatewayError
 from gateway.legs.application import Session
 from gateway.media.engine import Conference, MediaError, Recording, Seat
 
+_LINKED = "linked"
+"""The group of those who hear each other by connections of their own."""
+
 
 class RoomError(GatewayError):
     """What was asked of a room cannot be; `status` is HTTP's."""
@@ -32,6 +35,8 @@ class RoomSettings:
     """Who comes and goes is heard."""
     record: bool = False
     """From the first member to the last."""
+    is_linked: bool = False
+    """Whether the room server's room of this name is the same room."""
     moderators: frozenset[str] = frozenset()
     """Ids of the users who may mute, remove, lock and record; none: each user who is in it."""
 
@@ -44,6 +49,8 @@ class Member:
     """Its name in the room."""
     session: Session
     seat: Seat
+    is_linked: bool = False
+    """Whether it is a browser of the room server's room, which the others of that hear directly."""
     since: float
     is_user: Callable[[str], bool]
     """Whether an id is a configured user's."""
@@ -97,13 +104,15 @@ class Room:
         """Whether nobody else fits in."""
         return len(self.members) >= self.settings.max_members
 
-    def enter(self, session: Session) -> Member:
+    def enter(self, session: Session, *, is_linked: bool = False) -> Member:
         """Somebody comes in; raises RoomError 409 where the room is locked or full, SessionError for who has gone."""
         if self.locked or self.full:
             raise RoomError(f"{self.name} is {'locked' if self.locked else 'full'}", 409)
         name = str(next(self._numbers))
-        seat = session.join(self.conference, name)
-        member = Member(id=name, session=session, seat=seat, since=self.clock(), is_user=self.is_user)
+        seat = session.join(self.conference, name, _LINKED if is_linked else None)
+        member = Member(
+            id=name, session=session, seat=seat, is_linked=is_linked, since=self.clock(), is_user=self.is_user
+        )
         self.members[name] = member
         self._tone(JOINED)
         self.tell("joined", member=member.shown())

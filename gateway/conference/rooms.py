@@ -29,8 +29,10 @@ WRONG_OF_ALL, FORGIVEN = 100, 36.0
 """After so many wrong PINs of everybody together who is no user is refused; one is forgiven each so many seconds."""
 _REMEMBERED = 1_000
 UNUSED = 60.0
-"""Seconds that a room which was opened waits for its first member."""
+"""Seconds that a room which was opened waits for its first member, and a link for its browser."""
 _MOST_WATCHERS = 10_000
+_MOST_LINKS = 1_000
+"""Browsers of the room server that may be on their way into rooms."""
 
 
 class Recorder(Protocol):
@@ -72,6 +74,8 @@ class Rooms:
         self._rooms: dict[str, Room] = {}
         self._opened: dict[str, float] = {}
         """Rooms that were made for somebody who is to come, with when."""
+        self._links: dict[str, tuple[str, float]] = {}
+        """Names by which one browser each comes into a room, with that room's, and when they were made."""
         self._wrong: dict[str, tuple[int, float]] = {}
         """Wrong PINs in a row and the time of the last, by room and caller."""
         self._wrong_of_all: dict[str, tuple[float, float]] = {}
@@ -98,7 +102,7 @@ class Rooms:
     def is_open(self, name: str) -> bool:
         """Whether a room was opened by that name and not closed yet."""
         self._forget_unused()
-        return name in self._opened
+        return name in self._opened or name in self._links
 
     def open(self, name: str) -> None:
         """Make a room for those who are about to come; raises RoomError 503."""
@@ -106,6 +110,46 @@ class Rooms:
         if len(self._opened) + len(self._rooms) >= self._max_rooms:
             raise RoomError("there are too many rooms", 503)
         self._opened[name] = self._clock()
+
+    def is_linked(self, name: str) -> bool:
+        """Whether the room server's room of that name is the same room."""
+        return self._settings(name).is_linked
+
+    def link(self, name: str, token: str) -> str:
+        """What one browser of the room server's room of that name dials, once and soon, to be in ours.
+
+        Raises RoomError 503.
+        """
+        self._forget_unused()
+        if len(self._links) >= _MOST_LINKS:
+            raise RoomError("too many browsers come at once", 503)
+        number = f"link-{token}"
+        self._links[number] = name, self._clock()
+        return number
+
+    def watch_phones(self, name: str, told: Callable[[str, bool], None]) -> Callable[[], None]:
+        """Have `told` hear who comes into and leaves a room but the browsers of the room server, by a name of its own.
+
+        At first of those who are there; returns what ends that. Raises RoomError 503.
+        """
+        there: dict[str, str] = {}
+
+        def heard(event: dict[str, Any]) -> None:
+            room = self._rooms.get(name)
+            if event["room"] != name or room is None or event["event"] not in ("joined", "left"):
+                return
+            key = event["member"]["id"]
+            if event["event"] == "left" and key in there:
+                told(there.pop(key), False)
+            elif event["event"] == "joined" and not room.members[key].is_linked:
+                there[key] = _shown_as(room.members[key])
+                told(there[key], True)
+
+        stop = self.watch(heard)
+        found = self._rooms.get(name)
+        for member in tuple(found.members.values()) if found is not None else ():
+            heard({"event": "joined", "room": name, "member": {"id": member.id}})
+        return stop
 
     def record(self, name: str, on: bool, *, by_user: bool = False) -> None:
         """Begin or end the recording of a room; raises RoomError.
@@ -143,6 +187,9 @@ class Rooms:
 
     async def attend(self, session: Session, name: str) -> None:
         """One call to the room of that name, from its INVITE to its end."""
+        linked = self._links.pop(name, None)
+        if linked is not None:
+            name, _ = linked
         room = self._rooms.get(name)
         settings = self._settings(name)
         if room is not None and (room.locked or room.full):
@@ -151,12 +198,12 @@ class Rooms:
         await session.ring()
         await session.answer()
         # Who it is, is known once the call is up.
-        if settings.pin is not None and not await self._knows(session, name, settings.pin):
+        if settings.pin is not None and linked is None and not await self._knows(session, name, settings.pin):
             await session.play(sound(REFUSED), RATE)
             return
         try:
             room = self._enterable(name, settings)
-            await self._be_in(room, session)
+            await self._be_in(room, session, is_linked=linked is not None)
         except (RoomError, MediaError) as error:
             log.info("room refused", room=name[:80], reason=str(error))
             await session.play(sound(REFUSED), RATE)
@@ -164,9 +211,9 @@ class Rooms:
             if room is not None and not room.members and self._rooms.get(name) is room:
                 self._forget(room)
 
-    async def _be_in(self, room: Room, session: Session) -> None:
+    async def _be_in(self, room: Room, session: Session, *, is_linked: bool) -> None:
         """From its coming in to its going; raises what `Room.enter` does."""
-        member = room.enter(session)
+        member = room.enter(session, is_linked=is_linked)
         log.info("room entered", room=room.name[:80], member=member.id, caller=session.caller.uri[:80])
         try:
             if room.settings.record:
@@ -231,6 +278,9 @@ class Rooms:
         for name, since in tuple(self._opened.items()):
             if now - since > UNUSED and name not in self._rooms:
                 del self._opened[name]
+        for number, (_, since) in tuple(self._links.items()):
+            if now - since > UNUSED:
+                del self._links[number]
 
     def _tell(self, event: dict[str, Any]) -> None:
         for told in tuple(self._watchers):
@@ -294,3 +344,9 @@ class Rooms:
         if who is not None and who.startswith("trunk:"):
             return f"{name} {who} {caller.uri}"
         return f"{name} {who}" if who is not None and self._is_user(who) else f"{name} guest:{caller.source}"
+
+
+def _shown_as(member: Member) -> str:
+    """A name for people that no other member has."""
+    caller = member.session.caller
+    return f"{(caller.display_name or caller.user)[:64]} ({member.id})"

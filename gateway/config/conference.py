@@ -1,12 +1,13 @@
-"""Configuration of conference rooms, recordings and voicemail."""
+"""Configuration of conference rooms, agents, recordings and voicemail."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from gateway.config.values import Secret, Section, Text
 
@@ -26,6 +27,9 @@ class RoomConfig(Section):
     """Who comes and goes is heard by a short tone."""
     record: bool = False
     """Record it from its first member to its last, as `recording` says."""
+    room_server: bool = False
+    """The room of this name at /webrtc/signaling is the same one: its browsers and those who dial it hear each other.
+    Neither `pin` nor `members` keeps those browsers out."""
     members: tuple[Text, ...] = ()
     """Ids of users, and trunk:NAME, who may come in; default: everybody who may dial it."""
     moderators: tuple[Text, ...] = ()
@@ -44,6 +48,45 @@ class RoomConfig(Section):
         if pin is not None and not re.fullmatch(r"[0-9]{1,16}", pin.get_secret_value()):
             raise ValueError("must be 1 to 16 digits")
         return pin
+
+
+class AgentConfig(Section):
+    """A program elsewhere that takes calls over a WebSocket, by a route to `agent:NAME`."""
+
+    name: Text
+    """What routes call it."""
+    url: Text | None = None
+    """Where it listens, ws:// or wss://: connected to for each call; default: it comes to /api/agents/NAME itself."""
+    token: Secret | None = None
+    """Shown by whoever connects, as "Authorization: Bearer"; a program that comes to us needs one."""
+    rate: Literal[8000, 16000, 32000, 48000] = 16000
+    """Samples a second, both ways."""
+    binary: bool = False
+    """Sound goes to it as binary messages, not as base64 within JSON."""
+    may_call: tuple[Text, ...] = ()
+    """Patterns of numbers that it may pass its callers on to, as users[].may_call; default: none."""
+    max_messages_per_second: float = Field(default=500.0, ge=50, le=100_000)
+    """A program that sends more, over ten seconds, loses its connection and its call."""
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, name: str) -> str:
+        if not _ROOM.fullmatch(name):
+            raise ValueError(f"{name!r} must be 1 to 64 letters, digits or . _ + -")
+        return name
+
+    @field_validator("url")
+    @classmethod
+    def _socket(cls, url: str | None) -> str | None:
+        if url is not None and not (url.startswith(("ws://", "wss://")) and urlsplit(url).hostname):
+            raise ValueError(f"{url!r} must begin with ws:// or wss:// and name a host")
+        return url
+
+    @model_validator(mode="after")
+    def _admits_somebody(self) -> Self:
+        if self.url is None and self.token is None:
+            raise ValueError("an agent without url comes to us, and needs a token")
+        return self
 
 
 class ConferenceConfig(Section):

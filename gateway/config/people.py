@@ -205,8 +205,9 @@ class Route(Section):
     match: Text = Field(min_length=1)
     """Pattern of what was dialled, the number or the whole URI: "600", "0*", "+49*", "sip:*@example.com"."""
     to: Text
-    """"user:ID", "trunk:NAME", "group:NAME", "room:NAME" (a conference room), "service:echo", "service:tone",
-    "feature:park" and its like, or a SIP URI; {user} is the number to dial there."""
+    """"user:ID", "trunk:NAME", "group:NAME", "room:NAME" (a conference room), "agent:NAME" (a program
+    elsewhere), "service:echo", "service:tone", "feature:park" and its like, or a SIP URI; {user} is the number to dial
+    there."""
     strip: int = Field(default=0, ge=0, le=64)
     """Leading characters of the number that are not sent on: 1 drops the 0 of an outside line."""
     prefix: Text = ""
@@ -216,8 +217,8 @@ class Route(Section):
     @classmethod
     def _known_target(cls, to: str) -> str:
         kind, _, target = to.partition(":")
-        if kind not in ("user", "trunk", "service", "group", "room", "feature", "sip", "sips") or not target:
-            raise ValueError(f"{to!r} must begin with user:, trunk:, service:, group:, room:, feature: or sip:")
+        if kind not in ("user", "trunk", "service", "group", "room", "agent", "feature", "sip", "sips") or not target:
+            raise ValueError(f"{to!r} must begin with user:, trunk:, service:, group:, room:, agent:, feature: or sip:")
         if kind == "feature" and target not in FEATURES:
             raise ValueError(f"there is no feature {target!r}; there are {', '.join(FEATURES)}")
         if kind == "service" and target not in SERVICES:

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gateway.config.cluster import ClusterConfig
-from gateway.config.conference import ConferenceConfig, RecordingConfig, RoomConfig, VoicemailConfig
+from gateway.config.conference import AgentConfig, ConferenceConfig, RecordingConfig, RoomConfig, VoicemailConfig
 from gateway.config.machine import cpus, memory_bytes
 from gateway.config.messaging import MessagesConfig, PresenceConfig
 from gateway.config.network import RtpConfig, SipConfig, WebConfig
@@ -42,7 +42,7 @@ class OpusConfig(Section):
 
     complexity: int = Field(default=5, ge=0, le=10)
     """Effort of the encoder: 0 costs least, 10 sounds best."""
-    bitrate: int = Field(default=24_000, ge=6_000, le=510_000)
+    bitrate: int = Field(default=32_000, ge=6_000, le=510_000)
     """Bits a second."""
 
 
@@ -202,6 +202,8 @@ class MediaConfig(Section):
     hold_music: Text | None = None
     """What who is on hold, or parked, hears: a sound file (WAV, Ogg, MP3, …; two minutes of it), or "generated";
     default: silence, or what the holder's phone sends."""
+    sounds: Path | None = None
+    """Folder of the sound files that operators may play into calls (POST /api/calls/{id}/sound); default: none."""
     tone: ToneConfig = ToneConfig()
 
     @field_validator("engine")
@@ -260,6 +262,8 @@ class Config(BaseSettings):
     rooms: tuple[RoomConfig, ...] = ()
     """Conference rooms with rules of their own; a route to room:NAME leads to any room."""
     conference: ConferenceConfig = ConferenceConfig()
+    agents: tuple[AgentConfig, ...] = ()
+    """Programs elsewhere that take calls over a WebSocket."""
     recording: RecordingConfig = RecordingConfig()
     voicemail: VoicemailConfig = VoicemailConfig()
     trunks: tuple[Trunk, ...] = ()
@@ -305,9 +309,11 @@ class Config(BaseSettings):
         users = {user.id for user in self.users}
         for index, route in enumerate(self.routes):
             kind, _, target = route.to.partition(":")
-            known = {"trunk": trunks, "user": users, "group": {group.name for group in self.groups}}.get(kind)
+            groups, agents = {group.name for group in self.groups}, {agent.name for agent in self.agents}
+            known = {"trunk": trunks, "user": users, "group": groups, "agent": agents}.get(kind)
             if known is not None and "{" not in target and target not in known:
                 raise ConfigError(f"routes.{index}.to", f"there is no {kind} {target!r} in {kind}s")
+        _unique("agents", "name", [agent.name for agent in self.agents])
         _unique("groups", "name", [group.name for group in self.groups])
         for index, group in enumerate(self.groups):
             for member in group.members:

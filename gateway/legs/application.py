@@ -96,14 +96,14 @@ class ApplicationLeg(LegBase):
             self._session.happened(HungUp(cause))
         self._over = True
 
-    def answered(self, audio: Callable[[str], AudioPort], identity: str | None, record: Record) -> None:
-        """The call is up: the caller has what `Session.answer` gave it.
+    def answered(self, call_id: str, audio: Callable[[str], AudioPort], identity: str | None, record: Record) -> None:
+        """The call of that id is up: the caller has what `Session.answer` gave it.
 
         `audio` gives the sound of a program's tag, `identity` is who the caller has proved to be, `record` records.
         """
         if self._session is not None and not self._session.is_up and not self._over:
             sound = Sound(audio(self.party.tag)) if self.party.service == PROGRAM else None
-            self._session.came_up(sound, identity, record)
+            self._session.came_up(call_id, sound, identity, record)
 
     def accept(self) -> None:
         """Take the call."""
@@ -126,6 +126,8 @@ class Session:
         """Who calls: `caller.user`, `caller.display_name`, `caller.uri`."""
         self.is_up = False
         """Whether the call is answered, and the caller knows."""
+        self.call_id = ""
+        """The call's, once it is up."""
         self.identity: str | None = None
         """Who the caller has proved to be, once the call is up: a user's id, "trunk:NAME"; None: nobody knows."""
         self._record: Record | None = None
@@ -240,13 +242,13 @@ class Session:
         except MediaError as error:
             raise SessionError(error.reason, Cause.ERROR) from None
 
-    def join(self, conference: Conference, name: str) -> Seat:
+    def join(self, conference: Conference, name: str, group: str | None = None) -> Seat:
         """Have the caller be part of a conference, until the call ends or the seat's `leave`.
 
-        What `play` and `say` are given it alone hears. Raises SessionError as `audio` does, MediaError as
-        `Conference.seat`.
+        Who has the same `group` does not hear each other there. What `play` and `say` are given it alone hears. Raises
+        SessionError as `audio` does, MediaError as `Conference.seat`.
         """
-        return self._sounding().join(conference, name)
+        return self._sounding().join(conference, name, group)
 
     def record(self, wanted: RecordingFile, ended: Callable[[str | None], None]) -> Recording:
         """Write what both say to a file until its `stop` or the end of the call.
@@ -258,6 +260,11 @@ class Session:
         if self._record is None:
             raise SessionError("answer the call first, to record it", Cause.ERROR)
         return self._record(wanted, ended)
+
+    @property
+    def waiting(self) -> float:
+        """Seconds that were given to `play` and `say` and are not said yet."""
+        return self._sound.waiting if self._sound is not None else 0.0
 
     def stop_playing(self) -> None:
         """Say no more of what `play` was given."""
@@ -279,8 +286,9 @@ class Session:
         self._events.append(event)
         self._news.set()
 
-    def came_up(self, sound: Sound | None, identity: str | None, record: Record) -> None:
+    def came_up(self, call_id: str, sound: Sound | None, identity: str | None, record: Record) -> None:
         """Let `answer` return."""
+        self.call_id = call_id
         self.is_up = True
         self.identity = identity
         self._record = record

@@ -28,6 +28,11 @@ class Sound:
         self._waiters: weakref.WeakSet[asyncio.Event] = weakref.WeakSet()
         port.on_said(self._quiet.set)
 
+    @property
+    def waiting(self) -> float:
+        """Seconds that are not said yet."""
+        return self._port.waiting
+
     def close(self) -> None:
         """The call is over: whoever listens or speaks stops."""
         self._over = True
@@ -81,9 +86,9 @@ class Sound:
         """Say it after all that waits. Raises MediaError as `AudioPort.say` does."""
         self._port.say(np.ascontiguousarray(pcm, np.int16).tobytes(), rate)
 
-    def join(self, conference: Conference, name: str) -> Seat:
+    def join(self, conference: Conference, name: str, group: str | None = None) -> Seat:
         """Have the caller be part of a conference; raises MediaError as `Conference.seat`."""
-        return conference.seat(self._port, name)
+        return conference.seat(self._port, name, group)
 
     def stop(self) -> None:
         """Say no more of what waits."""

@@ -7,7 +7,7 @@ A *party* is one side of a call's media; its tag is the id of the leg that stand
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -442,5 +442,15 @@ class MediaEngine(Protocol):
         was wanted. The call goes on in any case. MediaError 481 for an unknown call, 400 for a format there is not, 500
         where it is recorded already, 501 where the engine cannot.
         """
+
+    async def play(self, call_id: str, path: str, tags: Sequence[str] | None = None) -> None:
+        """Play a file, two minutes of it, to these parties, None: to all, in the place of what they hear else.
+
+        MediaError 481 for an unknown call or party, 400 for what is no sound, 503 where too much waits, 501 where the
+        engine cannot.
+        """
+
+    def stop_playing(self, call_id: str) -> None:
+        """Play no more of what `play` was given; MediaError 481."""
 
     async def query(self, call_id: str) -> CallStatistics: ...

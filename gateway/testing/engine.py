@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -271,6 +271,12 @@ class FakeEngine:
 
     def record(self, call_id: str, wanted: RecordingFile, ended: Callable[[str | None], None]) -> Recording:
         raise MediaError("this media engine does not record", 501)
+
+    async def play(self, call_id: str, path: str, tags: Sequence[str] | None = None) -> None:
+        raise MediaError("this media engine plays no files", 501)
+
+    def stop_playing(self, call_id: str) -> None:
+        raise MediaError("this media engine plays no files", 501)
 
     def values(self, call_id: str) -> dict[str, Any] | None:
         call = self._calls.get(call_id)

@@ -13,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.web import agents as agent_routes
 from gateway.web import statics
 from gateway.web.admin import accounts, bans, identities, users
 from gateway.web.admin import links as link_routes
@@ -33,6 +34,7 @@ from gateway.web.push import routes as push_routes
 from gateway.web.push.sender import PushSender
 from gateway.web.rooms import RTCSignaling
 from gateway.web.rooms import routes as rooms
+from gateway.web.rooms.phones import PhonesOfRoom
 from gateway.web.rpc import connection
 from gateway.web.server import WebServer, serve
 from gateway.web.settings import WebSettings
@@ -153,7 +155,10 @@ def create_app(
     app.include_router(statics.create_router())
     if push is not None:
         app.include_router(push_routes.create_router(push, authenticator, settings))
-    app.include_router(rooms.create_router(RTCSignaling(settings), authenticator, gate, settings))
+    signaling = RTCSignaling(settings)
+    signaling.link(gateway.conferencing.is_linked_room, lambda room: PhonesOfRoom(gateway, room))
+    app.include_router(rooms.create_router(signaling, authenticator, gate, settings))
+    app.include_router(agent_routes.create_router(gateway, authenticator, gate))
     _add_middleware(app, settings)
 
     app.openapi = openapi.describe(app)  # type: ignore[method-assign]  # as FastAPI documents it

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from gateway.errors import GatewayError
 from gateway.identity.model import User
+from gateway.web.outbox import Outbox
 
 ROOM_ACTIONS = ("mute", "unmute", "kick", "lock", "unlock", "record", "stop-recording")
 """What may be done in a room; the first three to one member."""
@@ -21,8 +22,42 @@ class RefusedError(GatewayError):
         self.status = status
 
 
+class AgentConnection(Protocol):
+    """The gateway's side of one socket."""
+
+    def received(self, message: str | bytes) -> None:
+        """One message came."""
+
+    def lost(self) -> None:
+        """The socket is gone."""
+
+
+class AgentSide(Protocol):
+    """Who takes calls by a program."""
+
+    def admits(self, name: str, token: str) -> bool:
+        """Whether who shows this token may take the calls of that agent."""
+
+    @property
+    def connected(self) -> Callable[[str, Outbox], AgentConnection]:
+        """Takes the socket of a program that was admitted into use."""
+
+
 class Conferencing(Protocol):
     """Rooms and recordings. Methods raise RefusedError: 403, 404, 409, 501 or 503."""
+
+    @property
+    def agents(self) -> AgentSide:
+        """Programs elsewhere that take calls."""
+
+    def is_linked_room(self, room: str) -> bool:
+        """Whether the room server's room of that name is a conference room that phones dial as well."""
+
+    def room_link(self, room: str) -> str:
+        """What one browser of such a room dials, once and soon, to be in the conference."""
+
+    def watch_phones(self, room: str, told: Callable[[str, bool], None]) -> Callable[[], None]:
+        """Have `told` hear who dials such a room (a name of its own, whether it is there); returns what ends that."""
 
     def list_rooms(self, user: User) -> list[dict[str, Any]]:
         """name, members (how many), locked, recording, speaker (a member's id) of each room.
@@ -47,6 +82,12 @@ class Conferencing(Protocol):
 
     def record_call(self, user: User, call_id: str, *, on: bool) -> None:
         """Begin or end the recording of a user's own call, named by its leg; operators may of any call, by its id."""
+
+    async def play_sound(self, call_id: str, sound: str, party: str | None) -> None:
+        """Play a file of `media.sounds` to both sides of a call, or to the one of that SIP URI; 400, 404 or 501."""
+
+    def stop_sound(self, call_id: str) -> None:
+        """Play no more of it."""
 
     async def merge_calls(self, user: User, call_ids: list[str]) -> str:
         """Move the other sides of a user's own calls into a room of their own; the name to dial to be there too."""

@@ -3,6 +3,16 @@
 from __future__ import annotations
 
 SHOWN: dict[str, tuple[str, ...]] = {
+    "app/test_agents.py::test_a_program_comes_for_its_calls_and_says_back_what_it_hears": (
+        *("agents", "agents[].name", "agents[].token"),
+    ),
+    "app/test_agents.py::test_a_program_that_is_connected_to_has_a_call": (
+        *("agents[].url", "agents[].rate", "agents[].binary"),
+    ),
+    "app/test_agents.py::test_a_caller_is_passed_on_where_the_agent_may": ("agents[].may_call",),
+    "app/test_agents.py::test_a_program_that_sends_too_much_loses_its_call": ("agents[].max_messages_per_second",),
+    "app/test_rooms.py::test_an_operator_plays_a_file_into_a_call": ("media.sounds",),
+    "app/test_room_server.py::test_a_phone_and_the_browsers_of_the_room_server_meet": ("rooms[].room_server",),
     "app/test_callers.py::test_only_a_trunk_that_checks_signatures_is_believed_about_them": ("trunks[].verstat",),
     "call/test_toll.py::test_numbers_near_each_other_count_together_and_callers_apart": (
         "limits.prefix_length",

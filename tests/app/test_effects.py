@@ -101,6 +101,7 @@ BASE: dict[str, Any] = {
     ],
     "emergency": {"numbers": ["112"], "trunk": "office"},
     "rooms": [{"name": "team", "pin": "1234", "members": ["1001"]}],
+    "agents": [{"name": "bot", "token": "secret", "may_call": ["1*"]}],
 }
 """A configuration in which every section and kind of entry is there."""
 
@@ -165,6 +166,10 @@ OTHER: dict[str, Any] = {
     "users[].account.registrar": "other",
     "emergency.numbers": ["911"],
     "rooms": [],
+    "agents": [],
+    "agents[].url": "wss://agent.test",
+    "agents[].token": "another",
+    "agents[].may_call": ["2*"],
     "rooms[].pin": "4321",
     "rooms[].max_members": 7,
     "rooms[].members": ["trunk:other"],
@@ -387,6 +392,8 @@ def made_of(config: Config) -> Iterator[tuple[str, Any]]:
     yield "voicemail", room_settings.voicemail(config)
     yield "room limits", room_settings.room_limits(config)
     yield "recordings", room_settings.recordings(config)
+    yield "agents", room_settings.agents(config)
+    yield "sounds", room_settings.sounds(config)
     yield "calls", settings.call_settings(config)
     yield "call limits", settings.call_limits(config)
     yield "trunk places", settings.trunk_places(config)

@@ -45,7 +45,7 @@ class House:
         sound = MagicMock(play=AsyncMock())
         leg = MagicMock()
         session = Session(leg, Address(uri, source=source))
-        leg.accept.side_effect = lambda: session.came_up(sound, identity, MagicMock())
+        leg.accept.side_effect = lambda: session.came_up("call", sound, identity, MagicMock())
         return session
 
     async def tries(self, session: Session, digits: str) -> bool:
@@ -134,7 +134,7 @@ async def test_a_room_whose_first_member_went_before_it_was_in_is_forgotten() ->
 
 def _front(house: House) -> ConferencingFront:
     nothing: Any = None
-    return ConferencingFront(house.rooms, nothing, nothing, nothing, lambda: "1")
+    return ConferencingFront(house.rooms, nothing, nothing, nothing, nothing, None, nothing, lambda: "1")
 
 
 async def _in(house: House, identity: str) -> tuple[Session, asyncio.Task[None]]:

@@ -8,11 +8,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import pytest_asyncio
 
 from gateway.demo.chromium import BrowserError
 from gateway.media.embedded.audio.codecs import read_audio
+from gateway.media.embedded.audio.files import WavFile
+from gateway.media.embedded.audio.pcm import tone
 from gateway.net.config import UserAgentConfig
 from gateway.net.user_agent import UserAgent
 from tests.app.tone_peers import TONES, Browser, Phone, loudest, others, tones_in
@@ -79,6 +82,13 @@ async def place(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place
     folder = tmp_path_factory.mktemp("gateway")
     changes = {"USERS": json.dumps(_USERS), "ROOMS": json.dumps(_ROOMS), "ROUTES": json.dumps(_ROUTES)}
     changes |= {"RECORDING__BY_USERS": "true", "RECORDING__DIGITS": "*9", "RECORDING__MIN_FREE": "0"}
+    (folder / "sounds").mkdir()
+    notice = WavFile(str(folder / "sounds" / "notice.wav"), 16_000, 1)
+    notice.write(tone(1300.0, -10.0, 16_000, 30.0))
+    notice.close()
+    (folder / "sounds" / "text.wav").write_text("no sound")
+    (folder / "secret.wav").write_text("elsewhere")
+    changes["MEDIA__SOUNDS"] = str(folder / "sounds")
     changes["LIMITS__LOAD"] = "0"  # the peers are in the same loop
     async with gateway_with(config_on_free_ports(folder, **changes), folder / "gateway.log") as gateway:
         agent = UserAgent(UserAgentConfig(listen=(("127.0.0.1", 0),)), Application())
@@ -315,5 +325,37 @@ async def test_a_user_records_its_own_call_by_the_api_and_by_digits(place: Place
     assert about["parties"] == ["sip:1001@gateway.local", "sip:alice@gateway.local"]
     assert about["seconds"] >= 1.0
     await alice.notified("call_recorded", call_id=call_id, recording=False)
+    await phone.hang_up()
+    await place.empty()
+
+
+async def test_an_operator_plays_a_file_into_a_call(place: Place) -> None:
+    """Both hear it in the place of each other, or one alone, until it is stopped; no other file, nor for others."""
+    alice, phone = place.browsers["alice"], place.phone("1001")
+    calling = asyncio.ensure_future(phone.dial("alice"))
+    await alice.status("ringing")
+    await alice.accept()
+    assert await calling == 200
+    await until(lambda: alice.hears() == {400.0})
+    [call] = list(place.gateway.app.calls)
+    url = f"{place.gateway.web}/api/calls/{call.id}/sound"
+    async with httpx.AsyncClient(headers={"Authorization": "Bearer carol:carols-own-Secret-0815"}) as carol:
+
+        async def play(sound: str, **more: str) -> int:
+            return (await carol.post(url, json={"sound": sound, **more})).status_code
+
+        assert await play("notice.wav") == 204
+        await until(lambda: alice.hears() == phone.hears() == {1300.0})
+        assert (await carol.delete(url)).status_code == 204
+        await until(lambda: alice.hears() == {400.0} and phone.hears() == {1000.0})
+        assert await play("notice.wav", party="sip:1001@gateway.local") == 204
+        await until(lambda: phone.hears() == {1300.0})
+        assert alice.hears() == {400.0}
+        assert [await play(name) for name in ("../secret.wav", "nothing.wav", "text.wav")] == [404, 404, 409]
+        assert await play("notice.wav", party="sip:1002@gateway.local") == 404
+        assert (await carol.post(url.replace(call.id, "x"), json={"sound": "notice.wav"})).status_code == 404
+        alices = f"Bearer alice:{place.gateway.app.password('alice')}"
+        refused = await carol.post(url, json={"sound": "notice.wav"}, headers={"Authorization": alices})
+        assert refused.status_code == 403
     await phone.hang_up()
     await place.empty()

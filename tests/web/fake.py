@@ -21,8 +21,9 @@ from gateway.people.presence import Activity, PresenceState
 from gateway.web.app import WebServer, WebSettings, create_app, serve
 from gateway.web.auth.links import GuestLinks
 from gateway.web.auth.oidc import OpenIdProvider
-from gateway.web.conferencing import RefusedError
+from gateway.web.conferencing import AgentConnection, RefusedError
 from gateway.web.facade import AccountError, LeftCall, PageInbox, PlaceError, UserDirectory, WebChannel
+from gateway.web.outbox import Outbox
 from gateway.web.push.sender import PushSender, read_key
 from gateway.web.push.subscriptions import Subscriptions
 
@@ -113,6 +114,16 @@ class _Listed:
         ]
 
 
+class FakeAgents:
+    """Lets no program in."""
+
+    def admits(self, name: str, token: str) -> bool:
+        return False
+
+    def connected(self, name: str, outbox: Outbox) -> AgentConnection:
+        raise AssertionError("nobody was admitted")
+
+
 class FakeRooms:
     """A room "team" with alice in it, and one recording; keeps what it was asked."""
 
@@ -121,11 +132,21 @@ class FakeRooms:
         self.refusal: RefusedError | None = None
         self.watchers: list[Callable[[dict[str, Any]], None]] = []
         self.folder = Path()
+        self.agents = FakeAgents()
 
     def _asked(self, *what: Any) -> None:
         self.asked.append(what)
         if self.refusal is not None:
             raise self.refusal
+
+    def is_linked_room(self, room: str) -> bool:
+        return False
+
+    def room_link(self, room: str) -> str:
+        raise AssertionError("no room is linked")
+
+    def watch_phones(self, room: str, told: Callable[[str, bool], None]) -> Callable[[], None]:
+        raise AssertionError("no room is linked")
 
     def list_rooms(self, user: User) -> list[dict[str, Any]]:
         self._asked("list", user.id)
@@ -148,6 +169,12 @@ class FakeRooms:
     def rights(self, user: User) -> dict[str, bool]:
         self._asked("rights", user.id)
         return {"record": True, "voicemail": True}
+
+    async def play_sound(self, call_id: str, sound: str, party: str | None) -> None:
+        raise RefusedError("There is no such sound (media.sounds)", 404)
+
+    def stop_sound(self, call_id: str) -> None:
+        raise RefusedError("There is no such call", 404)
 
     def record_call(self, user: User, call_id: str, *, on: bool) -> None:
         self._asked("record", user.id, call_id, on)

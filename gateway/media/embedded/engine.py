@@ -22,6 +22,7 @@ from gateway.media.embedded.plane.protocol import Plane, PlaneError
 from gateway.media.embedded.plane.python import PythonPlane
 from gateway.media.embedded.plane.values import Inventory
 from gateway.media.embedded.plane_loss import PlaneLoss
+from gateway.media.embedded.play import play_file, stop_files
 from gateway.media.embedded.reporting import Reporting
 from gateway.media.embedded.resources import Resources
 from gateway.media.embedded.resuming import restored, resumed, values_of
@@ -380,6 +381,12 @@ class EmbeddedEngine:
 
     def record(self, call_id: str, wanted: RecordingFile, ended: Callable[[str | None], None]) -> Recorder:
         return self._session(call_id).record(wanted, ended)
+
+    async def play(self, call_id: str, path: str, tags: Sequence[str] | None = None) -> None:
+        await play_file(lambda: self._session(call_id), path, tags)
+
+    def stop_playing(self, call_id: str) -> None:
+        stop_files(self._session(call_id))
 
     async def query(self, call_id: str) -> CallStatistics:
         session = self._session(call_id)

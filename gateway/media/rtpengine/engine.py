@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -234,6 +234,12 @@ class RtpengineEngine:
 
     def record(self, call_id: str, wanted: RecordingFile, ended: Callable[[str | None], None]) -> Recording:
         raise MediaError("this media engine does not record", 501)
+
+    async def play(self, call_id: str, path: str, tags: Sequence[str] | None = None) -> None:
+        raise MediaError("this media engine plays no files", 501)
+
+    def stop_playing(self, call_id: str) -> None:
+        raise MediaError("this media engine plays no files", 501)
 
     def values(self, call_id: str) -> None:
         """Its calls outlive this process, but what the parties were told does not."""

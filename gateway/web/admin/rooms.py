@@ -75,6 +75,14 @@ class RoomChange(BaseModel):
     member: str = Field("", max_length=16, description="For mute, unmute and kick.")
 
 
+class SoundRequest(BaseModel):
+    """Body of POST /api/calls/{id}/sound."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"sound": "closing.wav"}]})
+    sound: str = Field(max_length=128, description="Name of a file in media.sounds.")
+    party: str | None = Field(None, max_length=256, description="SIP URI of who alone hears it; default: both sides.")
+
+
 class RecordingInfo(BaseModel):
     """One recording."""
 
@@ -193,6 +201,26 @@ def _add_recordings(router: APIRouter, gateway: Gateway, authenticator: Authenti
     async def stop(call_id: str, request: Request) -> Response:
         """End the recording of a call."""
         return _record(gateway, authenticator, call_id, request, on=False)
+
+    @router.post("/calls/{call_id}/sound", status_code=204, dependencies=operator)
+    async def play(call_id: str, wanted: SoundRequest, request: Request) -> Response:
+        """Play a file into a call, in the place of what is heard else; for operators."""
+        try:
+            await gateway.conferencing.play_sound(call_id, wanted.sound, wanted.party)
+        except RefusedError as error:
+            raise _told(error) from None
+        user, sound = request.state.user, wanted.sound
+        authenticator.audit.add("sound played", user, client_address(request), call=call_id, sound=sound)
+        return Response(status_code=204)
+
+    @router.delete("/calls/{call_id}/sound", status_code=204, dependencies=operator)
+    async def stop_sound(call_id: str) -> Response:
+        """Play no more of it; for operators."""
+        try:
+            gateway.conferencing.stop_sound(call_id)
+        except RefusedError as error:
+            raise _told(error) from None
+        return Response(status_code=204)
 
     @router.get("/recordings", response_model=RecordingList, dependencies=operator)
     async def recordings() -> dict[str, Any]:

@@ -17,8 +17,8 @@ import inspect
 import logging
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Protocol, TypeVar
 
 from fastapi import FastAPI
 from starlette.websockets import WebSocket
@@ -27,6 +27,7 @@ from gateway.web.checks import BadJson, is_identifier, load_json
 from gateway.web.outbox import Close, Outbox, converse
 from gateway.web.rooms.messages import (
     PLAIN,
+    ROOM,
     BadMessage,
     FilePart,
     ICECandidate,
@@ -35,13 +36,15 @@ from gateway.web.rooms.messages import (
     SDPOffer,
     Wire,
 )
-from gateway.web.rooms.table import Client, PeerTaken, RoomFull, RoomTable
+from gateway.web.rooms.table import Client, PeerTaken, RoomFull, RoomTable, Sink
 from gateway.web.rpc.codec import encode
 from gateway.web.settings import WebSettings
 
 log = logging.getLogger(__name__)
 
 DEFAULT_ROOM = "default"
+RESIDENT = "phones"
+"""Id of the peer that stands for those who dial a linked room."""
 _KINDS: dict[type[Message], str] = {
     SDPOffer: "offers",
     SDPAnswer: "answers",
@@ -50,6 +53,17 @@ _KINDS: dict[type[Message], str] = {
 }
 _NO_PEER = BadMessage("There is no such peer in this room.", "peer-not-found")
 Hook = TypeVar("Hook", bound=Callable[..., Any])
+
+
+class Resident(Sink, Protocol):
+    """A peer of our own in one room; `send` hears what the peers say to it, in the form of ROOM."""
+
+    @property
+    def phones(self) -> Iterable[str]:
+        """Who is there by phone."""
+
+    def begin(self, say: Callable[[Message], None], told: Callable[[str, bool], None]) -> None:
+        """It is there: `say` raises BadMessage where its target has gone, `told` tells all of a phone."""
 
 
 class RTCSignaling:
@@ -63,6 +77,13 @@ class RTCSignaling:
         self._writers: dict[str, asyncio.Task[None]] = {}
         self._hooks: dict[type[Message], list[Callable[..., Any]]] = {kind: [] for kind in _KINDS}
         self._counts: Counter[str] = Counter()
+        self._is_linked: Callable[[str], bool] = lambda room: False
+        self._resident: Callable[[str], Resident]
+        self._residents: dict[str, tuple[Client, Resident]] = {}
+
+    def link(self, is_linked: Callable[[str], bool], resident: Callable[[str], Resident]) -> None:
+        """Have a peer of our own be in the rooms that `is_linked`, as long as somebody else is."""
+        self._is_linked, self._resident = is_linked, resident
 
     # Hooks: called before a message is relayed; one that returns False keeps it back.
 
@@ -181,21 +202,53 @@ class RTCSignaling:
             if client is not None:
                 self._exit(client)
 
-    def _enter(self, client_id: str, room: str, outbox: Outbox, wire: Wire) -> Client:
+    def _enter(self, client_id: str, room: str, outbox: Sink, wire: Wire) -> Client:
         if not is_identifier(room) or not is_identifier(client_id):
             raise ValueError("room and peer ids are 1 to 128 printable characters")
         client = Client(id=client_id, room=room, outbox=outbox, wire=wire)
-        others = self._table.join(client)
+        self._settle(room)
+        try:
+            others = self._table.join(client)
+        except (PeerTaken, RoomFull):
+            self._leave_alone(room)
+            raise
         for other in others:
             other.outbox.send(encode(other.wire.joined(client_id)))
         for message in wire.welcome(client_id, [other.id for other in others]):
             outbox.send(encode(message))
+        _, resident = self._residents.get(room, (None, None))
+        for phone in resident.phones if resident is not None else ():
+            outbox.send(encode(wire.joined(phone)))
         return client
 
     def _exit(self, client: Client) -> None:
         self._table.leave(client)
         for other in self._table.members(client.room):
             other.outbox.send(encode(other.wire.left(client.id)))
+        self._leave_alone(client.room)
+
+    def _settle(self, room: str) -> None:
+        """Have the resident of a linked room be there before its first peer."""
+        if room in self._residents or not self._is_linked(room):
+            return
+        resident = self._resident(room)
+        client = Client(id=RESIDENT, room=room, outbox=resident, wire=ROOM)
+        self._table.join(client)
+        self._residents[room] = client, resident
+
+        def told(phone: str, there: bool) -> None:
+            for other in self._table.members(room):
+                if other is not client:
+                    other.outbox.send(encode(other.wire.joined(phone) if there else other.wire.left(phone)))
+
+        resident.begin(lambda message: self._send(client, message, None), told)
+
+    def _leave_alone(self, room: str) -> None:
+        """Have it go after the last one."""
+        if room in self._residents and len(self._table.members(room)) == 1:
+            client, resident = self._residents.pop(room)
+            self._table.leave(client)
+            resident.close(Close.NORMAL)
 
     async def _on_text(self, client: Client, text: str) -> None:
         try:
@@ -221,7 +274,7 @@ class RTCSignaling:
         if verdict is False:
             raise BadMessage("The server did not pass this on.", "refused")
 
-    def _send(self, client: Client, message: Message, original: dict[str, Any]) -> None:
+    def _send(self, client: Client, message: Message, original: dict[str, Any] | None) -> None:
         target = self._table.find(client.room, message.target)
         if target is None:
             raise _NO_PEER

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
-from gateway.web.outbox import Outbox
 from gateway.web.rooms.messages import Wire
 from gateway.web.settings import WebSettings
 
@@ -18,13 +18,24 @@ class PeerTaken(Exception):
     """Somebody of that id is in the room already."""
 
 
+class Sink(Protocol):
+    """Where what a client is told goes: the way out of its socket."""
+
+    @property
+    def free_bytes(self) -> int: ...
+
+    def send(self, message: str) -> None: ...
+
+    def close(self, code: int, reason: str = "") -> None: ...
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class Client:
     """One connection, in one room at a time."""
 
     id: str
     room: str
-    outbox: Outbox
+    outbox: Sink
     wire: Wire
 
 

@@ -22,7 +22,7 @@ class OpusSettings:
 
     complexity: int = 5
     """0 to 10."""
-    bit_rate: int = 24_000
+    bit_rate: int = 32_000
     """Bits a second."""
 
 

@@ -85,7 +85,7 @@ class Conversion:
     """Milliseconds of audio in each packet that goes out: 10, 20, 40 or 60."""
     noise: int | None = None
     """Outgoing payload type of comfort noise (RFC 3389), where the listener takes it."""
-    bit_rate: int = 24_000
+    bit_rate: int = 32_000
     """Bits a second, and `complexity` 0 to 10, where Opus goes out."""
     complexity: int = 5
 

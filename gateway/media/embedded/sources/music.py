@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -30,6 +30,12 @@ def prepare_music(source: str) -> Frames:
     """The music of `source`, a file or GENERATED, for every codec. Takes a second; raises AudioError."""
     pcm = _generated() if source == GENERATED else read_audio(source, _RATE, LONGEST)
     return {codec: _encoded(codec, pcm) for codec in sorted(CODECS)}
+
+
+def prepare_file(path: str, codecs: Iterable[str]) -> Frames:
+    """A file for these codecs, at most LONGEST of it. Takes a second; raises AudioError."""
+    pcm = read_audio(path, _RATE, LONGEST)
+    return {codec: _encoded(codec, pcm) for codec in codecs}
 
 
 def hold_music(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Protocol
 
@@ -146,6 +146,26 @@ class ToneSender:
         return self._player.next(), self._frames > 0
 
 
+class FileSender(ToneSender):
+    """A file from its beginning to its end, or as long as its codec is the party's."""
+
+    __slots__ = ("_stands",)
+
+    def __init__(self, codec: Codec, frames: tuple[bytes, ...], stands: Callable[[], bool]) -> None:
+        """`frames` of 20 ms; `stands`: whether the party still wants that codec."""
+        super().__init__(codec, frames, SHORTEST_MS)
+        self._frames = len(frames)
+        self._stands = stands
+
+    def tick(self) -> tuple[Injected, bool]:
+        packet, going = super().tick()
+        return packet, going and self._stands()
+
+    def stop(self) -> None:
+        """The next packet is the last."""
+        self._frames = min(self._frames, 1)
+
+
 class Playing:
     """The players of one party. Digits silence all else while they last."""
 
@@ -158,6 +178,8 @@ class Playing:
         self._speaker: Seated | None = None
         self._ticking: int | None = None
         self._digits: list[Callable[[], DigitSender | ToneSender]] = []
+        self._files: list[Callable[[], DigitSender | ToneSender]] = []
+        """Those of them that are files."""
         self._digit: DigitSender | ToneSender | None = None
         self._gap = 0
 
@@ -167,6 +189,7 @@ class Playing:
         self._pacer.remove(self._ticking)
         self._ticking = None
         self._digits.clear()
+        self._files.clear()
 
     def digit(self, digit: str, duration_ms: int, events: dict[int, int]) -> None:
         """Queue one digit; `events`: telephone-event payload types by clock rate in Hz.
@@ -197,7 +220,24 @@ class Playing:
         if codec is not None and codec.payload_type is not None and codec.key[0] in CODECS:
             self._queue(lambda: ToneSender(codec, loop_frames(codec.key[0], BEEP, BEEP_LEVEL), BEEP_MS))
 
-    def _queue(self, sender: Callable[[], DigitSender | ToneSender]) -> None:
+    def file(self, frames: Mapping[str, tuple[bytes, ...]], wanted: Callable[[], Codec | None]) -> None:
+        """Queue a file, in the place of all that the party hears else; raises MediaError 503 where too much waits.
+
+        `frames` by the names of their codecs; `wanted` gives the one that the party takes.
+        """
+        codec = wanted()
+        made = frames.get(codec.key[0], ()) if codec is not None else ()
+        if codec is not None and codec.payload_type is not None and made:
+            self._queue(lambda: FileSender(codec, made, lambda: wanted() == codec), is_file=True)
+
+    def stop_files(self) -> None:
+        """Play no file that was queued, nor the rest of the one that is played."""
+        self._digits = [sender for sender in self._digits if sender not in self._files]
+        self._files.clear()
+        if isinstance(self._digit, FileSender):
+            self._digit.stop()
+
+    def _queue(self, sender: Callable[[], DigitSender | ToneSender], *, is_file: bool = False) -> None:
         if len(self._digits) >= MAXIMUM_DIGITS:
             raise MediaError("too many digits are waiting", 503)
         try:
@@ -205,6 +245,8 @@ class Playing:
         except RtpError as error:
             raise MediaError(str(error), 400) from None
         self._digits.append(sender)
+        if is_file:
+            self._files.append(sender)
         if self._ticking is None:
             self._ticking = self._pacer.add(self._digit_tick)
 
@@ -216,7 +258,10 @@ class Playing:
             if not self._digits:
                 self._ticking = None
                 return False
-            self._digit = self._digits.pop(0)()
+            sender = self._digits.pop(0)
+            if sender in self._files:
+                self._files.remove(sender)
+            self._digit = sender()
             self.digits_going = True
             self._outlet.mute(True)
         packet, going = self._digit.tick()

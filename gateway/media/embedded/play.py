@@ -1,0 +1,37 @@
+"""Files played into calls, in the place of all that a party hears else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from gateway.media.embedded.audio.codecs import CODECS
+from gateway.media.embedded.audio.pcm import AudioError
+from gateway.media.embedded.party import PartyMedia
+from gateway.media.embedded.session import Session
+from gateway.media.embedded.sources.music import prepare_file
+from gateway.media.engine import Kind, MediaError
+
+
+async def play_file(session: Callable[[], Session], path: str, tags: Sequence[str] | None) -> None:
+    """Play it to the parties of these tags, None: to all. `session` and this raise MediaError."""
+    wanted = {codec.key[0] for party in _listening(session(), tags) if (codec := party.send_codec())}
+    try:
+        frames = await asyncio.to_thread(prepare_file, path, wanted & CODECS)
+    except AudioError as error:
+        raise MediaError(str(error), 400) from None
+    # Meanwhile somebody may have gone, or want another codec.
+    for party in _listening(session(), tags):
+        party.playing.file(frames, party.send_codec)
+
+
+def stop_files(session: Session) -> None:
+    """Play no more of them."""
+    for party in _listening(session, None):
+        party.playing.stop_files()
+
+
+def _listening(session: Session, tags: Sequence[str] | None) -> list[PartyMedia]:
+    """Those who are no service of ours; raises MediaError 481."""
+    parties = session.parties if tags is None else [session.party(tag) for tag in tags]
+    return [party for party in parties if party.party.kind is not Kind.SERVICE]

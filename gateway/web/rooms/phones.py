@@ -1,0 +1,211 @@
+"""Those who dial a room of the room server, as one of its peers: each browser sends it an offer like any other."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from gateway.call.leg import Verdict
+from gateway.call.status import Cause
+from gateway.identity.model import User
+from gateway.web.conferencing import RefusedError
+from gateway.web.facade import Gateway, PlaceError, WebCall
+from gateway.web.rooms.messages import ROOM, BadMessage, ICECandidate, Message, SDPAnswer, SDPOffer
+
+log = logging.getLogger(__name__)
+
+_MAX_CANDIDATES = 64
+"""Of one browser."""
+
+
+class PhonesOfRoom:
+    """`gateway.web.rooms.signaling.Resident`: a call of each browser into the conference room of the same name."""
+
+    free_bytes = 0
+
+    def __init__(self, gateway: Gateway, room: str) -> None:
+        self._gateway = gateway
+        self._room = room
+        self._links: dict[str, _Link] = {}
+        """By the id of the browser's peer."""
+        self._phones: list[str] = []
+        self._say: Callable[[Message], None]
+        self._stop: Callable[[], None] = lambda: None
+
+    @property
+    def phones(self) -> Iterable[str]:
+        return tuple(self._phones)
+
+    def begin(self, say: Callable[[Message], None], told: Callable[[str, bool], None]) -> None:
+        def phone(name: str, there: bool) -> None:
+            if there:
+                self._phones.append(name)
+            else:
+                self._phones.remove(name)
+            told(name, there)
+
+        self._say = say
+        try:
+            self._stop = self._gateway.conferencing.watch_phones(self._room, phone)
+        except RefusedError as error:
+            log.warning("the phones of a room are not told: %s", error)
+
+    def send(self, text: str) -> None:
+        message = json.loads(text)
+        if message["type"] == "peer_left":
+            link = self._links.pop(message["peer_id"], None)
+            if link is not None:
+                link.close()
+            return
+        peer = message.get("from_peer_id")
+        if peer is None:
+            return
+        # What came was read before, and is written in our form.
+        with contextlib.suppress(BadMessage):
+            match ROOM.read(message | {"target_peer_id": peer}):
+                case SDPOffer(sdp=sdp):
+                    self._link(peer).offer(sdp)
+                case ICECandidate(candidate=candidate, sdp_mid=mid):
+                    self._link(peer).trickle(candidate, mid)
+
+    def close(self, code: int, reason: str = "") -> None:
+        self._stop()
+        for link in self._links.values():
+            link.close()
+        self._links.clear()
+
+    def _link(self, peer: str) -> _Link:
+        if peer not in self._links:
+            self._links[peer] = _Link(self._gateway, self._room, peer, lambda sdp: self._answer(peer, sdp))
+        return self._links[peer]
+
+    def _answer(self, peer: str, sdp: str) -> None:
+        with contextlib.suppress(BadMessage):
+            self._say(SDPAnswer(target=peer, sdp=sdp))
+
+
+class _Link:
+    """A WebChannel (see `facade`): the call of one browser, as long as it is in the room."""
+
+    can_update = False
+
+    def __init__(self, gateway: Gateway, room: str, peer: str, answer: Callable[[str], None]) -> None:
+        self._gateway = gateway
+        self._room = room
+        self._peer = peer
+        self._answer = answer
+        self._call: WebCall | None = None
+        self._answered = self._over = False
+        self._placing: asyncio.Task[None] | None = None
+        self._later = ""
+        """An offer that came while the one before is being placed."""
+        self._candidates: deque[tuple[str, str | None]] = deque(maxlen=_MAX_CANDIDATES)
+        """Those that came before there was a call."""
+        self._taken = 0
+
+    def offer(self, sdp: str) -> None:
+        """An offer: the first, one that changes the session, or one anew where the call has ended."""
+        if self._call is not None:
+            self._call.update(sdp)
+        elif self._placing is not None:
+            self._later = sdp
+        else:
+            self._placing = asyncio.get_running_loop().create_task(self._place(sdp))
+
+    def trickle(self, candidate: str, mid: str | None) -> None:
+        """One candidate of the browser."""
+        self._taken += 1
+        if self._taken > _MAX_CANDIDATES:
+            return
+        if self._call is not None:
+            self._call.candidate(candidate, mid)
+        else:
+            self._candidates.append((candidate, mid))
+
+    def close(self) -> None:
+        """The browser has left the room."""
+        self._over = True
+        if self._call is not None:
+            self._call.hangup()
+
+    async def _place(self, sdp: str) -> None:
+        try:
+            number = self._gateway.conferencing.room_link(self._room)
+            # What a browser calls itself proves nothing: it is nobody's id.
+            who = User(number, display_name=self._peer, web=True, may_call=())
+            call = await self._gateway.place(self, who, number, sdp, f"room {self._room} {self._peer}")
+        except (PlaceError, RefusedError) as error:
+            log.info("a browser is not linked with the phones of its room: %s", error)
+            return
+        except Exception:
+            log.exception("a browser is not linked with the phones of its room")
+            return
+        finally:
+            self._placing = None
+        if self._over:
+            call.hangup()
+            return
+        self._call = call
+        while self._candidates:
+            call.candidate(*self._candidates.popleft())
+        if self._later:
+            call.update(self._later)
+            self._later = ""
+
+    def _take(self, sdp: str | None) -> None:
+        if sdp is not None and not self._answered:
+            self._answered = True
+            self._answer(sdp)
+
+    def incoming(self, call: WebCall, caller_uri: str, caller_name: str, sdp: str, verified: Verdict = "none") -> None:
+        call.reject(Cause.UNAVAILABLE)
+
+    def early_answer(self, call: WebCall, sdp: str) -> None:
+        self._take(sdp)
+
+    def ringing(self, call: WebCall, sdp: str | None) -> None:
+        self._take(sdp)
+
+    def answered(self, call: WebCall, sdp: str | None) -> None:
+        self._take(sdp)
+
+    def updated(self, call: WebCall, sdp: str | None, kind: str) -> None:
+        if kind == "offer":
+            call.update_answer(None)
+        elif sdp is not None:
+            self._answer(sdp)
+
+    def candidate(self, call: WebCall, candidate: str, mid: str | None) -> None:
+        """Our candidates are in the answer."""
+
+    def connected(self, call: WebCall) -> None:
+        """Its browser sees that for itself."""
+
+    def digit(self, call: WebCall, digit: str, duration_ms: int) -> None:
+        """There is no way to show it."""
+
+    def held(self, call: WebCall, held: bool) -> None:
+        """There is no way to show it."""
+
+    def identified(self, call: WebCall, uri: str, name: str, verified: Verdict = "none") -> None:
+        """There is no way to show it."""
+
+    def recorded(self, call: WebCall, recording: bool) -> None:
+        """There is no way to show it."""
+
+    def in_room(self, call: WebCall, room: str, member: str) -> None:
+        """It knows."""
+
+    def ended(self, call: WebCall, cause: Cause) -> None:
+        """It may offer anew."""
+        self._call, self._answered, self._taken = None, False, 0
+
+    def draining(self, seconds: float) -> None:
+        """There is no way to show it."""
+
+    def signed_out(self) -> None:
+        """It was let in by the room server."""
