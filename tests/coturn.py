@@ -36,15 +36,16 @@ async def coturn(
     folder: Path,
     *,
     host: str = "127.0.0.1",
+    port: int | None = None,
     prefix: Sequence[str] = (),
-    options: Sequence[str] = ("--allow-loopback-peers",),
+    options: Sequence[str] = ("--allow-loopback-peers", "--no-tls"),
 ) -> AsyncIterator[Coturn]:
     """A TURN server that shares `SECRET`; `prefix` are words that run it elsewhere (`ip netns exec …`)."""
-    port, log = free_port(), folder / f"coturn-{host}.log"
+    port, log = port or free_port(), folder / f"coturn-{host}.log"
     with log.open("wb") as written:
         process = await asyncio.create_subprocess_exec(
             *prefix,
-            *(peers.program("turnserver", "coturn"), "-n", "--log-file=stdout", "--no-cli", "--no-tls", "--no-dtls"),
+            *(peers.program("turnserver", "coturn"), "-n", "--log-file=stdout", "--no-cli", "--no-dtls"),
             *(f"--listening-ip={host}", f"--listening-port={port}", f"--relay-ip={host}", "--realm=gateway.test"),
             *("--use-auth-secret", f"--static-auth-secret={SECRET}", "--fingerprint", "--verbose"),
             *(f"--pidfile={folder / 'coturn.pid'}", f"--userdb={folder / 'coturn.db'}", *options),

@@ -38,6 +38,55 @@ class Host:
 
 
 @contextlib.contextmanager
+def beyond(router: Host) -> Iterator[Host]:
+    """A host at the other side of `router`, which hides us behind its own address there: a NAT.
+
+    `here` is that address. Nothing comes in unasked but what rules of the test let in.
+    """
+    number = next(_numbers) % 1000
+    name, base = f"gwh{number}", f"198.19.{number // 4}."
+    here, there = (f"{base}{number % 4 * 64 + place}" for place in (1, 2))
+    commands = (
+        f"ip netns add {name}",
+        f"ip -n {router.name} link add {name}a type veth peer name {name}b netns {name}",
+        f"ip -n {router.name} addr add {here}/26 dev {name}a",
+        f"ip -n {router.name} link set {name}a up",
+        f"ip -n {name} addr add {there}/26 dev {name}b",
+        f"ip -n {name} link set {name}b up",
+        f"ip -n {name} link set lo up",
+        f"ip -n {name} route add default via {here}",
+        f"ip netns exec {router.name} sysctl -q -w net.ipv4.ip_forward=1",
+        f"ip route add {base}{number % 4 * 64}/26 via {router.there}",
+    )
+    try:
+        _do(*commands)
+        router.rules(
+            f"""
+            table ip hide {{
+              chain out {{ type nat hook postrouting priority 100; oifname "{name}a" masquerade random; }}
+              chain in {{
+                type filter hook forward priority 0
+                ct status dnat accept
+                iifname "{name}a" ct state new drop
+              }}
+            }}
+            """
+        )
+        yield Host(name, here, there, ("ip", "netns", "exec", name))
+    finally:
+        subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+        subprocess.run(["ip", "route", "del", f"{base}{number % 4 * 64}/26"], capture_output=True, check=False)
+
+
+def _do(*commands: str) -> None:
+    """Run commands; skips the test where one fails."""
+    for command in commands:
+        done = subprocess.run(command.split(), capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"no network namespace can be made here: {command}: {done.stderr.strip()}")
+
+
+@contextlib.contextmanager
 def host(*, net: str = "198.18") -> Iterator[Host]:
     """Another host on a cable to this one, in a net of its own; skips the test where none can be made."""
     if os.geteuid() != 0 or shutil.which("ip") is None or shutil.which("nft") is None:
@@ -56,10 +105,7 @@ def host(*, net: str = "198.18") -> Iterator[Host]:
         f"ip -n {name} route add default via {here}",
     )
     try:
-        for command in commands:
-            done = subprocess.run(command.split(), capture_output=True, text=True, check=False)
-            if done.returncode:
-                pytest.skip(f"no network namespace can be made here: {command}: {done.stderr.strip()}")
+        _do(*commands)
         yield Host(name, here, there, ("ip", "netns", "exec", name))
     finally:
         subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)

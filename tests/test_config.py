@@ -149,6 +149,7 @@ def _other(path: tuple[str, ...], field: FieldInfo) -> str:
         "webrtc.turn_server": "turn:turn.example.com",
         "web.proxies": "127.0.0.1,::1",
         "web.ice_servers": '[{"urls": "stun:stun.example.com"}]',
+        "media.ice_peers_allowed": "192.0.2.0/24",
         "sip.bans.never": "192.0.2.0/24",
         "sip.registration.digest_algorithms": "SHA-256, MD5",
         "webrtc.listen": "127.0.0.1:40001",

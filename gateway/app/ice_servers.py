@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import hmac
 from collections.abc import Callable
 from typing import Any
 
 from gateway.config import Config
 from gateway.config.webrtc import IceServer
-
-
-def turn_credentials(secret: str, user: str, expires: int) -> tuple[str, str]:
-    """User name and password that a TURN server with this secret takes until `expires` (Unix seconds).
-
-    The scheme of draft-uberti-behave-turn-rest-00: base64(HMAC-SHA1(secret, "expires:user")).
-    """
-    name = f"{expires}:{user}"
-    return name, base64.b64encode(hmac.digest(secret.encode(), name.encode(), "sha1")).decode()
+from gateway.media.embedded.webrtc.turn import turn_credentials
 
 
 class IceServers:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from ipaddress import ip_network
 
 from gateway.app.plane import PYTHON, PlaneChoice, maker
 from gateway.config import Config
@@ -11,6 +12,7 @@ from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.embedded.rtp.latching import Latching, LatchRules
 from gateway.media.embedded.settings import DataConfig, EmbeddedConfig, VideoConfig
 from gateway.media.embedded.webrtc.config import WebRtcConfig
+from gateway.media.embedded.webrtc.gathering import IceServerUrl
 from gateway.media.engine import MediaEngine
 from gateway.media.rtpengine.call import Patience
 from gateway.media.rtpengine.engine import RtpengineConfig, RtpengineEngine
@@ -98,8 +100,26 @@ def _webrtc(config: Config) -> WebRtcConfig:
         srtp_profiles=webrtc.srtp_profiles,
         setup_timeout=webrtc.setup_timeout,
         liveness_timeout=webrtc.consent_timeout,
+        full_ice=config.media.ice == "full",
+        ice_servers=tuple(_urls(config)) if config.media.ice == "full" else (),
+        ice_ca=config.media.ice_ca,
+        ice_candidates=config.media.ice_candidates,
+        ice_peers_allowed=tuple(ip_network(network) for network in config.media.ice_peers_allowed),
         tcp=webrtc.tcp,
         tcp_max_connections=webrtc.tcp_max_connections,
         tcp_max_connections_per_source=webrtc.tcp_max_connections_per_source,
         own_addresses=webrtc.own_addresses,
     )
+
+
+def _urls(config: Config) -> Iterator[IceServerUrl]:
+    """Every STUN and TURN server that browsers are told of."""
+    shared = config.webrtc.turn_secret
+    for server in (*config.web.ice_servers, *config.webrtc.ice_servers):
+        for url in server.urls:
+            yield IceServerUrl(
+                url=url,
+                username=server.username or "",
+                password=server.credential.get_secret_value() if server.credential is not None else "",
+                secret=shared.get_secret_value() if shared is not None else "",
+            )

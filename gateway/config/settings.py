@@ -24,7 +24,7 @@ from gateway.config.people import (
     Trunk,
     UserConfig,
 )
-from gateway.config.values import HostPort, Section, Text, host, port, without_empty
+from gateway.config.values import HostPort, NetworkValue, Section, Text, host, port, without_empty
 from gateway.config.webrtc import DataConfig, WebRtcConfig
 from gateway.errors import ConfigError
 from gateway.identity.mapping import IdentityMap, Rule
@@ -204,6 +204,17 @@ class MediaConfig(Section):
     default: silence, or what the holder's phone sends."""
     sounds: Path | None = None
     """Folder of the sound files that operators may play into calls (POST /api/calls/{id}/sound); default: none."""
+    ice: Literal["lite", "full"] = "lite"
+    """"lite": browsers reach `webrtc.listen`, or a mapping of it that `webrtc.advertised` names. "full": the gateway is
+    behind an address translator that knows of no mapping; it asks the STUN and TURN servers that browsers are told of
+    for addresses, at the start and from then on, and sends checks to the browsers' own (RFC 8445)."""
+    ice_candidates: int = Field(default=20, ge=1, le=100)
+    """Candidates of one browser that a full agent sends checks to; the rest is ignored, names among them."""
+    ice_peers_allowed: tuple[NetworkValue, ...] = ()
+    """Networks that a full agent sends checks to, also by relays, though they are private, shared or loopback:
+    otherwise whoever calls could have it knock at doors of the network that it is in."""
+    ice_ca: Path | None = None
+    """PEM file of the authorities that sign the certificates of TURN servers; default: those of the system."""
     tone: ToneConfig = ToneConfig()
 
     @field_validator("engine")

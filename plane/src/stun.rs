@@ -25,6 +25,11 @@ pub fn is_binding_request(data: &[u8]) -> bool {
     data.starts_with(&[0, 1])
 }
 
+/// Whether the datagram says it is the success response to a Binding request of the gateway's own.
+pub fn is_binding_success(data: &[u8]) -> bool {
+    data.starts_with(&[1, 1])
+}
+
 /// One of our ufrags with its password.
 pub struct Credential {
     ufrag: Box<[u8]>,

@@ -45,6 +45,10 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "browser/test_networks.py::test_a_browser_whose_network_lets_no_udp_out_talks_by_tcp": ("webrtc.tcp",),
     "media/test_ice_tcp.py::test_strangers_take_no_room_from_browsers": ("webrtc.tcp_max_connections",),
     "media/test_ice_tcp.py::test_one_source_has_so_many_connections": ("webrtc.tcp_max_connections_per_source",),
+    "media/test_relays.py::test_an_answer_has_every_candidate_at_once": ("media.ice",),
+    "media/test_relays.py::test_a_server_by_tls_shows_whose_it_is": ("media.ice_ca",),
+    "media/test_checks.py::test_so_many_candidates_are_taken": ("media.ice_candidates",),
+    "media/test_relays.py::test_who_is_not_among_the_candidates_does_not_come_through": ("media.ice_peers_allowed",),
     "app/test_keys.py::test_a_call_is_ended_after_its_longest_time": (
         *("limits.max_call_duration", "media.service_max_duration"),
     ),

@@ -114,6 +114,7 @@ OTHER: dict[str, Any] = {
     "sip.registration.digest_algorithms": ["SHA-256", "MD5"],
     "limits.load": 0.5,
     "sip.bans.scanners": ["port-scanner*"],
+    "media.ice_peers_allowed": ["192.0.2.0/24"],
     "sip.bans.never": ["192.0.2.0/24"],
     "web.listen": "[::1]:8081",
     "web.public_url": "https://phone.test",

@@ -9,9 +9,10 @@ import pytest
 
 from gateway.demo.browser import SoftphoneBrowser
 from tests import peers
+from tests.browser.softphone import phone_hears
 from tests.coturn import SECRET, coturn
-from tests.interop.gateway import BROWSER_HZ, config_on_free_ports, gateway_with
-from tests.netns import Host, host
+from tests.interop.gateway import BROWSER_HZ, PHONE_HZ, config_on_free_ports, gateway_with
+from tests.netns import Host, beyond, host
 from tests.ports import free_port
 
 pytestmark = pytest.mark.browser
@@ -92,3 +93,67 @@ async def test_a_browser_whose_network_lets_no_udp_out_talks_by_tcp(tmp_path: Pa
             assert (await browser.page.evaluate(PAIR))[1::2] == ["tcp", "tcp"]
             await browser.hang_up()
             await gateway.idle()
+
+
+@pytest.mark.parametrize(
+    ("udp", "ours"),
+    [("", "prflx"), ("udp dport != {port} drop;", "relay")],
+    ids=["opens the translator by checks", "only by its relay"],
+)
+async def test_a_gateway_behind_an_address_translator_is_reached(tmp_path: Path, udp: str, ours: str) -> None:
+    """With `media.ice: full` and the URL of a coturn outside: by a hole in the translator, or by the relay alone."""
+    with host(net="10.77") as router, beyond(router) as outside:
+        web, rtc = free_port(), free_port()
+        async with coturn(tmp_path, host=outside.there, prefix=outside.words) as server:
+            router.rules(
+                f"""
+                table ip door {{
+                  chain in {{ type nat hook prerouting priority -100; tcp dport {web} dnat to {router.here}; }}
+                  chain out {{
+                    type filter hook forward priority 1;
+                    ip saddr {router.here} meta l4proto udp {udp.format(port=server.port) or "accept"}
+                  }}
+                }}
+                """
+            )
+            page = f"http://{outside.here}:{web}"
+            config = config_on_free_ports(
+                tmp_path,
+                WEB__LISTEN=f"{router.here}:{web}",
+                WEB__PUBLIC_URL=page,
+                WEBRTC__LISTEN=f"{router.here}:{rtc}",
+                WEBRTC__TURN_SERVER=server.url(),
+                WEBRTC__TURN_SECRET=SECRET,
+                MEDIA__ICE="full",
+            )
+            async with (
+                gateway_with(config, tmp_path / "gateway.log", [SECRET]) as gateway,
+                SoftphoneBrowser(chromium_at(outside, tmp_path, page), BROWSER_HZ) as browser,
+            ):
+                await browser.page.add_init_script(CONNECTION)
+                there = gateway.app.signed_in_url("alice").partition("#")
+                await browser.open(f"{page}/{there[1]}{there[2]}")
+                await browser.dial("600")
+                await browser.tone(BROWSER_HZ)
+                assert (await browser.page.evaluate(PAIR))[2] in (ours, "srflx" if ours == "prflx" else ours)
+                await browser.hang_up()
+                await gateway.idle()
+
+
+async def test_a_phone_calls_a_browser_through_a_full_agent(tmp_path: Path) -> None:
+    """Both ends believe at first that they are controlled, and settle it (RFC 8445 section 7.3.1.1)."""
+    config = config_on_free_ports(tmp_path, MEDIA__ICE="full")
+    async with (
+        gateway_with(config, tmp_path / "gateway.log") as gateway,
+        SoftphoneBrowser(peers.chromium(), BROWSER_HZ) as browser,
+    ):
+        phone = await gateway.phone("1001", PHONE_HZ)
+        await browser.open(gateway.app.signed_in_url("alice"))
+        phone.dial(gateway.uri("alice"))
+        await browser.status("ringing")
+        await browser.accept()
+        await phone.expect("state", state="answered")
+        await phone_hears(phone)
+        await browser.tone(PHONE_HZ)
+        phone.hangup()
+        await gateway.idle()

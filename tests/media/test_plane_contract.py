@@ -16,6 +16,7 @@ from gateway.media.embedded.plane.packet import RtpPacket, timestamp_delta
 from gateway.media.embedded.plane.protocol import PlaneError
 from gateway.media.embedded.plane.rtcp import ReceiverReport
 from gateway.media.embedded.plane.srtp import MAX_SEND_KEYS, SrtpProfile
+from gateway.media.embedded.plane.stun import success_response
 from gateway.media.embedded.plane.values import FlowConfig, Silence
 from tests.media.engine_support import until
 from tests.media.plane_scene import (
@@ -550,6 +551,26 @@ async def test_idleness_is_told_once(scene: Scene) -> None:
     assert len(scene.handler.idles) == 1
     scene.left.send(rtp(1))
     await until(lambda: len(scene.handler.idles) == 2)
+
+
+async def test_answers_to_requests_of_the_gateways_are_told_of(scene: Scene) -> None:
+    """From a server nobody has admitted, and from an admitted pair; no other STUN of the kind is."""
+    [bound] = await scene.plane.open_shared(9, ["127.0.0.1"], 0, receive_buffer=1 << 20, send_buffer=1 << 20)
+    scene.plane.open_flow(10, 9, FlowConfig(mux=True))
+    scene.plane.set_credentials(10, [("ours", "password" * 3)])
+    server = Phone()
+    scene.phones.append(server)
+    server.to = bound.address
+    answer = success_response(bytes(12), ("192.0.2.1", 9), b"key")
+    await scene.done()
+    server.send(b"\x01\x11" + answer[2:])
+    server.send(answer)
+    await until(lambda: [told[1:] for told in scene.handler.checks] == [(server.address, answer)])
+    scene.plane.admit_pair(10, scene.handler.checks[0][0], server.address)
+    await scene.done()
+    server.send(answer)
+    await until(lambda: len(scene.handler.checks) == 2)
+    assert (await scene.plane.counters())["stun_not_request"] == 1
 
 
 async def test_checks_of_an_admitted_pair_are_answered_alone(scene: Scene) -> None:

@@ -46,7 +46,7 @@ STRANGER = ("198.51.100.66", 6666)
         (b"\xff" * 40, "unknown_protocol"),
         (b"\x00\x01" + bytes(30), "stun_malformed"),
         (b"\x00\x11" + bytes(30), "stun_not_request"),
-        (b"\x01\x01" + bytes(30), "stun_not_request"),
+        (b"\x01\x01" + bytes(30), "stun_response"),
     ],
 )
 def test_a_strangers_datagram_is_counted_and_answered_with_silence(datagram: bytes, reason: str) -> None:

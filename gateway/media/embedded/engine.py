@@ -223,6 +223,7 @@ class EmbeddedEngine:
         resources.pacer.close()
         resources.workers.close()
         await resources.writers.finish(LONGEST_WRITING)
+        await resources.port.stop_gathering()
         resources.port.close()
         await resources.plane.close()
 
@@ -344,10 +345,12 @@ class EmbeddedEngine:
                 plane.close_port(each.port)
 
     async def trickle(self, call_id: str, tag: str, candidate: str, mid: str | None) -> None:
-        """Checked and ignored: a lite agent learns addresses from the checks themselves."""
+        """For a full agent; a lite one learns addresses from the checks themselves."""
         if len(candidate) > LONGEST_CANDIDATE:
             raise MediaError("the candidate is too long", 400)
-        self._session(call_id).trickle(tag)
+        transport = self._session(call_id).party(tag).transport
+        if transport is not None:
+            transport.trickle(candidate)
 
     async def send_dtmf(
         self, call_id: str, tag: str, digit: str, duration_ms: int = 160, *, tones: bool = False

@@ -249,10 +249,6 @@ class Session:
         """Whether there is such a party."""
         return tag in self._parties
 
-    def trickle(self, tag: str) -> None:
-        """A lite agent needs no candidates; the party must be known all the same."""
-        self.party(tag)
-
     def send_dtmf(self, tag: str, digit: str, duration_ms: int, *, tones: bool) -> None:
         """Send a digit to the party; raises MediaError."""
         party = self.party(tag)

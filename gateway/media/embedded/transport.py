@@ -34,6 +34,9 @@ class Transport(Protocol):
     def agree(self, agreement: MediaAgreement, side: Side, private_source: str | None = None) -> None:
         """Take what was agreed; `side` is who of the two offered. Raises MediaError 488, and has changed nothing."""
 
+    def trickle(self, candidate: str) -> None:
+        """A candidate of the peer ("candidate:…", RFC 8838); who needs none ignores it."""
+
     def close(self) -> None:
         """Give everything back; idempotent."""
 

@@ -69,11 +69,12 @@ impl Here<'_> {
     }
 
     fn take_stun(&mut self, shared: &mut Shared, number: usize, data: &[u8], source: Addr) {
-        if !stun::is_binding_request(data) {
+        let request = stun::is_binding_request(data);
+        if !request && !stun::is_binding_success(data) {
             return self.uplink.counters.count(Dropped::StunNotRequest);
         }
         let pair = shared.pairs.get(&source);
-        if let Some(pair) = pair {
+        if let Some(pair) = pair.filter(|_| request) {
             let check = stun::read(data, &pair.credentials);
             if let Some(check) = check.filter(|check| !check.use_candidate || pair.selected) {
                 let way = Way::new(Lane::Shared(number), &source);

@@ -25,7 +25,7 @@ MAX_SENT_SOURCES = 32
 """Sources that may be sent through one transport in its life."""
 READS = 32
 """Datagrams read before the loop looks at other sockets."""
-_BINDING_REQUEST = b"\x00\x01"
+_BINDING_REQUEST, _BINDING_SUCCESS = b"\x00\x01", b"\x01\x01"
 _DATA = WORKSPACE.data
 
 
@@ -163,7 +163,9 @@ class SharedPath:
 
     def _stun(self, size: int, flow: SharedFlow | None, address: Address, now: float) -> None:
         data = bytes(_DATA[:size])
-        if data[:2] != _BINDING_REQUEST:
+        if data[:2] == _BINDING_SUCCESS:
+            self._host.handler.stun(self.number, address, data, now)
+        elif data[:2] != _BINDING_REQUEST:
             self._host.count("stun_not_request")
         elif flow is None or not flow.answer_check(data, self, address, now):
             self._host.handler.stun(self.number, address, data, now)

@@ -140,6 +140,9 @@ class RtpLeg:
             return plan
         return replace(plan, fingerprints=self._dtls.fingerprints, rtcp_mux=True)
 
+    def trickle(self, candidate: str) -> None:
+        """Phones have one address."""
+
     def agree(self, agreement: MediaAgreement, side: Side, private_source: str | None = None) -> None:
         """Take what was agreed with the phone; raises MediaError 488 where no media can come of it."""
         remote = agreement.remote

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.media.embedded.webrtc.checks import Network
+from gateway.media.embedded.webrtc.gathering import IceServerUrl
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +26,16 @@ class WebRtcConfig:
     offer them, but take datagrams from this machine alone. Firefox refuses loopback candidates."""
     tcp: bool = False
     """Also take TCP connections on the same addresses and port, and offer them as passive candidates (RFC 6544)."""
+    full_ice: bool = False
+    """Gather server-reflexive and relayed candidates and send checks to the peer's; else a lite agent."""
+    ice_servers: tuple[IceServerUrl, ...] = ()
+    """STUN and TURN servers that a full agent asks."""
+    ice_ca: Path | None = None
+    """PEM file of who signs the certificates of TURN servers; None: the system's authorities."""
+    ice_candidates: int = 20
+    """Candidates of a peer that a full agent sends checks to, of those it may send to."""
+    ice_peers_allowed: tuple[Network, ...] = ()
+    """Private and other special networks that a full agent sends checks to, also by relays."""
     receive_buffer: int = 4 * 1024 * 1024
     """SO_RCVBUF in bytes; the kernel may grant less."""
     send_buffer: int = 4 * 1024 * 1024

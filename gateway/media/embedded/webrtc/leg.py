@@ -4,58 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
-from gateway.media.embedded.plane.protocol import Plane
 from gateway.media.embedded.plane.stun import BindingRequest
 from gateway.media.embedded.plane.values import Address, FlowConfig, FlowSnapshot
-from gateway.media.embedded.webrtc.alarm import Alarm, Timer
+from gateway.media.embedded.webrtc.alarm import Alarm
 from gateway.media.embedded.webrtc.certificate import usable_fingerprints
-from gateway.media.embedded.webrtc.config import WebRtcConfig
-from gateway.media.embedded.webrtc.dtls import DtlsAssociation, DtlsContext, DtlsRole, DtlsState
+from gateway.media.embedded.webrtc.checks import Checklist
+from gateway.media.embedded.webrtc.dtls import DtlsAssociation, DtlsRole, DtlsState
+from gateway.media.embedded.webrtc.host import LegHost
 from gateway.media.embedded.webrtc.ice import IceAgent, IceCredentials, Left, Pair
 from gateway.media.embedded.webrtc.states import TRANSITIONS, LegInput, LegState, StateHandler
 from gateway.media.engine import MediaError
 from sdp import MediaAgreement, TransportPlan
 from sdp.attributes import Fingerprint
 from sdp.negotiation import Side
-
-
-class LegHost(Protocol):
-    """What a leg needs of the port it lives on."""
-
-    @property
-    def config(self) -> WebRtcConfig: ...
-
-    @property
-    def dtls(self) -> DtlsContext: ...
-
-    @property
-    def plane(self) -> Plane: ...
-
-    def clock(self) -> float: ...
-
-    def transport_plan(self, credentials: IceCredentials) -> TransportPlan: ...
-
-    def open_flow(self, leg: WebRtcLeg, config: FlowConfig) -> int:
-        """A flow of the plane on the port; its number."""
-
-    def new_credentials(self, leg: WebRtcLeg) -> IceCredentials:
-        """Draw credentials with an unused ufrag and route its checks to `leg`."""
-
-    def take_credentials(self, leg: WebRtcLeg, credentials: IceCredentials) -> None:
-        """Route checks that name them to `leg`."""
-
-    def forget_ufrag(self, ufrag: str) -> None: ...
-
-    def claim_address(self, leg: WebRtcLeg, path: int, address: Address, now: float) -> bool:
-        """Make `address` the leg's, unless another leg is using it."""
-
-    def release_address(self, leg: WebRtcLeg, path: int, address: Address) -> None: ...
-
-    def forget_leg(self, leg: WebRtcLeg) -> None: ...
-
-    def call_at(self, when: float, callback: Callable[[], None]) -> Timer: ...
 
 
 class WebRtcLeg:
@@ -67,7 +30,7 @@ class WebRtcLeg:
 
     kind = "webrtc"
 
-    def __init__(self, host: LegHost, on_state: StateHandler, left: Left | None = None) -> None:
+    def __init__(self, host: LegHost[WebRtcLeg], on_state: StateHandler, left: Left | None = None) -> None:
         """`left`: the plane holds it already, and `resume` follows."""
         self.state = LegState.NEW
         self.connected_after_ms: float | None = None
@@ -90,6 +53,9 @@ class WebRtcLeg:
         self._ufrags = {each.ufrag for each in credentials}
         self._restart_pending = False
         self._remote_ufrag: str | None = None
+        self._remote_password = ""
+        config = host.config
+        self._checks = Checklist(config.ice_peers_allowed, config.ice_candidates) if config.full_ice else None
         self._tls_id: str | None = None
         self._fingerprints: tuple[tuple[str, str], ...] = ()
         self._told_fingerprints: tuple[Fingerprint, ...] = ()
@@ -201,6 +167,8 @@ class WebRtcLeg:
         self.set_remote(
             remote.ice_ufrag, remote.ice_pwd, fingerprints, agreement.dtls_role, side=side, tls_id=remote.tls_id
         )
+        for candidate in remote.candidates:
+            self.trickle(candidate)
 
     def set_remote(
         self,
@@ -220,7 +188,7 @@ class WebRtcLeg:
         restart: unless `restart_ice` began it, our credentials change too, and the answer must carry them. In
         an answer to our offer it is another peer's, and ours stay. A new fingerprint or `tls_id` is a new DTLS
         association (RFC 8842 section 5.1). Raises MediaError 488 when no fingerprint can be checked, 400 for
-        another role. `password` is what we would sign checks of our own with, and a lite agent sends none.
+        another role. `password` signs checks of our own, which a lite agent does not send.
         """
         usable = usable_fingerprints(fingerprints)
         if not usable:
@@ -237,7 +205,9 @@ class WebRtcLeg:
         restarted = not first and ufrag != self._remote_ufrag
         renamed = tls_id is not None and self._tls_id is not None and tls_id != self._tls_id
         rekeyed = not first and (usable != self._fingerprints or renamed)
-        self._remote_ufrag, self._tls_id = ufrag, tls_id or self._tls_id
+        if self._checks is not None and ufrag != self._remote_ufrag:
+            self._checks.clear()
+        self._remote_ufrag, self._remote_password, self._tls_id = ufrag, password, tls_id or self._tls_id
         if restarted and side == "answerer":
             self._remote_restarted()
         elif restarted:
@@ -251,6 +221,22 @@ class WebRtcLeg:
         if first:
             self._enter(LegInput.REMOTE, now)
         self._proceed(now)
+
+    def trickle(self, candidate: str) -> None:
+        """A candidate of the peer ("candidate:…"); a lite agent learns addresses from the checks themselves."""
+        if self._checks is None or self.state is LegState.CLOSED:
+            return
+        address = self._checks.add(candidate, self._host.clock())
+        if address is not None:
+            self._host.permit(address[0])
+            self._rearm()
+
+    def _send_checks(self, now: float) -> None:
+        if self._checks is None or self._remote_ufrag is None:
+            return
+        address = self._checks.due(now)
+        if address is not None:
+            self._host.send_check(address, self._remote_ufrag, self.local_ufrag, self._remote_password)
 
     def _rekey(self, restarted: bool, ufrag: str, now: float) -> None:
         self._drop_keys()
@@ -473,6 +459,8 @@ class WebRtcLeg:
         if self.state in (LegState.NEW, LegState.FAILED, LegState.CLOSED):
             return None
         times = [self._setup_deadline, self._dtls.deadline if self._dtls is not None else None]
+        if self._checks is not None:
+            times.append(self._checks.deadline())
         return min((time for time in times if time is not None), default=None)
 
     def _rearm(self) -> None:
@@ -485,6 +473,7 @@ class WebRtcLeg:
     def handle_timer(self, now: float) -> None:
         """Do what is due at `now`."""
         config = self._host.config
+        self._send_checks(now)
         if self._setup_deadline is not None and now >= self._setup_deadline:
             missing = "no valid ICE check came" if self.state is LegState.CHECKING else "DTLS did not finish"
             trouble = f": {self._dtls.trouble}" if self._dtls is not None and self._dtls.trouble else ""

@@ -15,20 +15,26 @@ from ipaddress import ip_address
 
 from gateway.media.embedded.addresses import is_loopback, own_addresses, reachable
 from gateway.media.embedded.plane.protocol import Plane, PlaneError
-from gateway.media.embedded.plane.stun import StunError, error_response, parse_binding_request
+from gateway.media.embedded.plane.stun import BINDING_SUCCESS, StunError, error_response, parse_binding_request
 from gateway.media.embedded.plane.values import Address, Bound, FlowConfig, PortState
 from gateway.media.embedded.webrtc.alarm import Timer
 from gateway.media.embedded.webrtc.certificate import DtlsCertificate
 from gateway.media.embedded.webrtc.config import WebRtcConfig
 from gateway.media.embedded.webrtc.dtls import DtlsContext
+from gateway.media.embedded.webrtc.gathering import Gathering
 from gateway.media.embedded.webrtc.ice import IceCredentials, Left, host_candidate
 from gateway.media.embedded.webrtc.leg import WebRtcLeg
 from gateway.media.embedded.webrtc.states import StateHandler
+from gateway.media.embedded.webrtc.stun import check as connectivity_check
 from gateway.media.embedded.webrtc.tcp import TcpListener, tcp_candidate
 from gateway.media.embedded.webrtc.tunnel import Tunnel, inside
 from gateway.media.engine import MediaError
 from sdp import IceParameters, TransportPlan
 from sdp.attributes import Fingerprint, SetupRole
+
+_BINDING_SUCCESS = BINDING_SUCCESS.to_bytes(2)
+PEER_REFLEXIVE = (110 << 24) + (65_535 << 8) + 255
+"""PRIORITY of checks (RFC 8445 section 7.1.1)."""
 
 Schedule = Callable[[float, Callable[[], None]], Timer]
 """Calls back at a time of the port's clock."""
@@ -88,6 +94,7 @@ class WebRtcPort:
         self._bound: tuple[Bound, ...] = ()
         self._tcp = TcpListener(self)
         self._tunnels: dict[Address, Tunnel] = {}
+        self._gathering: Gathering | None = None
 
     # Life
 
@@ -125,11 +132,25 @@ class WebRtcPort:
         )
 
     async def gather(self) -> None:
-        """Open what there is beside UDP, after `start` or `take_over`; raises MediaError 503 for what would not."""
+        """Open what there is beside our UDP sockets, after `start` or `take_over`, and ask STUN and TURN servers.
+
+        Raises MediaError 503 for an address that cannot be listened on.
+        """
         self._tcp.close()
+        await self.stop_gathering()
         if self.config.tcp:
             number = self._bound[0].address[1]
             await self._tcp.start([(host, number) for host in self.config.listen])
+        if self.config.full_ice:
+            config = self.config
+            self._gathering = Gathering(self, config.ice_servers, idle_after=config.liveness_timeout, ca=config.ice_ca)
+            await self._gathering.start()
+
+    async def stop_gathering(self) -> None:
+        """Give relays back; idempotent."""
+        gathering, self._gathering = self._gathering, None
+        if gathering is not None:
+            await gathering.close()
 
     def take_over(self, left: PortState) -> bool:
         """Use a port that the plane holds already, in place of `start`; False where other addresses are wanted."""
@@ -174,9 +195,13 @@ class WebRtcPort:
 
     def candidates(self) -> tuple[str, ...]:
         """Values of `a=candidate` (RFC 8839 section 5.1), best first, without the "candidate:" before them."""
-        advertised = list(enumerate(self._advertised()))
-        tcp = [tcp_candidate(index, *address) for index, address in advertised] if self.config.tcp else []
-        return (*[host_candidate(index, *address) for index, address in advertised], *tcp)
+        advertised = self._advertised()
+        lines = [host_candidate(index, *address) for index, address in enumerate(advertised)]
+        if self.config.tcp:
+            lines += [tcp_candidate(index, *address) for index, address in enumerate(advertised)]
+        if self._gathering is not None:
+            lines += self._gathering.candidates(advertised)
+        return tuple(lines)
 
     def _advertised(self) -> list[Address]:
         number = self._bound[0].address[1] if self._bound else self.config.port
@@ -191,7 +216,11 @@ class WebRtcPort:
             port=port,
             rtcp_mux=True,
             ice=IceParameters(
-                credentials.ufrag, credentials.password, self.candidates(), lite=True, options=("trickle",)
+                credentials.ufrag,
+                credentials.password,
+                self.candidates(),
+                lite=not self.config.full_ice,
+                options=("trickle",),
             ),
             fingerprints=tuple([Fingerprint(algorithm, digest) for algorithm, digest in self.fingerprints]),
             setup=SetupRole.PASSIVE,
@@ -201,6 +230,11 @@ class WebRtcPort:
 
     def stun(self, path: int, source: Address, data: bytes, now: float) -> None:
         """Answer a check for one of our legs; a stranger gets silence, a wrong password a few 401."""
+        if data[:2] == _BINDING_SUCCESS:
+            if self._gathering is None or not self._gathering.response(data):
+                # Of a check of ours: what it proves, the peer's own checks prove as well.
+                self.count("stun_response")
+            return
         try:
             request = parse_binding_request(data, self.config.max_stun_bytes)
         except StunError:
@@ -221,6 +255,32 @@ class WebRtcPort:
         # Never more bytes out than came in: the source may be forged.
         if len(response) <= request_length and self._errors.allow(source[0], now):
             self.plane.send(path, source, response)
+
+    # What a full agent sends
+
+    @property
+    def bounds(self) -> tuple[Bound, ...]:
+        """The sockets, by their paths."""
+        return self._bound
+
+    def send(self, path: int, address: Address, data: bytes) -> None:
+        """One datagram as it is."""
+        self.plane.send(path, address, data)
+
+    def permit(self, host: str) -> None:
+        """Let this address reach us by the relays."""
+        if self._gathering is not None:
+            self._gathering.permit(host)
+
+    def send_check(self, address: Address, remote_ufrag: str, local_ufrag: str, password: str) -> None:
+        """A connectivity check to this address, from every socket of its IP version."""
+        there = ip_address(address[0])
+        for bound in self._bound:
+            here = ip_address(bound.address[0])
+            if here.version == there.version and here.is_loopback == there.is_loopback:
+                username = f"{remote_ufrag}:{local_ufrag}"
+                check = connectivity_check(self._random_bytes(12), username, password, PEER_REFLEXIVE)
+                self.plane.send(bound.path, address, check)
 
     # What legs ask of their port (LegHost)
 
