@@ -25,6 +25,12 @@ class Host:
     words: tuple[str, ...]
     """What runs a command in it."""
 
+    @property
+    def other(self) -> str:
+        """Another address of its net."""
+        front, _, last = self.there.rpartition(".")
+        return f"{front}.{int(last) + 1}"
+
     def run(self, *commands: str) -> None:
         """Commands in it; AssertionError where one fails."""
         for command in commands:
@@ -87,19 +93,27 @@ def _do(*commands: str) -> None:
 
 
 @contextlib.contextmanager
-def host(*, net: str = "198.18") -> Iterator[Host]:
-    """Another host on a cable to this one, in a net of its own; skips the test where none can be made."""
+def host(*, net: str = "198.18", ipv6: bool = False) -> Iterator[Host]:
+    """Another host on a cable to this one, in a net of its own, `ipv6`: in one of IPv6 and none of IPv4.
+
+    Skips the test where none can be made.
+    """
     if os.geteuid() != 0 or shutil.which("ip") is None or shutil.which("nft") is None:
         pytest.skip("a network namespace takes root, ip (iproute2) and nft (nftables)")
     number = next(_numbers) % 1000
     name, base = f"gwh{number}", f"{net}.{number // 4}.{number % 4 * 64}".rsplit(".", 1)
     here, there = (f"{base[0]}.{int(base[1]) + place}" for place in (1, 2))
+    bits, nodad = 26, ""
+    if ipv6:
+        # No time is spent on asking whether anybody has the address already.
+        here, there = f"fd00:6777:{number:x}::1", f"fd00:6777:{number:x}::2"
+        bits, nodad = 64, " nodad"
     commands = (
         f"ip netns add {name}",
         f"ip link add {name}a type veth peer name {name}b netns {name}",
-        f"ip addr add {here}/26 dev {name}a",
+        f"ip addr add {here}/{bits} dev {name}a{nodad}",
         f"ip link set {name}a up",
-        f"ip -n {name} addr add {there}/26 dev {name}b",
+        f"ip -n {name} addr add {there}/{bits} dev {name}b{nodad}",
         f"ip -n {name} link set {name}b up",
         f"ip -n {name} link set lo up",
         f"ip -n {name} route add default via {here}",

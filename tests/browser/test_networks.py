@@ -9,7 +9,7 @@ import pytest
 
 from gateway.demo.browser import SoftphoneBrowser
 from tests import peers
-from tests.browser.softphone import phone_hears
+from tests.browser.softphone import phone_hears, talk
 from tests.coturn import SECRET, coturn
 from tests.interop.gateway import BROWSER_HZ, PHONE_HZ, config_on_free_ports, gateway_with
 from tests.netns import Host, beyond, host
@@ -45,6 +45,12 @@ def chromium_at(elsewhere: Host, folder: Path, page: str) -> str:
     program.write_text(f'#!/bin/sh\nexec {shlex.join(arguments)} "$@"\n')
     program.chmod(0o755)
     return str(program)
+
+
+MOVED = PAIR.replace("async ()", "async (address)").replace(
+    "return [local.candidateType, local.protocol, remote.candidateType, remote.protocol]",
+    'return local.address === address && connection.connectionState === "connected"',
+)
 
 
 async def test_a_browser_that_may_only_use_relays_is_given_one_and_talks(tmp_path: Path) -> None:
@@ -157,3 +163,49 @@ async def test_a_phone_calls_a_browser_through_a_full_agent(tmp_path: Path) -> N
         await browser.tone(PHONE_HZ)
         phone.hangup()
         await gateway.idle()
+
+
+async def test_a_browser_with_ipv6_alone_talks_with_a_phone_of_ipv4(tmp_path: Path) -> None:
+    """One call, IPv6 on one side and IPv4 on the other; neither is told of the other's address."""
+    with host(ipv6=True) as there:
+        web, rtc = free_port(), free_port()
+        config = config_on_free_ports(
+            tmp_path, WEB__LISTEN=f"[{there.here}]:{web}", WEBRTC__LISTEN=f"[{there.here}]:{rtc}"
+        )
+        page = f"http://[{there.here}]:{web}"
+        async with (
+            gateway_with(config, tmp_path / "gateway.log") as gateway,
+            SoftphoneBrowser(chromium_at(there, tmp_path, page), BROWSER_HZ) as browser,
+        ):
+            phone = await gateway.phone("1001", PHONE_HZ)
+            await browser.page.add_init_script(CONNECTION)
+            await browser.open(gateway.app.signed_in_url("alice"))
+            await talk(browser, phone)
+            _, _, media = (await browser.page.evaluate("connection.remoteDescription.sdp")).partition("m=")
+            assert f"IN IP6 {there.here}" in media
+            assert "127.0.0.1" not in media
+            await browser.hang_up()
+            await gateway.idle()
+
+
+async def test_a_browser_whose_address_changes_in_a_call_talks_on(tmp_path: Path) -> None:
+    """From one network to another: the browser finds the way from there, and the call is the same one."""
+    with host() as wifi:
+        web, rtc = free_port(), free_port()
+        config = config_on_free_ports(tmp_path, WEB__LISTEN=f"{wifi.here}:{web}", WEBRTC__LISTEN=f"{wifi.here}:{rtc}")
+        page = f"http://{wifi.here}:{web}"
+        async with (
+            gateway_with(config, tmp_path / "gateway.log") as gateway,
+            SoftphoneBrowser(chromium_at(wifi, tmp_path, page), BROWSER_HZ) as browser,
+        ):
+            await browser.page.add_init_script(CONNECTION)
+            await browser.open(gateway.app.signed_in_url("alice"))
+            await browser.dial("600")
+            await browser.tone(BROWSER_HZ)
+            [call] = gateway.app.calls
+            wifi.run(f"ip addr del {wifi.there}/26 dev {wifi.name}b", f"ip addr add {wifi.other}/26 dev {wifi.name}b")
+            wifi.run(f"ip route replace default via {wifi.here}")
+            await browser.page.wait_for_function(MOVED, arg=wifi.other, timeout=20_000)
+            await browser.page.evaluate("__ear.recent.length = __ear.kept = 0")
+            await browser.tone(BROWSER_HZ)
+            assert [one.id for one in gateway.app.calls] == [call.id]
