@@ -27,6 +27,7 @@ from gateway.identity.mapping import IdentityMap
 from gateway.net.config import UserAgentConfig
 from gateway.net.connections import StreamLimits
 from gateway.net.tls import Tls, TlsFiles
+from gateway.net.udp import UdpLimits
 from gateway.people.courier import Keeping
 from gateway.sip.auth.server import DigestServer, NoncePolicy
 from gateway.sip.invite.session_timer import TimerPolicy
@@ -373,7 +374,9 @@ def user_agent(config: Config) -> UserAgentConfig:
             alias=sip.tls.cert is not None,
         ),
         subscriptions=subscriptions(config),
+        udp=UdpLimits(dscp=sip.dscp),
         streams=StreamLimits(
+            dscp=sip.dscp,
             connections=sip.limits.max_connections,
             reserved=min(StreamLimits().reserved, sip.limits.max_connections // 2),
             per_host=sip.limits.max_connections_per_source,

@@ -224,6 +224,8 @@ class SipConfig(Section):
     """How long a call is parked before it rings at who parked it, and again until somebody takes it; 0 never (s)."""
     max_diversions: int = Field(default=5, ge=0, le=20)
     """How often one call may go on to somebody else than who was called (3xx); 0 follows none."""
+    dscp: int = Field(default=24, ge=0, le=63)
+    """Marks SIP over UDP, TCP and TLS for the network (RFC 2474); 24 is CS3."""
     trickle_ice: bool = True
     """Take ICE candidates of SIP clients by INFO, and say so to those that offer ICE (RFC 8840)."""
     timers: SipTimers = SipTimers()
@@ -407,6 +409,8 @@ class RtpConfig(Section):
     """Between two packets of it (s, RFC 6263); 0.02 is full rate, for phones that hang up without it."""
     max_packets_per_second: int = Field(default=500, ge=50)
     """Packets a second that are taken from one source; the rest is dropped and counted."""
+    dscp: int = Field(default=46, ge=0, le=63)
+    """Marks audio toward phones for the network (RFC 2474); 46 is EF."""
 
 
 __all__ = [

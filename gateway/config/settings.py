@@ -86,6 +86,8 @@ class VideoConfig(Section):
     """What a browser is told to send at most (bits a second); the other side's own limit counts where it is lower."""
     max_packets_per_second: int = Field(default=1000, ge=50, le=10_000)
     """Packets of video taken from one phone, and from one browser beside those of its voice."""
+    dscp: int = Field(default=34, ge=0, le=63)
+    """Marks video toward phones for the network (RFC 2474); 34 is AF41."""
     kept_packets: int = Field(default=256, ge=0, le=1024)
     """Packets toward each browser that are kept to be sent again where it lost them (1,424 bytes each); 0: none."""
     key_frame_interval: float = Field(default=0.5, ge=0.1, le=10)

@@ -31,6 +31,8 @@ class StreamLimits:
     """For a connection, and its TLS handshake, to come up."""
     late: float = 10.0
     """How much later than it was asked for a peer's keep-alive may come (RFC 5626 section 5.4)."""
+    dscp: int = 0
+    """Marks what is sent by TCP and TLS (RFC 2474)."""
     pong: float = 10.0
     """A keep-alive of ours is answered by then where the peer answers them at all (RFC 5626 4.4.1)."""
 

@@ -12,6 +12,7 @@ from gateway.net.connections import Connections
 from gateway.net.dialer import Dialer
 from gateway.net.names import covers
 from gateway.net.tls import Tls
+from gateway.net.udp import mark
 from gateway.sip.errors import SipSyntaxError
 from gateway.sip.flow import Flow
 from gateway.sip.message.framing import Broken, StreamFramer
@@ -84,6 +85,7 @@ class StreamConnection(asyncio.Protocol):
         if self.incoming:
             self.bound = transport.get_extra_info("sockname")[:2]
         self._transport.set_write_buffer_limits(high=self._connections.limits.backlog)
+        mark(transport.get_extra_info("socket"), self._connections.limits.dscp)
         self._connections.add(self)
         if self._ready is not None:
             self._ready(self)

@@ -43,6 +43,17 @@ class UdpLimits:
     """Asked of the kernel (SO_RCVBUF); it may give less."""
     write_buffer: int = 1024 * 1024
     """Datagrams that the kernel would not take yet; beyond this they are dropped, as the network would."""
+    dscp: int = 0
+    """Marks what is sent (RFC 2474)."""
+
+
+def mark(sock: socket.socket, dscp: int) -> None:
+    """Have what the socket sends marked, unless with 0."""
+    if dscp:
+        kind = (socket.IPPROTO_IP, socket.IP_TOS)
+        if sock.family == socket.AF_INET6:
+            kind = (socket.IPPROTO_IPV6, socket.IPV6_TCLASS)
+        sock.setsockopt(*kind, dscp << 2)
 
 
 class UdpListener:
@@ -194,6 +205,7 @@ async def open_udp(
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.setsockopt(*_RECVERR[family], 1)
+        mark(sock, limits.dscp)
         sock.bind((host, port))
         return UdpListener(sock, receive, send_failed, unreachable, limits)
     except BaseException:

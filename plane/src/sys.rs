@@ -128,6 +128,8 @@ pub struct Binding {
     /// SO_RCVBUF and SO_SNDBUF in octets, 0: the system's.
     pub receive_buffer: u32,
     pub send_buffer: u32,
+    /// Differentiated services code point of what is sent (RFC 2474), 0: none.
+    pub dscp: u8,
 }
 
 fn option(fd: RawFd, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
@@ -158,6 +160,13 @@ pub fn udp(addr: &Addr, binding: Binding) -> io::Result<OwnedFd> {
     }
     if binding.send_buffer > 0 {
         option(raw, libc::SOL_SOCKET, libc::SO_SNDBUF, binding.send_buffer as libc::c_int)?;
+    }
+    if binding.dscp > 0 {
+        let (level, name) = match addr.is_v6() {
+            true => (libc::IPPROTO_IPV6, libc::IPV6_TCLASS),
+            false => (libc::IPPROTO_IP, libc::IP_TOS),
+        };
+        option(raw, level, name, libc::c_int::from(binding.dscp) << 2)?;
     }
     let name = SockAddr::new(addr);
     // SAFETY: `name` holds an address of its stated length.

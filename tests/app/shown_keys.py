@@ -49,6 +49,11 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "media/test_relays.py::test_a_server_by_tls_shows_whose_it_is": ("media.ice_ca",),
     "media/test_checks.py::test_so_many_candidates_are_taken": ("media.ice_candidates",),
     "media/test_relays.py::test_who_is_not_among_the_candidates_does_not_come_through": ("media.ice_peers_allowed",),
+    "media/test_plane_contract.py::test_what_is_sent_is_marked_as_asked": ("webrtc.dscp",),
+    "media/test_engine_embedded.py::test_audio_and_video_toward_phones_are_marked_each_as_configured": (
+        *("rtp.dscp", "video.dscp"),
+    ),
+    "net/test_streams.py::test_what_is_sent_is_marked_as_asked": ("sip.dscp",),
     "app/test_keys.py::test_a_call_is_ended_after_its_longest_time": (
         *("limits.max_call_duration", "media.service_max_duration"),
     ),

@@ -89,7 +89,7 @@ class Direction:
         self.plane.route(SOURCE, TARGET, routes or ROUTES)
         self.plane.set_open(TARGET, True)
 
-    def _bind(self, host: str, number: int) -> tuple[Any, Any]:
+    def _bind(self, host: str, number: int, dscp: int) -> tuple[Any, Any]:
         self.sockets += [FakeSocket(), FakeSocket()]
         return self.sockets[-2], self.sockets[-1]
 

@@ -19,7 +19,7 @@ from gateway.media.embedded.plane.rtcp import Bye, ReceiverReport, SenderReport,
 from gateway.media.embedded.plane.srtp import SrtpKey, SrtpProfile
 from gateway.media.embedded.plane.values import Bound
 from gateway.media.embedded.resources import Resources
-from gateway.media.embedded.settings import EmbeddedConfig
+from gateway.media.embedded.settings import EmbeddedConfig, VideoConfig
 from gateway.media.embedded.sources.digits import TelephoneEvent
 from gateway.media.engine import (
     Connected,
@@ -628,9 +628,9 @@ async def test_a_cancelled_offer_leaves_nothing() -> None:
     """The caller hung up while the sockets were being opened."""
 
     class Slow(PythonPlane):
-        async def open_pair(self, port: int, host: str, number: int) -> tuple[Bound, Bound]:
+        async def open_pair(self, port: int, host: str, number: int, *, dscp: int = 0) -> tuple[Bound, Bound]:
             await asyncio.sleep(0)
-            return await super().open_pair(port, host, number)
+            return await super().open_pair(port, host, number, dscp=dscp)
 
     engine = EmbeddedEngine(config(), make_plane=lambda: Slow(asyncio.get_running_loop(), time.monotonic))
     await engine.start()
@@ -797,3 +797,23 @@ async def test_a_call_that_cannot_be_resumed_leaves_no_party(monkeypatch: pytest
             await engine.resume("call", {"joined": [["here", "gone"]]})
         assert len(made) == 1
         assert engine.sessions == engine.ports_in_use == 0
+
+
+async def test_audio_and_video_toward_phones_are_marked_each_as_configured() -> None:
+    """The plane is asked for ports that do so; what it sends then is its own tests'."""
+    asked: list[int] = []
+
+    class Noting(PythonPlane):
+        async def open_pair(self, port: int, host: str, number: int, *, dscp: int = 0) -> tuple[Bound, Bound]:
+            asked.append(dscp)
+            return await super().open_pair(port, host, number, dscp=dscp)
+
+    settings = config(dscp=46, video=VideoConfig(dscp=34))
+    engine = EmbeddedEngine(settings, make_plane=lambda: Noting(asyncio.get_running_loop(), time.monotonic))
+    await engine.start()
+    try:
+        video = "m=video 5004 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n"
+        await engine.offer("call", LEFT, RIGHT, phone_sdp() + video)
+        assert asked == [46, 46, 34, 34]
+    finally:
+        await engine.close()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -571,6 +572,42 @@ async def test_answers_to_requests_of_the_gateways_are_told_of(scene: Scene) -> 
     server.send(answer)
     await until(lambda: len(scene.handler.checks) == 2)
     assert (await scene.plane.counters())["stun_not_request"] == 1
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_what_is_sent_is_marked_as_asked(scene: Scene, host: str) -> None:
+    """The traffic class of IPv6, the type of service of IPv4 (RFC 2474), on either kind of port."""
+    plane, size = scene.plane, 1 << 20
+    [shared] = await plane.open_shared(9, [host], 0, receive_buffer=size, send_buffer=size, dscp=46)
+    [plain] = await plane.open_shared(7, [host], 0, receive_buffer=size, send_buffer=size)
+    await plane.open_pair(8, host, 0, dscp=34)
+    level, receive, name = (
+        (socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, socket.IPV6_TCLASS)
+        if ":" in host
+        else (socket.IPPROTO_IP, socket.IP_RECVTOS, socket.IP_TOS)
+    )
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as heard:
+        heard.setsockopt(level, receive, 1)
+        heard.bind((host, 0))
+        heard.settimeout(5)
+        there = heard.getsockname()[:2]
+        plane.open_flow(8, 8, FlowConfig())
+        plane.set_destination(8, there, there)
+        plane.start_stream(8, 5, 1, 1, 8000)
+        marks = []
+        sending: tuple[Callable[[], None], ...] = (
+            lambda: plane.send(shared.path, there, b"marked"),
+            lambda: plane.send(plain.path, there, b"plain"),
+            lambda: plane.inject(8, 0, False, bytes(160), 160),
+            lambda: plane.send_rtcp(8, bytes(ReceiverReport(5))),
+        )
+        for send in sending:
+            send()
+            await scene.done()
+            _, [(_, kind, value)], _, _ = await asyncio.to_thread(heard.recvmsg, 2000, 100)
+            assert kind == name
+            marks.append(value[0] >> 2)
+        assert marks == [46, 0, 34, 34]
 
 
 async def test_checks_of_an_admitted_pair_are_answered_alone(scene: Scene) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,8 @@ from gateway.net import (
 )
 from gateway.net.connections import StreamLimits
 from gateway.net.resolver import ResolverConfig
+from gateway.net.stream import StreamConnection
+from gateway.net.udp import UdpLimits
 from gateway.net.ws import WebSocketConnection
 from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
@@ -46,6 +49,38 @@ def options(call_id: str = "c1", extra: str = "") -> bytes:
     if extra:
         lines.append(extra)
     return ("\r\n".join(lines) + "\r\nContent-Length: 0\r\n\r\n").encode()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_what_is_sent_is_marked_as_asked(host: str) -> None:
+    """DSCP (RFC 2474) on UDP, and on connections whoever made them."""
+    streams = StreamLimits(dscp=24)
+    option = (socket.IPPROTO_IPV6, socket.IPV6_TCLASS) if ":" in host else (socket.IPPROTO_IP, socket.IP_TOS)
+    made: list[socket.socket] = []
+    connected = StreamConnection.connection_made
+
+    def noting(self: StreamConnection, transport: asyncio.BaseTransport) -> None:
+        connected(self, transport)
+        made.append(transport.get_extra_info("socket"))
+
+    bob = UserAgent(
+        UserAgentConfig(listen=((host, 0),), listen_tcp=((host, 0),), udp=UdpLimits(dscp=24), streams=streams),
+        Application(answering),
+    )
+    await bob.start()
+    alice = UserAgent(UserAgentConfig(listen=((host, 0),), listen_tcp=((host, 0),), streams=streams), Application())
+    await alice.start()
+    try:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(StreamConnection, "connection_made", noting)
+            place = f"[{host}]" if ":" in host else host
+            target = f"sip:bob@{place}:{port_of(bob, 'tcp')};transport=tcp"
+            recorder = Recorder(alice.invite(target, caller="alice", body=OFFER))
+            await recorder.wait(Answered)
+        assert [one.getsockopt(*option) for one in made] == [24 << 2] * 2
+    finally:
+        await alice.close()
+        await bob.close()
 
 
 async def test_a_whole_call_over_tcp_uses_one_connection() -> None:

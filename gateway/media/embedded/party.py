@@ -16,6 +16,7 @@ from gateway.media.embedded.plane.values import Address, FlowSnapshot, MediaPack
 from gateway.media.embedded.reporting import reports_wanted
 from gateway.media.embedded.resources import Resources
 from gateway.media.embedded.rtp.leg import RtpLeg, receivable
+from gateway.media.embedded.settings import EmbeddedConfig, VideoConfig
 from gateway.media.embedded.sources.packets import Injected
 from gateway.media.embedded.sources.players import PROGRAM, Playing, silence_in
 from gateway.media.embedded.sources.program import ProgramAudio
@@ -117,14 +118,12 @@ class PartyMedia:
             self.webrtc.on_data = self.data.receive
         elif self.party.kind is not Kind.SERVICE:
             numbers = tuple(left["numbers"]) if left is not None else None
-            self.rtp = self._rtp_leg(
-                self.identity, resources.config.max_packets_per_second, numbers, self._transport_failed
-            )
+            self.rtp = self._rtp_leg(self.identity, resources.config, numbers, self._transport_failed)
 
     def _rtp_leg(
         self,
         identity: Identity,
-        packets_per_second: int,
+        limits: EmbeddedConfig | VideoConfig,
         numbers: tuple[int, int] | None = None,
         failed: Callable[[str], None] = lambda reason: None,
     ) -> RtpLeg:
@@ -140,8 +139,9 @@ class PartyMedia:
             best_effort=self.party.kind is Kind.BEST_EFFORT,
             dtls=resources.port if self.party.kind is Kind.DTLS else None,
             failed=failed,
-            max_packets_per_second=packets_per_second,
+            max_packets_per_second=limits.max_packets_per_second,
             numbers=numbers,
+            dscp=limits.dscp,
         )
 
     def resume(self, values: Mapping[str, Any], snapshot: FlowSnapshot | None) -> None:
@@ -192,7 +192,7 @@ class PartyMedia:
             self.video.since = self._shared.clock()
             return True
         identity = Identity.generate(config, self.party.kind, self._shared.random)
-        transport = webrtc or self._rtp_leg(identity, config.video.max_packets_per_second)
+        transport = webrtc or self._rtp_leg(identity, config.video)
         video = VideoStream(self._shared, identity, self.identity.cname, transport, self._key_frame_wanted)
         try:
             await video.open()

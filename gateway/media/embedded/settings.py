@@ -20,6 +20,8 @@ class VideoConfig:
     """Bits a second that a browser is told to send at most."""
     max_packets_per_second: int = 1000
     """Packets of video taken from one peer; the rest is dropped and counted."""
+    dscp: int = 0
+    """Marks video toward phones (RFC 2474)."""
     kept_packets: int = 256
     """Packets of video toward one browser that are kept to be sent again; 0: none, and no retransmission is agreed."""
     key_frame_interval: float = 0.5
@@ -57,6 +59,8 @@ class EmbeddedConfig:
     latching: LatchRules = field(default_factory=LatchRules)
     max_packets_per_second: int = 500
     """Packets taken from one phone; the rest is dropped and counted."""
+    dscp: int = 0
+    """Marks audio toward phones (RFC 2474)."""
 
     webrtc_codecs: tuple[str, ...] = ("opus", "g722", "pcmu", "pcma")
     """Toward browsers, lower case, best first."""

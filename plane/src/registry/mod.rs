@@ -8,6 +8,7 @@ use crate::addr::Addr;
 use crate::counters::{Count, FlowCounters, ThreadCounters};
 use crate::flow::{Config, PairSockets};
 use crate::stun::Credential;
+use crate::sys::Binding;
 use crate::wire::down::Message;
 use crate::wire::up;
 use crate::worker::Handle;
@@ -100,11 +101,11 @@ impl Registry {
     /// Do what a message asks; what is to be answered.
     pub fn apply(&mut self, message: Message, now: u64) -> Option<Vec<u8>> {
         match message {
-            Message::OpenShared { request, port, number, receive_buffer, send_buffer, hosts, only_from } => {
-                let buffers = (receive_buffer, send_buffer);
-                Some(self.open_shared(request, port, number, buffers, &hosts, only_from.into()))
+            Message::OpenShared { request, port, number, receive_buffer, send_buffer, hosts, only_from, dscp } => {
+                let binding = Binding { reuse: self.threads.len() > 1, receive_buffer, send_buffer, dscp };
+                Some(self.open_shared(request, port, number, binding, &hosts, only_from.into()))
             }
-            Message::OpenPair { request, port, host } => Some(self.open_pair(request, port, &host)),
+            Message::OpenPair { request, port, host, dscp } => Some(self.open_pair(request, port, &host, dscp)),
             Message::ClosePort { port } => {
                 self.close_port(port);
                 None

@@ -41,7 +41,7 @@ impl Registry {
         request: u32,
         port: u32,
         number: u16,
-        buffers: (u32, u32),
+        binding: Binding,
         hosts: &[Addr],
         only_from: Arc<[Addr]>,
     ) -> Vec<u8> {
@@ -51,7 +51,7 @@ impl Registry {
         let mut number = number;
         let mut opened: Vec<(Addr, Vec<Arc<OwnedFd>>)> = Vec::new();
         for host in hosts {
-            match bind_shared(&host.with_port(number), buffers, self.threads.len()) {
+            match bind_shared(&host.with_port(number), binding, self.threads.len()) {
                 Ok((bound, sockets)) => {
                     number = bound.port;
                     opened.push((bound, sockets));
@@ -79,11 +79,11 @@ impl Registry {
         reply.finish()
     }
 
-    pub(super) fn open_pair(&mut self, request: u32, port: u32, host: &Addr) -> Vec<u8> {
+    pub(super) fn open_pair(&mut self, request: u32, port: u32, host: &Addr, dscp: u8) -> Vec<u8> {
         if self.ports.contains_key(&port) {
             return up::failure(request, "refused", "the port is open");
         }
-        match bind_pair(host) {
+        match bind_pair(host, Binding { dscp, ..Binding::default() }) {
             Ok((rtp, rtcp, bound)) => {
                 let (rtp_path, rtcp_path) = (path(port, 0, 0), path(port, 0, 1));
                 let sockets = Arc::new(PairSockets { rtp, rtcp, rtp_path, rtcp_path });
@@ -148,28 +148,27 @@ impl Registry {
 /// A socket for each thread on one address; the kernel spreads sources over them.
 fn bind_shared(
     addr: &Addr,
-    (receive_buffer, send_buffer): (u32, u32),
+    binding: Binding,
     threads: usize,
 ) -> io::Result<(Addr, Vec<Arc<OwnedFd>>)> {
     // Bound alone first: with SO_REUSEPORT another gateway's port would seem to be free.
     let probe = sys::udp(addr, Binding::default())?;
     let bound = sys::local(probe.as_raw_fd())?;
     drop(probe);
-    let binding = Binding { reuse: threads > 1, receive_buffer, send_buffer };
     let sockets = (0..threads).map(|_| sys::udp(&bound, binding).map(Arc::new)).collect::<io::Result<_>>()?;
     Ok((bound, sockets))
 }
 
-fn bind_pair(host: &Addr) -> io::Result<(OwnedFd, OwnedFd, (Addr, Addr))> {
+fn bind_pair(host: &Addr, binding: Binding) -> io::Result<(OwnedFd, OwnedFd, (Addr, Addr))> {
     if host.port != 0 {
-        return bind_two(host, host.port & !1);
+        return bind_two(host, host.port & !1, binding);
     }
     let mut last = io::Error::from_raw_os_error(libc::EADDRINUSE);
     for _ in 0..ATTEMPTS {
         let probe = sys::udp(host, Binding::default())?;
         let number = sys::local(probe.as_raw_fd())?.port & !1;
         drop(probe);
-        match bind_two(host, number) {
+        match bind_two(host, number, binding) {
             Ok(made) => return Ok(made),
             Err(error) => last = error,
         }
@@ -177,9 +176,9 @@ fn bind_pair(host: &Addr) -> io::Result<(OwnedFd, OwnedFd, (Addr, Addr))> {
     Err(last)
 }
 
-fn bind_two(host: &Addr, number: u16) -> io::Result<(OwnedFd, OwnedFd, (Addr, Addr))> {
+fn bind_two(host: &Addr, number: u16, binding: Binding) -> io::Result<(OwnedFd, OwnedFd, (Addr, Addr))> {
     let (rtp_addr, rtcp_addr) = (host.with_port(number), host.with_port(number + 1));
-    let rtp = sys::udp(&rtp_addr, Binding::default())?;
-    let rtcp = sys::udp(&rtcp_addr, Binding::default())?;
+    let rtp = sys::udp(&rtp_addr, binding)?;
+    let rtcp = sys::udp(&rtcp_addr, binding)?;
     Ok((rtp, rtcp, (rtp_addr, rtcp_addr)))
 }

@@ -25,11 +25,13 @@ pub enum Message {
         send_buffer: u32,
         hosts: Vec<Addr>,
         only_from: Vec<Addr>,
+        dscp: u8,
     },
     OpenPair {
         request: u32,
         port: u32,
         host: Addr,
+        dscp: u8,
     },
     ClosePort {
         port: u32,
@@ -212,6 +214,12 @@ pub fn read(kind: u8, body: &[u8]) -> Option<Result<Message, Malformed>> {
     Some(message)
 }
 
+/// Of messages of before there was one, none.
+fn dscp(read: &mut Reader<'_>) -> Result<u8, Malformed> {
+    let value = if read.is_empty() { 0 } else { read.u8()? };
+    if value < 64 { Ok(value) } else { Err(Malformed) }
+}
+
 fn general(kind: u8, read: &mut Reader<'_>) -> Result<Message, Malformed> {
     Ok(match kind {
         1 => {
@@ -224,9 +232,13 @@ fn general(kind: u8, read: &mut Reader<'_>) -> Result<Message, Malformed> {
             let hosts = (0..count).map(|_| read.addr()).collect::<Result<_, _>>()?;
             let allowed = if read.is_empty() { 0 } else { read.u8()? };
             let only_from = (0..allowed).map(|_| Ok(read.addr()?.with_port(0))).collect::<Result<_, Malformed>>()?;
-            Message::OpenShared { request, port, number, receive_buffer, send_buffer, hosts, only_from }
+            let dscp = dscp(read)?;
+            Message::OpenShared { request, port, number, receive_buffer, send_buffer, hosts, only_from, dscp }
         }
-        2 => Message::OpenPair { request: read.u32()?, port: read.u32()?, host: read.addr()? },
+        2 => {
+            let (request, port, host) = (read.u32()?, read.u32()?, read.addr()?);
+            Message::OpenPair { request, port, host, dscp: dscp(read)? }
+        }
         3 => Message::ClosePort { port: read.u32()? },
         27 => {
             let (request, count) = (read.u32()?, read.u32()?);

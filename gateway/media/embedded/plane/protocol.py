@@ -104,13 +104,16 @@ class Plane(Protocol):
         receive_buffer: int,
         send_buffer: int,
         only_from: Sequence[str] = (),
+        dscp: int = 0,
     ) -> tuple[Bound, ...]:
         """Bind the browsers' port on each host, `number` 0: any; raises PlaneError that names the host.
+
+        `dscp` marks what is sent (RFC 2474), 0 to 63.
 
         Where `only_from` is not empty, datagrams from any other IP address are dropped and counted `foreign`.
         """
 
-    async def open_pair(self, port: int, host: str, number: int) -> tuple[Bound, Bound]:
+    async def open_pair(self, port: int, host: str, number: int, *, dscp: int = 0) -> tuple[Bound, Bound]:
         """Bind RTP on the even `number` and RTCP on the next, 0: any; raises PlaneError busy, full or refused."""
 
     def close_port(self, port: int) -> None:

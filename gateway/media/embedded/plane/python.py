@@ -117,12 +117,13 @@ class PythonPlane:
         receive_buffer: int,
         send_buffer: int,
         only_from: Sequence[str] = (),
+        dscp: int = 0,
     ) -> tuple[Bound, ...]:
         allowed = frozenset(only_from)
         paths: list[SharedPath] = []
         try:
             for host in hosts:
-                bound = self._bind(host, number, receive_buffer=receive_buffer, send_buffer=send_buffer)
+                bound = self._bind(host, number, receive_buffer=receive_buffer, send_buffer=send_buffer, dscp=dscp)
                 path = SharedPath(bound, next(self._numbers), self, allowed)
                 paths.append(path)
                 number = path.bound.address[1]
@@ -135,8 +136,8 @@ class PythonPlane:
         self._open(port, opened)
         return opened.bounds
 
-    async def open_pair(self, port: int, host: str, number: int) -> tuple[Bound, Bound]:
-        rtp, rtcp = self._bind_pair(host, number)
+    async def open_pair(self, port: int, host: str, number: int, *, dscp: int = 0) -> tuple[Bound, Bound]:
+        rtp, rtcp = self._bind_pair(host, number, dscp)
         opened = PairPort(rtp, rtcp, (next(self._numbers), next(self._numbers)))
         self._paths.update({bound.path: opened for bound in opened.bounds})
         self._open(port, opened)

@@ -39,6 +39,7 @@ class RtpLeg:
         failed: Callable[[str], None] = lambda reason: None,
         max_packets_per_second: int = 500,
         numbers: tuple[int, int] | None = None,
+        dscp: int = 0,
     ) -> None:
         """`address` is what phones are told; `keys` are ours, one a suite: with any, nothing flows in the clear.
 
@@ -54,6 +55,7 @@ class RtpLeg:
         """RTCP that was dropped here, by reason."""
         self._plane = plane
         self._pool = pool
+        self._dscp = dscp
         self._clock = clock
         self._address = address
         self._family = 6 if ":" in canonical(pool.host) else 4
@@ -72,7 +74,7 @@ class RtpLeg:
 
     async def open(self) -> None:
         """Bind both ports; raises MediaError 503 when none is left."""
-        rtp, rtcp = await self._pool.open(self._plane, self._id)
+        rtp, rtcp = await self._pool.open(self._plane, self._id, self._dscp)
         self.port = rtp.address[1]
         if self._closed:
             # Closed while it was being opened.

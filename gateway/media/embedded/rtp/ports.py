@@ -48,7 +48,7 @@ class PortPool:
         self._wake()
         return len(self._free)
 
-    async def open(self, plane: Plane, port: int) -> tuple[Bound, Bound]:
+    async def open(self, plane: Plane, port: int, dscp: int = 0) -> tuple[Bound, Bound]:
         """Have the plane bind the next pair as its `port`, RTP before RTCP; raises MediaError 503 when none is left."""
         self._wake()
         for _ in range(MAXIMUM_ATTEMPTS):
@@ -56,7 +56,7 @@ class PortPool:
                 break
             number = 0 if self._any else self._free.popleft()
             try:
-                bound = await plane.open_pair(port, self.host, number)
+                bound = await plane.open_pair(port, self.host, number, dscp=dscp)
             except PlaneError as error:
                 if number:
                     self._resting.append((self._clock() + self._rest, number))

@@ -40,6 +40,8 @@ class WebRtcConfig:
     """SO_RCVBUF in bytes; the kernel may grant less."""
     send_buffer: int = 4 * 1024 * 1024
     """SO_SNDBUF in bytes; the kernel may grant less."""
+    dscp: int = 0
+    """Marks everything toward browsers (RFC 2474): audio and video share the port."""
     mtu: int = 1200
     """Largest DTLS datagram sent, bytes of UDP payload."""
 

@@ -129,6 +129,7 @@ class WebRtcPort:
             receive_buffer=config.receive_buffer,
             send_buffer=config.send_buffer,
             only_from=only_from,
+            dscp=config.dscp,
         )
 
     async def gather(self) -> None:
