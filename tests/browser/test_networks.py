@@ -74,8 +74,7 @@ async def test_a_browser_that_may_only_use_relays_is_given_one_and_talks(tmp_pat
         assert not server.said("invalid credentials"), "a password was refused"
 
 
-@pytest.mark.parametrize("plane", ["python", "native"])
-async def test_a_browser_whose_network_lets_no_udp_out_talks_by_tcp(tmp_path: Path, plane: str) -> None:
+async def test_a_browser_whose_network_lets_no_udp_out_talks_by_tcp(tmp_path: Path) -> None:
     """The tone goes there and back by one TCP connection, and nothing is left of it when the call is over."""
     with host() as office:
         office.rules(NO_UDP)
@@ -85,7 +84,6 @@ async def test_a_browser_whose_network_lets_no_udp_out_talks_by_tcp(tmp_path: Pa
             WEB__LISTEN=f"{office.here}:{web}",
             WEBRTC__LISTEN=f"{office.here}:{rtc}",
             WEBRTC__TCP="true",
-            MEDIA__PLANE=plane,
         )
         page = f"http://{office.here}:{web}"
         async with (

@@ -257,6 +257,29 @@ async def test_who_reads_slowly_loses_packets_and_no_memory() -> None:
         peer.close()
 
 
+async def test_who_sends_without_end_is_read_from_slowly() -> None:
+    """The event loop is everybody's: so many frames a second, the rest waits at the sender."""
+    async with bench_with(tcp_max_frames_per_second=100) as bench:
+        leg, flood = leg_of(bench), await TcpPeer.connect(bench)
+        await flood.check(leg)
+        sending = asyncio.ensure_future(endless(flood))
+        [connection] = bench.port._tcp._connections
+        for _ in range(3):
+            await until(lambda: not connection._transport.is_reading())
+            began = asyncio.get_running_loop().time()
+            await until(connection._transport.is_reading)
+            assert asyncio.get_running_loop().time() - began < 1
+        sending.cancel()
+        flood.close()
+        await until(lambda: bench.port.carried == (0, 0))
+
+
+async def endless(peer: TcpPeer) -> None:
+    while True:
+        peer.send(*[b"\x80" + bytes(1000)] * 50)
+        await peer.writer.drain()
+
+
 async def test_a_tcp_port_that_somebody_has_is_named() -> None:
     """MediaError 503 at the start, as for UDP."""
     with socket.socket() as taken:

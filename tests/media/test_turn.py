@@ -257,12 +257,16 @@ def test_channel_numbers_are_used_again_after_their_rest() -> None:
 
 
 def test_so_many_permissions_and_no_more() -> None:
-    """Whoever offers addresses without end fills no memory."""
+    """Whoever offers addresses without end fills no memory, and takes nothing from who talks."""
     server = Server()
     server.allocate()
+    server.client.permit(PEER[0], server.now)
     for number in range(MAX_PERMISSIONS + 10):
-        server.client.permit(f"198.51.{number // 250}.{number % 250 + 1}", server.now)
-    assert len(server.pump()) == MAX_PERMISSIONS
+        server.now += 0.001
+        assert server.indication(b"data") == (PEER, b"data")
+        server.client.permit(f"198.18.{number // 250}.{number % 250 + 1}", server.now)
+    assert len(server.client._permissions) == MAX_PERMISSIONS
+    assert server.indication(b"data", ("198.18.0.1", 5000)) is None
 
 
 def test_a_closed_client_gives_the_allocation_back_and_says_nothing_more() -> None:

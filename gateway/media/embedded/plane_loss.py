@@ -111,10 +111,12 @@ class PlaneLoss:
 
 async def _bind_again(port: WebRtcPort) -> None:
     """Until it succeeds: the kernel takes a moment to let go of the sockets of a plane that was killed."""
-    pause = FIRST_PAUSE
+    pause, bound = FIRST_PAUSE, False
     while True:
         try:
-            await port.start()
+            if not bound:
+                await port.start()
+                bound = True
             await port.gather()
         except (MediaError, PlaneError) as error:
             logger.warning("the browsers' port cannot be bound again yet: %s", error)

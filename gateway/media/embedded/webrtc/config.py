@@ -87,6 +87,8 @@ class WebRtcConfig:
     """TCP connections at once from one IPv4 address, or one /64 of IPv6."""
     tcp_first_check: float = 5.0
     """Seconds that a TCP connection may take to send an authentic check."""
+    tcp_max_frames_per_second: int = 2500
+    """Frames read from one TCP connection; who sends faster is read from more slowly."""
     tcp_max_frame: int = 2048
     """Longest frame taken from a TCP connection, octets."""
     tcp_max_queued: int = 32 * 1024

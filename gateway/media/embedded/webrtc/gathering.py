@@ -185,7 +185,7 @@ class Gathering:
         while True:
             try:
                 await self._ask_once(server)
-            except OSError as error:
+            except (OSError, ValueError, OverflowError) as error:
                 logger.warning("STUN server %s: %s", server.url, error)
             tried.set()
             await asyncio.sleep(KEEP_ALIVE)

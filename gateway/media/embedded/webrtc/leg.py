@@ -205,7 +205,7 @@ class WebRtcLeg:
         restarted = not first and ufrag != self._remote_ufrag
         renamed = tls_id is not None and self._tls_id is not None and tls_id != self._tls_id
         rekeyed = not first and (usable != self._fingerprints or renamed)
-        if self._checks is not None and ufrag != self._remote_ufrag:
+        if self._checks is not None and restarted:
             self._checks.clear()
         self._remote_ufrag, self._remote_password, self._tls_id = ufrag, password, tls_id or self._tls_id
         if restarted and side == "answerer":

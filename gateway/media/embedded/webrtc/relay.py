@@ -141,7 +141,7 @@ class Relay:
             try:
                 await self._hold(server)
                 pause = FIRST_PAUSE
-            except (OSError, TimeoutError, ssl.SSLError) as error:
+            except (OSError, ValueError, OverflowError) as error:
                 logger.warning("TURN server %s: %s", server, error or type(error).__name__)
             self.tried.set()
             await asyncio.sleep(pause)

@@ -14,6 +14,8 @@ from gateway.media.embedded.webrtc.config import WebRtcConfig
 from gateway.media.embedded.webrtc.tunnel import Tunnel
 from gateway.media.engine import MediaError
 
+WINDOW = 0.1
+"""Seconds over which frames are counted."""
 _LENGTH = 2
 """Octets before each frame (RFC 4571 section 2)."""
 
@@ -46,6 +48,8 @@ class TcpConnection(asyncio.Protocol):
         self._tunnel: Tunnel | None = None
         self._heard = False
         self._timer: asyncio.TimerHandle | None = None
+        self._frames = 0
+        self._window: asyncio.TimerHandle | None = None
         self.source: Address = ("", 0)
 
     @property
@@ -77,10 +81,26 @@ class TcpConnection(asyncio.Protocol):
             end = position + _LENGTH + length
             if end > len(buffer):
                 break
+            self._frames += 1
             if length:
                 self._frame(bytes(buffer[position + _LENGTH : end]))
             position = end
         del buffer[:position]
+        self._slow_down()
+
+    def _slow_down(self) -> None:
+        """Leave who sends too fast to TCP's own flow control, for as long as the window lasts."""
+        if self._transport.is_closing():
+            return
+        if self._window is None:
+            self._window = asyncio.get_running_loop().call_later(WINDOW, self._next_window)
+        if self._frames > self._host.config.tcp_max_frames_per_second * WINDOW:
+            self._transport.pause_reading()
+
+    def _next_window(self) -> None:
+        self._frames, self._window = 0, None
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._end()
@@ -142,8 +162,9 @@ class TcpConnection(asyncio.Protocol):
 
     def _end(self) -> None:
         self._listener.forget(self)
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._window):
+            if timer is not None:
+                timer.cancel()
         if self._tunnel is not None:
             self._host.close_tunnel(self._tunnel)
 

@@ -127,8 +127,11 @@ class TurnClient:
         if permission is not None:
             permission.used = now
             return
-        if self.state is not TurnState.ALLOCATED or len(self._permissions) >= MAX_PERMISSIONS:
+        if self.state is not TurnState.ALLOCATED:
             return
+        if len(self._permissions) >= MAX_PERMISSIONS:
+            # Whoever offers addresses without end takes them from nobody who talks.
+            del self._permissions[min(self._permissions, key=lambda each: self._permissions[each].used)]
         self._permissions[host] = _Permission(now, now + PERMISSION_REFRESH)
         self._ask_permission(host, now)
 
