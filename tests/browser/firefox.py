@@ -7,6 +7,7 @@ import itertools
 import json
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -34,8 +35,10 @@ START_TIME = 60.0
 class Firefox:
     """A headless Firefox with a profile of its own; an async context manager."""
 
-    def __init__(self, executable: str) -> None:
+    def __init__(self, executable: str, preferences: Mapping[str, Any] | None = None) -> None:
+        """`preferences` beside those above."""
         self._executable = executable
+        self._preferences = {**PREFERENCES, **(preferences or {})}
         self._profile = Path(tempfile.mkdtemp(prefix="gateway-firefox-"))
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.StreamReader
@@ -44,7 +47,7 @@ class Firefox:
 
     async def __aenter__(self) -> Firefox:
         [port] = free_ports(1)
-        preferences = {**PREFERENCES, "marionette.port": port}
+        preferences = {**self._preferences, "marionette.port": port}
         lines = [f"user_pref({json.dumps(name)}, {json.dumps(value)});" for name, value in preferences.items()]
         (self._profile / "user.js").write_text("\n".join(lines))
         self._process = await asyncio.create_subprocess_exec(

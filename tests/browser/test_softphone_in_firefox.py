@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import httpx
@@ -14,7 +14,9 @@ import pytest
 
 from gateway.media.embedded.addresses import own_addresses
 from tests.browser.firefox import Firefox
+from tests.coturn import SECRET, coturn
 from tests.interop.gateway import PASSWORDS, config_on_free_ports, gateway_with
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.peer, pytest.mark.browser]
 
@@ -52,17 +54,19 @@ def executable() -> str:
 
 
 @contextlib.asynccontextmanager
-async def dialled(executable: str, folder: Path, **changes: str) -> AsyncIterator[Firefox]:
+async def dialled(
+    executable: str, folder: Path, preferences: Mapping[str, object] | None = None, watch: str = "", **changes: str
+) -> AsyncIterator[Firefox]:
     """Firefox on the page of a gateway on loopback, as after `make run`; 600 is dialled."""
     async with (
         gateway_with(config_on_free_ports(folder, **changes), folder / "gateway.log") as gateway,
-        Firefox(executable) as firefox,
+        Firefox(executable, preferences) as firefox,
     ):
         await firefox.open(gateway.app.signed_in_url("alice"))
         async with asyncio.timeout(20):
             while await firefox.run("return document.body.dataset.view") != "idle":  # noqa: ASYNC110  # only asking tells
                 await asyncio.sleep(0.1)
-        await firefox.run(WATCH)
+        await firefox.run(watch or WATCH)
         await firefox.run(DIAL)
         yield firefox
 
@@ -77,6 +81,41 @@ async def test_firefox_hears_the_echo_on_the_default_configuration(executable: s
                 await asyncio.sleep(0.2)
         assert heard["state"] == "connected"
         assert set(own_addresses()) & set(heard["candidates"])
+
+
+WITHOUT_UDP = WATCH.replace(
+    "super(...given);",
+    """super(...given);
+      const take = this.setRemoteDescription.bind(this);
+      this.setRemoteDescription = ({ type, sdp }) =>
+        take({ type, sdp: sdp.replaceAll(/a=candidate:\\S+ 1 udp.*\\r\\n/g, "") });""",
+)
+
+
+async def test_firefox_hears_the_echo_by_tcp(executable: str, tmp_path: Path) -> None:
+    """Where of our candidates only the passive one is left."""
+    if not own_addresses():
+        pytest.skip("this machine has no address but loopback; the page says so")
+    listen = f"{own_addresses()[0]}:{free_port()}"
+    tcp = dialled(executable, tmp_path, watch=WITHOUT_UDP, WEBRTC__LISTEN=listen, WEBRTC__TCP="true")
+    async with tcp as firefox, asyncio.timeout(20):
+        while not (heard := await firefox.run(HEARD)) or heard["packets"] < 50:  # noqa: ASYNC110  # only asking tells
+            await asyncio.sleep(0.2)
+
+
+async def test_firefox_hears_the_echo_by_a_relay_alone(executable: str, tmp_path: Path) -> None:
+    """With a password of the shared secret, as the page is given it."""
+    if not own_addresses():
+        pytest.skip("this machine has no address but loopback; the page says so")
+    own = own_addresses()[0]
+    async with coturn(tmp_path, host=own, options=("--no-tls",)) as server:
+        only = {"media.peerconnection.ice.relay_only": True}
+        changes = {"WEBRTC__TURN_SERVER": server.url(), "WEBRTC__TURN_SECRET": SECRET}
+        relayed = dialled(executable, tmp_path, only, WEBRTC__LISTEN=f"{own}:{free_port()}", **changes)
+        async with relayed as firefox, asyncio.timeout(20):
+            while not (heard := await firefox.run(HEARD)) or heard["packets"] < 50:  # noqa: ASYNC110  # only asking tells
+                await asyncio.sleep(0.2)
+        assert server.said("CREATE_PERMISSION processed, success")
 
 
 async def test_the_page_says_why_where_there_is_no_address_but_loopback(executable: str, tmp_path: Path) -> None:
