@@ -6,6 +6,7 @@ says that its own protocol has gone on. It is removed at the end of the call.
 
 from __future__ import annotations
 
+import contextlib
 import marshal
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -74,25 +75,25 @@ class Journal:
         """
         try:
             if call.state is State.ENDED:
-                self._legs.pop(call.id, None)
-                self._store.remove(call.id)
+                self._forget(call.id)
                 return
-            self._put(call.id, VERSION + marshal.dumps(self._values(call, caller, changed, ending), _FORMAT))
+            record = VERSION + marshal.dumps(self._values(call, caller, changed, ending), _FORMAT)
+            self._store.put(call.id, record)
             self._said = False
         except JournalError as error:
+            self._forget(call.id)
             if not self._said:
                 self._said = True
                 log.error("calls are not written down, and would be lost with this process", reason=str(error))
         except Exception:
+            self._forget(call.id)
             log.exception("call not written down", call_id=call.id)
 
-    def _put(self, call_id: str, record: bytes) -> None:
-        """Keep it, or nothing: an older record tells of legs that may have gone on, or to somebody else."""
-        try:
-            self._store.put(call_id, record)
-        except JournalError:
+    def _forget(self, call_id: str) -> None:
+        """Keep nothing of it: an older record tells of legs that may have gone on, or to somebody else."""
+        self._legs.pop(call_id, None)
+        with contextlib.suppress(JournalError):
             self._store.remove(call_id)
-            raise
 
     def _values(self, call: Call, caller: Caller, changed: Sequence[Leg] | None, ending: bool) -> dict[str, Any]:
         bridge, legs, now = call.bridge, call.legs, self._wall_clock()

@@ -65,6 +65,7 @@ class LoadControl:
             tell(busy, late)
         policy = self.policy
         if not policy.busy:
+            self.share, self._busy, self._late, self._full = 1.0, 0.0, 0.0, 0
             return
         self._spare = min(_ALWAYS, self._spare + _ALWAYS * (EVERY + late))
         self._busy += _SMOOTHING * (busy - self._busy)

@@ -230,6 +230,19 @@ async def test_a_record_that_is_refused_leaves_no_older_one() -> None:
     assert rig.store.kept == {}
 
 
+async def test_a_record_that_cannot_be_made_leaves_no_older_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of ours in a leg's values; the next record is whole again."""
+    rig = Rig()
+    _, caller, _ = await rig.connected()
+    with monkeypatch.context() as faulty:
+        faulty.setattr(FakeLeg, "values", lambda leg: {"kind": object()})
+        caller.says(SignallingChanged())
+    assert rig.store.kept == {}
+    caller.says(SignallingChanged())
+    [values] = rig.store.kept.values()
+    assert len(values["legs"]) == 2
+
+
 async def test_values_say_who_it_was() -> None:
     """Caller and addresses come back as they were."""
     rig = Rig()

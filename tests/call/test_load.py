@@ -96,3 +96,15 @@ def test_zero_refuses_nobody() -> None:
     for _ in range(50):
         control.measured(1.0, 100.0)
     assert all(control.admit() for _ in range(100))
+
+
+def test_it_refuses_nobody_from_when_it_is_turned_off() -> None:
+    """By a reload, in the middle of an overload."""
+    control = LoadControl(LoadPolicy())
+    for _ in range(50):
+        control.measured(1.0, 100.0)
+    assert control.share < 1.0
+    control.policy = LoadPolicy(busy=0)
+    control.measured(1.0, 100.0)
+    assert not control.overloaded
+    assert all(control.admit() for _ in range(100))
