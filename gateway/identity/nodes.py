@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 import structlog
@@ -87,26 +88,32 @@ class ClusterNodes:
         return self._live & {binding.contact for binding in bindings}
 
     async def _run(self) -> None:
-        while self._task is not None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._beats())
+            tasks.create_task(self._tell_pages())
+
+    async def _beats(self) -> None:
+        """Beside whatever becomes of pages: nothing of theirs may hold up that we are there."""
+        while True:
+            await asyncio.sleep(self._interval)
             try:
+                await self._beat()
+            except StoreError as error:
+                # Whoever was there is taken to be there still: calls to them fail where they are not.
+                log.warning("the other gateways cannot be seen", reason=str(error))
+
+    async def _tell_pages(self) -> None:
+        while True:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(self._interval):
                     await self._news.wait()
-                self._news.clear()
+            self._news.clear()
+            try:
                 await self._write_pages()
-            except TimeoutError:
-                await self._try_to_beat()
             except StoreError as error:
                 log.warning("the other gateways do not know whose pages are open here", reason=str(error))
                 await asyncio.sleep(self._interval)
                 self._news.set()
-
-    async def _try_to_beat(self) -> None:
-        try:
-            await self._beat()
-            await self._write_pages()
-        except StoreError as error:
-            # Whoever was there is taken to be there still: calls to them fail where they are not.
-            log.warning("the other gateways cannot be seen", reason=str(error))
 
     async def _beat(self) -> None:
         now = self._clock()

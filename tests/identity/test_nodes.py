@@ -23,6 +23,8 @@ class Store(MemoryStore):
         super().__init__()
         self.now = 1_000.0
         self.is_away = False
+        self.beats = 0
+        self.pages_stall = False
 
     async def bindings(self, aor: str, now: float) -> Sequence[Binding]:
         if self.is_away:
@@ -32,6 +34,10 @@ class Store(MemoryStore):
     async def put_binding(self, binding: Binding, now: float, limit: int) -> None:
         if self.is_away:
             raise StoreError("no connection")
+        if binding.aor == "node:":
+            self.beats += 1
+        elif self.pages_stall:
+            await asyncio.Event().wait()
         await super().put_binding(binding, now, limit)
 
 
@@ -107,6 +113,36 @@ async def test_a_page_is_told_while_it_is_open() -> None:
     await page_is_at(one, "bob", TWO)
     await two.close()
     assert await store.bindings("page:bob", store.now) == []
+    await one.close()
+
+
+async def test_pages_that_come_and_go_without_end_keep_nobody_from_being_there() -> None:
+    """Each within an interval of the one before: the gateway says that it is there, and sees who else is."""
+    store = Store()
+    one = nodes(store, ONE, 0.1)
+    await one.open()
+    begun = store.beats
+    two = nodes(store, TWO, 60)
+    await two.open()
+    is_open = True
+    async with asyncio.timeout(5):
+        while store.beats < begun + 4:
+            one.page("alice", is_open)
+            is_open = not is_open
+            await asyncio.sleep(0.01)
+    assert one.live == {TWO}
+    await one.close()
+    await two.close()
+
+
+async def test_pages_that_cannot_be_written_keep_nobody_from_being_there() -> None:
+    """However long the store takes over one of them."""
+    store = Store()
+    store.pages_stall = True
+    one = nodes(store, ONE)
+    await one.open()
+    one.page("alice", True)
+    await until(lambda: store.beats >= 4)
     await one.close()
 
 
