@@ -104,4 +104,4 @@ class DataConfig(Section):
     max_message: int = Field(default=65_536, ge=1024, le=1_048_576)
     """The longest message taken (bytes), as descriptions say."""
     max_waiting: int = Field(default=1_048_576, ge=65_536)
-    """What may wait on its way to one browser (bytes); a channel with more closes."""
+    """What may wait on its way to one browser, of all its channels (bytes); a channel that sends more closes."""

@@ -1,26 +1,37 @@
-"""SCTP and its data channels (RFC 8831, RFC 8832) by aiortc; ours are the bounds of what a peer makes it hold."""
+"""SCTP and data channels (RFC 8831, RFC 8832) by aiortc; ours are the bounds of what a peer costs."""
 
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
 from aiortc.rtcdatachannel import RTCDataChannel, RTCDataChannelParameters
-from aiortc.rtcsctptransport import RTCSctpCapabilities, RTCSctpTransport
+from aiortc.rtcsctptransport import DataChunk, ForwardTsnChunk, RTCSctpCapabilities, RTCSctpTransport, SackChunk
+from aiortc.utils import uint32_gt, uint32_gte
 
 logger = logging.getLogger("gateway.media")
 
 Message = str | bytes
 WINDOW = 256 * 1024
-"""Octets that the peer may send before they were read."""
+"""Octets that the peer may send before they were read, and that are under way to it."""
 PLACE = 64
-"""Octets that a message takes which waits, beside its own."""
+"""Octets that a message takes which waits, and a packet under way, beside its own."""
+MOST_AHEAD = 1024
+"""TSNs that are kept beyond one that is missing; later ones are as if lost, and come again."""
+MOST_DUPLICATES = 64
+"""TSNs that came again and are told in one SACK."""
+MOST_STEPS = 4096
+"""Parts of messages that are looked at for one datagram; what would take more is as if lost."""
 MOST_PARTS = 4096
 """Parts of messages that are not whole yet."""
+MOST_STREAMS = 1200
+"""Streams that the peer has used; browsers number theirs below 1024."""
 LOOK = 32
 """Datagrams between two looks at them."""
+_TSNS = 2**32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,9 +46,10 @@ class ChannelKind:
 
 
 class Channel:
-    """One channel; what is sent before it is open waits, and where too much does it closes."""
+    """One channel; what is sent before it is open waits, and where there is no room for it the channel closes."""
 
-    def __init__(self, channel: RTCDataChannel, most_waiting: int, most_octets: int) -> None:
+    def __init__(self, channel: RTCDataChannel, has_room: Callable[[], bool], most_octets: int) -> None:
+        """`has_room` says whether one more message may wait in the association."""
         self.kind = ChannelKind(
             label=channel.label,
             protocol=channel.protocol,
@@ -48,11 +60,11 @@ class Channel:
         self.on_close: Callable[[], None] = lambda: None
         self.closed = False
         self._channel = channel
-        self._most_waiting, self._most_octets = most_waiting, most_octets
+        self._has_room, self._most_octets = has_room, most_octets
         self._listener: Callable[[Message], None] | None = None
         self._early: list[Message] = []
-        self._early_octets = 0
-        """Of what waits to be sent, or to be heard."""
+        self.kept_octets = 0
+        """Of what waits to be sent before it is open, or to be heard, with its places."""
         self._heard: list[Message] = []
         channel.on("message", self._message)
         channel.on("open", self._opened)
@@ -71,26 +83,26 @@ class Channel:
     def listen(self, listener: Callable[[Message], None]) -> None:
         """Have every message told, those that came before as well."""
         self._listener = listener
-        heard, self._heard, self._early_octets = self._heard, [], 0
+        heard, self._heard, self.kept_octets = self._heard, [], 0
         for message in heard:
             listener(message)
 
     def _keep(self, waiting: list[Message], message: Message, size: int) -> None:
-        self._early_octets += size + PLACE
-        if self._early_octets > self._most_waiting:
-            self.close()
-        else:
+        if self._has_room():
+            self.kept_octets += size + PLACE
             waiting.append(message)
+        else:
+            self.close()
 
     def _give(self, message: Message) -> None:
+        if not self._has_room():
+            self.close()
+            return
         try:
             self._channel.send(message)
         except Exception as error:
             logger.debug("a message cannot be sent on a data channel: %s", error)
             self.close()
-        else:
-            if self._channel.bufferedAmount > self._most_waiting:
-                self.close()
 
     def close(self) -> None:
         """Send nothing more; idempotent."""
@@ -107,15 +119,14 @@ class Channel:
             self._keep(self._heard, message, len(message))
 
     def _opened(self) -> None:
-        early, self._early, self._early_octets = self._early, [], 0
+        early, self._early, self.kept_octets = self._early, [], 0
         for message in early:
-            if not self.closed:
-                self._give(message)
+            self.send(message)
 
     def _closed(self) -> None:
         if not self.closed:
             self.closed = True
-            self._early, self._heard = [], []
+            self._early, self._heard, self.kept_octets = [], [], 0
             self.on_close()
 
 
@@ -134,6 +145,125 @@ class _Dtls:
 
     async def _send_data(self, data: bytes) -> None:
         self._send(data)
+
+
+class SctpError(Exception):
+    """The peer says what cannot be."""
+
+
+class BoundedTransport(RTCSctpTransport):
+    """An association whose peer is believed in nothing that costs; raises `SctpError` out of `_handle_data`."""
+
+    _sacks = _forwards = _steps = 0
+    """Of the datagram that is taken now."""
+
+    def __init__(self, dtls: object, port: int) -> None:
+        """`dtls`: as much of an RTCDtlsTransport as is used."""
+        super().__init__(dtls, port)  # type: ignore[arg-type]
+        self._advertised_rwnd = WINDOW
+        self._unacknowledged: deque[tuple[int, int]] = deque()
+        """Last TSN and octets of each message that was given to the network."""
+        self._unacknowledged_octets = 0
+
+    @property
+    def waiting(self) -> int:
+        """Octets of messages that the peer has not acknowledged, with their places."""
+        self._let_go()
+        queued = sum(channel.bufferedAmount for channel in self._data_channels.values())
+        return queued + PLACE * len(self._data_channel_queue) + self._unacknowledged_octets
+
+    def _let_go(self) -> None:
+        """Forget what was acknowledged, or given up (RFC 3758)."""
+        told = self._last_sacked_tsn
+        if uint32_gt(self._advanced_peer_ack_tsn, told):
+            told = self._advanced_peer_ack_tsn
+        while self._unacknowledged and uint32_gte(told, self._unacknowledged[0][0]):
+            self._unacknowledged_octets -= self._unacknowledged.popleft()[1]
+
+    async def _handle_data(self, data: bytes) -> None:
+        self._sacks = self._forwards = self._steps = 0
+        await super()._handle_data(data)
+        self._cwnd = min(self._cwnd, WINDOW)
+        self._let_go()
+
+    async def _send(
+        self,
+        stream_id: int,
+        pp_id: int,
+        user_data: bytes,
+        expiry: float | None = None,
+        max_retransmits: int | None = None,
+        ordered: bool = True,
+    ) -> None:
+        await super()._send(stream_id, pp_id, user_data, expiry, max_retransmits, ordered)
+        size = len(user_data) + PLACE
+        self._unacknowledged.append(((self._local_tsn - 1) % _TSNS, size))
+        self._unacknowledged_octets += size
+
+    def _flight_size_increase(self, chunk: DataChunk) -> None:
+        """Each chunk is a packet of its own here, and its headers are under way as well."""
+        chunk._book_size = max(chunk._book_size, PLACE)
+        super()._flight_size_increase(chunk)
+
+    async def _receive_sack_chunk(self, chunk: SackChunk) -> None:
+        self._sacks += 1
+        if self._sacks > 1 or not self._may_be_true(chunk):
+            raise SctpError("a SACK of what was not sent")
+        await super()._receive_sack_chunk(chunk)
+
+    def _may_be_true(self, sack: SackChunk) -> bool:
+        """Whether it tells of TSNs that were sent, each once (RFC 9260 section 3.3.4); an old one tells nothing."""
+        if uint32_gt(self._last_sacked_tsn, sack.cumulative_tsn):
+            return True
+        after = self._outbound_queue[0].tsn if self._outbound_queue else self._local_tsn
+        sent = (after - 1 - sack.cumulative_tsn) % _TSNS
+        if sent >= _TSNS // 2:
+            return False
+        end = 0
+        for first, last in sack.gaps:
+            if not end < first <= last <= sent:
+                return False
+            end = last
+        return True
+
+    async def _receive_forward_tsn_chunk(self, chunk: ForwardTsnChunk) -> None:
+        self._forwards += 1
+        if self._forwards > 1:
+            raise SctpError("several FORWARD TSN at once")
+        chunk.streams = list(dict(chunk.streams).items())  # each looked at once; the last is the furthest
+        await super()._receive_forward_tsn_chunk(chunk)
+
+    async def _receive_data_chunk(self, chunk: DataChunk) -> None:
+        self._sack_needed = True
+        stream = self._inbound_streams.get(chunk.stream_id)
+        steps = self._steps + (len(stream.reassembly) if stream is not None else 0)
+        if self._steps and steps > MOST_STEPS:
+            return
+        self._steps = steps
+        if len(self._sack_misordered) >= MOST_AHEAD and chunk.tsn != self._expected_tsn:
+            return
+        await super()._receive_data_chunk(chunk)
+
+    @property
+    def _expected_tsn(self) -> int | None:
+        return None if self._last_received_tsn is None else (self._last_received_tsn + 1) % _TSNS
+
+    def _mark_received(self, tsn: int) -> bool:
+        """aiortc's, but for the time it takes: it sorts all that is kept for each chunk."""
+        last = self._last_received_tsn
+        if last is None:
+            raise SctpError("DATA before the association")
+        ahead = self._sack_misordered
+        if uint32_gte(last, tsn) or tsn in ahead:
+            if len(self._sack_duplicates) < MOST_DUPLICATES:
+                self._sack_duplicates.append(tsn)
+            return True
+        ahead.add(tsn)
+        while (following := (last + 1) % _TSNS) in ahead:
+            ahead.remove(following)
+            last = following
+        self._last_received_tsn = last
+        return False
 
 
 class SctpAssociation:
@@ -155,8 +285,7 @@ class SctpAssociation:
         self._most = max_channels
         self._max_message, self._max_waiting = max_message, max_waiting
         self._dtls = _Dtls(send, is_client=is_client)
-        self._sctp: Any = RTCSctpTransport(self._dtls, port)  # type: ignore[arg-type]  # as much of one as it uses
-        self._sctp._advertised_rwnd = WINDOW
+        self._sctp: Any = BoundedTransport(self._dtls, port)
         self._sctp._inbound_streams_max = max(2 * max_channels, 64)
         self._sctp.on("datachannel", self._on_channel)
         self._channels: list[Channel] = []
@@ -202,17 +331,24 @@ class SctpAssociation:
         """Whether the peer has sent more than it was told that it may, or in too many parts, or opens without end."""
         if self._sctp._advertised_rwnd < 0 or len(self._sctp._data_channels) > 4 * self._most + 64:
             return True
+        streams = self._sctp._inbound_streams
+        if len(streams) > MOST_STREAMS:
+            return True
         if self._taken % LOOK:
             return False
-        streams = self._sctp._inbound_streams
-        return len(streams) > MOST_PARTS or sum(len(each.reassembly) for each in streams.values()) > MOST_PARTS
+        return sum(len(each.reassembly) for each in streams.values()) > MOST_PARTS
 
     def _is_full(self) -> bool:
         self._channels = [each for each in self._channels if not each.closed]
         return len(self._channels) >= self._most
 
+    def _has_room(self) -> bool:
+        """Whether one more message may wait, on its way to the peer or from it, of all channels together."""
+        kept = sum(each.kept_octets for each in self._channels)
+        return bool(self._sctp.waiting + kept < self._max_waiting)
+
     def _known(self, channel: RTCDataChannel) -> Channel:
-        known = Channel(channel, self._max_waiting, self._max_message)
+        known = Channel(channel, self._has_room, self._max_message)
         self._channels.append(known)
         return known
 

@@ -1,0 +1,275 @@
+"""What a browser's SCTP may cost: false SACKs, gaps, parts and messages without end. aiortc is the browser."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiortc.rtcdatachannel import RTCDataChannel, RTCDataChannelParameters
+from aiortc.rtcsctptransport import (
+    Chunk,
+    DataChunk,
+    ForwardTsnChunk,
+    RTCSctpCapabilities,
+    RTCSctpTransport,
+    SackChunk,
+    serialize_packet,
+)
+
+from gateway.media.embedded.data.sctp import MOST_AHEAD, MOST_STEPS, MOST_STREAMS, PLACE, Channel, SctpAssociation
+from tests.media.engine_support import until
+
+UNORDERED, FIRST, LAST = 4, 2, 1
+BINARY = 53
+
+
+class Wire:
+    """What the browser's aiortc has for DTLS: each datagram arrives in the order it was sent, soon."""
+
+    state = "connected"
+    _role = "client"
+
+    def __init__(self, deliver: Callable[[bytes], None]) -> None:
+        self._deliver = deliver
+
+    def _register_data_receiver(self, receiver: object) -> None: ...
+
+    def _unregister_data_receiver(self, receiver: object) -> None: ...
+
+    async def _send_data(self, data: bytes) -> None:
+        asyncio.get_running_loop().call_soon(self._deliver, data)
+
+
+class Pair:
+    """Our association and the browser's."""
+
+    def __init__(self, max_channels: int, max_waiting: int) -> None:
+        self.opened: list[Channel] = []
+        self.deaf = False
+        self.ours = SctpAssociation(
+            self._arrive,
+            self.opened.append,
+            is_client=False,
+            port=5000,
+            max_channels=max_channels,
+            max_message=65_536,
+            max_waiting=max_waiting,
+        )
+        self.sctp: Any = self.ours._sctp
+        self.browser: Any = RTCSctpTransport(Wire(self.ours.receive), 5000)  # type: ignore[arg-type]
+        self._arriving: asyncio.Queue[bytes] = asyncio.Queue()
+        self.reader = asyncio.create_task(self._read())
+
+    def _arrive(self, data: bytes) -> None:
+        if not self.deaf:
+            self._arriving.put_nowait(data)
+
+    async def _read(self) -> None:
+        while True:
+            await self.browser._handle_data(await self._arriving.get())
+
+    def open(self, label: str) -> RTCDataChannel:
+        return RTCDataChannel(self.browser, RTCDataChannelParameters(label=label))
+
+    def inject(self, *chunks: Chunk) -> None:
+        """One datagram of the browser, with all of these."""
+        bodies = b"".join(bytes(chunk) for chunk in chunks[1:])
+        whole = Joined(bytes(chunks[0]) + bodies)
+        self.ours.receive(serialize_packet(5000, 5000, self.browser._remote_verification_tag, whole))
+
+    def sack(self, *gaps: tuple[int, int], behind: int = 0) -> SackChunk:
+        """One of what we sent last but `behind`."""
+        chunk = SackChunk()
+        chunk.cumulative_tsn = (self.sctp._local_tsn - 1 - behind) % 2**32
+        chunk.advertised_rwnd = 65_536
+        chunk.gaps = list(gaps)
+        return chunk
+
+    def data(self, ahead: int, flags: int = UNORDERED | FIRST | LAST, stream: int = 0, octets: int = 1) -> DataChunk:
+        """One whose TSN is so far ahead of what came."""
+        chunk = DataChunk(flags)
+        chunk.tsn = (self.sctp._last_received_tsn + ahead) % 2**32
+        chunk.stream_id, chunk.protocol, chunk.user_data = stream, BINARY, b"x" * octets
+        return chunk
+
+
+class Joined(Chunk):
+    """Several chunks where one is expected."""
+
+    def __init__(self, octets: bytes) -> None:
+        super().__init__()
+        self._octets = octets
+
+    def __bytes__(self) -> bytes:
+        return self._octets
+
+
+@asynccontextmanager
+async def paired(channels: int = 1, max_waiting: int = 1_048_576) -> AsyncIterator[tuple[Pair, list[RTCDataChannel]]]:
+    """With so many channels, each open at both."""
+    pair = Pair(max(channels, 2), max_waiting)
+    try:
+        pair.ours.start(5000, 65_536)
+        await pair.browser.start(RTCSctpCapabilities(maxMessageSize=65_536), 5000)
+        theirs = [pair.open(str(number)) for number in range(channels)]
+        await until(lambda: all(each.readyState == "open" for each in theirs))
+        await until(lambda: not pair.sctp._sent_queue)
+        yield pair, theirs
+    finally:
+        pair.ours.close()
+        await pair.browser.stop()
+        pair.reader.cancel()
+
+
+async def kept_unacknowledged(pair: Pair, messages: int) -> None:
+    """Have so many messages of ours under way to a browser that does not answer."""
+    pair.deaf = True
+    for _ in range(messages):
+        pair.opened[0].send(b"x")
+    await until(lambda: len(pair.sctp._sent_queue) == messages)
+
+
+async def test_a_sack_of_what_was_sent_is_taken() -> None:
+    """Gaps among it, what is still under way, and one that is late."""
+    async with paired() as (pair, _):
+        await kept_unacknowledged(pair, 10)
+        pair.inject(pair.sack((2, 3), (5, 5), (10, 10), behind=10))
+        assert [each._acked for each in pair.sctp._sent_queue] == [n in (2, 3, 5, 10) for n in range(1, 11)]
+        pair.inject(pair.sack(behind=4))
+        assert len(pair.sctp._sent_queue) == 4
+        pair.inject(pair.sack((9, 60_000), behind=10))
+        assert not pair.ours.closed
+        assert len(pair.sctp._sent_queue) == 4
+
+
+@pytest.mark.parametrize(
+    "gaps",
+    [
+        [(0, 65_535)] * 100,
+        [(2, 65_535)],
+        [(2, 11)],
+        [(2, 3), (3, 4)],
+        [(5, 6), (2, 3)],
+        [(4, 3)],
+        [(0, 0)],
+    ],
+)
+async def test_a_sack_of_what_was_not_sent_ends_the_association(gaps: list[tuple[int, int]]) -> None:
+    """Before its blocks are counted out one by one."""
+    async with paired() as (pair, _):
+        await kept_unacknowledged(pair, 10)
+        pair.inject(pair.sack(*gaps, behind=10))
+        assert pair.ours.closed
+        assert not any(each._acked for each in pair.sctp._sent_queue)
+
+
+async def test_a_sack_of_the_future_ends_the_association() -> None:
+    """Nothing so late was sent."""
+    async with paired() as (pair, _):
+        pair.inject(pair.sack(behind=-1))
+        assert pair.ours.closed
+
+
+async def test_many_sacks_in_one_datagram_end_the_association() -> None:
+    """Each would look at all that is under way."""
+    async with paired() as (pair, _):
+        await kept_unacknowledged(pair, 10)
+        pair.inject(*[pair.sack((2, 2), behind=10)] * 2)
+        assert pair.ours.closed
+
+
+async def test_what_comes_beyond_gaps_is_kept_up_to_a_bound_and_comes_again() -> None:
+    """As if it had been lost: once the gaps are closed it is taken."""
+    async with paired() as (pair, _):
+        heard: list[Any] = []
+        pair.opened[0].listen(heard.append)
+        chunks = [pair.data(2 * number) for number in range(1, 3 * MOST_AHEAD)]
+        for chunk in chunks:
+            pair.inject(chunk)
+        assert len(pair.sctp._sack_misordered) == len(heard) == MOST_AHEAD
+        assert not pair.ours.closed
+        skipped = ForwardTsnChunk()
+        skipped.cumulative_tsn = chunks[MOST_AHEAD].tsn - 1
+        pair.inject(skipped)
+        pair.inject(chunks[MOST_AHEAD])
+        assert len(heard) == MOST_AHEAD + 1
+        assert not pair.sctp._sack_misordered
+
+
+async def test_an_association_goes_on_over_a_lost_datagram() -> None:
+    """What overtook it is heard in its order, also where it came twice."""
+    async with paired() as (pair, _):
+        heard: list[Any] = []
+        pair.opened[0].listen(heard.append)
+        late, *others = [pair.data(number, octets=number) for number in range(1, 6)]
+        for chunk in others:
+            pair.inject(chunk, chunk)
+        pair.inject(late)
+        assert sorted(len(each) for each in heard) == [1, 2, 3, 4, 5]
+        assert not pair.sctp._sack_misordered
+        assert pair.sctp._last_received_tsn == others[-1].tsn
+
+
+async def test_parts_without_a_beginning_are_not_searched_for_every_chunk() -> None:
+    """One datagram of many looks at them as often as the bound says."""
+    async with paired() as (pair, _):
+        for _ in range(1100):
+            pair.inject(pair.data(1, UNORDERED | LAST))
+        assert len(pair.sctp._inbound_streams[0].reassembly) > 1000
+        before = pair.sctp._last_received_tsn
+        pair.inject(*[pair.data(ahead, UNORDERED | LAST) for ahead in range(1, 51)])
+        taken = pair.sctp._last_received_tsn - before
+        assert 1 <= taken <= MOST_STEPS // 1000
+
+
+async def test_who_uses_streams_without_end_has_none_left() -> None:
+    """Each is held for as long as the association is."""
+    async with paired() as (pair, _):
+        for stream in range(MOST_STREAMS + 1):
+            pair.inject(pair.data(1, stream=stream))
+        assert pair.ours.closed
+
+
+@pytest.mark.parametrize(("channels", "octets"), [(16, 10_000), (1, 1), (16, 1)])
+async def test_what_waits_is_bounded_for_all_channels_together(channels: int, octets: int) -> None:
+    """Small messages count with what each takes, and what is under way counts until it is acknowledged."""
+    most = 65_536
+    async with paired(channels, most) as (pair, _):
+        pair.deaf = True
+        for _ in range(2 * most // (octets + PLACE) // channels + 2):
+            for channel in pair.opened:
+                channel.send(b"x" * octets)
+        assert most <= pair.sctp.waiting < most + octets + PLACE
+        held = [*pair.sctp._sent_queue, *pair.sctp._outbound_queue]
+        queued = pair.sctp._data_channel_queue
+        size = sum(len(each.user_data) + PLACE for each in held) + sum(len(each[2]) + PLACE for each in queued)
+        assert size < most + octets + PLACE * (len(held) + 1)
+        assert all(channel.closed for channel in pair.opened)
+
+
+async def test_what_is_acknowledged_makes_room_again() -> None:
+    """More than the bound passes in all, by each of the channels."""
+    async with paired(2, 65_536) as (pair, theirs):
+        heard: list[int] = []
+        for their in theirs:
+            their.on("message", lambda message: heard.append(len(message)))
+        for number in range(20):
+            for channel in pair.opened:
+                channel.send(b"x" * 10_000)
+            expected = 2 * (number + 1)
+            await until(lambda expected=expected: len(heard) == expected)
+            await until(lambda: pair.sctp.waiting == 0)
+
+
+async def test_messages_that_nobody_hears_yet_count_together() -> None:
+    """They wait in the channels."""
+    async with paired(4, 65_536) as (pair, theirs):
+        for _ in range(4):
+            for their in theirs:
+                their.send(b"x" * 10_000)
+        await until(lambda: any(channel.closed for channel in pair.opened))
+        await until(lambda: not pair.browser._data_channel_queue)
+        assert sum(channel.kept_octets for channel in pair.opened) <= 65_536 + 10_000 + PLACE
