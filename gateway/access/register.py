@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import structlog
 
+from gateway.access.gruu import fits
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import Binding
 from gateway.identity.store import IdentityStore, StoreError
@@ -23,8 +23,6 @@ log = structlog.get_logger(__name__)
 
 ATTEMPTS = 5
 """How often a REGISTER is decided again because another one of the same address was quicker."""
-REMEMBERED = 20_000
-"""Users at flows whose contact is remembered."""
 
 
 class RegisterService:
@@ -40,14 +38,16 @@ class RegisterService:
         keeps_alive: Callable[[Flow, int], None] = lambda flow, seconds: None,
         gruus: Callable[[Binding], Sequence[tuple[str, str]]] = lambda binding: (),
         node: str = "",
+        read_gruu: Callable[[str], tuple[str, str] | None] = lambda uri: None,
     ) -> None:
         """`is_reachable` says whether a connection is still there; `keeps_alive` is told of one how often its phone is
         to send keep-alives, in seconds; `gruus` are the parameters of a contact that name it from everywhere. `node` is
-        our own URI where other gateways share the store.
+        our own URI where other gateways share the store. `read_gruu` gives the address of record and the device that
+        such a URI means (`Gruus.read`).
         """
         self._node = node
         self._gruus = gruus
-        self._registered_from: OrderedDict[tuple[Flow, str], str] = OrderedDict()
+        self._read_gruu = read_gruu
         self._identity = identity
         self._store = store
         self.policy = policy
@@ -87,23 +87,27 @@ class RegisterService:
         log.warning("registrations of one address overtook each other", aor=aor)
         return events.Reply(503)
 
-    def _remember(self, source: Flow, aor: str, contact: str) -> None:
-        self._registered_from[source, aor] = contact
-        self._registered_from.move_to_end((source, aor))
-        if len(self._registered_from) > REMEMBERED:
-            self._registered_from.popitem(last=False)
+    async def contact_of(self, gruu: str, source: Flow, identity: str | None) -> str | None:
+        """The contact of the device of this user that calls itself so (RFC 5627); None for no GRUU of its own.
 
-    def contact_at(self, flow: Flow, identity: str | None) -> str | None:
-        """The contact that this user registered last by a flow of its own, as long as that is remembered."""
-        user = self._identity.by_id(identity) if identity is not None else None
-        return self._registered_from.get((flow, self._identity.aor(user))) if user is not None else None
+        A device with several contacts is at the one that it registered from `source`, where it has.
+        """
+        user, meant = self._identity.by_id(identity) if identity is not None else None, self._read_gruu(gruu)
+        if user is None or meant is None or meant[0] != self._identity.aor(user):
+            return None
+        try:
+            bindings = await self._store.bindings(meant[0], self._wall_clock())
+        except StoreError as error:
+            log.error("the contact behind a GRUU cannot be read", user=user.id, reason=str(error))
+            return None
+        found = [one for one in bindings if fits(meant[1], one)]
+        here = [one for one in found if (one.received, one.node) == (str(source), self._node)]
+        return next((one.contact for one in (*here, *found)), None)
 
     def flow_lost(self, flow: Flow) -> None:
         """A connection is gone: who can be called by nothing else is to be called no more."""
         aors = self._by_flow.pop(flow, None)
         if aors:
-            for aor in aors:
-                self._registered_from.pop((flow, aor), None)
             task = asyncio.get_running_loop().create_task(self._remove(flow, aors))
             self._removals.add(task)
             task.add_done_callback(self._removals.discard)
@@ -136,8 +140,6 @@ class RegisterService:
             log.info("registered", aor=changes.aor, contacts=len(changes.after), source=str(source))
         is_flow = any(binding.reg_id is not None and not binding.path for binding in changes.put)
         timer = 0 if source.transport in WEBSOCKET else self.policy.flow_timer  # RFC 7118: a WebSocket has its pings
-        if changes.put and not changes.put[-1].path:
-            self._remember(source, aor, changes.put[-1].contact)
         if changes.put and source.reliable and (is_flow or source.transport in WEBSOCKET):
             self._by_flow.setdefault(source, set()).add(aor)
             if timer and is_flow:

@@ -26,6 +26,7 @@ from gateway.identity.mapping import IdentityMap
 from gateway.legs.sip import SipCallerLeg
 from gateway.legs.sip_sessions import Reader, Shown
 from gateway.media.engine import Dtmf, Kind
+from gateway.sip.dialogs.dialog import is_gruu
 from gateway.sip.flow import WEBSOCKET, Flow
 from gateway.sip.invite import events
 from gateway.sip.invite.incoming import IncomingSession
@@ -104,9 +105,6 @@ class SipFront:
 
     def invited(self, session: IncomingSession, identity: str | None) -> None:
         """A call that was let in: place it, or refuse it with the cause's status."""
-        contact = self._registrar.contact_at(session.source, identity)
-        if contact is not None:
-            session.reach_at(Uri.parse(contact))
         task = asyncio.get_running_loop().create_task(self._place(session, identity))
         self._placing.add(task)
         task.add_done_callback(self._placing.discard)
@@ -128,6 +126,7 @@ class SipFront:
             return
         policy = self.srtp_policy(identity)
         kind = _kind_offered(policy, self.rtp.srtp_keying[0], session.source)
+        await self._find_device(session, identity)
         leg = SipCallerLeg(
             self._new_tag(),
             session,
@@ -155,6 +154,14 @@ class SipFront:
         except Exception:
             log.exception("call could not be placed")
             await leg.end(Cause.ERROR)
+
+    async def _find_device(self, session: IncomingSession, identity: str | None) -> None:
+        """Have a caller that calls itself by a GRUU of ours be sent requests at the contact of that device."""
+        contact = session.request.contact
+        if contact is not None and is_gruu(contact.uri):
+            device = await self._registrar.contact_of(str(contact.uri), session.source, identity)
+            if device is not None:
+                session.reach_at(Uri.parse(device))
 
     def _replace(self, session: IncomingSession, leg: SipCallerLeg, replaces: Replaces) -> None:
         """A call that takes the place of one of its user's own (RFC 3891)."""

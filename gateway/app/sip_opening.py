@@ -57,6 +57,7 @@ def open_registrar(
         lambda flow, seconds: user_agent().expect_keep_alives(flow, seconds),
         gruus.of,
         cluster.node,
+        gruus.read,
     )
     opening.stack.push_async_callback(registrar.close)
     return registrar

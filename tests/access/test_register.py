@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from gateway.access.gruu import Gruus
 from gateway.access.register import RegisterService
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import Binding, User
@@ -53,7 +54,10 @@ class Desk:
         self.now = 1_000_000.0
         self.store = store or MemoryStore()
         identity = IdentityMap([User("1001", sip=True), User("1002", sip=True)], [], REALM)
-        self.registrar = RegisterService(identity, self.store, policy or RegistrarPolicy(), lambda: self.now)
+        gruus = Gruus(REALM, bytes(32), bytes)
+        self.registrar = RegisterService(
+            identity, self.store, policy or RegistrarPolicy(), lambda: self.now, read_gruu=gruus.read
+        )
         self._cseq = 0
 
     async def sent(
@@ -204,30 +208,42 @@ async def test_a_binding_outlives_its_websocket_as_configured(grace: float, left
     await desk.registrar.close()
 
 
-async def test_each_account_of_a_phone_has_its_own_contact() -> None:
-    """What another one registered by the same connection later is not where it is reached."""
+GRUU = f"{AOR};gr="
+
+
+def device_contact(instance: str, host: str, reg_id: str = "") -> str:
+    return f'<sip:1001@{host}>;+sip.instance="<urn:uuid:{instance}>"{reg_id}'
+
+
+async def test_each_device_behind_one_flow_is_at_its_own_contact() -> None:
+    """Whichever of them registered last, and also where the flow is a proxy's that wants to be asked (RFC 3327)."""
     desk = Desk()
-    other = "sip:1002@192.0.2.7:5060"
-    await desk.sent(f"<{ONE}>")
-    await desk.sent(f"<{other}>", user="1002")
-    assert [desk.registrar.contact_at(PHONE, user) for user in ("1001", "1002", "1003")] == [ONE, other, None]
+    await desk.sent(device_contact("a", "192.0.2.8"))
+    await desk.sent(device_contact("b", "192.0.2.9"), path="<sip:edge.test;lr>")
+    for instance, contact in (("a", "sip:1001@192.0.2.8"), ("b", "sip:1001@192.0.2.9"), ("c", None)):
+        assert await desk.registrar.contact_of(f"{GRUU}urn:uuid:{instance}", PHONE, "1001") == contact
 
 
-async def test_what_came_by_a_proxy_is_no_contact_of_the_proxys_connection() -> None:
-    """Every phone behind it registers from there (RFC 3327)."""
+async def test_a_device_with_two_contacts_is_at_the_one_of_the_flow_it_speaks_by() -> None:
+    """By an unknown flow, after it came back by another connection, at one of its own nevertheless."""
     desk = Desk()
-    reply = await desk.sent(f"<{ONE}>", path="<sip:edge.test;lr>")
-    assert reply.status == 200
-    assert desk.registrar.contact_at(PHONE, "1001") is None
+    other, gruu = Flow("tcp", "192.0.2.7", 40000), f"{GRUU}urn:uuid:a"
+    await desk.sent(device_contact("a", "192.0.2.8"))
+    desk.now += 1
+    await desk.sent(device_contact("a", "192.0.2.9"), source=other)
+    assert await desk.registrar.contact_of(gruu, PHONE, "1001") == "sip:1001@192.0.2.8"
+    assert await desk.registrar.contact_of(gruu, other, "1001") == "sip:1001@192.0.2.9"
+    assert await desk.registrar.contact_of(gruu, Flow("tcp", "192.0.2.7", 1), "1001") in await desk.contacts()
 
 
-async def test_a_connection_that_is_gone_leads_to_nobody() -> None:
-    """Whoever registered by it."""
+async def test_nobody_is_told_the_contact_of_another_users_device() -> None:
+    """Whoever calls itself by a GRUU that is not its own, or by none of ours, or has expired."""
     desk = Desk()
-    flow = Flow("ws", "192.0.2.7", 40000, "7")
-    for user in ("1001", "1002"):
-        await desk.sent(f"<sip:{user}@192.0.2.7:5060;transport=ws>", user=user, source=flow)
-        assert desk.registrar.contact_at(flow, user) is not None
-    desk.registrar.flow_lost(flow)
-    assert [desk.registrar.contact_at(flow, user) for user in ("1001", "1002")] == [None, None]
-    await desk.registrar.close()
+    await desk.sent(device_contact("a", "192.0.2.8"))
+    gruu = f"{GRUU}urn:uuid:a"
+    for user in ("1002", "nobody", None):
+        assert await desk.registrar.contact_of(gruu, PHONE, user) is None
+    assert await desk.registrar.contact_of("sip:1001@elsewhere.test;gr=urn:uuid:a", PHONE, "1001") is None
+    desk.now += 301
+    assert await desk.registrar.contact_of(gruu, PHONE, "1001") is None
+    assert await Desk(BrokenStore()).registrar.contact_of(gruu, PHONE, "1001") is None

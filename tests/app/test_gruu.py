@@ -147,6 +147,30 @@ async def test_a_transfer_leads_to_the_device_that_refer_to_names(tmp_path: Path
     assert (await boss.final("BYE")).status == 200
 
 
+async def test_of_two_devices_behind_one_connection_each_is_sent_what_is_for_it(
+    tmp_path: Path, stack: AsyncExitStack
+) -> None:
+    """A proxy's connection, say: requests in the dialog of one name its contact, not the one registered last."""
+    rig = Rig(tmp_path, stack)
+    await rig.start()
+    both, gruus = await rig.phone(DESK)
+    hall = f'<sip:1001@b.invalid;transport=tcp>;+sip.instance="<{HALL}>"'
+    assert (await both.register(contact=hall, supported="gruu")).status == 200
+    boss, _ = await rig.phone("urn:uuid:00000000-0000-1000-8000-00000000000c", user="1002")
+    contact, echo = NameAddr(Uri.parse(gruus["temp-gruu"])), Uri.of("600", rig.config.domain)
+    answer = await both.ask("INVITE", echo, echo, contact, SDP.format(port=40000).encode(), "of-desk")
+    assert answer.status == 200
+    transfer = (("Refer-To", f"<sip:1002@{rig.config.domain}>"),)
+    await both.send(in_dialog("REFER", answer, both, contact, 1000, transfer))
+    assert (await both.final("REFER")).status == 202
+    notify = await both.request("NOTIFY")
+    assert str(notify.uri) == "sip:1001@a.invalid;transport=tcp"
+    await both.send(build.response(notify, 200))
+    await refuse(boss)
+    await both.send(in_dialog("BYE", answer, both, contact, 1001))
+    assert (await both.final("BYE")).status == 200
+
+
 def in_dialog(
     method: str, answer: Response, phone: TcpPhone, contact: NameAddr, cseq: int, headers: build.Fields = ()
 ) -> Request:
