@@ -336,7 +336,7 @@ class UserAgentCore(Services):
         """A request in a dialog that we do not know, unless it is the NOTIFY that makes it (RFC 6665 4.1.2.4)."""
         message = request.request
         subscriber = self._subscribers.get((message.call_id, message.to_tag or ""))
-        if message.method != "NOTIFY" or subscriber is None or not subscriber.is_expecting:
+        if message.method != "NOTIFY" or subscriber is None or not subscriber.expects(message):
             self.counts["request in an unknown dialog"] += 1
             request.refuse(Refused(481))
         elif subscriber.asked_at(request.source):
@@ -345,7 +345,7 @@ class UserAgentCore(Services):
             self._authenticated(request, partial(self._notify_from_elsewhere, subscriber))
 
     def _notify_from_elsewhere(self, subscriber: Subscriber, request: ServerRequest, identity: str | None) -> None:
-        if identity is not None and identity == subscriber.identity and subscriber.is_expecting:
+        if identity is not None and identity == subscriber.identity and subscriber.expects(request.request):
             self._first_notify(subscriber, request)
         else:
             request.refuse(Refused(481))

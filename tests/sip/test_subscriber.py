@@ -26,7 +26,12 @@ ELSEWHERE = ("192.0.2.77", 5060)
 
 
 def subscribe(
-    node: AgentNode, log: list[SubscriberEvent], *, expires: int = 600, credentials: Credentials | None = None
+    node: AgentNode,
+    log: list[SubscriberEvent],
+    *,
+    expires: int = 600,
+    credentials: Credentials | None = None,
+    package: str = "presence",
 ) -> Subscriber:
     target = Uri.of("bob", *BOB)
     request = build.request(
@@ -37,7 +42,7 @@ def subscribe(
         call_id=node.token(),
         cseq=1,
         contact=node.core.contact(Flow("udp", *BOB), "alice"),
-        headers=(("Event", "presence"), ("Expires", expires), ("Accept", PIDF)),
+        headers=(("Event", package), ("Expires", expires), ("Accept", PIDF)),
     )
     return node.core.subscribe(request, target, log.append, credentials=credentials, identity="trunk:pbx")
 
@@ -45,10 +50,12 @@ def subscribe(
 class Asking(Stage):
     """Our agent subscribes at the puppet."""
 
-    def __init__(self, expires: int = 600, credentials: Credentials | None = None) -> None:
+    def __init__(self, expires: int = 600, credentials: Credentials | None = None, package: str = "presence") -> None:
         super().__init__()
         self.log: list[SubscriberEvent] = []
-        self.subscriber = subscribe(self.agent, self.log, expires=expires, credentials=credentials)
+        self.package = package
+        how = {"expires": expires, "credentials": credentials, "package": package}
+        self.subscriber = subscribe(self.agent, self.log, **how)  # type: ignore[arg-type]
         self.run()
         [self.asked] = self.requests("SUBSCRIBE")
         self.cseq = 0
@@ -59,7 +66,7 @@ class Asking(Stage):
         body: bytes = b"open",
         *,
         tag: str = "puppet",
-        event: str = "presence",
+        event: str = "",
         cseq: int | None = None,
         source: tuple[str, int] = BOB,
         contact: bool = True,
@@ -67,7 +74,7 @@ class Asking(Stage):
     ) -> int | None:
         """The status that a NOTIFY of the puppet is answered with."""
         self.cseq = cseq if cseq is not None else self.cseq + 1
-        fields = [("Event", event), *([("Subscription-State", state)] if state else [])]
+        fields = [("Event", event or self.package), *([("Subscription-State", state)] if state else [])]
         notify = build.request(
             "NOTIFY",
             Uri.of("alice", *ALICE),
@@ -239,14 +246,95 @@ def test_a_challenge_is_answered_by_who_has_an_account() -> None:
     assert stage.over.status == 401
 
 
-def test_another_branch_of_a_fork_is_not_taken() -> None:
-    """481 for a second dialog of the same SUBSCRIBE (RFC 3856 section 6.9, RFC 6665 section 4.1.4)."""
-    stage = Asking()
+@pytest.mark.parametrize("package", ["presence", "message-summary", "reg"])
+def test_another_branch_of_a_fork_is_refused_where_the_package_allows_but_one(package: str) -> None:
+    """481 for a second dialog of the same SUBSCRIBE (RFC 6665 section 5.4.9; RFC 3856 6.9, RFC 3842, RFC 3680)."""
+    stage = Asking(package=package)
     stage.accept()
     assert stage.notify() == 200
     assert stage.notify(tag="other") == 481
     assert stage.notify("active;expires=500", b"busy", cseq=9) == 200
     assert [one.body for one in stage.log if isinstance(one, Notified)] == [b"open", b"busy"]
+    assert stage.requests("SUBSCRIBE") == []
+
+
+@pytest.mark.parametrize("is_answered", [True, False])
+@pytest.mark.parametrize("ending", ["terminated;reason=timeout", 481, None])
+def test_another_branch_of_a_fork_is_ended_where_the_package_allows_several(
+    ending: str | int | None, is_answered: bool
+) -> None:
+    """200, and a SUBSCRIBE that ends it in its own dialog (RFC 4235 section 3.9); the first notifier's goes on."""
+    stage = Asking(package="dialog")
+    if is_answered:
+        stage.accept()
+    assert stage.notify() == 200
+    assert stage.notify(tag="other") == 200
+    leaving = stage.next()
+    assert (leaving.to_tag, leaving.expires, leaving.cseq.number, leaving.event) == ("other", 0, 2, stage.asked.event)
+    stage.send(answer(leaving, 481 if ending == 481 else 200, headers=(("Expires", 0),)))
+    if isinstance(ending, str):
+        assert stage.notify(ending, tag="other") == 200
+    if not is_answered:
+        stage.accept()
+    stage.run(40)
+    assert stage.notify(tag="other") == 481
+    assert stage.notify(body=b"busy", cseq=50) == 200
+    assert [one.body for one in stage.log if isinstance(one, Notified)] == [b"open", b"busy"]
+    assert stage.requests("SUBSCRIBE") == []
+    stage.subscriber.end()
+    stage.run()
+    assert stage.next().to_tag == "puppet"
+    stage.run(40)
+    assert stage.is_idle
+
+
+def test_a_branch_that_has_ended_by_itself_is_only_answered() -> None:
+    """No SUBSCRIBE for what is over; and what is no NOTIFY of the subscription makes no dialog there either."""
+    stage = Asking(package="dialog")
+    stage.accept()
+    stage.notify()
+    assert stage.notify(tag="other", event="presence") == 481
+    assert stage.notify("terminated", tag="other") == 200
+    assert stage.requests("SUBSCRIBE") == []
+    assert stage.notify(tag="other") == 481
+
+
+def test_a_branch_outlives_the_end_of_the_subscription() -> None:
+    """We end ours; another that comes late is ended, too, and then nothing is left."""
+    stage = Asking(package="dialog")
+    stage.accept()
+    stage.notify()
+    stage.notify(tag="other")
+    assert stage.next().to_tag == "other"
+    stage.subscriber.end()
+    assert stage.notify(tag="late") == 200
+    assert {one.to_tag for one in stage.requests("SUBSCRIBE")} == {"puppet", "late"}
+    stage.run(80)
+    assert len([one for one in stage.log if isinstance(one, SubscriptionOver)]) == 1
+    assert stage.is_idle
+
+
+def test_the_branches_of_a_fork_are_bounded() -> None:
+    """Those beyond are answered 481, which ends them as well."""
+    stage = Asking(package="dialog")
+    stage.accept()
+    stage.notify()
+    answers = [stage.notify(tag=f"branch{number}") for number in range(30)]
+    assert answers == [200] * 20 + [481] * 10
+    stage.subscriber.end()
+    stage.run(120)
+    assert stage.is_idle
+
+
+def test_a_stranger_makes_no_branch() -> None:
+    """From elsewhere only the notifier that proves who it is."""
+    stage = Asking(package="dialog")
+    stage.accept()
+    stage.notify()
+    stage.agent.verdict = lambda request, source: Accepted("mallory")
+    assert stage.notify(tag="other", source=ELSEWHERE) == 481
+    stage.agent.verdict = lambda request, source: Accepted("trunk:pbx")
+    assert stage.notify(tag="other", source=ELSEWHERE) == 200
 
 
 @pytest.mark.parametrize(

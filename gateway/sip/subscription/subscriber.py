@@ -28,6 +28,10 @@ _MARGIN = 60.0
 """Seconds before its end at which a subscription is refreshed, or at half of its time."""
 _RETRY = 30.0
 """Seconds after which a refresh that failed for now is made again."""
+_SEVERAL = frozenset(("dialog",))
+"""Packages of which a forked SUBSCRIBE installs several subscriptions (RFC 4235 section 3.9)."""
+_MAX_BRANCHES = 20
+"""Of one fork that are ended by a SUBSCRIBE of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +60,10 @@ SubscriberEvent = Notified | SubscriptionOver
 
 
 class Subscriber:
-    """One subscription in one dialog: a NOTIFY of another branch of a forked SUBSCRIBE is answered 481 (section 4.1.4).
+    """One subscription in one dialog, that of whoever notifies first where it is forked (RFC 6665 section 4.1.4).
 
-    `events` gets any number of `Notified`, then one `SubscriptionOver`.
+    A NOTIFY of another one is answered 481 where the package allows only one; else 200, and its subscription is ended
+    by a SUBSCRIBE in that dialog (section 5.4.9). `events` gets any number of `Notified`, then one `SubscriptionOver`.
     """
 
     def __init__(
@@ -87,6 +92,8 @@ class Subscriber:
         self._cseq = subscribe.cseq.number - 1
         self._client = ClientRequest(core, self._make, self._answered, owner=self, authenticator=authenticator)
         self._dialog: Dialog | None = None
+        self._branches: set[str] = set()
+        """Tags of the other notifiers, whose subscriptions were ended."""
         self._until = 0.0
         self._over = SubscriptionOver(408)
         self._notified = Notified("", "", b"")
@@ -227,10 +234,12 @@ class Subscriber:
 
     # ---- what the notifier does
 
-    @property
-    def is_expecting(self) -> bool:
-        """Whether a NOTIFY may make the dialog."""
-        return self.state is SubscriberState.WAITING and self._dialog is None
+    def expects(self, notify: Request) -> bool:
+        """Whether a NOTIFY may make a dialog: the first, or that of another notifier where there may be several."""
+        if self._dialog is None:
+            return self.state is SubscriberState.WAITING
+        is_left = notify.from_tag in self._branches or len(self._branches) >= _MAX_BRANCHES
+        return self._package in _SEVERAL and not is_left
 
     def asked_at(self, source: Flow) -> bool:
         """Whether the SUBSCRIBE went to where `source` is."""
@@ -238,14 +247,30 @@ class Subscriber:
         return flow is not None and (flow.transport, flow.host) == (source.transport, source.host)
 
     def first_notify(self, request: ServerRequest) -> None:
-        """The NOTIFY that makes the dialog; raises DialogError for one that makes none."""
+        """A NOTIFY that makes a dialog; raises DialogError for one that makes none."""
+        sent = self._client.request or self._subscribe
+        if self._dialog is None:
+            self._begin_dialog(request, sent, self._cseq)
+            return
+        branch = Subscriber(
+            self._core,
+            self._subscribe,
+            lambda event: None,
+            identity=self.identity,
+            authenticator=self._authenticator,
+            forget=lambda: None,
+        )
+        branch._begin_dialog(request, sent, self._cseq)
+        self._branches.add(request.request.from_tag or "")
+        branch.end()
+
+    def _begin_dialog(self, request: ServerRequest, sent: Request, cseq: int) -> None:
         notify = request.request
         if not self.claims(notify) or notify.subscription_state is None:
             raise DialogError("the NOTIFY is not of this subscription", status=481)
         dialog = Dialog.of_notify(self._subscribe, notify, request.source)
-        sent = self._client.request
-        dialog.local_cseq = self._cseq
-        dialog.contact = sent.contact if sent is not None else self._subscribe.contact
+        dialog.local_cseq = cseq
+        dialog.contact = sent.contact
         dialog.identity = self.identity
         dialog.receive(notify)
         self._dialog = dialog
