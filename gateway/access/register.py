@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import structlog
@@ -108,9 +109,19 @@ class RegisterService:
         """A connection is gone: who can be called by nothing else is to be called no more."""
         aors = self._by_flow.pop(flow, None)
         if aors:
-            task = asyncio.get_running_loop().create_task(self._remove(flow, aors))
-            self._removals.add(task)
-            task.add_done_callback(self._removals.discard)
+            self._begin(self._remove(flow, aors))
+
+    def flow_failed(self, binding: Binding) -> None:
+        """An edge proxy says that the flow of this binding is no more (430, RFC 5626): it is removed.
+
+        One that was registered again in the meantime stays; that its flow has failed, too, is told by another 430.
+        """
+        self._begin(self._remove_failed(binding))
+
+    def _begin(self, removal: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(removal)
+        self._removals.add(task)
+        task.add_done_callback(self._removals.discard)
 
     async def close(self) -> None:
         """Wait for nothing any more."""
@@ -123,17 +134,29 @@ class RegisterService:
         await asyncio.sleep(self.policy.websocket_grace)
         for aor in aors:
             try:
-                await self._remove_of(aor, str(flow))
+                await self._remove_where(aor, lambda one: (one.received, one.node) == (str(flow), self._node))
             except StoreError as error:
                 log.error("contacts of a lost WebSocket were not removed", aor=aor, reason=str(error))
 
-    async def _remove_of(self, aor: str, flow: str) -> None:
+    async def _remove_failed(self, binding: Binding) -> None:
+        known = replace(binding, codecs=())  # those may have been learned since
+        try:
+            if await self._remove_where(binding.aor, lambda one: replace(one, codecs=()) == known):
+                log.info("a flow has failed", aor=binding.aor, reg_id=binding.reg_id)
+        except StoreError as error:
+            log.error("a flow that failed was not removed", aor=binding.aor, reason=str(error))
+
+    async def _remove_where(self, aor: str, is_dead: Callable[[Binding], bool]) -> bool:
+        """Whether any was removed."""
         for _ in range(ATTEMPTS):
             now = self._wall_clock()
             current = await self._store.bindings(aor, now)
-            dead = [binding for binding in current if (binding.received, binding.node) == (flow, self._node)]
-            if not dead or await self._store.change_bindings(aor, current, dead, (), now):
-                return
+            dead = [binding for binding in current if is_dead(binding)]
+            if not dead:
+                return False
+            if await self._store.change_bindings(aor, current, dead, (), now):
+                return True
+        return False
 
     def _done(self, request: Request, source: Flow, aor: str, changes: Changes[Binding], now: float) -> events.Reply:
         if not changes.is_query:

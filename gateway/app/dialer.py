@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import structlog
 
@@ -42,7 +43,7 @@ from gateway.identity.model import Binding, User
 from gateway.identity.store import IdentityStore, StoreError
 from gateway.legs.service import ServiceLeg
 from gateway.legs.sip import SipCalleeLeg
-from gateway.legs.sip_sessions import CalleeSettings, Destination, Inviter, Shown
+from gateway.legs.sip_sessions import CalleeSettings, Destination, Inviter, Shown, nobody_asks
 from gateway.legs.web import WebCalleeLeg
 from gateway.media.engine import Dtmf, Kind
 from gateway.sip.auth.account import Credentials
@@ -94,6 +95,8 @@ class GatewayDialer:
         """The SIP user agent; set once it is made, which needs the calls, which need this dialer."""
         self.incoming: Callable[[str], int] = lambda trunk: 0
         """How many calls came in by the trunk of that name and are not over; set once there are calls."""
+        self.flow_failed: Callable[[Binding], None] = lambda binding: None
+        """Told of a flow that is no more, as its edge proxy says; set once there is a registrar."""
         self._wall_clock = wall_clock
         self._is_reachable = is_reachable
         self._application = application or Application()
@@ -134,7 +137,7 @@ class GatewayDialer:
         """
         is_sent_on, device = (device or "").startswith(HERE), (device or "").removeprefix(HERE)
         bindings = [one for one in await self._bindings(user, has_page=False) if not device or fits(device, one)]
-        here = _devices(self._here(bindings), user)
+        here = self._devices(self._here(bindings), user)
         return here if is_sent_on else [*here, *await self._places_elsewhere(user, bindings, device)]
 
     def outside(self, target: SipTarget) -> list[Destination]:
@@ -257,15 +260,47 @@ class GatewayDialer:
             settings = self._settings(address.uri, phones[0].codecs, self.config.rtp.srtp, Dtmf(user.dtmf))
             if user.ring == "in_order":
                 settings = replace(settings, patience=user.ring_next_after)
-            destinations = _devices(phones, user)
+            destinations = self._devices(phones, user)
             legs.append(self._sip_leg(f"{name}-sip", address, destinations, settings))
         if browsers:
             settings = replace(self._settings(address.uri, (), "off"), kind=Kind.WEBRTC, prefer=browsers[0].codecs)
-            destinations = [replace(one, rank=0) for one in _devices(browsers, user)]
+            destinations = [replace(one, rank=0) for one in self._devices(browsers, user)]
             legs.append(
                 SipCalleeLeg(f"{name}-webrtc", self.inviter, address, destinations, settings, self._names.renamed)
             )
         return legs
+
+    def _devices(self, bindings: Sequence[Binding], user: User) -> list[Destination]:
+        """The phones of a user, each by its latest flow, the others in case that one fails (RFC 5626 section 7).
+
+        They are ranked by q-value where the user wants them to ring one after another.
+        """
+        flows: dict[tuple[str | None, str], list[Binding]] = {}
+        for binding in bindings:
+            device = (binding.instance, "") if binding.reg_id is not None else (None, binding.contact)
+            flows.setdefault(device, []).append(binding)
+        values = sorted({found[0].q for found in flows.values()}, reverse=True)
+        ranks = {q: rank if user.ring == "in_order" else 0 for rank, q in enumerate(values)}
+        devices = []
+        for found in flows.values():
+            first, *others = [replace(self._destination(binding, user.id), rank=ranks[found[0].q]) for binding in found]
+            devices.append(replace(first, others=tuple(others)))
+        return devices
+
+    def _destination(self, binding: Binding, identity: str) -> Destination:
+        # An edge proxy has the flow, and says when it is gone; of our own flows the connection tells.
+        by_edge = binding.reg_id is not None and bool(binding.path)
+        source = Flow.parse(binding.received).host if binding.received else None
+        return Destination(
+            binding.contact,
+            binding.path,
+            binding.received,
+            source,
+            aor=binding.aor,
+            identity=identity,
+            shown=Shown(is_user=True),
+            flow_failed=partial(self.flow_failed, binding) if by_edge else nobody_asks,
+        )
 
     async def _bindings(self, user: User, has_page: bool) -> Sequence[Binding]:
         """The phones of `user` that can be reached, and browsers that speak SIP.
@@ -343,37 +378,6 @@ def _is_browser(binding: Binding) -> bool:
     if binding.received is not None and Flow.parse(binding.received).transport in WEBSOCKET:
         return True
     return Uri.parse(binding.contact).transport in WEBSOCKET
-
-
-def _devices(bindings: Sequence[Binding], user: User) -> list[Destination]:
-    """The phones of a user, each by its latest flow, the others in case that one fails (RFC 5626 section 7).
-
-    They are ranked by q-value where the user wants them to ring one after another.
-    """
-    flows: dict[tuple[str | None, str], list[Binding]] = {}
-    for binding in bindings:
-        device = (binding.instance, "") if binding.reg_id is not None else (None, binding.contact)
-        flows.setdefault(device, []).append(binding)
-    values = sorted({found[0].q for found in flows.values()}, reverse=True)
-    ranks = {q: rank if user.ring == "in_order" else 0 for rank, q in enumerate(values)}
-    devices = []
-    for found in flows.values():
-        first, *others = [replace(_destination(binding, user.id), rank=ranks[found[0].q]) for binding in found]
-        devices.append(replace(first, others=tuple(others)))
-    return devices
-
-
-def _destination(binding: Binding, identity: str) -> Destination:
-    source = Flow.parse(binding.received).host if binding.received else None
-    return Destination(
-        binding.contact,
-        binding.path,
-        binding.received,
-        source,
-        aor=binding.aor,
-        identity=identity,
-        shown=Shown(is_user=True),
-    )
 
 
 def _trunk_destinations(trunk: Trunk, dialled: str, own: Account | None, places: Iterable[str]) -> list[Destination]:

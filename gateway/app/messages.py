@@ -18,6 +18,7 @@ from gateway.call.leg import Address
 from gateway.call.routing import Caller, RouteError, Router, SipTarget, UserTarget
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import User
+from gateway.legs.sip_flows import FLOW_FAILED
 from gateway.legs.sip_sessions import Destination
 from gateway.people.board import Board
 from gateway.people.courier import Courier, Device, Keeping
@@ -302,6 +303,8 @@ class SipDevice:
         except SipError as error:
             log.warning("a contact cannot be sent a message", reason=str(error))
             return Outcome.UNAVAILABLE
+        if response.status == FLOW_FAILED:
+            place.flow_failed()
         if self._callee is None:
             # What another system says of its own user is what the sender is told.
             return Outcome.DELIVERED if response.status == 200 else _OUTCOMES.get(response.status, Outcome.REFUSED)

@@ -360,6 +360,7 @@ class GatewayApp:
         await self._opening.opened("sip.listen", user_agent.start(lambda: self.recovery.resume_calls(user_agent)))
         self._stack.push_async_callback(user_agent.close)
         user_agent.when_lost(registrar.flow_lost)
+        dialer.flow_failed = registrar.flow_failed
         self._websockets = await open_websockets(self._opening, user_agent)
         return user_agent
 

@@ -21,7 +21,7 @@ from gateway.call.leg import (
 from gateway.call.status import Cause, cause_of_status, most_telling
 from gateway.legs.sip_bodies import kind_of, reason_of, text_of
 from gateway.legs.sip_diversion import caller_fields, redirections
-from gateway.legs.sip_flows import DeviceFlows, by_tls, is_flow_failure
+from gateway.legs.sip_flows import FLOW_FAILED, DeviceFlows, by_tls, is_flow_failure
 from gateway.legs.sip_leg import SipLeg
 from gateway.legs.sip_sessions import (
     CalleeSession,
@@ -346,6 +346,8 @@ class SipCalleeLeg(SipLeg):
     def _failed(self, number: int, event: events.Failed) -> None:
         destination, settings = self._flows[number], self._settings
         has_responded = self._alerted[number].has_responded
+        if event.status == FLOW_FAILED:
+            destination.flow_failed()
         if is_flow_failure(event.status, has_responded=has_responded) and self._try_next_flow(number):
             return
         if event.status in _REDIRECTIONS and event.contacts:

@@ -11,7 +11,7 @@ from gateway.sip.flow import Flow
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.uri import Uri
 
-_FLOW_FAILED = 430
+FLOW_FAILED = 430
 _SECURE = frozenset(("tls", "wss"))
 _NOT_REACHED = frozenset((408, 503))
 
@@ -72,4 +72,4 @@ def _is_secure(destination: Destination) -> bool:
 
 def is_flow_failure(status: int, *, has_responded: bool) -> bool:
     """Whether a refusal is no word of the device: 430, or that nobody could be reached by that flow."""
-    return status == _FLOW_FAILED or (status in _NOT_REACHED and not has_responded)
+    return status == FLOW_FAILED or (status in _NOT_REACHED and not has_responded)

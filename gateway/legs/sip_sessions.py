@@ -81,6 +81,10 @@ def nothing(caller: Address) -> tuple[tuple[str, object], ...]:
     return ()
 
 
+def nobody_asks() -> None:
+    """Told of a flow that has failed where nobody wants to know."""
+
+
 class Inviter(Protocol):
     """What sends INVITEs (gateway.net.user_agent.UserAgent)."""
 
@@ -147,6 +151,8 @@ class Destination:
     """Those of one rank are asked together, lower ranks before higher ones."""
     told: Callable[[Address], Iterable[tuple[str, object]]] = nothing
     """Further fields of the INVITE, of who calls."""
+    flow_failed: Callable[[], None] = nobody_asks
+    """Called when an edge proxy says that the flow is no more (430, RFC 5626 section 11.5)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -68,6 +69,7 @@ class Desk:
         source: Flow = PHONE,
         user: str = "1001",
         path: str = "",
+        supported: str = "",
     ) -> events.Reply:
         """What a REGISTER with these contacts is answered."""
         self._cseq += 1
@@ -77,6 +79,7 @@ class Desk:
             f"From: <sip:{user}@{REALM}>;tag=1",
             f"To: <sip:{user}@{REALM}>",
             *([f"Path: {path}"] if path else []),
+            *([f"Supported: {supported}"] if supported else []),
             f"Call-ID: {call_id}",
             f"CSeq: {self._cseq} REGISTER",
             *(f"Contact: {contact}" for contact in contacts),
@@ -247,3 +250,70 @@ async def test_nobody_is_told_the_contact_of_another_users_device() -> None:
     desk.now += 301
     assert await desk.registrar.contact_of(gruu, PHONE, "1001") is None
     assert await Desk(BrokenStore()).registrar.contact_of(gruu, PHONE, "1001") is None
+
+
+EDGE_FLOWS = [f"<sip:flow{number}@edge.test;lr;ob>" for number in (1, 2)]
+
+
+async def by_edge(desk: Desk, number: int) -> None:
+    contact = device_contact("a", "192.0.2.8", f";reg-id={number}")
+    reply = await desk.sent(contact, path=EDGE_FLOWS[number - 1], supported="outbound, path")
+    assert reply.status == 200
+
+
+async def flows_of(desk: Desk) -> dict[int | None, Binding]:
+    return {binding.reg_id: binding for binding in await desk.store.bindings(AOR, desk.now)}
+
+
+async def removed(desk: Desk) -> None:
+    await asyncio.wait(tuple(desk.registrar._removals), timeout=1)
+
+
+async def test_a_flow_that_its_edge_proxy_has_lost_is_removed() -> None:
+    """That one alone, however often it is said, and whatever was learned of the phone in the meantime (RFC 5626)."""
+    desk = Desk()
+    await by_edge(desk, 1)
+    await by_edge(desk, 2)
+    failed = (await flows_of(desk))[2]
+    await desk.store.put_binding(replace(failed, codecs=("pcma",)), desk.now, 10)
+    for _ in range(2):
+        desk.registrar.flow_failed(failed)
+    await removed(desk)
+    assert set(await flows_of(desk)) == {1}
+
+
+async def test_a_flow_that_was_registered_again_before_it_was_removed_stays() -> None:
+    """What was said is of the flow before; the same holds for one that has gone by itself."""
+    desk = Desk()
+    await by_edge(desk, 2)
+    failed = (await flows_of(desk))[2]
+    await by_edge(desk, 2)
+    desk.registrar.flow_failed(failed)
+    await removed(desk)
+    assert set(await flows_of(desk)) == {2}
+    desk.now += 301
+    desk.registrar.flow_failed(failed)
+    await removed(desk)
+
+
+async def test_a_flow_is_removed_though_others_change_the_address_meanwhile() -> None:
+    """What they stored stands; who is overtaken for ever, and a store that is away, leave it where it is."""
+    store = BusyStore(rivals=0)
+    desk = Desk(store)
+    await by_edge(desk, 2)
+    failed = (await flows_of(desk))[2]
+    store.rivals = 1000
+    desk.registrar.flow_failed(failed)
+    await removed(desk)
+    store.rivals = 0
+    assert 2 in await flows_of(desk)
+    store.rivals = 2
+    desk.registrar.flow_failed(failed)
+    await removed(desk)
+    assert {"sip:rival0@192.0.2.9", "sip:rival1@192.0.2.9"} < await desk.contacts()
+    assert 2 not in await flows_of(desk)
+    broken = Desk(BrokenStore())
+    broken.registrar.flow_failed(failed)
+    task, *_ = broken.registrar._removals
+    await removed(broken)
+    assert task.exception() is None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -270,6 +272,21 @@ async def test_what_is_kept_is_told_with_its_time() -> None:
     assert [one["body"] for one in post.sent] == [b"later"]
     assert post.sent[0]["headers"] == (("Date", "Thu, 01 Jan 1970 00:16:40 GMT"),)
     await post.messages.courier.close()
+
+
+async def test_a_flow_that_is_no_more_is_told_of_and_the_next_one_tried() -> None:
+    """430 (RFC 5626); whatever else says that nobody is there says nothing of the flow."""
+    post = Post()
+    failed: list[str] = []
+    flows = [
+        Destination(f"sip:p@192.0.2.{number}", flow_failed=partial(failed.append, f"flow{number}"))
+        for number in (1, 2, 3)
+    ]
+    post.places["alice"] = [replace(flows[0], others=(flows[1], flows[2]))]
+    post.answers = {"sip:p@192.0.2.1": 430, "sip:p@192.0.2.2": 408}
+    assert (await post.write("sip:alice@gw.test")).status == 200
+    assert [one["to"] for one in post.sent] == [flow.uri for flow in flows]
+    assert failed == ["flow1"]
 
 
 async def test_a_page_writes_as_its_user() -> None:

@@ -13,7 +13,9 @@ import pytest_asyncio
 from gateway.net.config import UserAgentConfig
 from gateway.net.user_agent import UserAgent
 from gateway.sip.message import build
+from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request, Response
+from gateway.sip.message.uri import Uri
 from tests.app.phones import Phone
 from tests.app.ws_phone import ScriptedPhone, TcpPhone, WebSocketPhone
 from tests.interop.gateway import PASSWORDS, Gateway, config_on_free_ports, gateway_with
@@ -38,18 +40,32 @@ class Office:
         who = ("1001", self.gateway.config.domain, PASSWORDS["1001"])
         if way == "ws":
             phone: ScriptedPhone = await WebSocketPhone.open(f"{self.gateway.web.replace('http', 'ws', 1)}/sip", *who)
+            self._stack.push_async_callback(phone.close)
         else:
-            phone = await TcpPhone.open("127.0.0.1", self._tcp, *who)
-        self._stack.push_async_callback(phone.close)
+            phone = await self.phone()
         answer = await register(phone, way, reg_id)
         assert answer.status == 200
         assert answer.require == ("outbound",)
         assert answer.headers.get("Flow-Timer") == ("77" if way == "tcp" else None)
         return phone
 
+    async def phone(self) -> TcpPhone:
+        """A connection of 1001 that is not registered yet."""
+        phone = await TcpPhone.open("127.0.0.1", self._tcp, "1001", self.gateway.config.domain, PASSWORDS["1001"])
+        self._stack.push_async_callback(phone.close)
+        return phone
+
     def call(self) -> Phone:
         """A call to 1001."""
         return Phone(self._caller, self.gateway.app, "1002", dials="1001")
+
+
+async def register_by_edge(edge: ScriptedPhone, number: int) -> Response:
+    """The answer to a REGISTER of 1001 that an edge proxy passes on, by its flow of that number."""
+    contact = f'<sip:1001@phone.invalid;ob>;+sip.instance="<{INSTANCE}>";reg-id={number};expires=600'
+    fields = (("Supported", "outbound, path"), ("Path", f"<sip:flow{number}@edge.invalid;lr;ob>"))
+    registrar = Uri.of(None, edge.uri.host)
+    return await edge.ask("REGISTER", registrar, edge.uri, NameAddr.parse(contact), headers=fields)
 
 
 async def register(phone: ScriptedPhone, way: str, reg_id: int, expires: int = 600) -> Response:
@@ -123,6 +139,38 @@ async def test_a_flow_that_is_silent_is_given_up_for_the_other(office: Office, w
     assert await call.status() == 486
     await newer.send(build.response(invite, 180, to_tag="late"))
     assert (await newer.request("CANCEL")).call_id == invite.call_id
+
+
+async def test_a_flow_that_its_edge_proxy_has_lost_is_forgotten(office: Office) -> None:
+    """430 from there: the next flow is called, the lost ones never again, until they are registered again."""
+    edge = await office.phone()
+    for number in (1, 2, 3):
+        assert (await register_by_edge(edge, number)).status == 200
+
+    async def called(*answers: tuple[str, int]) -> int | None:
+        """The status of a call that goes by these flows, each of which says that."""
+        call = office.call()
+        for flow, status in answers:
+            assert (await refuse(edge, status)).route[0].uri.user == flow
+        status = await call.status()
+        assert not edge.has("INVITE")
+        return status
+
+    assert await called(("flow3", 430), ("flow2", 430), ("flow1", 486)) == 486
+    assert await called(("flow1", 486)) == 486
+    assert await called(("flow1", 430)) == 480
+    assert await called() == 480
+    assert [one.reg_id for one in (await register_by_edge(edge, 2)).contacts] == [2]
+    assert await called(("flow2", 486)) == 486
+
+
+async def test_a_phone_that_says_430_itself_keeps_its_flow(office: Office) -> None:
+    """It is a word between proxies (RFC 5626 section 11.5), and its connection stands."""
+    phone = await office.flow("tcp", 1)
+    for _ in range(2):
+        call = office.call()
+        await refuse(phone, 430)
+        assert await call.status() == 480
 
 
 async def test_registering_a_flow_again_and_taking_it_back_leaves_the_other(office: Office) -> None:
