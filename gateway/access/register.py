@@ -102,7 +102,7 @@ class RegisterService:
             log.error("the contact behind a GRUU cannot be read", user=user.id, reason=str(error))
             return None
         found = [one for one in bindings if fits(meant[1], one)]
-        here = [one for one in found if (one.received, one.node) == (str(source), self._node)]
+        here = [one for one in found if one.received == str(source) and one.node in ("", self._node)]
         return next((one.contact for one in (*here, *found)), None)
 
     def flow_lost(self, flow: Flow) -> None:

@@ -151,7 +151,7 @@ class Destination:
     """Those of one rank are asked together, lower ranks before higher ones."""
     told: Callable[[Address], Iterable[tuple[str, object]]] = nothing
     """Further fields of the INVITE, of who calls."""
-    flow_failed: Callable[[], None] = nobody_asks
+    flow_failed: Callable[[], None] = field(default=nobody_asks, compare=False)
     """Called when an edge proxy says that the flow is no more (430, RFC 5626 section 11.5)."""
 
 
