@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -182,6 +182,8 @@ class Reloader:
         """Keys whose new value takes a restart."""
         self.refused: str | None = None
         """The key for which the latest reload was refused; None: it was not."""
+        self._unsettled: set[str] = set()
+        """Ids of those whose credential the store may have otherwise, since a reload was refused."""
         self.leaving: set[str] = set()
         """Users who are no more, or others, and have a call: their pages are signed out at its end."""
         rooms.calls.observe(self.call_changed)
@@ -236,7 +238,7 @@ class Reloader:
         config, rooms = found.config, self._rooms
         words = self._words
         others: Collection[str] = ()
-        if found.applied:
+        if found.applied or self._unsettled:
             words, others = await self._apply_users(config)
         self._apply_calls(config)
         self._apply_access(config)
@@ -257,20 +259,38 @@ class Reloader:
         words = await asyncio.to_thread(passwords.resolve, wanted, config.state_dir, self._random, digests)
         after = {user.id: user for user in config.identity_users()}
         others = {name for name, user in before.items() if after.get(name) != user}
-        credentials = words.credentials(config.realm)
-        gone = before.keys() - credentials.keys()
         try:
+            await self._write_credentials({*before, *after, *self._unsettled}, words.credentials(config.realm))
             await rooms.directory.configure(
                 config.identity_users(), [Rule(rule.sip, rule.web) for rule in config.identity.rules]
             )
-            for credential in (*credentials.values(), *(Credential(name, config.realm) for name in sorted(gone))):
-                known = rooms.store.credentials.get(credential.username)
-                if known != credential and (known is not None or credential.ha1):
-                    await rooms.store.put_credential(credential)
-                    others.add(credential.username)
-        except StoreError as error:
+        except (ConfigError, StoreError) as error:
+            await self._take_credentials_back()
+            if isinstance(error, ConfigError):
+                raise
             raise ConfigError("identity.store", f"cannot be used: {error}") from None
+        others |= self._unsettled
+        self._unsettled.clear()
         return words, others
+
+    async def _write_credentials(self, users: Collection[str], wanted: Mapping[str, Credential]) -> None:
+        """Those that are others than the ones in force, and those of a reload that failed. Raises StoreError."""
+        rooms, realm = self._rooms, self._config.realm
+        for name in sorted(users):
+            credential = wanted.get(name) or rooms.directory.credential(name) or Credential(name, realm)
+            known = rooms.store.credentials.get(name)
+            if name in self._unsettled or (known != credential and (known is not None or credential.ha1)):
+                self._unsettled.add(name)
+                await rooms.store.put_credential(credential)
+
+    async def _take_credentials_back(self) -> None:
+        """What a refused reload has written; where the store is away, the next reload writes it again."""
+        config = self._config
+        try:
+            await self._write_credentials(self._unsettled.copy(), self._words.credentials(config.realm))
+            self._unsettled.clear()
+        except StoreError as error:
+            log.error("passwords of a refused reload may be in the store until the next reload", reason=str(error))
 
     def _apply_calls(self, config: Config) -> None:
         rooms = self._rooms

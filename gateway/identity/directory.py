@@ -17,7 +17,7 @@ from gateway.errors import ConfigError, GatewayError
 from gateway.identity import passwords
 from gateway.identity.mapping import USER_SAFE, IdentityMap, Rule, read_address
 from gateway.identity.model import Credential, User, fold
-from gateway.identity.store import IdentityStore
+from gateway.identity.store import IdentityStore, StoreError
 
 log = structlog.get_logger(__name__)
 
@@ -74,24 +74,31 @@ class Directory:
         self._revision = ""
         self._news: set[str] = set()
         self._gone: set[str] = set()
+        self._unsettled: set[str] = set()
+        """Those whose credential the store may have otherwise, since it failed in the middle of a change."""
         self._changing = asyncio.Lock()
 
     async def configure(self, users: Sequence[User], rules: Sequence[Rule]) -> None:
         """The configuration has these users and rules now. Raises ConfigError where they contradict each other.
 
         What administrators made and contradicts them is not in force, and back as soon as it does not any more.
-        Raises StoreError.
+        Raises StoreError. Where it raises, all is in force that was. Credentials of configured users are the caller's.
         """
         async with self._changing:
             before = self._configured
             self._configured = {user.id: user for user in users}
             try:
-                self._identity.change(users, rules)
-            except ConfigError:
+                self._identity.with_users(users, rules)
+                self._news |= await self._take(self._fitting(self._state, rules), rules)
+            except (ConfigError, StoreError):
                 self._configured = before
                 raise
             self._revision = _CHANGED_HERE
-            self._news |= await self._take(self._fitting(self._state))
+
+    def credential(self, user_id: str) -> Credential | None:
+        """That of a user whom an administrator made, and who is in force."""
+        made = self._state.users.get(user_id)
+        return None if made is None else made.credential
 
     def is_configured(self, user_id: str) -> bool:
         """Whether the configuration has the user, so that it is changed there only."""
@@ -235,30 +242,30 @@ class Directory:
         every = [*self._configured.values(), *(made.user for made in state.users.values())]
         return [replace(user, aliases=(*user.aliases, *given.get(user.id, ()))) for user in every]
 
-    def _check(self, state: _State) -> None:
+    def _check(self, state: _State, rules: Sequence[Rule] | None = None) -> None:
         try:
-            self._identity.with_users(self._users_of(state))
+            self._identity.with_users(self._users_of(state), rules)
         except ConfigError as error:
             raise DirectoryError(Refusal.TAKEN, error.reason) from None
 
-    def _fitting(self, state: _State) -> _State:
+    def _fitting(self, state: _State, rules: Sequence[Rule] | None = None) -> _State:
         """Of what was kept, what does not contradict a configuration that was changed since."""
         try:
-            self._check(state)
+            self._check(state, rules)
             return state
         except DirectoryError:
             fits = _State()
         for name, made in state.users.items():
             grown = replace(fits, users={**fits.users, name: made})
-            fits = grown if self._fits(grown, name) else fits
+            fits = grown if self._fits(grown, name, rules) else fits
         for uri, owner in state.identities.items():
             grown = replace(fits, identities={**fits.identities, uri: owner})
-            fits = grown if self._fits(grown, uri) else fits
+            fits = grown if self._fits(grown, uri, rules) else fits
         return fits
 
-    def _fits(self, state: _State, name: str) -> bool:
+    def _fits(self, state: _State, name: str, rules: Sequence[Rule] | None) -> bool:
         try:
-            self._check(state)
+            self._check(state, rules)
         except DirectoryError as error:
             log.warning("an entry of the directory is not in force", name=name, reason=str(error))
             return False
@@ -285,16 +292,19 @@ class Directory:
         await self._store.put_entry(_REVISION, self._new_token())
         await self._take(state)
 
-    async def _take(self, state: _State) -> frozenset[str]:
+    async def _take(self, state: _State, rules: Sequence[Rule] | None = None) -> frozenset[str]:
         before = self._state
         changed = {name for name in {*before.users, *state.users} if before.users.get(name) != state.users.get(name)}
-        for name in changed:
+        changed |= self._unsettled
+        self._unsettled |= changed
+        for name in changed - self._configured.keys():
             made = state.users.get(name)
             credential = made.credential if made is not None else Credential(name, self._realm)
             await self._store.put_credential(credential)
         self._gone |= {name for name, made in before.users.items() if _born(state, name) != made.born}
         self._state = state
-        self._identity.change(self._users_of(state))
+        self._unsettled.clear()
+        self._identity.change(self._users_of(state), rules)
         return frozenset(changed)
 
     async def _put_back(self) -> None:

@@ -17,8 +17,11 @@ from gateway.app.reload import LIVE, Reloaded, changes
 from gateway.config import Config, shape
 from gateway.demo.chromium import BrowserError
 from gateway.errors import ConfigError
+from gateway.identity.model import Credential
+from gateway.identity.store import StoreError
 from gateway.net.config import UserAgentConfig
 from gateway.net.user_agent import UserAgent
+from gateway.store.identity_memory import MemoryStore
 from tests.app import tone_peers
 from tests.app.phones import Phone
 from tests.call.rig import OFFER
@@ -206,6 +209,68 @@ async def test_what_cannot_be_used_changes_nothing_and_is_said(tmp_path: Path) -
         at.next = good
         assert (await at.app.reloader.reload()).waiting == ()
         assert [*await at.conditions("restart"), *await at.conditions("reloaded")] == []
+
+
+@pytest.mark.parametrize("written", [0, 1, 2])
+async def test_a_reload_that_the_store_fails_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int
+) -> None:
+    """However far it came, the old file put back holds, and so does the new one when it is tried again."""
+    before, after = users("1001", "1002"), users("1001", of_1001={"password": "another", "may_call": ["1*"]})
+    after += [{"id": "1003", "password": "third", "sip": True}]
+    puts = 0
+
+    async def failing(self: MemoryStore, credential: Credential) -> None:
+        nonlocal puts
+        puts += 1
+        if puts > written:
+            raise StoreError("no connection")
+        await put(self, credential)
+
+    async with world(tmp_path, USERS=json.dumps(before)) as at:
+        good, store = at.app.config, at.app.reloader._rooms.store
+        kept = dict(store.credentials)
+        put = MemoryStore.put_credential
+        with monkeypatch.context() as away:
+            away.setattr(MemoryStore, "put_credential", failing)
+            with pytest.raises(ConfigError, match=r"identity\.store"):
+                await at.reload(users=after)
+        assert at.app.config is good
+        at.next = good
+        await at.app.reloader.reload()
+        for name in ("1001", "1002", "1003"):
+            assert await store.credential(name, good.realm) == kept.get(name)
+        assert await at.status("1001", "600") == 200
+        assert await at.status("1002", "600") == 200
+        await at.reload(users=after)
+        assert await at.status("1001", "600") in (401, 403)
+        assert await store.credential("1002", good.realm) is None
+
+
+async def test_pages_of_a_password_that_a_failed_reload_has_written_sign_in_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the same file is taken at the next try."""
+    after = [*users("alice", of_alice={"password": "another"}), {"id": "zoe", "password": "last", "sip": True}]
+    put = MemoryStore.put_credential
+
+    async def failing(self: MemoryStore, credential: Credential) -> None:
+        if "zoe" in tried or credential.username == "zoe":
+            tried.add("zoe")
+            raise StoreError("no connection")
+        await put(self, credential)
+
+    tried: set[str] = set()
+    async with world(tmp_path, USERS=json.dumps(users("alice"))) as at, tone_peers.Browser("alice") as page:
+        await page.open(at.app.signed_in_url("alice"))
+        await until_users(at, 1)
+        with monkeypatch.context() as away:
+            away.setattr(MemoryStore, "put_credential", failing)
+            with pytest.raises(ConfigError):
+                await at.reload(users=after)
+        assert (await at.health())["web_users"] == 1
+        await at.reload(users=after)
+        await until_users(at, 0)
 
 
 async def test_reloads_at_once_come_one_after_the_other_and_while_it_drains(tmp_path: Path) -> None:
