@@ -27,6 +27,7 @@ from gateway.demo.aiortc_browser import LOCAL, ToneTrack
 from gateway.demo.chromium import find_chromium
 
 CALLS, EXCHANGES = 100, 100
+SESSIONS, AT_ONCE = 1_000, 20
 SOCKETS = 1_000
 PAIRS, RATE, SECONDS = 50, 5_000, 5.0
 LISTENERS, CASTS = 100, 50
@@ -73,12 +74,52 @@ async def _client(stack: AsyncExitStack, served: Gateway, name: str, token: str 
     return client
 
 
-async def _exchanges(served: Gateway) -> list[Result]:
-    """Offer to answer while so many other calls are up (signalled, without media)."""
+async def _offer() -> dict[str, Any]:
+    """The body of an offer over HTTP, of a call to 600."""
     peer = RTCPeerConnection(LOCAL)
     peer.addTrack(ToneTrack(523))
     await peer.setLocalDescription(await peer.createOffer())
-    body = {"sdp": {"type": "offer", "sdp": peer.localDescription.sdp}, "to": "600"}
+    sdp = peer.localDescription.sdp
+    await peer.close()
+    return {"sdp": {"type": "offer", "sdp": sdp}, "to": "600"}
+
+
+async def _sessions(served: Gateway) -> list[Result]:
+    """What an HTTP session costs when so many of one client are there at once, each a call without media."""
+    body = await _offer()
+    limits = httpx.Limits(max_connections=AT_ONCE)
+    headers = {"Authorization": f"Bearer {USER}:{PASSWORD}"}
+    async with httpx.AsyncClient(base_url=served.url, timeout=60, limits=limits, headers=headers) as http:
+
+        async def opened() -> str:
+            answer = await http.post("/webrtc/offer", json=body)
+            answer.raise_for_status()
+            return str(answer.json()["session_id"])
+
+        async def closed(session: str) -> None:
+            (await http.post("/webrtc/close", json={"session_id": session})).raise_for_status()
+
+        first = await opened()
+        plane = served.plane()
+        processes = [served.process.pid, *([] if plane is None else [plane])]
+        before = sum(map(memory_of, processes))
+        began = time.perf_counter()
+        sessions = await asyncio.gather(*(opened() for _ in range(SESSIONS - 1)))
+        took = time.perf_counter() - began
+        each = (sum(map(memory_of, processes)) - before) / len(sessions) / 1000
+        listed = (await http.get("/webrtc/sessions")).json()["count"]
+        await asyncio.gather(*map(closed, [first, *sessions]))
+    name = "HTTP sessions of one client at once"
+    return [
+        Result(name, listed, "", f"value >= {SESSIONS}"),
+        Result(f"{name}, {AT_ONCE} offers under way: answers a second", len(sessions) / took, "/s"),
+        Result(f"{name}: memory of each", each, "kB", "value <= 1000"),
+    ]
+
+
+async def _exchanges(served: Gateway) -> list[Result]:
+    """Offer to answer while so many other calls are up (signalled, without media)."""
+    body = await _offer()
     async with httpx.AsyncClient(base_url=served.url, timeout=30) as http:
 
         async def exchange() -> float:
@@ -93,7 +134,6 @@ async def _exchanges(served: Gateway) -> list[Result]:
         before = cpu_of(served.process.pid)
         took = [await exchange() for _ in range(EXCHANGES)]
         each = (cpu_of(served.process.pid) - before) / EXCHANGES * 1000
-    await peer.close()
     name = f"offer to answer over HTTP, {CALLS} to {CALLS + EXCHANGES} calls up"
     return [
         Result(f"{name}, p50", statistics.median(took), "ms", "value <= 10"),
@@ -211,6 +251,7 @@ async def _page(served: Gateway) -> list[Result]:
 
 _PARTS: dict[Callable[[Gateway], Awaitable[list[Result]]], dict[str, Any]] = {
     _exchanges: {},
+    _sessions: {"LIMITS__LOAD": 0, "LIMITS__DELAY": 60},
     _sockets: {},
     _relayed: {"WEB__GUESTS_MAY_CALL": ["*"]},
     _broadcast: {},
