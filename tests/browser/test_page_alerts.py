@@ -206,3 +206,39 @@ async def test_the_microphone_is_chosen_tested_and_used() -> None:
         await it.page.press("#dial", "Enter")
         await it.status("Connected.")
         assert await it.page.evaluate("window.wanted.audio.deviceId.ideal") == value
+
+
+@pytest.mark.parametrize(("language", "name", "said"), [("en-GB", "Volume", "90%"), ("de-DE", "Lautstärke", "90\xa0%")])
+async def test_the_volume_is_set_by_keys_in_a_call_and_kept(language: str, name: str, said: str) -> None:
+    """A screen reader hears its name and percent; what calls play is as loud, also after a reload."""
+    async with stage(locale=language) as it:
+        await it.log_in()
+        answering(it.phone)
+        await it.page.fill("#dial", "1001")
+        await it.page.press("#dial", "Enter")
+        await it.view("call")
+        slider = it.page.get_by_role("slider", name=name)
+        await slider.focus()
+        for _ in range(2):
+            await it.page.keyboard.press("ArrowLeft")
+        assert await slider.get_attribute("aria-valuetext") == said
+        assert await it.page.evaluate("document.getElementById('remote').volume") == 0.9
+        await it.page.click("#hangup")
+        await it.view("idle")
+        await it.page.reload()
+        await it.view("idle")
+        assert await slider.input_value() == "90"
+        assert await it.page.evaluate("document.getElementById('remote').volume") == 0.9
+        await slider.focus()
+        await it.page.keyboard.press("5")
+        assert await it.page.input_value("#dial") == "5"
+
+
+@pytest.mark.parametrize("kept", ['{"volume": 7}', '{"volume": "loud"}', '{"volume": null}', "{", '{"speaker": ""}'])
+async def test_a_volume_that_cannot_be_is_the_whole(kept: str) -> None:
+    """What an older page, or somebody else, left in the browser's storage stops nothing."""
+    async with stage() as it:
+        await it.page.add_init_script(f"localStorage.setItem('softphone.devices', {kept!r})")
+        await it.log_in()
+        assert await it.page.locator("#volume").input_value() == "100"
+        assert await it.page.evaluate("document.getElementById('remote').volume") == 1

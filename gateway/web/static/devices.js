@@ -1,4 +1,4 @@
-// Which microphone, camera and speaker, kept in this browser, and a look at how loud the microphone is.
+// Which microphone, camera and speaker, and how loud, kept in this browser, and a look at how loud the microphone is.
 
 const KEPT = "softphone.devices";
 
@@ -46,6 +46,7 @@ export class Devices extends EventTarget {
     super();
     this.#audio = audio;
     this.#play();
+    this.#audio.volume = this.volume;
     this.#level.addEventListener("level", ({ detail }) => this.#stream && this.dispatchEvent(new CustomEvent("level", { detail })));
     navigator.mediaDevices?.addEventListener("devicechange", () => this.dispatchEvent(new Event("change")));
   }
@@ -64,6 +65,24 @@ export class Devices extends EventTarget {
     localStorage.setItem(KEPT, JSON.stringify({ ...this.chosen, [kind]: id }));
     this.#play();
     if (this.testing) this.test();
+  }
+
+  /** How loud the calls are heard, 0 to 1. */
+  get volume() {
+    const { volume } = this.chosen;
+    return typeof volume === "number" && volume >= 0 && volume <= 1 ? volume : 1;
+  }
+
+  set volume(volume) {
+    localStorage.setItem(KEPT, JSON.stringify({ ...this.chosen, volume }));
+    this.#audio.volume = volume;
+  }
+
+  /** Whether the browser leaves the volume to the page; some have the system's buttons only. */
+  get hasVolume() {
+    const probe = new Audio();
+    probe.volume = 0.5;
+    return probe.volume === 0.5;
   }
 
   /** [{id, label}] of "audioinput", "videoinput" or "audiooutput"; labels come once the microphone was allowed. */

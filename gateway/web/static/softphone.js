@@ -131,7 +131,7 @@ $("record").addEventListener("click", () => front?.record(!front.recording));
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || view === "login" || document.fullscreenElement) return;
-  const typing = event.target instanceof HTMLInputElement;
+  const typing = event.target instanceof HTMLInputElement && event.target.type !== "range";
   // Enter dials, then the focus is on Hang up: a key held a little too long must not press that.
   if (event.key === "Enter" && event.repeat) event.preventDefault();
   if (event.key === "Escape") {

@@ -1,7 +1,7 @@
-// Choosing microphone, camera and speaker, and trying the microphone.
+// Choosing microphone, camera, speaker and volume, and trying the microphone.
 
 import * as ui from "./ui.js";
-import { microphoneSentence } from "./words.js";
+import { microphoneSentence, percent } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -21,6 +21,18 @@ export function showSound(client, devices) {
       show();
     });
   }
+  function showVolume() {
+    $("volume").value = devices.volume * 100;
+    $("volume").setAttribute("aria-valuetext", percent(devices.volume));
+  }
+
+  $("loudness").hidden = !devices.hasVolume;
+  $("volume").addEventListener("input", ({ target }) => {
+    devices.volume = target.value / 100;
+    showVolume();
+  });
+  showVolume();
+
   $("test").addEventListener("click", async () => {
     try {
       if (devices.testing) devices.stop();

@@ -221,6 +221,7 @@ export default {
     title: "Ton",
     microphone: "Mikrofon",
     speaker: "Lautsprecher",
+    volume: "Lautstärke",
     system: "Wie im System",
     device: "Gerät {number}",
     test: "Mikrofon prüfen",

@@ -221,6 +221,7 @@ export default {
     title: "Sound",
     microphone: "Microphone",
     speaker: "Speaker",
+    volume: "Volume",
     system: "As the system has it",
     device: "Device {number}",
     test: "Test the microphone",
