@@ -53,6 +53,13 @@ def test_shipped_file_is_loopback_only() -> None:
     assert hosts | {config.webrtc.listen.host, config.rtp.listen} == {"127.0.0.1"}
 
 
+def test_a_further_address_opens_the_gateway_to_the_network(tmp_path: Path) -> None:
+    """Guests and rooms on "auto" are for this machine alone, whichever address it is that others can reach."""
+    for host, here in (("127.0.0.1", True), ("[::1]", True), ("0.0.0.0", False), ("192.0.2.1", False)):
+        web = load(None, {"GATEWAY_WEB__ALSO_LISTEN": f"127.0.0.1:8000,{host}:8001"}).web
+        assert (web.only_here, web.guests_welcome, web.rooms_open) == (here, here, here)
+
+
 def test_commented_examples_are_valid(tmp_path: Path) -> None:
     """Taking the comment signs away from the examples leaves a file that loads."""
     text = (ROOT / "gateway.yaml").read_text(encoding="utf-8")
@@ -139,6 +146,7 @@ def _other(path: tuple[str, ...], field: FieldInfo) -> str:
         "cdr.webhook": "https://billing.example.com",
         "hep.collector": "192.0.2.5:9060",
         "web.listen": "[::1]:8081",
+        "web.also_listen": "127.0.0.1:8000,[::1]:8000",
         "web.public_url": "https://phone.example.com",
         "web.allowed_origins": "https://a.example,https://b.example",
         "web.push_services": "https://push.example.com",

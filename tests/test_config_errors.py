@@ -100,6 +100,8 @@ CASES = [
     ("media: {engine: 'rtpengine:host'}", "media.engine", "neither"),
     # ports of our own that collide
     ("webrtc: {listen: '127.0.0.1:5060'}", "webrtc.listen", "already taken by sip.listen.0"),
+    ("web: {also_listen: ['127.0.0.1:8080']}", "web.also_listen.0", "already taken by web.listen"),
+    ("web: {also_listen: ['127.0.0.1:8000', '0.0.0.0:8000']}", "web.also_listen.1", "taken by web.also_listen.0"),
     ("webrtc: {listen: '0.0.0.0:12000'}", "webrtc.listen", "within rtp.ports"),
     ("sip: {listen: ['udp:127.0.0.1:5060', 'udp:0.0.0.0:5060']}", "sip.listen.1", "taken by sip.listen.0"),
 ]

@@ -17,12 +17,13 @@ from tests.ports import free_ports
 
 def on_free_ports() -> Config:
     """A configuration whose every port was free a moment ago."""
-    sip, web, webrtc = free_ports(3)
+    sip, web, also, webrtc = free_ports(4)
     return load(
         None,
         {
             "GATEWAY_SIP__LISTEN": f"udp:127.0.0.1:{sip}",
             "GATEWAY_WEB__LISTEN": f"127.0.0.1:{web}",
+            "GATEWAY_WEB__ALSO_LISTEN": f"127.0.0.1:{also}",
             "GATEWAY_WEBRTC__LISTEN": f"127.0.0.1:{webrtc}",
             "GATEWAY_RTP__PORTS": "1024-1027",
         },
@@ -50,13 +51,14 @@ def test_free_ports_pass_and_stay_free() -> None:
     [
         ("sip.listen.0", socket.SOCK_DGRAM, "UDP"),
         ("web.listen", socket.SOCK_STREAM, "TCP"),
+        ("web.also_listen.0", socket.SOCK_STREAM, "TCP"),
         ("webrtc.listen", socket.SOCK_DGRAM, "UDP"),
     ],
 )
 def test_port_in_use_names_its_key(key: str, kind: socket.SocketKind, word: str) -> None:
     """A port that another program holds is refused by the key that wants it."""
     config = on_free_ports()
-    ports = {"sip.listen.0": config.sip.listen[0].port, "web.listen": config.web.listen.port}
+    ports = {"sip.listen.0": config.sip.listen[0].port} | {key: at.port for key, at in config.web.listeners}
     port = ports.get(key, config.webrtc.listen.port)
     with taken(port, kind), pytest.raises(ConfigError) as caught:
         check_ports(config)

@@ -31,7 +31,7 @@ from gateway.net.tls import Tls
 from gateway.net.user_agent import UserAgent
 from gateway.sip.flow import WEBSOCKET
 from gateway.store.factory import store_named
-from gateway.web.app import serve
+from gateway.web.app import bind, serve
 from gateway.web.auth.links import GuestLinks
 from gateway.web.settings import WebSettings
 from gateway.web.sip_ws import create_sip_app
@@ -178,7 +178,12 @@ async def open_websockets(opening: Opening, user_agent: UserAgent) -> list[tuple
 async def open_page(opening: Opening, application: FastAPI, web_settings: WebSettings) -> tuple[int, Tls]:
     """Serve the web side, and offer it to commands on this machine; its port, and its certificates."""
     listen, tls = opening.config.web.listen, settings.tls(opening.config)
-    serving = serve(application, listen.host, listen.port, tls.server, web_settings)
+    also = []
+    for index, further in enumerate(opening.config.web.also_listen):
+        listener = await opening.opened(f"web.also_listen.{index}", bind(further.host, further.port))
+        opening.stack.callback(listener.close)
+        also.append(listener)
+    serving = serve(application, listen.host, listen.port, tls.server, web_settings, also)
     server = await opening.opened("web.listen", serving)
     opening.stack.push_async_callback(server.stop)
     scheme = "https" if tls.server is not None else "http"

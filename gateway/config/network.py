@@ -282,6 +282,9 @@ class WebConfig(Section):
 
     listen: HostPortValue = HostPort("127.0.0.1", 8080)
     """Address and port of HTTP; browsers give the microphone only to localhost or HTTPS pages."""
+    also_listen: tuple[HostPortValue, ...] = ()
+    """Further addresses that serve the same, by `tls` or not as `listen` is: 127.0.0.1:8000 for clients of the room
+    server."""
     public_url: Text | None = None
     """The page's URL as people type it ("https://phone.example.com"), where it is not an address of `listen`: pages
     of other names may not use the gateway."""
@@ -321,9 +324,18 @@ class WebConfig(Section):
     limits: WebLimits = WebLimits()
 
     @property
+    def listeners(self) -> tuple[tuple[str, HostPort], ...]:
+        """Every address of the web side, each with its key."""
+        also = ((f"web.also_listen.{index}", address) for index, address in enumerate(self.also_listen))
+        return (("web.listen", self.listen), *also)
+
+    @property
     def only_here(self) -> bool:
         """Whether only this machine can reach the web side, as far as the configuration tells."""
-        hosts = [self.listen.host, *([urlsplit(self.public_url).hostname] if self.public_url else [])]
+        hosts = [
+            *(address.host for _, address in self.listeners),
+            *([urlsplit(self.public_url).hostname] if self.public_url else []),
+        ]
         return all(host in ("localhost", "127.0.0.1", "::1") for host in hosts)
 
     @property

@@ -37,7 +37,8 @@ def check_ports(config: Config, *, media: bool = True) -> None:
     for index, listen in enumerate(config.sip.listen):
         kind = socket.SOCK_DGRAM if listen.transport == "udp" else socket.SOCK_STREAM
         _try(f"sip.listen.{index}", listen.host, listen.port, kind)
-    _try("web.listen", config.web.listen.host, config.web.listen.port, socket.SOCK_STREAM)
+    for key, address in config.web.listeners:
+        _try(key, address.host, address.port, socket.SOCK_STREAM)
     if config.media.rtpengine is not None or not media:
         # Media ports are rtpengine's then, perhaps on another machine.
         return

@@ -401,7 +401,8 @@ class Config(BaseSettings):
                 raise ConfigError(f"sip.listen.{index}", f"{listen.transport} needs sip.tls.cert and sip.tls.key")
             protocol = "udp" if listen.transport == "udp" else "tcp"
             taken.append((f"sip.listen.{index}", HostPort(listen.host, listen.port), protocol))
-        taken += [("web.listen", self.web.listen, "tcp"), ("webrtc.listen", self.webrtc.listen, "udp")]
+        taken += [(key, address, "tcp") for key, address in self.web.listeners]
+        taken.append(("webrtc.listen", self.webrtc.listen, "udp"))
         for index, (key, address, protocol) in enumerate(taken):
             for other, theirs, their_protocol in taken[:index]:
                 if protocol == their_protocol and address.port == theirs.port and _overlap(address.host, theirs.host):

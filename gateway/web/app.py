@@ -36,12 +36,12 @@ from gateway.web.rooms import RTCSignaling
 from gateway.web.rooms import routes as rooms
 from gateway.web.rooms.phones import PhonesOfRoom
 from gateway.web.rpc import connection
-from gateway.web.server import WebServer, serve
+from gateway.web.server import WebServer, bind, serve
 from gateway.web.settings import WebSettings
 from gateway.web.sip_ws import SipSide, create_routes
 from gateway.web.sockets import SocketGate
 
-__all__ = ["WebServer", "WebSettings", "create_app", "serve"]
+__all__ = ["WebServer", "WebSettings", "bind", "create_app", "serve"]
 
 _HEADERS = {
     "Content-Security-Policy": (

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -26,16 +26,18 @@ class _Server(uvicorn.Server):
 
 
 class WebServer:
-    """One listening web server; made by `serve`."""
+    """One web server on one address or several; made by `serve`."""
 
-    def __init__(self, server: uvicorn.Server, listener: socket.socket, close_sockets: Callable[[], None]) -> None:
+    def __init__(
+        self, server: uvicorn.Server, listeners: Sequence[socket.socket], close_sockets: Callable[[], None]
+    ) -> None:
         self._server = server
-        self._listener = listener
+        self._listeners = listeners
         self.close_sockets = close_sockets
         """Closes every WebSocket with 1001 and ends the HTTP sessions."""
-        self._task = asyncio.create_task(server.serve(sockets=[listener]))
-        self.address: tuple[str, int] = listener.getsockname()[:2]
-        """Host and port it really listens on."""
+        self._task = asyncio.create_task(server.serve(sockets=list(listeners)))
+        self.address: tuple[str, int] = listeners[0].getsockname()[:2]
+        """Host and port it really listens on, the first ones."""
 
     @property
     def port(self) -> int:
@@ -51,12 +53,18 @@ class WebServer:
             await asyncio.sleep(0)
 
     async def stop(self) -> None:
-        """Close sockets with 1001, let answers under way finish for a moment, release the port; idempotent."""
+        """Close sockets with 1001, let answers under way finish for a moment, release the ports; idempotent."""
         self.close_sockets()
         await asyncio.sleep(0)
         self._server.should_exit = True
         await asyncio.wait([self._task])
-        self._listener.close()
+        for listener in self._listeners:
+            listener.close()
+
+
+async def bind(host: str, port: int) -> socket.socket:
+    """A socket for `serve` that takes connections to `host`:`port` (0: any free one). Raises OSError."""
+    return await asyncio.to_thread(_bind, host, port)
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -69,14 +77,20 @@ def _bind(host: str, port: int) -> socket.socket:
 
 
 async def serve(
-    app: ASGIApp, host: str, port: int, tls: ssl.SSLContext | None = None, settings: WebSettings | None = None
+    app: ASGIApp,
+    host: str,
+    port: int,
+    tls: ssl.SSLContext | None = None,
+    settings: WebSettings | None = None,
+    also: Sequence[socket.socket] = (),
 ) -> WebServer:
     """Listen on `host`:`port` (0: any free one) and serve `app` in the running loop.
 
-    `tls` is a ready server context, or None for plain HTTP. Raises OSError when the address cannot be bound.
+    `tls` is a ready server context, or None for plain HTTP; `also` are further sockets of `bind`, alike in everything,
+    counted by the same limits and closed with the server. Raises OSError when the address cannot be bound.
     """
     settings = settings or WebSettings()
-    listener = await asyncio.to_thread(_bind, host, port)
+    listener = await bind(host, port)
     table = ConnectionTable(settings.max_connections, settings.max_connections_per_address, settings.proxies)
     limits = {"head_seconds": settings.request_timeout, "table": table}
     config = uvicorn.Config(
@@ -100,6 +114,6 @@ async def serve(
     config.ssl = tls
     state = getattr(app, "state", None)
     close_sockets: Callable[[], None] = getattr(state, "close_sockets", lambda: None)
-    server = WebServer(_Server(config), listener, close_sockets)
+    server = WebServer(_Server(config), (listener, *also), close_sockets)
     await server.started()
     return server

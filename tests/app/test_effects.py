@@ -117,6 +117,7 @@ OTHER: dict[str, Any] = {
     "media.ice_peers_allowed": ["192.0.2.0/24"],
     "sip.bans.never": ["192.0.2.0/24"],
     "web.listen": "[::1]:8081",
+    "web.also_listen": ["127.0.0.1:8000"],
     "web.public_url": "https://phone.test",
     "web.allowed_origins": ["https://a.test"],
     "web.proxies": ["127.0.0.9"],
@@ -427,7 +428,7 @@ def made_of(config: Config) -> Iterator[tuple[str, Any]]:
     store = store_named(config.identity.store, config.state_dir)
     yield "store", [type(store).__name__, config.sqlite_path]
     yield "cluster", [cluster(config), config.cluster.key and shared_key(config, "any")]
-    yield "where the page is", GatewayApp(config).page_url
+    yield "where the page is", [GatewayApp(config).page_url, [str(address) for _, address in config.web.listeners]]
     settings.tls(config)
     yield "tls", cast(Recorder, ssl.SSLContext.load_cert_chain).given.pop()
 

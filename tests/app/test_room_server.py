@@ -8,10 +8,13 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import pytest_asyncio
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidStatus
+from websockets.typing import Origin
 
 from gateway.net.config import UserAgentConfig
 from gateway.net.user_agent import UserAgent
@@ -19,6 +22,7 @@ from tests.app.tone_peers import Phone, tones_in
 from tests.interop.gateway import Gateway, config_on_free_ports, gateway_with
 from tests.media.engine_support import Browser, until
 from tests.net.peers import Application
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.peer]
 
@@ -77,6 +81,7 @@ async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gat
         "ROOMS": json.dumps(rooms),
         "ROUTES": json.dumps([{"match": "800", "to": "room:team"}, {"match": "801", "to": "room:apart"}]),
         "LIMITS__LOAD": "0",
+        "WEB__ALSO_LISTEN": f"127.0.0.1:{free_port()}",
     }
     async with gateway_with(config_on_free_ports(folder, **changes), folder / "gateway.log") as running:
         yield running
@@ -135,3 +140,24 @@ async def test_a_newcomer_is_told_of_the_phones_and_may_offer_again(gateway: Gat
             raise AssertionError(await asyncio.wait_for(socket.recv(), 0.3))
     await phone.hang_up()
     await gateway.idle()
+
+
+async def test_the_rooms_are_the_same_at_every_address(gateway: Gateway) -> None:
+    """The room server's own port and the page's: lists, its client's page, messages, and the origin of each."""
+    [further] = gateway.app.config.web.also_listen
+    there = f"http://localhost:{further.port}"
+    async with (
+        connect(f"{gateway.web.replace('http', 'ws')}/webrtc/signaling/room1/peer1") as one,
+        connect(f"{there.replace('http', 'ws')}/webrtc/signaling/room1/peer2", origin=Origin(there)) as two,
+        httpx.AsyncClient(base_url=there) as http,
+    ):
+        assert json.loads(await two.recv()) == {"type": "existing_peers", "peers": ["peer1"]}
+        assert json.loads(await one.recv()) == {"type": "peer_joined", "peer_id": "peer2"}
+        offer = {"type": "offer", "sdp": "v=0\r\n"}
+        await two.send(json.dumps({"type": "offer", "offer": offer, "target_peer_id": "peer1"}))
+        assert json.loads(await one.recv()) == {"type": "offer", "offer": offer, "from_peer_id": "peer2"}
+        assert "room1" in (await http.get("/webrtc/rooms")).json()["rooms"]
+        assert (await http.get("/webrtc/rooms/room1/peers")).json()["peers"] == ["peer1", "peer2"]
+        assert "<html" in (await http.get("/webrtc/client")).text
+    with pytest.raises(InvalidStatus):
+        await connect(f"{gateway.web.replace('http', 'ws')}/webrtc/signaling/room1/peer3", origin=Origin(there))

@@ -13,13 +13,14 @@ from gateway.app import GatewayApp
 from gateway.config import Config
 from gateway.errors import ConfigError
 from tests.interop.gateway import PASSWORDS, config_on_free_ports
+from tests.ports import free_port
 
 
 def bound(config: Config) -> list[str]:
     """Which of the gateway's listening places are taken."""
     places = [
         ("sip", socket.SOCK_DGRAM, config.sip.listen[0].port),
-        ("web", socket.SOCK_STREAM, config.web.listen.port),
+        *((key.partition(".")[0], socket.SOCK_STREAM, address.port) for key, address in config.web.listeners),
         ("webrtc", socket.SOCK_DGRAM, config.webrtc.listen.port),
     ]
     found = []
@@ -36,12 +37,12 @@ def bound(config: Config) -> list[str]:
 
 async def test_nothing_happens_before_start_and_nothing_is_left_after_stop(tmp_path: Path) -> None:
     """Ports, tasks; stopping twice is no matter."""
-    config = config_on_free_ports(tmp_path)
+    config = config_on_free_ports(tmp_path, WEB__ALSO_LISTEN=f"127.0.0.1:{free_port()}")
     app = GatewayApp(config)
     assert bound(config) == []
     before = asyncio.all_tasks()
     await app.start()
-    assert bound(config) == ["sip", "web", "webrtc"]
+    assert bound(config) == ["sip", "web", "web", "webrtc"]
     await app.stop()
     await app.stop()
     assert bound(config) == []
@@ -53,6 +54,7 @@ async def test_nothing_happens_before_start_and_nothing_is_left_after_stop(tmp_p
     [
         ("sip.listen", socket.SOCK_DGRAM, "SIP__LISTEN", "udp:"),
         ("web.listen", socket.SOCK_STREAM, "WEB__LISTEN", ""),
+        ("web.also_listen.0", socket.SOCK_STREAM, "WEB__ALSO_LISTEN", ""),
         ("webrtc.listen", socket.SOCK_DGRAM, "WEBRTC__LISTEN", ""),
     ],
 )
@@ -66,7 +68,7 @@ async def test_a_taken_port_names_its_key_and_leaves_nothing_open(
             holder.listen(1)
         place = f"{prefix}127.0.0.1:{holder.getsockname()[1]}"
         config = config_on_free_ports(tmp_path, **{variable: place})
-        with pytest.raises(ConfigError) as refused:
+        with pytest.raises(ConfigError, match=r"cannot be opened: .*ddress already in use") as refused:
             await GatewayApp(config).start()
     assert refused.value.key.startswith(key)
     assert bound(config) == []
