@@ -204,6 +204,53 @@ async def test_a_connection_that_falls_silent_is_closed() -> None:
         peer.close()
 
 
+@pytest.mark.parametrize("keeping", [framed(b""), framed(b"nonsense"), b"\0"])
+async def test_a_connection_whose_leg_is_gone_is_closed_whatever_comes_by_it(keeping: bytes) -> None:
+    """It was proved once; octets alone keep nothing."""
+    async with bench_with(liveness_timeout=0.1) as bench:
+        leg, peer = leg_of(bench), await TcpPeer.connect(bench)
+        await peer.check(leg)
+        leg.close()
+
+        async def keep_on() -> None:
+            while True:
+                peer.writer.write(keeping)
+                await asyncio.sleep(0.02)
+
+        sending = asyncio.create_task(keep_on())
+        assert await peer.ended()
+        sending.cancel()
+        await until(lambda: bench.port.carried == (0, 0))
+        peer.close()
+
+
+async def test_empty_frames_keep_no_connection() -> None:
+    """Nothing comes to the leg by them."""
+    async with bench_with(liveness_timeout=0.1) as bench:
+        leg, peer = leg_of(bench), await TcpPeer.connect(bench)
+        await peer.check(leg)
+        peer.send(b"")
+        assert await peer.ended()
+        assert bench.port.counters == {"tcp_silent": 1}
+        peer.close()
+
+
+async def test_who_was_proved_to_a_leg_that_is_gone_makes_room() -> None:
+    """Where all connections are taken; whose leg lives stays."""
+    async with bench_with(tcp_max_connections=2) as bench:
+        kept, gone = leg_of(bench), leg_of(bench)
+        peers = [await TcpPeer.connect(bench) for _ in range(2)]
+        await peers[0].check(kept)
+        await peers[1].check(gone)
+        gone.close()
+        third = await TcpPeer.connect(bench)
+        assert await peers[1].ended()
+        assert (await third.check(kept)).message_class is stun.Class.RESPONSE
+        assert (await peers[0].check(kept)).message_class is stun.Class.RESPONSE
+        for peer in (*peers, third):
+            peer.close()
+
+
 async def test_one_source_has_so_many_connections() -> None:
     """One more is refused, until one of them has gone."""
     async with bench_with(tcp_max_connections_per_source=2) as bench:

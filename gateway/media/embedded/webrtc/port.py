@@ -360,6 +360,10 @@ class WebRtcPort:
             if address == tunnel.address:
                 holder.lose_address(path, address)
 
+    def held_addresses(self) -> set[Address]:
+        """Addresses, as the plane sees them, that a leg has heard a check from."""
+        return {address for _, address in self._holders}
+
     # Accounting
 
     def count(self, reason: str) -> None:

@@ -34,6 +34,9 @@ class TcpHost(Protocol):
 
     def close_tunnel(self, tunnel: Tunnel) -> None: ...
 
+    def held_addresses(self) -> set[Address]:
+        """Addresses, as the plane sees them, that a leg has heard a check from."""
+
     def count(self, reason: str) -> None: ...
 
 
@@ -46,6 +49,8 @@ class TcpConnection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._buffer = bytearray()
         self._tunnel: Tunnel | None = None
+        self._ufrag = ""
+        """Of the check that it was proved by."""
         self._heard = False
         self._timer: asyncio.TimerHandle | None = None
         self._frames = 0
@@ -56,6 +61,12 @@ class TcpConnection(asyncio.Protocol):
     def proved(self) -> bool:
         """Whether an authentic check has come."""
         return self._tunnel is not None
+
+    def is_of_use(self, held: set[Address]) -> bool:
+        """Whether there is a leg for what it brings; `held` are the host's `held_addresses`."""
+        if self._tunnel is None:
+            return False
+        return self._tunnel.address in held or self._host.key_of(self._ufrag) is not None
 
     # asyncio.Protocol
 
@@ -70,7 +81,6 @@ class TcpConnection(asyncio.Protocol):
         self._watch(self._host.config.tcp_first_check)
 
     def data_received(self, data: bytes) -> None:
-        self._heard = True
         self._buffer += data
         position, buffer = 0, self._buffer
         while len(buffer) - position >= _LENGTH and not self._transport.is_closing():
@@ -108,6 +118,7 @@ class TcpConnection(asyncio.Protocol):
     # Frames
 
     def _frame(self, frame: bytes) -> None:
+        self._heard = self._heard or self.proved
         if self._tunnel is None and not self._prove(frame):
             return
         if self._tunnel is not None:
@@ -129,6 +140,7 @@ class TcpConnection(asyncio.Protocol):
         except OSError:
             self.abort("tcp_no_socket")
             return False
+        self._ufrag = request.local_ufrag or ""
         self._watch(self._host.config.liveness_timeout)
         return True
 
@@ -142,17 +154,19 @@ class TcpConnection(asyncio.Protocol):
     # Life
 
     def _watch(self, seconds: float) -> None:
-        """Close the connection unless something comes in every so many seconds."""
+        """Close the connection unless something comes in every so many seconds, and there is a leg for it."""
         if self._timer is not None:
             self._timer.cancel()
         self._heard = False
         self._timer = asyncio.get_running_loop().call_later(seconds, self._on_timer, seconds)
 
     def _on_timer(self, seconds: float) -> None:
-        if self._heard and self.proved:
-            self._watch(seconds)
-        else:
+        if not self._heard:
             self.abort("tcp_silent")
+        elif not self.is_of_use(self._host.held_addresses()):
+            self.abort("tcp_no_leg")
+        else:
+            self._watch(seconds)
 
     def abort(self, reason: str) -> None:
         """Close at once, and count why."""
@@ -198,18 +212,25 @@ class TcpListener:
             self._servers.append(server)
 
     def admit(self, connection: TcpConnection) -> bool:
-        """Make room for a connection: where all is taken, who waits longest without having proved anything goes."""
+        """Make room for a connection: where all is taken, who waits longest without having proved anything goes.
+
+        After those goes who proved something to a leg that is gone.
+        """
         config, source = self._host.config, _source(connection.source[0])
         if self._sources[source] >= config.tcp_max_connections_per_source:
             return False
         if len(self._connections) >= config.tcp_max_connections:
-            idle = next((one for one in self._connections if not one.proved), None)
+            idle = next((one for one in self._connections if not one.proved), None) or self._useless()
             if idle is None:
                 return False
             idle.abort("tcp_full")
         self._connections[connection] = source
         self._sources[source] += 1
         return True
+
+    def _useless(self) -> TcpConnection | None:
+        held = self._host.held_addresses()
+        return next((one for one in self._connections if not one.is_of_use(held)), None)
 
     def forget(self, connection: TcpConnection) -> None:
         """It has ended; idempotent."""
