@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pytest
 from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.embedded.plane.rtcp import ReceiverReport
 from gateway.media.embedded.plane.srtp import SrtpKey, SrtpProfile
+from gateway.media.embedded.resuming import values_of
 from gateway.media.embedded.settings import EmbeddedConfig
 from gateway.media.embedded.webrtc.certificate import DtlsCertificate
 from gateway.media.embedded.webrtc.config import WebRtcConfig
@@ -21,6 +23,7 @@ from gateway.media.embedded.webrtc.dtls import DtlsAssociation, DtlsContext, Dtl
 from gateway.media.engine import Kind, MediaError, MediaEvent, MediaFailed, Party
 from sdp import SessionDescription
 from sdp.attributes import Crypto, Fingerprint
+from tests.media.dtls_support import FATAL_ALERT
 from tests.media.engine_support import Phone, config, frequency_of, phone_sdp, running, until
 from tests.media.srtp_pair import SrtpSession
 
@@ -255,6 +258,54 @@ async def test_a_new_certificate_begins_anew() -> None:
         phone.sessions.clear()
         phone.begin(offer)
         plain.take(await engine.answer("call", SECURE, PLAIN, phone.sdp()))
+        await until(lambda: phone.sessions)
+        count = len(plain.packets)
+        await until(lambda: len(plain.packets) > count + 10)
+
+
+async def restarted(engine: EmbeddedEngine) -> None:
+    """The call goes on in another process, whose certificate is another."""
+    left = engine._sessions.pop("call")
+    values = json.loads(json.dumps(values_of({each.party.tag: each for each in left.parties})))
+    engine.port.renew()
+    await engine.resume("call", values)
+
+
+async def test_after_a_restart_an_association_that_stands_is_not_begun_again() -> None:
+    """A hold or a refresh of the phone: the old fingerprint is told, nobody gets a ClientHello, the keys stay."""
+    phone = DtlsPhone()
+    async with call(phone, calls=False) as (engine, events, plain):
+        await until(lambda: phone.sessions)
+        phone.play(600)
+        await until(lambda: abs(frequency_of(*plain.heard("pcmu")) - 600) < 10)
+        told = engine.port.fingerprints
+        await restarted(engine)
+        begun: list[bytes] = []
+        phone.associations[False].receive = lambda data, now: begun.append(data)  # type: ignore[method-assign, assignment]
+        offer = await engine.offer("call", PLAIN, SECURE, plain.sdp())
+        assert all(digest in offer for _, digest in told)
+        plain.take(await engine.answer("call", SECURE, PLAIN, phone.sdp()))
+        phone.send_raw(FATAL_ALERT)
+        count = len(plain.packets)
+        await until(lambda: len(plain.packets) > count + 5)
+        assert not begun
+        assert not [event for event in events if isinstance(event, MediaFailed)]
+
+
+async def test_after_a_restart_a_phone_that_begins_anew_is_told_the_certificate_of_now() -> None:
+    """The answer that asked for it shows whose association it will be."""
+    phone = DtlsPhone()
+    async with call(phone, calls=False) as (engine, _, plain):
+        await until(lambda: phone.sessions)
+        phone.play(600)
+        await until(lambda: abs(frequency_of(*plain.heard("pcmu")) - 600) < 10)
+        await restarted(engine)
+        phone.certificate = phone.shown = ANOTHER
+        plain.take(await engine.offer("call", SECURE, PLAIN, phone.sdp(setup="passive")))
+        answer = await engine.answer("call", PLAIN, SECURE, plain.sdp())
+        assert all(digest in answer for _, digest in engine.port.fingerprints)
+        phone.sessions.clear()
+        phone.begin(answer)
         await until(lambda: phone.sessions)
         count = len(plain.packets)
         await until(lambda: len(plain.packets) > count + 10)

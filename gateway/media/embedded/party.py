@@ -323,7 +323,7 @@ class PartyMedia:
         answer = checked(lambda: make(self.plan(prefer)))
         self._agree(checked(lambda: negotiate(offer, answer, local="answerer")), "answerer", offer)
         if self._local_secrets() != before:
-            # The peer restarted ICE, and so did our leg when it heard of it: the answer carries the new credentials.
+            # The peer began ICE or DTLS anew, and so did our leg when it heard of it: the answer carries what is new.
             answer = checked(lambda: make(self.plan(prefer)))
         self.sent = answer
         self.agreed, self.theirs = (offer, answer, "answerer"), offer
@@ -337,7 +337,7 @@ class PartyMedia:
         return answer if side == "offerer" else offer
 
     def _local_secrets(self) -> object:
-        return self.webrtc.local_secrets if self.webrtc is not None else None
+        return self.transport.local_secrets if self.transport is not None else None
 
     def _agree(self, whole: Agreement, side: Side, theirs: SessionDescription) -> None:
         """Take over what was agreed, `theirs` being the peer's description, and tell the transports."""

@@ -31,6 +31,10 @@ class Transport(Protocol):
     def plan(self) -> TransportPlan:
         """What our next description says of it."""
 
+    @property
+    def local_secrets(self) -> object:
+        """What of `plan` changes where the peer asks for a new connection."""
+
     def agree(self, agreement: MediaAgreement, side: Side, private_source: str | None = None) -> None:
         """Take what was agreed; `side` is who of the two offered. Raises MediaError 488, and has changed nothing."""
 

@@ -142,6 +142,11 @@ class RtpLeg:
             return plan
         return replace(plan, fingerprints=self._dtls.fingerprints, rtcp_mux=True)
 
+    @property
+    def local_secrets(self) -> object:
+        """Our fingerprints, which change where the phone begins anew what another process began."""
+        return self._dtls.fingerprints if self._dtls is not None else None
+
     def trickle(self, candidate: str) -> None:
         """Phones have one address."""
 
@@ -153,11 +158,11 @@ class RtpLeg:
         named = None if remote.held else (canonical(remote.address), remote.port)
         if named is not None and self._is_other_family(named[0]):
             raise MediaError(f"this side has no IPv{6 if self._family == 4 else 4}", 488)
-        if self._dtls is not None:
-            if self._dtls.agree(agreement):
-                self._keyed = False
-                self._plane.drop_keys(self.flow)
-        elif self.keys and (agreement.crypto_local is not None or self._is_secure):
+        begins = self._dtls is not None and self._dtls.agree(agreement)
+        if begins:
+            self._keyed = False
+            self._plane.drop_keys(self.flow)
+        elif self._dtls is None and self.keys and (agreement.crypto_local is not None or self._is_secure):
             self._agree_keys(agreement.crypto_local, remote.crypto)
         rtcp = (canonical(remote.rtcp_address or remote.address), remote.rtcp_port)
         self.set_remote(
@@ -167,7 +172,7 @@ class RtpLeg:
             private_source=private_source,
             accepts=receivable(agreement),
         )
-        if self._dtls is not None:
+        if self._dtls is not None and begins:
             self._dtls.start()
 
     def _is_other_family(self, host: str) -> bool:
