@@ -78,6 +78,7 @@ class Cluster:
             (f"<{node};lr>",),
             identity=NODE + node,
             shown=Shown(is_user=True),
+            looks_up=True,
             told=partial(self._told, user.id, device),
         )
 

@@ -53,13 +53,21 @@ class DeviceFlows:
 
 
 def by_tls(destinations: Iterable[Destination]) -> list[Destination]:
-    """Those that are reached by TLS, each by such flows alone (RFC 5630)."""
+    """Those that are reached by TLS, each by such flows alone (RFC 5630).
+
+    Who looks the URI up is sent a sips one, so that it goes on by TLS from there.
+    """
     found = []
     for destination in destinations:
         flows = [one for one in (destination, *destination.others) if _is_secure(one)]
+        flows = [replace(one, uri=_sips(one.uri)) if one.looks_up else one for one in flows]
         if flows:
             found.append(replace(flows[0], others=tuple(replace(one, others=()) for one in flows[1:])))
     return found
+
+
+def _sips(uri: str) -> str:
+    return "sips:" + uri.removeprefix("sip:") if uri.startswith("sip:") else uri
 
 
 def _is_secure(destination: Destination) -> bool:

@@ -147,6 +147,8 @@ class Destination:
     """What it is told of whom it talks with, beside From."""
     others: tuple[Destination, ...] = ()
     """Other flows to the same device, best first, should this one fail (RFC 5626 section 7)."""
+    looks_up: bool = False
+    """Whether who is there looks the URI up once more, as another gateway of the cluster does."""
     rank: int = 0
     """Those of one rank are asked together, lower ranks before higher ones."""
     told: Callable[[Address], Iterable[tuple[str, object]]] = nothing

@@ -117,6 +117,17 @@ async def test_for_a_sips_uri_the_first_hop_has_to_be_tls(destination: Destinati
         assert len(inviter.invites) == 1
 
 
+@pytest.mark.parametrize(("looks_up", "uri"), [(True, "sips:1@h"), (False, "sip:1@h")])
+async def test_who_looks_the_uri_up_again_is_sent_a_sips_one(looks_up: bool, uri: str) -> None:
+    """So that another gateway rings by TLS alone as well; a phone has its own contact."""
+    inviter = FakeInviter()
+    other = Destination("sip:1@h", route=("<sip:10.0.0.2;transport=tls;lr>",), looks_up=looks_up)
+    leg = SipCalleeLeg("t", inviter, PHONE, [other], CalleeSettings())
+    assert leg.only_secure()
+    await leg.invite("offer", ALICE)
+    assert [str(asked) for asked, _ in inviter.invites] == [uri]
+
+
 async def test_a_device_is_asked_by_its_secure_flows_alone() -> None:
     """In their order, also where the first is not one."""
     flows = [
