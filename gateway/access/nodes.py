@@ -1,15 +1,16 @@
 """Gateways of one cluster know each other by a seal on what they send: the header Gateway-Node.
 
-Its value is base64url(JSON) "." base64url(HMAC-SHA-256); the HMAC is over method, Request-URI, Call-ID, CSeq and that
-JSON. In it stand which gateway sends the request, to which, when, and for a call who calls and whose phones are meant.
-Nothing of that is believed where the seal is not right, the time is not now, the request was for another gateway, or
-came before: its sender is a stranger like any other.
+Its value is base64url(JSON) "." base64url(HMAC-SHA-256); the HMAC is over method, Request-URI, Call-ID, CSeq, Contact,
+the SHA-256 of the body, and that JSON. In it stand which gateway sends the request, to which, when, and for a call who
+calls and whose phones are meant. Nothing of that is believed where the seal is not right, the time is not now, the
+request was for another gateway, or came before: its sender is a stranger like any other.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import hmac
 import json
 from collections import OrderedDict
@@ -100,7 +101,10 @@ class Nodes:
 
     def _seal(self, request: Request, text: str) -> str:
         cseq = request.cseq
-        parts = (request.method, str(request.uri), request.call_id, f"{cseq.number} {cseq.method}", text)
+        contacts = ", ".join(request.headers.all("Contact"))
+        body = hashlib.sha256(request.body).hexdigest()
+        called = (request.method, str(request.uri), request.call_id, f"{cseq.number} {cseq.method}")
+        parts = (*called, contacts, body, text)
         sealed = "\n".join(parts).encode("utf-8", "backslashreplace")
         return base64.urlsafe_b64encode(hmac.digest(self._key, sealed, "sha256")).decode().rstrip("=")
 

@@ -100,6 +100,23 @@ def test_a_request_for_another_gateway_or_the_process_before_is_a_strangers() ->
     assert gateway(TWO, clock).verify(sent) is None
 
 
+def test_a_seal_on_another_description_or_contact_is_broken() -> None:
+    """Whoever overhears a call has its sound sent nowhere else."""
+    clock = Clock()
+    one, two = gateway(ONE, clock), gateway(TWO, clock)
+    called = invite("INVITE", ("Contact", "<sip:bob@10.0.0.1>"))
+    sent = one.sign(Request(called.method, called.uri, called.headers, b"v=0"), TO_TWO)
+    elsewhere = sent.headers.with_("Contact", "<sip:mallory@203.0.113.9>")
+    for forged in (
+        Request(sent.method, sent.uri, sent.headers, b"v=1"),
+        Request(sent.method, sent.uri, sent.headers),
+        Request(sent.method, sent.uri, elsewhere, sent.body),
+        Request(sent.method, sent.uri, sent.headers.without("Contact"), sent.body),
+    ):
+        assert two.verify(forged) is None
+    assert two.verify(sent) == NODE + ONE
+
+
 def test_whoever_changes_a_request_breaks_its_seal() -> None:
     """Method, Request-URI, Call-ID, CSeq, or what it tells; and whoever has another key."""
     clock = Clock()
