@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ from gateway.media.embedded.plane.native.plane import NativePlane
 from gateway.media.embedded.plane.native.process import PlaneProcess
 from gateway.media.embedded.plane.packet import RtpPacket
 from gateway.media.embedded.plane.srtp import SrtpKey, SrtpProfile
+from gateway.media.embedded.resources import Resources
+from gateway.media.embedded.resuming import renewed
+from gateway.media.embedded.session import Session
 from gateway.media.engine import Connected, Kind, MediaError, MediaEvent, MediaFailed, MediaLost, Party
 from sdp import SessionDescription, attributes
 from sdp.attributes import Crypto, Fingerprint
@@ -29,6 +33,7 @@ from sdp.fields import Origin
 from tests.media.engine_support import Browser, Phone, browser_sdp, config, frequency_of, phone_sdp, until
 from tests.media.plane_rig import native_plane
 from tests.media.srtp_pair import SrtpSession
+from tests.media.video_support import VideoBrowser
 
 pytestmark = pytest.mark.serial
 
@@ -240,6 +245,100 @@ async def test_a_browser_is_not_answered_in_the_connection_that_is_gone(rig: Rig
     assert raised.value.status == 491
     await engine.offer("call", BROWSER, OTHER, browser_sdp(ufrag="wxyz").replace("AB:AB", "CD:CD"))
     assert "a=fingerprint" in await engine.accept("call", BROWSER)
+
+
+async def test_pictures_and_data_channels_are_offered_again(rig: Rig) -> None:
+    """Also where the next plane dies before anybody has answered, and where the offer is made twice."""
+    engine, second = rig.engine, Party("second", Kind.WEBRTC)
+    browsers = [VideoBrowser(60), VideoBrowser(200)]
+    for each in browsers:
+        each.peer.createDataChannel("notes")
+    try:
+        answer = await browsers[1].answer(await engine.offer("call", BROWSER, second, await browsers[0].offer()))
+        await browsers[0].take_answer(await engine.answer("call", second, BROWSER, answer))
+        await until(lambda: browsers[0].sees(200) and browsers[1].sees(60))
+        for _ in range(2):
+            rig.kill()
+            await rig.lost("browser", "second")
+        kinds = []
+        for party, peer in ((BROWSER, second), (BROWSER, second), (second, BROWSER)):
+            offer = SessionDescription.parse(await engine.create_offer("call", party, peer))
+            kinds.append(Counter(each.kind for each in offer.media if each.port))
+        assert kinds == [Counter(audio=1, video=1, application=1)] * 3
+        again = [VideoBrowser(60), VideoBrowser(200)]
+        browsers += again
+        for party, peer, browser in ((BROWSER, second, again[0]), (second, BROWSER, again[1])):
+            answer = await browser.answer(await engine.create_offer("call", party, peer))
+            await engine.answer("call", party, None, answer)
+        await engine.join("call", "browser", "second")
+        await until(lambda: again[0].sees(200) and again[1].sees(60))
+    finally:
+        for each in browsers:
+            await each.close()
+
+
+async def test_a_call_that_has_not_answered_yet_is_not_taken_up_as_if_it_had(rig: Rig) -> None:
+    """The gateway dies as well before its offers are answered: who follows has to make them once more."""
+    engine, fourth = rig.engine, Party("fourth", Kind.RTP)
+    await engine.offer("call", OTHER, fourth, phone_sdp())
+    await engine.answer("call", fourth, OTHER, phone_sdp(port=41002))
+    rig.kill()
+    await rig.lost("other", "fourth")
+    await engine.create_offer("call", OTHER, fourth)
+    await engine.answer("call", OTHER, None, phone_sdp())
+    values = engine.values("call")
+    assert values is not None
+    with pytest.raises(MediaError) as raised:
+        await engine.resume("next", values)
+    assert raised.value.status == 481
+    await engine.restore("next", values)
+    assert await engine.create_offer("next", fourth, OTHER)
+
+
+async def test_nobody_waits_for_the_calls_of_others(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next plane is there and calls take their time: none ends for it, others are asked and made meanwhile."""
+    engine, fourth, go_on = rig.engine, Party("fourth", Kind.RTP), asyncio.Event()
+    for number, call in enumerate(("slow", "last")):
+        await engine.offer(call, OTHER, fourth, phone_sdp(port=41000 + 4 * number))
+        told = await engine.answer(call, fourth, OTHER, phone_sdp(port=41002 + 4 * number))
+    at_work = asyncio.Event()
+
+    async def slowly(resources: Resources, session: Session) -> object:
+        if session.call_id == "slow":
+            at_work.set()
+            await go_on.wait()
+        return await renewed(resources, session)
+
+    monkeypatch.setattr(plane_loss, "renewed", slowly)
+    rig.kill()
+    await asyncio.wait_for(at_work.wait(), 5)
+    assert engine.plane_loss._patience is None
+    async with asyncio.timeout(5):
+        await engine.offer("new", OTHER, fourth, phone_sdp(port=41010))
+        assert of_transport(await engine.create_offer("last", OTHER))[0] != of_transport(told)[0]
+    assert Counter(each.call_id for each in rig.events if isinstance(each, MediaLost)) == {"last": 2}
+    go_on.set()
+    await until(lambda: len([each for each in rig.events if isinstance(each, MediaLost)]) == 4)
+    assert not [each for each in rig.events if isinstance(each, MediaFailed)]
+
+
+async def test_a_plane_that_dies_while_calls_are_made_anew_ends_none(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are in the one after it."""
+    engine, killed = rig.engine, asyncio.Event()
+    await engine.offer("call", OTHER, Party("fourth", Kind.RTP), phone_sdp())
+
+    async def killing(resources: Resources, session: Session) -> object:
+        if not killed.is_set():
+            killed.set()
+            assert rig.plane.process_id is not None
+            os.kill(rig.plane.process_id, signal.SIGKILL)
+        return await renewed(resources, session)
+
+    monkeypatch.setattr(plane_loss, "renewed", killing)
+    rig.kill()
+    await rig.lost("other", "fourth")
+    assert killed.is_set()
+    assert not [each for each in rig.events if isinstance(each, MediaFailed)]
 
 
 async def test_what_is_asked_while_there_is_no_plane_waits_for_the_next(

@@ -235,7 +235,8 @@ class EmbeddedEngine:
 
     async def _making(self, call_id: str, request: Callable[[Session], Awaitable[str]]) -> str:
         """Do what makes the call where there is none yet."""
-        await self.plane_loss.over()
+        known = self._sessions.get(call_id)
+        await self.plane_loss.over(*([known] if known is not None else []))
         resources = self._running()
         session = self._sessions.get(call_id)
         new = session is None
@@ -258,7 +259,7 @@ class EmbeddedEngine:
 
     async def accept(self, call_id: str, source: Party) -> str:
         session = self._session(call_id)
-        await self.plane_loss.over()
+        await self.plane_loss.over(session)
         async with session.lock:
             self._still_open(session)
             with _own_faults():
@@ -284,7 +285,7 @@ class EmbeddedEngine:
         first, second = sorted((session, other), key=lambda each: each.call_id)
         if first is second:
             raise MediaError("a call cannot adopt a party of its own", 500)
-        await self.plane_loss.over()
+        await self.plane_loss.over(first, second)
         async with first.lock, second.lock:
             self._still_open(session)
             self._still_open(other)
@@ -295,7 +296,7 @@ class EmbeddedEngine:
 
     async def _doing(self, call_id: str, request: Callable[[Session], T]) -> T:
         session = self._session(call_id)
-        await self.plane_loss.over()
+        await self.plane_loss.over(session)
         async with session.lock:
             self._still_open(session)
             with _own_faults():

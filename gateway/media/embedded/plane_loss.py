@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from gateway.media.embedded.plane.protocol import PlaneError
+from gateway.media.embedded.plane.protocol import Plane, PlaneError
 from gateway.media.embedded.resources import Resources
 from gateway.media.embedded.resuming import renewed
 from gateway.media.embedded.session import Session
@@ -37,9 +37,14 @@ class PlaneLoss:
         self._is_over = asyncio.Event()
         self._is_over.set()
 
-    async def over(self) -> None:
-        """Wait while there is no plane: what is asked of a call meanwhile is asked of what it has afterwards."""
+    async def over(self, *sessions: Session) -> None:
+        """Wait while there is no plane: what is asked of these calls is asked of what they have afterwards."""
         await self._is_over.wait()
+        resources, renewing = self._resources(), self._renewing
+        if resources is None or renewing is None or renewing.done():
+            return
+        for session in sessions:
+            await self._renew_call(resources, session)
 
     def close(self) -> None:
         """Nothing is made anew any more."""
@@ -88,25 +93,43 @@ class PlaneLoss:
     async def _renew(self, resources: Resources) -> None:
         resources.port.renew()
         await _bind_again(resources.port)
-        for session in self._sessions():
-            async with session.lock:
-                if session.closed or not session.lost:
-                    continue
-                try:
-                    parties = await renewed(resources, session)
-                except MediaError as error:
-                    logger.warning("a call's media cannot be made anew: %s", error)
-                    self._fail(session, error.reason)
-                except Exception:
-                    logger.exception("a call's media could not be made anew")
-                    self._fail(session, "internal error of the media engine")
-                else:
-                    for party in parties:
-                        resources.emit(MediaLost(session.call_id, party.party.tag))
+        # The plane is there: many calls take their time, for which nobody else waits.
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None
         self._is_over.set()
+        for session in self._sessions():
+            await self._renew_call(resources, session)
+
+    async def _renew_call(self, resources: Resources, session: Session) -> None:
+        """Once; who of two comes later finds nothing lost."""
+        async with session.lock:
+            if session.closed or not session.lost:
+                return
+            try:
+                parties = await renewed(resources, session)
+            except Exception as error:
+                if await _is_gone(resources.plane):
+                    return  # its turn comes in the plane after it
+                reason = "internal error of the media engine"
+                if isinstance(error, MediaError):
+                    reason = error.reason
+                    logger.warning("a call's media cannot be made anew: %s", error)
+                else:
+                    logger.exception("a call's media could not be made anew")
+                self._fail(session, reason)
+            else:
+                for party in parties:
+                    resources.emit(MediaLost(session.call_id, party.party.tag))
+
+
+async def _is_gone(plane: Plane) -> bool:
+    """Whether the plane has died meanwhile, of which `plane_lost` is still to tell or has told."""
+    try:
+        await plane.snapshot(())
+    except PlaneError:
+        return True
+    return False
 
 
 async def _bind_again(port: WebRtcPort) -> None:

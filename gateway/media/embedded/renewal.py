@@ -5,10 +5,25 @@ from __future__ import annotations
 from dataclasses import replace
 from random import Random
 
-from gateway.media.embedded.describe import Former, codec_names, fingerprints_of
+from gateway.media.embedded.describe import Former, codec_names, fingerprints_of, video_description
 from gateway.media.embedded.party import PartyMedia
 from gateway.media.engine import MediaError
 from sdp import SessionDescription
+
+
+def former_of(party: PartyMedia) -> Former:
+    """What is said with a party whose transport is about to be given up, or was said over the one before it."""
+    before = party.former
+    video = party.video.agreement if party.video is not None else None
+    seen = video_description(video.receive) if video is not None else ""
+    return Former(
+        session_id=party.identity.session_id,
+        sent=party.sent,
+        theirs=party.theirs,
+        spoken=spoken_by(party),
+        video=seen or (before.video if before is not None else ""),
+        has_data=has_data(party),
+    )
 
 
 def begin_anew(party: PartyMedia, former: Former, random: Random) -> None:

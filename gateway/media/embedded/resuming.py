@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gateway.media.embedded.describe import Former, agreed_of, codec_names, party_of, video_description, without_keys
+from gateway.media.embedded.describe import Former, agreed_of, codec_names, party_of, without_keys
 from gateway.media.embedded.party import PartyMedia
-from gateway.media.embedded.renewal import begin_anew, spoken_by
+from gateway.media.embedded.renewal import begin_anew, former_of
 from gateway.media.embedded.resources import Resources
 from gateway.media.embedded.session import Session
 from gateway.media.embedded.transport import opened
-from gateway.media.engine import Kind
+from gateway.media.engine import Kind, MediaError
 from sdp import negotiate
 
 
 def party_values(party: PartyMedia) -> dict[str, Any] | None:
     """What another process needs to go on with a party; None where nothing was ever agreed."""
-    transport = party.transport.values() if party.transport is not None else None
+    # What was said over a transport that is gone says nothing of this one.
+    transport = party.transport.values() if party.transport is not None and party.former is None else None
     if (
         party.audio is not None
         or (party.video is not None and party.video.agreement is not None)
@@ -57,6 +58,8 @@ async def resumed(resources: Resources, call_id: str, values: Mapping[str, Any])
     try:
         for each in values["parties"]:
             party = party_of(each["party"])
+            if party.kind is not Kind.SERVICE and each["transport"] is None:
+                raise MediaError("nothing was agreed yet over the transport of a party", 481)
             made[party.tag] = PartyMedia(resources, call_id, party, each)
         snapshots = await resources.plane.snapshot([one.flow for one in made.values() if one.flow is not None])
         for each, media in zip(values["parties"], made.values(), strict=True):
@@ -73,22 +76,15 @@ async def renewed(resources: Resources, session: Session) -> Sequence[PartyMedia
 
     Nobody of them has agreed to anything yet. Raises MediaError, and the session is what it was.
     """
-    lost = dict(session.lost)
+    begun = session.lost
     made: dict[PartyMedia, PartyMedia] = {}
     try:
-        for old in lost:
+        for old in tuple(begun):
             new = made[old] = PartyMedia(resources, session.call_id, old.party)
-            video = old.video.agreement if old.video is not None else None
-            former = Former(
-                session_id=old.identity.session_id,
-                sent=old.sent,
-                theirs=old.theirs,
-                spoken=spoken_by(old),
-                video=video_description(video.receive) if video is not None else "",
-                has_data=old.data is not None and old.data.is_agreed,
-            )
-            begin_anew(new, former, resources.random)
+            begin_anew(new, old.former or former_of(old), resources.random)
         await opened(list(made.values()))
+        if session.lost is not begun:
+            raise MediaError("the packet plane ended", 503)
     except BaseException:
         for new in made.values():
             new.close()

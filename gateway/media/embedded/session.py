@@ -21,7 +21,7 @@ from gateway.media.embedded.describe import (
 )
 from gateway.media.embedded.figures import party_statistics
 from gateway.media.embedded.party import PartyMedia
-from gateway.media.embedded.renewal import has_data, require_new_association, spoken_by
+from gateway.media.embedded.renewal import former_of, has_data, require_new_association, spoken_by
 from gateway.media.embedded.reporting import Reporting
 from gateway.media.embedded.resources import Resources
 from gateway.media.embedded.routing import (
@@ -169,7 +169,7 @@ class Session:
         known = self._parties.get(peer.tag) if peer is not None else None
         video = known.video if known is not None and known.video is not None else party.video
         seen = party.former.video if party.former is not None else ""
-        if seen and (known is None or known.transport is not None) and await party.open_video():
+        if seen and (known is None or known.transport is not None) and (party.video or await party.open_video()):
             return seen
         if video is None or video.agreement is None or (known is not None and known.transport is None):
             return ""
@@ -232,6 +232,9 @@ class Session:
     def lose(self) -> None:
         """The plane is gone, and every transport with it."""
         parties = [party for party in self._parties.values() if party.transport is not None]
+        for party in parties:
+            if party not in self.lost:
+                party.former = former_of(party)
         self.lost = {party: party.joined for party in parties} | self.lost
         for party in parties:
             party.close()
