@@ -257,10 +257,10 @@ async def test_without_ports_for_the_picture_the_voice_goes_on(pairs: int, monke
     """As if it were refused; the ports of one side alone are free again."""
     opened = PortPool.open
 
-    async def open_few(pool: PortPool, plane: Plane, port: int) -> tuple[Bound, Bound]:
+    async def open_few(pool: PortPool, plane: Plane, port: int, dscp: int) -> tuple[Bound, Bound]:
         if pool.in_use >= pairs:
             raise MediaError("no RTP ports are left", 503)
-        return await opened(pool, plane, port)
+        return await opened(pool, plane, port, dscp)
 
     monkeypatch.setattr(PortPool, "open", open_few)
     async with running() as (engine, _):
