@@ -265,7 +265,7 @@ async def open_conferences(
         engine.conference, lambda name: room_settings.room(opening.config, name), recordings, clock, is_user, limits
     )
     opening.stack.callback(rooms.close)
-    notes = CallNotes(calls, recordings, rooms, is_user)
+    notes = CallNotes(recordings, rooms, is_user)
     calls.observe(notes.call_changed)
     recordings.changed = notes.call_changed
     opening.stack.callback(rooms.watch(notes.room_changed))

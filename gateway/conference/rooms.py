@@ -95,9 +95,10 @@ class Rooms:
             raise RoomError(f"nobody is in a room {name!r}", 404)
         return room
 
-    def places(self) -> dict[str, tuple[Room, Member]]:
-        """Who is where, by the tag of the program's side of its call."""
-        return {one.session.tag: (room, one) for room in self._rooms.values() for one in room.members.values()}
+    def places(self, name: str) -> dict[str, tuple[Room, Member]]:
+        """Who is in a room, by the tag of the program's side of its call."""
+        room = self._rooms.get(name)
+        return {one.session.tag: (room, one) for one in room.members.values()} if room is not None else {}
 
     def is_open(self, name: str) -> bool:
         """Whether a room was opened by that name and not closed yet."""
