@@ -146,11 +146,7 @@ impl Registry {
 }
 
 /// A socket for each thread on one address; the kernel spreads sources over them.
-fn bind_shared(
-    addr: &Addr,
-    binding: Binding,
-    threads: usize,
-) -> io::Result<(Addr, Vec<Arc<OwnedFd>>)> {
+fn bind_shared(addr: &Addr, binding: Binding, threads: usize) -> io::Result<(Addr, Vec<Arc<OwnedFd>>)> {
     // Bound alone first: with SO_REUSEPORT another gateway's port would seem to be free.
     let probe = sys::udp(addr, Binding::default())?;
     let bound = sys::local(probe.as_raw_fd())?;

@@ -217,7 +217,11 @@ pub fn read(kind: u8, body: &[u8]) -> Option<Result<Message, Malformed>> {
 /// Of messages of before there was one, none.
 fn dscp(read: &mut Reader<'_>) -> Result<u8, Malformed> {
     let value = if read.is_empty() { 0 } else { read.u8()? };
-    if value < 64 { Ok(value) } else { Err(Malformed) }
+    if value < 64 {
+        Ok(value)
+    } else {
+        Err(Malformed)
+    }
 }
 
 fn general(kind: u8, read: &mut Reader<'_>) -> Result<Message, Malformed> {
