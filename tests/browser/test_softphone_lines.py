@@ -10,7 +10,7 @@ import pytest_asyncio
 from gateway.demo.browser import SoftphoneBrowser
 from gateway.demo.phone import DeskPhone
 from tests.browser.softphone import phone_hears, says, silent, talk
-from tests.interop.gateway import PHONE_HZ, Gateway
+from tests.interop.gateway import PHONE_HZ, TONE_HZ, Gateway
 
 pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
@@ -70,6 +70,29 @@ async def test_a_call_is_given_away_after_a_word_with_who_gets_it(
     await page.status("ready")
     await phone_hears(phone, SECOND_HZ)
     await phone_hears(second, PHONE_HZ)
+    phone.hangup()
+    await second.expect("state", state="ended")
+
+
+async def test_of_three_calls_those_are_connected_that_are_in_front_and_in_the_row(
+    page: SoftphoneBrowser, phone: DeskPhone, second: DeskPhone, gateway: Gateway
+) -> None:
+    """Another call came to the front, and the row looks as it did."""
+    await talk(page, phone)
+    second.dial(gateway.uri("alice"))
+    await page.page.click("#lines [data-act=accept]")
+    await page.tone(SECOND_HZ)
+    await page.page.click("#transfer")
+    await page.page.fill("#target", "601")
+    await page.page.click("#consult")
+    await page.tone(TONE_HZ)
+    await page.page.click("#lines [data-key]:nth-child(1) [data-act=swap]")
+    await page.tone(PHONE_HZ)
+    await page.page.click("#lines [data-key]:nth-child(1) [data-act=connect]")
+    await phone_hears(phone, SECOND_HZ)
+    await phone_hears(second, PHONE_HZ)
+    await says(page.page, "On hold.")
+    await page.hang_up()
     phone.hangup()
     await second.expect("state", state="ended")
 

@@ -19,22 +19,27 @@ export function showRows(card, rows) {
   card.hidden = !rows.length;
 }
 
-function fill(item, { key, name, note, buttons }) {
-  const signature = JSON.stringify([name, note, buttons.map(({ id, text }) => [id, text])]);
-  if (item.dataset.shown === signature) return;
-  Object.assign(item.dataset, { key, shown: signature });
+function fill(item, row) {
+  const signature = JSON.stringify([row.name, row.note, row.buttons.map(({ id, text }) => [id, text])]);
+  if (item.dataset.shown !== signature) draw(item, row);
+  Object.assign(item.dataset, { key: row.key, shown: signature });
+  // What looks the same may be about another call by now.
+  const drawn = new Map([...item.querySelectorAll("button")].map((button) => [button.dataset.act, button]));
+  for (const { id, act } of row.buttons) drawn.get(id).onclick = act;
+}
+
+function draw(item, { name, note, buttons }) {
   const who = document.createElement("div");
   who.append(
     Object.assign(document.createElement("b"), { textContent: name }),
     Object.assign(document.createElement("span"), { textContent: note }),
   );
   const former = new Map([...item.querySelectorAll("button")].map((button) => [button.dataset.act, button]));
-  const shown = buttons.map(({ id, text, label, act }) => {
+  const shown = buttons.map(({ id, text, label }) => {
     const button = former.get(id) ?? Object.assign(document.createElement("button"), { type: "button" });
     button.dataset.act = id;
     button.textContent = text;
     button.setAttribute("aria-label", label);
-    button.onclick = act;
     return button;
   });
   const focused = document.activeElement;
