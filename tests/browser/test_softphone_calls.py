@@ -15,6 +15,10 @@ from tests.web.browser import LISTEN
 
 pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
+NO_MICROPHONE = """navigator.mediaDevices.getUserMedia = async () => {
+  throw new DOMException("", "NotFoundError");
+};"""
+
 
 async def test_the_page_calls_the_phone_and_hangs_up(page: SoftphoneBrowser, phone: DeskPhone) -> None:
     """Each hears the other's tone; the hang-up reaches the phone as a normal end."""
@@ -222,6 +226,42 @@ async def test_a_reload_keeps_the_call(page: SoftphoneBrowser, phone: DeskPhone)
     assert float(await page.page.evaluate(LISTEN)) == pytest.approx(PHONE_HZ, abs=NEAR)
     await page.hang_up()
     await phone.expect("state", state="ended")
+
+
+async def test_a_reload_keeps_a_muted_microphone_muted(page: SoftphoneBrowser, phone: DeskPhone) -> None:
+    """The phone hears nothing of what is said until it is opened again."""
+    await talk(page, phone)
+    await page.page.click("#mute")
+    await silent(phone)
+    await page.page.reload()
+    await says(page.page, "Connected, your microphone is muted.")
+    await page.tone(PHONE_HZ)
+    await silent(phone)
+    await page.page.click("#mute")
+    await phone_hears(phone)
+    await page.hang_up()
+    await phone.expect("state", state="ended")
+
+
+async def test_a_reload_keeps_a_call_that_has_no_microphone(
+    page: SoftphoneBrowser, phone: DeskPhone, gateway: Gateway
+) -> None:
+    """It was gone on with without one, and so it is afterwards, reload after reload."""
+    deaf = await page.page.context.new_page()
+    await deaf.add_init_script(NO_MICROPHONE)
+    await deaf.goto(gateway.app.signed_in_url("alice"))
+    await deaf.locator("body[data-view=idle]").wait_for()
+    await deaf.fill("#dial", "1001")
+    await deaf.click("#call")
+    await deaf.click("#listen")
+    await says(deaf, "Connected.")
+    for _ in range(2):
+        await deaf.reload()
+        await says(deaf, "Connected.")
+        assert float(await deaf.evaluate(LISTEN)) == pytest.approx(PHONE_HZ, abs=NEAR)
+    await deaf.click("#hangup")
+    await phone.expect("state", state="ended")
+    await deaf.close()
 
 
 async def test_a_cut_socket_does_not_touch_the_call(page: SoftphoneBrowser, phone: DeskPhone) -> None:

@@ -20,6 +20,8 @@ export class CallFields extends EventTarget {
   startedAt = Date.now();
   answeredAt = 0;
   muted = false;
+  /** It is listened to without a microphone. */
+  listenOnly = false;
   held = false;
   heldByPeer = false;
   /** The gateway cannot be reached, or we are not back yet: it waits. */
@@ -39,7 +41,7 @@ export class CallFields extends EventTarget {
   /** What a reload needs to take the call back. Null for a call that cannot be. */
   saved() {
     if (!this.id || this.state === "incoming" || this.state === "ended") return null;
-    const { id, peer, name, verified, incoming, state, startedAt, answeredAt, held, seq } = this;
-    return { id, peer, name, verified, incoming, state, startedAt, answeredAt, held, seq, savedAt: Date.now() };
+    const { id, peer, name, verified, incoming, state, startedAt, answeredAt, muted, listenOnly, held, seq } = this;
+    return { id, peer, name, verified, incoming, state, startedAt, answeredAt, muted, listenOnly, held, seq, savedAt: Date.now() };
   }
 }

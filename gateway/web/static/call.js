@@ -128,6 +128,7 @@ export class Call extends CallFields {
   }
 
   async #openDevices(listenOnly, video) {
+    this.listenOnly = listenOnly;
     if (!listenOnly) await this.#media.openMicrophone();
     if (!video) return;
     try {
@@ -249,7 +250,7 @@ export class Call extends CallFields {
     Object.assign(this, kept, { away: true });
     this.#changed();
     try {
-      await this.#openDevices(false, video);
+      await this.#openDevices(this.listenOnly, video);
       await this.#media.connect({ video: seen });
       this.#openOrShut();
     } catch (error) {
