@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
@@ -14,6 +15,9 @@ from tests.interop.gateway import NEAR, PHONE_HZ, Gateway
 from tests.web.browser import LISTEN
 
 pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+
+AWAY_MS = 30_000
+"""So long a page waits for the gateway, its call with it."""
 
 NO_MICROPHONE = """navigator.mediaDevices.getUserMedia = async () => {
   throw new DOMException("", "NotFoundError");
@@ -262,6 +266,49 @@ async def test_a_reload_keeps_a_call_that_has_no_microphone(
     await deaf.click("#hangup")
     await phone.expect("state", state="ended")
     await deaf.close()
+
+
+async def test_a_reloaded_call_comes_to_an_end_where_the_gateway_stays_away(
+    page: SoftphoneBrowser, phone: DeskPhone, gateway: Gateway
+) -> None:
+    """It was there for the sign-in, and is gone before it has given the call back."""
+    assert page.page.context.browser is not None
+    context = await page.page.context.browser.new_context(permissions=["microphone"])
+    alone = await context.new_page()
+    gone = asyncio.Event()
+
+    async def through(socket: WebSocketRoute) -> None:
+        if gone.is_set():
+            await socket.close(code=1012)
+            return
+        server = socket.connect_to_server()
+
+        def pass_on(message: str | bytes) -> None:
+            if "call.attach" in str(message):
+                gone.set()
+                closing.append(asyncio.ensure_future(socket.close(code=1012)))
+            else:
+                server.send(message)
+
+        socket.on_message(pass_on)
+
+    closing: list[asyncio.Future[None]] = []
+    await alone.clock.install()
+    await alone.route_web_socket("**/rpc", through)
+    await alone.goto(gateway.app.signed_in_url("alice"))
+    await alone.locator("body[data-view=idle]").wait_for()
+    await alone.fill("#dial", "1001")
+    await alone.click("#call")
+    await says(alone, "Connected.")
+    await alone.reload()
+    await asyncio.wait_for(gone.wait(), 10)
+    await alone.wait_for_selector("#connection[data-state=connecting]")
+    await alone.wait_for_selector("body[data-view=call]")
+    await alone.clock.fast_forward(AWAY_MS)
+    await alone.wait_for_selector("body[data-view=idle]")
+    await says(alone, "The connection to the gateway was lost.")
+    await asyncio.gather(*closing)
+    await context.close()
 
 
 async def test_a_cut_socket_does_not_touch_the_call(page: SoftphoneBrowser, phone: DeskPhone) -> None:

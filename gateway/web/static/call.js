@@ -268,7 +268,7 @@ export class Call extends CallFields {
 
   /** The socket is gone, the call is not: the gateway waits, and so do we. */
   cut() {
-    if (this.away || this.#over) return;
+    if (this.#over) return;
     if (this.state === "incoming") {
       // It rings again when we are back, if the caller still waits.
       this.#finish("gone");
@@ -276,13 +276,25 @@ export class Call extends CallFields {
       this.#finish(this.state === "talking" ? "connection-lost" : "error");
     } else {
       this.away = true;
-      this.#awayTimer = setTimeout(() => this.away && this.#finish("connection-lost"), AWAY_MS);
+      this.#waitAway();
       this.#changed();
     }
   }
 
+  /** Away, once it is, comes to an end, whether the gateway is gone or says nothing. */
+  #waitAway() {
+    this.#awayTimer ||= setTimeout(() => this.away && this.#finish("connection-lost"), AWAY_MS);
+  }
+
+  #isBack() {
+    this.away = false;
+    clearTimeout(this.#awayTimer);
+    this.#awayTimer = 0;
+  }
+
   /** `offer` are the options of createOffer, null where the media stands. */
   async #attach(offer) {
+    if (this.away) this.#waitAway();
     try {
       const request = { call_id: this.id, ...(this.seq && { after: this.seq }) };
       if (offer) {
@@ -291,9 +303,8 @@ export class Call extends CallFields {
       }
       const { state, cause, reason, from_name: name, seq, ...now } = await this.#link.request("call.attach", request);
       if (this.#over) return;
-      this.away = false;
+      this.#isBack();
       this.seq ||= seq;
-      clearTimeout(this.#awayTimer);
       this.name ||= name ?? "";
       for (const key of ["verified", "recording", "room", "member"]) this[key] = now[key] ?? this[key];
       if (state === "ended") this.#finish(cause, { reason });
