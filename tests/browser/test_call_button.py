@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import AsyncIterator
@@ -10,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from aiortc import RTCSessionDescription
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page
 from starlette.applications import Starlette
@@ -23,13 +25,24 @@ from gateway.web.app import WebSettings, serve
 from gateway.web.auth.links import GuestLinks, link_refusal
 from gateway.web.statics import StaticFile
 from tests.ports import free_ports
-from tests.web.browser import ALLOWED, Phone, answering, chromium, refusing
+from tests.web.browser import ALLOWED, Phone, Tone, answering, chromium, refusing
 from tests.web.fake import FakeGateway, running
 
 pytestmark = pytest.mark.browser
 
 _PAGE = """<!doctype html><html lang="{lang}"><title>A shop</title><main><h1>A shop</h1>
 <script src="{base}call-button.js" data-link="{token}" {more}></script></main>"""
+
+
+COUNTING = """
+  window.made = [];
+  window.RTCPeerConnection = class extends RTCPeerConnection {
+    constructor(...given) {
+      super(...given);
+      made.push(this);
+    }
+  };
+"""
 
 
 @asynccontextmanager
@@ -88,6 +101,39 @@ async def test_somebody_calls_from_another_site_and_both_hear() -> None:
         refusing(phone.gateway, Cause.BUSY)
         await page.click("#call")
         await says(page, "They are in another call.")
+
+
+async def test_another_end_takes_the_call_over_and_an_offer_that_is_none_is_refused() -> None:
+    """Another certificate is met by another connection; what cannot be taken is told to be, and the call goes on."""
+    async with shop() as (page, phone):
+        answering(phone)
+        await page.add_init_script(COUNTING)
+        await page.reload()
+        await page.click("#call")
+        await says(page, "You are connected.")
+        await phone.sound.wait()
+        [call] = phone.gateway.calls
+        call.channel.updated(call, "v=0\r\n", "offer")
+        await call.happens("update_answer", None)
+        other = Phone(phone.gateway)
+        other.connection.addTrack(Tone(660))
+        await other.connection.setLocalDescription(await other.connection.createOffer())
+        call.changed.clear()
+        call.channel.updated(call, other.connection.localDescription.sdp, "offer")
+        async with asyncio.timeout(10):
+            while not (given := [event[1] for event in call.log if event[0] == "update_answer" and event[1]]):
+                await call.changed.wait()
+                call.changed.clear()
+            answer = RTCSessionDescription(given[0], "answer")
+            await other.connection.setRemoteDescription(answer)
+            await other.sound.wait()
+        assert await page.evaluate("made.map(({ connectionState }) => connectionState)") == [
+            "closed",
+            "closed",
+            "connected",
+        ]
+        await says(page, "You are connected.")
+        await other.close()
 
 
 async def test_a_link_that_is_used_up_or_a_site_that_is_not_allowed_says_so_in_words() -> None:

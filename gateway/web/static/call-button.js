@@ -66,12 +66,8 @@
       this.stream = await navigator.mediaDevices.getUserMedia({ audio: true });
       if (this.over) return this.stop();
       say(words.calling);
-      const servers = await fetch(new URL("iceservers", base), { headers: { Authorization: `Bearer ${token}` } }).then((answer) => answer.json()).catch(() => []);
-      this.media = new RTCPeerConnection({ iceServers: servers });
-      for (const track of this.stream.getTracks()) this.media.addTrack(track, this.stream);
-      this.media.ontrack = ({ track }) => (sound.srcObject = new MediaStream([track]));
-      this.media.onicecandidate = ({ candidate }) => candidate && this.#candidate(candidate);
-      this.media.onconnectionstatechange = () => this.media.connectionState === "failed" && this.end("lost");
+      this.servers = await fetch(new URL("iceservers", base), { headers: { Authorization: `Bearer ${token}` } }).then((answer) => answer.json()).catch(() => []);
+      this.media = this.#connection();
       await this.#open();
       await this.#ask("announce", { peer_id: `guest-${crypto.randomUUID()}`, token }).catch(() => this.end("invalid"));
       if (this.over) return;
@@ -80,6 +76,33 @@
       this.id = id;
       this.#placed = true;
       for (const candidate of this.#candidates.splice(0)) this.#candidate(candidate);
+    }
+
+    #connection() {
+      const media = new RTCPeerConnection({ iceServers: this.servers });
+      for (const track of this.stream.getTracks()) media.addTrack(track, this.stream);
+      media.ontrack = ({ track }) => (sound.srcObject = new MediaStream([track]));
+      media.onicecandidate = ({ candidate }) => candidate && media === this.media && this.#candidate(candidate);
+      media.onconnectionstatechange = () => media.connectionState === "failed" && media === this.media && this.end("lost");
+      return media;
+    }
+
+    /** What is said to a later offer. Another certificate is another end: not every browser takes it in the connection it has. */
+    async #answerTo(sdp) {
+      const known = this.media.remoteDescription?.sdp;
+      const media = known && certificates(sdp) !== certificates(known) ? this.#connection() : this.media;
+      try {
+        await media.setRemoteDescription({ type: "offer", sdp });
+        await media.setLocalDescription();
+        if (this.over) throw new Error("over");
+      } catch {
+        if (media !== this.media) media.close();
+        else if (media.signalingState === "have-remote-offer") await media.setRemoteDescription({ type: "rollback" });
+        return { type: "rollback" };
+      }
+      if (media !== this.media) this.media.close();
+      this.media = media;
+      return media.localDescription.toJSON();
     }
 
     #candidate({ candidate, sdpMid }) {
@@ -119,11 +142,9 @@
         if (error) failed?.(Object.assign(new Error(error.message), { cause: error.data?.cause }));
         else done?.(result);
       } else if (method === "answer") {
-        await this.media.setRemoteDescription({ type: "answer", sdp: params.sdp });
+        await this.media.setRemoteDescription({ type: "answer", sdp: params.sdp }).catch(() => this.end("failed"));
       } else if (method === "offer" && params.update) {
-        await this.media.setRemoteDescription({ type: "offer", sdp: params.sdp });
-        await this.media.setLocalDescription();
-        this.#tell("answer", this.media.localDescription.toJSON());
+        this.#tell("answer", await this.#answerTo(params.sdp));
       } else if (method === "call_state" && params.state === "ringing") {
         say(words.ringing);
       } else if (method === "call_state" && params.state === "answered") {
@@ -153,6 +174,10 @@
       this.stop();
       ended(cause);
     }
+  }
+
+  function certificates(sdp) {
+    return [...new Set(sdp.match(/^a=fingerprint:.*$/gm))].sort().join();
   }
 
   function say(text) {
