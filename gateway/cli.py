@@ -108,9 +108,11 @@ def run(config: ConfigOption = None) -> None:
 def check_config(config: ConfigOption = None) -> None:
     """Read the configuration, try its ports, and say what is wrong with it (status 2) or that all is well."""
     from gateway.app.plane import choose, is_running
+    from gateway.app.tracing import check_traces
 
     settings = read_config(config)
     try:
+        check_traces(settings)
         plane = choose(settings) if settings.media.rtpengine is None else None
         check_ports(settings, media=not is_running(settings.state_dir))
     except ConfigError as error:

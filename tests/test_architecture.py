@@ -85,7 +85,10 @@ ROOMS = (
     ),
     Room("gateway/access", "gateway.access gateway.sip gateway.identity gateway.errors structlog cryptography"),
     Room("gateway/accounts", "gateway.accounts gateway.net gateway.sip gateway.errors structlog cryptography"),
-    Room("gateway/observe", "gateway.observe gateway.call gateway.identity.model gateway.media.engine gateway.errors"),
+    Room(
+        "gateway/observe",
+        "gateway.observe gateway.call gateway.identity.model gateway.media.engine gateway.errors opentelemetry",
+    ),
     Room("gateway/client", "gateway.client aiortc av httpx"),
     Room("gateway/remotemedia", "gateway.remotemedia aiortc av numpy websockets"),
     Room(
@@ -102,6 +105,7 @@ ONE_FILE_EACH = {
     "OpenSSL": "dtls.py",
     "jwt": "tokens.py",
     "http_ece": "sender.py",
+    "opentelemetry": "otlp.py",
 }
 """Libraries of the embedded engine and the one file that knows each (None: any one file)."""
 

@@ -91,6 +91,22 @@ class _Live(Collector):
         yield from (reachable, registered)
 
 
+class _Spans(Collector):
+    def __init__(self, counts: Callable[[], Mapping[str, int]]) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterable[Metric]:
+        counts = dict(self._counts())
+        if not counts:
+            return
+        waiting = counts.pop("waiting")
+        yield GaugeMetricFamily("gateway_spans_waiting", "Spans that wait for the collector of traces.", value=waiting)
+        gone = CounterMetricFamily("gateway_spans", "Spans of traces, by what became of them.", labels=["fate"])
+        for fate, count in counts.items():
+            gone.add_metric([fate], count)
+        yield gone
+
+
 def _tasks() -> int:
     try:
         return len(asyncio.all_tasks())
@@ -152,6 +168,10 @@ class Metrics:
             buckets=_LATE_SECONDS,
             registry=self.registry,
         )
+
+    def count_spans(self, counts: Callable[[], Mapping[str, int]]) -> None:
+        """Show what becomes of the spans of traces (see SpanQueue.counts; empty: there are none)."""
+        self.registry.register(_Spans(counts))
 
     def measured(self, busy: float, late: float) -> None:
         """Count how late the event loop was, in seconds (LoadControl.told)."""

@@ -57,6 +57,7 @@ from gateway.app.rules import ShownRules
 from gateway.app.sip_front import SipFront
 from gateway.app.sip_opening import open_gatekeeper, open_registrar
 from gateway.app.subscriptions import Subscriptions
+from gateway.app.tracing import send_traces
 from gateway.app.trunk_care import TrunkCare
 from gateway.app.users import Users
 from gateway.app.voicemail import Voicemail
@@ -205,6 +206,7 @@ class GatewayApp:
         await copy_messages(
             collecting(self.config), self._user_agent, self.calls, engine, self._wall_clock, self._stack
         )
+        self._span_counts = send_traces(self._opening, self.calls)
         self._begin_watching(dialer)
         await self._open_web(engine, identity, presence, store)
         self._begin_reloading(store, router, engine, dialer)
@@ -424,6 +426,7 @@ class GatewayApp:
     def _open_metrics(self, application: FastAPI, front: WebFront) -> None:
         agent = self._user_agent
         metrics = Metrics(self.calls, lambda: len(self._presence), lambda: agent.counts, front, lambda: agent.timers)
+        metrics.count_spans(self._span_counts)
         self.calls.observe(metrics.observe)
         self._load.told.append(metrics.measured)
         application.add_route("/metrics", metrics.endpoint)

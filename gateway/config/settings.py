@@ -13,7 +13,7 @@ from gateway.config.conference import AgentConfig, ConferenceConfig, RecordingCo
 from gateway.config.machine import cpus, memory_bytes
 from gateway.config.messaging import MessagesConfig, PresenceConfig
 from gateway.config.network import RtpConfig, SipConfig, WebConfig
-from gateway.config.observing import CdrConfig, HepConfig
+from gateway.config.observing import CdrConfig, HepConfig, OtelConfig
 from gateway.config.people import (
     AccountsConfig,
     Codec,
@@ -290,6 +290,7 @@ class Config(BaseSettings):
     metrics: MetricsConfig = MetricsConfig()
     cdr: CdrConfig = CdrConfig()
     hep: HepConfig = HepConfig()
+    otel: OtelConfig = OtelConfig()
     media: MediaConfig = MediaConfig()
 
     @classmethod

@@ -127,6 +127,9 @@ SHOWN: dict[str, tuple[str, ...]] = {
         "presence.max_publications_per_user",
     ),
     "app/test_subscriptions.py::test_who_sees_whom_is_a_setting": ("presence.visible_to",),
+    "app/test_tracing.py::test_a_call_is_a_trace_of_its_legs": ("otel.endpoint", "otel.headers"),
+    "app/test_tracing.py::test_no_more_spans_wait_than_configured": ("otel.queue",),
+    "app/test_tracing.py::test_only_the_configured_share_of_calls_reaches_the_collector": ("otel.sample",),
     "call/test_registry.py::test_a_call_too_many_is_refused_and_the_others_go_on": (
         *("limits.max_calls", "limits.calls_per_second"),
     ),

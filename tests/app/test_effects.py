@@ -36,6 +36,7 @@ from gateway.app.plane import PlaneChoice, choose, maker
 from gateway.app.presence import Presence
 from gateway.app.registrations import Registrations
 from gateway.app.sip_front import SipFront
+from gateway.app.tracing import tracing
 from gateway.app.web_front import WebFront
 from gateway.call.leg import Address
 from gateway.call.routing import RouteError, SipTarget
@@ -129,6 +130,9 @@ OTHER: dict[str, Any] = {
     "web.oidc.issuer": "https://other.test",
     "web.oidc.scopes": "openid",
     "cdr.webhook": "https://other.test",
+    "otel.endpoint": "http://collector.test:4318",
+    "otel.headers": "x-key=value",
+    "otel.sample": 0.5,
     "hep.collector": "192.0.2.9:9060",
     "web.ice_servers": [],
     "web.ice_servers[].urls": ["stun:stun.test"],
@@ -272,6 +276,9 @@ WITH: dict[str, dict[str, Any]] = {
     "identity.store": {"cluster": {}},
     "cdr.keep": {"cdr": {"enabled": True}},
     "cdr.webhook_secret": {"cdr": {"webhook": "https://billing.test"}},
+    "otel.headers": {"otel": {"endpoint": "http://collector.test"}},
+    "otel.sample": {"otel": {"endpoint": "http://collector.test"}},
+    "otel.queue": {"otel": {"endpoint": "http://collector.test"}},
     "hep.capture_id": {"hep": {"collector": "192.0.2.5:9060"}},
     "hep.password": {"hep": {"collector": "192.0.2.5:9060"}},
     "hep.report_interval": {"hep": {"collector": "192.0.2.5:9060"}},
@@ -406,6 +413,7 @@ def made_of(config: Config) -> Iterator[tuple[str, Any]]:
     yield "registrar", settings.registrar_policy(config)
     yield "recording", recording(config)
     yield "collecting", collecting(config)
+    yield "tracing", tracing(config)
     yield "lock-out", settings.lock_out(config)
     yield "bans", settings.bans(config)
     yield "load", settings.load(config)

@@ -88,6 +88,7 @@ def figures(*observed: Any) -> dict[str, dict[tuple[str, ...], float]]:
     for one in observed:
         metrics.observe(cast(Call, one))
     metrics.measured(0.2, 0.03)
+    metrics.count_spans(lambda: {"sent": 5, "lost": 3, "waiting": 2})
     found: dict[str, dict[tuple[str, ...], float]] = {}
     for family in text_string_to_metric_families(generate_latest(metrics.registry).decode()):
         for sample in family.samples:
@@ -114,6 +115,8 @@ def test_what_is_now_is_read_when_it_is_asked_for() -> None:
     assert found["gateway_calls_active"] == {(): 2}
     assert found["gateway_calls_refused_total"] == {("overloaded",): 1}
     assert found["gateway_ready"] == {(): 0}
+    assert found["gateway_spans_total"] == {("sent",): 5, ("lost",): 3}
+    assert found["gateway_spans_waiting"] == {(): 2}
     assert found["gateway_conditions"] == {(): 1}
     assert found["gateway_trunk_reachable"] == {("office",): 1}
 
