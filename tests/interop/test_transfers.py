@@ -69,6 +69,22 @@ async def test_a_phone_passes_its_call_on_to_a_service(
     await gateway.idle()
 
 
+async def test_a_digit_on_its_way_leaves_nobody_silent_after_a_transfer(
+    gateway: Gateway, phone: DeskPhone, second: DeskPhone
+) -> None:
+    """It comes as INFO and is played as an event to the phone that stays, when the other passes the call on."""
+    await talking(gateway, phone, second)
+    phone.digits("8", "info")
+    await second.expect("digit")
+    phone.transfer(gateway.uri("601"))
+    await phone.expect("transfer", code=200, final=True)
+    await phone.expect("state", state="ended")
+    await hears(second, TONE_HZ)
+    second.hangup()
+    await second.expect("state", state="ended")
+    await gateway.idle()
+
+
 async def test_a_phone_passes_its_call_on_to_a_page(
     gateway: Gateway, phone: DeskPhone, second: DeskPhone, alice: RpcBrowser
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 from gateway.media.embedded.audio.codecs import CODECS, make_decoder
 from gateway.media.embedded.plane.packet import timestamp_delta
 from gateway.media.embedded.plane.values import FlowConfig
+from gateway.media.embedded.sources.digits import TelephoneEvent
 from gateway.media.embedded.sources.pacer import Pacer
 from gateway.media.embedded.sources.packets import Injected
 from gateway.media.embedded.sources.players import LoopPlayer, Playing, loop_frames, silence_in
@@ -219,6 +220,27 @@ async def test_digits_that_cannot_be_sent_are_refused_with_their_status() -> Non
     assert raised.value.status == 503
     playing.close()
     assert len(pacer) == 0
+    pacer.close()
+
+
+async def test_a_digit_that_is_cut_off_silences_nobody_afterwards() -> None:
+    """The party is joined to another in the middle of it: the stream is open, and the next digit begins anew."""
+    outlet, pacer = Outlet(), Pacer(ManualClock())
+    playing = Playing(pacer, outlet)
+    playing.digit("1", 100, {8000: 101})
+    playing._digit_tick(0.0)
+    assert outlet.muted == [True]
+    playing.close()
+    assert outlet.muted == [True, False]
+    assert playing.hears
+    playing.close()
+    assert outlet.muted == [True, False]
+    playing.digit("2", 100, {8000: 101})
+    playing._digit_tick(0.0)
+    first = outlet.path.sent[-1]
+    assert first.marker
+    assert TelephoneEvent.parse(first.payload).event == 2
+    playing.close()
     pacer.close()
 
 

@@ -238,6 +238,7 @@ class RtpLeg:
         if self._closed:
             return
         self._closed = True
+        self._failed = _nobody
         if self._dtls is not None:
             self._dtls.close()
         if self.port:
@@ -329,3 +330,7 @@ def receivable(agreement: MediaAgreement) -> frozenset[int]:
 
 def _address(value: Sequence[Any] | None) -> Address | None:
     return None if value is None else (value[0], value[1])
+
+
+def _nobody(reason: str) -> None:
+    """A leg that is closed tells nobody, and holds nobody."""

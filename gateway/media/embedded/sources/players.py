@@ -190,6 +190,11 @@ class Playing:
         self._ticking = None
         self._digits.clear()
         self._files.clear()
+        self._digit, self._gap = None, 0
+        if self.digits_going:
+            # Whoever is heard next is not to be silenced by a digit that was cut off.
+            self.digits_going = False
+            self._outlet.mute(False)
 
     def digit(self, digit: str, duration_ms: int, events: dict[int, int]) -> None:
         """Queue one digit; `events`: telephone-event payload types by clock rate in Hz.
