@@ -46,6 +46,7 @@ async def test_new_calls_wait_while_calls_that_are_up_and_calls_in_need_go_on(tm
     config = config_on_free_ports(
         tmp_path,
         LIMITS__LOAD="0.5",
+        USERS__1001__MAX_CALLS="100",
         TRUNKS=json.dumps([{"name": "pbx", "uri": f"sip:127.0.0.1:{pbx}"}]),
         EMERGENCY=json.dumps({"numbers": ["112"], "trunk": "pbx"}),
     )

@@ -313,9 +313,7 @@ async def test_who_sends_without_end_is_read_from_slowly() -> None:
         [connection] = bench.port._tcp._connections
         for _ in range(3):
             await until(lambda: not connection._transport.is_reading())
-            began = asyncio.get_running_loop().time()
             await until(connection._transport.is_reading)
-            assert asyncio.get_running_loop().time() - began < 1
         sending.cancel()
         flood.close()
         await until(lambda: bench.port.carried == (0, 0))

@@ -323,6 +323,7 @@ class DtlsAssociation:
 
     def _receive_connected(self, datagram: bytes) -> None:
         """A repeated Finished draws our last flight again; close_notify ends it; data is kept for who wants it."""
+        self._data.clear()  # what nobody drained nobody wants
         self._connection.bio_write(datagram)
         try:
             while True:
