@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from gateway.config.values import Secret, Section, Text
 
 _ROOM = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9._+-]{0,63}")
 
 
+def _plain(name: str) -> str:
+    if not _ROOM.fullmatch(name):
+        raise ValueError(f"{name!r} must be 1 to 64 letters, digits or . _ + -")
+    return name
+
+
+_Name = Annotated[Text, AfterValidator(_plain)]
+"""What routes can name."""
+
+
 class RoomConfig(Section):
     """A conference room with rules of its own, called by a route to `room:NAME`."""
 
-    name: Text
+    name: _Name
     """What routes call it."""
     pin: Secret | None = None
     """Digits that everybody is asked for who comes in; default: none."""
@@ -35,13 +45,6 @@ class RoomConfig(Section):
     moderators: tuple[Text, ...] = ()
     """Ids of users who may mute and remove others, lock the room and record it; default: each user who is in it."""
 
-    @field_validator("name")
-    @classmethod
-    def _plain_name(cls, name: str) -> str:
-        if not _ROOM.fullmatch(name):
-            raise ValueError(f"{name!r} must be 1 to 64 letters, digits or . _ + -")
-        return name
-
     @field_validator("pin")
     @classmethod
     def _digits(cls, pin: Secret | None) -> Secret | None:
@@ -53,7 +56,7 @@ class RoomConfig(Section):
 class AgentConfig(Section):
     """A program elsewhere that takes calls over a WebSocket, by a route to `agent:NAME`."""
 
-    name: Text
+    name: _Name
     """What routes call it."""
     url: Text | None = None
     """Where it listens, ws:// or wss://: connected to for each call; default: it comes to /api/agents/NAME itself."""
@@ -67,13 +70,6 @@ class AgentConfig(Section):
     """Patterns of numbers that it may pass its callers on to, as users[].may_call; default: none."""
     max_messages_per_second: float = Field(default=500.0, ge=50, le=100_000)
     """A program that sends more, over ten seconds, loses its connection and its call."""
-
-    @field_validator("name")
-    @classmethod
-    def _plain_name(cls, name: str) -> str:
-        if not _ROOM.fullmatch(name):
-            raise ValueError(f"{name!r} must be 1 to 64 letters, digits or . _ + -")
-        return name
 
     @field_validator("url")
     @classmethod

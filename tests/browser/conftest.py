@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -49,3 +51,14 @@ async def page(gateway: Gateway, phone: DeskPhone, browser: SoftphoneBrowser) ->
     phone.hangup()
     await gateway.idle()
     assert browser.console == []
+
+
+@pytest.fixture
+def executable() -> str:
+    """Path of a Firefox; where there is none, a skip that names the package, in CI a failure."""
+    found = shutil.which("firefox-esr") or shutil.which("firefox")
+    if found is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("firefox-esr is not installed")
+        pytest.skip("the system package firefox-esr is not installed")
+    return found

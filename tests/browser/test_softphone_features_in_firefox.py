@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -19,17 +17,6 @@ from tests.interop.gateway import BROWSER_HZ, config_on_free_ports, gateway_with
 pytestmark = [pytest.mark.peer, pytest.mark.browser]
 
 TEXT = "return document.getElementById('status').textContent"
-
-
-@pytest.fixture
-def executable() -> str:
-    """Path of a Firefox; where there is none, a skip that names the package, in CI a failure."""
-    found = shutil.which("firefox-esr") or shutil.which("firefox")
-    if found is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("firefox-esr is not installed")
-        pytest.skip("the system package firefox-esr is not installed")
-    return found
 
 
 async def until(firefox: Firefox, script: str, wanted: object) -> None:

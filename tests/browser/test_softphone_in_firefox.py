@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import shutil
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
@@ -40,17 +38,6 @@ HEARD = """
     return found;
   })();
 """
-
-
-@pytest.fixture
-def executable() -> str:
-    """Path of a Firefox; where there is none, a skip that names the package, in CI a failure."""
-    found = shutil.which("firefox-esr") or shutil.which("firefox")
-    if found is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("firefox-esr is not installed")
-        pytest.skip("the system package firefox-esr is not installed")
-    return found
 
 
 @contextlib.asynccontextmanager
