@@ -1,9 +1,10 @@
 """Gateways of one cluster know each other by a seal on what they send: the header Gateway-Node.
 
 Its value is base64url(JSON) "." base64url(HMAC-SHA-256); the HMAC is over method, Request-URI, Call-ID, CSeq, Contact,
-the SHA-256 of the body, and that JSON. In it stand which gateway sends the request, to which, when, and for a call who
-calls and whose phones are meant. Nothing of that is believed where the seal is not right, the time is not now, the
-request was for another gateway, or came before: its sender is a stranger like any other.
+the SHA-256 of the body, and that JSON. In it stand which gateway sends the request, to which process of which other,
+when, and for a call who calls and whose phones are meant. Nothing of that is believed where the seal is not right, the
+time is not now, the request was for another gateway, or for the process before this one, or came before: its sender is
+a stranger like any other.
 """
 
 from __future__ import annotations
@@ -13,12 +14,16 @@ import binascii
 import hashlib
 import hmac
 import json
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import structlog
+
 from gateway.sip.flow import Flow
 from gateway.sip.message.message import Request
+
+log = structlog.get_logger(__name__)
 
 HEADER = "Gateway-Node"
 NODE = "node:"
@@ -28,6 +33,10 @@ HERE = "here:"
 (gateway.access.gruu)."""
 WINDOW = 30.0
 """Seconds that a request is good for, by the clocks of both."""
+_SAID_EVERY = 60.0
+"""Seconds between two lines in the log about requests of one gateway that are refused for one reason."""
+_SAID = 1_000
+"""Such lines that are remembered."""
 _LONGEST = 8_192
 """Characters of a value that is looked at."""
 _REMEMBERED = 100_000
@@ -44,15 +53,23 @@ class Nodes:
         clock: Callable[[], float],
         random: Callable[[int], bytes],
         node_at: Callable[[str, int], str | None],
+        start: str,
+        start_of: Callable[[str], str],
     ) -> None:
-        """`node` is our own URI; `clock` gives Unix seconds; `node_at` is the gateway that listens at an address."""
+        """`node` is our own URI; `clock` gives Unix seconds; `node_at` is the gateway that listens at an address.
+
+        `start` is a name of this process that none before had, `start_of` that of the one that another gateway runs as.
+        """
+        self._start = start
+        self._start_of = start_of
+        self.refused: Counter[str] = Counter()
+        """Requests under the right seal that were not believed, by the reason."""
+        self._said: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._node = node
         self._key = key
         self._clock = clock
         self._random = random
         self._node_at = node_at
-        self._since = clock()
-        """What was sealed before we began may have been taken by the process before us."""
         self._seen: OrderedDict[str, float] = OrderedDict()
 
     def field(self, told: Mapping[str, Any]) -> tuple[str, str]:
@@ -67,7 +84,7 @@ class Nodes:
             return request if field is None else request.with_headers(request.headers.without(HEADER))
         told = {} if field is None else _read(field.partition(".")[0])
         at, salt = self._clock(), self._random(8).hex()
-        text = _written({**told, "node": self._node, "to": to, "at": at, "salt": salt})
+        text = _written({**told, "node": self._node, "to": to, "start": self._start_of(to), "at": at, "salt": salt})
         return request.with_headers(request.headers.with_(HEADER, f"{text}.{self._seal(request, text)}"))
 
     def verify(self, request: Request) -> str | None:
@@ -81,11 +98,36 @@ class Nodes:
             return None
         told, now = _read(text), self._clock()
         node, at = told.get("node"), told.get("at")
-        if not isinstance(node, str) or not isinstance(at, float) or told.get("to") != self._node:
+        if not isinstance(node, str) or not isinstance(at, float):
             return None
-        if abs(now - at) > WINDOW or at < self._since or not self._is_new(right, now):
+        wrong = self._wrong(told, at, right, now)
+        if wrong:
+            self._refuse(node, wrong, now - at, now)
             return None
         return NODE + node
+
+    def _wrong(self, told: Mapping[str, Any], at: float, seal: str, now: float) -> str:
+        """Why what stands under the right seal is not believed; "" where it is."""
+        if told.get("to") != self._node:
+            return "for another gateway"
+        if abs(now - at) > WINDOW:
+            return "right seal, wrong time"
+        if told.get("start") != self._start:
+            # It may have been taken by the process before us, whose memory of seals is gone.
+            return "for the process before"
+        return "" if self._is_new(seal, now) else "came before"
+
+    def _refuse(self, node: str, why: str, age: float, now: float) -> None:
+        self.refused[why] += 1
+        if now - self._said.get((node, why), float("-inf")) < _SAID_EVERY:
+            return
+        self._said[node, why] = now
+        self._said.move_to_end((node, why))
+        if len(self._said) > _SAID:
+            self._said.popitem(last=False)
+        log.warning(
+            "a request of another gateway is not believed", node=node, reason=why, sealed_seconds_ago=round(age)
+        )
 
     def told(self, request: Request) -> Mapping[str, Any]:
         """What a request tells of a call that `verify` has let in."""

@@ -17,6 +17,7 @@ from gateway.identity.model import Binding, User
 from gateway.identity.nodes import ClusterNodes
 from gateway.identity.store import IdentityStore, StoreError
 from gateway.legs.sip_sessions import Destination, Shown
+from gateway.net.user_agent import UserAgent
 from gateway.sip.message.message import Request
 
 
@@ -34,9 +35,12 @@ class Cluster:
         self._identity = identity
         self.node = settings.node
         """Our own SIP URI, "" where we are alone."""
-        self._others = ClusterNodes(store, self.node, settings.interval, clock)
+        start = random(8).hex()
+        self._others = ClusterNodes(store, self.node, settings.interval, clock, start)
         key = settings.key or random(32)
-        self._seals = Nodes(self.node, key, clock, random, self._others.node_at)
+        others = self._others
+        self._seals = Nodes(self.node, key, clock, random, others.node_at, start, others.start_of)
+        self.refused = self._seals.refused
         self.sign = self._seals.sign
         self.verify = self._seals.verify
         self.page = self._others.page
@@ -127,3 +131,8 @@ async def join(opening: Opening, cluster: Cluster) -> None:
         except StoreError as error:
             raise ConfigError("identity.store", f"cannot be used: {error}") from None
         opening.stack.push_async_callback(cluster.close)
+
+
+def incidents_of(agent: UserAgent, cluster: Cluster) -> dict[str, int]:
+    """How often SIP wondered at what, and why what other gateways had sealed was not believed."""
+    return dict(agent.counts) | {f"gateway's request {why}": count for why, count in cluster.refused.items()}

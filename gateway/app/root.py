@@ -23,7 +23,7 @@ from gateway.accounts.vault import Vault
 from gateway.app import settings
 from gateway.app.account import Account, accounts_of
 from gateway.app.application import Application
-from gateway.app.cluster import Cluster, ClusterTexts, join
+from gateway.app.cluster import Cluster, ClusterTexts, incidents_of, join
 from gateway.app.cluster_settings import cluster
 from gateway.app.conferencing import ConferencingFront, open_conferences, open_voicemail
 from gateway.app.contacts import Contacts
@@ -425,7 +425,8 @@ class GatewayApp:
 
     def _open_metrics(self, application: FastAPI, front: WebFront) -> None:
         agent = self._user_agent
-        metrics = Metrics(self.calls, lambda: len(self._presence), lambda: agent.counts, front, lambda: agent.timers)
+        incidents = partial(incidents_of, agent, self._cluster)
+        metrics = Metrics(self.calls, lambda: len(self._presence), incidents, front, lambda: agent.timers)
         metrics.count_spans(self._span_counts)
         self.calls.observe(metrics.observe)
         self._load.told.append(metrics.measured)

@@ -31,9 +31,13 @@ _ATTEMPTS = 5
 class ClusterNodes:
     """Writes down that we are there and whose pages we have, and reads who else is."""
 
-    def __init__(self, store: IdentityStore, node: str, interval: float, clock: Callable[[], float]) -> None:
-        """`node` is our own SIP URI; `clock` gives Unix seconds."""
+    def __init__(
+        self, store: IdentityStore, node: str, interval: float, clock: Callable[[], float], start: str = ""
+    ) -> None:
+        """`node` is our own SIP URI; `clock` gives Unix seconds; `start` names this process, as none before it."""
         self.node = node
+        self._start = start
+        self._starts: dict[str, str] = {}
         self._store = store
         self._interval = interval
         self._clock = clock
@@ -53,6 +57,10 @@ class ClusterNodes:
     def node_at(self, host: str, port: int) -> str | None:
         """The gateway that listens at that address, also one that was there once."""
         return self._places.get((host, port))
+
+    def start_of(self, node: str) -> str:
+        """What another gateway has named its process, when we last looked; "" where it never was there."""
+        return self._starts.get(node, "")
 
     async def open(self) -> None:
         """Be there. Raises StoreError."""
@@ -117,9 +125,10 @@ class ClusterNodes:
 
     async def _beat(self) -> None:
         now = self._clock()
-        await self._store.put_binding(Binding(_NODES, self.node, now + _MISSED * self._interval), now, _MOST)
-        found = {binding.contact for binding in await self._store.bindings(_NODES, now)} - {self.node}
-        live = {node for node in found if _is_place(node)}
+        here = Binding(_NODES, self.node, now + _MISSED * self._interval, call_id=self._start)
+        await self._store.put_binding(here, now, _MOST)
+        starts = {binding.contact: binding.call_id for binding in await self._store.bindings(_NODES, now)}
+        live = {node for node in starts.keys() - {self.node} if _is_place(node)}
         for node in live - self._live:
             log.info("another gateway is there", node=node)
         for node in self._live - live:
@@ -127,6 +136,7 @@ class ClusterNodes:
         self._live = frozenset(live)
         for node in live:
             self._places[place_of(node)] = node
+            self._starts[node] = starts[node]
 
     async def _write_pages(self) -> None:
         for user in tuple(self._closed):

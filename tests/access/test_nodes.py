@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.access.nodes import HEADER, NODE, WINDOW, Nodes
 from gateway.sip.flow import Flow
@@ -29,9 +31,11 @@ class Clock:
         return self.now
 
 
-def gateway(node: str, clock: Clock, key: bytes = KEY) -> Nodes:
+def gateway(node: str, clock: Callable[[], float], key: bytes = KEY, start: str = "1") -> Nodes:
+    """One that runs as its process of that name, and takes every other one for the first of its own."""
     salts = itertools.count()
-    return Nodes(node, key, clock, lambda count: next(salts).to_bytes(count), lambda *place: PLACES.get(place))
+    random = lambda count: next(salts).to_bytes(count)  # noqa: E731
+    return Nodes(node, key, clock, random, lambda *place: PLACES.get(place), start, lambda node: "1")
 
 
 def invite(method: str = "INVITE", *headers: tuple[str, str], call_id: str = "c1", cseq: int = 1) -> Request:
@@ -81,13 +85,18 @@ def test_a_request_counts_once_and_a_new_one_again() -> None:
 
 @pytest.mark.parametrize("seconds", [-WINDOW - 1, WINDOW + 1])
 def test_a_request_of_another_time_is_a_strangers(seconds: float) -> None:
-    """Late, or from a clock that is wrong."""
+    """Late, or from a clock that is wrong: each is counted, and named once a minute."""
     clock = Clock()
-    one, two = gateway(ONE, clock), gateway(TWO, clock)
-    clock.now += 100
-    sent = one.sign(invite(), TO_TWO)
-    clock.now += seconds
-    assert two.verify(sent) is None
+    one, two = gateway(ONE, lambda: clock.now - seconds), gateway(TWO, clock)
+    for times in (1, 2):
+        with capture_logs() as logs:
+            for _ in range(3):
+                assert two.verify(one.sign(invite(), TO_TWO)) is None
+        [line] = logs
+        assert (line["node"], line["reason"]) == (ONE, "right seal, wrong time")
+        assert line["sealed_seconds_ago"] == seconds
+        assert two.refused == {"right seal, wrong time": 3 * times}
+        clock.now += 61
 
 
 def test_a_request_for_another_gateway_or_the_process_before_is_a_strangers() -> None:
@@ -96,8 +105,18 @@ def test_a_request_for_another_gateway_or_the_process_before_is_a_strangers() ->
     one, three = gateway(ONE, clock), gateway(THREE, clock)
     sent = one.sign(invite(), TO_TWO)
     assert three.verify(sent) is None
-    clock.now += 1
-    assert gateway(TWO, clock).verify(sent) is None
+    assert three.refused == {"for another gateway": 1}
+    again = gateway(TWO, clock, start="2")
+    assert again.verify(sent) is None
+    assert again.refused == {"for the process before": 1}
+
+
+@pytest.mark.parametrize("seconds", [-WINDOW + 1, WINDOW - 1])
+def test_a_gateway_that_has_just_begun_believes_clocks_that_differ(seconds: float) -> None:
+    """What was sealed for this very process is believed at once, however early the sender's clock says it was."""
+    clock = Clock()
+    one, two = gateway(ONE, lambda: clock.now + seconds), gateway(TWO, clock)
+    assert two.verify(one.sign(invite(), TO_TWO)) == NODE + ONE
 
 
 def test_a_seal_on_another_description_or_contact_is_broken() -> None:
@@ -154,5 +173,5 @@ def test_a_seal_over_what_no_gateway_writes_is_nothing() -> None:
     """A gateway of another version may say less, or otherwise."""
     clock = Clock()
     two = gateway(TWO, clock)
-    mute = Nodes(ONE, KEY, lambda: "now", lambda count: bytes(count), lambda *place: TWO)  # type: ignore[arg-type, return-value]
+    mute = Nodes(ONE, KEY, lambda: "now", lambda count: bytes(count), lambda *place: TWO, "1", lambda node: "1")  # type: ignore[arg-type, return-value]
     assert two.verify(mute.sign(invite(), TO_TWO)) is None

@@ -75,6 +75,21 @@ async def test_gateways_see_each_other_and_where_they_listen() -> None:
     await one.close()
 
 
+async def test_a_gateway_that_begins_anew_is_known_by_the_name_of_its_new_process() -> None:
+    """Though the one before said no goodbye."""
+    store = Store()
+    one = nodes(store, ONE)
+    assert one.start_of(TWO) == ""
+    await one.open()
+    for start in ("first", "second"):
+        two = ClusterNodes(store, TWO, 60, lambda: store.now, start)
+        await two.open()
+        await until(lambda start=start: one.start_of(TWO) == start)  # type: ignore[misc]
+    assert one.live == {TWO}
+    await one.close()
+    await two.close()
+
+
 @pytest.mark.parametrize("interval", [5.0, 20.0])
 async def test_a_gateway_that_says_nothing_is_gone_after_three_intervals(interval: float) -> None:
     """As one that was killed; not before."""
