@@ -13,13 +13,18 @@ from typing import Any
 import pytest
 
 from gateway.app import GatewayApp
+from gateway.net.config import UserAgentConfig
+from gateway.net.user_agent import UserAgent
 from gateway.sip.message import build
 from gateway.sip.message.message import Request
 from gateway.sip.message.parser import parse_message
+from tests.app.phones import Phone
 from tests.interop.gateway import PASSWORDS, config_on_free_ports
 from tests.interop.stranger import SDP, authorization, status_of, stranger
+from tests.net.peers import LOOPBACK, Application
 
 PASSWORD = "the-account-of-Alice-4711"
+THIEF = "127.0.0.52"
 Answer = Callable[[Request, int], list[bytes]]
 
 
@@ -29,12 +34,14 @@ class Place(asyncio.DatagramProtocol):
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
         self.requests: list[Request] = []
+        self._news = asyncio.Event()
         self.transport: asyncio.DatagramTransport
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
+        self._news.set()
         if not data.strip():
             return
         request = parse_message(data)
@@ -43,6 +50,22 @@ class Place(asyncio.DatagramProtocol):
         if request.method != "ACK":
             for each in self.answer(request, len(self.requests)):
                 self.transport.sendto(each, addr)
+
+    async def asked(self, method: str) -> Request:
+        """The first request of that method; TimeoutError when none comes."""
+        async with asyncio.timeout(10):
+            while True:
+                self._news.clear()
+                for one in self.requests:
+                    if one.method == method:
+                        return one
+                await self._news.wait()
+
+    async def drained(self) -> None:
+        """Return once everything is read that was sent here so far."""
+        self._news.clear()
+        self.transport.sendto(b"\r\n", self.address)
+        await asyncio.wait_for(self._news.wait(), 5)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -67,16 +90,18 @@ async def place(answer: Answer, host: str) -> AsyncIterator[Place]:
 
 
 @contextlib.asynccontextmanager
-async def gateway(folder: Path, trunk: Place) -> AsyncIterator[GatewayApp]:
-    """A gateway where 1001 has an own account at the trunk."""
+async def gateway(folder: Path, trunk: Place, elsewhere: str = "") -> AsyncIterator[GatewayApp]:
+    """A gateway where 1001 has an own account at the trunk, and may call 4711 at the place `elsewhere`, too."""
     host, port = trunk.address
     account = {"registrar": "pbx", "username": "201", "password": PASSWORD}
+    routes = [{"match": "sip:4711@127.*", "to": f"sip:4711@{elsewhere}"}]
     app = GatewayApp(
         config_on_free_ports(
             folder,
             TRUNKS=json.dumps([{"name": "pbx", "uri": f"sip:{host}:{port}", "options_interval": 0}]),
             USERS__1001__ACCOUNT=json.dumps(account),
-            USERS__1001__MAY_CALL='["*"]',
+            USERS__1001__MAY_CALL='["*", "sip:4711@*"]',
+            **({"ROUTES": json.dumps(routes)} if elsewhere else {}),
         )
     )
     await app.start()
@@ -122,7 +147,6 @@ async def test_a_trunk_that_challenges_for_ever_is_answered_a_few_times(tmp_path
         registers = [one for one in trunk.requests if one.method == "REGISTER"]
         assert 2 <= len(invites) <= 8
         assert 2 <= len(registers) <= 8
-        assert all(PASSWORD.encode() not in one.write() for one in trunk.requests)
 
 
 @pytest.mark.parametrize("step", [100_000, 1])
@@ -153,19 +177,52 @@ async def test_nonsense_is_no_answer_and_harms_nobody(tmp_path: Path, nonsense: 
         assert await call(app, "600") == 200
 
 
-async def test_a_redirection_never_takes_the_password_along(tmp_path: Path) -> None:
-    """Who is named instead may challenge as it likes: the account is the trunk's alone."""
-    async with place(challenge, "127.0.0.52") as thief:
+async def test_a_redirection_never_takes_the_account_along(tmp_path: Path) -> None:
+    """Who is named instead, where the caller may call, challenges with the trunk's own realm and gets no digest."""
+    async with place(challenge, THIEF) as thief:
         host, port = thief.address
 
         def redirect(request: Request, number: int) -> list[bytes]:
             contact = f"<sip:4711@{host}:{port}>"
             return [build.response(request, 302, to_tag="t", headers=[("Contact", contact)]).write()]
 
-        async with place(redirect, "127.0.0.53") as trunk, gateway(tmp_path, trunk) as app:
+        async with place(redirect, "127.0.0.53") as trunk, gateway(tmp_path, trunk, f"{host}:{port}") as app:
             assert await call(app) >= 400
+        await thief.drained()
+        assert [one.method for one in thief.requests] == ["INVITE", "ACK"]
         assert thief.signed == []
-        assert len(thief.requests) <= 8
+
+
+@pytest.mark.parametrize("challenges", [0, 1])
+async def test_a_far_end_behind_the_trunk_gets_no_digest_of_the_account(tmp_path: Path, challenges: int) -> None:
+    """The trunk's answer names another host as Contact: what goes there in the dialog is not signed, asked or not."""
+    async with place(challenge, THIEF) as thief:
+        contact = "<sip:4711@{}:{}>".format(*thief.address)
+
+        def answer(request: Request, number: int) -> list[bytes]:
+            if request.method != "INVITE":
+                return []
+            if challenges and not request.authorization:
+                return challenge(request, number)
+            body, fields = SDP.format(host="127.0.0.53").encode(), [("Contact", contact)]
+            sdp = "application/sdp"
+            return [build.response(request, 200, to_tag="t", headers=fields, body=body, content_type=sdp).write()]
+
+        agent = UserAgent(UserAgentConfig(listen=LOOPBACK), Application())
+        await agent.start()
+        try:
+            async with place(answer, "127.0.0.53") as trunk, gateway(tmp_path, trunk) as app:
+                phone = Phone(agent, app, "1001", dials="4711")
+                assert await phone.status() == 200
+                await thief.asked("ACK")
+                assert [one.method for one in trunk.signed if one.method != "REGISTER"] == ["INVITE"] * challenges
+                phone.session.hangup()
+                await thief.asked("BYE")
+        finally:
+            await agent.close()
+        await thief.drained()
+        assert [one.method for one in thief.requests] == ["ACK", "BYE"]
+        assert thief.signed == []
 
 
 async def test_whoever_challenges_the_digest_goes_to_the_registrar(tmp_path: Path) -> None:
