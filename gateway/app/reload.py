@@ -66,7 +66,7 @@ LIVE = frozenset(
     }
 )
 """Keys, and whole sections, that a reload applies; every other one is named as waiting for a restart."""
-_CERTIFICATES = frozenset({"cert", "key", "certificates", "client_certificates"})
+_CERTIFICATES = frozenset({"cert", "key", "certificates", "client_certificates", "wildcards"})
 _TLS = ("sip.tls", "web.tls")
 
 

@@ -406,6 +406,7 @@ def sip_certificates(config: Config) -> TlsFiles:
         ca=tls.ca,
         client_certificates=tls.client_certificates,
         certificates=tuple((one.cert, one.key) for one in tls.certificates if one.cert and one.key),
+        wildcards=tls.wildcards,
     )
 
 

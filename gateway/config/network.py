@@ -191,6 +191,9 @@ class SipTls(TlsFiles):
     """Ask who connects by TLS for a certificate: "optional" takes those without one as well."""
     certificates: tuple[TlsFiles, ...] = ()
     """Further certificates, each shown to those who ask for one of its names (SNI); the first is for everybody else."""
+    wildcards: bool = False
+    """Take "*.example.com" in a peer's certificate for the hosts of that domain. SIP has no such names (RFC 5922
+    section 7.2): whoever runs one host there could answer for all. For providers that have no other certificate."""
 
     @model_validator(mode="after")
     def _further(self) -> SipTls:

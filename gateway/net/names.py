@@ -10,10 +10,11 @@ from gateway.sip.errors import SipSyntaxError
 from gateway.sip.message.uri import Uri
 
 
-def covers(certificate: Mapping[str, Any], host: str) -> bool:
+def covers(certificate: Mapping[str, Any], host: str, *, wildcards: bool = False) -> bool:
     """Whether a verified certificate (as `ssl.SSLSocket.getpeercert` gives it) is of `host`, a domain or an address.
 
-    SIP URIs among its names come before DNS names: where it has some, only they count.
+    SIP URIs among its names come before DNS names: where it has some, only they count. `wildcards`: a DNS name
+    "*.example.com" is every host of one label more, as in HTTPS; RFC 5922 section 7.2 knows no such names.
     """
     names: Iterable[tuple[str, str]] = certificate.get("subjectAltName", ())
     host = host.strip("[]").lower().rstrip(".")
@@ -23,7 +24,7 @@ def covers(certificate: Mapping[str, Any], host: str) -> bool:
     domains = [domain for kind, name in names if kind == "URI" and (domain := sip_domain(name)) is not None]
     if domains:
         return host in domains
-    return any(kind == "DNS" and is_same(name, host) for kind, name in names)
+    return any(kind == "DNS" and _is_same(name, host, wildcards) for kind, name in names)
 
 
 def sip_domain(uri: str) -> str | None:
@@ -35,13 +36,9 @@ def sip_domain(uri: str) -> str | None:
     return read.host.lower() if read.scheme == "sip" and read.user is None else None
 
 
-def is_same(name: str, host: str) -> bool:
-    """Whether a DNS name of a certificate means `host`.
-
-    A first label "*" stands for one label, against RFC 5922 section 7.2: well-known providers have such certificates.
-    """
+def _is_same(name: str, host: str, wildcards: bool) -> bool:
     name = name.lower().rstrip(".")
-    if not name.startswith("*."):
+    if not wildcards or not name.startswith("*."):
         return name == host
     label, dot, rest = host.partition(".")
     return bool(label) and dot == "." and rest == name[2:] and "." in rest

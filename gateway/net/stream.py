@@ -46,8 +46,9 @@ class StreamConnection(asyncio.Protocol):
         peer: Flow | None = None,
         ready: Callable[[StreamConnection], None] | None = None,
         wanted: str = "",
+        wildcards: bool = False,
     ) -> None:
-        """`wanted` is whom the certificate of a TLS peer has to name; "" leaves that open."""
+        """`wanted` is whom the certificate of a TLS peer has to name, maybe by a wildcard; "" leaves that open."""
         self._connections = connections
         self._receiver = receiver
         self._framer = StreamFramer(limits)
@@ -55,6 +56,7 @@ class StreamConnection(asyncio.Protocol):
         self._ready = ready
         self._peer = peer
         self._wanted = wanted
+        self._wildcards = wildcards
         self._certificate: Mapping[str, Any] = {}
         self._transport: asyncio.Transport | None = None
         self._now = asyncio.get_running_loop().time
@@ -124,7 +126,16 @@ class StreamConnection(asyncio.Protocol):
 
     def serves(self, host: str) -> bool:
         """Whether the peer has shown a certificate that we trust and that is of `host` (RFC 5922)."""
-        return covers(self._certificate, host)
+        return covers(self._certificate, host, wildcards=self._wildcards)
+
+    def mistaken(self, host: str) -> ssl.SSLCertVerificationError:
+        """What to say of a peer that was to be `host` and has shown a certificate of others."""
+        is_wildcard = covers(self._certificate, host, wildcards=True)
+        error = ssl.SSLCertVerificationError()
+        error.verify_message = f"the certificate is not of {host}" + (
+            ", but by a wildcard (sip.tls.wildcards)" if is_wildcard else ""
+        )
+        return error
 
     def ping(self) -> None:
         """Send a keep-alive (RFC 5626 4.4.1)."""
@@ -185,7 +196,13 @@ class StreamTransport(Dialer):
 
     def _connection(self, *, incoming: bool, wanted: str = "") -> StreamConnection:
         return StreamConnection(
-            self._connections, self._receiver, self._limits, self._kind, incoming=incoming, wanted=wanted
+            self._connections,
+            self._receiver,
+            self._limits,
+            self._kind,
+            incoming=incoming,
+            wanted=wanted,
+            wildcards=self._tls is not None and self._tls.wildcards,
         )
 
     @property
@@ -204,7 +221,7 @@ class StreamTransport(Dialer):
             server_hostname=name or None,
         )
         if name and not connection.serves(name):
-            raise ssl.SSLCertVerificationError(f"the certificate is not of {name}")
+            raise connection.mistaken(name)
         return connection
 
     async def close(self) -> None:

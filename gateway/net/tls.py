@@ -26,6 +26,8 @@ class TlsFiles:
     """Whether who connects to us is asked for a certificate."""
     certificates: tuple[tuple[Path, Path], ...] = ()
     """Further chains and keys, shown to those who ask for a name of theirs (SNI)."""
+    wildcards: bool = False
+    """Whether "*.example.com" in a peer's certificate stands for hosts of that domain."""
 
 
 class Tls:
@@ -73,6 +75,11 @@ class Tls:
         for client in (self._client, self._sip_client):
             if client is not None:
                 self._read(client)
+
+    @property
+    def wildcards(self) -> bool:
+        """Whether "*.example.com" in a peer's certificate stands for hosts of that domain."""
+        return self._files.wildcards
 
     @property
     def client(self) -> ssl.SSLContext:

@@ -74,6 +74,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "sip/test_subscriptions.py::test_a_subscription_lasts_as_configured": ("presence.max_expires",),
     "call/test_registry.py::test_as_many_ended_calls_are_kept_as_configured": ("limits.history_size",),
     "app/test_keys.py::test_certificates_of_other_authorities_are_refused": ("sip.tls.ca",),
+    "net/test_tls_peers.py::test_a_wildcard_in_a_certificate_counts_where_that_is_wanted": ("sip.tls.wildcards",),
     "app/test_keys.py::test_clients_show_certificates_as_configured": (
         *("sip.tls.client_certificates", "sip.tls.cert", "sip.tls.key"),
     ),

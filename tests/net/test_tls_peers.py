@@ -18,7 +18,7 @@ from gateway.sip.transactions.config import StackConfig
 from tests.net.certificates import Authority
 from tests.net.peers import LOOPBACK, OFFER, Application, Recorder, answering, port_of
 
-HOSTS = ResolverConfig(hosts=tuple((name, ("127.0.0.1",)) for name in ("one.test", "two.test")))
+HOSTS = ResolverConfig(hosts=tuple((name, ("127.0.0.1",)) for name in ("one.test", "two.test", "a.one.test")))
 
 
 async def agent(tls: TlsFiles, application: Application | None = None, *, alias: bool = False) -> UserAgent:
@@ -90,6 +90,21 @@ async def test_each_name_is_shown_its_certificate(tmp_path: Path) -> None:
     authority.issue("one.test", "three.test")
     bob.tls.load()
     assert await names_shown(port, "three.test", authority) == {"one.test", "three.test"}
+    await alice.close()
+    await bob.close()
+
+
+@pytest.mark.parametrize(("wildcards", "status"), [(False, 503), (True, 200)])
+async def test_a_wildcard_in_a_certificate_counts_where_that_is_wanted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, *, wildcards: bool, status: int
+) -> None:
+    """sip.tls.wildcards; who is refused for it is told what to set."""
+    authority = Authority(tmp_path)
+    bob = await agent(authority.files("*.one.test"))
+    alice = await agent(replace(authority.files("alice.test"), wildcards=wildcards))
+    answer = await alice.options(f"sips:a.one.test:{port_of(bob, 'tls')}")
+    assert answer.status == status
+    assert ("sip.tls.wildcards" in caplog.text) is not wildcards
     await alice.close()
     await bob.close()
 
