@@ -33,6 +33,7 @@ from gateway.media.engine import (
 log = structlog.get_logger(__name__)
 
 _NAME = re.compile(r"[0-9]{8}-[0-9]{6}-[A-Za-z0-9._+-]{1,80}\.(wav|opus)")
+_ABOUT = re.compile(r"[0-9]{8}-[0-9]{6}-[A-Za-z0-9._+-]{1,80}\.json(\.new)?")
 _MOST_LISTED = 1_000
 _MOST_ALIKE = 1_000
 """Recordings of one name that may begin in one second."""
@@ -289,9 +290,9 @@ class Recordings:
     def _list(self) -> list[dict[str, Any]]:
         return [self._entry(name) for name in sorted(self._names(), reverse=True)[:_MOST_LISTED]]
 
-    def _names(self) -> list[str]:
+    def _names(self, form: re.Pattern[str] = _NAME) -> list[str]:
         try:
-            return [one for one in os.listdir(self._settings.folder) if _NAME.fullmatch(one)]
+            return [one for one in os.listdir(self._settings.folder) if form.fullmatch(one)]
         except OSError:
             return []
 
@@ -338,7 +339,21 @@ class Recordings:
                     removed += 1
             except OSError as error:
                 log.warning("recording not deleted", file=path.name, reason=error.strerror)
+        self._forget_soundless(before)
         return removed
+
+    def _forget_soundless(self, before: float) -> None:
+        """Delete what is said of recordings whose sound is not there: nothing was heard, or somebody deleted it."""
+        there = {Path(name).stem for name in self._names()} | {one.path.stem for one in tuple(self._unfinished)}
+        for name in self._names(_ABOUT):
+            path = self._settings.folder / name
+            try:
+                if name.removesuffix(".new").removesuffix(".json") not in there and path.stat().st_mtime < before:
+                    path.unlink()
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                log.warning("recording not deleted", file=path.name, reason=error.strerror)
 
 
 def _reserved(path: Path, about: dict[str, Any]) -> bool:

@@ -104,6 +104,22 @@ async def test_every_old_recording_goes_however_many_there_are(tmp_path: Path) -
     assert len(os.listdir(tmp_path)) == 1_000
 
 
+async def test_what_is_said_of_a_recording_without_sound_goes_as_well(tmp_path: Path) -> None:
+    """Nothing was ever heard, or somebody deleted the file: what goes on, what is young and what is not ours stays."""
+    recordings, _, _ = of(tmp_path, keep=50.0)
+    recordings.change("c1", on=True)
+    goes_on = set(os.listdir(tmp_path))
+    assert len(goes_on) == 1
+    gone = ["20260101-000000-c1.json", "20260101-000000-c1.2.json", "20260101-000000-c2.json.new"]
+    kept = ["20260101-000001-young.json", "20260101-000002-c1.json", "20260101-000002-c1.wav", "notes.json"]
+    for name in (*gone, *kept):
+        (tmp_path / name).touch()
+    for name in os.listdir(tmp_path):
+        os.utime(tmp_path / name, (1090.0, 1090.0) if name in kept[:3] else (1000.0, 1000.0))
+    assert await recordings.expire(1100.0) == 0
+    assert set(os.listdir(tmp_path)) == goes_on | set(kept)
+
+
 @pytest.mark.parametrize("by_user", [True, False])
 async def test_a_user_ends_what_users_began_and_nothing_else(by_user: bool, tmp_path: Path) -> None:
     """What a rule or an operator began goes on; so does what an operator wants as well."""

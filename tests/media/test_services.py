@@ -228,7 +228,7 @@ async def test_a_digit_that_is_cut_off_silences_nobody_afterwards() -> None:
     outlet, pacer = Outlet(), Pacer(ManualClock())
     playing = Playing(pacer, outlet)
     playing.digit("1", 100, {8000: 101})
-    playing._digit_tick(0.0)
+    playing._queue_tick(0.0)
     assert outlet.muted == [True]
     playing.close()
     assert outlet.muted == [True, False]
@@ -236,11 +236,68 @@ async def test_a_digit_that_is_cut_off_silences_nobody_afterwards() -> None:
     playing.close()
     assert outlet.muted == [True, False]
     playing.digit("2", 100, {8000: 101})
-    playing._digit_tick(0.0)
+    playing._queue_tick(0.0)
     first = outlet.path.sent[-1]
     assert first.marker
     assert TelephoneEvent.parse(first.payload).event == 2
     playing.close()
+    pacer.close()
+
+
+async def test_a_digit_goes_out_at_once_while_a_file_plays_which_goes_on_thereafter() -> None:
+    """The file loses nothing: it is interrupted where it is, and one digit does not wait for two minutes of sound."""
+    outlet, pacer = Outlet(), Pacer(ManualClock())
+    playing, codec = Playing(pacer, outlet), Codec("PCMU", 8000, payload_type=0)
+    frames = tuple([bytes([number]) * 160 for number in range(30)])
+    for _ in range(2):
+        playing.file({"pcmu": frames}, lambda: codec)
+    for _ in range(10):
+        playing._queue_tick(0.0)
+    playing.digit("5", 100, {8000: 101})
+    playing._queue_tick(0.0)
+    assert TelephoneEvent.parse(outlet.path.sent[-1].payload).event == 5
+    playing.digit("6", 100, {8000: 101})
+    while playing._queue_tick(0.0):
+        pass
+    heard = [packet for packet in outlet.path.sent if packet.payload_type == 0]
+    assert [packet.payload[0] for packet in heard] == [*range(30), *range(30)]
+    assert heard[10].marker
+    pressed = [TelephoneEvent.parse(each.payload).event for each in outlet.path.sent if each.payload_type == 101]
+    assert list(dict.fromkeys(pressed)) == [5, 6]
+    assert outlet.muted == [True, False] * 2
+    assert not playing.digits_going
+    pacer.close()
+
+
+async def test_files_that_are_stopped_under_a_digit_end_after_it() -> None:
+    """A stop that comes while the digit is sent: one last packet of the file, and none of those that wait."""
+    outlet, pacer = Outlet(), Pacer(ManualClock())
+    playing, codec = Playing(pacer, outlet), Codec("PCMU", 8000, payload_type=0)
+    for _ in range(3):
+        playing.file({"pcmu": (bytes(160),) * 50}, lambda: codec)
+    playing._queue_tick(0.0)
+    playing.digit("5", 100, {8000: 101})
+    playing._queue_tick(0.0)
+    playing.stop_files()
+    while playing._queue_tick(0.0):
+        pass
+    assert len([packet for packet in outlet.path.sent if packet.payload_type == 0]) == 2
+    assert outlet.muted == [True, False]
+    pacer.close()
+
+
+async def test_files_beyond_those_that_may_wait_are_refused() -> None:
+    """503, and digits still go."""
+    pacer = Pacer(ManualClock())
+    playing, codec = Playing(pacer, Outlet()), Codec("PCMU", 8000, payload_type=0)
+    for _ in range(64):
+        playing.file({"pcmu": (bytes(160),)}, lambda: codec)
+    with pytest.raises(MediaError) as raised:
+        playing.file({"pcmu": (bytes(160),)}, lambda: codec)
+    assert raised.value.status == 503
+    playing.digit("1", 100, {8000: 101})
+    playing.close()
+    assert len(pacer) == 0
     pacer.close()
 
 

@@ -109,24 +109,30 @@ class Outlet(Protocol):
 class LoopPlayer:
     """A loop, packet by packet."""
 
-    __slots__ = ("_frames", "_index", "_payload_type", "_step")
+    __slots__ = ("_first", "_frames", "_index", "_payload_type", "_step")
 
     def __init__(self, payload_type: int, clock_rate: int, frames: tuple[bytes, ...]) -> None:
         self._payload_type = payload_type
         self._step = clock_rate * TICK_MS // 1000
         self._frames = frames
         self._index = 0
+        self._first = True
 
     def next(self) -> Injected:
         """The packet of this tick."""
-        first = not self._index
+        first, self._first = self._first, False
         frame = self._frames[self._index % len(self._frames)]
         self._index += 1
         return Injected(self._payload_type, frame, None if first else self._step, first)
 
     def pause(self) -> None:
-        """Nothing goes out in this tick; the next packet stands where time is then."""
+        """Nothing goes out in this tick; the next packet is the loop's first, and stands where time is then."""
         self._index = 0
+        self.interrupt()
+
+    def interrupt(self) -> None:
+        """Something else goes out meanwhile; the next packet is the one that follows, and stands where time is then."""
+        self._first = True
 
 
 class ToneSender:
@@ -161,16 +167,21 @@ class FileSender(ToneSender):
         packet, going = super().tick()
         return packet, going and self._stands()
 
+    def interrupt(self) -> None:
+        """Something else goes out now; it goes on thereafter."""
+        self._player.interrupt()
+
     def stop(self) -> None:
         """The next packet is the last."""
         self._frames = min(self._frames, 1)
 
 
 class Playing:
-    """The players of one party. Digits silence all else while they last."""
+    """The players of one party. Digits silence all else while they last, files all but digits."""
 
     def __init__(self, pacer: Pacer, outlet: Outlet) -> None:
         self.digits_going = False
+        """Whether digits, or a file, have the stream to themselves."""
         self._pacer = pacer
         self._outlet = outlet
         self._steady: int | None = None
@@ -178,9 +189,10 @@ class Playing:
         self._speaker: Seated | None = None
         self._ticking: int | None = None
         self._digits: list[Callable[[], DigitSender | ToneSender]] = []
-        self._files: list[Callable[[], DigitSender | ToneSender]] = []
-        """Those of them that are files."""
+        self._files: list[Callable[[], FileSender]] = []
         self._digit: DigitSender | ToneSender | None = None
+        self._file: FileSender | None = None
+        """The file that is played, and that a digit interrupts."""
         self._gap = 0
 
     def close(self) -> None:
@@ -190,11 +202,9 @@ class Playing:
         self._ticking = None
         self._digits.clear()
         self._files.clear()
-        self._digit, self._gap = None, 0
-        if self.digits_going:
-            # Whoever is heard next is not to be silenced by a digit that was cut off.
-            self.digits_going = False
-            self._outlet.mute(False)
+        self._digit, self._file, self._gap = None, None, 0
+        # Whoever is heard next is not to be silenced by a digit that was cut off.
+        self._have_stream(False)
 
     def digit(self, digit: str, duration_ms: int, events: dict[int, int]) -> None:
         """Queue one digit; `events`: telephone-event payload types by clock rate in Hz.
@@ -230,19 +240,21 @@ class Playing:
 
         `frames` by the names of their codecs; `wanted` gives the one that the party takes.
         """
+        if len(self._files) >= MAXIMUM_DIGITS:
+            raise MediaError("too many files are waiting", 503)
         codec = wanted()
         made = frames.get(codec.key[0], ()) if codec is not None else ()
         if codec is not None and codec.payload_type is not None and made:
-            self._queue(lambda: FileSender(codec, made, lambda: wanted() == codec), is_file=True)
+            self._files.append(lambda: FileSender(codec, made, lambda: wanted() == codec))
+            self._begin()
 
     def stop_files(self) -> None:
         """Play no file that was queued, nor the rest of the one that is played."""
-        self._digits = [sender for sender in self._digits if sender not in self._files]
         self._files.clear()
-        if isinstance(self._digit, FileSender):
-            self._digit.stop()
+        if self._file is not None:
+            self._file.stop()
 
-    def _queue(self, sender: Callable[[], DigitSender | ToneSender], *, is_file: bool = False) -> None:
+    def _queue(self, sender: Callable[[], DigitSender | ToneSender]) -> None:
         if len(self._digits) >= MAXIMUM_DIGITS:
             raise MediaError("too many digits are waiting", 503)
         try:
@@ -250,31 +262,42 @@ class Playing:
         except RtpError as error:
             raise MediaError(str(error), 400) from None
         self._digits.append(sender)
-        if is_file:
-            self._files.append(sender)
-        if self._ticking is None:
-            self._ticking = self._pacer.add(self._digit_tick)
+        self._begin()
 
-    def _digit_tick(self, now: float) -> bool:
+    def _begin(self) -> None:
+        if self._ticking is None:
+            self._ticking = self._pacer.add(self._queue_tick)
+
+    def _queue_tick(self, now: float) -> bool:
+        """What waits: a digit first, then a file, which it interrupts."""
         if self._gap:
             self._gap -= 1
             return True
-        if self._digit is None:
-            if not self._digits:
+        if self._digit is None and self._digits:
+            if self._file is not None:
+                self._file.interrupt()
+            self._digit = self._digits.pop(0)()
+        elif self._digit is None and self._file is None:
+            if not self._files:
                 self._ticking = None
                 return False
-            sender = self._digits.pop(0)
-            if sender in self._files:
-                self._files.remove(sender)
-            self._digit = sender()
-            self.digits_going = True
-            self._outlet.mute(True)
-        packet, going = self._digit.tick()
+            self._file = self._files.pop(0)()
+        self._have_stream(True)
+        sender = self._digit or self._file
+        assert sender is not None
+        packet, going = sender.tick()
         self._outlet.inject(packet)
         if not going:
-            self._digit, self._gap, self.digits_going = None, DIGIT_GAP_TICKS, False
-            self._outlet.mute(False)
+            if self._digit is None:
+                self._file = None
+            self._digit, self._gap = None, DIGIT_GAP_TICKS
+            self._have_stream(self._file is not None)
         return True
+
+    def _have_stream(self, value: bool) -> None:
+        if self.digits_going is not value:
+            self.digits_going = value
+            self._outlet.mute(value)
 
     def tone(self, codec: Codec, frequency: int, level_dbm0: float) -> None:
         """Play a steady tone from now on, in place of an earlier one."""
