@@ -50,6 +50,8 @@ class Accounts:
         self._key = key
         self._by_user: dict[str, Account] = {}
         self._by_contact: dict[str, Account] = {}
+        self.ours: set[str] | None = None
+        """Users whose accounts this gateway is to register; None: those of all."""
 
     def __iter__(self) -> Iterator[Account]:
         return iter(list(self._by_user.values()))
@@ -57,6 +59,10 @@ class Accounts:
     def of(self, user: str) -> Account | None:
         """The account of that user."""
         return self._by_user.get(user)
+
+    def is_ours(self, user: str) -> bool:
+        """Whether this gateway is to register the account of that user, and no other one of its cluster."""
+        return self.ours is None or user in self.ours
 
     def registrar_of(self, user: str) -> str | None:
         """Name of the registrar that the account of that user is at."""

@@ -92,6 +92,21 @@ class Vault:
         except OSError as error:
             raise VaultError(f"{self._path} cannot be written: {error.strerror}") from None
 
+    def sealed(self, account: Account, places: Callable[[str], str | None]) -> str:
+        """One account as a text that whoever has the key may keep; `places` as `read` has it."""
+        return json.dumps({"version": _VERSION, **self._seal(account, places)})
+
+    def opened(self, user: str, text: str, places: Callable[[str], str | None]) -> Account | None:
+        """The account of which `sealed` has made that text; None, and a line in the log, for any other."""
+        try:
+            entry = json.loads(text)
+            if entry.pop("version") == _VERSION:
+                return self._open(user, entry, places)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            pass
+        log.warning("a user's account is left out", user=user, reason="it cannot be read")
+        return None
+
     def _seal(self, account: Account, places: Callable[[str], str | None]) -> dict[str, Any]:
         nonce = self._random(_NONCE_BYTES)
         sealed = self._cipher.encrypt(nonce, account.password.encode(), _bound(account, places(account.registrar)))

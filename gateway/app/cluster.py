@@ -44,11 +44,17 @@ class Cluster:
         self.sign = self._seals.sign
         self.verify = self._seals.verify
         self.page = self._others.page
+        self.opened = self._others.opened.wait
 
     @property
     def live(self) -> frozenset[str]:
         """The others that are there."""
         return self._others.live
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the others see us."""
+        return self._others.opened.is_set()
 
     async def open(self) -> None:
         """Be there for the others. Raises StoreError."""

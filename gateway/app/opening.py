@@ -111,17 +111,17 @@ async def open_store(opening: Opening) -> tuple[ProvisionedStore, passwords.Pass
     return store, words
 
 
-def open_accounts(opening: Opening, identity: IdentityMap) -> tuple[Vault, Accounts]:
-    """Users' own accounts: those of the configuration, and those that users brought."""
+def open_accounts(opening: Opening, identity: IdentityMap) -> Accounts:
+    """Users' own accounts: those of the configuration, and those that users brought. Raises ConfigError."""
     config = opening.config
     key = read_key(config.state_dir, opening.random)
-    vault, accounts = Vault(config.state_dir, key, opening.random), Accounts(key)
+    vault, accounts = Vault(config.state_dir, key, opening.random), Accounts(shared_key(config, "contacts") or key)
     for account in vault.read(settings.registrar_places(config).get):
         if identity.by_id(account.user) is not None:
             accounts.put(account)
     for account in settings.configured_accounts(config):
         accounts.put(account)
-    return vault, accounts
+    return accounts
 
 
 def open_links(

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
 
 from gateway.accounts.own import Account, Accounts
-from gateway.accounts.vault import Vault, VaultError
+from gateway.accounts.vault import Vault, VaultError, read_key
 from gateway.app import settings
+from gateway.app.cluster import Cluster
+from gateway.app.cluster_settings import shared_key
+from gateway.app.observers import ended
+from gateway.app.opening import Opening
 from gateway.app.registrations import Registrations
+from gateway.app.shared_accounts import SharedAccounts
 from gateway.config import Config
+from gateway.identity.mapping import IdentityMap
+from gateway.identity.store import IdentityStore, StoreError
 from gateway.web.facade import AccountError
 from gateway.web.limits import KeyedBuckets
 
@@ -31,7 +38,10 @@ class OwnAccounts:
         registrations: Registrations,
         vault: Vault,
         clock: Callable[[], float],
+        shared: SharedAccounts | None = None,
     ) -> None:
+        """`shared` has them where this gateway is one of a cluster."""
+        self._shared = shared
         self.config = config
         """In force now; another one after a reload."""
         self._accounts = accounts
@@ -44,6 +54,11 @@ class OwnAccounts:
     def listed(self) -> list[dict[str, Any]]:
         """Every account and how it stands."""
         return [self._shown(account) for account in self._accounts]
+
+    @property
+    def are_shared(self) -> bool:
+        """Whether other gateways have the same ones."""
+        return self._shared is not None
 
     def of(self, user: str) -> dict[str, Any] | None:
         account = self._accounts.of(user)
@@ -76,8 +91,11 @@ class OwnAccounts:
         )
         if account == self._accounts.of(user):
             return self._shown(account)  # a page that signs in again brings the same one
-        self._accounts.put(account)
-        self._registrations.put(account)
+        if self._shared is None:
+            self._accounts.put(account)
+            self._registrations.put(account)
+        else:
+            await _done(self._shared.put(account))
         log.info("account", user=user, registrar=registrar.name, by="user" if by_user else "administrator")
         await self._write()
         return self._shown(account)
@@ -87,8 +105,11 @@ class OwnAccounts:
         if self._accounts.of(user) is None:
             return False
         self._may_change(user, by_user)
-        self._registrations.drop(user)
-        self._accounts.remove(user)
+        if self._shared is None:
+            self._registrations.drop(user)
+            self._accounts.remove(user)
+        else:
+            await _done(self._shared.remove(user))
         log.info("account removed", user=user, by="user" if by_user else "administrator")
         await self._write()
         return True
@@ -111,18 +132,50 @@ class OwnAccounts:
                 log.error("accounts are not kept over a restart", reason=str(error))
 
     def _shown(self, account: Account) -> dict[str, Any]:
-        made = self._registrations.of_account(account.user)
+        elsewhere = None if self._shared is None else self._shared.stands(account.user)
+        state, status = elsewhere or self._registrations.state(account.user)
         return {
             "user": account.user,
             "registrar": account.registrar,
             "username": account.username,
             "configured": account.configured,
-            "state": _state(made.registered, made.status) if made is not None else "registering",
-            "status": made.status if made is not None else 0,
+            "state": state,
+            "status": status,
         }
 
 
-def _state(registered: bool, status: int) -> str:
-    if registered:
-        return "registered"
-    return "unreachable" if status == 408 or status >= 500 else "refused"
+async def _done(change: Awaitable[None]) -> None:
+    try:
+        await change
+    except StoreError as error:
+        log.error("an account cannot be changed", reason=str(error))
+        raise AccountError("The store does not answer", 503) from None
+
+
+def open_own_accounts(
+    opening: Opening,
+    identity: IdentityMap,
+    accounts: Accounts,
+    registrations: Registrations,
+    store: IdentityStore,
+    cluster: Cluster,
+) -> OwnAccounts:
+    """Accounts as users change them, and in a cluster together with the other gateways. Raises ConfigError."""
+    config, clock = opening.config, asyncio.get_running_loop().time
+    vault = Vault(config.state_dir, read_key(config.state_dir, opening.random), opening.random)
+    key = shared_key(config, "accounts")
+    if key is None or not cluster.node:
+        return OwnAccounts(config, accounts, registrations, vault, clock)
+    shared = SharedAccounts(
+        cluster,
+        store,
+        Vault(config.state_dir, key, opening.random),
+        accounts,
+        registrations,
+        lambda: settings.registrar_places(opening.config),
+        lambda user: identity.by_id(user) is not None,
+        opening.wall_clock,
+        config.cluster.interval,
+    )
+    opening.stack.push_async_callback(ended, asyncio.create_task(shared.run()))
+    return OwnAccounts(config, accounts, registrations, vault, clock, shared)

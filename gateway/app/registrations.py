@@ -143,9 +143,20 @@ class Registrations:
         kept = self._of_user.get(user)
         return kept.made if kept is not None else None
 
+    def state(self, user: str) -> tuple[str, int]:
+        """How a user's own account stands: registering, registered, refused or unreachable, and the latest status."""
+        made = self.of_account(user)
+        if made is None:
+            return "registering", 0
+        if made.registered:
+            return "registered", made.status
+        return "unreachable" if made.status == 408 or made.status >= 500 else "refused", made.status
+
     def put(self, account: Account) -> None:
-        """Register a user's own account; an older one of that user is taken back."""
+        """Register a user's own account, where that is ours to do; an older one of that user is taken back."""
         before = self.drop(account.user)
+        if not self._accounts.is_ours(account.user):
+            return
         trunk, contact = self._trunks[account.registrar], self._accounts.contact(account)
         self._of_user[account.user] = self._keep(
             _Kept(

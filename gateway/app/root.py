@@ -19,7 +19,6 @@ from gateway.access.gatekeeper import TRUNK
 from gateway.accounts.own import Accounts
 from gateway.accounts.reachability import Reachability
 from gateway.accounts.trunks import Trunks
-from gateway.accounts.vault import Vault
 from gateway.app import settings
 from gateway.app.account import Account, accounts_of
 from gateway.app.application import Application
@@ -46,7 +45,7 @@ from gateway.app.opening import (
     open_store,
     open_websockets,
 )
-from gateway.app.own_accounts import OwnAccounts
+from gateway.app.own_accounts import open_own_accounts
 from gateway.app.presence import Presence
 from gateway.app.push import Waker
 from gateway.app.recovery import Recovery, find_calls
@@ -124,7 +123,6 @@ class GatewayApp:
         self._trunks: Trunks
         self._reachability = Reachability()
         self._accounts: Accounts
-        self._vault: Vault
         self._load = LoadControl(settings.load(config))
         self._web_port = config.web.listen.port
         self._websockets: list[tuple[str, str, int]] = []
@@ -170,7 +168,7 @@ class GatewayApp:
         store, self._passwords = await open_store(self._opening)
         self._credentials = store.credentials
         self._identity, self._directory = identity, await open_directory(self._opening, identity, store)
-        self._vault, self._accounts = open_accounts(self._opening, identity)
+        self._accounts = open_accounts(self._opening, identity)
         engine = await open_media(self._opening)
         presence = self._presence
         services = engine.capabilities.services
@@ -372,7 +370,8 @@ class GatewayApp:
         config = self.config
         clock = asyncio.get_running_loop().time
         console_token = self._random(32).hex()
-        accounts = OwnAccounts(config, self._accounts, self._care.registrations, self._vault, clock)
+        register = self._care.registrations
+        accounts = open_own_accounts(self._opening, identity, self._accounts, register, store, self._cluster)
         web_settings, oidc = settings.web(config, console_token), settings.oidc(config)
         links = open_links(self._opening, store, self._directory, lambda by, to: link_refusal(front, by, to))
         voicemail, courier = self._voicemail, self._messages.courier

@@ -29,6 +29,9 @@ _SHOWN = tuple(field.name for field in fields(User))
 
 
 class _OwnAccounts(Protocol):
+    @property
+    def are_shared(self) -> bool: ...
+
     async def remove(self, user: str, *, by_user: bool) -> bool: ...
 
 
@@ -171,8 +174,9 @@ class Users:
                     call.stop()
             self._calls.rules.put(user_id, NO_RULES)
             is_somebody = self._identity.by_id(user_id) is not None
-            # Made again elsewhere: the phones of the store are the new one's.
-            self._owe(user_id, [act for act in self._forgetting if act != "bindings" or not is_somebody])
+            # Made again elsewhere: the phones of the store are the new one's, and an account that all have.
+            theirs = ("bindings", *(("account",) if self._accounts.are_shared else ())) if is_somebody else ()
+            self._owe(user_id, [act for act in self._forgetting if act not in theirs])
 
     def _owe(self, user_id: str, acts: list[str]) -> None:
         self._owed[user_id] = list(dict.fromkeys([*acts, *self._owed.get(user_id, ())]))

@@ -48,6 +48,8 @@ class ClusterNodes:
         self._closed: set[str] = set()
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self.opened = asyncio.Event()
+        """Set while we are there for the others."""
 
     @property
     def live(self) -> frozenset[str]:
@@ -65,6 +67,7 @@ class ClusterNodes:
     async def open(self) -> None:
         """Be there. Raises StoreError."""
         await self._beat()
+        self.opened.set()
         self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
@@ -72,6 +75,7 @@ class ClusterNodes:
         if self._task is None:
             return
         task, self._task = self._task, None
+        self.opened.clear()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         try:

@@ -22,6 +22,8 @@ from gateway.sip.auth.account import Credentials
 from gateway.sip.flow import Flow
 from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.message import Request
+from gateway.sip.message.parser import parse_message
 from gateway.sip.message.uri import Uri
 from gateway.store.identity_sqlite import SqliteStore
 from tests.app.phones import Phone
@@ -55,7 +57,7 @@ class Cluster:
         self.apps: list[GatewayApp] = []
         self.configs: list[Config] = []
 
-    async def start(self, key: str = KEY) -> GatewayApp:
+    async def start(self, key: str = KEY, **changes: str) -> GatewayApp:
         """One more gateway, which the others know."""
         number = len(self.apps)
         folder = self._folder / str(number)
@@ -69,6 +71,7 @@ class Cluster:
             CLUSTER__KEY=key,
             CLUSTER__INTERVAL="0.2",
             USERS=json.dumps(USERS),
+            **changes,
         )
         app = GatewayApp(config)
         await app.start()
@@ -289,3 +292,60 @@ async def test_a_gateway_that_ends_is_asked_no_more(cluster: Cluster) -> None:
     await two.stop()
     await until(lambda: not one.cluster_nodes)
     assert await Phone(await cluster.caller(), one, "1002", dials="1001").status() == 480
+
+
+class Pbx(asyncio.DatagramProtocol):
+    """A registrar that takes everybody."""
+
+    def __init__(self) -> None:
+        self.registered: list[tuple[str, int, bool]] = []
+        """User part of the Contact, port of the gateway, and whether it is there from now on."""
+
+    async def open(self) -> int:
+        """Its port."""
+        loop = asyncio.get_running_loop()
+        self._transport, _ = await loop.create_datagram_endpoint(lambda: self, ("127.0.0.1", 0))
+        port: int = self._transport.get_extra_info("sockname")[1]
+        return port
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        request = parse_message(data)
+        assert isinstance(request, Request)
+        if request.method == "REGISTER":
+            [contact] = request.contacts
+            assert contact.uri.user is not None
+            self.registered.append((contact.uri.user, addr[1], request.headers.get("Expires") != "0"))
+        fields = [("Contact", value) for value in request.headers.all("Contact")]
+        self._transport.sendto(build.response(request, 200, to_tag="pbx", headers=fields).write(), addr)
+
+    def close(self) -> None:
+        self._transport.close()
+
+    @property
+    def there(self) -> list[tuple[str, int]]:
+        """Who is registered."""
+        return [key for key, now in {(user, port): now for user, port, now in self.registered}.items() if now]
+
+
+async def test_a_users_account_is_registered_once_wherever_its_page_is(cluster: Cluster) -> None:
+    """By the gateway where it was brought; by another one once that one has gone, under the same name."""
+    pbx = Pbx()
+    trunk = {"name": "office", "uri": f"sip:127.0.0.1:{await pbx.open()}", "options_interval": 0}
+    one, two = [await cluster.start(TRUNKS=json.dumps([trunk])) for _ in range(2)]
+    ports = [int(app.sip_hostport.rpartition(":")[2]) for app in (one, two)]
+    given = {"registrar": "office", "username": "201", "password": "pa-ss"}
+    async with httpx.AsyncClient(base_url=one.page_url) as here, httpx.AsyncClient(base_url=two.page_url) as there:
+        signed_in = await here.post("/api/session", json={"user": "alice", "password": PASSWORDS["alice"]})
+        here.headers = there.headers = {"Authorization": f"Bearer {signed_in.json()['access_token']}"}
+        assert (await here.put("/api/users/alice/account", json=given)).status_code == 200
+        async with asyncio.timeout(5):
+            while (await there.get("/api/users/alice/account")).json().get("state") != "registered":  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        assert (await there.put("/api/users/alice/account", json=given)).json()["state"] == "registered"
+    [(contact, port)] = pbx.there
+    assert port == ports[0]
+    await one.stop()
+    await until(lambda: pbx.there == [(contact, ports[1])])
+    await two.stop()
+    assert pbx.there == []
+    pbx.close()

@@ -38,8 +38,8 @@ class Registrations:
     def drop(self, user: str) -> None:
         self.done.append(f"drop {user}")
 
-    def of_account(self, user: str) -> None:
-        return None
+    def state(self, user: str) -> tuple[str, int]:
+        return "registering", 0
 
 
 class Rig:

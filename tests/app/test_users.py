@@ -229,6 +229,8 @@ class Shelf:
             raise self.fails
         self.forgotten.append(user)
 
+    are_shared = False
+
     async def remove(self, user: str, *, by_user: bool) -> bool:
         assert not by_user
         await self.forget(user)
