@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests import peers
 from tests.ports import free_port
+from tests.processes import end
 
 SECRET = "north-star-shared-secret"
 
@@ -61,11 +62,4 @@ async def coturn(
         assert process.returncode is None, log.read_text(errors="replace")
         yield server
     finally:
-        if process.returncode is None:
-            process.terminate()
-            try:
-                async with asyncio.timeout(3):
-                    await process.wait()
-            except TimeoutError:
-                process.kill()
-                await process.wait()
+        await end(process)

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from tests.ports import free_ports
+from tests.processes import end
 
 PREFERENCES = {
     "media.navigator.streams.fake": True,
@@ -73,9 +74,8 @@ class Firefox:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._process is not None and self._process.returncode is None:
-            self._process.terminate()
-            await self._process.wait()
+        if self._process is not None:
+            await end(self._process)
         if self._writer is not None:
             self._writer.close()
         shutil.rmtree(self._profile, ignore_errors=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 from tests import peers
 from tests.ports import free_ports
+from tests.processes import reap
 
 MODULES = Path("/usr/lib/baresip/modules")
 
@@ -182,11 +183,7 @@ async def baresip(
     finally:
         phone.command("quit")
         await phone.close()
-        try:
-            await asyncio.wait_for(process.wait(), 5)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
+        await reap(process)
 
 
 async def _start(

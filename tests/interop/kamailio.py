@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from tests import peers
+from tests.processes import end
 
 _FAST = "fork=no\nlog_stderror=yes\ndebug=2\n"
 """One process for the only listener, in the foreground."""
@@ -34,9 +35,7 @@ async def kamailio(
             raise RuntimeError(f"kamailio does not answer: {_end_of(folder / 'kamailio.log')}")
         yield
     finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.wait()
+        await end(process)
 
 
 def _end_of(log: Path) -> str:

@@ -112,7 +112,7 @@ async def rig(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
             stderr=log,
             env={"COLUMNS": "300", "PATH": "/usr/bin:/bin"},
         )
-        stack.push_async_callback(gateway.wait)
+        stack.push_async_callback(asyncio.wait_for, gateway.wait(), 20)
         stack.callback(gateway.terminate)
         link = await signed_in_link(gateway)
         page = await stack.enter_async_context(SoftphoneBrowser(chromium, BROWSER_HZ))

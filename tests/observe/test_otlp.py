@@ -124,7 +124,8 @@ def test_a_collector_that_comes_back_is_sent_to_again(caplog: pytest.LogCaptureF
             queue(spans(3))
             queue.close()
         assert queue.counts == {"sent": 3, "lost": 6, "waiting": 0}
-    said = [record.getMessage() for record in caplog.records]
+    # The thread of a queue that was closed on a collector that hangs may still say its own.
+    said = [record.getMessage() for record in caplog.records if record.thread == queue._thread.ident]
     assert sum("takes none" in line for line in said) == 1
     assert sum("takes them again" in line for line in said) == 1
     assert "s3cret" not in caplog.text

@@ -16,6 +16,7 @@ import pytest
 
 from gateway.web.auth.oidc import OidcSettings
 from tests.ports import free_port
+from tests.processes import end
 
 VENV = Path(__file__).parents[2] / ".venv"
 _BUNDLE = VENV / "openid-provider.mjs"
@@ -43,8 +44,7 @@ async def openid_provider(redirect_uri: str) -> AsyncIterator[OidcSettings]:
             assert await process.stdout.readline() == b"listening\n"
         yield OidcSettings(issuer=f"http://127.0.0.1:{port}", client_id="gateway", client_secret=SECRET)
     finally:
-        process.terminate()
-        await process.wait()
+        await end(process)
 
 
 async def walk(http: httpx.AsyncClient, start: str, name: str | None) -> httpx.Response:

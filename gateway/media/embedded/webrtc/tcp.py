@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
@@ -75,10 +76,18 @@ class TcpConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
         self.source = (peer[0].partition("%")[0], peer[1]) if peer else ("", 0)
+        self._keep_the_kernels_queue_short()
         if not peer or not self._listener.admit(self):
             self.abort("tcp_full")
             return
         self._watch(self._host.config.tcp_first_check)
+
+    def _keep_the_kernels_queue_short(self) -> None:
+        """Let media wait here, where its bound is: a kernel takes megabytes, which are seconds of late sound."""
+        option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+        if option is not None:
+            ours = self._transport.get_extra_info("socket")
+            ours.setsockopt(socket.IPPROTO_TCP, option, self._host.config.tcp_max_queued)
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data

@@ -1,0 +1,25 @@
+"""Ends the processes of peers: a peer that does not listen to SIGTERM holds up no other test."""
+
+from __future__ import annotations
+
+import asyncio
+
+PATIENCE = 5.0
+"""Seconds that a peer is given to end by itself."""
+
+
+async def end(process: asyncio.subprocess.Process) -> None:
+    """SIGTERM, and SIGKILL to who is still there after `PATIENCE`; it is reaped either way."""
+    if process.returncode is None:
+        process.terminate()
+    await reap(process)
+
+
+async def reap(process: asyncio.subprocess.Process) -> None:
+    """Wait for one that was asked to end by its own means, at most `PATIENCE`."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
