@@ -510,7 +510,7 @@ class RpcClient:
 @contextlib.asynccontextmanager
 async def rpc(server: WebServer, peer_id: str | None = None, **params: Any) -> AsyncIterator[RpcClient]:
     """A client on /rpc, announced as `peer_id` if given."""
-    async with connect(f"ws://127.0.0.1:{server.port}/rpc", compression=None) as socket:
+    async with connect(f"ws://127.0.0.1:{server.port}/rpc", compression=None, open_timeout=30) as socket:
         client = RpcClient(socket)
         if peer_id is not None:
             await client.ok("announce", peer_id=peer_id, **params)

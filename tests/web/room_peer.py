@@ -40,5 +40,5 @@ class Peer:
 @contextlib.asynccontextmanager
 async def joined(server: WebServer, path: str) -> AsyncIterator[Peer]:
     """A peer on that path."""
-    async with connect(f"ws://127.0.0.1:{server.port}{path}", compression=None) as socket:
+    async with connect(f"ws://127.0.0.1:{server.port}{path}", compression=None, open_timeout=30) as socket:
         yield Peer(socket)
