@@ -47,6 +47,14 @@ def chromium() -> str:
     return found
 
 
+def firefox() -> str:
+    """Path of a Firefox, under either of its names."""
+    found = shutil.which("firefox-esr") or shutil.which("firefox")
+    if found is None:
+        missing("Firefox", "the Debian package firefox-esr")
+    return found
+
+
 def pjsua2() -> None:
     """Make sure that the desk phone can be started; no failure in CI where there is no wheel of it."""
     if sys.version_info >= (3, 13):

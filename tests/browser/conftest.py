@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import pytest_asyncio
 from gateway.demo.browser import SoftphoneBrowser
 from gateway.demo.phone import DeskPhone
 from tests import peers
+from tests.browser.sip_pages import STAGES, Stage
 from tests.browser.softphone import RING_SECONDS
 from tests.interop.gateway import BROWSER_HZ, PHONE_HZ, Gateway, config_on_free_ports, gateway_with
 
@@ -55,10 +54,12 @@ async def page(gateway: Gateway, phone: DeskPhone, browser: SoftphoneBrowser) ->
 
 @pytest.fixture
 def executable() -> str:
-    """Path of a Firefox; where there is none, a skip that names the package, in CI a failure."""
-    found = shutil.which("firefox-esr") or shutil.which("firefox")
-    if found is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("firefox-esr is not installed")
-        pytest.skip("the system package firefox-esr is not installed")
-    return found
+    """Path of a Firefox."""
+    return peers.firefox()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=STAGES)
+async def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+    """A gateway and a browser for pages with SIP libraries: each test that wants one runs in every browser."""
+    async with STAGES[request.param](tmp_path_factory.mktemp("gateway")) as made:
+        yield made

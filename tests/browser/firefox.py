@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -36,15 +37,20 @@ START_TIME = 60.0
 class Firefox:
     """A headless Firefox with a profile of its own; an async context manager."""
 
-    def __init__(self, executable: str, preferences: Mapping[str, Any] | None = None) -> None:
-        """`preferences` beside those above."""
+    def __init__(
+        self, executable: str, preferences: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
+    ) -> None:
+        """`preferences` beside those above; `environ`: variables beside those of the tests."""
         self._executable = executable
+        self._environ = {**os.environ, **(environ or {})}
         self._preferences = {**PREFERENCES, **(preferences or {})}
         self._profile = Path(tempfile.mkdtemp(prefix="gateway-firefox-"))
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.StreamReader
         self._writer: asyncio.StreamWriter | None = None
         self._ids = itertools.count(1)
+        self._answers: dict[int, asyncio.Future[Any]] = {}
+        self._reading: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Firefox:
         [port] = free_ports(1)
@@ -53,11 +59,12 @@ class Firefox:
         (self._profile / "user.js").write_text("\n".join(lines))
         self._process = await asyncio.create_subprocess_exec(
             self._executable, "--headless", "--no-remote", "--marionette", "--profile", str(self._profile),
-            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL, env=self._environ,
         )  # fmt: skip
         async with asyncio.timeout(START_TIME):
             await self._connect(port)
             await self._read()
+            self._reading = asyncio.create_task(self._read_answers())
             await self.command("WebDriver:NewSession", {})
             await self.command("WebDriver:SetTimeouts", {"script": 30_000})
         return self
@@ -76,16 +83,23 @@ class Firefox:
     ) -> None:
         if self._process is not None:
             await end(self._process)
+        if self._reading is not None:
+            self._reading.cancel()
         if self._writer is not None:
             self._writer.close()
         shutil.rmtree(self._profile, ignore_errors=True)
 
     async def command(self, name: str, parameters: dict[str, Any]) -> Any:
         """One command; its result. Raises RuntimeError with Firefox's own words."""
-        message = json.dumps([0, next(self._ids), name, parameters])
+        number = next(self._ids)
+        message = json.dumps([0, number, name, parameters])
         assert self._writer is not None
-        self._writer.write(f"{len(message.encode())}:{message}".encode())
-        _, _, error, result = await self._read()
+        answer = self._answers[number] = asyncio.get_running_loop().create_future()
+        try:
+            self._writer.write(f"{len(message.encode())}:{message}".encode())
+            error, result = await answer
+        finally:
+            del self._answers[number]
         if error is not None:
             raise RuntimeError(f"{name}: {error.get('error')}: {error.get('message')}")
         return result
@@ -99,6 +113,57 @@ class Firefox:
         result = await self.command("WebDriver:ExecuteScript", {"script": script, "args": []})
         return result["value"]
 
+    async def _read_answers(self) -> None:
+        """Give each answer to who waits for it; one that came too late for its test is passed over."""
+        try:
+            while True:
+                _, number, error, result = await self._read()
+                if (waits := self._answers.get(number)) is not None and not waits.done():
+                    waits.set_result((error, result))
+        except (asyncio.IncompleteReadError, OSError):
+            for waits in self._answers.values():
+                if not waits.done():
+                    waits.set_exception(RuntimeError("Firefox has ended"))
+
     async def _read(self) -> Any:
         length = int((await self._reader.readuntil(b":"))[:-1])
         return json.loads(await self._reader.readexactly(length))
+
+
+class FirefoxTab:
+    """A tab of a Firefox that has several: each command is of the tab that was looked at last."""
+
+    def __init__(self, firefox: Firefox, looking: asyncio.Lock) -> None:
+        """`looking`: of all tabs of this Firefox."""
+        self._firefox = firefox
+        self._looking = looking
+        self._handle = ""
+
+    async def __aenter__(self) -> FirefoxTab:
+        async with self._looking:
+            made = await self._firefox.command("WebDriver:NewWindow", {"type": "tab"})
+        self._handle = made["handle"]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        async with self._looking:
+            await self._look()
+            others = await self._firefox.command("WebDriver:CloseWindow", {})
+            await self._firefox.command("WebDriver:SwitchToWindow", {"handle": others[0]})
+
+    async def _look(self) -> None:
+        await self._firefox.command("WebDriver:SwitchToWindow", {"handle": self._handle})
+
+    async def run(self, script: str) -> Any:
+        """What a script in the page returns; a promise is awaited."""
+        async with self._looking:
+            await self._look()
+            return await self._firefox.run(script)
+
+    async def open(self, url: str) -> None:
+        """Load a page."""
+        async with self._looking:
+            await self._look()
+            await self._firefox.open(url)

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
-import pytest_asyncio
 
-from tests.browser.sip_pages import HZ, LIBRARIES, SipPage, Stage, chromium_stage, desk_phone, hears
+from tests.browser.sip_pages import HZ, LIBRARIES, SipPage, Stage, desk_phone, hears
 from tests.interop.gateway import PHONE_HZ, TONE_HZ
 
 pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
-    """A gateway and a Chromium."""
-    async with chromium_stage(tmp_path_factory.mktemp("gateway")) as made:
-        yield made
 
 
 async def replaces(page: SipPage) -> str:

@@ -1,23 +1,14 @@
-"""JsSIP and SIP.js as they come from npm, in a real Chromium, over the gateway's WebSocket, with a real desk phone."""
+"""JsSIP and SIP.js as they come from npm, in Chromium and Firefox, over the gateway's WebSocket, with a desk phone."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
-import pytest_asyncio
 
-from tests.browser.sip_pages import HZ, LIBRARIES, Stage, chromium_stage, desk_phone, hears
+from tests.browser.sip_pages import HZ, LIBRARIES, Stage, desk_phone, hears
+from tests.browser.softphone import silent
 from tests.interop.gateway import PASSWORDS, PHONE_HZ, TONE_HZ
 
 pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
-    """A gateway and a Chromium."""
-    async with chromium_stage(tmp_path_factory.mktemp("gateway")) as made:
-        yield made
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
@@ -50,7 +41,9 @@ async def test_a_desk_phone_is_called_held_and_sent_digits(stage: Stage, library
         await hears(desk, HZ)
         await page.do("hold")
         await page.silence()
+        await silent(desk)
         await page.do("resume")
+        await page.sound()
         await hears(desk, HZ)
         for digit, way in (("5", "rtp"), ("8", "info")):
             await page.do("digit", digit, way)
@@ -109,33 +102,3 @@ async def test_messages_go_both_ways(stage: Stage, library: str) -> None:
     async with stage.phone(library) as page, stage.phone(library, "1001", PHONE_HZ) as other:
         assert await page.do("message", "1001", "Grüße") == "delivered"
         assert await other.until("message") == "Grüße"
-
-
-@pytest.mark.parametrize("library", LIBRARIES)
-async def test_a_browser_transfers_blind(stage: Stage, library: str) -> None:
-    """REFER: the desk phone is connected with the tone, the browser is out of it."""
-    gateway = stage.gateway
-    async with desk_phone(gateway) as desk, stage.phone(library) as page:
-        await page.do("call", "1001")
-        await page.tone(PHONE_HZ)
-        await desk.expect("tone")
-        assert await page.do("transfer", "601") == "accepted"
-        await hears(desk, TONE_HZ)
-        desk.hangup()
-
-
-@pytest.mark.parametrize("library", LIBRARIES)
-async def test_a_browser_transfers_attended(stage: Stage, library: str) -> None:
-    """Hold one, ask the other, connect them: both hear each other's side, the browser is out of it."""
-    gateway = stage.gateway
-    async with desk_phone(gateway) as desk, stage.phone(library) as page:
-        await page.do("call", "1001")
-        await page.tone(PHONE_HZ)
-        await desk.expect("tone")
-        await page.do("hold")
-        await page.get("void (phone.held = phone.session)")
-        await page.do("call", "601")
-        await page.tone(TONE_HZ)
-        assert await page.get("phone.connect(phone.held, phone.session)") == "accepted"
-        await hears(desk, TONE_HZ)
-        desk.hangup()

@@ -30,10 +30,9 @@ class Sound {
     oscillator.start();
   }
 
-  // A stream of its own for every call: libraries stop its tracks at the end. A Firefox without a sound card keeps Web
-  // Audio suspended, and has a tone of 1,000 Hz for a microphone.
+  // A stream of its own for every call: libraries stop its tracks at the end.
   async microphone() {
-    if (this.context.state !== "running") return navigator.mediaDevices.getUserMedia({ audio: true });
+    await this.context.resume();
     return new MediaStream(this.out.stream.getAudioTracks().map((track) => track.clone()));
   }
 
@@ -372,11 +371,11 @@ class SipJsPhone extends Phone {
     return { callId, local: localTag, remote: remoteTag };
   }
 
-  digit(tone, way) {
+  async digit(tone, way) {
     if (way !== "info") return this.session.sessionDescriptionHandler.sendDtmf(tone);
     const content = `Signal=${tone}\r\nDuration=160\r\n`;
     const body = { contentDisposition: "render", contentType: "application/dtmf-relay", content };
-    return this.session.info({ requestOptions: { body } });
+    await this.session.info({ requestOptions: { body } });
   }
 
   transfer(target) {
