@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 from hypothesis import settings
 
@@ -15,3 +17,9 @@ settings.load_profile("gateway")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with real peers come first: they wait most, and workers beside them have the rest to do meanwhile."""
     items.sort(key=lambda item: not any(item.iter_markers("peer")) and not any(item.iter_markers("browser")))
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of collected tests stay to the end: looking through them again for garbage costs a second each time."""
+    gc.collect()
+    gc.freeze()

@@ -152,7 +152,7 @@ def create_app(
     if sip is not None:
         app.router.routes += create_routes(sip, gate)
     app.include_router(connection.create_router(gateway, authenticator, gate, settings))
-    app.include_router(statics.create_router())
+    app.router.routes += statics.create_routes()
     if push is not None:
         app.include_router(push_routes.create_router(push, authenticator, settings))
     signaling = RTCSignaling(settings)

@@ -1,14 +1,16 @@
-"""The page and its files, read once at the start: nothing else of the disk can be asked for."""
+"""The page and its files, read once by a process: nothing else of the disk can be asked for."""
 
 from __future__ import annotations
 
+import functools
 import gzip
 import hashlib
 from importlib import resources
 from pathlib import PurePath
 
-from fastapi import APIRouter, Request
+from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
 
 _TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -28,7 +30,7 @@ class StaticFile:
         self._packed = gzip.compress(self.content, mtime=0)
         self.etag = f'"{hashlib.sha256(self.content).hexdigest()[:32]}"'
 
-    def response(self, request: Request) -> Response:
+    async def response(self, request: Request) -> Response:
         """The file, or 304 when the client has it."""
         headers = {"ETag": self.etag, "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
         if request.headers.get("if-none-match") == self.etag:
@@ -39,20 +41,22 @@ class StaticFile:
         return Response(self.content, media_type=self.media_type, headers=headers)
 
 
-def create_router() -> APIRouter:
-    """GET / and GET /static/NAME for each file of the folder."""
-    router = APIRouter(include_in_schema=False)
+@functools.cache
+def _files() -> dict[str, StaticFile]:
     folder = resources.files("gateway.web").joinpath("static")
-    files = {file.name: StaticFile(file.name, file.read_bytes()) for file in folder.iterdir()}
-    routes = {
+    return {file.name: StaticFile(file.name, file.read_bytes()) for file in folder.iterdir()}
+
+
+def create_routes() -> list[BaseRoute]:
+    """GET / and GET /static/NAME for each file of the folder."""
+    files = _files()
+    paths = {
         "/": "index.html",
         "/favicon.ico": "icon.svg",
         "/webrtc-client.js": "webrtc-client.js",
         "/call-button.js": "call-button.js",
         "/sw.js": "sw.js",
     }
-    routes |= {f"/static/{name}": name for name in files if not name.endswith(".html")}
-    routes |= {"/webrtc/client": "rooms.html", "/call": "call.html", "/docs": "docs.html", "/admin": "admin.html"}
-    for path, name in routes.items():
-        router.add_api_route(path, files[name].response, methods=["GET", "HEAD"])
-    return router
+    paths |= {f"/static/{name}": name for name in files if not name.endswith(".html")}
+    paths |= {"/webrtc/client": "rooms.html", "/call": "call.html", "/docs": "docs.html", "/admin": "admin.html"}
+    return [Route(path, files[name].response, methods=["GET"], include_in_schema=False) for path, name in paths.items()]

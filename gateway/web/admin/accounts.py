@@ -11,13 +11,13 @@ from starlette.responses import Response
 from gateway.web.admin.routes import ERRORS, requires
 from gateway.web.auth.authenticator import Authenticator, client_address
 from gateway.web.facade import Gateway
-from gateway.web.http.errors import ApiError, ErrorResponse, bounded_route
+from gateway.web.http.errors import ApiError, bounded_route, refusal
 from gateway.web.settings import WebSettings
 
 _PATH = "/users/{user_id}/account"
 _ERRORS: dict[int | str, dict[str, Any]] = ERRORS | {
-    404: {"model": ErrorResponse, "description": "No such user, account or registrar"},
-    409: {"model": ErrorResponse, "description": "The account is set in the gateway's configuration"},
+    404: refusal("No such user, account or registrar"),
+    409: refusal("The account is set in the gateway's configuration"),
 }
 
 Name = Annotated[StrictStr, Field(max_length=128)]

@@ -14,12 +14,12 @@ from gateway.web.admin.users import Word
 from gateway.web.auth.authenticator import Authenticator, client_address
 from gateway.web.auth.links import MAX_USES, GuestLinks, Link, LinkError
 from gateway.web.checks import is_target
-from gateway.web.http.errors import ApiError, ErrorResponse, bounded_route
+from gateway.web.http.errors import ApiError, bounded_route, refusal
 from gateway.web.settings import WebSettings
 
 _ERRORS: dict[int | str, dict[str, Any]] = ERRORS | {
-    404: {"model": ErrorResponse, "description": "No such link, or links are off here"},
-    409: {"model": ErrorResponse, "description": "Too many links"},
+    404: refusal("No such link, or links are off here"),
+    409: refusal("Too many links"),
 }
 _YEAR = 366 * 86_400
 

@@ -13,13 +13,13 @@ from gateway.web.admin.routes import ERRORS, requires
 from gateway.web.auth.authenticator import Authenticator, client_address
 from gateway.web.conferencing import RefusedError
 from gateway.web.facade import Gateway
-from gateway.web.http.errors import RETRY, ApiError, ErrorResponse, bounded_route
+from gateway.web.http.errors import RETRY, ApiError, bounded_route, refusal
 from gateway.web.settings import WebSettings
 
 _ERRORS: dict[int | str, dict[str, Any]] = ERRORS | {
-    404: {"model": ErrorResponse, "description": "No such room, member, call or recording"},
-    409: {"model": ErrorResponse, "description": "Not as things stand"},
-    501: {"model": ErrorResponse, "description": "The media engine cannot do that"},
+    404: refusal("No such room, member, call or recording"),
+    409: refusal("Not as things stand"),
+    501: refusal("The media engine cannot do that"),
 }
 _TYPES = {".wav": "audio/wav", ".opus": "audio/ogg"}
 

@@ -11,15 +11,15 @@ from starlette.responses import Response
 
 from gateway.web.auth.authenticator import Authenticator, TooManyFailures, client_address
 from gateway.web.facade import Gateway
-from gateway.web.http.errors import RETRY, ApiError, ErrorResponse, bounded_route
+from gateway.web.http.errors import RETRY, ApiError, bounded_route, refusal
 from gateway.web.settings import WebSettings
 
 _RANKS = {"user": 0, "operator": 1, "admin": 2}
 ERRORS: dict[int | str, dict[str, Any]] = {
-    401: {"model": ErrorResponse, "description": "Not signed in"},
-    403: {"model": ErrorResponse, "description": "The role does not allow it"},
-    404: {"model": ErrorResponse, "description": "No such call"},
-    503: {"model": ErrorResponse, "description": "Too many wrong passwords; Retry-After"},
+    401: refusal("Not signed in"),
+    403: refusal("The role does not allow it"),
+    404: refusal("No such call"),
+    503: refusal("Too many wrong passwords; Retry-After"),
 }
 
 
@@ -197,7 +197,9 @@ def create_router(gateway: Gateway, authenticator: Authenticator, settings: WebS
         found = gateway.list_trunks()
         return {"trunks": found, "count": len(found)}
 
-    @router.post("/reload", response_model=ReloadInfo, dependencies=operator, responses={409: {"model": ErrorResponse}})
+    unusable: dict[int | str, dict[str, Any]] = {409: refusal("The configuration cannot be used; nothing has changed")}
+
+    @router.post("/reload", response_model=ReloadInfo, dependencies=operator, responses=unusable)
     async def reload(wanted: ReloadRequest, request: Request) -> dict[str, Any]:
         """Read the configuration again and apply what can be applied without a restart; for operators."""
         found = await gateway.reload()

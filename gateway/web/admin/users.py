@@ -11,13 +11,13 @@ from gateway.identity.model import is_user_id
 from gateway.web.admin.routes import ERRORS, requires
 from gateway.web.auth.authenticator import Authenticator, client_address
 from gateway.web.facade import Gateway
-from gateway.web.http.errors import ApiError, ErrorResponse, bounded_route
+from gateway.web.http.errors import ApiError, bounded_route, refusal
 from gateway.web.settings import WebSettings
 
 USER_ERRORS: dict[int | str, dict[str, Any]] = ERRORS | {
-    400: {"model": ErrorResponse, "description": "A value that cannot be"},
-    404: {"model": ErrorResponse, "description": "No such user or identity"},
-    409: {"model": ErrorResponse, "description": "The name is taken, or set in the gateway's configuration"},
+    400: refusal("A value that cannot be"),
+    404: refusal("No such user or identity"),
+    409: refusal("The name is taken, or set in the gateway's configuration"),
 }
 
 

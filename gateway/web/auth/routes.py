@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictStr
 from gateway.identity.model import User
 from gateway.web.auth.authenticator import Authenticator, TooManyFailures, client_address
 from gateway.web.auth.sign_ins import SignIn
-from gateway.web.http.errors import RETRY, ApiError, ErrorResponse, bounded_route
+from gateway.web.http.errors import RETRY, ApiError, bounded_route, refusal
 from gateway.web.settings import WebSettings
 
 COOKIE = "gateway_session"
@@ -37,9 +37,9 @@ class SignedIn(BaseModel):
 
 
 SESSION_ERRORS: dict[int | str, dict[str, Any]] = {
-    401: {"model": ErrorResponse, "description": "Wrong name or password, or no sign-in to refresh"},
-    403: {"model": ErrorResponse, "description": "A foreign origin"},
-    503: {"model": ErrorResponse, "description": "Too many wrong passwords; Retry-After"},
+    401: refusal("Wrong name or password, or no sign-in to refresh"),
+    403: refusal("A foreign origin"),
+    503: refusal("Too many wrong passwords; Retry-After"),
 }
 
 

@@ -35,6 +35,17 @@ class ErrorResponse(BaseModel):
     cause: str | None = Field(None, description="Why a call was not possible: not-found, busy, declined, no-answer, …")
 
 
+ERROR_CONTENT = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorResponse"}}}
+
+
+def refusal(description: str) -> dict[str, Any]:
+    """How a status that is an error is described: always by ErrorResponse, which the description names once.
+
+    With `"model": ErrorResponse` FastAPI would build a model for each status of each operation.
+    """
+    return {"description": description, "content": ERROR_CONTENT}
+
+
 class ApiError(HTTPException):
     """Answered as {error, code, session_id?, cause?}."""
 

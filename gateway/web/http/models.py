@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictStr
 
 from gateway.web import checks
-from gateway.web.http.errors import ErrorResponse
+from gateway.web.http.errors import refusal
 
 
 def _session_id(value: str) -> str:
@@ -192,16 +192,16 @@ class SessionList(BaseModel):
 
 
 ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorResponse, "description": "Malformed JSON or SDP, a missing or unusable field"},
-    401: {"model": ErrorResponse, "description": "Wrong credentials, or none where guests may not call"},
-    403: {"model": ErrorResponse, "description": "Not allowed: this origin, this callee, or the call was declined"},
-    404: {"model": ErrorResponse, "description": "Unknown session, or nobody of that name or number"},
-    408: {"model": ErrorResponse, "description": "No answer in time, or the session never got its media through"},
-    409: {"model": ErrorResponse, "description": "A live session has this id"},
-    413: {"model": ErrorResponse, "description": "The body is larger than 64 KiB"},
-    480: {"model": ErrorResponse, "description": "Not reachable at the moment"},
-    486: {"model": ErrorResponse, "description": "Busy"},
-    488: {"model": ErrorResponse, "description": "No codec or transport in common; an offer of data channels alone"},
-    500: {"model": ErrorResponse, "description": "Failed to process SDP offer"},
-    503: {"model": ErrorResponse, "description": "Too many calls or requests"},
+    400: refusal("Malformed JSON or SDP, a missing or unusable field"),
+    401: refusal("Wrong credentials, or none where guests may not call"),
+    403: refusal("Not allowed: this origin, this callee, or the call was declined"),
+    404: refusal("Unknown session, or nobody of that name or number"),
+    408: refusal("No answer in time, or the session never got its media through"),
+    409: refusal("A live session has this id"),
+    413: refusal("The body is larger than 64 KiB"),
+    480: refusal("Not reachable at the moment"),
+    486: refusal("Busy"),
+    488: refusal("No codec or transport in common; an offer of data channels alone"),
+    500: refusal("Failed to process SDP offer"),
+    503: refusal("Too many calls or requests"),
 }

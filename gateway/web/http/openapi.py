@@ -8,6 +8,8 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from gateway.web.http.errors import ErrorResponse, refusal
+
 _SCHEMES = {
     "bearer": {
         "type": "http",
@@ -18,7 +20,6 @@ _SCHEMES = {
     "basic": {"type": "http", "scheme": "basic", "description": "User and password (RFC 7617)."},
 }
 _PLAIN = ("/healthz", "/readyz", "/api/session/oidc", "/api/session/oidc/callback")
-_ERROR = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorResponse"}}}
 _OPEN = ("/healthz", "/iceservers", "/api/session")
 """Paths that ask for nothing."""
 
@@ -53,11 +54,13 @@ def _corrected(schema: dict[str, Any]) -> dict[str, Any]:
             # Malformed bodies are answered 400 with our error object (see errors.install).
             operation["responses"].pop("422", None)
             for status, meaning in _refusals(path, method, operation).items():
-                operation["responses"].setdefault(status, {"description": meaning, "content": _ERROR})
+                operation["responses"].setdefault(status, refusal(meaning))
             if not path.startswith(_OPEN):
                 operation["security"] = [{}, {"bearer": []}, {"basic": []}]
     components = schema.setdefault("components", {})
     components["securitySchemes"] = _SCHEMES
+    schemas = components.setdefault("schemas", {})
+    schemas["ErrorResponse"] = ErrorResponse.model_json_schema(mode="serialization")
     for name in ("HTTPValidationError", "ValidationError"):
-        components.get("schemas", {}).pop(name, None)
+        schemas.pop(name, None)
     return schema

@@ -10,12 +10,12 @@ from starlette.responses import Response
 
 from gateway.web.admin.routes import ERRORS, requires
 from gateway.web.auth.authenticator import Authenticator
-from gateway.web.http.errors import ApiError, ErrorResponse, bounded_route
+from gateway.web.http.errors import ApiError, bounded_route, refusal
 from gateway.web.push.sender import PushSender
 from gateway.web.push.subscriptions import Subscription, SubscriptionError, checked
 from gateway.web.settings import WebSettings
 
-_ERRORS = {**ERRORS, 400: {"model": ErrorResponse, "description": "No usable subscription"}}
+_ERRORS = {**ERRORS, 400: refusal("No usable subscription")}
 _PATH = "/push"
 _EXAMPLE_KEY = "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4"
 
