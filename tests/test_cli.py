@@ -22,8 +22,14 @@ from typer.testing import CliRunner
 from gateway import cli
 from gateway.demo.phone import DeskPhone
 from gateway.errors import ConfigError
+from gateway.net import Answered, Ended, UserAgent, UserAgentConfig
+from gateway.net.tls import TlsFiles
+from gateway.sip.auth.account import Credentials
+from gateway.sip.flow import Flow
+from gateway.sip.invite.events import OfferAnswered
 from tests import peers
 from tests.net.certificates import Authority, shown_by
+from tests.net.peers import OFFER, Application, Recorder
 from tests.ports import free_ports
 
 ROOT = Path(__file__).parent.parent
@@ -285,6 +291,55 @@ async def test_sighup_reads_renewed_certificates(tmp_path: Path) -> None:
     assert status == 0
     assert "certificates were not renewed" in log
     assert "Traceback" not in log
+
+
+async def test_calls_over_tls_go_on_while_certificates_are_renewed(tmp_path: Path) -> None:
+    """SIGHUP: both calls stay on the connection that they have, what is asked on it from either side is answered."""
+    authority = Authority(tmp_path)
+    cert, key = authority.issue("127.0.0.1")
+    [sip] = free_ports(1)
+    changes = {
+        "SIP__LISTEN": f'["tls:127.0.0.1:{sip}"]',
+        "SIP__TLS__CERT": str(cert),
+        "SIP__TLS__KEY": str(key),
+        "USERS__1001__PASSWORD": "a-secret-of-1001",
+        "LIMITS__DRAIN_TIMEOUT": "0.2",
+    }
+    phone = UserAgent(UserAgentConfig(tls=TlsFiles(ca=authority.file)), Application())
+    await phone.start()
+    lost: asyncio.Queue[Flow] = asyncio.Queue()
+    phone.when_lost(lost.put_nowait)
+
+    async def call() -> Recorder:
+        called, caller = f"sip:600@127.0.0.1:{sip};transport=tls", "<sip:1001@gateway.local>"
+        account = Credentials("1001", "a-secret-of-1001")
+        recorder = Recorder(phone.invite(called, caller=caller, body=OFFER, credentials=account))
+        await recorder.wait(Answered)
+        return recorder
+
+    try:
+        async with running(tmp_path, **changes) as gateway:
+            before = await shown_by(sip)
+            first, second = await call(), await call()
+            authority.issue("127.0.0.1")
+            gateway.process.send_signal(signal.SIGHUP)
+            async with asyncio.timeout(5):
+                while await shown_by(sip) == before:  # noqa: ASYNC110  # only a handshake tells
+                    await asyncio.sleep(0.02)
+            first.session.offer(OFFER.replace(b"o=- 1 1", b"o=- 1 2"))
+            changed = await first.wait(OfferAnswered)
+            first.session.hangup()
+            await first.wait(Ended)
+            await gateway.end(signal.SIGTERM)
+            ended = await second.wait(Ended)
+            await asyncio.wait_for(lost.get(), 5)
+            assert lost.empty(), "there was more than one connection"
+    finally:
+        await phone.close()
+    assert isinstance(changed, OfferAnswered)
+    assert (changed.status, bool(changed.body)) == (200, True)
+    assert isinstance(ended, Ended)
+    assert ended.by == "remote"
 
 
 async def test_passwords_that_were_configured_are_not_shown(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ class Rights(Protocol):
         """None: nobody knows, so it may nothing."""
 
     def may_pick_up(self, by: str, of: str) -> bool:
-        """Whether `by` may take over a call that rings at `of`; both are identities (`Leg.identity`)."""
+        """Whether `by` may take over a call of `of`; both are identities (`Leg.identity`)."""
 
 
 PassedOn = Callable[[Leg, Target], str | None]
@@ -172,15 +172,15 @@ class Transfers:
     def replace(self, name: str, newcomer: CallerLeg, offer: str | None, *, early_only: bool) -> int:
         """Have `newcomer` take the place of the leg of that name; gives 0, or the status that refuses it.
 
-        Only who is the same user as the leg it replaces may, or of one that rings somebody of its pick-up group
-        (RFC 3891 section 3).
+        Only who is the same user as the leg it replaces may, or somebody of its pick-up group (RFC 3891 section 3).
+        A call that rings when a group picks it up is not taken from whom answers it at the same moment.
         """
         found = self.find(name)
         if found is None:
             return 481
         call, leg = found
         rings = call.bridge is None
-        if not self._may_replace(newcomer, leg, rings=rings):
+        if not self._may_replace(newcomer, leg):
             log.warning("replacing refused", call_id=call.id, leg=leg.party.tag, by=newcomer.identity)
             return 403
         if rings and leg is call.caller:
@@ -195,11 +195,11 @@ class Transfers:
         call.take_place(leg, newcomer, offer, only_ringing=rings and (early_only or not is_own))
         return 0
 
-    def _may_replace(self, newcomer: Leg, leg: Leg, *, rings: bool) -> bool:
+    def _may_replace(self, newcomer: Leg, leg: Leg) -> bool:
         by, of = newcomer.identity, leg.identity
         if by is None or of is None:
             return False
-        return by == of or (rings and self._rights.may_pick_up(by, of))
+        return by == of or self._rights.may_pick_up(by, of)
 
     def find(self, name: str) -> tuple[Call, Leg] | None:
         """The leg that its own protocol calls so, and its call."""

@@ -123,7 +123,7 @@ class UserConfig(Section):
     account: AccountConfig | None = None
     """The user's own SIP account at a PBX."""
     pickup_groups: tuple[Text, ...] = ()
-    """Names of groups: who shares one with the user may see who calls it, and take its calls."""
+    """Names of groups: who shares one with the user may see who calls it, and take its calls, answered ones too."""
     role: Literal["user", "operator", "admin"] = "user"
     """What the user may do over /api: "operator" sees and ends calls, "admin" sees the audit log too."""
 

@@ -95,6 +95,60 @@ async def test_a_ringing_call_is_picked_up_by_the_same_user_or_its_group(
         await app.stop()
 
 
+@pytest.mark.parametrize(
+    ("group", "change", "status"), [("sales", "", 200), ("sales", ";early-only", 486), ("support", "", 403)]
+)
+async def test_a_talk_is_taken_over_by_the_group_of_who_talks(
+    tmp_path: Path, group: str, change: str, status: int
+) -> None:
+    """Who talked is hung up on, and nobody takes that place again; others change nothing."""
+    groups = {"USERS__1001__PICKUP_GROUPS": "sales", "USERS__1003__PICKUP_GROUPS": group}
+    app = GatewayApp(config_on_free_ports(tmp_path, **groups))
+    await app.start()
+    agent = UserAgent(UserAgentConfig(listen=(("127.0.0.1", 0),)), Application())
+    await agent.start()
+    try:
+        first = Phone(agent, app, "1001")
+        assert await first.status() == 200
+        name = first.name
+        second = Phone(agent, app, "1003", name + change)
+        assert await second.status() == status
+        assert len(app.calls) == 1
+        if status == 200:
+            await asyncio.wait_for(first.over, 5)
+            [call] = app.calls
+            assert any(leg.is_named(second.name) for leg in call.legs)
+            assert await Phone(agent, app, "1003", name).status() == 481
+        else:
+            assert not first.over.done()
+    finally:
+        await agent.close()
+        await app.stop()
+
+
+async def test_of_two_phones_that_take_a_talk_over_at_once_one_has_it(tmp_path: Path) -> None:
+    """The other is refused, and the one who came in talks on."""
+    groups = {"USERS__1001__PICKUP_GROUPS": "sales", "USERS__1003__PICKUP_GROUPS": "sales"}
+    app = GatewayApp(config_on_free_ports(tmp_path, **groups))
+    await app.start()
+    agent = UserAgent(UserAgentConfig(listen=(("127.0.0.1", 0),)), Application())
+    await agent.start()
+    try:
+        talks = Phone(agent, app, "1001")
+        assert await talks.status() == 200
+        both = [Phone(agent, app, "1003", talks.name) for _ in range(2)]
+        statuses = [await phone.status() for phone in both]
+        assert sorted(statuses) in ([200, 480], [200, 481])
+        comes = both[statuses.index(200)]
+        await asyncio.wait_for(talks.over, 5)
+        [call] = app.calls
+        assert any(leg.is_named(comes.name) for leg in call.legs)
+        assert not comes.over.done()
+    finally:
+        await agent.close()
+        await app.stop()
+
+
 async def test_the_dialog_of_a_caller_who_waits_is_not_to_be_replaced(tmp_path: Path) -> None:
     """Only early dialogs of INVITEs that we sent are (RFC 3891 section 3)."""
     app = GatewayApp(config_on_free_ports(tmp_path))

@@ -139,10 +139,13 @@ async def test_two_calls_of_one_user_become_one(identity: str | None, name: str,
         (None, "callee0", False, OFFER, 403),
         ("bob", "nobody", False, OFFER, 481),
         ("bob", "callee0", True, OFFER, 486),
+        ("carol", "callee0", False, OFFER, 0),
+        ("carol", "callee0", True, OFFER, 486),
+        ("mallory", "callee0", True, OFFER, 403),
         ("bob", "callee0", False, None, 488),
     ],
 )
-async def test_only_its_own_user_takes_the_place_of_a_leg(
+async def test_only_its_own_user_or_its_group_takes_the_place_of_a_leg(
     identity: str | None, name: str, early_only: bool, offer: str | None, status: int
 ) -> None:
     """INVITE with Replaces: 403 for others, 481 for no match, 486 where only a ringing call was meant."""
@@ -195,10 +198,19 @@ async def test_a_service_is_not_transferred_to_a_service() -> None:
     rig.expect(State.CONNECTED)
 
 
-async def test_an_answered_call_is_for_its_own_user_only() -> None:
-    """A pick-up group picks up what rings, and takes no talk over."""
+async def test_of_two_who_take_a_talk_over_at_once_the_first_has_it() -> None:
+    """The second is refused: whom it wanted to replace is in the call no more; nor is anybody later."""
     rig = await connected()
-    assert World(rig).transfers.replace("callee0", Known("new", "carol"), OFFER, early_only=False) == 403
+    first, second = Known("first", "carol"), Known("second", "carol")
+    transfers = World(rig).transfers
+    assert transfers.replace("callee0", first, OFFER, early_only=False) == 0
+    assert transfers.replace("callee0", second, OFFER, early_only=False) == 0
+    await rig.settle()
+    rig.expect(State.CONNECTED)
+    assert rig.call.legs == (rig.caller, first)
+    assert second.verbs == ["end"]
+    assert rig.engine.joined("c1", "caller") == "first"
+    assert transfers.replace("callee0", Known("third", "bob"), OFFER, early_only=False) == 481
 
 
 async def test_who_cannot_be_answered_picks_nothing_up() -> None:
@@ -221,7 +233,7 @@ async def test_who_cannot_be_answered_picks_nothing_up() -> None:
 async def test_a_phone_that_answers_first_is_not_picked_up_any_more(
     identity: str, early_only: bool, comes: bool
 ) -> None:
-    """The answer and the pick-up cross: its own user takes the call over, a group does not take a talk."""
+    """The answer and the pick-up cross: its own user takes the call over, a group has meant the call that rang."""
     rig = await Rig(caller_kind=Kind.RTP).started()
     rig.callee._identity = "bob"
     new = Known("new", identity)
@@ -240,10 +252,11 @@ async def test_a_call_that_rings_is_not_taken_over_by_its_caller() -> None:
     assert World(rig).transfers.replace("caller", Known("new", "bob"), OFFER, early_only=False) == 481
 
 
-async def test_who_comes_too_late_is_refused() -> None:
+@pytest.mark.parametrize("identity", ["bob", "carol"])
+async def test_who_comes_too_late_is_refused(identity: str) -> None:
     """The call ends before the newcomer's turn."""
     rig = await connected()
-    new = Known("new", "bob")
+    new = Known("new", identity)
     rig.call.stop()
     World(rig).transfers.replace("callee0", new, OFFER, early_only=False)
     await rig.settle()
