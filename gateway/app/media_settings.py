@@ -10,7 +10,7 @@ from gateway.config import Config
 from gateway.media.embedded.audio.transcode import OpusSettings
 from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.embedded.rtp.latching import Latching, LatchRules
-from gateway.media.embedded.settings import DataConfig, EmbeddedConfig, VideoConfig
+from gateway.media.embedded.settings import DataConfig, EmbeddedConfig, TextConfig, VideoConfig
 from gateway.media.embedded.webrtc.config import WebRtcConfig
 from gateway.media.embedded.webrtc.gathering import IceServerUrl
 from gateway.media.engine import MediaEngine
@@ -74,6 +74,7 @@ def _embedded(config: Config) -> EmbeddedConfig:
         transcode=codecs.transcode,
         opus=OpusSettings(complexity=codecs.opus.complexity, bit_rate=codecs.opus.bitrate),
         data=DataConfig(**config.data.model_dump()),
+        text=TextConfig(**config.text.model_dump(), dscp=rtp.dscp),
         video=VideoConfig(
             codecs=config.video.codecs,
             max_bitrate=config.video.max_bitrate,

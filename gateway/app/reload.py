@@ -48,7 +48,7 @@ LIVE = frozenset(
         *("users", "identity.rules", "routes", "groups", "rooms", "conference.max_members", "trunks", "emergency"),
         *("accounts.registrars", "accounts.by_users", "accounts.register_expires"),
         *("voicemail.users", "voicemail.after", "voicemail.greeting", "voicemail.shortest"),
-        *("codecs", "data", "video", "log.level"),
+        *("codecs", "data", "text", "video", "log.level"),
         *("rtp.srtp", "rtp.srtp_keying", "rtp.srtp_suites"),
         *("rtp.latching", "rtp.media_timeout", "rtp.held_timeout", "rtp.silence_after"),
         *("rtp.silence_interval", "rtp.max_packets_per_second"),

@@ -25,7 +25,7 @@ from gateway.config.people import (
     UserConfig,
 )
 from gateway.config.values import HostPort, NetworkValue, Section, Text, host, port, without_empty
-from gateway.config.webrtc import DataConfig, WebRtcConfig
+from gateway.config.webrtc import DataConfig, TextConfig, WebRtcConfig
 from gateway.errors import ConfigError
 from gateway.identity.mapping import IdentityMap, Rule
 from gateway.identity.model import User
@@ -260,6 +260,7 @@ class Config(BaseSettings):
     rtp: RtpConfig = RtpConfig()
     codecs: CodecsConfig = CodecsConfig()
     data: DataConfig = DataConfig()
+    text: TextConfig = TextConfig()
     video: VideoConfig = VideoConfig()
     users: tuple[UserConfig, ...] = ()
     """People and devices."""

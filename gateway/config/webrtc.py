@@ -105,3 +105,16 @@ class DataConfig(Section):
     """The longest message taken (bytes), as descriptions say."""
     max_waiting: int = Field(default=1_048_576, ge=65_536)
     """What may wait on its way to one browser, of all its channels (bytes); a channel that sends more closes."""
+
+
+class TextConfig(Section):
+    """Real-time text: T.140 over RTP toward phones (RFC 4103), a data channel toward browsers (RFC 8865)."""
+
+    enabled: bool = True
+    """Agree on it: where one side offers it and the other can; toward browsers it needs aiortc (the extra `data`)."""
+    cps: int = Field(default=30, ge=1, le=1000)
+    """Characters per second sent to a phone that asks for no other number, counted over 10 s (RFC 4103 section 6)."""
+    max_waiting: int = Field(default=4096, ge=64, le=65_536)
+    """Characters that may wait on their way to one side; what is more is lost, and a mark (U+FFFD) shows where."""
+    max_packets_per_second: int = Field(default=50, ge=5, le=1000)
+    """Packets of text taken from one phone; the rest is dropped and counted."""

@@ -109,6 +109,22 @@ class StreamStatistics:
 
 
 @dataclass(frozen=True, slots=True)
+class TextStatistics:
+    """One party's real-time text."""
+
+    received: int = 0
+    """Characters that it has typed."""
+    sent: int = 0
+    """Characters that it was sent."""
+    missing: int = 0
+    """How often a mark stands where text of it was lost for good."""
+    dropped: int = 0
+    """Characters that found no room on their way to it."""
+    malformed: int = 0
+    """Packets of it that were no text."""
+
+
+@dataclass(frozen=True, slots=True)
 class PartyStatistics:
     """One party of a call."""
 
@@ -117,6 +133,8 @@ class PartyStatistics:
     rtt_ms: float | None = None
     connected_after_ms: float | None = None
     """From the first SDP that named the party to ICE and DTLS being up, or to its first RTP packet."""
+    text: TextStatistics | None = None
+    """None: there is no text."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,6 +148,10 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "media/test_data_channels.py::test_more_channels_than_configured_are_closed": ("data.max_channels",),
     "media/test_data_channels.py::test_the_longest_message_is_what_the_description_says": ("data.max_message",),
     "media/test_data_channels.py::test_a_channel_with_more_waiting_than_configured_closes": ("data.max_waiting",),
+    "media/test_text_calls.py::test_no_text_is_agreed_where_it_is_switched_off": ("text.enabled",),
+    "media/test_text_calls.py::test_who_floods_is_bounded_and_counted": (
+        *("text.cps", "text.max_waiting", "text.max_packets_per_second"),
+    ),
     "media/test_dtls_phones.py::test_the_settings_say_which_suites_are_offered": ("rtp.srtp_suites",),
     "media/test_dtls.py::test_the_settings_decide_which_srtp_profile_is_agreed_on": ("webrtc.srtp_profiles",),
     "media/test_engine_descriptions.py::test_opus_alone_and_pcmu_alone_meet": ("codecs.webrtc", "codecs.rtp"),

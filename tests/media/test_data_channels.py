@@ -15,35 +15,11 @@ from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.embedded.settings import DataConfig
 from gateway.media.engine import Kind, Party
 from sdp import SessionDescription
-from tests.media.engine_support import Browser, config, phone_sdp, running, until
+from tests.media.data_support import Talker, opened
+from tests.media.engine_support import config, phone_sdp, running, until
 
 ONE, OTHER = Party("one", Kind.WEBRTC), Party("other", Kind.WEBRTC)
 ECHO = Party("echo", Kind.SERVICE, service="echo")
-
-
-class Talker(Browser):
-    """A browser with data channels."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.channels: list[RTCDataChannel] = []
-        self.messages: list[tuple[str, Any]] = []
-        self.closed: list[str] = []
-        self.peer.on("datachannel", self.listen)
-
-    def open(self, label: str, **kind: Any) -> RTCDataChannel:
-        return self.listen(self.peer.createDataChannel(label, **kind))
-
-    def listen(self, channel: RTCDataChannel) -> RTCDataChannel:
-        self.channels.append(channel)
-        channel.on("message", lambda message: self.messages.append((channel.label, message)))
-        channel.on("close", lambda: self.closed.append(channel.label))
-        return channel
-
-
-async def opened(channel: RTCDataChannel) -> RTCDataChannel:
-    await until(lambda: channel.readyState == "open")
-    return channel
 
 
 @asynccontextmanager
@@ -171,14 +147,14 @@ async def test_without_channels_configured_the_section_is_refused() -> None:
             await browser.close()
 
 
-async def test_a_phone_is_offered_no_data_and_the_browser_has_none() -> None:
+async def test_a_phone_is_offered_text_at_most_and_the_browser_has_no_data_without() -> None:
     """There is nobody at its far end."""
     async with running() as (engine, _):
         browser = Talker()
         try:
             browser.open("chat")
             offer = await engine.offer("call", ONE, Party("phone", Kind.RTP), await browser.offer())
-            assert [media.kind for media in SessionDescription.parse(offer).media] == ["audio"]
+            assert [media.kind for media in SessionDescription.parse(offer).media] == ["audio", "text"]
             answer = await engine.answer("call", Party("phone", Kind.RTP), ONE, phone_sdp())
             assert [bool(media.port) for media in SessionDescription.parse(answer).media] == [True, False]
         finally:

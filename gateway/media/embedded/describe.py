@@ -116,6 +116,8 @@ class Former:
     """The section that offers its picture."""
     has_data: bool = False
     """Whether it had data channels."""
+    has_text: bool = False
+    """Whether it had text, of a phone."""
 
 
 def parse(config: EmbeddedConfig, text: str) -> SessionDescription:

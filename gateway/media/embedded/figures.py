@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway.media.embedded.party import PartyMedia
 from gateway.media.embedded.plane.values import FlowSnapshot
 from gateway.media.embedded.quality import Quality, quality_of
-from gateway.media.engine import PartyStatistics, StreamStatistics
+from gateway.media.engine import PartyStatistics, StreamStatistics, TextStatistics
 
 
 def party_statistics(party: PartyMedia) -> PartyStatistics:
@@ -17,7 +17,14 @@ def party_statistics(party: PartyMedia) -> PartyStatistics:
         _sent(party, flow, rtt_ms),
         rtt_ms,
         None if party.connected_after is None else round(party.connected_after * 1000, 3),
+        _text(party),
     )
+
+
+def _text(party: PartyMedia) -> TextStatistics | None:
+    if party.data is not None:
+        return party.data.text
+    return party.text.statistics if party.text is not None and party.text.agreement is not None else None
 
 
 def _received(party: PartyMedia, flow: FlowSnapshot, rtt_ms: float | None) -> StreamStatistics:

@@ -10,18 +10,19 @@ from functools import partial
 from typing import Any
 
 from gateway.media.embedded.data.exchange import DataChannels
-from gateway.media.embedded.describe import Former, Identity, agreed_of, checked, codec_policy, media_plan
+from gateway.media.embedded.data.text import TextStream
+from gateway.media.embedded.describe import Former, Identity, checked, codec_policy, media_plan
 from gateway.media.embedded.plane.reports import Reporter
 from gateway.media.embedded.plane.values import Address, FlowSnapshot, MediaPacket
 from gateway.media.embedded.reporting import reports_wanted
 from gateway.media.embedded.resources import Resources
-from gateway.media.embedded.rtp.leg import RtpLeg, receivable
-from gateway.media.embedded.settings import EmbeddedConfig, VideoConfig
+from gateway.media.embedded.rtp.leg import RtpLeg
 from gateway.media.embedded.sources.packets import Injected
 from gateway.media.embedded.sources.players import PROGRAM, Playing, silence_in
 from gateway.media.embedded.sources.program import ProgramAudio
 from gateway.media.embedded.stations import Stations
 from gateway.media.embedded.transport import Transport
+from gateway.media.embedded.transports import rtp_leg
 from gateway.media.embedded.video import VideoStream
 from gateway.media.embedded.webrtc.ice import IceCredentials, Left
 from gateway.media.embedded.webrtc.leg import WebRtcLeg
@@ -87,6 +88,8 @@ class PartyMedia:
         """The picture that was spoken of before."""
         self.data: DataChannels | None = None
         """What it says beside voice and picture, of a browser."""
+        self.text: TextStream | None = None
+        """What it types, of a phone, while text is spoken of."""
         self._make_transport(left["transport"] if left is not None else None)
         self.audio = ProgramAudio() if party.service == PROGRAM else None
         """What a program hears and says."""
@@ -114,55 +117,12 @@ class PartyMedia:
             if left is not None:
                 there = Left(flow=left["flow"], credentials=tuple([IceCredentials(*each) for each in left["ice"]]))
             self.webrtc = resources.port.open_leg(self._leg_state, there)
-            self.data = DataChannels(resources.config.data, self.webrtc.send_data)
+            self.data = DataChannels(resources.config.data, self.webrtc.send_data, resources.config.text.max_waiting)
             self.webrtc.on_data = self.data.receive
         elif self.party.kind is not Kind.SERVICE:
             numbers = tuple(left["numbers"]) if left is not None else None
-            self.rtp = self._rtp_leg(self.identity, resources.config, numbers, self._transport_failed)
-
-    def _rtp_leg(
-        self,
-        identity: Identity,
-        limits: EmbeddedConfig | VideoConfig,
-        numbers: tuple[int, int] | None = None,
-        failed: Callable[[str], None] = lambda reason: None,
-    ) -> RtpLeg:
-        resources = self._shared
-        return RtpLeg(
-            resources.plane,
-            resources.pool,
-            ids=resources.ids,
-            clock=resources.clock,
-            address=resources.rtp_address,
-            rules=resources.config.latching,
-            keys=identity.keys,
-            best_effort=self.party.kind is Kind.BEST_EFFORT,
-            dtls=resources.port if self.party.kind is Kind.DTLS else None,
-            failed=failed,
-            max_packets_per_second=limits.max_packets_per_second,
-            numbers=numbers,
-            dscp=limits.dscp,
-        )
-
-    def resume(self, values: Mapping[str, Any], snapshot: FlowSnapshot | None) -> None:
-        """Go on with what the plane holds; raises MediaError 481 where it does not."""
-        if values["agreed"] is not None:
-            offer, answer, side = agreed_of(self._shared.config, values["agreed"])
-            self.agreed = offer, answer, side
-            self.sent, self.theirs = (answer, offer) if side == "answerer" else (offer, answer)
-            self.agreement = checked(lambda: negotiate(offer, answer, local=side)).first("audio")
-        if self.transport is None:
-            return
-        if snapshot is None or self.agreement is None:
-            raise MediaError("the packets of the party have stopped", 481)
-        self.snapshot, self.connected_after = snapshot, 0.0
-        self._shared.flows.add(self.transport.flow, self)
-        if self.webrtc is not None:
-            self.webrtc.resume(values["transport"], snapshot)
-        elif self.rtp is not None:
-            self.rtp.resume(values["transport"], receivable(self.agreement), snapshot)
-        self.mute(False)
-        self.watch()
+            limits, failed = resources.config, self._transport_failed
+            self.rtp = rtp_leg(resources, self.party.kind, self.identity, limits, numbers, failed)
 
     @property
     def transport(self) -> Transport | None:
@@ -192,29 +152,52 @@ class PartyMedia:
             self.video.since = self._shared.clock()
             return True
         identity = Identity.generate(config, self.party.kind, self._shared.random)
-        transport = webrtc or self._rtp_leg(identity, config.video)
+        transport = webrtc or rtp_leg(self._shared, self.party.kind, identity, config.video)
         video = VideoStream(self._shared, identity, self.identity.cname, transport, self._key_frame_wanted)
-        try:
-            await video.open()
-        except BaseException as error:
-            video.close()
-            if isinstance(error, MediaError) and error.status == 503:
-                logger.warning("no video in a call: %s", error.reason)
-                return False
-            raise
-        if self._closed:
-            video.close()
+        if not await self._opens(video, "video"):
             return False
         if webrtc is not None:
             webrtc.allow(config.webrtc.max_packets_per_second + config.video.max_packets_per_second)
         self.video = video
         return True
 
-    def forget_refused_video(self, before: float) -> None:
-        """Speak no more of video that was offered earlier than `before` in a call that stands, and never agreed."""
-        video = self.video
-        if video is not None and video.agreement is None and self.agreement is not None and video.since < before:
-            self.close_video()
+    async def open_text(self) -> bool:
+        """Be able to speak of text; whether a phone was not before and is now. Without room there is none."""
+        config, kind = self._shared.config, self.party.kind
+        if self.text is not None or self.rtp is None:
+            return False
+        identity = Identity.generate(config, kind, self._shared.random)
+        leg = rtp_leg(self._shared, kind, identity, config.text)
+        text = TextStream(self._shared, identity, self.identity.cname, leg)
+        if not await self._opens(text, "text"):
+            return False
+        self.text = text
+        return True
+
+    async def _opens(self, stream: VideoStream | TextStream, name: str) -> bool:
+        try:
+            await stream.open()
+        except BaseException as error:
+            stream.close()
+            if isinstance(error, MediaError) and error.status == 503:
+                logger.warning("no %s in a call: %s", name, error.reason)
+                return False
+            raise
+        if self._closed:
+            stream.close()
+        return not self._closed
+
+    def close_text(self) -> None:
+        """Speak of text no more, until it is opened again."""
+        text, self.text = self.text, None
+        if text is not None:
+            text.close()
+
+    def forget_refused(self, before: float) -> None:
+        """Speak no more of what was offered earlier than `before` in a call that stands, and never agreed."""
+        for stream, close in ((self.video, self.close_video), (self.text, self.close_text)):
+            if stream is not None and stream.agreement is None and self.agreement is not None and stream.since < before:
+                close()
 
     def close_video(self) -> None:
         """Speak of video no more, until it is opened again.
@@ -239,6 +222,7 @@ class PartyMedia:
             return
         self._closed = True
         self.close_video()
+        self.close_text()
         if self.data is not None:
             self.data.stop()
         if self._resting_video is not None:
@@ -260,6 +244,8 @@ class PartyMedia:
             self.video.part()
         if self.data is not None:
             self.data.part()
+        if self.text is not None:
+            self.text.part()
         flow = self.flow
         if flow is not None:
             self._shared.plane.route(flow, None, {})
@@ -301,6 +287,8 @@ class PartyMedia:
             transports["video"] = self.video.plan(transport)
             ssrcs.append(self.video.identity.ssrc)
             repair.append(self.video.repair_ssrc)
+        if self.text is not None:
+            transports["text"] = self.text.plan()
         plan = media_plan(transports, self.party.kind, self.identity, tuple(ssrcs), tuple(repair), policy, self.sent)
         return replace(plan, data_channel=self.data.plan if self.data is not None else None)
 
@@ -341,7 +329,7 @@ class PartyMedia:
 
     def _agree(self, whole: Agreement, side: Side, theirs: SessionDescription) -> None:
         """Take over what was agreed, `theirs` being the peer's description, and tell the transports."""
-        agreement, video = whole.first("audio"), whole.first("video")
+        agreement, video, text = whole.first("audio"), whole.first("video"), whole.first("text")
         if agreement is None or not any(codec.is_media for codec in agreement.send):
             raise MediaError("no audio codec in common", 488)
         transport = self.transport
@@ -350,12 +338,16 @@ class PartyMedia:
             self._shared.plane.resync(transport.flow)
         if self.data is not None:
             data = whole.first("application")
-            self.data.agree(data, theirs.media[data.index] if data is not None else None)
+            self.data.agree(data, theirs.media[data.index] if data is not None else None, side)
         self.agreement, self.former = agreement, None
         if video is None:
             self.close_video()
         elif self.video is not None:
             self.video.agree(video, side, self.party.private_source)
+        if text is None:
+            self.close_text()
+        elif self.text is not None:
+            self.text.agree(text, side, self.party.private_source)
         if transport is not None:
             self._shared.plane.start_stream(transport.flow, self.identity.ssrc, *self._first, self.rate_out)
         self.watch()

@@ -23,6 +23,7 @@ def former_of(party: PartyMedia) -> Former:
         spoken=spoken_by(party),
         video=seen or (before.video if before is not None else ""),
         has_data=has_data(party),
+        has_text=has_text(party),
     )
 
 
@@ -52,3 +53,10 @@ def has_data(party: PartyMedia) -> bool:
     if party.data is None:
         return False
     return party.data.is_agreed or (party.former is not None and party.former.has_data)
+
+
+def has_text(party: PartyMedia) -> bool:
+    """Whether an offer to a phone is to speak of text, because there is some, or was before."""
+    if party.text is not None and party.text.agreement is not None:
+        return True
+    return party.former is not None and party.former.has_text

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gateway.media.embedded.describe import Former, agreed_of, codec_names, party_of, without_keys
+from gateway.media.embedded.describe import Former, agreed_of, checked, codec_names, party_of, without_keys
 from gateway.media.embedded.party import PartyMedia
+from gateway.media.embedded.plane.values import FlowSnapshot
 from gateway.media.embedded.renewal import begin_anew, former_of
 from gateway.media.embedded.resources import Resources
+from gateway.media.embedded.rtp.leg import receivable
 from gateway.media.embedded.session import Session
 from gateway.media.embedded.transport import opened
 from gateway.media.engine import Kind, MediaError
@@ -63,12 +65,36 @@ async def resumed(resources: Resources, call_id: str, values: Mapping[str, Any])
             made[party.tag] = PartyMedia(resources, call_id, party, each)
         snapshots = await resources.plane.snapshot([one.flow for one in made.values() if one.flow is not None])
         for each, media in zip(values["parties"], made.values(), strict=True):
-            media.resume(each, snapshots.get(media.flow or 0))
+            resume(resources, media, each, snapshots.get(media.flow or 0))
     except BaseException:
         for media in made.values():
             media.close()
         raise
     return list(made.values())
+
+
+def resume(resources: Resources, party: PartyMedia, values: Mapping[str, Any], snapshot: FlowSnapshot | None) -> None:
+    """Go on with what the plane holds of a party; raises MediaError 481 where it does not.
+
+    Its text, which was not kept, begins again where a description speaks of it the next time.
+    """
+    if values["agreed"] is not None:
+        offer, answer, side = agreed_of(resources.config, values["agreed"])
+        party.agreed = offer, answer, side
+        party.sent, party.theirs = (answer, offer) if side == "answerer" else (offer, answer)
+        party.agreement = checked(lambda: negotiate(offer, answer, local=side)).first("audio")
+    if party.transport is None:
+        return
+    if snapshot is None or party.agreement is None:
+        raise MediaError("the packets of the party have stopped", 481)
+    party.snapshot, party.connected_after = snapshot, 0.0
+    resources.flows.add(party.transport.flow, party)
+    if party.webrtc is not None:
+        party.webrtc.resume(values["transport"], snapshot)
+    elif party.rtp is not None:
+        party.rtp.resume(values["transport"], receivable(party.agreement), snapshot)
+    party.mute(False)
+    party.watch()
 
 
 async def renewed(resources: Resources, session: Session) -> Sequence[PartyMedia]:

@@ -6,9 +6,8 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from gateway.media.embedded.data.exchange import join_data
+from gateway.media.embedded.beside import as_told, join_beside, offered_beside, open_for
 from gateway.media.embedded.describe import (
-    CHANNEL_SECTION,
     SERVICE_DESCRIPTION,
     answerer,
     checked,
@@ -17,11 +16,10 @@ from gateway.media.embedded.describe import (
     parse,
     require_usable,
     service_of,
-    video_description,
 )
 from gateway.media.embedded.figures import party_statistics
 from gateway.media.embedded.party import PartyMedia
-from gateway.media.embedded.renewal import former_of, has_data, require_new_association, spoken_by
+from gateway.media.embedded.renewal import former_of, require_new_association, spoken_by
 from gateway.media.embedded.reporting import Reporting
 from gateway.media.embedded.resources import Resources
 from gateway.media.embedded.routing import (
@@ -39,7 +37,6 @@ from gateway.media.embedded.sources.players import PROGRAM, SERVICES
 from gateway.media.embedded.sources.program import ProgramAudio
 from gateway.media.embedded.sources.recorder import Recorder, Recorders
 from gateway.media.embedded.transport import opened
-from gateway.media.embedded.video import show_each_other
 from gateway.media.engine import CallStatistics, Dtmf, MediaError, Party, RecordingFile
 from sdp import translate
 
@@ -70,23 +67,21 @@ class Session:
         description = parse(config, sdp)
         checked(lambda: require_usable(config, source.kind, description))
         made: list[PartyMedia] = []
-        shown: list[PartyMedia] = []
+        opened_now: list[Callable[[], None]] = []
         try:
             caller, callee = await self._admit(source, target, made)
             require_new_association(caller, description)
-            if has_video(config, description) and None is service_of(source) is service_of(target):
-                for each in (caller, callee):
-                    shown += [each] if await each.open_video() else []
+            await open_for(config, description, caller, callee, opened_now)
             if service_of(target) is not None:
                 offer = parse(config, SERVICE_DESCRIPTION)
             else:
                 plan = callee.plan(source.prefer)
-                offer = checked(lambda: translate(description, plan))
+                offer = checked(lambda: translate(as_told(config, description, callee), plan))
                 if not checked(lambda: has_audio(offer)):
                     raise MediaError("no codec of the offer can be offered to the other side", 488)
         except BaseException:
-            for party in shown:
-                party.close_video()
+            for close in opened_now:
+                close()
             for party in made:
                 self._drop(party)
             raise
@@ -105,7 +100,9 @@ class Session:
             others = [other for other in self._parties.values() if other is not caller]
             prefer = tuple([name for other in others for name in other.party.prefer])
             shown = [other.said_with_picture for other in others] if has_video(self._shared.config, offer) else []
-            caller.give_answer(answerer(offer, next(filter(None, shown), None)), prefer)
+            said = next(filter(None, shown), None)
+            said = as_told(self._shared.config, said, caller) if said is not None else None
+            caller.give_answer(answerer(offer, said), prefer)
             caller.answered_early = True
             self._reconnect(caller)
         return str(caller.sent)
@@ -134,7 +131,7 @@ class Session:
         elif not caller.answered_early:
             if offer is None:
                 raise MediaError("no offer of this party is waiting for an answer", 481)
-            said = None if service_of(source) is not None else description
+            said = None if service_of(source) is not None else as_told(self._shared.config, description, caller)
             caller.give_answer(answerer(offer, said), source.prefer)
         self._join(caller, callee)
         return SERVICE_DESCRIPTION if service_of(target) is not None else str(caller.sent)
@@ -143,19 +140,21 @@ class Session:
         """An offer of our own for `target`, codecs in the order of what `peer` speaks; raises MediaError."""
         made: list[PartyMedia] = []
         party = self._find(target, made)
-        had_video = party.video is not None
+        had_video, had_text = party.video is not None, party.text is not None
         try:
             await opened(made)
             if service_of(target) is not None:
                 self._kept.add(target.tag)
                 return SERVICE_DESCRIPTION
-            data = CHANNEL_SECTION if has_data(party) else ""
-            base = parse(self._shared.config, SERVICE_DESCRIPTION + await self._video_for(party, peer) + data)
+            known = self._parties.get(peer.tag) if peer is not None else None
+            base = parse(self._shared.config, SERVICE_DESCRIPTION + await offered_beside(party, known))
             plan = party.plan(self._spoken(peer))
             offer = checked(lambda: translate(base, plan))
         except BaseException:
             if not had_video:
                 party.close_video()
+            if not had_text:
+                party.close_text()
             for each in made:
                 self._drop(each)
             raise
@@ -163,18 +162,6 @@ class Session:
         party.our_offer = party.sent = offer
         self._kept.add(target.tag)
         return str(offer)
-
-    async def _video_for(self, party: PartyMedia, peer: Party | None) -> str:
-        """The section that offers what the peer shows, or what this party was shown before."""
-        known = self._parties.get(peer.tag) if peer is not None else None
-        video = known.video if known is not None and known.video is not None else party.video
-        seen = party.former.video if party.former is not None else ""
-        if seen and (known is None or known.transport is not None) and (party.video or await party.open_video()):
-            return seen
-        if video is None or video.agreement is None or (known is not None and known.transport is None):
-            return ""
-        await party.open_video()
-        return video_description(video.agreement.receive)
 
     def _spoken(self, peer: Party | None) -> tuple[str, ...]:
         """Codec names of a party, best first: as agreed with it, else as it is known to prefer."""
@@ -300,11 +287,10 @@ class Session:
         due: list[Reporting] = []
         for party in self._parties.values():
             party.stations.flush(now)
-            party.forget_refused_video(now - kept)
+            party.forget_refused(now - kept)
             if party.agreement is not None and party.flow is not None and party.reporter.is_due(now):
                 due.append(party)
-            if party.video is not None and party.video.is_due(now):
-                due.append(party.video)
+            due += [each for each in (party.video, party.text) if each is not None and each.is_due(now)]
         return due
 
     # Parties
@@ -404,9 +390,8 @@ class Session:
                 self._serve_tone(speaker, service)
             else:
                 self._route(speaker, listener)
-        show_each_other(first.video, second.video)
+        join_beside(first, second)
         for party, other in ((first, second), (second, first)):
-            join_data(party.data, other.data, is_echo=service_of(other.party) == "echo")
             if service_of(other.party) in (None, "echo"):
                 party.playing.stop()
                 codec, music = party.send_codec(), self._music(party, other)

@@ -43,6 +43,22 @@ class DataConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TextConfig:
+    """Real-time text: T.140 over RTP toward phones, over a data channel toward browsers."""
+
+    enabled: bool = True
+    """Whether any is agreed."""
+    cps: int = 30
+    """Characters a second sent to a phone that asks for no other number, over ten seconds."""
+    max_waiting: int = 4096
+    """Characters that may wait on their way to one side; what is more is lost, and marked so."""
+    max_packets_per_second: int = 50
+    """Packets of text taken from one phone; the rest is dropped and counted."""
+    dscp: int = 0
+    """Marks text toward phones (RFC 2474)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddedConfig:
     """Where the engine listens, what it says of itself, how long and how much it bears."""
 
@@ -70,6 +86,7 @@ class EmbeddedConfig:
     """Names of codecs that only pass from phone to phone: they are taken where both sides say them."""
     video: VideoConfig = field(default_factory=VideoConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    text: TextConfig = field(default_factory=TextConfig)
     telephone_event: bool = True
     transcode: bool = True
     """Turn one codec into the other where none is common; otherwise such calls are refused with 488."""

@@ -1,4 +1,4 @@
-"""The data channels of one party, and the party whose browser they are mirrored at."""
+"""The data channels of one party, and the party whose browser they are mirrored at, or whose phone reads their text."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from gateway.media.embedded.data.text_channel import TextChannels, is_text
 from gateway.media.embedded.settings import DataConfig
+from gateway.media.engine import TextStatistics
 from sdp import DataChannelPlan, MediaAgreement, MediaDescription
+from sdp.negotiation import Side
+from sdp.text import T140
 
 if TYPE_CHECKING:
     from gateway.media.embedded.data.sctp import Channel, SctpAssociation
+    from gateway.media.embedded.data.text import TextEnd
 
 OUR_PORT = 5000
 _DEFAULT_MESSAGE = 65536
@@ -43,9 +48,11 @@ class Mirrored:
 class DataChannels:
     """What the session holds of one browser's data. Made when DTLS is up, anew with each DTLS association."""
 
-    def __init__(self, config: DataConfig, send: Callable[[bytes], None]) -> None:
+    def __init__(self, config: DataConfig, send: Callable[[bytes], None], most_text: int) -> None:
+        """`most_text`: characters that may wait for a channel."""
         self._config = config
         self._send = send
+        self._text = TextChannels(self._open_text, most_text)
         self._agreed: tuple[int, int, bool] | None = None
         """Port and longest message of the peer, and whether we are the DTLS client."""
         self._association: SctpAssociation | None = None
@@ -53,6 +60,9 @@ class DataChannels:
         """Number of the DTLS association that is up."""
         self._channels: list[Mirrored] = []
         self._peer: DataChannels | None = None
+        self._is_joined = False
+        self._opens_text = False
+        """Whether the browser expects that we open a channel for text."""
 
     @property
     def plan(self) -> DataChannelPlan | None:
@@ -65,13 +75,29 @@ class DataChannels:
         """Whether there may be channels."""
         return self._agreed is not None
 
-    def agree(self, agreement: MediaAgreement | None, remote: MediaDescription | None) -> None:
-        """Take what was agreed of the section, and what the peer's own says."""
+    @property
+    def has_text(self) -> bool:
+        """Whether a channel for text is open."""
+        return any(is_text(each.channel) for each in self._channels if not each.channel.closed)
+
+    @property
+    def text(self) -> TextStatistics | None:
+        """Figures of the text that goes to and from a phone; None: there is none."""
+        return self._text.statistics
+
+    def type(self, text: str) -> None:
+        """Show the browser what a phone has typed."""
+        self._text.type(text)
+
+    def agree(self, agreement: MediaAgreement | None, remote: MediaDescription | None, side: Side) -> None:
+        """Take what was agreed of the section, and what the peer's own says; `side` is who of the two offered."""
         if agreement is None or remote is None:
             self._agreed = None
             self.stop()
             return
         port, longest = remote.value("sctp-port"), remote.value("max-message-size")
+        # Who offered opens what it wants (RFC 8832 has no rule): two channels for one text would be one too many.
+        self._opens_text = self._opens_text or side == "offerer"
         self._agreed = (
             _number(port, OUR_PORT, 65535),
             _number(longest, _DEFAULT_MESSAGE, 1 << 40),
@@ -107,6 +133,7 @@ class DataChannels:
         self._association.start(port, longest)
         if self._peer is not None:
             self._peer._mirror_all()
+        self._mirror_all()
 
     def receive(self, data: bytes) -> None:
         """One datagram that came by DTLS."""
@@ -120,38 +147,57 @@ class DataChannels:
             association.close()
         self._channels = []
 
-    def join(self, peer: DataChannels | None) -> None:
+    def join(self, peer: DataChannels | None, text: TextEnd | None = None) -> None:
         """Mirror the channels at `peer`: itself for an echo, None: at nobody, and they close.
 
-        Called for both sides. Those that were opened before there was a peer are mirrored now.
+        Called for both sides. Those that were opened before there was a peer are mirrored now. Where there is `text`,
+        which a phone reads, those for text stay, or one is opened.
         """
-        if peer is self._peer:
+        if peer is self._peer and text is self._text.listener and self._is_joined:
             return
-        had, self._peer = self._peer, peer
-        if had is not None or peer is None:
-            for each in self._channels:
-                each.channel.close()
-            self._channels = []
+        had, self._peer, self._is_joined = self._peer, peer, True
+        for each in self._channels if had is not None else ():
+            each.channel.close()
+        self._text.tell(text)
         self._mirror_all()
 
     def part(self) -> None:
         """Nobody hears it for now."""
-        if self._peer is not None:
+        if self._is_joined:
             self.join(None)
+            self._is_joined = False
 
     def _opened(self, channel: Channel) -> None:
-        self._channels = [each for each in self._channels if not each.channel.closed]
         self._channels.append(Mirrored(channel))
         self._mirror_all()
+        self._opens_text = self._opens_text or is_text(channel)
 
     def _mirror_all(self) -> None:
         """Open at the peer what is not there yet, once it can be; until then messages wait in the channel."""
-        peer = self._peer
+        peer, text = self._peer, self._text
+        if self._is_joined and peer is None:
+            for each in self._channels:
+                if text.listener is None or not is_text(each.channel):
+                    each.channel.close()
+        self._channels = [each for each in self._channels if not each.channel.closed]
+        if text.listener is not None:
+            text.take([each.channel for each in self._channels], opens=self._opens_text)
         if peer is None:
             return
         for each in self._channels:
             if each.mirror is None and not each.channel.closed:
                 self._mirror(each, peer)
+
+    def _open_text(self) -> Channel | None:
+        """A channel of ours for text; None where there can be none now."""
+        if self._association is None:
+            return None
+        from gateway.media.embedded.data.sctp import ChannelKind
+
+        channel = self._association.open(ChannelKind(label="text", protocol=T140))
+        if channel is not None:
+            self._channels.append(Mirrored(channel))
+        return channel
 
     def _mirror(self, opened: Mirrored, peer: DataChannels) -> None:
         channel = opened.channel
@@ -175,9 +221,3 @@ class DataChannels:
 def _number(text: str | None, otherwise: int, most: int) -> int:
     usable = text is not None and text.isascii() and text.isdigit() and len(text) < 16
     return min(int(text), most) if text is not None and usable else otherwise
-
-
-def join_data(data: DataChannels | None, other: DataChannels | None, *, is_echo: bool) -> None:
-    """Mirror the channels of a party at the one that it is joined to, or give it back its own messages."""
-    if data is not None:
-        data.join(data if is_echo else other)

@@ -1,0 +1,93 @@
+"""What two parties have beside their voices: picture, data and text, spoken of and joined."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gateway.media.embedded.describe import CHANNEL_SECTION, has_video, service_of, video_description
+from gateway.media.embedded.party import PartyMedia
+from gateway.media.embedded.renewal import has_data, has_text
+from gateway.media.embedded.settings import EmbeddedConfig
+from gateway.media.embedded.video import show_each_other
+from sdp import SessionDescription
+from sdp import text as sdp_text
+
+
+async def open_for(
+    config: EmbeddedConfig,
+    offer: SessionDescription,
+    caller: PartyMedia,
+    callee: PartyMedia,
+    opened: list[Callable[[], None]],
+) -> None:
+    """Be able to speak of what the offer does, to both; `opened` gets what takes it back. Raises MediaError."""
+    parties = (caller, callee)
+    if any(service_of(each.party) is not None for each in parties):
+        return
+    if has_video(config, offer):
+        for each in parties:
+            opened += [each.close_video] if await each.open_video() else []
+    if config.text.enabled and sdp_text.has_text(offer) and all(map(_can_type, parties)):
+        for each in parties:
+            opened += [each.close_text] if await each.open_text() else []
+
+
+def _can_type(party: PartyMedia) -> bool:
+    return party.rtp is not None or (party.data is not None and party.data.plan is not None)
+
+
+def as_told(config: EmbeddedConfig, description: SessionDescription, party: PartyMedia) -> SessionDescription:
+    """What another party has said, in the way in which text is spoken of to this one."""
+    if not config.text.enabled:
+        return description
+    if party.data is not None:
+        told = sdp_text.text_as_channel(description)
+        # A phone that drops its text leaves the browser its data channels, with nobody at the far end.
+        kept = party.data.is_agreed and not any(media.kind == "application" for media in told.media)
+        return told.with_media([*told.media, sdp_text.CHANNEL]) if kept else told
+    return sdp_text.text_as_stream(description) if party.text is not None else description
+
+
+async def offered_beside(party: PartyMedia, peer: PartyMedia | None) -> str:
+    """The sections of an offer of ours beside the voice: what the peer has, or what this party had before."""
+    sections = await _video_for(party, peer)
+    if has_data(party) or (party.data is not None and party.data.plan is not None and _types(peer)):
+        return sections + CHANNEL_SECTION
+    if (has_text(party) or _types(peer)) and party.rtp is not None and (party.text or await party.open_text()):
+        return sections + "".join(f"{line}\r\n" for line in sdp_text.TEXT_SECTION)
+    return sections
+
+
+def _types(peer: PartyMedia | None) -> bool:
+    """Whether it has text now."""
+    if peer is None:
+        return False
+    return (peer.text is not None and peer.text.agreement is not None) or (peer.data is not None and peer.data.has_text)
+
+
+async def _video_for(party: PartyMedia, known: PartyMedia | None) -> str:
+    """The section that offers what the peer shows, or what this party was shown before."""
+    video = known.video if known is not None and known.video is not None else party.video
+    seen = party.former.video if party.former is not None else ""
+    if seen and (known is None or known.transport is not None) and (party.video or await party.open_video()):
+        return seen
+    if video is None or video.agreement is None or (known is not None and known.transport is None):
+        return ""
+    await party.open_video()
+    return video_description(video.agreement.receive)
+
+
+def join_beside(first: PartyMedia, second: PartyMedia) -> None:
+    """Let them see each other, and have each other's data and text, as far as both have agreed to it."""
+    show_each_other(first.video, second.video)
+    for party, other in ((first, second), (second, first)):
+        text = other.text if other.text is not None and other.text.agreement is not None else None
+        if party.data is not None:
+            is_echo = service_of(other.party) == "echo"
+            party.data.join(party.data if is_echo else other.data, text)
+        elif party.text is not None:
+            end = other.data if other.data is not None and other.data.is_agreed else text
+            if end is not None:
+                party.text.tell(end)
+            else:
+                party.text.part()

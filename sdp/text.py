@@ -1,0 +1,76 @@
+"""Real-time text as each side says it: m=text toward phones (RFC 4103), a data channel toward browsers (RFC 8865)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from sdp.attributes import Direction
+from sdp.codecs import read_codecs
+from sdp.description import MediaDescription, SessionDescription
+from sdp.negotiation import said_direction
+from sdp.pairing import families, is_live
+
+T140: Final = "t140"
+"""The codec of m=text, and the subprotocol of the data channel."""
+TEXT_SECTION: Final = (
+    "m=text 9 RTP/AVP 98 99",
+    "c=IN IP4 192.0.2.1",
+    "a=rtpmap:98 t140/1000",
+    "a=rtpmap:99 red/1000",
+    "a=fmtp:99 98/98/98",
+)
+"""Text with two generations of redundancy (RFC 4103 section 4); the address is one for documentation (RFC 5737)."""
+CHANNEL: Final = MediaDescription(
+    ("m=application 9 UDP/DTLS/SCTP webrtc-datachannel", "c=IN IP4 192.0.2.1", "a=sctp-port:5000")
+)
+"""Data channels, of a side that has said no more of them."""
+
+
+def is_text(media: MediaDescription) -> bool:
+    """Whether it is live and T.140 over RTP."""
+    if media.kind != "text" or "RTP/" not in media.protocol or not is_live(media):
+        return False
+    return any(codec.key[0] == T140 for codec in read_codecs(media))
+
+
+def may_be_text(description: SessionDescription, media: MediaDescription) -> bool:
+    """Whether it is live data channels of which one may be T.140's.
+
+    Who names its channels must name such a one (RFC 8864); a browser names none and opens them in-band (RFC 8832).
+    """
+    if media.kind != "application" or not is_live(media) or "sctp" not in families(description, media):
+        return False
+    named = media.values("dcmap")
+    return not named or any('subprotocol="t140"' in each.lower().replace(" ", "") for each in named)
+
+
+def has_text(description: SessionDescription) -> bool:
+    """Whether it speaks of text, or may, in either way."""
+    return any(is_text(media) or may_be_text(description, media) for media in description.media)
+
+
+def text_as_stream(description: SessionDescription) -> SessionDescription:
+    """The description with m=text in place of data channels that may be text; what it was where there are none.
+
+    Data channels have no direction: text is held with the voice.
+    """
+    direction = Direction.SENDRECV
+    for media in description.media:
+        if media.kind == "audio" and is_live(media) and not said_direction(description, media).receives:
+            direction = said_direction(description, media)
+    section = MediaDescription((*TEXT_SECTION, f"a={direction}"))
+    return _with(description, lambda media: may_be_text(description, media), section)
+
+
+def text_as_channel(description: SessionDescription) -> SessionDescription:
+    """The description with data channels in place of m=text; what it was where there is none."""
+    return _with(description, is_text, CHANNEL)
+
+
+def _with(
+    description: SessionDescription, replaced: Callable[[MediaDescription], bool], section: MediaDescription
+) -> SessionDescription:
+    if not any(map(replaced, description.media)):
+        return description
+    return description.with_media([section if replaced(media) else media for media in description.media])

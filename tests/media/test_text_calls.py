@@ -1,0 +1,319 @@
+"""Real-time text through the engine: a phone's T.140 (RFC 4103) and a browser's data channel (RFC 8865)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from gateway.media.embedded.data.t140 import MISSING
+from gateway.media.embedded.engine import EmbeddedEngine
+from gateway.media.embedded.plane.packet import RtpPacket
+from gateway.media.embedded.settings import TextConfig
+from gateway.media.engine import Kind, Party, TextStatistics
+from sdp import SessionDescription
+from tests.media.data_support import Talker
+from tests.media.engine_support import config, phone_sdp, running, until
+from tests.media.text_support import TextPhone
+
+BROWSER = Party("browser", Kind.WEBRTC)
+PHONE, OTHER = (Party(tag, Kind.RTP, private_source="127.0.0.1") for tag in ("phone", "other"))
+SENTENCE = "Grüße, 你好! \U0001f44b\r\n"
+
+
+def sections(sdp: str) -> list[tuple[str, bool]]:
+    """Kind of each section, and whether it is live."""
+    return [(media.kind, media.port > 0) for media in SessionDescription.parse(sdp).media]
+
+
+def typed(browser: Talker) -> str:
+    """What the browser was shown."""
+    return "".join(message for _, message in browser.messages)
+
+
+async def figures(engine: EmbeddedEngine, tag: str) -> TextStatistics | None:
+    return (await engine.query("call")).parties[tag].text
+
+
+@asynccontextmanager
+async def called(
+    *, loses: Callable[[int], bool] = lambda number: False, **text: Any
+) -> AsyncIterator[tuple[EmbeddedEngine, Talker, TextPhone]]:
+    """A browser, which has opened a channel for text, calls a phone with text."""
+    async with running(config(text=TextConfig(**text))) as (engine, _):
+        browser, phone = Talker(), await TextPhone(loses=loses).open()
+        try:
+            browser.open("typing", protocol="t140")
+            offer = await engine.offer("call", BROWSER, PHONE, await browser.offer())
+            phone.take(offer)
+            await browser.take_answer(await engine.answer("call", PHONE, BROWSER, phone.sdp()))
+            yield engine, browser, phone
+        finally:
+            await browser.close()
+            await phone.close()
+
+
+@asynccontextmanager
+async def two_phones(one: TextPhone, other: TextPhone) -> AsyncIterator[tuple[EmbeddedEngine, str, str]]:
+    """The second is called by the first; with the offer that it got, and the answer that the first got."""
+    async with running() as (engine, _):
+        await one.open()
+        await other.open()
+        try:
+            offer = await engine.offer("call", PHONE, OTHER, one.sdp())
+            other.take(offer)
+            answer = await engine.answer("call", OTHER, PHONE, other.sdp())
+            one.take(answer)
+            yield engine, offer, answer
+        finally:
+            await one.close()
+            await other.close()
+
+
+async def test_a_browser_and_a_phone_type_to_each_other() -> None:
+    """Any script, both ways; the engine's figures count characters."""
+    async with called() as (engine, browser, phone):
+        await until(lambda: browser.channels[0].readyState == "open")
+        browser.channels[0].send("\ufeff" + SENTENCE)
+        await until(lambda: phone.read == SENTENCE)
+        assert phone.packets[0].marker == 1
+        phone.type(SENTENCE)
+        await until(lambda: typed(browser) == SENTENCE)
+        assert [channel.label for channel in browser.channels] == ["typing"]
+        assert await figures(engine, "phone") == TextStatistics(received=len(SENTENCE), sent=len(SENTENCE))
+        assert await figures(engine, "browser") == TextStatistics(received=len(SENTENCE), sent=len(SENTENCE))
+        await engine.delete("call")
+        assert engine.ports_in_use == 0
+
+
+async def test_a_browser_that_is_called_is_opened_a_channel() -> None:
+    """In-band, with the protocol that says what it is; what was typed before waits for it."""
+    async with running() as (engine, _):
+        browser, phone = Talker(), await TextPhone().open()
+        try:
+            offer = await engine.offer("call", PHONE, BROWSER, phone.sdp())
+            assert sections(offer) == [("audio", True), ("application", True)]
+            answer = await engine.answer("call", BROWSER, PHONE, await browser.answer(offer))
+            assert sections(answer) == [("audio", True), ("text", True)]
+            phone.take(answer)
+            phone.type("hello")
+            await until(lambda: typed(browser) == "hello")
+            assert [channel.protocol for channel in browser.channels] == ["t140"]
+            browser.channels[0].send("hi")
+            await until(lambda: phone.read == "hi")
+        finally:
+            await browser.close()
+            await phone.close()
+
+
+@pytest.mark.parametrize("loses", ["two of three", "a fifth"])
+async def test_nothing_is_missing_while_one_packet_of_three_arrives(loses: str) -> None:
+    """Two of three are lost by rule, or a fifth at random (never three in a row), each way."""
+    dice = random.Random(8865)
+    lost: list[int] = []
+
+    def fifth(number: int) -> bool:
+        if dice.random() < 0.2 and not {number - 1, number - 2} <= set(lost):
+            lost.append(number)
+            return True
+        return False
+
+    async with called(loses=fifth if loses == "a fifth" else lambda number: number % 3 != 0) as (_, browser, phone):
+        await until(lambda: browser.channels[0].readyState == "open")
+        phone.type("the quick brown fox jumps over")
+        await until(lambda: typed(browser) == "the quick brown fox jumps over")
+        for word in ("the ", "lazy ", "dog"):
+            came = phone._came
+            browser.channels[0].send(word)
+            await until(lambda came=came: phone._came > came)
+        await until(lambda: phone.read == "the lazy dog")
+        assert phone.lost > 4
+
+
+async def test_what_is_lost_for_good_is_marked() -> None:
+    """Three packets in a row: the browser is shown that text is missing, once, and the rest."""
+    async with called(loses=lambda number: 2 <= number <= 4) as (engine, browser, phone):
+        phone.type("abcdefg")
+        await until(lambda: typed(browser) == f"a{MISSING}cdefg")
+        text = await figures(engine, "phone")
+        assert text is not None
+        assert text.missing == 1
+
+
+async def test_a_phone_without_text_has_a_whole_call() -> None:
+    """It refuses, or leaves the section out; the ports come back and the browser's channel closes."""
+    for refuse in (True, False):
+        async with running() as (engine, _):
+            browser, phone = Talker(), await TextPhone().open()
+            try:
+                browser.open("typing", protocol="t140")
+                phone.take(await engine.offer("call", BROWSER, PHONE, await browser.offer()))
+                early = await engine.accept("call", BROWSER)
+                await browser.take_answer(early)
+                await until(lambda browser=browser: browser.channels[0].readyState == "open")
+                assert engine.ports_in_use == 2
+                await engine.answer("call", PHONE, BROWSER, phone.sdp(text=refuse, refused=refuse))
+                await until(lambda browser=browser: browser.closed == ["typing"])
+                assert engine.ports_in_use == 1
+                assert await figures(engine, "phone") is None
+            finally:
+                await browser.close()
+                await phone.close()
+
+
+async def test_a_phone_that_offers_text_to_one_without_is_refused_it() -> None:
+    """By port 0, and the voice is answered."""
+    async with running() as (engine, _):
+        phone = await TextPhone().open()
+        try:
+            await engine.offer("call", PHONE, OTHER, phone.sdp())
+            answer = await engine.answer("call", OTHER, PHONE, phone_sdp())
+            assert sections(answer) == [("audio", True), ("text", False)]
+            assert engine.ports_in_use == 2
+        finally:
+            await phone.close()
+
+
+async def test_no_text_is_agreed_where_it_is_switched_off() -> None:
+    """Neither offered nor answered."""
+    async with running(config(text=TextConfig(enabled=False))) as (engine, _):
+        browser, phone = Talker(), await TextPhone().open()
+        try:
+            browser.open("typing", protocol="t140")
+            assert sections(await engine.offer("call", BROWSER, PHONE, await browser.offer())) == [("audio", True)]
+            assert sections(await engine.offer("back", PHONE, BROWSER, phone.sdp())) == [("audio", True)]
+        finally:
+            await browser.close()
+            await phone.close()
+
+
+async def test_text_passes_between_two_phones_as_it_is() -> None:
+    """Redundancy included, where both number the formats alike; it is counted all the same."""
+    one, other = TextPhone(), TextPhone()
+    async with two_phones(one, other) as (engine, offer, answer):
+        assert sections(offer) == sections(answer) == [("audio", True), ("text", True)]
+        one.type(SENTENCE)
+        await until(lambda: other.read == SENTENCE)
+        assert len(other.packets) == len(SENTENCE) + 2
+        other.type("ok")
+        await until(lambda: one.read == "ok")
+        text = await figures(engine, "phone")
+        assert text is not None
+        assert (text.received, text.sent) == (len(SENTENCE), 0)
+
+
+@pytest.mark.parametrize("kind", [Kind.SDES, Kind.BEST_EFFORT, Kind.DTLS])
+async def test_text_is_protected_as_the_voice_is(kind: Kind) -> None:
+    """On ports and with keys of its own."""
+    async with running() as (engine, _):
+        phone = await TextPhone().open()
+        try:
+            offer = SessionDescription.parse(await engine.offer("call", PHONE, Party("other", kind), phone.sdp()))
+            voice, text = offer.media
+            assert voice.protocol == text.protocol
+            assert voice.port != text.port
+            assert text.values("fingerprint" if kind is Kind.DTLS else "crypto")
+            assert not set(text.values("crypto")) & set(voice.values("crypto"))
+        finally:
+            await phone.close()
+
+
+async def test_text_is_made_anew_where_two_phones_number_it_otherwise() -> None:
+    """One has no redundancy, and other payload types."""
+    one, other = TextPhone(t140=105, red=None), TextPhone(t140=98, red=99)
+    async with two_phones(other, one) as (_, _, answer):
+        assert "red" not in answer
+        other.red = None
+        one.type("plain")
+        await until(lambda: other.read == "plain")
+        other.type("\u2028too")
+        await until(lambda: one.read == "\u2028too")
+
+
+async def test_text_is_added_and_removed_in_a_call() -> None:
+    """By re-offers of the phone; the browser keeps its connection and is opened a channel."""
+    async with running() as (engine, _):
+        browser, phone = Talker(), await TextPhone().open()
+        try:
+
+            async def offered(*, text: bool, refused: bool = False) -> str:
+                offer = await engine.offer("call", PHONE, BROWSER, phone.sdp(text=text, refused=refused))
+                answer = browser.answer_again if browser.peer.getTransceivers() else browser.answer
+                return await engine.answer("call", BROWSER, PHONE, await answer(offer))
+
+            assert sections(await offered(text=False)) == [("audio", True)]
+            phone.take(await offered(text=True))
+            phone.type("now")
+            await until(lambda: typed(browser) == "now")
+            assert engine.ports_in_use == 2
+            assert sections(await offered(text=True, refused=True)) == [("audio", True), ("text", False)]
+            assert engine.ports_in_use == 1
+            await until(lambda: browser.closed == ["text"])
+            phone.take(await offered(text=True))
+            phone.type(" again")
+            await until(lambda: typed(browser) == "now again")
+        finally:
+            await browser.close()
+            await phone.close()
+
+
+async def test_text_waits_while_the_phone_holds() -> None:
+    """What is typed meanwhile is read when it resumes."""
+    async with called() as (engine, browser, phone):
+        await until(lambda: browser.channels[0].readyState == "open")
+        browser.channels[0].send("before")
+        await until(lambda: phone.read == "before")
+
+        async def again(direction: str) -> None:
+            held = phone.sdp(direction=direction, lines=(f"a={direction}",))
+            answer = await browser.answer_again(await engine.offer("call", PHONE, BROWSER, held))
+            phone.take(await engine.answer("call", BROWSER, PHONE, answer))
+
+        await again("sendonly")
+        browser.channels[0].send(" and after")
+        phone.type("on hold")
+        await until(lambda: typed(browser) == "on hold")
+        came = phone._came
+        assert phone.read == "before"
+        await again("sendrecv")
+        await until(lambda: phone.read == "before and after")
+        assert phone._came > came
+
+
+async def test_who_floods_is_bounded_and_counted() -> None:
+    """Malformed packets, a flood of them, and a browser that types without end."""
+    async with called(max_packets_per_second=20, max_waiting=100, cps=1) as (engine, browser, phone):
+        await until(lambda: browser.channels[0].readyState == "open")
+        for number in range(200):
+            phone.send_raw(RtpPacket(99, number, number, 0xABCD, b"\xe2\xff\xff\xff", False))
+        browser.channels[0].send("x" * 1000)
+        await until(lambda: len(phone.read) == 10)
+        text = await figures(engine, "phone")
+        assert text is not None
+        assert 0 < text.malformed <= 60
+        assert text.dropped == 900
+
+
+async def test_text_goes_on_with_who_takes_over() -> None:
+    """A transfer: the browser is joined to another phone with text, then to one without."""
+    async with called() as (engine, browser, phone):
+        await until(lambda: browser.channels[0].readyState == "open")
+        other = await TextPhone().open()
+        try:
+            other.take(await engine.create_offer("call", OTHER, BROWSER))
+            await engine.answer("call", OTHER, None, other.sdp())
+            await engine.join("call", "browser", "other")
+            browser.channels[-1].send("hello other") if not browser.closed else None
+            other.type("hello browser")
+            await until(lambda: typed(browser) == "hello browser")
+            await until(lambda: browser.channels[-1].readyState == "open")
+            browser.channels[-1].send("you")
+            await until(lambda: other.read.endswith("you"))
+            assert phone.read == ""
+            await engine.isolate("call", "browser")
+            await until(lambda: all(channel.readyState == "closed" for channel in browser.channels))
+        finally:
+            await other.close()
