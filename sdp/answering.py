@@ -15,7 +15,7 @@ from sdp.passing import answered_feedback, extensions, kept_bandwidths, packet_t
 from sdp.places import Places
 from sdp.plan import Plan, TransportPlan
 from sdp.sections import SectionPlan, channel_plan, refused_section, write_section, write_session
-from sdp.selection import answered_codecs
+from sdp.selection import answered_codecs, ordered
 from sdp.transport import bundle_groups, has_ice, setup_of, transport_section
 
 
@@ -69,7 +69,12 @@ class Answerer:
         """The section that accepts the offer's; None where it cannot be accepted in this family."""
         offer, plan = self._offer, self._plan
         media = offer.media[index]
-        if self._other is None and plan.codecs.offer_also and media.kind not in ("audio", "application"):
+        reflected = self._other is None and media.kind in plan.reflects
+        if (
+            self._other is None
+            and plan.codecs.offer_also
+            and media.kind not in ("audio", "application", *plan.reflects)
+        ):
             return None  # nobody else would be its far end, and we convert audio only
         bundled = self._joins(media)
         place = self._places.of(number, media.kind, bundled=bundled, earlier=self._earlier)
@@ -82,6 +87,8 @@ class Answerer:
             section = channel_plan(plan, transport, media.protocol, setup, media.value("mid"), ice)
         else:
             other = read_codecs(partner) if partner is not None else None
+            if reflected:
+                other = ordered(read_codecs(media), plan.codecs)
             codecs = answered_codecs(read_codecs(media), other, media.kind, plan.codecs, plan.is_webrtc)
             if not codecs:
                 return None

@@ -119,6 +119,9 @@ class Plan:
     """Version in the first description; later ones count on from `previous` when the text changes."""
     media: tuple[str, ...] = ("audio", "video")
     """Kinds of sections that are carried; others are refused, or left out of offers."""
+    reflects: tuple[str, ...] = ()
+    """Kinds beside audio of which we are the far end ourselves where no other side has answered: they are accepted as
+    they are offered, in the order of `codecs`."""
     of_each_kind: int | None = None
     """Sections of one kind that have somewhere to go; more are refused. None: as many as there are transports."""
     codecs: CodecPolicy = CodecPolicy()

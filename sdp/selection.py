@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -149,6 +149,11 @@ def _digits_alone(said: tuple[Codec, ...], kept: list[Codec]) -> list[Codec]:
     None where voice was said and the policy took it away: digits alone would be no call.
     """
     return [] if any(codec.is_media for codec in said) else [codec for codec in kept if codec.is_event]
+
+
+def ordered(codecs: Sequence[Codec], policy: CodecPolicy) -> tuple[Codec, ...]:
+    """These, the best of the policy first."""
+    return tuple(_ordered(list(codecs), policy))
 
 
 def _ordered(media: list[Codec], policy: CodecPolicy) -> list[Codec]:

@@ -23,6 +23,11 @@ NamedHandler = Callable[[Session, str], Awaitable[None]]
 _UP = frozenset({State.CONNECTED, State.EXCHANGING, State.AWAY})
 
 
+def _none(name: str) -> tuple[str, ...]:
+    """Of no program."""
+    return ()
+
+
 class Application:
     """What answers which numbers; give it to `Gateway`, before any route of the configuration.
 
@@ -35,7 +40,7 @@ class Application:
         self.site: SiteSignIn | None = None
         """What `sign_in` was given."""
         self._running: dict[asyncio.Task[None], Session] = {}
-        self._own: dict[str, tuple[NamedHandler, Callable[[str], Sequence[str]]]] = {}
+        self._own: dict[str, tuple[NamedHandler, Callable[[str], Sequence[str]], Callable[[str], Sequence[str]]]] = {}
 
     def call(self, match: str, *, plays: str | None = None) -> Callable[[Handler], Handler]:
         """Decorator: each call to what matches (fnmatch: "700", "7*", "sip:7*@*") runs the coroutine in a task.
@@ -56,13 +61,18 @@ class Application:
         return site
 
     def serve(
-        self, kind: str, handler: NamedHandler, may_call: Callable[[str], Sequence[str]] = lambda name: ()
+        self,
+        kind: str,
+        handler: NamedHandler,
+        may_call: Callable[[str], Sequence[str]] = _none,
+        video: Callable[[str], Sequence[str]] = _none,
     ) -> None:
         """Have calls to targets `kind:NAME` run a program of the gateway's own, with the name.
 
-        `may_call` says what the one of that name may pass callers on to.
+        `may_call` says what the one of that name may pass callers on to, `video` in which codecs its callers show each
+        other their pictures.
         """
-        self._own[kind] = handler, may_call
+        self._own[kind] = handler, may_call, video
 
     @property
     def routes(self) -> tuple[Route, ...]:
@@ -74,9 +84,10 @@ class Application:
         kind, _, name = target.name.partition(":")
         own = self._own.get(kind)
         handler: Handler
-        may_call = self._may_call
+        may_call, video = self._may_call, _none("")
         if own is not None:
-            plays, handler, may_call = PROGRAM, partial(_named, own[0], name), tuple(own[1](name))
+            plays, handler = PROGRAM, partial(_named, own[0], name)
+            may_call, video = tuple(own[1](name)), tuple(own[2](name))
         else:
             _, plays, handler = self._handlers[int(target.name)]
 
@@ -85,7 +96,7 @@ class Application:
             self._running[task] = session
             task.add_done_callback(self._running.pop)
 
-        return ApplicationLeg(tag, target.number, plays, may_call, begin, lasting=kind in (ROOM, AGENT))
+        return ApplicationLeg(tag, target.number, plays, may_call, begin, lasting=kind in (ROOM, AGENT), video=video)
 
     def call_changed(self, engine: MediaEngine, call: Call) -> None:
         """Tell sessions that their call is up (an observer of the calls)."""

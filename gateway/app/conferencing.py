@@ -269,7 +269,7 @@ async def open_conferences(
     calls.observe(notes.call_changed)
     recordings.changed = notes.call_changed
     opening.stack.callback(rooms.watch(notes.room_changed))
-    application.serve(ROOM, rooms.attend)
+    application.serve(ROOM, rooms.attend, video=lambda name: room_settings.room(opening.config, name).video)
     agents = Agents(room_settings.agents(config), clock, opening.token)
     application.serve(AGENT, agents.attend, agents.may_call)
     sounds = room_settings.sounds(config)

@@ -32,6 +32,7 @@ def room(config: Config, name: str) -> RoomSettings:
         max_members=found.max_members or config.conference.max_members,
         tones=found.tones,
         record=found.record,
+        video=found.video,
         is_linked=found.room_server,
         moderators=frozenset(found.moderators),
     )

@@ -33,6 +33,8 @@ class RoomSettings:
     max_members: int = 50
     tones: bool = True
     """Who comes and goes is heard."""
+    video: tuple[str, ...] = ("h264", "vp8", "vp9", "av1")
+    """Names of the codecs in which members show each other their pictures, best first; (): they do not."""
     record: bool = False
     """From the first member to the last."""
     is_linked: bool = False
@@ -70,6 +72,8 @@ class Member:
             "display_name": caller.display_name,
             "user": self.user,
             "muted": self.seat.muted,
+            "video": self.seat.shows,
+            "sees": self.seat.sees,
         }
 
 

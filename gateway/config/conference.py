@@ -37,6 +37,9 @@ class RoomConfig(Section):
     """Who comes and goes is heard by a short tone."""
     record: bool = False
     """Record it from its first member to its last, as `recording` says."""
+    video: tuple[Literal["h264", "vp8", "vp9", "av1"], ...] = ("h264", "vp8", "vp9", "av1")
+    """Codecs of its members' pictures, those of `media.video.codecs` alone: each sends in the first that it has, and
+    sees who speaks, or spoke last, in a codec that it takes; `[]`: sound alone."""
     room_server: bool = False
     """The room of this name at /webrtc/signaling is the same one: its browsers and those who dial it hear each other.
     Neither `pin` nor `members` keeps those browsers out."""

@@ -55,13 +55,15 @@ class ApplicationLeg(LegBase):
         begin: Callable[[Session], None],
         *,
         lasting: bool = False,
+        video: tuple[str, ...] = (),
     ) -> None:
         """`service` is what the caller hears once it is answered; `may_call` bounds what it may be passed on to.
 
-        `lasting`: the call may last as long as one between people.
+        `lasting`: the call may last as long as one between people. `video`: codecs (lower case) in which its callers
+        show each other their pictures.
         """
         super().__init__(
-            Party(tag, Kind.SERVICE, service=service, lasting=lasting),
+            Party(tag, Kind.SERVICE, service=service, lasting=lasting, video=video),
             Address(f"sip:{number}@application.invalid"),
             f"application:{tag}",
         )

@@ -61,6 +61,8 @@ class Party:
     """Codec names (lower case) that alone may be used with it, best first; (): those the engine is set to."""
     lasting: bool = False
     """Of a service: people stay in it, as in a conference, so that it may last as long as a call between people."""
+    video: tuple[str, ...] = ()
+    """Of a program: names (lower case) of the codecs of the pictures that its callers show each other, best first."""
 
     def values(self) -> dict[str, Any]:
         """The fields, without types of ours."""
@@ -73,6 +75,7 @@ class Party:
             "dtmf": self.dtmf.value,
             "codecs": self.codecs,
             "lasting": self.lasting,
+            "video": self.video,
         }
 
 
@@ -293,6 +296,14 @@ class Seat(Protocol):
 
     muted: bool
     """Whether the others do not hear it."""
+
+    @property
+    def shows(self) -> bool:
+        """Whether it sends a picture."""
+
+    @property
+    def sees(self) -> str | None:
+        """Name of whom it sees: the one who speaks, of that one the one who spoke before; None: nobody."""
 
     def leave(self) -> None:
         """Give it up; idempotent."""

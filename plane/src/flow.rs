@@ -4,6 +4,7 @@ use crate::addr::Addr;
 use crate::counters::{Count, Discard, FlowCounters, Unsent};
 use crate::inbound::Inbound;
 use crate::kept::Kept;
+use crate::key_frame::Format;
 use crate::limits::Bucket;
 use crate::outgoing::Outgoing;
 use crate::srtp::{Receiver, Refused, Sender};
@@ -57,6 +58,19 @@ pub struct Route {
 /// What becomes of each of the 128 payload types.
 pub type Routes = [Route; 128];
 
+/// What a stream is fed with, by incoming payload type: the outgoing one, and how its key frames are told.
+pub type Fed = [Option<(u8, Format)>; 128];
+
+/// A stream that what a flow receives goes to beside the flow's target, from a key frame on.
+pub struct Feed {
+    pub target: u32,
+    /// Where the target was last found among the thread's send halves.
+    pub slot: usize,
+    pub types: Box<Fed>,
+    /// Whether the key frame has not come yet.
+    pub waits: bool,
+}
+
 /// How a peer's packets are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
 pub struct Config {
@@ -88,6 +102,7 @@ pub struct Receive {
     pub target: Option<u32>,
     /// Where the target was last found among the thread's send halves.
     pub target_slot: usize,
+    pub feeds: Vec<Feed>,
     /// Payload type of the last audio; 255: none.
     pub media: u8,
     pub rate: Bucket,
@@ -119,6 +134,7 @@ impl Receive {
             transcoding: Transcoding::default(),
             target: None,
             target_slot: usize::MAX,
+            feeds: Vec::new(),
             media: 255,
             rate: Bucket::new(),
             punts: Bucket::new(),

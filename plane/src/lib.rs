@@ -11,6 +11,7 @@ pub mod flow;
 pub mod handshake;
 pub mod inbound;
 pub mod kept;
+pub mod key_frame;
 pub mod limits;
 pub mod outgoing;
 pub mod registry;

@@ -180,6 +180,7 @@ OTHER: dict[str, Any] = {
     "rooms[].max_members": 7,
     "rooms[].members": ["trunk:other"],
     "rooms[].moderators": ["1001"],
+    "rooms[].video": ["vp8"],
     "recording.calls": ["*"],
     "voicemail.users": ["*"],
     "voicemail.greeting": "/no/greeting.wav",

@@ -9,12 +9,19 @@ from unittest.mock import MagicMock
 
 import pytest
 
+from gateway.app import room_settings
+from gateway.app.application import Application
 from gateway.app.recordings import RecordingError, Recordings, RecordingSettings
 from gateway.call.call import Call
+from gateway.call.routing import ROOM, ApplicationTarget
 from gateway.call.state import State
 from gateway.conference.room import Room, RoomError, RoomSettings
 from gateway.conference.rooms import RoomLimits, Rooms
-from gateway.media.engine import RecordingFile
+from gateway.config import Config
+from gateway.media.embedded.describe import SERVICE_DESCRIPTION
+from gateway.media.engine import Kind, Party, RecordingFile
+from sdp import SessionDescription, read_codecs
+from tests.media.engine_support import phone_sdp, running
 
 
 class Leg:
@@ -150,6 +157,26 @@ def test_there_are_no_more_rooms_than_configured(most: int) -> None:
     with pytest.raises(RoomError) as refused:
         rooms.open("another")
     assert refused.value.status == 503
+
+
+@pytest.mark.parametrize(
+    ("video", "answered"),
+    [(None, ["H264", "VP8"]), (["vp8", "h264"], ["VP8", "H264"]), (["vp8"], ["VP8"]), (["av1"], []), ([], [])],
+)
+async def test_members_show_each_other_pictures_as_configured(video: list[str] | None, answered: list[str]) -> None:
+    """rooms[].video: the codecs that the answer to a member's offer has, in that order; none refuses the section."""
+    team = {"name": "team"} | ({"video": video} if video is not None else {})
+    config = Config.model_validate({"rooms": [team]})
+    application = Application()
+    application.serve(ROOM, MagicMock(), video=lambda name: room_settings.room(config, name).video)
+    program = application.leg(ApplicationTarget("room:team", "800"), "program").party
+    phone, offer = Party("phone", Kind.RTP, private_source="127.0.0.1"), phone_sdp()
+    offer += "m=video 5004 RTP/AVP 97 98\r\na=rtpmap:97 VP8/90000\r\na=rtpmap:98 H264/90000\r\n"
+    async with running() as (engine, _):
+        await engine.offer("call", phone, program, offer)
+        answer = SessionDescription.parse(await engine.answer("call", program, phone, SERVICE_DESCRIPTION))
+    assert [codec.name for codec in read_codecs(answer.media[1])] == answered or not answer.media[1].port
+    assert bool(answer.media[1].port) is bool(answered)
 
 
 @pytest.mark.parametrize("tones", [True, False])

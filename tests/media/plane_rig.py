@@ -100,6 +100,8 @@ class Told:
     def missing(self, flow: int, sequence_numbers: Sequence[int], now: float) -> None:
         self.lacking += [(flow, number) for number in sequence_numbers]
 
+    def fed(self, target: int, source: int, now: float) -> None: ...
+
     def idle(self, flow: int, silent: float) -> None:
         self.idles.append(flow)
 

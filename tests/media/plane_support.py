@@ -28,6 +28,7 @@ class Handler:
         self.learned: list[tuple[int, Address]] = []
         self.runs: list[tuple[int, int, int]] = []
         self.lacking: list[tuple[int, int]] = []
+        self.begun: list[tuple[int, int]] = []
         self.idles: list[tuple[int, float]] = []
         self.checks: list[tuple[int, Address, bytes]] = []
         self.handshakes: list[tuple[int, int, Address, bytes]] = []
@@ -55,6 +56,9 @@ class Handler:
 
     def missing(self, flow: int, sequence_numbers: Sequence[int], now: float) -> None:
         self.lacking += [(flow, number) for number in sequence_numbers]
+
+    def fed(self, target: int, source: int, now: float) -> None:
+        self.begun.append((target, source))
 
     def idle(self, flow: int, silent: float) -> None:
         self.idles.append((flow, silent))

@@ -191,6 +191,8 @@ class Bench:
 
     def missing(self, flow: int, sequence_numbers: Sequence[int], now: float) -> None: ...
 
+    def fed(self, target: int, source: int, now: float) -> None: ...
+
     def idle(self, flow: int, silent: float) -> None:
         self.legs[flow].idle(silent)
 

@@ -155,6 +155,7 @@ class FakeRooms:
     def room_members(self, user: User, room: str) -> dict[str, Any]:
         self._asked("members", user.id, room)
         member = {"id": "1", "uri": "sip:alice@x", "display_name": "Alice", "user": "alice", "muted": False}
+        member |= {"video": True, "sees": None}
         state = {"locked": False, "recording": False, "speaker": "1", "moderates": True}
         return {"name": room, "members": [member]} | state
 

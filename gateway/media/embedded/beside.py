@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gateway.media.embedded.describe import CHANNEL_SECTION, has_video, service_of, video_description
 from gateway.media.embedded.party import PartyMedia
@@ -22,11 +22,11 @@ async def open_for(
 ) -> None:
     """Be able to speak of what the offer does, to both; `opened` gets what takes it back. Raises MediaError."""
     parties = (caller, callee)
-    if any(service_of(each.party) is not None for each in parties):
-        return
-    if has_video(config, offer):
+    if has_video(config, offer) and all(service_of(each.party) is None or each.party.video for each in parties):
         for each in parties:
             opened += [each.close_video] if await each.open_video() else []
+    if any(service_of(each.party) is not None for each in parties):
+        return
     if config.text.enabled and sdp_text.has_text(offer) and all(map(_can_type, parties)):
         for each in parties:
             opened += [each.close_text] if await each.open_text() else []
@@ -79,7 +79,8 @@ async def _video_for(party: PartyMedia, known: PartyMedia | None) -> str:
 
 def join_beside(first: PartyMedia, second: PartyMedia) -> None:
     """Let them see each other, and have each other's data and text, as far as both have agreed to it."""
-    show_each_other(first.video, second.video)
+    if first.audio is None is second.audio:
+        show_each_other(first.video, second.video)
     for party, other in ((first, second), (second, first)):
         text = other.text if other.text is not None and other.text.agreement is not None else None
         if party.data is not None:
@@ -91,3 +92,17 @@ def join_beside(first: PartyMedia, second: PartyMedia) -> None:
                 party.text.tell(end)
             else:
                 party.text.part()
+
+
+def show_among(caller: PartyMedia, program: PartyMedia) -> None:
+    """Show the caller's picture where the program has given it a place, to nobody else."""
+    seat = program.audio.seat if program.audio is not None else None
+    if seat is not None:
+        seat.show(caller.video if program.party.video else None)
+    elif caller.video is not None:
+        caller.video.part()
+
+
+def shown_to(parties: Sequence[PartyMedia]) -> tuple[str, ...]:
+    """Names of the codecs of what many show each other, where one of these is a program that has them do so."""
+    return next((each.party.video for each in parties if each.party.video), ())

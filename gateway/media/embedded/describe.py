@@ -207,11 +207,24 @@ def media_plan(
     )
 
 
-def answerer(offer: SessionDescription, description: SessionDescription | None) -> Callable[[Plan], SessionDescription]:
-    """What answers an offer with what the other side has answered; None: with what we can do ourselves."""
+def answerer(
+    offer: SessionDescription, description: SessionDescription | None, video: tuple[str, ...] = ()
+) -> Callable[[Plan], SessionDescription]:
+    """What answers an offer with what the other side has answered; None: with what we can do ourselves.
+
+    Of video that is what many show each other, in codecs of these names, best first.
+    """
     if description is None:
-        return lambda plan: answer(offer, plan)
+        return lambda plan: answer(offer, _showing(plan, video))
     return lambda plan: translate(description, plan, offer=offer)
+
+
+def _showing(plan: Plan, video: tuple[str, ...]) -> Plan:
+    if not video:
+        return plan
+    said = (*[name for name in video if name in (plan.codecs.video or ())], "rtx")
+    codecs = replace(plan.codecs, order=(*plan.codecs.order, *video), video=said)
+    return replace(plan, codecs=codecs, reflects=("video",))
 
 
 def service_of(party: Party) -> str | None:
@@ -222,7 +235,8 @@ def service_of(party: Party) -> str | None:
 def party_of(values: Mapping[str, Any]) -> Party:
     """The party with these fields, as JSON has brought them back."""
     kinds = {"kind": Kind(values["kind"]), "dtmf": Dtmf(values["dtmf"])}
-    return Party(**{**values, **kinds, **{name: tuple(values[name]) for name in ("prefer", "codecs")}})
+    names = {name: tuple(values.get(name, ())) for name in ("prefer", "codecs", "video")}
+    return Party(**{**values, **kinds, **names})
 
 
 def has_audio(offer: SessionDescription) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from gateway.media.embedded.plane.values import Address, MediaPacket
@@ -49,6 +49,7 @@ class FlowTable:
         self.port: StunListener | None = None
         self._owner = owner
         self._listeners: dict[int, FlowListener] = {}
+        self._fed: dict[int, Callable[[int, float], None]] = {}
 
     def __len__(self) -> int:
         return len(self._listeners)
@@ -57,9 +58,14 @@ class FlowTable:
         """Tell `listener` of this flow."""
         self._listeners[flow] = listener
 
+    def when_fed(self, flow: int, told: Callable[[int, float], None]) -> None:
+        """Tell `told` which flow feeds the stream of this one from now on, and when it began."""
+        self._fed[flow] = told
+
     def remove(self, flow: int) -> None:
         """Nobody is told of it any more."""
         self._listeners.pop(flow, None)
+        self._fed.pop(flow, None)
 
     def stun(self, path: int, source: Address, data: bytes, now: float) -> None:
         if self.port is not None:
@@ -92,6 +98,10 @@ class FlowTable:
     def missing(self, flow: int, sequence_numbers: Sequence[int], now: float) -> None:
         if (listener := self._listeners.get(flow)) is not None:
             listener.missing(sequence_numbers, now)
+
+    def fed(self, target: int, source: int, now: float) -> None:
+        if (told := self._fed.get(target)) is not None:
+            told(source, now)
 
     def idle(self, flow: int, silent: float) -> None:
         if (listener := self._listeners.get(flow)) is not None:

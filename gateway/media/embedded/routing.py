@@ -8,7 +8,8 @@ from functools import partial
 
 from gateway.media.embedded.audio.codecs import CODECS
 from gateway.media.embedded.audio.transcode import Transcoder
-from gateway.media.embedded.plane.values import Action, Conversion, Route
+from gateway.media.embedded.plane.key_frame import Format
+from gateway.media.embedded.plane.values import Action, Conversion, Fed, Route
 from gateway.media.embedded.settings import EmbeddedConfig
 from gateway.media.embedded.sources.digits import EventHandler
 from gateway.media.embedded.sources.packets import PacketHandler
@@ -148,6 +149,30 @@ def video_routes(heard: MediaAgreement, told: MediaAgreement) -> dict[int, Route
         else:
             routes[number] = Route(action=Action.DROP, clock_rate=codec.clock_rate if codec.is_media else 0)
     return routes
+
+
+_FORMS = {"vp8": Format.VP8, "h264": Format.H264, "vp9": Format.VP9, "av1": Format.AV1}
+
+
+def fed_types(heard: MediaAgreement, told: MediaAgreement) -> dict[int, Fed]:
+    """The same for a stream that is fed with it from a key frame on (`Plane.feed`)."""
+    names = {codec.payload_type: codec.key[0] for codec in told.send}
+    return {
+        number: Fed(payload_type=route.payload_type, form=_FORMS.get(names.get(route.payload_type, ""), Format.ANY))
+        for number, route in video_routes(heard, told).items()
+        if route.action in (Action.FORWARD, Action.UNWRAP)
+    }
+
+
+def unrouted(heard: MediaAgreement) -> dict[int, Route]:
+    """What may arrive goes to those alone who are fed with it."""
+    return {
+        codec.payload_type: Route(action=Action.DROP, clock_rate=codec.clock_rate)
+        if codec.is_media
+        else Route(action=Action.UNWRAP)
+        for codec in heard.receive
+        if codec.payload_type is not None and (codec.is_media or codec.key[0] == "rtx")
+    }
 
 
 def require_common(heard: MediaAgreement, told: MediaAgreement, config: EmbeddedConfig) -> None:

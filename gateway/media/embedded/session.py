@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from gateway.media.embedded.beside import as_told, join_beside, offered_beside, open_for
+from gateway.media.embedded.beside import as_told, join_beside, offered_beside, open_for, show_among, shown_to
 from gateway.media.embedded.describe import (
     SERVICE_DESCRIPTION,
     answerer,
@@ -102,7 +102,7 @@ class Session:
             shown = [other.said_with_picture for other in others] if has_video(self._shared.config, offer) else []
             said = next(filter(None, shown), None)
             said = as_told(self._shared.config, said, caller) if said is not None else None
-            caller.give_answer(answerer(offer, said), prefer)
+            caller.give_answer(answerer(offer, said, shown_to(others)), prefer)
             caller.answered_early = True
             self._reconnect(caller)
         return str(caller.sent)
@@ -132,7 +132,7 @@ class Session:
             if offer is None:
                 raise MediaError("no offer of this party is waiting for an answer", 481)
             said = None if service_of(source) is not None else as_told(self._shared.config, description, caller)
-            caller.give_answer(answerer(offer, said), source.prefer)
+            caller.give_answer(answerer(offer, said, source.video), source.prefer)
         self._join(caller, callee)
         return SERVICE_DESCRIPTION if service_of(target) is not None else str(caller.sent)
 
@@ -378,8 +378,7 @@ class Session:
         first.joined, second.joined = second, first
         self._recorders.place(first.party.tag, second.party.tag)
         for speaker, listener in ((first, second), (second, first)):
-            heard = speaker.agreement
-            if heard is None or speaker.flow is None:
+            if speaker.agreement is None or speaker.flow is None:
                 continue
             service = service_of(listener.party)
             if service == "echo":
@@ -442,9 +441,8 @@ class Session:
 
     def _serve_program(self, caller: PartyMedia, audio: ProgramAudio) -> None:
         heard, codec = caller.agreement, caller.send_codec()
-        if heard is None or codec is None or caller.flow is None:
-            return
-        if caller.joined is None or caller.joined.audio is not audio:
+        program = caller.joined
+        if heard is None or codec is None or caller.flow is None or program is None or program.audio is not audio:
             return
         routing = heard_by_program(heard, audio, caller.stations.on_digit)
         self._find_tones(caller, routing)
@@ -452,11 +450,12 @@ class Session:
         self._shared.plane.route(caller.flow, None, routing.routes)
         caller.stations.arrange(routing.handlers, is_open=False)
         audio.rearrange = partial(self._serve_program, caller, audio)
-        audio.tap = self._recorders.said(caller.joined.party.tag, caller.party.tag)
+        audio.tap = self._recorders.said(program.party.tag, caller.party.tag)
         if audio.seat is not None:
             caller.playing.speaker(codec, audio.seat)
         else:
             caller.playing.program(codec, audio)
+        show_among(caller, program)
 
     def _tap(self, speaker: PartyMedia, routing: Routing) -> None:
         """Have what the party says recorded, where the call is."""

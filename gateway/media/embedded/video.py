@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from gateway.media.embedded.describe import Identity
 from gateway.media.embedded.plane.feedback import (
@@ -17,10 +17,10 @@ from gateway.media.embedded.plane.packet import RtpError
 from gateway.media.embedded.plane.rate import SendRate
 from gateway.media.embedded.plane.reports import Reporter
 from gateway.media.embedded.plane.rtcp import FIR, NACK, PLI, PSFB, RTPFB, Feedback, parse_compound
-from gateway.media.embedded.plane.values import Address, FlowSnapshot, MediaPacket, Repeats
+from gateway.media.embedded.plane.values import Address, Fed, FlowSnapshot, MediaPacket, Repeats
 from gateway.media.embedded.reporting import reports_wanted
 from gateway.media.embedded.resources import Resources
-from gateway.media.embedded.routing import video_routes
+from gateway.media.embedded.routing import fed_types, unrouted, video_routes
 from gateway.media.embedded.rtp.leg import RtpLeg
 from gateway.media.embedded.transport import Transport
 from sdp import MediaAgreement, TransportPlan
@@ -60,8 +60,16 @@ class VideoStream:
         """The plane's figures as they were last asked for."""
         self.heard: VideoStream | None = None
         """Whose picture the peer sees."""
-        self.shown_to: VideoStream | None = None
+        self.watchers: list[VideoStream] = []
         """Who sees the peer's."""
+        self.waits = False
+        """Whether a key frame of who is seen has not come yet."""
+        self.changed: Callable[[], None] = lambda: None
+        """Told when the peer begins to send, and when what it may send or see is another."""
+        self._types: Mapping[int, Fed] = {}
+        """How the picture that is fed comes."""
+        self._among = False
+        """Whether it is one of many."""
         self.reporter = Reporter(identity.ssrc, cname, resources.random, config.report_interval)
         self._shared = resources
         self._transport = transport
@@ -81,6 +89,7 @@ class VideoStream:
     async def open(self) -> None:
         """Open its ports, or share the voice's; raises MediaError 503."""
         self._shared.flows.add(self.flow, self)
+        self._shared.flows.when_fed(self.flow, self._fed)
         if self.leg is not None:
             await self.leg.open()
         else:
@@ -125,6 +134,7 @@ class VideoStream:
     def close(self) -> None:
         """Release what is its own."""
         self.part()
+        self.agreement = None
         self._shared.flows.remove(self.flow)
         if self.leg is not None:
             self.leg.close()
@@ -136,21 +146,84 @@ class VideoStream:
     def part(self) -> None:
         """Be seen by nobody and show nothing."""
         plane = self._shared.plane
+        for watcher in tuple(self.watchers):
+            watcher.see(None)
+        self.see(None)
+        self._among = False
         plane.route(self.flow, None, {})
         plane.set_open(self.flow, False)
-        self.heard = self.shown_to = None
+        self.changed()
 
     def show_to(self, listener: VideoStream) -> None:
         """Send the peer's picture to the peer of `listener`, as both agreements allow, from a whole picture on."""
+        for each in (self, listener):
+            each.leave_many()
         heard, told, plane = self.agreement, listener.agreement, self._shared.plane
         is_open = heard is not None and told is not None and told.direction.sends and heard.direction.receives
         routes = video_routes(heard, told) if heard is not None and told is not None else {}
         plane.route(self.flow, listener.flow, routes)
         plane.set_open(listener.flow, is_open)
-        self.shown_to, listener.heard = listener, self
+        self.watchers, listener.heard = [listener], self
         if is_open:
             self.ask_key_frame()
             self.limit_rate()
+
+    # Whom it is among
+
+    def be_among_many(self) -> None:
+        """Show the peer's picture to those alone who `see` it, any number, as is agreed now."""
+        if not self._among:
+            self.part()
+        heard, plane = self.agreement, self._shared.plane
+        if heard is not None:
+            self._among = True
+            plane.route(self.flow, None, unrouted(heard))
+            plane.set_open(self.flow, heard.direction.sends)
+
+    def leave_many(self) -> None:
+        """Be one of them no more; idempotent."""
+        if self._among:
+            self.part()
+
+    @property
+    def looks(self) -> bool:
+        """Whether the peer wants to see one of many."""
+        return self._among and self.agreement is not None and self.agreement.direction.sends
+
+    @property
+    def shows(self) -> bool:
+        """Whether the peer sends a picture to many."""
+        heard = self.agreement
+        return self._among and heard is not None and heard.direction.receives and self.source is not None
+
+    def can_be_seen_by(self, other: VideoStream) -> bool:
+        """Whether what the peer sends, its best codec, is one that the other one takes."""
+        mine, theirs = self.agreement, other.agreement
+        if mine is None or theirs is None or not self.shows or not other.looks:
+            return False
+        first = next((codec.payload_type for codec in mine.receive if codec.is_media), None)
+        return first is not None and first in fed_types(mine, theirs)
+
+    def see(self, shown: VideoStream | None) -> None:
+        """Have the peer see this one from its next key frame on, and nobody until then; None: nobody."""
+        mine, theirs = self.agreement, shown.agreement if shown is not None else None
+        types = fed_types(theirs, mine) if mine is not None and theirs is not None else {}
+        if self.heard is shown and self._types == types:
+            return
+        if self.heard is not None and self in self.heard.watchers:
+            self.heard.watchers.remove(self)
+            self._shared.plane.feed(self.flow, None, {})
+        self.heard, self._types, self.waits = shown, types, shown is not None
+        if shown is not None:
+            shown.watchers.append(self)
+            self._shared.plane.feed(self.flow, shown.flow, types)
+            shown.ask_key_frame()
+            shown.limit_rate()
+
+    def _fed(self, source: int, now: float) -> None:
+        """The key frame of who is seen has come."""
+        if self.heard is not None and self.heard.flow == source:
+            self.waits = False
 
     # Key frames
 
@@ -194,8 +267,9 @@ class VideoStream:
 
     def limit_rate(self) -> None:
         """Tell the peer how much it may send: what everybody who sees its picture can take."""
-        if self.source is not None and self.shown_to is not None and "goog-remb" in self._feedback():
-            self._send(bit_rate_limit(self.identity.ssrc, self.shown_to.most, (self.source,)))
+        if self.source is not None and (self.watchers or self._among) and "goog-remb" in self._feedback():
+            most = min([self._shared.config.video.max_bitrate, *[watcher.most for watcher in self.watchers]])
+            self._send(bit_rate_limit(self.identity.ssrc, most, (self.source,)))
 
     # What the plane tells
 
@@ -212,7 +286,7 @@ class VideoStream:
 
     def missing(self, sequence_numbers: Sequence[int], now: float) -> None:
         """The peer lacks packets that never came: ask for them where they were sent."""
-        heard = self.heard
+        heard = self.heard if not self.waits else None
         if heard is not None and heard.source is not None and "nack" in heard._feedback():
             control = lost_entries(sequence_numbers)
             heard._send(Feedback(RTPFB, NACK, heard.identity.ssrc, heard.source, control))
@@ -228,6 +302,7 @@ class VideoStream:
     def run_began(self, ssrc: int, generation: int, now: float) -> None:
         self.source = ssrc
         self.limit_rate()
+        self.changed()
 
     def rtcp(self, source: Address, packet: bytes, now: float) -> None:
         if self.leg is None or self.leg.takes_rtcp_from(source):

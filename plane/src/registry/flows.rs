@@ -28,6 +28,8 @@ impl Flow {
             receive_thread: thread,
             send_thread: thread,
             target: None,
+            feeds: Vec::new(),
+            fed_by: None,
             source: None,
             named: None,
             rtp: None,
@@ -91,6 +93,7 @@ impl Registry {
                 self.update_ways(flow);
             }
             Message::Route { source, target, routes } => self.route(source, target, routes)?,
+            Message::Feed { target, source, types } => self.feed(target, source, types)?,
             Message::Convert { flow, number, conversion } => {
                 self.to_receive(flow, ReceiveOrder::Convert(number, conversion))?;
             }
@@ -129,7 +132,7 @@ impl Registry {
         self.to_send(flow, order)
     }
 
-    fn to_receive(&self, flow: u32, order: ReceiveOrder) -> Option<()> {
+    pub(super) fn to_receive(&self, flow: u32, order: ReceiveOrder) -> Option<()> {
         let known = self.flows.get(&flow)?;
         self.thread(known.receive_thread).send(Order::Receive(flow, order));
         Some(())
@@ -253,6 +256,7 @@ impl Registry {
         for (path, source) in known.pairs.keys() {
             self.drop_pair(flow, *path, *source);
         }
+        self.end_feeds(flow, &known);
         drop(self.take_receive(flow, known.receive_thread));
         drop(self.take_send(flow, known.send_thread));
         if let Some(Port::Pair { flow: owner, .. }) = self.ports.get_mut(&known.port) {
@@ -288,13 +292,16 @@ impl Registry {
             self.put_pairs(flow);
         }
         target.and_then(|target| self.move_send(target, thread));
+        for fed in self.flows.get(&flow)?.feeds.clone() {
+            self.move_send(fed, thread);
+        }
         for each in self.flows.get(&flow)?.bundled.clone() {
             self.move_receive(each, thread);
         }
         Some(())
     }
 
-    fn move_send(&mut self, flow: u32, thread: usize) -> Option<()> {
+    pub(super) fn move_send(&mut self, flow: u32, thread: usize) -> Option<()> {
         let known = self.flows.get_mut(&flow)?;
         let from = known.send_thread;
         if from != thread {
@@ -311,6 +318,7 @@ impl Registry {
         if let Some(target) = target {
             self.flows.get(&target)?;
             self.unfeed(target, source);
+            self.starve(target)?;
             self.move_send(target, thread)?;
             if before != Some(target) {
                 self.to_send(target, SendOrder::Refresh)?;
@@ -321,7 +329,7 @@ impl Registry {
     }
 
     /// Nobody but `source` feeds `target` from now on.
-    fn unfeed(&mut self, target: u32, source: u32) {
+    pub(super) fn unfeed(&mut self, target: u32, source: u32) {
         let others: Vec<u32> = self
             .flows
             .iter()

@@ -1,5 +1,6 @@
 //! What the control thread knows: ports, flows, which thread owns what; it turns messages into orders.
 
+mod feeds;
 mod flows;
 mod ports;
 mod report;
@@ -42,6 +43,9 @@ struct Flow {
     receive_thread: usize,
     send_thread: usize,
     target: Option<u32>,
+    /// Flows whose streams it feeds, and whom its own stream is fed by.
+    feeds: Vec<u32>,
+    fed_by: Option<u32>,
     source: Option<Addr>,
     named: Option<Addr>,
     rtp: Option<Addr>,

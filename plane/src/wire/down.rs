@@ -2,8 +2,9 @@
 
 use super::{Malformed, Reader};
 use crate::addr::Addr;
-use crate::flow::{Action, Config, Route, Routes, Silence};
+use crate::flow::{Action, Config, Fed, Route, Routes, Silence};
 use crate::kept::{self, Kept};
+use crate::key_frame::Format;
 use crate::srtp::{Suite, MAX_MKI};
 use crate::transcoding::Conversion;
 use crate::worker::Relayed;
@@ -128,6 +129,12 @@ pub enum Message {
         target: Option<u32>,
         routes: Box<Routes>,
     },
+    /// What comes to `source` goes out on the stream of `target` as well, from its next key frame on.
+    Feed {
+        target: u32,
+        source: Option<u32>,
+        types: Box<Fed>,
+    },
     SetOpen {
         flow: u32,
         value: bool,
@@ -209,6 +216,7 @@ pub fn read(kind: u8, body: &[u8]) -> Option<Result<Message, Malformed>> {
         34 => keep(read),
         35 => resend(read),
         36 => rtcp_keys(read),
+        37 => feed(read),
         _ => return None,
     };
     Some(message)
@@ -423,6 +431,16 @@ fn routes(read: &mut Reader<'_>) -> Result<Box<Routes>, Malformed> {
     Ok(routes)
 }
 
+fn feed(read: &mut Reader<'_>) -> Result<Message, Malformed> {
+    let (target, source) = (read.u32()?, if read.flag()? { Some(read.u32()?) } else { None });
+    let mut types = Box::new([None; 128]);
+    for _ in 0..read.u8()? {
+        let number = usize::from(payload_type(read)?);
+        types[number] = Some((payload_type(read)?, Format::from_number(read.u8()?).ok_or(Malformed)?));
+    }
+    Ok(Message::Feed { target, source, types })
+}
+
 fn silence(read: &mut Reader<'_>) -> Result<Silence, Malformed> {
     let payload_type = payload_type(read)?;
     let (after, interval) = (read.duration()?, read.duration()?);
@@ -487,6 +505,17 @@ mod tests {
         assert_eq!(read(36, &body(writer().short(&[2; 46]))), Some(Ok(message)));
         assert_eq!(read(36, &body(writer().short(&[2; 30]))), Some(Err(Malformed)));
         assert_eq!(read(36, &body(writer())), Some(Err(Malformed)));
+    }
+
+    #[test]
+    fn a_feed_names_its_formats_and_one_that_is_unknown_is_malformed() {
+        let body_of = |format: u8| body(Writer::new(37, 0).u32(1).u8(1).u32(2).u8(1).u8(96).u8(102).u8(format));
+        let mut types = Box::new([None; 128]);
+        types[96] = Some((102, Format::H264));
+        assert_eq!(read(37, &body_of(2)), Some(Ok(Message::Feed { target: 1, source: Some(2), types })));
+        assert_eq!(read(37, &body_of(9)), Some(Err(Malformed)));
+        let nobody = Message::Feed { target: 1, source: None, types: Box::new([None; 128]) };
+        assert_eq!(read(37, &body(Writer::new(37, 0).u32(1).u8(0).u8(0))), Some(Ok(nobody)));
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub const RUN_BEGAN: u8 = 73;
 pub const IDLE: u8 = 74;
 pub const REFUSED: u8 = 75;
 pub const MISSING: u8 = 76;
+pub const FED: u8 = 77;
 
 /// Octets of a punt beside its datagram, at most.
 const AROUND: usize = 64;
@@ -72,6 +73,11 @@ pub fn idle(flow: u32, silent: u64) -> Vec<u8> {
 pub fn missing(flow: u32, now: u64, numbers: &[u16]) -> Vec<u8> {
     let head = Writer::new(MISSING, AROUND + 2 * numbers.len()).u32(flow).time(now).u8(numbers.len() as u8);
     head.each(numbers, |writer, number| writer.u16(*number)).finish()
+}
+
+/// The key frame has come with which `source` began to feed the stream of `target`.
+pub fn fed(target: u32, source: u32, now: u64) -> Vec<u8> {
+    Writer::new(FED, AROUND).u32(target).u32(source).time(now).finish()
 }
 
 /// A message that was not understood; the text never quotes it.

@@ -1,6 +1,7 @@
 //! A packet thread: waits for its sockets, forwards, answers checks, plays silence; the rest it punts.
 
 mod ahead;
+mod feeding;
 mod frames;
 mod outbox;
 mod packets;
@@ -11,7 +12,7 @@ mod waiting;
 
 use crate::addr::{Addr, Seeded};
 use crate::counters::ThreadCounters;
-use crate::flow::{Config, Pair, Receive, Routes, Send, Silence, Way};
+use crate::flow::{Config, Fed, Pair, Receive, Routes, Send, Silence, Way};
 use crate::kept::Kept;
 use crate::srtp;
 use crate::sys::{self, Arrival, Bell};
@@ -99,6 +100,11 @@ pub enum ReceiveOrder {
         routes: Box<Routes>,
     },
     Convert(u8, Box<Conversion>),
+    /// The stream of `target` is fed with what comes, from the next key frame on; None: no more.
+    Feed {
+        target: u32,
+        types: Option<Box<Fed>>,
+    },
     Resync(Option<u32>),
     Relay(Relayed),
     /// The flows whose packets come with this one's.

@@ -361,6 +361,7 @@ pub fn obey_receive(
                 }
             }
         }
+        ReceiveOrder::Feed { target, types } => super::feeding::obey(receive, target, types),
         ReceiveOrder::Convert(number, conversion) => receive.transcoding.set(number, *conversion),
         ReceiveOrder::Resync(ssrc) => {
             if ssrc.is_none() || ssrc == receive.inbound.ssrc {

@@ -1,5 +1,6 @@
 //! The packet path: what becomes of one authentic RTP packet in the clear.
 
+use super::feeding::feed;
 use super::outbox::Outbox;
 use super::table::Table;
 use super::Up;
@@ -47,9 +48,13 @@ pub(super) fn rtp_in(
         return;
     }
     if route.action == Action::Unwrap {
-        return unwrap(table, outbox, slot, &header, &packet[start..end], &route, now);
+        return unwrap(table, outbox, uplink, slot, &header, &packet[start..end], &route, now);
     }
     let Some(began) = admitted(receive, uplink, &header, packet.len(), &route, now) else { return };
+    if !receive.feeds.is_empty() {
+        feed(table, outbox, uplink, slot, &header, &packet[start..end], began, now);
+    }
+    let Some((receive, target)) = table.both(slot) else { return };
     let Some((send, at)) = target else {
         return punt_media(receive, uplink, &header, &packet[start..end], &route, now);
     };
@@ -112,10 +117,12 @@ fn forward_again(
     }
 }
 
+#[allow(clippy::too_many_arguments)]
 /// Forward what a retransmission repeats, in its place: its number is before its payload (RFC 4588 section 4).
 fn unwrap(
     table: &mut Table,
     outbox: &mut Outbox,
+    uplink: &mut Uplink,
     slot: usize,
     header: &Header,
     payload: &[u8],
@@ -127,16 +134,21 @@ fn unwrap(
             outbox.flush(table);
         }
     }
-    let Some((receive, target)) = table.both(slot) else { return };
+    let Some((receive, _)) = table.both(slot) else { return };
     // Without more than a number it is padding, by which a sender tries what the network bears.
     let Some((number, payload)) = payload.split_first_chunk::<2>().filter(|(_, rest)| !rest.is_empty()) else { return };
     let sequence_number = u16::from_be_bytes(*number);
     if !receive.inbound.fill(sequence_number) {
         return;
     }
+    let header = Header { sequence_number, ..*header };
+    if !receive.feeds.is_empty() {
+        feed(table, outbox, uplink, slot, &header, payload, false, now);
+    }
+    let Some((receive, target)) = table.both(slot) else { return };
     let Some((send, at)) = target.filter(|(send, _)| send.passes() && send.ready()) else { return };
     let second = route.payload_type | header.second & MARKER;
-    place(outbox, send, at, second, &Header { sequence_number, ..*header }, receive.inbound.highest, payload, now);
+    place(outbox, send, at, second, &header, receive.inbound.highest, payload, now);
 }
 
 /// Appendix A.1, told to the gateway where a run begins; None: the packet does not count.

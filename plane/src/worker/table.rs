@@ -125,6 +125,13 @@ impl Table {
         Some((receive, send.map(|send| (send, at))))
     }
 
+    /// The send half of a flow, which was in `slot` when it was last looked for, and its slot.
+    pub fn still_send(&mut self, flow: u32, slot: usize) -> Option<(&mut Send, usize)> {
+        let known = self.sends.get(slot).and_then(Option::as_ref).is_some_and(|send| send.flow == flow);
+        let at = if known { slot } else { *self.send_slots.get(&flow)? };
+        Some((self.sends.get_mut(at)?.as_deref_mut()?, at))
+    }
+
     /// Let others read the counts of those of the flows that are here.
     pub fn publish(&self, flows: &[u32]) {
         for flow in flows {

@@ -34,7 +34,7 @@ class BundledFlow(Flow):
         carrier = self.carrier
         carrier.bundled = tuple([each for each in carrier.bundled if each is not self])
         self.sender = self.stream = self._address = self._rtcp_address = self.target = None
-        self.flowing = False
+        self.flowing, self.feeds = False, ()
 
     def routes(self, payload_type: int) -> bool:
         return self._table.action[payload_type] != NO_ROUTE

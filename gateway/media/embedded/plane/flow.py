@@ -9,11 +9,14 @@ from __future__ import annotations
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from gateway.media.embedded.plane.around import Bundled, FlowHost
+from gateway.media.embedded.plane.feeding import Feed, place
+from gateway.media.embedded.plane.figures import figures
 from gateway.media.embedded.plane.inbound import Inbound
-from gateway.media.embedded.plane.kept import Kept
+from gateway.media.embedded.plane.kept import Kept, resend
 from gateway.media.embedded.plane.outgoing import OutgoingStream
 from gateway.media.embedded.plane.packet import HEADER, HEADER_SIZE, MARKER, RtpError, payload_bounds, put_packet
 from gateway.media.embedded.plane.routes import COPY, DROP, EMPTY, FORWARD, NO_ROUTE, PUNT, UNWRAP, RouteTable, is_digit
@@ -35,7 +38,6 @@ class Flow(ABC):
         "_generation",
         "_host",
         "_in_second",
-        "_media",
         "_open",
         "_rtcp_address",
         "_rtcp_socket",
@@ -46,11 +48,13 @@ class Flow(ABC):
         "bundled",
         "config",
         "discarded",
+        "feeds",
         "flowing",
         "heard",
         "idle_told",
         "inbound",
         "kept",
+        "media",
         "muted",
         "number",
         "octets_received",
@@ -83,6 +87,7 @@ class Flow(ABC):
         """Those that share its transport."""
         self.stream: OutgoingStream | None = None
         self.target: Flow | None = None
+        self.feeds: tuple[Feed, ...] = ()
         self.receiver: ReceiveContext | None = None
         self.sender: SendContext | None = None
         self.kept: Kept | None = None
@@ -97,7 +102,7 @@ class Flow(ABC):
         self._host = host
         self._senders: dict[SrtpKey, SendContext] = {}
         self._table: RouteTable = EMPTY
-        self._media = -1
+        self.media = -1
         self._generation = 0
         self._open = self.muted = False
         self._socket: socket.socket | None = None
@@ -151,7 +156,7 @@ class Flow(ABC):
             target.stream.begin()
         self.target = target
         self._table = table
-        self._media = -1
+        self.media = -1
 
     def set_open(self, value: bool) -> None:
         self._open = value
@@ -175,6 +180,7 @@ class Flow(ABC):
     def close(self) -> None:
         """Send and take nothing more."""
         self._address = self._rtcp_address = self.target = self.silence = None
+        self.feeds = ()
         self.update()
 
     # What the network brings
@@ -229,7 +235,7 @@ class Flow(ABC):
         inbound, target = self.inbound, self.target
         stream = target.stream if target is not None else None
         if action in (NO_ROUTE, UNWRAP):
-            self._take_other(action, second, sequence_number, timestamp, ssrc, start, end, now)
+            self._take_other(second, sequence_number, timestamp, ssrc, start, end, now)
             return
         clock = table.clock_rate[payload_type]
         if not inbound.admit(ssrc, sequence_number, timestamp, end, clock, now):
@@ -237,16 +243,19 @@ class Flow(ABC):
             return
         if inbound.generation != self._generation:
             self._generation = inbound.generation
-            if stream is not None:
-                stream.begin()
+            for fed in (self.target, *[feed.target for feed in self.feeds]):
+                if fed is not None and fed.stream is not None:
+                    fed.stream.begin()
             # Whoever is told may use the workspace.
             packet = bytes(_DATA[:end])
             self._host.handler.run_began(self.number, ssrc, inbound.generation, now)
             _DATA[:end] = packet
-        if clock and payload_type != self._media:
-            self._media = payload_type
+        if clock and payload_type != self.media:
+            self.media = payload_type
             if stream is not None:
                 stream.switch(clock, table.rate_out[payload_type])
+        if self.feeds:
+            self._feed(second, sequence_number, timestamp, start, end, now)
         if action == FORWARD:
             if target is None or stream is None:
                 return
@@ -261,18 +270,10 @@ class Flow(ABC):
         self._punt(action, second, sequence_number, timestamp, start, end, now)
 
     def _take_other(
-        self,
-        action: int,
-        second: int,
-        sequence_number: int,
-        timestamp: int,
-        ssrc: int,
-        start: int,
-        end: int,
-        now: float,
+        self, second: int, sequence_number: int, timestamp: int, ssrc: int, start: int, end: int, now: float
     ) -> None:
         """A packet that is not of this stream's numbers: of another stream, a retransmission, or nobody's."""
-        if action == UNWRAP:
+        if self._table.action[second & 0x7F] == UNWRAP:
             self._unwrap(second, timestamp, start, end, now)
             return
         for each in self.bundled:
@@ -289,9 +290,19 @@ class Flow(ABC):
             return  # padding, by which a sender tries what the network bears
         sequence_number = int.from_bytes(_DATA[start : start + 2], "big")
         target = self.target
-        if self.inbound.fill(sequence_number) and target is not None and target.flowing:
+        if not self.inbound.fill(sequence_number):
+            return
+        if self.feeds:
+            self._feed(second, sequence_number, timestamp, start + 2, end, now)
+        if target is not None and target.flowing:
             second = self._table.payload_type[second & 0x7F] | second & MARKER
             target.forward(second, sequence_number, timestamp, self.inbound.highest, start + 2, end, now)
+
+    def _feed(self, second: int, sequence_number: int, timestamp: int, start: int, end: int, now: float) -> None:
+        payload, told = bytes(_DATA[start:end]), partial(self._host.handler.fed, source=self.number, now=now)
+        for feed in self.feeds:
+            feed.take(second, sequence_number, timestamp, self.inbound.highest, payload, now, told)
+        _DATA[start:end] = payload
 
     def _punt(
         self, action: int, second: int, sequence_number: int, timestamp: int, start: int, end: int, now: float
@@ -360,7 +371,7 @@ class Flow(ABC):
         else:
             placed = stream.place(sequence_number, timestamp, highest, now)
             if placed is None:
-                self._count_unsent("late")
+                self.count_unsent("late")
                 return
             out, when, marker = placed
             second |= marker
@@ -376,7 +387,7 @@ class Flow(ABC):
         try:
             self._socket.sendto(_DATA[base : base + size], self._address)  # type: ignore[union-attr]  # flowing
         except OSError:
-            self._count_unsent("socket")
+            self.count_unsent("socket")
         else:
             stream.packets += 1
             stream.octets += end - start
@@ -385,10 +396,10 @@ class Flow(ABC):
         """Send a packet of our own after all others."""
         stream = self.stream
         if stream is None or not self.ready:
-            self._count_unsent("not_ready")
+            self.count_unsent("not_ready")
             return False
         out, when, _ = stream.inject(advance, now)
-        self._emit(payload_type | (MARKER if marker else 0), out, when, payload, stream)
+        self.emit(payload_type | (MARKER if marker else 0), out, when, payload, stream)
         return True
 
     def relay(
@@ -396,25 +407,19 @@ class Flow(ABC):
     ) -> None:
         """Send on the target's stream what a punted packet of this flow became."""
         target = self.target
-        stream = target.stream if target is not None else None
-        if target is None or stream is None:
+        if target is None or target.stream is None:
             return
-        if not target.flowing:
-            stream.skip()
-            return
-        if offset is not None:
-            placed: tuple[int, int, int] | None = stream.place_after(sequence_number, timestamp, offset, now)
+        if offset is None:
+            place(target, second, sequence_number, timestamp, self.inbound.highest, payload, now)
+        elif not target.flowing:
+            target.stream.skip()
         else:
-            placed = stream.place(sequence_number, timestamp, self.inbound.highest, now)
-        if placed is None:
-            target._count_unsent("late")
-            return
-        out, when, marker = placed
-        target._emit(second | marker, out, when, payload, stream)
+            out, when, marker = target.stream.place_after(sequence_number, timestamp, offset, now)
+            target.emit(second | marker, out, when, payload, target.stream)
 
-    def _emit(self, second: int, out: int, when: int, payload: bytes, stream: OutgoingStream) -> None:
+    def emit(self, second: int, out: int, when: int, payload: bytes, stream: OutgoingStream) -> None:
         if HEADER_SIZE + len(payload) > len(_DATA):
-            self._count_unsent("too_long")
+            self.count_unsent("too_long")
             return
         size = put_packet(_DATA, second, out, when, stream.ssrc, payload)
         if self.sender is not None:
@@ -426,16 +431,10 @@ class Flow(ABC):
 
     def resend(self, sequence_numbers: Sequence[int], now: float) -> list[int]:
         """Send these packets of the stream again; the incoming numbers of those that never came here."""
-        if self.stream is None or self.kept is None:
-            return []
-        found, missing = self.kept.find(sequence_numbers, self.stream, now)
-        for again in found if self.flowing else ():
-            self._repeat(again, self.kept.repeats.ssrc)
-        return missing
+        return resend(self, sequence_numbers, now)
 
-    def _repeat(self, again: tuple[int, int, int, bytes], ssrc: int) -> None:
+    def repeat(self, second: int, number: int, timestamp: int, ssrc: int, payload: bytes) -> None:
         """Send a retransmission, which is none of the stream's packets."""
-        second, number, timestamp, payload = again
         size = put_packet(_DATA, second, number, timestamp, ssrc, payload)
         if self.sender is not None:
             size = self.sender.seal(0, size)
@@ -445,7 +444,7 @@ class Flow(ABC):
     def send_rtcp(self, packet: bytes) -> None:
         """One compound packet in the clear, protected where there is a key."""
         if self._rtcp_address is None or not self.ready:
-            self._count_unsent("not_ready")
+            self.count_unsent("not_ready")
             return
         size, sender = WORKSPACE.put(packet), self.rtcp_contexts()[1]
         if sender is not None:
@@ -460,7 +459,7 @@ class Flow(ABC):
         try:
             bound.sendto(_DATA[:size], address)
         except OSError:
-            self._count_unsent("socket")
+            self.count_unsent("socket")
             return False
         return True
 
@@ -470,7 +469,7 @@ class Flow(ABC):
         """Count one received packet that was dropped."""
         self.discarded[reason] = self.discarded.get(reason, 0) + 1
 
-    def _count_unsent(self, reason: str) -> None:
+    def count_unsent(self, reason: str) -> None:
         self.unsent[reason] = self.unsent.get(reason, 0) + 1
 
     @abstractmethod
@@ -479,21 +478,4 @@ class Flow(ABC):
 
     def snapshot(self, now: float) -> FlowSnapshot:
         """The counters as they stand."""
-        inbound, stream = self.inbound, self.stream
-        source, destination, pairs = self.addresses()
-        return FlowSnapshot(
-            taken=now, heard=self.heard, packets_received=self.packets_received, octets_received=self.octets_received,
-            discarded=dict(self.discarded), ssrc=inbound.ssrc, generation=inbound.generation,
-            received=inbound.received, octets=inbound.octets, expected=inbound.expected,
-            run_received=inbound.run_received, lost=inbound.lost, loss_runs=inbound.loss_runs,
-            extended_highest=inbound.extended_highest, jitter=inbound.jitter, arrived=inbound.arrived,
-            clock_rate=inbound.clock_rate, payload_type=self._media,
-            out_ssrc=stream.ssrc if stream is not None else None,
-            sent=stream.packets if stream is not None else 0,
-            sent_octets=stream.octets if stream is not None else 0,
-            sequence_number=stream.last_sequence_number if stream is not None else 0,
-            timestamp=stream.last_timestamp if stream is not None else 0,
-            sent_at=stream.last_sent if stream is not None else NEVER,
-            rate_out=stream.rate_out if stream is not None else 8000,
-            unsent=dict(self.unsent), source=source, destination=destination, pairs=dict(pairs),
-        )  # fmt: skip
+        return figures(self, now)

@@ -6,7 +6,8 @@ import select
 from collections.abc import Callable
 from typing import Any
 
-from gateway.media.embedded.plane.python import Reactor, Timer
+from gateway.media.embedded.plane.agenda import Timer
+from gateway.media.embedded.plane.python import Reactor
 
 
 class GatheringReactor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from gateway.media.embedded.plane.outgoing import OutgoingStream
 from gateway.media.embedded.plane.packet import MARKER
@@ -86,3 +87,23 @@ class Kept:
             self._second, self._again = now, 0
         self._again += 1
         return self._again <= AGAIN
+
+
+class Repeating(Protocol):
+    """A flow whose stream is kept."""
+
+    kept: Kept | None
+    stream: OutgoingStream | None
+    flowing: bool
+
+    def repeat(self, second: int, number: int, timestamp: int, ssrc: int, payload: bytes) -> None: ...
+
+
+def resend(flow: Repeating, sequence_numbers: Sequence[int], now: float) -> list[int]:
+    """Send these packets of the stream again; the incoming numbers of those that never came here."""
+    if flow.stream is None or flow.kept is None:
+        return []
+    found, missing = flow.kept.find(sequence_numbers, flow.stream, now)
+    for second, number, timestamp, payload in found if flow.flowing else ():
+        flow.repeat(second, number, timestamp, flow.kept.repeats.ssrc, payload)
+    return missing

@@ -15,6 +15,7 @@ from gateway.media.embedded.plane.srtp import SrtpKey
 from gateway.media.embedded.plane.values import (
     Address,
     Bound,
+    Fed,
     FlowConfig,
     FlowSnapshot,
     Inventory,
@@ -62,6 +63,9 @@ class PlaneHandler(Protocol):
 
     def missing(self, flow: int, sequence_numbers: Sequence[int], now: float) -> None:
         """`resend` was asked for packets that never came here; the numbers are those they would have come with."""
+
+    def fed(self, target: int, source: int, now: float) -> None:
+        """The key frame has come with which `source` begins to feed the stream of `target`."""
 
     def idle(self, flow: int, silent: float) -> None:
         """Nothing authentic came for `silent` seconds; told once until something does."""
@@ -194,6 +198,14 @@ class Plane(Protocol):
 
     def route(self, source: int, target: int | None, routes: Mapping[int, Route]) -> None:
         """What becomes of each payload type of `source`, on the outgoing stream of `target` (itself: an echo)."""
+
+    def feed(self, target: int, source: int | None, types: Mapping[int, Fed]) -> None:
+        """Have packets of `source` of these payload types go out on the stream of `target`, None: no more.
+
+        Beside where else they go, and to any number of streams (1,024); a stream is fed by one source, and not by
+        `route` as well: the later one stands. It begins with the next key frame, which `PlaneHandler.fed` tells;
+        asked again it waits for another one.
+        """
 
     def set_open(self, flow: int, value: bool) -> None:
         """Whether relayed packets go out on the flow's stream; at first they do not."""

@@ -5,18 +5,19 @@ The loop comes in as a `Reactor`, time as a function, so nothing here knows asyn
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from gateway.media.embedded.plane.agenda import Agenda, Timers
 from gateway.media.embedded.plane.bundled import BundledFlow
+from gateway.media.embedded.plane.feeding import MAX_FEEDS, Feed
 from gateway.media.embedded.plane.flow import Flow
 from gateway.media.embedded.plane.kept import Kept
 from gateway.media.embedded.plane.pair import PairFlow, PairPort
 from gateway.media.embedded.plane.protocol import PlaneError, PlaneHandler
-from gateway.media.embedded.plane.routes import RouteTable
+from gateway.media.embedded.plane.routes import EMPTY, RouteTable
 from gateway.media.embedded.plane.shared import SharedFlow, SharedPath, SharedPort
 from gateway.media.embedded.plane.sockets import bind, bind_pair
 from gateway.media.embedded.plane.srtp import SrtpKey
@@ -24,6 +25,7 @@ from gateway.media.embedded.plane.values import (
     NEVER,
     Address,
     Bound,
+    Fed,
     FlowConfig,
     FlowSnapshot,
     Inventory,
@@ -41,24 +43,12 @@ _SPREAD = 0.618033988749895
 """Golden section: multiples of it, less their whole parts, lie far from each other."""
 
 
-Due = Callable[[float, float], float | None]
-"""Something that is due: called with when it was and with the time it is, says when to be called again."""
-
-
-class Timer(Protocol):
-    """Something scheduled that can be called off."""
-
-    def cancel(self) -> None: ...
-
-
-class Reactor(Protocol):
+class Reactor(Timers, Protocol):
     """What the plane needs of an event loop; asyncio's is one."""
 
     def add_reader(self, fd: Any, callback: Callable[[], None]) -> None: ...
 
     def remove_reader(self, fd: Any) -> Any: ...
-
-    def call_later(self, delay: float, callback: Callable[[], None]) -> Timer: ...
 
 
 class PythonPlane:
@@ -86,11 +76,11 @@ class PythonPlane:
         self._owner: dict[int, int] = {}
         self._paths: dict[int, SharedPath | PairPort] = {}
         self._numbers = itertools.count(1)
-        self._due: list[tuple[float, int, Due]] = []
-        self._timer: Timer | None = None
-        self._timer_at = 0.0
+        self._agenda = Agenda(reactor, clock)
         self._silences: set[int] = set()
         self._idles: set[int] = set()
+        self._fed_by: dict[int, Flow] = {}
+        """Whom the streams of flows are fed by, by the number of the flow."""
         self._repeated: dict[int, tuple[int, int]] = {}
         """Source and next number of the retransmissions of flows, when they were last changed."""
 
@@ -101,7 +91,7 @@ class PythonPlane:
     async def close(self) -> None:
         for port in tuple(self._ports):
             self.close_port(port)
-        self._rest()
+        self._forget_due()
 
     async def detach(self) -> None:
         await self.close()
@@ -205,7 +195,8 @@ class PythonPlane:
             owner.flow = None
         closed.close()
         if not self._flows:
-            self._rest()
+            self._forget_due()
+        self._starve(closed)
         for other in self._flows.values():
             if other.target is closed:
                 other.target = None
@@ -287,7 +278,31 @@ class PythonPlane:
 
     def route(self, source: int, target: int | None, routes: Mapping[int, Route]) -> None:
         if (found := self._flow(source)) is not None:
-            found.route(self._flows.get(target) if target is not None else None, RouteTable.of(routes))
+            fed = self._flows.get(target) if target is not None else None
+            if fed is not None:
+                self._starve(fed)
+            found.route(fed, RouteTable.of(routes))
+
+    def feed(self, target: int, source: int | None, types: Mapping[int, Fed]) -> None:
+        if (fed := self._flow(target)) is None:
+            return
+        self._starve(fed)
+        if source is None or (feeder := self._flow(source)) is None:
+            return
+        if len(feeder.feeds) >= MAX_FEEDS:
+            self.count("unknown_flow")
+            return
+        for other in self._flows.values():
+            if other.target is fed and other is not fed:
+                other.route(None, EMPTY)
+        feeder.feeds += (Feed(fed, types),)
+        self._fed_by[fed.number] = feeder
+
+    def _starve(self, target: Flow) -> None:
+        """Nobody feeds the stream of `target` beside another any more."""
+        feeder = self._fed_by.pop(target.number, None)
+        if feeder is not None:
+            feeder.feeds = tuple([each for each in feeder.feeds if each.target is not target])
 
     def set_open(self, flow: int, value: bool) -> None:
         if (found := self._flow(flow)) is not None:
@@ -347,7 +362,7 @@ class PythonPlane:
             self._silences.add(flow)
             # Every flow has a phase of its own: a thousand held calls are no burst.
             phase = flow * _SPREAD % 1.0 * silence.interval
-            self._at(self.clock() + silence.after + phase, lambda due, now: self._play_silence(flow, due, now))
+            self._agenda.at(self.clock() + silence.after + phase, lambda due, now: self._play_silence(flow, due, now))
 
     # Out
 
@@ -434,7 +449,7 @@ class PythonPlane:
         number, flow.since = flow.number, self.clock()
         if flow.config.idle_after and number not in self._idles:
             self._idles.add(number)
-            self._at(flow.since + flow.config.idle_after, lambda due, now: self._look_idle(number, now))
+            self._agenda.at(flow.since + flow.config.idle_after, lambda due, now: self._look_idle(number, now))
 
     def _look_idle(self, number: int, now: float) -> float | None:
         """Tell once that nothing is heard; when to look again."""
@@ -451,37 +466,8 @@ class PythonPlane:
                 self.internal_error()
         return max(last + flow.config.idle_after, now + min(1.0, flow.config.idle_after))
 
-    def _at(self, when: float, callback: Due) -> None:
-        heapq.heappush(self._due, (when, next(self._numbers), callback))
-        self._arm()
-
-    def _rest(self) -> None:
+    def _forget_due(self) -> None:
         """Nothing is due any more."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._due.clear()
+        self._agenda.clear()
         self._silences.clear()
         self._idles.clear()
-
-    def _arm(self) -> None:
-        if not self._due:
-            return
-        first = self._due[0][0]
-        if self._timer is not None:
-            if self._timer_at <= first:
-                return
-            self._timer.cancel()
-        self._timer_at = first
-        # Event loops round to milliseconds; a millisecond more and it is due for certain.
-        self._timer = self._reactor.call_later(max(0.0, first - self.clock()) + 0.001, self._run)
-
-    def _run(self) -> None:
-        self._timer = None
-        now = self.clock()
-        while self._due and self._due[0][0] <= now:
-            due, number, callback = heapq.heappop(self._due)
-            again = callback(due, now)
-            if again is not None:
-                heapq.heappush(self._due, (again, number, callback))
-        self._arm()

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from gateway.media.embedded.plane.key_frame import Format
+
 Address = tuple[str, int]
 """IP address in its canonical text (`ipaddress`) and port."""
 NEVER = float("-inf")
@@ -103,6 +105,15 @@ class Route:
     """RTP clock of what it becomes, Hz; 0: `clock_rate`."""
     conversion: Conversion | None = None
     """What TRANSCODE does; None: comfort noise, which goes to the transcoder of the audio it belongs to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fed:
+    """What becomes of one incoming payload type in a stream that is fed with it (`Plane.feed`)."""
+
+    payload_type: int
+    form: Format = Format.ANY
+    """By what its key frames are known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

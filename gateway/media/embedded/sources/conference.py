@@ -14,6 +14,7 @@ from gateway.media.embedded.audio.pcm import Pcm
 from gateway.media.embedded.plane.values import MediaPacket
 from gateway.media.embedded.sources.pacer import Pacer
 from gateway.media.embedded.sources.packets import Injected
+from gateway.media.embedded.sources.pictures import Picture, Pictures
 from gateway.media.embedded.sources.program import FRAME, RATE, Ears, Mouth, Outlet, ProgramAudio
 from gateway.media.embedded.sources.recorder import Recorder
 from gateway.media.embedded.workers import Workers
@@ -43,6 +44,8 @@ class Seat:
         self.group = group
         self.muted = False
         self.audio = audio
+        self.picture: Picture | None = None
+        """What the party shows, and sees of others."""
         self.came: list[Came] = []
         self.outlet: Outlet | None = None
         self.mouth: Mouth | None = None
@@ -50,6 +53,22 @@ class Seat:
         self._ears = Ears()
         self._failed = False
         """Whether it has been logged that it could not be heard."""
+
+    @property
+    def shows(self) -> bool:
+        return self.picture is not None and self.picture.shows
+
+    @property
+    def sees(self) -> str | None:
+        return self._conference.pictures.seen_by(self.name)
+
+    def show(self, picture: Picture | None) -> None:
+        """Have the party's picture be one of the conference's as is agreed now; None: it has none."""
+        self.picture = picture
+        if picture is not None:
+            self._conference.pictures.take(self.name, picture)
+        else:
+            self._conference.pictures.drop(self.name)
 
     def leave(self) -> None:
         self._conference.remove(self)
@@ -166,6 +185,7 @@ class Conference:
         self._seats: list[Seat] = []
         self._voice = ProgramAudio()
         self._loudest = Loudest()
+        self.pictures = Pictures()
         self._told: Callable[[str | None], None] = lambda name: None
         self._ticking: int | None = None
         self._due: list[tuple[float, dict[Seat, Pcm | None], Pcm | None]] = []
@@ -188,6 +208,7 @@ class Conference:
         """Somebody has left; idempotent."""
         if seat in self._seats:
             self._seats.remove(seat)
+            seat.show(None)
         if not self._seats:
             self._pacer.remove(self._ticking)
             self._ticking = None
@@ -216,6 +237,7 @@ class Conference:
             self._recorder.stop()
 
     def _tick(self, now: float) -> bool:
+        self.pictures.tick()
         told = self._voice.next()
         if len(self._due) < MOST_DUE:
             self._due.append((now, {seat: seat.audio.next() for seat in self._seats}, told))
@@ -255,6 +277,7 @@ class Conference:
 
     def _hear(self, powers: dict[str, float]) -> None:
         if self._loudest.hear(powers):
+            self.pictures.speaks(self._loudest.speaker)
             try:
                 self._told(self._loudest.speaker)
             except Exception:

@@ -17,6 +17,7 @@ from gateway.media.embedded.audio.resample import Resampler, make_resampler
 from gateway.media.embedded.plane.values import MediaPacket
 from gateway.media.embedded.sources.pacer import TICK_MS
 from gateway.media.embedded.sources.packets import NOTHING, Injected, Packets
+from gateway.media.embedded.sources.pictures import Picture
 from gateway.media.engine import MediaError
 from sdp import Codec
 
@@ -53,6 +54,9 @@ class Seated(Protocol):
 
     def take(self, codec: str, packet: MediaPacket, now: float) -> None:
         """One packet of the party, in a codec by its name in lower case."""
+
+    def show(self, picture: Picture | None) -> None:
+        """The party's picture is this one, as is agreed now; None: it has none."""
 
     def speak_to(self, outlet: Outlet | None, codec: Codec | None) -> None:
         """Speak to this one in that codec from now on, to nobody where it is None."""

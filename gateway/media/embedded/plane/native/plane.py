@@ -17,6 +17,7 @@ from gateway.media.embedded.plane.srtp import SrtpKey
 from gateway.media.embedded.plane.values import (
     Address,
     Bound,
+    Fed,
     FlowConfig,
     FlowSnapshot,
     Inventory,
@@ -228,6 +229,9 @@ class NativePlane:
                 self._send(Down.CONVERT, wire.conversion(source, number, route, route.conversion))
         self._send(Down.ROUTE, _ONE.pack(source) + wire.maybe(target, "I") + wire.routes(routes))
 
+    def feed(self, target: int, source: int | None, types: Mapping[int, Fed]) -> None:
+        self._send(Down.FEED, _ONE.pack(target) + wire.maybe(source, "I") + wire.fed(types))
+
     def set_open(self, flow: int, value: bool) -> None:
         self._send(Down.SET_OPEN, struct.pack("!I?", flow, value))
 
@@ -321,6 +325,8 @@ class NativePlane:
         elif kind == Up.MISSING:
             flow, now = reader.number("I"), reader.time()
             handler.missing(flow, [reader.number("H") for _ in range(reader.number("B"))], now)
+        elif kind == Up.FED:
+            handler.fed(reader.number("I"), reader.number("I"), reader.time())
         elif kind == Up.IDLE:
             handler.idle(reader.number("I"), reader.time())
         elif kind == Up.REFUSED:

@@ -15,6 +15,7 @@ from gateway.media.embedded.plane.values import (
     Address,
     Bound,
     Conversion,
+    Fed,
     FlowConfig,
     FlowSnapshot,
     Inventory,
@@ -107,6 +108,7 @@ class Down(IntEnum):
     KEEP = 34
     RESEND = 35
     SET_RTCP_KEYS = 36
+    FEED = 37
     HELLO = 64
     PROOF = 65
 
@@ -127,6 +129,7 @@ class Up(IntEnum):
     IDLE = 74
     REFUSED = 75
     MISSING = 76
+    FED = 77
 
 
 def frame(kind: int, body: bytes = b"") -> bytes:
@@ -187,6 +190,13 @@ def routes(values: Mapping[int, Route]) -> bytes:
         for number, route in values.items()
     ]
     return bytes((len(parts),)) + b"".join(parts)
+
+
+def fed(values: Mapping[int, Fed]) -> bytes:
+    """Each payload type with what it becomes."""
+    return bytes((len(values),)) + b"".join(
+        bytes((number, each.payload_type, each.form)) for number, each in values.items()
+    )
 
 
 def repeats(value: Repeats | None) -> bytes:

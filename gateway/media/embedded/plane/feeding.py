@@ -1,0 +1,81 @@
+"""Streams that are fed with what one flow receives: many see one picture, each from a key frame on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from gateway.media.embedded.plane.kept import Kept
+from gateway.media.embedded.plane.key_frame import begins_key_frame
+from gateway.media.embedded.plane.outgoing import OutgoingStream
+from gateway.media.embedded.plane.values import Fed
+
+MAX_FEEDS = 1024
+"""Streams that one flow may feed beside its target."""
+
+
+class Target(Protocol):
+    """A flow whose stream is fed."""
+
+    number: int
+    stream: OutgoingStream | None
+    kept: Kept | None
+    flowing: bool
+
+    def emit(self, second: int, out: int, when: int, payload: bytes, stream: OutgoingStream) -> None: ...
+
+    def count_unsent(self, reason: str) -> None: ...
+
+
+def place(
+    target: Target, second: int, sequence_number: int, timestamp: int, highest: int, payload: bytes, now: float
+) -> None:
+    """Send a payload on the target's stream in the place of an incoming packet."""
+    stream = target.stream
+    if stream is None:
+        return
+    if not target.flowing:
+        stream.skip()
+        return
+    placed = stream.place(sequence_number, timestamp, highest, now)
+    if placed is None:
+        target.count_unsent("late")
+        return
+    out, when, marker = placed
+    if target.kept is not None:
+        target.kept.keep(out, second | marker, when, payload)
+    target.emit(second | marker, out, when, payload, stream)
+
+
+class Feed:
+    """One stream that is fed."""
+
+    __slots__ = ("target", "types", "waits")
+
+    def __init__(self, target: Target, types: Mapping[int, Fed]) -> None:
+        self.target = target
+        self.types = types
+        self.waits = True
+        """Whether the key frame has not come yet."""
+
+    def take(
+        self,
+        second: int,
+        sequence_number: int,
+        timestamp: int,
+        highest: int,
+        payload: bytes,
+        now: float,
+        began: Callable[[int], None],
+    ) -> None:
+        """A packet of the flow that feeds; `began` hears the number of the target when its key frame comes."""
+        fed, stream = self.types.get(second & 0x7F), self.target.stream
+        if fed is None or stream is None:
+            return
+        if self.waits:
+            if not begins_key_frame(fed.form, payload):
+                return
+            self.waits = False
+            stream.begin()
+            began(self.target.number)
+        place(self.target, fed.payload_type | second & 0x80, sequence_number, timestamp, highest, payload, now)

@@ -1,0 +1,138 @@
+"""Who sees whom in a conference: everybody the one who speaks, and that one who spoke before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, Self
+
+from gateway.media.embedded.sources.pacer import TICK_MS
+
+_HELD_TICKS = 600 // TICK_MS
+"""Ticks that somebody must be the loudest before it is seen: who coughs is not."""
+_LOOK_TICKS = 500 // TICK_MS
+"""Ticks between two looks at who waits for a key frame."""
+_PATIENCE = 6
+"""Looks without a key frame after which another one is shown instead."""
+_WITHOUT = 120
+"""Looks for which somebody without key frames is not tried again."""
+
+
+class Picture(Protocol):
+    """One party's picture, as the others may see it, and what it sees itself."""
+
+    changed: Callable[[], None]
+    waits: bool
+
+    @property
+    def heard(self) -> Self | None:
+        """Whom it sees."""
+
+    @property
+    def shows(self) -> bool: ...
+
+    def be_among_many(self) -> None: ...
+
+    def leave_many(self) -> None: ...
+
+    def can_be_seen_by(self, other: Self) -> bool: ...
+
+    def see(self, shown: Self | None) -> None: ...
+
+    def ask_key_frame(self) -> None: ...
+
+
+class Pictures:
+    """Those of one conference, by the names of their parties."""
+
+    def __init__(self) -> None:
+        self._pictures: dict[str, Picture] = {}
+        self._order: list[str] = []
+        """Names, who spoke last first, then who came first."""
+        self._speaker: str | None = None
+        self._held = 0
+        """Ticks for which that one has been the loudest."""
+        self._waited: dict[str, int] = {}
+        """Looks for which a party has waited for whom it is to see."""
+        self._without: dict[str, int] = {}
+        """Looks for which those are not shown whose key frame did not come."""
+        self._ticks = 0
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def take(self, name: str, picture: Picture) -> None:
+        """This is the picture of a party from now on; or it has agreed to something else."""
+        before = self._pictures.get(name)
+        if before is not None and before is not picture:
+            self.drop(name)
+        if name not in self._order:
+            self._order.append(name)
+        self._pictures[name] = picture
+        self._without.pop(name, None)
+        picture.be_among_many()
+        picture.changed = self.arrange
+        self.arrange()
+
+    def drop(self, name: str) -> None:
+        """A party shows and sees nothing here any more; idempotent."""
+        picture = self._pictures.pop(name, None)
+        self._without.pop(name, None)
+        if picture is not None:
+            self._order.remove(name)
+            picture.changed = _nothing
+            picture.leave_many()
+            self.arrange()
+
+    def speaks(self, name: str | None) -> None:
+        """Somebody speaks; None: nobody does, and all see whom they saw."""
+        self._speaker, self._held = name, 0
+
+    def seen_by(self, name: str) -> str | None:
+        """Name of whom a party sees."""
+        picture = self._pictures.get(name)
+        shown = picture.heard if picture is not None else None
+        return next((each for each, one in self._pictures.items() if one is shown), None) if shown else None
+
+    def arrange(self) -> None:
+        """Have each see the first of the order whom it can."""
+        for name, picture in tuple(self._pictures.items()):
+            able = (
+                self._pictures[other]
+                for other in self._order
+                if other != name and other not in self._without and self._pictures[other].can_be_seen_by(picture)
+            )
+            picture.see(next(able, None))
+
+    def tick(self) -> None:
+        """20 ms have passed: show who has spoken for long enough, and look after those who wait."""
+        if not self._pictures:
+            return
+        self._held += 1
+        if self._held == _HELD_TICKS and self._speaker in self._pictures and self._order[0] != self._speaker:
+            self._order.remove(self._speaker)
+            self._order.insert(0, self._speaker)
+            self.arrange()
+        self._ticks += 1
+        if not self._ticks % _LOOK_TICKS:
+            self._look()
+
+    def _look(self) -> None:
+        """Ask again for key frames that do not come, and show others instead."""
+        before = set(self._without)
+        self._without = {name: left - 1 for name, left in self._without.items() if left > 1}
+        waited, self._waited = self._waited, {}
+        for name, picture in self._pictures.items():
+            shown = picture.heard
+            if shown is None or not picture.waits:
+                continue
+            shown.ask_key_frame()
+            self._waited[name] = waited.get(name, 0) + 1
+            seen = self.seen_by(name)
+            if self._waited[name] > _PATIENCE and seen is not None:
+                self._without[seen] = _WITHOUT
+        if set(self._without) != before:
+            self.arrange()
+
+
+def _nothing() -> None:
+    """Nobody is told."""

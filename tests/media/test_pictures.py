@@ -1,0 +1,151 @@
+"""Who sees whom in a conference, tick by tick."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from gateway.media.embedded.sources.pictures import Pictures
+
+
+class Picture:
+    """One that shows and sees what the test says."""
+
+    def __init__(self, *codecs: str) -> None:
+        self.codecs = set(codecs or ("h264",))
+        self.changed: Callable[[], None] = lambda: None
+        self.waits = False
+        self.heard: Picture | None = None
+        self.shows = self.looks = True
+        self.asked = self.switched = 0
+        self.among = False
+        self.has_key_frames = True
+
+    def be_among_many(self) -> None:
+        self.among = True
+
+    def leave_many(self) -> None:
+        self.among, self.heard = False, None
+
+    def can_be_seen_by(self, other: Picture) -> bool:
+        return self.among and self.shows and other.looks and bool(self.codecs & other.codecs)
+
+    def see(self, shown: Picture | None) -> None:
+        if shown is not self.heard:
+            self.heard, self.waits = shown, shown is not None
+            self.switched += 1
+
+    def ask_key_frame(self) -> None:
+        self.asked += 1
+
+
+class Room:
+    """Pictures by their names."""
+
+    def __init__(self, **pictures: Picture) -> None:
+        self.pictures = Pictures()
+        self.by_name = pictures
+        for name, picture in pictures.items():
+            self.pictures.take(name, picture)
+
+    def pass_time(self, seconds: float) -> None:
+        """Key frames come at once, of those who send any."""
+        for _ in range(round(seconds * 50)):
+            for picture in self.by_name.values():
+                picture.waits &= picture.heard is not None and not picture.heard.has_key_frames
+            self.pictures.tick()
+
+    def speak(self, name: str | None, seconds: float = 1.0) -> None:
+        self.pictures.speaks(name)
+        self.pass_time(seconds)
+
+    @property
+    def seen(self) -> dict[str, str | None]:
+        return {name: self.pictures.seen_by(name) for name in self.by_name}
+
+
+def test_all_see_who_speaks_and_that_one_who_spoke_before() -> None:
+    """Silence changes nothing."""
+    room = Room(a=Picture(), b=Picture(), c=Picture())
+    assert room.seen == {"a": "b", "b": "a", "c": "a"}
+    room.speak("c")
+    assert room.seen == {"a": "c", "b": "c", "c": "a"}
+    room.speak(None, 10)
+    assert room.seen == {"a": "c", "b": "c", "c": "a"}
+    room.speak("b")
+    assert room.seen == {"a": "b", "b": "c", "c": "b"}
+
+
+def test_who_is_loudest_for_a_moment_is_not_shown() -> None:
+    """Two who speak at once do not have the pictures change twice a second."""
+    room = Room(a=Picture(), b=Picture(), c=Picture())
+    before = [each.switched for each in room.by_name.values()]
+    for _ in range(20):
+        room.speak("c", 0.3)
+        room.speak("b", 0.3)
+        assert [each.switched for each in room.by_name.values()] == before
+
+
+def test_the_next_of_those_who_spoke_is_seen_where_no_codec_is_common() -> None:
+    """Or nobody is."""
+    room = Room(a=Picture("h264"), b=Picture("vp8"), c=Picture("h264", "vp8"), d=Picture("av1"))
+    room.speak("b")
+    assert room.seen == {"a": "c", "b": "c", "c": "b", "d": None}
+
+
+def test_who_goes_is_seen_no_more_and_sees_nobody() -> None:
+    """Twice is once; a name that nobody has is nobody's."""
+    room = Room(a=Picture(), b=Picture(), c=Picture())
+    for _ in range(2):
+        room.pictures.drop("a")
+    room.pictures.drop("nobody")
+    assert room.seen == {"a": None, "b": "c", "c": "b"}
+    assert not room.by_name["a"].among
+    room.speak("a")
+    assert room.seen == {"a": None, "b": "c", "c": "b"}
+    room.pictures.drop("b")
+    room.pictures.drop("c")
+    assert len(room.pictures) == 0
+    room.pass_time(10)
+
+
+def test_a_picture_in_the_place_of_another_begins_anew() -> None:
+    """The party has another connection, or has begun its video afresh."""
+    room = Room(a=Picture(), b=Picture())
+    again = Picture()
+    room.pictures.take("a", again)
+    assert not room.by_name["a"].among
+    assert room.by_name["b"].heard is again
+    assert room.pictures.seen_by("a") == "b"
+
+
+@pytest.mark.parametrize("recovers", [False, True])
+def test_who_sends_no_key_frame_is_passed_over_for_a_while(recovers: bool) -> None:
+    """It is asked twice a second, three seconds long; a minute later, or when it begins afresh, it is shown again."""
+    room = Room(a=Picture(), b=Picture(), c=Picture())
+    silent = room.by_name["c"]
+    silent.has_key_frames = False
+    room.speak("c", 3.0)
+    assert room.seen == {"a": "c", "b": "c", "c": "a"}
+    assert silent.asked >= 4
+    room.pass_time(2.0)
+    assert room.seen == {"a": "b", "b": "a", "c": "a"}
+    silent.has_key_frames = True
+    if recovers:
+        room.pictures.take("c", silent)
+    else:
+        room.pass_time(62.0)
+    assert room.seen["a"] == room.seen["b"] == "c"
+
+
+def test_what_a_party_begins_and_ends_is_seen_at_once() -> None:
+    """Its hold, and its first packet."""
+    room = Room(a=Picture(), b=Picture())
+    first = room.by_name["a"]
+    first.shows = False
+    first.changed()
+    assert room.seen == {"a": "b", "b": None}
+    first.shows = True
+    first.changed()
+    assert room.seen == {"a": "b", "b": "a"}

@@ -1,0 +1,138 @@
+"""Pictures in a conference, decoded by each member: everybody sees who speaks, and that one who spoke before."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from gateway.media.embedded.describe import SERVICE_DESCRIPTION
+from gateway.media.embedded.engine import EmbeddedEngine
+from gateway.media.engine import Conference, KeyFrameWanted, Kind, Party, Seat
+from tests.media.engine_support import config, running, until
+from tests.media.video_support import VideoBrowser, VideoPhone
+
+PROGRAM = Party("program", Kind.SERVICE, service="program", video=("h264", "vp8"))
+DARK, GREY, LIGHT = 40, 120, 200
+
+
+class Member:
+    """A browser or a phone with a picture of its own."""
+
+    def __init__(self, engine: EmbeddedEngine, conference: Conference, peer: VideoBrowser | VideoPhone) -> None:
+        self.engine, self.conference, self.peer = engine, conference, peer
+        self.name = f"{id(self)}"
+        self.party = Party("peer", Kind.WEBRTC)
+        if isinstance(peer, VideoPhone):
+            self.party = Party("peer", Kind.RTP, private_source="127.0.0.1")
+        self.seat: Seat
+
+    async def come(self) -> Member:
+        peer = self.peer
+        offer = await peer.offer() if isinstance(peer, VideoBrowser) else (await peer.open()).sdp()
+        await self.engine.offer(self.name, self.party, PROGRAM, offer)
+        answer = await self.engine.answer(self.name, PROGRAM, self.party, SERVICE_DESCRIPTION)
+        self.seat = self.conference.seat(self.engine.audio(self.name, "program"), self.name)
+        self.seat.muted = True
+        if isinstance(peer, VideoBrowser):
+            await peer.take_answer(answer)
+        else:
+            peer.take(answer)
+            peer.show()
+        return self
+
+    def wanted(self, event: object) -> None:
+        if event == KeyFrameWanted(self.name, "peer") and isinstance(self.peer, VideoPhone):
+            self.peer.key_frame()
+
+
+@contextlib.asynccontextmanager
+async def meeting(*peers: VideoBrowser | VideoPhone) -> AsyncIterator[tuple[EmbeddedEngine, list[Member]]]:
+    """They are in one conference, all muted."""
+    async with running(config()) as (engine, _):
+        conference = engine.conference()
+        members = [Member(engine, conference, peer) for peer in peers]
+        for member in members:
+            engine.subscribe(member.wanted)
+            await member.come()
+        try:
+            yield engine, members
+        finally:
+            for peer in peers:
+                await peer.close()
+
+
+async def test_everybody_sees_who_speaks_and_that_one_who_spoke_before() -> None:
+    """H.264 between two browsers and a phone; the speaker changes, and its call ends: nothing stays frozen."""
+    one, two, phone = VideoBrowser(DARK, ("h264",)), VideoBrowser(GREY, ("h264",)), VideoPhone(LIGHT)
+    async with meeting(one, two, phone) as (engine, (first, second, third)):
+        first.seat.muted = False
+        await until(lambda: two.sees(DARK) and phone.sees(DARK))
+        assert second.seat.sees == third.seat.sees == first.name
+        await until(lambda: one.sees(GREY))
+        first.seat.muted, second.seat.muted = True, False
+        phone.packets.clear()
+        await until(lambda: phone.sees(GREY))
+        assert (first.seat.sees, second.seat.sees, third.seat.sees) == (second.name, first.name, second.name)
+        await engine.delete(first.name)
+        await until(lambda: two.sees(LIGHT))
+        first.seat.leave()
+        assert [each.seat.sees for each in (second, third)] == [third.name, second.name]
+        third.seat.leave()
+        assert [(each.seat.sees, each.seat.shows) for each in (second, third)] == [(None, True), (None, False)]
+
+
+async def test_who_is_on_hold_is_shown_to_nobody_and_a_refresh_changes_nothing() -> None:
+    """The phone's offers within its call: the same again, recvonly, inactive, without its picture, and back."""
+    one, phone = VideoBrowser(DARK, ("h264",)), VideoPhone(LIGHT)
+    async with meeting(one, phone) as (engine, (first, second)):
+        await until(lambda: one.sees(LIGHT) and phone.sees(DARK))
+
+        async def offered(direction: str = "sendrecv", *, video: bool = True) -> str:
+            await engine.offer(second.name, second.party, PROGRAM, phone.sdp(direction, video=video))
+            return await engine.answer(second.name, PROGRAM, second.party, SERVICE_DESCRIPTION)
+
+        await offered()
+        count = len(phone.packets)
+        await until(lambda: len(phone.packets) > count + 20)
+        assert (first.seat.sees, second.seat.sees) == (second.name, first.name)
+        await offered("recvonly")
+        assert (first.seat.sees, second.seat.sees) == (None, first.name)
+        await offered("inactive")
+        assert (first.seat.sees, second.seat.sees) == (None, None)
+        await offered(video=False)
+        assert not second.seat.shows
+        phone.take(await offered())
+        phone.packets.clear()
+        one.seen.clear()
+        await until(lambda: one.sees(LIGHT) and phone.sees(DARK))
+
+
+async def test_a_member_sees_those_alone_whose_codec_it_takes() -> None:
+    """A browser with VP8 alone among one with both, which sends H.264: it is seen, and sees nobody but its like."""
+    both, vp8, other = VideoBrowser(DARK, ("h264", "vp8")), VideoBrowser(GREY, ("vp8",)), VideoBrowser(LIGHT, ("vp8",))
+    async with meeting(both, vp8) as (engine, (first, second)):
+        await until(lambda: both.sees(GREY))
+        await until(lambda: first.seat.shows)
+        assert (first.seat.sees, second.seat.sees) == (second.name, None)
+        third = Member(engine, first.conference, other)
+        try:
+            await third.come()
+            await until(lambda: vp8.sees(LIGHT) and other.sees(GREY))
+            assert (second.seat.sees, third.seat.sees) == (third.name, second.name)
+        finally:
+            await other.close()
+
+
+async def test_a_caller_that_is_passed_on_from_a_room_keeps_its_picture() -> None:
+    """Its place is given up after it talks to somebody else: what they see of each other stays."""
+    one, other = VideoBrowser(DARK), VideoBrowser(LIGHT)
+    async with meeting(one) as (engine, (first,)):
+        try:
+            offered = await engine.create_offer(first.name, Party("other", Kind.WEBRTC), first.party)
+            await engine.answer(first.name, Party("other", Kind.WEBRTC), None, await other.answer(offered))
+            await engine.join(first.name, "peer", "other")
+            first.seat.leave()
+            await until(lambda: one.sees(LIGHT) and other.sees(DARK))
+            assert first.seat.sees is None
+        finally:
+            await other.close()
