@@ -202,6 +202,16 @@ def test_remembered_nonces_are_bounded_and_forgetting_lets_no_replay_in() -> Non
     assert server.check(old, users, NOW + 1).stale
 
 
+def test_nonces_at_the_end_of_their_life_are_not_remembered() -> None:
+    """They are refused as stale in any case: what is remembered is what came in the last `lifetime` seconds."""
+    server = DigestServer(REALM, SECRET, policy=NoncePolicy(lifetime=10))
+    requests = [answered(server, now=NOW + second) for second in range(30)]
+    for second, one in enumerate(requests):
+        assert server.check(one, users, NOW + second).result is DigestResult.OK
+    assert server.check(requests[0], users, NOW + 30).stale
+    assert len(server._seen) == 11
+
+
 def test_two_users_may_share_a_nonce() -> None:
     """Challenges of one moment carry the same nonce; the counts are each user's own."""
     server = DigestServer(REALM, SECRET)

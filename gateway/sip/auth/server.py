@@ -278,14 +278,17 @@ class DigestServer:
             if issued <= self._forgotten:
                 return False
             window = self._seen[key] = _Window()
-            self._bound()
+            self._bound(now)
         # A client of RFC 2069 sends no count: its nonce is good for one request (RFC 3261 22.4 wants it served).
         return window.take(int(given.nc, 16) if given.qop else 1)
 
-    def _bound(self) -> None:
+    def _bound(self, now: float) -> None:
         while len(self._seen) > self.policy.remembered:
             (nonce, _), _ = self._seen.popitem(last=False)
             self._forgotten = max(self._forgotten, _time_of(nonce))
+        # What has come to the end of its life is stale without being remembered.
+        while self._seen and now - _time_of(next(iter(self._seen))[0]) > self.policy.lifetime:
+            self._seen.popitem(last=False)
 
 
 class _Window:
