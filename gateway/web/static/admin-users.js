@@ -1,9 +1,7 @@
 // Users on the operators' page: everybody sees who is there; administrators make, change and remove those they made.
 
+import { $, make } from "./dom.js";
 import { say } from "./words.js";
-
-const $ = (id) => document.getElementById(id);
-const make = (tag, properties) => Object.assign(document.createElement(tag), properties);
 
 /**
  * @param {(path: string, options?: object) => Promise<any>} ask of /api
@@ -19,16 +17,16 @@ export function manage(ask, tell, refresh) {
       await refresh();
       tell(sentence(answer));
     } catch (error) {
-      tell(error.message, "bad");
+      tell(/** @type {Error} */ (error).message, "bad");
     }
   }
 
   $("new-user").addEventListener("submit", (event) => {
     event.preventDefault();
-    const form = event.target;
-    const { id, display_name, role, way } = Object.fromEntries(new FormData(form));
+    const form = $("new-user");
+    const [id, display_name, role, way] = ["id", "display_name", "role", "way"].map((name) => String(new FormData(form).get(name)).trim());
     const ways = { web: way !== "sip", sip: way !== "web" };
-    change(() => send("users", "POST", { id: id.trim(), display_name: display_name.trim(), role, ...ways }), (user) => {
+    change(() => send("users", "POST", { id, display_name, role, ...ways }), (user) => {
       form.reset();
       return told(user);
     });

@@ -3,12 +3,11 @@
 import { manage } from "./admin-users.js";
 import { Curves } from "./curves.js";
 import { changes } from "./diff.js";
+import { $, make } from "./dom.js";
 import { Session, SignInError } from "./session.js";
 import { clockTime, nameOf, percent, say, translate } from "./words.js";
 
 const POLL_MS = 2_000;
-const $ = (id) => document.getElementById(id);
-const make = (tag, properties) => Object.assign(document.createElement(tag), properties);
 
 const session = new Session();
 const curves = new Curves();
@@ -92,14 +91,15 @@ function figures(values) {
 /** A table; one that shows the same stays as it is, with whatever has the focus in it. */
 function rows(id, columns, entries, cells) {
   const shown = entries.map((entry) => cells(entry));
-  const table = $(id);
+  const table = /** @type {HTMLTableElement} */ ($(id));
   const signature = JSON.stringify(shown.map((row) => row.map((cell) => cell.dataset?.of ?? cell)));
   if (table.dataset.shown === signature) return;
-  const focused = table.contains(document.activeElement) ? document.activeElement.dataset.of : null;
+  const { activeElement } = document;
+  const focused = table.contains(activeElement) && /** @type {HTMLElement} */ (activeElement).dataset.of;
   table.dataset.shown = signature;
   const head = make("tr", {});
   head.append(...columns.map((column) => make("th", { scope: "col", textContent: say(`admin.${column}`) })));
-  table.tHead.replaceChildren(head);
+  table.tHead?.replaceChildren(head);
   table.tBodies[0].replaceChildren(...shown.map((row) => {
     const line = make("tr", {});
     for (const cell of row) {
@@ -109,7 +109,8 @@ function rows(id, columns, entries, cells) {
     }
     return line;
   }));
-  if (focused) table.querySelector(`[data-of="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+  const again = focused && table.querySelector(`[data-of="${CSS.escape(focused)}"]`);
+  if (again) /** @type {HTMLElement} */ (again).focus({ preventScroll: true });
 }
 
 function look(call) {
@@ -131,7 +132,7 @@ async function showCall() {
   try {
     call = await ask(`calls/${encodeURIComponent(chosen)}`);
   } catch (error) {
-    if (error.status !== 404) throw error;
+    if (!(error instanceof SignInError && error.status === 404)) throw error;
     $("end").disabled = true; // it is over; what was seen of it stays
     return;
   }
@@ -157,9 +158,10 @@ function ladder(messages) {
   const peers = [...new Set(messages.map(({ peer }) => peer))];
   const head = make("tr", {});
   head.append(make("th", { scope: "col", textContent: say("admin.time") }), ...peers.map((peer) => make("th", { scope: "col", textContent: peer })));
-  $("ladder").tHead.replaceChildren(head);
+  const table = /** @type {HTMLTableElement} */ ($("ladder"));
+  table.tHead?.replaceChildren(head);
   const begin = messages[0]?.at ?? 0;
-  $("ladder").tBodies[0].replaceChildren(...messages.map((message, index) => {
+  table.tBodies[0].replaceChildren(...messages.map((message, index) => {
     const line = make("tr", {});
     line.append(make("td", { textContent: `+${(message.at - begin).toFixed(3)} s` }));
     for (const peer of peers) {
@@ -189,7 +191,7 @@ function texts(messages) {
   const found = picked.map((index) => messages[index]).filter(Boolean).sort((a, b) => a.at - b.at);
   const both = found.length === 2;
   const bodies = found.map(({ text }) => (both && text.includes("v=0") ? text.slice(text.indexOf("v=0")) : text).trim().split(/\r?\n/));
-  const marks = both ? changes(...bodies) : bodies.map((lines) => lines.map(() => false));
+  const marks = both ? changes(bodies[0], bodies[1]) : bodies.map((lines) => lines.map(() => false));
   $("texts").replaceChildren(...bodies.map((lines, side) => {
     const block = make("pre", { tabIndex: 0 });
     block.setAttribute("aria-label", found[side].title);

@@ -13,6 +13,7 @@ export function notificationsWanted() {
   return "Notification" in window && Notification.permission === "default";
 }
 
+/** @type {Notification | null} */
 let shown = null;
 
 /** Say that somebody calls, for as long as it rings. */

@@ -3,7 +3,7 @@
 // TOKEN is of POST /api/links. data-label is what the button says, data-language "en" or "de". It stands where the script does.
 
 (() => {
-  const script = document.currentScript;
+  const script = /** @type {HTMLScriptElement} */ (document.currentScript);
   const base = new URL(".", script.src);
   const token = script.dataset.link || decodeURIComponent(location.hash.slice(1));
   const WORDS = {
@@ -49,6 +49,7 @@
   host.lang = words === WORDS.de ? "de" : "en";
   script.after(host);
 
+  /** @type {Call | null} */
   let call = null;
 
   class Call {
@@ -56,6 +57,10 @@
     #waiting = new Map();
     #candidates = [];
     #placed = false;
+
+    /** @type {RTCPeerConnection | undefined} */
+    media;
+    stream = new MediaStream();
 
     constructor(to) {
       this.to = to;
@@ -67,12 +72,12 @@
       if (this.over) return this.stop();
       say(words.calling);
       this.servers = await fetch(new URL("iceservers", base), { headers: { Authorization: `Bearer ${token}` } }).then((answer) => answer.json()).catch(() => []);
-      this.media = this.#connection();
+      const media = (this.media = this.#connection());
       await this.#open();
       await this.#ask("announce", { peer_id: `guest-${crypto.randomUUID()}`, token }).catch(() => this.end("invalid"));
       if (this.over) return;
-      await this.media.setLocalDescription();
-      const { call_id: id } = await this.#ask("offer", { to_peer_id: this.to, ...this.media.localDescription.toJSON() });
+      await media.setLocalDescription();
+      const { call_id: id } = await this.#ask("offer", { to_peer_id: this.to, ...media.localDescription?.toJSON() });
       this.id = id;
       this.#placed = true;
       for (const candidate of this.#candidates.splice(0)) this.#candidate(candidate);
@@ -89,8 +94,8 @@
 
     /** What is said to a later offer. Another certificate is another end: not every browser takes it in the connection it has. */
     async #answerTo(sdp) {
-      const known = this.media.remoteDescription?.sdp;
-      const media = known && certificates(sdp) !== certificates(known) ? this.#connection() : this.media;
+      const known = this.media?.remoteDescription?.sdp;
+      const media = (known && certificates(sdp) !== certificates(known) ? null : this.media) ?? this.#connection();
       try {
         await media.setRemoteDescription({ type: "offer", sdp });
         await media.setLocalDescription();
@@ -100,9 +105,9 @@
         else if (media.signalingState === "have-remote-offer") await media.setRemoteDescription({ type: "rollback" });
         return { type: "rollback" };
       }
-      if (media !== this.media) this.media.close();
+      if (media !== this.media) this.media?.close();
       this.media = media;
-      return media.localDescription.toJSON();
+      return media.localDescription?.toJSON();
     }
 
     #candidate({ candidate, sdpMid }) {
@@ -113,11 +118,11 @@
     #open() {
       const url = new URL("rpc", base);
       url.protocol = url.protocol.replace("http", "ws");
-      this.socket = new WebSocket(url);
-      this.socket.onmessage = ({ data }) => this.#heard(JSON.parse(data));
+      const socket = (this.socket = new WebSocket(url));
+      socket.onmessage = ({ data }) => this.#heard(JSON.parse(data));
       return new Promise((done, failed) => {
-        this.socket.onopen = done;
-        this.socket.onclose = () => {
+        socket.onopen = done;
+        socket.onclose = () => {
           failed(new Error("closed"));
           this.end(this.id ? "lost" : "failed");
         };
@@ -126,7 +131,7 @@
 
     #ask(method, params) {
       const id = ++this.#ids;
-      this.socket.send(JSON.stringify({ jsonrpc: "2.0", id, method, params }));
+      this.socket?.send(JSON.stringify({ jsonrpc: "2.0", id, method, params }));
       return new Promise((done, failed) => this.#waiting.set(id, { done, failed }));
     }
 
@@ -142,7 +147,7 @@
         if (error) failed?.(Object.assign(new Error(error.message), { cause: error.data?.cause }));
         else done?.(result);
       } else if (method === "answer") {
-        await this.media.setRemoteDescription({ type: "answer", sdp: params.sdp }).catch(() => this.end("failed"));
+        await this.media?.setRemoteDescription({ type: "answer", sdp: params.sdp }).catch(() => this.end("failed"));
       } else if (method === "offer" && params.update) {
         this.#tell("answer", await this.#answerTo(params.sdp));
       } else if (method === "call_state" && params.state === "ringing") {
@@ -162,7 +167,7 @@
     }
 
     stop() {
-      for (const track of this.stream?.getTracks() ?? []) track.stop();
+      for (const track of this.stream.getTracks()) track.stop();
       this.media?.close();
     }
 

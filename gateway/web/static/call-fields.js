@@ -1,15 +1,22 @@
 // What is known of one call. See Call.
 
-/** @typedef {"calling" | "ringing" | "incoming" | "talking" | "ended"} CallState */
+import { Emitter } from "./events.js";
 
-export class CallFields extends EventTarget {
+/**
+ * @typedef {"calling" | "ringing" | "incoming" | "talking" | "ended"} CallState
+ * @typedef {"passed" | "failed" | "none"} Verdict
+ * @typedef {Pick<CallFields, "id" | "peer" | "name" | "verified" | "incoming" | "state" | "startedAt" | "answeredAt" | "muted"
+ *   | "listenOnly" | "held" | "seq"> & {savedAt: number}} Saved
+ */
+
+export class CallFields extends Emitter {
   /** Id at the gateway, "" for a call to a guest, which goes from browser to browser. */
   id = "";
   /** Who is at the other end: what was dialled, or the caller's address. */
   peer = "";
   /** The other end's display name, "" if it has none. */
   name = "";
-  /** What its trunk says of the signature of its number. @type {"passed" | "failed" | "none"} */
+  /** What its trunk says of the signature of its number. @type {Verdict} */
   verified = "none";
   incoming = false;
   /** The other side wants to show us something. */
@@ -38,7 +45,7 @@ export class CallFields extends EventTarget {
   /** Number of the latest event the gateway told of it. */
   seq = 0;
 
-  /** What a reload needs to take the call back. Null for a call that cannot be. */
+  /** What a reload needs to take the call back. Null for a call that cannot be. @returns {Saved | null} */
   saved() {
     if (!this.id || this.state === "incoming" || this.state === "ended") return null;
     const { id, peer, name, verified, incoming, state, startedAt, answeredAt, muted, listenOnly, held, seq } = this;

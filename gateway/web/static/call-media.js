@@ -1,5 +1,6 @@
 // The media of one call: microphone, camera, the RTCPeerConnection and its candidates. Made by Call.
 
+import { Emitter } from "./events.js";
 import { certificates, hasVideo, pictured, picturing, unpicturing } from "./media-sdp.js";
 
 /** A microphone or camera that cannot be had; `name` is getUserMedia's, or "InsecureContext" where pages get none at all. */
@@ -29,7 +30,7 @@ export class CallOver extends Error {}
 /** @typedef {{candidate: string, sdp_mid: string | null, sdp_mline_index: number | null}} Candidate as the gateway has it */
 
 /** Events: "change"; "state" when the browser says something else of the connection; "candidate" with detail Candidate. */
-export class CallMedia extends EventTarget {
+export class CallMedia extends Emitter {
   /** @type {RTCPeerConnection | null} */
   connection = null;
   /** @type {MediaStream | null} the microphone's */
@@ -59,7 +60,9 @@ export class CallMedia extends EventTarget {
   /** "none" before there is a connection, then "connecting", "connected", "broken". */
   get state() {
     const state = this.connection?.connectionState ?? "none";
-    return { new: "connecting", disconnected: "broken", failed: "broken", closed: "none" }[state] ?? state;
+    /** @type {Record<string, string>} */
+    const words = { new: "connecting", disconnected: "broken", failed: "broken", closed: "none" };
+    return words[state] ?? state;
   }
 
   /** What the other side shows now; null: nothing. @returns {MediaStream | null} */
@@ -72,9 +75,20 @@ export class CallMedia extends EventTarget {
     return Boolean(this.#video?.currentDirection);
   }
 
+  /** The connection that `connect` has made. */
+  get #made() {
+    if (!this.connection) throw new CallOver();
+    return this.connection;
+  }
+
+  /** What we have said last. */
+  get #described() {
+    return this.#made.localDescription?.sdp ?? "";
+  }
+
   get #video() {
-    return this.connection?.getTransceivers().find(({ receiver, stopped, currentDirection }) => {
-      return receiver.track.kind === "video" && !stopped && currentDirection !== "stopped";
+    return this.connection?.getTransceivers().find(({ receiver, currentDirection, direction }) => {
+      return receiver.track.kind === "video" && direction !== "stopped" && currentDirection !== "stopped";
     });
   }
 
@@ -95,13 +109,14 @@ export class CallMedia extends EventTarget {
     this.#changed();
   }
 
+  /** @param {MediaStreamConstraints} constraints @param {typeof DeviceError} Failure */
   async #open(constraints, Failure) {
     if (!navigator.mediaDevices) throw new Failure("InsecureContext");
     let stream;
     try {
       stream = await navigator.mediaDevices.getUserMedia(constraints);
     } catch (error) {
-      throw new Failure(error.name);
+      throw new Failure(/** @type {Error} */ (error).name);
     }
     if (this.#isOver) {
       stop(stream);
@@ -133,7 +148,8 @@ export class CallMedia extends EventTarget {
     if (offer) await this.#takeOffer(offer);
     if (!this.microphone && !offer) connection.addTransceiver("audio", { direction: "recvonly" });
     const tracks = [...(this.microphone?.getTracks() ?? []), ...(this.camera?.getTracks() ?? [])];
-    for (const track of tracks) connection.addTrack(track, this.microphone ?? this.camera);
+    const stream = /** @type {MediaStream} */ (this.microphone ?? this.camera); // of one of which each track is
+    for (const track of tracks) connection.addTrack(track, stream);
     if (!this.camera && !offer && video) connection.addTransceiver("video", { direction: "recvonly" });
     if (offer) this.#flushEarly();
   }
@@ -144,7 +160,7 @@ export class CallMedia extends EventTarget {
     const video = this.#video;
     if (!this.connection) return;
     if (!video) {
-      if (track) this.connection.addTransceiver(track, { direction: "sendrecv", streams: [this.camera] });
+      if (track && this.camera) this.connection.addTransceiver(track, { direction: "sendrecv", streams: [this.camera] });
       return;
     }
     await video.sender.replaceTrack(track);
@@ -159,41 +175,42 @@ export class CallMedia extends EventTarget {
 
   /** A new offer, which stands from now on. @param {RTCOfferOptions} [options] @returns {Promise<string>} */
   async offer(options) {
-    await this.connection.setLocalDescription(await this.connection.createOffer(options));
-    return this.connection.localDescription.sdp;
+    await this.#made.setLocalDescription(await this.#made.createOffer(options));
+    return this.#described;
   }
 
   /** The answer to an offer of the other side. @param {string} [offer] where `connect` did not get it @returns {Promise<string>} */
   async answer(offer) {
     if (offer && this.isOfAnother(offer)) await this.#connectAnew(offer);
     else if (offer) await this.#takeOffer(offer);
-    await this.connection.setLocalDescription(await this.connection.createAnswer());
-    return unpicturing(this.connection.localDescription.sdp, this.#offered);
+    await this.#made.setLocalDescription(await this.#made.createAnswer());
+    return unpicturing(this.#described, this.#offered);
   }
 
   /** Whether an offer comes from another end than our connection leads to. @param {string} offer */
   isOfAnother(offer) {
     const known = this.connection?.remoteDescription?.sdp;
-    return Boolean(known) && certificates(offer) !== certificates(known);
+    return known !== undefined && certificates(offer) !== certificates(known);
   }
 
-  /** Not every browser takes another certificate of the other end in a connection that it has: both ends begin anew. */
+  /** Not every browser takes another certificate of the other end in a connection that it has: both ends begin anew. @param {string} offer */
   async #connectAnew(offer) {
-    this.connection.close();
+    this.#made.close();
     this.#kept = [];
     await this.connect({ offer });
   }
 
+  /** @param {string} offer */
   async #takeOffer(offer) {
-    await this.connection.setRemoteDescription({ type: "offer", sdp: picturing(offer) });
+    await this.#made.setRemoteDescription({ type: "offer", sdp: picturing(offer) });
     this.#offered = offer;
     this.#isShown = hasVideo(offer);
   }
 
   /** The answer to our offer. @param {string} sdp */
   async answered(sdp) {
-    const offer = this.connection.localDescription.sdp;
-    await this.connection.setRemoteDescription({ type: "answer", sdp: pictured(sdp, offer) });
+    const offer = this.#described;
+    await this.#made.setRemoteDescription({ type: "answer", sdp: pictured(sdp, offer) });
     this.#isShown = hasVideo(sdp);
     this.#flushEarly();
     this.#changed();
@@ -221,6 +238,7 @@ export class CallMedia extends EventTarget {
 
   // ICE candidates, each held until the other side can use it.
 
+  /** @param {RTCIceCandidate | null} candidate */
   #found(candidate) {
     const { sdpMid = null, sdpMLineIndex = null } = candidate ?? {};
     const line = { candidate: candidate?.candidate ?? "", sdp_mid: sdpMid, sdp_mline_index: sdpMLineIndex };

@@ -9,6 +9,7 @@ export class CallSession {
   #media;
   #request;
   #isWaiting = false; // an offer of ours waits for its answer
+  /** @type {(done?: unknown) => void} */
   #tell = () => {};
   #ownOffer = ""; // the browser's, where what was sent says that we hold
 
@@ -54,6 +55,7 @@ export class CallSession {
     });
   }
 
+  /** @param {() => Promise<void>} work */
   async #sent(work) {
     this.#isWaiting = true;
     try {

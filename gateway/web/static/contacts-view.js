@@ -1,9 +1,7 @@
 // How contacts and conversations look. Rows stay the same elements, so that no focus is lost.
 
+import { $, make, showList } from "./dom.js";
 import { say, when } from "./words.js";
-
-const $ = (id) => document.getElementById(id);
-const make = (tag, properties) => Object.assign(document.createElement(tag), properties);
 
 /**
  * The card of contacts.
@@ -14,6 +12,7 @@ export function showContacts(contacts, dial) {
   let open = ""; // whose conversation is shown
   let written = ""; // what of it is on the screen
 
+  /** @param {import("./contacts.js").Contact} contact @param {HTMLElement} [item] */
   function row(contact, item = make("li", { className: "line" })) {
     const presence = contact.presence ? say(`presence.${contact.presence}`) : "";
     const signature = JSON.stringify([contact, open === contact.id]);
@@ -31,9 +30,10 @@ export function showContacts(contacts, dial) {
       write.onclick = () => show(open === contact.id ? "" : contact.id);
       item.append(who, write, call);
     }
-    item.querySelector("b").textContent = contact.name;
-    item.querySelector("span").textContent = [presence, contact.note].filter(Boolean).join(": ");
-    const write = item.querySelector("[data-act=write]");
+    const [name, note] = item.querySelectorAll("b, span");
+    name.textContent = contact.name;
+    note.textContent = [presence, contact.note].filter(Boolean).join(": ");
+    const write = /** @type {HTMLButtonElement} */ (item.querySelector("[data-act=write]"));
     write.textContent = say(contact.unread ? "contacts.unread" : "contacts.write");
     write.setAttribute("aria-label", `${write.textContent}: ${contact.name}`);
     write.setAttribute("aria-expanded", String(open === contact.id));
@@ -41,12 +41,9 @@ export function showContacts(contacts, dial) {
   }
 
   function draw() {
-    const list = $("contacts").querySelector("ul");
-    const known = new Map([...list.children].map((item) => [item.dataset.key, item]));
-    const items = contacts.list().map((contact) => row(contact, known.get(contact.id)));
-    for (const item of known.values()) if (!items.includes(item)) item.remove();
-    for (const [place, item] of items.entries()) if (list.children[place] !== item) list.insertBefore(item, list.children[place] ?? null);
-    $("contacts-none").hidden = items.length > 0;
+    const all = contacts.list();
+    showList($("contacts"), all, ({ id }) => id, row);
+    $("contacts-none").hidden = all.length > 0;
     if (open) conversation();
   }
 
@@ -57,7 +54,7 @@ export function showContacts(contacts, dial) {
     const now = JSON.stringify([open, lines]);
     if (now === written) return;
     written = now;
-    log.firstElementChild.replaceChildren(...lines.map((line) => {
+    log.firstElementChild?.replaceChildren(...lines.map((line) => {
       const item = make("li", { className: line.ours ? "ours" : "theirs" });
       const state = line.state === "failed" ? ` · ${say("contacts.failed")}` : "";
       item.append(make("p", { textContent: line.text }), make("small", { textContent: when(line.at) + state }));

@@ -1,5 +1,7 @@
 // Contacts: who is signed in at the gateway and whom one has added, with their presence; and what was written.
 
+import { Emitter } from "./events.js";
+
 const KEPT_CONTACTS = "softphone.contacts.";
 const KEPT_MESSAGES = "softphone.messages.";
 const MESSAGES = 50; // of one conversation
@@ -8,7 +10,7 @@ const PAUSE_MS = 70; // between two questions: the gateway closes the connection
 
 function load(key, otherwise) {
   try {
-    return JSON.parse(localStorage.getItem(key)) ?? otherwise;
+    return JSON.parse(localStorage.getItem(key) ?? "null") ?? otherwise;
   } catch {
     return otherwise;
   }
@@ -20,10 +22,15 @@ function contactOf(peer) {
 }
 
 /**
+ * `presence` is the gateway's word, "" where it is not told.
+ * @typedef {{id: string, name: string, presence: string, note: string, own: boolean, unread: boolean}} Contact
+ */
+
+/**
  * Events: "change" when anybody or anything written has changed; "message" with detail {contact, name, text} for what
  * somebody else wrote.
  */
-export class Contacts extends EventTarget {
+export class Contacts extends Emitter {
   #client;
   #own = [];
   #online = new Set();
@@ -44,7 +51,7 @@ export class Contacts extends EventTarget {
     addEventListener("storage", ({ key }) => this.#keptElsewhere(key));
   }
 
-  /** {id, name, presence, note, own, unread} of each: `presence` is the gateway's word, "" where it is not told. */
+  /** Of each, in order of their names. @returns {Contact[]} */
   list() {
     const ids = new Set([...this.#own, ...this.#online, ...Object.keys(this.#messages)]);
     return [...ids].sort((a, b) => this.#name(a).localeCompare(this.#name(b))).map((id) => {

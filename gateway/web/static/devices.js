@@ -1,27 +1,32 @@
 // Which microphone, camera and speaker, and how loud, kept in this browser, and a look at how loud the microphone is.
 
+import { Emitter } from "./events.js";
+
 const KEPT = "softphone.devices";
 
 /** How loud a microphone is. Event "level" with detail 0 to 1, null once there is none. */
-export class Level extends EventTarget {
+export class Level extends Emitter {
+  /** @type {MediaStream | null} */
   #stream = null;
+  /** @type {AudioContext | null} */
   #context = null;
   #frame = 0;
 
-  /** Measure this stream from now on; null: none. */
+  /** Measure this stream from now on; null: none. @param {MediaStream | null} stream */
   follow(stream) {
     if (stream === this.#stream) return;
     cancelAnimationFrame(this.#frame);
     this.#context?.close();
     this.#stream = stream;
     this.#context = stream && new AudioContext();
-    if (stream) this.#measure();
+    if (stream && this.#context) this.#measure(stream, this.#context);
     else this.#tell(null);
   }
 
-  #measure() {
-    const analyser = new AnalyserNode(this.#context, { fftSize: 1024 });
-    this.#context.createMediaStreamSource(this.#stream).connect(analyser);
+  /** @param {MediaStream} stream @param {AudioContext} context */
+  #measure(stream, context) {
+    const analyser = new AnalyserNode(context, { fftSize: 1024 });
+    context.createMediaStreamSource(stream).connect(analyser);
     const samples = new Float32Array(analyser.fftSize);
     const look = () => {
       analyser.getFloatTimeDomainData(samples);
@@ -36,12 +41,13 @@ export class Level extends EventTarget {
   }
 }
 
-export class Devices extends EventTarget {
+export class Devices extends Emitter {
   #audio;
+  /** @type {MediaStream | null} */
   #stream = null;
   #level = new Level();
 
-  /** `audio` plays the calls. Events: "level" with detail 0 to 1, "change" when the lists may have changed. */
+  /** `audio` plays the calls. Events: "level" with detail 0 to 1, "change" when the lists may have changed. @param {HTMLAudioElement} audio */
   constructor(audio) {
     super();
     this.#audio = audio;

@@ -8,6 +8,7 @@ export function changes(before, after) {
       rest[i][j] = before[i] === after[j] ? rest[i + 1][j + 1] + 1 : Math.max(rest[i + 1][j], rest[i][j + 1]);
     }
   }
+  /** @type {[boolean[], boolean[]]} */
   const marks = [before.map(() => true), after.map(() => true)];
   for (let i = 0, j = 0; i < before.length && j < after.length; ) {
     if (before[i] === after[j]) marks[0][i++] = marks[1][j++] = false;

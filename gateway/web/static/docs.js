@@ -1,6 +1,8 @@
 // The API's description, read from openapi.json and shown without any library.
 
-const api = document.getElementById("api");
+import { $ } from "./dom.js";
+
+const api = $("api");
 
 function element(tag, properties = {}, ...children) {
   const made = Object.assign(document.createElement(tag), properties);

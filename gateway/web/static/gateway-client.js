@@ -3,19 +3,21 @@
 
 import { Call } from "./call.js";
 import { CameraError, MicrophoneError } from "./call-media.js";
+import { Emitter } from "./events.js";
+import { IceServers } from "./ice-servers.js";
 import { Registration } from "./registration.js";
 import { RpcError, RpcSocket } from "./rpc.js";
 import { Session, SignInError } from "./session.js";
 
 export { Call, CameraError, MicrophoneError, RpcError, SignInError };
 
-const ICE_SERVERS_MS = 60_000;
 const RESTORE_MS = 30_000;
 
 /**
  * @typedef {import("./registration.js").Connection} Connection
  * @typedef {import("./registration.js").User} User
- * @typedef {{call_id: string, peer_id: string, from_name: string, state: string}} CallElsewhere
+ * @typedef {{call_id: string, peer_id: string, from_name: string, state: string, video: boolean, camera: boolean}} CallElsewhere
+ * @typedef {import("./call-return.js").Kept} Kept
  */
 
 /**
@@ -27,7 +29,7 @@ const RESTORE_MS = 30_000;
  * - "elsewhere": the calls of the user's other devices have changed
  * - "notification" detail {method, params}: what is about no call
  */
-export class GatewayClient extends EventTarget {
+export class GatewayClient extends Emitter {
   /** @type {Call[]} every call that has not ended, the oldest first */
   calls = [];
   /** @type {CallElsewhere[]} answered calls of the user's other devices: `take` brings one here */
@@ -41,8 +43,11 @@ export class GatewayClient extends EventTarget {
   #session;
   #registration;
   #raw;
-  #iceServers = null;
+  #iceServers;
+  /** @type {Kept[]} */
   #returning = [];
+  /** @type {Map<string, string | undefined>} calls that ended while the gateway could not be told, and why */
+  #farewells = new Map();
 
   /**
    * @param {URL | string} base where the gateway's paths begin: by default the folder of the page
@@ -53,6 +58,7 @@ export class GatewayClient extends EventTarget {
     this.#base = new URL(base);
     this.#raw = raw;
     this.#session = new Session(this.#base);
+    this.#iceServers = new IceServers(new URL("iceservers", this.#base), () => this.token());
     const endpoint = new URL("rpc", this.#base);
     endpoint.protocol = endpoint.protocol === "https:" ? "wss:" : "ws:";
     this.#rpc = new RpcSocket(endpoint.href);
@@ -60,6 +66,7 @@ export class GatewayClient extends EventTarget {
     this.#registration.addEventListener("connection", ({ detail }) => this.#connectionIs(detail));
     this.#registration.addEventListener("refused", ({ detail }) => {
       this.leave("unavailable");
+      this.#farewells.clear();
       this.elsewhere = [];
       this.#emit("refused", detail);
     });
@@ -78,7 +85,7 @@ export class GatewayClient extends EventTarget {
     return this.#registration.user;
   }
 
-  /** With a password. What becomes of it is told by "connection" or "refused". */
+  /** With a password. What becomes of it is told by "connection" or "refused". @param {string} name @param {string} password */
   async signIn(name, password) {
     await this.#registration.enter({ name, guest: false }, () => this.#session.signIn(name, password));
   }
@@ -93,12 +100,12 @@ export class GatewayClient extends EventTarget {
     return this.#session.ways();
   }
 
-  /** By the cookie of an earlier visit, `name` "": whoever that was. */
+  /** By the cookie of an earlier visit, `name` "": whoever that was. @param {string} name */
   async resume(name) {
     await this.#registration.enter({ name, guest: false, resumed: true, again: true }, () => this.#session.resume());
   }
 
-  /** Without an account. `again`: the name was ours a moment ago (a reload). */
+  /** Without an account. `again`: the name was ours a moment ago (a reload). @param {string} name @param {{again?: boolean}} [options] */
   async enterAsGuest(name, { again = false } = {}) {
     await this.#registration.enter({ name, guest: true, again });
   }
@@ -106,6 +113,7 @@ export class GatewayClient extends EventTarget {
   /** End the calls, forget who it was. */
   signOut() {
     this.leave("unavailable");
+    this.#farewells.clear();
     this.elsewhere = [];
     this.#registration.end();
   }
@@ -115,13 +123,22 @@ export class GatewayClient extends EventTarget {
     return this.#registration.token();
   }
 
+  /** @param {Connection} connection */
   async #connectionIs(connection) {
     if (connection !== "online") for (const call of [...this.calls]) call.cut();
     this.#emit("connection", connection);
     if (connection !== "online") return;
+    this.#sayFarewells();
     for (const call of [...this.calls]) call.reattach();
     for (const saved of this.#returning.splice(0)) this.#takeUp(saved);
     await this.#askElsewhere();
+  }
+
+  /** End the calls that wait at the gateway for somebody who has left them. */
+  #sayFarewells() {
+    if (this.connection !== "online") return;
+    for (const [id, reason] of this.#farewells) this.request("call.hangup", { call_id: id, reason }).catch(() => {});
+    this.#farewells.clear();
   }
 
   // Calls.
@@ -165,17 +182,17 @@ export class GatewayClient extends EventTarget {
   take(there) {
     const call = this.#new({ peer: there.peer_id, id: there.call_id, name: there.from_name });
     this.#showElsewhere(this.elsewhere);
-    this.#link.holdOthers(call).then(() => call.restore({ state: "calling" }));
+    this.#link.holdOthers(call).then(() => call.restore({ state: "calling", video: there.camera, seen: there.video }));
     return call;
   }
 
   /** What a page that goes writes down, for `restore` after a reload. The gateway keeps the calls for a moment. */
   suspend() {
     if (this.calls.length) this.#rpc.notify("call.leave");
-    return this.calls.map((call) => call.saved()).filter(Boolean);
+    return this.calls.flatMap((call) => call.saved() ?? []);
   }
 
-  /** Take up, once signed in, the calls that `suspend` gave. */
+  /** Take up, once signed in, the calls that `suspend` gave. @param {Kept[]} saved */
   restore(saved) {
     this.#returning = saved.filter(({ savedAt }) => Date.now() - savedAt < RESTORE_MS);
     return this.#returning.length > 0;
@@ -186,16 +203,17 @@ export class GatewayClient extends EventTarget {
     for (const call of [...this.calls]) call.hangUp(call.state === "incoming" ? ringing : undefined);
   }
 
-  /** One request of docs/json-rpc.md. Rejects with RpcError. */
+  /** One request of docs/json-rpc.md. Rejects with RpcError. @param {string} method @param {object} [params] @returns {Promise<any>} */
   request(method, params = {}) {
     return this.#rpc.request(method, params);
   }
 
+  /** @param {Kept} saved */
   #takeUp(saved) {
     this.#new(saved).restore(saved);
   }
 
-  /** @returns {Call} */
+  /** @param {import("./call-base.js").Origin} from @returns {Call} */
   #new(from) {
     const call = new Call(this.#link, from);
     this.calls = [...this.calls, call];
@@ -205,12 +223,16 @@ export class GatewayClient extends EventTarget {
     return call;
   }
 
-  /** What the calls ask of us (see Call). */
+  /** What the calls ask of us (see Call). @type {import("./call-base.js").Link} */
   #link = {
     request: (method, params) => this.#rpc.request(method, params),
     notify: (method, params) => this.#rpc.notify(method, params),
     isOpen: () => this.#rpc.isOpen,
-    iceServers: () => this.#servers(),
+    endAway: (id, reason) => {
+      this.#farewells.set(id, reason);
+      this.#sayFarewells();
+    },
+    iceServers: () => this.#iceServers.now(),
     microphone: () => this.#constraints(),
     camera: () => ({ width: { ideal: 1280 }, height: { ideal: 720 }, ...(this.camera && { deviceId: { ideal: this.camera } }) }),
     holdOthers: async (call) => {
@@ -230,20 +252,9 @@ export class GatewayClient extends EventTarget {
     return { echoCancellation: on, noiseSuppression: on, autoGainControl: on, ...device };
   }
 
-  async #servers() {
-    if (!this.#iceServers || Date.now() - this.#iceServers.at > ICE_SERVERS_MS) {
-      const token = await this.token().catch(() => "");
-      const headers = token ? { Authorization: `Bearer ${token}` } : {};
-      const servers = await fetch(new URL("iceservers", this.#base), { headers })
-        .then((response) => (response.ok ? response.json() : []))
-        .catch(() => []);
-      this.#iceServers = { at: Date.now(), servers };
-    }
-    return this.#iceServers.servers;
-  }
-
   // What the gateway tells.
 
+  /** @param {string} method @param {any} params */
   #notified(method, params) {
     if (method === "call.elsewhere") {
       this.#showElsewhere(params.calls);
@@ -258,6 +269,7 @@ export class GatewayClient extends EventTarget {
     else if (!params.call_id) this.#emit("notification", { method, params });
   }
 
+  /** @param {{from_peer_id: string, call_id?: string, from_name?: string, verified?: import("./call-fields.js").Verdict, sdp: string, update?: boolean}} offer */
   #offered({ from_peer_id: peer, call_id: id = "", from_name: name, verified, sdp, update }) {
     if (update) return;
     const call = this.#new({ peer, incoming: true, id, name: name || "", verified, offer: sdp });
@@ -265,17 +277,20 @@ export class GatewayClient extends EventTarget {
   }
 
   async #askElsewhere() {
-    if (this.user.guest) return;
+    if (!this.user || this.user.guest) return;
+    /** @type {{calls: (CallElsewhere & {here: boolean})[]} | null} */
     const answer = await this.#rpc.request("call.list", { all: true }).catch(() => null);
     if (answer) this.#showElsewhere(answer.calls.filter(({ here, state }) => !here && state === "answered"));
   }
 
+  /** @param {CallElsewhere[]} calls */
   #showElsewhere(calls) {
     // A call that is on its way here is still the other device's for a moment.
     this.elsewhere = calls.filter(({ call_id: id }) => !this.calls.some((call) => call.id === id));
     this.#emit("elsewhere");
   }
 
+  /** @param {string} name @param {unknown} [detail] */
   #emit(name, detail) {
     this.dispatchEvent(new CustomEvent(name, { detail }));
   }

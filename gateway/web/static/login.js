@@ -1,6 +1,8 @@
 // Who is at the page: by name and password, as a guest, by the address, an earlier visit of this tab, a provider or the site.
 
 import * as alerts from "./alerts.js";
+import { $ } from "./dom.js";
+import { Emitter } from "./events.js";
 import * as otherWays from "./other-ways.js";
 import * as push from "./push.js";
 import * as ui from "./ui.js";
@@ -8,12 +10,11 @@ import { say } from "./words.js";
 
 const STORED = "softphone.name"; // who was here; never a password or a token
 const SLEEP_MS = 2_000;
-const $ = (id) => document.getElementById(id);
 
 /** What this tab has kept under that name, null for nothing that can be read. */
 export function kept(name) {
   try {
-    return JSON.parse(sessionStorage.getItem(name));
+    return JSON.parse(sessionStorage.getItem(name) ?? "null");
   } catch {
     return null;
   }
@@ -23,11 +24,12 @@ export function kept(name) {
 function fromAddress() {
   const given = new URLSearchParams(location.hash.slice(1));
   if (location.hash) history.replaceState(null, "", location.pathname + location.search);
-  return given.get("user") ? { user: given.get("user"), password: given.get("token") ?? "" } : null;
+  const user = given.get("user");
+  return user ? { user, password: given.get("token") ?? "" } : null;
 }
 
 /** The log-in form. Events: "out" when nobody is logged in any more, "gesture" when somebody has pressed Log in. */
-export class Login extends EventTarget {
+export class Login extends Emitter {
   /** The person is logged in, whatever the connection does. */
   entered = false;
   #client;

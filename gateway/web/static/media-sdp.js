@@ -1,6 +1,10 @@
 // What a call reads from session descriptions and writes into them: directions of media sections (RFC 3264, RFC 8829).
 
 const DIRECTION = /^a=(sendrecv|sendonly|recvonly|inactive)\r?$/m;
+/** @type {Record<string, string>} the answers to an offer's directions that go on receiving */
+const RECEIVING = { sendrecv: "sendrecv", recvonly: "sendonly" };
+/** @type {Record<string, string>} a direction without sending as one with it */
+const SHOWING = { recvonly: "sendrecv", inactive: "sendonly" };
 
 /** The session part and each media section. @param {string} sdp */
 function sections(sdp) {
@@ -39,11 +43,12 @@ export function pictured(answer, offer) {
   return stillReceiving(answer, offer, isVideo);
 }
 
+/** @param {string} answer @param {string} offer @param {(section: string) => boolean} meant */
 function stillReceiving(answer, offer, meant) {
   const offered = sections(offer);
   return sections(answer)
     .map((section, place) => {
-      const now = { sendrecv: "sendrecv", recvonly: "sendonly" }[offered[place]?.match(DIRECTION)?.[1]];
+      const now = RECEIVING[offered[place]?.match(DIRECTION)?.[1] ?? ""];
       return now && meant(section) ? section.replace(/^a=(recvonly|inactive)/m, `a=${now}`) : section;
     })
     .join("");
@@ -51,8 +56,7 @@ function stillReceiving(answer, offer, meant) {
 
 /** An offer without that news. @param {string} offer */
 export function picturing(offer) {
-  const now = { recvonly: "sendrecv", inactive: "sendonly" };
-  return eachSection(offer, (section) => (isVideo(section) ? section.replace(/^a=(recvonly|inactive)/m, (_, was) => `a=${now[was]}`) : section));
+  return eachSection(offer, (section) => (isVideo(section) ? section.replace(/^a=(recvonly|inactive)/m, (_, was) => `a=${SHOWING[was]}`) : section));
 }
 
 /** The answer to `picturing`, as one to the offer that was made. @param {string} answer @param {string} offer the other side's */

@@ -1,10 +1,11 @@
 // What one says of oneself: presence, do not disturb, and where calls go that one does not take.
 
-import { say, sentenceFor } from "./words.js";
+import { $ } from "./dom.js";
+import { say, troubleOf } from "./words.js";
 
 const STORED = "softphone.presence"; // what was chosen in this tab; the gateway holds it while a page is open
+/** @type {Record<string, "forward-always" | "forward-busy" | "forward-no-answer">} */
 const FORWARDS = { always: "forward-always", busy: "forward-busy", no_answer: "forward-no-answer" };
-const $ = (id) => document.getElementById(id);
 
 /**
  * The card of the page; shows itself to users, not to guests.
@@ -12,12 +13,14 @@ const $ = (id) => document.getElementById(id);
  * @param {(text: string, tone?: string) => void} tell
  */
 export function showOwn(client, tell) {
+  /** @type {any} */
   let stands = null; // forwarding as the gateway has it
 
   client.addEventListener("connection", async ({ detail: state }) => {
     if (state !== "online") return;
-    $("own").hidden = client.user.guest;
-    if (client.user.guest) return;
+    const isGuest = Boolean(client.user?.guest);
+    $("own").hidden = isGuest;
+    if (isGuest) return;
     $("own-presence").value = sessionStorage.getItem(STORED) ?? "";
     try {
       if ($("own-presence").value) await told(client, $("own-presence").value);
@@ -28,17 +31,19 @@ export function showOwn(client, tell) {
     }
   });
 
-  $("own-presence").addEventListener("change", async ({ target }) => {
-    sessionStorage.setItem(STORED, target.value);
-    await tried(() => told(client, target.value));
+  $("own-presence").addEventListener("change", async () => {
+    const { value } = $("own-presence");
+    sessionStorage.setItem(STORED, value);
+    await tried(() => told(client, value));
   });
-  $("disturb").addEventListener("change", ({ target }) => change({ do_not_disturb: target.checked }));
-  $("forward-after").addEventListener("change", ({ target }) => {
-    if (target.checkValidity()) change({ after: target.valueAsNumber });
+  $("disturb").addEventListener("change", () => change({ do_not_disturb: $("disturb").checked }));
+  $("forward-after").addEventListener("change", () => {
+    const field = $("forward-after");
+    if (field.checkValidity()) change({ after: field.valueAsNumber });
     else fill(stands);
   });
   for (const [name, id] of Object.entries(FORWARDS)) {
-    $(id).addEventListener("change", ({ target }) => change({ [name]: target.value.replace(/\s+/g, "") || null }));
+    $(id).addEventListener("change", () => change({ [name]: $(id).value.replace(/\s+/g, "") || null }));
   }
   $("own-form").addEventListener("submit", (event) => event.preventDefault()); // Enter is a change
 
@@ -52,7 +57,7 @@ export function showOwn(client, tell) {
     try {
       return await work();
     } catch (error) {
-      tell(sentenceFor(error.data?.cause, error.message), "bad");
+      tell(troubleOf(error), "bad");
       return null;
     }
   }

@@ -5,8 +5,11 @@ const DELAY_S = [0.25, 0.4, 0.6, 1];
 const JITTER_S = [0.04, 0.06, 0.1, 0.2];
 
 /**
+ * @typedef {{received: number, lost: number, jitter: number, lossOut: number, roundTrip: number}} Figures
+ *
  * What counts, of an RTCStatsReport.
- * @returns {{received: number, lost: number, jitter: number, lossOut: number, roundTrip: number}}
+ * @param {RTCStatsReport} report
+ * @returns {Figures}
  *   packets so far, and of them lost; jitter and round trip in seconds; `lossOut` the share of ours that got lost
  */
 export function figures(report) {
@@ -29,8 +32,10 @@ const steps = (value, limits) => limits.filter((limit) => value >= limit).length
 
 /**
  * The quality between two looks.
- * @returns {{bars: 0 | 1 | 2 | 3 | 4, problem: "" | "loss" | "delay" | "jitter" | "silent", share: number}}
- *   `problem` is what costs the most bars, "" where it is not worth a word; `share` of packets that got lost
+ * @param {Figures} before @param {Figures} now
+ * @returns {{bars: number, problem: string, share: number}} `bars` 0 to 4;
+ *   `problem` is what costs the most bars ("loss", "delay", "jitter", "silent"), "" where it is not worth a word; `share` of packets
+ *   that got lost
  */
 export function quality(before, now) {
   const received = now.received - before.received;
@@ -53,14 +58,15 @@ const LOOK_MS = 2_000;
  * @param {() => ?import("./call.js").Call} front @param {(found: ?ReturnType<typeof quality>) => void} tell
  */
 export function watchQuality(front, tell) {
-  let looked = null; // {call, figures} two seconds ago
+  /** @type {{call: import("./call.js").Call, figures: Figures} | null} two seconds ago */
+  let looked = null;
   setInterval(async () => {
     const call = front();
-    const isUp = call?.state === "talking" && call.media === "connected";
-    const now = isUp ? figures(await call.connection.getStats()) : null;
+    const connection = call?.state === "talking" && call.media === "connected" ? call.connection : null;
+    const now = connection && figures(await connection.getStats());
     if (call !== front()) return;
-    const before = looked?.call === call ? looked.figures : null;
-    looked = now && { call, figures: now };
-    tell(now && before && !call.held && !call.heldByPeer ? quality(before, now) : null);
+    const before = looked && looked.call === call ? looked.figures : null;
+    looked = call && now && { call, figures: now };
+    tell(now && before && !call?.held && !call?.heldByPeer ? quality(before, now) : null);
   }, LOOK_MS);
 }

@@ -1,5 +1,6 @@
 // Who is signed in, over all reconnections of the socket. Made by GatewayClient.
 
+import { Emitter } from "./events.js";
 import { SignInError } from "./session.js";
 
 /**
@@ -13,7 +14,7 @@ import { SignInError } from "./session.js";
  */
 
 /** Events: "connection" with detail Connection; "refused" with detail {reason, message, guest}. */
-export class Registration extends EventTarget {
+export class Registration extends Emitter {
   /** @type {Connection} */
   connection = "offline";
   /** @type {User | null} */
@@ -41,7 +42,7 @@ export class Registration extends EventTarget {
     this.#become("connecting");
     try {
       const proved = await prove();
-      who.name ||= proved.user;
+      who.name ||= proved?.user ?? "";
     } catch (error) {
       if (this.#wanted === who) this.#notSignedIn(error);
       return;
@@ -82,6 +83,7 @@ export class Registration extends EventTarget {
     this.#become("online");
   }
 
+  /** @param {any} error @param {Wanted} who */
   #refused(error, { guest }) {
     if (error instanceof SignInError) {
       this.#notSignedIn(error);
@@ -97,18 +99,21 @@ export class Registration extends EventTarget {
     this.#leaveWith(asked ? (guest ? "password-needed" : "session") : taken ? "taken" : "error", error.message);
   }
 
+  /** @param {any} error */
   #notSignedIn(error) {
     const known = error instanceof SignInError;
     const wrong = known && error.status === 401;
-    this.#leaveWith(wrong ? (this.#wanted.resumed || this.user ? "session" : "password") : known ? "error" : "offline", error.message);
+    this.#leaveWith(wrong ? (this.#wanted?.resumed || this.user ? "session" : "password") : known ? "error" : "offline", error.message);
   }
 
+  /** @param {string} reason @param {string} message */
   #leaveWith(reason, message) {
     const guest = Boolean(this.#wanted?.guest);
     this.end();
     this.dispatchEvent(new CustomEvent("refused", { detail: { reason, message, guest } }));
   }
 
+  /** @param {Connection} connection */
   #become(connection) {
     if (connection === this.connection) return;
     this.connection = connection;

@@ -1,10 +1,9 @@
 // Conference rooms: joining one by its number, and who is in the one that the call in front is in.
 
+import { $ } from "./dom.js";
 import { showRows } from "./lines.js";
 import * as ui from "./ui.js";
-import { dialled, nameOf, say, sentenceFor } from "./words.js";
-
-const $ = (id) => document.getElementById(id);
+import { dialled, nameOf, say, troubleOf } from "./words.js";
 
 /** @typedef {{id: string, uri: string, display_name: string, muted: boolean}} Member */
 
@@ -29,7 +28,8 @@ function enter(client, call, pin) {
  */
 export function showRooms(client, front, dial) {
   let watched = ""; // the room that the call in front is in
-  let room = null; // what is known of it: {members, moderates, locked, speaker}
+  /** @type {{members: Member[], moderates: boolean, locked: boolean, speaker: string} | null} what is known of it */
+  let room = null;
 
   async function follow(name, again = false) {
     if (name === watched && !again) return;
@@ -43,6 +43,7 @@ export function showRooms(client, front, dial) {
     draw();
   }
 
+  /** @param {{event: string, member: any, room: string}} told `member` is its id where it speaks */
   function heard({ event, member, room: name }) {
     if (!room || name !== watched) return;
     const others = room.members.filter(({ id }) => id !== member?.id);
@@ -64,11 +65,12 @@ export function showRooms(client, front, dial) {
     showRows($("room"), (room?.members ?? []).map((member) => row(member, member.id === own)));
   }
 
+  /** @param {Member} member @param {boolean} isOwn */
   function row(member, isOwn) {
     const name = nameOf({ name: member.display_name, peer: member.uri });
-    const notes = [isOwn && "rooms.you", member.id === room.speaker && "rooms.speaks", member.muted && "rooms.muted"].filter(Boolean);
+    const notes = [isOwn && "rooms.you", member.id === room?.speaker && "rooms.speaks", member.muted && "rooms.muted"].filter((word) => typeof word === "string");
     const button = (id) => ({ id, text: say(`rooms.${id}`), label: say(`rooms.${id}Name`, { name }), act: () => change(id, { member: member.id }) });
-    const buttons = room.moderates ? [button(member.muted ? "unmute" : "mute"), ...(isOwn ? [] : [button("kick")])] : [];
+    const buttons = room?.moderates ? [button(member.muted ? "unmute" : "mute"), ...(isOwn ? [] : [button("kick")])] : [];
     return { key: member.id, name, note: notes.map((word) => say(word)).join(", "), buttons };
   }
 
@@ -76,17 +78,17 @@ export function showRooms(client, front, dial) {
     try {
       await client.request(`room.${action}`, { room: watched, ...params });
     } catch (error) {
-      ui.tell(sentenceFor(error.data?.cause, error.message), "bad");
+      ui.tell(troubleOf(error), "bad");
     }
   }
 
   client.addEventListener("calls", () => follow(front()?.room ?? ""));
   client.addEventListener("connection", ({ detail: state }) => {
-    if (state === "online") $("rooms").hidden = client.user.guest;
+    if (state === "online") $("rooms").hidden = Boolean(client.user?.guest);
     if (state === "online" && watched) follow(watched, true);
   });
   client.addEventListener("notification", ({ detail: { method, params } }) => method === "room" && heard(params));
-  $("lock").addEventListener("click", () => change(room.locked ? "unlock" : "lock"));
+  $("lock").addEventListener("click", () => change(room?.locked ? "unlock" : "lock"));
   $("room-form").addEventListener("submit", (event) => {
     event.preventDefault();
     const pin = $("room-pin").value.trim();

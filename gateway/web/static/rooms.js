@@ -1,13 +1,19 @@
 // A mesh of connections in one room: one RTCPeerConnection for every other peer.
 
+import { $ } from "./dom.js";
 import { Session } from "./session.js";
 
-const $ = (id) => document.getElementById(id);
+/** @type {Map<string, Link>} */
 const links = new Map();
+/** @type {WebSocket | null} */
 let socket = null;
+/** @type {MediaStream | null} */
 let stream = null;
+/** @type {RTCIceServer[]} */
 let iceServers = [];
+/** @type {MediaStreamTrack | null} */
 let screenTrack = null;
+const field = (id) => /** @type {HTMLInputElement} */ (document.getElementById(id));
 
 const say = (text) => ($("status").textContent = text);
 const send = (message) => socket?.readyState === WebSocket.OPEN && socket.send(JSON.stringify(message));
@@ -24,8 +30,8 @@ class Link {
     this.state = Object.assign(document.createElement("span"), { textContent: "connecting" });
     this.item.append(this.video, this.name, this.state);
     $("peers").append(this.item);
-    for (const track of stream.getTracks()) {
-      this.connection.addTrack(track.kind === "video" && screenTrack ? screenTrack : track, stream);
+    for (const track of stream?.getTracks() ?? []) {
+      this.connection.addTrack(track.kind === "video" && screenTrack ? screenTrack : track, /** @type {MediaStream} */ (stream));
     }
     this.connection.addEventListener("track", ({ streams }) => (this.video.srcObject = streams[0]));
     this.connection.addEventListener("icecandidate", ({ candidate }) => {
@@ -69,8 +75,9 @@ class Link {
 }
 
 function link(peer) {
-  if (!links.has(peer)) links.set(peer, new Link(peer));
-  return links.get(peer);
+  const known = links.get(peer) ?? new Link(peer);
+  links.set(peer, known);
+  return known;
 }
 
 function drop(peer) {
@@ -100,7 +107,7 @@ function show(button, pressed, text) {
 }
 
 function toggle(kind, button, [on, off]) {
-  const tracks = stream.getTracks().filter((track) => track.kind === kind);
+  const tracks = (stream?.getTracks() ?? []).filter((track) => track.kind === kind);
   const live = tracks.some((track) => track.enabled);
   for (const track of tracks) track.enabled = !live;
   show(button, live, live ? on : off);
@@ -108,7 +115,7 @@ function toggle(kind, button, [on, off]) {
 
 /** Put another picture on every connection; `track` null goes back to the camera. */
 async function picture(track) {
-  const sent = track ?? stream.getVideoTracks()[0] ?? null;
+  const sent = track ?? stream?.getVideoTracks()[0] ?? null;
   for (const { connection } of links.values()) {
     const sender = connection.getSenders().find((one) => one.track?.kind === "video");
     if (sender) await sender.replaceTrack(sent);
@@ -130,36 +137,37 @@ async function share() {
     track.addEventListener("ended", () => picture(null));
     await picture(track);
   } catch (error) {
-    say(`The screen is not shared: ${error.message}.`);
+    say(`The screen is not shared: ${/** @type {Error} */ (error).message}.`);
   }
 }
 
 async function join() {
-  const room = encodeURIComponent($("room").value.trim());
-  const peer = encodeURIComponent($("peer").value.trim());
+  const room = encodeURIComponent(field("room").value.trim());
+  const peer = encodeURIComponent(field("peer").value.trim());
   try {
-    stream = await navigator.mediaDevices.getUserMedia({ audio: true, video: $("camera").checked });
+    stream = await navigator.mediaDevices.getUserMedia({ audio: true, video: field("camera").checked });
   } catch (error) {
-    say(`No microphone or camera: ${error.message}.`);
+    say(`No microphone or camera: ${/** @type {Error} */ (error).message}.`);
     return;
   }
   const url = new URL(`signaling/${room}/${peer}`, location.href);
   url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
   // Where rooms are for people with an account, the sign-in of the softphone page opens them.
   const token = await new Session(new URL("..", location.href)).token().catch(() => null);
+  /** @type {Record<string, string>} */
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
   iceServers = await fetch("../iceservers", { headers }).then((response) => response.json()).catch(() => []);
-  socket = new WebSocket(url, token ? ["bearer", token] : []);
-  socket.addEventListener("open", () => say("You are in. Others can join with the same room."));
-  socket.addEventListener("message", async ({ data }) => {
+  const opened = (socket = new WebSocket(url, token ? ["bearer", token] : []));
+  opened.addEventListener("open", () => say("You are in. Others can join with the same room."));
+  opened.addEventListener("message", async ({ data }) => {
     const message = JSON.parse(data);
     try {
       await handlers[message.type]?.(message);
     } catch (error) {
-      say(`${message.from_peer_id ?? "A peer"}: ${error.message}`);
+      say(`${message.from_peer_id ?? "A peer"}: ${/** @type {Error} */ (error).message}`);
     }
   });
-  socket.addEventListener("close", ({ reason }) => left(reason || "You have left the room."));
+  opened.addEventListener("close", ({ reason }) => left(reason || "You have left the room."));
   $("enter").hidden = true;
   $("leave").hidden = $("mine").hidden = false;
   const camera = stream.getVideoTracks().length > 0;

@@ -1,29 +1,35 @@
 // JSON-RPC 2.0 over WebSocket: requests as promises, notifications as events, reconnecting by itself.
 
+import { Emitter } from "./events.js";
+
 const REQUEST_MS = 30_000;
 const FIRST_DELAY_MS = 400;
 const LAST_DELAY_MS = 10_000;
 const BEAT_MS = 5_000; // a socket that does not answer a ping for as long is dead
 
 export class RpcError extends Error {
-  constructor({ code, message, data }) {
+  /** @param {{code: number, message: string, data?: Record<string, any>}} error */
+  constructor({ code, message, data = {} }) {
     super(message);
     this.code = code;
-    this.data = data ?? {};
+    this.data = data;
   }
 }
 
 /** Events: "open", "close", and "notification" with detail {method, params}. */
-export class RpcSocket extends EventTarget {
+export class RpcSocket extends Emitter {
   #url;
+  /** @type {WebSocket | null} */
   #socket = null;
   #wanted = false;
   #delay = FIRST_DELAY_MS;
   #timer = 0;
   #pulse = 0;
   #id = 0;
+  /** @type {Map<number, {resolve: (result: any) => void, reject: (error: RpcError) => void, timer: number}>} */
   #pending = new Map();
 
+  /** @param {string} url */
   constructor(url) {
     super();
     this.#url = url;
@@ -59,18 +65,21 @@ export class RpcSocket extends EventTarget {
     this.#socket?.close(1000);
   }
 
+  /** Rejects with RpcError. @param {string} method @param {object} [params] @returns {Promise<any>} */
   request(method, params = {}) {
-    if (!this.isOpen) return Promise.reject(new RpcError({ code: 0, message: "Not connected" }));
+    const socket = this.#socket;
+    if (socket?.readyState !== WebSocket.OPEN) return Promise.reject(new RpcError({ code: 0, message: "Not connected" }));
     const id = ++this.#id;
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => this.#settle(id, { error: { code: 0, message: "No response in time" } }), REQUEST_MS);
       this.#pending.set(id, { resolve, reject, timer });
-      this.#socket.send(JSON.stringify({ jsonrpc: "2.0", method, params, id }));
+      socket.send(JSON.stringify({ jsonrpc: "2.0", method, params, id }));
     });
   }
 
+  /** @param {string} method @param {object} [params] */
   notify(method, params = {}) {
-    if (this.isOpen) this.#socket.send(JSON.stringify({ jsonrpc: "2.0", method, params }));
+    if (this.isOpen) this.#socket?.send(JSON.stringify({ jsonrpc: "2.0", method, params }));
   }
 
   #connect() {
@@ -85,7 +94,7 @@ export class RpcSocket extends EventTarget {
     socket.addEventListener("close", () => this.#lost(socket));
   }
 
-  /** TCP says nothing of a network that has gone: ask, and do not wait for long. */
+  /** TCP says nothing of a network that has gone: ask, and do not wait for long. @param {WebSocket} socket */
   #beat(socket) {
     clearTimeout(this.#pulse);
     this.#pulse = setTimeout(async () => {
@@ -97,11 +106,13 @@ export class RpcSocket extends EventTarget {
     }, BEAT_MS);
   }
 
+  /** @param {WebSocket} socket */
   #drop(socket) {
     socket.close();
     this.#lost(socket); // its own event may take the browser a minute
   }
 
+  /** @param {string} text */
   #receive(text) {
     let message;
     try {
@@ -116,6 +127,7 @@ export class RpcSocket extends EventTarget {
     }
   }
 
+  /** @param {number} id @param {{result?: any, error?: {code: number, message: string}}} response */
   #settle(id, { result, error }) {
     const waiting = this.#pending.get(id);
     if (!waiting) return;
@@ -125,6 +137,7 @@ export class RpcSocket extends EventTarget {
     else waiting.resolve(result);
   }
 
+  /** @param {WebSocket} socket */
   #lost(socket) {
     if (socket !== this.#socket) return;
     this.#socket = null;

@@ -4,11 +4,14 @@ const EARLY_MS = 30_000;
 
 /** Thrown when the name or the password is wrong, or the sign-in has ended. `status` is the HTTP status. */
 export class SignInError extends Error {
+  /** @param {string} message @param {number} status */
   constructor(message, status) {
     super(message);
     this.status = status;
   }
 }
+
+/** @typedef {{user: string, display_name: string, role: string}} SignedIn */
 
 export class Session {
   #base;
@@ -20,7 +23,7 @@ export class Session {
     this.#base = base;
   }
 
-  /** @returns {Promise<{user: string, display_name: string, role: string}>} */
+  /** @param {string} user @param {string} password @returns {Promise<SignedIn>} */
   signIn(user, password) {
     return this.#ask("api/session", { user, password });
   }
@@ -54,6 +57,7 @@ export class Session {
     return this.#token;
   }
 
+  /** @param {string} path @param {object} body @returns {Promise<SignedIn>} */
   async #ask(path, body) {
     const response = await fetch(new URL(path, this.#base), {
       method: "POST",

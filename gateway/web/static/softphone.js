@@ -4,9 +4,10 @@ import * as alerts from "./alerts.js";
 import { Contacts } from "./contacts.js";
 import { showContacts } from "./contacts-view.js";
 import { Devices, Level } from "./devices.js";
+import { $ } from "./dom.js";
 import { CameraError, GatewayClient, MicrophoneError } from "./gateway-client.js";
 import { History } from "./history.js";
-import { callsElsewhere, otherCalls, showRows } from "./lines.js";
+import { callsElsewhere, foremost, otherCalls, showRows, stateOf } from "./lines.js";
 import { kept, Login } from "./login.js";
 import { showOwn } from "./own.js";
 import * as push from "./push.js";
@@ -18,11 +19,10 @@ import { openTransfer, showTransferring } from "./transfer-view.js";
 import * as ui from "./ui.js";
 import { showVideo } from "./video-view.js";
 import { showVoicemail } from "./voicemail-view.js";
-import { cameraSentence, choose, dialled, isHarmless, language, microphoneSentence, nameOf, say, sentenceFor, translate } from "./words.js";
+import { cameraSentence, choose, dialled, isHarmless, language, microphoneSentence, nameOf, say, sentenceFor, translate, troubleOf } from "./words.js";
 
 const LEFT = "softphone.calls"; // the calls a reload takes up again
 const CAMERA_MS = 4_000; // so long it is said why there is no picture, while the call goes on
-const $ = (id) => document.getElementById(id);
 
 const client = new GatewayClient(undefined, { raw: /[#&]raw=1/.test(location.hash) });
 const sounds = new Sounds();
@@ -32,6 +32,7 @@ const devices = new Devices($("remote"));
 const voice = new Level();
 const showMailbox = showVoicemail(client, (peer) => dial(peer));
 
+/** @type {import("./gateway-client.js").Call | null} */
 let front = null; // the call that is shown large
 let view = "login";
 
@@ -46,6 +47,7 @@ client.addEventListener("connection", ({ detail: state }) => {
 });
 
 function signedIn() {
+  if (!client.user) return;
   const { name, guest } = client.user;
   ui.showUser(name);
   $("contacts").hidden = guest;
@@ -84,7 +86,7 @@ $("clear").addEventListener("click", () => {
   ui.showRecent([], dial);
 });
 
-$("language").addEventListener("change", ({ target }) => choose(target.value));
+$("language").addEventListener("change", () => choose($("language").value));
 
 // Calling.
 
@@ -116,11 +118,12 @@ $("erase").addEventListener("click", () => {
   ui.focusOn("dial");
 });
 $("pad").addEventListener("click", ({ target }) => {
-  const digit = target.closest("[data-key]")?.dataset.key;
+  const button = target instanceof Element && target.closest("[data-key]");
+  const digit = button && button.getAttribute("data-key");
   if (digit) key(digit);
 });
 for (const button of document.querySelectorAll("[data-number]")) {
-  button.addEventListener("click", () => dial(button.dataset.number));
+  button.addEventListener("click", () => dial(button.getAttribute("data-number")));
 }
 $("accept").addEventListener("click", () => front?.accept());
 $("decline").addEventListener("click", () => front?.hangUp());
@@ -157,37 +160,17 @@ function show(next) {
   if (view !== "incoming") ui.focusOn({ login: "user", idle: "dial", call: "hangup" }[view]);
 }
 
-/** The call that is talked in, else the newest that is made, else what rings, else what is held. */
-function foremost() {
-  const rank = (call) => (call.state === "incoming" ? 1 : call.state === "talking" && call.held ? 2 : 3);
-  const ranked = client.calls.map((call) => [call.state === "incoming" && client.calls.length === 1 ? 3 : rank(call), call]);
-  const best = Math.max(...ranked.map(([value]) => value));
-  const equals = ranked.filter(([value]) => value === best).map(([, call]) => call);
-  return equals.includes(front) ? front : (equals.at(-1) ?? null);
-}
-
 function describe(call) {
   const name = nameOf(call);
-  return call.state === "talking" || call.away ? say(`state.${talking(call)}`) : say(`state.${call.state}`, { name });
+  return call.state === "talking" || call.away ? say(`state.${stateOf(call)}`) : say(`state.${call.state}`, { name });
 }
 
 async function merge(both) {
   try {
     await client.merge(both, say("rooms.merged"));
   } catch (error) {
-    ui.tell(sentenceFor(error.data?.cause, error.message), "bad");
+    ui.tell(troubleOf(error), "bad");
   }
-}
-
-/** Connected is said when sound can flow, and not before. */
-function talking(call) {
-  if (call.away) return "away";
-  if (call.transferring) return "transferring";
-  if (call.held) return "held";
-  if (call.heldByPeer) return "heldByPeer";
-  if (call.media === "broken") return "broken";
-  if (call.media !== "connected") return "media";
-  return call.muted ? "muted" : "talking";
 }
 
 function ring(call) {
@@ -209,7 +192,7 @@ function hear(call) {
 let rung = "";
 client.addEventListener("calls", () => {
   const former = front;
-  front = foremost();
+  front = foremost(client.calls, front);
   ui.showCall(front);
   hear(front);
   const ringing = front ? `${front.state} ${front.heard}` : "";
@@ -270,7 +253,7 @@ function outcome(call, cause) {
 client.addEventListener("trouble", ({ detail: { call, error } }) => {
   if (error instanceof CameraError) ui.tell(cameraSentence(error.name), "bad", CAMERA_MS);
   else if (error instanceof MicrophoneError) ui.tell(microphoneSentence(error.name), "bad");
-  else ui.tell(sentenceFor(error.data?.cause, error.message), "bad");
+  else ui.tell(troubleOf(error), "bad");
   if (call.state === "incoming" && error instanceof MicrophoneError) ui.showListen(() => call.accept({ listenOnly: true }));
 });
 

@@ -1,9 +1,8 @@
 // Choosing microphone, camera, speaker and volume, and trying the microphone.
 
+import { $ } from "./dom.js";
 import * as ui from "./ui.js";
 import { microphoneSentence, percent } from "./words.js";
-
-const $ = (id) => document.getElementById(id);
 
 /** @param {import("./gateway-client.js").GatewayClient} client @param {import("./devices.js").Devices} devices */
 export function showSound(client, devices) {
@@ -15,20 +14,20 @@ export function showSound(client, devices) {
     ui.showChoices("speaker", await devices.list("audiooutput"), chosen.speaker);
   }
 
-  for (const [kind, id] of [["microphone", "microphone"], ["camera", "camera-choice"], ["speaker", "speaker"]]) {
-    $(id).addEventListener("change", ({ target }) => {
-      devices.choose(kind, target.value);
+  for (const [kind, field] of Object.entries({ microphone: $("microphone"), camera: $("camera-choice"), speaker: $("speaker") })) {
+    field.addEventListener("change", () => {
+      devices.choose(kind, field.value);
       show();
     });
   }
   function showVolume() {
-    $("volume").value = devices.volume * 100;
+    $("volume").value = String(devices.volume * 100);
     $("volume").setAttribute("aria-valuetext", percent(devices.volume));
   }
 
   $("loudness").hidden = !devices.hasVolume;
-  $("volume").addEventListener("input", ({ target }) => {
-    devices.volume = target.value / 100;
+  $("volume").addEventListener("input", () => {
+    devices.volume = $("volume").valueAsNumber / 100;
     showVolume();
   });
   showVolume();
@@ -38,7 +37,7 @@ export function showSound(client, devices) {
       if (devices.testing) devices.stop();
       else await devices.test();
     } catch (error) {
-      ui.tell(microphoneSentence(error.name), "bad");
+      ui.tell(microphoneSentence(/** @type {Error} */ (error).name), "bad");
     }
     ui.showTest(devices.testing);
   });

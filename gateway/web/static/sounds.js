@@ -8,12 +8,15 @@ const KEYS = {
 };
 
 export class Sounds {
+  /** @type {AudioContext | null} */
   #context = null;
+  /** @type {GainNode | null} */
   #loop = null;
   #timer = 0;
+  /** @type {(() => void) | null} */
   #start = null;
 
-  /** Called when sounds are heard from now on. */
+  /** Called when sounds are heard from now on. @type {(() => void) | null} */
   onready = null;
 
   /** Browsers let a page make sounds after the first click or key only; resolves to whether it may now. */
@@ -79,9 +82,10 @@ export class Sounds {
     this.silence();
     // A page that may make no sound yet begins to ring the moment it may.
     this.#start = () => {
-      if (!this.ready || this.#loop) return;
-      this.#loop = this.#context.createGain();
-      this.#loop.connect(this.#context.destination);
+      const context = this.#context;
+      if (!context || !this.ready || this.#loop) return;
+      this.#loop = context.createGain();
+      this.#loop.connect(context.destination);
       play();
       this.#timer = setInterval(play, milliseconds);
     };

@@ -1,9 +1,8 @@
 // Transferring: at once, or after a word with who is to have the call.
 
+import { $ } from "./dom.js";
 import * as ui from "./ui.js";
 import { dialled } from "./words.js";
-
-const $ = (id) => document.getElementById(id);
 
 /** Open the field that asks for whom, or close it. */
 export function openTransfer(open) {

@@ -1,8 +1,7 @@
 // What the page shows. It is told, it never decides.
 
+import { $ } from "./dom.js";
 import { clockTime, nameOf, percent, say, shortName, when } from "./words.js";
-
-const $ = (id) => document.getElementById(id);
 
 export const fields = {
   user: $("user"),
@@ -50,7 +49,7 @@ export function showUser(name) {
 /** The word on a button with a sign. */
 export function label(id, word) {
   const span = $(id).querySelector("span");
-  if (span.textContent !== say(word)) span.textContent = say(word);
+  if (span && span.textContent !== say(word)) span.textContent = say(word);
 }
 
 /** The call in front, or null: who, since when, muted or not. */
@@ -62,7 +61,7 @@ export function showCall(call) {
   const muted = Boolean(call?.muted);
   $("mute").setAttribute("aria-pressed", String(muted));
   label("mute", muted ? "action.unmute" : "action.mute");
-  $("mute").querySelector("use").setAttribute("href", muted ? "#i-mic-off" : "#i-mic");
+  $("mute").querySelector("use")?.setAttribute("href", muted ? "#i-mic-off" : "#i-mic");
   $("hold").disabled = !talking || call.away;
   $("hold").setAttribute("aria-pressed", String(Boolean(call?.held)));
   label("hold", call?.held ? "action.resume" : "action.hold");
@@ -70,7 +69,7 @@ export function showCall(call) {
   $("record").setAttribute("aria-pressed", String(Boolean(call?.recording)));
   label("record", call?.recording ? "action.recordStop" : "action.record");
   $("recorded").hidden = !call?.recording;
-  showVerified(call?.incoming ? call.verified : "none");
+  showVerified(call?.verified ?? "none");
   $("transfer").disabled = !talking || !call.id || call.away || call.transferring;
   label("hangup", talking ? "action.hangUp" : "action.cancel");
   $("digits").textContent = call?.digits ? say("state.digits", { digits: call.digits }) : "";
@@ -82,7 +81,7 @@ export function showCall(call) {
   $("avatar").textContent = /^\p{L}/u.test(name) ? name[0].toUpperCase() : "☎";
 }
 
-/** What the caller's trunk says of its number; nothing where it says nothing. */
+/** What its trunk says of the other side's number; nothing where it says nothing. */
 function showVerified(verified) {
   const said = verified === "none" ? "" : say(`verified.${verified}`);
   if ($("verified").textContent !== said) $("verified").textContent = said;

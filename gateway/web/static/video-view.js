@@ -1,9 +1,8 @@
 // Pictures: the other side's, our own, and the buttons for them.
 
+import { $ } from "./dom.js";
 import * as ui from "./ui.js";
 import { say } from "./words.js";
-
-const $ = (id) => document.getElementById(id);
 
 /** @param {HTMLVideoElement} element @param {MediaStream | null} stream */
 function play(element, stream) {
@@ -44,7 +43,10 @@ export function showVideo(client, front, dial) {
   client.addEventListener("calls", draw);
   $("video").addEventListener("click", () => dial(ui.fields.dial.value, { video: true }));
   $("accept-video").addEventListener("click", () => front()?.accept({ video: true }));
-  $("camera").addEventListener("click", () => front()?.setCamera(!front().camera));
+  $("camera").addEventListener("click", () => {
+    const call = front();
+    call?.setCamera(!call.camera);
+  });
   $("keypad").addEventListener("click", () => showKeypad(!document.body.hasAttribute("data-keypad")));
   $("full").addEventListener("click", () => {
     if (document.fullscreenElement) document.exitFullscreen();

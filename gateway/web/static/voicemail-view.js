@@ -1,10 +1,9 @@
 // Voice messages: the light, the list, listening, calling back, deleting.
 
+import { $ } from "./dom.js";
 import { showRows } from "./lines.js";
 import * as ui from "./ui.js";
 import { clockTime, nameOf, say, when } from "./words.js";
-
-const $ = (id) => document.getElementById(id);
 
 /**
  * @param {import("./gateway-client.js").GatewayClient} client

@@ -58,7 +58,7 @@
         try {
           await this.sendIceCandidate(sessionId, candidate);
         } catch (error) {
-          console.warn("An ICE candidate was not taken:", error.message);
+          console.warn("An ICE candidate was not taken:", /** @type {Error} */ (error).message);
         }
       }
       return { sessionId, answerSdp };
@@ -87,7 +87,7 @@
         if (!response.ok) throw failure(answer, response.status);
         return answer;
       } catch (error) {
-        throw error.name === "AbortError" ? new Error("Request timeout") : error;
+        throw /** @type {Error} */ (error).name === "AbortError" ? new Error("Request timeout") : error;
       } finally {
         clearTimeout(timer);
       }
@@ -95,11 +95,8 @@
   }
 
   function failure(answer, status) {
-    const error = new Error(answer?.error ?? `HTTP ${status}`);
-    error.code = answer?.code ?? status;
-    error.sessionId = answer?.session_id;
-    error.cause = answer?.cause;
-    return error;
+    const { code = status, session_id: sessionId, cause, error = `HTTP ${status}` } = answer ?? {};
+    return Object.assign(new Error(error), { code, sessionId, cause });
   }
 
   /** Each method sets up a connection and gives {pc, sessionId, ...}; `cleanup` ends them. */
@@ -118,7 +115,7 @@
     async advancedPeerConnection() {
       const pc = await this.#withMicrophone();
       const gathered = new Promise((resolve) => {
-        pc.addEventListener("icegatheringstatechange", () => pc.iceGatheringState === "complete" && resolve());
+        pc.addEventListener("icegatheringstatechange", () => pc.iceGatheringState === "complete" && resolve(null));
       });
       await pc.setLocalDescription(await pc.createOffer());
       await gathered;
@@ -141,7 +138,7 @@
     /** Three calls at once, each with a tone of its own; gives those that came up. */
     async concurrentSessions() {
       const outcomes = await Promise.allSettled([440, 550, 660].map((pitch) => this.#withTone(pitch)));
-      return outcomes.filter(({ status }) => status === "fulfilled").map(({ value }) => value);
+      return outcomes.flatMap((outcome) => (outcome.status === "fulfilled" ? [outcome.value] : []));
     }
 
     /** The session first: once its media has gone, the gateway has ended it by itself. */
@@ -178,8 +175,9 @@
       return { ...(await this.#exchange(pc)), audio };
     }
 
+    /** @param {RTCPeerConnection} pc @param {object | null} metadata */
     async #exchange(pc, metadata = null) {
-      const answer = await this.client.sendOffer(pc.localDescription.sdp, null, metadata);
+      const answer = await this.client.sendOffer(pc.localDescription?.sdp, null, metadata);
       await pc.setRemoteDescription({ type: "answer", sdp: answer.answerSdp });
       WebRTCSDPClient.follow(pc);
       return { pc, sessionId: answer.sessionId, metadata: answer.metadata };

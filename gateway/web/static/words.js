@@ -7,8 +7,8 @@ const KEPT = "softphone.language";
 const LANGUAGES = { en, de };
 
 function chosen() {
-  const wanted = [localStorage.getItem(KEPT), ...navigator.languages].map((tag) => tag?.slice(0, 2).toLowerCase());
-  return wanted.find((tag) => tag in LANGUAGES) ?? "en";
+  const wanted = [localStorage.getItem(KEPT) ?? "", ...navigator.languages].map((tag) => tag.slice(0, 2).toLowerCase());
+  return /** @type {keyof typeof LANGUAGES} */ (wanted.find((tag) => tag in LANGUAGES) ?? "en");
 }
 
 export const language = chosen();
@@ -31,7 +31,7 @@ function has(name) {
 /** Write the words into every element that names them, and into the page's own language. */
 export function translate(root = document) {
   document.documentElement.lang = language;
-  for (const element of root.querySelectorAll("[data-word]")) element.textContent = say(element.dataset.word);
+  for (const element of root.querySelectorAll("[data-word]")) element.textContent = say(element.getAttribute("data-word"));
   for (const [attribute, of] of [["aria-label", "label"], ["placeholder", "hint"]]) {
     for (const element of root.querySelectorAll(`[data-word-${of}]`)) {
       element.setAttribute(attribute, say(element.getAttribute(`data-word-${of}`)));
@@ -49,6 +49,12 @@ export function choose(tag) {
 export function sentenceFor(cause, fallback) {
   if (cause === "microphone") return microphoneSentence(fallback);
   return has(`cause.${cause}`) ? say(`cause.${cause}`) : (fallback ?? say("cause.error"));
+}
+
+/** The sentence for what a request was refused with. @param {unknown} error */
+export function troubleOf(error) {
+  const { data, message } = /** @type {import("./rpc.js").RpcError} */ (error);
+  return sentenceFor(data?.cause, message);
 }
 
 /** The sentence for what getUserMedia refused with. */
@@ -76,7 +82,7 @@ export function shortName(peer) {
   }
 }
 
-/** What a call's other end is called. */
+/** What a call's other end is called. @param {{name?: string, peer: string}} call */
 export function nameOf({ name, peer }) {
   return name || shortName(peer);
 }
