@@ -22,7 +22,7 @@ import { showVoicemail } from "./voicemail-view.js";
 import { cameraSentence, choose, dialled, isHarmless, language, microphoneSentence, nameOf, say, sentenceFor, translate, troubleOf } from "./words.js";
 
 const LEFT = "softphone.calls"; // the calls a reload takes up again
-const CAMERA_MS = 4_000; // so long it is said why there is no picture, while the call goes on
+const REFUSED_MS = 4_000; // so long it is said why there is no picture, or no merging, while the call goes on
 
 const client = new GatewayClient(undefined, { raw: /[#&]raw=1/.test(location.hash) });
 const sounds = new Sounds();
@@ -169,7 +169,7 @@ async function merge(both) {
   try {
     await client.merge(both, say("rooms.merged"));
   } catch (error) {
-    ui.tell(troubleOf(error), "bad");
+    ui.tell(troubleOf(error), "bad", REFUSED_MS);
   }
 }
 
@@ -251,7 +251,7 @@ function outcome(call, cause) {
 }
 
 client.addEventListener("trouble", ({ detail: { call, error } }) => {
-  if (error instanceof CameraError) ui.tell(cameraSentence(error.name), "bad", CAMERA_MS);
+  if (error instanceof CameraError) ui.tell(cameraSentence(error.name), "bad", REFUSED_MS);
   else if (error instanceof MicrophoneError) ui.tell(microphoneSentence(error.name), "bad");
   else ui.tell(troubleOf(error), "bad");
   if (call.state === "incoming" && error instanceof MicrophoneError) ui.showListen(() => call.accept({ listenOnly: true }));
