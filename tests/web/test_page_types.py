@@ -29,14 +29,16 @@ def _faults(project: Path, *more: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-@pytest.mark.parametrize("project", ["jsconfig.json", "tests/web/client.jsconfig.json", "tests/web/worker.jsconfig.json"])
+@pytest.mark.parametrize(
+    "project", ["jsconfig.json", "tests/web/client.jsconfig.json", "tests/web/worker.jsconfig.json"]
+)
 def test_the_pages_types_agree(project: str) -> None:
     """Every module of the page; those that are the client, usable alone, with a type for each of their parameters."""
     assert _faults(ROOT / project) == []
 
 
 def test_a_name_that_is_not_there_is_found(tmp_path: Path) -> None:
-    """By the same rules, in a copy of the page where a call has lost its field, and the page an element."""
+    """By the same rules, in a copy of the page where a call has lost one of its fields."""
     shutil.copytree(STATIC, tmp_path / "gateway" / "web" / "static")
     shutil.copy(ROOT / "jsconfig.json", tmp_path)
     fields = tmp_path / "gateway" / "web" / "static" / "call-fields.js"
