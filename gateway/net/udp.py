@@ -85,18 +85,22 @@ class UdpListener:
         self.local = str(Flow("udp", self.host, self.port))
         self.dropped = 0
         """Datagrams not sent because the write buffer was full or the kernel refused."""
+        self._listens_again = False
         self._loop.add_reader(sock, self._readable)
 
     # ---- in
 
     def _readable(self) -> None:
         receive, recvfrom = self._receive, self._sock.recvfrom
-        for _ in range(BATCH):
+        for number in range(BATCH):
             try:
                 data, address = recvfrom(MAX_DATAGRAM)
             except (BlockingIOError, InterruptedError):
+                if not number:
+                    self._listen_again()
                 break
             except OSError as error:
+                self._listen_again()
                 logger.debug("udp error on %s: %s", self.local, type(error).__name__)
                 break
             flow = self._flows.get(address)
@@ -124,10 +128,26 @@ class UdpListener:
                 data, ancillary, _, address = self._sock.recvmsg(MAX_DATAGRAM, 512, socket.MSG_ERRQUEUE)
             except OSError:
                 return
+            self._listen_again()
             for _, _, value in ancillary:
                 if len(value) >= _EXTENDED_ERROR.size and _EXTENDED_ERROR.unpack_from(value)[0] in _HOPELESS:
                     self._unreachable(data, self._flow_of(address))
                     break
+
+    def _listen_again(self) -> None:
+        """Have the loop watch the socket anew, soon: libuv watches none any more once it has seen an error there.
+
+        The error may have been taken by who sends, between the look of the loop and its call.
+        """
+        if not self._listens_again and not self._closed:
+            self._listens_again = True
+            self._loop.call_soon(self._watch)
+
+    def _watch(self) -> None:
+        self._listens_again = False
+        if not self._closed:
+            self._loop.remove_reader(self._sock)
+            self._loop.add_reader(self._sock, self._readable)
 
     # ---- out
 
@@ -150,6 +170,7 @@ class UdpListener:
             return False
         except (OSError, ValueError, OverflowError):
             # It may have been another peer's ICMP error that was reported here: once more, after it was read.
+            self._listen_again()
             self._read_errors()
             try:
                 self._sock.sendto(data, address)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 
 import pytest
 import uvloop
@@ -45,6 +46,28 @@ def test_a_peer_that_is_down_is_known_at_once_on_uvloop() -> None:
     """The gateway's own event loop reads the error queue as well."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         assert runner.run(call_to_nobody("udp")).status == 503
+
+
+async def ask_each_other_after_errors() -> None:
+    """Some of nobody, so that each error comes while others are dealt with as well; then one another."""
+    one, other = await started(Application()), await started(Application())
+    try:
+        nobody = f"sip:127.0.0.1:{dead_port(socket.SOCK_DGRAM)}"
+        for at_once in (1, 1, 5):
+            asked = await asyncio.gather(*(one.options(nobody) for _ in range(at_once)))
+            assert {response.status for response in asked} == {503}
+            async with asyncio.timeout(5):
+                assert (await other.options(f"sip:127.0.0.1:{one.listening[0][2]}")).status == 200
+                assert (await one.options(f"sip:127.0.0.1:{other.listening[0][2]}")).status == 200
+    finally:
+        await asyncio.gather(one.close(), other.close())
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_peer_that_is_down_makes_nobody_deaf(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """An ICMP error of one peer; libuv watches a socket no more once it has seen an error there."""
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(ask_each_other_after_errors())
 
 
 async def test_a_forged_icmp_ends_nothing() -> None:
