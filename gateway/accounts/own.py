@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -45,9 +46,15 @@ class Account:
 class Accounts:
     """The accounts in force, one a user."""
 
-    def __init__(self, key: bytes) -> None:
-        """`key`: at least 16 secret bytes, the same after a restart; the contacts are made of it."""
+    def __init__(self, key: bytes, own: bytes | None = None) -> None:
+        """`key`: at least 16 secret bytes, the same after a restart; the contacts are made of it.
+
+        `own`: such bytes of this gateway alone, where `key` is that of its cluster.
+        """
         self._key = key
+        digest = hmac.new(own or key, b"instance", hashlib.sha256).digest()
+        self.instance = uuid.UUID(bytes=digest[:16], version=4).urn
+        """What registrars tell this gateway from others by (+sip.instance, RFC 5626 section 4.1)."""
         self._by_user: dict[str, Account] = {}
         self._by_contact: dict[str, Account] = {}
         self.ours: set[str] | None = None

@@ -97,6 +97,9 @@ class GatewayDialer:
         """How many calls came in by the trunk of that name and are not over; set once there are calls."""
         self.flow_failed: Callable[[Binding], None] = lambda binding: None
         """Told of a flow that is no more, as its edge proxy says; set once there is a registrar."""
+        self.routes: Callable[[Trunk, str | None], Sequence[tuple[str, ...]]] = _all_routes
+        """The route sets by which a trunk is reached now, best first, with that user's own account or its own; set once
+        trunks are registered at."""
         self._wall_clock = wall_clock
         self._is_reachable = is_reachable
         self._application = application or Application()
@@ -152,7 +155,8 @@ class GatewayDialer:
         own = self._accounts.of(target.account) if target.account is not None else None
         if target.account is not None and own is None:
             raise RouteError(Cause.UNAVAILABLE, f"{target.account} has no account of its own any more")
-        return _trunk_destinations(trunk, target.uri, own, self._reachability.in_order(trunk.name, trunk.uris))
+        places = self._reachability.in_order(trunk.name, trunk.uris)
+        return _trunk_destinations(trunk, target.uri, own, places, self.routes(trunk, target.account))
 
     def passed_on(self, leg: Leg, target: Target) -> str | None:
         """Where a trunk carries transfers out itself: from it to a number of its own, by nobody else's account."""
@@ -380,8 +384,17 @@ def _is_browser(binding: Binding) -> bool:
     return Uri.parse(binding.contact).transport in WEBSOCKET
 
 
-def _trunk_destinations(trunk: Trunk, dialled: str, own: Account | None, places: Iterable[str]) -> list[Destination]:
-    """Where a dialled number goes through a trunk, with the name and secret of the trunk, or of a user's account."""
+def _all_routes(trunk: Trunk, user: str | None) -> Sequence[tuple[str, ...]]:
+    return trunk.routes or ((),)
+
+
+def _trunk_destinations(
+    trunk: Trunk, dialled: str, own: Account | None, places: Iterable[str], routes: Sequence[tuple[str, ...]]
+) -> list[Destination]:
+    """Where a dialled number goes through a trunk, with the name and secret of the trunk, or of a user's account.
+
+    Each place is asked by the first of `routes`, and by the next where that fails.
+    """
     identity = TRUNK + trunk.name
     credentials = own.credentials if own is not None else None
     if own is None and trunk.username is not None and trunk.password is not None:
@@ -393,15 +406,18 @@ def _trunk_destinations(trunk: Trunk, dialled: str, own: Account | None, places:
         caller = NameAddr(Uri.of(trunk.from_user, uri.host)) if trunk.from_user else None
         if own is not None:
             caller = own.address(Uri.parse(trunk.uri))
-        found.append(
+        first, *others = [
             Destination(
                 str(target),
-                trunk.route,
+                route,
                 credentials=credentials,
                 caller=caller,
                 identity=identity,
                 shown=replace(shown_to(trunk), signed=caller is None),
                 rank=rank,
+                is_flow=bool(trunk.outbound_proxies),
             )
-        )
+            for route in routes
+        ]
+        found.append(replace(first, others=tuple(others)))
     return found

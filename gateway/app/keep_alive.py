@@ -33,7 +33,7 @@ class KeepAlives:
         """Start; returns at once."""
         loop = asyncio.get_running_loop()
         for trunk in self._trunks:
-            for place in (trunk.outbound_proxy,) if trunk.outbound_proxy is not None else trunk.uris:
+            for place in trunk.proxies or trunk.uris:
                 self._tasks.append(loop.create_task(self._keep(Uri.parse(place), trunk.crlf_interval)))
 
     async def close(self) -> None:

@@ -115,7 +115,7 @@ def open_accounts(opening: Opening, identity: IdentityMap) -> Accounts:
     """Users' own accounts: those of the configuration, and those that users brought. Raises ConfigError."""
     config = opening.config
     key = read_key(config.state_dir, opening.random)
-    vault, accounts = Vault(config.state_dir, key, opening.random), Accounts(shared_key(config, "contacts") or key)
+    vault, accounts = Vault(config.state_dir, key, opening.random), Accounts(shared_key(config, "contacts") or key, key)
     for account in vault.read(settings.registrar_places(config).get):
         if identity.by_id(account.user) is not None:
             accounts.put(account)

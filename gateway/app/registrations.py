@@ -13,12 +13,14 @@ import structlog
 from gateway.accounts.own import Account, Accounts
 from gateway.accounts.trunks import Trunks
 from gateway.app import settings
-from gateway.config.people import Trunk
+from gateway.config.people import FlowsConfig, Trunk
+from gateway.net.outbound import Outbound, OutboundRegistration
 from gateway.net.registration import Registration, RegistrationPolicy
 from gateway.sip.auth.account import Credentials
 from gateway.sip.flow import Flow
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.uri import Uri
+from gateway.sip.registration.client import FlowRecovery
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +32,9 @@ the nonce is stale, while the PBX still starts. Five hundred are back in 10 s, t
 
 _FLOW_FAILED = 60.0
 """Seconds within which who has registered is not made to register anew because its connection closed."""
+
+
+Made = Registration | OutboundRegistration
 
 
 class Registrant(Protocol):
@@ -47,7 +52,18 @@ class Registrant(Protocol):
         contact_user: str | None = None,
     ) -> Registration: ...
 
-    async def unregister(self, registration: Registration) -> None: ...
+    async def register_by_flows(
+        self,
+        outbound: Outbound,
+        *registrars: Uri | str,
+        aor: NameAddr | str,
+        credentials: Credentials | None = None,
+        policy: RegistrationPolicy | None = None,
+        answered: Callable[[OutboundRegistration], None] | None = None,
+        contact_user: str | None = None,
+    ) -> OutboundRegistration: ...
+
+    async def unregister(self, registration: Made) -> None: ...
 
     async def resolve(self, uri: Uri) -> tuple[Flow, ...]: ...
 
@@ -65,7 +81,7 @@ class _Kept:
     contact: str | None
     admit: Callable[[Iterable[str]], None]
     """Told from where calls come in now."""
-    made: Registration | None = None
+    made: Made | None = None
     others: tuple[Flow, ...] = ()
     """Where the registrar's name led at the last REGISTER."""
     dropped: bool = False
@@ -87,9 +103,9 @@ class Registrations:
         self._turns: dict[str, asyncio.Semaphore] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    def begin(self, expires: int = 300) -> None:
+    def begin(self, expires: int = 300, flows: FlowsConfig | None = None) -> None:
         """Send the first REGISTER of each; `expires` is what accounts ask for, in seconds."""
-        self._expires = expires
+        self._expires, self._flows = expires, flows or FlowsConfig()
         for trunk in self._trunks.values():
             if trunk.register_account:
                 self._of_trunk[trunk.name] = self._keep(self._wanted_by(trunk))
@@ -138,7 +154,18 @@ class Registrations:
         """Names of the trunks we are registered at now."""
         return frozenset(name for name, kept in self._of_trunk.items() if kept.made and kept.made.registered)
 
-    def of_account(self, user: str) -> Registration | None:
+    def routes(self, trunk: Trunk, user: str | None) -> list[tuple[str, ...]]:
+        """The route sets by which calls go to a trunk, best first: those whose flow stands before the others.
+
+        `user` is whose own account calls; None: the trunk's does. Raises SipSyntaxError for a proxy that is no URI.
+        """
+        kept = self._of_user.get(user) if user is not None else self._of_trunk.get(trunk.name)
+        made = kept.made if kept is not None else None
+        if isinstance(made, OutboundRegistration) and kept is not None and kept.trunk.proxies == trunk.proxies:
+            return [tuple(str(hop) for hop in route) for route in made.routes]
+        return list(trunk.routes) or [()]
+
+    def of_account(self, user: str) -> Made | None:
         """The registration of a user's own account; None before its first outcome."""
         kept = self._of_user.get(user)
         return kept.made if kept is not None else None
@@ -207,10 +234,14 @@ class Registrations:
         if not flow.dialled:
             return
         every = (*self._of_trunk.values(), *self._of_user.values())
-        made = [kept.made for kept in every if kept.made is not None and kept.made.stands_on(flow)]
-        for registration in made:
-            pause = _FLOW_FAILED - registration.age
-            registration.hurry(max(1.0, len(made) / _BACK_A_SECOND, pause))
+        found = [kept.made for kept in every if kept.made is not None]
+        alone = [one for one in found if isinstance(one, Registration) and one.stands_on(flow)]
+        flows = [one for made in found if isinstance(made, OutboundRegistration) for one in made.standing_on(flow)]
+        soon = max(1.0, (len(alone) + len(flows)) / _BACK_A_SECOND)
+        for registration in alone:
+            registration.hurry(max(soon, _FLOW_FAILED - registration.age))
+        for registration in flows:
+            registration.flow_failed(soon)
 
     def _wanted_by(self, trunk: Trunk) -> _Kept:
         place = Uri.parse(trunk.uri)
@@ -238,21 +269,47 @@ class Registrations:
             if kept.dropped:
                 return
             try:
-                made = kept.made = await self._agent.register(
-                    *trunk.uris,
-                    aor=kept.aor,
-                    credentials=kept.credentials,
-                    policy=RegistrationPolicy(expires=kept.expires, probe=kept.probe),
-                    route=trunk.route,
-                    answered=partial(self._answered, kept),
-                    contact_user=kept.contact,
-                )
+                made = kept.made = await self._made(kept)
             except Exception as error:
                 log.error("not registered", trunk=trunk.name, account=str(kept.aor.uri), reason=str(error))
                 return
         log.info("trunk", trunk=trunk.name, account=str(kept.aor.uri), registered=made.registered, status=made.status)
 
-    def _answered(self, kept: _Kept, registration: Registration) -> None:
+    async def _made(self, kept: _Kept) -> Made:
+        trunk, told = kept.trunk, partial(self._answered, kept)
+        policy = RegistrationPolicy(expires=kept.expires, probe=kept.probe)
+        if trunk.outbound_proxies:
+            return await self._agent.register_by_flows(
+                self._outbound(trunk),
+                *trunk.uris,
+                aor=kept.aor,
+                credentials=kept.credentials,
+                policy=policy,
+                answered=told,
+                contact_user=kept.contact,
+            )
+        return await self._agent.register(
+            *trunk.uris,
+            aor=kept.aor,
+            credentials=kept.credentials,
+            policy=policy,
+            route=trunk.route,
+            answered=told,
+            contact_user=kept.contact,
+        )
+
+    def _outbound(self, trunk: Trunk) -> Outbound:
+        times = self._flows
+        return Outbound(
+            instance=self._accounts.instance,
+            routes=tuple(tuple(NameAddr.parse(hop) for hop in route) for route in trunk.routes),
+            recovery=FlowRecovery(
+                all_failed=times.base_time_all_failed, not_all_failed=times.base_time, longest=times.max_time
+            ),
+            keep_alive=times.keep_alive,
+        )
+
+    def _answered(self, kept: _Kept, registration: Made) -> None:
         """A REGISTER had its outcome: the registrar's calls come in without digest, as long as we are registered."""
         kept.made = registration
         if kept.dropped:
@@ -264,15 +321,14 @@ class Registrations:
     async def _look_up(self, kept: _Kept) -> None:
         """A registrar of several addresses may call from each of them, not only from the one that answered us."""
         trunk = kept.trunk
-        places = [Uri.parse(uri) for uri in (*trunk.uris, *([trunk.outbound_proxy] if trunk.outbound_proxy else ()))]
+        places = [Uri.parse(uri) for uri in (*trunk.uris, *trunk.proxies)]
         kept.others = tuple([flow for place in places for flow in await self._agent.resolve(place)])
         if not kept.dropped:
             self._admit(kept)
 
     def _admit(self, kept: _Kept) -> None:
         assert kept.made is not None
-        flows = [flow for flow in (kept.made.source, *kept.others) if flow is not None]
-        kept.admit({flow.host for flow in flows} if kept.made.registered else ())
+        kept.admit({flow.host for flow in (*kept.made.sources, *kept.others)} if kept.made.registered else ())
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)
@@ -283,7 +339,11 @@ class Registrations:
 
 def _leads_alike(one: Trunk, other: Trunk) -> bool:
     """Whether REGISTERs to both go to the same places by the same way."""
-    return (one.uris, one.outbound_proxy) == (other.uris, other.outbound_proxy)
+    return (one.uris, one.proxies, bool(one.outbound_proxies)) == (
+        other.uris,
+        other.proxies,
+        bool(other.outbound_proxies),
+    )
 
 
 def _registers_alike(one: Trunk, other: Trunk) -> bool:

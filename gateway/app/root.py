@@ -224,7 +224,8 @@ class GatewayApp:
             self._reachability,
             self._opening.fraction,
         )
-        self._care.begin(self.config.accounts.register_expires)
+        dialer.routes = self._care.registrations.routes
+        self._care.begin(self.config.accounts.register_expires, self.config.accounts.flows)
         self._stack.push_async_callback(self._care.close)
         watch = limit_new_calls(self._user_agent, self._load, lambda: self.config.emergency.numbers)
         self._stack.callback(watch.close)

@@ -10,7 +10,7 @@ from gateway.accounts.trunks import Trunks
 from gateway.app.keep_alive import KeepAlives
 from gateway.app.registrations import Registrations
 from gateway.app.trunk_watch import TrunkWatch
-from gateway.config.people import Trunk
+from gateway.config.people import FlowsConfig, Trunk
 from gateway.net.user_agent import UserAgent
 
 
@@ -35,9 +35,9 @@ class TrunkCare:
         self._watch = self._new_watch()
         self._keep_alives = self._new_keep_alives()
 
-    def begin(self, expires: int) -> None:
-        """Start; `expires` is what registrations of users' own accounts ask for, in seconds."""
-        self.registrations.begin(expires)
+    def begin(self, expires: int, flows: FlowsConfig) -> None:
+        """Start; `expires` is what accounts of users ask for, in seconds, `flows` the times of several flows."""
+        self.registrations.begin(expires, flows)
         self._user_agent.when_lost(self.registrations.flow_lost)
         self._watch.begin()
         self._keep_alives.begin()

@@ -70,17 +70,26 @@ class TrunkWatch:
             except SipError as error:
                 log.error("a trunk cannot be asked", trunk=trunk.name, uri=uri, reason=str(error))
                 return
-            lost = status in _SILENCE and not await self._asker.resolve(Uri.parse(trunk.outbound_proxy or uri))
+            lost = status in _SILENCE and not await self._leads_somewhere(trunk, uri)
             self._reachability.named(trunk.name, uri, found=not lost)
             self._answered(trunk, uri, status)
             await asyncio.sleep(trunk.options_interval)
 
+    async def _leads_somewhere(self, trunk: Trunk, uri: str) -> bool:
+        return any([await self._asker.resolve(Uri.parse(place)) for place in trunk.proxies or (uri,)])
+
     async def _ask(self, trunk: Trunk, uri: str) -> int:
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                return (await self._asker.options(uri, route=trunk.route)).status
-        except TimeoutError:
-            return _SILENT
+        """What it answers, by whichever proxy somebody answers at all."""
+        status = _SILENT
+        for route in trunk.routes or ((),):
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    status = (await self._asker.options(uri, route=route)).status
+            except TimeoutError:
+                status = _SILENT
+            if status not in _SILENCE:
+                break
+        return status
 
     def _answered(self, trunk: Trunk, uri: str, status: int) -> None:
         before = self._reachability.of(trunk.name)

@@ -23,6 +23,7 @@ FEATURES = (
 SERVICES = ("echo", "tone")
 """Built-in services a route can lead to."""
 
+_MAX_FLOWS = 4
 _PLACE = re.compile(r"sips?:(?:[^@]*@)?(?P<host>\[[^\]]*\]|[^:;?]+)(?::(?P<port>[0-9]+))?", re.IGNORECASE)
 
 
@@ -41,6 +42,21 @@ class AccountConfig(Section):
     """Name shown to who is called by it; default: the user's."""
 
 
+class FlowsConfig(Section):
+    """Registrations by several flows at once (RFC 5626), where trunks have `outbound_proxies`."""
+
+    base_time_all_failed: float = Field(default=30.0, gt=0)
+    """While no flow of an account stands: a flow that fails is tried again after one to two times this, and after twice
+    as long each further time, up to `max_time` (s, section 4.5)."""
+    base_time: float = Field(default=90.0, gt=0)
+    """The same while another flow of the account stands (s)."""
+    max_time: float = Field(default=1800.0, gt=0)
+    """The longest wait; half of it to the whole (s)."""
+    keep_alive: float = Field(default=120.0, ge=1)
+    """Longest pause between keep-alives by TCP, TLS and WebSocket flows whose registrar asks for none by Flow-Timer; by
+    UDP at most 29 s. A flow by which one is not answered within 10 s is formed anew (s, section 4.4)."""
+
+
 class AccountsConfig(Section):
     """Users' own SIP accounts at a PBX: a browser is an extension of it."""
 
@@ -53,6 +69,7 @@ class AccountsConfig(Section):
     """How often one user may change it, so that nobody tries passwords at the PBX through the gateway."""
     register_expires: int = Field(default=300, ge=30)
     """Expires asked for when registering an account (s)."""
+    flows: FlowsConfig = FlowsConfig()
 
     @field_validator("registrars")
     @classmethod
@@ -266,6 +283,10 @@ class Trunk(Section):
     registrations go there with the trunk's password as well."""
     outbound_proxy: SipUriValue | None = None
     """A proxy that everything to the trunk goes through: "sip:sbc.example.com:5060"."""
+    outbound_proxies: tuple[SipUriValue, ...] = Field(default=(), max_length=_MAX_FLOWS)
+    """In place of `outbound_proxy` several of them (its edges, or several addresses of its own): trunk and accounts are
+    registered through each at once (RFC 5626), and calls go and come by any that is there. For registrars that keep
+    flows; by one that does not they are registered through one alone, and through the next where that fails."""
     options_interval: float = Field(default=30.0, ge=0)
     """How often it is asked by OPTIONS whether it is there; 0 never (s)."""
     crlf_interval: float = Field(default=0.0, ge=0)
@@ -342,8 +363,18 @@ class Trunk(Section):
 
     @property
     def route(self) -> tuple[str, ...]:
-        """The route set of requests to it (RFC 3261 8.1.1.1): its proxy, as a loose router."""
-        return () if self.outbound_proxy is None else (loose_route(self.outbound_proxy),)
+        """The route set of requests to it (RFC 3261 8.1.1.1): its first proxy, as a loose router."""
+        return self.routes[0] if self.routes else ()
+
+    @property
+    def proxies(self) -> tuple[str, ...]:
+        """Every proxy of it; () for none."""
+        return self.outbound_proxies or (() if self.outbound_proxy is None else (self.outbound_proxy,))
+
+    @property
+    def routes(self) -> tuple[tuple[str, ...], ...]:
+        """The route set by each proxy; () where it has none."""
+        return tuple((loose_route(proxy),) for proxy in self.proxies)
 
     @model_validator(mode="after")
     def _can_register(self) -> Trunk:
@@ -351,6 +382,8 @@ class Trunk(Section):
             raise ValueError("register needs a username")
         if self.password is not None and self.username is None:
             raise ValueError("password needs a username")
+        if self.outbound_proxies and self.outbound_proxy is not None:
+            raise ValueError("outbound_proxies stand in the place of outbound_proxy: give one of them")
         return self
 
 

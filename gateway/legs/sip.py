@@ -287,6 +287,7 @@ class SipCalleeLeg(SipLeg):
             max_forwards=caller.hops,
             identity=destination.identity,
             headers=[*caller_fields(caller, destination.uri, destination.shown), *destination.told(caller)],
+            by_flow=destination.is_flow,
         )
 
     def _handler(self, number: int, session: CalleeSession) -> Callable[[events.SessionEvent], None]:

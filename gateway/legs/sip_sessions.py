@@ -101,6 +101,7 @@ class Inviter(Protocol):
         max_forwards: int = 70,
         identity: str | None = None,
         headers: Iterable[tuple[str, object]] = (),
+        by_flow: bool = False,
     ) -> CalleeSession: ...
 
 
@@ -151,6 +152,8 @@ class Destination:
     """Whether who is there looks the URI up once more, as another gateway of the cluster does."""
     rank: int = 0
     """Those of one rank are asked together, lower ranks before higher ones."""
+    is_flow: bool = False
+    """Whether we are registered by that flow: what is asked in the call is to come back by it (RFC 5626 4.3)."""
     told: Callable[[Address], Iterable[tuple[str, object]]] = nothing
     """Further fields of the INVITE, of who calls."""
     flow_failed: Callable[[], None] = field(default=nobody_asks, compare=False)

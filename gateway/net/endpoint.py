@@ -122,6 +122,20 @@ class Endpoint:
         else:
             self._dialers[transport].send(data, flow)
 
+    async def is_alive(self, flow: Flow) -> bool:
+        """Whether a double CRLF by a connection is answered in time; it is closed if not (RFC 5626 4.4.1)."""
+        connection = self.connections.find(flow)
+        if connection is None:
+            return False
+        heard = connection.heard
+        connection.ping()
+        await asyncio.sleep(self._config.streams.pong)
+        connection.stop_waiting()
+        if connection.heard == heard:
+            logger.info("no keep-alive comes back on %s", connection.flow)
+            connection.drop()
+        return connection.heard != heard
+
     async def keep_alive(self, flows: Sequence[Flow]) -> None:
         """Send a double CRLF to where these flows lead, by the connections that are there (RFC 5626 4.4.1).
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from random import SystemRandom
 from typing import Protocol
 
@@ -19,7 +20,21 @@ logger = logging.getLogger(__name__)
 
 _RANDOM = SystemRandom()
 
-__all__ = ["Registration", "RegistrationPolicy", "Requests"]
+_SUPPORTED = ("Supported", "outbound, path")
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 5, 3_600
+"""Seconds between keep-alives that a registrar may ask for."""
+
+__all__ = ["FlowId", "Registration", "RegistrationPolicy", "Requests"]
+
+
+@dataclass(frozen=True, slots=True)
+class FlowId:
+    """What a registrar tells the flows of one account by (RFC 5626 section 4.2)."""
+
+    instance: str
+    """URN of this gateway, the same after a restart."""
+    number: int
+    """reg-id, from 1."""
 
 
 class Requests(Protocol):
@@ -68,9 +83,13 @@ class Registration:
         answered: Callable[[Registration], None] | None = None,
         contact_user: str | None = None,
         random: Callable[[], float] = _RANDOM.random,
+        flow_id: FlowId | None = None,
+        others_stand: Callable[[], bool] = lambda: False,
     ) -> None:
         """`registrars` are tried in turn where one does not answer; `authenticator` makes one for each, for it signs
         to the addresses of one server. `contact_user` is the user part of our Contact, that of `aor` by default.
+
+        `flow_id` makes it one of several flows of its account, and `others_stand` says whether another one stands.
         """
         self._agent = agent
         self._registrars = tuple(registrars)
@@ -85,7 +104,8 @@ class Registration:
         self._call_id = agent.token()
         self._cseq = 0
         self._contact: NameAddr | None = None
-        self._client = RegistrationClient(policy, random)
+        self._flow_id = flow_id
+        self._client = RegistrationClient(policy, random, others_stand)
         self._told = (False, 0)
         self._task: asyncio.Task[None] | None = None
         self._hurried = asyncio.Event()
@@ -93,6 +113,10 @@ class Registration:
         self._answered_at = 0.0
         self.source: Flow | None = None
         """Where the registrar answered last."""
+        self.is_outbound = False
+        """Whether the registrar keeps it as a flow among others (RFC 5626)."""
+        self.flow_timer = 0
+        """Seconds within which the registrar wants keep-alives by it; 0: it says none (RFC 5626 section 4.4)."""
 
     @property
     def registered(self) -> bool:
@@ -114,6 +138,16 @@ class Registration:
         """Seconds that the registrar granted last."""
         return self._client.expires
 
+    @property
+    def sources(self) -> tuple[Flow, ...]:
+        """Where it stands."""
+        return (self.source,) if self.source is not None and self.registered else ()
+
+    @property
+    def contact(self) -> Uri | None:
+        """What it is called by, once it was sent."""
+        return self._contact.uri if self._contact is not None else None
+
     async def begin(self) -> None:
         """Send the first REGISTER and wait for its outcome; then keep it fresh."""
         await self._do(self._client.start(self._now()))
@@ -130,11 +164,22 @@ class Registration:
     def stop(self) -> None:
         """Stop refreshing; the binding runs out by itself."""
         self._cancel()
+        self.source = None
 
     def hurry(self, seconds: float) -> None:
         """Register again within so many seconds."""
         self._client.hurry(seconds, self._now())
         self._hurried.set()
+
+    def flow_failed(self, within: float) -> None:
+        """The flow is gone: form a new one, within so many seconds where it had proved of use."""
+        self._client.flow_failed(within, self._now())
+        self._hurried.set()
+        self._tell(False)
+
+    def proven(self) -> None:
+        """A keep-alive was answered by the flow."""
+        self._client.proven()
 
     def _cancel(self) -> None:
         if self._task is not None:
@@ -184,7 +229,7 @@ class Registration:
             callee=self._aor,
             route=self._route,
             authenticator=self._authenticator,
-            headers=(("Expires", expires),),
+            headers=(("Expires", expires), *((_SUPPORTED,) if self._flow_id is not None else ())),
             call_id=self._call_id,
             cseq=self._next_cseq,
             contact=self._our_contact,
@@ -212,11 +257,18 @@ class Registration:
 
     def _our_contact(self, flow: Flow) -> NameAddr:
         if self._contact is None:
-            self._contact = self._agent.contact(flow, self._contact_user)
+            contact = self._agent.contact(flow, self._contact_user)
+            if self._flow_id is not None:
+                contact = contact.with_param("+sip.instance", f"<{self._flow_id.instance}>")
+                contact = contact.with_param("reg-id", str(self._flow_id.number))
+            self._contact = contact
         return self._contact
 
     def _outcome(self, response: Response) -> Outcome:
         # What was malformed in the response has been set aside at the door.
+        if self._flow_id is not None and 200 <= response.status < 300:
+            self.is_outbound = "outbound" in response.require
+            self.flow_timer = _flow_timer(response)
         return Outcome(
             status=response.status,
             granted=self._granted(response),
@@ -226,8 +278,10 @@ class Registration:
 
     def _granted(self, response: Response) -> int | None:
         ours = self._contact
-        for contact in response.contacts:
-            if ours is not None and contact.uri.matches(ours.uri) and contact.expires is not None:
+        matching = [one for one in response.contacts if ours is not None and one.uri.matches(ours.uri)]
+        # Flows of one account may share a URI.
+        for contact in sorted(matching, key=lambda one: ours is not None and one.reg_id != ours.reg_id):
+            if contact.expires is not None:
                 return contact.expires
         return response.expires
 
@@ -243,3 +297,10 @@ class Registration:
                     listener(self)
                 except Exception:
                     logger.exception("the listener of a registration failed")
+
+
+def _flow_timer(response: Response) -> int:
+    """Flow-Timer (RFC 5626 section 10); what is none, or too short to be kept, counts as not said."""
+    text = response.headers.get("Flow-Timer") or ""
+    seconds = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+    return min(seconds, _LONGEST_PAUSE) if seconds >= _SHORTEST_PAUSE else 0

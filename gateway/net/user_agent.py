@@ -6,10 +6,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from gateway.net.config import UserAgentConfig
 from gateway.net.endpoint import Bound
+from gateway.net.outbound import FlowKeeper, Outbound, OutboundRegistration, answers
 from gateway.net.registration import Registration, RegistrationPolicy
 from gateway.net.shell import Answer, Hooks, Shell
 from gateway.net.tap import Taps
@@ -47,7 +49,9 @@ class UserAgent:
         self.config = config
         self._shell = Shell(config, hooks)
         self._core = self._shell.core
-        self._registrations: list[Registration] = []
+        self._registrations: list[Registration | OutboundRegistration] = []
+        is_alive = partial(answers, self._shell.endpoint.is_alive, self.options, config.streams.pong)
+        self._keeper = FlowKeeper(is_alive, self._core.random)
 
     # ---- life
 
@@ -71,6 +75,7 @@ class UserAgent:
             logger.warning("closing without an answer to every BYE, CANCEL and REGISTER")
         for registration in self._registrations:
             registration.stop()
+        await self._keeper.close()
         await self._shell.close()
 
     def change(self, *, admission: AdmissionLimits, longest_ringing: float) -> None:
@@ -202,13 +207,15 @@ class UserAgent:
         timeout: float = 0.0,
         max_forwards: int = build.MAX_FORWARDS,
         identity: str | None = None,
+        by_flow: bool = False,
     ) -> OutgoingSession:
         """Call `target` (the Request-URI); outcomes are events of the session. Without `body` it asks for an offer.
 
         `received` ("udp:192.0.2.7:5060") sends everything to that flow, as to a registered phone behind NAT.
         `timeout` is how long it may ring, in seconds, 0 for as long as the far end likes. `max_forwards` is what a
         call that is passed on has left of its own. `identity` is who is called, in the words of `authenticate`: only
-        they may go on with the call from another address. Raises SipSyntaxError
+        they may go on with the call from another address. `by_flow` asks the edge proxy to send what comes in the call
+        by the flow that it goes out by (`ob`, RFC 5626 section 4.3). Raises SipSyntaxError
         for a text that is no URI, SipBuildError for one that cannot be written.
         """
         uri = _uri(target)
@@ -216,6 +223,11 @@ class UserAgent:
         hop = self._hop(uri, hops, received)
         sender = self._sender(caller)
         fields = [*headers, *self._core.offered_capabilities(body)]
+        contact = self._core.contact(
+            self._flow_for_contact(hop),
+            sender.uri.user,
+            secure="sips" in (uri.scheme, *[hop.uri.scheme for hop in hops[:1]]),
+        )
         request = build.request(
             "INVITE",
             uri,
@@ -224,11 +236,7 @@ class UserAgent:
             call_id=self.token(),
             cseq=1,
             route=hops,
-            contact=self._core.contact(
-                self._flow_for_contact(hop),
-                sender.uri.user,
-                secure="sips" in (uri.scheme, *[hop.uri.scheme for hop in hops[:1]]),
-            ),
+            contact=replace(contact, uri=contact.uri.with_param("ob")) if by_flow else contact,
             headers=[*fields, *self._core.request_fields()],
             body=body,
             content_type=content_type if body else None,
@@ -390,22 +398,47 @@ class UserAgent:
         `registrar` is its URI without a user ("sip:trunk.example.com"), `others` take its place where it does not
         answer; `aor` is the account's address. See `Registration` for the rest.
         """
-        registration = Registration(
-            self,
-            [_uri(one) for one in (registrar, *others)],
-            _address(aor).with_tag(None),
-            lambda: Authenticator(credentials, self.token) if credentials is not None else None,
-            policy or RegistrationPolicy(),
-            tuple(_address(hop) for hop in route),
-            changed,
-            answered,
-            contact_user,
-        )
+        make = self._maker((registrar, *others), aor, credentials, contact_user)
+        hops = tuple(_address(hop) for hop in route)
+        registration = make(policy or RegistrationPolicy(), hops, changed, answered)
         self._registrations.append(registration)
         await registration.begin()
         return registration
 
-    async def unregister(self, registration: Registration) -> None:
+    async def register_by_flows(
+        self,
+        outbound: Outbound,
+        *registrars: Uri | str,
+        aor: NameAddr | str,
+        credentials: Credentials | None = None,
+        policy: RegistrationPolicy | None = None,
+        answered: Callable[[OutboundRegistration], None] | None = None,
+        contact_user: str | None = None,
+    ) -> OutboundRegistration:
+        """As `register`, by several flows at once (RFC 5626); returns once one stands or all have failed."""
+        make = self._maker(registrars, aor, credentials, contact_user)
+        registration = OutboundRegistration(outbound, policy or RegistrationPolicy(), make, self._keeper, answered)
+        self._registrations.append(registration)
+        await registration.begin()
+        return registration
+
+    def _maker(
+        self,
+        registrars: Iterable[Uri | str],
+        aor: NameAddr | str,
+        credentials: Credentials | None,
+        contact_user: str | None,
+    ) -> partial[Registration]:
+        return partial(
+            Registration,
+            self,
+            [_uri(one) for one in registrars],
+            _address(aor).with_tag(None),
+            lambda: Authenticator(credentials, self.token) if credentials is not None else None,
+            contact_user=contact_user,
+        )
+
+    async def unregister(self, registration: Registration | OutboundRegistration) -> None:
         """Take a binding back and forget it."""
         if registration in self._registrations:
             self._registrations.remove(registration)

@@ -48,6 +48,7 @@ from gateway.identity import passwords
 from gateway.legs.sip_sessions import CalleeSession
 from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.rtpengine.engine import RtpengineEngine
+from gateway.net.outbound import Outbound, OutboundRegistration
 from gateway.net.registration import Registration
 from gateway.sip.flow import Flow
 from gateway.sip.message import build
@@ -98,7 +99,13 @@ BASE: dict[str, Any] = {
     "routes": [{"match": "0*", "to": "trunk:office"}, {"match": "9*", "to": "trunk:other"}],
     "trunks": [
         {"name": "office", "uri": "sip:pbx.test:5070", "username": "gw", "password": "pw", "register": True},
-        {"name": "other", "uri": "sip:other.test"},
+        {
+            "name": "other",
+            "uri": "sip:other.test",
+            "username": "gw2",
+            "register": True,
+            "outbound_proxies": ["sip:edge.test"],
+        },
     ],
     "emergency": {"numbers": ["112"], "trunk": "office"},
     "rooms": [{"name": "team", "pin": "1234", "members": ["1001"]}],
@@ -161,6 +168,7 @@ OTHER: dict[str, Any] = {
     "trunks[].uri": "sip:pbx2.test",
     "trunks[].fallback_uris": ["sip:pbx2.test"],
     "trunks[].outbound_proxy": "sip:sbc.test",
+    "trunks[].outbound_proxies": ["sip:sbc.test", "sip:edge.test"],
     "trunks[].sources": ["192.0.2.0/24"],
     "trunks[].codecs": ["pcma"],
     "trunks[].srtp": "required",
@@ -373,7 +381,12 @@ class Recorder:
         self.given.append((registrar, others, {name: value for name, value in named.items() if name != "answered"}))
         raise OSError("no network here")
 
-    async def unregister(self, registration: Registration) -> None: ...
+    async def register_by_flows(self, outbound: Outbound, *registrars: Uri | str, **named: Any) -> OutboundRegistration:
+        shown = {name: value for name, value in named.items() if name != "answered"}
+        self.given.append((outbound, registrars, shown))
+        raise OSError("no network here")
+
+    async def unregister(self, registration: Registration | OutboundRegistration) -> None: ...
 
     async def resolve(self, uri: Uri) -> tuple[Flow, ...]:
         return ()
@@ -523,7 +536,7 @@ async def dialled(config: Config) -> Any:
                 seen.append(str(error))
     known = Trunks(settings.trunk_accounts(config))
     registrations = Registrations(sent, config.every_trunk, known, accounts_of(config))
-    registrations.begin(config.accounts.register_expires)
+    registrations.begin(config.accounts.register_expires, config.accounts.flows)
     await registrations.settled()
     return [seen, plain(sent.given)]
 

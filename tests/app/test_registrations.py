@@ -15,6 +15,7 @@ from gateway.accounts.own import Account, Accounts
 from gateway.accounts.trunks import TrunkAccount, Trunks
 from gateway.app.registrations import Registrations
 from gateway.config.people import Trunk
+from gateway.net.outbound import Outbound, OutboundRegistration
 from gateway.net.registration import Registration, RegistrationPolicy
 from gateway.sip.auth.account import Credentials
 from gateway.sip.flow import Flow
@@ -44,7 +45,7 @@ class Upstream:
         self.looked_up: list[str] = []
         self.targets: list[str] = []
         self.made: list[Registration] = []
-        self.taken_back: list[Registration] = []
+        self.taken_back: list[Registration | OutboundRegistration] = []
         self.asked = asyncio.Event()
 
     def token(self) -> str:
@@ -95,7 +96,10 @@ class Upstream:
         await made.begin()
         return made
 
-    async def unregister(self, registration: Registration) -> None:
+    async def register_by_flows(self, outbound: Outbound, *registrars: Uri | str, **given: Any) -> OutboundRegistration:
+        raise NotImplementedError
+
+    async def unregister(self, registration: Registration | OutboundRegistration) -> None:
         self.taken_back.append(registration)
         registration.stop()
 

@@ -113,3 +113,23 @@ async def test_a_place_whose_name_leads_nowhere_is_named() -> None:
     assert not rig.reachability.is_nameless("office", ONE)
     assert rig.reachability.place("office", ONE) is State.UNKNOWN
     await rig.watch.close()
+
+
+async def test_a_place_is_there_while_any_proxy_leads_to_it() -> None:
+    """Of several edges a dead one says nothing of the trunk."""
+    trunk = Trunk(name="office", uri=ONE, outbound_proxies=("sip:dead.test", "sip:edge.test"), options_interval=0.01)
+    asked: asyncio.Queue[str] = asyncio.Queue()
+
+    class ByEdge(Asker):
+        async def options(self, target: str, *, route: Iterable[str] = ()) -> Response:
+            [hop] = route
+            asked.put_nowait(hop)
+            return Response(503 if "dead" in hop else 200, "")
+
+    reachability = Reachability()
+    watch = TrunkWatch(ByEdge(), [trunk], reachability, lambda name: None, lambda: 0.0)
+    watch.begin()
+    seen = [await asyncio.wait_for(asked.get(), 5) for _ in range(3)]
+    assert seen == ["<sip:dead.test;lr>", "<sip:edge.test;lr>", "<sip:dead.test;lr>"]
+    assert reachability.of("office") is State.REACHABLE
+    await watch.close()

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.sip.registration.client import (
     TABLE,
+    FlowRecovery,
     Input,
     Outcome,
     RegistrationClient,
@@ -234,3 +235,81 @@ def test_a_registration_is_hurried_where_its_registrar_is_back() -> None:
     client.answered(REFUSED, 11.0)
     client.hurry(1.0, 11.0)
     assert client.due(11.5) is Send.REGISTER
+
+
+FLOW = RegistrationPolicy(expires=300, probe=20.0, recovery=FlowRecovery())
+
+
+@pytest.mark.parametrize("failed", [DOWN, REFUSED, Outcome(status=430)])
+@pytest.mark.parametrize(
+    ("others_stand", "bounds"),
+    [(False, [60, 120, 240, 480, 960, 1800, 1800]), (True, [180, 360, 720, 1440, 1800, 1800])],
+)
+def test_a_flow_that_cannot_be_formed_is_left_alone_ever_longer(
+    failed: Outcome, others_stand: bool, bounds: list[float]
+) -> None:
+    """30 s while none stands, 90 s while another one does, doubled for each failure up to 1,800 s (RFC 5626 4.5)."""
+    for random, share in ((0.0, 0.5), (1.0, 1.0)):
+        client = RegistrationClient(FLOW, lambda random=random: random, lambda: others_stand)  # type: ignore[misc]
+        client.start(0.0)
+        now = 0.0
+        for bound in bounds:
+            client.answered(failed, now)
+            assert client.deadline == now + bound * share
+            now = client.deadline
+            assert client.due(now) is Send.REGISTER
+
+
+def test_a_registrar_may_ask_that_a_flow_is_formed_later_still() -> None:
+    """Retry-After of a 503 makes the wait longer, never shorter."""
+    for asked, deadline in ((600.0, 600.0), (1.0, 45.0)):
+        client = RegistrationClient(FLOW)
+        client.start(0.0)
+        client.answered(Outcome(status=503, retry_after=asked), 0.0)
+        assert client.deadline == deadline
+
+
+def test_a_flow_that_has_proved_of_use_is_formed_anew_at_once() -> None:
+    """Else forming it counts as failed, however often the registrar says 200 and closes the connection."""
+    client = registered(FLOW)
+    client.proven()
+    client.flow_failed(2.0, 100.0)
+    assert (client.registered, client.status, client.state) == (False, 430, State.WAITING)
+    assert client.deadline == 101.0
+    assert client.due(101.0) is Send.REGISTER
+    now = 101.0
+    for bound in (60.0, 120.0, 240.0):
+        client.answered(OK, now)
+        assert client.registered
+        client.flow_failed(2.0, now)
+        assert client.deadline == now + 0.75 * bound
+        now = client.deadline
+        assert client.due(now) is Send.REGISTER
+    client.answered(OK, now)
+    assert client.due(now + 20.0) is Send.PROBE
+    client.answered(Outcome(status=404), now + 20.0)
+    client.flow_failed(2.0, now + 21.0)
+    assert client.deadline == now + 22.0
+
+
+def test_a_refresh_proves_a_flow() -> None:
+    """It went by the same flow."""
+    client = registered(RegistrationPolicy(expires=300, probe=0, recovery=FlowRecovery()))
+    assert client.due(253.0) is Send.REGISTER
+    client.answered(OK, 253.0)
+    client.flow_failed(1.0, 260.0)
+    assert client.deadline == 260.5
+
+
+def test_a_flow_that_fails_twice_fails_once() -> None:
+    """The connection and its keep-alive tell the same; what a probe is answered then is nobody's business."""
+    client = registered(FLOW)
+    assert client.due(20.0) is Send.PROBE
+    client.flow_failed(1.0, 21.0)
+    deadline = client.deadline
+    client.flow_failed(1.0, 22.0)
+    assert client.answered(OK, 23.0) is None
+    client.proven()
+    assert (client.registered, client.deadline) == (False, deadline)
+    assert client.stop(24.0) is None
+    assert client.state is State.GONE

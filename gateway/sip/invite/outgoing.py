@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from gateway.sip.alarms import Alarm
@@ -180,7 +180,10 @@ class OutgoingSession(InviteSession):
         if (contact := self.request.contact) is not None:
             # Which of our addresses a peer given by name can reach is known only now that its own is.
             uri = contact.uri
-            headers = headers.with_("Contact", self.core.contact(flow, uri.user, secure=uri.scheme == "sips"))
+            ours = self.core.contact(flow, uri.user, secure=uri.scheme == "sips")
+            if uri.param("ob") is not None:
+                ours = replace(ours, uri=ours.uri.with_param("ob"))
+            headers = headers.with_("Contact", ours)
         headers = headers.without("Session-Expires", "Min-SE")
         for name, value in self.timer.request_headers():
             headers = headers.add(name, value)

@@ -1,5 +1,7 @@
 """Our own registration at an upstream registrar, as a table: made, kept fresh, watched, taken back (RFC 3261 10.2).
 
+One of several flows of an account (RFC 5626) goes by the same table, with the waits of its section 4.5.
+
 Sans-IO: each method says what is to be sent now, `deadline` when `due` is to be called next. A registrar that is down
 is asked again every few seconds, since its return is what everybody waits for; one that refuses us is asked ever more
 rarely, since it is its owner who has to do something.
@@ -14,6 +16,7 @@ from typing import ClassVar
 
 _LONGEST = 86_400
 """Seconds that a registrar may make us ask for."""
+_FLOW_FAILED = 430
 
 
 class Send(Enum):
@@ -52,6 +55,8 @@ class Input(Enum):
     REFRESH_DUE = "refresh due"
     PROBE_DUE = "probe due"
     RETRY_DUE = "retry due"
+    FLOW_FAILED = "flow failed"
+    """The connection of a flow is gone, or brings no answer to a keep-alive (RFC 5626 section 4.4)."""
     STOP = "stop"
 
 
@@ -67,6 +72,8 @@ class Action(Enum):
     SCHEDULE = auto()
     BACK_OFF = auto()
     RETRY_SOON = auto()
+    LOSE_FLOW = auto()
+    PROVE = auto()
     REST = auto()
 
 
@@ -84,11 +91,13 @@ TABLE: Mapping[tuple[State, Input], tuple[tuple[Action, ...], State]] = {
     (State.REGISTERING, Input.STOP): ((Action.UNREGISTER,), State.UNREGISTERING),
     (State.REGISTERED, Input.REFRESH_DUE): ((Action.REGISTER,), State.REGISTERING),
     (State.REGISTERED, Input.PROBE_DUE): ((Action.PROBE,), State.PROBING),
+    (State.REGISTERED, Input.FLOW_FAILED): ((Action.LOSE_FLOW,), State.WAITING),
     (State.REGISTERED, Input.STOP): ((Action.UNREGISTER,), State.UNREGISTERING),
-    (State.PROBING, Input.OK): ((Action.SCHEDULE,), State.REGISTERED),
-    (State.PROBING, Input.REFUSED): ((Action.SCHEDULE,), State.REGISTERED),
-    (State.PROBING, Input.BRIEF): ((Action.SCHEDULE,), State.REGISTERED),
+    (State.PROBING, Input.OK): ((Action.PROVE, Action.SCHEDULE), State.REGISTERED),
+    (State.PROBING, Input.REFUSED): ((Action.PROVE, Action.SCHEDULE), State.REGISTERED),
+    (State.PROBING, Input.BRIEF): ((Action.PROVE, Action.SCHEDULE), State.REGISTERED),
     (State.PROBING, Input.DOWN): _LOST,
+    (State.PROBING, Input.FLOW_FAILED): ((Action.LOSE_FLOW,), State.WAITING),
     (State.PROBING, Input.STOP): ((Action.UNREGISTER,), State.UNREGISTERING),
     (State.WAITING, Input.RETRY_DUE): ((Action.REGISTER,), State.REGISTERING),
     (State.WAITING, Input.STOP): ((Action.REST,), State.GONE),
@@ -97,6 +106,21 @@ TABLE: Mapping[tuple[State, Input], tuple[tuple[Action, ...], State]] = {
     (State.UNREGISTERING, Input.REFUSED): _GONE,
     (State.UNREGISTERING, Input.DOWN): _GONE,
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowRecovery:
+    """How long a flow that could not be formed is left alone, in seconds (RFC 5626 section 4.5).
+
+    The wait is between half of its bound and the whole: the base times two to the power of the failures in a row.
+    """
+
+    all_failed: float = 30.0
+    """Base while no other flow of the account stands."""
+    not_all_failed: float = 90.0
+    """Base while another one does."""
+    longest: float = 1800.0
+    """The bound grows no further."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +139,8 @@ class RegistrationPolicy:
     probe: float = 20.0
     """How often a registrar we are registered at is asked whether it is there, so that one which was restarted and
     has forgotten us is noticed before the refresh; 0 never."""
+    recovery: FlowRecovery | None = None
+    """The waits of one of several flows, in place of those above; None: it is the only one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,11 +161,14 @@ class RegistrationClient:
         "_failures",
         "_lengthened",
         "_now",
+        "_others_stand",
         "_outcome",
         "_policy",
+        "_proven",
         "_random",
         "_refresh_at",
         "_send",
+        "_within",
         "deadline",
         "expires",
         "registered",
@@ -148,10 +177,22 @@ class RegistrationClient:
         "wanted",
     )
 
-    def __init__(self, policy: RegistrationPolicy, random: Callable[[], float] = lambda: 0.5) -> None:
-        """`random` gives numbers in [0, 1): many registrations of ours must not come all at one moment, for ever."""
+    def __init__(
+        self,
+        policy: RegistrationPolicy,
+        random: Callable[[], float] = lambda: 0.5,
+        others_stand: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`random` gives numbers in [0, 1): many registrations of ours must not come all at one moment, for ever.
+
+        `others_stand` says whether another flow of the account is registered now.
+        """
         self._policy = policy
         self._random = random
+        self._others_stand = others_stand
+        self._proven = False
+        """Whether anything was answered by the flow after it was formed (RFC 5626 4.5)."""
+        self._within = 0.0
         self._failures = 0
         self._lengthened = False
         self._now = 0.0
@@ -200,6 +241,16 @@ class RegistrationClient:
         if self.deadline is not None:
             self._refresh_at = self.deadline = min(self.deadline, now + seconds * self._random())
 
+    def flow_failed(self, within: float, now: float) -> None:
+        """The flow is gone: form a new one within so many seconds; later where this one has never proved of use."""
+        self._within = within
+        self._step(Input.FLOW_FAILED, now)
+
+    def proven(self) -> None:
+        """A keep-alive was answered by the flow: it is good, and so was forming it (RFC 5626 section 4.5)."""
+        if self.registered:
+            self._prove()
+
     def stop(self, now: float) -> Send | None:
         """Give the binding up; what is to be sent, None where there is none to take back."""
         return self._step(Input.STOP, now)
@@ -227,15 +278,28 @@ class RegistrationClient:
         self._ask(Send.PROBE)
 
     def _succeed(self) -> None:
-        self._failures, self._lengthened = 0, False
+        if self.registered or self._policy.recovery is None:
+            self._prove()
+        self._lengthened = False
         self.registered, self.status = True, self._outcome.status
         self.expires = self.wanted if self._outcome.granted is None else self._outcome.granted
         # Early enough for two more tries before the binding is gone.
         wait = max(self.expires * (0.9 - 0.1 * self._random()) - 2.0, self.expires / 2, self._policy.shortest_refresh)
         self._refresh_at = self._now + wait
 
+    def _prove(self) -> None:
+        self._proven, self._failures = True, 0
+
+    def _lose_flow(self) -> None:
+        self.registered, self.status, self._outcome = False, _FLOW_FAILED, Outcome(status=_FLOW_FAILED)
+        if self._proven:
+            self._proven = False
+            self.deadline = self._now + self._within * self._random()
+        else:
+            self._back_off()
+
     def _fail(self) -> None:
-        self._lengthened = False
+        self._lengthened = self._proven = False
         self.registered, self.status = False, self._outcome.status
 
     def _lengthen(self) -> None:
@@ -254,8 +318,13 @@ class RegistrationClient:
 
     def _wait(self, seconds: float, longest: float) -> None:
         self._failures = min(self._failures + 1, 16)
-        # By half more or less: whom a restart has cut off all at once does not come back all at once.
-        wait = min(seconds, longest) * (0.5 + self._random())
+        times = self._policy.recovery
+        if times is not None:
+            base = times.not_all_failed if self._others_stand() else times.all_failed
+            wait = min(base * 2.0**self._failures, times.longest) * (0.5 + 0.5 * self._random())
+        else:
+            # By half more or less: whom a restart has cut off all at once does not come back all at once.
+            wait = min(seconds, longest) * (0.5 + self._random())
         self.deadline = self._now + max(wait, min(self._outcome.retry_after, 3600.0))
 
     def _rest(self) -> None:
@@ -271,5 +340,7 @@ class RegistrationClient:
         Action.SCHEDULE: _schedule,
         Action.BACK_OFF: _back_off,
         Action.RETRY_SOON: _retry_soon,
+        Action.LOSE_FLOW: _lose_flow,
+        Action.PROVE: _prove,
         Action.REST: _rest,
     }

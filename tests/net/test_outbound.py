@@ -1,0 +1,273 @@
+"""The flows of one account, and the keep-alives by them (RFC 5626 sections 4.2 to 4.5)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from gateway.net.config import UserAgentConfig
+from gateway.net.connections import StreamLimits
+from gateway.net.outbound import FlowKeeper, Outbound, OutboundRegistration
+from gateway.net.registration import Registration
+from gateway.net.user_agent import UserAgent
+from gateway.sip.flow import Flow
+from gateway.sip.message import build
+from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.message import Response
+from gateway.sip.message.uri import Uri
+from gateway.sip.registration.client import FlowRecovery, RegistrationPolicy
+from tests.media.engine_support import until
+from tests.net.peers import LOOPBACK, Application
+
+ONE, TWO = "<sip:192.0.2.1;transport=tcp;lr>", "<sip:192.0.2.2;transport=tcp;lr>"
+ROUTES = ((NameAddr.parse(ONE),), (NameAddr.parse(TWO),))
+
+
+class Registrar:
+    """Answers what registrations send by each edge, and counts it."""
+
+    def __init__(self, *, takes_flows: bool = True, one_contact: bool = True) -> None:
+        self.takes_flows = takes_flows
+        self.one_contact = one_contact
+        self.down: set[str] = set()
+        self.flow_timer = ""
+        self.asked: list[tuple[str, int]] = []
+        """(edge, Expires) of each REGISTER."""
+        self.contacts: list[NameAddr] = []
+
+    def token(self) -> str:
+        return "token"
+
+    def contact(self, flow: Flow, user: str | None) -> NameAddr:
+        return NameAddr(Uri.of(user, "198.51.100.1", None if self.one_contact else 5060 + int(flow.host[-1])))
+
+    async def request(self, method: str, target: Uri, **given: Any) -> Response:
+        edge = given["route"][0].uri.host
+        flow = Flow("tcp", edge, 5060)
+        fields = dict(given["headers"])
+        self.asked.append((edge, fields["Expires"]))
+        contact = given["contact"](flow)
+        self.contacts.append(contact)
+        request = build.request(
+            method, target, from_=given["caller"].with_tag("a"), to=given["callee"], call_id="c", cseq=given["cseq"]()
+        )
+        await asyncio.sleep(0)
+        if edge in self.down:
+            return build.response(request, 503)
+        given["answered_by"](flow)
+        headers: list[tuple[str, object]] = [("Expires", fields["Expires"])]
+        if self.takes_flows:
+            assert fields["Supported"] == "outbound, path"
+            headers.append(("Require", "outbound"))
+        if self.flow_timer:
+            headers.append(("Flow-Timer", self.flow_timer))
+        return build.response(request, 200, headers=headers)
+
+
+class World:
+    def __init__(self, registrar: Registrar, ping: Callable[[Flow], Any] | None = None) -> None:
+        async def answered(flow: Flow) -> bool:
+            return True
+
+        self.registrar = registrar
+        self.keeper = FlowKeeper(ping or answered, lambda: 0.5)
+        self.told = 0
+        self.made = OutboundRegistration(
+            Outbound(
+                instance="urn:uuid:0",
+                routes=ROUTES,
+                recovery=FlowRecovery(all_failed=0.01, not_all_failed=0.01, longest=0.02),
+                keep_alive=0.02,
+            ),
+            RegistrationPolicy(expires=300, probe=0),
+            self._flow,
+            self.keeper,
+            self._answered,
+        )
+
+    def _answered(self, made: OutboundRegistration) -> None:
+        self.told += 1
+
+    def _flow(
+        self, policy: RegistrationPolicy, route: tuple[NameAddr, ...], changed: None, answered: Any, **flow: Any
+    ) -> Registration:
+        aor, registrar = NameAddr.parse("<sip:4989@pbx.test>"), [Uri.parse("sip:pbx.test")]
+        return Registration(
+            self.registrar, registrar, aor, lambda: None, policy, route, None, answered, None, lambda: 0.5, **flow
+        )
+
+    @property
+    def hosts(self) -> list[str]:
+        return [flow.host for flow in self.made.sources]
+
+
+@pytest_asyncio.fixture
+async def worlds() -> AsyncIterator[Callable[..., World]]:
+    made: list[World] = []
+
+    def new(registrar: Registrar, ping: Callable[[Flow], Any] | None = None) -> World:
+        made.append(World(registrar, ping))
+        return made[-1]
+
+    yield new
+    for world in made:
+        world.made.stop()
+        await world.keeper.close()
+
+
+async def test_every_flow_registers_and_is_taken_back(worlds: Callable[..., World]) -> None:
+    """reg-id 1 and 2 with one instance; the account stands as long as one does."""
+    world = worlds(Registrar())
+    await world.made.begin()
+    await until(lambda: world.hosts == ["192.0.2.1", "192.0.2.2"])
+    assert [(one.reg_id, one.instance) for one in world.registrar.contacts] == [(1, "urn:uuid:0"), (2, "urn:uuid:0")]
+    assert (world.made.registered, world.made.status, world.made.expires) == (True, 200, 300)
+    await world.made.unregister()
+    assert sorted(world.registrar.asked[2:]) == [("192.0.2.1", 0), ("192.0.2.2", 0)]
+    assert not world.made.registered
+
+
+async def test_a_flow_that_is_lost_leaves_the_account_registered(worlds: Callable[..., World]) -> None:
+    """Calls go by the one that stands first; the other is tried again by itself."""
+    world = worlds(Registrar())
+    await world.made.begin()
+    await until(lambda: len(world.hosts) == 2)
+    world.registrar.down.add("192.0.2.1")
+    [lost] = world.made.standing_on(Flow("tcp", "192.0.2.1", 5060))
+    lost.flow_failed(0.0)
+    assert world.hosts == ["192.0.2.2"]
+    assert world.made.registered
+    assert [str(route[0]) for route in world.made.routes] == [TWO, ONE]
+    before = len(world.registrar.asked)
+    await until(lambda: len(world.registrar.asked) >= before + 3)
+    world.registrar.down.clear()
+    await until(lambda: world.hosts == ["192.0.2.1", "192.0.2.2"])
+    assert [str(route[0]) for route in world.made.routes] == [ONE, TWO]
+
+
+async def test_only_flows_that_stand_are_hurried(worlds: Callable[..., World]) -> None:
+    """Who waits after a failure waits for as long as RFC 5626 section 4.5 says."""
+    world = worlds(Registrar())
+    world.registrar.down.add("192.0.2.2")
+    await world.made.begin()
+    await until(lambda: world.hosts == ["192.0.2.1"])
+    failed = world.made._flows[2]
+    await until(lambda: failed._client.deadline is not None)
+    failed._client.deadline = failed._now() + 1000
+    world.registrar.asked.clear()
+    world.made.hurry(0.0)
+    await until(lambda: world.registrar.asked)
+    assert world.registrar.asked == [("192.0.2.1", 300)]
+
+
+@pytest.mark.parametrize("one_contact", [True, False])
+async def test_a_registrar_that_takes_no_flows_is_given_one(worlds: Callable[..., World], one_contact: bool) -> None:
+    """Else each call came in by both; the next takes its place where it fails, and goes when flows are taken again.
+
+    What two flows have in common at such a registrar is not taken back with the one that leaves.
+    """
+    world = worlds(Registrar(takes_flows=False, one_contact=one_contact))
+    await world.made.begin()
+    await until(lambda: not world.made._tasks)
+    assert world.hosts == ["192.0.2.1"]
+    assert (("192.0.2.2", 0) in world.registrar.asked) is not one_contact
+    world.registrar.down.add("192.0.2.1")
+    [alone] = world.made.standing_on(Flow("tcp", "192.0.2.1", 5060))
+    alone.hurry(0.0)
+    await until(lambda: world.hosts == ["192.0.2.2"])
+    world.registrar.down.clear()
+    world.registrar.takes_flows = True
+    [alone] = world.made.standing_on(Flow("tcp", "192.0.2.2", 5060))
+    alone.hurry(0.0)
+    await until(lambda: len(world.hosts) == 2)
+
+
+async def test_one_keep_alive_is_for_all_who_stand_on_a_flow(worlds: Callable[..., World]) -> None:
+    """What it brings, or does not, is told to each."""
+    pinged: list[str] = []
+    alive = True
+
+    async def ping(flow: Flow) -> bool:
+        pinged.append(flow.host)
+        return alive
+
+    world = worlds(Registrar(), ping)
+    other = World(world.registrar)
+    other.made._keeper = world.keeper
+    await world.made.begin()
+    await other.made.begin()
+    await until(lambda: {"192.0.2.1", "192.0.2.2"} <= set(pinged))
+    assert all(flow._client._proven for made in (world.made, other.made) for flow in made._flows.values())
+    assert len(world.keeper._tasks) == 2
+    world.registrar.down |= {"192.0.2.1", "192.0.2.2"}
+    alive = False
+    await until(lambda: not world.made.registered and not other.made.registered)
+    await until(lambda: not world.keeper._tasks)
+    other.made.stop()
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"), [("90", 90), ("", 0), ("1", 0), ("-5", 0), ("many", 0), ("9" * 40, 0), ("86400", 3600)]
+)
+async def test_the_registrar_says_how_often(worlds: Callable[..., World], said: str, seconds: int) -> None:
+    """Flow-Timer; nonsense is not said, and nobody has us send all the time."""
+    world = worlds(Registrar())
+    world.registrar.flow_timer = said
+    await world.made.begin()
+    assert world.made._flows[1].flow_timer == seconds
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_a_connection_by_which_no_keep_alive_is_answered_is_closed(answers: bool) -> None:
+    """Also where none ever was: who takes flows answers them (RFC 5626 section 4.4.1)."""
+
+    gone = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(100):
+                if answers and data.endswith(b"\r\n\r\n"):
+                    writer.write(b"\r\n")
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+        gone.set()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    agent = UserAgent(UserAgentConfig(listen=LOOPBACK, streams=StreamLimits(pong=0.2)), Application())
+    await agent.start()
+    try:
+        flow = Flow("tcp", "127.0.0.1", server.sockets[0].getsockname()[1])
+        assert not await agent._keeper._ping(flow), "there is no connection yet"
+        lost: asyncio.Queue[Flow] = asyncio.Queue()
+        agent.when_lost(lost.put_nowait)
+        await agent._shell.endpoint._dialers["tcp"].connect(flow)
+        assert await agent._keeper._ping(flow) is answers
+        if not answers:
+            assert (await asyncio.wait_for(lost.get(), 5)).port == flow.port
+        assert len(agent._shell.endpoint.connections) == answers
+    finally:
+        await agent.close()
+        await asyncio.wait_for(gone.wait(), 5)
+        server.close()
+
+
+async def test_a_flow_by_udp_is_asked_whether_somebody_is_there() -> None:
+    """By OPTIONS to its edge; any answer of somebody who works is one."""
+    there = UserAgent(UserAgentConfig(listen=LOOPBACK), Application())
+    await there.start()
+    config = UserAgentConfig(listen=LOOPBACK, streams=StreamLimits(pong=0.5))
+    agent = UserAgent(config, Application())
+    await agent.start()
+    _, host, port = there.listening[0]
+    try:
+        assert await agent._keeper._ping(Flow("udp", host, port))
+        await there.close()
+        assert not await agent._keeper._ping(Flow("udp", host, port))
+    finally:
+        await agent.close()
