@@ -16,6 +16,7 @@ import pytest
 
 from tests.interop.gateway import PASSWORDS
 from tests.interop.sipp import SCENARIOS, require_sipp
+from tests.peers import missing
 
 # A message that is lost again and again is repeated for up to 32 s (RFC 3261 timers B and F).
 pytestmark = [pytest.mark.peer, pytest.mark.timeout(180)]
@@ -37,7 +38,7 @@ RULES = f"""table inet loss {{
 def space() -> Iterator[tuple[str, ...]]:
     """The words that run a command in a namespace of its own, where every fifth SIP packet is dropped."""
     if os.geteuid() != 0 or shutil.which("ip") is None or shutil.which("nft") is None:
-        pytest.skip("a lossy network takes root, ip (iproute2) and nft (nftables)")
+        missing("A lossy network", "iproute2 and nftables, and be root")
     name = f"gwloss{os.getpid()}"
     there = ("ip", "netns", "exec", name)
     made = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True, check=False)
@@ -53,10 +54,14 @@ def space() -> Iterator[tuple[str, ...]]:
         subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
 
 
+@pytest.mark.parametrize("scenario", ["gateway_lossy", "gateway_lossy_updates"])
 async def test_calls_get_through_a_network_that_loses_every_fifth_packet(
-    tmp_path: Path, space: tuple[str, ...]
+    tmp_path: Path, space: tuple[str, ...], scenario: str
 ) -> None:
-    """At least 99 of 100 are answered and ended by both sides, and the gateway keeps nothing of any."""
+    """At least 99 of 100 are answered, held and taken up again where they do that, and ended by both sides.
+
+    The gateway keeps nothing of any.
+    """
     gateway = await asyncio.create_subprocess_exec(
         *space,
         *(sys.executable, "-m", "tests.interop.lossy_gateway", str(tmp_path), str(PORT)),
@@ -71,7 +76,7 @@ async def test_calls_get_through_a_network_that_loses_every_fifth_packet(
         figures = tmp_path / "figures.csv"
         sipp = await asyncio.create_subprocess_exec(
             *space,
-            *(require_sipp(), f"127.0.0.1:{PORT}", "-sf", str(SCENARIOS / "gateway_lossy.xml"), "-s", "600"),
+            *(require_sipp(), f"127.0.0.1:{PORT}", "-sf", str(SCENARIOS / f"{scenario}.xml"), "-s", "600"),
             *("-au", "1002", "-ap", PASSWORDS["1002"], "-auth_uri", "600@gateway.local"),
             *("-i", "127.0.0.1", "-m", str(CALLS), "-r", "50", "-l", str(CALLS), "-nostdin"),
             *("-max_retrans", "11", "-max_invite_retrans", "7", "-timeout", "80s"),
