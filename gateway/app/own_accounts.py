@@ -67,10 +67,9 @@ class OwnAccounts:
     def registrar_of(self, user: str) -> str | None:
         return self._accounts.registrar_of(user)
 
-    @property
-    def registrars(self) -> list[str]:
-        """Names of the registrars that an account may be at."""
-        return [trunk.name for trunk in self.config.registrars]
+    def registrars(self, *, by_user: bool) -> list[str]:
+        """Names of the registrars that an account may be at; none where users may not bring theirs."""
+        return [] if by_user and not self.config.accounts.by_users else [trunk.name for trunk in self.config.registrars]
 
     async def put(self, user: str, given: dict[str, str | None], *, by_user: bool) -> dict[str, Any]:
         """Take a user's account in force, and keep it; raises AccountError."""

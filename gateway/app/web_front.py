@@ -282,8 +282,8 @@ class WebFront:
     def account_of(self, user_id: str) -> dict[str, Any] | None:
         return self._own_accounts.of(user_id)
 
-    def list_registrars(self) -> list[str]:
-        return self._own_accounts.registrars
+    def list_registrars(self, *, by_user: bool = False) -> list[str]:
+        return self._own_accounts.registrars(by_user=by_user)
 
     async def set_account(self, user_id: str, given: dict[str, str | None], *, by_user: bool) -> dict[str, Any]:
         if self._identity.by_id(user_id) is None:

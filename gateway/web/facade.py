@@ -298,8 +298,8 @@ class Gateway(Protocol):
     def account_of(self, user_id: str) -> dict[str, Any] | None:
         """The same for one user; None for who has none."""
 
-    def list_registrars(self) -> list[str]:
-        """Names of the registrars that an account may be at."""
+    def list_registrars(self, *, by_user: bool = False) -> list[str]:
+        """Names of the registrars that an account may be at; `by_user`: one that a user brings."""
 
     async def set_account(self, user_id: str, given: dict[str, str | None], *, by_user: bool) -> dict[str, Any]:
         """Have a user call by its own account (registrar, username, password, auth_username, display_name).

@@ -105,7 +105,7 @@ async def test_only_listed_registrars_are_contacted(tmp_path: Path) -> None:
     assert await Rig(tmp_path).refused(registrar="evil.test") == 404
     assert await Rig(tmp_path).refused(registrar="sip:evil.test") == 404
     rig = Rig(tmp_path, ACCOUNTS__REGISTRARS="office,sip:third.test:5070")
-    assert rig.own.registrars == ["office", "third.test-5070"]
+    assert rig.own.registrars(by_user=True) == ["office", "third.test-5070"]
     assert await rig.refused(registrar="other") == 404
     assert (await rig.own.put("alice", GIVEN | {"registrar": "sip:third.test:5070"}, by_user=True))["registrar"] == (
         "third.test-5070"
@@ -125,6 +125,8 @@ async def test_an_account_of_the_configuration_is_changed_there(tmp_path: Path) 
 async def test_users_bring_none_where_they_may_not(tmp_path: Path) -> None:
     """An administrator still may."""
     rig = Rig(tmp_path, ACCOUNTS__BY_USERS="false")
+    assert rig.own.registrars(by_user=True) == []
+    assert rig.own.registrars(by_user=False) != []
     assert await rig.refused() == 403
     assert (await rig.own.put("alice", GIVEN, by_user=False))["username"] == "201"
 

@@ -406,7 +406,7 @@ class FakeGateway:
     def account_of(self, user_id: str) -> dict[str, Any] | None:
         return self.accounts.get(user_id)
 
-    def list_registrars(self) -> list[str]:
+    def list_registrars(self, *, by_user: bool = False) -> list[str]:
         return ["office"]
 
     async def set_account(self, user_id: str, given: dict[str, str | None], *, by_user: bool) -> dict[str, Any]:

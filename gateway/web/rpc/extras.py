@@ -205,7 +205,7 @@ def _own(peer: Peer) -> str:
 async def account_get(peer: Peer, params: Params) -> Reply:
     """account.get{}: the user's own SIP account and how it stands, and where one may be."""
     gateway = peer.context.gateway
-    return Reply({"account": gateway.account_of(_own(peer)), "registrars": gateway.list_registrars()})
+    return Reply({"account": gateway.account_of(_own(peer)), "registrars": gateway.list_registrars(by_user=True)})
 
 
 async def account_set(peer: Peer, params: Params) -> Reply:

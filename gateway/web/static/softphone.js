@@ -1,5 +1,6 @@
 // The page: log in, dial, ring, talk. Signalling and media are gateway-client.js, looks are ui.js, words are words.js.
 
+import { showAccount } from "./account-view.js";
 import * as alerts from "./alerts.js";
 import { Contacts } from "./contacts.js";
 import { showContacts } from "./contacts-view.js";
@@ -271,6 +272,7 @@ addEventListener("pagehide", () => {
 translate();
 showContacts(contacts, dial);
 showOwn(client, ui.tell);
+showAccount(client, ui.tell);
 voice.addEventListener("level", ({ detail }) => ui.showVoice(detail));
 $("language").value = language;
 ui.showKeys();
