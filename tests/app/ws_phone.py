@@ -33,6 +33,7 @@ class ScriptedPhone(ABC):
         self.uri = Uri.of(user, domain)
         self._digest = DigestClient(ClientCredentials(user, "gateway", password=password))
         self._numbers = itertools.count(1)
+        self._own = secrets.token_hex(4)  # no other phone's transactions are taken for this one's
         self._got: list[Request | Response] = []
         self.challenges = 0
         """How often it was asked who it is."""
@@ -62,6 +63,10 @@ class ScriptedPhone(ABC):
         headers = (("Supported", supported),) if supported else ()
         registrar = Uri.of(None, self.uri.host)
         return await self.ask("REGISTER", registrar, self.uri, address, call_id=call_id, headers=headers)
+
+    def next_number(self) -> int:
+        """For the CSeq of a request that is sent as it is."""
+        return next(self._numbers)
 
     def number_from(self, number: int) -> None:
         """Send `number` as the next CSeq: those below it were used by the phone that this one was before."""
@@ -104,7 +109,7 @@ class ScriptedPhone(ABC):
     async def send(self, message: Request | Response) -> None:
         """Send it; a request gets a Via that names nobody (RFC 7118 section 5)."""
         if isinstance(message, Request):
-            via = f"SIP/2.0/{self.transport} df7jal23ls0d.invalid;branch=z9hG4bK{next(self._numbers)}"
+            via = f"SIP/2.0/{self.transport} df7jal23ls0d.invalid;branch=z9hG4bK{self._own}{next(self._numbers)}"
             message = message.with_headers(message.headers.prepend("Via", via))
         await self.write(message.write())
 

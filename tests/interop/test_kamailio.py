@@ -1,9 +1,13 @@
-"""Kamailio as the PBX: the words of docs/pbx/kamailio.md, a browser as one of its extensions, within five minutes."""
+"""My PBX in five minutes: a fresh clone, the words of docs/pbx/kamailio.md, a browser as an extension of Kamailio."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import re
+import signal
+import subprocess
 import sys
 import textwrap
 import time
@@ -11,6 +15,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import pytest_asyncio
@@ -23,10 +28,13 @@ from tests.browser.softphone import phone_hears
 from tests.interop.gateway import BROWSER_HZ, PHONE_HZ
 from tests.interop.kamailio import kamailio
 from tests.ports import free_ports
+from tests.processes import reap
 
-pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="module")]
+# The clone, its environment and the call are given the guide's five minutes; the rest is what it takes to say so.
+pytestmark = [pytest.mark.peer, pytest.mark.timeout(360), pytest.mark.asyncio(loop_scope="module")]
 
-GUIDE = Path(__file__).parent.parent.parent / "docs" / "pbx" / "kamailio.md"
+ROOT = Path(__file__).parent.parent.parent
+GUIDE = ROOT / "docs" / "pbx" / "kamailio.md"
 FIVE_MINUTES = 300.0
 
 
@@ -44,11 +52,12 @@ class Guide:
     pbx: str
     """kamailio.cfg."""
     pbx_port: int
-    gateway: Path
-    """gateway.yaml."""
+    gateway: str
+    """pbx.yaml."""
+    command: str
 
 
-def as_written(folder: Path) -> Guide:
+def as_written() -> Guide:
     """The guide's two files, changed in nothing but addresses and ports."""
     pbx, sip, web, webrtc, rtp = free_ports(5)
     ours = block("domain:")
@@ -62,10 +71,16 @@ def as_written(folder: Path) -> Guide:
         assert theirs in ours, f"the guide does not say {theirs} any more"
         ours = ours.replace(theirs, here)
     assert yaml.safe_load(ours)["users"][0]["account"]["password"] == "secret-of-201"
-    file = folder / "gateway.yaml"
-    file.write_text(f"{ours}\nstate_dir: {folder}/state\n")
     theirs = block("#!KAMAILIO").replace("192.0.2.10:5060", f"127.0.0.1:{pbx}")
-    return Guide(theirs, pbx, file)
+    return Guide(theirs, pbx, ours, block("make run"))
+
+
+def fresh_environment() -> dict[str, str]:
+    """A reader's: this machine's pip, and nothing of the environment that runs the tests."""
+    ours = ("GATEWAY_", "PYTHON", "VIRTUAL_ENV", "MAKE", "MFLAGS", "CI")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    # The packet plane is built where there is cargo, which no fresh machine has.
+    return {**kept, "PATH": f"{sys.base_prefix}/bin:/usr/bin:/bin", "COLUMNS": "300"}
 
 
 @dataclass(frozen=True)
@@ -80,23 +95,50 @@ class Rig:
 
 
 async def signed_in_link(process: asyncio.subprocess.Process) -> str:
-    """The link that `gateway run` prints for alice."""
+    """The link that the guide's command prints for alice."""
     assert process.stdout is not None
     seen = ""
-    async with asyncio.timeout(60):
-        while line := (await process.stdout.readline()).decode():
-            seen += line
-            if (found := re.search(r"http://\S+#user=alice\S*", line)) is not None:
-                return found[0]
-    raise AssertionError(f"gateway run printed no link: {seen}")
+    while line := (await process.stdout.readline()).decode():
+        seen += line
+        if (found := re.search(r"http://\S+#user=alice\S*", line)) is not None:
+            return found[0]
+    raise AssertionError(f"{seen} has no link")
+
+
+async def run_in(folder: Path, *command: str) -> None:
+    """A command that ends; AssertionError with what it said where it fails."""
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=folder, env=fresh_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    said, _ = await process.communicate()
+    assert process.returncode == 0, said.decode()
+
+
+@contextlib.asynccontextmanager
+async def started(clone: Path, command: str, log: BinaryIO) -> AsyncIterator[str]:
+    """The guide's command, running in the clone; the link that it prints."""
+    process = await asyncio.create_subprocess_exec(
+        *command.split(),
+        cwd=clone,
+        env=fresh_environment(),
+        stdout=subprocess.PIPE,
+        stderr=log,
+        start_new_session=True,
+    )
+    try:
+        yield await signed_in_link(process)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)  # of make and all that it has begun
+        await reap(process)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def rig(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
+    """The PBX is there before; the clock runs from the clone on."""
     peers.pjsua2()
     chromium = peers.chromium()
-    folder = tmp_path_factory.mktemp("guide")
-    guide = as_written(folder)
+    folder, guide = tmp_path_factory.mktemp("guide"), as_written()
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(kamailio(folder, guide.pbx, "127.0.0.1", guide.pbx_port))
         phone = await DeskPhone.start()
@@ -104,32 +146,30 @@ async def rig(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
         phone.speak(PHONE_HZ)
         pbx = f"127.0.0.1:{guide.pbx_port}"
         await phone.register("1001", "secret-of-1001", pbx, pbx)
-        began = time.monotonic()
         log = stack.enter_context((folder / "gateway.log").open("wb"))
-        gateway = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gateway", "run", "--config", str(guide.gateway)),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=log,
-            env={"COLUMNS": "300", "PATH": "/usr/bin:/bin"},
-        )
-        stack.push_async_callback(asyncio.wait_for, gateway.wait(), 20)
-        stack.callback(gateway.terminate)
-        link = await signed_in_link(gateway)
-        page = await stack.enter_async_context(SoftphoneBrowser(chromium, BROWSER_HZ))
-        await page.open(link)
-        await page.status("ready")
+        began, clone = time.monotonic(), folder / "clone"
+        async with asyncio.timeout(FIVE_MINUTES):
+            await run_in(folder, "git", "clone", "--quiet", ROOT.as_uri(), str(clone))
+            (clone / "pbx.yaml").write_text(guide.gateway)
+            link = await stack.enter_async_context(started(clone, guide.command, log))
+            page = await stack.enter_async_context(SoftphoneBrowser(chromium, BROWSER_HZ))
+            await page.open(link)
+            await page.status("ready")
         yield Rig(page, phone, pbx, began)
 
 
-async def test_a_browser_calls_an_extension_within_five_minutes(rig: Rig) -> None:
-    """From `gateway run` to two tones, each heard at the other end."""
+async def test_a_browser_calls_an_extension_within_five_minutes(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
+    """From `git clone` to two tones, each heard at the other end."""
     rig.phone.on_incoming(200)
     await rig.page.dial("1001")
     assert "201@" in (await rig.phone.expect("incoming")).details["uri"]
     await rig.page.status("talking")
     await phone_hears(rig.phone)
     await rig.page.tone(PHONE_HZ)
-    assert time.monotonic() - rig.began < FIVE_MINUTES
+    took = time.monotonic() - rig.began
+    with capsys.disabled():
+        sys.stdout.write(f"\nMy PBX: {took:.0f} s from git clone to a call\n")
+    assert took < FIVE_MINUTES
     rig.phone.hangup()
     await rig.page.status("ready")
 
