@@ -129,7 +129,7 @@ class UserConfig(Section):
     """Calls at once."""
     dtmf: Dtmf = "auto"
     """How the user's phones take digits: "rfc4733", "info" (SIP INFO), "inband" (tones, which are found in what they
-    say as well, in G.711), "auto": as works first."""
+    say as well), "auto": as works first."""
     call_waiting: bool = True
     """Whether a call rings while another one of the user's rings or is under way, which phones and pages show as a
     second line; else it is busy (486), and forwarded as such."""
@@ -325,8 +325,8 @@ class Trunk(Section):
     srtp: SrtpPolicy | None = None
     """Overrides rtp.srtp for this trunk."""
     dtmf: Dtmf = "auto"
-    """How it takes digits: "rfc4733", "info" (SIP INFO), "inband" (tones, which are found in what it says as well, in
-    G.711), "auto" (the first that works)."""
+    """How it takes digits: "rfc4733", "info" (SIP INFO), "inband" (tones, which are found in what it says as
+    well), "auto" (the first that works)."""
     transfer: Literal["gateway", "pass_on"] = "gateway"
     """Who moves a call of it to another number behind it when the other side asks for that: the gateway, which stays in
     between, or the trunk itself ("pass_on", by REFER), where it can; one that will not leaves it to the gateway."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Collection
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from gateway.media.embedded.audio.mixing import Loudest, Mix, power
 from gateway.media.embedded.audio.pcm import Pcm, tone
 from gateway.media.embedded.describe import SERVICE_DESCRIPTION
 from gateway.media.embedded.engine import EmbeddedEngine
+from gateway.media.embedded.sources.conference import Conference as MeetingRoom
 from gateway.media.embedded.sources.conference import Round, Turn
 from gateway.media.embedded.sources.conference import Seat as ConferenceSeat
 from gateway.media.embedded.sources.packets import Injected
@@ -94,6 +96,16 @@ async def test_each_hears_exactly_the_others() -> None:
             member.seat.leave()
             await engine.delete(member.name)
         assert engine.players == 0
+
+
+def test_members_of_a_large_room_are_spoken_to_with_less_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opus of complexity 5 to the first eight, of 1 to those who come later."""
+    asked: list[int] = []
+    monkeypatch.setattr("gateway.media.embedded.sources.conference.Mouth", lambda *each: asked.append(each[2]))
+    room = MeetingRoom(MagicMock(), MagicMock(), MagicMock())
+    for number in range(10):
+        room.seat(ProgramAudio(), f"{number}").speak_to(MagicMock(), Codec("opus", 48000, 2, 107))
+    assert asked == [5] * 8 + [1] * 2
 
 
 async def test_a_browser_and_a_phone_meet_and_a_prompt_is_for_one_or_all() -> None:

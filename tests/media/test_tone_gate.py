@@ -10,6 +10,7 @@ import pytest
 
 from gateway.media.embedded.audio.codecs import make_decoder, make_encoder
 from gateway.media.embedded.audio.pcm import Pcm
+from gateway.media.embedded.audio.resample import Interpolator
 from gateway.media.embedded.audio.tones import COLUMNS, KEYPAD, ROWS
 from gateway.media.embedded.describe import SERVICE_DESCRIPTION
 from gateway.media.embedded.plane.values import MediaPacket
@@ -38,6 +39,9 @@ def sound(*parts: tuple[str, int]) -> Pcm:
 def frames(pcm: Pcm, codec: str = "pcmu") -> list[bytes]:
     """Packets of 20 ms."""
     encoder = make_encoder(codec, 8000, 20)
+    if encoder.rate != 8000:
+        wide = Interpolator(encoder.rate // 8000).process(pcm)
+        return [encoder.encode(wide[start : start + encoder.frame]) for start in range(0, len(wide) - 319, 320)]
     return [encoder.encode(pcm[start : start + 160]) for start in range(0, len(pcm) - 159, 160)]
 
 
@@ -68,9 +72,9 @@ def longest_tone(payloads: list[bytes], codec: str = "pcmu") -> float:
     return max(map(len, runs), default=0) * 5.0
 
 
-@pytest.mark.parametrize("codec", ["pcmu", "pcma"])
+@pytest.mark.parametrize("codec", ["pcmu", "pcma", "g722", "opus"])
 def test_digits_are_told_and_taken_out(codec: str) -> None:
-    """What leaks is shorter than anybody takes for a digit (23 ms, ITU-T Q.24); the hum stays, 40 ms late."""
+    """What leaks is shorter than anybody takes for a digit (23 ms, ITU-T Q.24); the hum stays, 40 or 60 ms late."""
     told: list[tuple[str, int]] = []
     gate = ToneGate(codec, lambda digit, ms: told.append((digit, ms)), 8)
     sent = frames(sound((" ", 200), ("5", 100), (" ", 200), ("#", 60), (" ", 200)), codec)
@@ -125,16 +129,43 @@ def test_a_digit_ends_where_the_packets_do() -> None:
     assert told == ["7"]
 
 
-@pytest.mark.parametrize("callee_codec", ["pcmu", "g722"])
-async def test_a_caller_without_events_reaches_a_callee_with_them(callee_codec: str) -> None:
+@pytest.mark.parametrize("codec", ["g722", "opus"])
+def test_every_digit_is_found_in_codecs_that_look_at_the_whole_band(codec: str) -> None:
+    """100 ms each, as loud as phones say them, and nothing else is found in a hum."""
+    told: list[str] = []
+    gate = ToneGate(codec, lambda digit, _: told.append(digit), 8)
+    sent = frames(sound(*[part for digit in KEYPAD for part in ((" ", 100), (digit, 100))], (" ", 400)), codec)
+    run(gate, [packet(number, one) for number, one in enumerate(sent)] + [None] * 10)
+    assert "".join(told) == KEYPAD
+
+
+@pytest.mark.parametrize("codec", ["g722", "opus"])
+def test_what_is_no_audio_of_these_codecs_is_left_out(codec: str) -> None:
+    """A stranger's octets, and packets of several lengths."""
+    gate = ToneGate(codec, lambda *_: None, 0)
+    random = np.random.default_rng(1)
+    for number in range(500):
+        gate.handle(packet(number, random.bytes(number % 90)), number * 0.02)
+        gate.tick(number * 0.02)
+    assert len(gate._waiting) <= MOST_WAITING
+    run(gate, [None] * 20, begin=500)
+    assert not gate._waiting
+    assert gate._held == 0
+
+
+@pytest.mark.parametrize(
+    ("codec", "callee_codec"),
+    [("pcmu", "pcmu"), ("pcmu", "g722"), ("g722", "g722"), ("opus", "opus"), ("opus", "pcmu")],
+)
+async def test_a_caller_without_events_reaches_a_callee_with_them(codec: str, callee_codec: str) -> None:
     """Through the engine, forwarded or transcoded: the digit is told as one that the media has not passed on."""
     async with running(config(silence_after=0.0)) as (engine, events):
-        caller, callee = await Phone(("pcmu",), ssrc=1).open(), await Phone((callee_codec, "event"), ssrc=2).open()
+        caller, callee = await Phone((codec,), ssrc=1).open(), await Phone((callee_codec, "event"), ssrc=2).open()
         try:
             callee.take(await engine.offer("call", LEFT, RIGHT, caller.sdp()))
             caller.take(await engine.answer("call", RIGHT, LEFT, callee.sdp()))
-            for payload in frames(sound((" ", 200), ("8", 100), (" ", 300))):
-                caller.send(payload, 0)
+            for payload in frames(sound((" ", 200), ("8", 100), (" ", 300)), codec):
+                caller.send(payload, caller.numbers[codec] or 0, step=960 if codec == "opus" else 160)
                 await asyncio.sleep(0.02)
             await until(lambda: any(isinstance(event, DtmfReceived) for event in events))
             [told] = [event for event in events if isinstance(event, DtmfReceived)]

@@ -14,7 +14,7 @@ from gateway.media.embedded.settings import EmbeddedConfig
 from gateway.media.embedded.sources.digits import EventHandler
 from gateway.media.embedded.sources.packets import PacketHandler
 from gateway.media.embedded.sources.program import Ear, ProgramAudio, SeatEar
-from gateway.media.embedded.sources.tone_gate import SILENCE, ToneGate
+from gateway.media.embedded.sources.tone_gate import ToneGate
 from gateway.media.engine import MediaError
 from sdp import Codec, MediaAgreement, payload_map
 from sdp.codecs import NOISE, parameters, payload_number
@@ -111,7 +111,7 @@ def without_tones(routing: Routing, heard: MediaAgreement, on_tone: Callable[[st
     for codec in heard.receive:
         number, name = codec.payload_type, codec.key[0]
         route = routing.routes.get(number) if number is not None else None
-        if number is None or route is None or name not in SILENCE:
+        if number is None or route is None or not codec.is_media or name not in CODECS:
             continue
         key, inner = routing.handlers.get(number, (None, None))
         if isinstance(key, tuple) and key[0] == "seat":

@@ -15,7 +15,7 @@ from gateway.media.embedded.plane.values import MediaPacket
 from gateway.media.embedded.sources.pacer import Pacer
 from gateway.media.embedded.sources.packets import Injected
 from gateway.media.embedded.sources.pictures import Picture, Pictures
-from gateway.media.embedded.sources.program import FRAME, RATE, Ears, Mouth, Outlet, ProgramAudio
+from gateway.media.embedded.sources.program import COMPLEXITY, FRAME, RATE, Ears, Mouth, Outlet, ProgramAudio
 from gateway.media.embedded.sources.recorder import Recorder
 from gateway.media.embedded.workers import Workers
 from gateway.media.engine import AudioPort, MediaError, RecordingFile
@@ -27,6 +27,10 @@ MOST_CAME = 64
 """Packets of a party that wait for the next round; what is more is left out."""
 MOST_DUE = 5
 """Ticks that wait while a round is at work; what is more is left out."""
+
+SMALL, COMPLEXITY_OF_MANY = 8, 1
+"""Members up to which each is spoken to as by any program; those who come later in Opus that is made with half the
+work, so that a tick of fifty fits into 20 ms."""
 
 SILENCE: Pcm = np.zeros(FRAME, np.int16)
 
@@ -83,7 +87,8 @@ class Seat:
     def speak_to(self, outlet: Outlet | None, codec: Codec | None) -> None:
         """The party hears the others in this codec from now on; None: nobody hears them here."""
         self.outlet = outlet
-        self.mouth = Mouth(codec, self.audio) if codec is not None else None
+        complexity = COMPLEXITY if len(self._conference) <= SMALL else COMPLEXITY_OF_MANY
+        self.mouth = Mouth(codec, self.audio, complexity) if codec is not None else None
 
     def listen(self, came: tuple[Came, ...]) -> None:
         """Put what came into the playout buffers; in a thread."""

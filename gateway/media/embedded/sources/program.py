@@ -31,6 +31,8 @@ FRAME = RATE * TICK_MS // 1000
 """Samples of 20 ms."""
 LONGEST_WAITING = 60.0
 """Seconds of speech that may wait to be said."""
+COMPLEXITY = 5
+"""Of Opus, as programs speak it."""
 _IDLE_TICKS = 250
 """Ticks without a packet after which the ear rests until one comes."""
 
@@ -255,11 +257,11 @@ class Ears:
 class Mouth:
     """Encodes what a program says, a packet a tick."""
 
-    def __init__(self, codec: Codec, audio: ProgramAudio) -> None:
-        """Raises AudioError for a codec that cannot be made."""
+    def __init__(self, codec: Codec, audio: ProgramAudio, complexity: int = COMPLEXITY) -> None:
+        """`complexity` of Opus, 0 to 10. Raises AudioError for a codec that cannot be made."""
         if codec.payload_type is None:
             raise AudioError("a codec without a payload type")
-        self._encoder = make_encoder(codec.key[0], RATE, TICK_MS)
+        self._encoder = make_encoder(codec.key[0], RATE, TICK_MS, complexity=complexity)
         self._resampler = make_resampler(RATE, self._encoder.rate)
         self._payload_type = codec.payload_type
         self._step = codec.clock_rate * TICK_MS // 1000

@@ -7,18 +7,21 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from gateway.media.embedded.audio.codecs import make_decoder
-from gateway.media.embedded.audio.pcm import AudioError
+from gateway.media.embedded.audio.pcm import AudioError, Pcm
+from gateway.media.embedded.audio.resample import make_resampler
 from gateway.media.embedded.audio.tones import RATE, ToneDetector
 from gateway.media.embedded.audio.transcode import Transcoder
 from gateway.media.embedded.plane.packet import timestamp_delta
 from gateway.media.embedded.plane.values import MediaPacket
 from gateway.media.embedded.sources.packets import NOTHING, Injected, Packets
+from gateway.media.embedded.sources.players import loop_frames
 from gateway.media.embedded.sources.program import Ear
 
 SILENCE = {"pcmu": b"\xff", "pcma": b"\xd5"}
-"""One sample of silence, by the codecs that carry tones unharmed."""
-HELD = RATE * 40 // 1000
-"""Samples that wait: a tone is suspected before more of it has come than whoever listens for tones takes for one."""
+"""One sample of silence in G.711."""
+_HELD, _HELD_LONGER = RATE * 40 // 1000, RATE * 60 // 1000
+"""Samples that wait: a tone is suspected before more of it has come than whoever listens for tones takes for one. It
+comes later out of a codec that looks ahead."""
 MOST_WAITING = 64
 """Packets that wait for their tick; what is more is left out."""
 _PAUSE = 0.1
@@ -38,15 +41,18 @@ class ToneGate:
     ) -> None:
         """`on_digit` gets each digit with its ms. The rest goes out under `payload_type`, or `to` whoever decodes it.
 
-        `codec` is a key of SILENCE.
+        Raises AudioError for a codec that cannot be decoded.
         """
+        self._codec = codec
         self._decoder = make_decoder(codec)
-        self._silence = SILENCE[codec]
+        self._resampler = make_resampler(self._decoder.rate, RATE)
+        self._longest_held = _HELD if codec in SILENCE else _HELD_LONGER
         self._on_digit = on_digit
         self._payload_type = payload_type
         self._to = to
         self._detector = ToneDetector()
-        self._waiting: deque[tuple[MediaPacket, float]] = deque()
+        self._waiting: deque[tuple[MediaPacket, float, int]] = deque()
+        """Packets, when they came, and their samples."""
         self._held = 0
         """Samples in the line."""
         self._heard = 0.0
@@ -68,19 +74,30 @@ class ToneGate:
     def handle(self, packet: MediaPacket, now: float) -> Packets:
         """Look for a tone in one packet, and keep it until its tick; one that is late is left out."""
         try:
-            pcm = self._decoder.decode(packet.payload) if packet.in_order else None
+            pcm = self._decode(packet.payload) if packet.in_order else None
         except AudioError:
             pcm = None
         if pcm is None or len(self._waiting) >= MOST_WAITING:
             return NOTHING
         self._idle, self._heard = 0, now
         self._digits += self._detector.process(pcm)
-        self._waiting.append((packet, now))
-        self._held += len(packet.payload)
+        self._waiting.append((packet, now, len(pcm)))
+        self._held += len(pcm)
         if self._detector.suspects:
-            silent = [(replace(one, payload=self._silence * len(one.payload)), came) for one, came in self._waiting]
-            self._waiting = deque(silent)
+            self._waiting = deque([(self._silent(one), came, samples) for one, came, samples in self._waiting])
         return NOTHING
+
+    def _decode(self, payload: bytes) -> Pcm:
+        pcm = self._decoder.decode(payload)
+        return self._resampler.process(pcm) if self._resampler is not None else pcm
+
+    def _silent(self, packet: MediaPacket) -> MediaPacket:
+        """The same packet without a sound, as long as it is; of Opus 20 ms."""
+        sample = SILENCE.get(self._codec)
+        if sample is not None:
+            return replace(packet, payload=sample * len(packet.payload))
+        frame, size = loop_frames(self._codec, 0, 0.0)[0], len(packet.payload)
+        return replace(packet, payload=frame if self._codec == "opus" else (frame * (size // len(frame) + 1))[:size])
 
     def tick(self, now: float) -> Packets:
         """What has waited long enough."""
@@ -89,9 +106,9 @@ class ToneGate:
         if pause and (ended := self._detector.finish()) is not None:
             self._digits.append(ended)
         out: list[Injected] = []
-        while self._waiting and (pause or self._held > HELD or len(self._waiting) >= MOST_WAITING):
-            packet, came = self._waiting.popleft()
-            self._held -= len(packet.payload)
+        while self._waiting and (pause or self._held > self._longest_held or len(self._waiting) >= MOST_WAITING):
+            packet, came, samples = self._waiting.popleft()
+            self._held -= samples
             if self._to is not None:
                 self._to.handle(packet, came)
             elif self._payload_type is not None:
