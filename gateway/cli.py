@@ -95,9 +95,9 @@ def told() -> Iterator[None]:
 @app.command()
 def run(config: ConfigOption = None) -> None:
     """Start the gateway; Ctrl-C or SIGTERM ends every call and stops it."""
+    settings = read_config(config)  # before what takes a second to import
     from gateway.commands.run import run_gateway
 
-    settings = read_config(config)
     try:
         run_gateway(settings, output, partial(load, config_path(config), os.environ))
     except ConfigError as error:
@@ -107,10 +107,10 @@ def run(config: ConfigOption = None) -> None:
 @app.command("check-config")
 def check_config(config: ConfigOption = None) -> None:
     """Read the configuration, try its ports, and say what is wrong with it (status 2) or that all is well."""
+    settings = read_config(config)
     from gateway.app.plane import choose, is_running
     from gateway.app.tracing import check_traces
 
-    settings = read_config(config)
     try:
         check_traces(settings)
         plane = choose(settings) if settings.media.rtpengine is None else None
