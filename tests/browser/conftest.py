@@ -14,6 +14,7 @@ from tests import peers
 from tests.browser.sip_pages import STAGES, Stage
 from tests.browser.softphone import RING_SECONDS
 from tests.interop.gateway import BROWSER_HZ, PHONE_HZ, Gateway, config_on_free_ports, gateway_with
+from tests.web.browser import chromiums
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -23,6 +24,13 @@ async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gat
     config = config_on_free_ports(folder, SIP__RING_TIMEOUT=str(RING_SECONDS))
     async with gateway_with(config, folder / "gateway.log") as running:
         yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", name="chromiums")
+async def chromiums_() -> AsyncIterator[None]:
+    """Browsers of tests/web/browser.py run on from test to test of a module."""
+    async with chromiums():
+        yield
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

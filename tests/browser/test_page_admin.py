@@ -17,7 +17,10 @@ from tests import peers
 from tests.interop.gateway import PASSWORDS, PHONE_HZ, Gateway, config_on_free_ports, gateway_with
 from tests.web.browser import chromium
 
-pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    *(pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")),
+    pytest.mark.usefixtures("chromiums"),
+]
 
 USERS = json.dumps(
     [

@@ -8,7 +8,7 @@ from gateway.call.leg import Verdict
 from gateway.call.status import Cause
 from tests.web.browser import answering, refusing, stage
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("chromiums")]
 
 
 async def test_an_outgoing_call_rings_connects_and_sounds_both_ways() -> None:

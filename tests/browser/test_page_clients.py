@@ -10,7 +10,7 @@ from gateway.call.status import Cause
 from tests.web.browser import ALLOWED, Phone, answering, stage
 from tests.web.fake import FakeCall
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("chromiums")]
 
 DOCUMENTED = Path("docs/gateway-client.md").read_text(encoding="utf-8")
 

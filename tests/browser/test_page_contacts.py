@@ -15,7 +15,10 @@ from tests import peers
 from tests.interop.gateway import Gateway, config_on_free_ports, gateway_with
 from tests.web.browser import ALLOWED, chromium
 
-pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    *(pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")),
+    pytest.mark.usefixtures("chromiums"),
+]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -9,7 +9,7 @@ from gateway.call.status import Cause
 from tests.web.browser import Stage, answering, stage
 from tests.web.fake import FakeCall
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("chromiums")]
 
 
 _OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"

@@ -9,7 +9,7 @@ from playwright.async_api import Page
 
 from tests.web.browser import Stage, stage
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("chromiums")]
 
 
 async def _join(it: Stage, page: Page, name: str, *, camera: bool = True) -> None:

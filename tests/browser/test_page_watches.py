@@ -11,7 +11,7 @@ from gateway.people.messages import InstantMessage
 from gateway.web.settings import WebSettings
 from tests.web.browser import stage
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("chromiums")]
 
 
 async def test_many_contacts_do_not_cost_the_connection() -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from aiortc import MediaStreamTrack, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError
-from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Page, Playwright, async_playwright
 
 from gateway.call.status import Cause
 from gateway.web.app import WebServer, WebSettings
@@ -33,21 +33,69 @@ ALLOWED = "--use-fake-ui-for-media-stream"
 RATE = 48_000
 
 
+def _executable() -> str:
+    found = shutil.which("chromium")
+    if found is not None:
+        return found
+    message = "Chromium is missing: install the package chromium"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@dataclass(eq=False)
+class _Chromiums:
+    """Those that run, by their arguments: a start takes more than most tests."""
+
+    playwright: Playwright
+    running: dict[tuple[str, ...], Browser] = field(default_factory=dict)
+
+    async def browser(self, arguments: tuple[str, ...]) -> Browser:
+        """The one with these arguments; one that died is started again."""
+        found = self.running.get(arguments)
+        if found is None or not found.is_connected():
+            every = [*ARGUMENTS, *arguments]
+            found = await self.playwright.chromium.launch(executable_path=_executable(), args=every)
+            self.running[arguments] = found
+        return found
+
+    async def close(self) -> None:
+        """End all."""
+        for browser in self.running.values():
+            await browser.close()
+
+
+_kept: _Chromiums | None = None
+
+
+@contextlib.asynccontextmanager
+async def chromiums() -> AsyncIterator[None]:
+    """Inside, browsers that `chromium` starts run on for the next test of this event loop that asks for the same."""
+    global _kept
+    async with async_playwright() as playwright:
+        _kept = found = _Chromiums(playwright)
+        try:
+            yield
+        finally:
+            _kept = None
+            await found.close()
+
+
 @contextlib.asynccontextmanager
 async def chromium(*arguments: str) -> AsyncIterator[Browser]:
-    """The system's Chromium, headless; skips without it, fails in CI."""
-    executable = shutil.which("chromium")
-    if executable is None:
-        message = "Chromium is missing: install the package chromium"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=executable, args=[*ARGUMENTS, *arguments])
+    """The system's Chromium, headless, and at the end without what was opened in it; skips without it, fails in CI."""
+    async with contextlib.AsyncExitStack() as stack:
+        if _kept is None:
+            await stack.enter_async_context(chromiums())
+        assert _kept is not None
+        browser = await _kept.browser(arguments)
+        others = browser.contexts
         try:
             yield browser
         finally:
-            await browser.close()
+            for context in browser.contexts:
+                if context not in others:
+                    await context.close()
 
 
 class Tone(MediaStreamTrack):
