@@ -79,6 +79,11 @@ export class CallBase extends CallFields {
     return this.rtc.camera;
   }
 
+  /** What both sides type. */
+  get text() {
+    return this.rtc.text;
+  }
+
   /** Whether the other side's own sound has come: it replaces our ringback. */
   get heard() {
     return this.remote?.getAudioTracks()[0]?.muted === false;

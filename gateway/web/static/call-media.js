@@ -1,5 +1,6 @@
 // The media of one call: microphone, camera, the RTCPeerConnection and its candidates. Made by Call.
 
+import { CallText } from "./call-text.js";
 import { Emitter } from "./events.js";
 import { certificates, hasVideo, pictured, picturing, unpicturing } from "./media-sdp.js";
 
@@ -39,6 +40,8 @@ export class CallMedia extends Emitter {
   camera = null;
   /** @type {MediaStream | null} the other side's sound */
   sound = null;
+  /** What both sides type. */
+  text = new CallText();
   /** @type {MediaStream | null} what the other side shows */
   #picture = null;
   #isShown = false; // whether it shows anything, by its latest description
@@ -133,9 +136,10 @@ export class CallMedia extends Emitter {
 
   /**
    * Make the connection with the microphone and camera that are open.
-   * @param {{offer?: string, video?: boolean}} how `offer` is the other side's; `video`: it may show us something
+   * @param {{offer?: string, video?: boolean, text?: boolean}} how `offer` is the other side's; `video`: it may show us
+   *   something; `text`: it is asked for text
    */
-  async connect({ offer, video = false } = {}) {
+  async connect({ offer, video = false, text = false } = {}) {
     const connection = new RTCPeerConnection({ iceServers: await this.#devices.iceServers(), bundlePolicy: "max-bundle" });
     if (this.#isOver) {
       connection.close();
@@ -143,6 +147,7 @@ export class CallMedia extends Emitter {
     }
     this.connection = connection;
     connection.addEventListener("icecandidate", ({ candidate }) => this.#found(candidate));
+    this.text.listen(connection);
     connection.addEventListener("track", ({ track }) => this.#take(track));
     connection.addEventListener("connectionstatechange", () => this.connection === connection && this.dispatchEvent(new Event("state")));
     if (offer) await this.#takeOffer(offer);
@@ -151,6 +156,7 @@ export class CallMedia extends Emitter {
     const stream = /** @type {MediaStream} */ (this.microphone ?? this.camera); // of one of which each track is
     for (const track of tracks) connection.addTrack(track, stream);
     if (!this.camera && !offer && video) connection.addTransceiver("video", { direction: "recvonly" });
+    if (text && !offer) this.text.ask(connection);
     if (offer) this.#flushEarly();
   }
 

@@ -5,7 +5,7 @@ import { isLoopbackOnly } from "./media-sdp.js";
 
 const AWAY_MS = 30_000; // as long as the gateway waits for us
 
-/** @typedef {import("./call-fields.js").Saved & {video?: boolean, seen?: boolean}} Kept `video`: our camera is on; `seen`: there is video */
+/** @typedef {import("./call-fields.js").Saved & {video?: boolean, seen?: boolean, text?: boolean}} Kept `video`: our camera is on; `seen`: there is video */
 
 export class ReturningCall extends CallBase {
   /** It was held before the new offer, which says nothing of that. @protected */
@@ -23,16 +23,16 @@ export class ReturningCall extends CallBase {
   /** What a reload needs to take the call back. Null for a call that cannot be. @returns {Kept | null} */
   saved() {
     const kept = super.saved();
-    return kept && { ...kept, video: Boolean(this.camera), seen: this.rtc.hasVideo };
+    return kept && { ...kept, video: Boolean(this.camera), seen: this.rtc.hasVideo, text: this.text.isOpen };
   }
 
   /** Take a call of before a reload, or of another device, over a new connection. @param {Partial<Kept>} saved */
-  async restore({ savedAt, video = false, seen = false, ...kept }) {
+  async restore({ savedAt, video = false, seen = false, text = false, ...kept }) {
     Object.assign(this, kept, { away: true });
     this.changed();
     try {
       await this.openDevices(this.listenOnly, video);
-      await this.rtc.connect({ video: seen });
+      await this.rtc.connect({ video: seen, text });
       this.openOrShut();
     } catch (error) {
       this.failed(error);

@@ -1,4 +1,4 @@
-// The offers and answers of a call that is up (RFC 3264): hold and camera, one at a time.
+// The offers and answers of a call that is up (RFC 3264): hold, camera and text, one at a time.
 
 import { holding, unholding } from "./media-sdp.js";
 
@@ -51,6 +51,15 @@ export class CallSession {
   async showCamera(to) {
     await this.#sent(async () => {
       await this.#media.showCamera();
+      await this.#request("offer", { ...to, sdp: await this.#media.offer(), type: "offer" });
+    });
+  }
+
+  /** Ask the other side for text. Rejects as `hold` does. @param {object} to whom, as `offer` has it */
+  async askForText(to) {
+    await this.#sent(async () => {
+      const { connection, text } = this.#media;
+      if (connection) text.ask(connection);
       await this.#request("offer", { ...to, sdp: await this.#media.offer(), type: "offer" });
     });
   }

@@ -2,33 +2,37 @@
 
 import { CallOver, CameraError } from "./call-media.js";
 import { ReturningCall } from "./call-return.js";
+import { TextError } from "./call-text.js";
 import { isHolding } from "./media-sdp.js";
 
 const DIGITS_KEPT = 20;
+const TEXT_MS = 3_000; // so long a channel for text may take to open once the other side has answered
 
 /**
- * Events: "change"; "trouble" with detail Error (MicrophoneError, CameraError, RpcError) for what did not work while the
- * call goes on; "end" with detail {call, cause, reason, byUs}.
+ * Events: "change"; "trouble" with detail Error (MicrophoneError, CameraError, TextError, RpcError) for what did not work
+ * while the call goes on; "end" with detail {call, cause, reason, byUs}.
  */
 export class Call extends ReturningCall {
   #offer;
   #accepting = false;
   #turn = Promise.resolve(true); // the latest change of the session
+  #asksForText = false;
 
   /** @param {import("./call-base.js").Link} link @param {import("./call-base.js").Origin} from */
   constructor(link, from) {
     super(link, from);
     this.#offer = from.offer ?? "";
+    this.text.addEventListener("change", () => this.#textChanged());
   }
 
   // What a person does.
 
   /** Place it; called by GatewayClient.dial. */
-  async place({ listenOnly = false, video = false } = {}) {
+  async place({ listenOnly = false, video = false, text = false } = {}) {
     try {
       await this.link.holdOthers(this);
       await this.openDevices(listenOnly, video);
-      await this.rtc.connect();
+      await this.rtc.connect({ text });
       const sdp = await this.rtc.offer();
       const { call_id: id = "" } = await this.link.request("offer", { to_peer_id: this.peer, sdp, type: "offer" });
       this.id = id;
@@ -86,6 +90,26 @@ export class Call extends ReturningCall {
       await this.session.showCamera(this.addressed("to_peer_id"));
     });
     if (!done && on) await this.rtc.dropCamera();
+  }
+
+  /** Ask the other side for text, where there is none. "trouble" with a TextError where it takes none. */
+  async askForText() {
+    const done = await this.#change(async () => {
+      if (this.text.isOpen || this.held) return;
+      this.#asksForText = true;
+      await this.session.askForText(this.addressed("to_peer_id"));
+    });
+    if (done) await this.session.settled();
+    setTimeout(() => this.text.giveUp(), done ? TEXT_MS : 0);
+  }
+
+  #textChanged() {
+    if (this.text.isOpen || this.text.refused) {
+      const wasRefused = this.text.refused && this.#asksForText;
+      this.#asksForText = false;
+      if (wasRefused) this.trouble(new TextError());
+    }
+    this.changed();
   }
 
   /** One change of the session after the other. Resolves to whether it was made; "trouble" says why not. @param {() => Promise<void>} work */

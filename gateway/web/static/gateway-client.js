@@ -3,13 +3,14 @@
 
 import { Call } from "./call.js";
 import { CameraError, MicrophoneError } from "./call-media.js";
+import { TextError } from "./call-text.js";
 import { Emitter } from "./events.js";
 import { IceServers } from "./ice-servers.js";
 import { Registration } from "./registration.js";
 import { RpcError, RpcSocket } from "./rpc.js";
 import { Session, SignInError } from "./session.js";
 
-export { Call, CameraError, MicrophoneError, RpcError, SignInError };
+export { Call, CameraError, MicrophoneError, RpcError, SignInError, TextError };
 
 const RESTORE_MS = 30_000;
 
@@ -146,7 +147,7 @@ export class GatewayClient extends Emitter {
   /**
    * Call a number, a name or a SIP address; other calls are held.
    * @param {string} peer
-   * @param {{listenOnly?: boolean, video?: boolean, name?: string}} options `listenOnly` does without a microphone, `video`
+   * @param {{listenOnly?: boolean, video?: boolean, text?: boolean, name?: string}} options `text` asks for text, `listenOnly` does without a microphone, `video`
    *   shows what the camera sees, `name` is who that is
    * @returns {Call}
    */

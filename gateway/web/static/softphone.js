@@ -6,7 +6,7 @@ import { Contacts } from "./contacts.js";
 import { showContacts } from "./contacts-view.js";
 import { Devices, Level } from "./devices.js";
 import { $ } from "./dom.js";
-import { CameraError, GatewayClient, MicrophoneError } from "./gateway-client.js";
+import { CameraError, GatewayClient, MicrophoneError, TextError } from "./gateway-client.js";
 import { History } from "./history.js";
 import { callsElsewhere, foremost, otherCalls, showRows, stateOf } from "./lines.js";
 import { kept, Login } from "./login.js";
@@ -16,6 +16,7 @@ import { watchQuality } from "./quality.js";
 import { showRooms } from "./room-view.js";
 import { showSound } from "./sound-view.js";
 import { Sounds } from "./sounds.js";
+import { showText, wantsText } from "./text-view.js";
 import { openTransfer, showTransferring } from "./transfer-view.js";
 import * as ui from "./ui.js";
 import { showVideo } from "./video-view.js";
@@ -100,7 +101,7 @@ function dial(peer, options = {}) {
   }
   ui.fields.dial.value = peer.trim();
   ui.showListen(null);
-  return client.dial(target, options);
+  return client.dial(target, { text: wantsText(), ...options });
 }
 
 function key(digit) {
@@ -252,7 +253,8 @@ function outcome(call, cause) {
 }
 
 client.addEventListener("trouble", ({ detail: { call, error } }) => {
-  if (error instanceof CameraError) ui.tell(cameraSentence(error.name), "bad", REFUSED_MS);
+  if (error instanceof TextError) ui.tell(say("text.refused"), "bad", CAMERA_MS);
+  else if (error instanceof CameraError) ui.tell(cameraSentence(error.name), "bad", REFUSED_MS);
   else if (error instanceof MicrophoneError) ui.tell(microphoneSentence(error.name), "bad");
   else ui.tell(troubleOf(error), "bad");
   if (call.state === "incoming" && error instanceof MicrophoneError) ui.showListen(() => call.accept({ listenOnly: true }));
@@ -282,6 +284,7 @@ ui.showCall(null);
 ui.tell(say("login.prompt"));
 showSound(client, devices);
 showVideo(client, () => front, dial);
+showText(client, () => front);
 showRooms(client, () => front, dial);
 showTransferring(client, () => front);
 client.restore(kept(LEFT) ?? []);

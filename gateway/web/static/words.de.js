@@ -90,6 +90,15 @@ export default {
     refused: "Die Gegenseite nimmt kein Video. Ihre Kamera ist aus.",
     other: "Die Kamera konnte nicht gestartet werden.",
   },
+  text: {
+    title: "Text",
+    open: "Tippen",
+    line: "Ihr Text: die Gegenseite liest mit, während Sie tippen",
+    theirs: "Die Gegenseite tippt",
+    you: "Sie",
+    done: "Neue Zeile",
+    refused: "Die Gegenseite nimmt keinen Text an.",
+  },
   recorded: { sign: "Dieses Gespräch wird aufgenommen" },
   rooms: {
     title: "In einem Raum treffen",

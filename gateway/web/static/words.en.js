@@ -90,6 +90,15 @@ export default {
     refused: "The other side takes no video. Your camera is off.",
     other: "The camera could not be started.",
   },
+  text: {
+    title: "Text",
+    open: "Type",
+    line: "Your text: the other side reads it as you type",
+    theirs: "The other side is typing",
+    you: "You",
+    done: "New line",
+    refused: "The other side takes no text.",
+  },
   recorded: { sign: "This call is recorded" },
   rooms: {
     title: "Meet in a room",

@@ -1,0 +1,82 @@
+// Real-time text of the call in front: what both sides type, as they type it.
+
+import { nameOf, say } from "./words.js";
+
+const WANTED = "softphone.text"; // who has asked for text once has it asked for in every call
+const $ = (id) => document.getElementById(id);
+const make = (tag, properties) => Object.assign(document.createElement(tag), properties);
+
+/** Whether calls are to ask for text from the beginning. */
+export function wantsText() {
+  return localStorage.getItem(WANTED) === "1";
+}
+
+/**
+ * @param {import("./gateway-client.js").GatewayClient} client
+ * @param {() => ?import("./call.js").Call} front
+ */
+export function showText(client, front) {
+  let shown = null; // whose lines are shown
+  let count = 0;
+  let last = null; // the newest of them
+  let asked = null; // for which call the button was pressed
+
+  function draw() {
+    const call = front();
+    const text = call?.text;
+    const isOpen = Boolean(text?.isOpen) && call.state === "talking";
+    const isRead = isOpen || Boolean(text?.lines.length || text?.theirs);
+    $("text").hidden = !isRead;
+    $("open-text").disabled = call?.state !== "talking" || call.away || call.held;
+    $("open-text").hidden = isOpen;
+    $("text-line").disabled = !isOpen;
+    if (!isRead) {
+      shown = null;
+      return;
+    }
+    if (call !== shown) $("text-line").value = text.own;
+    drawLines(call, text);
+    $("text-theirs").textContent = text.theirs;
+    $("text-theirs").hidden = !text.theirs;
+    $("text-log").scrollTop = $("text-log").scrollHeight;
+    if (isOpen && call === asked) {
+      asked = null;
+      $("text-line").focus();
+    }
+  }
+
+  /** Those that are new are added, so that a screen reader says them once. */
+  function drawLines(call, { lines }) {
+    const list = $("text-log").querySelector("ul");
+    const isMore = call === shown && lines.length >= count && (!count || lines[count - 1] === last);
+    if (!isMore) list.replaceChildren();
+    for (const line of lines.slice(isMore ? count : 0)) {
+      const item = make("li", { className: line.own ? "ours" : "" });
+      const who = make("b", { className: "sr", textContent: `${line.own ? say("text.you") : nameOf(call)}: ` });
+      item.append(who, make("p", { textContent: line.text }));
+      list.append(item);
+    }
+    shown = call;
+    count = lines.length;
+    last = lines.at(-1);
+  }
+
+  client.addEventListener("calls", draw);
+  $("open-text").addEventListener("click", () => {
+    localStorage.setItem(WANTED, "1");
+    asked = front();
+    asked?.askForText();
+  });
+  $("text-line").addEventListener("input", ({ target }) => front()?.text.write(target.value));
+  $("text-line").addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    event.stopPropagation(); // which would hang up
+    event.target.blur();
+  });
+  $("text-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    front()?.text.finish();
+    $("text-line").value = "";
+  });
+  draw();
+}

@@ -1,0 +1,176 @@
+"""Real-time text on the page: with a scripted RFC 4103 phone on a network that loses, another page, and none."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Page, expect
+
+from gateway.demo.browser import SoftphoneBrowser
+from gateway.demo.phone import DeskPhone
+from gateway.net.user_agent import UserAgent
+from gateway.sip.auth.account import Credentials
+from gateway.sip.invite import events
+from gateway.sip.invite.incoming import IncomingSession
+from gateway.sip.invite.session import InviteSession
+from sdp import SessionDescription
+from tests.browser.softphone import accessible, says
+from tests.interop.gateway import PASSWORDS, Gateway
+from tests.media.engine_support import until
+from tests.media.text_support import TextPhone
+from tests.net.peers import Application, Recorder, started
+
+pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+
+
+class SipTextPhone(TextPhone):
+    """1002, which takes every call and every offer, and loses every fifth packet of text each way."""
+
+    def __init__(self) -> None:
+        super().__init__(loses=lambda number: number % 5 == 2)
+        self.agent: UserAgent
+        self.sessions: list[InviteSession] = []
+
+    def take_call(self, session: IncomingSession, recorder: Recorder) -> None:
+        self.follow(session)
+        session.answer(self.answer_to(session.initial_offer))
+
+    def follow(self, session: InviteSession) -> None:
+        self.sessions.append(session)
+        session.listen(lambda event: self._heard(session, event))
+
+    def _heard(self, session: InviteSession, event: events.SessionEvent) -> None:
+        if isinstance(event, events.Offered):
+            session.answer_offer(event.exchange, self.answer_to(event.body))
+        elif isinstance(event, events.Answered):
+            self.take(event.body.decode())
+
+    def answer_to(self, offer: bytes) -> bytes:
+        text = any(media.kind == "text" for media in SessionDescription.parse(offer.decode()).media)
+        (self.take if text else self.voice.take)(offer.decode())
+        return self.sdp(text=text).encode()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def text_phone(gateway: Gateway) -> AsyncIterator[SipTextPhone]:
+    """A phone with text, registered as 1002."""
+    phone = SipTextPhone()
+    await phone.open()
+    phone.agent = await started(Application(phone.take_call))
+    try:
+        app = gateway.app
+        credentials = Credentials("1002", PASSWORDS["1002"])
+        registration = await phone.agent.register(
+            f"sip:{app.sip_hostport}", aor=f"sip:1002@{app.config.domain}", credentials=credentials
+        )
+        yield phone
+        await registration.unregister()
+    finally:
+        await phone.agent.close()
+        await phone.close()
+
+
+@contextlib.asynccontextmanager
+async def german_bob(gateway: Gateway, page: SoftphoneBrowser) -> AsyncIterator[Page]:
+    """Bob's page, in German, in a profile of its own."""
+    browser = page.page.context.browser
+    assert browser is not None
+    context = await browser.new_context(permissions=["microphone"], locale="de-DE")
+    try:
+        other = await context.new_page()
+        await other.goto(gateway.app.signed_in_url("bob"))
+        await other.locator("body[data-view=idle]").wait_for()
+        yield other
+    finally:
+        await context.close()
+
+
+async def test_text_typed_on_the_page_is_read_at_a_phone_and_back(
+    page: SoftphoneBrowser, text_phone: SipTextPhone
+) -> None:
+    """Each way a fifth of the packets is lost and nothing is missing; what is taken back is taken back."""
+    alice = page.page
+    await page.dial("1002")
+    await says(alice, "Connected.")
+    await alice.click("#open-text")
+    await expect(alice.locator("#text-line")).to_be_focused()
+    await alice.keyboard.type("Grüße 你好!!")
+    await alice.keyboard.press("Backspace")
+    await alice.keyboard.press("Enter")
+    await until(lambda: text_phone.read == "Grüße 你好!!\b\u2028")
+    await expect(alice.locator("#text-log li.ours p")).to_have_text("Grüße 你好!")
+    text_phone.type("Hello from thrx\bee phones\r\nand mo")
+    await expect(alice.locator("#text-log li:not(.ours) p")).to_have_text("Hello from three phones")
+    await expect(alice.locator("#text-theirs")).to_have_text("and mo")
+    assert text_phone.lost > 5
+    await accessible(alice)
+    await alice.keyboard.press("Escape")  # leaves the field, not the call
+    await expect(alice.locator("#text-line")).not_to_be_focused()
+    await page.hang_up()
+    await says(alice, "The call ended.")
+    await alice.evaluate("localStorage.removeItem('softphone.text')")
+
+
+async def test_a_phone_that_offers_text_has_the_panel_open(
+    gateway: Gateway, page: SoftphoneBrowser, text_phone: SipTextPhone
+) -> None:
+    """Nobody on the page has to ask for it."""
+    app, alice = gateway.app, page.page
+    session = text_phone.agent.invite(
+        f"sip:alice@{app.sip_hostport}",
+        received=f"udp:{app.sip_hostport}",
+        caller=f"<sip:1001@{app.config.domain}>",
+        body=text_phone.sdp().encode(),
+        credentials=Credentials("1001", PASSWORDS["1001"]),
+    )
+    text_phone.follow(session)
+    await alice.click("#accept")
+    await expect(alice.locator("#text-line")).to_be_enabled()
+    text_phone.type("I cannot speak")
+    await expect(alice.locator("#text-theirs")).to_have_text("I cannot speak")
+    await alice.fill("#text-line", "Fine")
+    await until(lambda: text_phone.read == "Fine")
+    session.hangup()
+    await says(alice, "The call ended.")
+    await expect(alice.locator("#text")).to_be_hidden()
+
+
+async def test_two_pages_type_to_each_other(gateway: Gateway, page: SoftphoneBrowser) -> None:
+    """Who has asked for text once has it in the next call from the beginning; the other page is German."""
+    alice = page.page
+    await alice.evaluate("localStorage.setItem('softphone.text', '1')")
+    async with german_bob(gateway, page) as bob:
+        await page.dial("bob")
+        await bob.click("#accept")
+        await expect(bob.get_by_label("Ihr Text: die Gegenseite liest mit, während Sie tippen")).to_be_enabled()
+        await bob.fill("#text-line", "Hallo")
+        await expect(alice.locator("#text-theirs")).to_have_text("Hallo")
+        await bob.fill("#text-line", "Hallx")
+        await expect(alice.locator("#text-theirs")).to_have_text("Hallx")
+        await alice.fill("#text-line", "Hi")
+        await alice.press("#text-line", "Enter")
+        await expect(bob.locator("#text-log p")).to_have_text("Hi")
+        await accessible(bob)
+        await page.hang_up()
+        await says(bob, "Das Gespräch ist beendet.")
+    await alice.evaluate("localStorage.removeItem('softphone.text')")
+
+
+async def test_a_phone_without_text_has_the_call_and_it_is_said(page: SoftphoneBrowser, phone: DeskPhone) -> None:
+    """Once somebody asks; in the next call the page asks by itself and nothing is said."""
+    alice = page.page
+    await page.dial("1001")
+    await says(alice, "Connected.")
+    await alice.click("#open-text")
+    await says(alice, "The other side takes no text.")
+    await expect(alice.locator("#text")).to_be_hidden()
+    await page.hang_up()
+    await phone.expect("state", state="ended")
+    await page.dial("1001")
+    await says(alice, "Connected.")
+    await expect(alice.locator("#text")).to_be_hidden()
+    await page.hang_up()
+    await alice.evaluate("localStorage.removeItem('softphone.text')")
