@@ -224,7 +224,12 @@ class WebFront:
             shown = {"id": call_id, "caller": record.caller.uri, "dialled": record.dialled, "state": "ended"}
             shown |= {"seconds": round((record.ended_after_ms or 0) / 1000, 1), "parties": []}
         media = [
-            {"party": names.get(tag, tag), "received": asdict(party.received), "sent": asdict(party.sent)}
+            {
+                "party": names.get(tag, tag),
+                "received": asdict(party.received),
+                "sent": asdict(party.sent),
+                "text": None if party.text is None else asdict(party.text),
+            }
             for tag, party in statistics.parties.items()
         ]
         references = [name for each in record.references.values() for name in each]

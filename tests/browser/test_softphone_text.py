@@ -24,6 +24,7 @@ from tests.media.text_support import TextPhone
 from tests.net.peers import Application, Recorder, started
 
 pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+TYPED = "Hello from thrx\bee phones\r\nand mo"
 
 
 class SipTextPhone(TextPhone):
@@ -89,7 +90,7 @@ async def german_bob(gateway: Gateway, page: SoftphoneBrowser) -> AsyncIterator[
 
 
 async def test_text_typed_on_the_page_is_read_at_a_phone_and_back(
-    page: SoftphoneBrowser, text_phone: SipTextPhone
+    gateway: Gateway, page: SoftphoneBrowser, text_phone: SipTextPhone
 ) -> None:
     """Each way a fifth of the packets is lost and nothing is missing; what is taken back is taken back."""
     alice = page.page
@@ -102,10 +103,13 @@ async def test_text_typed_on_the_page_is_read_at_a_phone_and_back(
     await alice.keyboard.press("Enter")
     await until(lambda: text_phone.read == "Grüße 你好!!\b\u2028")
     await expect(alice.locator("#text-log li.ours p")).to_have_text("Grüße 你好!")
-    text_phone.type("Hello from thrx\bee phones\r\nand mo")
+    text_phone.type(TYPED)
     await expect(alice.locator("#text-log li:not(.ours) p")).to_have_text("Hello from three phones")
     await expect(alice.locator("#text-theirs")).to_have_text("and mo")
     assert text_phone.lost > 5
+    [call] = gateway.app.calls
+    figures = (await gateway.app.calls.statistics(call.id)).parties.values()
+    assert {each.text.sent for each in figures if each.text is not None} == {len(text_phone.read), len(TYPED)}
     await accessible(alice)
     await alice.keyboard.press("Escape")  # leaves the field, not the call
     await expect(alice.locator("#text-line")).not_to_be_focused()
