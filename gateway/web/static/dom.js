@@ -4,9 +4,9 @@
  * What is more than an HTMLElement to its module.
  * @typedef {Record<"login" | "join" | "new-user", HTMLFormElement>
  *   & Record<"user" | "password" | "dial" | "target" | "contact-name" | "conversation-text" | "room-number" | "room-pin" | "disturb"
- *     | "forward-always" | "forward-busy" | "forward-no-answer" | "forward-after" | "volume" | "peer", HTMLInputElement>
+ *     | "forward-always" | "forward-busy" | "forward-no-answer" | "forward-after" | "volume" | "peer" | "text-line", HTMLInputElement>
  *   & Record<"call" | "mute" | "camera" | "hold" | "transfer" | "record" | "hangup" | "full" | "enter" | "guest" | "consult" | "lock"
- *     | "screen" | "video" | "end", HTMLButtonElement>
+ *     | "screen" | "video" | "end" | "open-text", HTMLButtonElement>
  *   & Record<"language" | "own-presence" | "microphone" | "camera-choice" | "speaker", HTMLSelectElement>
  *   & Record<"picture" | "self", HTMLVideoElement> & Record<"remote" | "voicemail-player", HTMLAudioElement>
  *   & Record<"voice" | "level", HTMLMeterElement> & Record<"provider", HTMLAnchorElement>} Kinds

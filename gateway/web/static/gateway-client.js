@@ -147,8 +147,8 @@ export class GatewayClient extends Emitter {
   /**
    * Call a number, a name or a SIP address; other calls are held.
    * @param {string} peer
-   * @param {{listenOnly?: boolean, video?: boolean, text?: boolean, name?: string}} options `text` asks for text, `listenOnly` does without a microphone, `video`
-   *   shows what the camera sees, `name` is who that is
+   * @param {{listenOnly?: boolean, video?: boolean, text?: boolean, name?: string}} options `listenOnly` does without a
+   *   microphone, `video` shows what the camera sees, `text` asks for text, `name` is who that is
    * @returns {Call}
    */
   dial(peer, { name = "", ...options } = {}) {

@@ -253,7 +253,7 @@ function outcome(call, cause) {
 }
 
 client.addEventListener("trouble", ({ detail: { call, error } }) => {
-  if (error instanceof TextError) ui.tell(say("text.refused"), "bad", CAMERA_MS);
+  if (error instanceof TextError) ui.tell(say("text.refused"), "bad", REFUSED_MS);
   else if (error instanceof CameraError) ui.tell(cameraSentence(error.name), "bad", REFUSED_MS);
   else if (error instanceof MicrophoneError) ui.tell(microphoneSentence(error.name), "bad");
   else ui.tell(troubleOf(error), "bad");

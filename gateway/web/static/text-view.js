@@ -1,10 +1,9 @@
 // Real-time text of the call in front: what both sides type, as they type it.
 
+import { $, make } from "./dom.js";
 import { nameOf, say } from "./words.js";
 
 const WANTED = "softphone.text"; // who has asked for text once has it asked for in every call
-const $ = (id) => document.getElementById(id);
-const make = (tag, properties) => Object.assign(document.createElement(tag), properties);
 
 /** Whether calls are to ask for text from the beginning. */
 export function wantsText() {
@@ -16,21 +15,24 @@ export function wantsText() {
  * @param {() => ?import("./call.js").Call} front
  */
 export function showText(client, front) {
-  let shown = null; // whose lines are shown
+  /** @type {?import("./call.js").Call} whose lines are shown */
+  let shown = null;
   let count = 0;
-  let last = null; // the newest of them
-  let asked = null; // for which call the button was pressed
+  /** @type {import("./call-text.js").Line | undefined} the newest of them */
+  let last;
+  /** @type {?import("./call.js").Call} for which the button was pressed */
+  let asked = null;
 
   function draw() {
     const call = front();
     const text = call?.text;
-    const isOpen = Boolean(text?.isOpen) && call.state === "talking";
+    const isOpen = Boolean(text?.isOpen) && call?.state === "talking";
     const isRead = isOpen || Boolean(text?.lines.length || text?.theirs);
     $("text").hidden = !isRead;
     $("open-text").disabled = call?.state !== "talking" || call.away || call.held;
     $("open-text").hidden = isOpen;
     $("text-line").disabled = !isOpen;
-    if (!isRead) {
+    if (!isRead || !call || !text) {
       shown = null;
       return;
     }
@@ -45,9 +47,9 @@ export function showText(client, front) {
     }
   }
 
-  /** Those that are new are added, so that a screen reader says them once. */
+  /** Those that are new are added, so that a screen reader says them once. @param {import("./call.js").Call} call @param {import("./call-text.js").CallText} text */
   function drawLines(call, { lines }) {
-    const list = $("text-log").querySelector("ul");
+    const list = /** @type {HTMLElement} */ ($("text-log").firstElementChild);
     const isMore = call === shown && lines.length >= count && (!count || lines[count - 1] === last);
     if (!isMore) list.replaceChildren();
     for (const line of lines.slice(isMore ? count : 0)) {
@@ -67,11 +69,11 @@ export function showText(client, front) {
     asked = front();
     asked?.askForText();
   });
-  $("text-line").addEventListener("input", ({ target }) => front()?.text.write(target.value));
+  $("text-line").addEventListener("input", () => front()?.text.write($("text-line").value));
   $("text-line").addEventListener("keydown", (event) => {
     if (event.key !== "Escape") return;
     event.stopPropagation(); // which would hang up
-    event.target.blur();
+    $("text-line").blur();
   });
   $("text-form").addEventListener("submit", (event) => {
     event.preventDefault();

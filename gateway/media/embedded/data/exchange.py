@@ -96,8 +96,8 @@ class DataChannels:
             self.stop()
             return
         port, longest = remote.value("sctp-port"), remote.value("max-message-size")
-        # Who offered opens what it wants (RFC 8832 has no rule): two channels for one text would be one too many.
-        self._opens_text = self._opens_text or side == "offerer"
+        # Who offered data channels first opens what it wants (RFC 8832 has no rule): two for one text are one too many.
+        self._opens_text = self._opens_text or side == "offerer" or self._agreed is not None
         self._agreed = (
             _number(port, OUR_PORT, 65535),
             _number(longest, _DEFAULT_MESSAGE, 1 << 40),
