@@ -54,6 +54,8 @@ from gateway.sip.message.uri import Uri
 log = structlog.get_logger(__name__)
 
 _REMEMBERED_PREFERENCES = 10_000
+_TRIES = 3
+"""Times that a preference is written while the bindings change under it; the next call learns it again."""
 _WHEN_FULL = 10
 """Seconds a caller is asked to wait while every call of a trunk is taken."""
 _LIKELY = ("g722", "pcmu", "pcma")
@@ -184,13 +186,14 @@ class GatewayDialer:
             task.add_done_callback(self._keeping.discard)
 
     async def _keep(self, aor: str, contact: str, codecs: tuple[str, ...]) -> None:
-        """Write the preference into the binding, so that it outlives a restart."""
+        """Write the preference into the binding, so that it outlives a restart; one that is gone stays so."""
         now = self._wall_clock()
         try:
-            for binding in await self._store.bindings(aor, now):
-                if binding.contact == contact:
-                    limit = self.config.sip.registration.max_contacts
-                    await self._store.put_binding(replace(binding, codecs=codecs), now, limit)
+            for _ in range(_TRIES):
+                there = await self._store.bindings(aor, now)
+                changed = [replace(one, codecs=codecs) for one in there if one.contact == contact]
+                if not changed or await self._store.change_bindings(aor, there, (), changed, now):
+                    return
         except StoreError as error:
             log.warning("a codec preference was not kept", reason=str(error))
 

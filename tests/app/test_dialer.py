@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -206,6 +207,33 @@ async def test_what_a_phone_chose_is_remembered_for_its_next_call() -> None:
     rig.dialer.learn(leg, ("pcmu",))
     (again,) = await rig.dialer.legs(rig.user("1001"), "c2")
     assert (leg.party.prefer[0], again.party.prefer) == ("g722", ("pcmu",))
+
+
+@pytest.mark.parametrize(("gone", "kept"), [(True, []), (False, [(("pcmu",), 1)])])
+async def test_a_preference_brings_no_binding_back(gone: bool, kept: list[object]) -> None:
+    """The phone unregisters, or registers anew, while what it chose is being written down."""
+
+    class Changing(MemoryStore):
+        """Its bindings are others right after they were read, once."""
+
+        changes = 0
+
+        async def bindings(self, aor: str, now: float) -> Sequence[Binding]:
+            found = await super().bindings(aor, now)
+            if self.changes:
+                self.changes -= 1
+                await self.remove_all(aor)
+                if not gone:
+                    await self.put_binding(replace(found[0], cseq=found[0].cseq + 1), now, 9)
+            return found
+
+    store = Changing()
+    rig, aor, contact = Rig(store), "sip:1001@gateway.local", "sip:1001@192.0.2.7"
+    await rig.bind("1001", contact)
+    store.changes = 1
+    await rig.dialer._keep(aor, contact, ("pcmu",))
+    assert store.changes == 0
+    assert [(one.codecs, one.cseq) for one in await store.bindings(aor, NOW)] == kept
 
 
 @pytest.mark.parametrize(("policy", "kind"), [("required", Kind.SDES), ("optional", Kind.RTP), ("off", Kind.RTP)])

@@ -246,6 +246,65 @@ async def test_strangers_take_part_in_no_handshake() -> None:
                 await each.close()
 
 
+@pytest.mark.parametrize("finishes", [True, False])
+@pytest.mark.parametrize("mux", [True, False])
+async def test_a_neighbour_that_speaks_first_keeps_no_phone_out(finishes: bool, mux: bool) -> None:
+    """Behind one NAT either may be the phone, until one has shown the certificate that was described."""
+    phone = DtlsPhone(DtlsRole.ACTIVE, mux=mux)
+    neighbour = DtlsPhone(DtlsRole.ACTIVE, mux=mux, certificate=ANOTHER)
+    neighbour.certificate = ANOTHER
+    async with running() as (engine, events):
+        plain = await Phone().open()
+        for each in (phone, neighbour):
+            await each.open()
+        try:
+            offer = phone.sdp(setup="active", address="10.9.9.9")
+            plain.take(await engine.offer("call", SECURE, PLAIN, offer))
+            answer = await engine.answer("call", PLAIN, SECURE, plain.sdp())
+            neighbour.begin(answer)
+            if finishes:
+                await until(lambda: "alert" in neighbour.associations[False].trouble)
+            phone.begin(answer)
+            await until(lambda: len(phone.sessions) == (1 if mux else 2))
+            phone.play(600)
+            plain.play(900)
+            await until(lambda: abs(frequency_of(*plain.heard("pcmu")) - 600) < 10)
+            await until(lambda: abs(frequency_of(*phone.heard("pcmu")) - 900) < 10)
+            assert not [event for event in events if isinstance(event, MediaFailed)]
+            assert not neighbour.packets
+        finally:
+            await plain.close()
+            for each in (phone, neighbour):
+                await each.close()
+
+
+async def test_no_more_than_four_addresses_try() -> None:
+    """What others send costs nothing; the call ends in words when the time is over."""
+    phone = DtlsPhone(DtlsRole.ACTIVE)
+    neighbours = [DtlsPhone(DtlsRole.ACTIVE, certificate=ANOTHER) for _ in range(6)]
+    settings = replace(config(), webrtc=WebRtcConfig(setup_timeout=2.0))
+    async with running(settings) as (engine, events):
+        plain = await Phone().open()
+        try:
+            for each in (phone, *neighbours):
+                await each.open()
+            plain.take(await engine.offer("call", SECURE, PLAIN, phone.sdp(setup="active", address="10.9.9.9")))
+            answer = await engine.answer("call", PLAIN, SECURE, plain.sdp())
+            for one in neighbours:
+                one.certificate = ANOTHER
+                one.begin(answer)
+            await until(lambda: any(isinstance(event, MediaFailed) for event in events))
+            assert len([one for one in neighbours if "alert" in one.associations[False].trouble]) == 4
+            failed = next(event for event in events if isinstance(event, MediaFailed))
+            assert (
+                failed.reason == "DTLS did not finish within 2 s: the peer's certificate does not match its fingerprint"
+            )
+        finally:
+            await plain.close()
+            for each in (phone, *neighbours):
+                await each.close()
+
+
 async def test_a_new_certificate_begins_anew() -> None:
     """A phone that was restarted, or another one after a transfer: the voice goes on under new keys."""
     phone = DtlsPhone()

@@ -45,6 +45,10 @@ class DtlsUser(Protocol):
     def dtls_failed(self, reason: str) -> None: ...
 
 
+_MOST_TRIES = 4
+"""Addresses of which each may try a handshake of its own, until one has finished it."""
+
+
 class Component:
     """RTP, with RTCP where they are multiplexed, or RTCP alone."""
 
@@ -55,9 +59,30 @@ class Component:
         self.association: DtlsAssociation | None = None
         self.peer: Address | None = None
         """Who is spoken with, once something came."""
+        self.others: dict[Address, DtlsAssociation] = {}
+        """Further addresses that try until somebody is authenticated: who speaks first may be a neighbour."""
+        self.refused: set[Address] = set()
+        """Those of them that have failed."""
+        self.trouble = ""
+        """Why the last of these did."""
         self.early: list[tuple[Address, bytes]] = []
         """What came before the description that says whose it may be."""
         self.is_keyed = False
+
+    @property
+    def tries(self) -> list[tuple[Address | None, DtlsAssociation]]:
+        """Every handshake that is under way, or the one that is done, and with whom."""
+        first = [] if self.association is None else [(self.peer, self.association)]
+        return [*first, *self.others.items()]
+
+    def end(self) -> list[tuple[Address | None, DtlsAssociation]]:
+        """Forget every association; gives those that have to say so."""
+        ended = self.tries
+        self.association = self.peer = None
+        self.others, self.refused, self.trouble, self.is_keyed = {}, set(), "", False
+        for _, association in ended:
+            association.close()
+        return ended
 
 
 class PhoneDtls:
@@ -131,12 +156,17 @@ class PhoneDtls:
         now = self._host.clock()
         for each in self._components:
             if each.association is None and self._agreed is not None and not (each.rtcp and self._is_muxed):
-                each.association = DtlsAssociation(self._host.dtls, self._role, self._agreed[0], self._host.config)
-                each.association.start(now)
+                each.association = self._associate(now)
                 early, each.early = each.early, []
                 for source, data in early:
                     self._take(each, source, data, now)
                 self._follow(each, now)
+
+    def _associate(self, now: float) -> DtlsAssociation:
+        assert self._agreed is not None
+        made = DtlsAssociation(self._host.dtls, self._role, self._agreed[0], self._host.config)
+        made.start(now)
+        return made
 
     def receive(self, path: int, source: Address, data: bytes, now: float) -> None:
         """One datagram, of anybody."""
@@ -151,29 +181,77 @@ class PhoneDtls:
         self._follow(component, now)
 
     def _take(self, component: Component, source: Address, data: bytes, now: float) -> None:
-        if component.association is None:
-            return
-        if component.peer is None and self._user.takes_dtls_from(source, now, rtcp=component.rtcp):
+        association = self._association_with(component, source, now)
+        if association is not None:
+            association.receive(data, now)
+
+    def _association_with(self, component: Component, source: Address, now: float) -> DtlsAssociation | None:
+        """The one that a datagram of `source` is for; until one is connected each address has its own.
+
+        Where we begin the handshake there is one, and who answers it first is spoken with.
+        """
+        if component.peer == source or component.association is None:
+            return component.association
+        if source in component.others:
+            return component.others[source]
+        if component.is_keyed or source in component.refused:
+            return None
+        tried = len(component.others) + len(component.refused) + (component.peer is not None)
+        if tried >= _MOST_TRIES or not self._user.takes_dtls_from(source, now, rtcp=component.rtcp):
+            return None
+        if component.peer is None:
             component.peer = source
-        if component.peer == source:
-            component.association.receive(data, now)
+            return component.association
+        if self._role is DtlsRole.ACTIVE:
+            return None
+        made = component.others[source] = self._associate(now)
+        return made
 
     def _follow(self, component: Component, now: float) -> None:
         """Send what the association has to say, and take over what it has come to."""
-        association = component.association
-        if association is None:
-            return
-        self._send(component, association)
-        if association.state is DtlsState.CONNECTED and not component.is_keyed:
-            self._keyed(component, association)
-        elif association.state is DtlsState.FAILED:
-            self._fail(association.failure)
-        elif association.state is DtlsState.CLOSED:
-            self._fail("the peer closed its DTLS association")
+        for source, association in component.tries:
+            self._send(component, source, association)
+            if association.state is DtlsState.CONNECTED and not component.is_keyed:
+                self._settle(component, source, association)
+                self._keyed(component, association)
+                break
+            if association.state in (DtlsState.FAILED, DtlsState.CLOSED):
+                closed = association.state is DtlsState.CLOSED
+                trouble = "the peer closed its DTLS association" if closed else association.failure
+                if self._is_final(component, source):
+                    self._fail(trouble)
+                    break
+                self._give_up(component, source, trouble, now)
         self._rearm()
 
-    def _send(self, component: Component, association: DtlsAssociation) -> None:
-        to = component.peer or self._user.dtls_destination(rtcp=component.rtcp)
+    def _is_final(self, component: Component, source: Address | None) -> bool:
+        """Whether a handshake that fails is the phone's own: what a neighbour does ends no call."""
+        described = self._user.dtls_destination(rtcp=component.rtcp)
+        return component.is_keyed or self._role is DtlsRole.ACTIVE or source in (None, described)
+
+    def _settle(self, component: Component, source: Address | None, association: DtlsAssociation) -> None:
+        """It has proved whose it is: who else has tried is nobody."""
+        for other, its in component.tries:
+            if its is not association:
+                its.close()
+                self._send(component, other, its)
+        component.association, component.peer, component.others = association, source, {}
+
+    def _give_up(self, component: Component, source: Address | None, trouble: str, now: float) -> None:
+        """One address has failed; others may still be the phone's."""
+        assert source is not None
+        component.trouble = trouble
+        component.refused.add(source)
+        failed = component.others.pop(source, None)
+        if failed is None:
+            failed = component.association
+            component.association, component.peer = self._associate(now), None
+        if failed is not None:
+            failed.close()
+            self._send(component, source, failed)
+
+    def _send(self, component: Component, source: Address | None, association: DtlsAssociation) -> None:
+        to = source or self._user.dtls_destination(rtcp=component.rtcp)
         for datagram in association.datagrams_to_send():
             if to is not None:
                 self._plane.send(component.path, to, datagram)
@@ -202,18 +280,15 @@ class PhoneDtls:
 
     def _forget(self) -> None:
         for each in self._components:
-            if each.association is not None:
-                each.association.close()
-                self._send(each, each.association)
-            each.association = each.peer = None
-            each.is_keyed = False
+            for source, association in each.end():
+                self._send(each, source, association)
         self._deadline = None
         self._rearm()
 
     # Time
 
     def _next(self) -> float | None:
-        times = [each.association.deadline for each in self._components if each.association is not None]
+        times = [association.deadline for each in self._components for _, association in each.tries]
         return min((when for when in (*times, self._deadline) if when is not None), default=None)
 
     def _rearm(self) -> None:
@@ -223,13 +298,14 @@ class PhoneDtls:
         now, config = self._host.clock(), self._host.config
         if self._deadline is not None and now >= self._deadline:
             if self._user.dtls_destination(rtcp=False) is not None:
-                troubles = [each.association.trouble for each in self._components if each.association is not None]
+                troubles = [its.trouble for each in self._components for _, its in each.tries]
+                troubles += [each.trouble for each in self._components]
                 said = next((f": {trouble}" for trouble in troubles if trouble), "")
                 self._fail(f"DTLS did not finish within {config.setup_timeout:g} s{said}")
                 return
             self._deadline = now + config.setup_timeout  # on hold by an address of nobody
         for each in self._components:
-            if each.association is not None:
-                each.association.handle_timer(now)
-                self._follow(each, now)
+            for _, association in each.tries:
+                association.handle_timer(now)
+            self._follow(each, now)
         self._rearm()
