@@ -265,12 +265,15 @@ class GatewayDialer:
         browsers = [binding for binding in bindings if _is_browser(binding)]
         if phones:
             settings = self._settings(address.uri, phones[0].codecs, self.config.rtp.srtp, Dtmf(user.dtmf))
+            settings = replace(settings, owner=user.id)
             if user.ring == "in_order":
                 settings = replace(settings, patience=user.ring_next_after)
             destinations = self._devices(phones, user)
             legs.append(self._sip_leg(f"{name}-sip", address, destinations, settings))
         if browsers:
-            settings = replace(self._settings(address.uri, (), "off"), kind=Kind.WEBRTC, prefer=browsers[0].codecs)
+            settings = replace(
+                self._settings(address.uri, (), "off"), kind=Kind.WEBRTC, prefer=browsers[0].codecs, owner=user.id
+            )
             destinations = [replace(one, rank=0) for one in self._devices(browsers, user)]
             legs.append(
                 SipCalleeLeg(f"{name}-webrtc", self.inviter, address, destinations, settings, self._names.renamed)
@@ -351,6 +354,7 @@ class GatewayDialer:
             srtp = trunk.srtp or self.config.rtp.srtp
             settings = self._settings(destinations[0].uri, trunk.codecs, srtp, Dtmf(trunk.dtmf))
             settings = replace(settings, codecs=trunk.codecs, failover=True, patience=trunk.failover_after)
+            settings = replace(settings, owner=f"trunk:{trunk.name}")
             self._trunk_load[trunk.name] += 1
             self._trunk_calls.setdefault(call_id, []).append(trunk.name)
         return SipCalleeLeg(

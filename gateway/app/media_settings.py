@@ -91,7 +91,15 @@ def _embedded(config: Config) -> EmbeddedConfig:
         tone_frequency=round(config.media.tone.frequency),
         tone_level=config.media.tone.level,
         hold_music=config.media.hold_music,
+        hold_music_of=_hold_music_of(config),
     )
+
+
+def _hold_music_of(config: Config) -> dict[str, str]:
+    """By the identities that hold somebody."""
+    users = {user.id: user.hold_music for user in config.users}
+    trunks = {f"trunk:{trunk.name}": trunk.hold_music for trunk in config.every_trunk}
+    return {whose: music for whose, music in {**users, **trunks}.items() if music is not None}
 
 
 def _webrtc(config: Config) -> WebRtcConfig:

@@ -130,6 +130,8 @@ class UserConfig(Section):
     dtmf: Dtmf = "auto"
     """How the user's phones take digits: "rfc4733", "info" (SIP INFO), "inband" (tones, which are found in what they
     say as well), "auto": as works first."""
+    hold_music: Text | None = None
+    """What the other side hears while the user holds it, as media.hold_music, which is the default."""
     call_waiting: bool = True
     """Whether a call rings while another one of the user's rings or is under way, which phones and pages show as a
     second line; else it is busy (486), and forwarded as such."""
@@ -327,6 +329,8 @@ class Trunk(Section):
     dtmf: Dtmf = "auto"
     """How it takes digits: "rfc4733", "info" (SIP INFO), "inband" (tones, which are found in what it says as
     well), "auto" (the first that works)."""
+    hold_music: Text | None = None
+    """What the other side hears while the trunk holds it, as media.hold_music, which is the default."""
     transfer: Literal["gateway", "pass_on"] = "gateway"
     """Who moves a call of it to another number behind it when the other side asks for that: the gateway, which stays in
     between, or the trunk itself ("pass_on", by REFER), where it can; one that will not leaves it to the gateway."""

@@ -80,7 +80,9 @@ class SipCallerLeg(SipLeg):
         self.initial_offer = text_of(session.initial_offer) if session.initial_offer else None
         """The description the INVITE brought; None: it asks for ours."""
         spoken = kind if self.initial_offer is None else taken_as(kind_of(self.initial_offer))
-        super().__init__(Party(tag, spoken, private_source=source, dtmf=dtmf, codecs=codecs), address, identity)
+        super().__init__(
+            Party(tag, spoken, private_source=source, dtmf=dtmf, codecs=codecs, owner=identity), address, identity
+        )
         self._caller = session
         self._session = session
         if self.initial_offer is not None:
@@ -158,6 +160,7 @@ class SipCalleeLeg(SipLeg):
             private_source=source,
             dtmf=settings.dtmf,
             codecs=settings.codecs,
+            owner=settings.owner,
         )
         super().__init__(party, address)
         self._inviter = inviter

@@ -173,6 +173,8 @@ class CalleeSettings:
     """The only ones the callee takes, best first; (): those of every phone."""
     dtmf: Dtmf = Dtmf.AUTO
     """How the callee takes digits."""
+    owner: str | None = None
+    """Whose the callee is: the user's id, "trunk:NAME"."""
     no_answer: float = 180.0
     """Seconds until SIP itself gives up a callee that neither answers nor refuses; longer than the call's own."""
     patience: float = 0.0

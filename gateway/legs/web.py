@@ -159,7 +159,7 @@ class BrowserLeg(LegBase):
     """Whether its page dialled."""
 
     def __init__(self, tag: str, address: Address, user: str = "") -> None:
-        super().__init__(Party(tag, Kind.WEBRTC), address, user or None)
+        super().__init__(Party(tag, Kind.WEBRTC, owner=user or None), address, user or None)
         self.user = user
         """Id of the user whose browser it is; only that user takes its call up again."""
         self._channel: Channel | None = None

@@ -61,6 +61,8 @@ class Party:
     """Codec names (lower case) that alone may be used with it, best first; (): those the engine is set to."""
     lasting: bool = False
     """Of a service: people stay in it, as in a conference, so that it may last as long as a call between people."""
+    owner: str | None = None
+    """Whose it is: a user's id, "trunk:NAME"; None: nobody's that is known."""
     video: tuple[str, ...] = ()
     """Of a program: names (lower case) of the codecs of the pictures that its callers show each other, best first."""
 
@@ -75,6 +77,7 @@ class Party:
             "dtmf": self.dtmf.value,
             "codecs": self.codecs,
             "lasting": self.lasting,
+            "owner": self.owner,
             "video": self.video,
         }
 

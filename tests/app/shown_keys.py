@@ -270,6 +270,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
         *("voicemail.after", "voicemail.greeting"),
     ),
     "media/test_hold_music.py::test_who_is_held_hears_music": ("media.hold_music",),
+    "media/test_hold_music.py::test_each_holder_has_music_of_its_own": ("users[].hold_music", "trunks[].hold_music"),
     "web/test_links.py::test_a_link_outlives_a_restart_and_ends_when_it_says": ("web.link_lifetime",),
 }
 """Keys by the test that shows them, in the folder of tests."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import wave
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from gateway.app.media_settings import _hold_music_of
+from gateway.config import Config
 from gateway.media.embedded.describe import SERVICE_DESCRIPTION
 from gateway.media.embedded.sources.music import GENERATED, prepare_music
 from gateway.media.engine import Kind, MediaError, Party
@@ -21,15 +24,20 @@ def near(value: float, wanted: float) -> bool:
     return abs(value - wanted) <= 8.0
 
 
+def sine(path: str, hertz: int) -> None:
+    """Two seconds of it."""
+    with wave.open(path, "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        samples = 8_000 * np.sin(2 * np.pi * hertz * np.arange(32_000) / 16_000)
+        file.writeframes(samples.astype("<i2").tobytes())
+
+
 @pytest.fixture
 def music(tmp_path: Path) -> str:
     """Two seconds of 1500 Hz in a file."""
-    path = tmp_path / "music.wav"
-    with wave.open(str(path), "wb") as file:
-        file.setparams((1, 2, 16_000, 0, "NONE", ""))
-        samples = 8_000 * np.sin(2 * np.pi * 1500 * np.arange(32_000) / 16_000)
-        file.writeframes(samples.astype("<i2").tobytes())
-    return str(path)
+    path = str(tmp_path / "music.wav")
+    sine(path, 1500)
+    return path
 
 
 @pytest.mark.parametrize("codec", ["pcmu", "g722", "opus"])
@@ -61,6 +69,46 @@ async def test_who_is_held_hears_music(codec: str, music: str) -> None:
         finally:
             await a.close()
             await b.close()
+
+
+async def test_each_holder_has_music_of_its_own(tmp_path: Path, music: str) -> None:
+    """As the entry of a user and of a trunk says, which a reload may change; others have the default."""
+    lower = str(tmp_path / "lower.wav")
+    sine(lower, 700)
+    users = [{"id": "alice", "web": True, "hold_music": music}]
+    entries = {"users": users, "trunks": [{"name": "t", "uri": "sip:t.test", "hold_music": lower}]}
+    wanted = config(hold_music=GENERATED, hold_music_of=_hold_music_of(Config.model_validate(entries)))
+    async with running(wanted) as (engine, _):
+
+        async def heard(owner: str | None, hertz: float) -> None:
+            a, b = await Phone(("pcmu",)).open(), await Phone(("pcmu",), ssrc=0x77).open()
+            holder, call = replace(A, owner=owner), f"call-{owner}-{hertz}"
+            try:
+                b.take(await engine.offer(call, holder, B, a.sdp(direction="sendonly")))
+                a.take(await engine.answer(call, B, holder, b.sdp(direction="recvonly")))
+                await until(lambda: near(frequency_of(*b.heard("pcmu")), hertz))
+            finally:
+                await engine.delete(call)
+                await a.close()
+                await b.close()
+
+        await heard("alice", 1500.0)
+        await heard("trunk:t", 700.0)
+        engine.change(replace(wanted, hold_music_of={"alice": str(tmp_path / "none.wav")}))
+        await engine._changing_music  # type: ignore[misc]  # it is there
+        await heard("alice", 1500.0)
+        engine.change(replace(wanted, hold_music_of={"alice": lower}))
+        await engine._changing_music  # type: ignore[misc]  # it is there
+        await heard("alice", 700.0)
+        assert engine._resources is not None
+        assert engine._resources.music.of("trunk:t") == engine._resources.music.of(None) != {}
+
+
+async def test_the_music_of_a_holder_that_cannot_be_played_is_said_at_the_start(tmp_path: Path) -> None:
+    """With whose it is."""
+    with pytest.raises(MediaError, match="hold_music of alice"):
+        async with running(config(hold_music_of={"alice": str(tmp_path / "none.wav")})):
+            pytest.fail("it started")
 
 
 async def test_who_is_parked_hears_music(music: str) -> None:

@@ -30,7 +30,7 @@ from gateway.media.embedded.rtp.ports import PortPool
 from gateway.media.embedded.session import Session
 from gateway.media.embedded.settings import EmbeddedConfig
 from gateway.media.embedded.sources.conference import Conference
-from gateway.media.embedded.sources.music import Frames, prepare_music
+from gateway.media.embedded.sources.music import Music
 from gateway.media.embedded.sources.pacer import Pacer
 from gateway.media.embedded.sources.players import SERVICES, prepare_loops
 from gateway.media.embedded.sources.recorder import Recorder
@@ -81,6 +81,7 @@ class EmbeddedEngine:
         self._sessions: dict[str, Session] = {}
         self._sweeper: asyncio.TimerHandle | None = None
         self._sweeping: asyncio.Task[None] | None = None
+        self._changing_music: asyncio.Task[None] | None = None
         self._resources: Resources | None = None
         self.plane_loss = PlaneLoss(lambda: tuple(self._sessions.values()), lambda: self._resources)
         self.inherited = Inventory()
@@ -147,8 +148,17 @@ class EmbeddedEngine:
     def change(self, config: EmbeddedConfig) -> None:
         """Make calls by `config` from now on; those that are up keep theirs, and what is bound stays bound."""
         self.config = config
-        if self._resources is not None:
-            self._resources = replace(self._resources, config=config)
+        if self._resources is None:
+            return
+        before, self._resources = self._resources.config, replace(self._resources, config=config)
+        if config.hold_music_of != before.hold_music_of:
+            self._stop_changing_music()
+            change = self._change_music(self._resources.music, config)
+            self._changing_music = asyncio.get_running_loop().create_task(change)
+
+    def _stop_changing_music(self) -> None:
+        if self._changing_music is not None:
+            self._changing_music.cancel()
 
     async def start(self) -> None:
         """Bind the browsers' port; raises MediaError 503 that names the address that would not, and PlaneError where
@@ -197,13 +207,19 @@ class EmbeddedEngine:
         )
         self._arm()
 
-    async def _prepare_music(self) -> Frames:
-        if self.config.hold_music is None:
-            return {}
+    async def _prepare_music(self) -> Music:
+        music = Music()
         try:
-            return await asyncio.to_thread(prepare_music, self.config.hold_music)
+            await music.prepare(self.config.hold_music, self.config.hold_music_of)
         except AudioError as error:
-            raise MediaError(f"media.hold_music: {error}", 500) from None
+            raise MediaError(str(error), 500) from None
+        return music
+
+    async def _change_music(self, music: Music, config: EmbeddedConfig) -> None:
+        try:
+            await music.prepare(config.hold_music, config.hold_music_of)
+        except AudioError as error:
+            logger.warning("the music for who is on hold stays what it was: %s", error)
 
     async def close(self) -> None:
         resources, self._resources = self._resources, None
@@ -213,6 +229,7 @@ class EmbeddedEngine:
             self._sweeper.cancel()
             self._sweeper = None
         self.plane_loss.close()
+        self._stop_changing_music()
         if self._sweeping is not None:
             self._sweeping.cancel()
             with contextlib.suppress(asyncio.CancelledError):

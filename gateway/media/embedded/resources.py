@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
@@ -10,6 +10,7 @@ from gateway.media.embedded.flows import FlowTable
 from gateway.media.embedded.plane.protocol import Plane
 from gateway.media.embedded.rtp.ports import PortPool
 from gateway.media.embedded.settings import EmbeddedConfig
+from gateway.media.embedded.sources.music import Music
 from gateway.media.embedded.sources.pacer import Pacer
 from gateway.media.embedded.webrtc.port import WebRtcPort
 from gateway.media.embedded.workers import Workers
@@ -36,6 +37,6 @@ class Resources:
     """Numbers for ports and flows of the plane."""
     rtp_address: str
     """Address toward phones."""
-    music: Mapping[str, tuple[bytes, ...]]
-    """For who is on hold: frames of 20 ms by codec; empty: none."""
+    music: Music
+    """For who is on hold."""
     emit: Callable[[MediaEvent], None]

@@ -400,7 +400,7 @@ class Session:
             party.silence()
 
     def _music(self, held: PartyMedia, holder: PartyMedia) -> tuple[bytes, ...]:
-        return hold_music(self._shared.music, held.send_codec(), holder.agreement)
+        return hold_music(self._shared.music.of(holder.party.owner), held.send_codec(), holder.agreement)
 
     def _route(self, speaker: PartyMedia, listener: PartyMedia) -> None:
         """What `speaker` sends goes to `listener`, when the listener has agreed to something."""
@@ -433,7 +433,7 @@ class Session:
         self._find_tones(listener, routing)
         self._shared.plane.route(listener.flow, None, routing.routes)
         listener.stations.arrange(routing.handlers, is_open=False)
-        music = self._shared.music.get(codec.key[0], ()) if service == "silence" else ()
+        music = self._shared.music.of(None).get(codec.key[0], ()) if service == "silence" else ()
         if music:
             listener.playing.music(codec, music)
             return

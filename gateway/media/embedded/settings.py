@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gateway.media.embedded.audio.transcode import OpusSettings
@@ -121,6 +122,8 @@ class EmbeddedConfig:
     """dBm0 of the tone service."""
     hold_music: str | None = None
     """What who is on hold, or parked, hears: a sound file, or "generated"; None: silence, and what the holder sends."""
+    hold_music_of: Mapping[str, str] = field(default_factory=dict)
+    """The same for who is held by one of these: by the id of a user and "trunk:NAME" (Party.owner)."""
     echo_delay: float = 0.0
     """Seconds by which the echo service speaks later."""
     report_interval: float = 5.0

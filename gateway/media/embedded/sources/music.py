@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from gateway.media.embedded.audio.codecs import CODECS, make_encoder, read_audio
-from gateway.media.embedded.audio.pcm import Pcm, to_int16
+from gateway.media.embedded.audio.pcm import AudioError, Pcm, to_int16
 from gateway.media.embedded.audio.resample import make_resampler
 from gateway.media.embedded.sources.pacer import TICK_MS
 from sdp import Codec, MediaAgreement
@@ -36,6 +37,39 @@ def prepare_file(path: str, codecs: Iterable[str]) -> Frames:
     """A file for these codecs, at most LONGEST of it. Takes a second; raises AudioError."""
     pcm = read_audio(path, _RATE, LONGEST)
     return {codec: _encoded(codec, pcm) for codec in codecs}
+
+
+class Music:
+    """What who is on hold hears, by who holds it; each source is encoded once."""
+
+    def __init__(self) -> None:
+        self._frames: dict[str, Frames] = {}
+        """By their source."""
+        self._of: dict[str | None, str] = {}
+
+    async def prepare(self, default: str | None, of: Mapping[str, str]) -> None:
+        """Have music of these sources, `of` by who holds, `default` for all others, None: none. What is prepared stays.
+
+        Takes a second for each new one, in a thread. Raises AudioError that names whose cannot be had, and has changed
+        nothing.
+        """
+        wanted: dict[str | None, str] = {None: default} if default is not None else {}
+        wanted.update(of.items())
+        frames: dict[str, Frames] = {}
+        for whose, source in wanted.items():
+            if source not in frames:
+                try:
+                    known = self._frames.get(source)
+                    frames[source] = known if known is not None else await asyncio.to_thread(prepare_music, source)
+                except AudioError as error:
+                    name = "media.hold_music" if whose is None else f"hold_music of {whose}"
+                    raise AudioError(f"{name}: {error}") from None
+        self._frames, self._of = frames, wanted
+
+    def of(self, owner: str | None) -> Frames:
+        """Of this one who holds somebody; empty: none."""
+        source = self._of.get(owner) or self._of.get(None)
+        return self._frames.get(source, {}) if source is not None else {}
 
 
 def hold_music(
