@@ -47,7 +47,9 @@ from gateway.legs.sip_sessions import CalleeSettings, Destination, Inviter, Show
 from gateway.legs.web import WebCalleeLeg
 from gateway.media.engine import Dtmf, Kind
 from gateway.sip.auth.account import Credentials
+from gateway.sip.errors import SipError
 from gateway.sip.flow import WEBSOCKET, Flow
+from gateway.sip.locate import direct_flow
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.uri import Uri
 
@@ -300,17 +302,32 @@ class GatewayDialer:
     def _destination(self, binding: Binding, identity: str) -> Destination:
         # An edge proxy has the flow, and says when it is gone; of our own flows the connection tells.
         by_edge = binding.reg_id is not None and bool(binding.path)
-        source = Flow.parse(binding.received).host if binding.received else None
+        source = Flow.parse(binding.received) if binding.received else None
+        by_path = source is not None and binding.path and self._goes_by_path(binding.path[0], source)
         return Destination(
             binding.contact,
             binding.path,
-            binding.received,
-            source,
+            None if by_path else binding.received,
+            source.host if source is not None else None,
             aor=binding.aor,
             identity=identity,
             shown=Shown(is_user=True),
             flow_failed=partial(self.flow_failed, binding) if by_edge else nobody_asks,
         )
+
+    def _goes_by_path(self, hop: str, source: Flow) -> bool:
+        """Whether requests go where the Path says (RFC 3327 section 5.4), not where the REGISTER came from.
+
+        While a connection from there stands they go by that, for nobody may let us in where it leads. And a Path leads
+        to no other host: whoever may register could have our calls sent to anybody.
+        """
+        try:
+            there = direct_flow(NameAddr.parse(hop).uri)
+        except SipError:
+            return False
+        if there is None or there.host != source.host or str(there) == str(replace(source, local="")):
+            return False
+        return not (source.reliable and self._is_reachable(source, True))
 
     async def _bindings(self, user: User, has_page: bool) -> Sequence[Binding]:
         """The phones of `user` that can be reached, and browsers that speak SIP.

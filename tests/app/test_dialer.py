@@ -209,6 +209,31 @@ async def test_what_a_phone_chose_is_remembered_for_its_next_call() -> None:
     assert (leg.party.prefer[0], again.party.prefer) == ("g722", ("pcmu",))
 
 
+@pytest.mark.parametrize(
+    ("path", "received", "stands", "by_path"),
+    [
+        ("<sip:192.0.2.1:5080;lr>", "udp:192.0.2.1:5060", True, True),
+        ("<sip:192.0.2.1;lr;transport=tcp>", "tcp:192.0.2.1:40000", False, True),
+        ("<sip:192.0.2.1;lr;transport=tcp>", "tcp:192.0.2.1:40000", True, False),
+        ("<sip:[2001:db8::1];lr>", "udp:[2001:db8::1]:5062", True, True),
+        ("<sip:192.0.2.1;lr>", "udp:192.0.2.1:5060/udp:10.0.0.1:5062", True, False),
+        ("<sip:198.51.100.9;lr>", "udp:192.0.2.1:5060", True, False),
+        ("<sip:edge.test;lr>", "udp:192.0.2.1:5060", True, False),
+        ("nonsense", "udp:192.0.2.1:5060", True, False),
+    ],
+)
+async def test_a_phone_behind_a_proxy_is_called_by_its_path(
+    path: str, received: str, stands: bool, by_path: bool
+) -> None:
+    """Where the proxy listens, not the port that its REGISTER came from; never at a host that has not registered."""
+    rig = Rig()
+    rig.dialer._is_reachable = lambda flow, is_flow: stands or not is_flow
+    await rig.bind("1001", "sip:1001@10.0.0.7", path=(path,), received=received)
+    sent = await rig.invited(await rig.dialer.legs(rig.user("1001"), "c"))
+    assert sent["route"] == (path,)
+    assert sent["received"] == (None if by_path else received)
+
+
 @pytest.mark.parametrize(("gone", "kept"), [(True, []), (False, [(("pcmu",), 1)])])
 async def test_a_preference_brings_no_binding_back(gone: bool, kept: list[object]) -> None:
     """The phone unregisters, or registers anew, while what it chose is being written down."""
