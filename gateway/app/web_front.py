@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -117,6 +117,10 @@ class WebFront:
     def may_see(self, user: User, peer_id: str) -> bool:
         target = self._identity.find(peer_id)
         return target is None or may_see(user, target, self.config.presence.visible_to)
+
+    @property
+    def visibility(self) -> Hashable:
+        return self.config.presence.visible_to, self._identity.version
 
     def connect(self, user_id: str, channel: WebChannel) -> None:
         self._presence.connect(user_id, channel)

@@ -82,6 +82,8 @@ class IdentityMap:
 
     def __init__(self, users: Sequence[User], rules: Sequence[Rule], domain: str) -> None:
         """Raises ConfigError where two entries claim the same name, or a rule cannot be read."""
+        self.version = 0
+        """Another number after each change."""
         self._domain = domain.lower()
         self._given_rules = rules
         self._users = {user.id: user for user in users}
@@ -102,7 +104,7 @@ class IdentityMap:
 
         `rules` None: those that there are.
         """
-        self.__dict__.update(self.with_users(users, rules).__dict__)
+        self.__dict__.update(self.with_users(users, rules).__dict__ | {"version": self.version + 1})
 
     def with_users(self, users: Sequence[User], rules: Sequence[Rule] | None = None) -> IdentityMap:
         """A map of these users, by the same rules or by `rules`; raises ConfigError."""

@@ -28,7 +28,7 @@ def create_router(gateway: Gateway, authenticator: Authenticator, gate: SocketGa
 
     @router.websocket("/api/agents/{name}")
     async def agent_socket(websocket: WebSocket, name: str) -> None:
-        async with gate.entered(websocket, admitted) as socket:
+        async with gate.entered(websocket, admitted, for_pages=False) as socket:
             if socket is None:
                 return
             connection = agents.connected(name, socket.outbox)

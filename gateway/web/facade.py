@@ -7,7 +7,7 @@ what takes time comes back as a later call of the other side.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -139,6 +139,38 @@ class WebChannel(Protocol):
         """Its user is no more, or has other rights: the client has to sign in again."""
 
 
+class PlacedChannel:
+    """The part of a WebChannel that one which only places calls, and has nothing to show, does not look at."""
+
+    can_update = False
+
+    def incoming(self, call: WebCall, caller_uri: str, caller_name: str, sdp: str, verified: Verdict = "none") -> None:
+        call.reject(Cause.UNAVAILABLE)
+
+    def candidate(self, call: WebCall, candidate: str, mid: str | None) -> None:
+        """Our candidates are in the answer; there is no way to send another."""
+
+    def connected(self, call: WebCall) -> None:
+        """Its browser sees that for itself."""
+
+    def digit(self, call: WebCall, digit: str, duration_ms: int) -> None: ...
+
+    def held(self, call: WebCall, held: bool) -> None: ...
+
+    def identified(self, call: WebCall, uri: str, name: str, verified: Verdict = "none") -> None: ...
+
+    def recorded(self, call: WebCall, recording: bool) -> None:
+        """The beep tells."""
+
+    def in_room(self, call: WebCall, room: str, member: str) -> None: ...
+
+    def draining(self, seconds: float) -> None:
+        """Its next request is answered 503."""
+
+    def signed_out(self) -> None:
+        """Each of its requests shows who asks."""
+
+
 class PageInbox(Protocol):
     """One signed-in page beside its calls; tolerates being told after its socket has gone."""
 
@@ -207,6 +239,10 @@ class Gateway(Protocol):
 
     def may_see(self, user: User, peer_id: str) -> bool:
         """Whether `user` is told that `peer_id` is there; guests are seen by everybody."""
+
+    @property
+    def visibility(self) -> Hashable:
+        """Another value once `may_see` or `may_call` may say otherwise than before of the same user."""
 
     def connect(self, user_id: str, channel: WebChannel) -> None: ...
 

@@ -50,13 +50,16 @@ class SocketGate:
         websocket: WebSocket,
         allowed: Callable[[WebSocket], Awaitable[bool]] | None = None,
         subprotocol: str = "bearer",
+        *,
+        for_pages: bool = True,
     ) -> AsyncIterator[Socket | None]:
         """Accept the socket, or answer its handshake 401 (not `allowed`), 403 or 503 and give None.
 
-        `subprotocol` is the one that is spoken where the client offers it.
+        `subprotocol` is the one that is spoken where the client offers it. Not `for_pages`: programs come here, which
+        name no origin.
         """
         address = client_address(websocket)
-        if not origin_allowed(websocket, self._settings):
+        if not origin_allowed(websocket, self._settings, needed=for_pages):
             await _refuse(websocket, 403, "This origin may not connect.")
             yield None
             return

@@ -333,6 +333,56 @@ async def test_a_cut_socket_does_not_touch_the_call(page: SoftphoneBrowser, phon
     await phone.expect("state", state="ended")
 
 
+async def test_who_gives_up_while_the_gateway_is_away_is_heard_once_it_is_back(
+    page: SoftphoneBrowser, phone: DeskPhone
+) -> None:
+    """By a click, and by a microphone that is not given any more after a reload; the other side waits for nobody."""
+    alice, sockets, closed = page.page, list[WebSocketRoute](), False
+
+    async def through(socket: WebSocketRoute) -> None:
+        if closed:
+            await socket.close(code=1012)
+            return
+        socket.connect_to_server()
+        sockets.append(socket)
+
+    await alice.route_web_socket("**/rpc", through)
+    await alice.reload()
+    await page.status("ready")
+    await talk(page, phone)
+    closed = True
+    await sockets[-1].close(code=1012)
+    await says(alice, "Reconnecting")
+    await alice.click("#hangup")
+    await alice.wait_for_selector("body[data-view=idle]")
+    closed = False
+    await phone.expect("state", state="ended", timeout=8)
+    await alice.wait_for_selector("#connection[data-state=online]")
+    await talk(page, phone)
+    asked, refused = asyncio.Event(), asyncio.Event()
+
+    async def answer() -> None:
+        asked.set()
+        await refused.wait()
+
+    await alice.expose_function("asksForTheMicrophone", answer)
+    await alice.add_init_script(
+        """navigator.mediaDevices.getUserMedia = async () => {
+          await asksForTheMicrophone();
+          throw new DOMException("", "NotFoundError");
+        };"""
+    )
+    await alice.reload()
+    await asyncio.wait_for(asked.wait(), 10)
+    closed = True
+    await sockets[-1].close(code=1012)
+    await alice.wait_for_selector("#connection[data-state=connecting]")
+    refused.set()
+    await says(alice, "No microphone was found")
+    closed = False
+    await phone.expect("state", state="ended", timeout=8)
+
+
 async def test_a_reload_while_it_rings_rings_again(page: SoftphoneBrowser, phone: DeskPhone, gateway: Gateway) -> None:
     """The caller hears ringing all the while, and is answered by the page that came back."""
     phone.dial(gateway.uri("alice"))

@@ -109,3 +109,26 @@ async def test_a_phone_without_a_picture_has_the_call_and_the_camera_goes_off(
     await gone(alice, "#self")
     await page.hang_up()
     await phone.expect("state", state="ended")
+
+
+async def test_a_video_call_that_moves_to_another_device_keeps_its_pictures(
+    page: SoftphoneBrowser, bob: Page, gateway: Gateway
+) -> None:
+    """The device that takes it shows its camera where the former did, and sees what that saw."""
+    browser = page.page.context.browser
+    assert browser is not None
+    context = await browser.new_context(permissions=["microphone", "camera"])
+    try:
+        mobile = await context.new_page()
+        await mobile.goto(gateway.app.signed_in_url("alice"))
+        await mobile.locator("body[data-view=idle]").wait_for()
+        await video_call(page.page, bob)
+        await mobile.click("#devices [data-act=take]")
+        await says(mobile, "Connected.")
+        await says(page.page, "goes on on another device")
+        await sees(mobile, bob)
+        assert await mobile.evaluate(MOVES, "self")
+        await mobile.click("#hangup")
+        await says(bob, "The call ended.")
+    finally:
+        await context.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -263,6 +263,10 @@ class FakeGateway:
 
     def may_call(self, user: User, target: str) -> bool:
         return user.may_call == ("*",) or target in user.may_call
+
+    @property
+    def visibility(self) -> Hashable:
+        return frozenset(self.unseen)
 
     def may_see(self, user: User, peer_id: str) -> bool:
         return peer_id not in self.unseen

@@ -171,3 +171,83 @@ async def test_a_call_of_the_process_before_is_taken_back_by_its_user_alone() ->
         await call.happens("returned", None)
         call.returned_to.held(call, True)
         assert (await alice.notified("call_held"))["seq"] == 8
+
+
+async def test_a_call_that_waits_is_ended_by_its_user_from_anywhere_and_by_nobody_else() -> None:
+    """The page could not be told that the person has hung up while its socket was down."""
+    gateway = FakeGateway()
+    async with running(gateway) as server:
+        async with rpc(server, "alice", token="wonder") as alice:
+            call, result = await _talking(gateway, alice)
+        await call.happens("away")
+        async with rpc(server, "alice", token="wonder") as alice, rpc(server, "bob", token="builder") as bob:
+            assert "not found" in (await bob.fails("call.hangup", call_id=result["call_id"]))["message"]
+            assert not any(event[0] == "hangup" for event in call.log)
+            await alice.ok("call.hangup", call_id=result["call_id"], reason="microphone")
+            await call.happens("hangup", Cause.NORMAL)
+            assert "not found" in (await alice.fails("call.hangup", call_id=result["call_id"]))["message"]
+            assert (await alice.ok("call.attach", call_id=result["call_id"]))["state"] == "ended"
+        assert [event[0] for event in call.log].count("hangup") == 1
+
+
+async def test_a_call_is_ended_whose_connection_has_not_been_missed_yet() -> None:
+    """The network is gone, TCP has not said so: the page is back before; what has the call is told like any other."""
+    gateway = FakeGateway()
+    async with running(gateway) as server, rpc(server, "alice", token="wonder") as stale:
+        call, result = await _talking(gateway, stale)
+        async with rpc(server, "alice", token="wonder") as alice:
+            await alice.ok("call.hangup", call_id=result["call_id"])
+        await call.happens("hangup", Cause.NORMAL)
+        assert (await stale.notified("call_state", state="ended"))["cause"] == "normal"
+        assert (await stale.ok("call.list"))["count"] == 0
+
+
+async def test_a_call_of_the_process_before_is_ended_by_its_user() -> None:
+    """Nobody has taken it back yet."""
+    gateway = FakeGateway()
+    async with running(gateway) as server, rpc(server, "alice", token="wonder") as alice:
+        call = FakeCall("left", alice)  # type: ignore[arg-type]
+        gateway.left["alice", "left"] = LeftCall(user="alice", call=call, peer_id="1001", name="", outgoing=True)
+        await alice.ok("call.hangup", call_id="left")
+        await call.happens("hangup", Cause.NORMAL)
+
+
+VIDEO = "m=video 9 UDP/TLS/RTP/SAVPF 96\r\n"
+
+
+async def test_other_devices_are_told_of_a_calls_pictures() -> None:
+    """So that one which takes it goes on as it was: begun, held, ended, and refused."""
+    gateway = FakeGateway()
+    async with (
+        running(gateway) as server,
+        rpc(server, "alice", token="wonder") as desk,
+        rpc(server, "alice", token="wonder") as mobile,
+    ):
+
+        async def told() -> tuple[bool, bool]:
+            await desk.ok("ping")
+            (there,) = (await mobile.notified("call.elsewhere"))["calls"]
+            return there["video"], there["camera"]
+
+        call, result = await _talking(gateway, desk)
+        assert await told() == (False, False)
+        for offer, answer, shown in (
+            (SDP + VIDEO, ANSWER + VIDEO, (True, True)),
+            (SDP + VIDEO + "a=recvonly\r\n", ANSWER + VIDEO, (True, False)),
+            (SDP + VIDEO, ANSWER + VIDEO + "a=recvonly\r\n", (True, True)),
+            (SDP + VIDEO, ANSWER + VIDEO.replace("9", "0", 1), (False, False)),
+        ):
+            await desk.ok("offer", to_peer_id="1001", sdp=offer, call_id=result["call_id"])
+            call.channel.updated(call, answer, "answer")
+            assert await told() == shown
+        # The other side begins with it, and the client takes it, showing nothing.
+        call.channel.updated(call, SDP + VIDEO, "offer")
+        reply = ANSWER + VIDEO + "a=recvonly\r\n"
+        await desk.ok("answer", to_peer_id="1001", sdp=reply, call_id=result["call_id"])
+        assert await told() == (True, False)
+        # An offer that is refused changes nothing.
+        await desk.ok("offer", to_peer_id="1001", sdp=SDP + VIDEO, call_id=result["call_id"])
+        call.channel.updated(call, None, "answer")
+        await desk.ok("ping")
+        listed = (await mobile.ok("call.list", all=True))["calls"][0]
+        assert (listed["video"], listed["camera"]) == (True, False)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 from starlette.requests import HTTPConnection
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from gateway.web.auth.origins import origin_allowed
 from gateway.web.settings import WebSettings
+from tests.web.fake import FakeGateway, running
 
 
 def _from(origin: str | None, server: tuple[str, int | None], host: str = "pbx.example") -> HTTPConnection:
@@ -60,3 +63,18 @@ def test_any_origin_can_be_allowed_on_purpose() -> None:
     """By the star, as in CORS."""
     asked = _from("https://evil.example", ("127.0.0.1", 8080))
     assert origin_allowed(asked, WebSettings(allowed_origins=("*",))) is True
+
+
+async def test_programs_need_no_origin_where_pages_do() -> None:
+    """What has a token of its own is no page that a browser was led to; one that does name an origin must be ours."""
+    async with running(FakeGateway(), WebSettings(require_origin=True)) as server:
+
+        async def refused(path: str, **headers: str) -> int:
+            with pytest.raises(InvalidStatus) as caught:
+                async with connect(f"ws://127.0.0.1:{server.port}{path}", additional_headers=headers):
+                    pass
+            return caught.value.response.status_code
+
+        assert await refused("/rpc") == 403
+        assert await refused("/api/agents/support", Authorization="Bearer wrong") == 401
+        assert await refused("/api/agents/support", Authorization="Bearer wrong", Origin="https://evil.example") == 403

@@ -8,9 +8,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from gateway.call.leg import Verdict
 from gateway.call.status import Cause
-from gateway.web.facade import WebCall
+from gateway.web.facade import PlacedChannel, WebCall
 from gateway.web.settings import WebSettings
 
 _REMEMBERED = 1_000
@@ -25,10 +24,8 @@ class SessionEnded(Exception):
         self.cause = cause
 
 
-class Session:
+class Session(PlacedChannel):
     """A WebChannel (see `facade`) for one call that a browser placed by HTTP; it can be told nothing later."""
-
-    can_update = False
 
     def __init__(
         self, session_id: str, owner: str | None, to: str, metadata: Any, forget: Callable[[Session, Cause], None]
@@ -81,9 +78,6 @@ class Session:
         if sdp is not None and not self._answer.done():
             self._answer.set_result(sdp)
 
-    def incoming(self, call: WebCall, caller_uri: str, caller_name: str, sdp: str, verified: Verdict = "none") -> None:
-        call.reject(Cause.UNAVAILABLE)
-
     def early_answer(self, call: WebCall, sdp: str) -> None:
         self._take(sdp)
 
@@ -110,35 +104,8 @@ class Session:
         if kind == "offer":
             call.update_answer(None)
 
-    def candidate(self, call: WebCall, candidate: str, mid: str | None) -> None:
-        """Our candidates are in the answer; there is no way to send another."""
-
-    def connected(self, call: WebCall) -> None:
-        """Its browser sees that for itself."""
-
-    def digit(self, call: WebCall, digit: str, duration_ms: int) -> None:
-        """There is no way to show it."""
-
-    def held(self, call: WebCall, held: bool) -> None:
-        """There is no way to show it."""
-
-    def identified(self, call: WebCall, uri: str, name: str, verified: Verdict = "none") -> None:
-        """There is no way to show it."""
-
-    def recorded(self, call: WebCall, recording: bool) -> None:
-        """There is no way to show it; the beep tells."""
-
-    def in_room(self, call: WebCall, room: str, member: str) -> None:
-        """There is no way to show it."""
-
     def ended(self, call: WebCall, cause: Cause) -> None:
         self._end(cause)
-
-    def draining(self, seconds: float) -> None:
-        """Its next request is answered 503."""
-
-    def signed_out(self) -> None:
-        """Each of its requests shows who asks."""
 
 
 class SessionTable:

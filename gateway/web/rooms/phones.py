@@ -9,11 +9,10 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from gateway.call.leg import Verdict
 from gateway.call.status import Cause
 from gateway.identity.model import User
 from gateway.web.conferencing import RefusedError
-from gateway.web.facade import Gateway, PlaceError, WebCall
+from gateway.web.facade import Gateway, PlacedChannel, PlaceError, WebCall
 from gateway.web.rooms.messages import ROOM, BadMessage, ICECandidate, Message, SDPAnswer, SDPOffer
 
 log = logging.getLogger(__name__)
@@ -88,10 +87,8 @@ class PhonesOfRoom:
             self._say(SDPAnswer(target=peer, sdp=sdp))
 
 
-class _Link:
+class _Link(PlacedChannel):
     """A WebChannel (see `facade`): the call of one browser, as long as it is in the room."""
-
-    can_update = False
 
     def __init__(self, gateway: Gateway, room: str, peer: str, answer: Callable[[str], None]) -> None:
         self._gateway = gateway
@@ -161,9 +158,6 @@ class _Link:
             self._answered = True
             self._answer(sdp)
 
-    def incoming(self, call: WebCall, caller_uri: str, caller_name: str, sdp: str, verified: Verdict = "none") -> None:
-        call.reject(Cause.UNAVAILABLE)
-
     def early_answer(self, call: WebCall, sdp: str) -> None:
         self._take(sdp)
 
@@ -179,33 +173,6 @@ class _Link:
         elif sdp is not None:
             self._answer(sdp)
 
-    def candidate(self, call: WebCall, candidate: str, mid: str | None) -> None:
-        """Our candidates are in the answer."""
-
-    def connected(self, call: WebCall) -> None:
-        """Its browser sees that for itself."""
-
-    def digit(self, call: WebCall, digit: str, duration_ms: int) -> None:
-        """There is no way to show it."""
-
-    def held(self, call: WebCall, held: bool) -> None:
-        """There is no way to show it."""
-
-    def identified(self, call: WebCall, uri: str, name: str, verified: Verdict = "none") -> None:
-        """There is no way to show it."""
-
-    def recorded(self, call: WebCall, recording: bool) -> None:
-        """There is no way to show it."""
-
-    def in_room(self, call: WebCall, room: str, member: str) -> None:
-        """It knows."""
-
     def ended(self, call: WebCall, cause: Cause) -> None:
         """It may offer anew."""
         self._call, self._answered, self._taken = None, False, 0
-
-    def draining(self, seconds: float) -> None:
-        """There is no way to show it."""
-
-    def signed_out(self) -> None:
-        """It was let in by the room server."""

@@ -3,120 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import StrEnum
 from functools import partial
-from typing import Any, Protocol
 
 from gateway.call.leg import Verdict
 from gateway.call.status import Cause, cause_of_word
 from gateway.web.facade import WebCall
+from gateway.web.rpc.entry import CallEnded, CallListener, Entry, Picture, State, picture_of
 from gateway.web.settings import WebSettings
-
-_REMEMBERED = 64
-"""Notifications of one call that can be sent again."""
-
-
-class State(StrEnum):
-    """How far a call is."""
-
-    CALLING = "calling"
-    RINGING = "ringing"
-    ANSWERED = "answered"
-    ENDED = "ended"
-
-
-class CallEnded(Exception):
-    """The call ended before it could be answered."""
-
-    def __init__(self, cause: Cause) -> None:
-        super().__init__(cause.sentence)
-        self.cause = cause
-
-
-@dataclass(slots=True, eq=False)
-class Entry:
-    """One call of the connection."""
-
-    call: WebCall
-    peer_id: str
-    """Whom the client knows it by: what it dialled, or the caller's URI."""
-    outgoing: bool
-    state: State
-    offer_id: str
-    caller_name: str = ""
-    """Display name of the other side, as far as it is known."""
-    verified: Verdict = "none"
-    """What the caller's trunk says of its number."""
-    inline: asyncio.Future[str] | None = None
-    """Set when the answer goes into the result of the request instead of a notification."""
-    described: bool = False
-    """The client has our answer; one offer takes one (RFC 3264)."""
-    updating: str = ""
-    """Whose offer waits for an answer in the middle of the call: "", "ours" or "theirs"."""
-    candidates: int = 0
-    connected: bool = False
-    """ICE and DTLS are up."""
-    recording: bool = False
-    """It, or the room it is in, is recorded."""
-    room: str = ""
-    """The conference room it is in."""
-    member: str = ""
-    """Its id there."""
-    cause: Cause | None = None
-    """Why it ended."""
-    seq: int = 0
-    """Number of the latest notification about this call; the first is 1."""
-    log: deque[tuple[int, str, dict[str, Any]]] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
-    """The latest notifications (number, method, parameters), for a client that was away."""
-    moved: Callable[[], None] | None = None
-    """Tells the device that had the call that it went elsewhere, once the media is another's."""
-    held: list[Callable[[], None]] | None = field(default_factory=list)
-    """What is to be told once the client knows of the call; None once it does."""
-
-
-class CallListener(Protocol):
-    """Puts what happened into the dialect of the client."""
-
-    def tell_offer(self, entry: Entry, sdp: str) -> None: ...
-
-    def tell_answer(self, entry: Entry, sdp: str | None) -> None:
-        """`sdp` None: the client's re-offer was refused, it rolls back (RFC 8829 section 4.1.10.2)."""
-
-    def tell_candidate(self, entry: Entry, candidate: str, mid: str | None) -> None: ...
-
-    def tell_digit(self, entry: Entry, digit: str, duration_ms: int) -> None:
-        """The other side has pressed a digit."""
-
-    def tell_held(self, entry: Entry, held: bool) -> None:
-        """The other side holds the call now, or has taken it back."""
-
-    def tell_identified(self, entry: Entry, uri: str, name: str) -> None:
-        """The other side is somebody else now."""
-
-    def tell_recorded(self, entry: Entry) -> None:
-        """It is recorded now, or no more."""
-
-    def tell_room(self, entry: Entry) -> None:
-        """It is in a conference room now, or in none any more."""
-
-    def tell_state(self, entry: Entry, state: State, cause: Cause | None) -> None: ...
-
-    def tell_connected(self, entry: Entry) -> None:
-        """It is answered and its media can flow."""
-
-    def tell_disconnected(self, entry: Entry, cause: Cause) -> None: ...
-
-    def tell_moved(self, entry: Entry) -> None:
-        """Another device of the user has the call now."""
-
-    def tell_draining(self, seconds: float) -> None:
-        """The gateway takes no new calls and ends in so many seconds at the latest."""
-
-    def tell_signed_out(self) -> None:
-        """The user is no more, or has other rights."""
 
 
 class Calls:
@@ -189,9 +83,10 @@ class Calls:
         peer_id: str,
         offer_id: str,
         inline: asyncio.Future[str] | None,
+        sdp: str = "",
     ) -> Entry:
-        """The gateway took it; nothing is told of it until `release`."""
-        entry = Entry(call, peer_id, True, State.CALLING, offer_id, inline=inline)
+        """The gateway took it, with that offer; nothing is told of it until `release`."""
+        entry = Entry(call, peer_id, True, State.CALLING, offer_id, inline=inline, own=picture_of(sdp))
         self._entries[call.id] = entry
         self._tell(entry, partial(self._listener.tell_state, entry, State.CALLING, None))
         for event in self._early.pop(call.id, []):
@@ -219,10 +114,13 @@ class Calls:
         """The client answers an offer of ours, None refuses a re-offer; False when none waits."""
         if entry.updating == "theirs":
             entry.updating = ""
+            if sdp is not None:
+                self._shows(entry, picture_of(sdp))
             entry.call.update_answer(sdp)
             return True
         if entry.outgoing or entry.state is not State.RINGING or sdp is None:
             return False
+        entry.own = picture_of(sdp)
         entry.call.answer(sdp)
         if self.on_call is not None:
             self.on_call(entry)
@@ -235,6 +133,7 @@ class Calls:
         if entry.state is not State.ANSWERED or entry.updating:
             return False
         entry.updating = "ours"
+        entry.proposed = picture_of(sdp)
         entry.call.update(sdp)
         return True
 
@@ -308,6 +207,10 @@ class Calls:
         for entry in self.entries():
             self._drop(entry, ringing=False)
 
+    def end(self, entry: Entry) -> None:
+        """The user gives it up over another connection; a client that is still here is told that it has ended."""
+        self._drop(entry, ringing=False)
+
     def take_over(self, entry: Entry, former: Calls, sdp: str | None) -> None:
         """Take a call of another connection of the same user; `sdp` is an offer, None where the media stands.
 
@@ -320,6 +223,7 @@ class Calls:
             entry.moved = partial(former._listener.tell_moved, entry)
         self._entries[entry.call.id] = entry
         entry.updating = "" if sdp is None else "ours"
+        entry.proposed = entry.own if sdp is None else picture_of(sdp)
         entry.described = True
         entry.connected = entry.connected and sdp is None
         entry.call.returned(self, sdp)
@@ -334,6 +238,7 @@ class Calls:
             call.reject(Cause.UNAVAILABLE if self._closed else Cause.BUSY)
             return
         entry = Entry(call, caller_uri, False, State.RINGING, call.id, caller_name, verified, held=None)
+        entry.ours = picture_of(sdp)
         self._entries[call.id] = entry
         self._listener.tell_offer(entry, sdp)
         self._later(call.ring)
@@ -361,9 +266,13 @@ class Calls:
         def handle(entry: Entry) -> None:
             if kind == "offer" and sdp is not None:
                 entry.updating = "theirs"
+                entry.ours = picture_of(sdp)
                 self._tell(entry, partial(self._listener.tell_offer, entry, sdp))
             elif entry.updating == "ours":
                 entry.updating = ""
+                if sdp is not None:
+                    entry.ours = picture_of(sdp)
+                    self._shows(entry, entry.proposed)
                 self._tell_former(entry)
                 self._tell(entry, partial(self._listener.tell_answer, entry, sdp))
 
@@ -441,7 +350,7 @@ class Calls:
     def _describe(self, entry: Entry, sdp: str | None) -> None:
         if sdp is None or entry.described:
             return
-        entry.described = True
+        entry.described, entry.ours = True, picture_of(sdp)
         if entry.inline is None:
             self._tell(entry, partial(self._listener.tell_answer, entry, sdp))
         elif not entry.inline.done():
@@ -455,6 +364,10 @@ class Calls:
         self._changed()
         if entry.connected:
             self._tell(entry, partial(self._listener.tell_connected, entry))
+
+    def _shows(self, entry: Entry, picture: Picture) -> None:
+        entry.own = picture
+        self._changed()
 
     def _tell_former(self, entry: Entry) -> None:
         moved, entry.moved = entry.moved, None

@@ -159,7 +159,7 @@ def _response(entry: Request | Refused, outcome: Reply | RpcError) -> dict[str, 
 def create_router(gateway: Gateway, authenticator: Authenticator, gate: SocketGate, settings: WebSettings) -> APIRouter:
     """The WebSocket routes /rpc, and / for clients that know the host only."""
     router = APIRouter()
-    context = Context(gateway, Hub(), authenticator, settings, Topics(), CallDirectory())
+    context = Context(gateway, Hub(gateway), authenticator, settings, Topics(), CallDirectory())
 
     @router.websocket("/")
     @router.websocket("/rpc")

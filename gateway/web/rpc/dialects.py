@@ -6,8 +6,8 @@ from enum import Enum, auto
 from typing import Any, Protocol
 
 from gateway.call.status import Cause
-from gateway.web.rpc.calls import Entry, State
 from gateway.web.rpc.codec import APPLICATION_ERROR, INVALID_PARAMS, INVALID_REQUEST, RpcError
+from gateway.web.rpc.entry import Entry, State
 
 SERVER_PEER = "remotemedia-server"
 """The peer id by which dialect 2 calls the server's own media: the echo."""

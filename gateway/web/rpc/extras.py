@@ -9,9 +9,10 @@ from typing import Any, NoReturn
 from gateway.call.status import Cause
 from gateway.web import checks
 from gateway.web.facade import AccountError, PlaceError
-from gateway.web.rpc.calls import Calls, Entry, State
+from gateway.web.rpc.calls import Calls
 from gateway.web.rpc.dialects import Problem, problem_of
 from gateway.web.rpc.directory import Held
+from gateway.web.rpc.entry import Entry, State
 from gateway.web.rpc.methods import Handler, Reply
 from gateway.web.rpc.params import Params, invalid
 from gateway.web.rpc.peer import Peer, shown
@@ -124,10 +125,17 @@ async def call_forward(peer: Peer, params: Params) -> Reply:
 
 
 async def call_hangup(peer: Peer, params: Params) -> Reply:
-    """call.hangup{call_id, reason?}: as disconnect does."""
-    entry = _entry(peer, params)
-    peer.calls.hang_up(entry, params.reason())
-    return Reply({"call_id": entry.call.id})
+    """call.hangup{call_id, reason?}: as disconnect does; also a call that another connection of the user has, or had."""
+    call_id, reason = params.identifier("call_id"), params.reason()
+    entry = peer.calls.by_id(call_id)
+    if entry is not None:
+        peer.calls.hang_up(entry, reason)
+        return Reply({"call_id": call_id})
+    held = peer.context.directory.find(peer.announced().id, call_id) or _left(peer, call_id, params)
+    if held is None or held.entry.state is State.ENDED:
+        raise peer.not_found(call_id)
+    held.calls.end(held.entry)
+    return Reply({"call_id": call_id})
 
 
 async def call_hold(peer: Peer, params: Params) -> Reply:

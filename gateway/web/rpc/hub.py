@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterable
 from typing import Any, Protocol
+
+from gateway.identity.model import User
 
 
 class Device(Protocol):
@@ -16,11 +18,15 @@ class Device(Protocol):
     def is_guest(self) -> bool: ...
 
     @property
+    def user(self) -> User | None: ...
+
+    @property
     def listing(self) -> dict[str, Any]:
         """`capabilities`, `metadata` and `connected_at` as it announced them."""
 
-    def sees(self, peer_id: str) -> bool:
-        """Whether it is told of that peer: of whom its user may see, guests only of whom they may call, too."""
+    @property
+    def dialect_name(self) -> str:
+        """Devices of one dialect are told the same text."""
 
     def knows(self, peer_id: str) -> bool:
         """Whether it has a relayed session with that peer."""
@@ -28,9 +34,14 @@ class Device(Protocol):
     def notify_elsewhere(self) -> None:
         """A call of the same user, here or on another device, was answered, has moved or ended."""
 
-    def notify_joined(self, device: Device) -> None: ...
+    def joined_text(self, device: Device) -> str:
+        """How it is told that `device` is there."""
 
-    def notify_left(self, peer_id: str) -> None: ...
+    def left_text(self, peer_id: str) -> str:
+        """How it is told that nobody of that id is there any more."""
+
+    def tell_text(self, text: str) -> None:
+        """Send a text of these."""
 
     def relay_offer(self, source: str, offer_id: str, sdp: str, kind: str) -> None: ...
 
@@ -41,47 +52,125 @@ class Device(Protocol):
     def relay_disconnect(self, source: str, reason: str | None) -> None: ...
 
 
-class Hub:
-    """Announced peers by id. A guest has one connection; a configured user may have several."""
+class Sight(Protocol):
+    """Who may be told of whom (see `facade.Gateway`)."""
 
-    def __init__(self) -> None:
-        self._peers: dict[str, list[Device]] = {}
+    @property
+    def visibility(self) -> Hashable: ...
+
+    def may_see(self, user: User, peer_id: str) -> bool: ...
+
+    def may_call(self, user: User, target: str) -> bool: ...
+
+
+class _Audience:
+    """Connections that are told of the same peers, each beside its own: whoever sees is judged once for all of them."""
+
+    def __init__(self, device: Device) -> None:
+        user = device.user
+        assert user is not None  # it is announced
+        self._is_guest = device.is_guest
+        # Somebody with the same rights, and nobody's id.
+        self._watcher = User("", may_call=user.may_call, pickup_groups=user.pickup_groups)
+        self.devices: dict[Device, None] = {}
+        self.seen: dict[str, None] = {}
+
+    @staticmethod
+    def key(device: Device) -> Hashable:
+        """Equal for those of one audience: users see by their groups, guests only of whom they may call, too."""
+        user = device.user
+        assert user is not None
+        return device.is_guest, frozenset(user.pickup_groups), user.may_call if device.is_guest else ()
+
+    def look(self, sight: Sight, peer_ids: Iterable[str]) -> None:
+        """See those of these peers that it may."""
+        for peer_id in peer_ids:
+            if sight.may_see(self._watcher, peer_id) and (not self._is_guest or sight.may_call(self._watcher, peer_id)):
+                self.seen[peer_id] = None
+
+
+class Hub:
+    """Announced peers by id. A guest has one connection; a configured user may have several.
+
+    An announcement costs the audiences there are, and those who are told of it: not everybody who is there.
+    """
+
+    def __init__(self, sight: Sight) -> None:
+        self._sight = sight
+        self._visibility = sight.visibility
+        self._peers: dict[str, dict[Device, None]] = {}
+        self._audiences: dict[Hashable, _Audience] = {}
 
     def join(self, device: Device) -> bool:
         """Announce it and tell the others; False when a guest of that id is there already."""
         devices = self._peers.get(device.peer_id)
-        if devices and (device.is_guest or devices[0].is_guest):
+        if devices and (device.is_guest or next(iter(devices)).is_guest):
             return False
-        if devices:
-            devices.append(device)
-            return True
-        for other in self._devices():
-            if other.sees(device.peer_id):
-                other.notify_joined(device)
-        self._peers[device.peer_id] = [device]
+        self._look_again()
+        audience = self._audience(device)
+        if devices is None:
+            self._appear(device)
+        self._peers.setdefault(device.peer_id, {})[device] = None
+        audience.devices[device] = None
         return True
+
+    def _appear(self, device: Device) -> None:
+        """The first connection of its peer: those who may see it are told."""
+        texts: dict[str, str] = {}
+        for audience in self._audiences.values():
+            audience.look(self._sight, (device.peer_id,))
+            if device.peer_id in audience.seen:
+                for other in audience.devices:
+                    dialect = other.dialect_name
+                    text = texts.get(dialect) or texts.setdefault(dialect, other.joined_text(device))
+                    other.tell_text(text)
 
     def leave(self, device: Device) -> None:
         """Forget it, and tell the others when it was the peer's last connection."""
-        devices = self._peers.get(device.peer_id, [])
+        devices = self._peers.get(device.peer_id, {})
         if device not in devices:
             return
-        devices.remove(device)
+        del devices[device]
+        audience = self._audience(device)
+        audience.devices.pop(device, None)
+        if not audience.devices:
+            del self._audiences[_Audience.key(device)]
         if devices:
             return
         del self._peers[device.peer_id]
-        for other in self._devices():
-            if other.sees(device.peer_id):
-                other.notify_left(device.peer_id)
+        texts: dict[str, str] = {}
+        for audience in self._audiences.values():
+            if device.peer_id in audience.seen:
+                del audience.seen[device.peer_id]
+                for other in audience.devices:
+                    dialect = other.dialect_name
+                    text = texts.get(dialect) or texts.setdefault(dialect, other.left_text(device.peer_id))
+                    other.tell_text(text)
+
+    def _audience(self, device: Device) -> _Audience:
+        key = _Audience.key(device)
+        audience = self._audiences.get(key)
+        if audience is None:
+            audience = self._audiences[key] = _Audience(device)
+            audience.look(self._sight, self._peers)
+        return audience
+
+    def _look_again(self) -> None:
+        """Rights may be others since a reload: who sees whom is judged anew."""
+        if self._visibility != self._sight.visibility:
+            self._visibility = self._sight.visibility
+            for audience in self._audiences.values():
+                audience.seen.clear()
+                audience.look(self._sight, self._peers)
 
     def guest(self, peer_id: str) -> Device | None:
         """The guest announced under that id: offers to it are relayed, not placed."""
-        devices = self._peers.get(peer_id)
-        return devices[0] if devices and devices[0].is_guest else None
+        first = next(iter(self._peers.get(peer_id, ())), None)
+        return first if first is not None and first.is_guest else None
 
     def partner(self, peer_id: str, source: str) -> Device | None:
         """The connection of `peer_id` that what `source` relays is meant for."""
-        for device in self._peers.get(peer_id, []):
+        for device in self._peers.get(peer_id, ()):
             if device.is_guest or device.knows(source):
                 return device
         return None
@@ -91,13 +180,14 @@ class Hub:
         return list(self._peers.get(peer_id, ()))
 
     def listing(self, viewer: Device) -> list[tuple[str, dict[str, Any]]]:
-        """Every announced peer that `viewer` sees, with what it announced."""
-        return [(peer_id, devices[0].listing) for peer_id, devices in self._peers.items() if viewer.sees(peer_id)]
+        """Every announced peer that `viewer` sees, itself among them, with what it announced."""
+        shown = dict.fromkeys([*self._seen_by(viewer), viewer.peer_id])
+        return [(peer_id, next(iter(self._peers[peer_id])).listing) for peer_id in shown if peer_id in self._peers]
 
     def others(self, viewer: Device) -> list[str]:
         """Ids of the announced peers that `viewer` sees, without its own."""
-        return [other for other in self._peers if other != viewer.peer_id and viewer.sees(other)]
+        return [other for other in self._seen_by(viewer) if other != viewer.peer_id]
 
-    def _devices(self) -> Iterator[Device]:
-        for devices in list(self._peers.values()):
-            yield from list(devices)
+    def _seen_by(self, viewer: Device) -> Iterable[str]:
+        self._look_again()
+        return self._audience(viewer).seen

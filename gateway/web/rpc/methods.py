@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.web import checks
-from gateway.web.rpc.calls import CallEnded, Entry
 from gateway.web.rpc.dialects import PlainDialect, Problem, flags, problem_of
+from gateway.web.rpc.entry import CallEnded, Entry
 from gateway.web.rpc.params import Params, invalid
 from gateway.web.rpc.peer import Peer
 

@@ -22,9 +22,10 @@ from gateway.web.checks import is_target
 from gateway.web.facade import Gateway, PlaceError, WebCall
 from gateway.web.outbox import Close, Outbox
 from gateway.web.rpc import codec
-from gateway.web.rpc.calls import Calls, Entry, State
+from gateway.web.rpc.calls import Calls
 from gateway.web.rpc.dialects import Dialect, Notice, PlainDialect, Problem, connection_state, problem_of
 from gateway.web.rpc.directory import CallDirectory
+from gateway.web.rpc.entry import Entry, State
 from gateway.web.rpc.hub import Device, Hub
 from gateway.web.rpc.topics import Topics
 from gateway.web.settings import WebSettings
@@ -139,15 +140,6 @@ class Peer:
         """Whether it is a guest with the rights of a link and nothing beside them."""
         return self._link is not None
 
-    def sees(self, peer_id: str) -> bool:
-        if self.user is None:
-            return False
-        if peer_id == self.peer_id:
-            return True
-        if not self.context.gateway.may_see(self.user, peer_id):
-            return False
-        return not self.is_guest or self.context.gateway.may_call(self.user, peer_id)
-
     def gone(self) -> None:
         """The socket is closed: end its calls, tell the others."""
         self._is_gone = True
@@ -178,7 +170,7 @@ class Peer:
             await self._give_back(use)
             raise
         self.context.gateway.trace(call.id, "in", caller.id, "offer", sdp)
-        return self.calls.placed(call, to, f"{caller.id}_{to}_{int(time.time() * 1000)}", future)
+        return self.calls.placed(call, to, f"{caller.id}_{to}_{int(time.time() * 1000)}", future, sdp)
 
     async def _take_use(self, to: str) -> int | None:
         """One call of the link by which a guest is here, if by one; the dialect's error where it is for nobody else
@@ -357,11 +349,18 @@ class Peer:
             self._told_elsewhere = calls
             self._notify(("call.elsewhere", {"calls": calls}))
 
-    def notify_joined(self, device: Device) -> None:
-        self._notify(self.dialect.joined(device.peer_id, device.listing))
+    @property
+    def dialect_name(self) -> str:
+        return type(self.dialect).__name__
 
-    def notify_left(self, peer_id: str) -> None:
-        self._notify(self.dialect.left(peer_id))
+    def joined_text(self, device: Device) -> str:
+        return codec.notification(*self.dialect.joined(device.peer_id, device.listing))
+
+    def left_text(self, peer_id: str) -> str:
+        return codec.notification(*self.dialect.left(peer_id))
+
+    def tell_text(self, text: str) -> None:
+        self._outbox.send(text)
 
     # CallListener: what its calls tell.
 
@@ -481,6 +480,8 @@ def shown(entry: Entry) -> dict[str, Any]:
         "state": entry.state.value,
         "verified": entry.verified,
         "recording": entry.recording,
+        "video": entry.has_video,
+        "camera": entry.shows_camera,
         "room": entry.room,
         "member": entry.member,
     }

@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from gateway.web.rpc.calls import Entry
 from gateway.web.rpc.dialects import SERVER_PEER, Problem, RemoteMediaDialect, words
+from gateway.web.rpc.entry import Entry
 from gateway.web.rpc.methods import Handler, Reply, give_answer, give_candidate, offer_to_server, part
 from gateway.web.rpc.params import Params, invalid
 from gateway.web.rpc.peer import Peer
