@@ -333,10 +333,10 @@ async def test_a_cut_socket_does_not_touch_the_call(page: SoftphoneBrowser, phon
     await phone.expect("state", state="ended")
 
 
-async def test_who_gives_up_while_the_gateway_is_away_is_heard_once_it_is_back(
+async def test_who_hangs_up_while_the_gateway_is_away_is_heard_once_it_is_back(
     page: SoftphoneBrowser, phone: DeskPhone
 ) -> None:
-    """By a click, and by a microphone that is not given any more after a reload; the other side waits for nobody."""
+    """The other side does not wait for somebody who has left it."""
     alice, sockets, closed = page.page, list[WebSocketRoute](), False
 
     async def through(socket: WebSocketRoute) -> None:
@@ -358,29 +358,54 @@ async def test_who_gives_up_while_the_gateway_is_away_is_heard_once_it_is_back(
     closed = False
     await phone.expect("state", state="ended", timeout=8)
     await alice.wait_for_selector("#connection[data-state=online]")
-    await talk(page, phone)
+
+
+async def test_a_microphone_that_fails_while_the_gateway_is_away_ends_the_call_there(
+    gateway: Gateway, page: SoftphoneBrowser, phone: DeskPhone
+) -> None:
+    """After a reload: the person is told at once and in words, the gateway once it is back."""
+    browser = page.page.context.browser
+    assert browser is not None
+    context = await browser.new_context(permissions=["microphone"])
+    alone, sockets, closed = await context.new_page(), list[WebSocketRoute](), False
     asked, refused = asyncio.Event(), asyncio.Event()
 
-    async def answer() -> None:
+    async def through(socket: WebSocketRoute) -> None:
+        if closed:
+            await socket.close(code=1012)
+            return
+        socket.connect_to_server()
+        sockets.append(socket)
+
+    async def ask() -> None:
         asked.set()
         await refused.wait()
 
-    await alice.expose_function("asksForTheMicrophone", answer)
-    await alice.add_init_script(
-        """navigator.mediaDevices.getUserMedia = async () => {
-          await asksForTheMicrophone();
-          throw new DOMException("", "NotFoundError");
-        };"""
-    )
-    await alice.reload()
-    await asyncio.wait_for(asked.wait(), 10)
-    closed = True
-    await sockets[-1].close(code=1012)
-    await alice.wait_for_selector("#connection[data-state=connecting]")
-    refused.set()
-    await says(alice, "No microphone was found")
-    closed = False
-    await phone.expect("state", state="ended", timeout=8)
+    try:
+        await alone.route_web_socket("**/rpc", through)
+        await alone.goto(gateway.app.signed_in_url("alice"))
+        await alone.locator("body[data-view=idle]").wait_for()
+        await alone.fill("#dial", "1001")
+        await alone.click("#call")
+        await says(alone, "Connected.")
+        await alone.expose_function("asksForTheMicrophone", ask)
+        await alone.add_init_script(
+            """navigator.mediaDevices.getUserMedia = async () => {
+              await asksForTheMicrophone();
+              throw new DOMException("", "NotFoundError");
+            };"""
+        )
+        await alone.reload()
+        await asyncio.wait_for(asked.wait(), 10)
+        closed = True
+        await sockets[-1].close(code=1012)
+        await alone.wait_for_selector("#connection[data-state=connecting]")
+        refused.set()
+        await says(alone, "No microphone was found")
+        closed = False
+        await phone.expect("state", state="ended", timeout=8)
+    finally:
+        await context.close()
 
 
 async def test_a_reload_while_it_rings_rings_again(page: SoftphoneBrowser, phone: DeskPhone, gateway: Gateway) -> None:

@@ -125,7 +125,7 @@ async def call_forward(peer: Peer, params: Params) -> Reply:
 
 
 async def call_hangup(peer: Peer, params: Params) -> Reply:
-    """call.hangup{call_id, reason?}: as disconnect does; also a call that another connection of the user has, or had."""
+    """call.hangup{call_id, reason?}: as disconnect; also a call that another connection of the user has, or had."""
     call_id, reason = params.identifier("call_id"), params.reason()
     entry = peer.calls.by_id(call_id)
     if entry is not None:
