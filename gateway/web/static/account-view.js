@@ -1,11 +1,11 @@
 // The user's own SIP account at a PBX: brought here, how it stands, given up.
 
+import { $ } from "./dom.js";
 import { say, sentenceFor } from "./words.js";
 
 const SOON_MS = 1_000; // while it is being registered
 const LATER_MS = 30_000;
 const WORDS = new Set([400, 403, 404, 409, 503]);
-const $ = (id) => document.getElementById(id);
 
 /**
  * The card of the page; shows itself to users who have an account or may bring one.
@@ -21,7 +21,7 @@ export function showAccount(client, tell) {
     clearTimeout(next);
     const number = ++asked;
     if (client.connection !== "online") return;
-    if (client.user.guest) {
+    if (!client.user || client.user.guest) {
       $("account").hidden = true;
       return;
     }
@@ -51,7 +51,7 @@ export function showAccount(client, tell) {
     state.dataset.state = account?.state ?? "none";
     // What had the focus may be gone: whoever uses keys goes on from its place.
     const now = document.activeElement;
-    if (within && (!$("account").contains(now) || now.closest("[hidden]"))) $(account ? "account-remove" : "account-name").focus();
+    if (within && (!$("account").contains(now) || now?.closest("[hidden]"))) $(account ? "account-remove" : "account-name").focus();
   }
 
   function clear(name) {
@@ -74,8 +74,9 @@ export function showAccount(client, tell) {
       await client.request(method, params);
       return true;
     } catch (error) {
-      const { status, cause } = error.data ?? {};
-      tell(WORDS.has(status) ? say(`account.error${status}`) : sentenceFor(cause, error.message), "bad");
+      const { data, message } = /** @type {import("./rpc.js").RpcError} */ (error);
+      const { status, cause } = data ?? {};
+      tell(WORDS.has(status) ? say(`account.error${status}`) : sentenceFor(cause, message), "bad");
       return false;
     } finally {
       await ask();
@@ -86,7 +87,7 @@ export function showAccount(client, tell) {
     event.preventDefault();
     const password = $("account-password").value;
     $("account-password").value = ""; // it stays nowhere in the page
-    const [registrar, username, auth] = ["registrar", "name", "auth"].map((name) => $(`account-${name}`).value.trim());
+    const [registrar, username, auth] = [$("account-registrar"), $("account-name"), $("account-auth")].map(({ value }) => value.trim());
     await change("account.set", { registrar, username, password, ...(auth && { auth_username: auth }) });
   });
   $("account-remove").addEventListener("click", async () => {
