@@ -48,7 +48,8 @@ def test_a_name_that_is_not_there_is_found(tmp_path: Path) -> None:
 
 
 def test_no_module_of_the_page_is_longer_than_can_be_followed() -> None:
-    """300 lines at most, words and styles apart; none turns the compiler's eye away."""
+    """300 lines at most, but for the words of a language; none turns the compiler's eye away."""
     modules = {path.name: path.read_text() for path in STATIC.glob("*.js")}
-    assert {name: len(text.splitlines()) for name, text in modules.items() if len(text.splitlines()) > 300} == {}
+    lines = {name: len(text.splitlines()) for name, text in modules.items() if not name.startswith("words.")}
+    assert {name: count for name, count in lines.items() if count > 300} == {}
     assert [name for name, text in modules.items() if "@ts-" in text] == []
