@@ -177,7 +177,7 @@ class SipCalleeLeg(SipLeg):
 
     def _take(self, destinations: Sequence[Destination]) -> None:
         self._destinations = tuple(destinations)
-        self._flows = DeviceFlows(destinations, self._settings.flow_timeout, self._flow_is_silent)
+        self._flows = DeviceFlows(destinations, self._settings.flow_timeout)
         ranks = sorted({destination.rank for destination in destinations})
         self._ranks = deque([n for n, one in enumerate(destinations) if one.rank == rank] for rank in ranks)
         """Numbers of the destinations that are not asked yet."""
@@ -232,7 +232,7 @@ class SipCalleeLeg(SipLeg):
             log.warning("a contact cannot be invited", reason=str(error))
             self._refusals.append(Cause.UNAVAILABLE)
         else:
-            self._flows.asked(number)
+            self._flows.asked(number, self._flow_is_silent)
 
     def _follow(self, number: int, session: CalleeSession) -> None:
         session.changed = self._changed

@@ -19,20 +19,19 @@ _NOT_REACHED = frozenset((408, 503))
 class DeviceFlows:
     """The destinations of a callee by number; one that has other flows is watched until something comes back by it."""
 
-    def __init__(self, destinations: Iterable[Destination], timeout: float, silent: Callable[[int], None]) -> None:
-        """`silent` is called with the number of a device that has been asked for `timeout` seconds."""
+    def __init__(self, destinations: Iterable[Destination], timeout: float) -> None:
+        """`timeout`: how many seconds a device that has other flows is given for any response."""
         self._destinations = list(destinations)
         self._timeout = timeout
-        self._silent = silent
         self._timers: dict[int, asyncio.TimerHandle] = {}
 
     def __getitem__(self, number: int) -> Destination:
         return self._destinations[number]
 
-    def asked(self, number: int) -> None:
-        """A device was sent an INVITE."""
+    def asked(self, number: int, late: Callable[[int], None]) -> None:
+        """A device was sent an INVITE; `late` is called with its number once its time is over."""
         if self[number].others:
-            self._timers[number] = asyncio.get_running_loop().call_later(self._timeout, self._silent, number)
+            self._timers[number] = asyncio.get_running_loop().call_later(self._timeout, late, number)
 
     def advance(self, number: int) -> bool:
         """Go on to the next flow of a device; False where there is none."""

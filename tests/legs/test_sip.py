@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -297,6 +299,19 @@ async def test_every_contact_is_invited_with_the_caller_in_from() -> None:
     assert inviter.invites[0][1]["received"] == "udp:192.0.2.1:5062"
     assert [arguments["identity"] for _, arguments in inviter.invites] == ["1001", None]
     assert all(str(arguments["caller"]) == '"Alice" <sip:alice@gw.test>' for _, arguments in inviter.invites)
+
+
+async def test_a_callee_whom_nobody_asks_any_more_is_freed_at_once() -> None:
+    """It stands in no circle, for which every call would wait while the collector looks."""
+    flows = Destination("sip:a@192.0.2.1", others=(Destination("sip:a@192.0.2.2"),))
+    leg = SipCalleeLeg("t", FakeInviter(), PHONE, [flows], CalleeSettings())
+    gone = weakref.ref(leg)
+    gc.disable()
+    try:
+        del leg
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 async def test_provisionals_are_ringing_with_or_without_early_media() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from collections import Counter
 
 from gateway.sip.alarms import Alarm
@@ -60,3 +61,42 @@ def test_64_t1_after_the_last_call_nothing_of_any_is_left() -> None:
         assert node.core.is_idle
         assert node.core.deadline() is None
     assert alive() - before == Counter()
+
+
+class Keeper:
+    """Stands for a leg, which a session tells that its values have changed."""
+
+    def __init__(self, session: InviteSession) -> None:
+        self.session = session
+        session.changed = self.written
+        self.times = 0
+
+    def written(self) -> None:
+        self.times += 1
+
+
+def test_a_session_that_is_over_keeps_nobody_whom_it_told() -> None:
+    """Its transactions keep it for 64*T1; the legs, and with them the call, are free at once."""
+
+    def pick_up(session: InviteSession, _: SessionLog) -> None:
+        assert isinstance(session, IncomingSession)
+        session.answer(ANSWER)
+
+    pair = Pair()
+    pair.bob.on_call = pick_up
+    session, _ = call(pair.alice)
+    keepers = [Keeper(session)]
+    pair.run(0.25)
+    assert session.is_confirmed
+    keepers.append(Keeper(pair.bob.calls.pop().session))
+    session.hangup()
+    pair.run(0.25)
+    assert session.is_over
+    assert keepers[1].session.is_over
+    gone = [weakref.ref(keeper) for keeper in keepers]
+    gc.disable()
+    try:
+        keepers.clear()
+        assert [one() for one in gone] == [None, None]
+    finally:
+        gc.enable()

@@ -255,6 +255,7 @@ class InviteSession:
         self._over = True
         if self._handler is not None:
             self._handler = _nobody  # transactions keep the session for 32 s, and it must not keep the whole call
+        self.changed = _no_matter
         self.core.usage_over(self)
 
     def _deliver(self, event: SessionEvent) -> None:
