@@ -4,8 +4,8 @@
 phone (plain RTP), each end on a socket of its own, 50 packets/s each way, without signalling: keys and addresses are
 set by hand. The same calls go through the native plane, through `media-minimal` (one thread, epoll, one send a packet,
 no checks and no statistics) and through rtpengine, in rounds by turns, so that what else the machine does meets all of
-them. Ratios within a round count; the medians are printed. A carrier may have settings:
-`native:threads=1:gather=0.002`, `native:program=/tmp/other-plane`.
+them; `python` is the Python plane in a process of its own. Ratios within a round count; the medians are printed. A
+carrier may have settings: `native:threads=1:gather=0.002`, `native:program=/tmp/other-plane`, `python:gather=0`.
 """
 
 from __future__ import annotations
@@ -13,16 +13,21 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import multiprocessing
 import secrets
 import shutil
 import socket
 import statistics
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
+
+import uvloop
 
 from bench.browser import session_key
 from bench.calls import Measured
@@ -30,8 +35,11 @@ from bench.generator import CRATE, End, Run, build, generate
 from bench.process import cpu_of
 from bench.rtpengine import rtpengine
 from bench.video import SHARED, Ignoring, check
+from gateway.media.embedded.plane.gather import GatheringReactor
 from gateway.media.embedded.plane.native.plane import NativePlane
 from gateway.media.embedded.plane.native.process import PlaneProcess, find_program
+from gateway.media.embedded.plane.protocol import Plane
+from gateway.media.embedded.plane.python import PythonPlane
 from gateway.media.embedded.plane.srtp import SrtpKey, SrtpProfile
 from gateway.media.embedded.plane.values import Action, FlowConfig, Route
 from gateway.media.rtpengine.bencode import decode, encode
@@ -127,14 +135,9 @@ async def native(count: int, program: str = "", **settings: Any) -> AsyncIterato
     if found is None:
         raise SystemExit("the packet plane is not built: scripts/plane build")
     with tempfile.TemporaryDirectory() as folder:
-        process, told = PlaneProcess(found, Path(folder), **settings), Ignoring()
+        process, calls = PlaneProcess(found, Path(folder), **settings), table(count)
         plane = NativePlane(process)
-        await plane.start(told)
-        [here] = await plane.open_shared(SHARED, [LOOPBACK], 0, receive_buffer=4 << 20, send_buffer=4 << 20)
-        calls = table(count)
-        for call in calls:
-            await _set_up(plane, told, call, here.address)
-        await plane.snapshot([])
+        await _set_up_all(plane, calls)
         assert process.child is not None
         try:
             yield Carrier("native", process.child, calls)
@@ -142,7 +145,51 @@ async def native(count: int, program: str = "", **settings: Any) -> AsyncIterato
             await plane.close()
 
 
-async def _set_up(plane: NativePlane, told: Ignoring, call: Call, browsers: tuple[str, int]) -> None:
+@contextlib.asynccontextmanager
+async def python(count: int, gather: float = 0.001) -> AsyncIterator[Carrier]:
+    """The Python plane as it is where there is no native one, but in a process of its own."""
+    calls, spawn = table(count), multiprocessing.get_context("spawn")
+    here, there = spawn.Pipe()
+    process = spawn.Process(target=_carry_in_python, args=(calls, gather, there), daemon=True)
+    process.start()
+    there.close()
+    try:
+        for call, to in zip(calls, await asyncio.to_thread(here.recv), strict=True):
+            call.to = to
+        assert process.pid is not None
+        yield Carrier("python", process.pid, calls)
+    finally:
+        here.close()
+        await asyncio.to_thread(process.join, 10)
+        process.kill()
+
+
+def _carry_in_python(calls: list[Call], gather: float, parent: Connection) -> None:
+    """Carry the packets of these calls until `parent` closes its end, which gets where they are to be sent."""
+
+    async def carry() -> None:
+        loop = asyncio.get_running_loop()
+        plane = PythonPlane(GatheringReactor(loop, time.monotonic, gather) if gather else loop, time.monotonic)
+        await _set_up_all(plane, calls)
+        parent.send([call.to for call in calls])
+        over = asyncio.Event()
+        loop.add_reader(parent.fileno(), over.set)
+        await over.wait()
+        await plane.close()
+
+    uvloop.run(carry())
+
+
+async def _set_up_all(plane: Plane, calls: list[Call]) -> None:
+    told = Ignoring()
+    await plane.start(told)
+    [here] = await plane.open_shared(SHARED, [LOOPBACK], 0, receive_buffer=4 << 20, send_buffer=4 << 20)
+    for call in calls:
+        await _set_up(plane, told, call, here.address)
+    await plane.snapshot([])
+
+
+async def _set_up(plane: Plane, told: Ignoring, call: Call, browsers: tuple[str, int]) -> None:
     profile = SrtpProfile.AEAD_AES_128_GCM
     flow, other = 2 * call.number + 1, 2 * call.number + 2
     rtp, _ = await plane.open_pair(other, LOOPBACK, 0)
@@ -246,7 +293,12 @@ def _ask(ng: socket.socket, call: Call, command: str, sdp: str, profile: str) ->
     return SessionDescription.parse(str(reply["sdp"]))
 
 
-CARRIERS: Final = {"native": native, "minimal": minimal, "rtpengine": peer}
+CARRIERS: Final[dict[str, Callable[..., contextlib.AbstractAsyncContextManager[Carrier]]]] = {
+    "native": native,
+    "python": python,
+    "minimal": minimal,
+    "rtpengine": peer,
+}
 
 
 def _value(text: str) -> str | float:
