@@ -5,8 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 
+import pytest
+
 from gateway.media.embedded.describe import SERVICE_DESCRIPTION
 from gateway.media.embedded.engine import EmbeddedEngine
+from gateway.media.embedded.plane.feedback import bit_rate_limit, read_bit_rate_limit
+from gateway.media.embedded.plane.rtcp import Feedback, ReceiverReport, parse_compound
 from gateway.media.engine import Conference, KeyFrameWanted, Kind, Party, Seat
 from tests.media.engine_support import config, running, until
 from tests.media.video_support import VideoBrowser, VideoPhone
@@ -136,3 +140,21 @@ async def test_a_caller_that_is_passed_on_from_a_room_keeps_its_picture() -> Non
             assert first.seat.sees is None
         finally:
             await other.close()
+
+
+async def test_nobody_takes_the_picture_from_the_others_by_what_it_says_it_can_take() -> None:
+    """The least of those who see it counts, and never less than 200,000 bits a second; what is malformed is nothing."""
+    said = ("a=rtcp-fb:* goog-remb", "a=rtcp-fb:* nack pli")
+    one, other = [VideoPhone(luma, profile="RTP/AVPF", extra=said) for luma in (DARK, LIGHT)]
+    async with meeting(one, other):
+
+        def told(bits: int) -> bool:
+            heard = [each for data in one.rtcp for each in parse_compound(data) if isinstance(each, Feedback)]
+            limits = [limit for each in heard if (limit := read_bit_rate_limit(each)) is not None]
+            return bool(limits) and limits[-1] == pytest.approx(bits, rel=0.01)
+
+        await until(lambda: told(2_500_000))
+        for asked, granted in ((500_000, 500_000), (1_000, 200_000), (900_000, 900_000)):
+            other.send_rtcp(bytes(ReceiverReport(0x77)) + bytes(bit_rate_limit(0x77, asked, (1,))))
+            other.send_rtcp(bytes(ReceiverReport(0x77)) + bytes(bit_rate_limit(0x77, asked, (1,)))[:-6])
+            await until(lambda granted=granted: told(granted))

@@ -29,6 +29,8 @@ from sdp.negotiation import Side
 
 CLOCK_RATE = 90_000
 """Hz, of every video codec carried here."""
+LEAST_FOR_MANY = 200_000
+"""Bits a second that who is seen by many may always send: nobody takes the picture from all others by what it says."""
 _NEVER = float("-inf")
 _BANDWIDTH_UNITS = {"AS": 1000, "TIAS": 1}
 """Bits a second of what b= says (RFC 4566 section 5.8, RFC 3890)."""
@@ -268,7 +270,9 @@ class VideoStream:
     def limit_rate(self) -> None:
         """Tell the peer how much it may send: what everybody who sees its picture can take."""
         if self.source is not None and (self.watchers or self._among) and "goog-remb" in self._feedback():
-            most = min([self._shared.config.video.max_bitrate, *[watcher.most for watcher in self.watchers]])
+            most = self._shared.config.video.max_bitrate
+            least = min(most, LEAST_FOR_MANY) if self._among else 0
+            most = max(least, min([most, *[watcher.most for watcher in self.watchers]]))
             self._send(bit_rate_limit(self.identity.ssrc, most, (self.source,)))
 
     # What the plane tells
