@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,16 @@ import structlog
 
 from gateway.access.gatekeeper import TRUNK
 from gateway.accounts.vault import read_key
-from gateway.app.observers import keep_records, recording
+from gateway.app.cluster_settings import shared_key
+from gateway.app.observers import ended, keep_records, recording
 from gateway.app.opening import Opening
 from gateway.call.call import Call
-from gateway.call.journal import UP, Journal, JournalError, Values, read
+from gateway.call.journal import UP, Journal, JournalError, JournalStore, Values, read
 from gateway.call.leg import Leg
 from gateway.call.registry import Calls
 from gateway.call.state import State
 from gateway.call.status import Cause
+from gateway.errors import ConfigError
 from gateway.legs.service import ServiceLeg
 from gateway.legs.sip_bodies import reason_of
 from gateway.legs.sip_leg import SipResumedLeg
@@ -32,12 +35,18 @@ from gateway.media.embedded.describe import party_of
 from gateway.media.engine import MediaEngine, MediaError
 from gateway.net.user_agent import UserAgent
 from gateway.sip.dialogs.values import is_by_websocket
+from gateway.sip.flow import RELIABLE, Flow
+from gateway.sip.message.addresses import NameAddr
+from gateway.store.factory import journal_named
 from gateway.store.journal_file import JournalFile
+from gateway.store.journal_shared import SharedRecords, SharedStore
 from gateway.web.facade import LeftCall
 
 log = structlog.get_logger(__name__)
 
 FILE = "calls.journal"
+_STARTING = 60.0
+"""Seconds that a gateway which starts is waited for by those who would take its calls."""
 OCTETS_OF_A_CALL = 65_536
 """What its record may take on average."""
 
@@ -46,9 +55,15 @@ OCTETS_OF_A_CALL = 65_536
 class JournalFound:
     """A journal, and what was in it."""
 
-    file: JournalFile | None = None
+    file: JournalStore | None = None
     """None: another gateway has it, or it cannot be written."""
     calls: dict[str, dict[str, Any]] = field(default_factory=dict)
+    close: Callable[[], None] = lambda: None
+    """Let go of the file."""
+
+
+async def _nobody_comes(user: str, tag: str) -> bool:
+    return False
 
 
 def open_journal(state_dir: Path, random: Callable[[int], bytes], calls: int) -> JournalFound:
@@ -66,10 +81,10 @@ def open_journal(state_dir: Path, random: Callable[[int], bytes], calls: int) ->
     except JournalError as error:
         log.warning("calls end with this process", reason=str(error))
         return JournalFound()
-    return JournalFound(file, found)
+    return JournalFound(file, found, file.close)
 
 
-def _remove(file: JournalFile, call_id: str) -> None:
+def _remove(file: JournalStore, call_id: str) -> None:
     """Take a call out of the journal, as far as the disk lets it: the next process finds it else once more."""
     try:
         file.remove(call_id)
@@ -116,6 +131,10 @@ class Recovery:
     wall_clock: Callable[[], float]
     """Seconds since 1970."""
     reads: Reader = nobody
+    shared: SharedStore | None = None
+    """Where the other gateways of the cluster find the calls of this one."""
+    to_come: Callable[[str, str], Coroutine[Any, Any, bool]] = _nobody_comes
+    """Waits for the call of a user's page that another gateway had; whether it is here."""
     resumed: list[str] = field(default_factory=list)
     """Calls that go on."""
     flowing: list[str] = field(default_factory=list)
@@ -131,19 +150,57 @@ class Recovery:
 
     async def leave(self) -> None:
         """Write down what waits to be; the process is to end then as if it were killed."""
+        if self.shared is not None:
+            with contextlib.suppress(JournalError):
+                await self.shared.hold(_STARTING)
         await asyncio.to_thread(self.close_records)
+
+    async def take_over(self, calls: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
+        """Go on with calls of another gateway, whose media is made anew here, and end those that cannot.
+
+        What `end_rest` gives.
+        """
+        assert self._user_agent is not None
+        moved = {call_id: _moved(values, self._user_agent) for call_id, values in calls.items()}
+        again = replace(self, kept=JournalFound(self.kept.file, moved), resumed=[], flowing=[], silent=set())
+        for call_id, values in moved.items():
+            if again.is_whole(values):
+                # Flows of its numbers are other calls' in the plane of this gateway.
+                with again.without_media(call_id):
+                    await self.engine.restore(call_id, values["media"])
+                    again.silent.add(call_id)
+                    again.flowing.append(call_id)
+        again.resume_calls(self._user_agent)
+        return await again.end_rest()
+
+    def forget(self, call_id: str) -> None:
+        """Keep no record of a call that cannot be read."""
+        if self.kept.file is not None:
+            _remove(self.kept.file, call_id)
+
+    @staticmethod
+    def is_whole(values: Values) -> bool:
+        """Whether a call was up, and all of it is known."""
+        return (
+            values["stage"] == UP and len(values["legs"]) == 2 and None not in values["legs"] and bool(values["media"])
+        )
+
+    @staticmethod
+    @contextlib.contextmanager
+    def without_media(call_id: str) -> Iterator[None]:
+        """A call whose media cannot be made anew is not gone on with."""
+        try:
+            yield
+        except MediaError as error:
+            log.warning("a call's media cannot be made anew", call_id=call_id, reason=error.reason)
 
     async def resume_media(self) -> None:
         """Before SIP is open: take up the media of what was up, or make it anew, and end the rest of it."""
         for call_id, values in self.kept.calls.items():
-            if values["stage"] != UP or len(values["legs"]) != 2 or None in values["legs"] or values["media"] is None:
-                continue
-            try:
-                await self._resume_media(call_id, values["media"])
-            except MediaError as error:
-                log.warning("a call's media cannot be made anew", call_id=call_id, reason=error.reason)
-            else:
-                self.flowing.append(call_id)
+            if self.is_whole(values):
+                with self.without_media(call_id):
+                    await self._resume_media(call_id, values["media"])
+                    self.flowing.append(call_id)
         self.engine.end_left()
 
     async def _resume_media(self, call_id: str, media: Values) -> None:
@@ -251,21 +308,69 @@ def _trunks_of(values: Values) -> list[str]:
     ]
 
 
+def _moved(values: Values, user_agent: UserAgent) -> dict[str, Any]:
+    """A call of another gateway, whose peers are to send their requests here from now on."""
+
+    def moved(session: Values) -> Values:
+        dialog = session.get("dialog")
+        if dialog is None or dialog["flow"] is None or dialog["contact"] is None:
+            return session
+        flow, former = Flow.parse(dialog["flow"]), NameAddr.parse(dialog["contact"]).uri
+        if flow.transport not in RELIABLE:
+            flow = replace(flow, local="")
+        contact = user_agent.contact(flow, former.user, secure=former.scheme == "sips")
+        return {**session, "dialog": {**dialog, "flow": str(flow), "contact": str(contact)}}
+
+    def leg_moved(leg: dict[str, Any] | None) -> dict[str, Any] | None:
+        return leg and {**leg, "sessions": [moved(session) for session in leg.get("sessions", ())]}
+
+    return {**values} | {name: [leg_moved(leg) for leg in values[name]] for name in ("legs", "targets")}
+
+
+async def _shared_too(opening: Opening, kept: JournalFound, had_file: bool) -> tuple[JournalFound, SharedStore]:
+    """A journal that the cluster sees as well, without those calls that another gateway has. Raises ConfigError."""
+    config, key = opening.config, shared_key(opening.config, "journal")
+    assert kept.file is not None
+    assert key is not None
+    assert config.cluster.journal is not None
+    shared = journal_named(config.cluster.journal, config.cluster.node or "", key, opening.random)
+    records = SharedRecords(kept.file, shared)
+    try:
+        await shared.open()
+        opening.stack.push_async_callback(shared.close)
+        begun = await shared.begin(_STARTING)
+    except JournalError as error:
+        raise ConfigError("cluster.journal", f"cannot be used: {error}") from None
+    opening.stack.push_async_callback(ended, asyncio.create_task(records.run()))
+    opening.stack.push_async_callback(records.written)
+    calls = {call_id: values for call_id, values in kept.calls.items() if call_id not in begun.taken}
+    if not had_file:
+        for call_id, record in begun.records.items():
+            with contextlib.suppress(JournalError):
+                calls[call_id] = read(record)
+    for call_id in (kept.calls.keys() | begun.records.keys()) - calls.keys():
+        _remove(records, call_id)
+    return JournalFound(records, calls, kept.close), shared
+
+
 async def find_calls(opening: Opening, calls: Calls, engine: MediaEngine) -> Recovery:
     """Look for the calls of a gateway that died, take up their media, and write down those that there will be.
 
     Their detail records go on as well. Raises ConfigError.
     """
-    config, kept, left = opening.config, JournalFound(), LeftCalls()
+    config, kept, left, shared = opening.config, JournalFound(), LeftCalls(), None
     if config.limits.keep_calls != "never":
+        had_file = (config.state_dir / FILE).exists()
         kept = await asyncio.to_thread(open_journal, config.state_dir, opening.random, config.limits.calls)
+        opening.stack.callback(kept.close)
+        if kept.file is not None and config.cluster.journal is not None:
+            kept, shared = await _shared_too(opening, kept, had_file)
     calls.observe(left.call_changed)
     if kept.file is not None:
-        opening.stack.callback(kept.file.close)
         journal = Journal(kept.file, engine, asyncio.get_running_loop().time, opening.wall_clock)
         calls.keep = journal.write
     at_stop = config.limits.keep_calls == "restart"
-    recovery = Recovery(calls, engine, left, kept, at_stop, lambda: None, opening.wall_clock)
+    recovery = Recovery(calls, engine, left, kept, at_stop, lambda: None, opening.wall_clock, shared=shared)
     await recovery.resume_media()
     recovery.close_records = await keep_records(
         recording(config), calls, opening.wall_clock, opening.stack, frozenset(recovery.flowing)

@@ -56,6 +56,7 @@ from gateway.app.rules import ShownRules
 from gateway.app.sip_front import SipFront
 from gateway.app.sip_opening import open_gatekeeper, open_registrar
 from gateway.app.subscriptions import Subscriptions
+from gateway.app.takeover import go_on
 from gateway.app.tracing import send_traces
 from gateway.app.trunk_care import TrunkCare
 from gateway.app.users import Users
@@ -81,7 +82,6 @@ from gateway.web.auth.links import link_refusal
 from gateway.web.auth.oidc import OpenIdProvider
 
 log = structlog.get_logger(__name__)
-
 
 _DIRECTORY_SECONDS = 10.0
 """How often what other gateways of the same store have changed is looked for."""
@@ -198,7 +198,7 @@ class GatewayApp:
         self.recovery = await find_calls(self._opening, self.calls, engine)
         self._subscriptions = self._open_subscriptions(identity, store, router, dialer)
         self._user_agent = dialer.inviter = self._messages.requester = await self._open_sip(identity, store, dialer)
-        dialer.resumed(await self.recovery.end_rest())
+        await go_on(self._opening, self.recovery, self._cluster, self._user_agent, dialer)
         self._relay.subscribing = self._user_agent
         self._ladders = keep_messages(self.config, self._user_agent, self._wall_clock)
         await copy_messages(
@@ -405,6 +405,7 @@ class GatewayApp:
             conferencing=self._conferencing,
             reloader=lambda: self.reloader,
             left=self.recovery.left.of,
+            to_come=self.recovery.to_come,
         )
         self._readers += [accounts, front, watch]
         watch.others += [store_watch.conditions, partial(ports_taken, engine)]

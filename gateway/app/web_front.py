@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -39,6 +39,10 @@ from sdp import SdpSyntaxError, SessionDescription
 _KNOWN = {State.REACHABLE: True, State.UNREACHABLE: False, State.UNKNOWN: None}
 
 
+async def _nobody_comes(user_id: str, call_id: str) -> bool:
+    return False
+
+
 class WebFront:
     """Authenticates web users, knows who is there, places their calls."""
 
@@ -65,6 +69,7 @@ class WebFront:
         conferencing: Conferencing,
         reloader: Callable[[], Reloader] | None = None,
         left: Callable[[str, str], LeftCall | None] = lambda user_id, call_id: None,
+        to_come: Callable[[str, str], Coroutine[Any, Any, bool]] = _nobody_comes,
     ) -> None:
         self._bans = bans
         self._load = load
@@ -74,6 +79,7 @@ class WebFront:
         """In force now; another one after a reload."""
         self.users = users
         self.left_call = left
+        self.call_to_come = to_come
         self._ladders = ladders or Ladders(0, time.time)
         self._identity = identity
         self._own_accounts = accounts

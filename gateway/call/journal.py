@@ -19,6 +19,7 @@ from gateway.call.call import Call
 from gateway.call.leg import Address, Diversion, HistoryEntry, Leg
 from gateway.call.routing import Caller
 from gateway.call.state import State
+from gateway.errors import GatewayError
 from gateway.media.engine import MediaEngine
 
 log = structlog.get_logger(__name__)
@@ -35,7 +36,7 @@ _Leg = tuple[Address, bytes, bytes]
 """The address that a leg had, its `name_values`, and its own values."""
 
 
-class JournalError(Exception):
+class JournalError(GatewayError):
     """A record that cannot be kept; one sentence."""
 
 

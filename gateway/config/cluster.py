@@ -7,7 +7,7 @@ import re
 
 from pydantic import Field, field_validator
 
-from gateway.config.values import Secret, Section, SipUriValue
+from gateway.config.values import REDIS, Secret, Section, SipUriValue, Text
 
 _PLACE = re.compile(r"sips?:(?P<host>\[[^\]]+\]|[^:;?@]+)(?::(?P<port>[0-9]{1,5}))?(?:;transport=(?:udp|tcp|tls))?")
 _KEY = 32
@@ -21,6 +21,9 @@ class ClusterConfig(Section):
     key: Secret | None = None
     """Secret of at least 32 characters that all of them share, by which they know each other, and what one of them
     has signed: nonces, the page's tokens, temporary GRUUs. Better set by environment than here."""
+    journal: Text | None = Field(default=None, repr=False)
+    """Where the others find the calls of this gateway and go on with them when it is gone for good, sealed by `key`:
+    "redis://host:6379/0", the same for all, as identity.store has it; default: they end with it."""
     interval: float = Field(default=5.0, ge=0.2, le=60)
     """How often each writes down that it is there; after three such times without a word it is gone (s)."""
 
@@ -37,6 +40,15 @@ class ClusterConfig(Section):
         except ValueError:
             raise ValueError(f"{node!r} names no IP address") from None
         return node
+
+    @field_validator("journal")
+    @classmethod
+    def _is_redis(cls, journal: str | None) -> str | None:
+        scheme, _, rest = (journal or "").partition(":")
+        if journal is not None and not (scheme in REDIS and rest.startswith("//") and len(rest) > 2):
+            # The URL may hold a password, so it is not repeated.
+            raise ValueError('must be "redis://HOST:PORT/DATABASE"')
+        return journal
 
     @field_validator("key")
     @classmethod

@@ -347,6 +347,8 @@ class Config(BaseSettings):
         """Gateways know each other by a key, and find each other's users in a store that they share."""
         if (self.cluster.node is None) != (self.cluster.key is None):
             raise ConfigError("cluster", "node and key are set together, or neither")
+        if self.cluster.node is None and self.cluster.journal is not None:
+            raise ConfigError("cluster.journal", "is of a gateway with others (cluster.node)")
         if self.cluster.node is not None and self.identity.store == "memory":
             raise ConfigError("cluster.node", 'needs a store that the gateways share, not "memory" (identity.store)')
 

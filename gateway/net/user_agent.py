@@ -448,9 +448,9 @@ class UserAgent:
         """Every place that a SIP URI leads to now, best first (RFC 3263); () for none."""
         return await self._shell.resolver.resolve(uri)
 
-    def contact(self, flow: Flow, user: str | None) -> NameAddr:
-        """Our Contact as a peer on `flow` is to use it."""
-        return self._core.contact(flow, user)
+    def contact(self, flow: Flow, user: str | None, *, secure: bool = False) -> NameAddr:
+        """Our Contact as a peer on `flow` is to use it, a sips URI where it is `secure`."""
+        return self._core.contact(flow, user, secure=secure)
 
     def token(self) -> str:
         """A fresh random word."""

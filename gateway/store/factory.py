@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from gateway.errors import ConfigError
@@ -9,6 +10,7 @@ from gateway.identity.store import IdentityStore
 from gateway.people.messages import MessageStore
 from gateway.store.identity_memory import MemoryStore
 from gateway.store.identity_sqlite import SqliteStore
+from gateway.store.journal_shared import SharedStore
 from gateway.store.messages_memory import MemoryMessages
 from gateway.store.messages_sqlite import SqliteMessages
 
@@ -31,6 +33,13 @@ def store_named(name: str, state_dir: Path) -> IdentityStore:
 
         return RedisStore(name)
     raise ConfigError("identity.store", 'must be "memory", "sqlite:FILE" or "redis://HOST:PORT/DATABASE"')
+
+
+def journal_named(name: str, node: str, key: bytes, random: Callable[[int], bytes]) -> SharedStore:
+    """ "redis://...", where a cluster sees the calls of the gateway `node`, under `key` (32 octets); not opened yet."""
+    from gateway.store.journal_redis import RedisJournal
+
+    return RedisJournal(name, node, key, random)
 
 
 def messages_named(name: str, state_dir: Path) -> MessageStore:

@@ -260,6 +260,9 @@ class Gateway(Protocol):
     def left_call(self, user_id: str, call_id: str) -> LeftCall | None:
         """The call of that id which this user had at the process before this one."""
 
+    async def call_to_come(self, user_id: str, call_id: str) -> bool:
+        """Wait for the call of that id which a gateway that is gone had; whether `left_call` has it now."""
+
     def user_of(self, uri: str) -> str | None:
         """Id of the user that a SIP URI of ours means; None for everybody else's."""
 

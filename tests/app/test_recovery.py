@@ -43,7 +43,7 @@ def test_a_record_that_cannot_be_taken_out_costs_no_other(tmp_path: Path) -> Non
     found = open_journal(tmp_path, os.urandom, 100)
     assert found.calls == {"good": {"legs": [], "targets": []}}
     assert found.file is not None
-    found.file.close()
+    found.close()
 
 
 @pytest.mark.usefixtures("full")

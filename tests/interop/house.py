@@ -131,7 +131,7 @@ class House:
                 for name in ("legs", "targets")
             }
             found.file.put(call_id, VERSION + marshal.dumps(older))
-        found.file.close()
+        found.close()
 
     async def terminate(self) -> int:
         """SIGTERM; the exit status."""

@@ -339,6 +339,9 @@ class FakeGateway:
     def call_of(self, user_id: str, call_id: str) -> FakeCall | None:
         return next((call for call in self.calls if call.id == call_id), None)
 
+    async def call_to_come(self, user_id: str, call_id: str) -> bool:
+        return False
+
     def left_call(self, user_id: str, call_id: str) -> LeftCall | None:
         return self.left.get((user_id, call_id))
 

@@ -53,9 +53,32 @@ async def call_attach(peer: Peer, params: Params) -> Reply:
     """
     call_id = params.identifier("call_id")
     sdp = params.sdp() if "sdp" in params else None
-    held = peer.context.directory.find(peer.announced().id, call_id) or _left(peer, call_id, params)
-    if held is None:
-        raise peer.not_found(call_id)
+    user = peer.announced().id
+    held = peer.context.directory.find(user, call_id) or _left(peer, call_id, params)
+    if held is not None:
+        return _attached(peer, held, params, sdp)
+    found: list[Reply] = []
+
+    async def came() -> dict[str, Any]:
+        come = await peer.context.gateway.call_to_come(user, call_id)
+        late = (peer.context.directory.find(user, call_id) or _left(peer, call_id, params)) if come else None
+        if late is None:
+            raise peer.not_found(call_id)
+        reply = _attached(peer, late, params, sdp)
+        found.append(reply)
+        assert isinstance(reply.value, dict)
+        return reply.value
+
+    def take() -> None:
+        for reply in found:
+            if reply.then is not None:
+                reply.then()
+
+    return Reply(came, then=take)
+
+
+def _attached(peer: Peer, held: Held, params: Params, sdp: str | None) -> Reply:
+    """How a call stands that is this connection's from now on."""
     entry = held.entry
     if entry.state is State.ENDED:
         cause = entry.cause or Cause.LOST

@@ -1,0 +1,128 @@
+"""A journal that is kept twice: in this gateway's file at once, and a moment later where the whole cluster sees it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from gateway.call.journal import JournalError, JournalStore, read
+
+log = structlog.get_logger(__name__)
+
+_AT_ONCE = 100
+"""Records of one command."""
+_PAUSE = 1.0
+"""Seconds after a failure before it is tried again."""
+_LAST = 2.0
+"""Seconds that the end waits for what is still to be written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What a gateway finds at its start."""
+
+    taken: frozenset[str]
+    """Ids of calls of the process before that another gateway goes on with."""
+    records: dict[str, bytes]
+    """Those of the process before that nobody has taken."""
+
+
+class Writes(Protocol):
+    """What is told of calls. Raises JournalError where it cannot be."""
+
+    async def write(self, changes: Mapping[str, tuple[bytes, Sequence[str]] | None]) -> None:
+        """Keep these records, each with the names of its web legs; None for a call that is over."""
+
+
+class SharedStore(Writes, Protocol):
+    """Where the cluster sees the records. All of it raises JournalError where it cannot be reached."""
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def begin(self, seconds: float) -> Begun:
+        """Whatever becomes of us for so long: nobody takes our calls. What there is of the process before."""
+
+    async def started(self) -> None:
+        """What `begin` said of us holds no more: the others see us."""
+
+    async def hold(self, seconds: float) -> None:
+        """Nobody takes our calls for so long."""
+
+    async def nodes(self) -> frozenset[str]:
+        """Who has ever kept records here, and has not been taken over since."""
+
+    async def node_of(self, tag: str) -> str | None:
+        """The gateway that has the call of a web leg; None where there is none."""
+
+    async def take(self, node: str) -> dict[str, bytes]:
+        """All records of another gateway, which are ours from now on; {} where somebody else was quicker."""
+
+
+class SharedRecords:
+    """`JournalStore` over a file, which counts, and what the cluster sees: of each call the latest record only."""
+
+    def __init__(self, file: JournalStore, shared: Writes) -> None:
+        self._file = file
+        self._shared = shared
+        self._waiting: OrderedDict[str, bytes | None] = OrderedDict()
+        self._news = asyncio.Event()
+        self._written = asyncio.Event()
+        self._written.set()
+
+    def put(self, call_id: str, record: bytes) -> None:
+        self._file.put(call_id, record)
+        self._tell(call_id, record)
+
+    def remove(self, call_id: str) -> None:
+        self._tell(call_id, None)
+        self._file.remove(call_id)
+
+    def _tell(self, call_id: str, record: bytes | None) -> None:
+        self._waiting[call_id] = record
+        self._news.set()
+        self._written.clear()
+
+    async def run(self) -> None:
+        """Write what waits, until cancelled."""
+        is_away = False
+        while True:
+            await self._news.wait()
+            batch = {call_id: self._waiting.pop(call_id) for call_id in list(self._waiting)[:_AT_ONCE]}
+            if not self._waiting:
+                self._news.clear()
+            try:
+                await self._shared.write({call_id: _with_legs(record) for call_id, record in batch.items()})
+            except JournalError as error:
+                if not is_away:
+                    log.error("other gateways do not see the calls of this one", reason=str(error))
+                is_away = True
+                # What has come meanwhile is newer.
+                self._waiting = OrderedDict({**batch, **self._waiting})
+                self._news.set()
+                await asyncio.sleep(_PAUSE)
+            else:
+                is_away = False
+                if not self._waiting:
+                    self._written.set()
+
+    async def written(self) -> None:
+        """Wait until the cluster sees all, or for a short while."""
+        try:
+            async with asyncio.timeout(_LAST):
+                await self._written.wait()
+        except TimeoutError:
+            log.warning("other gateways may take calls of this one for calls that go on", calls=len(self._waiting))
+
+
+def _with_legs(record: bytes | None) -> tuple[bytes, Sequence[str]] | None:
+    if record is None:
+        return None
+    legs = [leg for leg in read(record)["legs"] if leg is not None]
+    return record, [leg["party"]["tag"] for leg in legs if leg["kind"] == "web"]

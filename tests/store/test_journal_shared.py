@@ -1,0 +1,119 @@
+"""A journal that the cluster sees: the file counts, and the latest record of each call follows as soon as it can."""
+
+from __future__ import annotations
+
+import asyncio
+import marshal
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from gateway.call.journal import VERSION, JournalError
+from gateway.store import journal_shared
+from gateway.store.journal_shared import SharedRecords
+
+
+def record(*tags: str) -> bytes:
+    """Of a call with these web legs."""
+    legs = [(marshal.dumps({"party": {"tag": tag}}), marshal.dumps({"kind": "web"})) for tag in tags]
+    phone = (marshal.dumps({"party": {"tag": "phone"}}), marshal.dumps({"kind": "sip"}))
+    return VERSION + marshal.dumps({"legs": [*legs, phone, (marshal.dumps({}), marshal.dumps(None))], "targets": []})
+
+
+class File:
+    """What was put, unless the disk is full."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+        self.is_full = False
+
+    def put(self, call_id: str, record: bytes) -> None:
+        if self.is_full:
+            raise JournalError("no space is left")
+        self.kept[call_id] = record
+
+    def remove(self, call_id: str) -> None:
+        self.kept.pop(call_id, None)
+        if self.is_full:
+            raise JournalError("no space is left")
+
+
+class Shared:
+    """What the others see."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, tuple[bytes, Sequence[str]]] = {}
+        self.is_away = False
+        self.largest = 0
+        self.news = asyncio.Event()
+
+    async def write(self, changes: Mapping[str, tuple[bytes, Sequence[str]] | None]) -> None:
+        await asyncio.sleep(0)
+        self.news.set()
+        if self.is_away:
+            raise JournalError("no connection")
+        self.largest = max(self.largest, len(changes))
+        for call_id, change in changes.items():
+            self.seen.pop(call_id, None)
+            if change is not None:
+                self.seen[call_id] = change
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_shared, "_PAUSE", 0.005)
+    monkeypatch.setattr(journal_shared, "_LAST", 0.1)
+
+
+async def test_the_others_see_the_latest_of_each_call() -> None:
+    """With its web legs; not what is over; few at a time."""
+    file, shared = File(), Shared()
+    records = SharedRecords(file, shared)
+    for number in range(250):
+        records.put(f"c{number}", record())
+    records.put("c0", record("leg", "other"))
+    records.remove("c1")
+    assert len(file.kept) == 249
+    running = asyncio.create_task(records.run())
+    await records.written()
+    assert shared.seen.keys() == file.kept.keys()
+    assert shared.seen["c0"] == (file.kept["c0"], ["leg", "other"])
+    assert shared.largest <= 100
+    running.cancel()
+
+
+async def test_while_it_is_away_only_the_latest_waits() -> None:
+    """However often a call changes; then they see how it stands."""
+    file, shared = File(), Shared()
+    shared.is_away = True
+    records = SharedRecords(file, shared)
+    running = asyncio.create_task(records.run())
+    records.put("a", record("first"))
+    await asyncio.wait_for(shared.news.wait(), 5)
+    for number in range(100):
+        records.put("a", record(str(number)))
+        await asyncio.sleep(0)
+    records.put("b", record())
+    records.remove("b")
+    await records.written()  # returns all the same
+    assert shared.seen == {}
+    shared.is_away = False
+    await records.written()
+    assert {call_id: tags for call_id, (_, tags) in shared.seen.items()} == {"a": ["99"]}
+    running.cancel()
+
+
+async def test_a_call_that_the_disk_did_not_take_is_no_call_for_the_others() -> None:
+    """Nor one whose end it did not take."""
+    file, shared = File(), Shared()
+    records = SharedRecords(file, shared)
+    running = asyncio.create_task(records.run())
+    records.put("a", record())
+    file.is_full = True
+    with pytest.raises(JournalError):
+        records.put("b", record())
+    with pytest.raises(JournalError):
+        records.remove("a")
+    await records.written()
+    assert shared.seen == {}
+    running.cancel()
