@@ -105,6 +105,7 @@ async def open_store(opening: Opening) -> tuple[ProvisionedStore, passwords.Pass
         await store.open()
         opening.stack.push_async_callback(store.close)
         await passwords.provision(store, words, config.realm)
+        passwords.settle(words, config.state_dir)
     except (StoreError, OSError) as error:
         raise ConfigError("identity.store", f"cannot be used: {error}") from None
     opening.sweep(store.expire)

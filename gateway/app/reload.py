@@ -271,6 +271,7 @@ class Reloader:
             raise ConfigError("identity.store", f"cannot be used: {error}") from None
         others |= self._unsettled
         self._unsettled.clear()
+        await asyncio.to_thread(passwords.settle, words, config.state_dir)
         return words, others
 
     async def _write_credentials(self, users: Collection[str], wanted: Mapping[str, Credential]) -> None:

@@ -9,7 +9,7 @@ import hmac
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,8 @@ def resolve(
     `digests` has HA1 values by algorithm of ids whose password is known to nobody here.
 
     A new one comes from `random` (n bytes for n) and is written to `state_dir`/secrets.json, readable by this
-    user only; at the next start it is the same. Raises ConfigError when that file cannot be used.
+    user only; at the next start it is the same. Who has no password any more stays in that file until `settle`, for
+    the store has yet to be told. Raises ConfigError when that file cannot be used.
     """
     path = state_dir / FILE_NAME
     try:
@@ -76,7 +77,7 @@ def resolve(
     return Passwords(
         values={name: values[name] for name in wanted if name in values},
         generated=frozenset(name for name, word in wanted.items() if word == AUTO),
-        retired=tuple(name for name in kept["provisioned"] if name not in state["provisioned"]),
+        retired=tuple(name for name in kept["provisioned"] if name not in {*values, *(digests or {})}),
         digests=digests or {},
     )
 
@@ -92,7 +93,19 @@ def _completed(
     values = {name: word for name, word in wanted.items() if word is not None and word != AUTO}
     for name in (name for name, word in wanted.items() if word == AUTO):
         values[name] = made.setdefault(name, new_password(random))
-    return values, {"version": _VERSION, "passwords": made, "provisioned": sorted({*values, *digests})}
+    provisioned = sorted({*values, *digests, *kept["provisioned"]})
+    return values, {"version": _VERSION, "passwords": made, "provisioned": provisioned}
+
+
+def settle(passwords: Passwords, state_dir: Path) -> None:
+    """The store has no credential of those who are `retired`: they need not be retired once more."""
+    path = state_dir / FILE_NAME
+    # Where it cannot be written they are, at the next start.
+    with suppress(OSError), _locked(state_dir):
+        kept = _read(path)
+        left = [name for name in kept["provisioned"] if name not in passwords.retired]
+        if left != kept["provisioned"]:
+            _write(path, kept | {"provisioned": left})
 
 
 def _read_if_there(path: Path) -> dict[str, Any]:

@@ -12,7 +12,8 @@ import pytest
 
 from gateway.errors import ConfigError
 from gateway.identity.model import Credential
-from gateway.identity.passwords import check, ha1, provision, resolve
+from gateway.identity.passwords import check, ha1, provision, resolve, settle
+from gateway.identity.store import StoreError
 from gateway.store.identity_memory import MemoryStore
 
 REALM = "gateway.local"
@@ -132,6 +133,28 @@ async def test_user_that_is_gone_loses_its_credential(tmp_path: Path) -> None:
     await provision(store, resolve({"1002": None}, tmp_path, counting()), REALM)
     assert await store.credential("1001", REALM) is None
     assert await store.credential("1002", REALM) is None
+
+
+class AwayStore(MemoryStore):
+    """Takes nothing."""
+
+    async def put_credential(self, credential: Credential) -> None:
+        raise StoreError("no connection")
+
+
+async def test_who_is_gone_while_the_store_is_away_loses_the_credential_at_the_next_start(tmp_path: Path) -> None:
+    """However many starts fail; once it is done it is not done again, so somebody else may have the name."""
+    store = MemoryStore()
+    await provision(store, resolve({"1001": "hunter2"}, tmp_path, counting()), REALM)
+    for _ in range(2):
+        with pytest.raises(StoreError):
+            await provision(AwayStore(), resolve({"1001": None}, tmp_path, counting()), REALM)
+    words = resolve({"1001": None}, tmp_path, counting())
+    await provision(store, words, REALM)
+    settle(words, tmp_path)
+    assert await store.credential("1001", REALM) is None
+    assert resolve({"1001": None}, tmp_path, counting()).retired == ()
+    settle(words, tmp_path / "nowhere")
 
 
 def test_check_takes_only_the_right_password() -> None:
