@@ -369,7 +369,6 @@ class GatewayApp:
         self, engine: MediaEngine, identity: IdentityMap, presence: Presence, store: ProvisionedStore
     ) -> None:
         config = self.config
-        clock = asyncio.get_running_loop().time
         console_token = self._random(32).hex()
         register = self._care.registrations
         accounts = open_own_accounts(self._opening, identity, self._accounts, register, store, self._cluster)
@@ -379,7 +378,7 @@ class GatewayApp:
         users = Users(
             self._directory, identity, store, presence, self.calls, accounts, courier, voicemail, links, self._random
         )
-        store_watch = StoreWatch(users.look, clock)
+        store_watch = StoreWatch(users.look, asyncio.get_running_loop().time)
         self._opening.sweep(store_watch.look, _DIRECTORY_SECONDS)
         watch = Watch(
             config, self.calls, lambda: self.registered_trunks, self._reachability, self._wall_clock, self._load
