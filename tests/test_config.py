@@ -200,6 +200,7 @@ def _other(path: tuple[str, ...], field: FieldInfo) -> str:
         "emergency.numbers": "112",
         "emergency.trunk": "office",
         "cluster.node": "sip:10.0.0.1:5060",
+        "cluster.journal": "redis://10.0.0.9:6379/0",
     }
     dotted = ".".join(path)
     if dotted in special:
@@ -230,8 +231,8 @@ def test_every_key_can_be_set_by_environment(path: tuple[str, ...], field: Field
         environ["GATEWAY_TRUNKS"] = "[{name: office, uri: 'sip:pbx.example.com'}]"
     if path == ("groups",):
         environ["GATEWAY_USERS"] = "[{id: alice, web: true}]"
-    if path[0] == "cluster" and path[1] in ("node", "key"):
-        environ = {"GATEWAY_CLUSTER__NODE": "sip:10.0.0.1:5060", "GATEWAY_CLUSTER__KEY": "k" * 32}
+    if path[0] == "cluster" and path[1] in ("node", "key", "journal"):
+        environ |= {"GATEWAY_CLUSTER__NODE": "sip:10.0.0.1:5060", "GATEWAY_CLUSTER__KEY": "k" * 32}
     config: Any = load(None, environ)
     default: Any = Config()
     changed = [
@@ -246,8 +247,8 @@ def test_every_key_can_be_set_by_environment(path: tuple[str, ...], field: Field
         expected = ["sip.tls.cert", "sip.tls.key", *expected]
     elif path[0] == "emergency":
         expected = ["trunks", "emergency.numbers", "emergency.trunk"]
-    elif path[0] == "cluster" and path[1] in ("node", "key"):
-        expected = ["cluster.node", "cluster.key"]
+    elif path[0] == "cluster" and path[1] in ("node", "key", "journal"):
+        expected = ["cluster.node", "cluster.key", *(["cluster.journal"] if path[1] == "journal" else [])]
     elif path == ("groups",):
         expected = ["users", "groups"]
     assert changed == expected

@@ -47,6 +47,8 @@ CASES = [
     ("cluster: {node: 'sip:10.0.0.1:5060'}", "cluster", "set together"),
     ("cluster: {node: 'sip:gw.example.com', key: 'kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk'}", "cluster.node", "no IP address"),
     ("cluster: {node: 'sip:10.0.0.1:70000', key: 'x'}", "cluster.node", "is not written as"),
+    ("cluster: {journal: 'redis://10.0.0.9:6379/0'}", "cluster.journal", "cluster.node"),
+    ("cluster: {journal: 'file:calls'}", "cluster.journal", "redis://"),
     ("cluster: {node: 'sip:10.0.0.1', key: short}", "cluster.key", "fewer than 32"),
     (
         "{identity: {store: memory}, cluster: {node: 'sip:10.0.0.1', key: 'kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk'}}",

@@ -16,6 +16,8 @@ class ClusterSettings:
     """Its own SIP URI."""
     interval: float
     """Seconds between two words that it is there."""
+    journal: str | None = field(repr=False)
+    """Where the others find its calls; None: nowhere."""
     key: bytes | None = field(repr=False)
     """Seals what the gateways send each other."""
 
@@ -23,7 +25,8 @@ class ClusterSettings:
 def cluster(config: Config) -> ClusterSettings:
     """Of a gateway that is alone the node is ""."""
     told = config.cluster
-    return ClusterSettings(node=told.node or "", interval=told.interval, key=shared_key(config, "requests"))
+    key = shared_key(config, "requests")
+    return ClusterSettings(node=told.node or "", interval=told.interval, journal=told.journal, key=key)
 
 
 def shared_key(config: Config, purpose: str) -> bytes | None:

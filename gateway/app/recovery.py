@@ -16,7 +16,7 @@ import structlog
 
 from gateway.access.gatekeeper import TRUNK
 from gateway.accounts.vault import read_key
-from gateway.app.cluster_settings import shared_key
+from gateway.app.cluster_settings import cluster, shared_key
 from gateway.app.observers import ended, keep_records, recording
 from gateway.app.opening import Opening
 from gateway.call.call import Call
@@ -329,11 +329,11 @@ def _moved(values: Values, user_agent: UserAgent) -> dict[str, Any]:
 
 async def _shared_too(opening: Opening, kept: JournalFound, had_file: bool) -> tuple[JournalFound, SharedStore]:
     """A journal that the cluster sees as well, without those calls that another gateway has. Raises ConfigError."""
-    config, key = opening.config, shared_key(opening.config, "journal")
+    told, key = cluster(opening.config), shared_key(opening.config, "journal")
     assert kept.file is not None
+    assert told.journal is not None
     assert key is not None
-    assert config.cluster.journal is not None
-    shared = journal_named(config.cluster.journal, config.cluster.node or "", key, opening.random)
+    shared = journal_named(told.journal, told.node, key, opening.random)
     records = SharedRecords(kept.file, shared)
     try:
         await shared.open()
@@ -363,7 +363,7 @@ async def find_calls(opening: Opening, calls: Calls, engine: MediaEngine) -> Rec
         had_file = (config.state_dir / FILE).exists()
         kept = await asyncio.to_thread(open_journal, config.state_dir, opening.random, config.limits.calls)
         opening.stack.callback(kept.close)
-        if kept.file is not None and config.cluster.journal is not None:
+        if kept.file is not None and cluster(config).journal is not None:
             kept, shared = await _shared_too(opening, kept, had_file)
     calls.observe(left.call_changed)
     if kept.file is not None:

@@ -209,6 +209,7 @@ OTHER: dict[str, Any] = {
     "limits.guest_calls": 7,
     "trunks[].max_calls": 1,
     "cluster.node": "sip:10.0.0.2:5060",
+    "cluster.journal": "redis://10.0.0.9:6379/0",
     "log.file": "other.log",
 }
 """Values of the keys whose kind does not say one."""
