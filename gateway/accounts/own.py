@@ -52,9 +52,9 @@ class Accounts:
         `own`: such bytes of this gateway alone, where `key` is that of its cluster.
         """
         self._key = key
-        digest = hmac.new(own or key, b"instance", hashlib.sha256).digest()
-        self.instance = uuid.UUID(bytes=digest[:16], version=4).urn
-        """What registrars tell this gateway from others by (+sip.instance, RFC 5626 section 4.1)."""
+        self.instance, self.gateway_instance = _instance(key), _instance(own or key)
+        """By what registrars know that an account is registered anew, by any gateway of a cluster, and by what trunks
+        tell this gateway from the others (+sip.instance, RFC 5626 section 4.1)."""
         self._by_user: dict[str, Account] = {}
         self._by_contact: dict[str, Account] = {}
         self.ours: set[str] | None = None
@@ -97,3 +97,7 @@ class Accounts:
         """User part of the Contact that the account is registered with."""
         whose = "\0".join((account.user, account.registrar, account.username)).encode()
         return hmac.new(self._key, b"contact\0" + whose, hashlib.sha256).hexdigest()[:24]
+
+
+def _instance(key: bytes) -> str:
+    return uuid.UUID(bytes=hmac.new(key, b"instance", hashlib.sha256).digest()[:16], version=4).urn

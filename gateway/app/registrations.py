@@ -30,6 +30,7 @@ _BACK_A_SECOND = 50
 """Accounts registered anew a second where a PBX is back, on average: each is a REGISTER with its digest, twice where
 the nonce is stale, while the PBX still starts. Five hundred are back in 10 s, thousands without overrunning it."""
 
+_NOBODY_THERE = (408, 430)
 _FLOW_FAILED = 60.0
 """Seconds within which who has registered is not made to register anew because its connection closed."""
 
@@ -177,7 +178,7 @@ class Registrations:
             return "registering", 0
         if made.registered:
             return "registered", made.status
-        return "unreachable" if made.status == 408 or made.status >= 500 else "refused", made.status
+        return "unreachable" if made.status in _NOBODY_THERE or made.status >= 500 else "refused", made.status
 
     def put(self, account: Account) -> None:
         """Register a user's own account, where that is ours to do; an older one of that user is taken back."""
@@ -280,7 +281,7 @@ class Registrations:
         policy = RegistrationPolicy(expires=kept.expires, probe=kept.probe)
         if trunk.outbound_proxies:
             return await self._agent.register_by_flows(
-                self._outbound(trunk),
+                self._outbound(kept),
                 *trunk.uris,
                 aor=kept.aor,
                 credentials=kept.credentials,
@@ -298,10 +299,10 @@ class Registrations:
             contact_user=kept.contact,
         )
 
-    def _outbound(self, trunk: Trunk) -> Outbound:
-        times = self._flows
+    def _outbound(self, kept: _Kept) -> Outbound:
+        trunk, times = kept.trunk, self._flows
         return Outbound(
-            instance=self._accounts.instance,
+            instance=self._accounts.instance if kept.contact is not None else self._accounts.gateway_instance,
             routes=tuple(tuple(NameAddr.parse(hop) for hop in route) for route in trunk.routes),
             recovery=FlowRecovery(
                 all_failed=times.base_time_all_failed, not_all_failed=times.base_time, longest=times.max_time

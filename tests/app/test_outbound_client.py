@@ -163,5 +163,7 @@ async def test_calls_go_out_by_a_flow_that_stands(office: Office) -> None:
         call.session.hangup()
         await asyncio.wait_for(call.over, 5)
         await edge.kill()
+    await until(lambda: not office.standing)
+    assert office.app._care.registrations.state("1002")[0] == "unreachable"
     refused = Phone(office.agent, office.app, "1002", dials="600")
     assert await refused.status() >= 480

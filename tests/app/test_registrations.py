@@ -45,6 +45,7 @@ class Upstream:
         self.looked_up: list[str] = []
         self.targets: list[str] = []
         self.made: list[Registration] = []
+        self.by_flows: list[tuple[Outbound, tuple[str, ...]]] = []
         self.taken_back: list[Registration | OutboundRegistration] = []
         self.asked = asyncio.Event()
 
@@ -97,7 +98,8 @@ class Upstream:
         return made
 
     async def register_by_flows(self, outbound: Outbound, *registrars: Uri | str, **given: Any) -> OutboundRegistration:
-        raise NotImplementedError
+        self.by_flows.append((outbound, tuple(map(str, registrars))))
+        raise OSError("no flow can be formed")
 
     async def unregister(self, registration: Registration | OutboundRegistration) -> None:
         self.taken_back.append(registration)
@@ -396,6 +398,33 @@ async def test_other_trunks_register_and_those_that_are_gone_are_taken_back() ->
     await settle()
     assert (registrations.standing, trunk_from(known, ANSWERED_FROM)) == (frozenset(), [None])
     await ended(registrations, upstream)
+
+
+async def test_several_proxies_are_several_flows() -> None:
+    """In the place of one, for the trunk and the accounts there; each of the two has an instance of its own."""
+    upstream = Upstream()
+    registrations, _, accounts = await with_accounts(upstream)
+    proxies = ("sip:edge1.test;transport=tcp", "sip:edge2.test")
+    by_flows = {"outbound_proxies": proxies, "fallback_uris": ("sip:other.test",)}
+    registrations.change((PROVIDER.model_copy(update=by_flows), QUIET.model_copy(update=by_flows)), 60)
+    await settle()
+    assert {id(made) for made in upstream.taken_back} == {id(made) for made in upstream.made[:2]}
+    assert {uris for _, uris in upstream.by_flows} == {(PROVIDER.uri, "sip:other.test"), (QUIET.uri, "sip:other.test")}
+    for outbound, (uri, _) in upstream.by_flows:
+        is_trunk = uri == PROVIDER.uri
+        assert outbound.instance == (accounts.gateway_instance if is_trunk else accounts.instance)
+        assert [str(hop) for [hop] in outbound.routes] == ["<sip:edge1.test;transport=tcp;lr>", "<sip:edge2.test;lr>"]
+        assert (outbound.recovery.all_failed, outbound.recovery.not_all_failed) == (30.0, 90.0)
+    await ended(registrations, upstream)
+
+
+def test_an_instance_outlives_a_restart() -> None:
+    """Of the same key; a gateway of a cluster shares that of the accounts, and no other."""
+    one, again, other = (Accounts(bytes(32), own) for own in (b"1" * 32, b"1" * 32, b"2" * 32))
+    assert (one.instance, one.gateway_instance) == (again.instance, again.gateway_instance)
+    assert one.instance == other.instance
+    assert len({one.instance, one.gateway_instance, other.gateway_instance}) == 3
+    assert Accounts(bytes(32)).gateway_instance == one.instance
 
 
 async def test_accounts_follow_their_registrar() -> None:
