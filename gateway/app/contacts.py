@@ -35,7 +35,7 @@ class Contacts:
 
     def changed(self, user_id: str) -> None:
         """A REGISTER of `user_id` was answered, or a binding has run out: read it where anybody wants to know."""
-        if not self.board.is_watched(user_id) and not self._presences.board.is_watched(user_id):
+        if not self.board.is_watched(user_id) and not self._presences.is_watched(user_id):
             return
         task = asyncio.get_running_loop().create_task(self.read(user_id))
         self._reading.add(task)

@@ -55,7 +55,7 @@ class Lamps:
         if call.state is State.ENDED:
             del self._users[call.id]
         for user in before | now:
-            if self.board.is_watched(user) or self._presences.board.is_watched(user):
+            if self.board.is_watched(user) or self._presences.is_watched(user):
                 self._show(user)
 
     async def read(self, user: str) -> None:

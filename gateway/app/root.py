@@ -28,7 +28,6 @@ from gateway.app.conferencing import ConferencingFront, open_conferences, open_v
 from gateway.app.contacts import Contacts
 from gateway.app.dialer import GatewayDialer
 from gateway.app.health import StoreWatch, Watch, ports_taken, reload_state
-from gateway.app.lamps import Lamps
 from gateway.app.load import limit_new_calls
 from gateway.app.message_opening import open_messages
 from gateway.app.messages import Messages
@@ -47,6 +46,7 @@ from gateway.app.opening import (
 )
 from gateway.app.own_accounts import open_own_accounts
 from gateway.app.presence import Presence
+from gateway.app.presence_opening import open_subscriptions
 from gateway.app.push import Waker
 from gateway.app.recovery import Recovery, find_calls
 from gateway.app.relay import SubscriptionRelay
@@ -270,24 +270,10 @@ class GatewayApp:
         self, identity: IdentityMap, store: IdentityStore, router: Router, dialer: GatewayDialer
     ) -> Subscriptions:
         self._relay = SubscriptionRelay(identity, router, dialer, self._accounts.registrar_of)
-        lamps = Lamps(identity, self._presences)
-        self.calls.observe(lamps.call_changed)
-        self._contacts = Contacts(identity, store, self._presences, self._wall_clock)
-        self._stack.push_async_callback(self._contacts.close)
-        subscriptions = Subscriptions(
-            identity,
-            self._presences,
-            lamps,
-            self._contacts,
-            self._messages.mailboxes,
-            self._messages.count,
-            settings.presence(self.config),
-            settings.own_names(self.config),
-            new_tag=self._opening.token,
-            clock=asyncio.get_running_loop().time,
-            elsewhere=self._relay.subscribed,
+        opening, presences, messages = self._opening, self._presences, self._messages
+        subscriptions, self._contacts = open_subscriptions(
+            opening, identity, store, presences, messages, self._relay, self.calls, self._cluster
         )
-        self._stack.push_async_callback(subscriptions.close)
         return subscriptions
 
     def _registered(self, user: str) -> None:

@@ -48,6 +48,11 @@ class Board(Generic[T]):
 
         return stop
 
+    @property
+    def watched(self) -> frozenset[str]:
+        """Users of whom anybody would be told."""
+        return frozenset(self._listeners)
+
     def is_watched(self, user: str) -> bool:
         """Whether anybody would be told."""
         return user in self._listeners

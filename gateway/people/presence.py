@@ -19,6 +19,7 @@ class Activity(Enum):
     OFFLINE = "offline"
 
 
+_BUSIEST = (Activity.ON_THE_PHONE, Activity.BUSY, Activity.AWAY, Activity.AVAILABLE)
 SETTABLE = (Activity.AVAILABLE, Activity.AWAY, Activity.BUSY)
 """What a user may say of itself."""
 
@@ -75,6 +76,31 @@ class Presences:
     def __init__(self) -> None:
         self.board: Board[PresenceState] = Board(PresenceState())
         self._sources: dict[str, _Sources] = {}
+        self._elsewhere: dict[str, dict[str, PresenceState]] = {}
+        """By user, what each other gateway says of whom."""
+        self.watched_elsewhere: frozenset[str] = frozenset()
+        """Users whom somebody watches at another gateway."""
+
+    def is_watched(self, user: str) -> bool:
+        """Whether anybody would be told of `user`, here or elsewhere."""
+        return self.board.is_watched(user) or user in self.watched_elsewhere
+
+    def here(self, user: str) -> PresenceState:
+        """How `user` stands as far as this gateway knows by itself."""
+        return self._of(user).state
+
+    def elsewhere(self, node: str, states: Mapping[str, PresenceState]) -> None:
+        """What another gateway says now, of all whom it says anything of."""
+        before = {user for user, said in self._elsewhere.items() if node in said}
+        for user in before | states.keys():
+            said = {one: state for one, state in self._elsewhere.get(user, {}).items() if one != node}
+            if user in states:
+                said[node] = states[user]
+            if said:
+                self._elsewhere[user] = said
+            else:
+                del self._elsewhere[user]
+            self.board.set(user, self._composed(user))
 
     def page(self, user: str, has_page: bool) -> None:
         """Whether a page of `user` is open. What was said on it ends with the last one."""
@@ -115,4 +141,13 @@ class Presences:
             self._sources.pop(user, None)
         else:
             self._sources[user] = sources
-        self.board.set(user, sources.state)
+        self.board.set(user, self._composed(user))
+
+    def _composed(self, user: str) -> PresenceState:
+        """What all gateways say together: the busiest counts."""
+        here = self.here(user)
+        said = [one for one in (here, *self._elsewhere.get(user, {}).values()) if one.is_open]
+        if not said:
+            return here
+        note = next((one.note for one in said if one.note), "")
+        return PresenceState(min((one.activity for one in said), key=_BUSIEST.index), note)

@@ -215,6 +215,24 @@ async def test_a_page_is_rung_and_written_to_from_the_other_gateway(cluster: Clu
     assert await Phone(caller, one, "1002", dials="alice").status() == 480
 
 
+async def test_who_talks_at_one_gateway_is_seen_so_at_the_other(cluster: Cluster) -> None:
+    """And when the call is over, and when the gateway goes with it."""
+    one, two = await cluster.start(), await cluster.start()
+    async with RpcBrowser() as page:
+        await page.open(one.signed_in_url("alice"))
+        assert (await page.ask("presence.watch", peer_id="1001"))["status"] == "offline"
+        for ends in (True, False):
+            page.told.clear()
+            call = Phone(await cluster.caller(), two, "1001", dials="601")
+            assert await call.status() == 200
+            await page.notified("presence", status="on-the-phone")
+            if ends:
+                call.session.hangup()
+            else:
+                await two.stop()
+            await page.notified("presence", status="offline")
+
+
 async def test_a_forged_or_replayed_request_is_a_strangers(cluster: Cluster) -> None:
     """A key of one's own, and the very words of a gateway, lead to a challenge like nothing at all."""
     one, two = await cluster.start(), await cluster.start()

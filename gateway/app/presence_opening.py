@@ -1,0 +1,64 @@
+"""Who watches whom, opened from the configuration; in a cluster together with the other gateways."""
+
+from __future__ import annotations
+
+import asyncio
+
+from gateway.app import settings
+from gateway.app.cluster import Cluster
+from gateway.app.contacts import Contacts
+from gateway.app.lamps import Lamps
+from gateway.app.messages import Messages
+from gateway.app.observers import ended
+from gateway.app.opening import Opening
+from gateway.app.relay import SubscriptionRelay
+from gateway.app.shared_presence import SharedPresence
+from gateway.app.subscriptions import Subscriptions
+from gateway.call.registry import Calls
+from gateway.identity.mapping import IdentityMap
+from gateway.identity.store import IdentityStore
+from gateway.people.presence import Presences
+
+
+def open_subscriptions(
+    opening: Opening,
+    identity: IdentityMap,
+    store: IdentityStore,
+    presences: Presences,
+    messages: Messages,
+    relay: SubscriptionRelay,
+    calls: Calls,
+    cluster: Cluster,
+) -> tuple[Subscriptions, Contacts]:
+    """Until `opening.stack` ends."""
+    config, clock = opening.config, opening.wall_clock
+    lamps = Lamps(identity, presences)
+    calls.observe(lamps.call_changed)
+    contacts = Contacts(identity, store, presences, clock)
+    opening.stack.push_async_callback(contacts.close)
+    subscriptions = Subscriptions(
+        identity,
+        presences,
+        lamps,
+        contacts,
+        messages.mailboxes,
+        messages.count,
+        settings.presence(config),
+        settings.own_names(config),
+        new_tag=opening.token,
+        clock=asyncio.get_running_loop().time,
+        elsewhere=relay.subscribed,
+    )
+    opening.stack.push_async_callback(subscriptions.close)
+    if cluster.node:
+
+        async def read(user: str) -> None:
+            await contacts.read(user)
+            await lamps.read(user)
+
+        def is_user(user: str) -> bool:
+            return identity.by_id(user) is not None
+
+        shared = SharedPresence(cluster, store, presences, read, is_user, clock, config.cluster.interval)
+        opening.stack.push_async_callback(ended, asyncio.create_task(shared.run()))
+    return subscriptions, contacts
