@@ -12,13 +12,13 @@ from playwright.async_api import Page, WebSocketRoute
 
 from gateway.demo.browser import SoftphoneBrowser
 from gateway.demo.phone import DeskPhone
-from tests.browser.softphone import RING_SECONDS, accessible, phone_hears, says, talk
+from tests.browser.softphone import RING_SECONDS, accessible, phone_hears, says, sees, talk
 from tests.interop.gateway import PHONE_HZ, Gateway, config_on_free_ports, gateway_with
 
 pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
 SECOND_HZ = 1046
-_ROUTES = [{"match": "801", "to": "room:team"}]
+_ROUTES = [{"match": "801", "to": "room:team"}, {"match": "802", "to": "room:pictures"}]
 _ROOMS = [{"name": "team", "pin": "4711", "moderators": ["alice"]}]
 
 
@@ -69,6 +69,24 @@ def row(name: str, note: str = "") -> str:
 
 async def shown(page: Page, selector: str, *, is_shown: bool = True) -> None:
     await page.locator(selector).wait_for(state="visible" if is_shown else "hidden", timeout=8_000)
+
+
+async def test_users_with_cameras_see_each_other_in_a_room(page: SoftphoneBrowser, bob: Page) -> None:
+    """Dialled with video; one reloads its page, and one leaves, whom nobody sees any more."""
+    alice = page.page
+    for one in (alice, bob):
+        await one.context.grant_permissions(["microphone", "camera"])
+        await one.fill("#dial", "802")
+        await one.click("#video")
+        await says(one, "Connected.")
+    await sees(alice, bob)
+    await bob.reload()
+    await says(bob, "Connected.")
+    await sees(bob, alice)
+    await bob.click("#hangup")
+    await says(bob, "The call ended.")
+    await alice.click("#hangup")
+    await says(alice, "The call ended.")
 
 
 async def test_users_meet_in_a_room_by_its_number_and_pin(page: SoftphoneBrowser, bob: Page) -> None:
