@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -117,19 +118,24 @@ def modules_of(path: Path) -> Iterator[Path]:
     yield from sorted(path.rglob("*.py")) if path.is_dir() else [path]
 
 
-def imports_of(path: Path) -> Iterator[str]:
+@functools.cache
+def imports_of(path: Path) -> tuple[str, ...]:
+    """What one file imports; each is read once for all tests here."""
+    found: list[str] = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (name.name for name in node.names)
+            found += [name.name for name in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             assert node.module is not None
-            yield from (
+            found += [
                 f"{node.module}.{name.name}" if is_module(node.module, name.name) else node.module
                 for name in node.names
-            )
+            ]
+    return tuple(found)
 
 
+@functools.cache
 def is_module(package: str, name: str) -> bool:
     base = ROOT.joinpath(*package.split("."))
     return (base / f"{name}.py").exists() or (base / name / "__init__.py").exists()

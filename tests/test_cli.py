@@ -280,7 +280,7 @@ async def test_sighup_reads_renewed_certificates(tmp_path: Path) -> None:
         assert len(before) == 1
         authority.issue("127.0.0.1")
         gateway.process.send_signal(signal.SIGHUP)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while before & {await shown_by(port) for port in ports}:  # noqa: ASYNC110  # only a handshake tells
                 await asyncio.sleep(0.02)
         renewed = {await shown_by(port) for port in ports}

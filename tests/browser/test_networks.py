@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from gateway.demo.browser import SoftphoneBrowser
 from tests import peers
 from tests.browser.softphone import phone_hears, talk
 from tests.coturn import SECRET, coturn
-from tests.interop.gateway import BROWSER_HZ, PHONE_HZ, config_on_free_ports, gateway_with
+from tests.interop.gateway import BROWSER_HZ, PHONE_HZ, Gateway, config_on_free_ports, gateway_with
 from tests.netns import Host, beyond, host
 from tests.ports import free_port
 
@@ -47,6 +49,21 @@ def chromium_at(elsewhere: Host, folder: Path, page: str) -> str:
     return str(program)
 
 
+@contextlib.asynccontextmanager
+async def page_from(elsewhere: Host, folder: Path, **changes: str) -> AsyncIterator[tuple[Gateway, SoftphoneBrowser]]:
+    """A gateway at our end of the cable, and alice's page in a Chromium on that host, which keeps its `connection`."""
+    here = f"[{elsewhere.here}]" if ":" in elsewhere.here else elsewhere.here
+    web, rtc = free_port(), free_port()
+    config = config_on_free_ports(folder, WEB__LISTEN=f"{here}:{web}", WEBRTC__LISTEN=f"{here}:{rtc}", **changes)
+    async with (
+        gateway_with(config, folder / "gateway.log") as gateway,
+        SoftphoneBrowser(chromium_at(elsewhere, folder, f"http://{here}:{web}"), BROWSER_HZ) as browser,
+    ):
+        await browser.page.add_init_script(CONNECTION)
+        await browser.open(gateway.app.signed_in_url("alice"))
+        yield gateway, browser
+
+
 MOVED = PAIR.replace("async ()", "async (address)").replace(
     "return [local.candidateType, local.protocol, remote.candidateType, remote.protocol]",
     'return local.address === address && connection.connectionState === "connected"',
@@ -78,20 +95,7 @@ async def test_a_browser_whose_network_lets_no_udp_out_talks_by_tcp(tmp_path: Pa
     """The tone goes there and back by one TCP connection, and nothing is left of it when the call is over."""
     with host() as office:
         office.rules(NO_UDP)
-        web, rtc = free_port(), free_port()
-        config = config_on_free_ports(
-            tmp_path,
-            WEB__LISTEN=f"{office.here}:{web}",
-            WEBRTC__LISTEN=f"{office.here}:{rtc}",
-            WEBRTC__TCP="true",
-        )
-        page = f"http://{office.here}:{web}"
-        async with (
-            gateway_with(config, tmp_path / "gateway.log") as gateway,
-            SoftphoneBrowser(chromium_at(office, tmp_path, page), BROWSER_HZ) as browser,
-        ):
-            await browser.page.add_init_script(CONNECTION)
-            await browser.open(gateway.app.signed_in_url("alice"))
+        async with page_from(office, tmp_path, WEBRTC__TCP="true") as (gateway, browser):
             await browser.dial("600")
             await browser.tone(BROWSER_HZ)
             assert (await browser.page.evaluate(PAIR))[1::2] == ["tcp", "tcp"]
@@ -166,18 +170,8 @@ async def test_a_phone_calls_a_browser_through_a_full_agent(tmp_path: Path) -> N
 async def test_a_browser_with_ipv6_alone_talks_with_a_phone_of_ipv4(tmp_path: Path) -> None:
     """One call, IPv6 on one side and IPv4 on the other; neither is told of the other's address."""
     with host(ipv6=True) as there:
-        web, rtc = free_port(), free_port()
-        config = config_on_free_ports(
-            tmp_path, WEB__LISTEN=f"[{there.here}]:{web}", WEBRTC__LISTEN=f"[{there.here}]:{rtc}"
-        )
-        page = f"http://[{there.here}]:{web}"
-        async with (
-            gateway_with(config, tmp_path / "gateway.log") as gateway,
-            SoftphoneBrowser(chromium_at(there, tmp_path, page), BROWSER_HZ) as browser,
-        ):
+        async with page_from(there, tmp_path) as (gateway, browser):
             phone = await gateway.phone("1001", PHONE_HZ)
-            await browser.page.add_init_script(CONNECTION)
-            await browser.open(gateway.app.signed_in_url("alice"))
             await talk(browser, phone)
             _, _, media = (await browser.page.evaluate("connection.remoteDescription.sdp")).partition("m=")
             assert f"IN IP6 {there.here}" in media
@@ -189,15 +183,7 @@ async def test_a_browser_with_ipv6_alone_talks_with_a_phone_of_ipv4(tmp_path: Pa
 async def test_a_browser_whose_address_changes_in_a_call_talks_on(tmp_path: Path) -> None:
     """From one network to another: the browser finds the way from there, and the call is the same one."""
     with host() as wifi:
-        web, rtc = free_port(), free_port()
-        config = config_on_free_ports(tmp_path, WEB__LISTEN=f"{wifi.here}:{web}", WEBRTC__LISTEN=f"{wifi.here}:{rtc}")
-        page = f"http://{wifi.here}:{web}"
-        async with (
-            gateway_with(config, tmp_path / "gateway.log") as gateway,
-            SoftphoneBrowser(chromium_at(wifi, tmp_path, page), BROWSER_HZ) as browser,
-        ):
-            await browser.page.add_init_script(CONNECTION)
-            await browser.open(gateway.app.signed_in_url("alice"))
+        async with page_from(wifi, tmp_path) as (gateway, browser):
             await browser.dial("600")
             await browser.tone(BROWSER_HZ)
             [call] = gateway.app.calls
