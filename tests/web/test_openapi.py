@@ -14,7 +14,7 @@ import pytest
 import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis.errors import Unsatisfiable
+from hypothesis.errors import FailedHealthCheck, Unsatisfiable
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_headers_conformance,
@@ -85,9 +85,10 @@ def test_every_operation_does_what_its_description_says(base: str) -> None:
                 database=None,
                 derandomize=True,
                 phases=[Phase.explicit, Phase.generate],
-                suppress_health_check=list(HealthCheck),
+                # Of fifty tries at a wrong request one is wrong, or nothing about it can be.
+                suppress_health_check=[check for check in HealthCheck if check is not HealthCheck.filter_too_much],
             )
-            with contextlib.suppress(Unsatisfiable):  # nothing about it can be wrong
+            with contextlib.suppress(Unsatisfiable, FailedHealthCheck):
                 bounds(given(case=operation.as_strategy(mode))(_tried))()
     assert len(names) > 30
 
