@@ -51,6 +51,7 @@ PEERS: dict[str, Callable[[], object]] = {
 }
 """What has to be installed for a lesson."""
 
+pytestmark = pytest.mark.peer
 each = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 
 
