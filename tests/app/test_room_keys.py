@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 from unittest.mock import MagicMock
@@ -43,14 +44,27 @@ class Answered:
         return self
 
 
+class Written:
+    """A recording with nothing in it."""
+
+    seconds = 0.0
+
+    def __init__(self, ended: Callable[[str | None], None]) -> None:
+        self._ended = ended
+
+    def stop(self, reason: str | None = None) -> None:
+        self._ended(reason)
+
+
 class Engine:
     """Takes what it is to record."""
 
     def __init__(self) -> None:
         self.wanted: list[RecordingFile] = []
 
-    def record(self, call_id: str, file: RecordingFile, ended: object) -> None:
+    def record(self, call_id: str, file: RecordingFile, ended: Callable[[str | None], None]) -> Written:
         self.wanted.append(file)
+        return Written(ended)
 
 
 def is_user(who: str) -> bool:
@@ -132,7 +146,7 @@ async def test_a_user_ends_what_users_began_and_nothing_else(by_user: bool, tmp_
     """What a rule or an operator began goes on; so does what an operator wants as well."""
     recordings, engine, _ = of(tmp_path)
     stopped = MagicMock()
-    engine.record = lambda *_: MagicMock(stop=stopped)  # type: ignore[assignment, method-assign]
+    engine.record = lambda *_: MagicMock(stop=stopped)  # type: ignore[method-assign]
     recordings.change("c1", on=True, by_user=by_user)
     if by_user:
         recordings.change("c1", on=False, by_user=True)
