@@ -57,12 +57,13 @@ def call(
     timeout: float = 0.0,
     host: str | None = None,
     identity: str | None = None,
+    by_flow: bool = False,
 ) -> tuple[OutgoingSession, SessionLog]:
-    """Have `node` call whoever is at `to`."""
+    """Have `node` call whoever is at `to`; `by_flow`: with `ob` in its Contact."""
     target = Uri.of("bob", host) if host else Uri.of("bob", to[0], to[1])
     if node.transport != "udp":
         target = target.with_param("transport", node.transport)
-    flow = Flow(node.transport, *to)
+    contact = node.core.contact(Flow(node.transport, *to), "alice")
     invite = build.request(
         "INVITE",
         target,
@@ -70,7 +71,7 @@ def call(
         to=NameAddr(target),
         call_id=node.token(),
         cseq=1,
-        contact=node.core.contact(flow, "alice"),
+        contact=NameAddr(contact.uri.with_param("ob")) if by_flow else contact,
         headers=(("Supported", "100rel, timer"), ("Allow", node.core.allow), *headers),
         body=body,
         content_type="application/sdp" if body else None,

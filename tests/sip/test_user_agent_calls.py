@@ -57,6 +57,19 @@ def test_each_2xx_is_acknowledged_and_the_call_answered_once() -> None:
     assert log.events == [Answered(ANSWER, 1)]
 
 
+def test_a_call_by_a_flow_says_so_in_every_contact() -> None:
+    """`ob`, in the INVITE as it goes out and in what changes the session later (RFC 5626 section 4.3)."""
+    stage, _, session, invite = stage_with_invite(by_flow=True)
+    assert invite.contact is not None
+    assert invite.contact.uri.param("ob") == ""
+    stage.send(answer(invite, 200, body=ANSWER))
+    session.offer(HOLD)
+    stage.run()
+    again = stage.requests("INVITE")[-1]
+    assert again.cseq.number > invite.cseq.number
+    assert again.contact == invite.contact
+
+
 def test_cancel_waits_for_a_provisional_response() -> None:
     """Nothing is sent at hangup; CANCEL follows the first 1xx (RFC 3261 9.1)."""
     stage, log, session, invite = stage_with_invite()
