@@ -84,7 +84,7 @@ class Answerer:
         setup = self._role if bundled and self._role is not None else self._setup(index, transport)
         ice = transport.ice is not None and has_ice(offer, transport_section(offer, media))
         if family == "sctp":
-            section = channel_plan(plan, transport, media.protocol, setup, media.value("mid"), ice)
+            section = channel_plan(plan, transport, media.protocol, setup, media.value("mid"), ice, media)
         else:
             other = read_codecs(partner) if partner is not None else None
             if reflected:

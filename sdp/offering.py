@@ -169,7 +169,7 @@ class Offerer:
         if "sctp" not in families(self._source, source) or not transport.fingerprints:
             return []
         mid, ice = self._mid(earlier), transport.ice is not None
-        section = channel_plan(self._plan, transport, "UDP/DTLS/SCTP", SetupRole.ACTPASS, mid, ice)
+        section = channel_plan(self._plan, transport, "UDP/DTLS/SCTP", SetupRole.ACTPASS, mid, ice, earlier)
         return [write_section(section, self._plan)]
 
     def _mid(self, earlier: MediaDescription | None) -> str | None:

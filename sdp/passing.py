@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from sdp.attributes import MaxPtime, Ptime
+from sdp.attributes import DcMap, MaxPtime, Ptime
 from sdp.codecs import Codec
 from sdp.description import MediaDescription, SessionDescription
+from sdp.errors import SdpSyntaxError
 from sdp.plan import Plan
 
 _KEPT_BANDWIDTHS: Final = ("AS", "CT", "TIAS")
@@ -41,6 +42,18 @@ def _passes(feedback: str, plan: Plan) -> bool:
     if not plan.codecs.passes_feedback:
         return False
     return feedback != "transport-cc" or any("transport-wide-cc" in uri for uri in plan.extensions)
+
+
+def named_channels(media: MediaDescription, most: int) -> dict[int, DcMap]:
+    """The data channels that a section names (RFC 8864), by stream, so many at most; malformed ones are none."""
+    found: dict[int, DcMap] = {}
+    for value in media.values("dcmap")[:most]:
+        try:
+            named = DcMap.parse(value)
+        except SdpSyntaxError:
+            continue
+        found.setdefault(named.stream_id, named)
+    return found
 
 
 def kept_bandwidths(source: SessionDescription | MediaDescription) -> tuple[str, ...]:

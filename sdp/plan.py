@@ -102,6 +102,8 @@ class DataChannelPlan:
     sctp_port: int = 5000
     max_message_size: int = 262144
     """Octets."""
+    most_named: int = 0
+    """Channels that an offer may name (a=dcmap, RFC 8864) and that are accepted so."""
 
 
 @dataclass(frozen=True, slots=True)

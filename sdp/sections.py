@@ -10,7 +10,7 @@ from sdp.codecs import DECISIONS, Codec, know_codecs
 from sdp.description import MediaDescription, SessionDescription
 from sdp.fields import Connection, Origin
 from sdp.pairing import Family
-from sdp.passing import kept_bandwidths
+from sdp.passing import kept_bandwidths, named_channels
 from sdp.plan import DataChannelPlan, IceParameters, Plan, TransportPlan
 
 
@@ -119,10 +119,17 @@ def _codec_lines(codecs: tuple[Codec, ...], feedback: bool) -> tuple[str, ...]:
 
 
 def channel_plan(
-    plan: Plan, transport: TransportPlan, profile: str, setup: SetupRole, mid: str | None, ice: bool
+    plan: Plan,
+    transport: TransportPlan,
+    profile: str,
+    setup: SetupRole,
+    mid: str | None,
+    ice: bool,
+    named: MediaDescription | None = None,
 ) -> SectionPlan:
-    """The section of our data channels (RFC 8841)."""
+    """The section of our data channels (RFC 8841), with those that `named` names (RFC 8864 section 6)."""
     channel = plan.data_channel or DataChannelPlan()
+    names = named_channels(named, channel.most_named) if named is not None else {}
     return SectionPlan(
         kind="application",
         profile=profile,
@@ -131,7 +138,11 @@ def channel_plan(
         mid=mid,
         setup=setup,
         ice=ice,
-        lines=(f"a=sctp-port:{channel.sctp_port}", f"a=max-message-size:{channel.max_message_size}"),
+        lines=(
+            f"a=sctp-port:{channel.sctp_port}",
+            f"a=max-message-size:{channel.max_message_size}",
+            *[f"a=dcmap:{each}" for each in names.values()],
+        ),
         formats=("webrtc-datachannel",),
     )
 

@@ -10,9 +10,12 @@ from sdp.codecs import read_codecs
 from sdp.description import MediaDescription, SessionDescription
 from sdp.negotiation import said_direction
 from sdp.pairing import families, is_live
+from sdp.passing import named_channels
 
 T140: Final = "t140"
 """The codec of m=text, and the subprotocol of the data channel."""
+MOST_NAMED: Final = 256
+"""Channels of a section that are looked at."""
 TEXT_SECTION: Final = (
     "m=text 9 RTP/AVP 98 99",
     "c=IN IP4 192.0.2.1",
@@ -41,8 +44,10 @@ def may_be_text(description: SessionDescription, media: MediaDescription) -> boo
     """
     if media.kind != "application" or not is_live(media) or "sctp" not in families(description, media):
         return False
-    named = media.values("dcmap")
-    return not named or any('subprotocol="t140"' in each.lower().replace(" ", "") for each in named)
+    if not media.has("dcmap"):
+        return True
+    named = named_channels(media, MOST_NAMED).values()
+    return any(each.parameters.get("subprotocol", "").lower() == T140 for each in named)
 
 
 def has_text(description: SessionDescription) -> bool:

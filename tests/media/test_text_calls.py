@@ -12,14 +12,14 @@ import pytest
 from gateway.media.embedded.data.t140 import MISSING
 from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.embedded.plane.packet import RtpPacket
-from gateway.media.embedded.settings import TextConfig
+from gateway.media.embedded.settings import DataConfig, TextConfig
 from gateway.media.engine import Kind, Party, TextStatistics
 from sdp import SessionDescription
 from tests.media.data_support import Talker
 from tests.media.engine_support import config, phone_sdp, running, until
 from tests.media.text_support import TextPhone
 
-BROWSER = Party("browser", Kind.WEBRTC)
+BROWSER, ECHO = Party("browser", Kind.WEBRTC), Party("echo", Kind.SERVICE, service="echo")
 PHONE, OTHER = (Party(tag, Kind.RTP, private_source="127.0.0.1") for tag in ("phone", "other"))
 SENTENCE = "Grüße, 你好! \U0001f44b\r\n"
 
@@ -295,6 +295,45 @@ async def test_who_floods_is_bounded_and_counted() -> None:
         assert text is not None
         assert 0 < text.malformed <= 60
         assert text.dropped == 900
+
+
+async def test_a_channel_that_the_offer_names_is_taken_by_name() -> None:
+    """Nothing is said of it in-band (RFC 8864), and later offers name it again."""
+    async with running() as (engine, _):
+        browser, phone = Talker(), await TextPhone().open()
+        try:
+            channel = browser.open("typing", protocol="t140", negotiated=True, id=4)
+            named = 'a=dcmap:4 subprotocol="t140";label="typing"\r\n'
+            phone.take(await engine.offer("call", BROWSER, PHONE, await browser.offer() + named))
+            answer = await engine.answer("call", PHONE, BROWSER, phone.sdp())
+            assert named in answer
+            await browser.take_answer(answer)
+            await until(lambda: channel.readyState == "open")
+            channel.send("by name")
+            await until(lambda: phone.read == "by name")
+            phone.type("back")
+            await until(lambda: typed(browser) == "back")
+            assert browser.channels == [channel]
+            assert named in await engine.create_offer("call", BROWSER, PHONE)
+        finally:
+            await browser.close()
+            await phone.close()
+
+
+async def test_named_channels_that_are_malformed_or_too_many_are_left_out() -> None:
+    """The others are taken."""
+    async with running(config(data=DataConfig(max_channels=2))) as (engine, _):
+        browser = Talker()
+        try:
+            browser.open("chat")
+            lines = ['a=dcmap:x "\r\n', "a=dcmap:70000\r\n", "a=dcmap:2\r\n", "a=dcmap:4\r\n"]
+            await engine.offer("call", BROWSER, ECHO, await browser.offer() + "".join(lines[:3]))
+            answer = await engine.answer("call", ECHO, BROWSER, phone_sdp())
+            assert "dcmap" not in answer
+            await engine.offer("next", BROWSER, ECHO, await browser.offer() + "".join(lines[1:]))
+            assert "a=dcmap:2\r\n" in await engine.answer("next", ECHO, BROWSER, phone_sdp())
+        finally:
+            await browser.close()
 
 
 async def test_text_goes_on_with_who_takes_over() -> None:

@@ -13,7 +13,9 @@ from gateway.media.embedded.data.text_channel import TextChannels, is_text
 from gateway.media.embedded.settings import DataConfig
 from gateway.media.engine import TextStatistics
 from sdp import DataChannelPlan, MediaAgreement, MediaDescription
+from sdp.attributes import DcMap
 from sdp.negotiation import Side
+from sdp.passing import named_channels
 from sdp.text import T140
 
 if TYPE_CHECKING:
@@ -59,6 +61,8 @@ class DataChannels:
         self._dtls: int | None = None
         """Number of the DTLS association that is up."""
         self._channels: list[Mirrored] = []
+        self._named: dict[int, DcMap] = {}
+        """Channels that the descriptions name (RFC 8864), by stream."""
         self._peer: DataChannels | None = None
         self._is_joined = False
         self._opens_text = False
@@ -68,7 +72,9 @@ class DataChannels:
     def plan(self) -> DataChannelPlan | None:
         """What our descriptions say; None: nothing."""
         config = self._config
-        return DataChannelPlan(OUR_PORT, config.max_message) if config.max_channels and is_available() else None
+        if not config.max_channels or not is_available():
+            return None
+        return DataChannelPlan(OUR_PORT, config.max_message, config.max_channels)
 
     @property
     def is_agreed(self) -> bool:
@@ -103,8 +109,11 @@ class DataChannels:
             _number(longest, _DEFAULT_MESSAGE, 1 << 40),
             agreement.dtls_role == "active",
         )
+        self._named = named_channels(remote, self._config.max_channels)
         if self._dtls is not None and self._association is None:
             self._start()
+        elif self._association is not None:
+            self._open_named()
 
     def connected(self, number: int) -> None:
         """DTLS is up; with another number it is another association, and nothing of the one before goes on."""
@@ -131,9 +140,28 @@ class DataChannels:
             max_waiting=config.max_waiting,
         )
         self._association.start(port, longest)
+        self._open_named()
         if self._peer is not None:
             self._peer._mirror_all()
         self._mirror_all()
+
+    def _open_named(self) -> None:
+        """Take the channels that the descriptions name, but those that are there; each is told of as it is opened."""
+        from gateway.media.embedded.data.sctp import ChannelKind
+
+        for stream, named in self._named.items():
+            said = named.parameters
+            retransmits, lifetime = said.get("max-retr"), said.get("max-time")
+            kind = ChannelKind(
+                label=said.get("label", ""),
+                protocol=said.get("subprotocol", ""),
+                ordered=said.get("ordered", "true") != "false",
+                max_retransmits=_number(retransmits, 0, 65535) if retransmits is not None else None,
+                max_lifetime_ms=_number(lifetime, 0, 65535) if lifetime is not None and retransmits is None else None,
+            )
+            opened = self._association.open(kind, stream) if self._association is not None else None
+            if opened is not None:
+                self._opened(opened)
 
     def receive(self, data: bytes) -> None:
         """One datagram that came by DTLS."""

@@ -29,6 +29,8 @@ MOST_PARTS = 4096
 """Parts of messages that are not whole yet."""
 MOST_STREAMS = 1200
 """Streams that the peer has used; browsers number theirs below 1024."""
+MOST_STREAM = 1023
+"""The highest stream of a channel that a description names; browsers use none beyond."""
 LOOK = 32
 """Datagrams between two looks at them."""
 _TSNS = 2**32
@@ -304,8 +306,12 @@ class SctpAssociation:
             if self._holds_too_much() or self._sctp.state == "closed":
                 self.close()
 
-    def open(self, kind: ChannelKind) -> Channel | None:
-        """A channel of ours; None where there are too many."""
+    def open(self, kind: ChannelKind, stream: int | None = None) -> Channel | None:
+        """A channel of ours; None where there are too many.
+
+        `stream`: both descriptions named it (RFC 8864), so that nothing of it is said in-band; None as well where that
+        stream has a channel already.
+        """
         if self.closed or self._is_full():
             return None
         parameters = RTCDataChannelParameters(
@@ -314,7 +320,11 @@ class SctpAssociation:
             ordered=kind.ordered,
             maxRetransmits=kind.max_retransmits,
             maxPacketLifeTime=kind.max_lifetime_ms,
+            negotiated=stream is not None,
+            id=stream,
         )
+        if stream is not None and (stream > MOST_STREAM or stream in self._sctp._data_channels):
+            return None
         return self._known(RTCDataChannel(self._sctp, parameters))
 
     def close(self) -> None:
