@@ -33,6 +33,7 @@ from sdp.fields import Origin
 from tests.media.engine_support import Browser, Phone, browser_sdp, config, frequency_of, phone_sdp, until
 from tests.media.plane_rig import native_plane
 from tests.media.srtp_pair import SrtpSession
+from tests.media.text_support import TextPhone
 from tests.media.video_support import VideoBrowser
 
 pytestmark = pytest.mark.serial
@@ -275,6 +276,29 @@ async def test_pictures_and_data_channels_are_offered_again(rig: Rig) -> None:
     finally:
         for each in browsers:
             await each.close()
+
+
+async def test_text_is_offered_again(rig: Rig) -> None:
+    """Two phones type to each other over other ports."""
+    engine, fourth = rig.engine, Party("fourth", Kind.RTP)
+    one, two = await TextPhone().open(), await TextPhone().open()
+    try:
+        two.take(await engine.offer("call", OTHER, fourth, one.sdp()))
+        one.take(await engine.answer("call", fourth, OTHER, two.sdp()))
+        one.type("before")
+        await until(lambda: two.read == "before")
+        rig.kill()
+        await rig.lost("other", "fourth")
+        for party, peer, phone in ((OTHER, fourth, one), (fourth, OTHER, two)):
+            phone.take(await engine.create_offer("call", party, peer))
+            await engine.answer("call", party, None, phone.sdp())
+        await engine.join("call", "other", "fourth")
+        one.type(" and after")
+        two.type("yes")
+        await until(lambda: (two.read, one.read) == ("before and after", "yes"))
+    finally:
+        await one.close()
+        await two.close()
 
 
 async def test_a_call_that_has_not_answered_yet_is_not_taken_up_as_if_it_had(rig: Rig) -> None:

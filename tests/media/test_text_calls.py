@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ import pytest
 from gateway.media.embedded.data.t140 import MISSING
 from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.embedded.plane.packet import RtpPacket
+from gateway.media.embedded.resuming import values_of
 from gateway.media.embedded.settings import DataConfig, TextConfig
 from gateway.media.engine import Kind, Party, TextStatistics
 from sdp import SessionDescription
@@ -283,6 +285,25 @@ async def test_text_waits_while_the_phone_holds() -> None:
         assert phone._came > came
 
 
+async def test_after_a_restart_text_goes_on_with_the_next_offer() -> None:
+    """Between two phones: the call goes on at once, its text, which is not written down, with a refresh."""
+    one, other = TextPhone(), TextPhone(t140=100, red=101)
+    async with two_phones(one, other) as (engine, _, _):
+        one.type("before")
+        await until(lambda: other.read == "before")
+        left = engine._sessions.pop("call")
+        values = json.loads(json.dumps(values_of({each.party.tag: each for each in left.parties})))
+        for party in left.parties:
+            party.close_text()  # as `end_left` does with what nobody has taken up
+        await engine.resume("call", values)
+        assert await figures(engine, "phone") is None
+        other.take(await engine.offer("call", PHONE, OTHER, one.sdp()))
+        one.take(await engine.answer("call", OTHER, PHONE, other.sdp()))
+        one.type(" and after")
+        other.type("yes")
+        await until(lambda: (other.read, one.read) == ("before and after", "yes"))
+
+
 async def test_who_floods_is_bounded_and_counted() -> None:
     """Malformed packets, a flood of them, and a browser that types without end."""
     async with called(max_packets_per_second=20, max_waiting=100, cps=1) as (engine, browser, phone):
@@ -337,7 +358,7 @@ async def test_named_channels_that_are_malformed_or_too_many_are_left_out() -> N
 
 
 async def test_text_goes_on_with_who_takes_over() -> None:
-    """A transfer: the browser is joined to another phone with text, then to one without."""
+    """A transfer: the browser's channel ends with whom it was for, and another is opened; alone it has none."""
     async with called() as (engine, browser, phone):
         await until(lambda: browser.channels[0].readyState == "open")
         other = await TextPhone().open()
@@ -345,12 +366,12 @@ async def test_text_goes_on_with_who_takes_over() -> None:
             other.take(await engine.create_offer("call", OTHER, BROWSER))
             await engine.answer("call", OTHER, None, other.sdp())
             await engine.join("call", "browser", "other")
-            browser.channels[-1].send("hello other") if not browser.closed else None
+            await until(lambda: [each.label for each in browser.channels] == ["typing", "text"])
+            await until(lambda: browser.closed == ["typing"])
             other.type("hello browser")
             await until(lambda: typed(browser) == "hello browser")
-            await until(lambda: browser.channels[-1].readyState == "open")
-            browser.channels[-1].send("you")
-            await until(lambda: other.read.endswith("you"))
+            browser.channels[1].send("you")
+            await until(lambda: other.read == "you")
             assert phone.read == ""
             await engine.isolate("call", "browser")
             await until(lambda: all(channel.readyState == "closed" for channel in browser.channels))
