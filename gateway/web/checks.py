@@ -78,7 +78,7 @@ def is_small(value: Any, limit: int) -> bool:
 def load_json(text: str | bytes, max_depth: int) -> Any:
     """Parse strict JSON (RFC 8259) no deeper than `max_depth`. Raises BadJson only."""
     try:
-        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        value = _STRICT.decode(text if isinstance(text, str) else text.decode(json.detect_encoding(text)))
     except RecursionError:
         raise BadJson("The JSON is nested too deeply.") from None
     except (ValueError, UnicodeError):
@@ -97,6 +97,10 @@ def _finite(text: str) -> float:
     if value in (float("inf"), float("-inf")):
         raise ValueError(text)
     return value
+
+
+_STRICT = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
+"""One for all: making one takes as long as reading a message."""
 
 
 def _within_depth(value: Any, max_depth: int) -> bool:

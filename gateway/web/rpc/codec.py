@@ -128,4 +128,7 @@ def notification(method: str, params: dict[str, Any]) -> str:
 
 def encode(value: Any) -> str:
     """JSON text, ASCII only, so that no lone surrogate of a stranger can break a frame."""
-    return json.dumps(value, separators=(",", ":"))
+    return _COMPACT.encode(value)
+
+
+_COMPACT = json.JSONEncoder(separators=(",", ":"))
