@@ -54,7 +54,7 @@ def space() -> Iterator[tuple[str, ...]]:
         subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
 
 
-@pytest.mark.parametrize("scenario", ["gateway_lossy", "gateway_lossy_updates"])
+@pytest.mark.parametrize("scenario", ["gateway_lossy", "gateway_lossy_hold"])
 async def test_calls_get_through_a_network_that_loses_every_fifth_packet(
     tmp_path: Path, space: tuple[str, ...], scenario: str
 ) -> None:

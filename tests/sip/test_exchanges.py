@@ -418,6 +418,48 @@ def test_a_cancel_of_another_request_changes_nothing() -> None:
     assert log.kinds == ["Confirmed", "Offered"]
 
 
+def unacknowledged_call() -> tuple[Stage, PuppetCall, IncomingSession, SessionLog]:
+    """Our 200 has arrived, and its ACK is lost."""
+    stage = Stage()
+    stage.agent.on_call = lambda session, log: session.answer(ANSWER)  # type: ignore[attr-defined]
+    caller = PuppetCall(stage)
+    [ok] = finals(stage, "INVITE")
+    caller.remote = ok.to
+    [log] = stage.agent.calls
+    assert isinstance(log.session, IncomingSession)
+    return stage, caller, log.session, log
+
+
+def test_who_reinvites_has_had_the_200_whose_ack_is_missing() -> None:
+    """It goes on from there (RFC 5407 3.1.4): each 200 is sent once, and a late ACK is nothing new."""
+    stage, caller, session, log = unacknowledged_call()
+    hold = caller.next("INVITE", body=HOLD)
+    assert log.kinds == ["Confirmed", "Offered"]
+    session.answer_offer(2, HELD)
+    stage.run()
+    caller.next("INVITE", body=OFFER)  # nor has the ACK of that one come
+    session.answer_offer(3, ANSWER)
+    stage.send(caller.make("ACK", cseq=1))
+    stage.send(caller.make("ACK", cseq=hold.cseq.number))
+    stage.send(caller.make("ACK"))
+    stage.run(5.0)
+    assert [(one.status, one.cseq.number) for one in finals(stage, "INVITE")] == [(200, 2), (200, 3)]
+    assert log.kinds == ["Confirmed", "Offered", "Offered"]
+    assert (session.local_body, session.remote_body) == (ANSWER, OFFER)
+
+
+def test_who_reinvites_without_an_ack_after_we_have_hung_up_gets_the_bye() -> None:
+    """It waited for the ACK alone (RFC 3261 section 15); the offer is for no call any more."""
+    stage, caller, session, _ = unacknowledged_call()
+    session.hangup()
+    stage.run()
+    assert stage.requests("BYE") == []
+    caller.next("INVITE", body=HOLD)
+    came = stage.puppet.take()
+    assert [one.method for one in came if isinstance(one, Request)] == ["BYE"]
+    assert {one.status for one in came if isinstance(one, Response) and one.cseq.method == "INVITE"} == {481}
+
+
 @pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
 def test_an_offer_that_nobody_answers_is_500_before_the_peer_gives_up(method: str) -> None:
     """`answer_patience`; its listener is told."""

@@ -50,6 +50,9 @@ class Modifiable(DialogUsage, Protocol):
     def commit(self, local: bytes, remote: bytes) -> None:
         """These two descriptions stand."""
 
+    def acknowledged(self) -> None:
+        """The ACK of our 2xx to the INVITE of the call is not waited for any more: the peer has gone on."""
+
     def exchange_over(self) -> None:
         """Something that waited may go on."""
 

@@ -264,9 +264,16 @@ class IncomingSession(InviteSession):
         if accepted is None or ack.cseq.number != accepted.cseq:
             super().on_ack(ack, dialog)
         elif accepted.is_pending:
-            accepted.acknowledge()
-            self._on_first_ack(description_or_nothing(ack))
-            self.changed()
+            self._acknowledged(accepted, description_or_nothing(ack))
+
+    def acknowledged(self) -> None:
+        assert self.accepted is not None
+        self._acknowledged(self.accepted, b"")
+
+    def _acknowledged(self, accepted: AcceptedInvite, body: bytes) -> None:
+        accepted.acknowledge()
+        self._on_first_ack(body)
+        self.changed()
 
     def _on_first_ack(self, body: bytes) -> None:
         meaning = self.modification.table.received(Carrier.ACK, bool(body))

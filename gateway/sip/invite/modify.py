@@ -20,7 +20,15 @@ from gateway.sip.invite.accepted import AcceptedInvite
 from gateway.sip.invite.acknowledgement import Acknowledgement
 from gateway.sip.invite.changes import AcceptedChange, LocalChange, Modifiable, Purpose, RemoteChange, Want
 from gateway.sip.invite.events import OfferAnswered, OfferCancelled, Offered
-from gateway.sip.invite.offer_answer import Carrier, Invite, Meaning, OfferAnswer, glare_delay, overlap_delay
+from gateway.sip.invite.offer_answer import (
+    ACK_MISSING,
+    Carrier,
+    Invite,
+    Meaning,
+    OfferAnswer,
+    glare_delay,
+    overlap_delay,
+)
 from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request, Response
@@ -297,6 +305,8 @@ class Modification:
         offer = description_of(request.request)
         if carrier is not Carrier.PRACK:
             session.timer.check(request.request)
+        if carrier is Carrier.INVITE and self.table.state == ACK_MISSING:
+            self._ack_lost()
         try:
             self.table.received(carrier, bool(offer))
         except DialogError as error:
@@ -310,6 +320,17 @@ class Modification:
             self.answer(number, session.local_body)
         else:
             self._await_answer(number, offer)
+
+    def _ack_lost(self) -> None:
+        """Who goes on has our 2xx: its ACK was lost or comes late (RFC 5407 3.1.4). Raises DialogError, 481."""
+        if self._accepted is None:
+            self.session.acknowledged()
+            if self.session.is_over:
+                raise DialogError("the call is over", status=481)
+        else:
+            self._accepted.accepted.acknowledge()
+            self._accepted = None
+            self.table.received(Carrier.ACK, False)
 
     def _await_answer(self, number: int, offer: bytes) -> None:
         core = self.session.core

@@ -98,6 +98,8 @@ Key = tuple[Joint, Way, Carrier, bool]
 Row = tuple[Meaning, Joint]
 _I, _O, _C, _M = Invite, Offer, Carrier, Meaning
 STABLE = Joint()
+ACK_MISSING = Joint(Invite.REMOTE_ACCEPTED)
+"""Both descriptions of the peer's INVITE stand, and all that is missing is the ACK of our 2xx."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +250,7 @@ class OfferAnswer:
         """Note a message that came.
 
         Raises DialogError with the status that answers it: 491 when it crosses an offer or INVITE of ours (RFC 3261
-        14.2, RFC 3311 5.2), 500 when the peer goes on before we have answered, 400 for anything else.
+        14.2, RFC 3311 5.2), 500 when the peer goes on before we have answered or its ACK has, 400 for anything else.
         """
         row = TABLE.get((self.state, Way.RECEIVED, carrier, has_description))
         if row is None:

@@ -312,6 +312,9 @@ class InviteSession:
         """These two descriptions stand."""
         self.local_body, self.remote_body = local, remote
 
+    def acknowledged(self) -> None:
+        """What a callee that waits for the ACK of its 2xx has to know."""
+
     def exchange_over(self) -> None:
         """Something that waited may go on."""
         assert self.modification is not None
