@@ -35,7 +35,7 @@ async def main(folder: Path, port: int) -> None:
     """Serve until a line comes, then until the calls have ended; print as JSON how many began, ended and are left."""
     configure("warning", "console", folder / "log")
     changes = {
-        "RTP__PORTS": "20000-20999",
+        "RTP__PORTS": "10000-10999",  # below those of tests.ports
         "SIP__LISTEN": f'["udp:127.0.0.1:{port}"]',
         "SIP__LIMITS__REQUESTS_PER_SECOND": "10000",
         # A hundred calls in two seconds may be more than a machine carries that others use; this is about loss.
