@@ -1,0 +1,42 @@
+"""Every seed that was worth keeping, at the parsers of what strangers send: they raise their own error or nothing."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.seeds import KINDS, Kind, Ways, fault, mutated, seeds
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_no_seed_makes_a_parser_fail(name: str) -> None:
+    """Each of them, and what is left of it when it is cut off."""
+    found = seeds(name)
+    assert len(found) >= 10
+    for data in found:
+        for octets in (data, data[: len(data) // 2], data[:-1]):
+            error = fault(KINDS[name], octets)
+            assert error is None, f"{error!r} at {octets!r}"
+
+
+def test_what_a_parser_may_not_raise_is_seen() -> None:
+    """The counter-proof; and ways that were gone before are not new."""
+
+    def parse(data: bytes) -> None:
+        if data == b"x":
+            raise KeyError(data)
+
+    kind = Kind(parse, (ValueError,), ("tests/test_seeds.py",), ())
+    assert isinstance(fault(kind, b"x"), KeyError)
+    assert fault(kind, b"y") is None
+    ways = Ways(kind.rooms)
+    assert [ways.are_new(kind, data) for data in (b"y", b"z", b"x", b"x")] == [True, False, True, False]
+
+
+def test_mutations_are_many_and_bounded() -> None:
+    """The same chance gives the same octets."""
+    made = [mutated(b"one;two=3\r\nfour" * 200, [b"other"], random.Random(number)) for number in range(200)]
+    assert len({*made}) > 100
+    assert max(map(len, made)) <= 4_096
+    assert made[7] == mutated(b"one;two=3\r\nfour" * 200, [b"other"], random.Random(7))
