@@ -10,7 +10,7 @@ from playwright.async_api import WebSocketRoute
 
 from gateway.demo.browser import SoftphoneBrowser
 from gateway.demo.phone import DeskPhone
-from tests.browser.softphone import RING_SECONDS, phone_hears, says, silent, talk
+from tests.browser.softphone import NO_MICROPHONE, RING_SECONDS, phone_hears, says, silent, talk
 from tests.interop.gateway import NEAR, PHONE_HZ, Gateway
 from tests.web.browser import LISTEN
 
@@ -18,10 +18,6 @@ pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_sc
 
 AWAY_MS = 30_000
 """So long a page waits for the gateway, its call with it."""
-
-NO_MICROPHONE = """navigator.mediaDevices.getUserMedia = async () => {
-  throw new DOMException("", "NotFoundError");
-};"""
 
 
 async def test_the_page_calls_the_phone_and_hangs_up(page: SoftphoneBrowser, phone: DeskPhone) -> None:

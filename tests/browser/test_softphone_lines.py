@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from gateway.demo.browser import SoftphoneBrowser
 from gateway.demo.phone import DeskPhone
-from tests.browser.softphone import phone_hears, says, silent, talk
+from tests.browser.softphone import NO_MICROPHONE, phone_hears, says, silent, talk
 from tests.interop.gateway import PHONE_HZ, TONE_HZ, Gateway
 
 pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
@@ -121,6 +121,24 @@ async def test_a_call_moves_to_another_page_of_the_same_user(
     await says(page.page, "The call goes on on another device.")
     await phone_hears(phone)
     await other.click("#hangup")
+    await phone.expect("state", state="ended")
+    await other.close()
+
+
+async def test_a_device_without_a_microphone_leaves_a_call_that_it_cannot_take_where_it_is(
+    page: SoftphoneBrowser, phone: DeskPhone, gateway: Gateway
+) -> None:
+    """It is said there why, the call is offered there as before, and goes on."""
+    await talk(page, phone)
+    other = await page.page.context.new_page()
+    await other.add_init_script(NO_MICROPHONE)
+    await other.goto(gateway.app.signed_in_url("alice"))
+    await other.click("#devices [data-act=take]")
+    await says(other, "No microphone was found")
+    await other.wait_for_selector("#devices [data-act=take]")
+    await phone_hears(phone)
+    await says(page.page, "Connected.")
+    await page.hang_up()
     await phone.expect("state", state="ended")
     await other.close()
 

@@ -29,6 +29,8 @@ import { hasVideo } from "./media-sdp.js";
 export class CallBase extends CallFields {
   /** @protected @type {Link} */
   link;
+  /** Another device of ours has it still, and keeps it where we cannot have it. @protected */
+  taking = false;
   /** @protected */
   rtc;
   /** @protected */
@@ -141,8 +143,9 @@ export class CallBase extends CallFields {
   hangUp(cause, { shown = cause, why } = {}) {
     if (this.over) return;
     const reason = cause ?? (this.state === "incoming" ? "declined" : undefined);
-    if (this.away) this.link.endAway(this.id, reason);
-    else if (this.incoming || this.id || this.#sent) this.tell("disconnect", "peer_id", reason ? { reason } : {});
+    if (this.away) {
+      if (!this.taking) this.link.endAway(this.id, reason);
+    } else if (this.incoming || this.id || this.#sent) this.tell("disconnect", "peer_id", reason ? { reason } : {});
     const own = this.state === "incoming" ? "declined" : this.state === "talking" ? "normal" : "cancelled";
     this.finish(shown ?? own, { reason: why, byUs: true });
   }

@@ -28,7 +28,7 @@ export class ReturningCall extends CallBase {
 
   /** Take a call of before a reload, or of another device, over a new connection. @param {Partial<Kept>} saved */
   async restore({ savedAt, video = false, seen = false, text = false, ...kept }) {
-    Object.assign(this, kept, { away: true });
+    Object.assign(this, kept, { away: true, taking: !savedAt });
     this.changed();
     try {
       await this.openDevices(this.listenOnly, video);
@@ -68,7 +68,7 @@ export class ReturningCall extends CallBase {
   }
 
   #isBack() {
-    this.away = false;
+    Object.assign(this, { away: false, taking: false });
     clearTimeout(this.#awayTimer);
     this.#awayTimer = 0;
   }

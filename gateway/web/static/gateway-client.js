@@ -183,6 +183,7 @@ export class GatewayClient extends Emitter {
   take(there) {
     const call = this.#new({ peer: there.peer_id, id: there.call_id, name: there.from_name });
     this.#showElsewhere(this.elsewhere);
+    call.addEventListener("end", () => this.#askElsewhere()); // it may be there still
     this.#link.holdOthers(call).then(() => call.restore({ state: "calling", video: there.camera, seen: there.video }));
     return call;
   }
