@@ -14,7 +14,7 @@ from tests.interop.gateway import PHONE_HZ
 from tests.interop.house import OTHER_HZ, House, hear_each_other, talk
 from tests.ports import free_ports
 
-pytestmark = [pytest.mark.peer, pytest.mark.serial]
+pytestmark = [pytest.mark.peer, pytest.mark.serial, pytest.mark.timeout(120)]
 
 KEY = "the-key-of-the-cluster-in-these-tests"
 TAKEN = "calls of another gateway were taken over"
@@ -54,8 +54,9 @@ async def test_calls_of_a_gateway_that_is_gone_go_on_at_another(tmp_path: Path) 
         await first.kill()
         await first.kill_plane()
         taken = asyncio.create_task(second.take_back(browser))  # sooner than the call can be there
-        await second.logged(TAKEN)
+        # Three intervals, an OPTIONS that nobody answers, and the takeover: the page has waited for all of it.
         assert (await taken)["state"] == "answered"
+        await second.logged(TAKEN)
         await asyncio.gather(talk(one, other), hear_each_other(browser, third))
         await first.start()
         await asyncio.gather(talk(one, other), hear_each_other(browser, third))
