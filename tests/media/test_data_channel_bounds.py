@@ -19,7 +19,15 @@ from aiortc.rtcsctptransport import (
     serialize_packet,
 )
 
-from gateway.media.embedded.data.sctp import MOST_AHEAD, MOST_STEPS, MOST_STREAMS, PLACE, Channel, SctpAssociation
+from gateway.media.embedded.data.sctp import (
+    MOST_AHEAD,
+    MOST_STEPS,
+    MOST_STREAMS,
+    PLACE,
+    Channel,
+    ChannelKind,
+    SctpAssociation,
+)
 from tests.media.engine_support import until
 
 UNORDERED, FIRST, LAST = 4, 2, 1
@@ -273,3 +281,23 @@ async def test_messages_that_nobody_hears_yet_count_together() -> None:
         await until(lambda: any(channel.closed for channel in pair.opened))
         await until(lambda: not pair.browser._data_channel_queue)
         assert sum(channel.kept_octets for channel in pair.opened) <= 65_536 + 10_000 + PLACE
+
+
+async def test_no_channel_is_opened_that_no_message_could_wait_in() -> None:
+    """Who sends to one that reads nothing would open another with each message: each costs as much as what waits."""
+    async with paired(1, 65_536) as (pair, _):
+        pair.deaf = True
+        while not pair.opened[0].closed:
+            pair.opened[0].send(b"x" * 10_000)
+        assert pair.ours.open(ChannelKind(label="text")) is None
+
+
+async def test_names_of_channels_are_measured_in_octets() -> None:
+    """A label and a protocol of any script; one that no message can hold is of no channel."""
+    async with paired() as (pair, _):
+        came: list[RTCDataChannel] = []
+        pair.browser.on("datachannel", came.append)
+        assert pair.ours.open(ChannelKind(label="ü" * 32_768)) is None
+        assert pair.ours.open(ChannelKind(label="Grüße", protocol="t140")) is not None
+        await until(lambda: bool(came))
+        assert (came[0].label, came[0].protocol) == ("Grüße", "t140")

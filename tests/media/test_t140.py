@@ -132,6 +132,18 @@ def test_what_redundancy_cannot_make_up_for_is_waited_for_and_then_marked() -> N
     assert not receiver.is_waiting
 
 
+def test_what_nobody_is_to_read_is_skipped() -> None:
+    """What waited for a lost packet, and what comes late; the next is read, without a mark for what was lost."""
+    receiver = TextReceiver()
+    assert receiver.receive(1, 300, (Block(0, b"a"),), 0.0) == "a"
+    assert receiver.receive(4, 1200, (Block(0, b"d"),), 0.1) == ""
+    receiver.skip()
+    assert not receiver.is_waiting
+    assert receiver.receive(2, 600, (Block(0, b"b"),), 0.2) == ""
+    assert receiver.receive(5, 1500, (Block(300, b"d"), Block(0, b"e")), 0.3) == "e"
+    assert receiver.expire(1.0) == ""
+
+
 def test_the_first_after_a_pause_is_marked() -> None:
     """It goes at once, with the marker; the others one each 300 ms, the last two for redundancy alone."""
     sender = TextSender(RED, 100)

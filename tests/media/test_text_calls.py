@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -377,3 +378,36 @@ async def test_text_goes_on_with_who_takes_over() -> None:
             await until(lambda: all(channel.readyState == "closed" for channel in browser.channels))
         finally:
             await other.close()
+
+
+async def test_who_is_joined_next_is_not_told_what_was_typed_before() -> None:
+    """Neither what the one before has read nor what was typed to nobody, of which the redundancy of the next tells."""
+    async with called() as (engine, browser, phone):
+        phone._send(b"a")
+        await until(lambda: typed(browser) == "a")
+        await engine.isolate("call", "browser")
+        phone._send(b"x")
+        heard = engine._sessions["call"].party("phone").text
+        assert heard is not None
+        await until(lambda: heard.statistics.received == 2)
+        await engine.join("call", "browser", "phone")
+        phone._send(b"b")
+        await until(lambda: typed(browser).endswith("b"))
+        assert typed(browser) == "ab"
+
+
+async def test_much_text_at_once_is_short_messages() -> None:
+    """As the browser takes them; a longer one would end the channel, and all the text with it."""
+    async with running() as (engine, _):
+        browser, phone = Talker(), await TextPhone().open()
+        try:
+            browser.open("typing", protocol="t140")
+            offer = re.sub(r"max-message-size:\d+", "max-message-size:1000", await browser.offer())
+            phone.take(await engine.offer("call", BROWSER, PHONE, offer))
+            await browser.take_answer(await engine.answer("call", PHONE, BROWSER, phone.sdp()))
+            phone._send("ä".encode() * 600)
+            await until(lambda: typed(browser) == "ä" * 600)
+            assert browser.closed == []
+        finally:
+            await browser.close()
+            await phone.close()

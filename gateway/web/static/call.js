@@ -100,7 +100,7 @@ export class Call extends ReturningCall {
       await this.session.askForText(this.addressed("to_peer_id"));
     });
     if (done) await this.session.settled();
-    setTimeout(() => this.text.giveUp(), done ? TEXT_MS : 0);
+    setTimeout(() => this.over || this.text.giveUp(), done ? TEXT_MS : 0);
   }
 
   #textChanged() {

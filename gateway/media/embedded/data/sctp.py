@@ -6,6 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from struct import pack
 from typing import Any
 
 from aiortc.rtcdatachannel import RTCDataChannel, RTCDataChannelParameters
@@ -31,6 +32,8 @@ MOST_STREAMS = 1200
 """Streams that the peer has used; browsers number theirs below 1024."""
 MOST_STREAM = 1023
 """The highest stream of a channel that a description names; browsers use none beyond."""
+MOST_NAME = 65535
+"""Octets of a label or a protocol (RFC 8832 section 5.1)."""
 LOOK = 32
 """Datagrams between two looks at them."""
 _TSNS = 2**32
@@ -202,6 +205,13 @@ class BoundedTransport(RTCSctpTransport):
         self._unacknowledged.append(((self._local_tsn - 1) % _TSNS, size))
         self._unacknowledged_octets += size
 
+    def _data_channel_open(self, channel: RTCDataChannel) -> None:
+        """aiortc's, but for the lengths in it: octets, where it counts characters (RFC 8832 section 5.1)."""
+        super()._data_channel_open(channel)
+        of, protocol, said = self._data_channel_queue.pop()
+        lengths = pack("!HH", len(channel.label.encode()), len(channel.protocol.encode()))
+        self._data_channel_queue.append((of, protocol, said[:8] + lengths + said[12:]))
+
     def _flight_size_increase(self, chunk: DataChunk) -> None:
         """Each chunk is a packet of its own here, and its headers are under way as well."""
         chunk._book_size = max(chunk._book_size, PLACE)
@@ -307,12 +317,13 @@ class SctpAssociation:
                 self.close()
 
     def open(self, kind: ChannelKind, stream: int | None = None) -> Channel | None:
-        """A channel of ours; None where there are too many.
+        """A channel of ours; None where there are too many, or no message could wait in it.
 
         `stream`: both descriptions named it (RFC 8864), so that nothing of it is said in-band; None as well where that
         stream has a channel already.
         """
-        if self.closed or self._is_full():
+        longest = max(len(kind.label.encode()), len(kind.protocol.encode()))
+        if self.closed or self._is_full() or not self._has_room() or longest > MOST_NAME:
             return None
         parameters = RTCDataChannelParameters(
             label=kind.label,

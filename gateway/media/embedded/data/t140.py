@@ -223,6 +223,14 @@ class TextReceiver:
         self._begin()
         return rest
 
+    def skip(self) -> None:
+        """Nobody is to read what is kept, nor what comes late of it."""
+        if self._ahead:
+            self._next = max(self._ahead) + 1
+            self._ahead.clear()
+        self._missed_at = None
+        self._decoder.reset()
+
     @property
     def is_waiting(self) -> bool:
         """Whether `expire` has something to do, now or later."""

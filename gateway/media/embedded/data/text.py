@@ -84,27 +84,35 @@ class TextStream:
     # Whom it is joined to
 
     def part(self) -> None:
-        """Be read by nobody."""
+        """Be read by nobody: what is typed meanwhile is read past, since redundancy would tell it to who comes next."""
         self._listener = None
-        self._receiver.restart()
-        self._shared.plane.route(self.flow, None, {})
+        self._receiver.skip()
+        self._route(None)
         self._shared.plane.set_open(self.flow, False)
 
     def tell(self, listener: TextEnd) -> None:
         """Have what the phone types told to `listener`; packets pass as they are where both sides number alike."""
         self._listener = listener
-        heard, plane = self.agreement, self._shared.plane
+        heard = self.agreement
         if heard is None:
             return
         other = listener if isinstance(listener, TextStream) and listener.passes(self) else None
-        numbers = [codec.payload_type for codec in heard.receive if codec.payload_type is not None]
-        action = Action.PUNT if other is None else Action.COPY
-        routes = {number: Route(action=action, payload_type=number, clock_rate=CLOCK_RATE) for number in numbers}
-        plane.route(self.flow, other.flow if other is not None else None, routes)
+        self._route(other)
         if other is not None:
             told = other.agreement
             is_open = told is not None and told.direction.sends and heard.direction.receives
-            plane.set_open(other.flow, is_open)
+            self._shared.plane.set_open(other.flow, is_open)
+
+    def _route(self, other: TextStream | None) -> None:
+        """Have its packets copied here on their way to `other`; None: they only come here."""
+        action = Action.PUNT if other is None else Action.COPY
+        numbers = [codec.payload_type for codec in self.agreement.receive] if self.agreement is not None else []
+        routes = {
+            number: Route(action=action, payload_type=number, clock_rate=CLOCK_RATE)
+            for number in numbers
+            if number is not None
+        }
+        self._shared.plane.route(self.flow, other.flow if other is not None else None, routes)
 
     def passes(self, speaker: TextStream) -> bool:
         """Whether the packets of `speaker` can be sent as they are: redundancy names the payload types in them."""

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from gateway.media.embedded.data.text import TextEnd
 
 
+MOST_AT_ONCE = 250
+"""Characters of one message: no browser takes only shorter ones than these are."""
+
+
 def is_text(channel: Channel) -> bool:
     """Whether it was opened for text (RFC 8865 section 4.1)."""
     return channel.kind.protocol.lower() == T140
@@ -94,4 +98,5 @@ class TextChannels:
         if channel is not None and self._waiting:
             text, self._waiting = self._waiting, ""
             self._sent += len(text)
-            channel.send(text)
+            for at in range(0, len(text), MOST_AT_ONCE):
+                channel.send(text[at : at + MOST_AT_ONCE])
