@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import hmac
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -161,10 +161,20 @@ class Recovery:
         What `end_rest` gives.
         """
         assert self._user_agent is not None
-        moved = {call_id: _moved(values, self._user_agent) for call_id, values in calls.items()}
+        moved, whole = {}, []
+        for call_id, values in calls.items():
+            if self.calls.get(call_id) is not None:
+                continue  # taken before, from a gateway that was not gone after all
+            try:
+                moved[call_id] = _moved(values, self._user_agent)
+                whole += [call_id] if self.is_whole(values) else []
+            except Exception:
+                log.exception("a call of another gateway is lost", call_id=call_id)
+                moved.pop(call_id, None)
+                self.forget(call_id)
         again = replace(self, kept=JournalFound(self.kept.file, moved), resumed=[], flowing=[], silent=set())
         for call_id, values in moved.items():
-            if again.is_whole(values):
+            if call_id in whole:
                 # Flows of its numbers are other calls' in the plane of this gateway.
                 with again.without_media(call_id):
                     await self.engine.restore(call_id, values["media"])
@@ -172,6 +182,11 @@ class Recovery:
                     again.flowing.append(call_id)
         again.resume_calls(self._user_agent)
         return await again.end_rest()
+
+    def taken(self, call_ids: Iterable[str]) -> None:
+        """Records of these are ours now where the cluster sees them."""
+        if isinstance(self.kept.file, SharedRecords):
+            self.kept.file.told(call_ids)
 
     def forget(self, call_id: str) -> None:
         """Keep no record of a call that cannot be read."""
@@ -281,8 +296,11 @@ class Recovery:
     def _end(self, call_id: str, leg: Values, call: Values, cause: Cause) -> None:
         assert self._user_agent is not None
         if leg["kind"] == "web":
-            resumed = WebResumedLeg(leg)
-            self.left.add(resumed.party.tag, _left_call(resumed, call, cause))
+            try:
+                resumed = WebResumedLeg(leg)
+                self.left.add(resumed.party.tag, _left_call(resumed, call, cause))
+            except Exception:
+                log.exception("the page of a call of the gateway before is not told of its end", call_id=call_id)
         for session in leg.get("sessions", ()):
             try:
                 self._user_agent.end_left(session, cause.status, reason_of(cause))
@@ -341,6 +359,7 @@ async def _shared_too(opening: Opening, kept: JournalFound, had_file: bool) -> t
         begun = await shared.begin(_STARTING)
     except JournalError as error:
         raise ConfigError("cluster.journal", f"cannot be used: {error}") from None
+    records.told((*kept.calls, *begun.records))
     opening.stack.push_async_callback(ended, asyncio.create_task(records.run()))
     opening.stack.push_async_callback(records.written)
     calls = {call_id: values for call_id, values in kept.calls.items() if call_id not in begun.taken}

@@ -64,7 +64,7 @@ class Registrant(Protocol):
         contact_user: str | None = None,
     ) -> OutboundRegistration: ...
 
-    async def unregister(self, registration: Made) -> None: ...
+    async def unregister(self, registration: Made, *, is_others: bool = False) -> None: ...
 
     async def resolve(self, uri: Uri) -> tuple[Flow, ...]: ...
 
@@ -199,21 +199,24 @@ class Registrations:
             before,
         )
 
-    def drop(self, user: str) -> asyncio.Task[Any] | None:
-        """Take a user's own account back from its registrar; gives what does so."""
-        kept = self._of_user.pop(user, None)
-        return None if kept is None else self._drop(kept)
+    def drop(self, user: str, *, is_others: bool = False) -> asyncio.Task[Any] | None:
+        """Take a user's own account back from its registrar; gives what does so.
 
-    def _drop(self, kept: _Kept) -> asyncio.Task[Any]:
+        `is_others`: another gateway of the cluster registers it, so that its flows are that one's.
+        """
+        kept = self._of_user.pop(user, None)
+        return None if kept is None else self._drop(kept, is_others=is_others)
+
+    def _drop(self, kept: _Kept, *, is_others: bool = False) -> asyncio.Task[Any]:
         kept.dropped = True
         kept.admit(())
-        return self._spawn(self._take_back(kept, kept.task))
+        return self._spawn(self._take_back(kept, kept.task, is_others))
 
-    async def _take_back(self, kept: _Kept, registering: asyncio.Task[Any] | None) -> None:
+    async def _take_back(self, kept: _Kept, registering: asyncio.Task[Any] | None, is_others: bool) -> None:
         if registering is not None:
             await asyncio.wait([registering])
         if kept.made is not None:
-            await self._agent.unregister(kept.made)
+            await self._agent.unregister(kept.made, is_others=is_others)
 
     def hurry(self, trunk: str) -> None:
         """The trunk is there again: whoever is registered there registers anew, for it may have forgotten them.
@@ -223,7 +226,11 @@ class Registrations:
         own = self._of_trunk.get(trunk)
         if own is not None and own.made is not None:
             own.made.hurry(1.0)
-        accounts = [kept.made for kept in self._of_user.values() if kept.trunk.name == trunk and kept.made is not None]
+        self.hurry_accounts([user for user, kept in self._of_user.items() if kept.trunk.name == trunk])
+
+    def hurry_accounts(self, users: Iterable[str]) -> None:
+        """Have these users' own accounts registered anew, at the pace of `_BACK_A_SECOND`."""
+        accounts = [made for user in users if (made := self.of_account(user)) is not None]
         for made in accounts:
             made.hurry(max(1.0, len(accounts) / _BACK_A_SECOND))
 

@@ -77,6 +77,8 @@ class SharedAccounts:
         self._known_places: Mapping[str, str] = {}
         self._holders: dict[str, Binding] = {}
         """Of each account the gateway that registers it, and how it stands there."""
+        self._taken: dict[str, str] = {}
+        """Of each account that we have taken over, from which gateway."""
         self._turns: deque[str] = deque()
         self._began = False
         self._changing = asyncio.Lock()
@@ -108,6 +110,11 @@ class SharedAccounts:
                 holder = self._holders.get(user)
                 if user in again or holder is None or holder.contact not in there or self._tells_news(user, holder):
                     await self._settle(user)
+            # Who is there again has registered all the time, in place of us, and takes nothing back.
+            back = [user for user, node in self._taken.items() if node in there]
+            self._registrations.hurry_accounts(back)
+            for user in back:
+                del self._taken[user]
 
     async def put(self, account: Account) -> None:
         """Keep an account for all, and register it, unless another gateway does. Raises StoreError."""
@@ -167,6 +174,7 @@ class SharedAccounts:
         self._accounts.remove(user)
         self._ours.discard(user)
         self._holders.pop(user, None)
+        self._taken.pop(user, None)
         self._registrations.drop(user)
 
     async def _write(self, account: Account) -> None:
@@ -204,6 +212,7 @@ class SharedAccounts:
                     return  # somebody was quicker: who that was shows at the next look
                 if holder is not None and not is_ours:
                     log.info("an account is taken over", user=user, node=holder.contact)
+                    self._taken[user] = holder.contact
                 holder = mine
             is_ours = True
         self._holders[user] = holder
@@ -218,4 +227,5 @@ class SharedAccounts:
                 self._registrations.put(account)
         else:
             self._ours.discard(user)
-            self._registrations.drop(user)
+            self._taken.pop(user, None)
+            self._registrations.drop(user, is_others=True)

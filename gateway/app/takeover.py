@@ -7,8 +7,9 @@ that has lost the store alone keeps its calls.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
@@ -19,7 +20,6 @@ from gateway.app.opening import Opening
 from gateway.app.recovery import Recovery
 from gateway.call.journal import JournalError, read
 from gateway.net.user_agent import UserAgent
-from gateway.sip.flow import Flow
 from gateway.sip.message.uri import Uri
 from gateway.store.journal_shared import SharedStore
 
@@ -48,6 +48,8 @@ class Takeovers:
         self._dialer = dialer
         self._answers = answers
         self._news = asyncio.Event()
+        self._asked: set[str] = set()
+        """Gateways whose calls we may have, though the answer was lost."""
 
     async def run(self, interval: float) -> None:
         """Look every so many seconds, from when the others see us until they do no more."""
@@ -67,26 +69,38 @@ class Takeovers:
 
     async def look(self) -> None:
         """Take the calls of whoever is gone. Raises JournalError."""
-        for node in sorted(await self._journal.nodes() - {self._cluster.node}):
+        for node in sorted((await self._journal.nodes() | self._asked) - {self._cluster.node}):
             if node not in self._cluster.live and not await self._answers(node) and node not in self._cluster.live:
                 await self._take(node)
 
     async def _take(self, node: str) -> None:
-        records = await self._journal.take(node)
+        self._asked.add(node)
+        records = list((await self._journal.take(node)).items())
+        self._asked.discard(node)
+        self._recovery.taken(call_id for call_id, _ in records)
+        taken = 0
+        for begin in range(0, len(records), _AT_ONCE):
+            some = self._read(node, records[begin : begin + _AT_ONCE])
+            taken += len(some)
+            try:
+                self._dialer.resumed(await self._recovery.take_over(some))
+            except Exception:
+                log.exception("taking calls over failed", node=node, call_ids=list(some))
+            await asyncio.sleep(0)
+        if taken:
+            log.warning("calls of another gateway were taken over", node=node, calls=taken)
+        self._news.set()
+        self._news = asyncio.Event()
+
+    def _read(self, node: str, records: Sequence[tuple[str, bytes]]) -> dict[str, dict[str, Any]]:
         found = {}
-        for call_id, record in records.items():
+        for call_id, record in records:
             try:
                 found[call_id] = read(record)
             except JournalError as error:
                 log.error("a call of another gateway is lost", call_id=call_id, node=node, reason=str(error))
                 self._recovery.forget(call_id)
-        for begin in range(0, len(found), _AT_ONCE):
-            some = dict(list(found.items())[begin : begin + _AT_ONCE])
-            self._dialer.resumed(await self._recovery.take_over(some))
-        if found:
-            log.warning("calls of another gateway were taken over", node=node, calls=len(found))
-        self._news.set()
-        self._news = asyncio.Event()
+        return found
 
     async def to_come(self, user: str, tag: str, patience: float) -> bool:
         """Whether a page's call is here, once it was taken over from a gateway that is gone; waits so long (s)."""
@@ -101,12 +115,13 @@ class Takeovers:
 
 
 async def answers(user_agent: UserAgent, node: str) -> bool:
-    """Whether the gateway of that SIP URI answers anything."""
-    heard: list[Flow] = []
+    """Whether the gateway of that SIP URI answers anything, be it that new calls are to go elsewhere."""
     with suppress(TimeoutError):
         async with asyncio.timeout(_PATIENCE):
-            await user_agent.request("OPTIONS", Uri.parse(node), answered_by=heard.append)
-    return bool(heard)
+            response = await user_agent.request("OPTIONS", Uri.parse(node))
+            # Silence is a 408 or a 503 of our own making; one that drains or is full says when to come again.
+            return response.status not in (408, 503) or response.retry_after is not None
+    return False
 
 
 async def go_on(

@@ -146,8 +146,15 @@ class OutboundRegistration:
 
     async def unregister(self) -> None:
         """Take every flow back and stop."""
+        await self._end([self._take_back(one) for one in self._flows.values()])
+
+    async def leave(self) -> None:
+        """Stop, for another gateway has the account and the flows of its instance."""
+        await self._end([self._take_back(one, is_others=True) for one in self._flows.values()])
+
+    async def _end(self, each: list[Coroutine[Any, Any, None]]) -> None:
         self._is_over = True
-        await asyncio.gather(*[self._take_back(one) for one in self._flows.values()], *self._tasks)
+        await asyncio.gather(*each, *self._tasks)
 
     def stop(self) -> None:
         """Stop refreshing; what is bound runs out by itself."""
@@ -169,10 +176,10 @@ class OutboundRegistration:
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("no flow can be formed: %s", error)
 
-    async def _take_back(self, one: Registration) -> None:
+    async def _take_back(self, one: Registration, *, is_others: bool = False) -> None:
         if (beginning := self._beginning.get(one)) is not None:
             await asyncio.wait([beginning])
-        await one.unregister()
+        await (one.leave() if is_others else one.unregister())
 
     def _flow_answered(self, one: Registration) -> None:
         if not self._is_over:

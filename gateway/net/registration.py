@@ -161,6 +161,16 @@ class Registration:
         if was_registered:
             await self._do(send)
 
+    async def leave(self) -> None:
+        """Stop, for another gateway has the account: a flow is its own by now, any other binding is taken back.
+
+        Both have one instance: what takes our flow back would take its flow (RFC 5626 section 6).
+        """
+        if self.is_outbound:
+            self.stop()
+        else:
+            await self.unregister()
+
     def stop(self) -> None:
         """Stop refreshing; the binding runs out by itself."""
         self._cancel()

@@ -438,11 +438,11 @@ class UserAgent:
             contact_user=contact_user,
         )
 
-    async def unregister(self, registration: Registration | OutboundRegistration) -> None:
-        """Take a binding back and forget it."""
+    async def unregister(self, registration: Registration | OutboundRegistration, *, is_others: bool = False) -> None:
+        """Take a binding back and forget it; `is_others`: another gateway has the account (`Registration.leave`)."""
         if registration in self._registrations:
             self._registrations.remove(registration)
-        await registration.unregister()
+        await (registration.leave() if is_others else registration.unregister())
 
     async def resolve(self, uri: Uri) -> tuple[Flow, ...]:
         """Every place that a SIP URI leads to now, best first (RFC 3263); () for none."""

@@ -43,7 +43,7 @@ return 1
 """
 
 # KEYS: their records, ours, gateways by leg, gateways, the word that they are starting, what was taken of them.
-# ARGV: their name, ours, how long they are told (s).
+# ARGV: their name, ours, how long they are told (s). Whose first answer was lost is given the same once more.
 _TAKE = """
 if redis.call('EXISTS', KEYS[5]) == 1 then return {} end
 local entries = redis.call('HGETALL', KEYS[1])
@@ -58,7 +58,15 @@ if #entries > 0 then redis.call('EXPIRE', KEYS[6], ARGV[3]) end
 redis.call('DEL', KEYS[1])
 redis.call('SREM', KEYS[4], ARGV[1])
 redis.call('SADD', KEYS[4], ARGV[2])
-return entries
+local taken = {}
+for _, id in ipairs(redis.call('SMEMBERS', KEYS[6])) do
+  local text = redis.call('HGET', KEYS[2], id)
+  if text then
+    taken[#taken + 1] = id
+    taken[#taken + 1] = text
+  end
+end
+return taken
 """
 
 # KEYS: our records, the word that we are starting, what was taken of us. ARGV: how long that word stands (ms).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -62,7 +62,10 @@ class SharedStore(Writes, Protocol):
         """The gateway that has the call of a web leg; None where there is none."""
 
     async def take(self, node: str) -> dict[str, bytes]:
-        """All records of another gateway, which are ours from now on; {} where somebody else was quicker."""
+        """All records of another gateway, which are ours from now on; {} where somebody else was quicker.
+
+        Asked again, for the answer was lost: those of them that are ours still.
+        """
 
 
 class SharedRecords:
@@ -72,6 +75,8 @@ class SharedRecords:
         self._file = file
         self._shared = shared
         self._waiting: OrderedDict[str, bytes | None] = OrderedDict()
+        self._told: set[str] = set()
+        """Calls that the cluster may have a record of under our name."""
         self._news = asyncio.Event()
         self._written = asyncio.Event()
         self._written.set()
@@ -84,7 +89,15 @@ class SharedRecords:
         self._tell(call_id, None)
         self._file.remove(call_id)
 
+    def told(self, call_ids: Iterable[str]) -> None:
+        """The cluster has records of these under our name, though not from here."""
+        self._told.update(call_ids)
+
     def _tell(self, call_id: str, record: bytes | None) -> None:
+        if record is None and call_id not in self._told:
+            # However many come and go while it is away, none of them is left here.
+            self._waiting.pop(call_id, None)
+            return
         self._waiting[call_id] = record
         self._news.set()
         self._written.clear()
@@ -97,6 +110,7 @@ class SharedRecords:
             batch = {call_id: self._waiting.pop(call_id) for call_id in list(self._waiting)[:_AT_ONCE]}
             if not self._waiting:
                 self._news.clear()
+            self._told.update(batch)
             try:
                 await self._shared.write({call_id: _with_legs(record) for call_id, record in batch.items()})
             except JournalError as error:
@@ -109,6 +123,7 @@ class SharedRecords:
                 await asyncio.sleep(_PAUSE)
             else:
                 is_away = False
+                self._told.difference_update(call_id for call_id, record in batch.items() if record is None)
                 if not self._waiting:
                     self._written.set()
 

@@ -387,7 +387,9 @@ class Recorder:
         self.given.append((outbound, registrars, shown))
         raise OSError("no network here")
 
-    async def unregister(self, registration: Registration | OutboundRegistration) -> None: ...
+    async def unregister(
+        self, registration: Registration | OutboundRegistration, *, is_others: bool = False
+    ) -> None: ...
 
     async def resolve(self, uri: Uri) -> tuple[Flow, ...]:
         return ()

@@ -35,7 +35,7 @@ class Registrations:
     def put(self, account: Account) -> None:
         self.done.append(f"put {account.user} {account.username}")
 
-    def drop(self, user: str) -> None:
+    def drop(self, user: str, *, is_others: bool = False) -> None:
         self.done.append(f"drop {user}")
 
     def state(self, user: str) -> tuple[str, int]:

@@ -56,3 +56,23 @@ async def test_a_gateway_starts_although_a_call_cannot_be_taken_out(tmp_path: Pa
     recovery = Recovery(nothing, nothing, LeftCalls(), kept, False, lambda: None, lambda: 0.0)
     recovery.resume_calls(cast(Any, object()))
     assert await recovery.end_rest() == {}
+
+
+async def test_of_calls_taken_over_one_that_cannot_be_read_costs_no_other() -> None:
+    """One that is here already goes on as it is: its gateway was not gone after all."""
+    gone: list[str] = []
+
+    class File:
+        def put(self, call_id: str, record: bytes) -> None: ...
+
+        def remove(self, call_id: str) -> None:
+            gone.append(call_id)
+
+    calls, kept = cast(Any, {"here": object()}), JournalFound(File())
+    nobody: Any = object()
+    recovery = Recovery(calls, nobody, LeftCalls(), kept, False, lambda: None, lambda: 0.0)
+    recovery.resume_calls(nobody)
+    ringing = {"stage": "setting-up", "legs": [], "targets": []}
+    odd = {"stage": "up", "legs": [{"sessions": [{"dialog": {"flow": "?", "contact": "?"}}]}, None], "targets": []}
+    assert await recovery.take_over({"odd": odd, "here": odd, "ringing": ringing}) == {}
+    assert gone == ["odd", "ringing"]

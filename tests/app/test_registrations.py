@@ -101,7 +101,7 @@ class Upstream:
         self.by_flows.append((outbound, tuple(map(str, registrars))))
         raise OSError("no flow can be formed")
 
-    async def unregister(self, registration: Registration | OutboundRegistration) -> None:
+    async def unregister(self, registration: Registration | OutboundRegistration, *, is_others: bool = False) -> None:
         self.taken_back.append(registration)
         registration.stop()
 

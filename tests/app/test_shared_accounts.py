@@ -66,6 +66,9 @@ class Registrations:
     def __init__(self, accounts: Accounts) -> None:
         self._accounts = accounts
         self.now: dict[str, str] = {}
+        self.left: list[str] = []
+        """Accounts that were left to another gateway, whose flows are not taken back."""
+        self.hurried: list[str] = []
         self.is_registered = False
 
     def put(self, account: Account) -> None:
@@ -73,8 +76,13 @@ class Registrations:
         if self._accounts.is_ours(account.user):
             self.now[account.user] = account.username
 
-    def drop(self, user: str) -> None:
+    def drop(self, user: str, *, is_others: bool = False) -> None:
         self.now.pop(user, None)
+        if is_others:
+            self.left.append(user)
+
+    def hurry_accounts(self, users: Sequence[str]) -> None:
+        self.hurried += users
 
     def state(self, user: str) -> tuple[str, int]:
         return ("registered", 200) if self.is_registered and user in self.now else ("registering", 0)
@@ -184,6 +192,11 @@ async def test_another_gateway_takes_over_when_one_is_gone_and_keeps_what_it_has
     await house.look()
     assert one.registrations.now == {}
     assert len(two.registrations.now) + len(three.registrations.now) == 1
+    # What takes its flows back would take those of the other, of the same instance; that one writes over them once.
+    assert one.registrations.left == ["alice"]
+    await house.look()
+    assert [each.registrations.hurried for each in nodes if each.registrations.now] == [["alice"]]
+    assert one.registrations.hurried == []
 
 
 async def test_of_two_that_take_an_account_at_once_one_has_it(house: House) -> None:

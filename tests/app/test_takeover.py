@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import marshal
+from collections.abc import Iterable
 from typing import Any, cast
 
 import pytest
 
-from gateway.app.takeover import Takeovers
+from gateway.app.takeover import Takeovers, answers
 from gateway.call.journal import VERSION, JournalError
+from gateway.net.config import UserAgentConfig
+from gateway.net.user_agent import UserAgent
+from tests.net.peers import LOOPBACK, Application
 
 ONE, TWO, THREE = "one", "two", "three"
 
@@ -23,8 +27,11 @@ class Journal:
 
     def __init__(self) -> None:
         self.left: dict[str, dict[str, bytes]] = {}
+        self.lost: dict[str, bytes] = {}
+        """What was taken, though the answer was lost."""
         self.legs: dict[str, str] = {}
         self.is_away = False
+        self.loses_answer = False
         self.starts = 0
 
     async def started(self) -> None:
@@ -37,7 +44,11 @@ class Journal:
 
     async def take(self, node: str) -> dict[str, bytes]:
         self._answer()
-        return self.left.pop(node)
+        if self.loses_answer:
+            self.loses_answer = False
+            self.lost = self.left.pop(node)
+            raise JournalError("no answer")
+        return self.left.pop(node, None) or self.lost
 
     async def node_of(self, tag: str) -> str | None:
         self._answer()
@@ -65,21 +76,28 @@ class Recovery:
     """What was gone on with, and which calls a page may ask for."""
 
     def __init__(self) -> None:
-        self.taken: list[str] = []
+        self.went_on: list[str] = []
+        self.ours: list[str] = []
+        self.odd = ""
         self.largest = 0
         self.forgotten: list[str] = []
         self.left = self
 
     async def take_over(self, calls: dict[str, Any]) -> dict[str, list[str]]:
-        self.taken += calls
+        if self.odd in calls:
+            raise ValueError(self.odd)
+        self.went_on += calls
         self.largest = max(self.largest, len(calls))
         return {call_id: ["trunk"] for call_id in calls}
+
+    def taken(self, call_ids: Iterable[str]) -> None:
+        self.ours += call_ids
 
     def forget(self, call_id: str) -> None:
         self.forgotten.append(call_id)
 
     def of(self, user: str, tag: str) -> object | None:
-        return object() if (user, tag) == ("alice", "leg") and self.taken else None
+        return object() if (user, tag) == ("alice", "leg") and self.went_on else None
 
 
 class Rig:
@@ -110,14 +128,14 @@ async def test_only_who_is_gone_and_silent_is_taken_over(rig: Rig) -> None:
     rig.journal.left = {ONE: {"a": record("a")}, TWO: {"b": record("b")}, THREE: {"c": record("c")}}
     rig.cluster.live, rig.answering = {TWO}, {THREE}
     await rig.takeovers.look()
-    assert rig.recovery.taken == []
+    assert rig.recovery.went_on == []
     rig.answering = set()
     await rig.takeovers.look()
-    assert rig.recovery.taken == ["c"]
+    assert rig.recovery.went_on == ["c"]
     rig.cluster.live = set()
     await rig.takeovers.look()
     await rig.takeovers.look()
-    assert rig.recovery.taken == ["c", "b"]
+    assert rig.recovery.went_on == ["c", "b"]
     assert rig.journal.left.keys() == {ONE}
 
 
@@ -125,9 +143,59 @@ async def test_of_many_calls_few_are_taken_up_in_one_go(rig: Rig) -> None:
     """And one that cannot be read costs no other."""
     rig.journal.left = {TWO: {str(number): record(str(number)) for number in range(50)} | {"odd": b"no record"}}
     await rig.takeovers.look()
-    assert len(rig.recovery.taken) == len(rig.trunks) == 50
+    assert len(rig.recovery.went_on) == len(rig.trunks) == 50
     assert rig.recovery.largest <= 20
     assert rig.recovery.forgotten == ["odd"]
+
+
+async def test_calls_that_fail_cost_no_others_and_others_have_their_turn(rig: Rig) -> None:
+    """Whatever the mistake in some of them is."""
+    rig.journal.left = {TWO: {str(number): record(str(number)) for number in range(50)}}
+    rig.recovery.odd = "3"
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    beside = asyncio.create_task(other())
+    await asyncio.sleep(0)
+    await rig.takeovers.look()
+    beside.cancel()
+    assert rig.recovery.went_on == [str(number) for number in range(20, 50)]
+    assert rig.recovery.ours == [str(number) for number in range(50)]
+    assert turns > 3
+
+
+async def test_calls_whose_taking_had_no_answer_are_taken_at_the_next_look(rig: Rig) -> None:
+    """They are ours, for the store has moved them; nobody else would go on with them."""
+    rig.journal.left, rig.journal.loses_answer = {TWO: {"b": record("b")}}, True
+    with pytest.raises(JournalError):
+        await rig.takeovers.look()
+    assert rig.journal.left == {}
+    await rig.takeovers.look()
+    assert rig.recovery.went_on == ["b"]
+    await rig.takeovers.look()
+    assert rig.recovery.went_on == ["b"]
+
+
+async def test_a_gateway_that_takes_no_new_calls_answers_all_the_same() -> None:
+    """It keeps those that it has; one that is gone does not answer."""
+    there, agent = [UserAgent(UserAgentConfig(listen=LOOPBACK), Application()) for _ in range(2)]
+    await there.start()
+    await agent.start()
+    _, host, port = there.listening[0]
+    try:
+        assert await answers(agent, f"sip:{host}:{port}")
+        there.drain(30)
+        assert await answers(agent, f"sip:{host}:{port}")
+        await there.close()
+        assert not await answers(agent, f"sip:{host}:{port}")
+    finally:
+        await there.close()
+        await agent.close()
 
 
 async def test_it_goes_on_looking_when_the_journal_was_away(rig: Rig) -> None:
@@ -137,7 +205,7 @@ async def test_it_goes_on_looking_when_the_journal_was_away(rig: Rig) -> None:
     await asyncio.sleep(0.02)
     rig.journal.is_away = False
     async with asyncio.timeout(5):
-        while not rig.recovery.taken:  # noqa: ASYNC110
+        while not rig.recovery.went_on:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
     rig.cluster.is_open = False
     await asyncio.wait_for(running, 5)

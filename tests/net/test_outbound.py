@@ -132,6 +132,20 @@ async def test_every_flow_registers_and_is_taken_back(worlds: Callable[..., Worl
     assert not world.made.registered
 
 
+@pytest.mark.parametrize("takes_flows", [True, False])
+async def test_flows_that_another_gateway_has_taken_over_are_left_to_it(
+    worlds: Callable[..., World], takes_flows: bool
+) -> None:
+    """Both have one instance: what takes ours back would take its flow. A binding that is no flow is taken back."""
+    world = worlds(Registrar(takes_flows=takes_flows))
+    await world.made.begin()
+    await until(lambda: not world.made._beginning and not world.made._tasks)
+    world.registrar.asked.clear()
+    await world.made.leave()
+    assert not world.made.sources
+    assert [expires for _, expires in world.registrar.asked] == ([] if takes_flows else [0])
+
+
 async def test_a_flow_that_is_lost_leaves_the_account_registered(worlds: Callable[..., World]) -> None:
     """Calls go by the one that stands first; the other is tried again by itself."""
     world = worlds(Registrar())

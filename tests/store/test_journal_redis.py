@@ -63,6 +63,21 @@ async def test_calls_of_one_gateway_are_taken_by_one_other(house: House) -> None
     assert again == Begun(frozenset(), {"a": b"later", "b": b"second"})
 
 
+async def test_what_was_taken_without_an_answer_is_given_once_more(house: House) -> None:
+    """To who has taken it, without what has ended since; until the one whose they were has been told."""
+    one, two, three = [await house.gateway(node) for node in (ONE, TWO, THREE)]
+    await two.write({"own": (b"own", [])})
+    await one.write({"a": (b"first", []), "b": (b"second", [])})
+    for _ in range(2):
+        assert await two.take(ONE) == {"a": b"first", "b": b"second"}
+    assert await three.take(ONE) == {}
+    await two.write({"a": None})
+    assert await two.take(ONE) == {"b": b"second"}
+    assert (await one.begin(60)).taken == {"a", "b"}
+    await one.started()
+    assert await two.take(ONE) == {}
+
+
 async def test_nobody_takes_from_a_gateway_that_starts_or_is_to_come_back(house: House) -> None:
     """Until the others see it again; or for as long as it said."""
     one, two = await house.gateway(ONE), await house.gateway(TWO)

@@ -103,6 +103,31 @@ async def test_while_it_is_away_only_the_latest_waits() -> None:
     running.cancel()
 
 
+async def test_while_it_is_away_calls_come_and_go_and_leave_nothing() -> None:
+    """Only the ends of those that the others may have seen wait, of whatever process they were."""
+    file, shared = File(), Shared()
+    records = SharedRecords(file, shared)
+    running = asyncio.create_task(records.run())
+    records.put("seen", record())
+    await records.written()
+    shared.is_away = True
+    shared.seen["before"] = (b"", [])
+    records.told(["before"])
+    for call_id in ("seen", "before"):
+        records.remove(call_id)
+    for number in range(1_000):
+        records.put(f"c{number}", record())
+        records.remove(f"c{number}")
+        if not number % 100:
+            await asyncio.sleep(0)
+    assert len(records._waiting) < 10
+    shared.is_away = False
+    await records.written()
+    assert shared.seen == {}
+    assert records._told == set()
+    running.cancel()
+
+
 async def test_a_call_that_the_disk_did_not_take_is_no_call_for_the_others() -> None:
     """Nor one whose end it did not take."""
     file, shared = File(), Shared()
