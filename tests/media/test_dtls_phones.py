@@ -305,6 +305,30 @@ async def test_no_more_than_four_addresses_try() -> None:
                 await each.close()
 
 
+async def test_neighbours_keep_no_phone_out_that_is_where_it_said() -> None:
+    """However many of them have tried before."""
+    phone = DtlsPhone(DtlsRole.ACTIVE)
+    neighbours = [DtlsPhone(DtlsRole.ACTIVE, certificate=ANOTHER) for _ in range(4)]
+    async with running() as (engine, events):
+        plain = await Phone().open()
+        try:
+            for each in (phone, *neighbours):
+                await each.open()
+            plain.take(await engine.offer("call", SECURE, PLAIN, phone.sdp(setup="active")))
+            answer = await engine.answer("call", PLAIN, SECURE, plain.sdp())
+            for one in neighbours:
+                one.certificate = ANOTHER
+                one.begin(answer)
+            await until(lambda: all("alert" in one.associations[False].trouble for one in neighbours))
+            phone.begin(answer)
+            await until(lambda: phone.sessions)
+            assert not [event for event in events if isinstance(event, MediaFailed)]
+        finally:
+            await plain.close()
+            for each in (phone, *neighbours):
+                await each.close()
+
+
 async def test_a_new_certificate_begins_anew() -> None:
     """A phone that was restarted, or another one after a transfer: the voice goes on under new keys."""
     phone = DtlsPhone()

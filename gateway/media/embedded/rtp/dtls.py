@@ -46,7 +46,7 @@ class DtlsUser(Protocol):
 
 
 _MOST_TRIES = 4
-"""Addresses of which each may try a handshake of its own, until one has finished it."""
+"""Addresses, beside the described one, of which each may try a handshake of its own, until one has finished it."""
 
 
 class Component:
@@ -197,7 +197,8 @@ class PhoneDtls:
         if component.is_keyed or source in component.refused:
             return None
         tried = len(component.others) + len(component.refused) + (component.peer is not None)
-        if tried >= _MOST_TRIES or not self._user.takes_dtls_from(source, now, rtcp=component.rtcp):
+        is_full = tried >= _MOST_TRIES and source != self._user.dtls_destination(rtcp=component.rtcp)
+        if is_full or not self._user.takes_dtls_from(source, now, rtcp=component.rtcp):
             return None
         if component.peer is None:
             component.peer = source
