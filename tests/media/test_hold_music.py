@@ -94,9 +94,14 @@ async def test_each_holder_has_music_of_its_own(tmp_path: Path, music: str) -> N
 
         await heard("alice", 1500.0)
         await heard("trunk:t", 700.0)
-        engine.change(replace(wanted, hold_music_of={"alice": str(tmp_path / "none.wav")}))
+        late = str(tmp_path / "late.wav")
+        engine.change(replace(wanted, hold_music_of={"alice": late}))
         await engine._changing_music  # type: ignore[misc]  # it is there
         await heard("alice", 1500.0)
+        sine(late, 1100)
+        engine.change(replace(wanted, hold_music_of={"alice": late}))
+        await engine._changing_music  # type: ignore[misc]  # it is there
+        await heard("alice", 1100.0)
         engine.change(replace(wanted, hold_music_of={"alice": lower}))
         await engine._changing_music  # type: ignore[misc]  # it is there
         await heard("alice", 700.0)

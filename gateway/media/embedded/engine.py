@@ -150,8 +150,8 @@ class EmbeddedEngine:
         self.config = config
         if self._resources is None:
             return
-        before, self._resources = self._resources.config, replace(self._resources, config=config)
-        if config.hold_music_of != before.hold_music_of:
+        self._resources = replace(self._resources, config=config)
+        if config.hold_music_of != self._resources.music.own:
             self._stop_changing_music()
             change = self._change_music(self._resources.music, config)
             self._changing_music = asyncio.get_running_loop().create_task(change)

@@ -47,6 +47,11 @@ class Music:
         """By their source."""
         self._of: dict[str | None, str] = {}
 
+    @property
+    def own(self) -> dict[str, str]:
+        """Sources by who holds, of those who have one of their own."""
+        return {whose: source for whose, source in self._of.items() if whose is not None}
+
     async def prepare(self, default: str | None, of: Mapping[str, str]) -> None:
         """Have music of these sources, `of` by who holds, `default` for all others, None: none. What is prepared stays.
 
