@@ -55,15 +55,26 @@ fn vp8(payload: &[u8]) -> Option<bool> {
     Some(payload.get(at)? & 1 == 0)
 }
 
-/// RFC 6184: a sequence parameter set, alone or first in a STAP-A, or an IDR slice or its first fragment.
+/// RFC 6184: a sequence parameter set, alone or in a STAP-A, or an IDR slice or its first fragment.
 fn h264(payload: &[u8]) -> Option<bool> {
     const IDR: u8 = 5;
     const SPS: u8 = 7;
     const STAP_A: u8 = 24;
     const FU_A: u8 = 28;
+    /// Units of a STAP-A that are looked at.
+    const MOST_UNITS: usize = 8;
     Some(match payload.first()? & 0x1f {
         IDR | SPS => true,
-        STAP_A => matches!(payload.get(3)? & 0x1f, SPS | IDR),
+        STAP_A => {
+            let mut at = 1;
+            for _ in 0..MOST_UNITS {
+                if matches!(payload.get(at + 2)? & 0x1f, SPS | IDR) {
+                    return Some(true);
+                }
+                at += 2 + usize::from(u16::from_be_bytes([payload[at], payload[at + 1]]));
+            }
+            false
+        }
         FU_A => *payload.get(1)? & 0x9f == 0x80 | IDR,
         _ => false,
     })
@@ -113,6 +124,9 @@ mod tests {
             (&[0x61], false),
             (&[0x78, 0, 9, 0x67], true),
             (&[0x78, 0, 9, 0x61], false),
+            (&[0x78, 0, 2, 0x09, 0xf0, 0, 3, 0x06, 5, 1, 0, 2, 0x67, 0x42], true),
+            (&[0x78, 0, 2, 0x09, 0xf0, 0, 1, 0x61], false),
+            (&[0x78, 0xff, 0xff, 0x09], false),
             (&[0x7c, 0x85], true),
             (&[0x7c, 0x05], false),
             (&[0x7c, 0x81], false),

@@ -41,13 +41,20 @@ def _vp8(payload: bytes) -> bool:
 
 
 _IDR, _SPS, _STAP_A, _FU_A = 5, 7, 24, 28
+_MOST_UNITS = 8
+"""Units of a STAP-A that are looked at."""
 
 
 def _h264(payload: bytes) -> bool:
-    """RFC 6184: a sequence parameter set, alone or first in a STAP-A, or an IDR slice or its first fragment."""
+    """RFC 6184: a sequence parameter set, alone or in a STAP-A, or an IDR slice or its first fragment."""
     kind = payload[0] & 0x1F
     if kind == _STAP_A:
-        return payload[3] & 0x1F in (_SPS, _IDR)
+        at = 1
+        for _ in range(_MOST_UNITS):
+            if payload[at + 2] & 0x1F in (_SPS, _IDR):
+                return True
+            at += 2 + int.from_bytes(payload[at : at + 2], "big")
+        return False
     if kind == _FU_A:
         return payload[1] & 0x9F == 0x80 | _IDR
     return kind in (_IDR, _SPS)
