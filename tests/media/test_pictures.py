@@ -20,7 +20,7 @@ class Picture:
         self.shows = self.looks = True
         self.asked = self.switched = 0
         self.among = False
-        self.has_key_frames = True
+        self.has_key_frames = self.gets_key_frames = True
 
     def be_among_many(self) -> None:
         self.among = True
@@ -53,7 +53,8 @@ class Room:
         """Key frames come at once, of those who send any."""
         for _ in range(round(seconds * 50)):
             for picture in self.by_name.values():
-                picture.waits &= picture.heard is not None and not picture.heard.has_key_frames
+                heard = picture.heard
+                picture.waits &= heard is not None and not (heard.has_key_frames and picture.gets_key_frames)
             self.pictures.tick()
 
     def speak(self, name: str | None, seconds: float = 1.0) -> None:
@@ -149,3 +150,26 @@ def test_what_a_party_begins_and_ends_is_seen_at_once() -> None:
     first.shows = True
     first.changed()
     assert room.seen == {"a": "b", "b": "a"}
+
+
+def test_who_gets_no_key_frames_takes_the_picture_from_nobody() -> None:
+    """The speaker sends in a codec that one member does not take: that one sees another, all others the speaker."""
+    room = Room(a=Picture(), b=Picture(), c=Picture(), d=Picture())
+    room.by_name["d"].gets_key_frames = False
+    room.speak("c", 5.0)
+    for _ in range(30):
+        assert {name: room.seen[name] for name in "ab"} == {"a": "c", "b": "c"}
+        assert room.seen["d"] != "c"
+        room.pass_time(1.0)
+
+
+def test_each_who_is_shown_has_three_seconds_of_its_own() -> None:
+    """Who waited for one that sends no key frames does not pass over the next speaker the earlier for it."""
+    room = Room(a=Picture(), b=Picture(), c=Picture())
+    room.by_name["b"].has_key_frames = False
+    room.speak("b", 2.9)
+    room.by_name["c"].has_key_frames = False
+    room.speak("c", 1.7)
+    room.by_name["c"].has_key_frames = True
+    room.pass_time(1.0)
+    assert room.seen["a"] == "c"

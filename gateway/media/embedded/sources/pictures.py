@@ -14,7 +14,11 @@ _LOOK_TICKS = 500 // TICK_MS
 _PATIENCE = 6
 """Looks without a key frame after which another one is shown instead."""
 _WITHOUT = 120
-"""Looks for which somebody without key frames is not tried again."""
+"""Looks for which who did not get the key frames of somebody does not try that one again."""
+
+
+_Pair = tuple[str, str]
+"""Names of who looks and of whom it is shown."""
 
 
 class Picture(Protocol):
@@ -51,10 +55,10 @@ class Pictures:
         self._speaker: str | None = None
         self._held = 0
         """Ticks for which that one has been the loudest."""
-        self._waited: dict[str, int] = {}
+        self._waited: dict[_Pair, int] = {}
         """Looks for which a party has waited for whom it is to see."""
-        self._without: dict[str, int] = {}
-        """Looks for which those are not shown whose key frame did not come."""
+        self._without: dict[_Pair, int] = {}
+        """Looks for which a party is not shown whose key frame it did not get; the others may see that one."""
         self._ticks = 0
 
     def __len__(self) -> int:
@@ -68,7 +72,7 @@ class Pictures:
         if name not in self._order:
             self._order.append(name)
         self._pictures[name] = picture
-        self._without.pop(name, None)
+        self._try_again(name)
         picture.be_among_many()
         picture.changed = self.arrange
         self.arrange()
@@ -76,7 +80,7 @@ class Pictures:
     def drop(self, name: str) -> None:
         """A party shows and sees nothing here any more; idempotent."""
         picture = self._pictures.pop(name, None)
-        self._without.pop(name, None)
+        self._try_again(name)
         if picture is not None:
             self._order.remove(name)
             picture.changed = _nothing
@@ -99,7 +103,9 @@ class Pictures:
             able = (
                 self._pictures[other]
                 for other in self._order
-                if other != name and other not in self._without and self._pictures[other].can_be_seen_by(picture)
+                if other != name
+                and (name, other) not in self._without
+                and self._pictures[other].can_be_seen_by(picture)
             )
             picture.see(next(able, None))
 
@@ -117,21 +123,26 @@ class Pictures:
             self._look()
 
     def _look(self) -> None:
-        """Ask again for key frames that do not come, and show others instead."""
+        """Ask again for key frames that do not come, and show others instead to those who do not get them."""
         before = set(self._without)
-        self._without = {name: left - 1 for name, left in self._without.items() if left > 1}
+        self._without = {pair: left - 1 for pair, left in self._without.items() if left > 1}
         waited, self._waited = self._waited, {}
+        names = {id(picture): name for name, picture in self._pictures.items()}
         for name, picture in self._pictures.items():
             shown = picture.heard
-            if shown is None or not picture.waits:
+            seen = names.get(id(shown))
+            if shown is None or seen is None or not picture.waits:
                 continue
             shown.ask_key_frame()
-            self._waited[name] = waited.get(name, 0) + 1
-            seen = self.seen_by(name)
-            if self._waited[name] > _PATIENCE and seen is not None:
-                self._without[seen] = _WITHOUT
+            looks = self._waited[name, seen] = waited.get((name, seen), 0) + 1
+            if looks > _PATIENCE:
+                self._without[name, seen] = _WITHOUT
         if set(self._without) != before:
             self.arrange()
+
+    def _try_again(self, name: str) -> None:
+        """What was not got from a party, or by it, says nothing any more."""
+        self._without = {pair: left for pair, left in self._without.items() if name not in pair}
 
 
 def _nothing() -> None:
