@@ -18,6 +18,7 @@ import pytest
 from gateway.media.embedded import plane_loss
 from gateway.media.embedded.audio.codecs import make_encoder
 from gateway.media.embedded.audio.pcm import tone
+from gateway.media.embedded.describe import SERVICE_DESCRIPTION
 from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.embedded.plane.native.plane import NativePlane
 from gateway.media.embedded.plane.native.process import PlaneProcess
@@ -273,6 +274,34 @@ async def test_pictures_and_data_channels_are_offered_again(rig: Rig) -> None:
             await engine.answer("call", party, None, answer)
         await engine.join("call", "browser", "second")
         await until(lambda: again[0].sees(200) and again[1].sees(60))
+    finally:
+        for each in browsers:
+            await each.close()
+
+
+async def test_pictures_of_a_conference_are_offered_again(rig: Rig) -> None:
+    """Its members have other connections, and see each other by them."""
+    engine, program = rig.engine, Party("program", Kind.SERVICE, service="program", video=("h264",))
+    conference, seats = engine.conference(), []
+    browsers = [VideoBrowser(60, ("h264",)), VideoBrowser(200, ("h264",))]
+    calls = (("one", Party("first", Kind.WEBRTC)), ("two", Party("second", Kind.WEBRTC)))
+    try:
+        for (call, party), browser in zip(calls, browsers, strict=True):
+            await engine.offer(call, party, program, await browser.offer())
+            await browser.take_answer(await engine.answer(call, program, party, SERVICE_DESCRIPTION))
+            seats.append(conference.seat(engine.audio(call, "program"), call))
+        await until(lambda: browsers[0].sees(200) and browsers[1].sees(60))
+        rig.kill()
+        await rig.lost("first", "second")
+        assert [each.sees for each in seats] == [None, None]
+        again = [VideoBrowser(60, ("h264",)), VideoBrowser(200, ("h264",))]
+        browsers += again
+        for (call, party), browser in zip(calls, again, strict=True):
+            await engine.answer(
+                call, party, None, await browser.answer(await engine.create_offer(call, party, program))
+            )
+        await until(lambda: again[0].sees(200) and again[1].sees(60))
+        assert [each.sees for each in seats] == ["two", "one"]
     finally:
         for each in browsers:
             await each.close()

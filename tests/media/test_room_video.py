@@ -11,6 +11,8 @@ from gateway.media.embedded.describe import SERVICE_DESCRIPTION
 from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.embedded.plane.feedback import bit_rate_limit, read_bit_rate_limit
 from gateway.media.embedded.plane.rtcp import Feedback, ReceiverReport, parse_compound
+from gateway.media.embedded.sources.conference import Seat as Place
+from gateway.media.embedded.video import VideoStream
 from gateway.media.engine import Conference, KeyFrameWanted, Kind, Party, Seat
 from tests.media.engine_support import config, running, until
 from tests.media.video_support import VideoBrowser, VideoPhone
@@ -47,6 +49,13 @@ class Member:
     def wanted(self, event: object) -> None:
         if event == KeyFrameWanted(self.name, "peer") and isinstance(self.peer, VideoPhone):
             self.peer.key_frame()
+
+
+def picture_of(member: Member) -> VideoStream:
+    """What is shown of it in the conference."""
+    assert isinstance(member.seat, Place)
+    assert isinstance(member.seat.picture, VideoStream)
+    return member.seat.picture
 
 
 @contextlib.asynccontextmanager
@@ -140,6 +149,52 @@ async def test_a_caller_that_is_passed_on_from_a_room_keeps_its_picture() -> Non
             assert first.seat.sees is None
         finally:
             await other.close()
+
+
+async def test_a_caller_that_talks_to_somebody_else_is_no_concern_of_the_room() -> None:
+    """What changes in the room before its place is given up leaves alone whom it is joined to."""
+    one, other = VideoBrowser(DARK), VideoBrowser(LIGHT)
+    async with meeting(one) as (engine, (first,)):
+        try:
+            offered = await engine.create_offer(first.name, Party("other", Kind.WEBRTC), first.party)
+            await engine.answer(first.name, Party("other", Kind.WEBRTC), None, await other.answer(offered))
+            await engine.join(first.name, "peer", "other")
+            picture = picture_of(first)
+            seen = picture.heard
+            assert seen is not None
+            assert picture in seen.watchers
+            picture.changed()
+            assert picture.heard is seen
+            assert picture in seen.watchers
+        finally:
+            await other.close()
+
+
+async def test_an_offer_of_ours_to_a_member_speaks_of_pictures() -> None:
+    """As an INVITE without one asks for within the call; the picture stays."""
+    one, phone = VideoBrowser(DARK, ("h264",)), VideoPhone(LIGHT)
+    async with meeting(one, phone) as (engine, (first, second)):
+        await until(lambda: one.sees(LIGHT) and phone.sees(DARK))
+        phone.take(await engine.create_offer(second.name, second.party, PROGRAM))
+        await engine.answer(second.name, second.party, None, phone.sdp())
+        phone.packets.clear()
+        one.seen.clear()
+        await until(lambda: one.sees(LIGHT) and phone.sees(DARK))
+        assert (first.seat.sees, second.seat.sees) == (second.name, first.name)
+
+
+async def test_a_member_that_begins_run_after_run_has_the_room_arranged_once() -> None:
+    """A page can begin a run with every second packet; what a room of fifty costs then is everybody's."""
+    one, phone = VideoBrowser(DARK, ("h264",)), VideoPhone(LIGHT)
+    async with meeting(one, phone) as (_, (first, second)):
+        await until(lambda: one.sees(LIGHT) and phone.sees(DARK))
+        arranged: list[int] = []
+        picture = picture_of(second)
+        picture.changed = lambda: arranged.append(1)
+        for generation in range(2, 1000):
+            picture.run_began(generation % 2, generation, 0.0)
+        assert not arranged
+        assert first.seat.sees == second.name
 
 
 async def test_nobody_takes_the_picture_from_the_others_by_what_it_says_it_can_take() -> None:

@@ -66,12 +66,14 @@ def _types(peer: PartyMedia | None) -> bool:
 
 
 async def _video_for(party: PartyMedia, known: PartyMedia | None) -> str:
-    """The section that offers what the peer shows, or what this party was shown before."""
+    """The section that offers what the peer shows, or what this party shows or was shown before."""
+    if known is not None and known.transport is None and not known.party.video:
+        return ""  # a service: there is nobody to be seen
     video = known.video if known is not None and known.video is not None else party.video
     seen = party.former.video if party.former is not None else ""
-    if seen and (known is None or known.transport is not None) and (party.video or await party.open_video()):
+    if seen and (party.video or await party.open_video()):
         return seen
-    if video is None or video.agreement is None or (known is not None and known.transport is None):
+    if video is None or video.agreement is None:
         return ""
     await party.open_video()
     return video_description(video.agreement.receive)

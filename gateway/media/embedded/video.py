@@ -67,7 +67,7 @@ class VideoStream:
         self.waits = False
         """Whether a key frame of who is seen has not come yet."""
         self.changed: Callable[[], None] = lambda: None
-        """Told when the peer begins to send, and when what it may send or see is another."""
+        """Told when the peer has begun to send, and when what it may send or see is another."""
         self._types: Mapping[int, Fed] = {}
         """How the picture that is fed comes."""
         self._among = False
@@ -149,8 +149,8 @@ class VideoStream:
         """Be seen by nobody and show nothing."""
         plane = self._shared.plane
         for watcher in tuple(self.watchers):
-            watcher.see(None)
-        self.see(None)
+            watcher._watch(None)
+        self._watch(None)
         self._among = False
         plane.route(self.flow, None, {})
         plane.set_open(self.flow, False)
@@ -207,7 +207,14 @@ class VideoStream:
         return first is not None and first in fed_types(mine, theirs)
 
     def see(self, shown: VideoStream | None) -> None:
-        """Have the peer see this one from its next key frame on, and nobody until then; None: nobody."""
+        """Have the peer, where it is among many, see this one from its next key frame on, and nobody until then.
+
+        None: nobody.
+        """
+        if self._among:
+            self._watch(shown)
+
+    def _watch(self, shown: VideoStream | None) -> None:
         mine, theirs = self.agreement, shown.agreement if shown is not None else None
         types = fed_types(theirs, mine) if mine is not None and theirs is not None else {}
         if self.heard is shown and self._types == types:
@@ -304,9 +311,10 @@ class VideoStream:
             self.leg.source_learned(source, now)
 
     def run_began(self, ssrc: int, generation: int, now: float) -> None:
-        self.source = ssrc
+        is_first, self.source = self.source is None, ssrc
         self.limit_rate()
-        self.changed()
+        if is_first:  # who sees whom hangs on nothing else of it, and a peer can begin a run with every second packet
+            self.changed()
 
     def rtcp(self, source: Address, packet: bytes, now: float) -> None:
         if self.leg is None or self.leg.takes_rtcp_from(source):
