@@ -52,17 +52,20 @@ def secret(value: SecretStr | None) -> str | None:
 
 def reachable(host: str) -> str:
     """`host` as others can use it: the wildcard becomes our address on the default route, IPv6 gets brackets."""
-    address = advertised(host, 1).host
+    return _in_uri(advertised(host, 1).host)
+
+
+def _in_uri(address: str) -> str:
     return f"[{address}]" if ":" in address else address
 
 
 def own_names(config: Config) -> tuple[str, ...]:
-    """Hosts that mean this gateway in a SIP URI: the domain, and every address phones may have been given."""
+    """Hosts that mean this gateway, as a SIP URI has them: the domain, and every address phones may have been given."""
     names = [config.domain]
     for listen in config.sip.listen:
         names += [
-            advertised(listen.host, listen.port).host,
-            advertised(listen.host, listen.port, config.sip.advertised).host,
+            _in_uri(advertised(listen.host, listen.port).host),
+            _in_uri(advertised(listen.host, listen.port, config.sip.advertised).host),
         ]
     return tuple(dict.fromkeys(names))
 

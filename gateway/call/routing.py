@@ -317,7 +317,7 @@ class Router:
 
     def _is_ours(self, uri: str) -> bool:
         host = uri.rpartition("@")[2] if "@" in uri else ""
-        return not host or host in self._domains or host.partition(":")[0] in self._domains
+        return not host or host in self._domains or _without_port(host) in self._domains
 
     def _follow(self, route: Route, user: str) -> Target:
         dialled = route.prefix + user[route.strip :]
@@ -405,6 +405,12 @@ def allows(patterns: Sequence[str], dialled: str) -> bool:
     except RouteError:
         return False
     return any(meant.matches(pattern) for pattern in patterns)
+
+
+def _without_port(host: str) -> str:
+    """The host of a "host:port"; an IPv6 address keeps its brackets."""
+    address, bracket, _ = host.partition("]")
+    return address + bracket if bracket else host.partition(":")[0]
 
 
 def _unescaped(user: str) -> str:
