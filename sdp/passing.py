@@ -44,15 +44,23 @@ def _passes(feedback: str, plan: Plan) -> bool:
     return feedback != "transport-cc" or any("transport-wide-cc" in uri for uri in plan.extensions)
 
 
+MOST_STREAM: Final = 1023
+"""The highest stream of a data channel that is named; browsers use none beyond."""
+
+
 def named_channels(media: MediaDescription, most: int) -> dict[int, DcMap]:
-    """The data channels that a section names (RFC 8864), by stream, so many at most; malformed ones are none."""
+    """The data channels that a section names (RFC 8864), by stream, so many at most; malformed ones are none.
+
+    Neither are those of streams beyond `MOST_STREAM`.
+    """
     found: dict[int, DcMap] = {}
     for value in media.values("dcmap")[:most]:
         try:
             named = DcMap.parse(value)
         except SdpSyntaxError:
             continue
-        found.setdefault(named.stream_id, named)
+        if named.stream_id <= MOST_STREAM:
+            found.setdefault(named.stream_id, named)
     return found
 
 

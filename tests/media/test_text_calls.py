@@ -354,6 +354,9 @@ async def test_named_channels_that_are_malformed_or_too_many_are_left_out() -> N
             assert "dcmap" not in answer
             await engine.offer("next", BROWSER, ECHO, await browser.offer() + "".join(lines[1:]))
             assert "a=dcmap:2\r\n" in await engine.answer("next", ECHO, BROWSER, phone_sdp())
+            await engine.offer("far", BROWSER, ECHO, await browser.offer() + "a=dcmap:1024\r\na=dcmap:1023\r\n")
+            answer = await engine.answer("far", ECHO, BROWSER, phone_sdp())
+            assert re.findall("a=dcmap:([0-9]+)", answer) == ["1023"]
         finally:
             await browser.close()
 

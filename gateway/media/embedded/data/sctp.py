@@ -30,8 +30,6 @@ MOST_PARTS = 4096
 """Parts of messages that are not whole yet."""
 MOST_STREAMS = 1200
 """Streams that the peer has used; browsers number theirs below 1024."""
-MOST_STREAM = 1023
-"""The highest stream of a channel that a description names; browsers use none beyond."""
 MOST_NAME = 65535
 """Octets of a label or a protocol (RFC 8832 section 5.1)."""
 LOOK = 32
@@ -334,7 +332,7 @@ class SctpAssociation:
             negotiated=stream is not None,
             id=stream,
         )
-        if stream is not None and (stream > MOST_STREAM or stream in self._sctp._data_channels):
+        if stream is not None and stream in self._sctp._data_channels:
             return None
         return self._known(RTCDataChannel(self._sctp, parameters))
 
