@@ -268,7 +268,7 @@ class FlowKeeper:
             await asyncio.sleep(pause * (0.8 + 0.2 * self._random()))
             for gone in [one for one in known if not one.stands_on(flow)]:
                 del known[gone]
-            is_alive = bool(known) and await self._ping(flow)
+            is_alive = bool(known) and await self._answers(flow)
             standing = [one for one in known if one.stands_on(flow)]
             for one in standing:
                 if is_alive:
@@ -276,6 +276,13 @@ class FlowKeeper:
                 else:
                     one.flow_failed(max(1.0, len(standing) / _BACK_A_SECOND))
         del self._formed[flow]
+
+    async def _answers(self, flow: Flow) -> bool:
+        try:
+            return await self._ping(flow)
+        except Exception as error:
+            logger.error("a keep-alive by %s cannot be sent: %r", flow, error)
+            return False
 
     async def close(self) -> None:
         """Send no more."""

@@ -225,15 +225,51 @@ async def test_one_keep_alive_is_for_all_who_stand_on_a_flow(worlds: Callable[..
     other.made.stop()
 
 
+async def test_a_keep_alive_that_cannot_be_sent_is_one_that_was_not_answered(worlds: Callable[..., World]) -> None:
+    """The flow is formed anew, and kept alive from then on as before."""
+    failures = [OSError("no way there"), RuntimeError("unforeseen")]
+    pinged = asyncio.Event()
+
+    async def ping(flow: Flow) -> bool:
+        if flow.host == "192.0.2.1":
+            if failures:
+                raise failures.pop()
+            pinged.set()
+        return True
+
+    world = worlds(Registrar(), ping)
+    await world.made.begin()
+    await asyncio.wait_for(pinged.wait(), 5)
+    assert [edge for edge, _ in world.registrar.asked].count("192.0.2.1") == 3
+    await until(lambda: world.hosts == ["192.0.2.1", "192.0.2.2"])
+
+
 @pytest.mark.parametrize(
     ("said", "seconds"), [("90", 90), ("", 0), ("1", 0), ("-5", 0), ("many", 0), ("9" * 40, 0), ("86400", 3600)]
 )
-async def test_the_registrar_says_how_often(worlds: Callable[..., World], said: str, seconds: int) -> None:
-    """Flow-Timer; nonsense is not said, and nobody has us send all the time."""
-    world = worlds(Registrar())
+async def test_the_registrar_says_how_often(
+    worlds: Callable[..., World], monkeypatch: pytest.MonkeyPatch, said: str, seconds: int
+) -> None:
+    """Flow-Timer, of which 90 % pass before each keep-alive here; without it, or with nonsense, our own pause."""
+    pauses: set[float] = set()
+    pinged = asyncio.Event()
+    sleep = asyncio.sleep
+
+    async def hurried(pause: float) -> None:
+        pauses.add(pause)
+        await sleep(min(pause, 0.01))
+
+    async def ping(flow: Flow) -> bool:
+        pinged.set()
+        return True
+
+    world = worlds(Registrar(), ping)
     world.registrar.flow_timer = said
+    monkeypatch.setattr(asyncio, "sleep", hurried)
     await world.made.begin()
+    await asyncio.wait_for(pinged.wait(), 5)
     assert world.made._flows[1].flow_timer == seconds
+    assert {round(pause, 6) for pause in pauses - {0}} == {round(0.9 * (seconds or 0.02), 6)}
 
 
 @pytest.mark.parametrize("answers", [True, False])
