@@ -30,6 +30,8 @@ class Edge:
         self.port = port
         self._pbx = pbx
         self._server: asyncio.Server | None = None
+        self.swallows = False
+        """Whether nothing goes on to the PBX, which nobody is told."""
         self._open: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.to_pbx = bytearray()
@@ -59,7 +61,8 @@ class Edge:
         try:
             while data := await source.read(65536):
                 seen += data
-                target.write(data)
+                if not self.swallows:
+                    target.write(data)
         except OSError:
             pass
         finally:
@@ -106,6 +109,7 @@ async def office(tmp_path: Path) -> AsyncIterator[Office]:
         TRUNKS=json.dumps([trunk]),
         ROUTES="[]",
         ACCOUNTS__FLOWS__BASE_TIME="0.2",
+        SIP__REGISTRATION__FLOW_TIMEOUT="1",
     )
     edges = [Edge(port, tcp) for port in (one, two)]
 
@@ -152,7 +156,7 @@ async def test_a_call_comes_in_by_the_other_flow_while_one_is_gone(office: Offic
 
 
 async def test_calls_go_out_by_a_flow_that_stands(office: Office) -> None:
-    """By the first at first, with `ob` in Contact; by the other as soon as that is gone, known or not."""
+    """By the first at first, with `ob` in Contact; by the other as soon as that is known to be gone."""
     for edge in office.edges:
         edge.to_pbx.clear()
         call = Phone(office.agent, office.app, "1002", dials="600")
@@ -167,3 +171,19 @@ async def test_calls_go_out_by_a_flow_that_stands(office: Office) -> None:
     assert office.app._care.registrations.state("1002")[0] == "unreachable"
     refused = Phone(office.agent, office.app, "1002", dials="600")
     assert await refused.status() >= 480
+
+
+async def test_a_call_goes_out_by_the_other_flow_where_the_first_brings_nothing(office: Office) -> None:
+    """The first is taken to stand: only the call itself finds out that nobody is behind its edge any more."""
+    first, second = office.edges
+    first.swallows = True
+    first.to_pbx.clear()
+    second.to_pbx.clear()
+    call = Phone(office.agent, office.app, "1002", dials="600")
+    assert await call.status() == 200
+    assert office.standing == office.both
+    assert first.to_pbx.startswith(b"INVITE sip:600@")
+    assert second.to_pbx.startswith(b"INVITE sip:600@")
+    call.session.hangup()
+    await asyncio.wait_for(call.over, 5)
+    first.swallows = False

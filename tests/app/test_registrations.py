@@ -36,6 +36,7 @@ class Upstream:
 
     def __init__(self) -> None:
         self.transport = "udp"
+        self.takes_flows = False
         self.status = 200
         self.expires = 1
         self.brief: dict[str, int] = {}
@@ -99,7 +100,10 @@ class Upstream:
 
     async def register_by_flows(self, outbound: Outbound, *registrars: Uri | str, **given: Any) -> OutboundRegistration:
         self.by_flows.append((outbound, tuple(map(str, registrars))))
-        raise OSError("no flow can be formed")
+        if not self.takes_flows:
+            raise OSError("no flow can be formed")
+        made = await self.register(*registrars, aor=given["aor"], answered=given["answered"])
+        return cast(OutboundRegistration, made)
 
     async def unregister(self, registration: Registration | OutboundRegistration, *, is_others: bool = False) -> None:
         self.taken_back.append(registration)
@@ -415,6 +419,24 @@ async def test_several_proxies_are_several_flows() -> None:
         assert outbound.instance == (accounts.gateway_instance if is_trunk else accounts.instance)
         assert [str(hop) for [hop] in outbound.routes] == ["<sip:edge1.test;transport=tcp;lr>", "<sip:edge2.test;lr>"]
         assert (outbound.recovery.all_failed, outbound.recovery.not_all_failed) == (30.0, 90.0)
+    await ended(registrations, upstream)
+
+
+async def test_calls_come_in_from_every_address_of_every_edge() -> None:
+    """By whichever of them each flow was formed: the PBX calls by any address of an edge; nobody else is let in."""
+    upstream, known = Upstream(), Trunks([TrunkAccount(name="provider", admits_registered=True)])
+    upstream.takes_flows = True
+    upstream.names = {"edge1.test": ("192.0.2.11", "192.0.2.12"), "edge2.test": ("192.0.2.21", "192.0.2.22")}
+    trunk = PROVIDER.model_copy(update={"outbound_proxies": ("sip:edge1.test", "sip:edge2.test")})
+    registrations = Registrations(upstream, (trunk,), known, Accounts(bytes(32)))
+    registrations.begin()
+    await settle()
+    edges = ("192.0.2.11", "192.0.2.12", "192.0.2.21", "192.0.2.22")
+    assert trunk_from(known, ANSWERED_FROM, *edges, "192.0.2.31") == ["provider"] * 5 + [None]
+    assert upstream.looked_up == ["sip.provider.test", "edge1.test", "edge2.test"]
+    registrations.change((), 300)
+    await settle()
+    assert trunk_from(known, ANSWERED_FROM, *edges) == [None] * 5
     await ended(registrations, upstream)
 
 
