@@ -176,5 +176,6 @@ def open_own_accounts(
         opening.wall_clock,
         config.cluster.interval,
     )
+    opening.stack.callback(shared.close)
     opening.stack.push_async_callback(ended, asyncio.create_task(shared.run()))
     return OwnAccounts(config, accounts, registrations, vault, clock, shared)

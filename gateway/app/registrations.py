@@ -207,6 +207,13 @@ class Registrations:
         kept = self._of_user.pop(user, None)
         return None if kept is None else self._drop(kept, is_others=is_others)
 
+    def leave(self, users: Iterable[str]) -> None:
+        """Take no flow of these users' own accounts back at the end: other gateways are there to register by them."""
+        for user in users:
+            made = self.of_account(user)
+            if isinstance(made, OutboundRegistration):
+                made.is_others = True
+
     def _drop(self, kept: _Kept, *, is_others: bool = False) -> asyncio.Task[Any]:
         kept.dropped = True
         kept.admit(())

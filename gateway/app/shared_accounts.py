@@ -96,6 +96,15 @@ class SharedAccounts:
             except Exception:
                 log.exception("looking for accounts of other gateways failed")
             await asyncio.sleep(self._interval)
+        # Calls are drained: new ones are the others', who take the accounts over.
+        async with self._changing:
+            for user in tuple(self._ours) if self._peers.live else ():
+                self._hold(user, False)
+
+    def close(self) -> None:
+        """What is registered here at the end is the others', if there are any."""
+        if self._peers.live:
+            self._registrations.leave(self._ours)
 
     async def look(self) -> None:
         """Have in force what the store holds, and register what is ours. Raises StoreError."""

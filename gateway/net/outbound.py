@@ -76,6 +76,8 @@ class OutboundRegistration:
         self._alone: Registration | None = None
         """The only flow, at a registrar that takes no others."""
         self._is_over = False
+        self.is_others = False
+        """Whether another gateway has the account by now, or will in a moment."""
         self._beginning: dict[Registration, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._flows = {number: self._new(number) for number in range(1, len(outbound.routes) + 1)}
@@ -145,16 +147,14 @@ class OutboundRegistration:
             _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
 
     async def unregister(self) -> None:
-        """Take every flow back and stop."""
-        await self._end([self._take_back(one) for one in self._flows.values()])
+        """Take every flow back, where they are still ours, and stop."""
+        self._is_over = True
+        await asyncio.gather(*[self._take_back(one) for one in self._flows.values()], *self._tasks)
 
     async def leave(self) -> None:
         """Stop, for another gateway has the account and the flows of its instance."""
-        await self._end([self._take_back(one, is_others=True) for one in self._flows.values()])
-
-    async def _end(self, each: list[Coroutine[Any, Any, None]]) -> None:
-        self._is_over = True
-        await asyncio.gather(*each, *self._tasks)
+        self.is_others = True
+        await self.unregister()
 
     def stop(self) -> None:
         """Stop refreshing; what is bound runs out by itself."""
@@ -176,10 +176,10 @@ class OutboundRegistration:
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("no flow can be formed: %s", error)
 
-    async def _take_back(self, one: Registration, *, is_others: bool = False) -> None:
+    async def _take_back(self, one: Registration) -> None:
         if (beginning := self._beginning.get(one)) is not None:
             await asyncio.wait([beginning])
-        await (one.leave() if is_others else one.unregister())
+        await (one.leave() if self.is_others else one.unregister())
 
     def _flow_answered(self, one: Registration) -> None:
         if not self._is_over:

@@ -81,6 +81,9 @@ class Registrations:
         if is_others:
             self.left.append(user)
 
+    def leave(self, users: Sequence[str]) -> None:
+        self.left += users
+
     def hurry_accounts(self, users: Sequence[str]) -> None:
         self.hurried += users
 
@@ -197,6 +200,23 @@ async def test_another_gateway_takes_over_when_one_is_gone_and_keeps_what_it_has
     await house.look()
     assert [each.registrations.hurried for each in nodes if each.registrations.now] == [["alice"]]
     assert one.registrations.hurried == []
+
+
+async def test_a_gateway_that_ends_or_drains_leaves_its_accounts_to_the_others(house: House) -> None:
+    """It takes no flow back, which another one may have by then; and where nobody else is there it takes all back."""
+    one, two = house.node("sip:10.0.0.1"), house.node("sip:10.0.0.2")
+    await one.shared.put(ALICE)
+    await house.look()
+    one.is_open = False  # as while its calls are drained
+    await asyncio.wait_for(one.shared.run(), 5)
+    assert (one.registrations.now, one.registrations.left) == ({}, ["alice"])
+    await house.look()
+    assert two.registrations.now == {"alice": "201"}
+    two.shared.close()
+    assert two.registrations.left == []
+    one.is_open = True
+    two.shared.close()
+    assert two.registrations.left == ["alice"]
 
 
 async def test_of_two_that_take_an_account_at_once_one_has_it(house: House) -> None:
