@@ -82,7 +82,9 @@ class SharedPresence:
             self._take_in(node, "")
             del self._texts[node], self._watched[node]
         before = self._presences.watched_elsewhere
-        wanted = self._presences.watched_elsewhere = frozenset[str]().union(*self._watched.values())
+        # Whom a gateway does not know yet it may know at the next look.
+        watched = frozenset[str]().union(*self._watched.values())
+        wanted = self._presences.watched_elsewhere = frozenset(user for user in watched if self._is_user(user))
         for user in sorted(wanted - before):
             await self._read(user)
         states = {user: self._presences.here(user) for user in sorted(wanted)}
@@ -97,7 +99,7 @@ class SharedPresence:
             return
         self._texts[node] = text
         watched, states = _read_text(text)
-        self._watched[node] = frozenset(user for user in watched if self._is_user(user))
+        self._watched[node] = frozenset(watched)
         self._presences.elsewhere(node, {user: state for user, state in states.items() if self._is_user(user)})
 
 

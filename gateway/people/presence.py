@@ -70,6 +70,9 @@ class _Sources:
         return PresenceState(Activity.AVAILABLE, note)
 
 
+_NOBODY = PresenceState()
+
+
 class Presences:
     """The state of every user; `board` tells who watches."""
 
@@ -87,12 +90,13 @@ class Presences:
 
     def here(self, user: str) -> PresenceState:
         """How `user` stands as far as this gateway knows by itself."""
-        return self._of(user).state
+        sources = self._sources.get(user)
+        return _NOBODY if sources is None else sources.state
 
     def elsewhere(self, node: str, states: Mapping[str, PresenceState]) -> None:
         """What another gateway says now, of all whom it says anything of."""
-        before = {user for user, said in self._elsewhere.items() if node in said}
-        for user in before | states.keys():
+        before = {user: said[node] for user, said in self._elsewhere.items() if node in said}
+        for user in [one for one in before.keys() | states.keys() if before.get(one) != states.get(one)]:
             said = {one: state for one, state in self._elsewhere.get(user, {}).items() if one != node}
             if user in states:
                 said[node] = states[user]

@@ -42,8 +42,15 @@ class Node:
         self._house = house
         self.presences = Presences()
         self.talks: set[str] = set()
+        self.strangers = {"nobody"}
         self.shared = SharedPresence(
-            self, house.store, self.presences, self._read, lambda user: user != "nobody", lambda: house.now, 5.0
+            self,
+            house.store,
+            self.presences,
+            self._read,
+            lambda user: user not in self.strangers,
+            lambda: house.now,
+            5.0,
         )
 
     @property
@@ -183,3 +190,15 @@ async def test_strangers_to_this_gateway_are_left_out(house: House) -> None:
     assert told == [PresenceState(Activity.AWAY, "x" * 256)]
     assert not one.presences.board.of("nobody").is_open
     assert not one.presences.is_watched("nobody")
+
+
+async def test_who_is_known_to_this_gateway_later_is_told_of_then(house: House) -> None:
+    """A user whom another gateway has made, and who is watched there before this one has heard of it."""
+    one, two, _ = house.nodes
+    told = one.watch("carol")
+    two.strangers = {"carol"}
+    await house.look()
+    two.strangers = set()
+    two.presences.page("carol", True)
+    await house.look()
+    assert told == [AVAILABLE]

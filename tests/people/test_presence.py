@@ -185,3 +185,17 @@ def test_who_takes_whose_calls() -> None:
     assert may_pick_up(CAROL, CAROL)
     assert not may_pick_up(ALICE, CAROL)
     assert not may_pick_up(CAROL, User("dave"))
+
+
+def test_of_what_another_gateway_says_only_the_news_cost_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says all that it knows each time, of however many."""
+    presences = Presences()
+    composed: list[str] = []
+    monkeypatch.setattr(presences.board, "set", lambda user, state: composed.append(user))
+    said = {f"u{number}": PresenceState(Activity.AVAILABLE) for number in range(100)}
+    presences.elsewhere("two", said)
+    composed.clear()
+    presences.elsewhere("two", said | {"u7": PresenceState(Activity.AWAY)})
+    assert composed == ["u7"]
+    presences.elsewhere("two", {})
+    assert len(composed) == 101
