@@ -18,7 +18,7 @@ from gateway.call.leg import Address
 from gateway.call.routing import Caller, RouteError, Router, SipTarget, UserTarget
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import User
-from gateway.legs.sip_flows import FLOW_FAILED
+from gateway.legs.sip_flows import FLOW_FAILED, PLACE_FAILED
 from gateway.legs.sip_sessions import Destination
 from gateway.people.board import Board
 from gateway.people.courier import Courier, Device, Keeping
@@ -40,6 +40,8 @@ log = structlog.get_logger(__name__)
 
 _PATIENCE = 8.0
 """Seconds a phone or a trunk has to answer: who sent the message waits, and gives up after 32 s (RFC 4320)."""
+_PATIENCE_IN_ALL = 24.0
+"""Seconds that all flows of a phone, or all places of a trunk, have together."""
 _AWAY = frozenset((408, 430, 480, 503, 504))
 """Answers that say that nobody is there; any other failure is a refusal."""
 _OUTCOMES = {
@@ -218,14 +220,14 @@ class Messages:
 
     def _phones(self, user: User, phones: Sequence[Destination]) -> list[Device]:
         aor = NameAddr(Uri.parse(self._identity.aor(user)))
-        return [SipDevice(self.requester, phone, aor) for phone in phones]
+        return [SipDevice(self.requester, (phone,), aor) for phone in phones]
 
     async def _outside(self, target: SipTarget, message: InstantMessage) -> Outcome:
         try:
-            destination = self._places.outside(target)[0]
+            places = self._places.outside(target)
         except RouteError as error:
             return _OUTCOMES.get(error.cause.status, Outcome.REFUSED)
-        return await SipDevice(self.requester, destination).deliver(message)
+        return await SipDevice(self.requester, places).deliver(message)
 
     def _kept_changed(self, user: str) -> None:
         task = asyncio.get_running_loop().create_task(self.count(user))
@@ -266,25 +268,32 @@ class PageDevice:
 class SipDevice:
     """A phone of the recipient, or whoever a trunk leads to."""
 
-    def __init__(self, requester: Requester, destination: Destination, callee: NameAddr | None = None) -> None:
+    def __init__(
+        self, requester: Requester, destinations: Sequence[Destination], callee: NameAddr | None = None
+    ) -> None:
+        """`callee` is the recipient of ours; None: it is not ours, and `destinations` are the places of a trunk."""
         self._requester = requester
-        self._destination = destination
+        self._flows = [flow for destination in destinations for flow in (destination, *destination.others)]
         self._callee = callee
 
     async def deliver(self, message: InstantMessage) -> Outcome:
-        """By the device's latest flow, by the next where nobody is reached by that (RFC 5626 section 7)."""
+        """By the device's latest flow, by the next where nobody is reached by that (RFC 5626 section 7).
+
+        To a trunk by each flow to its first place, then by those to the next.
+        """
         outcome = Outcome.UNAVAILABLE
-        for place in (self._destination, *self._destination.others):
-            outcome = await self._deliver(message, place)
-            if outcome is not Outcome.UNAVAILABLE:
+        for place in self._flows:
+            outcome, goes_on = await self._deliver(message, place)
+            if not goes_on:
                 break
         return outcome
 
-    async def _deliver(self, message: InstantMessage, place: Destination) -> Outcome:
+    async def _deliver(self, message: InstantMessage, place: Destination) -> tuple[Outcome, bool]:
+        """What became of it by one flow, and whether the next is to be tried."""
         caller = place.caller or NameAddr(Uri.parse(message.sender), message.sender_name)
         dated = (("Date", formatdate(message.sent_at, usegmt=True)),) if message.kept else ()
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(min(_PATIENCE, _PATIENCE_IN_ALL / len(self._flows))):
                 response = await self._requester.request(
                     "MESSAGE",
                     Uri.parse(place.uri),
@@ -299,15 +308,17 @@ class SipDevice:
                     max_forwards=message.hops,
                 )
         except TimeoutError:
-            return Outcome.UNAVAILABLE
+            return Outcome.UNAVAILABLE, True
         except SipError as error:
             log.warning("a contact cannot be sent a message", reason=str(error))
-            return Outcome.UNAVAILABLE
+            return Outcome.UNAVAILABLE, True
         if response.status == FLOW_FAILED:
             place.flow_failed()
         if self._callee is None:
             # What another system says of its own user is what the sender is told.
-            return Outcome.DELIVERED if response.status == 200 else _OUTCOMES.get(response.status, Outcome.REFUSED)
+            said = Outcome.DELIVERED if response.status == 200 else _OUTCOMES.get(response.status, Outcome.REFUSED)
+            return said, response.status in PLACE_FAILED
         if response.is_success:
-            return Outcome.DELIVERED
-        return Outcome.UNAVAILABLE if response.status in _AWAY else Outcome.REFUSED
+            return Outcome.DELIVERED, False
+        is_away = response.status in _AWAY
+        return Outcome.UNAVAILABLE if is_away else Outcome.REFUSED, is_away

@@ -10,6 +10,7 @@ import structlog
 from gateway.call.routing import Caller, RouteError, Router, SipTarget
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import User
+from gateway.legs.sip_flows import PLACE_FAILED
 from gateway.legs.sip_sessions import Destination
 from gateway.sip.auth.account import Credentials
 from gateway.sip.errors import SipError
@@ -84,8 +85,8 @@ class SubscriptionRelay:
             if not isinstance(target, SipTarget) or target.trunk is None:
                 subscription.refuse(404)
                 return
-            place = self._places.outside(target)[0]
-            _Relayed(subscription).begin(self.subscribing, place, self._identity.sip_uri(watcher.id), hops)
+            places = self._places.outside(target)
+            _Relayed(subscription, self.subscribing, places, self._identity.sip_uri(watcher.id), hops).begin()
         except RouteError as error:
             log.info("subscription refused", watcher=watcher.id, reason=str(error))
             subscription.refuse(error.cause.status)
@@ -97,28 +98,63 @@ class SubscriptionRelay:
 class _Relayed:
     """A phone's subscription, and ours at the PBX."""
 
-    def __init__(self, subscription: IncomingSubscription) -> None:
+    def __init__(
+        self,
+        subscription: IncomingSubscription,
+        subscribing: Subscribing,
+        places: Sequence[Destination],
+        watcher_uri: str,
+        hops: int,
+    ) -> None:
         self._theirs = subscription
         self._ours: Subscriber | None = None
+        self._subscribing = subscribing
+        self._left = [flow for place in places for flow in (place, *place.others)]
+        """The flows to the PBX that were not tried yet, to its first place before the next."""
+        self._watcher_uri = watcher_uri
+        self._hops = hops
+        self._is_over = False
         self._is_accepted = False
         self._misses = False
         """Whether a part of the state was left out, so that the whole of it has to come before another part."""
 
-    def begin(self, subscribing: Subscribing, place: Destination, watcher_uri: str, hops: int) -> None:
+    def begin(self) -> None:
+        if self._ask():
+            self._theirs.when_over(self._end)
+        else:
+            self._theirs.refuse(404)
+
+    def _ask(self) -> bool:
+        """Subscribe by the next flow; False where none is left."""
         theirs = self._theirs
-        self._ours = subscribing.subscribe(
-            place.uri,
-            theirs.package,
-            self._happened,
-            caller=place.caller or NameAddr(Uri.parse(watcher_uri)),
-            expires=theirs.expires,
-            accept=theirs.request.headers.get("Accept") or "",
-            route=place.route,
-            credentials=place.credentials,
-            identity=place.identity,
-            max_forwards=hops,
-        )
-        theirs.when_over(self._ours.end)
+        while self._left:
+            place = self._left.pop(0)
+            left = len(self._left)
+            try:
+                ours = self._subscribing.subscribe(
+                    place.uri,
+                    theirs.package,
+                    self._happened,
+                    caller=place.caller or NameAddr(Uri.parse(self._watcher_uri)),
+                    expires=theirs.expires,
+                    accept=theirs.request.headers.get("Accept") or "",
+                    route=place.route,
+                    credentials=place.credentials,
+                    identity=place.identity,
+                    max_forwards=self._hops,
+                )
+            except SipError as error:
+                log.warning("a subscription cannot be passed on", reason=str(error))
+                continue
+            if left == len(self._left):  # else it has failed at once, and the next was asked
+                self._ours = ours
+            return True
+        return False
+
+    def _end(self) -> None:
+        self._is_over = True
+        if self._ours is not None:
+            self._ours.end()
 
     def _happened(self, event: SubscriberEvent) -> None:
         match event:
@@ -151,7 +187,7 @@ class _Relayed:
             reason = event.reason if event.reason in _REASONS else "deactivated"
             wait = f";retry-after={event.retry_after}" if event.retry_after is not None else ""
             theirs.end(None, reason + wait)
-        else:
+        elif self._is_over or event.status not in PLACE_FAILED or not self._ask():
             status = event.status if event.status in _PASSED_ON else 480 if event.status in (408, 200) else 403
             headers = (("Retry-After", event.retry_after),) if event.retry_after is not None else ()
             theirs.refuse(status, headers)

@@ -12,6 +12,8 @@ from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.uri import Uri
 
 FLOW_FAILED = 430
+PLACE_FAILED = frozenset((408, FLOW_FAILED, 500, 502, 503, 504))
+"""Answers at which a request that is no INVITE goes to the next place of a trunk; others are said of the person."""
 _SECURE = frozenset(("tls", "wss"))
 _NOT_REACHED = frozenset((408, 503))
 

@@ -71,7 +71,9 @@ class Post:
         )
         self.presence = Presence()
         self.sent: list[dict[str, Any]] = []
-        self.answers: dict[str, int | Exception] = {}
+        self.answers: dict[str, int | Exception | None] = {}
+        """By URI; None: nothing comes."""
+        self.trunk: list[Destination] = []
         self.places: dict[str, list[Destination]] = {}
         self.store = MemoryMessages()
         self.now = 1000.0
@@ -98,6 +100,8 @@ class Post:
     def outside(self, target: SipTarget) -> Sequence[Destination]:
         if target.uri == "8":
             raise RouteError(Cause.UNAVAILABLE, "no account")
+        if self.trunk:
+            return self.trunk
         return [Destination(f"sip:{target.uri}@pbx.test", caller=NameAddr(Uri.parse("sip:gw@pbx.test")))]
 
     async def request(self, method: str, target: Uri, **how: Any) -> Response:
@@ -105,6 +109,8 @@ class Post:
         status = self.answers.get(str(target), 200)
         if isinstance(status, Exception):
             raise status
+        if status is None:
+            status = await asyncio.Future[int]()
         return Response(status)
 
     def sender(self, request: Request, identity: str | None) -> Sender | None:
@@ -219,6 +225,51 @@ async def test_what_a_trunk_answers_the_sender_is_told(answered: int, status: in
     post.answers["sip:700@pbx.test"] = answered
     assert (await post.write("sip:0700@gw.test")).status == status
     assert str(post.sent[0]["caller"].uri) == "sip:gw@pbx.test"
+
+
+def two_places_by_two_flows() -> list[Destination]:
+    places = []
+    for host in ("one.test", "two.test"):
+        first, second = (Destination(f"sip:700@{host}", (f"<sip:edge{number}.test;lr>",)) for number in (1, 2))
+        places.append(replace(first, others=(second,)))
+    return places
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "ways", "status"),
+    [
+        (200, 200, 1, 200),
+        (503, 200, 3, 200),
+        (500, 404, 3, 404),
+        (430, 503, 4, 480),
+        (SipBuildError("no way there"), 202, 3, 202),
+        (480, 200, 1, 480),
+        (403, 200, 1, 403),
+        (486, 200, 1, 488),
+    ],
+)
+async def test_a_trunk_is_written_to_by_its_next_way_where_nobody_is_reached(
+    one: int | Exception, two: int, ways: int, status: int
+) -> None:
+    """By each flow to its first place, then to the next; what a PBX says of its own user is its word."""
+    post = Post()
+    post.trunk = two_places_by_two_flows()
+    post.answers = {"sip:700@one.test": one, "sip:700@two.test": two}
+    assert (await post.write("sip:0700@gw.test")).status == status
+    asked = [(sent["to"], str(sent["route"][0].uri.host)) for sent in post.sent]
+    every = [(f"sip:700@{host}", edge) for host in ("one.test", "two.test") for edge in ("edge1.test", "edge2.test")]
+    assert asked == every[:ways]
+
+
+async def test_all_ways_to_a_trunk_share_one_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where all are silent its sender is told so before it gives up."""
+    monkeypatch.setattr("gateway.app.messages._PATIENCE_IN_ALL", 0.04)
+    post = Post()
+    post.trunk = two_places_by_two_flows()
+    post.answers = {"sip:700@one.test": None, "sip:700@two.test": None}
+    async with asyncio.timeout(5):
+        assert (await post.write("sip:0700@gw.test")).status == 480
+    assert len(post.sent) == 4
 
 
 async def test_a_trunk_writes_to_our_users() -> None:

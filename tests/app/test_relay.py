@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -29,6 +30,7 @@ from gateway.testing.sip_peer import Puppet
 from tests.sip.agents import ALICE, BOB, PuppetDialog, Stage, answer
 
 PBX = ("192.0.2.50", 5060)
+OTHER = ("192.0.2.51", 5060)
 WATCHER = User("1001", sip=True, may_call=("*", "0*"))
 PIDF = "application/pidf+xml"
 INFO = "application/dialog-info+xml"
@@ -50,6 +52,7 @@ class Rig:
         self.relay.subscribing = self
         self.core.serve_packages({"presence": PIDF, "dialog": INFO}, self._subscribed)
         self.watcher = WATCHER
+        self.places: list[Destination] = []
         self.cseq = 0
         self.statuses: list[int] = []
 
@@ -59,7 +62,7 @@ class Rig:
     def outside(self, target: SipTarget) -> Sequence[Destination]:
         if target.uri == "gone":
             raise RouteError(Cause.UNAVAILABLE, "gone")
-        return [Destination(f"sip:{target.uri}@{PBX[0]}:{PBX[1]}", identity="trunk:pbx")]
+        return self.places or [Destination(f"sip:{target.uri}@{PBX[0]}:{PBX[1]}", identity="trunk:pbx")]
 
     def subscribe(self, target: Any, package: str, events: Any, **how: Any) -> Subscriber:
         """As gateway.net.user_agent does."""
@@ -104,7 +107,7 @@ class Rig:
             to=self.asked.from_,
             call_id=self.asked.call_id,
             cseq=self.cseq,
-            contact=NameAddr(Uri.of("pbx", *PBX)),
+            contact=NameAddr(Uri.of("pbx", *self.pbx.address)),
             headers=(("Event", self.package), ("Subscription-State", state)),
             body=body.encode(),
             content_type=self.kind if body else None,
@@ -183,6 +186,63 @@ def test_a_refusal_of_the_pbx_is_the_phones(status: int, told: int) -> None:
     rig.pbx_says(answer(asked, status))
     assert (rig.told(), rig.statuses) == ([], [told])
     rig.phone.run(40)
+    assert rig.core.is_idle
+
+
+def with_places() -> tuple[Rig, Puppet]:
+    """The first has two flows; between both is one that nothing can be sent to."""
+    rig = Rig()
+    first, second = (Destination(f"sip:700@{host}:{port}", identity="trunk:pbx") for host, port in (PBX, OTHER))
+    unwritable = Destination("no URI", identity="trunk:pbx")
+    rig.places = [replace(first, others=(first,)), unwritable, second]
+    return rig, Puppet(rig.phone.network, OTHER)
+
+
+@pytest.mark.parametrize("status", [408, 430, 500, 503])
+def test_the_next_flow_and_the_next_place_are_asked_where_nobody_is_reached(status: int) -> None:
+    """What the last of them tells the phone is told; both end together as before."""
+    rig, other = with_places()
+    asked = rig.watch()
+    assert asked is not None
+    rig.pbx_says(answer(asked, status))
+    [again] = rig.pbx_requests("SUBSCRIBE")
+    assert other.take() == []
+    rig.pbx_says(answer(again, status))
+    [rig.asked] = [one for one in other.take() if isinstance(one, Request)]
+    rig.pbx = other
+    rig.pbx_says(answer(rig.asked, 200))
+    assert (rig.told(), rig.statuses) == ([], [])
+    rig.notify()
+    assert (rig.told(), rig.statuses) == ([("active;expires=600", "open")], [200])
+    rig.core.subscriptions.end("probation")
+    rig.told()
+    [last] = rig.pbx_requests("SUBSCRIBE")
+    assert last.expires == 0
+
+
+def test_a_word_of_the_first_place_is_the_word() -> None:
+    """It is said of the person: nobody else is asked."""
+    rig, other = with_places()
+    asked = rig.watch()
+    assert asked is not None
+    rig.pbx_says(answer(asked, 404))
+    assert (rig.told(), rig.statuses) == ([], [404])
+    assert (rig.pbx.take(), other.take()) == ([], [])
+    rig.phone.run(40)
+    assert rig.core.is_idle
+
+
+def test_a_phone_that_was_answered_in_the_meantime_is_asked_for_nowhere_else() -> None:
+    """Silence of the first place lasts longer than the phone waits: it asks again by itself."""
+    rig, other = with_places()
+    asked = rig.watch()
+    assert asked is not None
+    rig.phone.run(31)
+    rig.told()
+    assert rig.statuses == [503]
+    rig.phone.run(60)
+    assert other.take() == []
+    assert {one.cseq.number for one in rig.pbx_requests("SUBSCRIBE")} <= {1}
     assert rig.core.is_idle
 
 
