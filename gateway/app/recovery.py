@@ -47,6 +47,8 @@ log = structlog.get_logger(__name__)
 FILE = "calls.journal"
 _STARTING = 60.0
 """Seconds that a gateway which starts is waited for by those who would take its calls."""
+_REMEMBERED = 100_000
+"""Calls of pages that were left by other processes and gateways."""
 OCTETS_OF_A_CALL = 65_536
 """What its record may take on average."""
 
@@ -99,8 +101,10 @@ class LeftCalls:
         self._calls: OrderedDict[str, LeftCall] = OrderedDict()
 
     def add(self, tag: str, left: LeftCall) -> None:
-        """A page may ask for this one."""
+        """A page may ask for this one; the oldest is forgotten where there are too many."""
         self._calls[tag] = left
+        if len(self._calls) > _REMEMBERED:
+            self._calls.popitem(last=False)
 
     def of(self, user: str, tag: str) -> LeftCall | None:
         """The call of that id, if it is this user's."""

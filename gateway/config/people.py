@@ -54,7 +54,8 @@ class FlowsConfig(Section):
     """The longest wait; half of it to the whole (s)."""
     keep_alive: float = Field(default=120.0, ge=1)
     """Longest pause between keep-alives by TCP, TLS and WebSocket flows whose registrar asks for none by Flow-Timer; by
-    UDP at most 29 s. A flow by which one is not answered within 10 s is formed anew (s, section 4.4)."""
+    UDP at most 29 s. A flow by which one is not answered within 10 s is formed anew (s, section 4.4). No
+    connection to a registrar that takes no flows is asked."""
 
 
 class AccountsConfig(Section):

@@ -183,7 +183,8 @@ class OutboundRegistration:
 
     def _flow_answered(self, one: Registration) -> None:
         if not self._is_over:
-            if one.registered:
+            # Who takes no flows need not answer a double CRLF either: its connection would be closed for nothing.
+            if one.is_outbound or not any(flow.reliable for flow in one.sources):
                 self._keeper.formed(one, self._outbound.keep_alive)
             self._arrange(one)
         if self._answered is not None:

@@ -7,11 +7,13 @@ import hmac
 import marshal
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from gateway.accounts.vault import read_key
+from gateway.app import recovery
 from gateway.app.recovery import FILE, JournalFound, LeftCalls, Recovery, open_journal
 from gateway.call.journal import VERSION, JournalError
 from gateway.store.journal_file import JournalFile
@@ -70,9 +72,18 @@ async def test_of_calls_taken_over_one_that_cannot_be_read_costs_no_other() -> N
 
     calls, kept = cast(Any, {"here": object()}), JournalFound(File())
     nobody: Any = object()
-    recovery = Recovery(calls, nobody, LeftCalls(), kept, False, lambda: None, lambda: 0.0)
-    recovery.resume_calls(nobody)
+    taking = Recovery(calls, nobody, LeftCalls(), kept, False, lambda: None, lambda: 0.0)
+    taking.resume_calls(nobody)
     ringing = {"stage": "setting-up", "legs": [], "targets": []}
     odd = {"stage": "up", "legs": [{"sessions": [{"dialog": {"flow": "?", "contact": "?"}}]}, None], "targets": []}
-    assert await recovery.take_over({"odd": odd, "here": odd, "ringing": ringing}) == {}
+    assert await taking.take_over({"odd": odd, "here": odd, "ringing": ringing}) == {}
     assert gone == ["odd", "ringing"]
+
+
+def test_calls_that_pages_left_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many gateways end in the life of this one."""
+    monkeypatch.setattr(recovery, "_REMEMBERED", 2)
+    left, call = LeftCalls(), cast(Any, SimpleNamespace(user="alice"))
+    for tag in ("a", "b", "c"):
+        left.add(tag, call)
+    assert [left.of("alice", tag) for tag in ("a", "b", "c")] == [None, call, call]

@@ -201,6 +201,18 @@ async def test_a_registrar_that_takes_no_flows_is_given_one(worlds: Callable[...
     await until(lambda: len(world.hosts) == 2)
 
 
+async def test_by_a_registrar_that_takes_no_flows_no_connection_is_pinged(worlds: Callable[..., World]) -> None:
+    """It need not answer a double CRLF (RFC 5626 section 4.4.1): its only connection was closed for that."""
+    world = worlds(Registrar(takes_flows=False))
+    await world.made.begin()
+    await until(lambda: not world.made._beginning and not world.made._tasks)
+    assert world.hosts == ["192.0.2.1"]
+    assert not world.keeper._formed
+    world.registrar.takes_flows = True
+    world.made.hurry(0.0)
+    await until(lambda: len(world.keeper._formed) == 2)
+
+
 async def test_one_keep_alive_is_for_all_who_stand_on_a_flow(worlds: Callable[..., World]) -> None:
     """What it brings, or does not, is told to each."""
     pinged: list[str] = []
