@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -186,6 +187,7 @@ async def test_who_hangs_up_before_the_merge_leaves_the_other_call_as_it_was(
 ) -> None:
     """The merge is refused, said in words, and one goes on talking."""
     alice = page.page
+    asked = asyncio.Event()
 
     def through(socket: WebSocketRoute) -> None:
         server = socket.connect_to_server()
@@ -195,6 +197,8 @@ async def test_who_hangs_up_before_the_merge_leaves_the_other_call_as_it_was(
                 phone.hangup()
                 await phone.expect("state", state="ended")
             server.send(message)
+            if "call.merge" in str(message):
+                asked.set()
 
         socket.on_message(passed)
 
@@ -203,6 +207,7 @@ async def test_who_hangs_up_before_the_merge_leaves_the_other_call_as_it_was(
     await page.status("ready")
     await _two_calls(page, phone, second, gateway)
     await alice.click("#lines [data-act=merge]")
+    await asyncio.wait_for(asked.wait(), 20)
     await says(alice, "no answered call of yours")
     await page.tone(SECOND_HZ)
     await phone_hears(second)
