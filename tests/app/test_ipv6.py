@@ -10,8 +10,7 @@ import pytest
 from gateway.net.config import UserAgentConfig
 from gateway.net.user_agent import UserAgent
 from gateway.sip.message import build
-from gateway.sip.message.addresses import NameAddr
-from tests.app.phones import SDP, Phone
+from tests.app.phones import Phone
 from tests.app.ws_phone import TcpPhone
 from tests.interop.gateway import PASSWORDS, config_on_free_ports, gateway_with
 from tests.net.peers import Application
@@ -34,16 +33,7 @@ async def test_phones_register_and_call_at_its_address(tmp_path: Path, dialled: 
         assert (await phone.register(contact=contact)).status == 200
         uri = f"sip:{dialled.format(port=port)}"
         call = Phone(caller, gateway.app, "1002", request_uri=uri, received=f"udp:[::1]:{port}")
-        invite = await phone.request("INVITE")
-        answer = build.response(
-            invite,
-            200,
-            to_tag="phone",
-            contact=NameAddr.parse(f"<{contact}>"),
-            body=SDP.format(port=40000).encode(),
-            content_type="application/sdp",
-        )
-        await phone.send(answer)
+        await phone.answer(await phone.request("INVITE"), contact)
         assert await call.status() == 200
         await phone.request("ACK")
         call.session.hangup()

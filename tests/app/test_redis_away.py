@@ -10,8 +10,7 @@ from gateway.app import GatewayApp
 from gateway.net.config import UserAgentConfig
 from gateway.net.user_agent import UserAgent
 from gateway.sip.message import build
-from gateway.sip.message.addresses import NameAddr
-from tests.app.phones import SDP, Phone
+from tests.app.phones import Phone
 from tests.app.ws_phone import TcpPhone
 from tests.identity.conftest import redis_server
 from tests.interop.gateway import PASSWORDS, config_on_free_ports
@@ -54,16 +53,7 @@ async def test_while_redis_is_away_calls_go_on_and_known_phones_ring(tmp_path: P
         refused = await other.register(contact="sip:1003@b.invalid;transport=tcp")
         assert (refused.status, refused.headers.get("Retry-After")) == (503, "5")
         call = Phone(caller, app, "1002", dials="1001")
-        invite = await phone.request("INVITE")
-        answer = build.response(
-            invite,
-            200,
-            to_tag="phone",
-            contact=NameAddr.parse(f"<{contact}>"),
-            body=SDP.format(port=40000).encode(),
-            content_type="application/sdp",
-        )
-        await phone.send(answer)
+        await phone.answer(await phone.request("INVITE"), contact)
         assert await call.status() == 200
         await phone.request("ACK")
         call.session.hangup()

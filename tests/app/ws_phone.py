@@ -19,6 +19,7 @@ from gateway.sip.message.framing import StreamFramer
 from gateway.sip.message.message import Request, Response
 from gateway.sip.message.parser import parse_message
 from gateway.sip.message.uri import Uri
+from tests.app.phones import SDP
 
 M = TypeVar("M", Request, Response)
 CONTACT = "sip:k3v1@df7jal23ls0d.invalid;transport=ws"
@@ -37,6 +38,13 @@ class ScriptedPhone(ABC):
         self._got: list[Request | Response] = []
         self.challenges = 0
         """How often it was asked who it is."""
+
+    async def answer(self, invite: Request, contact: str) -> None:
+        """A 200 with a description."""
+        body = SDP.format(port=40000).encode()
+        target = NameAddr.parse(f"<{contact}>")
+        kind = "application/sdp"
+        await self.send(build.response(invite, 200, to_tag="phone", contact=target, body=body, content_type=kind))
 
     def knows_nonces_of(self, other: ScriptedPhone) -> None:
         """Sign with what the other one was challenged with."""
