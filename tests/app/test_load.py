@@ -65,11 +65,18 @@ async def test_new_calls_wait_while_calls_that_are_up_and_calls_in_need_go_on(tm
                 pass
             assert answer.status_code == 503
             assert "more to do than it can" in answer.json()["conditions"][0]
+            # How much more there is to do than it can is learnt from measurement to measurement.
+            while app._load.share > 0.1:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+            began = time.monotonic()
             phones = [Phone(agent, app, "1001") for _ in range(40)]
             statuses = await asyncio.gather(*(phone.status() for phone in phones))
+            # A tenth, and beside them five a second however busy it is: a slow machine takes longer over the forty.
+            let_in = 40 / 10 + 1 + 5 * (time.monotonic() - began + 1)
             outcomes = [phone.outcome.result() for phone in phones]
             refused = [one for one in outcomes if isinstance(one, events.Failed)]
-            assert statuses.count(503) == len(refused) > 20
+            assert statuses.count(503) == len(refused) >= 40 - let_in
+            assert refused
             assert all(one.headers.all("Retry-After") == ["5"] for one in refused)
             await Phone(agent, app, "1001", dials="112").rings
             calm.set()
