@@ -34,12 +34,17 @@ class Daemon:
 
 
 @contextlib.contextmanager
-def rtpengine(binary: str, *options: str, ports: int = RANGE) -> Iterator[Daemon]:
+def rtpengine(
+    binary: str, *options: str, ports: int = RANGE, control: int | None = None, first: int | None = None
+) -> Iterator[Daemon]:
     """Start one with so many ports for RTP (four a call), end it with the context.
+
+    `control` is its port for the ng protocol and `first` its lowest for RTP; where they are None, free ones are found.
 
     Raises RuntimeError, with what it said, when it does not come up.
     """
-    control, media = _free_port(), _free_range(ports)
+    control = _free_port() if control is None else control
+    media = _free_range(ports) if first is None else first
     with tempfile.TemporaryDirectory(prefix="rtpengine-") as folder:
         log = Path(folder) / "log"
         command = [

@@ -25,7 +25,8 @@ def _share() -> range:
     return range(FIRST + place * size, FIRST + (place + 1) * size)
 
 
-_SHARE = _share()
+OTHERS, _SHARE = _share()[:400], _share()[400:]
+"""OTHERS are for the RTP of a peer that finds those free among them by itself, as rtpengine does."""
 _ports = cycle(_SHARE)
 for _ in range(os.getpid() * RANGE % len(_SHARE)):
     next(_ports)

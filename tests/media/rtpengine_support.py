@@ -12,13 +12,15 @@ from gateway.media.rtpengine.client import Address, ClientConfig
 from gateway.media.rtpengine.engine import RtpengineConfig
 from gateway.media.rtpengine.ng import Retries
 from tests import peers
+from tests.ports import OTHERS, free_port
 
 _shared: list[Daemon] = []
 
 
 def rtpengine(*options: str) -> contextlib.AbstractContextManager[Daemon]:
     """One daemon, ended with the context; skips the test, or fails it in CI, where the package is not installed."""
-    return started(peers.program("rtpengine", "rtpengine-daemon"), *options)
+    binary = peers.program("rtpengine", "rtpengine-daemon")
+    return started(binary, *options, ports=len(OTHERS), control=free_port(), first=OTHERS.start)
 
 
 def shared() -> Daemon:

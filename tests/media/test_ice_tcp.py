@@ -20,6 +20,7 @@ from gateway.media.embedded.webrtc.tcp import _source
 from gateway.media.engine import MediaError
 from tests.media.srtp_pair import SrtpSession
 from tests.media.webrtc_support import CONTEXT, PEER_CONTEXT, Bench, LiveBench, RecordingSink, binding_request, rtp
+from tests.ports import free_port
 
 
 @contextlib.asynccontextmanager
@@ -328,9 +329,9 @@ async def endless(peer: TcpPeer) -> None:
 async def test_a_tcp_port_that_somebody_has_is_named() -> None:
     """MediaError 503 at the start, as for UDP."""
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
+        number = free_port()
+        taken.bind(("127.0.0.1", number))
         taken.listen()
-        number = taken.getsockname()[1]
         with pytest.raises(MediaError, match=f"127.0.0.1 port {number}/tcp") as refused:
             async with bench_with(port=number):
                 raise AssertionError("it began")

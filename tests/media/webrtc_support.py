@@ -9,6 +9,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Coroutine, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -27,6 +28,7 @@ from gateway.media.embedded.webrtc.port import WebRtcPort
 from gateway.media.embedded.webrtc.states import LegState, StateHandler
 from tests.media.rtp_support import ManualClock, ManualReactor
 from tests.media.srtp_pair import SrtpSession
+from tests.ports import free_port
 
 T = TypeVar("T")
 BROWSER: Address = ("192.0.2.10", 50000)
@@ -202,12 +204,16 @@ class Bench:
 
 
 class LiveBench(Bench):
-    """The same on real sockets and the real clock; `await start()`, `close()`."""
+    """The same on real sockets and the real clock; `await start()`, `close()`.
+
+    Without a port of its own it takes one that nobody has on any address, for UDP and TCP alike.
+    """
 
     def __init__(self, config: WebRtcConfig | None = None) -> None:
         self._begin(PythonPlane(asyncio.get_running_loop(), time.monotonic))
+        config = config or WebRtcConfig(own_addresses=False)
         self.port = WebRtcPort(
-            config or WebRtcConfig(own_addresses=False),
+            config if config.port else replace(config, port=free_port()),
             plane=self.plane,
             ids=itertools.count(1).__next__,
             certificate=CERTIFICATE,

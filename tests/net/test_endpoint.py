@@ -14,6 +14,7 @@ from gateway.net.udp import UdpLimits
 from gateway.sip.errors import SipSyntaxError
 from gateway.sip.flow import Flow, is_ip_address
 from gateway.sip.message.message import Request, Response
+from tests.ports import free_port
 
 
 class Inbox:
@@ -122,19 +123,11 @@ async def test_each_family_goes_out_by_its_own_socket() -> None:
     await endpoint.close()
 
 
-def closed_port() -> int:
-    """A UDP port of loopback where nobody listens."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 async def test_a_datagram_that_nobody_takes_comes_back_with_its_destination() -> None:
     """ICMP port unreachable, at once; a datagram to somebody else is not lost for it."""
     endpoint, inbox = endpoint_of(UserAgentConfig(listen=(("127.0.0.1", 0),)))
     await endpoint.open()
-    mine, dead = endpoint.listening[0][2], [closed_port() for _ in range(3)]
+    mine, dead = endpoint.listening[0][2], [free_port() for _ in range(3)]
     for port in dead:
         endpoint.send(b"to nobody", Flow("udp", "127.0.0.1", port))
         endpoint.send(b"to somebody", Flow("udp", "127.0.0.1", mine))

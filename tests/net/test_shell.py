@@ -14,20 +14,13 @@ from gateway.net.shell import Shell
 from gateway.net.tap import Direction
 from gateway.sip.message.parser import parse_message
 from tests.net.peers import ANSWER, OFFER, Application, Recorder, address, started
-
-
-def dead_port(kind: socket.SocketKind) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+from tests.ports import free_port
 
 
 async def call_to_nobody(transport: str) -> Failed:
-    kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
     agent = await started(Application(), listen_tcp=(("127.0.0.1", 0),))
     try:
-        uri = f"sip:bob@127.0.0.1:{dead_port(kind)};transport={transport}"
+        uri = f"sip:bob@127.0.0.1:{free_port()};transport={transport}"
         recorder = Recorder(agent.invite(uri, caller="alice", body=OFFER))
         event = await recorder.wait(Failed, 3.0)
         assert isinstance(event, Failed)
@@ -52,7 +45,7 @@ async def ask_each_other_after_errors() -> None:
     """Some of nobody, so that each error comes while others are dealt with as well; then one another."""
     one, other = await started(Application()), await started(Application())
     try:
-        nobody = f"sip:127.0.0.1:{dead_port(socket.SOCK_DGRAM)}"
+        nobody = f"sip:127.0.0.1:{free_port()}"
         for at_once in (1, 1, 5):
             asked = await asyncio.gather(*(one.options(nobody) for _ in range(at_once)))
             assert {response.status for response in asked} == {503}

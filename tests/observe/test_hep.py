@@ -11,6 +11,7 @@ import pytest
 from gateway.media.engine import PartyStatistics, StreamStatistics
 from gateway.observe.hep import RTCP, SIP, Captured, Exporter, encode, report
 from tests.observe.collector import chunks
+from tests.ports import free_port
 
 
 def captured(**changes: object) -> Captured:
@@ -98,10 +99,7 @@ def test_the_quality_of_a_party_is_an_rtcp_report() -> None:
 
 def test_a_collector_that_is_not_there_costs_nothing() -> None:
     """Refused datagrams, an address that is none: counted, never raised."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gone:
-        gone.bind(("127.0.0.1", 0))
-        place = gone.getsockname()
-    exporter = Exporter(place, 7)
+    exporter = Exporter(("127.0.0.1", free_port()), 7)
     exporter.send(captured() for _ in range(20))
     exporter.send([captured(source=("not an address", 1))])
     assert exporter.sent + exporter.dropped == 21
