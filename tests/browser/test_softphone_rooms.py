@@ -195,7 +195,11 @@ async def test_who_hangs_up_before_the_merge_leaves_the_other_call_as_it_was(
         async def passed(message: str | bytes) -> None:
             if "call.merge" in str(message):
                 phone.hangup()
-                await phone.expect("state", state="ended")
+                # The phone says "ended" before its BYE has reached the gateway.
+                calls = [asyncio.create_task(call.finished()) for call in gateway.app.calls]
+                _, others = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+                for other in others:
+                    other.cancel()
             server.send(message)
             if "call.merge" in str(message):
                 asked.set()
