@@ -19,6 +19,8 @@ from sdp import SessionDescription
 
 AT_ONCE: Final = 8
 """Calls that are being set up at one time."""
+TRIES: Final = 10
+"""How often a call is tried that the gateway refuses for its load, each time as much later as it says."""
 TONE: Final = 1000
 """Hz that each side of a transcoded call sends and the phone is to hear."""
 
@@ -121,7 +123,11 @@ class Calls:
         types = " ".join(each.split()[0] for each in codecs.browser)
         browser = Browser(self.identity, types, codecs.browser)
         offer = {"sdp": {"type": "offer", "sdp": browser.offer()}, "to": f"9{number:05}"}
-        response = await self.client.post("/webrtc/offer", json=offer)
+        for _ in range(TRIES):
+            response = await self.client.post("/webrtc/offer", json=offer)
+            if response.status_code != 503 or "Retry-After" not in response.headers:
+                break
+            await asyncio.sleep(int(response.headers["Retry-After"]))
         if response.status_code != 200:
             raise RuntimeError(f"call {number}: {response.status_code} {response.text[:300]}")
         said = response.json()
