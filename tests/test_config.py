@@ -199,6 +199,7 @@ def _other(path: tuple[str, ...], field: FieldInfo) -> str:
         "limits.guest_calls": "7",
         "emergency.numbers": "112",
         "emergency.trunk": "office",
+        "conference.numbers": "9000-9099",
         "cluster.node": "sip:10.0.0.1:5060",
         "cluster.journal": "redis://10.0.0.9:6379/0",
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from gateway.access.nodes import HERE, NODE, Nodes
@@ -83,28 +83,43 @@ class Cluster:
         return [self._place(node, user, device) for node in sorted(found)]
 
     def _place(self, node: str, user: User, device: str) -> Destination:
+        return self._destination(node, user.id, {"user": user.id, "device": HERE + device})
+
+    def _destination(self, node: str, called: str, told: Mapping[str, str]) -> Destination:
         return Destination(
-            self._identity.sip_uri(user.id),
+            self._identity.sip_uri(called),
             (f"<{node};lr>",),
             identity=NODE + node,
             shown=Shown(is_user=True),
             looks_up=True,
-            told=partial(self._told, user.id, device),
+            told=partial(self._told, told),
         )
 
-    def _told(self, user: str, device: str, caller: Address) -> Sequence[tuple[str, object]]:
-        return (self._seals.field({"user": user, "device": HERE + device, "caller": flat_address(caller)}),)
+    def _told(self, told: Mapping[str, str], caller: Address) -> Sequence[tuple[str, object]]:
+        return (self._seals.field({**told, "caller": flat_address(caller)}),)
+
+    def room_at(self, node: str, number: str) -> Destination | None:
+        """The gateway where those meet who dial a room's number, `node` while that is there; None: this one."""
+        if not self.node:
+            return None
+        everybody = {self.node, *self._others.live}
+        node = node if node in everybody else min(everybody)
+        return None if node == self.node else self._destination(node, number, {"room": number})
 
     # -- from the others -----------------------------------------------------------
 
     def caller(self, request: Request, identity: str) -> tuple[Caller, Address] | None:
         """Who calls whom, as the gateway of that identity says; None where it says nothing that can be read.
 
-        It may ring that user's pages and phones here, whatever the caller may dial: the other gateway has looked.
+        It may ring that user's pages and phones here, or come to that room, whatever the caller may dial: the other
+        gateway has looked.
         """
         told = self._seals.told(request)
         try:
-            user, device, address = told["user"], told["device"], address_of(told["caller"])
+            address, room = address_of(told["caller"]), told.get("room")
+            if isinstance(room, str):
+                return Caller(identity, (), transit=False, room=room), address
+            user, device = told["user"], told["device"]
         except (LookupError, TypeError, ValueError):
             return None
         if not isinstance(user, str) or not isinstance(device, str) or not device.startswith(HERE):

@@ -17,6 +17,7 @@ from gateway.app import room_settings
 from gateway.app.application import Application
 from gateway.app.call_notes import CallNotes
 from gateway.app.opening import Opening
+from gateway.app.personal_rooms import PersonalFront
 from gateway.app.recordings import RecordingError, Recordings
 from gateway.app.voicemail import LISTEN, VOICEMAIL, Voicemail
 from gateway.call.call import Call
@@ -40,6 +41,8 @@ _OPERATORS = ("operator", "admin")
 _MERGE_TIME = 10.0
 """Seconds that a call may take to move into its room."""
 _MOST_MERGED = 10
+_LOOK_SECONDS = 10.0
+"""How often rooms that other gateways of the same store have opened and closed are looked for."""
 _SOUND = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,127}")
 _PLAY_STATUS = {400: 409, 481: 404, 501: 501}
 """HTTP's status for the engine's."""
@@ -57,9 +60,11 @@ class ConferencingFront:
         engine: MediaEngine,
         sounds: Path | None,
         agents: Agents,
+        personal: PersonalFront,
         new_token: Callable[[], str],
     ) -> None:
         """`sounds`: the folder of the files that may be played into calls."""
+        self.personal = personal
         self.agents = agents
         self._engine = engine
         self._sounds = sounds
@@ -248,6 +253,7 @@ async def open_conferences(
     calls: Calls,
     application: Application,
     voicemail: Voicemail,
+    personal: PersonalFront,
 ) -> ConferencingFront:
     """Rooms, recordings and agents, until `opening.stack` ends."""
     config = opening.config
@@ -261,19 +267,19 @@ async def open_conferences(
     calls.observe(recordings.call_changed)
     clock = asyncio.get_running_loop().time
     limits = room_settings.room_limits(config)
-    rooms = Rooms(
-        engine.conference, lambda name: room_settings.room(opening.config, name), recordings, clock, is_user, limits
-    )
+    personal.members = rooms = Rooms(engine.conference, personal.settings, recordings, clock, is_user, limits)
+    await personal.look(opening.wall_clock())
+    opening.sweep(personal.look, _LOOK_SECONDS)
     opening.stack.callback(rooms.close)
     notes = CallNotes(recordings, rooms, is_user)
     calls.observe(notes.call_changed)
     recordings.changed = notes.call_changed
     opening.stack.callback(rooms.watch(notes.room_changed))
-    application.serve(ROOM, rooms.attend, video=lambda name: room_settings.room(opening.config, name).video)
+    application.serve(ROOM, rooms.attend, video=lambda name: personal.settings(name).video)
     agents = Agents(room_settings.agents(config), clock, opening.token)
     application.serve(AGENT, agents.attend, agents.may_call)
     sounds = room_settings.sounds(config)
-    return ConferencingFront(rooms, recordings, voicemail, calls, engine, sounds, agents, opening.token)
+    return ConferencingFront(rooms, recordings, voicemail, calls, engine, sounds, agents, personal, opening.token)
 
 
 async def open_voicemail(

@@ -104,6 +104,8 @@ class GatewayDialer:
         self.routes: Callable[[Trunk, str | None], Sequence[tuple[str, ...]]] = _all_routes
         """The route sets by which a trunk is reached now, best first, with that user's own account or its own; set once
         trunks are registered at."""
+        self.room_elsewhere: Callable[[str], Destination | None] = lambda program: None
+        """Where the program of that name runs, None: here; set once there are rooms."""
         self._wall_clock = wall_clock
         self._is_reachable = is_reachable
         self._application = application or Application()
@@ -125,6 +127,11 @@ class GatewayDialer:
             case ServiceTarget(service=service):
                 return [ServiceLeg(f"{name}-service", service)] if service in self._services else []
             case ApplicationTarget():
+                place = None if target.is_sent_on else self.room_elsewhere(target.name)
+                if place is not None:
+                    address = Address(place.uri)
+                    settings = self._settings(place.uri, (), self.config.rtp.srtp)
+                    return [self._sip_leg(f"{name}-nodes", address, [place], settings)]
                 return [self._application.leg(target, f"{name}-application")]
             case UserTarget(user=user, device=device):
                 if device is not None:

@@ -46,6 +46,8 @@ log = structlog.get_logger(__name__)
 LIVE = frozenset(
     {
         *("users", "identity.rules", "routes", "groups", "rooms", "conference.max_members", "trunks", "emergency"),
+        *("conference.numbers", "conference.opened_by", "conference.min_pin", "conference.max_per_user"),
+        *("conference.max_opened", "conference.empty_time"),
         *("accounts.registrars", "accounts.by_users", "accounts.register_expires"),
         *("voicemail.users", "voicemail.after", "voicemail.greeting", "voicemail.shortest"),
         *("codecs", "data", "text", "video", "log.level"),

@@ -8,6 +8,8 @@ from gateway.agents.agents import AgentSettings
 from gateway.agents.connection import Form
 from gateway.app.recordings import RecordingSettings
 from gateway.app.voicemail import VoicemailSettings
+from gateway.conference.personal import PersonalSettings
+from gateway.conference.pins import PlainPin
 from gateway.conference.room import RoomSettings
 from gateway.conference.rooms import RoomLimits
 from gateway.config import Config
@@ -18,8 +20,26 @@ def room_members(config: Config) -> dict[str, frozenset[str]]:
     return {room.name: frozenset(room.members) for room in config.rooms if room.members}
 
 
+def room_names(config: Config) -> frozenset[str]:
+    """The rooms with rules of their own."""
+    return frozenset(room.name for room in config.rooms)
+
+
 def room_limits(config: Config) -> RoomLimits:
     return RoomLimits(max_rooms=config.conference.max_rooms)
+
+
+def personal(config: Config) -> PersonalSettings:
+    """Which rooms users may open."""
+    wanted = config.conference
+    first, _, last = wanted.numbers.partition("-")
+    return PersonalSettings(
+        numbers=(first, last) if last else None,
+        min_pin=wanted.min_pin,
+        per_user=wanted.max_per_user,
+        most=wanted.max_opened,
+        empty_time=wanted.empty_time,
+    )
 
 
 def room(config: Config, name: str) -> RoomSettings:
@@ -28,7 +48,7 @@ def room(config: Config, name: str) -> RoomSettings:
     if found is None:
         return RoomSettings(max_members=config.conference.max_members)
     return RoomSettings(
-        pin=None if found.pin is None else found.pin.get_secret_value(),
+        pin=None if found.pin is None else PlainPin(found.pin.get_secret_value()),
         max_members=found.max_members or config.conference.max_members,
         tones=found.tones,
         record=found.record,

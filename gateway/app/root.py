@@ -45,6 +45,7 @@ from gateway.app.opening import (
     open_websockets,
 )
 from gateway.app.own_accounts import open_own_accounts
+from gateway.app.personal_rooms import PersonalFront, open_personal_rooms
 from gateway.app.presence import Presence
 from gateway.app.presence_opening import open_subscriptions
 from gateway.app.push import Waker
@@ -118,6 +119,7 @@ class GatewayApp:
         self._presence = Presence(presences=self._presences)
         self._conferencing: ConferencingFront
         self._voicemail: Voicemail
+        self._rooms: PersonalFront
         self._user_agent: UserAgent
         self._care: TrunkCare
         self._trunks: Trunks
@@ -193,6 +195,9 @@ class GatewayApp:
         self._gruus = open_gruus(self._opening)
         router = self._router(self.config)
         self._messages = await open_messages(self._opening, identity, self._accounts, router, dialer, presence)
+        opening, can = self._opening, engine.capabilities.conferences
+        self._rooms = open_personal_rooms(opening, identity, store, self._directory, router, self._cluster, can=can)
+        dialer.room_elsewhere = self._rooms.elsewhere
         await self._open_calls(engine, identity, router, dialer)
         dialer.incoming = lambda trunk: self.calls.of(TRUNK + trunk)
         self.recovery = await find_calls(self._opening, self.calls, engine)
@@ -287,7 +292,9 @@ class GatewayApp:
         opening, application = self._opening, self._application
         self._voicemail = await open_voicemail(opening, engine, identity, application, self._messages.mailboxes)
         self.calls = self._make_calls(engine, identity, router, dialer)
-        self._conferencing = await open_conferences(opening, engine, identity, self.calls, application, self._voicemail)
+        self._conferencing = await open_conferences(
+            opening, engine, identity, self.calls, application, self._voicemail, self._rooms
+        )
 
     def _make_calls(self, engine: MediaEngine, identity: IdentityMap, router: Router, dialer: GatewayDialer) -> Calls:
         config = self.config
@@ -360,9 +367,9 @@ class GatewayApp:
         accounts = open_own_accounts(self._opening, identity, self._accounts, register, store, self._cluster)
         web_settings, oidc = settings.web(config, console_token), settings.oidc(config)
         links = open_links(self._opening, store, self._directory, lambda by, to: link_refusal(front, by, to))
-        voicemail, courier = self._voicemail, self._messages.courier
+        voicemail, courier, rooms, random = self._voicemail, self._messages.courier, self._rooms, self._random
         users = Users(
-            self._directory, identity, store, presence, self.calls, accounts, courier, voicemail, links, self._random
+            self._directory, identity, store, presence, self.calls, accounts, courier, voicemail, links, random, rooms
         )
         store_watch = StoreWatch(users.look, asyncio.get_running_loop().time)
         self._opening.sweep(store_watch.look, _DIRECTORY_SECONDS)
@@ -421,7 +428,12 @@ class GatewayApp:
     def _router(self, config: Config) -> Router:
         before = self._application.routes
         return settings.router(
-            config, self._identity, before, self._gruus.read, lambda name: self._conferencing.has_open_room(name)
+            config,
+            self._identity,
+            before,
+            self._gruus.read,
+            lambda name: self._conferencing.has_open_room(name),
+            lambda number: self._rooms.has_number(number),
         )
 
     # -- what others are told ------------------------------------------------------

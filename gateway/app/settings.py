@@ -82,11 +82,12 @@ def router(
     before: Sequence[Route] = (),
     devices: Callable[[str], tuple[str, str] | None] = lambda dialled: None,
     open_room: Callable[[str], bool] = lambda name: False,
+    room_number: Callable[[str], bool] = lambda number: False,
 ) -> Router:
     """Who is meant by what is dialled, or written to; `before` are routes that come before those of the file.
 
     `devices` reads a URI that means one device; `open_room` says whether a room of that name was opened for those who
-    were told it.
+    were told it, `room_number` whether a user opened one of that number.
     """
     every = (*before, *routes(config))
     return Router(
@@ -97,7 +98,7 @@ def router(
         emergency(config),
         groups(config, identity),
         devices,
-        RoomDoor(members=room_members(config), is_open=open_room),
+        RoomDoor(members=room_members(config), is_open=open_room, has_number=room_number),
     )
 
 

@@ -54,6 +54,7 @@ class Users:
         voicemail: _Forgets,
         links: _Forgets | None,
         random: Callable[[int], bytes],
+        rooms: _Forgets,
     ) -> None:
         self._directory = directory
         self._identity = identity
@@ -66,6 +67,7 @@ class Users:
         if links is not None:
             self._forgetting["links"] = links.forget
         self._forgetting |= {
+            "rooms": rooms.forget,
             "messages": courier.forget,
             "voicemail": voicemail.forget,
             "account": self._drop_account,

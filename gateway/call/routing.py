@@ -71,6 +71,8 @@ class ApplicationTarget:
     name: str
     number: str
     """What was dialled, after stripping and prefix."""
+    is_sent_on: bool = False
+    """By another gateway, for this one to run it."""
 
 
 VOICEMAIL = "voicemail"
@@ -89,6 +91,8 @@ class RoomDoor:
     """Of the rooms that are not for everybody who may dial them: ids of users, "trunk:NAME"."""
     is_open: Callable[[str], bool] = lambda name: False
     """Whether a room of that name was opened for those who were told it: it can be dialled by its name."""
+    has_number: Callable[[str], bool] = lambda number: False
+    """Whether a user has opened a room of that number, which no route and no user has."""
 
     def admits(self, name: str, caller: Caller) -> bool:
         """Whether that one may come in."""
@@ -178,6 +182,8 @@ class Caller:
     another gateway."""
     device: str | None = None
     """The one device of that user, as `UserTarget` has it."""
+    room: str | None = None
+    """Number of the room that it calls whatever it dials: another gateway has sent it on to where that is."""
 
     def may_reach(self, meant: _Dialled) -> bool:
         """Whether it may dial that, as long as the call stays here."""
@@ -254,6 +260,10 @@ class Router:
         """
         if caller.calls is not None and (callee := self._directory.find(caller.calls)) is not None:
             return UserTarget(callee, caller.device)
+        if caller.room is not None:
+            if not self._rooms.has_number(caller.room):
+                raise RouteError(Cause.NOT_FOUND, f"there is no room {caller.room} any more")
+            return ApplicationTarget(f"{ROOM}:{caller.room}", caller.room, is_sent_on=True)
         whose, device = self._devices(dialled) or (dialled, None)
         meant = _read(whose)
         emergency = self._emergency
@@ -274,6 +284,15 @@ class Router:
         if isinstance(target, ApplicationTarget) and not self._admits(target, caller):
             raise RouteError(Cause.FORBIDDEN, f"{caller.id} is no member of {target.name}")
         return replace(target, device=device) if device and isinstance(target, UserTarget) else target
+
+    def is_free(self, number: str) -> bool:
+        """Whether that number is nobody's, or the room's of the same name alone: a room may be opened by it."""
+        if number in self._emergency.numbers:
+            return False
+        target = self._target(_read(number))
+        if isinstance(target, RouteError):
+            return target.cause is Cause.NOT_FOUND and not any(_read(number).matches(one.match) for one in self._routes)
+        return isinstance(target, ApplicationTarget) and target.name == f"{ROOM}:{number}"
 
     def _admits(self, target: ApplicationTarget, caller: Caller) -> bool:
         kind, _, name = target.name.partition(":")
@@ -306,6 +325,8 @@ class Router:
             found = self._directory.find(_escaped(meant.user))
         if found is not None:
             return UserTarget(found)
+        if self._is_ours(meant.written) and self._rooms.has_number(meant.user):
+            return ApplicationTarget(f"{ROOM}:{meant.user}", meant.user)
         return RouteError(Cause.NOT_FOUND, f"nobody answers to {meant.user}")
 
     def _trunk_of(self, uri: str) -> str | None:

@@ -29,6 +29,7 @@ class Cause(Enum):
     UNREACHABLE = ("unreachable", 480, 27, "The other side's telephone system cannot be reached.")
     PEER_ERROR = ("peer-error", 502, 38, "The other side's telephone system has a fault.")
     LINE_FULL = ("line-full", 503, 34, "Every line to the outside is taken at the moment.")
+    ROOM_CLOSED = ("room-closed", 480, 16, "The room was closed.")
     TOO_MANY_OWN = ("too-many-own", 503, 47, "You have as many calls as you may have at once.")
     GLARE = ("glare", 491, 41, "Both sides changed the call at the same moment.")
     OVERLOADED = ("overloaded", 503, 42, "Too many calls at the moment.")

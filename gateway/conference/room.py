@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+from gateway.conference.pins import Pin
 from gateway.conference.tones import JOINED, LEFT, RATE, sound
 from gateway.errors import GatewayError
 from gateway.legs.application import Session
@@ -28,7 +29,7 @@ class RoomError(GatewayError):
 class RoomSettings:
     """What a room is like."""
 
-    pin: str | None = None
+    pin: Pin | None = None
     """Digits that everybody must know."""
     max_members: int = 50
     tones: bool = True

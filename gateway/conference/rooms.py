@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -11,6 +10,7 @@ import structlog
 
 from gateway.call.leg import DigitPressed
 from gateway.call.status import Cause
+from gateway.conference.pins import Pin
 from gateway.conference.room import Member, Room, RoomError, RoomSettings
 from gateway.conference.tones import DONE, PROMPT, RATE, REFUSED, sound
 from gateway.legs.application import Session
@@ -72,6 +72,8 @@ class Rooms:
         self._is_user = is_user
         self._max_rooms = (limits or RoomLimits()).max_rooms
         self._rooms: dict[str, Room] = {}
+        self._calls: dict[str, set[Session]] = {}
+        """Everybody who is in a room or on the way in, by its name."""
         self._opened: dict[str, float] = {}
         """Rooms that were made for somebody who is to come, with when."""
         self._links: dict[str, tuple[str, float]] = {}
@@ -178,6 +180,19 @@ class Rooms:
 
         return stop
 
+    def is_used(self, name: str) -> bool:
+        """Whether somebody is in a room."""
+        room = self._rooms.get(name)
+        return room is not None and bool(room.members)
+
+    async def end(self, name: str) -> None:
+        """The room of that name is no more: everybody in it, or on the way in, is told so and leaves."""
+        room = self._rooms.pop(name, None)
+        for session in tuple(self._calls.get(name, ())):
+            await session.hang_up(Cause.ROOM_CLOSED)
+        if room is not None:
+            room.conference.close()
+
     def close(self) -> None:
         """Everybody leaves, recordings end."""
         for room in tuple(self._rooms.values()):
@@ -191,6 +206,16 @@ class Rooms:
         linked = self._links.pop(name, None)
         if linked is not None:
             name, _ = linked
+        calls = self._calls.setdefault(name, set())
+        calls.add(session)
+        try:
+            await self._attend(session, name, is_linked=linked is not None)
+        finally:
+            calls.discard(session)
+            if not calls and self._calls.get(name) is calls:
+                del self._calls[name]
+
+    async def _attend(self, session: Session, name: str, *, is_linked: bool) -> None:
         room = self._rooms.get(name)
         settings = self._settings(name)
         if room is not None and (room.locked or room.full):
@@ -199,12 +224,12 @@ class Rooms:
         await session.ring()
         await session.answer()
         # Who it is, is known once the call is up.
-        if settings.pin is not None and linked is None and not await self._knows(session, name, settings.pin):
+        if settings.pin is not None and not is_linked and not await self._knows(session, name, settings.pin):
             await session.play(sound(REFUSED), RATE)
             return
         try:
             room = self._enterable(name, settings)
-            await self._be_in(room, session, is_linked=linked is not None)
+            await self._be_in(room, session, is_linked=is_linked)
         except (RoomError, MediaError) as error:
             log.info("room refused", room=name[:80], reason=str(error))
             await session.play(sound(REFUSED), RATE)
@@ -292,7 +317,7 @@ class Rooms:
 
     # -- PINs ------------------------------------------------------------------------
 
-    async def _knows(self, session: Session, name: str, pin: str) -> bool:
+    async def _knows(self, session: Session, name: str, pin: Pin) -> bool:
         """Whether the caller enters the PIN; # ends it, so does its last digit."""
         for _ in range(TRIES):
             if self._punished(name, session):
@@ -304,12 +329,12 @@ class Rooms:
                 if digit is None or digit == "#":
                     break
                 given += digit
-                if len(given) == len(pin):
+                if len(given) == pin.length:
                     break
             key = self._key(name, session)
             if session.ended is not None or not given:
                 return False
-            if hmac.compare_digest(given.encode(), pin.encode()):
+            if await pin.fits(given):
                 self._wrong.pop(key, None)
                 return True
             self._count(name, key)

@@ -12,6 +12,8 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from gateway.config.values import Secret, Section, Text
 
 _ROOM = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9._+-]{0,63}")
+_NUMBERS = re.compile(r"([0-9]{1,15})-([0-9]{1,15})", re.ASCII)
+_MOST_NUMBERS = 1_000
 
 
 def _plain(name: str) -> str:
@@ -95,6 +97,29 @@ class ConferenceConfig(Section):
     """Rooms at once; who would open another one is refused."""
     max_members: int = Field(default=50, ge=2)
     """Members of one room at once, where the room does not say it."""
+    numbers: Text = "8000-8099"
+    """Numbers of the rooms that users open on the page and by the API; "": they open none. What a route, a user or a
+    service has is left out."""
+    opened_by: Literal["user", "operator", "admin"] = "user"
+    """The least role of who may open rooms."""
+    min_pin: int = Field(default=4, ge=0, le=16)
+    """Digits that the PIN of such a room has at least; 0: it needs none."""
+    max_per_user: int = Field(default=5, ge=1)
+    """Such rooms of one user."""
+    max_opened: int = Field(default=100, ge=1)
+    """Such rooms of all users together."""
+    empty_time: float = Field(default=604_800.0, ge=60)
+    """Such a room is closed once nobody was in it for so long (s)."""
+
+    @field_validator("numbers")
+    @classmethod
+    def _range(cls, numbers: str) -> str:
+        found = _NUMBERS.fullmatch(numbers)
+        if numbers and (found is None or len(found[1]) != len(found[2]) or found[1] > found[2]):
+            raise ValueError(f"{numbers!r} is not a range of numbers of as many digits, as in 8000-8099")
+        if found is not None and int(found[2]) - int(found[1]) >= _MOST_NUMBERS:
+            raise ValueError(f"{numbers!r} has more than {_MOST_NUMBERS} numbers")
+        return numbers
 
 
 class RecordingConfig(Section):

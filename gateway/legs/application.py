@@ -171,10 +171,10 @@ class Session:
         self._leg.tell(Rejected(cause))
         self._leg.over(cause)
 
-    async def hang_up(self) -> None:
-        """End the call, answered or not; idempotent."""
-        self._leg.tell(HungUp() if self.is_up else Rejected(Cause.UNAVAILABLE))
-        self._leg.over(Cause.NORMAL)
+    async def hang_up(self, cause: Cause = Cause.NORMAL) -> None:
+        """End the call, answered or not, and say why; idempotent."""
+        self._leg.tell(HungUp(cause) if self.is_up else Rejected(Cause.UNAVAILABLE))
+        self._leg.over(cause)
 
     async def transfer(self, to: str) -> None:
         """Pass the caller on to whoever answers at `to`, a number or SIP URI, within the application's `may_call`.

@@ -43,8 +43,38 @@ class AgentSide(Protocol):
         """Takes the socket of a program that was admitted into use."""
 
 
+class PersonalRooms(Protocol):
+    """Rooms that users open by a number. Methods raise RefusedError: 400, 403, 404, 409 or 503.
+
+    Each is shown as room (its number), title, by, has_pin, used (whether somebody is in it), since and ends (Unix
+    seconds; when it is closed if nobody comes).
+    """
+
+    def may_open(self, user: User) -> bool:
+        """Whether the user may open a room at all."""
+
+    def listed(self, user: User) -> list[dict[str, Any]]:
+        """The user's own; operators see all of them."""
+
+    async def open(self, user: User, title: str, number: str | None, pin: str | None) -> dict[str, Any]:
+        """A new room, with its `pin` ("": none), which is not shown again.
+
+        `number` None: the next free one. `pin` None: one is made where the configuration asks for one, "": none.
+        """
+
+    async def change(self, user: User, number: str, title: str | None, pin: str | None) -> dict[str, Any]:
+        """Give a room another title or PIN; None: as it is."""
+
+    async def close(self, user: User, number: str) -> None:
+        """End a room; whoever is in it leaves, and is told why."""
+
+
 class Conferencing(Protocol):
     """Rooms and recordings. Methods raise RefusedError: 403, 404, 409, 501 or 503."""
+
+    @property
+    def personal(self) -> PersonalRooms:
+        """Rooms that users open."""
 
     @property
     def agents(self) -> AgentSide:

@@ -103,6 +103,15 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "app/test_room_keys.py::test_calls_of_whom_the_configuration_names_are_recorded": (
         *("recording.calls", "recording.folder"),
     ),
+    "app/test_personal_rooms.py::test_a_number_out_of_the_range_is_no_room_until_it_is_in_again": (
+        "conference.numbers",
+    ),
+    "app/test_personal_rooms.py::test_a_pin_is_made_where_one_is_needed_and_none_was_given": ("conference.min_pin",),
+    "app/test_personal_rooms.py::test_a_room_that_nobody_comes_to_is_closed": ("conference.empty_time",),
+    "app/test_personal_rooms.py::test_limits_are_for_each_user_and_for_all": (
+        *("conference.max_per_user", "conference.max_opened"),
+    ),
+    "app/test_personal_rooms.py::test_the_keys_of_the_configuration_reach_the_rooms": ("conference.opened_by",),
     "app/test_room_keys.py::test_recordings_are_kept_as_long_as_configured": ("recording.keep",),
     "app/test_room_keys.py::test_members_show_each_other_pictures_as_configured": ("rooms[].video",),
     "app/test_room_keys.py::test_there_are_no_more_rooms_than_configured": ("conference.max_rooms",),

@@ -233,6 +233,33 @@ async def test_who_talks_at_one_gateway_is_seen_so_at_the_other(cluster: Cluster
             await page.notified("presence", status="offline")
 
 
+async def test_a_room_opened_at_one_gateway_is_dialled_at_the_other(cluster: Cluster) -> None:
+    """Members meet where it was opened; where that gateway is gone, who dials it meets at another."""
+    one, two = await cluster.start(), await cluster.start()
+    async with RpcBrowser() as page:
+        await page.open(one.signed_in_url("alice"))
+        number = (await page.ask("room.open", pin="471147"))["room"]
+        await two._rooms.look(time.time())
+        caller = await cluster.caller()
+        call = Phone(caller, two, "1002", dials=number)
+        assert await call.status() == 200
+        [there] = one.calls
+        assert number in there.record.dialled
+        assert (len(two.calls), two._conferencing._rooms._calls) == (1, {})
+        await page.ask("room.close", room=number)
+        await asyncio.wait_for(call.over, 30)
+        assert await Phone(caller, two, "1002", dials=number).status() == 404
+        number = (await page.ask("room.open", pin="471147"))["room"]
+    await two._rooms.look(time.time())
+    await one.stop()
+    cluster.apps.remove(one)
+    await cluster.know_each_other()
+    call = Phone(caller, two, "1002", dials=number)
+    assert await call.status() == 200
+    assert list(two._conferencing._rooms._calls) == [number]
+    call.session.hangup()
+
+
 async def test_a_forged_or_replayed_request_is_a_strangers(cluster: Cluster) -> None:
     """A key of one's own, and the very words of a gateway, lead to a challenge like nothing at all."""
     one, two = await cluster.start(), await cluster.start()

@@ -3,67 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import Any
-from unittest.mock import AsyncMock, MagicMock
+from unittest.mock import MagicMock
 
 import pytest
 
 from gateway.app.conferencing import ConferencingFront
-from gateway.call.leg import Address, DigitPressed, HungUp
+from gateway.call.leg import DigitPressed, HungUp
 from gateway.call.status import Cause
-from gateway.conference.room import RoomSettings
-from gateway.conference.rooms import FORGIVEN, WRONG_OF_ALL, WRONG_PINS, Rooms
+from gateway.conference.pins import PlainPin
+from gateway.conference.rooms import FORGIVEN, WRONG_OF_ALL, WRONG_PINS
 from gateway.identity.model import User
 from gateway.legs.application import Session, SessionError
 from gateway.web.conferencing import RefusedError
+from tests.app.room_house import House
 
 PIN = "4711"
-
-
-class House:
-    """Rooms with one user, 1001."""
-
-    def __init__(self, **settings: Any) -> None:
-        self.now = 0.0
-        self.recorder = MagicMock()
-        self.conferences: list[MagicMock] = []
-        self.rooms = Rooms(
-            self._conference,
-            lambda _: RoomSettings(**settings),
-            self.recorder,
-            lambda: self.now,
-            lambda who: who == "1001",
-        )
-
-    def _conference(self) -> MagicMock:
-        self.conferences.append(MagicMock())
-        return self.conferences[-1]
-
-    def session(self, identity: str | None, uri: str = "sip:x@gw.test", source: str = "") -> Session:
-        """A call of somebody, which is up as soon as it is answered."""
-        sound = MagicMock(play=AsyncMock())
-        leg = MagicMock()
-        session = Session(leg, Address(uri, source=source))
-        leg.accept.side_effect = lambda: session.came_up("call", sound, identity, MagicMock())
-        return session
-
-    async def tries(self, session: Session, digits: str) -> bool:
-        """Whether those digits let it in; then it goes again."""
-        task = asyncio.create_task(self.rooms.attend(session, "shut"))
-        for digit in digits:
-            session.happened(DigitPressed(digit, 100))
-        for _ in range(20):
-            await asyncio.sleep(0)
-        inside = bool(self.rooms.shown())
-        session.happened(HungUp(Cause.NORMAL))
-        with contextlib.suppress(SessionError):  # it went while it was asked again
-            await task
-        return inside
-
-    async def wrong(self, times: int, identity: str | None, uri: str = "sip:x@gw.test", source: str = "") -> None:
-        for _ in range(times):
-            assert not await self.tries(self.session(identity, uri, source), "0000")
 
 
 @pytest.mark.parametrize("moderators", [frozenset(), frozenset({"guest-7"})])
@@ -104,7 +59,7 @@ async def test_wrong_pins_keep_out_who_tried_them_and_nobody_else(
     guesser: tuple[str, ...], same: tuple[str, ...], another: tuple[str, ...]
 ) -> None:
     """What a guest calls itself is its choice, and a trunk is many callers."""
-    house = House(pin=PIN)
+    house = House(pin=PlainPin(PIN))
     await house.wrong(WRONG_PINS, *guesser)
     assert not await house.tries(house.session(*same), PIN)
     assert await house.tries(house.session(*another), PIN)
@@ -112,7 +67,7 @@ async def test_wrong_pins_keep_out_who_tried_them_and_nobody_else(
 
 async def test_wrong_pins_of_everybody_together_are_few_and_bar_no_user() -> None:
     """Who has another number for each guess is stopped by the room's own count, which time forgives one by one."""
-    house = House(pin=PIN)
+    house = House(pin=PlainPin(PIN))
     for number in range(WRONG_OF_ALL):
         await house.wrong(1, "trunk:pbx", f"sip:{number}@pbx")
     assert not await house.tries(house.session("trunk:pbx", "sip:another@pbx"), PIN)
@@ -134,7 +89,7 @@ async def test_a_room_whose_first_member_went_before_it_was_in_is_forgotten() ->
 
 def _front(house: House) -> ConferencingFront:
     nothing: Any = None
-    return ConferencingFront(house.rooms, nothing, nothing, nothing, nothing, None, nothing, lambda: "1")
+    return ConferencingFront(house.rooms, nothing, nothing, nothing, nothing, None, nothing, nothing, lambda: "1")
 
 
 async def _in(house: House, identity: str) -> tuple[Session, asyncio.Task[None]]:

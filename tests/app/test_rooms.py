@@ -359,3 +359,67 @@ async def test_an_operator_plays_a_file_into_a_call(place: Place) -> None:
         assert refused.status_code == 403
     await phone.hang_up()
     await place.empty()
+
+
+async def test_a_user_opens_a_room_that_phones_dial_and_ends_it_with_words(place: Place) -> None:
+    """By /api/rooms, with a number and a PIN; nobody else sees or changes it; who is in it hears why it ends."""
+    alice = place.browsers["alice"]
+    url = f"{place.gateway.web}/api/rooms"
+    alices, bobs = ({"Authorization": f"Bearer {one}:{place.gateway.app.password(one)}"} for one in ("alice", "bob"))
+    async with httpx.AsyncClient() as http:
+        made = await http.post(url, json={"title": "Round", "number": "8010", "pin": "112233"}, headers=alices)
+        assert made.status_code == 201, made.text
+        assert (made.json()["room"], made.json()["pin"], made.json()["by"]) == ("8010", "112233", "alice")
+        assert "no-store" in made.headers["Cache-Control"]
+        assert (await http.post(url, json={"number": "8010"}, headers=bobs)).status_code == 409
+        assert (await http.post(url, json={"number": "800"}, headers=bobs)).status_code == 400
+        assert (await http.get(url, headers=bobs)).json()["opened"] == []
+        for method, body in (("PATCH", {"pin": "4711"}), ("DELETE", None)):
+            assert (await http.request(method, f"{url}/8010", json=body, headers=bobs)).status_code == 404
+        phone = place.phone("1001")
+        assert await phone.dial("8010") == 200
+        await phone.press("332211")
+        await phone.press("112233")
+        await place.come("alice", "8010")
+        await alice.ask("call.dtmf", call_id=await alice.call_id(), digit="1")
+        for digit in "12233":
+            await alice.ask("call.dtmf", call_id=await alice.call_id(), digit=digit)
+        await until(lambda: alice.hears() == {400.0})
+        await until(lambda: phone.hears() == {1000.0})
+        shown = await alice.ask("room.members", room="8010")
+        assert shown["moderates"]
+        [opened] = (await alice.ask("room.list"))["opened"]
+        assert (opened["used"], opened["has_pin"], "pin" in opened) == (True, True, False)
+        changed = await http.patch(f"{url}/8010", json={"pin": "998877"}, headers=alices)
+        assert (changed.status_code, changed.json()["pin"], changed.json()["title"]) == (200, "998877", "Round")
+        assert (await http.delete(f"{url}/8010", headers=alices)).status_code == 204
+        await asyncio.wait_for(phone.over, 30)
+        await alice.notified("call_state", state="ended", cause="room-closed", reason="The room was closed.")
+        await phone.rtp.close()
+        assert await place.phone("1001").dial("8010") == 404
+        assert (await http.delete(f"{url}/8010", headers=alices)).status_code == 404
+    await place.empty()
+
+
+async def test_who_tries_pins_of_an_opened_room_is_turned_away_after_three(place: Place) -> None:
+    """By JSON-RPC: the PIN is made, the owner's alone; each user has so many rooms."""
+    bob = place.browsers["bob"]
+    opened = [await bob.ask("room.open") for _ in range(5)]
+    assert len({one["room"] for one in opened}) == 5
+    assert all(len(one["pin"]) == 6 for one in opened)
+    assert "as many rooms" in await refusal(bob, "room.open")
+    number = opened[0]["room"]
+    assert "no room" in await refusal(place.browsers["alice"], "room.close", room=number)
+    phone = place.phone("1001")
+    assert await phone.dial(number) == 200
+    wrong = "000000" if opened[0]["pin"] != "000000" else "111111"
+    for _ in range(3):
+        await phone.press(wrong)
+    await asyncio.wait_for(phone.over, 30)
+    await phone.rtp.close()
+    assert (await bob.ask("room.change", room=number, title="Later"))["title"] == "Later"
+    # An operator sees and ends everybody's.
+    for one in (await place.browsers["carol"].ask("room.list"))["opened"]:
+        assert await place.browsers["carol"].ask("room.close", room=one["room"]) == {"room": one["room"]}
+    assert (await bob.ask("room.list"))["opened"] == []
+    await place.empty()

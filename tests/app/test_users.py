@@ -254,12 +254,12 @@ class Node:
     def __init__(self, store: BrokenStore) -> None:
         self.identity = IdentityMap([User("root", web=True)], [], "gateway.test")
         self.directory = Directory(self.identity, store, "gateway.test", lambda: os.urandom(8).hex())
-        self.accounts, self.courier, self.voicemail, self.links = shelves = [Shelf() for _ in range(4)]
+        self.accounts, self.courier, self.voicemail, self.links, rooms = shelves = [Shelf() for _ in range(5)]
         calls = MagicMock()
         calls.__iter__.side_effect = lambda: iter(())
         presence = MagicMock()
         presence.channels.return_value = ()
-        accounts, courier, voicemail, links = shelves
+        accounts, courier, voicemail, links, _ = shelves
         self.users = Users(
             self.directory,
             self.identity,
@@ -271,6 +271,7 @@ class Node:
             voicemail,
             links,
             os.urandom,
+            rooms,
         )
 
 

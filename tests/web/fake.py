@@ -124,6 +124,36 @@ class FakeAgents:
         raise AssertionError("nobody was admitted")
 
 
+class FakePersonalRooms:
+    """Room 8000 of alice's; keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Any, ...]] = []
+        self.refusal: RefusedError | None = None
+
+    def _done(self, *what: Any) -> dict[str, Any]:
+        self.asked.append(what)
+        if self.refusal is not None:
+            raise self.refusal
+        shown = {"room": "8000", "title": "Round", "by": "alice", "has_pin": True, "used": False}
+        return shown | {"since": 1.0, "ends": 2.0}
+
+    def may_open(self, user: User) -> bool:
+        return True
+
+    def listed(self, user: User) -> list[dict[str, Any]]:
+        return [self._done("opened", user.id)]
+
+    async def open(self, user: User, title: str, number: str | None, pin: str | None) -> dict[str, Any]:
+        return self._done("open", user.id, title, number, pin) | {"pin": "471147"}
+
+    async def change(self, user: User, number: str, title: str | None, pin: str | None) -> dict[str, Any]:
+        return self._done("change", user.id, number, title, pin)
+
+    async def close(self, user: User, number: str) -> None:
+        self._done("close", user.id, number)
+
+
 class FakeRooms:
     """A room "team" with alice in it, and one recording; keeps what it was asked."""
 
@@ -133,6 +163,7 @@ class FakeRooms:
         self.watchers: list[Callable[[dict[str, Any]], None]] = []
         self.folder = Path()
         self.agents = FakeAgents()
+        self.personal = FakePersonalRooms()
 
     def _asked(self, *what: Any) -> None:
         self.asked.append(what)

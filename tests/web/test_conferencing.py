@@ -117,3 +117,77 @@ async def test_recordings_are_not_for_everybody(path: str) -> None:
     async with client_of(FakeGateway()) as http:
         bearer = {"Authorization": "Bearer alice:wonder"}
         assert (await http.get(path, headers=bearer)).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "asked"),
+    [
+        ("POST", "/api/rooms", {}, ("open", "alice", "", None, None)),
+        ("POST", "/api/rooms", {"title": " A ", "number": "8001", "pin": ""}, ("open", "alice", "A", "8001", "")),
+        ("PATCH", "/api/rooms/8000", {"title": "B"}, ("change", "alice", "8000", "B", None)),
+        ("PATCH", "/api/rooms/8000", {"pin": ""}, ("change", "alice", "8000", None, "")),
+        ("DELETE", "/api/rooms/8000", None, ("close", "alice", "8000")),
+    ],
+)
+async def test_rooms_are_opened_changed_and_ended_over_the_api(
+    method: str, path: str, body: dict[str, str] | None, asked: tuple[Any, ...]
+) -> None:
+    """In the name of who is signed in; the audit log says it, and never the PIN."""
+    gateway = FakeGateway()
+    gateway.roles = {"alice": "admin"}
+    personal = gateway.conferencing.personal
+    async with client_of(gateway) as http:
+        assert (await http.request(method, path, json=body)).status_code == 401
+        signed_in = await http.post("/api/session", json={"user": "alice", "password": "wonder"})
+        bearer = {"Authorization": f"Bearer {signed_in.json()['access_token']}"}
+        answer = await http.request(method, path, json=body, headers=bearer)
+        assert answer.status_code in (200, 201, 204), answer.text
+        assert personal.asked == [asked]
+        log = (await http.get("/api/audit", headers=bearer)).json()["entries"]
+        assert log[0]["action"] in ("room opened", "room changed", "room closed")
+        assert "471147" not in str(log)
+        personal.refusal = RefusedError("not now", 409)
+        refused = await http.request(method, path, json=body, headers=bearer)
+        assert (refused.status_code, refused.json()["error"]) == (409, "not now")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"title": "x" * 65},
+        {"title": "a\nb"},
+        {"number": "80a"},
+        {"number": ""},
+        {"pin": "1" * 17},
+        {"pin": 1},
+        {"x": 1},
+    ],
+)
+async def test_malformed_rooms_are_refused_before_anybody_is_asked(body: dict[str, Any]) -> None:
+    """400, by HTTP and by JSON-RPC (where a number that is none is for the rooms to refuse)."""
+    gateway = FakeGateway()
+    async with client_of(gateway) as http:
+        answer = await http.post("/api/rooms", json=body, headers={"Authorization": "Bearer alice:wonder"})
+        assert answer.status_code == 400
+    if next(iter(body)) in ("title", "pin"):
+        async with running(gateway) as server, rpc(server, "alice", token="wonder") as client:
+            assert (await client.fails("room.open", **body))["code"] == -32602
+    assert gateway.conferencing.personal.asked == []
+
+
+async def test_rooms_are_opened_changed_and_ended_over_json_rpc() -> None:
+    """Users only; what is refused is said with its status."""
+    gateway = FakeGateway()
+    personal = gateway.conferencing.personal
+    async with running(gateway) as server, rpc(server, "ann") as guest, rpc(server, "alice", token="wonder") as client:
+        assert "Authentication" in (await guest.fails("room.open"))["message"]
+        listed = await client.ok("room.list")
+        assert (listed["opened"][0]["room"], listed["may_open"]) == ("8000", True)
+        assert (await client.ok("room.open", title="A", number="8001"))["pin"] == "471147"
+        await client.ok("room.change", room="8000", pin="")
+        assert await client.ok("room.close", room="8000") == {"room": "8000"}
+        assert personal.asked[1:] == [
+            *(("open", "alice", "A", "8001", None), ("change", "alice", "8000", None, ""), ("close", "alice", "8000")),
+        ]
+        personal.refusal = RefusedError("not now", 409)
+        assert (await client.fails("room.open"))["data"] == {"status": 409}

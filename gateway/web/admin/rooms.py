@@ -8,12 +8,14 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import FileResponse, Response
 
-from gateway.identity.model import User
+from gateway.web.admin import personal_rooms
+from gateway.web.admin.asking import told, user_of
+from gateway.web.admin.personal_rooms import OpenedRoom
 from gateway.web.admin.routes import ERRORS, requires
 from gateway.web.auth.authenticator import Authenticator, client_address
 from gateway.web.conferencing import RefusedError
 from gateway.web.facade import Gateway
-from gateway.web.http.errors import RETRY, ApiError, bounded_route, refusal
+from gateway.web.http.errors import bounded_route, refusal
 from gateway.web.settings import WebSettings
 
 _ERRORS: dict[int | str, dict[str, Any]] = ERRORS | {
@@ -54,6 +56,8 @@ class RoomList(BaseModel):
 
     rooms: list[RoomInfo]
     count: int
+    opened: list[OpenedRoom] = Field(description="Those that one has opened; for operators those of all.")
+    may_open: bool = Field(description="Whether one may open rooms.")
 
 
 class RoomDetails(BaseModel):
@@ -124,6 +128,7 @@ def create_router(gateway: Gateway, authenticator: Authenticator, settings: WebS
     """/api/rooms for members and operators, /api/calls/{id}/recording, /api/recordings and /api/voicemail."""
     router = APIRouter(prefix="/api", route_class=bounded_route(settings), tags=["rooms"], responses=_ERRORS)
     _add_rooms(router, gateway, authenticator)
+    personal_rooms.add_routes(router, gateway, authenticator)
     _add_recordings(router, gateway, authenticator)
     _add_voicemail(router, gateway, authenticator)
     return router
@@ -135,25 +140,25 @@ def _add_voicemail(router: APIRouter, gateway: Gateway, authenticator: Authentic
     @router.get("/voicemail", response_model=VoicemailList, dependencies=anybody)
     async def voicemail(request: Request) -> dict[str, Any]:
         """One's own voice messages, the new ones first."""
-        found = await gateway.conferencing.list_voicemail(_user(gateway, request))
+        found = await gateway.conferencing.list_voicemail(user_of(gateway, request))
         return {"messages": found, "count": len(found), "new": sum(one["new"] for one in found)}
 
     @router.get("/voicemail/{message_id}", dependencies=anybody, response_class=FileResponse)
     async def voice_message(message_id: str, request: Request) -> Response:
         """The sound of a message (Opus in Ogg), which is not new any more."""
         try:
-            path = await gateway.conferencing.voicemail(_user(gateway, request), message_id)
+            path = await gateway.conferencing.voicemail(user_of(gateway, request), message_id)
         except RefusedError as error:
-            raise _told(error) from None
+            raise told(error) from None
         return FileResponse(path, media_type=_TYPES[path.suffix])
 
     @router.delete("/voicemail/{message_id}", status_code=204, dependencies=anybody)
     async def remove_voice_message(message_id: str, request: Request) -> Response:
         """Delete a message."""
         try:
-            await gateway.conferencing.remove_voicemail(_user(gateway, request), message_id)
+            await gateway.conferencing.remove_voicemail(user_of(gateway, request), message_id)
         except RefusedError as error:
-            raise _told(error) from None
+            raise told(error) from None
         return Response(status_code=204)
 
 
@@ -162,28 +167,30 @@ def _add_rooms(router: APIRouter, gateway: Gateway, authenticator: Authenticator
 
     @router.get("/rooms", response_model=RoomList, dependencies=anybody)
     async def rooms(request: Request) -> dict[str, Any]:
-        """The rooms one is in or moderates; for operators all with somebody in them."""
-        found = gateway.conferencing.list_rooms(_user(gateway, request))
-        return {"rooms": found, "count": len(found)}
+        """The rooms one is in or moderates, for operators all with somebody in them; and those one has opened."""
+        user, personal = user_of(gateway, request), gateway.conferencing.personal
+        found = gateway.conferencing.list_rooms(user)
+        opened = {"opened": personal.listed(user), "may_open": personal.may_open(user)}
+        return {"rooms": found, "count": len(found)} | opened
 
     @router.get("/rooms/{room}", response_model=RoomDetails, dependencies=anybody)
     async def room_members(room: str, request: Request) -> dict[str, Any]:
         """Who is in a room."""
         try:
-            return gateway.conferencing.room_members(_user(gateway, request), room)
+            return gateway.conferencing.room_members(user_of(gateway, request), room)
         except RefusedError as error:
-            raise _told(error) from None
+            raise told(error) from None
 
     @router.post("/rooms/{room}", status_code=204, dependencies=anybody)
     async def change_room(room: str, change: RoomChange, request: Request) -> Response:
         """Mute, remove, lock or record, as one who moderates it or an operator; everybody may mute itself."""
-        user = _user(gateway, request)
+        user = user_of(gateway, request)
         try:
             await gateway.conferencing.change_room(user, room, change.action, change.member)
         except RefusedError as error:
-            raise _told(error) from None
-        told = client_address(request)
-        authenticator.audit.add("room changed", user.id, told, room=room, what=f"{change.action} {change.member}")
+            raise told(error) from None
+        where = client_address(request)
+        authenticator.audit.add("room changed", user.id, where, room=room, what=f"{change.action} {change.member}")
         return Response(status_code=204)
 
 
@@ -208,7 +215,7 @@ def _add_recordings(router: APIRouter, gateway: Gateway, authenticator: Authenti
         try:
             await gateway.conferencing.play_sound(call_id, wanted.sound, wanted.party)
         except RefusedError as error:
-            raise _told(error) from None
+            raise told(error) from None
         user, sound = request.state.user, wanted.sound
         authenticator.audit.add("sound played", user, client_address(request), call=call_id, sound=sound)
         return Response(status_code=204)
@@ -219,7 +226,7 @@ def _add_recordings(router: APIRouter, gateway: Gateway, authenticator: Authenti
         try:
             gateway.conferencing.stop_sound(call_id)
         except RefusedError as error:
-            raise _told(error) from None
+            raise told(error) from None
         return Response(status_code=204)
 
     @router.get("/recordings", response_model=RecordingList, dependencies=operator)
@@ -234,7 +241,7 @@ def _add_recordings(router: APIRouter, gateway: Gateway, authenticator: Authenti
         try:
             path = gateway.conferencing.recording(name)
         except RefusedError as error:
-            raise _told(error) from None
+            raise told(error) from None
         authenticator.audit.add("recording heard", request.state.user, client_address(request), recording=name)
         return FileResponse(path, media_type=_TYPES[path.suffix])
 
@@ -244,28 +251,17 @@ def _add_recordings(router: APIRouter, gateway: Gateway, authenticator: Authenti
         try:
             await gateway.conferencing.remove_recording(name)
         except RefusedError as error:
-            raise _told(error) from None
+            raise told(error) from None
         authenticator.audit.add("recording deleted", request.state.user, client_address(request), recording=name)
         return Response(status_code=204)
 
 
 def _record(gateway: Gateway, authenticator: Authenticator, call_id: str, request: Request, *, on: bool) -> Response:
-    user = _user(gateway, request)
+    user = user_of(gateway, request)
     try:
         gateway.conferencing.record_call(user, call_id, on=on)
     except RefusedError as error:
-        raise _told(error) from None
+        raise told(error) from None
     what = "recording began" if on else "recording ended"
     authenticator.audit.add(what, user.id, client_address(request), call=call_id)
     return Response(status_code=204)
-
-
-def _user(gateway: Gateway, request: Request) -> User:
-    user = gateway.find_user(request.state.user)
-    if user is None:
-        raise ApiError(403, "This is for users of this gateway only")
-    return user
-
-
-def _told(error: RefusedError) -> ApiError:
-    return ApiError(error.status, str(error), headers=RETRY if error.status == 503 else None)

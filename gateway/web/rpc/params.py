@@ -167,6 +167,15 @@ class Params:
             raise invalid("note", f"up to {_MAX_NOTE} printable characters")
         return value.strip()
 
+    def words(self, name: str, limit: int) -> str | None:
+        """At most `limit` printable characters, without the space around them; None when absent."""
+        value = self.raw.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, str) or len(value) > limit or not value.isprintable():
+            raise invalid(name, f"up to {limit} printable characters")
+        return value.strip()
+
     def content_type(self) -> str:
         """A media type, "text/plain" unless said."""
         value = self.raw.get("content_type", "text/plain")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from gateway.identity.model import User
@@ -17,10 +19,48 @@ _OF_MEMBERS = ("mute", "unmute", "kick")
 
 
 async def room_list(peer: Peer, params: Params) -> Reply:
-    """room.list{}: the rooms the user is in or moderates, for operators all."""
+    """room.list{}: the rooms the user is in or moderates, and those it has opened; for operators all."""
     user, conferencing = _asking(peer)
-    rooms = conferencing.list_rooms(user)
-    return Reply({"rooms": rooms, "count": len(rooms)})
+    rooms, personal = conferencing.list_rooms(user), conferencing.personal
+    opened = {"opened": personal.listed(user), "may_open": personal.may_open(user)}
+    return Reply({"rooms": rooms, "count": len(rooms)} | opened)
+
+
+async def room_open(peer: Peer, params: Params) -> Reply:
+    """room.open{title?, number?, pin?}: a room of one's own; the result has its number (`room`) and its `pin`."""
+    user, conferencing = _asking(peer)
+    title, number, pin = params.words("title", 64), params.words("number", 16), params.words("pin", 16)
+
+    async def result() -> dict[str, Any]:
+        with _refusing(peer):
+            return await conferencing.personal.open(user, title or "", number, pin)
+
+    return Reply(result)
+
+
+async def room_change(peer: Peer, params: Params) -> Reply:
+    """room.change{room, title?, pin?}: another title or PIN, "": none, for a room one has opened."""
+    user, conferencing = _asking(peer)
+    room, title, pin = params.identifier("room"), params.words("title", 64), params.words("pin", 16)
+
+    async def result() -> dict[str, Any]:
+        with _refusing(peer):
+            return await conferencing.personal.change(user, room, title, pin)
+
+    return Reply(result)
+
+
+async def room_close(peer: Peer, params: Params) -> Reply:
+    """room.close{room}: end a room one has opened; who is in it leaves."""
+    user, conferencing = _asking(peer)
+    room = params.identifier("room")
+
+    async def result() -> dict[str, Any]:
+        with _refusing(peer):
+            await conferencing.personal.close(user, room)
+        return {"room": room}
+
+    return Reply(result)
 
 
 async def room_members(peer: Peer, params: Params) -> Reply:
@@ -109,12 +149,23 @@ def _asking(peer: Peer) -> tuple[User, Conferencing]:
     return user, peer.context.gateway.conferencing
 
 
+@contextmanager
+def _refusing(peer: Peer) -> Iterator[None]:
+    try:
+        yield
+    except RefusedError as error:
+        raise _refused(peer, error) from None
+
+
 def _refused(peer: Peer, error: RefusedError) -> RpcError:
     return peer.dialect.error(_PROBLEMS.get(error.status, Problem.REFUSED), str(error), {"status": error.status})
 
 
 HANDLERS: dict[str, Handler] = {
     "room.list": room_list,
+    "room.open": room_open,
+    "room.change": room_change,
+    "room.close": room_close,
     "room.members": room_members,
     "room.watch": room_watch,
     "room.unwatch": room_unwatch,

@@ -290,6 +290,7 @@ export default {
     unreachable: "Die Telefonanlage der Gegenseite ist nicht erreichbar.",
     "peer-error": "Die Telefonanlage der Gegenseite hat einen Fehler.",
     "line-full": "Alle Leitungen nach außen sind belegt. Versuchen Sie es später noch einmal.",
+    "room-closed": "Der Raum wurde geschlossen.",
     "too-many-own": "Sie haben schon so viele Gespräche, wie Sie zugleich haben dürfen.",
     glare: "Beide Seiten haben das Gespräch im selben Augenblick geändert. Versuchen Sie es noch einmal.",
     overloaded: "Im Augenblick zu viele Anrufe. Versuchen Sie es später noch einmal.",

@@ -290,6 +290,7 @@ export default {
     unreachable: "The other side's telephone system cannot be reached.",
     "peer-error": "The other side's telephone system has a fault.",
     "line-full": "Every line to the outside is taken. Try again later.",
+    "room-closed": "The room was closed.",
     "too-many-own": "You have as many calls as you may have at once.",
     glare: "Both sides changed the call at the same moment. Try again.",
     overloaded: "Too many calls at the moment. Try again later.",

@@ -69,7 +69,7 @@ export function cameraSentence(name) {
 
 /** Whether the end was nobody's fault. */
 export function isHarmless(cause) {
-  return ["normal", "cancelled", "elsewhere", "transferred", "merged"].includes(cause);
+  return ["normal", "cancelled", "elsewhere", "transferred", "merged", "room-closed"].includes(cause);
 }
 
 /** "sip:1001@host" -> "1001": what people call each other. */
