@@ -18,6 +18,8 @@ log = structlog.get_logger(__name__)
 
 _ROOM, _USED, _KEPT = "room:", "room-used:", "rooms"
 """Entries of the store: a room by its number, when somebody was in it last, and that there are rooms at all."""
+AUTO = "auto"
+"""The PIN that asks for one to be made."""
 _MADE_PIN = 6
 """Digits of a PIN that the gateway makes, at least."""
 _PIN = re.compile(r"[0-9]{1,16}", re.ASCII)
@@ -122,7 +124,7 @@ class PersonalRooms:
     async def open(self, by: str, title: str, number: str | None, pin: str | None) -> tuple[PersonalRoom, str]:
         """A new room and its PIN; `number` None: the next free one, `pin` None: one is made where one is needed.
 
-        Raises RoomError 400, 409, 503, and what the store raises.
+        `pin` AUTO: one is made. Raises RoomError 400, 403, 409, 503, and what the store raises.
         """
         pin = self._pin(pin)
         kept = await self._hashed(pin)
@@ -215,9 +217,10 @@ class PersonalRooms:
 
     def _pin(self, pin: str | None) -> str:
         least = self._settings().min_pin
-        if pin is None:
+        if pin == AUTO or (pin is None and least):
             digits = max(least, _MADE_PIN)
-            return f"{int.from_bytes(self._random(16)) % 10**digits:0{digits}}" if least else ""
+            return f"{int.from_bytes(self._random(16)) % 10**digits:0{digits}}"
+        pin = pin or ""
         if (pin or least) and not (_PIN.fullmatch(pin) and len(pin) >= least):
             raise RoomError(f"a PIN is {max(least, 1)} to 16 digits", 400)
         return pin

@@ -59,7 +59,7 @@ class PersonalRooms(Protocol):
     async def open(self, user: User, title: str, number: str | None, pin: str | None) -> dict[str, Any]:
         """A new room, with its `pin` ("": none), which is not shown again.
 
-        `number` None: the next free one. `pin` None: one is made where the configuration asks for one, "": none.
+        `number` None: the next free one. `pin` "auto": one is made; "": none; None: one is made where rooms need one.
         """
 
     async def change(self, user: User, number: str, title: str | None, pin: str | None) -> dict[str, Any]:

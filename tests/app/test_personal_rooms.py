@@ -105,13 +105,23 @@ async def test_numbers_keep_their_zeros() -> None:
 
 @pytest.mark.parametrize(
     ("least", "given", "made"),
-    [(4, None, 6), (8, None, 8), (0, None, 0), (4, "4711", 4), (0, "", 0), (0, "1", 1), (16, "1" * 16, 16)],
+    [
+        (4, None, 6),
+        (8, None, 8),
+        (0, None, 0),
+        (0, "auto", 6),
+        (9, "auto", 9),
+        (4, "4711", 4),
+        (0, "", 0),
+        (0, "1", 1),
+        (16, "1" * 16, 16),
+    ],
 )
 async def test_a_pin_is_made_where_one_is_needed_and_none_was_given(least: int, given: str | None, made: int) -> None:
     """conference.min_pin; what was given is taken."""
     room, pin = await Node(min_pin=least).rooms.open("alice", "", None, given)
     assert len(pin) == made
-    assert given is None or pin == given
+    assert given in (None, "auto", pin)
     assert (room.pin is None) == (not pin)
     assert room.pin is None or await room.pin.fits(pin)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -120,6 +121,54 @@ async def test_users_meet_in_a_room_by_its_number_and_pin(page: SoftphoneBrowser
     await says(bob, "Busy.")
     await alice.click("#hangup")
     await shown(alice, "#room", is_shown=False)
+
+
+async def test_a_user_opens_a_room_that_a_phone_joins_and_closes_it(
+    page: SoftphoneBrowser, bob: Page, phone: DeskPhone, gateway: Gateway
+) -> None:
+    """A name, a wanted number and a made PIN, told once; the owner moderates; at its end all hear why."""
+    alice = page.page
+    await alice.fill("#open-title", "Round <b>&")
+    await alice.fill("#open-number", "9999")
+    await alice.press("#open-pin", "Enter")
+    await alice.locator("#opened-told", has_text="no number of a room").wait_for()
+    await alice.fill("#open-number", "8042")
+    await alice.press("#open-number", "Enter")
+    room = alice.locator("#opened-rooms li", has_text="8042 · Round <b>&")
+    await room.wait_for()
+    told = await alice.inner_text("#opened-told")
+    assert "8042" in told
+    pin = re.sub(r"\D", "", told.partition("PIN")[2])
+    assert len(pin) == 6
+    assert pin in await room.inner_text()
+    assert await alice.input_value("#open-title") == ""
+    await accessible(alice)
+    phone.dial(gateway.uri("8042"))
+    await phone.expect("state", state="answered")
+    phone.digits(pin)
+    await room.locator("[data-act=join]").click()
+    await shown(alice, row("Alice", "you"))
+    await shown(alice, row("Desk phone"))
+    await page.tone(PHONE_HZ)
+    await alice.locator("#room li", has_text="Desk phone").locator("[data-act=mute]").click()
+    await shown(alice, row("Desk phone", "muted"))
+    await alice.click("#hangup")
+    await says(alice, "The call ended.")
+    await alice.reload()
+    await room.filter(has_text="with a PIN, somebody is there").wait_for()
+    assert pin not in await alice.content()
+    await room.locator("[data-act=newPin]").click()
+    await room.filter(has_not_text=pin).filter(has_text="PIN ").wait_for()
+    assert await bob.locator("#opened-rooms li").count() == 0
+    await bob.fill("#room-number", "8042")
+    await bob.press("#room-number", "Enter")
+    await says(bob, "Connected.")
+    alice.once("dialog", lambda dialog: asyncio.ensure_future(dialog.accept()))
+    await room.locator("[data-act=end]").click()
+    await room.wait_for(state="detached")
+    await phone.expect("state", state="ended")
+    await says(bob, "The room was closed.")
+    await accessible(bob)
 
 
 async def test_a_recording_is_seen_by_both_sides_through_a_cut_and_a_reload(page: SoftphoneBrowser, bob: Page) -> None:

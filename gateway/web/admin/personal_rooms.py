@@ -15,7 +15,7 @@ from gateway.web.conferencing import RefusedError
 from gateway.web.facade import Gateway
 from gateway.web.http.errors import refusal
 
-_Digits = Annotated[StrictStr, Field(pattern="^[0-9]{0,16}$")]
+_Digits = Annotated[StrictStr, Field(pattern="^([0-9]{0,16}|auto)$")]
 _Number = Annotated[StrictStr, Field(pattern="^[0-9]{1,15}$")]
 _Title = Annotated[Word, Field(max_length=64)]
 _REFUSALS: dict[int | str, dict[str, Any]] = {
@@ -33,7 +33,7 @@ class RoomGiven(BaseModel):
     )
     title: _Title = Field("", description="For people.")
     number: _Number | None = Field(None, description="Of conference.numbers; default: the next free one.")
-    pin: _Digits | None = Field(None, description='default: one is made, where rooms need one; "": none.')
+    pin: _Digits | None = Field(None, description='"auto": one is made, the default where rooms need one; "": none.')
 
 
 class RoomPatch(BaseModel):
@@ -41,7 +41,7 @@ class RoomPatch(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"title": "Round"}, {"pin": "112233"}]})
     title: _Title | None = None
-    pin: _Digits | None = Field(None, description='"": none, where rooms need none.')
+    pin: _Digits | None = Field(None, description='"auto": one is made; "": none.')
 
 
 class OpenedRoom(BaseModel):

@@ -4,6 +4,7 @@ const PROTOCOL = "t140";
 const MOST_LINES = 500;
 const LONGEST_LINE = 2000; // characters; a longer one is broken
 const NEW_LINE = "\u2028";
+const UNSEEN = /[\p{Cc}\ufeff]/u; // control characters, C1 as well, and the mark that a session begins with
 
 /** The other side takes no text. */
 export class TextError extends Error {
@@ -110,7 +111,7 @@ export class CallText extends EventTarget {
       const isReturn = character === "\r";
       if (character === "\b") this.#erase();
       else if (isReturn || character === NEW_LINE || (character === "\n" && !this.#wasReturn)) this.#finishTheirs();
-      else if (character >= " " && character !== "\u007f" && character !== "\ufeff") this.theirs += character;
+      else if (!UNSEEN.test(character)) this.theirs += character;
       this.#wasReturn = isReturn;
       if (this.theirs.length >= LONGEST_LINE) this.#finishTheirs();
     }
@@ -121,7 +122,7 @@ export class CallText extends EventTarget {
     const last = this.lines.at(-1);
     if (!this.theirs && last && !last.own) {
       this.theirs = last.text;
-      this.lines = this.lines.slice(0, -1);
+      this.lines.pop();
     } else this.theirs = Array.from(this.theirs).slice(0, -1).join("");
   }
 
@@ -132,7 +133,8 @@ export class CallText extends EventTarget {
 
   /** @param {Line} line */
   #add(line) {
-    this.lines = [...this.lines, line].slice(-MOST_LINES);
+    this.lines.push(line);
+    if (this.lines.length > MOST_LINES) this.lines.shift();
   }
 
   #changed() {

@@ -2,10 +2,10 @@
 
 /**
  * What is more than an HTMLElement to its module.
- * @typedef {Record<"login" | "join" | "new-user" | "account-form", HTMLFormElement>
+ * @typedef {Record<"login" | "join" | "new-user" | "account-form" | "open-form", HTMLFormElement>
  *   & Record<"user" | "password" | "dial" | "target" | "contact-name" | "conversation-text" | "room-number" | "room-pin" | "disturb"
  *     | "forward-always" | "forward-busy" | "forward-no-answer" | "forward-after" | "volume" | "peer" | "text-line" | "account-name"
- *     | "account-auth" | "account-password", HTMLInputElement>
+ *     | "account-auth" | "account-password" | "open-title" | "open-number" | "open-pin", HTMLInputElement>
  *   & Record<"call" | "mute" | "camera" | "hold" | "transfer" | "record" | "hangup" | "full" | "enter" | "guest" | "consult" | "lock"
  *     | "screen" | "video" | "end" | "open-text", HTMLButtonElement>
  *   & Record<"language" | "own-presence" | "microphone" | "camera-choice" | "speaker" | "account-registrar", HTMLSelectElement>

@@ -2,6 +2,7 @@
 
 import { $ } from "./dom.js";
 import { showRows } from "./lines.js";
+import { showOwnRooms } from "./own-rooms.js";
 import * as ui from "./ui.js";
 import { dialled, nameOf, say, troubleOf } from "./words.js";
 
@@ -82,6 +83,13 @@ export function showRooms(client, front, dial) {
     }
   }
 
+  /** @param {string} number @param {string} pin */
+  function join(number, pin) {
+    const call = dialled(number) ? dial(number) : null;
+    if (call && pin) enter(client, call, pin);
+    return call;
+  }
+
   client.addEventListener("calls", () => follow(front()?.room ?? ""));
   client.addEventListener("connection", ({ detail: state }) => {
     if (state === "online") $("rooms").hidden = Boolean(client.user?.guest);
@@ -92,9 +100,8 @@ export function showRooms(client, front, dial) {
   $("room-form").addEventListener("submit", (event) => {
     event.preventDefault();
     const pin = $("room-pin").value.trim();
-    const call = dialled($("room-number").value) ? dial($("room-number").value) : null;
-    if (call && pin) enter(client, call, pin);
-    if (call) $("room-pin").value = "";
+    if (join($("room-number").value, pin)) $("room-pin").value = "";
   });
+  showOwnRooms(client, join);
   draw();
 }

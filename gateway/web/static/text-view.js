@@ -17,9 +17,8 @@ export function wantsText() {
 export function showText(client, front) {
   /** @type {?import("./call.js").Call} whose lines are shown */
   let shown = null;
-  let count = 0;
-  /** @type {import("./call-text.js").Line | undefined} the newest of them */
-  let last;
+  /** @type {import("./call-text.js").Line[]} */
+  let drawn = [];
   /** @type {?import("./call.js").Call} for which the button was pressed */
   let asked = null;
 
@@ -47,20 +46,23 @@ export function showText(client, front) {
     }
   }
 
-  /** Those that are new are added, so that a screen reader says them once. @param {import("./call.js").Call} call @param {import("./call-text.js").CallText} text */
+  /** Those that are gone go, and those that are new are added, so that a screen reader says them once. @param {import("./call.js").Call} call @param {import("./call-text.js").CallText} text */
   function drawLines(call, { lines }) {
     const list = /** @type {HTMLElement} */ ($("text-log").firstElementChild);
-    const isMore = call === shown && lines.length >= count && (!count || lines[count - 1] === last);
-    if (!isMore) list.replaceChildren();
-    for (const line of lines.slice(isMore ? count : 0)) {
+    const first = call === shown && lines.length ? drawn.indexOf(lines[0]) : -1;
+    const kept = first < 0 ? [] : drawn.slice(first);
+    const end = kept.findIndex((line, place) => line !== lines[place]);
+    const same = end < 0 ? kept.length : end;
+    for (let gone = drawn.length - kept.length; gone > 0; gone -= 1) list.firstElementChild?.remove();
+    while (list.children.length > same) list.lastElementChild?.remove();
+    for (const line of lines.slice(same)) {
       const item = make("li", { className: line.own ? "ours" : "" });
       const who = make("b", { className: "sr", textContent: `${line.own ? say("text.you") : nameOf(call)}: ` });
       item.append(who, make("p", { textContent: line.text }));
       list.append(item);
     }
     shown = call;
-    count = lines.length;
-    last = lines.at(-1);
+    drawn = [...lines];
   }
 
   client.addEventListener("calls", draw);
