@@ -106,7 +106,7 @@ async def test_a_peer_of_a_room_that_does_not_read_is_dropped(form: str) -> None
     """Whoever writes to it is told that it has gone, and its own queue is all that was kept."""
     async with running() as server:
         with contextlib.closing(await _deaf(server, form.format("deaf"))):
-            async with connect(f"ws://127.0.0.1:{server.port}{form.format('ann')}") as ann:
+            async with connect(f"ws://127.0.0.1:{server.port}{form.format('ann')}", max_queue=None) as ann:
                 peers: list[str] = []
                 while not peers:
                     told = json.loads(await asyncio.wait_for(ann.recv(), 30))
