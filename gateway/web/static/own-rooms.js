@@ -15,13 +15,22 @@ const WORDS = new Set([400, 403, 404, 409, 503]);
 export function showOwnRooms(client, join) {
   /** @type {Map<string, string>} PINs that were told to this page, which are told once */
   const pins = new Map();
+  let user = ""; // whose rooms they are
   let asked = 0; // an answer to an older question than the latest is not shown
 
   async function ask() {
     const number = ++asked;
-    const isUser = client.connection === "online" && client.user && !client.user.guest;
-    const found = isUser ? await client.request("room.list").catch(() => null) : null;
-    if (number === asked && (found || !isUser)) show(found?.opened ?? [], Boolean(found?.may_open));
+    if (client.connection !== "online") return;
+    if (user !== client.user?.name) clear();
+    const found = client.user?.guest ? { opened: [], may_open: false } : await client.request("room.list").catch(() => null);
+    if (found && number === asked) show(found.opened, found.may_open);
+  }
+
+  function clear() {
+    user = client.user?.name ?? "";
+    pins.clear();
+    told("");
+    $("open-form").reset();
   }
 
   /** @param {Opened[]} rooms @param {boolean} mayOpen */
