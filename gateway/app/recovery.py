@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import hmac
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import structlog
 from gateway.access.gatekeeper import TRUNK
 from gateway.accounts.vault import read_key
 from gateway.app.cluster_settings import cluster, shared_key
+from gateway.app.lease import Lease, clock
 from gateway.app.observers import ended, keep_records, recording
 from gateway.app.opening import Opening
 from gateway.call.call import Call
@@ -49,6 +50,8 @@ _STARTING = 60.0
 """Seconds that a gateway which starts is waited for by those who would take its calls."""
 _REMEMBERED = 100_000
 """Calls of pages that were left by other processes and gateways."""
+_AT_ONCE = 50
+"""Records that are read of the cluster's journal at a time."""
 OCTETS_OF_A_CALL = 65_536
 """What its record may take on average."""
 
@@ -137,6 +140,10 @@ class Recovery:
     reads: Reader = nobody
     shared: SharedStore | None = None
     """Where the other gateways of the cluster find the calls of this one."""
+    lease: Lease | None = None
+    """Until when nobody can have taken them."""
+    gone: frozenset[str] = frozenset()
+    """Those of the process before that others have taken."""
     to_come: Callable[[str, str], Coroutine[Any, Any, bool]] = _nobody_comes
     """Waits for the call of a user's page that another gateway had; whether it is here."""
     resumed: list[str] = field(default_factory=list)
@@ -349,8 +356,18 @@ def _moved(values: Values, user_agent: UserAgent) -> dict[str, Any]:
     return {**values} | {name: [leg_moved(leg) for leg in values[name]] for name in ("legs", "targets")}
 
 
-async def _shared_too(opening: Opening, kept: JournalFound, had_file: bool) -> tuple[JournalFound, SharedStore]:
-    """A journal that the cluster sees as well, without those calls that another gateway has. Raises ConfigError."""
+@dataclass(frozen=True, slots=True)
+class _SharedFound:
+    """A journal that the cluster sees as well, without those calls that another gateway has."""
+
+    kept: JournalFound
+    store: SharedStore
+    lease: Lease
+    gone: frozenset[str]
+
+
+async def _shared_too(opening: Opening, kept: JournalFound, had_file: bool) -> _SharedFound:
+    """Raises ConfigError."""
     told, key = cluster(opening.config), shared_key(opening.config, "journal")
     assert kept.file is not None
     assert told.journal is not None
@@ -360,20 +377,31 @@ async def _shared_too(opening: Opening, kept: JournalFound, had_file: bool) -> t
     try:
         await shared.open()
         opening.stack.push_async_callback(shared.close)
+        at = clock()
         begun = await shared.begin(_STARTING)
+        found = {} if had_file else await _records(shared, sorted(begun.ids - begun.claimed))
     except JournalError as error:
         raise ConfigError("cluster.journal", f"cannot be used: {error}") from None
-    records.told((*kept.calls, *begun.records))
+    records.told((*kept.calls, *begun.ids))
     opening.stack.push_async_callback(ended, asyncio.create_task(records.run()))
     opening.stack.push_async_callback(records.written)
     calls = {call_id: values for call_id, values in kept.calls.items() if call_id not in begun.taken}
-    if not had_file:
-        for call_id, record in begun.records.items():
-            with contextlib.suppress(JournalError):
-                calls[call_id] = read(record)
-    for call_id in (kept.calls.keys() | begun.records.keys()) - calls.keys():
+    for call_id, record in found.items():
+        with contextlib.suppress(JournalError):
+            calls[call_id] = read(record)
+    # What was taken of others is gone on with later, as are calls of whoever is gone then.
+    for call_id in (kept.calls.keys() | begun.ids) - calls.keys() - begun.claimed:
         _remove(records, call_id)
-    return JournalFound(records, calls, kept.close), shared
+    lease = Lease(clock, at + begun.seconds)
+    return _SharedFound(JournalFound(records, calls, kept.close), shared, lease, begun.taken)
+
+
+async def _records(shared: SharedStore, call_ids: Sequence[str]) -> dict[str, bytes]:
+    """Few at a time. Raises JournalError."""
+    found: dict[str, bytes] = {}
+    for begin in range(0, len(call_ids), _AT_ONCE):
+        found |= await shared.records(call_ids[begin : begin + _AT_ONCE])
+    return found
 
 
 async def find_calls(opening: Opening, calls: Calls, engine: MediaEngine) -> Recovery:
@@ -382,18 +410,21 @@ async def find_calls(opening: Opening, calls: Calls, engine: MediaEngine) -> Rec
     Their detail records go on as well. Raises ConfigError.
     """
     config, kept, left, shared = opening.config, JournalFound(), LeftCalls(), None
+    lease, gone = None, frozenset[str]()
     if config.limits.keep_calls != "never":
         had_file = (config.state_dir / FILE).exists()
         kept = await asyncio.to_thread(open_journal, config.state_dir, opening.random, config.limits.calls)
         opening.stack.callback(kept.close)
         if kept.file is not None and cluster(config).journal is not None:
-            kept, shared = await _shared_too(opening, kept, had_file)
+            found = await _shared_too(opening, kept, had_file)
+            kept, shared, lease, gone = found.kept, found.store, found.lease, found.gone
     calls.observe(left.call_changed)
     if kept.file is not None:
         journal = Journal(kept.file, engine, asyncio.get_running_loop().time, opening.wall_clock)
         calls.keep = journal.write
     at_stop = config.limits.keep_calls == "restart"
-    recovery = Recovery(calls, engine, left, kept, at_stop, lambda: None, opening.wall_clock, shared=shared)
+    recovery = Recovery(calls, engine, left, kept, at_stop, lambda: None, opening.wall_clock)
+    recovery.shared, recovery.lease, recovery.gone = shared, lease, gone
     await recovery.resume_media()
     recovery.close_records = await keep_records(
         recording(config), calls, opening.wall_clock, opening.stack, frozenset(recovery.flowing)

@@ -1,20 +1,24 @@
 """Calls of a gateway that is gone for good: taken by one other gateway of its cluster, which goes on with them.
 
 A gateway is gone where the others have not seen it for three intervals, and it does not answer an OPTIONS either: one
-that has lost the store alone keeps its calls.
+that has lost the store alone keeps its calls. What was taken stands in the store as such until it is gone on with, so
+that a gateway which dies meanwhile finds it at its next start, and so does whoever takes its calls.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Protocol
 
 import structlog
 
 from gateway.app.cluster import Cluster
 from gateway.app.dialer import GatewayDialer
+from gateway.app.lease import LeaseKeeper, let_go
 from gateway.app.observers import ended
 from gateway.app.opening import Opening
 from gateway.app.recovery import Recovery
@@ -48,18 +52,14 @@ class Takeovers:
         self._dialer = dialer
         self._answers = answers
         self._news = asyncio.Event()
-        self._asked: set[str] = set()
-        """Gateways whose calls we may have, though the answer was lost."""
+        self._seen: set[str] = set()
+        """Calls that we have gone on with, or could not, and that stand as taken still."""
 
     async def run(self, interval: float) -> None:
         """Look every so many seconds, from when the others see us until they do no more."""
         await self._cluster.opened()
-        is_seen = False
         while self._cluster.is_open:
             try:
-                if not is_seen:
-                    await self._journal.started()
-                    is_seen = True
                 await self.look()
             except JournalError as error:
                 log.warning("calls of gateways that are gone cannot be seen", reason=str(error))
@@ -68,37 +68,41 @@ class Takeovers:
             await asyncio.sleep(interval)
 
     async def look(self) -> None:
-        """Take the calls of whoever is gone. Raises JournalError."""
-        for node in sorted((await self._journal.nodes() | self._asked) - {self._cluster.node}):
+        """Take the calls of whoever is gone, and go on with what was taken. Raises JournalError."""
+        for node in sorted(await self._journal.nodes() - {self._cluster.node}):
             if node not in self._cluster.live and not await self._answers(node) and node not in self._cluster.live:
-                await self._take(node)
+                while moved := await self._journal.take(node):
+                    log.info("calls of another gateway are ours now", node=node, calls=moved)
+        claimed = await self._journal.claimed()
+        self._seen &= claimed
+        if claimed - self._seen:
+            await self._go_on(sorted(claimed - self._seen))
 
-    async def _take(self, node: str) -> None:
-        self._asked.add(node)
-        records = list((await self._journal.take(node)).items())
-        self._asked.discard(node)
-        self._recovery.taken(call_id for call_id, _ in records)
+    async def _go_on(self, call_ids: Sequence[str]) -> None:
+        self._recovery.taken(call_ids)
         taken = 0
-        for begin in range(0, len(records), _AT_ONCE):
-            some = self._read(node, records[begin : begin + _AT_ONCE])
-            taken += len(some)
+        for begin in range(0, len(call_ids), _AT_ONCE):
+            some = call_ids[begin : begin + _AT_ONCE]
+            found = self._read(some, await self._journal.records(some))
+            self._seen.update(some)
+            taken += len(found)
             try:
-                self._dialer.resumed(await self._recovery.take_over(some))
+                self._dialer.resumed(await self._recovery.take_over(found))
             except Exception:
-                log.exception("taking calls over failed", node=node, call_ids=list(some))
+                log.exception("taking calls over failed", call_ids=list(found))
             await asyncio.sleep(0)
         if taken:
-            log.warning("calls of another gateway were taken over", node=node, calls=taken)
+            log.warning("calls of another gateway were taken over", calls=taken)
         self._news.set()
         self._news = asyncio.Event()
 
-    def _read(self, node: str, records: Sequence[tuple[str, bytes]]) -> dict[str, dict[str, Any]]:
+    def _read(self, call_ids: Sequence[str], records: Mapping[str, bytes]) -> dict[str, dict[str, Any]]:
         found = {}
-        for call_id, record in records:
+        for call_id in call_ids:
             try:
-                found[call_id] = read(record)
+                found[call_id] = read(records.get(call_id, b""))
             except JournalError as error:
-                log.error("a call of another gateway is lost", call_id=call_id, node=node, reason=str(error))
+                log.error("a call of another gateway is lost", call_id=call_id, reason=str(error))
                 self._recovery.forget(call_id)
         return found
 
@@ -129,17 +133,29 @@ async def go_on(
 ) -> None:
     """End what does not go on of the process before; from now on take over what others leave (`cluster.journal`)."""
     dialer.resumed(await recovery.end_rest())
-    if recovery.shared is None:
+    shared, lease = recovery.shared, recovery.lease
+    if shared is None or lease is None:
         return
 
     async def is_there(node: str) -> bool:
         return await answers(user_agent, node)
 
-    takeovers = Takeovers(cluster, recovery.shared, recovery, dialer, is_there)
+    takeovers = Takeovers(cluster, shared, recovery, dialer, is_there)
     interval, patience = opening.config.cluster.interval, opening.config.limits.reattach_time
 
     async def to_come(user: str, tag: str) -> bool:
         return await takeovers.to_come(user, tag, patience)
 
     recovery.to_come = to_come
+    keeper = LeaseKeeper(
+        lease,
+        shared,
+        interval,
+        partial(let_go, recovery.calls, user_agent),
+        user_agent.share(lease.is_ours, lease.waits),
+        lambda: [is_there(node) for node in cluster.live],
+        recovery.gone,
+    )
+    opening.stack.callback(lease.renewed, math.inf)  # goodbyes wait for nothing
+    opening.stack.push_async_callback(ended, asyncio.create_task(keeper.run()))
     opening.stack.push_async_callback(ended, asyncio.create_task(takeovers.run(interval)))

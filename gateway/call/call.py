@@ -165,6 +165,17 @@ class Call:
         """End the call from the gateway's side."""
         self.post(CallInput(input=Input.STOP, cause=cause))
 
+    def leave(self) -> None:
+        """Another gateway goes on with it: end it here; of what it was nothing is written down any more."""
+        keep = self._keep
+
+        def kept(call: Call, changed: Sequence[Leg] | None, ending: bool) -> None:
+            if call.state is State.ENDED:
+                keep(call, changed, ending)
+
+        self._keep = kept
+        self.stop(Cause.LOST)
+
     def transfer(self, transfer: Transfer) -> None:
         """Have whoever answers first of its targets talk in the transferor's place (see transferring.py)."""
         for leg in transfer.targets:

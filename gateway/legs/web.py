@@ -70,6 +70,9 @@ class Channel(Protocol):
 
     def ended(self, call: WebHandle, cause: Cause) -> None: ...
 
+    def moved(self, call: WebHandle) -> None:
+        """Another gateway goes on with it: the page is to look for it there."""
+
 
 class Waker(Protocol):
     """Wakes the user's browsers whose pages are closed."""
@@ -226,6 +229,15 @@ class BrowserLeg(LegBase):
     async def identified(self, peer: Address) -> None:
         if self._channel is not None and self._handle is not None:
             self._channel.identified(self._handle, peer.uri, peer.display_name, peer.verified)
+
+    def leave(self) -> None:
+        """Another gateway goes on with the call: the page is to go there; one that takes no call up again hears of its
+        end.
+        """
+        channel, handle = self._channel, self._handle
+        if channel is not None and handle is not None and channel.can_update and not self._over:
+            self._over = True
+            channel.moved(handle)
 
     def note(self, *, recorded: bool, room: str, member: str) -> None:
         """Tell the page that has the call what is new: it is recorded, or is in a room under that member's id.

@@ -59,6 +59,8 @@ class Shell:
         self._tasks: set[asyncio.Task[None]] = set()
         self._quiet: asyncio.Future[None] | None = None
         self.taps = Taps()
+        self.waits: Callable[[], bool] = lambda: False
+        """Whether nothing is sent for now; `go_on` says that it is over."""
         self.loss_listeners: list[Callable[[Flow], None]] = []
         self.endpoint = Endpoint(config, self, self._send_failed)
         self.resolver = Resolver(config.names(), now=self.now, random=lambda: secrets.randbelow(1 << 30) / (1 << 30))
@@ -250,9 +252,13 @@ class Shell:
             self._feeding = False
         self._drain()
 
+    def go_on(self) -> None:
+        """Send what has waited."""
+        self._drain()
+
     def _drain(self) -> None:
         self._woken = False
-        for data, flow in self.core.datagrams():
+        for data, flow in () if self.waits() else self.core.datagrams():
             if self.taps and data.strip(b"\r\n"):
                 self.taps.message(Direction.OUT, data, flow, self.now())
             try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,6 +15,7 @@ from gateway.net.outbound import FlowKeeper, Outbound, OutboundRegistration, ans
 from gateway.net.registration import Registration, RegistrationPolicy
 from gateway.net.shell import Answer, Hooks, Shell
 from gateway.net.tap import Taps
+from gateway.net.texts import address_of, uri_of
 from gateway.net.tls import Tls
 from gateway.net.ws import WebSocketConnection
 from gateway.sip.auth.account import Authenticator, Credentials
@@ -91,6 +92,17 @@ class UserAgent:
     def listening(self) -> tuple[Bound, ...]:
         """(transport, host, port) of every bound socket, with real ports."""
         return self._shell.endpoint.listening
+
+    def share(self, is_ours: Callable[[], bool], waits: Callable[[], bool]) -> Callable[[], None]:
+        """Change no dialog while they may be others' (see `Handover`), and send nothing while `waits`: to be called
+        once it does no more.
+        """
+        self._core.handover.is_ours, self._shell.waits = is_ours, waits
+        return self._shell.go_on
+
+    def leave(self, call_ids: Collection[str]) -> None:
+        """Others go on with the calls of these Call-IDs: end them here, and say nothing to anybody."""
+        self._core.handover.leave(call_ids)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -218,8 +230,8 @@ class UserAgent:
         by the flow that it goes out by (`ob`, RFC 5626 section 4.3). Raises SipSyntaxError
         for a text that is no URI, SipBuildError for one that cannot be written.
         """
-        uri = _uri(target)
-        hops = tuple(_address(hop) for hop in route)
+        uri = uri_of(target)
+        hops = tuple(address_of(hop) for hop in route)
         hop = self._hop(uri, hops, received)
         sender = self._sender(caller)
         fields = [*headers, *self._core.offered_capabilities(body)]
@@ -232,7 +244,7 @@ class UserAgent:
             "INVITE",
             uri,
             from_=sender.with_tag(self.token()),
-            to=_address(callee).with_tag(None) if callee is not None else NameAddr(uri.without_headers()),
+            to=address_of(callee).with_tag(None) if callee is not None else NameAddr(uri.without_headers()),
             call_id=self.token(),
             cseq=1,
             route=hops,
@@ -275,8 +287,8 @@ class UserAgent:
 
         Raises SipSyntaxError for a text that is no URI, SipBuildError for one that cannot be written.
         """
-        uri = _uri(target)
-        hops = tuple(_address(hop) for hop in route)
+        uri = uri_of(target)
+        hops = tuple(address_of(hop) for hop in route)
         hop = self._hop(uri, hops, received)
         sender = self._sender(caller)
         fields: list[tuple[str, object]] = [("Event", package), ("Expires", expires)]
@@ -307,8 +319,8 @@ class UserAgent:
         headers: Iterable[tuple[str, object]] = (),
     ) -> Response:
         """Ask `target` what it can do; silence is a 408, an unreachable host a 503. The health check of trunks."""
-        uri = _uri(target)
-        hops = tuple(_address(hop) for hop in route)
+        uri = uri_of(target)
+        hops = tuple(address_of(hop) for hop in route)
         fields = tuple(headers)
         return await self.request(
             "OPTIONS",
@@ -399,7 +411,7 @@ class UserAgent:
         answer; `aor` is the account's address. See `Registration` for the rest.
         """
         make = self._maker((registrar, *others), aor, credentials, contact_user)
-        hops = tuple(_address(hop) for hop in route)
+        hops = tuple(address_of(hop) for hop in route)
         registration = make(policy or RegistrationPolicy(), hops, changed, answered)
         self._registrations.append(registration)
         await registration.begin()
@@ -432,8 +444,8 @@ class UserAgent:
         return partial(
             Registration,
             self,
-            [_uri(one) for one in registrars],
-            _address(aor).with_tag(None),
+            [uri_of(one) for one in registrars],
+            address_of(aor).with_tag(None),
             lambda: Authenticator(credentials, self.token) if credentials is not None else None,
             contact_user=contact_user,
         )
@@ -463,7 +475,7 @@ class UserAgent:
         if caller is None:
             return NameAddr(Uri.of(None, domain))
         if ":" in caller or "<" in caller:
-            return _address(caller).with_tag(None)
+            return address_of(caller).with_tag(None)
         return NameAddr(Uri.of(caller, domain))
 
     def _own_host(self) -> str:
@@ -481,14 +493,6 @@ class UserAgent:
         target = target_of(hop)
         transport = transport_of(target, self.config.transports)
         return Flow(transport, target.host, target.port or DEFAULT_PORTS.get(transport, 5060))
-
-
-def _uri(text: Uri | str) -> Uri:
-    return text if isinstance(text, Uri) else Uri.parse(text)
-
-
-def _address(text: NameAddr | str) -> NameAddr:
-    return text if isinstance(text, NameAddr) else NameAddr.parse(text)
 
 
 def _counter() -> Callable[[], int]:

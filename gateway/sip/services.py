@@ -16,6 +16,7 @@ from gateway.sip.dialogs.usage import DialogUsage
 from gateway.sip.environment import Environment
 from gateway.sip.errors import SipError
 from gateway.sip.flow import Flow, is_ip_address
+from gateway.sip.handover import Handover
 from gateway.sip.invite.session import InviteSession
 from gateway.sip.locate import contact_uri, direct_flow
 from gateway.sip.message import build
@@ -49,6 +50,7 @@ class Services:
         """Proves to peers of its choice who we are; requests without Via are given to it for each flow."""
         self._alarms: Alarms[DialogUsage | None] = Alarms()
         self._dialogs = DialogTable()
+        self.handover = Handover(self.stack, self._dialogs, self.sessions, self.now)
         self._mistaken: WeakSet[DialogUsage] = WeakSet()
         self._udp_only: dict[tuple[str, int], float] = {}
         """Places where nobody took TCP, and until when that counts."""

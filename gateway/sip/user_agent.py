@@ -338,7 +338,7 @@ class UserAgentCore(Services):
         subscriber = self._subscribers.get((message.call_id, message.to_tag or ""))
         if message.method != "NOTIFY" or subscriber is None or not subscriber.expects(message):
             self.counts["request in an unknown dialog"] += 1
-            request.refuse(Refused(481))
+            request.refuse(self.handover.unknown(message))
         elif subscriber.asked_at(request.source):
             self._first_notify(subscriber, request)
         else:
@@ -416,7 +416,7 @@ class UserAgentCore(Services):
             # Its sender is gone, whatever we make of its words: it ends the call in any case.
             set_aside(request.request, (Message.reason,))
         else:
-            refusal = inspect_request(request.request, self._can)
+            refusal = self.handover.refusal(request.request) or inspect_request(request.request, self._can)
         if refusal is not None:
             request.respond(refusal.status, refusal.headers, refusal.reason or None)
             return

@@ -1,14 +1,15 @@
 """Records of calls in Redis, sealed, for the other gateways of a cluster: who goes on with those of one that is gone.
 
 Each gateway has a hash of records by the id of the call, and one hash says of every web leg which gateway has it. What
-must be done by one alone is a script inside Redis: all records of a gateway that is gone go to one other at once.
+must be done by one alone is a script inside Redis: a record goes to one other gateway, no sooner than the lease of the
+one that had it has run out, and is named as taken on both sides until each has said that it knows.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import structlog
 from cryptography.exceptions import InvalidTag
@@ -22,59 +23,82 @@ log = structlog.get_logger(__name__)
 
 _NONCE = 12
 _REMEMBERED = 86_400
-"""Seconds that a gateway which comes back is told which of its calls others have taken."""
+"""Seconds that a gateway which comes back is told which of its calls others have taken, and how it has started."""
 
-# KEYS: our records, gateways by leg, gateways. ARGV: our name, then id and text of each, "" for one that is over. A
-# text begins with a line of the names of its web legs.
+_LONGEST = 180_000
+"""Milliseconds in all that a gateway which starts again and again keeps others from its calls without being there."""
+_MOVED = 200
+"""Records of one move: so many at a time that Redis answers others meanwhile."""
+_TOLD = 1_000
+"""Ids of calls that a gateway is told at a time."""
+
+# KEYS: our records, gateways by leg, gateways, what was taken of us, what we have taken and not written yet. ARGV: our
+# name, then id and text of each, "" for one that is over. A text begins with a line of the names of its web legs.
 _WRITE = """
 for i = 2, #ARGV, 2 do
   local id, text = ARGV[i], ARGV[i + 1]
-  local old = redis.call('HGET', KEYS[1], id)
-  for tag in string.gmatch(string.match(old or '', '^[^\\n]*'), '%S+') do redis.call('HDEL', KEYS[2], tag) end
-  if text == '' then
-    redis.call('HDEL', KEYS[1], id)
-  else
-    redis.call('HSET', KEYS[1], id, text)
-    for tag in string.gmatch(string.match(text, '^[^\\n]*'), '%S+') do redis.call('HSET', KEYS[2], tag, ARGV[1]) end
+  if redis.call('SISMEMBER', KEYS[4], id) == 0 then
+    local old = redis.call('HGET', KEYS[1], id)
+    for tag in string.gmatch(string.match(old or '', '^[^\\n]*'), '%S+') do redis.call('HDEL', KEYS[2], tag) end
+    if text == '' then
+      redis.call('HDEL', KEYS[1], id)
+    else
+      redis.call('HSET', KEYS[1], id, text)
+      for tag in string.gmatch(string.match(text, '^[^\\n]*'), '%S+') do redis.call('HSET', KEYS[2], tag, ARGV[1]) end
+    end
+    redis.call('SREM', KEYS[5], id)
   end
 end
 redis.call('SADD', KEYS[3], ARGV[1])
 return 1
 """
 
-# KEYS: their records, ours, gateways by leg, gateways, the word that they are starting, what was taken of them.
-# ARGV: their name, ours, how long they are told (s). Whose first answer was lost is given the same once more.
+# KEYS: their records, ours, gateways by leg, gateways; of them: the word that they are starting, their lease, what was
+# taken of them, what they had taken; of us: what was taken, what we have taken. ARGV: their name, ours, how long they
+# are told (s), how many at most.
 _TAKE = """
-if redis.call('EXISTS', KEYS[5]) == 1 then return {} end
-local entries = redis.call('HGETALL', KEYS[1])
-for i = 1, #entries, 2 do
-  redis.call('HSET', KEYS[2], entries[i], entries[i + 1])
-  redis.call('SADD', KEYS[6], entries[i])
-  for tag in string.gmatch(string.match(entries[i + 1], '^[^\\n]*'), '%S+') do
-    redis.call('HSET', KEYS[3], tag, ARGV[2])
-  end
+if redis.call('EXISTS', KEYS[5]) == 1 or redis.call('EXISTS', KEYS[6]) == 1 then return 0 end
+local ids = redis.call('HKEYS', KEYS[1])
+local moved = math.min(#ids, tonumber(ARGV[4]))
+for i = 1, moved do
+  local id = ids[i]
+  local text = redis.call('HGET', KEYS[1], id)
+  redis.call('HSET', KEYS[2], id, text)
+  redis.call('HDEL', KEYS[1], id)
+  redis.call('SADD', KEYS[7], id)
+  redis.call('SREM', KEYS[8], id)
+  redis.call('SREM', KEYS[9], id)
+  redis.call('SADD', KEYS[10], id)
+  for tag in string.gmatch(string.match(text, '^[^\\n]*'), '%S+') do redis.call('HSET', KEYS[3], tag, ARGV[2]) end
 end
-if #entries > 0 then redis.call('EXPIRE', KEYS[6], ARGV[3]) end
-redis.call('DEL', KEYS[1])
-redis.call('SREM', KEYS[4], ARGV[1])
-redis.call('SADD', KEYS[4], ARGV[2])
-local taken = {}
-for _, id in ipairs(redis.call('SMEMBERS', KEYS[6])) do
-  local text = redis.call('HGET', KEYS[2], id)
-  if text then
-    taken[#taken + 1] = id
-    taken[#taken + 1] = text
-  end
+if moved > 0 then
+  redis.call('EXPIRE', KEYS[7], ARGV[3])
+  redis.call('SADD', KEYS[4], ARGV[2])
 end
-return taken
+if moved == #ids then redis.call('SREM', KEYS[4], ARGV[1]) end
+return moved
 """
 
-# KEYS: our records, the word that we are starting, what was taken of us. ARGV: how long that word stands (ms).
+# KEYS: our records, the word that we are starting, since when we do, what was taken of us, what we have taken. ARGV:
+# how long that word stands, how long it may in all, how long is remembered since when (ms).
 _BEGIN = """
-redis.call('SET', KEYS[2], '1', 'PX', ARGV[1])
-local taken, entries = redis.call('SMEMBERS', KEYS[3]), redis.call('HGETALL', KEYS[1])
-redis.call('DEL', KEYS[3])
-return {taken, entries}
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local since = tonumber(redis.call('GET', KEYS[3]) or now)
+redis.call('SET', KEYS[3], string.format('%d', since), 'PX', ARGV[3])
+local left = math.min(tonumber(ARGV[1]), since + tonumber(ARGV[2]) - now)
+if left > 0 then redis.call('SET', KEYS[2], '1', 'PX', left) else redis.call('DEL', KEYS[2]) left = 0 end
+return {left, redis.call('SMEMBERS', KEYS[4]), redis.call('HKEYS', KEYS[1]), redis.call('SMEMBERS', KEYS[5])}
+"""
+
+# KEYS: our lease, the word that we are starting, since when we did, what was taken of us. ARGV: how long the lease is
+# (ms), whether we are up for good, how many ids we are told, then those that we have let go.
+_RENEW = """
+redis.call('SET', KEYS[1], '1', 'PX', ARGV[1])
+redis.call('DEL', KEYS[2])
+if ARGV[2] == '1' then redis.call('DEL', KEYS[3]) end
+for i = 4, #ARGV do redis.call('SREM', KEYS[4], ARGV[i]) end
+return redis.call('SRANDMEMBER', KEYS[4], ARGV[3])
 """
 
 
@@ -105,18 +129,25 @@ class RedisJournal:
         self._write = client.register_script(_WRITE)
         self._take = client.register_script(_TAKE)
         self._begin = client.register_script(_BEGIN)
+        self._renew = client.register_script(_RENEW)
 
     async def begin(self, seconds: float) -> Begun:
-        keys = [self._records(self._node), self._starting(self._node), self._taken(self._node)]
-        taken, entries = await self._database.answered(self._begin(keys=keys, args=[int(seconds * 1000)]))
-        return Begun(frozenset(taken), self._opened(entries))
+        node = self._node
+        keys = [self._records(node), self._key("starting", node), self._key("since", node)]
+        keys += [self._key("taken", node), self._key("claimed", node)]
+        held, taken, ids, claimed = await self._database.answered(
+            self._begin(keys=keys, args=[int(seconds * 1000), _LONGEST, 1000 * _REMEMBERED])
+        )
+        return Begun(frozenset(taken), frozenset(ids), frozenset(claimed), held / 1000)
 
     async def hold(self, seconds: float) -> None:
         client = self._database.client
-        await self._database.answered(client.set(self._starting(self._node), "1", px=int(seconds * 1000)))
+        await self._database.answered(client.set(self._key("starting", self._node), "1", px=int(seconds * 1000)))
 
-    async def started(self) -> None:
-        await self._database.answered(self._database.client.delete(self._starting(self._node)))
+    async def renew(self, seconds: float, let_go: Collection[str], *, is_up: bool) -> frozenset[str]:
+        keys = [self._key(name, self._node) for name in ("lease", "starting", "since", "taken")]
+        arguments: list[str | int] = [int(seconds * 1000), int(is_up), _TOLD, *let_go]
+        return frozenset(await self._database.answered(self._renew(keys=keys, args=arguments)))
 
     async def write(self, changes: Mapping[str, tuple[bytes, Sequence[str]] | None]) -> None:
         arguments = [self._node]
@@ -128,9 +159,9 @@ class RedisJournal:
                 sealed = nonce + self._cipher.encrypt(nonce, record, call_id.encode())
                 text = f"{' '.join(tags)}\n{base64.b64encode(sealed).decode()}"
             arguments += [call_id, text]
-        await self._database.answered(
-            self._write(keys=[self._records(self._node), self._tags, self._nodes], args=arguments)
-        )
+        keys = [self._records(self._node), self._tags, self._nodes]
+        keys += [self._key("taken", self._node), self._key("claimed", self._node)]
+        await self._database.answered(self._write(keys=keys, args=arguments))
 
     async def nodes(self) -> frozenset[str]:
         return frozenset(await self._database.answered(self._database.client.smembers(self._nodes)))
@@ -139,17 +170,26 @@ class RedisJournal:
         node: str | None = await self._database.answered(self._database.client.hget(self._tags, tag))
         return node
 
-    async def take(self, node: str) -> dict[str, bytes]:
+    async def take(self, node: str) -> int:
         keys = [self._records(node), self._records(self._node), self._tags, self._nodes]
-        keys += [self._starting(node), self._taken(node)]
-        return self._opened(await self._database.answered(self._take(keys=keys, args=[node, self._node, _REMEMBERED])))
+        keys += [self._key(name, node) for name in ("starting", "lease", "taken", "claimed")]
+        keys += [self._key(name, self._node) for name in ("taken", "claimed")]
+        arguments: list[str | int] = [node, self._node, _REMEMBERED, _MOVED]
+        moved: int = await self._database.answered(self._take(keys=keys, args=arguments))
+        return moved
 
-    def _opened(self, entries: Sequence[str]) -> dict[str, bytes]:
-        """Of fields and values in turns; what does not open with the key is left out."""
+    async def claimed(self) -> frozenset[str]:
+        client = self._database.client
+        return frozenset(await self._database.answered(client.smembers(self._key("claimed", self._node))))
+
+    async def records(self, call_ids: Sequence[str]) -> dict[str, bytes]:
+        if not call_ids:
+            return {}
+        texts = await self._database.answered(self._database.client.hmget(self._records(self._node), list(call_ids)))
         found = {}
-        for call_id, text in zip(entries[::2], entries[1::2], strict=True):
+        for call_id, text in zip(call_ids, texts, strict=True):
             try:
-                sealed = base64.b64decode(text.partition("\n")[2], validate=True)
+                sealed = base64.b64decode((text or "").partition("\n")[2], validate=True)
                 found[call_id] = self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], call_id.encode())
             except (binascii.Error, InvalidTag, ValueError):
                 log.warning("a call in the journal of the cluster cannot be read", call_id=call_id[:100])
@@ -164,10 +204,7 @@ class RedisJournal:
         return f"{self._prefix}nodes"
 
     def _records(self, node: str) -> str:
-        return f"{self._prefix}calls:{node}"
+        return self._key("calls", node)
 
-    def _starting(self, node: str) -> str:
-        return f"{self._prefix}starting:{node}"
-
-    def _taken(self, node: str) -> str:
-        return f"{self._prefix}taken:{node}"
+    def _key(self, name: str, node: str) -> str:
+        return f"{self._prefix}{name}:{node}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,8 +28,12 @@ class Begun:
 
     taken: frozenset[str]
     """Ids of calls of the process before that another gateway goes on with."""
-    records: dict[str, bytes]
-    """Those of the process before that nobody has taken."""
+    ids: frozenset[str]
+    """Those under our name, whose records `records` gives."""
+    claimed: frozenset[str]
+    """Of these, those which the process before has taken from others, and has perhaps not gone on with."""
+    seconds: float
+    """For so long nobody takes our calls."""
 
 
 class Writes(Protocol):
@@ -47,13 +51,17 @@ class SharedStore(Writes, Protocol):
     async def close(self) -> None: ...
 
     async def begin(self, seconds: float) -> Begun:
-        """Whatever becomes of us for so long: nobody takes our calls. What there is of the process before."""
-
-    async def started(self) -> None:
-        """What `begin` said of us holds no more: the others see us."""
+        """Whatever becomes of us, nobody takes our calls for so long, unless we have started too often of late."""
 
     async def hold(self, seconds: float) -> None:
         """Nobody takes our calls for so long."""
+
+    async def renew(self, seconds: float, let_go: Collection[str], *, is_up: bool) -> frozenset[str]:
+        """Nobody takes our calls for so long from now on; what `begin` said of us holds no more.
+
+        Some of those that were taken, which are told until they come in `let_go`: without any, all of them were told.
+        `is_up`: our start is long over.
+        """
 
     async def nodes(self) -> frozenset[str]:
         """Who has ever kept records here, and has not been taken over since."""
@@ -61,11 +69,14 @@ class SharedStore(Writes, Protocol):
     async def node_of(self, tag: str) -> str | None:
         """The gateway that has the call of a web leg; None where there is none."""
 
-    async def take(self, node: str) -> dict[str, bytes]:
-        """All records of another gateway, which are ours from now on; {} where somebody else was quicker.
+    async def take(self, node: str) -> int:
+        """Have some records of another gateway be ours from now on; how many, 0 where that is not so, or were none."""
 
-        Asked again, for the answer was lost: those of them that are ours still.
-        """
+    async def claimed(self) -> frozenset[str]:
+        """Ids of calls that we have taken and not written or removed since, be it in the process before."""
+
+    async def records(self, call_ids: Sequence[str]) -> dict[str, bytes]:
+        """Those of these calls that are ours and can be read."""
 
 
 class SharedRecords:

@@ -132,6 +132,9 @@ class WebChannel(Protocol):
 
     def ended(self, call: WebCall, cause: Cause) -> None: ...
 
+    def moved(self, call: WebCall) -> None:
+        """Another gateway goes on with it: the client is to look for it there."""
+
     def draining(self, seconds: float) -> None:
         """The gateway takes no new calls and ends in so many seconds at the latest."""
 
@@ -163,6 +166,9 @@ class PlacedChannel:
         """The beep tells."""
 
     def in_room(self, call: WebCall, room: str, member: str) -> None: ...
+
+    def moved(self, call: WebCall) -> None:
+        """It takes no call up again."""
 
     def draining(self, seconds: float) -> None:
         """Its next request is answered 503."""

@@ -124,6 +124,11 @@ class RpcBrowser(AiortcBrowser):
             connection.getTransceivers()[0].setCodecPreferences(chosen)
         return connection
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether the gateway has not closed the page's socket."""
+        return self._socket is not None and self._socket.close_code is None
+
     async def _heard(self, method: str, params: dict[str, Any]) -> None:
         self.told.append((method, params))
         self._news.set()

@@ -109,6 +109,16 @@ class House:
         self._process.process.kill()
         await asyncio.to_thread(self._process.process.wait)
 
+    @contextlib.asynccontextmanager
+    async def suspended(self) -> AsyncIterator[None]:
+        """SIGSTOP, and SIGCONT at the end; its plane runs on."""
+        process = self._process.process
+        process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGCONT)
+
     async def kill_plane(self) -> None:
         """SIGKILL."""
         plane = self._process.plane()

@@ -84,6 +84,9 @@ class Page:
     def ended(self, call: WebHandle, cause: Cause) -> None:
         self._note(call, "ended", cause)
 
+    def moved(self, call: WebHandle) -> None:
+        self._note(call, "moved")
+
 
 class Ear:
     """A call's listener."""
@@ -117,6 +120,26 @@ async def test_a_page_may_return_whose_media_ended_first(can_update: bool) -> No
     assert not leg.may_return
     await leg.connected()
     assert leg.may_return is can_update
+
+
+async def test_a_page_is_sent_to_the_gateway_that_has_its_call() -> None:
+    """It hears of no end then; one that takes no call up again, and those that only ring, do."""
+    leg, page, ear = caller()
+    leg.leave()
+    leg.leave()
+    await leg.end(Cause.LOST)
+    page.handle.hangup()
+    assert page.told == [("moved",)]
+    assert ear.heard == []
+    by_http = Page(can_update=False)
+    placed = WebCallerLeg("t3", ALICE, by_http)
+    placed.leave()
+    await placed.end(Cause.LOST)
+    assert by_http.told == [("ended", Cause.LOST)]
+    called, pages, _ = await callee()
+    called.leave()
+    await called.end(Cause.LOST)
+    assert [one.told[-1] for one in pages] == [("ended", Cause.LOST)] * 2
 
 
 async def test_a_page_hears_once_that_its_call_is_recorded_or_in_a_room() -> None:

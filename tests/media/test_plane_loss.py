@@ -24,6 +24,7 @@ from gateway.media.embedded.plane.native.plane import NativePlane
 from gateway.media.embedded.plane.native.process import PlaneProcess
 from gateway.media.embedded.plane.packet import RtpPacket
 from gateway.media.embedded.plane.srtp import SrtpKey, SrtpProfile
+from gateway.media.embedded.plane.values import Silence
 from gateway.media.embedded.resources import Resources
 from gateway.media.embedded.resuming import renewed
 from gateway.media.embedded.session import Session
@@ -40,7 +41,7 @@ from tests.media.video_support import VideoBrowser
 pytestmark = pytest.mark.serial
 
 BROWSER, PHONE = Party("browser", Kind.WEBRTC), Party("phone", Kind.SDES, private_source="127.0.0.1")
-OTHER = Party("other", Kind.RTP)
+OTHER, LEFT = Party("other", Kind.RTP), Party("left", Kind.RTP)
 PROFILE = SrtpProfile.AEAD_AES_128_GCM
 BROWSER_HZ, PHONE_HZ = 600.0, 900.0
 
@@ -486,3 +487,44 @@ async def test_another_process_makes_the_call_anew_from_what_was_written_down(ri
             await following.engine.close()
     finally:
         await secure.close()
+
+
+async def test_phones_whose_media_has_moved_are_sent_silence_without_a_gap(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From its start until both were heard: they take who sends them more for their peer, as the plane of before."""
+    (tmp_path / "next").mkdir()
+    following = Rig(tmp_path / "next")
+    intervals: dict[int, float] = {}
+    set_silence = NativePlane.set_silence
+
+    def noted(plane: NativePlane, flow: int, silence: Silence | None) -> None:
+        if plane is following.plane and silence is not None:
+            intervals[flow] = silence.interval
+        set_silence(plane, flow, silence)
+
+    monkeypatch.setattr(NativePlane, "set_silence", noted)
+    left, right = await Phone().open(), await Phone().open()
+    try:
+        await rig.engine.offer("call", LEFT, OTHER, left.sdp())
+        await rig.engine.answer("call", OTHER, LEFT, right.sdp())
+        values = rig.engine.values("call")
+        assert values is not None
+        await following.engine.start()
+        await following.engine.restore("call", values)
+        for party, peer, phone in ((LEFT, OTHER, left), (OTHER, LEFT, right)):
+            phone.take(await following.engine.create_offer("call", party, peer))
+            await following.engine.answer("call", party, None, phone.sdp())
+        await following.engine.join("call", LEFT.tag, OTHER.tag)
+        await until(lambda: min(len(left.packets), len(right.packets)) >= 10)
+        assert set(intervals.values()) == {0.02}
+        left.play(800.0)
+        await until(lambda: abs(frequency_of(*right.heard("pcmu")) - 800.0) < 8)
+        assert set(intervals.values()) == {0.02}
+        right.play(1200.0)
+        await until(lambda: set(intervals.values()) == {config().silence_interval})
+        await until(lambda: abs(frequency_of(*left.heard("pcmu")) - 1200.0) < 8)
+    finally:
+        await following.engine.close()
+        await left.close()
+        await right.close()

@@ -9,11 +9,11 @@ from collections.abc import Callable
 import pytest
 import uvloop
 
-from gateway.net import Answered, Failed, Flow, UserAgentConfig
+from gateway.net import Answered, Confirmed, Ended, Failed, Flow, UserAgentConfig
 from gateway.net.shell import Shell
 from gateway.net.tap import Direction
 from gateway.sip.message.parser import parse_message
-from tests.net.peers import ANSWER, OFFER, Application, Recorder, address, started
+from tests.net.peers import ANSWER, OFFER, Application, Recorder, address, answering, started
 from tests.ports import free_port
 
 
@@ -237,3 +237,38 @@ async def test_a_tap_sees_what_a_stream_brought_and_nobody_could_use() -> None:
     assert [direction for direction, *_ in seen.messages] == [Direction.IN, Direction.OUT]
     assert seen.messages[0][1] == broken.partition(b"\r\n")[0].decode()
     assert seen.octets[0] == broken
+
+
+async def test_nothing_is_sent_while_it_waits() -> None:
+    """What comes is dealt with, and what that says goes out afterwards, but for calls that were left."""
+    waits = False
+    ours = Application(answering)
+    alice, bob = await started(Application()), await started(ours)
+    seen_by_bob = Seen()
+    go_on = bob.share(lambda: True, lambda: waits)
+    try:
+        sessions = [alice.invite(address(bob), caller="alice", body=OFFER) for _ in range(2)]
+        calls = [Recorder(session) for session in sessions]
+        for call in calls:
+            await call.wait(Answered)
+        theirs = {call.session.call_id: call for call in [await ours.calls.get() for _ in calls]}
+        for call in theirs.values():
+            await call.wait(Confirmed)
+        waits = True
+        for session in sessions:
+            theirs[session.call_id].session.hangup()
+        bob.taps.add(seen_by_bob)
+        question = asyncio.create_task(alice.options(address(bob)))
+        async with asyncio.timeout(30):
+            while not seen_by_bob.messages:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+        assert not any(isinstance(event, Ended) for call in calls for event in call.events)
+        bob.leave({sessions[0].call_id})
+        waits = False
+        go_on()
+        assert (await question).status == 200
+        await calls[1].wait(Ended)
+        assert not any(isinstance(event, Ended) for event in calls[0].events)
+    finally:
+        await alice.close()
+        await bob.close()

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+from websockets.exceptions import ConnectionClosed
+
 from gateway.call.status import Cause
 from gateway.web.app import WebSettings
 from gateway.web.facade import LeftCall
@@ -19,6 +22,12 @@ async def _talking(gateway: FakeGateway, client: RpcClient) -> tuple[FakeCall, d
     call.channel.answered(call, None)
     await client.notified("call_state", state="answered")
     return call, result
+
+
+async def _no_more_of_the_call(client: RpcClient) -> None:
+    """Whatever the client is told until its socket is closed."""
+    while frame := await client.frame():
+        assert frame["method"] not in ("call_state", "call_disconnected")
 
 
 async def test_a_call_outlives_its_socket_and_what_was_missed_is_sent_again() -> None:
@@ -75,6 +84,24 @@ async def test_a_call_that_ended_meanwhile_says_why() -> None:
             state = await alice.ok("call.attach", call_id=result["call_id"])
             assert (state["state"], state["cause"]) == ("ended", "lost")
             assert "not found" in (await bob.fails("call.attach", call_id=result["call_id"]))["message"]
+
+
+async def test_a_call_that_another_gateway_has_is_not_found_here() -> None:
+    """Its client is told nothing of an end, but loses its connection, so that it looks for the call."""
+    gateway = FakeGateway()
+    async with running(gateway) as server:
+        async with rpc(server, "alice", token="wonder") as alice:
+            call, result = await _talking(gateway, alice)
+            call.channel.moved(call)
+            call.channel.moved(call)
+            with pytest.raises(ConnectionClosed) as closed:
+                await _no_more_of_the_call(alice)
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 1001
+        async with rpc(server, "alice", token="wonder") as alice:
+            assert "not found" in (await alice.fails("call.attach", call_id=result["call_id"]))["message"]
+            assert (await alice.ok("call.list", all=True))["count"] == 0
+        assert ("hangup", Cause.NORMAL) not in call.log
 
 
 async def test_a_call_moves_to_another_device_of_the_same_user() -> None:

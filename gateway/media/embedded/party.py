@@ -68,6 +68,8 @@ class PartyMedia:
         """The last description the peer gave that was agreed on, also over a transport that is gone."""
         self.former: Former | None = None
         """What was said over a transport that is gone, until this one is agreed on."""
+        self._has_moved = False
+        """Whether its media was elsewhere, from where it may still be sent some."""
         self.answered_early = False
         self.joined: PartyMedia | None = None
         """Whose media it hears and who hears it."""
@@ -339,6 +341,7 @@ class PartyMedia:
         if self.data is not None:
             data = whole.first("application")
             self.data.agree(data, theirs.media[data.index] if data is not None else None, side)
+        self._has_moved = self._has_moved or self.former is not None
         self.agreement, self.former = agreement, None
         if video is None:
             self.close_video()
@@ -387,7 +390,9 @@ class PartyMedia:
         if self.rtp is not None:
             wanted = agreement is not None and agreement.direction.sends
             codec = self.send_codec() if wanted else None
-            silence = silence_in(codec, config.silence_after, config.silence_interval)
+            both = (self, self.joined or self)
+            steady = self._has_moved and any(party.connected_after is None for party in both)
+            silence = silence_in(codec, config.silence_after, config.silence_interval, steady=steady)
             self._shared.plane.set_silence(self.rtp.flow, silence)
 
     # What the plane tells
@@ -460,6 +465,9 @@ class PartyMedia:
     def _connected(self) -> None:
         if self.connected_after is None:
             self.connected_after = self._shared.clock() - self._since
+            for party in (self, self.joined or self):
+                if party._has_moved:
+                    party.silence()
             self._shared.emit(Connected(self.call_id, self.party.tag))
 
     # Figures and time

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from gateway.sip.dialogs.dialog import Dialog, DialogId
@@ -53,6 +54,14 @@ class DialogTable:
         """Take `usage` out of every dialog."""
         for entry in [entry for entry in self._entries.values() if usage in entry.usages]:
             self.remove(entry.dialog, usage)
+
+    def forget(self, call_ids: Collection[str]) -> set[DialogUsage]:
+        """Have no dialog of these Call-IDs any more; what used them."""
+        found = [entry for name, entry in self._entries.items() if name.call_id in call_ids]
+        for entry in found:
+            del self._entries[entry.dialog.id]
+            entry.dialog.terminate()
+        return {usage for entry in found for usage in entry.usages}
 
     def usages(self) -> set[DialogUsage]:
         """Every usage of any dialog."""

@@ -7,9 +7,8 @@ is answered, delivered or counted, never raised.
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from gateway.sip.errors import SipError, SipSyntaxError
@@ -44,9 +43,11 @@ from gateway.sip.transactions.events import (
     StrayResponse,
     TransactionFailed,
 )
+from gateway.sip.transactions.machine import is_armed
 from gateway.sip.transactions.via import (
     COOKIE,
     answers,
+    call_id_of,
     client_key,
     quoted_key,
     response_flow,
@@ -55,8 +56,6 @@ from gateway.sip.transactions.via import (
     stamp,
     stamped,
 )
-
-logger = logging.getLogger(__name__)
 
 ServerKey = tuple[object, ...]
 
@@ -92,13 +91,12 @@ class Stack:
         self._clients: dict[object, Transaction] = {}
         self._servers: dict[object, Transaction] = {}
         self._merged: dict[object, object] = {}
-        self.timers: TimerQueue[tuple[Transaction, Input]] = TimerQueue(_is_armed)
+        self.timers: TimerQueue[tuple[Transaction, Input]] = TimerQueue(is_armed)
         self._out: list[tuple[bytes, Flow]] = []
         self._events: list[StackEvent] = []
         self._source: Flow | None = None
         self.may_answer: Callable[[Flow, int], bool] = lambda flow, status: True
         """Whether a refusal of that status is sent to a source that has proved nothing; silence is no answer."""
-
         self.may_begin: Callable[[Request, bool], bool] = lambda invite, known: True
         """Whether there is time for one more call; else it is answered 503, and nothing is kept of it."""
 
@@ -219,10 +217,13 @@ class Stack:
         """Answer a request once and forget it: no state, no retransmission, and to a source that has proved nothing
         no octet more than it sent. The To tag must not vary (see `stateless_tag`).
         """
+        self._end(transaction)
+        self._send_once(response, transaction.flow, transaction.credit, now)
+
+    def _end(self, transaction: Transaction) -> None:
         transaction.armed.clear()
         transaction.state = State.TERMINATED
         self.terminated(transaction)
-        self._send_once(response, transaction.flow, transaction.credit, now)
 
     def proven(self, transaction: Transaction, now: float) -> None:
         """The source of a server transaction has shown who it is: it gets whole answers from now on."""
@@ -241,7 +242,7 @@ class Stack:
         return hashlib.blake2s(seed.encode("utf-8", "replace"), key=self._secret[:32], digest_size=10).hexdigest()
 
     def send(self, data: bytes, flow: Flow) -> None:
-        """Send bytes outside any transaction (a 2xx again, an ACK again)."""
+        """Send bytes outside any transaction (a 2xx or an ACK again)."""
         self._out.append((data, flow))
 
     def transport_failed(self, flow: Flow, now: float) -> None:
@@ -261,6 +262,13 @@ class Stack:
             self.counts["stray unreachable"] += 1
             return
         transaction.step(Input.TRANSPORT_ERROR, now)
+
+    def forget(self, call_ids: Collection[str]) -> None:
+        """Leave every transaction of these Call-IDs where it is, and send nothing of theirs that waits to be sent."""
+        for transaction in [*self._clients.values(), *self._servers.values()]:
+            if transaction.request.call_id in call_ids:
+                self._end(transaction)
+        self._out = [(data, flow) for data, flow in self._out if call_id_of(data) not in call_ids]
 
     # ---- TransactionLayer
 
@@ -388,7 +396,7 @@ class Stack:
             self._events.append(RequestReceived(transaction, message, flow))
 
     def _credit(self, flow: Flow, now: float, size: int) -> int | None:
-        """How many octets may be sent for `size` that came from `flow`; None for as many as it takes."""
+        """How many octets may be sent for `size` that came from `flow`; None: as many as it takes."""
         if flow.reliable or self.admission.is_trusted(flow.host) or self._proofs.has(flow, now):
             return None
         return size
@@ -488,7 +496,3 @@ class Stack:
                 self._out.append((binding_response(data, flow), flow))
             return True
         return ping is not None
-
-
-def _is_armed(key: tuple[Transaction, Input], deadline: float) -> bool:
-    return key[0].armed.get(key[1]) == deadline

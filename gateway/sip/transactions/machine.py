@@ -222,3 +222,8 @@ class Transaction:
     def report_transport_error(self, _message: Any) -> None:
         """Tell the transaction user that the transport failed."""
         self.layer.failed(self, Reason.TRANSPORT_ERROR)
+
+
+def is_armed(key: tuple[Transaction, Input], deadline: float) -> bool:
+    """Whether a timer of the queue is what its transaction waits for."""
+    return key[0].armed.get(key[1]) == deadline

@@ -9,6 +9,7 @@ from gateway.sip.flow import DEFAULT_PORTS, Flow
 from gateway.sip.message.addresses import Via
 from gateway.sip.message.fields import Headers
 from gateway.sip.message.message import Request, Response
+from gateway.sip.message.parser import parse_message
 
 COOKIE = "z9hG4bK"
 """Begins every branch that is unique by itself (RFC 3261 8.1.1.7)."""
@@ -94,6 +95,14 @@ def quoted_key(data: bytes) -> tuple[str, str] | None:
     """The client key of a request of ours of which only the beginning is left, None where that is too little."""
     match = _QUOTED_REQUEST.match(data)
     return client_key(match[2].decode(), match[1].decode()) if match is not None else None
+
+
+def call_id_of(data: bytes) -> str | None:
+    """The Call-ID of a message as it is sent, None of what is no message (a keep-alive)."""
+    try:
+        return parse_message(data).call_id
+    except SipSyntaxError:
+        return None
 
 
 def answers(response: Response, request: Request) -> bool:

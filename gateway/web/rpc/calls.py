@@ -333,6 +333,13 @@ class Calls:
 
         self._on(call, handle)
 
+    def moved(self, call: WebCall) -> None:
+        entry = self._entries.pop(call.id, None)
+        if entry is not None:
+            # Nothing is told of it: for its client it goes on.
+            entry.state, entry.is_others = State.ENDED, True
+            self._listener.tell_others_have_it()
+
     def draining(self, seconds: float) -> None:
         self._listener.tell_draining(seconds)
 

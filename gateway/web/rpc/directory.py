@@ -39,7 +39,7 @@ class CallDirectory:
     def find(self, user: str, call_id: str) -> Held | None:
         """The call of that id, if it is this user's."""
         held = self._held.get(call_id)
-        return held if held is not None and held.user == user else None
+        return held if held is not None and held.user == user and not held.entry.is_others else None
 
     def of_user(self, user: str) -> list[Held]:
         """The user's calls that have not ended."""

@@ -92,6 +92,8 @@ class Entry:
     """Its id there."""
     cause: Cause | None = None
     """Why it ended."""
+    is_others: bool = False
+    """Another gateway has it: it has not ended, but it is not here."""
     seq: int = 0
     """Number of the latest notification about this call; the first is 1."""
     log: deque[tuple[int, str, dict[str, Any]]] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
@@ -146,6 +148,9 @@ class CallListener(Protocol):
 
     def tell_moved(self, entry: Entry) -> None:
         """Another device of the user has the call now."""
+
+    def tell_others_have_it(self) -> None:
+        """Another gateway has one of its calls now."""
 
     def tell_draining(self, seconds: float) -> None:
         """The gateway takes no new calls and ends in so many seconds at the latest."""

@@ -23,6 +23,8 @@ from sdp import Codec
 SERVICES = frozenset({"echo", "tone", "silence"})
 PROGRAM = "program"
 """The service of a party that a program speaks for; nobody can dial it by that name."""
+_SOON = 0.04
+"""Seconds without anything to send before a steady silence."""
 LOOP_SECONDS = 1
 """A whole number of Hz has whole periods in it, so its end joins its beginning."""
 MAXIMUM_DIGITS = 64
@@ -75,8 +77,12 @@ def prepare_loops(frequency: int, level_dbm0: float) -> None:
         loop_frames(codec, 0, 0.0)
 
 
-def silence_in(codec: Codec | None, after: float, interval: float) -> Silence | None:
-    """What the plane sends where nothing else goes out; None for a codec that is only forwarded."""
+def silence_in(codec: Codec | None, after: float, interval: float, *, steady: bool = False) -> Silence | None:
+    """What the plane sends where nothing else goes out; None for a codec that is only forwarded.
+
+    `steady`: without a gap, in place of `after` and `interval` (s). A phone whose media has moved here takes who sends
+    it more packets for its peer, and another plane may be doing so still.
+    """
     if codec is None or codec.payload_type is None or codec.key[0] not in CODECS or not after:
         return None
     payload = loop_frames(codec.key[0], 0, 0.0)[0]
@@ -84,8 +90,8 @@ def silence_in(codec: Codec | None, after: float, interval: float) -> Silence | 
         payload_type=codec.payload_type,
         payload=payload,
         ticks=codec.clock_rate * TICK_MS // 1000,
-        after=after,
-        interval=max(interval, TICK_MS / 1000),
+        after=_SOON if steady else after,
+        interval=TICK_MS / 1000 if steady else max(interval, TICK_MS / 1000),
     )
 
 
