@@ -62,7 +62,7 @@ LIVE = frozenset(
         *("sip.limits.login_penalty", "sip.limits.failed_logins_per_user"),
         *("sip.registration.min_expires", "sip.registration.default_expires", "sip.registration.max_expires"),
         *("sip.registration.max_contacts", "sip.registration.websocket_grace", "sip.registration.flow_timer"),
-        *("sip.registration.flow_timeout", "media.service_max_duration"),
+        *("sip.registration.flow_timeout", "media.service_max_duration", "media.hold_music"),
         *("web.guests", "web.guests_may_call", "web.ice_servers"),
         *("webrtc.stun_server", "webrtc.turn_secret", "webrtc.turn_lifetime"),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import wave
 from dataclasses import replace
 from pathlib import Path
@@ -107,6 +108,31 @@ async def test_each_holder_has_music_of_its_own(tmp_path: Path, music: str) -> N
         await heard("alice", 700.0)
         assert engine._resources is not None
         assert engine._resources.music.of("trunk:t") == engine._resources.music.of(None) != {}
+
+
+async def test_the_default_music_is_changed_while_calls_go_on(tmp_path: Path, music: str) -> None:
+    """Which a holder with music of its own does not notice; taken back before it is prepared, it stays what it was."""
+    lower = str(tmp_path / "lower.wav")
+    sine(lower, 700)
+    before = config(hold_music=music, hold_music_of={"alice": music})
+    async with running(before) as (engine, _):
+        assert engine._resources is not None
+        found = engine._resources.music
+        first, own = found.of(None), found.of("alice")
+        engine.change(replace(before, hold_music=lower))
+        engine.change(before)
+        engine.change(before)
+        assert engine._changing_music is not None
+        await asyncio.gather(engine._changing_music, return_exceptions=True)
+        assert found.of(None) is first
+        engine.change(replace(before, hold_music=lower))
+        await engine._changing_music
+        assert found.of(None) not in ({}, first)
+        assert found.of("alice") is own
+        engine.change(replace(before, hold_music=None))
+        await engine._changing_music
+        assert found.of(None) == {}
+        assert found.of("alice") is own
 
 
 async def test_the_music_of_a_holder_that_cannot_be_played_is_said_at_the_start(tmp_path: Path) -> None:

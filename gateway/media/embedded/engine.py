@@ -151,8 +151,8 @@ class EmbeddedEngine:
         if self._resources is None:
             return
         self._resources = replace(self._resources, config=config)
-        if config.hold_music_of != self._resources.music.own:
-            self._stop_changing_music()
+        self._stop_changing_music()
+        if not self._resources.music.is_of(config.hold_music, config.hold_music_of):
             change = self._change_music(self._resources.music, config)
             self._changing_music = asyncio.get_running_loop().create_task(change)
 

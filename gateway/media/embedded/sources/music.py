@@ -47,10 +47,9 @@ class Music:
         """By their source."""
         self._of: dict[str | None, str] = {}
 
-    @property
-    def own(self) -> dict[str, str]:
-        """Sources by who holds, of those who have one of their own."""
-        return {whose: source for whose, source in self._of.items() if whose is not None}
+    def is_of(self, default: str | None, of: Mapping[str, str]) -> bool:
+        """Whether it is of these sources, as `prepare` takes them."""
+        return self._of == _by_holder(default, of)
 
     async def prepare(self, default: str | None, of: Mapping[str, str]) -> None:
         """Have music of these sources, `of` by who holds, `default` for all others, None: none. What is prepared stays.
@@ -58,8 +57,7 @@ class Music:
         Takes a second for each new one, in a thread. Raises AudioError that names whose cannot be had, and has changed
         nothing.
         """
-        wanted: dict[str | None, str] = {None: default} if default is not None else {}
-        wanted.update(of.items())
+        wanted = _by_holder(default, of)
         frames: dict[str, Frames] = {}
         for whose, source in wanted.items():
             if source not in frames:
@@ -75,6 +73,13 @@ class Music:
         """Of this one who holds somebody; empty: none."""
         source = self._of.get(owner) or self._of.get(None)
         return self._frames.get(source, {}) if source is not None else {}
+
+
+def _by_holder(default: str | None, of: Mapping[str, str]) -> dict[str | None, str]:
+    """Sources by who holds; the default is nobody's."""
+    wanted: dict[str | None, str] = {None: default} if default is not None else {}
+    wanted.update(of.items())
+    return wanted
 
 
 def hold_music(
