@@ -69,8 +69,10 @@ class Shell:
     async def open(self, prepare: Callable[[], None] = lambda: None) -> None:
         """Bind the listening addresses, after `prepare`; raises OSError when one is not to be had."""
         self._loop = asyncio.get_running_loop()
+        self._woken = True  # it is drained below, once there is something to send by
         prepare()
         await self.endpoint.open()
+        self._drain()
 
     @property
     def is_open(self) -> bool:

@@ -265,6 +265,7 @@ class UserAgentCore(Services):
         """
         session = ResumedSession(self, values, elapsed)
         self.sessions.add(session)
+        self.wake()
         return session
 
     def end_left(self, values: Mapping[str, Any], status: int, reason: str) -> None:

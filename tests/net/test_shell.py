@@ -9,10 +9,14 @@ from collections.abc import Callable
 import pytest
 import uvloop
 
-from gateway.net import Answered, Confirmed, Ended, Failed, Flow, UserAgentConfig
+from gateway.net import Answered, Confirmed, Ended, Failed, Flow, IncomingSession, UserAgent, UserAgentConfig
 from gateway.net.shell import Shell
 from gateway.net.tap import Direction
+from gateway.sip.invite.resumed import session_values
+from gateway.sip.message import build
+from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.parser import parse_message
+from gateway.sip.message.uri import Uri
 from tests.net.peers import ANSWER, OFFER, Application, Recorder, address, answering, started
 from tests.ports import free_port
 
@@ -272,3 +276,51 @@ async def test_nothing_is_sent_while_it_waits() -> None:
     finally:
         await alice.close()
         await bob.close()
+
+
+async def test_what_a_resumed_call_is_to_say_is_said_without_being_asked() -> None:
+    """A 200 that was not acknowledged is repeated by the next process, though nothing comes from anybody."""
+    application = Application()
+    first = await started(application)
+    place = ("127.0.0.1", first.listening[0][2])
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
+        caller.setblocking(False)
+        caller.bind(("127.0.0.1", 0))
+        here = f"127.0.0.1:{caller.getsockname()[1]}"
+        invite = build.request(
+            "INVITE",
+            Uri.parse(f"sip:bob@127.0.0.1:{place[1]}"),
+            from_=NameAddr.parse(f"<sip:alice@{here}>;tag=a1"),
+            to=NameAddr.parse(f"<sip:bob@127.0.0.1:{place[1]}>"),
+            call_id="left-alone",
+            cseq=1,
+            contact=NameAddr.parse(f"<sip:alice@{here}>"),
+            headers=[("Via", f"SIP/2.0/UDP {here};branch=z9hG4bKleftalone")],
+            body=OFFER,
+            content_type="application/sdp",
+        )
+        caller.sendto(invite.write(), place)
+
+        async def heard() -> bytes:
+            async with asyncio.timeout(30):
+                while not (data := await loop.sock_recv(caller, 65_535)).startswith(b"SIP/2.0 200"):
+                    pass
+                return data
+
+        session = (await asyncio.wait_for(application.calls.get(), 30)).session
+        assert isinstance(session, IncomingSession)
+        session.answer(ANSWER)
+        answer, values = await heard(), session_values(session)
+        assert values is not None
+        await first._shell.close()  # as one that was killed
+
+        def resume() -> None:
+            following.resume(values, 0.0)
+
+        following = UserAgent(UserAgentConfig(listen=(place,), close_timeout=0.1), Application())
+        await following.start(resume)
+        try:
+            assert await heard() == answer
+        finally:
+            await following.close()
