@@ -76,6 +76,7 @@ test-all: test ## The whole suite, then what takes longer: more random examples,
 	$(PARALLEL) -m "hypothesis and not serial" --hypothesis-profile long --timeout 300
 	@scripts/plane fuzz $(or $(SECONDS),15)
 	@$(BIN)/python -m tests.soak --minutes 1
+	@$(BIN)/python -m tests.chaos messages
 	@scripts/resolve-pythons
 
 check: $(VENV)/.test ## Lint, format and types
@@ -95,7 +96,7 @@ format: $(VENV)/.test ## Rewrite the sources in the house format
 bench: install-test plane ## Measure beside real peers: tables, and bench/results/*.json (ARGS=media for one)
 	@$(BIN)/python -m bench $(ARGS)
 
-chaos: install-test plane ## Kill the gateway, its packet plane, or both, with calls up, and count what is lost (KILLS=20)
+chaos: install-test plane ## Kill the gateway at every message of a call, then gateway and packet plane with calls up, and count what is lost (KILLS=20)
 	@$(BIN)/python -m tests.chaos --kills $(or $(KILLS),20) $(ARGS)
 
 soak: install-test plane ## Calls, transfers and reloads at 20 a second, and whether memory, descriptors, tasks and timers stay level (MINUTES=30)

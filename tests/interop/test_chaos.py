@@ -1,4 +1,4 @@
-"""The short form of `make chaos`: a kill of the packet plane, then one of gateway and plane, with two calls up."""
+"""The short form of `make chaos`: kills at messages of a call; of the packet plane, then of gateway and plane."""
 
 from __future__ import annotations
 
@@ -6,12 +6,36 @@ from pathlib import Path
 
 import pytest
 
-from tests import chaos
-from tests.chaos import Fate, Kill, Outcome, is_kept, strikes, table
+from tests.chaos import __main__ as chaos
+from tests.chaos.fates import Fate
+from tests.chaos.kills import Kill, Outcome, is_kept, strikes, table
+from tests.chaos.messages import Death, deaths_of_a_call
+from tests.chaos.wire import Message
 
-pytestmark = [pytest.mark.peer, pytest.mark.serial]
+pytestmark = pytest.mark.peer
+
+SHORT = {
+    *(Message("callee", False, what) for what in ("INVITE", "BYE")),
+    *(Message("callee", True, what) for what in ("200 INVITE", "INVITE")),
+    *(Message("caller", False, what) for what in ("401 INVITE", "200 INVITE")),
+    *(Message("caller", True, "INVITE", number) for number in (2, 3)),
+    Message("caller", True, "BYE"),
+}
+"""One of each kind."""
 
 
+def in_short(death: Death) -> bool:
+    return death.at in SHORT and death.lost
+
+
+@pytest.mark.timeout(300)  # nine starts of a gateway, beside other work
+async def test_a_kill_at_a_message_of_a_call_leaves_nobody_alone(tmp_path: Path) -> None:
+    """Before the caller is told of an answer both hear the end, after that the call goes on until it is hung up."""
+    found = [(str(death), after) async for death, after, right in deaths_of_a_call(tmp_path, in_short) if not right]
+    assert not found
+
+
+@pytest.mark.serial
 async def test_two_kills_lose_nothing(tmp_path: Path) -> None:
     """The death of a plane ends no call, nor that of gateway and plane; the gateway's alone: test_recovered_calls."""
     outcomes = [each async for each in strikes(tmp_path, [Kill.PLANE, Kill.BOTH])]

@@ -1,30 +1,24 @@
-"""`python -m tests.chaos`: kill the gateway, its packet plane, or both, again and again, and count what is lost."""
+"""Kill the gateway, its packet plane, or both, again and again, with calls of real phones and of a page up."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import logging
 import os
 import signal
 import statistics
-import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import cycle, islice
 from pathlib import Path
 from typing import Protocol
 
-import pytest
-from rich.console import Console
 from rich.table import Table
 
 from gateway.demo.chromium import BrowserError
 from gateway.demo.phone import DeskPhone, PhoneError
+from tests.chaos.fates import Fate
 from tests.interop.gateway import PHONE_HZ, RpcBrowser
 from tests.interop.house import OTHER_HZ, House, hear_each_other, house, talk
 
@@ -43,17 +37,6 @@ class Kill(StrEnum):
     GATEWAY = "gateway"
     PLANE = "plane"
     BOTH = "both"
-
-
-class Fate(StrEnum):
-    """What became of a call."""
-
-    KEPT = "kept"
-    """Both sides hear each other."""
-    ENDED = "ended"
-    """Both sides were told that it is over."""
-    LOST = "lost"
-    """Neither: somebody sits there in silence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,37 +212,3 @@ def table(outcomes: Sequence[Outcome]) -> Table:
 def is_kept(outcomes: Sequence[Outcome]) -> bool:
     """Whether nothing was lost: no death ends a call."""
     return all(set(each.fates) <= {Fate.KEPT} for each in outcomes)
-
-
-async def _main(kills: Sequence[Kill]) -> int:
-    console, outcomes = Console(width=None if sys.stdout.isatty() else 120), list[Outcome]()
-    with tempfile.TemporaryDirectory(prefix="gateway-chaos-") as folder:
-        try:
-            async for each in strikes(Path(folder), kills):
-                outcomes.append(each)
-                console.print(f"{len(outcomes)}/{len(kills)} {each.kill}: {', '.join(each.fates)}; {each.back:.2f} s")
-        finally:
-            console.print(table(outcomes))
-    return 0 if is_kept(outcomes) else 1
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Do as the command line says; 0 when nothing was lost, 1 otherwise, 2 where a peer is not installed."""
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # a page's WebSocket that a kill ended
-    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=(__doc__ or "").partition(": ")[2])
-    parser.add_argument("--kills", type=int, default=KILLS, metavar="N", help=f"so many (default {KILLS})")
-    parser.add_argument(
-        "--of", choices=list(Kill), action="append", help="only these; in turns otherwise (may come more than once)"
-    )
-    given = parser.parse_args(arguments)
-    if not 1 <= given.kills <= MOST:
-        parser.error(f"--kills is 1 to {MOST}")
-    try:
-        return asyncio.run(_main(list(islice(cycle(map(Kill, given.of or list(Kill))), given.kills))))
-    except (pytest.skip.Exception, pytest.fail.Exception) as error:
-        Console(stderr=True).print(str(error))
-        return 2
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

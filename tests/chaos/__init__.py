@@ -1,0 +1,1 @@
+"""What is lost when things die: `python -m tests.chaos`."""

@@ -1,0 +1,87 @@
+"""`python -m tests.chaos`: what is lost when gateway, packet plane or what they stand on dies, as tables."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import cycle, islice
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from tests.chaos import kills, messages
+from tests.chaos.kills import Kill
+
+KILLS = 20
+MOST = 1000
+PARTS = ("messages", "kills")
+
+
+async def of_messages(folder: Path, console: Console) -> bool:
+    """A kill at every message of a call; whether what became of each may be."""
+    made, right = Table("killed at", "", "", "seconds", title="kill -9 of the gateway at a message of a call"), True
+    try:
+        async for death, after, may_be in messages.deaths_of_a_call(folder, lambda _: True):
+            right &= may_be
+            fate = str(after.fate) if may_be else f"[red]{after.fate}[/]"
+            made.add_row(str(death), fate, after.told, f"{after.seconds:.2f}")
+    finally:
+        console.print(made)
+    return right
+
+
+async def of_kills(folder: Path, console: Console, wanted: Sequence[Kill]) -> bool:
+    """Kills with calls of real phones up; whether each call was kept."""
+    outcomes = list[kills.Outcome]()
+    try:
+        async for each in kills.strikes(folder, wanted):
+            outcomes.append(each)
+            console.print(f"{len(outcomes)}/{len(wanted)} {each.kill}: {', '.join(each.fates)}; {each.back:.2f} s")
+    finally:
+        console.print(kills.table(outcomes))
+    return kills.is_kept(outcomes)
+
+
+async def _all(parts: Sequence[Callable[[Path], Awaitable[bool]]]) -> int:
+    right = True
+    for part in parts:
+        with tempfile.TemporaryDirectory(prefix="gateway-chaos-") as folder:
+            right &= await part(Path(folder))
+    return 0 if right else 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do as the command line says; 0 when nothing was lost, 1 otherwise, 2 where a peer is not installed."""
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # a page's WebSocket that a kill ended
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=(__doc__ or "").partition(": ")[2])
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all otherwise")
+    parser.add_argument("--kills", type=int, default=KILLS, metavar="N", help=f"so many kills (default {KILLS})")
+    parser.add_argument(
+        "--of", choices=list(Kill), action="append", help="kills of these; in turns otherwise (may come more than once)"
+    )
+    given = parser.parse_args(arguments)
+    if not 1 <= given.kills <= MOST:
+        parser.error(f"--kills is 1 to {MOST}")
+    if unknown := set(given.parts) - set(PARTS):
+        parser.error(f"there is no {', '.join(sorted(unknown))}")
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    wanted = list(islice(cycle(map(Kill, given.of or list(Kill))), given.kills))
+    parts: dict[str, Callable[[Path], Awaitable[bool]]] = {
+        "messages": lambda folder: of_messages(folder, console),
+        "kills": lambda folder: of_kills(folder, console, wanted),
+    }
+    try:
+        return asyncio.run(_all([parts[name] for name in PARTS if name in (given.parts or PARTS)]))
+    except (pytest.skip.Exception, pytest.fail.Exception) as error:
+        Console(stderr=True).print(str(error))
+        return 2
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,348 @@
+"""kill -9 of the gateway at every message of a call: its set-up, a hold, a re-INVITE of the callee's, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from gateway.media.embedded.plane.native.process import find_program
+from gateway.net.config import UserAgentConfig
+from gateway.net.user_agent import UserAgent
+from gateway.sip.auth.account import Credentials
+from gateway.sip.invite import events
+from gateway.sip.invite.incoming import IncomingSession
+from gateway.sip.invite.session import InviteSession
+from gateway.sip.invite.states import SessionState
+from tests import peers
+from tests.chaos.fates import Fate
+from tests.chaos.forked import Forks, Running, forks
+from tests.chaos.wire import HOST, Message, Side, Wire
+from tests.net.peers import ANSWER, OFFER, Application, Recorder
+from tests.ports import free_port, free_ports
+
+USER, PASSWORD, DOMAIN = "1001", "of-the-caller-0815", "gateway.example"
+CALLS = 100
+"""Most calls of one stage: each callee has a number and a port of its own."""
+HOLD = OFFER + b"a=sendonly\r\n"
+_SETTLED = 40.0
+"""Seconds after which somebody has been left alone: more than 64 T1."""
+_ANSWERED = Message("caller", False, "200 INVITE")
+_BYE = Message("caller", True, "BYE")
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """When the gateway is killed."""
+
+    at: Message
+    lost: bool
+    """Whether the message is lost with it: what was to be sent or was on its way."""
+
+    def __str__(self) -> str:
+        return f"{self.at}, {'lost' if self.lost else 'arrived'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Aftermath:
+    """What became of a call."""
+
+    fate: Fate
+    told: str
+    """What each phone was told of the end, or what went wrong."""
+    seconds: float
+    """From the start of the next gateway until that was so."""
+
+
+class Phone:
+    """A user agent that answers every offer, behind a wire, and what it hears of its one call."""
+
+    def __init__(self, agent: UserAgent, wire: Wire, heard: Callable[[events.SessionEvent], None]) -> None:
+        """`heard` is told of each event."""
+        self.agent, self.wire = agent, wire
+        self._heard = heard
+        self._session: InviteSession | None = None
+        self._events: list[events.SessionEvent] = []
+        self.offers = 0
+
+    @property
+    def session(self) -> InviteSession:
+        assert self._session is not None
+        return self._session
+
+    @session.setter
+    def session(self, session: InviteSession) -> None:
+        self._session = session
+        session.listen(self._take)
+
+    def _take(self, event: events.SessionEvent) -> None:
+        self._events.append(event)
+        if isinstance(event, events.Offered):
+            self.session.answer_offer(event.exchange, ANSWER)
+        self._heard(event)
+
+    def heard(self, *kinds: type[events.SessionEvent]) -> list[events.SessionEvent]:
+        """Events of these kinds."""
+        return [each for each in self._events if isinstance(each, kinds)]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it was told so, or never knew of a call."""
+        return self._session is None or bool(self.heard(events.Failed, events.Ended))
+
+    @property
+    def is_up(self) -> bool:
+        return not self.is_over and bool(self.heard(events.Answered, events.Confirmed))
+
+    @property
+    def waits(self) -> bool:
+        """Whether an offer of its own has no answer yet."""
+        return len(self.heard(events.OfferAnswered)) < self.offers
+
+    def offer(self, body: bytes) -> None:
+        self.offers += 1
+        self.session.offer(body)
+
+    @property
+    def told(self) -> str:
+        for event in self.heard(events.Failed, events.Ended):
+            if isinstance(event, events.Failed):
+                return str(event.status)
+            if isinstance(event, events.Ended):
+                return f"{event.by} {event.cause or ''}".strip()
+        return "nothing"
+
+    async def close(self) -> None:
+        await self.agent.close()
+        self.wire.close()
+
+
+class Stage:
+    """One call between two phones, through a gateway that is killed at one message of it."""
+
+    def __init__(self, folder: Path, start: Forks, environ: dict[str, str], sip: int, numbers: dict[str, int]) -> None:
+        """`numbers` are the callees', with the ports that the gateway finds them at."""
+        self._folder, self._forks, self._environ, self._sip = folder, start, environ, sip
+        self._numbers = iter(numbers.items())
+        self._gateway: Running
+        self._starts = 0
+        self._death: Death | None = None
+        self._struck = asyncio.Event()
+        self._news = asyncio.Event()
+        self.passed: list[Message] = []
+        """Messages of the call, in order, up to the kill."""
+        self.caller: Phone
+        self.callee: Phone
+        self._number = ""
+
+    async def start(self) -> None:
+        """The next gateway."""
+        self._starts += 1
+        self._gateway = await self._forks.start(self._environ, self._folder / f"{self._starts}.log")
+
+    async def stop(self) -> None:
+        await self._gateway.terminate()
+
+    def faults(self) -> list[str]:
+        """What no gateway may have said: an exception, or that more than the one call was left by the one before."""
+        said = [(self._folder / f"{number}.log").read_text() for number in range(1, self._starts + 1)]
+        left = [re.search(r"calls of the gateway before resumed=(\d+) ended=(\d+)", each) for each in said]
+        many = [found[0] for found in left if found is not None and int(found[1]) + int(found[2]) > 1]
+        return many + [each[-4000:] for each in said if "Traceback" in each]
+
+    async def _phone(self, side: Side, application: Application, for_gateway: int = 0) -> Phone:
+        port = free_port()
+        agent = UserAgent(UserAgentConfig(listen=((HOST, port),), close_timeout=0.2), application)
+        await agent.start()
+        return Phone(agent, Wire(side, port, self._sip, self._passes, for_gateway), self._heard)
+
+    def _passes(self, message: Message) -> bool:
+        if self._struck.is_set():
+            return True
+        if self._death is not None and message == self._death.at:
+            self._struck.set()
+            self._gateway.strike()
+            return not self._death.lost
+        self.passed.append(message)
+        self._news.set()
+        return True
+
+    @asynccontextmanager
+    async def phones(self) -> AsyncIterator[Self]:
+        """A caller and a callee, which has a wire of its own that the gateway's route leads to."""
+
+        def rings(session: IncomingSession, recorder: Recorder) -> None:
+            self.callee.session = session
+            session.ring()
+
+        self.passed, self._struck = [], asyncio.Event()
+        self._number, port = next(self._numbers)
+        self.caller = await self._phone("caller", Application())
+        self.callee = await self._phone("callee", Application(rings), port)
+        try:
+            yield self
+        finally:
+            for phone in (self.caller, self.callee):
+                await phone.close()
+            self._death = None
+
+    async def until(self, is_so: Callable[[], bool]) -> None:
+        """Wait for news that make it so."""
+        while not is_so():
+            self._news.clear()
+            await self._news.wait()
+
+    def dial(self) -> None:
+        """The caller calls the callee, who answers once the caller knows that it rings."""
+        self.caller.session = self.caller.agent.invite(
+            f"sip:{self._number}@{DOMAIN}",
+            received=f"udp:{HOST}:{self.caller.wire.for_phone}",
+            caller=f"<sip:{USER}@{DOMAIN}>",
+            body=OFFER,
+            credentials=Credentials(USER, PASSWORD),
+        )
+
+    def _heard(self, event: events.SessionEvent) -> None:
+        if isinstance(event, events.Provisional) and event.status == 180 and not self.callee.is_over:
+            called = self.callee.session
+            assert isinstance(called, IncomingSession)
+            if called.machine.state is SessionState.INCOMING:
+                called.answer(ANSWER)
+        self._news.set()
+
+    async def talk(self) -> None:
+        """Set the call up, hold it, have the callee ask for something, and hang up."""
+        self.dial()
+        await self.until(lambda: self.caller.is_up and self.callee.is_up and self._acks("caller") == 2)
+        await self._hold("caller", self.caller)
+        await self._hold("callee", self.callee)
+        self.caller.session.hangup()
+        await self.until(lambda: self.caller.is_over and self.callee.is_over)
+        await self.until(lambda: self.passed[-1].what == "200 BYE")
+
+    async def _hold(self, side: Side, phone: Phone) -> None:
+        acks = self._acks(side)
+        phone.offer(HOLD)
+        await self.until(lambda: self._acks(side) > acks)
+
+    def _acks(self, side: Side) -> int:
+        return sum(each.side == side and each.to_gateway and each.what == "ACK" for each in self.passed)
+
+    async def messages(self) -> list[Message]:
+        """Of a whole call, without a kill."""
+        async with self.phones(), asyncio.timeout(_SETTLED):
+            await self.talk()
+            return list(self.passed)
+
+    async def die(self, death: Death) -> Aftermath:
+        """Kill the gateway there, start the next, and see what becomes of the call."""
+        async with self.phones():
+            self._death = death
+            talking = asyncio.create_task(self.talk())
+            async with asyncio.timeout(_SETTLED):
+                await self._struck.wait()
+            talking.cancel()
+            await asyncio.gather(talking, return_exceptions=True)
+            await self._gateway.kill()
+            await self.start()
+            began = time.monotonic()
+            fate, told = await self._fate()
+            return Aftermath(fate, told, time.monotonic() - began)
+
+    async def _fate(self) -> tuple[Fate, str]:
+        caller, callee = self.caller, self.callee
+        try:
+            async with asyncio.timeout(_SETTLED):
+                await self.until(
+                    lambda: (
+                        (caller.is_over and callee.is_over)
+                        or (caller.is_up and callee.is_up and not caller.waits and not callee.waits)
+                    )
+                )
+                if caller.is_over:
+                    return Fate.ENDED, f"{caller.told}; {callee.told}"
+                for phone in (caller, callee):
+                    await self._works(phone)
+                callee.session.hangup()
+                await self.until(lambda: caller.is_over and callee.is_over)
+        except (TimeoutError, AssertionError) as error:
+            return Fate.LOST, f"{_state(caller)}; {_state(callee)} {error}"
+        return Fate.KEPT, ""
+
+    async def _works(self, phone: Phone) -> None:
+        """It may offer something else, which the other is asked for."""
+        phone.offer(OFFER)
+        await self.until(lambda: not phone.waits or phone.is_over)
+        last = phone.heard(events.OfferAnswered)[-1]
+        assert isinstance(last, events.OfferAnswered)
+        assert last.status == 200, f"an offer was answered with {last.status}"
+
+
+def _state(phone: Phone) -> str:
+    return "up" if phone.is_up else f"over ({phone.told})" if phone.is_over else "left alone"
+
+
+def deaths(passed: Sequence[Message]) -> list[Death]:
+    """At each message: one that was lost with the gateway, and one of the gateway's that had just arrived."""
+    return [Death(message, lost) for message in passed for lost in (True, False)[: 1 + (not message.to_gateway)]]
+
+
+def allowed(death: Death, passed: Sequence[Message]) -> set[Fate]:
+    """A call that a peer was told of goes on, until somebody hangs up; before that it goes on or both are told."""
+    place = passed.index(death.at)
+    if place >= passed.index(_BYE):
+        return {Fate.ENDED}
+    return {Fate.KEPT} if place >= passed.index(_ANSWERED) else {Fate.KEPT, Fate.ENDED}
+
+
+@asynccontextmanager
+async def stage(folder: Path) -> AsyncIterator[Stage]:
+    """A gateway that runs, and whom it may be killed before."""
+    if find_program() is None:
+        peers.missing("gateway-plane", "cargo, and run scripts/plane build")
+    web, sip, webrtc, rtp = free_ports(4)
+    user = {"id": USER, "sip": True, "password": PASSWORD, "may_call": ["*", "9*"]}
+    numbers = {f"9{place:03}": free_port() for place in range(CALLS)}
+    values = {
+        "WEB__LISTEN": f"{HOST}:{web}",
+        "SIP__LISTEN": f'["udp:{HOST}:{sip}"]',
+        "WEBRTC__LISTEN": f"{HOST}:{webrtc}",
+        "RTP__PORTS": f"{rtp}-{rtp + 99}",
+        "RTP__MEDIA_TIMEOUT": "0",
+        "IDENTITY__STORE": "memory",
+        "STATE_DIR": str(folder),
+        "DOMAIN": DOMAIN,
+        "MEDIA__PLANE": "native",
+        "USERS": json.dumps([user]),
+        "ROUTES": json.dumps([{"match": name, "to": f"sip:phone@{HOST}:{port}"} for name, port in numbers.items()]),
+    }
+    others = {key: value for key, value in os.environ.items() if not key.startswith("GATEWAY_")}
+    environ = others | {f"GATEWAY_{key}": value for key, value in values.items()}
+    async with AsyncExitStack() as stack:
+        made = Stage(folder, await stack.enter_async_context(forks()), environ, sip, numbers)
+        await made.start()
+        stack.push_async_callback(made.stop)
+        yield made
+
+
+async def deaths_of_a_call(
+    folder: Path, chosen: Callable[[Death], bool]
+) -> AsyncIterator[tuple[Death, Aftermath, bool]]:
+    """Every death of one call that is chosen, what became of it, and whether that may be.
+
+    Raises AssertionError where a gateway said what it may not.
+    """
+    async with stage(folder) as made:
+        passed = await made.messages()
+        for death in filter(chosen, deaths(passed)):
+            after = await made.die(death)
+            yield death, after, after.fate in allowed(death, passed)
+        faults = made.faults()
+        assert not faults, faults[0]
