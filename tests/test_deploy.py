@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
 import shutil
 import subprocess
@@ -13,21 +15,94 @@ import pytest
 import yaml
 
 from gateway.config import Config, load
+from gateway.media.embedded.plane.native.plane import NativePlane
+from gateway.media.embedded.plane.native.process import SECRET, PlaneProcess, find_program
+from gateway.media.embedded.plane.values import FlowConfig
 from tests import peers
+from tests.media.plane_rig import Told, figures, until
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
+CHART = DEPLOY / "helm/sip-webrtc-gateway"
 
 
-def test_the_unit_is_good(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["gateway.service", "gateway-plane.service"])
+def test_the_unit_is_good(tmp_path: Path, name: str) -> None:
     """systemd's own reader has nothing to say, but for programs that are not installed here."""
-    unit = tmp_path / "gateway.service"
-    text = (DEPLOY / "gateway.service").read_text()
-    unit.write_text(text.replace("/opt/gateway/bin/gateway", sys.executable))
+    unit = tmp_path / name
+    text = (DEPLOY / name).read_text()
+    unit.write_text(re.sub("/opt/gateway/bin/[a-z-]+", sys.executable, text))
     analyze = peers.program("systemd-analyze", "systemd")
     done = subprocess.run([analyze, "verify", str(unit)], capture_output=True, text=True, timeout=30)
-    ours = [line for line in done.stderr.splitlines() if "gateway.service" in line]
+    ours = [line for line in done.stderr.splitlines() if name in line]
     assert (done.returncode, ours) == (0, []), done.stderr
+
+
+def test_gateway_and_plane_are_one_user_and_share_the_state_folder() -> None:
+    """In units, in the compose file and in the chart; each of these gateways waits for its plane."""
+    units = [(DEPLOY / name).read_text() for name in ("gateway.service", "gateway-plane.service")]
+    for key in ("User", "DynamicUser", "StateDirectory", "StateDirectoryMode"):
+        assert len({re.search(rf"^{key}=(.*)$", unit, re.MULTILINE)[1] for unit in units}) == 1, key  # type: ignore[index]
+    services = compose()["services"]
+    assert services["plane"]["build"] == services["gateway"]["build"]
+    assert all("state:/var/lib/gateway" in services[name]["volumes"] for name in ("plane", "gateway"))
+    config = load(DEPLOY / "gateway.yaml", services["gateway"]["environment"])
+    assert not config.media.plane_start
+    chart = (CHART / "templates/statefulset.yaml").read_text()
+    assert chart.count("mountPath: /var/lib/gateway") == 2
+    assert 'GATEWAY_MEDIA__PLANE_START\n              value: "false"' in chart
+
+
+def plane_commands() -> dict[str, list[str]]:
+    """Arguments of the plane, by who starts it."""
+    unit = re.search(r"^ExecStart=\S+ (.*)$", (DEPLOY / "gateway-plane.service").read_text(), re.MULTILINE)
+    chart = re.search(r"^ +args: (\[.*\])$", (CHART / "templates/statefulset.yaml").read_text(), re.MULTILINE)
+    assert unit is not None
+    assert chart is not None
+    service = compose()["services"]["plane"]
+    assert service["entrypoint"] == ["gateway-plane"]
+    return {"unit": unit[1].split(), "compose": service["command"], "chart": yaml.safe_load(chart[1])}
+
+
+@pytest.mark.parametrize("kind", ["unit", "compose", "chart"])
+async def test_a_plane_of_its_own_is_waited_for_and_outlives_the_gateway(tmp_path: Path, kind: str) -> None:
+    """Started as the deployment says: by its own secret, before or after a gateway comes; one that died is replaced."""
+    program = find_program()
+    if program is None:
+        peers.missing("gateway-plane", "cargo, and run scripts/plane build")
+    arguments = [each.replace("/var/lib/gateway", str(tmp_path)) for each in plane_commands()[kind]]
+    attaching = NativePlane(PlaneProcess(Path("nobody-starts-it"), tmp_path, starts=False))
+    told = Told()
+    starting = asyncio.create_task(attaching.start(told))
+    planes: list[asyncio.subprocess.Process] = []
+
+    async def plane() -> asyncio.subprocess.Process:
+        nothing = asyncio.subprocess.DEVNULL
+        planes.append(await asyncio.create_subprocess_exec(str(program), *arguments, stdin=nothing, stdout=nothing))
+        return planes[-1]
+
+    try:
+        first = await plane()
+        assert not (await asyncio.wait_for(starting, 30)).flows
+        assert (tmp_path / SECRET).stat().st_mode & 0o777 == 0o600
+        await attaching.open_pair(5, "127.0.0.1", 0)
+        attaching.open_flow(6, 5, FlowConfig())
+        await figures(attaching, 6)
+        await attaching.detach()
+        assert dict((await attaching.start(told)).flows) == {6: 5}
+        first.kill()
+        await first.wait()
+        await plane()
+        await until(lambda: bool(told.restarts))
+        assert await attaching.snapshot([6]) == {}
+        await attaching.close()
+        assert await asyncio.wait_for(planes[-1].wait(), 30) == 0
+    finally:
+        starting.cancel()
+        for each in planes:
+            with contextlib.suppress(ProcessLookupError):
+                each.kill()
+            await each.wait()
 
 
 def test_a_stop_has_more_patience_than_calls_are_given() -> None:
@@ -74,9 +149,6 @@ def test_what_the_image_is_built_of_is_not_left_out(path: str) -> None:
     ignored = (ROOT / ".dockerignore").read_text().split()
     assert path not in ignored
     assert (ROOT / path).exists()
-
-
-CHART = DEPLOY / "helm/sip-webrtc-gateway"
 
 
 def test_the_chart_takes_every_value_that_it_names_and_no_other() -> None:

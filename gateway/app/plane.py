@@ -13,7 +13,7 @@ from gateway.config import Config
 from gateway.errors import ConfigError
 from gateway.media.embedded.plane.gather import GatheringReactor
 from gateway.media.embedded.plane.native.plane import NativePlane
-from gateway.media.embedded.plane.native.process import SOCKET, PlaneProcess, check_program, find_program
+from gateway.media.embedded.plane.native.process import PROGRAM, SOCKET, PlaneProcess, check_program, find_program
 from gateway.media.embedded.plane.protocol import Plane
 from gateway.media.embedded.plane.python import PythonPlane
 
@@ -43,6 +43,9 @@ def choose(config: Config, find: Callable[[], Path | None] = find_program) -> Pl
     setting = config.media.plane
     if setting == "python":
         return PYTHON
+    if not config.media.plane_start:
+        reason = f"started by others, at {config.state_dir / SOCKET}"
+        return PlaneChoice(native=True, reason=reason, program=Path(PROGRAM), may_fall_back=setting == "auto")
     program = find() if sys.platform == "linux" else None
     trouble = NOT_BUILT if program is None else check_program(program)
     if trouble is None:
@@ -60,6 +63,7 @@ def maker(config: Config, choice: PlaneChoice, clock: Callable[[], float]) -> Ca
     process = PlaneProcess(
         program,
         config.state_dir,
+        starts=media.plane_start,
         threads=media.plane_threads,
         carrier=media.plane_carrier,
         gather=media.plane_gather,

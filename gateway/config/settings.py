@@ -189,6 +189,9 @@ class MediaConfig(Section):
     plane: Literal["auto", "native", "python"] = "auto"
     """Who forwards the packets of the embedded engine: a process of its own that is compiled ("native"), this process
     ("python"), or the native one where it is built ("auto"). `gateway check-config` says which and why."""
+    plane_start: bool = True
+    """Whether the gateway starts the native plane where none runs; false: a unit or container of its own does, and the
+    gateway waits for it."""
     plane_threads: int = Field(default=0, ge=0, le=64)
     """Threads of the native plane that forward; 0: one for each CPU."""
     plane_carrier: Literal["auto", "io_uring", "epoll"] = "auto"

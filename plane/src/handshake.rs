@@ -75,6 +75,7 @@ mod tests {
     #[test]
     fn the_newest_common_version_is_spoken() {
         assert_eq!(greeting(1, 9).version(), Some(VERSION));
+        assert_eq!(greeting(1, OLDEST).version(), Some(OLDEST));
         assert_eq!(greeting(VERSION + 1, 9).version(), None);
         assert_eq!(greeting(0, 0).version(), None);
     }

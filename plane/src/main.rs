@@ -1,5 +1,6 @@
 //! `gateway-plane --socket FILE [--threads N] [--orphan-timeout SECONDS] [--carrier auto|io_uring|epoll]
-//! [--gather MICROSECONDS]`, the secret on standard input.
+//! [--gather MICROSECONDS] [--secret FILE]`: the secret is in that file, which is made where it is not, or comes by
+//! standard input.
 
 use gateway_plane::control::{Control, Uplinks};
 use gateway_plane::handshake::Secret;
@@ -7,7 +8,9 @@ use gateway_plane::registry::Registry;
 use gateway_plane::sys::{self, Bell};
 use gateway_plane::wire::VERSION;
 use gateway_plane::worker::{Carrier, Made, Uplink, Worker};
-use std::io::Read;
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -23,6 +26,8 @@ const MAX_THREADS: usize = 64;
 const GATHER: u32 = 1_000;
 const LONGEST_GATHER: u32 = 10_000;
 const LONGEST_SECRET: u64 = 4096;
+/// Octets of one that is made here.
+const SECRET: usize = 32;
 
 struct Arguments {
     socket: PathBuf,
@@ -30,12 +35,19 @@ struct Arguments {
     orphan_timeout: f64,
     carrier: Option<Carrier>,
     gather: u32,
+    secret: Option<PathBuf>,
 }
 
 fn arguments() -> Result<Option<Arguments>, String> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut parsed =
-        Arguments { socket: PathBuf::new(), threads: cores, orphan_timeout: 60.0, carrier: None, gather: GATHER };
+    let mut parsed = Arguments {
+        socket: PathBuf::new(),
+        threads: cores,
+        orphan_timeout: 60.0,
+        carrier: None,
+        gather: GATHER,
+        secret: None,
+    };
     let mut given = std::env::args().skip(1);
     while let Some(name) = given.next() {
         if name == "--version" {
@@ -48,6 +60,7 @@ fn arguments() -> Result<Option<Arguments>, String> {
             "--threads" => parsed.threads = value.parse().map_err(|_| wrong())?,
             "--orphan-timeout" => parsed.orphan_timeout = value.parse().map_err(|_| wrong())?,
             "--carrier" => parsed.carrier = Some(value.parse().map_err(|()| wrong())?),
+            "--secret" => parsed.secret = Some(value.into()),
             "--gather" => parsed.gather = value.parse().map_err(|_| wrong())?,
             _ => return Err(format!("{name} is not an option")),
         }
@@ -80,10 +93,32 @@ fn listen(socket: &Path) -> Result<UnixListener, String> {
     UnixListener::bind(name).map_err(|error| format!("{}: {error}", socket.display()))
 }
 
-fn secret() -> Result<Secret, String> {
+/// What is in `file`, or comes by standard input.
+fn secret(file: Option<&Path>) -> Result<Secret, String> {
+    let text = |error: std::io::Error| error.to_string();
     let mut octets = Vec::new();
-    std::io::stdin().take(LONGEST_SECRET).read_to_end(&mut octets).map_err(|error| error.to_string())?;
-    Secret::new(&octets).ok_or("the secret on standard input is too short".into())
+    match file {
+        None => std::io::stdin().take(LONGEST_SECRET).read_to_end(&mut octets).map_err(text)?,
+        Some(name) => {
+            make_secret(name).map_err(text)?;
+            File::open(name).map_err(text)?.take(LONGEST_SECRET).read_to_end(&mut octets).map_err(text)?
+        }
+    };
+    Secret::new(&octets).ok_or("the secret is too short".into())
+}
+
+/// Make the file of a secret where there is none, for this user only; it is there as a whole or not at all.
+fn make_secret(name: &Path) -> std::io::Result<()> {
+    if name.exists() {
+        return Ok(());
+    }
+    let mut octets = [0; SECRET];
+    sys::random(&mut octets)?;
+    let new = name.with_extension(format!("new-{}", std::process::id()));
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?.write_all(&octets)?;
+    let made = std::fs::hard_link(&new, name);
+    std::fs::remove_file(&new)?;
+    made.or_else(|error| if error.kind() == ErrorKind::AlreadyExists { Ok(()) } else { Err(error) })
 }
 
 fn seed() -> Result<u64, String> {
@@ -93,8 +128,9 @@ fn seed() -> Result<u64, String> {
 }
 
 fn start(arguments: &Arguments) -> Result<Control, String> {
+    // Before the folder is another one; what is not there yet is made before anybody can connect.
+    let secret = secret(arguments.secret.as_deref())?;
     let listener = listen(&arguments.socket)?;
-    let secret = secret()?;
     sys::raise_descriptor_limit();
     let carrier = arguments.carrier.unwrap_or_else(Carrier::best);
     let text = |error: std::io::Error| error.to_string();

@@ -99,6 +99,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "app/test_observers.py::test_every_call_has_one_record": ("cdr.enabled", "cdr.file"),
     "app/test_plane.py::test_packets_are_gathered_for_as_long_as_is_configured": ("media.plane_gather",),
     "app/test_plane.py::test_python_is_taken_at_its_word": ("media.plane",),
+    "app/test_plane.py::test_a_plane_that_others_start_is_waited_for": ("media.plane_start",),
     "app/test_plane.py::test_the_carrier_that_is_configured_carries": ("media.plane_carrier",),
     "app/test_room_keys.py::test_calls_of_whom_the_configuration_names_are_recorded": (
         *("recording.calls", "recording.folder"),

@@ -26,7 +26,7 @@ def config(plane: str, state_dir: Path = Path(".gateway")) -> Config:
     return Config.model_validate({"media": {"plane": plane}, "state_dir": state_dir})
 
 
-def program(folder: Path, says: str = "gateway-plane 0.1.0 protocol 1", status: int = 0) -> Path:
+def program(folder: Path, says: str = "gateway-plane 0.1.0 protocol 2", status: int = 0) -> Path:
     """Something that says what a plane's program says of itself."""
     made = folder / "gateway-plane"
     made.write_text(f"#!/bin/sh\necho '{says}'\nexit {status}\n")
@@ -74,6 +74,19 @@ def test_a_program_that_does_not_fit_is_not_used(tmp_path: Path, says: str, stat
     chosen = choose(config("auto"), lambda: made)
     assert not chosen.native
     assert str(made) in chosen.reason
+
+
+async def test_a_plane_that_others_start_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`media.plane_start: false` needs no program, starts none, and says where it looks when it has waited enough."""
+    monkeypatch.setattr("gateway.media.embedded.plane.native.process.START_TIME", 0.2)
+    values = {"media": {"plane_start": False}, "state_dir": tmp_path}
+    wanted = Config.model_validate(values)
+    chosen = choose(wanted, lambda: pytest.fail("it looked for a program"))
+    assert (chosen.native, chosen.may_fall_back) == (True, True)
+    plane = maker(wanted, chosen, asyncio.get_running_loop().time)()
+    with pytest.raises(PlaneError, match=f"{tmp_path / SOCKET}, and media.plane_start is false"):
+        await plane.start(Told())
+    assert not choose(Config.model_validate({"media": {"plane": "python", "plane_start": False}})).native
 
 
 def test_a_plane_that_runs_is_seen_by_its_socket(tmp_path: Path) -> None:

@@ -15,6 +15,10 @@ use cipher::{RTCP_INDEX, RTCP_PREFIX};
 pub const MAX_SOURCES: usize = 32;
 /// A source whose first packet has a number below this may have begun before the wrap.
 const WRAP_REACH: u16 = 0x1000;
+/// Roll-over counts that the first packet of a source is tried with: at 50 packets a second, those of three hours.
+const WRAPS: u64 = 8;
+/// Sources of one key that may be searched so and not found.
+const SEARCHES: u8 = 32;
 /// Octets of the longest master key identifier (RFC 4568 section 6.1).
 pub const MAX_MKI: usize = 128;
 /// Octets that protecting may add.
@@ -63,6 +67,7 @@ pub struct Receiver {
     sources: Vec<Source>,
     reports: Vec<Source>,
     uses: u64,
+    searches: u8,
 }
 
 impl Receiver {
@@ -70,7 +75,8 @@ impl Receiver {
     pub fn new(suite: Suite, material: &[u8]) -> Option<Self> {
         let (rtp, rtcp) = Cipher::pair(suite, material)?;
         let material = tagged(suite, material);
-        Some(Self { material, mki: [].into(), rtp, rtcp, sources: Vec::new(), reports: Vec::new(), uses: 0 })
+        let (sources, reports) = (Vec::new(), Vec::new());
+        Some(Self { material, mki: [].into(), rtp, rtcp, sources, reports, uses: 0, searches: SEARCHES })
     }
 
     /// Want this master key identifier in every packet (RFC 3711 section 3.1); empty: none.
@@ -133,21 +139,33 @@ impl Receiver {
     /// Open the first packet of a source: its length in the clear and its index.
     ///
     /// What was lost may have been a wrap (RFC 3711 section 3.3.1), so a low number is tried with the roll-over count
-    /// one higher too.
-    fn open_first(&self, packet: &mut [u8], length: usize, header: &rtp::Header) -> Option<(usize, u64)> {
-        let index = u64::from(header.sequence_number);
-        let mut kept = [0; rtp::LONGEST];
+    /// one higher too. A peer that keeps its key where this plane is not the first of its call has wrapped more often:
+    /// those are tried as well, of a few sources, since what is not the peer's costs as much.
+    fn open_first(&mut self, packet: &mut [u8], length: usize, header: &rtp::Header) -> Option<(usize, u64)> {
+        let low = u64::from(header.sequence_number);
+        let mut room = [0; rtp::LONGEST];
         // A failed try spoils the packet.
-        let copy = kept.get_mut(..packet.len()).filter(|_| header.sequence_number < WRAP_REACH).map(|copy| {
-            copy.copy_from_slice(packet);
-            &*copy
+        let kept = room.get_mut(..packet.len());
+        let wraps = match kept {
+            None => 1,
+            Some(_) if self.searches > 0 => WRAPS,
+            Some(_) if header.sequence_number < WRAP_REACH => 2,
+            Some(_) => 1,
+        };
+        let kept = kept.map(|kept| {
+            kept.copy_from_slice(packet);
+            &*kept
         });
-        if let Some(plain) = self.rtp.open(packet, length, header.ssrc, index) {
-            return Some((plain, index));
+        for index in (0..wraps).map(|wrap| low + (wrap << 16)) {
+            if let Some(kept) = kept.filter(|_| index != low) {
+                packet.copy_from_slice(kept);
+            }
+            if let Some(plain) = self.rtp.open(packet, length, header.ssrc, index) {
+                return Some((plain, index));
+            }
         }
-        packet.copy_from_slice(copy?);
-        let index = index + 0x1_0000;
-        Some((self.rtp.open(packet, length, header.ssrc, index)?, index))
+        self.searches = self.searches.saturating_sub(1);
+        None
     }
 
     /// Open one SRTCP packet in place; the length of the compound packet in the clear.

@@ -101,6 +101,43 @@ fn seventy_thousand_packets_pass_the_wrap_in_every_suite() {
 }
 
 #[test]
+fn who_has_wrapped_before_this_context_began_is_heard() {
+    for suite in SUITES {
+        for wraps in [1, 3, 7u32] {
+            let (mut sender, mut receiver) = pair(suite);
+            for number in (0..=(wraps << 16) + 0x8000).step_by(0x4000) {
+                protect(&mut sender, &packet(number as u16, 99, b"before"));
+            }
+            for number in 40_000..40_010 {
+                let plain = packet(number, 99, b"a voice");
+                let mut wire = protect(&mut sender, &plain);
+                assert_eq!(receiver.open(&mut wire), Ok(plain.len()), "{suite:?} {wraps}");
+                assert_eq!(wire[..plain.len()], plain);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_nobody_protected_is_searched_for_a_while_only() {
+    for suite in SUITES {
+        let (mut sender, mut receiver) = pair(suite);
+        for number in (0..=0x1_8000u32).step_by(0x4000) {
+            protect(&mut sender, &packet(number as u16, 99, b"before"));
+        }
+        for ssrc in 0..u32::from(SEARCHES) {
+            let mut forged = packet(40_000, ssrc, &[0x55; 200]);
+            assert_eq!(receiver.open(&mut forged), Err(Refused::Authentication));
+        }
+        let mut late = protect(&mut sender, &packet(40_000, 99, b"a voice"));
+        assert_eq!(receiver.open(&mut late), Err(Refused::Authentication), "{suite:?}");
+        let (mut sender, _) = pair(suite);
+        let mut first = protect(&mut sender, &packet(40_000, 98, b"a voice"));
+        assert!(receiver.open(&mut first).is_ok(), "who has not wrapped is heard all the same");
+    }
+}
+
+#[test]
 fn packets_lost_before_the_wrap_do_not_end_the_stream() {
     for suite in SUITES {
         let (mut sender, mut receiver) = pair(suite);

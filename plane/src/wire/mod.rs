@@ -9,8 +9,8 @@ pub mod up;
 use crate::addr::Addr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Version spoken, and the oldest one understood.
-pub const VERSION: u16 = 1;
+/// Version spoken (2 has FEED and FED), and the oldest one understood.
+pub const VERSION: u16 = 2;
 pub const OLDEST: u16 = 1;
 /// Octets of the longest frame from a gateway.
 pub const LONGEST_FRAME: usize = 1 << 20;

@@ -10,7 +10,7 @@ from functools import partial
 
 from gateway.media.embedded.plane.native import wire
 from gateway.media.embedded.plane.native.link import Link
-from gateway.media.embedded.plane.native.process import PlaneProcess
+from gateway.media.embedded.plane.native.process import START_TIME, PlaneProcess
 from gateway.media.embedded.plane.native.wire import Down, Reader, Up, WireError
 from gateway.media.embedded.plane.protocol import PlaneError, PlaneHandler
 from gateway.media.embedded.plane.srtp import SrtpKey
@@ -60,7 +60,36 @@ class NativePlane:
         self._handler = handler
         self._closing = False
         ran = await self._connect()
-        return await self._inventory() if ran else Inventory()
+        inventory = await self._inventory() if ran else Inventory()
+        if self._process.version == wire.VERSION:
+            return inventory
+        if ran and not inventory.flows:
+            await self._replace()
+            inventory = Inventory()
+        self._tell_version()
+        return inventory
+
+    async def _replace(self) -> None:
+        """Have an older plane that holds nothing end, and another in its place. Raises PlaneError."""
+        try:
+            async with asyncio.timeout(START_TIME):
+                with self._process.watched() as gone:
+                    await self.close()
+                    await gone.wait()
+        except TimeoutError:
+            raise PlaneError("lost", "an older packet plane runs, and does not end") from None
+        self._closing = False
+        await self._connect()
+
+    def _tell_version(self) -> None:
+        """Say what an older plane does not know."""
+        if self._process.version < wire.FEEDS:
+            logger.warning(
+                "the packet plane speaks version %d of its messages, this gateway %d: until another is started, at a "
+                "start of the gateway without calls, rooms show no pictures",
+                self._process.version,
+                wire.VERSION,
+            )
 
     async def _connect(self) -> bool:
         connection, ran = await self._process.connect()
@@ -115,6 +144,7 @@ class NativePlane:
             try:
                 if await self._connect():
                     await self._clear()
+                self._tell_version()
             except (PlaneError, OSError) as error:
                 logger.error("the packet plane cannot be started: %s", error)
                 await asyncio.sleep(pause)
@@ -230,7 +260,8 @@ class NativePlane:
         self._send(Down.ROUTE, _ONE.pack(source) + wire.maybe(target, "I") + wire.routes(routes))
 
     def feed(self, target: int, source: int | None, types: Mapping[int, Fed]) -> None:
-        self._send(Down.FEED, _ONE.pack(target) + wire.maybe(source, "I") + wire.fed(types))
+        if self._process.version >= wire.FEEDS:
+            self._send(Down.FEED, _ONE.pack(target) + wire.maybe(source, "I") + wire.fed(types))
 
     def set_open(self, flow: int, value: bool) -> None:
         self._send(Down.SET_OPEN, struct.pack("!I?", flow, value))

@@ -17,6 +17,7 @@ import struct
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +35,10 @@ GATHER = 0.001
 START_TIME = 10.0
 PROOF_TIME = 5.0
 """Seconds for the program to listen, and for either side to prove itself."""
+_LOOKS_EVERY = 0.05
+"""Seconds between two looks for a plane that others start."""
+_PEER = struct.Struct("3i")
+"""struct ucred: process, user, group."""
 _REPOSITORY = Path(__file__).resolve().parents[5]
 
 
@@ -70,6 +75,8 @@ class PlaneProcess:
 
     program: Path
     state_dir: Path
+    starts: bool = True
+    """Whether it is started where none runs, or waited for."""
     threads: int = 0
     """Packet threads; 0: one for each core."""
     carrier: str = "auto"
@@ -80,26 +87,45 @@ class PlaneProcess:
     """Seconds that the plane goes on without a gateway."""
     child: int | None = field(default=None, init=False)
     """Its process id, where this gateway has started it."""
+    version: int = field(default=wire.VERSION, init=False)
+    """Of the messages that the one connected last speaks."""
+    _listener: int = field(default=0, init=False)
+    """The process id of that one; 0 where it is in a namespace that we do not see."""
 
     async def connect(self) -> tuple[socket.socket, bool]:
         """A proved connection, and whether the plane was running before; raises PlaneError."""
         self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         secret = self._secret()
         found = await self._open()
-        ran = found is not None
+        ran = found is not None or not self.starts
         if found is None:
-            await self._spawn(secret)
-            found = await self._open()
-        if found is None:
-            raise PlaneError("lost", f"the packet plane does not answer, see {self.state_dir / LOG}")
+            found = await (self._started(secret) if self.starts else self._awaited())
         try:
-            await asyncio.wait_for(prove(found, secret), PROOF_TIME)
+            self.version = await asyncio.wait_for(prove(found, secret), PROOF_TIME)
         except BaseException as error:
             found.close()
             if isinstance(error, TimeoutError | OSError):
                 raise PlaneError("lost", "the packet plane does not answer") from None
             raise
+        self._listener = _PEER.unpack(found.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))[0]
         return found, ran
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[asyncio.Event]:
+        """Set once the process connected last has ended and what it had bound is free; at once where it is not seen."""
+        gone, loop = asyncio.Event(), asyncio.get_running_loop()
+        try:
+            watched = os.pidfd_open(self._listener)
+        except OSError:
+            gone.set()
+            yield gone
+            return
+        try:
+            loop.add_reader(watched, gone.set)
+            yield gone
+        finally:
+            loop.remove_reader(watched)
+            os.close(watched)
 
     async def ended(self) -> str:
         """Wait for the process, where it is a child; how it ended."""
@@ -143,6 +169,24 @@ class PlaneProcess:
         finally:
             os.close(folder)
         return made
+
+    async def _started(self, secret: bytes) -> socket.socket:
+        await self._spawn(secret)
+        found = await self._open()
+        if found is None:
+            raise PlaneError("lost", f"the packet plane does not answer, see {self.state_dir / LOG}")
+        return found
+
+    async def _awaited(self) -> socket.socket:
+        """Connect to what somebody else starts; raises PlaneError where nobody does."""
+        try:
+            async with asyncio.timeout(START_TIME):
+                while (found := await self._open()) is None:  # noqa: ASYNC110  # nobody tells when it listens
+                    await asyncio.sleep(_LOOKS_EVERY)
+        except TimeoutError:
+            where = self.state_dir / SOCKET
+            raise PlaneError("lost", f"no packet plane listens on {where}, and media.plane_start is false") from None
+        return found
 
     async def _spawn(self, secret: bytes) -> None:
         """Start the program and wait until it listens; raises PlaneError."""
@@ -200,18 +244,30 @@ async def _first_line(descriptor: int) -> bytes:
         os.close(descriptor)
 
 
-async def prove(connection: socket.socket, secret: bytes) -> None:
-    """Prove to the plane that we know the secret, and have it prove the same; raises PlaneError."""
+async def prove(connection: socket.socket, secret: bytes) -> int:
+    """Prove to the plane that we know the secret, and have it prove the same; the version it speaks with us.
+
+    Raises PlaneError.
+    """
     loop = asyncio.get_running_loop()
     ours = os.urandom(wire.NONCE)
     greeting = wire.MAGIC + struct.pack("!HH", wire.OLDEST, wire.VERSION) + ours
     await loop.sock_sendall(connection, wire.frame(wire.Down.HELLO, greeting))
-    theirs = (await _expect(connection, wire.Up.HELLO))[2 : 2 + wire.NONCE]
+    hello = wire.Reader(await _expect(connection, wire.Up.HELLO))
+    try:
+        version, theirs = hello.number("H"), hello.rest()[: wire.NONCE]
+    except wire.WireError:
+        version, theirs = 0, b""
+    if len(theirs) != wire.NONCE:
+        raise PlaneError("refused", "what listens in the state folder is no packet plane")
+    if not wire.OLDEST <= version <= wire.VERSION:
+        raise PlaneError("version", f"the packet plane that runs speaks version {version}, this gateway {wire.VERSION}")
     proof = _proof(secret, b"gateway", ours, theirs)
     await loop.sock_sendall(connection, wire.frame(wire.Down.PROOF, proof))
     answer = await _expect(connection, wire.Up.PROOF)
     if not hmac.compare_digest(answer, _proof(secret, b"plane", ours, theirs)):
         raise PlaneError("refused", "what listens in the state folder does not know its secret")
+    return version
 
 
 def _proof(secret: bytes, role: bytes, gateway: bytes, plane: bytes) -> bytes:
@@ -230,7 +286,8 @@ async def _expect(connection: socket.socket, kind: int) -> bytes:
         code = reader.text()
         texts = {
             "busy": "another gateway uses the packet plane of this state folder",
-            "version": "the packet plane that runs is of another version",
+            "version": f"the packet plane that runs speaks no version of its messages that this gateway knows (up to "
+            f"{wire.VERSION}); it ends by itself media.orphan_timeout after its gateway",
         }
         raise PlaneError(code, texts.get(code, "the packet plane refused the state folder's secret"))
     if found != kind:

@@ -27,9 +27,11 @@ from gateway.media.embedded.plane.values import (
     Silence,
 )
 
-VERSION = 1
+VERSION = 2
 OLDEST = 1
 """Version spoken, and the oldest one understood."""
+FEEDS = 2
+"""The first version with FEED and FED."""
 MAGIC = b"GWPL"
 NONCE = 32
 """Octets of the random part of a greeting."""
