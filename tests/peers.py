@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import socket
+import subprocess
 import sys
 from typing import NoReturn
 
@@ -19,6 +21,37 @@ def missing(what: str, remedy: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(message)
     pytest.skip(message)
+
+
+def namespaces(*, ipv6: bool = False) -> None:
+    """Make sure that network namespaces with rules can be made; no failure in CI where the machine allows none.
+
+    `ipv6`: with addresses of it.
+    """
+    if os.geteuid() != 0:
+        missing("A network namespace", "nothing, but be root")
+    for name, package in (("ip", "iproute2"), ("nft", "nftables"), ("unshare", "util-linux")):
+        program(name, package)
+    probe = ["unshare", "-n", "nft", "add", "table", "ip", "probe"]
+    if subprocess.run(probe, capture_output=True, check=False).returncode:
+        pytest.skip("this machine allows no network namespace, or no rules in one")
+    if ipv6:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as own:
+            try:
+                own.bind(("::1", 0))
+            except OSError:
+                pytest.skip("this machine has no IPv6")
+
+
+def in_namespace(*commands: str, text: str | None = None) -> None:
+    """Run commands that set one up, `text` on their standard input: a failure in CI, elsewhere a skip where one fails.
+
+    Call `namespaces` before: what a machine cannot do at all is no failure.
+    """
+    for command in commands:
+        done = subprocess.run(command.split(), input=text, capture_output=True, text=True, check=False)
+        if done.returncode:
+            missing("A network namespace", f"what this takes: {command}: {done.stderr.strip()}")
 
 
 def program(name: str, package: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -19,7 +19,6 @@ logger = logging.getLogger(__name__)
 
 _LONGEST_BY_UDP = 29.0
 """Seconds after which a NAT may have forgotten who sends nothing (RFC 5626 section 4.4)."""
-_NOBODY_THERE = (408, 503)
 _BACK_A_SECOND = 50
 """Accounts registered anew a second where the connection of many is gone, on average."""
 
@@ -35,6 +34,8 @@ class Outbound:
     recovery: FlowRecovery = field(default_factory=FlowRecovery)
     keep_alive: float = 120.0
     """Longest pause between keep-alives where the registrar asks for none (Flow-Timer), in seconds."""
+    patience: float = 4.0
+    """Seconds that an edge is given to answer as its flow is taken back."""
 
 
 class Make(Protocol):
@@ -56,7 +57,7 @@ class OutboundRegistration:
     """The flows of one account, as one registration; made by `UserAgent.register`, alive until `unregister`.
 
     A registrar that takes no flows (no `Require: outbound` in its 2xx) would have calls come in by each of them: there
-    one stands alone, and the others take its place when it fails.
+    one stands alone, and the others take its place when it fails. Where only some edges take flows, those are kept.
     """
 
     def __init__(
@@ -75,6 +76,8 @@ class OutboundRegistration:
         self._answered = answered
         self._alone: Registration | None = None
         """The only flow, at a registrar that takes no others."""
+        self._unfit: set[int] = set()
+        """Flows by edges that take none, while others do: those are left out as long as one of the others stands."""
         self._is_over = False
         self.is_others = False
         """Whether another gateway has the account by now, or will in a moment."""
@@ -147,9 +150,21 @@ class OutboundRegistration:
             _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
 
     async def unregister(self) -> None:
-        """Take every flow back, where they are still ours, and stop."""
+        """Take every flow back, where they are still ours, and stop; an edge that is dead has `patience` to answer."""
         self._is_over = True
-        await asyncio.gather(*[self._take_back(one) for one in self._flows.values()], *self._tasks)
+        for one in self._flows.values():
+            self._spawn(self._take_back(one))
+        if not self._tasks:
+            return
+        done, late = await asyncio.wait(self._tasks, timeout=self._outbound.patience)
+        if late:
+            logger.warning(
+                "the registrar %s does not answer by every flow: what is bound there runs out", self.registrar
+            )
+            self.stop()
+            await asyncio.wait(late)
+        for task in done:
+            task.result()
 
     async def leave(self) -> None:
         """Stop, for another gateway has the account and the flows of its instance."""
@@ -191,26 +206,45 @@ class OutboundRegistration:
             self._answered(self)
 
     def _arrange(self, one: Registration) -> None:
-        """Keep to one flow where the registrar takes no others, and to all where it does."""
-        if one is self._alone and (one.is_outbound or not one.registered):
+        """Keep all flows that stand where any is one among others, a single one where none is; `one` was answered."""
+        standing = [each for each in self._flows.values() if each.registered]
+        good = next((each for each in standing if each.is_outbound), None)
+        if good is not None:
             self._alone = None
-            for number in range(1, len(self._outbound.routes) + 1):
-                if number not in self._flows:
-                    self._begin(self._flows.setdefault(number, self._new(number)))
-        elif self._alone is None and one.registered and not one.is_outbound and one in self._flows.values():
-            self._alone = one
-            leaving = [(number, other) for number, other in self._flows.items() if other is not one]
-            if leaving:
-                logger.warning("the registrar %s takes no flows (RFC 5626): one is kept", one.registrar.host)
-            for number, other in leaving:
-                del self._flows[number]
-                self._spawn(self._leave(other, one))
+            unfit = {number for number, each in self._flows.items() if each.registered and not each.is_outbound}
+            self._unfit |= unfit
+            self._give_up(unfit, good, "an edge to %s takes no flows (RFC 5626): it is left out")
+            self._begin_missing()
+        elif standing:
+            self._alone = alone = self._alone if self._alone in standing else standing[0]
+            # Whose first answer is awaited yet decides then: it may be one that takes flows.
+            settled = {
+                number
+                for number, each in self._flows.items()
+                if each is not alone and (each is one or each not in self._beginning)
+            }
+            self._give_up(settled, alone, "the registrar %s takes no flows (RFC 5626): one is kept")
+        else:
+            self._alone = None
+            self._unfit.clear()
+            self._begin_missing()
 
-    async def _leave(self, one: Registration, alone: Registration) -> None:
+    def _begin_missing(self) -> None:
+        for number in range(1, len(self._outbound.routes) + 1):
+            if number not in self._flows and number not in self._unfit:
+                self._begin(self._flows.setdefault(number, self._new(number)))
+
+    def _give_up(self, numbers: Iterable[int], kept: Registration, why: str) -> None:
+        """Take these flows back for the sake of `kept`."""
+        for number in numbers:
+            logger.warning(why, kept.registrar.host)
+            self._spawn(self._leave(self._flows.pop(number), kept))
+
+    async def _leave(self, one: Registration, kept: Registration) -> None:
         if (beginning := self._beginning.get(one)) is not None:
             await asyncio.wait([beginning])
-        if one.contact == alone.contact:
-            one.stop()  # what would take it back would take the only one back
+        if one.contact == kept.contact:
+            one.stop()  # what would take it back would take that one back, too
         else:
             await one.unregister()
 
@@ -235,9 +269,10 @@ async def answers(by_stream: Callable[[Flow], Awaitable[bool]], options: Options
         return await by_stream(flow)
     try:
         async with asyncio.timeout(patience):
-            return (await options(Uri.of(None, flow.host, flow.port), received=flow)).status not in _NOBODY_THERE
+            response = await options(Uri.of(None, flow.host, flow.port), received=flow)
     except TimeoutError:
         return False
+    return response.headers.count("Via") > 0  # none has what was made here for want of any
 
 
 class FlowKeeper:

@@ -299,7 +299,7 @@ class Registration:
         now = (self.registered, self.status)
         changed = now != self._told
         self._told = now
-        if changed and not self.registered:
+        if changed and not self.registered and self._client.state is not State.GONE:
             logger.warning("not registered: %d", self.status)
         for wanted, listener in ((changed, self._changed), (of_register, self._answered)):
             if wanted and listener is not None:

@@ -352,7 +352,7 @@ class UserAgent:
         contact: Callable[[Flow], NameAddr] | None = None,
         answered_by: Callable[[Flow], None] | None = None,
     ) -> Response:
-        """Send any request outside a dialog and wait for its final response.
+        """Send any request outside a dialog and wait for its final response; who waits no more has it sent no more.
 
         `contact` makes our Contact for the flow it goes to; `answered_by` is told where a response came from.
         """
@@ -391,7 +391,11 @@ class UserAgent:
                 answered_by(flow)
 
         client = self._core.request(make, hop, done, authenticator=authenticator)
-        return await answer
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            client.withdraw()
+            raise
 
     async def register(
         self,

@@ -6,7 +6,6 @@ import asyncio
 import csv
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from tests import peers
 from tests.interop.gateway import PASSWORDS
 from tests.interop.sipp import SCENARIOS, require_sipp
-from tests.peers import missing
 
 # A message that is lost again and again is repeated for up to 32 s (RFC 3261 timers B and F).
 pytestmark = [pytest.mark.peer, pytest.mark.timeout(180)]
@@ -37,18 +36,12 @@ RULES = f"""table inet loss {{
 @pytest.fixture
 def space() -> Iterator[tuple[str, ...]]:
     """The words that run a command in a namespace of its own, where every fifth SIP packet is dropped."""
-    if os.geteuid() != 0 or shutil.which("ip") is None or shutil.which("nft") is None:
-        missing("A lossy network", "iproute2 and nftables, and be root")
+    peers.namespaces()
     name = f"gwloss{os.getpid()}"
     there = ("ip", "netns", "exec", name)
-    made = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True, check=False)
-    if made.returncode:
-        pytest.skip(f"no network namespace can be made here: {made.stderr.strip()}")
     try:
-        subprocess.run([*there, "ip", "link", "set", "lo", "up"], check=True, capture_output=True)
-        ruled = subprocess.run([*there, "nft", "-f", "-"], input=RULES, text=True, capture_output=True, check=False)
-        if ruled.returncode:
-            pytest.skip(f"no packets can be dropped here: {ruled.stderr.strip()}")
+        peers.in_namespace(f"ip netns add {name}", " ".join([*there, "ip link set lo up"]))
+        peers.in_namespace(" ".join([*there, "nft -f -"]), text=RULES)
         yield there
     finally:
         subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -15,6 +13,7 @@ import pytest
 
 from gateway.media.embedded.addresses import is_loopback, own_addresses
 from gateway.media.embedded.webrtc.config import WebRtcConfig
+from tests import peers
 from tests.media.webrtc_support import LiveBench, binding_request
 
 # A Chromium of another test drops what it is loading when this machine's addresses change: here they do.
@@ -36,8 +35,7 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
 @pytest.fixture
 def other_host() -> Iterator[None]:
     """A second host: a network namespace at the end of a virtual cable."""
-    if os.geteuid() != 0 or shutil.which("ip") is None:
-        pytest.skip("a network namespace takes root and the command ip (iproute2)")
+    peers.namespaces()
     commands = (
         f"ip netns add {SPACE}",
         f"ip link add gwm0 type veth peer name gwm1 netns {SPACE}",
@@ -48,10 +46,7 @@ def other_host() -> Iterator[None]:
         f"ip -n {SPACE} link set lo up",
     )
     try:
-        for command in commands:
-            done = subprocess.run(command.split(), capture_output=True, text=True, check=False)
-            if done.returncode:
-                pytest.skip(f"no network namespace can be made here: {done.stderr.strip()}")
+        peers.in_namespace(*commands)
         yield
     finally:
         with contextlib.suppress(OSError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import pytest_asyncio
@@ -18,7 +18,8 @@ from gateway.net.user_agent import UserAgent
 from gateway.sip.flow import Flow
 from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
-from gateway.sip.message.message import Response
+from gateway.sip.message.message import Request, Response
+from gateway.sip.message.parser import parse_message
 from gateway.sip.message.uri import Uri
 from gateway.sip.registration.client import FlowRecovery, RegistrationPolicy
 from tests.media.engine_support import until
@@ -33,6 +34,10 @@ class Registrar:
 
     def __init__(self, *, takes_flows: bool = True, one_contact: bool = True) -> None:
         self.takes_flows = takes_flows
+        self.without_flows: set[str] = set()
+        """Edges that take none."""
+        self.dead: set[str] = set()
+        """Edges that answer nothing."""
         self.one_contact = one_contact
         self.down: set[str] = set()
         self.flow_timer = ""
@@ -57,11 +62,13 @@ class Registrar:
             method, target, from_=given["caller"].with_tag("a"), to=given["callee"], call_id="c", cseq=given["cseq"]()
         )
         await asyncio.sleep(0)
+        if edge in self.dead:
+            await asyncio.get_running_loop().create_future()
         if edge in self.down:
             return build.response(request, 503)
         given["answered_by"](flow)
         headers: list[tuple[str, object]] = [("Expires", fields["Expires"])]
-        if self.takes_flows:
+        if self.takes_flows and edge not in self.without_flows:
             assert fields["Supported"] == "outbound, path"
             headers.append(("Require", "outbound"))
         if self.flow_timer:
@@ -83,6 +90,7 @@ class World:
                 routes=ROUTES,
                 recovery=FlowRecovery(all_failed=0.01, not_all_failed=0.01, longest=0.02),
                 keep_alive=0.02,
+                patience=0.05,
             ),
             RegistrationPolicy(expires=300, probe=0),
             self._flow,
@@ -199,6 +207,58 @@ async def test_a_registrar_that_takes_no_flows_is_given_one(worlds: Callable[...
     [alone] = world.made.standing_on(Flow("tcp", "192.0.2.2", 5060))
     alone.hurry(0.0)
     await until(lambda: len(world.hosts) == 2)
+
+
+@pytest.mark.parametrize("bare", ["192.0.2.1", "192.0.2.2"])
+@pytest.mark.parametrize("one_contact", [True, False])
+async def test_an_edge_that_takes_no_flows_is_left_out_where_others_take_them(
+    worlds: Callable[..., World], bare: str, one_contact: bool
+) -> None:
+    """Whichever answers first; it is asked again once no flow stands any more, and never in between."""
+    world = worlds(Registrar(one_contact=one_contact))
+    [good] = {"192.0.2.1", "192.0.2.2"} - {bare}
+    world.registrar.without_flows.add(bare)
+    await world.made.begin()
+    await until(lambda: not world.made._beginning and not world.made._tasks)
+    assert world.hosts == [good]
+    assert ((bare, 0) in world.registrar.asked) is not one_contact
+    world.registrar.asked.clear()
+    world.made.hurry(0.0)
+    await until(lambda: bool(world.registrar.asked))
+    await until(lambda: world.hosts == [good])
+    assert [edge for edge, _ in world.registrar.asked] == [good]
+    world.registrar.down.add(good)
+    world.made.hurry(0.0)
+    await until(lambda: world.hosts == [bare])
+    world.registrar.down.clear()
+
+
+async def test_what_fails_beside_a_flow_that_stands_alone_is_given_up(worlds: Callable[..., World]) -> None:
+    """A first answer that came later than that of the one without flows, and was none."""
+    world = worlds(Registrar())
+    world.registrar.without_flows.add("192.0.2.1")
+    world.registrar.down.add("192.0.2.2")
+    await world.made.begin()
+    await until(lambda: not world.made._beginning and not world.made._tasks)
+    assert (world.hosts, list(world.made._flows)) == (["192.0.2.1"], [1])
+
+
+@pytest.mark.parametrize("begun", [True, False])
+async def test_an_edge_that_is_dead_holds_nobody_up_as_flows_are_taken_back(
+    worlds: Callable[..., World], caplog: pytest.LogCaptureFixture, begun: bool
+) -> None:
+    """The flow by the other one is taken back, and what is bound by the dead one runs out."""
+    world = worlds(Registrar())
+    if not begun:
+        world.registrar.dead.add("192.0.2.2")
+    await world.made.begin()
+    await until(lambda: len(world.hosts) == 1 + begun)
+    world.registrar.dead.add("192.0.2.2")
+    await asyncio.wait_for(world.made.unregister(), 30)
+    assert ("192.0.2.1", 0) in world.registrar.asked
+    assert not world.made._tasks
+    assert "does not answer by every flow" in caplog.text
+    assert "not registered" not in caplog.text
 
 
 async def test_by_a_registrar_that_takes_no_flows_no_connection_is_pinged(worlds: Callable[..., World]) -> None:
@@ -332,4 +392,26 @@ async def test_a_flow_by_udp_is_asked_whether_somebody_is_there() -> None:
         await there.close()
         assert not await agent._keeper._ping(Flow("udp", host, port))
     finally:
+        await agent.close()
+
+
+async def test_an_edge_that_is_overloaded_is_there() -> None:
+    """A 503 of its own is an answer to the keep-alive; what is made here for want of one is not."""
+
+    class Edge(asyncio.DatagramProtocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self.transport = cast(asyncio.DatagramTransport, transport)
+
+        def datagram_received(self, data: bytes, source: tuple[str, int]) -> None:
+            request = parse_message(data)
+            assert isinstance(request, Request)
+            self.transport.sendto(build.response(request, 503, to_tag="edge").write(), source)
+
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(Edge, local_addr=("127.0.0.1", 0))
+    agent = UserAgent(UserAgentConfig(listen=LOOPBACK), Application())
+    await agent.start()
+    try:
+        assert await agent._keeper._ping(Flow("udp", *transport.get_extra_info("sockname")[:2]))
+    finally:
+        transport.close()
         await agent.close()

@@ -147,6 +147,21 @@ def test_an_abandoned_request_takes_the_next_outcome() -> None:
     assert asked.statuses == [408]
 
 
+def test_a_request_that_is_withdrawn_is_sent_no_more() -> None:
+    """Neither before it had a flow nor after its answer is there anything to end."""
+    stage = Stage()
+    waiting = Asked(stage, TO_BOB)
+    waiting.request.withdraw()
+    stage.run(33.0)
+    assert len(stage.requests("OPTIONS")) == 1
+    nowhere = Asked(stage, Uri.parse("tel:+123"))
+    nowhere.request.withdraw()
+    answered = Asked(stage, TO_BOB)
+    stage.send(answer(stage.requests("OPTIONS")[-1], 200))
+    answered.request.withdraw()
+    assert (waiting.statuses, nowhere.statuses, answered.statuses) == ([503], [503], [200])
+
+
 def test_a_bye_to_a_contact_that_no_name_server_knows_leaves_nothing() -> None:
     """Nor does the ACK of its 2xx."""
     stage, log, session, invite = stage_with_invite()

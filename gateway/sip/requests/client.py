@@ -11,7 +11,7 @@ from gateway.sip.errors import SipError
 from gateway.sip.flow import Flow
 from gateway.sip.message import build
 from gateway.sip.message.message import Request, Response
-from gateway.sip.transactions import Reason, Transaction
+from gateway.sip.transactions import Input, Reason, Transaction
 
 MAX_CHALLENGES = 4
 """How often one request may be challenged (by several proxies in turn, or for a stale nonce)."""
@@ -118,6 +118,12 @@ class ClientRequest:
         self._hops = []
         self._flows = []
         self._udp = None
+
+    def withdraw(self) -> None:
+        """Nobody waits for the answer of this request, which is no INVITE, any more: it is not sent again either."""
+        self.abandon()
+        if self.transaction is not None and not self._is_final:
+            self.transaction.step(Input.TRANSPORT_ERROR, self._core.now())
 
     def cancel(self) -> None:
         """Take an INVITE back as soon as a 1xx came (RFC 3261 9.1); it may still be answered with a 2xx."""
