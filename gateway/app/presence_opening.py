@@ -11,6 +11,7 @@ from gateway.app.lamps import Lamps
 from gateway.app.messages import Messages
 from gateway.app.observers import ended
 from gateway.app.opening import Opening
+from gateway.app.publishing import PublicationRelay
 from gateway.app.relay import SubscriptionRelay
 from gateway.app.shared_presence import SharedPresence
 from gateway.app.subscriptions import Subscriptions
@@ -29,13 +30,15 @@ def open_subscriptions(
     relay: SubscriptionRelay,
     calls: Calls,
     cluster: Cluster,
-) -> tuple[Subscriptions, Contacts]:
+) -> tuple[Subscriptions, Contacts, PublicationRelay]:
     """Until `opening.stack` ends."""
     config, clock = opening.config, opening.wall_clock
     lamps = Lamps(identity, presences)
     calls.observe(lamps.call_changed)
     contacts = Contacts(identity, store, presences, clock)
     opening.stack.push_async_callback(contacts.close)
+    wanted, now = settings.presence(config), asyncio.get_running_loop().time
+    publishing = PublicationRelay(relay, new_tag=opening.token, clock=now, per_user=wanted.publications_per_user)
     subscriptions = Subscriptions(
         identity,
         presences,
@@ -43,11 +46,12 @@ def open_subscriptions(
         contacts,
         messages.mailboxes,
         messages.count,
-        settings.presence(config),
+        wanted,
         settings.own_names(config),
         new_tag=opening.token,
-        clock=asyncio.get_running_loop().time,
+        clock=now,
         elsewhere=relay.subscribed,
+        publish_elsewhere=publishing.publish,
     )
     opening.stack.push_async_callback(subscriptions.close)
     if cluster.node:
@@ -61,4 +65,4 @@ def open_subscriptions(
 
         shared = SharedPresence(cluster, store, presences, read, is_user, clock, config.cluster.interval)
         opening.stack.push_async_callback(ended, asyncio.create_task(shared.run()))
-    return subscriptions, contacts
+    return subscriptions, contacts, publishing

@@ -8,6 +8,7 @@ from typing import Protocol
 import structlog
 
 from gateway.call.routing import Caller, RouteError, Router, SipTarget
+from gateway.call.status import Cause
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import User
 from gateway.legs.sip_flows import PLACE_FAILED
@@ -80,19 +81,26 @@ class SubscriptionRelay:
             subscription.refuse(hops.status)
             return
         try:
-            caller = Caller(watcher.id, watcher.may_call, account=self._account_of(watcher.id))
-            target = self._router.route(str(subscription.target), caller)
-            if not isinstance(target, SipTarget) or target.trunk is None:
-                subscription.refuse(404)
-                return
-            places = self._places.outside(target)
-            _Relayed(subscription, self.subscribing, places, self._identity.sip_uri(watcher.id), hops).begin()
+            places = self.places_of(subscription.target, watcher)
+            _Relayed(subscription, self.subscribing, places, self.name_of(watcher), hops).begin()
         except RouteError as error:
             log.info("subscription refused", watcher=watcher.id, reason=str(error))
             subscription.refuse(error.cause.status)
         except SipError as error:
             log.warning("a subscription cannot be passed on", reason=str(error))
             subscription.refuse(404)
+
+    def places_of(self, uri: Uri, user: User) -> Sequence[Destination]:
+        """Where somebody behind a trunk is asked about, by whoever may call there; raises RouteError, SipError."""
+        caller = Caller(user.id, user.may_call, account=self._account_of(user.id))
+        target = self._router.route(str(uri), caller)
+        if not isinstance(target, SipTarget) or target.trunk is None:
+            raise RouteError(Cause.NOT_FOUND, "nobody behind a trunk is meant")
+        return self._places.outside(target)
+
+    def name_of(self, user: User) -> NameAddr:
+        """From of what is asked for a user where the trunk wants no other."""
+        return NameAddr(Uri.parse(self._identity.sip_uri(user.id)))
 
 
 class _Relayed:
@@ -103,7 +111,7 @@ class _Relayed:
         subscription: IncomingSubscription,
         subscribing: Subscribing,
         places: Sequence[Destination],
-        watcher_uri: str,
+        watcher: NameAddr,
         hops: int,
     ) -> None:
         self._theirs = subscription
@@ -111,7 +119,7 @@ class _Relayed:
         self._subscribing = subscribing
         self._left = [flow for place in places for flow in (place, *place.others)]
         """The flows to the PBX that were not tried yet, to its first place before the next."""
-        self._watcher_uri = watcher_uri
+        self._watcher = watcher
         self._hops = hops
         self._is_over = False
         self._is_accepted = False
@@ -135,7 +143,7 @@ class _Relayed:
                     place.uri,
                     theirs.package,
                     self._happened,
-                    caller=place.caller or NameAddr(Uri.parse(self._watcher_uri)),
+                    caller=place.caller or self._watcher,
                     expires=theirs.expires,
                     accept=theirs.request.headers.get("Accept") or "",
                     route=place.route,

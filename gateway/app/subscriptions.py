@@ -99,10 +99,12 @@ class Subscriptions:
         new_tag: Callable[[], str],
         clock: Callable[[], float],
         elsewhere: Callable[[IncomingSubscription, User], None],
+        publish_elsewhere: Callable[[Request, User, int], Awaitable[Reply]],
     ) -> None:
         """`domains` are the hosts that mean this gateway.
 
-        `elsewhere` accepts or refuses subscriptions to those who are no users of ours.
+        `elsewhere` accepts or refuses subscriptions to those who are no users of ours, `publish_elsewhere` answers
+        what is published about them for so many seconds.
         """
         self._identity = identity
         self._presences = presences
@@ -110,6 +112,7 @@ class Subscriptions:
         self._domains = frozenset(domain.lower() for domain in domains)
         self._clock = clock
         self._elsewhere = elsewhere
+        self._publish_elsewhere = publish_elsewhere
         self._publications = Publications(presences.publish, new_tag, per_user=settings.publications_per_user)
         self._timer: asyncio.TimerHandle | None = None
         self._beginning: set[asyncio.Task[None]] = set()
@@ -234,15 +237,21 @@ class Subscriptions:
     async def publish(self, request: Request, source: Flow, identity: str | None) -> Reply:
         """The answer to a PUBLISH that was let in (RFC 3903 section 6)."""
         user = self._identity.by_id(identity) if identity is not None else None
-        event = request.event
-        if user is None or self._meant(request.uri) is not user:
+        target = self._meant(request.uri)
+        if user is None or target not in (None, user):
             return Reply(403)
-        if event is None or event.value.lower() != "presence":
-            return Reply(489, headers=(("Allow-Events", "presence"),))
+        events = ("presence",) if target is not None else tuple(self._served)
+        if request.event is None or request.event.value.lower() not in events:
+            return Reply(489, headers=(("Allow-Events", ", ".join(events)),))
         settings = self._settings
         expires = settings.max_expires if request.expires is None else min(request.expires, settings.max_expires)
         if 0 < expires < settings.min_expires:
             return Reply(423, headers=(("Min-Expires", str(settings.min_expires)),))
+        if target is None:
+            return await self._publish_elsewhere(request, user, expires)
+        return self._publish_own(request, user, expires)
+
+    def _publish_own(self, request: Request, user: User, expires: int) -> Reply:
         state = None
         if request.body:
             kind = request.content_type

@@ -68,6 +68,7 @@ class Office:
         self.contacts = Contacts(self.identity, self.store, self.presences, lambda: self.wall)
         self.mailboxes: Board[MailboxCounts] = Board(MailboxCounts())
         self.counted: list[str] = []
+        self.elsewhere: list[tuple[str, str, int]] = []
         self.tags = iter(range(10_000))
         self.now = 0.0
         self.subscriptions = Subscriptions(
@@ -82,11 +83,16 @@ class Office:
             new_tag=lambda: f"t{next(self.tags)}",
             clock=lambda: self.now,
             elsewhere=lambda subscription, watcher: subscription.refuse(404),
+            publish_elsewhere=self._elsewhere,
         )
         self.stage.agent.core.serve_packages(self.subscriptions.packages, self.subscriptions.subscribed)
 
     async def _count(self, user: str) -> None:
         self.counted.append(user)
+
+    async def _elsewhere(self, request: Request, publisher: User, expires: int) -> Reply:
+        self.elsewhere.append((str(request.uri), publisher.id, expires))
+        return Reply(200)
 
     async def settle(self) -> None:
         for _ in range(8):
@@ -304,6 +310,27 @@ async def test_what_cannot_be_published_is_refused(
     office = Office(who="1001")
     assert (await office.publish(body, *headers, kind=kind)).status == status
     assert office.presences.board.of("1001") == PresenceState()
+
+
+async def test_what_is_published_about_nobody_of_ours_is_passed_on() -> None:
+    """In every package that is served, no longer than ours last; never what a trunk or a guest publishes."""
+    office = Office(who="1001")
+    to = "sip:0700@gw.test"
+    for event in ("presence", "dialog"):
+        assert (
+            await office.publish(b"any", ("Event", event), ("Expires", "9999"), to=to, kind="any/thing")
+        ).status == 200
+    assert office.elsewhere == [(to, "1001", 3600)] * 2
+    unknown = await office.publish(b"any", ("Event", "weather"), to=to)
+    assert (unknown.status, dict(unknown.headers)) == (
+        489,
+        {"Allow-Events": "presence, dialog, message-summary, reg"},
+    )
+    assert (await office.publish(b"any", ("Event", "presence"), ("Expires", "59"), to=to)).status == 423
+    for who in ("trunk:pbx", "guest"):
+        office.who = who
+        assert (await office.publish(b"any", to=to)).status == 403
+    assert len(office.elsewhere) == 2
 
 
 async def test_nobody_publishes_for_others_and_nobody_too_much() -> None:

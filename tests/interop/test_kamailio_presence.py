@@ -14,11 +14,17 @@ import pytest
 import pytest_asyncio
 
 from gateway.demo.phone import DeskPhone
+from gateway.net.config import UserAgentConfig
+from gateway.net.user_agent import UserAgent
 from gateway.people.documents import pidf
 from gateway.people.presence import Activity, PresenceState
+from gateway.sip.auth.account import Credentials
+from gateway.sip.message.message import Response
+from gateway.sip.message.uri import Uri
 from tests import peers
-from tests.interop.gateway import Gateway, config_on_free_ports, gateway_with
+from tests.interop.gateway import PASSWORDS, Gateway, config_on_free_ports, gateway_with
 from tests.interop.kamailio import kamailio
+from tests.net.peers import LOOPBACK, Application
 from tests.ports import free_port
 
 pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="module")]
@@ -55,6 +61,7 @@ class Rig:
     gateway: Gateway
     phone: DeskPhone
     pbx: tuple[str, int]
+    database: Path
 
     async def publish(self, state: PresenceState) -> None:
         """Have 700 publish at the Kamailio, from a phone of its own."""
@@ -106,7 +113,7 @@ async def rig(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(kamailio(folder, text, HOST, port))
         running = await stack.enter_async_context(gateway_with(config, folder / "gateway.log"))
-        yield Rig(running, await running.phone("1001"), (HOST, port))
+        yield Rig(running, await running.phone("1001"), (HOST, port), database)
 
 
 async def test_a_phone_sees_what_is_published_at_the_pbx(rig: Rig) -> None:
@@ -129,3 +136,48 @@ async def test_who_looks_later_hears_what_stands(rig: Rig) -> None:
     assert seen.details["state"] == "ACTIVE"
     rig.phone.watch(other, False)
     await rig.phone.expect("presence", uri=other, state="TERMINATED")
+
+
+async def test_what_a_user_of_ours_publishes_about_somebody_of_the_pbx_is_there(rig: Rig) -> None:
+    """Made, changed under the name that it got, taken away; a name that Kamailio has forgotten is 412."""
+    other = rig.gateway.uri("0701")
+    async with AsyncExitStack() as stack:
+        agent = UserAgent(UserAgentConfig(listen=LOOPBACK), Application())
+        await agent.start()
+        stack.push_async_callback(agent.close)
+
+        async def publish(state: PresenceState | None, match: str | None = None, expires: int = 600) -> Response:
+            return await agent.request(
+                "PUBLISH",
+                Uri.parse(other),
+                received=f"udp:{rig.gateway.app.sip_hostport}",
+                caller=f"<sip:1001@{rig.gateway.app.config.domain}>",
+                credentials=Credentials("1001", PASSWORDS["1001"]),
+                headers=[
+                    ("Event", "presence"),
+                    ("Expires", expires),
+                    *([("SIP-If-Match", match)] if match is not None else []),
+                ],
+                body=pidf.write(other, state) if state is not None else b"",
+                content_type=pidf.CONTENT_TYPE if state is not None else None,
+            )
+
+        rig.phone.watch(other)
+        await rig.phone.expect("presence", uri=other, state="ACTIVE")
+        made = await publish(PresenceState(Activity.BUSY, "on the road"))
+        assert made.status == 200
+        await rig.phone.expect("presence", uri=other, online=True, note="on the road")
+        changed = await publish(PresenceState(Activity.AWAY, "home again"), made.sip_etag)
+        assert changed.status == 200
+        await rig.phone.expect("presence", uri=other, online=True, note="home again")
+        refreshed = await publish(None, changed.sip_etag)
+        assert refreshed.status == 200
+        with closing(sqlite3.connect(rig.database)) as connection:
+            connection.execute("DELETE FROM presentity WHERE username = '701'")
+            connection.commit()
+        assert (await publish(None, refreshed.sip_etag)).status == 412
+        again = await publish(PresenceState(Activity.AWAY, "once more"))
+        removed = await publish(None, again.sip_etag, 0)
+        assert (again.status, removed.status, removed.expires) == (200, 200, 0)
+        rig.phone.watch(other, False)
+        await rig.phone.expect("presence", uri=other, state="TERMINATED")

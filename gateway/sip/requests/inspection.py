@@ -73,6 +73,7 @@ _RESPONSE: Readers = (
     Message.rseq,
     Message.expires,
     Message.min_expires,
+    Message.sip_etag,
     Message.retry_after,
     Message.www_authenticate,
     Message.proxy_authenticate,
